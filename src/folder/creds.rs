@@ -1,0 +1,220 @@
+//! Facts from creds.json and session files. Key material is never kept: the parsers
+//! below skip over it, and no error carries a byte of the file.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::time::Timestamp;
+
+/// What creds.json says. `Debug` shows no number of the account.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct CredsFacts {
+    /// User part of the bot's own phone-number JID, digits only.
+    pub own_number: Option<String>,
+    /// User part of the bot's own LID, digits only.
+    pub own_lid: Option<String>,
+    /// `me.id` and `account` are both there. (`registered` says nothing: bots paired by
+    /// QR code keep it `false`.)
+    pub logged_in: bool,
+    /// The id the next minted pre-key gets.
+    pub next_pre_key_id: Option<u32>,
+}
+
+impl fmt::Debug for CredsFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredsFacts")
+            .field("own_number", &self.own_number.as_ref().map(|_| "…"))
+            .field("own_lid", &self.own_lid.as_ref().map(|_| "…"))
+            .field("logged_in", &self.logged_in)
+            .field("next_pre_key_id", &self.next_pre_key_id)
+            .finish()
+    }
+}
+
+/// State of creds.json.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Creds {
+    /// It parses and is Baileys'.
+    Valid(CredsFacts),
+    /// There is no creds.json.
+    Missing,
+    /// It is there and says nothing usable. Baileys would start a new identity.
+    Broken(BrokenCreds),
+    /// It could not be read (permission, link, i/o error); the text is the reason.
+    Unreadable(String),
+}
+
+/// Why creds.json is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrokenCreds {
+    /// No byte in it: a write was cut off at its start.
+    Empty,
+    /// JSON that ends too early: a write was cut off.
+    CutOff,
+    /// Not JSON, or not a JSON object with Baileys' fields.
+    NotCreds,
+}
+
+impl BrokenCreds {
+    /// A short word for tables.
+    pub const fn word(self) -> &'static str {
+        match self {
+            BrokenCreds::Empty => "empty",
+            BrokenCreds::CutOff => "cut off",
+            BrokenCreds::NotCreds => "not valid",
+        }
+    }
+}
+
+impl Creds {
+    /// The facts, where creds.json is valid.
+    pub fn facts(&self) -> Option<&CredsFacts> {
+        match self {
+            Creds::Valid(facts) => Some(facts),
+            _ => None,
+        }
+    }
+
+    /// A word or two for tables: `valid`, `missing`, `empty`, …
+    pub fn word(&self) -> &'static str {
+        match self {
+            Creds::Valid(facts) if facts.logged_in => "ok",
+            Creds::Valid(_) => "not logged in",
+            Creds::Missing => "missing",
+            Creds::Broken(why) => why.word(),
+            Creds::Unreadable(_) => "unreadable",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct RawCreds {
+    me: Option<RawMe>,
+    account: Option<IgnoredAny>,
+    #[serde(rename = "nextPreKeyId")]
+    next_pre_key_id: Option<u32>,
+    #[serde(rename = "noiseKey")]
+    noise_key: Option<IgnoredAny>,
+    #[serde(rename = "signedIdentityKey")]
+    identity: Option<IgnoredAny>,
+    #[serde(rename = "registrationId")]
+    registration: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct RawMe {
+    id: Option<String>,
+    lid: Option<String>,
+}
+
+/// Reads the facts out of the bytes of a creds.json.
+pub fn parse_creds(bytes: &[u8]) -> Result<CredsFacts, BrokenCreds> {
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Err(BrokenCreds::Empty);
+    }
+    // serde_json's own message may quote the value it stumbled on, so it goes no further.
+    let raw: RawCreds = serde_json::from_slice(bytes)
+        .map_err(|error| if error.is_eof() { BrokenCreds::CutOff } else { BrokenCreds::NotCreds })?;
+    let is_baileys = raw.noise_key.is_some()
+        || raw.identity.is_some()
+        || raw.registration.is_some()
+        || raw.next_pre_key_id.is_some()
+        || raw.me.is_some();
+    if !is_baileys {
+        return Err(BrokenCreds::NotCreds);
+    }
+    let me = raw.me.unwrap_or(RawMe { id: None, lid: None });
+    Ok(CredsFacts {
+        logged_in: me.id.as_ref().is_some_and(|id| !id.is_empty()) && raw.account.is_some(),
+        own_number: me.id.as_deref().and_then(jid_user),
+        own_lid: me.lid.as_deref().and_then(jid_user),
+        next_pre_key_id: raw.next_pre_key_id,
+    })
+}
+
+/// `79001234567:12@s.whatsapp.net` -> `79001234567`; `None` where that is not a number.
+fn jid_user(jid: &str) -> Option<String> {
+    let user = jid.split(['@', ':', '_']).next()?;
+    (!user.is_empty() && user.bytes().all(|b| b.is_ascii_digit())).then(|| user.to_owned())
+}
+
+#[derive(Deserialize)]
+struct RawSessionFile {
+    #[serde(rename = "_sessions")]
+    sessions: std::collections::BTreeMap<String, RawSession>,
+}
+
+#[derive(Deserialize)]
+struct RawSession {
+    #[serde(rename = "indexInfo")]
+    index: RawIndex,
+}
+
+#[derive(Deserialize)]
+struct RawIndex {
+    used: f64,
+    created: f64,
+}
+
+/// The latest of all `used` and `created` times in a session file; `Ok(None)` where it
+/// holds no session. An error means it cannot be understood, and it must then be kept.
+pub fn parse_session(bytes: &[u8]) -> Result<Option<Timestamp>, Unparsable> {
+    let raw: RawSessionFile = serde_json::from_slice(bytes).map_err(|_| Unparsable)?;
+    let latest = raw
+        .sessions
+        .values()
+        .map(|session| Timestamp::from_millis(session.index.used.max(session.index.created)))
+        .max();
+    Ok(latest)
+}
+
+/// A session file that cannot be understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unparsable;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn creds_states() {
+        assert_eq!(parse_creds(b""), Err(BrokenCreds::Empty));
+        assert_eq!(parse_creds(b" \n"), Err(BrokenCreds::Empty));
+        assert_eq!(parse_creds(br#"{"noiseKey":{"private""#), Err(BrokenCreds::CutOff));
+        assert_eq!(parse_creds(b"{}"), Err(BrokenCreds::NotCreds));
+        assert_eq!(parse_creds(b"null"), Err(BrokenCreds::NotCreds));
+        assert_eq!(parse_creds(br#"{"type":"service_account"}"#), Err(BrokenCreds::NotCreds));
+        let early =
+            parse_creds(br#"{"me":{"id":"79001234567:1@s.whatsapp.net","name":"~"},"nextPreKeyId":31}"#)
+                .unwrap();
+        assert!(!early.logged_in, "a pairing code alone is not a login");
+        let facts = parse_creds(
+            br#"{"noiseKey":{},"me":{"id":"79001234567:12@s.whatsapp.net","lid":"180001112223334:12@lid"},"account":{},"registered":false,"nextPreKeyId":31}"#,
+        )
+        .unwrap();
+        assert!(facts.logged_in);
+        assert_eq!(facts.own_number.as_deref(), Some("79001234567"));
+        assert_eq!(facts.own_lid.as_deref(), Some("180001112223334"));
+        assert_eq!(facts.next_pre_key_id, Some(31));
+        assert!(!format!("{facts:?}").contains("7900"), "no phone number in debug output");
+    }
+
+    #[test]
+    fn session_times() {
+        let two = br#"{"_sessions":{"a":{"indexInfo":{"closed":-1,"used":1000,"created":5}},"b":{"indexInfo":{"closed":7,"used":3,"created":2000.5}}},"version":"v1"}"#;
+        assert_eq!(parse_session(two), Ok(Some(Timestamp::from_millis(2000.5))));
+        assert_eq!(parse_session(br#"{"_sessions":{},"version":"v1"}"#), Ok(None));
+        for bad in [
+            &b""[..],
+            b"{}",
+            b"[]",
+            br#"{"_sessions":{"a":{}}}"#,
+            br#"{"_sessions":{"a":{"indexInfo":{"used":"x","created":1}}}}"#,
+        ] {
+            assert_eq!(parse_session(bad), Err(Unparsable));
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! What an auth folder holds at one moment: names, kinds and times, no path and no key.
+//!
+//! Another store (SQL, Redis) could fill the same struct from its rows.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+
+use super::creds::Creds;
+use super::kind::{Kind, NameParts, parse_name};
+use super::time::Timestamp;
+
+/// A file's name. It may hold a phone number, so `Debug` does not show it and nothing
+/// here implements `Display`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileName(OsString);
+
+impl FileName {
+    /// Wraps a name as the directory listing gave it.
+    pub fn new(name: impl Into<OsString>) -> Self {
+        Self(name.into())
+    }
+
+    /// The bytes of the name.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// The name, to hand to the file system.
+    pub fn as_os_str(&self) -> &OsStr {
+        &self.0
+    }
+
+    /// Kind, main file and id.
+    pub fn parts(&self) -> NameParts<'_> {
+        parse_name(self.as_bytes())
+    }
+}
+
+impl fmt::Debug for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileName({}…)", self.parts().kind.label())
+    }
+}
+
+/// What stands behind a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// A regular file with this one name.
+    Regular,
+    /// A regular file that has other names too (hard links).
+    ManyNames,
+    /// A symbolic link.
+    Link,
+    /// A directory.
+    Directory,
+    /// A socket, pipe or device.
+    Special,
+    /// `stat` failed for a reason other than the file's absence.
+    Unreadable,
+}
+
+/// Identity and times of a file: enough to know later whether it is still the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// Device number.
+    pub device: u64,
+    /// Inode number.
+    pub inode: u64,
+    /// Size in bytes.
+    pub size: u64,
+    /// Modification time.
+    pub modified: Timestamp,
+    /// Inode change time.
+    pub changed: Timestamp,
+}
+
+impl Stamp {
+    /// Whether `other` is the same file with the same content. The change time is left
+    /// out: a rename alters it.
+    pub fn same_file(&self, other: &Self) -> bool {
+        (self.device, self.inode, self.size, self.modified)
+            == (other.device, other.inode, other.size, other.modified)
+    }
+}
+
+/// What the inside of a session file says of its last use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// Not a session file: nothing was read.
+    NotRead,
+    /// The latest `used` or `created` in it; `None` where it holds no session.
+    Latest(Option<Timestamp>),
+    /// It could not be read or understood.
+    Unparsable,
+}
+
+/// One name in the folder.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name.
+    pub name: FileName,
+    /// What stands behind it.
+    pub shape: Shape,
+    /// Identity and times; all zero where `shape` is [`Shape::Unreadable`].
+    pub stamp: Stamp,
+    /// For session files, what the inside says.
+    pub inside: Inside,
+}
+
+impl Entry {
+    /// The kind, from the name.
+    pub fn kind(&self) -> Kind {
+        self.name.parts().kind
+    }
+
+    /// Last activity: the latest of the modification time and, for a session, of every
+    /// `used` and `created` in it. (`used` moves only when a message is decrypted, the
+    /// modification time on every encryption as well.)
+    pub fn last_activity(&self) -> Timestamp {
+        match self.inside {
+            Inside::Latest(Some(inside)) => self.stamp.modified.max(inside),
+            _ => self.stamp.modified,
+        }
+    }
+}
+
+/// A key as Baileys sees it: the main file with its `.tmp` and `.bak`, or what is left of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Unit<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// The id in the name.
+    pub id: &'a [u8],
+    /// The files; companions first, the main file last. Never empty.
+    pub files: &'a [Entry],
+}
+
+impl Unit<'_> {
+    /// The latest activity of its files.
+    pub fn last_activity(&self) -> Timestamp {
+        self.files.iter().map(|file| file.last_activity()).max().unwrap_or_default()
+    }
+
+    /// Whether every file of it is a plain file with one name, understood where it is read,
+    /// and named in the printable ASCII that the library uses.
+    pub fn is_plain(&self) -> bool {
+        self.files.iter().all(|file| {
+            file.shape == Shape::Regular
+                && match file.inside {
+                    Inside::Unparsable => false,
+                    Inside::NotRead => self.kind != Kind::Session,
+                    Inside::Latest(_) => true,
+                }
+                && file.name.as_bytes().iter().all(|b| b.is_ascii_graphic())
+        })
+    }
+}
+
+/// Everything in one auth folder at one moment. Sub-directories are not part of it.
+#[derive(Clone, Debug)]
+pub struct Inventory {
+    files: Vec<Entry>,
+    /// What creds.json says.
+    pub creds: Creds,
+}
+
+impl Inventory {
+    /// From the names found, in any order; directories are left out.
+    pub fn new(found: impl IntoIterator<Item = Entry>, creds: Creds) -> Self {
+        let mut files: Vec<Entry> =
+            found.into_iter().filter(|entry| entry.shape != Shape::Directory).collect();
+        // The files of one key side by side, its main file last.
+        files.sort_by(|left, right| {
+            let (a, b) = (left.name.parts(), right.name.parts());
+            (a.kind, a.main, !a.companion, &left.name).cmp(&(b.kind, b.main, !b.companion, &right.name))
+        });
+        Self { files, creds }
+    }
+
+    /// All files, grouped by key.
+    pub fn files(&self) -> &[Entry] {
+        &self.files
+    }
+
+    /// The keys: main files joined with their companions, by kind and name.
+    pub fn units(&self) -> impl Iterator<Item = Unit<'_>> {
+        let same = |a: &Entry, b: &Entry| {
+            let (a, b) = (a.name.parts(), b.name.parts());
+            (a.kind, a.main) == (b.kind, b.main)
+        };
+        self.files.chunk_by(same).map(|files| {
+            let parts = files[0].name.parts();
+            Unit { kind: parts.kind, id: parts.id, files }
+        })
+    }
+
+    /// Files of one kind, companions included.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.files.iter().filter(|entry| entry.kind() == kind).count()
+    }
+
+    /// Bytes in all files.
+    pub fn size_bytes(&self) -> u64 {
+        self.files.iter().map(|entry| entry.stamp.size).fold(0, u64::saturating_add)
+    }
+
+    /// The newest activity of a session or sender-key that is not later than `now`: a file
+    /// from the future says nothing. `None` where there is none.
+    pub fn newest_activity(&self, now: Timestamp) -> Option<Timestamp> {
+        self.files
+            .iter()
+            .filter(|entry| matches!(entry.kind(), Kind::Session | Kind::SenderKey))
+            .filter(|entry| entry.shape == Shape::Regular)
+            .map(|entry| entry.last_activity())
+            .filter(|last| *last <= now)
+            .max()
+    }
+
+    /// The newest modification time of any file. `None` in an empty folder.
+    pub fn newest_write(&self) -> Option<Timestamp> {
+        self.readable().map(|entry| entry.stamp.modified).max()
+    }
+
+    /// Files whose times are known.
+    pub fn readable(&self) -> impl Iterator<Item = &Entry> {
+        self.files.iter().filter(|entry| entry.shape != Shape::Unreadable)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &str) -> Entry {
+        Entry {
+            name: FileName::new(name),
+            shape: Shape::Regular,
+            stamp: Stamp::default(),
+            inside: Inside::NotRead,
+        }
+    }
+
+    #[test]
+    fn companions_come_before_their_main_file_and_count_as_one_key() {
+        let names =
+            ["pre-key-1.json", "x.bak", "pre-key-1.json.bak", "pre-key-1.json.tmp", "pre-key-2.json.bak"];
+        let inventory = Inventory::new(names.map(entry), Creds::Missing);
+        let units: Vec<Unit<'_>> = inventory.units().collect();
+        assert_eq!(units.len(), 3);
+        assert_eq!(units[0].files.len(), 3);
+        assert!(!units[0].files[2].name.parts().companion);
+        assert_eq!(units[1].id, b"2");
+        assert_eq!(inventory.count(Kind::PreKey), 4);
+    }
+
+    #[test]
+    fn names_stay_out_of_debug_output() {
+        let shown = format!("{:?}", entry("session-79100000000.0.json"));
+        assert!(!shown.contains("791"), "{shown}");
+    }
+}

@@ -1,0 +1,290 @@
+//! What a file in an auth folder is, told from its name alone.
+//!
+//! Source of the names: Baileys' `useMultiFileAuthState`, which writes
+//! `<type>-<id>.json` with `/` as `__` and `:` as `-` in the id. That escaping loses
+//! information, so an id is never turned back into a JID.
+
+/// The kind of a key file. The list is closed: a name that is none of the others is
+/// [`Kind::Unknown`], and unknown files are never touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// `creds.json`: the identity. Losing it means a new QR scan.
+    Creds,
+    /// One-time pre-key, `pre-key-100.json`.
+    PreKey,
+    /// A Signal session with one device, `session-79100000000.0.json`.
+    Session,
+    /// A group member's sender key, `sender-key-<group>--<user>--<device>.json`.
+    SenderKey,
+    /// Who already holds the bot's sender key of a group.
+    SenderKeyMemory,
+    /// Key of the app state (contacts, chats, settings).
+    AppStateSyncKey,
+    /// Version of one app state collection.
+    AppStateSyncVersion,
+    /// Phone number to LID and back (7.x).
+    LidMapping,
+    /// The devices of a user (7.x).
+    DeviceList,
+    /// Trusted-contact token (7.x).
+    TcToken,
+    /// A contact's identity key (7.x).
+    IdentityKey,
+    /// Anything else.
+    Unknown,
+}
+
+impl Kind {
+    /// Every kind, in the order in which they are shown.
+    pub const ALL: [Kind; 12] = [
+        Kind::Creds,
+        Kind::PreKey,
+        Kind::Session,
+        Kind::SenderKey,
+        Kind::SenderKeyMemory,
+        Kind::AppStateSyncKey,
+        Kind::AppStateSyncVersion,
+        Kind::LidMapping,
+        Kind::DeviceList,
+        Kind::TcToken,
+        Kind::IdentityKey,
+        Kind::Unknown,
+    ];
+
+    /// The name in metrics, plans and tables; also the file name's prefix where it has one.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Kind::Creds => "creds",
+            Kind::PreKey => "pre-key",
+            Kind::Session => "session",
+            Kind::SenderKey => "sender-key",
+            Kind::SenderKeyMemory => "sender-key-memory",
+            Kind::AppStateSyncKey => "app-state-sync-key",
+            Kind::AppStateSyncVersion => "app-state-sync-version",
+            Kind::LidMapping => "lid-mapping",
+            Kind::DeviceList => "device-list",
+            Kind::TcToken => "tctoken",
+            Kind::IdentityKey => "identity-key",
+            Kind::Unknown => "unknown",
+        }
+    }
+
+    /// The kind whose label is `label`.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.label() == label)
+    }
+
+    /// Kinds that only Baileys 7.x writes.
+    pub const fn is_modern_only(self) -> bool {
+        matches!(self, Kind::LidMapping | Kind::DeviceList | Kind::TcToken | Kind::IdentityKey)
+    }
+}
+
+/// Longest prefix first: `sender-key-memory-` starts with `sender-key-`.
+const BY_PREFIX: [Kind; 10] = [
+    Kind::AppStateSyncVersion,
+    Kind::AppStateSyncKey,
+    Kind::SenderKeyMemory,
+    Kind::IdentityKey,
+    Kind::LidMapping,
+    Kind::DeviceList,
+    Kind::SenderKey,
+    Kind::PreKey,
+    Kind::Session,
+    Kind::TcToken,
+];
+
+/// A file name, taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameParts<'a> {
+    /// What the file is.
+    pub kind: Kind,
+    /// The main file's name: `creds.json` for `creds.json.bak`.
+    pub main: &'a [u8],
+    /// The id between prefix and `.json`; empty for `creds.json` and unknown names.
+    pub id: &'a [u8],
+    /// Whether this is a `.tmp` or `.bak` beside the main file.
+    pub companion: bool,
+}
+
+/// Takes a file name apart. Any bytes are accepted.
+pub fn parse_name(name: &[u8]) -> NameParts<'_> {
+    let stripped = [&b".tmp"[..], b".bak"].into_iter().find_map(|suffix| name.strip_suffix(suffix));
+    let (main, companion) = match stripped {
+        Some(main) => (main, true),
+        None => (name, false),
+    };
+    if main == b"creds.json" {
+        return NameParts { kind: Kind::Creds, main, id: b"", companion };
+    }
+    if let Some(stem) = main.strip_suffix(b".json") {
+        for kind in BY_PREFIX {
+            let id = stem.strip_prefix(kind.label().as_bytes()).and_then(|rest| rest.strip_prefix(b"-"));
+            if let Some(id) = id {
+                return NameParts { kind, main, id, companion };
+            }
+        }
+    }
+    // A companion of a file we do not know is a file of its own.
+    NameParts { kind: Kind::Unknown, main: name, id: b"", companion: false }
+}
+
+/// The number of a pre-key id. Only the form the library writes: no sign, no leading
+/// zero, at most 32 bits. `None` for anything else, and such a file is never moved.
+pub fn pre_key_id(id: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(id).ok()?;
+    let number: u32 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
+/// The parts of a sender key's id, `<group>--<user>[_<domain>]--<device>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SenderKeyId<'a> {
+    /// Group, as it stands in the file name; equals the id of its sender-key-memory.
+    pub group: &'a [u8],
+    /// User part without the domain suffix.
+    pub user: &'a [u8],
+    /// Whether the user carries a domain suffix (`_1`: a LID).
+    pub lid: bool,
+}
+
+/// Takes a sender key's id apart; `None` where it does not have the known shape.
+pub fn sender_key_id(id: &[u8]) -> Option<SenderKeyId<'_>> {
+    let (rest, device) = rsplit_twice_dash(id)?;
+    let (group, user) = rsplit_twice_dash(rest)?;
+    let (user, domain) = split_domain(user);
+    let fits = !group.is_empty() && is_digits(user) && is_digits(device) && domain.is_none_or(is_digits);
+    fits.then_some(SenderKeyId { group, user, lid: domain.is_some() })
+}
+
+/// Whether a session or sender-key id names a LID or hosted address (`user_1`, `user_128`):
+/// only 7.x writes those.
+pub fn has_lid_name(kind: Kind, id: &[u8]) -> bool {
+    match kind {
+        Kind::Session => {
+            let user = id.iter().rposition(|b| *b == b'.').map_or(id, |dot| &id[..dot]);
+            let (user, domain) = split_domain(user);
+            is_digits(user) && domain.is_some_and(is_digits)
+        }
+        Kind::SenderKey => sender_key_id(id).is_some_and(|key| key.lid),
+        _ => false,
+    }
+}
+
+/// Whether a name is so plainly Baileys' own that a folder holding it is an auth folder
+/// even when its creds.json is gone.
+pub fn is_telltale(name: &[u8]) -> bool {
+    let parts = parse_name(name);
+    match parts.kind {
+        Kind::PreKey => pre_key_id(parts.id).is_some(),
+        Kind::Session => {
+            let mut halves = parts.id.rsplitn(2, |b| *b == b'.');
+            let (device, user) = (halves.next(), halves.next());
+            device.is_some_and(is_digits)
+                && user.is_some_and(|user| {
+                    let (user, domain) = split_domain(user);
+                    is_digits(user) && domain.is_none_or(is_digits)
+                })
+        }
+        Kind::SenderKey => sender_key_id(parts.id).is_some(),
+        Kind::AppStateSyncVersion => matches!(
+            parts.id,
+            b"critical_block" | b"critical_unblock_low" | b"regular_high" | b"regular_low" | b"regular"
+        ),
+        _ => false,
+    }
+}
+
+fn rsplit_twice_dash(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = bytes.windows(2).rposition(|pair| pair == b"--")?;
+    Some((&bytes[..at], &bytes[at + 2..]))
+}
+
+fn split_domain(user: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match user.iter().position(|b| *b == b'_') {
+        Some(at) => (&user[..at], Some(&user[at + 1..])),
+        None => (user, None),
+    }
+}
+
+fn is_digits(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(u8::is_ascii_digit)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn names_of_every_kind_and_their_traps() {
+        for (name, kind, companion) in [
+            ("creds.json", Kind::Creds, false),
+            ("creds.json.bak", Kind::Creds, true),
+            ("creds.json.tmp", Kind::Creds, true),
+            ("creds-old.json", Kind::Unknown, false),
+            ("pre-key-100.json", Kind::PreKey, false),
+            ("pre-key-100.json.bak", Kind::PreKey, true),
+            ("session-79100000000.0.json", Kind::Session, false),
+            ("session-200000000104729_1.0.json", Kind::Session, false),
+            ("sender-key-12036@g.us--79100000000--0.json", Kind::SenderKey, false),
+            ("sender-key-status@broadcast--79100000000_1--3.json", Kind::SenderKey, false),
+            ("sender-key-memory-12036@g.us.json", Kind::SenderKeyMemory, false),
+            ("app-state-sync-key-AAAAANf__.json", Kind::AppStateSyncKey, false),
+            ("app-state-sync-version-regular_high.json", Kind::AppStateSyncVersion, false),
+            ("lid-mapping-79100000000.json", Kind::LidMapping, false),
+            ("lid-mapping-200000000104729_reverse.json", Kind::LidMapping, false),
+            ("device-list-79100000000.json", Kind::DeviceList, false),
+            ("tctoken-__index.json", Kind::TcToken, false),
+            ("identity-key-79100000000_1.0.json", Kind::IdentityKey, false),
+            ("pre-key-100.json.bak.tmp", Kind::Unknown, false),
+            ("notes.bak", Kind::Unknown, false),
+            ("pre-key-100", Kind::Unknown, false),
+            ("Session-1.0.json", Kind::Unknown, false),
+            (".DS_Store", Kind::Unknown, false),
+            ("", Kind::Unknown, false),
+        ] {
+            let parts = parse_name(name.as_bytes());
+            assert_eq!((parts.kind, parts.companion), (kind, companion), "{name}");
+        }
+        assert_eq!(parse_name(b"session-\xff\xfe.0.json").kind, Kind::Session);
+        assert_eq!(parse_name(b"\xff\xfe").kind, Kind::Unknown);
+    }
+
+    #[test]
+    fn the_prefix_list_is_longest_first_and_complete() {
+        let lengths: Vec<usize> = BY_PREFIX.iter().map(|kind| kind.label().len()).collect();
+        assert!(lengths.is_sorted_by(|a, b| a >= b), "{lengths:?}");
+        assert_eq!(BY_PREFIX.len() + 2, Kind::ALL.len());
+    }
+
+    #[test]
+    fn pre_key_ids_only_in_the_form_the_library_writes() {
+        assert_eq!(pre_key_id(b"100"), Some(100));
+        for bad in ["", "007", "+7", "-1", "1e3", "4294967296", "x", "1 "] {
+            assert_eq!(pre_key_id(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn sender_key_ids_with_old_groups_and_lids() {
+        let key = sender_key_id(b"79001234567-1600000000@g.us--180001112223334_1--12").unwrap();
+        assert_eq!(key.group, b"79001234567-1600000000@g.us");
+        assert_eq!(key.user, b"180001112223334");
+        assert!(key.lid);
+        assert!(sender_key_id(b"12036@g.us--alice--0").is_none());
+        assert!(sender_key_id(b"12036@g.us--79100000000").is_none());
+    }
+
+    #[test]
+    fn lid_names_and_telltales() {
+        assert!(has_lid_name(Kind::Session, b"200000000104729_1.0"));
+        assert!(has_lid_name(Kind::Session, b"200000000104729_128.3"));
+        assert!(!has_lid_name(Kind::Session, b"79100000000.0"));
+        assert!(!has_lid_name(Kind::Session, b"my_notes.0"));
+        assert!(is_telltale(b"session-79100000000.0.json"));
+        assert!(is_telltale(b"pre-key-1.json.bak"));
+        assert!(!is_telltale(b"session-notes.json"));
+        assert!(!is_telltale(b"creds.json"));
+    }
+}

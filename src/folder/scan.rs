@@ -1,0 +1,205 @@
+//! From a directory on disk to an [`Inventory`]: one listing, one `stat` per name
+//! relative to the folder's descriptor, and the inside of session files.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::creds::{Creds, parse_creds, parse_session};
+use super::inventory::{Entry, FileName, Inside, Inventory, Shape, Stamp};
+use super::kind::Kind;
+use super::time::Timestamp;
+
+/// Name of the quarantine inside an auth folder. It is never part of an inventory.
+pub const QUARANTINE_DIR: &str = ".baileys_quarantine";
+
+/// A directory that holds a file of this name is a quarantine, wherever it stands.
+pub const QUARANTINE_TAG: &str = "BAILEYS_QUARANTINE.TAG";
+
+/// A creds.json larger than this is not read.
+const MAX_CREDS_BYTES: u64 = 1 << 20;
+/// A session file larger than this is not read. (The library keeps 40 entries, about 35 kB.)
+const MAX_SESSION_BYTES: u64 = 4 << 20;
+/// A session file written less than this long ago is read again even when nothing seems
+/// changed: file times have a coarse grain.
+const RACY: Duration = Duration::from_secs(2);
+/// How long to wait before a creds.json found empty or cut off is read once more.
+/// Baileys writes in place: truncate, then write.
+pub const CREDS_SECOND_LOOK: Duration = Duration::from_millis(250);
+
+/// Where a session's folder is: a root the operator named, and a directory name in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The directory that holds the auth folder; links in this path are followed.
+    pub parent: std::path::PathBuf,
+    /// The auth folder's own name; must not be a link.
+    pub name: std::ffi::OsString,
+}
+
+impl Place {
+    /// The whole path, for messages to the operator.
+    pub fn path(&self) -> std::path::PathBuf {
+        self.parent.join(&self.name)
+    }
+
+    /// Opens the folder. The last step is not allowed to be a link, so a folder swapped
+    /// for a link is an error (`ELOOP`) and never another folder.
+    pub fn open(&self) -> io::Result<OwnedFd> {
+        let parent = open_dir(&self.parent)?;
+        Ok(rustix::fs::openat2(
+            &parent,
+            &self.name,
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+        )?)
+    }
+}
+
+/// Opens a directory by path; links are followed.
+pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// What earlier scans read inside session files, so that an unchanged file is not read
+/// twice. Holds times only.
+#[derive(Debug, Default)]
+pub struct ReadCache {
+    seen: HashMap<Stamp, Inside>,
+}
+
+/// Lists and measures the folder behind `fd`. Names that vanish between listing and
+/// `stat` are left out. A broken creds.json is reported as first seen; see [`look_again`].
+///
+/// Errors: the listing itself failed.
+pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> {
+    let racy_after = Timestamp::now().minus(RACY);
+    let mut entries = Vec::new();
+    let mut fresh = HashMap::new();
+    let mut creds = Creds::Missing;
+    for found in Dir::read_from(fd)? {
+        let found = found?;
+        let raw = found.file_name().to_bytes();
+        if matches!(raw, b"." | b"..") {
+            continue;
+        }
+        let name = FileName::new(OsStr::from_bytes(raw));
+        let (shape, stamp) = match stat(fd, name.as_os_str()) {
+            Ok(Some(found)) => found,
+            Ok(None) => continue,
+            Err(_) => (Shape::Unreadable, Stamp::default()),
+        };
+        if shape == Shape::Directory && raw == QUARANTINE_DIR.as_bytes() {
+            continue;
+        }
+        let parts = name.parts();
+        let mut inside = Inside::NotRead;
+        if parts.kind == Kind::Session && shape == Shape::Regular {
+            inside = match cache.seen.get(&stamp) {
+                Some(known) if stamp.changed < racy_after => *known,
+                _ => read_session(fd, name.as_os_str()),
+            };
+            fresh.insert(stamp, inside);
+        }
+        if parts.kind == Kind::Creds && !parts.companion {
+            creds = read_creds(fd);
+        }
+        entries.push(Entry { name, shape, stamp, inside });
+    }
+    cache.seen = fresh;
+    Ok(Inventory::new(entries, creds))
+}
+
+/// Whether creds.json deserves a second look before it is called broken: Baileys
+/// truncates and then writes, so an outside reader often sees it empty for a moment.
+pub fn needs_second_look(creds: &Creds) -> bool {
+    matches!(creds, Creds::Broken(_) | Creds::Missing)
+}
+
+/// Scans, and where creds.json looks broken or gone, waits [`CREDS_SECOND_LOOK`] and reads
+/// it once more. Blocks.
+pub fn scan_settled(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> {
+    let mut inventory = scan(fd, cache)?;
+    if needs_second_look(&inventory.creds) {
+        std::thread::sleep(CREDS_SECOND_LOOK);
+        inventory.creds = read_creds(fd);
+    }
+    Ok(inventory)
+}
+
+/// Reads the facts of creds.json once.
+pub fn read_creds(fd: BorrowedFd<'_>) -> Creds {
+    match read_plain_file(fd, OsStr::new("creds.json"), MAX_CREDS_BYTES) {
+        Ok(bytes) => match parse_creds(&bytes) {
+            Ok(facts) => Creds::Valid(facts),
+            Err(broken) => Creds::Broken(broken),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Creds::Missing,
+        Err(error) => Creds::Unreadable(error.to_string()),
+    }
+}
+
+/// `stat` without following links. `Ok(None)`: no such file.
+pub fn stat(fd: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<(Shape, Stamp)>> {
+    match rustix::fs::statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) => Ok(Some((shape_of(&stat), stamp_of(&stat)))),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn shape_of(stat: &Stat) -> Shape {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile if stat.st_nlink == 1 => Shape::Regular,
+        FileType::RegularFile => Shape::ManyNames,
+        FileType::Symlink => Shape::Link,
+        FileType::Directory => Shape::Directory,
+        _ => Shape::Special,
+    }
+}
+
+// The casts differ between targets.
+#[allow(clippy::unnecessary_cast)]
+fn stamp_of(stat: &Stat) -> Stamp {
+    Stamp {
+        device: stat.st_dev as u64,
+        inode: stat.st_ino as u64,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        modified: Timestamp::from_stat(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        changed: Timestamp::from_stat(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+    }
+}
+
+fn read_session(fd: BorrowedFd<'_>, name: &OsStr) -> Inside {
+    match read_plain_file(fd, name, MAX_SESSION_BYTES).map(|bytes| parse_session(&bytes)) {
+        Ok(Ok(latest)) => Inside::Latest(latest),
+        Ok(Err(_)) | Err(_) => Inside::Unparsable,
+    }
+}
+
+/// Reads a regular file of at most `limit` bytes; never follows a link and never blocks
+/// on a pipe.
+pub fn read_plain_file(fd: BorrowedFd<'_>, name: &OsStr, limit: u64) -> io::Result<Vec<u8>> {
+    let file = rustix::fs::openat(
+        fd,
+        name,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    if FileType::from_raw_mode(rustix::fs::fstat(file.as_fd())?.st_mode) != FileType::RegularFile {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::from(file).take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::other(format!("larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}

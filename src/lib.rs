@@ -1,0 +1,28 @@
+//! Watches the auth folders of WhatsApp bots built on Baileys, says early when one is
+//! heading for `device_removed`, and cleans it up without breaking a conversation.
+//!
+//! Two programs share this library: `baileys_exporter`, which only reads, and
+//! `baileys_remediator`, which moves what the guard table allows into a quarantine.
+//! Data flows one way:
+//!
+//! ```text
+//! files -> folder::Inventory -> exporter -> metrics, page, status
+//! alert -> remediator::webhook -> remediator::journal
+//!       -> policy(Inventory, Verdict, now, Limits) -> Plan | Refusal
+//!       -> remediator::quarantine -> outcome
+//! ```
+//!
+//! `folder` imports nobody. `policy` knows `folder` and the verdict's type, opens no file
+//! and is asked by both `exporter` (which counts what is removable) and `remediator`
+//! (which removes it); those two never import each other. `web` knows no domain word.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+// The map of the house; each room says at its door what it holds.
+pub mod cli;
+pub mod config;
+pub mod connection;
+pub mod exporter;
+pub mod folder;
+pub mod policy;
+pub mod remediator;
+pub mod web;

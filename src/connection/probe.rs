@@ -1,0 +1,481 @@
+//! Asking somebody whether the bot is connected.
+//!
+//! A probe that crashes, times out, prints or answers anything unforeseen has said
+//! nothing. What it printed is never repeated: it may hold anything.
+
+use std::fmt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use regex::{Captures, Regex};
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+use crate::folder::SessionName;
+use crate::web;
+
+use super::{Evidence, Finding};
+
+/// A command's answer is read up to here; `disconnected` has 12 bytes.
+const MAX_ANSWER_BYTES: u64 = 64;
+/// An HTTP answer is read up to here.
+const MAX_BODY_BYTES: usize = 1 << 20;
+/// What stays as it is in a URL.
+const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Somebody to ask.
+#[derive(Clone, Debug)]
+pub enum Probe {
+    /// A program, run without a shell. It must exit 0 and print exactly `connected` or
+    /// `disconnected`. (An exit status alone would fail open: a crashed check exits 1 too.)
+    Command {
+        /// Program and arguments.
+        argv: Vec<Template>,
+    },
+    /// `GET` of a URL that answers 200 with JSON.
+    Http {
+        /// The URL, `http://` only.
+        url: Template,
+        /// JSON pointer (RFC 6901) to the value that tells, e.g. `/status/connected`.
+        pointer: String,
+        /// Values that mean connected.
+        connected: Vec<Value>,
+        /// Values that mean disconnected.
+        disconnected: Vec<Value>,
+    },
+}
+
+/// A probe that cannot be used as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeError(pub String);
+
+impl fmt::Display for ProbeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Probe {
+    /// A command from its program and arguments, each a [`Template`].
+    ///
+    /// Errors: no program, or a placeholder that nothing fills.
+    pub fn command(argv: &[String], pattern: Option<&Regex>) -> Result<Self, ProbeError> {
+        if argv.first().is_none_or(String::is_empty) {
+            return Err(ProbeError("the connection command is empty".into()));
+        }
+        let argv = argv.iter().map(|arg| Template::parse(arg, pattern)).collect::<Result<_, _>>()?;
+        Ok(Self::Command { argv })
+    }
+
+    /// A command given as one line, split as a shell splits words; no shell runs.
+    pub fn command_line(line: &str, pattern: Option<&Regex>) -> Result<Self, ProbeError> {
+        let argv = shlex::split(line).ok_or_else(|| {
+            ProbeError("the connection command cannot be split into words: a quote is not closed".into())
+        })?;
+        Self::command(&argv, pattern)
+    }
+
+    /// An HTTP probe.
+    ///
+    /// Errors: not `http://`, a placeholder that nothing fills, a bad pointer, values
+    /// missing or given for both meanings.
+    pub fn http(
+        url: &str,
+        pointer: &str,
+        connected: Vec<Value>,
+        disconnected: Vec<Value>,
+        pattern: Option<&Regex>,
+    ) -> Result<Self, ProbeError> {
+        let url = Template::parse(url, pattern)?;
+        // The scheme and host are never filled from a session's name.
+        match url.parts.first() {
+            Some(Part::Text(text))
+                if text
+                    .strip_prefix("http://")
+                    .is_some_and(|rest| url.parts.len() == 1 || rest.contains('/')) => {}
+            Some(Part::Text(text)) if text.starts_with("https://") => {
+                return Err(ProbeError(
+                    "connection.http.url: https is not supported; use connection.command with a client of your choice"
+                        .into(),
+                ));
+            }
+            _ => {
+                return Err(ProbeError(
+                    "connection.http.url must begin with http://HOST[:PORT]/, without a placeholder in the host".into(),
+                ));
+            }
+        }
+        if !pointer.is_empty() && !pointer.starts_with('/') {
+            return Err(ProbeError(
+                "connection.http.pointer must be a JSON pointer such as /status/connected".into(),
+            ));
+        }
+        if connected.is_empty() || disconnected.is_empty() {
+            return Err(ProbeError(
+                "connection.http needs the values that mean `connected` and those that mean `disconnected`"
+                    .into(),
+            ));
+        }
+        if connected.iter().any(|value| disconnected.contains(value)) {
+            return Err(ProbeError(
+                "connection.http: one value is listed as connected and as disconnected".into(),
+            ));
+        }
+        Ok(Self::Http { url, pointer: pointer.to_owned(), connected, disconnected })
+    }
+
+    /// Asks. Never fails: what goes wrong is evidence of nothing.
+    pub async fn ask(&self, session: &SessionName, timeout: Duration) -> Evidence {
+        let (finding, detail) = match self {
+            Probe::Command { argv } => match ask_command(argv, session, timeout).await {
+                Ok(finding) => (finding, None),
+                Err(why) => (Finding::Silent, Some(format!("the command {why}"))),
+            },
+            Probe::Http { url, pointer, connected, disconnected } => {
+                match ask_http(url, session, timeout, pointer).await {
+                    Ok(value) if connected.contains(&value) => (Finding::Connected, None),
+                    Ok(value) if disconnected.contains(&value) => (Finding::Disconnected, None),
+                    Ok(_) => {
+                        (Finding::Silent, Some(format!("the value at {pointer} is none of those configured")))
+                    }
+                    Err(why) => (Finding::Silent, Some(why)),
+                }
+            }
+        };
+        let detail = detail.unwrap_or_else(|| match finding {
+            Finding::Connected => "connected".into(),
+            _ => "disconnected".into(),
+        });
+        Evidence { source: "probe", finding, detail }
+    }
+}
+
+async fn ask_command(argv: &[Template], session: &SessionName, timeout: Duration) -> Result<Finding, String> {
+    let argv: Vec<String> =
+        argv.iter().map(|arg| arg.fill(session, |value| value.to_owned())).collect::<Result<_, _>>()?;
+    let Some((program, args)) = argv.split_first() else { return Err("is empty".into()) };
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        // A group of its own, so that what it started ends with it.
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| format!("cannot be started: {error}"))?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let talk = async {
+        let mut answer = Vec::new();
+        if let Some(stdout) = child.stdout.take() {
+            stdout.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await.map_err(|e| e.to_string())?;
+        }
+        let status = child.wait().await.map_err(|e| e.to_string())?;
+        Ok((status, answer))
+    };
+    let ended = tokio::time::timeout(timeout, talk).await;
+    if ended.is_err()
+        && let Some(group) = group
+    {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let (status, answer): (_, Vec<u8>) = match ended {
+        Ok(result) => result.map_err(|error: String| format!("failed: {error}"))?,
+        Err(_) => return Err(format!("took longer than {}", humantime::format_duration(timeout))),
+    };
+    if !status.success() {
+        return Err(match status.code() {
+            Some(code) => format!("exited with {code}"),
+            None => "was ended by a signal".into(),
+        });
+    }
+    match answer.strip_suffix(b"\n").unwrap_or(&answer) {
+        b"connected" => Ok(Finding::Connected),
+        b"disconnected" => Ok(Finding::Disconnected),
+        _ => Err("printed neither `connected` nor `disconnected`".into()),
+    }
+}
+
+async fn ask_http(
+    url: &Template,
+    session: &SessionName,
+    timeout: Duration,
+    pointer: &str,
+) -> Result<Value, String> {
+    let url = url.fill(session, |value| utf8_percent_encode(value, IN_URL).to_string())?;
+    let (status, body) =
+        web::get(&url, &[], timeout, MAX_BODY_BYTES).await.map_err(|error| error.to_string())?;
+    if status != 200 {
+        return Err(format!("the URL answered {status}"));
+    }
+    let answer: Value =
+        serde_json::from_slice(&body).map_err(|_| "the URL did not answer JSON".to_owned())?;
+    answer.pointer(pointer).cloned().ok_or_else(|| format!("the answer has nothing at {pointer}"))
+}
+
+/// A text with placeholders: `{session}` is the session's name, `{NAME}` what the named
+/// group NAME of `connection.session_pattern` captured from it, `{{` and `}}` are braces.
+#[derive(Clone, Debug)]
+pub struct Template {
+    parts: Vec<Part>,
+    pattern: Option<Regex>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Session,
+    Group(String),
+}
+
+impl Template {
+    /// Parses a template. `pattern` must match a whole session name.
+    ///
+    /// Errors: a placeholder that neither is `session` nor a group of the pattern, or a
+    /// brace left open.
+    pub fn parse(text: &str, pattern: Option<&Regex>) -> Result<Self, ProbeError> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            literal.push_str(&rest[..at]);
+            let brace = &rest[at..=at];
+            rest = &rest[at + 1..];
+            if let Some(after) = rest.strip_prefix(brace) {
+                literal.push_str(brace);
+                rest = after;
+                continue;
+            }
+            let name = match (brace, rest.split_once('}')) {
+                ("{", Some((name, after))) => {
+                    rest = after;
+                    name
+                }
+                _ => {
+                    return Err(ProbeError(format!(
+                        "a single `{brace}` stands in {text:?}; write {brace}{brace} for a brace"
+                    )));
+                }
+            };
+            if !literal.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut literal)));
+            }
+            let known = pattern.is_some_and(|p| p.capture_names().flatten().any(|group| group == name));
+            parts.push(match name {
+                "session" => Part::Session,
+                _ if known => Part::Group(name.to_owned()),
+                _ => {
+                    return Err(ProbeError(format!(
+                        "nothing fills {{{name}}} in {text:?}; there is {{session}}, and each named group of connection.session_pattern"
+                    )));
+                }
+            });
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        let uses_group = parts.iter().any(|part| matches!(part, Part::Group(_)));
+        Ok(Self { parts, pattern: pattern.filter(|_| uses_group).cloned() })
+    }
+
+    fn fill(&self, session: &SessionName, encode: impl Fn(&str) -> String) -> Result<String, String> {
+        let captures = match &self.pattern {
+            Some(pattern) => Some(whole_match(pattern, session.as_str()).ok_or_else(|| {
+                "was not asked: connection.session_pattern does not match the session's name".to_owned()
+            })?),
+            None => None,
+        };
+        let mut filled = String::new();
+        for (index, part) in self.parts.iter().enumerate() {
+            let value = match part {
+                Part::Text(text) => {
+                    filled.push_str(text);
+                    continue;
+                }
+                Part::Session => session.as_str(),
+                Part::Group(name) => captures
+                    .as_ref()
+                    .and_then(|captures| captures.name(name))
+                    .map(|found| found.as_str())
+                    .ok_or_else(|| format!("was not asked: the group {name} captured nothing"))?,
+            };
+            if index == 0 && value.starts_with('-') {
+                return Err("was not asked: the session's name would read as an option".into());
+            }
+            filled.push_str(&encode(value));
+        }
+        Ok(filled)
+    }
+}
+
+fn whole_match<'a>(pattern: &Regex, text: &'a str) -> Option<Captures<'a>> {
+    let captures = pattern.captures(text)?;
+    let all = captures.get(0)?;
+    (all.start() == 0 && all.end() == text.len()).then_some(captures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::time::Instant;
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpListener;
+
+    fn session(name: &str) -> SessionName {
+        SessionName::from_dir(OsStr::new(name))
+    }
+
+    async fn ask(line: &str) -> (Finding, String) {
+        let probe = Probe::command_line(line, None).unwrap();
+        let evidence = probe.ask(&session("company_962302"), Duration::from_secs(2)).await;
+        (evidence.finding, evidence.detail)
+    }
+
+    #[tokio::test]
+    async fn a_command_must_say_it_in_so_many_words() {
+        for (line, finding) in [
+            ("echo connected", Finding::Connected),
+            ("printf disconnected", Finding::Disconnected),
+            ("sh -c 'test \"$0\" = company_962302 && echo disconnected' {session}", Finding::Disconnected),
+            ("true", Finding::Silent),
+            ("false", Finding::Silent),
+            ("sh -c 'echo disconnected; exit 1'", Finding::Silent),
+            ("echo Disconnected", Finding::Silent),
+            ("echo ' disconnected'", Finding::Silent),
+            ("printf 'disconnected\\n\\n'", Finding::Silent),
+            ("printf 'disconnected\\nconnected\\n'", Finding::Silent),
+            ("sh -c 'kill -9 $$'", Finding::Silent),
+            ("/no/such/program", Finding::Silent),
+            ("yes disconnected", Finding::Silent),
+            ("echo '$(echo disconnected)'", Finding::Silent),
+        ] {
+            let (found, detail) = ask(line).await;
+            assert_eq!(found, finding, "{line}: {detail}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_that_hangs_is_ended_with_its_children() {
+        let marker = format!("{}.5", 70_000 + std::process::id() % 1000);
+        let probe = Probe::command_line(&format!("sh -c 'sleep {marker} & wait'"), None).unwrap();
+        let began = Instant::now();
+        let evidence = probe.ask(&session("a"), Duration::from_millis(200)).await;
+        assert_eq!(evidence.finding, Finding::Silent);
+        assert!(evidence.detail.contains("longer than 200ms"), "{}", evidence.detail);
+        assert!(began.elapsed() < Duration::from_secs(30), "it does not wait for the sleep");
+        let is_gone = || {
+            std::fs::read_dir("/proc").unwrap().flatten().all(|entry| {
+                let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                !line.starts_with(b"sleep") || !String::from_utf8_lossy(&line).contains(&marker)
+            })
+        };
+        for _ in 0..100 {
+            if is_gone() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the child of the probe is still running");
+    }
+
+    async fn serve(answer: &'static str) -> (String, tokio::task::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let task = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let n = stream.read(&mut request).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&request[..n]).lines().next().unwrap_or_default().to_owned()
+        });
+        (url, task)
+    }
+
+    #[tokio::test]
+    async fn http_answers() {
+        let pattern = Regex::new(r"company_(?<id>\d+)").unwrap();
+        let ok = |body: &str| -> &'static str {
+            Box::leak(
+                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_boxed_str(),
+            )
+        };
+        for (answer, finding) in [
+            (ok(r#"{"status":{"connected":true}}"#), Finding::Connected),
+            (ok(r#"{"status":{"connected":false}}"#), Finding::Disconnected),
+            (ok(r#"{"status":{"connected":"false"}}"#), Finding::Silent),
+            (ok(r#"{"status":{"connected":null}}"#), Finding::Silent),
+            (ok(r#"{"error":"not found"}"#), Finding::Silent),
+            (ok("disconnected"), Finding::Silent),
+            (ok(""), Finding::Silent),
+            (
+                "HTTP/1.1 404 Not Found\r\ncontent-length: 30\r\n\r\n{\"status\":{\"connected\":false}}\n",
+                Finding::Silent,
+            ),
+            (
+                "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+                Finding::Silent,
+            ),
+            ("nonsense\r\n\r\n", Finding::Silent),
+        ] {
+            let (url, server) = serve(answer).await;
+            let probe = Probe::http(
+                &format!("{url}/webhook/whatsapp/baileys/status/{{id}}?n={{session}}"),
+                "/status/connected",
+                vec![true.into()],
+                vec![false.into()],
+                Some(&pattern),
+            )
+            .unwrap();
+            let evidence = probe.ask(&session("company_962302"), Duration::from_secs(5)).await;
+            assert_eq!(evidence.finding, finding, "{answer}: {}", evidence.detail);
+            let line = server.await.unwrap();
+            assert_eq!(line, "GET /webhook/whatsapp/baileys/status/962302?n=company_962302 HTTP/1.1");
+            // Another session's name that merely contains the pattern is not asked for.
+            let evidence = probe.ask(&session("old_company_962302"), Duration::from_secs(5)).await;
+            assert_eq!(evidence.finding, Finding::Silent);
+        }
+    }
+
+    #[tokio::test]
+    async fn nobody_listens_and_nobody_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let probe = |url: &str| Probe::http(url, "", vec![true.into()], vec![false.into()], None).unwrap();
+        let silent = probe(&url).ask(&session("a"), Duration::from_millis(100)).await;
+        assert_eq!(silent.finding, Finding::Silent, "{}", silent.detail);
+        drop(listener);
+        let refused = probe(&url).ask(&session("a"), Duration::from_secs(2)).await;
+        assert_eq!(refused.finding, Finding::Silent, "{}", refused.detail);
+    }
+
+    #[test]
+    fn templates() {
+        let pattern = Regex::new(r"company_(?<id>\d+)").unwrap();
+        let fill = |text: &str, name: &str| {
+            Template::parse(text, Some(&pattern)).unwrap().fill(&session(name), |v| v.replace('/', "%2F"))
+        };
+        assert_eq!(fill("a {id} {{x}}", "company_7").unwrap(), "a 7 {x}");
+        assert_eq!(fill("{session}", "x").unwrap(), "x");
+        assert!(fill("{session}", "-rf").is_err(), "no name is ever taken for an option");
+        assert_eq!(fill("--name={session}", "-rf").unwrap(), "--name=-rf");
+        assert!(Template::parse("{nope}", Some(&pattern)).is_err());
+        assert!(Template::parse("{id}", None).is_err());
+        assert!(Template::parse("{", None).is_err());
+        let http = |url: &str| {
+            Probe::http(url, "/a", vec![true.into()], vec![false.into()], Some(&pattern))
+                .map(|_| ())
+                .map_err(|e| e.0)
+        };
+        assert!(http("http://localhost:3000/{id}").is_ok());
+        assert!(http("https://localhost/{id}").unwrap_err().contains("https is not supported"));
+        assert!(http("http://{session}/").unwrap_err().contains("without a placeholder in the host"));
+        assert!(http("{session}").is_err());
+        assert!(Probe::command_line("echo 'x", None).is_err());
+        assert!(Probe::command_line("", None).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! The tiers on accumulated files.
+
+use std::fmt;
+
+/// A tier an auth folder can be in. Below [`Tier::Monitor`] is normal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tier {
+    /// Worth watching.
+    Monitor,
+    /// A person should know.
+    Warning,
+    /// Clean up while the bot is disconnected.
+    Cleanup,
+    /// Stop the bot, clean up, start it again.
+    Emergency,
+    /// Past recovery by cleaning: a person decides.
+    Fatal,
+}
+
+impl Tier {
+    /// Every tier, lowest first.
+    pub const ALL: [Tier; 5] = [Tier::Monitor, Tier::Warning, Tier::Cleanup, Tier::Emergency, Tier::Fatal];
+
+    /// Value of the label `tier`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Tier::Monitor => "monitor",
+            Tier::Warning => "warning",
+            Tier::Cleanup => "cleanup",
+            Tier::Emergency => "emergency",
+            Tier::Fatal => "fatal",
+        }
+    }
+
+    /// The tier whose label is `label`.
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tier| tier.label() == label)
+    }
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// From how many accumulated files on each tier begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Thresholds {
+    /// [`Tier::Monitor`].
+    pub monitor: usize,
+    /// [`Tier::Warning`].
+    pub warning: usize,
+    /// [`Tier::Cleanup`].
+    pub cleanup: usize,
+    /// [`Tier::Emergency`].
+    pub emergency: usize,
+    /// [`Tier::Fatal`].
+    pub fatal: usize,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self { monitor: 100, warning: 120, cleanup: 150, emergency: 180, fatal: 200 }
+    }
+}
+
+impl Thresholds {
+    /// Where `tier` begins.
+    pub const fn of(&self, tier: Tier) -> usize {
+        match tier {
+            Tier::Monitor => self.monitor,
+            Tier::Warning => self.warning,
+            Tier::Cleanup => self.cleanup,
+            Tier::Emergency => self.emergency,
+            Tier::Fatal => self.fatal,
+        }
+    }
+
+    /// The highest tier that `accumulated` has reached; `None` is normal.
+    pub fn tier(&self, accumulated: usize) -> Option<Tier> {
+        Tier::ALL.into_iter().rev().find(|tier| accumulated >= self.of(*tier))
+    }
+
+    /// Whether each tier begins above the one before.
+    pub fn is_ascending(&self) -> bool {
+        Tier::ALL.map(|tier| self.of(tier)).is_sorted_by(|a, b| a < b) && self.monitor > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boundaries() {
+        let t = Thresholds::default();
+        for (files, tier) in [
+            (0, None),
+            (99, None),
+            (100, Some(Tier::Monitor)),
+            (119, Some(Tier::Monitor)),
+            (120, Some(Tier::Warning)),
+            (149, Some(Tier::Warning)),
+            (150, Some(Tier::Cleanup)),
+            (179, Some(Tier::Cleanup)),
+            (180, Some(Tier::Emergency)),
+            (199, Some(Tier::Emergency)),
+            (200, Some(Tier::Fatal)),
+        ] {
+            assert_eq!(t.tier(files), tier, "{files}");
+        }
+        assert!(t.is_ascending());
+        assert!(!Thresholds { warning: 150, ..t }.is_ascending());
+    }
+}

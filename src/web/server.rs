@@ -1,0 +1,846 @@
+//! Listening, and serving connections that cannot hold the process up.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::{Response, text};
+
+/// What a client can make the server spend at most.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// How long the first request's headers may take after the connection was
+    /// accepted.
+    pub header_timeout: Duration,
+    /// How long a connection is kept once an answer is ready: to send it, to
+    /// wait for the next request and to read that one's headers.
+    pub idle_timeout: Duration,
+    /// How many connections are open at a time, at least 1. More of them wait
+    /// in the kernel's backlog.
+    pub max_connections: usize,
+    /// How long the request line and headers may be together, in bytes.
+    /// Longer ones are answered with 431.
+    pub max_header_bytes: usize,
+    /// How long running requests may take to finish after the shutdown began.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    /// 10 s for the first headers, 2 min for an answer and the pause after
+    /// it, 256 connections, 16 KiB of headers, 10 s to drain.
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            // Longer than the usual scrape interval of a minute, so that a
+            // scraper can keep its connection.
+            idle_timeout: Duration::from_secs(120),
+            max_connections: 256,
+            max_header_bytes: 16 * 1024,
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why an address cannot be listened on.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BindError {
+    /// There is no address at all.
+    NoAddress,
+    /// The address is not `host:port`, `:port` or `[ipv6]:port`.
+    Syntax {
+        /// The address as given.
+        address: String,
+    },
+    /// The host name has no address.
+    Resolve {
+        /// The address as given.
+        address: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// Another program, or this one, already listens there.
+    InUse {
+        /// The address as given.
+        address: String,
+    },
+    /// The port needs a privilege that the process does not have.
+    Denied {
+        /// The address as given.
+        address: String,
+    },
+    /// Any other reason, such as an address that is not this machine's.
+    Other {
+        /// The address as given.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAddress => f.write_str("no address to listen on: set --web.listen-address"),
+            Self::Syntax { address } => {
+                write!(f, "--web.listen-address {address:?} must look like host:port, :port or [::1]:port")
+            }
+            Self::Resolve { address, source } => {
+                write!(f, "cannot resolve --web.listen-address {address:?}: {source}")
+            }
+            Self::InUse { address } => write!(
+                f,
+                "cannot listen on {address}: the port is already in use; stop the other program \
+                 or choose another port with --web.listen-address"
+            ),
+            Self::Denied { address } => write!(
+                f,
+                "cannot listen on {address}: permission denied; choose a port of 1024 or above \
+                 with --web.listen-address"
+            ),
+            Self::Other { address, source } => {
+                write!(f, "cannot listen on {address}: {source}; check --web.listen-address")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Resolve { source, .. } | Self::Other { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// Listens on every address, or on none.
+///
+/// An address is `host:port`, `[ipv6]:port`, or `:port` for every interface,
+/// over IPv6 and IPv4 where the machine has both. Of a host name with several
+/// addresses the first usable one counts, IPv4 before IPv6. Port 0 lets the
+/// system choose.
+///
+/// # Errors
+///
+/// A [`BindError`] naming the first address that cannot be used and what to
+/// change; also when `addresses` is empty.
+pub async fn bind(addresses: &[String]) -> Result<Vec<TcpListener>, BindError> {
+    if addresses.is_empty() {
+        return Err(BindError::NoAddress);
+    }
+    let mut listeners = Vec::new();
+    for address in addresses {
+        bind_one(address, &mut listeners).await?;
+    }
+    Ok(listeners)
+}
+
+async fn bind_one(address: &str, listeners: &mut Vec<TcpListener>) -> Result<(), BindError> {
+    let given = || address.to_owned();
+    let syntax = || BindError::Syntax { address: given() };
+    let (host, port) = address.rsplit_once(':').ok_or_else(syntax)?;
+    if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(syntax());
+    }
+    let port: u16 = port.parse().map_err(|_| syntax())?;
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address: given() },
+        io::ErrorKind::PermissionDenied => BindError::Denied { address: given() },
+        _ => BindError::Other { address: given(), source },
+    };
+    if host.is_empty() {
+        return every_interface(port, listeners).await.map_err(failed);
+    }
+    let mut candidates: Vec<SocketAddr> = if let Some(bracketed) = host.strip_prefix('[') {
+        let inner = bracketed.strip_suffix(']').ok_or_else(syntax)?;
+        let address: Ipv6Addr = inner.parse().map_err(|_| syntax())?;
+        vec![(address, port).into()]
+    } else if host.contains([':', ']', '/', '@']) || host.contains(char::is_whitespace) {
+        return Err(syntax());
+    } else {
+        tokio::net::lookup_host((host, port))
+            .await
+            .map_err(|source| BindError::Resolve { address: given(), source })?
+            .collect()
+    };
+    candidates.sort_by_key(SocketAddr::is_ipv6);
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for candidate in candidates {
+        match TcpListener::bind(candidate).await {
+            Ok(listener) => {
+                listeners.push(listener);
+                return Ok(());
+            }
+            // Going on to the next address would hide what the user must fix.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(failed(error)),
+            Err(error) => last = error,
+        }
+    }
+    Err(failed(last))
+}
+
+async fn every_interface(port: u16, listeners: &mut Vec<TcpListener>) -> io::Result<()> {
+    let v4 = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+    match TcpListener::bind((IpAddr::from(Ipv6Addr::UNSPECIFIED), port)).await {
+        Ok(v6) => {
+            let port = v6.local_addr()?.port();
+            listeners.push(v6);
+            // Where `[::]` takes IPv4 too, which is the default, this address
+            // is now in use; where it does not, it is needed.
+            listeners.extend(TcpListener::bind((v4, port)).await.ok());
+        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+        // A machine without IPv6.
+        Err(_) => listeners.push(TcpListener::bind((v4, port)).await?),
+    }
+    Ok(())
+}
+
+/// Serves HTTP/1.1 on every listener until `shutdown` resolves, then lets
+/// running requests finish within [`Limits::drain`] and returns.
+///
+/// `handler` gets each request and the client's address. A panic in it is
+/// answered with 500 and harms nothing else. A client that goes away drops
+/// the handler's future at its next `await`: spawn what must be finished. The
+/// handler bounds its own time; [`super::read_body`] bounds the body's. A
+/// HEAD request gets the headers of the answer without the body.
+///
+/// Errors of a connection end that connection only. When connections cannot
+/// be accepted, such as when file descriptors run out, it waits and retries.
+pub async fn serve<H, F, S>(listeners: Vec<TcpListener>, limits: Limits, handler: H, shutdown: S)
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+    S: Future<Output = ()>,
+{
+    let handler = Arc::new(handler);
+    let limits = Arc::new(limits);
+    let places = limits.max_connections.clamp(1, Semaphore::MAX_PERMITS);
+    let places = Arc::new(Semaphore::new(places));
+    let (stop, stopping) = watch::channel(false);
+    let mut connections = JoinSet::new();
+    let accept = async {
+        let mut turn = 0;
+        let mut failures = 0;
+        // The semaphore is never closed.
+        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+            // Finished tasks are collected here, so the set stays small.
+            while connections.try_join_next().is_some() {}
+            match accept_any(&listeners, &mut turn).await {
+                Ok((stream, peer)) => {
+                    failures = 0;
+                    let connection =
+                        connection(stream, peer, Arc::clone(&limits), Arc::clone(&handler), stopping.clone());
+                    connections.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    });
+                }
+                Err(error) if is_about_one_connection(&error) => {
+                    tracing::debug!(%error, "a connection was gone before it was accepted");
+                }
+                Err(error) => {
+                    // One line a streak: this can go on for long.
+                    if failures == 0 {
+                        tracing::warn!(%error, "cannot accept connections; retrying");
+                    }
+                    failures = (failures + 1).min(5);
+                    let pause = Duration::from_millis(50 << failures).min(Duration::from_secs(1));
+                    tokio::time::sleep(pause).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown => {}
+        () = accept => {}
+    }
+    drop(listeners);
+    stop.send_replace(true);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits.drain, drained).await.is_err() {
+        tracing::warn!(
+            open = connections.len(),
+            "connections were still open after the time to drain; closing them"
+        );
+        connections.shutdown().await;
+    }
+}
+
+/// Accepts from whichever listener has a connection, starting each time after
+/// the one that served last, so that none is starved.
+async fn accept_any(listeners: &[TcpListener], turn: &mut usize) -> io::Result<(TcpStream, SocketAddr)> {
+    std::future::poll_fn(|cx| {
+        for offset in 0..listeners.len() {
+            let index = (*turn + offset) % listeners.len();
+            if let Poll::Ready(result) = listeners[index].poll_accept(cx) {
+                *turn = index + 1;
+                return Poll::Ready(result);
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn is_about_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Serves one connection to its end.
+async fn connection<H, F>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    limits: Arc<Limits>,
+    handler: Arc<H>,
+    mut stopping: watch::Receiver<bool>,
+) where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    // The time by which the client must have done its part; `None` while a
+    // handler runs. hyper bounds neither a client that never sends a byte
+    // differently from an idle one, nor one that does not read its answer.
+    let (waiting, mut waits) = watch::channel(Some(Instant::now() + limits.header_timeout));
+    let waiting = Arc::new(waiting);
+    let idle_timeout = limits.idle_timeout;
+    let service = service_fn(move |request: Request<Incoming>| {
+        waiting.send_replace(None);
+        let (handler, waiting) = (Arc::clone(&handler), Arc::clone(&waiting));
+        let answer = CatchPanic(Box::pin(async move { handler(request, peer).await }));
+        Box::pin(async move {
+            let response = answer.await.unwrap_or_else(|Panicked| {
+                tracing::error!("a request handler panicked");
+                text(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error\n")
+            });
+            waiting.send_replace(Some(Instant::now() + idle_timeout));
+            Ok::<_, Infallible>(response)
+        })
+    });
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // A second line only: the deadline above is never later than this.
+        .header_read_timeout(limits.idle_timeout)
+        .max_header_size(limits.max_header_bytes)
+        // hyper panics below 8 KiB.
+        .max_buf_size(limits.max_header_bytes.max(8 * 1024))
+        .serve_connection(TokioIo::new(stream), service);
+
+    let mut stopped = false;
+    let result = loop {
+        let deadline = *waits.borrow_and_update();
+        let late = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            result = &mut connection => break result,
+            // Either the deadline changed, or the service is gone, and then
+            // the connection is about to end.
+            Ok(()) = waits.changed() => {}
+            // An error means that the server itself is gone.
+            _ = stopping.wait_for(|stop| *stop), if !stopped => {
+                stopped = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            () = late => {
+                tracing::debug!(%peer, "a client took too long; closing its connection");
+                return;
+            }
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+    if !stopped {
+        let stream = connection.into_parts().io.into_inner();
+        tokio::select! {
+            () = linger(stream) => {}
+            _ = stopping.wait_for(|stop| *stop) => {}
+        }
+    }
+}
+
+/// Gives the client time to read the last answer, which hyper has sent,
+/// followed by the end of the stream.
+///
+/// Closing a socket with unread bytes resets it, and the client may lose an
+/// answer such as "too large" that it has not read yet. So what still comes
+/// is read and thrown away, for a short time.
+async fn linger(mut stream: TcpStream) {
+    let drain = async {
+        stream.shutdown().await?;
+        let mut scratch = vec![0; 16 * 1024];
+        while stream.read(&mut scratch).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // Errors mean that the client is gone, which is the aim.
+    let _ = tokio::time::timeout(Duration::from_secs(2), pin!(drain)).await;
+}
+
+/// Turns a panic while polling into a value, so that one request cannot take
+/// its connection, or a graceful shutdown, down with it.
+struct CatchPanic<T>(Pin<Box<dyn Future<Output = T> + Send>>);
+
+struct Panicked;
+
+impl<T> Future for CatchPanic<T> {
+    type Output = Result<T, Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // Nothing of the future is used again after a panic.
+        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_) => Poll::Ready(Err(Panicked)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use crate::web::{html, read_body};
+    use hyper::body::Bytes;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::sync::{Notify, oneshot};
+    use tokio::task::JoinHandle;
+
+    /// Longer than anything here takes, shorter than a test may hang.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    struct Server {
+        address: SocketAddr,
+        stop: Option<oneshot::Sender<()>>,
+        task: JoinHandle<()>,
+        /// How many requests run now, and how many did at most.
+        running: Arc<(AtomicUsize, AtomicUsize)>,
+        /// Lets one `/wait` go on.
+        release: Arc<Notify>,
+    }
+
+    impl Server {
+        async fn start(limits: Limits) -> Self {
+            let listeners = bind(&["127.0.0.1:0".to_owned()]).await.unwrap();
+            Self::on(listeners, limits)
+        }
+
+        fn on(listeners: Vec<TcpListener>, limits: Limits) -> Self {
+            let address = listeners[0].local_addr().unwrap();
+            let (stop, stopped) = oneshot::channel();
+            let running = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+            let release = Arc::new(Notify::new());
+            let (counts, gate) = (Arc::clone(&running), Arc::clone(&release));
+            let handler = move |request: Request<Incoming>, _peer| {
+                let (counts, gate) = (Arc::clone(&counts), Arc::clone(&gate));
+                async move {
+                    let now = counts.0.fetch_add(1, Ordering::SeqCst) + 1;
+                    counts.1.fetch_max(now, Ordering::SeqCst);
+                    let response = route(request, &gate).await;
+                    counts.0.fetch_sub(1, Ordering::SeqCst);
+                    response
+                }
+            };
+            let task = tokio::spawn(serve(listeners, limits, handler, async {
+                let _ = stopped.await;
+            }));
+            Self { address, stop: Some(stop), task, running, release }
+        }
+
+        async fn connect(&self) -> TcpStream {
+            TcpStream::connect(self.address).await.unwrap()
+        }
+
+        /// Sends bytes on a new connection and reads until it is closed.
+        async fn ask(&self, bytes: &[u8]) -> String {
+            exchange(&mut self.connect().await, bytes).await
+        }
+
+        async fn stop(mut self) {
+            self.stop.take().unwrap().send(()).unwrap();
+            tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
+        }
+
+        async fn until_running(&self, count: usize) {
+            while self.running.0.load(Ordering::SeqCst) != count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    }
+
+    async fn route(request: Request<Incoming>, gate: &Notify) -> Response {
+        match request.uri().path() {
+            "/" => html("home"),
+            "/panic" => panic!("on purpose"),
+            "/wait" => {
+                gate.notified().await;
+                text(StatusCode::OK, "waited")
+            }
+            "/huge" => text(StatusCode::OK, vec![b'x'; 64 << 20]),
+            "/body" => match read_body(request, 1000, Duration::from_millis(300)).await {
+                Ok(body) => text(StatusCode::OK, body),
+                Err(error) => error.response(),
+            },
+            _ => text(StatusCode::NOT_FOUND, Bytes::new()),
+        }
+    }
+
+    async fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> String {
+        stream.write_all(bytes).await.unwrap();
+        rest(stream).await
+    }
+
+    async fn rest(stream: &mut TcpStream) -> String {
+        let mut answer = Vec::new();
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer))
+            .await
+            .expect("the connection is closed")
+            .unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
+    /// Reads one answer of a connection that stays open.
+    async fn answer(stream: &mut TcpStream, ending: &str) -> String {
+        let mut answer = Vec::new();
+        let read = async {
+            while !answer.ends_with(ending.as_bytes()) {
+                answer.push(stream.read_u8().await.unwrap());
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.expect("an answer");
+        String::from_utf8(answer).unwrap()
+    }
+
+    const HOME: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    const HOME_KEPT: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    fn short(milliseconds: u64) -> Limits {
+        let time = Duration::from_millis(milliseconds);
+        Limits { header_timeout: time, idle_timeout: time, ..Limits::default() }
+    }
+
+    #[tokio::test]
+    async fn get_and_head() {
+        let server = Server::start(Limits::default()).await;
+        let got = server.ask(HOME).await;
+        assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && got.ends_with("\r\n\r\nhome"), "{got}");
+        let head = server.ask(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        assert!(head.contains("content-length: 4\r\n"), "{head}");
+        assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn connections_are_reused_and_cut_when_idle() {
+        let server = Server::start(short(300)).await;
+        let mut stream = server.connect().await;
+        for _ in 0..3 {
+            stream.write_all(HOME_KEPT).await.unwrap();
+            answer(&mut stream, "home").await;
+        }
+        assert_eq!(rest(&mut stream).await, "");
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn slow_headers_are_cut() {
+        let server =
+            Server::start(Limits { header_timeout: Duration::from_millis(200), ..Limits::default() }).await;
+        let begun = Instant::now();
+        let mut silent = server.connect().await;
+        assert_eq!(rest(&mut silent).await, "");
+        // A byte now and then does not buy more time.
+        let (mut read, mut write) = server.connect().await.into_split();
+        let drip = async {
+            while write.write_all(b"G").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let mut sink = Vec::new();
+        tokio::select! {
+            () = drip => {}
+            _ = read.read_to_end(&mut sink) => {}
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5));
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_is_cut() {
+        let server = Server::start(Limits { max_connections: 1, ..short(300) }).await;
+        let mut deaf = server.connect().await;
+        deaf.write_all(b"GET /huge HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        // The only place is taken until the server gives up on the other.
+        assert!(server.ask(HOME).await.ends_with("home"));
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_large_answer_arrives_whole() {
+        let server = Server::start(Limits::default()).await;
+        let got = server.ask(b"GET /huge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        assert!(got.len() > 64 << 20);
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded() {
+        let server = Server::start(Limits::default()).await;
+        let fine = server
+            .ask(b"POST /body HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")
+            .await;
+        assert!(fine.ends_with("\r\n\r\nabc"), "{fine}");
+        // Too large by its own account: refused although nothing was sent.
+        let declared =
+            server.ask(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n").await;
+        assert!(declared.starts_with("HTTP/1.1 413 "), "{declared}");
+        // The whole body is sent before the answer is read.
+        let mut large = b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n".to_vec();
+        large.resize(large.len() + 10_000_000, b'x');
+        let sent = server.ask(&large).await;
+        assert!(sent.starts_with("HTTP/1.1 413 "), "{sent}");
+        let mut chunked = b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for _ in 0..200 {
+            chunked.extend_from_slice(b"a\r\n0123456789\r\n");
+        }
+        let chunked = server.ask(&chunked).await;
+        assert!(chunked.starts_with("HTTP/1.1 413 "), "{chunked}");
+        let broken =
+            server.ask(b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").await;
+        assert!(broken.starts_with("HTTP/1.1 400 "), "{broken}");
+        let slow = server.ask(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc").await;
+        assert!(slow.starts_with("HTTP/1.1 408 "), "{slow}");
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn garbage_and_large_headers_are_refused() {
+        let server = Server::start(Limits::default()).await;
+        let mut noise = vec![0xff, 0x00, 0x16, 0x03];
+        noise.extend_from_slice(&[0x80; 2000]);
+        for bytes in [&noise[..], b"\r\n\r\n\0\r\n\r\n", b"GET\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+        {
+            let got = server.ask(bytes).await;
+            assert!(got.is_empty() || got.starts_with("HTTP/1.1 4"), "{got}");
+        }
+        for size in [17_000, 100_000] {
+            let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(size));
+            let got = server.ask(large.as_bytes()).await;
+            assert!(got.starts_with("HTTP/1.1 431 "), "{size}: {got}");
+        }
+        assert!(server.ask(HOME).await.ends_with("home"));
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_and_nothing_else() {
+        let server = Server::start(Limits::default()).await;
+        let mut stream = server.connect().await;
+        stream.write_all(b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let got = answer(&mut stream, "Internal server error\n").await;
+        assert!(got.starts_with("HTTP/1.1 500 "), "{got}");
+        // Even the connection goes on.
+        assert!(exchange(&mut stream, HOME).await.ends_with("home"));
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn connections_are_bounded() {
+        let server = Server::start(Limits { max_connections: 2, ..Limits::default() }).await;
+        let mut streams = Vec::new();
+        for _ in 0..6 {
+            let mut stream = server.connect().await;
+            let request = b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            streams.push(stream);
+        }
+        server.until_running(2).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(server.running.0.load(Ordering::SeqCst), 2);
+        // Those in the backlog are served once there is room.
+        for mut stream in streams {
+            server.release.notify_one();
+            assert!(rest(&mut stream).await.ends_with("waited"));
+        }
+        assert_eq!(server.running.1.load(Ordering::SeqCst), 2);
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn one_place_serves_all_listeners() {
+        let any = "127.0.0.1:0".to_owned();
+        let listeners = bind(&[any.clone(), any]).await.unwrap();
+        let addresses: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
+        let server = Server::on(listeners, Limits { max_connections: 1, ..Limits::default() });
+        for address in addresses.iter().chain(&addresses) {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            assert!(exchange(&mut stream, HOME).await.ends_with("home"));
+        }
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn shutdown_finishes_running_requests() {
+        let mut server = Server::start(Limits { drain: PATIENCE, ..Limits::default() }).await;
+        let mut idle = server.connect().await;
+        idle.write_all(HOME_KEPT).await.unwrap();
+        answer(&mut idle, "home").await;
+        let mut busy = server.connect().await;
+        busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        server.until_running(1).await;
+        server.stop.take().unwrap().send(()).unwrap();
+        // The idle connection is closed at once, new ones are refused.
+        assert_eq!(rest(&mut idle).await, "");
+        TcpStream::connect(server.address).await.unwrap_err();
+        assert!(!server.task.is_finished());
+        server.release.notify_one();
+        assert!(rest(&mut busy).await.ends_with("waited"));
+        tokio::time::timeout(PATIENCE / 2, server.task).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_drain_is_bounded() {
+        let drain = Duration::from_millis(200);
+        let server = Server::start(Limits { drain, ..Limits::default() }).await;
+        let mut busy = server.connect().await;
+        busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        server.until_running(1).await;
+        let begun = Instant::now();
+        server.stop().await;
+        assert!(begun.elapsed() >= drain && begun.elapsed() < drain + PATIENCE / 4);
+    }
+
+    #[tokio::test]
+    async fn addresses_that_work() {
+        for address in ["127.0.0.1:0", "localhost:0", ":0", "[::1]:0"] {
+            match bind(&[address.to_owned()]).await {
+                Ok(listeners) => {
+                    let port = listeners[0].local_addr().unwrap().port();
+                    if address != "[::1]:0" {
+                        TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                    }
+                }
+                // A machine without IPv6.
+                Err(error) => assert!(address == "[::1]:0", "{error}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn addresses_that_do_not_work() {
+        for address in [
+            "",
+            "10273",
+            "127.0.0.1",
+            "127.0.0.1:",
+            "127.0.0.1:x",
+            "127.0.0.1:70000",
+            "127.0.0.1:-1",
+            "::1:80",
+            "[::1:80",
+            "[nonsense]:80",
+            "http://a:80",
+            "a b:80",
+        ] {
+            let error = bind(&[address.to_owned()]).await.unwrap_err();
+            assert!(matches!(error, BindError::Syntax { .. }), "{address}: {error}");
+            assert!(error.to_string().contains("--web.listen-address"));
+        }
+        assert!(matches!(bind(&[]).await, Err(BindError::NoAddress)));
+        let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = held.local_addr().unwrap().port();
+        for address in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!(":{port}")] {
+            let error = bind(std::slice::from_ref(&address)).await.unwrap_err();
+            assert!(matches!(error, BindError::InUse { .. }), "{error}");
+            let shown = error.to_string();
+            assert!(shown.contains(&address) && shown.contains("--web.listen-address"), "{shown}");
+        }
+        // Not an address of this machine.
+        let error = bind(&["192.0.2.1:0".to_owned()]).await.unwrap_err();
+        assert!(matches!(error, BindError::Other { .. }), "{error}");
+    }
+
+    /// Where the child of the test below writes its port.
+    const PORT_FILE: &str = "WEB_TEST_PORT_FILE";
+
+    #[tokio::test]
+    async fn running_out_of_descriptors() {
+        // This test runs itself again with few descriptors; there it is the server.
+        if let Some(file) = std::env::var_os(PORT_FILE) {
+            let server = Server::start(Limits::default()).await;
+            std::fs::write(file, server.address.port().to_string()).unwrap();
+            server.task.await.unwrap();
+            return;
+        }
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("port");
+        let module = module_path!().split_once("::").unwrap().1;
+        let mut child = tokio::process::Command::new("sh")
+            .args(["-c", "ulimit -n 30; exec \"$0\" \"$@\""])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", &format!("{module}::running_out_of_descriptors")])
+            .env(PORT_FILE, &file)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        let address = loop {
+            let port = std::fs::read_to_string(&file).unwrap_or_default();
+            if let Ok(port) = port.parse::<u16>() {
+                break SocketAddr::from(([127, 0, 0, 1], port));
+            }
+            assert!(begun.elapsed() < PATIENCE, "the child did not start");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let mut streams = Vec::new();
+        for _ in 0..60 {
+            streams.push(TcpStream::connect(address).await.unwrap());
+        }
+        let pid = child.id().unwrap();
+        // User and system time, in ticks of 10 ms.
+        let ticks = || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split(' ').collect();
+            fields[12].parse::<u64>().unwrap() + fields[13].parse::<u64>().unwrap()
+        };
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let before = ticks();
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        assert!(ticks() - before < 20, "the server spins");
+        drop(streams);
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        assert!(exchange(&mut stream, HOME).await.ends_with("home"));
+        child.kill().await.unwrap();
+    }
+}

@@ -1,0 +1,176 @@
+//! The YAML file's shape. Unknown keys are refused: a misspelt guard is worse than none.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
+use crate::policy::{BatchSetting, Thresholds};
+
+/// Reads the file at `path`.
+pub fn read(path: &Path) -> Result<File, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("--config.file {}: {error}", path.display()))?;
+    if text.trim().is_empty() {
+        return Ok(File::default());
+    }
+    serde_saphyr::from_str(&text).map_err(|error| format!("--config.file {}: {error}", path.display()))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    pub sessions: Sessions,
+    pub tiers: Tiers,
+    pub pre_key_batch: Option<Batch>,
+    pub overrides: Vec<Override>,
+    pub limits: LimitsSection,
+    pub emergency: Emergency,
+    pub connection: ConnectionSection,
+    pub webhook: Webhook,
+    pub quarantine: Quarantine,
+    pub state: State,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sessions {
+    pub paths: Vec<String>,
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tiers {
+    monitor: Option<usize>,
+    warning: Option<usize>,
+    cleanup: Option<usize>,
+    emergency: Option<usize>,
+    fatal: Option<usize>,
+}
+
+impl Tiers {
+    pub fn thresholds(&self) -> Thresholds {
+        let default = Thresholds::default();
+        Thresholds {
+            monitor: self.monitor.unwrap_or(default.monitor),
+            warning: self.warning.unwrap_or(default.warning),
+            cleanup: self.cleanup.unwrap_or(default.cleanup),
+            emergency: self.emergency.unwrap_or(default.emergency),
+            fatal: self.fatal.unwrap_or(default.fatal),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    pub sessions: Vec<String>,
+    pub pre_key_batch: Batch,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsSection {
+    #[serde(deserialize_with = "span")]
+    pub inactive_for: Option<Duration>,
+    pub pre_keys_kept: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Emergency {
+    #[serde(deserialize_with = "span")]
+    pub pre_key_min_age: Option<Duration>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConnectionSection {
+    #[serde(deserialize_with = "span")]
+    pub quiet: Option<Duration>,
+    #[serde(deserialize_with = "span")]
+    pub timeout: Option<Duration>,
+    pub session_pattern: Option<String>,
+    pub command: Option<Vec<String>>,
+    pub http: Option<Http>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Http {
+    pub url: String,
+    pub pointer: String,
+    pub connected: Vec<serde_json::Value>,
+    pub disconnected: Vec<serde_json::Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Webhook {
+    pub token_file: Option<PathBuf>,
+    pub r#match: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quarantine {
+    #[serde(deserialize_with = "span")]
+    pub retention: Option<Duration>,
+    pub max_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct State {
+    pub path: Option<PathBuf>,
+}
+
+/// `auto`, `30` or `812`.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch(pub BatchSetting);
+
+/// Parses `auto`, `30` or `812`.
+pub fn parse_batch(text: &str) -> Result<BatchSetting, String> {
+    match text {
+        "auto" => Ok(BatchSetting::Auto),
+        _ => match text.parse() {
+            Ok(batch @ (CLASSIC_BATCH | MODERN_BATCH)) => Ok(BatchSetting::Fixed(batch)),
+            _ => Err(format!("the pre-key batch is 30, 812 or auto, not {text:?}")),
+        },
+    }
+}
+
+impl<'de> Deserialize<'de> for Batch {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Word;
+        impl Visitor<'_> for Word {
+            type Value = Batch;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("30, 812 or auto")
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Batch, E> {
+                self.visit_str(&number.to_string())
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Batch, E> {
+                self.visit_str(&number.to_string())
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Batch, E> {
+                parse_batch(text).map(Batch).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_any(Word)
+    }
+}
+
+fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    humantime::parse_duration(&text).map(Some).map_err(|error| {
+        de::Error::custom(format!("{text:?} is not a time span such as 10m or 14d: {error}"))
+    })
+}

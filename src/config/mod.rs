@@ -1,0 +1,309 @@
+//! The configuration: one YAML file for both programs, and flags for the simple case.
+//!
+//! A flag wins over the file. [`Settings`] is what the rest of the program sees.
+
+mod file;
+mod flags;
+
+pub use flags::{CommonFlags, LogFlags, LogFormat, RemediatorFlags};
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use regex::Regex;
+
+use crate::connection::{Connection, Probe};
+use crate::folder::{Discovery, SessionName, Source};
+use crate::policy::guard::INACTIVE_FOR;
+use crate::policy::{BatchSetting, Limits};
+
+/// How long the quarantine keeps what was moved, unless configured.
+pub const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 86_400);
+/// How many bytes one folder's quarantine may hold, unless configured.
+pub const DEFAULT_QUARANTINE_BYTES: u64 = 256 << 20;
+/// Where the remediator keeps its journal, unless configured.
+pub const DEFAULT_STATE_PATH: &str = "/var/lib/baileys_remediator";
+
+/// Everything that was configured, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to look for auth folders.
+    pub sources: Vec<Source>,
+    /// Directory names in a root to look at; all where `None`.
+    pub include: Option<GlobSet>,
+    /// Directory names in a root to leave out.
+    pub exclude: GlobSet,
+    /// How to find out whether a bot is connected.
+    pub connection: Connection,
+    /// Labels an alert must carry before it acts.
+    pub alert_match: BTreeMap<String, String>,
+    /// File with the webhook's bearer token.
+    pub token_file: Option<PathBuf>,
+    /// How long the quarantine keeps what was moved.
+    pub retention: Duration,
+    /// How many bytes one folder's quarantine may hold.
+    pub quarantine_bytes: u64,
+    /// The remediator's state directory.
+    pub state_path: PathBuf,
+    limits: Limits,
+    overrides: Vec<(GlobSet, BatchSetting)>,
+}
+
+impl Settings {
+    /// Reads the file, if one is named, and lays the flags over it.
+    ///
+    /// Errors: a sentence that names the key or flag and says what it should be.
+    pub fn load(flags: &CommonFlags, remediator: &RemediatorFlags) -> Result<Self, String> {
+        let file = match &flags.config_file {
+            Some(path) => file::read(path)?,
+            None => file::File::default(),
+        };
+        Self::build(flags, remediator, file)
+    }
+
+    fn build(flags: &CommonFlags, remediator: &RemediatorFlags, file: file::File) -> Result<Self, String> {
+        let sources = if flags.sessions_path.is_empty() {
+            file.sessions.paths.iter().map(|path| Source::parse(path.as_ref())).collect::<Result<Vec<_>, _>>()
+        } else {
+            Ok(flags.sessions_path.clone())
+        }?;
+        for (index, source) in sources.iter().enumerate() {
+            if let Some(name) = &source.name
+                && sources[..index].iter().any(|other| other.name.as_ref() == Some(name))
+            {
+                return Err(format!(
+                    "two auth folders are named {name}; give each --sessions.path=NAME=PATH a name of its own"
+                ));
+            }
+        }
+        let or_file = |flag: &[String], file: Vec<String>| if flag.is_empty() { file } else { flag.to_vec() };
+        let include = or_file(&flags.sessions_include, file.sessions.include);
+        let exclude = or_file(&flags.sessions_exclude, file.sessions.exclude);
+
+        let pattern = match &file.connection.session_pattern {
+            Some(pattern) => Some(
+                Regex::new(&format!("^(?:{pattern})$"))
+                    .map_err(|e| format!("connection.session_pattern: {e}"))?,
+            ),
+            None => None,
+        };
+        let mut probes = Vec::new();
+        match (&flags.connection_command, &file.connection.command) {
+            (Some(line), _) => probes.push(
+                Probe::command_line(line, pattern.as_ref())
+                    .map_err(|e| format!("--connection.command: {e}"))?,
+            ),
+            (None, Some(argv)) => probes.push(
+                Probe::command(argv, pattern.as_ref()).map_err(|e| format!("connection.command: {e}"))?,
+            ),
+            (None, None) => {}
+        }
+        if let Some(http) = file.connection.http {
+            probes.push(
+                Probe::http(&http.url, &http.pointer, http.connected, http.disconnected, pattern.as_ref())
+                    .map_err(|e| e.to_string())?,
+            );
+        }
+        let defaults = Connection::default();
+        let connection = Connection {
+            quiet: flags.connection_quiet.or(file.connection.quiet).unwrap_or(defaults.quiet),
+            timeout: file.connection.timeout.unwrap_or(defaults.timeout),
+            probes,
+        };
+
+        let mut limits = Limits { thresholds: file.tiers.thresholds(), ..Limits::default() };
+        if !limits.thresholds.is_ascending() {
+            return Err("tiers: each must begin above the one before: monitor < warning < cleanup < emergency < fatal".into());
+        }
+        limits.batch = flags.pre_key_batch.or(file.pre_key_batch.map(|b| b.0)).unwrap_or_default();
+        if let Some(span) = file.limits.inactive_for {
+            if span < INACTIVE_FOR {
+                return Err("limits.inactive_for: not less than 14d; only a person may go below it, with `clean --force --inactive-for`".into());
+            }
+            limits.inactive_for = span;
+        }
+        if let Some(kept) = file.limits.pre_keys_kept {
+            if kept < limits.pre_keys_kept {
+                return Err("limits.pre_keys_kept: not less than 50; a larger number keeps more".into());
+            }
+            limits.pre_keys_kept = kept;
+        }
+        if let Some(age) = file.emergency.pre_key_min_age {
+            limits.emergency_pre_key_min_age = age;
+        }
+        let mut overrides = Vec::new();
+        for (index, entry) in file.overrides.into_iter().enumerate() {
+            overrides.push((
+                globs(&entry.sessions, &format!("overrides[{index}].sessions"))?,
+                entry.pre_key_batch.0,
+            ));
+        }
+
+        let mut alert_match = file.webhook.r#match;
+        if !remediator.webhook_match.is_empty() {
+            alert_match = remediator.webhook_match.iter().cloned().collect();
+        }
+        Ok(Self {
+            sources,
+            include: if include.is_empty() { None } else { Some(globs(&include, "sessions.include")?) },
+            exclude: globs(&exclude, "sessions.exclude")?,
+            connection,
+            alert_match,
+            token_file: remediator.webhook_token_file.clone().or(file.webhook.token_file),
+            retention: file.quarantine.retention.unwrap_or(DEFAULT_RETENTION),
+            quarantine_bytes: file.quarantine.max_bytes.unwrap_or(DEFAULT_QUARANTINE_BYTES),
+            state_path: remediator
+                .state_path
+                .clone()
+                .or(file.state.path)
+                .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_PATH)),
+            limits,
+            overrides,
+        })
+    }
+
+    /// Errors: no path was named.
+    pub fn require_sessions(&self) -> Result<(), String> {
+        if self.sources.is_empty() {
+            return Err("no auth folder is named; give --sessions.path=[NAME=]PATH, a root of auth folders or one of them (or sessions.paths in the configuration file)".into());
+        }
+        Ok(())
+    }
+
+    /// A [`Discovery`] over the configured paths.
+    pub fn discovery(&self) -> Discovery {
+        Discovery::new(self.sources.clone(), self.include.clone(), self.exclude.clone())
+    }
+
+    /// The limits that hold for one session.
+    pub fn limits(&self, session: &SessionName) -> Limits {
+        let name = Path::new(session.as_str());
+        let batch = self.overrides.iter().find(|(globs, _)| globs.is_match(name)).map(|(_, batch)| *batch);
+        Limits { batch: batch.unwrap_or(self.limits.batch), ..self.limits }
+    }
+}
+
+fn globs(patterns: &[String], key: &str) -> Result<GlobSet, String> {
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(Glob::new(pattern).map_err(|error| format!("{key}: {error}"))?);
+    }
+    set.build().map_err(|error| format!("{key}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+    use std::ffi::OsStr;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        common: CommonFlags,
+        #[command(flatten)]
+        remediator: RemediatorFlags,
+    }
+
+    fn load(flags: &[&str], yaml: &str) -> Result<Settings, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.yml");
+        std::fs::write(&path, yaml).unwrap();
+        let config = format!("--config.file={}", path.display());
+        let all = ["test", &config].into_iter().chain(flags.iter().copied());
+        let cli = Cli::try_parse_from(all).map_err(|e| e.to_string())?;
+        let settings = Settings::load(&cli.common, &cli.remediator)?;
+        settings.require_sessions().map(|()| settings)
+    }
+
+    fn session(name: &str) -> SessionName {
+        SessionName::from_dir(OsStr::new(name))
+    }
+
+    #[test]
+    fn a_full_file() {
+        let settings = load(
+            &[],
+            r#"
+sessions:
+  paths: [/a, bot=/b]
+  include: ["company_*"]
+  exclude: ["*_old"]
+tiers: {monitor: 10, warning: 20, cleanup: 30, emergency: 40, fatal: 50}
+pre_key_batch: auto
+overrides:
+  - sessions: ["legacy_*"]
+    pre_key_batch: 30
+limits: {inactive_for: 21d, pre_keys_kept: 60}
+emergency: {pre_key_min_age: 36h}
+connection:
+  quiet: 5m
+  timeout: 3s
+  session_pattern: 'company_(?<id>\d+)'
+  http:
+    url: http://localhost:3000/webhook/whatsapp/baileys/status/{id}
+    pointer: /status/connected
+    connected: [true]
+    disconnected: [false]
+webhook:
+  token_file: /etc/token
+  match: {instance: "host1:10273"}
+quarantine: {retention: 60d, max_bytes: 1000}
+state: {path: /var/lib/x}
+"#,
+        )
+        .unwrap();
+        assert_eq!(settings.sources.len(), 2);
+        assert_eq!(settings.limits(&session("legacy_1")).batch, BatchSetting::Fixed(30));
+        assert_eq!(settings.limits(&session("company_1")).batch, BatchSetting::Auto);
+        assert_eq!(settings.limits(&session("x")).thresholds.fatal, 50);
+        assert_eq!(settings.connection.quiet, Duration::from_secs(300));
+        assert_eq!(settings.alert_match["instance"], "host1:10273");
+        assert_eq!(settings.retention, Duration::from_secs(60 * 86_400));
+    }
+
+    #[test]
+    fn flags_win() {
+        let settings = load(
+            &[
+                "--sessions.path=/c",
+                "--connection.quiet=1s",
+                "--webhook.match=instance=x=y",
+                "--pre-keys.batch=812",
+            ],
+            "sessions: {paths: [/a]}\nconnection: {quiet: 5m}\nwebhook: {match: {job: j}}",
+        )
+        .unwrap();
+        assert_eq!(settings.sources[0].path, Path::new("/c"));
+        assert_eq!(settings.connection.quiet, Duration::from_secs(1));
+        assert_eq!(settings.alert_match, BTreeMap::from([("instance".into(), "x=y".into())]));
+        assert_eq!(settings.limits(&session("x")).batch, BatchSetting::Fixed(812));
+    }
+
+    #[test]
+    fn errors_say_where_and_what() {
+        let path = &["--sessions.path=/a"][..];
+        for (flags, yaml, says) in [
+            (&[][..], "", "--sessions.path"),
+            (path, "sesions: {}", "sesions"),
+            (path, "limits: {inactive_for: 3d}", "not less than 14d"),
+            (path, "limits: {inactive_for: soon}", "inactive_for"),
+            (path, "limits: {pre_keys_kept: 5}", "not less than 50"),
+            (path, "tiers: {warning: 300}", "each must begin above"),
+            (path, "pre_key_batch: 31", "30, 812 or auto"),
+            (path, "connection: {session_pattern: '('}", "session_pattern"),
+            (path, "connection: {command: []}", "empty"),
+            (path, "connection: {command: [check, '{id}']}", "nothing fills {id}"),
+            (path, "overrides: [{sessions: ['['], pre_key_batch: 30}]", "overrides[0].sessions"),
+            (&["--sessions.path=a=/x", "--sessions.path=a=/y"], "", "two auth folders are named a"),
+            (&["--sessions.path=/a", "--sessions.include=["], "", "sessions.include"),
+        ] {
+            let error = load(flags, yaml).unwrap_err();
+            assert!(error.contains(says), "{yaml}: {error}");
+        }
+        let error = load(path, "tiers:\n  warning: many\n").unwrap_err();
+        assert!(error.contains("line 2") || error.contains("2:"), "the line is named: {error}");
+    }
+}

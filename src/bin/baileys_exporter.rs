@@ -1,0 +1,158 @@
+//! baileys_exporter: flags and wiring only.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use baileys_exporter::cli::{complain, print};
+use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
+use baileys_exporter::exporter::server::Exporter;
+use baileys_exporter::exporter::snapshot::Collector;
+use baileys_exporter::exporter::status;
+use baileys_exporter::web;
+use clap::{Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Prometheus exporter for the auth folders of WhatsApp bots built on Baileys.
+///
+/// It only reads. `baileys_exporter --sessions.path=DIR` is enough to run.
+#[derive(Parser)]
+#[command(name = "baileys_exporter", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    common: CommonFlags,
+
+    #[command(flatten)]
+    log: LogFlags,
+
+    /// Address to serve on. Repeatable.
+    #[arg(
+        long = "web.listen-address",
+        value_name = "HOST:PORT",
+        default_value = ":10273",
+        help_heading = "Web"
+    )]
+    listen: Vec<String>,
+
+    /// Path of the metrics.
+    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = metrics_path, help_heading = "Web")]
+    metrics_path: String,
+
+    /// Scrapes answered at the same time; more get 503. 0 is no bound.
+    #[arg(long = "web.max-requests", value_name = "N", default_value_t = 40, help_heading = "Web")]
+    max_requests: usize,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show every session once. Exit code 0: normal, 1: warning or worse, 2: could not look.
+    Status {
+        /// Form of the output.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Output,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Output {
+    Table,
+    Json,
+}
+
+fn metrics_path(text: &str) -> Result<String, String> {
+    match text {
+        "/" | "/-/healthy" | "/-/ready" | "/-/reload" => Err(format!("{text} has another meaning")),
+        _ if text.starts_with('/') => Ok(text.to_owned()),
+        _ => Err("it must begin with /".to_owned()),
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.log.init();
+    let common = cli.common.clone();
+    let load = move || {
+        let settings = Settings::load(&common, &RemediatorFlags::default())?;
+        settings.require_sessions().map(|()| settings)
+    };
+    let settings = match load() {
+        Ok(settings) => settings,
+        Err(error) => {
+            complain(&format!("error: {error}"));
+            return ExitCode::from(2);
+        }
+    };
+    match cli.command {
+        Some(Command::Status { output }) => show_status(settings, output).await,
+        None => {
+            let exporter = Exporter::new(settings, Box::new(load), cli.metrics_path, cli.max_requests);
+            serve(Arc::new(exporter), &cli.listen).await
+        }
+    }
+}
+
+async fn show_status(settings: Settings, output: Output) -> ExitCode {
+    let connection = settings.connection.clone();
+    let look = tokio::task::spawn_blocking(move || Collector::new(Arc::new(settings)).collect());
+    let Ok(snapshot) = look.await else { return ExitCode::from(2) };
+    let rows = status::rows(&snapshot, &connection).await;
+    match output {
+        Output::Table if rows.is_empty() => complain("no auth folder found; check --sessions.path"),
+        Output::Table => print(&status::table(&rows)),
+        Output::Json => match serde_json::to_string_pretty(&rows) {
+            Ok(text) => print(&text),
+            Err(error) => {
+                complain(&format!("error: {error}"));
+                return ExitCode::from(2);
+            }
+        },
+    }
+    ExitCode::from(status::overall(&rows, &snapshot) as u8)
+}
+
+async fn serve(exporter: Arc<Exporter>, listen: &[String]) -> ExitCode {
+    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
+    else {
+        complain("error: cannot listen for signals");
+        return ExitCode::FAILURE;
+    };
+    let listeners = match web::bind(listen).await {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            complain(&format!("error: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let first = exporter.look().await;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        sessions = first.sessions.len(),
+        listen = listen.join(","),
+        "baileys_exporter serves"
+    );
+    if first.sessions.is_empty() {
+        tracing::warn!("no auth folder was found yet; each scrape looks again");
+    }
+    let reloads = tokio::spawn({
+        let exporter = Arc::clone(&exporter);
+        async move {
+            while hangup.recv().await.is_some() {
+                let _ = exporter.reload();
+            }
+        }
+    });
+    let shutdown = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+    };
+    exporter.serve(listeners, shutdown).await;
+    reloads.abort();
+    ExitCode::SUCCESS
+}

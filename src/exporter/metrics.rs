@@ -1,0 +1,138 @@
+//! From a snapshot to metric families. Each metric is declared here and nowhere else;
+//! docs/metrics.md lists them, and a test holds the two together.
+
+use crate::folder::discovery::SkipReason;
+use crate::folder::{Creds, Kind, Timestamp};
+use crate::policy::Tier;
+use crate::web::families::{Declared, Families};
+
+use super::snapshot::{Measured, SessionView, Snapshot};
+
+const SESSION: &[&str] = &["session"];
+const SESSION_KIND: &[&str] = &["session", "kind"];
+
+macro_rules! declare {
+    ($($ident:ident: $ctor:ident $name:literal $labels:expr, $help:literal;)*) => {
+        $(const $ident: Declared = Declared::$ctor($name, $labels, $help);)*
+        /// Every metric of the exporter.
+        pub const ALL: &[Declared] = &[$($ident),*];
+    };
+}
+
+declare! {
+    FILES: gauge "baileys_auth_files" SESSION_KIND,
+        "Files in the auth folder by kind, .tmp and .bak companions included.";
+    ACCUMULATED: gauge "baileys_auth_accumulated_files" SESSION,
+        "Files that the tiers count: those a classic folder would hold, without the bookkeeping of Baileys 7 and without the pre-keys of one large batch beyond 30.";
+    REMOVABLE: gauge "baileys_auth_removable_files" &["session", "kind", "action"],
+        "Files that a clean-up could move away now under the guard table, whatever the connection, by action (cleanup or emergency).";
+    PRE_KEYS: gauge "baileys_auth_pre_keys" SESSION,
+        "One-time pre-keys in the auth folder.";
+    BATCH: gauge "baileys_auth_pre_key_batch" SESSION,
+        "Pre-keys that the bot's Baileys mints at login, as used for counting: configured, or told from the folder.";
+    AMBIGUOUS: gauge "baileys_auth_pre_key_batch_ambiguous" SESSION,
+        "1 if the folder does not tell the pre-key batch for sure, so that it counts as small and is guarded as large; set the batch.";
+    THRESHOLD: gauge "baileys_auth_tier_threshold_files" &["session", "tier"],
+        "Accumulated files from which on each tier begins.";
+    OLDEST: gauge "baileys_auth_oldest_file_timestamp_seconds" SESSION_KIND,
+        "Modification time of the oldest file of a kind, as Unix time.";
+    NEWEST: gauge "baileys_auth_newest_file_timestamp_seconds" SESSION_KIND,
+        "Modification time of the newest file of a kind, as Unix time.";
+    OLDEST_AGE: gauge "baileys_auth_oldest_file_age_seconds" SESSION,
+        "Age of the oldest file in the auth folder at the time of the scrape; negative if its modification time lies in the future.";
+    NEWEST_AGE: gauge "baileys_auth_newest_file_age_seconds" SESSION,
+        "Age of the newest file in the auth folder at the time of the scrape; negative if its modification time lies in the future.";
+    SIZE: gauge "baileys_auth_size_bytes" SESSION,
+        "Bytes in all files of the auth folder.";
+    UP: gauge "baileys_auth_folder_up" SESSION,
+        "1 if the auth folder could be looked at.";
+    CREDS_VALID: gauge "baileys_auth_creds_valid" SESSION,
+        "1 if creds.json is there and can be understood; 0 if it is missing, empty, cut off or unreadable.";
+    LOGGED_IN: gauge "baileys_auth_logged_in" SESSION,
+        "1 if creds.json says that the bot is paired with an account.";
+    BUILD_INFO: gauge "baileys_exporter_build_info" &["version"],
+        "Version of the exporter; the value is 1.";
+    SUCCESS: gauge "baileys_exporter_scrape_collector_success" &["collector"],
+        "1 if everything that the collector was to look at could be looked at.";
+    DURATION: gauge "baileys_exporter_scrape_collector_duration_seconds" &["collector"],
+        "How long the collector took.";
+    SESSIONS: gauge "baileys_exporter_sessions" &[],
+        "Auth folders found.";
+    SKIPPED: gauge "baileys_exporter_sessions_skipped" &["reason"],
+        "Auth folders and paths left out, by reason; the log says which.";
+    RELOAD_SUCCESS: gauge "baileys_exporter_config_last_reload_successful" &[],
+        "1 if the last load of the configuration succeeded; after a failure the former one stays in force.";
+    RELOAD_TIME: gauge "baileys_exporter_config_last_reload_success_timestamp_seconds" &[],
+        "When the configuration in force was loaded, as Unix time.";
+}
+
+/// The state of the configuration, for its two metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct ReloadState {
+    /// Whether the last load succeeded.
+    pub successful: bool,
+    /// When the configuration in force was loaded.
+    pub loaded_at: Timestamp,
+}
+
+/// Fills the families of one scrape.
+pub fn families(snapshot: &Snapshot, reload: ReloadState) -> Families {
+    let mut out = Families::default();
+    for view in &snapshot.sessions {
+        add_session(&mut out, view, snapshot.at);
+    }
+    out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+    out.add(&SUCCESS, &["folders"], f64::from(snapshot.is_complete()));
+    out.add(&DURATION, &["folders"], snapshot.took.as_secs_f64());
+    out.add(&SESSIONS, &[], snapshot.sessions.len() as f64);
+    for reason in SkipReason::ALL {
+        let skipped = snapshot.skipped.iter().filter(|skipped| skipped.reason == reason).count();
+        out.add(&SKIPPED, &[reason.label()], skipped as f64);
+    }
+    out.add(&RELOAD_SUCCESS, &[], f64::from(reload.successful));
+    out.add(&RELOAD_TIME, &[], reload.loaded_at.seconds());
+    out
+}
+
+fn add_session(out: &mut Families, view: &SessionView, now: Timestamp) {
+    let session = view.session.as_str();
+    out.add(&UP, &[session], f64::from(view.state.is_ok()));
+    for tier in Tier::ALL {
+        out.add(&THRESHOLD, &[session, tier.label()], view.thresholds.of(tier) as f64);
+    }
+    let Ok(measured) = &view.state else { return };
+    add_measured(out, session, measured, now);
+}
+
+fn add_measured(out: &mut Families, session: &str, measured: &Measured, now: Timestamp) {
+    let inventory = &measured.inventory;
+    for kind in Kind::ALL {
+        out.add(&FILES, &[session, kind.label()], inventory.count(kind) as f64);
+        let times =
+            || inventory.readable().filter(|entry| entry.kind() == kind).map(|entry| entry.stamp.modified);
+        if let (Some(oldest), Some(newest)) = (times().min(), times().max()) {
+            out.add(&OLDEST, &[session, kind.label()], oldest.seconds());
+            out.add(&NEWEST, &[session, kind.label()], newest.seconds());
+        }
+    }
+    for (column, kinds) in &measured.removable {
+        for kind in crate::policy::guard::MOVABLE_KINDS {
+            let files = kinds.get(&kind).copied().unwrap_or(0);
+            out.add(&REMOVABLE, &[session, kind.label(), column.label()], files as f64);
+        }
+    }
+    out.add(&ACCUMULATED, &[session], measured.accumulated as f64);
+    out.add(&PRE_KEYS, &[session], measured.pre_keys as f64);
+    out.add(&BATCH, &[session], f64::from(measured.batches.measured));
+    out.add(&AMBIGUOUS, &[session], f64::from(measured.batches.is_ambiguous()));
+    let age = |at: Timestamp| now.seconds() - at.seconds();
+    let times = || inventory.readable().map(|entry| entry.stamp.modified);
+    if let (Some(oldest), Some(newest)) = (times().min(), times().max()) {
+        out.add(&OLDEST_AGE, &[session], age(oldest));
+        out.add(&NEWEST_AGE, &[session], age(newest));
+    }
+    out.add(&SIZE, &[session], inventory.size_bytes() as f64);
+    out.add(&CREDS_VALID, &[session], f64::from(matches!(inventory.creds, Creds::Valid(_))));
+    let logged_in = inventory.creds.facts().is_some_and(|facts| facts.logged_in);
+    out.add(&LOGGED_IN, &[session], f64::from(logged_in));
+}

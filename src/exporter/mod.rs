@@ -1,0 +1,8 @@
+//! The exporter: looks at the folders when asked, and says what it saw. It changes
+//! nothing below a sessions path.
+
+pub mod metrics;
+mod page;
+pub mod server;
+pub mod snapshot;
+pub mod status;

@@ -1,0 +1,266 @@
+//! The morning check: one row a session, for the terminal, as JSON and for the page.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::cli::table;
+use crate::connection::{Connection, State, Verdict};
+use crate::folder::{Creds, SessionName, Timestamp};
+use crate::policy::{Column, Tier};
+
+use super::snapshot::{SessionView, Snapshot};
+
+/// Probes that run at the same time.
+const PROBES_AT_ONCE: usize = 32;
+
+/// One session's row.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub session: String,
+    /// All files; `None` where the folder could not be looked at.
+    pub files: Option<usize>,
+    /// What the tiers count.
+    pub accumulated_files: Option<usize>,
+    /// `normal`, `monitor`, `warning`, `cleanup`, `emergency` or `fatal`.
+    pub tier: Option<&'static str>,
+    /// Files that a clean-up could move now, whatever the connection.
+    pub removable_files: Option<usize>,
+    /// Pre-keys.
+    pub pre_keys: Option<usize>,
+    /// The pre-key batch used for counting.
+    pub pre_key_batch: Option<u32>,
+    /// Whether the folder does not tell the batch for sure.
+    pub pre_key_batch_ambiguous: Option<bool>,
+    /// Seconds since the session that has been silent longest among those active within
+    /// 14 days was last active.
+    pub oldest_active_session_seconds: Option<u64>,
+    /// `connected`, `disconnected` or `unknown`.
+    pub connection: &'static str,
+    /// What that rests on.
+    pub connection_evidence: Vec<String>,
+    /// `ok`, `not logged in`, `missing`, `empty`, `cut off`, `not valid` or `unreadable`.
+    pub creds: Option<&'static str>,
+    /// Why the folder could not be looked at.
+    pub error: Option<String>,
+    /// Where warning, cleanup, emergency and fatal begin.
+    pub thresholds: [usize; 4],
+    #[serde(skip)]
+    rank: Rank,
+}
+
+/// How much a row needs a person; sorts worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Tier(Option<Tier>),
+    BrokenCreds,
+    Unseen,
+}
+
+/// What the whole table says; also the exit code of `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Overall {
+    /// Nothing at warning or worse.
+    Normal = 0,
+    /// A session at warning or worse, or one without a valid creds.json.
+    Warning = 1,
+    /// Something could not be looked at, or there was nothing to look at.
+    CouldNotLook = 2,
+}
+
+/// Asks for every session's connection and lays the rows out, worst first.
+pub async fn rows(snapshot: &Snapshot, connection: &Connection) -> Vec<Row> {
+    let verdicts = verdicts(snapshot, connection).await;
+    let mut rows: Vec<Row> = snapshot
+        .sessions
+        .iter()
+        .zip(&verdicts)
+        .map(|(view, verdict)| row(view, verdict, snapshot.at))
+        .collect();
+    rows.sort_by(|a, b| {
+        (b.rank, b.accumulated_files)
+            .cmp(&(a.rank, a.accumulated_files))
+            .then_with(|| a.session.cmp(&b.session))
+    });
+    rows
+}
+
+async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdict> {
+    let places = Arc::new(Semaphore::new(PROBES_AT_ONCE));
+    let mut tasks = JoinSet::new();
+    for (index, view) in snapshot.sessions.iter().enumerate() {
+        let Ok(measured) = &view.state else { continue };
+        let (connection, places) = (connection.clone(), Arc::clone(&places));
+        let (session, inventory): (SessionName, _) = (view.session.clone(), measured.inventory.clone());
+        tasks.spawn(async move {
+            let _place = places.acquire().await;
+            (index, connection.verdict(&session, &inventory).await)
+        });
+    }
+    let unseen = || Verdict::unknown("folder", "it could not be looked at");
+    let mut verdicts: Vec<Verdict> = snapshot.sessions.iter().map(|_| unseen()).collect();
+    while let Some(joined) = tasks.join_next().await {
+        if let Ok((index, verdict)) = joined {
+            verdicts[index] = verdict;
+        }
+    }
+    verdicts
+}
+
+fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> Row {
+    let t = &view.thresholds;
+    let mut row = Row {
+        session: view.session.to_string(),
+        files: None,
+        accumulated_files: None,
+        tier: None,
+        removable_files: None,
+        pre_keys: None,
+        pre_key_batch: None,
+        pre_key_batch_ambiguous: None,
+        oldest_active_session_seconds: None,
+        connection: verdict.state.label(),
+        connection_evidence: verdict.evidence.iter().map(ToString::to_string).collect(),
+        creds: None,
+        error: None,
+        thresholds: [t.warning, t.cleanup, t.emergency, t.fatal],
+        rank: Rank::Unseen,
+    };
+    match &view.state {
+        Err(error) => row.error = Some(error.clone()),
+        Ok(measured) => {
+            row.files = Some(measured.inventory.files().len());
+            row.accumulated_files = Some(measured.accumulated);
+            row.tier = Some(measured.tier.map_or("normal", Tier::label));
+            row.removable_files = measured.removable.get(&Column::Cleanup).map(|kinds| kinds.values().sum());
+            row.pre_keys = Some(measured.pre_keys);
+            row.pre_key_batch = Some(measured.batches.measured);
+            row.pre_key_batch_ambiguous = Some(measured.batches.is_ambiguous());
+            row.oldest_active_session_seconds =
+                measured.oldest_active_session.map(|at| at.until(now).as_secs());
+            row.creds = Some(measured.inventory.creds.word());
+            row.rank = match measured.inventory.creds {
+                Creds::Valid(_) => Rank::Tier(measured.tier),
+                _ => Rank::BrokenCreds,
+            };
+        }
+    }
+    row
+}
+
+/// What the table says as a whole.
+pub fn overall(rows: &[Row], snapshot: &Snapshot) -> Overall {
+    if rows.is_empty() || !snapshot.skipped.is_empty() {
+        return Overall::CouldNotLook;
+    }
+    rows.iter()
+        .map(|row| match row.rank {
+            Rank::Unseen => Overall::CouldNotLook,
+            Rank::BrokenCreds => Overall::Warning,
+            Rank::Tier(tier) if tier >= Some(Tier::Warning) => Overall::Warning,
+            Rank::Tier(_) => Overall::Normal,
+        })
+        .max()
+        .unwrap_or(Overall::CouldNotLook)
+}
+
+/// A span in the two largest units, e.g. `13d 21h`.
+pub fn short_span(seconds: u64) -> String {
+    let text = humantime::format_duration(Duration::from_secs(seconds)).to_string();
+    let words: Vec<&str> = text.split(' ').take(2).collect();
+    words.join(" ").replace("days", "d").replace("day", "d")
+}
+
+impl Row {
+    /// The word in the column `tier`.
+    pub fn tier_word(&self) -> &'static str {
+        self.tier.unwrap_or("?")
+    }
+
+    /// The pre-keys with the batch, e.g. `328 / 30`.
+    pub fn pre_keys_word(&self) -> String {
+        match (self.pre_keys, self.pre_key_batch) {
+            (Some(keys), Some(batch)) => {
+                let doubt = if self.pre_key_batch_ambiguous == Some(true) { "?" } else { "" };
+                format!("{keys} / {batch}{doubt}")
+            }
+            _ => "?".into(),
+        }
+    }
+
+    /// The last activity of the oldest active session.
+    pub fn oldest_active_word(&self) -> String {
+        match (self.oldest_active_session_seconds, &self.error) {
+            (Some(seconds), _) => short_span(seconds),
+            (None, None) => "none".into(),
+            (None, Some(_)) => "?".into(),
+        }
+    }
+}
+
+/// The table for a terminal.
+pub fn table(rows: &[Row]) -> String {
+    let number = |n: Option<usize>| n.map_or("?".to_owned(), |n| n.to_string());
+    let mut out = table::Table::new(&[
+        "SESSION",
+        "FILES",
+        "ACCUMULATED",
+        "TIER",
+        "REMOVABLE",
+        "PRE-KEYS / BATCH",
+        "OLDEST ACTIVE",
+        "CONNECTION",
+        "CREDS",
+    ]);
+    for row in rows {
+        let style = match row.rank {
+            Rank::Unseen | Rank::BrokenCreds => AnsiColor::Red.on_default().bold(),
+            Rank::Tier(Some(Tier::Emergency | Tier::Fatal)) => AnsiColor::Red.on_default(),
+            Rank::Tier(Some(Tier::Cleanup | Tier::Warning)) => AnsiColor::Yellow.on_default(),
+            Rank::Tier(Some(Tier::Monitor)) => AnsiColor::Cyan.on_default(),
+            Rank::Tier(None) => AnsiColor::Green.on_default(),
+        };
+        let connection = match row.connection {
+            "connected" => AnsiColor::Green.on_default(),
+            "disconnected" => AnsiColor::Yellow.on_default(),
+            _ => Style::new().dimmed(),
+        };
+        debug_assert!(
+            [State::Connected, State::Disconnected, State::Unknown]
+                .iter()
+                .any(|s| s.label() == row.connection)
+        );
+        out.row(vec![
+            table::plain(&row.session),
+            table::right(number(row.files)),
+            table::right(number(row.accumulated_files)),
+            table::styled(row.tier_word(), style),
+            table::right(number(row.removable_files)),
+            table::right(row.pre_keys_word()),
+            table::right(row.oldest_active_word()),
+            table::styled(row.connection, connection),
+            table::styled(
+                row.creds.unwrap_or("?"),
+                if row.creds == Some("ok") { Style::new() } else { AnsiColor::Red.on_default().bold() },
+            ),
+        ]);
+    }
+    let mut text = out.to_string();
+    for row in rows {
+        if let Some(error) = &row.error {
+            text.push_str(&format!("\n{}: {error}", row.session));
+        }
+        if row.pre_key_batch_ambiguous == Some(true) {
+            text.push_str(&format!(
+                "\n{}: the pre-key batch is ambiguous; set it with --pre-keys.batch or overrides in the configuration",
+                row.session
+            ));
+        }
+    }
+    text
+}

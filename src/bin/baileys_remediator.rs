@@ -1,0 +1,155 @@
+//! baileys_remediator: flags and wiring only.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baileys_exporter::cli::complain;
+use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
+use baileys_exporter::remediator::console::{self, CleanOptions, Output};
+use baileys_exporter::remediator::service::Service;
+use baileys_exporter::web;
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Cleans up the auth folders of WhatsApp bots built on Baileys, under guard.
+///
+/// Files are moved into a quarantine inside the folder, never deleted before its retention
+/// ends, and only while the bot is known to be disconnected. Exit code 0: done, 1: refused
+/// by a guard, 2: an error.
+#[derive(Parser)]
+#[command(name = "baileys_remediator", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    common: CommonFlags,
+
+    #[command(flatten)]
+    remediator: RemediatorFlags,
+
+    #[command(flatten)]
+    log: LogFlags,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Receive Alertmanager's webhook and act on it.
+    Serve {
+        /// Address to serve on. Repeatable.
+        #[arg(
+            long = "web.listen-address",
+            value_name = "HOST:PORT",
+            default_value = "127.0.0.1:10274",
+            help_heading = "Web"
+        )]
+        listen: Vec<String>,
+    },
+    /// Show what a clean-up would move, by kind, and whether it would be let. Moves nothing.
+    Plan {
+        /// The session's name, as `baileys_exporter status` shows it.
+        session: String,
+        /// Form of the output.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// Clean up one session under guard.
+    Clean {
+        /// The session's name, as `baileys_exporter status` shows it.
+        session: String,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+        /// Go on although the bot is not known to be disconnected, or the folder is dormant. Asks for the session's name. Overrides nothing else.
+        #[arg(long)]
+        force: bool,
+        /// Do not ask back.
+        #[arg(long, requires = "force")]
+        yes: bool,
+        /// With --force: keys inactive for this long may go, instead of 14d.
+        #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+        inactive_for: Option<Duration>,
+    },
+    /// List the runs on record, newest first.
+    Runs {
+        /// How many.
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: u32,
+        /// Form of the output.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// Put back what a run moved. Never replaces a newer file; restart the bot afterwards.
+    Undo {
+        /// The run's name, as `runs` shows it in the last column.
+        run: String,
+        /// Go on although the bot is not known to be disconnected. Asks for the session's name.
+        #[arg(long)]
+        force: bool,
+        /// Do not ask back.
+        #[arg(long, requires = "force")]
+        yes: bool,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    cli.log.init();
+    let loaded = Settings::load(&cli.common, &cli.remediator).and_then(|settings| match cli.command {
+        Command::Runs { .. } => Ok(settings),
+        _ => settings.require_sessions().map(|()| settings),
+    });
+    let settings = match loaded {
+        Ok(settings) => settings,
+        Err(error) => {
+            complain(&format!("error: {error}"));
+            return ExitCode::from(2);
+        }
+    };
+    let exit = match cli.command {
+        Command::Serve { listen } => return serve(settings, &listen).await,
+        Command::Plan { session, output } => console::plan(settings, &session, output).await,
+        Command::Clean { session, dry_run, force, yes, inactive_for } => {
+            console::clean(settings, &session, CleanOptions { dry_run, force, yes, inactive_for }).await
+        }
+        Command::Runs { limit, output } => console::runs(&settings, limit, output),
+        Command::Undo { run, force, yes } => console::undo(settings, &run, force, yes).await,
+    };
+    ExitCode::from(exit as u8)
+}
+
+async fn serve(settings: Settings, listen: &[String]) -> ExitCode {
+    let fail = |error: String| {
+        complain(&format!("error: {error}"));
+        ExitCode::from(2)
+    };
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return fail("cannot listen for signals".to_owned());
+    };
+    let service = match console::context(settings).and_then(Service::new) {
+        Ok(service) => Arc::new(service),
+        Err(error) => return fail(error),
+    };
+    let listeners = match web::bind(listen).await {
+        Ok(listeners) => listeners,
+        Err(error) => return fail(error.to_string()),
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        listen = listen.join(","),
+        "baileys_remediator serves"
+    );
+    let shutdown = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping; runs under way are taken to their end");
+    };
+    service.serve(listeners, shutdown).await;
+    ExitCode::SUCCESS
+}

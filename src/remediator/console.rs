@@ -1,0 +1,371 @@
+//! The operator's commands: `plan`, `clean`, `undo`, `runs`. They share every guard, the
+//! journal and the locks with `serve`.
+
+use std::io::{BufRead, IsTerminal};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anstyle::{AnsiColor, Style};
+
+use crate::cli::{complain, print, table};
+use crate::config::Settings;
+use crate::connection::{State, Verdict};
+use crate::folder::{Found, Timestamp};
+use crate::policy::guard::Column;
+use crate::policy::{Ask, Force, Plan};
+
+use super::journal::{Action, Ending, Journal, Run, Status};
+use super::quarantine::{LockedFolder, Obstacle, RunId};
+use super::runner::{self, Context, Stop};
+
+/// How a command ended; also the process's exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what was asked.
+    Done = 0,
+    /// A guard said no, and nothing was touched.
+    Refused = 1,
+    /// It could not be done: an error, or not understood.
+    Failed = 2,
+}
+
+/// Form of a command's output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// For a person.
+    Table,
+    /// For a program.
+    Json,
+}
+
+/// What `clean` was told.
+#[derive(Clone, Copy, Debug)]
+pub struct CleanOptions {
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Override the connection check, `dormant`, and the 14 days by `inactive_for`.
+    pub force: bool,
+    /// Do not ask back.
+    pub yes: bool,
+    /// With `force`: keys inactive for this long may go.
+    pub inactive_for: Option<Duration>,
+}
+
+fn fail(message: &str) -> Exit {
+    complain(&format!("error: {message}"));
+    Exit::Failed
+}
+
+/// Opens the journal for a command that puts something on record.
+pub fn context(settings: Settings) -> Result<Context, String> {
+    let journal = Journal::open(&settings.state_path).map_err(|error| error.to_string())?;
+    Ok(Context { settings: Arc::new(settings), journal: Arc::new(Mutex::new(journal)) })
+}
+
+fn find(settings: &Settings, name: &str) -> Result<Found, String> {
+    let survey = settings.discovery().survey();
+    for skipped in &survey.skipped {
+        complain(&format!("warning: {}", skipped.message));
+    }
+    let known: Vec<&str> = survey.found.iter().map(|found| found.session.as_str()).collect();
+    let hint = match known.len() {
+        0 => "no auth folder was found; check --sessions.path".to_owned(),
+        1..=20 => format!("there is: {}", known.join(", ")),
+        more => format!("there are {more} others; `baileys_exporter status` lists them"),
+    };
+    survey
+        .found
+        .iter()
+        .find(|found| found.session.as_str() == name)
+        .cloned()
+        .ok_or_else(|| format!("no session is called {name:?}; {hint}"))
+}
+
+fn operator() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    match std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")) {
+        Ok(user) if user.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) => {
+            format!("{user} (uid {uid})")
+        }
+        _ => format!("uid {uid}"),
+    }
+}
+
+/// `plan SESSION`: what a clean-up would move, and whether it would be let.
+pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
+    let found = match find(&settings, session) {
+        Ok(found) => found,
+        Err(error) => return fail(&error),
+    };
+    let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+    // A plan is only looked at, so it needs no state directory.
+    let (verdict, plan) = runner::preview(&settings, &found, ask).await;
+    show_plan(session, &verdict, plan.as_ref(), output);
+    match plan {
+        Ok(_) => Exit::Done,
+        Err(stop) if stop.status() == Status::Refused => Exit::Refused,
+        Err(_) => Exit::Failed,
+    }
+}
+
+fn show_plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &Stop>, output: Output) {
+    if output == Output::Json {
+        let files = |plan: &Plan| {
+            plan.by_kind()
+                .iter()
+                .map(|(kind, n)| (kind.label().to_owned(), (*n).into()))
+                .collect::<serde_json::Map<_, _>>()
+        };
+        let body = match plan {
+            Ok(plan) => serde_json::json!({
+                "session": session,
+                "connection": verdict.state.label(),
+                "evidence": verdict.evidence.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "accumulated_before": plan.accumulated_before,
+                "accumulated_after": plan.accumulated_after,
+                "pre_keys_left": plan.pre_keys_left,
+                "files": files(plan),
+            }),
+            Err(stop) => serde_json::json!({
+                "session": session,
+                "connection": verdict.state.label(),
+                "evidence": verdict.evidence.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "refused": stop.label(),
+                "detail": stop.to_string(),
+            }),
+        };
+        return print(&body.to_string());
+    }
+    match plan {
+        Ok(plan) => {
+            let mut rows = table::Table::new(&["KIND", "FILES TO MOVE"]);
+            for (kind, files) in plan.by_kind() {
+                rows.row(vec![table::plain(kind.label()), table::right(files.to_string())]);
+            }
+            print(&rows.to_string());
+            print(&format!(
+                "\n{session}: {} accumulated files now, {} after; {} pre-keys stay.",
+                plan.accumulated_before, plan.accumulated_after, plan.pre_keys_left
+            ));
+        }
+        Err(stop) => print(&format!("{session}: nothing would be moved. {stop}")),
+    }
+    print(&format!("Connection: {} ({}).", verdict.state, verdict.because()));
+    if plan.is_ok() && verdict.state != State::Disconnected {
+        print("A clean-up would be refused now: the bot is not known to be disconnected.");
+    }
+}
+
+/// `clean SESSION`.
+pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> Exit {
+    let found = match find(&settings, session) {
+        Ok(found) => found,
+        Err(error) => return fail(&error),
+    };
+    let inactive_for = settings.limits(&found.session).inactive_for;
+    if options.inactive_for.is_some() && !options.force {
+        return fail(
+            "--inactive-for goes with --force only: nothing active within 14 days is moved otherwise",
+        );
+    }
+    let force = options.force.then(|| Force { inactive_for: options.inactive_for.unwrap_or(inactive_for) });
+    let ask = Ask { column: Column::Cleanup, tier: None, force };
+    if options.dry_run {
+        let (verdict, plan) = runner::preview(&settings, &found, ask).await;
+        show_plan(session, &verdict, plan.as_ref(), Output::Table);
+        print("Dry run: nothing was moved.");
+        return match plan {
+            Ok(_) if force.is_none() && verdict.state != State::Disconnected => Exit::Refused,
+            Ok(_) => Exit::Done,
+            Err(stop) if stop.status() == Status::Refused => Exit::Refused,
+            Err(_) => Exit::Failed,
+        };
+    }
+    if let Some(force) = force
+        && !options.yes
+    {
+        let span = humantime::format_duration(force.inactive_for);
+        complain(&format!(
+            "--force moves keys of {session} that were inactive for {span} WITHOUT knowing that the bot is disconnected.\nA running bot writes deleted keys back or mints new ones: stop it first."
+        ));
+        if let Err(error) = confirm(session) {
+            return fail(&error);
+        }
+    }
+    let ctx = match context(settings) {
+        Ok(ctx) => ctx,
+        Err(error) => return fail(&error),
+    };
+    record(&ctx, session, Action::Cleanup, async |id, ending| {
+        runner::clean(&ctx, id, &found, ask, ending).await.map(|done| {
+            let (before, after) = ending.accumulated.unwrap_or_default();
+            let run = ending.run.clone().unwrap_or_default();
+            format!(
+                "{session}: {} files moved into the quarantine, {before} accumulated files before, {after} now.\nPut them back with: baileys_remediator undo {run}",
+                done.moved
+            )
+        })
+    })
+    .await
+}
+
+/// `undo RUN`.
+pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit {
+    let Some(run) = RunId::parse(run) else {
+        return fail(&format!("{run:?} is not the name of a run; `baileys_remediator runs` lists them"));
+    };
+    let survey = settings.discovery().survey();
+    let mut locked = false;
+    let holder = survey.found.into_iter().find(|found| match LockedFolder::lock(&found.place) {
+        Ok(folder) => folder.holds(&run),
+        Err(obstacle) => {
+            locked |= obstacle == Obstacle::Locked;
+            false
+        }
+    });
+    let Some(found) = holder else {
+        let hint = if locked { "; a folder is locked by a run under way, try again" } else { "" };
+        return fail(&format!("no quarantine holds a run {run}{hint}"));
+    };
+    let session = found.session.to_string();
+    if force && !yes {
+        complain(&format!(
+            "--force puts files of {session} back WITHOUT knowing that the bot is disconnected.\nA running bot does not see them until it is restarted, and may overwrite them: stop it first."
+        ));
+        if let Err(error) = confirm(&session) {
+            return fail(&error);
+        }
+    }
+    let ctx = match context(settings) {
+        Ok(ctx) => ctx,
+        Err(error) => return fail(&error),
+    };
+    record(&ctx, &session, Action::Undo, async |_, ending| {
+        runner::undo(&ctx, &found, &run, force, ending).await.map(|undone| {
+            let mut text = format!("{session}: {} files put back.", undone.restored);
+            if undone.blocked > 0 {
+                text.push_str(&format!(
+                    " {} stay in the quarantine: the folder has newer files of these names.",
+                    undone.blocked
+                ));
+            }
+            if undone.missing > 0 {
+                text.push_str(&format!(" {} could not be found as they were moved.", undone.missing));
+            }
+            text.push_str("\nStart the bot again now: it reads these files only when it starts.");
+            text
+        })
+    })
+    .await
+}
+
+/// Puts an operator's run on record around `work`, and shows what it came to.
+async fn record(
+    ctx: &Context,
+    session: &str,
+    action: Action,
+    work: impl AsyncFnOnce(i64, &mut Ending) -> Result<String, Stop>,
+) -> Exit {
+    let begun = ctx.journal().begin(session, action, &operator(), Timestamp::now());
+    let id = match begun {
+        Ok(id) => id,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let mut ending = Ending::default();
+    let result = work(id, &mut ending).await;
+    let (status, exit) = match &result {
+        Ok(text) => {
+            print(text);
+            (Status::Done, Exit::Done)
+        }
+        Err(stop) => {
+            ending.reason = Some(stop.label());
+            ending.detail = Some(stop.to_string());
+            let word = if stop.status() == Status::Refused { "refused" } else { "failed" };
+            complain(&format!("{session}: {word}: {stop}"));
+            if let Some(evidence) = &ending.evidence {
+                complain(&format!("Connection: {evidence}"));
+            }
+            let exit = if stop.status() == Status::Refused { Exit::Refused } else { Exit::Failed };
+            (stop.status(), exit)
+        }
+    };
+    let finished = ctx.journal().finish(id, status, &ending, Timestamp::now());
+    if let Err(error) = finished {
+        return fail(&format!("the outcome could not be put on record: {error}"));
+    }
+    exit
+}
+
+fn confirm(session: &str) -> Result<(), String> {
+    if !std::io::stdin().is_terminal() {
+        return Err(
+            "--force asks back, and there is no terminal to ask on; add --yes if a person has decided".into(),
+        );
+    }
+    complain(&format!("Type the session's name, {session}, to go on:"));
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).map_err(|error| error.to_string())?;
+    if line.trim() == session { Ok(()) } else { Err("that is not its name; nothing was done".into()) }
+}
+
+/// `runs`.
+pub fn runs(settings: &Settings, limit: u32, output: Output) -> Exit {
+    let journal = match Journal::open_existing(&settings.state_path) {
+        Ok(journal) => journal,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let runs = match journal.runs(limit) {
+        Ok(runs) => runs,
+        Err(error) => return fail(&error.to_string()),
+    };
+    match output {
+        Output::Json => match serde_json::to_string_pretty(&runs) {
+            Ok(text) => print(&text),
+            Err(error) => return fail(&error.to_string()),
+        },
+        Output::Table if runs.is_empty() => print("No run is on record yet."),
+        Output::Table => print(&runs_table(&runs)),
+    }
+    Exit::Done
+}
+
+fn runs_table(runs: &[Run]) -> String {
+    let mut out = table::Table::new(&[
+        "TIME",
+        "SESSION",
+        "ACTION",
+        "REQUESTED BY",
+        "STATUS",
+        "REASON",
+        "FILES",
+        "ACCUMULATED",
+        "RUN",
+    ]);
+    for run in runs {
+        let style = match run.status {
+            Status::Done => AnsiColor::Green.on_default(),
+            Status::Refused => AnsiColor::Yellow.on_default(),
+            Status::Failed => AnsiColor::Red.on_default(),
+            Status::Queued | Status::Running => Style::new(),
+        };
+        let accumulated = match (run.accumulated_before, run.accumulated_after) {
+            (Some(before), Some(after)) => format!("{before} -> {after}"),
+            _ => "-".into(),
+        };
+        let files: u64 = run.files.values().sum();
+        let reason = run.reason.clone().or(run.note.clone()).unwrap_or_else(|| "-".into());
+        out.row(vec![
+            table::plain(&run.created),
+            table::plain(&run.session),
+            table::plain(run.action.label()),
+            table::plain(&run.requested_by),
+            table::styled(run.status.label(), style),
+            table::plain(reason),
+            table::right(files.to_string()),
+            table::plain(accumulated),
+            table::plain(run.run.clone().unwrap_or_else(|| "-".into())),
+        ]);
+    }
+    out.to_string()
+}

@@ -1,0 +1,719 @@
+//! What was asked for and what became of it, in an embedded SQLite database.
+//!
+//! A run is on record before anything else happens, so an accepted alert survives a
+//! crash. Idempotency is decided here: see [`Journal::accept`]. Counters live beside the
+//! runs and are raised in the same transaction, so they never go backwards.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection as Sqlite, OptionalExtension, Row, TransactionBehavior, params};
+use serde::Serialize;
+
+use crate::folder::{Kind, Timestamp};
+
+/// After a successful run the same session is left alone for this long.
+pub const COOLDOWN: Duration = Duration::from_secs(6 * 3_600);
+/// A refused or failed attempt is tried again at most this often.
+pub const RETRY_AFTER: Duration = Duration::from_secs(300);
+/// More runs than this never wait; the webhook answers 503.
+pub const MAX_QUEUED: u64 = 10_000;
+/// Ended runs stay on record for this long.
+const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
+const SCHEMA_VERSION: i64 = 1;
+
+/// What a run is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Compute and record a plan; move nothing.
+    Plan,
+    /// Clean up under guard.
+    Cleanup,
+    /// Clean up under guard, asked for by the emergency tier.
+    Emergency,
+    /// Put the files of a run back.
+    Undo,
+}
+
+impl Action {
+    /// All actions.
+    pub const ALL: [Action; 4] = [Action::Plan, Action::Cleanup, Action::Emergency, Action::Undo];
+
+    /// Value of the label `action`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Action::Plan => "plan",
+            Action::Cleanup => "cleanup",
+            Action::Emergency => "emergency",
+            Action::Undo => "undo",
+        }
+    }
+
+    fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|action| action.label() == label)
+    }
+
+    /// Actions that share a cooldown: both ways of cleaning, and an undo, which is a
+    /// person's word that this session is not to be cleaned again at once.
+    fn cooled_by(self) -> &'static str {
+        match self {
+            Action::Plan => "('plan')",
+            Action::Cleanup | Action::Emergency | Action::Undo => "('cleanup','emergency','undo')",
+        }
+    }
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Accepted, waits.
+    Queued,
+    /// Under way.
+    Running,
+    /// Did what it was to do.
+    Done,
+    /// The guards said no.
+    Refused,
+    /// Something broke.
+    Failed,
+}
+
+impl Status {
+    /// The word for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Status::Queued => "queued",
+            Status::Running => "running",
+            Status::Done => "done",
+            Status::Refused => "refused",
+            Status::Failed => "failed",
+        }
+    }
+
+    fn from_label(label: &str) -> Option<Self> {
+        [Status::Queued, Status::Running, Status::Done, Status::Refused, Status::Failed]
+            .into_iter()
+            .find(|status| status.label() == label)
+    }
+}
+
+/// A run on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Run {
+    /// Number in the journal.
+    pub id: i64,
+    /// When it was asked for, RFC 3339.
+    pub created: String,
+    /// When it ended.
+    pub finished: Option<String>,
+    /// The session.
+    pub session: String,
+    /// What it was to do.
+    pub action: Action,
+    /// The alert's tier; none for an operator's command.
+    pub tier: Option<String>,
+    /// `alert FINGERPRINT` or `operator USER`.
+    pub requested_by: String,
+    /// Where it stands.
+    pub status: Status,
+    /// The reason in one word, for a refusal or failure.
+    pub reason: Option<String>,
+    /// The reason in a sentence.
+    pub detail: Option<String>,
+    /// Something else worth knowing, e.g. `service control not configured`.
+    pub note: Option<String>,
+    /// What the verdict on the connection rested on.
+    pub evidence: Option<String>,
+    /// Name of the run in the folder's quarantine; what `undo` takes.
+    pub run: Option<String>,
+    /// Accumulated files before.
+    pub accumulated_before: Option<i64>,
+    /// Accumulated files after.
+    pub accumulated_after: Option<i64>,
+    /// Files moved (or, for a plan, that would be), by kind.
+    pub files: BTreeMap<String, u64>,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// The reason in one word.
+    pub reason: Option<&'static str>,
+    /// The reason in a sentence.
+    pub detail: Option<String>,
+    /// Something else worth knowing.
+    pub note: Option<&'static str>,
+    /// What the verdict rested on.
+    pub evidence: Option<String>,
+    /// Name in the quarantine.
+    pub run: Option<String>,
+    /// Accumulated files before and after.
+    pub accumulated: Option<(usize, usize)>,
+    /// Files by kind.
+    pub files: BTreeMap<Kind, usize>,
+}
+
+/// An alert that asks for a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The session.
+    pub session: String,
+    /// What to do.
+    pub action: Action,
+    /// The alert's tier.
+    pub tier: String,
+    /// The alert's fingerprint.
+    pub fingerprint: String,
+    /// The alert's start, as it was given.
+    pub starts_at: String,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// A run was put on record.
+    Queued(i64),
+    /// A run of the kind waits or is under way.
+    InProgress,
+    /// A run succeeded less than [`COOLDOWN`] ago.
+    Cooldown,
+    /// An attempt was refused or failed less than [`RETRY_AFTER`] ago.
+    RetryLater,
+}
+
+/// Why the journal cannot be used.
+#[derive(Debug)]
+pub enum JournalError {
+    /// The database or its directory.
+    Unusable(String),
+    /// Too many runs wait.
+    Full,
+}
+
+impl fmt::Display for JournalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JournalError::Unusable(why) => f.write_str(why),
+            JournalError::Full => write!(f, "{MAX_QUEUED} runs wait already"),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for JournalError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Unusable(format!("the journal: {error}"))
+    }
+}
+
+/// Numbers for the metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Attempts by action.
+    pub runs: BTreeMap<String, u64>,
+    /// Failures by action.
+    pub failures: BTreeMap<String, u64>,
+    /// Refusals by reason.
+    pub refusals: BTreeMap<String, u64>,
+    /// Files moved by kind.
+    pub moved: BTreeMap<String, u64>,
+    /// Files put back.
+    pub restored: u64,
+    /// Runs of quarantines deleted after their retention.
+    pub purged: u64,
+    /// Runs that wait or are under way.
+    pub queued: u64,
+    /// End of the last clean-up that moved files.
+    pub last_success: Option<Timestamp>,
+}
+
+/// The journal. One connection; callers serialise their access.
+#[derive(Debug)]
+pub struct Journal {
+    db: Sqlite,
+}
+
+impl Journal {
+    /// Opens, and makes where it is missing, the journal in `dir` (0700, the file 0600).
+    pub fn open(dir: &Path) -> Result<Self, JournalError> {
+        let unusable = |error: std::io::Error| {
+            JournalError::Unusable(format!(
+                "--state.path {}: {error}; give a directory that this program's user may write to",
+                dir.display()
+            ))
+        };
+        if !dir.is_dir() {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
+        }
+        let path = dir.join("journal.sqlite");
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(unusable)?;
+        let db = Sqlite::open(&path)?;
+        db.busy_timeout(Duration::from_secs(5))?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        match version {
+            0 => {
+                db.execute_batch(SCHEMA)?;
+                db.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+            }
+            SCHEMA_VERSION => {}
+            newer => {
+                return Err(JournalError::Unusable(format!(
+                    "{} was written by a newer version (schema {newer}); use that version, or another --state.path",
+                    path.display()
+                )));
+            }
+        }
+        Ok(Self { db })
+    }
+
+    /// Opens the journal in `dir`, which must be there.
+    pub fn open_existing(dir: &Path) -> Result<Self, JournalError> {
+        let path = dir.join("journal.sqlite");
+        match std::fs::metadata(&path) {
+            Ok(_) => Self::open(dir),
+            Err(error) => Err(JournalError::Unusable(format!(
+                "no journal at {}: {error}; give the --state.path that `serve` uses",
+                path.display()
+            ))),
+        }
+    }
+
+    /// Puts an alert's request on record, unless it is to start nothing:
+    /// while a run of this action on this session waits or is under way; for
+    /// [`COOLDOWN`] after a run of this session succeeded, whatever the alert's start
+    /// (a gap in the scrapes gives the same trouble a new one); for [`RETRY_AFTER`] after
+    /// an attempt was refused or failed.
+    pub fn accept(&mut self, request: &Request, now: Timestamp) -> Result<Accepted, JournalError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let exists = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<bool, rusqlite::Error> {
+            tx.query_row(&format!("SELECT EXISTS ({sql})"), values, |row| row.get(0))
+        };
+        let (session, action) = (&request.session, request.action);
+        let in_progress = exists(
+            "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2 AND status IN ('queued','running')",
+            &[session, &action.label()],
+        )?;
+        if in_progress {
+            return Ok(Accepted::InProgress);
+        }
+        // A time far in the future was written under a wrong clock and holds nobody up.
+        let ended_within = |span: Duration| (now.minus(span).nanos(), now.plus(span).nanos());
+        let (from, to) = ended_within(COOLDOWN);
+        let cooling = exists(
+            &format!(
+                "SELECT 1 FROM runs WHERE session = ?1 AND action IN {} AND status = 'done' AND finished_ns > ?2 AND finished_ns < ?3",
+                action.cooled_by()
+            ),
+            &[session, &from, &to],
+        )?;
+        if cooling {
+            return Ok(Accepted::Cooldown);
+        }
+        let (from, to) = ended_within(RETRY_AFTER);
+        let too_soon = exists(
+            "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2 AND status IN ('refused','failed') AND finished_ns > ?3 AND finished_ns < ?4",
+            &[session, &action.label(), &from, &to],
+        )?;
+        if too_soon {
+            return Ok(Accepted::RetryLater);
+        }
+        let waiting: i64 =
+            tx.query_row("SELECT count(*) FROM runs WHERE status = 'queued'", [], |row| row.get(0))?;
+        if waiting >= MAX_QUEUED as i64 {
+            return Err(JournalError::Full);
+        }
+        tx.execute(
+            "INSERT INTO runs (created_ns, session, action, tier, requested_by, fingerprint, starts_at, status)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued')",
+            params![
+                now.nanos(),
+                session,
+                action.label(),
+                request.tier,
+                format!("alert {}", request.fingerprint),
+                request.fingerprint,
+                request.starts_at,
+            ],
+        )?;
+        let id = tx.last_insert_rowid();
+        tx.commit()?;
+        Ok(Accepted::Queued(id))
+    }
+
+    /// Takes the next waiting run whose session has none under way.
+    pub fn take(&mut self) -> Result<Option<Run>, JournalError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let run = tx
+            .query_row(
+                &format!(
+                    "{SELECT} WHERE status = 'queued' AND session NOT IN (SELECT session FROM runs WHERE status = 'running') ORDER BY id LIMIT 1"
+                ),
+                [],
+                read_run,
+            )
+            .optional()?;
+        if let Some(run) = &run {
+            tx.execute("UPDATE runs SET status = 'running' WHERE id = ?1", [run.id])?;
+        }
+        tx.commit()?;
+        Ok(run)
+    }
+
+    /// Puts an operator's run on record as under way.
+    pub fn begin(
+        &mut self,
+        session: &str,
+        action: Action,
+        operator: &str,
+        now: Timestamp,
+    ) -> Result<i64, JournalError> {
+        self.db.execute(
+            "INSERT INTO runs (created_ns, session, action, requested_by, status) VALUES (?1, ?2, ?3, ?4, 'running')",
+            params![now.nanos(), session, action.label(), format!("operator {operator}")],
+        )?;
+        Ok(self.db.last_insert_rowid())
+    }
+
+    /// Notes the name under which a run keeps its files, before the first one moves.
+    pub fn set_run(&mut self, id: i64, run: &str) -> Result<(), JournalError> {
+        self.db.execute("UPDATE runs SET run = ?2 WHERE id = ?1", params![id, run])?;
+        Ok(())
+    }
+
+    /// Ends a run and raises the counters, in one transaction.
+    pub fn finish(
+        &mut self,
+        id: i64,
+        status: Status,
+        ending: &Ending,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let action: String = tx.query_row("SELECT action FROM runs WHERE id = ?1", [id], |row| row.get(0))?;
+        let files: BTreeMap<&str, usize> =
+            ending.files.iter().map(|(kind, count)| (kind.label(), *count)).collect();
+        let files_json = serde_json::to_string(&files).unwrap_or_default();
+        tx.execute(
+            "UPDATE runs SET status = ?2, finished_ns = ?3, reason = ?4, detail = ?5, note = ?6, evidence = ?7,
+             run = coalesce(?8, run), accumulated_before = ?9, accumulated_after = ?10, files = ?11 WHERE id = ?1",
+            params![
+                id,
+                status.label(),
+                now.nanos(),
+                ending.reason,
+                ending.detail,
+                ending.note,
+                ending.evidence,
+                ending.run,
+                ending.accumulated.map(|(before, _)| before as i64),
+                ending.accumulated.map(|(_, after)| after as i64),
+                files_json,
+            ],
+        )?;
+        let raise = |name: &str, label: &str, by: u64| raise(&tx, name, label, by);
+        raise("runs", &action, 1)?;
+        match status {
+            Status::Failed => raise("failures", &action, 1)?,
+            Status::Refused => raise("refusals", ending.reason.unwrap_or("other"), 1)?,
+            Status::Done if action == Action::Undo.label() => {
+                raise("restored", "", files.values().map(|n| *n as u64).sum())?;
+            }
+            Status::Done if action != Action::Plan.label() => {
+                for (kind, count) in &files {
+                    raise("moved", kind, *count as u64)?;
+                }
+            }
+            _ => {}
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Raises a counter that belongs to no run.
+    pub fn count_purged(&mut self, runs: u64) -> Result<(), JournalError> {
+        raise(&self.db, "purged", "", runs)?;
+        Ok(())
+    }
+
+    /// Runs of `session` that are on record as under way. Whoever holds the folder's lock
+    /// knows that they are not.
+    pub fn orphans(&self, session: &str) -> Result<Vec<Run>, JournalError> {
+        let mut query = self.db.prepare(&format!("{SELECT} WHERE status = 'running' AND session = ?1"))?;
+        let runs = query.query_map([session], read_run)?.collect::<Result<_, _>>()?;
+        Ok(runs)
+    }
+
+    /// Sessions with runs on record as under way.
+    pub fn running_sessions(&self) -> Result<Vec<String>, JournalError> {
+        let mut query = self.db.prepare("SELECT DISTINCT session FROM runs WHERE status = 'running'")?;
+        let names = query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(names)
+    }
+
+    /// The newest runs, newest first.
+    pub fn runs(&self, limit: u32) -> Result<Vec<Run>, JournalError> {
+        let mut query = self.db.prepare(&format!("{SELECT} ORDER BY id DESC LIMIT ?1"))?;
+        let runs = query.query_map([limit], read_run)?.collect::<Result<_, _>>()?;
+        Ok(runs)
+    }
+
+    /// Forgets runs that ended long ago. Counters stay.
+    pub fn prune(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.db.execute(
+            "DELETE FROM runs WHERE finished_ns IS NOT NULL AND finished_ns < ?1",
+            [now.minus(KEPT_FOR).nanos()],
+        )?;
+        Ok(())
+    }
+
+    /// Numbers for the metrics.
+    pub fn totals(&self) -> Result<Totals, JournalError> {
+        let mut totals = Totals::default();
+        let mut query = self.db.prepare("SELECT name, label, value FROM counters")?;
+        let rows = query.query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+        })?;
+        for row in rows {
+            let (name, label, value) = row?;
+            let value = value.max(0) as u64;
+            match name.as_str() {
+                "runs" => totals.runs.insert(label, value),
+                "failures" => totals.failures.insert(label, value),
+                "refusals" => totals.refusals.insert(label, value),
+                "moved" => totals.moved.insert(label, value),
+                "restored" => {
+                    totals.restored = value;
+                    None
+                }
+                "purged" => {
+                    totals.purged = value;
+                    None
+                }
+                _ => None,
+            };
+        }
+        let queued: i64 = self.db.query_row(
+            "SELECT count(*) FROM runs WHERE status IN ('queued','running')",
+            [],
+            |row| row.get(0),
+        )?;
+        totals.queued = queued.max(0) as u64;
+        let last: Option<i64> = self.db.query_row(
+            "SELECT max(finished_ns) FROM runs WHERE status = 'done' AND action IN ('cleanup','emergency')",
+            [],
+            |row| row.get(0),
+        )?;
+        totals.last_success = last.map(Timestamp::from_nanos);
+        Ok(totals)
+    }
+}
+
+fn raise(db: &Sqlite, name: &str, label: &str, by: u64) -> Result<(), rusqlite::Error> {
+    db.execute(
+        "INSERT INTO counters (name, label, value) VALUES (?1, ?2, ?3)
+         ON CONFLICT (name, label) DO UPDATE SET value = value + excluded.value",
+        params![name, label, by as i64],
+    )?;
+    Ok(())
+}
+
+const SCHEMA: &str = "
+BEGIN;
+CREATE TABLE runs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    created_ns INTEGER NOT NULL,
+    finished_ns INTEGER,
+    session TEXT NOT NULL,
+    action TEXT NOT NULL,
+    tier TEXT,
+    requested_by TEXT NOT NULL,
+    fingerprint TEXT,
+    starts_at TEXT,
+    status TEXT NOT NULL,
+    reason TEXT,
+    detail TEXT,
+    note TEXT,
+    evidence TEXT,
+    run TEXT,
+    accumulated_before INTEGER,
+    accumulated_after INTEGER,
+    files TEXT
+);
+CREATE INDEX runs_by_session ON runs (session, action, status, finished_ns);
+CREATE INDEX runs_by_status ON runs (status, id);
+CREATE TABLE counters (
+    name TEXT NOT NULL,
+    label TEXT NOT NULL,
+    value INTEGER NOT NULL,
+    PRIMARY KEY (name, label)
+);
+COMMIT;
+";
+
+const SELECT: &str =
+    "SELECT id, created_ns, finished_ns, session, action, tier, requested_by, status, reason,
+    detail, note, evidence, run, accumulated_before, accumulated_after, files FROM runs";
+
+fn read_run(row: &Row<'_>) -> Result<Run, rusqlite::Error> {
+    let time = |nanos: i64| Timestamp::from_nanos(nanos).rfc3339();
+    let action: String = row.get(4)?;
+    let status: String = row.get(7)?;
+    let files: Option<String> = row.get(15)?;
+    Ok(Run {
+        id: row.get(0)?,
+        created: time(row.get(1)?),
+        finished: row.get::<_, Option<i64>>(2)?.map(time),
+        session: row.get(3)?,
+        action: Action::from_label(&action).ok_or(rusqlite::Error::InvalidQuery)?,
+        tier: row.get(5)?,
+        requested_by: row.get(6)?,
+        status: Status::from_label(&status).ok_or(rusqlite::Error::InvalidQuery)?,
+        reason: row.get(8)?,
+        detail: row.get(9)?,
+        note: row.get(10)?,
+        evidence: row.get(11)?,
+        run: row.get(12)?,
+        accumulated_before: row.get(13)?,
+        accumulated_after: row.get(14)?,
+        files: files.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(session: &str, action: Action, starts_at: &str) -> Request {
+        Request {
+            session: session.into(),
+            action,
+            tier: "cleanup".into(),
+            fingerprint: "f".into(),
+            starts_at: starts_at.into(),
+        }
+    }
+
+    fn at(minutes: u64) -> Timestamp {
+        Timestamp::from_secs(1_800_000_000).plus(Duration::from_secs(minutes * 60))
+    }
+
+    fn open() -> (tempfile::TempDir, Journal) {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&dir.path().join("state")).unwrap();
+        (dir, journal)
+    }
+
+    fn end(journal: &mut Journal, status: Status, when: Timestamp) {
+        let run = journal.take().unwrap().unwrap();
+        journal
+            .finish(run.id, status, &Ending { reason: Some("connected"), ..Ending::default() }, when)
+            .unwrap();
+    }
+
+    #[test]
+    fn one_run_while_it_waits_or_is_under_way() {
+        let (_dir, mut journal) = open();
+        let cleanup = request("a", Action::Cleanup, "t1");
+        assert!(matches!(journal.accept(&cleanup, at(0)).unwrap(), Accepted::Queued(_)));
+        assert_eq!(journal.accept(&cleanup, at(1)).unwrap(), Accepted::InProgress);
+        journal.take().unwrap().unwrap();
+        assert_eq!(journal.accept(&cleanup, at(2)).unwrap(), Accepted::InProgress);
+        let other = request("b", Action::Cleanup, "t1");
+        assert!(matches!(journal.accept(&other, at(2)).unwrap(), Accepted::Queued(_)));
+        let plan = request("a", Action::Plan, "t1");
+        assert!(
+            matches!(journal.accept(&plan, at(2)).unwrap(), Accepted::Queued(_)),
+            "a dry run is another thing"
+        );
+        assert_eq!(journal.take().unwrap().unwrap().session, "b", "one run a session at a time");
+        assert!(journal.take().unwrap().is_none());
+    }
+
+    #[test]
+    fn cooldown_is_per_session_whatever_the_start() {
+        let (_dir, mut journal) = open();
+        journal.accept(&request("a", Action::Cleanup, "t1"), at(0)).unwrap();
+        end(&mut journal, Status::Done, at(1));
+        for (action, starts_at) in
+            [(Action::Cleanup, "t1"), (Action::Cleanup, "t2"), (Action::Emergency, "t3")]
+        {
+            assert_eq!(
+                journal.accept(&request("a", action, starts_at), at(300)).unwrap(),
+                Accepted::Cooldown
+            );
+        }
+        let later = at(1 + 6 * 60);
+        assert!(matches!(
+            journal.accept(&request("a", Action::Cleanup, "t1"), later).unwrap(),
+            Accepted::Queued(_)
+        ));
+        assert!(matches!(
+            journal.accept(&request("b", Action::Cleanup, "t1"), at(2)).unwrap(),
+            Accepted::Queued(_)
+        ));
+    }
+
+    #[test]
+    fn a_refused_or_failed_attempt_is_tried_again_after_five_minutes() {
+        for status in [Status::Refused, Status::Failed] {
+            let (_dir, mut journal) = open();
+            let cleanup = request("a", Action::Cleanup, "t1");
+            journal.accept(&cleanup, at(0)).unwrap();
+            end(&mut journal, status, at(1));
+            assert_eq!(journal.accept(&cleanup, at(5)).unwrap(), Accepted::RetryLater);
+            let emergency = request("a", Action::Emergency, "t1");
+            assert!(
+                matches!(journal.accept(&emergency, at(5)).unwrap(), Accepted::Queued(_)),
+                "worse news is heard"
+            );
+            assert!(matches!(journal.accept(&cleanup, at(6)).unwrap(), Accepted::Queued(_)));
+        }
+    }
+
+    #[test]
+    fn a_wrong_clock_holds_nobody_up() {
+        let (_dir, mut journal) = open();
+        let cleanup = request("a", Action::Cleanup, "t1");
+        journal.accept(&cleanup, at(0)).unwrap();
+        end(&mut journal, Status::Done, at(60 * 24 * 365));
+        assert!(matches!(journal.accept(&cleanup, at(10)).unwrap(), Accepted::Queued(_)));
+    }
+
+    #[test]
+    fn what_was_accepted_and_counted_survives_a_restart() {
+        let (dir, mut journal) = open();
+        let cleanup = request("a", Action::Cleanup, "t1");
+        journal.accept(&cleanup, at(0)).unwrap();
+        let run = journal.take().unwrap().unwrap();
+        let ending = Ending { files: BTreeMap::from([(Kind::PreKey, 278)]), ..Ending::default() };
+        journal.finish(run.id, Status::Done, &ending, at(1)).unwrap();
+        journal.accept(&request("b", Action::Cleanup, "t1"), at(2)).unwrap();
+        drop(journal);
+        let mut journal = Journal::open(&dir.path().join("state")).unwrap();
+        let totals = journal.totals().unwrap();
+        assert_eq!((totals.runs["cleanup"], totals.moved["pre-key"], totals.queued), (1, 278, 1));
+        assert_eq!(totals.last_success, Some(at(1)));
+        assert_eq!(journal.runs(10).unwrap().len(), 2);
+        assert_eq!(journal.take().unwrap().unwrap().session, "b");
+        journal.prune(at(60 * 24 * 1000)).unwrap();
+        assert_eq!(journal.totals().unwrap().moved["pre-key"], 278, "counters outlive their runs");
+        assert_eq!(journal.runs(10).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        let error = Journal::open(&dir.path().join("file/state")).unwrap_err().to_string();
+        assert!(error.contains("--state.path"), "{error}");
+        std::fs::write(dir.path().join("journal.sqlite"), "not a database, and long enough to be told so")
+            .unwrap();
+        assert!(Journal::open(dir.path()).is_err());
+    }
+}

@@ -1,0 +1,14 @@
+//! The remediator: takes Alertmanager's alerts and operators' commands, asks policy, and
+//! moves what policy allows into a quarantine.
+//!
+//! [`webhook`] says what an alert asks for, [`journal`] puts it on record, [`service`]
+//! serves and works, [`runner`] performs one run, [`quarantine`] moves the files,
+//! [`console`] is the operator's side.
+
+pub mod console;
+pub mod journal;
+pub mod metrics;
+pub mod quarantine;
+pub mod runner;
+pub mod service;
+pub mod webhook;

@@ -1,0 +1,347 @@
+//! One run, from the folder's lock to the record of its outcome, and what a restart does
+//! about a run that a crash cut short.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::config::Settings;
+use crate::connection::{State, Verdict};
+use crate::folder::{Found, Inventory, Timestamp};
+use crate::policy::{self, Ask, Batches, Plan, Refusal, accumulated_files};
+
+use super::journal::{Ending, Journal, JournalError, Status};
+use super::quarantine::{Done, LockedFolder, Obstacle, Outcome, RunId, StoredState, Undone};
+
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+
+/// What every run needs.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// The journal.
+    pub journal: Arc<Mutex<Journal>>,
+}
+
+impl Context {
+    /// The journal, for one short access.
+    pub fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Why a run ended without moving anything for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The guard table.
+    Refused(Refusal),
+    /// The file system, the lock or the quarantine.
+    Obstacle(Obstacle),
+    /// A file changed under the run; everything was put back, but for this many files of
+    /// which the folder had a newer one again.
+    Changed(usize),
+    /// The journal.
+    Journal(String),
+}
+
+impl Stop {
+    /// Value of the label `reason`.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Stop::Refused(refusal) => refusal.label(),
+            Stop::Obstacle(obstacle) => obstacle.label(),
+            Stop::Changed(_) => "changed",
+            Stop::Journal(_) => "journal",
+        }
+    }
+
+    /// Whether the guards said no, rather than something breaking.
+    pub const fn status(&self) -> Status {
+        match self {
+            Stop::Refused(_) => Status::Refused,
+            Stop::Obstacle(Obstacle::Io(_)) => Status::Failed,
+            Stop::Obstacle(_) => Status::Refused,
+            Stop::Changed(_) | Stop::Journal(_) => Status::Failed,
+        }
+    }
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Stop::Refused(refusal) => refusal.fmt(f),
+            Stop::Obstacle(obstacle) => obstacle.fmt(f),
+            Stop::Changed(0) => f.write_str(
+                "a file changed while it was to be moved, so somebody writes here; everything was put back",
+            ),
+            Stop::Changed(kept) => write!(
+                f,
+                "a file changed while it was to be moved, so somebody writes here; everything was put back but {kept} files, which the folder has anew; the older ones stay in the quarantine"
+            ),
+            Stop::Journal(error) => f.write_str(error),
+        }
+    }
+}
+
+impl From<Obstacle> for Stop {
+    fn from(obstacle: Obstacle) -> Self {
+        Self::Obstacle(obstacle)
+    }
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<JournalError> for Stop {
+    fn from(error: JournalError) -> Self {
+        Self::Journal(error.to_string())
+    }
+}
+
+/// Runs something that blocks.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Takes the folder's lock; waits a little for a sweep or a look, which hold it briefly.
+async fn lock(found: &Found) -> Result<Arc<LockedFolder>, Obstacle> {
+    let mut tries = 0;
+    loop {
+        let place = found.place.clone();
+        let locked = blocking(move || LockedFolder::lock(&place)).await;
+        tries += 1;
+        if tries == LOCK_TRIES || !matches!(locked, Err(Obstacle::Locked)) {
+            return locked;
+        }
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+}
+
+async fn scan(folder: &Arc<LockedFolder>) -> Result<Inventory, Obstacle> {
+    let folder = Arc::clone(folder);
+    blocking(move || folder.scan()).await
+}
+
+/// Scans a folder without its lock, to read only.
+pub async fn look(found: &Found) -> Result<Inventory, Stop> {
+    let place = found.place.clone();
+    let scan = blocking(move || {
+        use std::os::fd::AsFd;
+        let fd = place.open()?;
+        crate::folder::scan::scan_settled(fd.as_fd(), &mut crate::folder::ReadCache::default())
+    });
+    scan.await.map_err(|error| {
+        Stop::Obstacle(Obstacle::Io(format!(
+            "looking at the folder: {}",
+            crate::folder::discovery::explain(&error)
+        )))
+    })
+}
+
+/// A dry run: what would be moved, whatever the connection; the verdict is taken for the
+/// record. Moves nothing and takes no lock.
+pub async fn preview(settings: &Settings, found: &Found, ask: Ask) -> (Verdict, Result<Plan, Stop>) {
+    let inventory = match look(found).await {
+        Ok(inventory) => inventory,
+        Err(stop) => return (Verdict::unknown("folder", "it could not be looked at"), Err(stop)),
+    };
+    let verdict = settings.connection.verdict(&found.session, &inventory).await;
+    let limits = settings.limits(&found.session);
+    // As if disconnected: the tier and the table are asked, the connection is not.
+    let assumed = Verdict { state: State::Disconnected, ..verdict.clone() };
+    let plan = policy::decide(&inventory, &assumed, Timestamp::now(), &limits, &ask);
+    (verdict, plan.map_err(Stop::from))
+}
+
+/// A clean-up, from the lock to the last rename. Fills `ending` as it goes, so that a stop
+/// halfway leaves what is known.
+pub async fn clean(
+    ctx: &Context,
+    id: i64,
+    found: &Found,
+    ask: Ask,
+    ending: &mut Ending,
+) -> Result<Done, Stop> {
+    let connection = &ctx.settings.connection;
+    let limits = ctx.settings.limits(&found.session);
+    let count =
+        |inventory: &Inventory| accumulated_files(inventory, Batches::of(inventory, limits.batch).measured);
+
+    let folder = lock(found).await?;
+    let inventory = scan(&folder).await?;
+    let before = count(&inventory);
+    ending.accumulated = Some((before, before));
+    let verdict = connection.verdict(&found.session, &inventory).await;
+    ending.evidence = Some(verdict.because());
+    let inventory = if resume(&folder, verdict.state).await? { scan(&folder).await? } else { inventory };
+    let plan = policy::decide(&inventory, &verdict, Timestamp::now(), &limits, &ask)?;
+
+    let max_bytes = ctx.settings.quarantine_bytes;
+    let kinds = plan.by_kind();
+    let prepared = {
+        let folder = Arc::clone(&folder);
+        blocking(move || folder.prepare(&plan, Timestamp::now(), max_bytes)).await?
+    };
+    let run = prepared.run().to_string();
+
+    // The plan is written and nothing has moved: the last moment to ask again.
+    let noted = {
+        let (ctx, run) = (ctx.clone(), run.clone());
+        blocking(move || ctx.journal().set_run(id, &run)).await
+    };
+    let mut stop = noted.err().map(Stop::from);
+    if stop.is_none() && ask.force.is_none() {
+        let again = match scan(&folder).await {
+            Ok(inventory) => connection.verdict(&found.session, &inventory).await,
+            Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),
+        };
+        stop = match again.state {
+            State::Disconnected => None,
+            State::Connected => Some(Refusal::Connected.into()),
+            State::Unknown => Some(Refusal::ConnectionUnknown.into()),
+        };
+        ending.evidence = Some(format!("{}; asked again: {}", verdict.because(), again.because()));
+    }
+    if let Some(stop) = stop {
+        blocking(move || prepared.cancel()).await?;
+        return Err(stop);
+    }
+    ending.run = Some(run);
+    let done = blocking(move || prepared.execute(Timestamp::now())).await?;
+    if let Ok(after) = scan(&folder).await {
+        ending.accumulated = Some((before, count(&after)));
+    }
+    match done.outcome {
+        Outcome::RolledBack => Err(Stop::Changed(done.moved)),
+        _ => {
+            ending.files = kinds;
+            Ok(done)
+        }
+    }
+}
+
+/// Deals with what a crash left in this folder's quarantine: a run is rolled forward, and
+/// an undo taken to its end, only while the bot is disconnected; otherwise a run ends
+/// where it stands (the order of its moves makes that safe) and an undo waits. Says
+/// whether there was anything.
+async fn resume(folder: &Arc<LockedFolder>, state: State) -> Result<bool, Obstacle> {
+    let folder = Arc::clone(folder);
+    blocking(move || {
+        let mut found = false;
+        for stored in folder.stored()? {
+            let now = Timestamp::now();
+            match stored.state {
+                StoredState::Empty | StoredState::Unfinished => {
+                    found = true;
+                    let done = folder.finish(&stored.run, state == State::Disconnected, now)?;
+                    if let Some(done) = done {
+                        tracing::warn!(run = %stored.run, outcome = done.outcome.label(), moved = done.moved, "an interrupted run was ended");
+                    }
+                }
+                StoredState::UndoUnfinished if state == State::Disconnected => {
+                    found = true;
+                    let undone = folder.undo(&stored.run, now)?;
+                    tracing::warn!(run = %stored.run, restored = undone.restored, "an interrupted undo was ended");
+                }
+                StoredState::UndoUnfinished | StoredState::Done(_) | StoredState::Undone { .. } | StoredState::Purging => {}
+                StoredState::Damaged => {
+                    tracing::error!(run = %stored.run, "the records of a run cannot be read; its files are left where they are");
+                }
+            }
+        }
+        Ok(found)
+    })
+    .await
+}
+
+/// After a restart: ends what a crash left in this folder and in the journal. `active`
+/// are runs of this very process. A folder that somebody has locked is left alone.
+pub async fn recover(ctx: &Context, found: &Found, active: &HashSet<i64>) -> Result<(), Stop> {
+    let folder = match lock(found).await {
+        Err(Obstacle::Locked) => return Ok(()),
+        folder => folder?,
+    };
+    let stored = {
+        let folder = Arc::clone(&folder);
+        blocking(move || folder.stored()).await?
+    };
+    let unfinished = |state: &StoredState| {
+        matches!(state, StoredState::Unfinished | StoredState::UndoUnfinished | StoredState::Empty)
+    };
+    if stored.iter().any(|stored| unfinished(&stored.state)) {
+        let inventory = scan(&folder).await?;
+        let verdict = ctx.settings.connection.verdict(&found.session, &inventory).await;
+        resume(&folder, verdict.state).await?;
+    }
+    let orphans = ctx.journal().orphans(found.session.as_str())?;
+    for orphan in orphans.into_iter().filter(|run| !active.contains(&run.id)) {
+        let run = orphan.run.as_deref().and_then(RunId::parse);
+        let files = match &run {
+            Some(run) => folder.held_kinds(run).unwrap_or_default(),
+            None => Default::default(),
+        };
+        let moved: usize = files.values().sum();
+        let (status, ending) = if moved > 0 {
+            let detail = "the remediator was stopped in the middle; the run was ended after the restart";
+            (
+                Status::Done,
+                Ending { detail: Some(detail.into()), files, run: orphan.run, ..Ending::default() },
+            )
+        } else {
+            let detail = "the remediator was stopped in the middle; nothing is moved";
+            (
+                Status::Failed,
+                Ending { reason: Some("crashed"), detail: Some(detail.into()), ..Ending::default() },
+            )
+        };
+        ctx.journal().finish(orphan.id, status, &ending, Timestamp::now())?;
+        tracing::warn!(session = %found.session, id = orphan.id, status = status.label(), "a run from before the restart was ended");
+    }
+    Ok(())
+}
+
+/// Puts the files of a run back. Refused unless the bot is disconnected, or a person
+/// forces it: a running bot keeps what it knew of these files in memory.
+pub async fn undo(
+    ctx: &Context,
+    found: &Found,
+    run: &RunId,
+    force: bool,
+    ending: &mut Ending,
+) -> Result<Undone, Stop> {
+    let folder = lock(found).await?;
+    let inventory = scan(&folder).await?;
+    let verdict = ctx.settings.connection.verdict(&found.session, &inventory).await;
+    ending.evidence = Some(verdict.because());
+    match verdict.state {
+        _ if force => {}
+        State::Disconnected => {}
+        State::Connected => return Err(Refusal::Connected.into()),
+        State::Unknown => return Err(Refusal::ConnectionUnknown.into()),
+    }
+    ending.run = Some(run.to_string());
+    let before = {
+        let (folder, run) = (Arc::clone(&folder), run.clone());
+        blocking(move || folder.held_kinds(&run)).await?
+    };
+    let (folder, run) = (Arc::clone(&folder), run.clone());
+    let (undone, after) = blocking(move || {
+        let undone = folder.undo(&run, Timestamp::now())?;
+        Ok::<_, Obstacle>((undone, folder.held_kinds(&run).unwrap_or_default()))
+    })
+    .await?;
+    ending.files = before
+        .into_iter()
+        .map(|(kind, held)| (kind, held - after.get(&kind).copied().unwrap_or(0).min(held)))
+        .filter(|(_, restored)| *restored > 0)
+        .collect();
+    Ok(undone)
+}

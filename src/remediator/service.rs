@@ -1,0 +1,530 @@
+//! `serve`: the webhook, the workers behind it, and the sweep of the quarantines.
+//!
+//! | path | what |
+//! |---|---|
+//! | `POST /webhook` | Alertmanager's alerts, with the bearer token |
+//! | `GET /metrics` | the metrics |
+//! | `GET /-/healthy`, `GET /-/ready` | 200 while the process serves |
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::body::Incoming;
+use hyper::{Method, Request as HttpRequest, StatusCode};
+use rustix::fs::FlockOperation;
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+use crate::folder::discovery::ProblemLog;
+use crate::folder::{Discovery, Found, Timestamp};
+use crate::policy::guard::Column;
+use crate::policy::{Ask, Tier};
+use crate::web::{self, Gate, Response};
+
+use super::journal::{Accepted, Action, Ending, JournalError, Run, Status};
+use super::metrics::{Live, families};
+use super::quarantine::{LockedFolder, Obstacle, RunId, is_due};
+use super::runner::{self, Context, Stop, blocking};
+use super::webhook::{self, Payload};
+
+/// Runs under way at the same time; never two on one session.
+const WORKERS: usize = 4;
+/// Requests to the webhook at the same time; more get 503.
+const MAX_REQUESTS: usize = 64;
+/// A body must be complete within this time.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// The directories are looked through again at most this often, unless a name is unknown.
+const SURVEY_FOR: Duration = Duration::from_secs(10);
+/// How often the quarantines are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// A run must have been due for deletion for this long by the monotonic clock before it
+/// is deleted: a wall clock that jumped ahead must not cost anybody their undo.
+const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
+
+/// The running remediator.
+pub struct Service {
+    ctx: Context,
+    token_file: PathBuf,
+    sessions: Mutex<Sessions>,
+    active: Mutex<HashSet<i64>>,
+    due: Mutex<HashMap<(String, RunId), Instant>>,
+    live: Live,
+    wake: Notify,
+    gate: Gate,
+    _state_lock: std::fs::File,
+}
+
+struct Sessions {
+    discovery: Discovery,
+    found: Vec<Found>,
+    at: Option<Instant>,
+    problems: ProblemLog,
+}
+
+impl Service {
+    /// A service over this configuration and journal.
+    ///
+    /// Errors: no usable token file, or another `serve` has this state directory.
+    pub fn new(ctx: Context) -> Result<Self, String> {
+        let token_file = ctx.settings.token_file.clone().ok_or(
+            "--webhook.token-file is missing: it holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)",
+        )?;
+        read_token(&token_file)?;
+        if ctx.settings.connection.probes.is_empty() {
+            tracing::warn!(
+                "no connection probe is configured: every clean-up will be refused; see --connection.command"
+            );
+        }
+        if ctx.settings.alert_match.is_empty() {
+            tracing::warn!(
+                "no --webhook.match is configured: an alert of another host about a session of the same name would act here; with more than one host set --webhook.match=instance=…"
+            );
+        }
+        let state_lock = lock_state(&ctx.settings.state_path)?;
+        let discovery = ctx.settings.discovery();
+        Ok(Self {
+            ctx,
+            token_file,
+            sessions: Mutex::new(Sessions {
+                discovery,
+                found: Vec::new(),
+                at: None,
+                problems: ProblemLog::default(),
+            }),
+            active: Mutex::default(),
+            due: Mutex::default(),
+            live: Live::default(),
+            wake: Notify::new(),
+            gate: Gate::new(MAX_REQUESTS),
+            _state_lock: state_lock,
+        })
+    }
+
+    /// Ends what a crash left, then serves until `shutdown` resolves; runs that are under
+    /// way are waited for.
+    pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, shutdown: impl Future<Output = ()>) {
+        self.recover().await;
+        let (stop, stopping) = tokio::sync::watch::channel(false);
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..WORKERS {
+            tasks.spawn(Arc::clone(&self).work(stopping.clone()));
+        }
+        tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
+        let handler = {
+            let service = Arc::clone(&self);
+            move |request: HttpRequest<Incoming>, _| {
+                let service = Arc::clone(&service);
+                async move { service.answer(request).await }
+            }
+        };
+        web::serve(listeners, web::Limits::default(), handler, shutdown).await;
+        let _ = stop.send(true);
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn answer(self: Arc<Self>, request: HttpRequest<Incoming>) -> Response {
+        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+        match request.uri().path() {
+            "/webhook" => {
+                let response = Arc::clone(&self).webhook(request).await;
+                self.live.request(response.status().as_u16());
+                response
+            }
+            "/metrics" | "/-/healthy" | "/-/ready" if !reads => {
+                web::method_not_allowed(&[Method::GET, Method::HEAD])
+            }
+            "/metrics" => self.metrics(&request).await,
+            "/-/healthy" => web::text(StatusCode::OK, "baileys_remediator is healthy.\n"),
+            "/-/ready" => web::text(StatusCode::OK, "baileys_remediator is ready.\n"),
+            _ => web::text(
+                StatusCode::NOT_FOUND,
+                "Not found. There is POST /webhook, /metrics, /-/healthy and /-/ready.\n",
+            ),
+        }
+    }
+
+    async fn metrics(self: Arc<Self>, request: &HttpRequest<Incoming>) -> Response {
+        let headers = request.headers().clone();
+        blocking(move || {
+            let totals = self.ctx.journal().totals();
+            match totals {
+                Ok(totals) => web::expose::respond(&headers, &families(&self.live, &totals).into_vec()),
+                Err(error) => {
+                    tracing::error!("metrics: {error}");
+                    web::text(StatusCode::SERVICE_UNAVAILABLE, "the journal cannot be read; see the log\n")
+                }
+            }
+        })
+        .await
+    }
+
+    async fn webhook(self: Arc<Self>, request: HttpRequest<Incoming>) -> Response {
+        if request.method() != Method::POST {
+            return web::method_not_allowed(&[Method::POST]);
+        }
+        let token = match read_token(&self.token_file) {
+            Ok(token) => token,
+            Err(error) => {
+                tracing::error!("{error}");
+                return web::text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the token file cannot be used; see the log\n",
+                );
+            }
+        };
+        if !web::bearer_matches(request.headers(), &token) {
+            return web::unauthorized();
+        }
+        let Some(_permit) = self.gate.try_enter() else { return self.gate.refusal() };
+        let body = match web::read_body(request, webhook::MAX_BODY_BYTES, BODY_TIMEOUT).await {
+            Ok(body) => body,
+            Err(error) => return error.response(),
+        };
+        let payload = match webhook::parse(&body) {
+            Ok(payload) => payload,
+            Err(error) => return web::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        };
+        // In a task of its own: what is accepted is put on record even when the client goes away.
+        let service = Arc::clone(&self);
+        match blocking(move || service.accept(&payload)).await {
+            Ok((queued, others)) => {
+                if queued > 0 {
+                    self.wake.notify_waiters();
+                }
+                web::json(StatusCode::ACCEPTED, &json!({"queued": queued, "others": others}))
+            }
+            Err(error) => {
+                tracing::error!("an alert could not be put on record: {error}");
+                web::text(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "the alert could not be put on record; see the log\n",
+                )
+            }
+        }
+    }
+
+    fn accept(&self, payload: &Payload) -> Result<(usize, usize), JournalError> {
+        if payload.truncated > 0 {
+            self.live.truncated.fetch_add(payload.truncated, Ordering::Relaxed);
+            tracing::warn!(
+                alerts = payload.truncated,
+                "Alertmanager left alerts out of its request (max_alerts)"
+            );
+        }
+        let (mut queued, mut others) = (0, 0);
+        for alert in &payload.alerts {
+            let request = match webhook::request(alert, &self.ctx.settings.alert_match) {
+                Ok(request) => request,
+                Err(ignored) => {
+                    self.live.alert(ignored.label());
+                    others += 1;
+                    continue;
+                }
+            };
+            if self.find(&request.session).is_none() {
+                tracing::warn!(
+                    action = request.action.label(),
+                    "an alert names a session that is not here; see --sessions.path and --webhook.match"
+                );
+                self.live.alert("unknown_session");
+                others += 1;
+                continue;
+            }
+            let accepted = self.ctx.journal().accept(&request, Timestamp::now())?;
+            let outcome = match accepted {
+                Accepted::Queued(_) => "queued",
+                Accepted::InProgress => "in_progress",
+                Accepted::Cooldown => "cooldown",
+                Accepted::RetryLater => "retry_later",
+            };
+            self.live.alert(outcome);
+            match accepted {
+                Accepted::Queued(id) => {
+                    queued += 1;
+                    tracing::info!(
+                        id,
+                        session = request.session,
+                        action = request.action.label(),
+                        "accepted"
+                    );
+                }
+                _ => others += 1,
+            }
+        }
+        Ok((queued, others))
+    }
+
+    /// The session of this name, if discovery finds one. Looks again where the name is
+    /// not known or the last look is old.
+    fn find(&self, name: &str) -> Option<Found> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = sessions.at.is_some_and(|at| at.elapsed() < SURVEY_FOR);
+        let known =
+            |sessions: &Sessions| sessions.found.iter().find(|found| found.session.as_str() == name).cloned();
+        match known(&sessions) {
+            Some(found) if fresh => Some(found),
+            None if sessions.at.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) => None,
+            _ => {
+                self.survey(&mut sessions);
+                known(&sessions)
+            }
+        }
+    }
+
+    fn survey(&self, sessions: &mut Sessions) {
+        let survey = sessions.discovery.survey();
+        sessions.problems.report(survey.skipped.iter().map(|skipped| skipped.message.clone()));
+        self.live.sessions.store(survey.found.len() as u64, Ordering::Relaxed);
+        sessions.found = survey.found;
+        sessions.at = Some(Instant::now());
+    }
+
+    fn all_sessions(&self) -> Vec<Found> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        self.survey(&mut sessions);
+        sessions.found.clone()
+    }
+
+    /// Takes runs until told to stop; a run that has begun is taken to its end.
+    async fn work(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
+        loop {
+            if *stopping.borrow() {
+                return;
+            }
+            let woken = self.wake.notified();
+            let service = Arc::clone(&self);
+            let next = blocking(move || {
+                // Active before anybody can take it for a leftover.
+                let mut active = service.active.lock().unwrap_or_else(PoisonError::into_inner);
+                let next = service.ctx.journal().take();
+                if let Ok(Some(run)) = &next {
+                    active.insert(run.id);
+                }
+                next
+            })
+            .await;
+            match next {
+                Ok(Some(run)) => {
+                    self.perform(&run).await;
+                    self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&run.id);
+                    self.wake.notify_waiters();
+                }
+                other => {
+                    if let Err(error) = other {
+                        tracing::error!("{error}");
+                    }
+                    tokio::select! {
+                        () = woken => {}
+                        // A second way to wake up, should a notification have come too early.
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                        _ = stopping.changed() => {}
+                    }
+                }
+            }
+        }
+    }
+
+    async fn perform(&self, run: &Run) {
+        let mut ending = Ending::default();
+        let result = self.perform_inner(run, &mut ending).await;
+        let status = match &result {
+            Ok(()) => Status::Done,
+            Err((_, status, _)) => *status,
+        };
+        if let Err((reason, _, detail)) = result {
+            ending.reason = Some(reason);
+            ending.detail = Some(detail);
+        }
+        let moved: usize = ending.files.values().sum();
+        tracing::info!(
+            id = run.id,
+            session = run.session,
+            action = run.action.label(),
+            status = status.label(),
+            reason = ending.reason,
+            run = ending.run,
+            files = moved,
+            "run ended"
+        );
+        // The files are where they are; the record is retried, so that it tells the truth.
+        for attempt in 0u32..5 {
+            let (ctx, ending, id) = (self.ctx.clone(), ending.clone(), run.id);
+            let finished =
+                blocking(move || ctx.journal().finish(id, status, &ending, Timestamp::now())).await;
+            match finished {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::error!(id = run.id, attempt, "the outcome could not be put on record: {error}")
+                }
+            }
+            tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
+        }
+    }
+
+    async fn perform_inner(
+        &self,
+        run: &Run,
+        ending: &mut Ending,
+    ) -> Result<(), (&'static str, Status, String)> {
+        let Some(found) = self.find(&run.session) else {
+            return Err(("unknown_session", Status::Refused, "the session is no longer here".into()));
+        };
+        let tier = run.tier.as_deref().and_then(Tier::from_label);
+        let ask = Ask { column: Column::Cleanup, tier, force: None };
+        let stopped = |stop: Stop| (stop.label(), stop.status(), stop.to_string());
+        match run.action {
+            Action::Plan => {
+                let (verdict, plan) = runner::preview(&self.ctx.settings, &found, ask).await;
+                ending.evidence = Some(verdict.because());
+                let plan = plan.map_err(stopped)?;
+                ending.files = plan.by_kind();
+                ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
+                ending.note = Some("dry run: nothing was moved");
+                Ok(())
+            }
+            Action::Cleanup | Action::Emergency => {
+                if run.action == Action::Emergency {
+                    ending.note = Some("service control not configured");
+                }
+                runner::clean(&self.ctx, run.id, &found, ask, ending).await.map_err(stopped)?;
+                self.measure_quarantines().await;
+                Ok(())
+            }
+            // Never accepted from an alert.
+            Action::Undo => {
+                Err(("unknown_action", Status::Failed, "an undo is an operator's command".into()))
+            }
+        }
+    }
+
+    async fn recover(&self) {
+        for found in self.all_sessions() {
+            let active = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            if let Err(stop) = runner::recover(&self.ctx, &found, &active).await {
+                tracing::error!(session = %found.session, "looking for interrupted runs: {stop}");
+            }
+        }
+        self.measure_quarantines().await;
+        self.end_runs_of_lost_sessions();
+    }
+
+    /// A run on record as under way whose session is gone has nobody else to end it.
+    fn end_runs_of_lost_sessions(&self) {
+        let running = self.ctx.journal().running_sessions().unwrap_or_default();
+        for session in running.into_iter().filter(|session| self.find(session).is_none()) {
+            let orphans = self.ctx.journal().orphans(&session).unwrap_or_default();
+            for orphan in orphans {
+                let ending = Ending {
+                    reason: Some("crashed"),
+                    detail: Some(
+                        "the remediator was stopped in the middle, and the session is no longer here".into(),
+                    ),
+                    ..Ending::default()
+                };
+                let ended = self.ctx.journal().finish(orphan.id, Status::Failed, &ending, Timestamp::now());
+                if let Err(error) = ended {
+                    tracing::error!(id = orphan.id, "{error}");
+                }
+            }
+        }
+    }
+
+    async fn sweep_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+            }
+            self.recover().await;
+            let service = Arc::clone(&self);
+            blocking(move || service.purge(Timestamp::now(), Instant::now())).await;
+            if let Err(error) = self.ctx.journal().prune(Timestamp::now()) {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
+    /// Deletes runs whose retention has ended, and has been seen to have ended for
+    /// [`DUE_FOR`].
+    fn purge(&self, now: Timestamp, clock: Instant) {
+        let retention = self.ctx.settings.retention;
+        let mut due = HashMap::new();
+        let mut seen = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        for found in self.all_sessions() {
+            let Ok(folder) = LockedFolder::lock(&found.place) else { continue };
+            for stored in folder.stored().unwrap_or_default() {
+                if !is_due(&stored.state, now, retention) {
+                    continue;
+                }
+                let key = (found.session.to_string(), stored.run.clone());
+                let since = seen.get(&key).copied().unwrap_or(clock);
+                if clock.saturating_duration_since(since) < DUE_FOR {
+                    due.insert(key, since);
+                    continue;
+                }
+                match folder.purge(&stored.run, now, retention) {
+                    Ok(true) => {
+                        tracing::info!(session = %found.session, run = %stored.run, files = stored.files, "retention ended, files deleted");
+                        if let Err(error) = self.ctx.journal().count_purged(1) {
+                            tracing::error!("{error}");
+                        }
+                    }
+                    Ok(false) => {}
+                    Err(error) => tracing::error!(session = %found.session, run = %stored.run, "{error}"),
+                }
+            }
+        }
+        *seen = due;
+    }
+
+    async fn measure_quarantines(&self) {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).found.clone();
+        let bytes = blocking(move || {
+            let held = |found: &Found| -> Result<u64, Obstacle> {
+                Ok(LockedFolder::lock(&found.place)?.stored()?.iter().map(|run| run.bytes).sum())
+            };
+            sessions.iter().filter_map(|found| held(found).ok()).sum::<u64>()
+        })
+        .await;
+        self.live.quarantined.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Reads the token; spaces and line ends around it do not count.
+fn read_token(path: &Path) -> Result<Vec<u8>, String> {
+    let name = path.display();
+    let metadata =
+        std::fs::metadata(path).map_err(|error| format!("--webhook.token-file {name}: {error}"))?;
+    if metadata.mode() & 0o007 != 0 {
+        return Err(format!(
+            "--webhook.token-file {name} can be read by everybody; mend it with: chmod o= {name}"
+        ));
+    }
+    let text = std::fs::read(path).map_err(|error| format!("--webhook.token-file {name}: {error}"))?;
+    let token = text.trim_ascii().to_vec();
+    if token.len() < 16 {
+        return Err(format!(
+            "--webhook.token-file {name}: the token must have at least 16 characters; make one with: head -c 32 /dev/urandom | base64"
+        ));
+    }
+    Ok(token)
+}
+
+fn lock_state(dir: &Path) -> Result<std::fs::File, String> {
+    let path = dir.join("serve.lock");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(_) => Err(format!("another `serve` uses --state.path {}", dir.display())),
+    }
+}

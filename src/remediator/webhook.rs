@@ -1,0 +1,181 @@
+//! Alertmanager's webhook payload, version 4, and which of its alerts may ask for a run.
+//!
+//! Nothing in it is ever used as a path: a session is a name that discovery found.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::policy::Tier;
+
+use super::journal::{Action, Request};
+
+/// Value of the label `ladder` that every alert of ours carries.
+pub const LADDER: &str = "baileys_auth_files";
+/// Largest body that is read, in bytes. A group of a thousand alerts has about two million.
+pub const MAX_BODY_BYTES: usize = 4 << 20;
+
+/// The payload; unknown fields are ignored, newer versions add some.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Payload {
+    version: String,
+    /// The alerts of the group.
+    pub alerts: Vec<Alert>,
+    /// How many alerts were left out for size.
+    #[serde(default, rename = "truncatedAlerts")]
+    pub truncated: u64,
+}
+
+/// One alert.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Alert {
+    status: String,
+    labels: BTreeMap<String, String>,
+    #[serde(default, rename = "startsAt")]
+    starts_at: String,
+    #[serde(default)]
+    fingerprint: String,
+}
+
+/// Why a body is not a payload. Repeats nothing of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BadPayload {
+    /// Not JSON, or not of the payload's shape; line and column.
+    Shape(usize, usize),
+    /// Another version than 4.
+    Version,
+}
+
+impl fmt::Display for BadPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadPayload::Shape(line, column) => {
+                write!(f, "the body is not Alertmanager's webhook JSON (line {line}, column {column})")
+            }
+            BadPayload::Version => {
+                f.write_str("only version 4 of Alertmanager's webhook payload is understood")
+            }
+        }
+    }
+}
+
+/// Parses a body.
+pub fn parse(body: &[u8]) -> Result<Payload, BadPayload> {
+    let payload: Payload =
+        serde_json::from_slice(body).map_err(|error| BadPayload::Shape(error.line(), error.column()))?;
+    if payload.version == "4" { Ok(payload) } else { Err(BadPayload::Version) }
+}
+
+/// Why an alert asks for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ignored {
+    /// It has resolved. That never interrupts a run: a clean-up that works resolves its own alert.
+    Resolved,
+    /// It is not one of ours (label `ladder`).
+    OtherLadder,
+    /// It lacks a label that the configuration demands: another host's alert.
+    OtherTarget,
+    /// Its tier asks for nothing.
+    NoAction,
+    /// It names no session.
+    NoSession,
+}
+
+impl Ignored {
+    /// Value of the label `outcome`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Ignored::Resolved => "resolved",
+            Ignored::OtherLadder => "other_ladder",
+            Ignored::OtherTarget => "other_target",
+            Ignored::NoAction => "no_action",
+            Ignored::NoSession => "no_session",
+        }
+    }
+
+    /// Every value of the label.
+    pub const LABELS: [&'static str; 5] =
+        ["resolved", "other_ladder", "other_target", "no_action", "no_session"];
+}
+
+/// What an alert asks for. Pure.
+pub fn request(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Request, Ignored> {
+    if alert.status != "firing" {
+        return Err(Ignored::Resolved);
+    }
+    let label = |name: &str| alert.labels.get(name).map(String::as_str);
+    if label("ladder") != Some(LADDER) {
+        return Err(Ignored::OtherLadder);
+    }
+    if demanded.iter().any(|(name, value)| label(name) != Some(value)) {
+        return Err(Ignored::OtherTarget);
+    }
+    let tier = label("tier").and_then(Tier::from_label);
+    let (tier, action) = match tier {
+        Some(tier @ Tier::Warning) => (tier, Action::Plan),
+        Some(tier @ Tier::Cleanup) => (tier, Action::Cleanup),
+        Some(tier @ Tier::Emergency) => (tier, Action::Emergency),
+        Some(Tier::Monitor | Tier::Fatal) | None => return Err(Ignored::NoAction),
+    };
+    let session = label("session").filter(|name| !name.is_empty()).ok_or(Ignored::NoSession)?;
+    Ok(Request {
+        session: session.to_owned(),
+        action,
+        tier: tier.label().to_owned(),
+        fingerprint: short(&alert.fingerprint),
+        starts_at: short(&alert.starts_at),
+    })
+}
+
+/// What is kept of a text that only identifies an alert.
+fn short(text: &str) -> String {
+    text.chars().filter(char::is_ascii_graphic).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alert(status: &str, labels: &[(&str, &str)]) -> Alert {
+        Alert {
+            status: status.into(),
+            labels: labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            starts_at: "2026-11-23T18:00:00Z".into(),
+            fingerprint: "abc".into(),
+        }
+    }
+
+    #[test]
+    fn only_version_4_json() {
+        assert_eq!(parse(b"nonsense").unwrap_err(), BadPayload::Shape(1, 2));
+        assert!(matches!(parse(b"{}").unwrap_err(), BadPayload::Shape(..)));
+        assert_eq!(parse(br#"{"version":"3","alerts":[]}"#).unwrap_err(), BadPayload::Version);
+        let newer =
+            parse(br#"{"version":"4","alerts":[],"truncatedAlerts":2,"notificationReason":"x"}"#).unwrap();
+        assert_eq!(newer.truncated, 2);
+        let secret = parse(br#"{"version":"4","alerts":["s3cret"]}"#).unwrap_err().to_string();
+        assert!(!secret.contains("s3cret"));
+    }
+
+    #[test]
+    fn which_alerts_ask_for_what() {
+        let demanded = BTreeMap::from([("instance".to_owned(), "host1".to_owned())]);
+        let ours = [("ladder", LADDER), ("session", "a"), ("instance", "host1")];
+        let with = |more: &[(&str, &str)]| {
+            let labels: Vec<_> = ours.iter().chain(more).copied().collect();
+            request(&alert("firing", &labels), &demanded).map(|r| r.action)
+        };
+        assert_eq!(with(&[("tier", "warning")]), Ok(Action::Plan));
+        assert_eq!(with(&[("tier", "cleanup")]), Ok(Action::Cleanup));
+        assert_eq!(with(&[("tier", "emergency")]), Ok(Action::Emergency));
+        for tier in ["monitor", "fatal", "", "Cleanup"] {
+            assert_eq!(with(&[("tier", tier)]), Err(Ignored::NoAction), "{tier}");
+        }
+        assert_eq!(with(&[("tier", "cleanup"), ("instance", "host2")]), Err(Ignored::OtherTarget));
+        assert_eq!(with(&[("tier", "cleanup"), ("ladder", "x")]), Err(Ignored::OtherLadder));
+        assert_eq!(with(&[("tier", "cleanup"), ("session", "")]), Err(Ignored::NoSession));
+        let resolved = alert("resolved", &[("ladder", LADDER), ("tier", "cleanup")]);
+        assert_eq!(request(&resolved, &demanded), Err(Ignored::Resolved));
+    }
+}

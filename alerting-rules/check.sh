@@ -1,0 +1,108 @@
+#!/usr/bin/env bash
+# Checks everything in this directory: one line a check, exit 1 when any failed,
+# 2 when a tool is missing. `check.sh` takes no arguments and needs no network.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+rules=baileys.rules.yml
+runbooks=../docs/runbooks
+failed=0
+
+for tool in promtool amtool; do
+  if ! command -v "$tool" >/dev/null; then
+    echo "alerting-rules/check.sh: $tool is not on PATH; on Debian: apt-get install prometheus prometheus-alertmanager" >&2
+    exit 2
+  fi
+done
+
+# check NAME COMMAND...: runs it, and shows what it printed only when it failed.
+check() {
+  local name=$1 output
+  shift
+  if output=$("$@" 2>&1); then
+    echo "ok    $name"
+  else
+    echo "FAIL  $name"
+    printf '%s\n' "$output" | sed 's/^/      /'
+    failed=1
+  fi
+}
+
+alerts() { sed -n 's/^ *- alert: *\([A-Za-z0-9_]*\) *$/\1/p' "$rules"; }
+
+# expect_routes RECEIVERS LABEL=VALUE...: amtool prints the receivers in order.
+expect_routes() {
+  amtool config routes test --config.file=alertmanager.yml --verify.receivers="$1" "${@:2}"
+}
+
+# Every alert has a page with the four parts, and links to it under whatever
+# base the runbooks are published; no page is without an alert.
+runbooks_match() {
+  local status=0 alert page heading
+  while read -r alert; do
+    page=${alert,,}
+    if ! grep -Eq "^ *runbook_url: https?://[^ ]+/$page(\.md|\.html)?/?$" "$rules"; then
+      echo "$alert: no runbook_url that ends in /$page"
+      status=1
+    fi
+    if [[ ! -f $runbooks/$page.md ]]; then
+      echo "$alert: docs/runbooks/$page.md is missing"
+      status=1
+      continue
+    fi
+    for heading in Meaning Impact Diagnosis Mitigation; do
+      if ! grep -qx "## $heading" "$runbooks/$page.md"; then
+        echo "docs/runbooks/$page.md: no section $heading"
+        status=1
+      fi
+    done
+  done < <(alerts)
+  for page in "$runbooks"/*.md; do
+    page=$(basename "$page" .md)
+    if ! alerts | tr '[:upper:]' '[:lower:]' | grep -x "$page" >/dev/null; then
+      echo "docs/runbooks/$page.md: no alert of that name"
+      status=1
+    fi
+  done
+  return "$status"
+}
+
+# A test that expects the alert, and one that expects none. They are told apart
+# by what promtool's format needs: "exp_alerts: []" stands on the line of the
+# alert that must not fire.
+every_alert_is_tested() {
+  local status=0 alert
+  while read -r alert; do
+    if ! grep -Eq "^ *alertname: $alert$" tests/*.yml; then
+      echo "$alert: no test in which it fires"
+      status=1
+    fi
+    if ! grep -Eq "alertname: $alert, exp_alerts: \[\]" tests/*.yml; then
+      echo "$alert: no test in which it does not fire"
+      status=1
+    fi
+  done < <(alerts)
+  return "$status"
+}
+
+check "promtool check rules" promtool check rules "$rules"
+for file in tests/*.yml; do
+  check "promtool test rules $file" promtool test rules "$file"
+done
+check "promtool check config prometheus.yml" promtool check config prometheus.yml
+check "amtool check-config alertmanager.yml" amtool check-config alertmanager.yml
+for tier in warning cleanup emergency; do
+  check "route: tier $tier reaches the remediator and a person" \
+    expect_routes baileys_remediator,operator ladder=baileys_auth_files "tier=$tier"
+done
+check "route: any other alert reaches a person only" \
+  expect_routes operator alertname=BaileysCredsBroken severity=critical
+if command -v yamllint >/dev/null; then
+  check "yamllint" yamllint --strict .
+else
+  echo "skip  yamllint (not installed)"
+fi
+check "every alert has a runbook, every runbook an alert" runbooks_match
+check "every alert is tested firing and not firing" every_alert_is_tested
+
+exit "$failed"

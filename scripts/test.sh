@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# scripts/test.sh quick|all [PACKAGE...]
+#
+# Runs the tests, quick ones first, and ends with a table of what ran and what did not.
+# A step that fails does not hide the steps behind it, but what needs it is not run.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+scope=$1
+shift
+names=() results=() seconds=()
+failed=0
+
+step() { # step NAME COMMAND...
+  local name=$1 began=$SECONDS
+  shift
+  printf '\n==> %s\n' "$name"
+  if "$@"; then results+=("passed"); else results+=("FAILED"); failed=$((failed + 1)); fi
+  names+=("$name")
+  seconds+=($((SECONDS - began)))
+}
+
+skip() { # skip NAME WHY
+  names+=("$1")
+  results+=("NOT RUN: $2")
+  seconds+=(0)
+  failed=$((failed + 1))
+}
+
+have_node() { command -v node >/dev/null && command -v npm >/dev/null; }
+
+install_npm() { # npm comes with nodesource's nodejs, and apart in Debian's own
+  have_node || scripts/install-debian-packages.sh npm
+}
+
+# Each integration test is a step of its own, so that the table tells them apart.
+integration() {
+  step "tests/$1.rs" cargo test --quiet --test "$1"
+}
+
+if [[ $scope == all ]]; then
+  step "install Debian packages" scripts/install-debian-packages.sh "$@"
+  step "install npm" install_npm
+fi
+step "cargo fmt" cargo fmt --all --check
+step "cargo clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
+step "cargo doc" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
+step "build" cargo build --quiet --workspace --all-targets
+if [[ ${results[-1]} == passed ]]; then
+  step "unit tests" cargo test --quiet --workspace --lib --bins
+  integration guard_properties
+  integration docs
+  if [[ $scope == all ]]; then
+    step "alerting rules (promtool, amtool)" alerting-rules/check.sh
+    for test in cli exporter webhook crash_safety browser real_baileys end_to_end; do
+      integration "$test"
+    done
+    step "make demo DEMO_ARGS=--check" make --no-print-directory demo DEMO_ARGS=--check
+  fi
+else
+  skip "all tests" "the build failed"
+fi
+
+printf '\n%-40s %-10s %s\n' STEP RESULT SECONDS
+for i in "${!names[@]}"; do
+  printf '%-40s %-10s %s\n' "${names[$i]}" "${results[$i]}" "${seconds[$i]}"
+done
+printf '\n%d passed, %d failed\n' $((${#names[@]} - failed)) "$failed"
+[[ $failed -eq 0 ]]

@@ -1,0 +1,239 @@
+//! The documentation tells what the code does: metrics, flags and configuration keys.
+//!
+//! `UPDATE_DOCS=1 cargo test --test docs` writes the tables of docs/metrics.md anew.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
+
+use baileys_exporter::web::families::{Declared, Kind};
+use baileys_exporter::{exporter, remediator};
+use testkit::process::Process;
+use testkit::{fixture, net};
+
+fn doc(name: &str) -> (PathBuf, String) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let text = std::fs::read_to_string(&path).unwrap();
+    (path, text)
+}
+
+fn type_word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Gauge => "gauge",
+        Kind::Counter => "counter",
+    }
+}
+
+fn table(metrics: &[Declared]) -> String {
+    let mut text = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
+    for metric in metrics {
+        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let type_word = type_word(metric.kind);
+        writeln!(text, "| `{}` | {type_word} | {} | {} |", metric.name, labels.join(", "), metric.help)
+            .unwrap();
+    }
+    text
+}
+
+/// Replaces what stands between `<!-- BEGIN name -->` and `<!-- END name -->`.
+fn with_table(text: &str, name: &str, table: &str) -> String {
+    let (begin, end) = (format!("<!-- BEGIN {name} -->\n"), format!("<!-- END {name} -->"));
+    let from = text.find(&begin).unwrap() + begin.len();
+    let to = text.find(&end).unwrap();
+    format!("{}{table}{}", &text[..from], &text[to..])
+}
+
+#[test]
+fn metrics_md_holds_what_is_declared() {
+    let (path, text) = doc("docs/metrics.md");
+    let wanted = with_table(&text, "exporter", &table(exporter::metrics::ALL));
+    let wanted = with_table(&wanted, "remediator", &table(remediator::metrics::ALL));
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, wanted).unwrap();
+    } else {
+        assert!(text == wanted, "docs/metrics.md is behind; run: UPDATE_DOCS=1 cargo test --test docs");
+    }
+}
+
+/// Name, type and label names of every metric in a scrape.
+fn scraped(text: &str) -> BTreeSet<(String, String, Vec<String>)> {
+    let mut types = std::collections::BTreeMap::new();
+    let mut found = BTreeSet::new();
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').unwrap();
+            types.insert(name.to_owned(), kind.to_owned());
+        } else if !line.starts_with('#') {
+            let end = line.find(['{', ' ']).unwrap();
+            let name = &line[..end];
+            let mut labels = Vec::new();
+            let mut rest = &line[end..];
+            while let Some(at) = rest.find("=\"") {
+                let label = rest[..at].rsplit(['{', ',']).next().unwrap();
+                labels.push(label.to_owned());
+                rest = &rest[at + 2..];
+                rest = &rest[rest.find('"').unwrap() + 1..];
+            }
+            found.insert((name.to_owned(), types[name].clone(), labels));
+        }
+    }
+    found
+}
+
+/// The rows of one table in docs/metrics.md, in the form of [`scraped`].
+fn documented(text: &str, name: &str) -> BTreeSet<(String, String, Vec<String>)> {
+    let from = text.find(&format!("<!-- BEGIN {name} -->")).unwrap();
+    let to = text.find(&format!("<!-- END {name} -->")).unwrap();
+    let rows = text[from..to].lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let labels = cells[3].split(',').map(|label| label.trim().trim_matches('`').to_owned());
+        (
+            cells[1].trim_matches('`').to_owned(),
+            cells[2].to_owned(),
+            labels.filter(|label| !label.is_empty()).collect(),
+        )
+    })
+    .collect()
+}
+
+fn scrape(process: &mut Process, url: &str) -> String {
+    let began = Instant::now();
+    loop {
+        if let Ok(answer) = net::get(url)
+            && let Ok(text) = answer.ok()
+        {
+            return text;
+        }
+        process.alive().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(20), "{}", process.log_tail(20));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn metrics_md_equals_a_real_scrape() {
+    let dir = tempfile::tempdir().unwrap();
+    let sessions = dir.path().join("sessions");
+    fixture::unpack("modern-1003", &sessions.join("bot"), SystemTime::now()).unwrap();
+    let token = dir.path().join("token");
+    std::fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
+    let mut mode = std::fs::metadata(&token).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o600);
+    std::fs::set_permissions(&token, mode).unwrap();
+    let (_, text) = doc("docs/metrics.md");
+    for (name, program, args) in [
+        ("exporter", env!("CARGO_BIN_EXE_baileys_exporter"), vec![]),
+        (
+            "remediator",
+            env!("CARGO_BIN_EXE_baileys_remediator"),
+            vec![
+                "serve".to_owned(),
+                format!("--webhook.token-file={}", token.display()),
+                format!("--state.path={}", dir.path().join("state").display()),
+            ],
+        ),
+    ] {
+        let port = net::free_port(None).unwrap();
+        let mut args = args;
+        args.push(format!("--sessions.path={}", sessions.display()));
+        args.push(format!("--web.listen-address=127.0.0.1:{port}"));
+        let log = dir.path().join(name);
+        let mut process = Process::start(name, Path::new(program), args, &log).unwrap();
+        let body = scrape(&mut process, &format!("http://127.0.0.1:{port}/metrics"));
+        let (seen, written) = (scraped(&body), documented(&text, name));
+        assert!(seen.len() > 10);
+        assert_eq!(seen, written, "docs/metrics.md and a real scrape of the {name} differ");
+    }
+}
+
+/// The long flags that `--help` of a command shows.
+fn flags(program: &str, args: &[&str]) -> BTreeSet<String> {
+    let output = Command::new(program).args(args).arg("--help").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let words = text.lines().filter_map(|line| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("-h, ").or(line.strip_prefix("-V, ")).unwrap_or(line);
+        line.strip_prefix("--")
+    });
+    words
+        .map(|rest| rest.split([' ', '=', '<', '[']).next().unwrap().trim_end_matches("...").to_owned())
+        .filter(|flag| flag != "help" && flag != "version")
+        .collect()
+}
+
+#[test]
+fn configuration_md_names_every_flag_and_key() {
+    let (_, text) = doc("docs/configuration.md");
+    let (exporter, remediator) =
+        (env!("CARGO_BIN_EXE_baileys_exporter"), env!("CARGO_BIN_EXE_baileys_remediator"));
+    let mut known = BTreeSet::new();
+    for (program, command) in [
+        (exporter, &[][..]),
+        (exporter, &["status"]),
+        (remediator, &["serve"]),
+        (remediator, &["plan"]),
+        (remediator, &["clean"]),
+        (remediator, &["runs"]),
+        (remediator, &["undo"]),
+    ] {
+        known.extend(flags(program, command));
+    }
+    assert!(known.len() > 15, "{known:?}");
+    for flag in &known {
+        assert!(text.contains(&format!("`--{flag}")), "docs/configuration.md does not name --{flag}");
+    }
+    for named in text.split("`--").skip(1) {
+        let flag = named.split(['`', '=', ' ']).next().unwrap();
+        assert!(known.contains(flag), "docs/configuration.md names --{flag}, which does not exist");
+    }
+}
+
+#[test]
+fn the_example_configuration_is_understood_and_complete() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.yml");
+    let (_, text) = doc("docs/configuration.md");
+    let from = text.find("```yaml\n").unwrap() + "```yaml\n".len();
+    let example = &text[from..from + text[from..].find("```").unwrap()];
+    std::fs::write(&path, example).unwrap();
+    let run = |yaml: &str| {
+        std::fs::write(&path, yaml).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_baileys_remediator"))
+            .args(["runs", &format!("--config.file={}", path.display())])
+            .arg(format!("--state.path={}", dir.path().display()))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(run(example).contains("no journal at"), "{}", run(example));
+    // An unknown key's error lists the known ones: each must stand in the example.
+    for section in
+        ["", "sessions", "tiers", "limits", "emergency", "connection", "webhook", "quarantine", "state"]
+    {
+        let yaml = if section.is_empty() { "nope: 1\n".into() } else { format!("{section}: {{nope: 1}}\n") };
+        let error = run(&yaml);
+        assert!(error.contains("nope"), "{error}");
+        let (_, keys) = error.lines().next().unwrap().split_once("expected ").unwrap();
+        let keys = keys.trim_start_matches("one of ").replace(" or ", ", ");
+        for key in keys.split(", ").map(|key| key.trim_matches('`')) {
+            assert!(example.contains(&format!("{key}:")), "the example does not show {section}.{key}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_names_the_two_commands_and_ci_runs_the_same() {
+    let (_, readme) = doc("README.md");
+    let (_, ci) = doc(".ci/run");
+    assert!(readme.contains("\nmake demo") && readme.contains("\nmake test"));
+    assert!(ci.contains("make test"));
+    let first_screen: String = readme.lines().take(40).collect::<Vec<_>>().join("\n");
+    assert!(
+        first_screen.contains("--connection.command"),
+        "the first screen says that no probe means no clean-up"
+    );
+}

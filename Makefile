@@ -4,7 +4,7 @@ CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
 DEMO_PACKAGES := prometheus prometheus-alertmanager
-TEST_PACKAGES := $(DEMO_PACKAGES) chromium strace nodejs python3 python3-venv yamllint
+TEST_PACKAGES := $(DEMO_PACKAGES) chromium strace python3 python3-venv yamllint
 
 .PHONY: demo test quick build clean help
 

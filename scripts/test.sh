@@ -27,10 +27,16 @@ skip() { # skip NAME WHY
   failed=$((failed + 1))
 }
 
-have_node() { command -v node >/dev/null && command -v npm >/dev/null; }
-
-install_npm() { # npm comes with nodesource's nodejs, and apart in Debian's own
-  have_node || scripts/install-debian-packages.sh npm
+# The real library needs Node.js 20. Some packages of nodejs bring npm, Debian's does not.
+node_20() {
+  command -v node >/dev/null || scripts/install-debian-packages.sh nodejs || return
+  command -v npm >/dev/null || scripts/install-debian-packages.sh npm || return
+  local major
+  major=$(node -p 'process.versions.node.split(".")[0]')
+  if ((major < 20)); then
+    echo "Node.js $major is too old: the real library needs 20 or later; install it from nodejs.org" >&2
+    return 1
+  fi
 }
 
 # Each integration test is a step of its own, so that the table tells them apart.
@@ -40,7 +46,7 @@ integration() {
 
 if [[ $scope == all ]]; then
   step "install Debian packages" scripts/install-debian-packages.sh "$@"
-  step "install npm" install_npm
+  step "Node.js 20 and npm" node_20
 fi
 step "cargo fmt" cargo fmt --all --check
 step "cargo clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings

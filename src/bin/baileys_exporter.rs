@@ -88,6 +88,10 @@ async fn main() -> ExitCode {
     match cli.command {
         Some(Command::Status { output }) => show_status(settings, output).await,
         None => {
+            if let Some(hint) = settings.discovery().survey().duplicate() {
+                complain(&format!("error: {hint}"));
+                return ExitCode::from(2);
+            }
             let exporter = Exporter::new(settings, Box::new(load), cli.metrics_path, cli.max_requests);
             serve(Arc::new(exporter), &cli.listen).await
         }

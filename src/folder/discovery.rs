@@ -133,6 +133,15 @@ pub struct Survey {
     pub skipped: Vec<Skipped>,
 }
 
+impl Survey {
+    /// The hint for the first two folders that share a name, if any do. Programs refuse to
+    /// start with such folders; found later, the second one is left out.
+    pub fn duplicate(&self) -> Option<&str> {
+        let duplicate = self.skipped.iter().find(|skipped| skipped.reason == SkipReason::DuplicateName)?;
+        Some(&duplicate.message)
+    }
+}
+
 /// Logs what is wrong when it begins and when it ends, not each time it is seen.
 #[derive(Debug, Default)]
 pub struct ProblemLog {

@@ -86,8 +86,11 @@ impl Service {
                 "no --webhook.match is configured: an alert of another host about a session of the same name would act here; with more than one host set --webhook.match=instance=…"
             );
         }
+        let mut discovery = ctx.settings.discovery();
+        if let Some(hint) = discovery.survey().duplicate() {
+            return Err(hint.to_owned());
+        }
         let state_lock = lock_state(&ctx.settings.state_path)?;
-        let discovery = ctx.settings.discovery();
         Ok(Self {
             ctx,
             token_file,
@@ -526,5 +529,85 @@ fn lock_state(dir: &Path) -> Result<std::fs::File, String> {
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(_) => Err(format!("another `serve` uses --state.path {}", dir.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{CommonFlags, RemediatorFlags, Settings};
+    use crate::folder::Source;
+    use crate::remediator::console::context;
+    use std::ffi::OsStr;
+    use std::os::unix::fs::PermissionsExt;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    /// A service over one small bot whose clean-up moves one session of 40 days ago.
+    fn service(dir: &Path) -> Service {
+        let bot = dir.join("sessions/bot");
+        std::fs::create_dir_all(&bot).unwrap();
+        std::fs::write(bot.join("creds.json"), r#"{"noiseKey":{},"nextPreKeyId":31}"#).unwrap();
+        for days in [1, 5, 40] {
+            let path = bot.join(format!("session-{days}.0.json"));
+            std::fs::write(&path, r#"{"_sessions":{},"version":"v1"}"#).unwrap();
+            let file = std::fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(std::time::SystemTime::now() - DAY * days).unwrap();
+        }
+        let token = dir.join("token");
+        std::fs::write(&token, "0123456789abcdef\n").unwrap();
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let common = CommonFlags {
+            sessions_path: vec![Source::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
+            connection_command: Some("echo disconnected".into()),
+            connection_quiet: Some(Duration::ZERO),
+            ..CommonFlags::default()
+        };
+        let remediator = RemediatorFlags {
+            webhook_token_file: Some(token),
+            state_path: Some(dir.join("state")),
+            ..RemediatorFlags::default()
+        };
+        Service::new(context(Settings::load(&common, &remediator).unwrap()).unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn retention_needs_both_clocks() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path());
+        let found = service.find("bot").unwrap();
+        let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+        let mut ending = Ending::default();
+        runner::clean(&service.ctx, 1, &found, ask, &mut ending).await.unwrap();
+        let held = || LockedFolder::lock(&found.place).unwrap().stored().unwrap().len();
+        let (now, clock) = (Timestamp::now(), Instant::now());
+        let hours = |n: u64| clock + Duration::from_secs(n * 3_600);
+        service.purge(now.plus(DAY * 29), clock);
+        service.purge(now.plus(DAY * 29), hours(7));
+        assert_eq!(held(), 1, "not due");
+        service.purge(now.plus(DAY * 365), hours(8));
+        assert_eq!(held(), 1, "due by the wall clock alone: it may have jumped");
+        service.purge(now.plus(DAY), hours(9));
+        service.purge(now.plus(DAY * 365), hours(15));
+        assert_eq!(held(), 1, "the wall clock came back in between, so the wait begins anew");
+        service.purge(now.plus(DAY * 365), hours(21));
+        assert_eq!(held(), 0, "due for six hours");
+        assert_eq!(service.ctx.journal().totals().unwrap().purged, 1);
+        assert!(found.place.path().join("session-1.0.json").exists());
+    }
+
+    #[test]
+    fn start_is_refused_with_the_mend() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = service(dir.path());
+        let again = Service::new(first.ctx.clone()).err().unwrap();
+        assert!(again.contains("another `serve`"), "{again}");
+        drop(first);
+        let token = dir.path().join("token");
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o604)).unwrap();
+        assert!(read_token(&token).unwrap_err().contains("chmod o="));
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::write(&token, "short\n").unwrap();
+        assert!(read_token(&token).unwrap_err().contains("at least 16"));
     }
 }

@@ -17,8 +17,9 @@ help:
 
 demo:
 	@scripts/install-debian-packages.sh $(DEMO_PACKAGES)
-	@$(CARGO) build --release --quiet --bins -p baileys_exporter -p testkit
-	@exec target/release/demo $(DEMO_ARGS)
+	@echo "building the two programs (some minutes the first time)"
+	@$(CARGO) build --release --bins -p baileys_exporter -p testkit
+	@$(CARGO) run --quiet --release -p testkit --bin demo -- $(DEMO_ARGS)
 
 build:
 	$(CARGO) build --release --bins

@@ -64,8 +64,8 @@ enum Command {
         /// Go on although the bot is not known to be disconnected, or the folder is dormant. Asks for the session's name. Overrides nothing else.
         #[arg(long)]
         force: bool,
-        /// Do not ask back.
-        #[arg(long, requires = "force")]
+        /// Do not ask back (only --force does).
+        #[arg(long)]
         yes: bool,
         /// With --force: keys inactive for this long may go, instead of 14d.
         #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
@@ -87,8 +87,8 @@ enum Command {
         /// Go on although the bot is not known to be disconnected. Asks for the session's name.
         #[arg(long)]
         force: bool,
-        /// Do not ask back.
-        #[arg(long, requires = "force")]
+        /// Do not ask back (only --force does).
+        #[arg(long)]
         yes: bool,
     },
 }

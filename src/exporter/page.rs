@@ -3,14 +3,58 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use crate::folder::Timestamp;
+use crate::policy::Tier;
 
 use super::status::Row;
 
 const STYLE: &str = include_str!("page.css");
+/// Stands where a tier would, for a folder that could not be looked at.
+const UNSEEN: &str = "not readable";
+
+/// A column: its heading, whether it holds numbers, and what it means.
+struct Column(&'static str, bool, &'static str);
+
+const SESSION: Column = Column("Session", false, "One auth folder of one bot.");
+const TIER: Column = Column(
+    "Tier",
+    false,
+    "How bad the accumulated files are; worst first. A broken folder comes before all.",
+);
+const ACCUMULATED: Column = Column(
+    "Accumulated files",
+    false,
+    "What the tiers count: all files, without the bookkeeping of Baileys 7 and without the pre-keys above the first 30 of one batch.",
+);
+const FILES: Column = Column("Files", true, "Everything in the folder.");
+const REMOVABLE: Column = Column(
+    "Removable",
+    true,
+    "Files that a clean-up could move into the quarantine now, were the bot disconnected.",
+);
+const PRE_KEYS: Column = Column(
+    "Pre-keys / batch",
+    true,
+    "Pre-keys in the folder, and how many this Baileys makes at each login.",
+);
+const OLDEST_ACTIVE: Column = Column(
+    "Oldest active session",
+    true,
+    "Of the conversations that were active within the last 14 days, the last sign of the one that is silent longest. A clean-up leaves all of these alone.",
+);
+const CONNECTION: Column = Column(
+    "Connection",
+    false,
+    "Whether the bot is connected to WhatsApp; open it to see what that rests on. Unknown: nobody can say for sure, because no probe is configured, it gave no clear answer, or a file was written within the quiet window. Unknown counts as connected: nothing is cleaned.",
+);
+const CREDS: Column =
+    Column("creds.json", false, "Whether the bot's identity file can be read and belongs to a login.");
+
+const COLUMNS: [Column; 9] =
+    [SESSION, TIER, ACCUMULATED, FILES, REMOVABLE, PRE_KEYS, OLDEST_ACTIVE, CONNECTION, CREDS];
 
 /// The page at `/`. `metrics_path` is linked.
 pub fn page(rows: &[Row], skipped: &[String], at: Timestamp, metrics_path: &str) -> String {
-    let worst = rows.iter().map(|row| row.tier_word()).next().unwrap_or("none");
+    let sessions = if rows.len() == 1 { "1 session".to_owned() } else { format!("{} sessions", rows.len()) };
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -18,18 +62,23 @@ pub fn page(rows: &[Row], skipped: &[String], at: Timestamp, metrics_path: &str)
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta http-equiv="refresh" content="60";
-                title { "baileys_exporter: " (rows.len()) " sessions, worst " (worst) }
+                title { "baileys_exporter: " (sessions) @if let Some(worst) = rows.first() { ", worst: " (tier_word(worst)) } }
                 style { (PreEscaped(STYLE)) }
             }
             body {
                 header {
                     h1 { "Baileys auth folders" }
-                    p.sub { (rows.len()) " sessions at " (at.rfc3339()) ", renewed every minute" }
+                    p.sub { (sessions) ", seen at " (to_the_second(at)) ". This page renews itself every minute." }
                 }
                 @for message in skipped { p.note { (message) } }
-                @if rows.is_empty() {
+                @if let Some(worst) = rows.first() {
+                    (summary(rows))
+                    (legend(worst))
+                    (table(rows))
+                    (meanings())
+                } @else {
                     p.note { "No auth folder was found. Check " code { "--sessions.path" } " and the log." }
-                } @else { (table(rows)) }
+                }
                 footer {
                     a href=(metrics_path) { "Metrics" } " · baileys_exporter " (env!("CARGO_PKG_VERSION"))
                 }
@@ -39,12 +88,56 @@ pub fn page(rows: &[Row], skipped: &[String], at: Timestamp, metrics_path: &str)
     .into_string()
 }
 
+/// `2026-01-02 03:04:05 UTC`.
+fn to_the_second(at: Timestamp) -> String {
+    let text = at.rfc3339();
+    let seconds = text.get(..19).unwrap_or(&text);
+    format!("{} UTC", seconds.replace('T', " "))
+}
+
+fn tier_word(row: &Row) -> &'static str {
+    row.tier.unwrap_or(UNSEEN)
+}
+
+fn chip(word: &str, tier: Option<&str>) -> Markup {
+    html! { span class={ "tier " (tier.unwrap_or("unseen")) } { (word) } }
+}
+
+/// How many sessions are in which tier, worst first.
+fn summary(rows: &[Row]) -> Markup {
+    let count = |tier: Option<&str>| rows.iter().filter(|row| row.tier == tier).count();
+    let worst_first = Tier::ALL.into_iter().rev().map(Tier::label).chain(["normal"]);
+    let broken = rows.iter().filter(|row| row.tier.is_some() && row.creds != Some("ok")).count();
+    html! {
+        p.summary {
+            @for tier in std::iter::once(None).chain(worst_first.map(Some)) {
+                @if count(tier) > 0 { span.tally { (chip(tier.unwrap_or(UNSEEN), tier)) " " (count(tier)) } }
+            }
+            @if broken > 0 { span.bad { "creds.json not ok: " (broken) } }
+        }
+    }
+}
+
+fn legend(row: &Row) -> Markup {
+    let [warning, cleanup, emergency, fatal] = row.thresholds;
+    html! {
+        p.legend {
+            span.bar { (ticks(row)) }
+            span {
+                "Accumulated files; the marks are " b { "warning " (warning) } ", " b { "clean-up " (cleanup) } " and "
+                b { "emergency " (emergency) } ". The bar is full at " b { "fatal " (fatal) } "."
+            }
+        }
+    }
+}
+
 fn table(rows: &[Row]) -> Markup {
     html! {
         table {
             thead { tr {
-                th { "Session" } th { "Tier" } th { "Accumulated files" } th.n { "Files" } th.n { "Removable" }
-                th.n { "Pre-keys / batch" } th.n { "Oldest active session" } th { "Connection" } th { "creds.json" }
+                @for Column(heading, numbers, meaning) in &COLUMNS {
+                    th scope="col" class=[numbers.then_some("n")] title=(meaning) { (heading) }
+                }
             } }
             tbody { @for row in rows { (table_row(row)) } }
         }
@@ -54,43 +147,67 @@ fn table(rows: &[Row]) -> Markup {
 fn table_row(row: &Row) -> Markup {
     let number = |n: Option<usize>| n.map_or("?".to_owned(), |n| n.to_string());
     let creds = row.creds.unwrap_or("?");
+    let oldest = row.oldest_active_word();
+    let label = |column: &Column| column.0;
     html! {
         tr data-session=(row.session) data-tier=(row.tier_word()) {
             td.name { (row.session) @if let Some(error) = &row.error { span.error { (error) } } }
-            td data-label="Tier" { span class={ "tier " (row.tier.unwrap_or("unseen")) } { (row.tier_word()) } }
-            td data-label="Accumulated files" { (bar(row)) }
-            td.n data-label="Files" { (number(row.files)) }
-            td.n data-label="Removable" { (number(row.removable_files)) }
-            td.n data-label="Pre-keys / batch" {
-                (row.pre_keys_word())
+            td data-label=(label(&TIER)) { (chip(tier_word(row), row.tier)) }
+            td data-label=(label(&ACCUMULATED)) { span.gauge { (bar(row)) } }
+            td.n data-label=(label(&FILES)) { (number(row.files)) }
+            td.n data-label=(label(&REMOVABLE)) { (number(row.removable_files)) }
+            td.n data-label=(label(&PRE_KEYS)) {
+                span { (row.pre_keys_word()) }
                 @if row.pre_key_batch_ambiguous == Some(true) { span.error { "set the batch" } }
             }
-            td.n data-label="Oldest active session" { (row.oldest_active_word()) }
-            td data-label="Connection" title=(row.connection_evidence.join("; ")) {
-                span class={ "dot " (row.connection) } {} (row.connection)
+            td.n data-label=(label(&OLDEST_ACTIVE)) {
+                (oldest) @if row.oldest_active_session_seconds.is_some() { " ago" }
             }
-            td data-label="creds.json" class=[(creds != "ok").then_some("bad")] { (creds) }
+            td data-label=(label(&CONNECTION)) {
+                details.why {
+                    summary { span class={ "dot " (row.connection) } {} (row.connection) }
+                    ul { @for evidence in &row.connection_evidence { li { (evidence) } } }
+                }
+            }
+            td data-label=(label(&CREDS)) { span class=[(creds != "ok").then_some("bad")] { (creds) } }
         }
     }
 }
 
 /// A bar of the accumulated files against warning, cleanup and emergency; full at fatal.
 fn bar(row: &Row) -> Markup {
-    let [warning, cleanup, emergency, fatal] = row.thresholds;
-    let at = |files: usize| format!("left:{:.1}%", percent(files, fatal));
+    let [.., fatal] = row.thresholds;
+    let word = row.accumulated_files.map_or("?".to_owned(), |n| n.to_string());
     html! {
-        span.count { (row.accumulated_files.map_or("?".to_owned(), |n| n.to_string())) }
-        span.bar role="img" aria-label={ "against " (warning) ", " (cleanup) " and " (emergency) } {
+        span.count { (word) }
+        span.bar role="img" aria-label={ (word) " of " (fatal) " files" } {
             @if let Some(files) = row.accumulated_files {
                 span class={ "fill " (row.tier_word()) } style=(format!("width:{:.1}%", percent(files, fatal))) {}
             }
-            @for (tick, name) in [(warning, "warning"), (cleanup, "cleanup"), (emergency, "emergency")] {
-                span.tick style=(at(tick)) title=(format!("{name} {tick}")) {}
-            }
+            (ticks(row))
+        }
+    }
+}
+
+fn ticks(row: &Row) -> Markup {
+    let [warning, cleanup, emergency, fatal] = row.thresholds;
+    html! {
+        @for (at, name) in [(warning, "warning"), (cleanup, "cleanup"), (emergency, "emergency")] {
+            span.tick style=(format!("left:{:.1}%", percent(at, fatal))) title=(format!("{name}: {at} files")) {}
         }
     }
 }
 
 fn percent(files: usize, fatal: usize) -> f64 {
     (files as f64 / fatal.max(1) as f64 * 100.0).min(100.0)
+}
+
+/// The titles of the headings again, for screens that have no pointer to rest on them.
+fn meanings() -> Markup {
+    html! {
+        details.meanings {
+            summary { "What the columns mean" }
+            dl { @for Column(heading, _, meaning) in &COLUMNS { dt { (heading) } dd { (meaning) } } }
+        }
+    }
 }

@@ -1,0 +1,109 @@
+//! What the end-to-end tests and `make demo` share: auth folders written by the real
+//! library, processes that never outlive their owner, and the whole loop (exporter,
+//! Prometheus, Alertmanager, remediator) on loopback with short intervals.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`fixture`] | unpacks `tests/fixtures`, compares folders |
+//! | [`process`] | a child process that is stopped by its own pid |
+//! | [`net`] | free ports, a small HTTP client, the text form of metrics |
+//! | [`recorder`] | a webhook receiver that remembers what it was sent |
+//! | [`stack`] | the loop, from the shipped `alerting-rules` |
+//! | [`story`] | what the demo shows and the tests check, step by step |
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+pub mod fixture;
+pub mod net;
+pub mod process;
+pub mod recorder;
+pub mod stack;
+pub mod story;
+
+/// A failure is a sentence for a person.
+pub type Result<T> = std::result::Result<T, String>;
+
+/// Says what was being done when something failed.
+pub trait Doing<T> {
+    /// `doing: error`.
+    fn doing(self, what: impl Display) -> Result<T>;
+}
+
+impl<T, E: Display> Doing<T> for std::result::Result<T, E> {
+    fn doing(self, what: impl Display) -> Result<T> {
+        self.map_err(|error| format!("{what}: {error}"))
+    }
+}
+
+/// Bounds everything that waits: each wait by its own limit, all of them together by one,
+/// and at once when somebody asks to stop.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    began: Instant,
+    end: Instant,
+    stop: Arc<AtomicBool>,
+}
+
+impl Patience {
+    /// All waits together end after `bound`.
+    pub fn new(bound: Duration) -> Self {
+        Self::with_stop(bound, Arc::default())
+    }
+
+    /// The same, and no wait goes on once `stop` is true.
+    pub fn with_stop(bound: Duration, stop: Arc<AtomicBool>) -> Self {
+        let began = Instant::now();
+        Self { began, end: began + bound, stop }
+    }
+
+    /// Since it was made.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// Whether somebody asked to stop.
+    pub fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Tries until `attempt` succeeds. Its error says what was seen instead; the last one
+    /// is part of the failure.
+    pub fn wait_until<T>(
+        &self,
+        within: Duration,
+        what: &str,
+        mut attempt: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        let began = Instant::now();
+        let end = (began + within).min(self.end);
+        loop {
+            let seen = match attempt() {
+                Ok(value) => return Ok(value),
+                Err(seen) => seen,
+            };
+            if self.stopped() {
+                return Err(format!("{what}: interrupted"));
+            }
+            if Instant::now() >= end {
+                return Err(format!("{what}: not within {:.0?}; last seen: {seen}", began.elapsed()));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Lets time pass while `holds` stays true.
+    pub fn holds_for(&self, span: Duration, what: &str, mut holds: impl FnMut() -> Result<()>) -> Result<()> {
+        let end = (Instant::now() + span).min(self.end);
+        while Instant::now() < end {
+            holds().doing(what)?;
+            if self.stopped() {
+                return Err(format!("{what}: interrupted"));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+}

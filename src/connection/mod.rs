@@ -32,8 +32,15 @@ impl Default for Connection {
 }
 
 impl Connection {
-    /// Asks everybody and folds the answers. `inventory` is a scan made just now.
+    /// Asks everybody and folds the answers, to be shown. Whoever acts on it uses
+    /// [`Connection::ask`], scans, and then [`Connection::judge`].
     pub async fn verdict(&self, session: &SessionName, inventory: &Inventory) -> Verdict {
+        self.judge(self.ask(session).await, inventory)
+    }
+
+    /// Asks every probe. Slow: scan the folder after it, so that [`Connection::judge`] sees
+    /// what was written meanwhile.
+    pub async fn ask(&self, session: &SessionName) -> Vec<Evidence> {
         let mut evidence = Vec::new();
         if self.probes.is_empty() {
             evidence.push(Evidence {
@@ -45,6 +52,11 @@ impl Connection {
         for probe in &self.probes {
             evidence.push(probe.ask(session, self.timeout).await);
         }
+        evidence
+    }
+
+    /// Folds what the probes said and what the files say.
+    pub fn judge(&self, mut evidence: Vec<Evidence>, inventory: &Inventory) -> Verdict {
         evidence.push(writes(inventory, Timestamp::now(), self.quiet));
         fold(evidence)
     }

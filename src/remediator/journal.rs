@@ -401,7 +401,7 @@ impl Journal {
         let files_json = serde_json::to_string(&files).unwrap_or_default();
         tx.execute(
             "UPDATE runs SET status = ?2, finished_ns = ?3, reason = ?4, detail = ?5, note = ?6, evidence = ?7,
-             run = coalesce(?8, run), accumulated_before = ?9, accumulated_after = ?10, files = ?11 WHERE id = ?1",
+             run = ?8, accumulated_before = ?9, accumulated_after = ?10, files = ?11 WHERE id = ?1",
             params![
                 id,
                 status.label(),

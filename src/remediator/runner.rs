@@ -130,6 +130,18 @@ async fn scan(folder: &Arc<LockedFolder>) -> Result<Inventory, Obstacle> {
     blocking(move || folder.scan()).await
 }
 
+/// Asks the probes, and only then scans: what a bot that woke up while a slow probe
+/// answered has written is in the scan, and overrules the probe.
+async fn ask_and_scan(
+    settings: &Settings,
+    found: &Found,
+    folder: &Arc<LockedFolder>,
+) -> Result<(Verdict, Inventory), Obstacle> {
+    let evidence = settings.connection.ask(&found.session).await;
+    let inventory = scan(folder).await?;
+    Ok((settings.connection.judge(evidence, &inventory), inventory))
+}
+
 /// Scans a folder without its lock, to read only.
 pub async fn look(found: &Found) -> Result<Inventory, Stop> {
     let place = found.place.clone();
@@ -149,11 +161,12 @@ pub async fn look(found: &Found) -> Result<Inventory, Stop> {
 /// A dry run: what would be moved, whatever the connection; the verdict is taken for the
 /// record. Moves nothing and takes no lock.
 pub async fn preview(settings: &Settings, found: &Found, ask: Ask) -> (Verdict, Result<Plan, Stop>) {
+    let evidence = settings.connection.ask(&found.session).await;
     let inventory = match look(found).await {
         Ok(inventory) => inventory,
         Err(stop) => return (Verdict::unknown("folder", "it could not be looked at"), Err(stop)),
     };
-    let verdict = settings.connection.verdict(&found.session, &inventory).await;
+    let verdict = settings.connection.judge(evidence, &inventory);
     let limits = settings.limits(&found.session);
     // As if disconnected: the tier and the table are asked, the connection is not.
     let assumed = Verdict { state: State::Disconnected, ..verdict.clone() };
@@ -170,16 +183,14 @@ pub async fn clean(
     ask: Ask,
     ending: &mut Ending,
 ) -> Result<Done, Stop> {
-    let connection = &ctx.settings.connection;
     let limits = ctx.settings.limits(&found.session);
     let count =
         |inventory: &Inventory| accumulated_files(inventory, Batches::of(inventory, limits.batch).measured);
 
     let folder = lock(found).await?;
-    let inventory = scan(&folder).await?;
+    let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder).await?;
     let before = count(&inventory);
     ending.accumulated = Some((before, before));
-    let verdict = connection.verdict(&found.session, &inventory).await;
     ending.evidence = Some(verdict.because());
     let inventory = if resume(&folder, verdict.state).await? { scan(&folder).await? } else { inventory };
     let plan = policy::decide(&inventory, &verdict, Timestamp::now(), &limits, &ask)?;
@@ -199,8 +210,8 @@ pub async fn clean(
     };
     let mut stop = noted.err().map(Stop::from);
     if stop.is_none() && ask.force.is_none() {
-        let again = match scan(&folder).await {
-            Ok(inventory) => connection.verdict(&found.session, &inventory).await,
+        let again = match ask_and_scan(&ctx.settings, found, &folder).await {
+            Ok((again, _)) => again,
             Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),
         };
         stop = match again.state {
@@ -277,8 +288,7 @@ pub async fn recover(ctx: &Context, found: &Found, active: &HashSet<i64>) -> Res
         matches!(state, StoredState::Unfinished | StoredState::UndoUnfinished | StoredState::Empty)
     };
     if stored.iter().any(|stored| unfinished(&stored.state)) {
-        let inventory = scan(&folder).await?;
-        let verdict = ctx.settings.connection.verdict(&found.session, &inventory).await;
+        let (verdict, _) = ask_and_scan(&ctx.settings, found, &folder).await?;
         resume(&folder, verdict.state).await?;
     }
     let orphans = ctx.journal().orphans(found.session.as_str())?;
@@ -318,8 +328,7 @@ pub async fn undo(
     ending: &mut Ending,
 ) -> Result<Undone, Stop> {
     let folder = lock(found).await?;
-    let inventory = scan(&folder).await?;
-    let verdict = ctx.settings.connection.verdict(&found.session, &inventory).await;
+    let (verdict, _) = ask_and_scan(&ctx.settings, found, &folder).await?;
     ending.evidence = Some(verdict.because());
     match verdict.state {
         _ if force => {}

@@ -1,0 +1,117 @@
+//! The exporter's page in headless Chromium: `tests/browser/check.mjs` looks at the page
+//! of the real program over folders that the real library wrote. The screenshots are in
+//! `target/screenshots`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+use testkit::process::{self, Process};
+use testkit::{Patience, fixture, net};
+
+const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
+const BOUND: Duration = Duration::from_secs(180);
+/// A directory may have this name, and a bot's owner may be somebody else.
+const HOSTILE: &str = "<img src=x onerror=alert(1)>";
+
+#[test]
+fn the_page_reads_well_on_a_desk_and_on_a_phone() {
+    let chromium = process::find(&["chromium", "chromium-browser"]).expect(
+        "no chromium on the PATH; this test needs it: apt-get install --no-install-recommends chromium",
+    );
+    let scripts = install();
+
+    let dir = tempfile::tempdir().unwrap();
+    let sessions = lay_out(dir.path());
+    let port = net::free_port(None).unwrap();
+    let log = dir.path().join("exporter.log");
+    let listen = format!("--web.listen-address=127.0.0.1:{port}");
+    let exporter = Path::new(EXPORTER);
+    let args = sessions.iter().map(String::as_str).chain([listen.as_str()]);
+    let mut running = Process::start("the exporter", exporter, args, &log).unwrap();
+    let url = format!("http://127.0.0.1:{port}/");
+    let ready = Patience::new(BOUND).wait_until(BOUND, "the exporter is ready", || {
+        running.alive()?;
+        net::get(&format!("{url}-/ready"))?.ok()
+    });
+    ready.unwrap();
+
+    let args = ["status", "--output", "json"].into_iter().chain(sessions.iter().map(String::as_str));
+    let (code, status, errors) = process::run(exporter, args, BOUND).unwrap();
+    assert_eq!(code.code(), Some(2), "one folder cannot be looked at: {errors}");
+    let status_file = dir.path().join("status.json");
+    fs::write(&status_file, status).unwrap();
+
+    let screenshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
+    let check = scripts.join("check.mjs");
+    let args: [&OsStr; 5] =
+        [check.as_ref(), chromium.as_ref(), url.as_ref(), status_file.as_ref(), screenshots.as_ref()];
+    let (code, out, errors) = process::run(Path::new("node"), args, BOUND).unwrap();
+    assert!(code.success(), "{code}\n{out}{errors}");
+}
+
+/// Folders in every state a page can show; returns the flags that name them.
+fn lay_out(dir: &Path) -> Vec<String> {
+    let root = dir.join("sessions");
+    let now = SystemTime::now();
+    let quiet = now - Duration::from_secs(20 * 60);
+    let long = "company_".to_owned() + &"0123456789".repeat(20);
+    for (session, fixture, written) in [
+        ("company_normal", "normal", now),
+        ("company_warning", "warning-130", now),
+        ("company_962302", "bloated-classic-387", quiet),
+        ("company_modern", "modern-816", now),
+        ("company_modern_busy", "modern-1003", now),
+        (HOSTILE, "normal", now),
+        (&long, "normal", now),
+    ] {
+        fixture::unpack(fixture, &root.join(session), written).unwrap();
+    }
+    fs::create_dir(root.join("company_empty_creds")).unwrap();
+    fs::write(root.join("company_empty_creds/creds.json"), "").unwrap();
+    // Not readable for root either.
+    let unreadable = dir.join("a-file");
+    fs::write(&unreadable, "").unwrap();
+
+    let probe = dir.join("probe");
+    let says = "case $1 in
+        company_962302) echo disconnected ;;
+        company_normal | company_modern*) echo connected ;;
+        *) exit 1 ;;
+        esac";
+    fs::write(&probe, says).unwrap();
+    vec![
+        format!("--sessions.path={}", root.display()),
+        format!("--sessions.path=company_unreadable={}", unreadable.display()),
+        // Shown as a note above the table.
+        format!("--sessions.path={}", dir.join("no-such-directory").display()),
+        format!("--connection.command=sh {} {{session}}", probe.display()),
+    ]
+}
+
+/// Installs what `tests/browser` needs, unless the same lockfile has been installed before.
+fn install() -> PathBuf {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    let lockfile = File::open(dir.join("package-lock.json")).expect("the lockfile");
+    flock(&lockfile, FlockOperation::LockExclusive).expect("a lock on the lockfile");
+    for program in ["node", "npm"] {
+        assert!(
+            process::find(&[program]).is_some(),
+            "no {program} on the PATH; this test needs Node.js 20 or newer with npm: apt-get install nodejs npm"
+        );
+    }
+    let wanted = fs::read(dir.join("package-lock.json")).expect("the lockfile");
+    let stamp = dir.join("node_modules/.installed-from-lockfile");
+    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return dir;
+    }
+    let args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"];
+    let args = args.iter().map(OsStr::new).chain([dir.as_os_str()]);
+    let (status, _, errors) = process::run(Path::new("npm"), args, BOUND).unwrap();
+    assert!(status.success(), "npm ci in tests/browser ({status}); it needs the npm registry:\n{errors}");
+    fs::write(&stamp, &wanted).expect("the stamp");
+    dir
+}

@@ -3,7 +3,8 @@ SHELL := /bin/bash
 CARGO ?= cargo
 export CARGO_TERM_COLOR ?= auto
 
-DEMO_PACKAGES := prometheus prometheus-alertmanager
+# A C compiler: the journal's SQLite is built with the program.
+DEMO_PACKAGES := gcc libc6-dev prometheus prometheus-alertmanager
 TEST_PACKAGES := $(DEMO_PACKAGES) chromium strace python3 python3-venv yamllint
 
 .PHONY: demo test quick build clean help

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use baileys_exporter::cli::{complain, print};
+use baileys_exporter::cli::{complain, print, until_stopped};
 use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::exporter::server::Exporter;
 use baileys_exporter::exporter::snapshot::Collector;
@@ -31,7 +31,7 @@ struct Cli {
     #[arg(
         long = "web.listen-address",
         value_name = "HOST:PORT",
-        default_value = ":10273",
+        default_value = "127.0.0.1:10273",
         help_heading = "Web"
     )]
     listen: Vec<String>,
@@ -118,9 +118,7 @@ async fn show_status(settings: Settings, output: Output) -> ExitCode {
 }
 
 async fn serve(exporter: Arc<Exporter>, listen: &[String]) -> ExitCode {
-    let (Ok(mut interrupt), Ok(mut terminate), Ok(mut hangup)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()), signal(SignalKind::hangup()))
-    else {
+    let (Ok(stopped), Ok(mut hangup)) = (until_stopped(), signal(SignalKind::hangup())) else {
         complain("error: cannot listen for signals");
         return ExitCode::FAILURE;
     };
@@ -150,10 +148,7 @@ async fn serve(exporter: Arc<Exporter>, listen: &[String]) -> ExitCode {
         }
     });
     let shutdown = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        stopped.await;
         tracing::info!("stopping");
     };
     exporter.serve(listeners, shutdown).await;

@@ -4,13 +4,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baileys_exporter::cli::complain;
+use baileys_exporter::cli::{complain, until_stopped};
 use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::service::Service;
 use baileys_exporter::web;
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Cleans up the auth folders of WhatsApp bots built on Baileys, under guard.
 ///
@@ -125,10 +124,9 @@ async fn serve(settings: Settings, listen: &[String]) -> ExitCode {
         complain(&format!("error: {error}"));
         ExitCode::from(2)
     };
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return fail("cannot listen for signals".to_owned());
+    let stopped = match until_stopped() {
+        Ok(stopped) => stopped,
+        Err(error) => return fail(format!("cannot listen for signals: {error}")),
     };
     let service = match console::context(settings).and_then(Service::new) {
         Ok(service) => Arc::new(service),
@@ -144,10 +142,7 @@ async fn serve(settings: Settings, listen: &[String]) -> ExitCode {
         "baileys_remediator serves"
     );
     let shutdown = async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        stopped.await;
         tracing::info!("stopping; runs under way are taken to their end");
     };
     service.serve(listeners, shutdown).await;

@@ -18,7 +18,26 @@ pub fn read(path: &Path) -> Result<File, String> {
     if text.trim().is_empty() {
         return Ok(File::default());
     }
-    serde_saphyr::from_str(&text).map_err(|error| format!("--config.file {}: {error}", path.display()))
+    serde_saphyr::from_str(&text)
+        .map_err(|error| format!("--config.file {}: {}", path.display(), told(&error)))
+}
+
+/// The error with its line, without the lines around it and without the text it stumbled
+/// on: a probe's arguments may hold a credential, and this goes to the log.
+fn told(error: &serde_saphyr::Error) -> String {
+    let plain = serde_saphyr::render_options! { snippets: serde_saphyr::SnippetMode::Off };
+    let message = error.render_with_options(plain);
+    let mut shown = String::new();
+    // serde quotes the values it did not expect: string "…".
+    let mut rest = message.as_str();
+    while let Some(at) = rest.find("string \"") {
+        let quoted = &rest[at + "string \"".len()..];
+        shown.push_str(&rest[..at]);
+        shown.push_str("a string");
+        rest = quoted.rfind("\", ").or_else(|| quoted.rfind('"')).map_or("", |end| &quoted[end + 1..]);
+    }
+    shown.push_str(rest);
+    shown
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -170,7 +189,7 @@ impl<'de> Deserialize<'de> for Batch {
 
 fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text).map(Some).map_err(|error| {
-        de::Error::custom(format!("{text:?} is not a time span such as 10m or 14d: {error}"))
-    })
+    humantime::parse_duration(&text)
+        .map(Some)
+        .map_err(|error| de::Error::custom(format!("not a time span such as 10m or 14d: {error}")))
 }

@@ -105,7 +105,7 @@ pub struct LogFlags {
 /// Form of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// `level=info msg="…" key=value`
+    /// `ts=… level=info message="…" key=value`
     Logfmt,
     /// One JSON object a line.
     Json,

@@ -289,7 +289,7 @@ state: {path: /var/lib/x}
             (&[][..], "", "--sessions.path"),
             (path, "sesions: {}", "sesions"),
             (path, "limits: {inactive_for: 3d}", "not less than 14d"),
-            (path, "limits: {inactive_for: soon}", "inactive_for"),
+            (path, "limits: {inactive_for: soon}", "not a time span"),
             (path, "limits: {pre_keys_kept: 5}", "not less than 50"),
             (path, "tiers: {warning: 300}", "each must begin above"),
             (path, "pre_key_batch: 31", "30, 812 or auto"),
@@ -302,6 +302,15 @@ state: {path: /var/lib/x}
         ] {
             let error = load(flags, yaml).unwrap_err();
             assert!(error.contains(says), "{yaml}: {error}");
+        }
+        for yaml in [
+            "connection:\n  command: [curl, -H, 'apikey: TOPSECRET123']\n  tiemout: 3s\n",
+            "connection:\n  command: 'curl -H \"apikey: TOPSECRET123\", really'\n",
+            "connection:\n  timeout: {curl: TOPSECRET123}\n",
+        ] {
+            let error = load(path, yaml).unwrap_err();
+            assert!(!error.contains("TOPSECRET"), "{error}");
+            assert!(error.contains("line "), "{error}");
         }
         let error = load(path, "tiers:\n  warning: many\n").unwrap_err();
         assert!(error.contains("line 2") || error.contains("2:"), "the line is named: {error}");

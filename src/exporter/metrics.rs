@@ -4,20 +4,12 @@
 use crate::folder::discovery::SkipReason;
 use crate::folder::{Creds, Kind, Timestamp};
 use crate::policy::Tier;
-use crate::web::families::{Declared, Families};
+use crate::web::families::{Families, declare};
 
 use super::snapshot::{Measured, SessionView, Snapshot};
 
 const SESSION: &[&str] = &["session"];
 const SESSION_KIND: &[&str] = &["session", "kind"];
-
-macro_rules! declare {
-    ($($ident:ident: $ctor:ident $name:literal $labels:expr, $help:literal;)*) => {
-        $(const $ident: Declared = Declared::$ctor($name, $labels, $help);)*
-        /// Every metric of the exporter.
-        pub const ALL: &[Declared] = &[$($ident),*];
-    };
-}
 
 declare! {
     FILES: gauge "baileys_auth_files" SESSION_KIND,

@@ -122,7 +122,10 @@ impl Exporter {
             "/-/reload" if request.method() != Method::POST => web::method_not_allowed(&[Method::POST]),
             "/-/reload" => match self.reload() {
                 Ok(()) => web::text(StatusCode::OK, "configuration loaded\n"),
-                Err(error) => web::text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+                Err(_) => web::text(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "the configuration was not loaded, the former one stays in force; the log says why\n",
+                ),
             },
             path if !reads
                 && (path == self.metrics_path || matches!(path, "/" | "/-/healthy" | "/-/ready")) =>

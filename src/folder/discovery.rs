@@ -218,6 +218,11 @@ impl Discovery {
         if let Some(session) = &source.name {
             // A named folder is a session from the start, even before it is there.
             let place = place_of(&source.path)?;
+            if is_root_of_auth_folders(&place) {
+                return Err(io::Error::other(format!(
+                    "it holds auth folders and is none itself; give it without `{session}=`"
+                )));
+            }
             return Ok(vec![Found { session: session.clone(), place }]);
         }
         let root = open_dir(&source.path)?;
@@ -278,6 +283,19 @@ fn place_of(path: &Path) -> io::Result<Place> {
     let parent = absolute.parent().unwrap_or(Path::new("/"));
     // A parent that is not there yet keeps its name; opening it tells.
     Ok(Place { parent: parent.canonicalize().unwrap_or_else(|_| parent.to_owned()), name })
+}
+
+/// Whether a folder that is no auth folder has sub-directories that are.
+fn is_root_of_auth_folders(place: &Place) -> bool {
+    let Ok(fd) = place.open() else { return false };
+    if is_auth_folder(fd.as_fd()).unwrap_or(true) {
+        return false;
+    }
+    let children = WalkDir::new(place.path()).min_depth(1).max_depth(1).into_iter().flatten();
+    children.filter(|child| child.file_type().is_dir()).any(|child| {
+        let child = Place { parent: place.path(), name: child.file_name().to_owned() };
+        child.open().is_ok_and(|fd| is_auth_folder(fd.as_fd()).unwrap_or(false))
+    })
 }
 
 fn is_quarantine(fd: BorrowedFd<'_>) -> bool {
@@ -385,6 +403,25 @@ mod tests {
         );
         std::fs::remove_dir(at("company_1")).unwrap();
         assert_eq!(names(&discovery.survey()), ["renamed"]);
+
+        put(&at("company_2"), &[CREDS]);
+        put(&at("company_2_old"), &[CREDS]);
+        let globs = |glob: &str| {
+            let mut set = GlobSetBuilder::new();
+            set.add(globset::Glob::new(glob).unwrap());
+            set.build().unwrap()
+        };
+        let source = Source { name: None, path: root.path().to_path_buf() };
+        let include = Some(globs("company_*"));
+        let mut chosen = Discovery::new(vec![source.clone()], include.clone(), GlobSet::empty());
+        assert_eq!(names(&chosen.survey()), ["company_2", "company_2_old"], "included by name");
+        let mut chosen = Discovery::new(vec![source.clone()], include, globs("*_old"));
+        assert_eq!(names(&chosen.survey()), ["company_2"], "excluded by name");
+
+        let named = Source { name: Some(SessionName("bot".into())), path: root.path().to_path_buf() };
+        let survey = Discovery::new(vec![named], None, GlobSet::empty()).survey();
+        assert!(survey.found.is_empty(), "a root is no session");
+        assert!(survey.skipped[0].message.contains("give it without `bot=`"), "{:?}", survey.skipped);
     }
 
     #[test]

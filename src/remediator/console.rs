@@ -197,11 +197,14 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
         Err(error) => return fail(&error),
     };
     record(&ctx, session, Action::Cleanup, async |id, ending| {
+        ending.note = force.map(|force| {
+            format!("forced, inactive for {}", humantime::format_duration(force.inactive_for))
+        });
         runner::clean(&ctx, id, &found, ask, ending).await.map(|done| {
             let (before, after) = ending.accumulated.unwrap_or_default();
             let run = ending.run.clone().unwrap_or_default();
             format!(
-                "{session}: {} files moved into the quarantine, {before} accumulated files before, {after} now.\nPut them back with: baileys_remediator undo {run}",
+                "{session}: {} files moved into the quarantine, {before} accumulated files before, {after} now.\nPut them back with: baileys_remediator undo {run}  (and the same --sessions.path or --config.file)",
                 done.moved
             )
         })
@@ -241,6 +244,7 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
         Err(error) => return fail(&error),
     };
     record(&ctx, &session, Action::Undo, async |_, ending| {
+        ending.note = force.then(|| "forced".to_owned());
         runner::undo(&ctx, &found, &run, force, ending).await.map(|undone| {
             let mut text = format!("{session}: {} files put back.", undone.restored);
             if undone.blocked > 0 {

@@ -147,7 +147,7 @@ pub struct Ending {
     /// The reason in a sentence.
     pub detail: Option<String>,
     /// Something else worth knowing.
-    pub note: Option<&'static str>,
+    pub note: Option<String>,
     /// What the verdict rested on.
     pub evidence: Option<String>,
     /// Name in the quarantine.
@@ -289,8 +289,17 @@ impl Journal {
     /// [`COOLDOWN`] after a run of this session succeeded, whatever the alert's start
     /// (a gap in the scrapes gives the same trouble a new one); for [`RETRY_AFTER`] after
     /// an attempt was refused or failed.
-    pub fn accept(&mut self, request: &Request, now: Timestamp) -> Result<Accepted, JournalError> {
+    ///
+    /// One delivery is one transaction: all of it is on record, or nothing.
+    pub fn accept(&mut self, requests: &[Request], now: Timestamp) -> Result<Vec<Accepted>, JournalError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let accepted =
+            requests.iter().map(|request| Self::accept_one(&tx, request, now)).collect::<Result<_, _>>()?;
+        tx.commit()?;
+        Ok(accepted)
+    }
+
+    fn accept_one(tx: &Sqlite, request: &Request, now: Timestamp) -> Result<Accepted, JournalError> {
         let exists = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<bool, rusqlite::Error> {
             tx.query_row(&format!("SELECT EXISTS ({sql})"), values, |row| row.get(0))
         };
@@ -341,9 +350,7 @@ impl Journal {
                 request.starts_at,
             ],
         )?;
-        let id = tx.last_insert_rowid();
-        tx.commit()?;
-        Ok(Accepted::Queued(id))
+        Ok(Accepted::Queued(tx.last_insert_rowid()))
     }
 
     /// Takes the next waiting run whose session has none under way.
@@ -599,6 +606,12 @@ mod tests {
         }
     }
 
+    impl Journal {
+        fn accept_this(&mut self, request: &Request, now: Timestamp) -> Result<Accepted, JournalError> {
+            Ok(self.accept(std::slice::from_ref(request), now)?[0])
+        }
+    }
+
     fn at(minutes: u64) -> Timestamp {
         Timestamp::from_secs(1_800_000_000).plus(Duration::from_secs(minutes * 60))
     }
@@ -620,15 +633,15 @@ mod tests {
     fn one_run_while_it_waits_or_is_under_way() {
         let (_dir, mut journal) = open();
         let cleanup = request("a", Action::Cleanup, "t1");
-        assert!(matches!(journal.accept(&cleanup, at(0)).unwrap(), Accepted::Queued(_)));
-        assert_eq!(journal.accept(&cleanup, at(1)).unwrap(), Accepted::InProgress);
+        assert!(matches!(journal.accept_this(&cleanup, at(0)).unwrap(), Accepted::Queued(_)));
+        assert_eq!(journal.accept_this(&cleanup, at(1)).unwrap(), Accepted::InProgress);
         journal.take().unwrap().unwrap();
-        assert_eq!(journal.accept(&cleanup, at(2)).unwrap(), Accepted::InProgress);
+        assert_eq!(journal.accept_this(&cleanup, at(2)).unwrap(), Accepted::InProgress);
         let other = request("b", Action::Cleanup, "t1");
-        assert!(matches!(journal.accept(&other, at(2)).unwrap(), Accepted::Queued(_)));
+        assert!(matches!(journal.accept_this(&other, at(2)).unwrap(), Accepted::Queued(_)));
         let plan = request("a", Action::Plan, "t1");
         assert!(
-            matches!(journal.accept(&plan, at(2)).unwrap(), Accepted::Queued(_)),
+            matches!(journal.accept_this(&plan, at(2)).unwrap(), Accepted::Queued(_)),
             "a dry run is another thing"
         );
         assert_eq!(journal.take().unwrap().unwrap().session, "b", "one run a session at a time");
@@ -638,23 +651,23 @@ mod tests {
     #[test]
     fn cooldown_is_per_session_whatever_the_start() {
         let (_dir, mut journal) = open();
-        journal.accept(&request("a", Action::Cleanup, "t1"), at(0)).unwrap();
+        journal.accept_this(&request("a", Action::Cleanup, "t1"), at(0)).unwrap();
         end(&mut journal, Status::Done, at(1));
         for (action, starts_at) in
             [(Action::Cleanup, "t1"), (Action::Cleanup, "t2"), (Action::Emergency, "t3")]
         {
             assert_eq!(
-                journal.accept(&request("a", action, starts_at), at(300)).unwrap(),
+                journal.accept_this(&request("a", action, starts_at), at(300)).unwrap(),
                 Accepted::Cooldown
             );
         }
         let later = at(1 + 6 * 60);
         assert!(matches!(
-            journal.accept(&request("a", Action::Cleanup, "t1"), later).unwrap(),
+            journal.accept_this(&request("a", Action::Cleanup, "t1"), later).unwrap(),
             Accepted::Queued(_)
         ));
         assert!(matches!(
-            journal.accept(&request("b", Action::Cleanup, "t1"), at(2)).unwrap(),
+            journal.accept_this(&request("b", Action::Cleanup, "t1"), at(2)).unwrap(),
             Accepted::Queued(_)
         ));
     }
@@ -664,15 +677,15 @@ mod tests {
         for status in [Status::Refused, Status::Failed] {
             let (_dir, mut journal) = open();
             let cleanup = request("a", Action::Cleanup, "t1");
-            journal.accept(&cleanup, at(0)).unwrap();
+            journal.accept_this(&cleanup, at(0)).unwrap();
             end(&mut journal, status, at(1));
-            assert_eq!(journal.accept(&cleanup, at(5)).unwrap(), Accepted::RetryLater);
+            assert_eq!(journal.accept_this(&cleanup, at(5)).unwrap(), Accepted::RetryLater);
             let emergency = request("a", Action::Emergency, "t1");
             assert!(
-                matches!(journal.accept(&emergency, at(5)).unwrap(), Accepted::Queued(_)),
+                matches!(journal.accept_this(&emergency, at(5)).unwrap(), Accepted::Queued(_)),
                 "worse news is heard"
             );
-            assert!(matches!(journal.accept(&cleanup, at(6)).unwrap(), Accepted::Queued(_)));
+            assert!(matches!(journal.accept_this(&cleanup, at(6)).unwrap(), Accepted::Queued(_)));
         }
     }
 
@@ -680,20 +693,20 @@ mod tests {
     fn a_wrong_clock_holds_nobody_up() {
         let (_dir, mut journal) = open();
         let cleanup = request("a", Action::Cleanup, "t1");
-        journal.accept(&cleanup, at(0)).unwrap();
+        journal.accept_this(&cleanup, at(0)).unwrap();
         end(&mut journal, Status::Done, at(60 * 24 * 365));
-        assert!(matches!(journal.accept(&cleanup, at(10)).unwrap(), Accepted::Queued(_)));
+        assert!(matches!(journal.accept_this(&cleanup, at(10)).unwrap(), Accepted::Queued(_)));
     }
 
     #[test]
     fn what_was_accepted_and_counted_survives_a_restart() {
         let (dir, mut journal) = open();
         let cleanup = request("a", Action::Cleanup, "t1");
-        journal.accept(&cleanup, at(0)).unwrap();
+        journal.accept_this(&cleanup, at(0)).unwrap();
         let run = journal.take().unwrap().unwrap();
         let ending = Ending { files: BTreeMap::from([(Kind::PreKey, 278)]), ..Ending::default() };
         journal.finish(run.id, Status::Done, &ending, at(1)).unwrap();
-        journal.accept(&request("b", Action::Cleanup, "t1"), at(2)).unwrap();
+        journal.accept_this(&request("b", Action::Cleanup, "t1"), at(2)).unwrap();
         drop(journal);
         let mut journal = Journal::open(&dir.path().join("state")).unwrap();
         let totals = journal.totals().unwrap();

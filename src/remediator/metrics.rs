@@ -6,19 +6,11 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::policy::Refusal;
 use crate::policy::guard::MOVABLE_KINDS;
-use crate::web::families::{Declared, Families};
+use crate::web::families::{Families, declare};
 
 use super::journal::{Action, Totals};
 use super::quarantine::Obstacle;
 use super::webhook::Ignored;
-
-macro_rules! declare {
-    ($($ident:ident: $ctor:ident $name:literal $labels:expr, $help:literal;)*) => {
-        $(const $ident: Declared = Declared::$ctor($name, $labels, $help);)*
-        /// Every metric of the remediator.
-        pub const ALL: &[Declared] = &[$($ident),*];
-    };
-}
 
 declare! {
     BUILD_INFO: gauge "baileys_remediator_build_info" &["version"],
@@ -90,7 +82,7 @@ pub fn families(live: &Live, totals: &Totals) -> Families {
         out.add(&RUNS, &[action.label()], number(&totals.runs, action.label()));
         out.add(&FAILURES, &[action.label()], number(&totals.failures, action.label()));
     }
-    for reason in Refusal::LABELS.into_iter().chain(Obstacle::LABELS).chain(OTHER_REFUSALS) {
+    for reason in Refusal::LABELS.into_iter().chain(Obstacle::REFUSALS).chain(OTHER_REFUSALS) {
         out.add(&REFUSALS, &[reason], number(&totals.refusals, reason));
     }
     for kind in MOVABLE_KINDS {

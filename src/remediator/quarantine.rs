@@ -131,8 +131,8 @@ impl Obstacle {
         }
     }
 
-    /// Every value of the label.
-    pub const LABELS: [&'static str; 4] = ["locked", "filesystem", "quarantine_full", "io"];
+    /// Every value of the label that is a refusal; `io` is a failure.
+    pub const REFUSALS: [&'static str; 3] = ["locked", "filesystem", "quarantine_full"];
 }
 
 impl fmt::Display for Obstacle {
@@ -319,11 +319,7 @@ impl LockedFolder {
     pub fn lock(place: &Place) -> Result<Arc<Self>, Obstacle> {
         let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
         let statfs = rustix::fs::fstatfs(&fd).map_err(|e| obstacle("asking for the file system", e))?;
-        if statfs.f_type == NFS_MAGIC {
-            return Err(Obstacle::Filesystem(
-                "the folder is on NFS, where neither the lock nor the rename can be relied on".into(),
-            ));
-        }
+        check_filesystem(statfs.f_type)?;
         match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Arc::new(Self { fd })),
             Err(Errno::WOULDBLOCK) => Err(Obstacle::Locked),
@@ -466,6 +462,17 @@ impl LockedFolder {
         }
         let record = read_plan(dir.as_fd())?;
         let files = open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
+        let holds_any = || -> Result<bool, Obstacle> {
+            for planned in &record.moves {
+                if exists(files.as_fd(), &planned.name)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        if !holds_any()? {
+            return Err(Obstacle::Io(format!("run {run} holds no file any more: it was undone already")));
+        }
         // From here on no restart rolls this run forward.
         write_record(dir.as_fd(), UNDONE, &UndoRecord { at_ns: now.nanos(), finished: false })?;
         let mut undone = Undone::default();
@@ -849,6 +856,16 @@ fn make_dir(parent: BorrowedFd<'_>, name: &str, must_be_new: bool) -> Result<Own
     Ok(fd)
 }
 
+/// Refuses file systems on which the protocol's promises do not hold.
+fn check_filesystem(magic: i64) -> Result<(), Obstacle> {
+    match magic {
+        NFS_MAGIC => Err(Obstacle::Filesystem(
+            "the folder is on NFS, where neither the lock nor the rename can be relied on".into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// Finds out whether this file system knows RENAME_NOREPLACE, with a file of our own.
 fn check_noreplace(dir: BorrowedFd<'_>, files: BorrowedFd<'_>) -> Result<(), Obstacle> {
     let probe = "rename-probe";
@@ -977,7 +994,8 @@ mod tests {
         assert_eq!(undone, Undone { restored: 2, blocked: 0, missing: 0 });
         let after = fs::metadata(sample.place.path().join(NAMES[0])).unwrap();
         assert_eq!((before.ino(), before.mtime_nsec()), (after.ino(), after.mtime_nsec()));
-        assert_eq!(folder.undo(&run, now()).unwrap(), Undone::default(), "a second undo does nothing");
+        let again = folder.undo(&run, now()).unwrap_err().to_string();
+        assert!(again.contains("undone already"), "{again}");
     }
 
     #[test]
@@ -1131,6 +1149,16 @@ mod tests {
         folder.prepare(&sample.plan(&NAMES), now(), MIB).unwrap().cancel().unwrap();
         assert!(folder.stored().unwrap().is_empty());
         assert!(NAMES.iter().all(|name| sample.has(name)));
+    }
+
+    #[test]
+    fn nfs_is_refused() {
+        let refused = check_filesystem(0x6969).unwrap_err();
+        assert!(refused.label() == "filesystem" && refused.to_string().contains("NFS"), "{refused}");
+        // ext4, xfs, btrfs, tmpfs, overlayfs
+        for local in [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794c_7630] {
+            assert_eq!(check_filesystem(local), Ok(()));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -220,47 +220,35 @@ impl Service {
                 "Alertmanager left alerts out of its request (max_alerts)"
             );
         }
-        let (mut queued, mut others) = (0, 0);
+        let mut wanted = Vec::new();
         for alert in &payload.alerts {
-            let request = match webhook::request(alert, &self.ctx.settings.alert_match) {
-                Ok(request) => request,
-                Err(ignored) => {
-                    self.live.alert(ignored.label());
-                    others += 1;
-                    continue;
+            match webhook::request(alert, &self.ctx.settings.alert_match) {
+                Ok(request) if self.find(&request.session).is_some() => wanted.push(request),
+                Ok(request) => {
+                    tracing::warn!(
+                        action = request.action.label(),
+                        "an alert names a session that is not here; see --sessions.path and --webhook.match"
+                    );
+                    self.live.alert("unknown_session");
                 }
-            };
-            if self.find(&request.session).is_none() {
-                tracing::warn!(
-                    action = request.action.label(),
-                    "an alert names a session that is not here; see --sessions.path and --webhook.match"
-                );
-                self.live.alert("unknown_session");
-                others += 1;
-                continue;
+                Err(ignored) => self.live.alert(ignored.label()),
             }
-            let accepted = self.ctx.journal().accept(&request, Timestamp::now())?;
-            let outcome = match accepted {
+        }
+        let accepted = self.ctx.journal().accept(&wanted, Timestamp::now())?;
+        let mut queued = 0;
+        for (request, accepted) in wanted.iter().zip(accepted) {
+            self.live.alert(match accepted {
                 Accepted::Queued(_) => "queued",
                 Accepted::InProgress => "in_progress",
                 Accepted::Cooldown => "cooldown",
                 Accepted::RetryLater => "retry_later",
-            };
-            self.live.alert(outcome);
-            match accepted {
-                Accepted::Queued(id) => {
-                    queued += 1;
-                    tracing::info!(
-                        id,
-                        session = request.session,
-                        action = request.action.label(),
-                        "accepted"
-                    );
-                }
-                _ => others += 1,
+            });
+            if let Accepted::Queued(id) = accepted {
+                queued += 1;
+                tracing::info!(id, session = request.session, action = request.action.label(), "accepted");
             }
         }
-        Ok((queued, others))
+        Ok((queued, payload.alerts.len() - queued))
     }
 
     /// The session of this name, if discovery finds one. Looks again where the name is
@@ -388,12 +376,12 @@ impl Service {
                 let plan = plan.map_err(stopped)?;
                 ending.files = plan.by_kind();
                 ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
-                ending.note = Some("dry run: nothing was moved");
+                ending.note = Some("dry run: nothing was moved".into());
                 Ok(())
             }
             Action::Cleanup | Action::Emergency => {
                 if run.action == Action::Emergency {
-                    ending.note = Some("service control not configured");
+                    ending.note = Some("service control not configured".into());
                 }
                 runner::clean(&self.ctx, run.id, &found, ask, ending).await.map_err(stopped)?;
                 self.measure_quarantines().await;
@@ -524,6 +512,7 @@ fn lock_state(dir: &Path) -> Result<std::fs::File, String> {
     let file = std::fs::OpenOptions::new()
         .create(true)
         .append(true)
+        .mode(0o600)
         .open(&path)
         .map_err(|error| format!("{}: {error}", path.display()))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -600,6 +589,10 @@ mod tests {
     fn start_is_refused_with_the_mend() {
         let dir = tempfile::tempdir().unwrap();
         let first = service(dir.path());
+        for (name, mode) in [(".", 0o700), ("journal.sqlite", 0o600), ("serve.lock", 0o600)] {
+            let found = std::fs::metadata(dir.path().join("state").join(name)).unwrap().mode();
+            assert_eq!(found & 0o777, mode, "{name}");
+        }
         let again = Service::new(first.ctx.clone()).err().unwrap();
         assert!(again.contains("another `serve`"), "{again}");
         drop(first);

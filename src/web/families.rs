@@ -86,3 +86,14 @@ impl Families {
         self.by_name.into_values().collect()
     }
 }
+
+/// Declares metrics as constants, and lists them all in `ALL`.
+macro_rules! declare {
+    ($($ident:ident: $ctor:ident $name:literal $labels:expr, $help:literal;)*) => {
+        $(const $ident: $crate::web::families::Declared =
+            $crate::web::families::Declared::$ctor($name, $labels, $help);)*
+        /// Every metric declared here.
+        pub const ALL: &[$crate::web::families::Declared] = &[$($ident),*];
+    };
+}
+pub(crate) use declare;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Settings;
 use crate::folder::discovery::{ProblemLog, Skipped, explain};
-use crate::folder::scan::{CREDS_SECOND_LOOK, needs_second_look, read_creds, scan};
+use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, read_creds, scan};
 use crate::folder::{Discovery, Found, Inventory, Kind, Place, ReadCache, SessionName, Timestamp};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{Batches, Column, Thresholds, Tier, accumulated_files, pre_keys, removable};
@@ -158,13 +158,16 @@ fn second_look(scanned: &mut [(Found, std::io::Result<Inventory>)]) {
         .filter_map(|(found, scan)| Some((&found.place, scan.as_mut().ok()?)))
         .filter(|(_, inventory)| needs_second_look(&inventory.creds))
         .collect();
-    if doubtful.is_empty() {
-        return;
-    }
-    std::thread::sleep(CREDS_SECOND_LOOK);
-    for (place, inventory) in &mut doubtful {
-        if let Ok(fd) = place.open() {
-            inventory.creds = read_creds(fd.as_fd());
+    for _ in 0..CREDS_LOOKS {
+        doubtful.retain(|(_, inventory)| needs_second_look(&inventory.creds));
+        if doubtful.is_empty() {
+            return;
+        }
+        std::thread::sleep(CREDS_SECOND_LOOK);
+        for (place, inventory) in &mut doubtful {
+            if let Ok(fd) = place.open() {
+                inventory.creds = read_creds(fd.as_fd());
+            }
         }
     }
 }

@@ -299,7 +299,12 @@ fn is_root_of_auth_folders(place: &Place) -> bool {
 }
 
 fn is_quarantine(fd: BorrowedFd<'_>) -> bool {
-    !matches!(stat(fd, OsStr::new(QUARANTINE_TAG)), Ok(None))
+    match stat(fd, OsStr::new(QUARANTINE_TAG)) {
+        Ok(found) => found.is_some(),
+        // A folder that may not be searched must not silently be none: nothing can be moved
+        // in it, and it is reported.
+        Err(error) => error.kind() != io::ErrorKind::PermissionDenied,
+    }
 }
 
 /// A folder is an auth folder when its creds.json is Baileys' or unusable, or when a name

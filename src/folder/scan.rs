@@ -32,7 +32,10 @@ const MAX_SESSION_BYTES: u64 = 4 << 20;
 const RACY: Duration = Duration::from_secs(2);
 /// How long to wait before a creds.json found empty or cut off is read once more.
 /// Baileys writes in place: truncate, then write.
-pub const CREDS_SECOND_LOOK: Duration = Duration::from_millis(250);
+pub const CREDS_SECOND_LOOK: Duration = Duration::from_millis(25);
+/// How often that is done before it is called broken: one more look may just meet the next
+/// of many writes.
+pub const CREDS_LOOKS: u32 = 10;
 
 /// Where a session's folder is: a root the operator named, and a directory name in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -94,6 +97,8 @@ pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> 
         let (shape, stamp) = match stat(fd, name.as_os_str()) {
             Ok(Some(found)) => found,
             Ok(None) => continue,
+            // The folder may be listed but not searched: nothing in it can be looked at.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Err(error),
             Err(_) => (Shape::Unreadable, Stamp::default()),
         };
         if shape == Shape::Directory && raw == QUARANTINE_DIR.as_bytes() {
@@ -127,7 +132,10 @@ pub fn needs_second_look(creds: &Creds) -> bool {
 /// it once more. Blocks.
 pub fn scan_settled(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> {
     let mut inventory = scan(fd, cache)?;
-    if needs_second_look(&inventory.creds) {
+    for _ in 0..CREDS_LOOKS {
+        if !needs_second_look(&inventory.creds) {
+            break;
+        }
         std::thread::sleep(CREDS_SECOND_LOOK);
         inventory.creds = read_creds(fd);
     }

@@ -109,6 +109,9 @@ pub struct Run {
     pub id: i64,
     /// When it was asked for, RFC 3339.
     pub created: String,
+    #[serde(skip)]
+    /// The same, as a point in time.
+    pub created_at: Timestamp,
     /// When it ended.
     pub finished: Option<String>,
     /// The session.
@@ -372,6 +375,12 @@ impl Journal {
         Ok(run)
     }
 
+    /// Lets a run wait again that was taken and had not begun to move anything.
+    pub fn requeue(&mut self, id: i64) -> Result<(), JournalError> {
+        self.db.execute("UPDATE runs SET status = 'queued', run = NULL WHERE id = ?1", [id])?;
+        Ok(())
+    }
+
     /// Puts an operator's run on record as under way.
     pub fn begin(
         &mut self,
@@ -575,6 +584,7 @@ fn read_run(row: &Row<'_>) -> Result<Run, rusqlite::Error> {
     Ok(Run {
         id: row.get(0)?,
         created: time(row.get(1)?),
+        created_at: Timestamp::from_nanos(row.get(1)?),
         finished: row.get::<_, Option<i64>>(2)?.map(time),
         session: row.get(3)?,
         action: Action::from_label(&action).ok_or(rusqlite::Error::InvalidQuery)?,

@@ -584,6 +584,12 @@ impl LockedFolder {
     }
 }
 
+/// Bytes in the quarantine of the folder at `place`. Only looks, so it takes no lock.
+pub fn quarantined_bytes(place: &Place) -> Result<u64, Obstacle> {
+    let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
+    Ok(LockedFolder { fd }.stored()?.iter().map(|run| run.bytes).sum())
+}
+
 /// Whether a stored run's retention has ended.
 pub fn is_due(state: &StoredState, now: Timestamp, retention: Duration) -> bool {
     match state {

@@ -14,6 +14,9 @@ use super::journal::{Ending, Journal, JournalError, Status};
 use super::quarantine::{Done, LockedFolder, Obstacle, Outcome, RunId, StoredState, Undone};
 
 const LOCK_TRIES: u32 = 10;
+/// An accepted run that had not begun when the process died is begun anew, if it is not
+/// older than this: a run that kills the process must not do so for ever.
+const REQUEUE_WITHIN: Duration = Duration::from_secs(600);
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
 /// What every run needs.
@@ -299,6 +302,12 @@ pub async fn recover(ctx: &Context, found: &Found, active: &HashSet<i64>) -> Res
             None => Default::default(),
         };
         let moved: usize = files.values().sum();
+        let by_alert = orphan.requested_by.starts_with("alert ");
+        if by_alert && run.is_none() && orphan.created_at.until(Timestamp::now()) < REQUEUE_WITHIN {
+            ctx.journal().requeue(orphan.id)?;
+            tracing::warn!(session = %found.session, id = orphan.id, "a run from before the restart waits again");
+            continue;
+        }
         let (status, ending) = if moved > 0 {
             let detail = "the remediator was stopped in the middle; the run was ended after the restart";
             (

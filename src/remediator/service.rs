@@ -29,7 +29,7 @@ use crate::web::{self, Gate, Response};
 
 use super::journal::{Accepted, Action, Ending, JournalError, Run, Status};
 use super::metrics::{Live, families};
-use super::quarantine::{LockedFolder, Obstacle, RunId, is_due};
+use super::quarantine::{LockedFolder, RunId, is_due, quarantined_bytes};
 use super::runner::{self, Context, Stop, blocking};
 use super::webhook::{self, Payload};
 
@@ -477,10 +477,7 @@ impl Service {
     async fn measure_quarantines(&self) {
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).found.clone();
         let bytes = blocking(move || {
-            let held = |found: &Found| -> Result<u64, Obstacle> {
-                Ok(LockedFolder::lock(&found.place)?.stored()?.iter().map(|run| run.bytes).sum())
-            };
-            sessions.iter().filter_map(|found| held(found).ok()).sum::<u64>()
+            sessions.iter().filter_map(|found| quarantined_bytes(&found.place).ok()).sum::<u64>()
         })
         .await;
         self.live.quarantined.store(bytes, Ordering::Relaxed);

@@ -60,7 +60,7 @@ enum Command {
         /// Only say what would be done.
         #[arg(long)]
         dry_run: bool,
-        /// Go on although the bot is not known to be disconnected, or the folder is dormant. Asks for the session's name. Overrides nothing else.
+        /// Go on although the bot is not known to be disconnected, or the folder is dormant or has only just woken up. Asks for the session's name. Overrides nothing else.
         #[arg(long)]
         force: bool,
         /// Do not ask back (only --force does).

@@ -21,6 +21,8 @@ use crate::policy::{BatchSetting, Limits};
 
 /// How long the quarantine keeps what was moved, unless configured.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 86_400);
+/// The least that can be configured.
+const MIN_RETENTION: Duration = Duration::from_secs(86_400);
 /// How many bytes one folder's quarantine may hold, unless configured.
 pub const DEFAULT_QUARANTINE_BYTES: u64 = 256 << 20;
 /// Where the remediator keeps its journal, unless configured.
@@ -132,6 +134,9 @@ impl Settings {
         }
         if let Some(age) = file.emergency.pre_key_min_age {
             limits.emergency_pre_key_min_age = age;
+        }
+        if file.quarantine.retention.is_some_and(|span| span < MIN_RETENTION) {
+            return Err("quarantine.retention: not less than 1d: until then `undo` is the way back".into());
         }
         let mut overrides = Vec::new();
         for (index, entry) in file.overrides.into_iter().enumerate() {
@@ -292,6 +297,7 @@ state: {path: /var/lib/x}
             (path, "limits: {inactive_for: soon}", "not a time span"),
             (path, "limits: {pre_keys_kept: 5}", "not less than 50"),
             (path, "tiers: {warning: 300}", "each must begin above"),
+            (path, "quarantine: {retention: 0s}", "not less than 1d"),
             (path, "pre_key_batch: 31", "30, 812 or auto"),
             (path, "connection: {session_pattern: '('}", "session_pattern"),
             (path, "connection: {command: []}", "empty"),

@@ -5,7 +5,7 @@
 //! | connected | any | connected |
 //! | disconnected | none | disconnected |
 //! | disconnected | some, or not known | unknown |
-//! | unknown, failed, timed out, not configured | any | unknown |
+//! | not configured, or any of them failed, timed out or cannot say | any | unknown, unless another says connected |
 //! | one says connected, another disconnected | any | unknown |
 
 use std::fmt;
@@ -94,13 +94,15 @@ impl Verdict {
     }
 }
 
-/// From evidence to verdict. Disconnected needs a source that says so, a folder that was
-/// quiet, and nobody who says otherwise.
+/// From evidence to verdict. Disconnected needs every source to say so, and a folder that
+/// was quiet.
 pub fn fold(evidence: Vec<Evidence>) -> Verdict {
     let says = |finding| evidence.iter().any(|e| e.finding == finding);
     let state = match (says(Finding::Connected), says(Finding::Disconnected)) {
         (true, false) => State::Connected,
-        (false, true) if says(Finding::Quiet) && !says(Finding::Writing) => State::Disconnected,
+        (false, true) if says(Finding::Quiet) && !says(Finding::Writing) && !says(Finding::Silent) => {
+            State::Disconnected
+        }
         _ => State::Unknown,
     };
     Verdict { state, process_gone: false, evidence }
@@ -122,7 +124,8 @@ mod tests {
             (&[Connected, Writing], State::Connected),
             (&[Connected], State::Connected),
             (&[Disconnected, Quiet], State::Disconnected),
-            (&[Disconnected, Quiet, Silent], State::Disconnected),
+            (&[Disconnected, Quiet, Silent], State::Unknown),
+            (&[Connected, Silent, Quiet], State::Connected),
             (&[Disconnected], State::Unknown),
             (&[Disconnected, Writing], State::Unknown),
             (&[Disconnected, Quiet, Writing], State::Unknown),

@@ -231,7 +231,9 @@ impl Discovery {
         }
         if let Ok(place) = place_of(&source.path) {
             let known = self.known.contains(&place) && place.open().is_ok();
-            if known || is_auth_folder(root.as_fd())? {
+            let is_one = known || is_auth_folder(root.as_fd())?;
+            // A stray creds.json in a root must not hide the folders below it.
+            if is_one && (has_telltale(root.as_fd())? || !has_auth_folders(&place)) {
                 let session = SessionName::from_dir(&place.name);
                 return Ok(vec![Found { session, place }]);
             }
@@ -288,9 +290,10 @@ fn place_of(path: &Path) -> io::Result<Place> {
 /// Whether a folder that is no auth folder has sub-directories that are.
 fn is_root_of_auth_folders(place: &Place) -> bool {
     let Ok(fd) = place.open() else { return false };
-    if is_auth_folder(fd.as_fd()).unwrap_or(true) {
-        return false;
-    }
+    !is_auth_folder(fd.as_fd()).unwrap_or(true) && has_auth_folders(place)
+}
+
+fn has_auth_folders(place: &Place) -> bool {
     let children = WalkDir::new(place.path()).min_depth(1).max_depth(1).into_iter().flatten();
     children.filter(|child| child.file_type().is_dir()).any(|child| {
         let child = Place { parent: place.path(), name: child.file_name().to_owned() };
@@ -318,6 +321,10 @@ fn is_auth_folder(fd: BorrowedFd<'_>) -> io::Result<bool> {
         // Somebody else's creds.json, or none: the other names decide.
         Creds::Broken(BrokenCreds::NotCreds) | Creds::Missing => {}
     }
+    has_telltale(fd)
+}
+
+fn has_telltale(fd: BorrowedFd<'_>) -> io::Result<bool> {
     for entry in Dir::read_from(fd)? {
         if is_telltale(entry?.file_name().to_bytes()) {
             return Ok(true);
@@ -339,7 +346,7 @@ fn duplicate_hint(session: &SessionName, first: &Place, second: &Place) -> Strin
 pub fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::PermissionDenied => format!(
-            "{error}; this program's user needs to read it (see `ls -ld`, and run it as the bot's user or add it to the bot's group)"
+            "{error}; this program's user needs to read and search it (see `ls -ld`; run it as the bot's user, add it to the bot's group, or leave the directory out with --sessions.exclude)"
         ),
         io::ErrorKind::NotFound => format!("{error}; it will be looked for again"),
         _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
@@ -422,6 +429,13 @@ mod tests {
         assert_eq!(names(&chosen.survey()), ["company_2", "company_2_old"], "included by name");
         let mut chosen = Discovery::new(vec![source.clone()], include, globs("*_old"));
         assert_eq!(names(&chosen.survey()), ["company_2"], "excluded by name");
+
+        let mut stray = Discovery::new(vec![source], None, GlobSet::empty());
+        for there in [true, false] {
+            put(root.path(), if there { &[CREDS][..] } else { &[] });
+            assert_eq!(names(&stray.survey()), ["company_2", "company_2_old", "renamed"], "stray creds.json");
+            let _ = std::fs::remove_file(root.path().join("creds.json"));
+        }
 
         let named = Source { name: Some(SessionName("bot".into())), path: root.path().to_path_buf() };
         let survey = Discovery::new(vec![named], None, GlobSet::empty()).survey();

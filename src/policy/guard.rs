@@ -234,7 +234,7 @@ impl fmt::Display for Refusal {
                 "woke recently: activity in the last 3 days and none in the 11 days before; the bot was down, or the clock jumped, so keys only look old; wait until it has run for a few days",
             ),
             Refusal::NothingRemovable => f.write_str(
-                "nothing removable: every key is in use or protected; raise this session's tiers, set the pre-key batch if it is ambiguous, or move the keys to a database",
+                "nothing removable: every key is in use or protected; set the pre-key batch if it is ambiguous, raise the tiers for a busy bot, or move its keys to a database",
             ),
         }
     }

@@ -140,6 +140,9 @@ pub struct Run {
     pub accumulated_after: Option<i64>,
     /// Files moved (or, for a plan, that would be), by kind.
     pub files: BTreeMap<String, u64>,
+    #[serde(skip)]
+    /// The process that took it, as [`this_process`] names one.
+    pub owner: String,
 }
 
 /// What a run came to.
@@ -255,14 +258,14 @@ impl Journal {
         let path = dir.join("journal.sqlite");
         std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(unusable)?;
         let db = Sqlite::open(&path)?;
-        db.busy_timeout(Duration::from_secs(5))?;
+        db.busy_timeout(Duration::from_secs(1))?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
         let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match version {
             0 => {
-                db.execute_batch(SCHEMA)?;
-                db.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+                // Together, so that a crash leaves a whole journal or none.
+                db.execute_batch(&format!("{SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"))?;
             }
             SCHEMA_VERSION => {}
             newer => {
@@ -314,20 +317,10 @@ impl Journal {
         if in_progress {
             return Ok(Accepted::InProgress);
         }
-        // A time far in the future was written under a wrong clock and holds nobody up.
-        let ended_within = |span: Duration| (now.minus(span).nanos(), now.plus(span).nanos());
-        let (from, to) = ended_within(COOLDOWN);
-        let cooling = exists(
-            &format!(
-                "SELECT 1 FROM runs WHERE session = ?1 AND action IN {} AND status = 'done' AND finished_ns > ?2 AND finished_ns < ?3",
-                action.cooled_by()
-            ),
-            &[session, &from, &to],
-        )?;
-        if cooling {
+        if is_cooling(tx, session, action, now)? {
             return Ok(Accepted::Cooldown);
         }
-        let (from, to) = ended_within(RETRY_AFTER);
+        let (from, to) = around(now, RETRY_AFTER);
         let too_soon = exists(
             "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2 AND status IN ('refused','failed') AND finished_ns > ?3 AND finished_ns < ?4",
             &[session, &action.label(), &from, &to],
@@ -356,8 +349,24 @@ impl Journal {
         Ok(Accepted::Queued(tx.last_insert_rowid()))
     }
 
-    /// Takes the next waiting run whose session has none under way.
-    pub fn take(&mut self) -> Result<Option<Run>, JournalError> {
+    /// Takes the next waiting run whose session has none under way. One whose session was
+    /// cleaned or undone since it was accepted is refused instead.
+    pub fn take(&mut self, now: Timestamp) -> Result<Option<Run>, JournalError> {
+        while let Some(run) = self.take_one()? {
+            if !is_cooling(&self.db, &run.session, run.action, now)? {
+                return Ok(Some(run));
+            }
+            let ending = Ending {
+                reason: Some("cooldown"),
+                detail: Some("this session was cleaned or undone since the alert was accepted".into()),
+                ..Ending::default()
+            };
+            self.finish(run.id, Status::Refused, &ending, now)?;
+        }
+        Ok(None)
+    }
+
+    fn take_one(&mut self) -> Result<Option<Run>, JournalError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let run = tx
             .query_row(
@@ -369,7 +378,10 @@ impl Journal {
             )
             .optional()?;
         if let Some(run) = &run {
-            tx.execute("UPDATE runs SET status = 'running' WHERE id = ?1", [run.id])?;
+            tx.execute(
+                "UPDATE runs SET status = 'running', owner = ?2 WHERE id = ?1",
+                params![run.id, this_process()],
+            )?;
         }
         tx.commit()?;
         Ok(run)
@@ -377,7 +389,10 @@ impl Journal {
 
     /// Lets a run wait again that was taken and had not begun to move anything.
     pub fn requeue(&mut self, id: i64) -> Result<(), JournalError> {
-        self.db.execute("UPDATE runs SET status = 'queued', run = NULL WHERE id = ?1", [id])?;
+        self.db.execute(
+            "UPDATE runs SET status = 'queued', run = NULL WHERE id = ?1 AND status = 'running'",
+            [id],
+        )?;
         Ok(())
     }
 
@@ -390,8 +405,8 @@ impl Journal {
         now: Timestamp,
     ) -> Result<i64, JournalError> {
         self.db.execute(
-            "INSERT INTO runs (created_ns, session, action, requested_by, status) VALUES (?1, ?2, ?3, ?4, 'running')",
-            params![now.nanos(), session, action.label(), format!("operator {operator}")],
+            "INSERT INTO runs (created_ns, session, action, requested_by, status, owner) VALUES (?1, ?2, ?3, ?4, 'running', ?5)",
+            params![now.nanos(), session, action.label(), format!("operator {operator}"), this_process()],
         )?;
         Ok(self.db.last_insert_rowid())
     }
@@ -411,7 +426,11 @@ impl Journal {
         now: Timestamp,
     ) -> Result<(), JournalError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let action: String = tx.query_row("SELECT action FROM runs WHERE id = ?1", [id], |row| row.get(0))?;
+        let action: Option<String> = tx
+            .query_row("SELECT action FROM runs WHERE id = ?1 AND status = 'running'", [id], |row| row.get(0))
+            .optional()?;
+        // Somebody has ended it already; nothing is counted twice.
+        let Some(action) = action else { return Ok(()) };
         let files: BTreeMap<&str, usize> =
             ending.files.iter().map(|(kind, count)| (kind.label(), *count)).collect();
         let files_json = serde_json::to_string(&files).unwrap_or_default();
@@ -457,19 +476,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Runs of `session` that are on record as under way. Whoever holds the folder's lock
-    /// knows that they are not.
-    pub fn orphans(&self, session: &str) -> Result<Vec<Run>, JournalError> {
-        let mut query = self.db.prepare(&format!("{SELECT} WHERE status = 'running' AND session = ?1"))?;
-        let runs = query.query_map([session], read_run)?.collect::<Result<_, _>>()?;
-        Ok(runs)
-    }
-
-    /// Sessions with runs on record as under way.
-    pub fn running_sessions(&self) -> Result<Vec<String>, JournalError> {
-        let mut query = self.db.prepare("SELECT DISTINCT session FROM runs WHERE status = 'running'")?;
-        let names = query.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        Ok(names)
+    /// Runs on record as under way whose process is gone. Those of this very process are
+    /// among them: the caller knows which of them it is working on.
+    pub fn orphans(&self) -> Result<Vec<Run>, JournalError> {
+        let mut query = self.db.prepare(&format!("{SELECT} WHERE status = 'running'"))?;
+        let runs: Vec<Run> = query.query_map([], read_run)?.collect::<Result<_, _>>()?;
+        let me = this_process();
+        Ok(runs.into_iter().filter(|run| run.owner == me || !is_alive(&run.owner)).collect())
     }
 
     /// The newest runs, newest first.
@@ -530,6 +543,42 @@ impl Journal {
     }
 }
 
+/// Whether a run of this session succeeded less than [`COOLDOWN`] ago.
+fn is_cooling(db: &Sqlite, session: &str, action: Action, now: Timestamp) -> Result<bool, rusqlite::Error> {
+    let (from, to) = around(now, COOLDOWN);
+    db.query_row(
+        &format!(
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE session = ?1 AND action IN {} AND status = 'done' AND finished_ns > ?2 AND finished_ns < ?3)",
+            action.cooled_by()
+        ),
+        params![session, from, to],
+        |row| row.get(0),
+    )
+}
+
+/// A time far in the future was written under a wrong clock and holds nobody up.
+fn around(now: Timestamp, span: Duration) -> (i64, i64) {
+    (now.minus(span).nanos(), now.plus(span).nanos())
+}
+
+/// This process, by its number and its start, which tells it from a later one of that number.
+fn this_process() -> String {
+    let pid = std::process::id();
+    format!("{pid}:{}", started(pid).unwrap_or_default())
+}
+
+fn is_alive(owner: &str) -> bool {
+    let Some((pid, start)) = owner.split_once(':') else { return false };
+    pid.parse().ok().and_then(started).is_some_and(|started| started == start)
+}
+
+/// Field 22 of `/proc/PID/stat`: ticks after boot.
+fn started(pid: u32) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(") ")?;
+    Some(fields.split(' ').nth(19)?.to_owned())
+}
+
 fn raise(db: &Sqlite, name: &str, label: &str, by: u64) -> Result<(), rusqlite::Error> {
     db.execute(
         "INSERT INTO counters (name, label, value) VALUES (?1, ?2, ?3)
@@ -540,8 +589,8 @@ fn raise(db: &Sqlite, name: &str, label: &str, by: u64) -> Result<(), rusqlite::
 }
 
 const SCHEMA: &str = "
-BEGIN;
-CREATE TABLE runs (
+BEGIN IMMEDIATE;
+CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     created_ns INTEGER NOT NULL,
     finished_ns INTEGER,
@@ -559,22 +608,22 @@ CREATE TABLE runs (
     run TEXT,
     accumulated_before INTEGER,
     accumulated_after INTEGER,
-    files TEXT
+    files TEXT,
+    owner TEXT
 );
-CREATE INDEX runs_by_session ON runs (session, action, status, finished_ns);
-CREATE INDEX runs_by_status ON runs (status, id);
-CREATE TABLE counters (
+CREATE INDEX IF NOT EXISTS runs_by_session ON runs (session, action, status, finished_ns);
+CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, id);
+CREATE TABLE IF NOT EXISTS counters (
     name TEXT NOT NULL,
     label TEXT NOT NULL,
     value INTEGER NOT NULL,
     PRIMARY KEY (name, label)
 );
-COMMIT;
 ";
 
 const SELECT: &str =
     "SELECT id, created_ns, finished_ns, session, action, tier, requested_by, status, reason,
-    detail, note, evidence, run, accumulated_before, accumulated_after, files FROM runs";
+    detail, note, evidence, run, accumulated_before, accumulated_after, files, owner FROM runs";
 
 fn read_run(row: &Row<'_>) -> Result<Run, rusqlite::Error> {
     let time = |nanos: i64| Timestamp::from_nanos(nanos).rfc3339();
@@ -599,6 +648,7 @@ fn read_run(row: &Row<'_>) -> Result<Run, rusqlite::Error> {
         accumulated_before: row.get(13)?,
         accumulated_after: row.get(14)?,
         files: files.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+        owner: row.get::<_, Option<String>>(16)?.unwrap_or_default(),
     })
 }
 
@@ -633,7 +683,7 @@ mod tests {
     }
 
     fn end(journal: &mut Journal, status: Status, when: Timestamp) {
-        let run = journal.take().unwrap().unwrap();
+        let run = journal.take(at(0)).unwrap().unwrap();
         journal
             .finish(run.id, status, &Ending { reason: Some("connected"), ..Ending::default() }, when)
             .unwrap();
@@ -645,7 +695,7 @@ mod tests {
         let cleanup = request("a", Action::Cleanup, "t1");
         assert!(matches!(journal.accept_this(&cleanup, at(0)).unwrap(), Accepted::Queued(_)));
         assert_eq!(journal.accept_this(&cleanup, at(1)).unwrap(), Accepted::InProgress);
-        journal.take().unwrap().unwrap();
+        journal.take(at(0)).unwrap().unwrap();
         assert_eq!(journal.accept_this(&cleanup, at(2)).unwrap(), Accepted::InProgress);
         let other = request("b", Action::Cleanup, "t1");
         assert!(matches!(journal.accept_this(&other, at(2)).unwrap(), Accepted::Queued(_)));
@@ -654,8 +704,8 @@ mod tests {
             matches!(journal.accept_this(&plan, at(2)).unwrap(), Accepted::Queued(_)),
             "a dry run is another thing"
         );
-        assert_eq!(journal.take().unwrap().unwrap().session, "b", "one run a session at a time");
-        assert!(journal.take().unwrap().is_none());
+        assert_eq!(journal.take(at(0)).unwrap().unwrap().session, "b", "one run a session at a time");
+        assert!(journal.take(at(0)).unwrap().is_none());
     }
 
     #[test]
@@ -709,11 +759,42 @@ mod tests {
     }
 
     #[test]
+    fn what_was_done_while_a_run_waited_is_seen() {
+        let (_dir, mut journal) = open();
+        journal.accept_this(&request("a", Action::Cleanup, "t1"), at(0)).unwrap();
+        let id = journal.begin("a", Action::Undo, "somebody", at(0)).unwrap();
+        assert!(journal.take(at(0)).unwrap().is_none(), "an operator is at work");
+        journal.finish(id, Status::Done, &Ending::default(), at(1)).unwrap();
+        assert!(journal.take(at(2)).unwrap().is_none(), "an undo is not undone at once");
+        let runs = journal.runs(10).unwrap();
+        assert_eq!((runs[1].status, runs[1].reason.as_deref()), (Status::Refused, Some("cooldown")));
+    }
+
+    #[test]
+    fn only_runs_of_dead_processes_are_orphans_and_end_once() {
+        let (_dir, mut journal) = open();
+        let id = journal.begin("a", Action::Cleanup, "somebody", at(0)).unwrap();
+        assert_eq!(journal.orphans().unwrap().len(), 1, "this process knows its own");
+        let owner = |journal: &Journal, owner: &str| {
+            journal.db.execute("UPDATE runs SET owner = ?1", [owner]).unwrap();
+        };
+        let start = started(1).unwrap();
+        owner(&journal, &format!("1:{start}"));
+        assert!(journal.orphans().unwrap().is_empty(), "its process lives");
+        owner(&journal, &format!("1:{start}0"));
+        assert_eq!(journal.orphans().unwrap().len(), 1, "another process of that number");
+        for _ in 0..2 {
+            journal.finish(id, Status::Done, &Ending::default(), at(1)).unwrap();
+        }
+        assert_eq!(journal.totals().unwrap().runs["cleanup"], 1, "counted once");
+    }
+
+    #[test]
     fn what_was_accepted_and_counted_survives_a_restart() {
         let (dir, mut journal) = open();
         let cleanup = request("a", Action::Cleanup, "t1");
         journal.accept_this(&cleanup, at(0)).unwrap();
-        let run = journal.take().unwrap().unwrap();
+        let run = journal.take(at(0)).unwrap().unwrap();
         let ending = Ending { files: BTreeMap::from([(Kind::PreKey, 278)]), ..Ending::default() };
         journal.finish(run.id, Status::Done, &ending, at(1)).unwrap();
         journal.accept_this(&request("b", Action::Cleanup, "t1"), at(2)).unwrap();
@@ -723,7 +804,7 @@ mod tests {
         assert_eq!((totals.runs["cleanup"], totals.moved["pre-key"], totals.queued), (1, 278, 1));
         assert_eq!(totals.last_success, Some(at(1)));
         assert_eq!(journal.runs(10).unwrap().len(), 2);
-        assert_eq!(journal.take().unwrap().unwrap().session, "b");
+        assert_eq!(journal.take(at(0)).unwrap().unwrap().session, "b");
         journal.prune(at(60 * 24 * 1000)).unwrap();
         assert_eq!(journal.totals().unwrap().moved["pre-key"], 278, "counters outlive their runs");
         assert_eq!(journal.runs(10).unwrap().len(), 1);

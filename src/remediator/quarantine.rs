@@ -18,7 +18,7 @@
 //! folder without following links, with `flock` on the folder held throughout. The move
 //! is the backup. A crash at any point leaves each file in exactly one place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Write};
@@ -164,10 +164,12 @@ fn obstacle(doing: &str, errno: Errno) -> Obstacle {
         Errno::ACCESS | Errno::PERM => Obstacle::Io(format!(
             "{doing}: not permitted; run as the bot's user, or give this program's user write access to the folder"
         )),
-        Errno::NOSPC | Errno::DQUOT => Obstacle::Io(format!("{doing}: no space left; nothing was moved")),
-        Errno::LOOP => {
-            Obstacle::Io(format!("{doing}: a link stands where a directory should be; nothing was moved"))
+        Errno::NOSPC | Errno::DQUOT => {
+            Obstacle::Io(format!("{doing}: no space left; free some and try again"))
         }
+        Errno::LOOP => Obstacle::Io(format!(
+            "{doing}: a link stands where a directory should be; look at what put it there, and remove it"
+        )),
         other => Obstacle::Io(format!("{doing}: {other}")),
     }
 }
@@ -183,7 +185,6 @@ fn obstacle_io(doing: &str, error: &io::Error) -> Obstacle {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct MoveRecord {
     name: String,
-    device: u64,
     inode: u64,
     size: u64,
     modified_ns: i64,
@@ -199,8 +200,9 @@ impl MoveRecord {
     }
 
     fn is_same(&self, stamp: &Stamp) -> bool {
-        (self.device, self.inode, self.size, self.modified_ns)
-            == (stamp.device, stamp.inode, stamp.size, stamp.modified.nanos())
+        // Not the device: its number may change with a reboot, and both directories are
+        // opened on one mount.
+        (self.inode, self.size, self.modified_ns) == (stamp.inode, stamp.size, stamp.modified.nanos())
     }
 }
 
@@ -268,8 +270,7 @@ pub struct Undone {
     pub restored: usize,
     /// Files that stay in the quarantine because the folder has one of that name again.
     pub blocked: usize,
-    /// Files that are neither in the quarantine nor were ever moved by this run, or that
-    /// somebody altered in the quarantine (those are left there).
+    /// Files that are neither in the quarantine nor, as they were, in the folder.
     pub missing: usize,
 }
 
@@ -327,6 +328,16 @@ impl LockedFolder {
         }
     }
 
+    /// Whether `place` still names this folder: a rename during a run must not let the
+    /// verdict on one bot clean another's folder.
+    pub fn is_still_at(&self, place: &Place) -> bool {
+        let id = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
+        match (place.open(), id(self.fd.as_fd())) {
+            (Ok(there), Ok(here)) => id(there.as_fd()) == Ok(here),
+            _ => false,
+        }
+    }
+
     /// Counts the folder as it is now. Blocks.
     pub fn scan(&self) -> Result<Inventory, Obstacle> {
         scan_settled(self.fd.as_fd(), &mut ReadCache::default())
@@ -337,6 +348,7 @@ impl LockedFolder {
     pub fn prepare(
         self: &Arc<Self>,
         plan: &Plan,
+        run: RunId,
         now: Timestamp,
         max_bytes: u64,
     ) -> Result<Prepared, Obstacle> {
@@ -346,14 +358,14 @@ impl LockedFolder {
         if held.saturating_add(more) > max_bytes {
             return Err(Obstacle::QuarantineFull { bytes: held, limit: max_bytes });
         }
-        let run = RunId::new(now);
         let dir = make_dir(quarantine.as_fd(), run.as_str(), true)?;
-        let prepared = self.write_plan(&dir, plan, &run, now);
+        let prepared = self.write_plan(&dir, plan, &run, now).and_then(|written| {
+            // A plan that stays although this fails would be carried out after a restart.
+            rustix::fs::fsync(&quarantine).map_err(|e| obstacle("saving the quarantine", e))?;
+            Ok(written)
+        });
         match prepared {
-            Ok((record, files)) => {
-                rustix::fs::fsync(&quarantine).map_err(|e| obstacle("saving the quarantine", e))?;
-                Ok(Prepared { folder: Arc::clone(self), quarantine, dir, files, record })
-            }
+            Ok((record, files)) => Ok(Prepared { folder: Arc::clone(self), quarantine, dir, files, record }),
             Err(error) => {
                 // Best effort: what stays is an empty run, which the next start removes.
                 let _ = remove_run_dir(quarantine.as_fd(), &run, dir.as_fd());
@@ -378,7 +390,6 @@ impl LockedFolder {
             };
             moves.push(MoveRecord {
                 name: name.to_owned(),
-                device: planned.stamp.device,
                 inode: planned.stamp.inode,
                 size: planned.stamp.size,
                 modified_ns: planned.stamp.modified.nanos(),
@@ -409,7 +420,10 @@ impl LockedFolder {
         for entry in Dir::read_from(quarantine).map_err(|e| obstacle(doing, e))? {
             let entry = entry.map_err(|e| obstacle(doing, e))?;
             let Some(run) = entry.file_name().to_str().ok().and_then(RunId::parse) else { continue };
-            let dir = open_beneath(quarantine.as_fd(), run.as_str()).map_err(|e| obstacle(doing, e))?;
+            let Ok(dir) = open_beneath(quarantine.as_fd(), run.as_str()) else {
+                runs.push(StoredRun { run, state: StoredState::Damaged, bytes: 0, files: 0 });
+                continue;
+            };
             let (mut files, mut bytes) = (0, 0u64);
             if let Ok(held) = open_beneath(dir.as_fd(), FILES) {
                 for entry in Dir::read_from(&held).map_err(|e| obstacle(doing, e))? {
@@ -427,13 +441,13 @@ impl LockedFolder {
         Ok(runs)
     }
 
-    /// Ends a run that a crash interrupted. `forward` moves the rest of its files, each
-    /// only if it is still the very same; otherwise nothing more is moved. A run without a
-    /// plan is removed.
+    /// Ends a run that a crash interrupted. Of the files it has not moved yet, those in
+    /// `allowed` are moved, each only if it is still the very same. A run without a plan
+    /// is removed.
     pub fn finish(
         self: &Arc<Self>,
         run: &RunId,
-        forward: bool,
+        allowed: &BTreeSet<FileName>,
         now: Timestamp,
     ) -> Result<Option<Done>, Obstacle> {
         let (quarantine, dir) = self.open_run(run)?;
@@ -446,21 +460,22 @@ impl LockedFolder {
             StoredState::Done(done) => return Ok(Some(done)),
             _ => return Ok(None),
         }
-        let record = read_plan(dir.as_fd())?;
+        let record = read_plan(dir.as_fd(), PLAN)?;
         let files = open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
         let prepared = Prepared { folder: Arc::clone(self), quarantine, dir, files, record };
-        prepared.resume(forward, now).map(Some)
+        prepared.resume(allowed, now).map(Some)
     }
 
     /// Puts the files of a run back. Never replaces a file that is in the folder now.
     pub fn undo(&self, run: &RunId, now: Timestamp) -> Result<Undone, Obstacle> {
         let (_quarantine, dir) = self.open_run(run)?;
-        if matches!(stored_state(dir.as_fd()), StoredState::Purging | StoredState::Empty) {
+        let state = stored_state(dir.as_fd());
+        if matches!(state, StoredState::Purging | StoredState::Empty) {
             return Err(Obstacle::Io(format!(
                 "run {run} holds no files: it never moved any, or its retention has ended"
             )));
         }
-        let record = read_plan(dir.as_fd())?;
+        let record = read_plan(dir.as_fd(), PLAN)?;
         let files = open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
         let holds_any = || -> Result<bool, Obstacle> {
             for planned in &record.moves {
@@ -470,7 +485,8 @@ impl LockedFolder {
             }
             Ok(false)
         };
-        if !holds_any()? {
+        // An undo that was cut short after its last file has yet to be put on record.
+        if state != StoredState::UndoUnfinished && !holds_any()? {
             return Err(Obstacle::Io(format!("run {run} holds no file any more: it was undone already")));
         }
         // From here on no restart rolls this run forward.
@@ -478,11 +494,11 @@ impl LockedFolder {
         let mut undone = Undone::default();
         let mut failed = None;
         for planned in record.moves.iter().rev() {
-            match put_back(files.as_fd(), self.fd.as_fd(), planned, false) {
+            match put_back(files.as_fd(), self.fd.as_fd(), planned) {
                 Ok(PutBack::Restored) => undone.restored += 1,
                 Ok(PutBack::Blocked) => undone.blocked += 1,
                 Ok(PutBack::NotHere { in_folder: true }) => {}
-                Ok(PutBack::NotHere { in_folder: false } | PutBack::Altered) => undone.missing += 1,
+                Ok(PutBack::NotHere { in_folder: false } | PutBack::Planted) => undone.missing += 1,
                 Err(error) => {
                     failed = Some(error);
                     break;
@@ -509,9 +525,7 @@ impl LockedFolder {
                 .map_err(|e| obstacle("marking a run as purged", e))?;
             sync(&[dir.as_fd()])?;
         }
-        let bytes = read_plain_file(dir.as_fd(), OsStr::new(PURGED), MAX_RECORD_BYTES)
-            .map_err(|error| obstacle_io("reading the purged plan", &error))?;
-        let record: PlanRecord = serde_json::from_slice(&bytes).map_err(|_| damaged())?;
+        let record = read_plan(dir.as_fd(), PURGED)?;
         if let Ok(files) = open_beneath(dir.as_fd(), FILES) {
             for planned in &record.moves {
                 unlink(files.as_fd(), &planned.name)?;
@@ -584,6 +598,12 @@ impl LockedFolder {
     }
 }
 
+/// Files of each kind that `run` holds now. Only looks, so it takes no lock.
+pub fn held_kinds(place: &Place, run: &RunId) -> Result<BTreeMap<Kind, usize>, Obstacle> {
+    let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
+    LockedFolder { fd }.held_kinds(run)
+}
+
 /// Bytes in the quarantine of the folder at `place`. Only looks, so it takes no lock.
 pub fn quarantined_bytes(place: &Place) -> Result<u64, Obstacle> {
     let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
@@ -631,11 +651,15 @@ impl Prepared {
             match self.move_one(planned) {
                 Ok(Moved::Yes | Moved::Already) => moved.push(planned),
                 Ok(Moved::Changed) => {
+                    // What came under its name in the meantime goes back, too.
+                    moved.push(planned);
                     let left = self.put_all_back(&moved)?;
                     return self.end(Outcome::RolledBack, left, now);
                 }
                 Err(error) => {
-                    let left = self.put_all_back(&moved)?;
+                    // It may have been moved all the same: the look after the move can fail.
+                    moved.push(planned);
+                    let left = self.put_all_back(&moved).map_err(|back| self.held(&back))?;
                     self.end(Outcome::RolledBack, left, now)?;
                     return Err(error);
                 }
@@ -651,32 +675,42 @@ impl Prepared {
             }
         }
         let moved = moved.len();
-        self.end(Outcome::Moved, moved, now)
+        self.end(Outcome::Moved, moved, now).map_err(|error| self.held(&error))
     }
 
-    fn resume(self, forward: bool, now: Timestamp) -> Result<Done, Obstacle> {
+    /// An error after which files are in the quarantine.
+    fn held(&self, error: &Obstacle) -> Obstacle {
+        let run = self.run();
+        Obstacle::Io(format!(
+            "{error}; files of run {run} are in the quarantine: put them back with: baileys_remediator undo {run}"
+        ))
+    }
+
+    fn resume(self, allowed: &BTreeSet<FileName>, now: Timestamp) -> Result<Done, Obstacle> {
         let mut moved = 0;
         for planned in &self.record.moves {
-            let there = if forward {
-                !matches!(self.move_one(planned)?, Moved::Changed)
-            } else {
-                exists(self.files.as_fd(), &planned.name)?
-            };
-            moved += usize::from(there);
+            if allowed.contains(&FileName::new(&planned.name)) {
+                self.move_one(planned)?;
+            }
+            moved += usize::from(exists(self.files.as_fd(), &planned.name)?);
         }
-        self.end(if forward { Outcome::RolledForward } else { Outcome::Interrupted }, moved, now)
+        let all = moved == self.record.moves.len();
+        self.end(if all { Outcome::RolledForward } else { Outcome::Interrupted }, moved, now)
     }
 
     /// Returns how many files could not be put back, because the folder has one of that
     /// name again.
     fn put_all_back(&self, moved: &[&MoveRecord]) -> Result<usize, Obstacle> {
-        let mut left = 0;
+        let (mut left, mut failed) = (0, None);
         for planned in moved.iter().rev() {
-            if put_back(self.files.as_fd(), self.folder.fd.as_fd(), planned, true)? != PutBack::Restored {
-                left += 1;
+            match put_back(self.files.as_fd(), self.folder.fd.as_fd(), planned) {
+                Ok(PutBack::Restored | PutBack::NotHere { .. }) => {}
+                Ok(_) => left += 1,
+                // The others can still be put back.
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(left)
+        failed.map_or(Ok(left), Err)
     }
 
     fn end(&self, outcome: Outcome, moved: usize, now: Timestamp) -> Result<Done, Obstacle> {
@@ -728,17 +762,16 @@ enum Moved {
 enum PutBack {
     Restored,
     Blocked,
-    Altered,
+    Planted,
     NotHere { in_folder: bool },
 }
 
-/// Moves one file back, never over another. `even_if_altered`: also one that is no longer
-/// what the plan says (a bot that had it open has written to it).
+/// Moves one file back, never over another; also one that is no longer what the plan says
+/// (a bot that had it open has written to it, a backup was restored): it is the only copy.
 fn put_back(
     files: BorrowedFd<'_>,
     folder: BorrowedFd<'_>,
     planned: &MoveRecord,
-    even_if_altered: bool,
 ) -> Result<PutBack, Obstacle> {
     let name = planned.file_name();
     let look = |fd| stat(fd, name).map_err(|error| obstacle_io("looking at a file", &error));
@@ -747,8 +780,9 @@ fn put_back(
             let in_folder = look(folder)?.is_some_and(|(_, stamp)| planned.is_same(&stamp));
             return Ok(PutBack::NotHere { in_folder });
         }
-        Some((shape, stamp)) if even_if_altered || (shape == Shape::Regular && planned.is_same(&stamp)) => {}
-        Some(_) => return Ok(PutBack::Altered),
+        Some((Shape::Regular | Shape::ManyNames, _)) => {}
+        // A link or a directory was never moved by a run.
+        Some(_) => return Ok(PutBack::Planted),
     }
     match rename(files, folder, name) {
         Ok(()) => Ok(PutBack::Restored),
@@ -781,9 +815,10 @@ fn stored_state(dir: BorrowedFd<'_>) -> StoredState {
     state().unwrap_or(StoredState::Damaged)
 }
 
-fn read_plan(dir: BorrowedFd<'_>) -> Result<PlanRecord, Obstacle> {
-    let record: PlanRecord = read_record(dir, PLAN)?;
-    // Names come from our own guard; a plan that names anything else was not written by us.
+/// Reads plan.json or purged.json. The folder's owner can write there, so nothing in it is
+/// trusted: a plan that names what the guard never moves was not written by us.
+fn read_plan(dir: BorrowedFd<'_>, name: &str) -> Result<PlanRecord, Obstacle> {
+    let record: PlanRecord = read_record(dir, name)?;
     let sound = record.version == 1
         && record.moves.iter().all(|m| {
             matches!(m.kind(), Kind::PreKey | Kind::Session | Kind::SenderKey | Kind::SenderKeyMemory)
@@ -818,6 +853,7 @@ fn write_file(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> Result<(), Obsta
         Mode::RUSR | Mode::WUSR,
     )
     .map_err(|e| obstacle(doing, e))?;
+    give_to_owner_of(dir, fd.as_fd())?;
     let mut file = std::fs::File::from(fd);
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| obstacle_io(doing, &error))?;
     rustix::fs::renameat(dir, tmp.as_str(), dir, name).map_err(|e| obstacle(doing, e))?;
@@ -858,8 +894,21 @@ fn make_dir(parent: BorrowedFd<'_>, name: &str, must_be_new: bool) -> Result<Own
         Err(error) => return Err(obstacle(doing, error)),
     }
     let fd = open_beneath(parent, name).map_err(|e| obstacle(doing, e))?;
+    give_to_owner_of(parent, fd.as_fd())?;
     sync(&[parent])?;
     Ok(fd)
+}
+
+/// What root makes in a bot's folder belongs to the bot's user, so that a remediator that
+/// runs as that user can go on with it.
+fn give_to_owner_of(parent: BorrowedFd<'_>, made: BorrowedFd<'_>) -> Result<(), Obstacle> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let doing = "handing the quarantine to the folder's owner";
+    let owner = rustix::fs::fstat(parent).map_err(|e| obstacle(doing, e))?;
+    let (user, group) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
+    rustix::fs::fchown(made, Some(user), Some(group)).map_err(|e| obstacle(doing, e))
 }
 
 /// Refuses file systems on which the protocol's promises do not hold.
@@ -978,12 +1027,83 @@ mod tests {
         Timestamp::from_secs(1_800_000_000)
     }
 
+    fn all() -> BTreeSet<FileName> {
+        NAMES.into_iter().map(FileName::new).collect()
+    }
+
+    #[test]
+    fn a_planted_record_deletes_nothing() {
+        let sample = Sample::new(&NAMES);
+        let folder = LockedFolder::lock(&sample.place).unwrap();
+        folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap().cancel().unwrap();
+        let run = RunId::parse("20260101T000000Z-abcdef").unwrap();
+        let dir = sample.place.path().join(QUARANTINE_DIR).join(run.as_str());
+        fs::create_dir_all(dir.join(FILES)).unwrap();
+        let victim = sample.place.path().with_file_name("victim.txt");
+        fs::write(&victim, "").unwrap();
+        for name in ["../../../../victim.txt", "../../../pre-key-1.json", "creds.json", "a/pre-key-1.json"] {
+            let record = PlanRecord {
+                version: 1,
+                run: run.clone(),
+                made_ns: 0,
+                column: "cleanup".into(),
+                moves: vec![MoveRecord { name: name.into(), inode: 0, size: 0, modified_ns: 0 }],
+            };
+            for kind in [PLAN, PURGED] {
+                fs::write(dir.join(kind), serde_json::to_vec(&record).unwrap()).unwrap();
+                assert!(folder.purge(&run, now(), Duration::ZERO).is_err() || kind == PLAN, "{name}");
+                assert!(folder.undo(&run, now()).is_err(), "{name}");
+                assert!(folder.finish(&run, &all(), now()).is_err() || kind == PURGED, "{name}");
+                fs::remove_file(dir.join(kind)).unwrap();
+            }
+        }
+        assert!(victim.exists() && NAMES.iter().all(|name| sample.has(name)));
+    }
+
+    #[test]
+    fn a_restored_backup_can_be_undone() {
+        let sample = Sample::new(&NAMES);
+        let folder = LockedFolder::lock(&sample.place).unwrap();
+        let prepared = folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
+        let run = prepared.run().clone();
+        prepared.execute(now()).unwrap();
+        // A copy has other inodes.
+        let files = sample.place.path().join(QUARANTINE_DIR).join(run.as_str()).join(FILES);
+        for name in NAMES {
+            fs::copy(files.join(name), files.join("copy")).unwrap();
+            fs::rename(files.join("copy"), files.join(name)).unwrap();
+        }
+        assert_eq!(folder.undo(&run, now()).unwrap(), Undone { restored: 3, blocked: 0, missing: 0 });
+        assert!(NAMES.iter().all(|name| sample.has(name)));
+    }
+
+    #[test]
+    fn one_odd_entry_does_not_block_the_quarantine() {
+        let sample = Sample::new(&NAMES);
+        let folder = LockedFolder::lock(&sample.place).unwrap();
+        folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap().cancel().unwrap();
+        fs::write(sample.place.path().join(QUARANTINE_DIR).join("20260101T000000Z-abcdef"), "").unwrap();
+        assert_eq!(folder.stored().unwrap()[0].state, StoredState::Damaged);
+        folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
+    }
+
+    #[test]
+    fn a_renamed_folder_is_another() {
+        let sample = Sample::new(&NAMES);
+        let folder = LockedFolder::lock(&sample.place).unwrap();
+        assert!(folder.is_still_at(&sample.place));
+        fs::rename(sample.place.path(), sample.place.path().with_file_name("old")).unwrap();
+        assert!(!folder.is_still_at(&sample.place));
+        fs::create_dir(sample.place.path()).unwrap();
+        assert!(!folder.is_still_at(&sample.place));
+    }
+
     #[test]
     fn there_and_back_again() {
         let sample = Sample::new(&NAMES);
         let before = fs::metadata(sample.place.path().join(NAMES[0])).unwrap();
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let prepared = folder.prepare(&sample.plan(&NAMES[..2]), now(), MIB).unwrap();
+        let prepared = folder.prepare(&sample.plan(&NAMES[..2]), RunId::new(now()), now(), MIB).unwrap();
         let run = prepared.run().clone();
         assert!(sample.has(NAMES[0]), "nothing moves before execute");
         let done = prepared.execute(now()).unwrap();
@@ -1015,7 +1135,7 @@ mod tests {
     fn meddle(meddle: impl FnOnce(&Path)) -> (Sample, Done) {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let prepared = folder.prepare(&sample.plan(&NAMES), now(), MIB).unwrap();
+        let prepared = folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
         meddle(&sample.place.path());
         let done = prepared.execute(now()).unwrap();
         drop(folder);
@@ -1050,7 +1170,7 @@ mod tests {
     fn undo_never_replaces_a_newer_file() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let prepared = folder.prepare(&sample.plan(&NAMES), now(), MIB).unwrap();
+        let prepared = folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
         let run = prepared.run().clone();
         prepared.execute(now()).unwrap();
         fs::write(sample.place.path().join(NAMES[0]), "newer").unwrap();
@@ -1065,14 +1185,15 @@ mod tests {
         for forward in [true, false] {
             let sample = Sample::new(&NAMES);
             let folder = LockedFolder::lock(&sample.place).unwrap();
-            let prepared = folder.prepare(&sample.plan(&NAMES), now(), MIB).unwrap();
+            let prepared = folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
             let run = prepared.run().clone();
             assert!(matches!(prepared.move_one(&prepared.record.moves[0]), Ok(Moved::Yes)));
             drop(prepared);
             assert_eq!(folder.stored().unwrap()[0].state, StoredState::Unfinished);
-            let done = folder.finish(&run, forward, now()).unwrap().unwrap();
+            let allowed = if forward { all() } else { BTreeSet::new() };
+            let done = folder.finish(&run, &allowed, now()).unwrap().unwrap();
             assert_eq!(done.moved, if forward { 3 } else { 1 });
-            assert_eq!(folder.finish(&run, !forward, now()).unwrap(), Some(done), "an ended run stays ended");
+            assert_eq!(folder.finish(&run, &all(), now()).unwrap(), Some(done), "an ended run stays ended");
             assert_eq!(folder.undo(&run, now()).unwrap().restored, if forward { 3 } else { 1 });
             assert!(NAMES.iter().all(|name| sample.has(name)));
         }
@@ -1082,11 +1203,11 @@ mod tests {
     fn an_undo_that_was_interrupted_is_never_rolled_forward() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let prepared = folder.prepare(&sample.plan(&NAMES), now(), MIB).unwrap();
+        let prepared = folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
         let run = prepared.run().clone();
         write_record(prepared.dir.as_fd(), UNDONE, &UndoRecord { at_ns: 1, finished: false }).unwrap();
         drop(prepared);
-        assert_eq!(folder.finish(&run, true, now()).unwrap(), None);
+        assert_eq!(folder.finish(&run, &all(), now()).unwrap(), None);
         assert!(NAMES.iter().all(|name| sample.has(name)));
     }
 
@@ -1094,7 +1215,7 @@ mod tests {
     fn a_full_quarantine_refuses_before_anything_moves() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let refused = folder.prepare(&sample.plan(&NAMES), now(), 3).unwrap_err();
+        let refused = folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), 3).unwrap_err();
         assert_eq!(refused.label(), "quarantine_full");
         assert!(folder.stored().unwrap().is_empty());
         assert!(NAMES.iter().all(|name| sample.has(name)));
@@ -1107,11 +1228,17 @@ mod tests {
         let quarantine = sample.place.path().join(QUARANTINE_DIR);
         std::os::unix::fs::symlink(elsewhere.path(), &quarantine).unwrap();
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        assert_eq!(folder.prepare(&sample.plan(&NAMES), now(), MIB).unwrap_err().label(), "io");
+        assert_eq!(
+            folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap_err().label(),
+            "io"
+        );
         fs::remove_file(&quarantine).unwrap();
         fs::create_dir(&quarantine).unwrap();
         fs::write(quarantine.join("holiday.jpg"), "").unwrap();
-        assert_eq!(folder.prepare(&sample.plan(&NAMES), now(), MIB).unwrap_err().label(), "io");
+        assert_eq!(
+            folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap_err().label(),
+            "io"
+        );
         assert!(quarantine.join("holiday.jpg").exists() && NAMES.iter().all(|name| sample.has(name)));
     }
 
@@ -1128,13 +1255,13 @@ mod tests {
     fn retention_deletes_only_what_it_moved_and_only_when_due() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let prepared = folder.prepare(&sample.plan(&NAMES[..2]), now(), MIB).unwrap();
+        let prepared = folder.prepare(&sample.plan(&NAMES[..2]), RunId::new(now()), now(), MIB).unwrap();
         let run = prepared.run().clone();
         let month = Duration::from_secs(30 * 86_400);
         drop(prepared);
         let late = now().plus(month * 2);
         assert!(!folder.purge(&run, late, month).unwrap(), "an unfinished run is never purged");
-        folder.finish(&run, true, now()).unwrap();
+        folder.finish(&run, &all(), now()).unwrap();
         assert!(!folder.purge(&run, now().plus(month), month).unwrap());
         let strange =
             sample.place.path().join(QUARANTINE_DIR).join(run.as_str()).join(FILES).join("creds.json");
@@ -1152,7 +1279,7 @@ mod tests {
     fn a_cancelled_plan_leaves_no_trace() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        folder.prepare(&sample.plan(&NAMES), now(), MIB).unwrap().cancel().unwrap();
+        folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap().cancel().unwrap();
         assert!(folder.stored().unwrap().is_empty());
         assert!(NAMES.iter().all(|name| sample.has(name)));
     }

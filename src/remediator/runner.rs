@@ -1,17 +1,17 @@
 //! One run, from the folder's lock to the record of its outcome, and what a restart does
 //! about a run that a crash cut short.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::config::Settings;
 use crate::connection::{State, Verdict};
-use crate::folder::{Found, Inventory, Timestamp};
+use crate::folder::{FileName, Found, Inventory, Timestamp};
 use crate::policy::{self, Ask, Batches, Plan, Refusal, accumulated_files};
 
-use super::journal::{Ending, Journal, JournalError, Status};
-use super::quarantine::{Done, LockedFolder, Obstacle, Outcome, RunId, StoredState, Undone};
+use super::journal::{Ending, Journal, JournalError, Run, Status};
+use super::quarantine::{Done, LockedFolder, Obstacle, Outcome, RunId, StoredState, Undone, held_kinds};
 
 const LOCK_TRIES: u32 = 10;
 /// An accepted run that had not begun when the process died is begun anew, if it is not
@@ -195,24 +195,28 @@ pub async fn clean(
     let before = count(&inventory);
     ending.accumulated = Some((before, before));
     ending.evidence = Some(verdict.because());
-    let inventory = if resume(&folder, verdict.state).await? { scan(&folder).await? } else { inventory };
+    let inventory = match resume(&ctx.settings, found, &folder, &verdict, &inventory).await? {
+        true => scan(&folder).await?,
+        false => inventory,
+    };
     let plan = policy::decide(&inventory, &verdict, Timestamp::now(), &limits, &ask)?;
 
     let max_bytes = ctx.settings.quarantine_bytes;
     let kinds = plan.by_kind();
+    let run = RunId::new(Timestamp::now());
+    // On record before there is a plan: what a restart carries out is then never unknown.
+    {
+        let (ctx, run) = (ctx.clone(), run.clone());
+        blocking(move || ctx.journal().set_run(id, run.as_str())).await?;
+    }
     let prepared = {
-        let folder = Arc::clone(&folder);
-        blocking(move || folder.prepare(&plan, Timestamp::now(), max_bytes)).await?
+        let (folder, run) = (Arc::clone(&folder), run.clone());
+        blocking(move || folder.prepare(&plan, run, Timestamp::now(), max_bytes)).await?
     };
-    let run = prepared.run().to_string();
 
     // The plan is written and nothing has moved: the last moment to ask again.
-    let noted = {
-        let (ctx, run) = (ctx.clone(), run.clone());
-        blocking(move || ctx.journal().set_run(id, &run)).await
-    };
-    let mut stop = noted.err().map(Stop::from);
-    if stop.is_none() && ask.force.is_none() {
+    let mut stop = None;
+    if ask.force.is_none() {
         let again = match ask_and_scan(&ctx.settings, found, &folder).await {
             Ok((again, _)) => again,
             Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),
@@ -224,11 +228,15 @@ pub async fn clean(
         };
         ending.evidence = Some(format!("{}; asked again: {}", verdict.because(), again.because()));
     }
+    if stop.is_none() && !folder.is_still_at(&found.place) {
+        stop =
+            Some(Obstacle::Io("the folder was renamed or replaced while the run was prepared".into()).into());
+    }
     if let Some(stop) = stop {
         blocking(move || prepared.cancel()).await?;
         return Err(stop);
     }
-    ending.run = Some(run);
+    ending.run = Some(run.to_string());
     let done = blocking(move || prepared.execute(Timestamp::now())).await?;
     if let Ok(after) = scan(&folder).await {
         ending.accumulated = Some((before, count(&after)));
@@ -242,45 +250,66 @@ pub async fn clean(
     }
 }
 
-/// Deals with what a crash left in this folder's quarantine: a run is rolled forward, and
-/// an undo taken to its end, only while the bot is disconnected; otherwise a run ends
-/// where it stands (the order of its moves makes that safe) and an undo waits. Says
-/// whether there was anything.
-async fn resume(folder: &Arc<LockedFolder>, state: State) -> Result<bool, Obstacle> {
+/// Deals with what a crash left in this folder's quarantine. While the bot is
+/// disconnected, a run is rolled forward as far as the guard table still allows its files
+/// to go, and an undo is taken to its end; otherwise a run ends where it stands (the order
+/// of its moves makes that safe) and an undo waits. One run that cannot be dealt with does
+/// not keep the others. Says whether there was anything; fails where nobody can tell.
+async fn resume(
+    settings: &Settings,
+    found: &Found,
+    folder: &Arc<LockedFolder>,
+    verdict: &Verdict,
+    inventory: &Inventory,
+) -> Result<bool, Obstacle> {
+    let disconnected = verdict.state == State::Disconnected && folder.is_still_at(&found.place);
+    let ask = Ask { column: policy::Column::Cleanup, tier: None, force: None };
+    let limits = settings.limits(&found.session);
+    let allowed: BTreeSet<FileName> = match disconnected {
+        true => policy::plan(inventory, verdict.process_gone, Timestamp::now(), &limits, &ask)
+            .map(|plan| plan.moves.into_iter().map(|planned| planned.name).collect())
+            .unwrap_or_default(),
+        false => BTreeSet::new(),
+    };
     let folder = Arc::clone(folder);
     blocking(move || {
-        let mut found = false;
+        let mut any = false;
         for stored in folder.stored()? {
-            let now = Timestamp::now();
-            match stored.state {
+            let (run, now) = (&stored.run, Timestamp::now());
+            let ended = match stored.state {
                 StoredState::Empty | StoredState::Unfinished => {
-                    found = true;
-                    let done = folder.finish(&stored.run, state == State::Disconnected, now)?;
-                    if let Some(done) = done {
-                        tracing::warn!(run = %stored.run, outcome = done.outcome.label(), moved = done.moved, "an interrupted run was ended");
+                    folder.finish(run, &allowed, now).map(|done| {
+                        done.map(|done| format!("run ended: {}, {} files", done.outcome.label(), done.moved))
+                    })
+                }
+                StoredState::UndoUnfinished if disconnected => {
+                    folder.undo(run, now).map(|undone| Some(format!("undo ended: {} files", undone.restored)))
+                }
+                StoredState::Damaged => {
+                    Err(Obstacle::Io("its records cannot be read; its files are left where they are".into()))
+                }
+                _ => continue,
+            };
+            match ended {
+                Ok(what) => {
+                    any = true;
+                    if let Some(what) = what {
+                        tracing::warn!(%run, "interrupted {what}");
                     }
                 }
-                StoredState::UndoUnfinished if state == State::Disconnected => {
-                    found = true;
-                    let undone = folder.undo(&stored.run, now)?;
-                    tracing::warn!(run = %stored.run, restored = undone.restored, "an interrupted undo was ended");
-                }
-                StoredState::UndoUnfinished | StoredState::Done(_) | StoredState::Undone { .. } | StoredState::Purging => {}
-                StoredState::Damaged => {
-                    tracing::error!(run = %stored.run, "the records of a run cannot be read; its files are left where they are");
-                }
+                Err(error) => tracing::error!(%run, "{error}"),
             }
         }
-        Ok(found)
+        Ok(any)
     })
     .await
 }
 
-/// After a restart: ends what a crash left in this folder and in the journal. `active`
-/// are runs of this very process. A folder that somebody has locked is left alone.
-pub async fn recover(ctx: &Context, found: &Found, active: &HashSet<i64>) -> Result<(), Stop> {
+/// After a restart: ends what a crash left in this folder. `Ok(false)`: somebody has it
+/// locked, so a run is under way there and it is left alone.
+pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, Stop> {
     let folder = match lock(found).await {
-        Err(Obstacle::Locked) => return Ok(()),
+        Err(Obstacle::Locked) => return Ok(false),
         folder => folder?,
     };
     let stored = {
@@ -291,39 +320,45 @@ pub async fn recover(ctx: &Context, found: &Found, active: &HashSet<i64>) -> Res
         matches!(state, StoredState::Unfinished | StoredState::UndoUnfinished | StoredState::Empty)
     };
     if stored.iter().any(|stored| unfinished(&stored.state)) {
-        let (verdict, _) = ask_and_scan(&ctx.settings, found, &folder).await?;
-        resume(&folder, verdict.state).await?;
+        let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder).await?;
+        resume(&ctx.settings, found, &folder, &verdict, &inventory).await?;
     }
-    let orphans = ctx.journal().orphans(found.session.as_str())?;
-    for orphan in orphans.into_iter().filter(|run| !active.contains(&run.id)) {
-        let run = orphan.run.as_deref().and_then(RunId::parse);
-        let files = match &run {
-            Some(run) => folder.held_kinds(run).unwrap_or_default(),
-            None => Default::default(),
-        };
-        let moved: usize = files.values().sum();
-        let by_alert = orphan.requested_by.starts_with("alert ");
-        if by_alert && run.is_none() && orphan.created_at.until(Timestamp::now()) < REQUEUE_WITHIN {
-            ctx.journal().requeue(orphan.id)?;
-            tracing::warn!(session = %found.session, id = orphan.id, "a run from before the restart waits again");
-            continue;
+    Ok(true)
+}
+
+/// Ends the record of a run whose process died; what it left in the folder has been dealt
+/// with by [`recover`] where that was possible. `found` is its session, if it is still here.
+pub async fn end_orphan(ctx: &Context, orphan: Run, found: Option<&Found>) -> Result<(), Stop> {
+    let run = orphan.run.as_deref().and_then(RunId::parse);
+    let files = match (found, run) {
+        (Some(found), Some(run)) => {
+            let place = found.place.clone();
+            blocking(move || held_kinds(&place, &run)).await.unwrap_or_default()
         }
-        let (status, ending) = if moved > 0 {
-            let detail = "the remediator was stopped in the middle; the run was ended after the restart";
-            (
-                Status::Done,
-                Ending { detail: Some(detail.into()), files, run: orphan.run, ..Ending::default() },
-            )
-        } else {
-            let detail = "the remediator was stopped in the middle; nothing is moved";
-            (
-                Status::Failed,
-                Ending { reason: Some("crashed"), detail: Some(detail.into()), ..Ending::default() },
-            )
-        };
-        ctx.journal().finish(orphan.id, status, &ending, Timestamp::now())?;
-        tracing::warn!(session = %found.session, id = orphan.id, status = status.label(), "a run from before the restart was ended");
+        _ => Default::default(),
+    };
+    let moved: usize = files.values().sum();
+    let by_alert = orphan.requested_by.starts_with("alert ");
+    if by_alert && found.is_some() && moved == 0 && orphan.created_at.until(Timestamp::now()) < REQUEUE_WITHIN
+    {
+        ctx.journal().requeue(orphan.id)?;
+        tracing::warn!(session = orphan.session, id = orphan.id, "a run from before the restart waits again");
+        return Ok(());
     }
+    let (status, ending) = if moved > 0 {
+        let detail = "the remediator was stopped in the middle; the run was ended after the restart";
+        (Status::Done, Ending { detail: Some(detail.into()), files, run: orphan.run, ..Ending::default() })
+    } else {
+        let detail = "the remediator was stopped in the middle; nothing is moved";
+        (Status::Failed, Ending { reason: Some("crashed"), detail: Some(detail.into()), ..Ending::default() })
+    };
+    ctx.journal().finish(orphan.id, status, &ending, Timestamp::now())?;
+    tracing::warn!(
+        session = orphan.session,
+        id = orphan.id,
+        status = status.label(),
+        "a run from before the restart was ended"
+    );
     Ok(())
 }
 

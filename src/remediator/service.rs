@@ -39,6 +39,8 @@ const WORKERS: usize = 4;
 const MAX_REQUESTS: usize = 64;
 /// A body must be complete within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// An alert must be put on record within this time, or the answer is 503.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The directories are looked through again at most this often, unless a name is unknown.
 const SURVEY_FOR: Duration = Duration::from_secs(10);
 /// How often the quarantines are swept.
@@ -51,7 +53,8 @@ const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
 pub struct Service {
     ctx: Context,
     token_file: PathBuf,
-    sessions: Mutex<Sessions>,
+    discovery: Mutex<(Discovery, ProblemLog)>,
+    known: Mutex<Known>,
     active: Mutex<HashSet<i64>>,
     due: Mutex<HashMap<(String, RunId), Instant>>,
     live: Live,
@@ -60,11 +63,11 @@ pub struct Service {
     _state_lock: std::fs::File,
 }
 
-struct Sessions {
-    discovery: Discovery,
+/// What the last look around found.
+#[derive(Default)]
+struct Known {
     found: Vec<Found>,
     at: Option<Instant>,
-    problems: ProblemLog,
 }
 
 impl Service {
@@ -94,12 +97,8 @@ impl Service {
         Ok(Self {
             ctx,
             token_file,
-            sessions: Mutex::new(Sessions {
-                discovery,
-                found: Vec::new(),
-                at: None,
-                problems: ProblemLog::default(),
-            }),
+            discovery: Mutex::new((discovery, ProblemLog::default())),
+            known: Mutex::default(),
             active: Mutex::default(),
             due: Mutex::default(),
             live: Live::default(),
@@ -112,7 +111,6 @@ impl Service {
     /// Ends what a crash left, then serves until `shutdown` resolves; runs that are under
     /// way are waited for.
     pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, shutdown: impl Future<Output = ()>) {
-        self.recover().await;
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..WORKERS {
@@ -195,7 +193,12 @@ impl Service {
         };
         // In a task of its own: what is accepted is put on record even when the client goes away.
         let service = Arc::clone(&self);
-        match blocking(move || service.accept(&payload)).await {
+        let accepted = blocking(move || service.accept(&payload));
+        let Ok(accepted) = tokio::time::timeout(ACCEPT_TIMEOUT, accepted).await else {
+            tracing::error!("an alert could not be put on record in time; a file system may hang");
+            return web::text(StatusCode::SERVICE_UNAVAILABLE, "not put on record in time; see the log\n");
+        };
+        match accepted {
             Ok((queued, others)) => {
                 if queued > 0 {
                     self.wake.notify_waiters();
@@ -223,7 +226,7 @@ impl Service {
         let mut wanted = Vec::new();
         for alert in &payload.alerts {
             match webhook::request(alert, &self.ctx.settings.alert_match) {
-                Ok(request) if self.find(&request.session).is_some() => wanted.push(request),
+                Ok(request) if self.find_now(&request.session).is_some() => wanted.push(request),
                 Ok(request) => {
                     tracing::warn!(
                         action = request.action.label(),
@@ -251,35 +254,59 @@ impl Service {
         Ok((queued, payload.alerts.len() - queued))
     }
 
-    /// The session of this name, if discovery finds one. Looks again where the name is
-    /// not known or the last look is old.
-    fn find(&self, name: &str) -> Option<Found> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = sessions.at.is_some_and(|at| at.elapsed() < SURVEY_FOR);
-        let known =
-            |sessions: &Sessions| sessions.found.iter().find(|found| found.session.as_str() == name).cloned();
-        match known(&sessions) {
-            Some(found) if fresh => Some(found),
-            None if sessions.at.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) => None,
-            _ => {
-                self.survey(&mut sessions);
-                known(&sessions)
+    /// The session of this name, if discovery finds one.
+    async fn find(self: &Arc<Self>, name: String) -> Option<Found> {
+        let service = Arc::clone(self);
+        blocking(move || service.find_now(&name)).await
+    }
+
+    /// The same; blocks. Looks around again where the name is not known, or where the last
+    /// look is old and nobody else is looking (on a hung mount that may take for ever, and
+    /// what is known goes on being known).
+    fn find_now(&self, name: &str) -> Option<Found> {
+        let known = |max_age: Duration| {
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_fresh = known.at.is_some_and(|at| at.elapsed() < max_age);
+            (known.found.iter().find(|found| found.session.as_str() == name).cloned(), is_fresh)
+        };
+        match known(SURVEY_FOR) {
+            (Some(found), true) => return Some(found),
+            (Some(found), false) => match self.discovery.try_lock() {
+                Ok(mut discovery) => self.survey(&mut discovery),
+                Err(_) => return Some(found),
+            },
+            (None, _) => {
+                let mut discovery = self.discovery.lock().unwrap_or_else(PoisonError::into_inner);
+                // Somebody may have looked while we waited.
+                if !known(Duration::from_secs(1)).1 {
+                    self.survey(&mut discovery);
+                }
             }
         }
+        known(SURVEY_FOR).0
     }
 
-    fn survey(&self, sessions: &mut Sessions) {
-        let survey = sessions.discovery.survey();
-        sessions.problems.report(survey.skipped.iter().map(|skipped| skipped.message.clone()));
+    fn survey(&self, (discovery, problems): &mut (Discovery, ProblemLog)) {
+        let survey = discovery.survey();
+        problems.report(survey.skipped.iter().map(|skipped| skipped.message.clone()));
         self.live.sessions.store(survey.found.len() as u64, Ordering::Relaxed);
-        sessions.found = survey.found;
-        sessions.at = Some(Instant::now());
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.found = survey.found;
+        known.at = Some(Instant::now());
     }
 
-    fn all_sessions(&self) -> Vec<Found> {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        self.survey(&mut sessions);
-        sessions.found.clone()
+    async fn all_sessions(self: &Arc<Self>) -> Vec<Found> {
+        let service = Arc::clone(self);
+        blocking(move || service.all_sessions_now()).await
+    }
+
+    fn all_sessions_now(&self) -> Vec<Found> {
+        self.survey(&mut self.discovery.lock().unwrap_or_else(PoisonError::into_inner));
+        self.known_sessions()
+    }
+
+    fn known_sessions(&self) -> Vec<Found> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).found.clone()
     }
 
     /// Takes runs until told to stop; a run that has begun is taken to its end.
@@ -293,7 +320,7 @@ impl Service {
             let next = blocking(move || {
                 // Active before anybody can take it for a leftover.
                 let mut active = service.active.lock().unwrap_or_else(PoisonError::into_inner);
-                let next = service.ctx.journal().take();
+                let next = service.ctx.journal().take(Timestamp::now());
                 if let Ok(Some(run)) = &next {
                     active.insert(run.id);
                 }
@@ -321,7 +348,7 @@ impl Service {
         }
     }
 
-    async fn perform(&self, run: &Run) {
+    async fn perform(self: &Arc<Self>, run: &Run) {
         let mut ending = Ending::default();
         let result = self.perform_inner(run, &mut ending).await;
         let status = match &result {
@@ -359,11 +386,11 @@ impl Service {
     }
 
     async fn perform_inner(
-        &self,
+        self: &Arc<Self>,
         run: &Run,
         ending: &mut Ending,
     ) -> Result<(), (&'static str, Status, String)> {
-        let Some(found) = self.find(&run.session) else {
+        let Some(found) = self.find(run.session.clone()).await else {
             return Err(("unknown_session", Status::Refused, "the session is no longer here".into()));
         };
         let tier = run.tier.as_deref().and_then(Tier::from_label);
@@ -394,39 +421,43 @@ impl Service {
         }
     }
 
-    async fn recover(&self) {
-        for found in self.all_sessions() {
-            let active = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Err(stop) = runner::recover(&self.ctx, &found, &active).await {
-                tracing::error!(session = %found.session, "looking for interrupted runs: {stop}");
-            }
-        }
-        self.measure_quarantines().await;
-        self.end_runs_of_lost_sessions();
-    }
-
-    /// A run on record as under way whose session is gone has nobody else to end it.
-    fn end_runs_of_lost_sessions(&self) {
-        let running = self.ctx.journal().running_sessions().unwrap_or_default();
-        for session in running.into_iter().filter(|session| self.find(session).is_none()) {
-            let orphans = self.ctx.journal().orphans(&session).unwrap_or_default();
-            for orphan in orphans {
-                let ending = Ending {
-                    reason: Some("crashed"),
-                    detail: Some(
-                        "the remediator was stopped in the middle, and the session is no longer here".into(),
-                    ),
-                    ..Ending::default()
-                };
-                let ended = self.ctx.journal().finish(orphan.id, Status::Failed, &ending, Timestamp::now());
-                if let Err(error) = ended {
-                    tracing::error!(id = orphan.id, "{error}");
+    /// Ends what a crash left: in the folders, then in the journal.
+    async fn recover(self: &Arc<Self>) {
+        let mut busy = HashSet::new();
+        for found in self.all_sessions().await {
+            match runner::recover(&self.ctx, &found).await {
+                Ok(true) => {}
+                Ok(false) => _ = busy.insert(found.session.to_string()),
+                Err(stop) => {
+                    tracing::error!(session = %found.session, "looking for interrupted runs: {stop}");
                 }
             }
         }
+        let orphans = self.ctx.journal().orphans();
+        let orphans = orphans.unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            Vec::new()
+        });
+        // Asked after the journal: a run of ours that it named is active, or has ended since,
+        // and what has ended is not ended again.
+        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for orphan in orphans {
+            if active.contains(&orphan.id) || busy.contains(&orphan.session) {
+                continue;
+            }
+            let found = self.find(orphan.session.clone()).await;
+            if let Err(stop) = runner::end_orphan(&self.ctx, orphan, found.as_ref()).await {
+                tracing::error!("ending a run from before the restart: {stop}");
+            }
+        }
+        self.wake.notify_waiters();
+        self.measure_quarantines().await;
     }
 
     async fn sweep_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
+        // What a crash left is dealt with first, while requests are already taken: a session
+        // with a run from before the restart waits for it.
+        self.recover().await;
         loop {
             tokio::select! {
                 _ = stopping.changed() => return,
@@ -447,7 +478,7 @@ impl Service {
         let retention = self.ctx.settings.retention;
         let mut due = HashMap::new();
         let mut seen = self.due.lock().unwrap_or_else(PoisonError::into_inner);
-        for found in self.all_sessions() {
+        for found in self.all_sessions_now() {
             let Ok(folder) = LockedFolder::lock(&found.place) else { continue };
             for stored in folder.stored().unwrap_or_default() {
                 if !is_due(&stored.state, now, retention) {
@@ -475,7 +506,7 @@ impl Service {
     }
 
     async fn measure_quarantines(&self) {
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).found.clone();
+        let sessions = self.known_sessions();
         let bytes = blocking(move || {
             sessions.iter().filter_map(|found| quarantined_bytes(&found.place).ok()).sum::<u64>()
         })
@@ -561,7 +592,7 @@ mod tests {
     async fn retention_needs_both_clocks() {
         let dir = tempfile::tempdir().unwrap();
         let service = service(dir.path());
-        let found = service.find("bot").unwrap();
+        let found = service.find_now("bot").unwrap();
         let ask = Ask { column: Column::Cleanup, tier: None, force: None };
         let mut ending = Ending::default();
         runner::clean(&service.ctx, 1, &found, ask, &mut ending).await.unwrap();
@@ -580,6 +611,30 @@ mod tests {
         assert_eq!(held(), 0, "due for six hours");
         assert_eq!(service.ctx.journal().totals().unwrap().purged, 1);
         assert!(found.place.path().join("session-1.0.json").exists());
+    }
+
+    #[tokio::test]
+    async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
+        for creds_break in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let service = service(dir.path());
+            let found = service.find_now("bot").unwrap();
+            let folder = LockedFolder::lock(&found.place).unwrap();
+            let inventory = folder.scan().unwrap();
+            let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+            let limits = service.ctx.settings.limits(&found.session);
+            let plan = crate::policy::plan(&inventory, false, Timestamp::now(), &limits, &ask).unwrap();
+            let run = RunId::new(Timestamp::now());
+            // A crash right after the plan was written.
+            drop(folder.prepare(&plan, run, Timestamp::now(), 1 << 20).unwrap());
+            drop(folder);
+            if creds_break {
+                std::fs::write(found.place.path().join("creds.json"), "").unwrap();
+            }
+            assert!(runner::recover(&service.ctx, &found).await.unwrap());
+            let kept = found.place.path().join("session-40.0.json").exists();
+            assert_eq!(kept, creds_break, "the table is asked again before the rest moves");
+        }
     }
 
     #[test]

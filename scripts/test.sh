@@ -64,6 +64,7 @@ if [[ ${results[-1]} == passed ]]; then
     for test in cli exporter webhook crash_safety browser real_baileys end_to_end; do
       integration "$test"
     done
+    step "Ctrl-C in the demo" cargo test --quiet -p testkit --test demo
     step "make demo DEMO_ARGS=--check" make --no-print-directory demo DEMO_ARGS=--check
   fi
 else

@@ -184,10 +184,16 @@ impl Discovery {
         let mut survey = Survey::default();
         let mut by_name: BTreeMap<SessionName, Place> = BTreeMap::new();
         let mut seen = BTreeSet::new();
+        // A folder that was given a name has that name alone, also where its root is listed.
+        let named = self.sources.iter().filter(|source| source.name.is_some());
+        let named: BTreeSet<Place> = named.filter_map(|source| place_of(&source.path).ok()).collect();
         for source in &self.sources {
             match self.look_into(source) {
                 Ok(found) => {
                     for found in found {
+                        if source.name.is_none() && named.contains(&found.place) {
+                            continue;
+                        }
                         seen.insert(found.place.clone());
                         match by_name.get(&found.session) {
                             // Named twice by overlapping paths: one folder, one session.
@@ -458,6 +464,14 @@ mod tests {
         let plain = Source { name: None, path: a.clone() };
         let mut both = Discovery::new(vec![plain, named], None, GlobSet::empty());
         assert_eq!(names(&both.survey()), ["auth_info_baileys", "bot"]);
+        // The hint's own advice, where both roots are listed.
+        let roots = [a.parent().unwrap(), b.parent().unwrap()];
+        let mut sources: Vec<Source> =
+            roots.iter().map(|root| Source { name: None, path: root.to_path_buf() }).collect();
+        sources.push(Source { name: Some(SessionName("bot".into())), path: b.clone() });
+        let survey = Discovery::new(sources, None, GlobSet::empty()).survey();
+        assert_eq!(names(&survey), ["auth_info_baileys", "bot"]);
+        assert!(survey.skipped.is_empty(), "{:?}", survey.skipped);
         let mut overlap = discovery(&[&a, a.parent().unwrap()]);
         let survey = overlap.survey();
         assert!(survey.skipped.is_empty(), "one folder named twice is one session: {:?}", survey.skipped);

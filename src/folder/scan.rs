@@ -79,7 +79,7 @@ pub struct ReadCache {
 }
 
 /// Lists and measures the folder behind `fd`. Names that vanish between listing and
-/// `stat` are left out. A broken creds.json is reported as first seen; see [`look_again`].
+/// `stat` are left out. A broken creds.json is reported as first seen; see [`scan_settled`].
 ///
 /// Errors: the listing itself failed.
 pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> {

@@ -141,7 +141,7 @@ pub struct Run {
     /// Files moved (or, for a plan, that would be), by kind.
     pub files: BTreeMap<String, u64>,
     #[serde(skip)]
-    /// The process that took it, as [`this_process`] names one.
+    /// The process that took it: its number and its start.
     pub owner: String,
 }
 

@@ -122,6 +122,14 @@ pub struct Skipped {
     pub reason: SkipReason,
     /// For the log: the path, and the mend.
     pub message: String,
+    session: Option<SessionName>,
+}
+
+impl Skipped {
+    /// Whether it is a folder of this name that was left out.
+    pub fn names(&self, session: &str) -> bool {
+        self.session.as_ref().is_some_and(|name| name.as_str() == session)
+    }
 }
 
 /// The outcome of one look around.
@@ -201,6 +209,7 @@ impl Discovery {
                             Some(place) => survey.skipped.push(Skipped {
                                 reason: SkipReason::DuplicateName,
                                 message: duplicate_hint(&found.session, place, &found.place),
+                                session: Some(found.session),
                             }),
                             None => {
                                 by_name.insert(found.session.clone(), found.place.clone());
@@ -212,6 +221,7 @@ impl Discovery {
                 Err(error) => survey.skipped.push(Skipped {
                     reason: SkipReason::SourceUnreadable,
                     message: format!("cannot look into {}: {}", source.path.display(), explain(&error)),
+                    session: None,
                 }),
             }
         }

@@ -15,7 +15,7 @@ use crate::policy::guard::Column;
 use crate::policy::{Ask, Force, Plan};
 
 use super::journal::{Action, Ending, Journal, Run, Status};
-use super::quarantine::{LockedFolder, Obstacle, RunId};
+use super::quarantine::{RunId, look_up};
 use super::runner::{self, Context, Stop};
 
 /// How a command ended; also the process's exit code.
@@ -66,6 +66,9 @@ fn find(settings: &Settings, name: &str) -> Result<Found, String> {
     let survey = settings.discovery().survey();
     for skipped in &survey.skipped {
         complain(&format!("warning: {}", skipped.message));
+    }
+    if let Some(duplicate) = survey.skipped.iter().find(|skipped| skipped.names(name)) {
+        return Err(duplicate.message.clone());
     }
     let known: Vec<&str> = survey.found.iter().map(|found| found.session.as_str()).collect();
     let hint = match known.len() {
@@ -218,17 +221,22 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
         return fail(&format!("{run:?} is not the name of a run; `baileys_remediator runs` lists them"));
     };
     let survey = settings.discovery().survey();
-    let mut locked = false;
-    let holder = survey.found.into_iter().find(|found| match LockedFolder::lock(&found.place) {
-        Ok(folder) => folder.holds(&run),
-        Err(obstacle) => {
-            locked |= obstacle == Obstacle::Locked;
-            false
+    let holders: Vec<Found> =
+        survey.found.into_iter().filter(|found| matches!(look_up(&found.place, &run), Ok(Some(_)))).collect();
+    // A copy of a folder holds a copy of its quarantine: the journal says whose run it is.
+    let owner =
+        Journal::open_existing(&settings.state_path).ok().and_then(|j| j.session_of(run.as_str()).ok()?);
+    let own = holders.iter().find(|found| Some(found.session.as_str()) == owner.as_deref());
+    let found = match (own, holders.as_slice()) {
+        (Some(found), _) | (None, [found]) => found.clone(),
+        (None, []) => return fail(&format!("no quarantine holds a run {run}")),
+        (None, several) => {
+            let names: Vec<&str> = several.iter().map(|found| found.session.as_str()).collect();
+            return fail(&format!(
+                "several folders hold a run {run}: {}; give the one that is meant with --sessions.path",
+                names.join(", ")
+            ));
         }
-    });
-    let Some(found) = holder else {
-        let hint = if locked { "; a folder is locked by a run under way, try again" } else { "" };
-        return fail(&format!("no quarantine holds a run {run}{hint}"));
     };
     let session = found.session.to_string();
     if force && !yes {
@@ -243,9 +251,9 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
         Ok(ctx) => ctx,
         Err(error) => return fail(&error),
     };
-    record(&ctx, &session, Action::Undo, async |_, ending| {
+    record(&ctx, &session, Action::Undo, async |id, ending| {
         ending.note = force.then(|| "forced".to_owned());
-        runner::undo(&ctx, &found, &run, force, ending).await.map(|undone| {
+        runner::undo(&ctx, id, &found, &run, force, ending).await.map(|undone| {
             let mut text = format!("{session}: {} files put back.", undone.restored);
             if undone.blocked > 0 {
                 text.push_str(&format!(

@@ -6,14 +6,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection as Sqlite, OptionalExtension, Row, TransactionBehavior, params};
 use serde::Serialize;
 
+use rustix::fs::{FlockOperation, flock};
+
+use crate::folder::scan::open_dir;
 use crate::folder::{Kind, Timestamp};
+
+use super::quarantine::give_to_owner_of;
 
 /// After a successful run the same session is left alone for this long.
 pub const COOLDOWN: Duration = Duration::from_secs(6 * 3_600);
@@ -141,7 +148,7 @@ pub struct Run {
     /// Files moved (or, for a plan, that would be), by kind.
     pub files: BTreeMap<String, u64>,
     #[serde(skip)]
-    /// The process that took it: its number and its start.
+    /// The lock file of the process that took it.
     pub owner: String,
 }
 
@@ -241,6 +248,76 @@ pub struct Totals {
 #[derive(Debug)]
 pub struct Journal {
     db: Sqlite,
+    dir: PathBuf,
+    owner: Owner,
+}
+
+/// Proof of life: a file in the state directory that is locked for as long as this journal
+/// is open. It tells a run under way from one whose process died, also between containers.
+#[derive(Debug)]
+struct Owner {
+    name: String,
+    path: PathBuf,
+    lock: Option<std::fs::File>,
+}
+
+impl Owner {
+    fn new(dir: &Path) -> io::Result<Self> {
+        // Another process may tidy the file away before it is locked: then once more.
+        for _ in 0..4 {
+            let mut random = [0u8; 8];
+            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+            let name = format!("owner-{:016x}.lock", u64::from_ne_bytes(random));
+            let path = dir.join(&name);
+            let lock = std::fs::OpenOptions::new().create_new(true).append(true).mode(0o600).open(&path)?;
+            hand_over(dir, &lock)?;
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && path.exists() {
+                return Ok(Self { name, path, lock: Some(lock) });
+            }
+            let _ = std::fs::remove_file(&path);
+        }
+        // No lock can be had there. A run of this process may then be taken for a leftover by
+        // another one that starts meanwhile; the folder's own lock still keeps them apart.
+        tracing::warn!("no file can be locked in {}; use a local file system", dir.display());
+        Ok(Self { name: "unproven".into(), path: PathBuf::new(), lock: None })
+    }
+
+    /// Whether the process behind `name` lives. What cannot be told counts as alive.
+    fn is_alive(dir: &Path, name: &str) -> bool {
+        if !name.starts_with("owner-") || name.contains('/') {
+            return false;
+        }
+        match std::fs::File::open(dir.join(name)) {
+            Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_err(),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Removes what dead processes left.
+    fn tidy(dir: &Path) {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| name.starts_with("owner-")) else { continue };
+            if !Self::is_alive(dir, name) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if self.lock.is_none() {
+            return;
+        }
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// What root makes in a state directory of another user belongs to that user.
+fn hand_over(dir: &Path, made: &std::fs::File) -> io::Result<()> {
+    let dir = open_dir(dir)?;
+    give_to_owner_of(dir.as_fd(), made.as_fd()).map_err(|obstacle| io::Error::other(obstacle.to_string()))
 }
 
 impl Journal {
@@ -275,7 +352,8 @@ impl Journal {
                 )));
             }
         }
-        Ok(Self { db })
+        let owner = Owner::new(dir).map_err(unusable)?;
+        Ok(Self { db, dir: dir.to_owned(), owner })
     }
 
     /// Opens the journal in `dir`, which must be there.
@@ -352,39 +430,41 @@ impl Journal {
     /// Takes the next waiting run whose session has none under way. One whose session was
     /// cleaned or undone since it was accepted is refused instead.
     pub fn take(&mut self, now: Timestamp) -> Result<Option<Run>, JournalError> {
-        while let Some(run) = self.take_one()? {
-            if !is_cooling(&self.db, &run.session, run.action, now)? {
-                return Ok(Some(run));
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let next = format!(
+            "{SELECT} WHERE status = 'queued' AND session NOT IN (SELECT session FROM runs WHERE status = 'running') ORDER BY id LIMIT 1"
+        );
+        let taken = loop {
+            let Some(run) = tx.query_row(&next, [], read_run).optional()? else { break None };
+            if !is_cooling(&tx, &run.session, run.action, now)? {
+                tx.execute(
+                    "UPDATE runs SET status = 'running', owner = ?2 WHERE id = ?1",
+                    params![run.id, self.owner.name],
+                )?;
+                break Some(run);
             }
-            let ending = Ending {
-                reason: Some("cooldown"),
-                detail: Some("this session was cleaned or undone since the alert was accepted".into()),
-                ..Ending::default()
-            };
-            self.finish(run.id, Status::Refused, &ending, now)?;
-        }
-        Ok(None)
+            tx.execute(
+                "UPDATE runs SET status = 'refused', finished_ns = ?2, reason = 'cooldown',
+                 detail = 'this session was cleaned or undone since the alert was accepted' WHERE id = ?1",
+                params![run.id, now.nanos()],
+            )?;
+        };
+        tx.commit()?;
+        Ok(taken)
     }
 
-    fn take_one(&mut self) -> Result<Option<Run>, JournalError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let run = tx
-            .query_row(
-                &format!(
-                    "{SELECT} WHERE status = 'queued' AND session NOT IN (SELECT session FROM runs WHERE status = 'running') ORDER BY id LIMIT 1"
-                ),
-                [],
-                read_run,
-            )
-            .optional()?;
-        if let Some(run) = &run {
-            tx.execute(
-                "UPDATE runs SET status = 'running', owner = ?2 WHERE id = ?1",
-                params![run.id, this_process()],
-            )?;
-        }
-        tx.commit()?;
-        Ok(run)
+    /// Forgets the name of a run whose plan was dropped: there is nothing to undo.
+    pub fn forget_run(&mut self, id: i64) -> Result<(), JournalError> {
+        self.db.execute("UPDATE runs SET run = NULL WHERE id = ?1", [id])?;
+        Ok(())
+    }
+
+    /// The session of the newest clean-up of this name.
+    pub fn session_of(&self, run: &str) -> Result<Option<String>, JournalError> {
+        let mut query = self.db.prepare(
+            "SELECT session FROM runs WHERE run = ?1 AND action IN ('cleanup','emergency') ORDER BY id DESC LIMIT 1",
+        )?;
+        Ok(query.query_row([run], |row| row.get(0)).optional()?)
     }
 
     /// Lets a run wait again that was taken and had not begun to move anything.
@@ -406,7 +486,7 @@ impl Journal {
     ) -> Result<i64, JournalError> {
         self.db.execute(
             "INSERT INTO runs (created_ns, session, action, requested_by, status, owner) VALUES (?1, ?2, ?3, ?4, 'running', ?5)",
-            params![now.nanos(), session, action.label(), format!("operator {operator}"), this_process()],
+            params![now.nanos(), session, action.label(), format!("operator {operator}"), self.owner.name],
         )?;
         Ok(self.db.last_insert_rowid())
     }
@@ -436,7 +516,7 @@ impl Journal {
         let files_json = serde_json::to_string(&files).unwrap_or_default();
         tx.execute(
             "UPDATE runs SET status = ?2, finished_ns = ?3, reason = ?4, detail = ?5, note = ?6, evidence = ?7,
-             run = ?8, accumulated_before = ?9, accumulated_after = ?10, files = ?11 WHERE id = ?1",
+             run = coalesce(?8, run), accumulated_before = ?9, accumulated_after = ?10, files = ?11 WHERE id = ?1",
             params![
                 id,
                 status.label(),
@@ -456,15 +536,16 @@ impl Journal {
         match status {
             Status::Failed => raise("failures", &action, 1)?,
             Status::Refused => raise("refusals", ending.reason.unwrap_or("other"), 1)?,
-            Status::Done if action == Action::Undo.label() => {
-                raise("restored", "", files.values().map(|n| *n as u64).sum())?;
-            }
-            Status::Done if action != Action::Plan.label() => {
+            _ => {}
+        }
+        match Action::from_label(&action) {
+            Some(Action::Undo) => raise("restored", "", files.values().map(|n| *n as u64).sum())?,
+            Some(Action::Cleanup | Action::Emergency) => {
                 for (kind, count) in &files {
                     raise("moved", kind, *count as u64)?;
                 }
             }
-            _ => {}
+            Some(Action::Plan) | None => {}
         }
         tx.commit()?;
         Ok(())
@@ -481,8 +562,8 @@ impl Journal {
     pub fn orphans(&self) -> Result<Vec<Run>, JournalError> {
         let mut query = self.db.prepare(&format!("{SELECT} WHERE status = 'running'"))?;
         let runs: Vec<Run> = query.query_map([], read_run)?.collect::<Result<_, _>>()?;
-        let me = this_process();
-        Ok(runs.into_iter().filter(|run| run.owner == me || !is_alive(&run.owner)).collect())
+        let mine = |run: &Run| run.owner == self.owner.name;
+        Ok(runs.into_iter().filter(|run| mine(run) || !Owner::is_alive(&self.dir, &run.owner)).collect())
     }
 
     /// The newest runs, newest first.
@@ -492,8 +573,9 @@ impl Journal {
         Ok(runs)
     }
 
-    /// Forgets runs that ended long ago. Counters stay.
+    /// Forgets runs that ended long ago, and what dead processes left. Counters stay.
     pub fn prune(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        Owner::tidy(&self.dir);
         self.db.execute(
             "DELETE FROM runs WHERE finished_ns IS NOT NULL AND finished_ns < ?1",
             [now.minus(KEPT_FOR).nanos()],
@@ -559,24 +641,6 @@ fn is_cooling(db: &Sqlite, session: &str, action: Action, now: Timestamp) -> Res
 /// A time far in the future was written under a wrong clock and holds nobody up.
 fn around(now: Timestamp, span: Duration) -> (i64, i64) {
     (now.minus(span).nanos(), now.plus(span).nanos())
-}
-
-/// This process, by its number and its start, which tells it from a later one of that number.
-fn this_process() -> String {
-    let pid = std::process::id();
-    format!("{pid}:{}", started(pid).unwrap_or_default())
-}
-
-fn is_alive(owner: &str) -> bool {
-    let Some((pid, start)) = owner.split_once(':') else { return false };
-    pid.parse().ok().and_then(started).is_some_and(|started| started == start)
-}
-
-/// Field 22 of `/proc/PID/stat`: ticks after boot.
-fn started(pid: u32) -> Option<String> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(") ")?;
-    Some(fields.split(' ').nth(19)?.to_owned())
 }
 
 fn raise(db: &Sqlite, name: &str, label: &str, by: u64) -> Result<(), rusqlite::Error> {
@@ -775,18 +839,17 @@ mod tests {
         let (_dir, mut journal) = open();
         let id = journal.begin("a", Action::Cleanup, "somebody", at(0)).unwrap();
         assert_eq!(journal.orphans().unwrap().len(), 1, "this process knows its own");
-        let owner = |journal: &Journal, owner: &str| {
-            journal.db.execute("UPDATE runs SET owner = ?1", [owner]).unwrap();
-        };
-        let start = started(1).unwrap();
-        owner(&journal, &format!("1:{start}"));
-        assert!(journal.orphans().unwrap().is_empty(), "its process lives");
-        owner(&journal, &format!("1:{start}0"));
-        assert_eq!(journal.orphans().unwrap().len(), 1, "another process of that number");
+        let mut other = Journal::open(&_dir.path().join("state")).unwrap();
+        assert!(other.orphans().unwrap().is_empty(), "its process lives");
+        let orphan = other.begin("b", Action::Cleanup, "somebody", at(0)).unwrap();
+        drop(other);
+        let ids: Vec<i64> = journal.orphans().unwrap().iter().map(|run| run.id).collect();
+        assert_eq!(ids, [id, orphan], "the other process is gone");
+        journal.finish(orphan, Status::Failed, &Ending::default(), at(1)).unwrap();
         for _ in 0..2 {
             journal.finish(id, Status::Done, &Ending::default(), at(1)).unwrap();
         }
-        assert_eq!(journal.totals().unwrap().runs["cleanup"], 1, "counted once");
+        assert_eq!(journal.totals().unwrap().runs["cleanup"], 2, "each counted once");
     }
 
     #[test]

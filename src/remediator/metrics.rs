@@ -46,7 +46,7 @@ declare! {
 const CODES: [u16; 8] = [202, 400, 401, 405, 408, 413, 500, 503];
 /// What can become of an alert that was not ignored.
 pub const OUTCOMES: [&str; 5] = ["queued", "in_progress", "cooldown", "retry_later", "unknown_session"];
-const OTHER_REFUSALS: [&str; 2] = ["cooldown", "unknown_session"];
+const OTHER_REFUSALS: [&str; 1] = ["unknown_session"];
 
 /// Numbers that live with the process.
 #[derive(Debug, Default)]

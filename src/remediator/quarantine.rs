@@ -598,16 +598,25 @@ impl LockedFolder {
     }
 }
 
-/// Files of each kind that `run` holds now. Only looks, so it takes no lock.
-pub fn held_kinds(place: &Place, run: &RunId) -> Result<BTreeMap<Kind, usize>, Obstacle> {
+/// The runs in the quarantine of the folder at `place`. Only looks, so it takes no lock.
+pub fn stored_runs(place: &Place) -> Result<Vec<StoredRun>, Obstacle> {
     let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
-    LockedFolder { fd }.held_kinds(run)
+    LockedFolder { fd }.stored()
+}
+
+/// State of `run` and the files of each kind it holds now; `None` where this folder's
+/// quarantine does not have it. Only looks, so it takes no lock.
+pub fn look_up(place: &Place, run: &RunId) -> Result<Option<(StoredState, BTreeMap<Kind, usize>)>, Obstacle> {
+    let Some(stored) = stored_runs(place)?.into_iter().find(|stored| stored.run == *run) else {
+        return Ok(None);
+    };
+    let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
+    Ok(Some((stored.state, LockedFolder { fd }.held_kinds(run)?)))
 }
 
 /// Bytes in the quarantine of the folder at `place`. Only looks, so it takes no lock.
 pub fn quarantined_bytes(place: &Place) -> Result<u64, Obstacle> {
-    let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
-    Ok(LockedFolder { fd }.stored()?.iter().map(|run| run.bytes).sum())
+    Ok(stored_runs(place)?.iter().map(|run| run.bytes).sum())
 }
 
 /// Whether a stored run's retention has ended.
@@ -846,10 +855,12 @@ fn write_record(dir: BorrowedFd<'_>, name: &str, record: &impl Serialize) -> Res
 fn write_file(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> Result<(), Obstacle> {
     let doing = "writing a record into the quarantine";
     let tmp = format!("{name}.tmp");
+    // What stands there was cut short, or planted: a pipe would hang us, a link mislead us.
+    unlink(dir, &tmp)?;
     let fd = rustix::fs::openat(
         dir,
         tmp.as_str(),
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC,
         Mode::RUSR | Mode::WUSR,
     )
     .map_err(|e| obstacle(doing, e))?;
@@ -901,7 +912,7 @@ fn make_dir(parent: BorrowedFd<'_>, name: &str, must_be_new: bool) -> Result<Own
 
 /// What root makes in a bot's folder belongs to the bot's user, so that a remediator that
 /// runs as that user can go on with it.
-fn give_to_owner_of(parent: BorrowedFd<'_>, made: BorrowedFd<'_>) -> Result<(), Obstacle> {
+pub(super) fn give_to_owner_of(parent: BorrowedFd<'_>, made: BorrowedFd<'_>) -> Result<(), Obstacle> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
@@ -1029,6 +1040,23 @@ mod tests {
 
     fn all() -> BTreeSet<FileName> {
         NAMES.into_iter().map(FileName::new).collect()
+    }
+
+    #[test]
+    fn a_planted_pipe_or_link_does_not_hang_or_mislead() {
+        let sample = Sample::new(&NAMES);
+        let quarantine = sample.place.path().join(QUARANTINE_DIR);
+        fs::create_dir(&quarantine).unwrap();
+        let tmp = quarantine.join(format!("{QUARANTINE_TAG}.tmp"));
+        rustix::fs::mknodat(rustix::fs::CWD, &tmp, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let folder = LockedFolder::lock(&sample.place).unwrap();
+        folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap().cancel().unwrap();
+        fs::remove_file(quarantine.join(QUARANTINE_TAG)).unwrap();
+        let victim = sample.place.path().with_file_name("victim.txt");
+        fs::write(&victim, "whole").unwrap();
+        fs::hard_link(&victim, &tmp).unwrap();
+        folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
+        assert_eq!(fs::read(&victim).unwrap(), b"whole");
     }
 
     #[test]

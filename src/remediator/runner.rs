@@ -10,8 +10,10 @@ use crate::connection::{State, Verdict};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
 use crate::policy::{self, Ask, Batches, Plan, Refusal, accumulated_files};
 
-use super::journal::{Ending, Journal, JournalError, Run, Status};
-use super::quarantine::{Done, LockedFolder, Obstacle, Outcome, RunId, StoredState, Undone, held_kinds};
+use super::journal::{Action, Ending, Journal, JournalError, Run, Status};
+use super::quarantine::{
+    Done, LockedFolder, Obstacle, Outcome, RunId, StoredState, Undone, look_up, stored_runs,
+};
 
 const LOCK_TRIES: u32 = 10;
 /// An accepted run that had not begun when the process died is begun anew, if it is not
@@ -211,7 +213,14 @@ pub async fn clean(
     }
     let prepared = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
-        blocking(move || folder.prepare(&plan, run, Timestamp::now(), max_bytes)).await?
+        blocking(move || folder.prepare(&plan, run, Timestamp::now(), max_bytes)).await
+    };
+    let prepared = match prepared {
+        Ok(prepared) => prepared,
+        Err(obstacle) => {
+            ctx.journal().forget_run(id)?;
+            return Err(obstacle.into());
+        }
     };
 
     // The plan is written and nothing has moved: the last moment to ask again.
@@ -234,6 +243,7 @@ pub async fn clean(
     }
     if let Some(stop) = stop {
         blocking(move || prepared.cancel()).await?;
+        ctx.journal().forget_run(id)?;
         return Err(stop);
     }
     ending.run = Some(run.to_string());
@@ -308,51 +318,92 @@ async fn resume(
 /// After a restart: ends what a crash left in this folder. `Ok(false)`: somebody has it
 /// locked, so a run is under way there and it is left alone.
 pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, Stop> {
+    let place = found.place.clone();
+    let stored = blocking(move || stored_runs(&place)).await?;
+    let unfinished = |state: &StoredState| {
+        matches!(state, StoredState::Unfinished | StoredState::UndoUnfinished | StoredState::Empty)
+    };
+    if !stored.iter().any(|stored| unfinished(&stored.state)) {
+        return Ok(true);
+    }
+    // Asked before the lock is taken: a run that is queued must not find it held for long.
+    let evidence = ctx.settings.connection.ask(&found.session).await;
     let folder = match lock(found).await {
         Err(Obstacle::Locked) => return Ok(false),
         folder => folder?,
     };
-    let stored = {
-        let folder = Arc::clone(&folder);
-        blocking(move || folder.stored()).await?
-    };
-    let unfinished = |state: &StoredState| {
-        matches!(state, StoredState::Unfinished | StoredState::UndoUnfinished | StoredState::Empty)
-    };
-    if stored.iter().any(|stored| unfinished(&stored.state)) {
-        let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder).await?;
-        resume(&ctx.settings, found, &folder, &verdict, &inventory).await?;
-    }
+    let inventory = scan(&folder).await?;
+    let verdict = ctx.settings.connection.judge(evidence, &inventory);
+    resume(&ctx.settings, found, &folder, &verdict, &inventory).await?;
     Ok(true)
 }
 
-/// Ends the record of a run whose process died; what it left in the folder has been dealt
-/// with by [`recover`] where that was possible. `found` is its session, if it is still here.
-pub async fn end_orphan(ctx: &Context, orphan: Run, found: Option<&Found>) -> Result<(), Stop> {
+/// Ends the record of a run whose process died, by what its quarantine says; [`recover`]
+/// has dealt with the files. `sessions` are all that are here: the folder may have been
+/// renamed.
+pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Result<(), Stop> {
     let run = orphan.run.as_deref().and_then(RunId::parse);
-    let files = match (found, run) {
-        (Some(found), Some(run)) => {
-            let place = found.place.clone();
-            blocking(move || held_kinds(&place, &run)).await.unwrap_or_default()
-        }
-        _ => Default::default(),
-    };
-    let moved: usize = files.values().sum();
+    let is_here = sessions.iter().any(|found| found.session.as_str() == orphan.session);
     let by_alert = orphan.requested_by.starts_with("alert ");
-    if by_alert && found.is_some() && moved == 0 && orphan.created_at.until(Timestamp::now()) < REQUEUE_WITHIN
-    {
-        ctx.journal().requeue(orphan.id)?;
-        tracing::warn!(session = orphan.session, id = orphan.id, "a run from before the restart waits again");
-        return Ok(());
-    }
-    let (status, ending) = if moved > 0 {
-        let detail = "the remediator was stopped in the middle; the run was ended after the restart";
-        (Status::Done, Ending { detail: Some(detail.into()), files, run: orphan.run, ..Ending::default() })
-    } else {
-        let detail = "the remediator was stopped in the middle; nothing is moved";
-        (Status::Failed, Ending { reason: Some("crashed"), detail: Some(detail.into()), ..Ending::default() })
+    let looked = match run {
+        None => Ok(None),
+        Some(run) => {
+            blocking(move || {
+                let mut failed = None;
+                for found in &sessions {
+                    match look_up(&found.place, &run) {
+                        Ok(None) => {}
+                        Ok(found) => return Ok(found),
+                        Err(error) => failed = Some(error),
+                    }
+                }
+                failed.map_or(Ok(None), Err)
+            })
+            .await
+        }
     };
-    ctx.journal().finish(orphan.id, status, &ending, Timestamp::now())?;
+    let now = Timestamp::now();
+    let age = orphan.created_at.until(now);
+    let failed = |reason, detail: &str| {
+        (Status::Failed, Ending { reason: Some(reason), detail: Some(detail.into()), ..Ending::default() })
+    };
+    let (status, ending) = match looked {
+        Ok(None) if by_alert && is_here && orphan.created_at <= now && age < REQUEUE_WITHIN => {
+            ctx.journal().requeue(orphan.id)?;
+            tracing::warn!(
+                session = orphan.session,
+                id = orphan.id,
+                "a run from before the restart waits again"
+            );
+            return Ok(());
+        }
+        Ok(None) => failed("crashed", "the remediator was stopped in the middle; nothing is moved"),
+        // Somebody is at work on it; the next sweep sees what came of it.
+        Ok(Some((StoredState::Unfinished | StoredState::Empty, _))) => return Ok(()),
+        Ok(Some((StoredState::Undone { .. }, _))) => {
+            let detail = "the remediator was stopped in the middle; the undo was ended after the restart";
+            (Status::Done, Ending { detail: Some(detail.into()), ..Ending::default() })
+        }
+        Ok(Some((StoredState::Done(done), files))) if orphan.action != Action::Undo => match done.outcome {
+            Outcome::Moved | Outcome::RolledForward => {
+                let detail = "the remediator was stopped in the middle; the run was ended after the restart";
+                (Status::Done, Ending { detail: Some(detail.into()), files, ..Ending::default() })
+            }
+            Outcome::RolledBack | Outcome::Interrupted => {
+                let detail = "the remediator was stopped in the middle; a part of the plan was moved, and can be undone";
+                let (status, ending) = failed("interrupted", detail);
+                (status, Ending { files, ..ending })
+            }
+        },
+        Ok(Some(_)) => failed("interrupted", "the remediator was stopped in the middle; run the undo again"),
+        Err(error) => {
+            let detail = format!(
+                "the remediator was stopped in the middle, and what it left cannot be looked at: {error}"
+            );
+            failed("crashed", &detail)
+        }
+    };
+    ctx.journal().finish(orphan.id, status, &ending, now)?;
     tracing::warn!(
         session = orphan.session,
         id = orphan.id,
@@ -366,6 +417,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, found: Option<&Found>) -> Re
 /// forces it: a running bot keeps what it knew of these files in memory.
 pub async fn undo(
     ctx: &Context,
+    id: i64,
     found: &Found,
     run: &RunId,
     force: bool,
@@ -380,6 +432,12 @@ pub async fn undo(
         State::Connected => return Err(Refusal::Connected.into()),
         State::Unknown => return Err(Refusal::ConnectionUnknown.into()),
     }
+    if !folder.is_still_at(&found.place) {
+        let renamed = "the folder was renamed or replaced while the undo was prepared";
+        return Err(Obstacle::Io(renamed.into()).into());
+    }
+    // On record before anything moves: a restart then knows what this was about.
+    ctx.journal().set_run(id, run.as_str())?;
     ending.run = Some(run.to_string());
     let before = {
         let (folder, run) = (Arc::clone(&folder), run.clone());

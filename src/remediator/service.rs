@@ -4,14 +4,15 @@
 //! |---|---|
 //! | `POST /webhook` | Alertmanager's alerts, with the bearer token |
 //! | `GET /metrics` | the metrics |
-//! | `GET /-/healthy`, `GET /-/ready` | 200 while the process serves |
+//! | `GET /-/healthy` | 200 while the process serves |
+//! | `GET /-/ready` | 200 once what a restart cut short has been dealt with |
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
@@ -45,6 +46,8 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 const SURVEY_FOR: Duration = Duration::from_secs(10);
 /// How often the quarantines are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// Looking for what a crash left in one folder, its probes included, takes no longer.
+const RECOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A run must have been due for deletion for this long by the monotonic clock before it
 /// is deleted: a wall clock that jumped ahead must not cost anybody their undo.
 const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
@@ -60,7 +63,18 @@ pub struct Service {
     live: Live,
     wake: Notify,
     gate: Gate,
+    recovered: AtomicBool,
     _state_lock: std::fs::File,
+}
+
+/// Somebody has been looking around for long: a file system may hang.
+#[derive(Debug)]
+struct Busy;
+
+impl From<Busy> for JournalError {
+    fn from(_: Busy) -> Self {
+        Self::Unusable("looking for the sessions takes too long; a file system may hang".into())
+    }
 }
 
 /// What the last look around found.
@@ -104,6 +118,7 @@ impl Service {
             live: Live::default(),
             wake: Notify::new(),
             gate: Gate::new(MAX_REQUESTS),
+            recovered: AtomicBool::new(false),
             _state_lock: state_lock,
         })
     }
@@ -142,7 +157,13 @@ impl Service {
             }
             "/metrics" => self.metrics(&request).await,
             "/-/healthy" => web::text(StatusCode::OK, "baileys_remediator is healthy.\n"),
-            "/-/ready" => web::text(StatusCode::OK, "baileys_remediator is ready.\n"),
+            "/-/ready" if self.recovered.load(Ordering::Relaxed) => {
+                web::text(StatusCode::OK, "baileys_remediator is ready.\n")
+            }
+            "/-/ready" => web::text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "baileys_remediator is still looking for runs that a restart cut short.\n",
+            ),
             _ => web::text(
                 StatusCode::NOT_FOUND,
                 "Not found. There is POST /webhook, /metrics, /-/healthy and /-/ready.\n",
@@ -226,7 +247,7 @@ impl Service {
         let mut wanted = Vec::new();
         for alert in &payload.alerts {
             match webhook::request(alert, &self.ctx.settings.alert_match) {
-                Ok(request) if self.find_now(&request.session).is_some() => wanted.push(request),
+                Ok(request) if self.find_now(&request.session)?.is_some() => wanted.push(request),
                 Ok(request) => {
                     tracing::warn!(
                         action = request.action.label(),
@@ -255,7 +276,7 @@ impl Service {
     }
 
     /// The session of this name, if discovery finds one.
-    async fn find(self: &Arc<Self>, name: String) -> Option<Found> {
+    async fn find(self: &Arc<Self>, name: String) -> Result<Option<Found>, Busy> {
         let service = Arc::clone(self);
         blocking(move || service.find_now(&name)).await
     }
@@ -263,27 +284,42 @@ impl Service {
     /// The same; blocks. Looks around again where the name is not known, or where the last
     /// look is old and nobody else is looking (on a hung mount that may take for ever, and
     /// what is known goes on being known).
-    fn find_now(&self, name: &str) -> Option<Found> {
+    fn find_now(&self, name: &str) -> Result<Option<Found>, Busy> {
         let known = |max_age: Duration| {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             let is_fresh = known.at.is_some_and(|at| at.elapsed() < max_age);
             (known.found.iter().find(|found| found.session.as_str() == name).cloned(), is_fresh)
         };
         match known(SURVEY_FOR) {
-            (Some(found), true) => return Some(found),
+            (Some(found), true) => return Ok(Some(found)),
             (Some(found), false) => match self.discovery.try_lock() {
                 Ok(mut discovery) => self.survey(&mut discovery),
-                Err(_) => return Some(found),
+                Err(_) => return Ok(Some(found)),
             },
             (None, _) => {
-                let mut discovery = self.discovery.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(mut discovery) = self.discovery_within(Duration::from_secs(5)) else {
+                    return Err(Busy);
+                };
                 // Somebody may have looked while we waited.
                 if !known(Duration::from_secs(1)).1 {
                     self.survey(&mut discovery);
                 }
             }
         }
-        known(SURVEY_FOR).0
+        Ok(known(SURVEY_FOR).0)
+    }
+
+    /// The discovery, unless somebody has looked around with it for that long.
+    fn discovery_within(&self, patience: Duration) -> Option<MutexGuard<'_, (Discovery, ProblemLog)>> {
+        let began = Instant::now();
+        loop {
+            match self.discovery.try_lock() {
+                Ok(discovery) => return Some(discovery),
+                Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) if began.elapsed() >= patience => return None,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
     }
 
     fn survey(&self, (discovery, problems): &mut (Discovery, ProblemLog)) {
@@ -390,7 +426,7 @@ impl Service {
         run: &Run,
         ending: &mut Ending,
     ) -> Result<(), (&'static str, Status, String)> {
-        let Some(found) = self.find(run.session.clone()).await else {
+        let Ok(Some(found)) = self.find(run.session.clone()).await else {
             return Err(("unknown_session", Status::Refused, "the session is no longer here".into()));
         };
         let tier = run.tier.as_deref().and_then(Tier::from_label);
@@ -425,11 +461,16 @@ impl Service {
     async fn recover(self: &Arc<Self>) {
         let mut busy = HashSet::new();
         for found in self.all_sessions().await {
-            match runner::recover(&self.ctx, &found).await {
-                Ok(true) => {}
-                Ok(false) => _ = busy.insert(found.session.to_string()),
-                Err(stop) => {
+            let recovered = tokio::time::timeout(RECOVER_TIMEOUT, runner::recover(&self.ctx, &found)).await;
+            match recovered {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => _ = busy.insert(found.session.to_string()),
+                Ok(Err(stop)) => {
                     tracing::error!(session = %found.session, "looking for interrupted runs: {stop}");
+                }
+                Err(_) => {
+                    tracing::error!(session = %found.session, "looking for interrupted runs took too long");
+                    busy.insert(found.session.to_string());
                 }
             }
         }
@@ -445,8 +486,7 @@ impl Service {
             if active.contains(&orphan.id) || busy.contains(&orphan.session) {
                 continue;
             }
-            let found = self.find(orphan.session.clone()).await;
-            if let Err(stop) = runner::end_orphan(&self.ctx, orphan, found.as_ref()).await {
+            if let Err(stop) = runner::end_orphan(&self.ctx, orphan, self.known_sessions()).await {
                 tracing::error!("ending a run from before the restart: {stop}");
             }
         }
@@ -457,13 +497,18 @@ impl Service {
     async fn sweep_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
         // What a crash left is dealt with first, while requests are already taken: a session
         // with a run from before the restart waits for it.
-        self.recover().await;
+        let mut wait = Duration::ZERO;
         loop {
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                () = tokio::time::sleep(wait) => {}
             }
-            self.recover().await;
+            wait = SWEEP_EVERY;
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = self.recover() => {}
+            }
+            self.recovered.store(true, Ordering::Relaxed);
             let service = Arc::clone(&self);
             blocking(move || service.purge(Timestamp::now(), Instant::now())).await;
             if let Err(error) = self.ctx.journal().prune(Timestamp::now()) {
@@ -592,7 +637,7 @@ mod tests {
     async fn retention_needs_both_clocks() {
         let dir = tempfile::tempdir().unwrap();
         let service = service(dir.path());
-        let found = service.find_now("bot").unwrap();
+        let found = service.find_now("bot").unwrap().unwrap();
         let ask = Ask { column: Column::Cleanup, tier: None, force: None };
         let mut ending = Ending::default();
         runner::clean(&service.ctx, 1, &found, ask, &mut ending).await.unwrap();
@@ -618,7 +663,7 @@ mod tests {
         for creds_break in [true, false] {
             let dir = tempfile::tempdir().unwrap();
             let service = service(dir.path());
-            let found = service.find_now("bot").unwrap();
+            let found = service.find_now("bot").unwrap().unwrap();
             let folder = LockedFolder::lock(&found.place).unwrap();
             let inventory = folder.scan().unwrap();
             let ask = Ask { column: Column::Cleanup, tier: None, force: None };

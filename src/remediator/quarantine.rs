@@ -604,14 +604,23 @@ pub fn stored_runs(place: &Place) -> Result<Vec<StoredRun>, Obstacle> {
     LockedFolder { fd }.stored()
 }
 
-/// State of `run` and the files of each kind it holds now; `None` where this folder's
-/// quarantine does not have it. Only looks, so it takes no lock.
-pub fn look_up(place: &Place, run: &RunId) -> Result<Option<(StoredState, BTreeMap<Kind, usize>)>, Obstacle> {
+/// What a quarantine says of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LookedUp {
+    /// What is known of its end.
+    pub state: StoredState,
+    /// Files of each kind that it holds now.
+    pub files: BTreeMap<Kind, usize>,
+}
+
+/// Looks a run up; `None` where this folder's quarantine does not have it. Only looks, so
+/// it takes no lock.
+pub fn look_up(place: &Place, run: &RunId) -> Result<Option<LookedUp>, Obstacle> {
     let Some(stored) = stored_runs(place)?.into_iter().find(|stored| stored.run == *run) else {
         return Ok(None);
     };
     let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
-    Ok(Some((stored.state, LockedFolder { fd }.held_kinds(run)?)))
+    Ok(Some(LookedUp { state: stored.state, files: LockedFolder { fd }.held_kinds(run)? }))
 }
 
 /// Bytes in the quarantine of the folder at `place`. Only looks, so it takes no lock.

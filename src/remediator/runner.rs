@@ -12,7 +12,7 @@ use crate::policy::{self, Ask, Batches, Plan, Refusal, accumulated_files};
 
 use super::journal::{Action, Ending, Journal, JournalError, Run, Status};
 use super::quarantine::{
-    Done, LockedFolder, Obstacle, Outcome, RunId, StoredState, Undone, look_up, stored_runs,
+    Done, LockedFolder, LookedUp, Obstacle, Outcome, RunId, StoredState, Undone, look_up, stored_runs,
 };
 
 const LOCK_TRIES: u32 = 10;
@@ -379,22 +379,25 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         }
         Ok(None) => failed("crashed", "the remediator was stopped in the middle; nothing is moved"),
         // Somebody is at work on it; the next sweep sees what came of it.
-        Ok(Some((StoredState::Unfinished | StoredState::Empty, _))) => return Ok(()),
-        Ok(Some((StoredState::Undone { .. }, _))) => {
+        Ok(Some(LookedUp { state: StoredState::Unfinished | StoredState::Empty, .. })) => return Ok(()),
+        Ok(Some(LookedUp { state: StoredState::Undone { .. }, .. })) => {
             let detail = "the remediator was stopped in the middle; the undo was ended after the restart";
             (Status::Done, Ending { detail: Some(detail.into()), ..Ending::default() })
         }
-        Ok(Some((StoredState::Done(done), files))) if orphan.action != Action::Undo => match done.outcome {
-            Outcome::Moved | Outcome::RolledForward => {
-                let detail = "the remediator was stopped in the middle; the run was ended after the restart";
-                (Status::Done, Ending { detail: Some(detail.into()), files, ..Ending::default() })
+        Ok(Some(LookedUp { state: StoredState::Done(done), files })) if orphan.action != Action::Undo => {
+            match done.outcome {
+                Outcome::Moved | Outcome::RolledForward => {
+                    let detail =
+                        "the remediator was stopped in the middle; the run was ended after the restart";
+                    (Status::Done, Ending { detail: Some(detail.into()), files, ..Ending::default() })
+                }
+                Outcome::RolledBack | Outcome::Interrupted => {
+                    let detail = "the remediator was stopped in the middle; a part of the plan was moved, and can be undone";
+                    let (status, ending) = failed("interrupted", detail);
+                    (status, Ending { files, ..ending })
+                }
             }
-            Outcome::RolledBack | Outcome::Interrupted => {
-                let detail = "the remediator was stopped in the middle; a part of the plan was moved, and can be undone";
-                let (status, ending) = failed("interrupted", detail);
-                (status, Ending { files, ..ending })
-            }
-        },
+        }
         Ok(Some(_)) => failed("interrupted", "the remediator was stopped in the middle; run the undo again"),
         Err(error) => {
             let detail = format!(

@@ -365,8 +365,14 @@ impl Service {
             .await;
             match next {
                 Ok(Some(run)) => {
-                    self.perform(&run).await;
-                    self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&run.id);
+                    let id = run.id;
+                    // In a task of its own: should it panic, the worker and the others go on,
+                    // and the next sweep ends what it left.
+                    let service = Arc::clone(&self);
+                    if let Err(error) = tokio::spawn(async move { service.perform(&run).await }).await {
+                        tracing::error!(id, "a run broke off: {error}");
+                    }
+                    self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                     self.wake.notify_waiters();
                 }
                 other => {

@@ -103,10 +103,7 @@ impl Settings {
             (None, None) => {}
         }
         if let Some(http) = file.connection.http {
-            probes.push(
-                Probe::http(&http.url, &http.pointer, http.connected, http.disconnected, pattern.as_ref())
-                    .map_err(|e| e.to_string())?,
-            );
+            probes.push(http.probe(pattern.as_ref())?);
         }
         let defaults = Connection::default();
         let connection = Connection {
@@ -308,6 +305,50 @@ state: {path: /var/lib/x}
         ] {
             let error = load(flags, yaml).unwrap_err();
             assert!(error.contains(says), "{yaml}: {error}");
+        }
+        for (http, says) in [
+            ("{}", "needs either preset and base_url, or url"),
+            ("{url: 'http://a/'}", "needs either preset and base_url, or url"),
+            ("{url: 'http://a/', pointer: /a}", "the values that mean"),
+            ("{url: 'http://a/', pointer: a, connected: [1], disconnected: [0]}", "must be a JSON pointer"),
+            ("{url: 'https://a/', pointer: /a}", "connection.http.url: https is not supported"),
+            ("{url: 'http://a/', pointer: /a, connected: [1], disconnected: [1]}", "one value is listed"),
+            ("{url: 'http://a/', instance: b, pointer: /a}", "base_url and instance belong to a preset"),
+            ("{base_url: 'http://a'}", "base_url and instance belong to a preset"),
+            ("{preset: waha}", "connection.http.base_url is missing"),
+            ("{preset: waha, base_url: 'http://a', url: 'http://a/'}", "give it base_url instead"),
+            ("{preset: waha, base_url: 'http://a', pointer: /a}", "give it base_url instead"),
+            ("{preset: waha, base_url: 'http://a', disconnected: [x]}", "give it base_url instead"),
+            ("{preset: WAHA, base_url: 'http://a'}", "there is evolution, waha and wppconnect"),
+            ("{preset: waha, base_url: 'https://a'}", "base_url: https is not supported"),
+            ("{preset: waha, base_url: 'a:3000'}", "base_url must begin with http://"),
+            ("{preset: waha, base_url: 'http://{session}'}", "without a placeholder in the host"),
+            ("{preset: waha, base_url: 'http://a:3000{session}'}", "without a placeholder in the host"),
+            ("{preset: waha, base_url: 'http://a/?b={session}'}", "must end before the API's own path"),
+            ("{preset: waha, base_url: 'http://a/{id}'}", "nothing fills {id}"),
+            ("{preset: waha, base_url: 'http://a', instance: '{id}'}", "connection.http.instance: nothing"),
+            ("{preset: waha, base_url: 'http://a', header: {name: a}}", "file"),
+            ("{preset: waha, base_url: 'http://a', header: {file: ''}}", "header.file is empty"),
+            ("{preset: waha, base_url: 'http://a', header: {file: /no/key}}", "header.file /no/key: No such"),
+            ("{preset: waha, base_url: 'http://a', header: {file: '/{id}'}}", "header.file: nothing fills"),
+            ("{preset: waha, base_url: 'http://a', header: {name: 'a b', file: /dev/null}}", "header.name"),
+            (
+                "{url: 'http://a/', pointer: /a, connected: [1], disconnected: [0], header: {file: /dev/null}}",
+                "connection.http.header.name is missing",
+            ),
+            ("{preset: waha, base_url: 'http://a', header: {value: TOPSECRET123}}", "unknown field `value`"),
+            ("{preset: waha, base_url: 'http://a', header: TOPSECRET123}", "header"),
+        ] {
+            let error = load(path, &format!("connection: {{http: {http}}}")).unwrap_err();
+            assert!(error.contains(says) && !error.contains("TOPSECRET"), "{http}: {error}");
+        }
+        for http in [
+            "{preset: evolution, base_url: 'http://a'}",
+            "{preset: waha, base_url: 'http://[::1]:3000/x/', instance: 'company_{session}'}",
+            "{preset: wppconnect, base_url: 'http://a/{session}', header: {file: '/keys/{session}'}}",
+            "{url: 'http://a', pointer: '', connected: [up], disconnected: [down], header: {name: X, file: /}}",
+        ] {
+            load(path, &format!("connection: {{http: {http}}}")).unwrap();
         }
         for yaml in [
             "connection:\n  command: [curl, -H, 'apikey: TOPSECRET123']\n  tiemout: 3s\n",

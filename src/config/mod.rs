@@ -328,7 +328,11 @@ state: {path: /var/lib/x}
             ("{preset: waha, base_url: 'http://a/{id}'}", "nothing fills {id}"),
             ("{preset: waha, base_url: 'http://a', instance: '{id}'}", "connection.http.instance: nothing"),
             ("{preset: waha, base_url: 'http://a', header: {name: a}}", "file"),
-            ("{preset: waha, base_url: 'http://a', header: {file: ''}}", "header.file is empty"),
+            ("{preset: waha, base_url: 'http://a', header: {file: ''}}", "header.file must be the path"),
+            (
+                "{preset: waha, base_url: 'http://a', header: {file: TOPSECRET123}}",
+                "header.file must be the path",
+            ),
             ("{preset: waha, base_url: 'http://a', header: {file: /no/key}}", "header.file /no/key: No such"),
             ("{preset: waha, base_url: 'http://a', header: {file: '/{id}'}}", "header.file: nothing fills"),
             ("{preset: waha, base_url: 'http://a', header: {name: 'a b', file: /dev/null}}", "header.name"),
@@ -337,7 +341,7 @@ state: {path: /var/lib/x}
                 "connection.http.header.name is missing",
             ),
             ("{preset: waha, base_url: 'http://a', header: {value: TOPSECRET123}}", "unknown field `value`"),
-            ("{preset: waha, base_url: 'http://a', header: TOPSECRET123}", "header"),
+            ("{preset: waha, base_url: 'http://a', header: TOPSECRET123}", "expected mapping"),
         ] {
             let error = load(path, &format!("connection: {{http: {http}}}")).unwrap_err();
             assert!(error.contains(says) && !error.contains("TOPSECRET"), "{http}: {error}");

@@ -190,16 +190,19 @@ impl HttpProbe {
         if name.parse::<HeaderName>().is_err() {
             return Err(ProbeError("connection.http.header.name is no name of an HTTP header".into()));
         }
+        // Not repeated: who mistakes `file` finds the key itself here.
+        if !file.starts_with('/') {
+            return Err(ProbeError(
+                "connection.http.header.file must be the path, beginning with /, of a file that holds the value"
+                    .into(),
+            ));
+        }
         let file = Template::parse(file, pattern)
             .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
         // One without a placeholder can be looked for now.
-        match file.parts.as_slice() {
-            [Part::Text(path)] => {
-                std::fs::metadata(path)
-                    .map_err(|error| ProbeError(format!("connection.http.header.file {path}: {error}")))?;
-            }
-            [] => return Err(ProbeError("connection.http.header.file is empty".into())),
-            _ => {}
+        if let [Part::Text(path)] = file.parts.as_slice() {
+            std::fs::metadata(path)
+                .map_err(|error| ProbeError(format!("connection.http.header.file {path}: {error}")))?;
         }
         let prefix = self
             .preset
@@ -291,7 +294,8 @@ fn word(finding: Finding) -> &'static str {
 
 /// Parses a URL whose scheme and host are never filled from a session's name.
 fn parse_url(key: &str, url: &str, pattern: Option<&Regex>) -> Result<Template, ProbeError> {
-    let url = Template::parse(url, pattern)?;
+    let url = Template::parse(url, pattern)
+        .map_err(|error| ProbeError(format!("connection.http.{key}: {error}")))?;
     match url.parts.first() {
         Some(Part::Text(text))
             if text
@@ -378,4 +382,49 @@ fn read_key(path: &Path) -> Result<String, String> {
         return Err(wrong("holds a line end within, a control character or one that is not ASCII"));
     }
     Ok(String::from_utf8_lossy(key).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::fs::PermissionsExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn the_key_is_read_at_each_ask() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let write = |key: &str, mode: u32| {
+            std::fs::write(&path, key).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        write("first", 0o600);
+        let probe = HttpProbe::preset("wppconnect", &base, "{session}", None).unwrap();
+        let probe = probe.header(None, &path.display().to_string(), None).unwrap();
+        assert!(!format!("{probe:?}").contains("first"));
+        let session = SessionName::from_dir(OsStr::new("bot"));
+        for (key, sent) in [("first\n", "Bearer first"), ("Bearer second", "Bearer second")] {
+            write(key, 0o600);
+            let server = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = vec![0; 4096];
+                let n = stream.read(&mut request).await.unwrap();
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\n{\"status\": true}";
+                stream.write_all(answer).await.unwrap();
+                String::from_utf8_lossy(&request[..n]).into_owned()
+            };
+            let (said, request) = tokio::join!(probe.ask(&session, Duration::from_secs(5)), server);
+            let told = "wppconnect answered true: connected".to_owned();
+            assert_eq!(said, Ok((Finding::Connected, told)));
+            assert!(request.starts_with("GET /api/bot/check-connection-session HTTP/1.1\r\n"), "{request}");
+            assert!(request.contains(&format!("authorization: {sent}\r\n")), "{request}");
+        }
+        write("third", 0o644);
+        let said = probe.ask(&session, Duration::from_secs(5)).await.unwrap_err();
+        assert!(said.contains("chmod 0600 ") && !said.contains("third"), "{said}");
+    }
 }

@@ -1,5 +1,6 @@
 //! The YAML file's shape. Unknown keys are refused: a misspelt guard is worse than none.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,8 +9,10 @@ use std::time::Duration;
 use regex::Regex;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_saphyr::Spanned;
 
 use crate::connection::Probe;
+use crate::logs::{Pattern, Severity};
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
 use crate::policy::{BatchSetting, Thresholds};
 
@@ -52,6 +55,7 @@ pub struct File {
     pub limits: LimitsSection,
     pub emergency: Emergency,
     pub connection: ConnectionSection,
+    pub logs: Logs,
     pub webhook: Webhook,
     pub quarantine: Quarantine,
     pub state: State,
@@ -185,6 +189,45 @@ impl Http {
             None => probe,
         };
         probe.map_err(|error| error.to_string())
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Logs {
+    pub paths: Vec<String>,
+    pub from_start: bool,
+    pub state_path: Option<PathBuf>,
+    pub session_path: Option<String>,
+    pub session_line: Option<String>,
+    pub session_name: Option<String>,
+    pub default_session: Option<String>,
+    pub patterns: Vec<Spanned<LogPattern>>,
+}
+
+/// The key is `name` and so on; see docs/configuration.md.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogPattern {
+    name: String,
+    regex: String,
+    exclude: Option<String>,
+    echo: Option<String>,
+    severity: Severity,
+    help: String,
+}
+
+impl LogPattern {
+    pub fn pattern(&self) -> Pattern {
+        let own = |text: &Option<String>| text.clone().map(Cow::Owned);
+        Pattern {
+            name: Cow::Owned(self.name.clone()),
+            regex: Cow::Owned(self.regex.clone()),
+            exclude: own(&self.exclude),
+            echo: own(&self.echo),
+            severity: self.severity,
+            help: Cow::Owned(self.help.clone()),
+        }
     }
 }
 

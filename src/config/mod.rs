@@ -5,10 +5,11 @@
 mod file;
 mod flags;
 
-pub use flags::{CommonFlags, LogFlags, LogFormat, RemediatorFlags};
+pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -16,6 +17,7 @@ use regex::Regex;
 
 use crate::connection::{Connection, Probe};
 use crate::folder::{Discovery, SessionName, Source};
+use crate::logs::{self, LogGlob, LogSettings, Patterns, Placing};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{BatchSetting, Limits};
 
@@ -39,6 +41,8 @@ pub struct Settings {
     pub exclude: GlobSet,
     /// How to find out whether a bot is connected.
     pub connection: Connection,
+    /// Which logs are read, and what for.
+    pub logs: Arc<LogSettings>,
     /// Labels an alert must carry before it acts.
     pub alert_match: BTreeMap<String, String>,
     /// File with the webhook's bearer token.
@@ -152,6 +156,7 @@ impl Settings {
             include: if include.is_empty() { None } else { Some(globs(&include, "sessions.include")?) },
             exclude: globs(&exclude, "sessions.exclude")?,
             connection,
+            logs: Arc::new(logs(&flags.logs_path, file.logs)?),
             alert_match,
             token_file: remediator.webhook_token_file.clone().or(file.webhook.token_file),
             retention: file.quarantine.retention.unwrap_or(DEFAULT_RETENTION),
@@ -164,6 +169,18 @@ impl Settings {
             limits,
             overrides,
         })
+    }
+
+    /// Lays the exporter's own flags over it.
+    #[must_use]
+    pub fn with_flags(mut self, flags: &ExporterFlags) -> Self {
+        let mut logs = LogSettings::clone(&self.logs);
+        logs.from_start |= flags.logs_from_start;
+        if let Some(path) = &flags.logs_state_path {
+            logs.state_path.clone_from(path);
+        }
+        self.logs = Arc::new(logs);
+        self
     }
 
     /// Errors: no path was named.
@@ -185,6 +202,36 @@ impl Settings {
         let batch = self.overrides.iter().find(|(globs, _)| globs.is_match(name)).map(|(_, batch)| *batch);
         Limits { batch: batch.unwrap_or(self.limits.batch), ..self.limits }
     }
+}
+
+fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
+    let (key, paths) = match paths {
+        [] => ("logs.paths", file.paths.as_slice()),
+        paths => ("--logs.path", paths),
+    };
+    let globs = paths
+        .iter()
+        .map(|text| LogGlob::new(text).map_err(|error| format!("{key}: {error}")))
+        .collect::<Result<_, _>>()?;
+    let placing = Placing::new(
+        file.session_path.as_deref(),
+        file.session_line.as_deref(),
+        file.session_name.as_deref(),
+        file.default_session.as_deref(),
+    )
+    .map_err(|(key, error)| format!("logs.{key}: {error}"))?;
+    let own: Vec<_> = file.patterns.iter().map(|pattern| pattern.value.pattern()).collect();
+    let patterns = Patterns::shipped_and(&own).map_err(|error| {
+        let line = file.patterns.get(error.index).map_or(0, |pattern| pattern.referenced.line());
+        format!("logs.patterns, line {line}: {error}")
+    })?;
+    Ok(LogSettings {
+        globs,
+        from_start: file.from_start,
+        state_path: file.state_path.unwrap_or_else(|| PathBuf::from(logs::DEFAULT_STATE_PATH)),
+        placing,
+        patterns: Arc::new(patterns),
+    })
 }
 
 fn globs(patterns: &[String], key: &str) -> Result<GlobSet, String> {

@@ -461,8 +461,7 @@ impl Stack {
             )?;
         }
         // The pager stays a receiver that sends nothing: it hears nothing that the person does not.
-        let told =
-            format!("    webhook_configs:\n      - url: {}\n\n  - name: pager\n", self.person.url());
+        let told = format!("    webhook_configs:\n      - url: {}\n\n  - name: pager\n", self.person.url());
         let alertmanager = replace(
             &shipped,
             &[

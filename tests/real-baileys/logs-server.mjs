@@ -236,7 +236,7 @@ async function messages(link) {
 		{ tag: 'registration', attrs: {}, content: uint(anna.bundle.registrationId, 4) }] })
 	await resent
 	await sleep(700)
-	// The same two mishaps in a first message: libsignal prints nothing then, the library's logger does.
+	// The same mishaps in a first message: libsignal prints nothing then, the library's logger does.
 	const gleb = await contact('79001110004')
 	await install(gleb)
 	const hello = await encrypt(gleb, 'hello')
@@ -247,6 +247,11 @@ async function messages(link) {
 	broken.ciphertext[macOffset(broken.ciphertext)] ^= 1
 	await deliver(link, gleb, broken) // bad MAC
 	if (o.story === 'full') {
+		const before = await session(gleb)
+		let far
+		for (let i = 0; i < 2002; i++) far = await encrypt(gleb, 'far')
+		await deliver(link, gleb, far) // over 2000 messages into the future
+		await restore(gleb, before)
 		await deliver(link, gleb, await encrypt(gleb, 'who')) // the bot asks the server, which does not answer
 		await sleep(2500)
 		await deliver(link, gleb, await encrypt(gleb, 'show')) // the app logs a session, keys and all

@@ -41,7 +41,7 @@ export function faults(text) {
 	if (/<Buffer(?: [0-9a-f]{2})* (?!00)[0-9a-f]{2}/.test(text)) found.push('a byte of a buffer')
 	if (/(priv(ate)?Key|rootKey|chainKey|"key|"private)[\\"]*:[\\" ]*(?!A{43})[A-Za-z0-9+/]{40}/i.test(text)) found.push('base64 of a key')
 	if (/"type\\?":\\?"Buffer\\?",\\?"data\\?":\[(?!0[,\]])/.test(text)) found.push('a buffer in JSON')
-	for (const word of ['/tmp/', '/root', '/work', '/home/', here, os.homedir(), `"${os.hostname()}"`]) if (text.includes(word)) found.push(`the text ${word}`)
+	for (const word of ['/tmp/', '/root', '/home/', here, os.homedir(), `"${os.hostname()}"`]) if (text.includes(word)) found.push(`the text ${word}`)
 	return found
 }
 const walk = dir => fs.readdirSync(dir, { recursive: true }).filter(f => fs.statSync(path.join(dir, f)).isFile() && /\.(log|txt|jsonl)$/.test(f)).sort()

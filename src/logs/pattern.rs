@@ -263,11 +263,8 @@ impl fmt::Display for PatternError {
 /// What one expression of the set stands for.
 #[derive(Clone, Copy, Debug)]
 enum Role {
-    /// A pattern's own expression; `slot` counts it.
-    Sign {
-        pattern: usize,
-        slot: usize,
-    },
+    /// The pattern of this index.
+    Sign(usize),
     Secret,
     Opened,
     Closed,

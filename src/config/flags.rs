@@ -45,6 +45,10 @@ pub struct CommonFlags {
     #[arg(long = "connection.quiet", value_name = "SPAN", global = true, value_parser = humantime::parse_duration, help_heading = "Connection")]
     pub connection_quiet: Option<Duration>,
 
+    /// Sessions whose sources a person vouches for: they may say "not connected" without having seen the bot alive first. Repeatable.
+    #[arg(long = "connection.trust", value_name = "GLOB", global = true, help_heading = "Connection")]
+    pub connection_trust: Vec<String>,
+
     /// The YAML configuration file, the same for both programs; flags win over it.
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub config_file: Option<PathBuf>,

@@ -14,7 +14,7 @@ use crate::folder::{Found, Timestamp};
 use crate::policy::guard::Column;
 use crate::policy::{Ask, Force, Plan};
 
-use super::journal::{Action, Ending, Journal, Run, Status};
+use super::journal::{Action, Ending, Journal, Remembered, Run, Status};
 use super::quarantine::{RunId, look_up};
 use super::runner::{self, Context, Stop};
 
@@ -59,7 +59,27 @@ fn fail(message: &str) -> Exit {
 /// Opens the journal for a command that puts something on record.
 pub fn context(settings: Settings) -> Result<Context, String> {
     let journal = Journal::open(&settings.state_path).map_err(|error| error.to_string())?;
-    Ok(Context { settings: Arc::new(settings), journal: Arc::new(Mutex::new(journal)) })
+    Ok(with_journal(settings, journal))
+}
+
+fn with_journal(mut settings: Settings, journal: Journal) -> Context {
+    let journal = Arc::new(Mutex::new(journal));
+    settings.connection.memory = Arc::new(Remembered(Arc::clone(&journal)));
+    Context { settings: Arc::new(settings), journal }
+}
+
+/// Lets a command that only looks know who was seen alive, if there is a journal.
+fn with_memory(settings: Settings) -> Settings {
+    if !settings.state_path.join("journal.sqlite").exists() {
+        return settings;
+    }
+    match Journal::open_existing(&settings.state_path) {
+        Ok(journal) => Settings::clone(&with_journal(settings, journal).settings),
+        Err(error) => {
+            complain(&format!("warning: who was seen alive before is not known here: {error}"));
+            settings
+        }
+    }
 }
 
 fn find(settings: &Settings, name: &str) -> Result<Found, String> {
@@ -102,6 +122,7 @@ pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
     };
     let ask = Ask { column: Column::Cleanup, tier: None, force: None };
     // A plan is only looked at, so it needs no state directory.
+    let settings = with_memory(settings);
     let (verdict, plan) = runner::preview(&settings, &found, ask).await;
     show_plan(session, &verdict, plan.as_ref(), output);
     match plan {
@@ -174,6 +195,7 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
     let force = options.force.then(|| Force { inactive_for: options.inactive_for.unwrap_or(inactive_for) });
     let ask = Ask { column: Column::Cleanup, tier: None, force };
     if options.dry_run {
+        let settings = with_memory(settings);
         let (verdict, plan) = runner::preview(&settings, &found, ask).await;
         show_plan(session, &verdict, plan.as_ref(), Output::Table);
         print("Dry run: nothing was moved.");

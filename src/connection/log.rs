@@ -84,8 +84,7 @@ mod tests {
     fn the_rules() {
         let now = Timestamp::from_secs(1_800_000_000);
         let ago = |seconds: u64| now.minus(Duration::from_secs(seconds));
-        let event =
-            |opened, at: u64, line: u64| Some(LogEvent { opened, at: ago(at), last_line: ago(line) });
+        let event = |opened, at: u64, line: u64| Some(LogEvent { opened, at: ago(at), last_line: ago(line) });
         let ahead = now.plus(Duration::from_secs(1));
         for (event, gone, written, finding) in [
             (None, false, None, Nothing),

@@ -295,7 +295,11 @@ impl Template {
         Ok(Self { parts, pattern: pattern.filter(|_| uses_group).cloned() })
     }
 
-    pub(super) fn fill(&self, session: &SessionName, encode: impl Fn(&str) -> String) -> Result<String, String> {
+    pub(super) fn fill(
+        &self,
+        session: &SessionName,
+        encode: impl Fn(&str) -> String,
+    ) -> Result<String, String> {
         let captures = match &self.pattern {
             Some(pattern) => Some(whole_match(pattern, session.as_str()).ok_or_else(|| {
                 "was not asked: connection.session_pattern does not match the session's name".to_owned()

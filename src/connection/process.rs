@@ -135,10 +135,8 @@ impl Process {
         last: Option<String>,
     ) -> Look {
         let seen = self.ask(session, timeout, share_for, last).await.unwrap_or_else(Seen::Unclear);
-        let says = |finding, detail| Evidence {
-            id: self.id.clone(),
-            ..Evidence::new("process", finding, detail)
-        };
+        let says =
+            |finding, detail| Evidence { id: self.id.clone(), ..Evidence::new("process", finding, detail) };
         match seen {
             Seen::Running(pids, mark) => {
                 let numbers: Vec<String> = pids.iter().map(u32::to_string).collect();
@@ -415,9 +413,8 @@ fn pm2_runs(home: &Path) -> Result<(), String> {
         )));
     }
     let pid = fs::read_to_string(home.join("pm2.pid")).ok().and_then(|text| text.trim().parse::<u32>().ok());
-    let runs = pid.is_some_and(|pid| {
-        matches!(stat(Path::new("/proc"), pid), Ok(Some(Stat { is_zombie: false, .. })))
-    });
+    let runs = pid
+        .is_some_and(|pid| matches!(stat(Path::new("/proc"), pid), Ok(Some(Stat { is_zombie: false, .. }))));
     if !runs || UnixStream::connect(home.join("rpc.sock")).is_err() {
         return Err(not_asked("its daemon does not run, and any call would start one"));
     }
@@ -520,7 +517,9 @@ mod tests {
     #[test]
     fn the_list_of_pm2() {
         let entry = |name: &str, status: &str, pid: u32| {
-            format!(r#"{{"pid":{pid},"name":"{name}","pm2_env":{{"status":"{status}","env":{{"a":"["}}}},"monit":{{}}}}"#)
+            format!(
+                r#"{{"pid":{pid},"name":"{name}","pm2_env":{{"status":"{status}","env":{{"a":"["}}}},"monit":{{}}}}"#
+            )
         };
         for (entries, is) in [
             (vec![entry("bot", "online", 7)], "running"),

@@ -87,7 +87,9 @@ mod tests {
             \x20  0: 000080FE000000000000000000000001:C350 B80D01200000000000000000010000FF:01BB 01 00000000:00000000 02:0 0 1000 0 21 2 0\n\
             \x20  1: 0000000000000000FFFF00000A00000A:C351 0000000000000000FFFF00001F0D0B9D:01BB 01 00000000:00000000 02:0 0 1000 0 22 2 0\n";
         assert_eq!(established(tcp6, PORT), BTreeSet::from([21, 22]), "v6, and v4 within v6");
-        for garbage in ["", "x", "h\n1: a b c d e f g h", "h\n1: x 1F0D0B9D:01BB 01", "h\n1: x zz:01BB 01 a b c d e 5"] {
+        for garbage in
+            ["", "x", "h\n1: a b c d e f g h", "h\n1: x 1F0D0B9D:01BB 01", "h\n1: x zz:01BB 01 a b c d e 5"]
+        {
             assert!(established(garbage, PORT).is_empty(), "{garbage}");
         }
     }

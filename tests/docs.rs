@@ -178,6 +178,7 @@ fn configuration_md_names_every_flag_and_key() {
         (remediator, &["plan"]),
         (remediator, &["clean"]),
         (remediator, &["runs"]),
+        (remediator, &["doctor"]),
         (remediator, &["undo"]),
     ] {
         known.extend(flags(program, command));
@@ -211,10 +212,22 @@ fn the_example_configuration_is_understood_and_complete() {
     };
     assert!(run(example).contains("no journal at"), "{}", run(example));
     // An unknown key's error lists the known ones: each must stand in the example.
-    for section in
-        ["", "sessions", "tiers", "limits", "emergency", "connection", "webhook", "quarantine", "state"]
-    {
-        let yaml = if section.is_empty() { "nope: 1\n".into() } else { format!("{section}: {{nope: 1}}\n") };
+    for section in [
+        "",
+        "sessions",
+        "tiers",
+        "limits",
+        "emergency",
+        "connection",
+        "connection.process",
+        "connection.process.pm2",
+        "connection.process.container",
+        "webhook",
+        "quarantine",
+        "state",
+    ] {
+        let inside = section.split('.').filter(|key| !key.is_empty()).rev();
+        let yaml = inside.fold("{nope: 1}".to_owned(), |yaml, key| format!("{{{key}: {yaml}}}"));
         let error = run(&yaml);
         assert!(error.contains("nope"), "{error}");
         let (_, keys) = error.lines().next().unwrap().split_once("expected ").unwrap();

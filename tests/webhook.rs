@@ -111,6 +111,7 @@ esac
     fn with_probe(&mut self) {
         let script = self.path("probe/ask.sh");
         self.flags.push(format!("--connection.command=sh {} {{session}}", script.display()));
+        self.flags.push("--connection.trust=*".to_owned());
     }
 
     fn with_config(&mut self, yaml: &str) {

@@ -186,7 +186,7 @@ impl Process {
             }
             Place::Pm2 { name, home, list } => {
                 let name = fill(name)?;
-                Ok(pm2_state(&*pm2_list(home, list, timeout, share_for).await?, &name))
+                Ok(pm2_state(&pm2_list(home, list, timeout, share_for).await?, &name))
             }
         }
     }
@@ -439,7 +439,9 @@ fn parse_pm2(answer: &[u8]) -> Option<Vec<Pm2Entry>> {
 fn pm2_state(list: &[Pm2Entry], name: &str) -> Seen {
     let named = |entry: &&Pm2Entry| match &entry.name {
         Value::String(text) => text == name,
-        other => other.to_string() == name,
+        // A name of digits in pm2's own configuration file stays a number.
+        Value::Number(number) => number.to_string() == name,
+        _ => false,
     };
     let entries: Vec<&Pm2Entry> = list.iter().filter(named).collect();
     if entries.is_empty() {

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use crate::config::Settings;
 use crate::connection::{Memory, State, Verdict};
@@ -50,6 +51,7 @@ pub struct Exporter {
     gate: Gate,
     page: tokio::sync::Mutex<Option<(Instant, String)>>,
     memory: Arc<dyn Memory>,
+    reloaded: Notify,
 }
 
 /// The latest verdict on each session.
@@ -85,6 +87,7 @@ impl Exporter {
             load,
             state: RwLock::new(Loaded::new(settings, &memory)),
             memory,
+            reloaded: Notify::new(),
             metrics_path,
             gate: Gate::new(max_requests),
             page: tokio::sync::Mutex::new(None),
@@ -111,6 +114,7 @@ impl Exporter {
         match loaded {
             Ok(settings) => {
                 *state = Loaded::new(settings, &self.memory);
+                self.reloaded.notify_one();
                 tracing::info!("configuration loaded");
                 Ok(())
             }
@@ -129,7 +133,10 @@ impl Exporter {
             async move {
                 loop {
                     exporter.take_verdicts().await;
-                    tokio::time::sleep(VERDICTS_EVERY).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(VERDICTS_EVERY) => {}
+                        () = exporter.reloaded.notified() => {}
+                    }
                 }
             }
         });

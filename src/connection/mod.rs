@@ -5,7 +5,7 @@
 //! | [`writes`] | quiet, or a veto |
 //! | [`Probe`] | connected, disconnected |
 //! | [`Process`] | gone; that it runs says nothing |
-//! | [`sockets`] | connected |
+//! | the sockets of the process | connected |
 //! | [`LogView`] | connected, disconnected |
 //!
 //! [`Connection::ask`] asks them, [`vouched`] drops what a source says that never saw the

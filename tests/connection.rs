@@ -12,7 +12,8 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
-use testkit::{Patience, fixture, process};
+use testkit::net::Metrics;
+use testkit::{Patience, fixture, net, process};
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BOUND: Duration = Duration::from_secs(60);
@@ -239,6 +240,50 @@ fn a_pid_file() {
     file.set_modified(modified - Duration::from_secs(86_400)).unwrap();
     let told = world.doctor("bot", &[]);
     assert_eq!(told.finding("process"), "silent", "by the clock alone nothing is proven: {told:?}");
+}
+
+/// The exporter remembers while it runs.
+#[test]
+fn the_exporter_tells_the_state() {
+    let world = World::new(&["bot", "stranger"], "  command: [cat, 'DIR/{session}']\n");
+    world.write("bot", "connected\n");
+    world.write("stranger", "disconnected\n");
+    let port = net::free_port(None).unwrap();
+    let args = [
+        format!("--sessions.path={}", world.at("sessions").display()),
+        format!("--config.file={}", world.at("config.yml").display()),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+    ];
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    let exporter = Path::new(env!("CARGO_BIN_EXE_baileys_exporter"));
+    let mut exporter = process::Process::start("exporter", exporter, args, &world.at("log")).unwrap();
+    let patience = Patience::new(BOUND);
+    let mut wait_for = |session: &str, state: &str| {
+        let told = patience.wait_until(BOUND, &format!("{session} is {state}"), || {
+            exporter.alive()?;
+            let metrics = Metrics::scrape(&url("/metrics"))?;
+            for known in ["connected", "disconnected", "unknown"] {
+                let labels = [("session", session), ("state", known)];
+                let value = metrics.sum("baileys_auth_connection_state", &labels)?;
+                if value != f64::from(known == state) {
+                    return Err(format!("{known} is {value}"));
+                }
+            }
+            Ok(())
+        });
+        told.unwrap();
+    };
+    wait_for("bot", "connected");
+    wait_for("stranger", "unknown");
+    world.write("bot", "disconnected\n");
+    // Whoever looks at the page has everybody asked.
+    let page = net::get(&url("/")).unwrap().ok().unwrap();
+    assert!(page.contains("which does not count: this source has not seen the session alive"), "{page}");
+    wait_for("bot", "disconnected");
+    // What was seen outlives a reload.
+    assert_eq!(net::post(&url("/-/reload"), &[], b"").unwrap().status, 200);
+    wait_for("bot", "disconnected");
+    wait_for("stranger", "unknown");
 }
 
 /// The daemon of a private home, killed by its own pid at the end.

@@ -30,6 +30,8 @@ const MAX_STATE_BYTES: u64 = 64 << 10;
 const MAX_LIST_BYTES: u64 = 64 << 20;
 /// A pid file is read up to here.
 const MAX_PID_BYTES: u64 = 64;
+/// In a process's flags: PF_KTHREAD.
+const KERNEL_THREAD: u64 = 0x0020_0000;
 /// The kernel tells a process's start to the second only.
 const START_SLACK: Duration = Duration::from_secs(2);
 
@@ -218,6 +220,8 @@ async fn within<T: Send + 'static>(
 struct Stat {
     /// It has ended, and nobody has waited for it.
     is_zombie: bool,
+    /// It is a thread of the kernel.
+    is_kernel: bool,
     /// When it started, in clock ticks since the machine started.
     started: u64,
 }
@@ -250,8 +254,13 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let words: Vec<&str> = rest.split_ascii_whitespace().collect();
     let threads: u64 = words.get(17)?.parse().ok()?;
     let has_ended = matches!(*words.first()?, "Z" | "X" | "x");
-    // The first thread may end before the others.
-    Some(Stat { is_zombie: has_ended && threads <= 1, started: words.get(19)?.parse().ok()? })
+    let flags: u64 = words.get(6)?.parse().ok()?;
+    Some(Stat {
+        // The first thread may end before the others.
+        is_zombie: has_ended && threads <= 1,
+        is_kernel: flags & KERNEL_THREAD != 0,
+        started: words.get(19)?.parse().ok()?,
+    })
 }
 
 /// What is known of a pid file and the process it names.
@@ -285,6 +294,9 @@ fn pid_file(proc: &Path, path: &Path, last: Option<&str>) -> Result<Seen, String
     let Some(stat) = stat(proc, pid)? else { return Ok(Seen::Gone(format!("process {pid} is gone"))) };
     if stat.is_zombie {
         return Ok(Seen::Gone(format!("process {pid} has ended")));
+    }
+    if stat.is_kernel {
+        return Err(format!("process {pid} is the kernel's: the pid file is of another PID namespace"));
     }
     let boot = fs::read_to_string(proc.join("sys/kernel/random/boot_id")).unwrap_or_default();
     let mark = format!("{pid} {} {} {}", written.nanos(), stat.started, boot.trim());
@@ -551,9 +563,12 @@ mod tests {
         let line = |state: &str, threads: u32| {
             format!("7 (a) S 1 (b) {state} 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 {threads} 0 4711 9 9 9")
         };
-        assert_eq!(parse_stat(&line("S", 11)), Some(Stat { is_zombie: false, started: 4711 }));
-        assert_eq!(parse_stat(&line("Z", 1)), Some(Stat { is_zombie: true, started: 4711 }));
-        assert_eq!(parse_stat(&line("Z", 3)), Some(Stat { is_zombie: false, started: 4711 }));
+        let stat = |is_zombie| Some(Stat { is_zombie, is_kernel: false, started: 4711 });
+        assert_eq!(parse_stat(&line("S", 11)), stat(false));
+        assert_eq!(parse_stat(&line("Z", 1)), stat(true));
+        assert_eq!(parse_stat(&line("Z", 3)), stat(false));
+        let kernel = line("I", 1).replace("4194304", "69238880");
+        assert!(parse_stat(&kernel).unwrap().is_kernel);
         assert_eq!(parse_stat("7 (a) S 1"), None);
         assert_eq!(parse_stat(""), None);
     }

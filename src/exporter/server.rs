@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use crate::config::Settings;
 use crate::connection::{Memory, State, Verdict};
@@ -53,6 +54,7 @@ pub struct Exporter {
     /// Set once the logs are read, where any are named.
     logs: Mutex<Option<Arc<Monitor>>>,
     memory: Arc<dyn Memory>,
+    reloaded: Notify,
 }
 
 /// The latest verdict on each session.
@@ -88,6 +90,7 @@ impl Exporter {
             load,
             state: RwLock::new(Loaded::new(settings, &memory)),
             memory,
+            reloaded: Notify::new(),
             metrics_path,
             gate: Gate::new(max_requests),
             page: tokio::sync::Mutex::new(None),
@@ -143,6 +146,7 @@ impl Exporter {
                     return Err(error);
                 }
                 *state = Loaded::new(settings, &self.memory);
+                self.reloaded.notify_one();
                 tracing::info!("configuration loaded");
                 Ok(())
             }
@@ -176,7 +180,10 @@ impl Exporter {
             async move {
                 loop {
                     exporter.take_verdicts().await;
-                    tokio::time::sleep(VERDICTS_EVERY).await;
+                    tokio::select! {
+                        () = tokio::time::sleep(VERDICTS_EVERY) => {}
+                        () = exporter.reloaded.notified() => {}
+                    }
                 }
             }
         });

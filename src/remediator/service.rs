@@ -765,6 +765,41 @@ mod tests {
         assert_eq!(written(), before);
     }
 
+    #[tokio::test]
+    async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
+        use crate::connection::{Probe, Process};
+        for starts_again in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut service = service(dir.path());
+            // Whoever is asked the second time finds the process running.
+            let script = format!(
+                "cd {}; if [ -e asked ] && {starts_again}; then echo {} >bot.pid; fi; touch asked; echo disconnected",
+                dir.path().display(),
+                std::process::id()
+            );
+            std::fs::write(dir.path().join("ask.sh"), script).unwrap();
+            let mut ended = std::process::Command::new("true").spawn().unwrap();
+            std::fs::write(dir.path().join("bot.pid"), ended.id().to_string()).unwrap();
+            ended.wait().unwrap();
+            let mut settings = Settings::clone(&service.ctx.settings);
+            let line = format!("sh {}/ask.sh", dir.path().display());
+            settings.connection.probes = vec![Probe::command_line(&line, None).unwrap()];
+            let pid_file = format!("{}/bot.pid", dir.path().display());
+            settings.connection.process = Some(Process::pid_file(&pid_file, None).unwrap());
+            service.ctx.settings = Arc::new(settings);
+            let found = service.find_now("bot").unwrap().unwrap();
+            let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+            let mut ending = Ending::default();
+            let done = runner::clean(&service.ctx, 1, &found, ask, &mut ending).await;
+            let evidence = ending.evidence.unwrap();
+            let kept = found.place.path().join("session-40.0.json").exists();
+            assert_eq!((done.is_err(), kept), (starts_again, starts_again), "{evidence}");
+            if let Err(stop) = done {
+                assert_eq!(stop.label(), "connection_unknown", "{evidence}");
+            }
+        }
+    }
+
     #[test]
     fn start_is_refused_with_the_mend() {
         let dir = tempfile::tempdir().unwrap();

@@ -220,8 +220,8 @@ mod tests {
     struct Told(Option<LogEvent>, Option<Timestamp>);
 
     impl LogView for Told {
-        fn last_event(&self, _: &SessionName) -> Option<LogEvent> {
-            self.0
+        fn last_event(&self, _: &SessionName) -> Result<Option<LogEvent>, String> {
+            Ok(self.0)
         }
         fn last_opened(&self, _: &SessionName) -> Option<Timestamp> {
             self.1
@@ -245,7 +245,7 @@ mod tests {
         let session = SessionName::from_dir(OsStr::new("a"));
         let mut connection = Connection::default();
         let mut says = async |event: Option<(bool, u64)>, opened: Option<u64>| {
-            let event = event.map(|(opened, at)| LogEvent { opened, at: ago(at), last_line: ago(60) });
+            let event = event.map(|(opened, at)| LogEvent { opened, at: Some(ago(at)), last_line: ago(60) });
             connection.log = Some(Arc::new(Told(event, opened.map(ago))));
             let verdict = connection.verdict(&session, &quiet_folder()).await;
             (verdict.state, verdict.evidence[0].finding)

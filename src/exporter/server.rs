@@ -25,6 +25,7 @@ use crate::folder::{SessionName, Timestamp};
 use crate::logs::{LogSettings, Monitor};
 use crate::web::{self, Gate, Response};
 
+use super::alive::Kept;
 use super::metrics::{ReloadState, families};
 use super::page::page;
 use super::snapshot::{Collector, Snapshot};
@@ -54,6 +55,8 @@ pub struct Exporter {
     /// Set once the logs are read, where any are named.
     logs: Mutex<Option<Arc<Monitor>>>,
     memory: Arc<dyn Memory>,
+    /// The same, where it is kept over a restart.
+    kept: Option<Arc<Kept>>,
     reloaded: Notify,
 }
 
@@ -85,11 +88,16 @@ impl Exporter {
     /// An exporter for these settings. `max_requests` bounds concurrent scrapes (0: no bound).
     pub fn new(settings: Settings, load: Load, metrics_path: String, max_requests: usize) -> Self {
         // It outlives a reload of the configuration.
-        let memory = Arc::clone(&settings.connection.memory);
+        let kept = keeps_state(&settings).then(|| Arc::new(Kept::load(&settings.logs.state_path)));
+        let memory: Arc<dyn Memory> = match &kept {
+            Some(kept) => Arc::clone(kept) as _,
+            None => Arc::clone(&settings.connection.memory),
+        };
         Self {
             load,
             state: RwLock::new(Loaded::new(settings, &memory)),
             memory,
+            kept,
             reloaded: Notify::new(),
             metrics_path,
             gate: Gate::new(max_requests),
@@ -215,6 +223,9 @@ impl Exporter {
         if settings.connection.has_sources() {
             let snapshot = self.look().await;
             note(&latest, &snapshot, &verdicts(&snapshot, &settings.connection).await);
+            if let Some(kept) = self.kept.clone() {
+                let _ = tokio::task::spawn_blocking(move || kept.save()).await;
+            }
         }
     }
 
@@ -291,6 +302,11 @@ impl Exporter {
         *last = Some((Instant::now(), page.clone()));
         page
     }
+}
+
+/// Whether there is a state directory: where logs are read.
+pub fn keeps_state(settings: &Settings) -> bool {
+    !settings.logs.globs.is_empty()
 }
 
 fn session_names(snapshot: &Snapshot) -> HashSet<Arc<str>> {

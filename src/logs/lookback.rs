@@ -245,4 +245,69 @@ mod tests {
         assert_eq!(at("[18:14:04.039] INFO (26088): x"), None);
         assert_eq!(at("2026-19-23T18:14:04Z"), None);
     }
+
+    fn lookback(dir: &Path, line: Option<&str>) -> Lookback {
+        Lookback::new(Arc::new(LogSettings {
+            globs: vec![super::super::LogGlob::new(&format!("{}/*.log", dir.display())).unwrap()],
+            from_start: false,
+            state_path: dir.to_owned(),
+            placing: super::super::Placing::new(None, line, None, None).unwrap(),
+            patterns: Arc::new(super::super::Patterns::shipped_and(&[]).unwrap()),
+        }))
+    }
+
+    fn pino(at: &str, text: &str) -> String {
+        format!("{{\"level\":30,\"time\":\"2026-11-23T{at}.000Z\",\"session\":\"b\",\"msg\":\"{text}\"}}\n")
+    }
+
+    fn at(clock: &str) -> Option<Timestamp> {
+        humantime::parse_rfc3339(&format!("2026-11-23T{clock}Z")).ok().map(Timestamp::from)
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (SessionName::from_dir("a".as_ref()), SessionName::from_dir("b".as_ref()));
+        let log = dir.path().join("a-out.log");
+        let logs = lookback(dir.path(), None);
+        assert_eq!(logs.last_event(&a), Ok(None), "there is no log");
+        let append = |text: &str| {
+            use std::io::Write;
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        let word = |logs: &Lookback| logs.last_event(&a).unwrap().map(|event| (event.opened, event.at));
+        append("nothing of that kind\n");
+        // The list of files is good for a while; another instance asks anew.
+        let logs = lookback(dir.path(), None);
+        assert_eq!(word(&logs), None);
+        append(&pino("10:00:00", "opened connection to WA"));
+        assert_eq!(word(&logs), Some((true, at("10:00:00"))));
+        append(&"x".repeat(200_000));
+        append("\n");
+        assert_eq!(word(&logs), Some((true, at("10:00:00"))));
+        append(&pino("11:00:00", "connection errored"));
+        assert_eq!(word(&logs), Some((false, at("11:00:00"))));
+        assert_eq!(logs.last_opened(&a), at("10:00:00"));
+        assert_eq!(word(&lookback(dir.path(), None)), word(&logs), "with and without memory");
+        append("[12:00:00.000] INFO (7): opened connection to WA\n");
+        assert_eq!(word(&logs), Some((true, None)));
+        // Emptied: what it said is gone.
+        std::fs::write(&log, "").unwrap();
+        assert_eq!(word(&logs), None);
+        assert_eq!(logs.last_event(&b), Ok(None));
+        let by_line = lookback(dir.path(), Some("\"session\":\"(?<session>[^\"]+)\""));
+        append(&pino("13:00:00", "connection closed"));
+        assert_eq!(by_line.last_event(&b).unwrap().unwrap().at, at("13:00:00"));
+    }
+
+    #[test]
+    fn what_is_too_far_back_is_not_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut text = pino("10:00:00", "connection closed");
+        text.push_str(&"a line of no interest whatever\n".repeat(WINDOW as usize / 31 + 1));
+        std::fs::write(dir.path().join("a-out.log"), text).unwrap();
+        let a = SessionName::from_dir("a".as_ref());
+        assert_eq!(lookback(dir.path(), None).last_event(&a), Ok(None));
+    }
 }

@@ -199,7 +199,9 @@ fn the_log_tells_whether_the_bot_is_connected() {
     let flags = [format!("--logs.path={}", log.display())];
     let line = |at: SystemTime, text: &str| {
         let at = humantime::format_rfc3339_millis(at);
-        format!("{{\"level\":30,\"time\":\"{at}\",\"pid\":7,\"class\":\"baileys\",\"msg\":\"{text}\"}}\n")
+        format!(
+            "{{\"level\":30,\"time\":\"{at}\",\"pid\":7,\"hostname\":\"vm\",\"class\":\"baileys\",\"msg\":\"{text}\"}}\n"
+        )
     };
     let opened = |ago| line(hours(ago), "opened connection to WA");
     let status = |text: &str| {
@@ -216,7 +218,7 @@ fn the_log_tells_whether_the_bot_is_connected() {
         (row["connection"].as_str().unwrap().to_owned(), row["connection_evidence"].to_string())
     };
     for (text, connection, because) in [
-        (String::new(), "unknown", "no log tells of a connection"),
+        (String::new(), "unknown", "it does not tell of a connection"),
         (opened(3), "connected", "the connection was opened 3h ago"),
         // A source that told of this bot's connection is believed when it tells of its end.
         (
@@ -224,12 +226,29 @@ fn the_log_tells_whether_the_bot_is_connected() {
             "disconnected",
             "the connection was closed 2h ago",
         ),
-        (line(hours(2), "connection errored"), "unknown", "has not seen the session alive"),
+        (line(hours(2), "connection errored"), "unknown", "it does not tell of a connection"),
         (opened(24 * 40) + &line(hours(2), "connection closed"), "unknown", "has not seen the session alive"),
         // Something was written since: somebody connected.
         (opened(60) + &line(hours(50), "connection closed"), "unknown", "a file was written since"),
         // pino-pretty gives no date.
-        (opened(3) + "[10:00:00.000] INFO (7): connection closed\n", "unknown", "carries no date"),
+        (
+            "[09:00:00.000] INFO (7): opened connection to WA\n[10:00:00.000] INFO (7): connection closed\n"
+                .into(),
+            "unknown",
+            "carries no date",
+        ),
+        // Only who opened can close: what others write to the bot is no word of its own.
+        (
+            opened(3) + &line(hours(2), "connection closed").replace("\"pid\":7", "\"pid\":8"),
+            "unknown",
+            "it does not tell of a connection",
+        ),
+        (
+            opened(3)
+                + "{\"level\":30,\"text\":\"hello INFO: connection closed\",\"msg\":\"message received\"}\n",
+            "connected",
+            "opened 3h ago",
+        ),
         (opened(3) + &line(hours(2), "connection closed") + &opened(1), "connected", "opened 1h ago"),
     ] {
         let (seen, evidence) = status(&text);

@@ -7,14 +7,15 @@ use crate::folder::{SessionName, Timestamp};
 
 use super::Finding;
 
-/// A bot that connects writes creds.json, at most this long after it said so.
-const WRITES_WITHIN: Duration = Duration::from_secs(60);
+/// The resolution of what is compared: a line's date against a file's modification time.
+const TICK: Duration = Duration::from_secs(2);
 
-/// The last thing a session's log says of its connection.
+/// What a session's log says of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogEvent {
-    /// Opened, or closed (errored, logged out).
-    pub opened: bool,
+    /// Its last word: opened, or closed (errored, logged out). `None` if there is none, or
+    /// if it is not sure that the process which closed is the one that had opened.
+    pub opened: Option<bool>,
     /// When, where the line carries a date.
     pub at: Option<Timestamp>,
     /// When the log's last line, of whatever kind, was written.
@@ -23,7 +24,7 @@ pub struct LogEvent {
 
 /// Somebody who reads the logs.
 pub trait LogView: fmt::Debug + Send + Sync {
-    /// The last event of a session, if its log tells of any. May block.
+    /// What a session's log says, if there is one. May block.
     ///
     /// Errors: a log could not be read; a sentence without anything out of it.
     fn last_event(&self, session: &SessionName) -> Result<Option<LogEvent>, String>;
@@ -40,45 +41,58 @@ pub trait LogView: fmt::Debug + Send + Sync {
     }
 }
 
-/// What the last event is evidence of. Pure.
+/// What the log is evidence of. Pure.
 ///
-/// An open connection of a process that is gone is none. While the process may live, only
-/// a fresh log tells, and a write after the closing contradicts it: somebody connected.
+/// Of a process that is said to be gone the log must have fallen silent as well. While the
+/// process may live, only a fresh log tells, and a write after the closing contradicts it:
+/// somebody connected.
 pub fn log_says(
     event: Result<Option<LogEvent>, String>,
     process_gone: bool,
     newest_write: Option<Timestamp>,
     now: Timestamp,
     fresh: Duration,
+    quiet: Duration,
 ) -> (Finding, String) {
+    let span = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs())).to_string();
+    let nothing = |why: &str| (Finding::Nothing, why.to_owned());
     let LogEvent { opened, at, last_line } = match event {
         Ok(Some(event)) => event,
-        Ok(None) => return (Finding::Nothing, "no log tells of a connection".into()),
+        Ok(None) => return nothing("there is no log of this session"),
         Err(error) => return (Finding::Silent, error),
     };
-    let ago = at.map_or("at a time the log does not tell".to_owned(), |at| {
-        format!("{} ago", humantime::format_duration(Duration::from_secs(at.until(now).as_secs())))
-    });
-    let nothing = |why: &str| (Finding::Nothing, why.to_owned());
+    let ago =
+        at.map_or("at a time the log does not tell".to_owned(), |at| format!("{} ago", span(at.until(now))));
+    if process_gone {
+        if last_line > now || last_line.until(now) < quiet {
+            return (
+                Finding::Silent,
+                format!(
+                    "the process is said to be gone, but its log was written within the quiet window of {}",
+                    span(quiet)
+                ),
+            );
+        }
+        return match opened {
+            Some(false) => (Finding::Disconnected, format!("the connection was closed {ago}")),
+            Some(true) => nothing("the connection was opened, and the process is gone since"),
+            None => nothing("it does not tell of a connection"),
+        };
+    }
     if at.is_some_and(|at| at > now) || last_line > now {
         return nothing("the log is dated in the future");
-    }
-    if process_gone {
-        return match opened {
-            true => nothing("the connection was opened, and the process is gone since"),
-            false => (Finding::Disconnected, format!("the connection was closed {ago}")),
-        };
     }
     if last_line.until(now) > fresh {
         return nothing("the last line is too old to tell anything");
     }
-    if opened {
-        return (Finding::Connected, format!("the connection was opened {ago}"));
-    }
-    let Some(at) = at else { return nothing("the connection was closed, but the line carries no date") };
-    match newest_write.is_some_and(|written| written > at.plus(WRITES_WITHIN)) {
-        true => nothing("the connection was closed, but a file was written since"),
-        false => (Finding::Disconnected, format!("the connection was closed {ago}")),
+    match (opened, at) {
+        (Some(true), _) => (Finding::Connected, format!("the connection was opened {ago}")),
+        (Some(false), Some(at)) if newest_write.is_some_and(|written| written > at.plus(TICK)) => {
+            nothing("the connection was closed, but a file was written since")
+        }
+        (Some(false), Some(_)) => (Finding::Disconnected, format!("the connection was closed {ago}")),
+        (Some(false), None) => nothing("the connection was closed, but the line carries no date"),
+        (None, _) => nothing("it does not tell of a connection"),
     }
 }
 
@@ -91,32 +105,41 @@ mod tests {
     fn the_rules() {
         let now = Timestamp::from_secs(1_800_000_000);
         let ago = |seconds: u64| now.minus(Duration::from_secs(seconds));
-        let event =
-            |opened, at: u64, line: u64| Some(LogEvent { opened, at: Some(ago(at)), last_line: ago(line) });
+        let event = |opened, at: u64, line: u64| {
+            Some(LogEvent { opened: Some(opened), at: Some(ago(at)), last_line: ago(line) })
+        };
         let ahead = now.plus(Duration::from_secs(1));
+        let is = |opened, at, last_line| Some(LogEvent { opened, at, last_line });
         for (event, gone, written, finding) in [
             (None, false, None, Nothing),
             (None, true, None, Nothing),
             (event(true, 5000, 900), false, None, Connected),
             (event(true, 5000, 901), false, None, Nothing),
             (event(false, 5000, 900), false, None, Disconnected),
-            (event(false, 5000, 900), false, Some(ago(4940)), Disconnected),
-            (event(false, 5000, 900), false, Some(ago(4939)), Nothing),
+            (event(false, 5000, 900), false, Some(ago(4998)), Disconnected),
+            (event(false, 5000, 900), false, Some(ago(4997)), Nothing),
             (event(false, 5000, 901), false, None, Nothing),
             (event(true, 5000, 5000), true, None, Nothing),
-            (event(true, 5000, 5), true, None, Nothing),
             (event(false, 5000, 5000), true, None, Disconnected),
             (event(false, 5000, 5000), true, Some(ago(1)), Disconnected),
-            (Some(LogEvent { opened: false, at: Some(ago(5)), last_line: ahead }), false, None, Nothing),
-            (Some(LogEvent { opened: false, at: None, last_line: ago(1) }), false, None, Nothing),
-            (Some(LogEvent { opened: true, at: None, last_line: ago(1) }), false, None, Connected),
-            (Some(LogEvent { opened: true, at: Some(ahead), last_line: ago(0) }), false, None, Nothing),
-            (Some(LogEvent { opened: false, at: Some(ahead), last_line: ahead }), true, None, Nothing),
+            // A log that is still written contradicts a process that is gone.
+            (event(true, 5000, 599), true, None, Silent),
+            (event(false, 5000, 599), true, None, Silent),
+            (is(None, None, ago(599)), true, None, Silent),
+            (is(None, None, ago(600)), true, None, Nothing),
+            (is(None, None, ago(5)), false, None, Nothing),
+            (is(Some(false), Some(ago(5)), ahead), false, None, Nothing),
+            (is(Some(false), None, ago(1)), false, None, Nothing),
+            (is(Some(true), None, ago(1)), false, None, Connected),
+            (is(Some(true), Some(ahead), ago(0)), false, None, Nothing),
+            (is(Some(false), Some(ahead), ahead), true, None, Silent),
         ] {
-            let (seen, why) = log_says(Ok(event), gone, written, now, Duration::from_secs(900));
+            let (seen, why) =
+                log_says(Ok(event), gone, written, now, Duration::from_secs(900), Duration::from_secs(600));
             assert_eq!(seen, finding, "{event:?} {gone} {written:?}: {why}");
         }
-        let unreadable = log_says(Err("x".into()), false, None, now, Duration::from_secs(900));
+        let unreadable =
+            log_says(Err("x".into()), false, None, now, Duration::from_secs(900), Duration::from_secs(600));
         assert_eq!(unreadable, (Silent, "x".to_owned()));
     }
 }

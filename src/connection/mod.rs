@@ -141,8 +141,10 @@ impl Connection {
         if let Some(view) = &self.log {
             let (reader, session) = (Arc::clone(view), session.clone());
             let read = blocking(move || (reader.last_event(&session), reader.last_opened(&session)));
-            let (event, opened) = read.await.unwrap_or((Err("the log could not be read".into()), None));
-            let last = event.as_ref().ok().and_then(|event| event.filter(|event| event.opened)?.at);
+            let read = tokio::time::timeout(self.timeout, read).await.ok().flatten();
+            let (event, opened) = read.unwrap_or((Err("the log could not be read in time".into()), None));
+            let last =
+                event.as_ref().ok().and_then(|event| event.filter(|event| event.opened == Some(true))?.at);
             let opened = last.max(opened);
             let id = log_id(view.as_ref());
             let seen = Evidence::new("log", Finding::Nothing, "");
@@ -164,7 +166,8 @@ impl Connection {
         let mut evidence = vouched(asked.evidence, &asked.memory, now);
         if let Some((id, event)) = asked.log {
             let gone = evidence.iter().any(|e| e.finding == Finding::Gone);
-            let (finding, detail) = log_says(event, gone, inventory.newest_write(), now, self.log_fresh);
+            let (finding, detail) =
+                log_says(event, gone, inventory.newest_write(), now, self.log_fresh, self.quiet);
             let said = Evidence { id, ..Evidence::new("log", finding, detail) };
             evidence.extend(vouched(vec![said], &asked.memory, now));
         }
@@ -245,7 +248,11 @@ mod tests {
         let session = SessionName::from_dir(OsStr::new("a"));
         let mut connection = Connection::default();
         let mut says = async |event: Option<(bool, u64)>, opened: Option<u64>| {
-            let event = event.map(|(opened, at)| LogEvent { opened, at: Some(ago(at)), last_line: ago(60) });
+            let event = event.map(|(opened, at)| LogEvent {
+                opened: Some(opened),
+                at: Some(ago(at)),
+                last_line: ago(60),
+            });
             connection.log = Some(Arc::new(Told(event, opened.map(ago))));
             let verdict = connection.verdict(&session, &quiet_folder()).await;
             (verdict.state, verdict.evidence[0].finding)

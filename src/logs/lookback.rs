@@ -2,15 +2,15 @@
 //! "opened" or "closed", and when?
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use memchr::memchr;
+use memchr::{memchr, memrchr};
 use regex::bytes::Regex;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::connection::{LogEvent, LogView};
 use crate::folder::{SessionName, Timestamp};
@@ -18,9 +18,17 @@ use crate::folder::{SessionName, Timestamp};
 use super::LogSettings;
 use super::files::{Listed, Stat};
 use super::pattern::Found;
+use super::print::Print;
+use super::tail::{head_of_file, open_log, read_full_at};
 
 /// How far back a file is read.
-const WINDOW: u64 = 4 << 20;
+const WINDOW: u64 = 1 << 20;
+/// A file that grew is read again from a little before its former end, to begin with a line.
+const OVERLAP: u64 = 64 << 10;
+/// A file is not looked at twice within this time, though many sessions may stand in it.
+const LOOKED_FOR: Duration = Duration::from_secs(1);
+/// Looks that may be under way; one at a file system that hangs does not come back.
+const MOST_LOOKS: usize = 64;
 /// The list of files is good for this long.
 const LISTED_FOR: Duration = Duration::from_secs(10);
 
@@ -34,11 +42,15 @@ struct LastWord {
 }
 
 /// What one log says of one session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Words {
-    last: LastWord,
+    /// A closing counts only from the process that had opened: another one's says nothing of
+    /// a connection, and who writes to the bot does not know its number.
+    last: Option<LastWord>,
     /// The last dated "opened".
     opened: Option<Timestamp>,
+    /// Who said it: process and host, as a hash.
+    by: Option<u64>,
 }
 
 /// What the logs of one session say of its connection.
@@ -52,7 +64,9 @@ struct Said {
 
 #[derive(Clone, Debug)]
 struct Seen {
+    at: Instant,
     stat: Stat,
+    head: Print,
     words: HashMap<Arc<str>, Words>,
 }
 
@@ -60,23 +74,33 @@ struct Seen {
 #[derive(Debug)]
 pub struct Lookback {
     settings: Arc<LogSettings>,
-    listed: Mutex<Option<(Instant, Arc<Vec<Listed>>)>>,
+    listed: Mutex<Option<(Instant, Files)>>,
     seen: Mutex<HashMap<PathBuf, Seen>>,
+    looks: AtomicUsize,
+    looked_for: Duration,
 }
+
+/// The files, each with the session that its path tells.
+type Files = Arc<Vec<(Listed, Option<Arc<str>>)>>;
 
 impl Lookback {
     /// Over the configured files.
     pub fn new(settings: Arc<LogSettings>) -> Self {
-        Self { settings, listed: Mutex::default(), seen: Mutex::default() }
+        Self {
+            settings,
+            listed: Mutex::default(),
+            seen: Mutex::default(),
+            looks: AtomicUsize::new(0),
+            looked_for: LOOKED_FOR,
+        }
     }
 
     /// What the logs of this session say; `None` if it has none. Blocks.
     fn said(&self, session: &SessionName) -> io::Result<Option<Said>> {
         let mut said: Option<Said> = None;
-        // How far each file's last word reaches: its date, or at most the file's.
+        // How far each file's last word reaches. An undated closing reaches nowhere.
         let mut newest: Option<Timestamp> = None;
-        for listed in self.files().iter() {
-            let by_path = self.settings.placing.of_path(&listed.path);
+        for (listed, by_path) in self.files().iter() {
             let by_path = by_path.as_deref() == Some(session.as_str());
             if !by_path && !self.settings.placing.by_line() {
                 continue;
@@ -91,16 +115,18 @@ impl Lookback {
             said.last_line = said.last_line.max(written);
             let Some(words) = words else { continue };
             said.opened = said.opened.max(words.opened);
-            let reach = words.last.at.unwrap_or(written);
-            if newest.is_none_or(|newest| reach > newest) {
-                said.last = Some(words.last);
-                newest = Some(reach);
+            let Some(last) = words.last else { continue };
+            let reach = last.at.or(Some(written).filter(|_| last.opened));
+            // Of two that reach as far the one that says connected is believed.
+            if said.last.is_none() || reach > newest || reach == newest && last.opened {
+                said.last = Some(last);
+                newest = reach;
             }
         }
         Ok(said)
     }
 
-    fn files(&self) -> Arc<Vec<Listed>> {
+    fn files(&self) -> Files {
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, files)) = listed.as_ref()
             && at.elapsed() < LISTED_FOR
@@ -115,72 +141,116 @@ impl Lookback {
         files.dedup_by(|a, b| a.stat.id == b.stat.id);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|path, _| files.iter().any(|file| &file.path == path));
-        let files = Arc::new(files);
+        let place = |file: Listed| {
+            let session = self.settings.placing.of_path(&file.path);
+            (file, session)
+        };
+        let files: Files = Arc::new(files.into_iter().map(place).collect());
         *listed = Some((Instant::now(), Arc::clone(&files)));
         files
     }
 
     fn look(&self, path: &Path) -> io::Result<Option<Seen>> {
-        let file = match File::open(path) {
+        let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        if let Some(seen) = before.as_ref().filter(|seen| seen.at.elapsed() < self.looked_for) {
+            return Ok(Some(seen.clone()));
+        }
+        let file = match open_log(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
         let stat = Stat::from(&file.metadata()?);
-        let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
+        let head = head_of_file(&file)?;
+        let window = stat.size.saturating_sub(WINDOW);
         let (from, mut words) = match before {
-            Some(seen) if seen.stat == stat => return Ok(Some(seen)),
-            // It grew: only what is new is read, from a line's beginning before it.
-            Some(seen) if seen.stat.id == stat.id && seen.stat.size <= stat.size => {
-                (seen.stat.size.saturating_sub(64 << 10), seen.words)
+            Some(seen) if seen.stat == stat && seen.head == Print::of_head(&head) => {
+                return Ok(Some(self.keep(path, Seen { at: Instant::now(), ..seen })));
             }
-            _ => (0, HashMap::new()),
+            // It grew: only what is new is read.
+            Some(seen)
+                if seen.stat.id == stat.id && seen.stat.size <= stat.size && seen.head.begins(&head) =>
+            {
+                let from = seen.stat.size.saturating_sub(OVERLAP);
+                let mut words = seen.words;
+                if from < window {
+                    // What stands between was never read, and may be the last word.
+                    words
+                        .values_mut()
+                        .for_each(|words| *words = Words { opened: words.opened, ..Words::default() });
+                }
+                (from.max(window), words)
+            }
+            _ => (window, HashMap::new()),
         };
-        let from = from.max(stat.size.saturating_sub(WINDOW));
         let mut bytes = vec![0; usize::try_from(stat.size - from).unwrap_or(0)];
-        let mut read = 0;
-        while read < bytes.len() {
-            match file.read_at(&mut bytes[read..], from + read as u64)? {
-                0 => break,
-                more => read += more,
-            }
-        }
+        let read = read_full_at(&file, &mut bytes, from)?;
         let mut text = &bytes[..read];
         if from > 0 {
             // Begin with a whole line.
             text = memchr(b'\n', text).map_or(&[][..], |newline| &text[newline + 1..]);
         }
+        // A line being written is judged when it is whole.
+        text = memrchr(b'\n', text).map_or(&[][..], |newline| &text[..=newline]);
         let by_path = self.settings.placing.of_path(path);
+        let by_line = self.settings.placing.by_line();
         let mut scratch = Vec::new();
         self.settings.patterns.scan(text, &mut scratch, |line, found: &Found| {
             let Some(opened) = found.opened else { return };
-            let session = self.settings.placing.of_line(line).or_else(|| by_path.clone());
-            if let Some(session) = session {
-                let last = LastWord { opened, at: date_in(line) };
-                let before = words.get(&session).and_then(|words: &Words| words.opened);
-                let opened = if opened { last.at.max(before) } else { before };
-                words.insert(session, Words { last, opened });
-            }
+            // One process that runs many sessions: what names none speaks of none.
+            let session = if by_line { self.settings.placing.of_line(line) } else { by_path.clone() };
+            let Some(session) = session else { return };
+            // A line cannot be younger than the file.
+            let at = date_in(line).filter(|at| *at <= stat.modified.plus(Duration::from_secs(2)));
+            words.entry(session).or_default().hear(opened, at, who_says(line));
         });
-        let seen = Seen { stat, words };
+        let seen = Seen { at: Instant::now(), stat, head: Print::of_head(&head), words };
+        Ok(Some(self.keep(path, seen)))
+    }
+
+    fn keep(&self, path: &Path, seen: Seen) -> Seen {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), seen.clone());
-        Ok(Some(seen))
+        seen
+    }
+
+    /// Runs a look, unless too many have not come back.
+    fn looking<T>(&self, look: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+        let looks = self.looks.fetch_add(1, Ordering::Relaxed);
+        let answer = match looks < MOST_LOOKS {
+            true => look(),
+            false => Err("the logs cannot be read: earlier looks have not come back".to_owned()),
+        };
+        self.looks.fetch_sub(1, Ordering::Relaxed);
+        answer
+    }
+}
+
+impl Words {
+    fn hear(&mut self, opened: bool, at: Option<Timestamp>, by: Option<u64>) {
+        if opened {
+            self.opened = self.opened.max(at);
+            self.by = by;
+            self.last = Some(LastWord { opened, at });
+        } else {
+            let same = by.is_some() && by == self.by;
+            self.last = same.then_some(LastWord { opened, at });
+        }
     }
 }
 
 impl LogView for Lookback {
     fn last_event(&self, session: &SessionName) -> Result<Option<LogEvent>, String> {
-        match self.said(session) {
-            Ok(said) => Ok(said.and_then(|said| {
-                let LastWord { opened, at } = said.last?;
-                Some(LogEvent { opened, at, last_line: said.last_line })
-            })),
-            Err(error) => Err(format!("a log cannot be read: {error}")),
-        }
+        let said =
+            self.looking(|| self.said(session).map_err(|error| format!("a log cannot be read: {error}")))?;
+        Ok(said.map(|said| LogEvent {
+            opened: said.last.map(|last| last.opened),
+            at: said.last.and_then(|last| last.at),
+            last_line: said.last_line,
+        }))
     }
 
     fn last_opened(&self, session: &SessionName) -> Option<Timestamp> {
-        self.said(session).ok()??.opened
+        self.looking(|| self.said(session).map_err(|error| error.to_string())).ok()??.opened
     }
 
     fn configuration(&self) -> String {
@@ -189,13 +259,28 @@ impl LogView for Lookback {
     }
 }
 
+/// Which process says so, and on which host: pino writes both into every line.
+fn who_says(line: &[u8]) -> Option<u64> {
+    static WHO: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(concat!(
+            r#"(?-u)\\?"pid\\?":(?<pid>\d+),\\?"hostname\\?":\\?"(?<host>[^"\\]{1,255})|"#,
+            r"(?:INFO|WARN|ERROR)(?:\x1b\[[0-9;]*m)* \((?<pretty>[^)]{1,100})\): "
+        ))
+        .ok()
+    });
+    let found = WHO.as_ref()?.captures(line)?;
+    let of = |name: &str| found.name(name).map(|part| part.as_bytes().to_vec());
+    let who = of("pretty").or_else(|| Some([of("pid")?, b"@".to_vec(), of("host")?].concat()))?;
+    Some(xxh3_64(&who))
+}
+
 /// The date that a line carries: pino's `time`, or one before the text (pm2, pino-pretty),
 /// which counts only with a zone: a date without one may be hours off.
 fn date_in(line: &[u8]) -> Option<Timestamp> {
     static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(concat!(
             r#"(?-u)"time":(?<millis>\d{13})[,}]|"#,
-            r"(?<y>20\d\d)-(?<mo>\d\d)-(?<d>\d\d)[T ](?<h>\d\d):(?<mi>\d\d):(?<s>\d\d)(?:[.,]\d+)?\s?(?<zone>Z|[+-]\d\d:?\d\d)"
+            r"(?<y>20\d\d)-(?<mo>\d\d)-(?<d>\d\d)[T ](?<h>\d\d):(?<mi>\d\d):(?<s>\d\d)(?:[.,](?<ms>\d{3})\d*)?\s?(?<zone>Z|[+-]\d\d:?\d\d)"
         ))
         .ok()
     });
@@ -216,6 +301,7 @@ fn date_in(line: &[u8]) -> Option<Timestamp> {
         number("s")?
     );
     let utc = Timestamp::from(humantime::parse_rfc3339(&text).ok()?);
+    let utc = utc.plus(Duration::from_millis(number("ms").and_then(|ms| ms.try_into().ok()).unwrap_or(0)));
     if zone == "Z" {
         return Some(utc);
     }
@@ -247,67 +333,151 @@ mod tests {
     }
 
     fn lookback(dir: &Path, line: Option<&str>) -> Lookback {
-        Lookback::new(Arc::new(LogSettings {
+        let logs = Lookback::new(Arc::new(LogSettings {
             globs: vec![super::super::LogGlob::new(&format!("{}/*.log", dir.display())).unwrap()],
             from_start: false,
             state_path: dir.to_owned(),
             placing: super::super::Placing::new(None, line, None, None).unwrap(),
             patterns: Arc::new(super::super::Patterns::shipped_and(&[]).unwrap()),
-        }))
+        }));
+        Lookback { looked_for: Duration::ZERO, ..logs }
+    }
+
+    fn by(pid: u32, at: &str, text: &str) -> String {
+        format!(
+            "{{\"level\":30,\"time\":\"2026-11-23T{at}.000Z\",\"pid\":{pid},\"hostname\":\"vm\",\"session\":\"b\",\"msg\":\"{text}\"}}\n"
+        )
     }
 
     fn pino(at: &str, text: &str) -> String {
-        format!("{{\"level\":30,\"time\":\"2026-11-23T{at}.000Z\",\"session\":\"b\",\"msg\":\"{text}\"}}\n")
+        by(7, at, text)
     }
 
     fn at(clock: &str) -> Option<Timestamp> {
         humantime::parse_rfc3339(&format!("2026-11-23T{clock}Z")).ok().map(Timestamp::from)
     }
 
-    #[test]
-    fn the_last_word_counts() {
-        let dir = tempfile::tempdir().unwrap();
-        let (a, b) = (SessionName::from_dir("a".as_ref()), SessionName::from_dir("b".as_ref()));
-        let log = dir.path().join("a-out.log");
-        let logs = lookback(dir.path(), None);
-        assert_eq!(logs.last_event(&a), Ok(None), "there is no log");
-        let append = |text: &str| {
+    /// A log of the session `a`.
+    struct Log(tempfile::TempDir);
+
+    impl Log {
+        fn new() -> Self {
+            let log = Self(tempfile::tempdir().unwrap());
+            log.append("nothing of that kind\n");
+            log
+        }
+        fn path(&self) -> PathBuf {
+            self.0.path().join("a-out.log")
+        }
+        fn append(&self, text: &str) {
             use std::io::Write;
-            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(self.path()).unwrap();
             file.write_all(text.as_bytes()).unwrap();
-        };
-        let word = |logs: &Lookback| logs.last_event(&a).unwrap().map(|event| (event.opened, event.at));
-        append("nothing of that kind\n");
-        // The list of files is good for a while; another instance asks anew.
-        let logs = lookback(dir.path(), None);
-        assert_eq!(word(&logs), None);
-        append(&pino("10:00:00", "opened connection to WA"));
-        assert_eq!(word(&logs), Some((true, at("10:00:00"))));
-        append(&"x".repeat(200_000));
-        append("\n");
-        assert_eq!(word(&logs), Some((true, at("10:00:00"))));
-        append(&pino("11:00:00", "connection errored"));
-        assert_eq!(word(&logs), Some((false, at("11:00:00"))));
-        assert_eq!(logs.last_opened(&a), at("10:00:00"));
-        assert_eq!(word(&lookback(dir.path(), None)), word(&logs), "with and without memory");
-        append("[12:00:00.000] INFO (7): opened connection to WA\n");
-        assert_eq!(word(&logs), Some((true, None)));
-        // Emptied: what it said is gone.
-        std::fs::write(&log, "").unwrap();
-        assert_eq!(word(&logs), None);
-        assert_eq!(logs.last_event(&b), Ok(None));
-        let by_line = lookback(dir.path(), Some("\"session\":\"(?<session>[^\"]+)\""));
-        append(&pino("13:00:00", "connection closed"));
-        assert_eq!(by_line.last_event(&b).unwrap().unwrap().at, at("13:00:00"));
+        }
+        fn fresh(&self) -> Lookback {
+            lookback(self.0.path(), None)
+        }
+    }
+
+    fn word(logs: &Lookback) -> Option<(bool, Option<Timestamp>)> {
+        let event = logs.last_event(&SessionName::from_dir("a".as_ref())).unwrap().unwrap();
+        event.opened.map(|opened| (opened, event.at))
     }
 
     #[test]
-    fn what_is_too_far_back_is_not_looked_for() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut text = pino("10:00:00", "connection closed");
-        text.push_str(&"a line of no interest whatever\n".repeat(WINDOW as usize / 31 + 1));
-        std::fs::write(dir.path().join("a-out.log"), text).unwrap();
+    fn the_last_word_counts() {
+        let log = Log::new();
+        let (a, b) = (SessionName::from_dir("a".as_ref()), SessionName::from_dir("b".as_ref()));
+        let logs = log.fresh();
+        assert_eq!(logs.last_event(&b), Ok(None), "there is no log");
+        assert_eq!(word(&logs), None);
+        log.append(&pino("10:00:00", "opened connection to WA"));
+        assert_eq!(word(&logs), Some((true, at("10:00:00"))));
+        log.append(&"x".repeat(200_000));
+        log.append("\n");
+        assert_eq!(word(&logs), Some((true, at("10:00:00"))));
+        // A line being written.
+        let closed = pino("11:00:00", "connection errored");
+        log.append(&closed[..50]);
+        assert_eq!(word(&logs), Some((true, at("10:00:00"))));
+        log.append(&closed[50..]);
+        assert_eq!(word(&logs), Some((false, at("11:00:00"))));
+        assert_eq!(logs.last_opened(&a), at("10:00:00"));
+        assert_eq!(word(&log.fresh()), word(&logs), "with and without memory");
+        log.append("[12:00:00.000] INFO (7): opened connection to WA\n");
+        assert_eq!(word(&logs), Some((true, None)));
+        log.append("[12:00:00.000] INFO (7): connection closed\n");
+        assert_eq!(word(&logs), Some((false, None)));
+        // Emptied: what it said is gone.
+        std::fs::write(log.path(), "").unwrap();
+        assert_eq!(word(&logs), None);
+    }
+
+    #[test]
+    fn only_who_opened_can_close() {
+        let log = Log::new();
+        log.append(&pino("10:00:00", "connection closed"));
+        assert_eq!(word(&log.fresh()), None, "nobody had opened");
+        log.append(&pino("10:00:01", "opened connection to WA"));
+        log.append(&by(8, "11:00:00", "connection closed"));
+        assert_eq!(word(&log.fresh()), None, "another process");
+        log.append(&pino("12:00:00", "connection closed"));
+        assert_eq!(word(&log.fresh()), Some((false, at("12:00:00"))));
+        let pid_less = pino("13:00:00", "connection closed").replace("\"pid\":7,", "");
+        log.append(&pid_less);
+        assert_eq!(word(&log.fresh()), None);
+        // Dated ahead of the file, it has no date.
+        let ahead = pino("12:00:00", "connection closed").replace("2026-", "2999-");
+        log.append(&ahead);
+        assert_eq!(word(&log.fresh()), Some((false, None)));
+    }
+
+    #[test]
+    fn what_was_not_read_may_be_the_last_word() {
+        let filler = "a line of no interest whatever\n".repeat(WINDOW as usize / 31 + 1);
+        let log = Log::new();
+        log.append(&pino("10:00:00", "opened connection to WA"));
+        log.append(&pino("11:00:00", "connection closed"));
+        let logs = log.fresh();
+        assert_eq!(word(&logs), Some((false, at("11:00:00"))));
+        log.append(&pino("11:00:10", "opened connection to WA"));
+        log.append(&filler);
+        log.append(&filler);
+        assert_eq!(word(&logs), None);
+        assert_eq!(word(&log.fresh()), None);
+        // Emptied and grown past its former size: the same inode, other bytes.
+        let log = Log::new();
+        log.append(&pino("10:00:00", "opened connection to WA"));
+        log.append(&pino("11:00:00", "connection closed"));
+        let logs = log.fresh();
+        assert_eq!(word(&logs), Some((false, at("11:00:00"))));
+        std::fs::write(log.path(), filler).unwrap();
+        assert_eq!(word(&logs), None);
+    }
+
+    #[test]
+    fn one_process_of_many_sessions() {
+        let log = Log::new();
+        let by_line = lookback(log.0.path(), Some("\"session\":\"(?<session>[^\"]+)\""));
+        let b = SessionName::from_dir("b".as_ref());
+        log.append(&pino("12:59:00", "opened connection to WA"));
+        log.append(&pino("13:00:00", "connection closed"));
+        assert_eq!(by_line.last_event(&b).unwrap().unwrap().at, at("13:00:00"));
+        // What names no session speaks of none, whatever the path.
+        log.append(&pino("14:00:00", "opened connection to WA").replace("\"session\":\"b\",", ""));
+        assert_eq!(word(&by_line), None);
+        assert_eq!(by_line.last_event(&b).unwrap().unwrap().opened, Some(false));
+    }
+
+    #[test]
+    fn a_log_that_is_a_fifo_is_an_error_and_hangs_nobody() {
+        let log = Log::new();
+        let logs = log.fresh();
+        assert_eq!(word(&logs), None);
+        std::fs::remove_file(log.path()).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(log.path()).status().unwrap();
+        assert!(made.success());
         let a = SessionName::from_dir("a".as_ref());
-        assert_eq!(lookback(dir.path(), None).last_event(&a), Ok(None));
+        assert!(logs.last_event(&a).unwrap_err().contains("not a regular file"));
     }
 }

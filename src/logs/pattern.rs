@@ -237,15 +237,27 @@ const SECRET: &str = concat!(
     r#"|\badvsecretkey['"]?\s?:\s?['"][a-z0-9+/]{8}"#,
 );
 
-/// A message of pino's, raw or pretty (colours allowed), and nothing that merely quotes it.
+/// What pm2 puts before a line.
+macro_rules! prefix {
+    () => {
+        r"^(?:\d{4}-[0-9T:. +Z-]{10,40}: |\d{1,4}\|[^|{]{1,60}\| )?"
+    };
+}
+/// A whole line of pino's with this message, raw or pretty (colours allowed). A text that
+/// somebody sent the bot and that it logs must not look like one, so all of the line has to
+/// fit; within a string of JSON no bare quote can stand.
 macro_rules! message {
     ($text:literal) => {
         concat!(
-            r#""msg":"(?:"#,
+            prefix!(),
+            r#"\{"level":\d\d,"time":(?:"[^"]{10,40}"|\d{13}),.*"msg":"(?:"#,
             $text,
-            r#")"\}$|(?:INFO|WARN|ERROR)(?:\x1b\[[0-9;]*m)*(?: \([^)]{0,64}\))?: (?:\x1b\[[0-9;]*m)*(?:"#,
+            r#")"\}$|"#,
+            prefix!(),
+            r"\[[^\]]{5,40}\] (?:\x1b\[[0-9;]*m)*(?:INFO|WARN|ERROR)(?:\x1b\[[0-9;]*m)* \([^)]{1,100}\): ",
+            r"(?:\x1b\[[0-9;]*m)*(?:",
             $text,
-            ")"
+            r")(?:\x1b\[[0-9;]*m)*(?: \{.*)?$"
         )
     };
 }
@@ -699,8 +711,21 @@ mod tests {
             patterns.judge(line.as_bytes(), &mut found);
             found.opened
         };
-        assert_eq!(opened(r#"{"level":30,"class":"baileys","msg":"opened connection to WA"}"#), Some(true));
+        let raw = |msg: &str, more: &str| {
+            format!(
+                r#"{{"level":30,"time":"2026-11-23T18:14:04.021Z","pid":7,"hostname":"vm",{more}"msg":"{msg}"}}"#
+            )
+        };
+        let is = raw("opened connection to WA", "");
+        assert_eq!(opened(&is), Some(true));
+        assert_eq!(opened(&format!("2026-11-23T18:16:57: {is}")), Some(true));
+        assert_eq!(opened(&format!("0|wbot  | {is}")), Some(true));
+        assert_eq!(opened(&raw("connection errored", r#""trace":"Error: {x}\n","#)), Some(false));
         assert_eq!(opened("[18:14:04.021] INFO (26088): opened connection to WA"), Some(true));
+        assert_eq!(
+            opened("2026-11-23 18:16:57.145 +00:00: [18:14:04.021] ERROR (26088): stream errored out"),
+            Some(false)
+        );
         assert_eq!(
             opened("[18:14:04.021] \u{1b}[32mINFO\u{1b}[39m (26088): \u{1b}[36mconnection closed\u{1b}[39m"),
             Some(false)
@@ -709,9 +734,19 @@ mod tests {
             opened("[18:14:04.021] INFO (2): connection errored {\"class\":\"baileys\"}"),
             Some(false)
         );
-        assert_eq!(opened(r#"{"text":"\"msg\":\"connection closed\"}","msg":"got"}"#), None);
-        assert_eq!(opened(r#"{"text":"connection closed","msg":"got"}"#), None);
+        // What somebody wrote to the bot.
+        for text in [
+            "hello INFO: connection closed",
+            r#"\"msg\":\"connection closed\"}"#,
+            "[18:14:04.021] INFO (7): connection closed",
+        ] {
+            assert_eq!(opened(&raw("message received", &format!(r#""text":"{text}","#))), None, "{text}");
+            assert_eq!(opened(&raw(text, "")), None, "{text}");
+            assert_eq!(opened(&format!("[18:14:04.021] INFO (7): got {text}")), None, "{text}");
+        }
         assert_eq!(opened("he wrote: opened connection to WA"), None);
+        assert_eq!(opened("INFO (7): opened connection to WA"), None);
+        assert_eq!(opened(r#"{"msg":"connection closed"}"#), None);
     }
 
     #[test]

@@ -1310,7 +1310,7 @@ fn without_extension(path: &Path) -> &[u8] {
 }
 
 /// Opens a regular file to read; never waits for a FIFO.
-fn open_log(path: &Path) -> io::Result<File> {
+pub(super) fn open_log(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
@@ -1318,7 +1318,7 @@ fn open_log(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+pub(super) fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut read = 0;
     while read < buffer.len() {
         match file.read_at(&mut buffer[read..], offset + read as u64) {
@@ -1344,7 +1344,7 @@ fn read_full(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(read)
 }
 
-fn head_of_file(file: &File) -> io::Result<Vec<u8>> {
+pub(super) fn head_of_file(file: &File) -> io::Result<Vec<u8>> {
     let mut head = vec![0; PRINT_BYTES];
     let read = read_full_at(file, &mut head, 0)?;
     head.truncate(read);

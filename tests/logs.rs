@@ -595,9 +595,6 @@ const ROTATIONS: [(&str, [Step; 7]); 4] = [
 
 #[test]
 fn a_restart_in_the_middle_of_a_rotation() {
-    if soak().is_some() {
-        return;
-    }
     let mut exporter = Exporter::following_logs();
     let sites: Vec<Site> = ROTATIONS.iter().map(|(name, _)| Site::alone(&exporter.logs(), name)).collect();
     let mut slow: Vec<Slow> = sites
@@ -646,9 +643,6 @@ fn a_restart_in_the_middle_of_a_rotation() {
 
 #[test]
 fn what_happens_while_the_exporter_is_away() {
-    if soak().is_some() {
-        return;
-    }
     let mut exporter = Exporter::following_logs();
     let logs = exporter.logs();
     let names = ["plain", "renamed", "shifted", "linked", "copied", "streamed", "packed", "recreated"];
@@ -731,9 +725,6 @@ fn what_happens_while_the_exporter_is_away() {
 
 #[test]
 fn the_first_start_begins_at_the_end_and_from_start_at_the_start() {
-    if soak().is_some() {
-        return;
-    }
     for from_start in [false, true] {
         let mut exporter = Exporter::following_logs();
         let later = exporter.dir.path().join("later/logs");
@@ -779,9 +770,6 @@ fn the_first_start_begins_at_the_end_and_from_start_at_the_start() {
 #[test]
 fn five_thousand_files() {
     const BOTS: usize = 2500;
-    if soak().is_some() {
-        return;
-    }
     let mut exporter = Exporter::following_logs();
     exporter.flags.push("--logs.from-start".to_owned());
     let logs = exporter.logs();
@@ -829,9 +817,6 @@ fn five_thousand_files() {
 
 #[test]
 fn a_line_of_300_megabytes() {
-    if soak().is_some() {
-        return;
-    }
     let mut exporter = Exporter::following_logs();
     let site = Site::alone(&exporter.logs(), "bot");
     let mut log = site.open().unwrap();

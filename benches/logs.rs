@@ -29,30 +29,30 @@ const MTAIL_MB: u64 = 200;
 /// The shipped patterns, as regexes for mtail and ripgrep, without what a line must not hold.
 /// Keep in step with `src/logs/pattern.rs`; a pattern's echo is an alternative here.
 const PATTERNS: [(&str, &str); 19] = [
-    ("closing_stale_open_session", "closing stale open session"),
-    ("closing_open_session", "closing open session in favor of incoming prekey bundle"),
-    ("decrypted_with_closed_session", "decrypted message with closed session"),
-    ("bad_mac", r#"session error: ?error: bad mac|"message": ?"bad mac"#),
+    ("closing_stale_open_session", "Closing stale open session"),
+    ("closing_open_session", "Closing open session in favor of incoming prekey bundle"),
+    ("decrypted_with_closed_session", "Decrypted message with closed session"),
+    ("bad_mac", r#"Session error: ?Error: Bad MAC|"message": ?"Bad MAC"#),
     (
         "key_used_already",
-        r#"session error: ?messagecountererror: key used already|"message": ?"key used already"#,
+        r#"Session error: ?MessageCounterError: Key used already|"message": ?"Key used already"#,
     ),
     (
         "over_2000_messages",
-        r#"session error: ?sessionerror: over 2000 messages into the future|"message": ?"over 2000 messages into the future"#,
+        r#"Session error: ?SessionError: Over 2000 messages into the future|"message": ?"Over 2000 messages into the future"#,
     ),
-    ("invalid_pre_key_id", r#""message": ?"invalid prekey id"#),
-    ("no_session_record", r#""message": ?"no session record"#),
+    ("invalid_pre_key_id", r#""message": ?"Invalid PreKey ID"#),
+    ("no_session_record", r#""message": ?"No session record"#),
     ("decrypt_failed", "failed to decrypt message"),
-    ("waiting_for_message", "waiting for (?:this )?message"),
+    ("waiting_for_message", "[Ww]aiting for (?:this )?message"),
     ("device_removed", "device_removed"),
-    ("connection_replaced", r#"connection ?replaced|"type": ?"replaced""#),
+    ("connection_replaced", r#"[Cc]onnection ?[Rr]eplaced|"type": ?"replaced""#),
     ("stream_errored", "stream errored out"),
     ("stream_error_401", r#""code": ?"401""#),
     ("stream_error_500", r#""code": ?"500""#),
     ("stream_error_503", r#""code": ?"503""#),
     ("stream_error_515", r#""code": ?"515""#),
-    ("connection_failure", "error: connection failure"),
+    ("connection_failure", "Error: Connection Failure"),
     ("pre_key_upload", "uploading pre-keys"),
 ];
 
@@ -302,32 +302,34 @@ fn backlog(dir: &Path, megabytes: u64) -> (u64, Vec<Took>) {
         let part = dir.join("part.log");
         let (lines, bytes) = write_backlog(&part, MTAIL_MB.min(megabytes) * MB);
         warm(&part);
-        let programs = dir.join("mtail");
-        fs::create_dir(&programs).unwrap();
-        let mut program = "counter warnings by pattern\ncounter lines\n/$/ {\n  lines++\n}\n".to_owned();
-        for (name, regex) in PATTERNS {
-            let regex = regex.replace('/', r"\/");
-            write!(program, "/(?i){regex}/ {{\n  warnings[\"{name}\"]++\n}}\n").unwrap();
+        for (what, flags) in [("mtail", "(?i)"), ("mtail with regard to case", "")] {
+            let programs = dir.join(what);
+            fs::create_dir(&programs).unwrap();
+            let mut program = "counter warnings by pattern\ncounter lines\n/$/ {\n  lines++\n}\n".to_owned();
+            for (name, regex) in PATTERNS {
+                let regex = regex.replace('/', r"\/");
+                write!(program, "/{flags}{regex}/ {{\n  warnings[\"{name}\"]++\n}}\n").unwrap();
+            }
+            fs::write(programs.join("bench.mtail"), program).unwrap();
+            let out = dir.join("mtail.out");
+            let args = [
+                "--one_shot".to_owned(),
+                "--one_shot_format=prometheus".to_owned(),
+                "--address=127.0.0.1".to_owned(),
+                "--port=0".to_owned(),
+                format!("--log_dir={}", dir.display()),
+                format!("--progs={}", programs.display()),
+                format!("--logs={}", part.display()),
+            ];
+            let began = Instant::now();
+            let running = Running::start(&mtail, &args, File::create(&out).unwrap().into());
+            let (cpu, wall) = running.finish(began);
+            let metrics = Metrics::parse(&fs::read_to_string(&out).unwrap()).unwrap();
+            assert_eq!(metrics.sum("lines", &[]).unwrap() as u64, lines, "mtail read all of it");
+            let matches = metrics.sum("warnings", &[("pattern", "bad_mac")]).unwrap();
+            assert_eq!(matches as u64, (0..lines).filter(|n| n % 400 == 99).count() as u64);
+            took.push(Took { what, bytes, cpu, wall });
         }
-        fs::write(programs.join("bench.mtail"), program).unwrap();
-        let out = dir.join("mtail.out");
-        let args = [
-            "--one_shot".to_owned(),
-            "--one_shot_format=prometheus".to_owned(),
-            "--address=127.0.0.1".to_owned(),
-            "--port=0".to_owned(),
-            format!("--log_dir={}", dir.display()),
-            format!("--progs={}", programs.display()),
-            format!("--logs={}", part.display()),
-        ];
-        let began = Instant::now();
-        let running = Running::start(&mtail, &args, File::create(&out).unwrap().into());
-        let (cpu, wall) = running.finish(began);
-        let metrics = Metrics::parse(&fs::read_to_string(&out).unwrap()).unwrap();
-        assert_eq!(metrics.sum("lines", &[]).unwrap() as u64, lines, "mtail read all of it");
-        let matches = metrics.sum("warnings", &[("pattern", "bad_mac")]).unwrap();
-        assert_eq!(matches as u64, (0..lines).filter(|n| n % 400 == 99).count() as u64);
-        took.push(Took { what: "mtail", bytes, cpu, wall });
     }
     if let Some(ripgrep) = process::find(&["rg"]) {
         let mut args = vec!["--no-config".to_owned(), "-i".to_owned(), "-a".to_owned(), "-c".to_owned()];

@@ -30,9 +30,31 @@ check() {
 
 alerts() { sed -n 's/^ *- alert: *\([A-Za-z0-9_]*\) *$/\1/p' "$rules"; }
 
+# ALERT SEVERITY of every rule, one a line.
+severities() {
+  awk '$2 == "alert:" { alert = $3 } alert && $1 == "severity:" { print alert, $2; alert = "" }' "$rules"
+}
+
 # expect_routes RECEIVERS LABEL=VALUE...: amtool prints the receivers in order.
 expect_routes() {
   amtool config routes test --config.file=alertmanager.yml --verify.receivers="$1" "${@:2}"
+}
+
+# The three tiers carry the label "ladder" and no other rule does; both sides of
+# every inhibition ask for it.
+inhibition_is_for_tiers() {
+  local status=0 tiers asked
+  tiers=$(awk '$2 == "alert:" { alert = $3 } $1 == "ladder:" { print alert }' "$rules" | sort | xargs)
+  if [[ $tiers != "BaileysAuthFilesCleanup BaileysAuthFilesEmergency BaileysAuthFilesWarning" ]]; then
+    echo "the label ladder is carried by: $tiers"
+    status=1
+  fi
+  asked=$(grep -cE '^ *(- )?(source|target)_matchers:' alertmanager.yml)
+  if [[ $asked != $(grep -cE '^ *(- )?(source|target)_matchers: .*ladder="baileys_auth_files"' alertmanager.yml) ]]; then
+    echo "alertmanager.yml: an inhibit rule does not ask for ladder=\"baileys_auth_files\" on both sides"
+    status=1
+  fi
+  return "$status"
 }
 
 # Every alert has a page with the four parts, and links to it under whatever
@@ -95,8 +117,17 @@ for tier in warning cleanup emergency; do
   check "route: tier $tier reaches the remediator and a person" \
     expect_routes baileys_remediator,operator ladder=baileys_auth_files "tier=$tier"
 done
-check "route: any other alert reaches a person only" \
-  expect_routes operator alertname=BaileysCredsBroken severity=critical
+check "route: a critical tier wakes somebody too" \
+  expect_routes baileys_remediator,pager,operator ladder=baileys_auth_files tier=emergency severity=critical
+while read -r alert severity; do
+  case $severity in
+    critical) receivers=pager,operator ;;
+    *) receivers=operator ;;
+  esac
+  check "route: $alert ($severity) reaches $receivers" \
+    expect_routes "$receivers" "alertname=$alert" "severity=$severity"
+done < <(severities | grep -v '^BaileysAuthFiles')
+check "inhibition: only tiers silence, and only tiers are silenced" inhibition_is_for_tiers
 if command -v yamllint >/dev/null; then
   check "yamllint" yamllint --strict .
 else

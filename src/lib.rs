@@ -7,6 +7,7 @@
 //!
 //! ```text
 //! files -> folder::Inventory -> exporter -> metrics, page, status
+//! logs  -> logs::Published   -> exporter
 //! alert -> remediator::webhook -> remediator::journal
 //!       -> policy(Inventory, Verdict, now, Limits) -> Plan | Refusal
 //!       -> remediator::quarantine -> outcome
@@ -23,6 +24,7 @@ pub mod config;
 pub mod connection;
 pub mod exporter;
 pub mod folder;
+pub mod logs;
 pub mod policy;
 pub mod remediator;
 pub mod web;

@@ -2,7 +2,7 @@
 //! style, while it is killed and started again: each line exactly once.
 //!
 //! `SOAK_SECONDS=600` lengthens the long run (`make soak`).
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -481,8 +481,7 @@ fn every_line_is_counted_once_in_every_style_while_the_exporter_is_killed() {
             })
             .collect();
         let settled = exporter.settle(&expected, STILL);
-        // Shown when the test fails, and by `make soak`.
-        println!("{}", table(&exporter, &sites, kills));
+        say(&table(&exporter, &sites, kills));
         assert!(failed.is_empty(), "{failed:#?}");
         settled.unwrap_or_else(|failure| panic!("{failure}\n{}", exporter.said()));
 
@@ -497,21 +496,26 @@ fn every_line_is_counted_once_in_every_style_while_the_exporter_is_killed() {
         assert!(truncations > 0.0);
         drop(ended);
         let (wrong, scrapes) = watcher.join().unwrap();
-        println!(
-            "{kills} kills, {scrapes} scrapes, {truncations} truncations seen, {} MB of memory at most",
+        say(&format!(
+            "{kills} kills, {scrapes} scrapes, {truncations} truncations seen, {} MB of memory at most\n",
             exporter.peak_memory >> 20
-        );
+        ));
         assert!(wrong.is_empty(), "{wrong:#?}");
         assert!(kills > 0 && scrapes > 0, "{kills} kills, {scrapes} scrapes");
     });
     exporter.assert_discreet();
 }
 
+/// Shown always, also when the test succeeds.
+fn say(text: &str) {
+    std::io::stderr().write_all(text.as_bytes()).unwrap();
+}
+
 /// What was written and what was counted.
 fn table(exporter: &Exporter, sites: &[(Style, Site)], kills: u64) -> String {
     let lines = exporter.scrape().map(|metrics| counts(&metrics, LINES)).unwrap_or_default();
     let mut text = format!(
-        "{:<30} {:>12} {:>12} {:>12} {:>10} {:>6}\n",
+        "\n{:<30} {:>12} {:>12} {:>12} {:>10} {:>6}\n",
         "style", "written", "survived", "counted", "rotations", "kills"
     );
     for (style, site) in sites {
@@ -843,5 +847,4 @@ fn a_line_of_300_megabytes() {
     tally.lines += 1;
     exporter.settles(&BTreeMap::from([(site.session.clone(), Expected::exactly(tally))]));
     assert_eq!(exporter.number("baileys_exporter_log_overlong_lines_total"), 1.0);
-    println!("{} MB of memory at most", exporter.peak_memory >> 20);
 }

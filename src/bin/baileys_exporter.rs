@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use baileys_exporter::cli::{complain, print, until_stopped};
-use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
+use baileys_exporter::config::{CommonFlags, ExporterFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::exporter::server::Exporter;
 use baileys_exporter::exporter::snapshot::Collector;
 use baileys_exporter::exporter::status;
@@ -23,6 +23,9 @@ struct Cli {
 
     #[command(flatten)]
     common: CommonFlags,
+
+    #[command(flatten)]
+    exporter: ExporterFlags,
 
     #[command(flatten)]
     log: LogFlags,
@@ -73,9 +76,9 @@ fn metrics_path(text: &str) -> Result<String, String> {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.log.init();
-    let common = cli.common.clone();
+    let (common, own) = (cli.common.clone(), cli.exporter.clone());
     let load = move || {
-        let settings = Settings::load(&common, &RemediatorFlags::default())?;
+        let settings = Settings::load(&common, &RemediatorFlags::default())?.with_flags(&own);
         settings.require_sessions().map(|()| settings)
     };
     let settings = match load() {
@@ -130,6 +133,10 @@ async fn serve(exporter: Arc<Exporter>, listen: &[String]) -> ExitCode {
         }
     };
     let first = exporter.look().await;
+    if let Err(error) = exporter.follow_logs(&first) {
+        complain(&format!("error: {error}"));
+        return ExitCode::from(2);
+    }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         sessions = first.sessions.len(),

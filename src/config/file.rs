@@ -1,13 +1,18 @@
 //! The YAML file's shape. Unknown keys are refused: a misspelt guard is worse than none.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use regex::Regex;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_saphyr::Spanned;
 
+use crate::connection::Probe;
+use crate::logs::{Pattern, Severity};
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
 use crate::policy::{BatchSetting, Thresholds};
 
@@ -50,6 +55,7 @@ pub struct File {
     pub limits: LimitsSection,
     pub emergency: Emergency,
     pub connection: ConnectionSection,
+    pub logs: Logs,
     pub webhook: Webhook,
     pub quarantine: Quarantine,
     pub state: State,
@@ -120,13 +126,109 @@ pub struct ConnectionSection {
     pub http: Option<Http>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    preset: Option<String>,
+    base_url: Option<String>,
+    instance: Option<String>,
+    url: Option<String>,
+    pointer: Option<String>,
+    connected: Option<Vec<serde_json::Value>>,
+    disconnected: Option<Vec<serde_json::Value>>,
+    header: Option<HttpHeader>,
+}
+
+/// The value stands in a file, never here.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Http {
-    pub url: String,
-    pub pointer: String,
-    pub connected: Vec<serde_json::Value>,
-    pub disconnected: Vec<serde_json::Value>,
+pub struct HttpHeader {
+    name: Option<String>,
+    file: String,
+}
+
+impl Http {
+    /// The probe that was configured.
+    ///
+    /// Errors: neither a preset nor a URL, a mixture, or one that cannot be used.
+    pub fn probe(self, pattern: Option<&Regex>) -> Result<Probe, String> {
+        let by_hand = self.url.is_some()
+            || self.pointer.is_some()
+            || self.connected.is_some()
+            || self.disconnected.is_some();
+        let probe = match (self.preset, self.base_url) {
+            (Some(_), _) if by_hand => {
+                return Err("connection.http: a preset knows url, pointer, connected and disconnected itself; give it base_url instead, or leave the preset out".into());
+            }
+            (Some(_), None) => {
+                return Err("connection.http.base_url is missing: where the preset's API listens, e.g. http://localhost:8080".into());
+            }
+            (Some(preset), Some(base)) => {
+                Probe::preset(&preset, &base, self.instance.as_deref().unwrap_or("{session}"), pattern)
+            }
+            (None, base) if base.is_some() || self.instance.is_some() => {
+                return Err("connection.http: base_url and instance belong to a preset (evolution, waha or wppconnect); without one give url".into());
+            }
+            (None, _) => match (self.url, self.pointer) {
+                (Some(url), Some(pointer)) => Probe::http(
+                    &url,
+                    &pointer,
+                    self.connected.unwrap_or_default(),
+                    self.disconnected.unwrap_or_default(),
+                    pattern,
+                ),
+                _ => {
+                    return Err("connection.http needs either preset and base_url, or url, pointer, connected and disconnected".into());
+                }
+            },
+        };
+        let probe = match self.header {
+            Some(header) => {
+                probe.and_then(|probe| probe.with_header(header.name.as_deref(), &header.file, pattern))
+            }
+            None => probe,
+        };
+        probe.map_err(|error| error.to_string())
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Logs {
+    pub paths: Vec<String>,
+    pub from_start: bool,
+    pub state_path: Option<PathBuf>,
+    pub session_path: Option<String>,
+    pub session_line: Option<String>,
+    pub session_name: Option<String>,
+    pub default_session: Option<String>,
+    pub patterns: Vec<Spanned<LogPattern>>,
+}
+
+/// The key is `name` and so on; see docs/configuration.md.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogPattern {
+    name: String,
+    regex: String,
+    exclude: Option<String>,
+    echo: Option<String>,
+    severity: Severity,
+    help: String,
+}
+
+impl LogPattern {
+    pub fn pattern(&self) -> Pattern {
+        let own = |text: &Option<String>| text.clone().map(Cow::Owned);
+        Pattern {
+            name: Cow::Owned(self.name.clone()),
+            regex: Cow::Owned(self.regex.clone()),
+            exclude: own(&self.exclude),
+            echo: own(&self.echo),
+            severity: self.severity,
+            help: Cow::Owned(self.help.clone()),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -45,9 +45,25 @@ pub struct CommonFlags {
     #[arg(long = "connection.quiet", value_name = "SPAN", global = true, value_parser = humantime::parse_duration, help_heading = "Connection")]
     pub connection_quiet: Option<Duration>,
 
+    /// Logs of the bots: a path, or a glob in quotes. pm2 writes NAME-out.log and NAME-error.log; name both. Repeatable.
+    #[arg(long = "logs.path", value_name = "GLOB", global = true, help_heading = "Logs")]
+    pub logs_path: Vec<String>,
+
     /// The YAML configuration file, the same for both programs; flags win over it.
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub config_file: Option<PathBuf>,
+}
+
+/// Flags that only the exporter knows.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ExporterFlags {
+    /// At the very first start, count the logs from their beginning, not from their end.
+    #[arg(long = "logs.from-start", help_heading = "Logs")]
+    pub logs_from_start: bool,
+
+    /// Directory that remembers how far the logs were read and what was counted; used only with --logs.path [default: /var/lib/baileys_exporter]
+    #[arg(long = "logs.state-path", value_name = "DIR", help_heading = "Logs")]
+    pub logs_state_path: Option<PathBuf>,
 }
 
 /// Flags that only the remediator knows.

@@ -5,10 +5,11 @@
 mod file;
 mod flags;
 
-pub use flags::{CommonFlags, LogFlags, LogFormat, RemediatorFlags};
+pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -16,6 +17,7 @@ use regex::Regex;
 
 use crate::connection::{Connection, Probe};
 use crate::folder::{Discovery, SessionName, Source};
+use crate::logs::{self, LogGlob, LogSettings, Patterns, Placing};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{BatchSetting, Limits};
 
@@ -39,6 +41,8 @@ pub struct Settings {
     pub exclude: GlobSet,
     /// How to find out whether a bot is connected.
     pub connection: Connection,
+    /// Which logs are read, and what for.
+    pub logs: Arc<LogSettings>,
     /// Labels an alert must carry before it acts.
     pub alert_match: BTreeMap<String, String>,
     /// File with the webhook's bearer token.
@@ -103,10 +107,7 @@ impl Settings {
             (None, None) => {}
         }
         if let Some(http) = file.connection.http {
-            probes.push(
-                Probe::http(&http.url, &http.pointer, http.connected, http.disconnected, pattern.as_ref())
-                    .map_err(|e| e.to_string())?,
-            );
+            probes.push(http.probe(pattern.as_ref())?);
         }
         let defaults = Connection::default();
         let connection = Connection {
@@ -155,6 +156,7 @@ impl Settings {
             include: if include.is_empty() { None } else { Some(globs(&include, "sessions.include")?) },
             exclude: globs(&exclude, "sessions.exclude")?,
             connection,
+            logs: Arc::new(logs(&flags.logs_path, file.logs)?),
             alert_match,
             token_file: remediator.webhook_token_file.clone().or(file.webhook.token_file),
             retention: file.quarantine.retention.unwrap_or(DEFAULT_RETENTION),
@@ -167,6 +169,18 @@ impl Settings {
             limits,
             overrides,
         })
+    }
+
+    /// Lays the exporter's own flags over it.
+    #[must_use]
+    pub fn with_flags(mut self, flags: &ExporterFlags) -> Self {
+        let mut logs = LogSettings::clone(&self.logs);
+        logs.from_start |= flags.logs_from_start;
+        if let Some(path) = &flags.logs_state_path {
+            logs.state_path.clone_from(path);
+        }
+        self.logs = Arc::new(logs);
+        self
     }
 
     /// Errors: no path was named.
@@ -188,6 +202,36 @@ impl Settings {
         let batch = self.overrides.iter().find(|(globs, _)| globs.is_match(name)).map(|(_, batch)| *batch);
         Limits { batch: batch.unwrap_or(self.limits.batch), ..self.limits }
     }
+}
+
+fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
+    let (key, paths) = match paths {
+        [] => ("logs.paths", file.paths.as_slice()),
+        paths => ("--logs.path", paths),
+    };
+    let globs = paths
+        .iter()
+        .map(|text| LogGlob::new(text).map_err(|error| format!("{key}: {error}")))
+        .collect::<Result<_, _>>()?;
+    let placing = Placing::new(
+        file.session_path.as_deref(),
+        file.session_line.as_deref(),
+        file.session_name.as_deref(),
+        file.default_session.as_deref(),
+    )
+    .map_err(|(key, error)| format!("logs.{key}: {error}"))?;
+    let own: Vec<_> = file.patterns.iter().map(|pattern| pattern.value.pattern()).collect();
+    let patterns = Patterns::shipped_and(&own).map_err(|error| {
+        let line = file.patterns.get(error.index).map_or(0, |pattern| pattern.referenced.line());
+        format!("logs.patterns, line {line}: {error}")
+    })?;
+    Ok(LogSettings {
+        globs,
+        from_start: file.from_start,
+        state_path: file.state_path.unwrap_or_else(|| PathBuf::from(logs::DEFAULT_STATE_PATH)),
+        placing,
+        patterns: Arc::new(patterns),
+    })
 }
 
 fn globs(patterns: &[String], key: &str) -> Result<GlobSet, String> {
@@ -308,6 +352,54 @@ state: {path: /var/lib/x}
         ] {
             let error = load(flags, yaml).unwrap_err();
             assert!(error.contains(says), "{yaml}: {error}");
+        }
+        for (http, says) in [
+            ("{}", "needs either preset and base_url, or url"),
+            ("{url: 'http://a/'}", "needs either preset and base_url, or url"),
+            ("{url: 'http://a/', pointer: /a}", "the values that mean"),
+            ("{url: 'http://a/', pointer: a, connected: [1], disconnected: [0]}", "must be a JSON pointer"),
+            ("{url: 'https://a/', pointer: /a}", "connection.http.url: https is not supported"),
+            ("{url: 'http://a/', pointer: /a, connected: [1], disconnected: [1]}", "one value is listed"),
+            ("{url: 'http://a/', instance: b, pointer: /a}", "base_url and instance belong to a preset"),
+            ("{base_url: 'http://a'}", "base_url and instance belong to a preset"),
+            ("{preset: waha}", "connection.http.base_url is missing"),
+            ("{preset: waha, base_url: 'http://a', url: 'http://a/'}", "give it base_url instead"),
+            ("{preset: waha, base_url: 'http://a', pointer: /a}", "give it base_url instead"),
+            ("{preset: waha, base_url: 'http://a', disconnected: [x]}", "give it base_url instead"),
+            ("{preset: WAHA, base_url: 'http://a'}", "there is evolution, waha and wppconnect"),
+            ("{preset: waha, base_url: 'https://a'}", "base_url: https is not supported"),
+            ("{preset: waha, base_url: 'a:3000'}", "base_url must begin with http://"),
+            ("{preset: waha, base_url: 'http://{session}'}", "without a placeholder in the host"),
+            ("{preset: waha, base_url: 'http://a:3000{session}'}", "without a placeholder in the host"),
+            ("{preset: waha, base_url: 'http://a/?b={session}'}", "must end before the API's own path"),
+            ("{preset: waha, base_url: 'http://a/{id}'}", "nothing fills {id}"),
+            ("{preset: waha, base_url: 'http://a', instance: '{id}'}", "connection.http.instance: nothing"),
+            ("{preset: waha, base_url: 'http://a', header: {name: a}}", "file"),
+            ("{preset: waha, base_url: 'http://a', header: {file: ''}}", "header.file must be the path"),
+            (
+                "{preset: waha, base_url: 'http://a', header: {file: TOPSECRET123}}",
+                "header.file must be the path",
+            ),
+            ("{preset: waha, base_url: 'http://a', header: {file: /no/key}}", "header.file /no/key: No such"),
+            ("{preset: waha, base_url: 'http://a', header: {file: '/{id}'}}", "header.file: nothing fills"),
+            ("{preset: waha, base_url: 'http://a', header: {name: 'a b', file: /dev/null}}", "header.name"),
+            (
+                "{url: 'http://a/', pointer: /a, connected: [1], disconnected: [0], header: {file: /dev/null}}",
+                "connection.http.header.name is missing",
+            ),
+            ("{preset: waha, base_url: 'http://a', header: {value: TOPSECRET123}}", "unknown field `value`"),
+            ("{preset: waha, base_url: 'http://a', header: TOPSECRET123}", "expected mapping"),
+        ] {
+            let error = load(path, &format!("connection: {{http: {http}}}")).unwrap_err();
+            assert!(error.contains(says) && !error.contains("TOPSECRET"), "{http}: {error}");
+        }
+        for http in [
+            "{preset: evolution, base_url: 'http://a'}",
+            "{preset: waha, base_url: 'http://[::1]:3000/x/', instance: 'company_{session}'}",
+            "{preset: wppconnect, base_url: 'http://a/{session}', header: {file: '/keys/{session}'}}",
+            "{url: 'http://a', pointer: '', connected: [up], disconnected: [down], header: {name: X, file: /}}",
+        ] {
+            load(path, &format!("connection: {{http: {http}}}")).unwrap();
         }
         for yaml in [
             "connection:\n  command: [curl, -H, 'apikey: TOPSECRET123']\n  tiemout: 3s\n",

@@ -3,11 +3,12 @@
 //! A probe that crashes, times out, prints or answers anything unforeseen has said
 //! nothing. What it printed is never repeated: it may hold anything.
 
+mod http;
+
 use std::fmt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::{Captures, Regex};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
@@ -15,16 +16,13 @@ use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 use crate::folder::SessionName;
-use crate::web;
+
+pub use http::HttpProbe;
 
 use super::{Evidence, Finding};
 
 /// A command's answer is read up to here; `disconnected` has 12 bytes.
 const MAX_ANSWER_BYTES: u64 = 64;
-/// An HTTP answer is read up to here.
-const MAX_BODY_BYTES: usize = 1 << 20;
-/// What stays as it is in a URL.
-const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Somebody to ask.
 #[derive(Clone, Debug)]
@@ -36,16 +34,7 @@ pub enum Probe {
         argv: Vec<Template>,
     },
     /// `GET` of a URL that answers 200 with JSON.
-    Http {
-        /// The URL, `http://` only.
-        url: Template,
-        /// JSON pointer (RFC 6901) to the value that tells, e.g. `/status/connected`.
-        pointer: String,
-        /// Values that mean connected.
-        connected: Vec<Value>,
-        /// Values that mean disconnected.
-        disconnected: Vec<Value>,
-    },
+    Http(Box<HttpProbe>),
 }
 
 /// A probe that cannot be used as configured.
@@ -89,66 +78,49 @@ impl Probe {
         disconnected: Vec<Value>,
         pattern: Option<&Regex>,
     ) -> Result<Self, ProbeError> {
-        let url = Template::parse(url, pattern)?;
-        // The scheme and host are never filled from a session's name.
-        match url.parts.first() {
-            Some(Part::Text(text))
-                if text
-                    .strip_prefix("http://")
-                    .is_some_and(|rest| url.parts.len() == 1 || rest.contains('/')) => {}
-            Some(Part::Text(text)) if text.starts_with("https://") => {
-                return Err(ProbeError(
-                    "connection.http.url: https is not supported; use connection.command with a client of your choice"
-                        .into(),
-                ));
-            }
-            _ => {
-                return Err(ProbeError(
-                    "connection.http.url must begin with http://HOST[:PORT]/, without a placeholder in the host".into(),
-                ));
-            }
+        HttpProbe::url(url, pointer, connected, disconnected, pattern).map(|http| Self::Http(Box::new(http)))
+    }
+
+    /// One of the known APIs (`evolution`, `waha`, `wppconnect`) at `base_url`. It calls the
+    /// session `instance`, a [`Template`].
+    ///
+    /// Errors: another name, not `http://`, a placeholder that nothing fills.
+    pub fn preset(
+        name: &str,
+        base_url: &str,
+        instance: &str,
+        pattern: Option<&Regex>,
+    ) -> Result<Self, ProbeError> {
+        HttpProbe::preset(name, base_url, instance, pattern).map(|http| Self::Http(Box::new(http)))
+    }
+
+    /// The HTTP probe with a header whose value is read from `file` (a [`Template`]) at each
+    /// ask. Without a `name` it is the preset's.
+    ///
+    /// Errors: no name, not a header's name, no such file, or not an HTTP probe.
+    pub fn with_header(
+        self,
+        name: Option<&str>,
+        file: &str,
+        pattern: Option<&Regex>,
+    ) -> Result<Self, ProbeError> {
+        match self {
+            Self::Http(http) => http.header(name, file, pattern).map(|http| Self::Http(Box::new(http))),
+            Self::Command { .. } => Err(ProbeError("a command takes no header".into())),
         }
-        if !pointer.is_empty() && !pointer.starts_with('/') {
-            return Err(ProbeError(
-                "connection.http.pointer must be a JSON pointer such as /status/connected".into(),
-            ));
-        }
-        if connected.is_empty() || disconnected.is_empty() {
-            return Err(ProbeError(
-                "connection.http needs the values that mean `connected` and those that mean `disconnected`"
-                    .into(),
-            ));
-        }
-        if connected.iter().any(|value| disconnected.contains(value)) {
-            return Err(ProbeError(
-                "connection.http: one value is listed as connected and as disconnected".into(),
-            ));
-        }
-        Ok(Self::Http { url, pointer: pointer.to_owned(), connected, disconnected })
     }
 
     /// Asks. Never fails: what goes wrong is evidence of nothing.
     pub async fn ask(&self, session: &SessionName, timeout: Duration) -> Evidence {
-        let (finding, detail) = match self {
+        let said = match self {
             Probe::Command { argv } => match ask_command(argv, session, timeout).await {
-                Ok(finding) => (finding, None),
-                Err(why) => (Finding::Silent, Some(format!("the command {why}"))),
+                Ok(Finding::Connected) => Ok((Finding::Connected, "connected".to_owned())),
+                Ok(finding) => Ok((finding, "disconnected".to_owned())),
+                Err(why) => Err(format!("the command {why}")),
             },
-            Probe::Http { url, pointer, connected, disconnected } => {
-                match ask_http(url, session, timeout, pointer).await {
-                    Ok(value) if connected.contains(&value) => (Finding::Connected, None),
-                    Ok(value) if disconnected.contains(&value) => (Finding::Disconnected, None),
-                    Ok(_) => {
-                        (Finding::Silent, Some(format!("the value at {pointer} is none of those configured")))
-                    }
-                    Err(why) => (Finding::Silent, Some(why)),
-                }
-            }
+            Probe::Http(http) => http.ask(session, timeout).await,
         };
-        let detail = detail.unwrap_or_else(|| match finding {
-            Finding::Connected => "connected".into(),
-            _ => "disconnected".into(),
-        });
+        let (finding, detail) = said.unwrap_or_else(|why| (Finding::Silent, why));
         Evidence { source: "probe", finding, detail }
     }
 }
@@ -197,23 +169,6 @@ async fn ask_command(argv: &[Template], session: &SessionName, timeout: Duration
         b"disconnected" => Ok(Finding::Disconnected),
         _ => Err("printed neither `connected` nor `disconnected`".into()),
     }
-}
-
-async fn ask_http(
-    url: &Template,
-    session: &SessionName,
-    timeout: Duration,
-    pointer: &str,
-) -> Result<Value, String> {
-    let url = url.fill(session, |value| utf8_percent_encode(value, IN_URL).to_string())?;
-    let (status, body) =
-        web::get(&url, &[], timeout, MAX_BODY_BYTES).await.map_err(|error| error.to_string())?;
-    if status != 200 {
-        return Err(format!("the URL answered {status}"));
-    }
-    let answer: Value =
-        serde_json::from_slice(&body).map_err(|_| "the URL did not answer JSON".to_owned())?;
-    answer.pointer(pointer).cloned().ok_or_else(|| format!("the answer has nothing at {pointer}"))
 }
 
 /// A text with placeholders: `{session}` is the session's name, `{NAME}` what the named

@@ -1,8 +1,11 @@
 //! From a snapshot to metric families. Each metric is declared here and nowhere else;
 //! docs/metrics.md lists them, and a test holds the two together.
 
+use std::collections::BTreeSet;
+
 use crate::folder::discovery::SkipReason;
 use crate::folder::{Creds, Kind, Timestamp};
+use crate::logs::{Patterns, Published};
 use crate::policy::Tier;
 use crate::web::families::{Families, declare};
 
@@ -42,6 +45,30 @@ declare! {
         "1 if creds.json is there and can be understood; 0 if it is missing, empty, cut off or unreadable.";
     LOGGED_IN: gauge "baileys_auth_logged_in" SESSION,
         "1 if creds.json says that the bot is paired with an account.";
+    WARNINGS: counter "baileys_auth_signal_warnings_total" &["session", "pattern"],
+        "Signs of trouble in the session's logs by pattern, each event once. Kept across restarts.";
+    LOG_LINES: counter "baileys_auth_log_lines_total" SESSION,
+        "Lines read in the session's logs. Kept across restarts.";
+    LOG_SECRETS: counter "baileys_auth_log_secret_lines_total" SESSION,
+        "Lines in the session's logs that show a private key. Kept across restarts.";
+    LOG_LAST_LINE: gauge "baileys_auth_log_last_line_timestamp_seconds" SESSION,
+        "When the newest line in the session's logs was written, as Unix time.";
+    PATTERN_INFO: gauge "baileys_exporter_log_pattern_info" &["pattern", "severity"],
+        "A pattern that is looked for in the logs; the value is 1.";
+    LOG_FILES: gauge "baileys_exporter_log_files" &[],
+        "Log files that are followed.";
+    LOG_UNREAD: gauge "baileys_exporter_log_unread_bytes" &[],
+        "Bytes that stand in the logs and were not looked at yet.";
+    LOG_UNPLACED: counter "baileys_exporter_log_lines_unplaced_total" &[],
+        "Lines that belong to no session: the path and the line do not tell it, or name one that does not exist. Kept across restarts.";
+    LOG_OVERLONG: counter "baileys_exporter_log_overlong_lines_total" &[],
+        "Lines of more than 64 KiB, of which only the beginning was looked at. Kept across restarts.";
+    LOG_TRUNCATIONS: counter "baileys_exporter_log_truncations_total" &["copy"],
+        "Logs that were emptied or taken away, by whether a copy of what had not been read was found. Kept across restarts.";
+    LOG_READ_ERRORS: counter "baileys_exporter_log_read_errors_total" &[],
+        "Attempts to look at a log that failed; the exporter's own log says which. Kept across restarts.";
+    LOG_COMMITTED: gauge "baileys_exporter_log_last_commit_timestamp_seconds" &[],
+        "When the counts of the logs were last known to be saved, as Unix time; they are not shown before.";
     BUILD_INFO: gauge "baileys_exporter_build_info" &["version"],
         "Version of the exporter; the value is 1.";
     SUCCESS: gauge "baileys_exporter_scrape_collector_success" &["collector"],
@@ -68,8 +95,11 @@ pub struct ReloadState {
 }
 
 /// Fills the families of one scrape.
-pub fn families(snapshot: &Snapshot, reload: ReloadState) -> Families {
+pub fn families(snapshot: &Snapshot, logs: Option<(&Published, &Patterns)>, reload: ReloadState) -> Families {
     let mut out = Families::default();
+    if let Some((logs, patterns)) = logs {
+        add_logs(&mut out, snapshot, logs, patterns);
+    }
     for view in &snapshot.sessions {
         add_session(&mut out, view, snapshot.at);
     }
@@ -84,6 +114,35 @@ pub fn families(snapshot: &Snapshot, reload: ReloadState) -> Families {
     out.add(&RELOAD_SUCCESS, &[], f64::from(reload.successful));
     out.add(&RELOAD_TIME, &[], reload.loaded_at.seconds());
     out
+}
+
+fn add_logs(out: &mut Families, snapshot: &Snapshot, logs: &Published, patterns: &Patterns) {
+    // Every session has every counter from the start, and so has a log whose folder is
+    // elsewhere.
+    let folders = snapshot.sessions.iter().map(|view| view.session.as_str());
+    let alone = logs.sessions.iter().filter(|(_, log)| log.has_files).map(|(name, _)| name.as_str());
+    for session in folders.chain(alone).collect::<BTreeSet<_>>() {
+        let Some(log) = logs.sessions.get(session).or_else(|| logs.sessions.get("")) else { continue };
+        for (pattern, events) in &log.events {
+            out.add(&WARNINGS, &[session, pattern], *events as f64);
+        }
+        out.add(&LOG_LINES, &[session], log.lines as f64);
+        out.add(&LOG_SECRETS, &[session], log.secrets as f64);
+        if let Some(at) = log.last_line {
+            out.add(&LOG_LAST_LINE, &[session], at.seconds());
+        }
+    }
+    for pattern in patterns.patterns() {
+        out.add(&PATTERN_INFO, &[&pattern.name, pattern.severity.label()], 1.0);
+    }
+    out.add(&LOG_FILES, &[], logs.files as f64);
+    out.add(&LOG_UNREAD, &[], logs.unread_bytes as f64);
+    out.add(&LOG_UNPLACED, &[], logs.unplaced as f64);
+    out.add(&LOG_OVERLONG, &[], logs.overlong as f64);
+    out.add(&LOG_TRUNCATIONS, &["found"], logs.copies_found as f64);
+    out.add(&LOG_TRUNCATIONS, &["missing"], logs.copies_missing as f64);
+    out.add(&LOG_READ_ERRORS, &[], logs.read_errors as f64);
+    out.add(&LOG_COMMITTED, &[], logs.committed_at.seconds());
 }
 
 fn add_session(out: &mut Families, view: &SessionView, now: Timestamp) {

@@ -8,6 +8,7 @@
 //! | `GET /-/ready` | 200 once the first look at the folders is done |
 //! | `POST /-/reload` | reads the configuration again, as SIGHUP does |
 
+use std::collections::HashSet;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -19,6 +20,7 @@ use tokio::net::TcpListener;
 
 use crate::config::Settings;
 use crate::folder::Timestamp;
+use crate::logs::{LogSettings, Monitor};
 use crate::web::{self, Gate, Response};
 
 use super::metrics::{ReloadState, families};
@@ -40,6 +42,8 @@ pub struct Exporter {
     metrics_path: String,
     gate: Gate,
     page: tokio::sync::Mutex<Option<(Instant, String)>>,
+    /// Set once the logs are read, where any are named.
+    logs: Mutex<Option<Arc<Monitor>>>,
 }
 
 struct Loaded {
@@ -68,7 +72,28 @@ impl Exporter {
             metrics_path,
             gate: Gate::new(max_requests),
             page: tokio::sync::Mutex::new(None),
+            logs: Mutex::new(None),
         }
+    }
+
+    /// Begins to read the logs, if any are named. `first` tells which sessions there are.
+    ///
+    /// Errors: the state directory cannot be used.
+    pub fn follow_logs(&self, first: &Snapshot) -> Result<(), String> {
+        let settings = Arc::clone(&self.settings().logs);
+        if !settings.globs.is_empty() {
+            let monitor = Monitor::start(settings, session_names(first))?;
+            *self.monitor() = Some(Arc::new(monitor));
+        }
+        Ok(())
+    }
+
+    fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner).settings)
+    }
+
+    fn monitor(&self) -> std::sync::MutexGuard<'_, Option<Arc<Monitor>>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks at the folders once, so that what is wrong is in the log from the start.
@@ -90,6 +115,14 @@ impl Exporter {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match loaded {
             Ok(settings) => {
+                let logs = Arc::clone(&settings.logs);
+                if let Err(error) = self.reload_logs(&logs) {
+                    state.reload.successful = false;
+                    tracing::error!(
+                        "the configuration was not loaded, the former one stays in force: {error}"
+                    );
+                    return Err(error);
+                }
                 *state = Loaded::new(settings);
                 tracing::info!("configuration loaded");
                 Ok(())
@@ -102,8 +135,23 @@ impl Exporter {
         }
     }
 
+    fn reload_logs(&self, settings: &Arc<LogSettings>) -> Result<(), String> {
+        let mut monitor = self.monitor();
+        match monitor.as_ref() {
+            Some(running) if running.state_path() != settings.state_path => {
+                return Err("logs.state_path changes only with a restart".into());
+            }
+            Some(running) => running.configure(Arc::clone(settings)),
+            None if settings.globs.is_empty() => {}
+            // The sessions follow with the next look.
+            None => *monitor = Some(Arc::new(Monitor::start(Arc::clone(settings), HashSet::new())?)),
+        }
+        Ok(())
+    }
+
     /// Serves until `shutdown` resolves.
     pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, shutdown: impl Future<Output = ()>) {
+        let logs = Arc::clone(&self);
         let handler = move |request: Request<Incoming>, _| {
             let exporter = Arc::clone(&self);
             async move {
@@ -114,6 +162,11 @@ impl Exporter {
             }
         };
         web::serve(listeners, web::Limits::default(), handler, shutdown).await;
+        let monitor = logs.monitor().take();
+        if let Some(monitor) = monitor {
+            // A last commit.
+            let _ = tokio::task::spawn_blocking(move || monitor.stop()).await;
+        }
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
@@ -147,8 +200,17 @@ impl Exporter {
         let Some(_permit) = self.gate.try_enter() else { return self.gate.refusal() };
         let snapshot = self.look().await;
         let reload = self.state.read().unwrap_or_else(PoisonError::into_inner).reload;
+        let patterns = Arc::clone(&self.settings().logs.patterns);
+        let monitor = self.monitor().clone();
         let headers = request.headers().clone();
-        let encode = move || web::expose::respond(&headers, &families(&snapshot, reload).into_vec());
+        let encode = move || {
+            let published = monitor.map(|monitor| {
+                monitor.set_sessions(session_names(&snapshot));
+                monitor.published()
+            });
+            let logs = published.as_deref().map(|published| (published, patterns.as_ref()));
+            web::expose::respond(&headers, &families(&snapshot, logs, reload).into_vec())
+        };
         match tokio::task::spawn_blocking(encode).await {
             Ok(response) => response,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -163,11 +225,15 @@ impl Exporter {
             return page.clone();
         }
         let snapshot = self.look().await;
-        let settings = Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner).settings);
+        let settings = self.settings();
         let rows = rows(&snapshot, &settings.connection).await;
         let skipped: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();
         let page = page(&rows, &skipped, snapshot.at, &self.metrics_path);
         *last = Some((Instant::now(), page.clone()));
         page
     }
+}
+
+fn session_names(snapshot: &Snapshot) -> HashSet<Arc<str>> {
+    snapshot.sessions.iter().map(|view| Arc::from(view.session.as_str())).collect()
 }

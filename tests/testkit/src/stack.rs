@@ -460,7 +460,8 @@ impl Stack {
                 ],
             )?;
         }
-        let told = format!("    webhook_configs:\n      - url: {}\n", self.person.url());
+        // The pager stays a receiver that sends nothing: it hears nothing that the person does not.
+        let told = format!("    webhook_configs:\n      - url: {}\n\n  - name: pager\n", self.person.url());
         let alertmanager = replace(
             &shipped,
             &[

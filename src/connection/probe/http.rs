@@ -1,0 +1,430 @@
+//! Asking a bot's own HTTP API: presets for three of them, or a URL and a JSON pointer.
+//!
+//! Only a 200 counts: what the three answer with an error is JSON too, and some of it
+//! looks like an answer.
+
+use std::cell::Cell;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use hyper::header::HeaderName;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use regex::Regex;
+use rustix::fs::{Mode, OFlags};
+use serde_json::Value;
+
+use super::{Part, ProbeError, Template};
+use crate::connection::Finding;
+use crate::folder::SessionName;
+use crate::web;
+
+/// An HTTP answer is read up to here.
+const MAX_BODY_BYTES: usize = 1 << 20;
+/// A header's file is read up to here.
+const MAX_KEY_BYTES: u64 = 8 << 10;
+/// What stays as it is in a URL.
+const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// How to ask over HTTP and how to read the answer.
+#[derive(Clone, Debug)]
+pub struct HttpProbe {
+    /// `http://` only.
+    url: Template,
+    /// JSON pointer to the value that tells.
+    pointer: String,
+    connected: Vec<Value>,
+    disconnected: Vec<Value>,
+    header: Option<Header>,
+    preset: Option<Preset>,
+}
+
+/// A header whose value stands in a file.
+#[derive(Clone, Debug)]
+struct Header {
+    name: String,
+    file: Template,
+    /// Set before a value that does not begin with it.
+    prefix: &'static str,
+}
+
+/// What is known of one API.
+#[derive(Clone, Debug)]
+struct Preset {
+    name: &'static str,
+    header: &'static str,
+    prefix: &'static str,
+    /// Values that are neither connected nor disconnected.
+    between: &'static [&'static str],
+    /// What the API calls the session.
+    instance: Template,
+    /// JSON pointer to where the answer repeats that.
+    repeats: Option<&'static str>,
+}
+
+impl HttpProbe {
+    /// A URL and how to read what it answers.
+    pub(super) fn url(
+        url: &str,
+        pointer: &str,
+        connected: Vec<Value>,
+        disconnected: Vec<Value>,
+        pattern: Option<&Regex>,
+    ) -> Result<Self, ProbeError> {
+        let url = parse_url("url", url, pattern)?;
+        if !pointer.is_empty() && !pointer.starts_with('/') {
+            return Err(ProbeError(
+                "connection.http.pointer must be a JSON pointer such as /status/connected".into(),
+            ));
+        }
+        if connected.is_empty() || disconnected.is_empty() {
+            return Err(ProbeError(
+                "connection.http needs the values that mean `connected` and those that mean `disconnected`"
+                    .into(),
+            ));
+        }
+        if connected.iter().any(|value| disconnected.contains(value)) {
+            return Err(ProbeError(
+                "connection.http: one value is listed as connected and as disconnected".into(),
+            ));
+        }
+        Ok(Self { url, pointer: pointer.to_owned(), connected, disconnected, header: None, preset: None })
+    }
+
+    /// One of the known APIs at `base_url`, which calls the session `instance`.
+    ///
+    /// | preset | connected | disconnected | neither |
+    /// |---|---|---|---|
+    /// | evolution | open | close | connecting (also while it shows a QR code) |
+    /// | waha | WORKING | STOPPED, FAILED, SCAN_QR_CODE | STARTING |
+    /// | wppconnect | true | false (also while it starts, and for a session it never heard of) | |
+    ///
+    /// `SCAN_QR_CODE` is disconnected: there is no login, so no message can come for the
+    /// keys; and the scan that ends it writes creds.json, which the quiet window sees.
+    pub(super) fn preset(
+        name: &str,
+        base_url: &str,
+        instance: &str,
+        pattern: Option<&Regex>,
+    ) -> Result<Self, ProbeError> {
+        let instance = Template::parse(instance, pattern)
+            .map_err(|error| ProbeError(format!("connection.http.instance: {error}")))?;
+        let preset = |name, header, prefix, between, repeats| Preset {
+            name,
+            header,
+            prefix,
+            between,
+            instance: instance.clone(),
+            repeats,
+        };
+        let texts = |texts: &[&str]| texts.iter().map(|&text| text.into()).collect();
+        let (before, after, pointer, connected, disconnected, preset): (_, _, _, Vec<Value>, Vec<Value>, _) =
+            match name {
+                "evolution" => (
+                    "/instance/connectionState/",
+                    "",
+                    "/instance/state",
+                    texts(&["open"]),
+                    texts(&["close"]),
+                    preset("evolution", "apikey", "", &["connecting"], Some("/instance/instanceName")),
+                ),
+                "waha" => (
+                    "/api/sessions/",
+                    "",
+                    "/status",
+                    texts(&["WORKING"]),
+                    texts(&["STOPPED", "FAILED", "SCAN_QR_CODE"]),
+                    preset("waha", "X-Api-Key", "", &["STARTING"], Some("/name")),
+                ),
+                "wppconnect" => (
+                    "/api/",
+                    "/check-connection-session",
+                    "/status",
+                    vec![true.into()],
+                    vec![false.into()],
+                    preset("wppconnect", "Authorization", "Bearer ", &[], None),
+                ),
+                _ => {
+                    return Err(ProbeError(
+                        "connection.http.preset: there is evolution, waha and wppconnect; for any other API give url, pointer, connected and disconnected"
+                            .into(),
+                    ));
+                }
+            };
+        let base = parse_url("base_url", base_url, pattern)?;
+        let in_query = |part: &Part| matches!(part, Part::Text(text) if text.contains(['?', '#']));
+        if base.parts.iter().any(in_query) {
+            return Err(ProbeError(
+                "connection.http.base_url must end before the API's own path: http://HOST[:PORT][/PREFIX]"
+                    .into(),
+            ));
+        }
+        let text = |text: &str| Part::Text(text.to_owned());
+        let mut parts = base.parts;
+        if let Some(Part::Text(last)) = parts.last_mut() {
+            last.truncate(last.trim_end_matches('/').len());
+        }
+        parts.push(text(before));
+        parts.extend(instance.parts.iter().map(|part| match part {
+            Part::Text(plain) => Part::Text(utf8_percent_encode(plain, IN_URL).to_string()),
+            filled => filled.clone(),
+        }));
+        parts.push(text(after));
+        let url = Template { parts, pattern: base.pattern.or_else(|| instance.pattern.clone()) };
+        let pointer = pointer.to_owned();
+        Ok(Self { url, pointer, connected, disconnected, header: None, preset: Some(preset) })
+    }
+
+    /// Sends a header whose value is read from `file` at each ask.
+    pub(super) fn header(
+        mut self,
+        name: Option<&str>,
+        file: &str,
+        pattern: Option<&Regex>,
+    ) -> Result<Self, ProbeError> {
+        let default = self.preset.as_ref().map(|preset| preset.header);
+        let name = name.or(default).ok_or_else(|| {
+            ProbeError("connection.http.header.name is missing, e.g. apikey or X-Api-Key".into())
+        })?;
+        if name.parse::<HeaderName>().is_err() {
+            return Err(ProbeError("connection.http.header.name is no name of an HTTP header".into()));
+        }
+        // Not repeated: who mistakes `file` finds the key itself here.
+        if !file.starts_with('/') {
+            return Err(ProbeError(
+                "connection.http.header.file must be the path, beginning with /, of a file that holds the value"
+                    .into(),
+            ));
+        }
+        let file = Template::parse(file, pattern)
+            .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
+        // One without a placeholder can be looked for now.
+        if let [Part::Text(path)] = file.parts.as_slice() {
+            std::fs::metadata(path)
+                .map_err(|error| ProbeError(format!("connection.http.header.file {path}: {error}")))?;
+        }
+        let prefix = self
+            .preset
+            .as_ref()
+            .filter(|preset| preset.header.eq_ignore_ascii_case(name))
+            .map_or("", |preset| preset.prefix);
+        self.header = Some(Header { name: name.to_owned(), file, prefix });
+        Ok(self)
+    }
+
+    /// Asks and reads the answer. The error says why there is none.
+    pub(super) async fn ask(
+        &self,
+        session: &SessionName,
+        timeout: Duration,
+    ) -> Result<(Finding, String), String> {
+        let url = fill_url(&self.url, session).map_err(|error| format!("the URL {error}"))?;
+        let began = Instant::now();
+        let mut headers = Vec::new();
+        if let Some(header) = &self.header {
+            let value = tokio::time::timeout(timeout, header.value(session)).await;
+            let value = value.map_err(|_| "connection.http.header.file could not be read in time")??;
+            headers.push((header.name.clone(), value));
+        }
+        let left = timeout.saturating_sub(began.elapsed());
+        let (status, body) =
+            web::get(&url, &headers, left, MAX_BODY_BYTES).await.map_err(|error| error.to_string())?;
+        let who = self.preset.as_ref().map_or("the URL", |preset| preset.name);
+        if status != 200 {
+            return Err(format!("{who} answered {status}{}", self.hint(status)));
+        }
+        let answer: Value =
+            serde_json::from_slice(&body).map_err(|_| format!("{who} did not answer JSON"))?;
+        let value = answer
+            .pointer(&self.pointer)
+            .ok_or_else(|| format!("the answer has nothing at {}", self.pointer))?;
+        let Some(preset) = &self.preset else {
+            return match self.finding(value) {
+                Some(finding) => Ok((finding, word(finding).into())),
+                None => Err(format!("the value at {} is none of those configured", self.pointer)),
+            };
+        };
+        if let Some(pointer) = preset.repeats {
+            let asked = preset.instance.fill(session, str::to_owned)?;
+            if answer.pointer(pointer).and_then(Value::as_str) != Some(&asked) {
+                return Err(format!("{who} answered about another session"));
+            }
+        }
+        // Only values that are known beforehand are repeated.
+        match self.finding(value) {
+            Some(finding) => {
+                let known = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                Ok((finding, format!("{who} answered {known}: {}", word(finding))))
+            }
+            None => Err(match preset.between.iter().find(|&&known| value == known) {
+                Some(known) => format!("{who} answered {known}: neither connected nor disconnected"),
+                None => format!("the value at {} is none that {who} is known to send", self.pointer),
+            }),
+        }
+    }
+
+    fn finding(&self, value: &Value) -> Option<Finding> {
+        if self.connected.contains(value) {
+            Some(Finding::Connected)
+        } else if self.disconnected.contains(value) {
+            Some(Finding::Disconnected)
+        } else {
+            None
+        }
+    }
+
+    /// What an error status most likely means.
+    fn hint(&self, status: u16) -> &'static str {
+        match (status, &self.header, &self.preset) {
+            (401 | 403, None, _) => ": it wants a key, see connection.http.header",
+            (401 | 403, Some(_), _) => ": the key in connection.http.header.file is not accepted",
+            (404, _, Some(_)) => ": it does not know this session, or base_url or instance is wrong",
+            _ => "",
+        }
+    }
+}
+
+fn word(finding: Finding) -> &'static str {
+    match finding {
+        Finding::Connected => "connected",
+        _ => "disconnected",
+    }
+}
+
+/// Parses a URL whose scheme and host are never filled from a session's name.
+fn parse_url(key: &str, url: &str, pattern: Option<&Regex>) -> Result<Template, ProbeError> {
+    let url = Template::parse(url, pattern)
+        .map_err(|error| ProbeError(format!("connection.http.{key}: {error}")))?;
+    match url.parts.first() {
+        Some(Part::Text(text))
+            if text
+                .strip_prefix("http://")
+                .is_some_and(|rest| url.parts.len() == 1 || rest.contains('/')) =>
+        {
+            Ok(url)
+        }
+        Some(Part::Text(text)) if text.starts_with("https://") => Err(ProbeError(format!(
+            "connection.http.{key}: https is not supported; use connection.command with a client of your choice"
+        ))),
+        _ => Err(ProbeError(format!(
+            "connection.http.{key} must begin with http://HOST[:PORT]/, without a placeholder in the host"
+        ))),
+    }
+}
+
+/// Fills a URL. What is empty or a dot segment would ask for another path.
+fn fill_url(url: &Template, session: &SessionName) -> Result<String, String> {
+    let other_path = Cell::new(false);
+    let filled = url.fill(session, |value| {
+        other_path.set(other_path.get() || matches!(value, "" | "." | ".."));
+        utf8_percent_encode(value, IN_URL).to_string()
+    })?;
+    match other_path.get() {
+        true => Err("was not asked: a placeholder would be filled with nothing or dots".into()),
+        false => Ok(filled),
+    }
+}
+
+impl Header {
+    async fn value(&self, session: &SessionName) -> Result<String, String> {
+        let leaves = Cell::new(false);
+        let path = self.file.fill(session, |value| {
+            leaves.set(leaves.get() || matches!(value, "" | "." | "..") || value.contains(['/', '\0']));
+            value.to_owned()
+        });
+        let path = path.map_err(|error| format!("connection.http.header.file {error}"))?;
+        if leaves.get() {
+            return Err(
+                "connection.http.header.file was not read: the session's name does not fit in a path".into(),
+            );
+        }
+        let path = PathBuf::from(path);
+        let key = tokio::task::spawn_blocking(move || read_key(&path)).await;
+        let key = key.map_err(|_| "connection.http.header.file could not be read")??;
+        Ok(if key.starts_with(self.prefix) { key } else { format!("{}{key}", self.prefix) })
+    }
+}
+
+/// Reads a header's value. No error repeats any of it.
+fn read_key(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let wrong = |what: &str| format!("connection.http.header.file {shown} {what}");
+    // A named pipe must not keep us.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|error| wrong(&format!("cannot be read: {}", std::io::Error::from(error))))?;
+    let file = std::fs::File::from(fd);
+    let metadata = file.metadata().map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+    if !metadata.is_file() {
+        return Err(wrong("is not a file"));
+    }
+    // Its group may read it: the bot and this program may run as two users.
+    if metadata.mode() & 0o026 != 0 {
+        let name = path.to_string_lossy();
+        let quoted = shlex::try_quote(&name).unwrap_or_default();
+        return Err(wrong(&format!(
+            "can be read by everybody or written by its group; mend it with: chmod 0600 {quoted}"
+        )));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_KEY_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > MAX_KEY_BYTES {
+        return Err(wrong("is longer than 8 KiB"));
+    }
+    let key = bytes.trim_ascii();
+    if key.is_empty() {
+        return Err(wrong("is empty"));
+    }
+    if !key.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err(wrong("holds a line end within, a control character or one that is not ASCII"));
+    }
+    Ok(String::from_utf8_lossy(key).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+    use std::os::unix::fs::PermissionsExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn the_key_is_read_at_each_ask() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let write = |key: &str, mode: u32| {
+            std::fs::write(&path, key).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        write("first", 0o600);
+        let probe = HttpProbe::preset("wppconnect", &base, "{session}", None).unwrap();
+        let probe = probe.header(None, &path.display().to_string(), None).unwrap();
+        assert!(!format!("{probe:?}").contains("first"));
+        let session = SessionName::from_dir(OsStr::new("bot"));
+        for (key, sent) in [("first\n", "Bearer first"), ("Bearer second", "Bearer second")] {
+            write(key, 0o600);
+            let server = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = vec![0; 4096];
+                let n = stream.read(&mut request).await.unwrap();
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 16\r\n\r\n{\"status\": true}";
+                stream.write_all(answer).await.unwrap();
+                String::from_utf8_lossy(&request[..n]).into_owned()
+            };
+            let (said, request) = tokio::join!(probe.ask(&session, Duration::from_secs(5)), server);
+            let told = "wppconnect answered true: connected".to_owned();
+            assert_eq!(said, Ok((Finding::Connected, told)));
+            assert!(request.starts_with("GET /api/bot/check-connection-session HTTP/1.1\r\n"), "{request}");
+            assert!(request.contains(&format!("authorization: {sent}\r\n")), "{request}");
+        }
+        write("third", 0o644);
+        let said = probe.ask(&session, Duration::from_secs(5)).await.unwrap_err();
+        assert!(said.contains("chmod 0600 ") && !said.contains("third"), "{said}");
+    }
+}

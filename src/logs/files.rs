@@ -1,0 +1,271 @@
+//! Which files there are: globs, their matches, and who is a rotated form of whom.
+
+use std::fmt;
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use globset::{GlobBuilder, GlobMatcher};
+use walkdir::WalkDir;
+
+use crate::folder::Timestamp;
+
+/// Directories below a glob's fixed part are entered this deep at most.
+const MAX_DEPTH: usize = 16;
+/// Not text: never read as a log, though looked into for a copy.
+const COMPRESSED: [&str; 6] = ["gz", "zst", "xz", "bz2", "lz4", "zip"];
+
+/// One `--logs.path`.
+#[derive(Clone, Debug)]
+pub struct LogGlob {
+    text: String,
+    base: PathBuf,
+    depth: usize,
+    matcher: Option<GlobMatcher>,
+}
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FileId {
+    /// Device.
+    pub dev: u64,
+    /// Inode.
+    pub ino: u64,
+}
+
+/// What `stat` says of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Which file.
+    pub id: FileId,
+    /// Bytes.
+    pub size: u64,
+    /// When it was written last.
+    pub modified: Timestamp,
+    /// Names it has.
+    pub links: u64,
+}
+
+impl From<&Metadata> for Stat {
+    fn from(meta: &Metadata) -> Self {
+        Self {
+            id: FileId { dev: meta.dev(), ino: meta.ino() },
+            size: meta.len(),
+            modified: Timestamp::from_stat(meta.mtime(), meta.mtime_nsec()),
+            links: meta.nlink(),
+        }
+    }
+}
+
+/// A file that a glob matches.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// Its path.
+    pub path: PathBuf,
+    /// What it is.
+    pub stat: Stat,
+}
+
+impl LogGlob {
+    /// A glob over paths, `*` within one directory, `**` across; or a plain path.
+    ///
+    /// Errors: a sentence without the flag's name.
+    pub fn new(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("a path or a glob is missing".into());
+        }
+        let path = std::path::absolute(text).map_err(|error| format!("{text:?}: {error}"))?;
+        let is_glob = |part: &std::ffi::OsStr| part.to_string_lossy().contains(['*', '?', '[', '{']);
+        let parts: Vec<_> = path.iter().collect();
+        let fixed = parts.iter().position(|part| is_glob(part));
+        let Some(fixed) = fixed else {
+            return Ok(Self { text: text.to_owned(), base: path, depth: 0, matcher: None });
+        };
+        let base: PathBuf = parts[..fixed].iter().collect();
+        let deep = parts[fixed..].iter().any(|part| part.to_string_lossy().contains("**"));
+        let glob = path.to_str().ok_or_else(|| format!("{text:?} is not UTF-8"))?;
+        let matcher = GlobBuilder::new(glob)
+            .literal_separator(true)
+            .build()
+            .map_err(|error| format!("{text:?} is not a glob: {error}"))?
+            .compile_matcher();
+        let depth = if deep { MAX_DEPTH } else { parts.len() - fixed };
+        Ok(Self { text: text.to_owned(), base, depth, matcher: Some(matcher) })
+    }
+
+    /// As it was given.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The directory to watch for changes.
+    pub fn directory(&self) -> &Path {
+        match self.matcher {
+            Some(_) => &self.base,
+            None => self.base.parent().unwrap_or(&self.base),
+        }
+    }
+
+    /// Whether it matches this path.
+    pub fn matches(&self, path: &Path) -> bool {
+        match &self.matcher {
+            Some(matcher) => matcher.is_match(path),
+            None => self.base == path,
+        }
+    }
+
+    /// Calls `each` for every regular file that matches, compressed ones left out, and
+    /// `failed` for what could not be looked at. A base that is not there yet is no failure.
+    pub fn list(&self, mut each: impl FnMut(Listed), mut failed: impl FnMut(&Path, io::Error)) {
+        let mut take = |path: PathBuf| match path.metadata() {
+            Ok(meta) if meta.is_file() => each(Listed { stat: Stat::from(&meta), path }),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => failed(&path, error),
+        };
+        let Some(matcher) = &self.matcher else { return take(self.base.clone()) };
+        let mut missed = Vec::new();
+        for entry in WalkDir::new(&self.base).min_depth(1).max_depth(self.depth) {
+            match entry {
+                Ok(entry) => {
+                    let path = entry.path();
+                    if !entry.file_type().is_dir() && !is_compressed(path) && matcher.is_match(path) {
+                        take(entry.into_path());
+                    }
+                }
+                Err(error) => missed.push(error),
+            }
+        }
+        for error in missed {
+            let path = error.path().unwrap_or(&self.base).to_owned();
+            let gone = error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+            if !gone {
+                failed(&path, error.into());
+            }
+        }
+    }
+}
+
+impl fmt::Display for LogGlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Whether the name says that it is compressed.
+pub fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|ext| COMPRESSED.iter().any(|known| ext.eq_ignore_ascii_case(known)))
+}
+
+/// Whether the name says gzip.
+pub fn is_gzip(path: &Path) -> bool {
+    path.extension().is_some_and(|ext| ext.eq_ignore_ascii_case("gz"))
+}
+
+/// Whether `name` is what a rotation would call the log `of`: `of` or its stem, then
+/// numbers, dates or words such as `old`. `bot10.log` is none of `bot1.log`.
+pub fn is_rotation_of(name: &str, of: &str) -> bool {
+    let stem = of.rsplit_once('.').map_or(of, |(stem, _)| stem);
+    let tail = match name.strip_prefix(of) {
+        Some(tail) => tail,
+        None => match name.strip_prefix(stem) {
+            Some(tail) => tail,
+            None => return false,
+        },
+    };
+    if name == of || !tail.starts_with(['.', '-', '_']) {
+        return false;
+    }
+    let words = tail.split(['.', '-', '_', ':', '+', 'T', 'Z']).filter(|word| !word.is_empty());
+    let mut numbered = false;
+    for word in words {
+        match word.to_ascii_lowercase().as_str() {
+            "old" | "bak" | "prev" | "rotated" | "orig" => numbered = true,
+            "log" | "txt" | "json" | "jsonl" | "gz" => {}
+            word if word.bytes().all(|b| b.is_ascii_digit()) => numbered = true,
+            _ => return false,
+        }
+    }
+    numbered || tail.ends_with(".gz")
+}
+
+/// The files beside `path` that a rotation of it may have made, compressed ones included,
+/// oldest first.
+pub fn rotations(path: &Path) -> io::Result<Vec<Listed>> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
+    let name = name.to_string_lossy();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if !is_rotation_of(&entry.file_name().to_string_lossy(), &name) {
+            continue;
+        }
+        let path = entry.path();
+        if let Ok(meta) = path.metadata()
+            && meta.is_file()
+        {
+            found.push(Listed { stat: Stat::from(&meta), path });
+        }
+    }
+    found.sort_by_key(|listed| listed.stat.modified);
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rotations_are_called() {
+        for (name, of, is) in [
+            ("a-out.log.1", "a-out.log", true),
+            ("a-out.log.12.gz", "a-out.log", true),
+            ("a-out.log.gz", "a-out.log", true),
+            ("a-out.log-20260101", "a-out.log", true),
+            ("a-out__2026-01-01_00-00-00.log", "a-out.log", true),
+            ("a-out__2026-01-01_00-00-00.log.gz", "a-out.log", true),
+            ("a-out-2026-01-01T00:00:00Z.log", "a-out.log", true),
+            ("a-out.log.old", "a-out.log", true),
+            ("a-out.1.log", "a-out.log", true),
+            ("a-out.log", "a-out.log", false),
+            ("a-out1.log", "a-out.log", false),
+            ("bot10.log", "bot1.log", false),
+            ("company_962303.log", "company_962302.log", false),
+            ("a-out-extra.log", "a-out.log", false),
+            ("a-error.log.1", "a-out.log", false),
+            ("a-out.log.tmp", "a-out.log", false),
+        ] {
+            assert_eq!(is_rotation_of(name, of), is, "{name} of {of}");
+        }
+    }
+
+    #[test]
+    fn globs() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path().join("logs");
+        std::fs::create_dir_all(logs.join("deep/er")).unwrap();
+        for name in ["a-out.log", "b-out.log", "b.log.gz", "deep/c-out.log", "deep/er/d-out.log", "x.txt"] {
+            std::fs::write(logs.join(name), "x").unwrap();
+        }
+        let list = |glob: &str| {
+            let mut names = Vec::new();
+            LogGlob::new(&format!("{}/{glob}", logs.display())).unwrap().list(
+                |listed| names.push(listed.path.strip_prefix(&logs).unwrap().display().to_string()),
+                |path, error| panic!("{}: {error}", path.display()),
+            );
+            names.sort();
+            names.join(" ")
+        };
+        assert_eq!(list("*.log"), "a-out.log b-out.log");
+        assert_eq!(list("a-out.log"), "a-out.log");
+        assert_eq!(list("b*"), "b-out.log");
+        assert_eq!(list("*/*.log"), "deep/c-out.log");
+        assert_eq!(list("**/*-out.log"), "a-out.log b-out.log deep/c-out.log deep/er/d-out.log");
+        assert_eq!(list("none/*.log"), "");
+        assert!(LogGlob::new("/a/[").is_err());
+        assert!(LogGlob::new("").is_err());
+        let relative = LogGlob::new("logs/*.log").unwrap();
+        assert!(relative.directory().is_absolute());
+    }
+}

@@ -1,0 +1,843 @@
+//! Signs of trouble in a log, and how to find them fast.
+//!
+//! Matching has two phases. A chunk of whole lines is folded to lower case and searched
+//! with one alternation, which may only say "perhaps here"; each line it stops at is then
+//! judged by itself, as a loop over all lines would have done. Without a hit, a chunk costs
+//! one pass of a literal search.
+//!
+//! A record of pm2's `log_type: json` holds several lines of the bot in one line of the
+//! file. It is taken apart, and each of its lines is judged.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use memchr::{memchr, memrchr};
+use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
+use regex_syntax::hir::{Look, Repetition};
+use serde::Deserialize;
+
+/// A longer line is judged by its first bytes up to here, and counted as overlong.
+pub const MAX_LINE: usize = 64 << 10;
+/// How a record of pm2's `log_type: json` begins.
+const PM2_RECORD: &[u8] = b"{\"message\":\"";
+
+/// How much a sign matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Wake somebody.
+    Critical,
+    /// Look at it by day.
+    Warning,
+    /// Good to know.
+    Info,
+}
+
+impl Severity {
+    /// The word for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Severity::Critical => "critical",
+            Severity::Warning => "warning",
+            Severity::Info => "info",
+        }
+    }
+}
+
+/// One sign, as configured. All expressions are matched without regard to case, on
+/// bytes, within one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// The value of the label `pattern`.
+    pub name: Cow<'static, str>,
+    /// What a line must hold.
+    pub regex: Cow<'static, str>,
+    /// What it must not hold.
+    pub exclude: Option<Cow<'static, str>>,
+    /// The same event as the bot's other stream tells it. It is not added: the larger of
+    /// the two counts is the number of events.
+    pub echo: Option<Cow<'static, str>>,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What it means, for a person.
+    pub help: Cow<'static, str>,
+}
+
+const fn sign(
+    name: &'static str,
+    severity: Severity,
+    regex: &'static str,
+    echo: Option<&'static str>,
+    exclude: Option<&'static str>,
+    help: &'static str,
+) -> Pattern {
+    const fn own(text: Option<&'static str>) -> Option<Cow<'static, str>> {
+        match text {
+            Some(text) => Some(Cow::Borrowed(text)),
+            None => None,
+        }
+    }
+    Pattern {
+        name: Cow::Borrowed(name),
+        regex: Cow::Borrowed(regex),
+        exclude: own(exclude),
+        echo: own(echo),
+        severity,
+        help: Cow::Borrowed(help),
+    }
+}
+
+/// The signs that are shipped, taken from what libsignal and Baileys 6.7 to 7.0.0-rc14
+/// print. libsignal writes to stderr, the logger (pino) to stdout.
+///
+/// Multi-line pino-pretty of 7.x shows a conflict twice, as `reasonNode` (8 spaces) and in
+/// `fullErrorNode` (12 spaces); the first is left out.
+pub const SHIPPED: &[Pattern] = {
+    use Severity::{Critical, Info, Warning};
+    &[
+        sign(
+            "closing_stale_open_session",
+            Warning,
+            "closing stale open session",
+            None,
+            None,
+            "libsignal before 2025-11-20 threw an open session away to begin a new one.",
+        ),
+        sign(
+            "closing_open_session",
+            Info,
+            "closing open session in favor of incoming prekey bundle",
+            None,
+            None,
+            "A contact began a new session: it had lost the old one, or could not read the bot.",
+        ),
+        sign(
+            "decrypted_with_closed_session",
+            Warning,
+            "decrypted message with closed session",
+            None,
+            None,
+            "A message was read with a session closed before; libsignal damages the open one while it tries.",
+        ),
+        sign(
+            "bad_mac",
+            Warning,
+            r"session error: ?error: bad mac",
+            Some(r#""message": ?"bad mac"#),
+            None,
+            "A message could not be decrypted: the keys of the two sides differ.",
+        ),
+        sign(
+            "key_used_already",
+            Warning,
+            r"session error: ?messagecountererror: key used already",
+            Some(r#""message": ?"key used already"#),
+            None,
+            "A message came twice, or the folder was put back to an older state.",
+        ),
+        sign(
+            "over_2000_messages",
+            Warning,
+            r"session error: ?sessionerror: over 2000 messages into the future",
+            Some(r#""message": ?"over 2000 messages into the future"#),
+            None,
+            "More than 2,000 messages of a contact never reached this folder.",
+        ),
+        sign(
+            "invalid_pre_key_id",
+            Warning,
+            r#""message": ?"invalid prekey id"#,
+            None,
+            None,
+            "A contact used a pre-key that is no longer in the folder.",
+        ),
+        sign(
+            "no_session_record",
+            Warning,
+            r#""message": ?"no session record"#,
+            None,
+            None,
+            "A contact wrote in a session that is no longer in the folder.",
+        ),
+        sign(
+            "decrypt_failed",
+            Warning,
+            "failed to decrypt message",
+            None,
+            Some("with any known session"),
+            "The bot could not read a message, whatever the reason.",
+        ),
+        sign(
+            "waiting_for_message",
+            Warning,
+            "waiting for (?:this )?message",
+            None,
+            None,
+            "The other side, or the bot, waits for a message that could not be read.",
+        ),
+        sign(
+            "device_removed",
+            Critical,
+            "device_removed",
+            None,
+            Some(r#"(?:^|: |\| ) {8}"type": "device_removed""#),
+            "WhatsApp has removed the device: somebody must scan a QR code.",
+        ),
+        sign(
+            "connection_replaced",
+            Critical,
+            r#"connection ?replaced|"type": ?"replaced""#,
+            None,
+            Some(r#"(?:^|: |\| ) {8}"type": "replaced""#),
+            "Another process connected with the same auth folder.",
+        ),
+        sign(
+            "stream_errored",
+            Warning,
+            "stream errored out",
+            None,
+            None,
+            "WhatsApp ended the connection with an error, whatever its code.",
+        ),
+        sign(
+            "stream_error_401",
+            Critical,
+            r#""code": ?"401""#,
+            None,
+            None,
+            "WhatsApp ended the connection with 401: the login is no longer valid.",
+        ),
+        sign(
+            "stream_error_500",
+            Warning,
+            r#""code": ?"500""#,
+            None,
+            None,
+            "WhatsApp ended the connection with 500.",
+        ),
+        sign(
+            "stream_error_503",
+            Warning,
+            r#""code": ?"503""#,
+            None,
+            None,
+            "WhatsApp ended the connection with 503: its service is not available.",
+        ),
+        sign(
+            "stream_error_515",
+            Info,
+            r#""code": ?"515""#,
+            None,
+            None,
+            "WhatsApp asked for a restart (515), as it does after pairing.",
+        ),
+        sign(
+            "connection_failure",
+            Warning,
+            "error: connection failure",
+            None,
+            None,
+            "WhatsApp refused the login (Connection Failure).",
+        ),
+        sign(
+            "pre_key_upload",
+            Info,
+            "uploading pre-keys",
+            None,
+            None,
+            "The bot minted and uploaded new pre-keys.",
+        ),
+    ]
+};
+
+/// A private key or a root key in the clear, as `console.info` and JSON print them.
+const SECRET: &str = concat!(
+    r#"\b(?:privkey|rootkey|private(?:key)?)['"]?\s?:\s?"#,
+    r#"(?:<buffer [0-9a-f]|uint8array\(|\{\s?['"]?type['"]?:\s?['"]buffer|['"][a-z0-9+/]{40})"#,
+    r#"|\badvsecretkey['"]?\s?:\s?['"][a-z0-9+/]{8}"#,
+);
+
+/// A message of pino's, raw or pretty (colours allowed), and nothing that merely quotes it.
+macro_rules! message {
+    ($text:literal) => {
+        concat!(
+            r#""msg":"(?:"#,
+            $text,
+            r#")"\}$|(?:INFO|WARN|ERROR)(?:\x1b\[[0-9;]*m)*(?: \([^)]{0,64}\))?: (?:\x1b\[[0-9;]*m)*(?:"#,
+            $text,
+            ")"
+        )
+    };
+}
+const OPENED: &str = message!("opened connection to WA");
+const CLOSED: &str = message!("connection errored|connection closed|stream errored out");
+
+/// Why a pattern cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PatternError {
+    /// Its place in the list given to [`Patterns::new`].
+    pub index: usize,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+impl fmt::Display for PatternError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// What one expression of the set stands for.
+#[derive(Clone, Copy, Debug)]
+enum Role {
+    /// A pattern's own expression; `slot` counts it.
+    Sign {
+        pattern: usize,
+        slot: usize,
+    },
+    Secret,
+    Opened,
+    Closed,
+}
+
+/// What one line of the file holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// A slot for each event.
+    pub slots: Vec<usize>,
+    /// Lines of the bot that show a private key.
+    pub secrets: u64,
+    /// The connection's last word: opened (`true`) or closed.
+    pub opened: Option<bool>,
+}
+
+impl Found {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.secrets == 0 && self.opened.is_none()
+    }
+
+    fn clear(&mut self) {
+        self.slots.clear();
+        self.secrets = 0;
+        self.opened = None;
+    }
+}
+
+/// All patterns, ready to search with.
+#[derive(Clone, Debug)]
+pub struct Patterns {
+    patterns: Vec<Pattern>,
+    /// Names of the slots: the pattern's, and `NAME/echo`.
+    slots: Vec<String>,
+    /// For each pattern its slot and that of its echo.
+    slots_of: Vec<(usize, Option<usize>)>,
+    roles: Vec<Role>,
+    set: RegexSet,
+    excludes: Vec<Option<Regex>>,
+    sieve: Regex,
+}
+
+impl Patterns {
+    /// The shipped patterns and `more`; one with the name of a shipped one replaces it.
+    ///
+    /// Errors: a name given twice, or an expression that cannot be compiled or could match
+    /// across lines. The index is that in `more`.
+    pub fn shipped_and(more: &[Pattern]) -> Result<Self, PatternError> {
+        let kept = SHIPPED.iter().filter(|shipped| more.iter().all(|pattern| pattern.name != shipped.name));
+        let all: Vec<Pattern> = kept.cloned().chain(more.iter().cloned()).collect();
+        let shipped = all.len() - more.len();
+        Self::new(all).map_err(|error| PatternError { index: error.index.saturating_sub(shipped), ..error })
+    }
+
+    /// These patterns.
+    pub fn new(patterns: Vec<Pattern>) -> Result<Self, PatternError> {
+        let mut this = Self {
+            patterns: Vec::new(),
+            slots: Vec::new(),
+            slots_of: Vec::new(),
+            roles: Vec::new(),
+            set: RegexSet::empty(),
+            excludes: Vec::new(),
+            sieve: build(Regex::new, "$^")?,
+        };
+        let mut sources: Vec<String> = Vec::new();
+        let mut sieves = Vec::new();
+        for (index, pattern) in patterns.into_iter().enumerate() {
+            let at = |message| PatternError { index, message };
+            check_name(&pattern.name).map_err(at)?;
+            if this.patterns.iter().any(|other| other.name == pattern.name) {
+                return Err(at(format!("the pattern {} stands there twice", pattern.name)));
+            }
+            let slot = this.slots.len();
+            this.slots.push(pattern.name.to_string());
+            this.roles.push(Role::Sign { pattern: index, slot });
+            sieves.push(checked(&pattern.regex).map_err(at)?);
+            sources.push(pattern.regex.to_string());
+            let mut echo_slot = None;
+            if let Some(echo) = &pattern.echo {
+                echo_slot = Some(slot + 1);
+                this.slots.push(format!("{}/echo", pattern.name));
+                this.roles.push(Role::Sign { pattern: index, slot: slot + 1 });
+                sieves.push(checked(echo).map_err(at)?);
+                sources.push(echo.to_string());
+            }
+            this.excludes.push(match &pattern.exclude {
+                Some(exclude) => {
+                    checked(exclude).map_err(at)?;
+                    Some(bytes(exclude).map_err(|error| at(error.to_string()))?)
+                }
+                None => None,
+            });
+            this.slots_of.push((slot, echo_slot));
+            this.patterns.push(pattern);
+        }
+        let ours = [(Role::Secret, SECRET), (Role::Opened, OPENED), (Role::Closed, CLOSED)];
+        for (role, source) in ours {
+            this.roles.push(role);
+            sieves.push(checked(source).map_err(|message| PatternError { index: 0, message })?);
+            sources.push(source.to_owned());
+        }
+        sieves.push(Hir::concat(vec![Hir::look(Look::StartLF), Hir::literal(PM2_RECORD)]));
+        this.set = build(
+            |sources| {
+                RegexSetBuilder::new(sources).multi_line(true).case_insensitive(true).unicode(false).build()
+            },
+            &sources,
+        )?;
+        let sieve = Hir::alternation(sieves.iter().map(folded).collect());
+        this.sieve = build(
+            |source: &str| RegexBuilder::new(source).unicode(false).build(),
+            sieve.to_string().as_str(),
+        )?;
+        Ok(this)
+    }
+
+    /// The patterns, in the order of their counts.
+    pub fn patterns(&self) -> &[Pattern] {
+        &self.patterns
+    }
+
+    /// Names of the slots that are counted.
+    pub fn slots(&self) -> &[String] {
+        &self.slots
+    }
+
+    /// How many events of each pattern these counts of slots mean.
+    pub fn events<'a>(&'a self, counts: impl Fn(&str) -> u64 + 'a) -> impl Iterator<Item = (&'a str, u64)> {
+        self.patterns.iter().zip(&self.slots_of).map(move |(pattern, (slot, echo))| {
+            let of = |slot: usize| self.slots.get(slot).map_or(0, |name| counts(name));
+            (pattern.name.as_ref(), of(*slot).max(echo.map_or(0, of)))
+        })
+    }
+
+    /// Calls `sink` for each line of `chunk` that holds something, in order, with its place
+    /// in the chunk. `chunk` holds whole lines. `scratch` is overwritten.
+    pub fn scan(&self, chunk: &[u8], scratch: &mut Vec<u8>, mut sink: impl FnMut(&[u8], &Found)) {
+        scratch.clear();
+        scratch.extend_from_slice(chunk);
+        scratch.make_ascii_lowercase();
+        let mut found = Found::default();
+        let mut at = 0;
+        while at < chunk.len() {
+            let Some(perhaps) = self.sieve.find_at(scratch, at) else { return };
+            let start = memrchr(b'\n', &chunk[at..perhaps.start()]).map_or(at, |newline| at + newline + 1);
+            let end = memchr(b'\n', &chunk[perhaps.start()..])
+                .map_or(chunk.len(), |newline| perhaps.start() + newline);
+            let line = &chunk[start..end];
+            self.judge(line, &mut found);
+            if !found.is_empty() {
+                sink(line, &found);
+            }
+            at = end + 1;
+        }
+    }
+
+    /// What one line of a file, without its newline, holds.
+    pub fn judge(&self, line: &[u8], found: &mut Found) {
+        found.clear();
+        let line = &line[..line.len().min(MAX_LINE)];
+        match pm2_message(line) {
+            Some(message) => message.split('\n').for_each(|line| self.judge_plain(line.as_bytes(), found)),
+            None => self.judge_plain(line, found),
+        }
+    }
+
+    fn judge_plain(&self, line: &[u8], found: &mut Found) {
+        for role in self.set.matches(line).into_iter().filter_map(|index| self.roles.get(index)) {
+            match *role {
+                Role::Sign { pattern, slot } => {
+                    let excluded = self.excludes.get(pattern).and_then(Option::as_ref);
+                    if !excluded.is_some_and(|exclude| exclude.is_match(line)) {
+                        found.slots.push(slot);
+                    }
+                }
+                Role::Secret => found.secrets += 1,
+                Role::Opened => found.opened = Some(true),
+                Role::Closed => found.opened = Some(false),
+            }
+        }
+    }
+}
+
+/// The bot's lines in a record of pm2's `log_type: json`; `None` if it is none.
+fn pm2_message(line: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Record {
+        message: String,
+        #[serde(rename = "app_name")]
+        _app_name: serde::de::IgnoredAny,
+    }
+    line.starts_with(PM2_RECORD).then(|| serde_json::from_slice::<Record>(line).ok())?.map(|r| r.message)
+}
+
+fn check_name(name: &str) -> Result<(), String> {
+    let fits = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if name.is_empty() || name.len() > 64 || !fits {
+        return Err(format!("the name {name:?} must be a-z, 0-9 and _ only, 64 characters at most"));
+    }
+    Ok(())
+}
+
+fn bytes(source: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(source).multi_line(true).case_insensitive(true).unicode(false).build()
+}
+
+fn build<S, T>(build: impl FnOnce(S) -> Result<T, regex::Error>, source: S) -> Result<T, PatternError> {
+    build(source).map_err(|error| PatternError {
+        index: 0,
+        message: format!("the patterns together cannot be compiled: {error}"),
+    })
+}
+
+/// The expression, if it can be used.
+fn checked(source: &str) -> Result<Hir, String> {
+    bytes(source).map_err(|error| format!("{source:?} cannot be compiled: {error}"))?;
+    let hir = regex_syntax::ParserBuilder::new()
+        .case_insensitive(true)
+        .multi_line(true)
+        .unicode(false)
+        .utf8(false)
+        .build()
+        .parse(source)
+        .map_err(|error| format!("{source:?} cannot be compiled: {error}"))?;
+    if crosses_lines(&hir) {
+        return Err(format!(
+            "{source:?} could match across lines (\\n, (?s)., [\\s\\S], \\A or \\z); a pattern sees one line at a time, use ^ and $"
+        ));
+    }
+    if hir.properties().minimum_len() == Some(0) {
+        return Err(format!("{source:?} matches an empty line, so it would count every line"));
+    }
+    Ok(hir)
+}
+
+/// Whether an expression asks for more than one line. A class that merely includes the
+/// newline (`\s`, `[^"]`) does not: it never meets one.
+fn crosses_lines(hir: &Hir) -> bool {
+    match hir.kind() {
+        HirKind::Empty => false,
+        HirKind::Literal(literal) => literal.0.contains(&b'\n'),
+        HirKind::Class(Class::Bytes(class)) => {
+            let all = class.ranges().iter().map(|r| usize::from(r.end()) - usize::from(r.start()) + 1);
+            all.sum::<usize>() == 256
+        }
+        HirKind::Class(Class::Unicode(class)) => {
+            class.ranges().first().is_some_and(|range| range.start() == '\0' && range.end() == char::MAX)
+        }
+        HirKind::Look(look) => matches!(look, Look::Start | Look::End),
+        HirKind::Repetition(repetition) => crosses_lines(&repetition.sub),
+        HirKind::Capture(capture) => crosses_lines(&capture.sub),
+        HirKind::Concat(subs) | HirKind::Alternation(subs) => subs.iter().any(crosses_lines),
+    }
+}
+
+/// The expression for text folded to lower case: it matches wherever the original matches
+/// the text as it was, and perhaps elsewhere. Literals become literals again, which is what
+/// makes the search fast.
+fn folded(hir: &Hir) -> Hir {
+    match hir.kind() {
+        HirKind::Empty => Hir::empty(),
+        HirKind::Literal(literal) => Hir::literal(literal.0.to_ascii_lowercase()),
+        HirKind::Class(Class::Bytes(class)) => {
+            let mut class = class.clone();
+            let mut upper = ClassBytes::new([ClassBytesRange::new(b'A', b'Z')]);
+            let mut lower = class.clone();
+            lower.intersect(&upper);
+            class.union(&ClassBytes::new(lower.ranges().iter().map(|range| {
+                ClassBytesRange::new(range.start().to_ascii_lowercase(), range.end().to_ascii_lowercase())
+            })));
+            upper.intersect(&class);
+            class.difference(&upper);
+            Hir::class(Class::Bytes(class))
+        }
+        HirKind::Class(Class::Unicode(class)) => {
+            let mut class = class.clone();
+            let upper = ClassUnicode::new([ClassUnicodeRange::new('A', 'Z')]);
+            let mut lower = class.clone();
+            lower.intersect(&upper);
+            class.union(&ClassUnicode::new(lower.ranges().iter().map(|range| {
+                ClassUnicodeRange::new(range.start().to_ascii_lowercase(), range.end().to_ascii_lowercase())
+            })));
+            class.difference(&upper);
+            Hir::class(Class::Unicode(class))
+        }
+        HirKind::Look(look) => Hir::look(*look),
+        HirKind::Repetition(repetition) => {
+            Hir::repetition(Repetition { sub: Box::new(folded(&repetition.sub)), ..repetition.clone() })
+        }
+        HirKind::Capture(capture) => folded(&capture.sub),
+        HirKind::Concat(subs) => Hir::concat(subs.iter().map(folded).collect()),
+        HirKind::Alternation(subs) => Hir::alternation(subs.iter().map(folded).collect()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shipped() -> Patterns {
+        Patterns::shipped_and(&[]).unwrap()
+    }
+
+    fn own(regex: &str) -> Pattern {
+        Pattern { regex: regex.to_owned().into(), ..sign("own", Severity::Info, "", None, None, "") }
+    }
+
+    /// What the two phases find, as pairs of line number and what was found.
+    fn scanned(patterns: &Patterns, text: &[u8]) -> Vec<(usize, Found)> {
+        let mut all = Vec::new();
+        patterns.scan(text, &mut Vec::new(), |line, found| {
+            let at = line.as_ptr() as usize - text.as_ptr() as usize;
+            all.push((text[..at].iter().filter(|byte| **byte == b'\n').count(), found.clone()));
+        });
+        all
+    }
+
+    /// What a loop over all lines finds.
+    fn naive(patterns: &Patterns, text: &[u8]) -> Vec<(usize, Found)> {
+        let whole = text.strip_suffix(b"\n").unwrap_or(text);
+        let mut all = Vec::new();
+        for (number, line) in whole.split(|byte| *byte == b'\n').enumerate() {
+            let mut found = Found::default();
+            patterns.judge(line, &mut found);
+            if !found.is_empty() {
+                all.push((number, found));
+            }
+        }
+        all
+    }
+
+    fn counts(text: &str) -> Vec<(String, u64)> {
+        let patterns = shipped();
+        let mut slots = std::collections::HashMap::<String, u64>::new();
+        for (_, found) in scanned(&patterns, text.as_bytes()) {
+            for slot in found.slots {
+                *slots.entry(patterns.slots()[slot].clone()).or_default() += 1;
+            }
+        }
+        patterns
+            .events(|slot| slots.get(slot).copied().unwrap_or(0))
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| (name.to_owned(), count))
+            .collect()
+    }
+
+    #[test]
+    fn one_event_counts_once() {
+        let is = |name: &str, count| vec![(name.to_owned(), count)];
+        assert_eq!(counts("Session error:Error: Bad MAC Error: Bad MAC\n    at x (y)\n"), is("bad_mac", 1));
+        // The same event in both streams.
+        let both = concat!(
+            "SESSION ERROR:Error: Bad Mac Error: Bad MAC\n",
+            r#"{"err":{"message":"Bad MAC","stack":"Error: Bad MAC\n"},"msg":"x"}"#,
+            "\n"
+        );
+        assert_eq!(counts(both), is("bad_mac", 1));
+        let record = r#"{"message":"a\nClosing stale open session for x\nClosing stale open session for x\n","timestamp":"t","type":"err","process_id":3,"app_name":"a"}"#;
+        assert_eq!(counts(record), is("closing_stale_open_session", 2));
+        let pretty = concat!(
+            "    reasonNode: {\n      \"tag\": \"conflict\",\n      \"attrs\": {\n        \"type\": \"device_removed\"\n      }\n    }\n",
+            "    fullErrorNode: {\n          \"attrs\": {\n            \"type\": \"device_removed\"\n"
+        );
+        assert_eq!(counts(pretty), is("device_removed", 1));
+        let prefixed: String = pretty.lines().map(|line| format!("2026-11-23T18:16:57: {line}\n")).collect();
+        assert_eq!(counts(&prefixed), is("device_removed", 1));
+        assert_eq!(counts("Connection replaced\nconnectionReplaced\n"), is("connection_replaced", 2));
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_refused() {
+        for (regex, says) in [
+            ("a\\nb", "across lines"),
+            ("a\nb", "across lines"),
+            ("(?s)a.b", "across lines"),
+            ("a[\\s\\S]b", "across lines"),
+            ("a\\z", "across lines"),
+            ("\\Aa", "across lines"),
+            ("(?-m)^a", "across lines"),
+            ("a(\\n|x)b", "across lines"),
+            ("a(b", "cannot be compiled"),
+            ("a*", "empty line"),
+            ("", "empty line"),
+            ("^$", "empty line"),
+        ] {
+            let error = Patterns::shipped_and(&[own("fine"), Pattern { name: "two".into(), ..own(regex) }]);
+            let error = error.unwrap_err();
+            assert!(error.message.contains(says), "{regex:?}: {error}");
+            assert_eq!(error.index, 1, "{regex:?}");
+        }
+        for regex in ["a\\sb", "a[^\"]+b", "^a.*b$", "\\bä\\b", "a\\D"] {
+            Patterns::shipped_and(&[own(regex)]).unwrap_or_else(|error| panic!("{regex}: {error}"));
+        }
+        let bad = |pattern| Patterns::shipped_and(&[pattern]).unwrap_err().message;
+        assert!(bad(Pattern { name: "Own".into(), ..own("x") }).contains("a-z"));
+        assert!(bad(Pattern { exclude: Some("(".into()), ..own("x") }).contains("compiled"));
+        assert!(bad(Pattern { echo: Some("x\\n".into()), ..own("x") }).contains("across"));
+        assert!(Patterns::shipped_and(&[own("x"), own("y")]).unwrap_err().message.contains("twice"));
+        let replaced = Patterns::shipped_and(&[Pattern { name: "bad_mac".into(), ..own("x") }]).unwrap();
+        assert_eq!(replaced.patterns().len(), SHIPPED.len());
+    }
+
+    #[test]
+    fn only_what_pino_says_tells_of_the_connection() {
+        let patterns = shipped();
+        let opened = |line: &str| {
+            let mut found = Found::default();
+            patterns.judge(line.as_bytes(), &mut found);
+            found.opened
+        };
+        assert_eq!(opened(r#"{"level":30,"class":"baileys","msg":"opened connection to WA"}"#), Some(true));
+        assert_eq!(opened("[18:14:04.021] INFO (26088): opened connection to WA"), Some(true));
+        assert_eq!(
+            opened("[18:14:04.021] \u{1b}[32mINFO\u{1b}[39m (26088): \u{1b}[36mconnection closed\u{1b}[39m"),
+            Some(false)
+        );
+        assert_eq!(
+            opened("[18:14:04.021] INFO (2): connection errored {\"class\":\"baileys\"}"),
+            Some(false)
+        );
+        assert_eq!(opened(r#"{"text":"\"msg\":\"connection closed\"}","msg":"got"}"#), None);
+        assert_eq!(opened(r#"{"text":"connection closed","msg":"got"}"#), None);
+        assert_eq!(opened("he wrote: opened connection to WA"), None);
+    }
+
+    #[test]
+    fn secrets() {
+        let patterns = shipped();
+        let secrets = |line: &str| {
+            let mut found = Found::default();
+            patterns.judge(line.as_bytes(), &mut found);
+            found.secrets
+        };
+        for line in [
+            "      privKey: <Buffer 00 00 00 00>",
+            "2026-11-23T18:16:58:     rootKey: <Buffer 00>",
+            r#"{"keyPair":{"private":{"type":"Buffer","data":"AAAA"}}}"#,
+            r#""rootKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=""#,
+            "  private: Uint8Array(32) [",
+            r#"{"advSecretKey":"AAAAAAAAAAAA"}"#,
+        ] {
+            assert_eq!(secrets(line), 1, "{line}");
+        }
+        for line in ["pubKey: <Buffer 05 00>", "chainKey: [Object]", "a private: chat", "privKey: [Object]"] {
+            assert_eq!(secrets(line), 0, "{line}");
+        }
+        let record = r#"{"message":"  privKey: <Buffer 00>\n  rootKey: <Buffer 00>\n","app_name":"a"}"#;
+        assert_eq!(secrets(record), 2);
+    }
+
+    /// Pieces that make hits, near misses and broken lines likely.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let pieces: Vec<&[u8]> = vec![
+            b"\n",
+            b"\n",
+            b"\n",
+            b" ",
+            b"\r",
+            b"\0",
+            b"\xff\xfe",
+            b"Session error:",
+            b"Error: Bad MAC",
+            b"\"message\":\"Bad MAC\"",
+            b"closing STALE open session",
+            b"closing stale open",
+            b" session",
+            b"waiting for message",
+            b"device_removed",
+            b"        \"type\": \"replaced\"",
+            b"            \"type\": \"replaced\"",
+            b": ",
+            b"{\"message\":\"",
+            b"\\n",
+            b"\",\"app_name\":\"x\"}",
+            b"privKey: <Buffer 0",
+            b"aXb",
+            b"a",
+            b"b",
+            b"own",
+            b"OWN",
+            b"foo",
+            b"\"msg\":\"connection closed\"}",
+        ];
+        prop_oneof![8 => proptest::sample::select(pieces).prop_map(<[u8]>::to_vec), 1 => proptest::collection::vec(any::<u8>(), 0..6)]
+    }
+
+    fn any_own() -> impl Strategy<Value = Vec<Pattern>> {
+        let regexes = vec![
+            "own",
+            "a.b",
+            "^a",
+            "b$",
+            "a\\sb",
+            "a[^x]b",
+            "(?-i)OWN",
+            "(?-i)[A-Z]Wn",
+            "\\bown\\b",
+            "o|w",
+            "[[:upper:]]o",
+            "\\x{ff}",
+            "foo\\s+a",
+            "[^a]b",
+            "a{2,3}",
+            "\\W{2}a",
+        ];
+        proptest::sample::subsequence(regexes, 0..6).prop_map(|regexes| {
+            regexes
+                .into_iter()
+                .enumerate()
+                .map(|(index, regex)| Pattern { name: format!("own_{index}").into(), ..own(regex) })
+                .collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+
+        #[test]
+        fn two_phases_find_what_a_loop_over_lines_finds(
+            // Compiling the patterns takes longer than searching.
+            texts in proptest::collection::vec(proptest::collection::vec(piece(), 0..60), 40),
+            own in any_own(),
+        ) {
+            let patterns = Patterns::shipped_and(&own).unwrap();
+            for text in texts {
+                let text = text.concat();
+                prop_assert_eq!(scanned(&patterns, &text), naive(&patterns, &text));
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_is_judged_by_its_beginning() {
+        let patterns = shipped();
+        let mut text = vec![b'x'; MAX_LINE - 10];
+        text.extend_from_slice(b"device_removed\n");
+        assert!(scanned(&patterns, &text).is_empty());
+        let mut text = vec![b'x'; MAX_LINE - 14];
+        text.extend_from_slice(b"device_removed and more\n");
+        assert_eq!(scanned(&patterns, &text).len(), 1);
+    }
+}

@@ -1,0 +1,172 @@
+//! Which session a line belongs to: told by the line, by the path of its file, or by
+//! configuration, in that order.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use regex::bytes::{Captures, Regex};
+
+use crate::folder::SessionName;
+
+/// pm2's `NAME-out.log`, `NAME-error.log` and `NAME-out-0.log`, the same names rotated, and
+/// plain `NAME.log`.
+pub const DEFAULT_PATH: &str = r"(?-u)(?:^|/)(?<session>[^/]+?)(?:[-_.](?:out|err|error|stdout|stderr)(?:-\d+)?)?(?:__\d[\dTZ_:.+-]*)?\.(?:log|txt|json|jsonl|ndjson)(?:[-._].*)?$";
+/// The name of a session, where the group `session` is it.
+pub const DEFAULT_NAME: &str = "{session}";
+
+/// How to find a line's session.
+#[derive(Clone, Debug)]
+pub struct Placing {
+    path: Regex,
+    line: Option<Regex>,
+    name: Vec<Part>,
+    fallback: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(String),
+    Group(String),
+}
+
+impl Placing {
+    /// From the configured expressions; see docs/configuration.md.
+    ///
+    /// Errors: an expression that cannot be compiled, or a name that it cannot fill. The
+    /// first of the pair is the configuration's key.
+    pub fn new(
+        path: Option<&str>,
+        line: Option<&str>,
+        name: Option<&str>,
+        fallback: Option<&str>,
+    ) -> Result<Self, (&'static str, String)> {
+        let compile = |key, source: &str| {
+            Regex::new(source).map_err(|error| (key, format!("{source:?} cannot be compiled: {error}")))
+        };
+        let path = compile("session_path", path.unwrap_or(DEFAULT_PATH))?;
+        let line = line.map(|source| compile("session_line", source)).transpose()?;
+        let name = parse(name.unwrap_or(DEFAULT_NAME)).map_err(|error| ("session_name", error))?;
+        for (key, regex) in [("session_path", Some(&path)), ("session_line", line.as_ref())] {
+            let Some(regex) = regex else { continue };
+            let knows = |group: &str| regex.capture_names().flatten().any(|known| known == group);
+            for part in &name {
+                if let Part::Group(group) = part
+                    && !knows(group)
+                {
+                    return Err((key, format!("it has no group (?<{group}>…), which session_name asks for")));
+                }
+            }
+        }
+        Ok(Self { path, line, name, fallback: fallback.map(Arc::from) })
+    }
+
+    /// Whether lines are to be asked one by one.
+    pub fn by_line(&self) -> bool {
+        self.line.is_some()
+    }
+
+    /// The session of a file's lines, where they do not tell it themselves.
+    pub fn of_path(&self, path: &Path) -> Option<Arc<str>> {
+        let text = path.as_os_str().as_bytes();
+        self.path.captures(text).and_then(|found| self.fill(&found)).or_else(|| self.fallback.clone())
+    }
+
+    /// The session that a line names.
+    pub fn of_line(&self, line: &[u8]) -> Option<Arc<str>> {
+        self.fill(&self.line.as_ref()?.captures(line)?)
+    }
+
+    fn fill(&self, captures: &Captures<'_>) -> Option<Arc<str>> {
+        let mut name: Vec<u8> = Vec::new();
+        for part in &self.name {
+            match part {
+                Part::Text(text) => name.extend_from_slice(text.as_bytes()),
+                Part::Group(group) => name.extend_from_slice(captures.name(group)?.as_bytes()),
+            }
+        }
+        (!name.is_empty()).then(|| Arc::from(SessionName::from_dir(OsStr::from_bytes(&name)).as_str()))
+    }
+}
+
+/// `{group}` and text; `{{` and `}}` are braces.
+fn parse(text: &str) -> Result<Vec<Part>, String> {
+    let mut parts = Vec::new();
+    let mut literal = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        literal.push_str(&rest[..at]);
+        let (brace, after) = rest[at..].split_at(1);
+        if let Some(after) = after.strip_prefix(brace) {
+            literal.push_str(brace);
+            rest = after;
+        } else if let ("{", Some((name, after))) = (brace, after.split_once('}')) {
+            if !literal.is_empty() {
+                parts.push(Part::Text(std::mem::take(&mut literal)));
+            }
+            parts.push(Part::Group(name.to_owned()));
+            rest = after;
+        } else {
+            return Err(format!("a single {brace} stands in {text:?}; write {brace}{brace} for a brace"));
+        }
+    }
+    literal.push_str(rest);
+    if !literal.is_empty() {
+        parts.push(Part::Text(literal));
+    }
+    if !parts.iter().any(|part| matches!(part, Part::Group(_))) {
+        return Err(format!("{text:?} holds no {{group}}, so all lines would be of one session"));
+    }
+    Ok(parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_pm2_files() {
+        let placing = Placing::new(None, None, None, None).unwrap();
+        for (path, session) in [
+            ("/root/.pm2/logs/company_962302-out.log", Some("company_962302")),
+            ("/root/.pm2/logs/company_962302-error.log", Some("company_962302")),
+            ("/l/bot-error-12.log", Some("bot")),
+            ("/l/bot-out__2026-01-01_00-00-00.log", Some("bot")),
+            ("/l/bot-out.log.1", Some("bot")),
+            ("/l/bot.log", Some("bot")),
+            ("bot.jsonl", Some("bot")),
+            ("/l/a.b-out.log", Some("a.b")),
+            ("/l/syslog", None),
+        ] {
+            assert_eq!(placing.of_path(Path::new(path)).as_deref(), session, "{path}");
+        }
+    }
+
+    #[test]
+    fn lines_paths_and_the_default() {
+        let placing = Placing::new(
+            Some(r"ai-admin-(?<id>\d+)-(?:out|error)\.log$"),
+            Some(r#""company":(?<id>\d+)"#),
+            Some("company_{id}"),
+            Some("bot"),
+        )
+        .unwrap();
+        let of = |path: &str| placing.of_path(Path::new(path));
+        assert_eq!(of("/l/ai-admin-7-out.log").as_deref(), Some("company_7"));
+        assert_eq!(of("/l/other.log").as_deref(), Some("bot"));
+        assert_eq!(placing.of_line(br#"{"company":12}"#).as_deref(), Some("company_12"));
+        assert_eq!(placing.of_line(b"nothing"), None);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused() {
+        let refused = |path, line, name| Placing::new(path, line, name, None).unwrap_err().0;
+        assert_eq!(refused(Some("("), None, None), "session_path");
+        assert_eq!(refused(None, Some("("), None), "session_line");
+        assert_eq!(refused(None, None, Some("{id}")), "session_path");
+        assert_eq!(refused(None, Some("x"), None), "session_line");
+        assert_eq!(refused(None, None, Some("{session")), "session_name");
+        assert_eq!(refused(None, None, Some("all")), "session_name");
+    }
+}

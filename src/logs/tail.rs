@@ -1,0 +1,1444 @@
+//! Following files exactly: every line once, through every way a log is rotated.
+//!
+//! A file is known by device, inode and the fingerprint of its first bytes, never by its
+//! name. Its descriptor stays open, so a file that was renamed or unlinked is read to its
+//! end. What a file's bytes may do between two looks, and what happens then:
+//!
+//! | seen | done |
+//! |---|---|
+//! | it grew | what is new is read, up to the last newline |
+//! | shorter, or other bytes at the beginning or before the offset | emptied: the bytes not yet read become an *orphan*, the file is read from 0 |
+//! | its name leads to another inode, or to none | read on through the descriptor; the new inode is read from 0 |
+//! | unknown files beside it, named as its rotations and written since the last look | copies of an orphan are read from its offset, others from 0 |
+//! | a new file that begins with the bytes of a log and is named as its rotation | a copy being made: waits until the log is emptied |
+//!
+//! What nobody can count: lines written after a copy was made and before the log was
+//! emptied, and lines in files that are gone before they were looked at.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flate2::read::MultiGzDecoder;
+use memchr::{memchr, memchr_iter, memrchr};
+use rustix::fs::OFlags;
+
+use crate::folder::Timestamp;
+
+use super::LogSettings;
+use super::files::{FileId, Listed, Stat, is_compressed, is_gzip, is_rotation_of, rotations};
+use super::pattern::{Found, MAX_LINE};
+use super::print::{PRINT_BYTES, Print};
+use super::store::{Changes, Known, Saved, State};
+
+/// Bytes looked at together; longer than any line that is judged whole.
+const CHUNK: usize = 256 << 10;
+/// Bytes of one file read before the others have their turn.
+const TURN: u64 = 32 << 20;
+/// A file that lost its name and has been quiet for this long has its last line taken as
+/// whole, and is let go of if nobody can open it any more.
+const LAST_WORD: Duration = Duration::from_secs(10);
+/// A file that lost its name to another is watched for this long after its last growth: a
+/// process that was not told to open the new one writes on.
+const WATCHED_ON: Duration = Duration::from_secs(26 * 3_600);
+/// A copy of what a log held before it was emptied is looked for this long.
+const ORPHAN_FOR: Duration = Duration::from_secs(30);
+/// So long at every sweep, then once more at the end.
+const SOUGHT_OFTEN: Duration = Duration::from_secs(6);
+/// After this long without growth a file that looks like a copy is compared byte by byte.
+const COMPARE_AFTER: Duration = Duration::from_secs(10);
+/// Files that were read to the end are remembered for this long.
+const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
+/// A file that grew within this time is looked at more often.
+const HOT: Duration = Duration::from_secs(5);
+/// Clocks of files and of this program differ by a tick.
+const TICK: Duration = Duration::from_secs(2);
+
+/// What was counted for one session.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// By the slot's name.
+    pub events: HashMap<String, Count>,
+    pub lines: Count,
+    pub secrets: Count,
+    /// When its newest line was written, if one was read since the start.
+    pub last_line: Option<Timestamp>,
+}
+
+/// A number, and whether it is on disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
+    pub value: u64,
+    dirty: bool,
+}
+
+impl Count {
+    fn add(&mut self, more: u64) {
+        if more > 0 {
+            self.value += more;
+            self.dirty = true;
+        }
+    }
+}
+
+/// Counts that belong to no session, by the name under which they are saved.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    pub unplaced: Count,
+    pub overlong: Count,
+    pub copies_found: Count,
+    pub copies_missing: Count,
+    pub read_errors: Count,
+}
+
+impl Totals {
+    fn each(&mut self) -> [(&'static str, &mut Count); 5] {
+        [
+            ("unplaced", &mut self.unplaced),
+            ("overlong", &mut self.overlong),
+            ("copies_found", &mut self.copies_found),
+            ("copies_missing", &mut self.copies_missing),
+            ("read_errors", &mut self.read_errors),
+        ]
+    }
+}
+
+/// One file.
+#[derive(Debug)]
+struct Tracked {
+    known: Known,
+    file: Option<File>,
+    /// Its first bytes; in memory only.
+    head: Vec<u8>,
+    /// What `stat` said when it was last read.
+    seen: Option<Stat>,
+    /// Bytes looked at, an unfinished last line included.
+    read_to: u64,
+    session: Option<Arc<str>>,
+    /// It may be a copy of this one, being made.
+    copy_of: Option<i64>,
+    listed: bool,
+    displaced: bool,
+    grew_at: Instant,
+    dirty: bool,
+}
+
+/// What one look at a file found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Same,
+    Grew,
+    /// There is more than one turn's worth.
+    More,
+    Emptied,
+    /// Its path leads elsewhere and no descriptor is left.
+    Lost,
+}
+
+/// All files and counts.
+#[derive(Debug)]
+pub struct Tailer {
+    settings: Arc<LogSettings>,
+    files: BTreeMap<i64, Tracked>,
+    by_id: HashMap<FileId, i64>,
+    next: i64,
+    tallies: HashMap<Arc<str>, Tally>,
+    pub totals: Totals,
+    /// Sessions that a line may name.
+    sessions: HashSet<Arc<str>>,
+    globs: BTreeSet<String>,
+    new_globs: Vec<String>,
+    looked_at: Option<Timestamp>,
+    gone: Vec<i64>,
+    open_max: usize,
+    buffers: Buffers,
+    /// What could not be done in this sweep, for the log.
+    pub problems: Vec<String>,
+    /// Something was rotated, emptied or found since the last commit.
+    pub turned: bool,
+}
+
+#[derive(Debug, Default)]
+struct Buffers {
+    chunk: Vec<u8>,
+    folded: Vec<u8>,
+}
+
+impl Tailer {
+    /// With what was saved. `open_max` bounds the descriptors that stay open.
+    pub fn new(settings: Arc<LogSettings>, saved: Saved, open_max: usize) -> Self {
+        let mut this = Self {
+            settings,
+            files: BTreeMap::new(),
+            by_id: HashMap::new(),
+            next: 1,
+            tallies: HashMap::new(),
+            totals: Totals::default(),
+            sessions: HashSet::new(),
+            globs: saved.globs,
+            new_globs: Vec::new(),
+            looked_at: saved.looked_at,
+            gone: Vec::new(),
+            open_max,
+            buffers: Buffers::default(),
+            problems: Vec::new(),
+            turned: false,
+        };
+        for ((session, name), value) in saved.counts {
+            let count = Count { value, dirty: false };
+            if session.is_empty() {
+                for (known, total) in this.totals.each() {
+                    if known == name {
+                        *total = count;
+                    }
+                }
+                continue;
+            }
+            let tally = this.tallies.entry(Arc::from(session)).or_default();
+            match name.as_str() {
+                "lines" => tally.lines = count,
+                "secrets" => tally.secrets = count,
+                _ => {
+                    if let Some(event) = name.strip_prefix("event:") {
+                        tally.events.insert(event.to_owned(), count);
+                    }
+                }
+            }
+        }
+        for (row, known) in saved.files {
+            this.next = this.next.max(row + 1);
+            this.insert(row, known, None);
+            if let Some(tracked) = this.files.get_mut(&row) {
+                tracked.dirty = false;
+            }
+        }
+        this
+    }
+
+    /// Takes a changed configuration.
+    pub fn configure(&mut self, settings: Arc<LogSettings>) {
+        for tracked in self.files.values_mut() {
+            tracked.session = settings.placing.of_path(&tracked.known.origin);
+        }
+        self.settings = settings;
+    }
+
+    /// The sessions there are; a line that names another is counted as unplaced.
+    pub fn set_sessions(&mut self, sessions: HashSet<Arc<str>>) {
+        self.sessions = sessions;
+    }
+
+    /// Everything that was counted.
+    pub fn tallies(&self) -> &HashMap<Arc<str>, Tally> {
+        &self.tallies
+    }
+
+    /// Sessions that have a file now, and when the newest of it was written, where it holds
+    /// anything.
+    pub fn sessions_with_files(&self) -> HashMap<Arc<str>, Option<Timestamp>> {
+        let mut sessions: HashMap<Arc<str>, Option<Timestamp>> = HashMap::new();
+        for tracked in self.live() {
+            if let Some(session) = &tracked.session {
+                let written = tracked.seen.filter(|seen| seen.size > 0).map(|seen| seen.modified);
+                let newest = sessions.entry(Arc::clone(session)).or_default();
+                *newest = (*newest).max(written);
+            }
+        }
+        sessions
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Tracked> {
+        self.files.values().filter(|tracked| tracked.known.state == State::Live)
+    }
+
+    /// Files that are followed.
+    pub fn file_count(&self) -> usize {
+        self.live().filter(|tracked| tracked.copy_of.is_none()).count()
+    }
+
+    /// Bytes that are there and were not looked at.
+    pub fn unread_bytes(&self) -> u64 {
+        self.live()
+            .filter(|tracked| tracked.copy_of.is_none())
+            .filter_map(|tracked| Some(tracked.seen?.size.saturating_sub(tracked.read_to)))
+            .sum()
+    }
+
+    /// Whether some file grew only just now.
+    pub fn is_hot(&self) -> bool {
+        self.live().any(|tracked| tracked.seen.is_some() && tracked.grew_at.elapsed() < HOT)
+    }
+
+    /// How many files grew only just now.
+    pub fn hot_files(&self) -> usize {
+        self.live().filter(|tracked| tracked.seen.is_some() && tracked.grew_at.elapsed() < HOT).count()
+    }
+
+    fn insert(&mut self, row: i64, known: Known, file: Option<File>) {
+        if known.state != State::Orphan {
+            self.by_id.insert(known.id, row);
+        }
+        let session = self.settings.placing.of_path(&known.origin);
+        let tracked = Tracked {
+            read_to: known.offset,
+            session,
+            known,
+            file,
+            head: Vec::new(),
+            seen: None,
+            copy_of: None,
+            listed: false,
+            displaced: false,
+            grew_at: Instant::now(),
+            dirty: true,
+        };
+        self.files.insert(row, tracked);
+    }
+
+    fn add(&mut self, known: Known, file: Option<File>) -> i64 {
+        let row = self.next;
+        self.next += 1;
+        self.insert(row, known, file);
+        row
+    }
+
+    fn forget(&mut self, row: i64) {
+        if let Some(tracked) = self.files.remove(&row) {
+            if self.by_id.get(&tracked.known.id) == Some(&row) {
+                self.by_id.remove(&tracked.known.id);
+            }
+            self.gone.push(row);
+        }
+    }
+
+    fn rows(&self, keep: impl Fn(&Tracked) -> bool) -> Vec<i64> {
+        self.files.iter().filter(|(_, tracked)| keep(tracked)).map(|(row, _)| *row).collect()
+    }
+
+    /// Reads what is new in the files that grew just now, or in all of them. Whether a file
+    /// has more than one turn's worth.
+    pub fn look(&mut self, all: bool) -> bool {
+        let rows = self.rows(|tracked| {
+            tracked.known.state == State::Live
+                && tracked.copy_of.is_none()
+                && (all || tracked.grew_at.elapsed() < HOT)
+        });
+        let mut more = false;
+        for row in rows {
+            more |= self.look_at(row) == Look::More;
+        }
+        more
+    }
+
+    fn look_at(&mut self, row: i64) -> Look {
+        match self.read(row) {
+            Ok(Look::Emptied) => {
+                self.emptied(row);
+                match self.read(row) {
+                    Ok(look) => look,
+                    Err(_) => Look::Same,
+                }
+            }
+            Ok(look) => look,
+            Err(error) => {
+                self.totals.read_errors.add(1);
+                if let Some(tracked) = self.files.get(&row) {
+                    self.problems.push(format!("{}: {error}", tracked.known.path.display()));
+                }
+                Look::Same
+            }
+        }
+    }
+
+    /// Reads what is new in one file.
+    fn read(&mut self, row: i64) -> io::Result<Look> {
+        let closed = self.files.get(&row).is_some_and(|tracked| tracked.file.is_none());
+        let open = if closed { self.files.values().filter(|t| t.file.is_some()).count() } else { 0 };
+        let Self { files, tallies, totals, settings, sessions, buffers, .. } = self;
+        let Some(tracked) = files.get_mut(&row) else { return Ok(Look::Lost) };
+        if tracked.copy_of.is_some() {
+            return Ok(Look::Same);
+        }
+        let transient;
+        let file = match &tracked.file {
+            Some(file) => file,
+            None => {
+                let file = match open_log(&tracked.known.path) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Look::Lost),
+                    Err(error) => return Err(error),
+                };
+                if Stat::from(&file.metadata()?).id != tracked.known.id {
+                    return Ok(Look::Lost);
+                }
+                if open < self.open_max {
+                    tracked.file.insert(file)
+                } else {
+                    transient = file;
+                    &transient
+                }
+            }
+        };
+        let stat = Stat::from(&file.metadata()?);
+        let same = tracked.seen.is_some_and(|seen| (seen.size, seen.modified) == (stat.size, stat.modified));
+        if same && tracked.read_to == stat.size {
+            // The number of names may have changed.
+            tracked.seen = Some(stat);
+            return Ok(Look::Same);
+        }
+        let mut head = [0; PRINT_BYTES];
+        let read = read_full_at(file, &mut head, 0)?;
+        let head = &head[..read];
+        if stat.size < tracked.known.offset || !tracked.known.head.begins(head) {
+            return Ok(Look::Emptied);
+        }
+        let mut cursor = Cursor {
+            offset: tracked.known.offset,
+            skipping: tracked.known.skipping,
+            tail: tracked.known.tail,
+        };
+        let mut tally = Sink::new(settings, sessions, tallies, totals, &mut buffers.folded)
+            .of(tracked.session.clone(), stat.modified);
+        let drained = cursor.drain(file, &mut buffers.chunk, TURN, &mut tally)?;
+        if drained == Drained::Emptied {
+            // What was taken before that was there, and stands.
+            tracked.advance(&cursor, head);
+            return Ok(Look::Emptied);
+        }
+        let grew = tracked.seen.is_none_or(|seen| seen.size != stat.size) && stat.size > 0;
+        tracked.advance(&cursor, head);
+        tracked.seen = Some(stat);
+        match drained {
+            Drained::To(read_to) => tracked.read_to = read_to,
+            Drained::More | Drained::Emptied => tracked.read_to = cursor.offset,
+        }
+        if grew {
+            tracked.grew_at = Instant::now();
+        }
+        Ok(match drained {
+            Drained::More => Look::More,
+            _ if grew => Look::Grew,
+            _ => Look::Same,
+        })
+    }
+
+    /// A log was emptied: what was not read may be in a copy; the file begins anew.
+    fn emptied(&mut self, row: i64) {
+        self.turned = true;
+        let Some(tracked) = self.files.get_mut(&row) else { return };
+        let old = tracked.known.clone();
+        tracked.known.offset = 0;
+        tracked.known.skipping = false;
+        tracked.known.head = Print::default();
+        tracked.known.tail = Print::default();
+        tracked.head.clear();
+        tracked.seen = None;
+        tracked.read_to = 0;
+        tracked.dirty = true;
+        if old.path != old.origin {
+            // A rotated file was written over. With what? Perhaps with a copy of its log.
+            let origin = old.origin.clone();
+            let log = self.rows(|other| {
+                other.known.state == State::Live && !other.displaced && other.known.path == origin
+            });
+            if let (Some(log), Some(tracked)) = (log.first(), self.files.get_mut(&row)) {
+                tracked.copy_of = Some(*log);
+                tracked.grew_at = Instant::now();
+                return;
+            }
+        }
+        let orphan = Known { state: State::Orphan, since: Timestamp::now(), ..old };
+        let orphan = self.add(orphan, None);
+        self.adopt_unseen(orphan);
+    }
+
+    /// Looks at everything: which files there are, and what is new in them. Whether a file
+    /// has more than one turn's worth.
+    pub fn sweep(&mut self) -> bool {
+        let now = Timestamp::now();
+        let (fresh, unseen_globs) = self.list();
+        let displaced = self.find_displaced();
+        let mut more = self.look(true);
+        for row in self.rows(|tracked| tracked.known.state == State::Orphan) {
+            self.find_copy(row);
+        }
+        for row in displaced {
+            self.adopt_unseen(row);
+        }
+        for (listed, at_end) in fresh {
+            more |= self.adopt(listed, at_end);
+        }
+        self.settle_copies();
+        self.let_go(now);
+        for glob in unseen_globs {
+            if self.globs.insert(glob.clone()) {
+                self.new_globs.push(glob);
+            }
+        }
+        self.looked_at = Some(now);
+        more
+    }
+
+    /// Asks the globs. Returns files not known yet, each with whether it is to be begun at
+    /// its end, and the globs that were asked for the first time.
+    fn list(&mut self) -> (Vec<(Listed, bool)>, Vec<String>) {
+        let settings = Arc::clone(&self.settings);
+        let mut found: HashMap<FileId, (Listed, bool)> = HashMap::new();
+        let mut unseen_globs = Vec::new();
+        let mut failed = Vec::new();
+        for glob in &settings.globs {
+            let first = !self.globs.contains(glob.as_str());
+            if first {
+                unseen_globs.push(glob.as_str().to_owned());
+            }
+            let at_end = first && !settings.from_start;
+            let mut each = |listed: Listed| {
+                if is_compressed(&listed.path) {
+                    return;
+                }
+                let id = listed.stat.id;
+                let is_known_path = |path: &Path| {
+                    self.by_id
+                        .get(&id)
+                        .and_then(|row| self.files.get(row))
+                        .is_some_and(|t| t.known.path == path)
+                };
+                match found.get_mut(&id) {
+                    Some((kept, end)) => {
+                        *end &= at_end;
+                        if is_known_path(&listed.path) {
+                            *kept = listed;
+                        }
+                    }
+                    None => {
+                        found.insert(id, (listed, at_end));
+                    }
+                }
+            };
+            glob.list(&mut each, |path, error| failed.push(format!("{}: {error}", path.display())));
+        }
+        self.totals.read_errors.add(failed.len() as u64);
+        self.problems.extend(failed);
+        for tracked in self.files.values_mut() {
+            tracked.listed = false;
+        }
+        let mut fresh = Vec::new();
+        for (id, (listed, at_end)) in found {
+            let Some(row) = self.by_id.get(&id).copied() else {
+                fresh.push((listed, at_end));
+                continue;
+            };
+            let Some(tracked) = self.files.get_mut(&row) else { continue };
+            if tracked.known.state == State::Done {
+                let same = head_of(&listed.path).is_ok_and(|head| tracked.known.head.begins(&head));
+                if !same {
+                    self.forget(row);
+                    fresh.push((listed, at_end));
+                    continue;
+                }
+                tracked.known.state = State::Live;
+                tracked.dirty = true;
+            }
+            tracked.listed = true;
+            tracked.displaced = false;
+            if tracked.known.path != listed.path {
+                tracked.known.path = listed.path;
+                tracked.dirty = true;
+            }
+        }
+        // A log before its rotations, older before newer.
+        fresh.sort_by(|(a, _), (b, _)| {
+            let key = |listed: &Listed| (listed.path.as_os_str().len(), listed.stat.modified);
+            key(a).cmp(&key(b))
+        });
+        (fresh, unseen_globs)
+    }
+
+    /// Files whose name leads elsewhere now. Those that lost it in this sweep are returned.
+    fn find_displaced(&mut self) -> Vec<i64> {
+        let mut lost = Vec::new();
+        for row in self.rows(|tracked| tracked.known.state == State::Live && !tracked.listed) {
+            let Some(tracked) = self.files.get_mut(&row) else { continue };
+            if tracked.displaced {
+                continue;
+            }
+            tracked.displaced = true;
+            self.turned = true;
+            lost.push(row);
+            if tracked.file.is_some() {
+                continue;
+            }
+            // After a restart: find it under its new name.
+            let (id, origin, head) = (tracked.known.id, tracked.known.origin.clone(), tracked.known.head);
+            let same = |listed: &Listed| {
+                listed.stat.id == id && head_of(&listed.path).is_ok_and(|bytes| head.begins(&bytes))
+            };
+            let mut beside = rotations(&origin).unwrap_or_default();
+            beside.extend(
+                origin.metadata().ok().map(|meta| Listed { stat: Stat::from(&meta), path: origin.clone() }),
+            );
+            match beside.into_iter().find(same) {
+                Some(listed) => {
+                    tracked.known.path = listed.path;
+                    tracked.dirty = true;
+                }
+                None => {
+                    // Its bytes may be in a copy, compressed perhaps.
+                    tracked.known.state = State::Orphan;
+                    tracked.known.since = Timestamp::now();
+                    tracked.dirty = true;
+                    if self.by_id.get(&id) == Some(&row) {
+                        self.by_id.remove(&id);
+                    }
+                }
+            }
+        }
+        lost
+    }
+
+    /// Begins with a file that was not known. Whether it has more than one turn's worth.
+    fn adopt(&mut self, listed: Listed, at_end: bool) -> bool {
+        // It may have been found as the copy of another meanwhile.
+        if self.by_id.contains_key(&listed.stat.id) {
+            return false;
+        }
+        let (log, origin) = self.log_of(&listed.path);
+        let mut known = Known {
+            state: State::Live,
+            id: listed.stat.id,
+            origin: origin.unwrap_or_else(|| listed.path.clone()),
+            path: listed.path,
+            offset: 0,
+            skipping: false,
+            head: Print::default(),
+            tail: Print::default(),
+            since: Timestamp::now(),
+        };
+        let file = match open_log(&known.path) {
+            Ok(file) => file,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    self.totals.read_errors.add(1);
+                    self.problems.push(format!("{}: {error}", known.path.display()));
+                }
+                return false;
+            }
+        };
+        if !file.metadata().is_ok_and(|meta| Stat::from(&meta).id == known.id) {
+            return false;
+        }
+        if at_end {
+            match end_of(&file) {
+                Ok((offset, skipping, head, tail)) => {
+                    known = Known { offset, skipping, head, tail, ..known };
+                }
+                Err(error) => {
+                    self.problems.push(format!("{}: {error}", known.path.display()));
+                    return false;
+                }
+            }
+            let row = self.add(known, Some(file));
+            return self.look_at(row) == Look::More;
+        }
+        if let Some(offset) = self.known_copy(&known, &file) {
+            known.offset = offset;
+        }
+        let row = self.add(known, Some(file));
+        self.turned = true;
+        if let (Some(log), Some(tracked)) = (log, self.files.get_mut(&row))
+            && tracked.known.offset == 0
+        {
+            tracked.copy_of = Some(log);
+            return false;
+        }
+        self.look_at(row) == Look::More
+    }
+
+    /// The log that a file is named as the rotation of: if it is followed now, and its path.
+    fn log_of(&self, path: &Path) -> (Option<i64>, Option<PathBuf>) {
+        let Some(name) = path.file_name() else { return (None, None) };
+        let name = name.to_string_lossy();
+        let mut best: (Option<i64>, Option<PathBuf>) = (None, None);
+        for (row, other) in &self.files {
+            let origin = &other.known.origin;
+            if !path.as_os_str().as_bytes().starts_with(without_extension(origin)) {
+                continue;
+            }
+            if origin.parent() != path.parent()
+                || !origin.file_name().is_some_and(|of| is_rotation_of(&name, &of.to_string_lossy()))
+            {
+                continue;
+            }
+            best.1 = Some(origin.clone());
+            if other.known.state == State::Live && !other.displaced && &other.known.path == origin {
+                best.0 = Some(*row);
+            }
+        }
+        best
+    }
+
+    /// Where to begin in a file that holds again what was read from another, which is done
+    /// with: its whole beginning and the bytes before the offset are the same.
+    fn known_copy(&self, new: &Known, file: &File) -> Option<u64> {
+        let head = head_of_file(file).ok()?;
+        self.files
+            .values()
+            .map(|tracked| &tracked.known)
+            .filter(|known| known.state == State::Done && known.origin == new.origin)
+            .filter(|known| usize::from(known.head.len) == PRINT_BYTES && known.head.begins(&head))
+            .find(|known| tail_matches(file, known.offset, known.tail))
+            .map(|known| known.offset)
+    }
+
+    /// Files beside a log that its rotation made since the last look and that no glob need
+    /// match: copies of the orphan `row`, and generations that came and went between looks.
+    fn adopt_unseen(&mut self, row: i64) {
+        self.find_copy(row);
+        let Some(origin) = self.files.get(&row).map(|tracked| tracked.known.origin.clone()) else { return };
+        let Some(looked_at) = self.looked_at else { return };
+        let beside = match rotations(&origin) {
+            Ok(beside) => beside,
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    self.problems.push(format!("{}: {error}", origin.display()));
+                }
+                return;
+            }
+        };
+        for listed in beside {
+            if self.by_id.contains_key(&listed.stat.id) || listed.stat.modified < looked_at.minus(TICK) {
+                continue;
+            }
+            let matched = self.settings.globs.iter().any(|glob| glob.matches(&listed.path));
+            if matched && !is_compressed(&listed.path) {
+                // Listed like any other.
+                continue;
+            }
+            // A copy of what is followed, read, or looked for is nothing new.
+            let is_known = |known: &Known| {
+                known.origin == origin && known.head.len > 0 && holds(&listed.path, known).unwrap_or(true)
+            };
+            if self.files.values().any(|tracked| is_known(&tracked.known)) {
+                continue;
+            }
+            let known = Known {
+                state: State::Live,
+                id: listed.stat.id,
+                origin: origin.clone(),
+                path: listed.path.clone(),
+                offset: 0,
+                skipping: false,
+                head: Print::default(),
+                tail: Print::default(),
+                since: Timestamp::now(),
+            };
+            self.turned = true;
+            if is_gzip(&listed.path) {
+                self.take_copy(&listed, &Known { state: State::Done, ..known });
+            } else if !is_compressed(&listed.path) {
+                let row = self.add(known, None);
+                if let Some(tracked) = self.files.get_mut(&row) {
+                    tracked.displaced = true;
+                }
+                self.look_at(row);
+            }
+        }
+    }
+
+    /// Looks for a copy of an orphan's bytes and counts what was not read of them.
+    fn find_copy(&mut self, row: i64) {
+        let Some(orphan) = self.files.get(&row).map(|tracked| tracked.known.clone()) else { return };
+        if orphan.state != State::Orphan {
+            return;
+        }
+        let waited = orphan.since.until(Timestamp::now());
+        let last = waited >= ORPHAN_FOR || orphan.since > Timestamp::now().plus(TICK);
+        if waited > SOUGHT_OFTEN && !last {
+            return;
+        }
+        let mut beside = rotations(&orphan.origin).unwrap_or_default();
+        // Plain files first: a compressed one may still be written.
+        beside.sort_by_key(|listed| is_compressed(&listed.path));
+        for listed in beside {
+            if !self.may_be_copy(&listed, &orphan) {
+                continue;
+            }
+            if self.take_copy(&listed, &orphan) {
+                self.totals.copies_found.add(1);
+                self.turned = true;
+                self.forget(row);
+                return;
+            }
+        }
+        if last {
+            // Nothing was unread if nothing had ever been there.
+            if orphan.head.len > 0 {
+                self.totals.copies_missing.add(1);
+            }
+            self.forget(row);
+        }
+    }
+
+    fn may_be_copy(&self, listed: &Listed, orphan: &Known) -> bool {
+        if is_compressed(&listed.path) && !is_gzip(&listed.path) {
+            return false;
+        }
+        let known = self.by_id.get(&listed.stat.id).and_then(|row| self.files.get(row));
+        let Ok(head) = beginning_of(&listed.path) else { return false };
+        if head.is_empty() {
+            return false;
+        }
+        if let Some(tracked) = known {
+            // Known, and its bytes are those it is known for: it is itself.
+            let itself = tracked.known.head.len > 0 && tracked.known.head.begins(&head);
+            if tracked.copy_of.is_none() && itself {
+                return false;
+            }
+        }
+        match orphan.head.len {
+            // It was empty when last looked at: whatever has come since is new.
+            0 => self.looked_at.is_some_and(|at| listed.stat.modified >= at.minus(TICK)) && known.is_none(),
+            _ => holds(&listed.path, orphan).unwrap_or(false),
+        }
+    }
+
+    /// Counts what a copy holds beyond `from.offset` and remembers it. The caller has seen
+    /// that it is one, and whole.
+    fn take_copy(&mut self, listed: &Listed, from: &Known) -> bool {
+        let session = self.settings.placing.of_path(&from.origin);
+        let Self { tallies, totals, settings, sessions, buffers, .. } = self;
+        let mut cursor = Cursor { offset: from.offset, skipping: from.skipping, tail: from.tail };
+        let mut sink = Sink::new(settings, sessions, tallies, totals, &mut buffers.folded)
+            .of(session, listed.stat.modified);
+        let mut take = || -> io::Result<(Stat, Vec<u8>)> {
+            let file = open_log(&listed.path)?;
+            let stat = Stat::from(&file.metadata()?);
+            if is_gzip(&listed.path) {
+                cursor.pour(&mut MultiGzDecoder::new(&file), &mut buffers.chunk, &mut sink)?;
+                return Ok((stat, beginning_of(&listed.path)?));
+            }
+            while stat.size > cursor.offset {
+                match cursor.drain(&file, &mut buffers.chunk, TURN, &mut sink)? {
+                    Drained::More => {}
+                    Drained::Emptied => break,
+                    Drained::To(read_to) => {
+                        cursor.finish(&file, read_to, &mut sink)?;
+                        break;
+                    }
+                }
+            }
+            // A copy that was cut short ends before the cursor.
+            cursor.offset = cursor.offset.min(stat.size);
+            cursor.tail = tail_before(&file, cursor.offset)?;
+            Ok((stat, head_of_file(&file)?))
+        };
+        // It may be gone by now; the next sweep looks again.
+        let Ok((stat, head)) = take() else { return false };
+        let known = Known {
+            state: State::Done,
+            id: stat.id,
+            path: listed.path.clone(),
+            origin: from.origin.clone(),
+            offset: cursor.offset,
+            skipping: false,
+            head: Print::of_head(&head),
+            tail: cursor.tail,
+            since: Timestamp::now(),
+        };
+        match self.by_id.get(&stat.id).copied() {
+            Some(row) => {
+                let state = self.files.get(&row).map_or(State::Done, |tracked| tracked.known.state);
+                self.forget(row);
+                self.add(Known { state, ..known }, None);
+            }
+            None => {
+                self.add(known, None);
+            }
+        }
+        true
+    }
+
+    /// Files that look like a copy of a log being made: waits, or finds that they are not.
+    fn settle_copies(&mut self) {
+        for row in self.rows(|tracked| tracked.copy_of.is_some()) {
+            let Some(copy) = self.files.get(&row) else { continue };
+            let (id, path) = (copy.known.id, copy.known.path.clone());
+            let log = copy.copy_of.and_then(|log| self.files.get(&log));
+            let verdict = (|| -> io::Result<Option<bool>> {
+                let file = match &copy.file {
+                    Some(file) => file.try_clone()?,
+                    None => open_log(&path)?,
+                };
+                let stat = Stat::from(&file.metadata()?);
+                if stat.id != id {
+                    return Ok(Some(true));
+                }
+                let head = head_of_file(&file)?;
+                if head.is_empty() {
+                    return Ok(None);
+                }
+                let Some(log) = log.filter(|log| log.known.state == State::Live) else {
+                    // What it was a copy of is done with, and was read.
+                    return Ok(Some(true));
+                };
+                let orphaned = self.files.values().any(|other| {
+                    other.known.state == State::Orphan
+                        && other.known.origin == log.known.origin
+                        && other.known.head.begins(&head)
+                });
+                if orphaned {
+                    return Ok(None);
+                }
+                let shared = head.len().min(log.head.len());
+                if shared > 0 && head[..shared] != log.head[..shared] {
+                    return Ok(Some(false));
+                }
+                if shared == 0 {
+                    // The log is empty now, and nothing emptied it: not a copy of it.
+                    return Ok((log.seen.is_some() && copy.grew_at.elapsed() > LAST_WORD).then_some(false));
+                }
+                if copy.grew_at.elapsed() < COMPARE_AFTER {
+                    return Ok(None);
+                }
+                let same = match &log.file {
+                    Some(log) => is_prefix(&file, log, stat.size)?,
+                    None => is_prefix(&file, &open_log(&log.known.path)?, stat.size)?,
+                };
+                Ok(if same { None } else { Some(false) })
+            })();
+            match verdict {
+                Ok(None) => {}
+                // A copy of what was read: known from now on.
+                Ok(Some(true)) => {
+                    let known = self.files.get(&row).map(|tracked| tracked.known.clone());
+                    self.forget(row);
+                    if let (Some(known), Ok(file)) = (known, open_log(&path))
+                        && let (Ok(meta), Ok(head)) = (file.metadata(), head_of_file(&file))
+                    {
+                        let stat = Stat::from(&meta);
+                        if stat.id == known.id {
+                            let tail = tail_before(&file, stat.size).unwrap_or_default();
+                            self.add(
+                                Known {
+                                    state: State::Done,
+                                    offset: stat.size,
+                                    head: Print::of_head(&head),
+                                    tail,
+                                    ..known
+                                },
+                                None,
+                            );
+                        }
+                    }
+                }
+                Ok(Some(false)) => {
+                    if let Some(tracked) = self.files.get_mut(&row) {
+                        tracked.copy_of = None;
+                        tracked.dirty = true;
+                    }
+                    self.look_at(row);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.forget(row),
+                Err(error) => self.problems.push(format!("{}: {error}", path.display())),
+            }
+        }
+    }
+
+    /// Files that will not grow any more.
+    fn let_go(&mut self, now: Timestamp) {
+        for row in self.rows(|tracked| tracked.known.state == State::Live && tracked.displaced) {
+            let Some(tracked) = self.files.get(&row) else { continue };
+            let quiet = tracked.grew_at.elapsed();
+            if quiet < LAST_WORD || tracked.copy_of.is_some() {
+                continue;
+            }
+            if tracked.read_to > tracked.known.offset && !tracked.known.skipping {
+                self.take_last_line(row);
+            }
+            let Some(tracked) = self.files.get_mut(&row) else { continue };
+            let unlinked = tracked.seen.is_some_and(|seen| seen.links == 0);
+            let all_read = tracked.seen.is_some_and(|seen| seen.size <= tracked.read_to);
+            if all_read && (unlinked || quiet >= WATCHED_ON) {
+                tracked.known.state = State::Done;
+                tracked.known.since = now;
+                tracked.file = None;
+                tracked.dirty = true;
+            }
+        }
+        let old = now.minus(REMEMBERED);
+        for row in self.rows(|tracked| tracked.known.state == State::Done && tracked.known.since < old) {
+            self.forget(row);
+        }
+    }
+
+    /// The last line of a file that has gone is whole, though no newline ends it.
+    fn take_last_line(&mut self, row: i64) {
+        let Self { files, tallies, totals, settings, sessions, buffers, .. } = self;
+        let Some(tracked) = files.get_mut(&row) else { return };
+        let Some(file) = &tracked.file else { return };
+        let modified = tracked.seen.map_or_else(Timestamp::now, |seen| seen.modified);
+        let mut sink = Sink::new(settings, sessions, tallies, totals, &mut buffers.folded)
+            .of(tracked.session.clone(), modified);
+        let mut cursor = Cursor {
+            offset: tracked.known.offset,
+            skipping: tracked.known.skipping,
+            tail: tracked.known.tail,
+        };
+        if cursor.finish(file, tracked.read_to, &mut sink).is_ok() {
+            tracked.known.offset = cursor.offset;
+            tracked.known.tail = cursor.tail;
+            // Should the rest of the line come after all, it is no line of its own.
+            tracked.known.skipping = true;
+            tracked.dirty = true;
+        }
+    }
+
+    /// What is to be committed.
+    pub fn changes(&self) -> Changes {
+        let mut changes = Changes {
+            gone: self.gone.clone(),
+            globs: self.new_globs.clone(),
+            looked_at: self.looked_at,
+            ..Changes::default()
+        };
+        for (row, tracked) in &self.files {
+            // A copy in the making is met anew after a restart.
+            if tracked.dirty && tracked.copy_of.is_none() {
+                changes.files.push((*row, tracked.known.clone()));
+            }
+        }
+        for (session, tally) in &self.tallies {
+            let mut push = |name: String, count: Count| {
+                if count.dirty {
+                    changes.counts.push((session.to_string(), name, count.value));
+                }
+            };
+            push("lines".into(), tally.lines);
+            push("secrets".into(), tally.secrets);
+            for (name, count) in &tally.events {
+                push(format!("event:{name}"), *count);
+            }
+        }
+        let mut totals = self.totals;
+        for (name, count) in totals.each() {
+            if count.dirty {
+                changes.counts.push((String::new(), name.to_owned(), count.value));
+            }
+        }
+        changes
+    }
+
+    /// They were.
+    pub fn committed(&mut self) {
+        self.gone.clear();
+        self.new_globs.clear();
+        self.turned = false;
+        for tracked in self.files.values_mut() {
+            if tracked.copy_of.is_none() {
+                tracked.dirty = false;
+            }
+        }
+        for tally in self.tallies.values_mut() {
+            tally.lines.dirty = false;
+            tally.secrets.dirty = false;
+            for count in tally.events.values_mut() {
+                count.dirty = false;
+            }
+        }
+        for (_, count) in self.totals.each() {
+            count.dirty = false;
+        }
+    }
+}
+
+impl Tracked {
+    fn advance(&mut self, cursor: &Cursor, head: &[u8]) {
+        let print = Print::of_head(head);
+        let changed = (self.known.offset, self.known.skipping, self.known.head)
+            != (cursor.offset, cursor.skipping, print);
+        if changed {
+            self.known.offset = cursor.offset;
+            self.known.skipping = cursor.skipping;
+            self.known.tail = cursor.tail;
+            self.known.head = print;
+            self.head.clear();
+            self.head.extend_from_slice(head);
+            self.dirty = true;
+        } else if self.head.is_empty() {
+            self.head.extend_from_slice(head);
+        }
+    }
+}
+
+/// A place in a file.
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    offset: u64,
+    skipping: bool,
+    tail: Print,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Drained {
+    /// Read up to here; beyond the cursor is an unfinished line.
+    To(u64),
+    /// The turn is over.
+    More,
+    /// The bytes before the cursor are no longer those that were read.
+    Emptied,
+}
+
+impl Cursor {
+    /// Reads whole lines from the cursor on.
+    fn drain(
+        &mut self,
+        file: &File,
+        chunk: &mut Vec<u8>,
+        turn: u64,
+        sink: &mut Sink<'_>,
+    ) -> io::Result<Drained> {
+        chunk.resize(CHUNK + PRINT_BYTES, 0);
+        let began = self.offset;
+        loop {
+            // With the bytes before it, which tell whether the file is still the same.
+            let before = usize::from(self.tail.len);
+            let read = read_full_at(file, chunk, self.offset - before as u64)?;
+            if read < before || !self.tail.begins(&chunk[..read]) {
+                return Ok(Drained::Emptied);
+            }
+            let data = &chunk[before..read];
+            let full = read == chunk.len();
+            let taken = sink.feed(&mut self.skipping, data, full);
+            self.offset += taken as u64;
+            self.tail = Print::of_tail(&chunk[..before + taken]);
+            if !full {
+                return Ok(Drained::To(self.offset + (data.len() - taken) as u64));
+            }
+            if self.offset - began >= turn {
+                return Ok(Drained::More);
+            }
+        }
+    }
+
+    /// Takes what stands between the cursor and `end` as the last line.
+    fn finish(&mut self, file: &File, end: u64, sink: &mut Sink<'_>) -> io::Result<()> {
+        let left = end.saturating_sub(self.offset).min(CHUNK as u64) as usize;
+        if left == 0 || self.skipping {
+            return Ok(());
+        }
+        let mut line = vec![0; left];
+        let read = read_full_at(file, &mut line, self.offset)?;
+        sink.lines(&line[..read]);
+        self.offset += read as u64;
+        self.tail = tail_before(file, self.offset)?;
+        Ok(())
+    }
+
+    /// Reads a stream of which everything before the cursor is thrown away, to its end.
+    fn pour(&mut self, stream: &mut impl Read, chunk: &mut Vec<u8>, sink: &mut Sink<'_>) -> io::Result<()> {
+        io::copy(&mut stream.by_ref().take(self.offset), &mut io::sink())?;
+        chunk.resize(CHUNK + PRINT_BYTES, 0);
+        let mut held = 0;
+        loop {
+            let read = read_full(stream, &mut chunk[held..])?;
+            let full = held + read == chunk.len();
+            let taken = sink.feed(&mut self.skipping, &chunk[..held + read], full);
+            self.offset += taken as u64;
+            self.tail = Print::of_tail(&chunk[..taken]);
+            chunk.copy_within(taken..held + read, 0);
+            held = held + read - taken;
+            if !full {
+                if held > 0 && !self.skipping {
+                    sink.lines(&chunk[..held]);
+                    self.tail = Print::of_tail(&chunk[..held]);
+                    self.offset += held as u64;
+                }
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Where lines are counted.
+struct Sink<'a> {
+    settings: &'a LogSettings,
+    sessions: &'a HashSet<Arc<str>>,
+    tallies: &'a mut HashMap<Arc<str>, Tally>,
+    totals: &'a mut Totals,
+    folded: &'a mut Vec<u8>,
+    session: Option<Arc<str>>,
+    written: Timestamp,
+}
+
+impl<'a> Sink<'a> {
+    fn new(
+        settings: &'a LogSettings,
+        sessions: &'a HashSet<Arc<str>>,
+        tallies: &'a mut HashMap<Arc<str>, Tally>,
+        totals: &'a mut Totals,
+        folded: &'a mut Vec<u8>,
+    ) -> Self {
+        Self { settings, sessions, tallies, totals, folded, session: None, written: Timestamp::default() }
+    }
+
+    fn of(mut self, session: Option<Arc<str>>, written: Timestamp) -> Self {
+        self.session = session;
+        self.written = written;
+        self
+    }
+
+    /// Takes the whole lines of `data`; how many bytes that were. `full` says that no more
+    /// fits, so that a line without an end is overlong.
+    fn feed(&mut self, skipping: &mut bool, data: &[u8], full: bool) -> usize {
+        let mut at = 0;
+        if *skipping {
+            let Some(newline) = memchr(b'\n', data) else { return data.len() };
+            at = newline + 1;
+            *skipping = false;
+        }
+        // A writer that kept its place when the file was emptied leaves a hole.
+        at += data[at..].iter().position(|byte| *byte != 0).unwrap_or(data.len() - at);
+        match memrchr(b'\n', &data[at..]) {
+            Some(newline) => {
+                let end = at + newline + 1;
+                self.lines(&data[at..end]);
+                end
+            }
+            None if full && at == 0 => {
+                self.lines(&data[..MAX_LINE]);
+                self.totals.overlong.add(1);
+                *skipping = true;
+                data.len()
+            }
+            None => at,
+        }
+    }
+
+    fn lines(&mut self, lines: &[u8]) {
+        if lines.is_empty() {
+            return;
+        }
+        self.totals.overlong.add(overlong(lines));
+        let settings = self.settings;
+        if settings.placing.by_line() {
+            let whole = lines.strip_suffix(b"\n").unwrap_or(lines);
+            for line in whole.split(|byte| *byte == b'\n') {
+                match self.session_of(line) {
+                    Some(session) => self.tally(&session).lines.add(1),
+                    None => self.totals.unplaced.add(1),
+                }
+            }
+        } else {
+            let ended = memchr_iter(b'\n', lines).count() as u64;
+            let count = ended + u64::from(lines.last() != Some(&b'\n'));
+            match self.session.clone() {
+                Some(session) => self.tally(&session).lines.add(count),
+                None => self.totals.unplaced.add(count),
+            }
+        }
+        let mut folded = std::mem::take(self.folded);
+        settings.patterns.scan(lines, &mut folded, |line, found| {
+            if let Some(session) = self.session_of(line) {
+                self.tally(&session).add(found, settings.patterns.slots());
+            }
+        });
+        *self.folded = folded;
+    }
+
+    fn session_of(&self, line: &[u8]) -> Option<Arc<str>> {
+        if self.settings.placing.by_line()
+            && let Some(session) = self.settings.placing.of_line(line)
+        {
+            return self.sessions.get(&session).cloned();
+        }
+        self.session.clone()
+    }
+
+    fn tally(&mut self, session: &Arc<str>) -> &mut Tally {
+        let tally = self.tallies.entry(Arc::clone(session)).or_default();
+        tally.last_line = tally.last_line.max(Some(self.written));
+        tally
+    }
+}
+
+impl Tally {
+    fn add(&mut self, found: &Found, names: &[String]) {
+        self.secrets.add(found.secrets);
+        for name in found.slots.iter().filter_map(|slot| names.get(*slot)) {
+            match self.events.get_mut(name) {
+                Some(count) => count.add(1),
+                None => {
+                    self.events.insert(name.clone(), Count { value: 1, dirty: true });
+                }
+            }
+        }
+    }
+}
+
+/// How many of these lines are longer than is judged.
+fn overlong(lines: &[u8]) -> u64 {
+    let mut count = 0;
+    let mut at = 0;
+    while lines.len() - at > MAX_LINE {
+        match memrchr(b'\n', &lines[at..=at + MAX_LINE]) {
+            Some(newline) => at += newline + 1,
+            None => {
+                count += 1;
+                let Some(newline) = memchr(b'\n', &lines[at..]) else { break };
+                at += newline + 1;
+            }
+        }
+    }
+    count
+}
+
+/// A path's bytes up to the last dot of its name.
+fn without_extension(path: &Path) -> &[u8] {
+    let bytes = path.as_os_str().as_bytes();
+    let name = memrchr(b'/', bytes).map_or(0, |slash| slash + 1);
+    &bytes[..memrchr(b'.', &bytes[name..]).map_or(bytes.len(), |dot| name + dot)]
+}
+
+/// Opens a regular file to read; never waits for a FIFO.
+fn open_log(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    Ok(file)
+}
+
+fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match file.read_at(&mut buffer[read..], offset + read as u64) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+fn read_full(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut read = 0;
+    while read < buffer.len() {
+        match stream.read(&mut buffer[read..]) {
+            Ok(0) => break,
+            Ok(more) => read += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(read)
+}
+
+fn head_of_file(file: &File) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; PRINT_BYTES];
+    let read = read_full_at(file, &mut head, 0)?;
+    head.truncate(read);
+    Ok(head)
+}
+
+fn head_of(path: &Path) -> io::Result<Vec<u8>> {
+    head_of_file(&open_log(path)?)
+}
+
+/// The first bytes, of what a gzip file holds where it is one.
+fn beginning_of(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open_log(path)?;
+    if !is_gzip(path) {
+        return head_of_file(&file);
+    }
+    let mut head = vec![0; PRINT_BYTES];
+    let read = read_full(&mut MultiGzDecoder::new(file), &mut head)?;
+    head.truncate(read);
+    Ok(head)
+}
+
+fn tail_before(file: &File, offset: u64) -> io::Result<Print> {
+    let len = offset.min(PRINT_BYTES as u64) as usize;
+    let mut tail = vec![0; len];
+    let read = read_full_at(file, &mut tail, offset - len as u64)?;
+    Ok(Print::of_tail(&tail[..read]))
+}
+
+fn tail_matches(file: &File, offset: u64, tail: Print) -> bool {
+    let len = usize::from(tail.len);
+    let Some(start) = offset.checked_sub(len as u64) else { return false };
+    let mut bytes = vec![0; len];
+    read_full_at(file, &mut bytes, start).is_ok_and(|read| read == len) && tail.begins(&bytes)
+}
+
+/// Whether a file holds what is known of another: the same beginning, and the same bytes
+/// before the offset unless it ends earlier. An unfinished gzip file is an error.
+fn holds(path: &Path, known: &Known) -> io::Result<bool> {
+    let file = open_log(path)?;
+    if !is_gzip(path) {
+        let size = file.metadata()?.len();
+        return Ok(known.head.begins(&head_of_file(&file)?)
+            && (size < known.offset || tail_matches(&file, known.offset, known.tail)));
+    }
+    let mut stream = MultiGzDecoder::new(file);
+    let mut bytes = vec![0; PRINT_BYTES];
+    let read = read_full(&mut stream, &mut bytes)?;
+    bytes.truncate(read);
+    if !known.head.begins(&bytes) {
+        return Ok(false);
+    }
+    // The bytes before the offset; they may begin within the head.
+    let start = known.offset.saturating_sub(u64::from(known.tail.len));
+    let tail = usize::from(known.tail.len);
+    if start < bytes.len() as u64 {
+        bytes.drain(..start as usize);
+    } else {
+        io::copy(&mut stream.by_ref().take(start - bytes.len() as u64), &mut io::sink())?;
+        bytes.clear();
+    }
+    let had = bytes.len();
+    if had < tail {
+        bytes.resize(tail, 0);
+        let read = read_full(&mut stream, &mut bytes[had..])?;
+        bytes.truncate(had + read);
+    }
+    // To the end, which shows that it is whole.
+    io::copy(&mut stream, &mut io::sink())?;
+    Ok(bytes.len() < tail || known.tail.begins(&bytes))
+}
+
+/// Where to begin with a file whose lines so far are not to be counted: behind its last
+/// newline, so that a line being written is counted when it is whole.
+fn end_of(file: &File) -> io::Result<(u64, bool, Print, Print)> {
+    let size = file.metadata()?.len();
+    let head = Print::of_head(&head_of_file(file)?);
+    let look = size.min(MAX_LINE as u64) as usize;
+    let mut end = vec![0; look];
+    let read = read_full_at(file, &mut end, size - look as u64)?;
+    let (offset, skipping) = match memrchr(b'\n', &end[..read]) {
+        Some(newline) => (size - look as u64 + newline as u64 + 1, false),
+        None if look as u64 == size => (0, false),
+        None => (size, true),
+    };
+    Ok((offset, skipping, head, tail_before(file, offset)?))
+}
+
+/// Whether the first `size` bytes of both are the same.
+fn is_prefix(copy: &File, of: &File, size: u64) -> io::Result<bool> {
+    let (mut a, mut b) = (vec![0; CHUNK], vec![0; CHUNK]);
+    let mut at = 0;
+    while at < size {
+        let want = (size - at).min(CHUNK as u64) as usize;
+        let (x, y) = (read_full_at(copy, &mut a[..want], at)?, read_full_at(of, &mut b[..want], at)?);
+        if x == 0 || a[..x] != b[..y] {
+            return Ok(false);
+        }
+        at += x as u64;
+    }
+    Ok(true)
+}

@@ -482,8 +482,10 @@ fn every_line_is_counted_once_in_every_style_while_the_exporter_is_killed() {
             .collect();
         let settled = exporter.settle(&expected, STILL);
         say(&table(&exporter, &sites, kills));
+        if let Err(failure) = settled {
+            panic!("{failure}\n{failed:#?}\n{}", exporter.said());
+        }
         assert!(failed.is_empty(), "{failed:#?}");
-        settled.unwrap_or_else(|failure| panic!("{failure}\n{}", exporter.said()));
 
         // Two more scrapes of what stands still.
         sleep(Duration::from_secs(2));

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
+use baileys_exporter::logs::pattern::SHIPPED;
 use baileys_exporter::web::families::{Declared, Kind};
 use baileys_exporter::{exporter, remediator};
 use testkit::process::Process;
@@ -38,6 +39,19 @@ fn table(metrics: &[Declared]) -> String {
     text
 }
 
+/// What `baileys_exporter patterns` lists.
+fn patterns() -> String {
+    let mut text = "| pattern | severity | meaning | expression |\n|---|---|---|---|\n".to_owned();
+    for pattern in SHIPPED {
+        let except =
+            pattern.exclude.as_ref().map_or(String::new(), |exclude| format!(", but not `{exclude}`"));
+        let expression = format!("`{}`{except}", pattern.regex).replace('|', "\\|");
+        let (name, severity) = (&pattern.name, pattern.severity.label());
+        writeln!(text, "| `{name}` | {severity} | {} | {expression} |", pattern.help).unwrap();
+    }
+    text
+}
+
 /// Replaces what stands between `<!-- BEGIN name -->` and `<!-- END name -->`.
 fn with_table(text: &str, name: &str, table: &str) -> String {
     let (begin, end) = (format!("<!-- BEGIN {name} -->\n"), format!("<!-- END {name} -->"));
@@ -51,6 +65,7 @@ fn metrics_md_holds_what_is_declared() {
     let (path, text) = doc("docs/metrics.md");
     let wanted = with_table(&text, "exporter", &table(exporter::metrics::ALL));
     let wanted = with_table(&wanted, "remediator", &table(remediator::metrics::ALL));
+    let wanted = with_table(&wanted, "patterns", &patterns());
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(path, wanted).unwrap();
     } else {
@@ -124,9 +139,17 @@ fn metrics_md_equals_a_real_scrape() {
     let mut mode = std::fs::metadata(&token).unwrap().permissions();
     std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o600);
     std::fs::set_permissions(&token, mode).unwrap();
+    std::fs::write(dir.path().join("bot-out.log"), "a line\n").unwrap();
     let (_, text) = doc("docs/metrics.md");
     for (name, program, args) in [
-        ("exporter", env!("CARGO_BIN_EXE_baileys_exporter"), vec![]),
+        (
+            "exporter",
+            env!("CARGO_BIN_EXE_baileys_exporter"),
+            vec![
+                format!("--logs.path={}", dir.path().join("bot-out.log").display()),
+                format!("--logs.state-path={}", dir.path().join("logs").display()),
+            ],
+        ),
         (
             "remediator",
             env!("CARGO_BIN_EXE_baileys_remediator"),
@@ -143,7 +166,15 @@ fn metrics_md_equals_a_real_scrape() {
         args.push(format!("--web.listen-address=127.0.0.1:{port}"));
         let log = dir.path().join(name);
         let mut process = Process::start(name, Path::new(program), args, &log).unwrap();
-        let body = scrape(&mut process, &format!("http://127.0.0.1:{port}/metrics"));
+        let url = format!("http://127.0.0.1:{port}/metrics");
+        let began = Instant::now();
+        let mut body = scrape(&mut process, &url);
+        // The first look at the logs takes its time.
+        while name == "exporter" && !body.contains("\nbaileys_auth_log_last_line_timestamp_seconds{") {
+            assert!(began.elapsed() < Duration::from_secs(20), "{body}");
+            std::thread::sleep(Duration::from_millis(100));
+            body = scrape(&mut process, &url);
+        }
         let (seen, written) = (scraped(&body), documented(&text, name));
         assert!(seen.len() > 10);
         assert_eq!(seen, written, "docs/metrics.md and a real scrape of the {name} differ");
@@ -174,6 +205,7 @@ fn configuration_md_names_every_flag_and_key() {
     for (program, command) in [
         (exporter, &[][..]),
         (exporter, &["status"]),
+        (exporter, &["patterns"]),
         (remediator, &["serve"]),
         (remediator, &["plan"]),
         (remediator, &["clean"]),
@@ -211,9 +243,18 @@ fn the_example_configuration_is_understood_and_complete() {
     };
     assert!(run(example).contains("no journal at"), "{}", run(example));
     // An unknown key's error lists the known ones: each must stand in the example.
-    for section in
-        ["", "sessions", "tiers", "limits", "emergency", "connection", "webhook", "quarantine", "state"]
-    {
+    for section in [
+        "",
+        "sessions",
+        "tiers",
+        "limits",
+        "emergency",
+        "connection",
+        "logs",
+        "webhook",
+        "quarantine",
+        "state",
+    ] {
         let yaml = if section.is_empty() { "nope: 1\n".into() } else { format!("{section}: {{nope: 1}}\n") };
         let error = run(&yaml);
         assert!(error.contains("nope"), "{error}");

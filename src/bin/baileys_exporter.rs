@@ -50,6 +50,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// List what is looked for in the logs, shipped and configured.
+    Patterns {
+        /// Form of the output.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Output,
+    },
     /// Show every session once. Exit code 0: normal, 1: warning or worse, 2: could not look.
     Status {
         /// Form of the output.
@@ -77,9 +83,13 @@ async fn main() -> ExitCode {
     let cli = Cli::parse();
     cli.log.init();
     let (common, own) = (cli.common.clone(), cli.exporter.clone());
+    let needs_sessions = !matches!(cli.command, Some(Command::Patterns { .. }));
     let load = move || {
         let settings = Settings::load(&common, &RemediatorFlags::default())?.with_flags(&own);
-        settings.require_sessions().map(|()| settings)
+        if needs_sessions {
+            settings.require_sessions()?;
+        }
+        Ok(settings)
     };
     let settings = match load() {
         Ok(settings) => settings,
@@ -90,6 +100,10 @@ async fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Status { output }) => show_status(settings, output).await,
+        Some(Command::Patterns { output }) => {
+            let patterns = settings.logs.patterns.patterns();
+            show(output, || status::patterns_table(patterns), patterns)
+        }
         None => {
             if let Some(hint) = settings.discovery().survey().duplicate() {
                 complain(&format!("error: {hint}"));
@@ -99,6 +113,20 @@ async fn main() -> ExitCode {
             serve(Arc::new(exporter), &cli.listen).await
         }
     }
+}
+
+fn show(output: Output, as_table: impl FnOnce() -> String, as_json: impl serde::Serialize) -> ExitCode {
+    match output {
+        Output::Table => print(&as_table()),
+        Output::Json => match serde_json::to_string_pretty(&as_json) {
+            Ok(text) => print(&text),
+            Err(error) => {
+                complain(&format!("error: {error}"));
+                return ExitCode::from(2);
+            }
+        },
+    }
+    ExitCode::SUCCESS
 }
 
 async fn show_status(settings: Settings, output: Output) -> ExitCode {

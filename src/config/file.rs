@@ -212,7 +212,6 @@ pub struct LogPattern {
     name: String,
     regex: String,
     exclude: Option<String>,
-    echo: Option<String>,
     severity: Severity,
     help: String,
 }
@@ -224,7 +223,6 @@ impl LogPattern {
             name: Cow::Owned(self.name.clone()),
             regex: Cow::Owned(self.regex.clone()),
             exclude: own(&self.exclude),
-            echo: own(&self.echo),
             severity: self.severity,
             help: Cow::Owned(self.help.clone()),
         }

@@ -58,7 +58,7 @@ declare! {
     LOG_FILES: gauge "baileys_exporter_log_files" &[],
         "Log files that are followed.";
     LOG_UNREAD: gauge "baileys_exporter_log_unread_bytes" &[],
-        "Bytes that stand in the logs and were not looked at yet.";
+        "Bytes that stand in the logs and are not counted and saved yet.";
     LOG_UNPLACED: counter "baileys_exporter_log_lines_unplaced_total" &[],
         "Lines that belong to no session: the path and the line do not tell it, or name one that does not exist. Kept across restarts.";
     LOG_OVERLONG: counter "baileys_exporter_log_overlong_lines_total" &[],
@@ -122,7 +122,7 @@ fn add_logs(out: &mut Families, snapshot: &Snapshot, logs: &Published, patterns:
     let folders = snapshot.sessions.iter().map(|view| view.session.as_str());
     let alone = logs.sessions.iter().filter(|(_, log)| log.has_files).map(|(name, _)| name.as_str());
     for session in folders.chain(alone).collect::<BTreeSet<_>>() {
-        let Some(log) = logs.sessions.get(session).or_else(|| logs.sessions.get("")) else { continue };
+        let log = logs.sessions.get(session).unwrap_or(&logs.unheard);
         for (pattern, events) in &log.events {
             out.add(&WARNINGS, &[session, pattern], *events as f64);
         }

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::cli::table;
 use crate::connection::{Connection, State, Verdict};
 use crate::folder::{Creds, SessionName, Timestamp};
+use crate::logs::{Pattern, Severity};
 use crate::policy::{Column, Tier};
 
 use super::snapshot::{SessionView, Snapshot};
@@ -263,4 +264,22 @@ pub fn table(rows: &[Row]) -> String {
         }
     }
     text
+}
+
+/// What is looked for in the logs, for a terminal.
+pub fn patterns_table(patterns: &[Pattern]) -> String {
+    let mut out = table::Table::new(&["PATTERN", "SEVERITY", "MEANING"]);
+    for pattern in patterns {
+        let style = match pattern.severity {
+            Severity::Critical => AnsiColor::Red.on_default(),
+            Severity::Warning => AnsiColor::Yellow.on_default(),
+            Severity::Info => Style::new(),
+        };
+        out.row(vec![
+            table::plain(pattern.name.as_ref()),
+            table::styled(pattern.severity.label(), style),
+            table::plain(pattern.help.as_ref()),
+        ]);
+    }
+    out.to_string()
 }

@@ -14,7 +14,6 @@ use crate::folder::discovery::ProblemLog;
 
 use super::LogSettings;
 use super::doorbell::{Bell, Doorbell, Rung};
-use super::pattern::Patterns;
 use super::store::Store;
 use super::tail::Tailer;
 
@@ -40,6 +39,8 @@ const SPARE_DESCRIPTORS: u64 = 256;
 pub struct Published {
     /// By session.
     pub sessions: BTreeMap<String, SessionLog>,
+    /// What a session shows that no log has spoken of.
+    pub unheard: SessionLog,
     /// Files that are followed.
     pub files: usize,
     /// Lines nobody could place.
@@ -52,7 +53,7 @@ pub struct Published {
     pub copies_missing: u64,
     /// Attempts to read that failed.
     pub read_errors: u64,
-    /// Bytes that are there and were not looked at.
+    /// Bytes that are there and were not counted and saved.
     pub unread_bytes: u64,
     /// When it was committed.
     pub committed_at: Timestamp,
@@ -308,6 +309,7 @@ impl Reader {
             }
             Err(error) => {
                 self.committed = Instant::now();
+                self.publish_backlog();
                 if !std::mem::replace(&mut self.commit_failed, true) {
                     tracing::error!(
                         "{}: the counts of the logs cannot be saved, those shown stand still until they can: {error}",
@@ -318,14 +320,23 @@ impl Reader {
         }
     }
 
+    /// What cannot be saved is not shown, but that there is more is.
+    fn publish_backlog(&self) {
+        let mut shown = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
+        let unread_bytes = self.tailer.unread_bytes() + self.tailer.uncommitted;
+        *shown = Arc::new(Published { unread_bytes, ..Published::clone(&shown) });
+    }
+
     fn publish(&mut self, committed_at: Timestamp) {
         let with_files = self.tailer.sessions_with_files();
-        let patterns: &Patterns = &self.settings.patterns;
+        let patterns = self.settings.patterns.patterns();
+        let events = |count: &dyn Fn(&str) -> u64| -> Vec<(String, u64)> {
+            patterns.iter().map(|pattern| (pattern.name.to_string(), count(&pattern.name))).collect()
+        };
         let mut sessions: BTreeMap<String, SessionLog> = BTreeMap::new();
         for (name, tally) in self.tailer.tallies() {
-            let count = |slot: &str| tally.events.get(slot).map_or(0, |count| count.value);
             let log = SessionLog {
-                events: patterns.events(count).map(|(name, events)| (name.to_owned(), events)).collect(),
+                events: events(&|name| tally.events.get(name).map_or(0, |count| count.value)),
                 lines: tally.lines.value,
                 secrets: tally.secrets.value,
                 last_line: tally.last_line.max(with_files.get(name).copied().flatten()),
@@ -333,10 +344,7 @@ impl Reader {
             };
             sessions.insert(name.to_string(), log);
         }
-        let none = || SessionLog {
-            events: patterns.events(|_| 0).map(|(name, events)| (name.to_owned(), events)).collect(),
-            ..SessionLog::default()
-        };
+        let none = || SessionLog { events: events(&|_| 0), ..SessionLog::default() };
         for (name, last_line) in &with_files {
             sessions.entry(name.to_string()).or_insert_with(|| SessionLog {
                 has_files: true,
@@ -344,11 +352,10 @@ impl Reader {
                 ..none()
             });
         }
-        // What a session that nobody has heard of would show.
-        sessions.entry(String::new()).or_insert_with(none);
         let totals = &self.tailer.totals;
         let published = Published {
             sessions,
+            unheard: none(),
             files: self.tailer.file_count(),
             unplaced: totals.unplaced.value,
             overlong: totals.overlong.value,

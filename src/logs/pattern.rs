@@ -15,7 +15,7 @@ use memchr::{memchr, memrchr};
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 use regex_syntax::hir::{Look, Repetition};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A longer line is judged by its first bytes up to here, and counted as overlong.
 pub const MAX_LINE: usize = 64 << 10;
@@ -23,7 +23,7 @@ pub const MAX_LINE: usize = 64 << 10;
 const PM2_RECORD: &[u8] = b"{\"message\":\"";
 
 /// How much a sign matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// Wake somebody.
@@ -47,7 +47,7 @@ impl Severity {
 
 /// One sign, as configured. All expressions are matched without regard to case, on
 /// bytes, within one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pattern {
     /// The value of the label `pattern`.
     pub name: Cow<'static, str>,
@@ -55,9 +55,6 @@ pub struct Pattern {
     pub regex: Cow<'static, str>,
     /// What it must not hold.
     pub exclude: Option<Cow<'static, str>>,
-    /// The same event as the bot's other stream tells it. It is not added: the larger of
-    /// the two counts is the number of events.
-    pub echo: Option<Cow<'static, str>>,
     /// How much it matters.
     pub severity: Severity,
     /// What it means, for a person.
@@ -68,7 +65,6 @@ const fn sign(
     name: &'static str,
     severity: Severity,
     regex: &'static str,
-    echo: Option<&'static str>,
     exclude: Option<&'static str>,
     help: &'static str,
 ) -> Pattern {
@@ -82,14 +78,15 @@ const fn sign(
         name: Cow::Borrowed(name),
         regex: Cow::Borrowed(regex),
         exclude: own(exclude),
-        echo: own(echo),
         severity,
         help: Cow::Borrowed(help),
     }
 }
 
 /// The signs that are shipped, taken from what libsignal and Baileys 6.7 to 7.0.0-rc14
-/// print. libsignal writes to stderr, the logger (pino) to stdout.
+/// print. libsignal writes to stderr, the logger (pino) to stdout, and no event to both: of
+/// a message in a known session libsignal gives the reason and pino only that none matched,
+/// of a first message only pino tells.
 ///
 /// Multi-line pino-pretty of 7.x shows a conflict twice, as `reasonNode` (8 spaces) and in
 /// `fullErrorNode` (12 spaces); the first is left out.
@@ -101,14 +98,12 @@ pub const SHIPPED: &[Pattern] = {
             Warning,
             "closing stale open session",
             None,
-            None,
             "libsignal before 2025-11-20 threw an open session away to begin a new one.",
         ),
         sign(
             "closing_open_session",
             Info,
             "closing open session in favor of incoming prekey bundle",
-            None,
             None,
             "A contact began a new session: it had lost the old one, or could not read the bot.",
         ),
@@ -117,30 +112,26 @@ pub const SHIPPED: &[Pattern] = {
             Warning,
             "decrypted message with closed session",
             None,
-            None,
             "A message was read with a session closed before; libsignal damages the open one while it tries.",
         ),
         sign(
             "bad_mac",
             Warning,
-            r"session error: ?error: bad mac",
-            Some(r#""message": ?"bad mac"#),
+            r#"session error: ?error: bad mac|"message": ?"bad mac"#,
             None,
             "A message could not be decrypted: the keys of the two sides differ.",
         ),
         sign(
             "key_used_already",
             Warning,
-            r"session error: ?messagecountererror: key used already",
-            Some(r#""message": ?"key used already"#),
+            r#"session error: ?messagecountererror: key used already|"message": ?"key used already"#,
             None,
             "A message came twice, or the folder was put back to an older state.",
         ),
         sign(
             "over_2000_messages",
             Warning,
-            r"session error: ?sessionerror: over 2000 messages into the future",
-            Some(r#""message": ?"over 2000 messages into the future"#),
+            r#"session error: ?sessionerror: over 2000 messages into the future|"message": ?"over 2000 messages into the future"#,
             None,
             "More than 2,000 messages of a contact never reached this folder.",
         ),
@@ -149,7 +140,6 @@ pub const SHIPPED: &[Pattern] = {
             Warning,
             r#""message": ?"invalid prekey id"#,
             None,
-            None,
             "A contact used a pre-key that is no longer in the folder.",
         ),
         sign(
@@ -157,14 +147,12 @@ pub const SHIPPED: &[Pattern] = {
             Warning,
             r#""message": ?"no session record"#,
             None,
-            None,
             "A contact wrote in a session that is no longer in the folder.",
         ),
         sign(
             "decrypt_failed",
             Warning,
             "failed to decrypt message",
-            None,
             Some("with any known session"),
             "The bot could not read a message, whatever the reason.",
         ),
@@ -173,14 +161,12 @@ pub const SHIPPED: &[Pattern] = {
             Warning,
             "waiting for (?:this )?message",
             None,
-            None,
             "The other side, or the bot, waits for a message that could not be read.",
         ),
         sign(
             "device_removed",
             Critical,
             "device_removed",
-            None,
             Some(r#"(?:^|: |\| ) {8}"type": "device_removed""#),
             "WhatsApp has removed the device: somebody must scan a QR code.",
         ),
@@ -188,7 +174,6 @@ pub const SHIPPED: &[Pattern] = {
             "connection_replaced",
             Critical,
             r#"connection ?replaced|"type": ?"replaced""#,
-            None,
             Some(r#"(?:^|: |\| ) {8}"type": "replaced""#),
             "Another process connected with the same auth folder.",
         ),
@@ -197,14 +182,12 @@ pub const SHIPPED: &[Pattern] = {
             Warning,
             "stream errored out",
             None,
-            None,
             "WhatsApp ended the connection with an error, whatever its code.",
         ),
         sign(
             "stream_error_401",
             Critical,
             r#""code": ?"401""#,
-            None,
             None,
             "WhatsApp ended the connection with 401: the login is no longer valid.",
         ),
@@ -213,14 +196,12 @@ pub const SHIPPED: &[Pattern] = {
             Warning,
             r#""code": ?"500""#,
             None,
-            None,
             "WhatsApp ended the connection with 500.",
         ),
         sign(
             "stream_error_503",
             Warning,
             r#""code": ?"503""#,
-            None,
             None,
             "WhatsApp ended the connection with 503: its service is not available.",
         ),
@@ -229,7 +210,6 @@ pub const SHIPPED: &[Pattern] = {
             Info,
             r#""code": ?"515""#,
             None,
-            None,
             "WhatsApp asked for a restart (515), as it does after pairing.",
         ),
         sign(
@@ -237,17 +217,9 @@ pub const SHIPPED: &[Pattern] = {
             Warning,
             "error: connection failure",
             None,
-            None,
             "WhatsApp refused the login (Connection Failure).",
         ),
-        sign(
-            "pre_key_upload",
-            Info,
-            "uploading pre-keys",
-            None,
-            None,
-            "The bot minted and uploaded new pre-keys.",
-        ),
+        sign("pre_key_upload", Info, "uploading pre-keys", None, "The bot minted and uploaded new pre-keys."),
     ]
 };
 
@@ -291,11 +263,8 @@ impl fmt::Display for PatternError {
 /// What one expression of the set stands for.
 #[derive(Clone, Copy, Debug)]
 enum Role {
-    /// A pattern's own expression; `slot` counts it.
-    Sign {
-        pattern: usize,
-        slot: usize,
-    },
+    /// The pattern of this index.
+    Sign(usize),
     Secret,
     Opened,
     Closed,
@@ -304,8 +273,8 @@ enum Role {
 /// What one line of the file holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// A slot for each event.
-    pub slots: Vec<usize>,
+    /// The index of a pattern for each event.
+    pub signs: Vec<usize>,
     /// Lines of the bot that show a private key.
     pub secrets: u64,
     /// The connection's last word: opened (`true`) or closed.
@@ -315,11 +284,11 @@ pub struct Found {
 impl Found {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty() && self.secrets == 0 && self.opened.is_none()
+        self.signs.is_empty() && self.secrets == 0 && self.opened.is_none()
     }
 
     fn clear(&mut self) {
-        self.slots.clear();
+        self.signs.clear();
         self.secrets = 0;
         self.opened = None;
     }
@@ -329,10 +298,6 @@ impl Found {
 #[derive(Clone, Debug)]
 pub struct Patterns {
     patterns: Vec<Pattern>,
-    /// Names of the slots: the pattern's, and `NAME/echo`.
-    slots: Vec<String>,
-    /// For each pattern its slot and that of its echo.
-    slots_of: Vec<(usize, Option<usize>)>,
     roles: Vec<Role>,
     set: RegexSet,
     excludes: Vec<Option<Regex>>,
@@ -355,8 +320,6 @@ impl Patterns {
     pub fn new(patterns: Vec<Pattern>) -> Result<Self, PatternError> {
         let mut this = Self {
             patterns: Vec::new(),
-            slots: Vec::new(),
-            slots_of: Vec::new(),
             roles: Vec::new(),
             set: RegexSet::empty(),
             excludes: Vec::new(),
@@ -370,19 +333,9 @@ impl Patterns {
             if this.patterns.iter().any(|other| other.name == pattern.name) {
                 return Err(at(format!("the pattern {} stands there twice", pattern.name)));
             }
-            let slot = this.slots.len();
-            this.slots.push(pattern.name.to_string());
-            this.roles.push(Role::Sign { pattern: index, slot });
+            this.roles.push(Role::Sign(index));
             sieves.push(checked(&pattern.regex).map_err(at)?);
             sources.push(pattern.regex.to_string());
-            let mut echo_slot = None;
-            if let Some(echo) = &pattern.echo {
-                echo_slot = Some(slot + 1);
-                this.slots.push(format!("{}/echo", pattern.name));
-                this.roles.push(Role::Sign { pattern: index, slot: slot + 1 });
-                sieves.push(checked(echo).map_err(at)?);
-                sources.push(echo.to_string());
-            }
             this.excludes.push(match &pattern.exclude {
                 Some(exclude) => {
                     checked(exclude).map_err(at)?;
@@ -390,7 +343,6 @@ impl Patterns {
                 }
                 None => None,
             });
-            this.slots_of.push((slot, echo_slot));
             this.patterns.push(pattern);
         }
         let ours = [(Role::Secret, SECRET), (Role::Opened, OPENED), (Role::Closed, CLOSED)];
@@ -417,19 +369,6 @@ impl Patterns {
     /// The patterns, in the order of their counts.
     pub fn patterns(&self) -> &[Pattern] {
         &self.patterns
-    }
-
-    /// Names of the slots that are counted.
-    pub fn slots(&self) -> &[String] {
-        &self.slots
-    }
-
-    /// How many events of each pattern these counts of slots mean.
-    pub fn events<'a>(&'a self, counts: impl Fn(&str) -> u64 + 'a) -> impl Iterator<Item = (&'a str, u64)> {
-        self.patterns.iter().zip(&self.slots_of).map(move |(pattern, (slot, echo))| {
-            let of = |slot: usize| self.slots.get(slot).map_or(0, |name| counts(name));
-            (pattern.name.as_ref(), of(*slot).max(echo.map_or(0, of)))
-        })
     }
 
     /// Calls `sink` for each line of `chunk` that holds something, in order, with its place
@@ -467,10 +406,10 @@ impl Patterns {
     fn judge_plain(&self, line: &[u8], found: &mut Found) {
         for role in self.set.matches(line).into_iter().filter_map(|index| self.roles.get(index)) {
             match *role {
-                Role::Sign { pattern, slot } => {
-                    let excluded = self.excludes.get(pattern).and_then(Option::as_ref);
+                Role::Sign(index) => {
+                    let excluded = self.excludes.get(index).and_then(Option::as_ref);
                     if !excluded.is_some_and(|exclude| exclude.is_match(line)) {
-                        found.slots.push(slot);
+                        found.signs.push(index);
                     }
                 }
                 Role::Secret => found.secrets += 1,
@@ -603,7 +542,7 @@ mod tests {
     }
 
     fn own(regex: &str) -> Pattern {
-        Pattern { regex: regex.to_owned().into(), ..sign("own", Severity::Info, "", None, None, "") }
+        Pattern { regex: regex.to_owned().into(), ..sign("own", Severity::Info, "", None, "") }
     }
 
     /// What the two phases find, as pairs of line number and what was found.
@@ -630,32 +569,22 @@ mod tests {
         all
     }
 
-    fn counts(text: &str) -> Vec<(String, u64)> {
+    fn counts(text: &str) -> Vec<(&'static str, u64)> {
         let patterns = shipped();
-        let mut slots = std::collections::HashMap::<String, u64>::new();
+        let mut counts = vec![0; SHIPPED.len()];
         for (_, found) in scanned(&patterns, text.as_bytes()) {
-            for slot in found.slots {
-                *slots.entry(patterns.slots()[slot].clone()).or_default() += 1;
-            }
+            found.signs.iter().for_each(|sign| counts[*sign] += 1);
         }
-        patterns
-            .events(|slot| slots.get(slot).copied().unwrap_or(0))
-            .filter(|(_, count)| *count > 0)
-            .map(|(name, count)| (name.to_owned(), count))
-            .collect()
+        let all = SHIPPED.iter().zip(counts);
+        all.filter(|(_, count)| *count > 0).map(|(pattern, count)| (pattern.name.as_ref(), count)).collect()
     }
 
     #[test]
     fn one_event_counts_once() {
-        let is = |name: &str, count| vec![(name.to_owned(), count)];
+        let is = |name, count| vec![(name, count)];
         assert_eq!(counts("Session error:Error: Bad MAC Error: Bad MAC\n    at x (y)\n"), is("bad_mac", 1));
-        // The same event in both streams.
-        let both = concat!(
-            "SESSION ERROR:Error: Bad Mac Error: Bad MAC\n",
-            r#"{"err":{"message":"Bad MAC","stack":"Error: Bad MAC\n"},"msg":"x"}"#,
-            "\n"
-        );
-        assert_eq!(counts(both), is("bad_mac", 1));
+        let first_message = r#"{"err":{"message":"Bad MAC","stack":"Error: Bad MAC\n"},"msg":"x"}"#;
+        assert_eq!(counts(first_message), is("bad_mac", 1));
         let record = r#"{"message":"a\nClosing stale open session for x\nClosing stale open session for x\n","timestamp":"t","type":"err","process_id":3,"app_name":"a"}"#;
         assert_eq!(counts(record), is("closing_stale_open_session", 2));
         let pretty = concat!(
@@ -695,7 +624,7 @@ mod tests {
         let bad = |pattern| Patterns::shipped_and(&[pattern]).unwrap_err().message;
         assert!(bad(Pattern { name: "Own".into(), ..own("x") }).contains("a-z"));
         assert!(bad(Pattern { exclude: Some("(".into()), ..own("x") }).contains("compiled"));
-        assert!(bad(Pattern { echo: Some("x\\n".into()), ..own("x") }).contains("across"));
+        assert!(bad(Pattern { exclude: Some("x\\n".into()), ..own("x") }).contains("across"));
         assert!(Patterns::shipped_and(&[own("x"), own("y")]).unwrap_err().message.contains("twice"));
         let replaced = Patterns::shipped_and(&[Pattern { name: "bad_mac".into(), ..own("x") }]).unwrap();
         assert_eq!(replaced.patterns().len(), SHIPPED.len());

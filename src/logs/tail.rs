@@ -32,7 +32,7 @@ use crate::folder::Timestamp;
 
 use super::LogSettings;
 use super::files::{FileId, Listed, Stat, is_compressed, is_gzip, is_rotation_of, rotations};
-use super::pattern::{Found, MAX_LINE};
+use super::pattern::{Found, MAX_LINE, Pattern};
 use super::print::{PRINT_BYTES, Print};
 use super::store::{Changes, Known, Saved, State};
 
@@ -62,7 +62,7 @@ const TICK: Duration = Duration::from_secs(2);
 /// What was counted for one session.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    /// By the slot's name.
+    /// By the pattern's name.
     pub events: HashMap<String, Count>,
     pub lines: Count,
     pub secrets: Count,
@@ -161,6 +161,8 @@ pub struct Tailer {
     pub problems: Vec<String>,
     /// Something was rotated, emptied or found since the last commit.
     pub turned: bool,
+    /// Bytes that were read and are not committed.
+    pub uncommitted: u64,
 }
 
 #[derive(Debug, Default)]
@@ -188,6 +190,7 @@ impl Tailer {
             buffers: Buffers::default(),
             problems: Vec::new(),
             turned: false,
+            uncommitted: 0,
         };
         for ((session, name), value) in saved.counts {
             let count = Count { value, dirty: false };
@@ -359,7 +362,7 @@ impl Tailer {
     fn read(&mut self, row: i64) -> io::Result<Look> {
         let closed = self.files.get(&row).is_some_and(|tracked| tracked.file.is_none());
         let open = if closed { self.files.values().filter(|t| t.file.is_some()).count() } else { 0 };
-        let Self { files, tallies, totals, settings, sessions, buffers, .. } = self;
+        let Self { files, tallies, totals, settings, sessions, buffers, uncommitted, .. } = self;
         let Some(tracked) = files.get_mut(&row) else { return Ok(Look::Lost) };
         if tracked.copy_of.is_some() {
             return Ok(Look::Same);
@@ -405,6 +408,7 @@ impl Tailer {
         let mut tally = Sink::new(settings, sessions, tallies, totals, &mut buffers.folded)
             .of(tracked.session.clone(), stat.modified);
         let drained = cursor.drain(file, &mut buffers.chunk, TURN, &mut tally)?;
+        *uncommitted += cursor.offset - tracked.known.offset;
         if drained == Drained::Emptied {
             // What was taken before that was there, and stands.
             tracked.advance(&cursor, head);
@@ -1038,6 +1042,7 @@ impl Tailer {
         self.gone.clear();
         self.new_globs.clear();
         self.turned = false;
+        self.uncommitted = 0;
         for tracked in self.files.values_mut() {
             if tracked.copy_of.is_none() {
                 tracked.dirty = false;
@@ -1244,7 +1249,7 @@ impl<'a> Sink<'a> {
         let mut folded = std::mem::take(self.folded);
         settings.patterns.scan(lines, &mut folded, |line, found| {
             if let Some(session) = self.session_of(line) {
-                self.tally(&session).add(found, settings.patterns.slots());
+                self.tally(&session).add(found, settings.patterns.patterns());
             }
         });
         *self.folded = folded;
@@ -1267,13 +1272,13 @@ impl<'a> Sink<'a> {
 }
 
 impl Tally {
-    fn add(&mut self, found: &Found, names: &[String]) {
+    fn add(&mut self, found: &Found, patterns: &[Pattern]) {
         self.secrets.add(found.secrets);
-        for name in found.slots.iter().filter_map(|slot| names.get(*slot)) {
-            match self.events.get_mut(name) {
+        for name in found.signs.iter().filter_map(|sign| patterns.get(*sign)).map(|pattern| &pattern.name) {
+            match self.events.get_mut(name.as_ref()) {
                 Some(count) => count.add(1),
                 None => {
-                    self.events.insert(name.clone(), Count { value: 1, dirty: true });
+                    self.events.insert(name.to_string(), Count { value: 1, dirty: true });
                 }
             }
         }

@@ -27,7 +27,7 @@ const MB: u64 = 1_000_000;
 const MTAIL_MB: u64 = 200;
 
 /// The shipped patterns, as regexes for mtail and ripgrep, without what a line must not hold.
-/// Keep in step with `src/logs/pattern.rs`; a pattern's echo is an alternative here.
+/// Keep in step with `src/logs/pattern.rs`.
 const PATTERNS: [(&str, &str); 19] = [
     ("closing_stale_open_session", "Closing stale open session"),
     ("closing_open_session", "Closing open session in favor of incoming prekey bundle"),
@@ -401,7 +401,7 @@ fn main() {
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
     let (short_follow, short_backlog) = (number("BENCH_FOLLOW_SECONDS"), number("BENCH_BACKLOG_MB"));
     let dir = tempfile::Builder::new().prefix("baileys-bench-").tempdir().unwrap();
-    let seconds = short_follow.unwrap_or(20);
+    let seconds = short_follow.unwrap_or(40);
     println!("following {FILES} files for {seconds} s");
     let followed = follow(dir.path(), seconds);
     let second = dir.path().join("second");

@@ -279,7 +279,7 @@ impl Bot {
         let mut file = options.write(true).create_new(true).mode(0o600).open(&token).unwrap();
         file.write_all(b"a token for nobody but this test").unwrap();
         let config = format!(
-            "connection:\n  http:\n    url: http://127.0.0.1:{}/\n    pointer: /connected\n    connected: [true]\n    disconnected: [false]\n",
+            "connection:\n  trust: [\"*\"]\n  http:\n    url: http://127.0.0.1:{}/\n    pointer: /connected\n    connected: [true]\n    disconnected: [false]\n",
             probe.port
         );
         fs::write(dir.path().join("config.yml"), config).unwrap();

@@ -210,6 +210,7 @@ fn configuration_md_names_every_flag_and_key() {
         (remediator, &["plan"]),
         (remediator, &["clean"]),
         (remediator, &["runs"]),
+        (remediator, &["doctor"]),
         (remediator, &["undo"]),
     ] {
         known.extend(flags(program, command));
@@ -251,11 +252,15 @@ fn the_example_configuration_is_understood_and_complete() {
         "emergency",
         "connection",
         "logs",
+        "connection.process",
+        "connection.process.pm2",
+        "connection.process.container",
         "webhook",
         "quarantine",
         "state",
     ] {
-        let yaml = if section.is_empty() { "nope: 1\n".into() } else { format!("{section}: {{nope: 1}}\n") };
+        let inside = section.split('.').filter(|key| !key.is_empty()).rev();
+        let yaml = inside.fold("{nope: 1}".to_owned(), |yaml, key| format!("{{{key}: {yaml}}}"));
         let error = run(&yaml);
         assert!(error.contains("nope"), "{error}");
         let (_, keys) = error.lines().next().unwrap().split_once("expected ").unwrap();

@@ -62,7 +62,7 @@ fn the_loop_cleans_what_is_bloated_and_an_undo_brings_it_back() {
         story::BOTS.iter().map(|bot| (bot.session, snapshot(bot))).collect()
     };
     let before = take(&stack);
-    let started = stack.start(&patience);
+    let started = story::start(&mut stack, &patience);
     or_explain(started, &stack);
     let followed = story::follow(&mut stack, &patience, &mut |_, _| {});
     let cleaned = or_explain(followed, &stack);
@@ -156,7 +156,7 @@ fn last_activity(snapshot: &Snapshot, name: &str) -> SystemTime {
 fn a_jump_is_cleaned_by_the_emergency_alone() {
     const SESSION: &str = "company_jump";
     let patience = Patience::new(BOUND);
-    let mut stack = Stack::new(Setup { tap_webhook: true, ..setup() }).unwrap();
+    let mut stack = Stack::new(Setup { tap_webhook: true, trust: true, ..setup() }).unwrap();
 
     // Everything but pre-keys, and as many of the newest of these as make 90.
     let mut files = fixture::read("bloated-classic-387", quarter_of_an_hour_ago()).unwrap();
@@ -222,7 +222,7 @@ fn a_jump_is_cleaned_by_the_emergency_alone() {
 #[test]
 fn without_proof_of_disconnection_nothing_moves() {
     let patience = Patience::new(BOUND);
-    let mut stack = Stack::new(setup()).unwrap();
+    let mut stack = Stack::new(Setup { trust: true, ..setup() }).unwrap();
     let answers = [
         ("company_connected", "connected"),
         ("company_nonsense", "disconnected, I think"),
@@ -299,7 +299,7 @@ fn write_every_50_ms(file: PathBuf) -> JoinHandle<()> {
 fn an_alert_cleans_on_its_own_host_only() {
     let patience = Patience::new(BOUND);
     let instances = vec!["bots1.example.org".to_owned(), "bots2.example.org".to_owned()];
-    let mut stack = Stack::new(Setup { instances, tap_webhook: true, ..setup() }).unwrap();
+    let mut stack = Stack::new(Setup { instances, tap_webhook: true, trust: true, ..setup() }).unwrap();
     let before: Vec<Snapshot> = stack
         .hosts
         .iter()

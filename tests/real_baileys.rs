@@ -199,6 +199,7 @@ impl Bot {
         let mut words: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         words.push(format!("--sessions.path={}", self.out()));
         words.push(format!("--state.path={}", self.dir.path().join("state").display()));
+        words.push("--connection.trust=*".to_owned());
         words
     }
 

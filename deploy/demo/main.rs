@@ -100,15 +100,15 @@ fn demo(options: &Options, patience: &Patience) -> Result<()> {
         show.line(&format!("  {:<20} {:>4} files   {}", bot.session, bot.files, bot.about));
     }
     show.line("");
-    if let Err(failure) = stack.start(patience) {
+    if let Err(failure) = story::start(&mut stack, patience) {
         return Err(format!("start: {failure}"));
     }
     urls(&show, &stack);
+    show.line(
+        "The connection probe of this demo is a script: it has seen all bots connected, and says now that",
+    );
     show.line(&format!(
-        "The connection probe of this demo is a script: it says that {BLOATED} is disconnected, and that"
-    ));
-    show.line(&format!(
-        "all others are connected. The rules wait {} seconds here instead of two minutes.",
+        "{BLOATED} is not. The rules wait {} seconds here instead of two minutes.",
         ALERT_FOR.as_secs()
     ));
     show.line("");

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use baileys_exporter::cli::{complain, print, until_stopped};
 use baileys_exporter::config::{CommonFlags, ExporterFlags, LogFlags, RemediatorFlags, Settings};
-use baileys_exporter::exporter::server::Exporter;
+use baileys_exporter::exporter::alive::Kept;
+use baileys_exporter::exporter::server::{Exporter, keeps_state};
 use baileys_exporter::exporter::snapshot::Collector;
 use baileys_exporter::exporter::status;
 use baileys_exporter::web;
@@ -130,7 +131,11 @@ fn show(output: Output, as_table: impl FnOnce() -> String, as_json: impl serde::
 }
 
 async fn show_status(settings: Settings, output: Output) -> ExitCode {
-    let connection = settings.connection.clone();
+    let mut connection = settings.connection.clone();
+    if keeps_state(&settings) {
+        // What the running exporter has seen counts here as well.
+        connection.memory = Arc::new(Kept::load(&settings.logs.state_path));
+    }
     let look = tokio::task::spawn_blocking(move || Collector::new(Arc::new(settings)).collect());
     let Ok(snapshot) = look.await else { return ExitCode::from(2) };
     let rows = status::rows(&snapshot, &connection).await;

@@ -79,6 +79,17 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
+    /// Say of each session whether its bot is connected, who says so, and what to mend.
+    Doctor {
+        /// The session's name; all sessions without it.
+        session: Option<String>,
+        /// Vouch for the sources of this session, as they are configured now: they may say that the bot is not connected without having seen it alive within 30 days.
+        #[arg(long, value_name = "SESSION")]
+        trust: Option<String>,
+        /// Form of the output.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Output,
+    },
     /// Put back what a run moved. Never replaces a newer file; restart the bot afterwards.
     Undo {
         /// The run's name, as `runs` shows it in the last column.
@@ -112,6 +123,9 @@ async fn main() -> ExitCode {
         Command::Plan { session, output } => console::plan(settings, &session, output).await,
         Command::Clean { session, dry_run, force, yes, inactive_for } => {
             console::clean(settings, &session, CleanOptions { dry_run, force, yes, inactive_for }).await
+        }
+        Command::Doctor { session, trust, output } => {
+            console::doctor(settings, session.as_deref(), trust.as_deref(), output).await
         }
         Command::Runs { limit, output } => console::runs(&settings, limit, output),
         Command::Undo { run, force, yes } => console::undo(settings, &run, force, yes).await,

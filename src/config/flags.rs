@@ -45,6 +45,10 @@ pub struct CommonFlags {
     #[arg(long = "connection.quiet", value_name = "SPAN", global = true, value_parser = humantime::parse_duration, help_heading = "Connection")]
     pub connection_quiet: Option<Duration>,
 
+    /// Sessions whose sources a person vouches for: they may say "not connected" without having seen the bot alive first. Repeatable.
+    #[arg(long = "connection.trust", value_name = "GLOB", global = true, help_heading = "Connection")]
+    pub connection_trust: Vec<String>,
+
     /// Logs of the bots: a path, or a glob in quotes. pm2 writes NAME-out.log and NAME-error.log; name both. Repeatable.
     #[arg(long = "logs.path", value_name = "GLOB", global = true, help_heading = "Logs")]
     pub logs_path: Vec<String>,

@@ -15,9 +15,9 @@ use std::time::Duration;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use regex::Regex;
 
-use crate::connection::{Connection, Probe};
+use crate::connection::{Connection, LogView, Probe};
 use crate::folder::{Discovery, SessionName, Source};
-use crate::logs::{self, LogGlob, LogSettings, Patterns, Placing};
+use crate::logs::{self, LogGlob, LogSettings, Lookback, Patterns, Placing};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{BatchSetting, Limits};
 
@@ -109,11 +109,22 @@ impl Settings {
         if let Some(http) = file.connection.http {
             probes.push(http.probe(pattern.as_ref())?);
         }
+        let process = file.connection.process.map(|process| process.build(pattern.as_ref()));
+        let trust = or_file(&flags.connection_trust, file.connection.trust);
+        let log_settings = Arc::new(logs(&flags.logs_path, file.logs)?);
+        let log = (!log_settings.globs.is_empty())
+            .then(|| Arc::new(Lookback::new(Arc::clone(&log_settings))) as Arc<dyn LogView>);
         let defaults = Connection::default();
         let connection = Connection {
             quiet: flags.connection_quiet.or(file.connection.quiet).unwrap_or(defaults.quiet),
             timeout: file.connection.timeout.unwrap_or(defaults.timeout),
             probes,
+            process: process.transpose().map_err(|e| e.to_string())?,
+            sockets: file.connection.sockets.unwrap_or(defaults.sockets),
+            log,
+            log_fresh: file.connection.log_fresh.unwrap_or(defaults.log_fresh),
+            trust: globs(&trust, "connection.trust")?,
+            ..defaults
         };
 
         let mut limits = Limits { thresholds: file.tiers.thresholds(), ..Limits::default() };
@@ -156,7 +167,7 @@ impl Settings {
             include: if include.is_empty() { None } else { Some(globs(&include, "sessions.include")?) },
             exclude: globs(&exclude, "sessions.exclude")?,
             connection,
-            logs: Arc::new(logs(&flags.logs_path, file.logs)?),
+            logs: log_settings,
             alert_match,
             token_file: remediator.webhook_token_file.clone().or(file.webhook.token_file),
             retention: file.quarantine.retention.unwrap_or(DEFAULT_RETENTION),
@@ -296,6 +307,11 @@ connection:
     pointer: /status/connected
     connected: [true]
     disconnected: [false]
+  process:
+    pm2: {name: 'ai-admin-{id}', home: /home/bot/.pm2}
+  sockets: false
+  trust: ["company_1*"]
+  log_fresh: 20m
 webhook:
   token_file: /etc/token
   match: {instance: "host1:10273"}
@@ -309,6 +325,9 @@ state: {path: /var/lib/x}
         assert_eq!(settings.limits(&session("company_1")).batch, BatchSetting::Auto);
         assert_eq!(settings.limits(&session("x")).thresholds.fatal, 50);
         assert_eq!(settings.connection.quiet, Duration::from_secs(300));
+        assert!(settings.connection.process.is_some() && !settings.connection.sockets);
+        assert!(settings.connection.trust.is_match("company_12") && !settings.connection.trust.is_match("x"));
+        assert_eq!(settings.connection.log_fresh, Duration::from_secs(1200));
         assert_eq!(settings.alert_match["instance"], "host1:10273");
         assert_eq!(settings.retention, Duration::from_secs(60 * 86_400));
     }
@@ -346,6 +365,12 @@ state: {path: /var/lib/x}
             (path, "connection: {session_pattern: '('}", "session_pattern"),
             (path, "connection: {command: []}", "empty"),
             (path, "connection: {command: [check, '{id}']}", "nothing fills {id}"),
+            (path, "connection: {process: {}}", "exactly one of"),
+            (path, "connection: {process: {pid_file: /a, systemd_unit: b}}", "exactly one of"),
+            (path, "connection: {process: {pid_file: a}}", "absolute path"),
+            (path, "connection: {process: {container: {name: b, runtime: lxc}}}", "lxc"),
+            (path, "connection: {process: {pm2: {name: b}}}", "home"),
+            (path, "connection: {trust: ['[']}", "connection.trust"),
             (path, "overrides: [{sessions: ['['], pre_key_batch: 30}]", "overrides[0].sessions"),
             (&["--sessions.path=a=/x", "--sessions.path=a=/y"], "", "two auth folders are named a"),
             (&["--sessions.path=/a", "--sessions.include=["], "", "sessions.include"),

@@ -5,6 +5,7 @@
 
 mod http;
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::process::Stdio;
 use std::time::Duration;
@@ -121,16 +122,32 @@ impl Probe {
             Probe::Http(http) => http.ask(session, timeout).await,
         };
         let (finding, detail) = said.unwrap_or_else(|why| (Finding::Silent, why));
-        Evidence { source: "probe", finding, detail }
+        Evidence::new("probe", finding, detail)
     }
 }
 
 async fn ask_command(argv: &[Template], session: &SessionName, timeout: Duration) -> Result<Finding, String> {
     let argv: Vec<String> =
         argv.iter().map(|arg| arg.fill(session, |value| value.to_owned())).collect::<Result<_, _>>()?;
+    match run(&argv, &[], timeout, MAX_ANSWER_BYTES).await?.as_slice() {
+        b"connected" | b"connected\n" => Ok(Finding::Connected),
+        b"disconnected" | b"disconnected\n" => Ok(Finding::Disconnected),
+        _ => Err("printed neither `connected` nor `disconnected`".into()),
+    }
+}
+
+/// Runs a program to its end and returns the first `max_bytes` of what it printed. It and
+/// what it started are killed when it takes too long. The error completes "the command …".
+pub(super) async fn run(
+    argv: &[String],
+    env: &[(&str, &OsStr)],
+    timeout: Duration,
+    max_bytes: u64,
+) -> Result<Vec<u8>, String> {
     let Some((program, args)) = argv.split_first() else { return Err("is empty".into()) };
     let mut child = Command::new(program)
         .args(args)
+        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -143,7 +160,7 @@ async fn ask_command(argv: &[Template], session: &SessionName, timeout: Duration
     let talk = async {
         let mut answer = Vec::new();
         if let Some(stdout) = child.stdout.take() {
-            stdout.take(MAX_ANSWER_BYTES).read_to_end(&mut answer).await.map_err(|e| e.to_string())?;
+            stdout.take(max_bytes).read_to_end(&mut answer).await.map_err(|e| e.to_string())?;
         }
         let status = child.wait().await.map_err(|e| e.to_string())?;
         Ok((status, answer))
@@ -164,11 +181,7 @@ async fn ask_command(argv: &[Template], session: &SessionName, timeout: Duration
             None => "was ended by a signal".into(),
         });
     }
-    match answer.strip_suffix(b"\n").unwrap_or(&answer) {
-        b"connected" => Ok(Finding::Connected),
-        b"disconnected" => Ok(Finding::Disconnected),
-        _ => Err("printed neither `connected` nor `disconnected`".into()),
-    }
+    Ok(answer)
 }
 
 /// A text with placeholders: `{session}` is the session's name, `{NAME}` what the named
@@ -237,7 +250,11 @@ impl Template {
         Ok(Self { parts, pattern: pattern.filter(|_| uses_group).cloned() })
     }
 
-    fn fill(&self, session: &SessionName, encode: impl Fn(&str) -> String) -> Result<String, String> {
+    pub(super) fn fill(
+        &self,
+        session: &SessionName,
+        encode: impl Fn(&str) -> String,
+    ) -> Result<String, String> {
         let captures = match &self.pattern {
             Some(pattern) => Some(whole_match(pattern, session.as_str()).ok_or_else(|| {
                 "was not asked: connection.session_pattern does not match the session's name".to_owned()

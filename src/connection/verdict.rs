@@ -1,14 +1,9 @@
-//! The fold from evidence to verdict. Pure.
-//!
-//! | probe | writes within the quiet window | verdict |
-//! |---|---|---|
-//! | connected | any | connected |
-//! | disconnected | none | disconnected |
-//! | disconnected | some, or not known | unknown |
-//! | not configured, or any of them failed, timed out or cannot say | any | unknown, unless another says connected |
-//! | one says connected, another disconnected | any | unknown |
+//! The fold from evidence to verdict. Pure; `docs/configuration.md` holds its table, and a
+//! test reads it from there.
 
 use std::fmt;
+
+use crate::folder::Timestamp;
 
 /// Whether the bot is connected to WhatsApp. Unknown is treated as connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +17,9 @@ pub enum State {
 }
 
 impl State {
+    /// All states.
+    pub const ALL: [State; 3] = [State::Connected, State::Disconnected, State::Unknown];
+
     /// The word for it.
     pub const fn label(self) -> &'static str {
         match self {
@@ -39,35 +37,99 @@ impl fmt::Display for State {
 }
 
 /// What one source says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Finding {
     /// The bot is connected.
     Connected,
     /// The bot is not connected.
     Disconnected,
+    /// The bot's process is proven gone.
+    Gone,
     /// Nothing was written for the whole quiet window.
     Quiet,
     /// Something was written within the quiet window.
     Writing,
-    /// The source cannot say.
+    /// The source was asked and gave no usable answer. Keeps the verdict from being
+    /// disconnected.
     Silent,
+    /// What the source saw is evidence of nothing, e.g. a process that runs. Changes no
+    /// verdict.
+    Nothing,
+}
+
+impl Finding {
+    /// The word for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Finding::Connected => "connected",
+            Finding::Disconnected => "disconnected",
+            Finding::Gone => "gone",
+            Finding::Quiet => "quiet",
+            Finding::Writing => "writing",
+            Finding::Silent => "silent",
+            Finding::Nothing => "nothing",
+        }
+    }
+
+    /// Whether it speaks for a bot that is not connected.
+    pub const fn is_negative(self) -> bool {
+        matches!(self, Finding::Disconnected | Finding::Gone)
+    }
+}
+
+/// A source saw the bot alive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alive {
+    /// When.
+    pub at: Timestamp,
+    /// What tells this process from another one under the same number, where the source
+    /// watches a process.
+    pub mark: Option<String>,
+}
+
+impl Alive {
+    /// Alive at that moment.
+    pub fn at(at: Timestamp) -> Self {
+        Self { at, mark: None }
+    }
 }
 
 /// One source's word, with what it saw.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
-    /// Who says so: `probe`, `writes`.
+    /// Who says so: `probe`, `process`, `sockets`, `log`, `writes`.
     pub source: &'static str,
+    /// The source as it is configured; see [`source_id`]. Empty for what needs no memory.
+    pub id: String,
     /// What it says.
     pub finding: Finding,
+    /// The bot as this source last saw it alive, if its answer tells.
+    pub alive: Option<Alive>,
     /// What it saw, for a person. Never the output of a probe, which may hold anything.
     pub detail: String,
+}
+
+impl Evidence {
+    /// Evidence of a source without memory.
+    pub fn new(source: &'static str, finding: Finding, detail: impl Into<String>) -> Self {
+        Self { source, id: String::new(), finding, alive: None, detail: detail.into() }
+    }
 }
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.source, self.detail)
     }
+}
+
+/// A name for a source that holds as long as its configuration does, and tells nothing of
+/// it: whoever asks another URL is another source, and starts without memory.
+pub fn source_id(source: &str, configuration: &str) -> String {
+    // FNV-1a: the same on every machine and for every build.
+    let hash = configuration
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    format!("{source}-{hash:016x}")
 }
 
 /// The verdict and what it rests on.
@@ -85,7 +147,7 @@ pub struct Verdict {
 impl Verdict {
     /// A verdict of unknown, with the reason.
     pub fn unknown(source: &'static str, detail: impl Into<String>) -> Self {
-        fold(vec![Evidence { source, finding: Finding::Silent, detail: detail.into() }])
+        fold(vec![Evidence::new(source, Finding::Silent, detail)])
     }
 
     /// The evidence as one line.
@@ -94,48 +156,117 @@ impl Verdict {
     }
 }
 
-/// From evidence to verdict. Disconnected needs every source to say so, and a folder that
-/// was quiet.
+/// From evidence to verdict. Disconnected needs a source to say so, a folder that was
+/// quiet, and nobody who contradicts or failed to answer.
 pub fn fold(evidence: Vec<Evidence>) -> Verdict {
     let says = |finding| evidence.iter().any(|e| e.finding == finding);
-    let state = match (says(Finding::Connected), says(Finding::Disconnected)) {
+    let negative = evidence.iter().any(|e| e.finding.is_negative());
+    let vetoed = says(Finding::Writing) || says(Finding::Silent);
+    let state = match (says(Finding::Connected), negative) {
         (true, false) => State::Connected,
-        (false, true) if says(Finding::Quiet) && !says(Finding::Writing) && !says(Finding::Silent) => {
-            State::Disconnected
-        }
+        (false, true) if says(Finding::Quiet) && !vetoed => State::Disconnected,
         _ => State::Unknown,
     };
-    Verdict { state, process_gone: false, evidence }
+    let process_gone = state == State::Disconnected && says(Finding::Gone);
+    Verdict { state, process_gone, evidence }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Finding::*;
+    use proptest::prelude::*;
+
+    const ALL: [Finding; 7] = [Connected, Disconnected, Gone, Quiet, Writing, Silent, Nothing];
+
+    fn folded(findings: &[Finding]) -> Verdict {
+        fold(findings.iter().map(|finding| Evidence::new("test", *finding, "")).collect())
+    }
+
+    /// The rows of docs/configuration.md: connected, negative, quiet, writing, silent, verdict.
+    fn documented() -> Vec<([String; 5], String)> {
+        let text = include_str!("../../docs/configuration.md");
+        let from = text.find("<!-- BEGIN verdict -->").unwrap();
+        let to = text.find("<!-- END verdict -->").unwrap();
+        let rows = text[from..to].lines().filter(|line| line.starts_with("| ") && !line.contains("verdict"));
+        rows.map(|row| {
+            let cells: Vec<String> =
+                row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+            let [a, b, c, d, e, verdict] = <[String; 6]>::try_from(cells).unwrap();
+            ([a, b, c, d, e], verdict)
+        })
+        .collect()
+    }
 
     #[test]
-    fn the_table() {
-        use Finding::*;
-        for (findings, state) in [
-            (&[][..], State::Unknown),
-            (&[Quiet], State::Unknown),
-            (&[Writing], State::Unknown),
-            (&[Silent, Quiet], State::Unknown),
-            (&[Connected, Quiet], State::Connected),
-            (&[Connected, Writing], State::Connected),
-            (&[Connected], State::Connected),
-            (&[Disconnected, Quiet], State::Disconnected),
-            (&[Disconnected, Quiet, Silent], State::Unknown),
-            (&[Connected, Silent, Quiet], State::Connected),
-            (&[Disconnected], State::Unknown),
-            (&[Disconnected, Writing], State::Unknown),
-            (&[Disconnected, Quiet, Writing], State::Unknown),
-            (&[Connected, Disconnected, Quiet], State::Unknown),
-        ] {
-            let evidence = findings
+    fn the_documented_table_is_whole_and_true() {
+        let rows = documented();
+        assert!(rows.len() >= 5, "{rows:?}");
+        for bits in 0..32_u32 {
+            let has = |index: usize| bits & (1 << index) != 0;
+            let fits: Vec<&str> = rows
                 .iter()
-                .map(|finding| Evidence { source: "test", finding: *finding, detail: String::new() })
+                .filter(|(cells, _)| {
+                    cells.iter().enumerate().all(|(index, cell)| match cell.as_str() {
+                        "any" => true,
+                        "yes" => has(index),
+                        "no" => !has(index),
+                        other => panic!("{other:?} in the table of docs/configuration.md"),
+                    })
+                })
+                .map(|(_, verdict)| verdict.as_str())
                 .collect();
-            assert_eq!(fold(evidence).state, state, "{findings:?}");
+            let [verdict] = fits[..] else { panic!("{bits:05b}: {fits:?}") };
+            for negative in [&[Disconnected][..], &[Gone], &[Gone, Disconnected]] {
+                for nothing in [&[][..], &[Nothing]] {
+                    let mut findings = nothing.to_vec();
+                    for (index, finding) in [(0, Connected), (2, Quiet), (3, Writing), (4, Silent)] {
+                        findings.extend(has(index).then_some(finding));
+                    }
+                    if has(1) {
+                        findings.extend(negative);
+                    }
+                    let seen = folded(&findings);
+                    assert_eq!(seen.state.label(), verdict, "{findings:?}");
+                    let gone = seen.state == State::Disconnected && findings.contains(&Gone);
+                    assert_eq!(seen.process_gone, gone, "{findings:?}");
+                }
+            }
         }
+    }
+
+    proptest! {
+        /// Order and repetition change nothing; evidence of nothing changes nothing; a veto
+        /// or a contradiction never makes it disconnected.
+        #[test]
+        fn more_evidence_of_life_is_never_worse(
+            findings in proptest::collection::vec(proptest::sample::select(&ALL[..]), 0..8),
+            at in 0_usize..8,
+        ) {
+            let before = folded(&findings);
+            for more in ALL {
+                let mut longer = findings.clone();
+                longer.insert(at.min(findings.len()), more);
+                let after = folded(&longer);
+                match more {
+                    Nothing => prop_assert_eq!(after.state, before.state),
+                    Writing | Silent | Connected => prop_assert_ne!(after.state, State::Disconnected),
+                    _ => {}
+                }
+                if findings.contains(&more) {
+                    prop_assert_eq!((after.state, after.process_gone), (before.state, before.process_gone));
+                }
+                prop_assert!(!after.process_gone || after.state == State::Disconnected);
+            }
+            let turned: Vec<Finding> = findings.iter().rev().copied().collect();
+            prop_assert_eq!(folded(&turned).state, before.state);
+        }
+    }
+
+    #[test]
+    fn an_id_tells_configurations_apart_and_stays() {
+        assert_eq!(source_id("probe", ""), "probe-cbf29ce484222325");
+        assert_eq!(source_id("probe", "a"), "probe-af63dc4c8601ec8c");
+        assert_ne!(source_id("probe", "a"), source_id("probe", "b"));
     }
 }

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::connection::State;
 use crate::folder::discovery::SkipReason;
-use crate::folder::{Creds, Kind, Timestamp};
+use crate::folder::{Creds, Kind, SessionName, Timestamp};
 use crate::logs::{Patterns, Published};
 use crate::policy::Tier;
 use crate::web::families::{Families, declare};
@@ -45,6 +46,8 @@ declare! {
         "1 if creds.json is there and can be understood; 0 if it is missing, empty, cut off or unreadable.";
     LOGGED_IN: gauge "baileys_auth_logged_in" SESSION,
         "1 if creds.json says that the bot is paired with an account.";
+    CONNECTION: gauge "baileys_auth_connection_state" &["session", "state"],
+        "1 for what the evidence says of the bot's connection, 0 for the others; unknown without a verdict of the last 5 minutes. The remediator asks again before it acts.";
     WARNINGS: counter "baileys_auth_signal_warnings_total" &["session", "pattern"],
         "Signs of trouble in the session's logs by pattern, each event once. Kept across restarts.";
     LOG_LINES: counter "baileys_auth_log_lines_total" SESSION,
@@ -94,14 +97,23 @@ pub struct ReloadState {
     pub loaded_at: Timestamp,
 }
 
-/// Fills the families of one scrape.
-pub fn families(snapshot: &Snapshot, logs: Option<(&Published, &Patterns)>, reload: ReloadState) -> Families {
+/// Fills the families of one scrape. `connection` tells the latest verdict on a session.
+pub fn families(
+    snapshot: &Snapshot,
+    logs: Option<(&Published, &Patterns)>,
+    reload: ReloadState,
+    connection: impl Fn(&SessionName) -> State,
+) -> Families {
     let mut out = Families::default();
     if let Some((logs, patterns)) = logs {
         add_logs(&mut out, snapshot, logs, patterns);
     }
     for view in &snapshot.sessions {
         add_session(&mut out, view, snapshot.at);
+        let verdict = connection(&view.session);
+        for state in State::ALL {
+            out.add(&CONNECTION, &[view.session.as_str(), state.label()], f64::from(verdict == state));
+        }
     }
     out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     out.add(&SUCCESS, &["folders"], f64::from(snapshot.is_complete()));

@@ -8,7 +8,7 @@
 //! | `GET /-/ready` | 200 once the first look at the folders is done |
 //! | `POST /-/reload` | reads the configuration again, as SIGHUP does |
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -17,20 +17,30 @@ use std::time::{Duration, Instant};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use crate::config::Settings;
-use crate::folder::Timestamp;
+use crate::connection::{Memory, State, Verdict};
+use crate::folder::{SessionName, Timestamp};
 use crate::logs::{LogSettings, Monitor};
 use crate::web::{self, Gate, Response};
 
+use super::alive::Kept;
 use super::metrics::{ReloadState, families};
 use super::page::page;
 use super::snapshot::{Collector, Snapshot};
-use super::status::rows;
+use super::status::{lay_out, verdicts};
 
 /// A page is shown again without a new look for this long, so that a reader who holds
 /// F5 does not keep every probe busy.
 const PAGE_FOR: Duration = Duration::from_secs(10);
+
+/// How often all sources are asked about all sessions.
+const VERDICTS_EVERY: Duration = Duration::from_secs(30);
+/// A verdict that is older tells nothing any more.
+const VERDICT_FOR: Duration = Duration::from_secs(300);
+/// An answer that holds for many sessions (the list of pm2) may be this old.
+const SHARE_FOR: Duration = Duration::from_secs(10);
 
 /// How to read the configuration again.
 pub type Load = Box<dyn Fn() -> Result<Settings, String> + Send + Sync>;
@@ -44,21 +54,32 @@ pub struct Exporter {
     page: tokio::sync::Mutex<Option<(Instant, String)>>,
     /// Set once the logs are read, where any are named.
     logs: Mutex<Option<Arc<Monitor>>>,
+    memory: Arc<dyn Memory>,
+    /// The same, where it is kept over a restart.
+    kept: Option<Arc<Kept>>,
+    reloaded: Notify,
 }
+
+/// The latest verdict on each session.
+type Latest = Arc<Mutex<HashMap<SessionName, (Instant, State)>>>;
 
 struct Loaded {
     settings: Arc<Settings>,
     collector: Arc<Mutex<Collector>>,
     reload: ReloadState,
+    latest: Latest,
 }
 
 impl Loaded {
-    fn new(settings: Settings) -> Self {
+    fn new(mut settings: Settings, memory: &Arc<dyn Memory>) -> Self {
+        settings.connection.memory = Arc::clone(memory);
+        settings.connection.share_for = SHARE_FOR;
         let settings = Arc::new(settings);
         Self {
             collector: Arc::new(Mutex::new(Collector::new(Arc::clone(&settings)))),
             settings,
             reload: ReloadState { successful: true, loaded_at: Timestamp::now() },
+            latest: Latest::default(),
         }
     }
 }
@@ -66,9 +87,18 @@ impl Loaded {
 impl Exporter {
     /// An exporter for these settings. `max_requests` bounds concurrent scrapes (0: no bound).
     pub fn new(settings: Settings, load: Load, metrics_path: String, max_requests: usize) -> Self {
+        // It outlives a reload of the configuration.
+        let kept = keeps_state(&settings).then(|| Arc::new(Kept::load(&settings.logs.state_path)));
+        let memory: Arc<dyn Memory> = match &kept {
+            Some(kept) => Arc::clone(kept) as _,
+            None => Arc::clone(&settings.connection.memory),
+        };
         Self {
             load,
-            state: RwLock::new(Loaded::new(settings)),
+            state: RwLock::new(Loaded::new(settings, &memory)),
+            memory,
+            kept,
+            reloaded: Notify::new(),
             metrics_path,
             gate: Gate::new(max_requests),
             page: tokio::sync::Mutex::new(None),
@@ -123,7 +153,8 @@ impl Exporter {
                     );
                     return Err(error);
                 }
-                *state = Loaded::new(settings);
+                *state = Loaded::new(settings, &self.memory);
+                self.reloaded.notify_one();
                 tracing::info!("configuration loaded");
                 Ok(())
             }
@@ -152,6 +183,18 @@ impl Exporter {
     /// Serves until `shutdown` resolves.
     pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, shutdown: impl Future<Output = ()>) {
         let logs = Arc::clone(&self);
+        let verdicts = tokio::spawn({
+            let exporter = Arc::clone(&self);
+            async move {
+                loop {
+                    exporter.take_verdicts().await;
+                    tokio::select! {
+                        () = tokio::time::sleep(VERDICTS_EVERY) => {}
+                        () = exporter.reloaded.notified() => {}
+                    }
+                }
+            }
+        });
         let handler = move |request: Request<Incoming>, _| {
             let exporter = Arc::clone(&self);
             async move {
@@ -162,10 +205,27 @@ impl Exporter {
             }
         };
         web::serve(listeners, web::Limits::default(), handler, shutdown).await;
+        verdicts.abort();
         let monitor = logs.monitor().take();
         if let Some(monitor) = monitor {
             // A last commit.
             let _ = tokio::task::spawn_blocking(move || monitor.stop()).await;
+        }
+    }
+
+    /// Asks about every session, for the metrics.
+    async fn take_verdicts(&self) {
+        let (settings, latest) = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&state.settings), Arc::clone(&state.latest))
+        };
+        // With nobody to ask everything is unknown, and need not be looked at for it.
+        if settings.connection.has_sources() {
+            let snapshot = self.look().await;
+            note(&latest, &snapshot, &verdicts(&snapshot, &settings.connection).await);
+            if let Some(kept) = self.kept.clone() {
+                let _ = tokio::task::spawn_blocking(move || kept.save()).await;
+            }
         }
     }
 
@@ -199,17 +259,22 @@ impl Exporter {
     async fn metrics(&self, request: &Request<Incoming>) -> Response {
         let Some(_permit) = self.gate.try_enter() else { return self.gate.refusal() };
         let snapshot = self.look().await;
-        let reload = self.state.read().unwrap_or_else(PoisonError::into_inner).reload;
+        let (reload, latest) = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            (state.reload, Arc::clone(&state.latest))
+        };
         let patterns = Arc::clone(&self.settings().logs.patterns);
         let monitor = self.monitor().clone();
         let headers = request.headers().clone();
         let encode = move || {
+            let latest = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let connection = |session: &SessionName| latest_of(&latest, session);
             let published = monitor.map(|monitor| {
                 monitor.set_sessions(session_names(&snapshot));
                 monitor.published()
             });
             let logs = published.as_deref().map(|published| (published, patterns.as_ref()));
-            web::expose::respond(&headers, &families(&snapshot, logs, reload).into_vec())
+            web::expose::respond(&headers, &families(&snapshot, logs, reload, connection).into_vec())
         };
         match tokio::task::spawn_blocking(encode).await {
             Ok(response) => response,
@@ -225,8 +290,13 @@ impl Exporter {
             return page.clone();
         }
         let snapshot = self.look().await;
-        let settings = self.settings();
-        let rows = rows(&snapshot, &settings.connection).await;
+        let (settings, latest) = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            (Arc::clone(&state.settings), Arc::clone(&state.latest))
+        };
+        let verdicts = verdicts(&snapshot, &settings.connection).await;
+        note(&latest, &snapshot, &verdicts);
+        let rows = lay_out(&snapshot, &verdicts);
         let skipped: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();
         let page = page(&rows, &skipped, snapshot.at, &self.metrics_path);
         *last = Some((Instant::now(), page.clone()));
@@ -234,6 +304,42 @@ impl Exporter {
     }
 }
 
+/// Whether there is a state directory: where logs are read.
+pub fn keeps_state(settings: &Settings) -> bool {
+    !settings.logs.globs.is_empty()
+}
+
 fn session_names(snapshot: &Snapshot) -> HashSet<Arc<str>> {
     snapshot.sessions.iter().map(|view| Arc::from(view.session.as_str())).collect()
+}
+
+/// Keeps the verdicts for the metrics, and forgets those of sessions that are gone.
+fn note(latest: &Latest, snapshot: &Snapshot, verdicts: &[Verdict]) {
+    let now = Instant::now();
+    let states = verdicts.iter().map(|verdict| (now, verdict.state));
+    let sessions = snapshot.sessions.iter().map(|view| view.session.clone());
+    *latest.lock().unwrap_or_else(PoisonError::into_inner) = sessions.zip(states).collect();
+}
+
+fn latest_of(latest: &HashMap<SessionName, (Instant, State)>, session: &SessionName) -> State {
+    match latest.get(session) {
+        Some((at, state)) if at.elapsed() <= VERDICT_FOR => *state,
+        _ => State::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn an_old_verdict_tells_nothing() {
+        let session = SessionName::from_dir(OsStr::new("a"));
+        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        let latest = |at| HashMap::from([(session.clone(), (at, State::Connected))]);
+        assert_eq!(latest_of(&HashMap::new(), &session), State::Unknown);
+        assert_eq!(latest_of(&latest(ago(290)), &session), State::Connected);
+        assert_eq!(latest_of(&latest(ago(301)), &session), State::Unknown);
+    }
 }

@@ -76,11 +76,15 @@ pub enum Overall {
 
 /// Asks for every session's connection and lays the rows out, worst first.
 pub async fn rows(snapshot: &Snapshot, connection: &Connection) -> Vec<Row> {
-    let verdicts = verdicts(snapshot, connection).await;
+    lay_out(snapshot, &verdicts(snapshot, connection).await)
+}
+
+/// Lays the rows out, worst first; the verdicts are those of the sessions, in their order.
+pub fn lay_out(snapshot: &Snapshot, verdicts: &[Verdict]) -> Vec<Row> {
     let mut rows: Vec<Row> = snapshot
         .sessions
         .iter()
-        .zip(&verdicts)
+        .zip(verdicts)
         .map(|(view, verdict)| row(view, verdict, snapshot.at))
         .collect();
     rows.sort_by(|a, b| {
@@ -91,7 +95,8 @@ pub async fn rows(snapshot: &Snapshot, connection: &Connection) -> Vec<Row> {
     rows
 }
 
-async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdict> {
+/// Asks for every session's connection, in the order of the sessions.
+pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdict> {
     let places = Arc::new(Semaphore::new(PROBES_AT_ONCE));
     let mut tasks = JoinSet::new();
     for (index, view) in snapshot.sessions.iter().enumerate() {

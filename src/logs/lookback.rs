@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use memchr::memchr;
 use regex::bytes::Regex;
 
+use crate::connection::{LogEvent, LogView};
 use crate::folder::{SessionName, Timestamp};
 
 use super::LogSettings;
@@ -25,27 +26,34 @@ const LISTED_FOR: Duration = Duration::from_secs(10);
 
 /// The connection's last word in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LastWord {
+struct LastWord {
     /// Opened, or closed.
-    pub opened: bool,
+    opened: bool,
     /// When it was said, where the line carries a date.
-    pub at: Option<Timestamp>,
+    at: Option<Timestamp>,
+}
+
+/// What one log says of one session.
+#[derive(Clone, Copy, Debug)]
+struct Words {
+    last: LastWord,
+    /// The last dated "opened".
+    opened: Option<Timestamp>,
 }
 
 /// What the logs of one session say of its connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
-    /// The last word, if there is one within reach.
-    pub last: Option<LastWord>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Said {
+    last: Option<LastWord>,
+    opened: Option<Timestamp>,
     /// When the newest line was written.
-    pub last_line: Timestamp,
+    last_line: Timestamp,
 }
 
 #[derive(Clone, Debug)]
 struct Seen {
     stat: Stat,
-    /// By session; the empty name is the path's.
-    words: HashMap<Arc<str>, LastWord>,
+    words: HashMap<Arc<str>, Words>,
 }
 
 /// Reads the ends of logs, and remembers what did not change.
@@ -63,10 +71,9 @@ impl Lookback {
     }
 
     /// What the logs of this session say; `None` if it has none. Blocks.
-    ///
-    /// Errors: a log could not be read.
-    pub fn said(&self, session: &SessionName) -> io::Result<Option<Said>> {
+    fn said(&self, session: &SessionName) -> io::Result<Option<Said>> {
         let mut said: Option<Said> = None;
+        // How far each file's last word reaches: its date, or at most the file's.
         let mut newest: Option<Timestamp> = None;
         for listed in self.files().iter() {
             let by_path = self.settings.placing.of_path(&listed.path);
@@ -75,19 +82,19 @@ impl Lookback {
                 continue;
             }
             let Some(seen) = self.look(&listed.path)? else { continue };
-            let word = seen.words.get(session.as_str()).copied();
-            if !by_path && word.is_none() {
+            let words = seen.words.get(session.as_str());
+            if !by_path && words.is_none() {
                 continue;
             }
-            let said = said.get_or_insert(Said { last: None, last_line: seen.stat.modified });
-            said.last_line = said.last_line.max(seen.stat.modified);
-            if let Some(word) = word {
-                // Of two files that both know one, the dated and newer speaks.
-                let rank = word.at.or(Some(seen.stat.modified).filter(|_| said.last.is_none()));
-                if said.last.is_none() || rank > newest {
-                    said.last = Some(word);
-                    newest = rank;
-                }
+            let written = seen.stat.modified;
+            let said = said.get_or_insert(Said { last: None, opened: None, last_line: written });
+            said.last_line = said.last_line.max(written);
+            let Some(words) = words else { continue };
+            said.opened = said.opened.max(words.opened);
+            let reach = words.last.at.unwrap_or(written);
+            if newest.is_none_or(|newest| reach > newest) {
+                said.last = Some(words.last);
+                newest = Some(reach);
             }
         }
         Ok(said)
@@ -149,12 +156,36 @@ impl Lookback {
             let Some(opened) = found.opened else { return };
             let session = self.settings.placing.of_line(line).or_else(|| by_path.clone());
             if let Some(session) = session {
-                words.insert(session, LastWord { opened, at: date_in(line) });
+                let last = LastWord { opened, at: date_in(line) };
+                let before = words.get(&session).and_then(|words: &Words| words.opened);
+                let opened = if opened { last.at.max(before) } else { before };
+                words.insert(session, Words { last, opened });
             }
         });
         let seen = Seen { stat, words };
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), seen.clone());
         Ok(Some(seen))
+    }
+}
+
+impl LogView for Lookback {
+    fn last_event(&self, session: &SessionName) -> Result<Option<LogEvent>, String> {
+        match self.said(session) {
+            Ok(said) => Ok(said.and_then(|said| {
+                let LastWord { opened, at } = said.last?;
+                Some(LogEvent { opened, at, last_line: said.last_line })
+            })),
+            Err(error) => Err(format!("a log cannot be read: {error}")),
+        }
+    }
+
+    fn last_opened(&self, session: &SessionName) -> Option<Timestamp> {
+        self.said(session).ok()??.opened
+    }
+
+    fn configuration(&self) -> String {
+        let globs: Vec<&str> = self.settings.globs.iter().map(|glob| glob.as_str()).collect();
+        format!("{globs:?} {:?}", self.settings.placing)
     }
 }
 
@@ -213,5 +244,70 @@ mod tests {
         assert_eq!(at("2026-11-23T18:16:57: no zone"), None);
         assert_eq!(at("[18:14:04.039] INFO (26088): x"), None);
         assert_eq!(at("2026-19-23T18:14:04Z"), None);
+    }
+
+    fn lookback(dir: &Path, line: Option<&str>) -> Lookback {
+        Lookback::new(Arc::new(LogSettings {
+            globs: vec![super::super::LogGlob::new(&format!("{}/*.log", dir.display())).unwrap()],
+            from_start: false,
+            state_path: dir.to_owned(),
+            placing: super::super::Placing::new(None, line, None, None).unwrap(),
+            patterns: Arc::new(super::super::Patterns::shipped_and(&[]).unwrap()),
+        }))
+    }
+
+    fn pino(at: &str, text: &str) -> String {
+        format!("{{\"level\":30,\"time\":\"2026-11-23T{at}.000Z\",\"session\":\"b\",\"msg\":\"{text}\"}}\n")
+    }
+
+    fn at(clock: &str) -> Option<Timestamp> {
+        humantime::parse_rfc3339(&format!("2026-11-23T{clock}Z")).ok().map(Timestamp::from)
+    }
+
+    #[test]
+    fn the_last_word_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (SessionName::from_dir("a".as_ref()), SessionName::from_dir("b".as_ref()));
+        let log = dir.path().join("a-out.log");
+        let logs = lookback(dir.path(), None);
+        assert_eq!(logs.last_event(&a), Ok(None), "there is no log");
+        let append = |text: &str| {
+            use std::io::Write;
+            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        };
+        let word = |logs: &Lookback| logs.last_event(&a).unwrap().map(|event| (event.opened, event.at));
+        append("nothing of that kind\n");
+        // The list of files is good for a while; another instance asks anew.
+        let logs = lookback(dir.path(), None);
+        assert_eq!(word(&logs), None);
+        append(&pino("10:00:00", "opened connection to WA"));
+        assert_eq!(word(&logs), Some((true, at("10:00:00"))));
+        append(&"x".repeat(200_000));
+        append("\n");
+        assert_eq!(word(&logs), Some((true, at("10:00:00"))));
+        append(&pino("11:00:00", "connection errored"));
+        assert_eq!(word(&logs), Some((false, at("11:00:00"))));
+        assert_eq!(logs.last_opened(&a), at("10:00:00"));
+        assert_eq!(word(&lookback(dir.path(), None)), word(&logs), "with and without memory");
+        append("[12:00:00.000] INFO (7): opened connection to WA\n");
+        assert_eq!(word(&logs), Some((true, None)));
+        // Emptied: what it said is gone.
+        std::fs::write(&log, "").unwrap();
+        assert_eq!(word(&logs), None);
+        assert_eq!(logs.last_event(&b), Ok(None));
+        let by_line = lookback(dir.path(), Some("\"session\":\"(?<session>[^\"]+)\""));
+        append(&pino("13:00:00", "connection closed"));
+        assert_eq!(by_line.last_event(&b).unwrap().unwrap().at, at("13:00:00"));
+    }
+
+    #[test]
+    fn what_is_too_far_back_is_not_looked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut text = pino("10:00:00", "connection closed");
+        text.push_str(&"a line of no interest whatever\n".repeat(WINDOW as usize / 31 + 1));
+        std::fs::write(dir.path().join("a-out.log"), text).unwrap();
+        let a = SessionName::from_dir("a".as_ref());
+        assert_eq!(lookback(dir.path(), None).last_event(&a), Ok(None));
     }
 }

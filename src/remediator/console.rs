@@ -1,4 +1,4 @@
-//! The operator's commands: `plan`, `clean`, `undo`, `runs`. They share every guard, the
+//! The operator's commands: `plan`, `clean`, `undo`, `runs`, `doctor`. They share every guard, the
 //! journal and the locks with `serve`.
 
 use std::io::{BufRead, IsTerminal};
@@ -9,12 +9,12 @@ use anstyle::{AnsiColor, Style};
 
 use crate::cli::{complain, print, table};
 use crate::config::Settings;
-use crate::connection::{State, Verdict};
+use crate::connection::{Finding, Recollection, State, Verdict};
 use crate::folder::{Found, Timestamp};
 use crate::policy::guard::Column;
 use crate::policy::{Ask, Force, Plan};
 
-use super::journal::{Action, Ending, Journal, Run, Status};
+use super::journal::{Action, Ending, Journal, Remembered, Run, Status};
 use super::quarantine::{RunId, look_up};
 use super::runner::{self, Context, Stop};
 
@@ -59,7 +59,27 @@ fn fail(message: &str) -> Exit {
 /// Opens the journal for a command that puts something on record.
 pub fn context(settings: Settings) -> Result<Context, String> {
     let journal = Journal::open(&settings.state_path).map_err(|error| error.to_string())?;
-    Ok(Context { settings: Arc::new(settings), journal: Arc::new(Mutex::new(journal)) })
+    Ok(with_journal(settings, journal))
+}
+
+fn with_journal(mut settings: Settings, journal: Journal) -> Context {
+    let journal = Arc::new(Mutex::new(journal));
+    settings.connection.memory = Arc::new(Remembered(Arc::clone(&journal)));
+    Context { settings: Arc::new(settings), journal }
+}
+
+/// Lets a command that only looks know who was seen alive, if there is a journal.
+fn with_memory(settings: Settings) -> Settings {
+    if !settings.state_path.join("journal.sqlite").exists() {
+        return settings;
+    }
+    match Journal::open_existing(&settings.state_path) {
+        Ok(journal) => Settings::clone(&with_journal(settings, journal).settings),
+        Err(error) => {
+            complain(&format!("warning: who was seen alive before is not known here: {error}"));
+            settings
+        }
+    }
 }
 
 fn find(settings: &Settings, name: &str) -> Result<Found, String> {
@@ -102,6 +122,7 @@ pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
     };
     let ask = Ask { column: Column::Cleanup, tier: None, force: None };
     // A plan is only looked at, so it needs no state directory.
+    let settings = with_memory(settings);
     let (verdict, plan) = runner::preview(&settings, &found, ask).await;
     show_plan(session, &verdict, plan.as_ref(), output);
     match plan {
@@ -174,6 +195,7 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
     let force = options.force.then(|| Force { inactive_for: options.inactive_for.unwrap_or(inactive_for) });
     let ask = Ask { column: Column::Cleanup, tier: None, force };
     if options.dry_run {
+        let settings = with_memory(settings);
         let (verdict, plan) = runner::preview(&settings, &found, ask).await;
         show_plan(session, &verdict, plan.as_ref(), Output::Table);
         print("Dry run: nothing was moved.");
@@ -269,6 +291,185 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
         })
     })
     .await
+}
+
+/// What `doctor` found out about one session.
+struct CheckUp {
+    session: String,
+    verdict: Verdict,
+    memory: Recollection,
+}
+
+/// Sessions that `doctor` looks at at the same time.
+const CHECK_UPS_AT_ONCE: usize = 16;
+
+/// `doctor [SESSION]`: who says what of the connection, and what to mend. With `trust`, a
+/// person vouches for the sources of that session, as they are configured now.
+pub async fn doctor(settings: Settings, session: Option<&str>, trust: Option<&str>, output: Output) -> Exit {
+    let name = match (session, trust) {
+        (Some(session), Some(trust)) if session != trust => {
+            return fail("doctor takes one session; --trust names another one");
+        }
+        (session, trust) => trust.or(session),
+    };
+    let found = match name {
+        Some(name) => match find(&settings, name) {
+            Ok(found) => vec![found],
+            Err(error) => return fail(&error),
+        },
+        None => {
+            let survey = settings.discovery().survey();
+            for skipped in &survey.skipped {
+                complain(&format!("warning: {}", skipped.message));
+            }
+            survey.found
+        }
+    };
+    if found.is_empty() {
+        return fail("no auth folder was found; check --sessions.path");
+    }
+    let settings = match trust {
+        None => with_memory(settings),
+        Some(trust) => match vouch(settings, trust) {
+            Ok(settings) => settings,
+            Err(error) => return fail(&error),
+        },
+    };
+    let settings = Arc::new(settings);
+    let mut at_work = tokio::task::JoinSet::new();
+    let mut check_ups = Vec::new();
+    for found in found {
+        if at_work.len() >= CHECK_UPS_AT_ONCE {
+            check_ups.extend(at_work.join_next().await.and_then(Result::ok));
+        }
+        let settings = Arc::clone(&settings);
+        at_work.spawn(async move { check_up(&settings, &found).await });
+    }
+    while let Some(done) = at_work.join_next().await {
+        check_ups.extend(done.ok());
+    }
+    check_ups.sort_by(|a, b| a.session.cmp(&b.session));
+    match output {
+        Output::Table => print(&doctor_table(&check_ups)),
+        Output::Json => {
+            let all: Vec<_> = check_ups.iter().map(doctor_json).collect();
+            match serde_json::to_string_pretty(&all) {
+                Ok(text) => print(&text),
+                Err(error) => return fail(&error.to_string()),
+            }
+        }
+    }
+    Exit::Done
+}
+
+/// Puts on record that the operator vouches for the sources of a session.
+fn vouch(settings: Settings, session: &str) -> Result<Settings, String> {
+    let ids = settings.connection.ids();
+    if ids.is_empty() {
+        return Err("there is nobody to vouch for: no probe, process or log is configured".into());
+    }
+    let ctx = context(settings)?;
+    ctx.journal().trust(session, &ids, &operator(), Timestamp::now()).map_err(|error| error.to_string())?;
+    Ok(Settings::clone(&ctx.settings))
+}
+
+async fn check_up(settings: &Settings, found: &Found) -> CheckUp {
+    let asked = settings.connection.ask(&found.session).await;
+    let memory = asked.memory().clone();
+    let verdict = match runner::look(found).await {
+        Ok(inventory) => settings.connection.judge(asked, &inventory),
+        Err(stop) => Verdict::unknown("folder", stop.to_string()),
+    };
+    CheckUp { session: found.session.to_string(), verdict, memory }
+}
+
+impl CheckUp {
+    /// What a person can do about a verdict that is not clear.
+    fn advice(&self) -> Vec<String> {
+        let says = |finding| self.verdict.evidence.iter().any(|e| e.finding == finding);
+        let negative = self.verdict.evidence.iter().any(|e| e.finding.is_negative());
+        let mut advice = Vec::new();
+        if self.verdict.state != State::Unknown {
+            return advice;
+        }
+        for silent in self.verdict.evidence.iter().filter(|e| e.finding == Finding::Silent) {
+            advice.push(format!("no usable answer from the {} ({})", silent.source, silent.detail));
+        }
+        if says(Finding::Connected) && negative {
+            advice.push(
+                "two sources contradict each other: one of them watches another bot, or lags behind".into(),
+            );
+        } else if says(Finding::Writing) {
+            advice.push("somebody writes into the folder: wait for the quiet window, or stop the bot".into());
+        } else if !negative && !says(Finding::Silent) {
+            advice.push("nobody says that the bot is not connected: ask it with connection.command or connection.http, or watch its process (connection.process)".into());
+        }
+        advice
+    }
+
+    fn last_alive(&self, id: &str) -> Option<String> {
+        self.memory.last_alive(id, Timestamp::now()).map(|alive| alive.at.rfc3339())
+    }
+
+    /// Who vouches for a source, and since when.
+    fn vouched_by(&self, id: &str) -> Option<String> {
+        match self.memory.trusted.get(id) {
+            Some(trust) => Some(format!("{}, {}", trust.by, trust.at.rfc3339())),
+            None => self.memory.trusted_by_configuration.then(|| "connection.trust".to_owned()),
+        }
+    }
+}
+
+fn doctor_table(check_ups: &[CheckUp]) -> String {
+    let mut out =
+        table::Table::new(&["SESSION", "CONNECTION", "SOURCE", "FINDING", "LAST SEEN ALIVE", "TRUSTED BY"]);
+    let mut advice = String::new();
+    for check_up in check_ups {
+        let style = match check_up.verdict.state {
+            State::Connected => AnsiColor::Green.on_default(),
+            State::Disconnected => AnsiColor::Yellow.on_default(),
+            State::Unknown => AnsiColor::Red.on_default(),
+        };
+        for (index, evidence) in check_up.verdict.evidence.iter().enumerate() {
+            let first = |word: &str| if index == 0 { word.to_owned() } else { String::new() };
+            let known = |word: Option<String>, none: &str| {
+                if evidence.id.is_empty() { "-".to_owned() } else { word.unwrap_or_else(|| none.to_owned()) }
+            };
+            out.row(vec![
+                table::plain(first(&check_up.session)),
+                table::styled(first(check_up.verdict.state.label()), style),
+                table::plain(evidence.source),
+                table::plain(evidence.finding.label()),
+                table::plain(known(check_up.last_alive(&evidence.id), "never")),
+                table::plain(known(check_up.vouched_by(&evidence.id), "nobody")),
+            ]);
+        }
+        advice.push_str(&format!("\n{}: {}", check_up.session, check_up.verdict.because()));
+        for line in check_up.advice() {
+            advice.push_str(&format!("\n  to mend: {line}"));
+        }
+    }
+    format!("{out}\n{advice}")
+}
+
+fn doctor_json(check_up: &CheckUp) -> serde_json::Value {
+    let sources = check_up.verdict.evidence.iter().map(|evidence| {
+        serde_json::json!({
+            "source": evidence.source,
+            "id": evidence.id,
+            "finding": evidence.finding.label(),
+            "detail": evidence.detail,
+            "last_alive": check_up.last_alive(&evidence.id),
+            "trusted_by": if evidence.id.is_empty() { None } else { check_up.vouched_by(&evidence.id) },
+        })
+    });
+    serde_json::json!({
+        "session": check_up.session,
+        "connection": check_up.verdict.state.label(),
+        "process_gone": check_up.verdict.process_gone,
+        "sources": sources.collect::<Vec<_>>(),
+        "to_mend": check_up.advice(),
+    })
 }
 
 /// Puts an operator's run on record around `work`, and shows what it came to.

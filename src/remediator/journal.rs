@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rusqlite::{Connection as Sqlite, OptionalExtension, Row, TransactionBehavior, params};
@@ -17,8 +18,9 @@ use serde::Serialize;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::connection::{Alive, Memory, REMEMBERED_FOR, Recollection, Trust};
 use crate::folder::scan::open_dir;
-use crate::folder::{Kind, Timestamp};
+use crate::folder::{Kind, SessionName, Timestamp};
 
 use super::quarantine::give_to_owner_of;
 
@@ -30,7 +32,9 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(300);
 pub const MAX_QUEUED: u64 = 10_000;
 /// Ended runs stay on record for this long.
 const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
-const SCHEMA_VERSION: i64 = 1;
+/// A sighting that is dated further ahead is forgotten.
+const AHEAD: Duration = Duration::from_secs(86_400);
+const SCHEMA_VERSION: i64 = 2;
 
 /// What a run is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -340,8 +344,9 @@ impl Journal {
         db.pragma_update(None, "synchronous", "FULL")?;
         let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match version {
-            0 => {
-                // Together, so that a crash leaves a whole journal or none.
+            0 | 1 => {
+                // Together, so that a crash leaves a whole journal or none. Nothing that an
+                // older journal holds is touched, so it does no harm to do this twice.
                 db.execute_batch(&format!("{SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"))?;
             }
             SCHEMA_VERSION => {}
@@ -580,7 +585,65 @@ impl Journal {
             "DELETE FROM runs WHERE finished_ns IS NOT NULL AND finished_ns < ?1",
             [now.minus(KEPT_FOR).nanos()],
         )?;
+        // What was written under a clock that ran ahead must not count one day.
+        self.db.execute(
+            "DELETE FROM alive WHERE at_ns < ?1 OR at_ns > ?2",
+            [now.minus(REMEMBERED_FOR).nanos(), now.plus(AHEAD).nanos()],
+        )?;
         Ok(())
+    }
+
+    /// Remembers that these sources saw a session alive. A newer word replaces an older one,
+    /// also one that a wrong clock has dated later.
+    pub fn remember(&mut self, session: &str, seen: &[(String, Alive)]) -> Result<(), JournalError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (source, alive) in seen {
+            tx.execute(
+                "INSERT OR REPLACE INTO alive (session, source, at_ns, mark) VALUES (?1, ?2, ?3, ?4)",
+                params![session, source, alive.at.nanos(), alive.mark],
+            )?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// Remembers that a person vouches for these sources of a session.
+    pub fn trust(
+        &mut self,
+        session: &str,
+        sources: &[String],
+        by: &str,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for source in sources {
+            tx.execute(
+                "INSERT OR REPLACE INTO trust (session, source, by, at_ns) VALUES (?1, ?2, ?3, ?4)",
+                params![session, source, by, now.nanos()],
+            )?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// What is remembered of a session.
+    pub fn recall(&self, session: &str) -> Result<Recollection, JournalError> {
+        let mut memory = Recollection::default();
+        let mut query = self.db.prepare_cached("SELECT source, at_ns, mark FROM alive WHERE session = ?1")?;
+        let rows = query.query_map([session], |row| {
+            Ok((row.get(0)?, Alive { at: Timestamp::from_nanos(row.get(1)?), mark: row.get(2)? }))
+        })?;
+        for row in rows {
+            memory.alive.extend([row?]);
+        }
+        let mut query = self.db.prepare_cached("SELECT source, by, at_ns FROM trust WHERE session = ?1")?;
+        let rows = query.query_map([session], |row| {
+            Ok((row.get(0)?, Trust { by: row.get(1)?, at: Timestamp::from_nanos(row.get(2)?) }))
+        })?;
+        for row in rows {
+            memory.trusted.extend([row?]);
+        }
+        Ok(memory)
     }
 
     /// Numbers for the metrics.
@@ -622,6 +685,27 @@ impl Journal {
         )?;
         totals.last_success = last.map(Timestamp::from_nanos);
         Ok(totals)
+    }
+}
+
+/// The journal as the memory of the verdict on the connection.
+#[derive(Clone, Debug)]
+pub struct Remembered(pub Arc<Mutex<Journal>>);
+
+impl Memory for Remembered {
+    fn recall(&self, session: &SessionName) -> Recollection {
+        let journal = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.recall(session.as_str()).unwrap_or_else(|error| {
+            tracing::error!("who was seen alive cannot be read: {error}");
+            Recollection::default()
+        })
+    }
+
+    fn remember(&self, session: &SessionName, seen: &[(String, Alive)]) {
+        let mut journal = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = journal.remember(session.as_str(), seen) {
+            tracing::error!("who was seen alive cannot be put on record: {error}");
+        }
     }
 }
 
@@ -682,6 +766,20 @@ CREATE TABLE IF NOT EXISTS counters (
     label TEXT NOT NULL,
     value INTEGER NOT NULL,
     PRIMARY KEY (name, label)
+);
+CREATE TABLE IF NOT EXISTS alive (
+    session TEXT NOT NULL,
+    source TEXT NOT NULL,
+    at_ns INTEGER NOT NULL,
+    mark TEXT,
+    PRIMARY KEY (session, source)
+);
+CREATE TABLE IF NOT EXISTS trust (
+    session TEXT NOT NULL,
+    source TEXT NOT NULL,
+    by TEXT NOT NULL,
+    at_ns INTEGER NOT NULL,
+    PRIMARY KEY (session, source)
 );
 ";
 
@@ -871,6 +969,63 @@ mod tests {
         journal.prune(at(60 * 24 * 1000)).unwrap();
         assert_eq!(journal.totals().unwrap().moved["pre-key"], 278, "counters outlive their runs");
         assert_eq!(journal.runs(10).unwrap().len(), 1);
+    }
+
+    /// The tables of schema 1, as its last version wrote them.
+    const SCHEMA_1: &str = "
+        CREATE TABLE runs (id INTEGER PRIMARY KEY AUTOINCREMENT, created_ns INTEGER NOT NULL,
+            finished_ns INTEGER, session TEXT NOT NULL, action TEXT NOT NULL, tier TEXT,
+            requested_by TEXT NOT NULL, fingerprint TEXT, starts_at TEXT, status TEXT NOT NULL, reason TEXT,
+            detail TEXT, note TEXT, evidence TEXT, run TEXT, accumulated_before INTEGER,
+            accumulated_after INTEGER, files TEXT, owner TEXT);
+        CREATE INDEX runs_by_session ON runs (session, action, status, finished_ns);
+        CREATE INDEX runs_by_status ON runs (status, id);
+        CREATE TABLE counters (name TEXT NOT NULL, label TEXT NOT NULL, value INTEGER NOT NULL,
+            PRIMARY KEY (name, label));
+        INSERT INTO runs (created_ns, session, action, requested_by, status) VALUES (1, 'a', 'cleanup', 'x', 'queued');
+        INSERT INTO counters VALUES ('runs', 'cleanup', 7);
+        PRAGMA user_version = 1;";
+
+    #[test]
+    fn a_journal_of_schema_1_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("journal.sqlite");
+        Sqlite::open(&path).unwrap().execute_batch(SCHEMA_1).unwrap();
+        for _ in 0..2 {
+            let mut journal = Journal::open(dir.path()).unwrap();
+            assert_eq!(journal.totals().unwrap().runs["cleanup"], 7);
+            assert_eq!(journal.runs(9).unwrap().len(), 1);
+            journal.remember("a", &[("probe-1".into(), Alive::at(at(0)))]).unwrap();
+            assert_eq!(journal.recall("a").unwrap().alive.len(), 1);
+        }
+        Sqlite::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
+        assert!(Journal::open(dir.path()).unwrap_err().to_string().contains("newer version"));
+    }
+
+    #[test]
+    fn who_was_seen_alive_survives_and_a_wrong_clock_does_not() {
+        let (dir, mut journal) = open();
+        let alive = |minutes| Alive { at: at(minutes), mark: Some("m".into()) };
+        let year = 60 * 24 * 365;
+        journal.remember("a", &[("p".into(), alive(0)), ("q".into(), alive(year))]).unwrap();
+        journal.remember("b", &[("p".into(), alive(year))]).unwrap();
+        journal.trust("a", &["p".into()], "somebody", at(0)).unwrap();
+        drop(journal);
+        let mut journal = Journal::open(&dir.path().join("state")).unwrap();
+        let memory = journal.recall("a").unwrap();
+        assert_eq!(memory.alive["p"], alive(0));
+        assert_eq!(memory.trusted["p"], Trust { by: "somebody".into(), at: at(0) });
+        assert!(!memory.vouches_for("q", at(0)), "from the future");
+        // The next sighting replaces it, though it is earlier.
+        journal.remember("a", &[("q".into(), alive(1))]).unwrap();
+        assert!(journal.recall("a").unwrap().vouches_for("q", at(1)));
+        // Otherwise it is forgotten before its time comes.
+        journal.prune(at(1)).unwrap();
+        assert!(journal.recall("b").unwrap().alive.is_empty());
+        assert_eq!(journal.recall("a").unwrap().alive.len(), 2);
+        journal.prune(at(60 * 24 * 31)).unwrap();
+        assert!(journal.recall("a").unwrap().alive.is_empty(), "after 30 days");
+        assert_eq!(journal.recall("a").unwrap().trusted.len(), 1, "a person's word stays");
     }
 
     #[test]

@@ -231,6 +231,10 @@ pub async fn clean(
             Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),
         };
         stop = match again.state {
+            // The plan may hold what only the proof that the process is gone allows.
+            State::Disconnected if verdict.process_gone && !again.process_gone => {
+                Some(Refusal::ConnectionUnknown.into())
+            }
             State::Disconnected => None,
             State::Connected => Some(Refusal::Connected.into()),
             State::Unknown => Some(Refusal::ConnectionUnknown.into()),

@@ -22,6 +22,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
+use crate::connection::Connection;
 use crate::folder::discovery::ProblemLog;
 use crate::folder::{Discovery, Found, Timestamp};
 use crate::policy::guard::Column;
@@ -46,6 +47,13 @@ const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 const SURVEY_FOR: Duration = Duration::from_secs(10);
 /// How often the quarantines are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// How often all sources are asked about all sessions, so that it is on record who was
+/// seen alive before anybody has to act.
+const ROLL_CALL_EVERY: Duration = Duration::from_secs(600);
+/// Sessions that are asked about at the same time.
+const ROLL_CALL_AT_ONCE: usize = 16;
+/// An answer of the roll call that holds for many sessions may be this old.
+const ROLL_CALL_SHARES_FOR: Duration = Duration::from_secs(10);
 /// Looking for what a crash left in one folder, its probes included, takes no longer.
 const RECOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A run must have been due for deletion for this long by the monotonic clock before it
@@ -93,7 +101,7 @@ impl Service {
             "--webhook.token-file is missing: it holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)",
         )?;
         read_token(&token_file)?;
-        if ctx.settings.connection.probes.is_empty() {
+        if !ctx.settings.connection.has_sources() {
             tracing::warn!(
                 "no connection probe is configured: every clean-up will be refused; see --connection.command"
             );
@@ -131,6 +139,7 @@ impl Service {
         for _ in 0..WORKERS {
             tasks.spawn(Arc::clone(&self).work(stopping.clone()));
         }
+        tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
         let handler = {
             let service = Arc::clone(&self);
@@ -523,6 +532,40 @@ impl Service {
         }
     }
 
+    async fn roll_call_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
+        if !self.ctx.settings.connection.has_sources() {
+            return;
+        }
+        loop {
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = self.roll_call() => {}
+            }
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = tokio::time::sleep(ROLL_CALL_EVERY) => {}
+            }
+        }
+    }
+
+    /// Asks about every session; that is all, for to ask is to remember who is alive.
+    async fn roll_call(self: &Arc<Self>) {
+        let connection =
+            Connection { share_for: ROLL_CALL_SHARES_FOR, ..self.ctx.settings.connection.clone() };
+        let connection = Arc::new(connection);
+        let mut asked = tokio::task::JoinSet::new();
+        for found in self.all_sessions().await {
+            if asked.len() >= ROLL_CALL_AT_ONCE {
+                asked.join_next().await;
+            }
+            let connection = Arc::clone(&connection);
+            asked.spawn(async move {
+                connection.ask(&found.session).await;
+            });
+        }
+        while asked.join_next().await.is_some() {}
+    }
+
     /// Deletes runs whose retention has ended, and has been seen to have ended for
     /// [`DUE_FOR`].
     fn purge(&self, now: Timestamp, clock: Instant) {
@@ -604,6 +647,7 @@ fn lock_state(dir: &Path) -> Result<std::fs::File, String> {
 mod tests {
     use super::*;
     use crate::config::{CommonFlags, RemediatorFlags, Settings};
+    use crate::connection::State;
     use crate::folder::Source;
     use crate::remediator::console::context;
     use std::ffi::OsStr;
@@ -629,6 +673,7 @@ mod tests {
             sessions_path: vec![Source::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
             connection_command: Some("echo disconnected".into()),
             connection_quiet: Some(Duration::ZERO),
+            connection_trust: vec!["*".into()],
             ..CommonFlags::default()
         };
         let remediator = RemediatorFlags {
@@ -685,6 +730,73 @@ mod tests {
             assert!(runner::recover(&service.ctx, &found).await.unwrap());
             let kept = found.place.path().join("session-40.0.json").exists();
             assert_eq!(kept, creds_break, "the table is asked again before the rest moves");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_roll_call_remembers_who_is_alive_and_touches_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut service = service(dir.path());
+        let bot = dir.path().join("sessions/bot");
+        let written = || std::fs::metadata(&bot).unwrap().modified().unwrap();
+        let (before, answer) = (written(), dir.path().join("answer"));
+        std::fs::write(&answer, "connected").unwrap();
+        let mut settings = Settings::clone(&service.ctx.settings);
+        settings.connection.trust = globset::GlobSet::empty();
+        settings.connection.probes =
+            vec![crate::connection::Probe::command_line(&format!("cat {}", answer.display()), None).unwrap()];
+        service.ctx.settings = Arc::new(settings);
+        let service = Arc::new(service);
+        let found = service.find_now("bot").unwrap().unwrap();
+        let verdict = async || {
+            let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+            runner::preview(&service.ctx.settings, &found, ask).await.0
+        };
+        std::fs::write(&answer, "disconnected").unwrap();
+        service.roll_call().await;
+        let unknown = verdict().await;
+        assert_eq!(unknown.state, State::Unknown, "never seen alive");
+        assert!(unknown.because().contains("doctor --trust"), "{}", unknown.because());
+        std::fs::write(&answer, "connected").unwrap();
+        service.roll_call().await;
+        std::fs::write(&answer, "disconnected").unwrap();
+        assert_eq!(verdict().await.state, State::Disconnected, "it was seen alive");
+        assert_eq!(service.ctx.journal().recall("bot").unwrap().alive.len(), 1);
+        assert_eq!(written(), before);
+    }
+
+    #[tokio::test]
+    async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
+        use crate::connection::{Probe, Process};
+        for starts_again in [true, false] {
+            let dir = tempfile::tempdir().unwrap();
+            let mut service = service(dir.path());
+            // Whoever is asked the second time finds the process running.
+            let script = format!(
+                "cd {}; if [ -e asked ] && {starts_again}; then echo {} >bot.pid; fi; touch asked; echo disconnected",
+                dir.path().display(),
+                std::process::id()
+            );
+            std::fs::write(dir.path().join("ask.sh"), script).unwrap();
+            let mut ended = std::process::Command::new("true").spawn().unwrap();
+            std::fs::write(dir.path().join("bot.pid"), ended.id().to_string()).unwrap();
+            ended.wait().unwrap();
+            let mut settings = Settings::clone(&service.ctx.settings);
+            let line = format!("sh {}/ask.sh", dir.path().display());
+            settings.connection.probes = vec![Probe::command_line(&line, None).unwrap()];
+            let pid_file = format!("{}/bot.pid", dir.path().display());
+            settings.connection.process = Some(Process::pid_file(&pid_file, None).unwrap());
+            service.ctx.settings = Arc::new(settings);
+            let found = service.find_now("bot").unwrap().unwrap();
+            let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+            let mut ending = Ending::default();
+            let done = runner::clean(&service.ctx, 1, &found, ask, &mut ending).await;
+            let evidence = ending.evidence.unwrap();
+            let kept = found.place.path().join("session-40.0.json").exists();
+            assert_eq!((done.is_err(), kept), (starts_again, starts_again), "{evidence}");
+            if let Err(stop) = done {
+                assert_eq!(stop.label(), "connection_unknown", "{evidence}");
+            }
         }
     }
 

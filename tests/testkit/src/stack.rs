@@ -49,6 +49,8 @@ pub struct Setup {
     pub instances: Vec<String>,
     /// Whether to record what the remediator is sent.
     pub tap_webhook: bool,
+    /// Whether the probe is believed of a bot that it never called connected.
+    pub trust: bool,
 }
 
 impl Setup {
@@ -60,6 +62,7 @@ impl Setup {
             alert_for: Duration::from_secs(2),
             instances: Vec::new(),
             tap_webhook: false,
+            trust: false,
         }
     }
 }
@@ -73,6 +76,7 @@ pub struct Host {
     probe: PathBuf,
     token: PathBuf,
     programs: Programs,
+    trust: bool,
     /// Port of the exporter.
     pub exporter_port: u16,
     /// Port of the remediator.
@@ -95,10 +99,12 @@ impl Host {
 
     /// The flags that say where the sessions are and how to ask about a bot.
     pub fn session_flags(&self) -> Vec<String> {
-        vec![
+        let mut flags = vec![
             format!("--sessions.path={}", self.sessions.display()),
             format!("--connection.command={} {{session}}", quote(&self.probe.display().to_string())),
-        ]
+        ];
+        flags.extend(self.trust.then(|| "--connection.trust=*".to_owned()));
+        flags
     }
 
     /// The flag that says where the remediator keeps its journal.
@@ -266,11 +272,17 @@ impl Stack {
 
     /// Starts everything and waits until all of it answers.
     pub fn start(&mut self, patience: &Patience) -> Result<()> {
+        self.start_hosts(patience)?;
+        self.start_monitoring()?;
+        self.wait_ready(patience)
+    }
+
+    /// Starts what runs beside the bots, and waits until it answers.
+    pub fn start_hosts(&mut self, patience: &Patience) -> Result<()> {
         for host in 0..self.hosts.len() {
             self.start_remediator(host)?;
             self.start_exporter(host)?;
         }
-        self.start_monitoring()?;
         self.wait_ready(patience)
     }
 
@@ -514,6 +526,7 @@ fn make_host(
         probe,
         token,
         programs: setup.programs.clone(),
+        trust: setup.trust,
         exporter_port,
         remediator_port,
         tap: None,

@@ -67,15 +67,41 @@ pub struct Cleaned {
     pub moved: BTreeMap<String, u32>,
 }
 
-/// Writes the folders of all bots, and tells the probe what to say of them.
+/// Writes the folders of all bots. The probe calls all of them connected.
 pub fn lay_out(host: &Host) -> Result<()> {
     let now = SystemTime::now();
     for bot in &BOTS {
         let written = if bot.connection == "disconnected" { now - STOPPED_FOR } else { now };
         fixture::unpack(bot.fixture, &host.folder(bot.session), written)?;
-        host.probe_says(bot.session, bot.connection)?;
+        host.probe_says(bot.session, "connected")?;
     }
     Ok(())
+}
+
+/// Starts everything. Between the programs beside the bots and those that watch them, the
+/// bloated bot is stopped: a probe is believed that a bot is not connected when it has
+/// called it connected before.
+pub fn start(stack: &mut Stack, patience: &Patience) -> Result<()> {
+    stack.start_hosts(patience)?;
+    let host = stack.host();
+    for bot in BOTS.iter().filter(|bot| bot.connection == "disconnected") {
+        patience.wait_until(STEP, "start: the exporter has seen it connected", || {
+            let state = [("session", bot.session), ("state", "connected")];
+            let metrics = host.exporter_metrics()?;
+            expect("connected", metrics.sum("baileys_auth_connection_state", &state)?, 1.0)
+        })?;
+        patience.wait_until(STEP, "start: the remediator has seen it connected", || {
+            let (_, out, err) = host.remediator(&["doctor", bot.session, "--output", "json"])?;
+            let told: serde_json::Value = serde_json::from_str(&out).doing(err)?;
+            match told[0]["sources"][0]["last_alive"].is_string() {
+                true => Ok(()),
+                false => Err(format!("{told}")),
+            }
+        })?;
+        host.probe_says(bot.session, bot.connection)?;
+    }
+    stack.start_monitoring()?;
+    stack.wait_ready(patience)
 }
 
 /// Follows the loop from the first scrape to the last resolved alert. Every step is seen

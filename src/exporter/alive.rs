@@ -1,0 +1,92 @@
+//! Who was seen alive, kept beside the counts of the logs over a restart. The remediator
+//! has a record of its own: it acts, and trusts nobody else's.
+
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::connection::{Alive, Memory, Recent, Recollection};
+use crate::folder::{SessionName, Timestamp};
+
+const FILE: &str = "alive.json";
+
+/// A memory that can be saved in a state directory.
+#[derive(Debug)]
+pub struct Kept {
+    recent: Recent,
+    path: PathBuf,
+    changed: AtomicBool,
+}
+
+impl Kept {
+    /// With what was saved in `dir`, if anything was and can be understood: what is lost
+    /// comes again with the next look at a bot that lives.
+    pub fn load(dir: &Path) -> Self {
+        let kept = Self { recent: Recent::default(), path: dir.join(FILE), changed: AtomicBool::new(false) };
+        match std::fs::read(&kept.path).map(|bytes| serde_json::from_slice(&bytes)) {
+            Ok(Ok(records)) => kept.recent.load(records),
+            Ok(Err(_)) => tracing::warn!(
+                "{}: cannot be understood and is written anew; until a bot is seen alive again, a bot that is down shows as unknown",
+                kept.path.display()
+            ),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::debug!("{}: {error}", kept.path.display()),
+        }
+        kept
+    }
+
+    /// Saves what changed. Blocks.
+    pub fn save(&self) {
+        if !self.changed.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = self.write() {
+            self.changed.store(true, Ordering::Relaxed);
+            tracing::debug!("{}: {error}", self.path.display());
+        }
+    }
+
+    fn write(&self) -> io::Result<()> {
+        let text = serde_json::to_vec(&self.recent.save(Timestamp::now()))?;
+        let new = self.path.with_extension("new");
+        let mut file =
+            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(&text)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &self.path)
+    }
+}
+
+impl Memory for Kept {
+    fn recall(&self, session: &SessionName) -> Recollection {
+        self.recent.recall(session)
+    }
+
+    fn remember(&self, session: &SessionName, seen: &[(String, Alive)]) {
+        self.recent.remember(session, seen);
+        self.changed.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn it_is_there_again_after_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let session = SessionName::from_dir(OsStr::new("a"));
+        let kept = Kept::load(dir.path());
+        kept.save();
+        assert!(!dir.path().join(FILE).exists(), "nothing changed");
+        kept.remember(&session, &[("probe-1".into(), Alive::at(Timestamp::now()))]);
+        kept.save();
+        let again = Kept::load(dir.path());
+        assert_eq!(again.recall(&session), kept.recall(&session));
+        assert_eq!(again.recall(&session).alive.len(), 1);
+        std::fs::write(dir.path().join(FILE), "[{").unwrap();
+        assert!(Kept::load(dir.path()).recall(&session).alive.is_empty());
+    }
+}

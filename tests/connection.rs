@@ -1,0 +1,415 @@
+//! Where the bot's process is to be seen: pm2 from npm, and stand-ins for systemd and
+//! docker. And who is believed that it is gone.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use testkit::net::Metrics;
+use testkit::{Patience, fixture, net, process};
+
+const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
+const BOUND: Duration = Duration::from_secs(60);
+const NPM_BOUND: Duration = Duration::from_secs(300);
+
+/// Quiet bots, a configuration, and a directory that comes first on the PATH.
+struct World {
+    dir: TempDir,
+    path: String,
+}
+
+impl World {
+    fn new(sessions: &[&str], connection: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let quiet = SystemTime::now() - Duration::from_secs(900);
+        for session in sessions {
+            fixture::unpack("normal", &dir.path().join("sessions").join(session), quiet).unwrap();
+        }
+        fs::create_dir(dir.path().join("bin")).unwrap();
+        let path = format!("{}:{}", dir.path().join("bin").display(), std::env::var("PATH").unwrap());
+        let world = Self { dir, path };
+        world.configure(connection);
+        world
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn configure(&self, connection: &str) {
+        let connection = connection.replace("DIR", &self.dir.path().display().to_string());
+        fs::write(self.at("config.yml"), format!("connection:\n{connection}")).unwrap();
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        let path = self.at("bin").join(name);
+        fs::write(&path, format!("#!/bin/sh\ncd {}\n{script}", self.dir.path().display())).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.at(name), text).unwrap();
+    }
+
+    fn remediator(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        let flags = [
+            format!("PATH={}", self.path),
+            REMEDIATOR.to_owned(),
+            format!("--sessions.path={}", self.at("sessions").display()),
+            format!("--state.path={}", self.at("state").display()),
+            format!("--config.file={}", self.at("config.yml").display()),
+        ];
+        let args = flags.into_iter().chain(args.iter().map(|arg| (*arg).to_owned()));
+        let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
+        (status.code(), out, err)
+    }
+
+    /// What `doctor` says of one session.
+    fn doctor(&self, session: &str, args: &[&str]) -> Told {
+        let args: Vec<&str> = ["doctor", session, "--output=json"].iter().chain(args).copied().collect();
+        let (code, out, err) = self.remediator(&args);
+        assert_eq!(code, Some(0), "{err}");
+        let told: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(told[0]["session"], session);
+        Told(told[0].clone())
+    }
+}
+
+/// One session of `doctor --output=json`.
+#[derive(Debug)]
+struct Told(Value);
+
+impl Told {
+    fn verdict(&self) -> (&str, bool) {
+        (self.0["connection"].as_str().unwrap(), self.0["process_gone"].as_bool().unwrap())
+    }
+
+    fn source(&self, name: &str) -> &Value {
+        let sources = self.0["sources"].as_array().unwrap();
+        sources.iter().find(|source| source["source"] == name).unwrap_or_else(|| panic!("{self:?}"))
+    }
+
+    fn finding(&self, source: &str) -> &str {
+        self.source(source)["finding"].as_str().unwrap()
+    }
+
+    fn detail(&self, source: &str) -> &str {
+        self.source(source)["detail"].as_str().unwrap()
+    }
+}
+
+/// A journal is wanted from the start, as `serve` makes it.
+fn with_journal(world: &World) {
+    let (code, _, err) = world.remediator(&["clean", "bot"]);
+    assert_eq!(code, Some(1), "nobody has said yet that it is gone: {err}");
+}
+
+#[test]
+fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
+    let world = World::new(&["bot", "other"], "  process: {systemd_unit: 'baileys@{session}.service'}\n");
+    world.program("systemctl", "printf '%s\\n' \"$@\" >asked; cat \"$4\"");
+    let unit = |active: &str, pid: u32| format!("MainPID={pid}\nLoadState=loaded\nActiveState={active}\n");
+    let gone = unit("inactive", 0);
+    world.write("baileys@bot.service", &gone);
+    world.write("baileys@other.service", &gone);
+    with_journal(&world);
+    let asked = fs::read_to_string(world.at("asked")).unwrap();
+    assert_eq!(asked, "show\n--property=LoadState,ActiveState,MainPID\n--\nbaileys@bot.service\n");
+
+    let told = world.doctor("bot", &[]);
+    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
+    assert!(told.detail("process").contains("doctor --trust"), "{told:?}");
+    assert!(told.0["to_mend"][0].as_str().unwrap().contains("the process"), "{told:?}");
+
+    // It runs, which says nothing of the connection.
+    world.write("baileys@bot.service", &unit("active", std::process::id()));
+    let told = world.doctor("bot", &[]);
+    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "nothing"), "{told:?}");
+    assert_eq!(told.finding("sockets"), "nothing", "{told:?}");
+    assert!(told.source("process")["last_alive"].is_string(), "{told:?}");
+
+    world.write("baileys@bot.service", &gone);
+    let told = world.doctor("bot", &[]);
+    assert_eq!((told.verdict(), told.finding("process")), (("disconnected", true), "gone"), "{told:?}");
+    assert_eq!(world.doctor("other", &[]).verdict(), ("unknown", false), "what was seen was another bot");
+
+    // A person's word, for the sources as they are now and for this session only.
+    let told = world.doctor("other", &["--trust=other"]);
+    assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
+    assert!(told.source("process")["trusted_by"].as_str().unwrap().contains("uid"), "{told:?}");
+    assert_eq!(world.doctor("other", &[]).verdict(), ("disconnected", true), "it is on record");
+    world.configure("  process: {systemd_unit: '{session}.service'}\n");
+    for session in ["bot", "other"] {
+        world.write(&format!("{session}.service"), &gone);
+        let told = world.doctor(session, &[]);
+        assert_eq!(told.verdict(), ("unknown", false), "another unit is another source: {told:?}");
+        let told = world.doctor(session, &["--connection.trust=*"]);
+        assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
+    }
+    let (code, out, err) = world.remediator(&["doctor"]);
+    assert_eq!(code, Some(0), "{err}");
+    for word in ["LAST SEEN ALIVE", "never", "nobody", "bot: process: the unit is inactive", "to mend: "] {
+        assert!(out.contains(word), "{word}: {out}");
+    }
+    for (args, says) in [
+        (&["doctor", "nobody"][..], "no session is called"),
+        (&["doctor", "bot", "--trust=other"], "one session"),
+    ] {
+        let (code, _, err) = world.remediator(args);
+        assert_eq!(code, Some(2));
+        assert!(err.contains(says), "{err}");
+    }
+}
+
+#[test]
+fn a_container_and_a_contradiction() {
+    let world = World::new(
+        &["bot"],
+        "  timeout: 1s\n  command: [cat, DIR/answer]\n  process: {container: {name: 'bot-{session}', runtime: podman}}\n",
+    );
+    world.program("podman", "printf '%s\\n' \"$@\" >asked; . ./does");
+    world.write("answer", "connected\n");
+    world.write("does", r#"echo '{"Status":"running","Running":true,"Pid":1,"Health":{}}'"#);
+    with_journal(&world);
+    let asked = fs::read_to_string(world.at("asked")).unwrap();
+    assert_eq!(asked, "inspect\n--type\ncontainer\n--format\n{{json .State}}\nbot-bot\n");
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
+
+    world.write("does", r#"echo '{"Status":"exited","Running":false,"Pid":0,"ExitCode":0}'"#);
+    let told = world.doctor("bot", &[]);
+    assert_eq!(told.verdict(), ("unknown", false), "gone and connected contradict each other: {told:?}");
+    assert!(told.0["to_mend"][0].as_str().unwrap().contains("contradict"), "{told:?}");
+    world.write("answer", "disconnected\n");
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
+
+    // No usable answer of one source keeps the other from being enough.
+    for does in ["exit 1", "echo '[]'", "sleep 600 & echo $! >hangs; wait", "yes", "kill -9 $$"] {
+        world.write("does", does);
+        let began = Instant::now();
+        let told = world.doctor("bot", &[]);
+        assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{does}");
+        assert!(began.elapsed() < Duration::from_secs(30), "{does}");
+    }
+    let hung: i32 = fs::read_to_string(world.at("hangs")).unwrap().trim().parse().unwrap();
+    let is_gone = || match test_kill_process(Pid::from_raw(hung).unwrap()) {
+        Err(_) => Ok(()),
+        Ok(()) => Err("it still runs".to_owned()),
+    };
+    // A zombie, where nobody waits for orphans, has ended too.
+    let is_gone = || match fs::read_to_string(format!("/proc/{hung}/stat")) {
+        Ok(stat) if stat.contains(") Z ") => Ok(()),
+        _ => is_gone(),
+    };
+    Patience::new(BOUND).wait_until(BOUND, "what hung is killed", is_gone).unwrap();
+    fs::remove_file(world.at("bin/podman")).unwrap();
+    world.configure("  process: {container: {name: bot, runtime: docker}}\n");
+    world.program("docker", "echo '{\"Status\":\"exited\",\"Running\":false,\"Pid\":0}'");
+    assert_eq!(world.doctor("bot", &["--trust=bot"]).verdict(), ("disconnected", true));
+}
+
+#[test]
+fn a_pid_file() {
+    let world = World::new(&["bot"], "  process: {pid_file: 'DIR/{session}.pid'}\n");
+    with_journal(&world);
+    assert_eq!(world.doctor("bot", &[]).finding("process"), "silent", "no file");
+    let log = world.at("log");
+    let mut bot = process::Process::start("bot", Path::new("sh"), ["-c", "echo $$; exec sleep 600"], &log);
+    let pid = Patience::new(BOUND)
+        .wait_until(BOUND, "its pid", || {
+            fs::read_to_string(&log).unwrap().trim().parse::<u32>().map_err(|e| e.to_string())
+        })
+        .unwrap();
+    world.write("bot.pid", &format!("{pid}\n"));
+    let told = world.doctor("bot", &[]);
+    assert_eq!(told.finding("process"), "nothing", "{told:?}");
+    assert!(told.detail("process").contains(&format!("pid {pid}")), "{told:?}");
+    bot.as_mut().unwrap().stop();
+    let told = world.doctor("bot", &[]);
+    assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
+    // The number is somebody else's now (this test's), and the file is the same.
+    let modified = fs::metadata(world.at("bot.pid")).unwrap().modified().unwrap();
+    world.write("bot.pid", &format!("{}\n", std::process::id()));
+    let file = File::options().write(true).open(world.at("bot.pid")).unwrap();
+    file.set_modified(modified - Duration::from_secs(86_400)).unwrap();
+    let told = world.doctor("bot", &[]);
+    assert_eq!(told.finding("process"), "silent", "by the clock alone nothing is proven: {told:?}");
+}
+
+/// The exporter remembers while it runs.
+#[test]
+fn the_exporter_tells_the_state() {
+    let world = World::new(&["bot", "stranger"], "  command: [cat, 'DIR/{session}']\n");
+    world.write("bot", "connected\n");
+    world.write("stranger", "disconnected\n");
+    let port = net::free_port(None).unwrap();
+    let args = [
+        format!("--sessions.path={}", world.at("sessions").display()),
+        format!("--config.file={}", world.at("config.yml").display()),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+    ];
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    let exporter = Path::new(env!("CARGO_BIN_EXE_baileys_exporter"));
+    let mut exporter = process::Process::start("exporter", exporter, args, &world.at("log")).unwrap();
+    let patience = Patience::new(BOUND);
+    let mut wait_for = |session: &str, state: &str| {
+        let told = patience.wait_until(BOUND, &format!("{session} is {state}"), || {
+            exporter.alive()?;
+            let metrics = Metrics::scrape(&url("/metrics"))?;
+            for known in ["connected", "disconnected", "unknown"] {
+                let labels = [("session", session), ("state", known)];
+                let value = metrics.sum("baileys_auth_connection_state", &labels)?;
+                if value != f64::from(known == state) {
+                    return Err(format!("{known} is {value}"));
+                }
+            }
+            Ok(())
+        });
+        told.unwrap();
+    };
+    wait_for("bot", "connected");
+    wait_for("stranger", "unknown");
+    world.write("bot", "disconnected\n");
+    // Whoever looks at the page has everybody asked.
+    let page = net::get(&url("/")).unwrap().ok().unwrap();
+    assert!(page.contains("which does not count: this source has not seen the session alive"), "{page}");
+    wait_for("bot", "disconnected");
+    // What was seen outlives a reload.
+    assert_eq!(net::post(&url("/-/reload"), &[], b"").unwrap().status, 200);
+    wait_for("bot", "disconnected");
+    wait_for("stranger", "unknown");
+}
+
+/// The daemon of a private home, killed by its own pid at the end.
+struct Pm2<'a> {
+    world: &'a World,
+    program: PathBuf,
+}
+
+impl Pm2<'_> {
+    fn run(&self, args: &[&str]) {
+        let home = format!("PM2_HOME={}", self.world.at("pm2").display());
+        let program = self.program.display().to_string();
+        let args = [home, program].into_iter().chain(args.iter().map(|arg| (*arg).to_owned()));
+        let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
+        assert!(status.success(), "{out}\n{err}");
+    }
+
+    fn daemon(&self) -> Option<Pid> {
+        Pid::from_raw(fs::read_to_string(self.world.at("pm2/pm2.pid")).ok()?.trim().parse().ok()?)
+    }
+
+    /// Kills the daemon, if it is still this home's.
+    fn kill(&self) {
+        let Some(daemon) = self.daemon() else { return };
+        let line = fs::read(format!("/proc/{}/cmdline", daemon.as_raw_nonzero())).unwrap_or_default();
+        let home = self.world.at("pm2").display().to_string();
+        if String::from_utf8_lossy(&line).contains(&home) {
+            let _ = kill_process(daemon, Signal::KILL);
+        }
+        for _ in 0..200 {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", daemon.as_raw_nonzero()));
+            if stat.map_or(true, |stat| stat.contains(") Z ")) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Pm2<'_> {
+    fn drop(&mut self) {
+        // It ends its bot with it only where it is asked to.
+        let bot = fs::read_to_string(self.world.at("bot.number")).ok();
+        if let Some(pid) = bot.and_then(|pid| pid.trim().parse().ok()).and_then(Pid::from_raw) {
+            let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+            if String::from_utf8_lossy(&line).contains("bot.js") {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        self.kill();
+    }
+}
+
+#[test]
+fn the_real_pm2() {
+    let world = World::new(
+        &["bot", "other"],
+        "  timeout: 30s\n  session_pattern: '(?<name>.+)'\n  process: {pm2: {name: '{name}', home: DIR/pm2}}\n",
+    );
+    let installed = install_pm2();
+    std::os::unix::fs::symlink(&installed, world.at("bin/pm2")).unwrap();
+    let pm2 = Pm2 { world: &world, program: installed };
+    fs::create_dir(world.at("pm2")).unwrap();
+    with_journal(&world);
+
+    // Without a daemon it is not called: that would start one.
+    let told = world.doctor("bot", &[]);
+    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
+    assert!(told.detail("process").contains("pm2 was not asked"), "{told:?}");
+    assert_eq!(fs::read_dir(world.at("pm2")).unwrap().count(), 0, "nothing was made in its home");
+
+    world.write(
+        "bot.js",
+        "require('fs').writeFileSync(__dirname + '/bot.number', String(process.pid));\nsetInterval(() => {}, 1000);\n",
+    );
+    pm2.run(&["start", &world.at("bot.js").display().to_string(), "--name", "bot"]);
+    let running = Patience::new(BOUND).wait_until(BOUND, "pm2 runs the bot", || {
+        let told = world.doctor("bot", &[]);
+        match told.finding("process") {
+            "nothing" => Ok(told),
+            _ => Err(format!("{told:?}")),
+        }
+    });
+    let told = running.unwrap();
+    assert_eq!(told.verdict(), ("unknown", false), "that it runs is no evidence: {told:?}");
+    let pid = fs::read_to_string(world.at("bot.number")).unwrap();
+    assert!(told.detail("process").contains(pid.trim()), "{told:?}");
+    assert!(told.source("process")["last_alive"].is_string(), "{told:?}");
+    let told = world.doctor("other", &[]);
+    assert_eq!(told.finding("process"), "silent", "{told:?}");
+    assert!(told.detail("process").contains("knows no process"), "{told:?}");
+
+    pm2.run(&["stop", "bot"]);
+    let told = world.doctor("bot", &[]);
+    assert_eq!((told.verdict(), told.finding("process")), (("disconnected", true), "gone"), "{told:?}");
+
+    // The daemon dies and leaves its files: again nobody starts another one.
+    let daemon = pm2.daemon().expect("its pid");
+    pm2.kill();
+    let told = world.doctor("bot", &[]);
+    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
+    assert_eq!(pm2.daemon(), Some(daemon), "no other daemon was started");
+    assert!(std::os::unix::net::UnixStream::connect(world.at("pm2/rpc.sock")).is_err());
+}
+
+/// Installs the pm2 of tests/pm2, unless the same lockfile has been installed before.
+fn install_pm2() -> PathBuf {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
+    let program = dir.join("node_modules/pm2/bin/pm2");
+    let lockfile = File::open(dir.join("package-lock.json")).expect("the lockfile");
+    flock(&lockfile, FlockOperation::LockExclusive).expect("a lock on the lockfile");
+    for program in ["node", "npm"] {
+        assert!(
+            process::find(&[program]).is_some(),
+            "no {program} on the PATH; this test needs Node.js 20 or newer with npm: apt-get install nodejs npm"
+        );
+    }
+    let wanted = fs::read(dir.join("package-lock.json")).expect("the lockfile");
+    let stamp = dir.join("node_modules/.installed-from-lockfile");
+    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return program;
+    }
+    let args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"];
+    let args = args.iter().map(OsStr::new).chain([dir.as_os_str()]);
+    let (status, _, errors) = process::run(Path::new("npm"), args, NPM_BOUND).unwrap();
+    assert!(status.success(), "npm ci in tests/pm2 ({status}); it needs the npm registry:\n{errors}");
+    fs::write(&stamp, &wanted).expect("the stamp");
+    program
+}

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use baileys_exporter::exporter::metrics::ALL;
 use baileys_exporter::folder::Kind;
+use baileys_exporter::logs::pattern::SHIPPED;
 use testkit::Patience;
 use testkit::fixture::{self, Snapshot};
 use testkit::net::{self, Answer, Metrics};
@@ -658,7 +659,15 @@ fn the_exposition_is_what_prometheus_expects() {
     world.bot("normal", "normal");
     world.bot("no creds", "normal");
     fs::remove_file(world.folder("no creds").join("creds.json")).unwrap();
+    fs::write(world.path("worst-out.log"), "privKey: <Buffer 00>, device_removed\n").unwrap();
+    world.flags.push(format!("--logs.path={}", world.path("*.log").display()));
+    world.flags.push(format!("--logs.state-path={}", world.path("state").display()));
+    world.flags.push("--logs.from-start".into());
     world.start();
+    world.wait("the log is read", || {
+        let text = world.ask("GET", "/metrics", "").body;
+        if text.contains("log_lines_total{session=\"worst\"} 1\n") { Ok(()) } else { Err("not yet".into()) }
+    });
 
     let plain = world.ask("GET", "/metrics", "");
     assert_eq!(plain.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
@@ -713,8 +722,9 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
     let names: BTreeSet<&str> = metrics.0.iter().map(|sample| sample.name.as_str()).collect();
     assert_eq!(names, ALL.iter().map(|metric| metric.name).collect());
     for metric in ALL {
+        let kind = if metric.name.ends_with("_total") { "counter" } else { "gauge" };
         for line in
-            [format!("# HELP {} {}", metric.name, metric.help), format!("# TYPE {} gauge", metric.name)]
+            [format!("# HELP {} {}", metric.name, metric.help), format!("# TYPE {} {kind}", metric.name)]
         {
             assert!(plain.body.lines().any(|have| have == line), "{line}");
         }
@@ -738,6 +748,9 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
                 "state" => ["connected", "disconnected", "unknown"].contains(&value),
                 "collector" => value == "folders",
                 "reason" => ["duplicate_name", "source_unreadable"].contains(&value),
+                "pattern" => SHIPPED.iter().any(|pattern| pattern.name == value),
+                "severity" => ["critical", "warning", "info"].contains(&value),
+                "copy" => ["found", "missing"].contains(&value),
                 "version" => value == env!("CARGO_PKG_VERSION"),
                 _ => false,
             };

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use testkit::net;
@@ -118,4 +119,139 @@ fn every_file_of_the_real_library_counts_as_by_hand() {
             );
         }
     }
+}
+
+/// An exporter over `dir/sessions`, with these flags.
+fn exporter(dir: &Path, port: u16, flags: &[String]) -> Process {
+    let mut args = vec![
+        format!("--sessions.path={}", dir.join("sessions").display()),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        format!("--logs.state-path={}", dir.join("state").display()),
+    ];
+    args.extend_from_slice(flags);
+    let program = Path::new(env!("CARGO_BIN_EXE_baileys_exporter"));
+    Process::start("exporter", program, args, &dir.join("log")).unwrap()
+}
+
+fn value(metrics: &str, series: &str) -> Option<f64> {
+    metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+}
+
+#[test]
+fn one_process_that_runs_many_sessions() {
+    let dir = tempfile::tempdir().unwrap();
+    for id in [1, 2] {
+        let folder = dir.path().join(format!("sessions/company_{id}"));
+        fixture::unpack("normal", &folder, SystemTime::now()).unwrap();
+    }
+    let logs = dir.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    // A line that names a session, one that names none, one that names a session that is
+    // not there.
+    let lines = |file: &str, texts: &[&str]| {
+        std::fs::write(logs.join(file), texts.iter().map(|text| format!("{text}\n")).collect::<String>())
+            .unwrap();
+    };
+    let named = |id: u32| format!(r#"{{"company":{id},"msg":"stream errored out"}}"#);
+    lines("all-out.log", &[&named(1), &named(2), &named(2), "stream errored out", &named(99), "nothing"]);
+    lines("company_2-error.log", &["Closing open session in favor of incoming prekey bundle", &named(1)]);
+    let config = dir.path().join("config.yml");
+    std::fs::write(
+        &config,
+        format!(
+            "logs:\n  paths: ['{}/*.log']\n  session_line: '\"company\":(?<id>\\d+)'\n  session_path: 'company_(?<id>\\d+)'\n  session_name: 'company_{{id}}'\n",
+            logs.display()
+        ),
+    )
+    .unwrap();
+    let port = net::free_port(None).unwrap();
+    let flags = [format!("--config.file={}", config.display()), "--logs.from-start".into()];
+    let mut exporter = exporter(dir.path(), port, &flags);
+    let mut text = String::new();
+    Patience::new(Duration::from_secs(30))
+        .wait_until(Duration::from_secs(25), "the lines are read", || {
+            exporter.alive()?;
+            text = net::get(&format!("http://127.0.0.1:{port}/metrics"))?.ok()?;
+            let unplaced = value(&text, "baileys_exporter_log_lines_unplaced_total ");
+            if unplaced == Some(3.0) { Ok(()) } else { Err(format!("{unplaced:?}")) }
+        })
+        .unwrap();
+    for (series, count) in [
+        (r#"baileys_auth_log_lines_total{session="company_1"} "#, 2.0),
+        (r#"baileys_auth_log_lines_total{session="company_2"} "#, 3.0),
+        (r#"baileys_auth_signal_warnings_total{session="company_1",pattern="stream_errored"} "#, 2.0),
+        (r#"baileys_auth_signal_warnings_total{session="company_2",pattern="stream_errored"} "#, 2.0),
+        (r#"baileys_auth_signal_warnings_total{session="company_2",pattern="closing_open_session"} "#, 1.0),
+    ] {
+        assert_eq!(value(&text, series), Some(count), "{series}\n{text}");
+    }
+    assert!(!text.contains("company_99"), "a line cannot make a session up");
+}
+
+#[test]
+fn the_log_tells_whether_the_bot_is_connected() {
+    let dir = tempfile::tempdir().unwrap();
+    let bot = dir.path().join("sessions/bot");
+    let now = SystemTime::now();
+    let hours = |hours: u64| now - Duration::from_secs(hours * 3_600);
+    fixture::unpack("normal", &bot, hours(24)).unwrap();
+    let log = dir.path().join("bot-out.log");
+    let flags = [format!("--logs.path={}", log.display())];
+    let line = |at: SystemTime, text: &str| {
+        let at = humantime::format_rfc3339_millis(at);
+        format!("{{\"level\":30,\"time\":\"{at}\",\"pid\":7,\"class\":\"baileys\",\"msg\":\"{text}\"}}\n")
+    };
+    let opened = |ago| line(hours(ago), "opened connection to WA");
+    let status = |text: &str| {
+        std::fs::write(&log, text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_baileys_exporter"))
+            .args(["status", "--output=json"])
+            .arg(format!("--sessions.path={}", dir.path().join("sessions").display()))
+            .arg(format!("--logs.state-path={}", dir.path().join("state").display()))
+            .args(&flags)
+            .output()
+            .unwrap();
+        let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let row = &rows[0];
+        (row["connection"].as_str().unwrap().to_owned(), row["connection_evidence"].to_string())
+    };
+    for (text, connection, because) in [
+        (String::new(), "unknown", "no log tells of a connection"),
+        (opened(3), "connected", "the connection was opened 3h ago"),
+        // A source that told of this bot's connection is believed when it tells of its end.
+        (
+            opened(3) + &line(hours(2), "connection closed"),
+            "disconnected",
+            "the connection was closed 2h ago",
+        ),
+        (line(hours(2), "connection errored"), "unknown", "has not seen the session alive"),
+        (opened(24 * 40) + &line(hours(2), "connection closed"), "unknown", "has not seen the session alive"),
+        // Something was written since: somebody connected.
+        (opened(60) + &line(hours(50), "connection closed"), "unknown", "a file was written since"),
+        // pino-pretty gives no date.
+        (opened(3) + "[10:00:00.000] INFO (7): connection closed\n", "unknown", "carries no date"),
+        (opened(3) + &line(hours(2), "connection closed") + &opened(1), "connected", "opened 1h ago"),
+    ] {
+        let (seen, evidence) = status(&text);
+        assert_eq!(seen, connection, "{evidence}");
+        assert!(evidence.contains(because), "{evidence} does not say: {because}");
+    }
+    // A log that nobody writes any more tells nothing.
+    std::fs::write(&log, opened(3)).unwrap();
+    let file = std::fs::File::options().append(true).open(&log).unwrap();
+    let port = net::free_port(None).unwrap();
+    let mut exporter = exporter(dir.path(), port, &flags);
+    let mut state = |wanted: &str| {
+        Patience::new(Duration::from_secs(60))
+            .wait_until(Duration::from_secs(50), wanted, || {
+                exporter.alive()?;
+                let text = net::get(&format!("http://127.0.0.1:{port}/metrics"))?.ok()?;
+                let series = format!("baileys_auth_connection_state{{session=\"bot\",state=\"{wanted}\"}} ");
+                if value(&text, &series) == Some(1.0) { Ok(()) } else { Err("not so".into()) }
+            })
+            .unwrap();
+    };
+    state("connected");
+    file.set_modified(hours(1)).unwrap();
+    state("unknown");
 }

@@ -66,7 +66,7 @@ pub struct ExporterFlags {
     pub logs_from_start: bool,
 
     /// Directory that remembers how far the logs were read and what was counted; used only with --logs.path [default: /var/lib/baileys_exporter]
-    #[arg(long = "logs.state-path", value_name = "DIR", help_heading = "Logs")]
+    #[arg(long = "logs.state-path", value_name = "DIR", global = true, help_heading = "Logs")]
     pub logs_state_path: Option<PathBuf>,
 }
 

@@ -372,6 +372,20 @@ state: {path: /var/lib/x}
             (path, "connection: {process: {pm2: {name: b}}}", "home"),
             (path, "connection: {trust: ['[']}", "connection.trust"),
             (path, "overrides: [{sessions: ['['], pre_key_batch: 30}]", "overrides[0].sessions"),
+            (
+                path,
+                "logs:\n  patterns:\n    - {name: a, regex: x, severity: info, help: h}\n    - {name: b, regex: 'x\\ny', severity: info, help: h}\n",
+                "logs.patterns, line 4:",
+            ),
+            (
+                path,
+                "logs:\n  patterns:\n    - {name: a, regex: '(', severity: info, help: h}\n",
+                "logs.patterns, line 3:",
+            ),
+            (path, "logs: {paths: ['[']}", "logs.paths"),
+            (path, "logs: {session_line: x}", "logs.session_line"),
+            (path, "logs: {session_path: '('}", "logs.session_path"),
+            (&["--sessions.path=/a", "--logs.path=["], "", "--logs.path"),
             (&["--sessions.path=a=/x", "--sessions.path=a=/y"], "", "two auth folders are named a"),
             (&["--sessions.path=/a", "--sessions.include=["], "", "sessions.include"),
         ] {

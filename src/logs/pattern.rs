@@ -1,16 +1,19 @@
 //! Signs of trouble in a log, and how to find them fast.
 //!
 //! Matching has two phases. A chunk of whole lines is folded to lower case and searched
-//! with one alternation, which may only say "perhaps here"; each line it stops at is then
-//! judged by itself, as a loop over all lines would have done. Without a hit, a chunk costs
-//! one pass of a literal search.
+//! for all patterns at once, which may only say "perhaps here"; each line it stops at is then
+//! judged by itself, as a loop over all lines would have done. What is searched for are
+//! literals of which every match holds one, where all patterns have such, else one
+//! alternation of all expressions.
 //!
 //! A record of pm2's `log_type: json` holds several lines of the bot in one line of the
 //! file. It is taken apart, and each of its lines is judged.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 
+use aho_corasick::packed::Searcher;
 use memchr::{memchr, memrchr};
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
@@ -19,6 +22,10 @@ use serde::{Deserialize, Serialize};
 
 /// A longer line is judged by its first bytes up to here, and counted as overlong.
 pub const MAX_LINE: usize = 64 << 10;
+/// A literal shorter than this stands in too many lines to look for.
+const SHORTEST_LITERAL: usize = 4;
+/// More of them than this are no quicker than the expression.
+const MOST_LITERALS: usize = 16;
 /// How a record of pm2's `log_type: json` begins.
 const PM2_RECORD: &[u8] = b"{\"message\":\"";
 
@@ -301,7 +308,7 @@ pub struct Patterns {
     roles: Vec<Role>,
     set: RegexSet,
     excludes: Vec<Option<Regex>>,
-    sieve: Regex,
+    sieve: Sieve,
 }
 
 impl Patterns {
@@ -323,7 +330,7 @@ impl Patterns {
             roles: Vec::new(),
             set: RegexSet::empty(),
             excludes: Vec::new(),
-            sieve: build(Regex::new, "$^")?,
+            sieve: Sieve::Literals(None),
         };
         let mut sources: Vec<String> = Vec::new();
         let mut sieves = Vec::new();
@@ -358,11 +365,7 @@ impl Patterns {
             },
             &sources,
         )?;
-        let sieve = Hir::alternation(sieves.iter().map(folded).collect());
-        this.sieve = build(
-            |source: &str| RegexBuilder::new(source).unicode(false).build(),
-            sieve.to_string().as_str(),
-        )?;
+        this.sieve = Sieve::new(&sieves.iter().map(folded).collect::<Vec<_>>())?;
         Ok(this)
     }
 
@@ -380,10 +383,9 @@ impl Patterns {
         let mut found = Found::default();
         let mut at = 0;
         while at < chunk.len() {
-            let Some(perhaps) = self.sieve.find_at(scratch, at) else { return };
-            let start = memrchr(b'\n', &chunk[at..perhaps.start()]).map_or(at, |newline| at + newline + 1);
-            let end = memchr(b'\n', &chunk[perhaps.start()..])
-                .map_or(chunk.len(), |newline| perhaps.start() + newline);
+            let Some(perhaps) = self.sieve.find(scratch, at) else { return };
+            let start = memrchr(b'\n', &chunk[at..perhaps]).map_or(at, |newline| at + newline + 1);
+            let end = memchr(b'\n', &chunk[perhaps..]).map_or(chunk.len(), |newline| perhaps + newline);
             let line = &chunk[start..end];
             self.judge(line, &mut found);
             if !found.is_empty() {
@@ -489,6 +491,65 @@ fn crosses_lines(hir: &Hir) -> bool {
         HirKind::Repetition(repetition) => crosses_lines(&repetition.sub),
         HirKind::Capture(capture) => crosses_lines(&capture.sub),
         HirKind::Concat(subs) | HirKind::Alternation(subs) => subs.iter().any(crosses_lines),
+    }
+}
+
+/// The first phase: where a line might be that holds something.
+#[derive(Clone, Debug)]
+enum Sieve {
+    /// Every pattern needs one of some literals. `None` finds nothing.
+    Literals(Option<Searcher>),
+    /// One of them does not, or there are too many.
+    Expression(Regex),
+}
+
+impl Sieve {
+    /// For expressions that are folded already. Only whole lines are judged, so it does not
+    /// matter where in a line the literal stands.
+    fn new(expressions: &[Hir]) -> Result<Self, PatternError> {
+        let literals: Option<Vec<_>> = expressions.iter().map(required).collect();
+        let searcher = literals.and_then(|literals| {
+            let all: BTreeSet<Vec<u8>> = literals.into_iter().flatten().collect();
+            let holds = |long: &[u8], short: &[u8]| {
+                long != short && long.windows(short.len()).any(|window| window == short)
+            };
+            Searcher::new(all.iter().filter(|long| !all.iter().any(|short| holds(long, short))))
+        });
+        if searcher.is_some() {
+            return Ok(Self::Literals(searcher));
+        }
+        let any = Hir::alternation(expressions.to_vec());
+        build(|source: &str| RegexBuilder::new(source).unicode(false).build(), any.to_string().as_str())
+            .map(Self::Expression)
+    }
+
+    /// Where the next such line might be, at or after `at`.
+    fn find(&self, folded: &[u8], at: usize) -> Option<usize> {
+        match self {
+            Sieve::Literals(searcher) => {
+                searcher.as_ref()?.find_in(folded, (at..folded.len()).into()).map(|found| found.start())
+            }
+            Sieve::Expression(regex) => regex.find_at(folded, at).map(|found| found.start()),
+        }
+    }
+}
+
+/// Literals of which every match holds one.
+fn required(hir: &Hir) -> Option<Vec<Vec<u8>>> {
+    match hir.kind() {
+        HirKind::Literal(literal) if literal.0.len() >= SHORTEST_LITERAL => Some(vec![literal.0.to_vec()]),
+        HirKind::Capture(capture) => required(&capture.sub),
+        HirKind::Repetition(repetition) if repetition.min > 0 => required(&repetition.sub),
+        HirKind::Alternation(subs) => {
+            let all: Option<Vec<_>> = subs.iter().map(required).collect();
+            all.map(|all| all.concat()).filter(|all| all.len() <= MOST_LITERALS)
+        }
+        // The rarest one, as far as length tells. A JSON key stands in too many lines.
+        HirKind::Concat(subs) => subs.iter().filter_map(required).max_by_key(|literals| {
+            let worth = |literal: &Vec<u8>| if literal.ends_with(b":") { 0 } else { literal.len() };
+            literals.iter().map(worth).min()
+        }),
+        _ => None,
     }
 }
 

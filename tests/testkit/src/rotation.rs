@@ -439,7 +439,7 @@ const fn style(name: &'static str, run: fn(&Site) -> Result<()>) -> Style {
 }
 
 /// All styles.
-pub const STYLES: [Style; 28] = [
+pub const STYLES: [Style; 27] = [
     style("no-rotation", no_rotation),
     style("rename-create", rename_create),
     Style { stream: "error", ..style("old-still-written", old_still_written) },
@@ -471,7 +471,6 @@ pub const STYLES: [Style; 28] = [
         stream: "error",
         ..style("same-lines-copytruncate", copytruncate_paused)
     },
-    Style { same: true, stream: "error", ..style("same-lines-deleted", deleted) },
     Style { same: true, exact: false, stream: "error", ..style("same-lines-pm2-logrotate", pm2_logrotate) },
 ];
 

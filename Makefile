@@ -7,13 +7,18 @@ export CARGO_TERM_COLOR ?= auto
 DEMO_PACKAGES := gcc libc6-dev prometheus prometheus-alertmanager
 TEST_PACKAGES := $(DEMO_PACKAGES) chromium strace python3 python3-venv yamllint
 
-.PHONY: demo test quick build clean help
+# What the bench measures the exporter against.
+BENCH_PACKAGES := gcc libc6-dev mtail ripgrep
+
+.PHONY: demo test quick build soak bench clean help
 
 help:
 	@echo "make demo    watch a bloated folder be found, alerted, cleaned and resolved (about 2 minutes)"
 	@echo "make demo DEMO_ARGS=--check    the same unattended"
 	@echo "make test    everything, quick tests first"
 	@echo "make quick   formatting, clippy, unit and property tests only"
+	@echo "make soak    logs written and rotated in every style for 10 minutes, the exporter killed meanwhile"
+	@echo "make bench   what reading logs costs, beside mtail and ripgrep; writes docs/performance.md"
 	@echo "make build   the two programs, into target/release"
 
 demo:
@@ -30,6 +35,14 @@ quick:
 
 test:
 	@scripts/test.sh all $(TEST_PACKAGES)
+
+soak:
+	@scripts/install-debian-packages.sh $(DEMO_PACKAGES)
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --release --test logs -- --nocapture every_line
+
+bench:
+	@scripts/install-debian-packages.sh $(BENCH_PACKAGES)
+	$(CARGO) bench --bench logs
 
 clean:
 	$(CARGO) clean

@@ -7,6 +7,7 @@
 //! | [`fixture`] | unpacks `tests/fixtures`, compares folders |
 //! | [`process`] | a child process that is stopped by its own pid |
 //! | [`net`] | free ports, a small HTTP client, the text form of metrics |
+//! | [`rotation`] | log files, written and rotated in every style, with what was written |
 //! | [`recorder`] | a webhook receiver that remembers what it was sent |
 //! | [`stack`] | the loop, from the shipped `alerting-rules` |
 //! | [`story`] | what the demo shows and the tests check, step by step |
@@ -20,6 +21,7 @@ pub mod fixture;
 pub mod net;
 pub mod process;
 pub mod recorder;
+pub mod rotation;
 pub mod stack;
 pub mod story;
 

@@ -82,6 +82,19 @@ impl Process {
         all[all.len().saturating_sub(lines)..].iter().map(|line| format!("    {line}\n")).collect()
     }
 
+    /// Its pid, for a look into /proc.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it (SIGKILL) and waits for its end.
+    pub fn kill(&mut self) {
+        if self.ended.is_none() {
+            let _ = self.child.kill();
+            self.ended = self.child.wait().ok();
+        }
+    }
+
     /// Asks it to end, and does not wait.
     pub fn terminate(&mut self) {
         if self.ended.is_none() {
@@ -101,10 +114,7 @@ impl Process {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        if self.ended.is_none() {
-            let _ = self.child.kill();
-            self.ended = self.child.wait().ok();
-        }
+        self.kill();
     }
 }
 

@@ -166,7 +166,7 @@ async fn serve(exporter: Arc<Exporter>, listen: &[String]) -> ExitCode {
         }
     };
     let first = exporter.look().await;
-    if let Err(error) = exporter.follow_logs(&first) {
+    if let Err(error) = exporter.follow_logs(&first).await {
         complain(&format!("error: {error}"));
         return ExitCode::from(2);
     }

@@ -42,6 +42,9 @@ const VERDICT_FOR: Duration = Duration::from_secs(300);
 /// An answer that holds for many sessions (the list of pm2) may be this old.
 const SHARE_FOR: Duration = Duration::from_secs(10);
 
+/// The first look at the logs is waited for so long; a large backlog takes longer.
+const FIRST_LOOK: Duration = Duration::from_secs(10);
+
 /// How to read the configuration again.
 pub type Load = Box<dyn Fn() -> Result<Settings, String> + Send + Sync>;
 
@@ -109,11 +112,13 @@ impl Exporter {
     /// Begins to read the logs, if any are named. `first` tells which sessions there are.
     ///
     /// Errors: the state directory cannot be used.
-    pub fn follow_logs(&self, first: &Snapshot) -> Result<(), String> {
+    pub async fn follow_logs(&self, first: &Snapshot) -> Result<(), String> {
         let settings = Arc::clone(&self.settings().logs);
         if !settings.globs.is_empty() {
-            let monitor = Monitor::start(settings, session_names(first))?;
-            *self.monitor() = Some(Arc::new(monitor));
+            let monitor = Arc::new(Monitor::start(settings, session_names(first))?);
+            *self.monitor() = Some(Arc::clone(&monitor));
+            // Whoever is told that the exporter is ready may write a line and kill it.
+            let _ = tokio::task::spawn_blocking(move || monitor.wait_for_first_look(FIRST_LOOK)).await;
         }
         Ok(())
     }

@@ -124,6 +124,7 @@ impl Monitor {
             taken_down: None,
             committed: Instant::now(),
             commit_failed: false,
+            first: true,
             problems: ProblemLog::default(),
         };
         reader.publish(Timestamp::default());
@@ -142,6 +143,15 @@ impl Monitor {
     /// What was counted, as of the last commit.
     pub fn published(&self) -> Arc<Published> {
         Arc::clone(&self.shared.published.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until the files were looked at once and where they begin is saved, at most for
+    /// `span`. Blocks.
+    pub fn wait_for_first_look(&self, span: Duration) {
+        let began = Instant::now();
+        while self.published().committed_at == Timestamp::default() && began.elapsed() < span {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// The sessions there are.
@@ -197,6 +207,8 @@ struct Reader {
     taken_down: Option<Instant>,
     committed: Instant,
     commit_failed: bool,
+    /// Nothing was committed yet.
+    first: bool,
     problems: ProblemLog,
 }
 
@@ -237,7 +249,8 @@ impl Reader {
             } else {
                 more = self.tailer.look(rung.any);
             }
-            if self.tailer.turned || self.committed.elapsed() >= COMMIT {
+            if self.tailer.turned || self.first || self.committed.elapsed() >= COMMIT {
+                self.first = false;
                 self.commit();
             }
         }

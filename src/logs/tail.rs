@@ -36,6 +36,8 @@ use super::pattern::{Found, MAX_LINE, Pattern};
 use super::print::{PRINT_BYTES, Print};
 use super::store::{Changes, Known, Saved, State};
 
+/// What a file is when it is nowhere any more.
+const NO_FILE: FileId = FileId { dev: 0, ino: 0 };
 /// Bytes looked at together; longer than any line that is judged whole.
 const CHUNK: usize = 256 << 10;
 /// Bytes of one file read before the others have their turn.
@@ -283,7 +285,7 @@ impl Tailer {
     }
 
     fn insert(&mut self, row: i64, known: Known, file: Option<File>) {
-        if known.state != State::Orphan {
+        if known.state != State::Orphan && known.id != NO_FILE {
             self.by_id.insert(known.id, row);
         }
         let session = self.settings.placing.of_path(&known.origin);
@@ -339,6 +341,18 @@ impl Tailer {
     }
 
     fn look_at(&mut self, row: i64) -> Look {
+        let is_empty = |tracked: &Tracked| tracked.known.head.len == 0 && !tracked.displaced;
+        let was_empty = self.files.get(&row).is_some_and(is_empty);
+        let look = self.look_once_or_twice(row);
+        if was_empty && self.files.get(&row).is_some_and(|tracked| tracked.known.head.len > 0) {
+            // It may have been filled, copied, emptied and filled again since the last look.
+            self.adopt_unseen(row);
+        }
+        look
+    }
+
+    /// Twice if it was emptied.
+    fn look_once_or_twice(&mut self, row: i64) -> Look {
         match self.read(row) {
             Ok(Look::Emptied) => {
                 self.emptied(row);
@@ -395,7 +409,14 @@ impl Tailer {
             return Ok(Look::Same);
         }
         let mut head = [0; PRINT_BYTES];
-        let read = read_full_at(file, &mut head, 0)?;
+        // As much is compared before the offset, with the same read that fetches what is new.
+        let read = if tracked.head.len() == PRINT_BYTES && usize::from(tracked.known.tail.len) == PRINT_BYTES
+        {
+            head.copy_from_slice(&tracked.head);
+            PRINT_BYTES
+        } else {
+            read_full_at(file, &mut head, 0)?
+        };
         let head = &head[..read];
         if stat.size < tracked.known.offset || !tracked.known.head.begins(head) {
             return Ok(Look::Emptied);
@@ -481,6 +502,8 @@ impl Tailer {
         self.let_go(now);
         for glob in unseen_globs {
             if self.globs.insert(glob.clone()) {
+                // Where it begins must be on disk before anything else is.
+                self.turned = true;
                 self.new_globs.push(glob);
             }
         }
@@ -533,6 +556,7 @@ impl Tailer {
         }
         let mut fresh = Vec::new();
         for (id, (listed, at_end)) in found {
+            self.notice_recycled(&listed);
             let Some(row) = self.by_id.get(&id).copied() else {
                 fresh.push((listed, at_end));
                 continue;
@@ -561,6 +585,23 @@ impl Tailer {
             key(a).cmp(&key(b))
         });
         (fresh, unseen_globs)
+    }
+
+    /// Without a descriptor of it a known file's inode may have become another file's.
+    fn notice_recycled(&mut self, listed: &Listed) {
+        let Some(row) = self.by_id.get(&listed.stat.id).copied() else { return };
+        let Some(tracked) = self.files.get_mut(&row) else { return };
+        if tracked.file.is_some() || tracked.known.path == listed.path || is_still(tracked, listed) {
+            return;
+        }
+        if tracked.known.state == State::Done {
+            self.forget(row);
+        } else {
+            tracked.known.state = State::Orphan;
+            tracked.known.since = Timestamp::now();
+            tracked.dirty = true;
+            self.by_id.remove(&listed.stat.id);
+        }
     }
 
     /// Files whose name leads elsewhere now. Those that lost it in this sweep are returned.
@@ -702,8 +743,8 @@ impl Tailer {
     /// Files beside a log that its rotation made since the last look and that no glob need
     /// match: copies of the orphan `row`, and generations that came and went between looks.
     fn adopt_unseen(&mut self, row: i64) {
-        self.find_copy(row);
         let Some(origin) = self.files.get(&row).map(|tracked| tracked.known.origin.clone()) else { return };
+        self.find_copy(row);
         let Some(looked_at) = self.looked_at else { return };
         let beside = match rotations(&origin) {
             Ok(beside) => beside,
@@ -715,6 +756,7 @@ impl Tailer {
             }
         };
         for listed in beside {
+            self.notice_recycled(&listed);
             if self.by_id.contains_key(&listed.stat.id) || listed.stat.modified < looked_at.minus(TICK) {
                 continue;
             }
@@ -727,7 +769,10 @@ impl Tailer {
             let is_known = |known: &Known| {
                 known.origin == origin && known.head.len > 0 && holds(&listed.path, known).unwrap_or(true)
             };
-            if self.files.values().any(|tracked| is_known(&tracked.known)) {
+            // Nobody copies a log that was renamed, other than to compress it: one that begins
+            // like it is another generation of a log whose lines are all the same.
+            let packed = is_compressed(&listed.path);
+            if self.files.values().any(|tracked| (packed || !tracked.displaced) && is_known(&tracked.known)) {
                 continue;
             }
             let known = Known {
@@ -815,9 +860,11 @@ impl Tailer {
     /// that it is one, and whole.
     fn take_copy(&mut self, listed: &Listed, from: &Known) -> bool {
         let session = self.settings.placing.of_path(&from.origin);
-        let Self { tallies, totals, settings, sessions, buffers, .. } = self;
+        let Self { settings, sessions, buffers, .. } = self;
         let mut cursor = Cursor { offset: from.offset, skipping: from.skipping, tail: from.tail };
-        let mut sink = Sink::new(settings, sessions, tallies, totals, &mut buffers.folded)
+        // What was counted of a copy that breaks off must not stand: it is read again.
+        let (mut tallies, mut totals) = (HashMap::new(), Totals::default());
+        let mut sink = Sink::new(settings, sessions, &mut tallies, &mut totals, &mut buffers.folded)
             .of(session, listed.stat.modified);
         let mut take = || -> io::Result<(Stat, Vec<u8>)> {
             let file = open_log(&listed.path)?;
@@ -843,6 +890,12 @@ impl Tailer {
         };
         // It may be gone by now; the next sweep looks again.
         let Ok((stat, head)) = take() else { return false };
+        for (session, tally) in &tallies {
+            self.tallies.entry(Arc::clone(session)).or_default().add_all(tally);
+        }
+        for ((_, total), (_, more)) in self.totals.each().into_iter().zip(totals.each()) {
+            total.add(more.value);
+        }
         let known = Known {
             state: State::Done,
             id: stat.id,
@@ -957,7 +1010,8 @@ impl Tailer {
     fn let_go(&mut self, now: Timestamp) {
         for row in self.rows(|tracked| tracked.known.state == State::Live && tracked.displaced) {
             let Some(tracked) = self.files.get(&row) else { continue };
-            let quiet = tracked.grew_at.elapsed();
+            // By the file's own time, which outlasts a restart.
+            let quiet = tracked.seen.map_or(Duration::ZERO, |seen| seen.modified.until(now));
             if quiet < LAST_WORD || tracked.copy_of.is_some() {
                 continue;
             }
@@ -972,6 +1026,11 @@ impl Tailer {
                 tracked.known.since = now;
                 tracked.file = None;
                 tracked.dirty = true;
+                if unlinked {
+                    // The inode may be anybody's from now on.
+                    self.by_id.remove(&tracked.known.id);
+                    tracked.known.id = NO_FILE;
+                }
             }
         }
         let old = now.minus(REMEMBERED);
@@ -1112,7 +1171,12 @@ impl Cursor {
         loop {
             // With the bytes before it, which tell whether the file is still the same.
             let before = usize::from(self.tail.len);
-            let read = read_full_at(file, chunk, self.offset - before as u64)?;
+            // A regular file gives less than was asked for at its end only, mostly; where not,
+            // the rest comes with the next look.
+            let mut read = file.read_at(chunk, self.offset - before as u64)?;
+            if read < before {
+                read = read_full_at(file, chunk, self.offset - before as u64)?;
+            }
             if read < before || !self.tail.begins(&chunk[..read]) {
                 return Ok(Drained::Emptied);
             }
@@ -1272,6 +1336,15 @@ impl<'a> Sink<'a> {
 }
 
 impl Tally {
+    fn add_all(&mut self, other: &Tally) {
+        self.lines.add(other.lines.value);
+        self.secrets.add(other.secrets.value);
+        for (name, count) in &other.events {
+            self.events.entry(name.clone()).or_default().add(count.value);
+        }
+        self.last_line = self.last_line.max(other.last_line);
+    }
+
     fn add(&mut self, found: &Found, patterns: &[Pattern]) {
         self.secrets.add(found.secrets);
         for name in found.signs.iter().filter_map(|sign| patterns.get(*sign)).map(|pattern| &pattern.name) {
@@ -1283,6 +1356,18 @@ impl Tally {
             }
         }
     }
+}
+
+/// Whether a file that has another name now is the one that is known.
+fn is_still(tracked: &Tracked, listed: &Listed) -> bool {
+    let origin = &tracked.known.origin;
+    let name =
+        |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let is_named = listed.path == *origin
+        || listed.path.parent() == origin.parent() && is_rotation_of(&name(&listed.path), &name(origin));
+    is_named
+        && listed.stat.size >= tracked.known.offset
+        && holds(&listed.path, &tracked.known).unwrap_or(false)
 }
 
 /// How many of these lines are longer than is judged.
@@ -1311,7 +1396,13 @@ fn without_extension(path: &Path) -> &[u8] {
 
 /// Opens a regular file to read; never waits for a FIFO.
 pub(super) fn open_log(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits() as i32).open(path)?;
+    let open = |flags: OFlags| OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
+    // Reading is no use of the file that is worth a write to its inode each time. Only its
+    // owner and root may ask for that.
+    let file = match open(OFlags::NONBLOCK | OFlags::NOATIME) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(OFlags::NONBLOCK)?,
+        other => other?,
+    };
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
@@ -1387,8 +1478,11 @@ fn holds(path: &Path, known: &Known) -> io::Result<bool> {
     let file = open_log(path)?;
     if !is_gzip(path) {
         let size = file.metadata()?.len();
-        return Ok(known.head.begins(&head_of_file(&file)?)
-            && (size < known.offset || tail_matches(&file, known.offset, known.tail)));
+        let head = head_of_file(&file)?;
+        // The hole that a writer leaves who kept its place is in every such file.
+        let is_hole = head.iter().all(|byte| *byte == 0);
+        let is_shorter = size < known.offset && !is_hole;
+        return Ok(known.head.begins(&head) && (is_shorter || tail_matches(&file, known.offset, known.tail)));
     }
     let mut stream = MultiGzDecoder::new(file);
     let mut bytes = vec![0; PRINT_BYTES];

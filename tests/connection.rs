@@ -121,7 +121,10 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     world.write("baileys@other.service", &gone);
     with_journal(&world);
     let asked = fs::read_to_string(world.at("asked")).unwrap();
-    assert_eq!(asked, "show\n--property=LoadState,ActiveState,MainPID\n--\nbaileys@bot.service\n");
+    assert_eq!(
+        asked,
+        "show\n--property=LoadState,ActiveState,MainPID,TasksCurrent,TasksAccounting\n--\nbaileys@bot.service\n"
+    );
 
     let told = world.doctor("bot", &[]);
     assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
@@ -139,6 +142,12 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     let told = world.doctor("bot", &[]);
     assert_eq!((told.verdict(), told.finding("process")), (("disconnected", true), "gone"), "{told:?}");
     assert_eq!(world.doctor("other", &[]).verdict(), ("unknown", false), "what was seen was another bot");
+    // It left a process behind: KillMode=process.
+    world.write("baileys@bot.service", &format!("{gone}TasksCurrent=7\n"));
+    let told = world.doctor("bot", &[]);
+    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
+    world.write("baileys@bot.service", &format!("{gone}TasksCurrent=[not set]\n"));
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
 
     // A person's word, for the sources as they are now and for this session only.
     let told = world.doctor("other", &["--trust=other"]);
@@ -176,13 +185,13 @@ fn a_container_and_a_contradiction() {
     );
     world.program("podman", "printf '%s\\n' \"$@\" >asked; . ./does");
     world.write("answer", "connected\n");
-    world.write("does", r#"echo '{"Status":"running","Running":true,"Pid":1,"Health":{}}'"#);
+    world.write("does", r#"echo '"bot-bot" {"Status":"running","Running":true,"Pid":1,"Health":{}}'"#);
     with_journal(&world);
     let asked = fs::read_to_string(world.at("asked")).unwrap();
-    assert_eq!(asked, "inspect\n--type\ncontainer\n--format\n{{json .State}}\nbot-bot\n");
+    assert_eq!(asked, "inspect\n--type\ncontainer\n--format\n{{json .Name}} {{json .State}}\nbot-bot\n");
     assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
 
-    world.write("does", r#"echo '{"Status":"exited","Running":false,"Pid":0,"ExitCode":0}'"#);
+    world.write("does", r#"echo '"bot-bot" {"Status":"exited","Running":false,"Pid":0,"ExitCode":0}'"#);
     let told = world.doctor("bot", &[]);
     assert_eq!(told.verdict(), ("unknown", false), "gone and connected contradict each other: {told:?}");
     assert!(told.0["to_mend"][0].as_str().unwrap().contains("contradict"), "{told:?}");
@@ -210,8 +219,15 @@ fn a_container_and_a_contradiction() {
     Patience::new(BOUND).wait_until(BOUND, "what hung is killed", is_gone).unwrap();
     fs::remove_file(world.at("bin/podman")).unwrap();
     world.configure("  process: {container: {name: bot, runtime: docker}}\n");
-    world.program("docker", "echo '{\"Status\":\"exited\",\"Running\":false,\"Pid\":0}'");
+    let docker = |name: &str| {
+        let state = r#"{"Status":"exited","Running":false,"Pid":0}"#;
+        world.program("docker", &format!("echo '\"{name}\" {state}'"));
+    };
+    docker("/bot");
     assert_eq!(world.doctor("bot", &["--trust=bot"]).verdict(), ("disconnected", true));
+    // The name may be the beginning of another container's id.
+    docker("/something-else");
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
 }
 
 #[test]
@@ -219,27 +235,77 @@ fn a_pid_file() {
     let world = World::new(&["bot"], "  process: {pid_file: 'DIR/{session}.pid'}\n");
     with_journal(&world);
     assert_eq!(world.doctor("bot", &[]).finding("process"), "silent", "no file");
-    let log = world.at("log");
-    let mut bot = process::Process::start("bot", Path::new("sh"), ["-c", "echo $$; exec sleep 600"], &log);
-    let pid = Patience::new(BOUND)
-        .wait_until(BOUND, "its pid", || {
-            fs::read_to_string(&log).unwrap().trim().parse::<u32>().map_err(|e| e.to_string())
-        })
-        .unwrap();
+    let (mut bot, pid) = start_bot(&world, "log");
     world.write("bot.pid", &format!("{pid}\n"));
     let told = world.doctor("bot", &[]);
     assert_eq!(told.finding("process"), "nothing", "{told:?}");
     assert!(told.detail("process").contains(&format!("pid {pid}")), "{told:?}");
-    bot.as_mut().unwrap().stop();
+    bot.stop();
     let told = world.doctor("bot", &[]);
     assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
     // The number is somebody else's now (this test's), and the file is the same.
     let modified = fs::metadata(world.at("bot.pid")).unwrap().modified().unwrap();
     world.write("bot.pid", &format!("{}\n", std::process::id()));
-    let file = File::options().write(true).open(world.at("bot.pid")).unwrap();
-    file.set_modified(modified - Duration::from_secs(86_400)).unwrap();
+    file_time(&world, modified - Duration::from_secs(86_400));
     let told = world.doctor("bot", &[]);
     assert_eq!(told.finding("process"), "silent", "by the clock alone nothing is proven: {told:?}");
+
+    // An old file, and whoever had that number before it was written: vouches for nothing.
+    fs::remove_dir_all(world.at("state")).unwrap();
+    with_journal(&world);
+    let (mut other, pid) = start_bot(&world, "other.log");
+    world.write("bot.pid", &format!("{pid}\n"));
+    file_time(&world, SystemTime::now() + Duration::from_secs(3600));
+    let told = world.doctor("bot", &[]);
+    assert_eq!(told.finding("process"), "silent", "{told:?}");
+    assert!(told.source("process")["last_alive"].is_null(), "{told:?}");
+    other.stop();
+    let told = world.doctor("bot", &[]);
+    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
+    assert!(told.detail("process").contains("doctor --trust"), "{told:?}");
+    assert_eq!(world.doctor("bot", &["--connection.trust=bot"]).verdict(), ("disconnected", true));
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
+    assert_eq!(world.doctor("bot", &["--trust=bot"]).verdict(), ("disconnected", true));
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true), "it is on record");
+}
+
+/// A bot that was seen alive, and the pid file of a later run, which was not.
+#[test]
+fn a_pid_file_that_was_written_anew() {
+    let world = World::new(&["bot"], "  process: {pid_file: 'DIR/{session}.pid'}\n");
+    with_journal(&world);
+    let (mut bot, pid) = start_bot(&world, "log");
+    world.write("bot.pid", &format!("{pid}\n"));
+    assert!(world.doctor("bot", &[]).source("process")["last_alive"].is_string());
+    bot.stop();
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
+    file_time(&world, SystemTime::now() + Duration::from_secs(60));
+    let told = world.doctor("bot", &[]);
+    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
+}
+
+#[test]
+fn a_pid_file_that_is_a_named_pipe_keeps_nobody() {
+    let world = World::new(&["bot"], "  process: {pid_file: 'DIR/{session}.pid'}\n");
+    let (status, _, err) = process::run(Path::new("mkfifo"), [world.at("bot.pid")], BOUND).unwrap();
+    assert!(status.success(), "{err}");
+    with_journal(&world);
+    let told = world.doctor("bot", &["--connection.trust=*"]);
+    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
+    assert!(told.detail("process").contains("not a file"), "{told:?}");
+}
+
+fn start_bot(world: &World, log: &str) -> (process::Process, u32) {
+    let log = world.at(log);
+    let bot =
+        process::Process::start("bot", Path::new("sh"), ["-c", "echo $$; exec sleep 600"], &log).unwrap();
+    let its_pid = || fs::read_to_string(&log).unwrap().trim().parse::<u32>().map_err(|e| e.to_string());
+    let pid = Patience::new(BOUND).wait_until(BOUND, "its pid", its_pid).unwrap();
+    (bot, pid)
+}
+
+fn file_time(world: &World, at: SystemTime) {
+    File::options().write(true).open(world.at("bot.pid")).unwrap().set_modified(at).unwrap();
 }
 
 /// The exporter remembers while it runs.

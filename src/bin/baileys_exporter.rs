@@ -1,5 +1,7 @@
 //! baileys_exporter: flags and wiring only.
 
+mod runtime;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -79,8 +81,11 @@ fn metrics_path(text: &str) -> Result<String, String> {
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    runtime::run(program())
+}
+
+async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.log.init();
     let (common, own) = (cli.common.clone(), cli.exporter.clone());

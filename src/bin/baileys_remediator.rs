@@ -1,5 +1,7 @@
 //! baileys_remediator: flags and wiring only.
 
+mod runtime;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,8 +105,11 @@ enum Command {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    runtime::run(program())
+}
+
+async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.log.init();
     let loaded = Settings::load(&cli.common, &cli.remediator).and_then(|settings| match cli.command {

@@ -419,7 +419,10 @@ state: {path: /var/lib/x}
                 "{preset: waha, base_url: 'http://a', header: {file: TOPSECRET123}}",
                 "header.file must be the path",
             ),
-            ("{preset: waha, base_url: 'http://a', header: {file: /no/key}}", "header.file /no/key: No such"),
+            (
+                "{preset: waha, base_url: 'http://a', header: {file: /no/key}}",
+                "named by connection.http.header.file does not exist",
+            ),
             ("{preset: waha, base_url: 'http://a', header: {file: '/{id}'}}", "header.file: nothing fills"),
             ("{preset: waha, base_url: 'http://a', header: {name: 'a b', file: /dev/null}}", "header.name"),
             (

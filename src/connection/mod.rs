@@ -13,6 +13,7 @@
 //! and unknown counts as connected: failing open is the one thing never to do.
 
 mod log;
+mod looks;
 mod memory;
 mod probe;
 mod process;
@@ -129,11 +130,12 @@ impl Connection {
         }
         if let Some(process) = &self.process {
             let last = memory.last_alive(process.id(), Timestamp::now()).and_then(|a| a.mark.clone());
-            let look = process.look(session, self.timeout, self.share_for, last).await;
+            let trusted = memory.trusted_by_configuration || memory.trusted.contains_key(process.id());
+            let known = process::Known { last, trusted };
+            let look = process.look(session, self.timeout, self.share_for, known).await;
             evidence.push(look.evidence);
             if self.sockets && !look.pids.is_empty() {
-                let seen = blocking(move || sockets::ask(&look.pids, sockets::PORT)).await;
-                evidence.extend(seen);
+                evidence.push(sockets::look(look.pids, self.timeout).await);
             }
         }
         let mut sightings = evidence.clone();

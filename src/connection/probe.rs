@@ -56,7 +56,11 @@ impl Probe {
         if argv.first().is_none_or(String::is_empty) {
             return Err(ProbeError("the connection command is empty".into()));
         }
-        let argv = argv.iter().map(|arg| Template::parse(arg, pattern)).collect::<Result<_, _>>()?;
+        let parse = |(index, word): (usize, &String)| {
+            Template::parse(word, pattern)
+                .map_err(|error| ProbeError(format!("word {} of the connection command: {error}", index + 1)))
+        };
+        let argv = argv.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
         Ok(Self::Command { argv })
     }
 
@@ -203,7 +207,7 @@ impl Template {
     /// Parses a template. `pattern` must match a whole session name.
     ///
     /// Errors: a placeholder that neither is `session` nor a group of the pattern, or a
-    /// brace left open.
+    /// brace left open. They do not repeat the text, which may hold a secret.
     pub fn parse(text: &str, pattern: Option<&Regex>) -> Result<Self, ProbeError> {
         let mut parts = Vec::new();
         let mut literal = String::new();
@@ -211,6 +215,7 @@ impl Template {
         while let Some(at) = rest.find(['{', '}']) {
             literal.push_str(&rest[..at]);
             let brace = &rest[at..=at];
+            let byte = text.len() - rest.len() + at;
             rest = &rest[at + 1..];
             if let Some(after) = rest.strip_prefix(brace) {
                 literal.push_str(brace);
@@ -224,7 +229,7 @@ impl Template {
                 }
                 _ => {
                     return Err(ProbeError(format!(
-                        "a single `{brace}` stands in {text:?}; write {brace}{brace} for a brace"
+                        "a single `{brace}` stands at byte {byte}; write {brace}{brace} for a brace"
                     )));
                 }
             };
@@ -236,8 +241,12 @@ impl Template {
                 "session" => Part::Session,
                 _ if known => Part::Group(name.to_owned()),
                 _ => {
+                    let shown = match is_plain(name) {
+                        true => format!("{{{name}}}"),
+                        false => "what stands in the braces".into(),
+                    };
                     return Err(ProbeError(format!(
-                        "nothing fills {{{name}}} in {text:?}; there is {{session}}, and each named group of connection.session_pattern"
+                        "nothing fills {shown} at byte {byte}; there is {{session}}, and each named group of connection.session_pattern; for a brace write {{{{ or }}}}"
                     )));
                 }
             });
@@ -282,6 +291,12 @@ impl Template {
         }
         Ok(filled)
     }
+}
+
+/// Whether this is what a placeholder's name looks like.
+fn is_plain(name: &str) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    (1..=40).contains(&name.chars().count()) && name.chars().all(is_word)
 }
 
 fn whole_match<'a>(pattern: &Regex, text: &'a str) -> Option<Captures<'a>> {
@@ -438,6 +453,11 @@ mod tests {
         assert!(Template::parse("{nope}", Some(&pattern)).is_err());
         assert!(Template::parse("{id}", None).is_err());
         assert!(Template::parse("{", None).is_err());
+        let refused = |text: &str| Template::parse(text, None).unwrap_err().0;
+        assert!(refused("a{{{nope_1}").starts_with("nothing fills {nope_1} at byte 3; "));
+        assert!(refused("abc}").starts_with("a single `}` stands at byte 3; "));
+        assert!(refused("{}").contains("what stands in the braces at byte 0"));
+        assert!(!refused(&format!("{{{}}}", "x".repeat(41))).contains("xxx"));
         let http = |url: &str| {
             Probe::http(url, "/a", vec![true.into()], vec![false.into()], Some(&pattern))
                 .map(|_| ())
@@ -447,6 +467,32 @@ mod tests {
         assert!(http("https://localhost/{id}").unwrap_err().contains("https is not supported"));
         assert!(http("http://{session}/").unwrap_err().contains("without a placeholder in the host"));
         assert!(http("{session}").is_err());
+        for (line, says) in [
+            (
+                r#"curl -d '{"token": "TOPSECRET123"}'"#,
+                "word 3 of the connection command: nothing fills what",
+            ),
+            ("check TOPSECRET123{id}", "word 2 of the connection command: nothing fills {id} at byte 12"),
+            ("check TOPSECRET123}", "word 2 of the connection command: a single `}` stands at byte 12"),
+            ("TOPSECRET123{ -x", "word 1 of the connection command: a single `{`"),
+        ] {
+            let error = Probe::command_line(line, None).unwrap_err().0;
+            assert!(error.starts_with(says) && !error.contains("TOPSECRET123"), "{error}");
+        }
+        for url in [
+            "http://u:TOPSECRET123@h/{nope}",
+            "http://h/?key=TOPSECRET123&i={nope}",
+            "http://h/{TOPSECRET 123}",
+            "http://h/TOPSECRET123{",
+            "TOPSECRET123",
+            "https://h/TOPSECRET123",
+            "{session}TOPSECRET123",
+        ] {
+            let error = http(url).unwrap_err();
+            assert!(error.starts_with("connection.http.url") && !error.contains("TOPSECRET"), "{error}");
+            let error = Probe::preset("waha", url, "{session}", None).unwrap_err().0;
+            assert!(error.starts_with("connection.http.base_url") && !error.contains("TOPSECRET"), "{error}");
+        }
         assert!(Probe::command_line("echo 'x", None).is_err());
         assert!(Probe::command_line("", None).is_err());
     }

@@ -8,7 +8,6 @@
 use std::fs;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,12 +16,13 @@ use regex::Regex;
 use rustix::process::{Pid, getuid, test_kill_process};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
 use crate::folder::{SessionName, Timestamp};
 
 use super::probe::{ProbeError, Template, run};
-use super::{Alive, Evidence, Finding, source_id};
+use super::{Alive, Evidence, Finding, looks, source_id};
 
 /// A unit's or a container's state is read up to here.
 const MAX_STATE_BYTES: u64 = 64 << 10;
@@ -30,10 +30,15 @@ const MAX_STATE_BYTES: u64 = 64 << 10;
 const MAX_LIST_BYTES: u64 = 64 << 20;
 /// A pid file is read up to here.
 const MAX_PID_BYTES: u64 = 64;
+const NO_DAEMON: &str = "its daemon does not run or does not answer, and any call could start one";
+/// What is done in a thread that may hang.
+const LOOKING: &str = "looking for the process";
 /// In a process's flags: PF_KTHREAD.
 const KERNEL_THREAD: u64 = 0x0020_0000;
 /// The kernel tells a process's start to the second only.
 const START_SLACK: Duration = Duration::from_secs(2);
+/// A bot writes its pid file within this time of its start.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(600);
 
 /// A program that runs containers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -55,14 +60,31 @@ pub struct Process {
 
 #[derive(Clone, Debug)]
 enum Place {
-    PidFile(Template),
+    /// With the PID namespace that the numbers are of, as far as it can be told.
+    PidFile(Template, Option<u64>),
     SystemdUnit(Template),
-    Pm2 { name: Template, home: PathBuf, list: SharedList },
-    Container { name: Template, runtime: Runtime },
+    Pm2 {
+        name: Template,
+        home: PathBuf,
+        list: SharedList,
+    },
+    Container {
+        name: Template,
+        runtime: Runtime,
+    },
 }
 
 /// The last list of pm2, and when it was asked for: one call answers for all of its bots.
 type SharedList = Arc<Mutex<Option<(Instant, Result<Arc<Vec<Pm2Entry>>, String>)>>>;
+
+/// What is known of the source before it looks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Known {
+    /// The mark of the process that was last seen alive.
+    pub(super) last: Option<String>,
+    /// Whether a person vouches for the source.
+    pub(super) trusted: bool,
+}
 
 /// What a look at the process came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +112,12 @@ impl Process {
         if !path.starts_with('/') {
             return Err(ProbeError("connection.process.pid_file must be an absolute path".into()));
         }
-        Ok(Self::new(Place::PidFile(Template::parse(path, pattern)?)))
+        Self::pid_file_seen_from(Path::new("/proc"), path, pattern)
+    }
+
+    fn pid_file_seen_from(proc: &Path, path: &str, pattern: Option<&Regex>) -> Result<Self, ProbeError> {
+        let namespace = fs::metadata(proc.join("self/ns/pid")).ok().map(|metadata| metadata.ino());
+        Ok(Self::new(Place::PidFile(template("pid_file", path, pattern)?, namespace)))
     }
 
     /// The main process of a unit of systemd.
@@ -114,7 +141,8 @@ impl Process {
 
     fn new(place: Place) -> Self {
         let configuration = match &place {
-            Place::PidFile(path) => format!("pid_file {path:?}"),
+            // Seen from another PID namespace a number is another process, or none.
+            Place::PidFile(path, namespace) => format!("pid_file {path:?} {namespace:?}"),
             Place::SystemdUnit(unit) => format!("systemd_unit {unit:?}"),
             Place::Pm2 { name, home, .. } => format!("pm2 {name:?} {home:?}"),
             Place::Container { name, runtime } => format!("container {name:?} {runtime:?}"),
@@ -127,16 +155,16 @@ impl Process {
         &self.id
     }
 
-    /// Looks. `last` is the mark of the process that was last seen alive; an answer of
-    /// somebody else's question may be used when it is not older than `share_for`.
+    /// Looks. An answer of somebody else's question may be used when it is not older than
+    /// `share_for`.
     pub(super) async fn look(
         &self,
         session: &SessionName,
         timeout: Duration,
         share_for: Duration,
-        last: Option<String>,
+        known: Known,
     ) -> Look {
-        let seen = self.ask(session, timeout, share_for, last).await.unwrap_or_else(Seen::Unclear);
+        let seen = self.ask(session, timeout, share_for, known).await.unwrap_or_else(Seen::Unclear);
         let says =
             |finding, detail| Evidence { id: self.id.clone(), ..Evidence::new("process", finding, detail) };
         match seen {
@@ -156,22 +184,27 @@ impl Process {
         session: &SessionName,
         timeout: Duration,
         share_for: Duration,
-        last: Option<String>,
+        known: Known,
     ) -> Result<Seen, String> {
         let fill = |template: &Template| template.fill(session, str::to_owned);
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         match &self.place {
-            Place::PidFile(path) => {
+            Place::PidFile(path, namespace) => {
+                if namespace.is_none() {
+                    return Err(
+                        "was not asked: this program's PID namespace cannot be told from /proc".into()
+                    );
+                }
                 if session.as_str().contains('/') {
                     return Err("was not asked: the session's name would lead to another directory".into());
                 }
                 let path = PathBuf::from(fill(path)?);
-                within(timeout, move || pid_file(Path::new("/proc"), &path, last.as_deref())).await
+                looks::within(LOOKING, timeout, move || pid_file(Path::new("/proc"), &path, &known)).await
             }
             Place::SystemdUnit(unit) => {
                 let unit = fill(unit)?;
-                let argv =
-                    words(&["systemctl", "show", "--property=LoadState,ActiveState,MainPID", "--", &unit]);
+                let properties = "--property=LoadState,ActiveState,MainPID,TasksCurrent,TasksAccounting";
+                let argv = words(&["systemctl", "show", properties, "--", &unit]);
                 let answer = run(&argv, &[], timeout, MAX_STATE_BYTES).await;
                 Ok(unit_state(&answer.map_err(|why| format!("systemctl {why}"))?))
             }
@@ -181,10 +214,10 @@ impl Process {
                     Runtime::Docker => "docker",
                     Runtime::Podman => "podman",
                 };
-                let argv =
-                    words(&[program, "inspect", "--type", "container", "--format", "{{json .State}}", &name]);
+                let format = "{{json .Name}} {{json .State}}";
+                let argv = words(&[program, "inspect", "--type", "container", "--format", format, &name]);
                 let answer = run(&argv, &[], timeout, MAX_STATE_BYTES).await;
-                Ok(container_state(&answer.map_err(|why| format!("{program} {why}"))?))
+                Ok(container_state(&answer.map_err(|why| format!("{program} {why}"))?, &name))
             }
             Place::Pm2 { name, home, list } => {
                 let name = fill(name)?;
@@ -198,21 +231,19 @@ fn named(key: &str, text: &str, pattern: Option<&Regex>) -> Result<Template, Pro
     if text.is_empty() || text.starts_with('-') {
         return Err(ProbeError(format!("connection.process.{key} must be a name")));
     }
-    Template::parse(text, pattern)
+    template(key, text, pattern)
 }
 
-/// Something that looks at files, which may hang.
-async fn within<T: Send + 'static>(
-    timeout: Duration,
-    look: impl FnOnce() -> Result<T, String> + Send + 'static,
-) -> Result<T, String> {
-    match tokio::time::timeout(timeout, tokio::task::spawn_blocking(look)).await {
-        Ok(Ok(looked)) => looked,
-        Ok(Err(_)) => Err("looking for the process broke off".into()),
-        Err(_) => {
-            Err(format!("looking for the process took longer than {}", humantime::format_duration(timeout)))
-        }
-    }
+fn template(key: &str, text: &str, pattern: Option<&Regex>) -> Result<Template, ProbeError> {
+    Template::parse(text, pattern).map_err(|error| ProbeError(format!("connection.process.{key}: {error}")))
+}
+
+/// A small file that somebody else writes. A named pipe does not keep us.
+fn read_small(path: &Path) -> io::Result<(String, fs::Metadata)> {
+    let (file, metadata) = looks::open(path)?;
+    let mut text = String::new();
+    file.take(MAX_PID_BYTES).read_to_string(&mut text)?;
+    Ok((text, metadata))
 }
 
 /// What /proc tells of a process.
@@ -275,46 +306,63 @@ struct Named {
 }
 
 /// Reads a pid file and looks for its process.
-fn pid_file(proc: &Path, path: &Path, last: Option<&str>) -> Result<Seen, String> {
-    let told = |error: io::Error| format!("the pid file cannot be read: {}", error.kind());
-    let file = fs::File::open(path).map_err(told)?;
-    let metadata = file.metadata().map_err(told)?;
-    if !metadata.is_file() {
-        return Err("the pid file is not a file".into());
-    }
+fn pid_file(proc: &Path, path: &Path, known: &Known) -> Result<Seen, String> {
+    let (text, metadata) =
+        read_small(path).map_err(|error| format!("the pid file cannot be read: {error}"))?;
     let written = Timestamp::from_stat(metadata.mtime(), metadata.mtime_nsec());
-    let mut text = String::new();
-    file.take(MAX_PID_BYTES).read_to_string(&mut text).map_err(told)?;
     let pid: u32 = text
         .trim()
         .parse()
         .ok()
         .filter(|pid| *pid > 0 && i32::try_from(*pid).is_ok())
         .ok_or("the pid file does not hold a number")?;
-    let Some(stat) = stat(proc, pid)? else { return Ok(Seen::Gone(format!("process {pid} is gone"))) };
+    let Some(stat) = stat(proc, pid)? else {
+        return Ok(judge_gone(pid, written, known, "is gone"));
+    };
     if stat.is_zombie {
-        return Ok(Seen::Gone(format!("process {pid} has ended")));
+        return Ok(judge_gone(pid, written, known, "has ended"));
     }
     if stat.is_kernel {
         return Err(format!("process {pid} is the kernel's: the pid file is of another PID namespace"));
     }
     let boot = fs::read_to_string(proc.join("sys/kernel/random/boot_id")).unwrap_or_default();
     let mark = format!("{pid} {} {} {}", written.nanos(), stat.started, boot.trim());
-    Ok(judge_pid(Named { pid, written, started: started_at(proc, stat.started), mark }, last))
+    let named = Named { pid, written, started: started_at(proc, stat.started), mark };
+    Ok(judge_pid(named, known.last.as_deref()))
+}
+
+/// The number and the file's time in a mark, which are those of one run of the bot.
+fn run_of(mark: &str) -> Vec<&str> {
+    mark.split(' ').take(2).collect()
+}
+
+/// No process of this number runs. Was it the bot's? Whoever was seen alive with another
+/// pid file vouches for nothing here.
+fn judge_gone(pid: u32, written: Timestamp, known: &Known, how: &str) -> Seen {
+    let run = format!("{pid} {}", written.nanos());
+    let was_seen = known.last.as_deref().is_some_and(|last| run_of(last) == run_of(&run));
+    match was_seen || known.trusted {
+        true => Seen::Gone(format!("process {pid} {how}")),
+        false => Seen::Unclear(format!(
+            "process {pid} {how}, which does not count: it was not seen alive with the pid file as it is now; let `serve` run while the bot does, or vouch for this source with `baileys_remediator doctor --trust` or --connection.trust"
+        )),
+    }
 }
 
 /// A process of this number runs; is it the bot's? One that started after the file was
 /// written is not, unless the clock was set since: a machine that was suspended or got
 /// its time late shows just that. So only a mark, which no clock moves, proves it gone.
+/// One that started long before the file was written only happens to have its number.
 fn judge_pid(named: Named, last: Option<&str>) -> Seen {
     let Named { pid, written, started, mark } = named;
-    let file_of = |mark: &str| mark.split(' ').take(2).map(str::to_owned).collect::<Vec<_>>();
-    match last {
-        _ if started.is_some_and(|started| started <= written.plus(START_SLACK)) => {
-            Seen::Running(vec![pid], Some(mark))
-        }
-        Some(last) if last == mark => Seen::Running(vec![pid], Some(mark)),
-        Some(last) if file_of(last) == file_of(&mark) => {
+    match (started, last) {
+        (_, Some(last)) if last == mark => Seen::Running(vec![pid], Some(mark)),
+        (Some(started), _) if started < written.minus(WRITTEN_WITHIN) => Seen::Unclear(format!(
+            "process {pid} started more than {} before the pid file was written: it may be another one than the bot's; the bot must write the file at its start, and only then",
+            humantime::format_duration(WRITTEN_WITHIN)
+        )),
+        (Some(started), _) if started <= written.plus(START_SLACK) => Seen::Running(vec![pid], Some(mark)),
+        (_, Some(last)) if run_of(last) == run_of(&mark) => {
             Seen::Gone(format!("process {pid} is another one than the bot's, which is gone"))
         }
         _ => Seen::Unclear(format!(
@@ -337,11 +385,18 @@ fn unit_state(answer: &[u8]) -> Seen {
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
     let (load, active) = (value("LoadState"), value("ActiveState"));
     let pid: Option<u32> = value("MainPID").and_then(|pid| pid.parse().ok());
+    // A unit with KillMode=process ends and leaves processes running.
+    let tasks = value("TasksCurrent").unwrap_or_default();
+    let is_unset = matches!(tasks, "" | "[not set]" | "18446744073709551615");
     match (load, active, pid) {
         (Some("loaded"), Some("active"), Some(pid)) if pid > 0 => Seen::Running(vec![pid], None),
-        (Some("loaded"), Some(state @ ("inactive" | "failed")), Some(0)) => {
-            Seen::Gone(format!("the unit is {state}"))
-        }
+        (Some("loaded"), Some(state @ ("inactive" | "failed")), Some(0)) => match tasks {
+            _ if is_unset && value("TasksAccounting") == Some("no") => Seen::Unclear(format!(
+                "the unit is {state}, and with TasksAccounting=no nobody can tell whether it left processes running"
+            )),
+            _ if is_unset || tasks == "0" => Seen::Gone(format!("the unit is {state}")),
+            _ => Seen::Unclear(format!("the unit is {state} and has left processes running (see KillMode)")),
+        },
         (Some("not-found"), ..) => Seen::Unclear("systemd knows no such unit".into()),
         (Some("loaded"), Some("active"), _) => {
             Seen::Unclear("the unit is active and has no main process".into())
@@ -359,9 +414,21 @@ struct ContainerState {
     pid: u32,
 }
 
-/// Reads the state that `docker inspect` or `podman inspect` prints.
-fn container_state(answer: &[u8]) -> Seen {
-    let Ok(state) = serde_json::from_slice::<ContainerState>(answer) else {
+/// Reads the name and the state that `docker inspect` or `podman inspect` print of the
+/// container `name`.
+fn container_state(answer: &[u8], name: &str) -> Seen {
+    let mut values = serde_json::Deserializer::from_slice(answer).into_iter::<Value>();
+    let (Some(Ok(Value::String(found))), Some(Ok(state)), None) =
+        (values.next(), values.next(), values.next())
+    else {
+        return Seen::Unclear("the container's state cannot be understood".into());
+    };
+    // The beginning of another one's id is an answer to both. Docker writes /NAME.
+    let plain = |name: &str| name.strip_prefix('/').unwrap_or(name).to_owned();
+    if plain(&found) != plain(name) {
+        return Seen::Unclear("the answer is of a container of another name".into());
+    }
+    let Ok(state) = serde_json::from_value::<ContainerState>(state) else {
         return Seen::Unclear("the container's state cannot be understood".into());
     };
     match (state.running, state.pid, state.status.as_str()) {
@@ -407,7 +474,12 @@ async fn pm2_list(
 
 async fn ask_pm2(home: &Path, timeout: Duration) -> Result<Vec<Pm2Entry>, String> {
     let place = home.to_owned();
-    within(timeout, move || pm2_runs(&place)).await?;
+    looks::within(LOOKING, timeout, move || pm2_runs(&place)).await?;
+    // Never waits for a daemon that hangs: with a full backlog it fails.
+    let answers = tokio::time::timeout(timeout, UnixStream::connect(home.join("rpc.sock"))).await;
+    if !matches!(answers, Ok(Ok(_))) {
+        return Err(pm2_not_asked(NO_DAEMON));
+    }
     let argv = ["pm2", "jlist"].map(str::to_owned);
     let answer = run(&argv, &[("PM2_HOME", home.as_os_str())], timeout, MAX_LIST_BYTES).await;
     parse_pm2(&answer.map_err(|why| format!("pm2 {why}"))?)
@@ -416,21 +488,26 @@ async fn ask_pm2(home: &Path, timeout: Duration) -> Result<Vec<Pm2Entry>, String
 
 /// Whether the daemon of this home runs, and is ours; else a call would start another one.
 fn pm2_runs(home: &Path) -> Result<(), String> {
-    let not_asked = |why: &str| format!("pm2 was not asked: {why}");
-    let owner = fs::metadata(home).map_err(|error| not_asked(&format!("its home: {}", error.kind())))?.uid();
+    let owner =
+        fs::metadata(home).map_err(|error| pm2_not_asked(&format!("its home: {}", error.kind())))?.uid();
     let own = getuid().as_raw();
     if owner != own {
-        return Err(not_asked(&format!(
+        return Err(pm2_not_asked(&format!(
             "its home belongs to uid {owner}, and this program runs as uid {own}; run it as the bots' user"
         )));
     }
-    let pid = fs::read_to_string(home.join("pm2.pid")).ok().and_then(|text| text.trim().parse::<u32>().ok());
+    let pid = read_small(&home.join("pm2.pid")).ok().and_then(|(text, _)| text.trim().parse::<u32>().ok());
     let runs = pid
         .is_some_and(|pid| matches!(stat(Path::new("/proc"), pid), Ok(Some(Stat { is_zombie: false, .. }))));
-    if !runs || UnixStream::connect(home.join("rpc.sock")).is_err() {
-        return Err(not_asked("its daemon does not run, and any call would start one"));
+    // Looked for here, where it may hang.
+    if !runs || fs::metadata(home.join("rpc.sock")).is_err() {
+        return Err(pm2_not_asked(NO_DAEMON));
     }
     Ok(())
+}
+
+fn pm2_not_asked(why: &str) -> String {
+    format!("pm2 was not asked: {why}")
 }
 
 /// The list among whatever else pm2 prints before it.
@@ -504,6 +581,17 @@ mod tests {
             ("LoadState=loaded\nActiveState=inactive", "unclear"),
             ("LoadState=loaded\nActiveState=inactive\nMainPID=none", "unclear"),
             ("", "unclear"),
+            ("LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=[not set]", "gone"),
+            ("LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=18446744073709551615", "gone"),
+            ("LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=0", "gone"),
+            ("LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=11", "unclear"),
+            ("LoadState=loaded\nActiveState=failed\nMainPID=0\nTasksCurrent=1", "unclear"),
+            ("LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=many", "unclear"),
+            (
+                "LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=[not set]\nTasksAccounting=no",
+                "unclear",
+            ),
+            ("LoadState=loaded\nActiveState=active\nMainPID=77\nTasksCurrent=11", "running"),
         ] {
             assert_eq!(word(&unit_state(answer.as_bytes())), is, "{answer}");
         }
@@ -524,7 +612,18 @@ mod tests {
             ("null", "unclear"),
             ("", "unclear"),
         ] {
-            assert_eq!(word(&container_state(answer.as_bytes())), is, "{answer}");
+            for found in ["/bot", "bot"] {
+                let answer = format!("\"{found}\" {answer}\n");
+                assert_eq!(word(&container_state(answer.as_bytes(), "bot")), is, "{answer}");
+            }
+        }
+        let ended = r#"{"Status":"exited","Running":false,"Pid":0}"#;
+        for (found, name) in [("/other", "ab12"), ("/bot-2", "bot"), ("", "bot"), ("/", "bot")] {
+            let answer = format!("\"{found}\" {ended}\n");
+            assert_eq!(word(&container_state(answer.as_bytes(), name)), "unclear", "{found} is not {name}");
+        }
+        for answer in [ended.to_owned(), format!("null {ended}"), format!("\"bot\" {ended} {ended}")] {
+            assert_eq!(word(&container_state(answer.as_bytes(), "bot")), "unclear", "{answer}");
         }
     }
 
@@ -583,6 +682,12 @@ mod tests {
         let (this, reused, rewritten) = ("7 1 100 boot", "7 1 200 boot", "7 2 200 boot");
         assert_eq!(judge(Some(written.plus(START_SLACK)), this, None), "running");
         assert_eq!(judge(Some(written.minus(START_SLACK)), this, Some(reused)), "running");
+        let long_ago = written.minus(WRITTEN_WITHIN);
+        assert_eq!(judge(Some(long_ago), this, None), "running");
+        let longer_ago = Some(long_ago.minus(Duration::from_secs(1)));
+        assert_eq!(judge(longer_ago, this, None), "unclear", "an older process of this number");
+        assert_eq!(judge(longer_ago, reused, Some(this)), "unclear");
+        assert_eq!(judge(longer_ago, this, Some(this)), "running", "the clock was set");
         assert_eq!(judge(later, this, None), "unclear", "another process, or the clock was set");
         assert_eq!(judge(later, this, Some(this)), "running", "the clock was set");
         assert_eq!(judge(later, reused, Some(this)), "gone");
@@ -593,10 +698,73 @@ mod tests {
     }
 
     #[test]
+    fn who_counts_as_gone() {
+        let written = Timestamp::from_secs(1_800_000_000);
+        let run = format!("7 {}", written.nanos());
+        let judge = |last: Option<&str>, trusted: bool| {
+            let known = Known { last: last.map(str::to_owned), trusted };
+            word(&judge_gone(7, written, &known, "is gone"))
+        };
+        assert_eq!(judge(Some(&format!("{run} 100 boot")), false), "gone");
+        for other in [format!("7{run} 100 boot"), format!("{run}1 100 boot"), "7 1 100 boot".into()] {
+            assert_eq!(judge(Some(&other), false), "unclear", "{other}");
+            assert_eq!(judge(Some(&other), true), "gone", "{other}");
+        }
+        assert_eq!(judge(None, false), "unclear");
+        assert_eq!(judge(None, true), "gone");
+    }
+
+    #[tokio::test]
+    async fn a_pid_file_is_another_source_in_another_pid_namespace() {
+        let dir = tempfile::tempdir().unwrap();
+        let seen_from = |namespace: &str, path: &str| {
+            let proc = dir.path().join(namespace);
+            Process::pid_file_seen_from(&proc, path, None).unwrap()
+        };
+        for namespace in ["host", "container"] {
+            fs::create_dir_all(dir.path().join(namespace).join("self/ns")).unwrap();
+            fs::write(dir.path().join(namespace).join("self/ns/pid"), "").unwrap();
+        }
+        assert_eq!(seen_from("host", "/a").id(), seen_from("host", "/a").id());
+        assert_ne!(seen_from("host", "/a").id(), seen_from("container", "/a").id());
+        assert_ne!(seen_from("host", "/a").id(), seen_from("host", "/b").id());
+        // Where it cannot be told, nobody is believed.
+        let path = dir.path().join("bot.pid");
+        fs::write(&path, std::process::id().to_string()).unwrap();
+        let nowhere = seen_from("nowhere", &path.display().to_string());
+        let session = SessionName::from_dir(std::ffi::OsStr::new("bot"));
+        let known = Known { last: None, trusted: true };
+        let look = nowhere.look(&session, Duration::from_secs(60), Duration::ZERO, known).await;
+        assert_eq!(look.evidence.finding, Finding::Silent, "{}", look.evidence.detail);
+        assert!(look.evidence.detail.contains("PID namespace"), "{}", look.evidence.detail);
+    }
+
+    #[tokio::test]
+    async fn a_named_pipe_keeps_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["bot.pid", "pm2.pid"] {
+            let made = std::process::Command::new("mkfifo").arg(dir.path().join(name)).status().unwrap();
+            assert!(made.success());
+        }
+        let (done, told) = std::sync::mpsc::channel();
+        let home = dir.path().to_owned();
+        std::thread::spawn(move || {
+            let from_file = pid_file(Path::new("/proc"), &home.join("bot.pid"), &Known::default());
+            let _ = done.send((from_file, pm2_runs(&home)));
+        });
+        let (from_file, pm2) = told.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(from_file.unwrap_err().contains("not a file"));
+        assert!(pm2.unwrap_err().contains("pm2 was not asked"));
+    }
+
+    #[test]
     fn pid_files() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bot.pid");
-        let look = |last: Option<&str>| pid_file(Path::new("/proc"), &path, last);
+        let look = |last: Option<&str>| {
+            let known = Known { last: last.map(str::to_owned), trusted: false };
+            pid_file(Path::new("/proc"), &path, &known)
+        };
         assert!(look(None).unwrap_err().contains("cannot be read"));
         for nonsense in ["", "x", "-1", "0", "12 13", "99999999999", "4294967295"] {
             fs::write(&path, nonsense).unwrap();
@@ -611,6 +779,11 @@ mod tests {
         file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
         assert_eq!(word(&look(None).unwrap()), "unclear");
         assert_eq!(word(&look(Some(&mark)).unwrap()), "unclear", "the file is another one");
+        // As if an older process had the number that an old file names.
+        file.set_modified(std::time::SystemTime::now() + Duration::from_secs(3600)).unwrap();
+        assert!(matches!(look(None).unwrap(), Seen::Unclear(why) if why.contains("more than 10m before")));
+        fs::write(&path, format!("{}\n", child.id())).unwrap();
+        let Seen::Running(_, Some(mark)) = look(None).unwrap() else { panic!("it runs") };
         child.kill().unwrap();
         for _ in 0..500 {
             if matches!(stat(Path::new("/proc"), child.id()), Ok(Some(Stat { is_zombie: true, .. }))) {
@@ -618,9 +791,11 @@ mod tests {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert!(matches!(look(None).unwrap(), Seen::Gone(why) if why.contains("has ended")));
+        assert_eq!(word(&look(None).unwrap()), "unclear");
+        assert!(matches!(look(Some(&mark)).unwrap(), Seen::Gone(why) if why.contains("has ended")));
         child.wait().unwrap();
-        assert!(matches!(look(None).unwrap(), Seen::Gone(why) if why.contains("is gone")));
+        assert!(matches!(look(Some(&mark)).unwrap(), Seen::Gone(why) if why.contains("is gone")));
+        assert_eq!(word(&look(None).unwrap()), "unclear");
     }
 
     #[test]

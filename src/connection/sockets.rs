@@ -4,16 +4,23 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
-use super::{Evidence, Finding};
+use super::{Evidence, Finding, looks};
 
 /// Where WhatsApp listens.
-pub(super) const PORT: u16 = 443;
+const PORT: u16 = 443;
 /// The kernel's number for ESTABLISHED.
 const ESTABLISHED: &str = "01";
 
+/// Whether one of these processes is connected to WhatsApp.
+pub(super) async fn look(pids: Vec<u32>, timeout: Duration) -> Evidence {
+    let seen = looks::within("looking at the sockets", timeout, move || Ok(ask(&pids, PORT))).await;
+    seen.unwrap_or_else(|why| Evidence::new("sockets", Finding::Silent, why))
+}
+
 /// Whether one of these processes is connected to `port` somewhere. Blocks.
-pub(super) fn ask(pids: &[u32], port: u16) -> Evidence {
+fn ask(pids: &[u32], port: u16) -> Evidence {
     let say = |finding, detail: String| Evidence::new("sockets", finding, detail);
     let mut looked = false;
     for pid in pids {

@@ -12,11 +12,10 @@ use std::time::{Duration, Instant};
 use hyper::header::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::Regex;
-use rustix::fs::{Mode, OFlags};
 use serde_json::Value;
 
 use super::{Part, ProbeError, Template};
-use crate::connection::Finding;
+use crate::connection::{Finding, looks};
 use crate::folder::SessionName;
 use crate::web;
 
@@ -201,8 +200,7 @@ impl HttpProbe {
             .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
         // One without a placeholder can be looked for now.
         if let [Part::Text(path)] = file.parts.as_slice() {
-            std::fs::metadata(path)
-                .map_err(|error| ProbeError(format!("connection.http.header.file {path}: {error}")))?;
+            std::fs::metadata(path).map_err(|error| ProbeError(unreadable(&error)))?;
         }
         let prefix = self
             .preset
@@ -223,9 +221,7 @@ impl HttpProbe {
         let began = Instant::now();
         let mut headers = Vec::new();
         if let Some(header) = &self.header {
-            let value = tokio::time::timeout(timeout, header.value(session)).await;
-            let value = value.map_err(|_| "connection.http.header.file could not be read in time")??;
-            headers.push((header.name.clone(), value));
+            headers.push((header.name.clone(), header.value(session, timeout).await?));
         }
         let left = timeout.saturating_sub(began.elapsed());
         let (status, body) =
@@ -327,7 +323,7 @@ fn fill_url(url: &Template, session: &SessionName) -> Result<String, String> {
 }
 
 impl Header {
-    async fn value(&self, session: &SessionName) -> Result<String, String> {
+    async fn value(&self, session: &SessionName, timeout: Duration) -> Result<String, String> {
         let leaves = Cell::new(false);
         let path = self.file.fill(session, |value| {
             leaves.set(leaves.get() || matches!(value, "" | "." | "..") || value.contains(['/', '\0']));
@@ -340,25 +336,27 @@ impl Header {
             );
         }
         let path = PathBuf::from(path);
-        let key = tokio::task::spawn_blocking(move || read_key(&path)).await;
-        let key = key.map_err(|_| "connection.http.header.file could not be read")??;
+        let what = "reading connection.http.header.file";
+        let key = looks::within(what, timeout, move || read_key(&path)).await?;
         Ok(if key.starts_with(self.prefix) { key } else { format!("{}{key}", self.prefix) })
     }
+}
+
+/// What cannot be opened is not named: a key that begins with `/` may have been taken for a
+/// path.
+fn unreadable(error: &std::io::Error) -> String {
+    let why = match error.kind() {
+        std::io::ErrorKind::NotFound => "does not exist".into(),
+        _ => format!("cannot be read: {error}"),
+    };
+    format!("the file named by connection.http.header.file {why}")
 }
 
 /// Reads a header's value. No error repeats any of it.
 fn read_key(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let wrong = |what: &str| format!("connection.http.header.file {shown} {what}");
-    // A named pipe must not keep us.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let fd = rustix::fs::open(path, flags, Mode::empty())
-        .map_err(|error| wrong(&format!("cannot be read: {}", std::io::Error::from(error))))?;
-    let file = std::fs::File::from(fd);
-    let metadata = file.metadata().map_err(|error| wrong(&format!("cannot be read: {error}")))?;
-    if !metadata.is_file() {
-        return Err(wrong("is not a file"));
-    }
+    let (file, metadata) = looks::open(path).map_err(|error| unreadable(&error))?;
     // Its group may read it: the bot and this program may run as two users.
     if metadata.mode() & 0o026 != 0 {
         let name = path.to_string_lossy();
@@ -422,6 +420,16 @@ mod tests {
             assert_eq!(said, Ok((Finding::Connected, told)));
             assert!(request.starts_with("GET /api/bot/check-connection-session HTTP/1.1\r\n"), "{request}");
             assert!(request.contains(&format!("authorization: {sent}\r\n")), "{request}");
+        }
+        // A key that was taken for a path.
+        for pasted in ["/TOPSECRET123=".to_owned(), format!("/{}", "TOPSECRET123".repeat(40))] {
+            let error = HttpProbe::preset("waha", &base, "{session}", None)
+                .and_then(|probe| probe.header(None, &pasted, None))
+                .unwrap_err();
+            assert!(error.0.contains("the file named by connection.http.header.file"), "{error}");
+            assert!(!error.0.contains("TOPSECRET123"), "{error}");
+            let error = read_key(Path::new(&pasted)).unwrap_err();
+            assert!(!error.contains("TOPSECRET123"), "{error}");
         }
         write("third", 0o644);
         let said = probe.ask(&session, Duration::from_secs(5)).await.unwrap_err();

@@ -274,3 +274,97 @@ fn the_log_tells_whether_the_bot_is_connected() {
     file.set_modified(hours(1)).unwrap();
     state("unknown");
 }
+
+const BAD_MAC: &str = "Session error:Error: Bad MAC Error: Bad MAC\n";
+
+/// Waits until so many lines of the session `bot` are counted.
+fn wait_for_lines(exporter: &mut Process, port: u16, lines: u64) -> String {
+    let mut text = String::new();
+    Patience::new(Duration::from_secs(60))
+        .wait_until(Duration::from_secs(50), &format!("{lines} lines"), || {
+            exporter.alive()?;
+            text = net::get(&format!("http://127.0.0.1:{port}/metrics"))?.ok()?;
+            let seen = value(&text, r#"baileys_auth_log_lines_total{session="bot"} "#);
+            if seen == Some(lines as f64) { Ok(()) } else { Err(format!("{seen:?}")) }
+        })
+        .unwrap();
+    text
+}
+
+#[test]
+fn logs_out_of_reach_at_a_restart_are_not_counted_again() {
+    for (moved, back) in [("logs", "logs"), ("logs/bot-out.log", "logs/bot-out.log")] {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fixture::unpack("normal", &at("sessions/bot"), SystemTime::now()).unwrap();
+        std::fs::create_dir(at("logs")).unwrap();
+        std::fs::write(at("logs/bot-out.log"), BAD_MAC.repeat(50)).unwrap();
+        let port = net::free_port(None).unwrap();
+        let flags = [format!("--logs.path={}/*.log", at("logs").display()), "--logs.from-start".into()];
+        let mut running = exporter(dir.path(), port, &flags);
+        wait_for_lines(&mut running, port, 50);
+        drop(running);
+        std::fs::rename(at(moved), at("away")).unwrap();
+        let mut running = exporter(dir.path(), port, &flags);
+        // Longer than a copy of it is looked for.
+        std::thread::sleep(Duration::from_secs(36));
+        wait_for_lines(&mut running, port, 50);
+        std::fs::rename(at("away"), at(back)).unwrap();
+        let mut log = std::fs::File::options().append(true).open(at("logs/bot-out.log")).unwrap();
+        std::io::Write::write_all(&mut log, BAD_MAC.as_bytes()).unwrap();
+        wait_for_lines(&mut running, port, 51);
+        std::thread::sleep(Duration::from_secs(5));
+        wait_for_lines(&mut running, port, 51);
+    }
+}
+
+#[test]
+fn what_could_not_be_read_at_the_first_start_is_begun_at_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fixture::unpack("normal", &at("sessions/bot"), SystemTime::now()).unwrap();
+    // A link to itself cannot be followed, by root neither.
+    std::os::unix::fs::symlink(at("bot-out.log"), at("bot-out.log")).unwrap();
+    let port = net::free_port(None).unwrap();
+    let flags = [format!("--logs.path={}", at("bot-out.log").display())];
+    let mut running = exporter(dir.path(), port, &flags);
+    wait_for_lines(&mut running, port, 0);
+    drop(running);
+    let mut running = exporter(dir.path(), port, &flags);
+    std::fs::write(at("mended"), BAD_MAC.repeat(50)).unwrap();
+    std::fs::rename(at("mended"), at("bot-out.log")).unwrap();
+    std::thread::sleep(Duration::from_secs(5));
+    wait_for_lines(&mut running, port, 0);
+    let mut log = std::fs::File::options().append(true).open(at("bot-out.log")).unwrap();
+    std::io::Write::write_all(&mut log, BAD_MAC.as_bytes()).unwrap();
+    wait_for_lines(&mut running, port, 1);
+}
+
+#[test]
+fn more_files_than_may_be_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fixture::unpack("normal", &at("sessions/bot"), SystemTime::now()).unwrap();
+    std::fs::create_dir(at("logs")).unwrap();
+    for n in 0..400 {
+        std::fs::write(at(&format!("logs/bot-out-{n}.log")), BAD_MAC).unwrap();
+    }
+    let port = net::free_port(None).unwrap();
+    let script = format!(
+        "ulimit -n 300; exec {} --sessions.path={} --web.listen-address=127.0.0.1:{port} --logs.state-path={} --logs.path='{}/*.log' --logs.from-start",
+        env!("CARGO_BIN_EXE_baileys_exporter"),
+        at("sessions").display(),
+        at("state").display(),
+        at("logs").display(),
+    );
+    let mut running =
+        Process::start("exporter", Path::new("/bin/sh"), ["-c".into(), script], &at("log")).unwrap();
+    wait_for_lines(&mut running, port, 400);
+    for n in 0..400 {
+        let log = at(&format!("logs/bot-out-{n}.log"));
+        let mut log = std::fs::File::options().append(true).open(log).unwrap();
+        std::io::Write::write_all(&mut log, BAD_MAC.as_bytes()).unwrap();
+    }
+    let text = wait_for_lines(&mut running, port, 800);
+    assert_eq!(value(&text, "baileys_exporter_log_read_errors_total "), Some(0.0));
+}

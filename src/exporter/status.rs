@@ -19,6 +19,9 @@ use super::snapshot::{SessionView, Snapshot};
 /// Probes that run at the same time.
 const PROBES_AT_ONCE: usize = 32;
 
+/// The table explains so many; `--output=json` has all.
+const MOST_EXPLAINED: usize = 20;
+
 /// One session's row.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
@@ -257,6 +260,18 @@ pub fn table(rows: &[Row]) -> String {
         ]);
     }
     let mut text = out.to_string();
+    // What an answer rests on, where somebody was asked and not all is well.
+    let doubtful = |row: &&Row| row.connection != "connected" && row.error.is_none();
+    let asked =
+        |row: &&Row| !row.connection_evidence.iter().any(|evidence| evidence.contains("none configured"));
+    for row in rows.iter().filter(doubtful).filter(asked).take(MOST_EXPLAINED) {
+        text.push_str(&format!(
+            "\n{}: {}: {}",
+            row.session,
+            row.connection,
+            row.connection_evidence.join("; ")
+        ));
+    }
     for row in rows {
         if let Some(error) = &row.error {
             text.push_str(&format!("\n{}: {error}", row.session));

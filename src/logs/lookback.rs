@@ -18,6 +18,7 @@ use crate::folder::{SessionName, Timestamp};
 use super::LogSettings;
 use super::files::{Listed, Stat};
 use super::pattern::Found;
+use super::place::pm2_name;
 use super::print::Print;
 use super::tail::{head_of_file, open_log, read_full_at};
 
@@ -101,12 +102,15 @@ impl Lookback {
         // How far each file's last word reaches. An undated closing reaches nowhere.
         let mut newest: Option<Timestamp> = None;
         for (listed, by_path) in self.files().iter() {
-            let by_path = by_path.as_deref() == Some(session.as_str());
+            // As pm2 calls it, if not as it is.
+            let called = by_path.as_deref().unwrap_or_default();
+            let by_path = called == session.as_str() || called == pm2_name(session.as_str());
+            let called = if by_path && !self.settings.placing.by_line() { called } else { session.as_str() };
             if !by_path && !self.settings.placing.by_line() {
                 continue;
             }
             let Some(seen) = self.look(&listed.path)? else { continue };
-            let words = seen.words.get(session.as_str());
+            let words = seen.words.get(called);
             if !by_path && words.is_none() {
                 continue;
             }

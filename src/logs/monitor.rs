@@ -31,6 +31,8 @@ const RINGS_PER_SECOND: u64 = 200;
 const QUIET_FILES: usize = 20;
 /// After it was taken down it stays so for this long.
 const TAKEN_DOWN: Duration = Duration::from_secs(10);
+/// More problems than this are not told one by one.
+const MOST_PROBLEMS: usize = 20;
 /// Descriptors left for everything else.
 const SPARE_DESCRIPTORS: u64 = 256;
 
@@ -194,7 +196,7 @@ fn open_max() -> usize {
     limit.current = limit.maximum;
     let _ = setrlimit(Resource::Nofile, limit);
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(allowed.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(usize::MAX).max(16)
+    usize::try_from(allowed.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(usize::MAX)
 }
 
 struct Reader {
@@ -296,7 +298,13 @@ impl Reader {
     }
 
     fn report(&mut self) {
-        self.problems.report(std::mem::take(&mut self.tailer.problems).into_iter());
+        let mut problems = std::mem::take(&mut self.tailer.problems);
+        problems.sort();
+        if problems.len() > MOST_PROBLEMS {
+            problems.truncate(MOST_PROBLEMS);
+            problems.push("more logs cannot be read; the limit of open files, a permission?".to_owned());
+        }
+        self.problems.report(problems.into_iter());
     }
 
     fn commit(&mut self) {
@@ -304,7 +312,8 @@ impl Reader {
         let nothing = changes.files.is_empty()
             && changes.gone.is_empty()
             && changes.counts.is_empty()
-            && changes.globs.is_empty();
+            && changes.globs.is_empty()
+            && changes.gone_globs.is_empty();
         let at = Timestamp::now();
         if nothing && self.committed.elapsed() < HEARTBEAT {
             // Nothing to write; what is published still holds.

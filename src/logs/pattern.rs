@@ -410,7 +410,6 @@ impl Patterns {
     /// What one line of a file, without its newline, holds.
     pub fn judge(&self, line: &[u8], found: &mut Found) {
         found.clear();
-        let line = &line[..line.len().min(MAX_LINE)];
         match pm2_message(line) {
             Some(message) => message.split('\n').for_each(|line| self.judge_plain(line.as_bytes(), found)),
             None => self.judge_plain(line, found),
@@ -418,6 +417,7 @@ impl Patterns {
     }
 
     fn judge_plain(&self, line: &[u8], found: &mut Found) {
+        let line = &line[..line.len().min(MAX_LINE)];
         for role in self.set.matches(line).into_iter().filter_map(|index| self.roles.get(index)) {
             match *role {
                 Role::Sign(index) => {
@@ -660,6 +660,12 @@ mod tests {
         assert_eq!(counts(first_message), is("bad_mac", 1));
         let record = r#"{"message":"a\nClosing stale open session for x\nClosing stale open session for x\n","timestamp":"t","type":"err","process_id":3,"app_name":"a"}"#;
         assert_eq!(counts(record), is("closing_stale_open_session", 2));
+        let many = format!(
+            r#"{{"message":"{}","app_name":"a"}}"#,
+            r"Closing stale open session for new outgoing prekey bundle\n".repeat(2_000)
+        );
+        assert!(many.len() > MAX_LINE);
+        assert_eq!(counts(&many), is("closing_stale_open_session", 2_000));
         let pretty = concat!(
             "    reasonNode: {\n      \"tag\": \"conflict\",\n      \"attrs\": {\n        \"type\": \"device_removed\"\n      }\n    }\n",
             "    fullErrorNode: {\n          \"attrs\": {\n            \"type\": \"device_removed\"\n"

@@ -1,6 +1,7 @@
 //! Which session a line belongs to: told by the line, by the path of its file, or by
 //! configuration, in that order.
 
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -73,6 +74,22 @@ impl Placing {
         self.path.captures(text).and_then(|found| self.fill(&found)).or_else(|| self.fallback.clone())
     }
 
+    /// The session of a file's lines among those that exist. pm2 writes a dash into a file's
+    /// name for whatever is no letter, digit, dot or dash, so the log of `company_7` is
+    /// `company-7-out.log`: where no session has the very name, the one that pm2 would call
+    /// so is meant.
+    pub fn session_of(&self, path: &Path, sessions: &HashSet<Arc<str>>) -> Option<Arc<str>> {
+        let name = self.of_path(path)?;
+        if sessions.contains(&name) {
+            return Some(name);
+        }
+        let mut called_so = sessions.iter().filter(|session| pm2_name(session) == *name);
+        match (called_so.next(), called_so.next()) {
+            (Some(session), None) => Some(Arc::clone(session)),
+            _ => Some(name),
+        }
+    }
+
     /// The session that a line names.
     pub fn of_line(&self, line: &[u8]) -> Option<Arc<str>> {
         self.fill(&self.line.as_ref()?.captures(line)?)
@@ -88,6 +105,12 @@ impl Placing {
         }
         (!name.is_empty()).then(|| Arc::from(SessionName::from_dir(OsStr::from_bytes(&name)).as_str()))
     }
+}
+
+/// What pm2 makes of an app's name in the name of its log.
+pub fn pm2_name(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '-' };
+    name.chars().map(plain).collect()
 }
 
 /// `{group}` and text; `{{` and `}}` are braces.
@@ -141,6 +164,19 @@ mod tests {
         ] {
             assert_eq!(placing.of_path(Path::new(path)).as_deref(), session, "{path}");
         }
+    }
+
+    #[test]
+    fn pm2_writes_a_dash_for_an_underscore() {
+        let placing = Placing::new(None, None, None, None).unwrap();
+        let of = |sessions: &[&str]| {
+            let sessions = sessions.iter().map(|session| Arc::from(*session)).collect();
+            placing.session_of(Path::new("/l/company-7-out.log"), &sessions).unwrap().to_string()
+        };
+        assert_eq!(of(&["company_7", "other"]), "company_7");
+        assert_eq!(of(&["company_7", "company-7"]), "company-7");
+        assert_eq!(of(&["company_7", "company 7"]), "company-7", "which of them nobody can say");
+        assert_eq!(of(&[]), "company-7");
     }
 
     #[test]

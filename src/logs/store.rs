@@ -71,6 +71,7 @@ pub struct Changes {
     pub gone: Vec<i64>,
     pub counts: Vec<(String, String, u64)>,
     pub globs: Vec<String>,
+    pub gone_globs: Vec<String>,
     pub looked_at: Option<Timestamp>,
 }
 
@@ -252,6 +253,10 @@ fn write(tx: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
     let mut glob = tx.prepare_cached("INSERT OR IGNORE INTO globs (glob) VALUES (?)")?;
     for text in &changes.globs {
         glob.execute([text])?;
+    }
+    let mut gone = tx.prepare_cached("DELETE FROM globs WHERE glob = ?")?;
+    for text in &changes.gone_globs {
+        gone.execute([text])?;
     }
     if let Some(at) = changes.looked_at {
         tx.execute("INSERT OR REPLACE INTO looked (one, at) VALUES (1, ?)", [at.nanos()])?;

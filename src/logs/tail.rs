@@ -36,6 +36,8 @@ use super::pattern::{Found, MAX_LINE, Pattern};
 use super::print::{PRINT_BYTES, Print};
 use super::store::{Changes, Known, Saved, State};
 
+/// Before a path among the saved globs, says that it could not be looked at.
+const UNREADABLE: &str = "unreadable:";
 /// What a file is when it is nowhere any more.
 const NO_FILE: FileId = FileId { dev: 0, ino: 0 };
 /// Bytes looked at together; longer than any line that is judged whole.
@@ -155,6 +157,10 @@ pub struct Tailer {
     sessions: HashSet<Arc<str>>,
     globs: BTreeSet<String>,
     new_globs: Vec<String>,
+    /// Paths that could not be looked at when their glob was first asked: what stands there
+    /// was there before, and is begun at its end once it can be read.
+    unreadable: BTreeSet<PathBuf>,
+    gone_globs: Vec<String>,
     looked_at: Option<Timestamp>,
     gone: Vec<i64>,
     open_max: usize,
@@ -184,8 +190,14 @@ impl Tailer {
             tallies: HashMap::new(),
             totals: Totals::default(),
             sessions: HashSet::new(),
+            unreadable: saved
+                .globs
+                .iter()
+                .filter_map(|text| text.strip_prefix(UNREADABLE).map(PathBuf::from))
+                .collect(),
             globs: saved.globs,
             new_globs: Vec::new(),
+            gone_globs: Vec::new(),
             looked_at: saved.looked_at,
             gone: Vec::new(),
             open_max,
@@ -222,20 +234,32 @@ impl Tailer {
                 tracked.dirty = false;
             }
         }
+        for (row, tracked) in &this.files {
+            if tracked.known.state == State::Orphan {
+                this.by_id.entry(tracked.known.id).or_insert(*row);
+            }
+        }
         this
     }
 
     /// Takes a changed configuration.
     pub fn configure(&mut self, settings: Arc<LogSettings>) {
-        for tracked in self.files.values_mut() {
-            tracked.session = settings.placing.of_path(&tracked.known.origin);
-        }
         self.settings = settings;
+        self.place_all();
+    }
+
+    fn place_all(&mut self) {
+        for tracked in self.files.values_mut() {
+            tracked.session = self.settings.placing.session_of(&tracked.known.origin, &self.sessions);
+        }
     }
 
     /// The sessions there are; a line that names another is counted as unplaced.
     pub fn set_sessions(&mut self, sessions: HashSet<Arc<str>>) {
-        self.sessions = sessions;
+        if self.sessions != sessions {
+            self.sessions = sessions;
+            self.place_all();
+        }
     }
 
     /// Everything that was counted.
@@ -288,7 +312,7 @@ impl Tailer {
         if known.state != State::Orphan && known.id != NO_FILE {
             self.by_id.insert(known.id, row);
         }
-        let session = self.settings.placing.of_path(&known.origin);
+        let session = self.settings.placing.session_of(&known.origin, &self.sessions);
         let tracked = Tracked {
             read_to: known.offset,
             session,
@@ -310,6 +334,12 @@ impl Tailer {
         self.next += 1;
         self.insert(row, known, file);
         row
+    }
+
+    /// The descriptor stays open while there are some to spare.
+    fn add_open(&mut self, known: Known, file: File) -> i64 {
+        let open = self.files.values().filter(|tracked| tracked.file.is_some()).count();
+        self.add(known, Some(file).filter(|_| open < self.open_max))
     }
 
     fn forget(&mut self, row: i64) {
@@ -517,7 +547,8 @@ impl Tailer {
         let settings = Arc::clone(&self.settings);
         let mut found: HashMap<FileId, (Listed, bool)> = HashMap::new();
         let mut unseen_globs = Vec::new();
-        let mut failed = Vec::new();
+        let mut failed: Vec<(PathBuf, io::Error)> = Vec::new();
+        let mut failed_first = Vec::new();
         for glob in &settings.globs {
             let first = !self.globs.contains(glob.as_str());
             if first {
@@ -547,10 +578,31 @@ impl Tailer {
                     }
                 }
             };
-            glob.list(&mut each, |path, error| failed.push(format!("{}: {error}", path.display())));
+            glob.list(&mut each, |path, error| {
+                if at_end {
+                    failed_first.push(path.to_owned());
+                }
+                failed.push((path.to_owned(), error));
+            });
+        }
+        for path in failed_first {
+            self.note_unreadable(path);
+        }
+        for (listed, at_end) in found.values_mut() {
+            *at_end |= self.unreadable.iter().any(|path| listed.path.starts_with(path));
+        }
+        // What could be looked at this time is like any other from the next time on.
+        let readable: Vec<PathBuf> = self
+            .unreadable
+            .iter()
+            .filter(|path| path.is_dir() && failed.iter().all(|(failed, _)| failed != *path))
+            .cloned()
+            .collect();
+        for path in readable {
+            self.note_readable(&path);
         }
         self.totals.read_errors.add(failed.len() as u64);
-        self.problems.extend(failed);
+        self.problems.extend(failed.into_iter().map(|(path, error)| format!("{}: {error}", path.display())));
         for tracked in self.files.values_mut() {
             tracked.listed = false;
         }
@@ -562,10 +614,17 @@ impl Tailer {
                 continue;
             };
             let Some(tracked) = self.files.get_mut(&row) else { continue };
-            if tracked.known.state == State::Done {
-                let same = head_of(&listed.path).is_ok_and(|head| tracked.known.head.begins(&head));
+            if tracked.known.state != State::Live {
+                let same = match tracked.known.state {
+                    State::Orphan => holds(&listed.path, &tracked.known).unwrap_or(false),
+                    _ => head_of(&listed.path).is_ok_and(|head| tracked.known.head.begins(&head)),
+                };
                 if !same {
-                    self.forget(row);
+                    if tracked.known.state == State::Orphan {
+                        self.by_id.remove(&id);
+                    } else {
+                        self.forget(row);
+                    }
                     fresh.push((listed, at_end));
                     continue;
                 }
@@ -585,6 +644,22 @@ impl Tailer {
             key(a).cmp(&key(b))
         });
         (fresh, unseen_globs)
+    }
+
+    fn note_unreadable(&mut self, path: PathBuf) {
+        if let Some(text) = path.to_str()
+            && self.unreadable.insert(path.clone())
+        {
+            self.new_globs.push(format!("{UNREADABLE}{text}"));
+            self.turned = true;
+        }
+    }
+
+    fn note_readable(&mut self, path: &Path) {
+        if self.unreadable.remove(path) {
+            self.gone_globs.push(format!("{UNREADABLE}{}", path.display()));
+            self.turned = true;
+        }
     }
 
     /// Without a descriptor of it a known file's inode may have become another file's.
@@ -612,6 +687,20 @@ impl Tailer {
             if tracked.displaced {
                 continue;
             }
+            let (path, origin) = (&tracked.known.path, &tracked.known.origin);
+            if !self.settings.globs.iter().any(|glob| glob.matches(path) || glob.matches(origin)) {
+                // No glob asks for it any more.
+                tracked.known.state = State::Done;
+                tracked.known.since = Timestamp::now();
+                tracked.file = None;
+                tracked.dirty = true;
+                continue;
+            }
+            // What cannot be looked at is not gone: a mount that is late, a permission.
+            let can_look = origin.parent().is_some_and(|directory| std::fs::read_dir(directory).is_ok());
+            if tracked.file.is_none() && !can_look {
+                continue;
+            }
             tracked.displaced = true;
             self.turned = true;
             lost.push(row);
@@ -633,13 +722,10 @@ impl Tailer {
                     tracked.dirty = true;
                 }
                 None => {
-                    // Its bytes may be in a copy, compressed perhaps.
+                    // Its bytes may be in a copy, compressed perhaps; or it comes back.
                     tracked.known.state = State::Orphan;
                     tracked.known.since = Timestamp::now();
                     tracked.dirty = true;
-                    if self.by_id.get(&id) == Some(&row) {
-                        self.by_id.remove(&id);
-                    }
                 }
             }
         }
@@ -670,10 +756,14 @@ impl Tailer {
                 if error.kind() != io::ErrorKind::NotFound {
                     self.totals.read_errors.add(1);
                     self.problems.push(format!("{}: {error}", known.path.display()));
+                    if at_end {
+                        self.note_unreadable(known.path);
+                    }
                 }
                 return false;
             }
         };
+        self.note_readable(&known.path);
         if !file.metadata().is_ok_and(|meta| Stat::from(&meta).id == known.id) {
             return false;
         }
@@ -687,13 +777,13 @@ impl Tailer {
                     return false;
                 }
             }
-            let row = self.add(known, Some(file));
+            let row = self.add_open(known, file);
             return self.look_at(row) == Look::More;
         }
         if let Some(offset) = self.known_copy(&known, &file) {
             known.offset = offset;
         }
-        let row = self.add(known, Some(file));
+        let row = self.add_open(known, file);
         self.turned = true;
         if let (Some(log), Some(tracked)) = (log, self.files.get_mut(&row))
             && tracked.known.offset == 0
@@ -829,7 +919,15 @@ impl Tailer {
             if orphan.head.len > 0 {
                 self.totals.copies_missing.add(1);
             }
-            self.forget(row);
+            match self.files.get_mut(&row) {
+                // Should it come back after all, it is known.
+                Some(tracked) if self.by_id.get(&orphan.id) == Some(&row) => {
+                    tracked.known.state = State::Done;
+                    tracked.known.since = Timestamp::now();
+                    tracked.dirty = true;
+                }
+                _ => self.forget(row),
+            }
         }
     }
 
@@ -837,7 +935,11 @@ impl Tailer {
         if is_compressed(&listed.path) && !is_gzip(&listed.path) {
             return false;
         }
-        let known = self.by_id.get(&listed.stat.id).and_then(|row| self.files.get(row));
+        let known = self
+            .by_id
+            .get(&listed.stat.id)
+            .and_then(|row| self.files.get(row))
+            .filter(|tracked| tracked.known.state != State::Orphan);
         let Ok(head) = beginning_of(&listed.path) else { return false };
         if head.is_empty() {
             return false;
@@ -859,7 +961,7 @@ impl Tailer {
     /// Counts what a copy holds beyond `from.offset` and remembers it. The caller has seen
     /// that it is one, and whole.
     fn take_copy(&mut self, listed: &Listed, from: &Known) -> bool {
-        let session = self.settings.placing.of_path(&from.origin);
+        let session = self.settings.placing.session_of(&from.origin, &self.sessions);
         let Self { settings, sessions, buffers, .. } = self;
         let mut cursor = Cursor { offset: from.offset, skipping: from.skipping, tail: from.tail };
         // What was counted of a copy that breaks off must not stand: it is read again.
@@ -909,7 +1011,8 @@ impl Tailer {
         };
         match self.by_id.get(&stat.id).copied() {
             Some(row) => {
-                let state = self.files.get(&row).map_or(State::Done, |tracked| tracked.known.state);
+                let is_live = self.files.get(&row).is_some_and(|tracked| tracked.known.state == State::Live);
+                let state = if is_live { State::Live } else { State::Done };
                 self.forget(row);
                 self.add(Known { state, ..known }, None);
             }
@@ -1066,6 +1169,7 @@ impl Tailer {
         let mut changes = Changes {
             gone: self.gone.clone(),
             globs: self.new_globs.clone(),
+            gone_globs: self.gone_globs.clone(),
             looked_at: self.looked_at,
             ..Changes::default()
         };
@@ -1100,6 +1204,7 @@ impl Tailer {
     pub fn committed(&mut self) {
         self.gone.clear();
         self.new_globs.clear();
+        self.gone_globs.clear();
         self.turned = false;
         self.uncommitted = 0;
         for tracked in self.files.values_mut() {

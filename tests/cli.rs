@@ -179,7 +179,9 @@ fn status_is_the_morning_check() {
         "CREDS",
     ];
     assert_eq!(table[0], head);
-    assert_eq!(table.len(), 3, "{}", said.out);
+    assert_eq!(table.len(), 4, "{}", said.out);
+    // What is not connected says what that rests on.
+    assert!(said.out.contains("\nmodern: disconnected: probe: disconnected; writes: "), "{}", said.out);
     let row = |said: &Said, session: &str| {
         rows(&said.out).into_iter().find(|row| row[0] == session).unwrap_or_else(|| panic!("{said:?}"))
     };

@@ -554,7 +554,7 @@ fn the_file_with_the_key() {
     let each = world.path("keys");
     fs::create_dir(&each).unwrap();
     let template = each.join("{session}.key").display().to_string();
-    says(&template, "cannot be read: No such file");
+    says(&template, "does not exist");
     write_key(&each.join("bot.key"), KEY.as_bytes(), 0o600);
     says(&template, connected);
 }

@@ -855,14 +855,10 @@ impl Tailer {
                 // Listed like any other.
                 continue;
             }
-            // A copy of what is followed, read, or looked for is nothing new.
-            let is_known = |known: &Known| {
-                known.origin == origin && known.head.len > 0 && holds(&listed.path, known).unwrap_or(true)
-            };
-            // Nobody copies a log that was renamed, other than to compress it: one that begins
-            // like it is another generation of a log whose lines are all the same.
-            let packed = is_compressed(&listed.path);
-            if self.files.values().any(|tracked| (packed || !tracked.displaced) && is_known(&tracked.known)) {
+            // A copy of what is followed, read, or looked for is nothing new; one that is only
+            // begun will be seen when it is whole.
+            let is_begun = !beginning_of(&listed.path).is_ok_and(|head| !head.is_empty());
+            if is_begun || self.is_known_content(&listed, &origin) {
                 continue;
             }
             let known = Known {
@@ -887,6 +883,21 @@ impl Tailer {
                 self.look_at(row);
             }
         }
+    }
+
+    /// Whether a file holds what is known of another generation of the same log. One that
+    /// cannot be read to its end may.
+    fn is_known_content(&self, listed: &Listed, origin: &Path) -> bool {
+        // Nobody copies a log that was renamed, other than to compress it: one that begins
+        // like it is another generation of a log whose lines are all the same.
+        let packed = is_compressed(&listed.path);
+        self.files.values().any(|tracked| {
+            let known = &tracked.known;
+            (packed || !tracked.displaced)
+                && known.origin == origin
+                && known.head.len > 0
+                && holds(&listed.path, known).unwrap_or(true)
+        })
     }
 
     /// Looks for a copy of an orphan's bytes and counts what was not read of them.
@@ -953,7 +964,12 @@ impl Tailer {
         }
         match orphan.head.len {
             // It was empty when last looked at: whatever has come since is new.
-            0 => self.looked_at.is_some_and(|at| listed.stat.modified >= at.minus(TICK)) && known.is_none(),
+            // But not what was read of another, whose compressed copy nobody took note of.
+            0 => {
+                self.looked_at.is_some_and(|at| listed.stat.modified >= at.minus(TICK))
+                    && known.is_none()
+                    && !self.is_known_content(listed, &orphan.origin)
+            }
             _ => holds(&listed.path, orphan).unwrap_or(false),
         }
     }

@@ -195,7 +195,7 @@ fn status_is_the_morning_check() {
     world.bot("warned", "warning-130", "nonsense");
     world.bot("bloated", BLOATED, "disconnected");
     let said = world.exporter(&["status"]).must(1, &[]);
-    let order: Vec<String> = rows(&said.out).into_iter().skip(1).map(|row| row[0].clone()).collect();
+    let order: Vec<String> = rows(&said.out).into_iter().skip(1).take(4).map(|row| row[0].clone()).collect();
     assert_eq!(order, ["bloated", "warned", "modern", "calm"], "worst first");
     let bloated = row(&said, "bloated");
     assert_eq!((bloated[3].as_str(), bloated[7].as_str()), ("fatal", "disconnected"));

@@ -5,7 +5,7 @@
 //!       -> store (offsets and counts in one transaction) -> Published -> exporter
 //! ```
 //!
-//! [`tail`] is the truth: it looks at every file at least every two seconds. [`doorbell`]
+//! `tail` is the truth: it looks at every file at least every two seconds. `doorbell`
 //! only makes it look sooner. [`lookback`] reads the end of a session's log once, for the
 //! verdict on its connection. A raw line leaves this room in no form.
 

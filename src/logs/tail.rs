@@ -52,6 +52,10 @@ const LAST_WORD: Duration = Duration::from_secs(10);
 const WATCHED_ON: Duration = Duration::from_secs(26 * 3_600);
 /// A copy of what a log held before it was emptied is looked for this long.
 const ORPHAN_FOR: Duration = Duration::from_secs(30);
+/// A file that no descriptor holds is gone if so many looks in a row did not find it.
+const MISSED_OFTEN: u32 = 3;
+/// What a rotation is still writing is waited for this long.
+const UNFINISHED_FOR: Duration = Duration::from_secs(60);
 /// So long at every sweep, then once more at the end.
 const SOUGHT_OFTEN: Duration = Duration::from_secs(6);
 /// After this long without growth a file that looks like a copy is compared byte by byte.
@@ -128,6 +132,8 @@ struct Tracked {
     copy_of: Option<i64>,
     listed: bool,
     displaced: bool,
+    /// Looks in a row in which it was nowhere, while no descriptor holds it.
+    missed: u32,
     grew_at: Instant,
     dirty: bool,
 }
@@ -162,6 +168,10 @@ pub struct Tailer {
     unreadable: BTreeSet<PathBuf>,
     gone_globs: Vec<String>,
     looked_at: Option<Timestamp>,
+    /// Files beside whose name stands what a rotation had not finished at the last look, and
+    /// since when there are any.
+    unfinished: BTreeSet<i64>,
+    unfinished_since: Option<Instant>,
     gone: Vec<i64>,
     open_max: usize,
     buffers: Buffers,
@@ -199,6 +209,8 @@ impl Tailer {
             new_globs: Vec::new(),
             gone_globs: Vec::new(),
             looked_at: saved.looked_at,
+            unfinished: BTreeSet::new(),
+            unfinished_since: None,
             gone: Vec::new(),
             open_max,
             buffers: Buffers::default(),
@@ -323,6 +335,7 @@ impl Tailer {
             copy_of: None,
             listed: false,
             displaced: false,
+            missed: 0,
             grew_at: Instant::now(),
             dirty: true,
         };
@@ -522,7 +535,7 @@ impl Tailer {
         for row in self.rows(|tracked| tracked.known.state == State::Orphan) {
             self.find_copy(row);
         }
-        for row in displaced {
+        for row in displaced.into_iter().chain(std::mem::take(&mut self.unfinished)) {
             self.adopt_unseen(row);
         }
         for (listed, at_end) in fresh {
@@ -537,7 +550,13 @@ impl Tailer {
                 self.new_globs.push(glob);
             }
         }
-        self.looked_at = Some(now);
+        // What was not finished is not taken for old at the next look, or after a restart.
+        let since = *self.unfinished_since.get_or_insert_with(Instant::now);
+        if self.unfinished.is_empty() || since.elapsed() > UNFINISHED_FOR {
+            self.unfinished.clear();
+            self.unfinished_since = None;
+            self.looked_at = Some(now);
+        }
         more
     }
 
@@ -608,23 +627,26 @@ impl Tailer {
         }
         let mut fresh = Vec::new();
         for (id, (listed, at_end)) in found {
-            self.notice_recycled(&listed);
+            let is_certain = self.notice_recycled(&listed);
             let Some(row) = self.by_id.get(&id).copied() else {
                 fresh.push((listed, at_end));
                 continue;
             };
             let Some(tracked) = self.files.get_mut(&row) else { continue };
+            tracked.missed = 0;
+            if !is_certain {
+                // It is there, under whatever name: the next look knows more.
+                tracked.listed = true;
+                continue;
+            }
             if tracked.known.state != State::Live {
                 let same = match tracked.known.state {
-                    State::Orphan => holds(&listed.path, &tracked.known).unwrap_or(false),
-                    _ => head_of(&listed.path).is_ok_and(|head| tracked.known.head.begins(&head)),
+                    State::Orphan => holds(&listed, &tracked.known),
+                    _ => head_of(&listed).map(|head| tracked.known.head.begins(&head)),
                 };
+                let Ok(same) = same else { continue };
                 if !same {
-                    if tracked.known.state == State::Orphan {
-                        self.by_id.remove(&id);
-                    } else {
-                        self.forget(row);
-                    }
+                    self.part(row);
                     fresh.push((listed, at_end));
                     continue;
                 }
@@ -663,19 +685,40 @@ impl Tailer {
     }
 
     /// Without a descriptor of it a known file's inode may have become another file's.
-    fn notice_recycled(&mut self, listed: &Listed) {
-        let Some(row) = self.by_id.get(&listed.stat.id).copied() else { return };
-        let Some(tracked) = self.files.get_mut(&row) else { return };
-        if tracked.file.is_some() || tracked.known.path == listed.path || is_still(tracked, listed) {
-            return;
+    /// Whether that is certain, either way.
+    fn notice_recycled(&mut self, listed: &Listed) -> bool {
+        let Some(row) = self.by_id.get(&listed.stat.id).copied() else { return true };
+        let Some(tracked) = self.files.get(&row) else { return true };
+        if tracked.file.is_some() || tracked.known.path == listed.path {
+            return true;
         }
-        if tracked.known.state == State::Done {
-            self.forget(row);
-        } else {
+        match is_still(tracked, listed) {
+            Some(true) => true,
+            Some(false) => {
+                self.part(row);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A file's inode is another file's by now. It is kept in mind without: its bytes may be
+    /// in a copy, and a copy of what was counted must be known.
+    fn part(&mut self, row: i64) {
+        let Some(tracked) = self.files.get_mut(&row) else { return };
+        if self.by_id.get(&tracked.known.id) == Some(&row) {
+            self.by_id.remove(&tracked.known.id);
+        }
+        if tracked.copy_of.is_some() {
+            // Nothing was read of it.
+            return self.forget(row);
+        }
+        tracked.known.id = NO_FILE;
+        tracked.file = None;
+        tracked.dirty = true;
+        if tracked.known.state == State::Live {
             tracked.known.state = State::Orphan;
             tracked.known.since = Timestamp::now();
-            tracked.dirty = true;
-            self.by_id.remove(&listed.stat.id);
         }
     }
 
@@ -684,7 +727,11 @@ impl Tailer {
         let mut lost = Vec::new();
         for row in self.rows(|tracked| tracked.known.state == State::Live && !tracked.listed) {
             let Some(tracked) = self.files.get_mut(&row) else { continue };
-            if tracked.displaced {
+            let is_there = |tracked: &Tracked| {
+                let meta = tracked.known.path.metadata();
+                meta.is_ok_and(|meta| Stat::from(&meta).id == tracked.known.id)
+            };
+            if tracked.displaced && (tracked.file.is_some() || is_there(tracked)) {
                 continue;
             }
             let (path, origin) = (&tracked.known.path, &tracked.known.origin);
@@ -701,34 +748,43 @@ impl Tailer {
             if tracked.file.is_none() && !can_look {
                 continue;
             }
-            tracked.displaced = true;
-            self.turned = true;
-            lost.push(row);
             if tracked.file.is_some() {
+                tracked.displaced = true;
+                lost.push(row);
                 continue;
             }
             // After a restart: find it under its new name.
             let (id, origin, head) = (tracked.known.id, tracked.known.origin.clone(), tracked.known.head);
             let same = |listed: &Listed| {
-                listed.stat.id == id && head_of(&listed.path).is_ok_and(|bytes| head.begins(&bytes))
+                listed.stat.id == id && head_of(listed).is_ok_and(|bytes| head.begins(&bytes))
             };
             let mut beside = rotations(&origin).unwrap_or_default();
             beside.extend(
                 origin.metadata().ok().map(|meta| Listed { stat: Stat::from(&meta), path: origin.clone() }),
             );
+            if tracked.missed == 0 {
+                lost.push(row);
+            }
             match beside.into_iter().find(same) {
                 Some(listed) => {
+                    tracked.displaced = true;
+                    tracked.missed = 0;
                     tracked.known.path = listed.path;
                     tracked.dirty = true;
                 }
+                // A listing misses what is renamed while it is made.
+                None if tracked.missed + 1 < MISSED_OFTEN => tracked.missed += 1,
                 None => {
                     // Its bytes may be in a copy, compressed perhaps; or it comes back.
+                    tracked.displaced = true;
+                    lost.push(row);
                     tracked.known.state = State::Orphan;
                     tracked.known.since = Timestamp::now();
                     tracked.dirty = true;
                 }
             }
         }
+        self.turned |= !lost.is_empty();
         lost
     }
 
@@ -780,8 +836,15 @@ impl Tailer {
             let row = self.add_open(known, file);
             return self.look_at(row) == Look::More;
         }
-        if let Some(offset) = self.known_copy(&known, &file) {
-            known.offset = offset;
+        if let Some((row, cursor)) = self.known_copy(&known, &file) {
+            known.offset = cursor.offset;
+            known.skipping = cursor.skipping;
+            known.tail = cursor.tail;
+            if self.files.get(&row).is_some_and(|tracked| tracked.known.state == State::Orphan) {
+                // Here its bytes are: nothing of it is missing.
+                self.totals.copies_found.add(1);
+                self.forget(row);
+            }
         }
         let row = self.add_open(known, file);
         self.turned = true;
@@ -818,16 +881,22 @@ impl Tailer {
     }
 
     /// Where to begin in a file that holds again what was read from another, which is done
-    /// with: its whole beginning and the bytes before the offset are the same.
-    fn known_copy(&self, new: &Known, file: &File) -> Option<u64> {
+    /// with or gone: its beginning and the bytes before the offset are the same.
+    fn known_copy(&self, new: &Known, file: &File) -> Option<(i64, Cursor)> {
         let head = head_of_file(file).ok()?;
+        let is_copied = |known: &Known| match known.state {
+            State::Done => usize::from(known.head.len) == PRINT_BYTES,
+            State::Orphan => known.head.len > 0,
+            State::Live => false,
+        };
         self.files
-            .values()
-            .map(|tracked| &tracked.known)
-            .filter(|known| known.state == State::Done && known.origin == new.origin)
-            .filter(|known| usize::from(known.head.len) == PRINT_BYTES && known.head.begins(&head))
-            .find(|known| tail_matches(file, known.offset, known.tail))
-            .map(|known| known.offset)
+            .iter()
+            .map(|(row, tracked)| (*row, &tracked.known))
+            .filter(|(_, known)| known.origin == new.origin && is_copied(known) && known.head.begins(&head))
+            .find(|(_, known)| tail_matches(file, known.offset, known.tail))
+            .map(|(row, Known { offset, skipping, tail, .. })| {
+                (row, Cursor { offset: *offset, skipping: *skipping, tail: *tail })
+            })
     }
 
     /// Files beside a log that its rotation made since the last look and that no glob need
@@ -857,9 +926,14 @@ impl Tailer {
             }
             // A copy of what is followed, read, or looked for is nothing new; one that is only
             // begun will be seen when it is whole.
-            let is_begun = !beginning_of(&listed.path).is_ok_and(|head| !head.is_empty());
-            if is_begun || self.is_known_content(&listed, &origin) {
-                continue;
+            let whole = beginning_of(&listed).is_ok_and(|head| !head.is_empty());
+            match whole.then(|| self.is_known_content(&listed, &origin)).flatten() {
+                Some(false) => {}
+                Some(true) => continue,
+                None => {
+                    self.unfinished.insert(row);
+                    continue;
+                }
             }
             let known = Known {
                 state: State::Live,
@@ -885,19 +959,25 @@ impl Tailer {
         }
     }
 
-    /// Whether a file holds what is known of another generation of the same log. One that
-    /// cannot be read to its end may.
-    fn is_known_content(&self, listed: &Listed, origin: &Path) -> bool {
+    /// Whether a file holds what is known of another generation of the same log. Nobody can
+    /// tell of one that cannot be read to its end.
+    fn is_known_content(&self, listed: &Listed, origin: &Path) -> Option<bool> {
         // Nobody copies a log that was renamed, other than to compress it: one that begins
         // like it is another generation of a log whose lines are all the same.
         let packed = is_compressed(&listed.path);
-        self.files.values().any(|tracked| {
+        let mut certain = true;
+        for tracked in self.files.values() {
             let known = &tracked.known;
-            (packed || !tracked.displaced)
-                && known.origin == origin
-                && known.head.len > 0
-                && holds(&listed.path, known).unwrap_or(true)
-        })
+            if known.origin != origin || known.head.len == 0 || !packed && tracked.displaced {
+                continue;
+            }
+            match holds(listed, known) {
+                Ok(true) => return Some(true),
+                Ok(false) => {}
+                Err(_) => certain = false,
+            }
+        }
+        certain.then_some(false)
     }
 
     /// Looks for a copy of an orphan's bytes and counts what was not read of them.
@@ -931,8 +1011,8 @@ impl Tailer {
                 self.totals.copies_missing.add(1);
             }
             match self.files.get_mut(&row) {
-                // Should it come back after all, it is known.
-                Some(tracked) if self.by_id.get(&orphan.id) == Some(&row) => {
+                // Should it, or a copy, come after all, it is known.
+                Some(tracked) if orphan.head.len > 0 => {
                     tracked.known.state = State::Done;
                     tracked.known.since = Timestamp::now();
                     tracked.dirty = true;
@@ -951,7 +1031,7 @@ impl Tailer {
             .get(&listed.stat.id)
             .and_then(|row| self.files.get(row))
             .filter(|tracked| tracked.known.state != State::Orphan);
-        let Ok(head) = beginning_of(&listed.path) else { return false };
+        let Ok(head) = beginning_of(listed) else { return false };
         if head.is_empty() {
             return false;
         }
@@ -968,9 +1048,9 @@ impl Tailer {
             0 => {
                 self.looked_at.is_some_and(|at| listed.stat.modified >= at.minus(TICK))
                     && known.is_none()
-                    && !self.is_known_content(listed, &orphan.origin)
+                    && self.is_known_content(listed, &orphan.origin) == Some(false)
             }
-            _ => holds(&listed.path, orphan).unwrap_or(false),
+            _ => holds(listed, orphan).unwrap_or(false),
         }
     }
 
@@ -985,11 +1065,11 @@ impl Tailer {
         let mut sink = Sink::new(settings, sessions, &mut tallies, &mut totals, &mut buffers.folded)
             .of(session, listed.stat.modified);
         let mut take = || -> io::Result<(Stat, Vec<u8>)> {
-            let file = open_log(&listed.path)?;
+            let file = open_listed(listed)?;
             let stat = Stat::from(&file.metadata()?);
             if is_gzip(&listed.path) {
                 cursor.pour(&mut MultiGzDecoder::new(&file), &mut buffers.chunk, &mut sink)?;
-                return Ok((stat, beginning_of(&listed.path)?));
+                return Ok((stat, beginning_of(listed)?));
             }
             while stat.size > cursor.offset {
                 match cursor.drain(&file, &mut buffers.chunk, TURN, &mut sink)? {
@@ -1025,18 +1105,29 @@ impl Tailer {
             tail: cursor.tail,
             since: Timestamp::now(),
         };
-        match self.by_id.get(&stat.id).copied() {
-            Some(row) => {
-                let is_live = self.files.get(&row).is_some_and(|tracked| tracked.known.state == State::Live);
-                let state = if is_live { State::Live } else { State::Done };
-                self.forget(row);
-                self.add(Known { state, ..known }, None);
+        // The copy may have the inode of a file that is gone: that one's bytes are still
+        // looked for, and must be known as counted when they turn up.
+        self.part_from(stat.id, &head);
+        let mut state = State::Done;
+        if let Some(row) = self.by_id.get(&stat.id).copied() {
+            if self.files.get(&row).is_some_and(|tracked| tracked.known.state == State::Live) {
+                state = State::Live;
             }
-            None => {
-                self.add(known, None);
-            }
+            self.forget(row);
         }
+        self.add(Known { state, ..known }, None);
         true
+    }
+
+    /// Whoever is known by an inode that another file has now, as these first bytes show.
+    fn part_from(&mut self, id: FileId, head: &[u8]) {
+        let Some(row) = self.by_id.get(&id).copied() else { return };
+        let is_other = self.files.get(&row).is_some_and(|tracked| {
+            tracked.file.is_none() && !(tracked.known.head.len > 0 && tracked.known.head.begins(head))
+        });
+        if is_other {
+            self.part(row);
+        }
     }
 
     /// Files that look like a copy of a log being made: waits, or finds that they are not.
@@ -1051,6 +1142,10 @@ impl Tailer {
                     None => open_log(&path)?,
                 };
                 let stat = Stat::from(&file.metadata()?);
+                if stat.id != id && copy.listed {
+                    // Renamed just now.
+                    return Ok(None);
+                }
                 if stat.id != id {
                     return Ok(Some(true));
                 }
@@ -1479,16 +1574,18 @@ impl Tally {
     }
 }
 
-/// Whether a file that has another name now is the one that is known.
-fn is_still(tracked: &Tracked, listed: &Listed) -> bool {
+/// Whether a file that has another name now is the one that is known; nobody can tell of one
+/// that cannot be opened, or was renamed once more.
+fn is_still(tracked: &Tracked, listed: &Listed) -> Option<bool> {
     let origin = &tracked.known.origin;
     let name =
         |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let is_named = listed.path == *origin
         || listed.path.parent() == origin.parent() && is_rotation_of(&name(&listed.path), &name(origin));
-    is_named
-        && listed.stat.size >= tracked.known.offset
-        && holds(&listed.path, &tracked.known).unwrap_or(false)
+    if !is_named || listed.stat.size < tracked.known.offset {
+        return Some(false);
+    }
+    holds(listed, &tracked.known).ok()
 }
 
 /// How many of these lines are longer than is judged.
@@ -1530,6 +1627,16 @@ pub(super) fn open_log(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Opens what a listing found. A name may lead elsewhere by now, when files are renamed in
+/// turn: that is an error, and says nothing about the file that was listed.
+fn open_listed(listed: &Listed) -> io::Result<File> {
+    let file = open_log(&listed.path)?;
+    match Stat::from(&file.metadata()?).id == listed.stat.id {
+        true => Ok(file),
+        false => Err(io::Error::new(io::ErrorKind::NotFound, "renamed while it was looked at")),
+    }
+}
+
 pub(super) fn read_full_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut read = 0;
     while read < buffer.len() {
@@ -1563,14 +1670,14 @@ pub(super) fn head_of_file(file: &File) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-fn head_of(path: &Path) -> io::Result<Vec<u8>> {
-    head_of_file(&open_log(path)?)
+fn head_of(listed: &Listed) -> io::Result<Vec<u8>> {
+    head_of_file(&open_listed(listed)?)
 }
 
 /// The first bytes, of what a gzip file holds where it is one.
-fn beginning_of(path: &Path) -> io::Result<Vec<u8>> {
-    let file = open_log(path)?;
-    if !is_gzip(path) {
+fn beginning_of(listed: &Listed) -> io::Result<Vec<u8>> {
+    let file = open_listed(listed)?;
+    if !is_gzip(&listed.path) {
         return head_of_file(&file);
     }
     let mut head = vec![0; PRINT_BYTES];
@@ -1595,9 +1702,9 @@ fn tail_matches(file: &File, offset: u64, tail: Print) -> bool {
 
 /// Whether a file holds what is known of another: the same beginning, and the same bytes
 /// before the offset unless it ends earlier. An unfinished gzip file is an error.
-fn holds(path: &Path, known: &Known) -> io::Result<bool> {
-    let file = open_log(path)?;
-    if !is_gzip(path) {
+fn holds(listed: &Listed, known: &Known) -> io::Result<bool> {
+    let file = open_listed(listed)?;
+    if !is_gzip(&listed.path) {
         let size = file.metadata()?.len();
         let head = head_of_file(&file)?;
         // The hole that a writer leaves who kept its place is in every such file.

@@ -22,6 +22,10 @@ const FILES: usize = 500;
 const LINES_PER_SECOND: usize = 20_000;
 /// How often the bare loop looks.
 const CADENCE: Duration = Duration::from_millis(250);
+/// Following costs at most so many times what the bare loop does.
+const MOST_OF_BARE: f64 = 2.0;
+/// A backlog is read at least so many times as fast as mtail reads it.
+const LEAST_OF_MTAIL: f64 = 30.0;
 const MB: u64 = 1_000_000;
 /// mtail reads this much of the backlog; all of it would take many minutes.
 const MTAIL_MB: u64 = 200;
@@ -413,5 +417,19 @@ fn main() {
     if short_follow.is_none() && short_backlog.is_none() {
         write_down(&table);
         println!("written to docs/performance.md");
+        hold(followed, &took);
     }
+}
+
+/// What the project promises of these ratios; a run that misses one ends with an error.
+fn hold((exporter, bare): (Duration, Duration), took: &[Took]) {
+    let following = exporter.as_secs_f64() / bare.as_secs_f64();
+    assert!(following <= MOST_OF_BARE, "following costs {following:.2} times the bare loop");
+    for mtail in took.iter().filter(|one| one.what.starts_with("mtail")) {
+        let times = took[0].mb_per_cpu_second() / mtail.mb_per_cpu_second();
+        assert!(times >= LEAST_OF_MTAIL, "only {times:.1} times as fast as {}", mtail.what);
+    }
+    println!(
+        "within the promised ratios: at most {MOST_OF_BARE} times the bare loop, at least {LEAST_OF_MTAIL} times mtail"
+    );
 }

@@ -1769,3 +1769,111 @@ fn is_prefix(copy: &File, of: &File, size: u64) -> io::Result<bool> {
     }
     Ok(true)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::{LogGlob, Patterns, Placing};
+    use std::io::Write;
+
+    fn lines(of: &str, numbers: std::ops::Range<u32>) -> Vec<u8> {
+        numbers.flat_map(|n| format!("{of}: line number {n}\n").into_bytes()).collect()
+    }
+
+    fn gzip(path: &Path, bytes: &[u8]) -> FileId {
+        let file = File::create(path).unwrap();
+        let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        Stat::from(&encoder.finish().unwrap().metadata().unwrap()).id
+    }
+
+    /// As it is saved after `read` of all these bytes.
+    fn known(path: PathBuf, id: FileId, read: &[u8]) -> Known {
+        Known {
+            state: State::Live,
+            id,
+            origin: path.clone(),
+            path,
+            offset: read.len() as u64,
+            skipping: false,
+            head: Print::of_head(read),
+            tail: Print::of_tail(read),
+            since: Timestamp::now(),
+        }
+    }
+
+    /// Two logs were compressed and unlinked while nobody looked, and the copy of the one got
+    /// the inode that the other had.
+    #[test]
+    fn a_copy_with_the_inode_of_another_log_counts_neither_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let (a, b) = (lines("a", 0..100), lines("b", 0..100));
+        let taken_over = gzip(&path("b-out.log.1.gz"), &b);
+        gzip(&path("a-out.log.1.gz"), &a);
+        let half = lines("b", 0..50);
+        let nowhere = FileId { dev: taken_over.dev, ino: u64::MAX };
+        let saved = Saved {
+            files: vec![
+                (1, known(path("a-out.log"), taken_over, &a)),
+                (2, known(path("b-out.log"), nowhere, &half)),
+            ],
+            looked_at: Some(Timestamp::now()),
+            ..Saved::default()
+        };
+        std::fs::write(path("a-out.log"), lines("a", 100..110)).unwrap();
+        let settings = LogSettings {
+            globs: vec![LogGlob::new(&format!("{}/*.log", dir.path().display())).unwrap()],
+            from_start: true,
+            state_path: dir.path().into(),
+            placing: Placing::new(None, None, None, None).unwrap(),
+            patterns: Arc::new(Patterns::shipped_and(&[]).unwrap()),
+        };
+        let mut tailer = Tailer::new(Arc::new(settings), saved, 100);
+        tailer.set_sessions(["a", "b"].into_iter().map(Arc::from).collect());
+        for _ in 0..6 {
+            tailer.sweep();
+            // What wakes the look beside the name, in a log that is new.
+            std::fs::write(path("a-out.log"), lines("a", 100..110)).unwrap();
+        }
+        let counted = |session: &str| tailer.tallies().get(session).map_or(0, |tally| tally.lines.value);
+        assert_eq!((counted("a"), counted("b")), (10, 50), "what is new, and what was not read");
+        assert_eq!(tailer.totals.copies_missing.value, 0);
+    }
+
+    /// A listing that is made while files are renamed misses some of them.
+    #[test]
+    fn a_file_that_one_listing_missed_is_not_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let bytes = lines("a", 0..100);
+        std::fs::write(path("a-out.log.1"), &bytes).unwrap();
+        let id = Stat::from(&path("a-out.log.1").metadata().unwrap()).id;
+        let saved = Saved { files: vec![(1, known(path("a-out.log"), id, &bytes))], ..Saved::default() };
+        let settings = LogSettings {
+            globs: vec![LogGlob::new(&format!("{}/*", dir.path().display())).unwrap()],
+            from_start: true,
+            state_path: dir.path().into(),
+            placing: Placing::new(None, None, None, None).unwrap(),
+            patterns: Arc::new(Patterns::shipped_and(&[]).unwrap()),
+        };
+        let mut tailer = Tailer::new(Arc::new(settings), saved, 100);
+        tailer.set_sessions([Arc::from("a")].into_iter().collect());
+        let hidden = tempfile::tempdir().unwrap();
+        let away = hidden.path().join("renamed");
+        for (looks, found) in
+            [(1, true), (MISSED_OFTEN as usize - 1, true), (MISSED_OFTEN as usize + 1, false)]
+        {
+            std::fs::rename(path("a-out.log.1"), &away).unwrap();
+            // As after a restart: no descriptor holds it.
+            tailer.files.values_mut().for_each(|tracked| tracked.file = None);
+            (0..looks).for_each(|_| _ = tailer.sweep());
+            let is_live = tailer.files.values().any(|tracked| tracked.known.state == State::Live);
+            assert_eq!(is_live, found, "after {looks} looks");
+            std::fs::rename(&away, path("a-out.log.1")).unwrap();
+            tailer.sweep();
+            let counted: u64 = tailer.tallies().values().map(|tally| tally.lines.value).sum();
+            assert_eq!(counted, 0, "after {looks} looks");
+        }
+    }
+}

@@ -13,15 +13,18 @@
 //!       -> remediator::quarantine -> outcome
 //! ```
 //!
+//! `control` stops and starts the bots' services; it knows neither policy nor journal.
 //! `folder` imports nobody. `policy` knows `folder` and the verdict's type, opens no file
 //! and is asked by both `exporter` (which counts what is removable) and `remediator`
 //! (which removes it); those two never import each other. `web` knows no domain word.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 // The map of the house; each room says at its door what it holds.
+mod child;
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod control;
 pub mod exporter;
 pub mod folder;
 pub mod logs;

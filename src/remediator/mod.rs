@@ -11,4 +11,5 @@ pub mod metrics;
 pub mod quarantine;
 pub mod runner;
 pub mod service;
+pub mod services;
 pub mod webhook;

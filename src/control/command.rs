@@ -1,0 +1,74 @@
+//! The preset `command`: whatever the operator writes, as argv arrays.
+
+use std::time::Duration;
+
+use crate::folder::SessionName;
+
+use super::calls::{act, bare};
+use super::word::Word;
+use super::{ControlError, Presence};
+
+/// For `systemctl --user` and the like.
+const PASSED: [&str; 1] = ["XDG_RUNTIME_DIR"];
+
+/// Argv arrays with placeholders.
+#[derive(Clone, Debug)]
+pub struct Command {
+    stop: Vec<Word>,
+    start: Vec<Word>,
+    gone: Vec<Word>,
+}
+
+impl Command {
+    /// From its three argv arrays.
+    ///
+    /// Errors: which one, and a sentence.
+    pub fn new(
+        stop: &[String],
+        start: &[String],
+        gone: &[String],
+        pattern: Option<&regex::Regex>,
+    ) -> Result<Self, (&'static str, String)> {
+        let argv = |key, argv: &[String]| Word::argv(argv, pattern).map_err(|error| (key, error));
+        Ok(Self { stop: argv("stop", stop)?, start: argv("start", start)?, gone: argv("gone", gone)? })
+    }
+
+    pub(super) fn words(&self) -> impl Iterator<Item = &Word> {
+        self.stop.iter().chain(&self.start).chain(&self.gone)
+    }
+
+    pub(super) fn expand(&self, session: &SessionName) -> Result<Argvs, ControlError> {
+        let all = |argv: &[Word]| argv.iter().map(|word| word.fill(session)).collect::<Result<Vec<_>, _>>();
+        Ok(Argvs { stop: all(&self.stop)?, start: all(&self.start)?, gone: all(&self.gone)? })
+    }
+}
+
+/// The argv arrays of one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Argvs {
+    stop: Vec<String>,
+    start: Vec<String>,
+    gone: Vec<String>,
+}
+
+impl Argvs {
+    pub(super) async fn stop(&self, timeout: Duration) -> Result<(), ControlError> {
+        act("the stop command", bare(&self.stop, timeout, &PASSED)).await
+    }
+
+    pub(super) async fn start(&self, timeout: Duration) -> Result<(), ControlError> {
+        act("the start command", bare(&self.start, timeout, &PASSED)).await
+    }
+
+    pub(super) async fn presence(&self, timeout: Duration) -> Presence {
+        match bare(&self.gone, timeout, &PASSED).sweep().run().await.map(|ended| ended.code) {
+            Ok(Some(0)) => Presence::Gone,
+            Ok(Some(1)) => Presence::Running,
+            Ok(Some(code)) => Presence::Unknown(format!(
+                "the gone command exited with {code}; 0 means gone, 1 means running"
+            )),
+            Ok(None) => Presence::Unknown("the gone command was ended by a signal".into()),
+            Err(failure) => Presence::Unknown(format!("the gone command {failure}")),
+        }
+    }
+}

@@ -4,8 +4,6 @@
 //! looks like an answer.
 
 use std::cell::Cell;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,6 +15,7 @@ use serde_json::Value;
 use super::{Part, ProbeError, Template};
 use crate::connection::{Finding, looks};
 use crate::folder::SessionName;
+use crate::secret::{self, SecretError};
 use crate::web;
 
 /// An HTTP answer is read up to here.
@@ -190,9 +189,9 @@ impl HttpProbe {
             return Err(ProbeError("connection.http.header.name is no name of an HTTP header".into()));
         }
         // Not repeated: who mistakes `file` finds the key itself here.
-        if !file.starts_with('/') {
+        if !file.starts_with('/') && !file.starts_with("credential:") {
             return Err(ProbeError(
-                "connection.http.header.file must be the path, beginning with /, of a file that holds the value"
+                "connection.http.header.file must be the path, beginning with /, of a file that holds the value, or credential:NAME"
                     .into(),
             ));
         }
@@ -200,7 +199,9 @@ impl HttpProbe {
             .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
         // One without a placeholder can be looked for now.
         if let [Part::Text(path)] = file.parts.as_slice() {
-            std::fs::metadata(path).map_err(|error| ProbeError(unreadable(&error)))?;
+            let path = secret::locate(Path::new(path))
+                .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
+            std::fs::metadata(path).map_err(|error| ProbeError(unusable(&SecretError::Io(error))))?;
         }
         let prefix = self
             .preset
@@ -344,34 +345,16 @@ impl Header {
 
 /// What cannot be opened is not named: a key that begins with `/` may have been taken for a
 /// path.
-fn unreadable(error: &std::io::Error) -> String {
-    let why = match error.kind() {
-        std::io::ErrorKind::NotFound => "does not exist".into(),
-        _ => format!("cannot be read: {error}"),
-    };
-    format!("the file named by connection.http.header.file {why}")
+fn unusable(error: &SecretError) -> String {
+    format!("the file named by connection.http.header.file {error}")
 }
 
 /// Reads a header's value. No error repeats any of it.
 fn read_key(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let wrong = |what: &str| format!("connection.http.header.file {shown} {what}");
-    let (file, metadata) = looks::open(path).map_err(|error| unreadable(&error))?;
-    // Its group may read it: the bot and this program may run as two users.
-    if metadata.mode() & 0o026 != 0 {
-        let name = path.to_string_lossy();
-        let quoted = shlex::try_quote(&name).unwrap_or_default();
-        return Err(wrong(&format!(
-            "can be read by everybody or written by its group; mend it with: chmod 0600 {quoted}"
-        )));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_KEY_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| wrong(&format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > MAX_KEY_BYTES {
-        return Err(wrong("is longer than 8 KiB"));
-    }
+    let located = secret::locate(path).map_err(|error| format!("connection.http.header.file: {error}"))?;
+    let bytes = secret::read(&located, MAX_KEY_BYTES).map_err(|error| unusable(&error))?;
     let key = bytes.trim_ascii();
     if key.is_empty() {
         return Err(wrong("is empty"));
@@ -431,8 +414,10 @@ mod tests {
             let error = read_key(Path::new(&pasted)).unwrap_err();
             assert!(!error.contains("TOPSECRET123"), "{error}");
         }
-        write("third", 0o644);
-        let said = probe.ask(&session, Duration::from_secs(5)).await.unwrap_err();
-        assert!(said.contains("chmod 0600 ") && !said.contains("third"), "{said}");
+        for mode in [0o644, 0o640, 0o620] {
+            write("third", mode);
+            let said = probe.ask(&session, Duration::from_secs(5)).await.unwrap_err();
+            assert!(said.contains("chmod 0600 ") && !said.contains("third"), "{said}");
+        }
     }
 }

@@ -19,7 +19,6 @@ use hyper::body::Incoming;
 use hyper::{Method, Request as HttpRequest, StatusCode};
 use rustix::fs::FlockOperation;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::connection::Connection;
@@ -28,7 +27,7 @@ use crate::folder::{Discovery, Found, Timestamp};
 use crate::policy::guard::Column;
 use crate::policy::{Ask, Tier};
 use crate::secret;
-use crate::web::{self, Gate, Response};
+use crate::web::{self, Door, Gate, Response};
 
 use super::journal::{Accepted, Action, Ending, JournalError, Run, Status};
 use super::metrics::{Live, families};
@@ -136,7 +135,7 @@ impl Service {
 
     /// Ends what a crash left, then serves until `shutdown` resolves; runs that are under
     /// way are waited for.
-    pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, shutdown: impl Future<Output = ()>) {
+    pub async fn serve(self: Arc<Self>, door: impl Into<Door>, shutdown: impl Future<Output = ()>) {
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..WORKERS {
@@ -151,7 +150,9 @@ impl Service {
                 async move { service.answer(request).await }
             }
         };
-        web::serve(listeners, web::Limits::default(), handler, shutdown).await;
+        // Alertmanager can send one credential only, and the webhook wants the token.
+        let door = door.into().letting_through("/webhook");
+        web::serve(door, web::Limits::default(), handler, shutdown).await;
         let _ = stop.send(true);
         while tasks.join_next().await.is_some() {}
     }
@@ -619,7 +620,9 @@ fn read_token(path: &Path) -> Result<Vec<u8>, String> {
     let text = secret::read(&located, MAX_TOKEN_BYTES).map_err(|error| wrong(&error))?;
     let token = text.trim_ascii().to_vec();
     if token.len() < 16 {
-        return Err(wrong(&"the token must have at least 16 characters; make one with: head -c 32 /dev/urandom | base64"));
+        return Err(wrong(
+            &"the token must have at least 16 characters; make one with: head -c 32 /dev/urandom | base64",
+        ));
     }
     Ok(token)
 }

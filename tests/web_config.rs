@@ -540,6 +540,8 @@ fn versions_suites_and_curves() {
             let mut body = vec![3, 2];
             body.extend([7; 32]);
             body.extend([0, 0, 4, 0xc0, 0x09, 0xc0, 0x13, 1, 0]);
+            // The signatures that it knows.
+            body.extend([0, 8, 0, 13, 0, 4, 0, 2, 4, 3]);
             let mut hello = vec![22, 3, 1, 0, body.len() as u8 + 4, 1, 0, 0, body.len() as u8];
             hello.extend(body);
             let mut stream = TcpStream::connect(("127.0.0.1", world.exporter)).unwrap();
@@ -741,7 +743,7 @@ fn files_that_cannot_be_used_are_refused() {
         (format!("basic_auth_users:\n  a: {hash}\n  a: {hash}"), &["line 3"]),
         // Values, and never what they were.
         ("basic_auth_users:\n  a: SECRET".to_owned(), &["line 2", "htpasswd"]),
-        (format!("basic_auth_users:\n  a:b: {hash}\n  'c:d': {hash}"), &["line 3", "colon"]),
+        (format!("basic_auth_users:\n  a: {hash}\n  'c:d': {hash}"), &["line 3", "colon"]),
         ("basic_auth_users: SECRET".to_owned(), &["line 1"]),
         (format!("basic_auth_users:\n  a: {}", hash.replacen("$04$", "$20$", 1)), &["line 2", "cost"]),
         ("http_server_config:\n  headers:\n    X-Frame-Options: SECRET".to_owned(), &["deny or sameorigin"]),
@@ -861,6 +863,7 @@ fn secrets_come_through_links_and_from_systemd() {
             assert_eq!(client.status(world.remediator, "/metrics", &basic("alice", "a")), 200);
             assert_eq!(client.status(world.remediator, "/metrics", ""), 401);
         } else {
+            fs::remove_file(world.path("web/web.yml")).unwrap();
             for name in ["web.yml", "webhook", "key"] {
                 symlink(world.path("credentials").join(name), world.path("web").join(name)).unwrap();
             }
@@ -868,6 +871,42 @@ fn secrets_come_through_links_and_from_systemd() {
             assert_eq!(status.code(), Some(2), "{err}");
             assert!(err.contains("can be read by its group") && err.contains("chmod 0600 "), "{err}");
         }
+    }
+}
+
+/// The exporter's own HTTP probe, against the remediator as the server.
+#[test]
+fn a_probe_over_https_believes_only_who_is_certified() {
+    let mut world = World::new();
+    world.config(TLS);
+    world.start("remediator", REMEDIATOR, world.remediator_args(), world.remediator);
+    let stranger = Authority::new("another authority");
+    world.write("stranger.crt", &stranger.pem, 0o644);
+    world.write("sessions/bot/creds.json", "{}", 0o600);
+    for (host, ca, says) in [
+        // The answer is no JSON, but it came.
+        ("127.0.0.1", Some("web/ca.crt"), "did not answer JSON"),
+        ("localhost", Some("web/ca.crt"), "did not answer JSON"),
+        ("127.0.0.2", Some("web/ca.crt"), "connect"),
+        ("127.0.0.1", Some("stranger.crt"), "connection.http.ca_file names who"),
+        ("127.0.0.1", Some("token"), "holds no certificate"),
+        ("127.0.0.1", None, "certifi"),
+    ] {
+        let ca_file = ca.map_or(String::new(), |ca| format!(", ca_file: {}", world.path(ca).display()));
+        let yaml = format!(
+            "connection:\n  http: {{url: 'https://{host}:{}/-/healthy', pointer: /a, connected: [1], disconnected: [2]{ca_file}}}\n",
+            world.remediator
+        );
+        world.write("config.yml", &yaml, 0o600);
+        let args = [
+            "doctor".to_owned(),
+            format!("--config.file={}", world.path("config.yml").display()),
+            format!("--sessions.path={}", world.path("sessions").display()),
+            format!("--state.path={}", world.path("state").display()),
+        ];
+        let (_, out, err) = process::run(Path::new(REMEDIATOR), args, SOON).unwrap();
+        let shown = format!("{out}{err}").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(shown.contains(says), "{host} {ca:?}: {shown}");
     }
 }
 

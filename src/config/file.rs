@@ -166,6 +166,7 @@ pub struct Http {
     connected: Option<Vec<serde_json::Value>>,
     disconnected: Option<Vec<serde_json::Value>>,
     header: Option<HttpHeader>,
+    ca_file: Option<PathBuf>,
 }
 
 /// The value stands in a file, never here.
@@ -215,6 +216,10 @@ impl Http {
             Some(header) => {
                 probe.and_then(|probe| probe.with_header(header.name.as_deref(), &header.file, pattern))
             }
+            None => probe,
+        };
+        let probe = match &self.ca_file {
+            Some(file) => probe.and_then(|probe| probe.with_authorities(file)),
             None => probe,
         };
         probe.map_err(|error| error.to_string())

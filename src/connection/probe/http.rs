@@ -16,7 +16,7 @@ use super::{Part, ProbeError, Template};
 use crate::connection::{Finding, looks};
 use crate::folder::SessionName;
 use crate::secret::{self, SecretError};
-use crate::web;
+use crate::web::{self, ClientError};
 
 /// An HTTP answer is read up to here.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -28,7 +28,6 @@ const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_
 /// How to ask over HTTP and how to read the answer.
 #[derive(Clone, Debug)]
 pub struct HttpProbe {
-    /// `http://` only.
     url: Template,
     /// JSON pointer to the value that tells.
     pointer: String,
@@ -36,6 +35,8 @@ pub struct HttpProbe {
     disconnected: Vec<Value>,
     header: Option<Header>,
     preset: Option<Preset>,
+    /// Who certifies the server, where it is not one of the system's authorities.
+    authorities: Option<PathBuf>,
 }
 
 /// A header whose value stands in a file.
@@ -87,7 +88,15 @@ impl HttpProbe {
                 "connection.http: one value is listed as connected and as disconnected".into(),
             ));
         }
-        Ok(Self { url, pointer: pointer.to_owned(), connected, disconnected, header: None, preset: None })
+        Ok(Self {
+            url,
+            pointer: pointer.to_owned(),
+            connected,
+            disconnected,
+            header: None,
+            preset: None,
+            authorities: None,
+        })
     }
 
     /// One of the known APIs at `base_url`, which calls the session `instance`.
@@ -171,7 +180,31 @@ impl HttpProbe {
         parts.push(text(after));
         let url = Template { parts, pattern: base.pattern.or_else(|| instance.pattern.clone()) };
         let pointer = pointer.to_owned();
-        Ok(Self { url, pointer, connected, disconnected, header: None, preset: Some(preset) })
+        Ok(Self {
+            url,
+            pointer,
+            connected,
+            disconnected,
+            header: None,
+            preset: Some(preset),
+            authorities: None,
+        })
+    }
+
+    /// Believes a server that the authorities in this PEM file certify, and no other.
+    pub(super) fn authorities(mut self, file: &Path) -> Result<Self, ProbeError> {
+        let encrypted =
+            matches!(self.url.parts.first(), Some(Part::Text(text)) if text.starts_with("https://"));
+        if !encrypted {
+            return Err(ProbeError("connection.http.ca_file is for a URL that begins with https://".into()));
+        }
+        if !file.is_absolute() {
+            return Err(ProbeError("connection.http.ca_file must be a path that begins with /".into()));
+        }
+        std::fs::metadata(file)
+            .map_err(|error| ProbeError(format!("connection.http.ca_file {}: {error}", file.display())))?;
+        self.authorities = Some(file.to_owned());
+        Ok(self)
     }
 
     /// Sends a header whose value is read from `file` at each ask.
@@ -225,8 +258,13 @@ impl HttpProbe {
             headers.push((header.name.clone(), header.value(session, timeout).await?));
         }
         let left = timeout.saturating_sub(began.elapsed());
-        let (status, body) =
-            web::get(&url, &headers, left, MAX_BODY_BYTES).await.map_err(|error| error.to_string())?;
+        let answer = web::get(&url, &headers, self.authorities.as_deref(), left, MAX_BODY_BYTES).await;
+        let (status, body) = answer.map_err(|error| match error {
+            ClientError::Tls { .. } => {
+                format!("{error}; connection.http.ca_file names who certifies a server of your own")
+            }
+            error => error.to_string(),
+        })?;
         let who = self.preset.as_ref().map_or("the URL", |preset| preset.name);
         if status != 200 {
             return Err(format!("{who} answered {status}{}", self.hint(status)));
@@ -297,15 +335,13 @@ fn parse_url(key: &str, url: &str, pattern: Option<&Regex>) -> Result<Template, 
         Some(Part::Text(text))
             if text
                 .strip_prefix("http://")
+                .or_else(|| text.strip_prefix("https://"))
                 .is_some_and(|rest| url.parts.len() == 1 || rest.contains('/')) =>
         {
             Ok(url)
         }
-        Some(Part::Text(text)) if text.starts_with("https://") => Err(ProbeError(format!(
-            "connection.http.{key}: https is not supported; use connection.command with a client of your choice"
-        ))),
         _ => Err(ProbeError(format!(
-            "connection.http.{key} must begin with http://HOST[:PORT]/, without a placeholder in the host"
+            "connection.http.{key} must begin with http://HOST[:PORT]/ or https://HOST[:PORT]/, without a placeholder in the host"
         ))),
     }
 }

@@ -520,14 +520,14 @@ fn the_file_with_the_key() {
     let says = |file: &str, says: &str| world.says(&with(file), &[("bot", says)]);
     let connected = "probe: evolution answered open: connected";
 
-    world.key(format!(" \t{KEY}\r\n\n").as_bytes(), 0o640);
+    world.key(format!(" \t{KEY}\r\n\n").as_bytes(), 0o400);
     says(&file, connected);
     let link = world.path("link");
     symlink(&file, &link).unwrap();
     says(&link.display().to_string(), connected);
 
     let asked = server.requests();
-    for mode in [0o644, 0o604, 0o602, 0o620, 0o660, 0o666] {
+    for mode in [0o640, 0o644, 0o604, 0o602, 0o620, 0o660, 0o666] {
         world.key(KEY.as_bytes(), mode);
         says(&file, &format!("mend it with: chmod 0600 {file}"));
     }

@@ -549,16 +549,21 @@ fn a_token_that_is_no_secret_is_refused() {
     };
     let path = world.path("token");
     let name = path.display().to_string();
-    world.token(TOKEN, 0o604);
-    refused(&world, &["can be read by everybody", &format!("chmod o= {name}")]);
-    world.token(TOKEN, 0o602);
-    refused(&world, &[&format!("chmod o= {name}")]);
+    for (mode, says) in [
+        (0o604, "can be read by everybody"),
+        (0o602, "can be written by everybody"),
+        (0o640, "can be read by its group"),
+        (0o620, "can be written by its group"),
+    ] {
+        world.token(TOKEN, mode);
+        refused(&world, &[says, &format!("chmod 0600 {name}")]);
+    }
     world.token("", 0o600);
     refused(&world, &["at least 16 characters", "head -c 32 /dev/urandom | base64"]);
     world.token("short", 0o600);
     refused(&world, &["at least 16 characters"]);
     fs::remove_file(&path).unwrap();
-    refused(&world, &[&name, "No such file"]);
+    refused(&world, &[&name, "does not exist"]);
     fs::create_dir(&path).unwrap();
     fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
     refused(&world, &[&name]);
@@ -570,14 +575,16 @@ fn a_token_that_is_no_secret_is_refused() {
     assert_eq!(status.code(), Some(2));
     assert!(err.contains("--webhook.token-file is missing") && err.contains("umask 077"), "{err}");
 
-    world.token("an-old-token-that-was-used-before", 0o640);
+    world.token("an-old-token-that-was-used-before", 0o600);
     world.start();
     assert_eq!(world.deliver(&[]).0, 401);
-    world.token(TOKEN, 0o640);
+    world.token(TOKEN, 0o400);
     assert_eq!(world.deliver(&[]).0, 202);
-    // Once everybody could read it, it is a secret no more.
-    world.token(TOKEN, 0o644);
-    assert_eq!(world.deliver(&[]).0, 503);
+    // Once others could read it, it is a secret no more.
+    for mode in [0o644, 0o640] {
+        world.token(TOKEN, mode);
+        assert_eq!(world.deliver(&[]).0, 503);
+    }
     world.token(TOKEN, 0o600);
     assert_eq!(world.deliver(&[]).0, 202);
 

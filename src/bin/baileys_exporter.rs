@@ -2,6 +2,7 @@
 
 mod runtime;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use baileys_exporter::exporter::alive::Kept;
 use baileys_exporter::exporter::server::{Exporter, keeps_state};
 use baileys_exporter::exporter::snapshot::Collector;
 use baileys_exporter::exporter::status;
-use baileys_exporter::web;
+use baileys_exporter::web::{self, Door, Guard};
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -41,6 +42,10 @@ struct Cli {
         help_heading = "Web"
     )]
     listen: Vec<String>,
+
+    /// TLS, client certificates and users, in the format of Prometheus' exporter-toolkit.
+    #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web")]
+    web_config: Option<PathBuf>,
 
     /// Path of the metrics.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = metrics_path, help_heading = "Web")]
@@ -116,7 +121,7 @@ async fn program() -> ExitCode {
                 return ExitCode::from(2);
             }
             let exporter = Exporter::new(settings, Box::new(load), cli.metrics_path, cli.max_requests);
-            serve(Arc::new(exporter), &cli.listen).await
+            serve(Arc::new(exporter), &cli.listen, cli.web_config.as_deref()).await
         }
     }
 }
@@ -158,10 +163,17 @@ async fn show_status(settings: Settings, output: Output) -> ExitCode {
     ExitCode::from(status::overall(&rows, &snapshot) as u8)
 }
 
-async fn serve(exporter: Arc<Exporter>, listen: &[String]) -> ExitCode {
+async fn serve(exporter: Arc<Exporter>, listen: &[String], web_config: Option<&Path>) -> ExitCode {
     let (Ok(stopped), Ok(mut hangup)) = (until_stopped(), signal(SignalKind::hangup())) else {
         complain("error: cannot listen for signals");
         return ExitCode::FAILURE;
+    };
+    let guard = match web_config.map(Guard::open).transpose() {
+        Ok(guard) => guard,
+        Err(error) => {
+            complain(&format!("error: {error}"));
+            return ExitCode::from(2);
+        }
     };
     let listeners = match web::bind(listen).await {
         Ok(listeners) => listeners,
@@ -179,6 +191,7 @@ async fn serve(exporter: Arc<Exporter>, listen: &[String]) -> ExitCode {
         version = env!("CARGO_PKG_VERSION"),
         sessions = first.sessions.len(),
         listen = listen.join(","),
+        tls = guard.as_ref().is_some_and(Guard::has_tls),
         "baileys_exporter serves"
     );
     if first.sessions.is_empty() {
@@ -196,7 +209,7 @@ async fn serve(exporter: Arc<Exporter>, listen: &[String]) -> ExitCode {
         stopped.await;
         tracing::info!("stopping");
     };
-    exporter.serve(listeners, shutdown).await;
+    exporter.serve(Door::new(listeners, guard), shutdown).await;
     reloads.abort();
     ExitCode::SUCCESS
 }

@@ -2,6 +2,7 @@
 
 mod runtime;
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings}
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::service::Service;
 use baileys_exporter::remediator::services::{self, Task};
-use baileys_exporter::web;
+use baileys_exporter::web::{self, Door, Guard};
 use clap::{Parser, Subcommand};
 
 /// Cleans up the auth folders of WhatsApp bots built on Baileys, under guard.
@@ -47,6 +48,10 @@ enum Command {
             help_heading = "Web"
         )]
         listen: Vec<String>,
+
+        /// TLS, client certificates and users, in the format of Prometheus' exporter-toolkit.
+        #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web")]
+        web_config: Option<PathBuf>,
     },
     /// Show what a clean-up would move, by kind, and whether it would be let. Moves nothing.
     Plan {
@@ -139,7 +144,9 @@ async fn program() -> ExitCode {
         }
     };
     let exit = match cli.command {
-        Command::Serve { listen } => return serve(settings, &listen).await,
+        Command::Serve { listen, web_config } => {
+            return serve(settings, &listen, web_config.as_deref()).await;
+        }
         Command::Plan { session, output } => console::plan(settings, &session, output).await,
         Command::Clean { session, dry_run, force, yes, inactive_for } => {
             console::clean(settings, &session, CleanOptions { dry_run, force, yes, inactive_for }).await
@@ -161,7 +168,7 @@ async fn program() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-async fn serve(settings: Settings, listen: &[String]) -> ExitCode {
+async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>) -> ExitCode {
     let fail = |error: String| {
         complain(&format!("error: {error}"));
         ExitCode::from(2)
@@ -169,6 +176,10 @@ async fn serve(settings: Settings, listen: &[String]) -> ExitCode {
     let stopped = match until_stopped() {
         Ok(stopped) => stopped,
         Err(error) => return fail(format!("cannot listen for signals: {error}")),
+    };
+    let guard = match web_config.map(Guard::open).transpose() {
+        Ok(guard) => guard,
+        Err(error) => return fail(error),
     };
     let service = match console::context(settings).and_then(Service::new) {
         Ok(service) => Arc::new(service),
@@ -181,12 +192,13 @@ async fn serve(settings: Settings, listen: &[String]) -> ExitCode {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = listen.join(","),
+        tls = guard.as_ref().is_some_and(Guard::has_tls),
         "baileys_remediator serves"
     );
     let shutdown = async move {
         stopped.await;
         tracing::info!("stopping; runs under way are taken to their end");
     };
-    service.serve(listeners, shutdown).await;
+    service.serve(Door::new(listeners, guard), shutdown).await;
     ExitCode::SUCCESS
 }

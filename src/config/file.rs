@@ -15,6 +15,7 @@ use crate::connection::{Probe, ProbeError, Process, Runtime};
 use crate::logs::{Pattern, Severity};
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
 use crate::policy::{BatchSetting, Thresholds};
+use crate::secret;
 
 use super::services::{BreakerSection, ServiceSection};
 
@@ -26,25 +27,7 @@ pub fn read(path: &Path) -> Result<File, String> {
         return Ok(File::default());
     }
     serde_saphyr::from_str(&text)
-        .map_err(|error| format!("--config.file {}: {}", path.display(), told(&error)))
-}
-
-/// The error with its line, without the lines around it and without the text it stumbled
-/// on: a probe's arguments may hold a credential, and this goes to the log.
-fn told(error: &serde_saphyr::Error) -> String {
-    let plain = serde_saphyr::render_options! { snippets: serde_saphyr::SnippetMode::Off };
-    let message = error.render_with_options(plain);
-    let mut shown = String::new();
-    // serde quotes the values it did not expect: string "…".
-    let mut rest = message.as_str();
-    while let Some(at) = rest.find("string \"") {
-        let quoted = &rest[at + "string \"".len()..];
-        shown.push_str(&rest[..at]);
-        shown.push_str("a string");
-        rest = quoted.rfind("\", ").or_else(|| quoted.rfind('"')).map_or("", |end| &quoted[end + 1..]);
-    }
-    shown.push_str(rest);
-    shown
+        .map_err(|error| format!("--config.file {}: {}", path.display(), secret::yaml_error(&error)))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -187,6 +170,7 @@ pub struct Http {
     connected: Option<Vec<serde_json::Value>>,
     disconnected: Option<Vec<serde_json::Value>>,
     header: Option<HttpHeader>,
+    ca_file: Option<PathBuf>,
 }
 
 /// The value stands in a file, never here.
@@ -236,6 +220,10 @@ impl Http {
             Some(header) => {
                 probe.and_then(|probe| probe.with_header(header.name.as_deref(), &header.file, pattern))
             }
+            None => probe,
+        };
+        let probe = match &self.ca_file {
+            Some(file) => probe.and_then(|probe| probe.with_authorities(file)),
             None => probe,
         };
         probe.map_err(|error| error.to_string())

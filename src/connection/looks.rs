@@ -1,14 +1,11 @@
 //! Looks at files that may hang in the kernel: nobody waits for one longer than its time,
 //! and only so many are left behind.
 
-use std::fs::{File, Metadata};
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{Mode, OFlags};
+pub(super) use crate::secret::open;
 
 /// Each look that was left behind holds a thread.
 const MOST_LEFT_BEHIND: isize = 64;
@@ -22,17 +19,6 @@ pub(crate) async fn within<T: Send + 'static>(
     look: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
     LOOKS.within(what, timeout, look).await
-}
-
-/// Opens a file to be read. A named pipe keeps nobody; what is not a file is an error.
-pub(super) fn open(path: &Path) -> io::Result<(File, Metadata)> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let metadata = file.metadata()?;
-    match metadata.is_file() {
-        true => Ok((file, metadata)),
-        false => Err(io::Error::other("it is not a file")),
-    }
 }
 
 /// How many looks were given up and have not come back.

@@ -112,6 +112,16 @@ impl Probe {
         }
     }
 
+    /// Believes only a server that the authorities in this PEM file certify.
+    ///
+    /// Errors: no https, no such file, or not an HTTP probe.
+    pub fn with_authorities(self, file: &std::path::Path) -> Result<Self, ProbeError> {
+        match self {
+            Self::Http(http) => http.authorities(file).map(|http| Self::Http(Box::new(http))),
+            Self::Command { .. } => Err(ProbeError("a command takes no ca_file".into())),
+        }
+    }
+
     /// Asks. Never fails: what goes wrong is evidence of nothing.
     pub async fn ask(&self, session: &SessionName, timeout: Duration) -> Evidence {
         let said = match self {
@@ -467,7 +477,8 @@ mod tests {
                 .map_err(|e| e.0)
         };
         assert!(http("http://localhost:3000/{id}").is_ok());
-        assert!(http("https://localhost/{id}").unwrap_err().contains("https is not supported"));
+        assert!(http("https://localhost/{id}").is_ok());
+        assert!(http("https://{id}/").unwrap_err().contains("without a placeholder in the host"));
         assert!(http("http://{session}/").unwrap_err().contains("without a placeholder in the host"));
         assert!(http("{session}").is_err());
         for (line, says) in [
@@ -488,7 +499,7 @@ mod tests {
             "http://h/{TOPSECRET 123}",
             "http://h/TOPSECRET123{",
             "TOPSECRET123",
-            "https://h/TOPSECRET123",
+            "https://h/TOPSECRET123{",
             "{session}TOPSECRET123",
         ] {
             let error = http(url).unwrap_err();

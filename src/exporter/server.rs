@@ -16,14 +16,13 @@ use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::config::Settings;
 use crate::connection::{Memory, State, Verdict};
 use crate::folder::{SessionName, Timestamp};
 use crate::logs::{LogSettings, Monitor};
-use crate::web::{self, Gate, Response};
+use crate::web::{self, Door, Gate, Response};
 
 use super::alive::Kept;
 use super::metrics::{ReloadState, families};
@@ -186,7 +185,7 @@ impl Exporter {
     }
 
     /// Serves until `shutdown` resolves.
-    pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, shutdown: impl Future<Output = ()>) {
+    pub async fn serve(self: Arc<Self>, door: impl Into<Door>, shutdown: impl Future<Output = ()>) {
         let logs = Arc::clone(&self);
         let verdicts = tokio::spawn({
             let exporter = Arc::clone(&self);
@@ -209,7 +208,7 @@ impl Exporter {
                 }
             }
         };
-        web::serve(listeners, web::Limits::default(), handler, shutdown).await;
+        web::serve(door, web::Limits::default(), handler, shutdown).await;
         verdicts.abort();
         let monitor = logs.monitor().take();
         if let Some(monitor) = monitor {

@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -19,7 +19,6 @@ use hyper::body::Incoming;
 use hyper::{Method, Request as HttpRequest, StatusCode};
 use rustix::fs::FlockOperation;
 use serde_json::json;
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 use crate::connection::Connection;
@@ -27,7 +26,8 @@ use crate::folder::discovery::ProblemLog;
 use crate::folder::{Discovery, Found, Timestamp};
 use crate::policy::guard::Column;
 use crate::policy::{Ask, Tier};
-use crate::web::{self, Gate, Response};
+use crate::secret;
+use crate::web::{self, Door, Gate, Response};
 
 use super::journal::{Accepted, Action, Ending, JournalError, Run, Status};
 use super::metrics::{Live, families};
@@ -39,6 +39,8 @@ use super::webhook::{self, Payload};
 const WORKERS: usize = 4;
 /// Requests to the webhook at the same time; more get 503.
 const MAX_REQUESTS: usize = 64;
+/// The token file is no longer than this.
+const MAX_TOKEN_BYTES: u64 = 8 << 10;
 /// A body must be complete within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An alert must be put on record within this time, or the answer is 503.
@@ -133,7 +135,7 @@ impl Service {
 
     /// Ends what a crash left, then serves until `shutdown` resolves; runs that are under
     /// way are waited for.
-    pub async fn serve(self: Arc<Self>, listeners: Vec<TcpListener>, shutdown: impl Future<Output = ()>) {
+    pub async fn serve(self: Arc<Self>, door: impl Into<Door>, shutdown: impl Future<Output = ()>) {
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..WORKERS {
@@ -148,7 +150,9 @@ impl Service {
                 async move { service.answer(request).await }
             }
         };
-        web::serve(listeners, web::Limits::default(), handler, shutdown).await;
+        // Alertmanager can send one credential only, and the webhook wants the token.
+        let door = door.into().letting_through("/webhook");
+        web::serve(door, web::Limits::default(), handler, shutdown).await;
         let _ = stop.send(true);
         while tasks.join_next().await.is_some() {}
     }
@@ -611,19 +615,13 @@ impl Service {
 
 /// Reads the token; spaces and line ends around it do not count.
 fn read_token(path: &Path) -> Result<Vec<u8>, String> {
-    let name = path.display();
-    let metadata =
-        std::fs::metadata(path).map_err(|error| format!("--webhook.token-file {name}: {error}"))?;
-    if metadata.mode() & 0o007 != 0 {
-        return Err(format!(
-            "--webhook.token-file {name} can be read by everybody; mend it with: chmod o= {name}"
-        ));
-    }
-    let text = std::fs::read(path).map_err(|error| format!("--webhook.token-file {name}: {error}"))?;
+    let wrong = |error: &dyn std::fmt::Display| format!("--webhook.token-file {}: {error}", path.display());
+    let located = secret::locate(path).map_err(|error| wrong(&error))?;
+    let text = secret::read(&located, MAX_TOKEN_BYTES).map_err(|error| wrong(&error))?;
     let token = text.trim_ascii().to_vec();
     if token.len() < 16 {
-        return Err(format!(
-            "--webhook.token-file {name}: the token must have at least 16 characters; make one with: head -c 32 /dev/urandom | base64"
+        return Err(wrong(
+            &"the token must have at least 16 characters; make one with: head -c 32 /dev/urandom | base64",
         ));
     }
     Ok(token)
@@ -651,7 +649,7 @@ mod tests {
     use crate::folder::Source;
     use crate::remediator::console::context;
     use std::ffi::OsStr;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -812,8 +810,8 @@ mod tests {
         assert!(again.contains("another `serve`"), "{again}");
         drop(first);
         let token = dir.path().join("token");
-        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o604)).unwrap();
-        assert!(read_token(&token).unwrap_err().contains("chmod o="));
+        std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(read_token(&token).unwrap_err().contains("chmod 0600 "));
         std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&token, "short\n").unwrap();
         assert!(read_token(&token).unwrap_err().contains("at least 16"));

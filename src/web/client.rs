@@ -1,8 +1,10 @@
-//! One bounded `GET` over plain HTTP, for asking a local service how it is.
+//! One bounded `GET` over HTTP or HTTPS, for asking a service how it is.
 
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Empty;
@@ -11,11 +13,24 @@ use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use crate::secret;
 
 use super::body::{CollectError, collect};
+
+/// A file of authorities is read up to here.
+const MAX_PEM_BYTES: u64 = 4 << 20;
 
 /// Why [`get`] has no answer.
 ///
@@ -25,10 +40,20 @@ use super::body::{CollectError, collect};
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// The URL is not of the form `http://host[:port][/path][?query]`.
+    /// The URL is not of the form `http[s]://host[:port][/path][?query]`.
     BadUrl,
-    /// The URL asks for https.
-    HttpsUnsupported,
+    /// No authorities are known by which a server could be certified.
+    Authorities {
+        /// Why not.
+        why: String,
+    },
+    /// The host could not be told from another one, or no encryption agreed on.
+    Tls {
+        /// The host asked for.
+        host: String,
+        /// What was wrong.
+        source: io::Error,
+    },
     /// The URL holds a user name or password.
     UserInfo,
     /// A header has an invalid name or value, or is one the client sets.
@@ -68,7 +93,8 @@ impl fmt::Display for ClientError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadUrl => f.write_str("the URL must look like http://host:port/path"),
-            Self::HttpsUnsupported => f.write_str("https is not supported; use a command probe"),
+            Self::Authorities { why } => write!(f, "no certificate can be verified: {why}"),
+            Self::Tls { host, source } => write!(f, "no TLS with {host:?}: {source}"),
             Self::UserInfo => {
                 f.write_str("the URL must not hold a user name or password; send a header instead")
             }
@@ -89,14 +115,19 @@ impl fmt::Display for ClientError {
 impl std::error::Error for ClientError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Resolve { source, .. } | Self::Connect { source, .. } => Some(source),
+            Self::Resolve { source, .. } | Self::Connect { source, .. } | Self::Tls { source, .. } => {
+                Some(source)
+            }
             Self::Protocol(source) => Some(source),
             _ => None,
         }
     }
 }
 
-/// Sends one `GET` to an `http://` URL and returns the status and the body.
+/// Sends one `GET` to an `http://` or `https://` URL and returns the status and the body.
+///
+/// A server of https must have a certificate for the host of one of the authorities in the
+/// PEM file `authorities`, which is read each time, or else of one that the system trusts.
 ///
 /// Every address of the host is tried in turn. Redirects are returned, not
 /// followed, and proxy variables of the environment are ignored: the request
@@ -112,6 +143,7 @@ impl std::error::Error for ClientError {
 pub async fn get(
     url: &str,
     headers: &[(String, String)],
+    authorities: Option<&Path>,
     timeout: Duration,
     max_body: usize,
 ) -> Result<(u16, Bytes), ClientError> {
@@ -120,6 +152,10 @@ pub async fn get(
     let deadline = Instant::now() + timeout;
     let exchange = async {
         let stream = connect(&target, deadline).await?;
+        let stream: Box<dyn Stream> = match target.tls {
+            false => Box::new(stream),
+            true => Box::new(encrypt(&target, stream, authorities).await?),
+        };
         let (mut sender, connection) = http1::Builder::new()
             .max_buf_size(64 * 1024)
             .handshake(TokioIo::new(stream))
@@ -142,8 +178,65 @@ pub async fn get(
     }
 }
 
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn encrypt(
+    target: &Target,
+    stream: TcpStream,
+    authorities: Option<&Path>,
+) -> Result<TlsStream<TcpStream>, ClientError> {
+    static SYSTEM: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
+    let load = |file: Option<PathBuf>| async move {
+        match tokio::task::spawn_blocking(move || trusting(file.as_deref())).await {
+            Ok(config) => config.map_err(|why| ClientError::Authorities { why }),
+            Err(_) => Err(ClientError::Authorities { why: "reading them broke off".into() }),
+        }
+    };
+    let config = match authorities {
+        Some(file) => load(Some(file.to_owned())).await?,
+        None => Arc::clone(SYSTEM.get_or_try_init(|| load(None)).await?),
+    };
+    let name = ServerName::try_from(target.host.clone()).map_err(|_| ClientError::BadUrl)?;
+    let connecting = TlsConnector::from(config).connect(name, stream);
+    connecting.await.map_err(|source| ClientError::Tls { host: target.host.clone(), source })
+}
+
+/// Trusts the authorities in a file, or those of the system. Blocks.
+fn trusting(file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let mut roots = RootCertStore::empty();
+    match file {
+        Some(path) => {
+            let shown = path.display();
+            let (file, _) = secret::open(path).map_err(|error| format!("{shown}: {error}"))?;
+            let mut pem = Vec::new();
+            file.take(MAX_PEM_BYTES).read_to_end(&mut pem).map_err(|error| format!("{shown}: {error}"))?;
+            let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+            let found = found.map_err(|_| format!("{shown} is not valid PEM"))?;
+            roots.add_parsable_certificates(found);
+            if roots.is_empty() {
+                return Err(format!("{shown} holds no certificate in PEM form"));
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err("this system has no authorities; install ca-certificates".into());
+            }
+        }
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
 /// The parts of a URL that was found usable.
 struct Target {
+    tls: bool,
     host: String,
     port: u16,
     /// What the `Host` header says.
@@ -161,11 +254,11 @@ impl Target {
             return Err(ClientError::UserInfo);
         }
         let uri: Uri = url.parse().map_err(|_| ClientError::BadUrl)?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(ClientError::HttpsUnsupported),
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
             _ => return Err(ClientError::BadUrl),
-        }
+        };
         let authority = uri.authority().ok_or(ClientError::BadUrl)?;
         let host = authority.host();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -173,6 +266,7 @@ impl Target {
             Some(port) => port,
             // `host:` and `host:99999` are not "no port".
             None if authority.as_str() != authority.host() => return Err(ClientError::BadUrl),
+            None if tls => 443,
             None => 80,
         };
         if host.is_empty() || port == 0 {
@@ -180,6 +274,7 @@ impl Target {
         }
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
+            tls,
             host: host.to_owned(),
             port,
             authority: authority.as_str().to_owned(),
@@ -268,7 +363,7 @@ mod tests {
     async fn sends_what_was_asked_and_reads_the_answer() {
         let (url, asked) = canned(b"HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nhello").await;
         let headers = [("X-Token".to_owned(), "abc".to_owned())];
-        let (status, body) = get(&format!("{url}/a/b?c=d"), &headers, SECOND, 5).await.unwrap();
+        let (status, body) = get(&format!("{url}/a/b?c=d"), &headers, None, SECOND, 5).await.unwrap();
         assert_eq!((status, &body[..]), (201, &b"hello"[..]));
         let asked = asked.await.unwrap();
         assert!(asked.starts_with("GET /a/b?c=d HTTP/1.1\r\n"), "{asked}");
@@ -280,7 +375,7 @@ mod tests {
     async fn resolves_names_and_defaults_the_path() {
         let (url, asked) = canned(b"HTTP/1.1 204 No Content\r\n\r\n").await;
         let url = url.replace("127.0.0.1", "localhost");
-        assert_eq!(get(&url, &[], SECOND, 0).await.unwrap().0, 204);
+        assert_eq!(get(&url, &[], None, SECOND, 0).await.unwrap().0, 204);
         assert!(asked.await.unwrap().starts_with("GET / HTTP/1.1\r\n"));
     }
 
@@ -288,25 +383,25 @@ mod tests {
     async fn redirects_are_not_followed() {
         let (url, _) =
             canned(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n").await;
-        assert_eq!(get(&url, &[], SECOND, 10).await.unwrap().0, 302);
+        assert_eq!(get(&url, &[], None, SECOND, 10).await.unwrap().0, 302);
     }
 
     #[tokio::test]
     async fn long_answers_are_refused() {
         let (url, _) = canned(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!").await;
-        let error = get(&url, &[], SECOND, 5).await.unwrap_err();
+        let error = get(&url, &[], None, SECOND, 5).await.unwrap_err();
         assert!(matches!(error, ClientError::TooLarge { limit: 5 }));
         let (url, _) =
             canned(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n")
                 .await;
-        let error = get(&url, &[], SECOND, 5).await.unwrap_err();
+        let error = get(&url, &[], None, SECOND, 5).await.unwrap_err();
         assert!(matches!(error, ClientError::TooLarge { limit: 5 }));
     }
 
     #[tokio::test]
     async fn a_silent_peer_is_given_up_on() {
         let (url, task) = canned(b"").await;
-        let error = get(&url, &[], Duration::from_millis(100), 5).await.unwrap_err();
+        let error = get(&url, &[], None, Duration::from_millis(100), 5).await.unwrap_err();
         assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
         task.abort();
     }
@@ -315,13 +410,13 @@ mod tests {
     async fn broken_peers_are_errors() {
         for answer in [&b"garbage\r\n\r\n"[..], b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"] {
             let (url, _) = canned(answer).await;
-            let error = get(&url, &[], SECOND, 100).await.unwrap_err();
+            let error = get(&url, &[], None, SECOND, 100).await.unwrap_err();
             assert!(matches!(error, ClientError::Protocol(_)), "{error}");
         }
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", closed.local_addr().unwrap());
         drop(closed);
-        let error = get(&url, &[], SECOND, 5).await.unwrap_err();
+        let error = get(&url, &[], None, SECOND, 5).await.unwrap_err();
         assert!(matches!(error, ClientError::Connect { .. }), "{error}");
     }
 
@@ -338,13 +433,13 @@ mod tests {
             "http://a:0/hunter2",
             "http://a b/hunter2",
             "http://a/\r\nX: hunter2",
-            "https://a/hunter2",
+            "https://[a/hunter2",
             "http://user:hunter2@a/",
             "http://user:hun ter2@a/",
             "https://hunter2@a",
             "hunter2@a",
         ] {
-            let error = get(url, &[], SECOND, 5).await.unwrap_err();
+            let error = get(url, &[], None, SECOND, 5).await.unwrap_err();
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains("hunter2"), "{shown}");
             assert!(!shown.contains("ter2@"), "{shown}");
@@ -352,8 +447,7 @@ mod tests {
                 assert!(matches!(error, ClientError::UserInfo), "{url}");
             }
         }
-        let error = get("https://a/", &[], SECOND, 5).await.unwrap_err();
-        assert_eq!(error.to_string(), "https is not supported; use a command probe");
+        assert_eq!(Target::parse("https://a/b").unwrap().port, 443);
         // An @ in the path is no credential.
         assert!(Target::parse("http://a/@b").is_ok());
         assert_eq!(Target::parse("http://[::1]:8/").unwrap().host, "::1");
@@ -370,7 +464,7 @@ mod tests {
             ("Transfer-Encoding", "chunked"),
         ] {
             let headers = [(name.to_owned(), value.to_owned())];
-            let error = get("http://127.0.0.1:1/", &headers, SECOND, 5).await.unwrap_err();
+            let error = get("http://127.0.0.1:1/", &headers, None, SECOND, 5).await.unwrap_err();
             assert!(matches!(error, ClientError::BadHeader { .. }), "{name}");
             assert!(!error.to_string().contains("hunter2"));
         }

@@ -22,12 +22,14 @@ mod body;
 mod client;
 pub mod expose;
 pub mod families;
+mod guard;
 pub mod openmetrics;
 mod server;
 
 pub use body::{BodyError, read_body};
 pub use client::{ClientError, get};
-pub use server::{BindError, Limits, bind, serve};
+pub use guard::Guard;
+pub use server::{BindError, Door, Limits, bind, serve};
 
 /// What a handler answers: a response whose body is already in memory.
 pub type Response = hyper::Response<Full<Bytes>>;

@@ -1,27 +1,31 @@
 //! Listening, and serving connections that cannot hold the process up.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
-use super::{Response, text};
+use super::{Guard, Response, text};
 
 /// What a client can make the server spend at most.
 #[derive(Clone, Debug)]
@@ -29,6 +33,11 @@ pub struct Limits {
     /// How long the first request's headers may take after the connection was
     /// accepted.
     pub header_timeout: Duration,
+    /// How long a client may take to agree on the encryption.
+    pub handshake_timeout: Duration,
+    /// How many clients may be about that at a time. They do not count as open connections;
+    /// one more takes the place of the one that has been at it for the longest.
+    pub max_handshakes: usize,
     /// How long a connection is kept once an answer is ready: to send it, to
     /// wait for the next request and to read that one's headers.
     pub idle_timeout: Duration,
@@ -43,11 +52,13 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 10 s for the first headers, 2 min for an answer and the pause after
+    /// 10 s for a handshake and for the first headers, 256 handshakes, 2 min for an answer and the pause after
     /// it, 256 connections, 16 KiB of headers, 10 s to drain.
     fn default() -> Self {
         Self {
             header_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
+            max_handshakes: 256,
             // Longer than the usual scrape interval of a minute, so that a
             // scraper can keep its connection.
             idle_timeout: Duration::from_secs(120),
@@ -214,6 +225,35 @@ async fn every_interface(port: u16, listeners: &mut Vec<TcpListener>) -> io::Res
     Ok(())
 }
 
+/// Where clients come in, and who looks at them.
+#[derive(Default)]
+pub struct Door {
+    listeners: Vec<TcpListener>,
+    guard: Option<Arc<Guard>>,
+    let_through: Vec<&'static str>,
+}
+
+impl Door {
+    /// Guarded listeners; everybody may come in where there is no guard.
+    pub fn new(listeners: Vec<TcpListener>, guard: Option<Guard>) -> Self {
+        Self { listeners, guard: guard.map(Arc::new), let_through: Vec::new() }
+    }
+
+    /// Leaves requests for this path to the handler, which asks for a credential of its
+    /// own: a client can send only one. Certificates are asked for all the same.
+    #[must_use]
+    pub fn letting_through(mut self, path: &'static str) -> Self {
+        self.let_through.push(path);
+        self
+    }
+}
+
+impl From<Vec<TcpListener>> for Door {
+    fn from(listeners: Vec<TcpListener>) -> Self {
+        Self::new(listeners, None)
+    }
+}
+
 /// Serves HTTP/1.1 on every listener until `shutdown` resolves, then lets
 /// running requests finish within [`Limits::drain`] and returns.
 ///
@@ -225,34 +265,53 @@ async fn every_interface(port: u16, listeners: &mut Vec<TcpListener>) -> io::Res
 ///
 /// Errors of a connection end that connection only. When connections cannot
 /// be accepted, such as when file descriptors run out, it waits and retries.
-pub async fn serve<H, F, S>(listeners: Vec<TcpListener>, limits: Limits, handler: H, shutdown: S)
+pub async fn serve<H, F, S>(door: impl Into<Door>, limits: Limits, handler: H, shutdown: S)
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
     S: Future<Output = ()>,
 {
+    let Door { listeners, guard, let_through } = door.into();
     let handler = Arc::new(handler);
     let limits = Arc::new(limits);
     let places = limits.max_connections.clamp(1, Semaphore::MAX_PERMITS);
     let places = Arc::new(Semaphore::new(places));
+    let keeper = guard.map(|guard| {
+        let hall = Hall { waiting: Mutex::default(), max: limits.max_handshakes.max(1) };
+        Arc::new(Keeper { guard, let_through, hall })
+    });
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
     let accept = async {
         let mut turn = 0;
         let mut failures = 0;
-        // The semaphore is never closed.
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        loop {
+            // Where there may be a handshake first, there must be room for it even while
+            // there is none for another open connection.
+            let place = match keeper {
+                None => Arc::clone(&places).acquire_owned().await.ok(),
+                Some(_) => None,
+            };
             // Finished tasks are collected here, so the set stays small.
             while connections.try_join_next().is_some() {}
             match accept_any(&listeners, &mut turn).await {
                 Ok((stream, peer)) => {
                     failures = 0;
-                    let connection =
-                        connection(stream, peer, Arc::clone(&limits), Arc::clone(&handler), stopping.clone());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(place);
-                    });
+                    let settings = (Arc::clone(&limits), Arc::clone(&handler), stopping.clone());
+                    match &keeper {
+                        None => {
+                            let connection = plain(stream, peer, settings);
+                            connections.spawn(async move {
+                                connection.await;
+                                drop(place);
+                            });
+                        }
+                        Some(keeper) => {
+                            let waits = keeper.hall.enter();
+                            let (keeper, places) = (Arc::clone(keeper), Arc::clone(&places));
+                            connections.spawn(guarded(stream, peer, settings, keeper, waits, places));
+                        }
+                    }
                 }
                 Err(error) if is_about_one_connection(&error) => {
                     tracing::debug!(%error, "a connection was gone before it was accepted");
@@ -286,6 +345,135 @@ where
     }
 }
 
+/// What all guarded connections share.
+struct Keeper {
+    guard: Arc<Guard>,
+    let_through: Vec<&'static str>,
+    hall: Hall,
+}
+
+/// Where clients are until they have shaken hands and there is room for them.
+struct Hall {
+    waiting: Mutex<(u64, BTreeMap<u64, oneshot::Sender<()>>)>,
+    max: usize,
+}
+
+impl Hall {
+    fn waiting(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, oneshot::Sender<()>>)> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets one more in, by sending the first away where the hall is full. The receiver
+    /// ends when this one is sent away.
+    fn enter(&self) -> (u64, oneshot::Receiver<()>) {
+        let (stays, sent_away) = oneshot::channel();
+        let mut waiting = self.waiting();
+        let (next, inside) = &mut *waiting;
+        while inside.len() >= self.max {
+            inside.pop_first();
+        }
+        *next += 1;
+        inside.insert(*next, stays);
+        (*next, sent_away)
+    }
+
+    fn leave(&self, number: u64) {
+        self.waiting().1.remove(&number);
+    }
+}
+
+type Settings<H> = (Arc<Limits>, Arc<H>, watch::Receiver<bool>);
+
+async fn plain<H, F>(stream: TcpStream, peer: SocketAddr, (limits, handler, stopping): Settings<H>)
+where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let answer = move |request| handler(request, peer);
+    connection(stream, peer, limits, answer, stopping).await;
+}
+
+/// Shakes hands where that is configured, waits for room and serves the connection.
+async fn guarded<H, F>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    (limits, handler, mut stopping): Settings<H>,
+    keeper: Arc<Keeper>,
+    (number, sent_away): (u64, oneshot::Receiver<()>),
+    places: Arc<Semaphore>,
+) where
+    H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let enter = async {
+        let encryption = keeper.guard.encryption().await;
+        let stream = match &encryption {
+            None => Stream::Plain(stream),
+            Some(config) => handshake(stream, config).await?,
+        };
+        Some((encryption, stream, places.acquire_owned().await.ok()?))
+    };
+    let entered = tokio::select! {
+        entered = tokio::time::timeout(limits.handshake_timeout, enter) => entered.ok().flatten(),
+        _ = sent_away => None,
+        _ = stopping.wait_for(|stop| *stop) => None,
+    };
+    keeper.hall.leave(number);
+    let Some((encryption, stream, place)) = entered else {
+        tracing::debug!(%peer, "a connection ended before its first request");
+        return;
+    };
+    let tls = encryption.clone();
+    let answer = move |request: Request<Incoming>| {
+        let (keeper, handler, tls) = (Arc::clone(&keeper), Arc::clone(&handler), tls.clone());
+        async move {
+            let visit = keeper.guard.visit().await;
+            let mut response = if keeper.let_through.contains(&request.uri().path()) {
+                handler(request, peer).await
+            } else {
+                match visit.admit(request.headers(), peer).await {
+                    Ok(()) => handler(request, peer).await,
+                    Err(refusal) => refusal,
+                }
+            };
+            if !visit.dress(&mut response, tls.as_ref()) {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
+    };
+    match stream {
+        Stream::Plain(stream) => connection(stream, peer, limits, answer, stopping).await,
+        Stream::Tls(stream) => connection(*stream, peer, limits, answer, stopping).await,
+    }
+    drop(place);
+}
+
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+}
+
+/// `None` when there is nothing more to do for this client.
+async fn handshake(mut stream: TcpStream, config: &Arc<ServerConfig>) -> Option<Stream> {
+    // A handshake begins with 22, a request with a letter.
+    let mut first = [0];
+    if stream.peek(&mut first).await.is_ok() && first[0].is_ascii_alphabetic() {
+        const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+            Connection: close\r\n\r\nThis is an HTTPS server: ask with https://\n";
+        let _ = stream.write_all(ANSWER).await;
+        linger(stream).await;
+        return None;
+    }
+    match TlsAcceptor::from(Arc::clone(config)).accept(stream).await {
+        Ok(stream) => Some(Stream::Tls(Box::new(stream))),
+        Err(error) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            None
+        }
+    }
+}
+
 /// Accepts from whichever listener has a connection, starting each time after
 /// the one that served last, so that none is starved.
 async fn accept_any(listeners: &[TcpListener], turn: &mut usize) -> io::Result<(TcpStream, SocketAddr)> {
@@ -313,14 +501,15 @@ fn is_about_one_connection(error: &io::Error) -> bool {
 }
 
 /// Serves one connection to its end.
-async fn connection<H, F>(
-    stream: TcpStream,
+async fn connection<I, H, F>(
+    stream: I,
     peer: SocketAddr,
     limits: Arc<Limits>,
-    handler: Arc<H>,
+    handler: H,
     mut stopping: watch::Receiver<bool>,
 ) where
-    H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
+    I: AsyncRead + AsyncWrite + Unpin,
+    H: Fn(Request<Incoming>) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     // The time by which the client must have done its part; `None` while a
@@ -329,10 +518,11 @@ async fn connection<H, F>(
     let (waiting, mut waits) = watch::channel(Some(Instant::now() + limits.header_timeout));
     let waiting = Arc::new(waiting);
     let idle_timeout = limits.idle_timeout;
+    let handler = Arc::new(handler);
     let service = service_fn(move |request: Request<Incoming>| {
         waiting.send_replace(None);
         let (handler, waiting) = (Arc::clone(&handler), Arc::clone(&waiting));
-        let answer = CatchPanic(Box::pin(async move { handler(request, peer).await }));
+        let answer = CatchPanic(Box::pin(async move { handler(request).await }));
         Box::pin(async move {
             let response = answer.await.unwrap_or_else(|Panicked| {
                 tracing::error!("a request handler panicked");
@@ -394,7 +584,7 @@ async fn connection<H, F>(
 /// Closing a socket with unread bytes resets it, and the client may lose an
 /// answer such as "too large" that it has not read yet. So what still comes
 /// is read and thrown away, for a short time.
-async fn linger(mut stream: TcpStream) {
+async fn linger<I: AsyncRead + AsyncWrite + Unpin>(mut stream: I) {
     let drain = async {
         stream.shutdown().await?;
         let mut scratch = vec![0; 16 * 1024];

@@ -4,8 +4,6 @@
 //! looks like an answer.
 
 use std::cell::Cell;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,7 +15,8 @@ use serde_json::Value;
 use super::{Part, ProbeError, Template};
 use crate::connection::{Finding, looks};
 use crate::folder::SessionName;
-use crate::web;
+use crate::secret::{self, SecretError};
+use crate::web::{self, ClientError};
 
 /// An HTTP answer is read up to here.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -29,7 +28,6 @@ const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_
 /// How to ask over HTTP and how to read the answer.
 #[derive(Clone, Debug)]
 pub struct HttpProbe {
-    /// `http://` only.
     url: Template,
     /// JSON pointer to the value that tells.
     pointer: String,
@@ -37,6 +35,8 @@ pub struct HttpProbe {
     disconnected: Vec<Value>,
     header: Option<Header>,
     preset: Option<Preset>,
+    /// Who certifies the server, where it is not one of the system's authorities.
+    authorities: Option<PathBuf>,
 }
 
 /// A header whose value stands in a file.
@@ -88,7 +88,15 @@ impl HttpProbe {
                 "connection.http: one value is listed as connected and as disconnected".into(),
             ));
         }
-        Ok(Self { url, pointer: pointer.to_owned(), connected, disconnected, header: None, preset: None })
+        Ok(Self {
+            url,
+            pointer: pointer.to_owned(),
+            connected,
+            disconnected,
+            header: None,
+            preset: None,
+            authorities: None,
+        })
     }
 
     /// One of the known APIs at `base_url`, which calls the session `instance`.
@@ -172,7 +180,31 @@ impl HttpProbe {
         parts.push(text(after));
         let url = Template { parts, pattern: base.pattern.or_else(|| instance.pattern.clone()) };
         let pointer = pointer.to_owned();
-        Ok(Self { url, pointer, connected, disconnected, header: None, preset: Some(preset) })
+        Ok(Self {
+            url,
+            pointer,
+            connected,
+            disconnected,
+            header: None,
+            preset: Some(preset),
+            authorities: None,
+        })
+    }
+
+    /// Believes a server that the authorities in this PEM file certify, and no other.
+    pub(super) fn authorities(mut self, file: &Path) -> Result<Self, ProbeError> {
+        let encrypted =
+            matches!(self.url.parts.first(), Some(Part::Text(text)) if text.starts_with("https://"));
+        if !encrypted {
+            return Err(ProbeError("connection.http.ca_file is for a URL that begins with https://".into()));
+        }
+        if !file.is_absolute() {
+            return Err(ProbeError("connection.http.ca_file must be a path that begins with /".into()));
+        }
+        std::fs::metadata(file)
+            .map_err(|error| ProbeError(format!("connection.http.ca_file {}: {error}", file.display())))?;
+        self.authorities = Some(file.to_owned());
+        Ok(self)
     }
 
     /// Sends a header whose value is read from `file` at each ask.
@@ -190,9 +222,9 @@ impl HttpProbe {
             return Err(ProbeError("connection.http.header.name is no name of an HTTP header".into()));
         }
         // Not repeated: who mistakes `file` finds the key itself here.
-        if !file.starts_with('/') {
+        if !file.starts_with('/') && !file.starts_with("credential:") {
             return Err(ProbeError(
-                "connection.http.header.file must be the path, beginning with /, of a file that holds the value"
+                "connection.http.header.file must be the path, beginning with /, of a file that holds the value, or credential:NAME"
                     .into(),
             ));
         }
@@ -200,7 +232,9 @@ impl HttpProbe {
             .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
         // One without a placeholder can be looked for now.
         if let [Part::Text(path)] = file.parts.as_slice() {
-            std::fs::metadata(path).map_err(|error| ProbeError(unreadable(&error)))?;
+            let path = secret::locate(Path::new(path))
+                .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
+            std::fs::metadata(path).map_err(|error| ProbeError(unusable(&SecretError::Io(error))))?;
         }
         let prefix = self
             .preset
@@ -224,8 +258,13 @@ impl HttpProbe {
             headers.push((header.name.clone(), header.value(session, timeout).await?));
         }
         let left = timeout.saturating_sub(began.elapsed());
-        let (status, body) =
-            web::get(&url, &headers, left, MAX_BODY_BYTES).await.map_err(|error| error.to_string())?;
+        let answer = web::get(&url, &headers, self.authorities.as_deref(), left, MAX_BODY_BYTES).await;
+        let (status, body) = answer.map_err(|error| match error {
+            ClientError::Tls { .. } => {
+                format!("{error}; connection.http.ca_file names who certifies a server of your own")
+            }
+            error => error.to_string(),
+        })?;
         let who = self.preset.as_ref().map_or("the URL", |preset| preset.name);
         if status != 200 {
             return Err(format!("{who} answered {status}{}", self.hint(status)));
@@ -296,15 +335,13 @@ fn parse_url(key: &str, url: &str, pattern: Option<&Regex>) -> Result<Template, 
         Some(Part::Text(text))
             if text
                 .strip_prefix("http://")
+                .or_else(|| text.strip_prefix("https://"))
                 .is_some_and(|rest| url.parts.len() == 1 || rest.contains('/')) =>
         {
             Ok(url)
         }
-        Some(Part::Text(text)) if text.starts_with("https://") => Err(ProbeError(format!(
-            "connection.http.{key}: https is not supported; use connection.command with a client of your choice"
-        ))),
         _ => Err(ProbeError(format!(
-            "connection.http.{key} must begin with http://HOST[:PORT]/, without a placeholder in the host"
+            "connection.http.{key} must begin with http://HOST[:PORT]/ or https://HOST[:PORT]/, without a placeholder in the host"
         ))),
     }
 }
@@ -344,34 +381,16 @@ impl Header {
 
 /// What cannot be opened is not named: a key that begins with `/` may have been taken for a
 /// path.
-fn unreadable(error: &std::io::Error) -> String {
-    let why = match error.kind() {
-        std::io::ErrorKind::NotFound => "does not exist".into(),
-        _ => format!("cannot be read: {error}"),
-    };
-    format!("the file named by connection.http.header.file {why}")
+fn unusable(error: &SecretError) -> String {
+    format!("the file named by connection.http.header.file {error}")
 }
 
 /// Reads a header's value. No error repeats any of it.
 fn read_key(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let wrong = |what: &str| format!("connection.http.header.file {shown} {what}");
-    let (file, metadata) = looks::open(path).map_err(|error| unreadable(&error))?;
-    // Its group may read it: the bot and this program may run as two users.
-    if metadata.mode() & 0o026 != 0 {
-        let name = path.to_string_lossy();
-        let quoted = shlex::try_quote(&name).unwrap_or_default();
-        return Err(wrong(&format!(
-            "can be read by everybody or written by its group; mend it with: chmod 0600 {quoted}"
-        )));
-    }
-    let mut bytes = Vec::new();
-    file.take(MAX_KEY_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| wrong(&format!("cannot be read: {error}")))?;
-    if bytes.len() as u64 > MAX_KEY_BYTES {
-        return Err(wrong("is longer than 8 KiB"));
-    }
+    let located = secret::locate(path).map_err(|error| format!("connection.http.header.file: {error}"))?;
+    let bytes = secret::read(&located, MAX_KEY_BYTES).map_err(|error| unusable(&error))?;
     let key = bytes.trim_ascii();
     if key.is_empty() {
         return Err(wrong("is empty"));
@@ -431,8 +450,10 @@ mod tests {
             let error = read_key(Path::new(&pasted)).unwrap_err();
             assert!(!error.contains("TOPSECRET123"), "{error}");
         }
-        write("third", 0o644);
-        let said = probe.ask(&session, Duration::from_secs(5)).await.unwrap_err();
-        assert!(said.contains("chmod 0600 ") && !said.contains("third"), "{said}");
+        for mode in [0o644, 0o640, 0o620] {
+            write("third", mode);
+            let said = probe.ask(&session, Duration::from_secs(5)).await.unwrap_err();
+            assert!(said.contains("chmod 0600 ") && !said.contains("third"), "{said}");
+        }
     }
 }

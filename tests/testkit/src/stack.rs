@@ -468,7 +468,7 @@ impl Stack {
                 webhook,
                 &[
                     ("http://127.0.0.1:10274/webhook", &host.webhook_url(), 1),
-                    ("/etc/baileys_remediator/webhook.token", &host.token.display().to_string(), 1),
+                    ("/etc/prometheus/webhook.token", &host.token.display().to_string(), 1),
                 ],
             )?;
         }

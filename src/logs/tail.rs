@@ -168,9 +168,9 @@ pub struct Tailer {
     unreadable: BTreeSet<PathBuf>,
     gone_globs: Vec<String>,
     looked_at: Option<Timestamp>,
-    /// Files beside whose name stands what a rotation had not finished at the last look, and
-    /// since when there are any.
-    unfinished: BTreeSet<i64>,
+    /// Logs beside which stands what a rotation had not finished at the last look, and since
+    /// when there are any.
+    unfinished: BTreeSet<PathBuf>,
     unfinished_since: Option<Instant>,
     gone: Vec<i64>,
     open_max: usize,
@@ -242,13 +242,17 @@ impl Tailer {
         for (row, known) in saved.files {
             this.next = this.next.max(row + 1);
             this.insert(row, known, None);
+            this.by_id.clear();
             if let Some(tracked) = this.files.get_mut(&row) {
                 tracked.dirty = false;
             }
         }
-        for (row, tracked) in &this.files {
-            if tracked.known.state == State::Orphan {
-                this.by_id.entry(tracked.known.id).or_insert(*row);
+        // Whoever is read has the inode, rather than one that had it before.
+        for state in [State::Live, State::Done, State::Orphan] {
+            for (row, tracked) in &this.files {
+                if tracked.known.state == state && tracked.known.id != NO_FILE {
+                    this.by_id.entry(tracked.known.id).or_insert(*row);
+                }
             }
         }
         this
@@ -520,7 +524,8 @@ impl Tailer {
                 return;
             }
         }
-        let orphan = Known { state: State::Orphan, since: Timestamp::now(), ..old };
+        // The inode stays the log's.
+        let orphan = Known { state: State::Orphan, id: NO_FILE, since: Timestamp::now(), ..old };
         let orphan = self.add(orphan, None);
         self.adopt_unseen(orphan);
     }
@@ -535,8 +540,11 @@ impl Tailer {
         for row in self.rows(|tracked| tracked.known.state == State::Orphan) {
             self.find_copy(row);
         }
-        for row in displaced.into_iter().chain(std::mem::take(&mut self.unfinished)) {
+        for row in displaced {
             self.adopt_unseen(row);
+        }
+        for origin in std::mem::take(&mut self.unfinished) {
+            self.adopt_beside(&origin);
         }
         for (listed, at_end) in fresh {
             more |= self.adopt(listed, at_end);
@@ -689,7 +697,9 @@ impl Tailer {
     fn notice_recycled(&mut self, listed: &Listed) -> bool {
         let Some(row) = self.by_id.get(&listed.stat.id).copied() else { return true };
         let Some(tracked) = self.files.get(&row) else { return true };
-        if tracked.file.is_some() || tracked.known.path == listed.path {
+        // What is read there shows at the next look whether it is another.
+        let is_read = tracked.known.state == State::Live && tracked.known.path == listed.path;
+        if tracked.file.is_some() || is_read {
             return true;
         }
         match is_still(tracked, listed) {
@@ -904,8 +914,12 @@ impl Tailer {
     fn adopt_unseen(&mut self, row: i64) {
         let Some(origin) = self.files.get(&row).map(|tracked| tracked.known.origin.clone()) else { return };
         self.find_copy(row);
+        self.adopt_beside(&origin);
+    }
+
+    fn adopt_beside(&mut self, origin: &Path) {
         let Some(looked_at) = self.looked_at else { return };
-        let beside = match rotations(&origin) {
+        let beside = match rotations(origin) {
             Ok(beside) => beside,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
@@ -927,18 +941,18 @@ impl Tailer {
             // A copy of what is followed, read, or looked for is nothing new; one that is only
             // begun will be seen when it is whole.
             let whole = beginning_of(&listed).is_ok_and(|head| !head.is_empty());
-            match whole.then(|| self.is_known_content(&listed, &origin)).flatten() {
+            match whole.then(|| self.is_known_content(&listed, origin)).flatten() {
                 Some(false) => {}
                 Some(true) => continue,
                 None => {
-                    self.unfinished.insert(row);
+                    self.unfinished.insert(origin.to_owned());
                     continue;
                 }
             }
             let known = Known {
                 state: State::Live,
                 id: listed.stat.id,
-                origin: origin.clone(),
+                origin: origin.to_owned(),
                 path: listed.path.clone(),
                 offset: 0,
                 skipping: false,

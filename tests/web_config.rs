@@ -10,16 +10,16 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 use serde_json::{Value, json};
 use testkit::Patience;
-use testkit::net;
 use testkit::process::{self, Process};
 use testkit::stack::INSTALL;
+use testkit::{fixture, net};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{
@@ -882,7 +882,8 @@ fn a_probe_over_https_believes_only_who_is_certified() {
     world.start("remediator", REMEDIATOR, world.remediator_args(), world.remediator);
     let stranger = Authority::new("another authority");
     world.write("stranger.crt", &stranger.pem, 0o644);
-    world.write("sessions/bot/creds.json", "{}", 0o600);
+    fs::remove_dir(world.path("sessions/bot")).unwrap();
+    fixture::unpack("normal", &world.path("sessions/bot"), SystemTime::now()).unwrap();
     for (host, ca, says) in [
         // The answer is no JSON, but it came.
         ("127.0.0.1", Some("web/ca.crt"), "did not answer JSON"),

@@ -929,6 +929,27 @@ mod tests {
         assert!(begun.elapsed() >= drain && begun.elapsed() < drain + PATIENCE / 4);
     }
 
+    #[test]
+    fn a_full_hall_sends_the_first_away() {
+        let hall = Hall { waiting: Mutex::default(), max: 2 };
+        let gone = |receiver: &mut oneshot::Receiver<()>| {
+            receiver.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+        };
+        let (first, mut a) = hall.enter();
+        let (_, mut b) = hall.enter();
+        assert!(!gone(&mut a) && !gone(&mut b));
+        let (_, mut c) = hall.enter();
+        assert!(gone(&mut a) && !gone(&mut b) && !gone(&mut c));
+        // Who was sent away has no place to give back.
+        hall.leave(first);
+        let (fourth, mut d) = hall.enter();
+        assert!(gone(&mut b) && !gone(&mut c));
+        hall.leave(fourth);
+        assert!(gone(&mut d));
+        let (_, mut e) = hall.enter();
+        assert!(!gone(&mut c) && !gone(&mut e));
+    }
+
     #[tokio::test]
     async fn addresses_that_work() {
         for address in ["127.0.0.1:0", "localhost:0", ":0", "[::1]:0"] {

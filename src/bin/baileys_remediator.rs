@@ -72,8 +72,10 @@ enum Command {
         #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
         inactive_for: Option<Duration>,
     },
-    /// List the runs on record, newest first.
+    /// List the runs on record, newest first, or show one of them.
     Runs {
+        #[command(subcommand)]
+        command: Option<RunsCommand>,
         /// How many.
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: u32,
@@ -105,6 +107,18 @@ enum Command {
     },
 }
 
+#[derive(Subcommand)]
+enum RunsCommand {
+    /// Show all that is on record of one run: who asked, the evidence, the plan, each step with its time, each file by kind and inode.
+    Show {
+        /// The run's number, or its name in the quarantine.
+        id: String,
+        /// Form of the output.
+        #[arg(long, value_enum)]
+        output: Option<Output>,
+    },
+}
+
 fn main() -> ExitCode {
     runtime::run(program())
 }
@@ -132,7 +146,10 @@ async fn program() -> ExitCode {
         Command::Doctor { session, trust, output } => {
             console::doctor(settings, session.as_deref(), trust.as_deref(), output).await
         }
-        Command::Runs { limit, output } => console::runs(&settings, limit, output),
+        Command::Runs { command: Some(RunsCommand::Show { id, output: own }), output, .. } => {
+            console::show(&settings, &id, own.unwrap_or(output))
+        }
+        Command::Runs { command: None, limit, output } => console::runs(&settings, limit, output),
         Command::Undo { run, force, yes } => console::undo(settings, &run, force, yes).await,
     };
     ExitCode::from(exit as u8)

@@ -18,6 +18,10 @@ use super::journal::{Action, Ending, Journal, Remembered, Run, Status};
 use super::quarantine::{RunId, look_up};
 use super::runner::{self, Context, Stop};
 
+mod record;
+
+pub use record::show;
+
 /// How a command ended; also the process's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -286,7 +290,7 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
             if undone.missing > 0 {
                 text.push_str(&format!(" {} could not be found as they were moved.", undone.missing));
             }
-            text.push_str("\nStart the bot again now: it reads these files only when it starts.");
+            text.push_str("\nRestart the bot now: it reads these files only when it starts.");
             text
         })
     })
@@ -543,8 +547,18 @@ pub fn runs(settings: &Settings, limit: u32, output: Output) -> Exit {
     Exit::Done
 }
 
+fn status_style(status: Status) -> Style {
+    match status {
+        Status::Done => AnsiColor::Green.on_default(),
+        Status::Refused => AnsiColor::Yellow.on_default(),
+        Status::Failed => AnsiColor::Red.on_default(),
+        Status::Queued | Status::Running => Style::new(),
+    }
+}
+
 fn runs_table(runs: &[Run]) -> String {
     let mut out = table::Table::new(&[
+        "ID",
         "TIME",
         "SESSION",
         "ACTION",
@@ -556,12 +570,6 @@ fn runs_table(runs: &[Run]) -> String {
         "RUN",
     ]);
     for run in runs {
-        let style = match run.status {
-            Status::Done => AnsiColor::Green.on_default(),
-            Status::Refused => AnsiColor::Yellow.on_default(),
-            Status::Failed => AnsiColor::Red.on_default(),
-            Status::Queued | Status::Running => Style::new(),
-        };
         let accumulated = match (run.accumulated_before, run.accumulated_after) {
             (Some(before), Some(after)) => format!("{before} -> {after}"),
             _ => "-".into(),
@@ -569,11 +577,12 @@ fn runs_table(runs: &[Run]) -> String {
         let files: u64 = run.files.values().sum();
         let reason = run.reason.clone().or(run.note.clone()).unwrap_or_else(|| "-".into());
         out.row(vec![
+            table::right(run.id.to_string()),
             table::plain(&run.created),
             table::plain(&run.session),
             table::plain(run.action.label()),
             table::plain(&run.requested_by),
-            table::styled(run.status.label(), style),
+            table::styled(run.status.label(), status_style(run.status)),
             table::plain(reason),
             table::right(files.to_string()),
             table::plain(accumulated),

@@ -550,6 +550,34 @@ impl LockedFolder {
         Ok(kinds)
     }
 
+    /// Where each file of a run's plan is now, in the order of the plan.
+    pub fn whereabouts(&self, run: &RunId) -> Result<Vec<Whereabouts>, Obstacle> {
+        let (_quarantine, dir) = self.open_run(run)?;
+        let record = read_plan(dir.as_fd(), PLAN)?;
+        let files = open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
+        let look = |fd: BorrowedFd<'_>, planned: &MoveRecord| {
+            stat(fd, planned.file_name()).map_err(|error| obstacle_io("looking at a file", &error))
+        };
+        let mut found = Vec::with_capacity(record.moves.len());
+        for planned in &record.moves {
+            let at = match look(files.as_fd(), planned)? {
+                Some((Shape::Regular | Shape::ManyNames, _)) => At::Quarantine,
+                _ => match look(self.fd.as_fd(), planned)? {
+                    Some((_, stamp)) if planned.is_same(&stamp) => At::Folder,
+                    _ => At::Nowhere,
+                },
+            };
+            found.push(Whereabouts {
+                kind: planned.kind(),
+                inode: planned.inode,
+                size: planned.size,
+                modified: Timestamp::from_nanos(planned.modified_ns),
+                at,
+            });
+        }
+        Ok(found)
+    }
+
     /// Whether this folder's quarantine holds `run`.
     pub fn holds(&self, run: &RunId) -> bool {
         self.open_run(run).is_ok()
@@ -604,6 +632,32 @@ pub fn stored_runs(place: &Place) -> Result<Vec<StoredRun>, Obstacle> {
     LockedFolder { fd }.stored()
 }
 
+/// Where a file of a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// In the quarantine.
+    Quarantine,
+    /// In the folder, as it was when the plan was made.
+    Folder,
+    /// Neither.
+    Nowhere,
+}
+
+/// A file of a run's plan: what it was then, and where it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its inode.
+    pub inode: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was modified.
+    pub modified: Timestamp,
+    /// Where it is.
+    pub at: At,
+}
+
 /// What a quarantine says of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookedUp {
@@ -611,6 +665,8 @@ pub struct LookedUp {
     pub state: StoredState,
     /// Files of each kind that it holds now.
     pub files: BTreeMap<Kind, usize>,
+    /// Where each file of its plan is now; empty where the plan cannot be read.
+    pub moves: Vec<Whereabouts>,
 }
 
 /// Looks a run up; `None` where this folder's quarantine does not have it. Only looks, so
@@ -620,7 +676,9 @@ pub fn look_up(place: &Place, run: &RunId) -> Result<Option<LookedUp>, Obstacle>
         return Ok(None);
     };
     let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
-    Ok(Some(LookedUp { state: stored.state, files: LockedFolder { fd }.held_kinds(run)? }))
+    let folder = LockedFolder { fd };
+    let moves = folder.whereabouts(run).unwrap_or_default();
+    Ok(Some(LookedUp { state: stored.state, files: folder.held_kinds(run)?, moves }))
 }
 
 /// Bytes in the quarantine of the folder at `place`. Only looks, so it takes no lock.

@@ -29,7 +29,8 @@ use crate::policy::guard::Column;
 use crate::policy::{Ask, Tier};
 use crate::web::{self, Gate, Response};
 
-use super::journal::{Accepted, Action, Ending, JournalError, Run, Status};
+use super::journal::record::Step;
+use super::journal::{Accepted, Action, Ending, JournalError, Request, Run, Status};
 use super::metrics::{Live, families};
 use super::quarantine::{LockedFolder, RunId, is_due, quarantined_bytes};
 use super::runner::{self, Context, Stop, blocking};
@@ -253,19 +254,25 @@ impl Service {
                 "Alertmanager left alerts out of its request (max_alerts)"
             );
         }
-        let mut wanted = Vec::new();
+        let (mut wanted, mut unknown, via) = (Vec::new(), Vec::new(), payload.via());
         for alert in &payload.alerts {
             match webhook::request(alert, &self.ctx.settings.alert_match) {
-                Ok(request) if self.find_now(&request.session)?.is_some() => wanted.push(request),
+                Ok(request) if self.find_now(&request.session)?.is_some() => {
+                    wanted.push(Request { via: via.clone(), ..request });
+                }
                 Ok(request) => {
                     tracing::warn!(
                         action = request.action.label(),
                         "an alert names a session that is not here; see --sessions.path and --webhook.match"
                     );
                     self.live.alert("unknown_session");
+                    unknown.push(request);
                 }
                 Err(ignored) => self.live.alert(ignored.label()),
             }
+        }
+        if !unknown.is_empty() {
+            self.ctx.journal().pass_over(&unknown, Timestamp::now())?;
         }
         let accepted = self.ctx.journal().accept(&wanted, Timestamp::now())?;
         let mut queued = 0;
@@ -451,7 +458,9 @@ impl Service {
             Action::Plan => {
                 let (verdict, plan) = runner::preview(&self.ctx.settings, &found, ask).await;
                 ending.evidence = Some(verdict.because());
+                ending.step(Step::verdict(&verdict, false));
                 let plan = plan.map_err(stopped)?;
+                ending.step(Step::plan(&plan));
                 ending.files = plan.by_kind();
                 ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
                 ending.note = Some("dry run: nothing was moved".into());
@@ -587,7 +596,9 @@ impl Service {
                 match folder.purge(&stored.run, now, retention) {
                     Ok(true) => {
                         tracing::info!(session = %found.session, run = %stored.run, files = stored.files, "retention ended, files deleted");
-                        if let Err(error) = self.ctx.journal().count_purged(1) {
+                        let mut journal = self.ctx.journal();
+                        let deleted = journal.files_deleted(stored.run.as_str(), now);
+                        if let Err(error) = journal.count_purged(1).and(deleted) {
                             tracing::error!("{error}");
                         }
                     }

@@ -83,13 +83,16 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Say of each session whether its bot is connected, who says so, and what to mend.
+    /// Say of each session whether its bot is connected, who says so, what this user may do in its folder, and what to mend.
     Doctor {
         /// The session's name; all sessions without it.
         session: Option<String>,
         /// Vouch for the sources of this session, as they are configured now: they may say that the bot is not connected without having seen it alive within 30 days.
         #[arg(long, value_name = "SESSION")]
         trust: Option<String>,
+        /// Also try a lock and a rename, inside the quarantine of each folder; without it nothing is changed.
+        #[arg(long = "try")]
+        trial: bool,
         /// Form of the output.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
@@ -143,8 +146,8 @@ async fn program() -> ExitCode {
         Command::Clean { session, dry_run, force, yes, inactive_for } => {
             console::clean(settings, &session, CleanOptions { dry_run, force, yes, inactive_for }).await
         }
-        Command::Doctor { session, trust, output } => {
-            console::doctor(settings, session.as_deref(), trust.as_deref(), output).await
+        Command::Doctor { session, trust, trial, output } => {
+            console::doctor(settings, session.as_deref(), trust.as_deref(), trial, output).await
         }
         Command::Runs { command: Some(RunsCommand::Show { id, output: own }), output, .. } => {
             console::show(&settings, &id, own.unwrap_or(output))

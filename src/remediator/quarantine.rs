@@ -550,6 +550,20 @@ impl LockedFolder {
         Ok(kinds)
     }
 
+    /// Tries what only a trial tells: whether a directory can be made in the quarantine and
+    /// a file renamed in it without replacing. Touches no other file, and leaves nothing but
+    /// the quarantine itself.
+    pub fn try_out(&self, now: Timestamp) -> Result<(), Obstacle> {
+        let quarantine = self.quarantine(true)?.ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
+        let run = RunId::new(now);
+        // Named as a run without a plan: should we die here, the next start removes it.
+        let dir = make_dir(quarantine.as_fd(), run.as_str(), true)?;
+        let tried =
+            make_dir(dir.as_fd(), FILES, true).and_then(|files| check_noreplace(dir.as_fd(), files.as_fd()));
+        let removed = remove_run_dir(quarantine.as_fd(), &run, dir.as_fd());
+        tried.and(removed)
+    }
+
     /// Where each file of a run's plan is now, in the order of the plan.
     pub fn whereabouts(&self, run: &RunId) -> Result<Vec<Whereabouts>, Obstacle> {
         let (_quarantine, dir) = self.open_run(run)?;
@@ -990,7 +1004,7 @@ pub(super) fn give_to_owner_of(parent: BorrowedFd<'_>, made: BorrowedFd<'_>) -> 
 }
 
 /// Refuses file systems on which the protocol's promises do not hold.
-fn check_filesystem(magic: i64) -> Result<(), Obstacle> {
+pub(super) fn check_filesystem(magic: i64) -> Result<(), Obstacle> {
     match magic {
         NFS_MAGIC => Err(Obstacle::Filesystem(
             "the folder is on NFS, where neither the lock nor the rename can be relied on".into(),

@@ -3,6 +3,9 @@
 //! | path | what |
 //! |---|---|
 //! | `POST /webhook` | Alertmanager's alerts, with the bearer token |
+//! | `GET /` | a page: the queue, the last runs, what may not be done here |
+//! | `GET /plan?session=NAME` | what a clean-up would do; nothing is moved |
+//! | `GET /run?id=N` | all that is on record of a run |
 //! | `GET /metrics` | the metrics |
 //! | `GET /-/healthy` | 200 while the process serves |
 //! | `GET /-/ready` | 200 once what a restart cut short has been dealt with |
@@ -61,6 +64,8 @@ const RECOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// is deleted: a wall clock that jumped ahead must not cost anybody their undo.
 const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
 
+mod pages;
+
 /// The running remediator.
 pub struct Service {
     ctx: Context,
@@ -70,6 +75,7 @@ pub struct Service {
     active: Mutex<HashSet<i64>>,
     due: Mutex<HashMap<(String, RunId), Instant>>,
     live: Live,
+    pages: pages::Pages,
     wake: Notify,
     gate: Gate,
     recovered: AtomicBool,
@@ -125,6 +131,7 @@ impl Service {
             active: Mutex::default(),
             due: Mutex::default(),
             live: Live::default(),
+            pages: pages::Pages::default(),
             wake: Notify::new(),
             gate: Gate::new(MAX_REQUESTS),
             recovered: AtomicBool::new(false),
@@ -142,6 +149,7 @@ impl Service {
         }
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
+        let privileges = tokio::spawn(Arc::clone(&self).say_privileges());
         let handler = {
             let service = Arc::clone(&self);
             move |request: HttpRequest<Incoming>, _| {
@@ -151,6 +159,7 @@ impl Service {
         };
         web::serve(listeners, web::Limits::default(), handler, shutdown).await;
         let _ = stop.send(true);
+        privileges.abort();
         while tasks.join_next().await.is_some() {}
     }
 
@@ -162,8 +171,11 @@ impl Service {
                 self.live.request(response.status().as_u16());
                 response
             }
-            "/metrics" | "/-/healthy" | "/-/ready" if !reads => {
+            "/" | "/plan" | "/run" | "/metrics" | "/-/healthy" | "/-/ready" if !reads => {
                 web::method_not_allowed(&[Method::GET, Method::HEAD])
+            }
+            path @ ("/" | "/plan" | "/run") => {
+                self.page(path, request.uri().query().unwrap_or_default()).await
             }
             "/metrics" => self.metrics(&request).await,
             "/-/healthy" => web::text(StatusCode::OK, "baileys_remediator is healthy.\n"),
@@ -176,7 +188,7 @@ impl Service {
             ),
             _ => web::text(
                 StatusCode::NOT_FOUND,
-                "Not found. There is POST /webhook, /metrics, /-/healthy and /-/ready.\n",
+                "Not found. There is /, POST /webhook, /metrics, /-/healthy and /-/ready.\n",
             ),
         }
     }

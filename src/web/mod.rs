@@ -23,6 +23,7 @@ mod client;
 pub mod expose;
 pub mod families;
 pub mod openmetrics;
+pub mod page;
 mod server;
 
 pub use body::{BodyError, read_body};

@@ -302,7 +302,7 @@ pub fn judge(facts: &Facts, me: Me) -> Vec<Finding> {
                 "mount -o remount,rw \"$(findmnt -n -o TARGET -T {path})\"  (under systemd: ReadWritePaths={path})"
             ),
         );
-    } else if facts.closed.is_some() {
+    } else if facts.closed.is_some() && !facts.immutable {
         let mend = match me.uid == owner {
             true => format!("chmod u+rwx {path}"),
             false => as_owner.clone(),

@@ -23,7 +23,7 @@ const MAX_SESSIONS: usize = 1_000;
 const MAX_FILES: usize = 500;
 
 const SESSION: Column = Column("Session", false, "One auth folder of one bot.");
-const ASKED: Column = Column("Asked for", false, "When the run was asked for, in UTC.");
+const ASKED: Column = Column("Asked for (UTC)", false, "When the run was asked for.");
 const ACTION: Column = Column(
     "Action",
     false,
@@ -53,7 +53,7 @@ const PASSED: [Column; 6] = [
     ACTION,
     OUTCOME,
     Column("Alert", false, "The alert's fingerprint."),
-    Column("Last", false, "The last time it asked, in UTC."),
+    Column("Last (UTC)", false, "The last time it asked."),
     Column("Times", true, "How often it has asked."),
 ];
 
@@ -138,8 +138,17 @@ fn plan_link(session: &str) -> String {
 
 /// `2026-01-02 03:04:05 UTC` from RFC 3339.
 fn to_the_second(text: &str) -> String {
-    let seconds = text.get(..19).unwrap_or(text);
-    format!("{} UTC", seconds.replace('T', " "))
+    format!("{} UTC", without_zone(text))
+}
+
+/// The same where the heading names the zone.
+fn without_zone(text: &str) -> String {
+    text.get(..19).unwrap_or(text).replace('T', " ")
+}
+
+/// A word that may break behind its underscores.
+fn breakable(text: &str) -> Markup {
+    html! { @for (nth, part) in text.split('_').enumerate() { @if nth > 0 { "_" wbr; } (part) } }
 }
 
 fn status_chip(status: Status) -> Markup {
@@ -190,12 +199,12 @@ fn run_row(run: &Run) -> Markup {
     let reason = run.reason.as_deref().or(run.note.as_deref()).unwrap_or("-");
     html! {
         tr data-run=(run.id) {
-            td.name { a href=(plan_link(&run.session)) { (run.session) } }
-            td data-label=(label(&ASKED)) { (to_the_second(&run.created)) }
+            td.name { a href={ "/run?id=" (run.id) } { (run.session) } }
+            td data-label=(label(&ASKED)) { (without_zone(&run.created)) }
             td data-label=(label(&ACTION)) { (run.action.label()) }
             td.by data-label=(label(&BY)) { (run.requested_by) }
             td data-label=(label(&STATUS)) { (status_chip(run.status)) }
-            td.by data-label=(label(&REASON)) { (reason) }
+            td.by data-label=(label(&REASON)) { (breakable(reason)) }
             td.n data-label=(label(&FILES)) { (files) }
             td.n data-label=(label(&ACCUMULATED)) {
                 @match (run.accumulated_before, run.accumulated_after) {
@@ -216,7 +225,7 @@ fn passed_over(over: &PassedOver) -> Markup {
             td data-label=(action) { (over.action) }
             td data-label=(outcome) { (over.outcome) }
             td.by data-label=(alert) { (over.fingerprint) }
-            td data-label=(last) { (to_the_second(&over.last)) }
+            td data-label=(last) { (without_zone(&over.last)) }
             td.n data-label=(times) { (over.times) }
         }
     }
@@ -245,9 +254,11 @@ pub fn plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &Stop>, at: Ti
                     (plan.moves.len()) " files: " (plan.accumulated_before) " accumulated files now, "
                     (plan.accumulated_after) " after; " (plan.pre_keys_left) " pre-keys stay."
                 }
+                div.small {
                 (page::table(&[KIND, MOVED], &plan.by_kind().iter().map(|(kind, files)| html! {
                     tr { td.name { (kind.label()) } td.n data-label=(MOVED.0) { (files) } }
                 }).collect::<Vec<_>>()))
+                }
             }
             Err(stop) => { p #answer { b { "Nothing would be moved." } " " (stop) } }
         }
@@ -313,9 +324,11 @@ pub fn run(record: &Record) -> String {
         }).collect::<Vec<_>>()))
         @if !counts.is_empty() {
             h2 { "Files" }
+            div.small {
             (page::table(&[KIND, FATE, COUNT], &counts.iter().map(|((kind, fate), count)| html! {
                 tr { td.name { (kind) } td data-label=(FATE.0) { (fate) } td.n data-label=(COUNT.0) { (count) } }
             }).collect::<Vec<_>>()))
+            }
             details.meanings {
                 summary { "Each file" }
                 (page::table(&[KIND, INODE, BYTES, MODIFIED, FATE], &record.moves.iter().take(MAX_FILES).map(|file| file_row(file, [INODE.0, BYTES.0, MODIFIED.0, FATE.0])).collect::<Vec<_>>()))

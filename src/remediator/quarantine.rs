@@ -569,27 +569,7 @@ impl LockedFolder {
         let (_quarantine, dir) = self.open_run(run)?;
         let record = read_plan(dir.as_fd(), PLAN)?;
         let files = open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
-        let look = |fd: BorrowedFd<'_>, planned: &MoveRecord| {
-            stat(fd, planned.file_name()).map_err(|error| obstacle_io("looking at a file", &error))
-        };
-        let mut found = Vec::with_capacity(record.moves.len());
-        for planned in &record.moves {
-            let at = match look(files.as_fd(), planned)? {
-                Some((Shape::Regular | Shape::ManyNames, _)) => At::Quarantine,
-                _ => match look(self.fd.as_fd(), planned)? {
-                    Some((_, stamp)) if planned.is_same(&stamp) => At::Folder,
-                    _ => At::Nowhere,
-                },
-            };
-            found.push(Whereabouts {
-                kind: planned.kind(),
-                inode: planned.inode,
-                size: planned.size,
-                modified: Timestamp::from_nanos(planned.modified_ns),
-                at,
-            });
-        }
-        Ok(found)
+        locate(files.as_fd(), self.fd.as_fd(), &record)
     }
 
     /// Whether this folder's quarantine holds `run`.
@@ -735,7 +715,7 @@ impl Prepared {
 
     /// Moves the files. A file that is no longer what it was when the plan was made means
     /// that somebody writes here: then everything moved so far is put back.
-    pub fn execute(self, now: Timestamp) -> Result<Done, Obstacle> {
+    pub fn execute(&self, now: Timestamp) -> Result<Done, Obstacle> {
         let mut moved: Vec<&MoveRecord> = Vec::new();
         for planned in &self.record.moves {
             match self.move_one(planned) {
@@ -766,6 +746,11 @@ impl Prepared {
         }
         let moved = moved.len();
         self.end(Outcome::Moved, moved, now).map_err(|error| self.held(&error))
+    }
+
+    /// Where each file of the plan is now.
+    pub fn whereabouts(&self) -> Result<Vec<Whereabouts>, Obstacle> {
+        locate(self.files.as_fd(), self.folder.fd.as_fd(), &self.record)
     }
 
     /// An error after which files are in the quarantine.
@@ -839,6 +824,34 @@ impl Prepared {
             Err(error) => Err(obstacle("putting a file back", error)),
         }
     }
+}
+
+fn locate(
+    files: BorrowedFd<'_>,
+    folder: BorrowedFd<'_>,
+    record: &PlanRecord,
+) -> Result<Vec<Whereabouts>, Obstacle> {
+    let look = |fd: BorrowedFd<'_>, planned: &MoveRecord| {
+        stat(fd, planned.file_name()).map_err(|error| obstacle_io("looking at a file", &error))
+    };
+    let mut found = Vec::with_capacity(record.moves.len());
+    for planned in &record.moves {
+        let at = match look(files, planned)? {
+            Some((Shape::Regular | Shape::ManyNames, _)) => At::Quarantine,
+            _ => match look(folder, planned)? {
+                Some((_, stamp)) if planned.is_same(&stamp) => At::Folder,
+                _ => At::Nowhere,
+            },
+        };
+        found.push(Whereabouts {
+            kind: planned.kind(),
+            inode: planned.inode,
+            size: planned.size,
+            modified: Timestamp::from_nanos(planned.modified_ns),
+            at,
+        });
+    }
+    Ok(found)
 }
 
 #[derive(PartialEq)]

@@ -278,18 +278,22 @@ pub async fn clean(
         ctx.journal().forget_run(id)?;
         return Err(error.into());
     }
-    let executed = blocking(move || prepared.execute(Timestamp::now())).await;
-    let stayed = match &executed {
-        Ok(done) if done.outcome != Outcome::RolledBack => Fate::Left,
-        _ => Fate::PutBack,
+    // The same descriptors tell what became of each file: nothing is opened again.
+    let (executed, files) = blocking(move || {
+        let executed = prepared.execute(Timestamp::now());
+        (executed, prepared.whereabouts())
+    })
+    .await;
+    let (away, stayed) = match &executed {
+        Ok(done) if done.outcome != Outcome::RolledBack => (Fate::Moved, Fate::Left),
+        _ => (Fate::Moved, Fate::PutBack),
     };
-    let whereabouts = {
-        let (folder, run) = (Arc::clone(&folder), run.clone());
-        blocking(move || folder.whereabouts(&run)).await
-    };
-    match whereabouts {
-        Ok(files) => ending.moves = FileRecord::found(&files, Fate::Moved, stayed),
-        Err(error) => tracing::error!(%run, "what became of each file is not known: {error}"),
+    match (files, &executed) {
+        (Ok(files), _) => ending.moves = FileRecord::found(&files, away, stayed),
+        (Err(_), Ok(done)) if done.outcome == Outcome::Moved => {
+            ending.moves = planned.iter().map(|file| FileRecord { fate: away, ..file.clone() }).collect();
+        }
+        (Err(error), _) => tracing::error!(%run, "what became of each file is not known: {error}"),
     }
     let done = executed?;
     ending.step(Step::new(done.outcome.label(), Some(format!("{} files", done.moved))));

@@ -1,10 +1,11 @@
-//! The exporter's page in headless Chromium: `tests/browser/check.mjs` looks at the page
-//! of the real program over folders that the real library wrote. The screenshots are in
-//! `target/screenshots`.
+//! The pages of both programs in headless Chromium: `tests/browser/check.mjs` looks at the
+//! exporter's over folders that the real library wrote, `remediator.mjs` at those of the
+//! remediator after real runs. The screenshots are in `target/screenshots`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -13,6 +14,7 @@ use testkit::process::{self, Process};
 use testkit::{Patience, fixture, net};
 
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
+const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BOUND: Duration = Duration::from_secs(180);
 /// A directory may have this name, and a bot's owner may be somebody else.
 const HOSTILE: &str = "<img src=x onerror=alert(1)>";
@@ -49,6 +51,69 @@ fn the_page_reads_well_on_a_desk_and_on_a_phone() {
     let check = scripts.join("check.mjs");
     let args: [&OsStr; 5] =
         [check.as_ref(), chromium.as_ref(), url.as_ref(), status_file.as_ref(), screenshots.as_ref()];
+    let (code, out, errors) = process::run(Path::new("node"), args, BOUND).unwrap();
+    assert!(code.success(), "{code}\n{out}{errors}");
+}
+
+/// The remediator's pages over runs that were done, refused and asked for in vain.
+#[test]
+fn the_remediators_pages_read_well_too() {
+    let chromium = process::find(&["chromium", "chromium-browser"]).expect(
+        "no chromium on the PATH; this test needs it: apt-get install --no-install-recommends chromium",
+    );
+    let scripts = install();
+    let dir = tempfile::tempdir().unwrap();
+    let mut flags = lay_out(dir.path());
+    // A name of 200 digits and one with a path that is not there, as for the exporter.
+    flags.retain(|flag| !flag.contains("no-such-directory") && !flag.contains("a-file"));
+    flags.push(format!("--state.path={}", dir.path().join("state").display()));
+    let token = dir.path().join("token");
+    fs::write(&token, "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o640)).unwrap();
+    let port = net::free_port(None).unwrap();
+    let log = dir.path().join("remediator.log");
+    let program = Path::new(REMEDIATOR);
+    let own = [
+        "serve".to_owned(),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        format!("--webhook.token-file={}", token.display()),
+    ];
+    let mut running = Process::start("the remediator", program, own.iter().chain(&flags), &log).unwrap();
+    let url = format!("http://127.0.0.1:{port}/");
+    let patience = Patience::new(BOUND);
+    let ready = patience.wait_until(BOUND, "the remediator is ready", || {
+        running.alive()?;
+        net::get(&format!("{url}-/ready"))?.ok()
+    });
+    ready.unwrap();
+
+    let headers = [("Authorization".to_owned(), "Bearer c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw".to_owned())];
+    for session in ["company_962302", "company_normal", HOSTILE, "company_962302", "company_elsewhere"] {
+        let body = serde_json::json!({
+            "version": "4", "receiver": "remediator", "groupKey": "{}:{}",
+            "alerts": [{
+                "status": "firing", "fingerprint": "deadbeef00c0ffee",
+                "labels": {"ladder": "baileys_auth_files", "tier": "cleanup", "session": session},
+            }],
+        });
+        let answer = net::post(&format!("{url}webhook"), &headers, body.to_string().as_bytes()).unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.body);
+        let idle = patience.wait_until(BOUND, "the run ends", || {
+            let waiting = net::Metrics::scrape(&format!("{url}metrics"))?
+                .sum("baileys_remediator_queue_length", &[])?;
+            if waiting == 0.0 { Ok(()) } else { Err(format!("{waiting} wait")) }
+        });
+        idle.unwrap();
+    }
+    let args = ["runs", "--output", "json"].into_iter().chain(flags.iter().map(String::as_str));
+    let (code, runs, errors) = process::run(program, args, BOUND).unwrap();
+    assert!(code.success(), "{errors}");
+    let runs_file = dir.path().join("runs.json");
+    fs::write(&runs_file, runs).unwrap();
+    let screenshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
+    let check = scripts.join("remediator.mjs");
+    let args: [&OsStr; 5] =
+        [check.as_ref(), chromium.as_ref(), url.as_ref(), runs_file.as_ref(), screenshots.as_ref()];
     let (code, out, errors) = process::run(Path::new("node"), args, BOUND).unwrap();
     assert!(code.success(), "{code}\n{out}{errors}");
 }

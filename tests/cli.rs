@@ -366,7 +366,7 @@ fn plan_clean_undo() {
         .unwrap();
     world.remediator(&["undo", &run]).must(
         0,
-        &[&format!("{} files put back", planned - 1), "1 stay in the quarantine", "Start the bot again"],
+        &[&format!("{} files put back", planned - 1), "1 stay in the quarantine", "Restart the bot"],
     );
     let undone = world.snapshot("bot");
     assert_eq!(undone.bytes(anew), Some(&b"made anew"[..]));

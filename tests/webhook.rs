@@ -481,9 +481,14 @@ fn what_is_no_delivery_is_turned_away() {
         world.discreet(what, &answer);
     }
 
-    for (method, path, status) in
-        [("GET", "/", 404), ("POST", "/webhook/", 404), ("POST", "/metrics", 405), ("GET", "/-/healthy", 200)]
-    {
+    for (method, path, status) in [
+        ("GET", "/", 200),
+        ("POST", "/", 405),
+        ("GET", "/nowhere", 404),
+        ("POST", "/webhook/", 404),
+        ("POST", "/metrics", 405),
+        ("GET", "/-/healthy", 200),
+    ] {
         let request =
             format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         let answer = exchange(port, [request.into_bytes()]);

@@ -78,8 +78,10 @@ enum Command {
         #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
         inactive_for: Option<Duration>,
     },
-    /// List the runs on record, newest first.
+    /// List the runs on record, newest first, or show one of them.
     Runs {
+        #[command(subcommand)]
+        command: Option<RunsCommand>,
         /// How many.
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: u32,
@@ -87,13 +89,16 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Say of each session whether its bot is connected, who says so, and what to mend.
+    /// Say of each session whether its bot is connected, who says so, what this user may do in its folder, and what to mend.
     Doctor {
         /// The session's name; all sessions without it.
         session: Option<String>,
         /// Vouch for the sources of this session, as they are configured now: they may say that the bot is not connected without having seen it alive within 30 days.
         #[arg(long, value_name = "SESSION")]
         trust: Option<String>,
+        /// Also try a lock and a rename, inside the quarantine of each folder; without it nothing is changed.
+        #[arg(long = "try")]
+        trial: bool,
         /// Form of the output.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
@@ -125,6 +130,18 @@ enum Command {
     },
 }
 
+#[derive(Subcommand)]
+enum RunsCommand {
+    /// Show all that is on record of one run: who asked, the evidence, the plan, each step with its time, each file by kind and inode.
+    Show {
+        /// The run's number, or its name in the quarantine.
+        id: String,
+        /// Form of the output.
+        #[arg(long, value_enum)]
+        output: Option<Output>,
+    },
+}
+
 fn main() -> ExitCode {
     runtime::run(program())
 }
@@ -151,8 +168,8 @@ async fn program() -> ExitCode {
         Command::Clean { session, dry_run, force, yes, inactive_for } => {
             console::clean(settings, &session, CleanOptions { dry_run, force, yes, inactive_for }).await
         }
-        Command::Doctor { session, trust, output } => {
-            console::doctor(settings, session.as_deref(), trust.as_deref(), output).await
+        Command::Doctor { session, trust, trial, output } => {
+            console::doctor(settings, session.as_deref(), trust.as_deref(), trial, output).await
         }
         Command::Service { session, stop, start, output } => {
             let task = match (stop, start) {
@@ -162,7 +179,10 @@ async fn program() -> ExitCode {
             };
             services::service(&settings, session.as_deref(), task, output).await
         }
-        Command::Runs { limit, output } => console::runs(&settings, limit, output),
+        Command::Runs { command: Some(RunsCommand::Show { id, output: own }), output, .. } => {
+            console::show(&settings, &id, own.unwrap_or(output))
+        }
+        Command::Runs { command: None, limit, output } => console::runs(&settings, limit, output),
         Command::Undo { run, force, yes } => console::undo(settings, &run, force, yes).await,
     };
     ExitCode::from(exit as u8)

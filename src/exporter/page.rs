@@ -1,18 +1,16 @@
 //! The table of `status` for a browser: no script, no outside asset, readable on a phone.
 
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use crate::folder::Timestamp;
 use crate::policy::Tier;
+use crate::web::page::{self, Column};
 
 use super::status::Row;
 
 const STYLE: &str = include_str!("page.css");
 /// Stands where a tier would, for a folder that could not be looked at.
 const UNSEEN: &str = "not readable";
-
-/// A column: its heading, whether it holds numbers, and what it means.
-struct Column(&'static str, bool, &'static str);
 
 const SESSION: Column = Column("Session", false, "One auth folder of one bot.");
 const TIER: Column = Column(
@@ -55,37 +53,29 @@ const COLUMNS: [Column; 9] =
 /// The page at `/`. `metrics_path` is linked.
 pub fn page(rows: &[Row], skipped: &[String], at: Timestamp, metrics_path: &str) -> String {
     let sessions = if rows.len() == 1 { "1 session".to_owned() } else { format!("{} sessions", rows.len()) };
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="refresh" content="60";
-                title { "baileys_exporter: " (sessions) @if let Some(worst) = rows.first() { ", worst: " (tier_word(worst)) } }
-                style { (PreEscaped(STYLE)) }
-            }
-            body {
-                header {
-                    h1 { "Baileys auth folders" }
-                    p.sub { (sessions) ", seen at " (to_the_second(at)) ". This page renews itself every minute." }
-                }
-                @for message in skipped { p.note { (message) } }
-                @if let Some(worst) = rows.first() {
-                    (summary(rows))
-                    (legend(worst))
-                    (table(rows))
-                    (meanings())
-                } @else {
-                    p.note { "No auth folder was found. Check " code { "--sessions.path" } " and the log." }
-                }
-                footer {
-                    a href=(metrics_path) { "Metrics" } " · baileys_exporter " (env!("CARGO_PKG_VERSION"))
-                }
-            }
+    let title = match rows.first() {
+        Some(worst) => format!("baileys_exporter: {sessions}, worst: {}", tier_word(worst)),
+        None => format!("baileys_exporter: {sessions}"),
+    };
+    let body = html! {
+        header {
+            h1 { "Baileys auth folders" }
+            p.sub { (sessions) ", seen at " (to_the_second(at)) ". This page renews itself every minute." }
         }
-    }
-    .into_string()
+        @for message in skipped { p.note { (message) } }
+        @if let Some(worst) = rows.first() {
+            (summary(rows))
+            (legend(worst))
+            (page::table(&COLUMNS, &rows.iter().map(table_row).collect::<Vec<_>>()))
+            (page::meanings(&COLUMNS))
+        } @else {
+            p.note { "No auth folder was found. Check " code { "--sessions.path" } " and the log." }
+        }
+        footer {
+            a href=(metrics_path) { "Metrics" } " · baileys_exporter " (env!("CARGO_PKG_VERSION"))
+        }
+    };
+    page::document(&title, STYLE, Some(60), &body)
 }
 
 /// `2026-01-02 03:04:05 UTC`.
@@ -127,19 +117,6 @@ fn legend(row: &Row) -> Markup {
                 "Accumulated files; the marks are " b { "warning " (warning) } ", " b { "clean-up " (cleanup) } " and "
                 b { "emergency " (emergency) } ". The bar is full at " b { "fatal " (fatal) } "."
             }
-        }
-    }
-}
-
-fn table(rows: &[Row]) -> Markup {
-    html! {
-        table {
-            thead { tr {
-                @for Column(heading, numbers, meaning) in &COLUMNS {
-                    th scope="col" class=[numbers.then_some("n")] title=(meaning) { (heading) }
-                }
-            } }
-            tbody { @for row in rows { (table_row(row)) } }
         }
     }
 }
@@ -200,14 +177,4 @@ fn ticks(row: &Row) -> Markup {
 
 fn percent(files: usize, fatal: usize) -> f64 {
     (files as f64 / fatal.max(1) as f64 * 100.0).min(100.0)
-}
-
-/// The titles of the headings again, for screens that have no pointer to rest on them.
-fn meanings() -> Markup {
-    html! {
-        details.meanings {
-            summary { "What the columns mean" }
-            dl { @for Column(heading, _, meaning) in &COLUMNS { dt { (heading) } dd { (meaning) } } }
-        }
-    }
 }

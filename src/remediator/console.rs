@@ -15,8 +15,14 @@ use crate::policy::guard::Column;
 use crate::policy::{Ask, Force, Plan};
 
 use super::journal::{Action, Ending, Journal, Remembered, Run, Status};
+use super::privileges::Finding as Privilege;
 use super::quarantine::{RunId, look_up};
 use super::runner::{self, Context, Stop};
+
+mod privileges;
+mod record;
+
+pub use record::show;
 
 /// How a command ended; also the process's exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -286,7 +292,7 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
             if undone.missing > 0 {
                 text.push_str(&format!(" {} could not be found as they were moved.", undone.missing));
             }
-            text.push_str("\nStart the bot again now: it reads these files only when it starts.");
+            text.push_str("\nRestart the bot now: it reads these files only when it starts.");
             text
         })
     })
@@ -298,6 +304,7 @@ struct CheckUp {
     session: String,
     verdict: Verdict,
     memory: Recollection,
+    privileges: Vec<Privilege>,
 }
 
 /// Sessions that `doctor` looks at at the same time.
@@ -305,7 +312,15 @@ const CHECK_UPS_AT_ONCE: usize = 16;
 
 /// `doctor [SESSION]`: who says what of the connection, and what to mend. With `trust`, a
 /// person vouches for the sources of that session, as they are configured now.
-pub async fn doctor(settings: Settings, session: Option<&str>, trust: Option<&str>, output: Output) -> Exit {
+///
+/// Then what this process may do there; `trial` tries it, inside the quarantines.
+pub async fn doctor(
+    settings: Settings,
+    session: Option<&str>,
+    trust: Option<&str>,
+    trial: bool,
+    output: Output,
+) -> Exit {
     let name = match (session, trust) {
         (Some(session), Some(trust)) if session != trust => {
             return fail("doctor takes one session; --trust names another one");
@@ -343,16 +358,24 @@ pub async fn doctor(settings: Settings, session: Option<&str>, trust: Option<&st
             check_ups.extend(at_work.join_next().await.and_then(Result::ok));
         }
         let settings = Arc::clone(&settings);
-        at_work.spawn(async move { check_up(&settings, &found).await });
+        at_work.spawn(async move { check_up(&settings, &found, trial).await });
     }
     while let Some(done) = at_work.join_next().await {
         check_ups.extend(done.ok());
     }
     check_ups.sort_by(|a, b| a.session.cmp(&b.session));
+    let folders: Vec<_> =
+        check_ups.iter().map(|check_up| (check_up.session.clone(), check_up.privileges.clone())).collect();
+    let groups = privileges::groups(&settings, &folders);
     match output {
-        Output::Table => print(&doctor_table(&check_ups)),
+        Output::Table => {
+            print(&doctor_table(&check_ups));
+            print(&format!("\n{}", privileges::told(&groups, &folders, trial)));
+        }
         Output::Json => {
-            let all: Vec<_> = check_ups.iter().map(doctor_json).collect();
+            let program: Vec<_> =
+                groups.iter().filter(|group| group.sessions.is_empty()).map(|g| &g.finding).collect();
+            let all: Vec<_> = check_ups.iter().map(|check_up| doctor_json(check_up, &program)).collect();
             match serde_json::to_string_pretty(&all) {
                 Ok(text) => print(&text),
                 Err(error) => return fail(&error.to_string()),
@@ -373,14 +396,15 @@ fn vouch(settings: Settings, session: &str) -> Result<Settings, String> {
     Ok(Settings::clone(&ctx.settings))
 }
 
-async fn check_up(settings: &Settings, found: &Found) -> CheckUp {
+async fn check_up(settings: &Settings, found: &Found, trial: bool) -> CheckUp {
+    let privileges = privileges::look(found, trial).await;
     let asked = settings.connection.ask(&found.session).await;
     let memory = asked.memory().clone();
     let verdict = match runner::look(found).await {
         Ok(inventory) => settings.connection.judge(asked, &inventory),
         Err(stop) => Verdict::unknown("folder", stop.to_string()),
     };
-    CheckUp { session: found.session.to_string(), verdict, memory }
+    CheckUp { session: found.session.to_string(), verdict, memory, privileges }
 }
 
 impl CheckUp {
@@ -452,7 +476,7 @@ fn doctor_table(check_ups: &[CheckUp]) -> String {
     format!("{out}\n{advice}")
 }
 
-fn doctor_json(check_up: &CheckUp) -> serde_json::Value {
+fn doctor_json(check_up: &CheckUp, program: &[&Privilege]) -> serde_json::Value {
     let sources = check_up.verdict.evidence.iter().map(|evidence| {
         serde_json::json!({
             "source": evidence.source,
@@ -469,6 +493,7 @@ fn doctor_json(check_up: &CheckUp) -> serde_json::Value {
         "process_gone": check_up.verdict.process_gone,
         "sources": sources.collect::<Vec<_>>(),
         "to_mend": check_up.advice(),
+        "privileges": check_up.privileges.iter().chain(program.iter().copied()).map(privileges::json).collect::<Vec<_>>(),
     })
 }
 
@@ -543,8 +568,18 @@ pub fn runs(settings: &Settings, limit: u32, output: Output) -> Exit {
     Exit::Done
 }
 
+fn status_style(status: Status) -> Style {
+    match status {
+        Status::Done => AnsiColor::Green.on_default(),
+        Status::Refused => AnsiColor::Yellow.on_default(),
+        Status::Failed => AnsiColor::Red.on_default(),
+        Status::Queued | Status::Running => Style::new(),
+    }
+}
+
 fn runs_table(runs: &[Run]) -> String {
     let mut out = table::Table::new(&[
+        "ID",
         "TIME",
         "SESSION",
         "ACTION",
@@ -556,12 +591,6 @@ fn runs_table(runs: &[Run]) -> String {
         "RUN",
     ]);
     for run in runs {
-        let style = match run.status {
-            Status::Done => AnsiColor::Green.on_default(),
-            Status::Refused => AnsiColor::Yellow.on_default(),
-            Status::Failed => AnsiColor::Red.on_default(),
-            Status::Queued | Status::Running => Style::new(),
-        };
         let accumulated = match (run.accumulated_before, run.accumulated_after) {
             (Some(before), Some(after)) => format!("{before} -> {after}"),
             _ => "-".into(),
@@ -569,11 +598,12 @@ fn runs_table(runs: &[Run]) -> String {
         let files: u64 = run.files.values().sum();
         let reason = run.reason.clone().or(run.note.clone()).unwrap_or_else(|| "-".into());
         out.row(vec![
+            table::right(run.id.to_string()),
             table::plain(&run.created),
             table::plain(&run.session),
             table::plain(run.action.label()),
             table::plain(&run.requested_by),
-            table::styled(run.status.label(), style),
+            table::styled(run.status.label(), status_style(run.status)),
             table::plain(reason),
             table::right(files.to_string()),
             table::plain(accumulated),

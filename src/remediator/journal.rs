@@ -22,7 +22,10 @@ use crate::connection::{Alive, Memory, REMEMBERED_FOR, Recollection, Trust};
 use crate::folder::scan::open_dir;
 use crate::folder::{Kind, SessionName, Timestamp};
 
+use self::record::{FileRecord, Step};
 use super::quarantine::give_to_owner_of;
+
+pub mod record;
 
 /// After a successful run the same session is left alone for this long.
 pub const COOLDOWN: Duration = Duration::from_secs(6 * 3_600);
@@ -34,7 +37,7 @@ pub const MAX_QUEUED: u64 = 10_000;
 const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
 /// A sighting that is dated further ahead is forgotten.
 const AHEAD: Duration = Duration::from_secs(86_400);
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 
 /// What a run is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -173,6 +176,10 @@ pub struct Ending {
     pub accumulated: Option<(usize, usize)>,
     /// Files by kind.
     pub files: BTreeMap<Kind, usize>,
+    /// Steps that are not on record yet.
+    pub steps: Vec<Step>,
+    /// What became of each file of the plan; empty where nothing new is known of them.
+    pub moves: Vec<FileRecord>,
 }
 
 /// An alert that asks for a run.
@@ -188,6 +195,17 @@ pub struct Request {
     pub fingerprint: String,
     /// The alert's start, as it was given.
     pub starts_at: String,
+    /// How it came.
+    pub via: Via,
+}
+
+/// Which delivery brought an alert.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Via {
+    /// Alertmanager's receiver.
+    pub receiver: String,
+    /// The group of alerts.
+    pub group_key: String,
 }
 
 /// What became of a request.
@@ -344,10 +362,13 @@ impl Journal {
         db.pragma_update(None, "synchronous", "FULL")?;
         let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match version {
-            0 | 1 => {
+            0..SCHEMA_VERSION => {
                 // Together, so that a crash leaves a whole journal or none. Nothing that an
                 // older journal holds is touched, so it does no harm to do this twice.
-                db.execute_batch(&format!("{SCHEMA}PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;"))?;
+                db.execute_batch(&format!(
+                    "{SCHEMA}{}PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;",
+                    record::SCHEMA
+                ))?;
             }
             SCHEMA_VERSION => {}
             newer => {
@@ -382,8 +403,14 @@ impl Journal {
     /// One delivery is one transaction: all of it is on record, or nothing.
     pub fn accept(&mut self, requests: &[Request], now: Timestamp) -> Result<Vec<Accepted>, JournalError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let accepted =
-            requests.iter().map(|request| Self::accept_one(&tx, request, now)).collect::<Result<_, _>>()?;
+        let accepted = requests
+            .iter()
+            .map(|request| {
+                let accepted = Self::accept_one(&tx, request, now)?;
+                record::accepted(&tx, request, accepted, now)?;
+                Ok(accepted)
+            })
+            .collect::<Result<_, JournalError>>()?;
         tx.commit()?;
         Ok(accepted)
     }
@@ -446,13 +473,19 @@ impl Journal {
                     "UPDATE runs SET status = 'running', owner = ?2 WHERE id = ?1",
                     params![run.id, self.owner.name],
                 )?;
+                record::write_steps(&tx, run.id, &[Step { at: now, ..Step::new("begun", None) }])?;
                 break Some(run);
             }
+            let ending = Ending {
+                reason: Some("cooldown"),
+                detail: Some("this session was cleaned or undone since the alert was accepted".into()),
+                ..Ending::default()
+            };
             tx.execute(
-                "UPDATE runs SET status = 'refused', finished_ns = ?2, reason = 'cooldown',
-                 detail = 'this session was cleaned or undone since the alert was accepted' WHERE id = ?1",
-                params![run.id, now.nanos()],
+                "UPDATE runs SET status = 'refused', finished_ns = ?2, reason = ?3, detail = ?4 WHERE id = ?1",
+                params![run.id, now.nanos(), ending.reason, ending.detail],
             )?;
+            record::ended(&tx, run.id, Status::Refused.label(), &ending, now)?;
         };
         tx.commit()?;
         Ok(taken)
@@ -474,10 +507,16 @@ impl Journal {
 
     /// Lets a run wait again that was taken and had not begun to move anything.
     pub fn requeue(&mut self, id: i64) -> Result<(), JournalError> {
-        self.db.execute(
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let requeued = tx.execute(
             "UPDATE runs SET status = 'queued', run = NULL WHERE id = ?1 AND status = 'running'",
             [id],
         )?;
+        if requeued > 0 {
+            let detail = "the remediator was stopped before anything moved".to_owned();
+            record::write_steps(&tx, id, &[Step::new("waits_again", Some(detail))])?;
+        }
+        tx.commit()?;
         Ok(())
     }
 
@@ -489,11 +528,15 @@ impl Journal {
         operator: &str,
         now: Timestamp,
     ) -> Result<i64, JournalError> {
-        self.db.execute(
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute(
             "INSERT INTO runs (created_ns, session, action, requested_by, status, owner) VALUES (?1, ?2, ?3, ?4, 'running', ?5)",
             params![now.nanos(), session, action.label(), format!("operator {operator}"), self.owner.name],
         )?;
-        Ok(self.db.last_insert_rowid())
+        let id = tx.last_insert_rowid();
+        record::begun(&tx, id, action, operator, now)?;
+        tx.commit()?;
+        Ok(id)
     }
 
     /// Notes the name under which a run keeps its files, before the first one moves.
@@ -536,6 +579,7 @@ impl Journal {
                 files_json,
             ],
         )?;
+        record::ended(&tx, id, status.label(), ending, now)?;
         let raise = |name: &str, label: &str, by: u64| raise(&tx, name, label, by);
         raise("runs", &action, 1)?;
         match status {
@@ -585,6 +629,7 @@ impl Journal {
             "DELETE FROM runs WHERE finished_ns IS NOT NULL AND finished_ns < ?1",
             [now.minus(KEPT_FOR).nanos()],
         )?;
+        record::prune(&self.db, now)?;
         // What was written under a clock that ran ahead must not count one day.
         self.db.execute(
             "DELETE FROM alive WHERE at_ns < ?1 OR at_ns > ?2",
@@ -825,6 +870,7 @@ mod tests {
             tier: "cleanup".into(),
             fingerprint: "f".into(),
             starts_at: starts_at.into(),
+            via: Via::default(),
         }
     }
 
@@ -998,7 +1044,7 @@ mod tests {
             journal.remember("a", &[("probe-1".into(), Alive::at(at(0)))]).unwrap();
             assert_eq!(journal.recall("a").unwrap().alive.len(), 1);
         }
-        Sqlite::open(&path).unwrap().pragma_update(None, "user_version", 3).unwrap();
+        Sqlite::open(&path).unwrap().pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
         assert!(Journal::open(dir.path()).unwrap_err().to_string().contains("newer version"));
     }
 

@@ -3,11 +3,14 @@
 //!
 //! [`webhook`] says what an alert asks for, [`journal`] puts it on record, [`service`]
 //! serves and works, [`runner`] performs one run, [`quarantine`] moves the files,
-//! [`console`] is the operator's side.
+//! [`console`] is the operator's side, [`page`] what a browser shows, [`privileges`] what
+//! this process may do.
 
 pub mod console;
 pub mod journal;
 pub mod metrics;
+pub mod page;
+pub mod privileges;
 pub mod quarantine;
 pub mod runner;
 pub mod service;

@@ -550,6 +550,28 @@ impl LockedFolder {
         Ok(kinds)
     }
 
+    /// Tries what only a trial tells: whether a directory can be made in the quarantine and
+    /// a file renamed in it without replacing. Touches no other file, and leaves nothing but
+    /// the quarantine itself.
+    pub fn try_out(&self, now: Timestamp) -> Result<(), Obstacle> {
+        let quarantine = self.quarantine(true)?.ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
+        let run = RunId::new(now);
+        // Named as a run without a plan: should we die here, the next start removes it.
+        let dir = make_dir(quarantine.as_fd(), run.as_str(), true)?;
+        let tried =
+            make_dir(dir.as_fd(), FILES, true).and_then(|files| check_noreplace(dir.as_fd(), files.as_fd()));
+        let removed = remove_run_dir(quarantine.as_fd(), &run, dir.as_fd());
+        tried.and(removed)
+    }
+
+    /// Where each file of a run's plan is now, in the order of the plan.
+    pub fn whereabouts(&self, run: &RunId) -> Result<Vec<Whereabouts>, Obstacle> {
+        let (_quarantine, dir) = self.open_run(run)?;
+        let record = read_plan(dir.as_fd(), PLAN)?;
+        let files = open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
+        locate(files.as_fd(), self.fd.as_fd(), &record)
+    }
+
     /// Whether this folder's quarantine holds `run`.
     pub fn holds(&self, run: &RunId) -> bool {
         self.open_run(run).is_ok()
@@ -604,6 +626,32 @@ pub fn stored_runs(place: &Place) -> Result<Vec<StoredRun>, Obstacle> {
     LockedFolder { fd }.stored()
 }
 
+/// Where a file of a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// In the quarantine.
+    Quarantine,
+    /// In the folder, as it was when the plan was made.
+    Folder,
+    /// Neither.
+    Nowhere,
+}
+
+/// A file of a run's plan: what it was then, and where it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whereabouts {
+    /// Its kind.
+    pub kind: Kind,
+    /// Its inode.
+    pub inode: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// When it was modified.
+    pub modified: Timestamp,
+    /// Where it is.
+    pub at: At,
+}
+
 /// What a quarantine says of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookedUp {
@@ -611,6 +659,8 @@ pub struct LookedUp {
     pub state: StoredState,
     /// Files of each kind that it holds now.
     pub files: BTreeMap<Kind, usize>,
+    /// Where each file of its plan is now; empty where the plan cannot be read.
+    pub moves: Vec<Whereabouts>,
 }
 
 /// Looks a run up; `None` where this folder's quarantine does not have it. Only looks, so
@@ -620,7 +670,9 @@ pub fn look_up(place: &Place, run: &RunId) -> Result<Option<LookedUp>, Obstacle>
         return Ok(None);
     };
     let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
-    Ok(Some(LookedUp { state: stored.state, files: LockedFolder { fd }.held_kinds(run)? }))
+    let folder = LockedFolder { fd };
+    let moves = folder.whereabouts(run).unwrap_or_default();
+    Ok(Some(LookedUp { state: stored.state, files: folder.held_kinds(run)?, moves }))
 }
 
 /// Bytes in the quarantine of the folder at `place`. Only looks, so it takes no lock.
@@ -663,7 +715,7 @@ impl Prepared {
 
     /// Moves the files. A file that is no longer what it was when the plan was made means
     /// that somebody writes here: then everything moved so far is put back.
-    pub fn execute(self, now: Timestamp) -> Result<Done, Obstacle> {
+    pub fn execute(&self, now: Timestamp) -> Result<Done, Obstacle> {
         let mut moved: Vec<&MoveRecord> = Vec::new();
         for planned in &self.record.moves {
             match self.move_one(planned) {
@@ -694,6 +746,11 @@ impl Prepared {
         }
         let moved = moved.len();
         self.end(Outcome::Moved, moved, now).map_err(|error| self.held(&error))
+    }
+
+    /// Where each file of the plan is now.
+    pub fn whereabouts(&self) -> Result<Vec<Whereabouts>, Obstacle> {
+        locate(self.files.as_fd(), self.folder.fd.as_fd(), &self.record)
     }
 
     /// An error after which files are in the quarantine.
@@ -767,6 +824,34 @@ impl Prepared {
             Err(error) => Err(obstacle("putting a file back", error)),
         }
     }
+}
+
+fn locate(
+    files: BorrowedFd<'_>,
+    folder: BorrowedFd<'_>,
+    record: &PlanRecord,
+) -> Result<Vec<Whereabouts>, Obstacle> {
+    let look = |fd: BorrowedFd<'_>, planned: &MoveRecord| {
+        stat(fd, planned.file_name()).map_err(|error| obstacle_io("looking at a file", &error))
+    };
+    let mut found = Vec::with_capacity(record.moves.len());
+    for planned in &record.moves {
+        let at = match look(files, planned)? {
+            Some((Shape::Regular | Shape::ManyNames, _)) => At::Quarantine,
+            _ => match look(folder, planned)? {
+                Some((_, stamp)) if planned.is_same(&stamp) => At::Folder,
+                _ => At::Nowhere,
+            },
+        };
+        found.push(Whereabouts {
+            kind: planned.kind(),
+            inode: planned.inode,
+            size: planned.size,
+            modified: Timestamp::from_nanos(planned.modified_ns),
+            at,
+        });
+    }
+    Ok(found)
 }
 
 #[derive(PartialEq)]
@@ -932,7 +1017,7 @@ pub(super) fn give_to_owner_of(parent: BorrowedFd<'_>, made: BorrowedFd<'_>) -> 
 }
 
 /// Refuses file systems on which the protocol's promises do not hold.
-fn check_filesystem(magic: i64) -> Result<(), Obstacle> {
+pub(super) fn check_filesystem(magic: i64) -> Result<(), Obstacle> {
     match magic {
         NFS_MAGIC => Err(Obstacle::Filesystem(
             "the folder is on NFS, where neither the lock nor the rename can be relied on".into(),

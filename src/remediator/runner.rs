@@ -10,9 +10,10 @@ use crate::connection::{State, Verdict};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
 use crate::policy::{self, Ask, Batches, Plan, Refusal, accumulated_files};
 
+use super::journal::record::{Fate, FileRecord, Step};
 use super::journal::{Action, Ending, Journal, JournalError, Run, Status};
 use super::quarantine::{
-    Done, LockedFolder, LookedUp, Obstacle, Outcome, RunId, StoredState, Undone, look_up, stored_runs,
+    At, Done, LockedFolder, LookedUp, Obstacle, Outcome, RunId, StoredState, Undone, look_up, stored_runs,
 };
 
 const LOCK_TRIES: u32 = 10;
@@ -193,12 +194,17 @@ pub async fn clean(
         |inventory: &Inventory| accumulated_files(inventory, Batches::of(inventory, limits.batch).measured);
 
     let folder = lock(found).await?;
+    ending.step(Step::new("locked", None));
     let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder).await?;
+    ending.step(Step::verdict(&verdict, false));
     let before = count(&inventory);
     ending.accumulated = Some((before, before));
     ending.evidence = Some(verdict.because());
     let inventory = match resume(&ctx.settings, found, &folder, &verdict, &inventory).await? {
-        true => scan(&folder).await?,
+        true => {
+            ending.step(Step::new("earlier_run_ended", Some("a crash had left one in this folder".into())));
+            scan(&folder).await?
+        }
         false => inventory,
     };
     let plan = policy::decide(&inventory, &verdict, Timestamp::now(), &limits, &ask)?;
@@ -206,10 +212,14 @@ pub async fn clean(
     let max_bytes = ctx.settings.quarantine_bytes;
     let kinds = plan.by_kind();
     let run = RunId::new(Timestamp::now());
+    let planned = FileRecord::planned(&plan);
+    let left = || planned.iter().map(|file| FileRecord { fate: Fate::Left, ..file.clone() }).collect();
+    ending.step(Step::plan(&plan));
     // On record before there is a plan: what a restart carries out is then never unknown.
     {
-        let (ctx, run) = (ctx.clone(), run.clone());
-        blocking(move || ctx.journal().set_run(id, run.as_str())).await?;
+        let (ctx, run, planned) = (ctx.clone(), run.clone(), planned.clone());
+        let steps = std::mem::take(&mut ending.steps);
+        blocking(move || ctx.journal().set_plan(id, run.as_str(), &steps, &planned)).await?;
     }
     let prepared = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
@@ -218,10 +228,12 @@ pub async fn clean(
     let prepared = match prepared {
         Ok(prepared) => prepared,
         Err(obstacle) => {
+            ending.moves = left();
             ctx.journal().forget_run(id)?;
             return Err(obstacle.into());
         }
     };
+    ending.step(Step::new("prepared", Some("the plan is in the quarantine, nothing has moved".into())));
 
     // The plan is written and nothing has moved: the last moment to ask again.
     let mut stop = None;
@@ -230,6 +242,7 @@ pub async fn clean(
             Ok((again, _)) => again,
             Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),
         };
+        ending.step(Step::verdict(&again, true));
         stop = match again.state {
             // The plan may hold what only the proof that the process is gone allows.
             State::Disconnected if verdict.process_gone && !again.process_gone => {
@@ -247,11 +260,43 @@ pub async fn clean(
     }
     if let Some(stop) = stop {
         blocking(move || prepared.cancel()).await?;
+        ending.step(Step::new("cancelled", Some("the plan was dropped, nothing has moved".into())));
+        ending.moves = left();
         ctx.journal().forget_run(id)?;
         return Err(stop);
     }
     ending.run = Some(run.to_string());
-    let done = blocking(move || prepared.execute(Timestamp::now())).await?;
+    ending.step(Step::new("moving", None));
+    let noted = {
+        let (ctx, steps) = (ctx.clone(), std::mem::take(&mut ending.steps));
+        blocking(move || ctx.journal().note(id, &steps)).await
+    };
+    if let Err(error) = noted {
+        // What is not on record does not happen.
+        blocking(move || prepared.cancel()).await?;
+        ending.moves = left();
+        ctx.journal().forget_run(id)?;
+        return Err(error.into());
+    }
+    // The same descriptors tell what became of each file: nothing is opened again.
+    let (executed, files) = blocking(move || {
+        let executed = prepared.execute(Timestamp::now());
+        (executed, prepared.whereabouts())
+    })
+    .await;
+    let (away, stayed) = match &executed {
+        Ok(done) if done.outcome != Outcome::RolledBack => (Fate::Moved, Fate::Left),
+        _ => (Fate::Moved, Fate::PutBack),
+    };
+    match (files, &executed) {
+        (Ok(files), _) => ending.moves = FileRecord::found(&files, away, stayed),
+        (Err(_), Ok(done)) if done.outcome == Outcome::Moved => {
+            ending.moves = planned.iter().map(|file| FileRecord { fate: away, ..file.clone() }).collect();
+        }
+        (Err(error), _) => tracing::error!(%run, "what became of each file is not known: {error}"),
+    }
+    let done = executed?;
+    ending.step(Step::new(done.outcome.label(), Some(format!("{} files", done.moved))));
     if let Ok(after) = scan(&folder).await {
         ending.accumulated = Some((before, count(&after)));
     }
@@ -366,6 +411,20 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
             .await
         }
     };
+    let moves = match &looked {
+        Ok(Some(LookedUp { moves, .. })) if orphan.action == Action::Undo => {
+            FileRecord::found(moves, Fate::Blocked, Fate::Restored)
+        }
+        Ok(Some(LookedUp { state: StoredState::Undone { .. }, moves, .. })) => {
+            FileRecord::found(moves, Fate::Blocked, Fate::Restored)
+        }
+        Ok(Some(LookedUp { moves, .. })) => FileRecord::found(moves, Fate::Moved, Fate::Left),
+        Ok(None) => {
+            ctx.journal().planned_are_left(orphan.id)?;
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
+    };
     let now = Timestamp::now();
     let age = orphan.created_at.until(now);
     let failed = |reason, detail: &str| {
@@ -388,7 +447,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
             let detail = "the remediator was stopped in the middle; the undo was ended after the restart";
             (Status::Done, Ending { detail: Some(detail.into()), ..Ending::default() })
         }
-        Ok(Some(LookedUp { state: StoredState::Done(done), files })) if orphan.action != Action::Undo => {
+        Ok(Some(LookedUp { state: StoredState::Done(done), files, .. })) if orphan.action != Action::Undo => {
             match done.outcome {
                 Outcome::Moved | Outcome::RolledForward => {
                     let detail =
@@ -410,6 +469,8 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
             failed("crashed", &detail)
         }
     };
+    let restarted = Step::new("found_after_restart", None);
+    let ending = Ending { moves, steps: vec![restarted], ..ending };
     ctx.journal().finish(orphan.id, status, &ending, now)?;
     tracing::warn!(
         session = orphan.session,
@@ -431,7 +492,9 @@ pub async fn undo(
     ending: &mut Ending,
 ) -> Result<Undone, Stop> {
     let folder = lock(found).await?;
+    ending.step(Step::new("locked", None));
     let (verdict, _) = ask_and_scan(&ctx.settings, found, &folder).await?;
+    ending.step(Step::verdict(&verdict, false));
     ending.evidence = Some(verdict.because());
     match verdict.state {
         _ if force => {}
@@ -443,19 +506,35 @@ pub async fn undo(
         let renamed = "the folder was renamed or replaced while the undo was prepared";
         return Err(Obstacle::Io(renamed.into()).into());
     }
+    let held = {
+        let (folder, run) = (Arc::clone(&folder), run.clone());
+        blocking(move || folder.whereabouts(&run)).await.unwrap_or_default()
+    };
+    let is_held: Vec<bool> = held.iter().map(|file| file.at == At::Quarantine).collect();
+    let of_this_undo = |files: Vec<FileRecord>| -> Vec<FileRecord> {
+        files.into_iter().zip(&is_held).filter(|(_, held)| **held).map(|(file, _)| file).collect()
+    };
     // On record before anything moves: a restart then knows what this was about.
-    ctx.journal().set_run(id, run.as_str())?;
+    ending.step(Step::new("moving", Some("back into the folder".into())));
+    let steps = std::mem::take(&mut ending.steps);
+    let planned = of_this_undo(FileRecord::found(&held, Fate::Planned, Fate::Planned));
+    ctx.journal().set_plan(id, run.as_str(), &steps, &planned)?;
     ending.run = Some(run.to_string());
     let before = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
         blocking(move || folder.held_kinds(&run)).await?
     };
     let (folder, run) = (Arc::clone(&folder), run.clone());
-    let (undone, after) = blocking(move || {
-        let undone = folder.undo(&run, Timestamp::now())?;
-        Ok::<_, Obstacle>((undone, folder.held_kinds(&run).unwrap_or_default()))
+    let (undone, after, files) = blocking(move || {
+        let undone = folder.undo(&run, Timestamp::now());
+        let after = folder.held_kinds(&run).unwrap_or_default();
+        (undone, after, folder.whereabouts(&run).unwrap_or_default())
     })
-    .await?;
+    .await;
+    // Also where it broke off: what is back is on record as such.
+    ending.moves = of_this_undo(FileRecord::found(&files, Fate::Blocked, Fate::Restored));
+    let undone = undone?;
+    ending.step(Step::new("restored", Some(format!("{} files; the bot must be restarted", undone.restored))));
     ending.files = before
         .into_iter()
         .map(|(kind, held)| (kind, held - after.get(&kind).copied().unwrap_or(0).min(held)))

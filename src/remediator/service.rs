@@ -3,6 +3,9 @@
 //! | path | what |
 //! |---|---|
 //! | `POST /webhook` | Alertmanager's alerts, with the bearer token |
+//! | `GET /` | a page: the queue, the last runs, what may not be done here |
+//! | `GET /plan?session=NAME` | what a clean-up would do; nothing is moved |
+//! | `GET /run?id=N` | all that is on record of a run |
 //! | `GET /metrics` | the metrics |
 //! | `GET /-/healthy` | 200 while the process serves |
 //! | `GET /-/ready` | 200 once what a restart cut short has been dealt with |
@@ -29,7 +32,8 @@ use crate::policy::{Ask, Tier};
 use crate::secret;
 use crate::web::{self, Door, Gate, Response};
 
-use super::journal::{Accepted, Action, Ending, JournalError, Run, Status};
+use super::journal::record::Step;
+use super::journal::{Accepted, Action, Ending, JournalError, Request, Run, Status};
 use super::metrics::{Live, families};
 use super::quarantine::{LockedFolder, RunId, is_due, quarantined_bytes};
 use super::runner::{self, Context, Stop, blocking};
@@ -62,6 +66,8 @@ const RECOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// is deleted: a wall clock that jumped ahead must not cost anybody their undo.
 const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
 
+mod pages;
+
 /// The running remediator.
 pub struct Service {
     ctx: Context,
@@ -71,6 +77,7 @@ pub struct Service {
     active: Mutex<HashSet<i64>>,
     due: Mutex<HashMap<(String, RunId), Instant>>,
     live: Live,
+    pages: pages::Pages,
     wake: Notify,
     gate: Gate,
     recovered: AtomicBool,
@@ -126,6 +133,7 @@ impl Service {
             active: Mutex::default(),
             due: Mutex::default(),
             live: Live::default(),
+            pages: pages::Pages::default(),
             wake: Notify::new(),
             gate: Gate::new(MAX_REQUESTS),
             recovered: AtomicBool::new(false),
@@ -143,6 +151,7 @@ impl Service {
         }
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
+        let privileges = tokio::spawn(Arc::clone(&self).say_privileges());
         let handler = {
             let service = Arc::clone(&self);
             move |request: HttpRequest<Incoming>, _| {
@@ -154,6 +163,7 @@ impl Service {
         let door = door.into().letting_through("/webhook");
         web::serve(door, web::Limits::default(), handler, shutdown).await;
         let _ = stop.send(true);
+        privileges.abort();
         while tasks.join_next().await.is_some() {}
     }
 
@@ -165,8 +175,11 @@ impl Service {
                 self.live.request(response.status().as_u16());
                 response
             }
-            "/metrics" | "/-/healthy" | "/-/ready" if !reads => {
+            "/" | "/plan" | "/run" | "/metrics" | "/-/healthy" | "/-/ready" if !reads => {
                 web::method_not_allowed(&[Method::GET, Method::HEAD])
+            }
+            path @ ("/" | "/plan" | "/run") => {
+                self.page(path, request.uri().query().unwrap_or_default()).await
             }
             "/metrics" => self.metrics(&request).await,
             "/-/healthy" => web::text(StatusCode::OK, "baileys_remediator is healthy.\n"),
@@ -179,7 +192,7 @@ impl Service {
             ),
             _ => web::text(
                 StatusCode::NOT_FOUND,
-                "Not found. There is POST /webhook, /metrics, /-/healthy and /-/ready.\n",
+                "Not found. There is /, POST /webhook, /metrics, /-/healthy and /-/ready.\n",
             ),
         }
     }
@@ -257,19 +270,25 @@ impl Service {
                 "Alertmanager left alerts out of its request (max_alerts)"
             );
         }
-        let mut wanted = Vec::new();
+        let (mut wanted, mut unknown, via) = (Vec::new(), Vec::new(), payload.via());
         for alert in &payload.alerts {
             match webhook::request(alert, &self.ctx.settings.alert_match) {
-                Ok(request) if self.find_now(&request.session)?.is_some() => wanted.push(request),
+                Ok(request) if self.find_now(&request.session)?.is_some() => {
+                    wanted.push(Request { via: via.clone(), ..request });
+                }
                 Ok(request) => {
                     tracing::warn!(
                         action = request.action.label(),
                         "an alert names a session that is not here; see --sessions.path and --webhook.match"
                     );
                     self.live.alert("unknown_session");
+                    unknown.push(request);
                 }
                 Err(ignored) => self.live.alert(ignored.label()),
             }
+        }
+        if !unknown.is_empty() {
+            self.ctx.journal().pass_over(&unknown, Timestamp::now())?;
         }
         let accepted = self.ctx.journal().accept(&wanted, Timestamp::now())?;
         let mut queued = 0;
@@ -455,7 +474,9 @@ impl Service {
             Action::Plan => {
                 let (verdict, plan) = runner::preview(&self.ctx.settings, &found, ask).await;
                 ending.evidence = Some(verdict.because());
+                ending.step(Step::verdict(&verdict, false));
                 let plan = plan.map_err(stopped)?;
+                ending.step(Step::plan(&plan));
                 ending.files = plan.by_kind();
                 ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
                 ending.note = Some("dry run: nothing was moved".into());
@@ -591,7 +612,9 @@ impl Service {
                 match folder.purge(&stored.run, now, retention) {
                     Ok(true) => {
                         tracing::info!(session = %found.session, run = %stored.run, files = stored.files, "retention ended, files deleted");
-                        if let Err(error) = self.ctx.journal().count_purged(1) {
+                        let mut journal = self.ctx.journal();
+                        let deleted = journal.files_deleted(stored.run.as_str(), now);
+                        if let Err(error) = journal.count_purged(1).and(deleted) {
                             tracing::error!("{error}");
                         }
                     }

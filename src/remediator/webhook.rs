@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::policy::Tier;
 
-use super::journal::{Action, Request};
+use super::journal::{Action, Request, Via};
 
 /// Value of the label `ladder` that every alert of ours carries.
 pub const LADDER: &str = "baileys_auth_files";
@@ -20,11 +20,22 @@ pub const MAX_BODY_BYTES: usize = 4 << 20;
 #[derive(Clone, Debug, Deserialize)]
 pub struct Payload {
     version: String,
+    #[serde(default)]
+    receiver: String,
+    #[serde(default, rename = "groupKey")]
+    group_key: String,
     /// The alerts of the group.
     pub alerts: Vec<Alert>,
     /// How many alerts were left out for size.
     #[serde(default, rename = "truncatedAlerts")]
     pub truncated: u64,
+}
+
+impl Payload {
+    /// Which delivery this is, for the record.
+    pub fn via(&self) -> Via {
+        Via { receiver: short(&self.receiver), group_key: cut(&self.group_key, 256) }
+    }
 }
 
 /// One alert.
@@ -125,12 +136,17 @@ pub fn request(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Req
         tier: tier.label().to_owned(),
         fingerprint: short(&alert.fingerprint),
         starts_at: short(&alert.starts_at),
+        via: Via::default(),
     })
 }
 
 /// What is kept of a text that only identifies an alert.
 fn short(text: &str) -> String {
-    text.chars().filter(char::is_ascii_graphic).take(64).collect()
+    cut(text, 64)
+}
+
+fn cut(text: &str, at: usize) -> String {
+    text.chars().filter(char::is_ascii_graphic).take(at).collect()
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ pub mod expose;
 pub mod families;
 mod guard;
 pub mod openmetrics;
+pub mod page;
 mod server;
 
 pub use body::{BodyError, read_body};

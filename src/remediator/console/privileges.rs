@@ -1,0 +1,92 @@
+//! `doctor` on what this process may and may not do.
+
+use anstyle::AnsiColor;
+
+use crate::cli::table;
+use crate::config::Settings;
+use crate::folder::{Found, Timestamp};
+
+use super::super::privileges::{self, Finding, Group, Me, Weight};
+use super::super::quarantine::{LockedFolder, Obstacle};
+use super::super::runner::blocking;
+
+/// What may be done in one folder: every file is looked at, and with `trial` a lock and a
+/// rename are tried, inside its quarantine.
+pub(super) async fn look(found: &Found, trial: bool) -> Vec<Finding> {
+    let place = found.place.clone();
+    blocking(move || {
+        let mut findings = match privileges::look(&place, true) {
+            Ok(facts) => privileges::judge(&facts, Me::now()),
+            Err(why) => return vec![privileges::closed(&place, &why)],
+        };
+        // Where a look tells already that nothing can be moved, a trial only repeats it.
+        if trial && findings.iter().all(|finding| finding.weight != Weight::Problem) {
+            let tried = LockedFolder::lock(&place).and_then(|folder| folder.try_out(Timestamp::now()));
+            findings.extend(tried.err().map(|obstacle| failed(&obstacle)));
+        }
+        findings
+    })
+    .await
+}
+
+fn failed(obstacle: &Obstacle) -> Finding {
+    let (weight, mend) = match obstacle {
+        Obstacle::Locked => (Weight::Warning, "baileys_remediator doctor --try"),
+        _ => (Weight::Problem, "see the message; then again: baileys_remediator doctor --try"),
+    };
+    Finding { check: "trial", weight, message: format!("the trial failed: {obstacle}"), mend: mend.into() }
+}
+
+/// Everything that is to be mended, one line a finding.
+pub(super) fn groups(settings: &Settings, folders: &[(String, Vec<Finding>)]) -> Vec<Group> {
+    let program = privileges::program(settings, Me::now()).into_iter().map(|finding| (None, finding));
+    let folders = folders.iter().flat_map(|(session, findings)| {
+        findings.iter().map(move |finding| (Some(session.clone()), finding.clone()))
+    });
+    privileges::grouped(program.chain(folders).collect())
+}
+
+/// The part of `doctor` below the table of sources.
+pub(super) fn told(groups: &[Group], folders: &[(String, Vec<Finding>)], trial: bool) -> String {
+    let fails = |findings: &[Finding]| findings.iter().any(|finding| finding.weight == Weight::Problem);
+    let able = folders.iter().filter(|(_, findings)| !fails(findings)).count();
+    let tried = if trial { "looked at and tried" } else { "looked at, not tried (--try)" };
+    let mut text = format!(
+        "May move files in {able} of {} folders, within one file system and with owner and mode kept ({tried}).",
+        folders.len()
+    );
+    if groups.is_empty() {
+        return text;
+    }
+    let mut out = table::Table::new(&["CHECK", "WEIGHT", "SESSIONS", "FINDING"]);
+    for group in groups {
+        let style = match group.finding.weight {
+            Weight::Problem => AnsiColor::Red.on_default(),
+            Weight::Warning => AnsiColor::Yellow.on_default(),
+        };
+        out.row(vec![
+            table::plain(group.finding.check),
+            table::styled(group.finding.weight.label(), style),
+            table::plain(group.whom()),
+            table::plain(&group.finding.message),
+        ]);
+    }
+    text.push_str(&format!("\n\n{out}\n"));
+    for group in groups {
+        text.push_str(&format!("\nto mend {}: {}", group.finding.check, group.finding.mend));
+        if group.sessions.len() > 1 {
+            text.push_str(&format!("  (and the same for {} more)", group.sessions.len() - 1));
+        }
+    }
+    text
+}
+
+/// A finding for a program.
+pub(super) fn json(finding: &Finding) -> serde_json::Value {
+    serde_json::json!({
+        "check": finding.check,
+        "weight": finding.weight.label(),
+        "message": finding.message,
+        "mend": finding.mend,
+    })
+}

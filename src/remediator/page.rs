@@ -1,0 +1,391 @@
+//! The pages of the remediator: the last runs, one run, and the plan of a session. They
+//! change nothing, and hold no file name and no secret.
+
+use std::collections::BTreeMap;
+
+use maud::{Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::connection::{State, Verdict};
+use crate::folder::Timestamp;
+use crate::policy::Plan;
+use crate::web::page::{self, Column};
+
+use super::journal::record::{FileShown, PassedOver, Record};
+use super::journal::{Run, Status};
+use super::privileges::{Group, Weight};
+use super::runner::Stop;
+
+const STYLE: &str = include_str!("page.css");
+/// More sessions than this are not listed.
+const MAX_SESSIONS: usize = 1_000;
+/// More files of one run than this are not listed.
+const MAX_FILES: usize = 500;
+
+const SESSION: Column = Column("Session", false, "One auth folder of one bot.");
+const ASKED: Column = Column("Asked for (UTC)", false, "When the run was asked for.");
+const ACTION: Column = Column(
+    "Action",
+    false,
+    "plan: a dry run. cleanup: under guard, while the bot is disconnected. emergency: the same, asked for by the emergency tier. undo: files put back.",
+);
+const BY: Column =
+    Column("Requested by", false, "The fingerprint of the alert, or the operator who typed the command.");
+const STATUS: Column = Column(
+    "Status",
+    false,
+    "refused: a guard said no and nothing was touched. failed: something broke; each file is still in exactly one place.",
+);
+const REASON: Column = Column("Reason", false, "Why it was refused or failed, or a remark.");
+const FILES: Column = Column("Files", true, "Files moved or put back; of a plan, those that would be moved.");
+const ACCUMULATED: Column =
+    Column("Accumulated", true, "What the tiers count, before and after. See the exporter's page.");
+const NUMBER: Column = Column("Run", true, "All that is on record of it.");
+const RUNS: [Column; 9] = [SESSION, ASKED, ACTION, BY, STATUS, REASON, FILES, ACCUMULATED, NUMBER];
+
+const OUTCOME: Column = Column(
+    "Why no run",
+    false,
+    "in_progress: one waits or is under way. cooldown: one succeeded within 6 hours. retry_later: one was refused or failed within 5 minutes. unknown_session: no folder here has this name.",
+);
+const PASSED: [Column; 6] = [
+    SESSION,
+    ACTION,
+    OUTCOME,
+    Column("Alert", false, "The alert's fingerprint."),
+    Column("Last (UTC)", false, "The last time it asked."),
+    Column("Times", true, "How often it has asked."),
+];
+
+/// What holds the remediator back from acting, or is about to make it act.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Maintenance {
+    /// Who has paused all action, since when and why.
+    pub paused: Option<String>,
+    /// Why the breaker halted all action.
+    pub breaker: Option<String>,
+    /// Sessions whose run waits for its moment, each with what it waits for.
+    pub armed: Vec<(String, String)>,
+}
+
+/// What the front page tells.
+#[derive(Clone, Debug, Default)]
+pub struct Front {
+    /// Names of the sessions.
+    pub sessions: Vec<String>,
+    /// Paused, breaker and armed; `None` where there is no such thing.
+    pub maintenance: Option<Maintenance>,
+    /// Runs that wait or are under way, oldest first.
+    pub waiting: Vec<Run>,
+    /// The newest runs.
+    pub runs: Vec<Run>,
+    /// Alerts that started nothing.
+    pub passed_over: Vec<PassedOver>,
+    /// What it may not do here.
+    pub privileges: Vec<Group>,
+}
+
+/// The page at `/`.
+pub fn front(front: &Front, at: Timestamp) -> String {
+    let count = match front.sessions.len() {
+        1 => "1 session".to_owned(),
+        more => format!("{more} sessions"),
+    };
+    let body = html! {
+        header {
+            h1 { "Baileys remediator" }
+            p.sub { (count) ", seen at " (to_the_second(&at.rfc3339())) ". This page renews itself every minute, and changes nothing." }
+        }
+        @if let Some(maintenance) = &front.maintenance { (held_back(maintenance)) }
+        @for group in &front.privileges { (privilege(group)) }
+        h2 { "Waiting and under way" }
+        @if front.waiting.is_empty() { p.sub #idle { "Nothing waits." } }
+        @else { (runs(&front.waiting)) }
+        h2 { "Last runs" }
+        @if front.runs.is_empty() { p.sub { "No run is on record yet. One comes when an alert asks for it, or by " code { "baileys_remediator clean SESSION" } "." } }
+        @else { (runs(&front.runs)) (page::meanings(&RUNS)) }
+        @if !front.passed_over.is_empty() {
+            h2 { "Alerts that started no run" }
+            (page::table(&PASSED, &front.passed_over.iter().map(passed_over).collect::<Vec<_>>()))
+            (page::meanings(&PASSED))
+        }
+        h2 { "What would a clean-up do?" }
+        @if front.sessions.is_empty() {
+            p.note { "No auth folder was found. Check " code { "--sessions.path" } " and the log." }
+        } @else {
+            p.sub { "The plan of a session is made when you open it; nothing is moved." }
+            ul.sessions {
+                @for session in front.sessions.iter().take(MAX_SESSIONS) {
+                    li { a href=(plan_link(session)) { (session) } }
+                }
+            }
+            @if front.sessions.len() > MAX_SESSIONS {
+                p.sub { "and " (front.sessions.len() - MAX_SESSIONS) " more: " code { "baileys_remediator plan SESSION" } }
+            }
+        }
+        (footer())
+    };
+    page::document(&format!("baileys_remediator: {count}"), STYLE, Some(60), &body)
+}
+
+fn footer() -> Markup {
+    html! { footer { a href="/" { "Runs" } " · " a href="/metrics" { "Metrics" } " · baileys_remediator " (env!("CARGO_PKG_VERSION")) } }
+}
+
+fn plan_link(session: &str) -> String {
+    format!("/plan?session={}", utf8_percent_encode(session, NON_ALPHANUMERIC))
+}
+
+/// `2026-01-02 03:04:05 UTC` from RFC 3339.
+fn to_the_second(text: &str) -> String {
+    format!("{} UTC", without_zone(text))
+}
+
+/// The same where the heading names the zone.
+fn without_zone(text: &str) -> String {
+    text.get(..19).unwrap_or(text).replace('T', " ")
+}
+
+/// A word that may break behind its underscores.
+fn breakable(text: &str) -> Markup {
+    html! { @for (nth, part) in text.split('_').enumerate() { @if nth > 0 { "_" wbr; } (part) } }
+}
+
+fn status_chip(status: Status) -> Markup {
+    let colour = match status {
+        Status::Done => "good",
+        Status::Refused => "warn",
+        Status::Failed => "crit",
+        Status::Running => "info",
+        Status::Queued => "plain",
+    };
+    html! { span class={ "chip " (colour) } { (status.label()) } }
+}
+
+fn held_back(maintenance: &Maintenance) -> Markup {
+    html! {
+        p.summary #maintenance {
+            @match &maintenance.paused {
+                Some(_) => span { span.chip.crit { "paused" } },
+                None => span { span.chip.good { "acting" } },
+            }
+            @if maintenance.breaker.is_some() { span { span.chip.crit { "breaker open" } } }
+            @if !maintenance.armed.is_empty() { span { span.chip.warn { "armed" } " " (maintenance.armed.len()) } }
+        }
+        @if let Some(paused) = &maintenance.paused { p.note { "Paused: " (paused) } }
+        @if let Some(breaker) = &maintenance.breaker { p.note { "Breaker: " (breaker) } }
+        @for (session, waits_for) in &maintenance.armed { p.note { (session) " is armed: " (waits_for) } }
+    }
+}
+
+fn privilege(group: &Group) -> Markup {
+    html! {
+        p.note {
+            b { @if group.finding.weight == Weight::Problem { "Cannot clean " } @else { "Careful" } }
+            @if group.finding.weight == Weight::Problem { (group.whom()) }
+            @else if !group.sessions.is_empty() { " (" (group.whom()) ")" }
+            ": " (group.finding.message) ". To mend: " code { (group.finding.mend) }
+        }
+    }
+}
+
+fn runs(runs: &[Run]) -> Markup {
+    page::table(&RUNS, &runs.iter().map(run_row).collect::<Vec<_>>())
+}
+
+fn run_row(run: &Run) -> Markup {
+    let label = |column: &Column| column.0;
+    let files: u64 = run.files.values().sum();
+    let reason = run.reason.as_deref().or(run.note.as_deref()).unwrap_or("-");
+    html! {
+        tr data-run=(run.id) {
+            td.name { a href={ "/run?id=" (run.id) } { (run.session) } }
+            td data-label=(label(&ASKED)) { (without_zone(&run.created)) }
+            td data-label=(label(&ACTION)) { (run.action.label()) }
+            td.by data-label=(label(&BY)) { (run.requested_by) }
+            td data-label=(label(&STATUS)) { (status_chip(run.status)) }
+            td.by data-label=(label(&REASON)) { (breakable(reason)) }
+            td.n data-label=(label(&FILES)) { (files) }
+            td.n data-label=(label(&ACCUMULATED)) {
+                @match (run.accumulated_before, run.accumulated_after) {
+                    (Some(before), Some(after)) => { (before) " → " (after) }
+                    _ => "-",
+                }
+            }
+            td.n data-label=(label(&NUMBER)) { a href={ "/run?id=" (run.id) } { "#" (run.id) } }
+        }
+    }
+}
+
+fn passed_over(over: &PassedOver) -> Markup {
+    let [_, action, outcome, alert, last, times] = PASSED.map(|column| column.0);
+    html! {
+        tr {
+            td.name { (over.session) }
+            td data-label=(action) { (over.action) }
+            td data-label=(outcome) { (over.outcome) }
+            td.by data-label=(alert) { (over.fingerprint) }
+            td data-label=(last) { (without_zone(&over.last)) }
+            td.n data-label=(times) { (over.times) }
+        }
+    }
+}
+
+/// The page of a session's plan.
+pub fn plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &Stop>, at: Timestamp) -> String {
+    const KIND: Column = Column("Kind", false, "Kind of key.");
+    const MOVED: Column = Column("Files to move", true, "Into the quarantine inside the folder.");
+    let colour = match verdict.state {
+        State::Connected => "good",
+        State::Disconnected => "info",
+        State::Unknown => "plain",
+    };
+    let body = html! {
+        header {
+            h1 { "Plan for " (session) }
+            p.sub { "Made at " (to_the_second(&at.rfc3339())) ", from the files as they are now. Looking at it moves nothing." }
+        }
+        p.summary { span { "The bot is " span class={ "chip " (colour) } { (verdict.state.label()) } } }
+        @match plan {
+            Ok(plan) => {
+                p #answer {
+                    @if verdict.state == State::Disconnected { b { "A clean-up would be let now." } " It would move " }
+                    @else { b { "A clean-up would be refused now" } ", because the bot is not known to be disconnected. Else it would move " }
+                    (plan.moves.len()) " files: " (plan.accumulated_before) " accumulated files now, "
+                    (plan.accumulated_after) " after; " (plan.pre_keys_left) " pre-keys stay."
+                }
+                div.small {
+                (page::table(&[KIND, MOVED], &plan.by_kind().iter().map(|(kind, files)| html! {
+                    tr { td.name { (kind.label()) } td.n data-label=(MOVED.0) { (files) } }
+                }).collect::<Vec<_>>()))
+                }
+            }
+            Err(stop) => { p #answer { b { "Nothing would be moved." } " " (stop) } }
+        }
+        h2 { "What the connection rests on" }
+        ul { @for evidence in &verdict.evidence { li { b { (evidence.source) ": " (evidence.finding.label()) } " – " (evidence.detail) } } }
+        (footer())
+    };
+    page::document(&format!("{session}: plan"), STYLE, None, &body)
+}
+
+/// The page of one run.
+pub fn run(record: &Record) -> String {
+    const STEP: Column = Column("Step", false, "What was done.");
+    const TIME: Column = Column("Time", false, "UTC.");
+    const DETAIL: Column = Column("Detail", false, "What came of it.");
+    const KIND: Column = Column("Kind", false, "Kind of key.");
+    const FATE: Column = Column(
+        "What became of it",
+        false,
+        "moved: it is in the quarantine. left, put_back: it is where it was. restored: an undo put it back. blocked: an undo left it in the quarantine, because the folder has a newer one. deleted: the quarantine's retention has ended.",
+    );
+    const COUNT: Column = Column("Files", true, "How many.");
+    const INODE: Column = Column("Inode", true, "Number of the file; a rename keeps it.");
+    const BYTES: Column = Column("Bytes", true, "Its size when the plan was made.");
+    const MODIFIED: Column = Column("Modified", false, "When it was last written, in UTC.");
+    let run = &record.run;
+    let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for file in &record.moves {
+        *counts.entry((&file.kind, &file.fate)).or_default() += 1;
+    }
+    let body = html! {
+        header {
+            h1 { "Run #" (run.id) ": " (run.action.label()) " of " a href=(plan_link(&run.session)) { (run.session) } }
+            p.sub { "Asked for by " (run.requested_by) ", " (to_the_second(&run.created)) "." }
+        }
+        p.summary {
+            span { (status_chip(run.status)) }
+            @if let (Some(before), Some(after)) = (run.accumulated_before, run.accumulated_after) {
+                span { "accumulated files " (before) " → " (after) }
+            }
+        }
+        @if let Some(detail) = run.detail.as_ref().or(run.note.as_ref()) { p.note { (detail) } }
+        @if let Some(name) = &run.run {
+            p.sub { "In the quarantine as " code { (name) } ". To put it back: " code { "baileys_remediator undo " (name) } }
+        }
+        @if !record.related.is_empty() {
+            p.sub { "About the same files:" @for id in &record.related { " " a href={ "/run?id=" (id) } { "#" (id) } } }
+        }
+        h2 { "Steps" }
+        (page::table(&[STEP, TIME, DETAIL], &record.steps.iter().map(|step| html! {
+            tr {
+                td.name { (step.step) }
+                td data-label=(TIME.0) { (step.at) }
+                td.long data-label=(DETAIL.0) {
+                    div {
+                        (step.detail.as_deref().unwrap_or("-"))
+                        @if let Some(sources) = step.facts.as_ref().and_then(|facts| facts.get("sources")?.as_array()) {
+                            ul { @for source in sources { li { (source_said(source)) } } }
+                        }
+                    }
+                }
+            }
+        }).collect::<Vec<_>>()))
+        @if !counts.is_empty() {
+            h2 { "Files" }
+            div.small {
+            (page::table(&[KIND, FATE, COUNT], &counts.iter().map(|((kind, fate), count)| html! {
+                tr { td.name { (kind) } td data-label=(FATE.0) { (fate) } td.n data-label=(COUNT.0) { (count) } }
+            }).collect::<Vec<_>>()))
+            }
+            details.meanings {
+                summary { "Each file" }
+                (page::table(&[KIND, INODE, BYTES, MODIFIED, FATE], &record.moves.iter().take(MAX_FILES).map(|file| file_row(file, [INODE.0, BYTES.0, MODIFIED.0, FATE.0])).collect::<Vec<_>>()))
+                @if record.moves.len() > MAX_FILES {
+                    p.sub { "and " (record.moves.len() - MAX_FILES) " more: " code { "baileys_remediator runs show " (run.id) } }
+                }
+            }
+            (page::meanings(&[STEP, FATE, INODE]))
+        }
+        (footer())
+    };
+    page::document(&format!("run {}: {} of {}", run.id, run.action.label(), run.session), STYLE, None, &body)
+}
+
+fn source_said(source: &serde_json::Value) -> String {
+    let word = |key: &str| source.get(key).and_then(|value| value.as_str()).unwrap_or("?");
+    format!("{}: {} – {}", word("source"), word("finding"), word("detail"))
+}
+
+fn file_row(file: &FileShown, [inode, bytes, modified, fate]: [&str; 4]) -> Markup {
+    html! {
+        tr {
+            td.name { (file.kind) }
+            td.n data-label=(inode) { (file.inode) }
+            td.n data-label=(bytes) { (file.size) }
+            td data-label=(modified) { (file.modified) }
+            td data-label=(fate) { (file.fate) }
+        }
+    }
+}
+
+/// A page that only says something.
+pub fn message(title: &str, text: &str) -> String {
+    let body = html! { header { h1 { (title) } } p.note { (text) } (footer()) };
+    page::document(title, STYLE, None, &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_it_back_is_told_first() {
+        let maintenance = Maintenance {
+            paused: Some("by <ops>, since noon".into()),
+            breaker: Some("4 services within 1h".into()),
+            armed: vec![("bot".into(), "a disconnection".into())],
+        };
+        let told = front(&Front { maintenance: Some(maintenance), ..Front::default() }, Timestamp::now());
+        for word in
+            ["paused", "by &lt;ops&gt;", "breaker open", "4 services", "bot is armed: a disconnection"]
+        {
+            assert!(told.contains(word), "{word}");
+        }
+        assert!(told.find("Paused") < told.find("Waiting and under way"));
+        let acting = Front { maintenance: Some(Maintenance::default()), ..Front::default() };
+        assert!(front(&acting, Timestamp::now()).contains(">acting<"));
+        assert!(!front(&Front::default(), Timestamp::now()).contains("id=\"maintenance\""));
+    }
+}

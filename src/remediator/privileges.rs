@@ -1,0 +1,631 @@
+//! What this process may and may not do in the folders, its state directory and with its
+//! secrets, each with the command that mends it.
+//!
+//! [`look`] finds out without changing anything (access with the effective ids, `statx`,
+//! `statvfs`); [`judge`] is pure. What only a trial tells is tried on demand, inside the
+//! quarantine: [`super::quarantine::LockedFolder::try_out`].
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    Access, AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Statx, StatxAttributes,
+    StatxFlags,
+};
+use rustix::io::Errno;
+
+use crate::config::Settings;
+use crate::folder::discovery::explain;
+use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, stat};
+use crate::folder::{FileName, Kind, Place};
+
+use super::quarantine::{Obstacle, check_filesystem};
+
+/// Less room than this is too little for the records of a run.
+const FEW_BYTES: u64 = 16 << 20;
+/// Less free inodes than this are too few.
+const FEW_INODES: u64 = 128;
+/// Files of a folder that are looked at one by one.
+const MAX_FILES: usize = 20_000;
+/// Session names that a group of findings gives as examples.
+const EXAMPLES: usize = 3;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Weight {
+    /// A clean-up will be refused or fail, or miss files.
+    Problem,
+    /// It works, but not as well as it should.
+    Warning,
+}
+
+impl Weight {
+    /// The word for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Weight::Problem => "problem",
+            Weight::Warning => "warning",
+        }
+    }
+}
+
+/// Something that this process may not do, or should not be able to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The check in one word.
+    pub check: &'static str,
+    /// How much it matters.
+    pub weight: Weight,
+    /// What is wrong; names no session, so that one line can stand for many.
+    pub message: String,
+    /// The command, or setting, that mends it.
+    pub mend: String,
+}
+
+/// One finding, and the sessions for which it holds; none where it is about the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The finding, with the mend for the first of them.
+    pub finding: Finding,
+    /// The sessions.
+    pub sessions: Vec<String>,
+}
+
+impl Group {
+    /// Whom it is about, e.g. `a, b, c and 41 more`; `this program` where no session.
+    pub fn whom(&self) -> String {
+        let shown = self.sessions.iter().take(EXAMPLES).map(String::as_str).collect::<Vec<_>>().join(", ");
+        match self.sessions.len() {
+            0 => "this program".into(),
+            few if few <= EXAMPLES => shown,
+            many => format!("{shown} and {} more", many - EXAMPLES),
+        }
+    }
+}
+
+/// Puts findings that say the same of many sessions into one; problems first.
+pub fn grouped(findings: Vec<(Option<String>, Finding)>) -> Vec<Group> {
+    let mut groups: BTreeMap<(Weight, &'static str, String), Group> = BTreeMap::new();
+    for (session, finding) in findings {
+        let key = (finding.weight, finding.check, finding.message.clone());
+        let group = groups.entry(key).or_insert_with(|| Group { finding, sessions: Vec::new() });
+        group.sessions.extend(session);
+    }
+    groups.into_values().collect()
+}
+
+/// Who this process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Me {
+    /// The effective user id.
+    pub uid: u32,
+}
+
+impl Me {
+    /// This process.
+    pub fn now() -> Self {
+        Self { uid: rustix::process::geteuid().as_raw() }
+    }
+
+    fn is_root(self) -> bool {
+        self.uid == 0
+    }
+}
+
+/// What was seen of the quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Quarantine {
+    /// It will be made by the first run.
+    Missing,
+    /// Something is mounted there.
+    OtherMount,
+    /// It cannot be opened.
+    Closed(String),
+    /// A directory.
+    Directory {
+        /// Its owner.
+        uid: u32,
+        /// Its mode.
+        mode: u32,
+        /// Whether files can be made in it.
+        writable: bool,
+        /// Whether it bears the tag, or is empty.
+        ours: bool,
+    },
+}
+
+/// What was seen of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its owner.
+    pub uid: u32,
+    /// Its mode.
+    pub mode: u32,
+    /// Why names in it cannot be changed, if they cannot.
+    pub closed: Option<Errno>,
+    /// Whether it, or a file in it, is immutable or may only be appended to.
+    pub immutable: bool,
+    /// Whether its mount is read-only.
+    pub read_only: bool,
+    /// `f_type` of its file system.
+    pub filesystem: i64,
+    /// Bytes that this user may still use there.
+    pub free_bytes: u64,
+    /// Inodes that are free, where the file system counts them.
+    pub free_inodes: Option<u64>,
+    /// Key files that cannot be read.
+    pub unreadable: usize,
+    /// Key files of another owner than the folder's.
+    pub foreign: usize,
+    /// Its quarantine.
+    pub quarantine: Quarantine,
+}
+
+/// Looks at a folder; changes nothing. `each_file` looks at every file, otherwise only
+/// creds.json stands for them.
+///
+/// Errors: it cannot be opened.
+pub fn look(place: &Place, each_file: bool) -> Result<Facts, String> {
+    let fd = place.open().map_err(|error| explain(&error))?;
+    let broken = |error: Errno| explain(&error.into());
+    let about = statx_of(fd.as_fd()).map_err(broken)?;
+    let space = rustix::fs::fstatvfs(&fd).map_err(broken)?;
+    let filesystem = rustix::fs::fstatfs(&fd).map_err(broken)?.f_type;
+    let may = Access::WRITE_OK | Access::EXEC_OK | Access::READ_OK;
+    let mut facts = Facts {
+        path: place.path(),
+        uid: about.stx_uid,
+        mode: u32::from(about.stx_mode),
+        closed: rustix::fs::accessat(&fd, ".", may, AtFlags::EACCESS).err(),
+        immutable: is_immutable(&about),
+        read_only: space.f_flag.contains(StatVfsMountFlags::RDONLY),
+        filesystem,
+        free_bytes: space.f_bavail.saturating_mul(space.f_frsize),
+        free_inodes: (space.f_files > 0).then_some(space.f_favail),
+        unreadable: 0,
+        foreign: 0,
+        quarantine: look_at_quarantine(fd.as_fd()),
+    };
+    match each_file {
+        true => look_at_files(fd.as_fd(), &mut facts),
+        false => look_at_file(fd.as_fd(), OsStr::new("creds.json"), &mut facts),
+    }
+    Ok(facts)
+}
+
+fn statx_of(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
+    rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
+}
+
+fn is_immutable(about: &Statx) -> bool {
+    about.stx_attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND)
+}
+
+fn look_at_files(fd: BorrowedFd<'_>, facts: &mut Facts) {
+    let Ok(names) = Dir::read_from(fd) else { return };
+    for entry in names.flatten().take(MAX_FILES) {
+        use std::os::unix::ffi::OsStrExt;
+        let name = OsStr::from_bytes(entry.file_name().to_bytes());
+        if FileName::new(name).parts().kind != Kind::Unknown {
+            look_at_file(fd, name, facts);
+        }
+    }
+}
+
+fn look_at_file(fd: BorrowedFd<'_>, name: &OsStr, facts: &mut Facts) {
+    let Ok(about) = rustix::fs::statx(fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) else {
+        return;
+    };
+    facts.immutable |= is_immutable(&about);
+    facts.foreign += usize::from(about.stx_uid != facts.uid);
+    let readable = rustix::fs::accessat(fd, name, Access::READ_OK, AtFlags::EACCESS);
+    facts.unreadable += usize::from(readable == Err(Errno::ACCESS));
+}
+
+fn look_at_quarantine(folder: BorrowedFd<'_>) -> Quarantine {
+    let opened = rustix::fs::openat2(
+        folder,
+        QUARANTINE_DIR,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH
+            | ResolveFlags::NO_SYMLINKS
+            | ResolveFlags::NO_MAGICLINKS
+            | ResolveFlags::NO_XDEV,
+    );
+    let fd = match opened {
+        Ok(fd) => fd,
+        Err(Errno::NOENT) => return Quarantine::Missing,
+        Err(Errno::XDEV) => return Quarantine::OtherMount,
+        Err(error) => return Quarantine::Closed(explain(&error.into())),
+    };
+    let about = match statx_of(fd.as_fd()) {
+        Ok(about) => about,
+        Err(error) => return Quarantine::Closed(explain(&error.into())),
+    };
+    let tagged = matches!(stat(fd.as_fd(), OsStr::new(QUARANTINE_TAG)), Ok(Some(_)));
+    let empty = || Dir::read_from(&fd).is_ok_and(|names| names.flatten().count() == 2);
+    let may = Access::WRITE_OK | Access::EXEC_OK | Access::READ_OK;
+    Quarantine::Directory {
+        uid: about.stx_uid,
+        mode: u32::from(about.stx_mode) & 0o7777,
+        writable: rustix::fs::accessat(&fd, ".", may, AtFlags::EACCESS).is_ok() && !is_immutable(&about),
+        ours: tagged || empty(),
+    }
+}
+
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    shlex::try_quote(&text).map_or_else(|_| format!("{text:?}"), |quoted| quoted.into_owned())
+}
+
+/// What these facts mean for a process of this user. Pure.
+pub fn judge(facts: &Facts, me: Me) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut say = |check, weight, message: String, mend: String| {
+        findings.push(Finding { check, weight, message, mend });
+    };
+    let path = quoted(&facts.path);
+    let quarantine = quoted(&facts.path.join(QUARANTINE_DIR));
+    let owner = facts.uid;
+    let as_owner =
+        format!("run the remediator as the bot's user: User={owner} in its unit, or sudo -u '#{owner}'");
+
+    if let Err(Obstacle::Filesystem(what)) = check_filesystem(facts.filesystem) {
+        say(
+            "filesystem",
+            Weight::Problem,
+            what,
+            format!("move {path} to a local file system such as ext4 or xfs"),
+        );
+    } else if let Some(name) = doubtful(facts.filesystem) {
+        say(
+            "filesystem",
+            Weight::Warning,
+            format!(
+                "the folder is on {name}, and only a trial tells whether its lock and its rename are safe"
+            ),
+            "baileys_remediator doctor --try".into(),
+        );
+    }
+    if facts.read_only {
+        say(
+            "read_only",
+            Weight::Problem,
+            "the file system is mounted read-only: nothing can be moved".into(),
+            format!(
+                "mount -o remount,rw \"$(findmnt -n -o TARGET -T {path})\"  (under systemd: ReadWritePaths={path})"
+            ),
+        );
+    } else if facts.closed.is_some() && !facts.immutable {
+        let mend = match me.uid == owner {
+            true => format!("chmod u+rwx {path}"),
+            false => as_owner.clone(),
+        };
+        say(
+            "rename",
+            Weight::Problem,
+            "names in the folder cannot be changed by this user: nothing can be moved".into(),
+            mend,
+        );
+    } else if facts.mode & 0o1000 != 0 && !me.is_root() && me.uid != owner {
+        say(
+            "sticky",
+            Weight::Problem,
+            "the folder is sticky (mode +t) and belongs to another user: files of others cannot be moved"
+                .into(),
+            format!("sudo chmod -t {path}, or {as_owner}"),
+        );
+    }
+    if facts.immutable {
+        say(
+            "immutable",
+            Weight::Problem,
+            "the folder or a file in it is immutable or append-only (chattr +i, +a): it cannot be moved"
+                .into(),
+            format!("sudo chattr -R -i -a {path}"),
+        );
+    }
+    if facts.unreadable > 0 {
+        say(
+            "read",
+            Weight::Problem,
+            "there are key files that this user may not read: what cannot be read is kept, and without creds.json nothing is cleaned".into(),
+            as_owner.clone(),
+        );
+    }
+    if facts.foreign > 0 {
+        say(
+            "foreign_files",
+            Weight::Warning,
+            "there are key files of another owner than the folder's; a rename keeps their owner and mode, but perhaps the bot cannot write them".into(),
+            format!("sudo chown -R {owner} {path}, if they are the bot's"),
+        );
+    }
+    match &facts.quarantine {
+        Quarantine::Missing if !me.is_root() && me.uid != owner && facts.closed.is_none() => say(
+            "quarantine_owner",
+            Weight::Warning,
+            format!("the quarantine will belong to user {} and not to the bot's user {owner}: only {} can undo", me.uid, me.uid),
+            as_owner.clone(),
+        ),
+        Quarantine::Missing => {}
+        Quarantine::OtherMount => say(
+            "quarantine_mount",
+            Weight::Problem,
+            "something is mounted on the quarantine: a file cannot be renamed across mounts, and nothing is ever copied".into(),
+            format!("sudo umount {quarantine}"),
+        ),
+        Quarantine::Closed(why) => say(
+            "quarantine",
+            Weight::Problem,
+            format!("the quarantine cannot be opened: {why}"),
+            format!("look at what it is: ls -ld {quarantine}; hand it back with: sudo chown {} {quarantine}", me.uid),
+        ),
+        Quarantine::Directory { uid, mode, writable, ours } => {
+            if !ours {
+                say(
+                    "quarantine",
+                    Weight::Problem,
+                    "a directory of the quarantine's name is there, not empty and not tagged as ours".into(),
+                    format!("mv {quarantine} {}", quoted(&facts.path.join("not-a-quarantine"))),
+                );
+            } else if !writable {
+                say(
+                    "quarantine",
+                    Weight::Problem,
+                    format!("this user may not write into the quarantine, which belongs to user {uid}"),
+                    format!("sudo find {quarantine} -type d -exec chown {owner} {{}} +  and {as_owner}"),
+                );
+            } else if *uid != owner {
+                say(
+                    "quarantine_owner",
+                    Weight::Warning,
+                    format!("the quarantine belongs to user {uid}, the folder to user {owner}: only {uid} and root can undo"),
+                    format!("sudo find {quarantine} -type d -exec chown {owner} {{}} +"),
+                );
+            }
+            if mode & 0o077 != 0 {
+                say(
+                    "quarantine_mode",
+                    Weight::Warning,
+                    "the quarantine, which holds keys, can be looked into by others".into(),
+                    format!("chmod 700 {quarantine}"),
+                );
+            }
+        }
+    }
+    let few_inodes = facts.free_inodes.is_some_and(|free| free < FEW_INODES);
+    if !facts.read_only && (facts.free_bytes < FEW_BYTES || few_inodes) {
+        let what = if few_inodes { "inodes" } else { "space" };
+        say(
+            "space",
+            Weight::Warning,
+            format!(
+                "there is little {what} left: the plan of a clean-up may not be writable, and then nothing is moved"
+            ),
+            format!("df -h {path}; df -i {path}; free some"),
+        );
+    }
+    findings
+}
+
+/// File systems of which nobody can say beforehand.
+fn doubtful(magic: i64) -> Option<&'static str> {
+    match magic {
+        0x6573_5546 => Some("FUSE"),
+        0x0102_1997 => Some("9p"),
+        0xFF53_4D42 | 0xFE53_4D42 | 0x517B => Some("SMB"),
+        0x5346_414F => Some("AFS"),
+        0x00C3_6400 => Some("CephFS"),
+        _ => None,
+    }
+}
+
+/// A folder that could not even be opened.
+pub fn closed(place: &Place, why: &str) -> Finding {
+    Finding {
+        check: "open",
+        weight: Weight::Problem,
+        message: format!("the folder cannot be opened: {why}"),
+        mend: format!("ls -ld {}; run the remediator as the bot's user", quoted(&place.path())),
+    }
+}
+
+/// Findings about the program: who it runs as, its state directory, its token.
+pub fn program(settings: &Settings, me: Me) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if me.is_root() {
+        findings.push(Finding {
+            check: "root",
+            weight: Weight::Warning,
+            message:
+                "it runs as root, and nothing it does needs that: a mistake would have the whole machine"
+                    .into(),
+            mend: "run it as the bots' user: User= in its unit, and chown its --state.path to that user"
+                .into(),
+        });
+    }
+    findings.extend(state(&settings.state_path, me));
+    if let Some(path) = &settings.token_file {
+        findings.extend(secret("token", path));
+    }
+    findings
+}
+
+fn state(dir: &Path, me: Me) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    // It is made, private, by the first who needs it.
+    let Ok(about) = std::fs::metadata(dir) else { return findings };
+    let path = quoted(dir);
+    let may = Access::WRITE_OK | Access::EXEC_OK | Access::READ_OK;
+    if rustix::fs::accessat(CWD, dir, may, AtFlags::EACCESS).is_err() {
+        findings.push(Finding {
+            check: "state",
+            weight: Weight::Problem,
+            message: "this user may not write into the state directory: nothing can be put on record, so nothing is done".into(),
+            mend: format!("sudo chown -R {} {path}", me.uid),
+        });
+    }
+    let journal = dir.join("journal.sqlite");
+    let others = |about: &std::fs::Metadata| about.mode() & 0o077 != 0;
+    if others(&about) || std::fs::metadata(&journal).is_ok_and(|about| others(&about)) {
+        findings.push(Finding {
+            check: "state_mode",
+            weight: Weight::Warning,
+            message: "the state directory or its journal can be looked into by others".into(),
+            mend: format!("chmod -R go= {path}"),
+        });
+    }
+    let nfs = rustix::fs::statfs(dir).is_ok_and(|fs| check_filesystem(fs.f_type).is_err());
+    if nfs {
+        findings.push(Finding {
+            check: "state_filesystem",
+            weight: Weight::Problem,
+            message: "the state directory is on NFS, where the journal's locks cannot be relied on".into(),
+            mend: "give a --state.path on a local file system".into(),
+        });
+    }
+    findings
+}
+
+fn secret(check: &'static str, path: &Path) -> Option<Finding> {
+    let name = quoted(path);
+    let problem = |message: String, mend: String| Finding { check, weight: Weight::Problem, message, mend };
+    let about = match std::fs::metadata(path) {
+        Ok(about) => about,
+        Err(error) => {
+            return Some(problem(
+                format!("the token file cannot be looked at: {error}"),
+                format!("(umask 077; head -c 32 /dev/urandom | base64 > {name})"),
+            ));
+        }
+    };
+    if rustix::fs::accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).is_err() {
+        let owner = Me::now().uid;
+        return Some(problem(
+            "this user may not read the token file".into(),
+            format!("sudo chown {owner} {name}"),
+        ));
+    }
+    match about.mode() & 0o077 {
+        0 => None,
+        more if more & 0o007 != 0 => {
+            Some(problem("the token file can be read by everybody".into(), format!("chmod 600 {name}")))
+        }
+        _ => Some(Finding {
+            weight: Weight::Warning,
+            ..problem("the token file can be read by its group".into(), format!("chmod 600 {name}"))
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::DirBuilderExt;
+
+    const ME: Me = Me { uid: 1000 };
+
+    fn sound() -> Facts {
+        Facts {
+            path: "/bots/a b".into(),
+            uid: 1000,
+            mode: 0o40700,
+            closed: None,
+            immutable: false,
+            read_only: false,
+            filesystem: 0xEF53,
+            free_bytes: 1 << 30,
+            free_inodes: Some(100_000),
+            unreadable: 0,
+            foreign: 0,
+            quarantine: Quarantine::Missing,
+        }
+    }
+
+    fn checks(facts: &Facts, me: Me) -> Vec<(&'static str, Weight)> {
+        judge(facts, me).into_iter().map(|finding| (finding.check, finding.weight)).collect()
+    }
+
+    #[test]
+    fn each_fact_has_its_finding_and_a_sound_folder_none() {
+        use Weight::{Problem, Warning};
+        assert_eq!(checks(&sound(), ME), []);
+        let tagged = |uid, mode, writable| Quarantine::Directory { uid, mode, writable, ours: true };
+        assert_eq!(checks(&Facts { quarantine: tagged(1000, 0o700, true), ..sound() }, ME), []);
+        let odd = Quarantine::Directory { uid: 1000, mode: 0o700, writable: true, ours: false };
+        let cases = [
+            (Facts { closed: Some(Errno::ACCESS), ..sound() }, "rename", Problem),
+            (Facts { read_only: true, closed: Some(Errno::ROFS), ..sound() }, "read_only", Problem),
+            (Facts { immutable: true, ..sound() }, "immutable", Problem),
+            (Facts { filesystem: 0x6969, ..sound() }, "filesystem", Problem),
+            (Facts { filesystem: 0x6573_5546, ..sound() }, "filesystem", Warning),
+            (Facts { unreadable: 1, ..sound() }, "read", Problem),
+            (Facts { foreign: 1, ..sound() }, "foreign_files", Warning),
+            (Facts { free_bytes: 4096, ..sound() }, "space", Warning),
+            (Facts { free_inodes: Some(3), ..sound() }, "space", Warning),
+            (Facts { quarantine: Quarantine::OtherMount, ..sound() }, "quarantine_mount", Problem),
+            (Facts { quarantine: Quarantine::Closed("x".into()), ..sound() }, "quarantine", Problem),
+            (Facts { quarantine: odd, ..sound() }, "quarantine", Problem),
+            (Facts { quarantine: tagged(0, 0o700, false), ..sound() }, "quarantine", Problem),
+            (Facts { quarantine: tagged(0, 0o700, true), ..sound() }, "quarantine_owner", Warning),
+            (Facts { quarantine: tagged(1000, 0o755, true), ..sound() }, "quarantine_mode", Warning),
+            (Facts { uid: 1001, ..sound() }, "quarantine_owner", Warning),
+        ];
+        for (facts, check, weight) in cases {
+            let found = judge(&facts, ME);
+            assert_eq!(checks(&facts, ME), [(check, weight)], "{facts:?}");
+            assert!(!found[0].mend.is_empty());
+            assert!(!found[0].message.contains("/bots"), "a message stands for many folders");
+        }
+        let sticky = Facts { mode: 0o41777, uid: 1001, quarantine: tagged(1001, 0o700, true), ..sound() };
+        assert_eq!(checks(&sticky, ME), [("sticky", Problem)]);
+        assert_eq!(checks(&sticky, Me { uid: 1001 }), [], "the owner may");
+        assert_eq!(checks(&sticky, Me { uid: 0 }), [], "root may");
+        assert_eq!(checks(&Facts { free_inodes: None, ..sound() }, ME), [], "btrfs counts none");
+        let mend = &judge(&Facts { closed: Some(Errno::ACCESS), ..sound() }, ME)[0].mend;
+        assert_eq!(mend, "chmod u+rwx '/bots/a b'", "a command that can be pasted");
+    }
+
+    #[test]
+    fn one_line_stands_for_many_sessions() {
+        let finding =
+            |check| Finding { check, weight: Weight::Problem, message: "m".into(), mend: "x".into() };
+        let warning = Finding { weight: Weight::Warning, ..finding("a") };
+        let mut all = vec![(None, warning)];
+        all.extend((0..500).map(|n| (Some(format!("s{n}")), finding("rename"))));
+        let groups = grouped(all);
+        let whom: Vec<String> = groups.iter().map(Group::whom).collect();
+        assert_eq!(whom, ["s0, s1, s2 and 497 more", "this program"]);
+    }
+
+    #[test]
+    fn looking_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("bot");
+        std::fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
+        std::fs::write(folder.join("creds.json"), "{}").unwrap();
+        let seen = || {
+            let about = std::fs::metadata(&folder).unwrap();
+            (
+                about.mtime_nsec(),
+                about.ctime_nsec(),
+                about.ctime(),
+                std::fs::read_dir(&folder).unwrap().count(),
+            )
+        };
+        let before = seen();
+        let place = Place { parent: dir.path().to_owned(), name: "bot".into() };
+        let facts = look(&place, true).unwrap();
+        assert_eq!(judge(&facts, Me::now()), []);
+        assert_eq!(seen(), before);
+        let gone = Place { parent: dir.path().to_owned(), name: "gone".into() };
+        assert!(look(&gone, true).is_err());
+    }
+}

@@ -1,0 +1,233 @@
+//! `/`, `/plan` and `/run`: GET only, a few at a time, and without any effect: not even
+//! who was seen alive is remembered from a look at a plan.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use hyper::StatusCode;
+use percent_encoding::percent_decode_str;
+
+use crate::config::Settings;
+use crate::connection::{Alive, Memory, Recollection};
+use crate::folder::{SessionName, Timestamp};
+use crate::policy::Ask;
+use crate::policy::guard::Column;
+use crate::web::{self, Gate, Response};
+
+use super::super::journal::record::Wanted;
+use super::super::page::{self, Front, Maintenance};
+use super::super::privileges::{self, Group, Me};
+use super::super::runner::{self, Context, blocking};
+use super::Service;
+
+/// Pages at the same time; more get 503.
+const MAX_PAGES: usize = 4;
+/// Runs, and alerts without a run, that the front page shows.
+const SHOWN: u32 = 50;
+/// A plan is shown again without a new look for this long, so that a reader who holds F5
+/// does not keep every probe busy.
+const PLAN_FOR: Duration = Duration::from_secs(10);
+/// Plans that are held for that.
+const MAX_HELD: usize = 32;
+/// A page takes no longer; a file system may hang.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Looking at what may be done in all folders takes no longer.
+const PRIVILEGES_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the pages need beside the service.
+#[derive(Debug)]
+pub(super) struct Pages {
+    gate: Gate,
+    plans: Mutex<HashMap<String, (Instant, String)>>,
+    privileges: Mutex<Vec<Group>>,
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self { gate: Gate::new(MAX_PAGES), plans: Mutex::default(), privileges: Mutex::default() }
+    }
+}
+
+/// A memory that is only read.
+#[derive(Debug)]
+struct ReadOnly(Arc<dyn Memory>);
+
+impl Memory for ReadOnly {
+    fn recall(&self, session: &SessionName) -> Recollection {
+        self.0.recall(session)
+    }
+
+    fn remember(&self, _session: &SessionName, _seen: &[(String, Alive)]) {}
+}
+
+impl Service {
+    /// Answers a GET for one of the pages.
+    pub(super) async fn page(self: &Arc<Self>, path: &str, query: &str) -> Response {
+        let Some(permit) = self.pages.gate.try_enter() else { return self.pages.gate.refusal() };
+        let (service, path, query) = (Arc::clone(self), path.to_owned(), query.to_owned());
+        // In a task of its own, which keeps its place at the gate: a file system that hangs
+        // must not let more and more of them hang.
+        let answer = tokio::spawn(async move {
+            let _permit = permit;
+            match path.as_str() {
+                "/plan" => service.plan_page(&query).await,
+                "/run" => service.run_page(&query).await,
+                _ => service.front_page().await,
+            }
+        });
+        match tokio::time::timeout(PAGE_TIMEOUT, answer).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(_)) => sorry(StatusCode::INTERNAL_SERVER_ERROR, "The page broke off; see the log."),
+            Err(_) => sorry(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "It takes too long; a probe, or a file system, may hang.",
+            ),
+        }
+    }
+
+    async fn front_page(self: Arc<Self>) -> Response {
+        let service = Arc::clone(&self);
+        let told = blocking(move || {
+            let sessions = service.known_sessions();
+            let journal = service.ctx.journal();
+            Ok::<_, super::JournalError>(Front {
+                sessions: sessions.iter().map(|found| found.session.to_string()).collect(),
+                maintenance: maintenance(&service.ctx),
+                waiting: journal.waiting(SHOWN)?,
+                runs: journal.runs(SHOWN)?,
+                passed_over: journal.passed_over(SHOWN)?,
+                privileges: service.pages.privileges.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            })
+        });
+        match told.await {
+            Ok(front) => web::html(page::front(&front, Timestamp::now())),
+            Err(error) => {
+                tracing::error!("the page: {error}");
+                sorry(StatusCode::SERVICE_UNAVAILABLE, "The journal cannot be read; see the log.")
+            }
+        }
+    }
+
+    async fn run_page(self: Arc<Self>, query: &str) -> Response {
+        let Some(id) = parameter(query, "id").and_then(|id| id.parse().ok()) else {
+            return sorry(StatusCode::BAD_REQUEST, "Which run? Open this page from the list of runs.");
+        };
+        match blocking(move || self.ctx.journal().show(&Wanted::Id(id))).await {
+            Ok(Some(record)) => web::html(page::run(&record)),
+            Ok(None) => sorry(StatusCode::NOT_FOUND, "No such run is on record (any more)."),
+            Err(error) => {
+                tracing::error!("the page of a run: {error}");
+                sorry(StatusCode::SERVICE_UNAVAILABLE, "The journal cannot be read; see the log.")
+            }
+        }
+    }
+
+    async fn plan_page(self: Arc<Self>, query: &str) -> Response {
+        let Some(session) = parameter(query, "session") else {
+            return sorry(
+                StatusCode::BAD_REQUEST,
+                "Which session? Open this page from the list of sessions.",
+            );
+        };
+        let held = |pages: &Pages| {
+            let mut plans = pages.plans.lock().unwrap_or_else(PoisonError::into_inner);
+            plans.retain(|_, (at, _)| at.elapsed() < PLAN_FOR);
+            plans.get(&session).map(|(_, page)| page.clone())
+        };
+        if let Some(page) = held(&self.pages) {
+            return web::html(page);
+        }
+        let found = match self.find(session.clone()).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return sorry(StatusCode::NOT_FOUND, "No session is called so here."),
+            Err(_) => {
+                return sorry(StatusCode::SERVICE_UNAVAILABLE, "Looking for the sessions takes too long.");
+            }
+        };
+        let mut settings = Settings::clone(&self.ctx.settings);
+        settings.connection.memory = Arc::new(ReadOnly(settings.connection.memory));
+        let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+        let (verdict, plan) = runner::preview(&settings, &found, ask).await;
+        let page = page::plan(&session, &verdict, plan.as_ref(), Timestamp::now());
+        let mut plans = self.pages.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        if plans.len() < MAX_HELD {
+            plans.insert(session, (Instant::now(), page.clone()));
+        }
+        web::html(page)
+    }
+
+    /// Says in the log what may and may not be done here: one line a finding, however many
+    /// sessions it holds for.
+    pub(super) async fn say_privileges(self: Arc<Self>) {
+        let sessions = self.all_sessions().await;
+        let settings = Arc::clone(&self.ctx.settings);
+        let count = sessions.len();
+        let looked = blocking(move || {
+            let me = Me::now();
+            let mut findings: Vec<_> =
+                privileges::program(&settings, me).into_iter().map(|finding| (None, finding)).collect();
+            let mut closed = 0;
+            for found in &sessions {
+                let here = match privileges::look(&found.place, false) {
+                    Ok(facts) => privileges::judge(&facts, me),
+                    Err(why) => vec![privileges::closed(&found.place, &why)],
+                };
+                closed += usize::from(here.iter().any(|f| f.weight == privileges::Weight::Problem));
+                findings.extend(here.into_iter().map(|finding| (Some(found.session.to_string()), finding)));
+            }
+            (privileges::grouped(findings), closed)
+        });
+        let Ok((groups, closed)) = tokio::time::timeout(PRIVILEGES_TIMEOUT, looked).await else {
+            tracing::warn!(
+                "what may be done in the folders could not be found out in time; a file system may hang"
+            );
+            return;
+        };
+        for group in &groups {
+            tracing::warn!(
+                check = group.finding.check,
+                sessions = group.sessions.len(),
+                whom = group.whom(),
+                mend = group.finding.mend,
+                "{}",
+                group.finding.message
+            );
+        }
+        tracing::info!(
+            "may move files in {} of {count} folders, within one file system and with owner and mode kept",
+            count - closed
+        );
+        *self.pages.privileges.lock().unwrap_or_else(PoisonError::into_inner) = groups;
+    }
+}
+
+/// Paused, breaker, armed. There is none of them in this journal yet.
+fn maintenance(_ctx: &Context) -> Option<Maintenance> {
+    None
+}
+
+fn sorry(status: StatusCode, text: &str) -> Response {
+    let mut response = web::html(page::message("baileys_remediator", text));
+    *response.status_mut() = status;
+    response
+}
+
+/// The value of a query's parameter.
+fn parameter(query: &str, name: &str) -> Option<String> {
+    let pair = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
+    percent_decode_str(&pair.1.replace('+', " ")).decode_utf8().ok().map(|value| value.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded() {
+        assert_eq!(parameter("session=a%20b%2Fc%3D&id=1", "session").as_deref(), Some("a b/c="));
+        assert_eq!(parameter("x=1&session=a+b", "session").as_deref(), Some("a b"));
+        assert_eq!(parameter("session", "session"), None);
+        assert_eq!(parameter("session=%ff", "session"), None);
+    }
+}

@@ -51,7 +51,7 @@ pub struct CleanOptions {
     pub inactive_for: Option<Duration>,
 }
 
-fn fail(message: &str) -> Exit {
+pub(super) fn fail(message: &str) -> Exit {
     complain(&format!("error: {message}"));
     Exit::Failed
 }
@@ -82,7 +82,7 @@ fn with_memory(settings: Settings) -> Settings {
     }
 }
 
-fn find(settings: &Settings, name: &str) -> Result<Found, String> {
+pub(super) fn find(settings: &Settings, name: &str) -> Result<Found, String> {
     let survey = settings.discovery().survey();
     for skipped in &survey.skipped {
         complain(&format!("warning: {}", skipped.message));
@@ -473,7 +473,7 @@ fn doctor_json(check_up: &CheckUp) -> serde_json::Value {
 }
 
 /// Puts an operator's run on record around `work`, and shows what it came to.
-async fn record(
+pub(super) async fn record(
     ctx: &Context,
     session: &str,
     action: Action,
@@ -510,10 +510,10 @@ async fn record(
     exit
 }
 
-fn confirm(session: &str) -> Result<(), String> {
+pub(super) fn confirm(session: &str) -> Result<(), String> {
     if !std::io::stdin().is_terminal() {
         return Err(
-            "--force asks back, and there is no terminal to ask on; add --yes if a person has decided".into(),
+            "this asks back, and there is no terminal to ask on; add --yes if a person has decided".into()
         );
     }
     complain(&format!("Type the session's name, {session}, to go on:"));

@@ -3,9 +3,10 @@
 //!
 //! [`webhook`] says what an alert asks for, [`journal`] puts it on record, [`service`]
 //! serves and works, [`runner`] performs one run, [`quarantine`] moves the files,
-//! [`console`] is the operator's side.
+//! [`insurance`] keeps copies of each creds.json, [`console`] is the operator's side.
 
 pub mod console;
+pub mod insurance;
 pub mod journal;
 pub mod metrics;
 pub mod quarantine;

@@ -29,6 +29,8 @@ use crate::policy::guard::Column;
 use crate::policy::{Ask, Tier};
 use crate::web::{self, Gate, Response};
 
+use super::insurance::store::Store;
+use super::insurance::watch::Watch;
 use super::journal::{Accepted, Action, Ending, JournalError, Run, Status};
 use super::metrics::{Live, families};
 use super::quarantine::{LockedFolder, RunId, is_due, quarantined_bytes};
@@ -140,6 +142,7 @@ impl Service {
             tasks.spawn(Arc::clone(&self).work(stopping.clone()));
         }
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
+        tasks.spawn(Arc::clone(&self).insure_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
         let handler = {
             let service = Arc::clone(&self);
@@ -466,8 +469,8 @@ impl Service {
                 Ok(())
             }
             // Never accepted from an alert.
-            Action::Undo => {
-                Err(("unknown_action", Status::Failed, "an undo is an operator's command".into()))
+            Action::Undo | Action::Restore => {
+                Err(("unknown_action", Status::Failed, "this is an operator's command".into()))
             }
         }
     }
@@ -528,6 +531,27 @@ impl Service {
             blocking(move || service.purge(Timestamp::now(), Instant::now())).await;
             if let Err(error) = self.ctx.journal().prune(Timestamp::now()) {
                 tracing::error!("{error}");
+            }
+        }
+    }
+
+    /// Keeps copies of each creds.json; see [`super::insurance`].
+    async fn insure_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
+        let settings = &self.ctx.settings;
+        if !settings.insurance.enabled {
+            return;
+        }
+        let store = Store::new(&settings.state_path);
+        let watch = Arc::new(Watch::new(store, settings.insurance.keep, settings.retention));
+        loop {
+            let found = self.all_sessions().await;
+            tokio::select! {
+                _ = stopping.changed() => return,
+                report = watch.look_at_all(found) => self.live.insured(report),
+            }
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
             }
         }
     }

@@ -62,41 +62,42 @@ pub enum Reading {
     Restless,
 }
 
+/// One read of creds.json: the file it was, and its bytes.
+type Read = Option<(Stamp, Vec<u8>)>;
+
 /// Reads creds.json twice, until both reads and both looks at the file agree. Baileys writes
 /// in place, so a single read may be of half a file.
 pub fn read_settled(folder: BorrowedFd<'_>) -> Reading {
     let name = OsStr::new("creds.json");
-    let once = || {
-        let (_, stamp) = stat(folder, name).ok().flatten().filter(|(shape, _)| is_file(*shape))?;
-        Some((stamp, read_plain_file(folder, name, MAX_CREDS_BYTES).ok()?))
-    };
-    let mut former = once();
+    settle(
+        || {
+            let (shape, stamp) = stat(folder, name).ok().flatten()?;
+            let bytes = read_plain_file(folder, name, MAX_CREDS_BYTES).ok()?;
+            is_file(shape).then_some((stamp, bytes))
+        },
+        || std::thread::sleep(CREDS_SECOND_LOOK),
+    )
+}
+
+fn settle(mut read: impl FnMut() -> Read, pause: impl Fn()) -> Reading {
+    let mut former = read();
     let mut seen_good = false;
     for _ in 0..CREDS_LOOKS {
-        let is_settled = former
-            .as_ref()
-            .is_some_and(|(_, bytes)| creds::parse_creds(bytes).is_ok_and(|facts| !facts.logged_in));
-        if is_settled {
+        let is_pairing =
+            |(_, bytes): &(Stamp, Vec<u8>)| creds::parse_creds(bytes).is_ok_and(|facts| !facts.logged_in);
+        if former.as_ref().is_some_and(is_pairing) {
             return Reading::Nothing;
         }
-        std::thread::sleep(CREDS_SECOND_LOOK);
-        let again = once();
-        if let (Some((before, first)), Some((after, second))) = (&former, &again)
-            && let Some(facts) = insurable(first)
-        {
-            seen_good = true;
-            if before == after
-                && first == second
-                && Some(*after) == stat(folder, name).ok().flatten().map(|s| s.1)
-            {
-                let stamp = *after;
-                return match again {
-                    Some((_, bytes)) => Reading::Good { bytes, facts: Box::new(facts), stamp },
-                    None => Reading::Restless,
-                };
+        pause();
+        let again = read();
+        let facts = former.as_ref().and_then(|(_, bytes)| insurable(bytes));
+        seen_good |= facts.is_some();
+        match (facts, again) {
+            (Some(facts), Some((stamp, bytes))) if former == Some((stamp, bytes.clone())) => {
+                return Reading::Good { bytes, facts: Box::new(facts), stamp };
             }
+            (_, again) => former = again,
         }
-        former = again;
     }
     if seen_good { Reading::Restless } else { Reading::Nothing }
 }
@@ -321,7 +322,6 @@ fn insured_at(entries: &[CopyEntry], holds: Holds, now: Timestamp) -> Option<Tim
 mod tests {
     use super::*;
     use crate::folder::{Place, SessionName};
-    use std::path::Path;
 
     fn creds(next: u32) -> String {
         format!(
@@ -354,9 +354,8 @@ mod tests {
             self.dir.path().join("bot/creds.json")
         }
 
-        fn age(&self, of: &Path) {
-            // Backdates what a look depends on: the change time cannot be set, so wait it out.
-            let _ = of;
+        /// Until the file is not a young one any more; its change time cannot be set.
+        fn age(&self) {
             std::thread::sleep(RACY + Duration::from_millis(100));
         }
 
@@ -376,7 +375,7 @@ mod tests {
         let now = Timestamp::now();
         assert_eq!(look(now).insured, None);
         sample.write(&creds(31));
-        sample.age(&sample.file());
+        sample.age();
         let now = Timestamp::now();
         assert_eq!(look(now).insured, Some(now));
         assert_eq!(look(now).insured, Some(now));
@@ -422,7 +421,43 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_never_holds_still_is_not_kept() {
+    fn only_what_two_reads_agree_on_is_good() {
+        let stamp = |nanos| Stamp { modified: Timestamp::from_nanos(nanos), ..Stamp::default() };
+        let whole = |next: u32, nanos| Some((stamp(nanos), creds(next).into_bytes()));
+        let torn = || Some((stamp(1), creds(31).into_bytes()[..90].to_vec()));
+        let said = |reads: Vec<Read>| {
+            let count = reads.len();
+            let mut reads = reads.into_iter();
+            let mut taken = 0;
+            let reading = settle(
+                || {
+                    taken += 1;
+                    reads.next().unwrap_or(None)
+                },
+                || {},
+            );
+            match reading {
+                Reading::Good { facts, .. } => {
+                    assert_eq!(taken, count, "not before the last two agree");
+                    format!("good {}", facts.next_pre_key_id)
+                }
+                Reading::Nothing => "nothing".into(),
+                Reading::Restless => "restless".into(),
+            }
+        };
+        assert_eq!(said(vec![whole(31, 1), whole(31, 1)]), "good 31");
+        assert_eq!(said(vec![whole(31, 1), whole(32, 2), whole(32, 2)]), "good 32");
+        // The same file by its times and other bytes, and the reverse: somebody is writing.
+        assert_eq!(said(vec![whole(31, 1), whole(32, 1), whole(32, 1)]), "good 32");
+        assert_eq!(said(vec![whole(31, 1), whole(31, 2), whole(31, 2)]), "good 31");
+        assert_eq!(said(vec![torn(), whole(31, 1), torn(), whole(31, 1), whole(31, 1)]), "good 31");
+        assert_eq!(said(vec![torn(); 20]), "nothing");
+        assert_eq!(said(vec![None; 20]), "nothing");
+        assert_eq!(said((0..20).map(|n| whole(31, n)).collect()), "restless");
+    }
+
+    #[test]
+    fn beside_a_busy_writer_only_whole_copies_are_kept() {
         let sample = Sample::new();
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let (file, stopped) = (sample.file(), Arc::clone(&stop));
@@ -434,13 +469,15 @@ mod tests {
                 next += 1;
             }
         });
-        for _ in 0..3 {
+        for _ in 0..5 {
             sample.watch.look(&sample.found, Timestamp::now(), Instant::now());
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         writer.join().unwrap();
-        assert_eq!(sample.copies(), Vec::<u64>::new());
         sample.watch.look(&sample.found, Timestamp::now(), Instant::now());
-        assert_eq!(sample.copies(), [1]);
+        let copies = sample.watch.store.copies("bot").unwrap();
+        assert!(copies.iter().all(|(_, copy)| copy.is_some()));
+        let newest = copies[0].1.as_ref().unwrap();
+        assert_eq!(newest.bytes, std::fs::read(sample.file()).unwrap());
     }
 }

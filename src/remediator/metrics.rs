@@ -39,6 +39,8 @@ declare! {
         "Sessions of whose creds.json a copy is kept, as of the last look.";
     INSURED_AT: gauge "baileys_remediator_creds_insured_timestamp_seconds" &["session"],
         "When the newest copy of the session's creds.json was last known to be what the folder holds, as Unix time; absent without a copy.";
+    INSURANCE_LOOK: gauge "baileys_remediator_creds_insurance_last_look_timestamp_seconds" &[],
+        "When every creds.json was last looked at for a copy to keep, as Unix time; 0 before the first look, and with insurance switched off.";
     NOT_INSURED: counter "baileys_remediator_creds_copy_failures_total" &[],
         "Looks at a creds.json since the start that could not keep the copy they should have kept; the log says why.";
     SESSIONS: gauge "baileys_remediator_sessions" &[],
@@ -118,6 +120,7 @@ pub fn families(live: &Live, totals: &Totals) -> Families {
     {
         let insurance = live.insurance.lock().unwrap_or_else(PoisonError::into_inner);
         out.add(&INSURED, &[], insurance.insured.len() as f64);
+        out.add(&INSURANCE_LOOK, &[], insurance.ended.map_or(0.0, |at| at.seconds()));
         out.add(&NOT_INSURED, &[], insurance.failures as f64);
         for (session, at) in &insurance.insured {
             out.add(&INSURED_AT, &[session], at.seconds());

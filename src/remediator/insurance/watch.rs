@@ -32,6 +32,8 @@ pub struct Report {
     /// For each session with a copy: when its newest copy was last known to be what the
     /// folder holds.
     pub insured: BTreeMap<String, Timestamp>,
+    /// When the look ended.
+    pub ended: Option<Timestamp>,
     /// Looks that could not keep a copy they should have kept.
     pub failures: u64,
 }
@@ -169,6 +171,7 @@ impl Watch {
         held(&self.looked).retain(|session, _| names.contains(session));
         let watch = Arc::clone(self);
         blocking(move || watch.expire_the_gone(&directories, Timestamp::now(), Instant::now())).await;
+        report.ended = Some(Timestamp::now());
         report
     }
 

@@ -389,8 +389,7 @@ impl Bot {
         let kept = fs::read_dir(kept).unwrap().next().unwrap().unwrap().path();
         fs::copy(kept, by_hand.join("creds.json")).unwrap();
         let folder = by_hand.display().to_string();
-        let (ok, reuse) =
-            library.run("creds.mjs", &[&out, "--do", "upload", "--dry", "--folder", &folder]);
+        let (ok, reuse) = library.run("creds.mjs", &[&out, "--do", "upload", "--dry", "--folder", &folder]);
         assert!(!ok && reuse["reused"].as_u64() >= Some(batch), "this test can tell: {reuse}");
 
         let creds = bot.folder.join("creds.json");

@@ -276,7 +276,10 @@ impl Store {
             && read(dir.as_fd(), newest).is_some()
         {
             self.mark_in(dir.as_fd(), newest, now)?;
-            return Ok(Added::Known(newest.number));
+            let number = newest.number;
+            // A crash may have come between the copy and what it crowds out.
+            self.thin_out(dir.as_fd(), entries, facts.identity, now, keep)?;
+            return Ok(Added::Known(number));
         }
         if entries.len() >= MAX_COPIES {
             return Err(StoreError(format!(
@@ -290,19 +293,25 @@ impl Store {
         let entry =
             CopyEntry { number, taken: now, written, identity: facts.identity, content, seen: now, size };
         self.write(dir.as_fd(), &entry, bytes)?;
-        // Only what is whole counts when others are let go for it.
-        let whole: Vec<Kept> = std::iter::once(entry)
-            .chain(entries.into_iter().filter(|entry| read(dir.as_fd(), entry).is_some()))
-            .map(|entry| entry.kept())
-            .collect();
-        let crowded = surplus(&whole, Holds::Identity(facts.identity), now, keep).crowded;
-        let own: Vec<u64> = whole
-            .iter()
-            .filter(|c| c.identity == facts.identity && crowded.contains(&c.number))
-            .map(|c| c.number)
-            .collect();
-        self.remove_in(dir.as_fd(), &own)?;
+        let all = std::iter::once(entry).chain(entries).collect();
+        self.thin_out(dir.as_fd(), all, facts.identity, now, keep)?;
         Ok(Added::New(number))
+    }
+
+    /// Lets go of what is crowded out of one identity's copies. Only whole ones count.
+    fn thin_out(
+        &self,
+        dir: BorrowedFd<'_>,
+        entries: Vec<CopyEntry>,
+        identity: Identity,
+        now: Timestamp,
+        keep: &Keep,
+    ) -> Result<(), StoreError> {
+        let own = entries.into_iter().filter(|entry| entry.identity == identity);
+        let whole: Vec<Kept> =
+            own.filter(|entry| read(dir, entry).is_some()).map(|entry| entry.kept()).collect();
+        let crowded = surplus(&whole, Holds::Identity(identity), now, keep).crowded;
+        self.remove_in(dir, &Vec::from_iter(crowded))
     }
 
     /// tmp, fsync, rename, fsync of the directory.

@@ -40,7 +40,7 @@ declare! {
     INSURED_AT: gauge "baileys_remediator_creds_insured_timestamp_seconds" &["session"],
         "When the newest copy of the session's creds.json was last known to be what the folder holds, as Unix time; absent without a copy.";
     INSURANCE_LOOK: gauge "baileys_remediator_creds_insurance_last_look_timestamp_seconds" &[],
-        "When every creds.json was last looked at for a copy to keep, as Unix time; 0 before the first look, and with insurance switched off.";
+        "When every creds.json was last looked at for a copy to keep, as Unix time; 0 before the first look.";
     NOT_INSURED: counter "baileys_remediator_creds_copy_failures_total" &[],
         "Looks at a creds.json since the start that could not keep the copy they should have kept; the log says why.";
     SESSIONS: gauge "baileys_remediator_sessions" &[],

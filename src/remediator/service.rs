@@ -538,11 +538,8 @@ impl Service {
     /// Keeps copies of each creds.json; see [`super::insurance`].
     async fn insure_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
         let settings = &self.ctx.settings;
-        if !settings.insurance.enabled {
-            return;
-        }
         let store = Store::new(&settings.state_path);
-        let watch = Arc::new(Watch::new(store, settings.insurance.keep, settings.retention));
+        let watch = Arc::new(Watch::new(store, settings.insurance, settings.retention));
         loop {
             let found = self.all_sessions().await;
             tokio::select! {

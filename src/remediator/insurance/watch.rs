@@ -7,10 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::config::Insurance;
 use crate::folder::identity::{Identity, Insurable, insurable};
 use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, MAX_CREDS_BYTES, read_plain_file, stat};
 use crate::folder::{Found, Shape, Stamp, Timestamp, creds};
-use crate::policy::insurance::{Holds, Keep, Kept, surplus};
+use crate::policy::insurance::{Holds, Kept, surplus};
 use crate::remediator::runner::blocking;
 
 use super::restore;
@@ -112,7 +113,7 @@ fn is_file(shape: Shape) -> bool {
 #[derive(Debug)]
 pub struct Watch {
     store: Store,
-    keep: Keep,
+    insurance: Insurance,
     retention: Duration,
     looked: Mutex<HashMap<String, Looked>>,
     due: Mutex<HashMap<(String, String), Instant>>,
@@ -131,11 +132,11 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Watch {
     /// Over the copies in `store`. `retention`: how long files that a restore replaced stay
-    /// in the quarantine.
-    pub fn new(store: Store, keep: Keep, retention: Duration) -> Self {
+    /// in the quarantine. Where the insurance is switched off, only those are looked after.
+    pub fn new(store: Store, insurance: Insurance, retention: Duration) -> Self {
         Self {
             store,
-            keep,
+            insurance,
             retention,
             looked: Mutex::default(),
             due: Mutex::default(),
@@ -169,6 +170,10 @@ impl Watch {
             }
         }
         held(&self.looked).retain(|session, _| names.contains(session));
+        if !self.insurance.enabled {
+            report.ended = Some(Timestamp::now());
+            return report;
+        }
         let watch = Arc::clone(self);
         blocking(move || watch.expire_the_gone(&directories, Timestamp::now(), Instant::now())).await;
         report.ended = Some(Timestamp::now());
@@ -199,6 +204,21 @@ impl Watch {
     fn look(&self, found: &Found, now: Timestamp, clock: Instant) -> Outcome {
         let session = found.session.as_str();
         let mut outcome = Outcome::default();
+        if self.insurance.enabled {
+            outcome = self.look_at_creds(found, now, clock);
+        }
+        let tidied = restore::tidy(&found.place, |run, at| {
+            at.plus(self.retention) < now && self.is_due(session, run, clock)
+        });
+        if let Err(error) = tidied {
+            tracing::error!(session, "what a restore replaced: {error}");
+        }
+        outcome
+    }
+
+    fn look_at_creds(&self, found: &Found, now: Timestamp, clock: Instant) -> Outcome {
+        let session = found.session.as_str();
+        let mut outcome = Outcome::default();
         let holds = match self.insure(found, now) {
             Ok(holds) => holds,
             Err(error) => {
@@ -217,12 +237,6 @@ impl Watch {
                 tracing::error!(session, "{error}");
                 outcome.failed = true;
             }
-        }
-        let tidied = restore::tidy(&found.place, |run, at| {
-            at.plus(self.retention) < now && self.is_due(session, run, clock)
-        });
-        if let Err(error) = tidied {
-            tracing::error!(session, "what a restore replaced: {error}");
         }
         outcome
     }
@@ -249,7 +263,8 @@ impl Watch {
         match read_settled(folder.as_fd()) {
             Reading::Nothing | Reading::Restless => Ok(Holds::NoLogin),
             Reading::Good { bytes, facts, stamp } => {
-                let added = self.store.add(session, &bytes, &facts, stamp.modified, now, &self.keep);
+                let added =
+                    self.store.add(session, &bytes, &facts, stamp.modified, now, &self.insurance.keep);
                 let added = added.map_err(|error| error.to_string())?;
                 tracing::debug!(session, ?added, "creds.json looked at");
                 if stamp.changed < now.minus(RACY) {
@@ -264,7 +279,7 @@ impl Watch {
 
     fn expire(&self, session: &str, entries: &[CopyEntry], holds: Holds, now: Timestamp, clock: Instant) {
         let kept: Vec<Kept> = entries.iter().map(CopyEntry::kept).collect();
-        let aged = surplus(&kept, holds, now, &self.keep).aged;
+        let aged = surplus(&kept, holds, now, &self.insurance.keep).aged;
         self.forget_due(session, |key| {
             key.parse()
                 .is_ok_and(|number: u64| kept.iter().any(|c| c.number == number) && !aged.contains(&number))
@@ -287,7 +302,7 @@ impl Watch {
         };
         for directory in directories.into_iter().filter(|directory| !present.contains(directory)) {
             let due = |number: u64| self.is_due(&directory, &number.to_string(), clock);
-            match self.store.expire_directory(&directory, now, &self.keep, due) {
+            match self.store.expire_directory(&directory, now, &self.insurance.keep, due) {
                 Ok(0) => {}
                 Ok(copies) => tracing::info!(copies, "copies of a session that is gone deleted"),
                 Err(error) => tracing::error!("{error}"),
@@ -343,7 +358,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             std::fs::create_dir_all(dir.path().join("bot")).unwrap();
             let store = Store::new(dir.path());
-            let watch = Watch::new(store, Keep::default(), Duration::from_secs(86_400));
+            let watch = Watch::new(store, Insurance::default(), Duration::from_secs(86_400));
             let place = Place { parent: dir.path().to_owned(), name: "bot".into() };
             let found = Found { session: SessionName::from_dir(OsStr::new("bot")), place };
             Self { dir, watch, found }

@@ -39,6 +39,7 @@ test:
 soak:
 	@scripts/install-debian-packages.sh $(DEMO_PACKAGES)
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --release --test logs -- --nocapture every_line
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --release --test creds_insurance any_call
 
 bench:
 	@scripts/install-debian-packages.sh $(BENCH_PACKAGES)

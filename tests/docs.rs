@@ -169,8 +169,12 @@ fn metrics_md_equals_a_real_scrape() {
         let url = format!("http://127.0.0.1:{port}/metrics");
         let began = Instant::now();
         let mut body = scrape(&mut process, &url);
-        // The first look at the logs takes its time.
-        while name == "exporter" && !body.contains("\nbaileys_auth_log_last_line_timestamp_seconds{") {
+        // The first look at the logs, and at each creds.json, takes its time.
+        let last = match name {
+            "exporter" => "\nbaileys_auth_log_last_line_timestamp_seconds{",
+            _ => "\nbaileys_remediator_creds_insured_timestamp_seconds{",
+        };
+        while !body.contains(last) {
             assert!(began.elapsed() < Duration::from_secs(20), "{body}");
             std::thread::sleep(Duration::from_millis(100));
             body = scrape(&mut process, &url);
@@ -210,12 +214,16 @@ fn configuration_md_names_every_flag_and_key() {
         (remediator, &["plan"]),
         (remediator, &["clean"]),
         (remediator, &["runs"]),
+        (remediator, &["creds", "list"]),
+        (remediator, &["creds", "restore"]),
         (remediator, &["doctor"]),
         (remediator, &["service"]),
         (remediator, &["undo"]),
     ] {
         known.extend(flags(program, command));
     }
+    // Every program has one, and `creds restore` a number.
+    known.insert("version".to_owned());
     assert!(known.len() > 15, "{known:?}");
     for flag in &known {
         assert!(text.contains(&format!("`--{flag}")), "docs/configuration.md does not name --{flag}");
@@ -258,6 +266,7 @@ fn the_example_configuration_is_understood_and_complete() {
         "connection.process.container",
         "webhook",
         "quarantine",
+        "insurance",
         "state",
         "breaker",
     ] {

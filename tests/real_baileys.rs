@@ -13,6 +13,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,6 +23,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use testkit::Patience;
 use testkit::fixture::{self, Snapshot};
+use testkit::net::{self, Metrics};
 use testkit::process::{self, Process};
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
@@ -63,6 +65,16 @@ fn modern(version: &str) {
         Bot::generate(&library, &["--contacts", "40", "--inflight", "1000", "--prekey-days", "60:20"]);
     bloated.survives_a_clean_up(282, 93);
     bloated.cannot_be_cleaned_while_it_talks();
+}
+
+#[test]
+fn a_lost_creds_json_with_6_7_18() {
+    Bot::survives_the_loss_of_its_creds("6.7.18", 30);
+}
+
+#[test]
+fn a_lost_creds_json_with_7_0_0_rc14() {
+    Bot::survives_the_loss_of_its_creds("7.0.0-rc14", 812);
 }
 
 /// The folder that ships with the repository, not one made a moment ago.
@@ -348,6 +360,102 @@ impl Bot {
         assert_eq!(code, Some(1), "woken during ask {ask}: {record}");
         refused_as_unknown(&record);
         self.nothing_was_moved(&original);
+    }
+
+    /// creds.json is lost in every way, after the bot minted and used pre-keys of which the
+    /// copy that was kept knows nothing. With the copy back, everybody reads on: contacts in
+    /// both directions, groups, a new contact on every key that the server holds; and the
+    /// next upload mints under no id that was ever uploaded.
+    fn survives_the_loss_of_its_creds(version: &str, batch: u64) {
+        let library = Library::install(version);
+        let bot = Self::generate(&library, &["--contacts", "12", "--inflight", "6", "--prekey-days", "30:2"]);
+        bot.is_insured();
+        let out = bot.out();
+        let (ok, grown) = library.run("creds.mjs", &[&out, "--do", "grow"]);
+        assert!(ok, "{grown}");
+        let counters = (grown["from"].as_u64().unwrap(), grown["to"].as_u64().unwrap());
+        assert_eq!(counters.1, counters.0 + 2 * batch, "{grown}");
+        assert_eq!(grown["used"], 8, "{grown}");
+
+        // As it would be put back by hand: the next upload goes over what the server holds.
+        let by_hand = bot.dir.path().join("by-hand");
+        let copied = process::run(
+            Path::new("cp"),
+            [OsStr::new("-r"), bot.folder.as_os_str(), by_hand.as_os_str()],
+            BOUND,
+        );
+        assert!(copied.unwrap().0.success());
+        let kept = bot.dir.path().join("state/creds").join(SESSION);
+        let kept = fs::read_dir(kept).unwrap().next().unwrap().unwrap().path();
+        fs::copy(kept, by_hand.join("creds.json")).unwrap();
+        let folder = by_hand.display().to_string();
+        let (ok, reuse) = library.run("creds.mjs", &[&out, "--do", "upload", "--dry", "--folder", &folder]);
+        assert!(!ok && reuse["reused"].as_u64() >= Some(batch), "this test can tell: {reuse}");
+
+        let creds = bot.folder.join("creds.json");
+        for (round, loss) in ["truncated", "empty", "missing", "begun anew"].into_iter().enumerate() {
+            let whole = fs::read(&creds).unwrap();
+            match loss {
+                "empty" => fs::write(&creds, "").unwrap(),
+                "missing" => fs::remove_file(&creds).unwrap(),
+                _ => fs::write(&creds, &whole[..whole.len() / 3]).unwrap(),
+            }
+            if loss == "truncated" {
+                let (ok, report) = library.run("verify.mjs", &[&out, "--sample", "3"]);
+                assert!(!ok, "a bot without its creds reads nothing: {report}");
+            }
+            if loss == "begun anew" {
+                let (ok, report) = library.run("creds.mjs", &[&out, "--do", "anew"]);
+                assert!(ok && report["next_pre_key_id"] == 1, "{report}");
+            }
+            bot.grows_quiet();
+            // Always the copy from before all of it, the oldest there is.
+            let args = ["creds", "restore", SESSION, "--yes", "--version=1", SAYS_DISCONNECTED];
+            let (code, said, errors) = bot.run_remediator(&args);
+            assert_eq!(code, Some(0), "{loss}: {said}{errors}");
+            let restored: Value = serde_json::from_slice(&fs::read(&creds).unwrap()).unwrap();
+            let next = restored["nextPreKeyId"].as_u64().unwrap();
+            assert_eq!(restored["firstUnuploadedPreKeyId"], next, "{loss}");
+
+            // All of a classic folder's; a modern one's are thousands.
+            let sample = match (round, batch) {
+                (0, 30) => "0",
+                (0, _) => "150",
+                _ => "12",
+            };
+            let report = bot.verify(false, &["--sample", sample]);
+            assert_eq!(report["inflight_fail"], 0, "{loss}: {report}");
+            let (ok, upload) = library.run("creds.mjs", &[&out, "--do", "upload"]);
+            assert!(ok, "{loss}: the next upload reuses an id: {upload}");
+            assert!(upload["lowest"].as_u64() > upload["uploaded_before"].as_u64(), "{loss}: {upload}");
+            // Among them strangers on the keys of that upload.
+            let report = bot.verify(false, &["--sample", "30"]);
+            assert_eq!(report["inflight_fail"], 0, "{loss}: {report}");
+        }
+    }
+
+    /// `serve` runs until it has a copy of the bot's creds.json.
+    fn is_insured(&self) {
+        let token = self.dir.path().join("token");
+        fs::write(&token, "a token for nobody but this test").unwrap();
+        fs::set_permissions(&token, PermissionsExt::from_mode(0o600)).unwrap();
+        let port = net::free_port(None).unwrap();
+        let mut args = self.remediator(&["serve", SAYS_DISCONNECTED]);
+        args.push(format!("--web.listen-address=127.0.0.1:{port}"));
+        args.push(format!("--webhook.token-file={}", token.display()));
+        let log = self.dir.path().join("serve.log");
+        let mut serve = Process::start("serve", Path::new(REMEDIATOR), args, &log).unwrap();
+        let url = format!("http://127.0.0.1:{port}/metrics");
+        let insured = Patience::new(BOUND).wait_until(BOUND, "a copy is kept", || {
+            serve.alive()?;
+            let metrics = Metrics::scrape(&url)?;
+            match metrics.sum("baileys_remediator_creds_insured_sessions", &[])? {
+                1.0 => Ok(()),
+                n => Err(format!("{n} sessions are insured")),
+            }
+        });
+        insured.unwrap();
+        serve.terminate();
     }
 
     /// As if a quarter of an hour had passed since the last message.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use baileys_exporter::cli::{complain, until_stopped};
 use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
+use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
 use baileys_exporter::remediator::service::Service;
 use baileys_exporter::remediator::services::{self, Task};
 use baileys_exporter::web::{self, Door, Guard};
@@ -78,6 +79,9 @@ enum Command {
         #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
         inactive_for: Option<Duration>,
     },
+    /// Copies of a session's creds.json: list them, put one back.
+    #[command(subcommand)]
+    Creds(Creds),
     /// List the runs on record, newest first, or show one of them.
     Runs {
         #[command(subcommand)]
@@ -142,6 +146,32 @@ enum RunsCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum Creds {
+    /// List the copies that are kept, newest first. Shows no key.
+    List {
+        /// The session's name, as `baileys_exporter status` shows it.
+        session: String,
+        /// Form of the output.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// Put a copy back, with its counters raised above every pre-key. Asks for the session's name; the bot must be stopped, and started afterwards.
+    Restore {
+        /// The session's name, as `baileys_exporter status` shows it.
+        session: String,
+        /// The copy, as `creds list` numbers it; the newest whole one without it.
+        #[arg(long, value_name = "N")]
+        version: Option<u64>,
+        /// Go on although the bot is not known to be disconnected, or the folder's own creds.json is logged in and not older, or the copy is of another identity.
+        #[arg(long)]
+        force: bool,
+        /// Do not ask back.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
 fn main() -> ExitCode {
     runtime::run(program())
 }
@@ -183,6 +213,10 @@ async fn program() -> ExitCode {
             console::show(&settings, &id, own.unwrap_or(output))
         }
         Command::Runs { command: None, limit, output } => console::runs(&settings, limit, output),
+        Command::Creds(Creds::List { session, output }) => insurance::list(&settings, &session, output),
+        Command::Creds(Creds::Restore { session, version, force, yes }) => {
+            insurance::restore(settings, &session, RestoreOptions { version, force, yes }).await
+        }
         Command::Undo { run, force, yes } => console::undo(settings, &run, force, yes).await,
     };
     ExitCode::from(exit as u8)

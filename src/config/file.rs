@@ -11,6 +11,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+use super::Insurance;
 use crate::connection::{Probe, ProbeError, Process, Runtime};
 use crate::logs::{Pattern, Severity};
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
@@ -43,6 +44,7 @@ pub struct File {
     pub logs: Logs,
     pub webhook: Webhook,
     pub quarantine: Quarantine,
+    pub insurance: InsuranceSection,
     pub state: State,
     pub service: Vec<ServiceSection>,
     pub breaker: BreakerSection,
@@ -280,6 +282,38 @@ pub struct Quarantine {
     #[serde(deserialize_with = "span")]
     pub retention: Option<Duration>,
     pub max_bytes: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InsuranceSection {
+    enabled: Option<bool>,
+    keep: Option<usize>,
+    #[serde(deserialize_with = "span")]
+    r#for: Option<Duration>,
+}
+
+impl InsuranceSection {
+    /// Errors: a key, and what it should be.
+    pub fn build(&self) -> Result<Insurance, String> {
+        let mut insurance = Insurance::default();
+        insurance.enabled = self.enabled.unwrap_or(insurance.enabled);
+        if let Some(keep) = self.keep {
+            if !(1..=20).contains(&keep) {
+                return Err("insurance.keep: from 1 to 20 copies of one identity".into());
+            }
+            insurance.keep.per_identity = keep;
+        }
+        if let Some(span) = self.r#for {
+            if span < Duration::from_secs(86_400) {
+                return Err(
+                    "insurance.for: not less than 1d; to keep no copies set insurance.enabled: false".into(),
+                );
+            }
+            insurance.keep.keep_for = span;
+        }
+        Ok(insurance)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -22,6 +22,7 @@ use crate::control::Services;
 use crate::folder::{Discovery, SessionName, Source};
 use crate::logs::{self, LogGlob, LogSettings, Lookback, Patterns, Placing};
 use crate::policy::guard::INACTIVE_FOR;
+use crate::policy::insurance::Keep;
 use crate::policy::{BatchSetting, Limits};
 
 /// How long the quarantine keeps what was moved, unless configured.
@@ -32,6 +33,21 @@ const MIN_RETENTION: Duration = Duration::from_secs(86_400);
 pub const DEFAULT_QUARANTINE_BYTES: u64 = 256 << 20;
 /// Where the remediator keeps its journal, unless configured.
 pub const DEFAULT_STATE_PATH: &str = "/var/lib/baileys_remediator";
+
+/// Whether and how long copies of each creds.json are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Insurance {
+    /// Whether `serve` takes copies and lets old ones go.
+    pub enabled: bool,
+    /// How many, and how long.
+    pub keep: Keep,
+}
+
+impl Default for Insurance {
+    fn default() -> Self {
+        Self { enabled: true, keep: Keep::default() }
+    }
+}
 
 /// Everything that was configured, checked.
 #[derive(Clone, Debug)]
@@ -54,6 +70,8 @@ pub struct Settings {
     pub retention: Duration,
     /// How many bytes one folder's quarantine may hold.
     pub quarantine_bytes: u64,
+    /// The remediator's copies of each creds.json.
+    pub insurance: Insurance,
     /// The remediator's state directory.
     pub state_path: PathBuf,
     /// How the bots' services are stopped and started.
@@ -180,6 +198,7 @@ impl Settings {
             alert_match,
             token_file: remediator.webhook_token_file.clone().or(file.webhook.token_file),
             retention: file.quarantine.retention.unwrap_or(DEFAULT_RETENTION),
+            insurance: file.insurance.build()?,
             quarantine_bytes: file.quarantine.max_bytes.unwrap_or(DEFAULT_QUARANTINE_BYTES),
             state_path: remediator
                 .state_path
@@ -327,6 +346,7 @@ webhook:
   token_file: /etc/token
   match: {instance: "host1:10273"}
 quarantine: {retention: 60d, max_bytes: 1000}
+insurance: {enabled: false, keep: 5, for: 90d}
 state: {path: /var/lib/x}
 "#,
         )
@@ -341,6 +361,8 @@ state: {path: /var/lib/x}
         assert_eq!(settings.connection.log_fresh, Duration::from_secs(1200));
         assert_eq!(settings.alert_match["instance"], "host1:10273");
         assert_eq!(settings.retention, Duration::from_secs(60 * 86_400));
+        let keep = Keep { per_identity: 5, keep_for: Duration::from_secs(90 * 86_400) };
+        assert_eq!(settings.insurance, Insurance { enabled: false, keep });
     }
 
     #[test]
@@ -372,6 +394,8 @@ state: {path: /var/lib/x}
             (path, "limits: {pre_keys_kept: 5}", "not less than 50"),
             (path, "tiers: {warning: 300}", "each must begin above"),
             (path, "quarantine: {retention: 0s}", "not less than 1d"),
+            (path, "insurance: {for: 1h}", "insurance.for: not less than 1d"),
+            (path, "insurance: {keep: 0}", "insurance.keep: from 1 to 20"),
             (path, "pre_key_batch: 31", "30, 812 or auto"),
             (path, "connection: {session_pattern: '('}", "session_pattern"),
             (path, "connection: {command: []}", "empty"),

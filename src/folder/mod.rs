@@ -5,6 +5,7 @@
 
 pub mod creds;
 pub mod discovery;
+pub mod identity;
 pub mod inventory;
 pub mod kind;
 pub mod scan;

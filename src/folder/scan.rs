@@ -24,7 +24,7 @@ pub const QUARANTINE_DIR: &str = ".baileys_quarantine";
 pub const QUARANTINE_TAG: &str = "BAILEYS_QUARANTINE.TAG";
 
 /// A creds.json larger than this is not read.
-const MAX_CREDS_BYTES: u64 = 1 << 20;
+pub const MAX_CREDS_BYTES: u64 = 1 << 20;
 /// A session file larger than this is not read. (The library keeps 40 entries, about 35 kB.)
 const MAX_SESSION_BYTES: u64 = 4 << 20;
 /// A session file written less than this long ago is read again even when nothing seems

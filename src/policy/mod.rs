@@ -2,6 +2,7 @@
 //! limits to numbers, a plan or a refusal. No file is opened here.
 
 pub mod guard;
+pub mod insurance;
 pub mod measure;
 pub mod tiers;
 

@@ -57,7 +57,7 @@ pub struct CleanOptions {
     pub inactive_for: Option<Duration>,
 }
 
-fn fail(message: &str) -> Exit {
+pub(super) fn fail(message: &str) -> Exit {
     complain(&format!("error: {message}"));
     Exit::Failed
 }
@@ -498,7 +498,7 @@ fn doctor_json(check_up: &CheckUp, program: &[&Privilege]) -> serde_json::Value 
 }
 
 /// Puts an operator's run on record around `work`, and shows what it came to.
-async fn record(
+pub(super) async fn record(
     ctx: &Context,
     session: &str,
     action: Action,
@@ -535,10 +535,10 @@ async fn record(
     exit
 }
 
-fn confirm(session: &str) -> Result<(), String> {
+pub(super) fn confirm(session: &str) -> Result<(), String> {
     if !std::io::stdin().is_terminal() {
         return Err(
-            "--force asks back, and there is no terminal to ask on; add --yes if a person has decided".into(),
+            "this asks back, and there is no terminal to ask on; add --yes if a person has decided".into()
         );
     }
     complain(&format!("Type the session's name, {session}, to go on:"));

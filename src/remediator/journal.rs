@@ -51,11 +51,14 @@ pub enum Action {
     Emergency,
     /// Put the files of a run back.
     Undo,
+    /// Put a copy of creds.json back.
+    Restore,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 4] = [Action::Plan, Action::Cleanup, Action::Emergency, Action::Undo];
+    pub const ALL: [Action; 5] =
+        [Action::Plan, Action::Cleanup, Action::Emergency, Action::Undo, Action::Restore];
 
     /// Value of the label `action`.
     pub const fn label(self) -> &'static str {
@@ -64,6 +67,7 @@ impl Action {
             Action::Cleanup => "cleanup",
             Action::Emergency => "emergency",
             Action::Undo => "undo",
+            Action::Restore => "restore",
         }
     }
 
@@ -76,6 +80,7 @@ impl Action {
     fn cooled_by(self) -> &'static str {
         match self {
             Action::Plan => "('plan')",
+            Action::Restore => "('restore')",
             Action::Cleanup | Action::Emergency | Action::Undo => "('cleanup','emergency','undo')",
         }
     }
@@ -594,7 +599,7 @@ impl Journal {
                     raise("moved", kind, *count as u64)?;
                 }
             }
-            Some(Action::Plan) | None => {}
+            Some(Action::Plan | Action::Restore) | None => {}
         }
         tx.commit()?;
         Ok(())

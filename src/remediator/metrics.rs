@@ -6,8 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::policy::Refusal;
 use crate::policy::guard::MOVABLE_KINDS;
+use crate::policy::insurance::RestoreRefusal;
 use crate::web::families::{Families, declare};
 
+use super::insurance::watch::Report;
 use super::journal::{Action, Totals};
 use super::quarantine::Obstacle;
 use super::webhook::Ignored;
@@ -16,7 +18,7 @@ declare! {
     BUILD_INFO: gauge "baileys_remediator_build_info" &["version"],
         "Version of the remediator; the value is 1.";
     RUNS: counter "baileys_remediator_runs_total" &["action"],
-        "Runs that ended, by action: plan (dry run), cleanup, emergency, undo. Kept across restarts.";
+        "Runs that ended, by action: plan (dry run), cleanup, emergency, undo, restore (of a creds.json). Kept across restarts.";
     FAILURES: counter "baileys_remediator_run_failures_total" &["action"],
         "Runs that failed because something broke, by action. Kept across restarts.";
     REFUSALS: counter "baileys_remediator_refusals_total" &["reason"],
@@ -33,6 +35,14 @@ declare! {
         "When the last clean-up that moved files ended, as Unix time; 0 if there was none.";
     QUARANTINED: gauge "baileys_remediator_quarantined_bytes" &[],
         "Bytes in all quarantines, as of the last sweep or run.";
+    INSURED: gauge "baileys_remediator_creds_insured_sessions" &[],
+        "Sessions of whose creds.json a copy is kept, as of the last look.";
+    INSURED_AT: gauge "baileys_remediator_creds_insured_timestamp_seconds" &["session"],
+        "When the newest copy of the session's creds.json was last known to be what the folder holds, as Unix time; absent without a copy.";
+    INSURANCE_LOOK: gauge "baileys_remediator_creds_insurance_last_look_timestamp_seconds" &[],
+        "When every creds.json was last looked at for a copy to keep, as Unix time; 0 before the first look.";
+    NOT_INSURED: counter "baileys_remediator_creds_copy_failures_total" &[],
+        "Looks at a creds.json since the start that could not keep the copy they should have kept; the log says why.";
     SESSIONS: gauge "baileys_remediator_sessions" &[],
         "Auth folders that this remediator knows, as of the last look.";
     REQUESTS: counter "baileys_remediator_webhook_requests_total" &["code"],
@@ -59,12 +69,20 @@ pub struct Live {
     pub quarantined: AtomicU64,
     /// Sessions known.
     pub sessions: AtomicU64,
+    insurance: Mutex<Report>,
 }
 
 impl Live {
     /// Counts a request by its status.
     pub fn request(&self, code: u16) {
         *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
+    }
+
+    /// Takes what the last look at all sessions found.
+    pub fn insured(&self, mut report: Report) {
+        let mut known = self.insurance.lock().unwrap_or_else(PoisonError::into_inner);
+        report.failures += known.failures;
+        *known = report;
     }
 
     /// Counts an alert by what became of it.
@@ -82,7 +100,12 @@ pub fn families(live: &Live, totals: &Totals) -> Families {
         out.add(&RUNS, &[action.label()], number(&totals.runs, action.label()));
         out.add(&FAILURES, &[action.label()], number(&totals.failures, action.label()));
     }
-    for reason in Refusal::LABELS.into_iter().chain(Obstacle::REFUSALS).chain(OTHER_REFUSALS) {
+    for reason in Refusal::LABELS
+        .into_iter()
+        .chain(RestoreRefusal::LABELS)
+        .chain(Obstacle::REFUSALS)
+        .chain(OTHER_REFUSALS)
+    {
         out.add(&REFUSALS, &[reason], number(&totals.refusals, reason));
     }
     for kind in MOVABLE_KINDS {
@@ -94,6 +117,15 @@ pub fn families(live: &Live, totals: &Totals) -> Families {
     out.add(&LAST_SUCCESS, &[], totals.last_success.map_or(0.0, |at| at.seconds()));
     out.add(&QUARANTINED, &[], live.quarantined.load(Ordering::Relaxed) as f64);
     out.add(&SESSIONS, &[], live.sessions.load(Ordering::Relaxed) as f64);
+    {
+        let insurance = live.insurance.lock().unwrap_or_else(PoisonError::into_inner);
+        out.add(&INSURED, &[], insurance.insured.len() as f64);
+        out.add(&INSURANCE_LOOK, &[], insurance.ended.map_or(0.0, |at| at.seconds()));
+        out.add(&NOT_INSURED, &[], insurance.failures as f64);
+        for (session, at) in &insurance.insured {
+            out.add(&INSURED_AT, &[session], at.seconds());
+        }
+    }
     out.add(&TRUNCATED, &[], live.truncated.load(Ordering::Relaxed) as f64);
     let requests = live.requests.lock().unwrap_or_else(PoisonError::into_inner);
     let codes: std::collections::BTreeSet<u16> = CODES.into_iter().chain(requests.keys().copied()).collect();

@@ -3,10 +3,11 @@
 //!
 //! [`webhook`] says what an alert asks for, [`journal`] puts it on record, [`service`]
 //! serves and works, [`runner`] performs one run, [`quarantine`] moves the files,
-//! [`console`] is the operator's side, [`page`] what a browser shows, [`privileges`] what
-//! this process may do.
+//! [`insurance`] keeps copies of each creds.json, [`console`] is the operator's side,
+//! [`page`] what a browser shows, [`privileges`] what this process may do.
 
 pub mod console;
+pub mod insurance;
 pub mod journal;
 pub mod metrics;
 pub mod page;

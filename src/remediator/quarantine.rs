@@ -12,6 +12,7 @@
 //!     done.json                   the outcome
 //!     undone.json                 an undo was begun; `finished` says whether it ended
 //!     purged.json                 plan.json, renamed: the retention has ended, files go
+//!   creds-20261123T201510Z-4f2a91/  what a restore of creds.json replaced; see `insurance::restore`
 //! ```
 //!
 //! Every step is one rename that refuses to replace, on descriptors opened beneath the
@@ -152,7 +153,7 @@ impl fmt::Display for Obstacle {
 }
 
 /// Turns an errno into an obstacle, saying what was tried.
-fn obstacle(doing: &str, errno: Errno) -> Obstacle {
+pub(super) fn obstacle(doing: &str, errno: Errno) -> Obstacle {
     match errno {
         Errno::XDEV => Obstacle::Filesystem(format!(
             "{doing}: the quarantine would be on another file system or mount; nothing is ever copied"
@@ -174,7 +175,7 @@ fn obstacle(doing: &str, errno: Errno) -> Obstacle {
     }
 }
 
-fn obstacle_io(doing: &str, error: &io::Error) -> Obstacle {
+pub(super) fn obstacle_io(doing: &str, error: &io::Error) -> Obstacle {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(errno) => obstacle(doing, errno),
         None => Obstacle::Io(format!("{doing}: {error}")),
@@ -326,6 +327,11 @@ impl LockedFolder {
             Err(Errno::WOULDBLOCK) => Err(Obstacle::Locked),
             Err(error) => Err(obstacle("locking the folder", error)),
         }
+    }
+
+    /// The folder, for what else is done in it under this lock.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 
     /// Whether `place` still names this folder: a rename during a run must not let the
@@ -588,7 +594,7 @@ impl LockedFolder {
     }
 
     /// Opens the quarantine, and makes it where asked to.
-    fn quarantine(&self, create: bool) -> Result<Option<OwnedFd>, Obstacle> {
+    pub(super) fn quarantine(&self, create: bool) -> Result<Option<OwnedFd>, Obstacle> {
         let quarantine = match open_beneath(self.fd.as_fd(), QUARANTINE_DIR) {
             Ok(fd) => fd,
             Err(Errno::NOENT) if !create => return Ok(None),
@@ -934,13 +940,16 @@ fn damaged() -> Obstacle {
     Obstacle::Io("the records of this run are damaged; its files are left where they are".into())
 }
 
-fn read_record<T: for<'de> Deserialize<'de>>(dir: BorrowedFd<'_>, name: &str) -> Result<T, Obstacle> {
+pub(super) fn read_record<T: for<'de> Deserialize<'de>>(
+    dir: BorrowedFd<'_>,
+    name: &str,
+) -> Result<T, Obstacle> {
     let bytes = read_plain_file(dir, OsStr::new(name), MAX_RECORD_BYTES)
         .map_err(|error| obstacle_io("reading a record", &error))?;
     serde_json::from_slice(&bytes).map_err(|_| damaged())
 }
 
-fn write_record(dir: BorrowedFd<'_>, name: &str, record: &impl Serialize) -> Result<(), Obstacle> {
+pub(super) fn write_record(dir: BorrowedFd<'_>, name: &str, record: &impl Serialize) -> Result<(), Obstacle> {
     let bytes = serde_json::to_vec(record).map_err(|error| Obstacle::Io(error.to_string()))?;
     write_file(dir, name, &bytes)
 }
@@ -965,20 +974,20 @@ fn write_file(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> Result<(), Obsta
     sync(&[dir])
 }
 
-fn sync(dirs: &[BorrowedFd<'_>]) -> Result<(), Obstacle> {
+pub(super) fn sync(dirs: &[BorrowedFd<'_>]) -> Result<(), Obstacle> {
     for dir in dirs {
         rustix::fs::fsync(dir).map_err(|e| obstacle("saving a directory", e))?;
     }
     Ok(())
 }
 
-fn exists(dir: BorrowedFd<'_>, name: &str) -> Result<bool, Obstacle> {
+pub(super) fn exists(dir: BorrowedFd<'_>, name: &str) -> Result<bool, Obstacle> {
     stat(dir, OsStr::new(name))
         .map(|found| found.is_some())
         .map_err(|error| obstacle_io("looking into the quarantine", &error))
 }
 
-fn open_beneath(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
+pub(super) fn open_beneath(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     rustix::fs::openat2(
         dir,
         name,
@@ -991,7 +1000,7 @@ fn open_beneath(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     )
 }
 
-fn make_dir(parent: BorrowedFd<'_>, name: &str, must_be_new: bool) -> Result<OwnedFd, Obstacle> {
+pub(super) fn make_dir(parent: BorrowedFd<'_>, name: &str, must_be_new: bool) -> Result<OwnedFd, Obstacle> {
     let doing = "making a directory in the quarantine";
     match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
         Ok(()) => {}
@@ -1036,7 +1045,7 @@ fn check_noreplace(dir: BorrowedFd<'_>, files: BorrowedFd<'_>) -> Result<(), Obs
     moved.map_err(|e| obstacle("trying a rename that does not replace", e))
 }
 
-fn unlink(dir: BorrowedFd<'_>, name: &str) -> Result<(), Obstacle> {
+pub(super) fn unlink(dir: BorrowedFd<'_>, name: &str) -> Result<(), Obstacle> {
     match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(obstacle("removing a record", error)),

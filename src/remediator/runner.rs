@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::Settings;
 use crate::connection::{State, Verdict};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
+use crate::policy::insurance::RestoreRefusal;
 use crate::policy::{self, Ask, Batches, Plan, Refusal, accumulated_files};
 
 use super::journal::record::{Fate, FileRecord, Step};
@@ -50,6 +51,8 @@ pub enum Stop {
     Changed(usize),
     /// The journal.
     Journal(String),
+    /// A copy of creds.json is not put back.
+    Restore(RestoreRefusal),
 }
 
 impl Stop {
@@ -60,13 +63,14 @@ impl Stop {
             Stop::Obstacle(obstacle) => obstacle.label(),
             Stop::Changed(_) => "changed",
             Stop::Journal(_) => "journal",
+            Stop::Restore(refusal) => refusal.label(),
         }
     }
 
     /// Whether the guards said no, rather than something breaking.
     pub const fn status(&self) -> Status {
         match self {
-            Stop::Refused(_) => Status::Refused,
+            Stop::Refused(_) | Stop::Restore(_) => Status::Refused,
             Stop::Obstacle(Obstacle::Io(_)) => Status::Failed,
             Stop::Obstacle(_) => Status::Refused,
             Stop::Changed(_) | Stop::Journal(_) => Status::Failed,
@@ -87,6 +91,7 @@ impl std::fmt::Display for Stop {
                 "a file changed while it was to be moved, so somebody writes here; everything was put back but {kept} files, which the folder has anew; the older ones stay in the quarantine"
             ),
             Stop::Journal(error) => f.write_str(error),
+            Stop::Restore(refusal) => refusal.fmt(f),
         }
     }
 }
@@ -100,6 +105,12 @@ impl From<Obstacle> for Stop {
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
+    }
+}
+
+impl From<RestoreRefusal> for Stop {
+    fn from(refusal: RestoreRefusal) -> Self {
+        Self::Restore(refusal)
     }
 }
 
@@ -118,7 +129,7 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 }
 
 /// Takes the folder's lock; waits a little for a sweep or a look, which hold it briefly.
-async fn lock(found: &Found) -> Result<Arc<LockedFolder>, Obstacle> {
+pub(super) async fn lock(found: &Found) -> Result<Arc<LockedFolder>, Obstacle> {
     let mut tries = 0;
     loop {
         let place = found.place.clone();
@@ -138,7 +149,7 @@ async fn scan(folder: &Arc<LockedFolder>) -> Result<Inventory, Obstacle> {
 
 /// Asks the probes, and only then scans: what a bot that woke up while a slow probe
 /// answered has written is in the scan, and overrules the probe.
-async fn ask_and_scan(
+pub(super) async fn ask_and_scan(
     settings: &Settings,
     found: &Found,
     folder: &Arc<LockedFolder>,
@@ -391,6 +402,9 @@ pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, Stop> {
 /// has dealt with the files. `sessions` are all that are here: the folder may have been
 /// renamed.
 pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Result<(), Stop> {
+    if orphan.action == Action::Restore {
+        return super::insurance::restore::end_orphan(ctx, &orphan, sessions).await;
+    }
     let run = orphan.run.as_deref().and_then(RunId::parse);
     let is_here = sessions.iter().any(|found| found.session.as_str() == orphan.session);
     let by_alert = orphan.requested_by.starts_with("alert ");

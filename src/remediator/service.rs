@@ -32,6 +32,8 @@ use crate::policy::{Ask, Tier};
 use crate::secret;
 use crate::web::{self, Door, Gate, Response};
 
+use super::insurance::store::Store;
+use super::insurance::watch::Watch;
 use super::journal::record::Step;
 use super::journal::{Accepted, Action, Ending, JournalError, Request, Run, Status};
 use super::metrics::{Live, families};
@@ -150,6 +152,7 @@ impl Service {
             tasks.spawn(Arc::clone(&self).work(stopping.clone()));
         }
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
+        tasks.spawn(Arc::clone(&self).insure_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
         let privileges = tokio::spawn(Arc::clone(&self).say_privileges());
         let handler = {
@@ -491,8 +494,8 @@ impl Service {
                 Ok(())
             }
             // Never accepted from an alert.
-            Action::Undo => {
-                Err(("unknown_action", Status::Failed, "an undo is an operator's command".into()))
+            Action::Undo | Action::Restore => {
+                Err(("unknown_action", Status::Failed, "this is an operator's command".into()))
             }
         }
     }
@@ -553,6 +556,24 @@ impl Service {
             blocking(move || service.purge(Timestamp::now(), Instant::now())).await;
             if let Err(error) = self.ctx.journal().prune(Timestamp::now()) {
                 tracing::error!("{error}");
+            }
+        }
+    }
+
+    /// Keeps copies of each creds.json; see [`super::insurance`].
+    async fn insure_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
+        let settings = &self.ctx.settings;
+        let store = Store::new(&settings.state_path);
+        let watch = Arc::new(Watch::new(store, settings.insurance, settings.retention));
+        loop {
+            let found = self.all_sessions().await;
+            tokio::select! {
+                _ = stopping.changed() => return,
+                report = watch.look_at_all(found) => self.live.insured(report),
+            }
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
             }
         }
     }

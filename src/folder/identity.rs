@@ -1,0 +1,245 @@
+//! Whose creds.json it is, and its two pre-key counters: told by a fingerprint, raised
+//! without a change to any other byte.
+
+use std::fmt;
+use std::sync::LazyLock;
+
+use regex::bytes::Regex;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::creds::{CredsFacts, Unparsable, parse_creds};
+
+/// Pre-key ids are sent in three bytes; a larger number is nobody's pre-key.
+pub const MAX_PRE_KEY_ID: u32 = 0x00FF_FFFF;
+
+/// Fingerprint of an identity key's public half: a hash, from which no key can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity(u64);
+
+impl Identity {
+    /// Reads what `Display` writes.
+    pub fn parse(text: &str) -> Option<Self> {
+        parse_hex(text).map(Self)
+    }
+
+    /// From any number, for tests of what is decided about identities.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// Sixteen lower-case hex digits.
+pub fn parse_hex(text: &str) -> Option<u64> {
+    let fits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    fits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+/// A creds.json that is worth keeping a copy of: it parses, is logged in and says whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Insurable {
+    /// Fingerprint of the identity key.
+    pub identity: Identity,
+    /// Chosen at random with the identity.
+    pub registration_id: Option<u64>,
+    /// The id the next minted pre-key gets.
+    pub next_pre_key_id: u32,
+    /// The facts every reader takes.
+    pub facts: CredsFacts,
+}
+
+#[derive(Deserialize)]
+struct Raw<'a> {
+    #[serde(rename = "signedIdentityKey", borrow)]
+    identity: Option<RawPair<'a>>,
+    #[serde(rename = "registrationId")]
+    registration: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct RawPair<'a> {
+    #[serde(borrow)]
+    public: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct RawBuffer {
+    data: String,
+}
+
+/// What makes these bytes worth keeping; `None` where they are not.
+pub fn insurable(bytes: &[u8]) -> Option<Insurable> {
+    let facts = parse_creds(bytes).ok().filter(|facts| facts.logged_in)?;
+    let raw: Raw<'_> = serde_json::from_slice(bytes).ok()?;
+    let public = raw.identity?.public?.get();
+    // The key itself where it has the form that Baileys writes, so that spaces do not count.
+    let identity = match serde_json::from_str::<RawBuffer>(public) {
+        Ok(buffer) => xxh3_64(buffer.data.trim_end_matches('=').as_bytes()),
+        Err(_) => xxh3_64(public.as_bytes()),
+    };
+    Some(Insurable {
+        identity: Identity(identity),
+        registration_id: raw.registration,
+        next_pre_key_id: facts.next_pre_key_id?,
+        facts,
+    })
+}
+
+const COUNTERS: [&str; 2] = ["nextPreKeyId", "firstUnuploadedPreKeyId"];
+
+/// The highest pre-key counter that these bytes mention, whole creds.json or the torn rest
+/// of one. (A number that was cut off is smaller than it was, which does no harm here.)
+pub fn highest_counter(bytes: &[u8]) -> Option<u32> {
+    // It is a literal, and a test runs it: never `None`.
+    static MENTION: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r#""(?:nextPreKeyId|firstUnuploadedPreKeyId)"\s*:\s*([0-9]+)"#).ok());
+    let numbers = MENTION.as_ref()?.captures_iter(bytes).filter_map(|found| {
+        let digits = std::str::from_utf8(found.get(1)?.as_bytes()).ok()?;
+        digits.parse::<u32>().ok().filter(|number| *number <= MAX_PRE_KEY_ID + 1)
+    });
+    numbers.max()
+}
+
+/// Both counters raised to the same number: the largest of `at_least` and what the file says
+/// of either. Every other byte stays as it is, unknown fields, number formats, order and
+/// spaces included. Returns the new bytes and the number.
+///
+/// Both, because ids between the two were minted and perhaps not uploaded, and their files
+/// may be gone: an upload would ask for them.
+pub fn raise_counters(bytes: &[u8], at_least: u32) -> Result<(Vec<u8>, u32), Unparsable> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Unparsable)?;
+    let Fields(fields) = serde_json::from_str(text).map_err(|_| Unparsable)?;
+    let mut raised = at_least;
+    for (name, value) in &fields {
+        if COUNTERS.contains(&name.as_str()) {
+            raised = raised.max(value.get().parse().map_err(|_| Unparsable)?);
+        }
+    }
+    let number = raised.to_string();
+    let mut out = String::with_capacity(text.len() + 64);
+    let mut from = 0;
+    for (_, value) in fields.iter().filter(|(name, _)| COUNTERS.contains(&name.as_str())) {
+        // A raw value is a part of the text it was read from.
+        let at = (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize).ok_or(Unparsable)?;
+        out.push_str(text.get(from..at).ok_or(Unparsable)?);
+        out.push_str(&number);
+        from = at + value.get().len();
+    }
+    let rest = text.get(from..).ok_or(Unparsable)?;
+    let end = rest.rfind('}').ok_or(Unparsable)?;
+    out.push_str(&rest[..end]);
+    let mut comma = if fields.is_empty() { "" } else { "," };
+    for counter in COUNTERS {
+        if fields.iter().all(|(name, _)| name != counter) {
+            out.push_str(&format!("{comma}\"{counter}\":{number}"));
+            comma = ",";
+        }
+    }
+    out.push_str(&rest[end..]);
+    Ok((out.into_bytes(), raised))
+}
+
+/// The top level of a JSON object, in its order.
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Top;
+        impl<'de> Visitor<'de> for Top {
+            type Value = Fields<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    fields.push((name, map.next_value::<&'de RawValue>()?));
+                }
+                Ok(Fields(fields))
+            }
+        }
+        deserializer.deserialize_map(Top)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const WHOLE: &[u8] = br#"{"noiseKey":{"private":{"type":"Buffer","data":"AA=="}},"signedIdentityKey":{"private":{"type":"Buffer","data":"BB=="},"public":{"type":"Buffer","data":"Q0M="}},"registrationId":77,"me":{"id":"999100000000:1@s.whatsapp.net"},"account":{},"nextPreKeyId":31,"firstUnuploadedPreKeyId":31}"#;
+
+    #[test]
+    fn worth_keeping() {
+        let own = insurable(WHOLE).unwrap();
+        assert_eq!((own.registration_id, own.next_pre_key_id), (Some(77), 31));
+        let spaced =
+            String::from_utf8(WHOLE.to_vec()).unwrap().replace("\"data\":\"Q0M=\"", "\"data\" : \"Q0M\"");
+        assert_eq!(insurable(spaced.as_bytes()).unwrap().identity, own.identity);
+        let other = String::from_utf8(WHOLE.to_vec()).unwrap().replace("Q0M=", "Q0Q=");
+        assert_ne!(insurable(other.as_bytes()).unwrap().identity, own.identity);
+        let shown = own.identity.to_string();
+        assert_eq!(Identity::parse(&shown), Some(own.identity));
+        let anonymous = String::from_utf8(WHOLE.to_vec()).unwrap().replace("\"public\"", "\"pub\"");
+        let fresh = String::from_utf8(WHOLE.to_vec()).unwrap().replace("\"account\":{},", "");
+        for bad in [anonymous.as_bytes(), fresh.as_bytes(), &WHOLE[..WHOLE.len() - 1], b"", b"{}"] {
+            assert_eq!(insurable(bad), None);
+        }
+    }
+
+    #[test]
+    fn only_the_counters_change() {
+        let odd = r#" {"a" : 1.50e3, "nextPreKeyId" :  7 ,"big":123456789012345678901234567890,"é\u0000":{"type":"Buffer","data":"//+="},
+  "firstUnuploadedPreKeyId":5,"nested":{"nextPreKeyId":3}, "z":[ ] } "#;
+        let (raised, to) = raise_counters(odd.as_bytes(), 42).unwrap();
+        let wanted = odd.replace(":  7 ", ":  42 ").replace("KeyId\":5", "KeyId\":42");
+        assert_eq!((String::from_utf8(raised).unwrap(), to), (wanted, 42));
+        let (same, to) = raise_counters(WHOLE, 30).unwrap();
+        assert_eq!((same.as_slice(), to), (WHOLE, 31), "never lowered");
+        let uneven = br#"{"nextPreKeyId":900,"firstUnuploadedPreKeyId":800}"#;
+        assert_eq!(
+            raise_counters(uneven, 850).unwrap().0,
+            br#"{"nextPreKeyId":900,"firstUnuploadedPreKeyId":900}"#
+        );
+        assert_eq!(
+            raise_counters(br#"{"nextPreKeyId":9 }"#, 10).unwrap().0,
+            br#"{"nextPreKeyId":10 ,"firstUnuploadedPreKeyId":10}"#
+        );
+        for bad in ["", "[]", "{", r#"{"nextPreKeyId":"7"}"#, r#"{"nextPreKeyId":7.5}"#, "{} x"] {
+            assert_eq!(raise_counters(bad.as_bytes(), 1), Err(Unparsable), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_torn_file_still_mentions_its_counters() {
+        assert_eq!(highest_counter(WHOLE), Some(31));
+        assert_eq!(highest_counter(br#"{"nextPreKeyId":120,"firstUnuplo"#), Some(120));
+        assert_eq!(highest_counter(br#"{"firstUnuploadedPreKeyId": 12"#), Some(12));
+        assert_eq!(highest_counter(br#"{"nextPreKeyId":99999999999999"#), None, "nobody's pre-key");
+        assert_eq!(highest_counter(b"\xff\x00"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn raising_is_idempotent_and_never_lowers(next in 0u32..9000, first in 0u32..9000, at_least in 0u32..9000) {
+            let file = format!(r#"{{"x":[1,2],"nextPreKeyId":{next},"y":"nextPreKeyId","firstUnuploadedPreKeyId":{first}}}"#);
+            let (raised, to) = raise_counters(file.as_bytes(), at_least).unwrap();
+            prop_assert_eq!(to, next.max(first).max(at_least));
+            prop_assert_eq!(highest_counter(&raised), Some(to));
+            prop_assert_eq!(raise_counters(&raised, at_least).unwrap(), (raised, to));
+        }
+
+        #[test]
+        fn any_bytes_are_taken(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (insurable(&bytes), highest_counter(&bytes), raise_counters(&bytes, 5));
+        }
+    }
+}

@@ -1,0 +1,571 @@
+//! Puts a copy of creds.json back, in one rename that exchanges the two files.
+//!
+//! In the folder's quarantine, one directory a restore (its name is no run's, so nobody
+//! takes it for one):
+//!
+//! ```text
+//! .baileys_quarantine/creds-20261123T201510Z-4f2a91/     0700
+//!   new.json        what is to be put back; never in sight of a bot or of discovery
+//!   restore.json    written when new.json is whole: the commit point
+//!   replaced.json   what was in the folder before, until the quarantine's retention ends
+//! ```
+//!
+//! The exchange puts new.json in the place of creds.json and creds.json in the place of
+//! new.json: at no moment is the folder without one, and whatever stood there is kept. A
+//! crash leaves either the old file in the folder and the new one here, or the reverse; the
+//! fingerprint in restore.json tells which.
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, Uid};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::connection::State;
+use crate::folder::identity::{MAX_PRE_KEY_ID, highest_counter, insurable, raise_counters};
+use crate::folder::kind::{parse_name, pre_key_id};
+use crate::folder::scan::{MAX_CREDS_BYTES, read_plain_file, stat};
+use crate::folder::{Creds, Found, Inventory, Kind, Place, Shape, Stamp, Timestamp};
+use crate::policy::Refusal;
+use crate::policy::insurance::{Known, Present, may_restore};
+use crate::remediator::journal::{Ending, Run, Status};
+use crate::remediator::quarantine::{
+    LockedFolder, Obstacle, RunId, exists, make_dir, obstacle, obstacle_io, open_beneath, read_record, sync,
+    unlink, write_record,
+};
+use crate::remediator::runner::{self, Context, Stop, blocking};
+
+use super::store::{Copy, Store, set_modified};
+
+const CREDS: &str = "creds.json";
+const NEW: &str = "new.json";
+const RECORD: &str = "restore.json";
+const REPLACED: &str = "replaced.json";
+const PREFIX: &str = "creds-";
+
+/// restore.json.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    version: u32,
+    at_ns: i64,
+    copy: u64,
+    /// Fingerprint of what is to be put back, in hex.
+    content: String,
+}
+
+/// What a restore did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Number of the copy.
+    pub copy: u64,
+    /// `nextPreKeyId` of the copy, and as it was put back.
+    pub counters: (u32, u32),
+    /// Whether there was a creds.json that is kept in the quarantine now.
+    pub replaced: bool,
+}
+
+/// Owner, group and mode.
+type Owner = (u32, u32, u32);
+
+/// What stands in the folder under the name of creds.json.
+struct There {
+    shape: Shape,
+    stamp: Stamp,
+    owner: Owner,
+    bytes: Option<Vec<u8>>,
+}
+
+/// Puts a copy back: the newest whole one, or that of number `version`. Refused unless the
+/// bot is disconnected and the copy is wanted there; a person's `force` is above both.
+pub async fn restore(
+    ctx: &Context,
+    id: i64,
+    found: &Found,
+    version: Option<u64>,
+    force: bool,
+    ending: &mut Ending,
+) -> Result<Restored, Stop> {
+    let folder = runner::lock(found).await?;
+    {
+        let folder = Arc::clone(&folder);
+        blocking(move || settle_all(&folder)).await?;
+    }
+    let (verdict, inventory) = runner::ask_and_scan(&ctx.settings, found, &folder).await?;
+    ending.evidence = Some(verdict.because());
+    let refusal = |state: State| match state {
+        State::Disconnected => None,
+        _ if force => None,
+        State::Connected => Some(Stop::from(Refusal::Connected)),
+        State::Unknown => Some(Stop::from(Refusal::ConnectionUnknown)),
+    };
+    if let Some(stop) = refusal(verdict.state) {
+        return Err(stop);
+    }
+    let run = RunId::new(Timestamp::now());
+    let prepared = {
+        let (ctx, folder, found, run) = (ctx.clone(), Arc::clone(&folder), found.clone(), run.clone());
+        blocking(move || prepare(&ctx, id, &folder, &found, &inventory, &run, version, force)).await?
+    };
+    ending.note = Some(format!(
+        "{}copy {}, nextPreKeyId {} -> {}",
+        if force { "forced, " } else { "" },
+        prepared.restored.copy,
+        prepared.restored.counters.0,
+        prepared.restored.counters.1
+    ));
+    // Everything is written and nothing has moved: the last moment to ask again.
+    let mut stop = None;
+    if !force {
+        let again = match runner::ask_and_scan(&ctx.settings, found, &folder).await {
+            Ok((again, _)) => again,
+            Err(obstacle) => crate::connection::Verdict::unknown("folder", obstacle.to_string()),
+        };
+        stop = refusal(again.state);
+        ending.evidence = Some(format!("{}; asked again: {}", verdict.because(), again.because()));
+    }
+    if stop.is_none() && !folder.is_still_at(&found.place) {
+        let renamed = "the folder was renamed or replaced while the restore was prepared";
+        stop = Some(Obstacle::Io(renamed.into()).into());
+    }
+    if let Some(stop) = stop {
+        blocking(move || prepared.cancel()).await?;
+        ctx.journal().forget_run(id)?;
+        return Err(stop);
+    }
+    ending.run = Some(run.to_string());
+    let restored = blocking(move || prepared.exchange()).await?;
+    ending.files.insert(Kind::Creds, 1);
+    Ok(restored)
+}
+
+/// A restore of which everything is written, and nothing is in its place.
+struct Prepared {
+    folder: Arc<LockedFolder>,
+    quarantine: OwnedFd,
+    slot: OwnedFd,
+    name: String,
+    /// The file that is to be replaced.
+    there: Option<Stamp>,
+    restored: Restored,
+}
+
+#[allow(clippy::too_many_arguments)]
+fn prepare(
+    ctx: &Context,
+    id: i64,
+    folder: &Arc<LockedFolder>,
+    found: &Found,
+    inventory: &Inventory,
+    run: &RunId,
+    version: Option<u64>,
+    force: bool,
+) -> Result<Prepared, Stop> {
+    let io = |what: String| Stop::from(Obstacle::Io(what));
+    let session = found.session.as_str();
+    let store = Store::new(&ctx.settings.state_path);
+    let copies: Vec<Copy> = store
+        .copies(session)
+        .map_err(|error| io(error.to_string()))?
+        .into_iter()
+        .filter_map(|(_, copy)| copy)
+        .collect();
+    let copy = match version {
+        None => copies.first(),
+        Some(number) => copies.iter().find(|copy| copy.entry.number == number),
+    };
+    let copy = copy.ok_or_else(|| io("there is no such whole copy any more; see `creds list`".into()))?;
+
+    let there = look(folder.fd())?;
+    let present = present(inventory, there.as_ref());
+    let last = copies.first().map(Copy::known);
+    if !force {
+        may_restore(present, &copy.known(), last.as_ref())?;
+    }
+    let present_bytes = there.as_ref().and_then(|there| there.bytes.as_deref());
+    let least = least_counter(folder, inventory, present_bytes, copy, &copies)?;
+    let (bytes, raised) = raise_counters(&copy.bytes, least)
+        .map_err(|_| io("the counters of this copy cannot be raised; take another one".into()))?;
+    // What was changed must still say the same of everything else.
+    let same = insurable(&bytes).is_some_and(|facts| {
+        let mut wanted = copy.facts.clone();
+        wanted.next_pre_key_id = raised;
+        wanted.facts.next_pre_key_id = Some(raised);
+        facts == wanted
+    });
+    if !same {
+        return Err(io("the counters of this copy cannot be raised; take another one".into()));
+    }
+    if present_bytes == Some(bytes.as_slice()) {
+        return Err(Stop::Restore(crate::policy::insurance::RestoreRefusal::Newer));
+    }
+    // What is good and about to be replaced is insured first: that is the way back.
+    if let (Some(there), Some(now_there)) = (&there, present_bytes.and_then(insurable))
+        && let Some(bytes) = &there.bytes
+    {
+        let keep = ctx.settings.insurance.keep;
+        store
+            .add(session, bytes, &now_there, there.stamp.modified, Timestamp::now(), &keep)
+            .map_err(|error| io(error.to_string()))?;
+    }
+    let owner = match &there {
+        Some(there) if matches!(there.shape, Shape::Regular | Shape::ManyNames) => there.owner,
+        _ => usual_owner(folder.fd(), inventory)?,
+    };
+
+    // On record before there is anything: what a crash leaves is then never unknown.
+    ctx.journal().set_run(id, run.as_str())?;
+    let quarantine = folder.quarantine(true)?.ok_or_else(|| io("no quarantine".into()))?;
+    let name = format!("{PREFIX}{run}");
+    let slot = make_dir(quarantine.as_fd(), &name, true)?;
+    let prepared = Prepared {
+        folder: Arc::clone(folder),
+        quarantine,
+        slot,
+        name,
+        there: there.map(|there| there.stamp),
+        restored: Restored {
+            copy: copy.entry.number,
+            counters: (copy.facts.next_pre_key_id, raised),
+            replaced: false,
+        },
+    };
+    let record = Record {
+        version: 1,
+        at_ns: Timestamp::now().nanos(),
+        copy: copy.entry.number,
+        content: format!("{:016x}", xxh3_64(&bytes)),
+    };
+    let written = write_new(prepared.slot.as_fd(), &bytes, owner, copy.entry.written)
+        .and_then(|()| write_record(prepared.slot.as_fd(), RECORD, &record))
+        .and_then(|()| sync(&[prepared.quarantine.as_fd()]));
+    if let Err(error) = written {
+        let _ = prepared.cancel();
+        ctx.journal().forget_run(id)?;
+        return Err(error.into());
+    }
+    Ok(prepared)
+}
+
+fn look(folder: BorrowedFd<'_>) -> Result<Option<There>, Obstacle> {
+    let name = OsStr::new(CREDS);
+    let looking = |error: &std::io::Error| obstacle_io("looking at creds.json", error);
+    let Some((shape, stamp)) = stat(folder, name).map_err(|e| looking(&e))? else { return Ok(None) };
+    let bytes = read_plain_file(folder, name, MAX_CREDS_BYTES).ok();
+    Ok(Some(There { shape, stamp, owner: owner_of(folder, name)?, bytes }))
+}
+
+fn owner_of(folder: BorrowedFd<'_>, name: &OsStr) -> Result<Owner, Obstacle> {
+    let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(|e| obstacle("looking at the owner of a file", e))?;
+    Ok((stat.st_uid, stat.st_gid, stat.st_mode & 0o777))
+}
+
+/// What most files of the folder have; the folder's owner alone where it has none.
+fn usual_owner(folder: BorrowedFd<'_>, inventory: &Inventory) -> Result<Owner, Obstacle> {
+    let mut counts: HashMap<Owner, usize> = HashMap::new();
+    for file in inventory.files().iter().filter(|file| file.shape == Shape::Regular) {
+        if let Ok(owner) = owner_of(folder, file.name.as_os_str()) {
+            *counts.entry(owner).or_default() += 1;
+        }
+    }
+    if let Some((owner, _)) = counts.into_iter().max_by_key(|(owner, count)| (*count, *owner)) {
+        return Ok(owner);
+    }
+    let stat = rustix::fs::fstat(folder).map_err(|e| obstacle("looking at the owner of the folder", e))?;
+    Ok((stat.st_uid, stat.st_gid, 0o600))
+}
+
+fn present(inventory: &Inventory, there: Option<&There>) -> Present {
+    // The scan has looked several times; what was read since is only used where it agrees.
+    let facts = there.and_then(|there| Some((there, insurable(there.bytes.as_deref()?)?)));
+    match (&inventory.creds, facts) {
+        (_, Some((there, facts))) => Present::LoggedIn(Known {
+            identity: facts.identity,
+            registration_id: facts.registration_id,
+            next_pre_key_id: facts.next_pre_key_id,
+            written: there.stamp.modified,
+        }),
+        (Creds::Valid(facts), None) if facts.logged_in => Present::LoggedInAsNobodyKnows,
+        (Creds::Valid(_), None) => Present::NotLoggedIn,
+        (Creds::Unreadable(_), None) => Present::Unreadable,
+        (Creds::Missing | Creds::Broken(_), None) => Present::Unusable,
+    }
+}
+
+/// The number that both counters are raised to at least: above every pre-key in the folder
+/// and in its quarantine, and not below what the present file or another copy of the
+/// identity says, for ids that were minted, uploaded and used up leave no file.
+fn least_counter(
+    folder: &LockedFolder,
+    inventory: &Inventory,
+    present: Option<&[u8]>,
+    copy: &Copy,
+    copies: &[Copy],
+) -> Result<u32, Obstacle> {
+    let mut least = 0;
+    let mut above = |name: &[u8]| {
+        let parts = parse_name(name);
+        if parts.kind == Kind::PreKey
+            && let Some(id) = pre_key_id(parts.id).filter(|id| *id <= MAX_PRE_KEY_ID)
+        {
+            least = least.max(id + 1);
+        }
+    };
+    for file in inventory.files() {
+        above(file.name.as_bytes());
+    }
+    if let Some(quarantine) = folder.quarantine(false)? {
+        let doing = "looking for pre-keys in the quarantine";
+        for entry in Dir::read_from(&quarantine).map_err(|e| obstacle(doing, e))? {
+            let entry = entry.map_err(|e| obstacle(doing, e))?;
+            let Some(run) = entry.file_name().to_str().ok().and_then(RunId::parse) else { continue };
+            let files = open_beneath(quarantine.as_fd(), run.as_str())
+                .and_then(|dir| open_beneath(dir.as_fd(), "files"));
+            let Ok(files) = files else { continue };
+            for file in Dir::read_from(&files).map_err(|e| obstacle(doing, e))? {
+                above(file.map_err(|e| obstacle(doing, e))?.file_name().to_bytes());
+            }
+        }
+    }
+    let same = copies.iter().filter(|other| other.facts.identity == copy.facts.identity);
+    let mentioned = same.map(|other| other.bytes.as_slice()).chain(present).filter_map(highest_counter);
+    Ok(mentioned.fold(least, u32::max))
+}
+
+/// Writes new.json as the folder's creds.json had it, or as its other files have it.
+fn write_new(
+    slot: BorrowedFd<'_>,
+    bytes: &[u8],
+    (user, group, mode): Owner,
+    written: Timestamp,
+) -> Result<(), Obstacle> {
+    let doing = "writing the creds.json that is to be put back";
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(slot, NEW, flags, Mode::RUSR | Mode::WUSR).map_err(|e| obstacle(doing, e))?;
+    let now = rustix::fs::fstat(&fd).map_err(|e| obstacle(doing, e))?;
+    if (now.st_uid, now.st_gid) != (user, group) {
+        rustix::fs::fchown(&fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
+            .map_err(|e| obstacle("giving creds.json its owner and group", e))?;
+    }
+    rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).map_err(|e| obstacle(doing, e))?;
+    let mut file = std::fs::File::from(fd);
+    // As old as what it says: a folder is not being written to because somebody put this back.
+    file.write_all(bytes)
+        .and_then(|()| set_modified(file.as_fd(), written))
+        .and_then(|()| file.sync_all())
+        .map_err(|error| obstacle_io(doing, &error))?;
+    sync(&[slot])
+}
+
+impl Prepared {
+    /// Nothing was put back, and no trace stays.
+    fn cancel(self) -> Result<(), Obstacle> {
+        remove(self.quarantine.as_fd(), self.slot.as_fd(), &self.name)
+    }
+
+    fn exchange(mut self) -> Result<Restored, Stop> {
+        let (slot, folder) = (self.slot.as_fd(), self.folder.fd());
+        let doing = "putting creds.json back";
+        let swap = |flags| rustix::fs::renameat_with(slot, NEW, folder, CREDS, flags);
+        let looks = |at, name: &str| {
+            let found = stat(at, OsStr::new(name)).map_err(|e| obstacle_io("looking at creds.json", &e));
+            found.map(|found| found.map(|(_, stamp)| stamp))
+        };
+        let is = |found: Option<Stamp>, wanted: Option<Stamp>| match (found, wanted) {
+            (Some(found), Some(wanted)) => found.same_file(&wanted),
+            (None, None) => true,
+            _ => false,
+        };
+        let mut swapped = Ok(());
+        let mut changed = !is(looks(folder, CREDS)?, self.there);
+        if !changed {
+            match self.there {
+                None => swapped = swap(RenameFlags::NOREPLACE),
+                Some(_) => {
+                    swapped = swap(RenameFlags::EXCHANGE);
+                    // Another file came under this name between the look and the exchange.
+                    if swapped.is_ok() && !is(looks(slot, NEW)?, self.there) {
+                        swap(RenameFlags::EXCHANGE).map_err(|e| obstacle(doing, e))?;
+                        changed = true;
+                    }
+                }
+            }
+        }
+        if matches!(swapped, Err(Errno::EXIST | Errno::NOENT)) {
+            changed = true;
+        }
+        if changed || swapped.is_err() {
+            sync(&[slot, folder])?;
+            settle(self.quarantine.as_fd(), &self.name)?;
+            return Err(match swapped {
+                Err(error) if !changed => obstacle(doing, error).into(),
+                _ => Stop::Changed(0),
+            });
+        }
+        sync(&[slot, folder])?;
+        self.restored.replaced = self.there.is_some();
+        settle(self.quarantine.as_fd(), &self.name)?;
+        Ok(self.restored)
+    }
+}
+
+/// Where a restore stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It was never whole, or was given up.
+    Begun,
+    /// Everything is written, and the folder has the old file.
+    Prepared,
+    /// The folder has the new file.
+    Exchanged,
+}
+
+fn stage(slot: BorrowedFd<'_>) -> Result<Stage, Obstacle> {
+    if !exists(slot, RECORD)? {
+        return Ok(if exists(slot, REPLACED)? { Stage::Exchanged } else { Stage::Begun });
+    }
+    let record: Record = read_record(slot, RECORD)?;
+    if !exists(slot, NEW)? {
+        return Ok(Stage::Exchanged);
+    }
+    let content = read_plain_file(slot, OsStr::new(NEW), MAX_CREDS_BYTES);
+    let is_new = content.is_ok_and(|bytes| format!("{:016x}", xxh3_64(&bytes)) == record.content);
+    Ok(if is_new { Stage::Prepared } else { Stage::Exchanged })
+}
+
+/// Ends what stands in this directory of the quarantine: what was not put back goes, what
+/// was replaced gets its name.
+fn settle(quarantine: BorrowedFd<'_>, name: &str) -> Result<Stage, Obstacle> {
+    let slot = open_beneath(quarantine, name).map_err(|e| obstacle("opening a restore", e))?;
+    let stage = stage(slot.as_fd())?;
+    match stage {
+        Stage::Begun | Stage::Prepared => remove(quarantine, slot.as_fd(), name)?,
+        Stage::Exchanged if exists(slot.as_fd(), NEW)? => {
+            rustix::fs::renameat_with(&slot, NEW, &slot, REPLACED, RenameFlags::NOREPLACE)
+                .map_err(|e| obstacle("keeping the replaced creds.json", e))?;
+            sync(&[slot.as_fd()])?;
+        }
+        Stage::Exchanged => {}
+    }
+    Ok(stage)
+}
+
+/// Removes a restore that put nothing back. Without its record it counts as begun only.
+fn remove(quarantine: BorrowedFd<'_>, slot: BorrowedFd<'_>, name: &str) -> Result<(), Obstacle> {
+    unlink(slot, RECORD)?;
+    sync(&[slot])?;
+    for file in [NEW, "restore.json.tmp"] {
+        unlink(slot, file)?;
+    }
+    rmdir(quarantine, name)
+}
+
+fn rmdir(quarantine: BorrowedFd<'_>, name: &str) -> Result<(), Obstacle> {
+    match rustix::fs::unlinkat(quarantine, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => sync(&[quarantine]),
+        Err(error) => Err(obstacle("removing an ended restore", error)),
+    }
+}
+
+/// The restores in a quarantine.
+fn slots(quarantine: BorrowedFd<'_>) -> Result<Vec<(String, RunId)>, Obstacle> {
+    let doing = "listing the quarantine";
+    let mut slots = Vec::new();
+    for entry in Dir::read_from(quarantine).map_err(|e| obstacle(doing, e))? {
+        let entry = entry.map_err(|e| obstacle(doing, e))?;
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if let Some(run) = name.strip_prefix(PREFIX).and_then(RunId::parse) {
+            slots.push((name.to_owned(), run));
+        }
+    }
+    Ok(slots)
+}
+
+fn settle_all(folder: &LockedFolder) -> Result<(), Obstacle> {
+    let Some(quarantine) = folder.quarantine(false)? else { return Ok(()) };
+    for (name, _) in slots(quarantine.as_fd())? {
+        // One that cannot be settled does not keep the others.
+        if let Err(error) = settle(quarantine.as_fd(), &name) {
+            tracing::error!(restore = name, "{error}");
+        }
+    }
+    Ok(())
+}
+
+/// Ends what a crash left, and deletes replaced files whose time is over, as `is_due` says
+/// of their run and time. Takes the lock only where there is something; a folder that is
+/// locked is left for the next time.
+pub fn tidy(place: &Place, mut is_due: impl FnMut(&str, Timestamp) -> bool) -> Result<(), Obstacle> {
+    use crate::folder::scan::QUARANTINE_DIR;
+    let Ok(fd) = place.open() else { return Ok(()) };
+    let Ok(quarantine) = open_beneath(fd.as_fd(), QUARANTINE_DIR) else { return Ok(()) };
+    if slots(quarantine.as_fd())?.is_empty() {
+        return Ok(());
+    }
+    let folder = match LockedFolder::lock(place) {
+        Err(Obstacle::Locked) => return Ok(()),
+        folder => folder?,
+    };
+    settle_all(&folder)?;
+    let Some(quarantine) = folder.quarantine(false)? else { return Ok(()) };
+    for (name, run) in slots(quarantine.as_fd())? {
+        let slot = open_beneath(quarantine.as_fd(), &name).map_err(|e| obstacle("opening a restore", e))?;
+        let Ok(record) = read_record::<Record>(slot.as_fd(), RECORD) else { continue };
+        if is_due(run.as_str(), Timestamp::from_nanos(record.at_ns)) {
+            unlink(slot.as_fd(), REPLACED)?;
+            unlink(slot.as_fd(), RECORD)?;
+            rmdir(quarantine.as_fd(), &name)?;
+            tracing::info!(%run, "retention ended, the replaced creds.json deleted");
+        }
+    }
+    Ok(())
+}
+
+/// Ends the record of a restore whose process died, by what its quarantine says.
+pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Result<(), Stop> {
+    let (run, session) = (orphan.run.clone(), orphan.session.clone());
+    let stage = blocking(move || -> Result<Option<Stage>, Obstacle> {
+        let Some(run) = run.as_deref().and_then(RunId::parse) else { return Ok(None) };
+        let Some(found) = sessions.iter().find(|found| found.session.as_str() == session) else {
+            return Ok(None);
+        };
+        let folder = LockedFolder::lock(&found.place)?;
+        let Some(quarantine) = folder.quarantine(false)? else { return Ok(None) };
+        let name = format!("{PREFIX}{run}");
+        if !exists(quarantine.as_fd(), &name)? {
+            return Ok(None);
+        }
+        settle(quarantine.as_fd(), &name).map(Some)
+    })
+    .await;
+    let (status, reason, detail) = match stage {
+        // Somebody is at work on it; the next sweep sees what came of it.
+        Err(Obstacle::Locked) => return Ok(()),
+        Ok(Some(Stage::Exchanged)) => (
+            Status::Done,
+            None,
+            "the remediator was stopped in the middle; the copy had been put back".to_owned(),
+        ),
+        Ok(_) => (
+            Status::Failed,
+            Some("crashed"),
+            "the remediator was stopped in the middle; nothing was put back: run the restore again"
+                .to_owned(),
+        ),
+        Err(error) => (
+            Status::Failed,
+            Some("crashed"),
+            format!(
+                "the remediator was stopped in the middle, and what it left cannot be looked at: {error}"
+            ),
+        ),
+    };
+    let ending = Ending { reason, detail: Some(detail), ..Ending::default() };
+    ctx.journal().finish(orphan.id, status, &ending, Timestamp::now())?;
+    Ok(())
+}

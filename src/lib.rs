@@ -22,6 +22,7 @@
 pub mod cli;
 pub mod config;
 pub mod connection;
+pub mod control;
 pub mod exporter;
 pub mod folder;
 pub mod logs;

@@ -16,6 +16,8 @@ use crate::logs::{Pattern, Severity};
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
 use crate::policy::{BatchSetting, Thresholds};
 
+use super::services::{BreakerSection, ServiceSection};
+
 /// Reads the file at `path`.
 pub fn read(path: &Path) -> Result<File, String> {
     let text = std::fs::read_to_string(path)
@@ -59,6 +61,8 @@ pub struct File {
     pub webhook: Webhook,
     pub quarantine: Quarantine,
     pub state: State,
+    pub service: Vec<ServiceSection>,
+    pub breaker: BreakerSection,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,8 +4,10 @@
 
 mod file;
 mod flags;
+mod services;
 
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
+pub use services::Breaker;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use globset::{Glob, GlobSet, GlobSetBuilder};
 use regex::Regex;
 
 use crate::connection::{Connection, LogView, Probe};
+use crate::control::Services;
 use crate::folder::{Discovery, SessionName, Source};
 use crate::logs::{self, LogGlob, LogSettings, Lookback, Patterns, Placing};
 use crate::policy::guard::INACTIVE_FOR;
@@ -53,6 +56,10 @@ pub struct Settings {
     pub quarantine_bytes: u64,
     /// The remediator's state directory.
     pub state_path: PathBuf,
+    /// How the bots' services are stopped and started.
+    pub services: Services,
+    /// When everything is stopped because too much happens at once.
+    pub breaker: Breaker,
     limits: Limits,
     overrides: Vec<(GlobSet, BatchSetting)>,
 }
@@ -158,6 +165,8 @@ impl Settings {
             ));
         }
 
+        let services = services::build(file.service, pattern.as_ref())?;
+        let breaker = file.breaker.build()?;
         let mut alert_match = file.webhook.r#match;
         if !remediator.webhook_match.is_empty() {
             alert_match = remediator.webhook_match.iter().cloned().collect();
@@ -177,6 +186,8 @@ impl Settings {
                 .clone()
                 .or(file.state.path)
                 .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_PATH)),
+            services,
+            breaker,
             limits,
             overrides,
         })

@@ -264,12 +264,23 @@ impl Template {
         session: &SessionName,
         encode: impl Fn(&str) -> String,
     ) -> Result<String, String> {
-        let captures = match &self.pattern {
-            Some(pattern) => Some(whole_match(pattern, session.as_str()).ok_or_else(|| {
-                "was not asked: connection.session_pattern does not match the session's name".to_owned()
-            })?),
-            None => None,
-        };
+        self.filled(session, encode).map_err(|why| format!("was not asked: {why}"))
+    }
+
+    /// The text for one session. Errors: the pattern does not match its name, or a name
+    /// that begins with a dash would stand first.
+    pub(crate) fn filled(
+        &self,
+        session: &SessionName,
+        encode: impl Fn(&str) -> String,
+    ) -> Result<String, String> {
+        let captures =
+            match &self.pattern {
+                Some(pattern) => Some(whole_match(pattern, session.as_str()).ok_or_else(|| {
+                    "connection.session_pattern does not match the session's name".to_owned()
+                })?),
+                None => None,
+            };
         let mut filled = String::new();
         for (index, part) in self.parts.iter().enumerate() {
             let value = match part {
@@ -282,10 +293,10 @@ impl Template {
                     .as_ref()
                     .and_then(|captures| captures.name(name))
                     .map(|found| found.as_str())
-                    .ok_or_else(|| format!("was not asked: the group {name} captured nothing"))?,
+                    .ok_or_else(|| format!("the group {name} captured nothing"))?,
             };
             if index == 0 && value.starts_with('-') {
-                return Err("was not asked: the session's name would read as an option".into());
+                return Err("the session's name would read as an option".into());
             }
             filled.push_str(&encode(value));
         }

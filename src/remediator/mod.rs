@@ -2,13 +2,18 @@
 //! moves what policy allows into a quarantine.
 //!
 //! [`webhook`] says what an alert asks for, [`journal`] puts it on record, [`service`]
-//! serves and works, [`runner`] performs one run, [`quarantine`] moves the files,
+//! serves and works, [`runner`] performs one run,
+//! [`emergency`] stops a bot for it and starts it again, [`quarantine`] moves the files,
 //! [`console`] is the operator's side.
 
 pub mod console;
+pub mod emergency;
 pub mod journal;
+pub mod ledger;
 pub mod metrics;
+pub mod overview;
 pub mod quarantine;
 pub mod runner;
 pub mod service;
+pub mod switchboard;
 pub mod webhook;

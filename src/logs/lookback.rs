@@ -483,7 +483,7 @@ mod tests {
         };
         let log = Log::new();
         let logs = log.fresh();
-        let mut after = |text: &str| {
+        let after = |text: &str| {
             log.append(text);
             assert_eq!(logs.logged_out(&a), log.fresh().logged_out(&a), "with and without memory");
             logs.logged_out(&a)

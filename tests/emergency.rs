@@ -211,7 +211,9 @@ REST
 
     fn start(&mut self) {
         let log = File::options().create(true).append(true).open(self.at("log")).unwrap();
+        let path = format!("{}:{}", self.at("bin").display(), std::env::var("PATH").unwrap());
         let child = Command::new("setpriv")
+            .env("PATH", path)
             .args(["--pdeathsig", "KILL", "--", REMEDIATOR, "serve"])
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
             .arg(format!("--webhook.token-file={}", self.at("token").display()))
@@ -833,4 +835,93 @@ fn the_real_baileys_under_a_supervisor() {
     let said = world.read(&format!("{session}.out"));
     assert!(said.contains("\"failed\": 0"), "{said}");
     real::verify(&world, &library);
+}
+
+/// The same under the real pm2, by its preset. Its daemon is killed by its own number.
+#[test]
+fn the_real_baileys_under_the_real_pm2() {
+    struct Daemon(PathBuf);
+    impl Drop for Daemon {
+        fn drop(&mut self) {
+            let pid = fs::read_to_string(self.0.join("pm2.pid")).ok().and_then(|pid| pid.trim().parse().ok());
+            let Some(pid) = pid.and_then(Pid::from_raw) else { return };
+            let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+            if String::from_utf8_lossy(&line).contains(&self.0.display().to_string()) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+    let library = real::library();
+    let pm2 = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
+    real::install(&pm2, &[]);
+    let mut world = World::new();
+    let (session, program) = ("company_962302", pm2.join("node_modules/pm2/bin/pm2"));
+    let before = real::unpack(&world);
+    for dir in ["bin", "pm2"] {
+        fs::create_dir(world.at(dir)).unwrap();
+    }
+    std::os::unix::fs::symlink(&program, world.at("bin/pm2")).unwrap();
+    let daemon = Daemon(world.at("pm2"));
+    let call = |args: &[String]| {
+        let home = format!("PM2_HOME={}", world.at("pm2").display());
+        let words = [home, program.display().to_string()].into_iter().chain(args.iter().cloned());
+        let (status, out, err) = process::run(Path::new("env"), words, SOON).unwrap();
+        assert!(status.success(), "{out}{err}");
+    };
+    let out = world.at("bot.out").display().to_string();
+    let start = ["start", "/usr/bin/env", "--interpreter", "none", "--name", session, "--output", &out, "--"];
+    let words: Vec<String> =
+        start.iter().map(|w| (*w).to_owned()).chain(real::words(&world, &library)).collect();
+    call(&words);
+    // Connected is whose process lives and has said nothing since its first message.
+    let ask = format!(
+        "cd {}\npid=$(cat pm2/pids/*.pid) && kill -0 $pid && [ \"$(tail -n1 bot.out)\" = ready ] && echo connected && exit\necho disconnected\n",
+        world.dir.path().display()
+    );
+    fs::write(world.at("ask-pm2"), ask).unwrap();
+    let yaml = "sessions: {include: [SESSION]}
+connection: {command: [sh, DIR/ask-pm2], timeout: 30s, quiet: 1s, trust: ['*']}
+armed: {look_every: 1s}
+service: [{pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: 40s, gone_timeout: 20s}]
+";
+    let dir = world.dir.path().display().to_string();
+    fs::write(world.at("config.yml"), yaml.replace("DIR", &dir).replace("SESSION", session)).unwrap();
+    let pid = || {
+        let pids = fs::read_dir(world.at("pm2/pids")).into_iter().flatten().flatten();
+        let read = pids.map(|entry| fs::read_to_string(entry.path()).unwrap_or_default()).collect::<String>();
+        if read.is_empty() { Err("no pid".to_owned()) } else { Ok(read) }
+    };
+    let first = world.patience.wait_until(SOON, "pm2 runs the bot", &pid).unwrap();
+    let talks = || {
+        let said = world.read("bot.out");
+        if said.trim_end().ends_with("ready") { Ok(()) } else { Err(said) }
+    };
+    world.patience.wait_until(SOON, "its first message", talks).unwrap();
+    world.start();
+    let run = world.asked(session, "emergency");
+    assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
+    assert!(run["accumulated_after"].as_i64() < Some(180), "{run}");
+    assert!(world.nothing_is_lost(session, &before) > 200);
+    let read = |name: &str| fs::read_to_string(world.at(name)).unwrap_or_default();
+    let again: String = fs::read_dir(world.at("pm2/pids"))
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    assert!(!again.is_empty() && again != first, "pm2 runs another process: {again} {first}");
+    assert!(read("bot.out").trim_end().ends_with("ready"), "it talks again");
+
+    // Ended well, it has lost no message, and everybody can still be read.
+    world.terminate();
+    let call = |args: &[&str]| {
+        let home = format!("PM2_HOME={}", world.at("pm2").display());
+        let words =
+            [home, program.display().to_string()].into_iter().chain(args.iter().map(|a| (*a).to_owned()));
+        let (status, out, err) = process::run(Path::new("env"), words, SOON).unwrap();
+        assert!(status.success(), "{out}{err}");
+    };
+    call(&["stop", session]);
+    let said = world.read("bot.out");
+    assert!(said.contains("\"failed\": 0") && !said.contains("\"failed\": 1"), "{said}");
+    real::verify(&world, &library);
+    drop(daemon);
 }

@@ -10,6 +10,7 @@ use baileys_exporter::cli::{complain, until_stopped};
 use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::service::Service;
+use baileys_exporter::remediator::services::{self, Task};
 use baileys_exporter::remediator::switchboard;
 use baileys_exporter::web;
 use clap::{Parser, Subcommand};
@@ -107,6 +108,20 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
+    /// Show which service each session has and whether it runs; stop or start one, to see whether this user may.
+    Service {
+        /// The session's name; all sessions without it.
+        session: Option<String>,
+        /// Stop its service, with all sessions that it serves, and wait until it is gone.
+        #[arg(long, conflicts_with = "start")]
+        stop: bool,
+        /// Start its service.
+        #[arg(long)]
+        start: bool,
+        /// Form of the output.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Output,
+    },
     /// Put back what a run moved. Never replaces a newer file; restart the bot afterwards.
     Undo {
         /// The run's name, as `runs` shows it in the last column.
@@ -146,6 +161,14 @@ async fn program() -> ExitCode {
         }
         Command::Doctor { session, trust, output } => {
             console::doctor(settings, session.as_deref(), trust.as_deref(), output).await
+        }
+        Command::Service { session, stop, start, output } => {
+            let task = match (stop, start) {
+                (true, _) => Task::Stop,
+                (_, true) => Task::Start,
+                _ => Task::Show,
+            };
+            services::service(&settings, session.as_deref(), task, output).await
         }
         Command::Runs { limit, output } => console::runs(&settings, limit, output),
         Command::Status { output } => switchboard::status(&settings, output),

@@ -1,14 +1,17 @@
 //! The sections `service` and `breaker`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
 use regex::Regex;
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 
-use crate::connection::Template;
+use crate::connection::Runtime;
 use crate::control::window::{Window, Windows};
-use crate::control::{Preset, ServiceRule, Services, Timing};
+use crate::control::{Command, Container, Pm2, Preset, ServiceRule, Services, Timing, Unit, Word};
+
+use super::file::span;
+use super::globs;
 
 /// When everything is stopped because too much happens at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,6 +46,9 @@ pub struct BreakerSection {
 pub struct ServiceSection {
     sessions: Option<Vec<String>>,
     name: Option<String>,
+    systemd: Option<SystemdSection>,
+    pm2: Option<Pm2Section>,
+    docker: Option<DockerSection>,
     command: Option<CommandSection>,
     #[serde(default, deserialize_with = "span")]
     stop_timeout: Option<Duration>,
@@ -57,6 +63,28 @@ pub struct ServiceSection {
     daily_budget: Option<u32>,
     #[serde(default)]
     windows: Vec<WindowSection>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SystemdSection {
+    unit: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pm2Section {
+    name: String,
+    home: PathBuf,
+    user: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DockerSection {
+    container: String,
+    #[serde(default)]
+    runtime: Runtime,
 }
 
 #[derive(Debug, Deserialize)]
@@ -106,39 +134,59 @@ pub fn build(sections: Vec<ServiceSection>, pattern: Option<&Regex>) -> Result<S
 impl ServiceSection {
     fn build(self, index: usize, pattern: Option<&Regex>) -> Result<ServiceRule, String> {
         let key = |key: &str| format!("service[{index}].{key}");
-        let template = |name: &str, text: &str| {
-            Template::parse(text, pattern).map_err(|e| format!("{}: {e}", key(name)))
+        let preset = self.preset(&key, pattern)?;
+        let name = match &self.name {
+            Some(name) if name.is_empty() => return Err(format!("{} is empty", key("name"))),
+            Some(name) => {
+                Some(Word::parse(name, pattern).map_err(|error| format!("{}: {error}", key("name")))?)
+            }
+            None => None,
         };
-        let argv = |name: &str, words: &[String]| match words {
-            [] => Err(format!("{} is empty; give the program and its arguments", key(name))),
-            words => words.iter().map(|word| template(name, word)).collect::<Result<Vec<_>, _>>(),
-        };
-        let Some(command) = &self.command else {
-            return Err(format!("service[{index}] needs exactly one of systemd, pm2, docker and command"));
-        };
-        let Some(name) = &self.name else { return Err(format!("{} is missing", key("name"))) };
-        let name = template("name", name)?;
-        let preset = Preset::Command {
-            stop: argv("command.stop", &command.stop)?,
-            start: argv("command.start", &command.start)?,
-            gone: argv("command.gone", &command.gone)?,
-        };
-        let default = Timing::default();
         let windows = self.windows.iter().enumerate().map(|(at, window)| window.build(index, at));
-        Ok(ServiceRule {
-            sessions: globs(self.sessions.as_deref(), &key("sessions"))?,
-            name,
-            preset,
-            timing: Timing {
-                stop_timeout: self.stop_timeout.unwrap_or(default.stop_timeout),
-                gone_timeout: self.gone_timeout.unwrap_or(default.gone_timeout),
-                start_timeout: self.start_timeout.unwrap_or(default.start_timeout),
-                connect_timeout: self.connect_timeout.unwrap_or(default.connect_timeout),
-                cooldown: self.cooldown.unwrap_or(default.cooldown),
-                daily_budget: self.daily_budget.unwrap_or(default.daily_budget),
-                windows: Windows::new(windows.collect::<Result<_, _>>()?),
-            },
-        })
+        let windows = Windows::new(windows.collect::<Result<_, _>>()?);
+        let default = Timing::default();
+        let positive = |name: &str, given: Option<Duration>, default: Duration| match given {
+            Some(span) if span < Duration::from_secs(1) => Err(format!("{}: not less than 1s", key(name))),
+            span => Ok(span.unwrap_or(default)),
+        };
+        let timing = Timing {
+            stop_timeout: positive("stop_timeout", self.stop_timeout, default.stop_timeout)?,
+            gone_timeout: positive("gone_timeout", self.gone_timeout, default.gone_timeout)?,
+            start_timeout: positive("start_timeout", self.start_timeout, default.start_timeout)?,
+            connect_timeout: positive("connect_timeout", self.connect_timeout, default.connect_timeout)?,
+            cooldown: self.cooldown.unwrap_or(default.cooldown),
+            daily_budget: self.daily_budget.unwrap_or(default.daily_budget),
+            windows,
+        };
+        let sessions = match &self.sessions {
+            Some(sessions) => globs(sessions, &key("sessions"))?,
+            None => globs(&["*".to_owned()], &key("sessions"))?,
+        };
+        ServiceRule::new(sessions, name, preset, timing).map_err(|error| format!("{} {error}", key("name")))
+    }
+
+    fn preset(&self, key: &impl Fn(&str) -> String, pattern: Option<&Regex>) -> Result<Preset, String> {
+        let told = |name: &str, error: String| format!("{} {error}", key(name));
+        match (&self.systemd, &self.pm2, &self.docker, &self.command) {
+            (Some(systemd), None, None, None) => {
+                Unit::new(&systemd.unit, pattern).map(Preset::Systemd).map_err(|e| told("systemd.unit:", e))
+            }
+            (None, Some(pm2), None, None) => Pm2::new(&pm2.name, &pm2.home, pm2.user.as_deref(), pattern)
+                .map(Preset::Pm2)
+                .map_err(|(name, error)| told(&format!("pm2.{name}:"), error)),
+            (None, None, Some(docker), None) => Container::new(&docker.container, docker.runtime, pattern)
+                .map(Preset::Container)
+                .map_err(|e| told("docker.container:", e)),
+            (None, None, None, Some(command)) => {
+                Command::new(&command.stop, &command.start, &command.gone, pattern)
+                    .map(Preset::Command)
+                    .map_err(|(name, error)| told(&format!("command.{name}:"), error))
+            }
+            _ => Err(format!(
+                "{} needs exactly one of systemd, pm2, docker and command",
+                key("").trim_end_matches('.')
+            )),
+        }
     }
 }
 
@@ -151,20 +199,4 @@ impl WindowSection {
         Window::parse(self.days.as_deref(), &self.from, &self.to, zone)
             .map_err(|(key, says)| format!("{at}.{key}: {says}"))
     }
-}
-
-fn globs(patterns: Option<&[String]>, key: &str) -> Result<GlobSet, String> {
-    let all = ["*".to_owned()];
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns.unwrap_or(&all) {
-        set.add(Glob::new(pattern).map_err(|error| format!("{key}: {error}"))?);
-    }
-    set.build().map_err(|error| format!("{key}: {error}"))
-}
-
-fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text)
-        .map(Some)
-        .map_err(|error| de::Error::custom(format!("not a time span such as 10m or 14d: {error}")))
 }

@@ -16,7 +16,7 @@ const MOST_LEFT_BEHIND: isize = 64;
 static LOOKS: Looks = Looks::new();
 
 /// Looks in a thread of its own. The error begins with `what`.
-pub(super) async fn within<T: Send + 'static>(
+pub(crate) async fn within<T: Send + 'static>(
     what: &str,
     timeout: Duration,
     look: impl FnOnce() -> Result<T, String> + Send + 'static,

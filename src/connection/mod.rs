@@ -22,9 +22,11 @@ mod stopped;
 mod verdict;
 
 pub use log::{LogEvent, LogView, log_says};
+pub(crate) use looks::within;
 pub use memory::{Memory, REMEMBERED_FOR, Recent, Recollection, Record, Trust, vouched};
 pub use probe::{Probe, ProbeError, Template};
 pub use process::{Process, Runtime};
+pub(crate) use process::{Stat, pm2_list_in, read_small, stat};
 pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};
 
 use std::path::Path;

@@ -7,15 +7,12 @@ mod http;
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::process::Stdio;
 use std::time::Duration;
 
 use regex::{Captures, Regex};
-use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
-use tokio::io::AsyncReadExt;
-use tokio::process::Command;
 
+use crate::child::Call;
 use crate::folder::SessionName;
 
 pub use http::HttpProbe;
@@ -148,44 +145,14 @@ pub(super) async fn run(
     timeout: Duration,
     max_bytes: u64,
 ) -> Result<Vec<u8>, String> {
-    let Some((program, args)) = argv.split_first() else { return Err("is empty".into()) };
-    let mut child = Command::new(program)
-        .args(args)
-        .envs(env.iter().copied())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        // A group of its own, so that what it started ends with it.
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("cannot be started: {error}"))?;
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let talk = async {
-        let mut answer = Vec::new();
-        if let Some(stdout) = child.stdout.take() {
-            stdout.take(max_bytes).read_to_end(&mut answer).await.map_err(|e| e.to_string())?;
-        }
-        let status = child.wait().await.map_err(|e| e.to_string())?;
-        Ok((status, answer))
-    };
-    let ended = tokio::time::timeout(timeout, talk).await;
-    if ended.is_err()
-        && let Some(group) = group
-    {
-        let _ = kill_process_group(group, Signal::KILL);
+    let call = Call::new(argv, timeout).read(max_bytes);
+    let call = env.iter().fold(call, |call, (key, value)| call.env(key, value));
+    let ended = call.run().await.map_err(|failure| failure.to_string())?;
+    match ended.code {
+        Some(0) => Ok(ended.output),
+        Some(code) => Err(format!("exited with {code}")),
+        None => Err("was ended by a signal".into()),
     }
-    let (status, answer): (_, Vec<u8>) = match ended {
-        Ok(result) => result.map_err(|error: String| format!("failed: {error}"))?,
-        Err(_) => return Err(format!("took longer than {}", humantime::format_duration(timeout))),
-    };
-    if !status.success() {
-        return Err(match status.code() {
-            Some(code) => format!("exited with {code}"),
-            None => "was ended by a signal".into(),
-        });
-    }
-    Ok(answer)
 }
 
 /// A text with placeholders: `{session}` is the session's name, `{NAME}` what the named
@@ -259,6 +226,31 @@ impl Template {
         Ok(Self { parts, pattern: pattern.filter(|_| uses_group).cloned() })
     }
 
+    /// What it takes from a session: `session`, or names of groups.
+    pub(crate) fn placeholders(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Session => Some("session"),
+            Part::Group(name) => Some(name),
+        })
+    }
+
+    /// The text before the first placeholder.
+    pub(crate) fn literal_start(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// The text after the last placeholder.
+    pub(crate) fn literal_end(&self) -> &str {
+        match self.parts.last() {
+            Some(Part::Text(text)) => text,
+            _ => "",
+        }
+    }
+
     pub(super) fn fill(
         &self,
         session: &SessionName,
@@ -321,7 +313,7 @@ mod tests {
     use super::*;
     use std::ffi::OsStr;
     use std::time::Instant;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     fn session(name: &str) -> SessionName {

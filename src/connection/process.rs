@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use regex::Regex;
 use rustix::process::{Pid, getuid, test_kill_process};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
@@ -239,7 +240,7 @@ fn template(key: &str, text: &str, pattern: Option<&Regex>) -> Result<Template, 
 }
 
 /// A small file that somebody else writes. A named pipe does not keep us.
-fn read_small(path: &Path) -> io::Result<(String, fs::Metadata)> {
+pub(crate) fn read_small(path: &Path) -> io::Result<(String, fs::Metadata)> {
     let (file, metadata) = looks::open(path)?;
     let mut text = String::new();
     file.take(MAX_PID_BYTES).read_to_string(&mut text)?;
@@ -248,17 +249,17 @@ fn read_small(path: &Path) -> io::Result<(String, fs::Metadata)> {
 
 /// What /proc tells of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stat {
+pub(crate) struct Stat {
     /// It has ended, and nobody has waited for it.
-    is_zombie: bool,
+    pub(crate) is_zombie: bool,
     /// It is a thread of the kernel.
     is_kernel: bool,
     /// When it started, in clock ticks since the machine started.
-    started: u64,
+    pub(crate) started: u64,
 }
 
 /// `None`: there is no process of this number.
-fn stat(proc: &Path, pid: u32) -> Result<Option<Stat>, String> {
+pub(crate) fn stat(proc: &Path, pid: u32) -> Result<Option<Stat>, String> {
     match fs::read(proc.join(pid.to_string()).join("stat")) {
         Ok(text) => parse_stat(&String::from_utf8_lossy(&text))
             .map(Some)
@@ -482,7 +483,7 @@ async fn ask_pm2(home: &Path, timeout: Duration) -> Result<Vec<Pm2Entry>, String
     }
     let argv = ["pm2", "jlist"].map(str::to_owned);
     let answer = run(&argv, &[("PM2_HOME", home.as_os_str())], timeout, MAX_LIST_BYTES).await;
-    parse_pm2(&answer.map_err(|why| format!("pm2 {why}"))?)
+    pm2_list_in(&answer.map_err(|why| format!("pm2 {why}"))?)
         .ok_or_else(|| "the list of pm2 cannot be understood".into())
 }
 
@@ -511,12 +512,12 @@ fn pm2_not_asked(why: &str) -> String {
 }
 
 /// The list among whatever else pm2 prints before it.
-fn parse_pm2(answer: &[u8]) -> Option<Vec<Pm2Entry>> {
+pub(crate) fn pm2_list_in<T: DeserializeOwned>(answer: &[u8]) -> Option<Vec<T>> {
     let mut at = 0;
     for line in answer.split_inclusive(|byte| *byte == b'\n') {
         if line.starts_with(b"[")
             && let Some(Ok(list)) =
-                serde_json::Deserializer::from_slice(&answer[at..]).into_iter::<Vec<Pm2Entry>>().next()
+                serde_json::Deserializer::from_slice(&answer[at..]).into_iter::<Vec<T>>().next()
         {
             return Some(list);
         }
@@ -650,11 +651,11 @@ mod tests {
                 ">>>> In-memory PM2 is out-of-date, do:\n>>>> $ pm2 update\n[PM2] a line\n[{}]\n",
                 entries.join(",")
             );
-            let list = parse_pm2(answer.as_bytes()).unwrap();
+            let list = pm2_list_in(answer.as_bytes()).unwrap();
             assert_eq!(word(&pm2_state(&list, "bot")), is, "{entries:?}");
         }
-        assert!(parse_pm2(b"").is_none());
-        assert!(parse_pm2(b"[PM2][ERROR] no\n[{\"pid\":1").is_none(), "cut off");
+        assert!(pm2_list_in::<Pm2Entry>(b"").is_none());
+        assert!(pm2_list_in::<Pm2Entry>(b"[PM2][ERROR] no\n[{\"pid\":1").is_none(), "cut off");
     }
 
     #[test]

@@ -2,59 +2,73 @@
 
 use std::time::Duration;
 
+use crate::folder::SessionName;
+
+use super::calls::{act, bare};
+use super::word::Word;
 use super::{ControlError, Presence};
 
-/// Expanded argv arrays.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Command {
-    pub(super) stop: Vec<String>,
-    pub(super) start: Vec<String>,
-    /// Exit 0: gone. 1: running. Anything else: nobody knows.
-    pub(super) gone: Vec<String>,
+/// For `systemctl --user` and the like.
+const PASSED: [&str; 1] = ["XDG_RUNTIME_DIR"];
+
+/// Argv arrays with placeholders.
+#[derive(Clone, Debug)]
+pub struct Command {
+    stop: Vec<Word>,
+    start: Vec<Word>,
+    gone: Vec<Word>,
 }
 
 impl Command {
+    /// From its three argv arrays.
+    ///
+    /// Errors: which one, and a sentence.
+    pub fn new(
+        stop: &[String],
+        start: &[String],
+        gone: &[String],
+        pattern: Option<&regex::Regex>,
+    ) -> Result<Self, (&'static str, String)> {
+        let argv = |key, argv: &[String]| Word::argv(argv, pattern).map_err(|error| (key, error));
+        Ok(Self { stop: argv("stop", stop)?, start: argv("start", start)?, gone: argv("gone", gone)? })
+    }
+
+    pub(super) fn words(&self) -> impl Iterator<Item = &Word> {
+        self.stop.iter().chain(&self.start).chain(&self.gone)
+    }
+
+    pub(super) fn expand(&self, session: &SessionName) -> Result<Argvs, ControlError> {
+        let all = |argv: &[Word]| argv.iter().map(|word| word.fill(session)).collect::<Result<Vec<_>, _>>();
+        Ok(Argvs { stop: all(&self.stop)?, start: all(&self.start)?, gone: all(&self.gone)? })
+    }
+}
+
+/// The argv arrays of one session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Argvs {
+    stop: Vec<String>,
+    start: Vec<String>,
+    gone: Vec<String>,
+}
+
+impl Argvs {
     pub(super) async fn stop(&self, timeout: Duration) -> Result<(), ControlError> {
-        run(&self.stop, timeout).await
+        act("the stop command", bare(&self.stop, timeout, &PASSED)).await
     }
 
     pub(super) async fn start(&self, timeout: Duration) -> Result<(), ControlError> {
-        run(&self.start, timeout).await
+        act("the start command", bare(&self.start, timeout, &PASSED)).await
     }
 
     pub(super) async fn presence(&self, timeout: Duration) -> Presence {
-        match exit_code(&self.gone, timeout).await {
+        match bare(&self.gone, timeout, &PASSED).sweep().run().await.map(|ended| ended.code) {
             Ok(Some(0)) => Presence::Gone,
             Ok(Some(1)) => Presence::Running,
-            Ok(Some(code)) => Presence::Unknown(format!("the command `gone` exited with {code}")),
-            Ok(None) => Presence::Unknown("the command `gone` was ended by a signal".into()),
-            Err(error) => Presence::Unknown(error.to_string()),
+            Ok(Some(code)) => Presence::Unknown(format!(
+                "the gone command exited with {code}; 0 means gone, 1 means running"
+            )),
+            Ok(None) => Presence::Unknown("the gone command was ended by a signal".into()),
+            Err(failure) => Presence::Unknown(format!("the gone command {failure}")),
         }
-    }
-}
-
-async fn run(argv: &[String], timeout: Duration) -> Result<(), ControlError> {
-    match exit_code(argv, timeout).await? {
-        Some(0) => Ok(()),
-        Some(code) => Err(ControlError(format!("the command exited with {code}"))),
-        None => Err(ControlError("the command was ended by a signal".into())),
-    }
-}
-
-async fn exit_code(argv: &[String], timeout: Duration) -> Result<Option<i32>, ControlError> {
-    let [program, args @ ..] = argv else { return Err(ControlError("the command is empty".into())) };
-    let mut child = tokio::process::Command::new(program)
-        .args(args)
-        .stdin(std::process::Stdio::null())
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| ControlError(format!("the command cannot be started: {error}")))?;
-    match tokio::time::timeout(timeout, child.wait()).await {
-        Ok(Ok(status)) => Ok(status.code()),
-        Ok(Err(error)) => Err(ControlError(format!("the command failed: {error}"))),
-        Err(_) => Err(ControlError("the command took too long".into())),
     }
 }

@@ -1,8 +1,13 @@
 //! How the service of a session (its bot, or one process that serves many) is stopped,
 //! recognised as gone, and started. Knows no policy and no journal, and starts no shell.
 
+mod calls;
 mod command;
+mod container;
+mod pm2;
+mod systemd;
 pub mod window;
+mod word;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,14 +16,18 @@ use std::time::Duration;
 
 use globset::GlobSet;
 
-use crate::connection::Template;
 use crate::folder::SessionName;
 
-use command::Command;
 use window::Windows;
 
+pub use command::Command;
+pub use container::Container;
+pub use pm2::Pm2;
+pub use systemd::Unit;
+pub use word::Word;
+
 /// How long one look may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Whether a service's process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,28 +89,76 @@ impl Default for Timing {
 /// How a service is controlled, as configured.
 #[derive(Clone, Debug)]
 pub enum Preset {
+    /// A unit of systemd.
+    Systemd(Unit),
+    /// Processes of pm2.
+    Pm2(Pm2),
+    /// A container of docker or podman.
+    Container(Container),
     /// Argv arrays.
-    Command {
-        /// Stops it.
-        stop: Vec<Template>,
-        /// Starts it.
-        start: Vec<Template>,
-        /// Exit 0: gone, 1: running.
-        gone: Vec<Template>,
-    },
+    Command(Command),
+}
+
+impl Preset {
+    fn words(&self) -> Vec<&Word> {
+        match self {
+            Preset::Systemd(unit) => vec![unit.word()],
+            Preset::Pm2(pm2) => vec![pm2.word()],
+            Preset::Container(container) => vec![container.word()],
+            Preset::Command(command) => command.words().collect(),
+        }
+    }
+
+    fn expand(&self, session: &SessionName) -> Result<Target, ControlError> {
+        Ok(match self {
+            Preset::Systemd(unit) => Target::Systemd(unit.expand(session)?),
+            Preset::Pm2(pm2) => Target::Pm2(pm2.expand(session)?),
+            Preset::Container(container) => Target::Container(container.expand(session)?),
+            Preset::Command(command) => Target::Command(command.expand(session)?),
+        })
+    }
 }
 
 /// One entry of `service:`.
 #[derive(Clone, Debug)]
 pub struct ServiceRule {
-    /// The sessions it holds for.
-    pub sessions: GlobSet,
-    /// The service's name.
-    pub name: Template,
-    /// How it is controlled.
-    pub preset: Preset,
-    /// Times and limits.
-    pub timing: Timing,
+    sessions: GlobSet,
+    name: Word,
+    preset: Preset,
+    timing: Timing,
+}
+
+impl ServiceRule {
+    /// The sessions it holds for, the service's name (that of the unit, the process or the
+    /// container unless it is given), how it is controlled, and its times and limits.
+    ///
+    /// Errors: there is no name, or one that sessions with different argv would share.
+    pub fn new(
+        sessions: GlobSet,
+        name: Option<Word>,
+        preset: Preset,
+        timing: Timing,
+    ) -> Result<Self, String> {
+        let name = match (name, &preset) {
+            (Some(name), _) => name,
+            (None, Preset::Command(_)) => {
+                return Err("is missing: commands have no name of their own; sessions with the same name share the process".into());
+            }
+            (None, preset) => preset.words().first().map(|word| (*word).clone()).ok_or("is missing")?,
+        };
+        // With {session} in it every session has a name of its own.
+        let named: Vec<&str> = name.placeholders().collect();
+        let is_shared = |placeholder: &str| !named.contains(&placeholder) && !named.contains(&"session");
+        let words = preset.words();
+        if let Some(missing) =
+            words.iter().flat_map(|word| word.placeholders()).find(|placeholder| is_shared(placeholder))
+        {
+            return Err(format!(
+                "must hold {{{missing}}} as well: sessions with the same name share one process, which is stopped once for all of them"
+            ));
+        }
+        Ok(Self { sessions, name, preset, timing })
+    }
 }
 
 /// The services, in the order of the configuration: the first that matches counts.
@@ -163,23 +220,18 @@ pub struct Service {
     target: Result<Target, ControlError>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 enum Target {
-    Command(Command),
+    Systemd(systemd::OneUnit),
+    Pm2(pm2::OnePm2),
+    Container(container::OneContainer),
+    Command(command::Argvs),
 }
 
 impl Service {
     fn expand(rule: &ServiceRule, session: &SessionName) -> Self {
-        let fill = |template: &Template| {
-            template.filled(session, str::to_owned).map_err(|why| ControlError(format!("not tried: {why}")))
-        };
-        let all = |argv: &[Template]| argv.iter().map(fill).collect::<Result<Vec<_>, _>>();
-        let target = || {
-            let Preset::Command { stop, start, gone } = &rule.preset;
-            Ok(Target::Command(Command { stop: all(stop)?, start: all(start)?, gone: all(gone)? }))
-        };
-        let (name, target) = match fill(&rule.name) {
-            Ok(name) => (name, target()),
+        let (name, target) = match rule.name.fill(session) {
+            Ok(name) => (name, rule.preset.expand(session)),
             Err(error) => (session.as_str().to_owned(), Err(error)),
         };
         let Timing {
@@ -211,10 +263,29 @@ impl Service {
         self.target.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 
+    /// `systemd`, `pm2`, `docker` or `command`; `none` when it cannot be controlled.
+    pub fn preset(&self) -> &'static str {
+        match &self.target {
+            Ok(Target::Systemd(_)) => "systemd",
+            Ok(Target::Pm2(_)) => "pm2",
+            Ok(Target::Container(_)) => "docker",
+            Ok(Target::Command(_)) => "command",
+            Err(_) => "none",
+        }
+    }
+
+    fn target(&self) -> Result<&Target, ControlError> {
+        self.target.as_ref().map_err(Clone::clone)
+    }
+
     /// Asks it to stop; does not wait until it is gone. Stopping what is stopped is no error.
     pub async fn stop(&self) -> Result<(), ControlError> {
-        match self.target.as_ref().map_err(Clone::clone)? {
-            Target::Command(command) => command.stop(self.stop_timeout).await,
+        let timeout = self.stop_timeout;
+        match self.target()? {
+            Target::Systemd(unit) => unit.stop(timeout).await,
+            Target::Pm2(pm2) => pm2.stop(timeout).await,
+            Target::Container(container) => container.stop(timeout).await,
+            Target::Command(argvs) => argvs.stop(timeout).await,
         }
     }
 
@@ -222,14 +293,21 @@ impl Service {
     pub async fn presence(&self) -> Presence {
         match &self.target {
             Err(error) => Presence::Unknown(error.to_string()),
-            Ok(Target::Command(command)) => command.presence(LOOK_TIMEOUT).await,
+            Ok(Target::Systemd(unit)) => unit.presence().await,
+            Ok(Target::Pm2(pm2)) => pm2.presence().await,
+            Ok(Target::Container(container)) => container.presence().await,
+            Ok(Target::Command(argvs)) => argvs.presence(LOOK_TIMEOUT).await,
         }
     }
 
     /// Starts it. Starting what runs is no error.
     pub async fn start(&self) -> Result<(), ControlError> {
-        match self.target.as_ref().map_err(Clone::clone)? {
-            Target::Command(command) => command.start(self.start_timeout).await,
+        let timeout = self.start_timeout;
+        match self.target()? {
+            Target::Systemd(unit) => unit.start(timeout).await,
+            Target::Pm2(pm2) => pm2.start(timeout).await,
+            Target::Container(container) => container.start(timeout).await,
+            Target::Command(argvs) => argvs.start(timeout).await,
         }
     }
 }

@@ -82,7 +82,7 @@ fn with_memory(settings: Settings) -> Settings {
     }
 }
 
-fn find(settings: &Settings, name: &str) -> Result<Found, String> {
+pub(super) fn find(settings: &Settings, name: &str) -> Result<Found, String> {
     let survey = settings.discovery().survey();
     for skipped in &survey.skipped {
         complain(&format!("warning: {}", skipped.message));

@@ -15,5 +15,6 @@ pub mod overview;
 pub mod quarantine;
 pub mod runner;
 pub mod service;
+pub mod services;
 pub mod switchboard;
 pub mod webhook;

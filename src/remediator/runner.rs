@@ -211,7 +211,12 @@ pub async fn end(
             let mut journal = ctx.journal();
             // First, so that a crash in between leaves it armed rather than forgotten.
             match (status, ending.reason) {
-                (Status::Done, _) | (Status::Refused, Some("stale_alert")) => {
+                // Whichever tier asked, it is clean now.
+                (Status::Done, _) if run.action != Action::Plan => {
+                    journal.disarm(&run.session, Action::Cleanup)?;
+                    journal.disarm(&run.session, Action::Emergency)?;
+                }
+                (Status::Refused, Some("stale_alert")) => {
                     journal.disarm(&run.session, run.action)?;
                 }
                 (Status::Refused, Some("connected" | "connection_unknown")) => journal.arm(id, now)?,

@@ -112,6 +112,7 @@ impl fmt::Display for Back {
 pub struct Warden {
     ctx: Context,
     busy: Mutex<BTreeSet<String>>,
+    claimed: Mutex<BTreeSet<i64>>,
     window: tokio::sync::Mutex<()>,
 }
 
@@ -131,11 +132,21 @@ impl Drop for Lead {
 impl Warden {
     /// Over this configuration and journal.
     pub fn new(ctx: Context) -> Arc<Self> {
-        Arc::new(Self { ctx, busy: Mutex::default(), window: tokio::sync::Mutex::default() })
+        Arc::new(Self {
+            ctx,
+            busy: Mutex::default(),
+            claimed: Mutex::default(),
+            window: tokio::sync::Mutex::default(),
+        })
     }
 
     fn busy(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs that are done beside another one, on the same process: nobody's leftovers.
+    pub fn claimed(&self) -> std::sync::MutexGuard<'_, BTreeSet<i64>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lead(self: &Arc<Self>, service: &str) -> Option<Lead> {
@@ -428,13 +439,16 @@ impl Warden {
     /// Another session of the process that is stopped anyway: what is armed or queued for it
     /// is done now. Says whether there was anything.
     async fn clean_beside(self: &Arc<Self>, other: &Found, down: &Down) -> bool {
-        let (ctx, session) = (self.ctx.clone(), other.session.to_string());
+        let (warden, session) = (Arc::clone(self), other.session.to_string());
         let claimed = blocking(move || {
-            let mut journal = ctx.journal();
             for action in [Action::Emergency, Action::Cleanup] {
-                journal.nudge(&session, action, Timestamp::now())?;
+                warden.ctx.journal().nudge(&session, action, Timestamp::now())?;
             }
-            journal.claim(&session, Timestamp::now())
+            // Known before anybody can take it for a leftover.
+            let mut ours = warden.claimed();
+            let run = warden.ctx.journal().claim(&session, Timestamp::now())?;
+            ours.extend(run.iter().map(|run| run.id));
+            Ok::<_, JournalError>(run)
         });
         let run = match claimed.await {
             Ok(Some(run)) => run,
@@ -450,6 +464,7 @@ impl Warden {
             Ending { note: Some("its process was stopped for another session".into()), ..Ending::default() };
         let told = self.clean(&run, other, down, column, &mut ending).await;
         runner::end(&self.ctx, &run, told, ending).await;
+        self.claimed().remove(&run.id);
         true
     }
 

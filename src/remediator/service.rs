@@ -536,6 +536,7 @@ impl Service {
     /// Starts what a crash left stopped, and gives armed runs their moment.
     async fn watch_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
         let mut tasks = tokio::task::JoinSet::new();
+        let mut looking: Option<tokio::task::JoinHandle<()>> = None;
         loop {
             // A file system that hangs keeps nobody from being started.
             let known = match tokio::time::timeout(LOOK_AROUND_TIMEOUT, self.all_sessions()).await {
@@ -543,14 +544,23 @@ impl Service {
                 Err(_) => self.known_sessions(),
             };
             self.warden.settle_debts(&known, &mut tasks).await;
-            if let Err(error) = self.look_at_armed(&known).await {
-                tracing::error!("{error}");
+            // Sources that answer slowly keep nobody from being started.
+            if looking.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                let service = Arc::clone(&self);
+                looking = Some(tokio::spawn(async move {
+                    if let Err(error) = service.look_at_armed(&known).await {
+                        tracing::error!("{error}");
+                    }
+                }));
             }
             while tasks.try_join_next().is_some() {}
             tokio::select! {
                 _ = stopping.changed() => break,
                 () = tokio::time::sleep(self.ctx.settings.armed.look_every) => {}
             }
+        }
+        if let Some(looking) = looking {
+            looking.abort();
         }
         while tasks.join_next().await.is_some() {}
     }
@@ -626,7 +636,8 @@ impl Service {
         });
         // Asked after the journal: a run of ours that it named is active, or has ended since,
         // and what has ended is not ended again.
-        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        active.extend(self.warden.claimed().iter());
         for orphan in orphans {
             if active.contains(&orphan.id) || busy.contains(&orphan.session) {
                 continue;

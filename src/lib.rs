@@ -13,6 +13,7 @@
 //!       -> remediator::quarantine -> outcome
 //! ```
 //!
+//! `control` stops and starts the bots' services; it knows neither policy nor journal.
 //! `folder` imports nobody. `policy` knows `folder` and the verdict's type, opens no file
 //! and is asked by both `exporter` (which counts what is removable) and `remediator`
 //! (which removes it); those two never import each other. `web` knows no domain word.

@@ -231,6 +231,7 @@ fn configuration_md_names_every_flag_and_key() {
         (remediator, &["clean"]),
         (remediator, &["runs"]),
         (remediator, &["doctor"]),
+        (remediator, &["service"]),
         (remediator, &["status"]),
         (remediator, &["pause"]),
         (remediator, &["resume"]),
@@ -293,6 +294,35 @@ fn the_example_configuration_is_understood_and_complete() {
         let keys = keys.trim_start_matches("one of ").replace(" or ", ", ");
         for key in keys.split(", ").map(|key| key.trim_matches('`')) {
             assert!(example.contains(&format!("{key}:")), "the example does not show {section}.{key}");
+        }
+    }
+}
+
+#[test]
+fn the_example_configuration_shows_every_key_of_a_service() {
+    let (_, text) = doc("docs/configuration.md");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("config.yml");
+    let entry = |inside: &str| format!("service: [{inside}]");
+    for yaml in [
+        entry("{nope: 1}"),
+        entry("{systemd: {nope: 1}}"),
+        entry("{pm2: {nope: 1}}"),
+        entry("{docker: {nope: 1}}"),
+        entry("{command: {nope: 1}}"),
+        entry("{windows: [{nope: 1}]}"),
+    ] {
+        std::fs::write(&path, &yaml).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_baileys_remediator"))
+            .args(["runs", &format!("--config.file={}", path.display())])
+            .output()
+            .unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains("nope"), "{yaml}: {error}");
+        let (_, keys) = error.lines().next().unwrap().split_once("expected ").unwrap();
+        let keys = keys.split(" at line ").next().unwrap();
+        for key in keys.split('`').skip(1).step_by(2) {
+            assert!(text.contains(&format!("{key}:")), "the example does not show {key}: {error}");
         }
     }
 }

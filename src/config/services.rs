@@ -117,6 +117,9 @@ impl BreakerSection {
                 .map(|percent| percent / 100.0)
                 .ok_or("breaker.share: a percentage such as 5%")?,
         };
+        if self.within.is_some_and(|within| within < Duration::from_secs(60)) {
+            return Err("breaker.within: not less than 1m".into());
+        }
         Ok(Breaker {
             services: self.services.unwrap_or(default.services),
             share,
@@ -198,5 +201,151 @@ impl WindowSection {
         };
         Window::parse(self.days.as_deref(), &self.from, &self.to, zone)
             .map_err(|(key, says)| format!("{at}.{key}: {says}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::SessionName;
+    use std::ffi::OsStr;
+
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default)]
+        service: Vec<ServiceSection>,
+        #[serde(default)]
+        breaker: BreakerSection,
+    }
+
+    fn load(yaml: &str) -> Result<(Services, Breaker), String> {
+        let pattern = Regex::new(r"^(?:company_(?<id>\d+))$").unwrap();
+        let file: File = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+        Ok((build(file.service, Some(&pattern))?, file.breaker.build()?))
+    }
+
+    fn session(name: &str) -> SessionName {
+        SessionName::from_dir(OsStr::new(name))
+    }
+
+    #[test]
+    fn the_first_entry_that_matches_counts() {
+        let (services, breaker) = load(
+            r#"
+service:
+  - sessions: ["company_1*"]
+    systemd: {unit: 'bot@{id}.service'}
+    stop_timeout: 10s
+    daily_budget: 1
+    windows: [{days: [mon], from: "03:00", to: "04:30", zone: America/Lima}]
+  - name: all-in-one
+    command: {stop: [a, stop], start: [a, start], gone: [a, gone]}
+breaker: {services: 5, share: 10%, within: 2h}
+"#,
+        )
+        .unwrap();
+        let one = services.of(&session("company_17")).unwrap();
+        assert_eq!((one.name.as_str(), one.preset(), one.daily_budget), ("bot@17.service", "systemd", 1));
+        assert_eq!(one.stop_timeout, Duration::from_secs(10));
+        assert_eq!(one.connect_timeout, Duration::from_secs(180));
+        assert!(!one.windows.is_empty() && one.check().is_ok());
+        let shared = services.of(&session("company_2")).unwrap();
+        assert_eq!((shared.name.as_str(), shared.preset()), ("all-in-one", "command"));
+        assert!(shared.windows.is_empty());
+        let sessions = ["company_17", "company_2", "x"].map(session);
+        let names = services.names(&sessions);
+        assert_eq!(names["all-in-one"].len(), 2);
+        assert_eq!(names.len(), 2);
+        assert_eq!(breaker, Breaker { services: 5, share: 0.1, within: Duration::from_secs(7200) });
+
+        let (none, breaker) = load("{}").unwrap();
+        assert!(none.is_empty() && none.of(&session("a")).is_none());
+        assert_eq!(breaker, Breaker::default());
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_name_does_not_fit_is_neither_stopped_nor_gone() {
+        use crate::control::Presence;
+        let (services, _) =
+            load("service: [{name: '{session}', command: {stop: ['true'], start: ['true'], gone: ['true', '{id}']}}]")
+                .unwrap();
+        for name in ["other", "company_x", "-rf"] {
+            let service = services.of(&session(name)).unwrap();
+            assert_eq!((service.name.as_str(), service.preset()), (name, "none"));
+            assert!(
+                service.check().is_err() && service.stop().await.is_err() && service.start().await.is_err()
+            );
+            assert!(matches!(service.presence().await, Presence::Unknown(_)));
+        }
+        assert_eq!(services.of(&session("company_7")).unwrap().presence().await, Presence::Gone);
+    }
+
+    #[test]
+    fn errors_name_the_key() {
+        for (service, says) in [
+            ("{}", "service[0] needs exactly one of systemd, pm2, docker and command"),
+            ("{systemd: {unit: a.service}, docker: {container: b}}", "service[0] needs exactly one of"),
+            ("{systemd: {unit: a}}", "service[0].systemd.unit: must end in .service"),
+            ("{systemd: {unit: 'a@{id}'}}", "must end in .service"),
+            ("{systemd: {unit: '{session}'}}", "must end in .service"),
+            ("{systemd: {unit: -a.service}}", "service[0].systemd.unit: must be a name"),
+            ("{systemd: {unit: '{nope}.service'}}", "nothing fills {nope}"),
+            ("{systemd: {unit: a.service, user: b}}", "user"),
+            ("{systemd: {unit: 'bot@{id}.service'}, name: bots}", "service[0].name must hold {id} as well"),
+            (
+                "{systemd: {unit: 'bot@{session}.service'}, name: 'b{id}'}",
+                "service[0].name must hold {session}",
+            ),
+            ("{systemd: {unit: a.service}, name: ''}", "service[0].name is empty"),
+            ("{pm2: {name: a}}", "home"),
+            ("{pm2: {name: a, home: b}}", "service[0].pm2.home: must be an absolute path"),
+            ("{pm2: {name: '', home: /b}}", "service[0].pm2.name: must be a name"),
+            ("{pm2: {name: a, home: /b, user: '-x'}}", "service[0].pm2.user: must be the name of a user"),
+            ("{pm2: {name: a, home: /b, user: 'a b'}}", "service[0].pm2.user"),
+            ("{docker: {container: a, runtime: lxc}}", "lxc"),
+            ("{command: {stop: [a], start: [a]}}", "gone"),
+            ("{command: {stop: [a], start: [a], gone: [a]}}", "service[0].name is missing"),
+            ("{name: a, command: {stop: [], start: [a], gone: [a]}}", "service[0].command.stop: is empty"),
+            (
+                "{name: a, command: {stop: [a], start: ['{session}'], gone: [a]}}",
+                "command.start: the program may",
+            ),
+            (
+                "{name: a, command: {stop: [a], start: [a], gone: [sh, -c, a]}}",
+                "command.gone: sh -c would run",
+            ),
+            ("{name: a, command: {stop: [a, '{session}'], start: [a], gone: [a]}}", "must hold {session}"),
+            ("{name: a, command: {stop: a b, start: [a], gone: [a]}}", "line"),
+            ("{systemd: {unit: a.service}, sessions: ['[']}", "service[0].sessions"),
+            ("{systemd: {unit: a.service}, stop_timeout: 0s}", "service[0].stop_timeout: not less than 1s"),
+            ("{systemd: {unit: a.service}, cooldown: soon}", "not a time span"),
+            (
+                "{systemd: {unit: a.service}, windows: [{from: '03:00', to: '04:00'}]}",
+                "service[0].windows[0].zone is missing; name the time zone",
+            ),
+            (
+                "{systemd: {unit: a.service}, windows: [{from: '03:00', to: '04:00', zone: Lima}]}",
+                "service[0].windows[0].zone: ",
+            ),
+            (
+                "{systemd: {unit: a.service}, windows: [{from: 3am, to: '04:00', zone: UTC}]}",
+                "service[0].windows[0].from: ",
+            ),
+        ] {
+            let error = load(&format!("service: [{service}]")).map(|_| ()).unwrap_err();
+            assert!(error.contains(says), "{service}: {error}");
+        }
+        for (breaker, says) in [
+            ("{share: 5}", "breaker.share: a percentage such as 5%"),
+            ("{share: 500%}", "breaker.share"),
+            ("{share: -1%}", "breaker.share"),
+            ("{share: NaN%}", "breaker.share"),
+            ("{within: 1s}", "breaker.within"),
+            ("{services: -1}", "line"),
+            ("{nope: 1}", "nope"),
+        ] {
+            let error = load(&format!("breaker: {breaker}")).map(|_| ()).unwrap_err();
+            assert!(error.contains(says), "{breaker}: {error}");
+        }
     }
 }

@@ -1,0 +1,657 @@
+//! A service is stopped, recognised as gone and started: by the real pm2 from npm, by plain
+//! commands, and by stand-ins for systemd and docker, which keep a bot-shaped process under
+//! a supervisor and write down how they were called.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use testkit::process::Process;
+use testkit::{Patience, fixture, process};
+
+const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
+const BOUND: Duration = Duration::from_secs(90);
+const NPM_BOUND: Duration = Duration::from_secs(300);
+
+/// Auth folders, a configuration, and a directory that comes first on the PATH.
+struct World {
+    dir: TempDir,
+    path: String,
+}
+
+/// What `service --output=json` said of a session.
+#[derive(Debug)]
+struct Told {
+    code: Option<i32>,
+    presence: String,
+    detail: String,
+    err: String,
+}
+
+impl World {
+    fn new(sessions: &[&str], service: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let quiet = SystemTime::now() - Duration::from_secs(900);
+        for session in sessions {
+            fixture::unpack("normal", &dir.path().join("sessions").join(session), quiet).unwrap();
+        }
+        fs::create_dir(dir.path().join("bin")).unwrap();
+        let path = format!("{}:{}", dir.path().join("bin").display(), std::env::var("PATH").unwrap());
+        let world = Self { dir, path };
+        world.configure(service);
+        world
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn configure(&self, service: &str) {
+        let text = format!("connection: {{session_pattern: 'bot(?<id>.*)'}}\nservice:\n{service}");
+        fs::write(self.at("config.yml"), text.replace("DIR", &self.dir.path().display().to_string()))
+            .unwrap();
+    }
+
+    fn program(&self, name: &str, script: &str) {
+        let path = self.at("bin").join(name);
+        fs::write(&path, format!("#!/bin/sh\ncd {}\n{script}", self.dir.path().display())).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.at(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.at(name)).unwrap_or_default()
+    }
+
+    fn service(&self, session: &str, args: &[&str]) -> Told {
+        let path = format!("PATH={}", self.path);
+        let sessions = format!("--sessions.path={}", self.at("sessions").display());
+        let config = format!("--config.file={}", self.at("config.yml").display());
+        let fixed = [
+            &path,
+            "SECRET_OF_THE_REMEDIATOR=1",
+            REMEDIATOR,
+            "service",
+            "--output=json",
+            &sessions,
+            &config,
+            session,
+        ];
+        let (status, out, err) = process::run(Path::new("env"), fixed.iter().chain(args), BOUND).unwrap();
+        let told: Value = serde_json::from_str(&out).unwrap_or_default();
+        let text = |key: &str| told[0][key].as_str().unwrap_or_default().to_owned();
+        Told { code: status.code(), presence: text("presence"), detail: text("detail"), err }
+    }
+
+    /// Waits until the service of `session` is there or not.
+    fn wait_for(&self, session: &str, presence: &str) -> Told {
+        let told = Patience::new(BOUND).wait_until(BOUND, presence, || {
+            let told = self.service(session, &[]);
+            if told.presence == presence { Ok(told) } else { Err(format!("{told:?}")) }
+        });
+        told.unwrap()
+    }
+}
+
+/// Stops a process of this test by its number, if it still is what it was.
+fn end(pid: &str, shape: &str) {
+    let Some(number) = pid.trim().parse().ok().and_then(Pid::from_raw) else { return };
+    let line = fs::read(format!("/proc/{}/cmdline", number.as_raw_nonzero())).unwrap_or_default();
+    if String::from_utf8_lossy(&line).contains(shape) {
+        let _ = kill_process(number, Signal::KILL);
+    }
+}
+
+fn is_alive(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    !pid.trim().is_empty() && stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// A service manager in small: it starts `bot.sh`, starts it again when it dies, and kills
+/// it when it does not stop within a second.
+const SUPERVISOR: &str = r#"
+cd "$1"
+state() { printf '%s\n' "LoadState=loaded" "ActiveState=$1" "SubState=$2" "MainPID=$3" "ControlPID=0" "ControlGroup=" "TasksCurrent=[not set]" "TriggeredBy=" >state.new; mv state.new state; }
+state inactive dead 0
+while [ ! -e quit ]; do
+  if [ -e wanted ]; then
+    sh ./bot.sh >/dev/null 2>&1 &
+    pid=$!
+    echo "$pid" >>starts
+    state active running "$pid"
+    while kill -0 "$pid" 2>/dev/null && [ -e wanted ] && [ ! -e quit ]; do sleep 0.05; done
+    if kill -0 "$pid" 2>/dev/null; then
+      state deactivating stop-sigterm "$pid"
+      kill -TERM "$pid"
+      n=0
+      while kill -0 "$pid" 2>/dev/null && [ "$n" -lt 20 ]; do sleep 0.05; n=$((n + 1)); done
+      kill -KILL "$pid" 2>/dev/null && echo "$pid" >>killed
+    fi
+    wait "$pid"
+    if [ -e wanted ]; then state activating auto-restart 0; sleep 0.3; else state inactive dead 0; fi
+  else
+    state inactive dead 0
+    sleep 0.05
+  fi
+done
+"#;
+
+/// Asks the supervisor as systemctl asks systemd. It answers to one unit.
+const SYSTEMCTL: &str = r#"
+printf '%s|' "$@" >>asked; echo >>asked
+env | grep -c SECRET >>env
+[ "$1" = --no-ask-password ] || exit 9
+shift
+for unit; do :; done
+if [ "$unit" != bot@7.service ]; then
+  [ "$1" = show ] && { printf 'LoadState=not-found\nActiveState=inactive\nSubState=dead\nMainPID=0\nControlPID=0\nControlGroup=\nTasksCurrent=[not set]\nTriggeredBy=\n'; exit 0; }
+  exit 5
+fi
+[ -e denied ] && [ "$1" != show ] && exit 4
+case "$1" in
+  show) cat state ;;
+  --no-block) [ "$2" = stop ] && rm -f wanted ;;
+  start) touch wanted; while ! grep -q ActiveState=active state; do sleep 0.05; done ;;
+  *) exit 1 ;;
+esac
+"#;
+
+#[test]
+fn a_unit_is_stopped_and_started_under_its_supervisor() {
+    let world = World::new(
+        &["bot7", "bot8", "bot*"],
+        "  - {systemd: {unit: 'bot@{id}.service'}, stop_timeout: 30s, gone_timeout: 60s}\n",
+    );
+    world.program("systemctl", SYSTEMCTL);
+    world.program("supervisor", &SUPERVISOR.replace("cd \"$1\"", ""));
+    world.write("bot.sh", "while :; do sleep 0.1; done\n");
+    let mut supervisor =
+        Process::start("supervisor", &world.at("bin/supervisor"), [""; 0], &world.at("log")).unwrap();
+    Patience::new(BOUND)
+        .wait_until(BOUND, "its state", || match world.read("state").is_empty() {
+            true => Err("none".into()),
+            false => Ok(()),
+        })
+        .unwrap();
+
+    // Stop of what is stopped, start, and start of what runs.
+    let told = world.service("bot7", &["--stop"]);
+    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    let told = world.service("bot7", &["--start"]);
+    assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"), "{told:?}");
+    let first = world.read("starts");
+    let told = world.service("bot7", &["--start"]);
+    assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"), "{told:?}");
+    assert_eq!(world.read("starts"), first, "it was not started twice");
+
+    // One that dies and is started again is never gone.
+    kill_process(Pid::from_raw(first.trim().parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    Patience::new(BOUND)
+        .wait_until(BOUND, "a restart", || {
+            let told = world.service("bot7", &[]);
+            assert_eq!(told.presence, "running", "{told:?}");
+            match world.read("starts").lines().count() {
+                2.. => Ok(()),
+                one => Err(format!("{one} start")),
+            }
+        })
+        .unwrap();
+
+    // Stopped, with the argv that was promised and no environment of ours.
+    world.write("asked", "");
+    let told = world.service("bot7", &["--stop"]);
+    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    let last = world.read("starts");
+    assert!(!is_alive(last.lines().last().unwrap()), "its process is gone");
+    let asked = world.read("asked");
+    assert!(asked.contains("--no-ask-password|--no-block|stop|--|bot@7.service|\n"), "{asked}");
+    assert!(asked.lines().all(|line| line.ends_with("|--|bot@7.service|")), "{asked}");
+    assert!(world.read("env").lines().all(|count| count == "0"), "a minimal environment");
+
+    // It refuses to stop: Running until its supervisor kills it.
+    world.write("bot.sh", "trap '' TERM INT\nwhile :; do sleep 0.1; done\n");
+    world.service("bot7", &["--start"]);
+    let told = world.service("bot7", &["--stop"]);
+    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    let last = world.read("starts");
+    let last = last.lines().last().unwrap();
+    assert_eq!(world.read("killed").trim(), last, "it had to be killed");
+    assert!(!is_alive(last));
+
+    // It dies at once after each start: there again and again, never gone.
+    world.write("bot.sh", "exit 1\n");
+    world.service("bot7", &["--start"]);
+    for _ in 0..5 {
+        assert_eq!(world.service("bot7", &[]).presence, "running");
+    }
+    let told = world.service("bot7", &["--stop"]);
+    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+
+    // Not allowed; unknown; a name that means other units.
+    world.write("denied", "");
+    for verb in ["--stop", "--start"] {
+        let told = world.service("bot7", &[verb]);
+        assert_eq!(told.code, Some(2), "{told:?}");
+        assert!(told.err.contains("exited with 4; may this user do it? See deploy/polkit"), "{told:?}");
+    }
+    let told = world.service("bot8", &["--stop"]);
+    assert!(told.code == Some(2) && told.err.contains("knows no such unit"), "{told:?}");
+    assert_eq!(told.presence, "unknown", "what nobody knows is not gone");
+    world.write("asked", "");
+    let told = world.service("bot*", &["--stop"]);
+    assert!(told.code == Some(2) && told.err.contains("not tried: "), "{told:?}");
+    assert_eq!(world.read("asked"), "", "systemctl would read a glob in it");
+
+    world.write("quit", "");
+    supervisor.stop();
+}
+
+/// Answers for one container `bot-7`, whose state is a file.
+const DOCKER: &str = r#"
+printf '%s|' "$@" >>asked; echo >>asked
+for name; do :; done
+case "$1 $name" in
+  "inspect bot-7"|"inspect bot-0123") cat state ;;
+  "stop 0123456789abcdef")
+    sed -i 's/"Running":true/"Running":false/; s/"Pid":[0-9]*/"Pid":0/; s/"Status":"[a-z]*"/"Status":"exited"/; s/"Restarting":true/"Restarting":false/' state ;;
+  "start 0123456789abcdef")
+    sed -i 's/"Running":false/"Running":true/; s/"Pid":0/"Pid":77/; s/"Status":"[a-z]*"/"Status":"running"/' state ;;
+  *) echo "token=SECRET" >&2; exit 1 ;;
+esac
+"#;
+
+#[test]
+fn a_container_is_found_by_name_and_called_by_id() {
+    for runtime in ["docker", "podman"] {
+        let world = World::new(
+            &["bot7", "bot0123", "bot9"],
+            &format!("  - {{docker: {{container: 'bot-{{id}}', runtime: {runtime}}}, gone_timeout: 5s}}\n"),
+        );
+        world.program(runtime, DOCKER);
+        let state = |status: &str, running: bool, restarting: bool, pid: u32, more: &str| {
+            let state = format!(
+                r#"{{"id":"0123456789abcdef","name":"/bot-7","state":{{"Status":"{status}","Running":{running},"Restarting":{restarting},"Pid":{pid}}},{more}}}"#
+            );
+            world.write("state", &state);
+        };
+        let plain = r#""auto_remove":false,"labels":{}"#;
+        state("running", true, false, 77, plain);
+        let told = world.service("bot7", &["--stop"]);
+        assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+        let asked = world.read("asked");
+        assert!(asked.lines().any(|line| line == "stop|0123456789abcdef|"), "{asked}");
+        assert!(asked.lines().next().unwrap().ends_with("|--|bot-7|"), "{asked}");
+
+        let told = world.service("bot7", &["--start"]);
+        assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"), "{told:?}");
+        world.write("asked", "");
+        world.service("bot7", &["--start"]);
+        assert!(!world.read("asked").contains("start|"), "what runs is not started");
+
+        // Between two tries of its restart policy.
+        state("restarting", false, true, 0, plain);
+        assert_eq!(world.service("bot7", &[]).presence, "running");
+
+        // Its name is also the beginning of another one's id.
+        world.write("asked", "");
+        let told = world.service("bot0123", &["--stop"]);
+        assert!(told.code == Some(2) && told.err.contains("no container has this name"), "{told:?}");
+        assert_eq!(told.presence, "unknown");
+
+        // Stopped, these could not be started again, or would be replaced.
+        for (more, says) in [
+            (r#""auto_remove":true,"labels":{}"#, "--rm"),
+            (r#""auto_remove":null,"labels":{}"#, "--rm"),
+            (r#""auto_remove":false,"labels":{"com.docker.swarm.task.id":"x"}"#, "swarm"),
+        ] {
+            state("running", true, false, 77, more);
+            let told = world.service("bot7", &["--stop"]);
+            assert!(told.code == Some(2) && told.err.contains(says), "{told:?}");
+            assert_eq!(told.presence, "running", "it was left alone");
+        }
+        assert!(!world.read("asked").contains("stop|"));
+
+        let told = world.service("bot9", &["--stop"]);
+        assert!(told.code == Some(2) && told.err.contains("inspect exited with 1"), "{told:?}");
+        assert!(!told.err.contains("SECRET") && !told.detail.contains("SECRET"), "{told:?}");
+    }
+}
+
+#[test]
+fn plain_commands() {
+    let world = World::new(
+        &["bot7", "bot 8"],
+        "  - name: '{session}'\n    stop_timeout: 2s\n    command: {stop: [my, stop, '{id}', 'a b $(x)'], start: [my, start, '--bot={session}'], gone: [my, gone, '{id}']}\n",
+    );
+    world.program("my", "printf '%s|' \"$@\" >>asked; pwd >>asked; . ./does\n");
+    world.write("does", "[ $1 = gone ] && exit $(cat gone)\nexit 0\n");
+    for (code, presence) in [("0", "gone"), ("1", "running"), ("2", "unknown"), ("127", "unknown")] {
+        world.write("gone", code);
+        assert_eq!(world.service("bot7", &[]).presence, presence, "exit {code}");
+    }
+    world.write("does", "kill -9 $$\n");
+    assert_eq!(world.service("bot7", &[]).presence, "unknown", "ended by a signal");
+
+    world.write("gone", "0");
+    world.write("asked", "");
+    world.write("does", "echo token=SECRET; echo SECRET >&2; [ $1 = gone ] && exit 0\nexit 3\n");
+    let told = world.service("bot7", &["--stop"]);
+    assert!(told.code == Some(2) && told.err.contains("the stop command exited with 3"), "{told:?}");
+    assert!(!told.err.contains("SECRET") && !told.detail.contains("SECRET"), "{told:?}");
+    let told = world.service("bot7", &["--start"]);
+    assert!(told.code == Some(2), "{told:?}");
+    let asked = world.read("asked");
+    assert!(asked.contains("stop|7|a b $(x)|") && asked.contains("start|--bot=bot7|"), "{asked}");
+
+    let told = world.service("bot 8", &["--stop"]);
+    assert!(told.code == Some(2) && told.err.contains("not tried: "), "{told:?}");
+
+    // A stop that hangs is killed with all that it has started.
+    world.write("does", "[ $1 = gone ] && exit 1\nsleep 86399 & echo $! >child\necho $$ >self\nwait\n");
+    let told = world.service("bot7", &["--stop"]);
+    assert!(told.code == Some(2) && told.err.contains("took longer than 2s"), "{told:?}");
+    Patience::new(BOUND)
+        .wait_until(BOUND, "the end of both", || {
+            match is_alive(&world.read("child")) || is_alive(&world.read("self")) {
+                true => Err("alive".into()),
+                false => Ok(()),
+            }
+        })
+        .unwrap();
+
+    // What a start command leaves running stays; what a look leaves does not.
+    world.write("does", "sleep 86398 & echo $! >child_of_$1\n[ $1 = gone ] && exit 1\nexit 0\n");
+    let told = world.service("bot7", &["--start"]);
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let (kept, swept) = (world.read("child_of_start"), world.read("child_of_gone"));
+    Patience::new(BOUND)
+        .wait_until(BOUND, "the end of one", || match is_alive(&swept) {
+            true => Err("alive".into()),
+            false => Ok(()),
+        })
+        .unwrap();
+    assert!(is_alive(&kept), "the bot that was started");
+    end(&kept, "86398");
+}
+
+/// The real pm2 in a home of its own. Its daemon ends with it.
+struct Pm2<'a> {
+    world: &'a World,
+    program: PathBuf,
+}
+
+impl Pm2<'_> {
+    fn run(&self, args: &[&str]) -> String {
+        let home = format!("PM2_HOME={}", self.world.at("pm2").display());
+        let program = self.program.display().to_string();
+        let args = [home.as_str(), program.as_str()].into_iter().chain(args.iter().copied());
+        let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
+        assert!(status.success(), "{out}\n{err}");
+        out
+    }
+
+    fn daemon(&self) -> String {
+        self.world.read("pm2/pm2.pid")
+    }
+
+    fn kill(&self) {
+        let daemon = self.daemon();
+        end(&daemon, &self.world.at("pm2").display().to_string());
+        for _ in 0..200 {
+            if !is_alive(&daemon) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What pm2 itself says: status and pid of the name.
+    fn says(&self, name: &str) -> (String, u64) {
+        let out = self.run(&["jlist"]);
+        let list: Value = serde_json::from_str(&out[out.find("[{").unwrap()..]).unwrap();
+        let entry = list.as_array().unwrap().iter().find(|entry| entry["name"] == name).unwrap();
+        let status = entry["pm2_env"]["status"].as_str().unwrap();
+        (status.to_owned(), entry["pid"].as_u64().unwrap_or(0))
+    }
+}
+
+impl Drop for Pm2<'_> {
+    fn drop(&mut self) {
+        self.kill();
+        for pid in self.world.read("pids").lines() {
+            end(pid, "bot.js");
+        }
+    }
+}
+
+/// A bot that writes down its number, and behaves as the file next to it says.
+const BOT: &str = r#"
+const fs = require('fs');
+fs.appendFileSync(__dirname + '/pids', process.pid + '\n');
+fs.writeFileSync(__dirname + '/environ', JSON.stringify(process.env));
+const mode = fs.readFileSync(__dirname + '/mode', 'utf8');
+if (mode === 'dies') process.exit(1);
+if (mode === 'deaf') for (const s of ['SIGINT', 'SIGTERM']) process.on(s, () => {});
+if (mode === 'orphan' && !process.argv[2]) {
+  require('child_process').spawn(process.execPath, [__filename, 'child'], { detached: true, stdio: 'ignore' }).unref();
+}
+setInterval(() => {}, 1000);
+"#;
+
+#[test]
+fn the_real_pm2() {
+    let world = World::new(
+        &["bot", "all", "bot7"],
+        "  - {sessions: [all], pm2: {name: all, home: DIR/pm2}}\n  - {sessions: [bot7], pm2: {name: '{id}', home: DIR/pm2}}\n  - {pm2: {name: '{session}', home: DIR/pm2}, stop_timeout: 60s, gone_timeout: 10s}\n",
+    );
+    let installed = install_pm2();
+    std::os::unix::fs::symlink(&installed, world.at("bin/pm2")).unwrap();
+    let pm2 = Pm2 { world: &world, program: installed };
+    fs::create_dir(world.at("pm2")).unwrap();
+
+    // Without a daemon it is not called, for that would start one; and nothing is gone.
+    for args in [&[][..], &["--stop"], &["--start"]] {
+        let told = world.service("bot", args);
+        assert_eq!(told.presence, "unknown", "{told:?}");
+        assert!(told.detail.contains("pm2 was not asked: its daemon does not run"), "{told:?}");
+        assert_eq!(told.code, Some(if args.is_empty() { 0 } else { 2 }), "{told:?}");
+    }
+    assert_eq!(fs::read_dir(world.at("pm2")).unwrap().count(), 0, "nothing was made in its home");
+
+    world.write("bot.js", BOT);
+    world.write("mode", "plain");
+    let script = world.at("bot.js").display().to_string();
+    pm2.run(&["start", &script, "--name", "bot"]);
+    pm2.run(&["start", &script, "--name", "neighbour", "--force"]);
+    world.wait_for("bot", "running");
+    let neighbour = pm2.says("neighbour");
+    assert_eq!(neighbour.0, "online");
+
+    // Start of what runs changes nothing.
+    let before = pm2.says("bot");
+    let told = world.service("bot", &["--start"]);
+    assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"), "{told:?}");
+    assert_eq!(pm2.says("bot"), before, "it was not started again");
+
+    // Killed from outside, pm2 starts it again: it is not gone.
+    end(&before.1.to_string(), "bot.js");
+    Patience::new(BOUND)
+        .wait_until(BOUND, "a restart by pm2", || {
+            let told = world.service("bot", &[]);
+            assert_eq!(told.presence, "running", "{told:?}");
+            match pm2.says("bot") {
+                (status, pid) if status == "online" && pid != before.1 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .unwrap();
+
+    // Stop, stop of what is stopped, start. The entry stays, and so does the neighbour.
+    let pid = pm2.says("bot").1;
+    for _ in 0..2 {
+        let told = world.service("bot", &["--stop"]);
+        assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+        assert_eq!(pm2.says("bot"), ("stopped".to_owned(), 0));
+        assert!(!is_alive(&pid.to_string()));
+    }
+    let told = world.service("bot", &["--start"]);
+    assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"), "{told:?}");
+    assert_eq!(pm2.says("bot").0, "online");
+    assert_eq!(pm2.says("neighbour"), neighbour, "it was left alone");
+    let environ = world.read("environ");
+    assert!(!environ.contains("SECRET_OF_THE_REMEDIATOR"), "our environment is not the bot's");
+
+    // Names that mean something to pm2 are only names.
+    for (session, why) in [("all", "every process"), ("bot7", "a number")] {
+        for verb in ["--stop", "--start"] {
+            let told = world.service(session, &[verb]);
+            assert_eq!(told.code, Some(2), "{why}: {told:?}");
+            assert!(told.err.contains("pm2 knows no process of this name"), "{why}: {told:?}");
+            assert_eq!(told.presence, "unknown", "{why}");
+        }
+    }
+    assert_eq!(pm2.says("neighbour"), neighbour);
+
+    // It refuses to stop; pm2 kills it after its kill_timeout.
+    world.write("mode", "deaf");
+    pm2.run(&["restart", "bot"]);
+    let deaf = Patience::new(BOUND)
+        .wait_until(BOUND, "the deaf bot", || {
+            let pid = pm2.says("bot").1.to_string();
+            if world.read("pids").lines().any(|line| line == pid) { Ok(pid) } else { Err(pid) }
+        })
+        .unwrap();
+    let told = world.service("bot", &["--stop"]);
+    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    assert!(!is_alive(&deaf));
+
+    // It dies at once after each start: never gone until pm2 gives up or it is stopped.
+    world.write("mode", "dies");
+    let told = world.service("bot", &["--start"]);
+    assert!(told.presence == "running" || told.presence == "gone", "{told:?}");
+    let told = world.service("bot", &["--stop"]);
+    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    assert!(matches!(pm2.says("bot"), (status, 0) if status == "stopped" || status == "errored"));
+
+    // It leaves a child that pm2 does not know of: pm2 says stopped, and it is not gone.
+    world.write("mode", "orphan");
+    pm2.run(&["delete", "bot"]);
+    let pids = world.read("pids").lines().count();
+    pm2.run(&["start", &script, "--name", "bot", "--no-treekill", "--force"]);
+    let orphan = Patience::new(BOUND)
+        .wait_until(BOUND, "its child", || {
+            let (main, all) = (pm2.says("bot").1.to_string(), world.read("pids"));
+            let child = all.lines().skip(pids).find(|pid| **pid != main);
+            child.map(str::to_owned).ok_or(all.clone())
+        })
+        .unwrap();
+    let told = world.service("bot", &["--stop"]);
+    assert_eq!(pm2.says("bot"), ("stopped".to_owned(), 0));
+    assert_eq!((told.code, told.presence.as_str()), (Some(2), "running"), "{told:?}");
+    end(&orphan, "bot.js");
+    world.wait_for("bot", "gone");
+
+    // pm2 would start it by itself while it is cleaned: it is not stopped.
+    world.write("mode", "plain");
+    pm2.run(&["delete", "bot"]);
+    pm2.run(&["start", &script, "--name", "bot", "--cron-restart", "0 3 * * *", "--force"]);
+    world.wait_for("bot", "running");
+    let told = world.service("bot", &["--stop"]);
+    assert!(told.code == Some(2) && told.err.contains("cron_restart"), "{told:?}");
+    assert_eq!(pm2.says("bot").0, "online");
+
+    // The daemon dies: nobody knows anything, and no other daemon is started.
+    let daemon = pm2.daemon();
+    pm2.kill();
+    for args in [&[][..], &["--stop"], &["--start"]] {
+        assert_eq!(world.service("bot", args).presence, "unknown");
+    }
+    assert_eq!(pm2.daemon(), daemon);
+    assert!(std::os::unix::net::UnixStream::connect(world.at("pm2/rpc.sock")).is_err());
+}
+
+/// The shipped rule, asked as polkit asks it.
+#[test]
+fn the_polkit_rule() {
+    let rule = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/polkit/50-baileys_remediator.rules");
+    let script = r#"
+const rules = [];
+const polkit = { Result: { YES: 'yes', NO: 'no' }, addRule: f => rules.push(f), log: () => {} };
+new Function('polkit', require('fs').readFileSync(process.argv[1], 'utf8'))(polkit);
+const ask = (user, id, unit, verb) => rules[0](
+  { id, lookup: key => ({ unit, verb })[key] }, { user, isInGroup: () => false, active: true, local: true }) || 'ask';
+const manage = 'org.freedesktop.systemd1.manage-units';
+const me = 'baileys_remediator';
+const yes = [[me, manage, 'bot@7.service', 'stop'], [me, manage, 'bot@company_7.service', 'start'], [me, manage, 'bot@a.b-c.service', 'restart']];
+const no = [
+  ['root2', manage, 'bot@7.service', 'stop'], [undefined, manage, 'bot@7.service', 'stop'],
+  [me, 'org.freedesktop.systemd1.manage-unit-files', 'bot@7.service', 'stop'],
+  [me, manage, 'sshd.service', 'stop'], [me, manage, 'bot@7.service', 'kill'], [me, manage, 'bot@7.service', 'set-property'],
+  [me, manage, 'bot@7.service', undefined], [me, manage, undefined, 'stop'], [me, manage, 'bot@7.service.target', 'stop'],
+  [me, manage, 'xbot@7.service', 'stop'], [me, manage, 'bot@7.service\nsshd.service', 'stop'], [me, manage, 'bot@.service', 'stop'],
+  [me, manage, 'bot@*.service', 'stop'], [me, manage, 'bot@7.slice', 'stop'], [me, manage, 'bot@7.service', 'stop '],
+];
+const wrong = [...yes.filter(a => ask(...a) !== 'yes'), ...no.filter(a => ask(...a) !== 'ask')];
+console.log(rules.length + ' ' + JSON.stringify(wrong));
+"#;
+    let output = Command::new("node").args(["-e", script]).arg(&rule).output().expect("node");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1 []", "{errors}");
+}
+
+/// The shipped units, as systemd reads them.
+#[test]
+fn the_shipped_units() {
+    let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd");
+    let analyze = process::find(&["systemd-analyze"])
+        .expect("no systemd-analyze on the PATH; this test needs it: apt-get install systemd");
+    let dir = tempfile::tempdir().unwrap();
+    for program in ["baileys_exporter", "baileys_remediator"] {
+        // The programs are not installed where they will be.
+        let name = format!("{program}.service");
+        let text = fs::read_to_string(units.join(&name)).unwrap();
+        let unit = dir.path().join(&name);
+        fs::write(&unit, text.replace(&format!("/usr/bin/{program}"), REMEDIATOR)).unwrap();
+        let args = [OsStr::new("verify"), OsStr::new("--man=no"), unit.as_os_str()];
+        let (status, out, err) = process::run(&analyze, args, BOUND).unwrap();
+        let said = format!("{out}{err}");
+        let ours: Vec<&str> = said.lines().filter(|line| line.contains(program)).collect();
+        assert!(status.success() && ours.is_empty(), "{name}: {status}\n{said}");
+    }
+}
+
+/// Installs the pm2 of tests/pm2, unless the same lockfile has been installed before.
+fn install_pm2() -> PathBuf {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
+    let program = dir.join("node_modules/pm2/bin/pm2");
+    let lockfile = File::open(dir.join("package-lock.json")).expect("the lockfile");
+    flock(&lockfile, FlockOperation::LockExclusive).expect("a lock on the lockfile");
+    for program in ["node", "npm"] {
+        assert!(
+            process::find(&[program]).is_some(),
+            "no {program} on the PATH; this test needs Node.js 20 or newer with npm: apt-get install nodejs npm"
+        );
+    }
+    let wanted = fs::read(dir.join("package-lock.json")).expect("the lockfile");
+    let stamp = dir.join("node_modules/.installed-from-lockfile");
+    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return program;
+    }
+    let args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"];
+    let args = args.iter().map(OsStr::new).chain([dir.as_os_str()]);
+    let (status, _, errors) = process::run(Path::new("npm"), args, NPM_BOUND).unwrap();
+    assert!(status.success(), "npm ci in tests/pm2 ({status}); it needs the npm registry:\n{errors}");
+    fs::write(&stamp, &wanted).expect("the stamp");
+    program
+}

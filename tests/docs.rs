@@ -129,6 +129,25 @@ fn scrape(process: &mut Process, url: &str) -> String {
     }
 }
 
+/// A journal with an armed run, and a service that has not come back: their series are there
+/// only while it is so.
+fn waiting_and_not_back(state: &Path) {
+    use baileys_exporter::folder::Timestamp;
+    use baileys_exporter::remediator::journal::{Accepted, Action, Journal, Request};
+    let now = Timestamp::now();
+    let request = Request {
+        session: "bot".into(),
+        action: Action::Cleanup,
+        tier: "cleanup".into(),
+        fingerprint: "f".into(),
+        starts_at: "s".into(),
+    };
+    let mut journal = Journal::open(state).unwrap();
+    let Accepted::Queued(id) = journal.accept(&[request], now).unwrap()[0] else { panic!("not queued") };
+    journal.arm(id, now).unwrap();
+    journal.set_not_back("bots", "bot", id, now).unwrap();
+}
+
 #[test]
 fn metrics_md_equals_a_real_scrape() {
     let dir = tempfile::tempdir().unwrap();
@@ -140,6 +159,7 @@ fn metrics_md_equals_a_real_scrape() {
     std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o600);
     std::fs::set_permissions(&token, mode).unwrap();
     std::fs::write(dir.path().join("bot-out.log"), "a line\n").unwrap();
+    waiting_and_not_back(&dir.path().join("state"));
     let (_, text) = doc("docs/metrics.md");
     for (name, program, args) in [
         (
@@ -218,6 +238,9 @@ fn configuration_md_names_every_flag_and_key() {
         (remediator, &["creds", "restore"]),
         (remediator, &["doctor"]),
         (remediator, &["service"]),
+        (remediator, &["status"]),
+        (remediator, &["pause"]),
+        (remediator, &["resume"]),
         (remediator, &["undo"]),
     ] {
         known.extend(flags(program, command));
@@ -269,6 +292,7 @@ fn the_example_configuration_is_understood_and_complete() {
         "insurance",
         "state",
         "breaker",
+        "armed",
     ] {
         let inside = section.split('.').filter(|key| !key.is_empty()).rev();
         let yaml = inside.fold("{nope: 1}".to_owned(), |yaml, key| format!("{{{key}: {yaml}}}"));

@@ -13,6 +13,7 @@ use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
 use baileys_exporter::remediator::service::Service;
 use baileys_exporter::remediator::services::{self, Task};
+use baileys_exporter::remediator::switchboard;
 use baileys_exporter::web::{self, Door, Guard};
 use clap::{Parser, Subcommand};
 
@@ -93,6 +94,20 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
+    /// Show how things stand: what is halted, what is armed, and what each service has left.
+    Status {
+        /// Form of the output.
+        #[arg(long, value_enum, default_value = "table")]
+        output: Output,
+    },
+    /// Halt all action of alerts and maintenance windows until `resume`. What would have been done is recorded.
+    Pause {
+        /// Why, for whoever asks later.
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+    /// Go on: ends a pause, and closes the breaker.
+    Resume,
     /// Say of each session whether its bot is connected, who says so, what this user may do in its folder, and what to mend.
     Doctor {
         /// The session's name; all sessions without it.
@@ -180,7 +195,7 @@ async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.log.init();
     let loaded = Settings::load(&cli.common, &cli.remediator).and_then(|settings| match cli.command {
-        Command::Runs { .. } => Ok(settings),
+        Command::Runs { .. } | Command::Pause { .. } | Command::Resume => Ok(settings),
         _ => settings.require_sessions().map(|()| settings),
     });
     let settings = match loaded {
@@ -217,6 +232,9 @@ async fn program() -> ExitCode {
         Command::Creds(Creds::Restore { session, version, force, yes }) => {
             insurance::restore(settings, &session, RestoreOptions { version, force, yes }).await
         }
+        Command::Status { output } => switchboard::status(&settings, output),
+        Command::Pause { reason } => switchboard::pause(settings, &reason),
+        Command::Resume => switchboard::resume(settings),
         Command::Undo { run, force, yes } => console::undo(settings, &run, force, yes).await,
     };
     ExitCode::from(exit as u8)

@@ -48,6 +48,16 @@ pub struct File {
     pub state: State,
     pub service: Vec<ServiceSection>,
     pub breaker: BreakerSection,
+    pub armed: ArmedSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ArmedSection {
+    #[serde(deserialize_with = "span")]
+    pub look_every: Option<Duration>,
+    #[serde(deserialize_with = "span")]
+    pub keep_for: Option<Duration>,
 }
 
 #[derive(Debug, Default, Deserialize)]

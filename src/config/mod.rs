@@ -49,6 +49,15 @@ impl Default for Insurance {
     }
 }
 
+/// How runs wait whose bot is connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Armed {
+    /// How often their bots are looked at.
+    pub look_every: Duration,
+    /// They are dropped when nobody has repeated their alert for so long.
+    pub keep_for: Duration,
+}
+
 /// Everything that was configured, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -78,6 +87,8 @@ pub struct Settings {
     pub services: Services,
     /// When everything is stopped because too much happens at once.
     pub breaker: Breaker,
+    /// Runs that wait for a better moment.
+    pub armed: Armed,
     limits: Limits,
     overrides: Vec<(GlobSet, BatchSetting)>,
 }
@@ -185,6 +196,13 @@ impl Settings {
 
         let services = services::build(file.service, pattern.as_ref())?;
         let breaker = file.breaker.build()?;
+        let armed = Armed {
+            look_every: file.armed.look_every.unwrap_or(Duration::from_secs(60)),
+            keep_for: file.armed.keep_for.unwrap_or(Duration::from_secs(86_400)),
+        };
+        if armed.look_every < Duration::from_secs(1) {
+            return Err("armed.look_every: not less than 1s".into());
+        }
         let mut alert_match = file.webhook.r#match;
         if !remediator.webhook_match.is_empty() {
             alert_match = remediator.webhook_match.iter().cloned().collect();
@@ -207,6 +225,7 @@ impl Settings {
                 .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_PATH)),
             services,
             breaker,
+            armed,
             limits,
             overrides,
         })

@@ -35,6 +35,11 @@ pub trait LogView: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Whether its last word is that WhatsApp has ended the login (401, device removed).
+    fn logged_out(&self, _session: &SessionName) -> bool {
+        false
+    }
+
     /// What of the configuration makes this log another source.
     fn configuration(&self) -> String {
         String::new()

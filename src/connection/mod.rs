@@ -18,6 +18,7 @@ mod memory;
 mod probe;
 mod process;
 mod sockets;
+mod stopped;
 mod verdict;
 
 pub use log::{LogEvent, LogView, log_says};
@@ -83,6 +84,7 @@ impl Default for Connection {
 pub struct Asked {
     evidence: Vec<Evidence>,
     log: Option<(String, Result<Option<LogEvent>, String>)>,
+    logged_out: bool,
     memory: Recollection,
 }
 
@@ -90,6 +92,16 @@ impl Asked {
     /// What is remembered of the session.
     pub fn memory(&self) -> &Recollection {
         &self.memory
+    }
+
+    /// Whether somebody says this, believed or not.
+    pub fn says(&self, finding: Finding) -> bool {
+        self.evidence.iter().any(|evidence| evidence.finding == finding)
+    }
+
+    /// Whether the log's last word is that the login has ended (401).
+    pub fn logged_out(&self) -> bool {
+        self.logged_out
     }
 }
 
@@ -141,12 +153,16 @@ impl Connection {
             }
         }
         let mut sightings = evidence.clone();
-        let mut log = None;
+        let (mut log, mut logged_out) = (None, false);
         if let Some(view) = &self.log {
             let (reader, session) = (Arc::clone(view), session.clone());
-            let read = blocking(move || (reader.last_event(&session), reader.last_opened(&session)));
+            let read = blocking(move || {
+                (reader.last_event(&session), reader.last_opened(&session), reader.logged_out(&session))
+            });
             let read = tokio::time::timeout(self.timeout, read).await.ok().flatten();
-            let (event, opened) = read.unwrap_or((Err("the log could not be read in time".into()), None));
+            let (event, opened, ended) =
+                read.unwrap_or((Err("the log could not be read in time".into()), None, false));
+            logged_out = ended;
             let last =
                 event.as_ref().ok().and_then(|event| event.filter(|event| event.opened == Some(true))?.at);
             let opened = last.max(opened);
@@ -161,7 +177,7 @@ impl Connection {
             blocking(move || store.remember(&session, &seen)).await;
             memory.alive.extend(missing);
         }
-        Asked { evidence, log, memory }
+        Asked { evidence, log, logged_out, memory }
     }
 
     /// Folds what the sources said and what the files say.

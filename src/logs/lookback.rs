@@ -33,6 +33,9 @@ const MOST_LOOKS: usize = 64;
 /// The list of files is good for this long.
 const LISTED_FOR: Duration = Duration::from_secs(10);
 
+/// The signs of a login that WhatsApp has ended.
+const LOGGED_OUT: [&str; 2] = ["device_removed", "stream_error_401"];
+
 /// The connection's last word in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct LastWord {
@@ -52,6 +55,10 @@ struct Words {
     opened: Option<Timestamp>,
     /// Who said it: process and host, as a hash.
     by: Option<u64>,
+    /// Whether the connection is closed, whoever closed it.
+    closed: bool,
+    /// When it was closed for good (401), if it was not opened since.
+    logged_out: Option<Timestamp>,
 }
 
 /// What the logs of one session say of its connection.
@@ -59,6 +66,8 @@ struct Words {
 struct Said {
     last: Option<LastWord>,
     opened: Option<Timestamp>,
+    /// When the login was ended.
+    logged_out: Option<Timestamp>,
     /// When the newest line was written.
     last_line: Timestamp,
 }
@@ -115,10 +124,12 @@ impl Lookback {
                 continue;
             }
             let written = seen.stat.modified;
-            let said = said.get_or_insert(Said { last: None, opened: None, last_line: written });
+            let said =
+                said.get_or_insert(Said { last: None, opened: None, logged_out: None, last_line: written });
             said.last_line = said.last_line.max(written);
             let Some(words) = words else { continue };
             said.opened = said.opened.max(words.opened);
+            said.logged_out = said.logged_out.max(words.logged_out);
             let Some(last) = words.last else { continue };
             let reach = last.at.or(Some(written).filter(|_| last.opened));
             // Of two that reach as far the one that says connected is believed.
@@ -199,14 +210,28 @@ impl Lookback {
         let by_path = self.settings.placing.of_path(path);
         let by_line = self.settings.placing.by_line();
         let mut scratch = Vec::new();
+        let names = self.settings.patterns.patterns();
+        let is_401 = |sign: &usize| {
+            names.get(*sign).is_some_and(|pattern| LOGGED_OUT.contains(&pattern.name.as_ref()))
+        };
         self.settings.patterns.scan(text, &mut scratch, |line, found: &Found| {
-            let Some(opened) = found.opened else { return };
+            let for_good = found.signs.iter().any(is_401);
+            if found.opened.is_none() && !for_good {
+                return;
+            }
             // One process that runs many sessions: what names none speaks of none.
             let session = if by_line { self.settings.placing.of_line(line) } else { by_path.clone() };
             let Some(session) = session else { return };
             // A line cannot be younger than the file.
             let at = date_in(line).filter(|at| *at <= stat.modified.plus(Duration::from_secs(2)));
-            words.entry(session).or_default().hear(opened, at, who_says(line));
+            let words = words.entry(session).or_default();
+            if let Some(opened) = found.opened {
+                words.hear(opened, at, who_says(line));
+            }
+            // Only of a connection that is closed: a text that somebody sent the bot is none.
+            if for_good && words.closed {
+                words.logged_out = at.or(Some(stat.modified));
+            }
         });
         let seen = Seen { at: Instant::now(), stat, head: Print::of_head(&head), words };
         Ok(Some(self.keep(path, seen)))
@@ -231,7 +256,9 @@ impl Lookback {
 
 impl Words {
     fn hear(&mut self, opened: bool, at: Option<Timestamp>, by: Option<u64>) {
+        self.closed = !opened;
         if opened {
+            self.logged_out = None;
             self.opened = self.opened.max(at);
             self.by = by;
             self.last = Some(LastWord { opened, at });
@@ -255,6 +282,13 @@ impl LogView for Lookback {
 
     fn last_opened(&self, session: &SessionName) -> Option<Timestamp> {
         self.looking(|| self.said(session).map_err(|error| error.to_string())).ok()??.opened
+    }
+
+    fn logged_out(&self, session: &SessionName) -> bool {
+        let said = self.looking(|| self.said(session).map_err(|error| error.to_string()));
+        let Ok(Some(said)) = said else { return false };
+        let opened = said.last.is_some_and(|last| last.opened);
+        said.logged_out.is_some() && !opened && said.logged_out >= said.opened
     }
 
     fn configuration(&self) -> String {
@@ -434,6 +468,38 @@ mod tests {
         let ahead = pino("12:00:00", "connection closed").replace("2026-", "2999-");
         log.append(&ahead);
         assert_eq!(word(&log.fresh()), Some((false, None)));
+    }
+
+    #[test]
+    fn a_401_is_the_end_of_the_login() {
+        let (a, out) = (SessionName::from_dir("a".as_ref()), "stream errored out");
+        let error = |at: &str, code: &str| {
+            pino(at, out).replace(
+                "\"msg\"",
+                &format!(
+                    "\"fullErrorNode\":{{\"tag\":\"stream:error\",\"attrs\":{{\"code\":\"{code}\"}}}},\"msg\""
+                ),
+            )
+        };
+        let log = Log::new();
+        let logs = log.fresh();
+        let after = |text: &str| {
+            log.append(text);
+            assert_eq!(logs.logged_out(&a), log.fresh().logged_out(&a), "with and without memory");
+            logs.logged_out(&a)
+        };
+        // What somebody sends the bot while it is connected.
+        assert!(!after(&pino("10:00:00", "opened connection to WA")));
+        assert!(!after("they wrote: device_removed, \"code\":\"401\"\n"));
+        assert!(!after(&error("10:00:01", "515")));
+        assert!(!after(&pino("10:00:02", "opened connection to WA")));
+        assert!(after(&error("10:00:03", "401")));
+        assert!(after(&pino("10:00:04", "connection errored")));
+        assert!(after(&by(8, "10:00:05", "connection closed")), "whoever says so");
+        assert!(!after(&by(8, "10:00:06", "opened connection to WA")), "it was paired again");
+        // Several lines of pino-pretty.
+        assert!(!after("[10:00:07.000] ERROR (8): stream errored out\n"));
+        assert!(after("        \"code\": \"401\"\n"));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! What counts and what may go: pure functions from an inventory, a verdict, a clock and
 //! limits to numbers, a plan or a refusal. No file is opened here.
 
+pub mod emergency;
 pub mod guard;
 pub mod insurance;
 pub mod measure;
 pub mod tiers;
 
+pub use emergency::{Bearing, Before, Breaker, Hold, Stopped, may_stop};
 pub use guard::{Ask, Column, Force, Limits, Move, Plan, Refusal, decide, plan, removable};
 pub use measure::{BatchSetting, Batches, accumulated_files, pre_keys};
 pub use tiers::{Thresholds, Tier};

@@ -110,7 +110,7 @@ pub(super) fn find(settings: &Settings, name: &str) -> Result<Found, String> {
         .ok_or_else(|| format!("no session is called {name:?}; {hint}"))
 }
 
-fn operator() -> String {
+pub(super) fn operator() -> String {
     let uid = rustix::process::getuid().as_raw();
     match std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")) {
         Ok(user) if user.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) => {

@@ -71,7 +71,7 @@ impl Action {
         }
     }
 
-    fn from_label(label: &str) -> Option<Self> {
+    pub(super) fn from_label(label: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|action| action.label() == label)
     }
 
@@ -265,6 +265,8 @@ pub struct Totals {
     pub restored: u64,
     /// Runs of quarantines deleted after their retention.
     pub purged: u64,
+    /// Services stopped for a clean-up.
+    pub stops: u64,
     /// Runs that wait or are under way.
     pub queued: u64,
     /// End of the last clean-up that moved files.
@@ -274,7 +276,7 @@ pub struct Totals {
 /// The journal. One connection; callers serialise their access.
 #[derive(Debug)]
 pub struct Journal {
-    db: Sqlite,
+    pub(super) db: Sqlite,
     dir: PathBuf,
     owner: Owner,
 }
@@ -371,8 +373,9 @@ impl Journal {
                 // Together, so that a crash leaves a whole journal or none. Nothing that an
                 // older journal holds is touched, so it does no harm to do this twice.
                 db.execute_batch(&format!(
-                    "{SCHEMA}{}PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;",
-                    record::SCHEMA
+                    "{SCHEMA}{}{}PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;",
+                    record::SCHEMA,
+                    super::ledger::SCHEMA
                 ))?;
             }
             SCHEMA_VERSION => {}
@@ -466,13 +469,30 @@ impl Journal {
 
     /// Takes the next waiting run whose session has none under way. One whose session was
     /// cleaned or undone since it was accepted is refused instead.
-    pub fn take(&mut self, now: Timestamp) -> Result<Option<Run>, JournalError> {
+    ///
+    /// Clean-ups of the sessions `but` are left waiting: their service is being stopped, or
+    /// started again.
+    pub fn take(&mut self, now: Timestamp, but: &[String]) -> Result<Option<Run>, JournalError> {
+        let but = serde_json::to_string(but).unwrap_or_default();
+        self.take_where(
+            now,
+            "(action = 'plan' OR session NOT IN (SELECT value FROM json_each(?1)))",
+            &[&but as &dyn rusqlite::ToSql],
+        )
+    }
+
+    pub(super) fn take_where(
+        &mut self,
+        now: Timestamp,
+        which: &str,
+        values: &[&dyn rusqlite::ToSql],
+    ) -> Result<Option<Run>, JournalError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let next = format!(
-            "{SELECT} WHERE status = 'queued' AND session NOT IN (SELECT session FROM runs WHERE status = 'running') ORDER BY id LIMIT 1"
+            "{SELECT} WHERE status = 'queued' AND {which} AND session NOT IN (SELECT session FROM runs WHERE status = 'running') ORDER BY id LIMIT 1"
         );
         let taken = loop {
-            let Some(run) = tx.query_row(&next, [], read_run).optional()? else { break None };
+            let Some(run) = tx.query_row(&next, values, read_run).optional()? else { break None };
             if !is_cooling(&tx, &run.session, run.action, now)? {
                 tx.execute(
                     "UPDATE runs SET status = 'running', owner = ?2 WHERE id = ?1",
@@ -594,12 +614,13 @@ impl Journal {
         }
         match Action::from_label(&action) {
             Some(Action::Undo) => raise("restored", "", files.values().map(|n| *n as u64).sum())?,
-            Some(Action::Cleanup | Action::Emergency) => {
+            // Of a run that was refused they are what would have been moved.
+            Some(Action::Cleanup | Action::Emergency) if status != Status::Refused => {
                 for (kind, count) in &files {
                     raise("moved", kind, *count as u64)?;
                 }
             }
-            Some(Action::Plan | Action::Restore) | None => {}
+            _ => {}
         }
         tx.commit()?;
         Ok(())
@@ -630,6 +651,7 @@ impl Journal {
     /// Forgets runs that ended long ago, and what dead processes left. Counters stay.
     pub fn prune(&mut self, now: Timestamp) -> Result<(), JournalError> {
         Owner::tidy(&self.dir);
+        self.prune_stops(now)?;
         self.db.execute(
             "DELETE FROM runs WHERE finished_ns IS NOT NULL AND finished_ns < ?1",
             [now.minus(KEPT_FOR).nanos()],
@@ -719,6 +741,10 @@ impl Journal {
                     totals.purged = value;
                     None
                 }
+                "stops" => {
+                    totals.stops = value;
+                    None
+                }
                 _ => None,
             };
         }
@@ -777,7 +803,7 @@ fn around(now: Timestamp, span: Duration) -> (i64, i64) {
     (now.minus(span).nanos(), now.plus(span).nanos())
 }
 
-fn raise(db: &Sqlite, name: &str, label: &str, by: u64) -> Result<(), rusqlite::Error> {
+pub(super) fn raise(db: &Sqlite, name: &str, label: &str, by: u64) -> Result<(), rusqlite::Error> {
     db.execute(
         "INSERT INTO counters (name, label, value) VALUES (?1, ?2, ?3)
          ON CONFLICT (name, label) DO UPDATE SET value = value + excluded.value",
@@ -896,7 +922,7 @@ mod tests {
     }
 
     fn end(journal: &mut Journal, status: Status, when: Timestamp) {
-        let run = journal.take(at(0)).unwrap().unwrap();
+        let run = journal.take(at(0), &[]).unwrap().unwrap();
         journal
             .finish(run.id, status, &Ending { reason: Some("connected"), ..Ending::default() }, when)
             .unwrap();
@@ -908,7 +934,7 @@ mod tests {
         let cleanup = request("a", Action::Cleanup, "t1");
         assert!(matches!(journal.accept_this(&cleanup, at(0)).unwrap(), Accepted::Queued(_)));
         assert_eq!(journal.accept_this(&cleanup, at(1)).unwrap(), Accepted::InProgress);
-        journal.take(at(0)).unwrap().unwrap();
+        journal.take(at(0), &[]).unwrap().unwrap();
         assert_eq!(journal.accept_this(&cleanup, at(2)).unwrap(), Accepted::InProgress);
         let other = request("b", Action::Cleanup, "t1");
         assert!(matches!(journal.accept_this(&other, at(2)).unwrap(), Accepted::Queued(_)));
@@ -917,8 +943,8 @@ mod tests {
             matches!(journal.accept_this(&plan, at(2)).unwrap(), Accepted::Queued(_)),
             "a dry run is another thing"
         );
-        assert_eq!(journal.take(at(0)).unwrap().unwrap().session, "b", "one run a session at a time");
-        assert!(journal.take(at(0)).unwrap().is_none());
+        assert_eq!(journal.take(at(0), &[]).unwrap().unwrap().session, "b", "one run a session at a time");
+        assert!(journal.take(at(0), &[]).unwrap().is_none());
     }
 
     #[test]
@@ -976,9 +1002,9 @@ mod tests {
         let (_dir, mut journal) = open();
         journal.accept_this(&request("a", Action::Cleanup, "t1"), at(0)).unwrap();
         let id = journal.begin("a", Action::Undo, "somebody", at(0)).unwrap();
-        assert!(journal.take(at(0)).unwrap().is_none(), "an operator is at work");
+        assert!(journal.take(at(0), &[]).unwrap().is_none(), "an operator is at work");
         journal.finish(id, Status::Done, &Ending::default(), at(1)).unwrap();
-        assert!(journal.take(at(2)).unwrap().is_none(), "an undo is not undone at once");
+        assert!(journal.take(at(2), &[]).unwrap().is_none(), "an undo is not undone at once");
         let runs = journal.runs(10).unwrap();
         assert_eq!((runs[1].status, runs[1].reason.as_deref()), (Status::Refused, Some("cooldown")));
     }
@@ -1006,7 +1032,7 @@ mod tests {
         let (dir, mut journal) = open();
         let cleanup = request("a", Action::Cleanup, "t1");
         journal.accept_this(&cleanup, at(0)).unwrap();
-        let run = journal.take(at(0)).unwrap().unwrap();
+        let run = journal.take(at(0), &[]).unwrap().unwrap();
         let ending = Ending { files: BTreeMap::from([(Kind::PreKey, 278)]), ..Ending::default() };
         journal.finish(run.id, Status::Done, &ending, at(1)).unwrap();
         journal.accept_this(&request("b", Action::Cleanup, "t1"), at(2)).unwrap();
@@ -1016,7 +1042,7 @@ mod tests {
         assert_eq!((totals.runs["cleanup"], totals.moved["pre-key"], totals.queued), (1, 278, 1));
         assert_eq!(totals.last_success, Some(at(1)));
         assert_eq!(journal.runs(10).unwrap().len(), 2);
-        assert_eq!(journal.take(at(0)).unwrap().unwrap().session, "b");
+        assert_eq!(journal.take(at(0), &[]).unwrap().unwrap().session, "b");
         journal.prune(at(60 * 24 * 1000)).unwrap();
         assert_eq!(journal.totals().unwrap().moved["pre-key"], 278, "counters outlive their runs");
         assert_eq!(journal.runs(10).unwrap().len(), 1);

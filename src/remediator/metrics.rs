@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::policy::Refusal;
 use crate::policy::guard::MOVABLE_KINDS;
 use crate::policy::insurance::RestoreRefusal;
+use crate::policy::{Hold, Refusal};
 use crate::web::families::{Families, declare};
 
 use super::insurance::watch::Report;
 use super::journal::{Action, Totals};
+use super::overview::Overview;
 use super::quarantine::Obstacle;
 use super::webhook::Ignored;
 
@@ -33,6 +34,18 @@ declare! {
         "Runs accepted and not ended.";
     LAST_SUCCESS: gauge "baileys_remediator_last_success_timestamp_seconds" &[],
         "When the last clean-up that moved files ended, as Unix time; 0 if there was none.";
+    ARMED: gauge "baileys_remediator_armed_runs" &["session", "action"],
+        "1 for each clean-up that was refused because its bot is connected, and waits until the bot is found stopped or for a maintenance window.";
+    PAUSED: gauge "baileys_remediator_paused" &[],
+        "1 while a person has paused all action.";
+    BREAKER_OPEN: gauge "baileys_remediator_breaker_open" &[],
+        "1 while the fleet's breaker halts all action, until a person resumes it.";
+    STOPS: counter "baileys_remediator_service_stops_total" &[],
+        "Services stopped for a clean-up. Kept across restarts.";
+    DOWN: gauge "baileys_remediator_services_down" &[],
+        "Services that this remediator has stopped, or was about to, and has not seen run again yet.";
+    NOT_BACK: gauge "baileys_remediator_service_not_back" &["service", "session", "run"],
+        "1 for each service that was started again after a clean-up and has not come back; the run is what undo takes, - where nothing was moved.";
     QUARANTINED: gauge "baileys_remediator_quarantined_bytes" &[],
         "Bytes in all quarantines, as of the last sweep or run.";
     INSURED: gauge "baileys_remediator_creds_insured_sessions" &[],
@@ -92,7 +105,7 @@ impl Live {
 }
 
 /// Fills the families of one scrape. Every known series is there from the start, at 0.
-pub fn families(live: &Live, totals: &Totals) -> Families {
+pub fn families(live: &Live, totals: &Totals, overview: &Overview) -> Families {
     let mut out = Families::default();
     out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     let number = |map: &BTreeMap<String, u64>, label: &str| map.get(label).copied().unwrap_or(0) as f64;
@@ -102,6 +115,7 @@ pub fn families(live: &Live, totals: &Totals) -> Families {
     }
     for reason in Refusal::LABELS
         .into_iter()
+        .chain(Hold::LABELS)
         .chain(RestoreRefusal::LABELS)
         .chain(Obstacle::REFUSALS)
         .chain(OTHER_REFUSALS)
@@ -115,6 +129,17 @@ pub fn families(live: &Live, totals: &Totals) -> Families {
     out.add(&PURGED, &[], totals.purged as f64);
     out.add(&QUEUE, &[], totals.queued as f64);
     out.add(&LAST_SUCCESS, &[], totals.last_success.map_or(0.0, |at| at.seconds()));
+    for armed in &overview.armed {
+        out.add(&ARMED, &[&armed.session, armed.action.label()], 1.0);
+    }
+    out.add(&PAUSED, &[], f64::from(overview.switches.paused.is_some()));
+    out.add(&BREAKER_OPEN, &[], f64::from(overview.switches.breaker.is_some()));
+    out.add(&STOPS, &[], totals.stops as f64);
+    out.add(&DOWN, &[], overview.down as f64);
+    for late in &overview.not_back {
+        let run = late.run.as_deref().unwrap_or("-");
+        out.add(&NOT_BACK, &[&late.service, &late.session, run], 1.0);
+    }
     out.add(&QUARANTINED, &[], live.quarantined.load(Ordering::Relaxed) as f64);
     out.add(&SESSIONS, &[], live.sessions.load(Ordering::Relaxed) as f64);
     {

@@ -2,18 +2,23 @@
 //! moves what policy allows into a quarantine.
 //!
 //! [`webhook`] says what an alert asks for, [`journal`] puts it on record, [`service`]
-//! serves and works, [`runner`] performs one run, [`quarantine`] moves the files,
+//! serves and works, [`runner`] performs one run, [`emergency`] stops a bot for it and
+//! starts it again, [`quarantine`] moves the files,
 //! [`insurance`] keeps copies of each creds.json, [`console`] is the operator's side,
 //! [`page`] what a browser shows, [`privileges`] what this process may do.
 
 pub mod console;
+pub mod emergency;
 pub mod insurance;
 pub mod journal;
+pub mod ledger;
 pub mod metrics;
+pub mod overview;
 pub mod page;
 pub mod privileges;
 pub mod quarantine;
 pub mod runner;
 pub mod service;
 pub mod services;
+pub mod switchboard;
 pub mod webhook;

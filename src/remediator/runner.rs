@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use crate::config::Settings;
 use crate::connection::{State, Verdict};
+use crate::control::{Presence, Service};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
 use crate::policy::insurance::RestoreRefusal;
-use crate::policy::{self, Ask, Batches, Plan, Refusal, accumulated_files};
+use crate::policy::{self, Ask, Batches, Limits, Plan, Refusal, accumulated_files};
 
 use super::journal::record::{Fate, FileRecord, Step};
 use super::journal::{Action, Ending, Journal, JournalError, Run, Status};
@@ -147,16 +148,100 @@ async fn scan(folder: &Arc<LockedFolder>) -> Result<Inventory, Obstacle> {
     blocking(move || folder.scan()).await
 }
 
+/// A service that this program has stopped, and since when it is gone.
+#[derive(Clone, Debug)]
+pub struct Down {
+    /// Which.
+    pub service: Service,
+    /// When it was found gone; nobody may have written since.
+    pub since: Timestamp,
+}
+
 /// Asks the probes, and only then scans: what a bot that woke up while a slow probe
 /// answered has written is in the scan, and overrules the probe.
 pub(super) async fn ask_and_scan(
     settings: &Settings,
     found: &Found,
     folder: &Arc<LockedFolder>,
+    down: Option<&Down>,
 ) -> Result<(Verdict, Inventory), Obstacle> {
     let evidence = settings.connection.ask(&found.session).await;
+    let gone = match down {
+        Some(down) => down.service.presence().await == Presence::Gone,
+        None => false,
+    };
     let inventory = scan(folder).await?;
-    Ok((settings.connection.judge(evidence, &inventory), inventory))
+    let verdict = match down {
+        Some(down) => settings.connection.judge_stopped(evidence, &inventory, gone, down.since),
+        None => settings.connection.judge(evidence, &inventory),
+    };
+    Ok((verdict, inventory))
+}
+
+/// Accumulated files, as the tiers count them.
+pub fn count(inventory: &Inventory, limits: &Limits) -> usize {
+    accumulated_files(inventory, Batches::of(inventory, limits.batch).measured)
+}
+
+/// Whether a clean-up would get as far as its plan: the folder can be opened and locked.
+pub async fn could_be_cleaned(found: &Found) -> Result<(), Stop> {
+    lock(found).await?;
+    Ok(())
+}
+
+/// Puts the end of a run on record. The files are where they are; the record is retried, so
+/// that it tells the truth.
+pub async fn end(
+    ctx: &Context,
+    run: &Run,
+    told: Result<(), (&'static str, Status, String)>,
+    mut ending: Ending,
+) {
+    let status = match told {
+        Ok(()) => Status::Done,
+        Err((reason, status, detail)) => {
+            ending.reason = Some(reason);
+            ending.detail = Some(detail);
+            status
+        }
+    };
+    let moved: usize = ending.files.values().sum();
+    tracing::info!(
+        id = run.id,
+        session = run.session,
+        action = run.action.label(),
+        status = status.label(),
+        reason = ending.reason,
+        run = ending.run,
+        files = moved,
+        "run ended"
+    );
+    for attempt in 0u32..5 {
+        let (ctx, ending, run) = (ctx.clone(), ending.clone(), run.clone());
+        let (id, now) = (run.id, Timestamp::now());
+        let finished = blocking(move || {
+            let mut journal = ctx.journal();
+            // First, so that a crash in between leaves it armed rather than forgotten.
+            match (status, ending.reason) {
+                // Whichever tier asked, it is clean now.
+                (Status::Done, _) if run.action != Action::Plan => {
+                    journal.disarm(&run.session, Action::Cleanup)?;
+                    journal.disarm(&run.session, Action::Emergency)?;
+                }
+                (Status::Refused, Some("stale_alert")) => {
+                    journal.disarm(&run.session, run.action)?;
+                }
+                (Status::Refused, Some("connected" | "connection_unknown")) => journal.arm(id, now)?,
+                _ => {}
+            }
+            journal.finish(id, status, &ending, now)
+        });
+        match finished.await {
+            Ok(()) => return,
+            Err(error) => tracing::error!(id, attempt, "the outcome could not be put on record: {error}"),
+        }
+        tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
+    }
 }
 
 /// Scans a folder without its lock, to read only.
@@ -200,13 +285,35 @@ pub async fn clean(
     ask: Ask,
     ending: &mut Ending,
 ) -> Result<Done, Stop> {
+    clean_under(ctx, id, found, ask, None, ending).await
+}
+
+/// The same, of a bot whose service this program has stopped.
+pub async fn clean_while_down(
+    ctx: &Context,
+    id: i64,
+    found: &Found,
+    ask: Ask,
+    down: &Down,
+    ending: &mut Ending,
+) -> Result<Done, Stop> {
+    clean_under(ctx, id, found, ask, Some(down), ending).await
+}
+
+async fn clean_under(
+    ctx: &Context,
+    id: i64,
+    found: &Found,
+    ask: Ask,
+    down: Option<&Down>,
+    ending: &mut Ending,
+) -> Result<Done, Stop> {
     let limits = ctx.settings.limits(&found.session);
-    let count =
-        |inventory: &Inventory| accumulated_files(inventory, Batches::of(inventory, limits.batch).measured);
+    let count = |inventory: &Inventory| count(inventory, &limits);
 
     let folder = lock(found).await?;
     ending.step(Step::new("locked", None));
-    let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder).await?;
+    let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder, down).await?;
     ending.step(Step::verdict(&verdict, false));
     let before = count(&inventory);
     ending.accumulated = Some((before, before));
@@ -249,7 +356,7 @@ pub async fn clean(
     // The plan is written and nothing has moved: the last moment to ask again.
     let mut stop = None;
     if ask.force.is_none() {
-        let again = match ask_and_scan(&ctx.settings, found, &folder).await {
+        let again = match ask_and_scan(&ctx.settings, found, &folder, down).await {
             Ok((again, _)) => again,
             Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),
         };
@@ -441,10 +548,16 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
     };
     let now = Timestamp::now();
     let age = orphan.created_at.until(now);
+    // Not begun anew: its service has been stopped once, and is started by the warden.
+    let was_stopped = ctx.journal().was_stopped_for(orphan.id)?;
     let failed = |reason, detail: &str| {
         (Status::Failed, Ending { reason: Some(reason), detail: Some(detail.into()), ..Ending::default() })
     };
     let (status, ending) = match looked {
+        Ok(None) if was_stopped => failed(
+            "crashed",
+            "the remediator was stopped while the service was down; nothing is moved, and the service was started again",
+        ),
         Ok(None) if by_alert && is_here && orphan.created_at <= now && age < REQUEUE_WITHIN => {
             ctx.journal().requeue(orphan.id)?;
             tracing::warn!(
@@ -507,7 +620,7 @@ pub async fn undo(
 ) -> Result<Undone, Stop> {
     let folder = lock(found).await?;
     ending.step(Step::new("locked", None));
-    let (verdict, _) = ask_and_scan(&ctx.settings, found, &folder).await?;
+    let (verdict, _) = ask_and_scan(&ctx.settings, found, &folder, None).await?;
     ending.step(Step::verdict(&verdict, false));
     ending.evidence = Some(verdict.because());
     match verdict.state {

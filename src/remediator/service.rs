@@ -24,19 +24,21 @@ use rustix::fs::FlockOperation;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, State};
 use crate::folder::discovery::ProblemLog;
 use crate::folder::{Discovery, Found, Timestamp};
 use crate::policy::guard::Column;
-use crate::policy::{Ask, Tier};
+use crate::policy::{Ask, Hold, Tier};
 use crate::secret;
 use crate::web::{self, Door, Gate, Response};
 
+use super::emergency::{Led, Trouble, Warden, Way};
 use super::insurance::store::Store;
 use super::insurance::watch::Watch;
 use super::journal::record::Step;
 use super::journal::{Accepted, Action, Ending, JournalError, Request, Run, Status};
 use super::metrics::{Live, families};
+use super::overview::overview;
 use super::quarantine::{LockedFolder, RunId, is_due, quarantined_bytes};
 use super::runner::{self, Context, Stop, blocking};
 use super::webhook::{self, Payload};
@@ -64,6 +66,8 @@ const ROLL_CALL_AT_ONCE: usize = 16;
 const ROLL_CALL_SHARES_FOR: Duration = Duration::from_secs(10);
 /// Looking for what a crash left in one folder, its probes included, takes no longer.
 const RECOVER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Looking around takes no longer, where somebody waits to be started.
+const LOOK_AROUND_TIMEOUT: Duration = Duration::from_secs(10);
 /// A run must have been due for deletion for this long by the monotonic clock before it
 /// is deleted: a wall clock that jumped ahead must not cost anybody their undo.
 const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
@@ -73,6 +77,7 @@ mod pages;
 /// The running remediator.
 pub struct Service {
     ctx: Context,
+    warden: Arc<Warden>,
     token_file: PathBuf,
     discovery: Mutex<(Discovery, ProblemLog)>,
     known: Mutex<Known>,
@@ -128,6 +133,7 @@ impl Service {
         }
         let state_lock = lock_state(&ctx.settings.state_path)?;
         Ok(Self {
+            warden: Warden::new(ctx.clone()),
             ctx,
             token_file,
             discovery: Mutex::new((discovery, ProblemLog::default())),
@@ -148,6 +154,8 @@ impl Service {
     pub async fn serve(self: Arc<Self>, door: impl Into<Door>, shutdown: impl Future<Output = ()>) {
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let mut tasks = tokio::task::JoinSet::new();
+        // First: what a crash left stopped is started.
+        tasks.spawn(Arc::clone(&self).watch_for_ever(stopping.clone()));
         for _ in 0..WORKERS {
             tasks.spawn(Arc::clone(&self).work(stopping.clone()));
         }
@@ -203,9 +211,16 @@ impl Service {
     async fn metrics(self: Arc<Self>, request: &HttpRequest<Incoming>) -> Response {
         let headers = request.headers().clone();
         blocking(move || {
-            let totals = self.ctx.journal().totals();
-            match totals {
-                Ok(totals) => web::expose::respond(&headers, &families(&self.live, &totals).into_vec()),
+            let sessions: Vec<_> = self.known_sessions().into_iter().map(|found| found.session).collect();
+            let read = {
+                let journal = self.ctx.journal();
+                let seen = overview(&self.ctx.settings, &journal, &sessions, Timestamp::now());
+                journal.totals().and_then(|totals| Ok((totals, seen?)))
+            };
+            match read {
+                Ok((totals, seen)) => {
+                    web::expose::respond(&headers, &families(&self.live, &totals, &seen).into_vec())
+                }
                 Err(error) => {
                     tracing::error!("metrics: {error}");
                     web::text(StatusCode::SERVICE_UNAVAILABLE, "the journal cannot be read; see the log\n")
@@ -274,6 +289,16 @@ impl Service {
             );
         }
         let (mut wanted, mut unknown, via) = (Vec::new(), Vec::new(), payload.via());
+        let matches = &self.ctx.settings.alert_match;
+        for over in payload.alerts.iter().filter_map(|alert| webhook::resolved(alert, matches)) {
+            if self.ctx.journal().disarm(&over.session, over.action)? {
+                tracing::info!(
+                    session = over.session,
+                    action = over.action.label(),
+                    "its alert has resolved: disarmed"
+                );
+            }
+        }
         for alert in &payload.alerts {
             match webhook::request(alert, &self.ctx.settings.alert_match) {
                 Ok(request) if self.find_now(&request.session)?.is_some() => {
@@ -293,7 +318,12 @@ impl Service {
         if !unknown.is_empty() {
             self.ctx.journal().pass_over(&unknown, Timestamp::now())?;
         }
-        let accepted = self.ctx.journal().accept(&wanted, Timestamp::now())?;
+        let accepted = {
+            let mut journal = self.ctx.journal();
+            let accepted = journal.accept(&wanted, Timestamp::now())?;
+            journal.repeated(&wanted, Timestamp::now())?;
+            accepted
+        };
         let mut queued = 0;
         for (request, accepted) in wanted.iter().zip(accepted) {
             self.live.alert(match accepted {
@@ -389,9 +419,10 @@ impl Service {
             let woken = self.wake.notified();
             let service = Arc::clone(&self);
             let next = blocking(move || {
+                let busy = service.warden.busy_sessions(&service.known_sessions())?;
                 // Active before anybody can take it for a leftover.
                 let mut active = service.active.lock().unwrap_or_else(PoisonError::into_inner);
-                let next = service.ctx.journal().take(Timestamp::now());
+                let next = service.ctx.journal().take(Timestamp::now(), &busy);
                 if let Ok(Some(run)) = &next {
                     active.insert(run.id);
                 }
@@ -427,51 +458,23 @@ impl Service {
 
     async fn perform(self: &Arc<Self>, run: &Run) {
         let mut ending = Ending::default();
-        let result = self.perform_inner(run, &mut ending).await;
-        let status = match &result {
-            Ok(()) => Status::Done,
-            Err((_, status, _)) => *status,
-        };
-        if let Err((reason, _, detail)) = result {
-            ending.reason = Some(reason);
-            ending.detail = Some(detail);
-        }
-        let moved: usize = ending.files.values().sum();
-        tracing::info!(
-            id = run.id,
-            session = run.session,
-            action = run.action.label(),
-            status = status.label(),
-            reason = ending.reason,
-            run = ending.run,
-            files = moved,
-            "run ended"
-        );
-        // The files are where they are; the record is retried, so that it tells the truth.
-        for attempt in 0u32..5 {
-            let (ctx, ending, id) = (self.ctx.clone(), ending.clone(), run.id);
-            let finished =
-                blocking(move || ctx.journal().finish(id, status, &ending, Timestamp::now())).await;
-            match finished {
-                Ok(()) => return,
-                Err(error) => {
-                    tracing::error!(id = run.id, attempt, "the outcome could not be put on record: {error}")
+        match self.perform_inner(run, &mut ending).await {
+            // Its service is on its way down or up: the run waits, or is done by whoever does that.
+            Err((_, Status::Queued, _)) => {
+                if let Err(error) = self.ctx.journal().requeue(run.id) {
+                    tracing::error!(id = run.id, "{error}");
                 }
             }
-            tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
+            told => runner::end(&self.ctx, run, told, ending).await,
         }
     }
 
-    async fn perform_inner(
-        self: &Arc<Self>,
-        run: &Run,
-        ending: &mut Ending,
-    ) -> Result<(), (&'static str, Status, String)> {
+    async fn perform_inner(self: &Arc<Self>, run: &Run, ending: &mut Ending) -> Result<(), Trouble> {
         let Ok(Some(found)) = self.find(run.session.clone()).await else {
             return Err(("unknown_session", Status::Refused, "the session is no longer here".into()));
         };
         let tier = run.tier.as_deref().and_then(Tier::from_label);
-        let ask = Ask { column: Column::Cleanup, tier, force: None };
+        let mut ask = Ask { column: Column::Cleanup, tier, force: None };
         let stopped = |stop: Stop| (stop.label(), stop.status(), stop.to_string());
         match run.action {
             Action::Plan => {
@@ -486,8 +489,26 @@ impl Service {
                 Ok(())
             }
             Action::Cleanup | Action::Emergency => {
+                let service = self.ctx.settings.services.of(&found.session);
                 if run.action == Action::Emergency {
-                    ending.note = Some("service control not configured".into());
+                    match service {
+                        Some(_) => ask.column = Column::Emergency,
+                        None => ending.note = Some("service control not configured".into()),
+                    }
+                }
+                self.not_halted(&found, ask, ending).await?;
+                if let Some(service) = service
+                    && let Some(way) = self.way(run, &found).await?
+                {
+                    let known = self.known_sessions();
+                    match self.warden.run(run, &found, service, way, &known, ending).await {
+                        Led::Busy => return Err(("busy", Status::Queued, String::new())),
+                        Led::Ended(told) => {
+                            self.measure_quarantines().await;
+                            return told;
+                        }
+                        Led::NeedsNoStop => {}
+                    }
                 }
                 runner::clean(&self.ctx, run.id, &found, ask, ending).await.map_err(stopped)?;
                 self.measure_quarantines().await;
@@ -497,6 +518,125 @@ impl Service {
             Action::Undo | Action::Restore => {
                 Err(("unknown_action", Status::Failed, "this is an operator's command".into()))
             }
+        }
+    }
+
+    /// What would let this run stop the bot, if anything.
+    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Way>, Trouble> {
+        if run.action == Action::Emergency {
+            return Ok(Some(Way::Emergency));
+        }
+        let (service, found, action) = (Arc::clone(self), found.clone(), run.action);
+        let open = blocking(move || {
+            let armed = service.ctx.journal().is_armed(found.session.as_str(), action)?;
+            let known = service.known_sessions();
+            Ok(armed && service.warden.window_is_open(&found.session, &known, Timestamp::now())?)
+        });
+        let open =
+            open.await.map_err(|error: JournalError| ("journal", Status::Failed, error.to_string()))?;
+        Ok(open.then_some(Way::Window))
+    }
+
+    /// Refuses while all action is halted, and records what would have been done.
+    async fn not_halted(&self, found: &Found, ask: Ask, ending: &mut Ending) -> Result<(), Trouble> {
+        let ctx = self.ctx.clone();
+        let switches = blocking(move || ctx.journal().switches())
+            .await
+            .map_err(|error| ("journal", Status::Failed, error.to_string()))?;
+        let hold = match (switches.paused, switches.breaker) {
+            (Some(_), _) => Hold::Paused,
+            (None, Some(_)) => Hold::BreakerOpen,
+            (None, None) => return Ok(()),
+        };
+        let (verdict, plan) = runner::preview(&self.ctx.settings, found, ask).await;
+        ending.evidence = Some(verdict.because());
+        ending.note = Some(match plan {
+            Ok(plan) => {
+                ending.files = plan.by_kind();
+                ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
+                "halted: the files are those that would have been moved".into()
+            }
+            Err(stop) => format!("halted; it would have been refused as {}", stop.label()),
+        });
+        Err((hold.label(), Status::Refused, hold.to_string()))
+    }
+
+    /// Starts what a crash left stopped, and gives armed runs their moment.
+    async fn watch_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut looking: Option<tokio::task::JoinHandle<()>> = None;
+        loop {
+            // A file system that hangs keeps nobody from being started.
+            let known = match tokio::time::timeout(LOOK_AROUND_TIMEOUT, self.all_sessions()).await {
+                Ok(known) => known,
+                Err(_) => self.known_sessions(),
+            };
+            self.warden.settle_debts(&known, &mut tasks).await;
+            // Sources that answer slowly keep nobody from being started.
+            if looking.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                let service = Arc::clone(&self);
+                looking = Some(tokio::spawn(async move {
+                    if let Err(error) = service.look_at_armed(&known).await {
+                        tracing::error!("{error}");
+                    }
+                }));
+            }
+            while tasks.try_join_next().is_some() {}
+            tokio::select! {
+                _ = stopping.changed() => break,
+                () = tokio::time::sleep(self.ctx.settings.armed.look_every) => {}
+            }
+        }
+        if let Some(looking) = looking {
+            looking.abort();
+        }
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// Queues the armed runs whose bot is found stopped, and one whose window is open.
+    async fn look_at_armed(self: &Arc<Self>, known: &[Found]) -> Result<(), JournalError> {
+        let (ctx, keep_for) = (self.ctx.clone(), self.ctx.settings.armed.keep_for);
+        let armed = blocking(move || {
+            let mut journal = ctx.journal();
+            let forgotten = journal.disarm_forgotten(keep_for, Timestamp::now())?;
+            if forgotten > 0 {
+                tracing::info!(forgotten, "armed runs were dropped: nobody has repeated their alert");
+            }
+            let switches = journal.switches()?;
+            let halted = switches.paused.is_some() || switches.breaker.is_some();
+            if halted { Ok(Vec::new()) } else { journal.armed() }
+        })
+        .await?;
+        let mut one_has_a_window = false;
+        for armed in armed {
+            let Some(found) = known.iter().find(|found| found.session.as_str() == armed.session) else {
+                continue;
+            };
+            let (service, place, all) = (Arc::clone(self), found.clone(), known.to_vec());
+            let may = armed.action == Action::Cleanup && !one_has_a_window;
+            let in_window = may
+                && blocking(move || service.warden.window_is_open(&place.session, &all, Timestamp::now()))
+                    .await?;
+            if !in_window && !self.is_disconnected(found).await {
+                continue;
+            }
+            let (ctx, session, action) = (self.ctx.clone(), armed.session.clone(), armed.action);
+            let nudged = blocking(move || ctx.journal().nudge(&session, action, Timestamp::now())).await?;
+            if let Some(id) = nudged {
+                one_has_a_window |= in_window;
+                tracing::info!(id, session = armed.session, in_window, "an armed run has its moment");
+                self.wake.notify_waiters();
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_disconnected(&self, found: &Found) -> bool {
+        let connection = &self.ctx.settings.connection;
+        let asked = connection.ask(&found.session).await;
+        match runner::look(found).await {
+            Ok(inventory) => connection.judge(asked, &inventory).state == State::Disconnected,
+            Err(_) => false,
         }
     }
 
@@ -524,7 +664,8 @@ impl Service {
         });
         // Asked after the journal: a run of ours that it named is active, or has ended since,
         // and what has ended is not ended again.
-        let active = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        active.extend(self.warden.claimed().iter());
         for orphan in orphans {
             if active.contains(&orphan.id) || busy.contains(&orphan.session) {
                 continue;
@@ -553,7 +694,13 @@ impl Service {
             }
             self.recovered.store(true, Ordering::Relaxed);
             let service = Arc::clone(&self);
-            blocking(move || service.purge(Timestamp::now(), Instant::now())).await;
+            blocking(move || {
+                // A pause keeps the quarantines as well.
+                if service.ctx.journal().switches().is_ok_and(|switches| switches.paused.is_none()) {
+                    service.purge(Timestamp::now(), Instant::now());
+                }
+            })
+            .await;
             if let Err(error) = self.ctx.journal().prune(Timestamp::now()) {
                 tracing::error!("{error}");
             }

@@ -112,9 +112,18 @@ impl Ignored {
 
 /// What an alert asks for. Pure.
 pub fn request(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Request, Ignored> {
-    if alert.status != "firing" {
-        return Err(Ignored::Resolved);
+    match alert.status == "firing" {
+        true => about(alert, demanded),
+        false => Err(Ignored::Resolved),
     }
+}
+
+/// What an alert that has resolved asked for: it arms nothing any more. Pure.
+pub fn resolved(alert: &Alert, demanded: &BTreeMap<String, String>) -> Option<Request> {
+    (alert.status == "resolved").then(|| about(alert, demanded).ok()).flatten()
+}
+
+fn about(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Request, Ignored> {
     let label = |name: &str| alert.labels.get(name).map(String::as_str);
     if label("ladder") != Some(LADDER) {
         return Err(Ignored::OtherLadder);
@@ -193,5 +202,13 @@ mod tests {
         assert_eq!(with(&[("tier", "cleanup"), ("session", "")]), Err(Ignored::NoSession));
         let resolved = alert("resolved", &[("ladder", LADDER), ("tier", "cleanup")]);
         assert_eq!(request(&resolved, &demanded), Err(Ignored::Resolved));
+        let over = |status: &str, more: &[(&str, &str)]| {
+            let labels: Vec<_> = ours.iter().chain(more).copied().collect();
+            super::resolved(&alert(status, &labels), &demanded).map(|r| (r.session, r.action))
+        };
+        let tier = [("tier", "cleanup")];
+        assert_eq!(over("resolved", &tier), Some(("a".to_owned(), Action::Cleanup)));
+        assert_eq!(over("firing", &tier), None);
+        assert_eq!(over("resolved", &[tier[0], ("instance", "host2")]), None, "another host's");
     }
 }

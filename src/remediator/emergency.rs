@@ -1,0 +1,720 @@
+//! Stops the service of a bot, lets its folders be cleaned, and starts it again, whatever
+//! happened in between.
+//!
+//! | phase on disk | what is true | after a crash |
+//! |---|---|---|
+//! | `stopping` | written before the stop is asked for | wait until the stop has played out, start |
+//! | `gone` | the process is gone, the folders are being cleaned | start |
+//! | `starting` | to be started, or it did not start | start |
+//! | `started` | it runs, and nobody has seen it connected yet | look, start if it does not run |
+//! | none | it was seen connected, or runs and has not come back in time | nothing is owed |
+//!
+//! While a phase is on disk nothing else touches the service's sessions. A service that
+//! was found stopped without one was stopped by somebody else, and is never started.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::connection::{Finding, State};
+use crate::control::{Presence, Service};
+use crate::folder::{Found, SessionName, Timestamp};
+use crate::policy::guard::Column;
+use crate::policy::{Ask, Bearing, Before, Breaker, Hold, Stopped, Tier, may_stop};
+
+use super::journal::{Action, Ending, JournalError, Run, Status};
+use super::ledger::{NotBack, Obligation, Phase};
+use super::runner::{self, Context, Down, Stop, blocking};
+
+/// Between two looks at a service.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The control's own timeouts are waited for, and this long beyond them.
+const GRACE: Duration = Duration::from_secs(15);
+/// A source may go on saying `connected` for so long after the process is gone.
+const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+/// One folder's clean-up may take so long while its bot is down.
+const CLEAN_TIMEOUT: Duration = Duration::from_secs(120);
+/// All of them together.
+const ALL_CLEAN_TIMEOUT: Duration = Duration::from_secs(300);
+/// So long after a start it may take until the supervisor says that it runs.
+const RUNS_WITHIN: Duration = Duration::from_secs(10);
+/// A service that dies after its start is started again so many times.
+const STARTS_AGAIN: u32 = 2;
+
+/// How a run ended that did not do what it was to do: reason, status, sentence.
+pub type Trouble = (&'static str, Status, String);
+
+fn held(hold: &Hold) -> Trouble {
+    (hold.label(), Status::Refused, hold.to_string())
+}
+
+fn stopped(stop: &Stop) -> Trouble {
+    (stop.label(), stop.status(), stop.to_string())
+}
+
+fn journal(error: &JournalError) -> Trouble {
+    ("journal", Status::Failed, error.to_string())
+}
+
+/// What lets the bot be stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The emergency tier.
+    Emergency,
+    /// A maintenance window, for an armed clean-up.
+    Window,
+}
+
+impl Way {
+    const fn column(self) -> Column {
+        match self {
+            Way::Emergency => Column::Emergency,
+            Way::Window => Column::Cleanup,
+        }
+    }
+}
+
+/// What became of a run that might stop a service.
+#[derive(Debug)]
+pub enum Led {
+    /// The service is on its way down or up; wait.
+    Busy,
+    /// It need not be stopped: it is down already, or its bot is disconnected.
+    NeedsNoStop,
+    /// It was handled.
+    Ended(Result<(), Trouble>),
+}
+
+/// Whether the bot came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Back {
+    Connected,
+    /// It runs, and is not connected.
+    Runs(String),
+    /// It does not run, or nobody can tell; it is still owed.
+    Down(String),
+}
+
+impl fmt::Display for Back {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Back::Connected => f.write_str("it is connected again"),
+            Back::Runs(why) => write!(f, "it runs and has not come back: {why}"),
+            Back::Down(why) => write!(f, "it does not run: {why}; its start is tried again every minute"),
+        }
+    }
+}
+
+/// Who stops and starts services.
+#[derive(Debug)]
+pub struct Warden {
+    ctx: Context,
+    busy: Mutex<BTreeSet<String>>,
+    claimed: Mutex<BTreeSet<i64>>,
+    window: tokio::sync::Mutex<()>,
+}
+
+/// The right to stop or start one service; given back when dropped.
+#[derive(Debug)]
+struct Lead {
+    warden: Arc<Warden>,
+    service: String,
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.warden.busy().remove(&self.service);
+    }
+}
+
+impl Warden {
+    /// Over this configuration and journal.
+    pub fn new(ctx: Context) -> Arc<Self> {
+        Arc::new(Self {
+            ctx,
+            busy: Mutex::default(),
+            claimed: Mutex::default(),
+            window: tokio::sync::Mutex::default(),
+        })
+    }
+
+    fn busy(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs that are done beside another one, on the same process: nobody's leftovers.
+    pub fn claimed(&self) -> std::sync::MutexGuard<'_, BTreeSet<i64>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lead(self: &Arc<Self>, service: &str) -> Option<Lead> {
+        let led = self.busy().insert(service.to_owned());
+        led.then(|| Lead { warden: Arc::clone(self), service: service.to_owned() })
+    }
+
+    /// The sessions whose service is on its way down or up: nobody else is to clean them.
+    /// Blocks.
+    pub fn busy_sessions(&self, known: &[Found]) -> Result<Vec<String>, JournalError> {
+        let mut busy = self.busy().clone();
+        busy.extend(self.ctx.journal().obligations()?.into_iter().map(|owed| owed.service));
+        if busy.is_empty() {
+            return Ok(Vec::new());
+        }
+        let names = self.ctx.settings.services.names(known.iter().map(|found| &found.session));
+        let sessions = names.into_iter().filter(|(name, _)| busy.contains(name)).flat_map(|(_, all)| all);
+        Ok(sessions.map(|session| session.to_string()).collect())
+    }
+
+    /// The service's record.
+    fn bearing(service: &Service, stops: &[Stopped]) -> Bearing {
+        let own = stops.iter().filter(|stop| stop.service == service.name);
+        Bearing {
+            stops: own.map(|stop| stop.at).collect(),
+            cooldown: service.cooldown,
+            daily_budget: service.daily_budget,
+        }
+    }
+
+    fn breaker(&self) -> Breaker {
+        let configured = self.ctx.settings.breaker;
+        Breaker { services: configured.services, share: configured.share, within: configured.within }
+    }
+
+    fn fleet(&self, known: &[Found]) -> usize {
+        self.ctx.settings.services.names(known.iter().map(|found| &found.session)).len()
+    }
+
+    /// Whether the breaker lets this service be stopped. Emergencies count against it and
+    /// windows do not, but a window never goes beyond what it allows.
+    fn breaker_lets(
+        &self,
+        service: &str,
+        way: Way,
+        known: &[Found],
+        now: Timestamp,
+    ) -> Result<bool, JournalError> {
+        let (stops, resumed) = {
+            let journal = self.ctx.journal();
+            (journal.stops(now)?, journal.resumed()?)
+        };
+        let counted: Vec<Stopped> = stops
+            .into_iter()
+            .filter(|stop| (way == Way::Window || !stop.in_window) && resumed.is_none_or(|at| stop.at > at))
+            .collect();
+        Ok(self.breaker().lets(&counted, service, self.fleet(known), now))
+    }
+
+    /// Whether an armed run may use a window now: the service has one, it is rested, and the
+    /// breaker would let it. Blocks.
+    pub fn window_is_open(
+        &self,
+        session: &SessionName,
+        known: &[Found],
+        now: Timestamp,
+    ) -> Result<bool, JournalError> {
+        let Some(service) = self.ctx.settings.services.of(session) else { return Ok(false) };
+        if !service.windows.contains(now) || self.window.try_lock().is_err() {
+            return Ok(false);
+        }
+        let stops = self.ctx.journal().stops(now)?;
+        Ok(Self::bearing(&service, &stops).may_be_stopped(now).is_ok()
+            && self.breaker_lets(&service.name, Way::Window, known, now)?)
+    }
+
+    /// Stops the service if the table of [`may_stop`] lets it, cleans, and starts it again.
+    pub async fn run(
+        self: &Arc<Self>,
+        run: &Run,
+        found: &Found,
+        service: Service,
+        way: Way,
+        known: &[Found],
+        ending: &mut Ending,
+    ) -> Led {
+        let Some(lead) = self.lead(&service.name) else { return Led::Busy };
+        let _one_window_at_a_time = match way {
+            Way::Emergency => None,
+            Way::Window => match self.window.try_lock() {
+                Ok(slot) => Some(slot),
+                Err(_) => return Led::NeedsNoStop,
+            },
+        };
+        match self.ctx.journal().obligations() {
+            Ok(owed) if owed.iter().any(|owed| owed.service == service.name) => return Led::Busy,
+            Ok(_) => {}
+            Err(error) => return Led::Ended(Err(journal(&error))),
+        }
+        match presence(&service).await {
+            Presence::Running => {}
+            Presence::Gone => return Led::NeedsNoStop,
+            Presence::Unknown(why) => return Led::Ended(Err(held(&Hold::ServiceUnknown(why)))),
+        }
+        match self.may_stop(run, found, &service, way, known, ending).await {
+            Ok(true) => {}
+            Ok(false) => return Led::NeedsNoStop,
+            Err(trouble) => return Led::Ended(Err(trouble)),
+        }
+        let (ctx, name, session, id) =
+            (self.ctx.clone(), service.name.clone(), found.session.to_string(), run.id);
+        let intended = blocking(move || {
+            ctx.journal().intend_stop(&name, &session, id, way == Way::Window, Timestamp::now())
+        });
+        if let Err(error) = intended.await {
+            return Led::Ended(Err(journal(&error)));
+        }
+        tracing::warn!(id, session = %found.session, service = service.name, "stopping the service");
+
+        // In a task of its own: whatever becomes of it, the service is started again.
+        let began = Instant::now();
+        let work = {
+            let warden = Arc::clone(self);
+            let (run, found, service, known) = (run.clone(), found.clone(), service.clone(), known.to_vec());
+            let ending = ending.clone();
+            tokio::spawn(async move { warden.while_down(&run, &found, &service, way, &known, ending).await })
+        };
+        let (cleaned, others) = match work.await {
+            Ok((told, cleaned, others)) => {
+                *ending = told;
+                (cleaned, others)
+            }
+            Err(error) => {
+                (Err(("broke_off", Status::Failed, format!("the run broke off: {error}"))), Vec::new())
+            }
+        };
+        let sessions: Vec<Found> = [found.clone()].into_iter().chain(others).collect();
+        let back = self.bring_back(&service, &sessions, run.id, began).await;
+        drop(lead);
+        let told = match (&cleaned, &back) {
+            (Ok(()), Back::Connected) => Ok(()),
+            (Ok(()), _) => {
+                let undo = match &ending.run {
+                    Some(run) => format!(" To undo: stop the bot, then baileys_remediator undo {run}"),
+                    None => String::new(),
+                };
+                Err((
+                    "not_back",
+                    Status::Failed,
+                    format!("the folder was cleaned and the service started; {back}.{undo}"),
+                ))
+            }
+            (Err((reason, status, detail)), back) => {
+                Err((*reason, *status, format!("{detail} The service was started again; {back}")))
+            }
+        };
+        Led::Ended(told)
+    }
+
+    /// The live look before the stop; `false` where no stop is needed.
+    async fn may_stop(
+        &self,
+        run: &Run,
+        found: &Found,
+        service: &Service,
+        way: Way,
+        known: &[Found],
+        ending: &mut Ending,
+    ) -> Result<bool, Trouble> {
+        let settings = &self.ctx.settings;
+        let asked = settings.connection.ask(&found.session).await;
+        let logged_out = asked.logged_out();
+        let inventory = runner::look(found).await.map_err(|stop| stopped(&stop))?;
+        let verdict = settings.connection.judge(asked, &inventory);
+        ending.evidence = Some(verdict.because());
+        if way == Way::Window && verdict.state == State::Disconnected {
+            return Ok(false);
+        }
+        let now = Timestamp::now();
+        let stops = self.ctx.journal().stops(now).map_err(|error| journal(&error))?;
+        let bearing = Self::bearing(service, &stops);
+        let limits = settings.limits(&found.session);
+        let tier = run.tier.as_deref().and_then(Tier::from_label).unwrap_or(Tier::Emergency);
+        let before = Before {
+            inventory: &inventory,
+            verdict: &verdict,
+            logged_out,
+            limits: &limits,
+            column: way.column(),
+            tier,
+            service: &bearing,
+        };
+        let live = runner::count(&inventory, &limits);
+        ending.accumulated = Some((live, live));
+        may_stop(&before, now).map_err(|hold| held(&hold))?;
+        // What would refuse the clean-up afterwards must not cost a restart.
+        runner::could_be_cleaned(found).await.map_err(|stop| stopped(&stop))?;
+        let lets = self.breaker_lets(&service.name, way, known, now).map_err(|error| journal(&error))?;
+        match (lets, way) {
+            (true, _) => Ok(true),
+            (false, Way::Window) => Ok(false),
+            (false, Way::Emergency) => {
+                let breaker = self.breaker();
+                let limit = breaker.limit(self.fleet(known));
+                let reason = format!(
+                    "more than {limit} services in an emergency within {}",
+                    humantime::format_duration(breaker.within)
+                );
+                tracing::error!("the breaker opens, nothing is stopped or cleaned any more: {reason}");
+                self.ctx.journal().open_breaker(&reason, now).map_err(|error| journal(&error))?;
+                Err(held(&Hold::BreakerOpen))
+            }
+        }
+    }
+
+    /// From the stop to the last clean-up. Returns which other sessions were cleaned as well.
+    async fn while_down(
+        self: Arc<Self>,
+        run: &Run,
+        found: &Found,
+        service: &Service,
+        way: Way,
+        known: &[Found],
+        mut ending: Ending,
+    ) -> (Ending, Result<(), Trouble>, Vec<Found>) {
+        let failed = |reason, detail: String| Err((reason, Status::Failed, detail));
+        if let Err(why) = within(service.stop_timeout + GRACE, service.stop()).await {
+            let told =
+                failed("not_stopped", format!("the service could not be stopped: {why}; nothing was moved."));
+            return (ending, told, Vec::new());
+        }
+        if !wait_until_gone(service, service.gone_timeout).await {
+            let told = failed(
+                "not_gone",
+                format!(
+                    "the service was not gone {} after it was stopped; nothing was moved.",
+                    humantime::format_duration(service.gone_timeout)
+                ),
+            );
+            return (ending, told, Vec::new());
+        }
+        let down = Down { service: service.clone(), since: Timestamp::now() };
+        self.note(&service.name, Phase::Gone).await;
+        self.settle(found).await;
+        let began = Instant::now();
+        let cleaned = self.clean(run, found, &down, way.column(), &mut ending).await;
+        let mut others = Vec::new();
+        for other in known.iter().filter(|other| other.session != found.session) {
+            let same = self.ctx.settings.services.of(&other.session).is_some_and(|s| s.name == service.name);
+            if same && began.elapsed() < ALL_CLEAN_TIMEOUT && self.clean_beside(other, &down).await {
+                others.push(other.clone());
+            }
+        }
+        (ending, cleaned, others)
+    }
+
+    /// Waits until nobody calls it connected any more; a status may lag.
+    async fn settle(&self, found: &Found) {
+        let began = Instant::now();
+        while began.elapsed() < SETTLES_WITHIN {
+            let asked = self.ctx.settings.connection.ask(&found.session).await;
+            if !asked.says(Finding::Connected) {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn clean(
+        &self,
+        run: &Run,
+        found: &Found,
+        down: &Down,
+        column: Column,
+        ending: &mut Ending,
+    ) -> Result<(), Trouble> {
+        let ask = Ask { column, tier: run.tier.as_deref().and_then(Tier::from_label), force: None };
+        let clean = runner::clean_while_down(&self.ctx, run.id, found, ask, down, ending);
+        match tokio::time::timeout(CLEAN_TIMEOUT, clean).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(stop)) => Err(stopped(&stop)),
+            Err(_) => Err((
+                "timeout",
+                Status::Failed,
+                format!("the clean-up took longer than {}.", humantime::format_duration(CLEAN_TIMEOUT)),
+            )),
+        }
+    }
+
+    /// Another session of the process that is stopped anyway: what is armed or queued for it
+    /// is done now. Says whether there was anything.
+    async fn clean_beside(self: &Arc<Self>, other: &Found, down: &Down) -> bool {
+        let (warden, session) = (Arc::clone(self), other.session.to_string());
+        let claimed = blocking(move || {
+            for action in [Action::Emergency, Action::Cleanup] {
+                warden.ctx.journal().nudge(&session, action, Timestamp::now())?;
+            }
+            // Known before anybody can take it for a leftover.
+            let mut ours = warden.claimed();
+            let run = warden.ctx.journal().claim(&session, Timestamp::now())?;
+            ours.extend(run.iter().map(|run| run.id));
+            Ok::<_, JournalError>(run)
+        });
+        let run = match claimed.await {
+            Ok(Some(run)) => run,
+            Ok(None) => return false,
+            Err(error) => {
+                tracing::error!("{error}");
+                return false;
+            }
+        };
+        self.settle(other).await;
+        let column = if run.action == Action::Emergency { Column::Emergency } else { Column::Cleanup };
+        let mut ending =
+            Ending { note: Some("its process was stopped for another session".into()), ..Ending::default() };
+        let told = self.clean(&run, other, down, column, &mut ending).await;
+        runner::end(&self.ctx, &run, told, ending).await;
+        self.claimed().remove(&run.id);
+        true
+    }
+
+    /// Starts the service and waits until its bots are connected. What it comes to is on
+    /// disk; while the service does not run it goes on being owed.
+    async fn bring_back(&self, service: &Service, sessions: &[Found], run_id: i64, began: Instant) -> Back {
+        self.note(&service.name, Phase::Starting).await;
+        let back = self.start_and_watch(service, sessions, began).await;
+        let session = sessions.first().map(|found| found.session.to_string()).unwrap_or_default();
+        let (ctx, name) = (self.ctx.clone(), service.name.clone());
+        let (runs, connected) = (!matches!(back, Back::Down(_)), back == Back::Connected);
+        if !connected {
+            tracing::error!(service = name, session, run = run_id, "after a clean-up {back}");
+        }
+        let kept = blocking(move || {
+            let mut journal = ctx.journal();
+            match connected {
+                true => journal.clear_not_back(&name)?,
+                false => journal.set_not_back(&name, &session, run_id, Timestamp::now())?,
+            }
+            if runs { journal.fulfil(&name) } else { journal.set_phase(&name, Phase::Starting) }
+        });
+        if let Err(error) = kept.await {
+            tracing::error!(service = service.name, "that it runs again could not be put on record: {error}");
+        }
+        back
+    }
+
+    async fn start_and_watch(&self, service: &Service, sessions: &[Found], began: Instant) -> Back {
+        let since = Timestamp::now();
+        if let Err(why) = start(service).await {
+            return Back::Down(why);
+        }
+        tracing::info!(
+            service = service.name,
+            down_seconds = began.elapsed().as_secs(),
+            "the service runs again"
+        );
+        self.note(&service.name, Phase::Started).await;
+        let (watched, mut starts, mut seen) = (Instant::now(), 0, 0);
+        loop {
+            let there = presence(service).await;
+            let connected = there == Presence::Running && self.all_back(sessions, since).await;
+            seen = if connected { seen + 1 } else { 0 };
+            // Twice, for one that dies at once may have said so.
+            if seen >= 2 {
+                return Back::Connected;
+            }
+            if there == Presence::Gone && starts < STARTS_AGAIN {
+                starts += 1;
+                tracing::warn!(service = service.name, "it has ended after its start; it is started again");
+                tokio::time::sleep(PAUSE * 2_u32.pow(starts)).await;
+                if let Err(why) = start(service).await {
+                    return Back::Down(why);
+                }
+            }
+            if watched.elapsed() >= service.connect_timeout {
+                let late =
+                    format!("not connected within {}", humantime::format_duration(service.connect_timeout));
+                return match there {
+                    Presence::Running => Back::Runs(late),
+                    Presence::Gone => Back::Down("it ended after its start".into()),
+                    Presence::Unknown(why) => Back::Down(why),
+                };
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn all_back(&self, sessions: &[Found], since: Timestamp) -> bool {
+        for found in sessions {
+            if !self.is_back(found, since).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    async fn is_back(&self, found: &Found, since: Timestamp) -> bool {
+        let connection = &self.ctx.settings.connection;
+        let asked = connection.ask(&found.session).await;
+        match runner::look(found).await {
+            Ok(inventory) => connection.is_back(asked, &inventory, since),
+            Err(_) => false,
+        }
+    }
+
+    /// Puts a phase on record. The start does not wait for a journal that cannot be written.
+    async fn note(&self, service: &str, phase: Phase) {
+        let (ctx, name) = (self.ctx.clone(), service.to_owned());
+        let noted = blocking(move || ctx.journal().set_phase(&name, phase));
+        if let Err(error) = noted.await {
+            tracing::error!(service, phase = phase.label(), "a phase could not be put on record: {error}");
+        }
+    }
+
+    /// Starts what is owed: at the start of the program, and whenever it is called again.
+    /// Each in a task of `tasks`; a service that somebody leads is left to them.
+    pub async fn settle_debts(self: &Arc<Self>, known: &[Found], tasks: &mut tokio::task::JoinSet<()>) {
+        let ctx = self.ctx.clone();
+        let read = blocking(move || {
+            let journal = ctx.journal();
+            Ok::<_, JournalError>((journal.obligations()?, journal.not_back()?))
+        });
+        let (owed, not_back) = match read.await {
+            Ok(read) => read,
+            Err(error) => return tracing::error!("{error}"),
+        };
+        let owing: BTreeSet<String> = owed.iter().map(|owed| owed.service.clone()).collect();
+        for owed in owed {
+            if let Some(lead) = self.lead(&owed.service) {
+                let (warden, known) = (Arc::clone(self), known.to_vec());
+                tasks.spawn(async move { warden.settle_debt(lead, &owed, &known).await });
+            }
+        }
+        for late in not_back.into_iter().filter(|late| !owing.contains(&late.service)) {
+            if let Some(lead) = self.lead(&late.service) {
+                let (warden, known) = (Arc::clone(self), known.to_vec());
+                tasks.spawn(async move { warden.look_again(lead, &late, &known).await });
+            }
+        }
+    }
+
+    async fn settle_debt(&self, lead: Lead, owed: &Obligation, known: &[Found]) {
+        // It may have been settled since it was read.
+        let open = self.ctx.journal().obligations();
+        if !open.is_ok_and(|open| open.contains(owed)) {
+            return;
+        }
+        let session = SessionName::from_dir(owed.session.as_ref());
+        let service = self.ctx.settings.services.of(&session).filter(|service| service.name == owed.service);
+        let Some(service) = service else {
+            tracing::error!(
+                service = owed.service,
+                session = owed.session,
+                "this program has stopped the service and is to start it again, but `service` in the configuration no longer names it: start it by hand"
+            );
+            let late =
+                self.ctx.journal().set_not_back(&owed.service, &owed.session, owed.run_id, Timestamp::now());
+            if let Err(error) = late {
+                tracing::error!("{error}");
+            }
+            return;
+        };
+        tracing::warn!(
+            service = owed.service,
+            session = owed.session,
+            phase = owed.phase.label(),
+            "a service from an interrupted run is started again"
+        );
+        let began = Instant::now();
+        // A stop that was asked for may still be on its way.
+        if owed.phase == Phase::Stopping {
+            wait_until_gone(&service, service.stop_timeout).await;
+        }
+        let sessions: Vec<Found> = known.iter().filter(|found| found.session == session).cloned().collect();
+        let back = match sessions.is_empty() {
+            false => self.bring_back(&service, &sessions, owed.run_id, began).await,
+            true => self.bring_back_unseen(&service, owed, began).await,
+        };
+        tracing::warn!(service = owed.service, "after an interrupted run {back}");
+        drop(lead);
+    }
+
+    /// The folder is out of reach, so nobody can be asked; the service is started all the same.
+    async fn bring_back_unseen(&self, service: &Service, owed: &Obligation, began: Instant) -> Back {
+        let back = match start(service).await {
+            Ok(()) => Back::Runs("its auth folder cannot be found".into()),
+            Err(why) => Back::Down(why),
+        };
+        tracing::warn!(service = service.name, down_seconds = began.elapsed().as_secs(), "started");
+        let mut journal = self.ctx.journal();
+        let kept =
+            journal.set_not_back(&service.name, &owed.session, owed.run_id, Timestamp::now()).and_then(
+                |()| if matches!(back, Back::Down(_)) { Ok(()) } else { journal.fulfil(&service.name) },
+            );
+        if let Err(error) = kept {
+            tracing::error!("{error}");
+        }
+        back
+    }
+
+    /// Whether one that had not come back has come back since.
+    async fn look_again(&self, lead: Lead, late: &NotBack, known: &[Found]) {
+        let Some(found) = known.iter().find(|found| found.session.as_str() == late.session) else { return };
+        if self.is_back(found, Timestamp::from_nanos(i64::MIN)).await {
+            tracing::info!(service = late.service, session = late.session, "it has come back");
+            if let Err(error) = self.ctx.journal().clear_not_back(&late.service) {
+                tracing::error!("{error}");
+            }
+        }
+        drop(lead);
+    }
+}
+
+/// Whether it runs; a look that does not end says nothing.
+async fn presence(service: &Service) -> Presence {
+    match tokio::time::timeout(GRACE, service.presence()).await {
+        Ok(presence) => presence,
+        Err(_) => Presence::Unknown("the look took too long".into()),
+    }
+}
+
+async fn wait_until_gone(service: &Service, patience: Duration) -> bool {
+    let began = Instant::now();
+    loop {
+        if presence(service).await == Presence::Gone {
+            return true;
+        }
+        if began.elapsed() >= patience {
+            return false;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Starts it, again and again within its time, until it runs.
+async fn start(service: &Service) -> Result<(), String> {
+    let began = Instant::now();
+    let mut pause = PAUSE;
+    loop {
+        let started = within(service.start_timeout + GRACE, service.start()).await;
+        let looked = Instant::now();
+        let mut there = presence(service).await;
+        while there != Presence::Running && started.is_ok() && looked.elapsed() < RUNS_WITHIN {
+            tokio::time::sleep(PAUSE).await;
+            there = presence(service).await;
+        }
+        let why = match (there, started) {
+            // A start that failed on what runs is none of our business.
+            (Presence::Running, _) => return Ok(()),
+            (_, Err(why)) => format!("the service could not be started: {why}"),
+            (Presence::Gone, Ok(())) => "the service was started, and does not run".to_owned(),
+            (Presence::Unknown(why), Ok(())) => format!("nobody can say whether the service runs: {why}"),
+        };
+        if began.elapsed() >= service.start_timeout {
+            return Err(why);
+        }
+        tracing::warn!(service = service.name, "{why}; trying again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(8));
+    }
+}
+
+async fn within<E: fmt::Display>(
+    patience: Duration,
+    call: impl Future<Output = Result<(), E>>,
+) -> Result<(), String> {
+    match tokio::time::timeout(patience, call).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("it took longer than {}", humantime::format_duration(patience))),
+    }
+}

@@ -1,0 +1,95 @@
+//! How things stand: what halts all action, what is armed, what each service has left of
+//! its budget, and who has not come back. For `status`, the metrics and the page.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::config::Settings;
+use crate::folder::{SessionName, Timestamp};
+use crate::policy::{Bearing, Breaker};
+
+use super::journal::{Journal, JournalError};
+use super::ledger::{Armed, NotBack, Phase, Switches};
+
+/// All of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overview {
+    /// What halts all action.
+    #[serde(flatten)]
+    pub switches: Switches,
+    /// Runs that wait, and runs under way.
+    pub queue: BTreeMap<String, u64>,
+    /// Runs that wait for a better moment.
+    pub armed: Vec<Armed>,
+    /// The services, by name.
+    pub services: Vec<ServiceState>,
+    /// How many services may be stopped within the breaker's span.
+    pub breaker_limit: usize,
+    /// Services stopped and not seen to run again yet.
+    pub down: usize,
+    /// Services that were started again and have not come back.
+    pub not_back: Vec<NotBack>,
+}
+
+/// One service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ServiceState {
+    /// Its name.
+    pub service: String,
+    /// Its sessions.
+    pub sessions: Vec<String>,
+    /// When it was last stopped for a clean-up.
+    pub last_stop: Option<String>,
+    /// When it may be stopped again, where it rests.
+    pub rests_until: Option<String>,
+    /// Stops left of the day's budget.
+    pub budget_left: u32,
+    /// How far a stop that is under way has come.
+    pub phase: Option<Phase>,
+    /// Whether a maintenance window is open now.
+    pub in_window: bool,
+}
+
+/// Looks it up.
+pub fn overview(
+    settings: &Settings,
+    journal: &Journal,
+    sessions: &[SessionName],
+    now: Timestamp,
+) -> Result<Overview, JournalError> {
+    let (stops, owed) = (journal.stops(now)?, journal.obligations()?);
+    let names = settings.services.names(sessions);
+    let breaker = Breaker {
+        services: settings.breaker.services,
+        share: settings.breaker.share,
+        within: settings.breaker.within,
+    };
+    let mut services = Vec::new();
+    for (name, sessions) in &names {
+        let Some(service) = sessions.first().and_then(|session| settings.services.of(session)) else {
+            continue;
+        };
+        let own: Vec<Timestamp> =
+            stops.iter().filter(|stop| stop.service == *name).map(|stop| stop.at).collect();
+        let bearing = Bearing { stops: own, cooldown: service.cooldown, daily_budget: service.daily_budget };
+        services.push(ServiceState {
+            service: name.clone(),
+            sessions: sessions.iter().map(ToString::to_string).collect(),
+            last_stop: bearing.stops.iter().max().map(|at| at.rfc3339()),
+            rests_until: bearing.cooling_since(now).map(|at| at.plus(service.cooldown).rfc3339()),
+            budget_left: bearing.budget_left(now),
+            phase: owed.iter().find(|owed| owed.service == *name).map(|owed| owed.phase),
+            in_window: service.windows.contains(now),
+        });
+    }
+    Ok(Overview {
+        switches: journal.switches()?,
+        queue: journal.queue()?,
+        armed: journal.armed()?,
+        services,
+        down: owed.len(),
+        breaker_limit: breaker.limit(names.len()),
+        not_back: journal.not_back()?,
+    })
+}

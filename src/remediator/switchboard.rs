@@ -1,0 +1,143 @@
+//! The operator's commands about the whole remediator: `status`, `pause`, `resume`.
+
+use anstyle::{AnsiColor, Style};
+
+use crate::cli::{print, table};
+use crate::config::Settings;
+use crate::folder::{SessionName, Timestamp};
+
+use super::console::{Exit, Output, context, fail, operator};
+use super::journal::Journal;
+use super::overview::{Overview, overview};
+
+/// `status`: what is halted, what waits, and what each service has left.
+pub fn status(settings: &Settings, output: Output) -> Exit {
+    let sessions: Vec<SessionName> =
+        settings.discovery().survey().found.into_iter().map(|found| found.session).collect();
+    let looked = Journal::open_existing(&settings.state_path)
+        .and_then(|journal| overview(settings, &journal, &sessions, Timestamp::now()));
+    let overview = match looked {
+        Ok(overview) => overview,
+        Err(error) => return fail(&error.to_string()),
+    };
+    match output {
+        Output::Json => match serde_json::to_string_pretty(&overview) {
+            Ok(text) => print(&text),
+            Err(error) => return fail(&error.to_string()),
+        },
+        Output::Table => print(&text(&overview)),
+    }
+    Exit::Done
+}
+
+fn text(overview: &Overview) -> String {
+    let mut out = String::new();
+    let switches = &overview.switches;
+    match (&switches.paused, &switches.breaker) {
+        (None, None) => out.push_str("Action is taken.\n"),
+        (paused, breaker) => {
+            if let Some(paused) = paused {
+                out.push_str(&format!("PAUSED since {} by {}: {}\n", paused.since, paused.by, paused.reason));
+            }
+            if let Some(open) = breaker {
+                out.push_str(&format!("THE BREAKER IS OPEN since {}: {}\n", open.since, open.reason));
+            }
+            out.push_str("Nothing is stopped or cleaned until: baileys_remediator resume\n");
+        }
+    }
+    let count = |status: &str| overview.queue.get(status).copied().unwrap_or(0);
+    out.push_str(&format!("Runs: {} waiting, {} under way.\n", count("queued"), count("running")));
+    for late in &overview.not_back {
+        let undo = late
+            .run
+            .as_ref()
+            .map_or(String::new(), |run| format!("; undo with: baileys_remediator undo {run}"));
+        out.push_str(&format!(
+            "NOT BACK since {}: the service {}, session {}, run {}{undo}\n",
+            late.since, late.service, late.session, late.run_id
+        ));
+    }
+    if !overview.armed.is_empty() {
+        let mut armed = table::Table::new(&["ARMED SESSION", "ACTION", "TIER", "SINCE", "LAST ALERT"]);
+        for run in &overview.armed {
+            armed.row(vec![
+                table::plain(&run.session),
+                table::plain(run.action.label()),
+                table::plain(&run.tier),
+                table::plain(&run.since),
+                table::plain(&run.last_alert),
+            ]);
+        }
+        out.push_str(&format!("\n{armed}"));
+    }
+    if overview.services.is_empty() {
+        out.push_str("\nService control is not configured: no bot is ever stopped.");
+        return out;
+    }
+    let mut services =
+        table::Table::new(&["SERVICE", "SESSIONS", "LEFT TODAY", "LAST STOP", "RESTS UNTIL", "NOW"]);
+    for service in &overview.services {
+        let now = match (service.phase, service.in_window) {
+            (Some(phase), _) => table::styled(phase.label(), AnsiColor::Yellow.on_default()),
+            (None, true) => table::plain("in its window"),
+            (None, false) => table::styled("-", Style::new()),
+        };
+        let or_none = |text: &Option<String>| table::plain(text.clone().unwrap_or_else(|| "-".into()));
+        services.row(vec![
+            table::plain(&service.service),
+            table::right(service.sessions.len().to_string()),
+            table::right(service.budget_left.to_string()),
+            or_none(&service.last_stop),
+            or_none(&service.rests_until),
+            now,
+        ]);
+    }
+    out.push_str(&format!(
+        "\n{services}\nThe breaker opens when more than {} of these services are in an emergency at once.",
+        overview.breaker_limit
+    ));
+    out
+}
+
+/// `pause`: no alert and no window moves anything until `resume`.
+pub fn pause(settings: Settings, reason: &str) -> Exit {
+    let reason = reason.trim();
+    if reason.is_empty() || reason.chars().any(char::is_control) {
+        return fail("say why, in one line: baileys_remediator pause --reason \"new release of the bot\"");
+    }
+    let ctx = match context(settings) {
+        Ok(ctx) => ctx,
+        Err(error) => return fail(&error),
+    };
+    let paused = ctx.journal().pause(&operator(), reason, Timestamp::now());
+    match paused {
+        Ok(()) => {
+            print(
+                "Paused. What would be done is recorded (`runs`, reason `paused`). A service that is stopped for a run under way is still started again. Go on with: baileys_remediator resume",
+            );
+            Exit::Done
+        }
+        Err(error) => fail(&error.to_string()),
+    }
+}
+
+/// `resume`: ends a pause, and closes the breaker.
+pub fn resume(settings: Settings) -> Exit {
+    let ctx = match context(settings) {
+        Ok(ctx) => ctx,
+        Err(error) => return fail(&error),
+    };
+    let halted = ctx.journal().resume(&operator(), Timestamp::now());
+    match halted {
+        Ok(halted) => {
+            print(match (halted.paused.is_some(), halted.breaker.is_some()) {
+                (true, true) => "The pause has ended and the breaker is closed.",
+                (true, false) => "The pause has ended.",
+                (false, true) => "The breaker is closed.",
+                (false, false) => "Nothing was halted.",
+            });
+            Exit::Done
+        }
+        Err(error) => fail(&error.to_string()),
+    }
+}

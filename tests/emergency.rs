@@ -1,0 +1,927 @@
+//! Level 3: a bot is stopped, cleaned and started again, whatever happens in between.
+//!
+//! The supervisor is a stand-in (`sv`, a script that keeps one process a name, as systemd
+//! keeps a unit) behind the preset `command`, and pm2 from npm behind its own. The bots are
+//! processes that hold a folder open and write: the real Baileys where it matters that its
+//! messages can still be read, a script elsewhere.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use testkit::fixture::{self, Snapshot};
+use testkit::net::{self, Metrics};
+use testkit::{Patience, process};
+
+const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
+const TOKEN: &str = "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw";
+const BLOATED: &str = "bloated-classic-387";
+const SOON: Duration = Duration::from_secs(60);
+const NPM_BOUND: Duration = Duration::from_secs(300);
+
+/// A supervisor: start, stop and gone as the preset `command` calls them, and the answer of
+/// the bots' own status. `hold-POINT` makes it wait there, and it says `reached-POINT`.
+const SV: &str = r#"
+cd "$(dirname "$0")" || exit 9
+what=$1 name=$2
+hold() { while [ -e "hold-$1" ]; do touch "reached-$1"; sleep 0.05; done; }
+alive() {
+    pid=$(cat "$name.pid" 2>/dev/null) || return 1
+    stat=$(cat "/proc/$pid/stat" 2>/dev/null) || return 1
+    case $stat in *") Z "*) return 1 ;; esac
+}
+case $what in
+start)
+    echo start >>"$name.calls"
+    hold start-before
+    [ -e start-fails ] && exit 1
+    if ! alive; then
+        rm -f "$name.ready"
+        setsid sh "$name.bot" </dev/null >"$name.out" 2>&1 &
+        echo $! >"$name.part" && mv "$name.part" "$name.pid"
+    fi
+    hold start-after
+    ;;
+stop)
+    echo stop >>"$name.calls"
+    hold stop-before
+    [ -e stop-fails ] && exit 1
+    if [ ! -e stop-ignored ] && alive; then kill "$pid"; fi
+    hold stop-after
+    ;;
+gone)
+    [ -e gone-unknown ] && exit 7
+    alive && exit 1
+    exit 0
+    ;;
+ask)
+    if alive; then
+        if [ -e "$name.ready" ]; then echo connected; else echo disconnected; fi
+    else
+        hold ask-down
+        echo disconnected
+    fi
+    ;;
+esac
+exit 0
+"#;
+
+/// Writes into its folder until it is ended.
+fn scribbler(dir: &Path, name: &str, folders: &[PathBuf]) -> String {
+    let touched: Vec<String> =
+        folders.iter().map(|folder| folder.join("creds.json").display().to_string()).collect();
+    format!(
+        "cd {}\n[ -e dies ] && exit 1\n[ -e never-connects ] || touch {name}.ready\nwhile :; do touch {}; sleep 0.1; done\n",
+        dir.display(),
+        touched.join(" ")
+    )
+}
+
+struct World {
+    dir: tempfile::TempDir,
+    port: u16,
+    server: Option<Child>,
+    patience: Patience,
+    bots: Vec<String>,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("sessions")).unwrap();
+        fs::write(dir.path().join("sv"), SV).unwrap();
+        let token = dir.path().join("token");
+        fs::write(&token, TOKEN).unwrap();
+        fs::set_permissions(&token, PermissionsExt::from_mode(0o600)).unwrap();
+        let world = Self {
+            dir,
+            port: net::free_port(None).unwrap(),
+            server: None,
+            patience: Patience::new(6 * SOON),
+            bots: Vec::new(),
+        };
+        world.configure("{session}", "", "");
+        world
+    }
+
+    /// One service, called `name`, with `more` keys; and `rest` of the file.
+    fn configure(&self, name: &str, more: &str, rest: &str) {
+        let yaml = r#"
+connection: {command: [sh, DIR/sv, ask, "NAME"], timeout: 30s, quiet: 1s, trust: ["*"]}
+armed: {look_every: 1s}
+service:
+  - name: "NAME"
+    command:
+      stop: [sh, DIR/sv, stop, "NAME"]
+      start: [sh, DIR/sv, start, "NAME"]
+      gone: [sh, DIR/sv, gone, "NAME"]
+    stop_timeout: 20s
+    gone_timeout: 3s
+    start_timeout: 4s
+    connect_timeout: 5s
+MORE
+REST
+"#;
+        let dir = self.dir.path().display().to_string();
+        let yaml =
+            yaml.replace("DIR", &dir).replace("NAME", name).replace("MORE", more).replace("REST", rest);
+        fs::write(self.at("config.yml"), yaml).unwrap();
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn folder(&self, session: &str) -> PathBuf {
+        self.at("sessions").join(session)
+    }
+
+    fn mark(&self, name: &str) {
+        fs::write(self.at(name), "").unwrap();
+    }
+
+    fn unmark(&self, name: &str) {
+        let _ = fs::remove_file(self.at(name));
+    }
+
+    /// A bot's folder, and its process under the supervisor.
+    fn bot(&mut self, session: &str, fixture: &str) -> Snapshot {
+        let before = self.folder_of(session, fixture);
+        let script = scribbler(self.dir.path(), session, &[self.folder(session)]);
+        self.supervise(session, &script);
+        before
+    }
+
+    fn folder_of(&self, session: &str, fixture: &str) -> Snapshot {
+        let quiet = SystemTime::now() - Duration::from_secs(900);
+        fixture::unpack(fixture, &self.folder(session), quiet).unwrap();
+        Snapshot::take(&self.folder(session)).unwrap()
+    }
+
+    fn supervise(&mut self, name: &str, script: &str) {
+        fs::write(self.at(&format!("{name}.bot")), script).unwrap();
+        self.bots.push(name.to_owned());
+        self.sv("start", name);
+        self.wait("the bot is connected", || self.is_connected(name));
+        self.unmark(&format!("{name}.calls"));
+    }
+
+    fn sv(&self, what: &str, name: &str) -> (bool, String) {
+        let args = [self.at("sv").display().to_string(), what.to_owned(), name.to_owned()];
+        let (status, out, _) = process::run(Path::new("sh"), args, SOON).unwrap();
+        (status.success(), out)
+    }
+
+    fn is_connected(&self, name: &str) -> testkit::Result<()> {
+        match self.sv("ask", name).1.trim() {
+            "connected" => Ok(()),
+            other => Err(format!("{other}: {}", self.read(&format!("{name}.out")))),
+        }
+    }
+
+    fn runs_now(&self, name: &str) -> bool {
+        !self.sv("gone", name).0
+    }
+
+    fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&fs::read(self.at(name)).unwrap_or_default()).into_owned()
+    }
+
+    /// How often the supervisor was asked to.
+    fn calls(&self, what: &str, name: &str) -> usize {
+        self.read(&format!("{name}.calls")).lines().filter(|line| *line == what).count()
+    }
+
+    fn flags(&self) -> Vec<String> {
+        vec![
+            format!("--sessions.path={}", self.at("sessions").display()),
+            format!("--state.path={}", self.at("state").display()),
+            format!("--config.file={}", self.at("config.yml").display()),
+        ]
+    }
+
+    fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(self.at("log")).unwrap();
+        let path = format!("{}:{}", self.at("bin").display(), std::env::var("PATH").unwrap());
+        let child = Command::new("setpriv")
+            .env("PATH", path)
+            .args(["--pdeathsig", "KILL", "--", REMEDIATOR, "serve"])
+            .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
+            .arg(format!("--webhook.token-file={}", self.at("token").display()))
+            .args(self.flags())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .expect("setpriv (util-linux) starts the remediator");
+        self.server = Some(child);
+        let ready = format!("http://127.0.0.1:{}/-/ready", self.port);
+        self.wait("the remediator is ready", || net::get(&ready)?.ok());
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.kill();
+            server.wait().unwrap();
+        }
+    }
+
+    /// Asks the remediator to end, and waits until it has.
+    fn terminate(&mut self) {
+        let mut server = self.server.take().unwrap();
+        kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
+        let ended = self.wait("the remediator ends", || {
+            server.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| "it runs".to_owned())
+        });
+        assert!(ended.success(), "{ended}");
+    }
+
+    fn wait<T>(&self, what: &str, attempt: impl FnMut() -> testkit::Result<T>) -> T {
+        let seen = self.patience.wait_until(SOON, what, attempt);
+        seen.unwrap_or_else(|failure| panic!("{failure}\n{}", self.read("log")))
+    }
+
+    fn wait_for_file(&self, name: &str) {
+        let path = self.at(name);
+        self.wait(name, || if path.exists() { Ok(()) } else { Err("not there".into()) });
+    }
+
+    fn deliver(&self, status: &str, alerts: &[(&str, &str)]) {
+        let alerts: Vec<Value> = alerts
+            .iter()
+            .map(|(session, tier)| {
+                json!({
+                    "status": status,
+                    "labels": {"ladder": "baileys_auth_files", "tier": tier, "session": session},
+                    "startsAt": "2026-11-23T18:00:00.000Z",
+                    "fingerprint": format!("{session}-{tier}"),
+                })
+            })
+            .collect();
+        let body = json!({"version": "4", "alerts": alerts}).to_string();
+        let headers = [("Authorization".to_owned(), format!("Bearer {TOKEN}"))];
+        let url = format!("http://127.0.0.1:{}/webhook", self.port);
+        let answer = net::post(&url, &headers, body.as_bytes()).unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.body);
+    }
+
+    fn metrics(&self) -> Metrics {
+        Metrics::scrape(&format!("http://127.0.0.1:{}/metrics", self.port)).unwrap()
+    }
+
+    fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
+        let name = format!("baileys_remediator_{name}");
+        self.metrics().having(&name, labels).map(|sample| sample.value).sum()
+    }
+
+    fn command(&self, args: &[&str]) -> (Option<i32>, String, String) {
+        let args = args.iter().map(|arg| (*arg).to_owned()).chain(self.flags());
+        let (status, out, err) = process::run(Path::new(REMEDIATOR), args, SOON).unwrap();
+        (status.code(), out, err)
+    }
+
+    fn status(&self) -> Value {
+        let (code, out, err) = self.command(&["status", "--output=json"]);
+        assert_eq!(code, Some(0), "{err}");
+        serde_json::from_str(&out).unwrap()
+    }
+
+    /// The runs on record, newest first.
+    fn runs(&self) -> Vec<Value> {
+        let (code, out, err) = self.command(&["runs", "--output=json", "--limit=500"]);
+        assert_eq!(code, Some(0), "{err}");
+        serde_json::from_str(&out).unwrap()
+    }
+
+    /// The newest ended run of a session.
+    fn ended(&self, session: &str) -> testkit::Result<Value> {
+        let runs = self.runs();
+        let run = runs.into_iter().find(|run| run["session"] == session).ok_or("no run")?;
+        match run["status"].as_str().unwrap() {
+            "queued" | "running" => Err(format!("{run}")),
+            _ => Ok(run),
+        }
+    }
+
+    /// Sends an alert, and waits for what it came to.
+    fn asked(&self, session: &str, tier: &str) -> Value {
+        self.deliver("firing", &[(session, tier)]);
+        self.wait("the run ends", || self.ended(session))
+    }
+
+    /// Its status and its reason.
+    fn came_to(&self, session: &str, tier: &str) -> (String, String) {
+        let run = self.asked(session, tier);
+        let word = |key: &str| run[key].as_str().unwrap_or_default().to_owned();
+        (word("status"), word("reason"))
+    }
+
+    fn held(&self, session: &str) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let runs = fs::read_dir(self.folder(session).join(".baileys_quarantine"));
+        for run in runs.into_iter().flatten() {
+            let files = fs::read_dir(run.unwrap().path().join("files"));
+            names.extend(files.into_iter().flatten().map(|f| f.unwrap().file_name().into_string().unwrap()));
+        }
+        names
+    }
+
+    /// Every file of before is in the folder or in the quarantine, and nothing is in both.
+    fn nothing_is_lost(&self, session: &str, before: &Snapshot) -> usize {
+        let held = self.held(session);
+        let now = Snapshot::take(&self.folder(session)).unwrap();
+        let there: BTreeSet<&str> = now.names().collect();
+        for name in before.names() {
+            assert!(there.contains(name) != held.contains(name), "a file is lost, or there twice");
+        }
+        held.len()
+    }
+
+    fn nothing_moved(&self, session: &str, before: &Snapshot) {
+        assert_eq!(self.nothing_is_lost(session, before), 0, "{}", self.read("log"));
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.kill();
+        for entry in fs::read_dir(self.dir.path()).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with("hold-") {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        for name in &self.bots {
+            let pid = self.read(&format!("{name}.pid")).trim().parse().ok().and_then(Pid::from_raw);
+            let Some(pid) = pid else { continue };
+            let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if line.contains(&format!("{name}.bot")) || line.contains("busy.mjs") {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+}
+
+#[test]
+fn stopped_cleaned_and_started_again() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    let first = world.read("bot.pid");
+    let run = world.asked("bot", "emergency");
+    assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
+    assert!(run["accumulated_before"].as_i64() >= Some(387), "{run}");
+    assert!(run["accumulated_after"].as_i64() < Some(180), "{run}");
+    assert_eq!((world.calls("stop", "bot"), world.calls("start", "bot")), (1, 1));
+    assert_ne!(world.read("bot.pid"), first, "another process");
+    world.is_connected("bot").unwrap();
+    assert!(world.nothing_is_lost("bot", &before) > 200);
+    assert_eq!(world.metric("service_stops_total", &[]), 1.0);
+    assert_eq!(world.metric("services_down", &[]), 0.0);
+    let status = world.status();
+    let service = &status["services"][0];
+    assert_eq!((&service["service"], &service["budget_left"]), (&json!("bot"), &json!(1)), "{status}");
+    assert!(service["rests_until"].is_string() && status["not_back"] == json!([]), "{status}");
+    let (code, out, _) = world.command(&["status"]);
+    assert!(code == Some(0) && out.contains("LEFT TODAY") && out.contains("Action is taken."), "{out}");
+}
+
+#[test]
+fn what_refuses_before_anything_is_stopped() {
+    let mut world = World::new();
+    let small = world.bot("small", "normal");
+    let creds = |world: &World, session: &str, change: &dyn Fn(&mut Value)| {
+        let path = world.folder(session).join("creds.json");
+        let mut creds: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        change(&mut creds);
+        fs::write(path, creds.to_string()).unwrap();
+    };
+    let unpaired = world.bot("unpaired", BLOATED);
+    creds(&world, "unpaired", &|creds| _ = creds.as_object_mut().unwrap().remove("account"));
+    let ended = world.bot("ended", BLOATED);
+    let unknown = world.bot("unknown", BLOATED);
+    // Every contact is of today: a busy bot.
+    let busy = world.bot("busy", BLOATED);
+    for name in busy.names().filter(|name| name.starts_with("pre-key-")) {
+        let file = File::options().write(true).open(world.folder("busy").join(name)).unwrap();
+        file.set_modified(SystemTime::now()).unwrap();
+    }
+    let line = |text: &str, more: &str| {
+        format!(
+            "{{\"level\":50,\"time\":\"2026-11-23T18:00:00.000Z\",\"pid\":1,\"hostname\":\"h\",{more}\"msg\":\"{text}\"}}\n"
+        )
+    };
+    let code = "\"fullErrorNode\":{\"tag\":\"stream:error\",\"attrs\":{\"code\":\"401\"}},";
+    let log = line("opened connection to WA", "") + &line("stream errored out", code);
+    fs::create_dir(world.at("logs")).unwrap();
+    fs::write(world.at("logs/ended-out.log"), log).unwrap();
+    world.configure("{session}", "", &format!("logs: {{paths: ['{}/*.log']}}", world.at("logs").display()));
+    world.start();
+    let refused = |reason: &str| ("refused".to_owned(), reason.to_owned());
+    assert_eq!(world.came_to("small", "emergency"), refused("stale_alert"));
+    assert_eq!(world.came_to("unpaired", "emergency"), refused("not_logged_in"));
+    assert_eq!(world.came_to("ended", "emergency"), refused("logged_out"));
+    assert_eq!(world.came_to("busy", "emergency"), refused("not_worth_a_restart"));
+    world.mark("gone-unknown");
+    assert_eq!(world.came_to("unknown", "emergency"), refused("service_unknown"));
+    for (session, before) in
+        [("small", small), ("unpaired", unpaired), ("ended", ended), ("busy", busy), ("unknown", unknown)]
+    {
+        world.nothing_moved(session, &before);
+        assert_eq!(world.calls("stop", session), 0, "{session}");
+    }
+    assert_eq!(world.metric("service_stops_total", &[]), 0.0);
+    assert_eq!(world.metric("refusals_total", &[("reason", "not_worth_a_restart")]), 1.0);
+}
+
+#[test]
+fn a_bot_that_refuses_to_stop_goes_on_running() {
+    let mut world = World::new();
+    for (name, mark, reason) in [("deaf", "stop-ignored", "not_gone"), ("bad", "stop-fails", "not_stopped")] {
+        let before = world.bot(name, BLOATED);
+        world.start();
+        world.mark(mark);
+        assert_eq!(
+            world.came_to(name, "emergency"),
+            ("failed".into(), reason.into()),
+            "{}",
+            world.read("log")
+        );
+        world.unmark(mark);
+        world.nothing_moved(name, &before);
+        assert!(world.runs_now(name) && world.calls("start", name) >= 1);
+        assert_eq!(world.metric("services_down", &[]), 0.0, "nothing is owed");
+        assert_eq!(world.metric("service_not_back", &[]), 0.0, "it is connected");
+        world.terminate();
+    }
+}
+
+#[test]
+fn a_bot_that_dies_at_once_or_never_connects_is_told_of_and_never_left_stopped() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    world.mark("hold-start-before");
+    world.deliver("firing", &[("bot", "emergency")]);
+    world.wait_for_file("reached-start-before");
+    world.mark("dies");
+    world.unmark("hold-start-before");
+    let run = world.wait("the run ends", || world.ended("bot"));
+    assert_eq!((&run["status"], &run["reason"]), (&json!("failed"), &json!("not_back")), "{run}");
+    let name = run["run"].as_str().unwrap();
+    assert!(run["detail"].as_str().unwrap().contains(&format!("baileys_remediator undo {name}")), "{run}");
+    assert!(world.nothing_is_lost("bot", &before) > 200);
+    let labels = [("service", "bot"), ("session", "bot"), ("run", name)];
+    assert_eq!(world.metric("service_not_back", &labels), 1.0);
+    assert_eq!(world.metric("services_down", &[]), 1.0, "its start is still owed");
+    assert_eq!(world.status()["not_back"][0]["run"], name);
+
+    // It can be started again, and never connects.
+    world.mark("never-connects");
+    world.unmark("dies");
+    world.wait("it is started again", || match world.metric("services_down", &[]) {
+        0.0 if world.runs_now("bot") => Ok(()),
+        down => Err(format!("{down}")),
+    });
+    assert_eq!(world.metric("service_not_back", &labels), 1.0, "it runs, and is not connected");
+    // A person mends it.
+    world.mark("bot.ready");
+    world.wait("it has come back", || match world.metric("service_not_back", &[]) {
+        0.0 => Ok(()),
+        late => Err(format!("{late}")),
+    });
+    assert_eq!(world.calls("stop", "bot"), 1);
+}
+
+#[test]
+fn whoever_was_stopped_by_a_person_stays_stopped() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    world.sv("stop", "bot");
+    world.wait("it is gone", || if world.runs_now("bot") { Err("it runs".into()) } else { Ok(()) });
+    std::thread::sleep(Duration::from_millis(1500)); // the quiet window of this configuration
+    assert_eq!(world.came_to("bot", "emergency"), ("done".into(), String::new()), "{}", world.read("log"));
+    assert!(world.nothing_is_lost("bot", &before) > 200);
+    assert!(!world.runs_now("bot") && world.calls("start", "bot") == 0);
+    assert_eq!(world.metric("service_stops_total", &[]), 0.0);
+}
+
+/// The remediator is killed at each step, and started again.
+#[test]
+fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
+    for point in ["stop-before", "stop-after", "ask-down", "start-before", "start-after", "never-connects"] {
+        let mut world = World::new();
+        let before = world.bot("bot", BLOATED);
+        world.start();
+        let hold = format!("hold-{point}");
+        let is_hold = point != "never-connects";
+        world.mark(if is_hold { &hold } else { point });
+        world.deliver("firing", &[("bot", "emergency")]);
+        match is_hold {
+            true => world.wait_for_file(&format!("reached-{point}")),
+            false => world.wait("it is started again", || match world.calls("start", "bot") {
+                0 => Err("not yet".into()),
+                _ => Ok(()),
+            }),
+        }
+        world.kill();
+        // What the supervisor was asked to do goes on without us.
+        world.unmark(if is_hold { &hold } else { point });
+        if !is_hold {
+            world.wait("it runs", || if world.runs_now("bot") { Ok(()) } else { Err("not yet".into()) });
+            world.mark("bot.ready");
+        }
+        world.start();
+        world.wait("nothing is owed", || match world.status()["services"][0]["phase"].as_str() {
+            None => Ok(()),
+            Some(phase) => Err(format!("{point}: {phase}")),
+        });
+        world.is_connected("bot").unwrap_or_else(|e| panic!("{point}: {e}\n{}", world.read("log")));
+        assert_eq!(world.metric("service_not_back", &[]), 0.0, "{point}");
+        world.nothing_is_lost("bot", &before);
+        // It is on record, and not begun anew.
+        let run = world.wait("the run is ended", || world.ended("bot"));
+        assert!(
+            ["crashed", "interrupted", ""].contains(&run["reason"].as_str().unwrap_or_default()),
+            "{run}"
+        );
+        assert_eq!(world.calls("stop", "bot"), 1, "{point}: {run}");
+        // Alive a while later, too: no stop was still on its way.
+        std::thread::sleep(Duration::from_secs(1));
+        world.is_connected("bot").unwrap();
+    }
+}
+
+#[test]
+fn asked_to_end_it_finishes_what_it_has_begun() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    world.mark("hold-ask-down");
+    world.deliver("firing", &[("bot", "emergency")]);
+    world.wait_for_file("reached-ask-down");
+    let server = world.server.as_ref().unwrap();
+    kill_process(Pid::from_child(server), Signal::TERM).unwrap();
+    world.unmark("hold-ask-down");
+    let mut server = world.server.take().unwrap();
+    let ended = world.wait("the remediator ends", || {
+        server.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| "it runs".to_owned())
+    });
+    assert!(ended.success());
+    assert_eq!(world.ended("bot").unwrap()["status"], "done");
+    assert!(world.nothing_is_lost("bot", &before) > 200);
+    world.is_connected("bot").unwrap();
+}
+
+#[test]
+fn one_process_of_several_sessions_is_stopped_once_for_all() {
+    let mut world = World::new();
+    let sessions = ["a", "b", "c"];
+    let before: Vec<Snapshot> = sessions.iter().map(|session| world.folder_of(session, BLOATED)).collect();
+    let folders: Vec<PathBuf> = sessions.iter().map(|session| world.folder(session)).collect();
+    let script = scribbler(world.dir.path(), "bots", &folders);
+    world.configure("bots", "", "");
+    world.supervise("bots", &script);
+    world.start();
+    // c waits armed, b is queued while a is under way; the clean-up of c is one of level 2.
+    let armed = world.asked("c", "cleanup");
+    assert_eq!((&armed["status"], &armed["reason"]), (&json!("refused"), &json!("connected")), "{armed}");
+    assert_eq!(world.metric("armed_runs", &[("session", "c"), ("action", "cleanup")]), 1.0);
+    world.mark("hold-stop-before");
+    world.deliver("firing", &[("a", "emergency")]);
+    world.wait_for_file("reached-stop-before");
+    world.deliver("firing", &[("b", "emergency")]);
+    world.unmark("hold-stop-before");
+    for (session, before) in sessions.iter().zip(&before) {
+        let run = world.wait("the run ends", || match world.ended(session)? {
+            run if run["status"] == "done" => Ok(run),
+            run => Err(run.to_string()),
+        });
+        assert!(world.nothing_is_lost(session, before) > 200, "{run}");
+    }
+    assert_eq!((world.calls("stop", "bots"), world.calls("start", "bots")), (1, 1));
+    assert_eq!(world.metric("armed_runs", &[]), 0.0, "it is done");
+    world.is_connected("bots").unwrap();
+    // The budget is the process's.
+    fixture::unpack(BLOATED, &world.folder("d"), SystemTime::now() - Duration::from_secs(900)).unwrap();
+    assert_eq!(world.came_to("d", "emergency"), ("refused".into(), "service_cooldown".into()));
+}
+
+#[test]
+fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    let refused = world.asked("bot", "cleanup");
+    assert_eq!(refused["status"], "refused", "{refused}");
+    assert_eq!(world.status()["armed"][0]["session"], "bot");
+    // Its alert resolves.
+    world.deliver("resolved", &[("bot", "emergency")]);
+    assert_eq!(world.metric("armed_runs", &[]), 1.0, "that is another tier's");
+    world.deliver("resolved", &[("bot", "cleanup")]);
+    assert_eq!(world.metric("armed_runs", &[]), 0.0);
+    world.terminate();
+
+    // Armed again, in a window of the whole day.
+    let window = "    windows: [{from: \"00:00\", to: \"24:00\", zone: America/Lima}]";
+    world.configure("{session}", window, "");
+    fs::remove_dir_all(world.at("state")).unwrap();
+    world.start();
+    world.deliver("firing", &[("bot", "cleanup")]);
+    let run = world.wait("its window", || match world.ended("bot")? {
+        run if run["status"] == "done" => Ok(run),
+        run => Err(run.to_string()),
+    });
+    assert_eq!(run["action"], "cleanup", "{run}");
+    assert!(world.runs().iter().any(|run| run["status"] == "refused"), "it was armed first");
+    assert_eq!((world.calls("stop", "bot"), world.calls("start", "bot")), (1, 1));
+    assert!(world.nothing_is_lost("bot", &before) > 0);
+    world.is_connected("bot").unwrap();
+
+    // Another bot, without a window: it is left alone until somebody stops it.
+    world.terminate();
+    world.configure("{session}", "", "");
+    let other = world.bot("other", BLOATED);
+    world.start();
+    let refused = world.asked("other", "cleanup");
+    assert_eq!(refused["status"], "refused", "{refused}");
+    assert_eq!(world.metric("armed_runs", &[("session", "other")]), 1.0);
+    world.nothing_moved("other", &other);
+    world.sv("stop", "other");
+    let calls = world.calls("stop", "other");
+    world.wait("it is found stopped", || match world.ended("other")? {
+        run if run["status"] == "done" => Ok(()),
+        run => Err(run.to_string()),
+    });
+    assert!(world.nothing_is_lost("other", &other) > 0);
+    assert_eq!((calls, world.calls("start", "other")), (1, 0), "by a person, who starts it again");
+    assert!(!world.runs_now("other"));
+}
+
+#[test]
+fn too_many_at_once_halt_everything_until_a_person_resumes() {
+    let mut world = World::new();
+    world.configure("{session}", "", "breaker: {services: 1, share: 1%, within: 1h}");
+    let before: Vec<Snapshot> = ["a", "b", "c"].iter().map(|session| world.bot(session, BLOATED)).collect();
+    world.start();
+    assert_eq!(world.came_to("a", "emergency"), ("done".into(), String::new()), "{}", world.read("log"));
+    assert_eq!(world.came_to("b", "emergency"), ("refused".into(), "breaker_open".into()));
+    assert_eq!(world.metric("breaker_open", &[]), 1.0);
+    // It halts level 2 as well, also after a restart, and records what would have been done.
+    world.kill();
+    world.start();
+    let run = world.asked("c", "cleanup");
+    assert_eq!((&run["status"], &run["reason"]), (&json!("refused"), &json!("breaker_open")), "{run}");
+    assert!(run["files"]["pre-key"].as_u64() > Some(100), "{run}");
+    world.nothing_moved("b", &before[1]);
+    world.nothing_moved("c", &before[2]);
+    assert_eq!(world.calls("stop", "b"), 0);
+    assert!(world.command(&["status"]).1.contains("THE BREAKER IS OPEN"));
+    let (code, out, err) = world.command(&["resume"]);
+    assert!(code == Some(0) && out.contains("breaker is closed"), "{out}{err}");
+    assert_eq!(world.metric("breaker_open", &[]), 0.0);
+    assert_eq!(world.came_to("c", "emergency"), ("done".into(), String::new()), "{}", world.read("log"));
+}
+
+#[test]
+fn paused_nothing_is_done_and_all_of_it_is_on_record() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    let (code, _, err) = world.command(&["pause", "--reason", " "]);
+    assert!(code == Some(2) && err.contains("say why"), "{err}");
+    let (code, out, err) = world.command(&["pause", "--reason", "a new release"]);
+    assert!(code == Some(0) && out.contains("Paused"), "{out}{err}");
+    assert_eq!(world.metric("paused", &[]), 1.0);
+    assert_eq!(world.status()["paused"]["reason"], "a new release");
+    for tier in ["emergency", "cleanup"] {
+        let run = world.asked("bot", tier);
+        assert_eq!((&run["status"], &run["reason"]), (&json!("refused"), &json!("paused")), "{run}");
+        assert!(run["files"]["pre-key"].as_u64() > Some(100), "what would have been moved: {run}");
+        assert!(run["accumulated_after"].as_i64() < run["accumulated_before"].as_i64(), "{run}");
+    }
+    world.nothing_moved("bot", &before);
+    assert_eq!((world.calls("stop", "bot"), world.metric("files_moved_total", &[])), (0, 0.0));
+    let (code, out, _) = world.command(&["resume"]);
+    assert!(code == Some(0) && out.contains("The pause has ended"), "{out}");
+    assert_eq!(world.metric("paused", &[]), 0.0);
+}
+
+/// Without `service` everything is as it was.
+#[test]
+fn off_until_configured() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    let text = world.read("config.yml");
+    fs::write(world.at("config.yml"), &text[..text.find("service:").unwrap()]).unwrap();
+    world.start();
+    let run = world.asked("bot", "emergency");
+    assert_eq!((&run["status"], &run["note"]), (&json!("refused"), &json!("service control not configured")));
+    world.nothing_moved("bot", &before);
+    assert_eq!(world.calls("stop", "bot"), 0);
+    assert!(world.command(&["status"]).1.contains("no bot is ever stopped"));
+}
+
+/// The library of one version, and a bloated bot in conversation under it.
+mod real {
+    use super::*;
+
+    fn scripts() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real-baileys")
+    }
+
+    /// Installs what a lockfile says, unless it has been installed before.
+    pub fn install(dir: &Path, flags: &[&str]) {
+        let lockfile = File::open(dir.join("package-lock.json")).expect("the lockfile");
+        flock(&lockfile, FlockOperation::LockExclusive).expect("a lock on the lockfile");
+        let wanted = fs::read(dir.join("package-lock.json")).expect("the lockfile");
+        let stamp = dir.join("node_modules/.installed-from-lockfile");
+        if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+            return;
+        }
+        let args =
+            ["ci", "--ignore-scripts", "--no-audit", "--no-fund"].iter().chain(flags).chain(&["--prefix"]);
+        let args = args.map(OsStr::new).chain([dir.as_os_str()]);
+        let (status, _, errors) = process::run(Path::new("npm"), args, NPM_BOUND).unwrap();
+        assert!(status.success(), "npm ci ({status}); it needs the npm registry:\n{errors}");
+        fs::write(&stamp, &wanted).expect("the stamp");
+    }
+
+    pub fn library() -> PathBuf {
+        let dir = scripts().join("6.7.18");
+        install(&dir, &["--legacy-peer-deps"]);
+        dir
+    }
+
+    /// The words that run the bot: one message every 50 ms, through the key cache.
+    pub fn words(world: &World, library: &Path) -> Vec<String> {
+        let busy = scripts().join("busy.mjs").display().to_string();
+        let out = world.at("sessions").display().to_string();
+        let dir = format!("BAILEYS_DIR={}", library.display());
+        let flags = ["--every", "50", "--seconds", "600", "--cache"].map(str::to_owned);
+        [dir, "node".to_owned(), busy, out].into_iter().chain(flags).collect()
+    }
+
+    /// The shipped bot of 387 files with everybody who writes to it.
+    pub fn unpack(world: &World) -> Snapshot {
+        let before = world.folder_of("company_962302", BLOATED);
+        let archive = fixture::dir().join(format!("{BLOATED}.peers.tar.gz"));
+        let out = world.at("sessions");
+        let args = [OsStr::new("xzf"), archive.as_os_str(), OsStr::new("-C"), out.as_os_str()];
+        let (status, _, errors) = process::run(Path::new("tar"), args, SOON).unwrap();
+        assert!(status.success(), "{errors}");
+        before
+    }
+
+    /// Asks the library whether everybody can still be read.
+    pub fn verify(world: &World, library: &Path) {
+        let words = [
+            format!("BAILEYS_DIR={}", library.display()),
+            "node".to_owned(),
+            scripts().join("verify.mjs").display().to_string(),
+            world.at("sessions").display().to_string(),
+            "--allow-inflight-fail".to_owned(),
+        ];
+        let (status, out, err) = process::run(Path::new("env"), words, 2 * SOON).unwrap();
+        assert!(status.success(), "{out}{err}");
+        let report: Value = serde_json::from_str(&out).unwrap();
+        for category in ["active", "newcontact", "group"] {
+            assert_eq!(report[format!("{category}_fail")], 0, "{report}");
+            assert_ne!(report[format!("{category}_ok")], 0, "{report}");
+        }
+    }
+}
+
+/// The real library is in conversation, is stopped for it, and reads everybody afterwards.
+#[test]
+fn the_real_baileys_under_a_supervisor() {
+    let library = real::library();
+    let mut world = World::new();
+    let session = "company_962302";
+    let before = real::unpack(&world);
+    // Connected is who has read a message.
+    let ready = format!(
+        "( while ! grep -q ready {session}.out; do sleep 0.1; done; touch {session}.ready ) &\nexec env {}",
+        real::words(&world, &library).join(" ")
+    );
+    world.supervise(session, &format!("cd {}\n{ready}\n", world.dir.path().display()));
+    world.configure("{session}", "", &format!("sessions: {{include: [{session}]}}"));
+    let text = world.read("config.yml").replace("connect_timeout: 5s", "connect_timeout: 40s");
+    fs::write(world.at("config.yml"), text).unwrap();
+    world.start();
+    let first = world.read(&format!("{session}.pid"));
+    let run = world.asked(session, "emergency");
+    assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
+    assert!(run["accumulated_after"].as_i64() < Some(180), "{run}");
+    assert_ne!(world.read(&format!("{session}.pid")), first);
+    world.is_connected(session).unwrap();
+    assert!(world.nothing_is_lost(session, &before) > 200);
+    world.terminate();
+    // It goes on talking for a while, and ends well.
+    std::thread::sleep(Duration::from_secs(1));
+    world.sv("stop", session);
+    world.wait("it is gone", || if world.runs_now(session) { Err("it runs".into()) } else { Ok(()) });
+    let said = world.read(&format!("{session}.out"));
+    assert!(said.contains("\"failed\": 0"), "{said}");
+    real::verify(&world, &library);
+}
+
+/// The same under the real pm2, by its preset. Its daemon is killed by its own number.
+#[test]
+fn the_real_baileys_under_the_real_pm2() {
+    struct Daemon(PathBuf);
+    impl Drop for Daemon {
+        fn drop(&mut self) {
+            let pid = fs::read_to_string(self.0.join("pm2.pid")).ok().and_then(|pid| pid.trim().parse().ok());
+            let Some(pid) = pid.and_then(Pid::from_raw) else { return };
+            let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+            if String::from_utf8_lossy(&line).contains(&self.0.display().to_string()) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+    }
+    let library = real::library();
+    let pm2 = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
+    real::install(&pm2, &[]);
+    let mut world = World::new();
+    let (session, program) = ("company_962302", pm2.join("node_modules/pm2/bin/pm2"));
+    let before = real::unpack(&world);
+    for dir in ["bin", "pm2"] {
+        fs::create_dir(world.at(dir)).unwrap();
+    }
+    std::os::unix::fs::symlink(&program, world.at("bin/pm2")).unwrap();
+    let daemon = Daemon(world.at("pm2"));
+    let call = |args: &[String]| {
+        let home = format!("PM2_HOME={}", world.at("pm2").display());
+        let words = [home, program.display().to_string()].into_iter().chain(args.iter().cloned());
+        let (status, out, err) = process::run(Path::new("env"), words, SOON).unwrap();
+        assert!(status.success(), "{out}{err}");
+    };
+    let out = world.at("bot.out").display().to_string();
+    let start = ["start", "/usr/bin/env", "--interpreter", "none", "--name", session, "--output", &out, "--"];
+    let words: Vec<String> =
+        start.iter().map(|w| (*w).to_owned()).chain(real::words(&world, &library)).collect();
+    call(&words);
+    // Connected is whose process lives and has said nothing since its first message.
+    let ask = format!(
+        "cd {}\npid=$(cat pm2/pids/*.pid) && kill -0 $pid && [ \"$(tail -n1 bot.out)\" = ready ] && echo connected && exit\necho disconnected\n",
+        world.dir.path().display()
+    );
+    fs::write(world.at("ask-pm2"), ask).unwrap();
+    let yaml = "sessions: {include: [SESSION]}
+connection: {command: [sh, DIR/ask-pm2], timeout: 30s, quiet: 1s, trust: ['*']}
+armed: {look_every: 1s}
+service: [{pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: 40s, gone_timeout: 20s}]
+";
+    let dir = world.dir.path().display().to_string();
+    fs::write(world.at("config.yml"), yaml.replace("DIR", &dir).replace("SESSION", session)).unwrap();
+    let pid = || {
+        let pids = fs::read_dir(world.at("pm2/pids")).into_iter().flatten().flatten();
+        let read = pids.map(|entry| fs::read_to_string(entry.path()).unwrap_or_default()).collect::<String>();
+        if read.is_empty() { Err("no pid".to_owned()) } else { Ok(read) }
+    };
+    let first = world.patience.wait_until(SOON, "pm2 runs the bot", &pid).unwrap();
+    let talks = || {
+        let said = world.read("bot.out");
+        if said.trim_end().ends_with("ready") { Ok(()) } else { Err(said) }
+    };
+    world.patience.wait_until(SOON, "its first message", talks).unwrap();
+    world.start();
+    let run = world.asked(session, "emergency");
+    assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
+    assert!(run["accumulated_after"].as_i64() < Some(180), "{run}");
+    assert!(world.nothing_is_lost(session, &before) > 200);
+    let read = |name: &str| fs::read_to_string(world.at(name)).unwrap_or_default();
+    let again: String = fs::read_dir(world.at("pm2/pids"))
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    assert!(!again.is_empty() && again != first, "pm2 runs another process: {again} {first}");
+    assert!(read("bot.out").trim_end().ends_with("ready"), "it talks again");
+
+    // Ended well, it has lost no message, and everybody can still be read.
+    world.terminate();
+    let call = |args: &[&str]| {
+        let home = format!("PM2_HOME={}", world.at("pm2").display());
+        let words =
+            [home, program.display().to_string()].into_iter().chain(args.iter().map(|a| (*a).to_owned()));
+        let (status, out, err) = process::run(Path::new("env"), words, SOON).unwrap();
+        assert!(status.success(), "{out}{err}");
+    };
+    call(&["stop", session]);
+    let said = world.read("bot.out");
+    assert!(said.contains("\"failed\": 0") && !said.contains("\"failed\": 1"), "{said}");
+    real::verify(&world, &library);
+    drop(daemon);
+}

@@ -20,11 +20,15 @@ use crate::policy::{BatchSetting, Thresholds};
 pub fn read(path: &Path) -> Result<File, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("--config.file {}: {error}", path.display()))?;
+    parse(&text).map_err(|error| format!("--config.file {}: {error}", path.display()))
+}
+
+/// The file's text.
+pub fn parse(text: &str) -> Result<File, String> {
     if text.trim().is_empty() {
         return Ok(File::default());
     }
-    serde_saphyr::from_str(&text)
-        .map_err(|error| format!("--config.file {}: {}", path.display(), told(&error)))
+    serde_saphyr::from_str(text).map_err(|error| told(&error))
 }
 
 /// The error with its line, without the lines around it and without the text it stumbled
@@ -32,14 +36,21 @@ pub fn read(path: &Path) -> Result<File, String> {
 fn told(error: &serde_saphyr::Error) -> String {
     let plain = serde_saphyr::render_options! { snippets: serde_saphyr::SnippetMode::Off };
     let message = error.render_with_options(plain);
+    // serde quotes the values it did not expect: string "…", unknown variant `…`.
+    let shown = hide(&message, "string \"", &["\", ", "\""], "a string");
+    hide(&shown, "unknown variant `", &["`, ", "`"], "an unknown word")
+}
+
+/// The text with `word` in the place of all from `begin` to the last of the first of `ends`
+/// that follows it: what is quoted may hold quotes.
+fn hide(text: &str, begin: &str, ends: &[&str], word: &str) -> String {
     let mut shown = String::new();
-    // serde quotes the values it did not expect: string "…".
-    let mut rest = message.as_str();
-    while let Some(at) = rest.find("string \"") {
-        let quoted = &rest[at + "string \"".len()..];
+    let mut rest = text;
+    while let Some(at) = rest.find(begin) {
+        let quoted = &rest[at + begin.len()..];
         shown.push_str(&rest[..at]);
-        shown.push_str("a string");
-        rest = quoted.rfind("\", ").or_else(|| quoted.rfind('"')).map_or("", |end| &quoted[end + 1..]);
+        shown.push_str(word);
+        rest = ends.iter().find_map(|end| quoted.rfind(end)).map_or("", |end| &quoted[end + 1..]);
     }
     shown.push_str(rest);
     shown
@@ -326,7 +337,8 @@ impl<'de> Deserialize<'de> for Batch {
                 self.visit_str(&number.to_string())
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Batch, E> {
-                parse_batch(text).map(Batch).map_err(E::custom)
+                // A value of the file is never repeated.
+                parse_batch(text).map(Batch).map_err(|_| E::custom("the pre-key batch is 30, 812 or auto"))
             }
         }
         deserializer.deserialize_any(Word)
@@ -337,5 +349,5 @@ fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, 
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text)
         .map(Some)
-        .map_err(|error| de::Error::custom(format!("not a time span such as 10m or 14d: {error}")))
+        .map_err(|_| de::Error::custom("not a time span such as 10m or 14d"))
 }

@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::folder::json::Object;
 use crate::policy::Tier;
 
 use super::journal::{Action, Request};
@@ -21,10 +22,16 @@ pub const MAX_BODY_BYTES: usize = 4 << 20;
 pub struct Payload {
     version: String,
     /// The alerts of the group.
+    #[serde(deserialize_with = "objects")]
     pub alerts: Vec<Alert>,
     /// How many alerts were left out for size.
     #[serde(default, rename = "truncatedAlerts")]
     pub truncated: u64,
+}
+
+fn objects<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Alert>, D::Error> {
+    let alerts = Vec::<Object<Alert>>::deserialize(deserializer)?;
+    Ok(alerts.into_iter().map(|alert| alert.0).collect())
 }
 
 /// One alert.
@@ -62,7 +69,7 @@ impl fmt::Display for BadPayload {
 
 /// Parses a body.
 pub fn parse(body: &[u8]) -> Result<Payload, BadPayload> {
-    let payload: Payload =
+    let Object::<Payload>(payload) =
         serde_json::from_slice(body).map_err(|error| BadPayload::Shape(error.line(), error.column()))?;
     if payload.version == "4" { Ok(payload) } else { Err(BadPayload::Version) }
 }
@@ -150,6 +157,7 @@ mod tests {
     fn only_version_4_json() {
         assert_eq!(parse(b"nonsense").unwrap_err(), BadPayload::Shape(1, 2));
         assert!(matches!(parse(b"{}").unwrap_err(), BadPayload::Shape(..)));
+        assert!(matches!(parse(br#"["4",[],0]"#).unwrap_err(), BadPayload::Shape(..)));
         assert_eq!(parse(br#"{"version":"3","alerts":[]}"#).unwrap_err(), BadPayload::Version);
         let newer =
             parse(br#"{"version":"4","alerts":[],"truncatedAlerts":2,"notificationReason":"x"}"#).unwrap();

@@ -29,7 +29,7 @@ pub fn webhook(data: &[u8]) {
         0 => BTreeMap::new(),
         _ => BTreeMap::from([("instance".to_owned(), "host1".to_owned())]),
     };
-    let json: Option<Value> = serde_json::from_slice(body).ok();
+    let json = as_json(body);
     let payload = match webhook::parse(body) {
         Ok(payload) => payload,
         Err(error) => {
@@ -206,7 +206,7 @@ pub fn session(data: &[u8]) {
     assert_eq!(parsed, parse_session(data));
     let Ok(latest) = parsed else { return };
     // It is what a plain reading of the JSON says: an older time would let it be moved.
-    let json: Value = serde_json::from_slice(data).expect("what is understood is JSON");
+    let json = as_json(data).expect("what is understood is JSON");
     let sessions = json["_sessions"].as_object().expect("a map of sessions");
     let times = sessions.values().map(|session| {
         let time = |key: &str| session["indexInfo"][key].as_f64().expect("a number");
@@ -224,11 +224,11 @@ pub fn creds(data: &[u8]) {
         Ok(facts) => facts,
         Err(BrokenCreds::Empty) => return assert!(data.iter().all(u8::is_ascii_whitespace)),
         Err(BrokenCreds::CutOff) => {
-            return assert!(serde_json::from_slice::<Value>(data).is_err(), "whole JSON is not cut off");
+            return assert!(as_json(data).is_none(), "whole JSON is not cut off");
         }
         Err(BrokenCreds::NotCreds) => return,
     };
-    let json: Value = serde_json::from_slice(data).expect("what is valid is JSON");
+    let json = as_json(data).expect("what is valid is JSON");
     assert!(json.is_object(), "creds.json is an object");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let id = text(&json["me"]["id"]);
@@ -247,6 +247,11 @@ pub fn creds(data: &[u8]) {
     assert_eq!(format!("{facts:?}"), format!("{hidden:?}"));
     // A write that was cut off is never taken for a login.
     never_whole_when_cut(data, |cut| parse_creds(cut).is_err());
+}
+
+/// The JSON as Node.js reads it: what is no UTF-8 in a text does not make it unreadable.
+fn as_json(data: &[u8]) -> Option<Value> {
+    serde_json::from_str(&String::from_utf8_lossy(data)).ok()
 }
 
 /// No beginning of whole JSON is whole, wherever it is cut.

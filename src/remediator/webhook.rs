@@ -27,6 +27,9 @@ pub struct Payload {
     /// How many alerts were left out for size.
     #[serde(default, rename = "truncatedAlerts")]
     pub truncated: u64,
+    /// What all alerts of the group have in common, those left out included.
+    #[serde(default, rename = "groupLabels")]
+    pub group_labels: Option<BTreeMap<String, String>>,
 }
 
 fn objects<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Alert>, D::Error> {
@@ -43,6 +46,23 @@ pub struct Alert {
     starts_at: String,
     #[serde(default)]
     fingerprint: String,
+}
+
+impl Alert {
+    /// A label's value.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).map(String::as_str)
+    }
+}
+
+/// What the alert of a tier asks for, if anything.
+pub const fn action_of(tier: Tier) -> Option<Action> {
+    match tier {
+        Tier::Warning => Some(Action::Plan),
+        Tier::Cleanup => Some(Action::Cleanup),
+        Tier::Emergency => Some(Action::Emergency),
+        Tier::Monitor | Tier::Fatal => None,
+    }
 }
 
 /// Why a body is not a payload. Repeats nothing of the body.
@@ -111,20 +131,15 @@ pub fn request(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Req
     if alert.status != "firing" {
         return Err(Ignored::Resolved);
     }
-    let label = |name: &str| alert.labels.get(name).map(String::as_str);
+    let label = |name: &str| alert.label(name);
     if label("ladder") != Some(LADDER) {
         return Err(Ignored::OtherLadder);
     }
     if demanded.iter().any(|(name, value)| label(name) != Some(value)) {
         return Err(Ignored::OtherTarget);
     }
-    let tier = label("tier").and_then(Tier::from_label);
-    let (tier, action) = match tier {
-        Some(tier @ Tier::Warning) => (tier, Action::Plan),
-        Some(tier @ Tier::Cleanup) => (tier, Action::Cleanup),
-        Some(tier @ Tier::Emergency) => (tier, Action::Emergency),
-        Some(Tier::Monitor | Tier::Fatal) | None => return Err(Ignored::NoAction),
-    };
+    let tier = label("tier").and_then(Tier::from_label).ok_or(Ignored::NoAction)?;
+    let action = action_of(tier).ok_or(Ignored::NoAction)?;
     let session = label("session").filter(|name| !name.is_empty()).ok_or(Ignored::NoSession)?;
     Ok(Request {
         session: session.to_owned(),

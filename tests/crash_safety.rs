@@ -1118,9 +1118,9 @@ fn every_errno_at_every_call() {
             bot.nothing_is_lost(&movable, &case);
             let away = bot.away();
             if ran.code == 0 {
-                // It could do without: a second look, a directory that was there already.
-                let expected = if cleans { movable.clone() } else { BTreeSet::new() };
-                assert_eq!(away, expected, "{case}: {}", ran.out);
+                // It could do without: a file that cannot be looked at stays, and so may others.
+                assert!(away.is_subset(&movable), "{case}: {}", ran.out);
+                assert!(away.is_empty() != cleans, "{case}: {away:?}: {}", ran.out);
             } else {
                 assert!(!ran.err.trim().is_empty(), "{case}: nobody is told");
                 is_recorded(&bot, &ran, &case);

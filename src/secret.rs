@@ -140,9 +140,9 @@ fn locate_in(path: &Path, dir: Option<PathBuf>) -> Result<PathBuf, String> {
 pub fn yaml_error(error: &serde_saphyr::Error) -> String {
     let plain = serde_saphyr::render_options! { snippets: serde_saphyr::SnippetMode::Off };
     let message = error.render_with_options(plain);
-    // serde quotes the values it did not expect: string "…", integer `…`.
+    // serde quotes what it did not expect: string "…", integer `…`, unknown variant `…`.
     let shown = without_quoted(&message, "string \"", &["\", ", "\""], "a string");
-    let kinds = [("integer `", "an integer"), ("floating point `", "a number"), ("boolean `", "a boolean")];
+    let kinds = [("unknown variant `", "an unknown word"), ("integer `", "an integer"), ("floating point `", "a number"), ("boolean `", "a boolean")];
     kinds.iter().fold(shown, |shown, (begin, told)| without_quoted(&shown, begin, &["`, ", "`"], told))
 }
 

@@ -1069,6 +1069,85 @@ fn a_clean_up_in_which_any_call_fails() {
     assert!(tried > 60 && missed.len() <= 1 + tried / 50, "{missed:?}");
 }
 
+/// EXDEV, ENOSPC, EROFS, EACCES and ESTALE at every call that a clean-up and an undo make in
+/// the folder, those that only look included: whatever fails, each file is in exactly one
+/// place and as it was, somebody is told, nothing is left half done, and all can be brought
+/// back. `make soak` tries all five at every call (`ERRNOS=all`), `make test` each of them
+/// at every fifth one in turn.
+#[test]
+fn every_errno_at_every_call() {
+    const ERRNOS: [&str; 5] = ["EXDEV", "ENOSPC", "EROFS", "EACCES", "ESTALE"];
+    let all = std::env::var("ERRNOS").is_ok_and(|what| what == "all");
+    let bot = Bot::small();
+    let movable = bot.movable();
+    let undo = || -> Vec<String> {
+        let clean = bot.run(&["clean", SESSION]);
+        assert_eq!(clean.code, 0, "{}", clean.err);
+        vec!["undo".into(), bot.stored().pop().unwrap()]
+    };
+    let (planning, moving) = (bot.planning(), bot.moving(&movable));
+    let undoing = bot.baseline(Tracee::Planning, &UNDOES, undo);
+    let steps = planning.iter().map(|at| (Tracee::Planning, true, at));
+    let steps = steps.chain(moving.iter().map(|at| (Tracee::Moving, true, at)));
+    let steps = steps.chain(undoing.iter().map(|at| (Tracee::Planning, false, at)));
+    let in_folder = |at: &Call| at.line.contains("/sessions/bot");
+    let (mut tried, mut failed, mut missed, began) = (BTreeMap::new(), 0, Vec::new(), Instant::now());
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for (tracee, cleans, at) in steps.filter(|(_, _, at)| in_folder(at)) {
+        let nth = seen.entry(at.name.as_str()).or_default();
+        *nth += 1;
+        for (index, error) in ERRNOS.into_iter().enumerate() {
+            // Among the first calls of a name all five come up, then fewer.
+            let turn = if *nth <= 5 { *nth } else { *nth / 5 * (*nth % 5 / 4) };
+            if !all && (turn == 0 || turn % 5 != index) {
+                continue;
+            }
+            let what = if cleans { "clean" } else { "undo" };
+            let case = format!("{what}: {error} from {} {}: {}", at.name, at.nth, at.line);
+            let ran = match cleans {
+                true => failing(&bot, tracee, at, error, clean),
+                false => failing(&bot, tracee, at, error, undo),
+            };
+            let Some(ran) = ran else {
+                missed.push(case);
+                continue;
+            };
+            *tried.entry((at.name.clone(), error)).or_insert(0) += 1;
+            failed += usize::from(ran.code != 0);
+            assert!(!ran.err.contains("panicked"), "{case}: {}", ran.err);
+            bot.nothing_is_lost(&movable, &case);
+            let away = bot.away();
+            if ran.code == 0 {
+                // It could do without: a file that cannot be looked at stays, and so may others.
+                assert!(away.is_subset(&movable), "{case}: {}", ran.out);
+                assert!(away.is_empty() != cleans, "{case}: {away:?}: {}", ran.out);
+            } else {
+                assert!(!ran.err.trim().is_empty(), "{case}: nobody is told");
+                is_recorded(&bot, &ran, &case);
+                // What was moved and could not be put back is named with the way back.
+                let told = away.is_empty() || ran.err.contains("baileys_remediator undo");
+                assert!(!cleans || told, "{case}: {} files are away: {}", away.len(), ran.err);
+            }
+            bot.restart();
+            bot.nothing_is_lost(&movable, &case);
+            assert_eq!(bot.unfinished(), Vec::<String>::new(), "{case}: after a restart");
+            bot.undo_all(&case);
+        }
+    }
+    let count: usize = tried.values().sum();
+    eprintln!(
+        "{count} errors tried in {:.1?}, {failed} of them fatal, {} not reached; kinds of call and errno: {}",
+        began.elapsed(),
+        missed.len(),
+        tried.len()
+    );
+    assert!(missed.len() <= 2 + count / 20, "{missed:?}");
+    let calls: BTreeSet<&str> = tried.keys().map(|(name, _)| name.as_str()).collect();
+    for call in ["mkdirat", "openat", "renameat", "renameat2", "fsync", "write", "newfstatat"] {
+        assert!(calls.contains(call), "{call} was not tried: {calls:?}");
+    }
+}
+
 #[test]
 fn an_undo_in_which_any_call_fails() {
     let bot = Bot::small();

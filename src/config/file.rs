@@ -24,11 +24,15 @@ use super::services::{BreakerSection, ServiceSection};
 pub fn read(path: &Path) -> Result<File, String> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| format!("--config.file {}: {error}", path.display()))?;
+    parse(&text).map_err(|error| format!("--config.file {}: {error}", path.display()))
+}
+
+/// The file's text.
+pub fn parse(text: &str) -> Result<File, String> {
     if text.trim().is_empty() {
         return Ok(File::default());
     }
-    serde_saphyr::from_str(&text)
-        .map_err(|error| format!("--config.file {}: {}", path.display(), secret::yaml_error(&error)))
+    serde_saphyr::from_str(text).map_err(|error| secret::yaml_error(&error))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -362,7 +366,8 @@ impl<'de> Deserialize<'de> for Batch {
                 self.visit_str(&number.to_string())
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Batch, E> {
-                parse_batch(text).map(Batch).map_err(E::custom)
+                // A value of the file is never repeated.
+                parse_batch(text).map(Batch).map_err(|_| E::custom("the pre-key batch is 30, 812 or auto"))
             }
         }
         deserializer.deserialize_any(Word)
@@ -373,5 +378,5 @@ pub(super) fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text)
         .map(Some)
-        .map_err(|error| de::Error::custom(format!("not a time span such as 10m or 14d: {error}")))
+        .map_err(|_| de::Error::custom("not a time span such as 10m or 14d"))
 }

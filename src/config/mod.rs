@@ -105,6 +105,14 @@ impl Settings {
         Self::build(flags, remediator, file)
     }
 
+    /// What a file with this text says, without any flag: for the fuzz targets, which know
+    /// an error of the file's shape (outer) from one of a value (inner).
+    #[doc(hidden)]
+    pub fn of_text(text: &str) -> Result<Result<Self, String>, String> {
+        let file = file::parse(text)?;
+        Ok(Self::build(&CommonFlags::default(), &RemediatorFlags::default(), file))
+    }
+
     fn build(flags: &CommonFlags, remediator: &RemediatorFlags, file: file::File) -> Result<Self, String> {
         let sources = if flags.sessions_path.is_empty() {
             file.sessions.paths.iter().map(|path| Source::parse(path.as_ref())).collect::<Result<Vec<_>, _>>()

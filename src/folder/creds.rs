@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::json::Object;
 use super::time::Timestamp;
 
 /// What creds.json says. `Debug` shows no number of the account.
@@ -91,7 +92,7 @@ impl Creds {
 
 #[derive(Deserialize)]
 struct RawCreds {
-    me: Option<RawMe>,
+    me: Option<Object<RawMe>>,
     account: Option<IgnoredAny>,
     #[serde(rename = "nextPreKeyId")]
     next_pre_key_id: Option<u32>,
@@ -115,7 +116,7 @@ pub fn parse_creds(bytes: &[u8]) -> Result<CredsFacts, BrokenCreds> {
         return Err(BrokenCreds::Empty);
     }
     // serde_json's own message may quote the value it stumbled on, so it goes no further.
-    let raw: RawCreds = serde_json::from_slice(bytes)
+    let Object::<RawCreds>(raw) = serde_json::from_slice(bytes)
         .map_err(|error| if error.is_eof() { BrokenCreds::CutOff } else { BrokenCreds::NotCreds })?;
     let is_baileys = raw.noise_key.is_some()
         || raw.identity.is_some()
@@ -125,7 +126,7 @@ pub fn parse_creds(bytes: &[u8]) -> Result<CredsFacts, BrokenCreds> {
     if !is_baileys {
         return Err(BrokenCreds::NotCreds);
     }
-    let me = raw.me.unwrap_or(RawMe { id: None, lid: None });
+    let me = raw.me.map_or(RawMe { id: None, lid: None }, |me| me.0);
     Ok(CredsFacts {
         logged_in: me.id.as_ref().is_some_and(|id| !id.is_empty()) && raw.account.is_some(),
         own_number: me.id.as_deref().and_then(jid_user),
@@ -143,13 +144,13 @@ fn jid_user(jid: &str) -> Option<String> {
 #[derive(Deserialize)]
 struct RawSessionFile {
     #[serde(rename = "_sessions")]
-    sessions: std::collections::BTreeMap<String, RawSession>,
+    sessions: std::collections::BTreeMap<String, Object<RawSession>>,
 }
 
 #[derive(Deserialize)]
 struct RawSession {
     #[serde(rename = "indexInfo")]
-    index: RawIndex,
+    index: Object<RawIndex>,
 }
 
 #[derive(Deserialize)]
@@ -161,11 +162,12 @@ struct RawIndex {
 /// The latest of all `used` and `created` times in a session file; `Ok(None)` where it
 /// holds no session. An error means it cannot be understood, and it must then be kept.
 pub fn parse_session(bytes: &[u8]) -> Result<Option<Timestamp>, Unparsable> {
-    let raw: RawSessionFile = serde_json::from_slice(bytes).map_err(|_| Unparsable)?;
+    let Object::<RawSessionFile>(raw) = serde_json::from_slice(bytes).map_err(|_| Unparsable)?;
     let latest = raw
         .sessions
         .values()
-        .map(|session| Timestamp::from_millis(session.index.used.max(session.index.created)))
+        .map(|session| &session.0.index.0)
+        .map(|index| Timestamp::from_millis(index.used.max(index.created)))
         .max();
     Ok(latest)
 }
@@ -186,6 +188,9 @@ mod tests {
         assert_eq!(parse_creds(br#"{"noiseKey":{"private""#), Err(BrokenCreds::CutOff));
         assert_eq!(parse_creds(b"{}"), Err(BrokenCreds::NotCreds));
         assert_eq!(parse_creds(b"null"), Err(BrokenCreds::NotCreds));
+        // An array in the place of an object; the library would find nothing in it.
+        assert_eq!(parse_creds(br#"[{"id":"1"},{},31,{},{},1]"#), Err(BrokenCreds::NotCreds));
+        assert_eq!(parse_creds(br#"{"me":["1","2"],"account":{}}"#), Err(BrokenCreds::NotCreds));
         assert_eq!(parse_creds(br#"{"type":"service_account"}"#), Err(BrokenCreds::NotCreds));
         let early =
             parse_creds(br#"{"me":{"id":"79001234567:1@s.whatsapp.net","name":"~"},"nextPreKeyId":31}"#)
@@ -211,6 +216,8 @@ mod tests {
             &b""[..],
             b"{}",
             b"[]",
+            br#"[{"a":{"indexInfo":{"used":1,"created":1}}}]"#,
+            br#"{"_sessions":{"a":[[1,1]]}}"#,
             br#"{"_sessions":{"a":{}}}"#,
             br#"{"_sessions":{"a":{"indexInfo":{"used":"x","created":1}}}}"#,
         ] {

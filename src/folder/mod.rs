@@ -7,6 +7,7 @@ pub mod creds;
 pub mod discovery;
 pub mod identity;
 pub mod inventory;
+pub mod json;
 pub mod kind;
 pub mod scan;
 pub mod time;

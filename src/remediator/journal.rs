@@ -632,6 +632,41 @@ impl Journal {
         Ok(())
     }
 
+    /// Puts on record that every folder is to be looked at for these tiers.
+    pub fn want_look<'a>(&mut self, tiers: impl Iterator<Item = &'a str>) -> Result<(), JournalError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for tier in tiers {
+            raise(&tx, "look_wanted", tier, 1)?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
+    /// The tiers for which every folder is to be looked at, with the number of times that
+    /// this was asked for.
+    pub fn wanted_looks(&self) -> Result<BTreeMap<String, u64>, JournalError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT w.label, w.value FROM counters w
+             LEFT JOIN counters d ON d.name = 'look_done' AND d.label = w.label
+             WHERE w.name = 'look_wanted' AND w.value > coalesce(d.value, 0)",
+        )?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.max(0) as u64)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Those looks are done.
+    pub fn looked(&mut self, looks: &BTreeMap<String, u64>) -> Result<(), JournalError> {
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (tier, asked) in looks {
+            tx.execute(
+                "INSERT OR REPLACE INTO counters (name, label, value) VALUES ('look_done', ?1, ?2)",
+                params![tier, *asked as i64],
+            )?;
+        }
+        tx.commit()?;
+        Ok(())
+    }
+
     /// Runs on record as under way whose process is gone. Those of this very process are
     /// among them: the caller knows which of them it is working on.
     pub fn orphans(&self) -> Result<Vec<Run>, JournalError> {
@@ -1062,6 +1097,25 @@ mod tests {
         INSERT INTO runs (created_ns, session, action, requested_by, status) VALUES (1, 'a', 'cleanup', 'x', 'queued');
         INSERT INTO counters VALUES ('runs', 'cleanup', 7);
         PRAGMA user_version = 1;";
+
+    #[test]
+    fn a_look_is_wanted_until_it_was_done_for_all_who_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(dir.path()).unwrap();
+        assert!(journal.wanted_looks().unwrap().is_empty());
+        journal.want_look(["cleanup", "warning"].into_iter()).unwrap();
+        let looks = journal.wanted_looks().unwrap();
+        assert_eq!(looks.len(), 2);
+        // Somebody asks while the look is under way.
+        journal.want_look(["cleanup"].into_iter()).unwrap();
+        journal.looked(&looks).unwrap();
+        drop(journal);
+        let mut journal = Journal::open(dir.path()).unwrap();
+        let looks = journal.wanted_looks().unwrap();
+        assert_eq!(looks.keys().collect::<Vec<_>>(), ["cleanup"]);
+        journal.looked(&looks).unwrap();
+        assert!(journal.wanted_looks().unwrap().is_empty());
+    }
 
     #[test]
     fn a_journal_of_schema_1_is_taken_over() {

@@ -10,6 +10,8 @@
 //! | `GET /-/healthy` | 200 while the process serves |
 //! | `GET /-/ready` | 200 once what a restart cut short has been dealt with |
 
+mod left_out;
+
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::os::unix::fs::OpenOptionsExt;
@@ -83,9 +85,12 @@ pub struct Service {
     known: Mutex<Known>,
     active: Mutex<HashSet<i64>>,
     due: Mutex<HashMap<(String, RunId), Instant>>,
+    /// Bytes in each session's quarantine.
+    held: Mutex<HashMap<String, u64>>,
     live: Live,
     pages: pages::Pages,
     wake: Notify,
+    look: Notify,
     gate: Gate,
     recovered: AtomicBool,
     _state_lock: std::fs::File,
@@ -140,9 +145,11 @@ impl Service {
             known: Mutex::default(),
             active: Mutex::default(),
             due: Mutex::default(),
+            held: Mutex::default(),
             live: Live::default(),
             pages: pages::Pages::default(),
             wake: Notify::new(),
+            look: Notify::new(),
             gate: Gate::new(MAX_REQUESTS),
             recovered: AtomicBool::new(false),
             _state_lock: state_lock,
@@ -161,6 +168,7 @@ impl Service {
         }
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).insure_for_ever(stopping.clone()));
+        tasks.spawn(Arc::clone(&self).look_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
         let privileges = tokio::spawn(Arc::clone(&self).say_privileges());
         let handler = {
@@ -283,10 +291,7 @@ impl Service {
     fn accept(&self, payload: &Payload) -> Result<(usize, usize), JournalError> {
         if payload.truncated > 0 {
             self.live.truncated.fetch_add(payload.truncated, Ordering::Relaxed);
-            tracing::warn!(
-                alerts = payload.truncated,
-                "Alertmanager left alerts out of its request (max_alerts)"
-            );
+            self.note_left_out(payload)?;
         }
         let (mut wanted, mut unknown, via) = (Vec::new(), Vec::new(), payload.via());
         let matches = &self.ctx.settings.alert_match;
@@ -511,7 +516,7 @@ impl Service {
                     }
                 }
                 runner::clean(&self.ctx, run.id, &found, ask, ending).await.map_err(stopped)?;
-                self.measure_quarantines().await;
+                self.measure_quarantine(found).await;
                 Ok(())
             }
             // Never accepted from an alert.
@@ -796,11 +801,23 @@ impl Service {
 
     async fn measure_quarantines(&self) {
         let sessions = self.known_sessions();
-        let bytes = blocking(move || {
-            sessions.iter().filter_map(|found| quarantined_bytes(&found.place).ok()).sum::<u64>()
+        let held = blocking(move || {
+            let bytes = |found: &Found| quarantined_bytes(&found.place).ok();
+            sessions.iter().filter_map(|found| Some((found.session.to_string(), bytes(found)?))).collect()
         })
         .await;
-        self.live.quarantined.store(bytes, Ordering::Relaxed);
+        let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        *all = held;
+        self.live.quarantined.store(all.values().sum(), Ordering::Relaxed);
+    }
+
+    /// After a run only its own: with many sessions, all of them would take longer than it.
+    async fn measure_quarantine(&self, found: Found) {
+        let session = found.session.to_string();
+        let Ok(bytes) = blocking(move || quarantined_bytes(&found.place)).await else { return };
+        let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(session, bytes);
+        self.live.quarantined.store(all.values().sum(), Ordering::Relaxed);
     }
 }
 

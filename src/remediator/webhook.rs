@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::folder::json::Object;
 use crate::policy::Tier;
 
 use super::journal::{Action, Request, Via};
@@ -25,10 +26,19 @@ pub struct Payload {
     #[serde(default, rename = "groupKey")]
     group_key: String,
     /// The alerts of the group.
+    #[serde(deserialize_with = "objects")]
     pub alerts: Vec<Alert>,
     /// How many alerts were left out for size.
     #[serde(default, rename = "truncatedAlerts")]
     pub truncated: u64,
+    /// What all alerts of the group have in common, those left out included.
+    #[serde(default, rename = "groupLabels")]
+    pub group_labels: Option<BTreeMap<String, String>>,
+}
+
+fn objects<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Alert>, D::Error> {
+    let alerts = Vec::<Object<Alert>>::deserialize(deserializer)?;
+    Ok(alerts.into_iter().map(|alert| alert.0).collect())
 }
 
 impl Payload {
@@ -47,6 +57,23 @@ pub struct Alert {
     starts_at: String,
     #[serde(default)]
     fingerprint: String,
+}
+
+impl Alert {
+    /// A label's value.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.labels.get(name).map(String::as_str)
+    }
+}
+
+/// What the alert of a tier asks for, if anything.
+pub const fn action_of(tier: Tier) -> Option<Action> {
+    match tier {
+        Tier::Warning => Some(Action::Plan),
+        Tier::Cleanup => Some(Action::Cleanup),
+        Tier::Emergency => Some(Action::Emergency),
+        Tier::Monitor | Tier::Fatal => None,
+    }
 }
 
 /// Why a body is not a payload. Repeats nothing of the body.
@@ -73,7 +100,7 @@ impl fmt::Display for BadPayload {
 
 /// Parses a body.
 pub fn parse(body: &[u8]) -> Result<Payload, BadPayload> {
-    let payload: Payload =
+    let Object::<Payload>(payload) =
         serde_json::from_slice(body).map_err(|error| BadPayload::Shape(error.line(), error.column()))?;
     if payload.version == "4" { Ok(payload) } else { Err(BadPayload::Version) }
 }
@@ -124,20 +151,15 @@ pub fn resolved(alert: &Alert, demanded: &BTreeMap<String, String>) -> Option<Re
 }
 
 fn about(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Request, Ignored> {
-    let label = |name: &str| alert.labels.get(name).map(String::as_str);
+    let label = |name: &str| alert.label(name);
     if label("ladder") != Some(LADDER) {
         return Err(Ignored::OtherLadder);
     }
     if demanded.iter().any(|(name, value)| label(name) != Some(value)) {
         return Err(Ignored::OtherTarget);
     }
-    let tier = label("tier").and_then(Tier::from_label);
-    let (tier, action) = match tier {
-        Some(tier @ Tier::Warning) => (tier, Action::Plan),
-        Some(tier @ Tier::Cleanup) => (tier, Action::Cleanup),
-        Some(tier @ Tier::Emergency) => (tier, Action::Emergency),
-        Some(Tier::Monitor | Tier::Fatal) | None => return Err(Ignored::NoAction),
-    };
+    let tier = label("tier").and_then(Tier::from_label).ok_or(Ignored::NoAction)?;
+    let action = action_of(tier).ok_or(Ignored::NoAction)?;
     let session = label("session").filter(|name| !name.is_empty()).ok_or(Ignored::NoSession)?;
     Ok(Request {
         session: session.to_owned(),
@@ -175,6 +197,7 @@ mod tests {
     fn only_version_4_json() {
         assert_eq!(parse(b"nonsense").unwrap_err(), BadPayload::Shape(1, 2));
         assert!(matches!(parse(b"{}").unwrap_err(), BadPayload::Shape(..)));
+        assert!(matches!(parse(br#"["4",[],0]"#).unwrap_err(), BadPayload::Shape(..)));
         assert_eq!(parse(br#"{"version":"3","alerts":[]}"#).unwrap_err(), BadPayload::Version);
         let newer =
             parse(br#"{"version":"4","alerts":[],"truncatedAlerts":2,"notificationReason":"x"}"#).unwrap();

@@ -142,7 +142,12 @@ pub fn yaml_error(error: &serde_saphyr::Error) -> String {
     let message = error.render_with_options(plain);
     // serde quotes what it did not expect: string "…", integer `…`, unknown variant `…`.
     let shown = without_quoted(&message, "string \"", &["\", ", "\""], "a string");
-    let kinds = [("unknown variant `", "an unknown word"), ("integer `", "an integer"), ("floating point `", "a number"), ("boolean `", "a boolean")];
+    let kinds = [
+        ("unknown variant `", "an unknown word"),
+        ("integer `", "an integer"),
+        ("floating point `", "a number"),
+        ("boolean `", "a boolean"),
+    ];
     kinds.iter().fold(shown, |shown, (begin, told)| without_quoted(&shown, begin, &["`, ", "`"], told))
 }
 

@@ -95,7 +95,7 @@ pub async fn restore(
         let folder = Arc::clone(&folder);
         blocking(move || settle_all(&folder)).await?;
     }
-    let (verdict, inventory) = runner::ask_and_scan(&ctx.settings, found, &folder).await?;
+    let (verdict, inventory) = runner::ask_and_scan(&ctx.settings, found, &folder, None).await?;
     ending.evidence = Some(verdict.because());
     let refusal = |state: State| match state {
         State::Disconnected => None,
@@ -121,7 +121,7 @@ pub async fn restore(
     // Everything is written and nothing has moved: the last moment to ask again.
     let mut stop = None;
     if !force {
-        let again = match runner::ask_and_scan(&ctx.settings, found, &folder).await {
+        let again = match runner::ask_and_scan(&ctx.settings, found, &folder, None).await {
             Ok((again, _)) => again,
             Err(obstacle) => crate::connection::Verdict::unknown("folder", obstacle.to_string()),
         };

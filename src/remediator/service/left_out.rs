@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::folder::{Found, Timestamp};
 use crate::policy::{Batches, Thresholds, Tier, accumulated_files};
-use crate::remediator::journal::{Accepted, JournalError, Request};
+use crate::remediator::journal::{Accepted, JournalError, Request, Via};
 use crate::remediator::runner;
 use crate::remediator::webhook::{LADDER, Payload, action_of};
 
@@ -57,6 +57,7 @@ fn request(session: &str, live: usize, limits: &Thresholds, tiers: &BTreeSet<Tie
         tier: tier.label().to_owned(),
         fingerprint: LEFT_OUT.to_owned(),
         starts_at: String::new(),
+        via: Via::default(),
     })
 }
 

@@ -93,7 +93,7 @@ impl Service {
             let journal = service.ctx.journal();
             Ok::<_, super::JournalError>(Front {
                 sessions: sessions.iter().map(|found| found.session.to_string()).collect(),
-                maintenance: maintenance(&service.ctx),
+                maintenance: Some(maintenance(&journal)?),
                 waiting: journal.waiting(SHOWN)?,
                 runs: journal.runs(SHOWN)?,
                 passed_over: journal.passed_over(SHOWN)?,
@@ -202,9 +202,19 @@ impl Service {
     }
 }
 
-/// Paused, breaker, armed. There is none of them in this journal yet.
-fn maintenance(_ctx: &Context) -> Option<Maintenance> {
-    None
+/// Paused, breaker, armed.
+fn maintenance(journal: &Journal) -> Result<Maintenance, JournalError> {
+    let switches = journal.switches()?;
+    let told = |switch: Switch| format!("since {} by {}: {}", switch.since, switch.by, switch.reason);
+    let waits = |armed: Armed| {
+        let waits_for = "until its bot is found stopped, or for its service's maintenance window";
+        (armed.session, format!("the {} of {} waits {waits_for}", armed.action.label(), armed.since))
+    };
+    Ok(Maintenance {
+        paused: switches.paused.map(told),
+        breaker: switches.breaker.map(told),
+        armed: journal.armed()?.into_iter().map(waits).collect(),
+    })
 }
 
 fn sorry(status: StatusCode, text: &str) -> Response {

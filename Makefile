@@ -10,7 +10,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) chromium strace systemd python3 python3-venv y
 # What the bench measures the exporter against.
 BENCH_PACKAGES := gcc libc6-dev mtail ripgrep
 
-.PHONY: demo test quick build soak bench clean help
+.PHONY: demo test quick build soak fuzz bench clean help
 
 help:
 	@echo "make demo    watch a bloated folder be found, alerted, cleaned and resolved (about 2 minutes)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test    everything, quick tests first"
 	@echo "make quick   formatting, clippy, unit and property tests only"
 	@echo "make soak    logs written and rotated in every style for 10 minutes, the exporter killed meanwhile"
+	@echo "make fuzz    each fuzz target for 10 minutes; needs a nightly compiler and cargo-fuzz"
 	@echo "make bench   what reading logs costs, beside mtail and ripgrep; writes docs/performance.md"
 	@echo "make build   the two programs, into target/release"
 
@@ -37,9 +38,20 @@ test:
 	@scripts/test.sh all $(TEST_PACKAGES)
 
 soak:
-	@scripts/install-debian-packages.sh $(DEMO_PACKAGES)
+	@scripts/install-debian-packages.sh $(DEMO_PACKAGES) strace
+	STORM_SESSIONS=1000 STORM_POSTS=10000 $(CARGO) test --release --test storms -- --nocapture --test-threads=1
+	ERRNOS=all $(CARGO) test --release --test crash_safety -- --nocapture every_errno
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --release --test logs -- --nocapture every_line
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --release --test creds_insurance any_call
+
+# See docs/fuzzing.md. Without a sanitizer: there is no unsafe code to sanitize.
+FUZZ_TARGETS ?= webhook names session creds config logs
+fuzz:
+	set -e; for target in $(FUZZ_TARGETS); do \
+	  mkdir -p fuzz/work/$$target; \
+	  (cd fuzz && cargo +nightly fuzz run -s none $$target work/$$target corpus/$$target -- \
+	    -max_total_time=$${FUZZ_SECONDS:-600} -max_len=4096 -dict=dict/$$target -timeout=20); \
+	done
 
 bench:
 	@scripts/install-debian-packages.sh $(BENCH_PACKAGES)

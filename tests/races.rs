@@ -153,7 +153,7 @@ fn everybody_at_once() {
 fn clean_with(fleet: &Fleet, session: &str, meddle: impl FnOnce(&Path)) -> Output {
     fleet.probe.close_after(1);
     let asked = fleet.probe.asked();
-    let output = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let flags = fleet.flags();
         let clean = scope.spawn(move || remediator(&["clean", session], &flags));
         fleet.wait("the probe is asked again", || match fleet.probe.asked() - asked {
@@ -165,8 +165,7 @@ fn clean_with(fleet: &Fleet, session: &str, meddle: impl FnOnce(&Path)) -> Outpu
         meddle(&fleet.folder(session));
         fleet.probe.open();
         clean.join().unwrap()
-    });
-    output
+    })
 }
 
 #[test]

@@ -63,7 +63,7 @@ declare! {
     ALERTS: counter "baileys_remediator_webhook_alerts_total" &["outcome"],
         "Alerts in accepted requests since the start, by what became of them.";
     TRUNCATED: counter "baileys_remediator_webhook_alerts_truncated_total" &[],
-        "Alerts that Alertmanager says it left out of its requests since the start.";
+        "Alerts that Alertmanager says it left out of its requests since the start; every folder is looked at in their place.";
 }
 
 const CODES: [u16; 8] = [202, 400, 401, 405, 408, 413, 500, 503];

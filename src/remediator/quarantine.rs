@@ -171,6 +171,9 @@ pub(super) fn obstacle(doing: &str, errno: Errno) -> Obstacle {
         Errno::LOOP => Obstacle::Io(format!(
             "{doing}: a link stands where a directory should be; look at what put it there, and remove it"
         )),
+        Errno::STALE => Obstacle::Io(format!(
+            "{doing}: {errno}: it was replaced on its server; keys belong on a local file system such as ext4 or xfs"
+        )),
         other => Obstacle::Io(format!("{doing}: {other}")),
     }
 }

@@ -16,9 +16,11 @@ use crate::policy::guard::Column;
 use crate::web::{self, Gate, Response};
 
 use super::super::journal::record::Wanted;
+use super::super::journal::{Journal, JournalError};
+use super::super::ledger::{Armed, Switch};
 use super::super::page::{self, Front, Maintenance};
 use super::super::privileges::{self, Group, Me};
-use super::super::runner::{self, Context, blocking};
+use super::super::runner::{self, blocking};
 use super::Service;
 
 /// Pages at the same time; more get 503.

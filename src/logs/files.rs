@@ -1,8 +1,11 @@
 //! Which files there are: globs, their matches, and who is a rotated form of whom.
 
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -190,18 +193,43 @@ pub fn is_rotation_of(name: &str, of: &str) -> bool {
     numbered || tail.ends_with(".gz")
 }
 
-/// The files beside `path` that a rotation of it may have made, compressed ones included,
-/// oldest first.
-pub fn rotations(path: &Path) -> io::Result<Vec<Listed>> {
-    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(Vec::new()) };
-    let name = name.to_string_lossy();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if !is_rotation_of(&entry.file_name().to_string_lossy(), &name) {
-            continue;
+/// The files beside logs, each directory listed once: for one look at many of them.
+#[derive(Debug, Default)]
+pub struct Around {
+    /// Sorted names, by directory.
+    names: HashMap<PathBuf, Vec<OsString>>,
+    /// By log.
+    rotations: HashMap<PathBuf, Vec<Listed>>,
+}
+
+impl Around {
+    /// The files beside `path` that a rotation of it may have made, compressed ones included,
+    /// oldest first.
+    pub fn rotations(&mut self, path: &Path) -> io::Result<&[Listed]> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(&[]) };
+        if !self.rotations.contains_key(path) {
+            if !self.names.contains_key(dir) {
+                let names = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
+                let mut names = names.collect::<io::Result<Vec<OsString>>>()?;
+                names.sort_unstable();
+                self.names.insert(dir.to_owned(), names);
+            }
+            let found = rotations_among(self.names.get(dir).map_or(&[], Vec::as_slice), dir, name);
+            self.rotations.insert(path.to_owned(), found);
         }
-        let path = entry.path();
+        Ok(self.rotations.get(path).map_or(&[], Vec::as_slice))
+    }
+}
+
+/// Of sorted names in `dir` those that a rotation of `of` may have made.
+fn rotations_among(names: &[OsString], dir: &Path, of: &OsStr) -> Vec<Listed> {
+    let text = of.to_string_lossy();
+    let stem = of.as_bytes().rsplitn(2, |byte| *byte == b'.').last().unwrap_or_default();
+    let first = names.partition_point(|name| name.as_bytes() < stem);
+    let beside = names[first..].iter().take_while(|name| name.as_bytes().starts_with(stem));
+    let mut found = Vec::new();
+    for name in beside.filter(|name| is_rotation_of(&name.to_string_lossy(), &text)) {
+        let path = dir.join(name);
         if let Ok(meta) = path.metadata()
             && meta.is_file()
         {
@@ -209,7 +237,7 @@ pub fn rotations(path: &Path) -> io::Result<Vec<Listed>> {
         }
     }
     found.sort_by_key(|listed| listed.stat.modified);
-    Ok(found)
+    found
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ use rustix::fs::OFlags;
 use crate::folder::Timestamp;
 
 use super::LogSettings;
-use super::files::{FileId, Listed, Stat, is_compressed, is_gzip, is_rotation_of, rotations};
+use super::files::{Around, FileId, Listed, Stat, is_compressed, is_gzip, is_rotation_of};
 use super::pattern::{Found, MAX_LINE, Pattern};
 use super::print::{PRINT_BYTES, Print};
 use super::store::{Changes, Known, Saved, State};
@@ -402,11 +402,13 @@ impl Tailer {
     fn look_once_or_twice(&mut self, row: i64) -> Look {
         match self.read(row) {
             Ok(Look::Emptied) => {
-                self.emptied(row);
-                match self.read(row) {
-                    Ok(look) => look,
-                    Err(_) => Look::Same,
+                let orphan = self.emptied(row);
+                let look = self.read(row).unwrap_or(Look::Same);
+                // Only now is it known what the log holds, and what is a copy of that.
+                if let Some(orphan) = orphan {
+                    self.adopt_unseen(orphan);
                 }
+                look
             }
             Ok(look) => look,
             Err(error) => {
@@ -500,9 +502,10 @@ impl Tailer {
     }
 
     /// A log was emptied: what was not read may be in a copy; the file begins anew.
-    fn emptied(&mut self, row: i64) {
+    /// The row of the orphan is returned.
+    fn emptied(&mut self, row: i64) -> Option<i64> {
         self.turned = true;
-        let Some(tracked) = self.files.get_mut(&row) else { return };
+        let tracked = self.files.get_mut(&row)?;
         let old = tracked.known.clone();
         tracked.known.offset = 0;
         tracked.known.skipping = false;
@@ -521,13 +524,12 @@ impl Tailer {
             if let (Some(log), Some(tracked)) = (log.first(), self.files.get_mut(&row)) {
                 tracked.copy_of = Some(*log);
                 tracked.grew_at = Instant::now();
-                return;
+                return None;
             }
         }
         // The inode stays the log's.
         let orphan = Known { state: State::Orphan, id: NO_FILE, since: Timestamp::now(), ..old };
-        let orphan = self.add(orphan, None);
-        self.adopt_unseen(orphan);
+        Some(self.add(orphan, None))
     }
 
     /// Looks at everything: which files there are, and what is new in them. Whether a file
@@ -537,14 +539,14 @@ impl Tailer {
         let (fresh, unseen_globs) = self.list();
         let displaced = self.find_displaced();
         let mut more = self.look(true);
+        let mut around = Around::default();
+        let mut origins = std::mem::take(&mut self.unfinished);
+        origins.extend(displaced.iter().filter_map(|row| Some(self.files.get(row)?.known.origin.clone())));
         for row in self.rows(|tracked| tracked.known.state == State::Orphan) {
-            self.find_copy(row);
+            self.find_copy(row, &mut around);
         }
-        for row in displaced {
-            self.adopt_unseen(row);
-        }
-        for origin in std::mem::take(&mut self.unfinished) {
-            self.adopt_beside(&origin);
+        for origin in origins {
+            self.adopt_beside(&origin, &mut around);
         }
         for (listed, at_end) in fresh {
             more |= self.adopt(listed, at_end);
@@ -734,7 +736,7 @@ impl Tailer {
 
     /// Files whose name leads elsewhere now. Those that lost it in this sweep are returned.
     fn find_displaced(&mut self) -> Vec<i64> {
-        let mut lost = Vec::new();
+        let (mut lost, mut around) = (Vec::new(), Around::default());
         for row in self.rows(|tracked| tracked.known.state == State::Live && !tracked.listed) {
             let Some(tracked) = self.files.get_mut(&row) else { continue };
             let is_there = |tracked: &Tracked| {
@@ -754,32 +756,28 @@ impl Tailer {
                 continue;
             }
             // What cannot be looked at is not gone: a mount that is late, a permission.
-            let can_look = origin.parent().is_some_and(|directory| std::fs::read_dir(directory).is_ok());
-            if tracked.file.is_none() && !can_look {
-                continue;
-            }
             if tracked.file.is_some() {
                 tracked.displaced = true;
                 lost.push(row);
                 continue;
             }
+            let Ok(beside) = around.rotations(origin) else { continue };
             // After a restart: find it under its new name.
-            let (id, origin, head) = (tracked.known.id, tracked.known.origin.clone(), tracked.known.head);
-            let same = |listed: &Listed| {
+            let (id, head) = (tracked.known.id, tracked.known.head);
+            let same = |listed: &&Listed| {
                 listed.stat.id == id && head_of(listed).is_ok_and(|bytes| head.begins(&bytes))
             };
-            let mut beside = rotations(&origin).unwrap_or_default();
-            beside.extend(
-                origin.metadata().ok().map(|meta| Listed { stat: Stat::from(&meta), path: origin.clone() }),
-            );
+            let itself =
+                origin.metadata().ok().map(|meta| Listed { stat: Stat::from(&meta), path: origin.clone() });
+            let found = beside.iter().chain(itself.as_ref()).find(same).map(|listed| listed.path.clone());
             if tracked.missed == 0 {
                 lost.push(row);
             }
-            match beside.into_iter().find(same) {
-                Some(listed) => {
+            match found {
+                Some(path) => {
                     tracked.displaced = true;
                     tracked.missed = 0;
-                    tracked.known.path = listed.path;
+                    tracked.known.path = path;
                     tracked.dirty = true;
                 }
                 // A listing misses what is renamed while it is made.
@@ -913,14 +911,15 @@ impl Tailer {
     /// match: copies of the orphan `row`, and generations that came and went between looks.
     fn adopt_unseen(&mut self, row: i64) {
         let Some(origin) = self.files.get(&row).map(|tracked| tracked.known.origin.clone()) else { return };
-        self.find_copy(row);
-        self.adopt_beside(&origin);
+        let mut around = Around::default();
+        self.find_copy(row, &mut around);
+        self.adopt_beside(&origin, &mut around);
     }
 
-    fn adopt_beside(&mut self, origin: &Path) {
+    fn adopt_beside(&mut self, origin: &Path, around: &mut Around) {
         let Some(looked_at) = self.looked_at else { return };
-        let beside = match rotations(origin) {
-            Ok(beside) => beside,
+        let beside = match around.rotations(origin) {
+            Ok(beside) => beside.to_vec(),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     self.problems.push(format!("{}: {error}", origin.display()));
@@ -940,8 +939,8 @@ impl Tailer {
             }
             // A copy of what is followed, read, or looked for is nothing new; one that is only
             // begun will be seen when it is whole.
-            let whole = beginning_of(&listed).is_ok_and(|head| !head.is_empty());
-            match whole.then(|| self.is_known_content(&listed, origin)).flatten() {
+            let head = beginning_of(&listed).ok().filter(|head| !head.is_empty());
+            match head.and_then(|head| self.is_known_content(&listed, &head, origin)) {
                 Some(false) => {}
                 Some(true) => continue,
                 None => {
@@ -975,14 +974,15 @@ impl Tailer {
 
     /// Whether a file holds what is known of another generation of the same log. Nobody can
     /// tell of one that cannot be read to its end.
-    fn is_known_content(&self, listed: &Listed, origin: &Path) -> Option<bool> {
+    fn is_known_content(&self, listed: &Listed, head: &[u8], origin: &Path) -> Option<bool> {
         // Nobody copies a log that was renamed, other than to compress it: one that begins
         // like it is another generation of a log whose lines are all the same.
         let packed = is_compressed(&listed.path);
         let mut certain = true;
         for tracked in self.files.values() {
             let known = &tracked.known;
-            if known.origin != origin || known.head.len == 0 || !packed && tracked.displaced {
+            let may_be = packed || !tracked.displaced;
+            if !may_be || known.head.len == 0 || !known.head.begins(head) || known.origin != origin {
                 continue;
             }
             match holds(listed, known) {
@@ -995,7 +995,7 @@ impl Tailer {
     }
 
     /// Looks for a copy of an orphan's bytes and counts what was not read of them.
-    fn find_copy(&mut self, row: i64) {
+    fn find_copy(&mut self, row: i64, around: &mut Around) {
         let Some(orphan) = self.files.get(&row).map(|tracked| tracked.known.clone()) else { return };
         if orphan.state != State::Orphan {
             return;
@@ -1005,7 +1005,7 @@ impl Tailer {
         if waited > SOUGHT_OFTEN && !last {
             return;
         }
-        let mut beside = rotations(&orphan.origin).unwrap_or_default();
+        let mut beside = around.rotations(&orphan.origin).unwrap_or_default().to_vec();
         // Plain files first: a compressed one may still be written.
         beside.sort_by_key(|listed| is_compressed(&listed.path));
         for listed in beside {
@@ -1062,9 +1062,9 @@ impl Tailer {
             0 => {
                 self.looked_at.is_some_and(|at| listed.stat.modified >= at.minus(TICK))
                     && known.is_none()
-                    && self.is_known_content(listed, &orphan.origin) == Some(false)
+                    && self.is_known_content(listed, &head, &orphan.origin) == Some(false)
             }
-            _ => holds(listed, orphan).unwrap_or(false),
+            _ => orphan.head.begins(&head) && holds(listed, orphan).unwrap_or(false),
         }
     }
 

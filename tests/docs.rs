@@ -141,6 +141,7 @@ fn waiting_and_not_back(state: &Path) {
         tier: "cleanup".into(),
         fingerprint: "f".into(),
         starts_at: "s".into(),
+        via: Default::default(),
     };
     let mut journal = Journal::open(state).unwrap();
     let Accepted::Queued(id) = journal.accept(&[request], now).unwrap()[0] else { panic!("not queued") };

@@ -473,6 +473,7 @@ mod tests {
             tier: action.label().into(),
             fingerprint: "f".into(),
             starts_at: "s".into(),
+            via: crate::remediator::journal::Via::default(),
         }
     }
 

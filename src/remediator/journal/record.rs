@@ -606,7 +606,7 @@ mod tests {
     fn a_run_is_told_step_by_step() {
         let (_dir, mut journal) = open();
         journal.accept(&[request("a")], at(0)).unwrap();
-        let run = journal.take(at(1)).unwrap().unwrap();
+        let run = journal.take(at(1), &[]).unwrap().unwrap();
         let step = |step, seconds| Step { at: at(seconds), ..Step::new(step, None) };
         journal.set_plan(run.id, "20261123T201510Z-4f2a91", &[step("locked", 2)], &files(2)).unwrap();
         let moved = files(2).into_iter().map(|file| FileRecord { fate: Fate::Moved, ..file }).collect();

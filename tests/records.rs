@@ -629,6 +629,7 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
     assert_eq!(found.contains("root"), is_root);
     assert!(found.contains("token") && found.contains("state_mode"), "{found:?}");
     assert!(!found.contains("rename") && !found.contains("trial"), "{found:?}");
+    fs::set_permissions(world.path("token"), Permissions::from_mode(0o600)).unwrap();
     assert_eq!(seen("fine"), before, "to look changes nothing");
     assert!(!world.folder("fine").join(".baileys_quarantine").exists());
 

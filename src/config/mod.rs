@@ -430,7 +430,7 @@ state: {path: /var/lib/x}
             (path, "connection: {process: {}}", "exactly one of"),
             (path, "connection: {process: {pid_file: /a, systemd_unit: b}}", "exactly one of"),
             (path, "connection: {process: {pid_file: a}}", "absolute path"),
-            (path, "connection: {process: {container: {name: b, runtime: lxc}}}", "lxc"),
+            (path, "connection: {process: {container: {name: b, runtime: lxc}}}", "one of docker, podman"),
             (path, "connection: {process: {pm2: {name: b}}}", "home"),
             (path, "connection: {trust: ['[']}", "connection.trust"),
             (path, "overrides: [{sessions: ['['], pre_key_batch: 30}]", "overrides[0].sessions"),

@@ -21,6 +21,9 @@ use crate::config::Settings;
 use crate::folder::discovery::explain;
 use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, stat};
 use crate::folder::{FileName, Kind, Place};
+use crate::secret::{self, SecretError};
+
+use super::service::MAX_TOKEN_BYTES;
 
 use super::quarantine::{Obstacle, check_filesystem};
 
@@ -453,7 +456,7 @@ pub fn program(settings: &Settings, me: Me) -> Vec<Finding> {
     }
     findings.extend(state(&settings.state_path, me));
     if let Some(path) = &settings.token_file {
-        findings.extend(secret("token", path));
+        findings.extend(token(path));
     }
     findings
 }
@@ -494,34 +497,27 @@ fn state(dir: &Path, me: Me) -> Vec<Finding> {
     findings
 }
 
-fn secret(check: &'static str, path: &Path) -> Option<Finding> {
-    let name = quoted(path);
-    let problem = |message: String, mend: String| Finding { check, weight: Weight::Problem, message, mend };
-    let about = match std::fs::metadata(path) {
-        Ok(about) => about,
+fn token(path: &Path) -> Option<Finding> {
+    let problem =
+        |message: String, mend: String| Finding { check: "token", weight: Weight::Problem, message, mend };
+    let path = match secret::locate(path) {
+        Ok(path) => path,
         Err(error) => {
-            return Some(problem(
-                format!("the token file cannot be looked at: {error}"),
-                format!("(umask 077; head -c 32 /dev/urandom | base64 > {name})"),
-            ));
+            return Some(problem(format!("the token file: {error}"), "see docs/configuration.md".into()));
         }
     };
-    if rustix::fs::accessat(CWD, path, Access::READ_OK, AtFlags::EACCESS).is_err() {
-        let owner = Me::now().uid;
-        return Some(problem(
-            "this user may not read the token file".into(),
-            format!("sudo chown {owner} {name}"),
-        ));
-    }
-    match about.mode() & 0o077 {
-        0 => None,
-        more if more & 0o007 != 0 => {
-            Some(problem("the token file can be read by everybody".into(), format!("chmod 600 {name}")))
+    let name = quoted(&path);
+    match secret::read(&path, MAX_TOKEN_BYTES) {
+        Ok(_) => None,
+        Err(SecretError::Exposed { what, mend }) => Some(problem(format!("the token file {what}"), mend)),
+        Err(error @ SecretError::Io(_)) if path.exists() => {
+            let owner = Me::now().uid;
+            Some(problem(format!("the token file {error}"), format!("sudo chown {owner} {name}")))
         }
-        _ => Some(Finding {
-            weight: Weight::Warning,
-            ..problem("the token file can be read by its group".into(), format!("chmod 600 {name}"))
-        }),
+        Err(error) => Some(problem(
+            format!("the token file {error}"),
+            format!("(umask 077; head -c 32 /dev/urandom | base64 > {name})"),
+        )),
     }
 }
 

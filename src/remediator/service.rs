@@ -50,7 +50,7 @@ const WORKERS: usize = 4;
 /// Requests to the webhook at the same time; more get 503.
 const MAX_REQUESTS: usize = 64;
 /// The token file is no longer than this.
-const MAX_TOKEN_BYTES: u64 = 8 << 10;
+pub(super) const MAX_TOKEN_BYTES: u64 = 8 << 10;
 /// A body must be complete within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An alert must be put on record within this time, or the answer is 503.

@@ -142,9 +142,8 @@ pub fn names(data: &[u8]) {
         let unique: BTreeSet<&[u8]> = plan.moves.iter().map(|moved| moved.name.as_bytes()).collect();
         assert_eq!(unique.len(), plan.moves.len(), "nothing moves twice");
         let ask = Ask { column, tier: None, force: None };
-        for verdict in [Verdict::unknown("fuzz", "nobody knows")] {
-            assert!(decide(&inventory, &verdict, now, &Limits::default(), &ask).is_err());
-        }
+        let verdict = Verdict::unknown("fuzz", "nobody knows");
+        assert!(decide(&inventory, &verdict, now, &Limits::default(), &ask).is_err());
     }
 }
 

@@ -430,7 +430,7 @@ state: {path: /var/lib/x}
             (path, "connection: {process: {}}", "exactly one of"),
             (path, "connection: {process: {pid_file: /a, systemd_unit: b}}", "exactly one of"),
             (path, "connection: {process: {pid_file: a}}", "absolute path"),
-            (path, "connection: {process: {container: {name: b, runtime: lxc}}}", "one of docker, podman"),
+            (path, "connection: {process: {container: {name: b, runtime: lxc}}}", "expected one of docker"),
             (path, "connection: {process: {pm2: {name: b}}}", "home"),
             (path, "connection: {trust: ['[']}", "connection.trust"),
             (path, "overrides: [{sessions: ['['], pre_key_batch: 30}]", "overrides[0].sessions"),
@@ -453,6 +453,15 @@ state: {path: /var/lib/x}
         ] {
             let error = load(flags, yaml).unwrap_err();
             assert!(error.contains(says), "{yaml}: {error}");
+        }
+        // A value may stand in the wrong place, and may be a secret.
+        for yaml in [
+            "limits: {inactive_for: 1hunter}",
+            "pre_key_batch: hunter",
+            "connection: {process: {container: {name: b, runtime: hunter}}}",
+        ] {
+            let error = load(path, yaml).unwrap_err();
+            assert!(!error.contains("hunter"), "{yaml}: {error}");
         }
         for (http, says) in [
             ("{}", "needs either preset and base_url, or url"),

@@ -17,7 +17,7 @@ help:
 	@echo "make demo DEMO_ARGS=--check    the same unattended"
 	@echo "make test    everything, quick tests first"
 	@echo "make quick   formatting, clippy, unit and property tests only"
-	@echo "make soak    logs written and rotated in every style for 10 minutes, the exporter killed meanwhile"
+	@echo "make soak    what make test bounds, in full: logs in every style of rotation for 10 minutes, storms, errors"
 	@echo "make fuzz    each fuzz target for 10 minutes; needs a nightly compiler and cargo-fuzz"
 	@echo "make bench   what reading logs costs, beside mtail and ripgrep; writes docs/performance.md"
 	@echo "make build   the two programs, into target/release"

@@ -69,7 +69,11 @@ fn the_remediators_pages_read_well_too() {
     flags.push(format!("--state.path={}", dir.path().join("state").display()));
     let token = dir.path().join("token");
     fs::write(&token, "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw").unwrap();
-    fs::set_permissions(&token, fs::Permissions::from_mode(0o640)).unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    // Something to warn of.
+    let state = dir.path().join("state");
+    fs::create_dir(&state).unwrap();
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
     let port = net::free_port(None).unwrap();
     let log = dir.path().join("remediator.log");
     let program = Path::new(REMEDIATOR);

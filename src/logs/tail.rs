@@ -638,7 +638,8 @@ impl Tailer {
         let mut fresh = Vec::new();
         for (id, (listed, at_end)) in found {
             let is_certain = self.notice_recycled(&listed);
-            let Some(row) = self.by_id.get(&id).copied() else {
+            let row = self.by_id.get(&id).copied().or_else(|| self.renumbered(&listed));
+            let Some(row) = row else {
                 fresh.push((listed, at_end));
                 continue;
             };
@@ -712,6 +713,31 @@ impl Tailer {
             }
             None => false,
         }
+    }
+
+    /// A file that is known by another device: after a restart of the machine a file system
+    /// may have another number. Its row, which has the new one from now on.
+    fn renumbered(&mut self, listed: &Listed) -> Option<i64> {
+        let FileId { dev, ino } = listed.stat.id;
+        let is_same = |tracked: &Tracked| {
+            let known = &tracked.known;
+            let is_there = known.id.ino == ino || known.path == listed.path;
+            tracked.file.is_none()
+                && known.id != NO_FILE
+                && known.id.dev != dev
+                && is_there
+                && known.head.len > 0
+                && holds(listed, known).unwrap_or(false)
+        };
+        let row = *self.files.iter().find(|(_, tracked)| is_same(tracked))?.0;
+        let tracked = self.files.get_mut(&row)?;
+        if self.by_id.get(&tracked.known.id) == Some(&row) {
+            self.by_id.remove(&tracked.known.id);
+        }
+        tracked.known.id = listed.stat.id;
+        tracked.dirty = true;
+        self.by_id.insert(listed.stat.id, row);
+        Some(row)
     }
 
     /// A file's inode is another file's by now. It is kept in mind without: its bytes may be
@@ -1271,7 +1297,19 @@ impl Tailer {
     fn take_last_line(&mut self, row: i64) {
         let Self { files, tallies, totals, settings, sessions, buffers, .. } = self;
         let Some(tracked) = files.get_mut(&row) else { return };
-        let Some(file) = &tracked.file else { return };
+        let opened;
+        let file = match &tracked.file {
+            Some(file) => file,
+            // There were more files than descriptors.
+            None => {
+                let Ok(file) = open_log(&tracked.known.path) else { return };
+                if !file.metadata().is_ok_and(|meta| Stat::from(&meta).id == tracked.known.id) {
+                    return;
+                }
+                opened = file;
+                &opened
+            }
+        };
         let modified = tracked.seen.map_or_else(Timestamp::now, |seen| seen.modified);
         let mut sink = Sink::new(settings, sessions, tallies, totals, &mut buffers.folded)
             .of(tracked.session.clone(), modified);
@@ -1853,6 +1891,56 @@ mod tests {
         let counted = |session: &str| tailer.tallies().get(session).map_or(0, |tally| tally.lines.value);
         assert_eq!((counted("a"), counted("b")), (10, 50), "what is new, and what was not read");
         assert_eq!(tailer.totals.copies_missing.value, 0);
+    }
+
+    /// A tailer of all logs in `dir`, from their beginning.
+    fn tailer(dir: &Path, saved: Saved, open_max: usize) -> Tailer {
+        let settings = LogSettings {
+            globs: vec![LogGlob::new(&format!("{}/*.log", dir.display())).unwrap()],
+            from_start: true,
+            state_path: dir.into(),
+            placing: Placing::new(None, None, None, None).unwrap(),
+            patterns: Arc::new(Patterns::shipped_and(&[]).unwrap()),
+        };
+        let mut tailer = Tailer::new(Arc::new(settings), saved, open_max);
+        tailer.set_sessions([Arc::from("a")].into_iter().collect());
+        tailer
+    }
+
+    fn counted(tailer: &Tailer) -> u64 {
+        tailer.tallies().get("a").map_or(0, |tally| tally.lines.value)
+    }
+
+    /// A file system may have another device number after a restart of the machine.
+    #[test]
+    fn a_file_on_a_renumbered_device_is_read_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a-out.log");
+        let bytes = lines("a", 0..100);
+        std::fs::write(&path, [bytes.as_slice(), &lines("a", 100..107)].concat()).unwrap();
+        let id = Stat::from(&path.metadata().unwrap()).id;
+        let was = FileId { dev: id.dev + 1, ..id };
+        let saved = Saved { files: vec![(1, known(path, was, &bytes))], ..Saved::default() };
+        let mut tailer = tailer(dir.path(), saved, 100);
+        (0..MISSED_OFTEN + 1).for_each(|_| _ = tailer.sweep());
+        assert_eq!(counted(&tailer), 7, "what was written since");
+    }
+
+    /// With more files than descriptors, none is held open.
+    #[test]
+    fn the_last_line_of_a_rotated_file_counts_without_a_descriptor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a-out.log");
+        std::fs::write(&path, [lines("a", 0..10).as_slice(), b"a: no newline ends it"].concat()).unwrap();
+        let mut tailer = tailer(dir.path(), Saved::default(), 0);
+        tailer.sweep();
+        assert_eq!(counted(&tailer), 10);
+        let rotated = dir.path().join("a-out.log.1");
+        std::fs::rename(&path, &rotated).unwrap();
+        let long_ago = std::time::SystemTime::now() - LAST_WORD * 2;
+        File::options().write(true).open(&rotated).unwrap().set_modified(long_ago).unwrap();
+        (0..MISSED_OFTEN + 1).for_each(|_| _ = tailer.sweep());
+        assert_eq!(counted(&tailer), 11);
     }
 
     /// A listing that is made while files are renamed misses some of them.

@@ -100,7 +100,7 @@ fn alertmanager(fleet: &Fleet, more: &[(&str, &str)]) -> (Process, u16) {
     let (webhook, token) = (fleet.url("/webhook"), fleet.path("token").display().to_string());
     let changes = [
         ("http://127.0.0.1:10274/webhook", webhook.as_str()),
-        ("/etc/baileys_remediator/webhook.token", token.as_str()),
+        ("/etc/prometheus/webhook.token", token.as_str()),
         ("smtp_smarthost: localhost:25", "smtp_smarthost: 127.0.0.1:1"),
         ("group_wait: 10s", "group_wait: 1s"),
         ("group_interval: 1m", "group_interval: 1s"),

@@ -194,8 +194,8 @@ fn alerts_that_alertmanager_leaves_out_are_found() {
     fleet.probe.close_after(0);
     let more = [
         (
-            "        send_resolved: false\n        http_config:",
-            "        max_alerts: 1\n        send_resolved: false\n        http_config:",
+            "        send_resolved: true\n        http_config:",
+            "        max_alerts: 1\n        send_resolved: true\n        http_config:",
         ),
         ("group_by: [job, instance, session, alertname]", "group_by: [job, instance, alertname]"),
         // Said once: what is found must not be owed to a repeat.

@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use globset::{GlobBuilder, GlobMatcher};
 use walkdir::WalkDir;
@@ -196,29 +197,73 @@ pub fn is_rotation_of(name: &str, of: &str) -> bool {
 /// The files beside logs, each directory listed once: for one look at many of them.
 #[derive(Debug, Default)]
 pub struct Around {
-    /// Sorted names, by directory.
-    names: HashMap<PathBuf, Vec<OsString>>,
+    directories: HashMap<PathBuf, Names>,
     /// By log.
-    rotations: HashMap<PathBuf, Vec<Listed>>,
+    rotations: HashMap<PathBuf, Beside>,
 }
 
+/// A directory's sorted names, and when it had been changed last.
+#[derive(Debug, Default)]
+struct Names {
+    names: Vec<OsString>,
+    changed: Option<SystemTime>,
+}
+
+/// The files beside a log that a rotation of it may have made, compressed ones included,
+/// oldest first.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// The files.
+    pub files: Vec<Listed>,
+    /// Whether that is all: files that are renamed in turn while they are listed may be
+    /// missed.
+    pub all: bool,
+}
+
+/// So often is a directory listed that changes meanwhile.
+const LISTINGS: u32 = 4;
+/// A directory's time is that of the kernel's last tick.
+const TICKS: Duration = Duration::from_millis(10);
+
 impl Around {
-    /// The files beside `path` that a rotation of it may have made, compressed ones included,
-    /// oldest first.
-    pub fn rotations(&mut self, path: &Path) -> io::Result<&[Listed]> {
-        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(&[]) };
+    /// What is beside the log `path`.
+    pub fn rotations(&mut self, path: &Path) -> io::Result<&Beside> {
         if !self.rotations.contains_key(path) {
-            if !self.names.contains_key(dir) {
+            let beside = self.list(path)?;
+            self.rotations.insert(path.to_owned(), beside);
+        }
+        Ok(self.rotations.entry(path.to_owned()).or_default())
+    }
+
+    fn list(&mut self, path: &Path) -> io::Result<Beside> {
+        let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+            return Ok(Beside { all: true, ..Beside::default() });
+        };
+        let mut files = Vec::new();
+        for listing in 0..LISTINGS {
+            if listing > 0 {
+                std::thread::sleep(TICKS / 2);
+            }
+            if listing > 0 || !self.directories.contains_key(dir) {
+                let changed = changed(dir);
                 let names = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
                 let mut names = names.collect::<io::Result<Vec<OsString>>>()?;
                 names.sort_unstable();
-                self.names.insert(dir.to_owned(), names);
+                self.directories.insert(dir.to_owned(), Names { names, changed });
             }
-            let found = rotations_among(self.names.get(dir).map_or(&[], Vec::as_slice), dir, name);
-            self.rotations.insert(path.to_owned(), found);
+            let Some(known) = self.directories.get(dir) else { continue };
+            files = rotations_among(&known.names, dir, name);
+            let long_ago = |at: SystemTime| at.elapsed().map_or(true, |ago| ago > TICKS);
+            if known.changed == changed(dir) && known.changed.is_some_and(long_ago) {
+                return Ok(Beside { files, all: true });
+            }
         }
-        Ok(self.rotations.get(path).map_or(&[], Vec::as_slice))
+        Ok(Beside { files, all: false })
     }
+}
+
+fn changed(dir: &Path) -> Option<SystemTime> {
+    dir.metadata().and_then(|meta| meta.modified()).ok()
 }
 
 /// Of sorted names in `dir` those that a rotation of `of` may have made.
@@ -266,6 +311,33 @@ mod tests {
         ] {
             assert_eq!(is_rotation_of(name, of), is, "{name} of {of}");
         }
+    }
+
+    /// A file that is renamed behind the listing's back is not taken for gone.
+    #[test]
+    fn a_directory_that_changes_is_not_taken_for_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("a.log");
+        for n in 1..=3 {
+            std::fs::write(dir.path().join(format!("a.log.{n}")), "x").unwrap();
+        }
+        std::thread::sleep(TICKS * 2);
+        let all = Around::default().rotations(&log).unwrap().clone();
+        assert_eq!((all.files.len(), all.all), (3, true));
+        let (stop, renamed) = (std::sync::atomic::AtomicBool::new(false), dir.path().join("elsewhere"));
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(relaxed) {
+                    std::fs::write(&renamed, "x").unwrap();
+                    std::fs::remove_file(&renamed).unwrap();
+                }
+            });
+            std::thread::sleep(TICKS);
+            let beside = Around::default().rotations(&log).unwrap().clone();
+            stop.store(true, relaxed);
+            assert_eq!((beside.files.len(), beside.all), (3, false));
+        });
     }
 
     #[test]

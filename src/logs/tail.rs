@@ -795,7 +795,8 @@ impl Tailer {
             };
             let itself =
                 origin.metadata().ok().map(|meta| Listed { stat: Stat::from(&meta), path: origin.clone() });
-            let found = beside.iter().chain(itself.as_ref()).find(same).map(|listed| listed.path.clone());
+            let found =
+                beside.files.iter().chain(itself.as_ref()).find(same).map(|listed| listed.path.clone());
             if tracked.missed == 0 {
                 lost.push(row);
             }
@@ -945,7 +946,7 @@ impl Tailer {
     fn adopt_beside(&mut self, origin: &Path, around: &mut Around) {
         let Some(looked_at) = self.looked_at else { return };
         let beside = match around.rotations(origin) {
-            Ok(beside) => beside.to_vec(),
+            Ok(beside) => beside.clone(),
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
                     self.problems.push(format!("{}: {error}", origin.display()));
@@ -953,7 +954,11 @@ impl Tailer {
                 return;
             }
         };
-        for listed in beside {
+        if !beside.all {
+            // One that was missed is not to be taken for old at the next look.
+            self.unfinished.insert(origin.to_owned());
+        }
+        for listed in beside.files {
             self.notice_recycled(&listed);
             if self.by_id.contains_key(&listed.stat.id) || listed.stat.modified < looked_at.minus(TICK) {
                 continue;
@@ -1031,7 +1036,8 @@ impl Tailer {
         if waited > SOUGHT_OFTEN && !last {
             return;
         }
-        let mut beside = around.rotations(&orphan.origin).unwrap_or_default().to_vec();
+        let mut beside =
+            around.rotations(&orphan.origin).map(|beside| beside.files.clone()).unwrap_or_default();
         // Plain files first: a compressed one may still be written.
         beside.sort_by_key(|listed| is_compressed(&listed.path));
         for listed in beside {

@@ -15,6 +15,8 @@ use baileys_exporter::{exporter, remediator};
 use testkit::process::Process;
 use testkit::{fixture, net};
 
+mod safety;
+
 fn doc(name: &str) -> (PathBuf, String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     let text = std::fs::read_to_string(&path).unwrap();
@@ -133,7 +135,7 @@ fn scrape(process: &mut Process, url: &str) -> String {
 /// only while it is so.
 fn waiting_and_not_back(state: &Path) {
     use baileys_exporter::folder::Timestamp;
-    use baileys_exporter::remediator::journal::{Accepted, Action, Journal, Request};
+    use baileys_exporter::remediator::journal::{Accepted, Action, Journal, Request, Via};
     let now = Timestamp::now();
     let request = Request {
         session: "bot".into(),
@@ -141,7 +143,7 @@ fn waiting_and_not_back(state: &Path) {
         tier: "cleanup".into(),
         fingerprint: "f".into(),
         starts_at: "s".into(),
-        via: Default::default(),
+        via: Via::default(),
     };
     let mut journal = Journal::open(state).unwrap();
     let Accepted::Queued(id) = journal.accept(&[request], now).unwrap()[0] else { panic!("not queued") };

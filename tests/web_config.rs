@@ -687,6 +687,45 @@ fn silent_handshakes_keep_nobody_out() {
     }
 }
 
+/// Who is refused keeps no place, and who says nothing gives up its own: with a certificate
+/// and without, at the webhook too.
+#[test]
+fn who_is_not_let_in_shuts_nobody_out() {
+    let mut world = World::new();
+    world.config(&user("alice", "right", 4));
+    world.start_both();
+    let right = basic("alice", "right");
+    for (port, request) in [
+        (world.exporter, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (world.remediator, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (world.remediator, "POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
+    ] {
+        // Each keeps its end open, for longer than anybody waits here.
+        let mut refused = Vec::new();
+        for _ in 0..300 {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+            assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+            refused.push(stream);
+        }
+        // And these never say anything.
+        for _ in 0..300 {
+            refused.push(TcpStream::connect(("127.0.0.1", port)).unwrap());
+        }
+        assert_eq!(plain(port, "/metrics", &right).unwrap().0, 200);
+        let mut stream = TcpStream::connect(("127.0.0.1", world.remediator)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let token = format!("Authorization: Bearer {TOKEN}\r\n");
+        let alerts = json!({"version": "4", "alerts": []}).to_string();
+        let (status, _, body) = exchange(&mut stream, "POST", "/webhook", &token, &alerts).unwrap();
+        assert_eq!(status, 202, "{body}");
+    }
+}
+
 #[test]
 fn a_flood_of_wrong_passwords_does_not_stop_scrapes() {
     let mut world = World::new();

@@ -255,6 +255,7 @@ impl Service {
         if !web::bearer_matches(request.headers(), &token) {
             return web::unauthorized();
         }
+        web::admitted(&request);
         let Some(_permit) = self.gate.try_enter() else { return self.gate.refusal() };
         let body = match web::read_body(request, webhook::MAX_BODY_BYTES, BODY_TIMEOUT).await {
             Ok(body) => body,

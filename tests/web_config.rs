@@ -598,7 +598,7 @@ fn what_changes_counts_at_once_and_what_breaks_does_not() {
         ("does not exist", &|| fs::remove_file(world.path("web/server.key")).unwrap()),
         ("no certificate", &|| world.write("web/server.crt", "", 0o644)),
         ("line 2", &|| world.config("tls_server_config:\n  cert: [}\n")),
-        ("restart", &|| world.config("")),
+        ("asks for nothing", &|| world.config("")),
         ("restart", &|| world.config(TLS)),
     ];
     for (n, (says, breaks)) in breaks.iter().enumerate() {
@@ -777,8 +777,10 @@ fn files_that_cannot_be_used_are_refused() {
     let tls = |more: &str| format!("{TLS}  {more}\n");
     let hash = bcrypt::hash("x", 4).unwrap();
     for (yaml, says) in [
+        // Nothing at all.
+        (String::new(), &["asks for nothing", "leave the flag out"][..]),
         // Unknown keys, with their line.
-        ("tls_config:\n  cert_file: a".to_owned(), &["tls_config", "line 1"][..]),
+        ("tls_config:\n  cert_file: a".to_owned(), &["tls_config", "line 1"]),
         (tls("certfile: a"), &["certfile", "line 4"]),
         ("http_server_config:\n  headers:\n    Server: me".to_owned(), &["Server", "line 3"]),
         ("rate_limit:\n  bursts: 1".to_owned(), &["bursts", "line 2"]),

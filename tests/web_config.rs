@@ -598,7 +598,7 @@ fn what_changes_counts_at_once_and_what_breaks_does_not() {
         ("does not exist", &|| fs::remove_file(world.path("web/server.key")).unwrap()),
         ("no certificate", &|| world.write("web/server.crt", "", 0o644)),
         ("line 2", &|| world.config("tls_server_config:\n  cert: [}\n")),
-        ("restart", &|| world.config("")),
+        ("asks for nothing", &|| world.config("")),
         ("restart", &|| world.config(TLS)),
     ];
     for (n, (says, breaks)) in breaks.iter().enumerate() {
@@ -687,6 +687,45 @@ fn silent_handshakes_keep_nobody_out() {
     }
 }
 
+/// Who is refused keeps no place, and who says nothing gives up its own: with a certificate
+/// and without, at the webhook too.
+#[test]
+fn who_is_not_let_in_shuts_nobody_out() {
+    let mut world = World::new();
+    world.config(&user("alice", "right", 4));
+    world.start_both();
+    let right = basic("alice", "right");
+    for (port, request) in [
+        (world.exporter, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (world.remediator, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
+        (world.remediator, "POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
+    ] {
+        // Each keeps its end open, for longer than anybody waits here.
+        let mut refused = Vec::new();
+        for _ in 0..300 {
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+            stream.set_read_timeout(Some(SOON)).unwrap();
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+            assert!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+            refused.push(stream);
+        }
+        // And these never say anything.
+        for _ in 0..300 {
+            refused.push(TcpStream::connect(("127.0.0.1", port)).unwrap());
+        }
+        assert_eq!(plain(port, "/metrics", &right).unwrap().0, 200);
+        let mut stream = TcpStream::connect(("127.0.0.1", world.remediator)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let token = format!("Authorization: Bearer {TOKEN}\r\n");
+        let alerts = json!({"version": "4", "alerts": []}).to_string();
+        let (status, _, body) = exchange(&mut stream, "POST", "/webhook", &token, &alerts).unwrap();
+        assert_eq!(status, 202, "{body}");
+    }
+}
+
 #[test]
 fn a_flood_of_wrong_passwords_does_not_stop_scrapes() {
     let mut world = World::new();
@@ -738,8 +777,10 @@ fn files_that_cannot_be_used_are_refused() {
     let tls = |more: &str| format!("{TLS}  {more}\n");
     let hash = bcrypt::hash("x", 4).unwrap();
     for (yaml, says) in [
+        // Nothing at all.
+        (String::new(), &["asks for nothing", "leave the flag out"][..]),
         // Unknown keys, with their line.
-        ("tls_config:\n  cert_file: a".to_owned(), &["tls_config", "line 1"][..]),
+        ("tls_config:\n  cert_file: a".to_owned(), &["tls_config", "line 1"]),
         (tls("certfile: a"), &["certfile", "line 4"]),
         ("http_server_config:\n  headers:\n    Server: me".to_owned(), &["Server", "line 3"]),
         ("rate_limit:\n  bursts: 1".to_owned(), &["bursts", "line 2"]),

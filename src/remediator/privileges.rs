@@ -502,8 +502,21 @@ fn token(path: &Path) -> Option<Finding> {
         |message: String, mend: String| Finding { check: "token", weight: Weight::Problem, message, mend };
     let path = match secret::locate(path) {
         Ok(path) => path,
+        // Only the unit has its credentials: from a shell nothing can be said of them.
+        Err(error) if error.contains("LoadCredential=") => {
+            return Some(Finding {
+                weight: Weight::Warning,
+                ..problem(
+                    format!("the token cannot be looked at from here: {error}"),
+                    "sudo systemd-run --pipe --wait -p User=USER -p LoadCredential=NAME:PATH, then this command as it was".into(),
+                )
+            });
+        }
         Err(error) => {
-            return Some(problem(format!("the token file: {error}"), "see docs/configuration.md".into()));
+            return Some(problem(
+                format!("the token file: {error}"),
+                "see \"Secret files\" in docs/configuration.md".into(),
+            ));
         }
     };
     let name = quoted(&path);
@@ -587,6 +600,19 @@ mod tests {
         assert_eq!(checks(&Facts { free_inodes: None, ..sound() }, ME), [], "btrfs counts none");
         let mend = &judge(&Facts { closed: Some(Errno::ACCESS), ..sound() }, ME)[0].mend;
         assert_eq!(mend, "chmod u+rwx '/bots/a b'", "a command that can be pasted");
+    }
+
+    #[test]
+    fn a_credential_of_the_unit_is_no_problem_in_a_shell() {
+        let found = |path: &str| token(Path::new(path)).map(|finding| (finding.check, finding.weight));
+        assert_eq!(found("credential:webhook"), Some(("token", Weight::Warning)));
+        assert_eq!(found("credential:a/b"), Some(("token", Weight::Problem)));
+        assert_eq!(found("/nowhere/token"), Some(("token", Weight::Problem)));
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "x").unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        assert_eq!(token(&path).map(|finding| finding.check), None);
     }
 
     #[test]

@@ -15,7 +15,7 @@ mod left_out;
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -31,7 +31,6 @@ use crate::folder::discovery::ProblemLog;
 use crate::folder::{Discovery, Found, Timestamp};
 use crate::policy::guard::Column;
 use crate::policy::{Ask, Hold, Tier};
-use crate::secret;
 use crate::web::{self, Door, Gate, Response};
 
 use super::emergency::{Led, Trouble, Warden, Way};
@@ -45,12 +44,12 @@ use super::quarantine::{LockedFolder, RunId, is_due, quarantined_bytes};
 use super::runner::{self, Context, Stop, blocking};
 use super::webhook::{self, Payload};
 
+pub(super) use self::token::MAX_TOKEN_BYTES;
+
 /// Runs under way at the same time; never two on one session.
 const WORKERS: usize = 4;
 /// Requests to the webhook at the same time; more get 503.
 const MAX_REQUESTS: usize = 64;
-/// The token file is no longer than this.
-pub(super) const MAX_TOKEN_BYTES: u64 = 8 << 10;
 /// A body must be complete within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An alert must be put on record within this time, or the answer is 503.
@@ -75,12 +74,13 @@ const LOOK_AROUND_TIMEOUT: Duration = Duration::from_secs(10);
 const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
 
 mod pages;
+mod token;
 
 /// The running remediator.
 pub struct Service {
     ctx: Context,
     warden: Arc<Warden>,
-    token_file: PathBuf,
+    token: token::TokenFile,
     discovery: Mutex<(Discovery, ProblemLog)>,
     known: Mutex<Known>,
     active: Mutex<HashSet<i64>>,
@@ -121,7 +121,7 @@ impl Service {
         let token_file = ctx.settings.token_file.clone().ok_or(
             "--webhook.token-file is missing: it holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)",
         )?;
-        read_token(&token_file)?;
+        let token = token::TokenFile::new(token_file)?;
         if !ctx.settings.connection.has_sources() {
             tracing::warn!(
                 "no connection probe is configured: every clean-up will be refused; see --connection.command"
@@ -140,7 +140,7 @@ impl Service {
         Ok(Self {
             warden: Warden::new(ctx.clone()),
             ctx,
-            token_file,
+            token,
             discovery: Mutex::new((discovery, ProblemLog::default())),
             known: Mutex::default(),
             active: Mutex::default(),
@@ -242,7 +242,7 @@ impl Service {
         if request.method() != Method::POST {
             return web::method_not_allowed(&[Method::POST]);
         }
-        let token = match read_token(&self.token_file) {
+        let token = match self.token.read().await {
             Ok(token) => token,
             Err(error) => {
                 tracing::error!("{error}");
@@ -255,6 +255,7 @@ impl Service {
         if !web::bearer_matches(request.headers(), &token) {
             return web::unauthorized();
         }
+        web::admitted(&request);
         let Some(_permit) = self.gate.try_enter() else { return self.gate.refusal() };
         let body = match web::read_body(request, webhook::MAX_BODY_BYTES, BODY_TIMEOUT).await {
             Ok(body) => body,
@@ -822,19 +823,6 @@ impl Service {
 }
 
 /// Reads the token; spaces and line ends around it do not count.
-fn read_token(path: &Path) -> Result<Vec<u8>, String> {
-    let wrong = |error: &dyn std::fmt::Display| format!("--webhook.token-file {}: {error}", path.display());
-    let located = secret::locate(path).map_err(|error| wrong(&error))?;
-    let text = secret::read(&located, MAX_TOKEN_BYTES).map_err(|error| wrong(&error))?;
-    let token = text.trim_ascii().to_vec();
-    if token.len() < 16 {
-        return Err(wrong(
-            &"the token must have at least 16 characters; make one with: head -c 32 /dev/urandom | base64",
-        ));
-    }
-    Ok(token)
-}
-
 fn lock_state(dir: &Path) -> Result<std::fs::File, String> {
     let path = dir.join("serve.lock");
     let file = std::fs::OpenOptions::new()
@@ -1019,9 +1007,9 @@ mod tests {
         drop(first);
         let token = dir.path().join("token");
         std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(read_token(&token).unwrap_err().contains("chmod 0600 "));
+        assert!(token::read(&token).unwrap_err().contains("chmod 0600 "));
         std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&token, "short\n").unwrap();
-        assert!(read_token(&token).unwrap_err().contains("at least 16"));
+        assert!(token::read(&token).unwrap_err().contains("at least 16"));
     }
 }

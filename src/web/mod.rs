@@ -25,12 +25,13 @@ pub mod families;
 mod guard;
 pub mod openmetrics;
 pub mod page;
+mod seats;
 mod server;
 
 pub use body::{BodyError, read_body};
 pub use client::{ClientError, get};
 pub use guard::Guard;
-pub use server::{BindError, Door, Limits, bind, serve};
+pub use server::{BindError, Door, Limits, admitted, bind, serve};
 
 /// What a handler answers: a response whose body is already in memory.
 pub type Response = hyper::Response<Full<Bytes>>;

@@ -19,12 +19,13 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
+use super::seats::{Mark, Seat, Seats};
 use super::{Guard, Response, text};
 
 /// What a client can make the server spend at most.
@@ -41,8 +42,9 @@ pub struct Limits {
     /// How long a connection is kept once an answer is ready: to send it, to
     /// wait for the next request and to read that one's headers.
     pub idle_timeout: Duration,
-    /// How many connections are open at a time, at least 1. More of them wait
-    /// in the kernel's backlog.
+    /// How many connections are open at a time, at least 1. One more takes the place of
+    /// the oldest that was admitted to nothing yet, else of one that is idle; where all are
+    /// busy it waits.
     pub max_connections: usize,
     /// How long the request line and headers may be together, in bytes.
     /// Longer ones are answered with 431.
@@ -240,11 +242,20 @@ impl Door {
     }
 
     /// Leaves requests for this path to the handler, which asks for a credential of its
-    /// own: a client can send only one. Certificates are asked for all the same.
+    /// own and says with [`admitted`] that it was right: a client can send only one.
+    /// Certificates are asked for all the same.
     #[must_use]
     pub fn letting_through(mut self, path: &'static str) -> Self {
         self.let_through.push(path);
         self
+    }
+}
+
+/// Says that the client of this request has shown the credential its path asks for, so that
+/// its connection gives way to no newcomer while the answer is made.
+pub fn admitted(request: &Request<Incoming>) {
+    if let Some(mark) = request.extensions().get::<Mark>() {
+        mark.busy();
     }
 }
 
@@ -274,11 +285,11 @@ where
     let Door { listeners, guard, let_through } = door.into();
     let handler = Arc::new(handler);
     let limits = Arc::new(limits);
-    let places = limits.max_connections.clamp(1, Semaphore::MAX_PERMITS);
-    let places = Arc::new(Semaphore::new(places));
-    let keeper = guard.map(|guard| {
-        let hall = Hall { waiting: Mutex::default(), max: limits.max_handshakes.max(1) };
-        Arc::new(Keeper { guard, let_through, hall })
+    let keeper = Arc::new(Keeper {
+        guard,
+        let_through,
+        hall: Hall { waiting: Mutex::default(), max: limits.max_handshakes.max(1) },
+        seats: Seats::new(limits.max_connections),
     });
     let (stop, stopping) = watch::channel(false);
     let mut connections = JoinSet::new();
@@ -286,31 +297,25 @@ where
         let mut turn = 0;
         let mut failures = 0;
         loop {
-            // Where there may be a handshake first, there must be room for it even while
-            // there is none for another open connection.
-            let place = match keeper {
-                None => Arc::clone(&places).acquire_owned().await.ok(),
-                Some(_) => None,
-            };
             // Finished tasks are collected here, so the set stays small.
             while connections.try_join_next().is_some() {}
             match accept_any(&listeners, &mut turn).await {
                 Ok((stream, peer)) => {
                     failures = 0;
-                    let settings = (Arc::clone(&limits), Arc::clone(&handler), stopping.clone());
-                    match &keeper {
-                        None => {
-                            let connection = plain(stream, peer, settings);
-                            connections.spawn(async move {
-                                connection.await;
-                                drop(place);
-                            });
-                        }
-                        Some(keeper) => {
-                            let waits = keeper.hall.enter();
-                            let (keeper, places) = (Arc::clone(keeper), Arc::clone(&places));
-                            connections.spawn(guarded(stream, peer, settings, keeper, waits, places));
-                        }
+                    let visitor = Visitor {
+                        peer,
+                        limits: Arc::clone(&limits),
+                        handler: Arc::clone(&handler),
+                        stopping: stopping.clone(),
+                        keeper: Arc::clone(&keeper),
+                    };
+                    if keeper.guard.is_some() {
+                        // There may be a handshake first, for which there is room even while
+                        // there is none for another open connection.
+                        let waits = keeper.hall.enter();
+                        connections.spawn(guarded(stream, visitor, waits));
+                    } else if let Some(seat) = keeper.seats.take().await {
+                        connections.spawn(visitor.stay(stream, None, seat));
                     }
                 }
                 Err(error) if is_about_one_connection(&error) => {
@@ -345,11 +350,12 @@ where
     }
 }
 
-/// What all guarded connections share.
+/// What all connections share.
 struct Keeper {
-    guard: Arc<Guard>,
+    guard: Option<Arc<Guard>>,
     let_through: Vec<&'static str>,
     hall: Hall,
+    seats: Arc<Seats>,
 }
 
 /// Where clients are until they have shaken hands and there is room for them.
@@ -382,71 +388,136 @@ impl Hall {
     }
 }
 
-type Settings<H> = (Arc<Limits>, Arc<H>, watch::Receiver<bool>);
+/// One connection, and what serves it.
+struct Visitor<H> {
+    peer: SocketAddr,
+    limits: Arc<Limits>,
+    handler: Arc<H>,
+    stopping: watch::Receiver<bool>,
+    keeper: Arc<Keeper>,
+}
 
-async fn plain<H, F>(stream: TcpStream, peer: SocketAddr, (limits, handler, stopping): Settings<H>)
+impl<H, F> Visitor<H>
 where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    let answer = move |request| handler(request, peer);
-    connection(stream, peer, limits, answer, stopping).await;
+    /// Serves the connection until it ends or has to give way.
+    async fn stay<I: AsyncRead + AsyncWrite + Unpin>(
+        self,
+        stream: I,
+        encryption: Option<Arc<ServerConfig>>,
+        (seat, sent_away): (Seat, oneshot::Receiver<()>),
+    ) {
+        let Self { peer, limits, handler, stopping, keeper } = self;
+        let mark = seat.mark();
+        let answer = move |request| {
+            let (keeper, handler) = (Arc::clone(&keeper), Arc::clone(&handler));
+            let (mark, encryption) = (mark.clone(), encryption.clone());
+            async move { keeper.answer(request, peer, &*handler, &mark, encryption.as_ref()).await }
+        };
+        tokio::select! {
+            biased;
+            () = connection(stream, peer, limits, answer, stopping) => {}
+            _ = sent_away => tracing::debug!(%peer, "a connection gave way to another"),
+        }
+        drop(seat);
+    }
+}
+
+impl Keeper {
+    async fn answer<H, F>(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        handler: &H,
+        mark: &Mark,
+        encryption: Option<&Arc<ServerConfig>>,
+    ) -> Response
+    where
+        H: Fn(Request<Incoming>, SocketAddr) -> F,
+        F: Future<Output = Response>,
+    {
+        let visit = match &self.guard {
+            Some(guard) => Some(guard.visit().await),
+            None => None,
+        };
+        let working = mark.working();
+        let refusal = if self.let_through.contains(&request.uri().path()) {
+            request.extensions_mut().insert(mark.clone());
+            None
+        } else {
+            // Few may have their password computed at a time: those are not sent away meanwhile.
+            mark.busy();
+            match &visit {
+                Some(visit) => visit.admit(request.headers(), peer).await.err(),
+                None => None,
+            }
+        };
+        let (mut response, refused) = match refusal {
+            Some(refusal) => (refusal, true),
+            None => {
+                let response = handler(request, peer).await;
+                let refused = is_refusal(response.status());
+                (response, refused)
+            }
+        };
+        let ends = visit.is_some_and(|visit| !visit.dress(&mut response, encryption));
+        if refused || ends {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        drop(working);
+        if refused {
+            mark.refused();
+        }
+        response
+    }
+}
+
+/// Whether a client is told to go away; its connection is not kept for it.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST
+            | StatusCode::UNAUTHORIZED
+            | StatusCode::FORBIDDEN
+            | StatusCode::TOO_MANY_REQUESTS
+    )
 }
 
 /// Shakes hands where that is configured, waits for room and serves the connection.
 async fn guarded<H, F>(
     stream: TcpStream,
-    peer: SocketAddr,
-    (limits, handler, mut stopping): Settings<H>,
-    keeper: Arc<Keeper>,
+    visitor: Visitor<H>,
     (number, sent_away): (u64, oneshot::Receiver<()>),
-    places: Arc<Semaphore>,
 ) where
     H: Fn(Request<Incoming>, SocketAddr) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
+    let keeper = Arc::clone(&visitor.keeper);
+    let mut stopping = visitor.stopping.clone();
     let enter = async {
-        let encryption = keeper.guard.encryption().await;
+        let encryption = match &keeper.guard {
+            Some(guard) => guard.encryption().await,
+            None => None,
+        };
         let stream = match &encryption {
             None => Stream::Plain(stream),
             Some(config) => handshake(stream, config).await?,
         };
-        Some((encryption, stream, places.acquire_owned().await.ok()?))
+        Some((encryption, stream, keeper.seats.take().await?))
     };
     let entered = tokio::select! {
-        entered = tokio::time::timeout(limits.handshake_timeout, enter) => entered.ok().flatten(),
+        entered = tokio::time::timeout(visitor.limits.handshake_timeout, enter) => entered.ok().flatten(),
         _ = sent_away => None,
         _ = stopping.wait_for(|stop| *stop) => None,
     };
     keeper.hall.leave(number);
-    let Some((encryption, stream, place)) = entered else {
-        tracing::debug!(%peer, "a connection ended before its first request");
-        return;
-    };
-    let tls = encryption.clone();
-    let answer = move |request: Request<Incoming>| {
-        let (keeper, handler, tls) = (Arc::clone(&keeper), Arc::clone(&handler), tls.clone());
-        async move {
-            let visit = keeper.guard.visit().await;
-            let mut response = if keeper.let_through.contains(&request.uri().path()) {
-                handler(request, peer).await
-            } else {
-                match visit.admit(request.headers(), peer).await {
-                    Ok(()) => handler(request, peer).await,
-                    Err(refusal) => refusal,
-                }
-            };
-            if !visit.dress(&mut response, tls.as_ref()) {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            }
-            response
-        }
-    };
-    match stream {
-        Stream::Plain(stream) => connection(stream, peer, limits, answer, stopping).await,
-        Stream::Tls(stream) => connection(*stream, peer, limits, answer, stopping).await,
+    match entered {
+        None => tracing::debug!(peer = %visitor.peer, "a connection ended before its first request"),
+        Some((encryption, Stream::Plain(stream), seat)) => visitor.stay(stream, encryption, seat).await,
+        Some((encryption, Stream::Tls(stream), seat)) => visitor.stay(*stream, encryption, seat).await,
     }
-    drop(place);
 }
 
 enum Stream {
@@ -694,6 +765,7 @@ mod tests {
                 gate.notified().await;
                 text(StatusCode::OK, "waited")
             }
+            "/refused" => text(StatusCode::UNAUTHORIZED, "refused"),
             "/huge" => text(StatusCode::OK, vec![b'x'; 64 << 20]),
             "/body" => match read_body(request, 1000, Duration::from_millis(300)).await {
                 Ok(body) => text(StatusCode::OK, body),
@@ -882,6 +954,58 @@ mod tests {
             assert!(rest(&mut stream).await.ends_with("waited"));
         }
         assert_eq!(server.running.1.load(Ordering::SeqCst), 2);
+        server.stop().await;
+    }
+
+    /// No time limit helps who waits here.
+    fn patient(max_connections: usize) -> Limits {
+        let long = 10 * PATIENCE;
+        Limits { max_connections, header_timeout: long, idle_timeout: long, ..Limits::default() }
+    }
+
+    #[tokio::test]
+    async fn the_silent_give_way_and_the_busy_do_not() {
+        let server = Server::start(patient(3)).await;
+        let mut busy = server.connect().await;
+        busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        server.until_running(1).await;
+        let mut silent = Vec::new();
+        for _ in 0..3 {
+            for _ in 0..4 {
+                silent.push(server.connect().await);
+            }
+            assert!(server.ask(HOME).await.ends_with("home"));
+        }
+        // The oldest were sent away.
+        assert_eq!(rest(&mut silent[0]).await, "");
+        server.release.notify_one();
+        assert!(rest(&mut busy).await.ends_with("waited"));
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn the_idle_give_way_where_nobody_is_silent() {
+        let server = Server::start(patient(2)).await;
+        let mut idle = [server.connect().await, server.connect().await];
+        for stream in &mut idle {
+            stream.write_all(HOME_KEPT).await.unwrap();
+            answer(stream, "home").await;
+        }
+        for _ in 0..3 {
+            assert!(server.ask(HOME).await.ends_with("home"));
+        }
+        let [first, second] = &mut idle;
+        assert_eq!(rest(first).await, "");
+        assert!(exchange(second, HOME).await.ends_with("home"), "one place was enough");
+        server.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_refusal_ends_the_connection() {
+        let server = Server::start(patient(2)).await;
+        let refused = server.ask(b"GET /refused HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+        assert!(refused.contains("\r\nconnection: close\r\n"), "{refused}");
         server.stop().await;
     }
 

@@ -53,7 +53,7 @@ impl Rules {
         let lost = |has: fn(&Tls) -> bool| tls(former, has) && !tls(self, has);
         if lost(|_| true) {
             Some("tls_server_config")
-        } else if lost(|tls| tls.demands_client || tls.verifies_client) {
+        } else if lost(|tls| tls.demands_client) || lost(|tls| tls.verifies_client) {
             Some("client_auth_type")
         } else if lost(|tls| tls.checks_sans) {
             Some("client_allowed_sans")
@@ -166,12 +166,21 @@ fn rules(path: &Path, reader: &mut Reader) -> Result<Rules, String> {
     reader.dir = path.parent().map(Path::to_owned).unwrap_or_default();
     let (bytes, exposed) = reader.judged(&path)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8")?;
-    let file: File = match text.trim().is_empty() {
-        true => File::default(),
+    // YAML of nothing is null: no text, white space, comments.
+    let file: Option<File> = match text.trim().is_empty() {
+        true => None,
         false => serde_saphyr::from_str(text).map_err(|error| secret::yaml_error(&error))?,
     };
-    let users = file.basic_auth_users.unwrap_or_default();
-    let has_key = file.tls_server_config.as_ref().is_some_and(TlsSection::has_inline_key);
+    // A file that is being written must not open the door.
+    let file = file
+        .filter(|file| !file.is_blank())
+        .ok_or("it asks for nothing, so everybody could come in; leave the flag out if that is wanted")?;
+    let half = |key: &str| format!("{key}: nothing follows; leave it out if nothing is wanted");
+    let section = file.tls_server_config.map(|section| section.ok_or_else(|| half("tls_server_config")));
+    let section = section.transpose()?;
+    let users = file.basic_auth_users.map(|users| users.ok_or_else(|| half("basic_auth_users")));
+    let users = users.transpose()?.unwrap_or_default();
+    let has_key = section.as_ref().is_some_and(TlsSection::has_inline_key);
     if let Some(error) = exposed.filter(|_| has_key || !users.is_empty()) {
         let what = if has_key { "a private key" } else { "password hashes" };
         return Err(format!("it holds {what} and {error}"));
@@ -185,7 +194,7 @@ fn rules(path: &Path, reader: &mut Reader) -> Result<Rules, String> {
         checked.insert(name, (line, hash.value));
     }
     let users = Users::new(checked)?;
-    let tls = file.tls_server_config.map(|section| section.build(reader)).transpose()?;
+    let tls = section.map(|section| section.build(reader)).transpose()?;
     let http = file.http_server_config.unwrap_or_default();
     if http.http2 == Some(true) {
         tracing::debug!("http_server_config.http2 changes nothing: HTTP/1.1 is spoken");
@@ -206,10 +215,30 @@ fn rules(path: &Path, reader: &mut Reader) -> Result<Rules, String> {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
-    tls_server_config: Option<TlsSection>,
+    #[serde(deserialize_with = "present")]
+    tls_server_config: Option<Option<TlsSection>>,
     http_server_config: Option<HttpSection>,
-    basic_auth_users: Option<BTreeMap<String, Spanned<String>>>,
+    #[serde(deserialize_with = "present")]
+    basic_auth_users: Option<Option<BTreeMap<String, Spanned<String>>>>,
     rate_limit: Option<RateSection>,
+}
+
+impl File {
+    fn is_blank(&self) -> bool {
+        self.tls_server_config.is_none()
+            && self.http_server_config.is_none()
+            && self.basic_auth_users.is_none()
+            && self.rate_limit.is_none()
+    }
+}
+
+/// A key without a value is not the same as no key.
+fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::deserialize(deserializer).map(Some)
 }
 
 #[derive(Default, Deserialize)]
@@ -290,4 +319,74 @@ fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, 
         }
     }
     deserializer.deserialize_any(Span)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn put(path: &Path, text: &str) {
+        std::fs::write(path, text).unwrap();
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_asks_for_nothing_opens_no_door() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.yml");
+        let read = |text: &str| {
+            put(&path, text);
+            super::read(&path).1
+        };
+        for text in ["", " \n\n\t\n", "# users\n", "\n# a\n# b", "---\n", "{}\n", "null\n"] {
+            let error = read(text).err().unwrap_or_else(|| panic!("{text:?} was taken"));
+            assert!(error.contains("leave the flag out"), "{text:?}: {error}");
+        }
+        for key in ["tls_server_config", "basic_auth_users"] {
+            let error = read(&format!("rate_limit: {{interval: 1s, burst: 5}}\n{key}:\n")).err().unwrap();
+            assert!(error.contains(&format!("{key}: nothing follows")), "{error}");
+        }
+        assert!(read("rate_limit: {interval: 1s, burst: 5}\n").is_ok());
+        assert!(read("# ours\nhttp_server_config: {http2: true}\n").is_ok());
+    }
+
+    #[test]
+    fn what_is_asked_of_clients_becomes_no_less() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["a".to_owned()]).unwrap().self_signed(&key).unwrap();
+        put(&dir.path().join("crt"), &certificate.pem());
+        put(&dir.path().join("key"), &key.serialize_pem());
+        let path = dir.path().join("web.yml");
+        let rules = |policy: &str| {
+            let ca = if policy.contains("Verify") { ", client_ca_file: crt" } else { "" };
+            put(
+                &path,
+                &format!(
+                    "tls_server_config: {{cert_file: crt, key_file: key, client_auth_type: {policy}{ca}}}"
+                ),
+            );
+            super::read(&path).1.unwrap()
+        };
+        let (no, any) = ("NoClientCert", "RequireAnyClientCert");
+        let (given, both) = ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert");
+        for (former, next, loses) in [
+            (both, given, true),
+            (both, any, true),
+            (both, no, true),
+            (any, given, true),
+            (given, any, true),
+            (given, no, true),
+            (given, both, false),
+            (any, both, false),
+            (no, both, false),
+            (no, given, false),
+            (both, both, false),
+        ] {
+            let lost = rules(next).lost_from(&rules(former));
+            assert_eq!(lost, loses.then_some("client_auth_type"), "{former} to {next}");
+        }
+    }
 }

@@ -30,9 +30,15 @@ const NOBODY: &str = "QOauhQNbBCuQDKes6eFzPeMqBSjb7Mr5DUmpZ/VcEd00UAV/LDeSi";
 
 /// Who may come in.
 pub struct Users {
-    hashes: BTreeMap<String, String>,
-    /// As costly as the costliest of the others, so that time does not tell who exists.
-    nobody: String,
+    hashes: BTreeMap<String, (u32, String)>,
+    /// That of the costliest hash: every login takes as long, so that time does not tell who
+    /// exists.
+    cost: u32,
+}
+
+/// A hash that stands for users who do not exist.
+fn nobody(cost: u32) -> String {
+    format!("$2y${cost:02}${NOBODY}")
 }
 
 impl Users {
@@ -53,9 +59,19 @@ impl Users {
                 ));
             }
             cost = cost.max(parts.get_cost());
-            hashes.insert(name, hash);
+            hashes.insert(name, (parts.get_cost(), hash));
         }
-        Ok(Self { hashes, nobody: format!("$2y${cost:02}${NOBODY}") })
+        Ok(Self { hashes, cost })
+    }
+
+    /// The hash of this user, or one that fits nobody, and further ones to compute: each cost
+    /// is twice the work of the one below, so all together are the work of the costliest.
+    fn work_for(&self, name: &[u8]) -> (bool, String, Vec<String>) {
+        let known = std::str::from_utf8(name).ok().and_then(|name| self.hashes.get(name));
+        match known {
+            Some((cost, hash)) => (true, hash.clone(), (*cost..self.cost).map(nobody).collect()),
+            None => (false, nobody(self.cost), Vec::new()),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
@@ -97,8 +113,7 @@ impl Logins {
     /// Whether the request is from one of the users.
     pub async fn check(&self, users: &Users, headers: &HeaderMap, peer: IpAddr) -> Login {
         let Some((name, password)) = credentials(headers) else { return Login::Wrong };
-        let known = std::str::from_utf8(&name).ok().and_then(|name| users.hashes.get(name));
-        let hash = known.unwrap_or(&users.nobody).clone();
+        let (exists, hash, further) = users.work_for(&name);
         let tag = self.tag(&name, &hash, &password);
         if self.was_right(tag.as_ref()) {
             return Login::Welcome;
@@ -110,9 +125,11 @@ impl Logins {
         if self.was_right(tag.as_ref()) {
             return Login::Welcome;
         }
-        let exists = known.is_some();
         let compute = tokio::task::spawn_blocking(move || {
             let right = bcrypt::verify(&password, &hash).unwrap_or(false);
+            for hash in further {
+                std::hint::black_box(bcrypt::verify(&password, &hash).is_ok());
+            }
             // Given back here: a client that goes away does not make room for another.
             drop((turn, place));
             right
@@ -339,11 +356,15 @@ mod tests {
     }
 
     #[test]
-    fn nobody_costs_as_much_as_the_costliest() {
-        let users = users(&[("alice", "a", 4), ("bob", "b", 6)]);
-        let parts: bcrypt::HashParts = users.nobody.parse().unwrap();
-        assert_eq!(parts.get_cost(), 6);
-        assert!(bcrypt::verify("x", &users.nobody).is_ok_and(|right| !right));
+    fn every_login_costs_as_much_as_the_costliest() {
+        let users = users(&[("alice", "a", 4), ("bob", "b", 6), ("carol", "c", 5)]);
+        for name in ["alice", "bob", "carol", "nobody", ""] {
+            let (exists, hash, further) = users.work_for(name.as_bytes());
+            assert_eq!(exists, users.hashes.contains_key(name));
+            let work = |hash: &String| 1_u32 << hash.parse::<bcrypt::HashParts>().unwrap().get_cost();
+            assert_eq!(work(&hash) + further.iter().map(work).sum::<u32>(), 1 << 6, "{name}");
+            assert!(further.iter().all(|hash| bcrypt::verify("x", hash).is_ok_and(|right| !right)));
+        }
     }
 
     #[test]

@@ -1,0 +1,106 @@
+//! The bearer token, read anew for each request, so that it can be changed without a restart.
+//!
+//! Whoever asks has shown nothing yet. So on a file system that hangs no request waits for
+//! long, and only a few threads are lost to it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::secret;
+
+/// The token file is no longer than this.
+pub(in super::super) const MAX_TOKEN_BYTES: u64 = 8 << 10;
+/// Threads that read it at the same time.
+const READERS: usize = 4;
+/// Nobody waits longer for it.
+const READ_FOR: Duration = Duration::from_secs(5);
+
+pub(super) struct TokenFile {
+    path: PathBuf,
+    readers: Arc<Semaphore>,
+}
+
+impl TokenFile {
+    /// Errors: it cannot be used now. Blocks.
+    pub(super) fn new(path: PathBuf) -> Result<Self, String> {
+        read(&path)?;
+        Ok(Self { path, readers: Arc::new(Semaphore::new(READERS)) })
+    }
+
+    pub(super) async fn read(&self) -> Result<Vec<u8>, String> {
+        let path = self.path.clone();
+        let token = bounded(&self.readers, READ_FOR, move || read(&path)).await;
+        token.unwrap_or_else(|| {
+            Err("--webhook.token-file: it could not be read in time; its file system may hang".into())
+        })
+    }
+}
+
+/// What `work` gives, unless it takes longer. It keeps its place among the readers until it
+/// is done.
+async fn bounded<T: Send + 'static>(
+    readers: &Arc<Semaphore>,
+    patience: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let done = async {
+        let reader = Arc::clone(readers).acquire_owned().await.ok()?;
+        let work = move || {
+            let result = work();
+            drop(reader);
+            result
+        };
+        tokio::task::spawn_blocking(work).await.ok()
+    };
+    tokio::time::timeout(patience, done).await.ok().flatten()
+}
+
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let wrong = |error: &dyn std::fmt::Display| format!("--webhook.token-file {}: {error}", path.display());
+    let located = secret::locate(path).map_err(|error| wrong(&error))?;
+    let text = secret::read(&located, MAX_TOKEN_BYTES).map_err(|error| wrong(&error))?;
+    let token = text.trim_ascii().to_vec();
+    if token.len() < 16 {
+        return Err(wrong(
+            &"the token must have at least 16 characters; make one with: head -c 32 /dev/urandom | base64",
+        ));
+    }
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[tokio::test]
+    async fn a_mount_that_hangs_costs_few_threads_and_no_request_its_answer() {
+        let readers = Arc::new(Semaphore::new(READERS));
+        let (release, hangs) = std::sync::mpsc::channel::<()>();
+        let (hangs, began) = (Arc::new(Mutex::new(hangs)), Arc::new(AtomicUsize::new(0)));
+        let soon = Duration::from_millis(100);
+        let asks: Vec<_> = (0..100)
+            .map(|_| {
+                let (readers, hangs, began) = (Arc::clone(&readers), Arc::clone(&hangs), Arc::clone(&began));
+                tokio::spawn(async move {
+                    let hang = move || {
+                        began.fetch_add(1, Ordering::SeqCst);
+                        let _ = hangs.lock().map(|hangs| hangs.recv());
+                    };
+                    bounded(&readers, soon, hang).await
+                })
+            })
+            .collect();
+        for ask in asks {
+            assert_eq!(ask.await.unwrap(), None);
+        }
+        assert_eq!(began.load(Ordering::SeqCst), READERS);
+        assert_eq!(bounded(&readers, soon, || 1).await, None, "it still hangs");
+        drop(release);
+        assert_eq!(bounded(&readers, Duration::from_secs(20), || 1).await, Some(1));
+    }
+}

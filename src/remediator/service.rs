@@ -835,7 +835,7 @@ fn read_token(path: &Path) -> Result<Vec<u8>, String> {
     Ok(token)
 }
 
-fn lock_state(dir: &Path) -> Result<std::fs::File, String> {
+pub(super) fn lock_state(dir: &Path) -> Result<std::fs::File, String> {
     let path = dir.join("serve.lock");
     let file = std::fs::OpenOptions::new()
         .create(true)

@@ -418,11 +418,19 @@ impl Pm2<'_> {
 
     /// What pm2 itself says: status and pid of the name.
     fn says(&self, name: &str) -> (String, u64) {
+        self.all(name).swap_remove(0)
+    }
+
+    /// Status and process of every entry of a name.
+    fn all(&self, name: &str) -> Vec<(String, u64)> {
         let out = self.run(&["jlist"]);
         let list: Value = serde_json::from_str(&out[out.find("[{").unwrap()..]).unwrap();
-        let entry = list.as_array().unwrap().iter().find(|entry| entry["name"] == name).unwrap();
-        let status = entry["pm2_env"]["status"].as_str().unwrap();
-        (status.to_owned(), entry["pid"].as_u64().unwrap_or(0))
+        let entries = list.as_array().unwrap().iter().filter(|entry| entry["name"] == name);
+        let said = entries.map(|entry| {
+            let status = entry["pm2_env"]["status"].as_str().unwrap();
+            (status.to_owned(), entry["pid"].as_u64().unwrap_or(0))
+        });
+        said.collect()
     }
 }
 
@@ -570,6 +578,19 @@ fn the_real_pm2() {
     let told = world.service("bot", &["--stop"]);
     assert!(told.code == Some(2) && told.err.contains("cron_restart"), "{told:?}");
     assert_eq!(pm2.says("bot").0, "online");
+
+    // One of two was stopped on purpose: a start would start that one too.
+    world.write("mode", "plain");
+    pm2.run(&["delete", "bot"]);
+    pm2.run(&["start", &script, "--name", "bot", "--force"]);
+    pm2.run(&["stop", "bot"]);
+    pm2.run(&["start", &script, "--name", "bot", "--force"]);
+    let both = pm2.all("bot");
+    let states: Vec<&str> = both.iter().map(|(status, _)| status.as_str()).collect();
+    assert_eq!(states, ["stopped", "online"]);
+    let told = world.service("bot", &["--stop"]);
+    assert!(told.code == Some(2) && told.err.contains("1 run and 1 are stopped"), "{told:?}");
+    assert_eq!(pm2.all("bot"), both, "both are as they were");
 
     // The daemon dies: nobody knows anything, and no other daemon is started.
     let daemon = pm2.daemon();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use baileys_exporter::cli::{complain, until_stopped};
 use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
+use baileys_exporter::remediator::debts;
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
 use baileys_exporter::remediator::service::Service;
 use baileys_exporter::remediator::services::{self, Task};
@@ -240,26 +241,32 @@ async fn program() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
+/// Whatever keeps it from serving: who was left stopped by a crash is started.
+async fn cannot_serve(settings: &Settings, error: &str) -> ExitCode {
+    complain(&format!("error: {error}"));
+    debts::settle_without_serving(settings).await;
+    ExitCode::from(2)
+}
+
 async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>) -> ExitCode {
-    let fail = |error: String| {
-        complain(&format!("error: {error}"));
-        ExitCode::from(2)
-    };
     let stopped = match until_stopped() {
         Ok(stopped) => stopped,
-        Err(error) => return fail(format!("cannot listen for signals: {error}")),
+        Err(error) => return cannot_serve(&settings, &format!("cannot listen for signals: {error}")).await,
     };
     let guard = match web_config.map(Guard::open).transpose() {
         Ok(guard) => guard,
-        Err(error) => return fail(error),
+        Err(error) => return cannot_serve(&settings, &error).await,
     };
-    let service = match console::context(settings).and_then(Service::new) {
+    let service = match console::context(settings.clone()).and_then(Service::new) {
         Ok(service) => Arc::new(service),
-        Err(error) => return fail(error),
+        Err(error) => return cannot_serve(&settings, &error).await,
     };
     let listeners = match web::bind(listen).await {
         Ok(listeners) => listeners,
-        Err(error) => return fail(error.to_string()),
+        Err(error) => {
+            drop(service);
+            return cannot_serve(&settings, &error.to_string()).await;
+        }
     };
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

@@ -120,8 +120,7 @@ impl OnePm2 {
                 "not tried: pm2 starts the process by itself, by the clock (cron_restart) or when a file changes (watch), and would do so in the middle of the clean-up; turn that off".into(),
             ));
         }
-        let ids: Vec<String> =
-            entries.iter().filter(|entry| !entry.has_ended()).map(|entry| entry.pm_id.to_string()).collect();
+        let ids = to_stop(&entries)?;
         if ids.is_empty() {
             return Ok(());
         }
@@ -361,6 +360,22 @@ fn pids(proc: &Path) -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// The numbers of those to stop, all of them or none. Pure.
+///
+/// Errors: some run and some have ended. The start afterwards starts all that have ended,
+/// also what a person had stopped before.
+fn to_stop(entries: &[&Entry]) -> Result<Vec<String>, ControlError> {
+    let (ended, running): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| entry.has_ended());
+    if !ended.is_empty() && !running.is_empty() {
+        return Err(ControlError(format!(
+            "not tried: of the processes of this name {} run and {} are stopped or errored already, and the start afterwards would start those as well; start them, delete them from pm2, or give them another name",
+            running.len(),
+            ended.len()
+        )));
+    }
+    Ok(running.iter().map(|entry| entry.pm_id.to_string()).collect())
+}
+
 /// These processes and all that they have started, as far as it is still theirs.
 fn tree(proc: &Path, roots: &BTreeSet<u32>) -> Processes {
     let mut processes: BTreeMap<u32, (u32, u64)> = BTreeMap::new();
@@ -447,6 +462,21 @@ mod tests {
                 entry(&format!(r#"{{"name":"a","pm_id":1,"pid":{pid},"pm2_env":{{"status":"{status}"}}}}"#));
             assert_eq!(entry.has_ended(), ended, "{status} {pid}");
             assert!(entry.pm2_env.is_known());
+        }
+    }
+
+    #[test]
+    fn all_of_a_name_are_stopped_or_none() {
+        let entry = |id: u32, status: &str, pid: u32| {
+            entry(&format!(r#"{{"name":"a","pm_id":{id},"pid":{pid},"pm2_env":{{"status":"{status}"}}}}"#))
+        };
+        let (one, two) = (entry(1, "online", 71), entry(2, "online", 72));
+        let (stopped, errored) = (entry(3, "stopped", 0), entry(4, "errored", 0));
+        assert_eq!(to_stop(&[&one, &two]).unwrap(), ["1", "2"]);
+        assert!(to_stop(&[&stopped, &errored]).unwrap().is_empty());
+        for mixed in [[&one, &stopped], [&errored, &two]] {
+            let error = to_stop(&mixed).unwrap_err().to_string();
+            assert!(error.contains("1 run and 1 are stopped"), "{error}");
         }
     }
 

@@ -7,7 +7,7 @@
 //! | the live count is below the alert's tier | `stale_alert` |
 //! | creds.json is not logged in | `not_logged_in` |
 //! | the log says that WhatsApp ended the login (401) | `logged_out` |
-//! | nobody can say whether the bot is connected | `connection_unknown` |
+//! | nobody can say whether the bot is connected, or its log alone says so while files are written | `connection_unknown` |
 //! | dormant, woken recently, or nothing removable | the guard table's own reason |
 //! | the plan would not bring the folder below the alert's tier | `not_worth_a_restart` |
 //! | the service was stopped less than its cooldown ago | `service_cooldown` |
@@ -172,7 +172,10 @@ pub fn may_stop(before: &Before<'_>, now: Timestamp) -> Result<Plan, Hold> {
     }
     // Whoever cannot tell that it is connected cannot tell that it is back. A file dated
     // ahead would look like a write after the stop.
-    if !somebody_knows(verdict) || inventory.newest_write().is_some_and(|written| written > now) {
+    if !somebody_knows(verdict)
+        || only_its_log_knows(verdict)
+        || inventory.newest_write().is_some_and(|written| written > now)
+    {
         return Err(Refusal::ConnectionUnknown.into());
     }
     let ask = Ask { column: before.column, tier: None, force: None };
@@ -193,6 +196,17 @@ fn somebody_knows(verdict: &Verdict) -> bool {
         State::Connected | State::Disconnected => true,
         State::Unknown => says(Finding::Connected) != negative && !says(Finding::Silent),
     }
+}
+
+/// Whether the log is the only source, and the folder is not quiet: with the bot stopped
+/// nobody could tell that it was this one, and the clean-up would be refused.
+fn only_its_log_knows(verdict: &Verdict) -> bool {
+    let mut sources = verdict
+        .evidence
+        .iter()
+        .filter(|e| !matches!(e.source, "writes" | "sockets") && e.finding != Finding::Silent);
+    let quiet = verdict.evidence.iter().any(|e| e.finding == Finding::Quiet);
+    !quiet && !verdict.evidence.is_empty() && sources.all(|e| e.source == "log")
 }
 
 /// What one service has had to bear: whole days of it.
@@ -431,6 +445,24 @@ mod tests {
         ] {
             assert_eq!(with(|case| case.verdict = verdict(findings)), answer, "{findings:?}");
         }
+    }
+
+    #[test]
+    fn a_log_alone_stops_nobody_who_writes() {
+        use Finding::*;
+        let from = |sources: &[(&'static str, Finding)]| {
+            let evidence = sources.iter().map(|(source, finding)| Evidence::new(source, *finding, ""));
+            let verdict = fold(evidence.collect());
+            Case { verdict, ..case() }.answer()
+        };
+        let refused = "connection_unknown";
+        assert_eq!(from(&[("log", Connected), ("writes", Writing)]), refused);
+        assert_eq!(from(&[("sockets", Connected), ("log", Connected), ("writes", Writing)]), refused);
+        assert_eq!(from(&[("process", Silent), ("log", Connected), ("writes", Writing)]), refused);
+        assert_eq!(from(&[("log", Connected), ("writes", Quiet)]), "stop");
+        // Whoever watches the process will see it go.
+        assert_eq!(from(&[("process", Nothing), ("log", Connected), ("writes", Writing)]), "stop");
+        assert_eq!(from(&[("probe", Connected), ("writes", Writing)]), "stop");
     }
 
     #[test]

@@ -10,10 +10,11 @@ use anstyle::{AnsiColor, Style};
 use crate::cli::{complain, print, table};
 use crate::config::Settings;
 use crate::connection::{Finding, Recollection, State, Verdict};
-use crate::folder::{Found, Timestamp};
+use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::Column;
 use crate::policy::{Ask, Force, Plan};
 
+use super::debts;
 use super::journal::{Action, Ending, Journal, Remembered, Run, Status};
 use super::privileges::Finding as Privilege;
 use super::quarantine::{RunId, look_up};
@@ -504,6 +505,16 @@ pub(super) async fn record(
     action: Action,
     work: impl AsyncFnOnce(i64, &mut Ending) -> Result<String, Stop>,
 ) -> Exit {
+    let name = SessionName::from_dir(session.as_ref());
+    let in_the_way = debts::in_the_way(&ctx.settings, &ctx.journal(), &name);
+    match in_the_way {
+        Ok(None) => {}
+        Ok(Some(why)) => {
+            complain(&format!("{session}: refused: {why}"));
+            return Exit::Refused;
+        }
+        Err(error) => return fail(&error.to_string()),
+    }
     let begun = ctx.journal().begin(session, action, &operator(), Timestamp::now());
     let id = match begun {
         Ok(id) => id,
@@ -514,6 +525,14 @@ pub(super) async fn record(
     let (status, exit) = match &result {
         Ok(text) => {
             print(text);
+            // What was armed has been done by hand, or undone, and the session rests now.
+            for armed in [Action::Cleanup, Action::Emergency] {
+                if action != Action::Restore
+                    && let Err(error) = ctx.journal().disarm(session, armed)
+                {
+                    complain(&format!("warning: the armed run could not be dropped: {error}"));
+                }
+            }
             (Status::Done, Exit::Done)
         }
         Err(stop) => {

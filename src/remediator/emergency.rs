@@ -5,7 +5,8 @@
 //! |---|---|---|
 //! | `stopping` | written before the stop is asked for | wait until the stop has played out, start |
 //! | `gone` | the process is gone, the folders are being cleaned | start |
-//! | `starting` | to be started, or it did not start | start |
+//! | `starting` | to be started | start |
+//! | `failed` | the first start was tried, and it does not run | start, unless a person has paused |
 //! | `started` | it runs, and nobody has seen it connected yet | look, start if it does not run |
 //! | none | it was seen connected, or runs and has not come back in time | nothing is owed |
 //!
@@ -249,6 +250,8 @@ impl Warden {
         match presence(&service).await {
             Presence::Running => {}
             Presence::Gone => return Led::NeedsNoStop,
+            // Whose bot is disconnected need not be stopped; the clean-up itself looks again.
+            Presence::Unknown(_) if self.is_disconnected(found).await => return Led::NeedsNoStop,
             Presence::Unknown(why) => return Led::Ended(Err(held(&Hold::ServiceUnknown(why)))),
         }
         match self.may_stop(run, found, &service, way, known, ending).await {
@@ -485,7 +488,7 @@ impl Warden {
                 true => journal.clear_not_back(&name)?,
                 false => journal.set_not_back(&name, &session, run_id, Timestamp::now())?,
             }
-            if runs { journal.fulfil(&name) } else { journal.set_phase(&name, Phase::Starting) }
+            if runs { journal.fulfil(&name) } else { journal.set_phase(&name, Phase::Failed) }
         });
         if let Err(error) = kept.await {
             tracing::error!(service = service.name, "that it runs again could not be put on record: {error}");
@@ -541,6 +544,13 @@ impl Warden {
             }
         }
         true
+    }
+
+    async fn is_disconnected(&self, found: &Found) -> bool {
+        let connection = &self.ctx.settings.connection;
+        let asked = connection.ask(&found.session).await;
+        let looked = runner::look(found).await;
+        looked.is_ok_and(|inventory| connection.judge(asked, &inventory).state == State::Disconnected)
     }
 
     async fn is_back(&self, found: &Found, since: Timestamp) -> bool {
@@ -609,6 +619,10 @@ impl Warden {
             }
             return;
         };
+        // A start that has failed before waits for the end of a pause.
+        if owed.phase == Phase::Failed && self.ctx.journal().may_start(&owed.service).is_ok_and(|may| !may) {
+            return;
+        }
         tracing::warn!(
             service = owed.service,
             session = owed.session,
@@ -637,10 +651,12 @@ impl Warden {
         };
         tracing::warn!(service = service.name, down_seconds = began.elapsed().as_secs(), "started");
         let mut journal = self.ctx.journal();
-        let kept =
-            journal.set_not_back(&service.name, &owed.session, owed.run_id, Timestamp::now()).and_then(
-                |()| if matches!(back, Back::Down(_)) { Ok(()) } else { journal.fulfil(&service.name) },
-            );
+        let kept = journal
+            .set_not_back(&service.name, &owed.session, owed.run_id, Timestamp::now())
+            .and_then(|()| match back {
+                Back::Down(_) => journal.set_phase(&service.name, Phase::Failed),
+                _ => journal.fulfil(&service.name),
+            });
         if let Err(error) = kept {
             tracing::error!("{error}");
         }
@@ -661,14 +677,14 @@ impl Warden {
 }
 
 /// Whether it runs; a look that does not end says nothing.
-async fn presence(service: &Service) -> Presence {
+pub(super) async fn presence(service: &Service) -> Presence {
     match tokio::time::timeout(GRACE, service.presence()).await {
         Ok(presence) => presence,
         Err(_) => Presence::Unknown("the look took too long".into()),
     }
 }
 
-async fn wait_until_gone(service: &Service, patience: Duration) -> bool {
+pub(super) async fn wait_until_gone(service: &Service, patience: Duration) -> bool {
     let began = Instant::now();
     loop {
         if presence(service).await == Presence::Gone {
@@ -682,7 +698,7 @@ async fn wait_until_gone(service: &Service, patience: Duration) -> bool {
 }
 
 /// Starts it, again and again within its time, until it runs.
-async fn start(service: &Service) -> Result<(), String> {
+pub(super) async fn start(service: &Service) -> Result<(), String> {
     let began = Instant::now();
     let mut pause = PAUSE;
     loop {

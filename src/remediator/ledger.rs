@@ -69,10 +69,12 @@ pub enum Phase {
     Starting,
     /// It was started and runs; nobody has seen it connected yet.
     Started,
+    /// The first start was tried, and it does not run: tried again, but not under a pause.
+    Failed,
 }
 
 impl Phase {
-    const ALL: [Phase; 4] = [Phase::Stopping, Phase::Gone, Phase::Starting, Phase::Started];
+    const ALL: [Phase; 5] = [Phase::Stopping, Phase::Gone, Phase::Starting, Phase::Started, Phase::Failed];
 
     /// The word for it.
     pub const fn label(self) -> &'static str {
@@ -81,6 +83,7 @@ impl Phase {
             Phase::Gone => "gone",
             Phase::Starting => "starting",
             Phase::Started => "started",
+            Phase::Failed => "failed",
         }
     }
 }
@@ -194,6 +197,17 @@ impl Journal {
             params![service, phase.label()],
         )?;
         Ok(())
+    }
+
+    /// Notes that it is about to be started. `false`, and nothing is noted: a start has
+    /// failed before, and a person has paused all action since.
+    pub fn may_start(&mut self, service: &str) -> Result<bool, JournalError> {
+        let noted = self.db.execute(
+            "UPDATE obligations SET phase = ?2 WHERE service = ?1
+             AND (phase != ?3 OR NOT EXISTS (SELECT 1 FROM switches WHERE name = ?4))",
+            params![service, Phase::Starting.label(), Phase::Failed.label(), PAUSED],
+        )?;
+        Ok(noted > 0)
     }
 
     /// The service runs again: nothing is owed.
@@ -585,6 +599,24 @@ mod tests {
         assert!(journal.resume("bob", at(3)).unwrap().paused.is_some());
         assert_eq!(journal.switches().unwrap(), Switches::default());
         assert_eq!(journal.resumed().unwrap(), Some(at(3)));
+    }
+
+    #[test]
+    fn a_start_that_has_failed_is_not_tried_again_under_a_pause() {
+        let (_dir, mut journal) = open();
+        journal.intend_stop("bots", "a", 1, false, at(0)).unwrap();
+        journal.pause("ann", "undo", at(1)).unwrap();
+        for phase in [Phase::Stopping, Phase::Gone, Phase::Starting, Phase::Started] {
+            journal.set_phase("bots", phase).unwrap();
+            assert!(journal.may_start("bots").unwrap(), "{phase:?}: never left stopped by a pause");
+            assert_eq!(journal.obligations().unwrap()[0].phase, Phase::Starting);
+        }
+        journal.set_phase("bots", Phase::Failed).unwrap();
+        assert!(!journal.may_start("bots").unwrap());
+        assert_eq!(journal.obligations().unwrap()[0].phase, Phase::Failed);
+        journal.resume("ann", at(2)).unwrap();
+        assert!(journal.may_start("bots").unwrap());
+        assert!(!journal.may_start("other").unwrap(), "nothing is owed there");
     }
 
     #[test]

@@ -5,9 +5,11 @@
 //! serves and works, [`runner`] performs one run, [`emergency`] stops a bot for it and
 //! starts it again, [`quarantine`] moves the files,
 //! [`insurance`] keeps copies of each creds.json, [`console`] is the operator's side,
+//! [`debts`] keeps the operator away meanwhile,
 //! [`page`] what a browser shows, [`privileges`] what this process may do.
 
 pub mod console;
+pub mod debts;
 pub mod emergency;
 pub mod insurance;
 pub mod journal;

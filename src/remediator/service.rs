@@ -823,7 +823,7 @@ impl Service {
 }
 
 /// Reads the token; spaces and line ends around it do not count.
-fn lock_state(dir: &Path) -> Result<std::fs::File, String> {
+pub(super) fn lock_state(dir: &Path) -> Result<std::fs::File, String> {
     let path = dir.join("serve.lock");
     let file = std::fs::OpenOptions::new()
         .create(true)

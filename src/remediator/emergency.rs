@@ -337,12 +337,11 @@ impl Warden {
         // In a task of its own: whatever becomes of it, the service is started again.
         let (began, halt) = (Instant::now(), Halt::default());
         let work = {
-            let (warden, halt) = (Arc::clone(self), halt.clone());
-            let (run, found, service, known) = (run.clone(), found.clone(), service.clone(), known.to_vec());
+            let warden = Arc::clone(self);
+            let down = Down { service: service.clone(), since: Timestamp::now(), halt: halt.clone() };
+            let (run, found, known) = (run.clone(), found.clone(), known.to_vec());
             let ending = ending.clone();
-            tokio::spawn(
-                async move { warden.while_down(&run, &found, &service, way, &known, ending, halt).await },
-            )
+            tokio::spawn(async move { warden.while_down(&run, &found, down, way, &known, ending).await })
         };
         let (cleaned, others) = match work.await {
             Ok((told, cleaned, others)) => {
@@ -430,13 +429,13 @@ impl Warden {
         self: Arc<Self>,
         run: &Run,
         found: &Found,
-        service: &Service,
+        mut down: Down,
         way: Way,
         known: &[Found],
         mut ending: Ending,
-        halt: Halt,
     ) -> (Ending, Result<(), Trouble>, Vec<Found>) {
         let failed = |reason, detail: String| Err((reason, Status::Failed, detail));
+        let service = &down.service.clone();
         if let Err(why) = within(service.stop_timeout + GRACE, service.stop()).await {
             let told =
                 failed("not_stopped", format!("the service could not be stopped: {why}; nothing was moved."));
@@ -452,7 +451,7 @@ impl Warden {
             );
             return (ending, told, Vec::new());
         }
-        let down = Down { service: service.clone(), since: Timestamp::now(), halt };
+        down.since = Timestamp::now();
         self.note(&service.name, Phase::Gone).await;
         self.settle(found).await;
         let began = Instant::now();

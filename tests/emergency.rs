@@ -65,9 +65,11 @@ gone)
     ;;
 ask)
     if alive; then
+        hold ask-up
         if [ -e "$name.ready" ]; then echo connected; else echo disconnected; fi
     else
         hold ask-down
+        ls "sessions/$name/.baileys_quarantine/"*/plan.json >/dev/null 2>&1 && hold planned
         echo disconnected
     fi
     ;;
@@ -210,6 +212,13 @@ REST
     }
 
     fn start(&mut self) {
+        self.spawn();
+        let ready = format!("http://127.0.0.1:{}/-/ready", self.port);
+        self.wait("the remediator is ready", || net::get(&ready)?.ok());
+    }
+
+    /// Starts it, and does not wait until it is ready.
+    fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.at("log")).unwrap();
         let path = format!("{}:{}", self.at("bin").display(), std::env::var("PATH").unwrap());
         let child = Command::new("setpriv")
@@ -225,8 +234,6 @@ REST
             .spawn()
             .expect("setpriv (util-linux) starts the remediator");
         self.server = Some(child);
-        let ready = format!("http://127.0.0.1:{}/-/ready", self.port);
-        self.wait("the remediator is ready", || net::get(&ready)?.ok());
     }
 
     fn kill(&mut self) {
@@ -460,8 +467,21 @@ fn a_bot_that_refuses_to_stop_goes_on_running() {
         world.unmark(mark);
         world.nothing_moved(name, &before);
         assert!(world.runs_now(name) && world.calls("start", name) >= 1);
-        assert_eq!(world.metric("services_down", &[]), 0.0, "nothing is owed");
         assert_eq!(world.metric("service_not_back", &[]), 0.0, "it is connected");
+        assert_eq!(world.metric("services_down", &[]), 1.0, "the stop may still come");
+        // It does, and nobody but us is to mend it; also after a restart.
+        let calls = world.calls("start", name);
+        if name == "bad" {
+            world.kill();
+            world.start();
+        }
+        world.sv("stop", name);
+        world.wait("it is started again", || match world.metric("services_down", &[]) {
+            0.0 if world.calls("start", name) > calls => world.is_connected(name),
+            down => Err(format!("{down}")),
+        });
+        assert_eq!(world.metric("service_not_back", &[]), 0.0, "it is connected");
+        world.nothing_moved(name, &before);
         world.terminate();
     }
 }
@@ -581,6 +601,55 @@ fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
         std::thread::sleep(Duration::from_secs(1));
         world.is_connected("bot").unwrap();
     }
+}
+
+/// Killed between the plan and its first move: what a restart hears about the stopped bot
+/// is out of date once it has started it.
+#[test]
+fn killed_after_the_plan_nothing_moves_under_the_bot_that_is_started() {
+    let mut world = World::new();
+    let before = world.folder_of("bot", BLOATED);
+    // It does not write, so no quiet window helps.
+    let script = format!("cd {}; touch bot.ready; exec sleep 600", world.dir.path().display());
+    world.supervise("bot", &script);
+    world.start();
+    world.mark("hold-planned");
+    world.deliver("firing", &[("bot", "emergency")]);
+    world.wait_for_file("reached-planned");
+    world.kill();
+    world.unmark("reached-planned");
+    world.spawn();
+    world.wait("the bot is started", || match world.calls("start", "bot") {
+        0 => Err("not yet".into()),
+        _ => world.is_connected("bot"),
+    });
+    world.unmark("hold-planned");
+    let run = world.wait("the run is ended", || world.ended("bot"));
+    assert_eq!((&run["status"], &run["reason"]), (&json!("failed"), &json!("interrupted")), "{run}");
+    world.nothing_moved("bot", &before);
+    world.is_connected("bot").unwrap();
+}
+
+/// The look before a stop is slow, and a person pauses meanwhile.
+#[test]
+fn paused_during_the_look_nothing_is_stopped() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    world.mark("hold-ask-up");
+    world.deliver("firing", &[("bot", "emergency")]);
+    world.wait("it is under way", || match world.runs().first() {
+        Some(run) if run["status"] == "running" => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    world.wait_for_file("reached-ask-up");
+    std::thread::sleep(Duration::from_millis(500)); // beyond the first look at the switches
+    assert_eq!(world.command(&["pause", "--reason", "a new release"]).0, Some(0));
+    world.unmark("hold-ask-up");
+    let run = world.wait("the run ends", || world.ended("bot"));
+    assert_eq!((&run["status"], &run["reason"]), (&json!("refused"), &json!("paused")), "{run}");
+    world.nothing_moved("bot", &before);
+    assert_eq!((world.calls("stop", "bot"), world.metric("service_stops_total", &[])), (0, 0.0));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //!
 //! | phase on disk | what is true | after a crash |
 //! |---|---|---|
-//! | `stopping` | written before the stop is asked for | wait until the stop has played out, start |
+//! | `stopping` | written before the stop is asked for; also where it has not worked, for it may do so late | wait until the stop has played out, start |
 //! | `gone` | the process is gone, the folders are being cleaned | start |
 //! | `starting` | to be started | start |
 //! | `failed` | the first start was tried, and it does not run | start, unless a person has paused |
@@ -25,8 +25,10 @@ use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::Column;
 use crate::policy::{Ask, Bearing, Before, Breaker, Hold, Stopped, Tier, may_stop};
 
+use super::journal::record::{Fate, FileRecord};
 use super::journal::{Action, Ending, JournalError, Run, Status};
 use super::ledger::{NotBack, Obligation, Phase};
+use super::quarantine::{Halt, RunId, look_up};
 use super::runner::{self, Context, Down, Stop, blocking};
 
 /// Between two looks at a service.
@@ -41,6 +43,13 @@ const CLEAN_TIMEOUT: Duration = Duration::from_secs(120);
 const ALL_CLEAN_TIMEOUT: Duration = Duration::from_secs(300);
 /// So long after a start it may take until the supervisor says that it runs.
 const RUNS_WITHIN: Duration = Duration::from_secs(10);
+/// A move that is under way when the bot is to be started is waited for so long; one that
+/// hangs for longer is one on a file system that hangs, and no other follows it.
+const HALTS_WITHIN: Duration = Duration::from_secs(30);
+/// A stop that did not work in its time may still do so: for so long it is watched.
+const STOPS_LATE_WITHIN: Duration = Duration::from_secs(900);
+/// The start waits no longer than this for a journal.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// A service that dies after its start is started again so many times.
 const STARTS_AGAIN: u32 = 2;
 
@@ -198,13 +207,77 @@ impl Warden {
     ) -> Result<bool, JournalError> {
         let (stops, resumed) = {
             let journal = self.ctx.journal();
-            (journal.stops(now)?, journal.resumed()?)
+            (journal.stops(now)?, journal.resumed(now)?)
         };
+        Ok(self.lets(&stops, resumed, service, way, self.fleet(known), now))
+    }
+
+    fn lets(
+        &self,
+        stops: &[Stopped],
+        resumed: Option<Timestamp>,
+        service: &str,
+        way: Way,
+        fleet: usize,
+        now: Timestamp,
+    ) -> bool {
         let counted: Vec<Stopped> = stops
-            .into_iter()
+            .iter()
             .filter(|stop| (way == Way::Window || !stop.in_window) && resumed.is_none_or(|at| stop.at > at))
+            .cloned()
             .collect();
-        Ok(self.breaker().lets(&counted, service, self.fleet(known), now))
+        self.breaker().lets(&counted, service, fleet, now)
+    }
+
+    /// Puts the stop on record, if nothing that has happened during the looks holds it.
+    async fn intend(
+        self: &Arc<Self>,
+        run: &Run,
+        found: &Found,
+        service: &Service,
+        way: Way,
+        known: &[Found],
+    ) -> Result<(), Trouble> {
+        let (warden, service, session, id) =
+            (Arc::clone(self), service.clone(), found.session.to_string(), run.id);
+        let fleet = self.fleet(known);
+        let intended = blocking(move || {
+            let now = Timestamp::now();
+            let mut journal = warden.ctx.journal();
+            let window = way == Way::Window;
+            journal.intend_stop(&service.name, &session, id, window, now, |switches, stops, resumed| {
+                if switches.paused.is_some() {
+                    return Err(Hold::Paused);
+                }
+                Self::bearing(&service, stops).may_be_stopped(now)?;
+                let open = switches.breaker.is_some();
+                match !open && warden.lets(stops, resumed, &service.name, way, fleet, now) {
+                    true => Ok(()),
+                    false => Err(Hold::BreakerOpen),
+                }
+            })
+        });
+        match intended.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Hold::BreakerOpen)) if way == Way::Emergency => Err(self.trip(known, Timestamp::now())),
+            Ok(Err(hold)) => Err(held(&hold)),
+            Err(error) => Err(journal(&error)),
+        }
+    }
+
+    /// Opens the breaker.
+    fn trip(&self, known: &[Found], now: Timestamp) -> Trouble {
+        let breaker = self.breaker();
+        let limit = breaker.limit(self.fleet(known));
+        let reason = format!(
+            "more than {limit} services in an emergency within {}",
+            humantime::format_duration(breaker.within)
+        );
+        tracing::error!("the breaker opens, nothing is stopped or cleaned any more: {reason}");
+        match self.ctx.journal().open_breaker(&reason, now) {
+            Ok(()) => held(&Hold::BreakerOpen),
+            Err(error) => journal(&error),
+        }
     }
 
     /// Whether an armed run may use a window now: the service has one, it is rested, and the
@@ -259,23 +332,19 @@ impl Warden {
             Ok(false) => return Led::NeedsNoStop,
             Err(trouble) => return Led::Ended(Err(trouble)),
         }
-        let (ctx, name, session, id) =
-            (self.ctx.clone(), service.name.clone(), found.session.to_string(), run.id);
-        let intended = blocking(move || {
-            ctx.journal().intend_stop(&name, &session, id, way == Way::Window, Timestamp::now())
-        });
-        if let Err(error) = intended.await {
-            return Led::Ended(Err(journal(&error)));
+        if let Err(trouble) = self.intend(run, found, &service, way, known).await {
+            return Led::Ended(Err(trouble));
         }
-        tracing::warn!(id, session = %found.session, service = service.name, "stopping the service");
+        tracing::warn!(id = run.id, session = %found.session, service = service.name, "stopping the service");
 
         // In a task of its own: whatever becomes of it, the service is started again.
-        let began = Instant::now();
+        let (began, halt) = (Instant::now(), Halt::default());
         let work = {
             let warden = Arc::clone(self);
-            let (run, found, service, known) = (run.clone(), found.clone(), service.clone(), known.to_vec());
+            let down = Down { service: service.clone(), since: Timestamp::now(), halt: halt.clone() };
+            let (run, found, known) = (run.clone(), found.clone(), known.to_vec());
             let ending = ending.clone();
-            tokio::spawn(async move { warden.while_down(&run, &found, &service, way, &known, ending).await })
+            tokio::spawn(async move { warden.while_down(&run, &found, down, way, &known, ending).await })
         };
         let (cleaned, others) = match work.await {
             Ok((told, cleaned, others)) => {
@@ -286,8 +355,11 @@ impl Warden {
                 (Err(("broke_off", Status::Failed, format!("the run broke off: {error}"))), Vec::new())
             }
         };
+        // Also where it broke off or took too long, and its moves go on in a thread.
+        end_moves(&halt).await;
         let sessions: Vec<Found> = [found.clone()].into_iter().chain(others).collect();
-        let back = self.bring_back(&service, &sessions, run.id, began).await;
+        let stop_may_come = matches!(cleaned, Err(("not_stopped" | "not_gone", ..)));
+        let back = self.bring_back(&service, &sessions, run.id, began, stop_may_come).await;
         drop(lead);
         let told = match (&cleaned, &back) {
             (Ok(()), Back::Connected) => Ok(()),
@@ -351,17 +423,7 @@ impl Warden {
         match (lets, way) {
             (true, _) => Ok(true),
             (false, Way::Window) => Ok(false),
-            (false, Way::Emergency) => {
-                let breaker = self.breaker();
-                let limit = breaker.limit(self.fleet(known));
-                let reason = format!(
-                    "more than {limit} services in an emergency within {}",
-                    humantime::format_duration(breaker.within)
-                );
-                tracing::error!("the breaker opens, nothing is stopped or cleaned any more: {reason}");
-                self.ctx.journal().open_breaker(&reason, now).map_err(|error| journal(&error))?;
-                Err(held(&Hold::BreakerOpen))
-            }
+            (false, Way::Emergency) => Err(self.trip(known, now)),
         }
     }
 
@@ -370,12 +432,13 @@ impl Warden {
         self: Arc<Self>,
         run: &Run,
         found: &Found,
-        service: &Service,
+        mut down: Down,
         way: Way,
         known: &[Found],
         mut ending: Ending,
     ) -> (Ending, Result<(), Trouble>, Vec<Found>) {
         let failed = |reason, detail: String| Err((reason, Status::Failed, detail));
+        let service = &down.service.clone();
         if let Err(why) = within(service.stop_timeout + GRACE, service.stop()).await {
             let told =
                 failed("not_stopped", format!("the service could not be stopped: {why}; nothing was moved."));
@@ -391,7 +454,7 @@ impl Warden {
             );
             return (ending, told, Vec::new());
         }
-        let down = Down { service: service.clone(), since: Timestamp::now() };
+        down.since = Timestamp::now();
         self.note(&service.name, Phase::Gone).await;
         self.settle(found).await;
         let began = Instant::now();
@@ -399,7 +462,11 @@ impl Warden {
         let mut others = Vec::new();
         for other in known.iter().filter(|other| other.session != found.session) {
             let same = self.ctx.settings.services.of(&other.session).is_some_and(|s| s.name == service.name);
-            if same && began.elapsed() < ALL_CLEAN_TIMEOUT && self.clean_beside(other, &down).await {
+            if same
+                && !down.halt.is_halted()
+                && began.elapsed() < ALL_CLEAN_TIMEOUT
+                && self.clean_beside(other, &down).await
+            {
                 others.push(other.clone());
             }
         }
@@ -431,11 +498,26 @@ impl Warden {
         match tokio::time::timeout(CLEAN_TIMEOUT, clean).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(stop)) => Err(stopped(&stop)),
-            Err(_) => Err((
-                "timeout",
-                Status::Failed,
-                format!("the clean-up took longer than {}.", humantime::format_duration(CLEAN_TIMEOUT)),
-            )),
+            Err(_) => {
+                end_moves(&down.halt).await;
+                self.look_what_moved(found, ending).await;
+                Err((
+                    "timeout",
+                    Status::Failed,
+                    format!("the clean-up took longer than {}.", humantime::format_duration(CLEAN_TIMEOUT)),
+                ))
+            }
+        }
+    }
+
+    /// For the record of a run that was broken off.
+    async fn look_what_moved(&self, found: &Found, ending: &mut Ending) {
+        let Some(run) = ending.run.as_deref().and_then(RunId::parse) else { return };
+        let place = found.place.clone();
+        let looked = blocking(move || look_up(&place, &run));
+        if let Ok(Ok(Some(there))) = tokio::time::timeout(GRACE, looked).await {
+            ending.moves = FileRecord::found(&there.moves, Fate::Moved, Fate::Left);
+            ending.files = there.files;
         }
     }
 
@@ -472,10 +554,35 @@ impl Warden {
     }
 
     /// Starts the service and waits until its bots are connected. What it comes to is on
-    /// disk; while the service does not run it goes on being owed.
-    async fn bring_back(&self, service: &Service, sessions: &[Found], run_id: i64, began: Instant) -> Back {
-        self.note(&service.name, Phase::Starting).await;
-        let back = self.start_and_watch(service, sessions, began).await;
+    /// disk; while the service does not run it goes on being owed, and so it does where a
+    /// stop that has not worked may still come.
+    async fn bring_back(
+        &self,
+        service: &Service,
+        sessions: &[Found],
+        run_id: i64,
+        began: Instant,
+        stop_may_come: bool,
+    ) -> Back {
+        let (starting, started) = match stop_may_come {
+            false => (Phase::Starting, Phase::Started),
+            true => (Phase::Stopping, Phase::Stopping),
+        };
+        self.note(&service.name, starting).await;
+        let since = Timestamp::now();
+        let back = self.start_and_watch(service, sessions, began, since, started).await;
+        self.told(service, sessions, run_id, back, stop_may_come).await
+    }
+
+    /// Puts on record what a start came to.
+    async fn told(
+        &self,
+        service: &Service,
+        sessions: &[Found],
+        run_id: i64,
+        back: Back,
+        stop_may_come: bool,
+    ) -> Back {
         let session = sessions.first().map(|found| found.session.to_string()).unwrap_or_default();
         let (ctx, name) = (self.ctx.clone(), service.name.clone());
         let (runs, connected) = (!matches!(back, Back::Down(_)), back == Back::Connected);
@@ -488,7 +595,11 @@ impl Warden {
                 true => journal.clear_not_back(&name)?,
                 false => journal.set_not_back(&name, &session, run_id, Timestamp::now())?,
             }
-            if runs { journal.fulfil(&name) } else { journal.set_phase(&name, Phase::Failed) }
+            match (runs, stop_may_come) {
+                (true, false) => journal.fulfil(&name),
+                (true, true) => Ok(()),
+                (false, _) => journal.set_phase(&name, Phase::Failed),
+            }
         });
         if let Err(error) = kept.await {
             tracing::error!(service = service.name, "that it runs again could not be put on record: {error}");
@@ -496,8 +607,14 @@ impl Warden {
         back
     }
 
-    async fn start_and_watch(&self, service: &Service, sessions: &[Found], began: Instant) -> Back {
-        let since = Timestamp::now();
+    async fn start_and_watch(
+        &self,
+        service: &Service,
+        sessions: &[Found],
+        began: Instant,
+        since: Timestamp,
+        started: Phase,
+    ) -> Back {
         if let Err(why) = start(service).await {
             return Back::Down(why);
         }
@@ -506,7 +623,7 @@ impl Warden {
             down_seconds = began.elapsed().as_secs(),
             "the service runs again"
         );
-        self.note(&service.name, Phase::Started).await;
+        self.note(&service.name, started).await;
         let (watched, mut starts, mut seen) = (Instant::now(), 0, 0);
         loop {
             let there = presence(service).await;
@@ -566,9 +683,12 @@ impl Warden {
     async fn note(&self, service: &str, phase: Phase) {
         let (ctx, name) = (self.ctx.clone(), service.to_owned());
         let noted = blocking(move || ctx.journal().set_phase(&name, phase));
-        if let Err(error) = noted.await {
-            tracing::error!(service, phase = phase.label(), "a phase could not be put on record: {error}");
-        }
+        let error = match tokio::time::timeout(NOTE_TIMEOUT, noted).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "the journal hangs".to_owned(),
+        };
+        tracing::error!(service, phase = phase.label(), "a phase could not be put on record: {error}");
     }
 
     /// Starts what is owed: at the start of the program, and whenever it is called again.
@@ -605,7 +725,11 @@ impl Warden {
             return;
         }
         let session = SessionName::from_dir(owed.session.as_ref());
-        let service = self.ctx.settings.services.of(&session).filter(|service| service.name == owed.service);
+        let named = |session: &SessionName| {
+            self.ctx.settings.services.of(session).filter(|service| service.name == owed.service)
+        };
+        // Should its own session be matched by another entry now, a sibling still names it.
+        let service = named(&session).or_else(|| known.iter().find_map(|found| named(&found.session)));
         let Some(service) = service else {
             tracing::error!(
                 service = owed.service,
@@ -623,20 +747,31 @@ impl Warden {
         if owed.phase == Phase::Failed && self.ctx.journal().may_start(&owed.service).is_ok_and(|may| !may) {
             return;
         }
+        let began = Instant::now();
+        // A stop that was asked for may still be on its way. While it may, this is called
+        // again every minute.
+        if owed.phase == Phase::Stopping && !wait_until_gone(&service, service.stop_timeout).await {
+            let (now, until) = (Timestamp::now(), owed.since.plus(STOPS_LATE_WITHIN));
+            let may_come = owed.since <= now && now < until;
+            if may_come && presence(&service).await == Presence::Running {
+                return;
+            }
+        }
         tracing::warn!(
             service = owed.service,
             session = owed.session,
             phase = owed.phase.label(),
             "a service from an interrupted run is started again"
         );
-        let began = Instant::now();
-        // A stop that was asked for may still be on its way.
-        if owed.phase == Phase::Stopping {
-            wait_until_gone(&service, service.stop_timeout).await;
-        }
         let sessions: Vec<Found> = known.iter().filter(|found| found.session == session).cloned().collect();
         let back = match sessions.is_empty() {
-            false => self.bring_back(&service, &sessions, owed.run_id, began).await,
+            // It was started before the interruption, and may have connected before now.
+            false if owed.phase == Phase::Started => {
+                let (since, phase) = (owed.since, Phase::Started);
+                let back = self.start_and_watch(&service, &sessions, began, since, phase).await;
+                self.told(&service, &sessions, owed.run_id, back, false).await
+            }
+            false => self.bring_back(&service, &sessions, owed.run_id, began, false).await,
             true => self.bring_back_unseen(&service, owed, began).await,
         };
         tracing::warn!(service = owed.service, "after an interrupted run {back}");
@@ -666,13 +801,22 @@ impl Warden {
     /// Whether one that had not come back has come back since.
     async fn look_again(&self, lead: Lead, late: &NotBack, known: &[Found]) {
         let Some(found) = known.iter().find(|found| found.session.as_str() == late.session) else { return };
-        if self.is_back(found, Timestamp::from_nanos(i64::MIN)).await {
+        if self.is_back(found, late.stopped).await {
             tracing::info!(service = late.service, session = late.session, "it has come back");
             if let Err(error) = self.ctx.journal().clear_not_back(&late.service) {
                 tracing::error!("{error}");
             }
         }
         drop(lead);
+    }
+}
+
+/// From here on nothing moves.
+async fn end_moves(halt: &Halt) {
+    halt.halt();
+    let halt = halt.clone();
+    if tokio::time::timeout(HALTS_WITHIN, blocking(move || halt.wait())).await.is_err() {
+        tracing::error!("a move hangs in the file system; no other follows it, and the service is started");
     }
 }
 

@@ -5,11 +5,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, Row, TransactionBehavior, params};
+use rusqlite::{OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
 use crate::folder::Timestamp;
-use crate::policy::Stopped;
+use crate::policy::{Hold, Stopped};
 
 use super::journal::{Action, Journal, JournalError, RETRY_AFTER, Request, Run};
 
@@ -116,6 +116,9 @@ pub struct NotBack {
     pub run: Option<String>,
     /// Since when.
     pub since: String,
+    /// When the stop was decided: what a log said before that does not count.
+    #[serde(skip)]
+    pub stopped: Timestamp,
 }
 
 /// A run that waits until its bot is found stopped, or for a maintenance window.
@@ -165,7 +168,10 @@ const RESUMED: &str = "resumed";
 
 impl Journal {
     /// Puts the intent to stop a service on record, with the obligation to start it again.
-    /// Nothing may be stopped before this has succeeded.
+    /// Nothing may be stopped before this has succeeded. `lets` is asked about the switches
+    /// and the stops of all services within the same transaction: looks are slow, and in the
+    /// meantime a person may have paused, or another worker stopped the last service that
+    /// the breaker allows. What it holds is given back, and nothing is on record then.
     ///
     /// Errors: also where an obligation is open.
     pub fn intend_stop(
@@ -175,8 +181,14 @@ impl Journal {
         run_id: i64,
         in_window: bool,
         now: Timestamp,
-    ) -> Result<(), JournalError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        lets: impl FnOnce(&Switches, &[Stopped], Option<Timestamp>) -> Result<(), Hold>,
+    ) -> Result<Result<(), Hold>, JournalError> {
+        // Not `transaction`, which would borrow what the questions need; nothing else of
+        // ours is open, for `self` is borrowed alone.
+        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
+        if let Err(hold) = lets(&self.switches()?, &self.stops(now)?, self.resumed(now)?) {
+            return Ok(Err(hold));
+        }
         tx.execute(
             "INSERT INTO obligations (service, session, run_id, phase, since_ns) VALUES (?1, ?2, ?3, ?4, ?5)",
             params![service, session, run_id, Phase::Stopping.label(), now.nanos()],
@@ -187,7 +199,7 @@ impl Journal {
         )?;
         super::journal::raise(&tx, "stops", "", 1)?;
         tx.commit()?;
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Notes how far it has come.
@@ -279,8 +291,10 @@ impl Journal {
     /// Services that have not come back.
     pub fn not_back(&self) -> Result<Vec<NotBack>, JournalError> {
         let mut query = self.db.prepare(
-            "SELECT n.service, n.session, n.run_id, r.run, n.since_ns FROM not_back n
-             LEFT JOIN runs r ON r.id = n.run_id ORDER BY n.service",
+            "SELECT n.service, n.session, n.run_id, r.run, n.since_ns,
+             coalesce((SELECT max(at_ns) FROM stops s WHERE s.run_id = n.run_id AND s.service = n.service),
+                      n.since_ns)
+             FROM not_back n LEFT JOIN runs r ON r.id = n.run_id ORDER BY n.service",
         )?;
         let rows = query.query_map([], |row| {
             Ok(NotBack {
@@ -289,6 +303,7 @@ impl Journal {
                 run_id: row.get(2)?,
                 run: row.get(3)?,
                 since: Timestamp::from_nanos(row.get(4)?).rfc3339(),
+                stopped: Timestamp::from_nanos(row.get(5)?),
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -404,9 +419,10 @@ impl Journal {
         Ok(Switches { paused: self.switch(PAUSED)?, breaker: self.switch(BREAKER)? })
     }
 
-    /// When a person last said to go on.
-    pub fn resumed(&self) -> Result<Option<Timestamp>, JournalError> {
-        Ok(self.switch(RESUMED)?.map(|switch| switch.at))
+    /// When a person last said to go on. Not what was said under a clock that was ahead: it
+    /// would excuse every stop until then.
+    pub fn resumed(&self, now: Timestamp) -> Result<Option<Timestamp>, JournalError> {
+        Ok(self.switch(RESUMED)?.map(|switch| switch.at).filter(|at| *at <= now))
     }
 
     fn switch(&self, name: &str) -> Result<Option<Switch>, JournalError> {
@@ -508,8 +524,9 @@ mod tests {
     #[test]
     fn what_is_owed_outlasts_the_process() {
         let (dir, mut journal) = open();
-        journal.intend_stop("bots", "a", 7, false, at(0)).unwrap();
-        assert!(journal.intend_stop("bots", "b", 8, false, at(1)).is_err(), "one at a time");
+        journal.intend_stop("bots", "a", 7, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
+        let again = journal.intend_stop("bots", "b", 8, false, at(1), |_, _, _| Ok(()));
+        assert!(again.is_err(), "one at a time");
         drop(journal);
         let mut journal = Journal::open(dir.path()).unwrap();
         let owed = journal.obligations().unwrap().remove(0);
@@ -522,11 +539,35 @@ mod tests {
         journal.fulfil("bots").unwrap();
         assert!(journal.obligations().unwrap().is_empty());
         assert_eq!(journal.stops(at(1)).unwrap().len(), 1, "it was stopped all the same");
-        journal.intend_stop("bots", "a", 9, true, at(2)).unwrap();
+        journal.intend_stop("bots", "a", 9, true, at(2), |_, _, _| Ok(())).unwrap().unwrap();
         let stops = journal.stops(at(2)).unwrap();
         assert_eq!(stops.iter().map(|stop| stop.in_window).collect::<Vec<_>>(), [false, true]);
         journal.prune(at(60 * 24 * 31)).unwrap();
         assert!(journal.stops(at(2)).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_holds_within_the_transaction_leaves_no_trace() {
+        let (dir, mut journal) = open();
+        journal.intend_stop("a", "a", 1, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
+        // Another process pauses, after the first look.
+        Journal::open(dir.path()).unwrap().pause("ann", "a release", at(1)).unwrap();
+        let held = journal.intend_stop("b", "b", 2, false, at(2), |switches, stops, resumed| {
+            assert!(switches.paused.is_some() && stops.len() == 1 && resumed.is_none());
+            Err(Hold::Paused)
+        });
+        assert_eq!(held.unwrap(), Err(Hold::Paused));
+        assert_eq!(journal.obligations().unwrap().len(), 1);
+        assert_eq!(journal.stops(at(2)).unwrap().len(), 1);
+        assert!(!journal.was_stopped_for(2).unwrap());
+    }
+
+    #[test]
+    fn a_resume_under_a_clock_that_was_ahead_excuses_nothing() {
+        let (_dir, mut journal) = open();
+        journal.resume("ann", at(60)).unwrap();
+        assert_eq!(journal.resumed(at(59)).unwrap(), None);
+        assert_eq!(journal.resumed(at(60)).unwrap(), Some(at(60)));
     }
 
     #[test]
@@ -595,10 +636,10 @@ mod tests {
         let switches = journal.switches().unwrap();
         assert_eq!(switches.paused.unwrap().by, "ann");
         assert_eq!(switches.breaker.unwrap().reason, "4 services", "the first word stays");
-        assert!(journal.resumed().unwrap().is_none());
+        assert!(journal.resumed(at(9)).unwrap().is_none());
         assert!(journal.resume("bob", at(3)).unwrap().paused.is_some());
         assert_eq!(journal.switches().unwrap(), Switches::default());
-        assert_eq!(journal.resumed().unwrap(), Some(at(3)));
+        assert_eq!(journal.resumed(at(9)).unwrap(), Some(at(3)));
     }
 
     #[test]
@@ -631,6 +672,9 @@ mod tests {
         assert_eq!(not_back.len(), 1);
         assert_eq!(not_back[0].run.as_deref(), Some("20261123T201510Z-4f2a91"));
         assert_eq!((not_back[0].session.as_str(), &not_back[0].since), ("b", &at(1).rfc3339()));
+        assert_eq!(not_back[0].stopped, at(1), "no stop is known");
+        journal.intend_stop("bots", "a", id, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
+        assert_eq!(journal.not_back().unwrap()[0].stopped, at(0));
         journal.clear_not_back("bots").unwrap();
         assert!(journal.not_back().unwrap().is_empty());
     }

@@ -24,7 +24,8 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags};
@@ -244,7 +245,8 @@ pub enum Outcome {
     /// A crash interrupted it and the rest was moved after the restart.
     RolledForward,
     /// A crash interrupted it and the bot was not known to be disconnected after the
-    /// restart: what had been moved stays in the quarantine, nothing more was moved.
+    /// restart, or it was broken off because its bot is started again: what had been moved
+    /// stays in the quarantine, nothing more was moved.
     Interrupted,
 }
 
@@ -313,20 +315,56 @@ pub enum StoredState {
     Damaged,
 }
 
+/// Breaks the moves of a run off from outside: a call that blocks cannot be dropped.
+#[derive(Clone, Debug, Default)]
+pub struct Halt {
+    halted: Arc<AtomicBool>,
+    moving: Arc<Mutex<()>>,
+}
+
+impl Halt {
+    /// No move begins any more; the one under way, if any, goes on.
+    pub fn halt(&self) {
+        self.halted.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was.
+    pub fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::SeqCst)
+    }
+
+    /// Blocks until the move under way has ended: after [`Halt::halt`], nothing moves then.
+    pub fn wait(&self) {
+        drop(self.moving.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// The right to one move.
+    fn permit(&self) -> Option<MutexGuard<'_, ()>> {
+        let moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        (!self.is_halted()).then_some(moving)
+    }
+}
+
 /// An auth folder with its lock held. Dropping it releases the lock.
 #[derive(Debug)]
 pub struct LockedFolder {
     fd: OwnedFd,
+    halt: Halt,
 }
 
 impl LockedFolder {
     /// Opens and locks the folder; does not wait for the lock.
     pub fn lock(place: &Place) -> Result<Arc<Self>, Obstacle> {
+        Self::lock_under(place, Halt::default())
+    }
+
+    /// The same, and what moves files in it ends where it stands once `halt` says so.
+    pub fn lock_under(place: &Place, halt: Halt) -> Result<Arc<Self>, Obstacle> {
         let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
         let statfs = rustix::fs::fstatfs(&fd).map_err(|e| obstacle("asking for the file system", e))?;
         check_filesystem(statfs.f_type)?;
         match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Arc::new(Self { fd })),
+            Ok(()) => Ok(Arc::new(Self { fd, halt })),
             Err(Errno::WOULDBLOCK) => Err(Obstacle::Locked),
             Err(error) => Err(obstacle("locking the folder", error)),
         }
@@ -503,6 +541,10 @@ impl LockedFolder {
         let mut undone = Undone::default();
         let mut failed = None;
         for planned in record.moves.iter().rev() {
+            let Some(_moving) = self.halt.permit() else {
+                failed = Some(broken_off());
+                break;
+            };
             match put_back(files.as_fd(), self.fd.as_fd(), planned) {
                 Ok(PutBack::Restored) => undone.restored += 1,
                 Ok(PutBack::Blocked) => undone.blocked += 1,
@@ -632,7 +674,7 @@ impl LockedFolder {
 /// The runs in the quarantine of the folder at `place`. Only looks, so it takes no lock.
 pub fn stored_runs(place: &Place) -> Result<Vec<StoredRun>, Obstacle> {
     let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
-    LockedFolder { fd }.stored()
+    LockedFolder { fd, halt: Halt::default() }.stored()
 }
 
 /// Where a file of a run is.
@@ -679,7 +721,7 @@ pub fn look_up(place: &Place, run: &RunId) -> Result<Option<LookedUp>, Obstacle>
         return Ok(None);
     };
     let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
-    let folder = LockedFolder { fd };
+    let folder = LockedFolder { fd, halt: Halt::default() };
     let moves = folder.whereabouts(run).unwrap_or_default();
     Ok(Some(LookedUp { state: stored.state, files: folder.held_kinds(run)?, moves }))
 }
@@ -735,6 +777,8 @@ impl Prepared {
                     let left = self.put_all_back(&moved)?;
                     return self.end(Outcome::RolledBack, left, now);
                 }
+                // Its bot is about to be started: nothing is put back under it, either.
+                Ok(Moved::Halted) => return self.end(Outcome::Interrupted, moved.len(), now),
                 Err(error) => {
                     // It may have been moved all the same: the look after the move can fail.
                     moved.push(planned);
@@ -787,6 +831,10 @@ impl Prepared {
     fn put_all_back(&self, moved: &[&MoveRecord]) -> Result<usize, Obstacle> {
         let (mut left, mut failed) = (0, None);
         for planned in moved.iter().rev() {
+            let Some(_moving) = self.folder.halt.permit() else {
+                left += usize::from(exists(self.files.as_fd(), &planned.name)?);
+                continue;
+            };
             match put_back(self.files.as_fd(), self.folder.fd.as_fd(), planned) {
                 Ok(PutBack::Restored | PutBack::NotHere { .. }) => {}
                 Ok(_) => left += 1,
@@ -806,6 +854,7 @@ impl Prepared {
     }
 
     fn move_one(&self, planned: &MoveRecord) -> Result<Moved, Obstacle> {
+        let Some(_moving) = self.folder.halt.permit() else { return Ok(Moved::Halted) };
         let (folder, files) = (self.folder.fd.as_fd(), self.files.as_fd());
         let name = planned.file_name();
         let here = |fd| stat(fd, name).map_err(|error| obstacle_io("looking at a planned file", &error));
@@ -868,6 +917,11 @@ enum Moved {
     Yes,
     Already,
     Changed,
+    Halted,
+}
+
+fn broken_off() -> Obstacle {
+    Obstacle::Io("it was broken off, for the bot is started; what is moved stays where it is".into())
 }
 
 #[derive(PartialEq)]
@@ -1441,5 +1495,44 @@ mod tests {
         ] {
             assert_eq!(RunId::parse(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn once_halted_nothing_moves_in_either_direction() {
+        let names = ["pre-key-1.json", "pre-key-2.json", "pre-key-3.json"];
+        let sample = Sample::new(&names);
+        let halt = Halt::default();
+        let folder = LockedFolder::lock_under(&sample.place, halt.clone()).unwrap();
+        let now = Timestamp::now();
+        let there = || names.iter().filter(|name| sample.place.path().join(name).exists()).count();
+
+        // Halted between the plan and its first move: whoever waits for a permit gets none.
+        let prepared = folder.prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20).unwrap();
+        let run = prepared.run().clone();
+        let moving = halt.moving.lock().unwrap();
+        let mover = std::thread::spawn(move || prepared.execute(now));
+        halt.halt();
+        drop(moving);
+        halt.wait();
+        assert_eq!(there(), 3);
+        let done = mover.join().unwrap().unwrap();
+        assert_eq!((done.outcome, done.moved, done.left), (Outcome::Interrupted, 0, 3));
+        assert_eq!(there(), 3);
+        drop(folder);
+
+        // Nor does what a crash left, and an undo ends where it stands.
+        fs::remove_file(sample.place.path().join(QUARANTINE_DIR).join(run.as_str()).join(DONE)).unwrap();
+        let halted = LockedFolder::lock_under(&sample.place, halt.clone()).unwrap();
+        let all: BTreeSet<FileName> = names.iter().map(|name| FileName::new(*name)).collect();
+        assert_eq!(halted.finish(&run, &all, now).unwrap().unwrap().moved, 0);
+        drop(halted);
+        let folder = LockedFolder::lock(&sample.place).unwrap();
+        let prepared = folder.prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20).unwrap();
+        let run = prepared.run().clone();
+        assert_eq!(prepared.execute(now).unwrap().outcome, Outcome::Moved);
+        drop((prepared, folder));
+        let halted = LockedFolder::lock_under(&sample.place, halt).unwrap();
+        assert!(halted.undo(&run, now).is_err());
+        assert_eq!(there(), 0);
     }
 }

@@ -15,7 +15,8 @@ use crate::policy::{self, Ask, Batches, Limits, Plan, Refusal, accumulated_files
 use super::journal::record::{Fate, FileRecord, Step};
 use super::journal::{Action, Ending, Journal, JournalError, Run, Status};
 use super::quarantine::{
-    At, Done, LockedFolder, LookedUp, Obstacle, Outcome, RunId, StoredState, Undone, look_up, stored_runs,
+    At, Done, Halt, LockedFolder, LookedUp, Obstacle, Outcome, RunId, StoredState, Undone, look_up,
+    stored_runs,
 };
 
 const LOCK_TRIES: u32 = 10;
@@ -131,10 +132,14 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 
 /// Takes the folder's lock; waits a little for a sweep or a look, which hold it briefly.
 pub(super) async fn lock(found: &Found) -> Result<Arc<LockedFolder>, Obstacle> {
+    lock_under(found, &Halt::default()).await
+}
+
+async fn lock_under(found: &Found, halt: &Halt) -> Result<Arc<LockedFolder>, Obstacle> {
     let mut tries = 0;
     loop {
-        let place = found.place.clone();
-        let locked = blocking(move || LockedFolder::lock(&place)).await;
+        let (place, halt) = (found.place.clone(), halt.clone());
+        let locked = blocking(move || LockedFolder::lock_under(&place, halt)).await;
         tries += 1;
         if tries == LOCK_TRIES || !matches!(locked, Err(Obstacle::Locked)) {
             return locked;
@@ -155,6 +160,8 @@ pub struct Down {
     pub service: Service,
     /// When it was found gone; nobody may have written since.
     pub since: Timestamp,
+    /// Said before it is started again: nothing moves from then on.
+    pub halt: Halt,
 }
 
 /// Asks the probes, and only then scans: what a bot that woke up while a slow probe
@@ -311,7 +318,8 @@ async fn clean_under(
     let limits = ctx.settings.limits(&found.session);
     let count = |inventory: &Inventory| count(inventory, &limits);
 
-    let folder = lock(found).await?;
+    let halt = down.map(|down| down.halt.clone()).unwrap_or_default();
+    let folder = lock_under(found, &halt).await?;
     ending.step(Step::new("locked", None));
     let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder, down).await?;
     ending.step(Step::verdict(&verdict, false));
@@ -420,6 +428,11 @@ async fn clean_under(
     }
     match done.outcome {
         Outcome::RolledBack => Err(Stop::Changed(done.moved)),
+        Outcome::Interrupted => {
+            let run = run.clone();
+            ending.files = blocking(move || folder.held_kinds(&run)).await.unwrap_or_default();
+            Err(Obstacle::Io("it was broken off, for the bot is started again".into()).into())
+        }
         _ => {
             ending.files = kinds;
             Ok(done)
@@ -482,8 +495,18 @@ async fn resume(
     .await
 }
 
+/// Whether the service of this session is on its way down or up: then its folder is left
+/// alone, whatever a source says, for it may be started at any moment.
+async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, JournalError> {
+    let Some(service) = ctx.settings.services.of(&found.session) else { return Ok(false) };
+    let ctx = ctx.clone();
+    let owed = blocking(move || ctx.journal().obligations()).await?;
+    Ok(owed.iter().any(|owed| owed.service == service.name))
+}
+
 /// After a restart: ends what a crash left in this folder. `Ok(false)`: somebody has it
-/// locked, so a run is under way there and it is left alone.
+/// locked, so a run is under way there and it is left alone; or its service is on its way
+/// down or up.
 pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, Stop> {
     let place = found.place.clone();
     let stored = blocking(move || stored_runs(&place)).await?;
@@ -493,14 +516,20 @@ pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, Stop> {
     if !stored.iter().any(|stored| unfinished(&stored.state)) {
         return Ok(true);
     }
-    // Asked before the lock is taken: a run that is queued must not find it held for long.
-    let evidence = ctx.settings.connection.ask(&found.session).await;
+    if is_owed(ctx, found).await? {
+        return Ok(false);
+    }
+    // Asked before the lock is taken, so that sources that hang hold up no queued run, and
+    // again under it: the bot may have been started since.
+    ctx.settings.connection.ask(&found.session).await;
     let folder = match lock(found).await {
         Err(Obstacle::Locked) => return Ok(false),
         folder => folder?,
     };
-    let inventory = scan(&folder).await?;
-    let verdict = ctx.settings.connection.judge(evidence, &inventory);
+    let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder, None).await?;
+    if is_owed(ctx, found).await? {
+        return Ok(false);
+    }
     resume(&ctx.settings, found, &folder, &verdict, &inventory).await?;
     Ok(true)
 }

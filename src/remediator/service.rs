@@ -72,6 +72,8 @@ const LOOK_AROUND_TIMEOUT: Duration = Duration::from_secs(10);
 /// A run must have been due for deletion for this long by the monotonic clock before it
 /// is deleted: a wall clock that jumped ahead must not cost anybody their undo.
 const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
+/// A folder that could not be looked at for what a crash left is looked at again.
+const RECOVER_AGAIN: Duration = Duration::from_secs(5);
 
 mod pages;
 mod token;
@@ -412,6 +414,17 @@ impl Service {
         self.known_sessions()
     }
 
+    /// The same, and where somebody looks around already, what is known: on a mount that
+    /// hangs, one thread waits and not one more a minute.
+    fn sessions_unless_busy(&self) -> Vec<Found> {
+        match self.discovery.try_lock() {
+            Ok(mut discovery) => self.survey(&mut discovery),
+            Err(TryLockError::Poisoned(poisoned)) => self.survey(&mut poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        self.known_sessions()
+    }
+
     fn known_sessions(&self) -> Vec<Found> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).found.clone()
     }
@@ -573,7 +586,9 @@ impl Service {
         let mut looking: Option<tokio::task::JoinHandle<()>> = None;
         loop {
             // A file system that hangs keeps nobody from being started.
-            let known = match tokio::time::timeout(LOOK_AROUND_TIMEOUT, self.all_sessions()).await {
+            let service = Arc::clone(&self);
+            let looked = blocking(move || service.sessions_unless_busy());
+            let known = match tokio::time::timeout(LOOK_AROUND_TIMEOUT, looked).await {
                 Ok(known) => known,
                 Err(_) => self.known_sessions(),
             };
@@ -646,14 +661,18 @@ impl Service {
         }
     }
 
-    /// Ends what a crash left: in the folders, then in the journal.
-    async fn recover(self: &Arc<Self>) {
-        let mut busy = HashSet::new();
+    /// Ends what a crash left: in the folders, then in the journal. `false`: a folder was
+    /// left alone, for its service is on its way up or a run is under way there.
+    async fn recover(self: &Arc<Self>) -> bool {
+        let (mut busy, mut all) = (HashSet::new(), true);
         for found in self.all_sessions().await {
             let recovered = tokio::time::timeout(RECOVER_TIMEOUT, runner::recover(&self.ctx, &found)).await;
             match recovered {
                 Ok(Ok(true)) => {}
-                Ok(Ok(false)) => _ = busy.insert(found.session.to_string()),
+                Ok(Ok(false)) => {
+                    all = false;
+                    busy.insert(found.session.to_string());
+                }
                 Ok(Err(stop)) => {
                     tracing::error!(session = %found.session, "looking for interrupted runs: {stop}");
                 }
@@ -682,23 +701,28 @@ impl Service {
         }
         self.wake.notify_waiters();
         self.measure_quarantines().await;
+        all
     }
 
     async fn sweep_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
         // What a crash left is dealt with first, while requests are already taken: a session
         // with a run from before the restart waits for it.
         let mut wait = Duration::ZERO;
+        let mut swept: Option<Instant> = None;
         loop {
             tokio::select! {
                 _ = stopping.changed() => return,
                 () = tokio::time::sleep(wait) => {}
             }
-            wait = SWEEP_EVERY;
-            tokio::select! {
+            wait = tokio::select! {
                 _ = stopping.changed() => return,
-                () = self.recover() => {}
-            }
+                all = self.recover() => if all { SWEEP_EVERY } else { RECOVER_AGAIN },
+            };
             self.recovered.store(true, Ordering::Relaxed);
+            if swept.is_some_and(|at| at.elapsed() < SWEEP_EVERY) {
+                continue;
+            }
+            swept = Some(Instant::now());
             let service = Arc::clone(&self);
             blocking(move || {
                 // A pause keeps the quarantines as well.

@@ -625,7 +625,7 @@ fn every_step_of_a_restore_is_on_record() {
 #[test]
 fn a_user_of_its_own_is_told_to_restore_as_root_and_goes_on_afterwards() {
     if !rustix_is_root() {
-        eprintln!("not run: only root can be two users");
+        // Only root can be two users.
         return;
     }
     let (own, bots) = (65_533, 65_532);
@@ -788,6 +788,23 @@ fn a_newer_file_or_another_identity_is_replaced_by_force_only_and_can_come_back(
     world.run(&["creds", "list", SESSION]).must(0, &["damaged"]);
     world.restore(&["--version=2"]).must(2, &["damaged"]);
     world.restore(&[]).must(2, &["no such copy"]);
+}
+
+#[test]
+fn by_force_a_copy_that_cannot_be_kept_is_a_warning_only() {
+    let world = World::new();
+    let whole = world.bytes().unwrap();
+    world.keep(&whole);
+    for nth in 1..100 {
+        world.keep(&of_identity(&whole, char::from_u32(0x4E00 + nth).unwrap()));
+    }
+    let other = of_identity(&whole, 'B');
+    world.write(&other);
+    world.restore(&["--version=1"]).must(1, &["another identity"]);
+    world.restore(&["--version=1", "--force"]).must(0, &["in the quarantine only", "is back"]);
+    assert!(insurable(&world.bytes().unwrap()).unwrap().identity == insurable(&whole).unwrap().identity);
+    assert!(world.set_aside().iter().any(|(name, bytes)| name == "replaced.json" && *bytes == other));
+    assert_eq!(world.list(SESSION).len(), 100);
 }
 
 #[test]

@@ -170,9 +170,11 @@ pub fn may_restore(present: Present, copy: &Known, last: Option<&Known>) -> Resu
         Present::LoggedInAsNobodyKnows => Err(RestoreRefusal::OtherIdentity),
         Present::LoggedIn(own) if !own.is_of_the_same(copy) => Err(RestoreRefusal::OtherIdentity),
         Present::LoggedIn(own) => {
-            // Within one identity the counter only grows; a copied file's time tells less.
-            let is_older = (own.next_pre_key_id, own.written) < (copy.next_pre_key_id, copy.written);
-            if is_older { Ok(()) } else { Err(RestoreRefusal::Newer) }
+            // Within one identity the counter only grows, and the time does. Where the two
+            // disagree, somebody has put a file there: a person decides.
+            let is_older = own.next_pre_key_id <= copy.next_pre_key_id && own.written <= copy.written;
+            let is_same = (own.next_pre_key_id, own.written) == (copy.next_pre_key_id, copy.written);
+            if is_older && !is_same { Ok(()) } else { Err(RestoreRefusal::Newer) }
         }
         Present::Unusable | Present::NotLoggedIn => match last {
             Some(last) if !last.is_of_the_same(copy) => Err(RestoreRefusal::OtherIdentity),
@@ -295,7 +297,7 @@ mod tests {
         #[test]
         fn a_restore_never_loses_a_newer_login(own in known(), copy in known(), last in proptest::option::of(known())) {
             let allowed = may_restore(Present::LoggedIn(own), &copy, last.as_ref()).is_ok();
-            let older = own.next_pre_key_id < copy.next_pre_key_id
+            let older = (own.next_pre_key_id < copy.next_pre_key_id && own.written <= copy.written)
                 || (own.next_pre_key_id == copy.next_pre_key_id && own.written < copy.written);
             let same = own.identity == copy.identity && own.registration_id == copy.registration_id;
             prop_assert_eq!(allowed, same && older);

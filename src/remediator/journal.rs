@@ -362,7 +362,14 @@ impl Journal {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
         }
         let path = dir.join("journal.sqlite");
-        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(unusable)?;
+        let is_new = !path.exists();
+        let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        let file = file.map_err(unusable)?;
+        if is_new {
+            // Where root is the first, `serve` must still be able to write it.
+            hand_over(dir, &file).map_err(unusable)?;
+        }
+        drop(file);
         let db = Sqlite::open(&path)?;
         db.busy_timeout(Duration::from_secs(1))?;
         db.pragma_update(None, "journal_mode", "WAL")?;

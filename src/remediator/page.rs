@@ -12,7 +12,7 @@ use crate::policy::Plan;
 use crate::web::page::{self, Column};
 
 use super::journal::record::{FileShown, PassedOver, Record};
-use super::journal::{Run, Status};
+use super::journal::{Action, Run, Status};
 use super::privileges::{Group, Weight};
 use super::runner::Stop;
 
@@ -27,7 +27,7 @@ const ASKED: Column = Column("Asked for (UTC)", false, "When the run was asked f
 const ACTION: Column = Column(
     "Action",
     false,
-    "plan: a dry run. cleanup: under guard, while the bot is disconnected. emergency: the same, asked for by the emergency tier. undo: files put back.",
+    "plan: a dry run. cleanup: under guard, while the bot is disconnected. emergency: the same, asked for by the emergency tier. undo: files put back. restore: a kept copy of creds.json put back by a person.",
 );
 const BY: Column =
     Column("Requested by", false, "The fingerprint of the alert, or the operator who typed the command.");
@@ -37,7 +37,11 @@ const STATUS: Column = Column(
     "refused: a guard said no and nothing was touched. failed: something broke; each file is still in exactly one place.",
 );
 const REASON: Column = Column("Reason", false, "Why it was refused or failed, or a remark.");
-const FILES: Column = Column("Files", true, "Files moved or put back; of a plan, those that would be moved.");
+const FILES: Column = Column(
+    "Files",
+    true,
+    "Files moved or put back; of a plan, those that would be moved; of a restore, the creds.json that was put back.",
+);
 const ACCUMULATED: Column =
     Column("Accumulated", true, "What the tiers count, before and after. See the exporter's page.");
 const NUMBER: Column = Column("Run", true, "All that is on record of it.");
@@ -278,7 +282,7 @@ pub fn run(record: &Record) -> String {
     const FATE: Column = Column(
         "What became of it",
         false,
-        "moved: it is in the quarantine. left, put_back: it is where it was. restored: an undo put it back. blocked: an undo left it in the quarantine, because the folder has a newer one. deleted: the quarantine's retention has ended.",
+        "moved: it is in the quarantine. left, put_back: it is where it was. restored: an undo put it back, or it is the creds.json that a restore put there. blocked: an undo left it in the quarantine, because the folder has a newer one. deleted: the quarantine's retention has ended.",
     );
     const COUNT: Column = Column("Files", true, "How many.");
     const INODE: Column = Column("Inode", true, "Number of the file; a rename keeps it.");
@@ -302,7 +306,11 @@ pub fn run(record: &Record) -> String {
         }
         @if let Some(detail) = run.detail.as_ref().or(run.note.as_ref()) { p.note { (detail) } }
         @if let Some(name) = &run.run {
-            p.sub { "In the quarantine as " code { (name) } ". To put it back: " code { "baileys_remediator undo " (name) } }
+            @if run.action == Action::Restore {
+                p.sub { "What it replaced is in the quarantine as " code { "creds-" (name) "/replaced.json" } ", and among the copies where it was logged in: " code { "baileys_remediator creds list " (run.session) } ". To put that one back: " code { "baileys_remediator creds restore " (run.session) " --version=N --force" } }
+            } @else {
+                p.sub { "In the quarantine as " code { (name) } ". To put it back: " code { "baileys_remediator undo " (name) } }
+            }
         }
         @if !record.related.is_empty() {
             p.sub { "About the same files:" @for id in &record.related { " " a href={ "/run?id=" (id) } { "#" (id) } } }

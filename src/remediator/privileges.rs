@@ -165,6 +165,8 @@ pub struct Facts {
     pub unreadable: usize,
     /// Key files of another owner than the folder's.
     pub foreign: usize,
+    /// Owner of creds.json, where there is one.
+    pub creds_uid: Option<u32>,
     /// Its quarantine.
     pub quarantine: Quarantine,
 }
@@ -192,6 +194,9 @@ pub fn look(place: &Place, each_file: bool) -> Result<Facts, String> {
         free_inodes: (space.f_files > 0).then_some(space.f_favail),
         unreadable: 0,
         foreign: 0,
+        creds_uid: rustix::fs::statat(&fd, "creds.json", AtFlags::SYMLINK_NOFOLLOW)
+            .ok()
+            .map(|about| about.st_uid),
         quarantine: look_at_quarantine(fd.as_fd()),
     };
     match each_file {
@@ -348,6 +353,16 @@ pub fn judge(facts: &Facts, me: Me) -> Vec<Finding> {
             Weight::Warning,
             "there are key files of another owner than the folder's; a rename keeps their owner and mode, but perhaps the bot cannot write them".into(),
             format!("sudo chown -R {owner} {path}, if they are the bot's"),
+        );
+    }
+    if let Some(uid) = facts.creds_uid.filter(|uid| !me.is_root() && *uid != me.uid) {
+        say(
+            "restore",
+            Weight::Warning,
+            format!(
+                "creds restore must be run as root or as the bot's user {uid}: a file keeps its owner, and only root gives one away"
+            ),
+            "sudo baileys_remediator creds restore SESSION, with the configuration of serve".into(),
         );
     }
     match &facts.quarantine {
@@ -554,6 +569,7 @@ mod tests {
             free_inodes: Some(100_000),
             unreadable: 0,
             foreign: 0,
+            creds_uid: Some(1000),
             quarantine: Quarantine::Missing,
         }
     }
@@ -577,6 +593,7 @@ mod tests {
             (Facts { filesystem: 0x6573_5546, ..sound() }, "filesystem", Warning),
             (Facts { unreadable: 1, ..sound() }, "read", Problem),
             (Facts { foreign: 1, ..sound() }, "foreign_files", Warning),
+            (Facts { creds_uid: Some(1001), ..sound() }, "restore", Warning),
             (Facts { free_bytes: 4096, ..sound() }, "space", Warning),
             (Facts { free_inodes: Some(3), ..sound() }, "space", Warning),
             (Facts { quarantine: Quarantine::OtherMount, ..sound() }, "quarantine_mount", Problem),
@@ -593,7 +610,11 @@ mod tests {
             assert!(!found[0].mend.is_empty());
             assert!(!found[0].message.contains("/bots"), "a message stands for many folders");
         }
-        let sticky = Facts { mode: 0o41777, uid: 1001, quarantine: tagged(1001, 0o700, true), ..sound() };
+        let theirs = Facts { creds_uid: Some(1001), ..sound() };
+        assert_eq!(checks(&theirs, Me { uid: 0 }), [], "root gives a file to anybody");
+        assert_eq!(checks(&Facts { creds_uid: None, ..sound() }, ME), []);
+        let quarantine = tagged(1001, 0o700, true);
+        let sticky = Facts { mode: 0o41777, uid: 1001, creds_uid: None, quarantine, ..sound() };
         assert_eq!(checks(&sticky, ME), [("sticky", Problem)]);
         assert_eq!(checks(&sticky, Me { uid: 1001 }), [], "the owner may");
         assert_eq!(checks(&sticky, Me { uid: 0 }), [], "root may");

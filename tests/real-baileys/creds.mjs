@@ -41,8 +41,8 @@ if (o.do === 'grow') {
 		await uploadPreKeys(B, bot, batch, server)
 		const minted = heldIds(server).filter(id => !held.has(id))
 		ever.push(...minted)
-		// New contacts, on keys of which the kept copy knows nothing.
-		for (const id of minted.slice(0, Math.ceil(o.used / o.uploads))) {
+		// New contacts, on keys of which the kept copy knows nothing: the highest, which then leave no file.
+		for (const id of minted.slice(-Math.ceil(o.used / o.uploads))) {
 			const jid = `${999_200_000_000 + id}@s.whatsapp.net`
 			const peer = await openParty(B, file(`contacts/grown-${id}`), { jid })
 			await peer.repo.injectE2ESession({ jid: manifest.bot, session: takeBundle(server, id).session })

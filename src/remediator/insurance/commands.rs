@@ -11,7 +11,7 @@ use crate::remediator::console::{Exit, Output, confirm, context, fail, find, rec
 use crate::remediator::journal::Action;
 
 use super::restore;
-use super::store::{Copy, CopyEntry, Store};
+use super::store::{Copy, CopyEntry, Store, path_in};
 use super::watch::{Reading, read_settled};
 
 /// `creds list SESSION`: the copies, newest first. Shows no byte of any.
@@ -48,7 +48,8 @@ pub fn list(settings: &Settings, session: &str, output: Output) -> Exit {
             }
         }
         Output::Table if copies.is_empty() => print(&format!(
-            "No copy of {session}'s creds.json is kept yet; `serve` takes one at its start and every 10 minutes, once it is logged in."
+            "No copy of {session}'s creds.json is kept yet; `serve` takes one at its start and every 10 minutes, once it is logged in.\nThey would be in `{}`; those of a session that was renamed are beside it, under its old name.",
+            path_in(&settings.state_path).join(Store::directory(session)).display()
         )),
         Output::Table => {
             let mut out = table::Table::new(&[

@@ -27,12 +27,15 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::connection::State;
+use crate::folder::creds::parse_creds;
 use crate::folder::identity::{MAX_PRE_KEY_ID, highest_counter, insurable, raise_counters};
 use crate::folder::kind::{parse_name, pre_key_id};
 use crate::folder::scan::{MAX_CREDS_BYTES, read_plain_file, stat};
 use crate::folder::{Creds, Found, Inventory, Kind, Place, Shape, Stamp, Timestamp};
 use crate::policy::Refusal;
 use crate::policy::insurance::{Known, Present, may_restore};
+use crate::policy::measure::{Batches, CLASSIC_BATCH, MODERN_BATCH};
+use crate::remediator::journal::record::{Fate, FileRecord, Step};
 use crate::remediator::journal::{Ending, Run, Status};
 use crate::remediator::quarantine::{
     LockedFolder, Obstacle, RunId, exists, make_dir, obstacle, obstacle_io, open_beneath, read_record, sync,
@@ -56,6 +59,9 @@ struct Record {
     copy: u64,
     /// Fingerprint of what is to be put back, in hex.
     content: String,
+    /// Its inode, for where it cannot be read.
+    #[serde(default)]
+    inode: Option<u64>,
 }
 
 /// What a restore did.
@@ -91,12 +97,14 @@ pub async fn restore(
     ending: &mut Ending,
 ) -> Result<Restored, Stop> {
     let folder = runner::lock(found).await?;
+    ending.step(Step::new("locked", None));
     {
         let folder = Arc::clone(&folder);
         blocking(move || settle_all(&folder)).await?;
     }
     let (verdict, inventory) = runner::ask_and_scan(&ctx.settings, found, &folder, None).await?;
     ending.evidence = Some(verdict.because());
+    ending.step(Step::verdict(&verdict, false));
     let refusal = |state: State| match state {
         State::Disconnected => None,
         _ if force => None,
@@ -118,6 +126,7 @@ pub async fn restore(
         prepared.restored.counters.0,
         prepared.restored.counters.1
     ));
+    ending.step(Step::new("prepared", Some("the copy is in the quarantine, nothing has moved".into())));
     // Everything is written and nothing has moved: the last moment to ask again.
     let mut stop = None;
     if !force {
@@ -127,19 +136,32 @@ pub async fn restore(
         };
         stop = refusal(again.state);
         ending.evidence = Some(format!("{}; asked again: {}", verdict.because(), again.because()));
+        ending.step(Step::verdict(&again, true));
     }
     if stop.is_none() && !folder.is_still_at(&found.place) {
         let renamed = "the folder was renamed or replaced while the restore was prepared";
         stop = Some(Obstacle::Io(renamed.into()).into());
     }
     if let Some(stop) = stop {
+        ending.step(Step::new("cancelled", Some("the copy was dropped, nothing has moved".into())));
         blocking(move || prepared.cancel()).await?;
+        ctx.journal().planned_are_left(id)?;
         ctx.journal().forget_run(id)?;
         return Err(stop);
     }
     ending.run = Some(run.to_string());
-    let restored = blocking(move || prepared.exchange()).await?;
+    ending.step(Step::new("moving", Some("the copy and the folder's creds.json change places".into())));
+    ctx.journal().note(id, &std::mem::take(&mut ending.steps))?;
+    let (restored, moves) = blocking(move || prepared.exchange()).await?;
     ending.files.insert(Kind::Creds, 1);
+    ending.moves = moves;
+    ending.step(Step::new(
+        "exchanged",
+        Some(match restored.replaced {
+            true => "the copy is in the folder, what it replaced in the quarantine".into(),
+            false => "the copy is in the folder, where there was none".into(),
+        }),
+    ));
     Ok(restored)
 }
 
@@ -187,7 +209,8 @@ fn prepare(
         may_restore(present, &copy.known(), last.as_ref())?;
     }
     let present_bytes = there.as_ref().and_then(|there| there.bytes.as_deref());
-    let least = least_counter(folder, inventory, present_bytes, copy, &copies)?;
+    let batch = Batches::of(inventory, ctx.settings.limits(&found.session).batch).guard;
+    let least = least_counter(folder, inventory, present_bytes, copy, &copies, batch)?;
     let (bytes, raised) = raise_counters(&copy.bytes, least)
         .map_err(|_| io("the counters of this copy cannot be raised; take another one".into()))?;
     // What was changed must still say the same of everything else.
@@ -208,9 +231,15 @@ fn prepare(
         && let Some(bytes) = &there.bytes
     {
         let keep = ctx.settings.insurance.keep;
-        store
-            .add(session, bytes, &now_there, there.stamp.modified, Timestamp::now(), &keep)
-            .map_err(|error| io(error.to_string()))?;
+        let added = store.add(session, bytes, &now_there, there.stamp.modified, Timestamp::now(), &keep);
+        match added {
+            Ok(_) => {}
+            // A person has decided, and the file itself is kept in the quarantine.
+            Err(error) if force => {
+                tracing::warn!(session, "what is replaced is kept in the quarantine only: {error}");
+            }
+            Err(error) => return Err(io(error.to_string())),
+        }
     }
     let owner = match &there {
         Some(there) if matches!(there.shape, Shape::Regular | Shape::ManyNames) => there.owner,
@@ -218,7 +247,8 @@ fn prepare(
     };
 
     // On record before there is anything: what a crash leaves is then never unknown.
-    ctx.journal().set_run(id, run.as_str())?;
+    let out: Vec<FileRecord> = there.iter().map(|there| on_record(&there.stamp, Fate::Planned)).collect();
+    ctx.journal().set_plan(id, run.as_str(), &[], &out)?;
     let quarantine = folder.quarantine(true)?.ok_or_else(|| io("no quarantine".into()))?;
     let name = format!("{PREFIX}{run}");
     let slot = make_dir(quarantine.as_fd(), &name, true)?;
@@ -234,17 +264,19 @@ fn prepare(
             replaced: false,
         },
     };
-    let record = Record {
+    let record = |inode| Record {
         version: 1,
         at_ns: Timestamp::now().nanos(),
         copy: copy.entry.number,
         content: format!("{:016x}", xxh3_64(&bytes)),
+        inode: Some(inode),
     };
     let written = write_new(prepared.slot.as_fd(), &bytes, owner, copy.entry.written)
-        .and_then(|()| write_record(prepared.slot.as_fd(), RECORD, &record))
+        .and_then(|inode| write_record(prepared.slot.as_fd(), RECORD, &record(inode)))
         .and_then(|()| sync(&[prepared.quarantine.as_fd()]));
     if let Err(error) = written {
         let _ = prepared.cancel();
+        ctx.journal().planned_are_left(id)?;
         ctx.journal().forget_run(id)?;
         return Err(error.into());
     }
@@ -300,12 +332,20 @@ fn present(inventory: &Inventory, there: Option<&There>) -> Present {
 /// The number that both counters are raised to at least: above every pre-key in the folder
 /// and in its quarantine, and not below what the present file or another copy of the
 /// identity says, for ids that were minted, uploaded and used up leave no file.
+///
+/// Where the present file does not tell, the newest batch may have been minted, uploaded and
+/// used up from its top since the newest copy. So a whole batch is left out then: the library
+/// mints its next keys above the gap and never misses the ids in it. One is enough, for a new
+/// batch is uploaded only once few of the one before are left. A large one where anything
+/// hints at it, as each counter above 812 does; always a large one would make that hint itself,
+/// and a classic folder would count as ambiguous ever after.
 fn least_counter(
     folder: &LockedFolder,
     inventory: &Inventory,
     present: Option<&[u8]>,
     copy: &Copy,
     copies: &[Copy],
+    batch: u32,
 ) -> Result<u32, Obstacle> {
     let mut least = 0;
     let mut above = |name: &[u8]| {
@@ -334,23 +374,72 @@ fn least_counter(
     }
     let same = copies.iter().filter(|other| other.facts.identity == copy.facts.identity);
     let mentioned = same.map(|other| other.bytes.as_slice()).chain(present).filter_map(highest_counter);
-    Ok(mentioned.fold(least, u32::max))
+    let least = mentioned.fold(least, u32::max);
+    let batch = if least > MODERN_BATCH { MODERN_BATCH } else { batch.max(CLASSIC_BATCH) };
+    let margin = if tells_counter(present, copy, copies) { 0 } else { batch };
+    Ok(least.saturating_add(margin).min(least.max(MAX_PRE_KEY_ID + 1)))
+}
+
+/// Whether the present file, whole or torn, tells how far the counters of this identity are.
+fn tells_counter(present: Option<&[u8]>, copy: &Copy, copies: &[Copy]) -> bool {
+    let Some(present) = present else { return false };
+    if let Some(facts) = insurable(present) {
+        return facts.identity == copy.facts.identity;
+    }
+    // One that was begun anew counts from 1, torn or not; and a number at the end may be cut.
+    let same = copies.iter().filter(|other| other.facts.identity == copy.facts.identity);
+    let known = same.filter_map(|other| highest_counter(&other.bytes)).max();
+    let is_cut = present.last().is_some_and(u8::is_ascii_digit);
+    parse_creds(present).is_err() && !is_cut && highest_counter(present) >= known.max(Some(0))
+}
+
+/// creds.json, as the record of a run has it.
+fn on_record(stamp: &Stamp, fate: Fate) -> FileRecord {
+    FileRecord {
+        kind: Kind::Creds.label(),
+        inode: stamp.inode,
+        size: stamp.size,
+        modified: stamp.modified,
+        fate,
+    }
+}
+
+/// The two files of a restore, when they have changed places: out, and in.
+fn exchanged(slot: BorrowedFd<'_>, folder: BorrowedFd<'_>) -> Vec<FileRecord> {
+    let look = |at, name: &str, fate| {
+        let (_, stamp) = stat(at, OsStr::new(name)).ok().flatten()?;
+        Some(on_record(&stamp, fate))
+    };
+    let files = [look(slot, REPLACED, Fate::Moved), look(folder, CREDS, Fate::Restored)];
+    files.into_iter().flatten().collect()
+}
+
+/// Only root gives a file to another user.
+fn not_given(errno: Errno, user: u32) -> Obstacle {
+    let doing = "giving creds.json the owner and group it had";
+    match errno {
+        Errno::PERM | Errno::ACCESS => Obstacle::Io(format!(
+            "{doing}: not permitted; run it as root, sudo baileys_remediator creds restore …, or as the bot's user where that may use the state directory, sudo -u '#{user}' baileys_remediator creds restore …"
+        )),
+        errno => obstacle(doing, errno),
+    }
 }
 
 /// Writes new.json as the folder's creds.json had it, or as its other files have it.
+/// Returns its inode.
 fn write_new(
     slot: BorrowedFd<'_>,
     bytes: &[u8],
     (user, group, mode): Owner,
     written: Timestamp,
-) -> Result<(), Obstacle> {
+) -> Result<u64, Obstacle> {
     let doing = "writing the creds.json that is to be put back";
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(slot, NEW, flags, Mode::RUSR | Mode::WUSR).map_err(|e| obstacle(doing, e))?;
     let now = rustix::fs::fstat(&fd).map_err(|e| obstacle(doing, e))?;
     if (now.st_uid, now.st_gid) != (user, group) {
         rustix::fs::fchown(&fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
-            .map_err(|e| obstacle("giving creds.json its owner and group", e))?;
+            .map_err(|errno| not_given(errno, user))?;
     }
     rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).map_err(|e| obstacle(doing, e))?;
     let mut file = std::fs::File::from(fd);
@@ -359,7 +448,8 @@ fn write_new(
         .and_then(|()| set_modified(file.as_fd(), written))
         .and_then(|()| file.sync_all())
         .map_err(|error| obstacle_io(doing, &error))?;
-    sync(&[slot])
+    sync(&[slot])?;
+    Ok(now.st_ino)
 }
 
 impl Prepared {
@@ -368,7 +458,7 @@ impl Prepared {
         remove(self.quarantine.as_fd(), self.slot.as_fd(), &self.name)
     }
 
-    fn exchange(mut self) -> Result<Restored, Stop> {
+    fn exchange(mut self) -> Result<(Restored, Vec<FileRecord>), Stop> {
         let (slot, folder) = (self.slot.as_fd(), self.folder.fd());
         let doing = "putting creds.json back";
         let swap = |flags| rustix::fs::renameat_with(slot, NEW, folder, CREDS, flags);
@@ -410,7 +500,8 @@ impl Prepared {
         sync(&[slot, folder])?;
         self.restored.replaced = self.there.is_some();
         settle(self.quarantine.as_fd(), &self.name)?;
-        Ok(self.restored)
+        let files = exchanged(slot, folder);
+        Ok((self.restored, files))
     }
 }
 
@@ -430,12 +521,27 @@ fn stage(slot: BorrowedFd<'_>) -> Result<Stage, Obstacle> {
         return Ok(if exists(slot, REPLACED)? { Stage::Exchanged } else { Stage::Begun });
     }
     let record: Record = read_record(slot, RECORD)?;
-    if !exists(slot, NEW)? {
+    let looking = |error: &std::io::Error| obstacle_io("looking at a restore", error);
+    let Some((shape, stamp)) = stat(slot, OsStr::new(NEW)).map_err(|e| looking(&e))? else {
+        return Ok(Stage::Exchanged);
+    };
+    // Ours is a plain file that is not too large.
+    if !matches!(shape, Shape::Regular | Shape::ManyNames) || stamp.size > MAX_CREDS_BYTES {
         return Ok(Stage::Exchanged);
     }
-    let content = read_plain_file(slot, OsStr::new(NEW), MAX_CREDS_BYTES);
-    let is_new = content.is_ok_and(|bytes| format!("{:016x}", xxh3_64(&bytes)) == record.content);
+    let read = read_plain_file(slot, OsStr::new(NEW), MAX_CREDS_BYTES);
+    let is_new = is_new(&record, &stamp, read).map_err(|error| looking(&error))?;
     Ok(if is_new { Stage::Prepared } else { Stage::Exchanged })
+}
+
+/// Whether this is the file that was to be put back.
+fn is_new(record: &Record, stamp: &Stamp, read: std::io::Result<Vec<u8>>) -> std::io::Result<bool> {
+    match (read, record.inode) {
+        (Ok(bytes), _) => Ok(format!("{:016x}", xxh3_64(&bytes)) == record.content),
+        // That it cannot be read says nothing about which of the two it is.
+        (Err(_), Some(inode)) => Ok(inode == stamp.inode),
+        (Err(error), None) => Err(error),
+    }
 }
 
 /// Ends what stands in this directory of the quarantine: what was not put back goes, what
@@ -529,7 +635,7 @@ pub fn tidy(place: &Place, mut is_due: impl FnMut(&str, Timestamp) -> bool) -> R
 /// Ends the record of a restore whose process died, by what its quarantine says.
 pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Result<(), Stop> {
     let (run, session) = (orphan.run.clone(), orphan.session.clone());
-    let stage = blocking(move || -> Result<Option<Stage>, Obstacle> {
+    let stage = blocking(move || -> Result<Option<(Stage, Vec<FileRecord>)>, Obstacle> {
         let Some(run) = run.as_deref().and_then(RunId::parse) else { return Ok(None) };
         let Some(found) = sessions.iter().find(|found| found.session.as_str() == session) else {
             return Ok(None);
@@ -540,23 +646,32 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
         if !exists(quarantine.as_fd(), &name)? {
             return Ok(None);
         }
-        settle(quarantine.as_fd(), &name).map(Some)
+        let stage = settle(quarantine.as_fd(), &name)?;
+        let files = match stage {
+            Stage::Exchanged => {
+                let slot = open_beneath(quarantine.as_fd(), &name);
+                slot.map(|slot| exchanged(slot.as_fd(), folder.fd())).unwrap_or_default()
+            }
+            Stage::Begun | Stage::Prepared => Vec::new(),
+        };
+        Ok(Some((stage, files)))
     })
     .await;
+    let mut moves = Vec::new();
     let (status, reason, detail) = match stage {
         // Somebody is at work on it; the next sweep sees what came of it.
         Err(Obstacle::Locked) => return Ok(()),
-        Ok(Some(Stage::Exchanged)) => (
-            Status::Done,
-            None,
-            "the remediator was stopped in the middle; the copy had been put back".to_owned(),
-        ),
-        Ok(_) => (
-            Status::Failed,
-            Some("crashed"),
-            "the remediator was stopped in the middle; nothing was put back: run the restore again"
-                .to_owned(),
-        ),
+        Ok(Some((Stage::Exchanged, files))) => {
+            moves = files;
+            let detail = "the remediator was stopped in the middle; the copy had been put back";
+            (Status::Done, None, detail.to_owned())
+        }
+        Ok(_) => {
+            ctx.journal().planned_are_left(orphan.id)?;
+            let detail =
+                "the remediator was stopped in the middle; nothing was put back: run the restore again";
+            (Status::Failed, Some("crashed"), detail.to_owned())
+        }
         Err(error) => (
             Status::Failed,
             Some("crashed"),
@@ -565,7 +680,43 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
             ),
         ),
     };
-    let ending = Ending { reason, detail: Some(detail), ..Ending::default() };
+    let ending = Ending { reason, detail: Some(detail), moves, ..Ending::default() };
     ctx.journal().finish(orphan.id, status, &ending, Timestamp::now())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_replaced_counts_as_exchanged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(NEW);
+        let slot = std::fs::File::open(dir.path()).unwrap();
+        let write = |inode| {
+            let record =
+                Record { version: 1, at_ns: 1, copy: 1, content: format!("{:016x}", xxh3_64(b"new")), inode };
+            let _ = std::fs::remove_file(dir.path().join(RECORD));
+            write_record(slot.as_fd(), RECORD, &record).unwrap();
+            record
+        };
+        std::fs::write(&path, "new").unwrap();
+        assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Begun, "without a record");
+        let record = write(None);
+        assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Prepared);
+        let (_, stamp) = stat(slot.as_fd(), OsStr::new(NEW)).unwrap().unwrap();
+        let unreadable = || Err(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
+        assert!(is_new(&record, &stamp, unreadable()).is_err(), "nobody knows");
+        assert!(is_new(&write(Some(stamp.inode)), &stamp, unreadable()).unwrap());
+        assert!(!is_new(&write(Some(stamp.inode + 1)), &stamp, unreadable()).unwrap());
+        std::fs::write(&path, "old").unwrap();
+        assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Exchanged);
+        // What a bot's folder may hold under that name, and we never wrote.
+        std::fs::File::create(&path).unwrap().set_len(MAX_CREDS_BYTES + 1).unwrap();
+        assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Exchanged);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/nowhere", &path).unwrap();
+        assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Exchanged);
+    }
 }

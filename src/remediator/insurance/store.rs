@@ -34,7 +34,7 @@ use crate::remediator::quarantine::give_to_owner_of;
 const DIR: &str = "creds";
 const SUFFIX: &str = ".creds";
 const TMP: &str = "new.tmp";
-/// No more copies of one session than this, of however many identities.
+/// With so many copies of one session, of however many identities, no new identity is taken in.
 pub const MAX_COPIES: usize = 100;
 /// A copy that is seen to be the folder's own is marked so at most this often.
 const MARK_EVERY: Duration = Duration::from_secs(86_400);
@@ -281,7 +281,8 @@ impl Store {
             self.thin_out(dir.as_fd(), entries, facts.identity, now, keep)?;
             return Ok(Added::Known(number));
         }
-        if entries.len() >= MAX_COPIES {
+        // An identity that has copies crowds out its own.
+        if entries.len() >= MAX_COPIES && entries.iter().all(|entry| entry.identity != facts.identity) {
             return Err(StoreError(format!(
                 "{MAX_COPIES} copies of this session's creds.json are kept already, of many identities; look at `creds list`, and remove what nobody needs from {}",
                 self.state.join(DIR).join(encoded(session)).display()
@@ -529,6 +530,23 @@ mod tests {
         };
         assert_eq!(own("Q0M="), [34, 32, 31]);
         assert_eq!(own("QUE="), [50, 32, 31]);
+    }
+
+    #[test]
+    fn with_many_identities_only_another_one_is_left_out() {
+        let state = tempfile::tempdir().unwrap();
+        let store = Store::new(state.path());
+        for identity in 0..MAX_COPIES {
+            add(&store, "bot", &creds(&format!("{identity:04}"), 31), now());
+        }
+        let another = creds("QUE=", 31);
+        let facts = insurable(&another).unwrap();
+        let refused = store.add("bot", &another, &facts, now(), now(), &Keep::default());
+        assert!(refused.unwrap_err().to_string().contains("creds list"));
+        for next in 32..40 {
+            add(&store, "bot", &creds("0042", next), now());
+        }
+        assert_eq!(store.entries("bot").unwrap().len(), MAX_COPIES + Keep::default().per_identity - 1);
     }
 
     #[test]

@@ -48,7 +48,6 @@ struct Looked {
 }
 
 /// What a creds.json is, read until it held still.
-#[derive(Debug)]
 pub enum Reading {
     /// Whole, logged in, and the same at two reads.
     Good {
@@ -63,6 +62,18 @@ pub enum Reading {
     Nothing,
     /// It changed with every read.
     Restless,
+}
+
+impl std::fmt::Debug for Reading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Reading::Good { facts, stamp, .. } => {
+                f.debug_struct("Good").field("facts", facts).field("stamp", stamp).finish_non_exhaustive()
+            }
+            Reading::Nothing => f.write_str("Nothing"),
+            Reading::Restless => f.write_str("Restless"),
+        }
+    }
 }
 
 /// One read of creds.json: the file it was, and its bytes.
@@ -175,7 +186,8 @@ impl Watch {
             return report;
         }
         let watch = Arc::clone(self);
-        blocking(move || watch.expire_the_gone(&directories, Timestamp::now(), Instant::now())).await;
+        let now = (Timestamp::now(), Instant::now());
+        blocking(move || watch.expire_the_gone(&directories, &names, now.0, now.1)).await;
         report.ended = Some(Timestamp::now());
         report
     }
@@ -295,19 +307,33 @@ impl Watch {
         }
     }
 
-    fn expire_the_gone(&self, present: &HashSet<String>, now: Timestamp, clock: Instant) {
+    /// `present`: the directories of the sessions that are there; `names`: their names.
+    fn expire_the_gone(
+        &self,
+        present: &HashSet<String>,
+        names: &HashSet<String>,
+        now: Timestamp,
+        clock: Instant,
+    ) {
+        let asked = std::cell::RefCell::new(HashSet::new());
         let directories = match self.store.directories() {
             Ok(directories) => directories,
             Err(error) => return tracing::error!("{error}"),
         };
         for directory in directories.into_iter().filter(|directory| !present.contains(directory)) {
-            let due = |number: u64| self.is_due(&directory, &number.to_string(), clock);
+            let due = |number: u64| {
+                asked.borrow_mut().insert((directory.clone(), number.to_string()));
+                self.is_due(&directory, &number.to_string(), clock)
+            };
             match self.store.expire_directory(&directory, now, &self.insurance.keep, due) {
                 Ok(0) => {}
                 Ok(copies) => tracing::info!(copies, "copies of a session that is gone deleted"),
                 Err(error) => tracing::error!("{error}"),
             }
         }
+        // What is due no longer begins anew when it is due again.
+        let asked = asked.into_inner();
+        held(&self.due).retain(|key, _| names.contains(&key.0) || asked.contains(key));
     }
 
     /// Whether this was due already [`DUE_FOR`] ago.
@@ -380,6 +406,34 @@ mod tests {
         fn copies(&self) -> Vec<u64> {
             self.watch.store.entries("bot").unwrap().iter().map(|entry| entry.number).collect()
         }
+    }
+
+    #[test]
+    fn what_was_read_is_never_shown() {
+        let sample = Sample::new();
+        sample.write(&creds(31));
+        let reading = read_settled(sample.found.place.open().unwrap().as_fd());
+        assert!(matches!(reading, Reading::Good { .. }));
+        let told = format!("{reading:?}");
+        assert!(told.starts_with("Good") && !told.contains("999100") && !told.contains("bytes"), "{told}");
+    }
+
+    #[test]
+    fn a_copy_of_a_gone_session_that_was_seen_again_is_due_anew() {
+        let sample = Sample::new();
+        let long = sample.watch.insurance.keep.keep_for * 2;
+        let (then, clock) = (Timestamp::now(), Instant::now());
+        sample.write(&creds(31));
+        sample.watch.look(&sample.found, then, clock);
+        let none = HashSet::new();
+        let expire = |now, clock| sample.watch.expire_the_gone(&none, &none, now, clock);
+        expire(then.plus(long), clock);
+        // The clock was wrong: for a time nothing was due.
+        expire(then, clock + DUE_FOR / 2);
+        expire(then.plus(long), clock + DUE_FOR);
+        assert_eq!(sample.copies(), [1], "due for no time at all");
+        expire(then.plus(long), clock + DUE_FOR * 2);
+        assert_eq!(sample.copies(), Vec::<u64>::new());
     }
 
     #[test]

@@ -645,7 +645,7 @@ mod tests {
     #[test]
     fn a_start_that_has_failed_is_not_tried_again_under_a_pause() {
         let (_dir, mut journal) = open();
-        journal.intend_stop("bots", "a", 1, false, at(0)).unwrap();
+        journal.intend_stop("bots", "a", 1, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
         journal.pause("ann", "undo", at(1)).unwrap();
         for phase in [Phase::Stopping, Phase::Gone, Phase::Starting, Phase::Started] {
             journal.set_phase("bots", phase).unwrap();

@@ -582,9 +582,13 @@ fn the_real_pm2() {
     // One of two was stopped on purpose: a start would start that one too.
     world.write("mode", "plain");
     pm2.run(&["delete", "bot"]);
-    pm2.run(&["start", &script, "--name", "bot", "--force"]);
-    pm2.run(&["stop", "bot"]);
-    pm2.run(&["start", &script, "--name", "bot", "--force"]);
+    for _ in 0..2 {
+        pm2.run(&["start", &script, "--name", "bot", "--force"]);
+    }
+    let out = pm2.run(&["jlist"]);
+    let list: Value = serde_json::from_str(&out[out.find("[{").unwrap()..]).unwrap();
+    let first = list.as_array().unwrap().iter().find(|entry| entry["name"] == "bot").unwrap();
+    pm2.run(&["stop", &first["pm_id"].to_string()]);
     let both = pm2.all("bot");
     let states: Vec<&str> = both.iter().map(|(status, _)| status.as_str()).collect();
     assert_eq!(states, ["stopped", "online"]);

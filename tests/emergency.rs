@@ -29,7 +29,7 @@ const SOON: Duration = Duration::from_secs(60);
 const NPM_BOUND: Duration = Duration::from_secs(300);
 
 /// A supervisor: start, stop and gone as the preset `command` calls them, and the answer of
-/// the bots' own status. `hold-POINT` makes it wait there, and it says `reached-POINT`.
+/// the bots' own status (`ask NAME [SESSION]`). `hold-POINT` makes it wait there, and it says `reached-POINT`.
 const SV: &str = r#"
 cd "$(dirname "$0")" || exit 9
 what=$1 name=$2
@@ -66,7 +66,7 @@ gone)
 ask)
     if alive; then
         hold ask-up
-        if [ -e "$name.ready" ]; then echo connected; else echo disconnected; fi
+        if [ -e "${3:-$name}.ready" ]; then echo connected; else echo disconnected; fi
     else
         hold ask-down
         ls "sessions/$name/.baileys_quarantine/"*/plan.json >/dev/null 2>&1 && hold planned
@@ -706,6 +706,100 @@ fn one_process_of_several_sessions_is_stopped_once_for_all() {
     // Nobody had asked for d. The budget is the process's.
     assert_eq!(world.came_to("d", "emergency"), ("refused".into(), "service_cooldown".into()));
     world.nothing_moved("d", &idle);
+}
+
+/// Each session of the process comes back, or does not, by itself.
+#[test]
+fn one_process_of_several_sessions_each_comes_back_by_itself() {
+    let mut world = World::new();
+    let sessions = ["b0", "b1", "b2", "out"];
+    let before: Vec<Snapshot> = sessions.iter().map(|session| world.folder_of(session, BLOATED)).collect();
+    // b2 is connected and nobody asks for it; `out` and `gone` are not connected, ever.
+    world.folder_of("gone", BLOATED);
+    world.configure("bots", "", "");
+    let text = world.read("config.yml").replace("ask, \"bots\"", "ask, \"bots\", \"{session}\"");
+    fs::write(world.at("config.yml"), text).unwrap();
+    let connects = |session: &str| format!("[ -e late-{session} ] || touch {session}.ready\n");
+    let script = format!(
+        "cd {}\nrm -f b?.ready\n{}touch bots.ready\nexec sleep 600\n",
+        world.dir.path().display(),
+        sessions[..3].iter().map(|session| connects(session)).collect::<String>()
+    );
+    world.supervise("bots", &script);
+    world.start();
+    for session in ["b1", "b2"] {
+        world.mark(&format!("late-{session}"));
+    }
+    world.mark("hold-stop-before");
+    world.deliver("firing", &[("b0", "emergency")]);
+    world.wait_for_file("reached-stop-before");
+    world.deliver("firing", &[("b1", "emergency"), ("out", "emergency")]);
+    world.unmark("hold-stop-before");
+    let ended = |session: &str| world.wait("the run ends", || world.ended(session));
+    let (b0, b1, out) = (ended("b0"), ended("b1"), ended("out"));
+    assert_eq!((&b0["status"], &b0["reason"]), (&json!("done"), &Value::Null), "{b0}");
+    assert_eq!((&out["status"], &out["reason"]), (&json!("done"), &Value::Null), "{out}");
+    assert_eq!((&b1["status"], &b1["reason"]), (&json!("failed"), &json!("not_back")), "{b1}");
+    let own = b1["run"].as_str().unwrap();
+    assert!(b1["detail"].as_str().unwrap().contains(&format!("baileys_remediator undo {own}")), "{b1}");
+    for (index, moved) in [(0, true), (1, true), (2, false), (3, true)] {
+        assert_eq!(world.nothing_is_lost(sessions[index], &before[index]) > 200, moved, "{index}");
+    }
+    assert_eq!((world.calls("stop", "bots"), world.calls("start", "bots")), (1, 1));
+
+    // Each with its own run; b2 has none to undo. Who was not connected before is not missed.
+    let late = |world: &World, session: &str, run: &str| {
+        let labels = [("service", "bots"), ("session", session), ("run", run)];
+        world.metric("service_not_back", &labels)
+    };
+    assert_eq!((late(&world, "b1", own), late(&world, "b2", "-")), (1.0, 1.0));
+    assert_eq!(world.metric("service_not_back", &[]), 2.0, "{}", world.status());
+    assert_eq!(world.metric("services_down", &[]), 0.0, "it runs");
+    // b2 comes back; b1 is still missed, also by a remediator that was started again.
+    world.mark("b2.ready");
+    let wait_for = |world: &World, left: f64| {
+        world.wait("who has come back", || match world.metric("service_not_back", &[]) {
+            now if now == left => Ok(()),
+            now => Err(format!("{now}")),
+        });
+    };
+    wait_for(&world, 1.0);
+    world.kill();
+    world.start();
+    assert_eq!(late(&world, "b1", own), 1.0);
+    world.mark("b1.ready");
+    wait_for(&world, 0.0);
+}
+
+/// Killed after the start, with all that is to come back on record.
+#[test]
+fn killed_while_several_sessions_come_back_all_of_them_are_watched() {
+    let mut world = World::new();
+    for session in ["b0", "b1"] {
+        world.folder_of(session, BLOATED);
+    }
+    world.configure("bots", "", "");
+    let text = world.read("config.yml").replace("ask, \"bots\"", "ask, \"bots\", \"{session}\"");
+    fs::write(world.at("config.yml"), text).unwrap();
+    let script = format!(
+        "cd {}\nrm -f b?.ready\ntouch b0.ready bots.ready\n[ -e late ] || touch b1.ready\nexec sleep 600\n",
+        world.dir.path().display()
+    );
+    world.supervise("bots", &script);
+    world.start();
+    world.mark("late");
+    world.mark("hold-start-after");
+    world.deliver("firing", &[("b0", "emergency")]);
+    world.wait_for_file("reached-start-after");
+    world.kill();
+    world.unmark("hold-start-after");
+    world.start();
+    let labels = [("service", "bots"), ("session", "b1"), ("run", "-")];
+    world.wait("b1 is missed", || match world.metric("service_not_back", &labels) {
+        1.0 => Ok(()),
+        now => Err(format!("{now}")),
+    });
+    assert_eq!(world.metric("service_not_back", &[]), 1.0, "b0 is back");
 }
 
 #[test]

@@ -10,10 +10,13 @@
 //! | `started` | it runs, and nobody has seen it connected yet | look, start if it does not run |
 //! | none | it was seen connected, or runs and has not come back in time | nothing is owed |
 //!
+//! Of a process of several sessions those are watched which were connected before the stop,
+//! and those which were cleaned; each comes back, or does not, by itself.
+//!
 //! While a phase is on disk nothing else touches the service's sessions. A service that
 //! was found stopped without one was stopped by somebody else, and is never started.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +29,7 @@ use crate::policy::guard::Column;
 use crate::policy::{Ask, Bearing, Before, Breaker, Hold, Stopped, Tier, may_stop};
 
 use super::journal::record::{Fate, FileRecord};
-use super::journal::{Action, Ending, JournalError, Run, Status};
+use super::journal::{Action, Ending, Journal, JournalError, Run, Status};
 use super::ledger::{NotBack, Obligation, Phase};
 use super::quarantine::{Halt, RunId, look_up};
 use super::runner::{self, Context, Down, Stop, blocking};
@@ -50,6 +53,9 @@ const HALTS_WITHIN: Duration = Duration::from_secs(30);
 const STOPS_LATE_WITHIN: Duration = Duration::from_secs(900);
 /// The start waits no longer than this for a journal.
 const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
+/// All sessions of a service are asked about within this time, so many at once.
+const SURVEY_TIMEOUT: Duration = Duration::from_secs(60);
+const ASKED_AT_ONCE: usize = 8;
 /// A service that dies after its start is started again so many times.
 const STARTS_AGAIN: u32 = 2;
 
@@ -95,6 +101,63 @@ pub enum Led {
     NeedsNoStop,
     /// It was handled.
     Ended(Result<(), Trouble>),
+}
+
+/// A session that is to come back after the start of its service, and its run.
+#[derive(Clone, Debug)]
+struct Watched {
+    found: Found,
+    run_id: i64,
+}
+
+/// A run of another session that was cleaned along. It ends when its bot is back.
+#[derive(Debug)]
+struct Beside {
+    run: Run,
+    found: Found,
+    cleaned: Result<(), Trouble>,
+    ending: Ending,
+}
+
+/// The other sessions of a service, before the stop.
+#[derive(Debug, Default)]
+struct Siblings {
+    connected: Vec<Found>,
+    /// Disconnected or logged out: they do not come back by a start.
+    idle: BTreeSet<String>,
+}
+
+/// What a start came to.
+#[derive(Debug)]
+struct Outcome {
+    back: Back,
+    /// The sessions that have not come back.
+    late: BTreeSet<String>,
+}
+
+impl Outcome {
+    fn of(&self, found: &Found) -> Back {
+        match self.late.contains(found.session.as_str()) {
+            true => self.back.clone(),
+            false => Back::Connected,
+        }
+    }
+}
+
+/// A run that has cleaned is done when its bot is back.
+fn done_if_back(back: &Back, ending: &Ending) -> Result<(), Trouble> {
+    if *back == Back::Connected {
+        return Ok(());
+    }
+    let undo = match &ending.run {
+        Some(run) => format!(" To undo: stop the bot, then baileys_remediator undo {run}"),
+        None => String::new(),
+    };
+    Err((
+        "not_back",
+        Status::Failed,
+        format!("the folder was cleaned and the service started; {back}.{undo}"),
+    ))
 }
 
 /// Whether the bot came back.
@@ -237,15 +300,18 @@ impl Warden {
         service: &Service,
         way: Way,
         known: &[Found],
+        connected: &[Found],
     ) -> Result<(), Trouble> {
-        let (warden, service, session, id) =
-            (Arc::clone(self), service.clone(), found.session.to_string(), run.id);
+        let (warden, service, id) = (Arc::clone(self), service.clone(), run.id);
+        let sessions: Vec<String> =
+            [found].into_iter().chain(connected).map(|found| found.session.to_string()).collect();
         let fleet = self.fleet(known);
         let intended = blocking(move || {
             let now = Timestamp::now();
             let mut journal = warden.ctx.journal();
             let window = way == Way::Window;
-            journal.intend_stop(&service.name, &session, id, window, now, |switches, stops, resumed| {
+            let sessions: Vec<&str> = sessions.iter().map(String::as_str).collect();
+            journal.intend_stop(&service.name, &sessions, id, window, now, |switches, stops, resumed| {
                 if switches.paused.is_some() {
                     return Err(Hold::Paused);
                 }
@@ -332,50 +398,50 @@ impl Warden {
             Ok(false) => return Led::NeedsNoStop,
             Err(trouble) => return Led::Ended(Err(trouble)),
         }
-        if let Err(trouble) = self.intend(run, found, &service, way, known).await {
+        let siblings = self.siblings(found, &service, known).await;
+        if let Err(trouble) = self.intend(run, found, &service, way, known, &siblings.connected).await {
             return Led::Ended(Err(trouble));
         }
         tracing::warn!(id = run.id, session = %found.session, service = service.name, "stopping the service");
 
         // In a task of its own: whatever becomes of it, the service is started again.
         let (began, halt) = (Instant::now(), Halt::default());
+        let besides = Arc::new(Mutex::new(Vec::new()));
         let work = {
-            let warden = Arc::clone(self);
+            let (warden, besides) = (Arc::clone(self), Arc::clone(&besides));
             let down = Down { service: service.clone(), since: Timestamp::now(), halt: halt.clone() };
             let (run, found, known) = (run.clone(), found.clone(), known.to_vec());
             let ending = ending.clone();
-            tokio::spawn(async move { warden.while_down(&run, &found, down, way, &known, ending).await })
+            tokio::spawn(
+                async move { warden.while_down(&run, &found, down, way, &known, &besides, ending).await },
+            )
         };
-        let (cleaned, others) = match work.await {
-            Ok((told, cleaned, others)) => {
+        let cleaned = match work.await {
+            Ok((told, cleaned)) => {
                 *ending = told;
-                (cleaned, others)
+                cleaned
             }
-            Err(error) => {
-                (Err(("broke_off", Status::Failed, format!("the run broke off: {error}"))), Vec::new())
-            }
+            Err(error) => Err(("broke_off", Status::Failed, format!("the run broke off: {error}"))),
         };
         // Also where it broke off or took too long, and its moves go on in a thread.
         end_moves(&halt).await;
-        let sessions: Vec<Found> = [found.clone()].into_iter().chain(others).collect();
+        let besides = std::mem::take(&mut *besides.lock().unwrap_or_else(PoisonError::into_inner));
+        let watched = self.to_be_watched(run, found, &service, siblings, &besides).await;
         let stop_may_come = matches!(cleaned, Err(("not_stopped" | "not_gone", ..)));
-        let back = self.bring_back(&service, &sessions, run.id, began, stop_may_come).await;
+        let outcome = self.bring_back(&service, &watched, began, stop_may_come).await;
+        for beside in besides {
+            let told = match beside.cleaned {
+                Ok(()) => done_if_back(&outcome.of(&beside.found), &beside.ending),
+                Err(trouble) => Err(trouble),
+            };
+            runner::end(&self.ctx, &beside.run, told, beside.ending).await;
+            self.claimed().remove(&beside.run.id);
+        }
         drop(lead);
-        let told = match (&cleaned, &back) {
-            (Ok(()), Back::Connected) => Ok(()),
-            (Ok(()), _) => {
-                let undo = match &ending.run {
-                    Some(run) => format!(" To undo: stop the bot, then baileys_remediator undo {run}"),
-                    None => String::new(),
-                };
-                Err((
-                    "not_back",
-                    Status::Failed,
-                    format!("the folder was cleaned and the service started; {back}.{undo}"),
-                ))
-            }
+        let told = match (cleaned, outcome.of(found)) {
+            (Ok(()), back) => done_if_back(&back, ending),
             (Err((reason, status, detail)), back) => {
-                Err((*reason, *status, format!("{detail} The service was started again; {back}")))
+                Err((reason, status, format!("{detail} The service was started again; {back}")))
             }
         };
         Led::Ended(told)
@@ -427,7 +493,98 @@ impl Warden {
         }
     }
 
-    /// From the stop to the last clean-up. Returns which other sessions were cleaned as well.
+    /// How the other sessions of the process stand. Of whom nothing is heard in time is in
+    /// neither list.
+    async fn siblings(&self, found: &Found, service: &Service, known: &[Found]) -> Siblings {
+        let mut siblings = Siblings::default();
+        let others: Vec<Found> = known
+            .iter()
+            .filter(|other| other.session != found.session)
+            .filter(|other| {
+                self.ctx.settings.services.of(&other.session).is_some_and(|s| s.name == service.name)
+            })
+            .cloned()
+            .collect();
+        let survey = async {
+            for some in others.chunks(ASKED_AT_ONCE) {
+                let mut looks = tokio::task::JoinSet::new();
+                for other in some.iter().cloned() {
+                    let ctx = self.ctx.clone();
+                    looks.spawn(async move {
+                        let connection = &ctx.settings.connection;
+                        let asked = connection.ask(&other.session).await;
+                        let logged_out = asked.logged_out();
+                        let inventory = runner::look(&other).await.ok()?;
+                        Some((connection.judge(asked, &inventory).state, logged_out, other))
+                    });
+                }
+                while let Some(looked) = looks.join_next().await {
+                    let Ok(Some((state, logged_out, other))) = looked else { continue };
+                    match state {
+                        _ if logged_out => _ = siblings.idle.insert(other.session.to_string()),
+                        State::Connected => siblings.connected.push(other),
+                        State::Disconnected => _ = siblings.idle.insert(other.session.to_string()),
+                        _ => {}
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(SURVEY_TIMEOUT, survey).await.is_err() {
+            tracing::warn!(service = service.name, "not all of its sessions could be asked in time");
+        }
+        siblings
+    }
+
+    /// Who is to come back: the session itself, and of the others who was connected, or was
+    /// cleaned and not known to be idle.
+    async fn to_be_watched(
+        &self,
+        run: &Run,
+        found: &Found,
+        service: &Service,
+        siblings: Siblings,
+        besides: &[Beside],
+    ) -> Vec<Watched> {
+        let mut watched = vec![Watched { found: found.clone(), run_id: run.id }];
+        let run_of = |found: &Found| {
+            let own = besides.iter().find(|beside| beside.found.session == found.session);
+            own.map_or(run.id, |beside| beside.run.id)
+        };
+        watched.extend(siblings.connected.into_iter().map(|found| Watched { run_id: run_of(&found), found }));
+        for beside in besides {
+            let is_in = watched.iter().any(|watched| watched.found.session == beside.found.session);
+            let is_idle = siblings.idle.contains(beside.found.session.as_str());
+            if !is_in && !is_idle && beside.cleaned.is_ok() {
+                watched.push(Watched { found: beside.found.clone(), run_id: beside.run.id });
+            }
+        }
+        let cleaned: Vec<(String, i64)> = watched
+            .iter()
+            .filter(|watched| watched.run_id != run.id)
+            .map(|watched| (watched.found.session.to_string(), watched.run_id))
+            .collect();
+        if cleaned.is_empty() {
+            return watched;
+        }
+        // For whoever goes on after a crash.
+        let (ctx, name) = (self.ctx.clone(), service.name.clone());
+        let noted = blocking(move || {
+            let mut journal = ctx.journal();
+            let stopped = stopped_at(&journal, &name)?;
+            cleaned.iter().try_for_each(|(session, run_id)| journal.watch(&name, session, *run_id, stopped))
+        });
+        match tokio::time::timeout(NOTE_TIMEOUT, noted).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(service = service.name, "who is watched is not on record: {error}");
+            }
+            Err(_) => tracing::error!(service = service.name, "who is watched is not on record in time"),
+        }
+        watched
+    }
+
+    /// From the stop to the last clean-up. `besides` gets the other sessions' runs.
+    #[expect(clippy::too_many_arguments, reason = "all of it belongs to one run")]
     async fn while_down(
         self: Arc<Self>,
         run: &Run,
@@ -435,14 +592,15 @@ impl Warden {
         mut down: Down,
         way: Way,
         known: &[Found],
+        besides: &Mutex<Vec<Beside>>,
         mut ending: Ending,
-    ) -> (Ending, Result<(), Trouble>, Vec<Found>) {
+    ) -> (Ending, Result<(), Trouble>) {
         let failed = |reason, detail: String| Err((reason, Status::Failed, detail));
         let service = &down.service.clone();
         if let Err(why) = within(service.stop_timeout + GRACE, service.stop()).await {
             let told =
                 failed("not_stopped", format!("the service could not be stopped: {why}; nothing was moved."));
-            return (ending, told, Vec::new());
+            return (ending, told);
         }
         if !wait_until_gone(service, service.gone_timeout).await {
             let told = failed(
@@ -452,25 +610,20 @@ impl Warden {
                     humantime::format_duration(service.gone_timeout)
                 ),
             );
-            return (ending, told, Vec::new());
+            return (ending, told);
         }
         down.since = Timestamp::now();
         self.note(&service.name, Phase::Gone).await;
         self.settle(found).await;
         let began = Instant::now();
         let cleaned = self.clean(run, found, &down, way.column(), &mut ending).await;
-        let mut others = Vec::new();
         for other in known.iter().filter(|other| other.session != found.session) {
             let same = self.ctx.settings.services.of(&other.session).is_some_and(|s| s.name == service.name);
-            if same
-                && !down.halt.is_halted()
-                && began.elapsed() < ALL_CLEAN_TIMEOUT
-                && self.clean_beside(other, &down).await
-            {
-                others.push(other.clone());
+            if same && !down.halt.is_halted() && began.elapsed() < ALL_CLEAN_TIMEOUT {
+                self.clean_beside(other, &down, besides).await;
             }
         }
-        (ending, cleaned, others)
+        (ending, cleaned)
     }
 
     /// Waits until nobody calls it connected any more; a status may lag.
@@ -522,8 +675,8 @@ impl Warden {
     }
 
     /// Another session of the process that is stopped anyway: what is armed or queued for it
-    /// is done now. Says whether there was anything.
-    async fn clean_beside(self: &Arc<Self>, other: &Found, down: &Down) -> bool {
+    /// is done now. Its run goes to `besides`, also where this breaks off.
+    async fn clean_beside(self: &Arc<Self>, other: &Found, down: &Down, besides: &Mutex<Vec<Beside>>) {
         let (warden, session) = (Arc::clone(self), other.session.to_string());
         let claimed = blocking(move || {
             for action in [Action::Emergency, Action::Cleanup] {
@@ -537,20 +690,22 @@ impl Warden {
         });
         let run = match claimed.await {
             Ok(Some(run)) => run,
-            Ok(None) => return false,
-            Err(error) => {
-                tracing::error!("{error}");
-                return false;
-            }
+            Ok(None) => return,
+            Err(error) => return tracing::error!("{error}"),
         };
-        self.settle(other).await;
-        let column = if run.action == Action::Emergency { Column::Emergency } else { Column::Cleanup };
         let mut ending =
             Ending { note: Some("its process was stopped for another session".into()), ..Ending::default() };
+        let broke_off = Err(("broke_off", Status::Failed, "the run broke off".to_owned()));
+        let beside =
+            Beside { run: run.clone(), found: other.clone(), cleaned: broke_off, ending: ending.clone() };
+        besides.lock().unwrap_or_else(PoisonError::into_inner).push(beside);
+        self.settle(other).await;
+        let column = if run.action == Action::Emergency { Column::Emergency } else { Column::Cleanup };
         let told = self.clean(&run, other, down, column, &mut ending).await;
-        runner::end(&self.ctx, &run, told, ending).await;
-        self.claimed().remove(&run.id);
-        true
+        let mut besides = besides.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(beside) = besides.last_mut() {
+            (beside.cleaned, beside.ending) = (told, ending);
+        }
     }
 
     /// Starts the service and waits until its bots are connected. What it comes to is on
@@ -559,41 +714,41 @@ impl Warden {
     async fn bring_back(
         &self,
         service: &Service,
-        sessions: &[Found],
-        run_id: i64,
+        watched: &[Watched],
         began: Instant,
         stop_may_come: bool,
-    ) -> Back {
+    ) -> Outcome {
         let (starting, started) = match stop_may_come {
             false => (Phase::Starting, Phase::Started),
             true => (Phase::Stopping, Phase::Stopping),
         };
         self.note(&service.name, starting).await;
         let since = Timestamp::now();
-        let back = self.start_and_watch(service, sessions, began, since, started).await;
-        self.told(service, sessions, run_id, back, stop_may_come).await
+        let outcome = self.start_and_watch(service, watched, began, since, started).await;
+        self.told(service, watched, &outcome, stop_may_come).await;
+        outcome
     }
 
-    /// Puts on record what a start came to.
-    async fn told(
-        &self,
-        service: &Service,
-        sessions: &[Found],
-        run_id: i64,
-        back: Back,
-        stop_may_come: bool,
-    ) -> Back {
-        let session = sessions.first().map(|found| found.session.to_string()).unwrap_or_default();
+    /// Puts on record what a start came to, for each session.
+    async fn told(&self, service: &Service, watched: &[Watched], outcome: &Outcome, stop_may_come: bool) {
         let (ctx, name) = (self.ctx.clone(), service.name.clone());
-        let (runs, connected) = (!matches!(back, Back::Down(_)), back == Back::Connected);
-        if !connected {
+        let runs = !matches!(outcome.back, Back::Down(_));
+        let back = &outcome.back;
+        let sessions: Vec<(String, i64, bool)> = watched
+            .iter()
+            .map(|one| (one.found.session.to_string(), one.run_id, outcome.of(&one.found) != Back::Connected))
+            .collect();
+        for (session, run_id, _) in sessions.iter().filter(|(.., is_late)| *is_late) {
             tracing::error!(service = name, session, run = run_id, "after a clean-up {back}");
         }
         let kept = blocking(move || {
             let mut journal = ctx.journal();
-            match connected {
-                true => journal.clear_not_back(&name)?,
-                false => journal.set_not_back(&name, &session, run_id, Timestamp::now())?,
+            let stopped = stopped_at(&journal, &name)?;
+            for (session, run_id, is_late) in &sessions {
+                match is_late {
+                    true => journal.set_not_back(&name, session, *run_id, Timestamp::now())?,
+                    false => journal.clear_not_back(&name, session, stopped)?,
+                }
             }
             match (runs, stop_may_come) {
                 (true, false) => journal.fulfil(&name),
@@ -604,19 +759,19 @@ impl Warden {
         if let Err(error) = kept.await {
             tracing::error!(service = service.name, "that it runs again could not be put on record: {error}");
         }
-        back
     }
 
     async fn start_and_watch(
         &self,
         service: &Service,
-        sessions: &[Found],
+        watched: &[Watched],
         began: Instant,
         since: Timestamp,
         started: Phase,
-    ) -> Back {
+    ) -> Outcome {
+        let all = || watched.iter().map(|one| one.found.session.to_string()).collect::<BTreeSet<_>>();
         if let Err(why) = start(service).await {
-            return Back::Down(why);
+            return Outcome { back: Back::Down(why), late: all() };
         }
         tracing::info!(
             service = service.name,
@@ -624,43 +779,69 @@ impl Warden {
             "the service runs again"
         );
         self.note(&service.name, started).await;
-        let (watched, mut starts, mut seen) = (Instant::now(), 0, 0);
+        let (clock, mut starts) = (Instant::now(), 0);
+        let mut seen: BTreeMap<String, u32> = BTreeMap::new();
         loop {
             let there = presence(service).await;
-            let connected = there == Presence::Running && self.all_back(sessions, since).await;
-            seen = if connected { seen + 1 } else { 0 };
-            // Twice, for one that dies at once may have said so.
-            if seen >= 2 {
-                return Back::Connected;
+            if there != Presence::Running {
+                // One that dies at once may have said that it is connected.
+                seen.clear();
+            } else {
+                // Twice, for the same reason.
+                let late: Vec<(Found, Timestamp)> = watched
+                    .iter()
+                    .filter(|one| seen.get(one.found.session.as_str()).is_none_or(|times| *times < 2))
+                    .map(|one| (one.found.clone(), since))
+                    .collect();
+                for (session, is_back) in self.who_is_back(late).await {
+                    let times = seen.entry(session).or_default();
+                    *times = if is_back { *times + 1 } else { 0 };
+                }
+            }
+            let mut late = all();
+            late.retain(|session| seen.get(session).is_none_or(|times| *times < 2));
+            if late.is_empty() && there == Presence::Running {
+                return Outcome { back: Back::Connected, late };
             }
             if there == Presence::Gone && starts < STARTS_AGAIN {
                 starts += 1;
                 tracing::warn!(service = service.name, "it has ended after its start; it is started again");
                 tokio::time::sleep(PAUSE * 2_u32.pow(starts)).await;
                 if let Err(why) = start(service).await {
-                    return Back::Down(why);
+                    return Outcome { back: Back::Down(why), late };
                 }
             }
-            if watched.elapsed() >= service.connect_timeout {
-                let late =
+            if clock.elapsed() >= service.connect_timeout {
+                let not_in_time =
                     format!("not connected within {}", humantime::format_duration(service.connect_timeout));
-                return match there {
-                    Presence::Running => Back::Runs(late),
+                let back = match there {
+                    Presence::Running => Back::Runs(not_in_time),
                     Presence::Gone => Back::Down("it ended after its start".into()),
                     Presence::Unknown(why) => Back::Down(why),
                 };
+                return Outcome { back, late };
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn all_back(&self, sessions: &[Found], since: Timestamp) -> bool {
-        for found in sessions {
-            if !self.is_back(found, since).await {
-                return false;
+    /// Who of these is connected since then.
+    async fn who_is_back(&self, asked: Vec<(Found, Timestamp)>) -> Vec<(String, bool)> {
+        let mut told = Vec::new();
+        for some in asked.chunks(ASKED_AT_ONCE) {
+            let mut looks = tokio::task::JoinSet::new();
+            for (found, since) in some.iter().cloned() {
+                let ctx = self.ctx.clone();
+                looks.spawn(async move {
+                    let is_back = is_back(&ctx, &found, since).await;
+                    (found.session.to_string(), is_back)
+                });
+            }
+            while let Some(looked) = looks.join_next().await {
+                told.extend(looked);
             }
         }
-        true
+        told
     }
 
     async fn is_disconnected(&self, found: &Found) -> bool {
@@ -668,15 +849,6 @@ impl Warden {
         let asked = connection.ask(&found.session).await;
         let looked = runner::look(found).await;
         looked.is_ok_and(|inventory| connection.judge(asked, &inventory).state == State::Disconnected)
-    }
-
-    async fn is_back(&self, found: &Found, since: Timestamp) -> bool {
-        let connection = &self.ctx.settings.connection;
-        let asked = connection.ask(&found.session).await;
-        match runner::look(found).await {
-            Ok(inventory) => connection.is_back(asked, &inventory, since),
-            Err(_) => false,
-        }
     }
 
     /// Puts a phase on record. The start does not wait for a journal that cannot be written.
@@ -710,8 +882,12 @@ impl Warden {
                 tasks.spawn(async move { warden.settle_debt(lead, &owed, &known).await });
             }
         }
+        let mut by_service: BTreeMap<String, Vec<NotBack>> = BTreeMap::new();
         for late in not_back.into_iter().filter(|late| !owing.contains(&late.service)) {
-            if let Some(lead) = self.lead(&late.service) {
+            by_service.entry(late.service.clone()).or_default().push(late);
+        }
+        for (service, late) in by_service {
+            if let Some(lead) = self.lead(&service) {
                 let (warden, known) = (Arc::clone(self), known.to_vec());
                 tasks.spawn(async move { warden.look_again(lead, &late, &known).await });
             }
@@ -736,11 +912,7 @@ impl Warden {
                 session = owed.session,
                 "this program has stopped the service and is to start it again, but `service` in the configuration no longer names it: start it by hand"
             );
-            let late =
-                self.ctx.journal().set_not_back(&owed.service, &owed.session, owed.run_id, Timestamp::now());
-            if let Err(error) = late {
-                tracing::error!("{error}");
-            }
+            self.nobody_is_asked(owed, &self.to_come_back(owed));
             return;
         };
         // A start that has failed before waits for the end of a pause.
@@ -763,51 +935,103 @@ impl Warden {
             phase = owed.phase.label(),
             "a service from an interrupted run is started again"
         );
-        let sessions: Vec<Found> = known.iter().filter(|found| found.session == session).cloned().collect();
-        let back = match sessions.is_empty() {
+        let (mut watched, mut unseen) = (Vec::new(), Vec::new());
+        for (session, run_id) in self.to_come_back(owed) {
+            match known.iter().find(|found| found.session.as_str() == session) {
+                Some(found) => watched.push(Watched { found: found.clone(), run_id }),
+                None => unseen.push((session, run_id)),
+            }
+        }
+        for (session, _) in &unseen {
+            tracing::error!(service = owed.service, session, "its auth folder cannot be found");
+        }
+        self.nobody_is_asked(owed, &unseen);
+        let back = match watched.is_empty() {
             // It was started before the interruption, and may have connected before now.
             false if owed.phase == Phase::Started => {
                 let (since, phase) = (owed.since, Phase::Started);
-                let back = self.start_and_watch(&service, &sessions, began, since, phase).await;
-                self.told(&service, &sessions, owed.run_id, back, false).await
+                let outcome = self.start_and_watch(&service, &watched, began, since, phase).await;
+                self.told(&service, &watched, &outcome, false).await;
+                outcome.back
             }
-            false => self.bring_back(&service, &sessions, owed.run_id, began, false).await,
-            true => self.bring_back_unseen(&service, owed, began).await,
+            false => self.bring_back(&service, &watched, began, false).await.back,
+            true => self.bring_back_unseen(&service, began).await,
         };
         tracing::warn!(service = owed.service, "after an interrupted run {back}");
         drop(lead);
     }
 
-    /// The folder is out of reach, so nobody can be asked; the service is started all the same.
-    async fn bring_back_unseen(&self, service: &Service, owed: &Obligation, began: Instant) -> Back {
+    /// The sessions, each with its run, that are to come back after this stop.
+    fn to_come_back(&self, owed: &Obligation) -> Vec<(String, i64)> {
+        let watched = self.ctx.journal().watched(&owed.service, owed.since);
+        let mut watched = watched.unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            Vec::new()
+        });
+        if !watched.iter().any(|(session, _)| *session == owed.session) {
+            watched.push((owed.session.clone(), owed.run_id));
+        }
+        watched
+    }
+
+    /// They are out of reach, so they count as not back.
+    fn nobody_is_asked(&self, owed: &Obligation, sessions: &[(String, i64)]) {
+        for (session, run_id) in sessions {
+            let late = self.ctx.journal().set_not_back(&owed.service, session, *run_id, Timestamp::now());
+            if let Err(error) = late {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
+    /// No folder is in reach; the service is started all the same.
+    async fn bring_back_unseen(&self, service: &Service, began: Instant) -> Back {
         let back = match start(service).await {
             Ok(()) => Back::Runs("its auth folder cannot be found".into()),
             Err(why) => Back::Down(why),
         };
         tracing::warn!(service = service.name, down_seconds = began.elapsed().as_secs(), "started");
         let mut journal = self.ctx.journal();
-        let kept = journal
-            .set_not_back(&service.name, &owed.session, owed.run_id, Timestamp::now())
-            .and_then(|()| match back {
-                Back::Down(_) => journal.set_phase(&service.name, Phase::Failed),
-                _ => journal.fulfil(&service.name),
-            });
+        let kept = match back {
+            Back::Down(_) => journal.set_phase(&service.name, Phase::Failed),
+            _ => journal.fulfil(&service.name),
+        };
         if let Err(error) = kept {
             tracing::error!("{error}");
         }
         back
     }
 
-    /// Whether one that had not come back has come back since.
-    async fn look_again(&self, lead: Lead, late: &NotBack, known: &[Found]) {
-        let Some(found) = known.iter().find(|found| found.session.as_str() == late.session) else { return };
-        if self.is_back(found, late.stopped).await {
-            tracing::info!(service = late.service, session = late.session, "it has come back");
-            if let Err(error) = self.ctx.journal().clear_not_back(&late.service) {
+    /// Which sessions of a service that had not come back have come back since.
+    async fn look_again(&self, lead: Lead, late: &[NotBack], known: &[Found]) {
+        let asked = late.iter().filter_map(|late| {
+            let found = known.iter().find(|found| found.session.as_str() == late.session)?;
+            Some((found.clone(), late.stopped))
+        });
+        for (session, is_back) in self.who_is_back(asked.collect()).await {
+            let Some(late) = late.iter().find(|late| is_back && late.session == session) else { continue };
+            tracing::info!(service = late.service, session, "it has come back");
+            let cleared = self.ctx.journal().clear_not_back(&late.service, &session, late.stopped);
+            if let Err(error) = cleared {
                 tracing::error!("{error}");
             }
         }
         drop(lead);
+    }
+}
+
+/// When the stop was decided that is under way.
+fn stopped_at(journal: &Journal, service: &str) -> Result<Timestamp, JournalError> {
+    let owed = journal.obligations()?.into_iter().find(|owed| owed.service == service);
+    Ok(owed.map_or_else(Timestamp::now, |owed| owed.since))
+}
+
+async fn is_back(ctx: &Context, found: &Found, since: Timestamp) -> bool {
+    let connection = &ctx.settings.connection;
+    let asked = connection.ask(&found.session).await;
+    match runner::look(found).await {
+        Ok(inventory) => connection.is_back(asked, &inventory, since),
+        Err(_) => false,
     }
 }
 

@@ -37,7 +37,7 @@ pub const MAX_QUEUED: u64 = 10_000;
 const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
 /// A sighting that is dated further ahead is forgotten.
 const AHEAD: Duration = Duration::from_secs(86_400);
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 
 /// What a run is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -378,11 +378,12 @@ impl Journal {
         match version {
             0..SCHEMA_VERSION => {
                 // Together, so that a crash leaves a whole journal or none. Nothing that an
-                // older journal holds is touched, so it does no harm to do this twice.
+                // older journal holds is lost, so it does no harm to do this twice.
                 db.execute_batch(&format!(
-                    "{SCHEMA}{}{}PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;",
+                    "{SCHEMA}{}{}{}PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;",
                     record::SCHEMA,
-                    super::ledger::SCHEMA
+                    super::ledger::SCHEMA,
+                    super::ledger::FROM_SCHEMA_3
                 ))?;
             }
             SCHEMA_VERSION => {}
@@ -1138,6 +1139,54 @@ mod tests {
         }
         Sqlite::open(&path).unwrap().pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
         assert!(Journal::open(dir.path()).unwrap_err().to_string().contains("newer version"));
+    }
+
+    /// What schema 2 added to those, and what schema 3 did, with what a killed one left.
+    const FROM_1_TO_2: &str = "
+        CREATE TABLE alive (session TEXT NOT NULL, source TEXT NOT NULL, at_ns INTEGER NOT NULL, mark TEXT,
+            PRIMARY KEY (session, source));
+        CREATE TABLE trust (session TEXT NOT NULL, source TEXT NOT NULL, by TEXT NOT NULL,
+            at_ns INTEGER NOT NULL, PRIMARY KEY (session, source));
+        PRAGMA user_version = 2;";
+    const FROM_2_TO_3: &str = "
+        CREATE TABLE obligations (service TEXT PRIMARY KEY, session TEXT NOT NULL, run_id INTEGER NOT NULL,
+            phase TEXT NOT NULL, since_ns INTEGER NOT NULL);
+        CREATE TABLE stops (id INTEGER PRIMARY KEY AUTOINCREMENT, service TEXT NOT NULL,
+            run_id INTEGER NOT NULL, in_window INTEGER NOT NULL, at_ns INTEGER NOT NULL);
+        CREATE TABLE not_back (service TEXT PRIMARY KEY, session TEXT NOT NULL, run_id INTEGER NOT NULL,
+            since_ns INTEGER NOT NULL);
+        INSERT INTO stops (service, run_id, in_window, at_ns) VALUES ('late', 1, 0, 5), ('owed', 2, 0, 7);
+        INSERT INTO not_back VALUES ('late', 'a', 1, 6), ('old', 'o', 9, 3);
+        INSERT INTO obligations VALUES ('owed', 'b', 2, 'starting', 7);
+        UPDATE runs SET run = '20261123T201510Z-4f2a91' WHERE id = 1;
+        PRAGMA user_version = 3;";
+
+    #[test]
+    fn journals_of_schemas_2_and_3_are_taken_over() {
+        for (steps, late, owed) in
+            [(&[SCHEMA_1, FROM_1_TO_2][..], 0, 0), (&[SCHEMA_1, FROM_1_TO_2, FROM_2_TO_3], 2, 1)]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("journal.sqlite");
+            for step in steps {
+                Sqlite::open(&path).unwrap().execute_batch(step).unwrap();
+            }
+            for _ in 0..2 {
+                let journal = Journal::open(dir.path()).unwrap();
+                assert_eq!(journal.totals().unwrap().runs["cleanup"], 7);
+                let not_back = journal.not_back().unwrap();
+                assert_eq!((not_back.len(), journal.obligations().unwrap().len()), (late, owed));
+                if let [first, second] = &not_back[..] {
+                    assert_eq!((first.service.as_str(), first.session.as_str()), ("late", "a"));
+                    assert_eq!(first.run.as_deref(), Some("20261123T201510Z-4f2a91"));
+                    assert_eq!(first.since, Timestamp::from_nanos(6).rfc3339());
+                    assert_eq!(first.stopped, Timestamp::from_nanos(5));
+                    assert_eq!(second.stopped, Timestamp::from_nanos(3), "no stop is known");
+                    let watched = journal.watched("owed", Timestamp::from_nanos(7)).unwrap();
+                    assert_eq!(watched, [("b".to_owned(), 2)]);
+                }
+            }
+        }
     }
 
     #[test]

@@ -32,11 +32,13 @@ CREATE TABLE IF NOT EXISTS stops (
     in_window INTEGER NOT NULL,
     at_ns INTEGER NOT NULL
 );
-CREATE TABLE IF NOT EXISTS not_back (
-    service TEXT PRIMARY KEY,
+CREATE TABLE IF NOT EXISTS watched (
+    service TEXT NOT NULL,
     session TEXT NOT NULL,
     run_id INTEGER NOT NULL,
-    since_ns INTEGER NOT NULL
+    stopped_ns INTEGER NOT NULL,
+    late_ns INTEGER,
+    PRIMARY KEY (service, session)
 );
 CREATE TABLE IF NOT EXISTS armed (
     session TEXT NOT NULL,
@@ -55,6 +57,24 @@ CREATE TABLE IF NOT EXISTS switches (
     reason TEXT NOT NULL,
     at_ns INTEGER NOT NULL
 );
+";
+
+/// Until schema 3 only one session of a service was watched. Does nothing the second time.
+pub(super) const FROM_SCHEMA_3: &str = "
+CREATE TABLE IF NOT EXISTS not_back (
+    service TEXT PRIMARY KEY,
+    session TEXT NOT NULL,
+    run_id INTEGER NOT NULL,
+    since_ns INTEGER NOT NULL
+);
+INSERT OR IGNORE INTO watched (service, session, run_id, stopped_ns, late_ns)
+    SELECT service, session, run_id,
+    coalesce((SELECT max(at_ns) FROM stops s WHERE s.run_id = n.run_id AND s.service = n.service), since_ns),
+    since_ns FROM not_back n;
+DROP TABLE not_back;
+INSERT INTO watched (service, session, run_id, stopped_ns)
+    SELECT service, session, run_id, since_ns FROM obligations WHERE true
+    ON CONFLICT (service, session) DO UPDATE SET stopped_ns = excluded.stopped_ns;
 ";
 
 /// How far a service on the way down and up again has come.
@@ -103,16 +123,17 @@ pub struct Obligation {
     pub since: Timestamp,
 }
 
-/// A service that was started again and has not come back.
+/// A session whose service was started again, and which has not come back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct NotBack {
     /// The service's name.
     pub service: String,
     /// The session that is not connected.
     pub session: String,
-    /// The run for which it was stopped, in the journal.
+    /// Its own run in the journal; of a session that was stopped along and had none, the
+    /// run for which the service was stopped.
     pub run_id: i64,
-    /// Its name in the quarantine, for `undo`; none where nothing was moved.
+    /// Its own run's name in the quarantine, for `undo`; none where nothing was moved.
     pub run: Option<String>,
     /// Since when.
     pub since: String,
@@ -161,6 +182,10 @@ pub struct Switches {
     pub breaker: Option<Switch>,
 }
 
+/// One that has not come back since an earlier stop stays late.
+const WATCH: &str = "INSERT INTO watched (service, session, run_id, stopped_ns) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (service, session) DO UPDATE SET run_id = excluded.run_id, stopped_ns = excluded.stopped_ns";
+
 const PAUSED: &str = "paused";
 const BREAKER: &str = "breaker";
 /// When a person last said to go on: stops before that do not trip the breaker again.
@@ -173,11 +198,14 @@ impl Journal {
     /// meantime a person may have paused, or another worker stopped the last service that
     /// the breaker allows. What it holds is given back, and nothing is on record then.
     ///
+    /// The first of `sessions` is the one for which it is stopped; it and the others, which
+    /// are connected, are to come back.
+    ///
     /// Errors: also where an obligation is open.
     pub fn intend_stop(
         &mut self,
         service: &str,
-        session: &str,
+        sessions: &[&str],
         run_id: i64,
         in_window: bool,
         now: Timestamp,
@@ -191,8 +219,18 @@ impl Journal {
         }
         tx.execute(
             "INSERT INTO obligations (service, session, run_id, phase, since_ns) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![service, session, run_id, Phase::Stopping.label(), now.nanos()],
+            params![
+                service,
+                sessions.first().copied().unwrap_or_default(),
+                run_id,
+                Phase::Stopping.label(),
+                now.nanos()
+            ],
         )?;
+        tx.execute("DELETE FROM watched WHERE service = ?1 AND late_ns IS NULL", [service])?;
+        for session in sessions {
+            tx.execute(WATCH, params![service, session, run_id, now.nanos()])?;
+        }
         tx.execute(
             "INSERT INTO stops (service, run_id, in_window, at_ns) VALUES (?1, ?2, ?3, ?4)",
             params![service, run_id, in_window, now.nanos()],
@@ -225,6 +263,16 @@ impl Journal {
     /// The service runs again: nothing is owed.
     pub fn fulfil(&mut self, service: &str) -> Result<(), JournalError> {
         self.db.execute("DELETE FROM obligations WHERE service = ?1", [service])?;
+        self.forget_who_is_back(service)
+    }
+
+    /// Who has come back is watched for as long as the start is owed.
+    fn forget_who_is_back(&mut self, service: &str) -> Result<(), JournalError> {
+        self.db.execute(
+            "DELETE FROM watched WHERE service = ?1 AND late_ns IS NULL
+             AND NOT EXISTS (SELECT 1 FROM obligations WHERE service = ?1)",
+            [service],
+        )?;
         Ok(())
     }
 
@@ -266,7 +314,29 @@ impl Journal {
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
-    /// The service was started again and has not come back.
+    /// A session is cleaned by a run of its own while its service is stopped.
+    pub fn watch(
+        &mut self,
+        service: &str,
+        session: &str,
+        run_id: i64,
+        stopped: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.db.execute(WATCH, params![service, session, run_id, stopped.nanos()])?;
+        Ok(())
+    }
+
+    /// The sessions, each with its run, that are to come back after this stop.
+    pub fn watched(&self, service: &str, stopped: Timestamp) -> Result<Vec<(String, i64)>, JournalError> {
+        let mut query = self.db.prepare(
+            "SELECT session, run_id FROM watched WHERE service = ?1 AND stopped_ns = ?2 ORDER BY session",
+        )?;
+        let rows =
+            query.query_map(params![service, stopped.nanos()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// The service was started again, and this session of it has not come back.
     pub fn set_not_back(
         &mut self,
         service: &str,
@@ -275,26 +345,38 @@ impl Journal {
         now: Timestamp,
     ) -> Result<(), JournalError> {
         self.db.execute(
-            "INSERT INTO not_back (service, session, run_id, since_ns) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (service) DO UPDATE SET session = excluded.session, run_id = excluded.run_id",
+            "INSERT INTO watched (service, session, run_id, stopped_ns, late_ns) VALUES (?1, ?2, ?3,
+             coalesce((SELECT since_ns FROM obligations WHERE service = ?1),
+                      (SELECT max(at_ns) FROM stops WHERE run_id = ?3 AND service = ?1), ?4), ?4)
+             ON CONFLICT (service, session) DO UPDATE
+             SET run_id = excluded.run_id, late_ns = coalesce(late_ns, excluded.late_ns)",
             params![service, session, run_id, now.nanos()],
         )?;
         Ok(())
     }
 
-    /// It has come back.
-    pub fn clear_not_back(&mut self, service: &str) -> Result<(), JournalError> {
-        self.db.execute("DELETE FROM not_back WHERE service = ?1", [service])?;
-        Ok(())
+    /// It has come back after the stop of `stopped`; it goes on being watched while that
+    /// stop is owed its start.
+    pub fn clear_not_back(
+        &mut self,
+        service: &str,
+        session: &str,
+        stopped: Timestamp,
+    ) -> Result<(), JournalError> {
+        self.db.execute(
+            "UPDATE watched SET late_ns = NULL WHERE service = ?1 AND session = ?2 AND stopped_ns = ?3",
+            params![service, session, stopped.nanos()],
+        )?;
+        self.forget_who_is_back(service)
     }
 
-    /// Services that have not come back.
+    /// Sessions that have not come back.
     pub fn not_back(&self) -> Result<Vec<NotBack>, JournalError> {
+        // Another session's run is none to undo for this one.
         let mut query = self.db.prepare(
-            "SELECT n.service, n.session, n.run_id, r.run, n.since_ns,
-             coalesce((SELECT max(at_ns) FROM stops s WHERE s.run_id = n.run_id AND s.service = n.service),
-                      n.since_ns)
-             FROM not_back n LEFT JOIN runs r ON r.id = n.run_id ORDER BY n.service",
+            "SELECT n.service, n.session, n.run_id, r.run, n.late_ns, n.stopped_ns
+             FROM watched n LEFT JOIN runs r ON r.id = n.run_id AND r.session = n.session
+             WHERE n.late_ns IS NOT NULL ORDER BY n.service, n.session",
         )?;
         let rows = query.query_map([], |row| {
             Ok(NotBack {
@@ -524,8 +606,8 @@ mod tests {
     #[test]
     fn what_is_owed_outlasts_the_process() {
         let (dir, mut journal) = open();
-        journal.intend_stop("bots", "a", 7, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
-        let again = journal.intend_stop("bots", "b", 8, false, at(1), |_, _, _| Ok(()));
+        journal.intend_stop("bots", &["a"], 7, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
+        let again = journal.intend_stop("bots", &["b"], 8, false, at(1), |_, _, _| Ok(()));
         assert!(again.is_err(), "one at a time");
         drop(journal);
         let mut journal = Journal::open(dir.path()).unwrap();
@@ -539,7 +621,7 @@ mod tests {
         journal.fulfil("bots").unwrap();
         assert!(journal.obligations().unwrap().is_empty());
         assert_eq!(journal.stops(at(1)).unwrap().len(), 1, "it was stopped all the same");
-        journal.intend_stop("bots", "a", 9, true, at(2), |_, _, _| Ok(())).unwrap().unwrap();
+        journal.intend_stop("bots", &["a"], 9, true, at(2), |_, _, _| Ok(())).unwrap().unwrap();
         let stops = journal.stops(at(2)).unwrap();
         assert_eq!(stops.iter().map(|stop| stop.in_window).collect::<Vec<_>>(), [false, true]);
         journal.prune(at(60 * 24 * 31)).unwrap();
@@ -549,10 +631,10 @@ mod tests {
     #[test]
     fn what_holds_within_the_transaction_leaves_no_trace() {
         let (dir, mut journal) = open();
-        journal.intend_stop("a", "a", 1, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
+        journal.intend_stop("a", &["a"], 1, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
         // Another process pauses, after the first look.
         Journal::open(dir.path()).unwrap().pause("ann", "a release", at(1)).unwrap();
-        let held = journal.intend_stop("b", "b", 2, false, at(2), |switches, stops, resumed| {
+        let held = journal.intend_stop("b", &["b"], 2, false, at(2), |switches, stops, resumed| {
             assert!(switches.paused.is_some() && stops.len() == 1 && resumed.is_none());
             Err(Hold::Paused)
         });
@@ -645,7 +727,7 @@ mod tests {
     #[test]
     fn a_start_that_has_failed_is_not_tried_again_under_a_pause() {
         let (_dir, mut journal) = open();
-        journal.intend_stop("bots", "a", 1, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
+        journal.intend_stop("bots", &["a"], 1, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
         journal.pause("ann", "undo", at(1)).unwrap();
         for phase in [Phase::Stopping, Phase::Gone, Phase::Starting, Phase::Started] {
             journal.set_phase("bots", phase).unwrap();
@@ -663,19 +745,41 @@ mod tests {
     #[test]
     fn who_is_not_back_is_named_with_its_run() {
         let (_dir, mut journal) = open();
-        let id = accept(&mut journal, "a", Action::Emergency, at(0));
-        journal.set_not_back("bots", "a", id, at(1)).unwrap();
-        assert_eq!(journal.not_back().unwrap()[0].run, None);
-        journal.set_run(id, "20261123T201510Z-4f2a91").unwrap();
-        journal.set_not_back("bots", "b", id, at(2)).unwrap();
-        let not_back = journal.not_back().unwrap();
-        assert_eq!(not_back.len(), 1);
-        assert_eq!(not_back[0].run.as_deref(), Some("20261123T201510Z-4f2a91"));
-        assert_eq!((not_back[0].session.as_str(), &not_back[0].since), ("b", &at(1).rfc3339()));
-        assert_eq!(not_back[0].stopped, at(1), "no stop is known");
-        journal.intend_stop("bots", "a", id, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
-        assert_eq!(journal.not_back().unwrap()[0].stopped, at(0));
-        journal.clear_not_back("bots").unwrap();
-        assert!(journal.not_back().unwrap().is_empty());
+        let a = accept(&mut journal, "a", Action::Emergency, at(0));
+        let b = accept(&mut journal, "b", Action::Emergency, at(0));
+        journal.intend_stop("bots", &["a", "b", "c"], a, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
+        journal.watch("bots", "b", b, at(0)).unwrap();
+        let all = [("a".to_owned(), a), ("b".to_owned(), b), ("c".to_owned(), a)];
+        assert_eq!(journal.watched("bots", at(0)).unwrap(), all);
+        assert!(journal.not_back().unwrap().is_empty(), "watched only");
+        journal.set_run(a, "20261123T201510Z-aaaaaa").unwrap();
+        journal.set_run(b, "20261123T201510Z-bbbbbb").unwrap();
+        for (session, run_id) in &all {
+            journal.set_not_back("bots", session, *run_id, at(1)).unwrap();
+            journal.set_not_back("bots", session, *run_id, at(2)).unwrap();
+        }
+        let late = journal.not_back().unwrap();
+        let runs: Vec<_> = late.iter().map(|late| (late.session.as_str(), late.run.as_deref())).collect();
+        let (of_a, of_b) = (Some("20261123T201510Z-aaaaaa"), Some("20261123T201510Z-bbbbbb"));
+        assert_eq!(runs, [("a", of_a), ("b", of_b), ("c", None)], "the run of a is none to undo for c");
+        assert!(late.iter().all(|late| late.since == at(1).rfc3339() && late.stopped == at(0)), "{late:?}");
+        // Each comes back by itself, and not after a stop that is not meant.
+        journal.clear_not_back("bots", "a", at(0)).unwrap();
+        journal.clear_not_back("bots", "b", at(9)).unwrap();
+        let late: Vec<_> = journal.not_back().unwrap().into_iter().map(|late| late.session).collect();
+        assert_eq!(late, ["b", "c"]);
+        assert_eq!(journal.watched("bots", at(0)).unwrap(), all, "the start is still owed");
+        // Stopped again for a: b goes on being late, c is watched anew.
+        journal.fulfil("bots").unwrap();
+        assert_eq!(journal.watched("bots", at(0)).unwrap(), all[1..]);
+        let again = accept(&mut journal, "a", Action::Cleanup, at(5));
+        journal.intend_stop("bots", &["a", "c"], again, false, at(5), |_, _, _| Ok(())).unwrap().unwrap();
+        let both = [("a".to_owned(), again), ("c".to_owned(), again)];
+        assert_eq!(journal.watched("bots", at(5)).unwrap(), both);
+        let late: Vec<_> = journal.not_back().unwrap().into_iter().map(|late| late.session).collect();
+        assert_eq!(late, ["b", "c"]);
+        // Of whom no stop is known.
+        journal.set_not_back("other", "x", 99, at(7)).unwrap();
+        assert_eq!(journal.not_back().unwrap()[2].stopped, at(7));
     }
 }

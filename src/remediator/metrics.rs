@@ -45,7 +45,7 @@ declare! {
     DOWN: gauge "baileys_remediator_services_down" &[],
         "Services that this remediator has stopped, or was about to, and has not seen run again yet.";
     NOT_BACK: gauge "baileys_remediator_service_not_back" &["service", "session", "run"],
-        "1 for each service that was started again after a clean-up and has not come back; the run is what undo takes, - where nothing was moved.";
+        "1 for each session whose service was started again after a clean-up and which has not come back; the run is its own, which undo takes, - where nothing of it was moved.";
     QUARANTINED: gauge "baileys_remediator_quarantined_bytes" &[],
         "Bytes in all quarantines, as of the last sweep or run.";
     INSURED: gauge "baileys_remediator_creds_insured_sessions" &[],

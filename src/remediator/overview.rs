@@ -28,7 +28,7 @@ pub struct Overview {
     pub breaker_limit: usize,
     /// Services stopped and not seen to run again yet.
     pub down: usize,
-    /// Services that were started again and have not come back.
+    /// Sessions whose service was started again, and which have not come back.
     pub not_back: Vec<NotBack>,
 }
 

@@ -431,7 +431,7 @@ impl Stack {
     fn configuration(&self) -> Result<(String, String, String)> {
         let rules = adapt(
             "baileys.rules.yml",
-            &[("        for: 2m\n", &format!("        for: {}s\n", self.setup.alert_for.as_secs()), 4)],
+            &[("        for: 2m\n", &format!("        for: {}s\n", self.setup.alert_for.as_secs()), 5)],
         )?;
 
         let scrape = |port: fn(&Host) -> u16| -> String {

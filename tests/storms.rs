@@ -124,14 +124,16 @@ fn alertmanager(fleet: &Fleet, more: &[(&str, &str)]) -> (Process, u16) {
     (process, port)
 }
 
-/// Tells Alertmanager that these alerts fire.
+/// Tells Alertmanager that these alerts fire, from this moment on: it does not wait for the
+/// rest of a group (`group_wait`) where an alert has been firing for longer than that.
 fn fire(fleet: &Fleet, port: u16, sessions: &[String]) {
+    let now = jiff::Timestamp::now().to_string();
     let alerts: Vec<Value> = sessions
         .iter()
         .map(|session| {
             json!({
                 "labels": labels(session), "annotations": {"summary": "too many files"},
-                "startsAt": "2026-11-23T18:00:00.000Z", "endsAt": "2099-01-01T00:00:00.000Z",
+                "startsAt": now, "endsAt": "2099-01-01T00:00:00.000Z",
             })
         })
         .collect();
@@ -198,7 +200,8 @@ fn alerts_that_alertmanager_leaves_out_are_found() {
             "        max_alerts: 1\n        send_resolved: true\n        http_config:",
         ),
         ("group_by: [job, instance, session, alertname]", "group_by: [job, instance, alertname]"),
-        // Said once: what is found must not be owed to a repeat.
+        // All of them in one post, said once: what is found must not be owed to a repeat.
+        ("group_wait: 1s", "group_wait: 5s"),
         ("repeat_interval: 1s", "repeat_interval: 1h"),
     ];
     let (mut alertmanager, port) = alertmanager(&fleet, &more);

@@ -28,7 +28,9 @@ class PromDS extends DataSourceApi<any, any> {
     for (const t of req.targets) {
       const step = Math.max(60, req.intervalMs / 1000, Math.ceil((end - start) / Math.min(req.maxDataPoints ?? 500, 500)));
       const v = { $__interval: dur(step * 1000), $__interval_ms: String(step * 1000), $__rate_interval: dur(Math.max(step + 60, 240) * 1000), $__range: dur((end - start) * 1000), $__range_s: String(Math.round(end - start)) };
-      const expr = subst((window as any).__interp(t.expr, req.scopedVars), v);
+      // As in Grafana, the intervals are those of the step and not of the scene.
+      const { __interval, __interval_ms, ...scoped } = req.scopedVars ?? {};
+      const expr = subst((window as any).__interp(t.expr, scoped), v);
       const url = t.instant ? `${PROM}/api/v1/query?query=${encodeURIComponent(expr)}&time=${end}` : `${PROM}/api/v1/query_range?query=${encodeURIComponent(expr)}&start=${start}&end=${end}&step=${step}`;
       const r = await (await fetch(url)).json();
       log.push({ expr, status: r.status, error: r.error, n: r.data?.result?.length ?? 0, annotation: t.refId === 'Anno' });

@@ -7,6 +7,7 @@ import {
   PanelPlugin,
   PanelProps,
   booleanOverrideProcessor,
+  cacheFieldDisplayNames,
   dateTimeFormat,
   displayNameOverrideProcessor,
   getDisplayProcessor,
@@ -188,6 +189,7 @@ const TablePanel = (p: PanelProps<any>) => {
   if (!hasValues(p)) {
     return <NoData {...p} />;
   }
+  cacheFieldDisplayNames(p.data.series);
   return (
     <TableNG
       data={p.data.series[0]}
@@ -257,7 +259,8 @@ const StateTimelinePanel = (p: PanelProps<any>) => {
       </g>
     );
   });
-  const ticks = Array.from({ length: 7 }, (_, i) => from + ((to - from) * (i + 0.5)) / 7);
+  const marks = Math.max(2, Math.floor(wide / 130));
+  const ticks = Array.from({ length: marks }, (_, i) => from + ((to - from) * (i + 0.5)) / marks);
   return (
     <div>
       <svg width={p.width} height={p.height - LEGEND} style={{ display: 'block' }}>
@@ -269,7 +272,7 @@ const StateTimelinePanel = (p: PanelProps<any>) => {
           ))}
         {ticks.map((time) => (
           <text key={time} x={x(time)} y={p.height - LEGEND - 6} fill={theme.colors.text.primary} fontSize={12} textAnchor="middle">
-            {dateTimeFormat(time, { timeZone: 'utc', format: to - from > 3 * 86400e3 ? 'MM/DD HH:mm' : 'HH:mm' })}
+            {dateTimeFormat(time, { timeZone: 'utc', format: to - from > 3 * 86400e3 ? 'MM/DD' : 'HH:mm' })}
           </text>
         ))}
       </svg>

@@ -22,8 +22,8 @@ const sessionsNow = {
   panels: [
     [3, g.stat('Sessions', 'Auth folders that are watched, among those chosen above.', [g.now(`count(${rank}) or vector(0)`)])],
     [3, g.stat('Normal', 'Sessions below their first tier, which is 100 accumulated files unless configured otherwise.', [g.now(`sum(${rank} == bool 0) or vector(0)`)], { thresholds: g.plain('green') })],
-    [3, g.stat('Warning and above', 'Sessions in the tiers warning (120), cleanup (150), emergency (180) and fatal (200).', [g.now(`sum(${rank} >= bool 2) or vector(0)`)], { thresholds: g.none('yellow') })],
-    [3, g.stat('Emergency and above', 'Sessions in the tiers emergency (180) and fatal (200): the device may be removed soon.', [g.now(`sum(${rank} >= bool 4) or vector(0)`)], { thresholds: g.none('red') })],
+    [3, g.stat('Warning +', 'Sessions in the tier warning (120), cleanup (150), emergency (180) or fatal (200).', [g.now(`sum(${rank} >= bool 2) or vector(0)`)], { thresholds: g.none('yellow') })],
+    [3, g.stat('Emergency +', 'Sessions in the tier emergency (180) or fatal (200): the device may be removed soon.', [g.now(`sum(${rank} >= bool 4) or vector(0)`)], { thresholds: g.none('red') })],
     [
       3,
       g.stat(
@@ -37,7 +37,7 @@ const sessionsNow = {
       ),
     ],
     [3, g.stat('Not logged in', 'Sessions whose creds.json is broken, or which are not paired with an account: somebody has to look.', [g.now(`sum(baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}} < bool 2) or vector(0)`)], { thresholds: g.none('red') })],
-    [3, g.stat('Log warnings in 24 h', 'Signs of trouble in the logs of all these sessions in the last 24 hours, patterns of severity info left out. 0 also where no log is followed.', [g.now(`round(sum(session:baileys_auth_signal_warnings:increase1d{${S}})) or vector(0)`)], { thresholds: g.none('yellow') })],
+    [3, g.stat('Warnings 24 h', 'Signs of trouble in the logs of all these sessions in the last 24 hours, patterns of severity info left out. 0 also where no log is followed.', [g.now(`round(sum(session:baileys_auth_signal_warnings:increase1d{${S}})) or vector(0)`)], { thresholds: g.none('yellow') })],
     [
       3,
       g.stat(
@@ -141,7 +141,7 @@ const tiers = {
 
 const growing = `topk(${GROWERS}, session:baileys_auth_accumulated_files:delta1d{${S}})`;
 const ofGrowing = (expr) => `max by (${BY}) (${expr} and on (${BY}) ${growing})`;
-const HOURS = { unit: 'h', decimals: 1, noValue: '–', mappings: g.words({ '-1': ['–'] }), thresholds: g.steps([null, 'red'], [6, 'orange'], [24, 'yellow'], [72, 'text']), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 105 };
+const HOURS = { unit: 'h', decimals: 1, noValue: '–', mappings: g.words({ '-1': ['–', 'text'] }), thresholds: g.steps([null, 'red'], [6, 'orange'], [24, 'yellow'], [72, 'text']), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 90 };
 const growth = {
   title: 'Files',
   height: 11,
@@ -171,7 +171,7 @@ const growth = {
           hidden: ['instance'],
           columns: [
             ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 120 }],
-            ['Value #A', 'In 24 h', { decimals: 0, 'custom.width': 80 }],
+            ['Value #A', 'In 24 h', { decimals: 0, 'custom.width': 70 }],
             ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.minWidth': 150 }],
             ['Value #C', 'Until 150', HOURS],
             ['Value #D', 'Until 180', HOURS],
@@ -182,7 +182,7 @@ const growth = {
   ],
 };
 
-const ago = { unit: 'dateTimeFromNow', mappings: g.words({ 0: ['never'] }), 'custom.width': 125 };
+const ago = { unit: 'dateTimeFromNow', mappings: g.words({ 0: ['never'] }), 'custom.width': 115 };
 const every = {
   title: 'Every session',
   height: 13,
@@ -208,17 +208,17 @@ const every = {
           sortBy: 'Tier',
           hidden: ['Value #G'],
           columns: [
-            ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 150 }],
-            ['instance', 'Instance', { 'custom.minWidth': 130 }],
-            ['Value #A', 'Tier', { mappings: g.TIER_WORDS, 'custom.cellOptions': { type: 'color-background', mode: 'basic' }, 'custom.width': 105 }],
-            ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.minWidth': 160 }],
-            ['Value #C', 'Removable', { decimals: 0, 'custom.width': 100 }],
-            ['Value #D', 'Pre-keys', { decimals: 0, 'custom.width': 90 }],
-            ['Value #E', 'Batch', { decimals: 0, 'custom.width': 75 }],
+            ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 130 }],
+            ['instance', 'Instance', { 'custom.minWidth': 120 }],
+            ['Value #A', 'Tier', { mappings: g.TIER_WORDS, 'custom.cellOptions': { type: 'color-background', mode: 'basic' }, 'custom.width': 95 }],
+            ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.minWidth': 140 }],
+            ['Value #C', 'Removable', { decimals: 0, 'custom.width': 90 }],
+            ['Value #D', 'Pre-keys', { decimals: 0, 'custom.width': 80 }],
+            ['Value #E', 'Batch', { decimals: 0, 'custom.width': 65 }],
             ['Value #F', 'Oldest active', { ...ago, mappings: g.words({ 0: ['none'] }) }],
-            ['state', 'Connection', { mappings: g.CONNECTION_TEXTS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 120 }],
-            ['Value #H', 'Creds', { mappings: g.CREDS_WORDS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 100 }],
-            ['Value #I', 'Warnings 24 h', { decimals: 0, mappings: g.words({ '-1': ['no logs'] }), 'custom.width': 120 }],
+            ['state', 'Connection', { mappings: g.CONNECTION_TEXTS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 110 }],
+            ['Value #H', 'Creds', { mappings: g.CREDS_WORDS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 90 }],
+            ['Value #I', 'Warnings 24 h', { decimals: 0, mappings: g.words({ '-1': ['no logs'] }), 'custom.width': 110 }],
             ['Value #J', 'Last clean-up', ago],
           ],
         },
@@ -236,7 +236,7 @@ const watchers = {
     [4, g.stat('Batch not told', 'Sessions whose folder does not tell for sure how many pre-keys a login mints; set it in the configuration.', [g.now(`sum(baileys_auth_pre_key_batch_ambiguous{${S}}) or vector(0)`)], { thresholds: g.none('yellow') })],
     [4, g.stat('Dormant', 'Sessions in which no chat was active within 14 days; a clean-up refuses them.', [g.now(`sum(baileys_auth_dormant{${S}}) or vector(0)`)], { thresholds: g.plain() })],
     [4, g.stat('Logs not read yet', 'Bytes that stand in the logs and are not counted yet. 0 also where no log is followed.', [g.now(`sum(baileys_exporter_log_unread_bytes{${T}}) or vector(0)`)], { unit: 'bytes', thresholds: g.none('orange', 16777216) })],
-    [4, g.stat('Secret lines in 24 h', 'Log lines that show a private key, as libsignal’s dumps of sessions do, in the last 24 hours.', [g.now(`round(sum(increase(baileys_auth_log_secret_lines_total{${S}}[1d]))) or vector(0)`)], { thresholds: g.none('orange') })],
+    [4, g.stat('Secret lines 24 h', 'Log lines that show a private key, as libsignal’s dumps of sessions do, in the last 24 hours.', [g.now(`round(sum(increase(baileys_auth_log_secret_lines_total{${S}}[1d]))) or vector(0)`)], { thresholds: g.none('orange') })],
   ],
 };
 

@@ -86,7 +86,7 @@ const reduce = { calcs: ['lastNotNull'], fields: '', values: false };
 /** Numbers, coloured by their thresholds. */
 export const stat = (title, description, targets, more = {}) =>
   panel('stat', title, description, targets, {
-    unit: 'short',
+    unit: 'none',
     ...more,
     defaults: { color: { mode: 'thresholds' }, decimals: 0, ...more.defaults },
     options: {
@@ -99,6 +99,8 @@ export const stat = (title, description, targets, more = {}) =>
       showPercentChange: false,
       textMode: targets.length > 1 ? 'value_and_name' : 'value',
       wideLayout: false,
+      // Several values in a small panel: names that can be read.
+      ...(targets.length > 1 && { text: { titleSize: 13 } }),
       ...more.options,
     },
   });
@@ -166,7 +168,7 @@ export const stateTimeline = (title, description, targets, more = {}) =>
 
 export const bargauge = (title, description, targets, more = {}) =>
   panel('bargauge', title, description, targets, {
-    unit: 'short',
+    unit: 'none',
     ...more,
     defaults: { color: { mode: 'thresholds' }, min: 0, decimals: 0, ...more.defaults },
     options: {
@@ -193,7 +195,7 @@ export const table = (title, description, targets, { columns, hidden = [], sortB
   const order = columns.map(([name]) => name);
   const rename = (name, shown) => (name === shown ? [] : [[name, shown]]);
   return panel('table', title, description, targets, {
-    unit: 'short',
+    unit: 'none',
     ...more,
     custom: { align: 'auto', cellOptions: { type: 'auto' }, inspect: false, filterable: false },
     options: {
@@ -317,9 +319,10 @@ const annotations = (sessionMatcher) => {
       type: 'dashboard',
     },
     // The value is the time, so that the line stands where the run ended and not where a
-    // scrape saw it; only what differs from one step before, so that 500 sessions stay few points.
-    one('Clean-up', 'semi-dark-blue', `${cleaned} * 1000 unless ${cleaned} == ${cleaned} offset $__interval`, { useValueForTime: true }),
-    one('Device removed', 'dark-red', `${removed} > ${removed} offset $__interval`),
+    // scrape saw it; only what differs from before, so that 500 sessions stay few points.
+    // $__rate_interval is never shorter than a step, so that nothing falls between two.
+    one('Clean-up', 'semi-dark-blue', `${cleaned} * 1000 unless ${cleaned} == ${cleaned} offset $__rate_interval`, { useValueForTime: true }),
+    one('Device removed', 'dark-red', `${removed} > ${removed} offset $__rate_interval`),
   ];
 };
 

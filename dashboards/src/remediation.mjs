@@ -7,9 +7,9 @@ const S = g.SESSIONS;
 
 const total = (expr) => `round(sum(increase(${expr}[$__range]))) or vector(0)`;
 const ACTS = 'action=~"cleanup|emergency"';
-// One bar is 30 minutes at least, so that $__rate_interval is hardly longer than a bar and
+// One bar is an hour at least, so that $__rate_interval is hardly longer than a bar and
 // nothing is counted twice.
-const BAR = '30m';
+const BAR = '1h';
 const perBar = (by, expr) => `round(sum by (${by}) (increase(${expr}[$__rate_interval])))`;
 const bars = (title, description, targets, more = {}) =>
   g.timeseries(title, description, targets, { interval: BAR, custom: g.BARS, ...more, defaults: { decimals: 0, noValue: 'no remediator is scraped', ...more.defaults } });
@@ -57,14 +57,14 @@ const sessions = {
           sortBy: 'Ended',
           defaults: { noValue: '–' },
           columns: [
-            ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 120 }],
-            ['action', 'Action', { 'custom.width': 95 }],
-            ['status', 'Status', { mappings: g.words({ done: ['done', 'green'], refused: ['refused', 'orange'], failed: ['failed', 'red'] }), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 80 }],
-            ['reason', 'Reason', { 'custom.minWidth': 130 }],
-            ['Value #A', 'Ended', { unit: 'dateTimeFromNow', 'custom.width': 125 }],
-            ['Value #B', 'Last clean-up', { unit: 'dateTimeFromNow', 'custom.width': 125 }],
-            ['Value #C', 'Files after', { decimals: 0, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 95 }],
-            ['Value #D', 'Lead', { unit: 's', decimals: 1, 'custom.width': 95 }],
+            ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 110 }],
+            ['action', 'Action', { 'custom.width': 90 }],
+            ['status', 'Status', { mappings: g.words({ done: ['done', 'green'], refused: ['refused', 'orange'], failed: ['failed', 'red'] }), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 75 }],
+            ['reason', 'Reason', { 'custom.minWidth': 120 }],
+            ['Value #A', 'Ended', { unit: 'dateTimeFromNow', 'custom.width': 110 }],
+            ['Value #B', 'Last clean-up', { unit: 'dateTimeFromNow', 'custom.width': 110 }],
+            ['Value #C', 'Files after', { decimals: 0, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 85 }],
+            ['Value #D', 'Lead', { unit: 's', decimals: 1, 'custom.width': 85 }],
           ],
         },
       ),
@@ -82,13 +82,13 @@ const sessions = {
         {
           sortBy: 'What',
           hidden: ['Value #B', 'Value #C', 'run'],
-          defaults: { noValue: 'Nothing waits' },
+          defaults: { noValue: 'nothing waits' },
           columns: [
             ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 120 }],
             ['what', 'What', { mappings: g.words({ refused: ['refused', 'orange'], armed: ['armed', 'yellow'], 'not back': ['not back', 'red'] }), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 90 }],
-            ['reason', 'Reason', { 'custom.minWidth': 130 }],
-            ['action', 'Action', { 'custom.width': 95 }],
-            ['Value #A', 'Since', { unit: 'dateTimeFromNow', 'custom.width': 125 }],
+            ['reason', 'Reason', { noValue: '–', 'custom.minWidth': 130 }],
+            ['action', 'Action', { noValue: '–', 'custom.width': 90 }],
+            ['Value #A', 'Since', { noValue: '–', unit: 'dateTimeFromNow', 'custom.width': 110 }],
           ],
         },
       ),
@@ -116,10 +116,20 @@ const emergencies = {
         { overrides: [g.override('worked', g.fixed('green')), g.override('failed', g.fixed('red')), g.override('refused', g.fixed('orange'))] },
       ),
     ],
-    [4, g.stat('Services stopped', 'Services that were stopped for a clean-up in the time shown.', [g.now(total(`baileys_remediator_service_stops_total{${R}}`))])],
-    [4, g.stat('Down now', 'Services that a remediator has stopped, or was about to, and has not seen run again yet.', [g.now(`sum(baileys_remediator_services_down{${R}}) or vector(0)`)], { thresholds: g.none('orange') })],
-    [4, g.stat('Not back', 'Sessions whose service was started again after a clean-up and which have not come back: a person has to look.', [g.now(`sum(baileys_remediator_service_not_back{${RS}}) or vector(0)`)], { thresholds: g.none('red') })],
-    [4, g.stat('Runs of emergency', 'Emergency runs that ended in the time shown, however they ended.', [g.now(total(`baileys_remediator_runs_total{${R},action="emergency"}`))])],
+    [
+      16,
+      g.stat(
+        'Emergencies and services',
+        'Emergency runs that ended, and services that were stopped for one, in the time shown; services that are stopped now and not seen running again yet; sessions whose service was started again and which have not come back, where a person has to look.',
+        [
+          g.now(total(`baileys_remediator_runs_total{${R},action="emergency"}`), 'emergency runs'),
+          g.now(total(`baileys_remediator_service_stops_total{${R}}`), 'services stopped'),
+          g.now(`sum(baileys_remediator_services_down{${R}}) or vector(0)`, 'down now'),
+          g.now(`sum(baileys_remediator_service_not_back{${RS}}) or vector(0)`, 'not back'),
+        ],
+        { overrides: [g.override('down now', { thresholds: g.none('orange') }), g.override('not back', { thresholds: g.none('red') })] },
+      ),
+    ],
   ],
 };
 
@@ -147,8 +157,19 @@ const calls = {
   panels: [
     [8, bars('Alerts by outcome', 'What became of the alerts in accepted requests: queued was put on record, cooldown had succeeded less than 6 hours ago, no_action asks for nothing.', [g.range(`${perBar('outcome', `baileys_remediator_webhook_alerts_total{${R}}`)} and on (outcome) sum by (outcome) (increase(baileys_remediator_webhook_alerts_total{${R}}[$__range] @ end())) > 0.5`, '{{outcome}}')], { defaults: { noValue: 'none in this time' } })],
     [8, bars('Requests by status', 'Requests to the webhook by HTTP status. 202 is accepted; 401 is a wrong token.', [g.range(perBar('code', `baileys_remediator_webhook_requests_total{${R}}`), '{{code}}')], { defaults: { noValue: 'none yet' } })],
-    [4, g.stat('Identities insured', 'Sessions of whose creds.json a copy is kept, of all that the remediator knows.', [g.now(`sum(baileys_remediator_creds_insured_sessions{${R}}) or vector(0)`, 'with a copy'), g.now(`sum(baileys_remediator_sessions{${R}}) or vector(0)`, 'known')], { options: { orientation: 'vertical' } })],
-    [4, g.stat('Still above 100 now', 'Sessions that were cleaned in the time shown and are above their first tier now: the clean-up did not bring the count down, or it came back.', [g.now(`count((session:baileys_auth_tier:rank{${S}} > 0) and on (session) baileys_remediator_last_cleanup_timestamp_seconds{${RS}} > time() - $__range_s) or vector(0)`)], { thresholds: g.none('yellow') })],
+    [
+      8,
+      g.stat(
+        'Sessions',
+        'Sessions that the remediators know; those of whose creds.json a copy is kept; and those cleaned in the time shown which are above their first tier now: the clean-up did not bring the count down, or it came back.',
+        [
+          g.now(`sum(baileys_remediator_sessions{${R}}) or vector(0)`, 'known'),
+          g.now(`sum(baileys_remediator_creds_insured_sessions{${R}}) or vector(0)`, 'creds copied'),
+          g.now(`count((session:baileys_auth_tier:rank{${S}} > 0) and on (session) baileys_remediator_last_cleanup_timestamp_seconds{${RS}} > time() - $__range_s) or vector(0)`, 'cleaned, above 100'),
+        ],
+        { overrides: [g.override('cleaned, above 100', { thresholds: g.none('yellow') })] },
+      ),
+    ],
   ],
 };
 

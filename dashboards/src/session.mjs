@@ -16,13 +16,13 @@ const what = {
   height: 4,
   panels: [
     [3, g.stat('Tier', 'Where the session stands on the ladder of its own thresholds.', [g.now(`max(${rank})`)], { mappings: g.TIER_WORDS })],
-    [3, g.stat('Accumulated files', 'What the tiers count: the files a classic folder would hold.', [g.now(`max(${files})`)], { thresholds: g.FILE_STEPS })],
-    [3, g.stat('In 24 hours', 'Accumulated files gained, or lost, in the last 24 hours.', [g.now(`max(session:baileys_auth_accumulated_files:delta1d{${S}}) or vector(0)`)], { thresholds: g.steps([null, 'text'], [20, 'yellow'], [50, 'red']) })],
+    [3, g.stat('Files', 'Accumulated files, which the tiers count: those a classic folder would hold.', [g.now(`max(${files})`)], { thresholds: g.FILE_STEPS })],
+    [3, g.stat('In 24 h', 'Accumulated files gained, or lost, in the last 24 hours.', [g.now(`max(session:baileys_auth_accumulated_files:delta1d{${S}}) or vector(0)`)], { thresholds: g.steps([null, 'text'], [20, 'yellow'], [50, 'red']) })],
     [3, g.stat('Until clean-up', 'Hours until the tier cleanup (150 files unless configured otherwise) at the pace of the last 24 hours; none where the session does not grow, or is past it.', [g.now(orNone(`min(session:baileys_auth_hours_to_cleanup:pace1d{${S}})`))], HOURS)],
     [3, g.stat('Until emergency', 'Hours until the tier emergency (180 files unless configured otherwise) at the pace of the last 24 hours; none where the session does not grow, or is past it.', [g.now(orNone(`min(session:baileys_auth_hours_to_emergency:pace1d{${S}})`))], HOURS)],
     [3, g.stat('Connection', 'What the evidence says of the bot. Nothing is cleaned unless it is disconnected.', [g.now(connection)], { mappings: g.CONNECTION_WORDS })],
     [3, g.stat('Creds', 'ok: creds.json is valid and paired. logged out: valid, but not paired. broken: missing, empty, cut off or unreadable.', [g.now(creds)], { mappings: g.CREDS_WORDS })],
-    [3, g.stat('Log warnings in 24 h', 'Signs of trouble in its logs in the last 24 hours, patterns of severity info left out.', [g.now(orNone(`round(max(session:baileys_auth_signal_warnings:increase1d{${S}}))`))], { thresholds: g.none('yellow'), mappings: g.words({ '-1': ['no logs', 'text'] }) })],
+    [3, g.stat('Warnings 24 h', 'Signs of trouble in its logs in the last 24 hours, patterns of severity info left out.', [g.now(orNone(`round(max(session:baileys_auth_signal_warnings:increase1d{${S}}))`))], { thresholds: g.none('yellow'), mappings: g.words({ '-1': ['no logs', 'text'] }) })],
   ],
 };
 
@@ -33,10 +33,10 @@ const more = {
     [3, g.stat('Pre-keys', 'One-time pre-keys in the folder, and how many a login mints.', [g.now(`max(baileys_auth_pre_keys{${S}})`, 'held'), g.now(`max(baileys_auth_pre_key_batch{${S}})`, 'batch')], { options: { orientation: 'vertical' } })],
     [3, g.stat('Newest pre-key', 'Whether the file of the pre-key minted last is there. If it is missing, Baileys mints a batch at its next login.', [g.now(`max(baileys_auth_newest_pre_key_missing{${S}}) or vector(-1)`)], { mappings: g.words({ '-1': ['not known', 'text'], 0: ['there', 'green'], 1: ['missing', 'red'] }) })],
     [3, g.stat('Activity', 'dormant: no chat was active within 14 days; a clean-up refuses it.', [g.now(`max(baileys_auth_dormant{${S}}) or vector(-1)`)], { mappings: g.words({ '-1': ['not known', 'text'], 0: ['active', 'green'], 1: ['dormant', 'yellow'] }) })],
-    [3, g.stat('Oldest active chat', 'When the chat silent longest among those of the last 14 days was last used.', [g.now(orNone(`min(baileys_auth_oldest_active_session_timestamp_seconds{${S}}) * 1000`))], AGO)],
+    [3, g.stat('Oldest active', 'When the chat silent longest among those of the last 14 days was last used.', [g.now(orNone(`min(baileys_auth_oldest_active_session_timestamp_seconds{${S}}) * 1000`))], AGO)],
     [3, g.stat('Last clean-up', 'When a clean-up last moved files.', [g.now(orNone(`max(baileys_remediator_last_cleanup_timestamp_seconds{${R}}) * 1000`))], { ...AGO, mappings: g.words({ '-1': ['never'] }) })],
     [3, g.stat('Files after it', 'Accumulated files right after that clean-up.', [g.now(orNone(`max(baileys_remediator_last_cleanup_accumulated_files{${R}})`))], { thresholds: g.FILE_STEPS, mappings: g.words({ '-1': ['–', 'text'] }) })],
-    [3, g.stat('Copy of creds.json', 'When the newest copy that the remediator keeps was last known to be what the folder holds.', [g.now(orNone(`max(baileys_remediator_creds_insured_timestamp_seconds{${R}}) * 1000`))], { ...AGO, mappings: g.words({ '-1': ['none', 'orange'] }) })],
+    [3, g.stat('Creds copy', 'When the newest copy that the remediator keeps was last known to be what the folder holds.', [g.now(orNone(`max(baileys_remediator_creds_insured_timestamp_seconds{${R}}) * 1000`))], { ...AGO, mappings: g.words({ '-1': ['none', 'orange'] }) })],
   ],
 };
 
@@ -127,18 +127,18 @@ const preKeys = {
   ],
 };
 
-const age = (which) => `time() - max by (kind) (baileys_auth_${which}_file_timestamp_seconds{${S}})`;
+const age = (which, unit) => `(time() - max by (kind) (baileys_auth_${which}_file_timestamp_seconds{${S}})) / ${unit}`;
 const ages = {
   title: 'Ages',
   height: 9,
   panels: [
     [
       12,
-      g.timeseries('Age of the oldest file by kind', 'How long ago the oldest file of each kind was written. Old session files are chats long silent.', [g.range(age('oldest'), '{{kind}}')], { unit: 's', legend: g.TABLE_LEGEND('lastNotNull') }),
+      g.timeseries('Age of the oldest file by kind', 'How long ago the oldest file of each kind was written. Old session files are chats long silent.', [g.range(age('oldest', 86400), '{{kind}}')], { unit: 'suffix: d', defaults: { decimals: 1 }, legend: g.TABLE_LEGEND('lastNotNull') }),
     ],
     [
       12,
-      g.timeseries('Age of the newest file by kind', 'How long ago a file of each kind was last written. A bot that works writes sessions all the time.', [g.range(age('newest'), '{{kind}}')], { unit: 's', legend: g.TABLE_LEGEND('lastNotNull') }),
+      g.timeseries('Age of the newest file by kind', 'How long ago a file of each kind was last written. A bot that works writes sessions all the time.', [g.range(age('newest', 3600), '{{kind}}')], { unit: 'suffix: h', defaults: { decimals: 1 }, legend: g.TABLE_LEGEND('lastNotNull') }),
     ],
   ],
 };
@@ -204,8 +204,11 @@ const runs = {
         'The latest run, over time',
         'Which run was the latest at each time, by how it ended: done moved files, refused is a guard’s word, failed broke. `baileys_remediator runs` lists all.',
         [
-          ...Object.keys(RUN_COLORS).map((status, i) =>
-            g.range(`max by (action, status, reason) (baileys_remediator_last_run_timestamp_seconds{${R},status="${status}"} * 0 + ${i})`, '{{action}} {{status}} {{reason}}'),
+          g.range(
+            Object.keys(RUN_COLORS)
+              .map((status, i) => `max by (action, status, reason) (baileys_remediator_last_run_timestamp_seconds{${R},status="${status}"} * 0 + ${i})`)
+              .join(' or '),
+            '{{action}} {{status}} {{reason}}',
           ),
         ],
         { mappings: g.words(Object.fromEntries(Object.entries(RUN_COLORS).map(([status, color], i) => [i, [status, color]]))), defaults: { noValue: 'no run, or no remediator is scraped' } },
@@ -216,7 +219,7 @@ const runs = {
       g.table(
         'The latest run, and since when runs are refused',
         'How the latest clean-up or emergency of this session ended, and since when its runs have been refused without a break.',
-        [g.rows(`max by (action, status, reason) (baileys_remediator_last_run_timestamp_seconds{${R}}) * 1000`), g.rows(`max by (reason) (baileys_remediator_refused_since_timestamp_seconds{${R}}) * 1000`)],
+        [g.rows(`max by (action, status, reason) (baileys_remediator_last_run_timestamp_seconds{${R}}) * 1000`), g.rows(`min(baileys_remediator_refused_since_timestamp_seconds{${R}}) * 1000 or vector(0)`)],
         {
           sortBy: 'Ended',
           defaults: { noValue: '–' },
@@ -225,7 +228,7 @@ const runs = {
             ['status', 'Status', { mappings: g.words({ done: ['done', 'green'], refused: ['refused', 'orange'], failed: ['failed', 'red'] }), 'custom.cellOptions': { type: 'color-text' } }],
             ['reason', 'Reason'],
             ['Value #A', 'Ended', { unit: 'dateTimeFromNow' }],
-            ['Value #B', 'Refused since', { unit: 'dateTimeFromNow' }],
+            ['Value #B', 'Refused since', { unit: 'dateTimeFromNow', mappings: g.words({ 0: ['–'] }) }],
           ],
         },
       ),

@@ -132,6 +132,11 @@ async function draw(browser, url, name, theme) {
   }
   await page.goto(`${url}/?${query}`);
   await settled(page);
+  // Annotations may come after a graph was drawn; a new width draws all of them again.
+  await page.setViewportSize({ width: WIDTH - 4, height });
+  await page.waitForTimeout(500);
+  await page.setViewportSize({ width: WIDTH, height });
+  await page.waitForTimeout(1000);
   const queries = await page.evaluate(() => window.__queries);
   for (const { expr, status, n, error, annotation } of queries) {
     if (status !== 'success') {

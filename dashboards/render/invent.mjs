@@ -57,7 +57,7 @@ const story = (n) => {
   const [files, pace] = [30 + random() * 65, random() < 0.9 ? random() * 1.2 : 3 + random() * 6];
   const more = { modern: random() < 0.4, warnings: random() < 0.2 ? random() : 0.02 };
   if (random() < 0.03) {
-    Object.assign(more, { cleanedAt: Math.floor(N - random() * 6 * DAY), jumpsAt: [N - Math.floor(random() * DAY), 70] });
+    Object.assign(more, { cleanedAt: Math.max(3 * H, Math.floor(N - random() * 6 * DAY)), jumpsAt: [0, 70] });
     more.jumpsAt[0] = more.cleanedAt - 2 * H;
   }
   return [`company_${String(100000 + n * 37)}`, files, pace, more];
@@ -80,7 +80,6 @@ function live(n) {
   let [lines, secrets] = [0, 0];
   for (let i = 0; i < N; i += 1) {
     files += (pace / DAY) * 2 * random();
-    counts.pre_key_upload += 0;
     if (has.jumpsAt && i > has.jumpsAt[0] && i <= has.jumpsAt[0] + H) {
       files += has.jumpsAt[1] / H;
     }
@@ -224,24 +223,24 @@ if (!WITHOUT.includes('logs')) {
 if (!WITHOUT.includes('remediator')) {
   const own = (host) => ({ job: 'baileys_remediator', instance: `${host}:10274` });
   const perHost = (name, type, of) => HOSTS.forEach((host) => of((labels, value) => series(name, type, { ...own(host), ...labels }, value), sessions.filter((s) => s.host === host)));
-  const cleaned = sessions.filter((s) => s.has.cleanedAt);
+  const cleaned = sessions.filter((s) => s.after !== undefined);
   const action = (s) => s.has.action ?? 'cleanup';
   const tries = (s, i) => (s.has.refused && i >= s.has.refused[1] ? 1 + Math.floor((i - s.has.refused[1]) / (4 * H)) : 0);
-  const done = (here, of, i) => here.filter((s) => s.has.cleanedAt <= i && action(s) === of).length;
+  const done = (here, of, i) => here.filter((s) => s.after !== undefined && s.has.cleanedAt <= i && action(s) === of).length;
   perHost('baileys_remediator_build_info', 'gauge', (add) => add({ version: '0.1.0' }, () => 1));
   perHost('baileys_remediator_runs_total', 'counter', (add, here) => ACTIONS.forEach((of) => add({ action: of }, (i) => done(here, of, i) + (of === 'plan' ? 2 + here.filter((s) => s.rank[i] >= 2).length : 0) + (of === 'emergency' ? here.reduce((sum, s) => sum + tries(s, i), 0) : 0) + (of === 'cleanup' && i > N - 2 * DAY ? 1 : 0))));
   perHost('baileys_remediator_cleanups_total', 'counter', (add, here) => ['cleanup', 'emergency'].forEach((of) => add({ action: of }, (i) => done(here, of, i))));
   perHost('baileys_remediator_run_failures_total', 'counter', (add) => ACTIONS.forEach((of) => add({ action: of }, (i) => (of === 'cleanup' && i > N - 2 * DAY ? 1 : 0))));
   perHost('baileys_remediator_refusals_total', 'counter', (add, here) => REASONS.forEach((reason) => add({ reason }, (i) => here.filter((s) => s.has.refused?.[0] === reason).reduce((sum, s) => sum + tries(s, i), 0))));
   const split = { 'pre-key': 0.2, session: 0.65, 'sender-key': 0.15, 'sender-key-memory': 0 };
-  perHost('baileys_remediator_files_moved_total', 'counter', (add, here) => MOVED.forEach((kind) => add({ kind }, (i) => here.filter((s) => s.has.cleanedAt <= i).reduce((sum, s) => sum + Math.round((s.before - s.after) * split[kind]), 0))));
+  perHost('baileys_remediator_files_moved_total', 'counter', (add, here) => MOVED.forEach((kind) => add({ kind }, (i) => here.filter((s) => s.after !== undefined && s.has.cleanedAt <= i).reduce((sum, s) => sum + Math.round((s.before - s.after) * split[kind]), 0))));
   perHost('baileys_remediator_files_restored_total', 'counter', (add, here) => add({}, (i) => (here.some((s) => s.name === 'delta-bookings') && i > N - 2.2 * DAY ? 6 : 0)));
   perHost('baileys_remediator_queue_length', 'gauge', (add, here) => add({}, (i) => here.filter((s) => s.has.cleanedAt === i).length));
   perHost('baileys_remediator_paused', 'gauge', (add, here) => add({}, (i) => (here.some((s) => s.name === 'acme-sales') && i > N - 4 * DAY && i < N - 4 * DAY + 5 * H ? 1 : 0)));
   perHost('baileys_remediator_breaker_open', 'gauge', (add) => add({}, () => 0));
   perHost('baileys_remediator_service_stops_total', 'counter', (add, here) => add({}, (i) => done(here, 'emergency', i)));
   perHost('baileys_remediator_services_down', 'gauge', (add) => add({}, () => 0));
-  perHost('baileys_remediator_quarantined_bytes', 'gauge', (add, here) => add({}, (i) => 180000 + here.filter((s) => s.has.cleanedAt <= i).reduce((sum, s) => sum + (s.before - s.after) * 1400, 0)));
+  perHost('baileys_remediator_quarantined_bytes', 'gauge', (add, here) => add({}, (i) => 180000 + here.filter((s) => s.after !== undefined && s.has.cleanedAt <= i).reduce((sum, s) => sum + (s.before - s.after) * 1400, 0)));
   perHost('baileys_remediator_sessions', 'gauge', (add, here) => add({}, () => here.length));
   perHost('baileys_remediator_creds_insured_sessions', 'gauge', (add, here) => add({}, () => here.length));
   perHost('baileys_remediator_webhook_requests_total', 'counter', (add) => ['202', '401'].forEach((code) => add({ code }, (i) => (code === '202' ? Math.floor(i / 40) : 0))));
@@ -255,7 +254,7 @@ if (!WITHOUT.includes('remediator')) {
   when(cleaned)('baileys_remediator_last_cleanup_accumulated_files', (add, s) => add({}, since(s, () => s.after)));
   when(cleaned)('baileys_remediator_last_cleanup_lead_seconds', (add, s) => add({}, since(s, () => 1800 + (s.name.length % 7) * 900)));
   perSession('baileys_remediator_last_run_timestamp_seconds', (add, s) => {
-    if (s.has.cleanedAt) {
+    if (s.after !== undefined) {
       add({ action: action(s), status: 'done', reason: '' }, since(s, () => end(s)));
     }
     if (s.has.refused) {

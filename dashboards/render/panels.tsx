@@ -138,6 +138,7 @@ const StatPanel = (p: PanelProps<any>) => (
         justifyMode={p.options.justifyMode}
         textMode={p.options.textMode}
         wideLayout={p.options.wideLayout}
+        text={p.options.text}
         width={width}
         height={height}
         theme={config.theme2}

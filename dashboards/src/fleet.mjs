@@ -28,10 +28,10 @@ const sessionsNow = {
       3,
       g.stat(
         'Connection',
-        'Bots that are found disconnected, and bots of which nobody can tell. No bot of unknown connection is ever cleaned: without a probe all are unknown.',
-        ['disconnected', 'unknown'].map((state) => g.now(`sum(baileys_auth_connection_state{${S},state="${state}"}) or vector(0)`, state)),
+        'Bots that are found disconnected (down), and bots of which nobody can tell. No bot of unknown connection is ever cleaned: without a probe all are unknown.',
+        Object.entries({ disconnected: 'down', unknown: 'unknown' }).map(([state, name]) => g.now(`sum(baileys_auth_connection_state{${S},state="${state}"}) or vector(0)`, name)),
         {
-          overrides: [g.override('disconnected', { thresholds: g.none('orange') })],
+          overrides: [g.override('down', { thresholds: g.none('orange') })],
           options: { orientation: 'auto' },
         },
       ),
@@ -190,7 +190,7 @@ const every = {
     [
       24,
       g.table(
-        'Sessions',
+        'Each session',
         'One row for each session, the highest tier first. Click a name to see it in depth. Removable is what a clean-up could move now; Oldest active is when the chat silent longest among those of the last 14 days was last used; Warnings are those in the logs.',
         [
           g.rows(`max by (${BY}) (${rank})`),
@@ -205,16 +205,16 @@ const every = {
           g.rows(orEach(`${rank} * 0 + on (session) group_left () max by (session) (baileys_remediator_last_cleanup_timestamp_seconds{${RS}}) * 1000`, 0)),
         ],
         {
-          sortBy: 'Tier',
+          sortBy: ['Tier', 'Files'],
           hidden: ['Value #G'],
           columns: [
             ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 130 }],
             ['instance', 'Instance', { 'custom.minWidth': 120 }],
             ['Value #A', 'Tier', { mappings: g.TIER_WORDS, 'custom.cellOptions': { type: 'color-background', mode: 'basic' }, 'custom.width': 95 }],
-            ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.minWidth': 140 }],
-            ['Value #C', 'Removable', { decimals: 0, 'custom.width': 90 }],
-            ['Value #D', 'Pre-keys', { decimals: 0, 'custom.width': 80 }],
-            ['Value #E', 'Batch', { decimals: 0, 'custom.width': 65 }],
+            ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.width': 150 }],
+            ['Value #C', 'Removable', { decimals: 0, 'custom.width': 85 }],
+            ['Value #D', 'Pre-keys', { decimals: 0, 'custom.width': 75 }],
+            ['Value #E', 'Batch', { decimals: 0, 'custom.width': 60 }],
             ['Value #F', 'Oldest active', { ...ago, mappings: g.words({ 0: ['none'] }) }],
             ['state', 'Connection', { mappings: g.CONNECTION_TEXTS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 110 }],
             ['Value #H', 'Creds', { mappings: g.CREDS_WORDS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 90 }],

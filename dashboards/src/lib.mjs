@@ -100,7 +100,7 @@ export const stat = (title, description, targets, more = {}) =>
       textMode: targets.length > 1 ? 'value_and_name' : 'value',
       wideLayout: false,
       // Several values in a small panel: names that can be read.
-      ...(targets.length > 1 && { text: { titleSize: 13 } }),
+      ...(targets.length > 1 && { text: { titleSize: 11 } }),
       ...more.options,
     },
   });
@@ -141,7 +141,7 @@ export const timeseries = (title, description, targets, more = {}) =>
   });
 
 /** Areas on top of each other. */
-export const STACKED = { fillOpacity: 60, lineWidth: 1, stacking: { group: 'A', mode: 'normal' } };
+export const STACKED = { fillOpacity: 70, lineWidth: 0, stacking: { group: 'A', mode: 'normal' } };
 /** Things that happened, a bar for each stretch of time. */
 export const BARS = { drawStyle: 'bars', fillOpacity: 80, lineWidth: 0, stacking: { group: 'A', mode: 'normal' } };
 /** Lines of the thresholds. */
@@ -205,7 +205,7 @@ export const table = (title, description, targets, { columns, hidden = [], sortB
       enablePagination: true,
       // Where Grafana up to 12 looks for the pages.
       footer: { countRows: false, enablePagination: true, fields: '', reducer: ['sum'], show: false },
-      sortBy: [{ displayName: sortBy, desc: true }],
+      sortBy: [sortBy].flat().map((displayName) => ({ displayName, desc: true })),
     },
     transformations: [
       ...(targets.length > 1 ? [{ id: 'merge', options: {} }] : []),

@@ -34,16 +34,16 @@ const runs = {
   panels: [
     [8, bars('Runs by action', 'Runs that ended, however they ended. plan is the dry run of the warning tier.', [g.range(perBar('action', `baileys_remediator_runs_total{${R}}`), '{{action}}')])],
     [8, bars('Refusals by reason', 'Why guards refused. connected and connection_unknown need a bot that is stopped, or a probe that works; nothing_removable needs other tiers for this session.', [g.range(`${perBar('reason', `baileys_remediator_refusals_total{${R}}`)} and on (reason) sum by (reason) (increase(baileys_remediator_refusals_total{${R}}[$__range] @ end())) > 0.5`, '{{reason}}')], { defaults: { noValue: 'none in this time' } })],
-    [8, bars('Files moved by kind', 'Files moved into a quarantine, by kind, and files that an undo put back.', [g.range(perBar('kind', `baileys_remediator_files_moved_total{${R}}`), '{{kind}}'), g.range(perBar('', `baileys_remediator_files_restored_total{${R}}`), 'put back')], { overrides: [g.override('put back', { 'custom.transform': 'negative-Y', ...g.fixed('text') })], defaults: { min: null } })],
+    [8, bars('Files moved by kind', 'Files moved into a quarantine, by kind, and files that an undo put back.', [g.range(perBar('kind', `baileys_remediator_files_moved_total{${R}}`), '{{kind}}'), g.range(perBar('', `baileys_remediator_files_restored_total{${R}}`), 'put back')], { overrides: [g.override('put back', { 'custom.transform': 'negative-Y', ...g.fixed('text') })], defaults: { min: undefined } })],
   ],
 };
 
 const sessions = {
   title: 'Sessions',
-  height: 10,
+  height: 8,
   panels: [
     [
-      14,
+      24,
       g.table(
         'Latest run of each session',
         'How the latest clean-up or emergency of each session ended, and what its last clean-up left. Lead is the time from the first alert to the end of that clean-up.',
@@ -55,22 +55,28 @@ const sessions = {
         ],
         {
           sortBy: 'Ended',
-          defaults: { noValue: '–' },
+          defaults: { noValue: 'no run yet, or no remediator is scraped' },
           columns: [
             ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 110 }],
             ['action', 'Action', { 'custom.width': 90 }],
             ['status', 'Status', { mappings: g.words({ done: ['done', 'green'], refused: ['refused', 'orange'], failed: ['failed', 'red'] }), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 75 }],
-            ['reason', 'Reason', { 'custom.minWidth': 120 }],
+            ['reason', 'Reason', { noValue: '–', 'custom.minWidth': 120 }],
             ['Value #A', 'Ended', { unit: 'dateTimeFromNow', 'custom.width': 110 }],
-            ['Value #B', 'Last clean-up', { unit: 'dateTimeFromNow', 'custom.width': 110 }],
-            ['Value #C', 'Files after', { decimals: 0, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 85 }],
-            ['Value #D', 'Lead', { unit: 's', decimals: 1, 'custom.width': 85 }],
+            ['Value #B', 'Last clean-up', { noValue: '–', unit: 'dateTimeFromNow', 'custom.width': 110 }],
+            ['Value #C', 'Files after', { noValue: '–', decimals: 0, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 85 }],
+            ['Value #D', 'Lead', { noValue: '–', unit: 's', decimals: 1, 'custom.width': 85 }],
           ],
         },
       ),
     ],
+  ],
+};
+
+const waiting = {
+  height: 7,
+  panels: [
     [
-      10,
+      24,
       g.table(
         'Waiting for something',
         'Sessions whose runs are being refused without a break, whose clean-up is armed, or whose service was started again and has not come back.',
@@ -178,5 +184,5 @@ export default g.dashboard({
   title: 'Baileys / Remediation',
   description: 'What the remediators did in the time shown, what their guards refused, and what waits for something.',
   from: 'now-7d',
-  layout: [counts, runs, sessions, emergencies, stock, calls],
+  layout: [counts, runs, sessions, waiting, emergencies, stock, calls],
 });

@@ -118,7 +118,7 @@ const preKeys = {
         [g.range(`clamp_min(round(sum(${minted})), 0)`, 'minted'), g.range(`clamp_min(round(sum(${minted} - ${kept})), 0)`, 'used or moved')],
         {
           interval: BAR,
-          defaults: { decimals: 0, min: null },
+          defaults: { decimals: 0, min: undefined },
           custom: { ...g.BARS, stacking: { group: 'A', mode: 'none' } },
           overrides: [g.override('minted', g.fixed('blue')), g.override('used or moved', { 'custom.transform': 'negative-Y', ...g.fixed('orange') })],
         },

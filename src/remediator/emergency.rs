@@ -40,6 +40,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 const GRACE: Duration = Duration::from_secs(15);
 /// A source may go on saying `connected` for so long after the process is gone.
 const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+/// Once the process is gone the folder is watched for so long (or for the quiet window where
+/// that is shorter) before anything moves: had the wrong service been named, the bot that
+/// still runs would be seen to write.
+const WATCHED_FOR: Duration = Duration::from_secs(10);
 /// One folder's clean-up may take so long while its bot is down.
 const CLEAN_TIMEOUT: Duration = Duration::from_secs(120);
 /// All of them together.
@@ -614,7 +618,10 @@ impl Warden {
         }
         down.since = Timestamp::now();
         self.note(&service.name, Phase::Gone).await;
+        let gone = Instant::now();
         self.settle(found).await;
+        let watched = WATCHED_FOR.min(self.ctx.settings.connection.quiet);
+        tokio::time::sleep(watched.saturating_sub(gone.elapsed())).await;
         let began = Instant::now();
         let cleaned = self.clean(run, found, &down, way.column(), &mut ending).await;
         for other in known.iter().filter(|other| other.session != found.session) {

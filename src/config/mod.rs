@@ -23,7 +23,8 @@ use crate::folder::{Discovery, SessionName, Source};
 use crate::logs::{self, LogGlob, LogSettings, Lookback, Patterns, Placing};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::insurance::Keep;
-use crate::policy::{BatchSetting, Limits};
+use crate::policy::{BatchSetting, Limits, Thresholds};
+use crate::rules::{self, RuleSettings};
 
 /// How long the quarantine keeps what was moved, unless configured.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 86_400);
@@ -89,9 +90,23 @@ pub struct Settings {
     pub breaker: Breaker,
     /// Runs that wait for a better moment.
     pub armed: Armed,
+    /// What the alerting rules are printed with, beside the tiers.
+    pub rules: RuleSettings,
     limits: Limits,
-    overrides: Vec<(GlobSet, BatchSetting)>,
+    overrides: Vec<Override>,
 }
+
+/// What holds for some sessions in the place of what holds for all.
+#[derive(Clone, Debug)]
+struct Override {
+    globs: GlobSet,
+    patterns: Vec<String>,
+    batch: Option<BatchSetting>,
+    thresholds: Option<Thresholds>,
+}
+
+const ASCENDING: &str =
+    "each must begin above the one before: monitor < warning < cleanup < emergency < fatal";
 
 impl Settings {
     /// Reads the file, if one is named, and lays the flags over it.
@@ -171,9 +186,10 @@ impl Settings {
             ..defaults
         };
 
-        let mut limits = Limits { thresholds: file.tiers.thresholds(), ..Limits::default() };
+        let mut limits = Limits::default();
+        limits.thresholds = file.tiers.thresholds(limits.thresholds);
         if !limits.thresholds.is_ascending() {
-            return Err("tiers: each must begin above the one before: monitor < warning < cleanup < emergency < fatal".into());
+            return Err(format!("tiers: {ASCENDING}"));
         }
         limits.batch = flags.pre_key_batch.or(file.pre_key_batch.map(|b| b.0)).unwrap_or_default();
         if let Some(span) = file.limits.inactive_for {
@@ -196,11 +212,25 @@ impl Settings {
         }
         let mut overrides = Vec::new();
         for (index, entry) in file.overrides.into_iter().enumerate() {
-            overrides.push((
-                globs(&entry.sessions, &format!("overrides[{index}].sessions"))?,
-                entry.pre_key_batch.0,
-            ));
+            let key = format!("overrides[{index}]");
+            if entry.sessions.is_empty() {
+                return Err(format!("{key}.sessions: at least one glob of session names"));
+            }
+            if entry.pre_key_batch.is_none() && entry.tiers.is_none() {
+                return Err(format!("{key}: pre_key_batch or tiers, or both"));
+            }
+            let thresholds = entry.tiers.map(|tiers| tiers.thresholds(limits.thresholds));
+            if thresholds.is_some_and(|thresholds| !thresholds.is_ascending()) {
+                return Err(format!("{key}.tiers, with what they leave to tiers: {ASCENDING}"));
+            }
+            overrides.push(Override {
+                globs: globs(&entry.sessions, &format!("{key}.sessions"))?,
+                patterns: entry.sessions,
+                batch: entry.pre_key_batch.map(|batch| batch.0),
+                thresholds,
+            });
         }
+        let rules = file.rules.build()?;
 
         let services = services::build(file.service, pattern.as_ref())?;
         let breaker = file.breaker.build()?;
@@ -234,6 +264,7 @@ impl Settings {
             services,
             breaker,
             armed,
+            rules,
             limits,
             overrides,
         })
@@ -264,11 +295,27 @@ impl Settings {
         Discovery::new(self.sources.clone(), self.include.clone(), self.exclude.clone())
     }
 
-    /// The limits that hold for one session.
+    /// The limits that hold for one session: of each the first override that matches its
+    /// name and has it.
     pub fn limits(&self, session: &SessionName) -> Limits {
         let name = Path::new(session.as_str());
-        let batch = self.overrides.iter().find(|(globs, _)| globs.is_match(name)).map(|(_, batch)| *batch);
-        Limits { batch: batch.unwrap_or(self.limits.batch), ..self.limits }
+        let matching = || self.overrides.iter().filter(|entry| entry.globs.is_match(name));
+        Limits {
+            batch: matching().find_map(|entry| entry.batch).unwrap_or(self.limits.batch),
+            thresholds: matching().find_map(|entry| entry.thresholds).unwrap_or(self.limits.thresholds),
+            ..self.limits
+        }
+    }
+
+    /// The alerting rules for the configured thresholds, as a file for Prometheus.
+    ///
+    /// Errors: a glob of `overrides` that Prometheus cannot be told.
+    pub fn alerting_rules(&self) -> Result<String, String> {
+        let own = self
+            .overrides
+            .iter()
+            .filter_map(|entry| entry.thresholds.map(|thresholds| (entry.patterns.as_slice(), thresholds)));
+        rules::render(self.limits.thresholds, own, &self.rules)
     }
 }
 

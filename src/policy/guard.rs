@@ -266,6 +266,16 @@ pub fn decide(
     plan(inventory, verdict.process_gone, now, limits, ask)
 }
 
+fn is_recent(activity: Timestamp, now: Timestamp) -> bool {
+    activity.until(now) <= INACTIVE_FOR
+}
+
+/// Whether a clean-up without force refuses the folder as dormant: no session and no
+/// sender-key was active within 14 days.
+pub fn is_dormant(inventory: &Inventory, now: Timestamp) -> bool {
+    !inventory.newest_activity(now).is_some_and(|newest| is_recent(newest, now))
+}
+
 /// What could be moved, whatever the connection and the tier: the same table, for the
 /// exporter's gauge and for dry runs.
 pub fn plan(
@@ -283,9 +293,8 @@ pub fn plan(
     let reference = match ask.force {
         Some(_) => newest.unwrap_or(now),
         None => {
-            let newest = newest
-                .filter(|newest| newest.until(now) <= INACTIVE_FOR)
-                .ok_or(Refusal::Dormant { newest })?;
+            let newest =
+                newest.filter(|newest| is_recent(*newest, now)).ok_or(Refusal::Dormant { newest })?;
             if woke_recently(inventory, newest) {
                 return Err(Refusal::WokeRecently);
             }

@@ -233,6 +233,7 @@ fn configuration_md_names_every_flag_and_key() {
         (exporter, &[][..]),
         (exporter, &["status"]),
         (exporter, &["patterns"]),
+        (exporter, &["rules"]),
         (remediator, &["serve"]),
         (remediator, &["plan"]),
         (remediator, &["clean"]),
@@ -296,6 +297,7 @@ fn the_example_configuration_is_understood_and_complete() {
         "state",
         "breaker",
         "armed",
+        "rules",
     ] {
         let inside = section.split('.').filter(|key| !key.is_empty()).rev();
         let yaml = inside.fold("{nope: 1}".to_owned(), |yaml, key| format!("{{{key}: {yaml}}}"));

@@ -360,6 +360,7 @@ fn globs(patterns: &[String], key: &str) -> Result<GlobSet, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Tier;
     use clap::Parser;
     use std::ffi::OsStr;
 
@@ -439,6 +440,38 @@ state: {path: /var/lib/x}
         assert_eq!(settings.insurance, Insurance { enabled: false, keep });
     }
 
+    /// Of each key the first entry that matches and has it; what its tiers do not name is
+    /// that of all.
+    #[test]
+    fn sessions_may_have_tiers_of_their_own() {
+        let settings = load(
+            &["--sessions.path=/a"],
+            r#"
+tiers: {warning: 130}
+overrides:
+  - sessions: ["legacy_*"]
+    pre_key_batch: 30
+  - sessions: ["legacy_7", "vip_*"]
+    pre_key_batch: 812
+    tiers: {cleanup: 160, emergency: 190}
+  - sessions: ["*"]
+    tiers: {fatal: 900}
+"#,
+        )
+        .unwrap();
+        let of = |name: &str| {
+            let limits = settings.limits(&session(name));
+            let tiers = Tier::ALL.map(|tier| limits.thresholds.of(tier));
+            (limits.batch, tiers)
+        };
+        assert_eq!(of("legacy_7"), (BatchSetting::Fixed(30), [100, 130, 160, 190, 200]));
+        assert_eq!(of("vip_1"), (BatchSetting::Fixed(812), [100, 130, 160, 190, 200]));
+        assert_eq!(of("legacy_1"), (BatchSetting::Fixed(30), [100, 130, 150, 180, 900]));
+        assert_eq!(of("other"), (BatchSetting::Auto, [100, 130, 150, 180, 900]));
+        let rules = settings.alerting_rules().unwrap();
+        assert!(rules.contains(">= 160\n") && rules.contains(">= 900\n"), "{rules}");
+    }
+
     #[test]
     fn flags_win() {
         let settings = load(
@@ -481,6 +514,11 @@ state: {path: /var/lib/x}
             (path, "connection: {process: {pm2: {name: b}}}", "home"),
             (path, "connection: {trust: ['[']}", "connection.trust"),
             (path, "overrides: [{sessions: ['['], pre_key_batch: 30}]", "overrides[0].sessions"),
+            (path, "overrides: [{sessions: [a]}]", "overrides[0]: pre_key_batch or tiers"),
+            (path, "overrides: [{sessions: [], pre_key_batch: 30}]", "overrides[0].sessions: at least one"),
+            (path, "overrides: [{sessions: [a], tiers: {warning: 170}}]", "overrides[0].tiers"),
+            (path, "rules: {runbooks: nowhere}", "rules.runbooks"),
+            (path, "rules: {jump_files: 0}", "rules.jump_files"),
             (
                 path,
                 "logs:\n  patterns:\n    - {name: a, regex: x, severity: info, help: h}\n    - {name: b, regex: 'x\\ny', severity: info, help: h}\n",

@@ -131,11 +131,11 @@ fn scrape(process: &mut Process, url: &str) -> String {
     }
 }
 
-/// A journal with an armed run, and a service that has not come back: their series are there
-/// only while it is so.
-fn waiting_and_not_back(state: &Path) {
-    use baileys_exporter::folder::Timestamp;
-    use baileys_exporter::remediator::journal::{Accepted, Action, Journal, Request, Via};
+/// A journal with a clean-up that was done, one that was refused since, an armed run, and a
+/// service that has not come back: their series are there only while it is so.
+fn all_that_a_journal_tells(state: &Path) {
+    use baileys_exporter::folder::{Kind, Timestamp};
+    use baileys_exporter::remediator::journal::{Accepted, Action, Ending, Journal, Request, Status, Via};
     let now = Timestamp::now();
     let request = Request {
         session: "bot".into(),
@@ -146,7 +146,21 @@ fn waiting_and_not_back(state: &Path) {
         via: Via::default(),
     };
     let mut journal = Journal::open(state).unwrap();
-    let Accepted::Queued(id) = journal.accept(&[request], now).unwrap()[0] else { panic!("not queued") };
+    let accept = |journal: &mut Journal, action, when| {
+        let accepted = journal.accept(&[Request { action, ..request.clone() }], when).unwrap()[0];
+        let Accepted::Queued(id) = accepted else { panic!("{accepted:?}") };
+        id
+    };
+    let done =
+        Ending { files: [(Kind::Session, 9)].into(), accumulated: Some((160, 70)), ..Ending::default() };
+    let refused = Ending { reason: Some("connected"), ..Ending::default() };
+    let before = now.minus(Duration::from_secs(7 * 3_600));
+    for (when, status, ending) in [(before, Status::Done, done), (now, Status::Refused, refused)] {
+        let id = accept(&mut journal, Action::Cleanup, when);
+        assert_eq!(journal.take(when, &[]).unwrap().map(|run| run.id), Some(id));
+        journal.finish(id, status, &ending, when).unwrap();
+    }
+    let id = accept(&mut journal, Action::Emergency, now);
     journal.arm(id, now).unwrap();
     journal.set_not_back("bots", "bot", id, now).unwrap();
 }
@@ -162,7 +176,7 @@ fn metrics_md_equals_a_real_scrape() {
     std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o600);
     std::fs::set_permissions(&token, mode).unwrap();
     std::fs::write(dir.path().join("bot-out.log"), "a line\n").unwrap();
-    waiting_and_not_back(&dir.path().join("state"));
+    all_that_a_journal_tells(&dir.path().join("state"));
     let (_, text) = doc("docs/metrics.md");
     for (name, program, args) in [
         (

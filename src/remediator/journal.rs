@@ -26,6 +26,7 @@ use self::record::{FileRecord, Step};
 use super::quarantine::give_to_owner_of;
 
 pub mod record;
+pub mod standing;
 
 /// After a successful run the same session is left alone for this long.
 pub const COOLDOWN: Duration = Duration::from_secs(6 * 3_600);
@@ -37,7 +38,7 @@ pub const MAX_QUEUED: u64 = 10_000;
 const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
 /// A sighting that is dated further ahead is forgotten.
 const AHEAD: Duration = Duration::from_secs(86_400);
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 
 /// What a run is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -269,6 +270,8 @@ pub struct Totals {
     pub stops: u64,
     /// Runs that wait or are under way.
     pub queued: u64,
+    /// Clean-ups that moved files and ended well, by action.
+    pub cleanups: BTreeMap<String, u64>,
     /// End of the last clean-up that moved files.
     pub last_success: Option<Timestamp>,
 }
@@ -349,6 +352,29 @@ fn hand_over(dir: &Path, made: &std::fs::File) -> io::Result<()> {
     give_to_owner_of(dir.as_fd(), made.as_fd()).map_err(|obstacle| io::Error::other(obstacle.to_string()))
 }
 
+/// The version of the tables; 0 where there are none yet.
+fn schema(db: &Sqlite) -> Result<i64, rusqlite::Error> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Lays the tables of this version, and takes over what an older journal holds. Together,
+/// so that a crash leaves a whole journal or none.
+fn take_over(db: &mut Sqlite) -> Result<(), rusqlite::Error> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version = schema(&tx)?;
+    if version >= SCHEMA_VERSION {
+        // Another process has done it while this one waited.
+        return Ok(());
+    }
+    tx.execute_batch(&format!("{SCHEMA}{}{}{}", record::SCHEMA, super::ledger::SCHEMA, standing::SCHEMA))?;
+    if version < 4 {
+        tx.execute_batch(super::ledger::FROM_SCHEMA_3)?;
+    }
+    standing::take_over(&tx)?;
+    tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    tx.commit()
+}
+
 impl Journal {
     /// Opens, and makes where it is missing, the journal in `dir` (0700, the file 0600).
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
@@ -370,29 +396,19 @@ impl Journal {
             hand_over(dir, &file).map_err(unusable)?;
         }
         drop(file);
-        let db = Sqlite::open(&path)?;
+        let mut db = Sqlite::open(&path)?;
         db.busy_timeout(Duration::from_secs(1))?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
-        let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        match version {
-            0..SCHEMA_VERSION => {
-                // Together, so that a crash leaves a whole journal or none. Nothing that an
-                // older journal holds is lost, so it does no harm to do this twice.
-                db.execute_batch(&format!(
-                    "{SCHEMA}{}{}{}PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;",
-                    record::SCHEMA,
-                    super::ledger::SCHEMA,
-                    super::ledger::FROM_SCHEMA_3
-                ))?;
-            }
-            SCHEMA_VERSION => {}
-            newer => {
-                return Err(JournalError::Unusable(format!(
-                    "{} was written by a newer version (schema {newer}); use that version, or another --state.path",
-                    path.display()
-                )));
-            }
+        if schema(&db)? < SCHEMA_VERSION {
+            take_over(&mut db)?;
+        }
+        let version = schema(&db)?;
+        if version != SCHEMA_VERSION {
+            return Err(JournalError::Unusable(format!(
+                "{} was written by a newer version (schema {version}); use that version, or another --state.path",
+                path.display()
+            )));
         }
         let owner = Owner::new(dir).map_err(unusable)?;
         Ok(Self { db, dir: dir.to_owned(), owner })
@@ -519,6 +535,7 @@ impl Journal {
                 params![run.id, now.nanos(), ending.reason, ending.detail],
             )?;
             record::ended(&tx, run.id, Status::Refused.label(), &ending, now)?;
+            standing::ended(&tx, run.id)?;
         };
         tx.commit()?;
         Ok(taken)
@@ -630,6 +647,7 @@ impl Journal {
             }
             _ => {}
         }
+        standing::ended(&tx, id)?;
         tx.commit()?;
         Ok(())
     }
@@ -700,6 +718,7 @@ impl Journal {
             [now.minus(KEPT_FOR).nanos()],
         )?;
         record::prune(&self.db, now)?;
+        standing::prune(&self.db, now)?;
         // What was written under a clock that ran ahead must not count one day.
         self.db.execute(
             "DELETE FROM alive WHERE at_ns < ?1 OR at_ns > ?2",
@@ -776,6 +795,7 @@ impl Journal {
                 "failures" => totals.failures.insert(label, value),
                 "refusals" => totals.refusals.insert(label, value),
                 "moved" => totals.moved.insert(label, value),
+                "cleanups" => totals.cleanups.insert(label, value),
                 "restored" => {
                     totals.restored = value;
                     None
@@ -856,7 +876,6 @@ pub(super) fn raise(db: &Sqlite, name: &str, label: &str, by: u64) -> Result<(),
 }
 
 const SCHEMA: &str = "
-BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     created_ns INTEGER NOT NULL,

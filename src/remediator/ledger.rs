@@ -59,7 +59,7 @@ CREATE TABLE IF NOT EXISTS switches (
 );
 ";
 
-/// Until schema 3 only one session of a service was watched. Does nothing the second time.
+/// Until schema 3 only one session of a service was watched.
 pub(super) const FROM_SCHEMA_3: &str = "
 CREATE TABLE IF NOT EXISTS not_back (
     service TEXT PRIMARY KEY,

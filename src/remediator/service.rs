@@ -135,7 +135,8 @@ impl Service {
             );
         }
         let mut discovery = ctx.settings.discovery();
-        if let Some(hint) = discovery.survey().duplicate() {
+        let survey = discovery.survey();
+        if let Some(hint) = survey.duplicate() {
             return Err(hint.to_owned());
         }
         let state_lock = lock_state(&ctx.settings.state_path)?;
@@ -144,7 +145,8 @@ impl Service {
             ctx,
             token,
             discovery: Mutex::new((discovery, ProblemLog::default())),
-            known: Mutex::default(),
+            // A scrape that comes before the first look around tells of these.
+            known: Mutex::new(Known { found: survey.found, at: None }),
             active: Mutex::default(),
             due: Mutex::default(),
             held: Mutex::default(),

@@ -89,6 +89,22 @@ runbooks_match() {
   return "$status"
 }
 
+# Each rule says how bad it is, what it is, with which numbers, and where to read and look.
+every_alert_is_complete() {
+  awk '
+    function told() {
+      if (alert != "")
+        for (key in needed)
+          if (!(key in seen)) { print alert ": no " key; bad = 1 }
+      delete seen
+    }
+    BEGIN { split("severity summary description runbook_url dashboard_url", keys); for (i in keys) needed[keys[i]] }
+    $2 == "alert:" { told(); alert = $3; if (alert ~ /^BaileysAuthFiles(Monitor|Warning|Cleanup|Emergency|Fatal)$/) needed["tier"]; else delete needed["tier"] }
+    { key = $1; sub(/:$/, "", key); if (key in needed) seen[key] }
+    END { told(); exit bad }
+  ' "$rules"
+}
+
 # A test that expects the alert, and one that expects none. They are told apart
 # by what promtool's format needs: "exp_alerts: []" stands on the line of the
 # alert that must not fire.
@@ -139,6 +155,7 @@ else
   echo "skip  yamllint (not installed)"
 fi
 check "every alert has a runbook, every runbook an alert" runbooks_match
+check "every alert has severity, summary, description and both links, every tier its tier" every_alert_is_complete
 check "every alert is tested firing and not firing" every_alert_is_tested
 
 exit "$failed"

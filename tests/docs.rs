@@ -367,3 +367,108 @@ fn the_readme_names_the_two_commands_and_ci_runs_the_same() {
         "the first screen says that no probe means no clean-up"
     );
 }
+
+/// The lines of a Markdown text outside of fenced code.
+fn prose(text: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// The targets of the inline links in a Markdown text, images included.
+fn links(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in prose(text) {
+        // Every second piece between backticks is code.
+        let line = line.split('`').step_by(2).collect::<Vec<_>>().join("`");
+        for rest in line.split("](").skip(1) {
+            let end = rest.find(')').unwrap_or_else(|| panic!("a link without an end: {line}"));
+            found.push(rest[..end].split_whitespace().next().unwrap_or_default().to_owned());
+        }
+    }
+    found
+}
+
+/// The anchors that GitHub makes of the headings of a Markdown text.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut anchors = BTreeSet::new();
+    for line in prose(text) {
+        let heading = line.trim_start_matches('#');
+        if heading.len() == line.len() || !heading.starts_with(' ') {
+            continue;
+        }
+        let kept = heading.trim().to_lowercase();
+        let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let slug: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+        let mut anchor = slug.clone();
+        let mut nth = 0;
+        while !anchors.insert(anchor.clone()) {
+            nth += 1;
+            anchor = format!("{slug}-{nth}");
+        }
+    }
+    anchors
+}
+
+/// The Markdown files that a user reads.
+fn pages(root: &Path) -> Vec<PathBuf> {
+    let mut pages = vec![root.join("README.md"), root.join("CHANGELOG.md")];
+    let mut dirs: Vec<PathBuf> =
+        ["docs", "alerting-rules", "dashboards"].iter().map(|name| root.join(name)).collect();
+    dirs.retain(|dir| dir.is_dir());
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let entry = entry.unwrap();
+            let path = entry.path();
+            if entry.file_type().unwrap().is_dir() {
+                if entry.file_name() != "node_modules" {
+                    dirs.push(path);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages
+}
+
+#[test]
+fn every_relative_link_resolves() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap();
+    let (mut seen, mut broken) = (0, Vec::new());
+    for page in pages(&root) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in links(&text) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            seen += 1;
+            let (path, anchor) = match link.split_once('#') {
+                Some((path, anchor)) => (path, Some(anchor)),
+                None => (link.as_str(), None),
+            };
+            let target = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            let resolves = match (target.canonicalize(), anchor) {
+                (Ok(target), _) if !target.starts_with(&root) => false,
+                (Ok(_), None) => true,
+                (Ok(target), Some(anchor)) => {
+                    target.extension().is_some_and(|extension| extension == "md")
+                        && anchors(&std::fs::read_to_string(&target).unwrap()).contains(anchor)
+                }
+                (Err(_), _) => false,
+            };
+            if !resolves {
+                broken.push(format!("{}: {link}", page.strip_prefix(&root).unwrap().display()));
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} links were found");
+    assert!(broken.is_empty(), "these links lead nowhere:\n{}", broken.join("\n"));
+}

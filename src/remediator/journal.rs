@@ -540,16 +540,16 @@ impl Journal {
         Ok(query.query_row([run], |row| row.get(0)).optional()?)
     }
 
-    /// Lets a run wait again that was taken and had not begun to move anything.
-    pub fn requeue(&mut self, id: i64) -> Result<(), JournalError> {
+    /// Lets a run wait again that was taken and had not begun to move anything; `why` is put
+    /// on record.
+    pub fn requeue(&mut self, id: i64, why: &str) -> Result<(), JournalError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let requeued = tx.execute(
             "UPDATE runs SET status = 'queued', run = NULL WHERE id = ?1 AND status = 'running'",
             [id],
         )?;
         if requeued > 0 {
-            let detail = "the remediator was stopped before anything moved".to_owned();
-            record::write_steps(&tx, id, &[Step::new("waits_again", Some(detail))])?;
+            record::write_steps(&tx, id, &[Step::new("waits_again", Some(why.to_owned()))])?;
         }
         tx.commit()?;
         Ok(())
@@ -684,6 +684,11 @@ impl Journal {
         let runs: Vec<Run> = query.query_map([], read_run)?.collect::<Result<_, _>>()?;
         let mine = |run: &Run| run.owner == self.owner.name;
         Ok(runs.into_iter().filter(|run| mine(run) || !Owner::is_alive(&self.dir, &run.owner)).collect())
+    }
+
+    /// Whether the process that took a run lives; this one does.
+    pub(super) fn lives(&self, owner: &str) -> bool {
+        owner == self.owner.name || Owner::is_alive(&self.dir, owner)
     }
 
     /// The newest runs, newest first.

@@ -479,9 +479,10 @@ impl Service {
         let mut ending = Ending::default();
         match self.perform_inner(run, &mut ending).await {
             // Its service is on its way down or up: the run waits, or is done by whoever does that.
-            Err((_, Status::Queued, _)) => {
-                if let Err(error) = self.ctx.journal().requeue(run.id) {
-                    tracing::error!(id = run.id, "{error}");
+            Err((_, Status::Queued, why)) => {
+                let id = run.id;
+                if let Err(error) = self.ctx.ask(move |journal| journal.requeue(id, &why)).await {
+                    tracing::error!(id, "{error}");
                 }
             }
             told => runner::end(&self.ctx, run, told, ending).await,
@@ -521,7 +522,10 @@ impl Service {
                 {
                     let known = self.known_sessions();
                     match self.warden.run(run, &found, service, way, &known, ending).await {
-                        Led::Busy => return Err(("busy", Status::Queued, String::new())),
+                        Led::Busy => {
+                            let why = "its service was being stopped or started, or another run was under way on it";
+                            return Err(("busy", Status::Queued, why.to_owned()));
+                        }
                         Led::Ended(told) => {
                             self.measure_quarantines().await;
                             return told;
@@ -682,15 +686,19 @@ impl Service {
                 }
             }
         }
-        let orphans = self.ctx.journal().orphans();
-        let orphans = orphans.unwrap_or_else(|error| {
-            tracing::error!("{error}");
-            Vec::new()
+        let service = Arc::clone(self);
+        let looked = blocking(move || {
+            let orphans = service.ctx.journal().orphans()?;
+            // Asked after the journal: a run of ours that it named is active, or has ended
+            // since, and what has ended is not ended again.
+            let mut active = service.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            active.extend(service.warden.claimed().iter());
+            Ok::<_, JournalError>((orphans, active))
         });
-        // Asked after the journal: a run of ours that it named is active, or has ended since,
-        // and what has ended is not ended again.
-        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        active.extend(self.warden.claimed().iter());
+        let (orphans, active) = looked.await.unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            (Vec::new(), HashSet::new())
+        });
         for orphan in orphans {
             if active.contains(&orphan.id) || busy.contains(&orphan.session) {
                 continue;
@@ -731,7 +739,7 @@ impl Service {
                 }
             })
             .await;
-            if let Err(error) = self.ctx.journal().prune(Timestamp::now()) {
+            if let Err(error) = self.ctx.ask(|journal| journal.prune(Timestamp::now())).await {
                 tracing::error!("{error}");
             }
         }

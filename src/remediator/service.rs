@@ -56,6 +56,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The directories are looked through again at most this often, unless a name is unknown.
 const SURVEY_FOR: Duration = Duration::from_secs(10);
+/// What is owed to services is looked at at least this often, however seldom armed runs are.
+const DEBTS_EVERY: Duration = Duration::from_secs(60);
 /// How often the quarantines are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// How often all sources are asked about all sessions, so that it is on record who was
@@ -588,6 +590,8 @@ impl Service {
     async fn watch_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
         let mut tasks = tokio::task::JoinSet::new();
         let mut looking: Option<tokio::task::JoinHandle<()>> = None;
+        let mut looked_at: Option<Instant> = None;
+        let look_every = self.ctx.settings.armed.look_every;
         loop {
             // A file system that hangs keeps nobody from being started.
             let service = Arc::clone(&self);
@@ -598,7 +602,9 @@ impl Service {
             };
             self.warden.settle_debts(&known, &mut tasks).await;
             // Sources that answer slowly keep nobody from being started.
-            if looking.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+            let is_time = looked_at.is_none_or(|at| at.elapsed() >= look_every);
+            if is_time && looking.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                looked_at = Some(Instant::now());
                 let service = Arc::clone(&self);
                 looking = Some(tokio::spawn(async move {
                     if let Err(error) = service.look_at_armed(&known).await {
@@ -609,7 +615,7 @@ impl Service {
             while tasks.try_join_next().is_some() {}
             tokio::select! {
                 _ = stopping.changed() => break,
-                () = tokio::time::sleep(self.ctx.settings.armed.look_every) => {}
+                () = tokio::time::sleep(look_every.min(DEBTS_EVERY)) => {}
             }
         }
         if let Some(looking) = looking {

@@ -76,13 +76,15 @@ impl Action {
         Self::ALL.into_iter().find(|action| action.label() == label)
     }
 
-    /// Actions that share a cooldown: both ways of cleaning, and an undo, which is a
-    /// person's word that this session is not to be cleaned again at once.
+    /// After which actions it rests: both ways of cleaning, and an undo, which is a person's
+    /// word that this session is not to be cleaned again at once. An emergency does not rest
+    /// after a clean-up: that one left too much, or much has come since.
     fn cooled_by(self) -> &'static str {
         match self {
             Action::Plan => "('plan')",
             Action::Restore => "('restore')",
-            Action::Cleanup | Action::Emergency | Action::Undo => "('cleanup','emergency','undo')",
+            Action::Emergency => "('emergency','undo')",
+            Action::Cleanup | Action::Undo => "('cleanup','emergency','undo')",
         }
     }
 }
@@ -555,16 +557,16 @@ impl Journal {
         Ok(query.query_row([run], |row| row.get(0)).optional()?)
     }
 
-    /// Lets a run wait again that was taken and had not begun to move anything.
-    pub fn requeue(&mut self, id: i64) -> Result<(), JournalError> {
+    /// Lets a run wait again that was taken and had not begun to move anything; `why` is put
+    /// on record.
+    pub fn requeue(&mut self, id: i64, why: &str) -> Result<(), JournalError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let requeued = tx.execute(
             "UPDATE runs SET status = 'queued', run = NULL WHERE id = ?1 AND status = 'running'",
             [id],
         )?;
         if requeued > 0 {
-            let detail = "the remediator was stopped before anything moved".to_owned();
-            record::write_steps(&tx, id, &[Step::new("waits_again", Some(detail))])?;
+            record::write_steps(&tx, id, &[Step::new("waits_again", Some(why.to_owned()))])?;
         }
         tx.commit()?;
         Ok(())
@@ -700,6 +702,11 @@ impl Journal {
         let runs: Vec<Run> = query.query_map([], read_run)?.collect::<Result<_, _>>()?;
         let mine = |run: &Run| run.owner == self.owner.name;
         Ok(runs.into_iter().filter(|run| mine(run) || !Owner::is_alive(&self.dir, &run.owner)).collect())
+    }
+
+    /// Whether the process that took a run lives; this one does.
+    pub(super) fn lives(&self, owner: &str) -> bool {
+        owner == self.owner.name || Owner::is_alive(&self.dir, owner)
     }
 
     /// The newest runs, newest first.
@@ -1010,9 +1017,30 @@ mod tests {
     }
 
     #[test]
-    fn cooldown_is_per_session_whatever_the_start() {
+    fn an_emergency_does_not_rest_after_a_clean_up() {
         let (_dir, mut journal) = open();
         journal.accept_this(&request("a", Action::Cleanup, "t1"), at(0)).unwrap();
+        end(&mut journal, Status::Done, at(1));
+        let emergency = request("a", Action::Emergency, "t2");
+        assert!(matches!(journal.accept_this(&emergency, at(30)).unwrap(), Accepted::Queued(_)));
+        let run = journal.take(at(30), &[]).unwrap().unwrap();
+        assert_eq!(run.action, Action::Emergency);
+        journal.finish(run.id, Status::Done, &Ending::default(), at(31)).unwrap();
+        for action in [Action::Cleanup, Action::Emergency] {
+            assert_eq!(journal.accept_this(&request("a", action, "t3"), at(60)).unwrap(), Accepted::Cooldown);
+        }
+        // A person's undo is a word to both.
+        let later = at(31 + 6 * 60);
+        let undo = journal.begin("a", Action::Undo, "somebody", later).unwrap();
+        journal.finish(undo, Status::Done, &Ending::default(), later).unwrap();
+        let emergency = request("a", Action::Emergency, "t4");
+        assert_eq!(journal.accept_this(&emergency, at(32 + 6 * 60)).unwrap(), Accepted::Cooldown);
+    }
+
+    #[test]
+    fn cooldown_is_per_session_whatever_the_start() {
+        let (_dir, mut journal) = open();
+        journal.accept_this(&request("a", Action::Emergency, "t1"), at(0)).unwrap();
         end(&mut journal, Status::Done, at(1));
         for (action, starts_at) in
             [(Action::Cleanup, "t1"), (Action::Cleanup, "t2"), (Action::Emergency, "t3")]

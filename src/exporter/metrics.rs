@@ -31,7 +31,7 @@ declare! {
     NEXT_PRE_KEY: gauge "baileys_auth_next_pre_key_id" SESSION,
         "The id that the next minted pre-key gets, by creds.json; it grows by one with each pre-key minted.";
     NEWEST_MISSING: gauge "baileys_auth_newest_pre_key_missing" SESSION,
-        "1 if creds.json counts a newest pre-key whose file is not there: Baileys 7 mints a new batch at its next login.";
+        "1 if creds.json counts a newest pre-key whose file is not there: a contact used it, or something deleted it.";
     DORMANT: gauge "baileys_auth_dormant" SESSION,
         "1 if no session and no sender-key was active within 14 days, so that a clean-up is refused as dormant.";
     OLDEST_ACTIVE: gauge "baileys_auth_oldest_active_session_timestamp_seconds" SESSION,

@@ -67,8 +67,8 @@ pub fn pre_keys(inventory: &Inventory) -> usize {
     inventory.units().filter(|unit| usable_pre_key(unit).is_some()).count()
 }
 
-/// Whether creds.json counts a newest pre-key whose file is not there: Baileys 7 then mints
-/// a new batch at its next login. `None` where creds.json does not tell.
+/// Whether creds.json counts a newest pre-key whose file is not there: a contact used it, or
+/// something deleted it. `None` where creds.json does not tell.
 pub fn newest_pre_key_missing(inventory: &Inventory) -> Option<bool> {
     let next = inventory.creds.facts()?.next_pre_key_id?;
     let newest = next.checked_sub(1).filter(|id| *id > 0);

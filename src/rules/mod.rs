@@ -30,7 +30,8 @@ pub struct RuleSettings {
     pub exporter_job: String,
     /// The scrape job of the remediators.
     pub remediator_job: String,
-    /// Where the runbooks are, an URL without a slash at its end.
+    /// Where the runbooks are: an URL without a slash at its end, or one in which `{page}`
+    /// stands for a runbook's name.
     pub runbooks: String,
     /// Where Grafana is, an URL without a slash at its end.
     pub dashboards: String,
@@ -66,7 +67,8 @@ impl RuleSettings {
                 return Err(format!("{key}: letters, digits and _ - . / : as in prometheus.yml"));
             }
         }
-        for (key, base) in [("runbooks", &self.runbooks), ("dashboards", &self.dashboards)] {
+        let runbooks = self.runbooks.replacen("{page}", "page", 1);
+        for (key, base) in [("runbooks", &runbooks), ("dashboards", &self.dashboards)] {
             let is_url = base.starts_with("http://") || base.starts_with("https://");
             if !is_url || base.ends_with('/') || !is_word(base, "_-./:~%@+") {
                 return Err(format!(
@@ -137,6 +139,13 @@ fn push(out: &mut String, line: &str) {
 }
 
 fn with_settings(line: &str, settings: &RuleSettings) -> String {
+    let page = |page: &str| match settings.runbooks.split_once("{page}") {
+        Some((before, after)) => format!("{before}{page}{after}"),
+        None => format!("{}/{page}", settings.runbooks),
+    };
+    if let Some((key, name)) = line.split_once("<<runbooks>>/") {
+        return format!("{key}{}", page(name));
+    }
     line.replace("<<exporter_job>>", &settings.exporter_job)
         .replace("<<remediator_job>>", &settings.remediator_job)
         .replace("<<runbooks>>", &settings.runbooks)
@@ -267,6 +276,19 @@ mod tests {
     }
 
     #[test]
+    fn runbooks_may_be_pages_of_any_name() {
+        for (runbooks, expected) in [
+            ("https://wiki/b", "runbook_url: https://wiki/b/baileysbusybot\n"),
+            ("https://git/docs/{page}.md", "runbook_url: https://git/docs/baileysbusybot.md\n"),
+        ] {
+            let settings = RuleSettings { runbooks: runbooks.into(), ..RuleSettings::default() };
+            settings.check().unwrap();
+            let text = render(Thresholds::default(), std::iter::empty(), &settings).unwrap();
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
     fn what_would_break_the_file_is_refused() {
         let good = RuleSettings::default();
         good.check().unwrap();
@@ -275,6 +297,8 @@ mod tests {
             RuleSettings { remediator_job: String::new(), ..good.clone() },
             RuleSettings { runbooks: "https://x/ #".into(), ..good.clone() },
             RuleSettings { runbooks: "https://x/".into(), ..good.clone() },
+            RuleSettings { runbooks: "https://x/{page}/{page}".into(), ..good.clone() },
+            RuleSettings { dashboards: "https://x/{page}".into(), ..good.clone() },
             RuleSettings { dashboards: "{{ x }}".into(), ..good.clone() },
             RuleSettings { jump_files: 0, ..good.clone() },
             RuleSettings { refused_for: Duration::from_secs(60), ..good.clone() },

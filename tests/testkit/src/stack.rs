@@ -473,7 +473,10 @@ impl Stack {
             )?;
         }
         // The pager sends nothing: it hears nothing that the person does not.
-        let told = format!("    webhook_configs:\n      - url: {}\n\n  - name: nobody\n\n  - name: pager\n", self.person.url());
+        let told = format!(
+            "    webhook_configs:\n      - url: {}\n\n  - name: nobody\n\n  - name: pager\n",
+            self.person.url()
+        );
         let alertmanager = replace(
             &shipped,
             &[

@@ -45,7 +45,7 @@ soak:
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --release --test creds_insurance any_call
 
 # See docs/fuzzing.md. Without a sanitizer: there is no unsafe code to sanitize.
-FUZZ_TARGETS ?= webhook names session creds config logs
+FUZZ_TARGETS ?= webhook names session creds config web_config logs
 fuzz:
 	set -e; for target in $(FUZZ_TARGETS); do \
 	  mkdir -p fuzz/work/$$target; \

@@ -964,7 +964,7 @@ fn failing(
         let call = call.split(") = ").next().unwrap_or_default();
         call.chars().filter(|c| !c.is_ascii_hexdigit()).collect()
     };
-    for _ in 0..20 {
+    for _ in 0..60 {
         let command = prepare();
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
         let ran = bot.traced(tracee, Some(&at.inject(&format!("error={error}"))), &command);

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime};
 
+use baileys_exporter::folder::Timestamp;
+use baileys_exporter::remediator::journal::Journal;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -25,6 +27,8 @@ use testkit::{Patience, process};
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const TOKEN: &str = "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw";
 const BLOATED: &str = "bloated-classic-387";
+/// A window that is never closed.
+const WHOLE_DAY: &str = "    windows: [{from: \"00:00\", to: \"24:00\", zone: America/Lima}]";
 const SOON: Duration = Duration::from_secs(60);
 const NPM_BOUND: Duration = Duration::from_secs(300);
 
@@ -42,6 +46,7 @@ alive() {
 case $what in
 start)
     echo start >>"$name.calls"
+    echo "start $name" >>all.calls
     hold start-before
     [ -e start-fails ] && exit 1
     if ! alive; then
@@ -53,6 +58,7 @@ start)
     ;;
 stop)
     echo stop >>"$name.calls"
+    echo "stop $name" >>all.calls
     hold stop-before
     [ -e stop-fails ] && exit 1
     if [ ! -e stop-ignored ] && alive; then kill "$pid"; fi
@@ -359,6 +365,15 @@ REST
     }
 }
 
+/// These cases wait rather than work: all of them at the same time.
+fn at_once(cases: &[&str], case: impl Fn(&str) + Sync) {
+    std::thread::scope(|scope| {
+        for name in cases {
+            scope.spawn(|| case(name));
+        }
+    });
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         self.kill();
@@ -466,7 +481,8 @@ fn a_bot_that_refuses_to_stop_goes_on_running() {
         );
         world.unmark(mark);
         world.nothing_moved(name, &before);
-        assert!(world.runs_now(name) && world.calls("start", name) >= 1);
+        // Not a second one beside it, even if the command would start one.
+        assert!(world.runs_now(name) && world.calls("start", name) == 0);
         assert_eq!(world.metric("service_not_back", &[]), 0.0, "it is connected");
         assert_eq!(world.metric("services_down", &[]), 1.0, "the stop may still come");
         // It does, and nobody but us is to mend it; also after a restart.
@@ -560,7 +576,8 @@ fn whoever_goes_on_writing_is_not_cleaned() {
 /// The remediator is killed at each step, and started again.
 #[test]
 fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
-    for point in ["stop-before", "stop-after", "ask-down", "start-before", "start-after", "never-connects"] {
+    let points = ["stop-before", "stop-after", "ask-down", "start-before", "start-after", "never-connects"];
+    at_once(&points, |point| {
         let mut world = World::new();
         let before = world.bot("bot", BLOATED);
         world.start();
@@ -600,7 +617,7 @@ fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
         // Alive a while later, too: no stop was still on its way.
         std::thread::sleep(Duration::from_secs(1));
         world.is_connected("bot").unwrap();
-    }
+    });
 }
 
 /// Killed between the plan and its first move: what a restart hears about the stopped bot
@@ -818,8 +835,7 @@ fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
     world.terminate();
 
     // Armed again, in a window of the whole day.
-    let window = "    windows: [{from: \"00:00\", to: \"24:00\", zone: America/Lima}]";
-    world.configure("{session}", window, "");
+    world.configure("{session}", WHOLE_DAY, "");
     fs::remove_dir_all(world.at("state")).unwrap();
     world.start();
     world.deliver("firing", &[("bot", "cleanup")]);
@@ -833,9 +849,12 @@ fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
     assert!(world.nothing_is_lost("bot", &before) > 0);
     world.is_connected("bot").unwrap();
 
-    // Another bot, without a window: it is left alone until somebody stops it.
+    // Another bot, whose window is closed now: it is left alone until somebody stops it.
     world.terminate();
-    world.configure("{session}", "", "");
+    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() / 86_400;
+    let other_day = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"][(today as usize + 3) % 7];
+    let window = format!("    windows: [{{days: [{other_day}], from: \"03:00\", to: \"04:30\", zone: UTC}}]");
+    world.configure("{session}", &window, "");
     let other = world.bot("other", BLOATED);
     world.start();
     let refused = world.asked("other", "cleanup");
@@ -900,6 +919,153 @@ fn paused_nothing_is_done_and_all_of_it_is_on_record() {
     let (code, out, _) = world.command(&["resume"]);
     assert!(code == Some(0) && out.contains("The pause has ended"), "{out}");
     assert_eq!(world.metric("paused", &[]), 0.0);
+}
+
+/// A window that is open, and a switch that halts everything.
+#[test]
+fn a_pause_and_an_open_breaker_hold_against_an_open_window() {
+    at_once(&["pause", "breaker"], |switch| {
+        let mut world = World::new();
+        let before = world.bot("bot", BLOATED);
+        world.start();
+        assert_eq!(world.came_to("bot", "cleanup"), ("refused".into(), "connected".into()));
+        world.terminate();
+        world.configure("{session}", WHOLE_DAY, "");
+        match switch {
+            "pause" => assert_eq!(world.command(&["pause", "--reason", "a release"]).0, Some(0)),
+            _ => Journal::open(&world.at("state")).unwrap().open_breaker("a test", Timestamp::now()).unwrap(),
+        }
+        world.start();
+        // Armed, in its window, and looked at every second.
+        std::thread::sleep(Duration::from_secs(4));
+        assert_eq!(world.metric("armed_runs", &[("session", "bot"), ("action", "cleanup")]), 1.0);
+        assert_eq!(
+            (world.calls("stop", "bot"), world.metric("service_stops_total", &[])),
+            (0, 0.0),
+            "{switch}"
+        );
+        world.nothing_moved("bot", &before);
+        assert_eq!(world.command(&["resume"]).0, Some(0));
+        world.wait("its window", || match world.ended("bot")? {
+            run if run["status"] == "done" => Ok(()),
+            run => Err(run.to_string()),
+        });
+        assert_eq!(world.calls("stop", "bot"), 1, "the window was open");
+    });
+}
+
+#[test]
+fn in_windows_one_service_after_the_other_and_the_breaker_stays_closed() {
+    let mut world = World::new();
+    world.configure("{session}", WHOLE_DAY, "breaker: {services: 2, share: 1%, within: 1h}");
+    for session in ["a", "b", "c"] {
+        world.bot(session, BLOATED);
+    }
+    world.unmark("all.calls");
+    world.start();
+    world.mark("hold-stop-before");
+    world.deliver("firing", &[("a", "cleanup")]);
+    world.wait_for_file("reached-stop-before");
+    // a is on its way down.
+    world.deliver("firing", &[("b", "cleanup"), ("c", "cleanup")]);
+    let armed = |session: &str| match world.metric("armed_runs", &[("session", session)]) {
+        1.0 => Ok(()),
+        other => Err(format!("{other}")),
+    };
+    for session in ["b", "c"] {
+        world.wait("it is armed", || armed(session));
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(world.read("all.calls"), "stop a\n", "one at a time");
+    world.unmark("hold-stop-before");
+    world.wait("two of them", || match world.read("all.calls").lines().count() {
+        4 => Ok(()),
+        _ => Err(world.read("all.calls")),
+    });
+    world.wait("nothing is down", || match world.metric("queue_length", &[]) {
+        0.0 => Ok(()),
+        waiting => Err(format!("{waiting}")),
+    });
+    let calls = world.read("all.calls");
+    let second = if calls.contains("stop b") { "b" } else { "c" };
+    assert_eq!(calls, format!("stop a\nstart a\nstop {second}\nstart {second}\n"));
+    // A window never goes beyond the breaker, and does not open it: an emergency is let.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(world.read("all.calls"), calls);
+    assert_eq!(world.metric("breaker_open", &[]), 0.0);
+    let third = if second == "b" { "c" } else { "b" };
+    assert_eq!(world.came_to(third, "emergency"), ("done".into(), String::new()), "{}", world.read("log"));
+    assert_eq!(world.metric("breaker_open", &[]), 0.0);
+}
+
+#[test]
+fn a_persons_clean_and_undo_go_through_a_pause() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    assert_eq!(world.command(&["pause", "--reason", "I do it myself"]).0, Some(0));
+    world.sv("stop", "bot");
+    world.wait("it is gone", || if world.runs_now("bot") { Err("it runs".into()) } else { Ok(()) });
+    std::thread::sleep(Duration::from_millis(1500)); // the quiet window of this configuration
+    assert_eq!(world.came_to("bot", "emergency"), ("refused".into(), "paused".into()), "an alert does not");
+    let (code, out, err) = world.command(&["clean", "bot"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(world.nothing_is_lost("bot", &before) > 200);
+    let run = world.ended("bot").unwrap();
+    let (code, out, err) = world.command(&["undo", run["run"].as_str().unwrap()]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    world.nothing_moved("bot", &before);
+    assert_eq!(world.metric("paused", &[]), 1.0);
+}
+
+/// Killed while the bot was down, and the configuration was changed meanwhile.
+#[test]
+fn a_service_that_the_configuration_no_longer_names_is_told_of() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    world.mark("hold-ask-down");
+    world.deliver("firing", &[("bot", "emergency")]);
+    world.wait_for_file("reached-ask-down");
+    world.kill();
+    world.unmark("hold-ask-down");
+    let text = world.read("config.yml");
+    fs::write(world.at("config.yml"), text.replace("- name: \"{session}\"", "- name: \"{session}.other\""))
+        .unwrap();
+    world.start();
+    let labels = [("service", "bot"), ("session", "bot")];
+    world.wait("it is told of", || match world.metric("service_not_back", &labels) {
+        1.0 => Ok(()),
+        late => Err(format!("{late}")),
+    });
+    let said = world.read("log");
+    assert!(said.contains("no longer names it: start it by hand"), "{said}");
+    assert_eq!((world.calls("start", "bot"), world.metric("services_down", &[])), (0, 1.0));
+    // Named again, it is started.
+    world.terminate();
+    fs::write(world.at("config.yml"), text).unwrap();
+    world.start();
+    world.wait("nobody is missed", || match world.metric("service_not_back", &[]) {
+        0.0 => world.is_connected("bot"),
+        late => Err(format!("{late}")),
+    });
+    assert_eq!(world.metric("services_down", &[]), 0.0);
+    world.nothing_is_lost("bot", &before);
+}
+
+#[test]
+fn a_stopped_bot_is_started_every_minute_however_seldom_armed_runs_are_looked_at() {
+    let mut world = World::new();
+    let text = world.read("config.yml").replace("look_every: 1s", "look_every: 1h");
+    fs::write(world.at("config.yml"), text).unwrap();
+    world.bot("bot", BLOATED);
+    world.start();
+    world.mark("start-fails");
+    assert_eq!(world.came_to("bot", "emergency"), ("failed".into(), "not_back".into()));
+    assert_eq!(world.metric("services_down", &[]), 1.0);
+    world.unmark("start-fails");
+    let started = world.patience.wait_until(2 * SOON, "it is started", || world.is_connected("bot"));
+    started.unwrap_or_else(|failure| panic!("{failure}\n{}", world.read("log")));
 }
 
 /// Without `service` everything is as it was.

@@ -636,9 +636,10 @@ fn killed_after_the_plan_nothing_moves_under_the_bot_that_is_started() {
     world.kill();
     world.unmark("reached-planned");
     world.spawn();
-    world.wait("the bot is started", || match world.calls("start", "bot") {
-        0 => Err("not yet".into()),
-        _ => world.is_connected("bot"),
+    // While it is down, whoever asks for it is held, too.
+    world.wait("the bot is started", || match world.runs_now("bot") {
+        false => Err("not yet".into()),
+        true => world.is_connected("bot"),
     });
     world.unmark("hold-planned");
     let run = world.wait("the run is ended", || world.ended("bot"));
@@ -1117,17 +1118,17 @@ mod real {
     pub const SESSION: &str = "company_962302";
 
     /// The script that runs the bot: one message every 50 ms, through the key cache. It says
-    /// `ready` after the first one. With the file `dies` there the library finds nothing to
-    /// open and ends; with `mute` it never talks; with `deaf` it stops for nobody.
+    /// `ready` after the first one. With the file `dies` there it is killed at once; with
+    /// `mute` it never talks; with `deaf` it stops for nobody.
     pub fn script(world: &World, library: &Path) -> String {
         let dir = world.dir.path().display();
         let node = format!(
-            "exec env BAILEYS_DIR={} node {}",
+            "env BAILEYS_DIR={} node {} {dir}/sessions --every 50 --seconds 600 --cache",
             library.display(),
             scripts().join("busy.mjs").display()
         );
         format!(
-            "cd {dir}\necho begins\n[ -e dies ] && {node} {dir}/nowhere\nflags=\n[ -e mute ] && flags=--mute\n[ -e deaf ] && flags=--deaf\n{node} {dir}/sessions --every 50 --seconds 600 --cache $flags\n"
+            "cd {dir}\necho begins\n[ -e dies ] && exec timeout -s KILL 0.3 {node}\nflags=\n[ -e mute ] && flags=--mute\n[ -e deaf ] && flags=--deaf\nexec {node} $flags\n"
         )
     }
 
@@ -1236,7 +1237,7 @@ fn the_real_baileys_refuses_to_stop() {
 /// The real library dies at once after its start, then starts and never connects.
 #[test]
 fn the_real_baileys_dies_and_then_never_connects() {
-    let bot = UnderSv::new("5s");
+    let bot = UnderSv::new("10s");
     let (world, session) = (&bot.world, real::SESSION);
     world.mark("dies");
     let run = world.asked(session, "emergency");

@@ -13,6 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use baileys_exporter::folder::Timestamp;
@@ -362,6 +363,27 @@ REST
 
     fn nothing_moved(&self, session: &str, before: &Snapshot) {
         assert_eq!(self.nothing_is_lost(session, before), 0, "{}", self.read("log"));
+    }
+}
+
+/// Two of the real library at a time: they work rather than wait.
+struct Slot;
+
+static SLOTS: (Mutex<u32>, Condvar) = (Mutex::new(2), Condvar::new());
+
+impl Slot {
+    fn take() -> Self {
+        let left = SLOTS.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = SLOTS.1.wait_while(left, |left| *left == 0);
+        *taken.unwrap_or_else(PoisonError::into_inner) -= 1;
+        Slot
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        *SLOTS.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        SLOTS.1.notify_one();
     }
 }
 
@@ -1152,7 +1174,7 @@ mod real {
             world.at("sessions").display().to_string(),
             "--allow-inflight-fail".to_owned(),
         ];
-        let (status, out, err) = process::run(Path::new("env"), words, 2 * SOON).unwrap();
+        let (status, out, err) = process::run(Path::new("env"), words, 4 * SOON).unwrap();
         assert!(status.success(), "{out}{err}");
         let report: Value = serde_json::from_str(&out).unwrap();
         for category in ["active", "newcontact", "group"] {
@@ -1167,11 +1189,12 @@ struct UnderSv {
     world: World,
     library: PathBuf,
     before: Snapshot,
+    _slot: Slot,
 }
 
 impl UnderSv {
     fn new(connect_timeout: &str) -> Self {
-        let library = real::library();
+        let (library, slot) = (real::library(), Slot::take());
         let mut world = World::new();
         let before = real::unpack(&world);
         world.supervise(real::SESSION, &real::script(&world, &library));
@@ -1180,7 +1203,7 @@ impl UnderSv {
         let text = world.read("config.yml").replace("connect_timeout: 5s", &timeout);
         fs::write(world.at("config.yml"), text).unwrap();
         world.start();
-        Self { world, library, before }
+        Self { world, library, before, _slot: slot }
     }
 
     /// It goes on talking for a while, and ends well: no message was lost, and everybody can
@@ -1216,7 +1239,7 @@ fn the_real_baileys_under_a_supervisor() {
 /// The real library stops for nobody: it goes on talking, and nothing moves under it.
 #[test]
 fn the_real_baileys_refuses_to_stop() {
-    let library = real::library();
+    let (library, _slot) = (real::library(), Slot::take());
     let mut world = World::new();
     let before = real::unpack(&world);
     world.mark("deaf");
@@ -1299,6 +1322,7 @@ struct UnderPm2 {
     library: PathBuf,
     before: Snapshot,
     program: PathBuf,
+    _slot: Slot,
 }
 
 impl UnderPm2 {
@@ -1307,6 +1331,7 @@ impl UnderPm2 {
         let pm2 = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
         real::install(&pm2, &[]);
         let program = pm2.join("node_modules/pm2/bin/pm2");
+        let slot = Slot::take();
         let world = World::new();
         let before = real::unpack(&world);
         for dir in ["bin", "pm2"] {
@@ -1331,7 +1356,7 @@ service: [{pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: TIMEOUT, go
         let yaml = yaml.replace("DIR", &world.dir.path().display().to_string());
         let yaml = yaml.replace("SESSION", real::SESSION).replace("TIMEOUT", connect_timeout);
         fs::write(world.at("config.yml"), yaml).unwrap();
-        let mut bot = Self { world, library, before, program };
+        let mut bot = Self { world, library, before, program, _slot: slot };
         let (out, script) = (bot.world.at("bot.out"), bot.world.at("bot.sh"));
         let (out, script) = (out.display().to_string(), script.display().to_string());
         let app = ["start", "/bin/sh", "--interpreter", "none", "--name", real::SESSION, "--output", &out];
@@ -1374,20 +1399,26 @@ service: [{pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: TIMEOUT, go
 
 impl Drop for UnderPm2 {
     fn drop(&mut self) {
-        let home = self.world.at("pm2");
-        let pid = fs::read_to_string(home.join("pm2.pid")).ok().and_then(|pid| pid.trim().parse().ok());
-        if let Some(pid) = pid.and_then(Pid::from_raw) {
-            let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-            if String::from_utf8_lossy(&line).contains(&home.display().to_string()) {
-                let _ = kill_process(pid, Signal::KILL);
+        // A call that is under way when its daemon is killed starts another one: first who
+        // calls, then everybody who was told of this home, which is nobody else's.
+        self.world.kill();
+        let home = format!("PM2_HOME={}\0", self.world.at("pm2").display());
+        for _ in 0..20 {
+            let mut any = false;
+            for entry in fs::read_dir("/proc").unwrap().flatten() {
+                let pid =
+                    entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+                let Some(pid) = pid else { continue };
+                let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
+                if environ.windows(home.len()).any(|window| window == home.as_bytes()) {
+                    any = true;
+                    let _ = kill_process(pid, Signal::KILL);
+                }
             }
-        }
-        // A bot that stops for nobody outlives it.
-        if let Some(pid) = self.pid().trim().parse().ok().and_then(Pid::from_raw) {
-            let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-            if String::from_utf8_lossy(&line).contains("busy.mjs") {
-                let _ = kill_process(pid, Signal::KILL);
+            if !any {
+                break;
             }
+            std::thread::sleep(Duration::from_millis(100));
         }
     }
 }

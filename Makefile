@@ -40,9 +40,9 @@ test:
 
 soak:
 	@scripts/install-debian-packages.sh $(DEMO_PACKAGES) strace
+	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --release --test logs -- --nocapture every_line
 	STORM_SESSIONS=1000 STORM_POSTS=10000 $(CARGO) test --release --test storms -- --nocapture --test-threads=1
 	ERRNOS=all $(CARGO) test --release --test crash_safety -- --nocapture every_errno
-	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --release --test logs -- --nocapture every_line
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --release --test creds_insurance any_call
 	node tests/dashboards/soak.mjs
 

@@ -4,6 +4,8 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::Write;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
@@ -295,10 +297,56 @@ fn a_pid_file_that_is_a_named_pipe_keeps_nobody() {
     assert!(told.detail("process").contains("not a file"), "{told:?}");
 }
 
+/// A connection to WhatsApp's port, on this machine.
+#[test]
+fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
+    let whatsapp = match TcpListener::bind("127.0.0.1:443") {
+        Ok(listener) => listener,
+        Err(error) => {
+            // Shown also when the test succeeds.
+            let told = format!("NOT RUN: 127.0.0.1:443: {error}; this test needs root and the port\n");
+            return std::io::stderr().write_all(told.as_bytes()).unwrap();
+        }
+    };
+    let process = "  process: {pid_file: 'DIR/{session}.pid'}\n";
+    let world = World::new(&["bot"], process);
+    with_journal(&world);
+    let script = "exec 3<>/dev/tcp/127.0.0.1/443; echo $$; exec sleep 600";
+    let (_bot, pid) = start_program(&world, "log", Path::new("bash"), script);
+    world.write("bot.pid", &format!("{pid}\n"));
+    let (connection, _) = whatsapp.accept().unwrap();
+
+    let told = world.doctor("bot", &[]);
+    assert_eq!(told.verdict(), ("connected", false), "{told:?}");
+    assert_eq!((told.finding("process"), told.finding("sockets")), ("nothing", "connected"), "{told:?}");
+    assert!(told.detail("sockets").contains(&format!("process {pid}")), "{told:?}");
+    let (code, out, err) = world.remediator(&["clean", "bot"]);
+    assert_eq!(code, Some(1), "{out}{err}");
+    assert!(format!("{out}{err}").contains("connected"), "{out}{err}");
+    world.configure(&format!("{process}  sockets: false\n"));
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
+
+    // Another process's connection is none of the bot's, and one that was closed is none.
+    world.configure(process);
+    let (_other, pid_of_other) = start_bot(&world, "other.log");
+    world.write("bot.pid", &format!("{pid_of_other}\n"));
+    let told = world.doctor("bot", &[]);
+    assert_eq!((told.verdict(), told.finding("sockets")), (("unknown", false), "nothing"), "{told:?}");
+    world.write("bot.pid", &format!("{pid}\n"));
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
+    drop(connection);
+    let told = world.doctor("bot", &[]);
+    assert_eq!((told.verdict(), told.finding("sockets")), (("unknown", false), "nothing"), "{told:?}");
+}
+
 fn start_bot(world: &World, log: &str) -> (process::Process, u32) {
+    start_program(world, log, Path::new("sh"), "echo $$; exec sleep 600")
+}
+
+/// A script that writes its number.
+fn start_program(world: &World, log: &str, shell: &Path, script: &str) -> (process::Process, u32) {
     let log = world.at(log);
-    let bot =
-        process::Process::start("bot", Path::new("sh"), ["-c", "echo $$; exec sleep 600"], &log).unwrap();
+    let bot = process::Process::start("bot", shell, ["-c", script], &log).unwrap();
     let its_pid = || fs::read_to_string(&log).unwrap().trim().parse::<u32>().map_err(|e| e.to_string());
     let pid = Patience::new(BOUND).wait_until(BOUND, "its pid", its_pid).unwrap();
     (bot, pid)
@@ -435,7 +483,8 @@ fn the_real_pm2() {
     });
     let told = running.unwrap();
     assert_eq!(told.verdict(), ("unknown", false), "that it runs is no evidence: {told:?}");
-    let pid = fs::read_to_string(world.at("bot.number")).unwrap();
+    let number = || fs::read_to_string(world.at("bot.number")).map_err(|error| error.to_string());
+    let pid = Patience::new(BOUND).wait_until(BOUND, "the bot tells its number", number).unwrap();
     assert!(told.detail("process").contains(pid.trim()), "{told:?}");
     assert!(told.source("process")["last_alive"].is_string(), "{told:?}");
     let told = world.doctor("other", &[]);

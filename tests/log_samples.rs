@@ -219,13 +219,9 @@ fn the_log_tells_whether_the_bot_is_connected() {
     };
     for (text, connection, because) in [
         (String::new(), "unknown", "it does not tell of a connection"),
-        (opened(3), "connected", "the connection was opened 3h ago"),
+        (opened(3), "connected", "the connection was opened 3h"),
         // A source that told of this bot's connection is believed when it tells of its end.
-        (
-            opened(3) + &line(hours(2), "connection closed"),
-            "disconnected",
-            "the connection was closed 2h ago",
-        ),
+        (opened(3) + &line(hours(2), "connection closed"), "disconnected", "the connection was closed 2h"),
         (line(hours(2), "connection errored"), "unknown", "it does not tell of a connection"),
         (opened(24 * 40) + &line(hours(2), "connection closed"), "unknown", "has not seen the session alive"),
         // Something was written since: somebody connected.
@@ -247,9 +243,9 @@ fn the_log_tells_whether_the_bot_is_connected() {
             opened(3)
                 + "{\"level\":30,\"text\":\"hello INFO: connection closed\",\"msg\":\"message received\"}\n",
             "connected",
-            "opened 3h ago",
+            "opened 3h",
         ),
-        (opened(3) + &line(hours(2), "connection closed") + &opened(1), "connected", "opened 1h ago"),
+        (opened(3) + &line(hours(2), "connection closed") + &opened(1), "connected", "opened 1h"),
     ] {
         let (seen, evidence) = status(&text);
         assert_eq!(seen, connection, "{evidence}");
@@ -273,6 +269,46 @@ fn the_log_tells_whether_the_bot_is_connected() {
     state("connected");
     file.set_modified(hours(1)).unwrap();
     state("unknown");
+}
+
+/// pm2 calls the log of `a_1` as that of `a-1`: what one says is no word of the other's.
+#[test]
+fn of_two_sessions_that_pm2_calls_alike_the_log_tells_of_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = SystemTime::now();
+    let hours = |hours: u64| now - Duration::from_secs(hours * 3_600);
+    let line = |at: SystemTime, text: &str| {
+        let at = humantime::format_rfc3339_millis(at);
+        format!("{{\"level\":30,\"time\":\"{at}\",\"pid\":7,\"hostname\":\"vm\",\"msg\":\"{text}\"}}\n")
+    };
+    let ended = line(hours(3), "opened connection to WA") + &line(hours(2), "connection closed");
+    std::fs::write(dir.path().join("a-1-out.log"), ended).unwrap();
+    let status = || -> Vec<(String, String)> {
+        let output = Command::new(env!("CARGO_BIN_EXE_baileys_exporter"))
+            .args(["status", "--output=json", "--sessions.exclude=excluded*", "--sessions.exclude=a-1"])
+            .arg(format!("--sessions.path={}", dir.path().join("sessions").display()))
+            .arg(format!("--logs.state-path={}", dir.path().join("state").display()))
+            .arg(format!("--logs.path={}/*.log", dir.path().display()))
+            .output()
+            .unwrap();
+        let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let word = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
+        rows.as_array().unwrap().iter().map(|row| (word(row, "session"), word(row, "connection"))).collect()
+    };
+    let is = |sessions: &[(&str, &str)]| -> Vec<(String, String)> {
+        sessions.iter().map(|(name, state)| ((*name).to_owned(), (*state).to_owned())).collect()
+    };
+    let add =
+        |name: &str| fixture::unpack("normal", &dir.path().join("sessions").join(name), hours(24)).unwrap();
+    add("a_1");
+    assert_eq!(status(), is(&[("a_1", "disconnected")]), "nobody else is called so");
+    // Which of the two nobody can say.
+    add("a 1");
+    assert_eq!(status(), is(&[("a 1", "unknown"), ("a_1", "unknown")]));
+    // A session with the very name, though this program leaves it out.
+    std::fs::remove_dir_all(dir.path().join("sessions/a 1")).unwrap();
+    add("a-1");
+    assert_eq!(status(), is(&[("a_1", "unknown")]));
 }
 
 const BAD_MAC: &str = "Session error:Error: Bad MAC Error: Bad MAC\n";

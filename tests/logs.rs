@@ -26,6 +26,7 @@ use testkit::{Patience, Result};
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
 const LINES: &str = "baileys_auth_log_lines_total";
 const MATCHES: &str = "baileys_auth_signal_warnings_total";
+const TRUNCATIONS: &str = "baileys_exporter_log_truncations_total";
 const UNREAD: &str = "baileys_exporter_log_unread_bytes";
 /// These must never be less than they were.
 const COUNTERS: [&str; 6] = [
@@ -34,7 +35,7 @@ const COUNTERS: [&str; 6] = [
     "baileys_auth_log_secret_lines_total",
     "baileys_exporter_log_lines_unplaced_total",
     "baileys_exporter_log_overlong_lines_total",
-    "baileys_exporter_log_truncations_total",
+    TRUNCATIONS,
 ];
 /// How long it may take to read what is there.
 const READ_WITHIN: Duration = Duration::from_secs(60);
@@ -44,6 +45,14 @@ const STILL: Duration = Duration::from_secs(15);
 const STILL_SHORT: Duration = Duration::from_secs(3);
 /// No more of the machine's memory than this, whatever is in a log.
 const MEMORY: u64 = 150 << 20;
+
+/// Of lines that are all alike so many of a hundred are counted at least. Two generations of
+/// such a log that end between two looks are told from each other by nothing, and then one of
+/// them is not counted: on a busy machine that happens now and then to the log that is renamed
+/// every 700 ms, and with each restart of the exporter.
+const LEAST_OF_ALIKE: u64 = 90;
+/// The same while the exporter is killed every few seconds.
+const LEAST_OF_ALIKE_KILLED: u64 = 20;
 
 /// An exporter that is stopped and started again with the same state.
 struct Exporter {
@@ -157,7 +166,7 @@ impl Exporter {
                 false => Err(format!(
                     "{differences:#?}, unread bytes {}, truncations {}, read errors {}",
                     number(UNREAD),
-                    number("baileys_exporter_log_truncations_total"),
+                    number(TRUNCATIONS),
                     number("baileys_exporter_log_read_errors_total"),
                 )),
             }
@@ -210,6 +219,15 @@ impl Expected {
 fn everything<'a>(sites: impl IntoIterator<Item = &'a Site>) -> BTreeMap<String, Expected> {
     let all = sites.into_iter();
     all.map(|site| (site.session.clone(), Expected::exactly(site.written()))).collect()
+}
+
+/// So many of a hundred.
+fn share(all: &Tally, percent: u64) -> Tally {
+    let of = |count: u64| count * percent / 100;
+    Tally {
+        lines: of(all.lines),
+        matches: all.matches.iter().map(|(name, count)| (*name, of(*count))).collect(),
+    }
 }
 
 /// Counter values of one metric, by session, and by pattern where it has that label.
@@ -496,7 +514,11 @@ fn every_line_is_counted_once_in_every_style_while_the_exporter_is_killed() {
         let expected: BTreeMap<String, Expected> = sites
             .iter()
             .map(|(style, site)| {
-                let least = if style.same && !style.exact { Tally::of([]) } else { site.survived() };
+                let least = match (style.same && !style.exact, kills) {
+                    (false, _) => site.survived(),
+                    (true, 0) => share(&site.written(), LEAST_OF_ALIKE),
+                    (true, _) => share(&site.written(), LEAST_OF_ALIKE_KILLED),
+                };
                 (site.session.clone(), Expected { least, most: site.written() })
             })
             .collect();
@@ -514,7 +536,7 @@ fn every_line_is_counted_once_in_every_style_while_the_exporter_is_killed() {
             let (shown, increases) = (counts(&metrics, metric), prometheus.increases(metric));
             assert!(shown == increases, "increase() of {metric}: {increases:?}, counted {shown:?}");
         }
-        let truncations = metrics.sum("baileys_exporter_log_truncations_total", &[]).unwrap();
+        let truncations = metrics.sum(TRUNCATIONS, &[]).unwrap();
         assert!(truncations > 0.0 || wanted.is_some());
         drop(ended);
         let (wrong, scrapes) = watcher.join().unwrap();
@@ -750,6 +772,72 @@ fn what_happens_while_the_exporter_is_away() {
         exporter.settles(&everything(&sites));
     }
     exporter.assert_discreet();
+}
+
+#[test]
+fn an_emptied_log_counts_as_one_with_or_without_a_copy() {
+    let mut exporter = Exporter::following_logs();
+    let sites = ["copied", "flushed"].map(|name| Site::alone(&exporter.logs(), name));
+    exporter.start();
+    for site in &sites {
+        site.open().unwrap().burst(300).unwrap();
+    }
+    exporter.settles(&everything(&sites));
+    let truncations = |exporter: &Exporter| {
+        let metrics = exporter.scrape().unwrap();
+        ["found", "missing"].map(|copy| metrics.sum(TRUNCATIONS, &[("copy", copy)]).unwrap())
+    };
+    assert_eq!(truncations(&exporter), [0.0, 0.0]);
+    fs::copy(&sites[0].path, sites[0].rotated()).unwrap();
+    for site in &sites {
+        rotation::truncate(&site.path).unwrap();
+        site.open().unwrap().burst(50).unwrap();
+    }
+    let counted =
+        Patience::new(READ_WITHIN).wait_until(READ_WITHIN, "both are counted", || {
+            match truncations(&exporter) {
+                [1.0, 1.0] => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+    counted.unwrap_or_else(|failure| panic!("{failure}\n{}", exporter.said()));
+    // Everything had been read: one is missing a copy, and not a line.
+    exporter.settles(&everything(&sites));
+    assert_eq!(truncations(&exporter), [1.0, 1.0]);
+}
+
+#[test]
+fn counts_that_cannot_be_saved_stand_still_and_catch_up() {
+    let mut exporter = Exporter::following_logs();
+    let site = Site::alone(&exporter.logs(), "bot");
+    exporter.start();
+    site.open().unwrap().burst(500).unwrap();
+    exporter.settles(&everything([&site]));
+    let shown = |exporter: &Exporter| {
+        let metrics = exporter.scrape().unwrap();
+        (counts(&metrics, LINES), counts(&metrics, MATCHES))
+    };
+    let before = shown(&exporter);
+    let database = rusqlite::Connection::open(exporter.dir.path().join("state/logs.sqlite")).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    site.open().unwrap().burst(300).unwrap();
+    fs::rename(&site.path, site.rotated()).unwrap();
+    site.open().unwrap().burst(200).unwrap();
+    // It waits for its turn a while, then says that it has not had it.
+    let backlog = Patience::new(READ_WITHIN).wait_until(READ_WITHIN, "the backlog shows", || {
+        assert_eq!(shown(&exporter), before, "counts that are not on disk are shown");
+        match exporter.number(UNREAD) > 0.0 && exporter.said().contains("cannot be saved") {
+            true => Ok(()),
+            false => Err(exporter.said()),
+        }
+    });
+    backlog.unwrap();
+    site.open().unwrap().burst(100).unwrap();
+    sleep(Duration::from_secs(2));
+    assert_eq!(shown(&exporter), before);
+    database.execute_batch("ROLLBACK").unwrap();
+    exporter.settles(&everything([&site]));
+    assert!(exporter.said().contains("can be saved again"), "{}", exporter.said());
 }
 
 #[test]

@@ -172,7 +172,7 @@ impl Settings {
         let trust = or_file(&flags.connection_trust, file.connection.trust);
         let log_settings = Arc::new(logs(&flags.logs_path, file.logs)?);
         let log = (!log_settings.globs.is_empty())
-            .then(|| Arc::new(Lookback::new(Arc::clone(&log_settings))) as Arc<dyn LogView>);
+            .then(|| Arc::new(Lookback::new(Arc::clone(&log_settings), sources.clone())) as Arc<dyn LogView>);
         let defaults = Connection::default();
         let connection = Connection {
             quiet: flags.connection_quiet.or(file.connection.quiet).unwrap_or(defaults.quiet),

@@ -658,6 +658,29 @@ mod tests {
         assert!(pm2_list_in::<Pm2Entry>(b"[PM2][ERROR] no\n[{\"pid\":1").is_none(), "cut off");
     }
 
+    /// Asked of another user's home pm2 would start a daemon there, and as whoever asks.
+    #[test]
+    fn the_home_of_another_user_is_not_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = getuid().as_raw();
+        // As far as files tell a daemon runs there.
+        fs::write(dir.path().join("pm2.pid"), std::process::id().to_string()).unwrap();
+        fs::write(dir.path().join("rpc.sock"), "").unwrap();
+        assert_eq!(pm2_runs(dir.path()), Ok(()));
+        let (home, owner) = if own == 0 {
+            std::os::unix::fs::chown(dir.path(), Some(4711), None).unwrap();
+            (dir.path(), 4711)
+        } else {
+            (Path::new("/"), 0)
+        };
+        let why = pm2_runs(home).unwrap_err();
+        assert!(why.contains("pm2 was not asked"), "{why}");
+        assert!(
+            why.contains(&format!("belongs to uid {owner}, and this program runs as uid {own}")),
+            "{why}"
+        );
+    }
+
     #[test]
     fn a_line_of_proc() {
         let line = |state: &str, threads: u32| {

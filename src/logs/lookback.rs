@@ -1,19 +1,21 @@
 //! The end of a session's log, read for one purpose: was the connection's last word
 //! "opened" or "closed", and when?
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use globset::GlobSet;
 use memchr::{memchr, memrchr};
 use regex::bytes::Regex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::connection::{LogEvent, LogView};
-use crate::folder::{SessionName, Timestamp};
+use crate::folder::discovery::Discovery;
+use crate::folder::{SessionName, Source, Timestamp};
 
 use super::LogSettings;
 use super::files::{Listed, Stat};
@@ -30,7 +32,7 @@ const OVERLAP: u64 = 64 << 10;
 const LOOKED_FOR: Duration = Duration::from_secs(1);
 /// Looks that may be under way; one at a file system that hangs does not come back.
 const MOST_LOOKS: usize = 64;
-/// The list of files is good for this long.
+/// The list of files is good for this long, and so is that of the sessions.
 const LISTED_FOR: Duration = Duration::from_secs(10);
 
 /// The signs of a login that WhatsApp has ended.
@@ -84,20 +86,31 @@ struct Seen {
 #[derive(Debug)]
 pub struct Lookback {
     settings: Arc<LogSettings>,
+    sessions: Mutex<Sessions>,
     listed: Mutex<Option<(Instant, Files)>>,
     seen: Mutex<HashMap<PathBuf, Seen>>,
     looks: AtomicUsize,
     looked_for: Duration,
 }
 
+/// Which sessions there are.
+#[derive(Debug)]
+struct Sessions {
+    discovery: Discovery,
+    found: Option<(Instant, Arc<HashSet<Arc<str>>>)>,
+}
+
 /// The files, each with the session that its path tells.
 type Files = Arc<Vec<(Listed, Option<Arc<str>>)>>;
 
 impl Lookback {
-    /// Over the configured files.
-    pub fn new(settings: Arc<LogSettings>) -> Self {
+    /// Over the configured files. `sources` tell which sessions there are: those left out of
+    /// the metrics have logs too.
+    pub fn new(settings: Arc<LogSettings>, sources: Vec<Source>) -> Self {
+        let discovery = Discovery::new(sources, None, GlobSet::empty());
         Self {
             settings,
+            sessions: Mutex::new(Sessions { discovery, found: None }),
             listed: Mutex::default(),
             seen: Mutex::default(),
             looks: AtomicUsize::new(0),
@@ -111,9 +124,13 @@ impl Lookback {
         // How far each file's last word reaches. An undated closing reaches nowhere.
         let mut newest: Option<Timestamp> = None;
         for (listed, by_path) in self.files().iter() {
-            // As pm2 calls it, if not as it is.
+            // As pm2 calls it, if not as it is, and if it calls no other so: what another bot's
+            // log tells would be believed of this one.
             let called = by_path.as_deref().unwrap_or_default();
-            let by_path = called == session.as_str() || called == pm2_name(session.as_str());
+            let by_path = called == session.as_str()
+                || called == pm2_name(session.as_str())
+                    && self.settings.placing.session_of(&listed.path, &self.sessions()).as_deref()
+                        == Some(session.as_str());
             let called = if by_path && !self.settings.placing.by_line() { called } else { session.as_str() };
             if !by_path && !self.settings.placing.by_line() {
                 continue;
@@ -139,6 +156,27 @@ impl Lookback {
             }
         }
         Ok(said)
+    }
+
+    /// The sessions, and every directory beside one: where a single folder is named, those
+    /// around it are bots as well.
+    fn sessions(&self) -> Arc<HashSet<Arc<str>>> {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, found)) = sessions.found.as_ref()
+            && at.elapsed() < LISTED_FOR
+        {
+            return Arc::clone(found);
+        }
+        let survey = sessions.discovery.survey();
+        let parents: BTreeSet<&Path> = survey.found.iter().map(|found| &*found.place.parent).collect();
+        let beside = parents.into_iter().filter_map(|parent| parent.read_dir().ok()).flatten().flatten();
+        let beside = beside.filter(|entry| entry.path().is_dir());
+        let beside = beside.map(|entry| SessionName::from_dir(&entry.file_name()));
+        let named = survey.found.iter().map(|found| found.session.clone());
+        let found: HashSet<Arc<str>> = named.chain(beside).map(|name| Arc::from(name.as_str())).collect();
+        let found = Arc::new(found);
+        sessions.found = Some((Instant::now(), Arc::clone(&found)));
+        found
     }
 
     fn files(&self) -> Files {
@@ -371,13 +409,14 @@ mod tests {
     }
 
     fn lookback(dir: &Path, line: Option<&str>) -> Lookback {
-        let logs = Lookback::new(Arc::new(LogSettings {
+        let settings = Arc::new(LogSettings {
             globs: vec![super::super::LogGlob::new(&format!("{}/*.log", dir.display())).unwrap()],
             from_start: false,
             state_path: dir.to_owned(),
             placing: super::super::Placing::new(None, line, None, None).unwrap(),
             patterns: Arc::new(super::super::Patterns::shipped_and(&[]).unwrap()),
-        }));
+        });
+        let logs = Lookback::new(settings, Vec::new());
         Lookback { looked_for: Duration::ZERO, ..logs }
     }
 

@@ -90,6 +90,21 @@ const fn sign(
     }
 }
 
+/// The code of WhatsApp's own error, which is a node `stream:error`: many a program prints an
+/// error with a code. pino-pretty gives the code a line of its own, without another attribute
+/// behind it and always as deep; of what stands around it a line knows nothing.
+macro_rules! stream_error {
+    ($code:literal) => {
+        concat!(
+            r#""tag":"stream:error","attrs":\{[^{}]*"code":""#,
+            $code,
+            r#""|(?:^|: |\| ) {8}"code": ""#,
+            $code,
+            r#""$"#
+        )
+    };
+}
+
 /// The signs that are shipped, taken from what libsignal and Baileys 6.7 to 7.0.0-rc14
 /// print. libsignal writes to stderr, the logger (pino) to stdout, and no event to both: of
 /// a message in a known session libsignal gives the reason and pino only that none matched,
@@ -194,28 +209,28 @@ pub const SHIPPED: &[Pattern] = {
         sign(
             "stream_error_401",
             Critical,
-            r#""code": ?"401""#,
+            stream_error!("401"),
             None,
             "WhatsApp ended the connection with 401: the login is no longer valid.",
         ),
         sign(
             "stream_error_500",
             Warning,
-            r#""code": ?"500""#,
+            stream_error!("500"),
             None,
             "WhatsApp ended the connection with 500.",
         ),
         sign(
             "stream_error_503",
             Warning,
-            r#""code": ?"503""#,
+            stream_error!("503"),
             None,
             "WhatsApp ended the connection with 503: its service is not available.",
         ),
         sign(
             "stream_error_515",
             Info,
-            r#""code": ?"515""#,
+            stream_error!("515"),
             None,
             "WhatsApp asked for a restart (515), as it does after pairing.",
         ),
@@ -676,6 +691,43 @@ mod tests {
         assert_eq!(counts("Connection replaced\nconnectionReplaced\n"), is("connection_replaced", 2));
     }
 
+    /// Many a program prints the code of an error.
+    #[test]
+    fn a_code_counts_only_in_whatsapps_own_error() {
+        let codes = |text: &str| {
+            let all = counts(&format!("{text}\n")).into_iter();
+            all.filter(|(name, _)| name.starts_with("stream_error_")).collect::<Vec<_>>()
+        };
+        for code in ["401", "500", "503", "515"] {
+            let name = SHIPPED.iter().find(|pattern| pattern.name.ends_with(code)).unwrap().name.as_ref();
+            let raw = format!(r#""node":{{"tag":"stream:error","attrs":{{"code":"{code}"}}}}"#);
+            let pretty = format!(r#"        "code": "{code}""#);
+            for line in [
+                format!(r#"{{"level":50,"time":"t",{raw},"msg":"stream errored out"}}"#),
+                format!(r#"2026-11-23T23:47:18: {{"level":50,{raw},"msg":"stream errored out"}}"#),
+                format!(r#"[23:47:12.135] ERROR (2): stream errored out {{{raw}}}"#),
+                pretty.clone(),
+                format!("2026-11-23 23:47:29.822 +00:00: {pretty}"),
+                format!("0|wbot  | {pretty}"),
+            ] {
+                assert_eq!(codes(&line), [(name, 1)], "{line}");
+            }
+            for line in [
+                format!(
+                    r#"{{"level":50,"err":{{"type":"AxiosError","code":"{code}"}},"msg":"the shop said no"}}"#
+                ),
+                format!(r#"{{"level":50,"err":{{"code":"{code}"}},"msg":"stream errored out"}}"#),
+                format!(r#"{{"body":{{"code":"{code}"}},{},"msg":"x"}}"#, raw.replace(code, "999")),
+                format!(r#"      "code": "{code}""#),
+                format!(r#"          "code": "{code}""#),
+                format!("{pretty},"),
+                format!(r#"they wrote: "code":"{code}""#),
+            ] {
+                assert_eq!(codes(&line), [], "{line}");
+            }
+        }
+    }
+
     #[test]
     fn what_cannot_be_used_is_refused() {
         for (regex, says) in [
@@ -793,6 +845,9 @@ mod tests {
             b"Session error:",
             b"Error: Bad MAC",
             b"\"message\":\"Bad MAC\"",
+            b"\"tag\":\"stream:error\",\"attrs\":{",
+            b"\"code\":\"401\"",
+            b"        \"code\": \"401\"",
             b"closing STALE open session",
             b"closing stale open",
             b" session",

@@ -70,8 +70,18 @@ impl Placing {
 
     /// The session of a file's lines, where they do not tell it themselves.
     pub fn of_path(&self, path: &Path) -> Option<Arc<str>> {
-        let text = path.as_os_str().as_bytes();
-        self.path.captures(text).and_then(|found| self.fill(&found)).or_else(|| self.fallback.clone())
+        self.told_by(path).or_else(|| self.fallback.clone())
+    }
+
+    fn told_by(&self, path: &Path) -> Option<Arc<str>> {
+        self.path.captures(path.as_os_str().as_bytes()).and_then(|found| self.fill(&found))
+    }
+
+    /// Whether a file's name is that of a log of another session than `origin`'s: of one that
+    /// exists, and told by the name itself.
+    pub fn is_of_another(&self, path: &Path, origin: &Path, sessions: &HashSet<Arc<str>>) -> bool {
+        let Some(session) = self.told_by(path).map(|name| among(name, sessions)) else { return false };
+        sessions.contains(&session) && Some(session) != self.session_of(origin, sessions)
     }
 
     /// The session of a file's lines among those that exist. pm2 writes a dash into a file's
@@ -79,15 +89,7 @@ impl Placing {
     /// `company-7-out.log`: where no session has the very name, the one that pm2 would call
     /// so is meant.
     pub fn session_of(&self, path: &Path, sessions: &HashSet<Arc<str>>) -> Option<Arc<str>> {
-        let name = self.of_path(path)?;
-        if sessions.contains(&name) {
-            return Some(name);
-        }
-        let mut called_so = sessions.iter().filter(|session| pm2_name(session) == *name);
-        match (called_so.next(), called_so.next()) {
-            (Some(session), None) => Some(Arc::clone(session)),
-            _ => Some(name),
-        }
+        Some(among(self.of_path(path)?, sessions))
     }
 
     /// The session that a line names.
@@ -104,6 +106,18 @@ impl Placing {
             }
         }
         (!name.is_empty()).then(|| Arc::from(SessionName::from_dir(OsStr::from_bytes(&name)).as_str()))
+    }
+}
+
+/// The session that is called so, by itself or, where it is the only one, by pm2.
+fn among(name: Arc<str>, sessions: &HashSet<Arc<str>>) -> Arc<str> {
+    if sessions.contains(&name) {
+        return name;
+    }
+    let mut called_so = sessions.iter().filter(|session| pm2_name(session) == *name);
+    match (called_so.next(), called_so.next()) {
+        (Some(session), None) => Arc::clone(session),
+        _ => name,
     }
 }
 
@@ -177,6 +191,18 @@ mod tests {
         assert_eq!(of(&["company_7", "company-7"]), "company-7");
         assert_eq!(of(&["company_7", "company 7"]), "company-7", "which of them nobody can say");
         assert_eq!(of(&[]), "company-7");
+    }
+
+    #[test]
+    fn a_name_of_another_session() {
+        let placing = Placing::new(None, None, None, Some("bot")).unwrap();
+        let sessions = ["wa", "wa.1", "bot", "a_b"].into_iter().map(Arc::from).collect();
+        let is = |path: &str| placing.is_of_another(Path::new(path), Path::new("/l/wa.log"), &sessions);
+        assert!(is("/l/wa.1.log"));
+        assert!(is("/l/a-b-out.log"));
+        assert!(!is("/l/wa.log.1"));
+        assert!(!is("/l/wa.2.log"), "there is no such session");
+        assert!(!is("/l/wa.7"), "the name tells of none, and the default is for what nobody tells");
     }
 
     #[test]

@@ -60,8 +60,12 @@ const UNFINISHED_FOR: Duration = Duration::from_secs(60);
 const SOUGHT_OFTEN: Duration = Duration::from_secs(6);
 /// After this long without growth a file that looks like a copy is compared byte by byte.
 const COMPARE_AFTER: Duration = Duration::from_secs(10);
-/// Files that were read to the end are remembered for this long.
+/// Files that were read to the end are remembered for this long after they were last seen.
 const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
+/// And looked at this often, for they may be written to after all.
+const SILENT_LOOK: Duration = Duration::from_secs(60);
+/// That they were seen is noted this often.
+const SEEN_NOTED: Duration = Duration::from_secs(86_400);
 /// A file that grew within this time is looked at more often.
 const HOT: Duration = Duration::from_secs(5);
 /// Clocks of files and of this program differ by a tick.
@@ -168,6 +172,8 @@ pub struct Tailer {
     unreadable: BTreeSet<PathBuf>,
     gone_globs: Vec<String>,
     looked_at: Option<Timestamp>,
+    /// When the files that were let go of were last looked at.
+    looked_at_silent: Option<Instant>,
     /// Logs beside which stands what a rotation had not finished at the last look, and since
     /// when there are any.
     unfinished: BTreeSet<PathBuf>,
@@ -209,6 +215,7 @@ impl Tailer {
             new_globs: Vec::new(),
             gone_globs: Vec::new(),
             looked_at: saved.looked_at,
+            looked_at_silent: None,
             unfinished: BTreeSet::new(),
             unfinished_since: None,
             gone: Vec::new(),
@@ -380,33 +387,39 @@ impl Tailer {
                 && tracked.copy_of.is_none()
                 && (all || tracked.grew_at.elapsed() < HOT)
         });
-        let mut more = false;
+        // Many logs are rotated at the same hour.
+        let (mut more, mut around) = (false, Around::default());
         for row in rows {
-            more |= self.look_at(row) == Look::More;
+            more |= self.look_beside(row, &mut around) == Look::More;
         }
         more
     }
 
     fn look_at(&mut self, row: i64) -> Look {
+        self.look_beside(row, &mut Around::default())
+    }
+
+    /// Reads what is new in a file, and what its rotation left beside it.
+    fn look_beside(&mut self, row: i64, around: &mut Around) -> Look {
         let is_empty = |tracked: &Tracked| tracked.known.head.len == 0 && !tracked.displaced;
         let was_empty = self.files.get(&row).is_some_and(is_empty);
-        let look = self.look_once_or_twice(row);
+        let look = self.look_once_or_twice(row, around);
         if was_empty && self.files.get(&row).is_some_and(|tracked| tracked.known.head.len > 0) {
             // It may have been filled, copied, emptied and filled again since the last look.
-            self.adopt_unseen(row);
+            self.adopt_unseen(row, around);
         }
         look
     }
 
     /// Twice if it was emptied.
-    fn look_once_or_twice(&mut self, row: i64) -> Look {
+    fn look_once_or_twice(&mut self, row: i64, around: &mut Around) -> Look {
         match self.read(row) {
             Ok(Look::Emptied) => {
                 let orphan = self.emptied(row);
                 let look = self.read(row).unwrap_or(Look::Same);
                 // Only now is it known what the log holds, and what is a copy of that.
                 if let Some(orphan) = orphan {
-                    self.adopt_unseen(orphan);
+                    self.adopt_unseen(orphan, around);
                 }
                 look
             }
@@ -538,6 +551,7 @@ impl Tailer {
         let now = Timestamp::now();
         let (fresh, unseen_globs) = self.list();
         let displaced = self.find_displaced();
+        self.wake_silent(now);
         let mut more = self.look(true);
         let mut around = Around::default();
         let mut origins = std::mem::take(&mut self.unfinished);
@@ -823,6 +837,43 @@ impl Tailer {
         lost
     }
 
+    /// Files that were let go of, and are beside their log still under whatever name: a process
+    /// that never opened the new one may write on after days.
+    fn wake_silent(&mut self, now: Timestamp) {
+        if self.looked_at_silent.is_some_and(|at| at.elapsed() < SILENT_LOOK) {
+            return;
+        }
+        self.looked_at_silent = Some(Instant::now());
+        let mut around = Around::default();
+        // Where a compressed copy ends its size does not tell.
+        for row in self.rows(|tracked| {
+            tracked.known.state == State::Done
+                && tracked.known.id != NO_FILE
+                && !is_compressed(&tracked.known.path)
+        }) {
+            let Some(tracked) = self.files.get_mut(&row) else { continue };
+            let known = &mut tracked.known;
+            if self.by_id.get(&known.id) != Some(&row) {
+                continue;
+            }
+            let Ok(beside) = around.rotations(&known.origin) else { continue };
+            let Some(listed) = beside.files.iter().find(|listed| listed.stat.id == known.id) else {
+                continue;
+            };
+            if listed.stat.size > known.offset && holds(listed, known).unwrap_or(false) {
+                known.state = State::Live;
+                known.path.clone_from(&listed.path);
+                tracked.displaced = true;
+                tracked.seen = None;
+                tracked.read_to = tracked.known.offset;
+                tracked.dirty = true;
+            } else if known.since < now.minus(SEEN_NOTED) {
+                known.since = now;
+                tracked.dirty = true;
+            }
+        }
+    }
+
     /// Begins with a file that was not known. Whether it has more than one turn's worth.
     fn adopt(&mut self, listed: Listed, at_end: bool) -> bool {
         // It may have been found as the copy of another meanwhile.
@@ -904,6 +955,7 @@ impl Tailer {
             }
             if origin.parent() != path.parent()
                 || !origin.file_name().is_some_and(|of| is_rotation_of(&name, &of.to_string_lossy()))
+                || self.settings.placing.is_of_another(path, origin, &self.sessions)
             {
                 continue;
             }
@@ -936,11 +988,10 @@ impl Tailer {
 
     /// Files beside a log that its rotation made since the last look and that no glob need
     /// match: copies of the orphan `row`, and generations that came and went between looks.
-    fn adopt_unseen(&mut self, row: i64) {
+    fn adopt_unseen(&mut self, row: i64, around: &mut Around) {
         let Some(origin) = self.files.get(&row).map(|tracked| tracked.known.origin.clone()) else { return };
-        let mut around = Around::default();
-        self.find_copy(row, &mut around);
-        self.adopt_beside(&origin, &mut around);
+        self.find_copy(row, around);
+        self.adopt_beside(&origin, around);
     }
 
     fn adopt_beside(&mut self, origin: &Path, around: &mut Around) {
@@ -959,6 +1010,9 @@ impl Tailer {
             self.unfinished.insert(origin.to_owned());
         }
         for listed in beside.files {
+            if self.settings.placing.is_of_another(&listed.path, origin, &self.sessions) {
+                continue;
+            }
             self.notice_recycled(&listed);
             if self.by_id.contains_key(&listed.stat.id) || listed.stat.modified < looked_at.minus(TICK) {
                 continue;
@@ -1069,7 +1123,9 @@ impl Tailer {
     }
 
     fn may_be_copy(&self, listed: &Listed, orphan: &Known) -> bool {
-        if is_compressed(&listed.path) && !is_gzip(&listed.path) {
+        if is_compressed(&listed.path) && !is_gzip(&listed.path)
+            || self.settings.placing.is_of_another(&listed.path, &orphan.origin, &self.sessions)
+        {
             return false;
         }
         let known = self
@@ -1831,7 +1887,7 @@ fn is_prefix(copy: &File, of: &File, size: u64) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::{LogGlob, Patterns, Placing};
+    use crate::logs::{LogGlob, Patterns, Placing, files};
     use std::io::Write;
 
     fn lines(of: &str, numbers: std::ops::Range<u32>) -> Vec<u8> {
@@ -1983,5 +2039,138 @@ mod tests {
             let counted: u64 = tailer.tallies().values().map(|tally| tally.lines.value).sum();
             assert_eq!(counted, 0, "after {looks} looks");
         }
+    }
+
+    /// Whose lines are counted as whose, of all that was written to these.
+    fn tallied(tailer: &Tailer) -> BTreeMap<String, u64> {
+        tailer.tallies().iter().map(|(session, tally)| (session.to_string(), tally.lines.value)).collect()
+    }
+
+    #[test]
+    fn another_bots_log_is_no_rotation() {
+        let dir = tempfile::tempdir().unwrap();
+        // One whose number looks like a date, too.
+        let bots = ["company", "company_962302", "company_20260101", "wa", "wa-1", "wa.1"];
+        let mut tailer = tailer(dir.path(), Saved::default(), 100);
+        tailer.set_sessions(bots.into_iter().map(Arc::from).collect());
+        let expected = |lines: u64| {
+            let of = |(k, bot): (usize, &&str)| ((*bot).to_owned(), lines * (k as u64 + 1));
+            bots.iter().enumerate().map(of).collect::<BTreeMap<String, u64>>()
+        };
+        // They appear one after the other, as they are deployed.
+        for (k, bot) in bots.iter().enumerate() {
+            let bytes = lines(bot, 0..10 * (k as u32 + 1));
+            std::fs::write(dir.path().join(format!("{bot}.log")), bytes).unwrap();
+            tailer.sweep();
+        }
+        tailer.sweep();
+        assert_eq!(tallied(&tailer), expected(10));
+        // Rotated with what was not read, under a name that no glob asks for: of each its own.
+        for (k, bot) in bots.iter().enumerate() {
+            let path = dir.path().join(format!("{bot}.log"));
+            let mut log = File::options().append(true).open(&path).unwrap();
+            log.write_all(&lines(bot, 0..k as u32 + 1)).unwrap();
+            std::fs::copy(&path, dir.path().join(format!("{bot}.log.1"))).unwrap();
+            std::fs::write(&path, lines(bot, 100..100 + k as u32 + 1)).unwrap();
+        }
+        (0..3).for_each(|_| _ = tailer.sweep());
+        assert_eq!(tallied(&tailer), expected(12));
+    }
+
+    /// logrotate without `copytruncate`, of a bot that never opens the new file: its lines go
+    /// to the file that was renamed, under a name that no glob asks for.
+    #[test]
+    fn a_renamed_file_that_was_silent_for_days_is_read_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("a-out.log"), lines("a", 0..10)).unwrap();
+        let mut tailer = tailer(dir.path(), Saved::default(), 100);
+        tailer.sweep();
+        let mut log = File::options().append(true).open(at("a-out.log")).unwrap();
+        std::fs::rename(at("a-out.log"), at("a-out.log.1")).unwrap();
+        std::fs::write(at("a-out.log"), "").unwrap();
+        for (days, name) in [(2, "a-out.log.1"), (4, "a-out.log.2"), (12, "a-out.log.2")] {
+            log.set_modified(std::time::SystemTime::now() - Duration::from_secs(days * 86_400)).unwrap();
+            (0..2).for_each(|_| _ = tailer.sweep());
+            let let_go = tailer.files.values().any(|tracked| tracked.known.state == State::Done);
+            assert!(let_go && tailer.files.values().filter(|t| t.file.is_some()).count() == 1);
+            if days > 7 {
+                // As if it had been let go that long ago; it is not forgotten while it is there.
+                let ago = Timestamp::now().minus(REMEMBERED * 2);
+                tailer.files.values_mut().for_each(|tracked| tracked.known.since = ago);
+                tailer.looked_at_silent = None;
+                (0..2).for_each(|_| _ = tailer.sweep());
+            } else if name.ends_with('2') {
+                std::fs::rename(at("a-out.log.1"), at(name)).unwrap();
+            }
+            let before = counted(&tailer);
+            log.write_all(&lines("a", 0..3)).unwrap();
+            tailer.looked_at_silent = None;
+            (0..2).for_each(|_| _ = tailer.sweep());
+            assert_eq!(counted(&tailer), before + 3, "after {days} days");
+        }
+        // Once it is gone, so is what is known of it.
+        log.set_modified(std::time::SystemTime::now() - Duration::from_secs(86_400 * 2)).unwrap();
+        (0..2).for_each(|_| _ = tailer.sweep());
+        std::fs::remove_file(at("a-out.log.2")).unwrap();
+        let ago = Timestamp::now().minus(REMEMBERED * 2);
+        tailer.files.values_mut().for_each(|tracked| tracked.known.since = ago);
+        tailer.looked_at_silent = None;
+        (0..2).for_each(|_| _ = tailer.sweep());
+        assert_eq!(tailer.files.len(), 1);
+        assert_eq!(counted(&tailer), 19);
+    }
+
+    /// Every log of a fleet is rotated at midnight.
+    #[test]
+    fn many_logs_emptied_at_once_list_their_directory_a_few_times() {
+        const LOGS: usize = 300;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |k: usize| dir.path().join(format!("a-out-{k}.log"));
+        for k in 0..LOGS {
+            std::fs::write(path(k), lines("a", 0..10)).unwrap();
+        }
+        let mut tailer = tailer(dir.path(), Saved::default(), LOGS);
+        tailer.sweep();
+        for turn in 1..=2 {
+            for k in 0..LOGS {
+                let mut log = File::options().append(true).open(path(k)).unwrap();
+                log.write_all(&lines("a", 10..13)).unwrap();
+                std::fs::copy(path(k), dir.path().join(format!("a-out-{k}.log.{turn}"))).unwrap();
+                std::fs::write(path(k), lines("a", 100 * turn..100 * turn + 10)).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            let before = files::LISTED.get();
+            tailer.sweep();
+            assert_eq!(counted(&tailer), 10 * LOGS as u64 + u64::from(turn) * 13 * LOGS as u64);
+            let listed = files::LISTED.get() - before;
+            assert!(listed <= 4, "{LOGS} logs were emptied, and their directory listed {listed} times");
+        }
+        // While somebody goes on renaming beside them, it is not listed for each either.
+        for k in 0..LOGS {
+            std::fs::copy(path(k), dir.path().join(format!("a-out-{k}.log.3"))).unwrap();
+            std::fs::write(path(k), lines("a", 900..905)).unwrap();
+        }
+        let (stop, relaxed) =
+            (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(relaxed) {
+                    std::fs::write(dir.path().join("b"), "x").unwrap();
+                    std::fs::remove_file(dir.path().join("b")).unwrap();
+                }
+            });
+            let before = files::LISTED.get();
+            tailer.sweep();
+            stop.store(true, relaxed);
+            let listed = files::LISTED.get() - before;
+            assert!(
+                listed < LOGS as u32,
+                "{LOGS} logs were emptied, and their directory listed {listed} times"
+            );
+        });
+        (0..3).for_each(|_| _ = tailer.sweep());
+        assert_eq!(counted(&tailer), LOGS as u64 * (10 + 2 * 13 + 5));
+        assert_eq!(tailer.totals.copies_missing.value, 0);
     }
 }

@@ -199,7 +199,31 @@ fn expression(glob: &str) -> Result<String, String> {
     }
     let parsed = Glob::new(glob).map_err(|error| format!("overrides: {error}"))?;
     let inner = parsed.regex().strip_prefix("(?-u)^").and_then(|rest| rest.strip_suffix('$'));
-    inner.map(str::to_owned).ok_or_else(|| "overrides: a glob that Prometheus cannot be told".to_owned())
+    inner.map(ascii_only).ok_or_else(|| "overrides: a glob that Prometheus cannot be told".to_owned())
+}
+
+/// What stands for one character, made to stand for one of ASCII.
+///
+/// `?` and `[!a]` are one byte to the exporter and one character to Prometheus, so that `x?`
+/// would name `xü` to the latter only, and no rule would warn of it at the tier that it has.
+fn ascii_only(expression: &str) -> String {
+    let mut out = String::with_capacity(expression.len());
+    let mut chars = expression.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                out.push(c);
+                out.extend(chars.next());
+            }
+            '.' if chars.peek() != Some(&'*') => out.push_str("[\\x00-\\x7f]"),
+            '[' if chars.peek() == Some(&'^') => {
+                chars.next();
+                out.push_str("[^\\x{80}-\\x{10ffff}");
+            }
+            _ => out.push(c),
+        }
+    }
+    out
 }
 
 /// A string of PromQL.
@@ -285,6 +309,18 @@ mod tests {
             settings.check().unwrap();
             let text = render(Thresholds::default(), std::iter::empty(), &settings).unwrap();
             assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn one_character_of_a_glob_is_one_of_ascii() {
+        for (glob, expected) in [
+            ("a?*b", r"a[\x00-\x7f].*b"),
+            ("*?", r".*[\x00-\x7f]"),
+            ("[!a-c]x[d]", r"[^\x{80}-\x{10ffff}a-c]x[d]"),
+            (r"a.b\?\[!", r"a\.b\?\[!"),
+        ] {
+            assert_eq!(expression(glob).unwrap(), expected, "{glob}");
         }
     }
 

@@ -220,6 +220,11 @@ if (!WITHOUT.includes('logs')) {
   gauge('session:baileys_auth_device_removed_total:last', (add, s) => add({}, (i) => s.removed[i]));
 }
 
+for (const s of sessions.filter(({ has }) => has.removedAt !== undefined)) {
+  const labels = { ...exporter(s.host), session: s.name, alertname: 'BaileysDeviceRemoved', alertstate: 'firing', severity: 'critical' };
+  series('ALERTS', 'gauge', labels, (i) => (i >= s.has.removedAt && at(i) < at(s.has.removedAt) + 900 ? 1 : null));
+}
+
 if (!WITHOUT.includes('remediator')) {
   const own = (host) => ({ job: 'baileys_remediator', instance: `${host}:10274` });
   const perHost = (name, type, of) => HOSTS.forEach((host) => of((labels, value) => series(name, type, { ...own(host), ...labels }, value), sessions.filter((s) => s.host === host)));

@@ -76,7 +76,7 @@ const log: any[] = [];
 (window as any).__queries = log;
 const dur = (ms: number) => `${Math.max(1, Math.round(ms / 1000))}s`;
 const subst = (s: string, vars: Record<string, string>) =>
-  s.replace(/\$__rate_interval|\$__interval_ms|\$__interval|\$__range_s|\$__range/g, (m) => vars[m]);
+  s.replace(/\$__rate_interval_ms|\$__rate_interval|\$__interval_ms|\$__interval|\$__range_s|\$__range/g, (m) => vars[m]);
 
 class PromDS extends DataSourceApi<any, any> {
   annotations = {
@@ -91,7 +91,8 @@ class PromDS extends DataSourceApi<any, any> {
                 time: a.useValueForTime ? f.fields[1].values[i] : time,
                 text: f.fields[1].labels?.session,
               }))
-              .filter((e: any) => e.v > 0),
+              // One line where it begins; Grafana shades the rest.
+              .filter((e: any, i: number, all: any[]) => e.v > 0 && (a.useValueForTime || !(all[i - 1]?.v > 0))),
           )
           .map((e: any) => ({ time: e.time, text: e.text, color: a.iconColor, source: a })),
       ),
@@ -122,6 +123,7 @@ class PromDS extends DataSourceApi<any, any> {
         $__interval: dur(step * 1000),
         $__interval_ms: String(step * 1000),
         $__rate_interval: dur(Math.max(step + 60, 240) * 1000),
+        $__rate_interval_ms: String(Math.max(step + 60, 240) * 1000),
         $__range: dur((end - start) * 1000),
         $__range_s: String(Math.round(end - start)),
       };

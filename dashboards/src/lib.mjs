@@ -292,7 +292,9 @@ export const variables = ({ oneSession = false } = {}) => [
 /** A vertical line where something was done, or happened, to a session. */
 const annotations = (sessionMatcher) => {
   const cleaned = `baileys_remediator_last_cleanup_timestamp_seconds{${REMEDIATOR},${sessionMatcher}}`;
-  const removed = `session:baileys_auth_device_removed_total:last{${TARGET},${sessionMatcher}}`;
+  // The alert, which fires for a quarter of an hour: there is a series only while it does, so
+  // that this asks for next to nothing.
+  const removed = `ALERTS{alertname="BaileysDeviceRemoved",alertstate="firing",${TARGET},${sessionMatcher}}`;
   const one = (name, iconColor, expr, more) => ({
     name,
     datasource: DATASOURCE,
@@ -319,10 +321,10 @@ const annotations = (sessionMatcher) => {
       type: 'dashboard',
     },
     // The value is the time, so that the line stands where the run ended and not where a
-    // scrape saw it; only what differs from before, so that 500 sessions stay few points.
-    // $__rate_interval is never shorter than a step, so that nothing falls between two.
-    one('Clean-up', 'semi-dark-blue', `${cleaned} * 1000 unless ${cleaned} == ${cleaned} offset $__rate_interval`, { useValueForTime: true }),
-    one('Device removed', 'dark-red', `${removed} > ${removed} offset $__rate_interval`),
+    // scrape saw it; only what ended within a step, so that 500 sessions stay few points.
+    // $__rate_interval is longer than a step by a scrape, so that nothing falls between two.
+    one('Clean-up', 'semi-dark-blue', `(${cleaned} > time() - $__rate_interval_ms / 1000) * 1000`, { useValueForTime: true }),
+    one('Device removed', 'dark-red', `max_over_time(${removed}[$__rate_interval])`),
   ];
 };
 

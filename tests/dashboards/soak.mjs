@@ -103,6 +103,12 @@ function* openMetrics(from, to, last) {
       yield* series(`${name}{job="baileys_remediator",instance="${s.host}:10274",session="${s.name}"}`, (t) => value(s, t));
     }
   }
+  // Every session loses its device once, for the quarter of an hour in which the alert fires.
+  yield type('ALERTS');
+  for (const [n, s] of sessions.entries()) {
+    const removed = START + Math.floor((n * DAYS * DAY) / SESSIONS);
+    yield* series(`ALERTS{alertname="BaileysDeviceRemoved",alertstate="firing",job="baileys",instance="${s.host}:10273",session="${s.name}"}`, (t) => (t >= removed && t < removed + 900 ? 1 : null));
+  }
   for (const [name, kind, more] of [['baileys_remediator_build_info', 'gauge', ',version="0.1.0"'], ['baileys_remediator_paused', 'gauge', ''], ['baileys_remediator_breaker_open', 'gauge', ''], ['baileys_remediator_cleanups_total', 'counter', ',action="cleanup"'], ['baileys_remediator_run_failures_total', 'counter', ',action="cleanup"']]) {
     yield type(name, kind);
     for (const host of hosts) {
@@ -151,14 +157,21 @@ const freePort = () =>
     });
   });
 
+/** What the server has worked so far, in ms, whatever else keeps the machine busy. */
+function worked() {
+  const [user, system] = fs.readFileSync(`/proc/${server.pid}/stat`, 'utf8').split(') ')[1].split(' ').slice(11, 13);
+  return (Number(user) + Number(system)) * 10;
+}
+
 async function ask(url, what, parameters) {
+  const before = worked();
   const began = performance.now();
   const answer = await (await fetch(`${url}/api/v1/${what}`, { method: 'POST', body: new URLSearchParams(parameters) })).json();
   const ms = performance.now() - began;
   if (answer.status !== 'success') {
     throw new Error(`${answer.error}: ${parameters.query}`);
   }
-  return { ms, series: answer.data.result.length };
+  return { ms, cpu: worked() - before, series: answer.data.result.length };
 }
 
 function queries() {
@@ -169,7 +182,7 @@ function queries() {
 
 async function measure(url, range) {
   const step = Math.max(SCRAPE, Math.ceil(range / POINTS));
-  const values = { $__rate_interval: `${Math.max(step + SCRAPE, 4 * SCRAPE)}s`, $__range_s: range, $__range: `${range}s`, $__interval: `${step}s`, $job: '.+', $instance: '.+', $session: '.+', $remediator: '.+' };
+  const values = { $__rate_interval_ms: 1000 * Math.max(step + SCRAPE, 4 * SCRAPE), $__rate_interval: `${Math.max(step + SCRAPE, 4 * SCRAPE)}s`, $__range_s: range, $__range: `${range}s`, $__interval: `${step}s`, $job: '.+', $instance: '.+', $session: '.+', $remediator: '.+' };
   const end = END - STEP;
   const found = [];
   for (const { place, expr, instant } of queries()) {
@@ -178,7 +191,7 @@ async function measure(url, range) {
     for (let i = 0; i < 3; i += 1) {
       times.push(instant ? await ask(url, 'query', { query, time: end }) : await ask(url, 'query_range', { query, start: end - range, end, step }));
     }
-    found.push({ place, ms: Math.min(...times.map(({ ms }) => ms)), series: times[0].series });
+    found.push({ place, ms: Math.min(...times.map(({ ms }) => ms)), cpu: Math.min(...times.map(({ cpu }) => cpu)), series: times[0].series });
   }
   return found.sort((a, b) => b.ms - a.ms);
 }
@@ -209,7 +222,7 @@ try {
     const found = await measure(url, range);
     const total = found.reduce((sum, { ms }) => sum + ms, 0);
     console.log(`\nover ${range / DAY} d: ${found.length} queries, ${Math.round(total)} ms one after the other; the slowest:`);
-    found.slice(0, 8).forEach(({ place, ms, series }) => console.log(`  ${String(Math.round(ms)).padStart(5)} ms  ${String(series).padStart(4)} series  ${place}`));
+    found.slice(0, 8).forEach(({ place, ms, cpu, series }) => console.log(`  ${String(Math.round(ms)).padStart(5)} ms, ${String(cpu).padStart(5)} of work  ${String(series).padStart(4)} series  ${place}`));
     const empty = found.filter(({ series, place }) => series === 0 && !place.startsWith('annotation'));
     if (empty.length) {
       console.log(`  empty: ${empty.map(({ place }) => place).join(', ')}`);

@@ -44,7 +44,7 @@ const STORIES = [
   ['delta-bookings', 118, 9, { jumpsAt: [N - 3 * DAY, 38], cleanedAt: N - 3 * DAY + 2 * H, action: 'emergency', warnings: 2, disconnected: [N - 3 * DAY + 2 * H - 2, N - 3 * DAY + 2 * H + 2] }],
   ['gamma-news', 112, 6.9, { refused: ['connected', N - 5 * H], warnings: 1.5 }],
   ['zeta-otp', 166, 5.2, { refused: ['nothing_removable', N - 30 * H], warnings: 1 }],
-  ['harbor-desk', 64, 0.2, { removedAt: N - 5 * H, disconnected: [N - 5 * H, N + 1], warnings: 0.8 }],
+  ['harbor-desk', 64, 0.2, { removedAt: N - 5 * H, notBack: N - 4 * H, disconnected: [N - 5 * H, N + 1], warnings: 0.8 }],
   ['modern-a', 72, 1.5, { modern: true }],
   ['modern-b', 88, 2.2, { modern: true, warnings: 0.3 }],
   ['old-campaign', 121, 0, { dormant: true, unknown: true }],
@@ -269,6 +269,8 @@ if (!WITHOUT.includes('remediator')) {
       add({ action: 'cleanup', status: 'failed', reason: 'filesystem' }, (i) => (i > N - 2 * DAY ? at(N - 2 * DAY) : null));
     }
   });
+  const notBack = sessions.filter((s) => s.has.notBack);
+  when(notBack)('baileys_remediator_service_not_back', (add, s) => add({ service: s.name, run: '20260101T000000Z-1' }, (i) => (i >= s.has.notBack ? 1 : null)));
   const refused = sessions.filter((s) => s.has.refused);
   when(refused)('baileys_remediator_refused_since_timestamp_seconds', (add, s) => add({ reason: s.has.refused[0] }, (i) => (i >= s.has.refused[1] ? at(s.has.refused[1]) : null)));
   when(refused.filter((s) => s.has.refused[0] === 'connected'))('baileys_remediator_armed_runs', (add, s) => add({ action: 'emergency' }, (i) => (i >= s.has.refused[1] ? 1 : null)));

@@ -75,6 +75,9 @@ for (const [id, p] of Object.entries(panels)) {
 const log: any[] = [];
 (window as any).__queries = log;
 const dur = (ms: number) => `${Math.max(1, Math.round(ms / 1000))}s`;
+// For panels.tsx: scenes passes them on to some panels only, as the answers happen to come.
+const annotations = new Map<string, any>();
+(window as any).__annotations = annotations;
 const subst = (s: string, vars: Record<string, string>) =>
   s.replace(/\$__rate_interval_ms|\$__rate_interval|\$__interval_ms|\$__interval|\$__range_s|\$__range/g, (m) => vars[m]);
 
@@ -94,7 +97,8 @@ class PromDS extends DataSourceApi<any, any> {
               // One line where it begins; Grafana shades the rest.
               .filter((e: any, i: number, all: any[]) => e.v > 0 && (a.useValueForTime || !(all[i - 1]?.v > 0))),
           )
-          .map((e: any) => ({ time: e.time, text: e.text, color: a.iconColor, source: a })),
+          .map((e: any) => ({ time: e.time, text: e.text, color: a.iconColor, source: a }))
+          .map((e: any) => (annotations.set(`${a.name} ${e.text} ${e.time}`, e), e)),
       ),
   } as any;
   constructor() {

@@ -2,7 +2,7 @@
 // gauge and table are drawn by Grafana's own code. The state timeline and the lines of
 // annotations are not published: the stand-ins here keep Grafana's mappings, thresholds,
 // colours and units (field.display) and draw with plain elements.
-import React, { useEffect, useRef } from 'react';
+import React, { useRef } from 'react';
 import {
   PanelPlugin,
   PanelProps,
@@ -64,18 +64,11 @@ const NoData = ({ fieldConfig, width, height }: PanelProps<any>) => (
 const hasValues = (p: PanelProps<any>) => p.data.series.some((frame) => frame.length > 0);
 
 /** The lines that Grafana draws for annotations: [{time, color}]. */
-const lines = (p: PanelProps<any>) =>
-  (p.data.annotations ?? []).flatMap((frame) => {
-    const at = (name: string) => frame.fields.find((field) => field.name === name)?.values;
-    return (at('time') ?? []).map((time: number, i: number) => ({ time, color: config.theme2.visualization.getColorByName(at('color')?.[i] ?? 'blue') }));
-  });
+const lines = (): Array<{ time: number; color: string }> =>
+  [...(window as any).__annotations.values()].map(({ time, color }) => ({ time, color: config.theme2.visualization.getColorByName(color) }));
 
 const TimeSeriesPanel = (p: PanelProps<any>) => {
-  const current = useRef<any[]>([]);
-  const plot = useRef<any>(null);
   const hooked = useRef(new WeakSet());
-  current.current = lines(p);
-  useEffect(() => plot.current?.redraw(false), [p.data.annotations]);
   if (!hasValues(p)) {
     return <NoData {...p} />;
   }
@@ -85,8 +78,7 @@ const TimeSeriesPanel = (p: PanelProps<any>) => {
         if (!hooked.current.has(builder)) {
           hooked.current.add(builder);
           builder.addHook('draw', (u: any) => {
-            plot.current = u;
-            for (const { time, color } of current.current) {
+            for (const { time, color } of lines()) {
               const x = u.valToPos(time, 'x', true);
               if (x < u.bbox.left || x > u.bbox.left + u.bbox.width) {
                 continue;
@@ -266,7 +258,7 @@ const StateTimelinePanel = (p: PanelProps<any>) => {
     <div>
       <svg width={p.width} height={p.height - LEGEND} style={{ display: 'block' }}>
         {bars}
-        {lines(p)
+        {lines()
           .filter(({ time }) => time >= from && time <= to)
           .map(({ time, color }, i) => (
             <line key={`a${i}`} x1={x(time)} x2={x(time)} y1={0} y2={p.height - LEGEND - AXIS} stroke={color} strokeWidth={1.5} strokeDasharray="5 5" />

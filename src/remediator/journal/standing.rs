@@ -445,7 +445,7 @@ mod tests {
             (at(21), Action::Cleanup, Status::Done, None)
         );
         // A run that waited meanwhile ends when it is its turn.
-        let accepted = journal.accept(&[request(Action::Emergency, "")], at(20)).unwrap();
+        let accepted = journal.accept(&[request(Action::Cleanup, "")], at(20)).unwrap();
         assert!(matches!(accepted[0], Accepted::Cooldown));
     }
 

@@ -14,6 +14,8 @@ const files = `session:baileys_auth_accumulated_files:last{${S}}`;
 /** One row for each session, also where the metric itself has none: `value` stands there. */
 const orEach = (expr, value) => `max by (${BY}) (${expr}) or max by (${BY}) (${rank} * 0 + ${value})`;
 
+/** 0 would say that all is well where nobody looked. */
+const NO_LOGS = g.words({ '-1': ['no logs', 'text'] });
 const SHOWN = 20;
 const LINES = 10;
 const GROWERS = 12;
@@ -38,7 +40,7 @@ const sessionsNow = {
       ),
     ],
     [3, g.stat('Not logged in', 'Sessions whose creds.json is broken, or which are not paired with an account: somebody has to look.', [g.now(`sum(baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}} < bool 2) or vector(0)`)], { thresholds: g.none('red') })],
-    [3, g.stat('Warnings 24 h', 'Signs of trouble in the logs of all these sessions in the last 24 hours, patterns of severity info left out. 0 also where no log is followed.', [g.now(`round(sum(session:baileys_auth_signal_warnings:increase1d{${S}})) or vector(0)`)], { thresholds: g.none('yellow') })],
+    [3, g.stat('Warnings 24 h', 'Signs of trouble in the logs of all these sessions in the last 24 hours, patterns of severity info left out.', [g.now(`round(sum(session:baileys_auth_signal_warnings:increase1d{${S}})) or vector(-1)`)], { thresholds: g.none('yellow'), mappings: NO_LOGS })],
     [
       3,
       g.stat(
@@ -78,9 +80,9 @@ const success = {
       4,
       g.stat(
         'Devices removed',
-        'How often WhatsApp removed a device, by the logs: each time somebody had to scan a QR code. 0 also where no log is followed.',
-        [g.now(`round(sum(increase(session:baileys_auth_device_removed_total:last{${S}}[$__range]))) or vector(0)`)],
-        { thresholds: g.none('red') },
+        'How often WhatsApp removed a device, by the logs: each time somebody had to scan a QR code.',
+        [g.now(`round(sum(increase(session:baileys_auth_device_removed_total:last{${S}}[$__range]))) or vector(-1)`)],
+        { thresholds: g.none('red'), mappings: NO_LOGS },
       ),
     ],
     [
@@ -89,10 +91,11 @@ const success = {
         'Clean-ups',
         'Runs that moved files and ended well, and runs that broke. What a guard refused is neither: it is on the dashboard Remediation. Of the remediators chosen.',
         [
-          g.now(`round(sum(increase(baileys_remediator_cleanups_total{${R}}[$__range]))) or vector(0)`, 'worked'),
-          g.now(`round(sum(increase(baileys_remediator_run_failures_total{${R},action=~"cleanup|emergency"}[$__range]))) or vector(0)`, 'failed'),
+          g.now(`round(sum(increase(baileys_remediator_cleanups_total{${R}}[$__range]))) or vector(-1)`, 'worked'),
+          g.now(`round(sum(increase(baileys_remediator_run_failures_total{${R},action=~"cleanup|emergency"}[$__range]))) or vector(-1)`, 'failed'),
         ],
         {
+          mappings: g.words({ '-1': ['–', 'text'] }),
           overrides: [g.override('worked', { thresholds: g.plain('green') }), g.override('failed', { thresholds: g.none('red') })],
           options: { orientation: 'vertical' },
         },
@@ -236,8 +239,8 @@ const watchers = {
     [4, g.stat('Folders left out', 'Auth folders and paths that the exporter leaves out, such as two of one name; its log says which.', [g.now(`sum(baileys_exporter_sessions_skipped{${T}}) or vector(0)`)], { thresholds: g.none('orange') })],
     [4, g.stat('Batch not told', 'Sessions whose folder does not tell for sure how many pre-keys a login mints; set it in the configuration.', [g.now(`sum(baileys_auth_pre_key_batch_ambiguous{${S}}) or vector(0)`)], { thresholds: g.none('yellow') })],
     [4, g.stat('Dormant', 'Sessions in which no chat was active within 14 days; a clean-up refuses them.', [g.now(`sum(baileys_auth_dormant{${S}}) or vector(0)`)], { thresholds: g.plain() })],
-    [4, g.stat('Logs not read yet', 'Bytes that stand in the logs and are not counted yet. 0 also where no log is followed.', [g.now(`sum(baileys_exporter_log_unread_bytes{${T}}) or vector(0)`)], { unit: 'bytes', thresholds: g.none('orange', 16777216) })],
-    [4, g.stat('Secret lines 24 h', 'Log lines that show a private key, as libsignal’s dumps of sessions do, in the last 24 hours.', [g.now(`round(sum(increase(baileys_auth_log_secret_lines_total{${S}}[1d]))) or vector(0)`)], { thresholds: g.none('orange') })],
+    [4, g.stat('Logs not read yet', 'Bytes that stand in the logs and are not counted yet.', [g.now(`sum(baileys_exporter_log_unread_bytes{${T}}) or vector(-1)`)], { unit: 'bytes', thresholds: g.none('orange', 16777216), mappings: NO_LOGS })],
+    [4, g.stat('Secret lines 24 h', 'Log lines that show a private key, as libsignal’s dumps of sessions do, in the last 24 hours.', [g.now(`round(sum(increase(baileys_auth_log_secret_lines_total{${S}}[1d]))) or vector(-1)`)], { thresholds: g.none('orange'), mappings: NO_LOGS })],
   ],
 };
 

@@ -5,7 +5,9 @@ const R = g.REMEDIATOR;
 const RS = `${R},session=~"$session"`;
 const S = g.SESSIONS;
 
-const total = (expr) => `round(sum(increase(${expr}[$__range]))) or vector(0)`;
+const total = (expr) => `round(sum(increase(${expr}[$__range]))) or vector(-1)`;
+/** 0 would say that nothing happened where nobody looked. */
+const NOBODY = g.words({ '-1': ['–', 'text'] });
 const ACTS = 'action=~"cleanup|emergency"';
 // One bar is an hour at least, so that $__rate_interval is hardly longer than a bar and
 // nothing is counted twice.
@@ -17,10 +19,10 @@ const bars = (title, description, targets, more = {}) =>
 const counts = {
   height: 4,
   panels: [
-    [3, g.stat('Clean-ups', 'Runs that moved files and ended well, emergencies included, in the time shown.', [g.now(total(`baileys_remediator_cleanups_total{${R}}`))], { thresholds: g.plain('green') })],
-    [3, g.stat('Failed', 'Runs that broke in the time shown; what they had begun was put back.', [g.now(total(`baileys_remediator_run_failures_total{${R}}`))], { thresholds: g.none('red') })],
-    [3, g.stat('Refused', 'Runs that a guard refused in the time shown. That is the rule, not an error: see the reasons below.', [g.now(total(`baileys_remediator_refusals_total{${R}}`))], { thresholds: g.none('yellow') })],
-    [3, g.stat('Files moved', 'Files moved into a quarantine in the time shown.', [g.now(total(`baileys_remediator_files_moved_total{${R}}`))])],
+    [3, g.stat('Clean-ups', 'Runs that moved files and ended well, emergencies included, in the time shown.', [g.now(total(`baileys_remediator_cleanups_total{${R}}`))], { thresholds: g.plain('green'), mappings: NOBODY })],
+    [3, g.stat('Failed', 'Runs that broke in the time shown; what they had begun was put back.', [g.now(total(`baileys_remediator_run_failures_total{${R}}`))], { thresholds: g.none('red'), mappings: NOBODY })],
+    [3, g.stat('Refused', 'Runs that a guard refused in the time shown. That is the rule, not an error: see the reasons below.', [g.now(total(`baileys_remediator_refusals_total{${R}}`))], { thresholds: g.none('yellow'), mappings: NOBODY })],
+    [3, g.stat('Files moved', 'Files moved into a quarantine in the time shown.', [g.now(total(`baileys_remediator_files_moved_total{${R}}`))], { mappings: NOBODY })],
     [3, g.stat('Queue', 'Runs accepted and not ended.', [g.now(`sum(baileys_remediator_queue_length{${R}}) or vector(0)`)])],
     [3, g.stat('Armed', 'Clean-ups that were refused because the bot is connected, and wait until it is found stopped, or for a maintenance window.', [g.now(`sum(baileys_remediator_armed_runs{${RS}}) or vector(0)`)], { thresholds: g.none('yellow') })],
     [3, g.stat('Paused', 'Whether a person has paused all action (baileys_remediator resume goes on).', [g.now(`max(baileys_remediator_paused{${R}}) or vector(-1)`)], { mappings: g.words({ '-1': ['none scraped', 'text'], 0: ['no', 'green'], 1: ['paused', 'yellow'] }) })],
@@ -133,7 +135,7 @@ const emergencies = {
           g.now(`sum(baileys_remediator_services_down{${R}}) or vector(0)`, 'down now'),
           g.now(`sum(baileys_remediator_service_not_back{${RS}}) or vector(0)`, 'not back'),
         ],
-        { overrides: [g.override('down now', { thresholds: g.none('orange') }), g.override('not back', { thresholds: g.none('red') })] },
+        { mappings: NOBODY, overrides: [g.override('down now', { thresholds: g.none('orange') }), g.override('not back', { thresholds: g.none('red') })] },
       ),
     ],
   ],

@@ -3,7 +3,7 @@
 // How long the fleet overview takes on a Prometheus that holds 30 days of 500 sessions: its
 // recorded series every five minutes, backfilled through promtool; what it takes from the
 // last moment only, for a day. Every query of it, as Grafana would ask, over its default
-// range and over 30 days; the best of three. Fails when the slowest takes a second.
+// range and over 30 days; the best of three, on a machine that does nothing else. Fails when the slowest takes a second.
 import { spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import net from 'node:net';
@@ -217,6 +217,11 @@ try {
       throw new Error('prometheus is not ready');
     }
     await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+  // It puts the new blocks together first, as one that has run for 30 days would have.
+  for (let before = -Infinity; worked() - before > 200; ) {
+    before = worked();
+    await new Promise((resolve) => setTimeout(resolve, 10_000));
   }
   for (const range of [DAY, DAYS * DAY]) {
     const found = await measure(url, range);

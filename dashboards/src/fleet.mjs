@@ -40,7 +40,7 @@ const sessionsNow = {
       ),
     ],
     [3, g.stat('Not logged in', 'Sessions whose creds.json is broken, or which are not paired with an account: somebody has to look.', [g.now(`sum(baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}} < bool 2) or vector(0)`)], { thresholds: g.none('red') })],
-    [3, g.stat('Warnings 24 h', 'Signs of trouble in the logs of all these sessions in the last 24 hours, patterns of severity info left out.', [g.now(`round(sum(session:baileys_auth_signal_warnings:increase1d{${S}})) or vector(-1)`)], { thresholds: g.none('yellow'), mappings: NO_LOGS })],
+    [3, g.stat('Warnings 24 h', 'Signs of trouble in the logs of all these sessions in the last 24 hours, patterns of severity info left out.', [g.now(`round(sum(${g.slow(`session:baileys_auth_signal_warnings:increase1d{${S}}`)})) or vector(-1)`)], { thresholds: g.none('yellow'), mappings: NO_LOGS })],
     [
       3,
       g.stat(
@@ -143,7 +143,7 @@ const tiers = {
   ],
 };
 
-const growing = `topk(${GROWERS}, session:baileys_auth_accumulated_files:delta1d{${S}})`;
+const growing = `topk(${GROWERS}, ${g.slow(`session:baileys_auth_accumulated_files:delta1d{${S}}`)})`;
 const ofGrowing = (expr) => `max by (${BY}) (${expr} and on (${BY}) ${growing})`;
 const HOURS = { unit: 'h', decimals: 1, noValue: '–', mappings: g.words({ '-1': ['–', 'text'] }), thresholds: g.steps([null, 'red'], [6, 'orange'], [24, 'yellow'], [72, 'text']), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 90 };
 const growth = {
@@ -167,8 +167,8 @@ const growth = {
         [
           g.rows(`max by (${BY}) (${growing})`),
           g.rows(ofGrowing(files)),
-          g.rows(`${ofGrowing(`session:baileys_auth_hours_to_cleanup:pace1d{${S}}`)} or max by (${BY}) (${growing} * 0 - 1)`),
-          g.rows(`${ofGrowing(`session:baileys_auth_hours_to_emergency:pace1d{${S}}`)} or max by (${BY}) (${growing} * 0 - 1)`),
+          g.rows(`${ofGrowing(`${g.slow(`session:baileys_auth_hours_to_cleanup:pace1d{${S}}`)}`)} or max by (${BY}) (${growing} * 0 - 1)`),
+          g.rows(`${ofGrowing(`${g.slow(`session:baileys_auth_hours_to_emergency:pace1d{${S}}`)}`)} or max by (${BY}) (${growing} * 0 - 1)`),
         ],
         {
           sortBy: 'In 24 h',
@@ -205,7 +205,7 @@ const every = {
           g.rows(orEach(`baileys_auth_oldest_active_session_timestamp_seconds{${S}} * 1000`, 0)),
           g.rows(`max by (${BY}, state) (baileys_auth_connection_state{${S}} == 1)`),
           g.rows(orEach(`baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}}`, 0)),
-          g.rows(orEach(`session:baileys_auth_signal_warnings:increase1d{${S}}`, -1)),
+          g.rows(orEach(`${g.slow(`session:baileys_auth_signal_warnings:increase1d{${S}}`)}`, -1)),
           g.rows(orEach(`${rank} * 0 + on (session) group_left () max by (session) (baileys_remediator_last_cleanup_timestamp_seconds{${RS}}) * 1000`, 0)),
         ],
         {

@@ -231,6 +231,12 @@ export const override = (name, settings) => ({ matcher: { id: 'byName', options:
 export const overrideMatching = (regex, settings) => ({ matcher: { id: 'byRegexp', options: regex }, properties: properties(settings) });
 export const fixed = (color) => ({ color: { mode: 'fixed', fixedColor: color } });
 
+/**
+ * A series recorded every five minutes, which is as long as Prometheus looks back: between
+ * an evaluation and its writing there would be none.
+ */
+export const slow = (series) => `last_over_time(${series}[10m])`;
+
 /** Into the dashboard of one session. */
 export const sessionLink = {
   title: 'This session in depth',

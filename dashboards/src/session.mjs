@@ -17,12 +17,12 @@ const what = {
   panels: [
     [3, g.stat('Tier', 'Where the session stands on the ladder of its own thresholds.', [g.now(`max(${rank})`)], { mappings: g.TIER_WORDS })],
     [3, g.stat('Files', 'Accumulated files, which the tiers count: those a classic folder would hold.', [g.now(`max(${files})`)], { thresholds: g.FILE_STEPS })],
-    [3, g.stat('In 24 h', 'Accumulated files gained, or lost, in the last 24 hours.', [g.now(`max(session:baileys_auth_accumulated_files:delta1d{${S}}) or vector(0)`)], { thresholds: g.steps([null, 'text'], [20, 'yellow'], [50, 'red']) })],
-    [3, g.stat('Until clean-up', 'Hours until the tier cleanup (150 files unless configured otherwise) at the pace of the last 24 hours; none where the session does not grow, or is past it.', [g.now(orNone(`min(session:baileys_auth_hours_to_cleanup:pace1d{${S}})`))], HOURS)],
-    [3, g.stat('Until emergency', 'Hours until the tier emergency (180 files unless configured otherwise) at the pace of the last 24 hours; none where the session does not grow, or is past it.', [g.now(orNone(`min(session:baileys_auth_hours_to_emergency:pace1d{${S}})`))], HOURS)],
+    [3, g.stat('In 24 h', 'Accumulated files gained, or lost, in the last 24 hours.', [g.now(`max(${g.slow(`session:baileys_auth_accumulated_files:delta1d{${S}}`)}) or vector(0)`)], { thresholds: g.steps([null, 'text'], [20, 'yellow'], [50, 'red']) })],
+    [3, g.stat('Until clean-up', 'Hours until the tier cleanup (150 files unless configured otherwise) at the pace of the last 24 hours; none where the session does not grow, or is past it.', [g.now(orNone(`min(${g.slow(`session:baileys_auth_hours_to_cleanup:pace1d{${S}}`)})`))], HOURS)],
+    [3, g.stat('Until emergency', 'Hours until the tier emergency (180 files unless configured otherwise) at the pace of the last 24 hours; none where the session does not grow, or is past it.', [g.now(orNone(`min(${g.slow(`session:baileys_auth_hours_to_emergency:pace1d{${S}}`)})`))], HOURS)],
     [3, g.stat('Connection', 'What the evidence says of the bot. Nothing is cleaned unless it is disconnected.', [g.now(connection)], { mappings: g.CONNECTION_WORDS })],
     [3, g.stat('Creds', 'ok: creds.json is valid and paired. logged out: valid, but not paired. broken: missing, empty, cut off or unreadable.', [g.now(creds)], { mappings: g.CREDS_WORDS })],
-    [3, g.stat('Warnings 24 h', 'Signs of trouble in its logs in the last 24 hours, patterns of severity info left out.', [g.now(orNone(`round(max(session:baileys_auth_signal_warnings:increase1d{${S}}))`))], { thresholds: g.none('yellow'), mappings: g.words({ '-1': ['no logs', 'text'] }) })],
+    [3, g.stat('Warnings 24 h', 'Signs of trouble in its logs in the last 24 hours, patterns of severity info left out.', [g.now(orNone(`round(max(${g.slow(`session:baileys_auth_signal_warnings:increase1d{${S}}`)}))`))], { thresholds: g.none('yellow'), mappings: g.words({ '-1': ['no logs', 'text'] }) })],
   ],
 };
 

@@ -235,9 +235,11 @@ try {
     slow += found.filter(({ ms }) => ms >= LIMIT_MS).length;
   }
 } finally {
-  server?.kill();
-  if (server) {
+  if (server && server.exitCode === null && server.signalCode === null) {
+    server.kill();
     await new Promise((resolve) => server.once('exit', resolve));
+  } else if (server) {
+    console.error(`prometheus ended by itself: ${server.signalCode ?? server.exitCode}`);
   }
   if (!option('keep')) {
     fs.rmSync(dir, { recursive: true, force: true });

@@ -130,10 +130,10 @@ const tiers = {
       16,
       g.stateTimeline(
         `Tier of each session (the ${SHOWN} worst)`,
-        `The tier of each session over time: of the ${SHOWN} sessions that reached the highest tiers in the time shown, those highest at its end first. Choose sessions above to see others.`,
+        `The tier of each session over time: of the ${SHOWN} sessions that reached the highest tiers in the last 24 hours of the time shown, those highest at its end first. Choose sessions above to see others.`,
         [
           g.range(
-            `${rank} and on (${BY}) topk(${SHOWN}, max_over_time(${rank}[$__range] @ end()) + on (${BY}) ${rank} @ end() / 10)`,
+            `${rank} and on (${BY}) topk(${SHOWN}, max_over_time(${rank}[1d] @ end()) + on (${BY}) ${rank} @ end() / 10)`,
             '{{session}}',
           ),
         ],

@@ -241,8 +241,6 @@ struct Names {
 
 impl Names {
     fn of(dir: &Path) -> io::Result<Self> {
-        #[cfg(test)]
-        LISTED.set(LISTED.get() + 1);
         let changed = changed(dir);
         let names = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
         let mut names = names.collect::<io::Result<Vec<OsString>>>()?;
@@ -266,12 +264,6 @@ pub struct Beside {
     /// Whether that is all: files that are renamed in turn while they are listed may be
     /// missed.
     pub all: bool,
-}
-
-#[cfg(test)]
-thread_local! {
-    /// Directories listed by this thread, for tests of the cost.
-    pub(super) static LISTED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 /// So often is a directory listed that changes meanwhile.

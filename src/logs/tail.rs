@@ -387,10 +387,9 @@ impl Tailer {
                 && tracked.copy_of.is_none()
                 && (all || tracked.grew_at.elapsed() < HOT)
         });
-        // Many logs are rotated at the same hour.
-        let (mut more, mut around) = (false, Around::default());
+        let mut more = false;
         for row in rows {
-            more |= self.look_beside(row, &mut around) == Look::More;
+            more |= self.look_at(row) == Look::More;
         }
         more
     }
@@ -1887,7 +1886,7 @@ fn is_prefix(copy: &File, of: &File, size: u64) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::{LogGlob, Patterns, Placing, files};
+    use crate::logs::{LogGlob, Patterns, Placing};
     use std::io::Write;
 
     fn lines(of: &str, numbers: std::ops::Range<u32>) -> Vec<u8> {
@@ -2119,58 +2118,5 @@ mod tests {
         (0..2).for_each(|_| _ = tailer.sweep());
         assert_eq!(tailer.files.len(), 1);
         assert_eq!(counted(&tailer), 19);
-    }
-
-    /// Every log of a fleet is rotated at midnight.
-    #[test]
-    fn many_logs_emptied_at_once_list_their_directory_a_few_times() {
-        const LOGS: usize = 300;
-        let dir = tempfile::tempdir().unwrap();
-        let path = |k: usize| dir.path().join(format!("a-out-{k}.log"));
-        for k in 0..LOGS {
-            std::fs::write(path(k), lines("a", 0..10)).unwrap();
-        }
-        let mut tailer = tailer(dir.path(), Saved::default(), LOGS);
-        tailer.sweep();
-        for turn in 1..=2 {
-            for k in 0..LOGS {
-                let mut log = File::options().append(true).open(path(k)).unwrap();
-                log.write_all(&lines("a", 10..13)).unwrap();
-                std::fs::copy(path(k), dir.path().join(format!("a-out-{k}.log.{turn}"))).unwrap();
-                std::fs::write(path(k), lines("a", 100 * turn..100 * turn + 10)).unwrap();
-            }
-            std::thread::sleep(Duration::from_millis(50));
-            let before = files::LISTED.get();
-            tailer.sweep();
-            assert_eq!(counted(&tailer), 10 * LOGS as u64 + u64::from(turn) * 13 * LOGS as u64);
-            let listed = files::LISTED.get() - before;
-            assert!(listed <= 4, "{LOGS} logs were emptied, and their directory listed {listed} times");
-        }
-        // While somebody goes on renaming beside them, it is not listed for each either.
-        for k in 0..LOGS {
-            std::fs::copy(path(k), dir.path().join(format!("a-out-{k}.log.3"))).unwrap();
-            std::fs::write(path(k), lines("a", 900..905)).unwrap();
-        }
-        let (stop, relaxed) =
-            (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::Ordering::Relaxed);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !stop.load(relaxed) {
-                    std::fs::write(dir.path().join("b"), "x").unwrap();
-                    std::fs::remove_file(dir.path().join("b")).unwrap();
-                }
-            });
-            let before = files::LISTED.get();
-            tailer.sweep();
-            stop.store(true, relaxed);
-            let listed = files::LISTED.get() - before;
-            assert!(
-                listed < LOGS as u32,
-                "{LOGS} logs were emptied, and their directory listed {listed} times"
-            );
-        });
-        (0..3).for_each(|_| _ = tailer.sweep());
-        assert_eq!(counted(&tailer), LOGS as u64 * (10 + 2 * 13 + 5));
-        assert_eq!(tailer.totals.copies_missing.value, 0);
     }
 }

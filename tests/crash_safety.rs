@@ -435,9 +435,13 @@ read -r strace; exec $strace"#;
             let nth = calls.iter().filter(|call| call.name == name).count() + 1;
             calls.push(Call { name: name.to_owned(), nth, line: line.replace(&here, "") });
         }
-        // strace counts for each thread apart. One does the work.
-        let changes = |calls: &Vec<Call>| calls.iter().filter(|call| call.changes()).count();
-        threads.into_values().max_by_key(changes).unwrap_or_default()
+        // strace counts for each thread apart. One does the work; another may write more, into
+        // the journal.
+        let work = |calls: &Vec<Call>| {
+            let moves = calls.iter().filter(|call| call.name == "renameat2").count();
+            (moves, calls.iter().filter(|call| call.changes()).count())
+        };
+        threads.into_values().max_by_key(work).unwrap_or_default()
     }
 
     fn injected(&self, log: &Path) -> Vec<String> {

@@ -574,14 +574,18 @@ impl Tailer {
                 self.new_globs.push(glob);
             }
         }
-        // What was not finished is not taken for old at the next look, or after a restart.
+        self.note_look(now);
+        more
+    }
+
+    /// What was not finished is not taken for old at the next look, or after a restart.
+    fn note_look(&mut self, now: Timestamp) {
         let since = *self.unfinished_since.get_or_insert_with(Instant::now);
         if self.unfinished.is_empty() || since.elapsed() > UNFINISHED_FOR {
             self.unfinished.clear();
             self.unfinished_since = None;
             self.looked_at = Some(now);
         }
-        more
     }
 
     /// Asks the globs. Returns files not known yet, each with whether it is to be begun at
@@ -895,7 +899,9 @@ impl Tailer {
         let file = match open_log(&known.path) {
             Ok(file) => file,
             Err(error) => {
-                if error.kind() != io::ErrorKind::NotFound {
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.unfinished.insert(known.origin);
+                } else {
                     self.totals.read_errors.add(1);
                     self.problems.push(format!("{}: {error}", known.path.display()));
                     if at_end {
@@ -907,6 +913,9 @@ impl Tailer {
         };
         self.note_readable(&known.path);
         if !file.metadata().is_ok_and(|meta| Stat::from(&meta).id == known.id) {
+            // Rotated since it was listed, and perhaps after what is beside it was: at the next
+            // look it must not be taken for old.
+            self.unfinished.insert(known.origin);
             return false;
         }
         if at_end {
@@ -2119,6 +2128,32 @@ mod tests {
         (0..2).for_each(|_| _ = tailer.sweep());
         assert_eq!(tailer.files.len(), 1);
         assert_eq!(counted(&tailer), 19);
+    }
+
+    /// A look that takes long: the log that it found is rotated before it is opened, and after
+    /// what stands beside it was listed.
+    #[test]
+    fn a_log_rotated_between_being_found_and_being_opened_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("a-out.log"), lines("a", 0..10)).unwrap();
+        let mut tailer = tailer(dir.path(), Saved::default(), 100);
+        tailer.sweep();
+        std::fs::rename(at("a-out.log"), at("a-out.log.1")).unwrap();
+        std::fs::write(at("a-out.log"), lines("a", 10..15)).unwrap();
+        // The steps of a sweep.
+        let begun = Timestamp::now();
+        let (fresh, _) = tailer.list();
+        assert_eq!(tailer.find_displaced().len(), 1);
+        tailer.adopt_beside(&at("a-out.log"), &mut Around::default());
+        std::fs::rename(at("a-out.log"), at("a-out.log.2")).unwrap();
+        std::fs::write(at("a-out.log"), lines("a", 15..18)).unwrap();
+        for (listed, at_end) in fresh {
+            tailer.adopt(listed, at_end);
+        }
+        tailer.note_look(begun.plus(Duration::from_secs(10)));
+        (0..2).for_each(|_| _ = tailer.sweep());
+        assert_eq!(counted(&tailer), 18);
     }
 
     /// Every log of a fleet is rotated at midnight.

@@ -235,6 +235,8 @@ pub struct Around {
 struct Names {
     names: Vec<OsString>,
     changed: Option<SystemTime>,
+    /// That was long enough before the listing: a change after it would show.
+    settled: bool,
     /// It was changed however often it was listed.
     restless: bool,
 }
@@ -244,16 +246,17 @@ impl Names {
         #[cfg(test)]
         LISTED.set(LISTED.get() + 1);
         let changed = changed(dir);
+        // Told before the listing: between the two this thread may have had to wait.
+        let settled = changed.is_some_and(|at| at.elapsed().map_or(true, |ago| ago > TICKS));
         let names = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
         let mut names = names.collect::<io::Result<Vec<OsString>>>()?;
         names.sort_unstable();
-        Ok(Self { names, changed, restless: false })
+        Ok(Self { names, changed, settled, restless: false })
     }
 
     /// Whether these are all the names there are, as far as its time tells.
     fn holds(&self, dir: &Path) -> bool {
-        let long_ago = |at: SystemTime| at.elapsed().map_or(true, |ago| ago > TICKS);
-        self.changed == changed(dir) && self.changed.is_some_and(long_ago)
+        self.settled && self.changed == changed(dir)
     }
 }
 

@@ -931,7 +931,7 @@ impl Tailer {
             let row = self.add_open(known, file);
             return self.look_at(row) == Look::More;
         }
-        if let Some((row, cursor)) = self.known_copy(&known, &file) {
+        if let Some((row, cursor)) = self.known_copy(&known, &file, log) {
             known.offset = cursor.offset;
             known.skipping = cursor.skipping;
             known.tail = cursor.tail;
@@ -977,22 +977,30 @@ impl Tailer {
     }
 
     /// Where to begin in a file that holds again what was read from another, which is done
-    /// with or gone: its beginning and the bytes before the offset are the same.
-    fn known_copy(&self, new: &Known, file: &File) -> Option<(i64, Cursor)> {
+    /// with or gone: its beginning and the bytes before the offset are the same. One that also
+    /// begins like the `log` whose copy it may be is no continuation of what is done with: all
+    /// lines are alike.
+    fn known_copy(&self, new: &Known, file: &File, log: Option<i64>) -> Option<(i64, Cursor)> {
         let head = head_of_file(file).ok()?;
+        let log = log.and_then(|row| self.files.get(&row)).map(|log| log.known.head);
+        let is_like_log = log.is_some_and(|log| log.len > 0 && log.begins(&head));
         let is_copied = |known: &Known| match known.state {
-            State::Done => usize::from(known.head.len) == PRINT_BYTES,
+            State::Done => usize::from(known.head.len) == PRINT_BYTES && !is_like_log,
             State::Orphan => known.head.len > 0,
             State::Live => false,
         };
-        self.files
+        let mut all: Vec<(i64, &Known)> = self
+            .files
             .iter()
             .map(|(row, tracked)| (*row, &tracked.known))
             .filter(|(_, known)| known.origin == new.origin && is_copied(known) && known.head.begins(&head))
-            .find(|(_, known)| tail_matches(file, known.offset, known.tail))
-            .map(|(row, Known { offset, skipping, tail, .. })| {
+            .collect();
+        all.sort_by_key(|(_, known)| known.state != State::Orphan);
+        all.into_iter().find(|(_, known)| tail_matches(file, known.offset, known.tail)).map(
+            |(row, Known { offset, skipping, tail, .. })| {
                 (row, Cursor { offset: *offset, skipping: *skipping, tail: *tail })
-            })
+            },
+        )
     }
 
     /// Files beside a log that its rotation made since the last look and that no glob need
@@ -1101,8 +1109,12 @@ impl Tailer {
         }
         let mut beside =
             around.rotations(&orphan.origin).map(|beside| beside.files.clone()).unwrap_or_default();
-        // Plain files first: a compressed one may still be written.
-        beside.sort_by_key(|listed| is_compressed(&listed.path));
+        // Plain files first: a compressed one may still be written. Of those one that ends before
+        // the offset last: it is a copy that was cut short, or one of lines that are all alike.
+        beside.sort_by_key(|listed| match is_compressed(&listed.path) {
+            false => u8::from(listed.stat.size < orphan.offset),
+            true => 2,
+        });
         for listed in beside {
             if !self.may_be_copy(&listed, &orphan) {
                 continue;
@@ -2128,6 +2140,47 @@ mod tests {
         (0..2).for_each(|_| _ = tailer.sweep());
         assert_eq!(tailer.files.len(), 1);
         assert_eq!(counted(&tailer), 19);
+    }
+
+    /// libsignal's warnings without a date, copied and emptied by pm2-logrotate: the copy of one
+    /// generation is no continuation of the copy of another.
+    #[test]
+    fn a_copy_of_a_log_whose_lines_are_all_alike_counts_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let log = at("a-out.log");
+        let alike = |count: usize| "Closing open session in favor of incoming prekey bundle\n".repeat(count);
+        let append = |count: usize| {
+            let mut file = File::options().append(true).create(true).open(&log).unwrap();
+            file.write_all(alike(count).as_bytes()).unwrap();
+        };
+        let mut tailer = tailer(dir.path(), Saved::default(), 100);
+        // Emptied by hand at first, so that it is known how far a generation was read of which
+        // there is no copy.
+        append(50);
+        (0..2).for_each(|_| _ = tailer.sweep());
+        std::fs::write(&log, alike(5)).unwrap();
+        tailer.sweep();
+        let ago = Timestamp::now().minus(ORPHAN_FOR);
+        tailer.files.values_mut().for_each(|tracked| tracked.known.since = ago);
+        tailer.sweep();
+        assert_eq!((counted(&tailer), tailer.totals.copies_missing.value), (55, 1));
+        let mut written = 55;
+        for (generation, more, unread) in [(1, 100, 0), (2, 120, 0), (3, 90, 7), (4, 200, 0), (5, 150, 3)] {
+            append(more);
+            (0..2).for_each(|_| _ = tailer.sweep());
+            append(unread);
+            std::fs::copy(&log, at(&format!("a-out__2026-01-01_00-00-0{generation}.log"))).unwrap();
+            written += more as u64 + unread as u64;
+            (0..2).for_each(|_| _ = tailer.sweep());
+            assert_eq!(counted(&tailer), written, "generation {generation} is copied");
+            append(unread);
+            std::fs::copy(&log, at(&format!("a-out__2026-01-01_00-00-0{generation}.log"))).unwrap();
+            std::fs::write(&log, alike(5)).unwrap();
+            written += 5 + unread as u64;
+            (0..2).for_each(|_| _ = tailer.sweep());
+            assert_eq!(counted(&tailer), written, "generation {generation} is emptied");
+        }
     }
 
     /// A look that takes long: the log that it found is rotated before it is opened, and after

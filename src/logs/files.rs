@@ -184,7 +184,8 @@ pub fn is_rotation_of(name: &str, of: &str) -> bool {
     if name == of || !tail.starts_with(['.', '-', '_']) {
         return false;
     }
-    if !behind_all && !(tail.starts_with('.') || tail.starts_with("__") || is_date(&tail[1..])) {
+    let is_marked = tail.starts_with('.') || tail.starts_with("__") || is_date(&tail[1..]);
+    if !behind_all && !is_marked {
         return false;
     }
     let words = tail.split(['.', '-', '_', ':', '+', 'T', 'Z']).filter(|word| !word.is_empty());

@@ -246,6 +246,10 @@ impl Tailer {
                 }
             }
         }
+        // What was unfinished at the end is not known: whatever may have been is asked again.
+        let asked_for = |known: &Known| this.settings.globs.iter().any(|glob| glob.matches(&known.origin));
+        this.unfinished =
+            saved.files.iter().filter(|(_, known)| asked_for(known)).map(|(_, k)| k.origin.clone()).collect();
         for (row, known) in saved.files {
             this.next = this.next.max(row + 1);
             this.insert(row, known, None);
@@ -2180,6 +2184,28 @@ mod tests {
             written += 5 + unread as u64;
             (0..2).for_each(|_| _ = tailer.sweep());
             assert_eq!(counted(&tailer), written, "generation {generation} is emptied");
+        }
+    }
+
+    /// What is unfinished is not on disk, and of a log that was copied and emptied nothing shows
+    /// that anything came and went.
+    #[test]
+    fn what_came_and_went_while_nobody_looked_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("a-out.log"), "").unwrap();
+        std::fs::write(at("a-out.log.1"), lines("a", 0..7)).unwrap();
+        let id = Stat::from(&at("a-out.log").metadata().unwrap()).id;
+        for (ago, read) in [(60, 7), (0, 0)] {
+            let looked_at = Timestamp::now().plus(TICK * 2).minus(Duration::from_secs(ago));
+            let saved = Saved {
+                files: vec![(1, known(at("a-out.log"), id, b""))],
+                looked_at: Some(looked_at),
+                ..Saved::default()
+            };
+            let mut tailer = tailer(dir.path(), saved, 100);
+            (0..3).for_each(|_| _ = tailer.sweep());
+            assert_eq!(counted(&tailer), read, "last looked {ago} s ago");
         }
     }
 

@@ -10,7 +10,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) chromium strace systemd python3 python3-venv y
 # What the bench measures the exporter against.
 BENCH_PACKAGES := gcc libc6-dev mtail ripgrep
 
-.PHONY: demo test quick build soak fuzz bench clean help
+.PHONY: demo test quick build soak fuzz bench screenshots clean help
 
 help:
 	@echo "make demo    watch a bloated folder be found, alerted, cleaned and resolved (about 2 minutes)"
@@ -20,6 +20,7 @@ help:
 	@echo "make soak    what make test bounds, in full: logs in every style of rotation for 10 minutes, storms, errors"
 	@echo "make fuzz    each fuzz target for 10 minutes; needs a nightly compiler and cargo-fuzz"
 	@echo "make bench   what reading logs costs, beside mtail and ripgrep; writes docs/performance.md"
+	@echo "make screenshots    draws the dashboards with Grafana's own panels, into dashboards/screenshots"
 	@echo "make build   the two programs, into target/release"
 
 demo:
@@ -43,15 +44,21 @@ soak:
 	STORM_SESSIONS=1000 STORM_POSTS=10000 $(CARGO) test --release --test storms -- --nocapture --test-threads=1
 	ERRNOS=all $(CARGO) test --release --test crash_safety -- --nocapture every_errno
 	SOAK_SECONDS=$${SOAK_SECONDS:-600} $(CARGO) test --release --test creds_insurance any_call
+	node tests/dashboards/soak.mjs
 
 # See docs/fuzzing.md. Without a sanitizer: there is no unsafe code to sanitize.
-FUZZ_TARGETS ?= webhook names session creds config logs
+FUZZ_TARGETS ?= webhook names session creds config web_config logs
 fuzz:
 	set -e; for target in $(FUZZ_TARGETS); do \
 	  mkdir -p fuzz/work/$$target; \
 	  (cd fuzz && cargo +nightly fuzz run -s none $$target work/$$target corpus/$$target -- \
 	    -max_total_time=$${FUZZ_SECONDS:-600} -max_len=4096 -dict=dict/$$target -timeout=20); \
 	done
+
+# What dashboards/README.md and the README show.
+screenshots:
+	@scripts/install-debian-packages.sh prometheus chromium
+	scripts/screenshots.sh
 
 bench:
 	@scripts/install-debian-packages.sh $(BENCH_PACKAGES)

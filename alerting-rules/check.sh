@@ -40,12 +40,12 @@ expect_routes() {
   amtool config routes test --config.file=alertmanager.yml --verify.receivers="$1" "${@:2}"
 }
 
-# The three tiers carry the label "ladder" and no other rule does; both sides of
+# The five tiers carry the label "ladder" and no other rule does; both sides of
 # every inhibition ask for it.
 inhibition_is_for_tiers() {
   local status=0 tiers asked
   tiers=$(awk '$2 == "alert:" { alert = $3 } $1 == "ladder:" { print alert }' "$rules" | sort | xargs)
-  if [[ $tiers != "BaileysAuthFilesCleanup BaileysAuthFilesEmergency BaileysAuthFilesWarning" ]]; then
+  if [[ $tiers != "BaileysAuthFilesCleanup BaileysAuthFilesEmergency BaileysAuthFilesFatal BaileysAuthFilesMonitor BaileysAuthFilesWarning" ]]; then
     echo "the label ladder is carried by: $tiers"
     status=1
   fi
@@ -89,6 +89,22 @@ runbooks_match() {
   return "$status"
 }
 
+# Each rule says how bad it is, what it is, with which numbers, and where to read and look.
+every_alert_is_complete() {
+  awk '
+    function told() {
+      if (alert != "")
+        for (key in needed)
+          if (!(key in seen)) { print alert ": no " key; bad = 1 }
+      delete seen
+    }
+    BEGIN { split("severity summary description runbook_url dashboard_url", keys); for (i in keys) needed[keys[i]] }
+    $2 == "alert:" { told(); alert = $3; if (alert ~ /^BaileysAuthFiles(Monitor|Warning|Cleanup|Emergency|Fatal)$/) needed["tier"]; else delete needed["tier"] }
+    { key = $1; sub(/:$/, "", key); if (key in needed) seen[key] }
+    END { told(); exit bad }
+  ' "$rules"
+}
+
 # A test that expects the alert, and one that expects none. They are told apart
 # by what promtool's format needs: "exp_alerts: []" stands on the line of the
 # alert that must not fire.
@@ -119,14 +135,19 @@ for tier in warning cleanup emergency; do
 done
 check "route: a critical tier wakes somebody too" \
   expect_routes baileys_remediator,pager,operator ladder=baileys_auth_files tier=emergency severity=critical
+check "route: the fatal tier wakes somebody, and no machine" \
+  expect_routes pager,operator ladder=baileys_auth_files tier=fatal severity=critical
+check "route: the monitor tier reaches nobody" \
+  expect_routes nobody ladder=baileys_auth_files tier=monitor severity=info
 while read -r alert severity; do
   case $severity in
     critical) receivers=pager,operator ;;
+    info) receivers=nobody ;;
     *) receivers=operator ;;
   esac
   check "route: $alert ($severity) reaches $receivers" \
     expect_routes "$receivers" "alertname=$alert" "severity=$severity"
-done < <(severities | grep -v '^BaileysAuthFiles')
+done < <(severities | grep -vE '^BaileysAuthFiles(Monitor|Warning|Cleanup|Emergency|Fatal) ')
 check "inhibition: only tiers silence, and only tiers are silenced" inhibition_is_for_tiers
 if command -v yamllint >/dev/null; then
   check "yamllint" yamllint --strict .
@@ -134,6 +155,7 @@ else
   echo "skip  yamllint (not installed)"
 fi
 check "every alert has a runbook, every runbook an alert" runbooks_match
+check "every alert has severity, summary, description and both links, every tier its tier" every_alert_is_complete
 check "every alert is tested firing and not firing" every_alert_is_tested
 
 exit "$failed"

@@ -11,6 +11,9 @@ use std::time::Duration;
 use baileys_exporter::config::Settings;
 use baileys_exporter::connection::Verdict;
 use baileys_exporter::folder::creds::{BrokenCreds, parse_creds, parse_session};
+use baileys_exporter::folder::identity::{
+    Identity, MAX_PRE_KEY_ID, highest_counter, insurable, raise_counters,
+};
 use baileys_exporter::folder::kind::{has_lid_name, is_telltale, parse_name, pre_key_id, sender_key_id};
 use baileys_exporter::folder::{
     Creds, CredsFacts, Entry, FileName, Inside, Inventory, Kind, SessionName, Shape, Stamp, Timestamp,
@@ -20,6 +23,7 @@ use baileys_exporter::policy::guard::MOVABLE_KINDS;
 use baileys_exporter::policy::{Ask, Column, Force, Limits, Tier, decide, plan};
 use baileys_exporter::remediator::journal::Action;
 use baileys_exporter::remediator::webhook::{self, BadPayload, Ignored, LADDER};
+use baileys_exporter::web::web_config_of_text;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -248,8 +252,40 @@ pub fn creds(data: &[u8]) {
         ..facts.clone()
     };
     assert_eq!(format!("{facts:?}"), format!("{hidden:?}"));
+    worth_keeping(data, &facts, &json);
     // A write that was cut off is never taken for a login.
     never_whole_when_cut(data, |cut| parse_creds(cut).is_err());
+}
+
+/// What identity insurance does with a creds.json that is valid.
+fn worth_keeping(data: &[u8], facts: &CredsFacts, json: &Value) {
+    let kept = insurable(data);
+    assert_eq!(kept, insurable(data));
+    if let Some(kept) = &kept {
+        assert!(facts.logged_in && kept.facts == *facts);
+        assert_eq!(Some(kept.next_pre_key_id), facts.next_pre_key_id);
+        assert!(!json["signedIdentityKey"]["public"].is_null());
+        assert_eq!(Identity::parse(&kept.identity.to_string()), Some(kept.identity));
+    }
+    for at_least in [0, 31, MAX_PRE_KEY_ID] {
+        let Ok((raised, number)) = raise_counters(data, at_least) else { continue };
+        // Nothing but the two counters has changed, and neither is lower than it was.
+        assert!(number >= at_least && facts.next_pre_key_id.is_none_or(|before| number >= before));
+        let expected = CredsFacts { next_pre_key_id: Some(number), ..facts.clone() };
+        assert_eq!(parse_creds(&raised), Ok(expected));
+        let mut wanted = json.clone();
+        for counter in ["nextPreKeyId", "firstUnuploadedPreKeyId"] {
+            wanted[counter] = number.into();
+        }
+        assert_eq!(as_json(&raised), Some(wanted));
+        assert_eq!(raise_counters(&raised, at_least), Ok((raised.clone(), number)), "once is enough");
+        assert!(number > MAX_PRE_KEY_ID + 1 || highest_counter(&raised) >= Some(number));
+        let identity =
+            |kept: Option<_>| kept.map(|kept: baileys_exporter::folder::identity::Insurable| kept.identity);
+        if kept.is_some() {
+            assert_eq!(identity(insurable(&raised)), identity(kept.clone()));
+        }
+    }
 }
 
 /// The JSON as Node.js reads it: what is no UTF-8 in a text does not make it unreadable.
@@ -289,23 +325,7 @@ pub fn config(data: &[u8]) {
         return;
     }
     // Keys are named, values are not repeated.
-    let mut places = Vec::new();
-    match serde_saphyr::from_str::<Value>(text) {
-        Ok(value) => {
-            if !find_canary(&value, &mut Vec::new(), &mut places) {
-                return;
-            }
-        }
-        Err(_) => {
-            let is_key = |line: &str| {
-                line.split(CANARY).skip(1).any(|after| after.contains(':'))
-                    || line.contains(['?', '{', '[', '\r'])
-            };
-            if text.lines().any(|line| line.contains(CANARY) && is_key(line)) {
-                return;
-            }
-        }
-    }
+    let Some(places) = places_of_canary(text) else { return };
     // Of a value that could not be used, an expression, a glob or a name is shown; what may
     // hold a credential is not.
     let secret = |place: &Vec<String>| {
@@ -314,6 +334,36 @@ pub fn config(data: &[u8]) {
     };
     assert!(!of_shape, "an error of the file's shape repeats a value: {error}");
     assert!(!places.iter().all(secret), "an error repeats what may be a credential: {error}");
+}
+
+/// The web configuration, as far as it names no other file.
+pub fn web_config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Err(error) = web_config_of_text(text) else {
+        // Whatever is taken asks for something.
+        return assert!(text.contains(':') || text.contains('{'), "a half-written file opens the door");
+    };
+    assert!(!error.trim().is_empty());
+    if error.contains(CANARY) {
+        let keys_only = places_of_canary(text).is_none();
+        assert!(keys_only, "an error repeats what may be a hash or a key: {error}");
+    }
+}
+
+/// The places of values with the canary; `None` if a key may hold it.
+fn places_of_canary(text: &str) -> Option<Vec<Vec<String>>> {
+    let mut places = Vec::new();
+    match serde_saphyr::from_str::<Value>(text) {
+        Ok(value) => find_canary(&value, &mut Vec::new(), &mut places).then_some(places),
+        Err(_) => {
+            let is_key = |line: &str| {
+                line.split(CANARY).skip(1).any(|after| after.contains(':'))
+                    || line.contains(['?', '{', '[', '\r'])
+            };
+            let in_a_key = text.lines().any(|line| line.contains(CANARY) && is_key(line));
+            (!in_a_key).then_some(places)
+        }
+    }
 }
 
 /// The places of values with the canary; `false` if a key holds it.
@@ -355,7 +405,17 @@ fn weakens_no_guard(settings: &Settings) {
         assert!(limits.inactive_for >= Duration::from_secs(14 * 86_400));
         assert!(limits.thresholds.is_ascending());
     }
-    assert!(settings.retention >= Duration::from_secs(86_400));
+    let day = Duration::from_secs(86_400);
+    assert!(settings.retention >= day);
+    assert!(
+        settings.insurance.keep.keep_for >= day && (1..=20).contains(&settings.insurance.keep.per_identity)
+    );
+    assert!(settings.armed.look_every >= Duration::from_secs(1));
+    // A session's name that would be a path, several words or a pattern fills nothing in.
+    for name in ["../7f7f", "a 7f7f", "a;7f7f", "*7f7f"] {
+        let service = settings.services.of(&SessionName::from_dir(OsStr::new(name)));
+        assert!(service.is_none_or(|service| !service.name.contains(name) || service.check().is_err()));
+    }
 }
 
 /// What is searched for in [`logs`]: the shipped patterns, alone and with some of one's own.

@@ -13,6 +13,7 @@
 //!       -> remediator::quarantine -> outcome
 //! ```
 //!
+//! `rules` turns the thresholds into the alerting rules that Prometheus loads.
 //! `control` stops and starts the bots' services; it knows neither policy nor journal.
 //! `folder` imports nobody. `policy` knows `folder` and the verdict's type, opens no file
 //! and is asked by both `exporter` (which counts what is removable) and `remediator`
@@ -30,5 +31,6 @@ pub mod folder;
 pub mod logs;
 pub mod policy;
 pub mod remediator;
+pub mod rules;
 pub mod secret;
 pub mod web;

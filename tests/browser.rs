@@ -122,6 +122,82 @@ fn the_remediators_pages_read_well_too() {
     assert!(code.success(), "{code}\n{out}{errors}");
 }
 
+/// A pause, an open breaker and an armed run stand on the first page, and a resume takes
+/// the first two away.
+#[test]
+fn what_holds_the_remediator_back_reads_well() {
+    let chromium = process::find(&["chromium", "chromium-browser"]).expect(
+        "no chromium on the PATH; this test needs it: apt-get install --no-install-recommends chromium",
+    );
+    let scripts = install();
+    let dir = tempfile::tempdir().unwrap();
+    let (root, state) = (dir.path().join("sessions"), dir.path().join("state"));
+    fixture::unpack("bloated-classic-387", &root.join("company_962302"), SystemTime::now()).unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let flags = [
+        format!("--sessions.path={}", root.display()),
+        format!("--state.path={}", state.display()),
+        "--connection.command=echo connected".to_owned(),
+        "--connection.trust=*".to_owned(),
+    ];
+    let port = net::free_port(None).unwrap();
+    let program = Path::new(REMEDIATOR);
+    let own = [
+        "serve".to_owned(),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        format!("--webhook.token-file={}", token.display()),
+    ];
+    let log = dir.path().join("remediator.log");
+    let mut running = Process::start("the remediator", program, own.iter().chain(&flags), &log).unwrap();
+    let url = format!("http://127.0.0.1:{port}/");
+    let patience = Patience::new(BOUND);
+    let ready = patience.wait_until(BOUND, "the remediator is ready", || {
+        running.alive()?;
+        net::get(&format!("{url}-/ready"))?.ok()
+    });
+    ready.unwrap();
+    let headers = [("Authorization".to_owned(), "Bearer c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw".to_owned())];
+    let body = serde_json::json!({
+        "version": "4",
+        "alerts": [{
+            "status": "firing", "fingerprint": "f",
+            "labels": {"ladder": "baileys_auth_files", "tier": "cleanup", "session": "company_962302"},
+        }],
+    });
+    let answer = net::post(&format!("{url}webhook"), &headers, body.to_string().as_bytes()).unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.body);
+    let armed = patience.wait_until(BOUND, "the run is armed", || {
+        match net::Metrics::scrape(&format!("{url}metrics"))?.sum("baileys_remediator_armed_runs", &[])? {
+            1.0 => Ok(()),
+            other => Err(format!("{other}")),
+        }
+    });
+    armed.unwrap();
+    // The breaker opens by emergencies; here by hand.
+    let mut journal = baileys_exporter::remediator::journal::Journal::open(&state).unwrap();
+    let now = baileys_exporter::folder::Timestamp::now();
+    journal.open_breaker("more than 3 services in an emergency within 1h", now).unwrap();
+    let command = |args: &[&str]| {
+        let args = args.iter().copied().chain(flags.iter().map(String::as_str));
+        let (code, _, errors) = process::run(program, args, BOUND).unwrap();
+        assert!(code.success(), "{errors}");
+    };
+    let screenshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
+    let check = |expected: &str| {
+        let check = scripts.join("held-back.mjs");
+        let args: [&OsStr; 5] =
+            [check.as_ref(), chromium.as_ref(), url.as_ref(), screenshots.as_ref(), expected.as_ref()];
+        let (code, out, errors) = process::run(Path::new("node"), args, BOUND).unwrap();
+        assert!(code.success(), "{code}\n{out}{errors}");
+    };
+    command(&["pause", "--reason", "a new <b>release</b>"]);
+    check("paused");
+    command(&["resume"]);
+    check("acting");
+}
+
 /// Folders in every state a page can show; returns the flags that name them.
 fn lay_out(dir: &Path) -> Vec<String> {
     let root = dir.join("sessions");

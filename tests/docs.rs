@@ -131,11 +131,11 @@ fn scrape(process: &mut Process, url: &str) -> String {
     }
 }
 
-/// A journal with an armed run, and a service that has not come back: their series are there
-/// only while it is so.
-fn waiting_and_not_back(state: &Path) {
-    use baileys_exporter::folder::Timestamp;
-    use baileys_exporter::remediator::journal::{Accepted, Action, Journal, Request, Via};
+/// A journal with a clean-up that was done, one that was refused since, an armed run, and a
+/// service that has not come back: their series are there only while it is so.
+fn all_that_a_journal_tells(state: &Path) {
+    use baileys_exporter::folder::{Kind, Timestamp};
+    use baileys_exporter::remediator::journal::{Accepted, Action, Ending, Journal, Request, Status, Via};
     let now = Timestamp::now();
     let request = Request {
         session: "bot".into(),
@@ -146,7 +146,21 @@ fn waiting_and_not_back(state: &Path) {
         via: Via::default(),
     };
     let mut journal = Journal::open(state).unwrap();
-    let Accepted::Queued(id) = journal.accept(&[request], now).unwrap()[0] else { panic!("not queued") };
+    let accept = |journal: &mut Journal, action, when| {
+        let accepted = journal.accept(&[Request { action, ..request.clone() }], when).unwrap()[0];
+        let Accepted::Queued(id) = accepted else { panic!("{accepted:?}") };
+        id
+    };
+    let done =
+        Ending { files: [(Kind::Session, 9)].into(), accumulated: Some((160, 70)), ..Ending::default() };
+    let refused = Ending { reason: Some("connected"), ..Ending::default() };
+    let before = now.minus(Duration::from_secs(7 * 3_600));
+    for (when, status, ending) in [(before, Status::Done, done), (now, Status::Refused, refused)] {
+        let id = accept(&mut journal, Action::Cleanup, when);
+        assert_eq!(journal.take(when, &[]).unwrap().map(|run| run.id), Some(id));
+        journal.finish(id, status, &ending, when).unwrap();
+    }
+    let id = accept(&mut journal, Action::Emergency, now);
     journal.arm(id, now).unwrap();
     journal.set_not_back("bots", "bot", id, now).unwrap();
 }
@@ -162,7 +176,7 @@ fn metrics_md_equals_a_real_scrape() {
     std::os::unix::fs::PermissionsExt::set_mode(&mut mode, 0o600);
     std::fs::set_permissions(&token, mode).unwrap();
     std::fs::write(dir.path().join("bot-out.log"), "a line\n").unwrap();
-    waiting_and_not_back(&dir.path().join("state"));
+    all_that_a_journal_tells(&dir.path().join("state"));
     let (_, text) = doc("docs/metrics.md");
     for (name, program, args) in [
         (
@@ -233,6 +247,7 @@ fn configuration_md_names_every_flag_and_key() {
         (exporter, &[][..]),
         (exporter, &["status"]),
         (exporter, &["patterns"]),
+        (exporter, &["rules"]),
         (remediator, &["serve"]),
         (remediator, &["plan"]),
         (remediator, &["clean"]),
@@ -296,6 +311,7 @@ fn the_example_configuration_is_understood_and_complete() {
         "state",
         "breaker",
         "armed",
+        "rules",
     ] {
         let inside = section.split('.').filter(|key| !key.is_empty()).rev();
         let yaml = inside.fold("{nope: 1}".to_owned(), |yaml, key| format!("{{{key}: {yaml}}}"));
@@ -350,4 +366,109 @@ fn the_readme_names_the_two_commands_and_ci_runs_the_same() {
         first_screen.contains("--connection.command"),
         "the first screen says that no probe means no clean-up"
     );
+}
+
+/// The lines of a Markdown text outside of fenced code.
+fn prose(text: &str) -> Vec<&str> {
+    let mut fenced = false;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            fenced = !fenced;
+        } else if !fenced {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// The targets of the inline links in a Markdown text, images included.
+fn links(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in prose(text) {
+        // Every second piece between backticks is code.
+        let line = line.split('`').step_by(2).collect::<Vec<_>>().join("`");
+        for rest in line.split("](").skip(1) {
+            let end = rest.find(')').unwrap_or_else(|| panic!("a link without an end: {line}"));
+            found.push(rest[..end].split_whitespace().next().unwrap_or_default().to_owned());
+        }
+    }
+    found
+}
+
+/// The anchors that GitHub makes of the headings of a Markdown text.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut anchors = BTreeSet::new();
+    for line in prose(text) {
+        let heading = line.trim_start_matches('#');
+        if heading.len() == line.len() || !heading.starts_with(' ') {
+            continue;
+        }
+        let kept = heading.trim().to_lowercase();
+        let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let slug: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+        let mut anchor = slug.clone();
+        let mut nth = 0;
+        while !anchors.insert(anchor.clone()) {
+            nth += 1;
+            anchor = format!("{slug}-{nth}");
+        }
+    }
+    anchors
+}
+
+/// The Markdown files that a user reads.
+fn pages(root: &Path) -> Vec<PathBuf> {
+    let mut pages = vec![root.join("README.md"), root.join("CHANGELOG.md")];
+    let mut dirs: Vec<PathBuf> =
+        ["docs", "alerting-rules", "dashboards"].iter().map(|name| root.join(name)).collect();
+    dirs.retain(|dir| dir.is_dir());
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let entry = entry.unwrap();
+            let path = entry.path();
+            if entry.file_type().unwrap().is_dir() {
+                if entry.file_name() != "node_modules" {
+                    dirs.push(path);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                pages.push(path);
+            }
+        }
+    }
+    pages
+}
+
+#[test]
+fn every_relative_link_resolves() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap();
+    let (mut seen, mut broken) = (0, Vec::new());
+    for page in pages(&root) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for link in links(&text) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            seen += 1;
+            let (path, anchor) = match link.split_once('#') {
+                Some((path, anchor)) => (path, Some(anchor)),
+                None => (link.as_str(), None),
+            };
+            let target = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            let resolves = match (target.canonicalize(), anchor) {
+                (Ok(target), _) if !target.starts_with(&root) => false,
+                (Ok(_), None) => true,
+                (Ok(target), Some(anchor)) => {
+                    target.extension().is_some_and(|extension| extension == "md")
+                        && anchors(&std::fs::read_to_string(&target).unwrap()).contains(anchor)
+                }
+                (Err(_), _) => false,
+            };
+            if !resolves {
+                broken.push(format!("{}: {link}", page.strip_prefix(&root).unwrap().display()));
+            }
+        }
+    }
+    assert!(seen > 100, "only {seen} links were found");
+    assert!(broken.is_empty(), "these links lead nowhere:\n{}", broken.join("\n"));
 }

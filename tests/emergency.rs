@@ -13,8 +13,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use baileys_exporter::folder::Timestamp;
+use baileys_exporter::remediator::journal::Journal;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -25,6 +28,8 @@ use testkit::{Patience, process};
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const TOKEN: &str = "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw";
 const BLOATED: &str = "bloated-classic-387";
+/// A window that is never closed.
+const WHOLE_DAY: &str = "    windows: [{from: \"00:00\", to: \"24:00\", zone: America/Lima}]";
 const SOON: Duration = Duration::from_secs(60);
 const NPM_BOUND: Duration = Duration::from_secs(300);
 
@@ -42,6 +47,7 @@ alive() {
 case $what in
 start)
     echo start >>"$name.calls"
+    echo "start $name" >>all.calls
     hold start-before
     [ -e start-fails ] && exit 1
     if ! alive; then
@@ -53,6 +59,7 @@ start)
     ;;
 stop)
     echo stop >>"$name.calls"
+    echo "stop $name" >>all.calls
     hold stop-before
     [ -e stop-fails ] && exit 1
     if [ ! -e stop-ignored ] && alive; then kill "$pid"; fi
@@ -66,7 +73,7 @@ gone)
 ask)
     if alive; then
         hold ask-up
-        if [ -e "${3:-$name}.ready" ]; then echo connected; else echo disconnected; fi
+        if [ -e "${3:-$name}.ready" ] || grep -qsx ready "$name.out"; then echo connected; else echo disconnected; fi
     else
         hold ask-down
         ls "sessions/$name/.baileys_quarantine/"*/plan.json >/dev/null 2>&1 && hold planned
@@ -359,6 +366,36 @@ REST
     }
 }
 
+/// Two of the real library at a time: they work rather than wait.
+struct Slot;
+
+static SLOTS: (Mutex<u32>, Condvar) = (Mutex::new(2), Condvar::new());
+
+impl Slot {
+    fn take() -> Self {
+        let left = SLOTS.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = SLOTS.1.wait_while(left, |left| *left == 0);
+        *taken.unwrap_or_else(PoisonError::into_inner) -= 1;
+        Slot
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        *SLOTS.0.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        SLOTS.1.notify_one();
+    }
+}
+
+/// These cases wait rather than work: all of them at the same time.
+fn at_once(cases: &[&str], case: impl Fn(&str) + Sync) {
+    std::thread::scope(|scope| {
+        for name in cases {
+            scope.spawn(|| case(name));
+        }
+    });
+}
+
 impl Drop for World {
     fn drop(&mut self) {
         self.kill();
@@ -466,7 +503,8 @@ fn a_bot_that_refuses_to_stop_goes_on_running() {
         );
         world.unmark(mark);
         world.nothing_moved(name, &before);
-        assert!(world.runs_now(name) && world.calls("start", name) >= 1);
+        // Not a second one beside it, even if the command would start one.
+        assert!(world.runs_now(name) && world.calls("start", name) == 0);
         assert_eq!(world.metric("service_not_back", &[]), 0.0, "it is connected");
         assert_eq!(world.metric("services_down", &[]), 1.0, "the stop may still come");
         // It does, and nobody but us is to mend it; also after a restart.
@@ -560,7 +598,8 @@ fn whoever_goes_on_writing_is_not_cleaned() {
 /// The remediator is killed at each step, and started again.
 #[test]
 fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
-    for point in ["stop-before", "stop-after", "ask-down", "start-before", "start-after", "never-connects"] {
+    let points = ["stop-before", "stop-after", "ask-down", "start-before", "start-after", "never-connects"];
+    at_once(&points, |point| {
         let mut world = World::new();
         let before = world.bot("bot", BLOATED);
         world.start();
@@ -600,7 +639,7 @@ fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
         // Alive a while later, too: no stop was still on its way.
         std::thread::sleep(Duration::from_secs(1));
         world.is_connected("bot").unwrap();
-    }
+    });
 }
 
 /// Killed between the plan and its first move: what a restart hears about the stopped bot
@@ -619,9 +658,10 @@ fn killed_after_the_plan_nothing_moves_under_the_bot_that_is_started() {
     world.kill();
     world.unmark("reached-planned");
     world.spawn();
-    world.wait("the bot is started", || match world.calls("start", "bot") {
-        0 => Err("not yet".into()),
-        _ => world.is_connected("bot"),
+    // While it is down, whoever asks for it is held, too.
+    world.wait("the bot is started", || match world.runs_now("bot") {
+        false => Err("not yet".into()),
+        true => world.is_connected("bot"),
     });
     world.unmark("hold-planned");
     let run = world.wait("the run is ended", || world.ended("bot"));
@@ -818,8 +858,7 @@ fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
     world.terminate();
 
     // Armed again, in a window of the whole day.
-    let window = "    windows: [{from: \"00:00\", to: \"24:00\", zone: America/Lima}]";
-    world.configure("{session}", window, "");
+    world.configure("{session}", WHOLE_DAY, "");
     fs::remove_dir_all(world.at("state")).unwrap();
     world.start();
     world.deliver("firing", &[("bot", "cleanup")]);
@@ -833,9 +872,12 @@ fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
     assert!(world.nothing_is_lost("bot", &before) > 0);
     world.is_connected("bot").unwrap();
 
-    // Another bot, without a window: it is left alone until somebody stops it.
+    // Another bot, whose window is closed now: it is left alone until somebody stops it.
     world.terminate();
-    world.configure("{session}", "", "");
+    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() / 86_400;
+    let other_day = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"][(today as usize + 3) % 7];
+    let window = format!("    windows: [{{days: [{other_day}], from: \"03:00\", to: \"04:30\", zone: UTC}}]");
+    world.configure("{session}", &window, "");
     let other = world.bot("other", BLOATED);
     world.start();
     let refused = world.asked("other", "cleanup");
@@ -902,6 +944,153 @@ fn paused_nothing_is_done_and_all_of_it_is_on_record() {
     assert_eq!(world.metric("paused", &[]), 0.0);
 }
 
+/// A window that is open, and a switch that halts everything.
+#[test]
+fn a_pause_and_an_open_breaker_hold_against_an_open_window() {
+    at_once(&["pause", "breaker"], |switch| {
+        let mut world = World::new();
+        let before = world.bot("bot", BLOATED);
+        world.start();
+        assert_eq!(world.came_to("bot", "cleanup"), ("refused".into(), "connected".into()));
+        world.terminate();
+        world.configure("{session}", WHOLE_DAY, "");
+        match switch {
+            "pause" => assert_eq!(world.command(&["pause", "--reason", "a release"]).0, Some(0)),
+            _ => Journal::open(&world.at("state")).unwrap().open_breaker("a test", Timestamp::now()).unwrap(),
+        }
+        world.start();
+        // Armed, in its window, and looked at every second.
+        std::thread::sleep(Duration::from_secs(4));
+        assert_eq!(world.metric("armed_runs", &[("session", "bot"), ("action", "cleanup")]), 1.0);
+        assert_eq!(
+            (world.calls("stop", "bot"), world.metric("service_stops_total", &[])),
+            (0, 0.0),
+            "{switch}"
+        );
+        world.nothing_moved("bot", &before);
+        assert_eq!(world.command(&["resume"]).0, Some(0));
+        world.wait("its window", || match world.ended("bot")? {
+            run if run["status"] == "done" => Ok(()),
+            run => Err(run.to_string()),
+        });
+        assert_eq!(world.calls("stop", "bot"), 1, "the window was open");
+    });
+}
+
+#[test]
+fn in_windows_one_service_after_the_other_and_the_breaker_stays_closed() {
+    let mut world = World::new();
+    world.configure("{session}", WHOLE_DAY, "breaker: {services: 2, share: 1%, within: 1h}");
+    for session in ["a", "b", "c"] {
+        world.bot(session, BLOATED);
+    }
+    world.unmark("all.calls");
+    world.start();
+    world.mark("hold-stop-before");
+    world.deliver("firing", &[("a", "cleanup")]);
+    world.wait_for_file("reached-stop-before");
+    // a is on its way down.
+    world.deliver("firing", &[("b", "cleanup"), ("c", "cleanup")]);
+    let armed = |session: &str| match world.metric("armed_runs", &[("session", session)]) {
+        1.0 => Ok(()),
+        other => Err(format!("{other}")),
+    };
+    for session in ["b", "c"] {
+        world.wait("it is armed", || armed(session));
+    }
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(world.read("all.calls"), "stop a\n", "one at a time");
+    world.unmark("hold-stop-before");
+    world.wait("two of them", || match world.read("all.calls").lines().count() {
+        4 => Ok(()),
+        _ => Err(world.read("all.calls")),
+    });
+    world.wait("nothing is down", || match world.metric("queue_length", &[]) {
+        0.0 => Ok(()),
+        waiting => Err(format!("{waiting}")),
+    });
+    let calls = world.read("all.calls");
+    let second = if calls.contains("stop b") { "b" } else { "c" };
+    assert_eq!(calls, format!("stop a\nstart a\nstop {second}\nstart {second}\n"));
+    // A window never goes beyond the breaker, and does not open it: an emergency is let.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(world.read("all.calls"), calls);
+    assert_eq!(world.metric("breaker_open", &[]), 0.0);
+    let third = if second == "b" { "c" } else { "b" };
+    assert_eq!(world.came_to(third, "emergency"), ("done".into(), String::new()), "{}", world.read("log"));
+    assert_eq!(world.metric("breaker_open", &[]), 0.0);
+}
+
+#[test]
+fn a_persons_clean_and_undo_go_through_a_pause() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    assert_eq!(world.command(&["pause", "--reason", "I do it myself"]).0, Some(0));
+    world.sv("stop", "bot");
+    world.wait("it is gone", || if world.runs_now("bot") { Err("it runs".into()) } else { Ok(()) });
+    std::thread::sleep(Duration::from_millis(1500)); // the quiet window of this configuration
+    assert_eq!(world.came_to("bot", "emergency"), ("refused".into(), "paused".into()), "an alert does not");
+    let (code, out, err) = world.command(&["clean", "bot"]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    assert!(world.nothing_is_lost("bot", &before) > 200);
+    let run = world.ended("bot").unwrap();
+    let (code, out, err) = world.command(&["undo", run["run"].as_str().unwrap()]);
+    assert_eq!(code, Some(0), "{out}{err}");
+    world.nothing_moved("bot", &before);
+    assert_eq!(world.metric("paused", &[]), 1.0);
+}
+
+/// Killed while the bot was down, and the configuration was changed meanwhile.
+#[test]
+fn a_service_that_the_configuration_no_longer_names_is_told_of() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    world.mark("hold-ask-down");
+    world.deliver("firing", &[("bot", "emergency")]);
+    world.wait_for_file("reached-ask-down");
+    world.kill();
+    world.unmark("hold-ask-down");
+    let text = world.read("config.yml");
+    fs::write(world.at("config.yml"), text.replace("- name: \"{session}\"", "- name: \"{session}.other\""))
+        .unwrap();
+    world.start();
+    let labels = [("service", "bot"), ("session", "bot")];
+    world.wait("it is told of", || match world.metric("service_not_back", &labels) {
+        1.0 => Ok(()),
+        late => Err(format!("{late}")),
+    });
+    let said = world.read("log");
+    assert!(said.contains("no longer names it: start it by hand"), "{said}");
+    assert_eq!((world.calls("start", "bot"), world.metric("services_down", &[])), (0, 1.0));
+    // Named again, it is started.
+    world.terminate();
+    fs::write(world.at("config.yml"), text).unwrap();
+    world.start();
+    world.wait("nobody is missed", || match world.metric("service_not_back", &[]) {
+        0.0 => world.is_connected("bot"),
+        late => Err(format!("{late}")),
+    });
+    assert_eq!(world.metric("services_down", &[]), 0.0);
+    world.nothing_is_lost("bot", &before);
+}
+
+#[test]
+fn a_stopped_bot_is_started_every_minute_however_seldom_armed_runs_are_looked_at() {
+    let mut world = World::new();
+    let text = world.read("config.yml").replace("look_every: 1s", "look_every: 1h");
+    fs::write(world.at("config.yml"), text).unwrap();
+    world.bot("bot", BLOATED);
+    world.start();
+    world.mark("start-fails");
+    assert_eq!(world.came_to("bot", "emergency"), ("failed".into(), "not_back".into()));
+    assert_eq!(world.metric("services_down", &[]), 1.0);
+    world.unmark("start-fails");
+    let started = world.patience.wait_until(2 * SOON, "it is started", || world.is_connected("bot"));
+    started.unwrap_or_else(|failure| panic!("{failure}\n{}", world.read("log")));
+}
+
 /// Without `service` everything is as it was.
 #[test]
 fn off_until_configured() {
@@ -948,18 +1137,26 @@ mod real {
         dir
     }
 
-    /// The words that run the bot: one message every 50 ms, through the key cache.
-    pub fn words(world: &World, library: &Path) -> Vec<String> {
-        let busy = scripts().join("busy.mjs").display().to_string();
-        let out = world.at("sessions").display().to_string();
-        let dir = format!("BAILEYS_DIR={}", library.display());
-        let flags = ["--every", "50", "--seconds", "600", "--cache"].map(str::to_owned);
-        [dir, "node".to_owned(), busy, out].into_iter().chain(flags).collect()
+    pub const SESSION: &str = "company_962302";
+
+    /// The script that runs the bot: one message every 50 ms, through the key cache. It says
+    /// `ready` after the first one. With the file `dies` there it is killed at once; with
+    /// `mute` it never talks; with `deaf` it stops for nobody.
+    pub fn script(world: &World, library: &Path) -> String {
+        let dir = world.dir.path().display();
+        let node = format!(
+            "env BAILEYS_DIR={} node {} {dir}/sessions --every 50 --seconds 600 --cache",
+            library.display(),
+            scripts().join("busy.mjs").display()
+        );
+        format!(
+            "cd {dir}\necho begins\n[ -e dies ] && exec timeout -s KILL 0.3 {node}\nflags=\n[ -e mute ] && flags=--mute\n[ -e deaf ] && flags=--deaf\nexec {node} $flags\n"
+        )
     }
 
     /// The shipped bot of 387 files with everybody who writes to it.
     pub fn unpack(world: &World) -> Snapshot {
-        let before = world.folder_of("company_962302", BLOATED);
+        let before = world.folder_of(SESSION, BLOATED);
         let archive = fixture::dir().join(format!("{BLOATED}.peers.tar.gz"));
         let out = world.at("sessions");
         let args = [OsStr::new("xzf"), archive.as_os_str(), OsStr::new("-C"), out.as_os_str()];
@@ -977,7 +1174,7 @@ mod real {
             world.at("sessions").display().to_string(),
             "--allow-inflight-fail".to_owned(),
         ];
-        let (status, out, err) = process::run(Path::new("env"), words, 2 * SOON).unwrap();
+        let (status, out, err) = process::run(Path::new("env"), words, 4 * SOON).unwrap();
         assert!(status.success(), "{out}{err}");
         let report: Value = serde_json::from_str(&out).unwrap();
         for category in ["active", "newcontact", "group"] {
@@ -987,125 +1184,322 @@ mod real {
     }
 }
 
+/// The real library in conversation, kept by the stand-in of a supervisor.
+struct UnderSv {
+    world: World,
+    library: PathBuf,
+    before: Snapshot,
+    _slot: Slot,
+}
+
+impl UnderSv {
+    fn new(connect_timeout: &str) -> Self {
+        let (library, slot) = (real::library(), Slot::take());
+        let mut world = World::new();
+        let before = real::unpack(&world);
+        world.supervise(real::SESSION, &real::script(&world, &library));
+        world.configure("{session}", "", &format!("sessions: {{include: [{}]}}", real::SESSION));
+        let timeout = format!("connect_timeout: {connect_timeout}");
+        let text = world.read("config.yml").replace("connect_timeout: 5s", &timeout);
+        fs::write(world.at("config.yml"), text).unwrap();
+        world.start();
+        Self { world, library, before, _slot: slot }
+    }
+
+    /// It goes on talking for a while, and ends well: no message was lost, and everybody can
+    /// still be read.
+    fn ends_well(mut self) {
+        let world = &mut self.world;
+        world.is_connected(real::SESSION).unwrap();
+        assert!(world.nothing_is_lost(real::SESSION, &self.before) > 200);
+        world.terminate();
+        std::thread::sleep(Duration::from_secs(1));
+        world.sv("stop", real::SESSION);
+        let gone = || if world.runs_now(real::SESSION) { Err("it runs".into()) } else { Ok(()) };
+        world.wait("it is gone", gone);
+        let said = world.read(&format!("{}.out", real::SESSION));
+        assert!(said.contains("\"failed\": 0"), "{said}");
+        real::verify(world, &self.library);
+    }
+}
+
 /// The real library is in conversation, is stopped for it, and reads everybody afterwards.
 #[test]
 fn the_real_baileys_under_a_supervisor() {
-    let library = real::library();
-    let mut world = World::new();
-    let session = "company_962302";
-    let before = real::unpack(&world);
-    // Connected is who has read a message.
-    let ready = format!(
-        "( while ! grep -q ready {session}.out; do sleep 0.1; done; touch {session}.ready ) &\nexec env {}",
-        real::words(&world, &library).join(" ")
-    );
-    world.supervise(session, &format!("cd {}\n{ready}\n", world.dir.path().display()));
-    world.configure("{session}", "", &format!("sessions: {{include: [{session}]}}"));
-    let text = world.read("config.yml").replace("connect_timeout: 5s", "connect_timeout: 40s");
-    fs::write(world.at("config.yml"), text).unwrap();
-    world.start();
+    let bot = UnderSv::new("40s");
+    let (world, session) = (&bot.world, real::SESSION);
     let first = world.read(&format!("{session}.pid"));
     let run = world.asked(session, "emergency");
     assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
     assert!(run["accumulated_after"].as_i64() < Some(180), "{run}");
     assert_ne!(world.read(&format!("{session}.pid")), first);
-    world.is_connected(session).unwrap();
-    assert!(world.nothing_is_lost(session, &before) > 200);
-    world.terminate();
-    // It goes on talking for a while, and ends well.
-    std::thread::sleep(Duration::from_secs(1));
-    world.sv("stop", session);
-    world.wait("it is gone", || if world.runs_now(session) { Err("it runs".into()) } else { Ok(()) });
-    let said = world.read(&format!("{session}.out"));
-    assert!(said.contains("\"failed\": 0"), "{said}");
-    real::verify(&world, &library);
+    bot.ends_well();
 }
 
-/// The same under the real pm2, by its preset. Its daemon is killed by its own number.
+/// The real library stops for nobody: it goes on talking, and nothing moves under it.
 #[test]
-fn the_real_baileys_under_the_real_pm2() {
-    struct Daemon(PathBuf);
-    impl Drop for Daemon {
-        fn drop(&mut self) {
-            let pid = fs::read_to_string(self.0.join("pm2.pid")).ok().and_then(|pid| pid.trim().parse().ok());
-            let Some(pid) = pid.and_then(Pid::from_raw) else { return };
-            let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-            if String::from_utf8_lossy(&line).contains(&self.0.display().to_string()) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
-    }
-    let library = real::library();
-    let pm2 = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
-    real::install(&pm2, &[]);
+fn the_real_baileys_refuses_to_stop() {
+    let (library, _slot) = (real::library(), Slot::take());
     let mut world = World::new();
-    let (session, program) = ("company_962302", pm2.join("node_modules/pm2/bin/pm2"));
     let before = real::unpack(&world);
-    for dir in ["bin", "pm2"] {
-        fs::create_dir(world.at(dir)).unwrap();
-    }
-    std::os::unix::fs::symlink(&program, world.at("bin/pm2")).unwrap();
-    let daemon = Daemon(world.at("pm2"));
-    let call = |args: &[String]| {
-        let home = format!("PM2_HOME={}", world.at("pm2").display());
-        let words = [home, program.display().to_string()].into_iter().chain(args.iter().cloned());
-        let (status, out, err) = process::run(Path::new("env"), words, SOON).unwrap();
-        assert!(status.success(), "{out}{err}");
-    };
-    let out = world.at("bot.out").display().to_string();
-    let start = ["start", "/usr/bin/env", "--interpreter", "none", "--name", session, "--output", &out, "--"];
-    let words: Vec<String> =
-        start.iter().map(|w| (*w).to_owned()).chain(real::words(&world, &library)).collect();
-    call(&words);
-    // Connected is whose process lives and has said nothing since its first message.
-    let ask = format!(
-        "cd {}\npid=$(cat pm2/pids/*.pid) && kill -0 $pid && [ \"$(tail -n1 bot.out)\" = ready ] && echo connected && exit\necho disconnected\n",
-        world.dir.path().display()
-    );
-    fs::write(world.at("ask-pm2"), ask).unwrap();
-    let yaml = "sessions: {include: [SESSION]}
+    world.mark("deaf");
+    world.supervise(real::SESSION, &real::script(&world, &library));
+    let text = world.read("config.yml") + &format!("sessions: {{include: [{}]}}\n", real::SESSION);
+    fs::write(world.at("config.yml"), text).unwrap();
+    world.start();
+    let first = world.read(&format!("{}.pid", real::SESSION));
+    let came_to = world.came_to(real::SESSION, "emergency");
+    assert_eq!(came_to, ("failed".into(), "not_gone".into()), "{}", world.read("log"));
+    world.nothing_moved(real::SESSION, &before);
+    world.is_connected(real::SESSION).unwrap();
+    assert_eq!(world.read(&format!("{}.pid", real::SESSION)), first, "the same process");
+    assert_eq!(world.calls("start", real::SESSION), 0, "and no second one");
+    assert_eq!(world.metric("service_not_back", &[]), 0.0, "it is connected");
+}
+
+/// The real library dies at once after its start, then starts and never connects.
+#[test]
+fn the_real_baileys_dies_and_then_never_connects() {
+    let bot = UnderSv::new("10s");
+    let (world, session) = (&bot.world, real::SESSION);
+    world.mark("dies");
+    let run = world.asked(session, "emergency");
+    assert_eq!((&run["status"], &run["reason"]), (&json!("failed"), &json!("not_back")), "{run}");
+    assert_eq!(world.metric("services_down", &[]), 1.0, "its start is still owed");
+    world.mark("mute");
+    world.unmark("dies");
+    world.wait("it is started again", || match world.metric("services_down", &[]) {
+        0.0 if world.runs_now(session) => Ok(()),
+        down => Err(format!("{down}")),
+    });
+    let labels = [("session", session), ("run", run["run"].as_str().unwrap())];
+    assert_eq!(world.metric("service_not_back", &labels), 1.0, "it runs, and is not connected");
+    // A person mends it.
+    world.unmark("mute");
+    world.sv("stop", session);
+    world.wait("it is gone", || if world.runs_now(session) { Err("it runs".into()) } else { Ok(()) });
+    world.sv("start", session);
+    world.wait("it has come back", || match world.metric("service_not_back", &[]) {
+        0.0 => world.is_connected(session),
+        late => Err(format!("{late}")),
+    });
+    bot.ends_well();
+}
+
+/// The remediator of a real library is killed: when the bot is on its way down, with the
+/// plan on disk, and when the bot is on its way up.
+#[test]
+fn the_real_baileys_outlives_a_remediator_that_is_killed() {
+    real::library();
+    at_once(&["stop-after", "planned", "start-after"], |point| {
+        let mut bot = UnderSv::new("40s");
+        let world = &mut bot.world;
+        world.mark(&format!("hold-{point}"));
+        world.deliver("firing", &[(real::SESSION, "emergency")]);
+        world.wait_for_file(&format!("reached-{point}"));
+        world.kill();
+        world.unmark(&format!("hold-{point}"));
+        world.start();
+        world.wait("nothing is owed", || match world.status()["services"][0]["phase"].as_str() {
+            None => world.is_connected(real::SESSION),
+            Some(phase) => Err(format!("{point}: {phase}")),
+        });
+        let run = world.wait("the run is ended", || world.ended(real::SESSION));
+        assert_eq!(world.calls("stop", real::SESSION), 1, "{point}: {run}");
+        assert_eq!(world.metric("service_not_back", &[]), 0.0, "{point}");
+        if point == "start-after" {
+            bot.ends_well();
+        } else {
+            world.nothing_is_lost(real::SESSION, &bot.before);
+        }
+    });
+}
+
+/// The real library in conversation under the real pm2. Its daemon is killed by its own
+/// number.
+struct UnderPm2 {
+    world: World,
+    library: PathBuf,
+    before: Snapshot,
+    program: PathBuf,
+    _slot: Slot,
+}
+
+impl UnderPm2 {
+    fn new(connect_timeout: &str, mark: Option<&str>) -> Self {
+        let library = real::library();
+        let pm2 = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
+        real::install(&pm2, &[]);
+        let program = pm2.join("node_modules/pm2/bin/pm2");
+        let slot = Slot::take();
+        let world = World::new();
+        let before = real::unpack(&world);
+        for dir in ["bin", "pm2"] {
+            fs::create_dir(world.at(dir)).unwrap();
+        }
+        if let Some(mark) = mark {
+            world.mark(mark);
+        }
+        std::os::unix::fs::symlink(&program, world.at("bin/pm2")).unwrap();
+        fs::write(world.at("bot.sh"), real::script(&world, &library)).unwrap();
+        // Connected is whose process lives and has said nothing since its first message.
+        let ask = format!(
+            "cd {}\npid=$(cat pm2/pids/*.pid) && kill -0 $pid && [ \"$(tail -n1 bot.out)\" = ready ] && echo connected && exit\nwhile [ -e hold-ask ]; do touch reached-ask; sleep 0.05; done\necho disconnected\n",
+            world.dir.path().display()
+        );
+        fs::write(world.at("ask-pm2"), ask).unwrap();
+        let yaml = "sessions: {include: [SESSION]}
 connection: {command: [sh, DIR/ask-pm2], timeout: 30s, quiet: 1s, trust: ['*']}
 armed: {look_every: 1s}
-service: [{pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: 40s, gone_timeout: 20s}]
+service: [{pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: TIMEOUT, gone_timeout: 20s, start_timeout: 20s}]
 ";
-    let dir = world.dir.path().display().to_string();
-    fs::write(world.at("config.yml"), yaml.replace("DIR", &dir).replace("SESSION", session)).unwrap();
-    let pid = || {
-        let pids = fs::read_dir(world.at("pm2/pids")).into_iter().flatten().flatten();
-        let read = pids.map(|entry| fs::read_to_string(entry.path()).unwrap_or_default()).collect::<String>();
-        if read.is_empty() { Err("no pid".to_owned()) } else { Ok(read) }
-    };
-    let first = world.patience.wait_until(SOON, "pm2 runs the bot", &pid).unwrap();
-    let talks = || {
-        let said = world.read("bot.out");
-        if said.trim_end().ends_with("ready") { Ok(()) } else { Err(said) }
-    };
-    world.patience.wait_until(SOON, "its first message", talks).unwrap();
-    world.start();
-    let run = world.asked(session, "emergency");
-    assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
-    assert!(run["accumulated_after"].as_i64() < Some(180), "{run}");
-    assert!(world.nothing_is_lost(session, &before) > 200);
-    let read = |name: &str| fs::read_to_string(world.at(name)).unwrap_or_default();
-    let again: String = fs::read_dir(world.at("pm2/pids"))
-        .unwrap()
-        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
-        .collect();
-    assert!(!again.is_empty() && again != first, "pm2 runs another process: {again} {first}");
-    assert!(read("bot.out").trim_end().ends_with("ready"), "it talks again");
+        let yaml = yaml.replace("DIR", &world.dir.path().display().to_string());
+        let yaml = yaml.replace("SESSION", real::SESSION).replace("TIMEOUT", connect_timeout);
+        fs::write(world.at("config.yml"), yaml).unwrap();
+        let mut bot = Self { world, library, before, program, _slot: slot };
+        let (out, script) = (bot.world.at("bot.out"), bot.world.at("bot.sh"));
+        let (out, script) = (out.display().to_string(), script.display().to_string());
+        let app = ["start", "/bin/sh", "--interpreter", "none", "--name", real::SESSION, "--output", &out];
+        let app = app.iter().chain(&["--max-restarts", "2", "--", &script]).copied().collect::<Vec<_>>();
+        bot.call(&app);
+        bot.world.wait("its first message", || bot.talks());
+        bot.world.start();
+        bot
+    }
 
-    // Ended well, it has lost no message, and everybody can still be read.
-    world.terminate();
-    let call = |args: &[&str]| {
-        let home = format!("PM2_HOME={}", world.at("pm2").display());
-        let words =
-            [home, program.display().to_string()].into_iter().chain(args.iter().map(|a| (*a).to_owned()));
+    fn call(&self, args: &[&str]) {
+        let home = format!("PM2_HOME={}", self.world.at("pm2").display());
+        let words = [home, self.program.display().to_string()];
+        let words = words.into_iter().chain(args.iter().map(|arg| (*arg).to_owned()));
         let (status, out, err) = process::run(Path::new("env"), words, SOON).unwrap();
         assert!(status.success(), "{out}{err}");
-    };
-    call(&["stop", session]);
-    let said = world.read("bot.out");
-    assert!(said.contains("\"failed\": 0") && !said.contains("\"failed\": 1"), "{said}");
-    real::verify(&world, &library);
-    drop(daemon);
+    }
+
+    fn talks(&self) -> testkit::Result<()> {
+        let said = self.world.read("bot.out");
+        if said.trim_end().ends_with("ready") { Ok(()) } else { Err(said) }
+    }
+
+    fn pid(&self) -> String {
+        let pids = fs::read_dir(self.world.at("pm2/pids")).into_iter().flatten().flatten();
+        pids.map(|entry| fs::read_to_string(entry.path()).unwrap_or_default()).collect()
+    }
+
+    /// Ended well, it has lost no message, and everybody can still be read.
+    fn ends_well(mut self) {
+        self.talks().unwrap();
+        self.world.terminate();
+        std::thread::sleep(Duration::from_secs(1));
+        self.call(&["stop", real::SESSION]);
+        let said = self.world.read("bot.out");
+        assert!(said.contains("\"failed\": 0") && !said.contains("\"failed\": 1"), "{said}");
+        real::verify(&self.world, &self.library);
+    }
+}
+
+impl Drop for UnderPm2 {
+    fn drop(&mut self) {
+        // A call that is under way when its daemon is killed starts another one: first who
+        // calls, then everybody who was told of this home, which is nobody else's.
+        self.world.kill();
+        let home = format!("PM2_HOME={}\0", self.world.at("pm2").display());
+        for _ in 0..20 {
+            let mut any = false;
+            for entry in fs::read_dir("/proc").unwrap().flatten() {
+                let pid =
+                    entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+                let Some(pid) = pid else { continue };
+                let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
+                if environ.windows(home.len()).any(|window| window == home.as_bytes()) {
+                    any = true;
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
+            if !any {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// The same under the real pm2, by its preset.
+#[test]
+fn the_real_baileys_under_the_real_pm2() {
+    let bot = UnderPm2::new("40s", None);
+    let first = bot.pid();
+    let run = bot.world.asked(real::SESSION, "emergency");
+    assert_eq!(run["status"], "done", "{run}\n{}", bot.world.read("log"));
+    assert!(run["accumulated_after"].as_i64() < Some(180), "{run}");
+    assert!(bot.world.nothing_is_lost(real::SESSION, &bot.before) > 200);
+    let again = bot.pid();
+    assert!(!again.is_empty() && again != first, "pm2 runs another process: {again} {first}");
+    bot.ends_well();
+}
+
+/// A bot that stops for nobody is killed by pm2, which is its supervisor's right; it is
+/// cleaned and started all the same. What a kill tears in the middle of a write is the
+/// library's, so nobody is asked here whether all can be read.
+#[test]
+fn the_real_baileys_refuses_to_stop_under_the_real_pm2() {
+    let bot = UnderPm2::new("40s", Some("deaf"));
+    bot.world.unmark("deaf");
+    let first = bot.pid();
+    let run = bot.world.asked(real::SESSION, "emergency");
+    assert_eq!(run["status"], "done", "{run}\n{}", bot.world.read("log"));
+    assert!(bot.world.nothing_is_lost(real::SESSION, &bot.before) > 200);
+    assert_ne!(bot.pid(), first, "another process");
+    bot.talks().unwrap();
+}
+
+#[test]
+fn the_real_baileys_dies_and_then_never_connects_under_the_real_pm2() {
+    let bot = UnderPm2::new("15s", None);
+    let (world, session) = (&bot.world, real::SESSION);
+    world.mark("dies");
+    let run = world.asked(session, "emergency");
+    assert_eq!((&run["status"], &run["reason"]), (&json!("failed"), &json!("not_back")), "{run}");
+    // pm2 starts it again and again, which to pm2 is running; were it to give up within the
+    // time to connect, the remediator would.
+    world.mark("mute");
+    world.unmark("dies");
+    world.wait("it is started again", || {
+        let pid = bot.pid();
+        std::thread::sleep(Duration::from_secs(3));
+        match world.metric("services_down", &[]) {
+            0.0 if !pid.is_empty() && bot.pid() == pid => Ok(()),
+            down => Err(format!("{down} {pid}")),
+        }
+    });
+    let labels = [("session", session), ("run", run["run"].as_str().unwrap())];
+    assert_eq!(world.metric("service_not_back", &labels), 1.0, "it runs, and is not connected");
+    // A person mends it.
+    world.unmark("mute");
+    bot.call(&["restart", session]);
+    world.wait("it has come back", || match world.metric("service_not_back", &[]) {
+        0.0 => bot.talks(),
+        late => Err(format!("{late}")),
+    });
+    assert!(world.nothing_is_lost(session, &bot.before) > 200);
+    bot.ends_well();
+}
+
+#[test]
+fn the_real_baileys_under_the_real_pm2_outlives_a_remediator_that_is_killed() {
+    let mut bot = UnderPm2::new("40s", None);
+    bot.world.mark("hold-ask");
+    bot.world.deliver("firing", &[(real::SESSION, "emergency")]);
+    bot.world.wait_for_file("reached-ask");
+    bot.world.kill();
+    bot.world.unmark("hold-ask");
+    bot.world.start();
+    bot.world.wait("nothing is owed", || match bot.world.status()["services"][0]["phase"].as_str() {
+        None => bot.talks(),
+        Some(phase) => Err(phase.to_owned()),
+    });
+    let run = bot.world.wait("the run is ended", || bot.world.ended(real::SESSION));
+    assert_eq!(run["reason"], "crashed", "{run}");
+    assert_eq!(bot.world.metric("service_not_back", &[]), 0.0);
+    bot.world.nothing_moved(real::SESSION, &bot.before);
+    bot.ends_well();
 }

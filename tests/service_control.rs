@@ -371,7 +371,10 @@ fn plain_commands() {
         .unwrap();
 
     // What a start command leaves running stays; what a look leaves does not.
-    world.write("does", "sleep 86398 & echo $! >child_of_$1\n[ $1 = gone ] && exit 1\nexit 0\n");
+    world.write(
+        "does",
+        "sleep 86398 & echo $! >child_of_$1\n[ $1 = gone ] && [ -e child_of_start ] && exit 1\nexit 0\n",
+    );
     let told = world.service("bot7", &["--start"]);
     assert_eq!(told.code, Some(0), "{told:?}");
     let (kept, swept) = (world.read("child_of_start"), world.read("child_of_gone"));

@@ -64,6 +64,8 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
+    /// Print the alerting rules for the configured tiers, as a file for Prometheus.
+    Rules,
     /// Show every session once. Exit code 0: normal, 1: warning or worse, 2: could not look.
     Status {
         /// Form of the output.
@@ -94,7 +96,7 @@ async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.log.init();
     let (common, own) = (cli.common.clone(), cli.exporter.clone());
-    let needs_sessions = !matches!(cli.command, Some(Command::Patterns { .. }));
+    let needs_sessions = !matches!(cli.command, Some(Command::Patterns { .. } | Command::Rules));
     let load = move || {
         let settings = Settings::load(&common, &RemediatorFlags::default())?.with_flags(&own);
         if needs_sessions {
@@ -111,6 +113,16 @@ async fn program() -> ExitCode {
     };
     match cli.command {
         Some(Command::Status { output }) => show_status(settings, output).await,
+        Some(Command::Rules) => match settings.alerting_rules() {
+            Ok(rules) => {
+                print(rules.trim_end());
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                complain(&format!("error: {error}"));
+                ExitCode::from(2)
+            }
+        },
         Some(Command::Patterns { output }) => {
             let patterns = settings.logs.patterns.patterns();
             show(output, || status::patterns_table(patterns), patterns)

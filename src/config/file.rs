@@ -16,6 +16,7 @@ use crate::connection::{Probe, ProbeError, Process, Runtime};
 use crate::logs::{Pattern, Severity};
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
 use crate::policy::{BatchSetting, Thresholds};
+use crate::rules::RuleSettings;
 use crate::secret;
 
 use super::services::{BreakerSection, ServiceSection};
@@ -53,6 +54,36 @@ pub struct File {
     pub service: Vec<ServiceSection>,
     pub breaker: BreakerSection,
     pub armed: ArmedSection,
+    pub rules: RulesSection,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RulesSection {
+    exporter_job: Option<String>,
+    remediator_job: Option<String>,
+    runbooks: Option<String>,
+    dashboards: Option<String>,
+    jump_files: Option<usize>,
+    #[serde(deserialize_with = "span")]
+    refused_for: Option<Duration>,
+}
+
+impl RulesSection {
+    /// Errors: a key, and what it should be.
+    pub fn build(self) -> Result<RuleSettings, String> {
+        let default = RuleSettings::default();
+        let rules = RuleSettings {
+            exporter_job: self.exporter_job.unwrap_or(default.exporter_job),
+            remediator_job: self.remediator_job.unwrap_or(default.remediator_job),
+            runbooks: self.runbooks.unwrap_or(default.runbooks),
+            dashboards: self.dashboards.unwrap_or(default.dashboards),
+            jump_files: self.jump_files.unwrap_or(default.jump_files),
+            refused_for: self.refused_for.unwrap_or(default.refused_for),
+        };
+        rules.check().map_err(|error| format!("rules.{error}"))?;
+        Ok(rules)
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -83,8 +114,8 @@ pub struct Tiers {
 }
 
 impl Tiers {
-    pub fn thresholds(&self) -> Thresholds {
-        let default = Thresholds::default();
+    /// These tiers; those that are not named are as in `default`.
+    pub fn thresholds(&self, default: Thresholds) -> Thresholds {
         Thresholds {
             monitor: self.monitor.unwrap_or(default.monitor),
             warning: self.warning.unwrap_or(default.warning),
@@ -99,7 +130,8 @@ impl Tiers {
 #[serde(deny_unknown_fields)]
 pub struct Override {
     pub sessions: Vec<String>,
-    pub pre_key_batch: Batch,
+    pub pre_key_batch: Option<Batch>,
+    pub tiers: Option<Tiers>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -23,7 +23,8 @@ use crate::folder::{Discovery, SessionName, Source};
 use crate::logs::{self, LogGlob, LogSettings, Lookback, Patterns, Placing};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::insurance::Keep;
-use crate::policy::{BatchSetting, Limits};
+use crate::policy::{BatchSetting, Limits, Thresholds};
+use crate::rules::{self, RuleSettings};
 
 /// How long the quarantine keeps what was moved, unless configured.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 86_400);
@@ -89,9 +90,23 @@ pub struct Settings {
     pub breaker: Breaker,
     /// Runs that wait for a better moment.
     pub armed: Armed,
+    /// What the alerting rules are printed with, beside the tiers.
+    pub rules: RuleSettings,
     limits: Limits,
-    overrides: Vec<(GlobSet, BatchSetting)>,
+    overrides: Vec<Override>,
 }
+
+/// What holds for some sessions in the place of what holds for all.
+#[derive(Clone, Debug)]
+struct Override {
+    globs: GlobSet,
+    patterns: Vec<String>,
+    batch: Option<BatchSetting>,
+    thresholds: Option<Thresholds>,
+}
+
+const ASCENDING: &str =
+    "each must begin above the one before: monitor < warning < cleanup < emergency < fatal";
 
 impl Settings {
     /// Reads the file, if one is named, and lays the flags over it.
@@ -171,9 +186,10 @@ impl Settings {
             ..defaults
         };
 
-        let mut limits = Limits { thresholds: file.tiers.thresholds(), ..Limits::default() };
+        let mut limits = Limits::default();
+        limits.thresholds = file.tiers.thresholds(limits.thresholds);
         if !limits.thresholds.is_ascending() {
-            return Err("tiers: each must begin above the one before: monitor < warning < cleanup < emergency < fatal".into());
+            return Err(format!("tiers: {ASCENDING}"));
         }
         limits.batch = flags.pre_key_batch.or(file.pre_key_batch.map(|b| b.0)).unwrap_or_default();
         if let Some(span) = file.limits.inactive_for {
@@ -196,11 +212,25 @@ impl Settings {
         }
         let mut overrides = Vec::new();
         for (index, entry) in file.overrides.into_iter().enumerate() {
-            overrides.push((
-                globs(&entry.sessions, &format!("overrides[{index}].sessions"))?,
-                entry.pre_key_batch.0,
-            ));
+            let key = format!("overrides[{index}]");
+            if entry.sessions.is_empty() {
+                return Err(format!("{key}.sessions: at least one glob of session names"));
+            }
+            if entry.pre_key_batch.is_none() && entry.tiers.is_none() {
+                return Err(format!("{key}: pre_key_batch or tiers, or both"));
+            }
+            let thresholds = entry.tiers.map(|tiers| tiers.thresholds(limits.thresholds));
+            if thresholds.is_some_and(|thresholds| !thresholds.is_ascending()) {
+                return Err(format!("{key}.tiers, with what they leave to tiers: {ASCENDING}"));
+            }
+            overrides.push(Override {
+                globs: globs(&entry.sessions, &format!("{key}.sessions"))?,
+                patterns: entry.sessions,
+                batch: entry.pre_key_batch.map(|batch| batch.0),
+                thresholds,
+            });
         }
+        let rules = file.rules.build()?;
 
         let services = services::build(file.service, pattern.as_ref())?;
         let breaker = file.breaker.build()?;
@@ -234,6 +264,7 @@ impl Settings {
             services,
             breaker,
             armed,
+            rules,
             limits,
             overrides,
         })
@@ -264,11 +295,27 @@ impl Settings {
         Discovery::new(self.sources.clone(), self.include.clone(), self.exclude.clone())
     }
 
-    /// The limits that hold for one session.
+    /// The limits that hold for one session: of each the first override that matches its
+    /// name and has it.
     pub fn limits(&self, session: &SessionName) -> Limits {
         let name = Path::new(session.as_str());
-        let batch = self.overrides.iter().find(|(globs, _)| globs.is_match(name)).map(|(_, batch)| *batch);
-        Limits { batch: batch.unwrap_or(self.limits.batch), ..self.limits }
+        let matching = || self.overrides.iter().filter(|entry| entry.globs.is_match(name));
+        Limits {
+            batch: matching().find_map(|entry| entry.batch).unwrap_or(self.limits.batch),
+            thresholds: matching().find_map(|entry| entry.thresholds).unwrap_or(self.limits.thresholds),
+            ..self.limits
+        }
+    }
+
+    /// The alerting rules for the configured thresholds, as a file for Prometheus.
+    ///
+    /// Errors: a glob of `overrides` that Prometheus cannot be told.
+    pub fn alerting_rules(&self) -> Result<String, String> {
+        let own = self
+            .overrides
+            .iter()
+            .filter_map(|entry| entry.thresholds.map(|thresholds| (entry.patterns.as_slice(), thresholds)));
+        rules::render(self.limits.thresholds, own, &self.rules)
     }
 }
 
@@ -313,6 +360,7 @@ fn globs(patterns: &[String], key: &str) -> Result<GlobSet, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Tier;
     use clap::Parser;
     use std::ffi::OsStr;
 
@@ -392,6 +440,38 @@ state: {path: /var/lib/x}
         assert_eq!(settings.insurance, Insurance { enabled: false, keep });
     }
 
+    /// Of each key the first entry that matches and has it; what its tiers do not name is
+    /// that of all.
+    #[test]
+    fn sessions_may_have_tiers_of_their_own() {
+        let settings = load(
+            &["--sessions.path=/a"],
+            r#"
+tiers: {warning: 130}
+overrides:
+  - sessions: ["legacy_*"]
+    pre_key_batch: 30
+  - sessions: ["legacy_7", "vip_*"]
+    pre_key_batch: 812
+    tiers: {cleanup: 160, emergency: 190}
+  - sessions: ["*"]
+    tiers: {fatal: 900}
+"#,
+        )
+        .unwrap();
+        let of = |name: &str| {
+            let limits = settings.limits(&session(name));
+            let tiers = Tier::ALL.map(|tier| limits.thresholds.of(tier));
+            (limits.batch, tiers)
+        };
+        assert_eq!(of("legacy_7"), (BatchSetting::Fixed(30), [100, 130, 160, 190, 200]));
+        assert_eq!(of("vip_1"), (BatchSetting::Fixed(812), [100, 130, 160, 190, 200]));
+        assert_eq!(of("legacy_1"), (BatchSetting::Fixed(30), [100, 130, 150, 180, 900]));
+        assert_eq!(of("other"), (BatchSetting::Auto, [100, 130, 150, 180, 900]));
+        let rules = settings.alerting_rules().unwrap();
+        assert!(rules.contains(">= 160\n") && rules.contains(">= 900\n"), "{rules}");
+    }
+
     #[test]
     fn flags_win() {
         let settings = load(
@@ -434,6 +514,11 @@ state: {path: /var/lib/x}
             (path, "connection: {process: {pm2: {name: b}}}", "home"),
             (path, "connection: {trust: ['[']}", "connection.trust"),
             (path, "overrides: [{sessions: ['['], pre_key_batch: 30}]", "overrides[0].sessions"),
+            (path, "overrides: [{sessions: [a]}]", "overrides[0]: pre_key_batch or tiers"),
+            (path, "overrides: [{sessions: [], pre_key_batch: 30}]", "overrides[0].sessions: at least one"),
+            (path, "overrides: [{sessions: [a], tiers: {warning: 170}}]", "overrides[0].tiers"),
+            (path, "rules: {runbooks: nowhere}", "rules.runbooks"),
+            (path, "rules: {jump_files: 0}", "rules.jump_files"),
             (
                 path,
                 "logs:\n  patterns:\n    - {name: a, regex: x, severity: info, help: h}\n    - {name: b, regex: 'x\\ny', severity: info, help: h}\n",

@@ -37,6 +37,9 @@ use globset::GlobSet;
 
 use crate::folder::{Inventory, SessionName, Timestamp};
 
+/// A memory that takes longer remembers nothing: its disk may stall.
+const MEMORY_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// How to find out whether a bot is connected.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -129,7 +132,8 @@ impl Connection {
     pub async fn ask(&self, session: &SessionName) -> Asked {
         let mut memory = {
             let (memory, session) = (Arc::clone(&self.memory), session.clone());
-            blocking(move || memory.recall(&session)).await.unwrap_or_default()
+            let recalled = blocking(move || memory.recall(&session));
+            tokio::time::timeout(MEMORY_TIMEOUT, recalled).await.ok().flatten().unwrap_or_default()
         };
         memory.trusted_by_configuration = self.trust.is_match(Path::new(session.as_str()));
         let mut evidence = Vec::new();
@@ -174,7 +178,8 @@ impl Connection {
         let missing = memory.missing(&sightings, Timestamp::now());
         if !missing.is_empty() {
             let (store, session, seen) = (Arc::clone(&self.memory), session.clone(), missing.clone());
-            blocking(move || store.remember(&session, &seen)).await;
+            let _ =
+                tokio::time::timeout(MEMORY_TIMEOUT, blocking(move || store.remember(&session, &seen))).await;
             memory.alive.extend(missing);
         }
         Asked { evidence, log, logged_out, memory }

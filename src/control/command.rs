@@ -10,6 +10,8 @@ use super::{ControlError, Presence};
 
 /// For `systemctl --user` and the like.
 const PASSED: [&str; 1] = ["XDG_RUNTIME_DIR"];
+/// A look before the start takes no longer: a start must not wait for one that hangs.
+const LOOKED_FOR: Duration = Duration::from_secs(10);
 
 /// Argv arrays with placeholders.
 #[derive(Clone, Debug)]
@@ -56,7 +58,12 @@ impl Argvs {
         act("the stop command", bare(&self.stop, timeout, &PASSED)).await
     }
 
+    /// Whoever runs is not started: nobody says that the command would not start a second
+    /// one beside it, and two bots of one identity break its keys.
     pub(super) async fn start(&self, timeout: Duration) -> Result<(), ControlError> {
+        if self.presence(LOOKED_FOR).await == Presence::Running {
+            return Ok(());
+        }
         act("the start command", bare(&self.start, timeout, &PASSED)).await
     }
 
@@ -70,5 +77,35 @@ impl Argvs {
             Ok(None) => Presence::Unknown("the gone command was ended by a signal".into()),
             Err(failure) => Presence::Unknown(format!("the gone command {failure}")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_runs_is_not_started_a_second_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::write(at("start"), "cd \"$(dirname \"$0\")\" && touch runs && echo once >>starts").unwrap();
+        let argv = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let (runs, start) = (at("runs"), at("start"));
+        let (start, gone) = (argv(&["sh", &start]), argv(&["test", "!", "-e", &runs]));
+        let command = Command::new(&argv(&["rm", "-f", &runs]), &start, &gone, None).unwrap();
+        let argvs = command.expand(&SessionName::from_dir("bot".as_ref())).unwrap();
+        let timeout = Duration::from_secs(20);
+        for _ in 0..2 {
+            argvs.start(timeout).await.unwrap();
+        }
+        let starts = || std::fs::read_to_string(at("starts")).unwrap().lines().count();
+        assert_eq!((argvs.presence(timeout).await, starts()), (Presence::Running, 1));
+        argvs.stop(timeout).await.unwrap();
+        argvs.start(timeout).await.unwrap();
+        assert_eq!(starts(), 2);
+        // Where nobody can tell, it is started: better that than left stopped.
+        let unknown = Argvs { gone: argv(&["sh", "/nonexistent"]), ..argvs };
+        unknown.start(timeout).await.unwrap();
+        assert_eq!(starts(), 3);
     }
 }

@@ -28,6 +28,14 @@ declare! {
         "Pre-keys that the bot's Baileys mints at login, as used for counting: configured, or told from the folder.";
     AMBIGUOUS: gauge "baileys_auth_pre_key_batch_ambiguous" SESSION,
         "1 if the folder does not tell the pre-key batch for sure, so that it counts as small and is guarded as large; set the batch.";
+    NEXT_PRE_KEY: gauge "baileys_auth_next_pre_key_id" SESSION,
+        "The id that the next minted pre-key gets, by creds.json; it grows by one with each pre-key minted.";
+    NEWEST_MISSING: gauge "baileys_auth_newest_pre_key_missing" SESSION,
+        "1 if creds.json counts a newest pre-key whose file is not there: a contact used it, or something deleted it.";
+    DORMANT: gauge "baileys_auth_dormant" SESSION,
+        "1 if no session and no sender-key was active within 14 days, so that a clean-up is refused as dormant.";
+    OLDEST_ACTIVE: gauge "baileys_auth_oldest_active_session_timestamp_seconds" SESSION,
+        "Last activity of the session file that has been silent longest among those active within 14 days, as Unix time.";
     THRESHOLD: gauge "baileys_auth_tier_threshold_files" &["session", "tier"],
         "Accumulated files from which on each tier begins.";
     OLDEST: gauge "baileys_auth_oldest_file_timestamp_seconds" SESSION_KIND,
@@ -188,6 +196,16 @@ fn add_measured(out: &mut Families, session: &str, measured: &Measured, now: Tim
     out.add(&PRE_KEYS, &[session], measured.pre_keys as f64);
     out.add(&BATCH, &[session], f64::from(measured.batches.measured));
     out.add(&AMBIGUOUS, &[session], f64::from(measured.batches.is_ambiguous()));
+    if let Some(next) = inventory.creds.facts().and_then(|facts| facts.next_pre_key_id) {
+        out.add(&NEXT_PRE_KEY, &[session], f64::from(next));
+    }
+    if let Some(missing) = measured.newest_pre_key_missing {
+        out.add(&NEWEST_MISSING, &[session], f64::from(missing));
+    }
+    out.add(&DORMANT, &[session], f64::from(measured.dormant));
+    if let Some(at) = measured.oldest_active_session {
+        out.add(&OLDEST_ACTIVE, &[session], at.seconds());
+    }
     let age = |at: Timestamp| now.seconds() - at.seconds();
     let times = || inventory.readable().map(|entry| entry.stamp.modified);
     if let (Some(oldest), Some(newest)) = (times().min(), times().max()) {

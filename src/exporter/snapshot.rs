@@ -10,7 +10,10 @@ use crate::folder::discovery::{ProblemLog, Skipped, explain};
 use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, read_creds, scan};
 use crate::folder::{Discovery, Found, Inventory, Kind, Place, ReadCache, SessionName, Timestamp};
 use crate::policy::guard::INACTIVE_FOR;
-use crate::policy::{Batches, Column, Thresholds, Tier, accumulated_files, pre_keys, removable};
+use crate::policy::{
+    Batches, Column, Thresholds, Tier, accumulated_files, is_dormant, newest_pre_key_missing, pre_keys,
+    removable,
+};
 
 /// Every session at one moment.
 #[derive(Debug)]
@@ -58,6 +61,10 @@ pub struct Measured {
     pub pre_keys: usize,
     /// What a clean-up could move now, for each column and kind.
     pub removable: BTreeMap<Column, BTreeMap<Kind, usize>>,
+    /// Whether creds.json counts a newest pre-key whose file is not there.
+    pub newest_pre_key_missing: Option<bool>,
+    /// Whether a clean-up would be refused as dormant.
+    pub dormant: bool,
     /// Last activity of the session that has been silent longest among those active
     /// within 14 days.
     pub oldest_active_session: Option<Timestamp>,
@@ -84,6 +91,8 @@ impl Measured {
             tier: limits.thresholds.tier(accumulated),
             pre_keys: pre_keys(&inventory),
             removable,
+            newest_pre_key_missing: newest_pre_key_missing(&inventory),
+            dormant: is_dormant(&inventory, now),
             oldest_active_session,
             inventory,
         }

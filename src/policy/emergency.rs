@@ -61,6 +61,8 @@ pub enum Hold {
     BreakerOpen,
     /// A person has paused all action.
     Paused,
+    /// Another run is under way on a session of the same process. No refusal: the run waits.
+    Busy,
 }
 
 impl Hold {
@@ -76,6 +78,7 @@ impl Hold {
             Hold::Budget { .. } => "service_budget",
             Hold::BreakerOpen => "breaker_open",
             Hold::Paused => "paused",
+            Hold::Busy => "busy",
         }
     }
 
@@ -123,6 +126,7 @@ impl fmt::Display for Hold {
                 "the breaker is open: too many services needed this within a short time, which looks like a bad rule or a bad release; look at them, then: baileys_remediator resume",
             ),
             Hold::Paused => f.write_str("a person has paused all action; baileys_remediator resume ends it"),
+            Hold::Busy => f.write_str("another run is under way on a session of the same process"),
         }
     }
 }

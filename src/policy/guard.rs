@@ -4,10 +4,10 @@
 //! |---|---|---|
 //! | creds, app-state-sync-key, app-state-sync-version | never | never |
 //! | unknown, lid-mapping, device-list, tctoken, identity-key | never | never |
-//! | session | last activity more than 14 days before the folder's own newest | the same |
-//! | sender-key of others | the same way, by modification time | the same |
-//! | the bot's own sender-keys of a group with its sender-key-memory | all of them the same way, all or none, only when the process is proven gone and creds.json says whose they are | the same |
-//! | pre-key | beyond the newest max(50, guard batch + 20) by id and older than 14 days; never the highest id, never one that creds.json has not minted yet | by id alone, minted more than 24 h ago |
+//! | session | last used more than 14 days before the folder's newest activity | the same |
+//! | sender-key of others | last written more than 14 days before it, where creds.json says whose it is | the same |
+//! | sender-key of the bot itself, sender-key-memory | the same way, all of a group or none, and only when the process is proven gone | the same |
+//! | pre-key | beyond the newest max(50, batch + 20) by id **and** minted more than 14 days before it | beyond the newest max(50, batch + 20) by id **and** minted more than 24 hours ago |
 //!
 //! Whatever is not plainly what it should be (a future time, a link, a directory, a file
 //! with two names, one that cannot be read or understood) is kept, with its companions.
@@ -266,6 +266,16 @@ pub fn decide(
     plan(inventory, verdict.process_gone, now, limits, ask)
 }
 
+fn is_recent(activity: Timestamp, now: Timestamp) -> bool {
+    activity.until(now) <= INACTIVE_FOR
+}
+
+/// Whether a clean-up without force refuses the folder as dormant: no session and no
+/// sender-key was active within 14 days.
+pub fn is_dormant(inventory: &Inventory, now: Timestamp) -> bool {
+    !inventory.newest_activity(now).is_some_and(|newest| is_recent(newest, now))
+}
+
 /// What could be moved, whatever the connection and the tier: the same table, for the
 /// exporter's gauge and for dry runs.
 pub fn plan(
@@ -283,9 +293,8 @@ pub fn plan(
     let reference = match ask.force {
         Some(_) => newest.unwrap_or(now),
         None => {
-            let newest = newest
-                .filter(|newest| newest.until(now) <= INACTIVE_FOR)
-                .ok_or(Refusal::Dormant { newest })?;
+            let newest =
+                newest.filter(|newest| is_recent(*newest, now)).ok_or(Refusal::Dormant { newest })?;
             if woke_recently(inventory, newest) {
                 return Err(Refusal::WokeRecently);
             }

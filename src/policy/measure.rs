@@ -67,6 +67,15 @@ pub fn pre_keys(inventory: &Inventory) -> usize {
     inventory.units().filter(|unit| usable_pre_key(unit).is_some()).count()
 }
 
+/// Whether creds.json counts a newest pre-key whose file is not there: a contact used it, or
+/// something deleted it. `None` where creds.json does not tell.
+pub fn newest_pre_key_missing(inventory: &Inventory) -> Option<bool> {
+    let next = inventory.creds.facts()?.next_pre_key_id?;
+    let newest = next.checked_sub(1).filter(|id| *id > 0);
+    let is_there = |id| inventory.units().any(|unit| usable_pre_key(&unit) == Some(id));
+    Some(newest.is_some_and(|id| !is_there(id)))
+}
+
 /// The id of a pre-key that the library can read.
 pub(super) fn usable_pre_key(unit: &Unit<'_>) -> Option<u32> {
     let readable = unit.files.iter().any(|file| !file.name.as_bytes().ends_with(b".tmp"));

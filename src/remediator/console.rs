@@ -17,7 +17,7 @@ use crate::policy::{Ask, Force, Plan};
 use super::debts;
 use super::journal::{Action, Ending, Journal, Remembered, Run, Status};
 use super::privileges::Finding as Privilege;
-use super::quarantine::{RunId, look_up};
+use super::quarantine::{Obstacle, RunId, look_up};
 use super::runner::{self, Context, Stop};
 
 mod privileges;
@@ -521,7 +521,13 @@ pub(super) async fn record(
         Err(error) => return fail(&error.to_string()),
     };
     let mut ending = Ending::default();
-    let result = work(id, &mut ending).await;
+    // Whoever stops the service from here on sees this run, and waits.
+    let in_the_way = debts::in_the_way(&ctx.settings, &ctx.journal(), &name);
+    let result = match in_the_way {
+        Ok(None) => work(id, &mut ending).await,
+        Ok(Some(_)) => Err(Obstacle::Locked.into()),
+        Err(error) => Err(error.into()),
+    };
     let (status, exit) = match &result {
         Ok(text) => {
             print(text);

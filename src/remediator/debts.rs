@@ -153,8 +153,8 @@ mod tests {
         let now = Timestamp::now();
         let way = |journal: &Journal, name: &str| in_the_way(&settings, journal, &session(name)).unwrap();
         assert_eq!(way(&journal, "bot1"), None);
-        journal.intend_stop("bots", &["bot1"], 1, false, now, |_, _, _| Ok(())).unwrap().unwrap();
-        journal.intend_stop("unnamed", &["gone"], 2, false, now, |_, _, _| Ok(())).unwrap().unwrap();
+        journal.intend_stop("bots", &["bot1"], 1, false, now, |_, _, _, _| Ok(())).unwrap().unwrap();
+        journal.intend_stop("unnamed", &["gone"], 2, false, now, |_, _, _, _| Ok(())).unwrap().unwrap();
         for phase in [Phase::Stopping, Phase::Gone, Phase::Starting, Phase::Started, Phase::Failed] {
             journal.set_phase("bots", phase).unwrap();
             for name in ["bot1", "bot2"] {
@@ -182,7 +182,7 @@ mod tests {
             let _ = std::fs::remove_file(&runs);
             journal.fulfil("bots").unwrap();
             journal
-                .intend_stop("bots", &["bot1"], 1, false, Timestamp::now(), |_, _, _| Ok(()))
+                .intend_stop("bots", &["bot1"], 1, false, Timestamp::now(), |_, _, _, _| Ok(()))
                 .unwrap()
                 .unwrap();
             journal.set_phase("bots", phase).unwrap();

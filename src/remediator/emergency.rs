@@ -48,6 +48,12 @@ const WATCHED_FOR: Duration = Duration::from_secs(10);
 const CLEAN_TIMEOUT: Duration = Duration::from_secs(120);
 /// All of them together.
 const ALL_CLEAN_TIMEOUT: Duration = Duration::from_secs(300);
+/// Whatever waits for a disk or a source meanwhile, so long after the service's own times it
+/// is started.
+const DOWN_FOR_AT_MOST: Duration = Duration::from_secs(600);
+/// A clean-up of another session of the process that had begun before is waited for so long;
+/// then the run waits again.
+const OTHERS_END_WITHIN: Duration = Duration::from_secs(120);
 /// So long after a start it may take until the supervisor says that it runs.
 const RUNS_WITHIN: Duration = Duration::from_secs(10);
 /// A move that is under way when the bot is to be started is waited for so long; one that
@@ -184,10 +190,21 @@ impl fmt::Display for Back {
     }
 }
 
+/// How long a bot may be kept down. Shorter in tests only.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    clean: Duration,
+    all_clean: Duration,
+    down: Duration,
+    /// For so long the other runs on its process are waited for before it is stopped.
+    others: Duration,
+}
+
 /// Who stops and starts services.
 #[derive(Debug)]
 pub struct Warden {
     ctx: Context,
+    bounds: Bounds,
     busy: Mutex<BTreeSet<String>>,
     claimed: Mutex<BTreeSet<i64>>,
     window: tokio::sync::Mutex<()>,
@@ -209,12 +226,23 @@ impl Drop for Lead {
 impl Warden {
     /// Over this configuration and journal.
     pub fn new(ctx: Context) -> Arc<Self> {
-        Arc::new(Self {
+        let bounds = Bounds {
+            clean: CLEAN_TIMEOUT,
+            all_clean: ALL_CLEAN_TIMEOUT,
+            down: DOWN_FOR_AT_MOST,
+            others: OTHERS_END_WITHIN,
+        };
+        Arc::new(Self::within(ctx, bounds))
+    }
+
+    fn within(ctx: Context, bounds: Bounds) -> Self {
+        Self {
             ctx,
+            bounds,
             busy: Mutex::default(),
             claimed: Mutex::default(),
             window: tokio::sync::Mutex::default(),
-        })
+        }
     }
 
     fn busy(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
@@ -263,22 +291,16 @@ impl Warden {
         self.ctx.settings.services.names(known.iter().map(|found| &found.session)).len()
     }
 
-    /// Whether the breaker lets this service be stopped. Emergencies count against it and
-    /// windows do not, but a window never goes beyond what it allows.
-    fn breaker_lets(
+    /// Who was stopped when, and when a person last said to go on.
+    async fn record_of_stops(
         &self,
-        service: &str,
-        way: Way,
-        known: &[Found],
         now: Timestamp,
-    ) -> Result<bool, JournalError> {
-        let (stops, resumed) = {
-            let journal = self.ctx.journal();
-            (journal.stops(now)?, journal.resumed(now)?)
-        };
-        Ok(self.lets(&stops, resumed, service, way, self.fleet(known), now))
+    ) -> Result<(Vec<Stopped>, Option<Timestamp>), JournalError> {
+        self.ctx.ask(move |journal| Ok((journal.stops(now)?, journal.resumed(now)?))).await
     }
 
+    /// Whether the breaker lets this service be stopped. Emergencies count against it and
+    /// windows do not, but a window never goes beyond what it allows.
     fn lets(
         &self,
         stops: &[Stopped],
@@ -309,34 +331,49 @@ impl Warden {
         let (warden, service, id) = (Arc::clone(self), service.clone(), run.id);
         let sessions: Vec<String> =
             [found].into_iter().chain(connected).map(|found| found.session.to_string()).collect();
+        let all = self.sessions_of(&service, found, known);
         let fleet = self.fleet(known);
         let intended = blocking(move || {
             let now = Timestamp::now();
             let mut journal = warden.ctx.journal();
             let window = way == Way::Window;
             let sessions: Vec<&str> = sessions.iter().map(String::as_str).collect();
-            journal.intend_stop(&service.name, &sessions, id, window, now, |switches, stops, resumed| {
-                if switches.paused.is_some() {
-                    return Err(Hold::Paused);
-                }
-                Self::bearing(&service, stops).may_be_stopped(now)?;
-                let open = switches.breaker.is_some();
-                match !open && warden.lets(stops, resumed, &service.name, way, fleet, now) {
-                    true => Ok(()),
-                    false => Err(Hold::BreakerOpen),
-                }
-            })
+            journal.intend_stop(
+                &service.name,
+                &sessions,
+                id,
+                window,
+                now,
+                |journal, switches, stops, resumed| {
+                    // It would be started in the middle of that.
+                    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+                    if journal.is_under_way(&all, id).unwrap_or(true) {
+                        return Err(Hold::Busy);
+                    }
+                    if switches.paused.is_some() {
+                        return Err(Hold::Paused);
+                    }
+                    Self::bearing(&service, stops).may_be_stopped(now)?;
+                    let open = switches.breaker.is_some();
+                    match !open && warden.lets(stops, resumed, &service.name, way, fleet, now) {
+                        true => Ok(()),
+                        false => Err(Hold::BreakerOpen),
+                    }
+                },
+            )
         });
         match intended.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(Hold::BreakerOpen)) if way == Way::Emergency => Err(self.trip(known, Timestamp::now())),
+            Ok(Err(Hold::BreakerOpen)) if way == Way::Emergency => {
+                Err(self.trip(known, Timestamp::now()).await)
+            }
             Ok(Err(hold)) => Err(held(&hold)),
             Err(error) => Err(journal(&error)),
         }
     }
 
     /// Opens the breaker.
-    fn trip(&self, known: &[Found], now: Timestamp) -> Trouble {
+    async fn trip(&self, known: &[Found], now: Timestamp) -> Trouble {
         let breaker = self.breaker();
         let limit = breaker.limit(self.fleet(known));
         let reason = format!(
@@ -344,7 +381,7 @@ impl Warden {
             humantime::format_duration(breaker.within)
         );
         tracing::error!("the breaker opens, nothing is stopped or cleaned any more: {reason}");
-        match self.ctx.journal().open_breaker(&reason, now) {
+        match self.ctx.ask(move |journal| journal.open_breaker(&reason, now)).await {
             Ok(()) => held(&Hold::BreakerOpen),
             Err(error) => journal(&error),
         }
@@ -362,9 +399,12 @@ impl Warden {
         if !service.windows.contains(now) || self.window.try_lock().is_err() {
             return Ok(false);
         }
-        let stops = self.ctx.journal().stops(now)?;
+        let (stops, resumed) = {
+            let journal = self.ctx.journal();
+            (journal.stops(now)?, journal.resumed(now)?)
+        };
         Ok(Self::bearing(&service, &stops).may_be_stopped(now).is_ok()
-            && self.breaker_lets(&service.name, Way::Window, known, now)?)
+            && self.lets(&stops, resumed, &service.name, Way::Window, self.fleet(known), now))
     }
 
     /// Stops the service if the table of [`may_stop`] lets it, cleans, and starts it again.
@@ -385,9 +425,14 @@ impl Warden {
                 Err(_) => return Led::NeedsNoStop,
             },
         };
-        match self.ctx.journal().obligations() {
+        match self.ctx.ask(|journal| journal.obligations()).await {
             Ok(owed) if owed.iter().any(|owed| owed.service == service.name) => return Led::Busy,
             Ok(_) => {}
+            Err(error) => return Led::Ended(Err(journal(&error))),
+        }
+        match self.others_have_ended(run, found, &service, known).await {
+            Ok(true) => {}
+            Ok(false) => return Led::Busy,
             Err(error) => return Led::Ended(Err(journal(&error))),
         }
         match presence(&service).await {
@@ -403,8 +448,10 @@ impl Warden {
             Err(trouble) => return Led::Ended(Err(trouble)),
         }
         let siblings = self.siblings(found, &service, known).await;
-        if let Err(trouble) = self.intend(run, found, &service, way, known, &siblings.connected).await {
-            return Led::Ended(Err(trouble));
+        match self.intend(run, found, &service, way, known, &siblings.connected).await {
+            Ok(()) => {}
+            Err(("busy", ..)) => return Led::Busy,
+            Err(trouble) => return Led::Ended(Err(trouble)),
         }
         tracing::warn!(id = run.id, session = %found.session, service = service.name, "stopping the service");
 
@@ -420,12 +467,19 @@ impl Warden {
                 async move { warden.while_down(&run, &found, down, way, &known, &besides, ending).await },
             )
         };
-        let cleaned = match work.await {
-            Ok((told, cleaned)) => {
+        // A disk that stalls keeps nobody stopped.
+        let abort = work.abort_handle();
+        let cleaned = match tokio::time::timeout(self.down_for_at_most(&service), work).await {
+            Ok(Ok((told, cleaned))) => {
                 *ending = told;
                 cleaned
             }
-            Err(error) => Err(("broke_off", Status::Failed, format!("the run broke off: {error}"))),
+            Ok(Err(error)) => Err(("broke_off", Status::Failed, format!("the run broke off: {error}"))),
+            Err(_) => {
+                abort.abort();
+                let detail = "the bot was down for too long; the run was broken off where it stood.";
+                Err(("timeout", Status::Failed, detail.to_owned()))
+            }
         };
         // Also where it broke off or took too long, and its moves go on in a thread.
         end_moves(&halt).await;
@@ -439,7 +493,8 @@ impl Warden {
                 Err(trouble) => Err(trouble),
             };
             runner::end(&self.ctx, &beside.run, told, beside.ending).await;
-            self.claimed().remove(&beside.run.id);
+            let (warden, id) = (Arc::clone(self), beside.run.id);
+            blocking(move || warden.claimed().remove(&id)).await;
         }
         drop(lead);
         let told = match (cleaned, outcome.of(found)) {
@@ -449,6 +504,47 @@ impl Warden {
             }
         };
         Led::Ended(told)
+    }
+
+    /// This session and the others of its process.
+    fn sessions_of(&self, service: &Service, found: &Found, known: &[Found]) -> Vec<String> {
+        let same = |other: &&Found| {
+            self.ctx.settings.services.of(&other.session).is_some_and(|s| s.name == service.name)
+        };
+        let others = known.iter().filter(|other| other.session != found.session).filter(same);
+        [found].into_iter().chain(others).map(|found| found.session.to_string()).collect()
+    }
+
+    /// Waits until no run is under way on another session of the process; none begins
+    /// anew while the service is led.
+    async fn others_have_ended(
+        &self,
+        run: &Run,
+        found: &Found,
+        service: &Service,
+        known: &[Found],
+    ) -> Result<bool, JournalError> {
+        let (began, id) = (Instant::now(), run.id);
+        let all = self.sessions_of(service, found, known);
+        loop {
+            let all = all.clone();
+            let asked = self.ctx.ask(move |journal| {
+                let all: Vec<&str> = all.iter().map(String::as_str).collect();
+                journal.is_under_way(&all, id)
+            });
+            if !asked.await? {
+                return Ok(true);
+            }
+            if began.elapsed() >= self.bounds.others {
+                return Ok(false);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// From the stop on; whatever has not ended then is broken off.
+    fn down_for_at_most(&self, service: &Service) -> Duration {
+        service.stop_timeout + service.gone_timeout + self.bounds.down
     }
 
     /// The live look before the stop; `false` where no stop is needed.
@@ -471,7 +567,7 @@ impl Warden {
             return Ok(false);
         }
         let now = Timestamp::now();
-        let stops = self.ctx.journal().stops(now).map_err(|error| journal(&error))?;
+        let (stops, resumed) = self.record_of_stops(now).await.map_err(|error| journal(&error))?;
         let bearing = Self::bearing(service, &stops);
         let limits = settings.limits(&found.session);
         let tier = run.tier.as_deref().and_then(Tier::from_label).unwrap_or(Tier::Emergency);
@@ -489,11 +585,10 @@ impl Warden {
         may_stop(&before, now).map_err(|hold| held(&hold))?;
         // What would refuse the clean-up afterwards must not cost a restart.
         runner::could_be_cleaned(found).await.map_err(|stop| stopped(&stop))?;
-        let lets = self.breaker_lets(&service.name, way, known, now).map_err(|error| journal(&error))?;
-        match (lets, way) {
+        match (self.lets(&stops, resumed, &service.name, way, self.fleet(known), now), way) {
             (true, _) => Ok(true),
             (false, Way::Window) => Ok(false),
-            (false, Way::Emergency) => Err(self.trip(known, now)),
+            (false, Way::Emergency) => Err(self.trip(known, now).await),
         }
     }
 
@@ -501,12 +596,10 @@ impl Warden {
     /// neither list.
     async fn siblings(&self, found: &Found, service: &Service, known: &[Found]) -> Siblings {
         let mut siblings = Siblings::default();
+        let all = self.sessions_of(service, found, known);
         let others: Vec<Found> = known
             .iter()
-            .filter(|other| other.session != found.session)
-            .filter(|other| {
-                self.ctx.settings.services.of(&other.session).is_some_and(|s| s.name == service.name)
-            })
+            .filter(|other| other.session != found.session && all.iter().any(|s| s == other.session.as_str()))
             .cloned()
             .collect();
         let survey = async {
@@ -596,7 +689,7 @@ impl Warden {
         mut down: Down,
         way: Way,
         known: &[Found],
-        besides: &Mutex<Vec<Beside>>,
+        besides: &Arc<Mutex<Vec<Beside>>>,
         mut ending: Ending,
     ) -> (Ending, Result<(), Trouble>) {
         let failed = |reason, detail: String| Err((reason, Status::Failed, detail));
@@ -626,7 +719,7 @@ impl Warden {
         let cleaned = self.clean(run, found, &down, way.column(), &mut ending).await;
         for other in known.iter().filter(|other| other.session != found.session) {
             let same = self.ctx.settings.services.of(&other.session).is_some_and(|s| s.name == service.name);
-            if same && !down.halt.is_halted() && began.elapsed() < ALL_CLEAN_TIMEOUT {
+            if same && !down.halt.is_halted() && began.elapsed() < self.bounds.all_clean {
                 self.clean_beside(other, &down, besides).await;
             }
         }
@@ -655,7 +748,7 @@ impl Warden {
     ) -> Result<(), Trouble> {
         let ask = Ask { column, tier: run.tier.as_deref().and_then(Tier::from_label), force: None };
         let clean = runner::clean_while_down(&self.ctx, run.id, found, ask, down, ending);
-        match tokio::time::timeout(CLEAN_TIMEOUT, clean).await {
+        match tokio::time::timeout(self.bounds.clean, clean).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(stop)) => Err(stopped(&stop)),
             Err(_) => {
@@ -664,7 +757,10 @@ impl Warden {
                 Err((
                     "timeout",
                     Status::Failed,
-                    format!("the clean-up took longer than {}.", humantime::format_duration(CLEAN_TIMEOUT)),
+                    format!(
+                        "the clean-up took longer than {}.",
+                        humantime::format_duration(self.bounds.clean)
+                    ),
                 ))
             }
         }
@@ -683,29 +779,15 @@ impl Warden {
 
     /// Another session of the process that is stopped anyway: what is armed or queued for it
     /// is done now. Its run goes to `besides`, also where this breaks off.
-    async fn clean_beside(self: &Arc<Self>, other: &Found, down: &Down, besides: &Mutex<Vec<Beside>>) {
-        let (warden, session) = (Arc::clone(self), other.session.to_string());
-        let claimed = blocking(move || {
-            for action in [Action::Emergency, Action::Cleanup] {
-                warden.ctx.journal().nudge(&session, action, Timestamp::now())?;
-            }
-            // Known before anybody can take it for a leftover.
-            let mut ours = warden.claimed();
-            let run = warden.ctx.journal().claim(&session, Timestamp::now())?;
-            ours.extend(run.iter().map(|run| run.id));
-            Ok::<_, JournalError>(run)
-        });
-        let run = match claimed.await {
-            Ok(Some(run)) => run,
+    async fn clean_beside(self: &Arc<Self>, other: &Found, down: &Down, besides: &Arc<Mutex<Vec<Beside>>>) {
+        let (warden, found, halt) = (Arc::clone(self), other.clone(), down.halt.clone());
+        let all = Arc::clone(besides);
+        let claimed = blocking(move || warden.claim(&found, &halt, &all));
+        let (run, mut ending) = match claimed.await {
+            Ok(Some(claimed)) => claimed,
             Ok(None) => return,
             Err(error) => return tracing::error!("{error}"),
         };
-        let mut ending =
-            Ending { note: Some("its process was stopped for another session".into()), ..Ending::default() };
-        let broke_off = Err(("broke_off", Status::Failed, "the run broke off".to_owned()));
-        let beside =
-            Beside { run: run.clone(), found: other.clone(), cleaned: broke_off, ending: ending.clone() };
-        besides.lock().unwrap_or_else(PoisonError::into_inner).push(beside);
         self.settle(other).await;
         let column = if run.action == Action::Emergency { Column::Emergency } else { Column::Cleanup };
         let told = self.clean(&run, other, down, column, &mut ending).await;
@@ -713,6 +795,38 @@ impl Warden {
         if let Some(beside) = besides.last_mut() {
             (beside.cleaned, beside.ending) = (told, ending);
         }
+    }
+
+    /// Takes what waits for a session of a service that is down. Blocks, perhaps until
+    /// nobody waits for it any more: then the run waits again.
+    fn claim(
+        &self,
+        found: &Found,
+        halt: &Halt,
+        besides: &Mutex<Vec<Beside>>,
+    ) -> Result<Option<(Run, Ending)>, JournalError> {
+        let session = found.session.as_str();
+        for action in [Action::Emergency, Action::Cleanup] {
+            self.ctx.journal().nudge(session, action, Timestamp::now())?;
+        }
+        // Known before anybody can take it for a leftover.
+        let mut ours = self.claimed();
+        let Some(run) = self.ctx.journal().claim(session, Timestamp::now())? else { return Ok(None) };
+        // Whoever collects them says `halt` first, and must not wait for the journal.
+        let mut besides = besides.lock().unwrap_or_else(PoisonError::into_inner);
+        if halt.is_halted() {
+            drop(besides);
+            self.ctx.journal().requeue(run.id, "its service was to be started again")?;
+            return Ok(None);
+        }
+        ours.insert(run.id);
+        let ending =
+            Ending { note: Some("its process was stopped for another session".into()), ..Ending::default() };
+        let broke_off = Err(("broke_off", Status::Failed, "the run broke off".to_owned()));
+        let beside =
+            Beside { run: run.clone(), found: found.clone(), cleaned: broke_off, ending: ending.clone() };
+        besides.push(beside);
+        Ok(Some((run, ending)))
     }
 
     /// Starts the service and waits until its bots are connected. What it comes to is on
@@ -903,7 +1017,7 @@ impl Warden {
 
     async fn settle_debt(&self, lead: Lead, owed: &Obligation, known: &[Found]) {
         // It may have been settled since it was read.
-        let open = self.ctx.journal().obligations();
+        let open = self.ctx.ask(|journal| journal.obligations()).await;
         if !open.is_ok_and(|open| open.contains(owed)) {
             return;
         }
@@ -919,11 +1033,14 @@ impl Warden {
                 session = owed.session,
                 "this program has stopped the service and is to start it again, but `service` in the configuration no longer names it: start it by hand"
             );
-            self.nobody_is_asked(owed, &self.to_come_back(owed));
+            self.nobody_is_asked(owed, self.to_come_back(owed).await).await;
             return;
         };
         // A start that has failed before waits for the end of a pause.
-        if owed.phase == Phase::Failed && self.ctx.journal().may_start(&owed.service).is_ok_and(|may| !may) {
+        let name = owed.service.clone();
+        if owed.phase == Phase::Failed
+            && self.ctx.ask(move |journal| journal.may_start(&name)).await.is_ok_and(|may| !may)
+        {
             return;
         }
         let began = Instant::now();
@@ -943,7 +1060,7 @@ impl Warden {
             "a service from an interrupted run is started again"
         );
         let (mut watched, mut unseen) = (Vec::new(), Vec::new());
-        for (session, run_id) in self.to_come_back(owed) {
+        for (session, run_id) in self.to_come_back(owed).await {
             match known.iter().find(|found| found.session.as_str() == session) {
                 Some(found) => watched.push(Watched { found: found.clone(), run_id }),
                 None => unseen.push((session, run_id)),
@@ -952,7 +1069,7 @@ impl Warden {
         for (session, _) in &unseen {
             tracing::error!(service = owed.service, session, "its auth folder cannot be found");
         }
-        self.nobody_is_asked(owed, &unseen);
+        self.nobody_is_asked(owed, unseen).await;
         let back = match watched.is_empty() {
             // It was started before the interruption, and may have connected before now.
             false if owed.phase == Phase::Started => {
@@ -969,8 +1086,9 @@ impl Warden {
     }
 
     /// The sessions, each with its run, that are to come back after this stop.
-    fn to_come_back(&self, owed: &Obligation) -> Vec<(String, i64)> {
-        let watched = self.ctx.journal().watched(&owed.service, owed.since);
+    async fn to_come_back(&self, owed: &Obligation) -> Vec<(String, i64)> {
+        let (name, since) = (owed.service.clone(), owed.since);
+        let watched = self.ctx.ask(move |journal| journal.watched(&name, since)).await;
         let mut watched = watched.unwrap_or_else(|error| {
             tracing::error!("{error}");
             Vec::new()
@@ -982,9 +1100,13 @@ impl Warden {
     }
 
     /// They are out of reach, so they count as not back.
-    fn nobody_is_asked(&self, owed: &Obligation, sessions: &[(String, i64)]) {
+    async fn nobody_is_asked(&self, owed: &Obligation, sessions: Vec<(String, i64)>) {
         for (session, run_id) in sessions {
-            let late = self.ctx.journal().set_not_back(&owed.service, session, *run_id, Timestamp::now());
+            let name = owed.service.clone();
+            let late = self
+                .ctx
+                .ask(move |journal| journal.set_not_back(&name, &session, run_id, Timestamp::now()))
+                .await;
             if let Err(error) = late {
                 tracing::error!("{error}");
             }
@@ -998,12 +1120,12 @@ impl Warden {
             Err(why) => Back::Down(why),
         };
         tracing::warn!(service = service.name, down_seconds = began.elapsed().as_secs(), "started");
-        let mut journal = self.ctx.journal();
-        let kept = match back {
-            Back::Down(_) => journal.set_phase(&service.name, Phase::Failed),
-            _ => journal.fulfil(&service.name),
-        };
-        if let Err(error) = kept {
+        let (name, is_down) = (service.name.clone(), matches!(back, Back::Down(_)));
+        let kept = self.ctx.ask(move |journal| match is_down {
+            true => journal.set_phase(&name, Phase::Failed),
+            false => journal.fulfil(&name),
+        });
+        if let Err(error) = kept.await {
             tracing::error!("{error}");
         }
         back
@@ -1018,8 +1140,9 @@ impl Warden {
         for (session, is_back) in self.who_is_back(asked.collect()).await {
             let Some(late) = late.iter().find(|late| is_back && late.session == session) else { continue };
             tracing::info!(service = late.service, session, "it has come back");
-            let cleared = self.ctx.journal().clear_not_back(&late.service, &session, late.stopped);
-            if let Err(error) = cleared {
+            let (name, stopped) = (late.service.clone(), late.stopped);
+            let cleared = self.ctx.ask(move |journal| journal.clear_not_back(&name, &session, stopped));
+            if let Err(error) = cleared.await {
                 tracing::error!("{error}");
             }
         }
@@ -1107,5 +1230,215 @@ async fn within<E: fmt::Display>(
     match tokio::time::timeout(patience, call).await {
         Ok(done) => done.map_err(|error| error.to_string()),
         Err(_) => Err(format!("it took longer than {}", humantime::format_duration(patience))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{CommonFlags, RemediatorFlags, Settings};
+    use crate::folder::Source;
+    use crate::remediator::console::context;
+    use crate::remediator::journal::{Accepted, Request, Via};
+    use std::ffi::OsStr;
+    use std::path::PathBuf;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// The bots `a` and `b` of one process, which runs while DIR/runs is there; `DIR/down.sh`
+    /// is asked about them while it does not.
+    struct World {
+        dir: tempfile::TempDir,
+        known: Vec<Found>,
+        warden: Arc<Warden>,
+    }
+
+    impl World {
+        fn new(bounds: Bounds, down: &str) -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().display();
+            for session in ["a", "b"] {
+                let bot = dir.path().join("sessions").join(session);
+                std::fs::create_dir_all(&bot).unwrap();
+                let creds =
+                    r#"{"noiseKey":{},"nextPreKeyId":31,"account":{},"me":{"id":"1@s.whatsapp.net"}}"#;
+                std::fs::write(bot.join("creds.json"), creds).unwrap();
+                for n in 0..200 {
+                    let file = bot.join(format!("session-{n}.0.json"));
+                    std::fs::write(&file, r#"{"_sessions":{},"version":"v1"}"#).unwrap();
+                    let age = SECOND * 86_400 * if n < 20 { n % 10 + 1 } else { 40 };
+                    let file = std::fs::File::options().write(true).open(&file).unwrap();
+                    file.set_modified(std::time::SystemTime::now() - age).unwrap();
+                }
+            }
+            std::fs::write(dir.path().join("down.sh"), down).unwrap();
+            let ask =
+                format!("cd {path}; [ -e runs ] && echo connected && exit; . ./down.sh; echo disconnected");
+            std::fs::write(dir.path().join("ask.sh"), ask).unwrap();
+            std::fs::write(dir.path().join("runs"), "").unwrap();
+            let yaml = format!(
+                "connection: {{command: [sh, {path}/ask.sh], timeout: 30s, quiet: 0s, trust: ['*']}}\nservice:\n  - name: bots\n    command: {{stop: [rm, {path}/runs], start: [touch, {path}/runs], gone: [test, '!', -e, {path}/runs]}}\n    stop_timeout: 1s\n    gone_timeout: 1s\n    start_timeout: 5s\n    connect_timeout: 20s\n"
+            );
+            std::fs::write(dir.path().join("config.yml"), yaml).unwrap();
+            let common = CommonFlags {
+                sessions_path: vec![Source::parse(OsStr::new(&dir.path().join("sessions"))).unwrap()],
+                config_file: Some(dir.path().join("config.yml")),
+                ..CommonFlags::default()
+            };
+            let state_path = Some(dir.path().join("state"));
+            let remediator = RemediatorFlags { state_path, ..RemediatorFlags::default() };
+            let ctx = context(Settings::load(&common, &remediator).unwrap()).unwrap();
+            let known = ctx.settings.discovery().survey().found;
+            Self { dir, known, warden: Arc::new(Warden::within(ctx, bounds)) }
+        }
+
+        fn runs(&self) -> PathBuf {
+            self.dir.path().join("runs")
+        }
+
+        /// An emergency of `a`, taken.
+        fn asked(&self) -> Run {
+            let request = Request {
+                session: "a".into(),
+                action: Action::Emergency,
+                tier: "emergency".into(),
+                fingerprint: "f".into(),
+                starts_at: "s".into(),
+                via: Via::default(),
+            };
+            let mut journal = self.warden.ctx.journal();
+            let accepted = journal.accept(&[request], Timestamp::now()).unwrap();
+            assert!(matches!(accepted[0], Accepted::Queued(_)));
+            journal.take(Timestamp::now(), &[]).unwrap().unwrap()
+        }
+
+        async fn lead(&self, run: &Run) -> (Led, Ending) {
+            let found = self.known.iter().find(|found| found.session.as_str() == "a").unwrap();
+            let service = self.warden.ctx.settings.services.of(&found.session).unwrap();
+            let mut ending = Ending::default();
+            let led = self.warden.run(run, found, service, Way::Emergency, &self.known, &mut ending).await;
+            (led, ending)
+        }
+
+        fn left(&self, session: &str) -> usize {
+            let files = std::fs::read_dir(self.dir.path().join("sessions").join(session)).unwrap();
+            files.filter(|file| file.as_ref().unwrap().file_name() != ".baileys_quarantine").count()
+        }
+    }
+
+    fn bounds() -> Bounds {
+        Bounds { clean: PATIENCE, all_clean: PATIENCE, down: PATIENCE, others: PATIENCE }
+    }
+
+    /// Waits until the file is there, or is not.
+    fn wait_for(path: &std::path::Path, there: bool) -> bool {
+        let began = Instant::now();
+        while path.exists() != there {
+            if began.elapsed() > PATIENCE {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_journal_that_stalls_after_the_stop_leaves_nobody_stopped() {
+        let world = World::new(Bounds { down: SECOND * 3, ..bounds() }, "");
+        let run = world.asked();
+        let (ctx, runs) = (world.warden.ctx.clone(), world.runs());
+        let stalled = std::thread::spawn(move || {
+            let stopped = wait_for(&runs, false);
+            let _held = ctx.journal();
+            (stopped, wait_for(&runs, true))
+        });
+        let (led, _) = world.lead(&run).await;
+        assert_eq!(stalled.join().unwrap(), (true, true), "it was started while the journal stalled");
+        let Led::Ended(Err((reason, status, detail))) = led else { panic!("{led:?}") };
+        assert_eq!((reason, status), ("timeout", Status::Failed), "{detail}");
+        assert!(detail.contains("connected again"), "{detail}");
+        assert!(world.warden.ctx.journal().obligations().unwrap().is_empty(), "nothing is owed");
+        assert_eq!((world.left("a"), world.left("b")), (201, 201), "nothing moved");
+        assert!(world.warden.claimed().is_empty());
+    }
+
+    /// The same where it stalls before a sibling's run is taken: that one waits again.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_run_that_is_taken_too_late_waits_again() {
+        let world = World::new(bounds(), "");
+        let found = world.known.iter().find(|found| found.session.as_str() == "b").unwrap();
+        let request = Request {
+            session: "b".into(),
+            action: Action::Cleanup,
+            tier: "cleanup".into(),
+            fingerprint: "f".into(),
+            starts_at: "s".into(),
+            via: Via::default(),
+        };
+        world.warden.ctx.journal().accept(&[request], Timestamp::now()).unwrap();
+        let (halt, besides) = (Halt::default(), Mutex::default());
+        halt.halt();
+        assert!(world.warden.claim(found, &halt, &besides).unwrap().is_none());
+        assert!(besides.lock().unwrap().is_empty() && world.warden.claimed().is_empty());
+        let queued = world.warden.ctx.journal().runs(1).unwrap().remove(0);
+        assert_eq!(queued.status, Status::Queued);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_clean_up_that_takes_too_long_is_broken_off_and_the_bot_started() {
+        let world =
+            World::new(Bounds { clean: SECOND * 2, ..bounds() }, "[ -e asked ] && sleep 20; touch asked");
+        let run = world.asked();
+        let began = Instant::now();
+        let (led, ending) = world.lead(&run).await;
+        let Led::Ended(Err((reason, status, detail))) = led else { panic!("{led:?}") };
+        assert_eq!((reason, status), ("timeout", Status::Failed), "{detail}");
+        assert!(detail.contains("longer than 2s") && detail.contains("connected again"), "{detail}");
+        assert!(world.runs().exists() && began.elapsed() < SECOND * 20, "{:?}", began.elapsed());
+        assert_eq!(world.left("a"), 201, "nothing moved: {ending:?}");
+        assert!(world.warden.ctx.journal().obligations().unwrap().is_empty(), "nothing is owed");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nobody_is_stopped_and_started_under_a_clean_up_of_the_same_process() {
+        let world = World::new(Bounds { others: SECOND, ..bounds() }, "");
+        let run = world.asked();
+        // A clean-up of b had begun before.
+        let other = world.warden.ctx.journal().begin("b", Action::Cleanup, "ann", Timestamp::now()).unwrap();
+        let (led, _) = world.lead(&run).await;
+        assert!(matches!(led, Led::Busy), "{led:?}");
+        // Nor if it began during the looks.
+        let found = world.known.iter().find(|found| found.session.as_str() == "a").unwrap();
+        let service = world.warden.ctx.settings.services.of(&found.session).unwrap();
+        let held = world.warden.intend(&run, found, &service, Way::Emergency, &world.known, &[]).await;
+        assert!(matches!(held, Err(("busy", ..))), "{held:?}");
+        assert!(world.warden.ctx.journal().stops(Timestamp::now()).unwrap().is_empty());
+        world.warden.ctx.journal().finish(other, Status::Done, &Ending::default(), Timestamp::now()).unwrap();
+        let (led, _) = world.lead(&run).await;
+        assert!(matches!(led, Led::Ended(Ok(()))), "{led:?}");
+        assert!(world.runs().exists() && world.left("a") < 201 && world.left("b") == 201);
+    }
+
+    /// What the unit of systemd waits for before it kills.
+    #[test]
+    fn the_shipped_unit_waits_for_the_longest_run() {
+        let timing = crate::control::Timing::default();
+        let starts = (timing.start_timeout + GRACE * 2 + RUNS_WITHIN) * (STARTS_AGAIN + 1);
+        let noted = NOTE_TIMEOUT * 3;
+        let longest = timing.stop_timeout
+            + timing.gone_timeout
+            + DOWN_FOR_AT_MOST
+            + HALTS_WITHIN
+            + noted
+            + starts
+            + timing.connect_timeout;
+        let unit = include_str!("../../deploy/systemd/baileys_remediator.service");
+        let waits = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
+        assert!(humantime::parse_duration(waits).unwrap() > longest, "{waits} < {longest:?}");
+        assert!(
+            DOWN_FOR_AT_MOST
+                > ALL_CLEAN_TIMEOUT + CLEAN_TIMEOUT + SETTLES_WITHIN * 2 + WATCHED_FOR + HALTS_WITHIN
+        );
     }
 }

@@ -26,6 +26,7 @@ use self::record::{FileRecord, Step};
 use super::quarantine::give_to_owner_of;
 
 pub mod record;
+pub mod standing;
 
 /// After a successful run the same session is left alone for this long.
 pub const COOLDOWN: Duration = Duration::from_secs(6 * 3_600);
@@ -37,7 +38,7 @@ pub const MAX_QUEUED: u64 = 10_000;
 const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
 /// A sighting that is dated further ahead is forgotten.
 const AHEAD: Duration = Duration::from_secs(86_400);
-const SCHEMA_VERSION: i64 = 4;
+const SCHEMA_VERSION: i64 = 5;
 
 /// What a run is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -75,13 +76,15 @@ impl Action {
         Self::ALL.into_iter().find(|action| action.label() == label)
     }
 
-    /// Actions that share a cooldown: both ways of cleaning, and an undo, which is a
-    /// person's word that this session is not to be cleaned again at once.
+    /// After which actions it rests: both ways of cleaning, and an undo, which is a person's
+    /// word that this session is not to be cleaned again at once. An emergency does not rest
+    /// after a clean-up: that one left too much, or much has come since.
     fn cooled_by(self) -> &'static str {
         match self {
             Action::Plan => "('plan')",
             Action::Restore => "('restore')",
-            Action::Cleanup | Action::Emergency | Action::Undo => "('cleanup','emergency','undo')",
+            Action::Emergency => "('emergency','undo')",
+            Action::Cleanup | Action::Undo => "('cleanup','emergency','undo')",
         }
     }
 }
@@ -269,6 +272,8 @@ pub struct Totals {
     pub stops: u64,
     /// Runs that wait or are under way.
     pub queued: u64,
+    /// Clean-ups that moved files and ended well, by action.
+    pub cleanups: BTreeMap<String, u64>,
     /// End of the last clean-up that moved files.
     pub last_success: Option<Timestamp>,
 }
@@ -349,6 +354,29 @@ fn hand_over(dir: &Path, made: &std::fs::File) -> io::Result<()> {
     give_to_owner_of(dir.as_fd(), made.as_fd()).map_err(|obstacle| io::Error::other(obstacle.to_string()))
 }
 
+/// The version of the tables; 0 where there are none yet.
+fn schema(db: &Sqlite) -> Result<i64, rusqlite::Error> {
+    db.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Lays the tables of this version, and takes over what an older journal holds. Together,
+/// so that a crash leaves a whole journal or none.
+fn take_over(db: &mut Sqlite) -> Result<(), rusqlite::Error> {
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version = schema(&tx)?;
+    if version >= SCHEMA_VERSION {
+        // Another process has done it while this one waited.
+        return Ok(());
+    }
+    tx.execute_batch(&format!("{SCHEMA}{}{}{}", record::SCHEMA, super::ledger::SCHEMA, standing::SCHEMA))?;
+    if version < 4 {
+        tx.execute_batch(super::ledger::FROM_SCHEMA_3)?;
+    }
+    standing::take_over(&tx)?;
+    tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    tx.commit()
+}
+
 impl Journal {
     /// Opens, and makes where it is missing, the journal in `dir` (0700, the file 0600).
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
@@ -370,29 +398,19 @@ impl Journal {
             hand_over(dir, &file).map_err(unusable)?;
         }
         drop(file);
-        let db = Sqlite::open(&path)?;
+        let mut db = Sqlite::open(&path)?;
         db.busy_timeout(Duration::from_secs(1))?;
         db.pragma_update(None, "journal_mode", "WAL")?;
         db.pragma_update(None, "synchronous", "FULL")?;
-        let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        match version {
-            0..SCHEMA_VERSION => {
-                // Together, so that a crash leaves a whole journal or none. Nothing that an
-                // older journal holds is lost, so it does no harm to do this twice.
-                db.execute_batch(&format!(
-                    "{SCHEMA}{}{}{}PRAGMA user_version = {SCHEMA_VERSION};\nCOMMIT;",
-                    record::SCHEMA,
-                    super::ledger::SCHEMA,
-                    super::ledger::FROM_SCHEMA_3
-                ))?;
-            }
-            SCHEMA_VERSION => {}
-            newer => {
-                return Err(JournalError::Unusable(format!(
-                    "{} was written by a newer version (schema {newer}); use that version, or another --state.path",
-                    path.display()
-                )));
-            }
+        if schema(&db)? < SCHEMA_VERSION {
+            take_over(&mut db)?;
+        }
+        let version = schema(&db)?;
+        if version != SCHEMA_VERSION {
+            return Err(JournalError::Unusable(format!(
+                "{} was written by a newer version (schema {version}); use that version, or another --state.path",
+                path.display()
+            )));
         }
         let owner = Owner::new(dir).map_err(unusable)?;
         Ok(Self { db, dir: dir.to_owned(), owner })
@@ -519,6 +537,7 @@ impl Journal {
                 params![run.id, now.nanos(), ending.reason, ending.detail],
             )?;
             record::ended(&tx, run.id, Status::Refused.label(), &ending, now)?;
+            standing::ended(&tx, run.id)?;
         };
         tx.commit()?;
         Ok(taken)
@@ -538,16 +557,16 @@ impl Journal {
         Ok(query.query_row([run], |row| row.get(0)).optional()?)
     }
 
-    /// Lets a run wait again that was taken and had not begun to move anything.
-    pub fn requeue(&mut self, id: i64) -> Result<(), JournalError> {
+    /// Lets a run wait again that was taken and had not begun to move anything; `why` is put
+    /// on record.
+    pub fn requeue(&mut self, id: i64, why: &str) -> Result<(), JournalError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let requeued = tx.execute(
             "UPDATE runs SET status = 'queued', run = NULL WHERE id = ?1 AND status = 'running'",
             [id],
         )?;
         if requeued > 0 {
-            let detail = "the remediator was stopped before anything moved".to_owned();
-            record::write_steps(&tx, id, &[Step::new("waits_again", Some(detail))])?;
+            record::write_steps(&tx, id, &[Step::new("waits_again", Some(why.to_owned()))])?;
         }
         tx.commit()?;
         Ok(())
@@ -630,6 +649,7 @@ impl Journal {
             }
             _ => {}
         }
+        standing::ended(&tx, id)?;
         tx.commit()?;
         Ok(())
     }
@@ -684,6 +704,11 @@ impl Journal {
         Ok(runs.into_iter().filter(|run| mine(run) || !Owner::is_alive(&self.dir, &run.owner)).collect())
     }
 
+    /// Whether the process that took a run lives; this one does.
+    pub(super) fn lives(&self, owner: &str) -> bool {
+        owner == self.owner.name || Owner::is_alive(&self.dir, owner)
+    }
+
     /// The newest runs, newest first.
     pub fn runs(&self, limit: u32) -> Result<Vec<Run>, JournalError> {
         let mut query = self.db.prepare(&format!("{SELECT} ORDER BY id DESC LIMIT ?1"))?;
@@ -700,6 +725,7 @@ impl Journal {
             [now.minus(KEPT_FOR).nanos()],
         )?;
         record::prune(&self.db, now)?;
+        standing::prune(&self.db, now)?;
         // What was written under a clock that ran ahead must not count one day.
         self.db.execute(
             "DELETE FROM alive WHERE at_ns < ?1 OR at_ns > ?2",
@@ -776,6 +802,7 @@ impl Journal {
                 "failures" => totals.failures.insert(label, value),
                 "refusals" => totals.refusals.insert(label, value),
                 "moved" => totals.moved.insert(label, value),
+                "cleanups" => totals.cleanups.insert(label, value),
                 "restored" => {
                     totals.restored = value;
                     None
@@ -856,7 +883,6 @@ pub(super) fn raise(db: &Sqlite, name: &str, label: &str, by: u64) -> Result<(),
 }
 
 const SCHEMA: &str = "
-BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     created_ns INTEGER NOT NULL,
@@ -991,9 +1017,30 @@ mod tests {
     }
 
     #[test]
-    fn cooldown_is_per_session_whatever_the_start() {
+    fn an_emergency_does_not_rest_after_a_clean_up() {
         let (_dir, mut journal) = open();
         journal.accept_this(&request("a", Action::Cleanup, "t1"), at(0)).unwrap();
+        end(&mut journal, Status::Done, at(1));
+        let emergency = request("a", Action::Emergency, "t2");
+        assert!(matches!(journal.accept_this(&emergency, at(30)).unwrap(), Accepted::Queued(_)));
+        let run = journal.take(at(30), &[]).unwrap().unwrap();
+        assert_eq!(run.action, Action::Emergency);
+        journal.finish(run.id, Status::Done, &Ending::default(), at(31)).unwrap();
+        for action in [Action::Cleanup, Action::Emergency] {
+            assert_eq!(journal.accept_this(&request("a", action, "t3"), at(60)).unwrap(), Accepted::Cooldown);
+        }
+        // A person's undo is a word to both.
+        let later = at(31 + 6 * 60);
+        let undo = journal.begin("a", Action::Undo, "somebody", later).unwrap();
+        journal.finish(undo, Status::Done, &Ending::default(), later).unwrap();
+        let emergency = request("a", Action::Emergency, "t4");
+        assert_eq!(journal.accept_this(&emergency, at(32 + 6 * 60)).unwrap(), Accepted::Cooldown);
+    }
+
+    #[test]
+    fn cooldown_is_per_session_whatever_the_start() {
+        let (_dir, mut journal) = open();
+        journal.accept_this(&request("a", Action::Emergency, "t1"), at(0)).unwrap();
         end(&mut journal, Status::Done, at(1));
         for (action, starts_at) in
             [(Action::Cleanup, "t1"), (Action::Cleanup, "t2"), (Action::Emergency, "t3")]

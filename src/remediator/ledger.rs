@@ -15,6 +15,10 @@ use super::journal::{Action, Journal, JournalError, RETRY_AFTER, Request, Run};
 
 /// Stops are remembered for this long; no cooldown and no budget looks further back.
 const KEPT_FOR: Duration = Duration::from_secs(30 * 86_400);
+/// A clock that is this far from where it should be was set.
+const LEAP: Duration = Duration::from_secs(3_600);
+/// So long this program may have been down before its clock counts as set meanwhile.
+const AWAY: Duration = Duration::from_secs(86_400);
 
 /// The tables; additive, and laid again at every step of the schema.
 pub(super) const SCHEMA: &str = "
@@ -59,7 +63,7 @@ CREATE TABLE IF NOT EXISTS switches (
 );
 ";
 
-/// Until schema 3 only one session of a service was watched. Does nothing the second time.
+/// Until schema 3 only one session of a service was watched.
 pub(super) const FROM_SCHEMA_3: &str = "
 CREATE TABLE IF NOT EXISTS not_back (
     service TEXT PRIMARY KEY,
@@ -195,8 +199,9 @@ impl Journal {
     /// Puts the intent to stop a service on record, with the obligation to start it again.
     /// Nothing may be stopped before this has succeeded. `lets` is asked about the switches
     /// and the stops of all services within the same transaction: looks are slow, and in the
-    /// meantime a person may have paused, or another worker stopped the last service that
-    /// the breaker allows. What it holds is given back, and nothing is on record then.
+    /// meantime a person may have paused, another worker stopped the last service that the
+    /// breaker allows, or a run begun on another session of the process. What it holds is
+    /// given back, and nothing is on record then.
     ///
     /// The first of `sessions` is the one for which it is stopped; it and the others, which
     /// are connected, are to come back.
@@ -209,12 +214,12 @@ impl Journal {
         run_id: i64,
         in_window: bool,
         now: Timestamp,
-        lets: impl FnOnce(&Switches, &[Stopped], Option<Timestamp>) -> Result<(), Hold>,
+        lets: impl FnOnce(&Self, &Switches, &[Stopped], Option<Timestamp>) -> Result<(), Hold>,
     ) -> Result<Result<(), Hold>, JournalError> {
         // Not `transaction`, which would borrow what the questions need; nothing else of
         // ours is open, for `self` is borrowed alone.
         let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
-        if let Err(hold) = lets(&self.switches()?, &self.stops(now)?, self.resumed(now)?) {
+        if let Err(hold) = lets(self, &self.switches()?, &self.stops(now)?, self.resumed(now)?) {
             return Ok(Err(hold));
         }
         tx.execute(
@@ -312,6 +317,56 @@ impl Journal {
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether a run that moves files is under way on one of these sessions, beside this one.
+    /// What a dead process left is not under way.
+    pub fn is_under_way(&self, sessions: &[&str], beside: i64) -> Result<bool, JournalError> {
+        let mut query = self.db.prepare_cached(
+            "SELECT coalesce(owner, '') FROM runs WHERE status = 'running' AND action != 'plan'
+             AND id != ?1 AND session IN (SELECT value FROM json_each(?2))",
+        )?;
+        let sessions = serde_json::to_string(sessions).unwrap_or_default();
+        let owners = query.query_map(params![beside, sessions], |row| row.get::<_, String>(0))?;
+        for owner in owners {
+            if self.lives(&owner?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Since when the clock on the wall runs as a clock does, as far as anybody has seen.
+    /// `passed`: how long ago, by a clock that nobody sets, this was last asked; `None` the
+    /// first time after a start. What is dated before a leap may be younger than it looks.
+    pub fn clock_runs_since(
+        &mut self,
+        now: Timestamp,
+        passed: Option<Duration>,
+    ) -> Result<Timestamp, JournalError> {
+        let read = |journal: &Self, what: &str| -> Result<Option<Timestamp>, JournalError> {
+            let mut query = journal
+                .db
+                .prepare_cached("SELECT value FROM counters WHERE name = 'clock' AND label = ?1")?;
+            Ok(query.query_row([what], |row| row.get(0)).optional()?.map(Timestamp::from_nanos))
+        };
+        let expected = read(self, "seen")?.map(|seen| match passed {
+            Some(passed) => (seen.plus(passed).minus(LEAP), seen.plus(passed).plus(LEAP)),
+            None => (seen.minus(LEAP), seen.plus(AWAY)),
+        });
+        let since = match (expected, read(self, "since")?) {
+            (Some((from, to)), Some(since)) if from <= now && now <= to => since.min(now),
+            _ => now,
+        };
+        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for (what, at) in [("seen", now), ("since", since)] {
+            tx.execute(
+                "INSERT OR REPLACE INTO counters (name, label, value) VALUES ('clock', ?1, ?2)",
+                params![what, at.nanos()],
+            )?;
+        }
+        tx.commit()?;
+        Ok(since)
     }
 
     /// A session is cleaned by a run of its own while its service is stopped.
@@ -606,8 +661,8 @@ mod tests {
     #[test]
     fn what_is_owed_outlasts_the_process() {
         let (dir, mut journal) = open();
-        journal.intend_stop("bots", &["a"], 7, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
-        let again = journal.intend_stop("bots", &["b"], 8, false, at(1), |_, _, _| Ok(()));
+        journal.intend_stop("bots", &["a"], 7, false, at(0), |_, _, _, _| Ok(())).unwrap().unwrap();
+        let again = journal.intend_stop("bots", &["b"], 8, false, at(1), |_, _, _, _| Ok(()));
         assert!(again.is_err(), "one at a time");
         drop(journal);
         let mut journal = Journal::open(dir.path()).unwrap();
@@ -621,7 +676,7 @@ mod tests {
         journal.fulfil("bots").unwrap();
         assert!(journal.obligations().unwrap().is_empty());
         assert_eq!(journal.stops(at(1)).unwrap().len(), 1, "it was stopped all the same");
-        journal.intend_stop("bots", &["a"], 9, true, at(2), |_, _, _| Ok(())).unwrap().unwrap();
+        journal.intend_stop("bots", &["a"], 9, true, at(2), |_, _, _, _| Ok(())).unwrap().unwrap();
         let stops = journal.stops(at(2)).unwrap();
         assert_eq!(stops.iter().map(|stop| stop.in_window).collect::<Vec<_>>(), [false, true]);
         journal.prune(at(60 * 24 * 31)).unwrap();
@@ -631,10 +686,10 @@ mod tests {
     #[test]
     fn what_holds_within_the_transaction_leaves_no_trace() {
         let (dir, mut journal) = open();
-        journal.intend_stop("a", &["a"], 1, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
+        journal.intend_stop("a", &["a"], 1, false, at(0), |_, _, _, _| Ok(())).unwrap().unwrap();
         // Another process pauses, after the first look.
         Journal::open(dir.path()).unwrap().pause("ann", "a release", at(1)).unwrap();
-        let held = journal.intend_stop("b", &["b"], 2, false, at(2), |switches, stops, resumed| {
+        let held = journal.intend_stop("b", &["b"], 2, false, at(2), |_, switches, stops, resumed| {
             assert!(switches.paused.is_some() && stops.len() == 1 && resumed.is_none());
             Err(Hold::Paused)
         });
@@ -642,6 +697,50 @@ mod tests {
         assert_eq!(journal.obligations().unwrap().len(), 1);
         assert_eq!(journal.stops(at(2)).unwrap().len(), 1);
         assert!(!journal.was_stopped_for(2).unwrap());
+    }
+
+    #[test]
+    fn a_run_on_another_session_of_the_process_is_seen() {
+        let (dir, mut journal) = open();
+        let a = accept(&mut journal, "a", Action::Emergency, at(0));
+        assert_eq!(journal.take(at(0), &[]).unwrap().unwrap().id, a);
+        let all = ["a", "b"];
+        assert!(!journal.is_under_way(&all, a).unwrap(), "itself");
+        accept(&mut journal, "b", Action::Plan, at(0));
+        let plan = journal.take(at(0), &[]).unwrap().unwrap();
+        assert!(!journal.is_under_way(&all, a).unwrap(), "it moves nothing");
+        journal.finish(plan.id, Status::Done, &Ending::default(), at(0)).unwrap();
+        let mut other = Journal::open(dir.path()).unwrap();
+        other.begin("b", Action::Undo, "ann", at(0)).unwrap();
+        assert!(journal.is_under_way(&all, a).unwrap());
+        assert!(!journal.is_under_way(&["a", "c"], a).unwrap(), "another process of bots");
+        drop(other);
+        assert!(!journal.is_under_way(&all, a).unwrap(), "what a dead process left");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_is_noticed() {
+        let day = 24 * 60;
+        let (dir, mut journal) = open();
+        let mut since = |minute: u32, passed: Option<u32>| {
+            let since = journal.clock_runs_since(at(minute), passed.map(|minutes| MINUTE * minutes)).unwrap();
+            (at(0).until(since).as_secs() / 60) as u32
+        };
+        assert_eq!(since(100 * day, None), 100 * day, "nothing is known before");
+        assert_eq!(since(100 * day + 10, Some(10)), 100 * day);
+        assert_eq!(since(100 * day + 70, Some(10)), 100 * day, "an hour is none");
+        // Set ahead, and back.
+        assert_eq!(since(190 * day, Some(10)), 190 * day);
+        assert_eq!(since(190 * day + 10, Some(10)), 190 * day);
+        assert_eq!(since(101 * day, Some(10)), 101 * day, "nothing is held up until then");
+        // Weeks of uptime under a pause are no leap; nor is a restart; weeks of absence may be.
+        assert_eq!(since(131 * day, Some(30 * day)), 101 * day);
+        assert_eq!(since(132 * day, None), 101 * day);
+        assert_eq!(since(134 * day, None), 134 * day);
+        drop(journal);
+        let mut journal = Journal::open(dir.path()).unwrap();
+        let again = journal.clock_runs_since(at(134 * day + 5), None).unwrap();
+        assert_eq!(again, at(134 * day), "it is on disk");
     }
 
     #[test]
@@ -727,7 +826,7 @@ mod tests {
     #[test]
     fn a_start_that_has_failed_is_not_tried_again_under_a_pause() {
         let (_dir, mut journal) = open();
-        journal.intend_stop("bots", &["a"], 1, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
+        journal.intend_stop("bots", &["a"], 1, false, at(0), |_, _, _, _| Ok(())).unwrap().unwrap();
         journal.pause("ann", "undo", at(1)).unwrap();
         for phase in [Phase::Stopping, Phase::Gone, Phase::Starting, Phase::Started] {
             journal.set_phase("bots", phase).unwrap();
@@ -747,7 +846,7 @@ mod tests {
         let (_dir, mut journal) = open();
         let a = accept(&mut journal, "a", Action::Emergency, at(0));
         let b = accept(&mut journal, "b", Action::Emergency, at(0));
-        journal.intend_stop("bots", &["a", "b", "c"], a, false, at(0), |_, _, _| Ok(())).unwrap().unwrap();
+        journal.intend_stop("bots", &["a", "b", "c"], a, false, at(0), |_, _, _, _| Ok(())).unwrap().unwrap();
         journal.watch("bots", "b", b, at(0)).unwrap();
         let all = [("a".to_owned(), a), ("b".to_owned(), b), ("c".to_owned(), a)];
         assert_eq!(journal.watched("bots", at(0)).unwrap(), all);
@@ -773,7 +872,7 @@ mod tests {
         journal.fulfil("bots").unwrap();
         assert_eq!(journal.watched("bots", at(0)).unwrap(), all[1..]);
         let again = accept(&mut journal, "a", Action::Cleanup, at(5));
-        journal.intend_stop("bots", &["a", "c"], again, false, at(5), |_, _, _| Ok(())).unwrap().unwrap();
+        journal.intend_stop("bots", &["a", "c"], again, false, at(5), |_, _, _, _| Ok(())).unwrap().unwrap();
         let both = [("a".to_owned(), again), ("c".to_owned(), again)];
         assert_eq!(journal.watched("bots", at(5)).unwrap(), both);
         let late: Vec<_> = journal.not_back().unwrap().into_iter().map(|late| late.session).collect();

@@ -10,7 +10,7 @@ use crate::policy::{Hold, Refusal};
 use crate::web::families::{Families, declare};
 
 use super::insurance::watch::Report;
-use super::journal::{Action, Totals};
+use super::journal::{Action, Status, Totals};
 use super::overview::Overview;
 use super::quarantine::Obstacle;
 use super::webhook::Ignored;
@@ -34,6 +34,18 @@ declare! {
         "Runs accepted and not ended.";
     LAST_SUCCESS: gauge "baileys_remediator_last_success_timestamp_seconds" &[],
         "When the last clean-up that moved files ended, as Unix time; 0 if there was none.";
+    CLEANUPS: counter "baileys_remediator_cleanups_total" &["action"],
+        "Clean-ups that moved files and ended well, by action: cleanup, emergency. An undo takes none back. Kept across restarts.";
+    LAST_RUN: gauge "baileys_remediator_last_run_timestamp_seconds" &["session", "action", "status", "reason"],
+        "When the session's latest clean-up run ended, as Unix time, with what it was (cleanup, emergency) and how it ended (done, refused, failed); one series a session, absent before its first.";
+    REFUSED_SINCE: gauge "baileys_remediator_refused_since_timestamp_seconds" &["session", "reason"],
+        "Since when the clean-ups that alerts ask for are being refused, as Unix time, with the reason of the latest refusal; absent unless the latest was refused and ended within the last hour.";
+    LAST_CLEANUP: gauge "baileys_remediator_last_cleanup_timestamp_seconds" &["session"],
+        "When the session's last clean-up that moved files ended, as Unix time, also where it was undone since.";
+    LAST_CLEANUP_FILES: gauge "baileys_remediator_last_cleanup_accumulated_files" &["session"],
+        "Accumulated files right after the session's last clean-up that moved files.";
+    LAST_CLEANUP_LEAD: gauge "baileys_remediator_last_cleanup_lead_seconds" &["session"],
+        "From the first alert of the episode to the end of the session's last clean-up that moved files; absent where a person cleaned and no alert had asked.";
     ARMED: gauge "baileys_remediator_armed_runs" &["session", "action"],
         "1 for each clean-up that was refused because its bot is connected, and waits until the bot is found stopped or for a maintenance window.";
     PAUSED: gauge "baileys_remediator_paused" &[],
@@ -70,6 +82,40 @@ const CODES: [u16; 8] = [202, 400, 401, 405, 408, 413, 500, 503];
 /// What can become of an alert that was not ignored.
 pub const OUTCOMES: [&str; 5] = ["queued", "in_progress", "cooldown", "retry_later", "unknown_session"];
 const OTHER_REFUSALS: [&str; 1] = ["unknown_session"];
+/// Of a run that waited while its session was cleaned or undone.
+const COOLED: &str = "cooldown";
+/// Why a clean-up fails.
+const FAILED: [&str; 10] = [
+    "io",
+    "changed",
+    "journal",
+    "crashed",
+    "interrupted",
+    "broke_off",
+    "not_stopped",
+    "not_gone",
+    "timeout",
+    "not_back",
+];
+/// Any other reason, of an older or a newer version.
+const OTHER: &str = "other";
+
+/// Why a clean-up is refused.
+fn refusals() -> impl Iterator<Item = &'static str> {
+    let guards = Refusal::LABELS.into_iter().chain(Hold::LABELS).chain(Obstacle::REFUSALS);
+    guards.chain(OTHER_REFUSALS).chain([COOLED])
+}
+
+/// The value of a label `reason` of a clean-up: never anything that is not listed here.
+fn reason_of(status: Status, reason: Option<&str>) -> &'static str {
+    let is_it = |known: &&'static str| Some(*known) == reason;
+    let known = match status {
+        Status::Refused => refusals().find(is_it),
+        Status::Failed => FAILED.into_iter().find(is_it),
+        Status::Done | Status::Queued | Status::Running => return "",
+    };
+    known.unwrap_or(OTHER)
+}
 
 /// Numbers that live with the process.
 #[derive(Debug, Default)]
@@ -129,6 +175,27 @@ pub fn families(live: &Live, totals: &Totals, overview: &Overview) -> Families {
     out.add(&PURGED, &[], totals.purged as f64);
     out.add(&QUEUE, &[], totals.queued as f64);
     out.add(&LAST_SUCCESS, &[], totals.last_success.map_or(0.0, |at| at.seconds()));
+    for action in [Action::Cleanup, Action::Emergency] {
+        out.add(&CLEANUPS, &[action.label()], number(&totals.cleanups, action.label()));
+    }
+    for standing in &overview.standings {
+        let session = standing.session.as_str();
+        let (action, status) = (standing.action.label(), standing.status.label());
+        let reason = reason_of(standing.status, standing.reason.as_deref());
+        out.add(&LAST_RUN, &[session, action, status, reason], standing.ended.seconds());
+        if let Some(refused) = &standing.refused {
+            let reason = reason_of(Status::Refused, Some(&refused.reason));
+            out.add(&REFUSED_SINCE, &[session, reason], refused.since.seconds());
+        }
+        let Some(cleaned) = &standing.cleaned else { continue };
+        out.add(&LAST_CLEANUP, &[session], cleaned.ended.seconds());
+        if let Some(files) = cleaned.files {
+            out.add(&LAST_CLEANUP_FILES, &[session], files as f64);
+        }
+        if let Some(lead) = cleaned.lead {
+            out.add(&LAST_CLEANUP_LEAD, &[session], lead.as_secs_f64());
+        }
+    }
     for armed in &overview.armed {
         out.add(&ARMED, &[&armed.session, armed.action.label()], 1.0);
     }
@@ -162,4 +229,69 @@ pub fn families(live: &Live, totals: &Totals, overview: &Overview) -> Families {
         out.add(&ALERTS, &[outcome], alerts.get(outcome).copied().unwrap_or(0) as f64);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folder::Timestamp;
+    use crate::remediator::journal::standing::{Refused, Standing};
+
+    #[test]
+    fn a_reason_is_one_of_those_that_are_documented() {
+        let all: Vec<&str> = refusals().chain(FAILED).collect();
+        let docs = include_str!("../../docs/metrics.md");
+        for reason in &all {
+            assert!(docs.contains(&format!("`{reason}`")), "{reason}");
+        }
+        let unique: std::collections::BTreeSet<&&str> = all.iter().collect();
+        assert_eq!(unique.len(), all.len());
+        assert_eq!(reason_of(Status::Refused, Some("connected")), "connected");
+        assert_eq!(reason_of(Status::Failed, Some("not_back")), "not_back");
+        for (status, reason) in [
+            (Status::Refused, Some("pre-key-4917012345678.json")),
+            (Status::Refused, Some("not_back")),
+            (Status::Failed, Some("connected")),
+            (Status::Failed, None),
+        ] {
+            assert_eq!(reason_of(status, reason), OTHER);
+        }
+        assert_eq!(reason_of(Status::Done, Some("connected")), "");
+    }
+
+    #[test]
+    fn a_session_has_one_latest_run_and_what_is_known_of_its_clean_up() {
+        let at = Timestamp::from_secs;
+        let standing = Standing {
+            session: "a".into(),
+            ended: at(50),
+            action: Action::Emergency,
+            status: Status::Refused,
+            reason: Some("paused".into()),
+            refused: Some(Refused { since: at(40), last: at(50), reason: "paused".into() }),
+            cleaned: None,
+        };
+        let overview = Overview { standings: vec![standing], ..Overview::default() };
+        let families = families(&Live::default(), &Totals::default(), &overview).into_vec();
+        let series = |name: &str| -> Vec<(Vec<String>, f64)> {
+            let of_name = families.iter().filter(|family| family.name() == name);
+            let metrics = of_name.flat_map(|family| family.get_metric());
+            metrics
+                .map(|metric| {
+                    let labels = metric.get_label().iter().map(|label| label.value().to_owned());
+                    (labels.collect(), metric.get_gauge().get_value())
+                })
+                .collect()
+        };
+        let text = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            series("baileys_remediator_last_run_timestamp_seconds"),
+            [(text(&["a", "emergency", "refused", "paused"]), 50.0)]
+        );
+        assert_eq!(
+            series("baileys_remediator_refused_since_timestamp_seconds"),
+            [(text(&["a", "paused"]), 40.0)]
+        );
+        assert!(series("baileys_remediator_last_cleanup_timestamp_seconds").is_empty());
+    }
 }

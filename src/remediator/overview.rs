@@ -1,7 +1,7 @@
 //! How things stand: what halts all action, what is armed, what each service has left of
 //! its budget, and who has not come back. For `status`, the metrics and the page.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -9,11 +9,12 @@ use crate::config::Settings;
 use crate::folder::{SessionName, Timestamp};
 use crate::policy::{Bearing, Breaker};
 
+use super::journal::standing::Standing;
 use super::journal::{Journal, JournalError};
 use super::ledger::{Armed, NotBack, Phase, Switches};
 
 /// All of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Overview {
     /// What halts all action.
     #[serde(flatten)]
@@ -30,6 +31,10 @@ pub struct Overview {
     pub down: usize,
     /// Sessions whose service was started again, and which have not come back.
     pub not_back: Vec<NotBack>,
+    /// Where the sessions stand that are here and of which a clean-up has ended, by name;
+    /// refusals only where they go on.
+    #[serde(skip)]
+    pub standings: Vec<Standing>,
 }
 
 /// One service.
@@ -51,7 +56,9 @@ pub struct ServiceState {
     pub in_window: bool,
 }
 
-/// Looks it up.
+/// Looks it up. `sessions` are those that are here.
+///
+/// Errors: the journal cannot be read.
 pub fn overview(
     settings: &Settings,
     journal: &Journal,
@@ -91,5 +98,43 @@ pub fn overview(
         down: owed.len(),
         breaker_limit: breaker.limit(names.len()),
         not_back: journal.not_back()?,
+        standings: of_those_here(journal.standings()?, sessions, now),
     })
+}
+
+/// Without the sessions whose folder is gone, and without refusals that do not go on.
+fn of_those_here(all: Vec<Standing>, sessions: &[SessionName], now: Timestamp) -> Vec<Standing> {
+    let here: BTreeSet<&str> = sessions.iter().map(SessionName::as_str).collect();
+    let mut standings = all;
+    standings.retain(|standing| here.contains(standing.session.as_str()));
+    for standing in &mut standings {
+        standing.refused.take_if(|refused| !refused.goes_on(now));
+    }
+    standings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remediator::journal::standing::Refused;
+    use crate::remediator::journal::{Action, Status};
+
+    #[test]
+    fn what_is_gone_or_over_is_not_told() {
+        let at = Timestamp::from_secs;
+        let standing = |session: &str, last: i64| Standing {
+            session: session.into(),
+            ended: at(last),
+            action: Action::Cleanup,
+            status: Status::Refused,
+            reason: Some("connected".into()),
+            refused: Some(Refused { since: at(1), last: at(last), reason: "connected".into() }),
+            cleaned: None,
+        };
+        let all = vec![standing("a", 5_000), standing("b", 9_000), standing("gone", 9_000)];
+        let here = ["a", "b", "new"].map(|name| SessionName::from_dir(name.as_ref()));
+        let told = of_those_here(all.clone(), &here, at(9_000));
+        let over = Standing { refused: None, ..all[0].clone() };
+        assert_eq!(told, [over, all[1].clone()]);
+    }
 }

@@ -39,6 +39,13 @@ impl Context {
     pub fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The same on a thread that may wait: the journal's disk may stall, and that holds up
+    /// nobody who is to be started.
+    pub async fn ask<T: Send + 'static>(&self, ask: impl FnOnce(&mut Journal) -> T + Send + 'static) -> T {
+        let ctx = self.clone();
+        blocking(move || ask(&mut ctx.journal())).await
+    }
 }
 
 /// Why a run ended without moving anything for good.
@@ -343,9 +350,9 @@ async fn clean_under(
     ending.step(Step::plan(&plan));
     // On record before there is a plan: what a restart carries out is then never unknown.
     {
-        let (ctx, run, planned) = (ctx.clone(), run.clone(), planned.clone());
+        let (run, planned) = (run.clone(), planned.clone());
         let steps = std::mem::take(&mut ending.steps);
-        blocking(move || ctx.journal().set_plan(id, run.as_str(), &steps, &planned)).await?;
+        ctx.ask(move |journal| journal.set_plan(id, run.as_str(), &steps, &planned)).await?;
     }
     let prepared = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
@@ -355,7 +362,7 @@ async fn clean_under(
         Ok(prepared) => prepared,
         Err(obstacle) => {
             ending.moves = left();
-            ctx.journal().forget_run(id)?;
+            ctx.ask(move |journal| journal.forget_run(id)).await?;
             return Err(obstacle.into());
         }
     };
@@ -388,20 +395,20 @@ async fn clean_under(
         blocking(move || prepared.cancel()).await?;
         ending.step(Step::new("cancelled", Some("the plan was dropped, nothing has moved".into())));
         ending.moves = left();
-        ctx.journal().forget_run(id)?;
+        ctx.ask(move |journal| journal.forget_run(id)).await?;
         return Err(stop);
     }
     ending.run = Some(run.to_string());
     ending.step(Step::new("moving", None));
     let noted = {
-        let (ctx, steps) = (ctx.clone(), std::mem::take(&mut ending.steps));
-        blocking(move || ctx.journal().note(id, &steps)).await
+        let steps = std::mem::take(&mut ending.steps);
+        ctx.ask(move |journal| journal.note(id, &steps)).await
     };
     if let Err(error) = noted {
         // What is not on record does not happen.
         blocking(move || prepared.cancel()).await?;
         ending.moves = left();
-        ctx.journal().forget_run(id)?;
+        ctx.ask(move |journal| journal.forget_run(id)).await?;
         return Err(error.into());
     }
     // The same descriptors tell what became of each file: nothing is opened again.
@@ -499,8 +506,7 @@ async fn resume(
 /// alone, whatever a source says, for it may be started at any moment.
 async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, JournalError> {
     let Some(service) = ctx.settings.services.of(&found.session) else { return Ok(false) };
-    let ctx = ctx.clone();
-    let owed = blocking(move || ctx.journal().obligations()).await?;
+    let owed = ctx.ask(|journal| journal.obligations()).await?;
     Ok(owed.iter().any(|owed| owed.service == service.name))
 }
 
@@ -570,7 +576,8 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         }
         Ok(Some(LookedUp { moves, .. })) => FileRecord::found(moves, Fate::Moved, Fate::Left),
         Ok(None) => {
-            ctx.journal().planned_are_left(orphan.id)?;
+            let id = orphan.id;
+            ctx.ask(move |journal| journal.planned_are_left(id)).await?;
             Vec::new()
         }
         Err(_) => Vec::new(),
@@ -578,7 +585,8 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
     let now = Timestamp::now();
     let age = orphan.created_at.until(now);
     // Not begun anew: its service has been stopped once, and is started by the warden.
-    let was_stopped = ctx.journal().was_stopped_for(orphan.id)?;
+    let id = orphan.id;
+    let was_stopped = ctx.ask(move |journal| journal.was_stopped_for(id)).await?;
     let failed = |reason, detail: &str| {
         (Status::Failed, Ending { reason: Some(reason), detail: Some(detail.into()), ..Ending::default() })
     };
@@ -588,12 +596,9 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
             "the remediator was stopped while the service was down; nothing is moved, and the service was started again",
         ),
         Ok(None) if by_alert && is_here && orphan.created_at <= now && age < REQUEUE_WITHIN => {
-            ctx.journal().requeue(orphan.id)?;
-            tracing::warn!(
-                session = orphan.session,
-                id = orphan.id,
-                "a run from before the restart waits again"
-            );
+            let why = "the remediator was stopped before anything moved";
+            ctx.ask(move |journal| journal.requeue(id, why)).await?;
+            tracing::warn!(session = orphan.session, id, "a run from before the restart waits again");
             return Ok(());
         }
         Ok(None) => failed("crashed", "the remediator was stopped in the middle; nothing is moved"),
@@ -627,10 +632,10 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
     };
     let restarted = Step::new("found_after_restart", None);
     let ending = Ending { moves, steps: vec![restarted], ..ending };
-    ctx.journal().finish(orphan.id, status, &ending, now)?;
+    ctx.ask(move |journal| journal.finish(id, status, &ending, now)).await?;
     tracing::warn!(
         session = orphan.session,
-        id = orphan.id,
+        id,
         status = status.label(),
         "a run from before the restart was ended"
     );
@@ -674,7 +679,8 @@ pub async fn undo(
     ending.step(Step::new("moving", Some("back into the folder".into())));
     let steps = std::mem::take(&mut ending.steps);
     let planned = of_this_undo(FileRecord::found(&held, Fate::Planned, Fate::Planned));
-    ctx.journal().set_plan(id, run.as_str(), &steps, &planned)?;
+    let name = run.clone();
+    ctx.ask(move |journal| journal.set_plan(id, name.as_str(), &steps, &planned)).await?;
     ending.run = Some(run.to_string());
     let before = {
         let (folder, run) = (Arc::clone(&folder), run.clone());

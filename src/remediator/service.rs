@@ -40,7 +40,7 @@ use super::journal::record::Step;
 use super::journal::{Accepted, Action, Ending, JournalError, Request, Run, Status};
 use super::metrics::{Live, families};
 use super::overview::overview;
-use super::quarantine::{LockedFolder, RunId, is_due, quarantined_bytes};
+use super::quarantine::{LockedFolder, RunId, StoredState, is_due, quarantined_bytes};
 use super::runner::{self, Context, Stop, blocking};
 use super::webhook::{self, Payload};
 
@@ -56,6 +56,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The directories are looked through again at most this often, unless a name is unknown.
 const SURVEY_FOR: Duration = Duration::from_secs(10);
+/// What is owed to services is looked at at least this often, however seldom armed runs are.
+const DEBTS_EVERY: Duration = Duration::from_secs(60);
 /// How often the quarantines are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// How often all sources are asked about all sessions, so that it is on record who was
@@ -87,6 +89,8 @@ pub struct Service {
     known: Mutex<Known>,
     active: Mutex<HashSet<i64>>,
     due: Mutex<HashMap<(String, RunId), Instant>>,
+    /// When the clock on the wall was last held against one that nobody sets.
+    clock: Mutex<Option<Instant>>,
     /// Bytes in each session's quarantine.
     held: Mutex<HashMap<String, u64>>,
     live: Live,
@@ -135,7 +139,8 @@ impl Service {
             );
         }
         let mut discovery = ctx.settings.discovery();
-        if let Some(hint) = discovery.survey().duplicate() {
+        let survey = discovery.survey();
+        if let Some(hint) = survey.duplicate() {
             return Err(hint.to_owned());
         }
         let state_lock = lock_state(&ctx.settings.state_path)?;
@@ -144,9 +149,11 @@ impl Service {
             ctx,
             token,
             discovery: Mutex::new((discovery, ProblemLog::default())),
-            known: Mutex::default(),
+            // A scrape that comes before the first look around tells of these.
+            known: Mutex::new(Known { found: survey.found, at: None }),
             active: Mutex::default(),
             due: Mutex::default(),
+            clock: Mutex::default(),
             held: Mutex::default(),
             live: Live::default(),
             pages: pages::Pages::default(),
@@ -479,9 +486,10 @@ impl Service {
         let mut ending = Ending::default();
         match self.perform_inner(run, &mut ending).await {
             // Its service is on its way down or up: the run waits, or is done by whoever does that.
-            Err((_, Status::Queued, _)) => {
-                if let Err(error) = self.ctx.journal().requeue(run.id) {
-                    tracing::error!(id = run.id, "{error}");
+            Err((_, Status::Queued, why)) => {
+                let id = run.id;
+                if let Err(error) = self.ctx.ask(move |journal| journal.requeue(id, &why)).await {
+                    tracing::error!(id, "{error}");
                 }
             }
             told => runner::end(&self.ctx, run, told, ending).await,
@@ -521,7 +529,10 @@ impl Service {
                 {
                     let known = self.known_sessions();
                     match self.warden.run(run, &found, service, way, &known, ending).await {
-                        Led::Busy => return Err(("busy", Status::Queued, String::new())),
+                        Led::Busy => {
+                            let why = "its service was being stopped or started, or another run was under way on it";
+                            return Err(("busy", Status::Queued, why.to_owned()));
+                        }
                         Led::Ended(told) => {
                             self.measure_quarantines().await;
                             return told;
@@ -584,6 +595,8 @@ impl Service {
     async fn watch_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
         let mut tasks = tokio::task::JoinSet::new();
         let mut looking: Option<tokio::task::JoinHandle<()>> = None;
+        let mut looked_at: Option<Instant> = None;
+        let look_every = self.ctx.settings.armed.look_every;
         loop {
             // A file system that hangs keeps nobody from being started.
             let service = Arc::clone(&self);
@@ -594,7 +607,9 @@ impl Service {
             };
             self.warden.settle_debts(&known, &mut tasks).await;
             // Sources that answer slowly keep nobody from being started.
-            if looking.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+            let is_time = looked_at.is_none_or(|at| at.elapsed() >= look_every);
+            if is_time && looking.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                looked_at = Some(Instant::now());
                 let service = Arc::clone(&self);
                 looking = Some(tokio::spawn(async move {
                     if let Err(error) = service.look_at_armed(&known).await {
@@ -605,7 +620,7 @@ impl Service {
             while tasks.try_join_next().is_some() {}
             tokio::select! {
                 _ = stopping.changed() => break,
-                () = tokio::time::sleep(self.ctx.settings.armed.look_every) => {}
+                () = tokio::time::sleep(look_every.min(DEBTS_EVERY)) => {}
             }
         }
         if let Some(looking) = looking {
@@ -682,15 +697,19 @@ impl Service {
                 }
             }
         }
-        let orphans = self.ctx.journal().orphans();
-        let orphans = orphans.unwrap_or_else(|error| {
-            tracing::error!("{error}");
-            Vec::new()
+        let service = Arc::clone(self);
+        let looked = blocking(move || {
+            let orphans = service.ctx.journal().orphans()?;
+            // Asked after the journal: a run of ours that it named is active, or has ended
+            // since, and what has ended is not ended again.
+            let mut active = service.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            active.extend(service.warden.claimed().iter());
+            Ok::<_, JournalError>((orphans, active))
         });
-        // Asked after the journal: a run of ours that it named is active, or has ended since,
-        // and what has ended is not ended again.
-        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        active.extend(self.warden.claimed().iter());
+        let (orphans, active) = looked.await.unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            (Vec::new(), HashSet::new())
+        });
         for orphan in orphans {
             if active.contains(&orphan.id) || busy.contains(&orphan.session) {
                 continue;
@@ -725,13 +744,12 @@ impl Service {
             swept = Some(Instant::now());
             let service = Arc::clone(&self);
             blocking(move || {
-                // A pause keeps the quarantines as well.
-                if service.ctx.journal().switches().is_ok_and(|switches| switches.paused.is_none()) {
-                    service.purge(Timestamp::now(), Instant::now());
+                if let Err(error) = service.empty_quarantines(Timestamp::now(), Instant::now()) {
+                    tracing::error!("{error}");
                 }
             })
             .await;
-            if let Err(error) = self.ctx.journal().prune(Timestamp::now()) {
+            if let Err(error) = self.ctx.ask(|journal| journal.prune(Timestamp::now())).await {
                 tracing::error!("{error}");
             }
         }
@@ -789,16 +807,31 @@ impl Service {
         while asked.join_next().await.is_some() {}
     }
 
+    /// Deletes what is over by both clocks; nothing under a pause.
+    fn empty_quarantines(&self, now: Timestamp, clock: Instant) -> Result<(), JournalError> {
+        let since = {
+            let before = self.clock.lock().unwrap_or_else(PoisonError::into_inner).replace(clock);
+            let passed = before.map(|before| clock.saturating_duration_since(before));
+            self.ctx.journal().clock_runs_since(now, passed)?
+        };
+        if self.ctx.journal().switches()?.paused.is_none() {
+            self.purge(now, clock, since);
+        }
+        Ok(())
+    }
+
     /// Deletes runs whose retention has ended, and has been seen to have ended for
-    /// [`DUE_FOR`].
-    fn purge(&self, now: Timestamp, clock: Instant) {
+    /// [`DUE_FOR`]. It begins anew with each leap of the clock on the wall: what a run was
+    /// dated by before may have been wrong.
+    fn purge(&self, now: Timestamp, clock: Instant, since: Timestamp) {
         let retention = self.ctx.settings.retention;
         let mut due = HashMap::new();
         let mut seen = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         for found in self.all_sessions_now() {
             let Ok(folder) = LockedFolder::lock(&found.place) else { continue };
             for stored in folder.stored().unwrap_or_default() {
-                if !is_due(&stored.state, now, retention) {
+                let begins_anew = stored.state != StoredState::Purging && since.plus(retention) >= now;
+                if begins_anew || !is_due(&stored.state, now, retention) {
                     continue;
                 }
                 let key = (found.session.to_string(), stored.run.clone());
@@ -912,19 +945,55 @@ mod tests {
         runner::clean(&service.ctx, 1, &found, ask, &mut ending).await.unwrap();
         let held = || LockedFolder::lock(&found.place).unwrap().stored().unwrap().len();
         let (now, clock) = (Timestamp::now(), Instant::now());
-        let hours = |n: u64| clock + Duration::from_secs(n * 3_600);
-        service.purge(now.plus(DAY * 29), clock);
-        service.purge(now.plus(DAY * 29), hours(7));
-        assert_eq!(held(), 1, "not due");
-        service.purge(now.plus(DAY * 365), hours(8));
-        assert_eq!(held(), 1, "due by the wall clock alone: it may have jumped");
-        service.purge(now.plus(DAY), hours(9));
-        service.purge(now.plus(DAY * 365), hours(15));
-        assert_eq!(held(), 1, "the wall clock came back in between, so the wait begins anew");
-        service.purge(now.plus(DAY * 365), hours(21));
-        assert_eq!(held(), 0, "due for six hours");
+        let hours = |n: u32| Duration::from_secs(3_600) * n;
+        // Both clocks, each so many hours on.
+        let sweep = |wall: u32, other: u32| {
+            service.empty_quarantines(now.plus(hours(wall)), clock + hours(other)).unwrap();
+            held()
+        };
+        let day = 24;
+        assert_eq!(sweep(29 * day, 29 * day), 1, "not due");
+        assert_eq!(sweep(29 * day + 7, 29 * day + 7), 1, "not due");
+        assert_eq!(sweep(365 * day, 29 * day + 8), 1, "due by the wall clock alone");
+        assert_eq!(sweep(365 * day + 7, 29 * day + 15), 1, "it has jumped, however long that is ago");
+        // It comes back, and the retention begins anew.
+        assert_eq!(sweep(30 * day, 30 * day), 1);
+        assert_eq!(sweep(59 * day, 59 * day), 1);
+        assert_eq!(sweep(61 * day, 61 * day), 1, "due, but not for six hours");
+        service.ctx.journal().pause("ann", "undo", now).unwrap();
+        assert_eq!(sweep(62 * day, 62 * day), 1, "a pause keeps it");
+        service.ctx.journal().resume("ann", now).unwrap();
+        assert_eq!(sweep(62 * day + 7, 62 * day + 7), 0, "due for six hours");
         assert_eq!(service.ctx.journal().totals().unwrap().purged, 1);
         assert!(found.place.path().join("session-1.0.json").exists());
+    }
+
+    /// It was made while the clock was 60 days behind.
+    #[tokio::test]
+    async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path());
+        let found = service.find_now("bot").unwrap().unwrap();
+        let (now, clock) = (Timestamp::now(), Instant::now());
+        let folder = LockedFolder::lock(&found.place).unwrap();
+        let inventory = folder.scan().unwrap();
+        let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+        let limits = service.ctx.settings.limits(&found.session);
+        let plan = crate::policy::plan(&inventory, false, now, &limits, &ask).unwrap();
+        let behind = now.minus(DAY * 60);
+        folder.prepare(&plan, RunId::new(behind), behind, 1 << 20).unwrap().execute(behind).unwrap();
+        drop(folder);
+        let held = || LockedFolder::lock(&found.place).unwrap().stored().unwrap().len();
+        service.empty_quarantines(behind, clock).unwrap();
+        for hours in 1..48 {
+            let passed = Duration::from_secs(3_600) * hours;
+            service.empty_quarantines(now.plus(passed), clock + passed).unwrap();
+            assert_eq!(held(), 1, "{hours} hours after the clock was corrected");
+        }
+        for passed in [DAY * 31, DAY * 32, DAY * 33] {
+            service.empty_quarantines(now.plus(passed), clock + passed).unwrap();
+        }
+        assert_eq!(held(), 0);
     }
 
     #[tokio::test]

@@ -30,7 +30,7 @@ mod server;
 
 pub use body::{BodyError, read_body};
 pub use client::{ClientError, get};
-pub use guard::Guard;
+pub use guard::{Guard, web_config_of_text};
 pub use server::{BindError, Door, Limits, admitted, bind, serve};
 
 /// What a handler answers: a response whose body is already in memory.

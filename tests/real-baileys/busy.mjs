@@ -12,8 +12,10 @@ const o = args(`usage: BAILEYS_DIR=DIR node busy.mjs OUT [flags]
   --every MS     one message every MS milliseconds (50)
   --seconds S    for how long; SIGTERM ends it earlier (10)
   --contacts N   with how many of the active contacts, in turn (5)
-  --cache        with the library's key cache in front, as most bots have`, {
-	folder: '', every: 50, seconds: 10, contacts: 5, cache: false,
+  --cache        with the library's key cache in front, as most bots have
+  --mute         opens the folder and never says a word, as one that cannot connect
+  --deaf         stops for no SIGTERM and no SIGINT`, {
+	folder: '', every: 50, seconds: 10, contacts: 5, cache: false, mute: false, deaf: false,
 })
 const B = await loadBaileys()
 const manifest = readJson(path.join(o.out, 'manifest.json'))
@@ -26,9 +28,10 @@ const peers = []
 for (const c of chosen) peers.push({ ...c, party: await openParty(B, path.join(o.out, c.dir)) })
 
 let stop = false
-for (const s of ['SIGINT', 'SIGTERM']) process.on(s, () => { stop = true })
+for (const s of ['SIGINT', 'SIGTERM']) process.on(s, () => { stop = !o.deaf })
 const started = Date.now(), summary = { baileys: B.name, messages: 0, read: 0, sent: 0, failed: 0, max_gap_ms: 0, seconds: 0, errors: {} }
 let last = started
+while (o.mute && !stop && Date.now() - started < o.seconds * 1000) await sleep(o.every)
 for (let tick = 0; !stop && Date.now() - started < o.seconds * 1000; tick++) {
 	// In from every chosen contact, then out to every one, and so on.
 	const c = peers[tick % peers.length], incoming = Math.floor(tick / peers.length) % 2 === 0

@@ -326,6 +326,68 @@ fn the_guard_table_is_what_the_guard_does() {
     assert_eq!(movable, BTreeSet::from(MOVABLE_KINDS));
 }
 
+/// The words of README.md and of the guard's own header for a cell of the table above.
+fn in_short(title: &str, cell: &str) -> String {
+    let activity = "before the folder's newest activity";
+    let process =
+        ", creds.json says whose it is, the process proven gone, together with the group's sender-key-memory";
+    let keys = ", the process proven gone, together with all of the bot's own sender-keys of the group";
+    let days = format!("more than 14 days {activity}");
+    let known = [
+        ("never".to_owned(), "never"),
+        (format!("last used {days}"), "last used more than 14 days before the folder's newest activity"),
+        (
+            format!("last written {days}, creds.json says whose it is"),
+            "last written more than 14 days before it, where creds.json says whose it is",
+        ),
+        (
+            format!("last written {days}{process}"),
+            "the same way, all of a group or none, and only when the process is proven gone",
+        ),
+        (
+            format!("last written {days}{keys}"),
+            "the same way, all of a group or none, and only when the process is proven gone",
+        ),
+        (
+            format!("beyond the newest max(50, batch + 20) by id, minted {days}"),
+            "beyond the newest max(50, batch + 20) by id **and** minted more than 14 days before it",
+        ),
+        (
+            "beyond the newest max(50, batch + 20) by id, minted more than 24 hours ago".to_owned(),
+            "beyond the newest max(50, batch + 20) by id **and** minted more than 24 hours ago",
+        ),
+    ];
+    let short = known.iter().find(|(whole, _)| whole == cell).map(|(_, short)| (*short).to_owned());
+    short.unwrap_or_else(|| panic!("{title}: README.md and src/policy/guard.rs have no words for: {cell}"))
+}
+
+/// README.md and the guard's header tell the same table in short.
+#[test]
+fn the_short_tables_are_the_guard_table() {
+    let whole: BTreeMap<String, [String; 2]> = rows(&text(), "guard")
+        .into_iter()
+        .map(|cells| {
+            let short = [1, 2].map(|column| in_short(&cells[0], &cells[column]));
+            (cells[0].clone(), short)
+        })
+        .collect();
+    for (page, prefix) in [("README.md", ""), ("src/policy/guard.rs", "//! ")] {
+        let (_, page_text) = super::doc(page);
+        let lines = page_text.lines().filter_map(|line| line.strip_prefix(prefix));
+        let table = lines.skip_while(|line| !line.starts_with("| kind | cleanup")).skip(2);
+        let mut told = BTreeMap::new();
+        for row in table.take_while(|line| line.starts_with('|')).map(cells) {
+            let [kinds, cleanup, emergency] = <[String; 3]>::try_from(row).unwrap();
+            let emergency = if emergency == "the same" { cleanup.clone() } else { emergency };
+            for kind in kinds.split(", ") {
+                let twice = told.insert(kind.to_owned(), [cleanup.clone(), emergency.clone()]);
+                assert_eq!(twice, None, "{page}: {kind} stands there twice");
+            }
+        }
+        assert_eq!(told, whole, "{page}");
+    }
+}
+
 // ---- the order of the refusals ----
 
 /// A folder that may be cleaned, and everything else that is asked.

@@ -166,15 +166,7 @@ fn rules(path: &Path, reader: &mut Reader) -> Result<Rules, String> {
     reader.dir = path.parent().map(Path::to_owned).unwrap_or_default();
     let (bytes, exposed) = reader.judged(&path)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8")?;
-    // YAML of nothing is null: no text, white space, comments.
-    let file: Option<File> = match text.trim().is_empty() {
-        true => None,
-        false => serde_saphyr::from_str(text).map_err(|error| secret::yaml_error(&error))?,
-    };
-    // A file that is being written must not open the door.
-    let file = file
-        .filter(|file| !file.is_blank())
-        .ok_or("it asks for nothing, so everybody could come in; leave the flag out if that is wanted")?;
+    let file = parse(text)?;
     let half = |key: &str| format!("{key}: nothing follows; leave it out if nothing is wanted");
     let section = file.tls_server_config.map(|section| section.ok_or_else(|| half("tls_server_config")));
     let section = section.transpose()?;
@@ -185,15 +177,7 @@ fn rules(path: &Path, reader: &mut Reader) -> Result<Rules, String> {
         let what = if has_key { "a private key" } else { "password hashes" };
         return Err(format!("it holds {what} and {error}"));
     }
-    let mut checked = BTreeMap::new();
-    for (name, hash) in users {
-        let line = hash.referenced.line();
-        if name.contains(':') {
-            return Err(format!("basic_auth_users, line {line}: a user's name cannot hold a colon"));
-        }
-        checked.insert(name, (line, hash.value));
-    }
-    let users = Users::new(checked)?;
+    let users = check(users)?;
     let tls = section.map(|section| section.build(reader)).transpose()?;
     let http = file.http_server_config.unwrap_or_default();
     if http.http2 == Some(true) {
@@ -210,6 +194,41 @@ fn rules(path: &Path, reader: &mut Reader) -> Result<Rules, String> {
     };
     let digest = reader.digest.clone().finish().as_ref().to_vec();
     Ok(Rules { tls, users: Arc::new(users), headers, rate, digest })
+}
+
+fn parse(text: &str) -> Result<File, String> {
+    // YAML of nothing is null: no text, white space, comments.
+    let file: Option<File> = match text.trim().is_empty() {
+        true => None,
+        false => serde_saphyr::from_str(text).map_err(|error| secret::yaml_error(&error))?,
+    };
+    // A file that is being written must not open the door.
+    let asks = file.filter(|file| !file.is_blank());
+    asks.ok_or_else(|| {
+        "it asks for nothing, so everybody could come in; leave the flag out if that is wanted".to_owned()
+    })
+}
+
+fn check(users: BTreeMap<String, Spanned<String>>) -> Result<Users, String> {
+    let mut checked = BTreeMap::new();
+    for (name, hash) in users {
+        let line = hash.referenced.line();
+        if name.contains(':') {
+            return Err(format!("basic_auth_users, line {line}: a user's name cannot hold a colon"));
+        }
+        checked.insert(name, (line, hash.value));
+    }
+    Users::new(checked)
+}
+
+/// What a file with this text says as far as it names no other file: whether it asks for
+/// anything, its users, its headers. For the fuzz targets.
+#[doc(hidden)]
+pub fn web_config_of_text(text: &str) -> Result<(), String> {
+    let file = parse(text)?;
+    check(file.basic_auth_users.flatten().unwrap_or_default())?;
+    file.http_server_config.unwrap_or_default().headers.unwrap_or_default().list()?;
+    Ok(())
 }
 
 #[derive(Default, Deserialize)]

@@ -7,6 +7,9 @@ mod file;
 mod login;
 mod tls;
 
+#[doc(hidden)]
+pub use file::web_config_of_text;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};

@@ -18,6 +18,8 @@ pub struct Sent {
     pub alert: String,
     /// `session`, or empty.
     pub session: String,
+    /// `instance`, or empty.
+    pub instance: String,
     /// `firing` or `resolved`.
     pub status: String,
     /// What the receiver answered.
@@ -107,6 +109,7 @@ fn serve(stream: TcpStream, pass_on: Option<&str>, sent: &Mutex<Vec<Sent>>) -> R
         let alert = Sent {
             alert: text(&alert["labels"]["alertname"]),
             session: text(&alert["labels"]["session"]),
+            instance: text(&alert["labels"]["instance"]),
             status: text(&alert["status"]),
             code,
         };
@@ -124,9 +127,16 @@ mod tests {
     fn remembers_and_passes_on() {
         let real = Recorder::start(None).unwrap();
         let tap = Recorder::start(Some(real.url())).unwrap();
-        let body = br#"{"alerts":[{"status":"firing","labels":{"alertname":"A","session":"s"}}]}"#;
+        let body =
+            br#"{"alerts":[{"status":"firing","labels":{"alertname":"A","session":"s","instance":"i"}}]}"#;
         assert_eq!(net::post(&tap.url(), &[], body).unwrap().status, 200);
-        let expected = Sent { alert: "A".into(), session: "s".into(), status: "firing".into(), code: 200 };
+        let expected = Sent {
+            alert: "A".into(),
+            session: "s".into(),
+            instance: "i".into(),
+            status: "firing".into(),
+            code: 200,
+        };
         assert_eq!(tap.sent(), std::slice::from_ref(&expected));
         assert_eq!(real.sent(), [expected]);
     }

@@ -431,7 +431,7 @@ impl Stack {
     fn configuration(&self) -> Result<(String, String, String)> {
         let rules = adapt(
             "baileys.rules.yml",
-            &[("        for: 2m\n", &format!("        for: {}s\n", self.setup.alert_for.as_secs()), 5)],
+            &[("        for: 2m\n", &format!("        for: {}s\n", self.setup.alert_for.as_secs()), 7)],
         )?;
 
         let scrape = |port: fn(&Host) -> u16| -> String {
@@ -472,8 +472,11 @@ impl Stack {
                 ],
             )?;
         }
-        // The pager stays a receiver that sends nothing: it hears nothing that the person does not.
-        let told = format!("    webhook_configs:\n      - url: {}\n\n  - name: pager\n", self.person.url());
+        // The pager sends nothing: it hears nothing that the person does not.
+        let told = format!(
+            "    webhook_configs:\n      - url: {}\n\n  - name: nobody\n\n  - name: pager\n",
+            self.person.url()
+        );
         let alertmanager = replace(
             &shipped,
             &[

@@ -1,0 +1,392 @@
+// What the three dashboards are made of: panels, variables, links, colours.
+
+export const SCHEMA_VERSION = 41; // Grafana 12.0
+
+// The tiers, by the rank that the recorded series session:baileys_auth_tier:rank has.
+export const TIERS = [
+  ['normal', 'green'],
+  ['monitor', 'blue'],
+  ['warning', 'yellow'],
+  ['cleanup', 'orange'],
+  ['emergency', 'red'],
+  ['fatal', 'purple'],
+];
+
+export const UIDS = { fleet: 'baileys-fleet', session: 'baileys-session', remediation: 'baileys-remediation' };
+
+// Which series a dashboard speaks of. The exporter and the remediator are different scrape
+// targets, with a job and an instance each: `job` and `instance` are the exporter's,
+// `remediator` is the remediator's instance, and nothing but `session` joins them.
+export const TARGET = 'job=~"$job",instance=~"$instance"';
+export const SESSIONS = `${TARGET},session=~"$session"`;
+export const ONE_SESSION = `${TARGET},session="$session"`;
+export const REMEDIATOR = 'instance=~"$remediator"';
+
+const DATASOURCE = { type: 'prometheus', uid: '${datasource}' };
+
+// ---- Values and colours ----
+
+export const steps = (...pairs) => ({
+  mode: 'absolute',
+  steps: pairs.map(([value, color]) => ({ value, color })),
+});
+export const plain = (color = 'text') => steps([null, color]);
+/** 0 is good, `from` and more is not. */
+export const none = (color = 'red', from = 1) => steps([null, 'green'], [from, color]);
+
+/** Texts and colours for numbers: words({0: ['broken', 'red'], …}). */
+export const words = (entries) => [
+  {
+    type: 'value',
+    options: Object.fromEntries(
+      Object.entries(entries).map(([value, [text, color]], index) => [value, { text, ...(color && { color }), index }]),
+    ),
+  },
+];
+export const TIER_WORDS = words(Object.fromEntries(TIERS.map(([name, color], rank) => [rank, [name, color]])));
+export const CREDS_WORDS = words({ 0: ['broken', 'red'], 1: ['logged out', 'orange'], 2: ['ok', 'green'] });
+export const CONNECTION_WORDS = words({ 1: ['disconnected', 'red'], 2: ['unknown', 'text'], 3: ['connected', 'green'] });
+/** For tables and legends where the state is a label. */
+export const CONNECTION_TEXTS = words({ disconnected: ['disconnected', 'red'], unknown: ['unknown'], connected: ['connected', 'green'] });
+
+// The lines that every graph of accumulated files shows.
+export const FILE_STEPS = steps([null, 'green'], [100, 'blue'], [120, 'yellow'], [150, 'orange'], [180, 'red']);
+
+// ---- Queries ----
+
+/** A range query for a graph. */
+export const range = (expr, legend, more = {}) => ({ expr: tidy(expr), legendFormat: legend, range: true, instant: false, ...more });
+/** The value at the end of the time shown. */
+export const now = (expr, legend = '__auto', more = {}) => ({ expr: tidy(expr), legendFormat: legend, range: false, instant: true, ...more });
+/** The same as rows. */
+export const rows = (expr) => now(expr, '__auto', { format: 'table' });
+const tidy = (expr) => expr.replace(/\s*\n\s*/g, ' ').trim();
+
+// ---- Panels ----
+
+const panel = (type, title, description, targets, { unit, thresholds, mappings = [], overrides = [], custom, defaults = {}, options, links, interval, transformations, maxDataPoints } = {}) => ({
+  type,
+  title,
+  description,
+  datasource: DATASOURCE,
+  targets: targets.map((target, i) => ({ refId: String.fromCharCode(65 + i), datasource: DATASOURCE, editorMode: 'code', ...target })),
+  fieldConfig: {
+    defaults: { unit, mappings, thresholds: thresholds ?? plain(), ...defaults, ...(custom && { custom }) },
+    overrides,
+  },
+  options,
+  ...(links && { links }),
+  ...(interval && { interval }),
+  ...(maxDataPoints && { maxDataPoints }),
+  ...(transformations && { transformations }),
+});
+
+const reduce = { calcs: ['lastNotNull'], fields: '', values: false };
+
+/** Numbers, coloured by their thresholds. */
+export const stat = (title, description, targets, more = {}) =>
+  panel('stat', title, description, targets, {
+    unit: 'none',
+    ...more,
+    defaults: { color: { mode: 'thresholds' }, decimals: 0, ...more.defaults },
+    options: {
+      colorMode: 'value',
+      graphMode: 'none',
+      justifyMode: 'center',
+      orientation: 'vertical',
+      percentChangeColorMode: 'standard',
+      reduceOptions: reduce,
+      showPercentChange: false,
+      textMode: targets.length > 1 ? 'value_and_name' : 'value',
+      wideLayout: false,
+      // Several values in a small panel: names that can be read.
+      ...(targets.length > 1 && { text: { titleSize: 11 } }),
+      ...more.options,
+    },
+  });
+
+export const timeseries = (title, description, targets, more = {}) =>
+  panel('timeseries', title, description, targets, {
+    unit: 'short',
+    ...more,
+    defaults: { color: { mode: 'palette-classic' }, min: 0, ...more.defaults },
+    custom: {
+      axisBorderShow: false,
+      axisCenteredZero: false,
+      axisColorMode: 'text',
+      axisLabel: '',
+      axisPlacement: 'auto',
+      barAlignment: 0,
+      barWidthFactor: 0.8,
+      drawStyle: 'line',
+      fillOpacity: 0,
+      gradientMode: 'none',
+      hideFrom: { legend: false, tooltip: false, viz: false },
+      insertNulls: false,
+      lineInterpolation: 'linear',
+      lineWidth: 1,
+      pointSize: 4,
+      scaleDistribution: { type: 'linear' },
+      showPoints: 'never',
+      spanNulls: false,
+      stacking: { group: 'A', mode: 'none' },
+      thresholdsStyle: { mode: 'off' },
+      ...more.custom,
+    },
+    options: {
+      legend: { calcs: [], displayMode: 'list', placement: 'bottom', showLegend: true, ...more.legend },
+      tooltip: { mode: 'multi', sort: 'desc', hideZeros: true, maxHeight: 400 },
+      ...more.options,
+    },
+  });
+
+/** Areas on top of each other. */
+export const STACKED = { fillOpacity: 70, lineWidth: 0, stacking: { group: 'A', mode: 'normal' } };
+/** Things that happened, a bar for each stretch of time. */
+export const BARS = { drawStyle: 'bars', fillOpacity: 80, lineWidth: 0, stacking: { group: 'A', mode: 'normal' } };
+/** Lines of the thresholds. */
+export const DASHED = { thresholdsStyle: { mode: 'dashed' } };
+export const TABLE_LEGEND = (...calcs) => ({ displayMode: 'table', placement: 'right', calcs, sortBy: LEGEND_NAMES[calcs[0]], sortDesc: true });
+const LEGEND_NAMES = { lastNotNull: 'Last *', sum: 'Total', max: 'Max' };
+
+export const stateTimeline = (title, description, targets, more = {}) =>
+  panel('state-timeline', title, description, targets, {
+    unit: 'short',
+    ...more,
+    defaults: { color: { mode: 'thresholds' }, ...more.defaults },
+    custom: { axisPlacement: 'auto', fillOpacity: 80, hideFrom: { legend: false, tooltip: false, viz: false }, lineWidth: 0, ...more.custom },
+    options: {
+      alignValue: 'left',
+      legend: { calcs: [], displayMode: 'list', placement: 'bottom', showLegend: true },
+      mergeValues: true,
+      rowHeight: 0.9,
+      showValue: 'never',
+      tooltip: { mode: 'single', sort: 'none' },
+      ...more.options,
+    },
+  });
+
+export const bargauge = (title, description, targets, more = {}) =>
+  panel('bargauge', title, description, targets, {
+    unit: 'none',
+    ...more,
+    defaults: { color: { mode: 'thresholds' }, min: 0, decimals: 0, ...more.defaults },
+    options: {
+      displayMode: 'lcd',
+      legend: { calcs: [], displayMode: 'list', placement: 'bottom', showLegend: false },
+      maxVizHeight: 30,
+      minVizHeight: 16,
+      minVizWidth: 8,
+      namePlacement: 'left',
+      orientation: 'horizontal',
+      reduceOptions: reduce,
+      showUnfilled: true,
+      sizing: 'auto',
+      valueMode: 'color',
+      ...more.options,
+    },
+  });
+
+/**
+ * One row for each set of labels, whatever the query of a column: columns are
+ * [name in the frame, name shown, settings].
+ */
+export const table = (title, description, targets, { columns, hidden = [], sortBy, ...more }) => {
+  const order = columns.map(([name]) => name);
+  const rename = (name, shown) => (name === shown ? [] : [[name, shown]]);
+  return panel('table', title, description, targets, {
+    unit: 'none',
+    ...more,
+    custom: { align: 'auto', cellOptions: { type: 'auto' }, inspect: false, filterable: false },
+    options: {
+      cellHeight: 'sm',
+      frameIndex: 0,
+      showHeader: true,
+      enablePagination: true,
+      // Where Grafana up to 12 looks for the pages.
+      footer: { countRows: false, enablePagination: true, fields: '', reducer: ['sum'], show: false },
+      sortBy: [sortBy].flat().map((displayName) => ({ displayName, desc: true })),
+    },
+    transformations: [
+      ...(targets.length > 1 ? [{ id: 'merge', options: {} }] : []),
+      {
+        id: 'organize',
+        options: {
+          excludeByName: Object.fromEntries(['Time', '__name__', 'job', ...hidden].map((name) => [name, true])),
+          includeByName: {},
+          indexByName: Object.fromEntries(order.map((name, index) => [name, index])),
+          renameByName: Object.fromEntries(columns.flatMap(([name, shown]) => rename(name, shown))),
+        },
+      },
+    ],
+    overrides: columns
+      .filter(([, , settings]) => settings)
+      .map(([, shown, settings]) => ({ matcher: { id: 'byName', options: shown }, properties: properties(settings) })),
+  });
+};
+
+/** Settings of one column or series: {unit: 's', 'custom.width': 90}. */
+export const properties = (settings) => Object.entries(settings).map(([id, value]) => ({ id, value }));
+export const override = (name, settings) => ({ matcher: { id: 'byName', options: name }, properties: properties(settings) });
+export const overrideMatching = (regex, settings) => ({ matcher: { id: 'byRegexp', options: regex }, properties: properties(settings) });
+export const fixed = (color) => ({ color: { mode: 'fixed', fixedColor: color } });
+
+/**
+ * A series recorded every five minutes, which is as long as Prometheus looks back: between
+ * an evaluation and its writing there would be none.
+ */
+export const slow = (series) => `last_over_time(${series}[10m])`;
+
+/** Into the dashboard of one session. */
+export const sessionLink = {
+  title: 'This session in depth',
+  url: `/d/${UIDS.session}?\${__url_time_range}&var-datasource=\${datasource}&var-session=\${__value.text}`,
+  targetBlank: false,
+};
+
+// ---- Dashboards ----
+
+const query = (name, label, description, expr, more = {}) => ({
+  allValue: '.+',
+  current: { selected: true, text: ['All'], value: ['$__all'] },
+  datasource: DATASOURCE,
+  definition: expr,
+  description,
+  hide: 0,
+  includeAll: true,
+  label,
+  multi: true,
+  name,
+  options: [],
+  query: { query: expr, refId: 'PrometheusVariableQueryEditor-VariableQuery' },
+  refresh: 2,
+  regex: '',
+  skipUrlSync: false,
+  sort: 1,
+  type: 'query',
+  ...more,
+});
+
+export const variables = ({ oneSession = false } = {}) => [
+  {
+    current: {},
+    hide: 0,
+    includeAll: false,
+    label: 'Data source',
+    multi: false,
+    name: 'datasource',
+    options: [],
+    query: 'prometheus',
+    refresh: 1,
+    regex: '',
+    skipUrlSync: false,
+    type: 'datasource',
+  },
+  query('job', 'Job', 'Scrape job of the exporters.', 'label_values(baileys_auth_folder_up, job)'),
+  query('instance', 'Instance', 'Exporters, one a host.', 'label_values(baileys_auth_folder_up{job=~"$job"}, instance)'),
+  query(
+    'session',
+    'Session',
+    'Auth folders.',
+    `label_values(baileys_auth_folder_up{${TARGET}}, session)`,
+    // In depth means one; chosen as it is, so no regular expression is made of its name.
+    oneSession ? { multi: false, includeAll: false, allValue: undefined, current: {} } : {},
+  ),
+  query('remediator', 'Remediator', 'Remediators, one a host.', 'label_values(baileys_remediator_build_info, instance)'),
+];
+
+/** A vertical line where something was done, or happened, to a session. */
+const annotations = (sessionMatcher) => {
+  const cleaned = `baileys_remediator_last_cleanup_timestamp_seconds{${REMEDIATOR},${sessionMatcher}}`;
+  // The alert, which fires for a quarter of an hour: there is a series only while it does, so
+  // that this asks for next to nothing.
+  const removed = `ALERTS{alertname="BaileysDeviceRemoved",alertstate="firing",${TARGET},${sessionMatcher}}`;
+  const one = (name, iconColor, expr, more) => ({
+    name,
+    datasource: DATASOURCE,
+    enable: true,
+    hide: false,
+    iconColor,
+    expr,
+    step: '60s',
+    tagKeys: 'session',
+    titleFormat: name,
+    textFormat: '{{session}}',
+    useValueForTime: false,
+    target: { expr, refId: 'Anno', interval: '60s', range: true, instant: false, legendFormat: '{{session}}' },
+    ...more,
+  });
+  return [
+    {
+      builtIn: 1,
+      datasource: { type: 'grafana', uid: '-- Grafana --' },
+      enable: true,
+      hide: true,
+      iconColor: 'rgba(0, 211, 255, 1)',
+      name: 'Annotations & Alerts',
+      type: 'dashboard',
+    },
+    // The value is the time, so that the line stands where the run ended and not where a
+    // scrape saw it; only what ended within a step, so that 500 sessions stay few points.
+    // $__rate_interval is longer than a step by a scrape, so that nothing falls between two.
+    one('Clean-up', 'semi-dark-blue', `(${cleaned} > time() - $__rate_interval_ms / 1000) * 1000`, { useValueForTime: true }),
+    one('Device removed', 'dark-red', `max_over_time(${removed}[$__rate_interval])`),
+  ];
+};
+
+/**
+ * Puts panels one after the other. `layout` is a list of rows:
+ * {title?, height, panels: [[width, panel], …], collapsed?}.
+ */
+export function dashboard({ uid, title, description, from, layout, oneSession = false, refresh = '1m' }) {
+  const panels = [];
+  let y = 0;
+  let id = 1;
+  for (const row of layout) {
+    if (row.title) {
+      panels.push({ id: id++, type: 'row', title: row.title, collapsed: false, gridPos: { h: 1, w: 24, x: 0, y }, panels: [] });
+      y += 1;
+    }
+    let x = 0;
+    for (const [w, body] of row.panels) {
+      panels.push({ id: id++, ...body, gridPos: { h: row.height, w, x, y } });
+      x += w;
+    }
+    y += row.height;
+  }
+  return {
+    annotations: { list: annotations(oneSession ? 'session="$session"' : 'session=~"$session"') },
+    description,
+    editable: false,
+    fiscalYearStartMonth: 0,
+    graphTooltip: 1,
+    id: null,
+    links: [
+      {
+        asDropdown: false,
+        icon: 'external link',
+        includeVars: true,
+        keepTime: true,
+        tags: ['baileys'],
+        targetBlank: false,
+        title: 'Baileys',
+        tooltip: 'The other dashboards of Baileys bots, with the same time and choices',
+        type: 'dashboards',
+        url: '',
+      },
+    ],
+    panels,
+    preload: false,
+    refresh,
+    schemaVersion: SCHEMA_VERSION,
+    tags: ['baileys', 'whatsapp'],
+    templating: { list: variables({ oneSession }) },
+    time: { from, to: 'now' },
+    timepicker: {},
+    timezone: 'browser',
+    title,
+    uid,
+    version: 1,
+    weekStart: '',
+  };
+}

@@ -1,0 +1,332 @@
+//! Who hears of which tier, by a real Alertmanager with the shipped configuration: one
+//! session's emergency silences its own lower tiers and nothing else. Only addresses and
+//! durations are replaced, and each receiver by one that remembers what it was sent.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::process::{self, Process};
+use testkit::recorder::Recorder;
+use testkit::stack::INSTALL;
+use testkit::{Patience, net};
+
+/// Everything together; it takes a quarter of a minute.
+const BOUND: Duration = Duration::from_secs(120);
+const STEP: Duration = Duration::from_secs(30);
+/// Some evaluations of every group, in which nothing more may come.
+const QUIET: Duration = Duration::from_secs(3);
+const RECEIVERS: [&str; 4] = ["baileys_remediator", "operator", "pager", "nobody"];
+
+/// An alert: a host, a session, and the alert's name without "Baileys".
+type Alert = (&'static str, &'static str, &'static str);
+
+struct World {
+    process: Process,
+    url: String,
+    recorders: Vec<(&'static str, Recorder)>,
+    /// The labels that the shipped rules give each alert.
+    labels: BTreeMap<String, Value>,
+    patience: Patience,
+    _dir: tempfile::TempDir,
+}
+
+fn shipped(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("alerting-rules").join(name)).unwrap()
+}
+
+/// The labels of each alert in the shipped rules.
+fn rule_labels() -> BTreeMap<String, Value> {
+    let rules: Value = serde_saphyr::from_str(&shipped("baileys.rules.yml")).unwrap();
+    let groups = rules["groups"].as_array().unwrap();
+    let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
+    let alerts = rules.filter_map(|rule| Some((rule["alert"].as_str()?.to_owned(), rule["labels"].clone())));
+    alerts.collect()
+}
+
+impl World {
+    fn start() -> Self {
+        let program = process::find(&["prometheus-alertmanager", "alertmanager"])
+            .unwrap_or_else(|| panic!("Alertmanager is not installed; run: {INSTALL}"));
+        let dir = tempfile::tempdir().unwrap();
+        let recorders: Vec<_> =
+            RECEIVERS.into_iter().map(|name| (name, Recorder::start(None).unwrap())).collect();
+        let url = |name: &str| recorders.iter().find(|(other, _)| *other == name).unwrap().1.url();
+        let token = dir.path().join("webhook.token");
+        fs::write(&token, "a token that nobody asks for").unwrap();
+
+        let mut text = shipped("alertmanager.yml");
+        let webhook = |name: &str| format!("    webhook_configs:\n      - url: {}\n", url(name));
+        let changes = [
+            ("http://127.0.0.1:10274/webhook", url("baileys_remediator")),
+            ("/etc/prometheus/webhook.token", token.display().to_string()),
+            ("    email_configs:\n      - to: operator@example.org  # REPLACE\n", webhook("operator")),
+            ("    email_configs:\n      - to: oncall@example.org  # REPLACE\n", webhook("pager")),
+            ("  - name: nobody\n", format!("  - name: nobody\n{}", webhook("nobody"))),
+            ("group_wait: 30s", "group_wait: 1s".to_owned()),
+            ("group_wait: 10s", "group_wait: 1s".to_owned()),
+            ("group_wait: 5s", "group_wait: 1s".to_owned()),
+            ("group_interval: 5m", "group_interval: 1s".to_owned()),
+            ("group_interval: 1m", "group_interval: 1s".to_owned()),
+        ];
+        for (from, to) in &changes {
+            assert_eq!(text.matches(from).count(), 1, "{from}");
+            text = text.replace(from, to);
+        }
+        let config = dir.path().join("alertmanager.yml");
+        fs::write(&config, text).unwrap();
+
+        let port = net::free_port(None).unwrap();
+        let args = [
+            format!("--config.file={}", config.display()),
+            format!("--storage.path={}", dir.path().join("data").display()),
+            format!("--web.listen-address=127.0.0.1:{port}"),
+            "--cluster.listen-address=".to_owned(),
+        ];
+        let log = dir.path().join("alertmanager.log");
+        let process = Process::start("alertmanager", &program, &args, &log).unwrap();
+        let world = Self {
+            process,
+            url: format!("http://127.0.0.1:{port}"),
+            recorders,
+            labels: rule_labels(),
+            patience: Patience::new(BOUND),
+            _dir: dir,
+        };
+        world.wait("alertmanager is ready", || net::get(&format!("{}/-/ready", world.url))?.ok());
+        world
+    }
+
+    fn wait<T>(&self, what: &str, attempt: impl FnMut() -> testkit::Result<T>) -> T {
+        let seen = self.patience.wait_until(STEP, what, attempt);
+        seen.unwrap_or_else(|error| panic!("{error}\n{}", self.process.log_tail(12)))
+    }
+
+    /// Tells Alertmanager of alerts as Prometheus would, all of one evaluation.
+    fn say(&self, alerts: &[Alert], fires: bool) {
+        let now = jiff::Timestamp::now().to_string();
+        let body: Vec<Value> = alerts
+            .iter()
+            .map(|(host, session, name)| {
+                let name = format!("Baileys{name}");
+                let mut labels = self.labels[&name].clone();
+                let of_remediator = name.contains("Cleanup") && name != "BaileysAuthFilesCleanup";
+                let (job, port) =
+                    if of_remediator { ("baileys_remediator", 10274) } else { ("baileys", 10273) };
+                labels["alertname"] = name.into();
+                labels["job"] = job.into();
+                labels["instance"] = format!("{host}:{port}").into();
+                labels["session"] = (*session).into();
+                match fires {
+                    true => json!({"labels": labels, "startsAt": now, "endsAt": "2099-01-01T00:00:00.000Z"}),
+                    // It has been firing for a while.
+                    false => json!({"labels": labels, "endsAt": now}),
+                }
+            })
+            .collect();
+        let headers = [("Content-Type".to_owned(), "application/json".to_owned())];
+        let url = format!("{}/api/v2/alerts", self.url);
+        net::post(&url, &headers, Value::from(body).to_string().as_bytes()).unwrap().ok().unwrap();
+    }
+
+    /// The alerts that Alertmanager holds back, and those that it does not.
+    fn states(&self) -> testkit::Result<(BTreeSet<String>, BTreeSet<String>)> {
+        let answer = net::get(&format!("{}/api/v2/alerts", self.url))?.ok()?;
+        let alerts: Vec<Value> = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
+        let (silenced, heard): (Vec<&Value>, Vec<&Value>) =
+            alerts.iter().partition(|alert| alert["status"]["state"] == "suppressed");
+        let names = |alerts: Vec<&Value>| alerts.into_iter().map(|alert| shown(&alert["labels"])).collect();
+        Ok((names(silenced), names(heard)))
+    }
+
+    /// Waits until exactly these are held back and the others are not.
+    fn must_hold_back(&self, silenced: &[Alert], heard: &[Alert]) {
+        let expected = (lines(silenced), lines(heard));
+        self.wait("the right alerts are silenced", || match self.states()? {
+            states if states == expected => Ok(()),
+            states => Err(format!("silenced, and not: {states:#?}")),
+        });
+    }
+
+    /// What a receiver was sent so far.
+    fn sent(&self, receiver: &str) -> BTreeSet<String> {
+        let (_, recorder) = self.recorders.iter().find(|(name, _)| *name == receiver).unwrap();
+        let line = |sent: testkit::recorder::Sent| {
+            let end = if sent.status == "resolved" { " resolved" } else { "" };
+            let host = sent.instance.split(':').next().unwrap().to_owned();
+            format!("{host} {} {}{end}", sent.session, sent.alert.trim_start_matches("Baileys"))
+        };
+        recorder.sent().into_iter().map(line).collect()
+    }
+
+    /// Waits until the receivers were sent exactly this, from the start on, and see that it
+    /// stays so.
+    fn must_have_sent(&self, expected: &[(&str, &[&str])]) {
+        let expected: BTreeMap<&str, BTreeSet<String>> = expected
+            .iter()
+            .map(|(name, lines)| (*name, lines.iter().map(|line| (*line).to_owned()).collect()))
+            .collect();
+        assert!(RECEIVERS.iter().all(|name| expected.contains_key(name)));
+        let check = || {
+            let seen = RECEIVERS.into_iter().map(|name| (name, self.sent(name))).collect();
+            if expected == seen { Ok(()) } else { Err(format!("{seen:#?}\nexpected: {expected:#?}")) }
+        };
+        self.wait("everybody was told", check);
+        self.patience.holds_for(QUIET, "nobody is told more", check).unwrap();
+    }
+}
+
+fn shown(labels: &Value) -> String {
+    let text = |name: &str| labels[name].as_str().unwrap_or_default().to_owned();
+    let host = text("instance").split(':').next().unwrap().to_owned();
+    format!("{host} {} {}", text("session"), text("alertname").trim_start_matches("Baileys"))
+}
+
+fn lines(alerts: &[Alert]) -> BTreeSet<String> {
+    alerts.iter().map(|(host, session, name)| format!("{host} {session} {name}")).collect()
+}
+
+#[test]
+fn an_emergency_silences_the_lower_tiers_of_its_own_session_and_nothing_else() {
+    let world = World::start();
+    // Two sessions on two hosts. Fatal is beside the ladder, and so is what is no tier.
+    let heard = [
+        ("a", "one", "AuthFilesFatal"),
+        ("a", "one", "AuthFilesEmergency"),
+        ("a", "one", "DeviceRemoved"),
+        ("a", "one", "BusyBot"),
+        ("a", "one", "CleanupRefused"),
+        ("a", "two", "AuthFilesWarning"),
+        ("b", "one", "AuthFilesCleanup"),
+        ("b", "two", "AuthFilesMonitor"),
+        ("b", "two", "UnknownFiles"),
+    ];
+    let silenced = [
+        ("a", "one", "AuthFilesCleanup"),
+        ("a", "one", "AuthFilesWarning"),
+        ("a", "one", "AuthFilesMonitor"),
+        ("a", "two", "AuthFilesMonitor"),
+        ("b", "one", "AuthFilesWarning"),
+        ("b", "one", "AuthFilesMonitor"),
+    ];
+    world.say(&[silenced.as_slice(), &heard].concat(), true);
+    world.must_hold_back(&silenced, &heard);
+    let machine = ["a one AuthFilesEmergency", "a two AuthFilesWarning", "b one AuthFilesCleanup"];
+    let operator = [
+        "a one AuthFilesEmergency",
+        "a one AuthFilesFatal",
+        "a one DeviceRemoved",
+        "a one BusyBot",
+        "a one CleanupRefused",
+        "a two AuthFilesWarning",
+        "b one AuthFilesCleanup",
+    ];
+    let pager = ["a one AuthFilesEmergency", "a one AuthFilesFatal", "a one DeviceRemoved"];
+    // The receiver of that name sends nothing: this is what the dashboards are for.
+    let nobody = ["b two AuthFilesMonitor", "b two UnknownFiles"];
+    world.must_have_sent(&[
+        ("baileys_remediator", &machine),
+        ("operator", &operator),
+        ("pager", &pager),
+        ("nobody", &nobody),
+    ]);
+
+    // The emergency is over and 155 files are left: the tier that still fires is told.
+    world.say(&[("a", "one", "AuthFilesEmergency"), ("a", "one", "AuthFilesFatal")], false);
+    let machine = [&machine[..], &["a one AuthFilesEmergency resolved", "a one AuthFilesCleanup"]].concat();
+    let operator = [
+        &operator[..],
+        &["a one AuthFilesEmergency resolved", "a one AuthFilesFatal resolved", "a one AuthFilesCleanup"],
+    ]
+    .concat();
+    world.must_have_sent(&[
+        ("baileys_remediator", &machine),
+        ("operator", &operator),
+        ("pager", &pager),
+        ("nobody", &nobody),
+    ]);
+
+    // 130, then 110 files; the other host's session of that name has an emergency meanwhile.
+    world.say(&[("a", "one", "AuthFilesCleanup")], false);
+    world.say(&[("b", "one", "AuthFilesEmergency")], true);
+    let machine = [
+        &machine[..],
+        &["a one AuthFilesCleanup resolved", "a one AuthFilesWarning", "b one AuthFilesEmergency"],
+    ]
+    .concat();
+    let operator = [
+        &operator[..],
+        &["a one AuthFilesCleanup resolved", "a one AuthFilesWarning", "b one AuthFilesEmergency"],
+    ]
+    .concat();
+    let pager = [&pager[..], &["b one AuthFilesEmergency"]].concat();
+    world.must_have_sent(&[
+        ("baileys_remediator", &machine),
+        ("operator", &operator),
+        ("pager", &pager),
+        ("nobody", &nobody),
+    ]);
+    world.say(&[("a", "one", "AuthFilesWarning")], false);
+    let machine = [&machine[..], &["a one AuthFilesWarning resolved"]].concat();
+    let operator = [&operator[..], &["a one AuthFilesWarning resolved"]].concat();
+    let nobody = [&nobody[..], &["a one AuthFilesMonitor"]].concat();
+    world.must_have_sent(&[
+        ("baileys_remediator", &machine),
+        ("operator", &operator),
+        ("pager", &pager),
+        ("nobody", &nobody),
+    ]);
+    world.must_hold_back(
+        &[
+            ("a", "two", "AuthFilesMonitor"),
+            ("b", "one", "AuthFilesCleanup"),
+            ("b", "one", "AuthFilesWarning"),
+            ("b", "one", "AuthFilesMonitor"),
+        ],
+        &[
+            ("a", "one", "AuthFilesMonitor"),
+            ("a", "one", "BusyBot"),
+            ("a", "one", "CleanupRefused"),
+            ("a", "one", "DeviceRemoved"),
+            ("a", "two", "AuthFilesWarning"),
+            ("b", "one", "AuthFilesEmergency"),
+            ("b", "two", "AuthFilesMonitor"),
+            ("b", "two", "UnknownFiles"),
+        ],
+    );
+}
+
+/// What has no session of its own in common with a tier is not silenced by what it lacks.
+#[test]
+fn alerts_that_are_no_tier_silence_nobody_and_are_silenced_by_nobody() {
+    let world = World::start();
+    let all = [
+        // Every one that a session can have, with an emergency in the middle.
+        ("a", "one", "AuthFilesEmergency"),
+        ("a", "one", "NothingRemovable"),
+        ("a", "one", "AuthFilesRising"),
+        ("a", "one", "AuthFilesJump"),
+        ("a", "one", "CredsBroken"),
+        ("a", "one", "LoggedOut"),
+        ("a", "one", "SessionVanished"),
+        ("a", "one", "ConnectionReplaced"),
+        ("a", "one", "CleanupIneffective"),
+        ("a", "one", "CleanupFailing"),
+        ("a", "", "ExporterDown"),
+        ("a", "", "RemediatorDown"),
+        ("a", "", "AuthFilesFatal"),
+        ("a", "", "AuthFilesMonitor"),
+    ];
+    world.say(&all, true);
+    world.must_hold_back(&[], &all);
+    // For some evaluations more.
+    let seen = world.patience.holds_for(QUIET, "nothing is silenced", || match world.states()? {
+        (silenced, _) if silenced.is_empty() => Ok(()),
+        (silenced, _) => Err(format!("{silenced:?}")),
+    });
+    seen.unwrap();
+    assert_eq!(world.sent("baileys_remediator"), lines(&[("a", "one", "AuthFilesEmergency")]));
+}

@@ -457,7 +457,9 @@ fn main() {
         bare_loop(Path::new(&args[2]));
     }
     // Found out now rather than after some minutes.
-    ["mtail", "rg"].into_iter().for_each(|name| drop(program(name)));
+    for needed in ["mtail", "rg"] {
+        program(needed);
+    }
     assert!(are_shipped(), "PATTERNS are not the shipped ones");
     let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
     let (short_follow, short_backlog) = (number("BENCH_FOLLOW_SECONDS"), number("BENCH_BACKLOG_MB"));

@@ -52,7 +52,7 @@ const MEMORY: u64 = 150 << 20;
 /// every 700 ms, and with each restart of the exporter.
 const LEAST_OF_ALIKE: u64 = 90;
 /// The same while the exporter is killed every few seconds.
-const LEAST_OF_ALIKE_KILLED: u64 = 20;
+const LEAST_OF_ALIKE_KILLED: u64 = 10;
 
 /// An exporter that is stopped and started again with the same state.
 struct Exporter {

@@ -184,7 +184,8 @@ pub fn is_rotation_of(name: &str, of: &str) -> bool {
     if name == of || !tail.starts_with(['.', '-', '_']) {
         return false;
     }
-    if !(behind_all || tail.starts_with('.') || tail.starts_with("__") || is_date(&tail[1..])) {
+    let is_marked = tail.starts_with('.') || tail.starts_with("__") || is_date(&tail[1..]);
+    if !behind_all && !is_marked {
         return false;
     }
     let words = tail.split(['.', '-', '_', ':', '+', 'T', 'Z']).filter(|word| !word.is_empty());
@@ -235,23 +236,28 @@ pub struct Around {
 struct Names {
     names: Vec<OsString>,
     changed: Option<SystemTime>,
+    /// That was long enough before the listing: a change after it would show.
+    settled: bool,
     /// It was changed however often it was listed.
     restless: bool,
 }
 
 impl Names {
     fn of(dir: &Path) -> io::Result<Self> {
+        #[cfg(test)]
+        LISTED.set(LISTED.get() + 1);
         let changed = changed(dir);
+        // Told before the listing: between the two this thread may have had to wait.
+        let settled = changed.is_some_and(|at| at.elapsed().map_or(true, |ago| ago > TICKS));
         let names = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
         let mut names = names.collect::<io::Result<Vec<OsString>>>()?;
         names.sort_unstable();
-        Ok(Self { names, changed, restless: false })
+        Ok(Self { names, changed, settled, restless: false })
     }
 
     /// Whether these are all the names there are, as far as its time tells.
     fn holds(&self, dir: &Path) -> bool {
-        let long_ago = |at: SystemTime| at.elapsed().map_or(true, |ago| ago > TICKS);
-        self.changed == changed(dir) && self.changed.is_some_and(long_ago)
+        self.settled && self.changed == changed(dir)
     }
 }
 
@@ -264,6 +270,12 @@ pub struct Beside {
     /// Whether that is all: files that are renamed in turn while they are listed may be
     /// missed.
     pub all: bool,
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Directories listed by this thread, for tests of the cost.
+    pub(super) static LISTED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
 /// So often is a directory listed that changes meanwhile.

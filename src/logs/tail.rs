@@ -246,6 +246,10 @@ impl Tailer {
                 }
             }
         }
+        // What was unfinished at the end is not known: whatever may have been is asked again.
+        let asked_for = |known: &Known| this.settings.globs.iter().any(|glob| glob.matches(&known.origin));
+        this.unfinished =
+            saved.files.iter().filter(|(_, known)| asked_for(known)).map(|(_, k)| k.origin.clone()).collect();
         for (row, known) in saved.files {
             this.next = this.next.max(row + 1);
             this.insert(row, known, None);
@@ -387,9 +391,10 @@ impl Tailer {
                 && tracked.copy_of.is_none()
                 && (all || tracked.grew_at.elapsed() < HOT)
         });
-        let mut more = false;
+        // Many logs are rotated at the same hour.
+        let (mut more, mut around) = (false, Around::default());
         for row in rows {
-            more |= self.look_at(row) == Look::More;
+            more |= self.look_beside(row, &mut around) == Look::More;
         }
         more
     }
@@ -573,14 +578,18 @@ impl Tailer {
                 self.new_globs.push(glob);
             }
         }
-        // What was not finished is not taken for old at the next look, or after a restart.
+        self.note_look(now);
+        more
+    }
+
+    /// What was not finished is not taken for old at the next look, or after a restart.
+    fn note_look(&mut self, now: Timestamp) {
         let since = *self.unfinished_since.get_or_insert_with(Instant::now);
         if self.unfinished.is_empty() || since.elapsed() > UNFINISHED_FOR {
             self.unfinished.clear();
             self.unfinished_since = None;
             self.looked_at = Some(now);
         }
-        more
     }
 
     /// Asks the globs. Returns files not known yet, each with whether it is to be begun at
@@ -894,7 +903,9 @@ impl Tailer {
         let file = match open_log(&known.path) {
             Ok(file) => file,
             Err(error) => {
-                if error.kind() != io::ErrorKind::NotFound {
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.unfinished.insert(known.origin);
+                } else {
                     self.totals.read_errors.add(1);
                     self.problems.push(format!("{}: {error}", known.path.display()));
                     if at_end {
@@ -906,6 +917,9 @@ impl Tailer {
         };
         self.note_readable(&known.path);
         if !file.metadata().is_ok_and(|meta| Stat::from(&meta).id == known.id) {
+            // Rotated since it was listed, and perhaps after what is beside it was: at the next
+            // look it must not be taken for old.
+            self.unfinished.insert(known.origin);
             return false;
         }
         if at_end {
@@ -921,7 +935,7 @@ impl Tailer {
             let row = self.add_open(known, file);
             return self.look_at(row) == Look::More;
         }
-        if let Some((row, cursor)) = self.known_copy(&known, &file) {
+        if let Some((row, cursor)) = self.known_copy(&known, &file, log) {
             known.offset = cursor.offset;
             known.skipping = cursor.skipping;
             known.tail = cursor.tail;
@@ -967,22 +981,30 @@ impl Tailer {
     }
 
     /// Where to begin in a file that holds again what was read from another, which is done
-    /// with or gone: its beginning and the bytes before the offset are the same.
-    fn known_copy(&self, new: &Known, file: &File) -> Option<(i64, Cursor)> {
+    /// with or gone: its beginning and the bytes before the offset are the same. One that also
+    /// begins like the `log` whose copy it may be is no continuation of what is done with: all
+    /// lines are alike.
+    fn known_copy(&self, new: &Known, file: &File, log: Option<i64>) -> Option<(i64, Cursor)> {
         let head = head_of_file(file).ok()?;
+        let log = log.and_then(|row| self.files.get(&row)).map(|log| log.known.head);
+        let is_like_log = log.is_some_and(|log| log.len > 0 && log.begins(&head));
         let is_copied = |known: &Known| match known.state {
-            State::Done => usize::from(known.head.len) == PRINT_BYTES,
+            State::Done => usize::from(known.head.len) == PRINT_BYTES && !is_like_log,
             State::Orphan => known.head.len > 0,
             State::Live => false,
         };
-        self.files
+        let mut all: Vec<(i64, &Known)> = self
+            .files
             .iter()
             .map(|(row, tracked)| (*row, &tracked.known))
             .filter(|(_, known)| known.origin == new.origin && is_copied(known) && known.head.begins(&head))
-            .find(|(_, known)| tail_matches(file, known.offset, known.tail))
-            .map(|(row, Known { offset, skipping, tail, .. })| {
+            .collect();
+        all.sort_by_key(|(_, known)| known.state != State::Orphan);
+        all.into_iter().find(|(_, known)| tail_matches(file, known.offset, known.tail)).map(
+            |(row, Known { offset, skipping, tail, .. })| {
                 (row, Cursor { offset: *offset, skipping: *skipping, tail: *tail })
-            })
+            },
+        )
     }
 
     /// Files beside a log that its rotation made since the last look and that no glob need
@@ -1091,8 +1113,12 @@ impl Tailer {
         }
         let mut beside =
             around.rotations(&orphan.origin).map(|beside| beside.files.clone()).unwrap_or_default();
-        // Plain files first: a compressed one may still be written.
-        beside.sort_by_key(|listed| is_compressed(&listed.path));
+        // Plain files first: a compressed one may still be written. Of those one that ends before
+        // the offset last: it is a copy that was cut short, or one of lines that are all alike.
+        beside.sort_by_key(|listed| match is_compressed(&listed.path) {
+            false => u8::from(listed.stat.size < orphan.offset),
+            true => 2,
+        });
         for listed in beside {
             if !self.may_be_copy(&listed, &orphan) {
                 continue;
@@ -1886,7 +1912,7 @@ fn is_prefix(copy: &File, of: &File, size: u64) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::logs::{LogGlob, Patterns, Placing};
+    use crate::logs::{LogGlob, Patterns, Placing, files};
     use std::io::Write;
 
     fn lines(of: &str, numbers: std::ops::Range<u32>) -> Vec<u8> {
@@ -2118,5 +2144,147 @@ mod tests {
         (0..2).for_each(|_| _ = tailer.sweep());
         assert_eq!(tailer.files.len(), 1);
         assert_eq!(counted(&tailer), 19);
+    }
+
+    /// libsignal's warnings without a date, copied and emptied by pm2-logrotate: the copy of one
+    /// generation is no continuation of the copy of another.
+    #[test]
+    fn a_copy_of_a_log_whose_lines_are_all_alike_counts_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let log = at("a-out.log");
+        let alike = |count: usize| "Closing open session in favor of incoming prekey bundle\n".repeat(count);
+        let append = |count: usize| {
+            let mut file = File::options().append(true).create(true).open(&log).unwrap();
+            file.write_all(alike(count).as_bytes()).unwrap();
+        };
+        let mut tailer = tailer(dir.path(), Saved::default(), 100);
+        // Emptied by hand at first, so that it is known how far a generation was read of which
+        // there is no copy.
+        append(50);
+        (0..2).for_each(|_| _ = tailer.sweep());
+        std::fs::write(&log, alike(5)).unwrap();
+        tailer.sweep();
+        let ago = Timestamp::now().minus(ORPHAN_FOR);
+        tailer.files.values_mut().for_each(|tracked| tracked.known.since = ago);
+        tailer.sweep();
+        assert_eq!((counted(&tailer), tailer.totals.copies_missing.value), (55, 1));
+        let mut written = 55;
+        for (generation, more, unread) in [(1, 100, 0), (2, 120, 0), (3, 90, 7), (4, 200, 0), (5, 150, 3)] {
+            append(more);
+            (0..2).for_each(|_| _ = tailer.sweep());
+            append(unread);
+            std::fs::copy(&log, at(&format!("a-out__2026-01-01_00-00-0{generation}.log"))).unwrap();
+            written += more as u64 + unread as u64;
+            (0..2).for_each(|_| _ = tailer.sweep());
+            assert_eq!(counted(&tailer), written, "generation {generation} is copied");
+            append(unread);
+            std::fs::copy(&log, at(&format!("a-out__2026-01-01_00-00-0{generation}.log"))).unwrap();
+            std::fs::write(&log, alike(5)).unwrap();
+            written += 5 + unread as u64;
+            (0..2).for_each(|_| _ = tailer.sweep());
+            assert_eq!(counted(&tailer), written, "generation {generation} is emptied");
+        }
+    }
+
+    /// What is unfinished is not on disk, and of a log that was copied and emptied nothing shows
+    /// that anything came and went.
+    #[test]
+    fn what_came_and_went_while_nobody_looked_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("a-out.log"), "").unwrap();
+        std::fs::write(at("a-out.log.1"), lines("a", 0..7)).unwrap();
+        let id = Stat::from(&at("a-out.log").metadata().unwrap()).id;
+        for (ago, read) in [(60, 7), (0, 0)] {
+            let looked_at = Timestamp::now().plus(TICK * 2).minus(Duration::from_secs(ago));
+            let saved = Saved {
+                files: vec![(1, known(at("a-out.log"), id, b""))],
+                looked_at: Some(looked_at),
+                ..Saved::default()
+            };
+            let mut tailer = tailer(dir.path(), saved, 100);
+            (0..3).for_each(|_| _ = tailer.sweep());
+            assert_eq!(counted(&tailer), read, "last looked {ago} s ago");
+        }
+    }
+
+    /// A look that takes long: the log that it found is rotated before it is opened, and after
+    /// what stands beside it was listed.
+    #[test]
+    fn a_log_rotated_between_being_found_and_being_opened_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("a-out.log"), lines("a", 0..10)).unwrap();
+        let mut tailer = tailer(dir.path(), Saved::default(), 100);
+        tailer.sweep();
+        std::fs::rename(at("a-out.log"), at("a-out.log.1")).unwrap();
+        std::fs::write(at("a-out.log"), lines("a", 10..15)).unwrap();
+        // The steps of a sweep.
+        let begun = Timestamp::now();
+        let (fresh, _) = tailer.list();
+        assert_eq!(tailer.find_displaced().len(), 1);
+        tailer.adopt_beside(&at("a-out.log"), &mut Around::default());
+        std::fs::rename(at("a-out.log"), at("a-out.log.2")).unwrap();
+        std::fs::write(at("a-out.log"), lines("a", 15..18)).unwrap();
+        for (listed, at_end) in fresh {
+            tailer.adopt(listed, at_end);
+        }
+        tailer.note_look(begun.plus(Duration::from_secs(10)));
+        (0..2).for_each(|_| _ = tailer.sweep());
+        assert_eq!(counted(&tailer), 18);
+    }
+
+    /// Every log of a fleet is rotated at midnight.
+    #[test]
+    fn many_logs_emptied_at_once_list_their_directory_a_few_times() {
+        const LOGS: usize = 300;
+        let dir = tempfile::tempdir().unwrap();
+        let path = |k: usize| dir.path().join(format!("a-out-{k}.log"));
+        for k in 0..LOGS {
+            std::fs::write(path(k), lines("a", 0..10)).unwrap();
+        }
+        let mut tailer = tailer(dir.path(), Saved::default(), LOGS);
+        tailer.sweep();
+        for turn in 1..=2 {
+            for k in 0..LOGS {
+                let mut log = File::options().append(true).open(path(k)).unwrap();
+                log.write_all(&lines("a", 10..13)).unwrap();
+                std::fs::copy(path(k), dir.path().join(format!("a-out-{k}.log.{turn}"))).unwrap();
+                std::fs::write(path(k), lines("a", 100 * turn..100 * turn + 10)).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            let before = files::LISTED.get();
+            tailer.sweep();
+            assert_eq!(counted(&tailer), 10 * LOGS as u64 + u64::from(turn) * 13 * LOGS as u64);
+            let listed = files::LISTED.get() - before;
+            assert!(listed <= 4, "{LOGS} logs were emptied, and their directory listed {listed} times");
+        }
+        // While somebody goes on renaming beside them, it is not listed for each either.
+        for k in 0..LOGS {
+            std::fs::copy(path(k), dir.path().join(format!("a-out-{k}.log.3"))).unwrap();
+            std::fs::write(path(k), lines("a", 900..905)).unwrap();
+        }
+        let (stop, relaxed) =
+            (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::Ordering::Relaxed);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !stop.load(relaxed) {
+                    std::fs::write(dir.path().join("b"), "x").unwrap();
+                    std::fs::remove_file(dir.path().join("b")).unwrap();
+                }
+            });
+            let before = files::LISTED.get();
+            tailer.sweep();
+            stop.store(true, relaxed);
+            let listed = files::LISTED.get() - before;
+            assert!(
+                listed < LOGS as u32,
+                "{LOGS} logs were emptied, and their directory listed {listed} times"
+            );
+        });
+        (0..3).for_each(|_| _ = tailer.sweep());
+        assert_eq!(counted(&tailer), LOGS as u64 * (10 + 2 * 13 + 5));
+        assert_eq!(tailer.totals.copies_missing.value, 0);
     }
 }

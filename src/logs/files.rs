@@ -223,11 +223,11 @@ fn is_date(text: &str) -> bool {
 }
 
 /// The files beside logs, for one look at many of them: a directory is listed again only
-/// where it was changed since, and given up where that goes on.
+/// where it was changed since, and so often at most.
 #[derive(Debug, Default)]
 pub struct Around {
     directories: HashMap<PathBuf, Names>,
-    /// By log.
+    /// By log, as long as its directory is as it was.
     rotations: HashMap<PathBuf, Beside>,
 }
 
@@ -238,21 +238,22 @@ struct Names {
     changed: Option<SystemTime>,
     /// That was long enough before the listing: a change after it would show.
     settled: bool,
-    /// It was changed however often it was listed.
-    restless: bool,
+    /// How often it was listed in this look.
+    listed: u32,
 }
 
 impl Names {
-    fn of(dir: &Path) -> io::Result<Self> {
+    fn list(&mut self, dir: &Path) -> io::Result<()> {
         #[cfg(test)]
         LISTED.set(LISTED.get() + 1);
-        let changed = changed(dir);
+        self.listed += 1;
+        self.changed = changed(dir);
         // Told before the listing: between the two this thread may have had to wait.
-        let settled = changed.is_some_and(|at| at.elapsed().map_or(true, |ago| ago > TICKS));
+        self.settled = self.changed.is_some_and(|at| at.elapsed().map_or(true, |ago| ago > TICKS));
         let names = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
-        let mut names = names.collect::<io::Result<Vec<OsString>>>()?;
-        names.sort_unstable();
-        Ok(Self { names, changed, settled, restless: false })
+        self.names = names.collect::<io::Result<Vec<OsString>>>()?;
+        self.names.sort_unstable();
+        Ok(())
     }
 
     /// Whether these are all the names there are, as far as its time tells.
@@ -278,8 +279,11 @@ thread_local! {
     pub(super) static LISTED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
-/// So often is a directory listed that changes meanwhile.
+/// For one log a directory that changes meanwhile is listed so often,
 const LISTINGS: u32 = 4;
+/// and for all logs in it so often. Many logs may be rotated at once; those that are left
+/// over have their turn at the next look.
+const LISTINGS_IN_ALL: u32 = 32;
 /// A directory's time is that of the kernel's last tick.
 const TICKS: Duration = Duration::from_millis(10);
 
@@ -289,39 +293,50 @@ impl Around {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
             return Ok(self.rotations.entry(path.to_owned()).insert_entry(Beside::nothing()).into_mut());
         };
-        let as_before = |names: &Names| names.restless || names.holds(dir);
-        if !self.rotations.contains_key(path) || !self.directories.get(dir).is_some_and(as_before) {
+        let is_known = self.rotations.get(path).is_some_and(|beside| beside.all)
+            && self.directories.get(dir).is_some_and(|names| names.holds(dir));
+        if !is_known {
             let beside = self.list(dir, name)?;
             self.rotations.insert(path.to_owned(), beside);
         }
         Ok(self.rotations.entry(path.to_owned()).or_default())
     }
 
+    /// In a directory that is at rest one listing tells all. Where it changes, a file is missed
+    /// if it is renamed during the listing; it is all if two listings in a row agree on this
+    /// log's names and on which file each is, for whatever is renamed shows in the second.
     fn list(&mut self, dir: &Path, name: &OsStr) -> io::Result<Beside> {
-        let mut files = Vec::new();
-        for listing in 0..LISTINGS {
-            if listing > 0 {
-                std::thread::sleep(TICKS / 2);
+        let known = self.directories.entry(dir.to_owned()).or_default();
+        let mut union: Vec<Listed> = Vec::new();
+        let mut before: Option<Vec<(PathBuf, FileId)>> = None;
+        let mut all = false;
+        for _ in 0..LISTINGS {
+            if before.is_some() || !known.holds(dir) {
+                if known.listed >= LISTINGS_IN_ALL {
+                    union = with(union, rotations_among(&known.names, dir, name));
+                    break;
+                }
+                known.list(dir)?;
             }
-            if listing > 0 || !self.directories.contains_key(dir) {
-                self.directories.insert(dir.to_owned(), Names::of(dir)?);
-                // What was told from the names before is no longer all.
-                self.rotations.retain(|log, _| log.parent() != Some(dir));
-            }
-            let Some(known) = self.directories.get(dir) else { continue };
-            files = rotations_among(&known.names, dir, name);
-            if !known.restless && known.holds(dir) {
-                return Ok(Beside { files, all: true });
-            }
-            if known.restless {
+            let files = rotations_among(&known.names, dir, name);
+            let mut now: Vec<_> = files.iter().map(|l| (l.path.clone(), l.stat.id)).collect();
+            now.sort_unstable();
+            union = with(union, files);
+            all = known.holds(dir) || before.is_some_and(|before| before == now);
+            if all {
                 break;
             }
+            before = Some(now);
         }
-        if let Some(known) = self.directories.get_mut(dir) {
-            known.restless = true;
-        }
-        Ok(Beside { files, all: false })
+        union.sort_by_key(|listed| listed.stat.modified);
+        Ok(Beside { files: union, all })
     }
+}
+
+/// Both; of a file that is in both what was seen last.
+fn with(before: Vec<Listed>, now: Vec<Listed>) -> Vec<Listed> {
+    let is_old = |listed: &Listed| now.iter().all(|new| new.stat.id != listed.stat.id);
+    before.into_iter().filter(is_old).chain(now.clone()).collect()
 }
 
 impl Beside {
@@ -410,29 +425,72 @@ mod tests {
     /// A file that is renamed behind the listing's back is not taken for gone.
     #[test]
     fn a_directory_that_changes_is_not_taken_for_listed() {
+        const FILES: usize = 200;
         let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("a.log");
-        for n in 1..=3 {
-            std::fs::write(dir.path().join(format!("a.log.{n}")), "x").unwrap();
+        let (log, relaxed) = (dir.path().join("a.log"), std::sync::atomic::Ordering::Relaxed);
+        let name = |n: usize| dir.path().join(format!("a.log.{n}"));
+        for n in 1..=FILES {
+            std::fs::write(name(n), "x").unwrap();
         }
         std::thread::sleep(TICKS * 2);
         let all = Around::default().rotations(&log).unwrap().clone();
-        assert_eq!((all.files.len(), all.all), (3, true));
-        let (stop, renamed) = (std::sync::atomic::AtomicBool::new(false), dir.path().join("elsewhere"));
-        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        assert_eq!((all.files.len(), all.all), (FILES, true));
+        let (stop, shifts) =
+            (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::AtomicUsize::new(0));
+        let (mut whole, mut parts) = (0, 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // As logrotate does it; then back again, and a rest.
+                while !stop.load(relaxed) {
+                    (1..=FILES).rev().for_each(|n| std::fs::rename(name(n), name(n + 1)).unwrap());
+                    (1..=FILES).for_each(|n| std::fs::rename(name(n + 1), name(n)).unwrap());
+                    shifts.fetch_add(1, relaxed);
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            });
+            let end = std::time::Instant::now() + Duration::from_secs(60);
+            // The scheduler may keep either from it now and then.
+            while (whole < 50 || parts < 50 || shifts.load(relaxed) < 20) && std::time::Instant::now() < end {
+                let beside = Around::default().rotations(&log).unwrap().clone();
+                match beside.all {
+                    true if beside.files.len() != FILES => {
+                        stop.store(true, relaxed);
+                        panic!("{} of {FILES} files are taken for all", beside.files.len());
+                    }
+                    true => whole += 1,
+                    false => parts += 1,
+                }
+            }
+            stop.store(true, relaxed);
+        });
+        assert!(whole > 0 && shifts.load(relaxed) >= 20, "{whole} whole, {parts} parts, {shifts:?} shifts");
+    }
+
+    /// Others come and go beside a log; that hides nothing of its own, nor does it cost a
+    /// listing for each log.
+    #[test]
+    fn what_changes_beside_a_log_is_no_matter() {
+        let dir = tempfile::tempdir().unwrap();
+        let (stop, relaxed) =
+            (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::Ordering::Relaxed);
+        std::fs::write(dir.path().join("a.log.1"), "x").unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !stop.load(relaxed) {
-                    std::fs::write(&renamed, "x").unwrap();
-                    std::fs::remove_file(&renamed).unwrap();
+                    std::fs::write(dir.path().join("elsewhere"), "x").unwrap();
+                    std::fs::remove_file(dir.path().join("elsewhere")).unwrap();
                 }
             });
-            std::thread::sleep(TICKS);
-            // The scheduler may keep the other thread from it now and then.
-            let restless = (0..1_000).map(|_| Around::default().rotations(&log).unwrap().clone());
-            let beside = restless.into_iter().find(|beside| !beside.all);
+            let (mut around, before) = (Around::default(), LISTED.get());
+            let asked: Vec<Beside> = (0..200)
+                .map(|n| {
+                    let log = dir.path().join(if n == 0 { "a.log".to_owned() } else { format!("b{n}.log") });
+                    around.rotations(&log).unwrap().clone()
+                })
+                .collect();
             stop.store(true, relaxed);
-            assert_eq!(beside.map(|beside| beside.files.len()), Some(3));
+            assert_eq!((asked[0].files.len(), asked[0].all), (1, true));
+            assert!(LISTED.get() - before <= LISTINGS_IN_ALL, "{} listings", LISTED.get() - before);
         });
     }
 

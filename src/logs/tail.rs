@@ -54,7 +54,8 @@ const WATCHED_ON: Duration = Duration::from_secs(26 * 3_600);
 const ORPHAN_FOR: Duration = Duration::from_secs(30);
 /// A file that no descriptor holds is gone if so many looks in a row did not find it.
 const MISSED_OFTEN: u32 = 3;
-/// What a rotation is still writing is waited for this long.
+/// What a rotation is still writing, or what could not be seen while files were renamed, is
+/// waited for this long.
 const UNFINISHED_FOR: Duration = Duration::from_secs(60);
 /// So long at every sweep, then once more at the end.
 const SOUGHT_OFTEN: Duration = Duration::from_secs(6);
@@ -174,10 +175,8 @@ pub struct Tailer {
     looked_at: Option<Timestamp>,
     /// When the files that were let go of were last looked at.
     looked_at_silent: Option<Instant>,
-    /// Logs beside which stands what a rotation had not finished at the last look, and since
-    /// when there are any.
+    /// Logs beside which stands what a rotation had not finished at the last look.
     unfinished: BTreeSet<PathBuf>,
-    unfinished_since: Option<Instant>,
     gone: Vec<i64>,
     open_max: usize,
     buffers: Buffers,
@@ -217,7 +216,6 @@ impl Tailer {
             looked_at: saved.looked_at,
             looked_at_silent: None,
             unfinished: BTreeSet::new(),
-            unfinished_since: None,
             gone: Vec::new(),
             open_max,
             buffers: Buffers::default(),
@@ -582,14 +580,16 @@ impl Tailer {
         more
     }
 
-    /// What was not finished is not taken for old at the next look, or after a restart.
+    /// What was not finished is not taken for old at the next look, or after a restart: not
+    /// before it has been there for a while.
     fn note_look(&mut self, now: Timestamp) {
-        let since = *self.unfinished_since.get_or_insert_with(Instant::now);
-        if self.unfinished.is_empty() || since.elapsed() > UNFINISHED_FOR {
-            self.unfinished.clear();
-            self.unfinished_since = None;
-            self.looked_at = Some(now);
-        }
+        let waits = !self.unfinished.is_empty();
+        self.looked_at = match self.looked_at {
+            // What is there at the first look of all is old.
+            None if waits => None,
+            Some(at) if waits && at <= now => Some(at.max(now.minus(UNFINISHED_FOR))),
+            _ => Some(now),
+        };
     }
 
     /// Asks the globs. Returns files not known yet, each with whether it is to be begun at
@@ -830,6 +830,7 @@ impl Tailer {
                     tracked.dirty = true;
                 }
                 // A listing misses what is renamed while it is made.
+                None if !beside.all => {}
                 None if tracked.missed + 1 < MISSED_OFTEN => tracked.missed += 1,
                 None => {
                     // Its bytes may be in a copy, compressed perhaps; or it comes back.

@@ -98,8 +98,14 @@ every_alert_is_complete() {
           if (!(key in seen)) { print alert ": no " key; bad = 1 }
       delete seen
     }
-    BEGIN { split("severity summary description runbook_url dashboard_url", keys); for (i in keys) needed[keys[i]] }
-    $2 == "alert:" { told(); alert = $3; if (alert ~ /^BaileysAuthFiles(Monitor|Warning|Cleanup|Emergency|Fatal)$/) needed["tier"]; else delete needed["tier"] }
+    BEGIN { split("severity tier summary description runbook_url dashboard_url", keys); for (i in keys) needed[keys[i]] }
+    $2 == "alert:" { told(); alert = $3 }
+    # The five tiers name themselves, and nothing else has one.
+    $1 == "tier:" {
+      own = "none"
+      if (alert ~ /^BaileysAuthFiles(Monitor|Warning|Cleanup|Emergency|Fatal)$/) own = tolower(substr(alert, 17))
+      if ($2 != own) { print alert ": tier " $2 " instead of " own; bad = 1 }
+    }
     { key = $1; sub(/:$/, "", key); if (key in needed) seen[key] }
     END { told(); exit bad }
   ' "$rules"
@@ -155,7 +161,7 @@ else
   echo "skip  yamllint (not installed)"
 fi
 check "every alert has a runbook, every runbook an alert" runbooks_match
-check "every alert has severity, summary, description and both links, every tier its tier" every_alert_is_complete
+check "every alert has severity, tier, summary, description and both links" every_alert_is_complete
 check "every alert is tested firing and not firing" every_alert_is_tested
 
 exit "$failed"

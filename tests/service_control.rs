@@ -650,7 +650,13 @@ fn the_shipped_units() {
         let name = format!("{program}.service");
         let text = fs::read_to_string(units.join(&name)).unwrap();
         let unit = dir.path().join(&name);
-        fs::write(&unit, text.replace(&format!("/usr/bin/{program}"), REMEDIATOR)).unwrap();
+        // Where the README puts the program, and the file that every runbook names.
+        let installed = format!("/usr/local/bin/{program}");
+        assert!(
+            text.contains(&installed) && text.contains(" --config.file=/etc/baileys/config.yml"),
+            "{text}"
+        );
+        fs::write(&unit, text.replace(&installed, REMEDIATOR)).unwrap();
         let args = [OsStr::new("verify"), OsStr::new("--man=no"), unit.as_os_str()];
         let (status, out, err) = process::run(&analyze, args, BOUND).unwrap();
         let said = format!("{out}{err}");

@@ -53,6 +53,9 @@ const MEMORY: u64 = 150 << 20;
 const LEAST_OF_ALIKE: u64 = 90;
 /// The same while the exporter is killed every few seconds.
 const LEAST_OF_ALIKE_KILLED: u64 = 10;
+/// And so many at most: killed on a busy machine while a copy is made, the exporter may take the
+/// copy of such a log for another generation. Of all other logs no line counts twice.
+const MOST_OF_ALIKE_KILLED: u64 = 102;
 
 /// An exporter that is stopped and started again with the same state.
 struct Exporter {
@@ -395,10 +398,11 @@ fn watch(
             }
         }
         let lines = counts(&metrics, LINES);
-        for (_, site) in sites {
+        for (style, site) in sites {
             let counted = lines.get(&(site.session.clone(), String::new())).copied().unwrap_or(0);
             let begun = site.begun();
-            if counted > begun {
+            let may_be = if style.same { begun * MOST_OF_ALIKE_KILLED / 100 } else { begun };
+            if counted > may_be {
                 wrong.insert(format!("{}: {counted} lines while {begun} were begun", site.session));
             }
         }
@@ -519,7 +523,11 @@ fn every_line_is_counted_once_in_every_style_while_the_exporter_is_killed() {
                     (true, 0) => share(&site.written(), LEAST_OF_ALIKE),
                     (true, _) => share(&site.written(), LEAST_OF_ALIKE_KILLED),
                 };
-                (site.session.clone(), Expected { least, most: site.written() })
+                let most = match (style.same, kills) {
+                    (false, _) | (true, 0) => site.written(),
+                    (true, _) => share(&site.written(), MOST_OF_ALIKE_KILLED),
+                };
+                (site.session.clone(), Expected { least, most })
             })
             .collect();
         let settled = exporter.settle(&expected, STILL);

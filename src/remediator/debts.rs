@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::control::{Presence, Service};
 use crate::folder::SessionName;
 
-use super::emergency::{presence, start, wait_until_gone};
+use super::emergency::{NoStart, presence, start, wait_until_gone};
 use super::journal::{Journal, JournalError};
 use super::ledger::{Obligation, Phase};
 use super::service::lock_state;
@@ -72,12 +72,13 @@ pub async fn settle_without_serving(settings: &Settings) {
             );
             continue;
         };
-        tasks.spawn(async move { (needs_start(&service, owed.phase).await, service) });
+        tasks.spawn(async move { (needs_start(&service, owed.phase).await, service, owed.phase) });
     }
     let mut starts = tokio::task::JoinSet::new();
     let all = async {
         while let Some(looked) = tasks.join_next().await {
-            let Ok((true, service)) = looked else { continue };
+            let Ok((true, service, phase)) = looked else { continue };
+            let started = phase == Phase::Started;
             match journal.may_start(&service.name) {
                 Ok(true) => {}
                 Ok(false) => continue,
@@ -88,7 +89,7 @@ pub async fn settle_without_serving(settings: &Settings) {
                 service = service.name,
                 "nothing can be served, but this service is owed its start"
             );
-            starts.spawn(async move { (start(&service).await, service.name) });
+            starts.spawn(async move { (start(&service, started).await, service.name) });
         }
         while let Some(started) = starts.join_next().await {
             let Ok((started, name)) = started else { continue };
@@ -99,7 +100,10 @@ pub async fn settle_without_serving(settings: &Settings) {
                 }
                 Err(why) => {
                     tracing::error!(service = name, "{why}");
-                    Phase::Failed
+                    match why {
+                        NoStart::Unseen(_) => Phase::Started,
+                        NoStart::Failed(_) => Phase::Failed,
+                    }
                 }
             };
             if let Err(error) = journal.set_phase(&name, phase) {
@@ -117,7 +121,7 @@ async fn needs_start(service: &Service, phase: Phase) -> bool {
     if phase == Phase::Stopping && wait_until_gone(service, service.stop_timeout).await {
         return true;
     }
-    // Where nobody can tell, a start does no harm.
+    // Where nobody can tell, one start does no harm.
     presence(service).await != Presence::Running
 }
 

@@ -28,6 +28,7 @@ use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::Column;
 use crate::policy::{Ask, Bearing, Before, Breaker, Hold, Stopped, Tier, may_stop};
 
+use super::insurance::stop as insurance;
 use super::journal::record::{Fate, FileRecord};
 use super::journal::{Action, Ending, Journal, JournalError, Run, Status};
 use super::ledger::{NotBack, Obligation, Phase};
@@ -176,7 +177,10 @@ enum Back {
     Connected,
     /// It runs, and is not connected.
     Runs(String),
-    /// It does not run, or nobody can tell; it is still owed.
+    /// It was started, and nobody can tell whether it runs: it is still owed, but not started
+    /// a second time before it is known to be gone.
+    Unseen(String),
+    /// It does not run; it is still owed.
     Down(String),
 }
 
@@ -185,6 +189,10 @@ impl fmt::Display for Back {
         match self {
             Back::Connected => f.write_str("it is connected again"),
             Back::Runs(why) => write!(f, "it runs and has not come back: {why}"),
+            Back::Unseen(why) => write!(
+                f,
+                "it was started, and is not started again while nobody can tell whether it runs: {why}"
+            ),
             Back::Down(why) => write!(f, "it does not run: {why}; its start is tried again every minute"),
         }
     }
@@ -207,6 +215,9 @@ pub struct Warden {
     bounds: Bounds,
     busy: Mutex<BTreeSet<String>>,
     claimed: Mutex<BTreeSet<i64>>,
+    /// Services whose stop was asked for and has not come, and since when that is waited for:
+    /// by a clock that nobody sets.
+    late: Mutex<BTreeMap<String, Instant>>,
     window: tokio::sync::Mutex<()>,
 }
 
@@ -241,12 +252,31 @@ impl Warden {
             bounds,
             busy: Mutex::default(),
             claimed: Mutex::default(),
+            late: Mutex::default(),
             window: tokio::sync::Mutex::default(),
         }
     }
 
     fn busy(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn late(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Instant>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a stop that was asked for at `since` may still come.
+    fn may_stop_late(&self, service: &str, since: Timestamp, now: Timestamp) -> bool {
+        let mut late = self.late();
+        if let Some(at) = late.get(service) {
+            return at.elapsed() < STOPS_LATE_WITHIN;
+        }
+        // Asked for before a restart. One that was dated later than now was, too.
+        let may_come = since > now || now < since.plus(STOPS_LATE_WITHIN);
+        if may_come {
+            late.insert(service.to_owned(), Instant::now());
+        }
+        may_come
     }
 
     /// Runs that are done beside another one, on the same process: nobody's leftovers.
@@ -353,6 +383,10 @@ impl Warden {
                     if switches.paused.is_some() {
                         return Err(Hold::Paused);
                     }
+                    // The looks took time, and the window has ended: the run waits for the next.
+                    if window && !service.windows.contains(now) {
+                        return Err(Hold::Busy);
+                    }
                     Self::bearing(&service, stops).may_be_stopped(now)?;
                     let open = switches.breaker.is_some();
                     match !open && warden.lets(stops, resumed, &service.name, way, fleet, now) {
@@ -448,10 +482,21 @@ impl Warden {
             Err(trouble) => return Led::Ended(Err(trouble)),
         }
         let siblings = self.siblings(found, &service, known).await;
+        let all = self.found_of(&service, found, known);
+        insurance::before_a_stop(&self.ctx, all.clone()).await;
         match self.intend(run, found, &service, way, known, &siblings.connected).await {
             Ok(()) => {}
             Err(("busy", ..)) => return Led::Busy,
             Err(trouble) => return Led::Ended(Err(trouble)),
+        }
+        self.late().remove(&service.name);
+        // Whom a person has stopped during the looks stays stopped.
+        if presence(&service).await == Presence::Gone {
+            let name = service.name.clone();
+            return match self.ctx.ask(move |journal| journal.fulfil(&name)).await {
+                Ok(()) => Led::NeedsNoStop,
+                Err(error) => Led::Ended(Err(journal(&error))),
+            };
         }
         tracing::warn!(id = run.id, session = %found.session, service = service.name, "stopping the service");
 
@@ -486,6 +531,11 @@ impl Warden {
         let besides = std::mem::take(&mut *besides.lock().unwrap_or_else(PoisonError::into_inner));
         let watched = self.to_be_watched(run, found, &service, siblings, &besides).await;
         let stop_may_come = matches!(cleaned, Err(("not_stopped" | "not_gone", ..)));
+        if stop_may_come {
+            self.late().insert(service.name.clone(), Instant::now());
+        } else {
+            insurance::before_a_start(&self.ctx, &service, all).await;
+        }
         let outcome = self.bring_back(&service, &watched, began, stop_may_come).await;
         for beside in besides {
             let told = match beside.cleaned {
@@ -507,12 +557,16 @@ impl Warden {
     }
 
     /// This session and the others of its process.
-    fn sessions_of(&self, service: &Service, found: &Found, known: &[Found]) -> Vec<String> {
+    fn found_of(&self, service: &Service, found: &Found, known: &[Found]) -> Vec<Found> {
         let same = |other: &&Found| {
             self.ctx.settings.services.of(&other.session).is_some_and(|s| s.name == service.name)
         };
         let others = known.iter().filter(|other| other.session != found.session).filter(same);
-        [found].into_iter().chain(others).map(|found| found.session.to_string()).collect()
+        [found].into_iter().chain(others).cloned().collect()
+    }
+
+    fn sessions_of(&self, service: &Service, found: &Found, known: &[Found]) -> Vec<String> {
+        self.found_of(service, found, known).iter().map(|found| found.session.to_string()).collect()
     }
 
     /// Waits until no run is under way on another session of the process; none begins
@@ -845,7 +899,7 @@ impl Warden {
         };
         self.note(&service.name, starting).await;
         let since = Timestamp::now();
-        let outcome = self.start_and_watch(service, watched, began, since, started).await;
+        let outcome = self.start_and_watch(service, watched, began, since, started, false).await;
         self.told(service, watched, &outcome, stop_may_come).await;
         outcome
     }
@@ -853,7 +907,13 @@ impl Warden {
     /// Puts on record what a start came to, for each session.
     async fn told(&self, service: &Service, watched: &[Watched], outcome: &Outcome, stop_may_come: bool) {
         let (ctx, name) = (self.ctx.clone(), service.name.clone());
-        let runs = !matches!(outcome.back, Back::Down(_));
+        let owed = match outcome.back {
+            Back::Connected | Back::Runs(_) if !stop_may_come => None,
+            Back::Connected | Back::Runs(_) => Some(None),
+            // Known by its phase.
+            Back::Unseen(_) => Some(None),
+            Back::Down(_) => Some(Some(Phase::Failed)),
+        };
         let back = &outcome.back;
         let sessions: Vec<(String, i64, bool)> = watched
             .iter()
@@ -871,10 +931,10 @@ impl Warden {
                     false => journal.clear_not_back(&name, session, stopped)?,
                 }
             }
-            match (runs, stop_may_come) {
-                (true, false) => journal.fulfil(&name),
-                (true, true) => Ok(()),
-                (false, _) => journal.set_phase(&name, Phase::Failed),
+            match owed {
+                None => journal.fulfil(&name),
+                Some(None) => Ok(()),
+                Some(Some(phase)) => journal.set_phase(&name, phase),
             }
         });
         if let Err(error) = kept.await {
@@ -889,10 +949,14 @@ impl Warden {
         began: Instant,
         since: Timestamp,
         started: Phase,
+        before: bool,
     ) -> Outcome {
         let all = || watched.iter().map(|one| one.found.session.to_string()).collect::<BTreeSet<_>>();
-        if let Err(why) = start(service).await {
-            return Outcome { back: Back::Down(why), late: all() };
+        if let Err(why) = start(service, before).await {
+            if matches!(why, NoStart::Unseen(_)) {
+                self.note(&service.name, started).await;
+            }
+            return Outcome { back: why.back(), late: all() };
         }
         tracing::info!(
             service = service.name,
@@ -928,8 +992,8 @@ impl Warden {
                 starts += 1;
                 tracing::warn!(service = service.name, "it has ended after its start; it is started again");
                 tokio::time::sleep(PAUSE * 2_u32.pow(starts)).await;
-                if let Err(why) = start(service).await {
-                    return Outcome { back: Back::Down(why), late };
+                if let Err(why) = start(service, false).await {
+                    return Outcome { back: why.back(), late };
                 }
             }
             if clock.elapsed() >= service.connect_timeout {
@@ -938,7 +1002,7 @@ impl Warden {
                 let back = match there {
                     Presence::Running => Back::Runs(not_in_time),
                     Presence::Gone => Back::Down("it ended after its start".into()),
-                    Presence::Unknown(why) => Back::Down(why),
+                    Presence::Unknown(why) => Back::Unseen(why),
                 };
                 return Outcome { back, late };
             }
@@ -1044,11 +1108,11 @@ impl Warden {
             return;
         }
         let began = Instant::now();
+        let sessions = known.iter().filter(|found| named(&found.session).is_some()).cloned().collect();
         // A stop that was asked for may still be on its way. While it may, this is called
         // again every minute.
         if owed.phase == Phase::Stopping && !wait_until_gone(&service, service.stop_timeout).await {
-            let (now, until) = (Timestamp::now(), owed.since.plus(STOPS_LATE_WITHIN));
-            let may_come = owed.since <= now && now < until;
+            let may_come = self.may_stop_late(&owed.service, owed.since, Timestamp::now());
             if may_come && presence(&service).await == Presence::Running {
                 return;
             }
@@ -1070,16 +1134,20 @@ impl Warden {
             tracing::error!(service = owed.service, session, "its auth folder cannot be found");
         }
         self.nobody_is_asked(owed, unseen).await;
+        // A stop may have torn what nobody has looked at since.
+        if matches!(owed.phase, Phase::Stopping | Phase::Gone | Phase::Starting) {
+            insurance::before_a_start(&self.ctx, &service, sessions).await;
+        }
         let back = match watched.is_empty() {
             // It was started before the interruption, and may have connected before now.
             false if owed.phase == Phase::Started => {
                 let (since, phase) = (owed.since, Phase::Started);
-                let outcome = self.start_and_watch(&service, &watched, began, since, phase).await;
+                let outcome = self.start_and_watch(&service, &watched, began, since, phase, true).await;
                 self.told(&service, &watched, &outcome, false).await;
                 outcome.back
             }
             false => self.bring_back(&service, &watched, began, false).await.back,
-            true => self.bring_back_unseen(&service, began).await,
+            true => self.bring_back_unseen(&service, began, owed.phase == Phase::Started).await,
         };
         tracing::warn!(service = owed.service, "after an interrupted run {back}");
         drop(lead);
@@ -1114,16 +1182,21 @@ impl Warden {
     }
 
     /// No folder is in reach; the service is started all the same.
-    async fn bring_back_unseen(&self, service: &Service, began: Instant) -> Back {
-        let back = match start(service).await {
+    async fn bring_back_unseen(&self, service: &Service, began: Instant, before: bool) -> Back {
+        let back = match start(service, before).await {
             Ok(()) => Back::Runs("its auth folder cannot be found".into()),
-            Err(why) => Back::Down(why),
+            Err(why) => why.back(),
         };
         tracing::warn!(service = service.name, down_seconds = began.elapsed().as_secs(), "started");
-        let (name, is_down) = (service.name.clone(), matches!(back, Back::Down(_)));
-        let kept = self.ctx.ask(move |journal| match is_down {
-            true => journal.set_phase(&name, Phase::Failed),
-            false => journal.fulfil(&name),
+        let name = service.name.clone();
+        let owed = match back {
+            Back::Connected | Back::Runs(_) => None,
+            Back::Unseen(_) => Some(Phase::Started),
+            Back::Down(_) => Some(Phase::Failed),
+        };
+        let kept = self.ctx.ask(move |journal| match owed {
+            None => journal.fulfil(&name),
+            Some(phase) => journal.set_phase(&name, phase),
         });
         if let Err(error) = kept.await {
             tracing::error!("{error}");
@@ -1195,29 +1268,69 @@ pub(super) async fn wait_until_gone(service: &Service, patience: Duration) -> bo
     }
 }
 
-/// Starts it, again and again within its time, until it runs.
-pub(super) async fn start(service: &Service) -> Result<(), String> {
+/// Why a service is not known to run after its start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NoStart {
+    /// The start succeeded, and nobody can tell what came of it.
+    Unseen(String),
+    /// It does not run.
+    Failed(String),
+}
+
+impl NoStart {
+    fn back(self) -> Back {
+        match self {
+            NoStart::Unseen(why) => Back::Unseen(why),
+            NoStart::Failed(why) => Back::Down(why),
+        }
+    }
+}
+
+impl fmt::Display for NoStart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoStart::Unseen(why) => write!(f, "the service was started, and {why}"),
+            NoStart::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Starts it, again and again within its time, until it runs. `started`: a start has
+/// succeeded before. While nobody can tell what came of one it is not started again, for that
+/// may be a second bot beside the first.
+pub(super) async fn start(service: &Service, mut started: bool) -> Result<(), NoStart> {
     let began = Instant::now();
     let mut pause = PAUSE;
     loop {
-        let started = within(service.start_timeout + GRACE, service.start()).await;
+        let is_unseen = started && matches!(presence(service).await, Presence::Unknown(_));
+        let told = match is_unseen {
+            true => Ok(()),
+            false => within(service.start_timeout + GRACE, service.start()).await,
+        };
         let looked = Instant::now();
         let mut there = presence(service).await;
-        while there != Presence::Running && started.is_ok() && looked.elapsed() < RUNS_WITHIN {
+        while there != Presence::Running && told.is_ok() && looked.elapsed() < RUNS_WITHIN {
             tokio::time::sleep(PAUSE).await;
             there = presence(service).await;
         }
-        let why = match (there, started) {
+        let why = match (there, told) {
             // A start that failed on what runs is none of our business.
             (Presence::Running, _) => return Ok(()),
-            (_, Err(why)) => format!("the service could not be started: {why}"),
-            (Presence::Gone, Ok(())) => "the service was started, and does not run".to_owned(),
-            (Presence::Unknown(why), Ok(())) => format!("nobody can say whether the service runs: {why}"),
+            (_, Err(why)) => NoStart::Failed(format!("the service could not be started: {why}")),
+            (Presence::Gone, Ok(())) => NoStart::Failed("the service was started, and does not run".into()),
+            (Presence::Unknown(why), Ok(())) => {
+                NoStart::Unseen(format!("nobody can say whether it runs: {why}"))
+            }
         };
+        started = matches!(why, NoStart::Unseen(_));
         if began.elapsed() >= service.start_timeout {
             return Err(why);
         }
-        tracing::warn!(service = service.name, "{why}; trying again");
+        tracing::warn!(
+            service = service.name,
+            "{why}; {}",
+            if started { "looking again" } else { "trying again" }
+        );
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(8));
     }
@@ -1273,12 +1386,14 @@ mod tests {
                 }
             }
             std::fs::write(dir.path().join("down.sh"), down).unwrap();
+            std::fs::write(dir.path().join("start.sh"), format!("cd {path}; touch runs")).unwrap();
+            std::fs::write(dir.path().join("gone.sh"), format!("cd {path}; test ! -e runs")).unwrap();
             let ask =
                 format!("cd {path}; [ -e runs ] && echo connected && exit; . ./down.sh; echo disconnected");
             std::fs::write(dir.path().join("ask.sh"), ask).unwrap();
             std::fs::write(dir.path().join("runs"), "").unwrap();
             let yaml = format!(
-                "connection: {{command: [sh, {path}/ask.sh], timeout: 30s, quiet: 0s, trust: ['*']}}\nservice:\n  - name: bots\n    command: {{stop: [rm, {path}/runs], start: [touch, {path}/runs], gone: [test, '!', -e, {path}/runs]}}\n    stop_timeout: 1s\n    gone_timeout: 1s\n    start_timeout: 5s\n    connect_timeout: 20s\n"
+                "connection: {{command: [sh, {path}/ask.sh], timeout: 30s, quiet: 0s, trust: ['*']}}\nservice:\n  - name: bots\n    command: {{stop: [rm, {path}/runs], start: [sh, {path}/start.sh], gone: [sh, {path}/gone.sh]}}\n    stop_timeout: 1s\n    gone_timeout: 1s\n    start_timeout: 5s\n    connect_timeout: 20s\n"
             );
             std::fs::write(dir.path().join("config.yml"), yaml).unwrap();
             let common = CommonFlags {
@@ -1319,6 +1434,22 @@ mod tests {
             let mut ending = Ending::default();
             let led = self.warden.run(run, found, service, Way::Emergency, &self.known, &mut ending).await;
             (led, ending)
+        }
+
+        fn write(&self, script: &str, text: &str) {
+            let text = format!("cd {}; {text}", self.dir.path().display());
+            std::fs::write(self.dir.path().join(script), text).unwrap();
+        }
+
+        fn phases(&self) -> Vec<Phase> {
+            let owed = self.warden.ctx.journal().obligations().unwrap();
+            owed.into_iter().map(|owed| owed.phase).collect()
+        }
+
+        async fn settle_debts(&self) {
+            let mut tasks = tokio::task::JoinSet::new();
+            self.warden.settle_debts(&self.known, &mut tasks).await;
+            while tasks.join_next().await.is_some() {}
         }
 
         fn left(&self, session: &str) -> usize {
@@ -1420,6 +1551,75 @@ mod tests {
         assert!(world.runs().exists() && world.left("a") < 201 && world.left("b") == 201);
     }
 
+    /// The looks take time, and a person who was paged is as fast.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn whom_a_person_stops_during_the_looks_is_not_started() {
+        let world = World::new(bounds(), "");
+        // The second one to be asked is the sibling.
+        world.write(
+            "ask.sh",
+            "echo x >>asks; [ -e runs ] && echo connected && [ $(wc -l <asks) -ge 2 ] && rm runs; exit 0",
+        );
+        let run = world.asked();
+        let (led, _) = world.lead(&run).await;
+        assert!(matches!(led, Led::NeedsNoStop), "{led:?}");
+        assert!(!world.runs().exists() && world.phases().is_empty());
+        world.settle_debts().await;
+        assert!(!world.runs().exists(), "nobody has started it");
+    }
+
+    /// Two bots of one identity break its keys.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_nobody_can_see_is_started_once() {
+        let world = World::new(bounds(), "");
+        world.write("start.sh", "echo x >>starts; touch unknown");
+        world.write("gone.sh", "[ -e unknown ] && exit 7; test ! -e runs");
+        let starts = || std::fs::read_to_string(world.dir.path().join("starts")).unwrap().lines().count();
+        let run = world.asked();
+        let (led, _) = world.lead(&run).await;
+        let Led::Ended(Err((reason, _, detail))) = led else { panic!("{led:?}") };
+        assert!(reason == "not_back" && detail.contains("nobody can tell whether it runs"), "{detail}");
+        assert_eq!((starts(), world.phases()), (1, vec![Phase::Started]));
+        assert_eq!(world.warden.ctx.journal().not_back().unwrap().len(), 2);
+        world.settle_debts().await;
+        assert_eq!((starts(), world.phases()), (1, vec![Phase::Started]));
+        // Known to be gone it is started again.
+        std::fs::remove_file(world.dir.path().join("unknown")).unwrap();
+        world.write("start.sh", "echo x >>starts; touch runs");
+        world.settle_debts().await;
+        assert_eq!((starts(), world.phases()), (2, vec![]));
+        assert!(world.runs().exists());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_stop_begins_after_its_window() {
+        let world = World::new(bounds(), "");
+        let run = world.asked();
+        let found = world.known.iter().find(|found| found.session.as_str() == "a").unwrap();
+        let service = world.warden.ctx.settings.services.of(&found.session).unwrap();
+        let held = world.warden.intend(&run, found, &service, Way::Window, &world.known, &[]).await;
+        assert!(matches!(held, Err(("busy", ..))) && world.phases().is_empty(), "{held:?}");
+        let held = world.warden.intend(&run, found, &service, Way::Emergency, &world.known, &[]).await;
+        assert!(held.is_ok() && world.phases().len() == 1, "{held:?}");
+    }
+
+    /// A stop that may still come is waited for by a clock that nobody sets.
+    #[tokio::test]
+    async fn a_clock_that_is_set_ends_no_wait_for_a_late_stop() {
+        let world = World::new(bounds(), "");
+        let (now, warden) = (Timestamp::now(), &world.warden);
+        let long_ago = now.minus(STOPS_LATE_WITHIN * 2);
+        assert!(!warden.may_stop_late("other", long_ago, now), "before a restart, and long ago");
+        warden.late().insert("bots".into(), Instant::now());
+        assert!(warden.may_stop_late("bots", long_ago, now), "the clock was set forward");
+        assert!(warden.may_stop_late("third", now.plus(SECOND * 3_600), now), "the clock was set back");
+        let ago = Instant::now().checked_sub(STOPS_LATE_WITHIN);
+        if let Some(ago) = ago {
+            warden.late().insert("third".into(), ago);
+            assert!(!warden.may_stop_late("third", now.plus(SECOND * 3_600), now), "it is over once");
+        }
+    }
+
     /// What the unit of systemd waits for before it kills.
     #[test]
     fn the_shipped_unit_waits_for_the_longest_run() {
@@ -1430,6 +1630,7 @@ mod tests {
             + timing.gone_timeout
             + DOWN_FOR_AT_MOST
             + HALTS_WITHIN
+            + insurance::MENDED_WITHIN * 2
             + noted
             + starts
             + timing.connect_timeout;

@@ -580,13 +580,37 @@ impl Journal {
         operator: &str,
         now: Timestamp,
     ) -> Result<i64, JournalError> {
+        let facts = serde_json::json!({"operator": operator});
+        self.begin_by(session, action, &format!("operator {operator}"), &facts, now)
+    }
+
+    /// The same of a run that this program has thought of itself, and why.
+    pub fn begin_ourselves(
+        &mut self,
+        session: &str,
+        action: Action,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<i64, JournalError> {
+        let facts = serde_json::json!({"why": why});
+        self.begin_by(session, action, &format!("serve {why}"), &facts, now)
+    }
+
+    fn begin_by(
+        &mut self,
+        session: &str,
+        action: Action,
+        by: &str,
+        facts: &serde_json::Value,
+        now: Timestamp,
+    ) -> Result<i64, JournalError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute(
             "INSERT INTO runs (created_ns, session, action, requested_by, status, owner) VALUES (?1, ?2, ?3, ?4, 'running', ?5)",
-            params![now.nanos(), session, action.label(), format!("operator {operator}"), self.owner.name],
+            params![now.nanos(), session, action.label(), by, self.owner.name],
         )?;
         let id = tx.last_insert_rowid();
-        record::begun(&tx, id, action, operator, now)?;
+        record::begun(&tx, id, action, by, facts, now)?;
         tx.commit()?;
         Ok(id)
     }

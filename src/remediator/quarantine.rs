@@ -358,6 +358,12 @@ impl LockedFolder {
         Self::lock_under(place, Halt::default())
     }
 
+    /// The right to one move; `None` once whoever stopped the bot says that nothing moves any
+    /// more.
+    pub(super) fn permit(&self) -> Option<MutexGuard<'_, ()>> {
+        self.halt.permit()
+    }
+
     /// The same, and what moves files in it ends where it stands once `halt` says so.
     pub fn lock_under(place: &Place, halt: Halt) -> Result<Arc<Self>, Obstacle> {
         let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;

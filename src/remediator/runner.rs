@@ -142,7 +142,7 @@ pub(super) async fn lock(found: &Found) -> Result<Arc<LockedFolder>, Obstacle> {
     lock_under(found, &Halt::default()).await
 }
 
-async fn lock_under(found: &Found, halt: &Halt) -> Result<Arc<LockedFolder>, Obstacle> {
+pub(super) async fn lock_under(found: &Found, halt: &Halt) -> Result<Arc<LockedFolder>, Obstacle> {
     let mut tries = 0;
     loop {
         let (place, halt) = (found.place.clone(), halt.clone());

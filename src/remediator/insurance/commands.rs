@@ -165,7 +165,7 @@ pub async fn restore(settings: Settings, session: &str, options: RestoreOptions)
     };
     record(&ctx, session, Action::Restore, async |id, ending| {
         // The very copy that the person was shown, whatever `serve` takes meanwhile.
-        restore::restore(&ctx, id, &found, Some(number), options.force, ending).await.map(|restored| {
+        restore::restore(&ctx, id, &found, Some(number), options.force, None, ending).await.map(|restored| {
             let (from, to) = restored.counters;
             let mut text = format!("{session}: copy {number} of creds.json is back.");
             if from == to {

@@ -41,7 +41,7 @@ use crate::remediator::quarantine::{
     LockedFolder, Obstacle, RunId, exists, make_dir, obstacle, obstacle_io, open_beneath, read_record, sync,
     unlink, write_record,
 };
-use crate::remediator::runner::{self, Context, Stop, blocking};
+use crate::remediator::runner::{self, Context, Down, Stop, blocking};
 
 use super::store::{Copy, Store, set_modified};
 
@@ -88,21 +88,25 @@ struct There {
 
 /// Puts a copy back: the newest whole one, or that of number `version`. Refused unless the
 /// bot is disconnected and the copy is wanted there; a person's `force` is above both.
+/// `down`: this program has stopped the bot's service, which is asked as well.
+#[allow(clippy::too_many_arguments)]
 pub async fn restore(
     ctx: &Context,
     id: i64,
     found: &Found,
     version: Option<u64>,
     force: bool,
+    down: Option<&Down>,
     ending: &mut Ending,
 ) -> Result<Restored, Stop> {
-    let folder = runner::lock(found).await?;
+    let halt = down.map(|down| down.halt.clone()).unwrap_or_default();
+    let folder = runner::lock_under(found, &halt).await?;
     ending.step(Step::new("locked", None));
     {
         let folder = Arc::clone(&folder);
         blocking(move || settle_all(&folder)).await?;
     }
-    let (verdict, inventory) = runner::ask_and_scan(&ctx.settings, found, &folder, None).await?;
+    let (verdict, inventory) = runner::ask_and_scan(&ctx.settings, found, &folder, down).await?;
     ending.evidence = Some(verdict.because());
     ending.step(Step::verdict(&verdict, false));
     let refusal = |state: State| match state {
@@ -130,7 +134,7 @@ pub async fn restore(
     // Everything is written and nothing has moved: the last moment to ask again.
     let mut stop = None;
     if !force {
-        let again = match runner::ask_and_scan(&ctx.settings, found, &folder, None).await {
+        let again = match runner::ask_and_scan(&ctx.settings, found, &folder, down).await {
             Ok((again, _)) => again,
             Err(obstacle) => crate::connection::Verdict::unknown("folder", obstacle.to_string()),
         };
@@ -145,13 +149,13 @@ pub async fn restore(
     if let Some(stop) = stop {
         ending.step(Step::new("cancelled", Some("the copy was dropped, nothing has moved".into())));
         blocking(move || prepared.cancel()).await?;
-        ctx.journal().planned_are_left(id)?;
-        ctx.journal().forget_run(id)?;
+        ctx.ask(move |journal| journal.planned_are_left(id).and_then(|_| journal.forget_run(id))).await?;
         return Err(stop);
     }
     ending.run = Some(run.to_string());
     ending.step(Step::new("moving", Some("the copy and the folder's creds.json change places".into())));
-    ctx.journal().note(id, &std::mem::take(&mut ending.steps))?;
+    let steps = std::mem::take(&mut ending.steps);
+    ctx.ask(move |journal| journal.note(id, &steps)).await?;
     let (restored, moves) = blocking(move || prepared.exchange()).await?;
     ending.files.insert(Kind::Creds, 1);
     ending.moves = moves;
@@ -470,6 +474,10 @@ impl Prepared {
             (Some(found), Some(wanted)) => found.same_file(&wanted),
             (None, None) => true,
             _ => false,
+        };
+        let Some(_moving) = self.folder.permit() else {
+            settle(self.quarantine.as_fd(), &self.name)?;
+            return Err(Stop::Changed(0));
         };
         let mut swapped = Ok(());
         let mut changed = !is(looks(folder, CREDS)?, self.there);

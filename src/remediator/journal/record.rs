@@ -525,12 +525,13 @@ pub(super) fn begun(
     db: &Sqlite,
     id: i64,
     action: Action,
-    operator: &str,
+    by: &str,
+    facts: &Value,
     now: Timestamp,
 ) -> Result<(), rusqlite::Error> {
-    let detail = format!("{} by operator {operator}", action.label());
-    let facts = json!({"operator": operator});
-    write_steps(db, id, &[Step { at: now, step: "accepted", detail: Some(detail), facts: Some(facts) }])
+    let detail = format!("{} by {by}", action.label());
+    let facts = Some(facts.clone());
+    write_steps(db, id, &[Step { at: now, step: "accepted", detail: Some(detail), facts }])
 }
 
 /// Drops what belongs to no run any more, and of the oldest runs what is too much.

@@ -1,0 +1,122 @@
+//! creds.json around a stop that this program makes.
+//!
+//! Baileys writes creds.json in place. A process that is ended in the middle of that leaves a
+//! torn file, and its next start would begin a new identity over it. So a copy is taken before
+//! the stop, and a file that is missing or broken gets the newest copy back before the start.
+
+use std::time::Duration;
+
+use crate::control::{Presence, Service};
+use crate::folder::{Creds, Found, Timestamp};
+use crate::policy::insurance::Keep;
+use crate::remediator::journal::{Action, Ending, Status};
+use crate::remediator::quarantine::{Halt, Obstacle};
+use crate::remediator::runner::{self, Context, Down, Stop, blocking};
+
+use super::restore::restore;
+use super::store::Store;
+use super::watch::{Reading, read_settled};
+
+/// A stop waits no longer for the copies.
+const TAKEN_WITHIN: Duration = Duration::from_secs(15);
+/// Nor does a start for what is put back.
+pub const MENDED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Keeps a copy of each creds.json that is whole, where it is newer than the newest copy.
+pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) {
+    if !ctx.settings.insurance.enabled {
+        return;
+    }
+    let (store, keep) = (Store::new(&ctx.settings.state_path), ctx.settings.insurance.keep);
+    let taken = blocking(move || {
+        for found in &sessions {
+            if let Err(error) = take(&store, found, &keep) {
+                tracing::error!(session = %found.session, "no copy of creds.json was kept: {error}");
+            }
+        }
+    });
+    if tokio::time::timeout(TAKEN_WITHIN, taken).await.is_err() {
+        tracing::error!("not every creds.json could be copied in time before the stop");
+    }
+}
+
+/// Blocks.
+fn take(store: &Store, found: &Found, keep: &Keep) -> Result<(), String> {
+    let folder = found.place.open().map_err(|error| error.to_string())?;
+    if let Reading::Good { bytes, facts, stamp } = read_settled(std::os::fd::AsFd::as_fd(&folder)) {
+        let session = found.session.as_str();
+        let added = store.add(session, &bytes, &facts, stamp.modified, Timestamp::now(), keep);
+        added.map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Puts the newest copy back wherever creds.json is missing or broken, each in a run of its
+/// own. Only while `service` is known to be gone, and not beyond a bounded time: the start is
+/// not held up by a file system that hangs.
+pub async fn before_a_start(ctx: &Context, service: &Service, sessions: Vec<Found>) {
+    if !ctx.settings.insurance.enabled {
+        return;
+    }
+    let halt = Halt::default();
+    let mended = async {
+        for found in &sessions {
+            let Ok(inventory) = runner::look(found).await else { continue };
+            if matches!(inventory.creds, Creds::Missing | Creds::Broken(_)) {
+                mend(ctx, service, found, &halt).await;
+            }
+        }
+    };
+    if tokio::time::timeout(MENDED_WITHIN, mended).await.is_err() {
+        tracing::error!(service = service.name, "looking at creds.json before the start takes too long");
+    }
+    // From here on nothing changes places.
+    halt.halt();
+    let wait = blocking(move || halt.wait());
+    if tokio::time::timeout(MENDED_WITHIN, wait).await.is_err() {
+        tracing::error!(service = service.name, "putting a creds.json back hangs in the file system");
+    }
+}
+
+async fn mend(ctx: &Context, service: &Service, found: &Found, halt: &Halt) {
+    let session = found.session.to_string();
+    let told = format!("before the start of {}", service.name);
+    let name = session.clone();
+    let begun = ctx
+        .ask(move |journal| journal.begin_ourselves(&name, Action::Restore, &told, Timestamp::now()))
+        .await;
+    let id = match begun {
+        Ok(id) => id,
+        Err(error) => return tracing::error!(session, "its creds.json is not put back: {error}"),
+    };
+    let down = Down { service: service.clone(), since: Timestamp::now(), halt: halt.clone() };
+    let mut ending = Ending::default();
+    let restored = match service.presence().await {
+        Presence::Gone => restore(ctx, id, found, None, false, Some(&down), &mut ending).await,
+        _ => Err(Stop::from(Obstacle::Locked)),
+    };
+    let status = match restored {
+        Ok(restored) => {
+            let (copy, counter) = (restored.copy, restored.counters.1);
+            tracing::warn!(
+                session,
+                copy,
+                next_pre_key_id = counter,
+                "its creds.json was torn by the stop; the newest copy was put back before the start"
+            );
+            Status::Done
+        }
+        Err(stop) => {
+            tracing::error!(
+                session,
+                "its creds.json is broken, and no copy was put back: {stop}. What is started now begins a new identity: stop it, then baileys_remediator creds restore {session}"
+            );
+            (ending.reason, ending.detail) = (Some(stop.label()), Some(stop.to_string()));
+            stop.status()
+        }
+    };
+    let ended = ctx.ask(move |journal| journal.finish(id, status, &ending, Timestamp::now())).await;
+    if let Err(error) = ended {
+        tracing::error!(session, "what became of its creds.json is not on record: {error}");
+    }
+}

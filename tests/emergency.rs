@@ -642,6 +642,68 @@ fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
     });
 }
 
+/// A bot that is ended while it writes creds.json leaves a torn one, and its next start would
+/// begin a new identity over it; also where the remediator is killed before it could mend that.
+#[test]
+fn a_stop_that_tears_creds_json_costs_no_identity() {
+    at_once(&["", "stop-after", "ask-down", "start-before"], |point| {
+        let mut world = World::new();
+        let before = world.folder_of("bot", BLOATED);
+        let (dir, creds) = (world.dir.path().display(), world.folder("bot").join("creds.json"));
+        let whole: Value = serde_json::from_slice(&fs::read(&creds).unwrap()).unwrap();
+        let creds = creds.display();
+        let script = format!(
+            "cd {dir}\ntrap 'printf \\173 >{creds}; exit' TERM\nsed -n '/registrationId/p' {creds} | grep -q . || touch new-identity\ntouch bot.ready\nwhile :; do touch {creds}; sleep 0.1; done\n"
+        );
+        world.supervise("bot", &script);
+        world.start();
+        world.wait("a copy is kept", || match world.command(&["creds", "list", "bot"]) {
+            (Some(0), out, _) if out.contains("in the folder") => Ok(()),
+            (_, out, err) => Err(format!("{out}{err}")),
+        });
+        // It has changed since; the next regular look is minutes away.
+        let mut newer = whole.clone();
+        newer["accountSyncCounter"] = json!(77);
+        fs::write(world.folder("bot").join("creds.json"), newer.to_string()).unwrap();
+        let run = if point.is_empty() {
+            world.deliver("firing", &[("bot", "emergency")]);
+            world.wait("the run ends", || {
+                let ended = world.runs().into_iter().find(|run| run["action"] == "emergency");
+                ended
+                    .filter(|run| run["status"] != "running" && run["status"] != "queued")
+                    .ok_or("not yet".into())
+            })
+        } else {
+            world.mark(&format!("hold-{point}"));
+            world.deliver("firing", &[("bot", "emergency")]);
+            world.wait_for_file(&format!("reached-{point}"));
+            world.kill();
+            world.unmark(&format!("hold-{point}"));
+            world.start();
+            world.wait("nothing is owed", || match world.status()["services"][0]["phase"].as_str() {
+                None => Ok(Value::Null),
+                Some(phase) => Err(format!("{point}: {phase}")),
+            })
+        };
+        let log = world.read("log");
+        world.is_connected("bot").unwrap_or_else(|error| panic!("{point}: {error}\n{log}"));
+        assert!(!world.at("new-identity").exists(), "{point}: {run}\n{log}");
+        let now: Value =
+            serde_json::from_slice(&fs::read(world.folder("bot").join("creds.json")).unwrap()).unwrap();
+        for key in ["noiseKey", "signedIdentityKey", "registrationId", "me", "account"] {
+            assert_eq!(now[key], whole[key], "{point}: {key}");
+        }
+        assert_eq!(now["accountSyncCounter"], 77, "{point}: the copy is of just before the stop");
+        assert!(now["nextPreKeyId"].as_u64() >= whole["nextPreKeyId"].as_u64());
+        world.nothing_is_lost("bot", &before);
+        let restored: Vec<Value> =
+            world.runs().into_iter().filter(|run| run["action"] == "restore").collect();
+        let told = |key: &str| restored.iter().map(|run| run[key].clone()).collect::<Vec<_>>();
+        assert_eq!(told("status"), [json!("done")], "{point}: {restored:?}\n{log}");
+        assert_eq!(told("requested_by"), [json!("serve before the start of bot")]);
+    });
+}
+
 /// Killed between the plan and its first move: what a restart hears about the stopped bot
 /// is out of date once it has started it.
 #[test]
@@ -1286,12 +1348,12 @@ fn the_real_baileys_dies_and_then_never_connects() {
     bot.ends_well();
 }
 
-/// The remediator of a real library is killed: when the bot is on its way down, with the
-/// plan on disk, and when the bot is on its way up.
+/// The remediator of a real library is killed at each step: before the stop and after it, at
+/// the looks at the stopped bot, with the plan on disk, before the start and after it.
 #[test]
 fn the_real_baileys_outlives_a_remediator_that_is_killed() {
     real::library();
-    at_once(&["stop-after", "planned", "start-after"], |point| {
+    at_once(&["stop-before", "stop-after", "ask-down", "planned", "start-before", "start-after"], |point| {
         let mut bot = UnderSv::new("40s");
         let world = &mut bot.world;
         world.mark(&format!("hold-{point}"));
@@ -1307,13 +1369,27 @@ fn the_real_baileys_outlives_a_remediator_that_is_killed() {
         let run = world.wait("the run is ended", || world.ended(real::SESSION));
         assert_eq!(world.calls("stop", real::SESSION), 1, "{point}: {run}");
         assert_eq!(world.metric("service_not_back", &[]), 0.0, "{point}");
-        if point == "start-after" {
+        if point.starts_with("start-") {
             bot.ends_well();
         } else {
             world.nothing_is_lost(real::SESSION, &bot.before);
         }
     });
 }
+
+const WRAPPED: &str = r#"#!/bin/sh
+hold() { while [ -e "DIR/hold-$1" ]; do touch "DIR/reached-$1"; sleep 0.05; done; }
+case " $* " in
+*" stop "*) what=stop ;;
+*" start "* | *" restart "*) what=start ;;
+*) exec PM2 "$@" ;;
+esac
+hold $what-before
+PM2 "$@"
+code=$?
+hold $what-after
+exit $code
+"#;
 
 /// The real library in conversation under the real pm2. Its daemon is killed by its own
 /// number.
@@ -1340,11 +1416,15 @@ impl UnderPm2 {
         if let Some(mark) = mark {
             world.mark(mark);
         }
-        std::os::unix::fs::symlink(&program, world.at("bin/pm2")).unwrap();
+        // pm2 itself, which waits before and after a stop or a start where a test says so.
+        let wrapper = WRAPPED.replace("DIR", &world.dir.path().display().to_string());
+        let wrapper = wrapper.replace("PM2", &program.display().to_string());
+        fs::write(world.at("bin/pm2"), wrapper).unwrap();
+        fs::set_permissions(world.at("bin/pm2"), PermissionsExt::from_mode(0o755)).unwrap();
         fs::write(world.at("bot.sh"), real::script(&world, &library)).unwrap();
         // Connected is whose process lives and has said nothing since its first message.
         let ask = format!(
-            "cd {}\npid=$(cat pm2/pids/*.pid) && kill -0 $pid && [ \"$(tail -n1 bot.out)\" = ready ] && echo connected && exit\nwhile [ -e hold-ask ]; do touch reached-ask; sleep 0.05; done\necho disconnected\n",
+            "cd {}\npid=$(cat pm2/pids/*.pid) && kill -0 $pid && [ \"$(tail -n1 bot.out)\" = ready ] && echo connected && exit\nhold() {{ while [ -e hold-$1 ]; do touch reached-$1; sleep 0.05; done; }}\nhold ask\nls sessions/*/.baileys_quarantine/*/plan.json >/dev/null 2>&1 && hold planned\necho disconnected\n",
             world.dir.path().display()
         );
         fs::write(world.at("ask-pm2"), ask).unwrap();
@@ -1484,22 +1564,33 @@ fn the_real_baileys_dies_and_then_never_connects_under_the_real_pm2() {
     bot.ends_well();
 }
 
+/// Killed at each step, as under the stand-in.
 #[test]
 fn the_real_baileys_under_the_real_pm2_outlives_a_remediator_that_is_killed() {
-    let mut bot = UnderPm2::new("40s", None);
-    bot.world.mark("hold-ask");
-    bot.world.deliver("firing", &[(real::SESSION, "emergency")]);
-    bot.world.wait_for_file("reached-ask");
-    bot.world.kill();
-    bot.world.unmark("hold-ask");
-    bot.world.start();
-    bot.world.wait("nothing is owed", || match bot.world.status()["services"][0]["phase"].as_str() {
-        None => bot.talks(),
-        Some(phase) => Err(phase.to_owned()),
+    real::library();
+    at_once(&["stop-before", "stop-after", "ask", "planned", "start-before", "start-after"], |point| {
+        let mut bot = UnderPm2::new("40s", None);
+        bot.world.mark(&format!("hold-{point}"));
+        bot.world.deliver("firing", &[(real::SESSION, "emergency")]);
+        bot.world.wait_for_file(&format!("reached-{point}"));
+        bot.world.kill();
+        bot.world.unmark(&format!("hold-{point}"));
+        bot.world.start();
+        bot.world.wait("nothing is owed", || match bot.world.status()["services"][0]["phase"].as_str() {
+            None => bot.talks(),
+            Some(phase) => Err(format!("{point}: {phase}")),
+        });
+        let run = bot.world.wait("the run is ended", || bot.world.ended(real::SESSION));
+        let reason = run["reason"].as_str().unwrap_or_default();
+        assert!(["crashed", "interrupted", ""].contains(&reason), "{point}: {run}");
+        assert_eq!(bot.world.metric("service_not_back", &[]), 0.0, "{point}");
+        match point {
+            "start-before" | "start-after" => {
+                assert!(bot.world.nothing_is_lost(real::SESSION, &bot.before) > 200, "{point}: {run}");
+                bot.ends_well();
+            }
+            "planned" => _ = bot.world.nothing_is_lost(real::SESSION, &bot.before),
+            _ => bot.world.nothing_moved(real::SESSION, &bot.before),
+        }
     });
-    let run = bot.world.wait("the run is ended", || bot.world.ended(real::SESSION));
-    assert_eq!(run["reason"], "crashed", "{run}");
-    assert_eq!(bot.world.metric("service_not_back", &[]), 0.0);
-    bot.world.nothing_moved(real::SESSION, &bot.before);
-    bot.ends_well();
 }

@@ -35,7 +35,7 @@ use crate::web::{self, Door, Gate, Response};
 
 use super::emergency::{Led, Trouble, Warden, Way};
 use super::insurance::store::Store;
-use super::insurance::watch::Watch;
+use super::insurance::watch::{Deletes, Watch};
 use super::journal::record::Step;
 use super::journal::{Accepted, Action, Ending, JournalError, Request, Run, Status};
 use super::metrics::{Live, families};
@@ -762,9 +762,19 @@ impl Service {
         let watch = Arc::new(Watch::new(store, settings.insurance, settings.retention));
         loop {
             let found = self.all_sessions().await;
+            let service = Arc::clone(&self);
+            let deletes = blocking(move || {
+                let now = Timestamp::now();
+                // Where nobody can tell, everything stays.
+                service.deletes(now, Instant::now()).unwrap_or_else(|error| {
+                    tracing::error!("{error}");
+                    Deletes { since: now, paused: true }
+                })
+            });
+            let deletes = deletes.await;
             tokio::select! {
                 _ = stopping.changed() => return,
-                report = watch.look_at_all(found) => self.live.insured(report),
+                report = watch.look_at_all(found, deletes) => self.live.insured(report),
             }
             tokio::select! {
                 _ = stopping.changed() => return,
@@ -809,15 +819,20 @@ impl Service {
 
     /// Deletes what is over by both clocks; nothing under a pause.
     fn empty_quarantines(&self, now: Timestamp, clock: Instant) -> Result<(), JournalError> {
-        let since = {
-            let before = self.clock.lock().unwrap_or_else(PoisonError::into_inner).replace(clock);
-            let passed = before.map(|before| clock.saturating_duration_since(before));
-            self.ctx.journal().clock_runs_since(now, passed)?
-        };
-        if self.ctx.journal().switches()?.paused.is_none() {
-            self.purge(now, clock, since);
+        let deletes = self.deletes(now, clock)?;
+        if !deletes.paused {
+            self.purge(now, clock, deletes.since);
         }
         Ok(())
+    }
+
+    /// Whether anything may be deleted, and since when the clock is to be believed.
+    fn deletes(&self, now: Timestamp, clock: Instant) -> Result<Deletes, JournalError> {
+        let mut last = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = last.replace(clock).map(|before| clock.saturating_duration_since(before));
+        let mut journal = self.ctx.journal();
+        let since = journal.clock_runs_since(now, passed)?;
+        Ok(Deletes { since, paused: journal.switches()?.paused.is_some() })
     }
 
     /// Deletes runs whose retention has ended, and has been seen to have ended for

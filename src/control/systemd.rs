@@ -22,7 +22,7 @@ const NOT_UNDERSTOOD: &str = "not tried: the answer of systemctl cannot be under
 const MEND: &str = "; may this user do it? See deploy/polkit and `systemctl status` of the unit";
 
 /// A unit, with placeholders.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Unit(Word);
 
 impl Unit {

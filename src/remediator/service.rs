@@ -516,7 +516,9 @@ impl Service {
                 Ok(())
             }
             Action::Cleanup | Action::Emergency => {
-                let service = self.ctx.settings.services.of(&found.session);
+                let known = self.known_sessions();
+                let sessions = known.iter().map(|found| &found.session);
+                let service = self.ctx.settings.services.among(&found.session, sessions);
                 if run.action == Action::Emergency {
                     match service {
                         Some(_) => ask.column = Column::Emergency,
@@ -527,7 +529,6 @@ impl Service {
                 if let Some(service) = service
                     && let Some(way) = self.way(run, &found).await?
                 {
-                    let known = self.known_sessions();
                     match self.warden.run(run, &found, service, way, &known, ending).await {
                         Led::Busy => {
                             let why = "its service was being stopped or started, or another run was under way on it";
@@ -1099,6 +1100,56 @@ mod tests {
             if let Err(stop) = done {
                 assert_eq!(stop.label(), "connection_unknown", "{evidence}");
             }
+        }
+    }
+
+    /// The service of `bot` is called as that of `other`, and is another process.
+    #[tokio::test]
+    async fn a_name_of_two_processes_lets_neither_be_stopped() {
+        use crate::control::{Command, Preset, ServiceRule, Services, Timing, Word};
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("sessions/other");
+        std::fs::create_dir_all(&other).unwrap();
+        std::fs::write(other.join("creds.json"), r#"{"noiseKey":{},"nextPreKeyId":31}"#).unwrap();
+        let mut service = service(dir.path());
+        let rule = |sessions: &str, name: &str| {
+            let mut globs = globset::GlobSetBuilder::new();
+            globs.add(globset::Glob::new(sessions).unwrap());
+            let word = |word: &str| vec![word.to_owned(), sessions.to_owned()];
+            let command = Command::new(&word("true"), &word("true"), &word("false"), None).unwrap();
+            let name = Word::parse(name, None).unwrap();
+            let preset = Preset::Command(command);
+            ServiceRule::new(globs.build().unwrap(), Some(name), preset, Timing::default()).unwrap()
+        };
+        let mut settings = Settings::clone(&service.ctx.settings);
+        settings.services = Services::new(vec![rule("bot", "other"), rule("*", "{session}")]).unwrap();
+        // Nothing but a stop would do.
+        settings.connection.probes =
+            vec![crate::connection::Probe::command_line("echo connected", None).unwrap()];
+        service.ctx.settings = Arc::new(settings);
+        service.warden = Warden::new(service.ctx.clone());
+        let service = Arc::new(service);
+        assert_eq!(service.known_sessions().len(), 2);
+        for session in ["bot", "other"] {
+            let request = Request {
+                session: session.into(),
+                action: Action::Emergency,
+                tier: "emergency".into(),
+                fingerprint: "f".into(),
+                starts_at: "s".into(),
+                via: super::super::journal::Via::default(),
+            };
+            service.ctx.journal().accept(&[request], Timestamp::now()).unwrap();
+            let run = service.ctx.journal().take(Timestamp::now(), &[]).unwrap().unwrap();
+            let told = service.perform_inner(&run, &mut Ending::default()).await;
+            let (reason, _, detail) = told.unwrap_err();
+            assert_eq!(reason, "service_unknown", "{detail}");
+            assert!(detail.contains("another `name`"), "{detail}");
+            service
+                .ctx
+                .journal()
+                .finish(run.id, Status::Refused, &Ending::default(), Timestamp::now())
+                .unwrap();
         }
     }
 

@@ -26,11 +26,12 @@ use rustix::fs::FlockOperation;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::connection::{Connection, State};
+use crate::connection::{Connection, State, Verdict};
+use crate::control::{self, Presence};
 use crate::folder::discovery::ProblemLog;
 use crate::folder::{Discovery, Found, Timestamp};
 use crate::policy::guard::Column;
-use crate::policy::{Ask, Hold, Tier};
+use crate::policy::{self, Ask, Before, Hold, Plan, Tier, may_stop};
 use crate::web::{self, Door, Gate, Response};
 
 use super::emergency::{Led, Trouble, Warden, Way};
@@ -525,10 +526,12 @@ impl Service {
                         None => ending.note = Some("service control not configured".into()),
                     }
                 }
-                self.not_halted(&found, ask, ending).await?;
-                if let Some(service) = service
-                    && let Some(way) = self.way(run, &found).await?
-                {
+                let way = match service {
+                    Some(_) => self.way(run, &found).await?,
+                    None => None,
+                };
+                self.not_halted(&found, ask, service.as_ref().zip(way), ending).await?;
+                if let (Some(service), Some(way)) = (service, way) {
                     match self.warden.run(run, &found, service, way, &known, ending).await {
                         Led::Busy => {
                             let why = "its service was being stopped or started, or another run was under way on it";
@@ -568,8 +571,15 @@ impl Service {
         Ok(open.then_some(Way::Window))
     }
 
-    /// Refuses while all action is halted, and records what would have been done.
-    async fn not_halted(&self, found: &Found, ask: Ask, ending: &mut Ending) -> Result<(), Trouble> {
+    /// Refuses while all action is halted, and records what would have been done: by the
+    /// questions that a run is asked which is not halted, up to its first move or stop.
+    async fn not_halted(
+        &self,
+        found: &Found,
+        ask: Ask,
+        stop: Option<(&control::Service, Way)>,
+        ending: &mut Ending,
+    ) -> Result<(), Trouble> {
         let ctx = self.ctx.clone();
         let switches = blocking(move || ctx.journal().switches())
             .await
@@ -579,17 +589,70 @@ impl Service {
             (None, Some(_)) => Hold::BreakerOpen,
             (None, None) => return Ok(()),
         };
-        let (verdict, plan) = runner::preview(&self.ctx.settings, found, ask).await;
-        ending.evidence = Some(verdict.because());
-        ending.note = Some(match plan {
+        ending.note = Some(match self.would_be_done(found, ask, stop, ending).await {
             Ok(plan) => {
                 ending.files = plan.by_kind();
                 ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
                 "halted: the files are those that would have been moved".into()
             }
-            Err(stop) => format!("halted; it would have been refused as {}", stop.label()),
+            Err(reason) => format!("halted; it would have been refused as {reason}"),
         });
         Err((hold.label(), Status::Refused, hold.to_string()))
+    }
+
+    /// What a run would do, or the reason for which it would be refused. Takes no lock.
+    async fn would_be_done(
+        &self,
+        found: &Found,
+        ask: Ask,
+        stop: Option<(&control::Service, Way)>,
+        ending: &mut Ending,
+    ) -> Result<Plan, &'static str> {
+        let settings = &self.ctx.settings;
+        let asked = settings.connection.ask(&found.session).await;
+        let logged_out = asked.logged_out();
+        let presence = match stop {
+            Some((service, _)) => Some(service.presence().await),
+            None => None,
+        };
+        let inventory = match runner::look(found).await {
+            Ok(inventory) => inventory,
+            Err(stop) => {
+                ending.evidence = Some(Verdict::unknown("folder", "it could not be looked at").because());
+                return Err(stop.label());
+            }
+        };
+        let verdict = settings.connection.judge(asked, &inventory);
+        ending.evidence = Some(verdict.because());
+        let limits = settings.limits(&found.session);
+        let live = runner::count(&inventory, &limits);
+        ending.accumulated = Some((live, live));
+        let now = Timestamp::now();
+        let is_disconnected = verdict.state == State::Disconnected;
+        let service = match (stop, presence) {
+            (Some((service, way)), Some(Presence::Running)) if way == Way::Emergency || !is_disconnected => {
+                service
+            }
+            (Some(_), Some(Presence::Unknown(why))) if !is_disconnected => {
+                return Err(Hold::ServiceUnknown(why).label());
+            }
+            // Nobody need be stopped.
+            _ => {
+                let plan = policy::decide(&inventory, &verdict, now, &limits, &ask);
+                return plan.map_err(|refusal| refusal.label());
+            }
+        };
+        let stops = self.ctx.ask(move |journal| journal.stops(now)).await.map_err(|_| "journal")?;
+        let before = Before {
+            inventory: &inventory,
+            verdict: &verdict,
+            logged_out,
+            limits: &limits,
+            column: ask.column,
+            tier: ask.tier.unwrap_or(Tier::Emergency),
+            service: &Warden::bearing(service, &stops),
+        };
+        may_stop(&before, now).map_err(|hold| hold.label())
     }
 
     /// Starts what a crash left stopped, and gives armed runs their moment.

@@ -986,6 +986,8 @@ fn too_many_at_once_halt_everything_until_a_person_resumes() {
 fn paused_nothing_is_done_and_all_of_it_is_on_record() {
     let mut world = World::new();
     let before = world.bot("bot", BLOATED);
+    world.bot("small", "normal");
+    world.folder_of("idle", BLOATED);
     world.start();
     let (code, _, err) = world.command(&["pause", "--reason", " "]);
     assert!(code == Some(2) && err.contains("say why"), "{err}");
@@ -993,9 +995,21 @@ fn paused_nothing_is_done_and_all_of_it_is_on_record() {
     assert!(code == Some(0) && out.contains("Paused"), "{out}{err}");
     assert_eq!(world.metric("paused", &[]), 1.0);
     assert_eq!(world.status()["paused"]["reason"], "a new release");
-    for tier in ["emergency", "cleanup"] {
-        let run = world.asked("bot", tier);
+    // What a run would have been refused for is told as well: a clean-up stops nobody.
+    for (session, tier, refused) in [
+        ("bot", "emergency", None),
+        ("bot", "cleanup", Some("connected")),
+        ("idle", "cleanup", None),
+        ("small", "emergency", Some("stale_alert")),
+    ] {
+        let run = world.asked(session, tier);
         assert_eq!((&run["status"], &run["reason"]), (&json!("refused"), &json!("paused")), "{run}");
+        if let Some(reason) = refused {
+            let note = format!("halted; it would have been refused as {reason}");
+            assert_eq!((&run["note"], &run["files"]), (&json!(note), &json!({})), "{run}");
+            assert_eq!(run["accumulated_after"], run["accumulated_before"], "{run}");
+            continue;
+        }
         assert!(run["files"]["pre-key"].as_u64() > Some(100), "what would have been moved: {run}");
         assert!(run["accumulated_after"].as_i64() < run["accumulated_before"].as_i64(), "{run}");
     }

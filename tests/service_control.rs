@@ -154,13 +154,18 @@ env | grep -c SECRET >>env
 [ "$1" = --no-ask-password ] || exit 9
 shift
 for unit; do :; done
+if [ "$unit" = api.service ]; then
+  # Asked about because a stop of the bot would take it along.
+  [ "$*" = "show --property=ActiveState -- api.service" ] && { cat api; exit 0; }
+  exit 5
+fi
 if [ "$unit" != bot@7.service ]; then
   [ "$1" = show ] && { printf 'LoadState=not-found\nActiveState=inactive\nSubState=dead\nMainPID=0\nControlPID=0\nControlGroup=\nTasksCurrent=[not set]\nTriggeredBy=\n'; exit 0; }
   exit 5
 fi
 [ -e denied ] && [ "$1" != show ] && exit 4
 case "$1" in
-  show) cat state ;;
+  show) cat state; [ ! -e along ] || cat along ;;
   --no-block) [ "$2" = stop ] && rm -f wanted ;;
   start) touch wanted; while ! grep -q ActiveState=active state; do sleep 0.05; done ;;
   *) exit 1 ;;
@@ -218,6 +223,22 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
     assert!(asked.contains("--no-ask-password|--no-block|stop|--|bot@7.service|\n"), "{asked}");
     assert!(asked.lines().all(|line| line.ends_with("|--|bot@7.service|")), "{asked}");
     assert!(world.read("env").lines().all(|count| count == "0"), "a minimal environment");
+
+    // Another unit that runs would be stopped along, and nobody would start it.
+    world.service("bot7", &["--start"]);
+    for along in ["RequiredBy", "BoundBy", "ConsistsOf"] {
+        world.write("along", &format!("{along}=multi-user.target api.service\n"));
+        world.write("api", "ActiveState=active\n");
+        world.write("asked", "");
+        let told = world.service("bot7", &["--stop"]);
+        assert!(told.code == Some(2) && told.err.contains("would be stopped along"), "{along}: {told:?}");
+        assert_eq!(told.presence, "running", "{along}: it was left alone");
+        assert!(!world.read("asked").contains("|stop|"), "{along}");
+    }
+    world.write("api", "ActiveState=inactive\n");
+    let told = world.service("bot7", &["--stop"]);
+    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    world.write("along", "RequiredBy=multi-user.target\n");
 
     // It refuses to stop: Running until its supervisor kills it.
     world.write("bot.sh", "trap '' TERM INT\nwhile :; do sleep 0.1; done\n");

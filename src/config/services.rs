@@ -131,7 +131,7 @@ impl BreakerSection {
 /// Errors: a sentence that names the key.
 pub fn build(sections: Vec<ServiceSection>, pattern: Option<&Regex>) -> Result<Services, String> {
     let rules = sections.into_iter().enumerate().map(|(index, section)| section.build(index, pattern));
-    rules.collect::<Result<_, _>>().map(Services::new)
+    Services::new(rules.collect::<Result<_, _>>()?)
 }
 
 impl ServiceSection {
@@ -278,6 +278,72 @@ breaker: {services: 5, share: 10%, within: 2h}
             assert!(matches!(service.presence().await, Presence::Unknown(_)));
         }
         assert_eq!(services.of(&session("company_7")).unwrap().presence().await, Presence::Gone);
+    }
+
+    #[test]
+    fn two_processes_of_one_name_are_refused() {
+        let of_a = "sessions: ['a*']";
+        let pm2 = |name: &str, home: &str| format!("pm2: {{name: {name}, home: {home}}}");
+        let command = |stop: &str| format!("command: {{stop: [{stop}], start: [b], gone: [c]}}");
+        for (first, second) in [
+            (pm2("bot", "/home/a/.pm2"), pm2("bot", "/home/b/.pm2")),
+            (pm2("bot", "/p"), "pm2: {name: bot, home: /p, user: b}".into()),
+            ("docker: {container: bot}".into(), "docker: {container: bot, runtime: podman}".into()),
+            ("docker: {container: bot}".into(), pm2("bot", "/p")),
+            (
+                "systemd: {unit: a.service}, name: bots".into(),
+                "systemd: {unit: b.service}, name: bots".into(),
+            ),
+            (format!("name: bots, {}", command("a")), format!("name: bots, {}", command("b"))),
+            // a_7 and b_7 would be one.
+            (pm2("'bot-{id}'", "/a"), pm2("'bot-{id}'", "/b")),
+        ] {
+            let yaml = format!(
+                "service: [{{{of_a}, {first}}}, {{sessions: [x], systemd: {{unit: x.service}}}}, {{{second}}}]"
+            );
+            let error = load(&yaml).map(|_| ()).unwrap_err();
+            assert!(error.contains("service[0] and service[2] have the same name"), "{yaml}: {error}");
+            assert!(error.contains("another `name`"), "{error}");
+            let named = format!("service: [{{{of_a}, {first}}}, {{{second}, name: 'b-{{session}}'}}]");
+            if !second.contains("name: bots") {
+                load(&named).unwrap_or_else(|error| panic!("{named}: {error}"));
+            }
+            let same = format!("service: [{{{of_a}, {first}}}, {{{first}, cooldown: 1h}}]");
+            load(&same).unwrap_or_else(|error| panic!("{same}: {error}"));
+        }
+        // Of different sessions these are different names.
+        load(&format!(
+            "service: [{{{of_a}, {}}}, {{{}}}]",
+            pm2("'{session}'", "/a"),
+            pm2("'{session}'", "/b")
+        ))
+        .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_name_that_turns_out_to_be_another_process_has_neither_stop_nor_start() {
+        use crate::control::Presence;
+        let one = |names: &str| format!("command: {{stop: ['true'], start: ['true'], gone: [{names}]}}");
+        let (services, _) = load(&format!(
+            "service: [{{sessions: [a, c], name: b, {}}}, {{name: '{{session}}', {}}}]",
+            one("'true'"),
+            one("'true', '{session}'")
+        ))
+        .unwrap();
+        let all = ["a", "b", "c", "d"].map(session);
+        for (name, sessions, is_known) in [
+            ("a", &all[..], false),
+            ("b", &all[..], false),
+            ("c", &all[..], false),
+            ("d", &all[..], true),
+            // Without a session b there is one process, of two sessions.
+            ("a", &[session("a"), session("c"), session("d")][..], true),
+        ] {
+            let service = services.among(&session(name), sessions).unwrap();
+            assert_eq!(service.check().is_ok(), is_known, "{name}");
+            assert_eq!(service.presence().await == Presence::Gone, is_known, "{name}");
+            assert_eq!(service.stop().await.is_ok(), is_known, "{name}");
+        }
     }
 
     #[test]

@@ -173,6 +173,13 @@ pub struct Template {
     pattern: Option<Regex>,
 }
 
+/// The same text: there is one pattern in a configuration.
+impl PartialEq for Template {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts == other.parts
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(String),

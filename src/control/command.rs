@@ -14,7 +14,7 @@ const PASSED: [&str; 1] = ["XDG_RUNTIME_DIR"];
 const LOOKED_FOR: Duration = Duration::from_secs(10);
 
 /// Argv arrays with placeholders.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Command {
     stop: Vec<Word>,
     start: Vec<Word>,

@@ -33,7 +33,7 @@ const FORMAT: &str = r#"{"id":{{json .Id}},"name":{{json .Name}},"state":{{json 
 const SWARM_LABEL: &str = "com.docker.swarm.task.id";
 
 /// A container, with placeholders.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Container {
     name: Word,
     runtime: Runtime,

@@ -87,7 +87,7 @@ impl Default for Timing {
 }
 
 /// How a service is controlled, as configured.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Preset {
     /// A unit of systemd.
     Systemd(Unit),
@@ -159,6 +159,15 @@ impl ServiceRule {
         }
         Ok(Self { sessions, name, preset, timing })
     }
+
+    /// Whether two sessions, each of one of these, would have one name and two processes
+    /// for certain or by a mere likeness of what the pattern takes from them. Names that
+    /// hold the whole session are those of different sessions; see [`Services::among`] for
+    /// names that only turn out the same.
+    fn clashes_with(&self, other: &Self) -> bool {
+        let by_session = self.name.placeholders().any(|placeholder| placeholder == "session");
+        self.name == other.name && !by_session && self.preset != other.preset
+    }
 }
 
 /// The services, in the order of the configuration: the first that matches counts.
@@ -167,8 +176,17 @@ pub struct Services(Vec<ServiceRule>);
 
 impl Services {
     /// These rules.
-    pub fn new(rules: Vec<ServiceRule>) -> Self {
-        Self(rules)
+    ///
+    /// Errors: two of them give one name to two processes.
+    pub fn new(rules: Vec<ServiceRule>) -> Result<Self, String> {
+        for (at, rule) in rules.iter().enumerate() {
+            if let Some(before) = rules.iter().take(at).position(|before| before.clashes_with(rule)) {
+                return Err(format!(
+                    "service[{before}] and service[{at}] have the same name and are not the same process: sessions with the same name share one process, which is stopped once for all of them; give one of the two another `name`"
+                ));
+            }
+        }
+        Ok(Self(rules))
     }
 
     /// The service of a session. One whose name or argv cannot be made from the session's
@@ -176,6 +194,27 @@ impl Services {
     pub fn of(&self, session: &SessionName) -> Option<Service> {
         let rule = self.0.iter().find(|rule| rule.sessions.is_match(Path::new(session.as_str())))?;
         Some(Service::expand(rule, session))
+    }
+
+    /// The service of a session that is there among these. Where another one's service has
+    /// the same name and is not the same process, nobody can tell whom a stop would hit: it
+    /// can neither be stopped nor started then.
+    pub fn among<'a>(
+        &self,
+        session: &SessionName,
+        all: impl IntoIterator<Item = &'a SessionName>,
+    ) -> Option<Service> {
+        let own = self.of(session)?;
+        let others = all.into_iter().filter_map(|other| self.of(other));
+        match others.into_iter().any(|other| other.name == own.name && other.target != own.target) {
+            false => Some(own),
+            true => Some(Service {
+                target: Err(ControlError(
+                    "not tried: the service of another session has the same name and is not the same process; give one of the two another `name`".into(),
+                )),
+                ..own
+            }),
+        }
     }
 
     /// Whether none is configured.
@@ -220,7 +259,7 @@ pub struct Service {
     target: Result<Target, ControlError>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Target {
     Systemd(systemd::OneUnit),
     Pm2(pm2::OnePm2),

@@ -53,6 +53,13 @@ pub struct Pm2 {
     left: Left,
 }
 
+/// The same processes; what was seen of them does not count.
+impl PartialEq for Pm2 {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.home, &self.user) == (&other.name, &other.home, &other.user)
+    }
+}
+
 impl Pm2 {
     /// From the process's name, PM2_HOME and the user who runs pm2.
     ///
@@ -98,6 +105,12 @@ pub(super) struct OnePm2 {
     home: PathBuf,
     user: Option<String>,
     left: Left,
+}
+
+impl PartialEq for OnePm2 {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.home, &self.user) == (&other.name, &other.home, &other.user)
+    }
 }
 
 /// How pm2 is called as the bots' user.

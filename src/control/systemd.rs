@@ -15,12 +15,14 @@ use super::{ControlError, LOOK_TIMEOUT, Presence};
 
 /// What `systemctl show` prints is read up to here.
 const MAX_STATE_BYTES: u64 = 64 << 10;
-const PROPERTIES: &str =
-    "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy";
+const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo";
+/// Units that systemd stops along with this one, and does not start again with it.
+const STOPPED_ALONG: [&str; 5] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo"];
+const NOT_UNDERSTOOD: &str = "not tried: the answer of systemctl cannot be understood";
 const MEND: &str = "; may this user do it? See deploy/polkit and `systemctl status` of the unit";
 
 /// A unit, with placeholders.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Unit(Word);
 
 impl Unit {
@@ -42,12 +44,16 @@ impl Unit {
 
     pub(super) fn expand(&self, session: &SessionName) -> Result<OneUnit, ControlError> {
         let unit = self.0.fill(session)?;
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '.' | '\\' | '@' | '-');
-        match unit.len() <= 255 && unit.chars().all(allowed) {
+        match is_unit(&unit) {
             true => Ok(OneUnit { unit }),
             false => Err(ControlError("not tried: it is not the name of a unit; letters without accents, digits and : _ . @ - are allowed".into())),
         }
     }
+}
+
+fn is_unit(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '.' | '\\' | '@' | '-');
+    name.len() <= 255 && name.chars().all(allowed)
 }
 
 /// The unit of one session.
@@ -61,6 +67,13 @@ impl OneUnit {
         let state = self.show().await?;
         if let Some(problem) = state.problem() {
             return Err(ControlError(problem.into()));
+        }
+        let along = state.stopped_along();
+        if !along.is_empty() {
+            let answer = self.show_states(&along).await?;
+            if let Some(problem) = answer.problem_of_those(along.len()) {
+                return Err(ControlError(problem.into()));
+            }
         }
         // The manager waits for its end; whoever asks looks for himself.
         let argv = words(&["systemctl", "--no-ask-password", "--no-block", "stop", "--", &self.unit]);
@@ -90,6 +103,17 @@ impl OneUnit {
     async fn show(&self) -> Result<State, ControlError> {
         let argv = words(&["systemctl", "--no-ask-password", "show", PROPERTIES, "--", &self.unit]);
         let answer = look("systemctl show", bare(&argv, LOOK_TIMEOUT, &[]), MAX_STATE_BYTES).await?;
+        Ok(State(String::from_utf8_lossy(&answer).into_owned()))
+    }
+
+    /// The states of other units, one block each.
+    async fn show_states(&self, units: &[&str]) -> Result<State, ControlError> {
+        if !units.iter().all(|unit| is_unit(unit)) {
+            return Err(ControlError(NOT_UNDERSTOOD.into()));
+        }
+        let argv =
+            [&["systemctl", "--no-ask-password", "show", "--property=ActiveState", "--"], units].concat();
+        let answer = look("systemctl show", bare(&words(&argv), LOOK_TIMEOUT, &[]), MAX_STATE_BYTES).await?;
         Ok(State(String::from_utf8_lossy(&answer).into_owned()))
     }
 }
@@ -125,8 +149,30 @@ impl State {
             (Some("not-found"), _) => Some("not tried: systemd knows no such unit"),
             (Some("masked"), _) => Some("not tried: the unit is masked and could not be started again"),
             (Some(_), _) => Some("not tried: systemd cannot load the unit; see `systemctl status`"),
-            (None, _) => Some("not tried: the answer of systemctl cannot be understood"),
+            (None, _) => Some(NOT_UNDERSTOOD),
         }
+    }
+
+    /// The units that a stop would take along. Not targets: they group units, and run nothing.
+    fn stopped_along(&self) -> Vec<&str> {
+        let units = STOPPED_ALONG.iter().filter_map(|key| self.value(key)).flat_map(str::split_whitespace);
+        let mut units: Vec<&str> = units.filter(|unit| !unit.ends_with(".target")).collect();
+        units.sort_unstable();
+        units.dedup();
+        units
+    }
+
+    /// Why the unit must not be stopped because of those that would be stopped along: this
+    /// is the answer about so many of them.
+    fn problem_of_those(&self, units: usize) -> Option<&'static str> {
+        let states: Vec<&str> = self.0.lines().filter_map(|line| line.strip_prefix("ActiveState=")).collect();
+        if states.len() != units {
+            return Some(NOT_UNDERSTOOD);
+        }
+        let runs = states.iter().any(|state| !matches!(*state, "inactive" | "failed"));
+        runs.then_some(
+            "not tried: another active unit would be stopped along with the unit and not be started again (its RequiredBy, RequisiteOf, BoundBy, ConsistsOf or PropagatesStopTo, see `systemctl show`); let that one only want it (Wants=, After=), or stop it",
+        )
     }
 
     fn cgroup(&self) -> Option<PathBuf> {
@@ -285,6 +331,35 @@ mod tests {
         ] {
             let problem = State(GONE.replace(from, to)).problem().unwrap();
             assert!(problem.contains(says), "{problem}");
+        }
+    }
+
+    #[test]
+    fn whoever_would_be_stopped_along_must_not_run() {
+        let along = |more: &str| State(format!("{GONE}{more}")).stopped_along().join(" ");
+        assert_eq!(along(""), "");
+        assert_eq!(along("RequiredBy=multi-user.target\nBoundBy=\n"), "", "a target runs nothing");
+        for key in STOPPED_ALONG {
+            assert_eq!(
+                along(&format!("{key}=bots.target b.service a.socket\n")),
+                "a.socket b.service",
+                "{key}"
+            );
+            assert!(PROPERTIES.split(['=', ',']).any(|asked| asked == key), "{key}");
+        }
+        assert_eq!(along("RequiredBy=a.service\nConsistsOf=a.service\n"), "a.service", "asked about once");
+        for (answer, units, says) in [
+            ("ActiveState=inactive\n", 1, None),
+            ("ActiveState=failed\n\nActiveState=inactive\n", 2, None),
+            ("ActiveState=inactive\n\nActiveState=active\n", 2, Some("stopped along")),
+            ("ActiveState=activating\n", 1, Some("stopped along")),
+            ("ActiveState=deactivating\n", 1, Some("stopped along")),
+            ("ActiveState=inactive\n", 2, Some("cannot be understood")),
+            ("", 1, Some("cannot be understood")),
+        ] {
+            let problem = State(answer.into()).problem_of_those(units);
+            assert_eq!(problem.is_some(), says.is_some(), "{answer}");
+            assert!(problem.is_none_or(|problem| problem.contains(says.unwrap())), "{answer}");
         }
     }
 }

@@ -20,7 +20,7 @@ const SHELLS: [&str; 11] =
     ["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "csh", "tcsh", "fish", "busybox"];
 
 /// One word.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Word(Template);
 
 impl Word {

@@ -303,7 +303,7 @@ impl Warden {
     }
 
     /// The service's record.
-    fn bearing(service: &Service, stops: &[Stopped]) -> Bearing {
+    pub(super) fn bearing(service: &Service, stops: &[Stopped]) -> Bearing {
         let own = stops.iter().filter(|stop| stop.service == service.name);
         Bearing {
             stops: own.map(|stop| stop.at).collect(),

@@ -192,6 +192,8 @@ const WATCH: &str = "INSERT INTO watched (service, session, run_id, stopped_ns) 
 
 const PAUSED: &str = "paused";
 const BREAKER: &str = "breaker";
+/// True while a switch halts all action: within the very statement that lets a run begin.
+const HALTED: &str = "EXISTS (SELECT 1 FROM switches WHERE name IN ('paused', 'breaker'))";
 /// When a person last said to go on: stops before that do not trip the breaker again.
 const RESUMED: &str = "resumed";
 
@@ -512,8 +514,8 @@ impl Journal {
         Ok(query.query_row(params![session, action.label()], |row| row.get(0))?)
     }
 
-    /// Queues an armed run, unless one waits or is under way, or it was tried less than
-    /// [`RETRY_AFTER`] ago; its number.
+    /// Queues an armed run, unless one waits or is under way, it was tried less than
+    /// [`RETRY_AFTER`] ago, or all action is halted; its number.
     pub fn nudge(
         &mut self,
         session: &str,
@@ -521,15 +523,17 @@ impl Journal {
         now: Timestamp,
     ) -> Result<Option<i64>, JournalError> {
         let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let queued = tx.execute(
+        let queue = format!(
             "INSERT INTO runs (created_ns, session, action, tier, requested_by, fingerprint, starts_at, status)
              SELECT ?3, session, action, tier, 'alert ' || fingerprint, fingerprint, starts_at, 'queued'
              FROM armed WHERE session = ?1 AND action = ?2
              AND (nudged_ns IS NULL OR nudged_ns < ?4 OR nudged_ns > ?3)
              AND NOT EXISTS (SELECT 1 FROM runs WHERE session = ?1 AND status IN ('queued', 'running')
-                             AND action IN ('cleanup', 'emergency'))",
-            params![session, action.label(), now.nanos(), now.minus(RETRY_AFTER).nanos()],
-        )?;
+                             AND action IN ('cleanup', 'emergency'))
+             AND NOT {HALTED}"
+        );
+        let queued = tx
+            .execute(&queue, params![session, action.label(), now.nanos(), now.minus(RETRY_AFTER).nanos()])?;
         let id = (queued > 0).then(|| tx.last_insert_rowid());
         if id.is_some() {
             tx.execute(
@@ -542,11 +546,11 @@ impl Journal {
     }
 
     /// Takes the waiting clean-ups of one session, which has none under way: its bot is
-    /// stopped now.
+    /// stopped now. None begins while all action is halted; it goes on waiting.
     pub fn claim(&mut self, session: &str, now: Timestamp) -> Result<Option<Run>, JournalError> {
         self.take_where(
             now,
-            "session = ?1 AND action IN ('cleanup', 'emergency')",
+            &format!("session = ?1 AND action IN ('cleanup', 'emergency') AND NOT {HALTED}"),
             &[&session as &dyn rusqlite::ToSql],
         )
     }
@@ -803,6 +807,30 @@ mod tests {
         assert_eq!(journal.claim("a", at(0)).unwrap().unwrap().id, a);
         assert_eq!(journal.claim("c", at(0)).unwrap(), None);
         assert_eq!(journal.take(at(0), &["a".to_owned()]).unwrap().unwrap().session, "b");
+    }
+
+    /// The service is down for a run that had begun before.
+    #[test]
+    fn while_all_is_halted_no_other_run_begins_beside_one() {
+        for breaker in [false, true] {
+            let (dir, mut journal) = open();
+            let armed = accept(&mut journal, "a", Action::Cleanup, at(0));
+            refuse(&mut journal, armed, at(0));
+            let queued = accept(&mut journal, "b", Action::Emergency, at(1));
+            // Another process turns the switch.
+            let mut other = Journal::open(dir.path()).unwrap();
+            match breaker {
+                false => other.pause("ann", "a release", at(1)).unwrap(),
+                true => other.open_breaker("4 services", at(1)).unwrap(),
+            }
+            assert_eq!(journal.nudge("a", Action::Cleanup, at(2)).unwrap(), None, "breaker: {breaker}");
+            assert_eq!(journal.claim("b", at(2)).unwrap(), None, "breaker: {breaker}");
+            other.resume("ann", at(3)).unwrap();
+            let nudged = journal.nudge("a", Action::Cleanup, at(3)).unwrap();
+            assert_eq!(journal.claim("a", at(3)).unwrap().map(|run| run.id), nudged, "it had waited");
+            assert!(nudged.is_some());
+            assert_eq!(journal.claim("b", at(3)).unwrap().unwrap().id, queued);
+        }
     }
 
     #[test]

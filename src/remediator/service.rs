@@ -26,16 +26,17 @@ use rustix::fs::FlockOperation;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::connection::{Connection, State};
+use crate::connection::{Connection, State, Verdict};
+use crate::control::{self, Presence};
 use crate::folder::discovery::ProblemLog;
 use crate::folder::{Discovery, Found, Timestamp};
 use crate::policy::guard::Column;
-use crate::policy::{Ask, Hold, Tier};
+use crate::policy::{self, Ask, Before, Hold, Plan, Tier, may_stop};
 use crate::web::{self, Door, Gate, Response};
 
 use super::emergency::{Led, Trouble, Warden, Way};
 use super::insurance::store::Store;
-use super::insurance::watch::Watch;
+use super::insurance::watch::{Deletes, Watch};
 use super::journal::record::Step;
 use super::journal::{Accepted, Action, Ending, JournalError, Request, Run, Status};
 use super::metrics::{Live, families};
@@ -516,18 +517,21 @@ impl Service {
                 Ok(())
             }
             Action::Cleanup | Action::Emergency => {
-                let service = self.ctx.settings.services.of(&found.session);
+                let known = self.known_sessions();
+                let sessions = known.iter().map(|found| &found.session);
+                let service = self.ctx.settings.services.among(&found.session, sessions);
                 if run.action == Action::Emergency {
                     match service {
                         Some(_) => ask.column = Column::Emergency,
                         None => ending.note = Some("service control not configured".into()),
                     }
                 }
-                self.not_halted(&found, ask, ending).await?;
-                if let Some(service) = service
-                    && let Some(way) = self.way(run, &found).await?
-                {
-                    let known = self.known_sessions();
+                let way = match service {
+                    Some(_) => self.way(run, &found).await?,
+                    None => None,
+                };
+                self.not_halted(&found, ask, service.as_ref().zip(way), ending).await?;
+                if let (Some(service), Some(way)) = (service, way) {
                     match self.warden.run(run, &found, service, way, &known, ending).await {
                         Led::Busy => {
                             let why = "its service was being stopped or started, or another run was under way on it";
@@ -567,8 +571,15 @@ impl Service {
         Ok(open.then_some(Way::Window))
     }
 
-    /// Refuses while all action is halted, and records what would have been done.
-    async fn not_halted(&self, found: &Found, ask: Ask, ending: &mut Ending) -> Result<(), Trouble> {
+    /// Refuses while all action is halted, and records what would have been done: by the
+    /// questions that a run is asked which is not halted, up to its first move or stop.
+    async fn not_halted(
+        &self,
+        found: &Found,
+        ask: Ask,
+        stop: Option<(&control::Service, Way)>,
+        ending: &mut Ending,
+    ) -> Result<(), Trouble> {
         let ctx = self.ctx.clone();
         let switches = blocking(move || ctx.journal().switches())
             .await
@@ -578,17 +589,70 @@ impl Service {
             (None, Some(_)) => Hold::BreakerOpen,
             (None, None) => return Ok(()),
         };
-        let (verdict, plan) = runner::preview(&self.ctx.settings, found, ask).await;
-        ending.evidence = Some(verdict.because());
-        ending.note = Some(match plan {
+        ending.note = Some(match self.would_be_done(found, ask, stop, ending).await {
             Ok(plan) => {
                 ending.files = plan.by_kind();
                 ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
                 "halted: the files are those that would have been moved".into()
             }
-            Err(stop) => format!("halted; it would have been refused as {}", stop.label()),
+            Err(reason) => format!("halted; it would have been refused as {reason}"),
         });
         Err((hold.label(), Status::Refused, hold.to_string()))
+    }
+
+    /// What a run would do, or the reason for which it would be refused. Takes no lock.
+    async fn would_be_done(
+        &self,
+        found: &Found,
+        ask: Ask,
+        stop: Option<(&control::Service, Way)>,
+        ending: &mut Ending,
+    ) -> Result<Plan, &'static str> {
+        let settings = &self.ctx.settings;
+        let asked = settings.connection.ask(&found.session).await;
+        let logged_out = asked.logged_out();
+        let presence = match stop {
+            Some((service, _)) => Some(service.presence().await),
+            None => None,
+        };
+        let inventory = match runner::look(found).await {
+            Ok(inventory) => inventory,
+            Err(stop) => {
+                ending.evidence = Some(Verdict::unknown("folder", "it could not be looked at").because());
+                return Err(stop.label());
+            }
+        };
+        let verdict = settings.connection.judge(asked, &inventory);
+        ending.evidence = Some(verdict.because());
+        let limits = settings.limits(&found.session);
+        let live = runner::count(&inventory, &limits);
+        ending.accumulated = Some((live, live));
+        let now = Timestamp::now();
+        let is_disconnected = verdict.state == State::Disconnected;
+        let service = match (stop, presence) {
+            (Some((service, way)), Some(Presence::Running)) if way == Way::Emergency || !is_disconnected => {
+                service
+            }
+            (Some(_), Some(Presence::Unknown(why))) if !is_disconnected => {
+                return Err(Hold::ServiceUnknown(why).label());
+            }
+            // Nobody need be stopped.
+            _ => {
+                let plan = policy::decide(&inventory, &verdict, now, &limits, &ask);
+                return plan.map_err(|refusal| refusal.label());
+            }
+        };
+        let stops = self.ctx.ask(move |journal| journal.stops(now)).await.map_err(|_| "journal")?;
+        let before = Before {
+            inventory: &inventory,
+            verdict: &verdict,
+            logged_out,
+            limits: &limits,
+            column: ask.column,
+            tier: ask.tier.unwrap_or(Tier::Emergency),
+            service: &Warden::bearing(service, &stops),
+        };
+        may_stop(&before, now).map_err(|hold| hold.label())
     }
 
     /// Starts what a crash left stopped, and gives armed runs their moment.
@@ -762,9 +826,19 @@ impl Service {
         let watch = Arc::new(Watch::new(store, settings.insurance, settings.retention));
         loop {
             let found = self.all_sessions().await;
+            let service = Arc::clone(&self);
+            let deletes = blocking(move || {
+                let now = Timestamp::now();
+                // Where nobody can tell, everything stays.
+                service.deletes(now, Instant::now()).unwrap_or_else(|error| {
+                    tracing::error!("{error}");
+                    Deletes { since: now, paused: true }
+                })
+            });
+            let deletes = deletes.await;
             tokio::select! {
                 _ = stopping.changed() => return,
-                report = watch.look_at_all(found) => self.live.insured(report),
+                report = watch.look_at_all(found, deletes) => self.live.insured(report),
             }
             tokio::select! {
                 _ = stopping.changed() => return,
@@ -809,15 +883,20 @@ impl Service {
 
     /// Deletes what is over by both clocks; nothing under a pause.
     fn empty_quarantines(&self, now: Timestamp, clock: Instant) -> Result<(), JournalError> {
-        let since = {
-            let before = self.clock.lock().unwrap_or_else(PoisonError::into_inner).replace(clock);
-            let passed = before.map(|before| clock.saturating_duration_since(before));
-            self.ctx.journal().clock_runs_since(now, passed)?
-        };
-        if self.ctx.journal().switches()?.paused.is_none() {
-            self.purge(now, clock, since);
+        let deletes = self.deletes(now, clock)?;
+        if !deletes.paused {
+            self.purge(now, clock, deletes.since);
         }
         Ok(())
+    }
+
+    /// Whether anything may be deleted, and since when the clock is to be believed.
+    fn deletes(&self, now: Timestamp, clock: Instant) -> Result<Deletes, JournalError> {
+        let mut last = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = last.replace(clock).map(|before| clock.saturating_duration_since(before));
+        let mut journal = self.ctx.journal();
+        let since = journal.clock_runs_since(now, passed)?;
+        Ok(Deletes { since, paused: journal.switches()?.paused.is_some() })
     }
 
     /// Deletes runs whose retention has ended, and has been seen to have ended for
@@ -1084,6 +1163,56 @@ mod tests {
             if let Err(stop) = done {
                 assert_eq!(stop.label(), "connection_unknown", "{evidence}");
             }
+        }
+    }
+
+    /// The service of `bot` is called as that of `other`, and is another process.
+    #[tokio::test]
+    async fn a_name_of_two_processes_lets_neither_be_stopped() {
+        use crate::control::{Command, Preset, ServiceRule, Services, Timing, Word};
+        let dir = tempfile::tempdir().unwrap();
+        let other = dir.path().join("sessions/other");
+        std::fs::create_dir_all(&other).unwrap();
+        std::fs::write(other.join("creds.json"), r#"{"noiseKey":{},"nextPreKeyId":31}"#).unwrap();
+        let mut service = service(dir.path());
+        let rule = |sessions: &str, name: &str| {
+            let mut globs = globset::GlobSetBuilder::new();
+            globs.add(globset::Glob::new(sessions).unwrap());
+            let word = |word: &str| vec![word.to_owned(), sessions.to_owned()];
+            let command = Command::new(&word("true"), &word("true"), &word("false"), None).unwrap();
+            let name = Word::parse(name, None).unwrap();
+            let preset = Preset::Command(command);
+            ServiceRule::new(globs.build().unwrap(), Some(name), preset, Timing::default()).unwrap()
+        };
+        let mut settings = Settings::clone(&service.ctx.settings);
+        settings.services = Services::new(vec![rule("bot", "other"), rule("*", "{session}")]).unwrap();
+        // Nothing but a stop would do.
+        settings.connection.probes =
+            vec![crate::connection::Probe::command_line("echo connected", None).unwrap()];
+        service.ctx.settings = Arc::new(settings);
+        service.warden = Warden::new(service.ctx.clone());
+        let service = Arc::new(service);
+        assert_eq!(service.known_sessions().len(), 2);
+        for session in ["bot", "other"] {
+            let request = Request {
+                session: session.into(),
+                action: Action::Emergency,
+                tier: "emergency".into(),
+                fingerprint: "f".into(),
+                starts_at: "s".into(),
+                via: super::super::journal::Via::default(),
+            };
+            service.ctx.journal().accept(&[request], Timestamp::now()).unwrap();
+            let run = service.ctx.journal().take(Timestamp::now(), &[]).unwrap().unwrap();
+            let told = service.perform_inner(&run, &mut Ending::default()).await;
+            let (reason, _, detail) = told.unwrap_err();
+            assert_eq!(reason, "service_unknown", "{detail}");
+            assert!(detail.contains("another `name`"), "{detail}");
+            service
+                .ctx
+                .journal()
+                .finish(run.id, Status::Refused, &Ending::default(), Timestamp::now())
+                .unwrap();
         }
     }
 

@@ -31,20 +31,25 @@ pub async fn service(settings: &Settings, session: Option<&str>, task: Task, out
     if settings.services.is_empty() {
         return fail("no service is configured; see the section `service` in docs/configuration.md");
     }
+    let all: Vec<SessionName> =
+        settings.discovery().survey().found.into_iter().map(|found| found.session).collect();
     let sessions: Vec<SessionName> = match (session, task) {
         (Some(name), _) => match find(settings, name) {
             Ok(found) => vec![found.session],
             Err(error) => return fail(&error),
         },
-        (None, Task::Show) => {
-            settings.discovery().survey().found.into_iter().map(|found| found.session).collect()
-        }
+        (None, Task::Show) => all.clone(),
         (None, _) => return fail("name the session whose service is to be stopped or started"),
     };
     let mut rows = Vec::new();
     let mut exit = Exit::Done;
     for session in &sessions {
-        let Some(service) = settings.services.of(session) else {
+        // A person's word is for the process of this very session.
+        let service = match task {
+            Task::Show => settings.services.among(session, &all),
+            Task::Stop | Task::Start => settings.services.of(session),
+        };
+        let Some(service) = service else {
             rows.push(Row::new(session, None, Presence::Unknown("no entry of `service` matches it".into())));
             continue;
         };

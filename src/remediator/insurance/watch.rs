@@ -1,7 +1,7 @@
 //! Takes the copies while `serve` runs: at its start and every ten minutes one look at each
 //! creds.json, by `stat` first, without the folder's lock and without writing there.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +37,23 @@ pub struct Report {
     pub ended: Option<Timestamp>,
     /// Looks that could not keep a copy they should have kept.
     pub failures: u64,
+}
+
+/// Whether anything may be deleted because its time is over.
+#[derive(Clone, Copy, Debug)]
+pub struct Deletes {
+    /// Since when the clock on the wall runs as a clock does: what was dated before may have
+    /// been dated wrong, and its time begins anew.
+    pub since: Timestamp,
+    /// A person has paused all action.
+    pub paused: bool,
+}
+
+impl Deletes {
+    /// Whether what has to stay for `span` may be over at all.
+    fn allows(self, span: Duration, now: Timestamp) -> bool {
+        !self.paused && self.since.plus(span) < now
+    }
 }
 
 /// What the last look at a session's creds.json found.
@@ -156,7 +173,7 @@ impl Watch {
     }
 
     /// One look at all sessions that are there.
-    pub async fn look_at_all(self: &Arc<Self>, found: Vec<Found>) -> Report {
+    pub async fn look_at_all(self: &Arc<Self>, found: Vec<Found>, deletes: Deletes) -> Report {
         let mut report = Report::default();
         let mut looks = tokio::task::JoinSet::new();
         let directories: HashSet<String> =
@@ -167,7 +184,7 @@ impl Watch {
             while looks.len() < AT_ONCE
                 && let Some(found) = found.next()
             {
-                looks.spawn(Arc::clone(self).look_within(found));
+                looks.spawn(Arc::clone(self).look_within(found, deletes));
             }
             match looks.join_next().await {
                 None => break,
@@ -187,19 +204,19 @@ impl Watch {
         }
         let watch = Arc::clone(self);
         let now = (Timestamp::now(), Instant::now());
-        blocking(move || watch.expire_the_gone(&directories, &names, now.0, now.1)).await;
+        blocking(move || watch.expire_the_gone(&directories, &names, deletes, now.0, now.1)).await;
         report.ended = Some(Timestamp::now());
         report
     }
 
-    async fn look_within(self: Arc<Self>, found: Found) -> (String, Outcome) {
+    async fn look_within(self: Arc<Self>, found: Found, deletes: Deletes) -> (String, Outcome) {
         let session = found.session.to_string();
         if !held(&self.hanging).insert(session.clone()) {
             return (session, Outcome { failed: true, insured: None });
         }
         let watch = Arc::clone(&self);
         let look = blocking(move || {
-            let looked = watch.look(&found, Timestamp::now(), Instant::now());
+            let looked = watch.look(&found, deletes, Timestamp::now(), Instant::now());
             held(&watch.hanging).remove(found.session.as_str());
             looked
         });
@@ -213,14 +230,18 @@ impl Watch {
     }
 
     /// One look at one session. Blocks.
-    fn look(&self, found: &Found, now: Timestamp, clock: Instant) -> Outcome {
+    fn look(&self, found: &Found, deletes: Deletes, now: Timestamp, clock: Instant) -> Outcome {
         let session = found.session.as_str();
         let mut outcome = Outcome::default();
         if self.insurance.enabled {
-            outcome = self.look_at_creds(found, now, clock);
+            outcome = self.look_at_creds(found, deletes, now, clock);
         }
         let tidied = restore::tidy(&found.place, |run, at| {
-            at.plus(self.retention) < now && self.is_due(session, run, clock)
+            let is_over = deletes.allows(self.retention, now) && at.plus(self.retention) < now;
+            if !is_over {
+                self.forget_due(session, |what| what == run);
+            }
+            is_over && self.is_due(session, run, clock)
         });
         if let Err(error) = tidied {
             tracing::error!(session, "what a restore replaced: {error}");
@@ -228,7 +249,7 @@ impl Watch {
         outcome
     }
 
-    fn look_at_creds(&self, found: &Found, now: Timestamp, clock: Instant) -> Outcome {
+    fn look_at_creds(&self, found: &Found, deletes: Deletes, now: Timestamp, clock: Instant) -> Outcome {
         let session = found.session.as_str();
         let mut outcome = Outcome::default();
         let holds = match self.insure(found, now) {
@@ -243,7 +264,7 @@ impl Watch {
         match self.store.entries(session) {
             Ok(entries) => {
                 outcome.insured = insured_at(&entries, holds, now);
-                self.expire(session, &entries, holds, now, clock);
+                self.expire(session, &entries, holds, deletes, now, clock);
             }
             Err(error) => {
                 tracing::error!(session, "{error}");
@@ -289,9 +310,20 @@ impl Watch {
         }
     }
 
-    fn expire(&self, session: &str, entries: &[CopyEntry], holds: Holds, now: Timestamp, clock: Instant) {
+    fn expire(
+        &self,
+        session: &str,
+        entries: &[CopyEntry],
+        holds: Holds,
+        deletes: Deletes,
+        now: Timestamp,
+        clock: Instant,
+    ) {
         let kept: Vec<Kept> = entries.iter().map(CopyEntry::kept).collect();
-        let aged = surplus(&kept, holds, now, &self.insurance.keep).aged;
+        let aged = match deletes.allows(self.insurance.keep.keep_for, now) {
+            true => surplus(&kept, holds, now, &self.insurance.keep).aged,
+            false => BTreeSet::new(),
+        };
         self.forget_due(session, |key| {
             key.parse()
                 .is_ok_and(|number: u64| kept.iter().any(|c| c.number == number) && !aged.contains(&number))
@@ -312,16 +344,21 @@ impl Watch {
         &self,
         present: &HashSet<String>,
         names: &HashSet<String>,
+        deletes: Deletes,
         now: Timestamp,
         clock: Instant,
     ) {
         let asked = std::cell::RefCell::new(HashSet::new());
+        let may_go = deletes.allows(self.insurance.keep.keep_for, now);
         let directories = match self.store.directories() {
             Ok(directories) => directories,
             Err(error) => return tracing::error!("{error}"),
         };
         for directory in directories.into_iter().filter(|directory| !present.contains(directory)) {
             let due = |number: u64| {
+                if !may_go {
+                    return false;
+                }
                 asked.borrow_mut().insert((directory.clone(), number.to_string()));
                 self.is_due(&directory, &number.to_string(), clock)
             };
@@ -365,13 +402,20 @@ fn insured_at(entries: &[CopyEntry], holds: Holds, now: Timestamp) -> Option<Tim
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::scan::QUARANTINE_DIR;
     use crate::folder::{Place, SessionName};
+    use crate::remediator::quarantine::{LockedFolder, make_dir, write_record};
+
+    const SLOT: &str = "creds-20261123T201510Z-4f2a91";
 
     fn creds(next: u32) -> String {
         format!(
             r#"{{"signedIdentityKey":{{"public":{{"type":"Buffer","data":"Q0M="}}}},"registrationId":7,"me":{{"id":"999100000000:1@s.whatsapp.net"}},"account":{{}},"nextPreKeyId":{next}}}"#
         )
     }
+
+    /// No pause, and a clock that has always been right.
+    const ANY: Deletes = Deletes { since: Timestamp::from_nanos(0), paused: false };
 
     struct Sample {
         dir: tempfile::TempDir,
@@ -403,6 +447,10 @@ mod tests {
             std::thread::sleep(RACY + Duration::from_millis(100));
         }
 
+        fn slot(&self) -> std::path::PathBuf {
+            self.dir.path().join("bot").join(QUARANTINE_DIR).join(SLOT)
+        }
+
         fn copies(&self) -> Vec<u64> {
             self.watch.store.entries("bot").unwrap().iter().map(|entry| entry.number).collect()
         }
@@ -424,9 +472,9 @@ mod tests {
         let long = sample.watch.insurance.keep.keep_for * 2;
         let (then, clock) = (Timestamp::now(), Instant::now());
         sample.write(&creds(31));
-        sample.watch.look(&sample.found, then, clock);
+        sample.watch.look(&sample.found, ANY, then, clock);
         let none = HashSet::new();
-        let expire = |now, clock| sample.watch.expire_the_gone(&none, &none, now, clock);
+        let expire = |now, clock| sample.watch.expire_the_gone(&none, &none, ANY, now, clock);
         expire(then.plus(long), clock);
         // The clock was wrong: for a time nothing was due.
         expire(then, clock + DUE_FOR / 2);
@@ -442,7 +490,7 @@ mod tests {
         let mut clock = Instant::now();
         let mut look = |now: Timestamp| {
             clock += DUE_FOR;
-            sample.watch.look(&sample.found, now, clock)
+            sample.watch.look(&sample.found, ANY, now, clock)
         };
         let now = Timestamp::now();
         assert_eq!(look(now).insured, None);
@@ -476,20 +524,83 @@ mod tests {
         let sample = Sample::new();
         sample.write(&creds(31));
         let (now, clock) = (Timestamp::now(), Instant::now());
-        sample.watch.look(&sample.found, now, clock);
+        sample.watch.look(&sample.found, ANY, now, clock);
         sample.write(&creds(31).replace("Q0M=", "QUE="));
         let later = now.plus(Duration::from_secs(31 * 86_400));
         let hour = Duration::from_secs(3_600);
         for (after, left) in [(0, vec![2, 1]), (5, vec![2, 1])] {
-            sample.watch.look(&sample.found, later, clock + hour * after);
+            sample.watch.look(&sample.found, ANY, later, clock + hour * after);
             assert_eq!(sample.copies(), left, "a clock that jumped ahead costs nothing");
         }
         // Back to the right time: the count begins anew.
-        sample.watch.look(&sample.found, now, clock + hour * 6);
-        sample.watch.look(&sample.found, later, clock + hour * 7);
+        sample.watch.look(&sample.found, ANY, now, clock + hour * 6);
+        sample.watch.look(&sample.found, ANY, later, clock + hour * 7);
         assert_eq!(sample.copies(), [2, 1]);
-        sample.watch.look(&sample.found, later, clock + hour * 13);
+        sample.watch.look(&sample.found, ANY, later, clock + hour * 13);
         assert_eq!(sample.copies(), [2]);
+    }
+
+    /// What a restore replaced, a copy of a former identity, and one of a session that is
+    /// gone: all three, at the same moments.
+    #[test]
+    fn what_is_over_goes_but_not_under_a_pause_or_after_a_leap_of_the_clock() {
+        let day = Duration::from_secs(86_400);
+        let hour = Duration::from_secs(3_600);
+        let clock = Instant::now();
+        let start = Timestamp::now();
+        let set_up = || {
+            let mut sample = Sample::new();
+            sample.watch.retention = sample.watch.insurance.keep.keep_for;
+            for identity in ["Q0M=", "QUE="] {
+                sample.write(&creds(31).replace("Q0M=", identity));
+                sample.watch.look(&sample.found, ANY, start, clock);
+            }
+            let path = sample.dir.path().join("bot/creds.json");
+            let gone = SessionName::from_dir(OsStr::new("gone"));
+            let facts = insurable(&std::fs::read(path).unwrap()).unwrap();
+            let keep = &sample.watch.insurance.keep;
+            sample.watch.store.add(gone.as_str(), creds(31).as_bytes(), &facts, start, start, keep).unwrap();
+            let folder = LockedFolder::lock(&sample.found.place).unwrap();
+            let quarantine = folder.quarantine(true).unwrap().unwrap();
+            let slot = make_dir(quarantine.as_fd(), SLOT, false).unwrap();
+            let record = serde_json::json!({"version": 1, "at_ns": start.nanos(), "copy": 1, "content": "0"});
+            write_record(slot.as_fd(), "restore.json", &record).unwrap();
+            std::fs::write(sample.slot().join("replaced.json"), "keys").unwrap();
+            sample
+        };
+        // At this hour, and what is left afterwards: replaced, former, gone.
+        let left = |sample: &Sample, deletes: Deletes, at: Duration| {
+            let (now, clock) = (start.plus(at), clock + at);
+            sample.watch.look(&sample.found, deletes, now, clock);
+            let names = HashSet::from(["bot".to_owned()]);
+            let present = HashSet::from([Store::directory("bot")]);
+            sample.watch.expire_the_gone(&present, &names, deletes, now, clock);
+            let of_gone = sample.watch.store.entries("gone").unwrap().len();
+            (sample.slot().join("replaced.json").exists(), sample.copies().len(), of_gone)
+        };
+        let (all, none) = ((true, 2, 1), (false, 1, 0));
+        let paused = Deletes { paused: true, ..ANY };
+        let sample = set_up();
+        assert_eq!(left(&sample, ANY, day * 29), all, "before its time");
+        assert_eq!(left(&sample, ANY, day * 29 + hour * 7), all, "before its time");
+        assert_eq!(left(&sample, ANY, day * 31), all, "due, but not for six hours");
+        assert_eq!(left(&sample, ANY, day * 31 + hour * 7), none, "its time is over");
+
+        let sample = set_up();
+        for at in [day * 31, day * 31 + hour * 7, day * 90] {
+            assert_eq!(left(&sample, paused, at), all, "paused");
+        }
+        assert_eq!(left(&sample, ANY, day * 90 + hour), all, "resumed, and due for no six hours");
+        assert_eq!(left(&sample, ANY, day * 90 + hour * 8), none, "resumed");
+
+        // The clock was set at the 40th day: from then on all of it stays its whole time.
+        let sample = set_up();
+        let leapt = Deletes { since: start.plus(day * 40), ..ANY };
+        for at in [day * 40, day * 40 + hour * 7, day * 69] {
+            assert_eq!(left(&sample, leapt, at), all, "begun anew");
+        }
+        assert_eq!(left(&sample, leapt, day * 71), all, "due, but not for six hours");
+        assert_eq!(left(&sample, leapt, day * 71 + hour * 7), none);
     }
 
     #[test]
@@ -542,11 +653,11 @@ mod tests {
             }
         });
         for _ in 0..5 {
-            sample.watch.look(&sample.found, Timestamp::now(), Instant::now());
+            sample.watch.look(&sample.found, ANY, Timestamp::now(), Instant::now());
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         writer.join().unwrap();
-        sample.watch.look(&sample.found, Timestamp::now(), Instant::now());
+        sample.watch.look(&sample.found, ANY, Timestamp::now(), Instant::now());
         let copies = sample.watch.store.copies("bot").unwrap();
         assert!(copies.iter().all(|(_, copy)| copy.is_some()));
         let newest = copies[0].1.as_ref().unwrap();

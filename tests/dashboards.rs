@@ -304,7 +304,7 @@ impl World {
             for expr in [
                 "count_over_time(baileys_auth_signal_warnings_total[1m]) > 3",
                 "count_over_time(baileys_remediator_queue_length[1m]) > 3",
-                "count_over_time(session:baileys_auth_tier:rank[1m]) > 3",
+                "count_over_time(session:baileys_auth_tier:rank5m[1m]) > 3",
                 "count_over_time(session:baileys_auth_device_removed_total:last[1m]) > 3",
             ] {
                 let found = self.api(&format!("query?query={}", net::encode(expr)))?;

@@ -196,6 +196,8 @@ const ahead = (s, i, tier) => {
 };
 gauge('session:baileys_auth_accumulated_files:last', (add, s) => add({}, (i) => s.files[i]));
 gauge('session:baileys_auth_tier:rank', (add, s) => add({}, (i) => s.rank[i]));
+gauge('session:baileys_auth_accumulated_files:last5m', (add, s) => add({}, (i) => s.files[i]));
+gauge('session:baileys_auth_tier:rank5m', (add, s) => add({}, (i) => s.rank[i]));
 gauge('session:baileys_auth_removable_files:sum', (add, s) => ['cleanup', 'emergency'].forEach((action) => add({ action }, (i) => MOVED.reduce((sum, kind) => sum + removable(s, i, kind, action), 0))));
 gauge('session:baileys_auth_accumulated_files:delta1d', (add, s) => add({}, (i) => s.files[i] - s.files[lastIndex(i, DAY)]));
 gauge('session:baileys_auth_accumulated_files:delta6h', (add, s) => add({}, (i) => s.files[i] - s.files[lastIndex(i, DAY / 4)]));

@@ -11,6 +11,9 @@ const BY = 'job, instance, session';
 
 const rank = `session:baileys_auth_tier:rank{${S}}`;
 const files = `session:baileys_auth_accumulated_files:last{${S}}`;
+// What is drawn over the time shown, which may be a month.
+const rankDrawn = g.slow(`session:baileys_auth_tier:rank5m{${S}}`);
+const filesDrawn = g.slow(`session:baileys_auth_accumulated_files:last5m{${S}}`);
 /** One row for each session, also where the metric itself has none: `value` stands there. */
 const orEach = (expr, value) => `max by (${BY}) (${expr}) or max by (${BY}) (${rank} * 0 + ${value})`;
 
@@ -122,7 +125,7 @@ const tiers = {
       g.timeseries(
         'Sessions by tier',
         'How many sessions are in each tier. The thresholds are each session’s own, as the exporter knows them.',
-        g.TIERS.map(([name], value) => g.range(`count(${rank} == ${value}) or vector(0)`, name)),
+        g.TIERS.map(([name], value) => g.range(`count(${rankDrawn} == ${value}) or vector(0)`, name)),
         { custom: g.STACKED, defaults: { decimals: 0 }, overrides: g.TIERS.map(([name, color]) => g.override(name, g.fixed(color))) },
       ),
     ],
@@ -133,7 +136,7 @@ const tiers = {
         `The tier of each session over time: of the ${SHOWN} sessions that reached the highest tiers in the last 24 hours of the time shown, those highest at its end first. Choose sessions above to see others.`,
         [
           g.range(
-            `${rank} and on (${BY}) topk(${SHOWN}, max_over_time(${rank}[1d] @ end()) + on (${BY}) ${rank} @ end() / 10)`,
+            `${rankDrawn} and on (${BY}) topk(${SHOWN}, max_over_time(session:baileys_auth_tier:rank5m{${S}}[1d] @ end()) + on (${BY}) ${rank} @ end() / 10)`,
             '{{session}}',
           ),
         ],
@@ -155,7 +158,7 @@ const growth = {
       g.timeseries(
         `Accumulated files (the ${LINES} largest)`,
         `Of the ${LINES} sessions with the most accumulated files at the end of the time shown. The dashed lines are 100 (monitor), 120 (warning), 150 (cleanup) and 180 (emergency); a session may have other thresholds of its own, see the dashboard Session.`,
-        [g.range(`${files} and on (${BY}) topk(${LINES}, ${files} @ end())`, '{{session}}')],
+        [g.range(`${filesDrawn} and on (${BY}) topk(${LINES}, ${files} @ end())`, '{{session}}')],
         { thresholds: { ...g.FILE_STEPS, steps: [{ value: null, color: 'transparent' }, ...g.FILE_STEPS.steps.slice(1)] }, custom: { ...g.DASHED, axisSoftMax: 200 }, legend: g.TABLE_LEGEND('lastNotNull'), defaults: { decimals: 0 } },
       ),
     ],

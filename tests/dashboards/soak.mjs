@@ -17,6 +17,7 @@ const option = (name, otherwise) => process.argv.find((arg) => arg.startsWith(`-
 const SESSIONS = Number(option('sessions', 500));
 const DAYS = Number(option('days', 30));
 const STEP = 300;
+const MINUTE = 60;
 const POINTS = 1200; // as wide as a graph is on a large screen
 const SCRAPE = 15;
 const LIMIT_MS = 1000;
@@ -38,11 +39,8 @@ const gained = (s, t) => files(s, t) - files(s, t - DAY);
 const warned = (s, t) => Math.floor(((t - START) / 3600) * ((s.begin % 7) / 5));
 const ahead = (s, t, tier) => (gained(s, t) > 0 && files(s, t) < tier ? ((tier - files(s, t)) / gained(s, t)) * 24 : null);
 const RECORDED = [
-  ['session:baileys_auth_accumulated_files:last', '', files],
-  ['session:baileys_auth_tier:rank', '', rank],
-  ['session:baileys_auth_removable_files:sum', ',action="cleanup"', (s, t) => Math.floor(files(s, t) / 5)],
-  ['session:baileys_auth_removable_files:sum', ',action="emergency"', (s, t) => Math.floor(files(s, t) / 4)],
-  ['session:baileys_auth_signal_warnings_total:sum', '', warned],
+  ['session:baileys_auth_accumulated_files:last5m', '', files],
+  ['session:baileys_auth_tier:rank5m', '', rank],
   ['session:baileys_auth_device_removed_total:last', '', (s, t) => Math.floor((t - START) / DAY / (9 + (s.begin % 40)))],
   ['session:baileys_auth_accumulated_files:delta6h', '', (s, t) => files(s, t) - files(s, t - DAY / 4)],
   ['session:baileys_auth_accumulated_files:delta1d', '', gained],
@@ -50,7 +48,13 @@ const RECORDED = [
   ['session:baileys_auth_hours_to_emergency:pace1d', '', (s, t) => ahead(s, t, 180)],
   ['session:baileys_auth_signal_warnings:increase1d', '', (s, t) => warned(s, t) - warned(s, t - DAY)],
 ];
+// Of these the last day is enough: the overview asks for their last moment only.
 const NOW = [
+  ['session:baileys_auth_accumulated_files:last', '', files],
+  ['session:baileys_auth_tier:rank', '', rank],
+  ['session:baileys_auth_removable_files:sum', ',action="cleanup"', (s, t) => Math.floor(files(s, t) / 5)],
+  ['session:baileys_auth_removable_files:sum', ',action="emergency"', (s, t) => Math.floor(files(s, t) / 4)],
+  ['session:baileys_auth_signal_warnings_total:sum', '', warned],
   ['baileys_auth_folder_up', '', () => 1],
   ['baileys_auth_pre_keys', '', (s) => s.begin],
   ['baileys_auth_pre_key_batch', '', () => 30],
@@ -67,8 +71,8 @@ const cleanedAt = (s, t) => (s.pace > 0 ? t - ((t - START) % Math.max(DAY, Math.
 
 function* openMetrics(from, to, last) {
   const type = (name, kind = 'gauge') => `# TYPE ${name.replace(/_total$/, '')} ${kind}\n`;
-  function* series(head, value) {
-    for (let t = from; t < to; t += STEP) {
+  function* series(head, value, step = STEP) {
+    for (let t = from; t < to; t += step) {
       const v = value(t);
       if (v !== null) {
         yield `${head} ${v} ${t}\n`;
@@ -82,7 +86,7 @@ function* openMetrics(from, to, last) {
     }
     previous = name;
     for (const s of sessions) {
-      yield* series(`${name}{job="baileys",instance="${s.host}:10273",session="${s.name}"${more}}`, (t) => value(s, t));
+      yield* series(`${name}{job="baileys",instance="${s.host}:10273",session="${s.name}"${more}}`, (t) => value(s, t), name.startsWith('session:') && last && NOW.some(([now]) => now === name) ? MINUTE : STEP);
     }
   }
   if (last) {
@@ -96,7 +100,7 @@ function* openMetrics(from, to, last) {
     yield type(name);
     for (const host of hosts) {
       const here = sessions.filter((s) => s.host === host);
-      yield* series(`${name}{job="baileys",instance="${host}:10273"}`, (t) => here.reduce((sum, s) => sum + of(s, t), 0));
+      yield* series(`${name}{job="baileys",instance="${host}:10273"}`, (t) => here.reduce((sum, s) => sum + of(s, t), 0), MINUTE);
     }
   }
   for (const [name, value] of [['baileys_remediator_last_cleanup_timestamp_seconds', cleanedAt], ['baileys_remediator_last_cleanup_lead_seconds', (s, t) => cleanedAt(s, t) && 1800 + s.begin]]) {

@@ -4,12 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, flock};
+use testkit::npm;
 use testkit::process::{self, Process};
 use testkit::{Patience, fixture, net};
 
@@ -241,23 +241,6 @@ fn lay_out(dir: &Path) -> Vec<String> {
 /// Installs what `tests/browser` needs, unless the same lockfile has been installed before.
 fn install() -> PathBuf {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
-    let lockfile = File::open(dir.join("package-lock.json")).expect("the lockfile");
-    flock(&lockfile, FlockOperation::LockExclusive).expect("a lock on the lockfile");
-    for program in ["node", "npm"] {
-        assert!(
-            process::find(&[program]).is_some(),
-            "no {program} on the PATH; this test needs Node.js 20 or newer with npm: apt-get install nodejs npm"
-        );
-    }
-    let wanted = fs::read(dir.join("package-lock.json")).expect("the lockfile");
-    let stamp = dir.join("node_modules/.installed-from-lockfile");
-    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return dir;
-    }
-    let args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"];
-    let args = args.iter().map(OsStr::new).chain([dir.as_os_str()]);
-    let (status, _, errors) = process::run(Path::new("npm"), args, BOUND).unwrap();
-    assert!(status.success(), "npm ci in tests/browser ({status}); it needs the npm registry:\n{errors}");
-    fs::write(&stamp, &wanted).expect("the stamp");
+    npm::install(&dir, &[]).unwrap_or_else(|failure| panic!("{failure}"));
     dir
 }

@@ -18,11 +18,11 @@ use std::time::{Duration, SystemTime};
 
 use baileys_exporter::folder::Timestamp;
 use baileys_exporter::remediator::journal::Journal;
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::fixture::{self, Snapshot};
 use testkit::net::{self, Metrics};
+use testkit::npm;
 use testkit::{Patience, process};
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
@@ -31,7 +31,6 @@ const BLOATED: &str = "bloated-classic-387";
 /// A window that is never closed.
 const WHOLE_DAY: &str = "    windows: [{from: \"00:00\", to: \"24:00\", zone: America/Lima}]";
 const SOON: Duration = Duration::from_secs(60);
-const NPM_BOUND: Duration = Duration::from_secs(300);
 
 /// A supervisor: start, stop and gone as the preset `command` calls them, and the answer of
 /// the bots' own status (`ask NAME [SESSION]`). `hold-POINT` makes it wait there, and it says `reached-POINT`.
@@ -1192,19 +1191,7 @@ mod real {
 
     /// Installs what a lockfile says, unless it has been installed before.
     pub fn install(dir: &Path, flags: &[&str]) {
-        let lockfile = File::open(dir.join("package-lock.json")).expect("the lockfile");
-        flock(&lockfile, FlockOperation::LockExclusive).expect("a lock on the lockfile");
-        let wanted = fs::read(dir.join("package-lock.json")).expect("the lockfile");
-        let stamp = dir.join("node_modules/.installed-from-lockfile");
-        if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-            return;
-        }
-        let args =
-            ["ci", "--ignore-scripts", "--no-audit", "--no-fund"].iter().chain(flags).chain(&["--prefix"]);
-        let args = args.map(OsStr::new).chain([dir.as_os_str()]);
-        let (status, _, errors) = process::run(Path::new("npm"), args, NPM_BOUND).unwrap();
-        assert!(status.success(), "npm ci ({status}); it needs the npm registry:\n{errors}");
-        fs::write(&stamp, &wanted).expect("the stamp");
+        npm::install(dir, flags).unwrap_or_else(|failure| panic!("{failure}"));
     }
 
     pub fn library() -> PathBuf {

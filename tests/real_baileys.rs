@@ -18,12 +18,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::Patience;
 use testkit::fixture::{self, Snapshot};
 use testkit::net::{self, Metrics};
+use testkit::npm;
 use testkit::process::{self, Process};
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
@@ -31,7 +31,6 @@ const SESSION: &str = "company_962302";
 /// Longer than the default quiet window of 10 minutes: the clean-ups here need no flag for it.
 const SILENT_FOR: Duration = Duration::from_secs(15 * 60);
 const BOUND: Duration = Duration::from_secs(120);
-const NPM_BOUND: Duration = Duration::from_secs(300);
 const SAYS_DISCONNECTED: &str = "--connection.command=echo disconnected";
 
 #[test]
@@ -94,24 +93,7 @@ impl Library {
     /// Installs it, unless the same lockfile has been installed before.
     fn install(version: &str) -> Self {
         let dir = scripts().join(version);
-        // Held until the end of this function: tests run side by side.
-        let lockfile = File::open(dir.join("package-lock.json")).expect("the lockfile");
-        flock(&lockfile, FlockOperation::LockExclusive).expect("a lock on the lockfile");
-        let wanted = fs::read(dir.join("package-lock.json")).expect("the lockfile");
-        let stamp = dir.join("node_modules/.installed-from-lockfile");
-        if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-            return Self { version: version.to_owned(), dir };
-        }
-        needs_node();
-        // npm empties node_modules first, and with it goes the stamp.
-        let args = ["ci", "--legacy-peer-deps", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"];
-        let args = args.iter().map(OsStr::new).chain([dir.as_os_str()]);
-        let (status, _, errors) = process::run(Path::new("npm"), args, NPM_BOUND).unwrap();
-        assert!(
-            status.success(),
-            "npm ci for Baileys {version} ({status}); it needs the npm registry:\n{errors}"
-        );
-        fs::write(&stamp, &wanted).expect("the stamp");
+        npm::install(&dir, &["--legacy-peer-deps"]).unwrap_or_else(|failure| panic!("{failure}"));
         Self { version: version.to_owned(), dir }
     }
 
@@ -140,21 +122,6 @@ fn scripts() -> PathBuf {
 }
 
 /// Fails with what to do about it.
-fn needs_node() {
-    for program in ["node", "npm"] {
-        assert!(
-            process::find(&[program]).is_some(),
-            "no {program} on the PATH; this test needs Node.js 20 or newer with npm: apt-get install nodejs npm"
-        );
-    }
-    let (_, version, _) = process::run(Path::new("node"), ["--version"], BOUND).unwrap();
-    let major = version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok());
-    assert!(
-        major.is_some_and(|major: u32| major >= 20),
-        "node is {version}; Baileys 7 needs Node.js 20 or newer (Debian 13 has it, or https://nodejs.org)"
-    );
-}
-
 /// A bot with its auth folder, everybody who writes to it, and what the server still holds.
 struct Bot {
     library: Library,

@@ -4,22 +4,21 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
+use testkit::npm;
 use testkit::process::Process;
 use testkit::{Patience, fixture, process};
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BOUND: Duration = Duration::from_secs(90);
-const NPM_BOUND: Duration = Duration::from_secs(300);
 
 /// Auth folders, a configuration, and a directory that comes first on the PATH.
 struct World {
@@ -689,24 +688,6 @@ fn the_shipped_units() {
 /// Installs the pm2 of tests/pm2, unless the same lockfile has been installed before.
 fn install_pm2() -> PathBuf {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pm2");
-    let program = dir.join("node_modules/pm2/bin/pm2");
-    let lockfile = File::open(dir.join("package-lock.json")).expect("the lockfile");
-    flock(&lockfile, FlockOperation::LockExclusive).expect("a lock on the lockfile");
-    for program in ["node", "npm"] {
-        assert!(
-            process::find(&[program]).is_some(),
-            "no {program} on the PATH; this test needs Node.js 20 or newer with npm: apt-get install nodejs npm"
-        );
-    }
-    let wanted = fs::read(dir.join("package-lock.json")).expect("the lockfile");
-    let stamp = dir.join("node_modules/.installed-from-lockfile");
-    if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return program;
-    }
-    let args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"];
-    let args = args.iter().map(OsStr::new).chain([dir.as_os_str()]);
-    let (status, _, errors) = process::run(Path::new("npm"), args, NPM_BOUND).unwrap();
-    assert!(status.success(), "npm ci in tests/pm2 ({status}); it needs the npm registry:\n{errors}");
-    fs::write(&stamp, &wanted).expect("the stamp");
-    program
+    npm::install(&dir, &[]).unwrap_or_else(|failure| panic!("{failure}"));
+    dir.join("node_modules/pm2/bin/pm2")
 }

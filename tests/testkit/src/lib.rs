@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`fixture`] | unpacks `tests/fixtures`, compares folders |
 //! | [`process`] | a child process that is stopped by its own pid |
+//! | [`npm`] | packages as a lockfile says |
 //! | [`net`] | free ports, a small HTTP client, the text form of metrics |
 //! | [`rotation`] | log files, written and rotated in every style, with what was written |
 //! | [`recorder`] | a webhook receiver that remembers what it was sent |
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 pub mod fixture;
 pub mod net;
+pub mod npm;
 pub mod process;
 pub mod recorder;
 pub mod rotation;

@@ -483,7 +483,7 @@ impl Warden {
         }
         let siblings = self.siblings(found, &service, known).await;
         let all = self.found_of(&service, found, known);
-        insurance::before_a_stop(&self.ctx, all.clone()).await;
+        let whole = insurance::before_a_stop(&self.ctx, all.clone()).await;
         match self.intend(run, found, &service, way, known, &siblings.connected).await {
             Ok(()) => {}
             Err(("busy", ..)) => return Led::Busy,
@@ -534,7 +534,7 @@ impl Warden {
         if stop_may_come {
             self.late().insert(service.name.clone(), Instant::now());
         } else {
-            insurance::before_a_start(&self.ctx, &service, all).await;
+            insurance::before_a_start(&self.ctx, &service, all, whole.as_ref()).await;
         }
         let outcome = self.bring_back(&service, &watched, began, stop_may_come).await;
         for beside in besides {
@@ -1136,7 +1136,7 @@ impl Warden {
         self.nobody_is_asked(owed, unseen).await;
         // A stop may have torn what nobody has looked at since.
         if matches!(owed.phase, Phase::Stopping | Phase::Gone | Phase::Starting) {
-            insurance::before_a_start(&self.ctx, &service, sessions).await;
+            insurance::before_a_start(&self.ctx, &service, sessions, None).await;
         }
         let back = match watched.is_empty() {
             // It was started before the interruption, and may have connected before now.

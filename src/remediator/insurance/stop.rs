@@ -4,6 +4,7 @@
 //! torn file, and its next start would begin a new identity over it. So a copy is taken before
 //! the stop, and a file that is missing or broken gets the newest copy back before the start.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::control::{Presence, Service};
@@ -23,38 +24,53 @@ const TAKEN_WITHIN: Duration = Duration::from_secs(15);
 pub const MENDED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Keeps a copy of each creds.json that is whole, where it is newer than the newest copy.
-pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) {
+/// The sessions whose file is whole, if all could be looked at in time.
+pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) -> Option<BTreeSet<String>> {
     if !ctx.settings.insurance.enabled {
-        return;
+        return None;
     }
     let (store, keep) = (Store::new(&ctx.settings.state_path), ctx.settings.insurance.keep);
     let taken = blocking(move || {
+        let mut whole = BTreeSet::new();
         for found in &sessions {
-            if let Err(error) = take(&store, found, &keep) {
-                tracing::error!(session = %found.session, "no copy of creds.json was kept: {error}");
+            match take(&store, found, &keep) {
+                Ok(true) => _ = whole.insert(found.session.to_string()),
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(session = %found.session, "no copy of creds.json was kept: {error}");
+                }
             }
         }
+        whole
     });
-    if tokio::time::timeout(TAKEN_WITHIN, taken).await.is_err() {
+    let whole = tokio::time::timeout(TAKEN_WITHIN, taken).await.ok();
+    if whole.is_none() {
         tracing::error!("not every creds.json could be copied in time before the stop");
     }
+    whole
 }
 
-/// Blocks.
-fn take(store: &Store, found: &Found, keep: &Keep) -> Result<(), String> {
+/// Whether it is whole, and kept. Blocks.
+fn take(store: &Store, found: &Found, keep: &Keep) -> Result<bool, String> {
     let folder = found.place.open().map_err(|error| error.to_string())?;
-    if let Reading::Good { bytes, facts, stamp } = read_settled(std::os::fd::AsFd::as_fd(&folder)) {
-        let session = found.session.as_str();
-        let added = store.add(session, &bytes, &facts, stamp.modified, Timestamp::now(), keep);
-        added.map_err(|error| error.to_string())?;
-    }
-    Ok(())
+    let Reading::Good { bytes, facts, stamp } = read_settled(std::os::fd::AsFd::as_fd(&folder)) else {
+        return Ok(false);
+    };
+    let session = found.session.as_str();
+    let added = store.add(session, &bytes, &facts, stamp.modified, Timestamp::now(), keep);
+    added.map(|_| true).map_err(|error| error.to_string())
 }
 
-/// Puts the newest copy back wherever creds.json is missing or broken, each in a run of its
-/// own. Only while `service` is known to be gone, and not beyond a bounded time: the start is
+/// Puts the newest copy back wherever creds.json is missing or broken and was `whole` before
+/// the stop (after a crash nobody knows: wherever there is a copy), each in a run of its own.
+/// What was broken before is for a person to decide. Only while `service` is known to be gone, and not beyond a bounded time: the start is
 /// not held up by a file system that hangs.
-pub async fn before_a_start(ctx: &Context, service: &Service, sessions: Vec<Found>) {
+pub async fn before_a_start(
+    ctx: &Context,
+    service: &Service,
+    sessions: Vec<Found>,
+    whole: Option<&BTreeSet<String>>,
+) {
     if !ctx.settings.insurance.enabled {
         return;
     }
@@ -62,7 +78,8 @@ pub async fn before_a_start(ctx: &Context, service: &Service, sessions: Vec<Foun
     let mended = async {
         for found in &sessions {
             let Ok(inventory) = runner::look(found).await else { continue };
-            if matches!(inventory.creds, Creds::Missing | Creds::Broken(_)) {
+            let is_torn = matches!(inventory.creds, Creds::Missing | Creds::Broken(_));
+            if is_torn && was_whole(ctx, found.session.as_str(), whole).await {
                 mend(ctx, service, found, &halt).await;
             }
         }
@@ -76,6 +93,14 @@ pub async fn before_a_start(ctx: &Context, service: &Service, sessions: Vec<Foun
     if tokio::time::timeout(MENDED_WITHIN, wait).await.is_err() {
         tracing::error!(service = service.name, "putting a creds.json back hangs in the file system");
     }
+}
+
+async fn was_whole(ctx: &Context, session: &str, whole: Option<&BTreeSet<String>>) -> bool {
+    if let Some(whole) = whole {
+        return whole.contains(session);
+    }
+    let (store, session) = (Store::new(&ctx.settings.state_path), session.to_owned());
+    blocking(move || store.entries(&session).is_ok_and(|copies| !copies.is_empty())).await
 }
 
 async fn mend(ctx: &Context, service: &Service, found: &Found, halt: &Halt) {

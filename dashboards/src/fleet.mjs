@@ -155,13 +155,13 @@ const tiers = {
 
 const growing = `topk(${GROWERS}, ${g.slow(`session:baileys_auth_accumulated_files:delta1d{${S}}`)})`;
 const ofGrowing = (expr) => `max by (${BY}) (${expr} and on (${BY}) ${growing})`;
-const HOURS = { unit: 'h', decimals: 1, noValue: '–', mappings: g.words({ '-1': ['–', 'text'] }), thresholds: g.steps([null, 'red'], [6, 'orange'], [24, 'yellow'], [72, 'text']), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 90 };
+const HOURS = { unit: 'h', decimals: 1, noValue: '–', mappings: g.words({ '-1': ['–', 'text'] }), thresholds: g.steps([null, 'red'], [6, 'orange'], [24, 'yellow'], [72, 'text']), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 85 };
 const growth = {
   title: 'Files',
   height: 11,
   panels: [
     [
-      13,
+      12,
       g.timeseries(
         `Accumulated files (the ${LINES} largest)`,
         `Of the ${LINES} sessions with the most accumulated files at the end of the time shown. The dashed lines are 100 (monitor), 120 (warning), 150 (cleanup) and 180 (emergency); a session may have other thresholds of its own, see the dashboard Session.`,
@@ -170,7 +170,7 @@ const growth = {
       ),
     ],
     [
-      11,
+      12,
       g.table(
         `Top growers (${GROWERS})`,
         'What gained most in the last 24 hours, and the hours until 150 (a clean-up begins) and 180 (the emergency) if it goes on like that. No hours where the session does not grow, or is past that.',
@@ -182,11 +182,11 @@ const growth = {
         ],
         {
           sortBy: 'In 24 h',
-          hidden: ['instance'],
           columns: [
-            ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 120 }],
-            ['Value #A', 'In 24 h', { decimals: 0, 'custom.width': 70 }],
-            ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.minWidth': 150 }],
+            ['session', 'Session', { links: [g.sessionOfInstanceLink], 'custom.minWidth': 110 }],
+            ['instance', 'Instance', { 'custom.minWidth': 120 }],
+            ['Value #A', 'In 24 h', { decimals: 0, 'custom.width': 65 }],
+            ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.width': 130 }],
             ['Value #C', 'Until 150', HOURS],
             ['Value #D', 'Until 180', HOURS],
           ],
@@ -222,7 +222,7 @@ const every = {
           sortBy: ['Tier', 'Files'],
           hidden: ['Value #G'],
           columns: [
-            ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 130 }],
+            ['session', 'Session', { links: [g.sessionOfInstanceLink], 'custom.minWidth': 130 }],
             ['instance', 'Instance', { 'custom.minWidth': 120 }],
             ['Value #A', 'Tier', { mappings: g.TIER_WORDS, 'custom.cellOptions': { type: 'color-background', mode: 'basic' }, 'custom.width': 95 }],
             ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.width': 150 }],

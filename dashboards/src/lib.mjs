@@ -243,6 +243,8 @@ export const sessionLink = {
   url: `/d/${UIDS.session}?\${__url_time_range}&var-datasource=\${datasource}&var-session=\${__value.text}`,
   targetBlank: false,
 };
+/** The same from a row that has a column Instance, for two hosts may have a session of one name. */
+export const sessionOfInstanceLink = { ...sessionLink, url: `${sessionLink.url}&var-instance=\${__data.fields.Instance}` };
 
 // ---- Dashboards ----
 

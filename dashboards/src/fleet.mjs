@@ -140,7 +140,7 @@ const tiers = {
       16,
       g.stateTimeline(
         `Tier of each session (the ${SHOWN} worst)`,
-        `The tier of each session over time: of the ${SHOWN} sessions that reached the highest tiers in the last 24 hours of the time shown, those highest at its end first. Choose sessions above to see others.`,
+        `The tier of each session over time: of the ${SHOWN} sessions that reached the highest tiers in the last 24 hours of the time shown (of equals, those highest at its end), by instance and name. Choose sessions above to see others.`,
         [
           g.range(
             `${rankDrawn} and on (${BY}) topk(${SHOWN}, max_over_time(session:baileys_auth_tier:rank5m{${S}}[1d] @ end()) + on (${BY}) ${rank} @ end() / 10)`,

@@ -31,9 +31,16 @@ const exporters = `(up{${T}} == bool 0) and on (job) last_over_time(instance:bai
 const sessionsNow = {
   height: 4,
   panels: [
-    [2, g.stat('Sessions', 'Auth folders that are watched, among those chosen above. An exporter that is down tells of none: see Exporters down.', [g.now(`count(${rank}) or vector(-1)`)], { mappings: NO_DATA })],
-    [2, g.stat('Normal', 'Sessions below their first tier, which is 100 accumulated files unless configured otherwise.', [g.now(`sum(${rank} == bool 0) or vector(-1)`)], { thresholds: g.plain('green'), mappings: NO_DATA })],
-    [2, g.stat('Warning +', 'Sessions in the tier warning (120), cleanup (150), emergency (180) or fatal (200).', [g.now(`sum(${rank} >= bool 2) or vector(-1)`)], { thresholds: g.none('yellow'), mappings: NO_DATA })],
+    [
+      3,
+      g.stat(
+        'Sessions',
+        'Auth folders that are watched, among those chosen above, and those of them below their first tier, which is 100 accumulated files unless configured otherwise. An exporter that is down tells of none: see Exporters down.',
+        [g.now(`count(${rank}) or vector(-1)`, 'watched'), g.now(`sum(${rank} == bool 0) or vector(-1)`, 'normal')],
+        { mappings: NO_DATA, overrides: [g.override('normal', { thresholds: g.plain('green') })], options: { orientation: 'auto' } },
+      ),
+    ],
+    [3, g.stat('Warning +', 'Sessions in the tier warning (120), cleanup (150), emergency (180) or fatal (200).', [g.now(`sum(${rank} >= bool 2) or vector(-1)`)], { thresholds: g.none('yellow'), mappings: NO_DATA })],
     [3, g.stat('Emergency +', 'Sessions in the tier emergency (180) or fatal (200): the device may be removed soon.', [g.now(`sum(${rank} >= bool 4) or vector(-1)`)], { thresholds: g.none('red'), mappings: NO_DATA })],
     [
       3,
@@ -42,7 +49,7 @@ const sessionsNow = {
         'Bots that are found disconnected (down), and bots of which nobody can tell. No bot of unknown connection is ever cleaned: without a probe all are unknown.',
         Object.entries({ disconnected: 'down', unknown: 'unknown' }).map(([state, name]) => g.now(`sum(baileys_auth_connection_state{${S},state="${state}"}) or vector(-1)`, name)),
         {
-          mappings: g.words({ '-1': ['–', 'text'] }),
+          mappings: NO_DATA,
           overrides: [g.override('down', { thresholds: g.none('orange') })],
           options: { orientation: 'auto' },
         },
@@ -183,10 +190,10 @@ const growth = {
         {
           sortBy: 'In 24 h',
           columns: [
-            ['session', 'Session', { links: [g.sessionOfInstanceLink], 'custom.minWidth': 110 }],
+            ['session', 'Session', { links: [g.sessionOfInstanceLink], 'custom.width': 160 }],
             ['instance', 'Instance', { 'custom.minWidth': 120 }],
             ['Value #A', 'In 24 h', { decimals: 0, 'custom.width': 65 }],
-            ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.width': 130 }],
+            ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.width': 100 }],
             ['Value #C', 'Until 150', HOURS],
             ['Value #D', 'Until 180', HOURS],
           ],
@@ -222,7 +229,7 @@ const every = {
           sortBy: ['Tier', 'Files'],
           hidden: ['Value #G'],
           columns: [
-            ['session', 'Session', { links: [g.sessionOfInstanceLink], 'custom.minWidth': 130 }],
+            ['session', 'Session', { links: [g.sessionOfInstanceLink], 'custom.width': 160 }],
             ['instance', 'Instance', { 'custom.minWidth': 120 }],
             ['Value #A', 'Tier', { mappings: g.TIER_WORDS, 'custom.cellOptions': { type: 'color-background', mode: 'basic' }, 'custom.width': 95 }],
             ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.width': 150 }],

@@ -190,7 +190,7 @@ const growth = {
         {
           sortBy: 'In 24 h',
           columns: [
-            ['session', 'Session', { links: [g.sessionOfInstanceLink], 'custom.width': 160 }],
+            ['session', 'Session', { links: [g.sessionOfInstanceLink], 'custom.width': 140 }],
             ['instance', 'Instance', { 'custom.minWidth': 120 }],
             ['Value #A', 'In 24 h', { decimals: 0, 'custom.width': 65 }],
             ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.width': 100 }],

@@ -35,17 +35,20 @@ const REASONS = ['connected', 'connection_unknown', 'stale_alert', 'creds_broken
 const ACTIONS = ['plan', 'cleanup', 'emergency', 'undo', 'restore'];
 const MOVED = ['pre-key', 'session', 'sender-key', 'sender-key-memory'];
 
-// [name, files at the beginning, files a day, what happens]
+// [name, files at the beginning, files a day, what happens]. `jumpsAt` is from when on, how many
+// files, within how many hours. Whom a guard refuses, and whose clean-up fails, is asked for
+// when the tier cleanup is reached.
 const STORIES = [
   ['acme-sales', 52, 0.6, {}],
-  ['acme-support', 84, 3.1, {}],
-  ['beta-orders', 78, 6.5, { warnings: 0.5 }],
-  ['company_962302', 96, 5, { jumpsAt: [N - 16 * H, 64], cleanedAt: N - 13 * H, warnings: 6, disconnected: [N - 14 * H, N - 12 * H] }],
-  ['delta-bookings', 118, 9, { jumpsAt: [N - 3 * DAY, 38], cleanedAt: N - 3 * DAY + 2 * H, action: 'emergency', warnings: 2, disconnected: [N - 3 * DAY + 2 * H - 2, N - 3 * DAY + 2 * H + 2] }],
-  ['gamma-news', 112, 6.9, { refused: ['connected', N - 5 * H], warnings: 1.5 }],
-  ['zeta-otp', 166, 5.2, { refused: ['nothing_removable', N - 30 * H], warnings: 1 }],
-  ['harbor-desk', 64, 0.2, { removedAt: N - 5 * H, notBack: N - 4 * H, disconnected: [N - 5 * H, N + 1], warnings: 0.8 }],
-  ['modern-a', 72, 1.5, { modern: true }],
+  ['acme-support', 92, 2.6, { jumpsAt: [N - 5 * DAY - 5 * H, 54, 4], cleanedAt: N - 5 * DAY, disconnected: [N - 5 * DAY - 3, N - 5 * DAY + 2] }],
+  ['beta-orders', 100, 6.5, { fails: true, warnings: 0.5 }],
+  // An emergency: its process is stopped for it, and modern-a, which lives in it too, does not come back.
+  ['company_962302', 96, 2, { jumpsAt: [N - 16 * H, 78, 3], cleanedAt: N - 13 * H, action: 'emergency', warnings: 6, disconnected: [N - 13 * H - 1, N - 13 * H + 1] }],
+  ['delta-bookings', 70, 9, { jumpsAt: [N - 3 * DAY, 68, 2], cleanedAt: N - 3 * DAY + 2 * H, action: 'emergency', warnings: 2, disconnected: [N - 3 * DAY + 2 * H - 1, N - 3 * DAY + 2 * H + 1] }],
+  ['gamma-news', 98, 6.9, { refused: 'connected', warnings: 1.5 }],
+  ['zeta-otp', 118, 2.2, { jumpsAt: [N - 30 * H, 66, 1], refused: 'nothing_removable', warnings: 1 }],
+  ['harbor-desk', 64, 0.2, { removedAt: N - 5 * H, disconnected: [N - 5 * H, N + 1], warnings: 0.8 }],
+  ['modern-a', 72, 1.5, { modern: true, notBack: N - 13 * H + 2, disconnected: [N - 13 * H - 1, N + 1] }],
   ['modern-b', 88, 2.2, { modern: true, warnings: 0.3 }],
   ['old-campaign', 121, 0, { dormant: true, unknown: true }],
   ['tiny', 34, 0.1, {}],
@@ -57,7 +60,7 @@ const story = (n) => {
   const [files, pace] = [30 + random() * 65, random() < 0.9 ? random() * 1.2 : 3 + random() * 6];
   const more = { modern: random() < 0.4, warnings: random() < 0.2 ? random() : 0.02 };
   if (random() < 0.03) {
-    Object.assign(more, { cleanedAt: Math.max(3 * H, Math.floor(N - random() * 6 * DAY)), jumpsAt: [0, 70] });
+    Object.assign(more, { cleanedAt: Math.max(3 * H, Math.floor(N - random() * 6 * DAY)), jumpsAt: [0, 70, 1] });
     more.jumpsAt[0] = more.cleanedAt - 2 * H;
   }
   return [`company_${String(100000 + n * 37)}`, files, pace, more];
@@ -79,16 +82,17 @@ function live(n) {
   const counts = Object.fromEntries(Object.keys(PATTERNS).map((pattern) => [pattern, 0]));
   let [lines, secrets] = [0, 0];
   for (let i = 0; i < N; i += 1) {
-    files += (pace / DAY) * 2 * random();
-    if (has.jumpsAt && i > has.jumpsAt[0] && i <= has.jumpsAt[0] + H) {
-      files += has.jumpsAt[1] / H;
+    const gone = has.disconnected && i >= has.disconnected[0] && i < has.disconnected[1];
+    files += gone ? 0 : (pace / DAY) * 2 * random();
+    if (has.jumpsAt && i > has.jumpsAt[0] && i <= has.jumpsAt[0] + has.jumpsAt[2] * H) {
+      files += has.jumpsAt[1] / (has.jumpsAt[2] * H);
     }
     if (i === has.cleanedAt) {
       s.before = Math.floor(files);
       files = 74 + (n % 5) * 4;
       s.after = Math.floor(files);
     }
-    if (!has.dormant) {
+    if (!has.dormant && !gone) {
       preKeys -= random() < (30 * STEP) / 86400 ? 1 : 0;
     }
     if (preKeys < 5) {
@@ -97,7 +101,7 @@ function live(n) {
       next += mint;
       counts.pre_key_upload += 1;
     }
-    const busy = (has.warnings ?? 0.05) * (has.jumpsAt && Math.abs(i - has.jumpsAt[0]) < 3 * H ? 6 : 1) * (STEP / 3600);
+    const busy = (gone || has.dormant ? 0 : 1) * (has.warnings ?? 0.05) * (has.jumpsAt && Math.abs(i - has.jumpsAt[0]) < 3 * H ? 6 : 1) * (STEP / 3600);
     for (const [pattern, share] of [['closing_stale_open_session', 0.5], ['bad_mac', 1], ['decrypt_failed', 1.4], ['key_used_already', 0.2], ['waiting_for_message', 0.3], ['stream_error_503', 0.05]]) {
       counts[pattern] += random() < busy * share ? 1 + Math.floor(random() * 2) : 0;
     }
@@ -105,7 +109,6 @@ function live(n) {
       counts.device_removed += 1;
       counts.stream_error_401 += 1;
     }
-    const gone = has.disconnected && i >= has.disconnected[0] && i < has.disconnected[1];
     lines += gone || has.dormant ? 0 : Math.floor(random() * 40 * (STEP / 300));
     secrets += random() < busy * 0.2 ? 1 : 0;
     const whole = Math.floor(files);
@@ -127,6 +130,13 @@ function live(n) {
     for (const [kind, count] of Object.entries(split)) {
       s.kinds[kind].push(count);
     }
+  }
+  const first = (rank) => ((i) => (i < 0 ? Infinity : i))(s.rank.findIndex((found) => found >= rank));
+  s.plannedAt = first(2);
+  [s.refusedAt, s.failedAt] = [has.refused, has.fails].map((so) => (so ? first(3) + 1 : Infinity));
+  // The first alert of what a clean-up ended: since when it had been in the tier warning.
+  for (let i = has.cleanedAt - 1; s.rank[i] >= 2; i -= 1) {
+    s.warnedAt = i;
   }
   return s;
 }
@@ -166,6 +176,9 @@ const exporter = (host) => ({ job: 'baileys', instance: `${host}:10273` });
 const each = (name, type, of) => sessions.forEach((s) => of((more, value) => series(name, type, { ...exporter(s.host), session: s.name, ...more }, value), s));
 const gauge = (name, of) => each(name, 'gauge', of);
 
+for (const host of HOSTS) {
+  series('up', 'gauge', exporter(host), () => 1);
+}
 gauge('baileys_auth_folder_up', (add) => add({}, () => 1));
 gauge('baileys_auth_files', (add, s) => Object.entries(s.kinds).forEach(([kind, counts]) => add({ kind }, (i) => counts[i])));
 gauge('baileys_auth_tier_threshold_files', (add) => Object.entries(TIERS).forEach(([tier, files]) => add({ tier }, () => files)));
@@ -176,7 +189,8 @@ gauge('baileys_auth_next_pre_key_id', (add, s) => add({}, (i) => s.nextId[i]));
 gauge('baileys_auth_newest_pre_key_missing', (add) => add({}, () => 0));
 gauge('baileys_auth_dormant', (add, s) => add({}, () => (s.has.dormant ? 1 : 0)));
 gauge('baileys_auth_creds_valid', (add) => add({}, () => 1));
-gauge('baileys_auth_logged_in', (add, s) => add({}, (i) => (s.has.removedAt !== undefined && i >= s.has.removedAt ? 0 : 1)));
+// Baileys says so of a device that was removed, too, until somebody scans a new code.
+gauge('baileys_auth_logged_in', (add) => add({}, () => 1));
 gauge('baileys_auth_connection_state', (add, s) => ['connected', 'disconnected', 'unknown'].forEach((state) => add({ state }, (i) => (s.state[i] === state ? 1 : 0))));
 gauge('baileys_auth_oldest_active_session_timestamp_seconds', (add, s) => s.has.dormant || add({}, (i) => at(i) - 86400 * (9 + (s.name.length % 5))));
 const shown = (s, kind) => s.kinds[kind][N - 1] > 0;
@@ -186,7 +200,7 @@ gauge('baileys_auth_newest_file_timestamp_seconds', (add, s) => Object.keys(s.ki
   let newest = START - 3600;
   add({ kind }, (i) => (newest = !s.has.dormant && s.state[i] !== 'disconnected' && random() < { session: 0.9, creds: 0.5, 'sender-key': 0.4, 'pre-key': 0.06 }[kind] ? at(i) - Math.floor(random() * 200) : newest));
 }));
-const removable = (s, i, kind, action) => (s.has.dormant || s.has.refused?.[0] === 'nothing_removable' ? 0 : Math.floor(s.kinds[kind]?.[i] * { 'pre-key': s.has.modern ? 0 : 0.1, session: 0.28, 'sender-key': 0.2, 'sender-key-memory': 0 }[kind] * (action === 'emergency' ? 1.2 : 1)));
+const removable = (s, i, kind, action) => (s.has.dormant || s.has.refused === 'nothing_removable' ? 0 : Math.floor(s.kinds[kind]?.[i] * { 'pre-key': s.has.modern ? 0 : 0.1, session: 0.28, 'sender-key': 0.2, 'sender-key-memory': 0 }[kind] * (action === 'emergency' ? 1.2 : 1)));
 gauge('baileys_auth_removable_files', (add, s) => ['cleanup', 'emergency'].forEach((action) => MOVED.forEach((kind) => add({ kind, action }, (i) => removable(s, i, kind, action)))));
 HOSTS.forEach((host) => series('baileys_exporter_sessions_skipped', 'gauge', { ...exporter(host), reason: 'duplicate_name' }, () => 0));
 
@@ -231,17 +245,19 @@ if (!WITHOUT.includes('remediator')) {
   const own = (host) => ({ job: 'baileys_remediator', instance: `${host}:10274` });
   const perHost = (name, type, of) => HOSTS.forEach((host) => of((labels, value) => series(name, type, { ...own(host), ...labels }, value), sessions.filter((s) => s.host === host)));
   const cleaned = sessions.filter((s) => s.after !== undefined);
-  const action = (s) => s.has.action ?? 'cleanup';
-  const tries = (s, i) => (s.has.refused && i >= s.has.refused[1] ? 1 + Math.floor((i - s.has.refused[1]) / (4 * H)) : 0);
+  const action = (s) => s.has.action ?? (s.rank[N - 1] >= 4 ? 'emergency' : 'cleanup');
+  const tries = (s, i) => (i >= s.refusedAt ? 1 + Math.floor((i - s.refusedAt) / (4 * H)) : 0);
+  const restored = (here, i) => (here.some((s) => s.name === 'delta-bookings') && i > N - 2.2 * DAY ? 6 : 0);
+  const failed = (here, of, i) => (of === 'cleanup' ? here.filter((s) => i >= s.failedAt).length : 0);
   const done = (here, of, i) => here.filter((s) => s.after !== undefined && s.has.cleanedAt <= i && action(s) === of).length;
   perHost('baileys_remediator_build_info', 'gauge', (add) => add({ version: '0.1.0' }, () => 1));
-  perHost('baileys_remediator_runs_total', 'counter', (add, here) => ACTIONS.forEach((of) => add({ action: of }, (i) => done(here, of, i) + (of === 'plan' ? 2 + here.filter((s) => s.rank[i] >= 2).length : 0) + (of === 'emergency' ? here.reduce((sum, s) => sum + tries(s, i), 0) : 0) + (of === 'cleanup' && i > N - 2 * DAY ? 1 : 0))));
+  perHost('baileys_remediator_runs_total', 'counter', (add, here) => ACTIONS.forEach((of) => add({ action: of }, (i) => done(here, of, i) + (of === 'plan' ? 2 + here.filter((s) => i >= s.plannedAt).length : 0) + (of === 'undo' && restored(here, i) ? 1 : 0) + here.filter((s) => action(s) === of).reduce((sum, s) => sum + tries(s, i), 0) + failed(here, of, i))));
   perHost('baileys_remediator_cleanups_total', 'counter', (add, here) => ['cleanup', 'emergency'].forEach((of) => add({ action: of }, (i) => done(here, of, i))));
-  perHost('baileys_remediator_run_failures_total', 'counter', (add) => ACTIONS.forEach((of) => add({ action: of }, (i) => (of === 'cleanup' && i > N - 2 * DAY ? 1 : 0))));
-  perHost('baileys_remediator_refusals_total', 'counter', (add, here) => REASONS.forEach((reason) => add({ reason }, (i) => here.filter((s) => s.has.refused?.[0] === reason).reduce((sum, s) => sum + tries(s, i), 0))));
+  perHost('baileys_remediator_run_failures_total', 'counter', (add, here) => ACTIONS.forEach((of) => add({ action: of }, (i) => failed(here, of, i))));
+  perHost('baileys_remediator_refusals_total', 'counter', (add, here) => REASONS.forEach((reason) => add({ reason }, (i) => here.filter((s) => s.has.refused === reason).reduce((sum, s) => sum + tries(s, i), 0))));
   const split = { 'pre-key': 0.2, session: 0.65, 'sender-key': 0.15, 'sender-key-memory': 0 };
   perHost('baileys_remediator_files_moved_total', 'counter', (add, here) => MOVED.forEach((kind) => add({ kind }, (i) => here.filter((s) => s.after !== undefined && s.has.cleanedAt <= i).reduce((sum, s) => sum + Math.round((s.before - s.after) * split[kind]), 0))));
-  perHost('baileys_remediator_files_restored_total', 'counter', (add, here) => add({}, (i) => (here.some((s) => s.name === 'delta-bookings') && i > N - 2.2 * DAY ? 6 : 0)));
+  perHost('baileys_remediator_files_restored_total', 'counter', (add, here) => add({}, (i) => restored(here, i)));
   perHost('baileys_remediator_queue_length', 'gauge', (add, here) => add({}, (i) => here.filter((s) => s.has.cleanedAt === i).length));
   perHost('baileys_remediator_paused', 'gauge', (add, here) => add({}, (i) => (here.some((s) => s.name === 'acme-sales') && i > N - 4 * DAY && i < N - 4 * DAY + 5 * H ? 1 : 0)));
   perHost('baileys_remediator_breaker_open', 'gauge', (add) => add({}, () => 0));
@@ -259,23 +275,23 @@ if (!WITHOUT.includes('remediator')) {
   const when = (list) => (name, of) => list.forEach((s) => of((labels, value) => series(name, 'gauge', { ...own(s.host), session: s.name, ...labels }, value), s));
   when(cleaned)('baileys_remediator_last_cleanup_timestamp_seconds', (add, s) => add({}, since(s, () => end(s))));
   when(cleaned)('baileys_remediator_last_cleanup_accumulated_files', (add, s) => add({}, since(s, () => s.after)));
-  when(cleaned)('baileys_remediator_last_cleanup_lead_seconds', (add, s) => add({}, since(s, () => 1800 + (s.name.length % 7) * 900)));
+  when(cleaned)('baileys_remediator_last_cleanup_lead_seconds', (add, s) => add({}, since(s, () => (s.warnedAt === undefined ? null : end(s) - at(s.warnedAt)))));
   perSession('baileys_remediator_last_run_timestamp_seconds', (add, s) => {
     if (s.after !== undefined) {
       add({ action: action(s), status: 'done', reason: '' }, since(s, () => end(s)));
     }
     if (s.has.refused) {
-      add({ action: 'emergency', status: 'refused', reason: s.has.refused[0] }, (i) => (i >= s.has.refused[1] ? at(i) - ((i - s.has.refused[1]) % (4 * H)) * STEP : null));
+      add({ action: action(s), status: 'refused', reason: s.has.refused }, (i) => (i >= s.refusedAt ? at(i) - ((i - s.refusedAt) % (4 * H)) * STEP : null));
     }
-    if (s.name === 'beta-orders') {
-      add({ action: 'cleanup', status: 'failed', reason: 'filesystem' }, (i) => (i > N - 2 * DAY ? at(N - 2 * DAY) : null));
+    if (s.has.fails) {
+      add({ action: 'cleanup', status: 'failed', reason: 'io' }, (i) => (i >= s.failedAt ? at(s.failedAt) : null));
     }
   });
   const notBack = sessions.filter((s) => s.has.notBack);
-  when(notBack)('baileys_remediator_service_not_back', (add, s) => add({ service: s.name, run: '20260101T000000Z-1' }, (i) => (i >= s.has.notBack ? 1 : null)));
+  when(notBack)('baileys_remediator_service_not_back', (add, s) => add({ service: 'company', run: '-' }, (i) => (i >= s.has.notBack ? 1 : null)));
   const refused = sessions.filter((s) => s.has.refused);
-  when(refused)('baileys_remediator_refused_since_timestamp_seconds', (add, s) => add({ reason: s.has.refused[0] }, (i) => (i >= s.has.refused[1] ? at(s.has.refused[1]) : null)));
-  when(refused.filter((s) => s.has.refused[0] === 'connected'))('baileys_remediator_armed_runs', (add, s) => add({ action: 'emergency' }, (i) => (i >= s.has.refused[1] ? 1 : null)));
+  when(refused)('baileys_remediator_refused_since_timestamp_seconds', (add, s) => add({ reason: s.has.refused }, (i) => (i >= s.refusedAt ? at(s.refusedAt) : null)));
+  when(refused.filter((s) => s.has.refused === 'connected'))('baileys_remediator_armed_runs', (add, s) => add({ action: action(s) }, (i) => (i >= s.refusedAt ? 1 : null)));
 }
 write('# EOF\n');
 fs.writeSync(out, buffer);

@@ -17,33 +17,47 @@ const filesDrawn = g.slow(`session:baileys_auth_accumulated_files:last5m{${S}}`)
 /** One row for each session, also where the metric itself has none: `value` stands there. */
 const orEach = (expr, value) => `max by (${BY}) (${expr}) or max by (${BY}) (${rank} * 0 + ${value})`;
 
-/** 0 would say that all is well where nobody looked. */
+// 0 would say that all is well where nobody looked: -1 stands there, and has a word.
+const NO_DATA = g.words({ '-1': ['no data', 'text'] });
 const NO_LOGS = g.words({ '-1': ['no logs', 'text'] });
 const SHOWN = 20;
 const LINES = 10;
 const GROWERS = 12;
 
+// The exporters of the jobs chosen: `up` knows every job that Prometheus has, and of an exporter
+// that is down it is all there is, so which jobs are meant is told by what was recorded of them.
+const exporters = `(up{${T}} == bool 0) and on (job) last_over_time(instance:baileys_auth_sessions:count{${T}}[7d])`;
+
 const sessionsNow = {
   height: 4,
   panels: [
-    [3, g.stat('Sessions', 'Auth folders that are watched, among those chosen above.', [g.now(`count(${rank}) or vector(0)`)])],
-    [3, g.stat('Normal', 'Sessions below their first tier, which is 100 accumulated files unless configured otherwise.', [g.now(`sum(${rank} == bool 0) or vector(0)`)], { thresholds: g.plain('green') })],
-    [3, g.stat('Warning +', 'Sessions in the tier warning (120), cleanup (150), emergency (180) or fatal (200).', [g.now(`sum(${rank} >= bool 2) or vector(0)`)], { thresholds: g.none('yellow') })],
-    [3, g.stat('Emergency +', 'Sessions in the tier emergency (180) or fatal (200): the device may be removed soon.', [g.now(`sum(${rank} >= bool 4) or vector(0)`)], { thresholds: g.none('red') })],
+    [
+      3,
+      g.stat(
+        'Sessions',
+        'Auth folders that are watched, among those chosen above, and those of them below their first tier, which is 100 accumulated files unless configured otherwise. An exporter that is down tells of none: see Exporters down.',
+        [g.now(`count(${rank}) or vector(-1)`, 'watched'), g.now(`sum(${rank} == bool 0) or vector(-1)`, 'normal')],
+        { mappings: NO_DATA, overrides: [g.override('normal', { thresholds: g.plain('green') })], options: { orientation: 'auto' } },
+      ),
+    ],
+    [3, g.stat('Warning +', 'Sessions in the tier warning (120), cleanup (150), emergency (180) or fatal (200).', [g.now(`sum(${rank} >= bool 2) or vector(-1)`)], { thresholds: g.none('yellow'), mappings: NO_DATA })],
+    [3, g.stat('Emergency +', 'Sessions in the tier emergency (180) or fatal (200): the device may be removed soon.', [g.now(`sum(${rank} >= bool 4) or vector(-1)`)], { thresholds: g.none('red'), mappings: NO_DATA })],
     [
       3,
       g.stat(
         'Connection',
         'Bots that are found disconnected (down), and bots of which nobody can tell. No bot of unknown connection is ever cleaned: without a probe all are unknown.',
-        Object.entries({ disconnected: 'down', unknown: 'unknown' }).map(([state, name]) => g.now(`sum(baileys_auth_connection_state{${S},state="${state}"}) or vector(0)`, name)),
+        Object.entries({ disconnected: 'down', unknown: 'unknown' }).map(([state, name]) => g.now(`sum(baileys_auth_connection_state{${S},state="${state}"}) or vector(-1)`, name)),
         {
+          mappings: NO_DATA,
           overrides: [g.override('down', { thresholds: g.none('orange') })],
           options: { orientation: 'auto' },
         },
       ),
     ],
-    [3, g.stat('Not logged in', 'Sessions whose creds.json is broken, or which are not paired with an account: somebody has to look.', [g.now(`sum(baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}} < bool 2) or vector(0)`)], { thresholds: g.none('red') })],
+    [3, g.stat('Not logged in', 'Sessions whose creds.json is broken, or which are not paired with an account: somebody has to look.', [g.now(`sum(baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}} < bool 2) or vector(-1)`)], { thresholds: g.none('red'), mappings: NO_DATA })],
     [3, g.stat('Warnings 24 h', 'Signs of trouble in the logs of all these sessions in the last 24 hours, patterns of severity info left out.', [g.now(`round(sum(${g.slow(`session:baileys_auth_signal_warnings:increase1d{${S}}`)})) or vector(-1)`)], { thresholds: g.none('yellow'), mappings: NO_LOGS })],
+    [3, g.stat('Exporters down', 'Exporters that Prometheus cannot scrape: of the sessions on those hosts nothing here tells. no data: Prometheus scrapes none at all.', [g.now(`sum(${exporters}) or vector(-1)`)], { thresholds: g.none('red'), mappings: NO_DATA })],
     [
       3,
       g.stat(
@@ -133,7 +147,7 @@ const tiers = {
       16,
       g.stateTimeline(
         `Tier of each session (the ${SHOWN} worst)`,
-        `The tier of each session over time: of the ${SHOWN} sessions that reached the highest tiers in the last 24 hours of the time shown, those highest at its end first. Choose sessions above to see others.`,
+        `The tier of each session over time: of the ${SHOWN} sessions that reached the highest tiers in the last 24 hours of the time shown (of equals, those highest at its end), by instance and name. Choose sessions above to see others.`,
         [
           g.range(
             `${rankDrawn} and on (${BY}) topk(${SHOWN}, max_over_time(session:baileys_auth_tier:rank5m{${S}}[1d] @ end()) + on (${BY}) ${rank} @ end() / 10)`,
@@ -148,13 +162,13 @@ const tiers = {
 
 const growing = `topk(${GROWERS}, ${g.slow(`session:baileys_auth_accumulated_files:delta1d{${S}}`)})`;
 const ofGrowing = (expr) => `max by (${BY}) (${expr} and on (${BY}) ${growing})`;
-const HOURS = { unit: 'h', decimals: 1, noValue: '–', mappings: g.words({ '-1': ['–', 'text'] }), thresholds: g.steps([null, 'red'], [6, 'orange'], [24, 'yellow'], [72, 'text']), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 90 };
+const HOURS = { unit: 'h', decimals: 1, noValue: '–', mappings: g.words({ '-1': ['–', 'text'] }), thresholds: g.steps([null, 'red'], [6, 'orange'], [24, 'yellow'], [72, 'text']), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 85 };
 const growth = {
   title: 'Files',
   height: 11,
   panels: [
     [
-      13,
+      12,
       g.timeseries(
         `Accumulated files (the ${LINES} largest)`,
         `Of the ${LINES} sessions with the most accumulated files at the end of the time shown. The dashed lines are 100 (monitor), 120 (warning), 150 (cleanup) and 180 (emergency); a session may have other thresholds of its own, see the dashboard Session.`,
@@ -163,7 +177,7 @@ const growth = {
       ),
     ],
     [
-      11,
+      12,
       g.table(
         `Top growers (${GROWERS})`,
         'What gained most in the last 24 hours, and the hours until 150 (a clean-up begins) and 180 (the emergency) if it goes on like that. No hours where the session does not grow, or is past that.',
@@ -175,11 +189,11 @@ const growth = {
         ],
         {
           sortBy: 'In 24 h',
-          hidden: ['instance'],
           columns: [
-            ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 120 }],
-            ['Value #A', 'In 24 h', { decimals: 0, 'custom.width': 70 }],
-            ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.minWidth': 150 }],
+            ['session', 'Session', { links: [g.sessionOfInstanceLink], 'custom.width': 140 }],
+            ['instance', 'Instance', { 'custom.minWidth': 120 }],
+            ['Value #A', 'In 24 h', { decimals: 0, 'custom.width': 65 }],
+            ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.width': 100 }],
             ['Value #C', 'Until 150', HOURS],
             ['Value #D', 'Until 180', HOURS],
           ],
@@ -215,7 +229,7 @@ const every = {
           sortBy: ['Tier', 'Files'],
           hidden: ['Value #G'],
           columns: [
-            ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 130 }],
+            ['session', 'Session', { links: [g.sessionOfInstanceLink], 'custom.width': 160 }],
             ['instance', 'Instance', { 'custom.minWidth': 120 }],
             ['Value #A', 'Tier', { mappings: g.TIER_WORDS, 'custom.cellOptions': { type: 'color-background', mode: 'basic' }, 'custom.width': 95 }],
             ['Value #B', 'Files', { decimals: 0, min: 0, max: 200, thresholds: g.FILE_STEPS, 'custom.cellOptions': { type: 'gauge', mode: 'lcd', valueDisplayMode: 'color' }, 'custom.width': 150 }],
@@ -238,10 +252,10 @@ const watchers = {
   title: 'What watches them',
   height: 4,
   panels: [
-    [4, g.stat('Folders not read', 'Auth folders that the exporter could not look at: nothing is known of them.', [g.now(`sum(baileys_auth_folder_up{${S}} == bool 0) or vector(0)`)], { thresholds: g.none('red') })],
-    [4, g.stat('Folders left out', 'Auth folders and paths that the exporter leaves out, such as two of one name; its log says which.', [g.now(`sum(baileys_exporter_sessions_skipped{${T}}) or vector(0)`)], { thresholds: g.none('orange') })],
-    [4, g.stat('Batch not told', 'Sessions whose folder does not tell for sure how many pre-keys a login mints; set it in the configuration.', [g.now(`sum(baileys_auth_pre_key_batch_ambiguous{${S}}) or vector(0)`)], { thresholds: g.none('yellow') })],
-    [4, g.stat('Dormant', 'Sessions in which no chat was active within 14 days; a clean-up refuses them.', [g.now(`sum(baileys_auth_dormant{${S}}) or vector(0)`)], { thresholds: g.plain() })],
+    [4, g.stat('Folders not read', 'Auth folders that the exporter could not look at: nothing is known of them.', [g.now(`sum(baileys_auth_folder_up{${S}} == bool 0) or vector(-1)`)], { thresholds: g.none('red'), mappings: NO_DATA })],
+    [4, g.stat('Folders left out', 'Auth folders and paths that the exporter leaves out, such as two of one name; its log says which.', [g.now(`sum(baileys_exporter_sessions_skipped{${T}}) or vector(-1)`)], { thresholds: g.none('orange'), mappings: NO_DATA })],
+    [4, g.stat('Batch not told', 'Sessions whose folder does not tell for sure how many pre-keys a login mints; set it in the configuration.', [g.now(`sum(baileys_auth_pre_key_batch_ambiguous{${S}}) or vector(-1)`)], { thresholds: g.none('yellow'), mappings: NO_DATA })],
+    [4, g.stat('Dormant', 'Sessions in which no chat was active within 14 days; a clean-up refuses them.', [g.now(`sum(baileys_auth_dormant{${S}}) or vector(-1)`)], { thresholds: g.plain(), mappings: NO_DATA })],
     [4, g.stat('Logs not read yet', 'Bytes that stand in the logs and are not counted yet.', [g.now(`sum(baileys_exporter_log_unread_bytes{${T}}) or vector(-1)`)], { unit: 'bytes', thresholds: g.none('orange', 16777216), mappings: NO_LOGS })],
     [4, g.stat('Secret lines 24 h', 'Log lines that show a private key, as libsignal’s dumps of sessions do, in the last 24 hours.', [g.now(`round(sum(increase(baileys_auth_log_secret_lines_total{${S}}[1d]))) or vector(-1)`)], { thresholds: g.none('orange'), mappings: NO_LOGS })],
   ],

@@ -147,7 +147,7 @@ export const BARS = { drawStyle: 'bars', fillOpacity: 80, lineWidth: 0, stacking
 /** Lines of the thresholds. */
 export const DASHED = { thresholdsStyle: { mode: 'dashed' } };
 export const TABLE_LEGEND = (...calcs) => ({ displayMode: 'table', placement: 'right', calcs, sortBy: LEGEND_NAMES[calcs[0]], sortDesc: true });
-const LEGEND_NAMES = { lastNotNull: 'Last *', sum: 'Total', max: 'Max' };
+const LEGEND_NAMES = { lastNotNull: 'Last *' };
 
 export const stateTimeline = (title, description, targets, more = {}) =>
   panel('state-timeline', title, description, targets, {
@@ -243,6 +243,8 @@ export const sessionLink = {
   url: `/d/${UIDS.session}?\${__url_time_range}&var-datasource=\${datasource}&var-session=\${__value.text}`,
   targetBlank: false,
 };
+/** The same from a row that has a column Instance, for two hosts may have a session of one name. */
+export const sessionOfInstanceLink = { ...sessionLink, url: `${sessionLink.url}&var-instance=\${__data.fields.Instance}` };
 
 // ---- Dashboards ----
 

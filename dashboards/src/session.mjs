@@ -93,7 +93,7 @@ const states = {
 };
 
 // One bar is ten minutes at least; $__rate_interval is then hardly longer than a bar, so
-// that nothing is counted twice.
+// that next to nothing is counted twice. Bars are not for adding up: a total asks for itself.
 const BAR = '10m';
 const minted = `delta(baileys_auth_next_pre_key_id{${S}}[$__rate_interval])`;
 const kept = `delta(baileys_auth_pre_keys{${S}}[$__rate_interval])`;
@@ -151,17 +151,17 @@ const logs = {
     [
       15,
       g.timeseries(
-        'Warnings by pattern',
-        'Signs of trouble in the session’s logs, each event once. `baileys_exporter patterns` says what each means. Patterns that did not occur in the time shown are left out.',
+        'Patterns in the logs',
+        'What the session’s logs say, by pattern, each event once; patterns of severity info, which are no trouble, are here too. `baileys_exporter patterns` says what each means. Patterns that did not occur in the time shown are left out.',
         [g.range(`round(${warnings}) and on (pattern) sum by (pattern) (increase(baileys_auth_signal_warnings_total{${S}}[$__range] @ end())) > 0.5`, '{{pattern}}')],
-        { interval: BAR, custom: g.BARS, defaults: { decimals: 0, noValue: 'none in this time, or no log is followed' }, legend: g.TABLE_LEGEND('sum') },
+        { interval: BAR, custom: g.BARS, defaults: { decimals: 0, noValue: 'none in this time, or no log is followed' }, legend: { placement: 'right' } },
       ),
     ],
     [
       9,
       g.bargauge(
-        'Warnings in the time shown',
-        'The ten most frequent patterns in the time shown.',
+        'Patterns in the time shown',
+        'How often the ten most frequent patterns occurred in the time shown, those of severity info included.',
         [g.now(`sort_desc(topk(10, round(sum by (pattern) (increase(baileys_auth_signal_warnings_total{${S}}[$__range])))))`, '{{pattern}}')],
         { thresholds: g.none('yellow'), defaults: { noValue: 'no log is followed' } },
       ),

@@ -12,7 +12,7 @@ const where = ({ panel, target }) => `«${panel.title}» ${target.refId}`;
 /** The selectors of a query: [{metric, matchers, range}]. */
 export function selectors(expr) {
   const found = [];
-  for (const [, metric, matchers = '', window] of expr.matchAll(/\b(ALERTS|(?:session:|instance:)?baileys_[a-z0-9_:]+)(?:\{([^}]*)\})?(?:\[([^\]]+)\])?/g)) {
+  for (const [, metric, matchers = '', window] of expr.matchAll(/\b(ALERTS|up(?=\{)|(?:session:|instance:)?baileys_[a-z0-9_:]+)(?:\{([^}]*)\})?(?:\[([^\]]+)\])?/g)) {
     found.push({ metric, matchers, range: window });
   }
   return found;

@@ -96,6 +96,10 @@ function* openMetrics(from, to, last) {
     }
   }
   const hosts = [...new Set(sessions.map((s) => s.host))];
+  yield type('up');
+  for (const host of hosts) {
+    yield* series(`up{job="baileys",instance="${host}:10273"}`, () => 1);
+  }
   for (const [name, of] of [['instance:baileys_auth_sessions:count', () => 1], ['instance:baileys_auth_sessions_normal:count', (s, t) => (rank(s, t) === 0 ? 1 : 0)]]) {
     yield type(name);
     for (const host of hosts) {

@@ -534,7 +534,7 @@ impl Warden {
         if stop_may_come {
             self.late().insert(service.name.clone(), Instant::now());
         } else {
-            insurance::before_a_start(&self.ctx, &service, all, whole.as_ref()).await;
+            insurance::before_a_start(&self.ctx, &service, all, whole).await;
         }
         let outcome = self.bring_back(&service, &watched, began, stop_may_come).await;
         for beside in besides {

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::control::{Presence, Service};
 use crate::folder::{Creds, Found, Timestamp};
+use crate::policy::Refusal;
 use crate::policy::insurance::Keep;
 use crate::remediator::journal::{Action, Ending, Status};
-use crate::remediator::quarantine::{Halt, Obstacle};
+use crate::remediator::quarantine::Halt;
 use crate::remediator::runner::{self, Context, Down, Stop, blocking};
 
 use super::restore::restore;
@@ -63,26 +64,30 @@ fn take(store: &Store, found: &Found, keep: &Keep) -> Result<bool, String> {
 
 /// Puts the newest copy back wherever creds.json is missing or broken and was `whole` before
 /// the stop (after a crash nobody knows: wherever there is a copy), each in a run of its own.
-/// What was broken before is for a person to decide. Only while `service` is known to be gone, and not beyond a bounded time: the start is
-/// not held up by a file system that hangs.
+/// What was broken before is for a person to decide. Only while `service` is known to be gone,
+/// and not beyond a bounded time: the start is not held up by a file system that hangs.
 pub async fn before_a_start(
     ctx: &Context,
     service: &Service,
     sessions: Vec<Found>,
-    whole: Option<&BTreeSet<String>>,
+    whole: Option<BTreeSet<String>>,
 ) {
     if !ctx.settings.insurance.enabled {
         return;
     }
     let halt = Halt::default();
-    let mended = async {
-        for found in &sessions {
-            let Ok(inventory) = runner::look(found).await else { continue };
-            let is_torn = matches!(inventory.creds, Creds::Missing | Creds::Broken(_));
-            if is_torn && was_whole(ctx, found.session.as_str(), whole).await {
-                mend(ctx, service, found, &halt).await;
+    // In a task of its own, which ends its runs however late it is.
+    let mended = {
+        let (ctx, service, halt) = (ctx.clone(), service.clone(), halt.clone());
+        tokio::spawn(async move {
+            for found in sessions.iter().take_while(|_| !halt.is_halted()) {
+                let Ok(inventory) = runner::look(found).await else { continue };
+                let is_torn = matches!(inventory.creds, Creds::Missing | Creds::Broken(_));
+                if is_torn && was_whole(&ctx, found.session.as_str(), whole.as_ref()).await {
+                    mend(&ctx, &service, found, &halt).await;
+                }
             }
-        }
+        })
     };
     if tokio::time::timeout(MENDED_WITHIN, mended).await.is_err() {
         tracing::error!(service = service.name, "looking at creds.json before the start takes too long");
@@ -118,7 +123,7 @@ async fn mend(ctx: &Context, service: &Service, found: &Found, halt: &Halt) {
     let mut ending = Ending::default();
     let restored = match service.presence().await {
         Presence::Gone => restore(ctx, id, found, None, false, Some(&down), &mut ending).await,
-        _ => Err(Stop::from(Obstacle::Locked)),
+        _ => Err(Stop::Refused(Refusal::ConnectionUnknown)),
     };
     let status = match restored {
         Ok(restored) => {

@@ -1063,8 +1063,10 @@ fn a_clean_up_in_which_any_call_fails() {
             let (code, reason, words) = told(error);
             let held = !away.is_empty();
             if held {
-                // Only what ends a run fails after the last move; then it says what to do.
-                assert!(i > Some(last_move), "{case}: {away:?} were not put back: {}", ran.err);
+                // Only what ends a run fails after the last move; then it says what to do. (Where
+                // two threads share the work a call that comes before the moves and after them,
+                // such as fsync of the folder, may be struck after them.)
+                assert!(i > Some(last_move) || at.name == "fsync", "{case}: {away:?} were not put back");
                 assert!(ran.err.contains("baileys_remediator undo"), "{case}: {}", ran.err);
                 assert_eq!(away, movable, "{case}");
             }

@@ -36,7 +36,7 @@ use crate::policy::Refusal;
 use crate::policy::insurance::{Known, Present, may_restore};
 use crate::policy::measure::{Batches, CLASSIC_BATCH, MODERN_BATCH};
 use crate::remediator::journal::record::{Fate, FileRecord, Step};
-use crate::remediator::journal::{Ending, Run, Status};
+use crate::remediator::journal::{Ending, Journal, Run, Status};
 use crate::remediator::quarantine::{
     LockedFolder, Obstacle, RunId, exists, make_dir, obstacle, obstacle_io, open_beneath, read_record, sync,
     unlink, write_record,
@@ -149,13 +149,17 @@ pub async fn restore(
     if let Some(stop) = stop {
         ending.step(Step::new("cancelled", Some("the copy was dropped, nothing has moved".into())));
         blocking(move || prepared.cancel()).await?;
-        ctx.ask(move |journal| journal.planned_are_left(id).and_then(|_| journal.forget_run(id))).await?;
+        let dropped = move |journal: &mut Journal| {
+            journal.planned_are_left(id)?;
+            journal.forget_run(id)
+        };
+        ask_journal(ctx, down, dropped).await?;
         return Err(stop);
     }
     ending.run = Some(run.to_string());
     ending.step(Step::new("moving", Some("the copy and the folder's creds.json change places".into())));
     let steps = std::mem::take(&mut ending.steps);
-    ctx.ask(move |journal| journal.note(id, &steps)).await?;
+    ask_journal(ctx, down, move |journal| journal.note(id, &steps)).await?;
     let (restored, moves) = blocking(move || prepared.exchange()).await?;
     ending.files.insert(Kind::Creds, 1);
     ending.moves = moves;
@@ -167,6 +171,19 @@ pub async fn restore(
         }),
     ));
     Ok(restored)
+}
+
+/// A person waits for the journal; whoever keeps a bot stopped does so on a thread that may
+/// wait.
+async fn ask_journal<T: Send + 'static>(
+    ctx: &Context,
+    down: Option<&Down>,
+    ask: impl FnOnce(&mut Journal) -> T + Send + 'static,
+) -> T {
+    match down {
+        Some(_) => ctx.ask(ask).await,
+        None => ask(&mut ctx.journal()),
+    }
 }
 
 /// A restore of which everything is written, and nothing is in its place.

@@ -50,8 +50,8 @@ soak:
 FUZZ_TARGETS ?= webhook names session creds config web_config logs
 fuzz:
 	set -e; for target in $(FUZZ_TARGETS); do \
-	  mkdir -p fuzz/work/$$target; \
-	  (cd fuzz && cargo +nightly fuzz run -s none $$target work/$$target corpus/$$target -- \
+	  mkdir -p fuzz/grown/$$target; \
+	  (cd fuzz && cargo +nightly fuzz run -s none $$target grown/$$target corpus/$$target -- \
 	    -max_total_time=$${FUZZ_SECONDS:-600} -max_len=4096 -dict=dict/$$target -timeout=20); \
 	done
 

@@ -4,6 +4,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub(crate) struct Call<'a> {
     only_this_env: bool,
     dir: Option<&'a Path>,
     sweep: bool,
+    stdin: Option<File>,
 }
 
 /// How it ended by itself.
@@ -63,7 +65,16 @@ impl fmt::Display for Failure {
 impl<'a> Call<'a> {
     /// `argv` for at most `timeout`; what it prints is thrown away.
     pub(crate) fn new(argv: &'a [String], timeout: Duration) -> Self {
-        Self { argv, timeout, max_bytes: 0, env: Vec::new(), only_this_env: false, dir: None, sweep: false }
+        Self {
+            argv,
+            timeout,
+            max_bytes: 0,
+            env: Vec::new(),
+            only_this_env: false,
+            dir: None,
+            sweep: false,
+            stdin: None,
+        }
     }
 
     /// Reads the first bytes of what it prints.
@@ -87,6 +98,11 @@ impl<'a> Call<'a> {
         Self { sweep: true, ..self }
     }
 
+    /// It reads from this; from nothing unless it is given.
+    pub(crate) fn stdin(self, stdin: Option<File>) -> Self {
+        Self { stdin, ..self }
+    }
+
     /// Runs it to its end. When it takes too long, or when nobody waits any longer, it is
     /// killed with what it started.
     pub(crate) async fn run(self) -> Result<Ended, Failure> {
@@ -102,7 +118,7 @@ impl<'a> Call<'a> {
         let mut child = command
             .args(args)
             .envs(self.env)
-            .stdin(Stdio::null())
+            .stdin(self.stdin.map_or_else(Stdio::null, Stdio::from))
             .stdout(if reads { Stdio::piped() } else { Stdio::null() })
             .stderr(Stdio::null())
             .process_group(0)

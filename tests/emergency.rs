@@ -1151,6 +1151,31 @@ fn a_service_that_the_configuration_no_longer_names_is_told_of() {
     world.nothing_is_lost("bot", &before);
 }
 
+/// Two at a time would be two bots of one identity.
+#[test]
+fn a_start_that_outlives_its_remediator_is_waited_for() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    world.mark("hold-start-before");
+    world.deliver("firing", &[("bot", "emergency")]);
+    world.wait_for_file("reached-start-before");
+    world.kill();
+    world.start();
+    world.wait("it is waited for", || match world.read("log").contains("earlier call has not ended") {
+        true => Ok(()),
+        false => Err("not yet".into()),
+    });
+    assert_eq!(world.calls("start", "bot"), 1);
+    world.unmark("hold-start-before");
+    world.wait("nothing is owed", || match world.metric("services_down", &[]) {
+        0.0 => world.is_connected("bot"),
+        down => Err(format!("{down}")),
+    });
+    assert_eq!((world.calls("stop", "bot"), world.calls("start", "bot")), (1, 1));
+    world.nothing_is_lost("bot", &before);
+}
+
 #[test]
 fn a_stopped_bot_is_started_every_minute_however_seldom_armed_runs_are_looked_at() {
     let mut world = World::new();
@@ -1369,6 +1394,7 @@ fn the_real_baileys_outlives_a_remediator_that_is_killed() {
         });
         let run = world.wait("the run is ended", || world.ended(real::SESSION));
         assert_eq!(world.calls("stop", real::SESSION), 1, "{point}: {run}");
+        assert_eq!(world.calls("start", real::SESSION), 1, "{point}: {run}");
         assert_eq!(world.metric("service_not_back", &[]), 0.0, "{point}");
         if point.starts_with("start-") {
             bot.ends_well();

@@ -232,7 +232,12 @@ impl Settings {
         }
         let rules = file.rules.build()?;
 
-        let services = services::build(file.service, pattern.as_ref())?;
+        let state_path = remediator
+            .state_path
+            .clone()
+            .or(file.state.path)
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_PATH));
+        let services = services::build(file.service, pattern.as_ref())?.with_turns_in(&state_path);
         let breaker = file.breaker.build()?;
         let armed = Armed {
             look_every: file.armed.look_every.unwrap_or(Duration::from_secs(60)),
@@ -256,11 +261,7 @@ impl Settings {
             retention: file.quarantine.retention.unwrap_or(DEFAULT_RETENTION),
             insurance: file.insurance.build()?,
             quarantine_bytes: file.quarantine.max_bytes.unwrap_or(DEFAULT_QUARANTINE_BYTES),
-            state_path: remediator
-                .state_path
-                .clone()
-                .or(file.state.path)
-                .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_PATH)),
+            state_path,
             services,
             breaker,
             armed,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::child::{Call, Ended};
 
 use super::ControlError;
+use super::turn::Turn;
 
 /// Where a program begins that was told no directory.
 const DIR: &str = "/";
@@ -44,8 +45,9 @@ pub(super) async fn look(what: &str, call: Call<'_>, max_bytes: u64) -> Result<V
 }
 
 /// Runs something that acts; it must exit 0. What it leaves running stays.
-pub(super) async fn act(what: &str, call: Call<'_>) -> Result<(), ControlError> {
-    let ended = call.run().await.map_err(|failure| ControlError(format!("{what} {failure}")))?;
+pub(super) async fn act(what: &str, call: Call<'_>, turn: &Turn) -> Result<(), ControlError> {
+    let ended =
+        call.stdin(turn.hold()).run().await.map_err(|failure| ControlError(format!("{what} {failure}")))?;
     exit_zero(what, &ended)
 }
 

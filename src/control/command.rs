@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::folder::SessionName;
 
 use super::calls::{act, bare};
+use super::turn::Turn;
 use super::word::Word;
 use super::{ControlError, Presence};
 
@@ -54,17 +55,17 @@ pub(super) struct Argvs {
 }
 
 impl Argvs {
-    pub(super) async fn stop(&self, timeout: Duration) -> Result<(), ControlError> {
-        act("the stop command", bare(&self.stop, timeout, &PASSED)).await
+    pub(super) async fn stop(&self, timeout: Duration, turn: &Turn) -> Result<(), ControlError> {
+        act("the stop command", bare(&self.stop, timeout, &PASSED), turn).await
     }
 
     /// Whoever runs is not started: nobody says that the command would not start a second
     /// one beside it, and two bots of one identity break its keys.
-    pub(super) async fn start(&self, timeout: Duration) -> Result<(), ControlError> {
+    pub(super) async fn start(&self, timeout: Duration, turn: &Turn) -> Result<(), ControlError> {
         if self.presence(LOOKED_FOR).await == Presence::Running {
             return Ok(());
         }
-        act("the start command", bare(&self.start, timeout, &PASSED)).await
+        act("the start command", bare(&self.start, timeout, &PASSED), turn).await
     }
 
     pub(super) async fn presence(&self, timeout: Duration) -> Presence {
@@ -94,18 +95,18 @@ mod tests {
         let (start, gone) = (argv(&["sh", &start]), argv(&["test", "!", "-e", &runs]));
         let command = Command::new(&argv(&["rm", "-f", &runs]), &start, &gone, None).unwrap();
         let argvs = command.expand(&SessionName::from_dir("bot".as_ref())).unwrap();
-        let timeout = Duration::from_secs(20);
+        let (timeout, turn) = (Duration::from_secs(20), Turn::default());
         for _ in 0..2 {
-            argvs.start(timeout).await.unwrap();
+            argvs.start(timeout, &turn).await.unwrap();
         }
         let starts = || std::fs::read_to_string(at("starts")).unwrap().lines().count();
         assert_eq!((argvs.presence(timeout).await, starts()), (Presence::Running, 1));
-        argvs.stop(timeout).await.unwrap();
-        argvs.start(timeout).await.unwrap();
+        argvs.stop(timeout, &turn).await.unwrap();
+        argvs.start(timeout, &turn).await.unwrap();
         assert_eq!(starts(), 2);
         // Where nobody can tell, it is started: better that than left stopped.
         let unknown = Argvs { gone: argv(&["sh", "/nonexistent"]), ..argvs };
-        unknown.start(timeout).await.unwrap();
+        unknown.start(timeout, &turn).await.unwrap();
         assert_eq!(starts(), 3);
     }
 }

@@ -12,6 +12,7 @@ use crate::connection::Runtime;
 use crate::folder::SessionName;
 
 use super::calls::{act, bare, look, words};
+use super::turn::Turn;
 use super::word::Word;
 use super::{ControlError, LOOK_TIMEOUT, Presence};
 
@@ -66,7 +67,7 @@ pub(super) struct OneContainer {
 }
 
 impl OneContainer {
-    pub(super) async fn stop(&self, timeout: Duration) -> Result<(), ControlError> {
+    pub(super) async fn stop(&self, timeout: Duration, turn: &Turn) -> Result<(), ControlError> {
         let found = self.inspect().await?;
         if found.auto_remove != Some(false) {
             return Err(ControlError(
@@ -80,16 +81,16 @@ impl OneContainer {
             ));
         }
         let argv = words(&[self.program, "stop", &found.id]);
-        act(&format!("{} stop", self.program), bare(&argv, timeout, &PASSED)).await
+        act(&format!("{} stop", self.program), bare(&argv, timeout, &PASSED), turn).await
     }
 
-    pub(super) async fn start(&self, timeout: Duration) -> Result<(), ControlError> {
+    pub(super) async fn start(&self, timeout: Duration, turn: &Turn) -> Result<(), ControlError> {
         let found = self.inspect().await?;
         if found.state.presence() == Presence::Running {
             return Ok(());
         }
         let argv = words(&[self.program, "start", &found.id]);
-        act(&format!("{} start", self.program), bare(&argv, timeout, &PASSED)).await
+        act(&format!("{} start", self.program), bare(&argv, timeout, &PASSED), turn).await
     }
 
     pub(super) async fn presence(&self) -> Presence {

@@ -6,6 +6,7 @@ mod command;
 mod container;
 mod pm2;
 mod systemd;
+mod turn;
 pub mod window;
 mod word;
 
@@ -18,6 +19,7 @@ use globset::GlobSet;
 
 use crate::folder::SessionName;
 
+use turn::{Turn, Turns};
 use window::Windows;
 
 pub use command::Command;
@@ -172,7 +174,10 @@ impl ServiceRule {
 
 /// The services, in the order of the configuration: the first that matches counts.
 #[derive(Clone, Debug, Default)]
-pub struct Services(Vec<ServiceRule>);
+pub struct Services {
+    rules: Vec<ServiceRule>,
+    turns: Option<Turns>,
+}
 
 impl Services {
     /// These rules.
@@ -186,14 +191,21 @@ impl Services {
                 ));
             }
         }
-        Ok(Self(rules))
+        Ok(Self { rules, turns: None })
+    }
+
+    /// With the directory of the files by which a call that stops or starts a service knows
+    /// of an earlier one, also of one that has outlived this program.
+    #[must_use]
+    pub fn with_turns_in(self, dir: &Path) -> Self {
+        Self { turns: Some(Turns::new(dir)), ..self }
     }
 
     /// The service of a session. One whose name or argv cannot be made from the session's
     /// name is there as well; it can neither be stopped nor started, see [`Service::check`].
     pub fn of(&self, session: &SessionName) -> Option<Service> {
-        let rule = self.0.iter().find(|rule| rule.sessions.is_match(Path::new(session.as_str())))?;
-        Some(Service::expand(rule, session))
+        let rule = self.rules.iter().find(|rule| rule.sessions.is_match(Path::new(session.as_str())))?;
+        Some(Service { turns: self.turns.clone(), ..Service::expand(rule, session) })
     }
 
     /// The service of a session that is there among these. Where another one's service has
@@ -219,7 +231,7 @@ impl Services {
 
     /// Whether none is configured.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.rules.is_empty()
     }
 
     /// The services of these sessions, by name, with the sessions of each.
@@ -256,6 +268,7 @@ pub struct Service {
     pub cooldown: Duration,
     /// Runs within 24 hours.
     pub daily_budget: u32,
+    turns: Option<Turns>,
     target: Result<Target, ControlError>,
 }
 
@@ -291,6 +304,7 @@ impl Service {
             windows,
             cooldown,
             daily_budget,
+            turns: None,
             target,
         }
     }
@@ -320,11 +334,13 @@ impl Service {
     /// Asks it to stop; does not wait until it is gone. Stopping what is stopped is no error.
     pub async fn stop(&self) -> Result<(), ControlError> {
         let timeout = self.stop_timeout;
+        // While an earlier start is under way nobody asks it to stop: that is settled first.
+        let turn = self.turn(Duration::ZERO).await;
         match self.target()? {
-            Target::Systemd(unit) => unit.stop(timeout).await,
-            Target::Pm2(pm2) => pm2.stop(timeout).await,
-            Target::Container(container) => container.stop(timeout).await,
-            Target::Command(argvs) => argvs.stop(timeout).await,
+            Target::Systemd(unit) => unit.stop(timeout, &turn).await,
+            Target::Pm2(pm2) => pm2.stop(timeout, &turn).await,
+            Target::Container(container) => container.stop(timeout, &turn).await,
+            Target::Command(argvs) => argvs.stop(timeout, &turn).await,
         }
     }
 
@@ -339,14 +355,23 @@ impl Service {
         }
     }
 
-    /// Starts it. Starting what runs is no error.
+    async fn turn(&self, allowed: Duration) -> Turn {
+        match &self.turns {
+            Some(turns) => turns.take(&self.name, allowed).await,
+            None => Turn::default(),
+        }
+    }
+
+    /// Starts it. A call of an earlier program that has not ended is waited for, while it may
+    /// still take its time. Starting what runs is no error.
     pub async fn start(&self) -> Result<(), ControlError> {
         let timeout = self.start_timeout;
+        let turn = self.turn(timeout).await;
         match self.target()? {
-            Target::Systemd(unit) => unit.start(timeout).await,
-            Target::Pm2(pm2) => pm2.start(timeout).await,
-            Target::Container(container) => container.start(timeout).await,
-            Target::Command(argvs) => argvs.start(timeout).await,
+            Target::Systemd(unit) => unit.start(timeout, &turn).await,
+            Target::Pm2(pm2) => pm2.start(timeout, &turn).await,
+            Target::Container(container) => container.start(timeout, &turn).await,
+            Target::Command(argvs) => argvs.start(timeout, &turn).await,
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::connection::{Stat, pm2_list_in, read_small, stat, within};
 use crate::folder::SessionName;
 
 use super::calls::{act, bare, look, words};
+use super::turn::Turn;
 use super::word::Word;
 use super::{ControlError, LOOK_TIMEOUT, Presence};
 
@@ -125,7 +126,7 @@ enum Way {
 }
 
 impl OnePm2 {
-    pub(super) async fn stop(&self, timeout: Duration) -> Result<(), ControlError> {
+    pub(super) async fn stop(&self, timeout: Duration, turn: &Turn) -> Result<(), ControlError> {
         let list = self.list().await?;
         let entries = self.entries(&list)?;
         if entries.iter().any(|entry| entry.pm2_env.is_started_by_others()) {
@@ -141,10 +142,10 @@ impl OnePm2 {
         let tree = within("listing processes", LOOK_TIMEOUT, move || Ok(tree(Path::new(PROC), &pids))).await;
         let tree = tree.map_err(ControlError)?;
         self.left().entry(self.name.clone()).or_default().extend(tree);
-        self.act("stop", &ids, timeout).await
+        self.act("stop", &ids, timeout, turn).await
     }
 
-    pub(super) async fn start(&self, timeout: Duration) -> Result<(), ControlError> {
+    pub(super) async fn start(&self, timeout: Duration, turn: &Turn) -> Result<(), ControlError> {
         let until = Instant::now() + timeout;
         loop {
             let list = self.list().await?;
@@ -161,7 +162,7 @@ impl OnePm2 {
                 .collect();
             return match ids.is_empty() {
                 true => Ok(()),
-                false => self.act("restart", &ids, timeout).await,
+                false => self.act("restart", &ids, timeout, turn).await,
             };
         }
     }
@@ -218,11 +219,17 @@ impl OnePm2 {
         pm2_list_in(&answer).ok_or_else(|| ControlError("the list of pm2 cannot be understood".into()))
     }
 
-    async fn act(&self, verb: &str, ids: &[String], timeout: Duration) -> Result<(), ControlError> {
+    async fn act(
+        &self,
+        verb: &str,
+        ids: &[String],
+        timeout: Duration,
+        turn: &Turn,
+    ) -> Result<(), ControlError> {
         let args: Vec<&str> = [verb].into_iter().chain(ids.iter().map(String::as_str)).collect();
         let argv = self.argv(&args).await?;
         let call = bare(&argv, timeout, &[]).env("PM2_HOME", &self.home);
-        act(&format!("pm2 {verb}"), call).await
+        act(&format!("pm2 {verb}"), call, turn).await
     }
 
     /// The call of pm2, once it is certain that its daemon runs.

@@ -10,6 +10,7 @@ use crate::connection::within;
 use crate::folder::SessionName;
 
 use super::calls::{act, bare, look, words};
+use super::turn::Turn;
 use super::word::Word;
 use super::{ControlError, LOOK_TIMEOUT, Presence};
 
@@ -63,7 +64,7 @@ pub(super) struct OneUnit {
 }
 
 impl OneUnit {
-    pub(super) async fn stop(&self, timeout: Duration) -> Result<(), ControlError> {
+    pub(super) async fn stop(&self, timeout: Duration, turn: &Turn) -> Result<(), ControlError> {
         let state = self.show().await?;
         if let Some(problem) = state.problem() {
             return Err(ControlError(problem.into()));
@@ -77,12 +78,12 @@ impl OneUnit {
         }
         // The manager waits for its end; whoever asks looks for himself.
         let argv = words(&["systemctl", "--no-ask-password", "--no-block", "stop", "--", &self.unit]);
-        act("systemctl stop", bare(&argv, timeout, &[])).await.map_err(mend)
+        act("systemctl stop", bare(&argv, timeout, &[]), turn).await.map_err(mend)
     }
 
-    pub(super) async fn start(&self, timeout: Duration) -> Result<(), ControlError> {
+    pub(super) async fn start(&self, timeout: Duration, turn: &Turn) -> Result<(), ControlError> {
         let argv = words(&["systemctl", "--no-ask-password", "start", "--", &self.unit]);
-        act("systemctl start", bare(&argv, timeout, &[])).await.map_err(mend)
+        act("systemctl start", bare(&argv, timeout, &[]), turn).await.map_err(mend)
     }
 
     pub(super) async fn presence(&self) -> Presence {

@@ -1,0 +1,147 @@
+//! One call that stops or starts a service at a time, also over a kill of this program.
+//!
+//! A call outlives a program that is killed, and its successor would start a bot beside one
+//! that is being started: two of one identity. So a call has a locked file as its standard
+//! input: empty to whoever reads it, and locked until the call and this program have both
+//! let go of it, however they end.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, fchown, flock};
+use rustix::process::{Gid, Uid, geteuid};
+use tokio::time::Instant;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Where the files are, and since when this program may call.
+#[derive(Clone, Debug)]
+pub(super) struct Turns {
+    dir: PathBuf,
+    since: Instant,
+}
+
+impl Turns {
+    pub(super) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), since: Instant::now() }
+    }
+
+    /// A turn for a service. An earlier program's call is waited for while it may still take
+    /// its time, which is `allowed`; then, or where no file can be locked, it goes on without.
+    pub(super) async fn take(&self, service: &str, allowed: Duration) -> Turn {
+        Turn::take(&self.dir, service, allowed.saturating_sub(self.since.elapsed())).await
+    }
+}
+
+/// The right to call, if it could be had.
+#[derive(Debug, Default)]
+pub(super) struct Turn(Option<File>);
+
+impl Turn {
+    async fn take(dir: &Path, service: &str, patience: Duration) -> Self {
+        let Some(file) = open(dir, service) else { return Self(None) };
+        let until = Instant::now() + patience;
+        let mut told = patience.is_zero();
+        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            if Instant::now() >= until {
+                return Self(None);
+            }
+            if !told {
+                tracing::warn!(service, "an earlier call has not ended; it is waited for");
+                told = true;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Self(Some(file))
+    }
+
+    /// What the call gets as its standard input.
+    pub(super) fn hold(&self) -> Option<File> {
+        self.0.as_ref().and_then(|file| file.try_clone().ok())
+    }
+}
+
+/// The file of a service. Its name tells nobody the service's, which may be a phone number.
+fn path(dir: &Path, service: &str) -> PathBuf {
+    dir.join(format!("call-{:016x}.lock", xxh3_64(service.as_bytes())))
+}
+
+fn open(dir: &Path, service: &str) -> Option<File> {
+    let path = path(dir, service);
+    if let Ok(file) = File::open(&path) {
+        return Some(file);
+    }
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).ok()?;
+    // Where root is the first, `serve` must still be able to open it.
+    if geteuid().is_root()
+        && let Ok(about) = dir.metadata()
+    {
+        let (owner, group) = (Uid::from_raw(about.uid()), Gid::from_raw(about.gid()));
+        let _ = fchown(made.as_fd(), Some(owner), Some(group));
+    }
+    // For reading only: nobody writes into it by mistake.
+    File::open(&path).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::child::Call;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    #[tokio::test]
+    async fn a_call_keeps_its_turn_after_this_program_has_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let go = dir.path().join("go");
+        let script = format!("while [ ! -e {} ]; do sleep 0.05; done; cat", go.display());
+        let argv = ["sh", "-c", &script].map(str::to_owned);
+        let turn = Turn::take(dir.path(), "bot", Duration::ZERO).await;
+        let held = turn.hold();
+        assert!(held.is_some());
+        let call = tokio::spawn(async move { Call::new(&argv, LONG).stdin(held).read(9).run().await });
+        // As if the program had been killed, once the call has begun.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(turn);
+        let take = |service, patience| Turn::take(dir.path(), service, patience);
+        assert!(take("bot", Duration::ZERO).await.0.is_none(), "it is still under way");
+        assert!(take("bot", Duration::from_millis(300)).await.0.is_none(), "and waited for in vain");
+        assert!(take("another", Duration::ZERO).await.0.is_some(), "each service has its own");
+        let (next, _) = tokio::join!(take("bot", LONG), async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            std::fs::write(&go, "").unwrap();
+        });
+        assert!(next.0.is_some(), "it has ended");
+        let ended = call.await.unwrap().unwrap();
+        assert_eq!((ended.code, ended.output), (Some(0), Vec::new()), "there is nothing to read");
+        let nowhere = dir.path().join("nowhere");
+        assert!(Turn::take(&nowhere, "bot", LONG).await.hold().is_none(), "no reason not to call");
+    }
+
+    #[tokio::test]
+    async fn what_is_held_for_longer_than_a_call_may_take_is_no_call() {
+        let dir = tempfile::tempdir().unwrap();
+        let turns = Turns::new(dir.path());
+        let _by_a_bot = turns.take("bot", LONG).await;
+        let turns = Turns { since: Instant::now().checked_sub(LONG).unwrap(), ..turns };
+        let taken = tokio::time::timeout(LONG / 2, turns.take("bot", LONG)).await;
+        assert!(taken.unwrap().hold().is_none());
+    }
+
+    #[test]
+    fn its_file_is_private_and_names_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            open(dir.path(), "447700900001").unwrap();
+        }
+        let path = path(dir.path(), "447700900001");
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+        assert!(!path.display().to_string().contains("447700900001"));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

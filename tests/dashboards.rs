@@ -54,11 +54,10 @@ impl Query {
 }
 
 /// Of these the number is all there may be in the world of the test below, and why.
-const MAY_BE_NUMBER_ONLY: [(&str, &str); 4] = [
+const MAY_BE_NUMBER_ONLY: [(&str, &str); 3] = [
     (r#"fleet, "Sessions by tier" "B""#, "no session needs to be in the tier monitor"),
     (r#"fleet, "Sessions by tier" "D""#, "no session needs to be in the tier cleanup"),
     (r#"fleet, "Sessions by tier" "E""#, "no session needs to be in the tier emergency"),
-    (r#"remediation, "Sessions" "C""#, "the clean-up may bring the only session that is cleaned below 100"),
 ];
 
 /// The queries of all panels, and of all annotations.

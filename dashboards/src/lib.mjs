@@ -43,6 +43,8 @@ export const words = (entries) => [
     ),
   },
 ];
+/** A text for what is no number, where every number may be one. */
+export const unknown = (text) => [{ type: 'special', options: { match: 'null+nan', result: { text, color: 'text', index: 0 } } }];
 export const TIER_WORDS = words(Object.fromEntries(TIERS.map(([name, color], rank) => [rank, [name, color]])));
 export const CREDS_WORDS = words({ 0: ['broken', 'red'], 1: ['logged out', 'orange'], 2: ['ok', 'green'] });
 export const CONNECTION_WORDS = words({ 1: ['disconnected', 'red'], 2: ['unknown', 'text'], 3: ['connected', 'green'] });

@@ -8,6 +8,8 @@ const S = g.SESSIONS;
 const total = (expr) => `round(sum(increase(${expr}[$__range]))) or vector(-1)`;
 /** 0 would say that nothing happened where nobody looked. */
 const NOBODY = g.words({ '-1': ['–', 'text'] });
+/** What has a series only while there is something; 0 where a remediator is scraped. */
+const orZero = (expr) => `${expr} or 0 * sum(baileys_remediator_sessions{${R}}) or vector(-1)`;
 const ACTS = 'action=~"cleanup|emergency"';
 // One bar is an hour at least, so that $__rate_interval is hardly longer than a bar and
 // nothing is counted twice.
@@ -23,8 +25,8 @@ const counts = {
     [3, g.stat('Failed', 'Runs that broke in the time shown; what they had begun was put back.', [g.now(total(`baileys_remediator_run_failures_total{${R}}`))], { thresholds: g.none('red'), mappings: NOBODY })],
     [3, g.stat('Refused', 'Runs that a guard refused in the time shown. That is the rule, not an error: see the reasons below.', [g.now(total(`baileys_remediator_refusals_total{${R}}`))], { thresholds: g.none('yellow'), mappings: NOBODY })],
     [3, g.stat('Files moved', 'Files moved into a quarantine in the time shown.', [g.now(total(`baileys_remediator_files_moved_total{${R}}`))], { mappings: NOBODY })],
-    [3, g.stat('Queue', 'Runs accepted and not ended.', [g.now(`sum(baileys_remediator_queue_length{${R}}) or vector(0)`)])],
-    [3, g.stat('Armed', 'Clean-ups that were refused because the bot is connected, and wait until it is found stopped, or for a maintenance window.', [g.now(`sum(baileys_remediator_armed_runs{${RS}}) or vector(0)`)], { thresholds: g.none('yellow') })],
+    [3, g.stat('Queue', 'Runs accepted and not ended.', [g.now(`sum(baileys_remediator_queue_length{${R}}) or vector(-1)`)], { mappings: NOBODY })],
+    [3, g.stat('Armed', 'Clean-ups that were refused because the bot is connected, and wait until it is found stopped, or for a maintenance window.', [g.now(orZero(`sum(baileys_remediator_armed_runs{${RS}})`))], { thresholds: g.none('yellow'), mappings: NOBODY })],
     [3, g.stat('Paused', 'Whether a person has paused all action (baileys_remediator resume goes on).', [g.now(`max(baileys_remediator_paused{${R}}) or vector(-1)`)], { mappings: g.words({ '-1': ['none scraped', 'text'], 0: ['no', 'green'], 1: ['paused', 'yellow'] }) })],
     [3, g.stat('Breaker', 'open: too many were in trouble at once, and all action halts until a person resumes it.', [g.now(`max(baileys_remediator_breaker_open{${R}}) or vector(-1)`)], { mappings: g.words({ '-1': ['none scraped', 'text'], 0: ['closed', 'green'], 1: ['open', 'red'] }) })],
   ],
@@ -35,7 +37,7 @@ const runs = {
   height: 9,
   panels: [
     [8, bars('Runs by action', 'Runs that ended, however they ended. plan is the dry run of the warning tier.', [g.range(perBar('action', `baileys_remediator_runs_total{${R}}`), '{{action}}')])],
-    [8, bars('Refusals by reason', 'Why guards refused. connected and connection_unknown need a bot that is stopped, or a probe that works; nothing_removable needs other tiers for this session.', [g.range(`${perBar('reason', `baileys_remediator_refusals_total{${R}}`)} and on (reason) sum by (reason) (increase(baileys_remediator_refusals_total{${R}}[$__range] @ end())) > 0.5`, '{{reason}}')], { defaults: { noValue: 'none in this time' } })],
+    [8, bars('Refusals by reason', 'Why guards refused. connected and connection_unknown need a bot that is stopped, or a probe that works; nothing_removable needs other tiers for this session.', [g.range(`${perBar('reason', `baileys_remediator_refusals_total{${R}}`)} and on (reason) sum by (reason) (increase(baileys_remediator_refusals_total{${R}}[$__range] @ end())) > 0.5`, '{{reason}}')], { defaults: { noValue: 'none in this time, or no remediator is scraped' } })],
     [8, bars('Files moved by kind', 'Files moved into a quarantine, by kind, and files that an undo put back.', [g.range(perBar('kind', `baileys_remediator_files_moved_total{${R}}`), '{{kind}}'), g.range(perBar('', `baileys_remediator_files_restored_total{${R}}`), 'put back')], { overrides: [g.override('put back', { 'custom.transform': 'negative-Y', ...g.fixed('text') })], defaults: { min: undefined } })],
   ],
 };
@@ -90,7 +92,7 @@ const waiting = {
         {
           sortBy: 'What',
           hidden: ['Value #B', 'Value #C', 'run'],
-          defaults: { noValue: 'nothing waits' },
+          defaults: { noValue: 'nothing waits, or no remediator is scraped' },
           columns: [
             ['session', 'Session', { links: [g.sessionLink], 'custom.minWidth': 120 }],
             ['what', 'What', { mappings: g.words({ refused: ['refused', 'orange'], armed: ['armed', 'yellow'], 'not back': ['not back', 'red'] }), 'custom.cellOptions': { type: 'color-text' }, 'custom.width': 90 }],
@@ -132,8 +134,8 @@ const emergencies = {
         [
           g.now(total(`baileys_remediator_runs_total{${R},action="emergency"}`), 'emergency runs'),
           g.now(total(`baileys_remediator_service_stops_total{${R}}`), 'services stopped'),
-          g.now(`sum(baileys_remediator_services_down{${R}}) or vector(0)`, 'down now'),
-          g.now(`sum(baileys_remediator_service_not_back{${RS}}) or vector(0)`, 'not back'),
+          g.now(`sum(baileys_remediator_services_down{${R}}) or vector(-1)`, 'down now'),
+          g.now(orZero(`sum(baileys_remediator_service_not_back{${RS}})`), 'not back'),
         ],
         { mappings: NOBODY, overrides: [g.override('down now', { thresholds: g.none('orange') }), g.override('not back', { thresholds: g.none('red') })] },
       ),
@@ -163,19 +165,19 @@ const calls = {
   title: 'Calls from Alertmanager, and copies of creds.json',
   height: 8,
   panels: [
-    [8, bars('Alerts by outcome', 'What became of the alerts in accepted requests: queued was put on record, cooldown had succeeded less than 6 hours ago, no_action asks for nothing.', [g.range(`${perBar('outcome', `baileys_remediator_webhook_alerts_total{${R}}`)} and on (outcome) sum by (outcome) (increase(baileys_remediator_webhook_alerts_total{${R}}[$__range] @ end())) > 0.5`, '{{outcome}}')], { defaults: { noValue: 'none in this time' } })],
-    [8, bars('Requests by status', 'Requests to the webhook by HTTP status. 202 is accepted; 401 is a wrong token.', [g.range(perBar('code', `baileys_remediator_webhook_requests_total{${R}}`), '{{code}}')], { defaults: { noValue: 'none yet' } })],
+    [8, bars('Alerts by outcome', 'What became of the alerts in accepted requests: queued was put on record, cooldown had succeeded less than 6 hours ago, no_action asks for nothing.', [g.range(`${perBar('outcome', `baileys_remediator_webhook_alerts_total{${R}}`)} and on (outcome) sum by (outcome) (increase(baileys_remediator_webhook_alerts_total{${R}}[$__range] @ end())) > 0.5`, '{{outcome}}')], { defaults: { noValue: 'none in this time, or no remediator is scraped' } })],
+    [8, bars('Requests by status', 'Requests to the webhook by HTTP status. 202 is accepted; 401 is a wrong token.', [g.range(perBar('code', `baileys_remediator_webhook_requests_total{${R}}`), '{{code}}')], { defaults: { noValue: 'none yet, or no remediator is scraped' } })],
     [
       8,
       g.stat(
         'Sessions',
         'Sessions that the remediators know; those of whose creds.json a copy is kept; and those cleaned in the time shown which are above their first tier now: the clean-up did not bring the count down, or it came back.',
         [
-          g.now(`sum(baileys_remediator_sessions{${R}}) or vector(0)`, 'known'),
-          g.now(`sum(baileys_remediator_creds_insured_sessions{${R}}) or vector(0)`, 'creds copied'),
-          g.now(`count((session:baileys_auth_tier:rank{${S}} > 0) and on (session) baileys_remediator_last_cleanup_timestamp_seconds{${RS}} > time() - $__range_s) or vector(0)`, 'cleaned, above 100'),
+          g.now(`sum(baileys_remediator_sessions{${R}}) or vector(-1)`, 'known'),
+          g.now(`sum(baileys_remediator_creds_insured_sessions{${R}}) or vector(-1)`, 'creds copied'),
+          g.now(orZero(`count((session:baileys_auth_tier:rank{${S}} > 0) and on (session) baileys_remediator_last_cleanup_timestamp_seconds{${RS}} > time() - $__range_s)`), 'cleaned, above 100'),
         ],
-        { overrides: [g.override('cleaned, above 100', { thresholds: g.none('yellow') })] },
+        { mappings: NOBODY, overrides: [g.override('cleaned, above 100', { thresholds: g.none('yellow') })] },
       ),
     ],
   ],

@@ -7,19 +7,24 @@ const R = `${g.REMEDIATOR},session="$session"`;
 const rank = `session:baileys_auth_tier:rank{${S}}`;
 const files = `session:baileys_auth_accumulated_files:last{${S}}`;
 const orNone = (expr) => `${expr} or vector(-1)`;
-const HOURS = { unit: 'h', defaults: { decimals: 1 }, thresholds: g.steps([null, 'red'], [6, 'orange'], [24, 'yellow'], [72, 'green']), mappings: g.words({ '-1': ['not in sight', 'green'] }) };
+/** -1 where there is none, and no number where nobody would know. */
+const orNever = (expr, known) => `${expr} or 0 * ${known} - 1 or vector(NaN)`;
+const scraped = `max(${files})`;
+const watched = `sum(baileys_remediator_sessions{${g.REMEDIATOR}})`;
+const never = (text, color) => [...g.words({ '-1': [text, color] }), ...g.unknown('no data')];
+const HOURS = { unit: 'h', defaults: { decimals: 1 }, thresholds: g.steps([null, 'red'], [6, 'orange'], [24, 'yellow'], [72, 'green']), mappings: never('not in sight', 'green') };
 const connection = `max(3 * baileys_auth_connection_state{${S},state="connected"} + on (instance) 2 * baileys_auth_connection_state{${S},state="unknown"} + on (instance) baileys_auth_connection_state{${S},state="disconnected"})`;
 const creds = `min(baileys_auth_creds_valid{${S}} + baileys_auth_logged_in{${S}})`;
-const AGO = { unit: 'dateTimeFromNow', mappings: g.words({ '-1': ['none'] }) };
+const AGO = { unit: 'dateTimeFromNow' };
 
 const what = {
   height: 4,
   panels: [
     [3, g.stat('Tier', 'Where the session stands on the ladder of its own thresholds.', [g.now(`max(${rank})`)], { mappings: g.TIER_WORDS })],
     [3, g.stat('Files', 'Accumulated files, which the tiers count: those a classic folder would hold.', [g.now(`max(${files})`)], { thresholds: g.FILE_STEPS })],
-    [3, g.stat('In 24 h', 'Accumulated files gained, or lost, in the last 24 hours.', [g.now(`max(${g.slow(`session:baileys_auth_accumulated_files:delta1d{${S}}`)}) or vector(0)`)], { thresholds: g.steps([null, 'text'], [20, 'yellow'], [50, 'red']) })],
-    [3, g.stat('Until clean-up', 'Hours until the tier cleanup (150 files unless configured otherwise) at the pace of the last 24 hours; none where the session does not grow, or is past it.', [g.now(orNone(`min(${g.slow(`session:baileys_auth_hours_to_cleanup:pace1d{${S}}`)})`))], HOURS)],
-    [3, g.stat('Until emergency', 'Hours until the tier emergency (180 files unless configured otherwise) at the pace of the last 24 hours; none where the session does not grow, or is past it.', [g.now(orNone(`min(${g.slow(`session:baileys_auth_hours_to_emergency:pace1d{${S}}`)})`))], HOURS)],
+    [3, g.stat('In 24 h', 'Accumulated files gained, or lost, in the last 24 hours.', [g.now(`max(${g.slow(`session:baileys_auth_accumulated_files:delta1d{${S}}`)}) or vector(NaN)`)], { thresholds: g.steps([null, 'text'], [20, 'yellow'], [50, 'red']), mappings: g.unknown('no data') })],
+    [3, g.stat('Until clean-up', 'Hours until the tier cleanup (150 files unless configured otherwise) at the pace of the last 24 hours; none where the session does not grow, or is past it.', [g.now(orNever(`min(${g.slow(`session:baileys_auth_hours_to_cleanup:pace1d{${S}}`)})`, scraped))], HOURS)],
+    [3, g.stat('Until emergency', 'Hours until the tier emergency (180 files unless configured otherwise) at the pace of the last 24 hours; none where the session does not grow, or is past it.', [g.now(orNever(`min(${g.slow(`session:baileys_auth_hours_to_emergency:pace1d{${S}}`)})`, scraped))], HOURS)],
     [3, g.stat('Connection', 'What the evidence says of the bot. Nothing is cleaned unless it is disconnected.', [g.now(connection)], { mappings: g.CONNECTION_WORDS })],
     [3, g.stat('Creds', 'ok: creds.json is valid and paired. logged out: valid, but not paired. broken: missing, empty, cut off or unreadable.', [g.now(creds)], { mappings: g.CREDS_WORDS })],
     [3, g.stat('Warnings 24 h', 'Signs of trouble in its logs in the last 24 hours, patterns of severity info left out.', [g.now(orNone(`round(max(${g.slow(`session:baileys_auth_signal_warnings:increase1d{${S}}`)}))`))], { thresholds: g.none('yellow'), mappings: g.words({ '-1': ['no logs', 'text'] }) })],
@@ -29,14 +34,14 @@ const what = {
 const more = {
   height: 4,
   panels: [
-    [3, g.stat('Removable now', 'Files that a clean-up, and an emergency, could move now. 0 where it would be refused as dormant, woken recently or without a valid creds.json.', ['cleanup', 'emergency'].map((action) => g.now(`max(session:baileys_auth_removable_files:sum{${S},action="${action}"}) or vector(0)`, action)), { options: { orientation: 'vertical' } })],
+    [3, g.stat('Removable now', 'Files that a clean-up, and an emergency, could move now. 0 where it would be refused as dormant, woken recently or without a valid creds.json.', ['cleanup', 'emergency'].map((action) => g.now(orNone(`max(session:baileys_auth_removable_files:sum{${S},action="${action}"})`), action)), { mappings: g.words({ '-1': ['no data', 'text'] }), options: { orientation: 'vertical' } })],
     [3, g.stat('Pre-keys', 'One-time pre-keys in the folder, and how many a login mints.', [g.now(`max(baileys_auth_pre_keys{${S}})`, 'held'), g.now(`max(baileys_auth_pre_key_batch{${S}})`, 'batch')], { options: { orientation: 'vertical' } })],
     [3, g.stat('Newest pre-key', 'Whether the file of the pre-key minted last is there. missing: a contact used it, or something deleted it.', [g.now(`max(baileys_auth_newest_pre_key_missing{${S}}) or vector(-1)`)], { mappings: g.words({ '-1': ['not known', 'text'], 0: ['there', 'green'], 1: ['missing', 'yellow'] }) })],
     [3, g.stat('Activity', 'dormant: no chat was active within 14 days; a clean-up refuses it.', [g.now(`max(baileys_auth_dormant{${S}}) or vector(-1)`)], { mappings: g.words({ '-1': ['not known', 'text'], 0: ['active', 'green'], 1: ['dormant', 'yellow'] }) })],
-    [3, g.stat('Oldest active', 'When the chat silent longest among those of the last 14 days was last used.', [g.now(orNone(`min(baileys_auth_oldest_active_session_timestamp_seconds{${S}}) * 1000`))], AGO)],
-    [3, g.stat('Last clean-up', 'When a clean-up last moved files.', [g.now(orNone(`max(baileys_remediator_last_cleanup_timestamp_seconds{${R}}) * 1000`))], { ...AGO, mappings: g.words({ '-1': ['never'] }) })],
+    [3, g.stat('Oldest active', 'When the chat silent longest among those of the last 14 days was last used.', [g.now(orNever(`min(baileys_auth_oldest_active_session_timestamp_seconds{${S}}) * 1000`, scraped))], { ...AGO, mappings: never('none') })],
+    [3, g.stat('Last clean-up', 'When a clean-up last moved files.', [g.now(orNever(`max(baileys_remediator_last_cleanup_timestamp_seconds{${R}}) * 1000`, watched))], { ...AGO, mappings: never('never') })],
     [3, g.stat('Files after it', 'Accumulated files right after that clean-up.', [g.now(orNone(`max(baileys_remediator_last_cleanup_accumulated_files{${R}})`))], { thresholds: g.FILE_STEPS, mappings: g.words({ '-1': ['–', 'text'] }) })],
-    [3, g.stat('Creds copy', 'When the newest copy that the remediator keeps was last known to be what the folder holds.', [g.now(orNone(`max(baileys_remediator_creds_insured_timestamp_seconds{${R}}) * 1000`))], { ...AGO, mappings: g.words({ '-1': ['none', 'orange'] }) })],
+    [3, g.stat('Creds copy', 'When the newest copy that the remediator keeps was last known to be what the folder holds.', [g.now(orNever(`max(baileys_remediator_creds_insured_timestamp_seconds{${R}}) * 1000`, watched))], { ...AGO, mappings: never('none', 'orange') })],
   ],
 };
 

@@ -125,6 +125,8 @@ impl<'a> Call<'a> {
             .kill_on_drop(true)
             .spawn()
             .map_err(Failure::NotStarted)?;
+        // What it reads from is now its own.
+        drop(command);
         let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
         let talk = async {
             let mut output = Vec::new();

@@ -52,7 +52,8 @@ start)
     if ! alive; then
         rm -f "$name.ready"
         setsid sh "$name.bot" </dev/null >"$name.out" 2>&1 &
-        echo $! >"$name.part" && mv "$name.part" "$name.pid"
+        echo $! >"$name.part"
+        if [ -e shows-late ]; then (sleep 3; mv "$name.part" "$name.pid") & else mv "$name.part" "$name.pid"; fi
     fi
     hold start-after
     ;;
@@ -262,6 +263,14 @@ REST
     fn wait<T>(&self, what: &str, attempt: impl FnMut() -> testkit::Result<T>) -> T {
         let seen = self.patience.wait_until(SOON, what, attempt);
         seen.unwrap_or_else(|failure| panic!("{failure}\n{}", self.read("log")))
+    }
+
+    /// Waits until its log holds this.
+    fn says(&self, text: &str) {
+        self.wait(text, || match self.read("log").contains(text) {
+            true => Ok(()),
+            false => Err("not yet".into()),
+        });
     }
 
     fn wait_for_file(&self, name: &str) {
@@ -1154,20 +1163,53 @@ fn a_service_that_the_configuration_no_longer_names_is_told_of() {
 /// Two at a time would be two bots of one identity.
 #[test]
 fn a_start_that_outlives_its_remediator_is_waited_for() {
+    at_once(&["it ends meanwhile", "it has just ended"], |case| {
+        let mut world = World::new();
+        let text = world.read("config.yml").replace("start_timeout: 4s", "start_timeout: 60s");
+        fs::write(world.at("config.yml"), text).unwrap();
+        let before = world.bot("bot", BLOATED);
+        world.start();
+        world.mark("hold-start-before");
+        // It is over before anybody can see what it has started.
+        world.mark("shows-late");
+        world.deliver("firing", &[("bot", "emergency")]);
+        world.wait_for_file("reached-start-before");
+        world.kill();
+        if case == "it ends meanwhile" {
+            world.start();
+            world.says("earlier call has not ended");
+            assert_eq!(world.calls("start", "bot"), 1);
+            world.unmark("hold-start-before");
+        } else {
+            world.unmark("hold-start-before");
+            world.wait_for_file("bot.part");
+            world.start();
+        }
+        world.wait("nothing is owed", || match world.metric("services_down", &[]) {
+            0.0 => world.is_connected("bot"),
+            down => Err(format!("{down}")),
+        });
+        assert_eq!((world.calls("stop", "bot"), world.calls("start", "bot")), (1, 1), "{case}");
+        world.nothing_is_lost("bot", &before);
+    });
+}
+
+/// It might stop what was started meanwhile.
+#[test]
+fn a_stop_that_outlives_its_remediator_is_waited_for() {
     let mut world = World::new();
+    let text = world.read("config.yml").replace("stop_timeout: 20s", "stop_timeout: 60s");
+    fs::write(world.at("config.yml"), text).unwrap();
     let before = world.bot("bot", BLOATED);
     world.start();
-    world.mark("hold-start-before");
+    world.mark("hold-stop-after");
     world.deliver("firing", &[("bot", "emergency")]);
-    world.wait_for_file("reached-start-before");
+    world.wait_for_file("reached-stop-after");
     world.kill();
     world.start();
-    world.wait("it is waited for", || match world.read("log").contains("earlier call has not ended") {
-        true => Ok(()),
-        false => Err("not yet".into()),
-    });
-    assert_eq!(world.calls("start", "bot"), 1);
-    world.unmark("hold-start-before");
+    world.says("earlier call has not ended");
+    assert!(!world.runs_now("bot") && world.calls("start", "bot") == 0);
+    world.unmark("hold-stop-after");
     world.wait("nothing is owed", || match world.metric("services_down", &[]) {
         0.0 => world.is_connected("bot"),
         down => Err(format!("{down}")),

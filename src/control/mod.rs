@@ -30,6 +30,10 @@ pub use word::Word;
 
 /// How long one look may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
+/// So long after a start it may take until it shows that the process runs.
+pub const SHOWS_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Whether a service's process runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -362,11 +366,38 @@ impl Service {
         }
     }
 
+    /// How long a call of an earlier program is waited for before a start.
+    pub fn earlier_call_takes(&self) -> Duration {
+        self.start_timeout.max(self.stop_timeout)
+    }
+
+    /// Waits for a call of an earlier program, and for what may have come of it: whether it
+    /// runs.
+    pub async fn outlasts_earlier_call(&self) -> bool {
+        drop(self.turn(self.earlier_call_takes()).await);
+        self.shows_up().await
+    }
+
+    /// Whether it runs, as soon as that shows.
+    async fn shows_up(&self) -> bool {
+        let until = tokio::time::Instant::now() + SHOWS_WITHIN;
+        let looks = async {
+            while self.presence().await != Presence::Running {
+                tokio::time::sleep(PAUSE).await;
+            }
+        };
+        tokio::time::timeout_at(until, looks).await.is_ok()
+    }
+
     /// Starts it. A call of an earlier program that has not ended is waited for, while it may
     /// still take its time. Starting what runs is no error.
     pub async fn start(&self) -> Result<(), ControlError> {
         let timeout = self.start_timeout;
-        let turn = self.turn(timeout).await;
+        let turn = self.turn(self.earlier_call_takes()).await;
+        // That may have been a start.
+        if turn.has_waited && self.shows_up().await {
+            return Ok(());
+        }
         match self.target()? {
             Target::Systemd(unit) => unit.start(timeout, &turn).await,
             Target::Pm2(pm2) => pm2.start(timeout, &turn).await,

@@ -6,18 +6,24 @@
 //! let go of it, however they end.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, fchown, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, fchown, flock};
+use rustix::io::Errno;
 use rustix::process::{Gid, Uid, geteuid};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::connection::within;
+
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
+/// A disk that hangs keeps nobody from a start for longer.
+const OPENED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where the files are, and since when this program may call.
 #[derive(Clone, Debug)]
@@ -40,29 +46,44 @@ impl Turns {
 
 /// The right to call, if it could be had.
 #[derive(Debug, Default)]
-pub(super) struct Turn(Option<File>);
+pub(super) struct Turn {
+    file: Option<File>,
+    /// An earlier call was under way.
+    pub(super) has_waited: bool,
+}
 
 impl Turn {
     async fn take(dir: &Path, service: &str, patience: Duration) -> Self {
-        let Some(file) = open(dir, service) else { return Self(None) };
-        let until = Instant::now() + patience;
-        let mut told = patience.is_zero();
-        while flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            if Instant::now() >= until {
-                return Self(None);
+        let path = path(dir, service);
+        let opened = within("opening the file of its calls", OPENED_WITHIN, move || {
+            open(&path).map_err(|error| format!("{}: {error}", path.display()))
+        });
+        let file = match opened.await {
+            Ok(file) => file,
+            Err(why) => {
+                tracing::warn!(service, "an earlier call would not be noticed: {why}");
+                return Self::default();
             }
-            if !told {
+        };
+        let until = Instant::now() + patience;
+        let mut has_waited = false;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Self { file: Some(file), has_waited },
+                Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < until => {}
+                Err(_) => return Self { file: None, has_waited },
+            }
+            if !has_waited {
                 tracing::warn!(service, "an earlier call has not ended; it is waited for");
-                told = true;
+                has_waited = true;
             }
             tokio::time::sleep(PAUSE).await;
         }
-        Self(Some(file))
     }
 
     /// What the call gets as its standard input.
     pub(super) fn hold(&self) -> Option<File> {
-        self.0.as_ref().and_then(|file| file.try_clone().ok())
+        self.file.as_ref().and_then(|file| file.try_clone().ok())
     }
 }
 
@@ -71,21 +92,31 @@ fn path(dir: &Path, service: &str) -> PathBuf {
     dir.join(format!("call-{:016x}.lock", xxh3_64(service.as_bytes())))
 }
 
-fn open(dir: &Path, service: &str) -> Option<File> {
-    let path = path(dir, service);
-    if let Ok(file) = File::open(&path) {
-        return Some(file);
+/// Opens it for reading only, so that nobody writes into it; where it is not there it is made.
+fn open(path: &Path) -> io::Result<File> {
+    match open_plain(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        other => return other,
     }
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).ok()?;
+    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     // Where root is the first, `serve` must still be able to open it.
     if geteuid().is_root()
-        && let Ok(about) = dir.metadata()
+        && let Some(about) = path.parent().and_then(|dir| dir.metadata().ok())
     {
         let (owner, group) = (Uid::from_raw(about.uid()), Gid::from_raw(about.gid()));
         let _ = fchown(made.as_fd(), Some(owner), Some(group));
     }
-    // For reading only: nobody writes into it by mistake.
-    File::open(&path).ok()
+    open_plain(path)
+}
+
+/// Never follows a link, and never blocks on a pipe: another program gets what is opened here.
+fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other("not a regular file; remove it")),
+    }
 }
 
 #[cfg(test)]
@@ -109,14 +140,14 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(300)).await;
         drop(turn);
         let take = |service, patience| Turn::take(dir.path(), service, patience);
-        assert!(take("bot", Duration::ZERO).await.0.is_none(), "it is still under way");
-        assert!(take("bot", Duration::from_millis(300)).await.0.is_none(), "and waited for in vain");
-        assert!(take("another", Duration::ZERO).await.0.is_some(), "each service has its own");
+        assert!(take("bot", Duration::ZERO).await.file.is_none(), "it is still under way");
+        assert!(take("bot", Duration::from_millis(300)).await.file.is_none(), "and waited for in vain");
+        assert!(take("another", Duration::ZERO).await.file.is_some(), "each service has its own");
         let (next, _) = tokio::join!(take("bot", LONG), async {
             tokio::time::sleep(Duration::from_millis(200)).await;
             std::fs::write(&go, "").unwrap();
         });
-        assert!(next.0.is_some(), "it has ended");
+        assert!(next.file.is_some() && next.has_waited, "it has ended");
         let ended = call.await.unwrap().unwrap();
         assert_eq!((ended.code, ended.output), (Some(0), Vec::new()), "there is nothing to read");
         let nowhere = dir.path().join("nowhere");
@@ -136,12 +167,25 @@ mod tests {
     #[test]
     fn its_file_is_private_and_names_nobody() {
         let dir = tempfile::tempdir().unwrap();
-        for _ in 0..2 {
-            open(dir.path(), "447700900001").unwrap();
-        }
         let path = path(dir.path(), "447700900001");
+        for _ in 0..2 {
+            open(&path).unwrap();
+        }
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
         assert!(!path.display().to_string().contains("447700900001"));
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_somebody_else_has_put_there_is_given_to_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        std::fs::write(&secret, "s").unwrap();
+        let (link, pipe) = (path(dir.path(), "link"), path(dir.path(), "pipe"));
+        std::os::unix::fs::symlink(&secret, &link).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [&link, &pipe] {
+            assert!(open(path).is_err());
+        }
     }
 }

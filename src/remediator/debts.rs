@@ -121,6 +121,10 @@ async fn needs_start(service: &Service, phase: Phase) -> bool {
     if phase == Phase::Stopping && wait_until_gone(service, service.stop_timeout).await {
         return true;
     }
+    // So may a start.
+    if phase == Phase::Starting && service.outlasts_earlier_call().await {
+        return false;
+    }
     // Where nobody can tell, one start does no harm.
     presence(service).await != Presence::Running
 }

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::connection::{Finding, State};
-use crate::control::{Presence, Service};
+use crate::control::{Presence, SHOWS_WITHIN, Service};
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::Column;
 use crate::policy::{Ask, Bearing, Before, Breaker, Hold, Stopped, Tier, may_stop};
@@ -55,8 +55,6 @@ const DOWN_FOR_AT_MOST: Duration = Duration::from_secs(600);
 /// A clean-up of another session of the process that had begun before is waited for so long;
 /// then the run waits again.
 const OTHERS_END_WITHIN: Duration = Duration::from_secs(120);
-/// So long after a start it may take until the supervisor says that it runs.
-const RUNS_WITHIN: Duration = Duration::from_secs(10);
 /// A move that is under way when the bot is to be started is waited for so long; one that
 /// hangs for longer is one on a file system that hangs, and no other follows it.
 const HALTS_WITHIN: Duration = Duration::from_secs(30);
@@ -1134,8 +1132,10 @@ impl Warden {
             tracing::error!(service = owed.service, session, "its auth folder cannot be found");
         }
         self.nobody_is_asked(owed, unseen).await;
+        // A start that was asked for may still be on its way, or just have come to its end.
+        let runs = owed.phase == Phase::Starting && service.outlasts_earlier_call().await;
         // A stop may have torn what nobody has looked at since.
-        if matches!(owed.phase, Phase::Stopping | Phase::Gone | Phase::Starting) {
+        if !runs && matches!(owed.phase, Phase::Stopping | Phase::Gone | Phase::Starting) {
             insurance::before_a_start(&self.ctx, &service, sessions, None).await;
         }
         let back = match watched.is_empty() {
@@ -1305,12 +1305,12 @@ pub(super) async fn start(service: &Service, mut started: bool) -> Result<(), No
         let is_unseen = started && matches!(presence(service).await, Presence::Unknown(_));
         let told = match is_unseen {
             true => Ok(()),
-            // An earlier program's call may take as long again.
-            false => within(service.start_timeout * 2 + GRACE, service.start()).await,
+            // It waits for an earlier program's call first.
+            false => within(may_take_to_start(service), service.start()).await,
         };
         let looked = Instant::now();
         let mut there = presence(service).await;
-        while there != Presence::Running && told.is_ok() && looked.elapsed() < RUNS_WITHIN {
+        while there != Presence::Running && told.is_ok() && looked.elapsed() < SHOWS_WITHIN {
             tokio::time::sleep(PAUSE).await;
             there = presence(service).await;
         }
@@ -1335,6 +1335,10 @@ pub(super) async fn start(service: &Service, mut started: bool) -> Result<(), No
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(8));
     }
+}
+
+fn may_take_to_start(service: &Service) -> Duration {
+    service.earlier_call_takes() + SHOWS_WITHIN + service.start_timeout + GRACE
 }
 
 async fn within<E: fmt::Display>(
@@ -1626,7 +1630,7 @@ mod tests {
     fn the_shipped_unit_waits_for_the_longest_run() {
         let timing = crate::control::Timing::default();
         // The last try begins within its time.
-        let starts = (timing.start_timeout * 2 + GRACE * 2 + RUNS_WITHIN) * (STARTS_AGAIN + 1);
+        let starts = (timing.start_timeout * 2 + GRACE * 2 + SHOWS_WITHIN) * (STARTS_AGAIN + 1);
         let noted = NOTE_TIMEOUT * 3;
         let longest = timing.stop_timeout
             + timing.gone_timeout

@@ -256,13 +256,14 @@ impl Journal {
         Ok(())
     }
 
-    /// Notes that it is about to be started. `false`, and nothing is noted: a start has
+    /// Notes that it is about to be started; a stop that may still come stays on record.
+    /// `false`, and nothing is noted: a start has
     /// failed before, and a person has paused all action since.
     pub fn may_start(&mut self, service: &str) -> Result<bool, JournalError> {
         let noted = self.db.execute(
-            "UPDATE obligations SET phase = ?2 WHERE service = ?1
+            "UPDATE obligations SET phase = CASE phase WHEN ?5 THEN phase ELSE ?2 END WHERE service = ?1
              AND (phase != ?3 OR NOT EXISTS (SELECT 1 FROM switches WHERE name = ?4))",
-            params![service, Phase::Starting.label(), Phase::Failed.label(), PAUSED],
+            params![service, Phase::Starting.label(), Phase::Failed.label(), PAUSED, Phase::Stopping.label()],
         )?;
         Ok(noted > 0)
     }

@@ -26,7 +26,7 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, RenameFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -47,6 +47,9 @@ Files moved away from this auth folder, one directory a run. They hold private k
 
 /// Largest plan.json that is read back.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
+/// A child that is just being started holds a copy of what its parent has open, and with it a
+/// lock that the parent has given back, until it becomes its program.
+const COPIES_END_WITHIN: Duration = Duration::from_millis(200);
 /// `f_type` of NFS.
 const NFS_MAGIC: i64 = 0x6969;
 
@@ -353,7 +356,7 @@ pub struct LockedFolder {
 }
 
 impl LockedFolder {
-    /// Opens and locks the folder; does not wait for the lock.
+    /// Opens and locks the folder; does not wait for whoever works on it.
     pub fn lock(place: &Place) -> Result<Arc<Self>, Obstacle> {
         Self::lock_under(place, Halt::default())
     }
@@ -369,10 +372,16 @@ impl LockedFolder {
         let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
         let statfs = rustix::fs::fstatfs(&fd).map_err(|e| obstacle("asking for the file system", e))?;
         check_filesystem(statfs.f_type)?;
-        match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Arc::new(Self { fd, halt })),
-            Err(Errno::WOULDBLOCK) => Err(Obstacle::Locked),
-            Err(error) => Err(obstacle("locking the folder", error)),
+        let began = Instant::now();
+        loop {
+            match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Arc::new(Self { fd, halt })),
+                Err(Errno::INTR) => {}
+                Err(Errno::WOULDBLOCK) if began.elapsed() < COPIES_END_WITHIN => {}
+                Err(Errno::WOULDBLOCK) => return Err(Obstacle::Locked),
+                Err(error) => return Err(obstacle("locking the folder", error)),
+            }
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 

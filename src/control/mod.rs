@@ -253,6 +253,15 @@ impl Services {
     }
 }
 
+/// What came of a call of an earlier program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Earlier {
+    /// It was still under way.
+    pub was_seen: bool,
+    /// The service runs.
+    pub runs: bool,
+}
+
 /// The service of one session.
 #[derive(Clone, Debug)]
 pub struct Service {
@@ -339,7 +348,10 @@ impl Service {
     pub async fn stop(&self) -> Result<(), ControlError> {
         let timeout = self.stop_timeout;
         // While an earlier start is under way nobody asks it to stop: that is settled first.
-        let turn = self.turn(Duration::ZERO).await;
+        let turn = match &self.turns {
+            Some(turns) => turns.take_at_once(&self.name).await,
+            None => Turn::default(),
+        };
         match self.target()? {
             Target::Systemd(unit) => unit.stop(timeout, &turn).await,
             Target::Pm2(pm2) => pm2.stop(timeout, &turn).await,
@@ -359,9 +371,9 @@ impl Service {
         }
     }
 
-    async fn turn(&self, allowed: Duration) -> Turn {
+    async fn turn(&self) -> Turn {
         match &self.turns {
-            Some(turns) => turns.take(&self.name, allowed).await,
+            Some(turns) => turns.take(&self.name, self.earlier_call_takes()).await,
             None => Turn::default(),
         }
     }
@@ -371,11 +383,10 @@ impl Service {
         self.start_timeout.max(self.stop_timeout)
     }
 
-    /// Waits for a call of an earlier program, and for what may have come of it: whether it
-    /// runs.
-    pub async fn outlasts_earlier_call(&self) -> bool {
-        drop(self.turn(self.earlier_call_takes()).await);
-        self.shows_up().await
+    /// Waits for a call of an earlier program, and for what may have come of it.
+    pub async fn outlasts_earlier_call(&self) -> Earlier {
+        let was_seen = self.turn().await.has_waited;
+        Earlier { was_seen, runs: self.shows_up().await }
     }
 
     /// Whether it runs, as soon as that shows.
@@ -393,7 +404,7 @@ impl Service {
     /// still take its time. Starting what runs is no error.
     pub async fn start(&self) -> Result<(), ControlError> {
         let timeout = self.start_timeout;
-        let turn = self.turn(self.earlier_call_takes()).await;
+        let turn = self.turn().await;
         // That may have been a start.
         if turn.has_waited && self.shows_up().await {
             return Ok(());

@@ -18,6 +18,7 @@ use rustix::process::{Gid, Uid, geteuid};
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::SHOWS_WITHIN;
 use crate::connection::within;
 
 /// Between two tries.
@@ -38,10 +39,20 @@ impl Turns {
     }
 
     /// A turn for a service. An earlier program's call is waited for while it may still take
-    /// its time, which is `allowed`; then, or where no file can be locked, it goes on without.
+    /// its time, which is `allowed`, and one beside this program for [`SHOWS_WITHIN`]; then, or
+    /// where no file can be locked, it goes on without.
     pub(super) async fn take(&self, service: &str, allowed: Duration) -> Turn {
-        Turn::take(&self.dir, service, allowed.saturating_sub(self.since.elapsed())).await
+        Turn::take(&self.dir, service, patience(allowed, self.since.elapsed())).await
     }
+
+    /// A turn without a wait.
+    pub(super) async fn take_at_once(&self, service: &str) -> Turn {
+        Turn::take(&self.dir, service, Duration::ZERO).await
+    }
+}
+
+fn patience(allowed: Duration, old: Duration) -> Duration {
+    allowed.saturating_sub(old).max(SHOWS_WITHIN)
 }
 
 /// The right to call, if it could be had.
@@ -71,7 +82,13 @@ impl Turn {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Self { file: Some(file), has_waited },
                 Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < until => {}
-                Err(_) => return Self { file: None, has_waited },
+                Err(error) => {
+                    tracing::warn!(
+                        service,
+                        "it is called although an earlier call may be under way: its file stays locked ({error}). A bot that was started with that file as its standard input keeps it: give it /dev/null"
+                    );
+                    return Self { file: None, has_waited };
+                }
             }
             if !has_waited {
                 tracing::warn!(service, "an earlier call has not ended; it is waited for");
@@ -144,7 +161,7 @@ mod tests {
         assert!(take("bot", Duration::from_millis(300)).await.file.is_none(), "and waited for in vain");
         assert!(take("another", Duration::ZERO).await.file.is_some(), "each service has its own");
         let (next, _) = tokio::join!(take("bot", LONG), async {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_secs(2)).await;
             std::fs::write(&go, "").unwrap();
         });
         assert!(next.file.is_some() && next.has_waited, "it has ended");
@@ -156,12 +173,15 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_held_for_longer_than_a_call_may_take_is_no_call() {
+        let seconds = Duration::from_secs;
+        assert_eq!(patience(seconds(60), seconds(0)), seconds(60), "a program that has just begun");
+        assert_eq!(patience(seconds(60), seconds(20)), seconds(40));
+        assert_eq!(patience(seconds(60), seconds(3600)), SHOWS_WITHIN, "an operator's, beside it");
         let dir = tempfile::tempdir().unwrap();
         let turns = Turns::new(dir.path());
-        let _by_a_bot = turns.take("bot", LONG).await;
-        let turns = Turns { since: Instant::now().checked_sub(LONG).unwrap(), ..turns };
-        let taken = tokio::time::timeout(LONG / 2, turns.take("bot", LONG)).await;
-        assert!(taken.unwrap().hold().is_none());
+        let _by_a_bot = turns.take_at_once("bot").await;
+        let taken = tokio::time::timeout(LONG, turns.take_at_once("bot")).await.unwrap();
+        assert!(taken.hold().is_none() && !taken.has_waited);
     }
 
     #[test]

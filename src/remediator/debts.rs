@@ -5,15 +5,18 @@
 use std::time::Duration;
 
 use crate::config::Settings;
-use crate::control::{Presence, Service};
+use crate::control::{Presence, SHOWS_WITHIN, Service};
 use crate::folder::SessionName;
 
-use super::emergency::{NoStart, presence, start, wait_until_gone};
+use super::emergency::{
+    NoStart, may_take_to_start, outlast_earlier_call, presence, start, wait_until_gone, was_started_before,
+};
 use super::journal::{Journal, JournalError};
 use super::ledger::{Obligation, Phase};
 use super::service::lock_state;
 
-/// All that is owed is started within this time, or left to the next try.
+/// All that is owed is started within this time, or left to the next try; more where a
+/// service may take longer.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Why an operator's command keeps away from this session: its service is on its way down
@@ -60,7 +63,7 @@ pub async fn settle_without_serving(settings: &Settings) {
         Ok(owed) => owed,
         Err(error) => return tracing::error!("what is owed cannot be read: {error}"),
     };
-    let mut tasks = tokio::task::JoinSet::new();
+    let (mut tasks, mut longest) = (tokio::task::JoinSet::new(), SETTLE_TIMEOUT);
     for owed in owed {
         let session = SessionName::from_dir(owed.session.as_ref());
         let service = settings.services.of(&session).filter(|service| service.name == owed.service);
@@ -72,13 +75,13 @@ pub async fn settle_without_serving(settings: &Settings) {
             );
             continue;
         };
-        tasks.spawn(async move { (needs_start(&service, owed.phase).await, service, owed.phase) });
+        longest = longest.max(may_take(&service));
+        tasks.spawn(async move { (needs_start(&service, owed.phase).await, service) });
     }
     let mut starts = tokio::task::JoinSet::new();
     let all = async {
         while let Some(looked) = tasks.join_next().await {
-            let Ok((true, service, phase)) = looked else { continue };
-            let started = phase == Phase::Started;
+            let Ok((Some(started), service)) = looked else { continue };
             match journal.may_start(&service.name) {
                 Ok(true) => {}
                 Ok(false) => continue,
@@ -111,22 +114,30 @@ pub async fn settle_without_serving(settings: &Settings) {
             }
         }
     };
-    if tokio::time::timeout(SETTLE_TIMEOUT, all).await.is_err() {
+    if tokio::time::timeout(longest, all).await.is_err() {
         tracing::error!("starting what is owed takes too long");
     }
 }
 
-/// Whether it does not run; a stop that was asked for may still be on its way.
-async fn needs_start(service: &Service, phase: Phase) -> bool {
-    if phase == Phase::Stopping && wait_until_gone(service, service.stop_timeout).await {
-        return true;
+/// Whether it is to be started, and if so whether it may have been before. A stop that was
+/// asked for may still be on its way.
+async fn needs_start(service: &Service, phase: Phase) -> Option<bool> {
+    if phase == Phase::Stopping {
+        wait_until_gone(service, service.stop_timeout).await;
     }
-    // So may a start.
-    if phase == Phase::Starting && service.outlasts_earlier_call().await {
-        return false;
-    }
-    // Where nobody can tell, one start does no harm.
-    presence(service).await != Presence::Running
+    let earlier = outlast_earlier_call(service, phase).await;
+    // Where nobody can tell, it is started, but never again.
+    let needs = !earlier.runs && presence(service).await != Presence::Running;
+    needs.then(|| was_started_before(phase, earlier))
+}
+
+/// All that is waited for until it runs.
+fn may_take(service: &Service) -> Duration {
+    service.stop_timeout
+        + service.earlier_call_takes()
+        + SHOWS_WITHIN
+        + service.start_timeout
+        + may_take_to_start(service)
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::connection::{Finding, State};
-use crate::control::{Presence, SHOWS_WITHIN, Service};
+use crate::control::{Earlier, Presence, SHOWS_WITHIN, Service};
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::Column;
 use crate::policy::{Ask, Bearing, Before, Breaker, Hold, Stopped, Tier, may_stop};
@@ -534,7 +534,7 @@ impl Warden {
         } else {
             insurance::before_a_start(&self.ctx, &service, all, whole).await;
         }
-        let outcome = self.bring_back(&service, &watched, began, stop_may_come).await;
+        let outcome = self.bring_back(&service, &watched, began, stop_may_come, false).await;
         for beside in besides {
             let told = match beside.cleaned {
                 Ok(()) => done_if_back(&outcome.of(&beside.found), &beside.ending),
@@ -890,6 +890,7 @@ impl Warden {
         watched: &[Watched],
         began: Instant,
         stop_may_come: bool,
+        before: bool,
     ) -> Outcome {
         let (starting, started) = match stop_may_come {
             false => (Phase::Starting, Phase::Started),
@@ -897,7 +898,7 @@ impl Warden {
         };
         self.note(&service.name, starting).await;
         let since = Timestamp::now();
-        let outcome = self.start_and_watch(service, watched, began, since, started, false).await;
+        let outcome = self.start_and_watch(service, watched, began, since, started, before).await;
         self.told(service, watched, &outcome, stop_may_come).await;
         outcome
     }
@@ -1132,12 +1133,12 @@ impl Warden {
             tracing::error!(service = owed.service, session, "its auth folder cannot be found");
         }
         self.nobody_is_asked(owed, unseen).await;
-        // A start that was asked for may still be on its way, or just have come to its end.
-        let runs = owed.phase == Phase::Starting && service.outlasts_earlier_call().await;
+        let earlier = outlast_earlier_call(&service, owed.phase).await;
         // A stop may have torn what nobody has looked at since.
-        if !runs && matches!(owed.phase, Phase::Stopping | Phase::Gone | Phase::Starting) {
+        if !earlier.runs && matches!(owed.phase, Phase::Stopping | Phase::Gone | Phase::Starting) {
             insurance::before_a_start(&self.ctx, &service, sessions, None).await;
         }
+        let before = was_started_before(owed.phase, earlier);
         let back = match watched.is_empty() {
             // It was started before the interruption, and may have connected before now.
             false if owed.phase == Phase::Started => {
@@ -1146,8 +1147,8 @@ impl Warden {
                 self.told(&service, &watched, &outcome, false).await;
                 outcome.back
             }
-            false => self.bring_back(&service, &watched, began, false).await.back,
-            true => self.bring_back_unseen(&service, began, owed.phase == Phase::Started).await,
+            false => self.bring_back(&service, &watched, began, false, before).await.back,
+            true => self.bring_back_unseen(&service, began, before).await,
         };
         tracing::warn!(service = owed.service, "after an interrupted run {back}");
         drop(lead);
@@ -1238,6 +1239,21 @@ async fn is_back(ctx: &Context, found: &Found, since: Timestamp) -> bool {
     }
 }
 
+/// A start that an earlier program has asked for may still be on its way, or just have come to
+/// its end, whatever it could put on record; and so may a stop.
+pub(super) async fn outlast_earlier_call(service: &Service, phase: Phase) -> Earlier {
+    match phase {
+        // It was seen to fail.
+        Phase::Failed => Earlier::default(),
+        _ => service.outlasts_earlier_call().await,
+    }
+}
+
+/// Whether it must not be started again while nobody can tell whether it runs.
+pub(super) fn was_started_before(phase: Phase, earlier: Earlier) -> bool {
+    phase == Phase::Started || (phase == Phase::Starting && earlier.was_seen)
+}
+
 /// From here on nothing moves.
 async fn end_moves(halt: &Halt) {
     halt.halt();
@@ -1305,7 +1321,6 @@ pub(super) async fn start(service: &Service, mut started: bool) -> Result<(), No
         let is_unseen = started && matches!(presence(service).await, Presence::Unknown(_));
         let told = match is_unseen {
             true => Ok(()),
-            // It waits for an earlier program's call first.
             false => within(may_take_to_start(service), service.start()).await,
         };
         let looked = Instant::now();
@@ -1337,7 +1352,8 @@ pub(super) async fn start(service: &Service, mut started: bool) -> Result<(), No
     }
 }
 
-fn may_take_to_start(service: &Service) -> Duration {
+/// How long one call that starts it may take, and what it waits for.
+pub(super) fn may_take_to_start(service: &Service) -> Duration {
     service.earlier_call_takes() + SHOWS_WITHIN + service.start_timeout + GRACE
 }
 
@@ -1630,7 +1646,7 @@ mod tests {
     fn the_shipped_unit_waits_for_the_longest_run() {
         let timing = crate::control::Timing::default();
         // The last try begins within its time.
-        let starts = (timing.start_timeout * 2 + GRACE * 2 + SHOWS_WITHIN) * (STARTS_AGAIN + 1);
+        let starts = (timing.start_timeout * 2 + SHOWS_WITHIN * 3 + GRACE * 2) * (STARTS_AGAIN + 1);
         let noted = NOTE_TIMEOUT * 3;
         let longest = timing.stop_timeout
             + timing.gone_timeout

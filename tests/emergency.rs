@@ -1163,7 +1163,7 @@ fn a_service_that_the_configuration_no_longer_names_is_told_of() {
 /// Two at a time would be two bots of one identity.
 #[test]
 fn a_start_that_outlives_its_remediator_is_waited_for() {
-    at_once(&["it ends meanwhile", "it has just ended"], |case| {
+    at_once(&["it ends meanwhile", "it has just ended", "nobody can tell what came of it"], |case| {
         let mut world = World::new();
         let text = world.read("config.yml").replace("start_timeout: 4s", "start_timeout: 60s");
         fs::write(world.at("config.yml"), text).unwrap();
@@ -1175,7 +1175,10 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
         world.deliver("firing", &[("bot", "emergency")]);
         world.wait_for_file("reached-start-before");
         world.kill();
-        if case == "it ends meanwhile" {
+        if case == "nobody can tell what came of it" {
+            world.mark("gone-unknown");
+        }
+        if case != "it has just ended" {
             world.start();
             world.says("earlier call has not ended");
             assert_eq!(world.calls("start", "bot"), 1);
@@ -1190,6 +1193,12 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
                 }
             });
             world.start();
+        }
+        if case == "nobody can tell what came of it" {
+            // Longer than it is waited for until it shows.
+            std::thread::sleep(Duration::from_secs(13));
+            assert_eq!(world.metric("services_down", &[]), 1.0, "it is still owed");
+            world.unmark("gone-unknown");
         }
         world.wait("nothing is owed", || match world.metric("services_down", &[]) {
             0.0 => world.is_connected("bot"),

@@ -446,6 +446,26 @@ fn stopped_cleaned_and_started_again() {
     assert!(service["rests_until"].is_string() && status["not_back"] == json!([]), "{status}");
     let (code, out, _) = world.command(&["status"]);
     assert!(code == Some(0) && out.contains("LEFT TODAY") && out.contains("Action is taken."), "{out}");
+    what_lies_there_is_documented_and_private(&world.at("state"));
+}
+
+fn what_lies_there_is_documented_and_private(state: &Path) {
+    let docs = include_str!("../docs/configuration.md");
+    let rows = docs.split("### What lies in `--state.path`").nth(1).and_then(|rest| rest.split("###").next());
+    let first_cells = rows.unwrap().lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let documented: Vec<&str> = first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let mut seen = BTreeSet::new();
+    for entry in fs::read_dir(state).unwrap().map(Result::unwrap) {
+        let name = entry.file_name().into_string().unwrap();
+        let is_it = |pattern: &&&str| match pattern.split_once('*') {
+            Some((begin, end)) => name.starts_with(begin) && name.ends_with(end),
+            None => name == **pattern,
+        };
+        let pattern = documented.iter().find(is_it).unwrap_or_else(|| panic!("{name} is not documented"));
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{name}");
+        seen.insert(*pattern);
+    }
+    assert_eq!(seen, documented.into_iter().collect(), "all of it is there");
 }
 
 #[test]

@@ -369,6 +369,16 @@ REST
         held.len()
     }
 
+    fn came_back_by_one_start(&self, session: &str, before: &Snapshot) {
+        self.wait("nothing is owed", || match self.metric("services_down", &[]) {
+            0.0 => self.is_connected(session),
+            down => Err(format!("{down}")),
+        });
+        let calls = (self.calls("stop", session), self.calls("start", session));
+        assert_eq!(calls, (1, 1), "{}", self.read("log"));
+        self.nothing_is_lost(session, before);
+    }
+
     fn nothing_moved(&self, session: &str, before: &Snapshot) {
         assert_eq!(self.nothing_is_lost(session, before), 0, "{}", self.read("log"));
     }
@@ -1220,12 +1230,7 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
             assert_eq!(world.metric("services_down", &[]), 1.0, "it is still owed");
             world.unmark("gone-unknown");
         }
-        world.wait("nothing is owed", || match world.metric("services_down", &[]) {
-            0.0 => world.is_connected("bot"),
-            down => Err(format!("{down}")),
-        });
-        assert_eq!((world.calls("stop", "bot"), world.calls("start", "bot")), (1, 1), "{case}");
-        world.nothing_is_lost("bot", &before);
+        world.came_back_by_one_start("bot", &before);
     });
 }
 
@@ -1245,12 +1250,7 @@ fn a_stop_that_outlives_its_remediator_is_waited_for() {
     world.says("earlier call has not ended");
     assert!(!world.runs_now("bot") && world.calls("start", "bot") == 0);
     world.unmark("hold-stop-after");
-    world.wait("nothing is owed", || match world.metric("services_down", &[]) {
-        0.0 => world.is_connected("bot"),
-        down => Err(format!("{down}")),
-    });
-    assert_eq!((world.calls("stop", "bot"), world.calls("start", "bot")), (1, 1));
-    world.nothing_is_lost("bot", &before);
+    world.came_back_by_one_start("bot", &before);
 }
 
 #[test]

@@ -3,7 +3,13 @@
 //!
 //! `make bench` runs it and writes the table into docs/performance.md. `BENCH_BACKLOG_MB` and
 //! `BENCH_FOLLOW_SECONDS` make it shorter while one works on it; then the file is left alone.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    missing_docs
+)]
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -47,9 +53,18 @@ macro_rules! stream_error {
 /// in the letters that are printed. [`are_shipped`] holds them to `src/logs/pattern.rs`.
 const PATTERNS: [(&str, &str); 19] = [
     ("closing_stale_open_session", "Closing stale open session"),
-    ("closing_open_session", "Closing open session in favor of incoming prekey bundle"),
-    ("decrypted_with_closed_session", "Decrypted message with closed session"),
-    ("bad_mac", r#"Session error: ?Error: Bad MAC|"message": ?"Bad MAC"#),
+    (
+        "closing_open_session",
+        "Closing open session in favor of incoming prekey bundle",
+    ),
+    (
+        "decrypted_with_closed_session",
+        "Decrypted message with closed session",
+    ),
+    (
+        "bad_mac",
+        r#"Session error: ?Error: Bad MAC|"message": ?"Bad MAC"#,
+    ),
     (
         "key_used_already",
         r#"Session error: ?MessageCounterError: Key used already|"message": ?"Key used already"#,
@@ -63,7 +78,10 @@ const PATTERNS: [(&str, &str); 19] = [
     ("decrypt_failed", "failed to decrypt message"),
     ("waiting_for_message", "[Ww]aiting for (?:this )?message"),
     ("device_removed", "device_removed"),
-    ("connection_replaced", r#"[Cc]onnection ?[Rr]eplaced|"type": ?"replaced""#),
+    (
+        "connection_replaced",
+        r#"[Cc]onnection ?[Rr]eplaced|"type": ?"replaced""#,
+    ),
     ("stream_errored", "stream errored out"),
     ("stream_error_401", stream_error!("401")),
     ("stream_error_500", stream_error!("500")),
@@ -85,9 +103,13 @@ const SIMPLE: [(&str, &str); 4] = [
 fn are_shipped() -> bool {
     let folded = |regex: &str| {
         let lower = regex.to_ascii_lowercase();
-        ('a'..='z').fold(lower, |regex, c| regex.replace(&format!("[{c}{c}]"), &c.to_string()))
+        ('a'..='z').fold(lower, |regex, c| {
+            regex.replace(&format!("[{c}{c}]"), &c.to_string())
+        })
     };
-    let shipped = SHIPPED.iter().map(|pattern| (pattern.name.as_ref(), folded(&pattern.regex)));
+    let shipped = SHIPPED
+        .iter()
+        .map(|pattern| (pattern.name.as_ref(), folded(&pattern.regex)));
     shipped.eq(PATTERNS.iter().map(|(name, regex)| (*name, folded(regex))))
 }
 
@@ -133,7 +155,12 @@ fn line(n: usize, into: &mut Vec<u8>) {
 /// Processor time of a process so far, all its threads; a zombie still has it.
 fn cpu(pid: u32) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().collect();
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_ascii_whitespace()
+        .collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
     Duration::from_millis(ticks * 10)
 }
@@ -144,7 +171,15 @@ struct Running(Child);
 impl Running {
     fn start(program: &Path, args: &[String], out: Stdio) -> Self {
         let mut command = Command::new(program);
-        Self(command.args(args).stdin(Stdio::null()).stdout(out).stderr(Stdio::null()).spawn().unwrap())
+        Self(
+            command
+                .args(args)
+                .stdin(Stdio::null())
+                .stdout(out)
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
     }
 
     fn cpu(&self) -> Duration {
@@ -155,7 +190,13 @@ impl Running {
     fn finish(mut self, began: Instant) -> (Duration, Duration) {
         loop {
             let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
-            if stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z') {
+            if stat
+                .rsplit_once(')')
+                .unwrap()
+                .1
+                .trim_start()
+                .starts_with('Z')
+            {
                 break;
             }
             sleep(Duration::from_millis(5));
@@ -192,7 +233,11 @@ impl Exporter {
         args.extend(flags.iter().map(|flag| (*flag).to_owned()));
         let began = Instant::now();
         let running = Running::start(Path::new(EXPORTER), &args, Stdio::null());
-        Self { running, url: format!("http://127.0.0.1:{port}/metrics"), began }
+        Self {
+            running,
+            url: format!("http://127.0.0.1:{port}/metrics"),
+            began,
+        }
     }
 
     fn wait(&self, what: &str, mut done: impl FnMut(&Metrics) -> bool) -> Metrics {
@@ -209,16 +254,23 @@ impl Exporter {
 }
 
 fn lines_counted(metrics: &Metrics) -> u64 {
-    metrics.sum("baileys_auth_log_lines_total", &[]).unwrap_or(0.0) as u64
+    metrics
+        .sum("baileys_auth_log_lines_total", &[])
+        .unwrap_or(0.0) as u64
 }
 
 fn unread(metrics: &Metrics) -> f64 {
-    metrics.sum("baileys_exporter_log_unread_bytes", &[]).unwrap_or(f64::MAX)
+    metrics
+        .sum("baileys_exporter_log_unread_bytes", &[])
+        .unwrap_or(f64::MAX)
 }
 
 /// The least that following files can cost: stat each, read what is new.
 fn bare_loop(dir: &Path) -> ! {
-    let paths: Vec<PathBuf> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let paths: Vec<PathBuf> = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     let mut files: Vec<(PathBuf, File, u64)> = paths
         .into_iter()
         .map(|path| {
@@ -246,15 +298,26 @@ fn follow(dir: &Path, seconds: u64) -> (Duration, Duration) {
     let mut files: Vec<File> = (0..FILES)
         .map(|k| {
             let path = logs.join(format!("bot{k}-out.log"));
-            OpenOptions::new().create_new(true).append(true).open(path).unwrap()
+            OpenOptions::new()
+                .create_new(true)
+                .append(true)
+                .open(path)
+                .unwrap()
         })
         .collect();
     let exporter = Exporter::start(dir, &format!("{}/*.log", logs.display()), &[]);
     exporter.wait("it follows the files", |metrics| {
-        metrics.sum("baileys_exporter_log_files", &[]).unwrap_or(0.0) == FILES as f64
+        metrics
+            .sum("baileys_exporter_log_files", &[])
+            .unwrap_or(0.0)
+            == FILES as f64
     });
     let me = std::env::current_exe().unwrap();
-    let bare = Running::start(&me, &["--bare-loop".to_owned(), logs.display().to_string()], Stdio::null());
+    let bare = Running::start(
+        &me,
+        &["--bare-loop".to_owned(), logs.display().to_string()],
+        Stdio::null(),
+    );
     sleep(Duration::from_secs(2));
 
     let (exporter_before, bare_before) = (exporter.running.cpu(), bare.cpu());
@@ -269,7 +332,10 @@ fn follow(dir: &Path, seconds: u64) -> (Duration, Duration) {
         sleep(Duration::from_millis(10));
     }
     sleep(Duration::from_millis(500));
-    let took = (exporter.running.cpu() - exporter_before, bare.cpu() - bare_before);
+    let took = (
+        exporter.running.cpu() - exporter_before,
+        bare.cpu() - bare_before,
+    );
     exporter.wait("it counts every line", |metrics| {
         let counted = lines_counted(metrics);
         assert!(counted <= n as u64, "{counted} lines counted of {n}");
@@ -317,7 +383,8 @@ fn warm(path: &Path) {
 
 /// A program that the bench cannot do without.
 fn program(name: &str) -> PathBuf {
-    process::find(&[name]).unwrap_or_else(|| panic!("no {name} on the PATH; `make bench` installs it"))
+    process::find(&[name])
+        .unwrap_or_else(|| panic!("no {name} on the PATH; `make bench` installs it"))
 }
 
 /// With the same patterns as the exporter.
@@ -338,7 +405,11 @@ fn mtail(
     let mut source = "counter warnings by pattern\ncounter lines\n/$/ {\n  lines++\n}\n".to_owned();
     for (name, regex) in patterns {
         let regex = regex.replace('/', r"\/");
-        write!(source, "/{flags}{regex}/ {{\n  warnings[\"{name}\"]++\n}}\n").unwrap();
+        write!(
+            source,
+            "/{flags}{regex}/ {{\n  warnings[\"{name}\"]++\n}}\n"
+        )
+        .unwrap();
     }
     fs::write(programs.join("bench.mtail"), source).unwrap();
     let out = dir.join("mtail.out");
@@ -355,14 +426,27 @@ fn mtail(
     let running = Running::start(&program("mtail"), &args, File::create(&out).unwrap().into());
     let (cpu, wall) = running.finish(began);
     let metrics = Metrics::parse(&fs::read_to_string(&out).unwrap()).unwrap();
-    assert_eq!(metrics.sum("lines", &[]).unwrap() as u64, lines, "mtail read all of it");
+    assert_eq!(
+        metrics.sum("lines", &[]).unwrap() as u64,
+        lines,
+        "mtail read all of it"
+    );
     if patterns.len() == PATTERNS.len() {
         for (pattern, every, at) in [("bad_mac", 400, 99), ("stream_error_515", 400, 399)] {
             let matches = metrics.sum("warnings", &[("pattern", pattern)]).unwrap();
-            assert_eq!(matches as u64, (0..lines).filter(|n| n % every == at).count() as u64, "{pattern}");
+            assert_eq!(
+                matches as u64,
+                (0..lines).filter(|n| n % every == at).count() as u64,
+                "{pattern}"
+            );
         }
     }
-    Took { what, bytes, cpu, wall }
+    Took {
+        what,
+        bytes,
+        cpu,
+        wall,
+    }
 }
 
 fn backlog(dir: &Path, megabytes: u64) -> (u64, Vec<Took>) {
@@ -374,13 +458,27 @@ fn backlog(dir: &Path, megabytes: u64) -> (u64, Vec<Took>) {
     let mut took = Vec::new();
 
     let exporter = Exporter::start(dir, &all.display().to_string(), &["--logs.from-start"]);
-    let metrics = exporter
-        .wait("it has read the backlog", |metrics| lines_counted(metrics) > 0 && unread(metrics) == 0.0);
+    let metrics = exporter.wait("it has read the backlog", |metrics| {
+        lines_counted(metrics) > 0 && unread(metrics) == 0.0
+    });
     let (cpu, wall) = (exporter.running.cpu(), exporter.began.elapsed());
-    took.push(Took { what: "baileys_exporter", bytes, cpu, wall });
+    took.push(Took {
+        what: "baileys_exporter",
+        bytes,
+        cpu,
+        wall,
+    });
     assert_eq!(lines_counted(&metrics), lines, "every line is counted once");
-    let matches = metrics.sum("baileys_auth_signal_warnings_total", &[("pattern", "bad_mac")]).unwrap();
-    assert_eq!(matches as u64, (0..lines).filter(|n| n % 400 == 99).count() as u64);
+    let matches = metrics
+        .sum(
+            "baileys_auth_signal_warnings_total",
+            &[("pattern", "bad_mac")],
+        )
+        .unwrap();
+    assert_eq!(
+        matches as u64,
+        (0..lines).filter(|n| n % 400 == 99).count() as u64
+    );
     drop(exporter);
 
     let part = dir.join("part.log");
@@ -388,19 +486,52 @@ fn backlog(dir: &Path, megabytes: u64) -> (u64, Vec<Took>) {
     warm(&part);
     took.push(mtail(dir, &part, part_of, MTAIL, "(?i)", &PATTERNS));
     took.push(mtail(dir, &part, part_of, MTAIL_CASE, "", &PATTERNS));
-    took.push(mtail(dir, &part, part_of, "mtail, four simple patterns", "(?i)", &SIMPLE));
-    took.push(mtail(dir, &part, part_of, "mtail, the four with regard to case", "", &SIMPLE));
+    took.push(mtail(
+        dir,
+        &part,
+        part_of,
+        "mtail, four simple patterns",
+        "(?i)",
+        &SIMPLE,
+    ));
+    took.push(mtail(
+        dir,
+        &part,
+        part_of,
+        "mtail, the four with regard to case",
+        "",
+        &SIMPLE,
+    ));
 
-    let mut args = vec!["--no-config".to_owned(), "-i".to_owned(), "-a".to_owned(), "-c".to_owned()];
-    args.extend(PATTERNS.iter().flat_map(|(_, regex)| ["-e".to_owned(), (*regex).to_owned()]));
+    let mut args = vec![
+        "--no-config".to_owned(),
+        "-i".to_owned(),
+        "-a".to_owned(),
+        "-c".to_owned(),
+    ];
+    args.extend(
+        PATTERNS
+            .iter()
+            .flat_map(|(_, regex)| ["-e".to_owned(), (*regex).to_owned()]),
+    );
     args.push(all.display().to_string());
     let began = Instant::now();
     let (cpu, wall) = Running::start(&program("rg"), &args, Stdio::null()).finish(began);
-    took.push(Took { what: "ripgrep -i -c", bytes, cpu, wall });
+    took.push(Took {
+        what: "ripgrep -i -c",
+        bytes,
+        cpu,
+        wall,
+    });
     (lines, took)
 }
 
-fn report(seconds: u64, (exporter, bare): (Duration, Duration), lines: u64, took: &[Took]) -> String {
+fn report(
+    seconds: u64,
+    (exporter, bare): (Duration, Duration),
+    lines: u64,
+    took: &[Took],
+) -> String {
     let mut text = String::new();
     let (exporter, bare) = (exporter.as_secs_f64(), bare.as_secs_f64());
     let ms = CADENCE.as_millis();
@@ -461,9 +592,17 @@ fn main() {
         program(needed);
     }
     assert!(are_shipped(), "PATTERNS are not the shipped ones");
-    let number = |name: &str| std::env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
-    let (short_follow, short_backlog) = (number("BENCH_FOLLOW_SECONDS"), number("BENCH_BACKLOG_MB"));
-    let dir = tempfile::Builder::new().prefix("baileys-bench-").tempdir().unwrap();
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .map(|value| value.parse::<u64>().unwrap())
+    };
+    let (short_follow, short_backlog) =
+        (number("BENCH_FOLLOW_SECONDS"), number("BENCH_BACKLOG_MB"));
+    let dir = tempfile::Builder::new()
+        .prefix("baileys-bench-")
+        .tempdir()
+        .unwrap();
     let seconds = short_follow.unwrap_or(40);
     println!("following {FILES} files for {seconds} s");
     let followed = follow(dir.path(), seconds);
@@ -484,12 +623,22 @@ fn main() {
 /// leaves what is written down as it was.
 fn hold((exporter, bare): (Duration, Duration), took: &[Took]) {
     let following = exporter.as_secs_f64() / bare.as_secs_f64();
-    assert!(following <= MOST_OF_BARE, "following costs {following:.2} times the bare loop");
-    let same: Vec<&Took> = took.iter().filter(|one| [MTAIL, MTAIL_CASE].contains(&one.what)).collect();
+    assert!(
+        following <= MOST_OF_BARE,
+        "following costs {following:.2} times the bare loop"
+    );
+    let same: Vec<&Took> = took
+        .iter()
+        .filter(|one| [MTAIL, MTAIL_CASE].contains(&one.what))
+        .collect();
     assert_eq!(same.len(), 2, "mtail was not measured");
     for mtail in same {
         let times = took[0].mb_per_cpu_second() / mtail.mb_per_cpu_second();
-        assert!(times >= LEAST_OF_MTAIL, "only {times:.1} times as fast as {}", mtail.what);
+        assert!(
+            times >= LEAST_OF_MTAIL,
+            "only {times:.1} times as fast as {}",
+            mtail.what
+        );
     }
     println!(
         "within the promised ratios: at most {MOST_OF_BARE} times the bare loop, at least {LEAST_OF_MTAIL} times mtail"

@@ -14,9 +14,12 @@ use baileys_exporter::folder::creds::{BrokenCreds, parse_creds, parse_session};
 use baileys_exporter::folder::identity::{
     Identity, MAX_PRE_KEY_ID, highest_counter, insurable, raise_counters,
 };
-use baileys_exporter::folder::kind::{has_lid_name, is_telltale, parse_name, pre_key_id, sender_key_id};
+use baileys_exporter::folder::kind::{
+    has_lid_name, is_telltale, parse_name, pre_key_id, sender_key_id,
+};
 use baileys_exporter::folder::{
-    Creds, CredsFacts, Entry, FileName, Inside, Inventory, Kind, SessionName, Shape, Stamp, Timestamp,
+    Creds, CredsFacts, Entry, FileName, Inside, Inventory, Kind, SessionName, Shape, Stamp,
+    Timestamp,
 };
 use baileys_exporter::logs::pattern::{Found, Pattern, Patterns, Severity};
 use baileys_exporter::policy::guard::MOVABLE_KINDS;
@@ -29,7 +32,9 @@ use serde_json::Value;
 
 /// A body of a webhook request. Its first byte chooses whether a label is demanded.
 pub fn webhook(data: &[u8]) {
-    let Some((first, body)) = data.split_first() else { return };
+    let Some((first, body)) = data.split_first() else {
+        return;
+    };
     let demanded = match first % 2 {
         0 => BTreeMap::new(),
         _ => BTreeMap::from([("instance".to_owned(), "host1".to_owned())]),
@@ -44,10 +49,16 @@ pub fn webhook(data: &[u8]) {
             match error {
                 BadPayload::Shape(line, _) => {
                     assert!(line <= body.iter().filter(|b| **b == b'\n').count() + 1);
-                    assert_eq!(text, "the body is not Alertmanager's webhook JSON (line , column )");
+                    assert_eq!(
+                        text,
+                        "the body is not Alertmanager's webhook JSON (line , column )"
+                    );
                 }
                 BadPayload::Version => {
-                    assert_eq!(text, "only version  of Alertmanager's webhook payload is understood");
+                    assert_eq!(
+                        text,
+                        "only version  of Alertmanager's webhook payload is understood"
+                    );
                     assert!(json.is_none_or(|json| json["version"] != "4"));
                 }
             }
@@ -59,7 +70,10 @@ pub fn webhook(data: &[u8]) {
     let Some(json) = json else { return };
     assert!(json.is_object(), "a payload is an object");
     assert_eq!(json["version"], "4");
-    assert_eq!(json.get("truncatedAlerts").map_or(Some(0), Value::as_u64), Some(payload.truncated));
+    assert_eq!(
+        json.get("truncatedAlerts").map_or(Some(0), Value::as_u64),
+        Some(payload.truncated)
+    );
     let alerts = json["alerts"].as_array().unwrap();
     assert_eq!(alerts.len(), payload.alerts.len());
     for (json, alert) in alerts.iter().zip(&payload.alerts) {
@@ -71,9 +85,15 @@ pub fn webhook(data: &[u8]) {
             Some(Tier::Emergency) => Some(Action::Emergency),
             Some(Tier::Monitor | Tier::Fatal) | None => None,
         };
-        let is_ours = demanded.iter().all(|(name, value)| label(name) == Some(value));
+        let is_ours = demanded
+            .iter()
+            .all(|(name, value)| label(name) == Some(value));
         let asked = webhook::request(alert, &demanded);
-        assert_eq!(asked, webhook::request(alert, &demanded), "the same alert asks for the same");
+        assert_eq!(
+            asked,
+            webhook::request(alert, &demanded),
+            "the same alert asks for the same"
+        );
         match asked {
             Ok(request) => {
                 assert_eq!(json["status"], "firing");
@@ -104,13 +124,21 @@ pub fn webhook(data: &[u8]) {
 
 /// The names of a folder's files, one a line.
 pub fn names(data: &[u8]) {
-    let names: BTreeSet<&[u8]> = data.split(|b| *b == b'\n' || *b == b'/').take(200).collect();
+    let names: BTreeSet<&[u8]> = data
+        .split(|b| *b == b'\n' || *b == b'/')
+        .take(200)
+        .collect();
     for name in &names {
         one_name(name);
     }
     // Every file is in exactly one key, and nothing but the four kinds ever moves, however
     // old it is, whatever a person forces, and whoever the bot is.
-    let old = Stamp { inode: 1, size: 1, modified: Timestamp::from_secs(1_000), ..Stamp::default() };
+    let old = Stamp {
+        inode: 1,
+        size: 1,
+        modified: Timestamp::from_secs(1_000),
+        ..Stamp::default()
+    };
     let entries = names.iter().map(|name| Entry {
         name: FileName::new(OsStr::from_bytes(name)),
         shape: Shape::Regular,
@@ -127,25 +155,61 @@ pub fn names(data: &[u8]) {
         next_pre_key_id: Some(900),
     };
     let inventory = Inventory::new(entries, Creds::Valid(facts));
-    assert_eq!(inventory.units().map(|unit| unit.files.len()).sum::<usize>(), names.len());
-    assert_eq!(Kind::ALL.iter().map(|kind| inventory.count(*kind)).sum::<usize>(), names.len());
+    assert_eq!(
+        inventory
+            .units()
+            .map(|unit| unit.files.len())
+            .sum::<usize>(),
+        names.len()
+    );
+    assert_eq!(
+        Kind::ALL
+            .iter()
+            .map(|kind| inventory.count(*kind))
+            .sum::<usize>(),
+        names.len()
+    );
     for unit in inventory.units() {
-        assert!(unit.files.iter().all(|file| file.kind() == unit.kind && file.name.parts().id == unit.id));
+        assert!(
+            unit.files
+                .iter()
+                .all(|file| file.kind() == unit.kind && file.name.parts().id == unit.id)
+        );
     }
     let now = Timestamp::from_secs(1_800_000_000);
     for column in [Column::Cleanup, Column::Emergency] {
-        let force = Some(Force { inactive_for: Duration::ZERO });
-        let ask = Ask { column, tier: None, force };
-        let Ok(plan) = plan(&inventory, true, now, &Limits::default(), &ask) else { continue };
+        let force = Some(Force {
+            inactive_for: Duration::ZERO,
+        });
+        let ask = Ask {
+            column,
+            tier: None,
+            force,
+        };
+        let Ok(plan) = plan(&inventory, true, now, &Limits::default(), &ask) else {
+            continue;
+        };
         for moved in &plan.moves {
             let parts = moved.name.parts();
-            assert!(MOVABLE_KINDS.contains(&parts.kind), "a {} would move", parts.kind.label());
+            assert!(
+                MOVABLE_KINDS.contains(&parts.kind),
+                "a {} would move",
+                parts.kind.label()
+            );
             assert!(names.contains(moved.name.as_bytes()));
             assert!(parts.kind != Kind::PreKey || pre_key_id(parts.id).is_some());
         }
-        let unique: BTreeSet<&[u8]> = plan.moves.iter().map(|moved| moved.name.as_bytes()).collect();
+        let unique: BTreeSet<&[u8]> = plan
+            .moves
+            .iter()
+            .map(|moved| moved.name.as_bytes())
+            .collect();
         assert_eq!(unique.len(), plan.moves.len(), "nothing moves twice");
-        let ask = Ask { column, tier: None, force: None };
+        let ask = Ask {
+            column,
+            tier: None,
+            force: None,
+        };
         let verdict = Verdict::unknown("fuzz", "nobody knows");
         assert!(decide(&inventory, &verdict, now, &Limits::default(), &ask).is_err());
     }
@@ -157,7 +221,9 @@ fn one_name(name: &[u8]) {
     assert_eq!(parts, FileName::new(OsStr::from_bytes(name)).parts());
     assert_eq!(Kind::from_label(parts.kind.label()), Some(parts.kind));
     // A name is put together again from what it was taken apart into.
-    let rest = name.strip_prefix(parts.main).expect("the main name is the beginning");
+    let rest = name
+        .strip_prefix(parts.main)
+        .expect("the main name is the beginning");
     match parts.companion {
         true => assert!(rest == b".tmp" || rest == b".bak"),
         false => assert!(rest.is_empty()),
@@ -174,14 +240,20 @@ fn one_name(name: &[u8]) {
         !matches!(kind, Kind::Unknown | Kind::Creds)
             && stem.is_some_and(|stem| stem.starts_with(&[kind.label().as_bytes(), b"-"].concat()))
     };
-    let longest = Kind::ALL.iter().filter(fits).max_by_key(|kind| kind.label().len());
+    let longest = Kind::ALL
+        .iter()
+        .filter(fits)
+        .max_by_key(|kind| kind.label().len());
     if parts.kind != Kind::Creds {
         assert_eq!(parts.kind, longest.copied().unwrap_or(Kind::Unknown));
     }
     // The main file of a companion is of the same key.
     if parts.companion {
         let main = parse_name(parts.main);
-        assert_eq!((main.kind, main.id, main.companion), (parts.kind, parts.id, false));
+        assert_eq!(
+            (main.kind, main.id, main.companion),
+            (parts.kind, parts.id, false)
+        );
     }
     if let Some(number) = pre_key_id(parts.id) {
         assert_eq!(number.to_string().as_bytes(), parts.id);
@@ -195,7 +267,12 @@ fn one_name(name: &[u8]) {
         assert!(matches!(parts.kind, Kind::Session | Kind::SenderKey));
     }
     if is_telltale(name) {
-        let plain = [Kind::PreKey, Kind::Session, Kind::SenderKey, Kind::AppStateSyncVersion];
+        let plain = [
+            Kind::PreKey,
+            Kind::Session,
+            Kind::SenderKey,
+            Kind::AppStateSyncVersion,
+        ];
         assert!(plain.contains(&parts.kind));
     }
     // A name is never shown; a session's name is printable.
@@ -239,11 +316,24 @@ pub fn creds(data: &[u8]) {
     assert!(json.is_object(), "creds.json is an object");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let id = text(&json["me"]["id"]);
-    assert_eq!(facts.logged_in, !id.is_empty() && !json["account"].is_null());
-    assert_eq!(facts.next_pre_key_id.map(u64::from), json["nextPreKeyId"].as_u64());
-    for (own, jid) in [(&facts.own_number, id), (&facts.own_lid, text(&json["me"]["lid"]))] {
+    assert_eq!(
+        facts.logged_in,
+        !id.is_empty() && !json["account"].is_null()
+    );
+    assert_eq!(
+        facts.next_pre_key_id.map(u64::from),
+        json["nextPreKeyId"].as_u64()
+    );
+    for (own, jid) in [
+        (&facts.own_number, id),
+        (&facts.own_lid, text(&json["me"]["lid"])),
+    ] {
         let Some(own) = own else { continue };
-        assert!(!own.is_empty() && own.bytes().all(|b| b.is_ascii_digit()) && jid.starts_with(own.as_str()));
+        assert!(
+            !own.is_empty()
+                && own.bytes().all(|b| b.is_ascii_digit())
+                && jid.starts_with(own.as_str())
+        );
     }
     // No number of the account is shown.
     let hidden = CredsFacts {
@@ -265,23 +355,36 @@ fn worth_keeping(data: &[u8], facts: &CredsFacts, json: &Value) {
         assert!(facts.logged_in && kept.facts == *facts);
         assert_eq!(Some(kept.next_pre_key_id), facts.next_pre_key_id);
         assert!(!json["signedIdentityKey"]["public"].is_null());
-        assert_eq!(Identity::parse(&kept.identity.to_string()), Some(kept.identity));
+        assert_eq!(
+            Identity::parse(&kept.identity.to_string()),
+            Some(kept.identity)
+        );
     }
     for at_least in [0, 31, MAX_PRE_KEY_ID] {
-        let Ok((raised, number)) = raise_counters(data, at_least) else { continue };
+        let Ok((raised, number)) = raise_counters(data, at_least) else {
+            continue;
+        };
         // Nothing but the two counters has changed, and neither is lower than it was.
         assert!(number >= at_least && facts.next_pre_key_id.is_none_or(|before| number >= before));
-        let expected = CredsFacts { next_pre_key_id: Some(number), ..facts.clone() };
+        let expected = CredsFacts {
+            next_pre_key_id: Some(number),
+            ..facts.clone()
+        };
         assert_eq!(parse_creds(&raised), Ok(expected));
         let mut wanted = json.clone();
         for counter in ["nextPreKeyId", "firstUnuploadedPreKeyId"] {
             wanted[counter] = number.into();
         }
         assert_eq!(as_json(&raised), Some(wanted));
-        assert_eq!(raise_counters(&raised, at_least), Ok((raised.clone(), number)), "once is enough");
+        assert_eq!(
+            raise_counters(&raised, at_least),
+            Ok((raised.clone(), number)),
+            "once is enough"
+        );
         assert!(number > MAX_PRE_KEY_ID + 1 || highest_counter(&raised) >= Some(number));
-        let identity =
-            |kept: Option<_>| kept.map(|kept: baileys_exporter::folder::identity::Insurable| kept.identity);
+        let identity = |kept: Option<_>| {
+            kept.map(|kept: baileys_exporter::folder::identity::Insurable| kept.identity)
+        };
         if kept.is_some() {
             assert_eq!(identity(insurable(&raised)), identity(kept.clone()));
         }
@@ -304,7 +407,10 @@ fn never_whole_when_cut(data: &[u8], refused: impl Fn(&[u8]) -> bool) {
     let end = data.trim_ascii_end().len();
     let step = (end / 16).max(1);
     for at in (0..end).step_by(step).chain(end.checked_sub(1)) {
-        assert!(refused(&data[..at]), "cut off at {at} of {end} bytes it is taken for whole");
+        assert!(
+            refused(&data[..at]),
+            "cut off at {at} of {end} bytes it is taken for whole"
+        );
     }
 }
 
@@ -313,7 +419,9 @@ pub const CANARY: &str = "S3cretCanary";
 
 /// A configuration file.
 pub fn config(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let said = Settings::of_text(text);
     let (error, of_shape) = match said {
         Ok(Ok(settings)) => return weakens_no_guard(&settings),
@@ -325,29 +433,47 @@ pub fn config(data: &[u8]) {
         return;
     }
     // Keys are named, values are not repeated.
-    let Some(places) = places_of_canary(text) else { return };
+    let Some(places) = places_of_canary(text) else {
+        return;
+    };
     // Of a value that could not be used, an expression, a glob or a name is shown; what may
     // hold a credential is not.
     let secret = |place: &Vec<String>| {
         place.first().is_some_and(|key| key == "connection")
-            && place.get(1).is_some_and(|key| key == "command" || key == "http")
+            && place
+                .get(1)
+                .is_some_and(|key| key == "command" || key == "http")
     };
-    assert!(!of_shape, "an error of the file's shape repeats a value: {error}");
-    assert!(!places.iter().all(secret), "an error repeats what may be a credential: {error}");
+    assert!(
+        !of_shape,
+        "an error of the file's shape repeats a value: {error}"
+    );
+    assert!(
+        !places.iter().all(secret),
+        "an error repeats what may be a credential: {error}"
+    );
 }
 
 /// The web configuration, as far as it names no other file.
 pub fn web_config(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let Err(error) = web_config_of_text(text) else {
         // Whatever is taken asks for something.
-        return assert!(text.contains(':') || text.contains('{'), "a half-written file opens the door");
+        return assert!(
+            text.contains(':') || text.contains('{'),
+            "a half-written file opens the door"
+        );
     };
     assert!(!error.trim().is_empty());
     if error.contains(CANARY) {
         // A key, which may span lines, is named.
         let is_key = error.contains("unknown field `") || places_of_canary(text).is_none();
-        assert!(is_key, "an error repeats what may be a hash or a key: {error}");
+        assert!(
+            is_key,
+            "an error repeats what may be a hash or a key: {error}"
+        );
     }
 }
 
@@ -361,7 +487,9 @@ fn places_of_canary(text: &str) -> Option<Vec<Vec<String>>> {
                 line.split(CANARY).skip(1).any(|after| after.contains(':'))
                     || line.contains(['?', '{', '[', '\r'])
             };
-            let in_a_key = text.lines().any(|line| line.contains(CANARY) && is_key(line));
+            let in_a_key = text
+                .lines()
+                .any(|line| line.contains(CANARY) && is_key(line));
             (!in_a_key).then_some(places)
         }
     }
@@ -409,13 +537,18 @@ fn weakens_no_guard(settings: &Settings) {
     let day = Duration::from_secs(86_400);
     assert!(settings.retention >= day);
     assert!(
-        settings.insurance.keep.keep_for >= day && (1..=20).contains(&settings.insurance.keep.per_identity)
+        settings.insurance.keep.keep_for >= day
+            && (1..=20).contains(&settings.insurance.keep.per_identity)
     );
     assert!(settings.armed.look_every >= Duration::from_secs(1));
     // A session's name that would be a path, several words or a pattern fills nothing in.
     for name in ["../7f7f", "a 7f7f", "a;7f7f", "*7f7f"] {
-        let service = settings.services.of(&SessionName::from_dir(OsStr::new(name)));
-        assert!(service.is_none_or(|service| !service.name.contains(name) || service.check().is_err()));
+        let service = settings
+            .services
+            .of(&SessionName::from_dir(OsStr::new(name)));
+        assert!(
+            service.is_none_or(|service| !service.name.contains(name) || service.check().is_err())
+        );
     }
 }
 
@@ -423,7 +556,9 @@ fn weakens_no_guard(settings: &Settings) {
 fn patterns() -> &'static [Patterns; 2] {
     static PATTERNS: OnceLock<[Patterns; 2]> = OnceLock::new();
     PATTERNS.get_or_init(|| {
-        let own = ["own", "a.b", "^a", "b$", "(?-i)OWN", r"\bown\b", r"foo\s+a", "[^a]b", r"\xff"];
+        let own = [
+            "own", "a.b", "^a", "b$", "(?-i)OWN", r"\bown\b", r"foo\s+a", "[^a]b", r"\xff",
+        ];
         let own: Vec<Pattern> = own
             .iter()
             .enumerate()
@@ -435,24 +570,36 @@ fn patterns() -> &'static [Patterns; 2] {
                 help: "".into(),
             })
             .collect();
-        [Patterns::shipped_and(&[]).unwrap(), Patterns::shipped_and(&own).unwrap()]
+        [
+            Patterns::shipped_and(&[]).unwrap(),
+            Patterns::shipped_and(&own).unwrap(),
+        ]
     })
 }
 
 /// A chunk of a log. Its first byte chooses the patterns, its second a place to split it.
 pub fn logs(data: &[u8]) {
-    let [which, split, chunk @ ..] = data else { return };
+    let [which, split, chunk @ ..] = data else {
+        return;
+    };
     let patterns = &patterns()[usize::from(*which) % 2];
     // The two phases find what a loop over all lines finds.
     let found = scanned(patterns, chunk);
     assert_eq!(found, line_by_line(patterns, chunk));
     // Where a chunk ends makes no difference.
     let near = chunk.len() * usize::from(*split) / 256;
-    let cut = chunk[near..].iter().position(|b| *b == b'\n').map_or(chunk.len(), |at| near + at + 1);
+    let cut = chunk[near..]
+        .iter()
+        .position(|b| *b == b'\n')
+        .map_or(chunk.len(), |at| near + at + 1);
     let (first, second) = chunk.split_at(cut);
     let lines = first.iter().filter(|b| **b == b'\n').count();
     let mut parts = scanned(patterns, first);
-    parts.extend(scanned(patterns, second).into_iter().map(|(line, found)| (line + lines, found)));
+    parts.extend(
+        scanned(patterns, second)
+            .into_iter()
+            .map(|(line, found)| (line + lines, found)),
+    );
     assert_eq!(found, parts);
     // A record of pm2's holds what its lines hold, as one line.
     let text = String::from_utf8_lossy(chunk);
@@ -467,8 +614,15 @@ pub fn logs(data: &[u8]) {
         whole.secrets += one.secrets;
         whole.opened = one.opened.or(whole.opened);
     }
-    let record = format!("{{\"message\":{},\"app_name\":\"a\"}}\n", Value::from(text.as_ref()));
-    let expected = if whole.is_empty() { vec![] } else { vec![(0, whole)] };
+    let record = format!(
+        "{{\"message\":{},\"app_name\":\"a\"}}\n",
+        Value::from(text.as_ref())
+    );
+    let expected = if whole.is_empty() {
+        vec![]
+    } else {
+        vec![(0, whole)]
+    };
     assert_eq!(scanned(patterns, record.as_bytes()), expected);
 }
 
@@ -477,7 +631,10 @@ fn scanned(patterns: &Patterns, chunk: &[u8]) -> Vec<(usize, Found)> {
     let mut all = Vec::new();
     patterns.scan(chunk, &mut Vec::new(), |line, found| {
         let at = line.as_ptr() as usize - chunk.as_ptr() as usize;
-        all.push((chunk[..at].iter().filter(|b| **b == b'\n').count(), found.clone()));
+        all.push((
+            chunk[..at].iter().filter(|b| **b == b'\n').count(),
+            found.clone(),
+        ));
     });
     all
 }

@@ -56,7 +56,11 @@ impl fmt::Display for Failure {
         match self {
             Failure::Empty => f.write_str("is empty"),
             Failure::NotStarted(error) => write!(f, "cannot be started: {error}"),
-            Failure::Slow(timeout) => write!(f, "took longer than {}", humantime::format_duration(*timeout)),
+            Failure::Slow(timeout) => write!(
+                f,
+                "took longer than {}",
+                humantime::format_duration(*timeout)
+            ),
             Failure::Broke(error) => write!(f, "failed: {error}"),
         }
     }
@@ -84,18 +88,26 @@ impl<'a> Call<'a> {
 
     /// Adds to its environment.
     pub(crate) fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.env
+            .push((key.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
     /// It gets only the environment that is given, and begins in the directory `dir`.
     pub(crate) fn bare(self, dir: &'a Path) -> Self {
-        Self { only_this_env: true, dir: Some(dir), ..self }
+        Self {
+            only_this_env: true,
+            dir: Some(dir),
+            ..self
+        }
     }
 
     /// What it leaves running in its group is killed also when it ends in time.
     pub(crate) fn sweep(self) -> Self {
-        Self { sweep: true, ..self }
+        Self {
+            sweep: true,
+            ..self
+        }
     }
 
     /// It reads from this; from nothing unless it is given.
@@ -106,7 +118,9 @@ impl<'a> Call<'a> {
     /// Runs it to its end. When it takes too long, or when nobody waits any longer, it is
     /// killed with what it started.
     pub(crate) async fn run(self) -> Result<Ended, Failure> {
-        let Some((program, args)) = self.argv.split_first() else { return Err(Failure::Empty) };
+        let Some((program, args)) = self.argv.split_first() else {
+            return Err(Failure::Empty);
+        };
         let mut command = Command::new(program);
         if self.only_this_env {
             command.env_clear();
@@ -127,7 +141,12 @@ impl<'a> Call<'a> {
             .map_err(Failure::NotStarted)?;
         // What it reads from is now its own.
         drop(command);
-        let mut group = Group(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw));
+        let mut group = Group(
+            child
+                .id()
+                .and_then(|id| i32::try_from(id).ok())
+                .and_then(Pid::from_raw),
+        );
         let talk = async {
             let mut output = Vec::new();
             if let Some(stdout) = child.stdout.take() {
@@ -141,7 +160,10 @@ impl<'a> Call<'a> {
                 if !self.sweep {
                     group.0 = None;
                 }
-                Ok(Ended { code: status.code(), output })
+                Ok(Ended {
+                    code: status.code(),
+                    output,
+                })
             }
             Ok(Err(error)) => Err(Failure::Broke(error)),
             Err(_) => {

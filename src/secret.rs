@@ -36,10 +36,14 @@ pub enum SecretError {
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(error) if error.kind() == io::ErrorKind::NotFound => f.write_str("does not exist"),
+            Self::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+                f.write_str("does not exist")
+            }
             Self::Io(error) => write!(f, "cannot be read: {error}"),
             Self::Exposed { what, mend } => write!(f, "{what}; mend it with: {mend}"),
-            Self::TooLong(limit) if limit % 1024 == 0 => write!(f, "is longer than {} KiB", limit / 1024),
+            Self::TooLong(limit) if limit % 1024 == 0 => {
+                write!(f, "is longer than {} KiB", limit / 1024)
+            }
             Self::TooLong(limit) => write!(f, "is longer than {limit} bytes"),
         }
     }
@@ -71,7 +75,9 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, SecretError> {
 pub fn read_judged(path: &Path, limit: u64) -> Result<(Vec<u8>, Option<SecretError>), SecretError> {
     let (file, metadata) = open(path).map_err(SecretError::Io)?;
     let mut bytes = Vec::new();
-    file.take(limit + 1).read_to_end(&mut bytes).map_err(SecretError::Io)?;
+    file.take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(SecretError::Io)?;
     if bytes.len() as u64 > limit {
         return Err(SecretError::TooLong(limit));
     }
@@ -91,8 +97,15 @@ fn exposure(mode: u32, passed_by_systemd: bool) -> Option<&'static str> {
         (0o020, "can be written by its group"),
         (0o050, "can be read by its group"),
     ];
-    let forbidden = if passed_by_systemd { &FORBIDDEN[..3] } else { &FORBIDDEN[..] };
-    forbidden.iter().find(|(bits, _)| mode & bits != 0).map(|(_, what)| *what)
+    let forbidden = if passed_by_systemd {
+        &FORBIDDEN[..3]
+    } else {
+        &FORBIDDEN[..]
+    };
+    forbidden
+        .iter()
+        .find(|(bits, _)| mode & bits != 0)
+        .map(|(_, what)| *what)
 }
 
 /// The command that leaves the file to `user` alone.
@@ -126,8 +139,14 @@ fn locate_in(path: &Path, dir: Option<PathBuf>) -> Result<PathBuf, String> {
         return Ok(path.to_owned());
     };
     let mut parts = Path::new(name).components();
-    if !matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) || name.contains('/') {
-        return Err("credential: must be followed by the name of a credential, without a slash".into());
+    if !matches!(
+        (parts.next(), parts.next()),
+        (Some(Component::Normal(_)), None)
+    ) || name.contains('/')
+    {
+        return Err(
+            "credential: must be followed by the name of a credential, without a slash".into(),
+        );
     }
     let dir = dir.ok_or_else(|| {
         format!("credential:NAME works only in a systemd unit with LoadCredential=NAME:PATH: ${CREDENTIALS} is not set")
@@ -148,7 +167,9 @@ pub fn yaml_error(error: &serde_saphyr::Error) -> String {
         ("floating point `", "a number"),
         ("boolean `", "a boolean"),
     ];
-    kinds.iter().fold(shown, |shown, (begin, told)| without_quoted(&shown, begin, &["`, ", "`"], told))
+    kinds.iter().fold(shown, |shown, (begin, told)| {
+        without_quoted(&shown, begin, &["`, ", "`"], told)
+    })
 }
 
 fn without_quoted(message: &str, begin: &str, ends: &[&str], told: &str) -> String {
@@ -158,7 +179,10 @@ fn without_quoted(message: &str, begin: &str, ends: &[&str], told: &str) -> Stri
         let quoted = &rest[at + begin.len()..];
         shown.push_str(&rest[..at]);
         shown.push_str(told);
-        rest = ends.iter().find_map(|end| quoted.rfind(end)).map_or("", |end| &quoted[end + 1..]);
+        rest = ends
+            .iter()
+            .find_map(|end| quoted.rfind(end))
+            .map_or("", |end| &quoted[end + 1..]);
     }
     shown.push_str(rest);
     shown
@@ -201,21 +225,36 @@ mod tests {
                         let mut shell = std::process::Command::new("sh");
                         assert!(shell.args(["-c", command]).status().unwrap().success());
                         assert!(read(path, 100).is_ok());
-                        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+                        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+                            .unwrap();
                     }
                     (got, says) => panic!("{mode:o}: {got:?}, expected {says:?}"),
                 }
             }
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        assert_eq!(read(&path, 8).unwrap_err().to_string(), "is longer than 8 bytes");
-        assert_eq!(read(&dir.path().join("none"), 8).unwrap_err().to_string(), "does not exist");
-        assert!(read(dir.path(), 8).unwrap_err().to_string().contains("not a file"));
+        assert_eq!(
+            read(&path, 8).unwrap_err().to_string(),
+            "is longer than 8 bytes"
+        );
+        assert_eq!(
+            read(&dir.path().join("none"), 8).unwrap_err().to_string(),
+            "does not exist"
+        );
+        assert!(
+            read(dir.path(), 8)
+                .unwrap_err()
+                .to_string()
+                .contains("not a file")
+        );
     }
 
     #[test]
     fn another_owner_has_to_give_it_away() {
-        assert_eq!(mend(Path::new("/a b"), 0, 998), "sudo chown 998 '/a b' && sudo chmod 0600 '/a b'");
+        assert_eq!(
+            mend(Path::new("/a b"), 0, 998),
+            "sudo chown 998 '/a b' && sudo chmod 0600 '/a b'"
+        );
         assert_eq!(mend(Path::new("/a"), 998, 998), "chmod 0600 /a");
         assert_eq!(mend(Path::new("/a"), 998, 0), "chmod 0600 /a");
     }
@@ -246,12 +285,24 @@ mod tests {
         let dir = || Some(PathBuf::from("/run/credentials/x"));
         let at = |path: &str| locate_in(Path::new(path), dir());
         assert_eq!(at("/etc/token").unwrap(), Path::new("/etc/token"));
-        assert_eq!(at("credential:token").unwrap(), Path::new("/run/credentials/x/token"));
-        for path in ["credential:", "credential:..", "credential:a/b", "credential:../a", "credential:/a"] {
+        assert_eq!(
+            at("credential:token").unwrap(),
+            Path::new("/run/credentials/x/token")
+        );
+        for path in [
+            "credential:",
+            "credential:..",
+            "credential:a/b",
+            "credential:../a",
+            "credential:/a",
+        ] {
             assert!(at(path).unwrap_err().contains("without a slash"), "{path}");
         }
         let error = locate_in(Path::new("credential:token"), None).unwrap_err();
-        assert!(error.contains("LoadCredential=") && error.contains("$CREDENTIALS_DIRECTORY"), "{error}");
+        assert!(
+            error.contains("LoadCredential=") && error.contains("$CREDENTIALS_DIRECTORY"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -286,6 +337,9 @@ mod tests {
         }
         let error = serde_saphyr::from_str::<Shape>("number: 1\nnumbr: 1").unwrap_err();
         let told = yaml_error(&error);
-        assert!(told.contains("`numbr`") && told.contains("line 2"), "{told}");
+        assert!(
+            told.contains("`numbr`") && told.contains("line 2"),
+            "{told}"
+        );
     }
 }

@@ -1,7 +1,12 @@
 //! The pages of both programs in headless Chromium: `tests/browser/check.mjs` looks at the
 //! exporter's over folders that the real library wrote, `remediator.mjs` at those of the
 //! remediator after real runs. The screenshots are in `target/screenshots`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::ffi::OsStr;
 use std::fs;
@@ -41,16 +46,27 @@ fn the_page_reads_well_on_a_desk_and_on_a_phone() {
     });
     ready.unwrap();
 
-    let args = ["status", "--output", "json"].into_iter().chain(sessions.iter().map(String::as_str));
+    let args = ["status", "--output", "json"]
+        .into_iter()
+        .chain(sessions.iter().map(String::as_str));
     let (code, status, errors) = process::run(exporter, args, BOUND).unwrap();
-    assert_eq!(code.code(), Some(2), "one folder cannot be looked at: {errors}");
+    assert_eq!(
+        code.code(),
+        Some(2),
+        "one folder cannot be looked at: {errors}"
+    );
     let status_file = dir.path().join("status.json");
     fs::write(&status_file, status).unwrap();
 
     let screenshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
     let check = scripts.join("check.mjs");
-    let args: [&OsStr; 5] =
-        [check.as_ref(), chromium.as_ref(), url.as_ref(), status_file.as_ref(), screenshots.as_ref()];
+    let args: [&OsStr; 5] = [
+        check.as_ref(),
+        chromium.as_ref(),
+        url.as_ref(),
+        status_file.as_ref(),
+        screenshots.as_ref(),
+    ];
     let (code, out, errors) = process::run(Path::new("node"), args, BOUND).unwrap();
     assert!(code.success(), "{code}\n{out}{errors}");
 }
@@ -66,7 +82,10 @@ fn the_remediators_pages_read_well_too() {
     let mut flags = lay_out(dir.path());
     // A name of 200 digits and one with a path that is not there, as for the exporter.
     flags.retain(|flag| !flag.contains("no-such-directory") && !flag.contains("a-file"));
-    flags.push(format!("--state.path={}", dir.path().join("state").display()));
+    flags.push(format!(
+        "--state.path={}",
+        dir.path().join("state").display()
+    ));
     let token = dir.path().join("token");
     fs::write(&token, "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw").unwrap();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
@@ -82,7 +101,8 @@ fn the_remediators_pages_read_well_too() {
         format!("--web.listen-address=127.0.0.1:{port}"),
         format!("--webhook.token-file={}", token.display()),
     ];
-    let mut running = Process::start("the remediator", program, own.iter().chain(&flags), &log).unwrap();
+    let mut running =
+        Process::start("the remediator", program, own.iter().chain(&flags), &log).unwrap();
     let url = format!("http://127.0.0.1:{port}/");
     let patience = Patience::new(BOUND);
     let ready = patience.wait_until(BOUND, "the remediator is ready", || {
@@ -91,8 +111,17 @@ fn the_remediators_pages_read_well_too() {
     });
     ready.unwrap();
 
-    let headers = [("Authorization".to_owned(), "Bearer c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw".to_owned())];
-    for session in ["company_962302", "company_normal", HOSTILE, "company_962302", "company_elsewhere"] {
+    let headers = [(
+        "Authorization".to_owned(),
+        "Bearer c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw".to_owned(),
+    )];
+    for session in [
+        "company_962302",
+        "company_normal",
+        HOSTILE,
+        "company_962302",
+        "company_elsewhere",
+    ] {
         let body = serde_json::json!({
             "version": "4", "receiver": "remediator", "groupKey": "{}:{}",
             "alerts": [{
@@ -100,24 +129,40 @@ fn the_remediators_pages_read_well_too() {
                 "labels": {"ladder": "baileys_auth_files", "tier": "cleanup", "session": session},
             }],
         });
-        let answer = net::post(&format!("{url}webhook"), &headers, body.to_string().as_bytes()).unwrap();
+        let answer = net::post(
+            &format!("{url}webhook"),
+            &headers,
+            body.to_string().as_bytes(),
+        )
+        .unwrap();
         assert_eq!(answer.status, 202, "{}", answer.body);
         let idle = patience.wait_until(BOUND, "the run ends", || {
             let waiting = net::Metrics::scrape(&format!("{url}metrics"))?
                 .sum("baileys_remediator_queue_length", &[])?;
-            if waiting == 0.0 { Ok(()) } else { Err(format!("{waiting} wait")) }
+            if waiting == 0.0 {
+                Ok(())
+            } else {
+                Err(format!("{waiting} wait"))
+            }
         });
         idle.unwrap();
     }
-    let args = ["runs", "--output", "json"].into_iter().chain(flags.iter().map(String::as_str));
+    let args = ["runs", "--output", "json"]
+        .into_iter()
+        .chain(flags.iter().map(String::as_str));
     let (code, runs, errors) = process::run(program, args, BOUND).unwrap();
     assert!(code.success(), "{errors}");
     let runs_file = dir.path().join("runs.json");
     fs::write(&runs_file, runs).unwrap();
     let screenshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
     let check = scripts.join("remediator.mjs");
-    let args: [&OsStr; 5] =
-        [check.as_ref(), chromium.as_ref(), url.as_ref(), runs_file.as_ref(), screenshots.as_ref()];
+    let args: [&OsStr; 5] = [
+        check.as_ref(),
+        chromium.as_ref(),
+        url.as_ref(),
+        runs_file.as_ref(),
+        screenshots.as_ref(),
+    ];
     let (code, out, errors) = process::run(Path::new("node"), args, BOUND).unwrap();
     assert!(code.success(), "{code}\n{out}{errors}");
 }
@@ -132,7 +177,12 @@ fn what_holds_the_remediator_back_reads_well() {
     let scripts = install();
     let dir = tempfile::tempdir().unwrap();
     let (root, state) = (dir.path().join("sessions"), dir.path().join("state"));
-    fixture::unpack("bloated-classic-387", &root.join("company_962302"), SystemTime::now()).unwrap();
+    fixture::unpack(
+        "bloated-classic-387",
+        &root.join("company_962302"),
+        SystemTime::now(),
+    )
+    .unwrap();
     let token = dir.path().join("token");
     fs::write(&token, "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw").unwrap();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
@@ -150,7 +200,8 @@ fn what_holds_the_remediator_back_reads_well() {
         format!("--webhook.token-file={}", token.display()),
     ];
     let log = dir.path().join("remediator.log");
-    let mut running = Process::start("the remediator", program, own.iter().chain(&flags), &log).unwrap();
+    let mut running =
+        Process::start("the remediator", program, own.iter().chain(&flags), &log).unwrap();
     let url = format!("http://127.0.0.1:{port}/");
     let patience = Patience::new(BOUND);
     let ready = patience.wait_until(BOUND, "the remediator is ready", || {
@@ -158,7 +209,10 @@ fn what_holds_the_remediator_back_reads_well() {
         net::get(&format!("{url}-/ready"))?.ok()
     });
     ready.unwrap();
-    let headers = [("Authorization".to_owned(), "Bearer c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw".to_owned())];
+    let headers = [(
+        "Authorization".to_owned(),
+        "Bearer c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw".to_owned(),
+    )];
     let body = serde_json::json!({
         "version": "4",
         "alerts": [{
@@ -166,10 +220,17 @@ fn what_holds_the_remediator_back_reads_well() {
             "labels": {"ladder": "baileys_auth_files", "tier": "cleanup", "session": "company_962302"},
         }],
     });
-    let answer = net::post(&format!("{url}webhook"), &headers, body.to_string().as_bytes()).unwrap();
+    let answer = net::post(
+        &format!("{url}webhook"),
+        &headers,
+        body.to_string().as_bytes(),
+    )
+    .unwrap();
     assert_eq!(answer.status, 202, "{}", answer.body);
     let armed = patience.wait_until(BOUND, "the run is armed", || {
-        match net::Metrics::scrape(&format!("{url}metrics"))?.sum("baileys_remediator_armed_runs", &[])? {
+        match net::Metrics::scrape(&format!("{url}metrics"))?
+            .sum("baileys_remediator_armed_runs", &[])?
+        {
             1.0 => Ok(()),
             other => Err(format!("{other}")),
         }
@@ -178,7 +239,9 @@ fn what_holds_the_remediator_back_reads_well() {
     // The breaker opens by emergencies; here by hand.
     let mut journal = baileys_exporter::remediator::journal::Journal::open(&state).unwrap();
     let now = baileys_exporter::folder::Timestamp::now();
-    journal.open_breaker("more than 3 services in an emergency within 1h", now).unwrap();
+    journal
+        .open_breaker("more than 3 services in an emergency within 1h", now)
+        .unwrap();
     let command = |args: &[&str]| {
         let args = args.iter().copied().chain(flags.iter().map(String::as_str));
         let (code, _, errors) = process::run(program, args, BOUND).unwrap();
@@ -187,8 +250,13 @@ fn what_holds_the_remediator_back_reads_well() {
     let screenshots = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots");
     let check = |expected: &str| {
         let check = scripts.join("held-back.mjs");
-        let args: [&OsStr; 5] =
-            [check.as_ref(), chromium.as_ref(), url.as_ref(), screenshots.as_ref(), expected.as_ref()];
+        let args: [&OsStr; 5] = [
+            check.as_ref(),
+            chromium.as_ref(),
+            url.as_ref(),
+            screenshots.as_ref(),
+            expected.as_ref(),
+        ];
         let (code, out, errors) = process::run(Path::new("node"), args, BOUND).unwrap();
         assert!(code.success(), "{code}\n{out}{errors}");
     };
@@ -230,9 +298,15 @@ fn lay_out(dir: &Path) -> Vec<String> {
     fs::write(&probe, says).unwrap();
     vec![
         format!("--sessions.path={}", root.display()),
-        format!("--sessions.path=company_unreadable={}", unreadable.display()),
+        format!(
+            "--sessions.path=company_unreadable={}",
+            unreadable.display()
+        ),
         // Shown as a note above the table.
-        format!("--sessions.path={}", dir.join("no-such-directory").display()),
+        format!(
+            "--sessions.path={}",
+            dir.join("no-such-directory").display()
+        ),
         format!("--connection.command=sh {} {{session}}", probe.display()),
         "--connection.trust=*".to_owned(),
     ]

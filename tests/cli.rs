@@ -1,6 +1,11 @@
 //! The two programs on a terminal and in a script: what they print, how they exit, what they
 //! ask back, and what they say when they are used wrongly.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -34,7 +39,10 @@ impl Said {
     fn must(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, code, "{self:#?}");
         for word in words {
-            assert!(self.out.contains(word) || self.err.contains(word), "{word}: {self:#?}");
+            assert!(
+                self.out.contains(word) || self.err.contains(word),
+                "{word}: {self:#?}"
+            );
         }
         self
     }
@@ -78,7 +86,11 @@ impl World {
     }
 
     fn unchanged(&self, session: &str, before: &Snapshot) {
-        assert_eq!(before.differences(&self.snapshot(session)), Vec::<String>::new(), "{session}");
+        assert_eq!(
+            before.differences(&self.snapshot(session)),
+            Vec::<String>::new(),
+            "{session}"
+        );
     }
 
     fn session_flags(&self) -> Vec<String> {
@@ -92,13 +104,34 @@ impl World {
     }
 
     fn run(&self, program: &str, args: &[&str], flags: Vec<String>) -> Said {
-        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).chain(flags).collect();
+        let args: Vec<String> = args
+            .iter()
+            .map(|arg| (*arg).to_owned())
+            .chain(flags)
+            .collect();
         let (status, out, err) = process::run(Path::new(program), args, BOUND).unwrap();
-        let said = Said { code: status.code().expect("it ends by itself"), out, err };
-        for word in ["privKey", "\"_sessions\"", "pre-key-1", "session-4", "447700", "panicked"] {
-            assert!(!said.out.contains(word) && !said.err.contains(word), "{word}: {said:#?}");
+        let said = Said {
+            code: status.code().expect("it ends by itself"),
+            out,
+            err,
+        };
+        for word in [
+            "privKey",
+            "\"_sessions\"",
+            "pre-key-1",
+            "session-4",
+            "447700",
+            "panicked",
+        ] {
+            assert!(
+                !said.out.contains(word) && !said.err.contains(word),
+                "{word}: {said:#?}"
+            );
         }
-        assert!(!said.out.contains('\x1b') && !said.err.contains('\x1b'), "no colours in a pipe: {said:#?}");
+        assert!(
+            !said.out.contains('\x1b') && !said.err.contains('\x1b'),
+            "no colours in a pipe: {said:#?}"
+        );
         said
     }
 
@@ -125,7 +158,9 @@ impl World {
 
     /// Runs a command on a terminal, and types `typed`.
     fn on_terminal(&self, program: &str, args: &[&str], flags: Vec<String>, typed: &str) -> Said {
-        let words = std::iter::once(&program).chain(args).map(|word| quote(word));
+        let words = std::iter::once(&program)
+            .chain(args)
+            .map(|word| quote(word));
         let line: Vec<String> = words.chain(flags.iter().map(|flag| quote(flag))).collect();
         let record = self.path("typescript");
         let mut child = Command::new("timeout")
@@ -139,17 +174,29 @@ impl World {
             .stderr(Stdio::null())
             .spawn()
             .expect("script (bsdutils, util-linux) makes a terminal");
-        child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(typed.as_bytes())
+            .unwrap();
         let status = child.wait().unwrap();
         let out = String::from_utf8_lossy(&fs::read(record).unwrap()).into_owned();
-        Said { code: status.code().unwrap(), out, err: String::new() }
+        Said {
+            code: status.code().unwrap(),
+            out,
+            err: String::new(),
+        }
     }
 }
 
 /// The rows of a table, split at runs of spaces.
 fn rows(table: &str) -> Vec<Vec<String>> {
     let cells = |line: &str| {
-        line.split("  ").map(|cell| cell.trim().to_owned()).filter(|cell| !cell.is_empty()).collect()
+        line.split("  ")
+            .map(|cell| cell.trim().to_owned())
+            .filter(|cell| !cell.is_empty())
+            .collect()
     };
     table.lines().map(cells).collect()
 }
@@ -159,7 +206,9 @@ fn rows(table: &str) -> Vec<Vec<String>> {
 #[test]
 fn status_is_the_morning_check() {
     let world = World::new();
-    world.exporter(&["status"]).must(2, &["no auth folder found; check --sessions.path"]);
+    world
+        .exporter(&["status"])
+        .must(2, &["no auth folder found; check --sessions.path"]);
     let said = world.exporter(&["status", "--output=json"]).must(2, &[]);
     assert_eq!(said.out.trim(), "[]");
 
@@ -181,36 +230,75 @@ fn status_is_the_morning_check() {
     assert_eq!(table[0], head);
     assert_eq!(table.len(), 4, "{}", said.out);
     // What is not connected says what that rests on.
-    assert!(said.out.contains("\nmodern: disconnected: probe: disconnected; writes: "), "{}", said.out);
+    assert!(
+        said.out
+            .contains("\nmodern: disconnected: probe: disconnected; writes: "),
+        "{}",
+        said.out
+    );
     let row = |said: &Said, session: &str| {
-        rows(&said.out).into_iter().find(|row| row[0] == session).unwrap_or_else(|| panic!("{said:?}"))
+        rows(&said.out)
+            .into_iter()
+            .find(|row| row[0] == session)
+            .unwrap_or_else(|| panic!("{said:?}"))
     };
     let calm = row(&said, "calm");
-    assert_eq!((calm[1].as_str(), calm[2].as_str(), calm[3].as_str()), ("76", "76", "normal"));
-    assert_eq!((calm[5].as_str(), calm[7].as_str(), calm[8].as_str()), ("48 / 30", "connected", "ok"));
+    assert_eq!(
+        (calm[1].as_str(), calm[2].as_str(), calm[3].as_str()),
+        ("76", "76", "normal")
+    );
+    assert_eq!(
+        (calm[5].as_str(), calm[7].as_str(), calm[8].as_str()),
+        ("48 / 30", "connected", "ok")
+    );
     let modern = row(&said, "modern");
-    assert_eq!((modern[1].as_str(), modern[2].as_str(), modern[5].as_str()), ("1003", "89", "780 / 812"));
+    assert_eq!(
+        (modern[1].as_str(), modern[2].as_str(), modern[5].as_str()),
+        ("1003", "89", "780 / 812")
+    );
 
     // Warning or worse: 1.
     world.bot("warned", "warning-130", "nonsense");
     world.bot("bloated", BLOATED, "disconnected");
     let said = world.exporter(&["status"]).must(1, &[]);
-    let order: Vec<String> = rows(&said.out).into_iter().skip(1).take(4).map(|row| row[0].clone()).collect();
-    assert_eq!(order, ["bloated", "warned", "modern", "calm"], "worst first");
+    let order: Vec<String> = rows(&said.out)
+        .into_iter()
+        .skip(1)
+        .take(4)
+        .map(|row| row[0].clone())
+        .collect();
+    assert_eq!(
+        order,
+        ["bloated", "warned", "modern", "calm"],
+        "worst first"
+    );
     let bloated = row(&said, "bloated");
-    assert_eq!((bloated[3].as_str(), bloated[7].as_str()), ("fatal", "disconnected"));
+    assert_eq!(
+        (bloated[3].as_str(), bloated[7].as_str()),
+        ("fatal", "disconnected")
+    );
     let warned = row(&said, "warned");
-    assert_eq!((warned[3].as_str(), warned[7].as_str()), ("warning", "unknown"));
+    assert_eq!(
+        (warned[3].as_str(), warned[7].as_str()),
+        ("warning", "unknown")
+    );
 
     let said = world.exporter(&["status", "--output=json"]).must(1, &[]);
     let json: Vec<Value> = serde_json::from_str(&said.out).unwrap();
     assert_eq!(json.len(), 4);
     let bloated = &json[0];
     assert_eq!(
-        (&bloated["session"], &bloated["accumulated_files"], &bloated["tier"]),
+        (
+            &bloated["session"],
+            &bloated["accumulated_files"],
+            &bloated["tier"]
+        ),
         (&"bloated".into(), &387.into(), &"fatal".into())
     );
-    assert_eq!(bloated["thresholds"], serde_json::json!([120, 150, 180, 200]));
+    assert_eq!(
+        bloated["thresholds"],
+        serde_json::json!([120, 150, 180, 200])
+    );
     let active = bloated["oldest_active_session_seconds"].as_u64().unwrap();
     assert!(active > 86_400 && active <= 14 * 86_400, "{active}");
     assert_eq!(bloated["connection"], "disconnected");
@@ -218,30 +306,53 @@ fn status_is_the_morning_check() {
     assert!(bloated["removable_files"].as_u64().unwrap() >= 278);
 
     // The globs choose.
-    let only = ["status", "--sessions.include=calm", "--sessions.include=mod*", "--sessions.exclude=m*"];
+    let only = [
+        "status",
+        "--sessions.include=calm",
+        "--sessions.include=mod*",
+        "--sessions.exclude=m*",
+    ];
     let said = world.exporter(&only).must(0, &["calm"]);
     assert_eq!(rows(&said.out).len(), 2, "{}", said.out);
 
     // Broken creds: 1. A path that is not there: 2.
     File::create(world.folder("calm").join("creds.json")).unwrap();
-    let said = world.exporter(&["status", "--sessions.include=calm"]).must(1, &[]);
+    let said = world
+        .exporter(&["status", "--sessions.include=calm"])
+        .must(1, &[]);
     assert_eq!(row(&said, "calm")[8], "empty");
-    world.exporter(&["status", "--sessions.path=/nowhere/at/all"]).must(2, &["/nowhere/at/all"]);
+    world
+        .exporter(&["status", "--sessions.path=/nowhere/at/all"])
+        .must(2, &["/nowhere/at/all"]);
 
     let said = world.on_terminal(EXPORTER, &["status"], world.session_flags(), "");
     assert_eq!(said.code, 1, "{said:?}");
-    assert!(said.out.contains("\x1b[31m") && said.out.contains("\x1b[0m"), "colours: {:?}", said.out);
+    assert!(
+        said.out.contains("\x1b[31m") && said.out.contains("\x1b[0m"),
+        "colours: {:?}",
+        said.out
+    );
     let mut plain = Command::new("env");
-    plain.args(["NO_COLOR=1", EXPORTER, "status"]).args(world.session_flags());
+    plain
+        .args(["NO_COLOR=1", EXPORTER, "status"])
+        .args(world.session_flags());
     assert!(!String::from_utf8_lossy(&plain.output().unwrap().stdout).contains('\x1b'));
     // A reader that goes away early is no error to shout about.
     let shell = format!(
         "{} status {} | head -1",
         EXPORTER,
-        world.session_flags().iter().map(|f| quote(f)).collect::<Vec<_>>().join(" ")
+        world
+            .session_flags()
+            .iter()
+            .map(|f| quote(f))
+            .collect::<Vec<_>>()
+            .join(" ")
     );
     let output = Command::new("sh").args(["-c", &shell]).output().unwrap();
-    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{output:?}");
+    assert!(
+        !String::from_utf8_lossy(&output.stderr).contains("panicked"),
+        "{output:?}"
+    );
 }
 
 /// Two folders of one name: said with what to do about it.
@@ -252,27 +363,43 @@ fn two_sessions_of_one_name_are_refused_with_a_hint() {
         let folder = world.path(root).join("auth_info_baileys");
         fixture::unpack("normal", &folder, SystemTime::now() - QUARTER).unwrap();
     }
-    let paths: Vec<String> =
-        ["one", "two"].map(|root| format!("--sessions.path={}", world.path(root).display())).into();
+    let paths: Vec<String> = ["one", "two"]
+        .map(|root| format!("--sessions.path={}", world.path(root).display()))
+        .into();
     let hint = "--sessions.path=NAME=";
-    world.run(EXPORTER, &["status"], paths.clone()).must(2, &["two auth folders are called", hint]);
+    world
+        .run(EXPORTER, &["status"], paths.clone())
+        .must(2, &["two auth folders are called", hint]);
     let mut serve = paths.clone();
     serve.push("--web.listen-address=127.0.0.1:0".to_owned());
-    world.run(EXPORTER, &[], serve).must(2, &["two auth folders are called", hint]);
+    world
+        .run(EXPORTER, &[], serve)
+        .must(2, &["two auth folders are called", hint]);
     let named = |one: &str, two: &str| {
         let path = |name: &str, root: &str| {
-            format!("--sessions.path={name}={}", world.path(root).join("auth_info_baileys").display())
+            format!(
+                "--sessions.path={name}={}",
+                world.path(root).join("auth_info_baileys").display()
+            )
         };
         vec![path(one, "one"), path(two, "two")]
     };
-    world
-        .run(EXPORTER, &["status"], named("bot", "bot"))
-        .must(2, &["two auth folders are named bot", "--sessions.path=NAME=PATH"]);
-    let said = world.run(EXPORTER, &["status"], named("bot_1", "bot_2")).must(0, &["bot_1", "bot_2"]);
+    world.run(EXPORTER, &["status"], named("bot", "bot")).must(
+        2,
+        &[
+            "two auth folders are named bot",
+            "--sessions.path=NAME=PATH",
+        ],
+    );
+    let said = world
+        .run(EXPORTER, &["status"], named("bot_1", "bot_2"))
+        .must(0, &["bot_1", "bot_2"]);
     assert_eq!(rows(&said.out).len(), 3);
     // The same folder named twice is one session.
     let twice = vec![paths[0].clone(), paths[0].clone()];
-    let said = world.run(EXPORTER, &["status"], twice).must(0, &["auth_info_baileys"]);
+    let said = world
+        .run(EXPORTER, &["status"], twice)
+        .must(0, &["auth_info_baileys"]);
     assert_eq!(rows(&said.out).len(), 2);
 }
 
@@ -285,42 +412,92 @@ fn plan_clean_undo() {
     let modern = world.bot("modern", "modern-816", "disconnected");
 
     // A plan moves nothing and needs no journal.
-    let said =
-        world.remediator(&["plan", "bot"]).must(0, &["KIND", "FILES TO MOVE", "387 accumulated files now"]);
+    let said = world
+        .remediator(&["plan", "bot"])
+        .must(0, &["KIND", "FILES TO MOVE", "387 accumulated files now"]);
+    assert!(said.out.contains(
+        "Connection: disconnected (probe: disconnected; writes: no file was written for"
+    ));
     assert!(
-        said.out.contains("Connection: disconnected (probe: disconnected; writes: no file was written for")
+        !world.path("state").exists(),
+        "a plan leaves nothing behind"
     );
-    assert!(!world.path("state").exists(), "a plan leaves nothing behind");
-    let said = world.remediator(&["plan", "bot", "--output=json"]).must(0, &[]);
+    let said = world
+        .remediator(&["plan", "bot", "--output=json"])
+        .must(0, &[]);
     let plan: Value = serde_json::from_str(&said.out).unwrap();
-    assert_eq!((&plan["accumulated_before"], &plan["files"]["pre-key"]), (&387.into(), &278.into()));
-    let planned: u64 = plan["files"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    assert_eq!(
+        (&plan["accumulated_before"], &plan["files"]["pre-key"]),
+        (&387.into(), &278.into())
+    );
+    let planned: u64 = plan["files"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|n| n.as_u64().unwrap())
+        .sum();
     // What it would move, and that it would not be let.
-    world.remediator(&["plan", "calm"]).must(0, &["A clean-up would be refused now"]);
-    let said = world.remediator(&["plan", "modern", "--output=json"]).must(1, &[]);
-    assert!(["nothing_removable", "dormant"].iter().any(|word| said.out.contains(word)), "{said:?}");
-    world.remediator(&["runs"]).must(2, &["no journal at", "--state.path"]);
+    world
+        .remediator(&["plan", "calm"])
+        .must(0, &["A clean-up would be refused now"]);
+    let said = world
+        .remediator(&["plan", "modern", "--output=json"])
+        .must(1, &[]);
+    assert!(
+        ["nothing_removable", "dormant"]
+            .iter()
+            .any(|word| said.out.contains(word)),
+        "{said:?}"
+    );
+    world
+        .remediator(&["runs"])
+        .must(2, &["no journal at", "--state.path"]);
 
     // Dry runs.
-    world.remediator(&["clean", "bot", "--dry-run"]).must(0, &["Dry run: nothing was moved."]);
-    world.remediator(&["clean", "calm", "--dry-run"]).must(1, &["would be refused now", "Dry run"]);
+    world
+        .remediator(&["clean", "bot", "--dry-run"])
+        .must(0, &["Dry run: nothing was moved."]);
+    world
+        .remediator(&["clean", "calm", "--dry-run"])
+        .must(1, &["would be refused now", "Dry run"]);
     world.unchanged("bot", &before);
 
     // Refused: 1, with the reason.
-    world.remediator(&["clean", "calm"]).must(1, &["refused", "the bot is connected", "probe: connected"]);
-    world.remediator(&["clean", "modern"]).must(1, &["refused"]);
     world
-        .remediator(&["clean", "nobody"])
-        .must(2, &["no session is called \"nobody\"; there is: bot, calm, modern"]);
-    world.remediator(&["clean", "../sessions/bot"]).must(2, &["no session is called"]);
+        .remediator(&["clean", "calm"])
+        .must(1, &["refused", "the bot is connected", "probe: connected"]);
+    world.remediator(&["clean", "modern"]).must(1, &["refused"]);
+    world.remediator(&["clean", "nobody"]).must(
+        2,
+        &["no session is called \"nobody\"; there is: bot, calm, modern"],
+    );
+    world
+        .remediator(&["clean", "../sessions/bot"])
+        .must(2, &["no session is called"]);
     world.unchanged("calm", &calm);
     world.unchanged("modern", &modern);
 
-    let said = world
-        .remediator(&["clean", "bot"])
-        .must(0, &["files moved into the quarantine", "387 accumulated files before"]);
-    let run = said.out.rsplit("undo ").next().unwrap().split_whitespace().next().unwrap().to_owned();
-    assert!(said.out.contains(&format!("{planned} files moved")), "as planned: {}", said.out);
+    let said = world.remediator(&["clean", "bot"]).must(
+        0,
+        &[
+            "files moved into the quarantine",
+            "387 accumulated files before",
+        ],
+    );
+    let run = said
+        .out
+        .rsplit("undo ")
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .to_owned();
+    assert!(
+        said.out.contains(&format!("{planned} files moved")),
+        "as planned: {}",
+        said.out
+    );
     let cleaned = world.snapshot("bot");
     assert_eq!(before.without(&cleaned).len() as u64, planned);
 
@@ -334,26 +511,45 @@ fn plan_clean_undo() {
         .collect();
     assert_eq!(
         told,
-        [("bot", "cleanup", "done"), ("modern", "cleanup", "refused"), ("calm", "cleanup", "refused")]
+        [
+            ("bot", "cleanup", "done"),
+            ("modern", "cleanup", "refused"),
+            ("calm", "cleanup", "refused")
+        ]
     );
     assert_eq!(runs[0]["run"], run.as_str());
-    assert!(runs[0]["requested_by"].as_str().unwrap().starts_with("operator "));
-    let said = world.remediator(&["runs"]).must(0, &["TIME", "387 -> ", "connected", &run]);
+    assert!(
+        runs[0]["requested_by"]
+            .as_str()
+            .unwrap()
+            .starts_with("operator ")
+    );
+    let said = world
+        .remediator(&["runs"])
+        .must(0, &["TIME", "387 -> ", "connected", &run]);
     assert_eq!(rows(&said.out).len(), 4);
     let said = world.remediator(&["runs", "--limit=1"]).must(0, &[&run]);
     assert_eq!(rows(&said.out).len(), 2);
 
     // Undo: not while connected, not of what is no run.
     world.probe_says("bot", "connected");
-    world.remediator(&["undo", &run]).must(1, &["refused", "connected"]);
+    world
+        .remediator(&["undo", &run])
+        .must(1, &["refused", "connected"]);
     world.probe_says("bot", "nonsense");
-    world.remediator(&["undo", &run]).must(1, &["refused", "printed neither"]);
+    world
+        .remediator(&["undo", &run])
+        .must(1, &["refused", "printed neither"]);
     world.unchanged("bot", &cleaned);
     world.probe_says("bot", "disconnected");
     for wrong in ["x", "../..", "/etc/passwd", "", "20260101T000000Z-ABCDEF"] {
-        world.remediator(&["undo", wrong]).must(2, &["is not the name of a run"]);
+        world
+            .remediator(&["undo", wrong])
+            .must(2, &["is not the name of a run"]);
     }
-    world.remediator(&["undo", "20260101T000000Z-abcdef"]).must(2, &["no quarantine holds a run"]);
+    world
+        .remediator(&["undo", "20260101T000000Z-abcdef"])
+        .must(2, &["no quarantine holds a run"]);
 
     // A file that the bot has made anew meanwhile is newer, and stays.
     let anew = *before.without(&cleaned).first().unwrap();
@@ -366,7 +562,11 @@ fn plan_clean_undo() {
         .unwrap();
     world.remediator(&["undo", &run]).must(
         0,
-        &[&format!("{} files put back", planned - 1), "1 stay in the quarantine", "Restart the bot"],
+        &[
+            &format!("{} files put back", planned - 1),
+            "1 stay in the quarantine",
+            "Restart the bot",
+        ],
     );
     let undone = world.snapshot("bot");
     assert_eq!(undone.bytes(anew), Some(&b"made anew"[..]));
@@ -374,13 +574,22 @@ fn plan_clean_undo() {
     rest.forget(&BTreeSet::from([anew.to_owned()]));
     let mut back = undone;
     back.forget(&BTreeSet::from([anew.to_owned()]));
-    assert_eq!(rest.differences(&back), Vec::<String>::new(), "every byte, time and mode");
+    assert_eq!(
+        rest.differences(&back),
+        Vec::<String>::new(),
+        "every byte, time and mode"
+    );
     // With that file out of the way the rest follows.
     fs::remove_file(world.folder("bot").join(anew)).unwrap();
-    world.remediator(&["undo", &run]).must(0, &["1 files put back"]);
+    world
+        .remediator(&["undo", &run])
+        .must(0, &["1 files put back"]);
     world.unchanged("bot", &before);
     let last = &world.runs()[0];
-    assert_eq!((&last["action"], &last["status"]), (&"undo".into(), &"done".into()));
+    assert_eq!(
+        (&last["action"], &last["status"]),
+        (&"undo".into(), &"done".into())
+    );
 }
 
 /// `--force` overrides the connection only, and asks a person for the session's name.
@@ -389,30 +598,59 @@ fn force_asks_back() {
     let world = World::new();
     let before = world.bot("bot", BLOATED, "connected");
     let flags = world.remediator_flags();
-    world.remediator(&["clean", "bot", "--force"]).must(2, &["no terminal to ask on", "--yes"]);
+    world
+        .remediator(&["clean", "bot", "--force"])
+        .must(2, &["no terminal to ask on", "--yes"]);
     // On its own --yes overrides nothing.
-    world.remediator(&["clean", "bot", "--yes"]).must(1, &["the bot is connected"]);
-    world.remediator(&["clean", "bot", "--inactive-for=1d"]).must(2, &["goes with --force only"]);
+    world
+        .remediator(&["clean", "bot", "--yes"])
+        .must(1, &["the bot is connected"]);
+    world
+        .remediator(&["clean", "bot", "--inactive-for=1d"])
+        .must(2, &["goes with --force only"]);
     for typed in ["no\n", "y\n", "yes\n", "\n", "Bot\n", "bot2\n", "\x04"] {
-        let said = world.on_terminal(REMEDIATOR, &["clean", "bot", "--force"], flags.clone(), typed);
+        let said = world.on_terminal(
+            REMEDIATOR,
+            &["clean", "bot", "--force"],
+            flags.clone(),
+            typed,
+        );
         assert_eq!(said.code, 2, "{typed:?}: {said:?}");
-        assert!(said.out.contains("Type the session's name, bot, to go on"), "{said:?}");
+        assert!(
+            said.out.contains("Type the session's name, bot, to go on"),
+            "{said:?}"
+        );
         assert!(said.out.contains("nothing was done"), "{typed:?}: {said:?}");
     }
     world.unchanged("bot", &before);
     assert_eq!(world.runs().len(), 1, "what was not confirmed is no run");
 
-    let said = world.on_terminal(REMEDIATOR, &["clean", "bot", "--force"], flags.clone(), "bot\n");
+    let said = world.on_terminal(
+        REMEDIATOR,
+        &["clean", "bot", "--force"],
+        flags.clone(),
+        "bot\n",
+    );
     assert_eq!(said.code, 0, "{said:?}");
-    assert!(said.out.contains("stop it first") && said.out.contains("files moved"), "{said:?}");
+    assert!(
+        said.out.contains("stop it first") && said.out.contains("files moved"),
+        "{said:?}"
+    );
     let cleaned = world.snapshot("bot");
     assert!(cleaned.len() < 120, "{}", cleaned.len());
     let run = world.runs()[0]["run"].as_str().unwrap().to_owned();
 
     // The same for an undo.
     world.remediator(&["undo", &run]).must(1, &["connected"]);
-    world.remediator(&["undo", &run, "--force"]).must(2, &["no terminal to ask on"]);
-    let said = world.on_terminal(REMEDIATOR, &["undo", &run, "--force"], flags.clone(), "other\n");
+    world
+        .remediator(&["undo", &run, "--force"])
+        .must(2, &["no terminal to ask on"]);
+    let said = world.on_terminal(
+        REMEDIATOR,
+        &["undo", &run, "--force"],
+        flags.clone(),
+        "other\n",
+    );
     assert_eq!(said.code, 2, "{said:?}");
     world.unchanged("bot", &cleaned);
     let said = world.on_terminal(REMEDIATOR, &["undo", &run, "--force"], flags, "bot\n");
@@ -420,7 +658,9 @@ fn force_asks_back() {
     world.unchanged("bot", &before);
 
     // --yes is for scripts. What is active stays even so, and a broken identity refuses.
-    world.remediator(&["clean", "bot", "--force", "--yes"]).must(0, &["files moved"]);
+    world
+        .remediator(&["clean", "bot", "--force", "--yes"])
+        .must(0, &["files moved"]);
     world.unchanged("bot", &cleaned);
     File::create(world.folder("bot").join("creds.json")).unwrap();
     world
@@ -438,28 +678,104 @@ fn mistakes_are_explained() {
     let config = format!("--config.file={}", config.display());
     let sessions = world.session_flags()[0].clone();
     let cases: &[(&str, &[&str], &[&str])] = &[
-        (EXPORTER, &["status"], &["no auth folder is named", "--sessions.path=[NAME=]PATH"]),
-        (REMEDIATOR, &["plan", "bot"], &["no auth folder is named", "--sessions.path=[NAME=]PATH"]),
-        (EXPORTER, &["status", "--sessions.path="], &["--sessions.path"]),
-        (EXPORTER, &["status", "--sessions.path==/a"], &["the name before `=` is empty"]),
+        (
+            EXPORTER,
+            &["status"],
+            &["no auth folder is named", "--sessions.path=[NAME=]PATH"],
+        ),
+        (
+            REMEDIATOR,
+            &["plan", "bot"],
+            &["no auth folder is named", "--sessions.path=[NAME=]PATH"],
+        ),
+        (
+            EXPORTER,
+            &["status", "--sessions.path="],
+            &["--sessions.path"],
+        ),
+        (
+            EXPORTER,
+            &["status", "--sessions.path==/a"],
+            &["the name before `=` is empty"],
+        ),
         (EXPORTER, &["--sessions.paths=/a"], &["--sessions.path"]),
         (EXPORTER, &["stats"], &["status"]),
         (EXPORTER, &["status", "--output=xml"], &["table", "json"]),
-        (EXPORTER, &[&sessions, "--web.max-requests=many"], &["--web.max-requests"]),
-        (EXPORTER, &[&sessions, "--web.listen-address=nonsense"], &["must look like host:port"]),
-        (EXPORTER, &[&sessions, "--web.listen-address=127.0.0.1:99999"], &["must look like host:port"]),
-        (EXPORTER, &[&sessions, "--web.telemetry-path=metrics"], &["it must begin with /"]),
-        (EXPORTER, &[&sessions, "--web.telemetry-path=/-/ready"], &["has another meaning"]),
-        (EXPORTER, &["status", &sessions, "--connection.quiet=soon"], &["--connection.quiet"]),
-        (EXPORTER, &["status", &sessions, "--connection.command="], &["--connection.command", "empty"]),
-        (EXPORTER, &["status", &sessions, "--connection.command=a 'b"], &["a quote is not closed"]),
-        (EXPORTER, &["status", &sessions, "--connection.command=a {nobody}"], &["nothing fills {nobody}"]),
-        (EXPORTER, &["status", &sessions, "--sessions.include=["], &["sessions.include"]),
-        (EXPORTER, &["status", &sessions, "--pre-keys.batch=31"], &["30, 812 or auto"]),
-        (EXPORTER, &["status", &sessions, "--log.level=loud"], &["--log.level"]),
-        (EXPORTER, &["status", &sessions, "--config.file=/nowhere.yml"], &["--config.file /nowhere.yml"]),
-        (EXPORTER, &["status", &sessions, &config], &["pathes", "config.yml"]),
-        (REMEDIATOR, &[], &["Usage", "serve", "plan", "clean", "runs", "undo"]),
+        (
+            EXPORTER,
+            &[&sessions, "--web.max-requests=many"],
+            &["--web.max-requests"],
+        ),
+        (
+            EXPORTER,
+            &[&sessions, "--web.listen-address=nonsense"],
+            &["must look like host:port"],
+        ),
+        (
+            EXPORTER,
+            &[&sessions, "--web.listen-address=127.0.0.1:99999"],
+            &["must look like host:port"],
+        ),
+        (
+            EXPORTER,
+            &[&sessions, "--web.telemetry-path=metrics"],
+            &["it must begin with /"],
+        ),
+        (
+            EXPORTER,
+            &[&sessions, "--web.telemetry-path=/-/ready"],
+            &["has another meaning"],
+        ),
+        (
+            EXPORTER,
+            &["status", &sessions, "--connection.quiet=soon"],
+            &["--connection.quiet"],
+        ),
+        (
+            EXPORTER,
+            &["status", &sessions, "--connection.command="],
+            &["--connection.command", "empty"],
+        ),
+        (
+            EXPORTER,
+            &["status", &sessions, "--connection.command=a 'b"],
+            &["a quote is not closed"],
+        ),
+        (
+            EXPORTER,
+            &["status", &sessions, "--connection.command=a {nobody}"],
+            &["nothing fills {nobody}"],
+        ),
+        (
+            EXPORTER,
+            &["status", &sessions, "--sessions.include=["],
+            &["sessions.include"],
+        ),
+        (
+            EXPORTER,
+            &["status", &sessions, "--pre-keys.batch=31"],
+            &["30, 812 or auto"],
+        ),
+        (
+            EXPORTER,
+            &["status", &sessions, "--log.level=loud"],
+            &["--log.level"],
+        ),
+        (
+            EXPORTER,
+            &["status", &sessions, "--config.file=/nowhere.yml"],
+            &["--config.file /nowhere.yml"],
+        ),
+        (
+            EXPORTER,
+            &["status", &sessions, &config],
+            &["pathes", "config.yml"],
+        ),
+        (
+            REMEDIATOR,
+            &[],
+            &["Usage", "serve", "plan", "clean", "runs", "undo"],
+        ),
         (REMEDIATOR, &["clean"], &["<SESSION>"]),
         (REMEDIATOR, &["undo"], &["<RUN>"]),
         (REMEDIATOR, &["clean", "bot", "--forced"], &["--force"]),
@@ -468,7 +784,11 @@ fn mistakes_are_explained() {
             &["serve", &sessions, "--webhook.match=instance"],
             &["LABEL=VALUE", "instance=host1:10273"],
         ),
-        (REMEDIATOR, &["clean", "bot", &sessions, "--state.path=/dev/null/x"], &["--state.path /dev/null/x"]),
+        (
+            REMEDIATOR,
+            &["clean", "bot", &sessions, "--state.path=/dev/null/x"],
+            &["--state.path /dev/null/x"],
+        ),
     ];
     for (program, args, says) in cases {
         let said = world.run(program, args, Vec::new());
@@ -480,7 +800,13 @@ fn mistakes_are_explained() {
     let taken = format!("--web.listen-address={}", listener.local_addr().unwrap());
     let said = world.run(EXPORTER, &[&sessions, &taken], Vec::new());
     assert_ne!(said.code, 0);
-    said.must(1, &["the port is already in use", "choose another port with --web.listen-address"]);
+    said.must(
+        1,
+        &[
+            "the port is already in use",
+            "choose another port with --web.listen-address",
+        ],
+    );
 }
 
 /// Every flag is in the help of every command that takes it; the version is told.
@@ -500,23 +826,58 @@ fn help_names_every_flag() {
     ];
     let remediator = ["--state.path", "--webhook.token-file", "--webhook.match"];
     let cases: [(&str, &[&str], &[&str]); 8] = [
-        (EXPORTER, &[], &["status", "--web.listen-address", "--web.telemetry-path", "--web.max-requests"]),
+        (
+            EXPORTER,
+            &[],
+            &[
+                "status",
+                "--web.listen-address",
+                "--web.telemetry-path",
+                "--web.max-requests",
+            ],
+        ),
         (EXPORTER, &["status"], &["--output", "table", "json"]),
-        (REMEDIATOR, &[], &["serve", "plan", "clean", "runs", "undo", "Exit code 0: done"]),
+        (
+            REMEDIATOR,
+            &[],
+            &[
+                "serve",
+                "plan",
+                "clean",
+                "runs",
+                "undo",
+                "Exit code 0: done",
+            ],
+        ),
         (REMEDIATOR, &["serve"], &["--web.listen-address", "10274"]),
         (REMEDIATOR, &["plan"], &["<SESSION>", "--output"]),
-        (REMEDIATOR, &["clean"], &["<SESSION>", "--dry-run", "--force", "--yes", "--inactive-for"]),
+        (
+            REMEDIATOR,
+            &["clean"],
+            &[
+                "<SESSION>",
+                "--dry-run",
+                "--force",
+                "--yes",
+                "--inactive-for",
+            ],
+        ),
         (REMEDIATOR, &["runs"], &["--limit", "--output"]),
         (REMEDIATOR, &["undo"], &["<RUN>", "--force", "--yes"]),
     ];
     for (program, command, own) in cases {
         let args: Vec<&str> = command.iter().copied().chain(["--help"]).collect();
-        let said = world.run(program, &args, Vec::new()).must(0, own).must(0, &common);
+        let said = world
+            .run(program, &args, Vec::new())
+            .must(0, own)
+            .must(0, &common);
         if program == REMEDIATOR {
             said.must(0, &remediator);
         }
     }
     for program in [EXPORTER, REMEDIATOR] {
-        world.run(program, &["--version"], Vec::new()).must(0, &[env!("CARGO_PKG_VERSION")]);
+        world
+            .run(program, &["--version"], Vec::new())
+            .must(0, &[env!("CARGO_PKG_VERSION")]);
     }
 }

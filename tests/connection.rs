@@ -1,6 +1,11 @@
 //! Where the bot's process is to be seen: pm2 from npm, and stand-ins for systemd and
 //! docker. And who is believed that it is gone.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -33,7 +38,11 @@ impl World {
             fixture::unpack("normal", &dir.path().join("sessions").join(session), quiet).unwrap();
         }
         fs::create_dir(dir.path().join("bin")).unwrap();
-        let path = format!("{}:{}", dir.path().join("bin").display(), std::env::var("PATH").unwrap());
+        let path = format!(
+            "{}:{}",
+            dir.path().join("bin").display(),
+            std::env::var("PATH").unwrap()
+        );
         let world = Self { dir, path };
         world.configure(connection);
         world
@@ -50,7 +59,11 @@ impl World {
 
     fn program(&self, name: &str, script: &str) {
         let path = self.at("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\ncd {}\n{script}", self.dir.path().display())).unwrap();
+        fs::write(
+            &path,
+            format!("#!/bin/sh\ncd {}\n{script}", self.dir.path().display()),
+        )
+        .unwrap();
         fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
     }
 
@@ -66,14 +79,20 @@ impl World {
             format!("--state.path={}", self.at("state").display()),
             format!("--config.file={}", self.at("config.yml").display()),
         ];
-        let args = flags.into_iter().chain(args.iter().map(|arg| (*arg).to_owned()));
+        let args = flags
+            .into_iter()
+            .chain(args.iter().map(|arg| (*arg).to_owned()));
         let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
         (status.code(), out, err)
     }
 
     /// What `doctor` says of one session.
     fn doctor(&self, session: &str, args: &[&str]) -> Told {
-        let args: Vec<&str> = ["doctor", session, "--output=json"].iter().chain(args).copied().collect();
+        let args: Vec<&str> = ["doctor", session, "--output=json"]
+            .iter()
+            .chain(args)
+            .copied()
+            .collect();
         let (code, out, err) = self.remediator(&args);
         assert_eq!(code, Some(0), "{err}");
         let told: Value = serde_json::from_str(&out).unwrap();
@@ -88,12 +107,18 @@ struct Told(Value);
 
 impl Told {
     fn verdict(&self) -> (&str, bool) {
-        (self.0["connection"].as_str().unwrap(), self.0["process_gone"].as_bool().unwrap())
+        (
+            self.0["connection"].as_str().unwrap(),
+            self.0["process_gone"].as_bool().unwrap(),
+        )
     }
 
     fn source(&self, name: &str) -> &Value {
         let sources = self.0["sources"].as_array().unwrap();
-        sources.iter().find(|source| source["source"] == name).unwrap_or_else(|| panic!("{self:?}"))
+        sources
+            .iter()
+            .find(|source| source["source"] == name)
+            .unwrap_or_else(|| panic!("{self:?}"))
     }
 
     fn finding(&self, source: &str) -> &str {
@@ -113,9 +138,13 @@ fn with_journal(world: &World) {
 
 #[test]
 fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
-    let world = World::new(&["bot", "other"], "  process: {systemd_unit: 'baileys@{session}.service'}\n");
+    let world = World::new(
+        &["bot", "other"],
+        "  process: {systemd_unit: 'baileys@{session}.service'}\n",
+    );
     world.program("systemctl", "printf '%s\\n' \"$@\" >asked; cat \"$4\"");
-    let unit = |active: &str, pid: u32| format!("MainPID={pid}\nLoadState=loaded\nActiveState={active}\n");
+    let unit =
+        |active: &str, pid: u32| format!("MainPID={pid}\nLoadState=loaded\nActiveState={active}\n");
     let gone = unit("inactive", 0);
     world.write("baileys@bot.service", &gone);
     world.write("baileys@other.service", &gone);
@@ -127,44 +156,96 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     );
 
     let told = world.doctor("bot", &[]);
-    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
-    assert!(told.detail("process").contains("doctor --trust"), "{told:?}");
-    assert!(told.0["to_mend"][0].as_str().unwrap().contains("the process"), "{told:?}");
+    assert_eq!(
+        (told.verdict(), told.finding("process")),
+        (("unknown", false), "silent"),
+        "{told:?}"
+    );
+    assert!(
+        told.detail("process").contains("doctor --trust"),
+        "{told:?}"
+    );
+    assert!(
+        told.0["to_mend"][0]
+            .as_str()
+            .unwrap()
+            .contains("the process"),
+        "{told:?}"
+    );
 
     // It runs, which says nothing of the connection.
     world.write("baileys@bot.service", &unit("active", std::process::id()));
     let told = world.doctor("bot", &[]);
-    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "nothing"), "{told:?}");
+    assert_eq!(
+        (told.verdict(), told.finding("process")),
+        (("unknown", false), "nothing"),
+        "{told:?}"
+    );
     assert_eq!(told.finding("sockets"), "nothing", "{told:?}");
     assert!(told.source("process")["last_alive"].is_string(), "{told:?}");
 
     world.write("baileys@bot.service", &gone);
     let told = world.doctor("bot", &[]);
-    assert_eq!((told.verdict(), told.finding("process")), (("disconnected", true), "gone"), "{told:?}");
-    assert_eq!(world.doctor("other", &[]).verdict(), ("unknown", false), "what was seen was another bot");
+    assert_eq!(
+        (told.verdict(), told.finding("process")),
+        (("disconnected", true), "gone"),
+        "{told:?}"
+    );
+    assert_eq!(
+        world.doctor("other", &[]).verdict(),
+        ("unknown", false),
+        "what was seen was another bot"
+    );
     // It left a process behind: KillMode=process.
     world.write("baileys@bot.service", &format!("{gone}TasksCurrent=7\n"));
     let told = world.doctor("bot", &[]);
-    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
-    world.write("baileys@bot.service", &format!("{gone}TasksCurrent=[not set]\n"));
+    assert_eq!(
+        (told.verdict(), told.finding("process")),
+        (("unknown", false), "silent"),
+        "{told:?}"
+    );
+    world.write(
+        "baileys@bot.service",
+        &format!("{gone}TasksCurrent=[not set]\n"),
+    );
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
 
     // A person's word, for the sources as they are now and for this session only.
     let told = world.doctor("other", &["--trust=other"]);
     assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
-    assert!(told.source("process")["trusted_by"].as_str().unwrap().contains("uid"), "{told:?}");
-    assert_eq!(world.doctor("other", &[]).verdict(), ("disconnected", true), "it is on record");
+    assert!(
+        told.source("process")["trusted_by"]
+            .as_str()
+            .unwrap()
+            .contains("uid"),
+        "{told:?}"
+    );
+    assert_eq!(
+        world.doctor("other", &[]).verdict(),
+        ("disconnected", true),
+        "it is on record"
+    );
     world.configure("  process: {systemd_unit: '{session}.service'}\n");
     for session in ["bot", "other"] {
         world.write(&format!("{session}.service"), &gone);
         let told = world.doctor(session, &[]);
-        assert_eq!(told.verdict(), ("unknown", false), "another unit is another source: {told:?}");
+        assert_eq!(
+            told.verdict(),
+            ("unknown", false),
+            "another unit is another source: {told:?}"
+        );
         let told = world.doctor(session, &["--connection.trust=*"]);
         assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
     }
     let (code, out, err) = world.remediator(&["doctor"]);
     assert_eq!(code, Some(0), "{err}");
-    for word in ["LAST SEEN ALIVE", "never", "nobody", "bot: process: the unit is inactive", "to mend: "] {
+    for word in [
+        "LAST SEEN ALIVE",
+        "never",
+        "nobody",
+        "bot: process: the unit is inactive",
+        "to mend: ",
+    ] {
         assert!(out.contains(word), "{word}: {out}");
     }
     for (args, says) in [
@@ -185,28 +266,61 @@ fn a_container_and_a_contradiction() {
     );
     world.program("podman", "printf '%s\\n' \"$@\" >asked; . ./does");
     world.write("answer", "connected\n");
-    world.write("does", r#"echo '"bot-bot" {"Status":"running","Running":true,"Pid":1,"Health":{}}'"#);
+    world.write(
+        "does",
+        r#"echo '"bot-bot" {"Status":"running","Running":true,"Pid":1,"Health":{}}'"#,
+    );
     with_journal(&world);
     let asked = fs::read_to_string(world.at("asked")).unwrap();
-    assert_eq!(asked, "inspect\n--type\ncontainer\n--format\n{{json .Name}} {{json .State}}\nbot-bot\n");
+    assert_eq!(
+        asked,
+        "inspect\n--type\ncontainer\n--format\n{{json .Name}} {{json .State}}\nbot-bot\n"
+    );
     assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
 
-    world.write("does", r#"echo '"bot-bot" {"Status":"exited","Running":false,"Pid":0,"ExitCode":0}'"#);
+    world.write(
+        "does",
+        r#"echo '"bot-bot" {"Status":"exited","Running":false,"Pid":0,"ExitCode":0}'"#,
+    );
     let told = world.doctor("bot", &[]);
-    assert_eq!(told.verdict(), ("unknown", false), "gone and connected contradict each other: {told:?}");
-    assert!(told.0["to_mend"][0].as_str().unwrap().contains("contradict"), "{told:?}");
+    assert_eq!(
+        told.verdict(),
+        ("unknown", false),
+        "gone and connected contradict each other: {told:?}"
+    );
+    assert!(
+        told.0["to_mend"][0]
+            .as_str()
+            .unwrap()
+            .contains("contradict"),
+        "{told:?}"
+    );
     world.write("answer", "disconnected\n");
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
 
     // No usable answer of one source keeps the other from being enough.
-    for does in ["exit 1", "echo '[]'", "sleep 600 & echo $! >hangs; wait", "yes", "kill -9 $$"] {
+    for does in [
+        "exit 1",
+        "echo '[]'",
+        "sleep 600 & echo $! >hangs; wait",
+        "yes",
+        "kill -9 $$",
+    ] {
         world.write("does", does);
         let began = Instant::now();
         let told = world.doctor("bot", &[]);
-        assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{does}");
+        assert_eq!(
+            (told.verdict(), told.finding("process")),
+            (("unknown", false), "silent"),
+            "{does}"
+        );
         assert!(began.elapsed() < Duration::from_secs(30), "{does}");
     }
-    let hung: i32 = fs::read_to_string(world.at("hangs")).unwrap().trim().parse().unwrap();
+    let hung: i32 = fs::read_to_string(world.at("hangs"))
+        .unwrap()
+        .trim()
+        .parse()
+        .unwrap();
     let is_gone = || match test_kill_process(Pid::from_raw(hung).unwrap()) {
         Err(_) => Ok(()),
         Ok(()) => Err("it still runs".to_owned()),
@@ -216,7 +330,9 @@ fn a_container_and_a_contradiction() {
         Ok(stat) if stat.contains(") Z ") => Ok(()),
         _ => is_gone(),
     };
-    Patience::new(BOUND).wait_until(BOUND, "what hung is killed", is_gone).unwrap();
+    Patience::new(BOUND)
+        .wait_until(BOUND, "what hung is killed", is_gone)
+        .unwrap();
     fs::remove_file(world.at("bin/podman")).unwrap();
     world.configure("  process: {container: {name: bot, runtime: docker}}\n");
     let docker = |name: &str| {
@@ -224,7 +340,10 @@ fn a_container_and_a_contradiction() {
         world.program("docker", &format!("echo '\"{name}\" {state}'"));
     };
     docker("/bot");
-    assert_eq!(world.doctor("bot", &["--trust=bot"]).verdict(), ("disconnected", true));
+    assert_eq!(
+        world.doctor("bot", &["--trust=bot"]).verdict(),
+        ("disconnected", true)
+    );
     // The name may be the beginning of another container's id.
     docker("/something-else");
     assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
@@ -234,21 +353,35 @@ fn a_container_and_a_contradiction() {
 fn a_pid_file() {
     let world = World::new(&["bot"], "  process: {pid_file: 'DIR/{session}.pid'}\n");
     with_journal(&world);
-    assert_eq!(world.doctor("bot", &[]).finding("process"), "silent", "no file");
+    assert_eq!(
+        world.doctor("bot", &[]).finding("process"),
+        "silent",
+        "no file"
+    );
     let (mut bot, pid) = start_bot(&world, "log");
     world.write("bot.pid", &format!("{pid}\n"));
     let told = world.doctor("bot", &[]);
     assert_eq!(told.finding("process"), "nothing", "{told:?}");
-    assert!(told.detail("process").contains(&format!("pid {pid}")), "{told:?}");
+    assert!(
+        told.detail("process").contains(&format!("pid {pid}")),
+        "{told:?}"
+    );
     bot.stop();
     let told = world.doctor("bot", &[]);
     assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
     // The number is somebody else's now (this test's), and the file is the same.
-    let modified = fs::metadata(world.at("bot.pid")).unwrap().modified().unwrap();
+    let modified = fs::metadata(world.at("bot.pid"))
+        .unwrap()
+        .modified()
+        .unwrap();
     world.write("bot.pid", &format!("{}\n", std::process::id()));
     file_time(&world, modified - Duration::from_secs(86_400));
     let told = world.doctor("bot", &[]);
-    assert_eq!(told.finding("process"), "silent", "by the clock alone nothing is proven: {told:?}");
+    assert_eq!(
+        told.finding("process"),
+        "silent",
+        "by the clock alone nothing is proven: {told:?}"
+    );
 
     // An old file, and whoever had that number before it was written: vouches for nothing.
     fs::remove_dir_all(world.at("state")).unwrap();
@@ -261,12 +394,29 @@ fn a_pid_file() {
     assert!(told.source("process")["last_alive"].is_null(), "{told:?}");
     other.stop();
     let told = world.doctor("bot", &[]);
-    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
-    assert!(told.detail("process").contains("doctor --trust"), "{told:?}");
-    assert_eq!(world.doctor("bot", &["--connection.trust=bot"]).verdict(), ("disconnected", true));
+    assert_eq!(
+        (told.verdict(), told.finding("process")),
+        (("unknown", false), "silent"),
+        "{told:?}"
+    );
+    assert!(
+        told.detail("process").contains("doctor --trust"),
+        "{told:?}"
+    );
+    assert_eq!(
+        world.doctor("bot", &["--connection.trust=bot"]).verdict(),
+        ("disconnected", true)
+    );
     assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
-    assert_eq!(world.doctor("bot", &["--trust=bot"]).verdict(), ("disconnected", true));
-    assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true), "it is on record");
+    assert_eq!(
+        world.doctor("bot", &["--trust=bot"]).verdict(),
+        ("disconnected", true)
+    );
+    assert_eq!(
+        world.doctor("bot", &[]).verdict(),
+        ("disconnected", true),
+        "it is on record"
+    );
 }
 
 /// A bot that was seen alive, and the pid file of a later run, which was not.
@@ -281,7 +431,11 @@ fn a_pid_file_that_was_written_anew() {
     assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
     file_time(&world, SystemTime::now() + Duration::from_secs(60));
     let told = world.doctor("bot", &[]);
-    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
+    assert_eq!(
+        (told.verdict(), told.finding("process")),
+        (("unknown", false), "silent"),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -291,7 +445,11 @@ fn a_pid_file_that_is_a_named_pipe_keeps_nobody() {
     assert!(status.success(), "{err}");
     with_journal(&world);
     let told = world.doctor("bot", &["--connection.trust=*"]);
-    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
+    assert_eq!(
+        (told.verdict(), told.finding("process")),
+        (("unknown", false), "silent"),
+        "{told:?}"
+    );
     assert!(told.detail("process").contains("not a file"), "{told:?}");
 }
 
@@ -302,7 +460,8 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
         Ok(listener) => listener,
         Err(error) => {
             // Shown also when the test succeeds.
-            let told = format!("NOT RUN: 127.0.0.1:443: {error}; this test needs root and the port\n");
+            let told =
+                format!("NOT RUN: 127.0.0.1:443: {error}; this test needs root and the port\n");
             return std::io::stderr().write_all(told.as_bytes()).unwrap();
         }
     };
@@ -316,8 +475,15 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
 
     let told = world.doctor("bot", &[]);
     assert_eq!(told.verdict(), ("connected", false), "{told:?}");
-    assert_eq!((told.finding("process"), told.finding("sockets")), ("nothing", "connected"), "{told:?}");
-    assert!(told.detail("sockets").contains(&format!("process {pid}")), "{told:?}");
+    assert_eq!(
+        (told.finding("process"), told.finding("sockets")),
+        ("nothing", "connected"),
+        "{told:?}"
+    );
+    assert!(
+        told.detail("sockets").contains(&format!("process {pid}")),
+        "{told:?}"
+    );
     let (code, out, err) = world.remediator(&["clean", "bot"]);
     assert_eq!(code, Some(1), "{out}{err}");
     assert!(format!("{out}{err}").contains("connected"), "{out}{err}");
@@ -329,12 +495,20 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
     let (_other, pid_of_other) = start_bot(&world, "other.log");
     world.write("bot.pid", &format!("{pid_of_other}\n"));
     let told = world.doctor("bot", &[]);
-    assert_eq!((told.verdict(), told.finding("sockets")), (("unknown", false), "nothing"), "{told:?}");
+    assert_eq!(
+        (told.verdict(), told.finding("sockets")),
+        (("unknown", false), "nothing"),
+        "{told:?}"
+    );
     world.write("bot.pid", &format!("{pid}\n"));
     assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
     drop(connection);
     let told = world.doctor("bot", &[]);
-    assert_eq!((told.verdict(), told.finding("sockets")), (("unknown", false), "nothing"), "{told:?}");
+    assert_eq!(
+        (told.verdict(), told.finding("sockets")),
+        (("unknown", false), "nothing"),
+        "{told:?}"
+    );
 }
 
 fn start_bot(world: &World, log: &str) -> (process::Process, u32) {
@@ -345,13 +519,26 @@ fn start_bot(world: &World, log: &str) -> (process::Process, u32) {
 fn start_program(world: &World, log: &str, shell: &Path, script: &str) -> (process::Process, u32) {
     let log = world.at(log);
     let bot = process::Process::start("bot", shell, ["-c", script], &log).unwrap();
-    let its_pid = || fs::read_to_string(&log).unwrap().trim().parse::<u32>().map_err(|e| e.to_string());
-    let pid = Patience::new(BOUND).wait_until(BOUND, "its pid", its_pid).unwrap();
+    let its_pid = || {
+        fs::read_to_string(&log)
+            .unwrap()
+            .trim()
+            .parse::<u32>()
+            .map_err(|e| e.to_string())
+    };
+    let pid = Patience::new(BOUND)
+        .wait_until(BOUND, "its pid", its_pid)
+        .unwrap();
     (bot, pid)
 }
 
 fn file_time(world: &World, at: SystemTime) {
-    File::options().write(true).open(world.at("bot.pid")).unwrap().set_modified(at).unwrap();
+    File::options()
+        .write(true)
+        .open(world.at("bot.pid"))
+        .unwrap()
+        .set_modified(at)
+        .unwrap();
 }
 
 /// The exporter remembers while it runs.
@@ -368,7 +555,8 @@ fn the_exporter_tells_the_state() {
     ];
     let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
     let exporter = Path::new(env!("CARGO_BIN_EXE_baileys_exporter"));
-    let mut exporter = process::Process::start("exporter", exporter, args, &world.at("log")).unwrap();
+    let mut exporter =
+        process::Process::start("exporter", exporter, args, &world.at("log")).unwrap();
     let patience = Patience::new(BOUND);
     let mut wait_for = |session: &str, state: &str| {
         let told = patience.wait_until(BOUND, &format!("{session} is {state}"), || {
@@ -390,7 +578,10 @@ fn the_exporter_tells_the_state() {
     world.write("bot", "disconnected\n");
     // Whoever looks at the page has everybody asked.
     let page = net::get(&url("/")).unwrap().ok().unwrap();
-    assert!(page.contains("which does not count: this source has not seen the session alive"), "{page}");
+    assert!(
+        page.contains("which does not count: this source has not seen the session alive"),
+        "{page}"
+    );
     wait_for("bot", "disconnected");
     // What was seen outlives a reload.
     assert_eq!(net::post(&url("/-/reload"), &[], b"").unwrap().status, 200);
@@ -408,19 +599,28 @@ impl Pm2<'_> {
     fn run(&self, args: &[&str]) {
         let home = format!("PM2_HOME={}", self.world.at("pm2").display());
         let program = self.program.display().to_string();
-        let args = [home, program].into_iter().chain(args.iter().map(|arg| (*arg).to_owned()));
+        let args = [home, program]
+            .into_iter()
+            .chain(args.iter().map(|arg| (*arg).to_owned()));
         let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
         assert!(status.success(), "{out}\n{err}");
     }
 
     fn daemon(&self) -> Option<Pid> {
-        Pid::from_raw(fs::read_to_string(self.world.at("pm2/pm2.pid")).ok()?.trim().parse().ok()?)
+        Pid::from_raw(
+            fs::read_to_string(self.world.at("pm2/pm2.pid"))
+                .ok()?
+                .trim()
+                .parse()
+                .ok()?,
+        )
     }
 
     /// Kills the daemon, if it is still this home's.
     fn kill(&self) {
         let Some(daemon) = self.daemon() else { return };
-        let line = fs::read(format!("/proc/{}/cmdline", daemon.as_raw_nonzero())).unwrap_or_default();
+        let line =
+            fs::read(format!("/proc/{}/cmdline", daemon.as_raw_nonzero())).unwrap_or_default();
         let home = self.world.at("pm2").display().to_string();
         if String::from_utf8_lossy(&line).contains(&home) {
             let _ = kill_process(daemon, Signal::KILL);
@@ -439,8 +639,12 @@ impl Drop for Pm2<'_> {
     fn drop(&mut self) {
         // It ends its bot with it only where it is asked to.
         let bot = fs::read_to_string(self.world.at("bot.number")).ok();
-        if let Some(pid) = bot.and_then(|pid| pid.trim().parse().ok()).and_then(Pid::from_raw) {
-            let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+        if let Some(pid) = bot
+            .and_then(|pid| pid.trim().parse().ok())
+            .and_then(Pid::from_raw)
+        {
+            let line =
+                fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
             if String::from_utf8_lossy(&line).contains("bot.js") {
                 let _ = kill_process(pid, Signal::KILL);
             }
@@ -457,21 +661,40 @@ fn the_real_pm2() {
     );
     let installed = install_pm2();
     std::os::unix::fs::symlink(&installed, world.at("bin/pm2")).unwrap();
-    let pm2 = Pm2 { world: &world, program: installed };
+    let pm2 = Pm2 {
+        world: &world,
+        program: installed,
+    };
     fs::create_dir(world.at("pm2")).unwrap();
     with_journal(&world);
 
     // Without a daemon it is not called: that would start one.
     let told = world.doctor("bot", &[]);
-    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
-    assert!(told.detail("process").contains("pm2 was not asked"), "{told:?}");
-    assert_eq!(fs::read_dir(world.at("pm2")).unwrap().count(), 0, "nothing was made in its home");
+    assert_eq!(
+        (told.verdict(), told.finding("process")),
+        (("unknown", false), "silent"),
+        "{told:?}"
+    );
+    assert!(
+        told.detail("process").contains("pm2 was not asked"),
+        "{told:?}"
+    );
+    assert_eq!(
+        fs::read_dir(world.at("pm2")).unwrap().count(),
+        0,
+        "nothing was made in its home"
+    );
 
     world.write(
         "bot.js",
         "require('fs').writeFileSync(__dirname + '/bot.number', String(process.pid));\nsetInterval(() => {}, 1000);\n",
     );
-    pm2.run(&["start", &world.at("bot.js").display().to_string(), "--name", "bot"]);
+    pm2.run(&[
+        "start",
+        &world.at("bot.js").display().to_string(),
+        "--name",
+        "bot",
+    ]);
     let running = Patience::new(BOUND).wait_until(BOUND, "pm2 runs the bot", || {
         let told = world.doctor("bot", &[]);
         match told.finding("process") {
@@ -480,24 +703,41 @@ fn the_real_pm2() {
         }
     });
     let told = running.unwrap();
-    assert_eq!(told.verdict(), ("unknown", false), "that it runs is no evidence: {told:?}");
+    assert_eq!(
+        told.verdict(),
+        ("unknown", false),
+        "that it runs is no evidence: {told:?}"
+    );
     let number = || fs::read_to_string(world.at("bot.number")).map_err(|error| error.to_string());
-    let pid = Patience::new(BOUND).wait_until(BOUND, "the bot tells its number", number).unwrap();
+    let pid = Patience::new(BOUND)
+        .wait_until(BOUND, "the bot tells its number", number)
+        .unwrap();
     assert!(told.detail("process").contains(pid.trim()), "{told:?}");
     assert!(told.source("process")["last_alive"].is_string(), "{told:?}");
     let told = world.doctor("other", &[]);
     assert_eq!(told.finding("process"), "silent", "{told:?}");
-    assert!(told.detail("process").contains("knows no process"), "{told:?}");
+    assert!(
+        told.detail("process").contains("knows no process"),
+        "{told:?}"
+    );
 
     pm2.run(&["stop", "bot"]);
     let told = world.doctor("bot", &[]);
-    assert_eq!((told.verdict(), told.finding("process")), (("disconnected", true), "gone"), "{told:?}");
+    assert_eq!(
+        (told.verdict(), told.finding("process")),
+        (("disconnected", true), "gone"),
+        "{told:?}"
+    );
 
     // The daemon dies and leaves its files: again nobody starts another one.
     let daemon = pm2.daemon().expect("its pid");
     pm2.kill();
     let told = world.doctor("bot", &[]);
-    assert_eq!((told.verdict(), told.finding("process")), (("unknown", false), "silent"), "{told:?}");
+    assert_eq!(
+        (told.verdict(), told.finding("process")),
+        (("unknown", false), "silent"),
+        "{told:?}"
+    );
     assert_eq!(pm2.daemon(), Some(daemon), "no other daemon was started");
     assert!(std::os::unix::net::UnixStream::connect(world.at("pm2/rpc.sock")).is_err());
 }

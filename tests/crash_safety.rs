@@ -4,7 +4,13 @@
 //! `strace` kills the real program on entry to one system call, or has the call fail, so
 //! nothing in the product knows about it. A kill on entry to each call that changes
 //! something leaves every state that a crash can leave.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs
+)]
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +86,11 @@ struct Kept {
 impl Kept {
     fn read(path: &Path) -> Self {
         let meta = fs::symlink_metadata(path).unwrap();
-        assert!(meta.is_file() && meta.nlink() == 1, "{} is a plain file", path.display());
+        assert!(
+            meta.is_file() && meta.nlink() == 1,
+            "{} is a plain file",
+            path.display()
+        );
         Self {
             bytes: fs::read(path).unwrap(),
             modified: (meta.mtime(), meta.mtime_nsec()),
@@ -97,12 +107,23 @@ type Files = BTreeMap<String, Kept>;
 fn files_of(dir: &Path) -> Files {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     let plain = entries.filter(|entry| !entry.file_type().unwrap().is_dir());
-    plain.map(|entry| (entry.file_name().into_string().unwrap(), Kept::read(&entry.path()))).collect()
+    plain
+        .map(|entry| {
+            (
+                entry.file_name().into_string().unwrap(),
+                Kept::read(&entry.path()),
+            )
+        })
+        .collect()
 }
 
 fn names(dir: &Path) -> BTreeSet<String> {
-    let Ok(entries) = fs::read_dir(dir) else { return BTreeSet::new() };
-    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    let Ok(entries) = fs::read_dir(dir) else {
+        return BTreeSet::new();
+    };
+    entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 /// Answers `GET /` with `{"connected": …}`, at once or when it is told to. No child of
@@ -127,9 +148,15 @@ impl Probe {
                 let (says, waits) = (Arc::clone(&says), Arc::clone(&waits));
                 std::thread::spawn(move || {
                     let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-                    let Ok(reading) = stream.try_clone() else { return };
+                    let Ok(reading) = stream.try_clone() else {
+                        return;
+                    };
                     let mut lines = BufReader::new(reading).lines();
-                    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+                    while lines
+                        .next()
+                        .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+                    {
+                    }
                     let (gate, changed) = &*waits;
                     let mut counts = gate.lock().unwrap();
                     counts.0 += 1;
@@ -144,7 +171,11 @@ impl Probe {
                 });
             }
         });
-        Self { port, connected, gate }
+        Self {
+            port,
+            connected,
+            gate,
+        }
     }
 
     fn say_connected(&self, connected: bool) {
@@ -188,11 +219,20 @@ fn then() -> SystemTime {
 fn small() -> Vec<KeyFile> {
     let mut files = fixture::read("bloated-classic-387", then()).unwrap();
     let id = |file: &KeyFile| -> Option<u32> {
-        file.name.strip_prefix("pre-key-")?.strip_suffix(".json")?.parse().ok()
+        file.name
+            .strip_prefix("pre-key-")?
+            .strip_suffix(".json")?
+            .parse()
+            .ok()
     };
     let mut ids: Vec<u32> = files.iter().filter_map(id).collect();
     ids.sort_unstable_by(|a, b| b.cmp(a));
-    let kept: BTreeSet<u32> = ids.iter().take(50).chain(ids.iter().rev().take(3)).copied().collect();
+    let kept: BTreeSet<u32> = ids
+        .iter()
+        .take(50)
+        .chain(ids.iter().rev().take(3))
+        .copied()
+        .collect();
     files.sort_by_key(|file| file.modified);
     let (mut sessions, mut senders) = (0, 0);
     files.retain(|file| {
@@ -279,7 +319,12 @@ impl Bot {
         let probe = Probe::start();
         let token = dir.path().join("token");
         let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&token).unwrap();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&token)
+            .unwrap();
         file.write_all(b"a token for nobody but this test").unwrap();
         let config = format!(
             "connection:\n  trust: [\"*\"]\n  http:\n    url: http://127.0.0.1:{}/\n    pointer: /connected\n    connected: [true]\n    disconnected: [false]\n",
@@ -287,7 +332,13 @@ impl Bot {
         );
         fs::write(dir.path().join("config.yml"), config).unwrap();
         let before = files_of(&folder);
-        Self { dir, folder, probe, before, turn: Cell::new(0) }
+        Self {
+            dir,
+            folder,
+            probe,
+            before,
+            turn: Cell::new(0),
+        }
     }
 
     fn small() -> Self {
@@ -304,15 +355,28 @@ impl Bot {
 
     fn args(&self, command: &[&str]) -> Vec<String> {
         let mut args: Vec<String> = command.iter().map(|arg| (*arg).to_owned()).collect();
-        args.push(format!("--sessions.path={}", self.folder.parent().unwrap().display()));
-        args.push(format!("--config.file={}", self.path("config.yml").display()));
+        args.push(format!(
+            "--sessions.path={}",
+            self.folder.parent().unwrap().display()
+        ));
+        args.push(format!(
+            "--config.file={}",
+            self.path("config.yml").display()
+        ));
         args.push(format!("--state.path={}", self.path("state").display()));
         args
     }
 
     fn run(&self, command: &[&str]) -> Ran {
-        let (status, out, err) = process::run(Path::new(REMEDIATOR), self.args(command), BOUND).unwrap();
-        Ran { code: status.code().unwrap_or(128 + 9), out, err, trace: Vec::new(), injected: Vec::new() }
+        let (status, out, err) =
+            process::run(Path::new(REMEDIATOR), self.args(command), BOUND).unwrap();
+        Ran {
+            code: status.code().unwrap_or(128 + 9),
+            out,
+            err,
+            trace: Vec::new(),
+            injected: Vec::new(),
+        }
     }
 
     /// Runs a command under strace, which does what `inject` says.
@@ -344,7 +408,13 @@ impl Bot {
     /// the threads that work on the folder. strace becomes the parent of what it traces, as
     /// Ubuntu demands of everybody but root.
     /// `serves`: it is `serve` on this port, which is stopped once it answers.
-    fn attached(&self, ask: usize, inject: Option<&str>, args: Vec<String>, serves: Option<u16>) -> Ran {
+    fn attached(
+        &self,
+        ask: usize,
+        inject: Option<&str>,
+        args: Vec<String>,
+        serves: Option<u16>,
+    ) -> Ran {
         const INNER: &str = r#"dir=$1; shift
 "$@" </dev/null >"$dir/out" 2>"$dir/err" & pid=$!
 echo $pid >"$dir/pid.part"; mv "$dir/pid.part" "$dir/pid"
@@ -368,10 +438,13 @@ read -r strace; exec $strace"#;
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        let number =
-            |name: &str| -> Option<i32> { fs::read_to_string(dir.join(name)).ok()?.trim().parse().ok() };
+        let number = |name: &str| -> Option<i32> {
+            fs::read_to_string(dir.join(name)).ok()?.trim().parse().ok()
+        };
         let ended = || number("rc").is_some();
-        until("the probe is asked", || self.probe.asked() >= before + ask || ended());
+        until("the probe is asked", || {
+            self.probe.asked() >= before + ask || ended()
+        });
         let log = dir.join("trace");
         fs::write(&log, "").unwrap();
         if !ended() {
@@ -379,13 +452,23 @@ read -r strace; exec $strace"#;
             let pid = number("pid").unwrap();
             // The first is main, the second tokio's only worker; the others do what blocks.
             let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-            let ids =
-                tasks.map(|task| task.unwrap().file_name().into_string().unwrap().parse::<i32>().unwrap());
+            let ids = tasks.map(|task| {
+                task.unwrap()
+                    .file_name()
+                    .into_string()
+                    .unwrap()
+                    .parse::<i32>()
+                    .unwrap()
+            });
             let mut movers: Vec<i32> = ids.collect::<BTreeSet<i32>>().into_iter().skip(2).collect();
             if inject.is_some_and(|what| what.contains("error=")) {
                 // An error must come from one place only, and strace counts for each thread apart.
                 let turn = self.turn.replace(self.turn.get() + 1);
-                movers = movers.get(turn % movers.len().max(1)).copied().into_iter().collect();
+                movers = movers
+                    .get(turn % movers.len().max(1))
+                    .copied()
+                    .into_iter()
+                    .collect();
             }
             let mut line = strace().display().to_string();
             for arg in strace_args(&log, inject) {
@@ -399,16 +482,23 @@ read -r strace; exec $strace"#;
             let is_traced = |mover: &i32| {
                 let status = fs::read_to_string(format!("/proc/{pid}/task/{mover}/status"));
                 let status = status.unwrap_or_default();
-                status.lines().any(|l| l.strip_prefix("TracerPid:").is_some_and(|l| l.trim() != "0"))
+                status.lines().any(|l| {
+                    l.strip_prefix("TracerPid:")
+                        .is_some_and(|l| l.trim() != "0")
+                })
             };
-            until("strace attaches", || movers.iter().all(is_traced) || ended());
+            until("strace attaches", || {
+                movers.iter().all(is_traced) || ended()
+            });
             // It has seized the thread, and asks it to stop next.
             std::thread::sleep(Duration::from_millis(5));
         }
         self.probe.open();
         if let Some(port) = serves {
             let ready = format!("http://127.0.0.1:{port}/-/ready");
-            until("serve answers or ends", || ended() || net::get(&ready).is_ok_and(|a| a.ok().is_ok()));
+            until("serve answers or ends", || {
+                ended() || net::get(&ready).is_ok_and(|a| a.ok().is_ok())
+            });
             if !ended() {
                 let pid = rustix_pid(number("pid").unwrap());
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -417,7 +507,8 @@ read -r strace; exec $strace"#;
         until("the end", ended);
         drop(stdin);
         until("strace ends", || child.try_wait().unwrap().is_some());
-        let text = |name: &str| String::from_utf8_lossy(&fs::read(dir.join(name)).unwrap()).into_owned();
+        let text =
+            |name: &str| String::from_utf8_lossy(&fs::read(dir.join(name)).unwrap()).into_owned();
         Ran {
             code: number("rc").unwrap(),
             out: text("out"),
@@ -435,13 +526,19 @@ read -r strace; exec $strace"#;
             // With more than one thread the thread's number comes first.
             let thread: String = line.chars().take_while(char::is_ascii_digit).collect();
             let line = line[thread.len()..].trim_start();
-            let Some((name, _)) = line.split_once('(') else { continue };
+            let Some((name, _)) = line.split_once('(') else {
+                continue;
+            };
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
                 continue;
             }
             let calls = threads.entry(thread).or_default();
             let nth = calls.iter().filter(|call| call.name == name).count() + 1;
-            calls.push(Call { name: name.to_owned(), nth, line: line.replace(&here, "") });
+            calls.push(Call {
+                name: name.to_owned(),
+                nth,
+                line: line.replace(&here, ""),
+            });
         }
         // strace counts for each thread apart. One does the work; another may write more, into
         // the journal.
@@ -456,8 +553,10 @@ read -r strace; exec $strace"#;
         let text = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
         let here = self.dir.path().display().to_string();
         let lines = text.lines().filter(|line| line.contains("(INJECTED)"));
-        let call =
-            |line: &str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').replace(&here, "");
+        let call = |line: &str| {
+            line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ')
+                .replace(&here, "")
+        };
         lines.map(call).collect()
     }
 
@@ -465,7 +564,8 @@ read -r strace; exec $strace"#;
     fn restart(&self) {
         let port = net::free_port(None).unwrap();
         let log = self.path("serve.log");
-        let mut serve = Process::start("serve", Path::new(REMEDIATOR), self.serve_args(port), &log).unwrap();
+        let mut serve =
+            Process::start("serve", Path::new(REMEDIATOR), self.serve_args(port), &log).unwrap();
         let ready = format!("http://127.0.0.1:{port}/-/ready");
         until("serve answers", || {
             serve.alive().unwrap_or_else(|why| panic!("{why}"));
@@ -476,19 +576,29 @@ read -r strace; exec $strace"#;
     fn serve_args(&self, port: u16) -> Vec<String> {
         let mut args = self.args(&["serve"]);
         args.push(format!("--web.listen-address=127.0.0.1:{port}"));
-        args.push(format!("--webhook.token-file={}", self.path("token").display()));
+        args.push(format!(
+            "--webhook.token-file={}",
+            self.path("token").display()
+        ));
         args
     }
 
     fn journal(&self) -> Vec<Value> {
         let ran = self.run(&["runs", "--output", "json", "--limit", "100000"]);
         assert!(ran.code == 0, "runs: {}", ran.err);
-        serde_json::from_str::<Value>(&ran.out).unwrap().as_array().unwrap().clone()
+        serde_json::from_str::<Value>(&ran.out)
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .clone()
     }
 
     /// Names of the runs in the quarantine, oldest first.
     fn stored(&self) -> Vec<String> {
-        names(&self.quarantine()).into_iter().filter(|name| self.quarantine().join(name).is_dir()).collect()
+        names(&self.quarantine())
+            .into_iter()
+            .filter(|name| self.quarantine().join(name).is_dir())
+            .collect()
     }
 
     fn held(&self, run: &str) -> BTreeSet<String> {
@@ -499,7 +609,10 @@ read -r strace; exec $strace"#;
 
     /// What is in the quarantine, all runs together.
     fn away(&self) -> BTreeSet<String> {
-        self.stored().iter().flat_map(|run| self.held(run)).collect()
+        self.stored()
+            .iter()
+            .flat_map(|run| self.held(run))
+            .collect()
     }
 
     /// Runs whose end is not on record in the quarantine.
@@ -526,7 +639,10 @@ read -r strace; exec $strace"#;
                 let expected = self.before.get(&name);
                 assert!(expected.is_some(), "{case}: {name} came from nowhere");
                 assert!(expected == Some(&kept), "{case}: {name} is not what it was");
-                assert!(!quarantined || movable.contains(&name), "{case}: {name} never moves");
+                assert!(
+                    !quarantined || movable.contains(&name),
+                    "{case}: {name} never moves"
+                );
                 *seen.entry(name).or_default() += 1;
             }
         };
@@ -545,7 +661,11 @@ read -r strace; exec $strace"#;
 
     fn is_whole(&self, case: &str) {
         let now = files_of(&self.folder);
-        let gone: Vec<&String> = self.before.keys().filter(|name| !now.contains_key(*name)).collect();
+        let gone: Vec<&String> = self
+            .before
+            .keys()
+            .filter(|name| !now.contains_key(*name))
+            .collect();
         assert!(gone.is_empty(), "{case}: {gone:?} are not back");
         assert!(now == self.before, "{case}: every file is as it was");
     }
@@ -553,7 +673,11 @@ read -r strace; exec $strace"#;
     /// Undoes every run that holds files, checks that all is back, and forgets the runs.
     fn undo_all(&self, case: &str) {
         self.probe.say_connected(false);
-        let runs: Vec<String> = self.stored().into_iter().filter(|run| !self.held(run).is_empty()).collect();
+        let runs: Vec<String> = self
+            .stored()
+            .into_iter()
+            .filter(|run| !self.held(run).is_empty())
+            .collect();
         for run in &runs {
             let undo = self.run(&["undo", run]);
             assert!(undo.code == 0, "{case}: undo: {}", undo.err);
@@ -574,13 +698,24 @@ read -r strace; exec $strace"#;
 }
 
 fn strace_args(log: &Path, inject: Option<&str>) -> Vec<String> {
-    let all: Vec<String> = CHANGES.iter().chain(&LOOKS).map(|name| format!("?{name}")).collect();
+    let all: Vec<String> = CHANGES
+        .iter()
+        .chain(&LOOKS)
+        .map(|name| format!("?{name}"))
+        .collect();
     let traced = match inject {
         Some(inject) => inject.split_once(':').unwrap().0.to_owned(),
         None => all.join(","),
     };
-    let mut args: Vec<String> = ["-qq", "-y", "-s", "80", "-e", "signal=none"].map(String::from).into();
-    args.extend(["-o".into(), log.display().to_string(), "-e".into(), format!("trace={traced}")]);
+    let mut args: Vec<String> = ["-qq", "-y", "-s", "80", "-e", "signal=none"]
+        .map(String::from)
+        .into();
+    args.extend([
+        "-o".into(),
+        log.display().to_string(),
+        "-e".into(),
+        format!("trace={traced}"),
+    ]);
     if let Some(inject) = inject {
         args.extend(["-e".into(), format!("inject={inject}")]);
     }
@@ -588,7 +723,8 @@ fn strace_args(log: &Path, inject: Option<&str>) -> Vec<String> {
 }
 
 fn strace() -> PathBuf {
-    process::find(&["strace"]).unwrap_or_else(|| panic!("strace is missing; install it with: {INSTALL}"))
+    process::find(&["strace"])
+        .unwrap_or_else(|| panic!("strace is missing; install it with: {INSTALL}"))
 }
 
 fn rustix_pid(pid: i32) -> rustix::process::Pid {
@@ -606,9 +742,16 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 /// Calls at which to kill: all that change something, and of those that only look the
 /// first, the last and `looks` between.
 fn kill_points(trace: &[Call], looks: usize) -> Vec<Call> {
-    let mut points: Vec<Call> = trace.iter().filter(|call| call.changes()).cloned().collect();
+    let mut points: Vec<Call> = trace
+        .iter()
+        .filter(|call| call.changes())
+        .cloned()
+        .collect();
     for name in LOOKS {
-        let calls: Vec<&Call> = trace.iter().filter(|call| call.name == name && !call.changes()).collect();
+        let calls: Vec<&Call> = trace
+            .iter()
+            .filter(|call| call.name == name && !call.changes())
+            .collect();
         points.extend(sample(&calls, looks + 2).into_iter().cloned());
     }
     points
@@ -619,7 +762,9 @@ fn sample<'a, T>(all: &[&'a T], count: usize) -> Vec<&'a T> {
     if all.len() <= count {
         return all.to_vec();
     }
-    (0..count).map(|i| all[i * (all.len() - 1) / (count - 1)]).collect()
+    (0..count)
+        .map(|i| all[i * (all.len() - 1) / (count - 1)])
+        .collect()
 }
 
 /// What happens after a crash.
@@ -661,9 +806,14 @@ impl Bot {
                 self.restart();
                 self.probe.say_connected(false);
                 self.nothing_is_lost(movable, &case);
-                assert_eq!(self.away(), away, "{case}: nothing moves while the bot is connected");
+                assert_eq!(
+                    self.away(),
+                    away,
+                    "{case}: nothing moves while the bot is connected"
+                );
                 // An undo waits for the bot to be disconnected; a clean-up has ended.
-                let begun = |run: &String| !self.quarantine().join(run).join("undone.json").exists();
+                let begun =
+                    |run: &String| !self.quarantine().join(run).join("undone.json").exists();
                 let open: Vec<String> = self.unfinished().into_iter().filter(begun).collect();
                 assert_eq!(open, Vec::<String>::new(), "{case}");
                 self.is_on_record(&case);
@@ -676,37 +826,63 @@ impl Bot {
     fn is_on_record(&self, case: &str) {
         let journal = self.journal();
         for run in &journal {
-            assert!(run["status"] != "running" && run["status"] != "queued", "{case}: {run}");
+            assert!(
+                run["status"] != "running" && run["status"] != "queued",
+                "{case}: {run}"
+            );
         }
         for stored in self.stored() {
             let held = self.held(&stored);
             if held.is_empty() || self.quarantine().join(&stored).join("undone.json").exists() {
                 continue;
             }
-            let run = journal.iter().find(|run| run["run"] == stored.as_str() && run["action"] == "cleanup");
-            let run = run.unwrap_or_else(|| panic!("{case}: `runs` does not show {stored}: {journal:?}"));
-            let files: u64 = run["files"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+            let run = journal
+                .iter()
+                .find(|run| run["run"] == stored.as_str() && run["action"] == "cleanup");
+            let run =
+                run.unwrap_or_else(|| panic!("{case}: `runs` does not show {stored}: {journal:?}"));
+            let files: u64 = run["files"]
+                .as_object()
+                .unwrap()
+                .values()
+                .map(|n| n.as_u64().unwrap())
+                .sum();
             // A part of a plan is no success: it must not hold the next clean-up off.
             let plan = fs::read(self.quarantine().join(&stored).join("plan.json")).unwrap();
             let plan: Value = serde_json::from_slice(&plan).unwrap();
             let whole = plan["moves"].as_array().unwrap().len() == held.len();
-            let (status, reason) =
-                if whole { ("done", Value::Null) } else { ("failed", "interrupted".into()) };
-            assert_eq!((&run["status"], files), (&Value::from(status), held.len() as u64), "{case}: {run}");
+            let (status, reason) = if whole {
+                ("done", Value::Null)
+            } else {
+                ("failed", "interrupted".into())
+            };
+            assert_eq!(
+                (&run["status"], files),
+                (&Value::from(status), held.len() as u64),
+                "{case}: {run}"
+            );
             assert_eq!(run["reason"], reason, "{case}: {run}");
         }
     }
 
     /// The calls of a command that nobody disturbs, with all of `expected` among them: once
     /// in a while two threads share the work, and one alone has not all of it.
-    fn baseline(&self, tracee: Tracee, expected: &[&str], prepare: impl Fn() -> Vec<String>) -> Vec<Call> {
+    fn baseline(
+        &self,
+        tracee: Tracee,
+        expected: &[&str],
+        prepare: impl Fn() -> Vec<String>,
+    ) -> Vec<Call> {
         for _ in 0..20 {
             let command = prepare();
             let command: Vec<&str> = command.iter().map(String::as_str).collect();
             let ran = self.traced(tracee, None, &command);
             assert!(matches!(ran.code, 0 | 1), "{}", ran.err);
             self.undo_all("baseline");
-            if expected.iter().all(|part| ran.trace.iter().any(|call| call.line.contains(part))) {
+            if expected
+                .iter()
+                .all(|part| ran.trace.iter().any(|call| call.line.contains(part)))
+            {
                 return ran.trace;
             }
         }
@@ -716,10 +892,16 @@ impl Bot {
     /// A clean-up's calls up to the first move.
     fn planning(&self) -> Vec<Call> {
         let mut calls = self.baseline(Tracee::Planning, &PLANS, clean);
-        let planned = calls.iter().rposition(|call| call.line.contains("\"plan.json.tmp\"")).unwrap();
+        let planned = calls
+            .iter()
+            .rposition(|call| call.line.contains("\"plan.json.tmp\""))
+            .unwrap();
         // The directories are saved after it.
         let looks_again = |call: &Call| call.name == "newfstatat" || call.name == "renameat2";
-        let saved = calls[planned..].iter().take_while(|call| !looks_again(call)).count();
+        let saved = calls[planned..]
+            .iter()
+            .take_while(|call| !looks_again(call))
+            .count();
         calls.truncate(planned + saved);
         calls
     }
@@ -761,7 +943,12 @@ struct Tally {
 
 impl Tally {
     fn new(what: &'static str) -> Self {
-        Self { what, began: Instant::now(), killed: 0, missed: Vec::new() }
+        Self {
+            what,
+            began: Instant::now(),
+            killed: 0,
+            missed: Vec::new(),
+        }
     }
 
     fn count(&mut self, killed: bool, case: &str) {
@@ -775,13 +962,27 @@ impl Tally {
     /// A few calls come once more or less where threads wake each other.
     fn end(self) {
         let (killed, missed) = (self.killed, self.missed.len());
-        eprintln!("{}: {killed} kills in {:.1?}, {missed} not reached", self.what, self.began.elapsed());
-        assert!(missed <= 2 + killed / 40, "{}: {:?}", self.what, self.missed);
+        eprintln!(
+            "{}: {killed} kills in {:.1?}, {missed} not reached",
+            self.what,
+            self.began.elapsed()
+        );
+        assert!(
+            missed <= 2 + killed / 40,
+            "{}: {:?}",
+            self.what,
+            self.missed
+        );
     }
 }
 
 /// What the two halves of a clean-up and a whole undo have among their calls.
-const PLANS: [&str; 4] = ["mkdirat(", "TAG.tmp", "\"rename-probe\"", "\"plan.json.tmp\""];
+const PLANS: [&str; 4] = [
+    "mkdirat(",
+    "TAG.tmp",
+    "\"rename-probe\"",
+    "\"plan.json.tmp\"",
+];
 const MOVES: [&str; 2] = ["renameat2(", "\"done.json.tmp\""];
 const UNDOES: [&str; 2] = ["finished\\\":false", "finished\\\":true"];
 
@@ -799,11 +1000,18 @@ fn a_clean_up_killed_at_any_call_in_the_folder() {
     let bot = Bot::small();
     let movable = bot.movable();
     let mut tally = Tally::new("clean, in the folder");
-    let halves = [(Tracee::Planning, bot.planning()), (Tracee::Moving, bot.moving(&movable))];
+    let halves = [
+        (Tracee::Planning, bot.planning()),
+        (Tracee::Moving, bot.moving(&movable)),
+    ];
     for (tracee, baseline) in halves {
         for (i, at) in kill_points(&baseline, 4).iter().enumerate() {
             // Every way on from every state; calls that only look leave none of their own.
-            let ways = if at.changes() { &AFTER[..] } else { &AFTER[i % 3..=i % 3] };
+            let ways = if at.changes() {
+                &AFTER[..]
+            } else {
+                &AFTER[i % 3..=i % 3]
+            };
             for after in ways {
                 let case = case("clean", at);
                 tally.count(bot.crash(tracee, at, clean), &case);
@@ -867,7 +1075,11 @@ fn an_undo_killed_at_any_call() {
     };
     let mut tally = Tally::new("undo");
     for tracee in [Tracee::Planning, Tracee::Main] {
-        let expected = if tracee == Tracee::Planning { &UNDOES[..] } else { &["journal.sqlite-wal"] };
+        let expected = if tracee == Tracee::Planning {
+            &UNDOES[..]
+        } else {
+            &["journal.sqlite-wal"]
+        };
         let baseline = bot.baseline(tracee, expected, undo);
         let points = kill_points(&baseline, 1);
         // The journal is written as by a clean-up, of which every call is tried.
@@ -878,7 +1090,11 @@ fn an_undo_killed_at_any_call() {
         };
         for (i, at) in points.into_iter().enumerate() {
             let all = at.changes() && tracee == Tracee::Planning;
-            let ways = if all { &AFTER[..] } else { &AFTER[i % 3..=i % 3] };
+            let ways = if all {
+                &AFTER[..]
+            } else {
+                &AFTER[i % 3..=i % 3]
+            };
             for after in ways {
                 let case = case("undo", at);
                 let killed = bot.crash(tracee, at, undo);
@@ -896,10 +1112,17 @@ fn a_recovery_killed_at_any_call() {
     let bot = Bot::small();
     let movable = bot.movable();
     let baseline = bot.moving(&movable);
-    let moves: Vec<&Call> = baseline.iter().filter(|call| call.name == "renameat2").collect();
+    let moves: Vec<&Call> = baseline
+        .iter()
+        .filter(|call| call.name == "renameat2")
+        .collect();
     let middle = moves[moves.len() / 2];
     let crashed = || {
-        assert!(bot.crash(Tracee::Moving, middle, clean), "killed at {}", middle.line);
+        assert!(
+            bot.crash(Tracee::Moving, middle, clean),
+            "killed at {}",
+            middle.line
+        );
         let away = bot.away();
         assert!(!away.is_empty() && away.len() < movable.len(), "{away:?}");
         clean()
@@ -907,7 +1130,11 @@ fn a_recovery_killed_at_any_call() {
     let mut tally = Tally::new("recovery by clean");
     let baseline = bot.baseline(Tracee::Planning, &MOVES, crashed);
     for (i, at) in kill_points(&baseline, 1).iter().enumerate() {
-        let ways = if at.changes() { &AFTER[..2] } else { &AFTER[i % 3..=i % 3] };
+        let ways = if at.changes() {
+            &AFTER[..2]
+        } else {
+            &AFTER[i % 3..=i % 3]
+        };
         for after in ways {
             let case = case("recovery", at);
             tally.count(bot.crash(Tracee::Planning, at, crashed), &case);
@@ -934,7 +1161,11 @@ fn a_recovery_killed_at_any_call() {
     });
     let baseline = baseline.expect("the thread that ends the moves is traced");
     let mut tally = Tally::new("recovery by serve");
-    let changes: Vec<&Call> = baseline.trace.iter().filter(|call| call.changes()).collect();
+    let changes: Vec<&Call> = baseline
+        .trace
+        .iter()
+        .filter(|call| call.changes())
+        .collect();
     for (i, at) in changes.into_iter().enumerate() {
         let case = case("recovery by serve", at);
         let killed = (0..5).any(|_| {
@@ -953,9 +1184,16 @@ fn a_recovery_killed_at_any_call() {
 fn the_bloated_folder_survives_kills() {
     let bot = Bot::new(&fixture::read("bloated-classic-387", then()).unwrap());
     let movable = bot.movable();
-    assert!(bot.before.len() == 387 && movable.len() > 280, "{}", movable.len());
+    assert!(
+        bot.before.len() == 387 && movable.len() > 280,
+        "{}",
+        movable.len()
+    );
     let mut tally = Tally::new("387 files");
-    let halves = [(Tracee::Planning, bot.planning()), (Tracee::Moving, bot.moving(&movable))];
+    let halves = [
+        (Tracee::Planning, bot.planning()),
+        (Tracee::Moving, bot.moving(&movable)),
+    ];
     for (tracee, baseline) in halves {
         for name in ["mkdirat", "renameat2", "renameat", "fsync"] {
             let calls: Vec<&Call> = baseline.iter().filter(|call| call.name == name).collect();
@@ -986,10 +1224,19 @@ fn failing(
     for _ in 0..60 {
         let command = prepare();
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
-        let ran = bot.traced(tracee, Some(&at.inject(&format!("error={error}"))), &command);
+        let ran = bot.traced(
+            tracee,
+            Some(&at.inject(&format!("error={error}"))),
+            &command,
+        );
         // Where two threads share the work, strace may come to this number at another call.
         // And it counts by thread: the journal's may have failed as well, which is another case.
-        if !ran.injected.is_empty() && ran.injected.iter().all(|line| shape(line) == shape(&at.line)) {
+        if !ran.injected.is_empty()
+            && ran
+                .injected
+                .iter()
+                .all(|line| shape(line) == shape(&at.line))
+        {
             return Some(ran);
         }
         bot.undo_all(&at.line);
@@ -1004,7 +1251,11 @@ fn told(error: &str) -> (i32, &'static str, &'static str) {
         "ENOSPC" => (2, "io", "no space left"),
         "EACCES" => (2, "io", "not permitted; run as the bot's user"),
         "EXDEV" => (1, "filesystem", "nothing is ever copied"),
-        "EINVAL" | "ENOLCK" => (1, "filesystem", "must be on a local file system such as ext4 or xfs"),
+        "EINVAL" | "ENOLCK" => (
+            1,
+            "filesystem",
+            "must be on a local file system such as ext4 or xfs",
+        ),
         _ => (2, "io", "error"),
     }
 }
@@ -1016,7 +1267,11 @@ fn is_recorded(bot: &Bot, ran: &Ran, case: &str) {
     let status = if ran.code == 1 { "refused" } else { "failed" };
     assert_eq!(last["status"], status, "{case}: {last}");
     let detail = last["detail"].as_str().unwrap_or_default();
-    assert!(!detail.is_empty() && ran.err.contains(detail), "{case}: {last}\n{}", ran.err);
+    assert!(
+        !detail.is_empty() && ran.err.contains(detail),
+        "{case}: {last}\n{}",
+        ran.err
+    );
     assert!(last["reason"].is_string(), "{case}: {last}");
 }
 
@@ -1026,9 +1281,17 @@ fn a_clean_up_in_which_any_call_fails() {
     let movable = bot.movable();
     let is = |call: &Call, part: &str| call.line.contains(part);
     let (planning, moving) = (bot.planning(), bot.moving(&movable));
-    let last_move = moving.iter().rposition(|call| call.name == "renameat2").unwrap();
+    let last_move = moving
+        .iter()
+        .rposition(|call| call.name == "renameat2")
+        .unwrap();
     let steps = planning.iter().map(|at| (Tracee::Planning, None, at));
-    let steps = steps.chain(moving.iter().enumerate().map(|(i, at)| (Tracee::Moving, Some(i), at)));
+    let steps = steps.chain(
+        moving
+            .iter()
+            .enumerate()
+            .map(|(i, at)| (Tracee::Moving, Some(i), at)),
+    );
     let (mut tried, mut missed, began) = (0, Vec::new(), Instant::now());
     for (tracee, i, at) in steps {
         let in_folder = is(at, QUARANTINE) || is(at, "/sessions/bot");
@@ -1066,8 +1329,15 @@ fn a_clean_up_in_which_any_call_fails() {
                 // Only what ends a run fails after the last move; then it says what to do. (Where
                 // two threads share the work a call that comes before the moves and after them,
                 // such as fsync of the folder, may be struck after them.)
-                assert!(i > Some(last_move) || at.name == "fsync", "{case}: {away:?} were not put back");
-                assert!(ran.err.contains("baileys_remediator undo"), "{case}: {}", ran.err);
+                assert!(
+                    i > Some(last_move) || at.name == "fsync",
+                    "{case}: {away:?} were not put back"
+                );
+                assert!(
+                    ran.err.contains("baileys_remediator undo"),
+                    "{case}: {}",
+                    ran.err
+                );
                 assert_eq!(away, movable, "{case}");
             }
             // A file that cannot be looked at after its move may have been written to.
@@ -1076,9 +1346,18 @@ fn a_clean_up_in_which_any_call_fails() {
                 assert!(ran.err.contains(words), "{case}: {}", ran.err);
                 let expected = if held { (2, "io") } else { (code, reason) };
                 let found = &bot.journal()[0]["reason"];
-                assert_eq!((ran.code, found), (expected.0, &Value::from(expected.1)), "{case}: {}", ran.err);
+                assert_eq!(
+                    (ran.code, found),
+                    (expected.0, &Value::from(expected.1)),
+                    "{case}: {}",
+                    ran.err
+                );
             }
-            assert!(!held || !ran.err.contains("nothing was moved"), "{case}: {}", ran.err);
+            assert!(
+                !held || !ran.err.contains("nothing was moved"),
+                "{case}: {}",
+                ran.err
+            );
             is_recorded(&bot, &ran, &case);
             bot.restart();
             assert_eq!(bot.unfinished(), Vec::<String>::new(), "{case}");
@@ -1087,7 +1366,11 @@ fn a_clean_up_in_which_any_call_fails() {
             bot.undo_all(&case);
         }
     }
-    eprintln!("errors in a clean-up: {tried} tried in {:.1?}, {} not reached", began.elapsed(), missed.len());
+    eprintln!(
+        "errors in a clean-up: {tried} tried in {:.1?}, {} not reached",
+        began.elapsed(),
+        missed.len()
+    );
     assert!(tried > 60 && missed.len() <= 1 + tried / 50, "{missed:?}");
 }
 
@@ -1116,9 +1399,11 @@ fn every_errno_at_every_call() {
     // those that a clean-up makes often are hit by chance at best.
     let often = ["fstat", "fstatfs", "getdents64"];
     let in_folder = |at: &Call| {
-        at.line.contains("/sessions/bot") && (at.changes() || all || !often.contains(&at.name.as_str()))
+        at.line.contains("/sessions/bot")
+            && (at.changes() || all || !often.contains(&at.name.as_str()))
     };
-    let (mut tried, mut failed, mut missed, began) = (BTreeMap::new(), 0, Vec::new(), Instant::now());
+    let (mut tried, mut failed, mut missed, began) =
+        (BTreeMap::new(), 0, Vec::new(), Instant::now());
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
     for (tracee, cleans, at) in steps.filter(|(_, _, at)| in_folder(at)) {
         let nth = seen.entry(at.name.as_str()).or_default();
@@ -1154,13 +1439,22 @@ fn every_errno_at_every_call() {
                 is_recorded(&bot, &ran, &case);
                 // What was moved and could not be put back is named with the way back.
                 let told = away.is_empty() || ran.err.contains("baileys_remediator undo");
-                assert!(!cleans || told, "{case}: {} files are away: {}", away.len(), ran.err);
+                assert!(
+                    !cleans || told,
+                    "{case}: {} files are away: {}",
+                    away.len(),
+                    ran.err
+                );
             }
             // A restart takes longer than all of this, so only where there is something to end.
             if all || !bot.unfinished().is_empty() {
                 bot.restart();
                 bot.nothing_is_lost(&movable, &case);
-                assert_eq!(bot.unfinished(), Vec::<String>::new(), "{case}: after a restart");
+                assert_eq!(
+                    bot.unfinished(),
+                    Vec::<String>::new(),
+                    "{case}: after a restart"
+                );
             }
             bot.undo_all(&case);
         }
@@ -1174,7 +1468,15 @@ fn every_errno_at_every_call() {
     );
     assert!(missed.len() <= 2 + count / 20, "{missed:?}");
     let calls: BTreeSet<&str> = tried.keys().map(|(name, _)| name.as_str()).collect();
-    for call in ["mkdirat", "openat", "renameat", "renameat2", "fsync", "write", "newfstatat"] {
+    for call in [
+        "mkdirat",
+        "openat",
+        "renameat",
+        "renameat2",
+        "fsync",
+        "write",
+        "newfstatat",
+    ] {
         assert!(calls.contains(call), "{call} was not tried: {calls:?}");
     }
 }
@@ -1190,15 +1492,28 @@ fn an_undo_in_which_any_call_fails() {
     };
     let baseline = bot.baseline(Tracee::Planning, &UNDOES, undo);
     let mut tried = 0;
-    for at in baseline.iter().filter(|call| call.changes() && call.line.contains(QUARANTINE)) {
-        let error = if at.name == "renameat2" { "EROFS" } else { "ENOSPC" };
+    for at in baseline
+        .iter()
+        .filter(|call| call.changes() && call.line.contains(QUARANTINE))
+    {
+        let error = if at.name == "renameat2" {
+            "EROFS"
+        } else {
+            "ENOSPC"
+        };
         let case = format!("{error} from {} {}: {}", at.name, at.nth, at.line);
-        let Some(ran) = failing(&bot, Tracee::Planning, at, error, undo) else { continue };
+        let Some(ran) = failing(&bot, Tracee::Planning, at, error, undo) else {
+            continue;
+        };
         tried += 1;
         bot.nothing_is_lost(&movable, &case);
         assert_eq!(ran.code, 2, "{case}: {}", ran.err);
         assert!(ran.err.contains(told(error).2), "{case}: {}", ran.err);
-        assert!(!ran.err.contains("nothing was moved"), "{case}: {}", ran.err);
+        assert!(
+            !ran.err.contains("nothing was moved"),
+            "{case}: {}",
+            ran.err
+        );
         is_recorded(&bot, &ran, &case);
         // The same command again takes it to its end.
         bot.undo_all(&case);
@@ -1212,21 +1527,37 @@ fn an_undo_in_which_any_call_fails() {
 fn a_folder_that_cannot_be_locked_or_opened() {
     let bot = Bot::small();
     for (call, error) in [("flock", "ENOLCK"), ("flock", "EINVAL"), ("flock", "EIO")] {
-        let ran = bot.traced(Tracee::All, Some(&format!("{call}:error={error}:when=1")), &["clean", SESSION]);
+        let ran = bot.traced(
+            Tracee::All,
+            Some(&format!("{call}:error={error}:when=1")),
+            &["clean", SESSION],
+        );
         let (code, reason, words) = told(error);
         assert_eq!(ran.code, code, "{call} {error}: {}", ran.err);
         assert!(ran.err.contains(words), "{call} {error}: {}", ran.err);
         is_recorded(&bot, &ran, call);
         assert_eq!(bot.journal()[0]["reason"], reason, "{call} {error}");
         bot.is_whole(call);
-        assert!(!bot.quarantine().exists(), "{call} {error}: no trace is left");
+        assert!(
+            !bot.quarantine().exists(),
+            "{call} {error}: no trace is left"
+        );
     }
     let ran = bot.traced(Tracee::All, Some("flock:error=EAGAIN"), &["clean", SESSION]);
     assert_eq!(ran.code, 1, "{}", ran.err);
-    assert!(ran.err.contains("another run holds the lock of this folder; try again"), "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("another run holds the lock of this folder; try again"),
+        "{}",
+        ran.err
+    );
     bot.is_whole("locked");
     for error in ["EACCES", "EIO"] {
-        let ran = bot.traced(Tracee::All, Some(&format!("openat2:error={error}")), &["clean", SESSION]);
+        let ran = bot.traced(
+            Tracee::All,
+            Some(&format!("openat2:error={error}")),
+            &["clean", SESSION],
+        );
         assert_eq!(ran.code, 2, "{error}: {}", ran.err);
         assert!(!ran.err.is_empty());
         bot.is_whole(error);
@@ -1239,8 +1570,18 @@ fn a_folder_that_cannot_be_locked_or_opened() {
 fn a_read_only_file_system_and_a_quarantine_on_another_mount() {
     let unshare = |script: &str, args: &[String]| {
         // Root may mount as it is; anybody else as root of a user namespace of their own.
-        let flags = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
-        let mut all = vec![flags.to_owned(), "sh".into(), "-ec".into(), script.into(), "sh".into()];
+        let flags = if rustix::process::geteuid().is_root() {
+            "-m"
+        } else {
+            "-rm"
+        };
+        let mut all = vec![
+            flags.to_owned(),
+            "sh".into(),
+            "-ec".into(),
+            script.into(),
+            "sh".into(),
+        ];
         all.extend_from_slice(args);
         process::run(Path::new("unshare"), all, BOUND)
     };
@@ -1256,7 +1597,13 @@ fn a_read_only_file_system_and_a_quarantine_on_another_mount() {
         args.extend(bot.args(&["clean", SESSION]));
         let script = format!("dir=$1; shift; {script}; exec \"$@\"");
         let (status, out, err) = unshare(&script, &args).unwrap();
-        Ran { code: status.code().unwrap_or(137), out, err, trace: Vec::new(), injected: Vec::new() }
+        Ran {
+            code: status.code().unwrap_or(137),
+            out,
+            err,
+            trace: Vec::new(),
+            injected: Vec::new(),
+        }
     };
 
     let ran = clean(r#"mount --bind "$dir" "$dir"; mount -o remount,ro,bind "$dir""#);

@@ -43,7 +43,12 @@ impl Said {
     fn must(self, code: i32, words: &[&str]) -> Self {
         assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
         for word in words {
-            assert!(self.out.contains(word) || self.err.contains(word), "{word}: {}\n{}", self.out, self.err);
+            assert!(
+                self.out.contains(word) || self.err.contains(word),
+                "{word}: {}\n{}",
+                self.out,
+                self.err
+            );
         }
         self
     }
@@ -65,11 +70,24 @@ impl Probe {
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { continue };
                 let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-                let Ok(reading) = stream.try_clone() else { continue };
+                let Ok(reading) = stream.try_clone() else {
+                    continue;
+                };
                 let mut lines = BufReader::new(reading).lines();
-                while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-                let one_less = |n: usize| Some(if n == usize::MAX { n } else { n.saturating_sub(1) });
-                let before = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).unwrap();
+                while lines
+                    .next()
+                    .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+                {}
+                let one_less = |n: usize| {
+                    Some(if n == usize::MAX {
+                        n
+                    } else {
+                        n.saturating_sub(1)
+                    })
+                };
+                let before = left
+                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
+                    .unwrap();
                 let body = format!("{{\"connected\":{}}}", before == 0);
                 let _ = write!(
                     stream,
@@ -78,7 +96,10 @@ impl Probe {
                 );
             }
         });
-        Self { port, disconnected_for }
+        Self {
+            port,
+            disconnected_for,
+        }
     }
 
     fn says_disconnected(&self, so_often: usize) {
@@ -94,12 +115,22 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let world = Self { dir: tempfile::tempdir().unwrap(), probe: Probe::start() };
+        let world = Self {
+            dir: tempfile::tempdir().unwrap(),
+            probe: Probe::start(),
+        };
         world.bot(SESSION);
         let mut options = fs::OpenOptions::new();
         let token = world.path("token");
-        let mut token = options.write(true).create_new(true).mode(0o600).open(token).unwrap();
-        token.write_all(b"a token for nobody but this test").unwrap();
+        let mut token = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(token)
+            .unwrap();
+        token
+            .write_all(b"a token for nobody but this test")
+            .unwrap();
         let config = format!(
             "sessions: {{paths: [{}]}}\nstate: {{path: {}}}\nconnection:\n  trust: [\"*\"]\n  http:\n    url: http://127.0.0.1:{}/\n    pointer: /connected\n    connected: [true]\n    disconnected: [false]\n",
             world.path("sessions").display(),
@@ -134,34 +165,61 @@ impl World {
 
     fn args(&self, command: &[&str]) -> Vec<String> {
         let mut args: Vec<String> = command.iter().map(|arg| (*arg).to_owned()).collect();
-        args.push(format!("--config.file={}", self.path("config.yml").display()));
+        args.push(format!(
+            "--config.file={}",
+            self.path("config.yml").display()
+        ));
         args
     }
 
     fn run(&self, command: &[&str]) -> Said {
-        let (status, out, err) = process::run(Path::new(REMEDIATOR), self.args(command), BOUND).unwrap();
-        Said { code: status.code().unwrap_or(137), out, err }
+        let (status, out, err) =
+            process::run(Path::new(REMEDIATOR), self.args(command), BOUND).unwrap();
+        Said {
+            code: status.code().unwrap_or(137),
+            out,
+            err,
+        }
     }
 
     fn restore(&self, more: &[&str]) -> Said {
-        let command: Vec<&str> = ["creds", "restore", SESSION, "--yes"].iter().chain(more).copied().collect();
+        let command: Vec<&str> = ["creds", "restore", SESSION, "--yes"]
+            .iter()
+            .chain(more)
+            .copied()
+            .collect();
         self.run(&command)
     }
 
     fn list(&self, session: &str) -> Vec<Value> {
-        let said = self.run(&["creds", "list", session, "--output=json"]).must(0, &[]);
-        serde_json::from_str::<Value>(&said.out).unwrap().as_array().unwrap().clone()
+        let said = self
+            .run(&["creds", "list", session, "--output=json"])
+            .must(0, &[]);
+        serde_json::from_str::<Value>(&said.out)
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .clone()
     }
 
     fn runs(&self) -> Vec<Value> {
-        let said = self.run(&["runs", "--output=json", "--limit=1000"]).must(0, &[]);
-        serde_json::from_str::<Value>(&said.out).unwrap().as_array().unwrap().clone()
+        let said = self
+            .run(&["runs", "--output=json", "--limit=1000"])
+            .must(0, &[]);
+        serde_json::from_str::<Value>(&said.out)
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .clone()
     }
 
     fn serve_args(&self, port: u16) -> Vec<String> {
         let mut args = self.args(&["serve"]);
         args.push(format!("--web.listen-address=127.0.0.1:{port}"));
-        args.push(format!("--webhook.token-file={}", self.path("token").display()));
+        args.push(format!(
+            "--webhook.token-file={}",
+            self.path("token").display()
+        ));
         args
     }
 
@@ -176,12 +234,19 @@ impl World {
         until("serve has looked", || {
             process.alive().unwrap_or_else(|why| panic!("{why}"));
             let ready = net::get(&format!("http://127.0.0.1:{port}/-/ready"));
-            text = net::get(&url).and_then(|answer| answer.ok()).unwrap_or_default();
+            text = net::get(&url)
+                .and_then(|answer| answer.ok())
+                .unwrap_or_default();
             ready.is_ok_and(|answer| answer.ok().is_ok())
                 && text.contains("baileys_remediator_creds_insurance_last_look_timestamp_seconds")
-                && !text.contains("baileys_remediator_creds_insurance_last_look_timestamp_seconds 0\n")
+                && !text
+                    .contains("baileys_remediator_creds_insurance_last_look_timestamp_seconds 0\n")
         });
-        Serving { process, metrics: Metrics::parse(&text).unwrap(), text }
+        Serving {
+            process,
+            metrics: Metrics::parse(&text).unwrap(),
+            text,
+        }
     }
 
     /// A start and a stop of `serve`: one look.
@@ -197,7 +262,16 @@ impl World {
         let written: Timestamp = (SystemTime::now() - QUARTER).into();
         let store = Store::new(&self.path("state"));
         fs::create_dir_all(self.path("state")).unwrap();
-        store.add(SESSION, bytes, &facts, written, Timestamp::now(), &Keep::default()).unwrap();
+        store
+            .add(
+                SESSION,
+                bytes,
+                &facts,
+                written,
+                Timestamp::now(),
+                &Keep::default(),
+            )
+            .unwrap();
     }
 
     /// Writes creds.json as the bot would have, a quarter of an hour ago.
@@ -210,7 +284,11 @@ impl World {
     /// Contents of all files that restores have set aside.
     fn set_aside(&self) -> Vec<(String, Vec<u8>)> {
         let mut all = Vec::new();
-        for slot in fs::read_dir(self.folder().join(QUARANTINE)).into_iter().flatten().flatten() {
+        for slot in fs::read_dir(self.folder().join(QUARANTINE))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             if !slot.file_name().to_str().unwrap().starts_with("creds-") {
                 continue;
             }
@@ -238,7 +316,9 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn number(bytes: &[u8], field: &str) -> u64 {
-    serde_json::from_slice::<Value>(bytes).unwrap()[field].as_u64().unwrap()
+    serde_json::from_slice::<Value>(bytes).unwrap()[field]
+        .as_u64()
+        .unwrap()
 }
 
 /// The same file with both counters at `next`, byte for byte otherwise.
@@ -264,8 +344,15 @@ fn of_identity(bytes: &[u8], letter: char) -> Vec<u8> {
 }
 
 fn highest_pre_key(folder: &Path) -> u64 {
-    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let ids = names.filter_map(|name| name.strip_prefix("pre-key-")?.strip_suffix(".json")?.parse().ok());
+    let names = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let ids = names.filter_map(|name| {
+        name.strip_prefix("pre-key-")?
+            .strip_suffix(".json")?
+            .parse()
+            .ok()
+    });
     ids.max().unwrap()
 }
 
@@ -286,7 +373,12 @@ fn secrets(bytes: &[u8]) -> Vec<String> {
     let creds: Value = serde_json::from_slice(bytes).unwrap();
     let mut found = Vec::new();
     walk(&creds, &mut found);
-    let number = creds["me"]["id"].as_str().unwrap().split(':').next().unwrap();
+    let number = creds["me"]["id"]
+        .as_str()
+        .unwrap()
+        .split(':')
+        .next()
+        .unwrap();
     found.push(number.to_owned());
     found.push(creds["advSecretKey"].as_str().unwrap().to_owned());
     assert!(found.len() > 5);
@@ -306,36 +398,81 @@ fn serve_keeps_private_copies_and_list_shows_no_key() {
         };
         fs::write(folder.join("creds.json"), bad).unwrap();
     }
-    let (before, bytes) = (Snapshot::take(&world.folder()).unwrap(), world.bytes().unwrap());
-    world.run(&["creds", "list", SESSION]).must(0, &["No copy of"]);
-    world.run(&["creds", "list", "compny"]).must(2, &["no session is called", SESSION]);
+    let (before, bytes) = (
+        Snapshot::take(&world.folder()).unwrap(),
+        world.bytes().unwrap(),
+    );
+    world
+        .run(&["creds", "list", SESSION])
+        .must(0, &["No copy of"]);
+    world
+        .run(&["creds", "list", "compny"])
+        .must(2, &["no session is called", SESSION]);
 
     let mut serving = world.serve();
-    assert_eq!(serving.metrics.sum("baileys_remediator_creds_insured_sessions", &[]).unwrap(), 1.0);
+    assert_eq!(
+        serving
+            .metrics
+            .sum("baileys_remediator_creds_insured_sessions", &[])
+            .unwrap(),
+        1.0
+    );
     let at = "baileys_remediator_creds_insured_timestamp_seconds";
     assert!(serving.metrics.sum(at, &[("session", SESSION)]).unwrap() > 1.7e9);
-    assert!(!serving.text.contains(&format!("{at}{{session=\"torn\"")), "no copy, no series");
+    assert!(
+        !serving.text.contains(&format!("{at}{{session=\"torn\"")),
+        "no copy, no series"
+    );
     serving.process.terminate();
-    assert_eq!(before.differences(&Snapshot::take(&world.folder()).unwrap()), Vec::<String>::new());
-    assert!(!world.folder().join(QUARANTINE).exists(), "nothing is made in the folder");
+    assert_eq!(
+        before.differences(&Snapshot::take(&world.folder()).unwrap()),
+        Vec::<String>::new()
+    );
+    assert!(
+        !world.folder().join(QUARANTINE).exists(),
+        "nothing is made in the folder"
+    );
 
     let list = world.list(SESSION);
-    assert_eq!((list.len(), &list[0]["version"], &list[0]["in_folder"]), (1, &1.into(), &true.into()));
+    assert_eq!(
+        (list.len(), &list[0]["version"], &list[0]["in_folder"]),
+        (1, &1.into(), &true.into())
+    );
     assert_eq!(list[0]["next_pre_key_id"], number(&bytes, "nextPreKeyId"));
     assert_eq!(list[0]["bytes"], bytes.len());
     assert_eq!((world.list("torn"), world.list("nobody")), (vec![], vec![]));
-    let table = world.run(&["creds", "list", SESSION]).must(0, &["VERSION", "in the folder"]);
+    let table = world
+        .run(&["creds", "list", SESSION])
+        .must(0, &["VERSION", "in the folder"]);
 
     let kept = world.path("state/creds").join(SESSION);
-    let files: Vec<PathBuf> = fs::read_dir(&kept).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files: Vec<PathBuf> = fs::read_dir(&kept)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     assert_eq!(files.len(), 1);
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!((mode(&world.path("state/creds")), mode(&kept), mode(&files[0])), (0o700, 0o700, 0o600));
-    assert!(fs::read(&files[0]).unwrap() == bytes, "a copy is byte for byte the same");
+    assert_eq!(
+        (
+            mode(&world.path("state/creds")),
+            mode(&kept),
+            mode(&files[0])
+        ),
+        (0o700, 0o700, 0o600)
+    );
+    assert!(
+        fs::read(&files[0]).unwrap() == bytes,
+        "a copy is byte for byte the same"
+    );
 
     let log = fs::read_to_string(world.path("serve.log")).unwrap();
     let json = world.run(&["creds", "list", SESSION, "--output=json"]).out;
-    for (what, text) in [("log", &log), ("metrics", &serving.text), ("table", &table.out), ("json", &json)] {
+    for (what, text) in [
+        ("log", &log),
+        ("metrics", &serving.text),
+        ("table", &table.out),
+        ("json", &json),
+    ] {
         for secret in secrets(&bytes) {
             assert!(!text.contains(&secret), "the {what} shows a secret");
         }
@@ -347,13 +484,21 @@ fn serve_keeps_private_copies_and_list_shows_no_key() {
     world.write(&with_counters(&bytes, 95));
     world.look();
     let list = world.list(SESSION);
-    assert_eq!((list.len(), &list[0]["version"], &list[0]["next_pre_key_id"]), (2, &2.into(), &95.into()));
+    assert_eq!(
+        (list.len(), &list[0]["version"], &list[0]["next_pre_key_id"]),
+        (2, &2.into(), &95.into())
+    );
 
     // A file that broke since: the copies stay, and the metric tells how old they are.
     fs::write(world.creds(), "").unwrap();
     let metrics = world.look();
     assert_eq!(world.list(SESSION).len(), 2);
-    assert_eq!(metrics.sum("baileys_remediator_creds_insured_sessions", &[]).unwrap(), 1.0);
+    assert_eq!(
+        metrics
+            .sum("baileys_remediator_creds_insured_sessions", &[])
+            .unwrap(),
+        1.0
+    );
 }
 
 #[test]
@@ -364,24 +509,43 @@ fn ten_writes_of_a_new_identity_push_no_good_copy_out() {
         world.write(&with_counters(&good, next));
         world.look();
     }
-    let before: BTreeSet<u64> = world.list(SESSION).iter().map(|c| c["version"].as_u64().unwrap()).collect();
+    let before: BTreeSet<u64> = world
+        .list(SESSION)
+        .iter()
+        .map(|c| c["version"].as_u64().unwrap())
+        .collect();
     assert_eq!(before.len(), 3);
     for next in 31..41 {
         world.write(&with_counters(&of_identity(&good, 'A'), next));
         world.look();
     }
     let list = world.list(SESSION);
-    let after: BTreeSet<u64> = list.iter().map(|c| c["version"].as_u64().unwrap()).collect();
-    assert!(before.is_subset(&after) && after.len() == 6, "{before:?} {after:?}");
+    let after: BTreeSet<u64> = list
+        .iter()
+        .map(|c| c["version"].as_u64().unwrap())
+        .collect();
+    assert!(
+        before.is_subset(&after) && after.len() == 6,
+        "{before:?} {after:?}"
+    );
 }
 
 #[test]
 fn insurance_that_is_switched_off_keeps_nothing() {
     let world = World::new();
     let config = fs::read_to_string(world.path("config.yml")).unwrap();
-    fs::write(world.path("config.yml"), format!("{config}insurance: {{enabled: false}}\n")).unwrap();
+    fs::write(
+        world.path("config.yml"),
+        format!("{config}insurance: {{enabled: false}}\n"),
+    )
+    .unwrap();
     let metrics = world.look();
-    assert_eq!(metrics.sum("baileys_remediator_creds_insured_sessions", &[]).unwrap(), 0.0);
+    assert_eq!(
+        metrics
+            .sum("baileys_remediator_creds_insured_sessions", &[])
+            .unwrap(),
+        0.0
+    );
     assert_eq!(world.list(SESSION), Vec::<Value>::new());
 }
 
@@ -396,7 +560,10 @@ fn broken(whole: &[u8]) -> BTreeMap<&'static str, Option<Vec<u8>>> {
         ("empty", Some(Vec::new())),
         ("missing", None),
         ("not JSON", Some(b"\x00\x00\x00\x00".to_vec())),
-        ("a new identity, not logged in", Some(serde_json::to_vec(&anew).unwrap())),
+        (
+            "a new identity, not logged in",
+            Some(serde_json::to_vec(&anew).unwrap()),
+        ),
     ])
 }
 
@@ -423,13 +590,18 @@ fn a_broken_creds_json_is_replaced_by_the_copy_with_its_counters_raised() {
             None => {
                 fs::remove_file(world.creds()).unwrap();
                 // As most of the others have it.
-                wanted =
-                    like(&world.folder().join(format!("pre-key-{}.json", highest_pre_key(&world.folder()))));
+                wanted = like(
+                    &world
+                        .folder()
+                        .join(format!("pre-key-{}.json", highest_pre_key(&world.folder()))),
+                );
             }
         }
         let before = Snapshot::take(&world.folder()).unwrap();
 
-        world.restore(&[]).must(0, &["copy 1 of creds.json is back", "Start the bot now"]);
+        world
+            .restore(&[])
+            .must(0, &["copy 1 of creds.json is back", "Start the bot now"]);
         let restored = world.bytes().unwrap();
         // A torn one may still tell how far the counter was.
         let tells = bad.as_ref().is_some_and(|bytes| {
@@ -441,7 +613,11 @@ fn a_broken_creds_json_is_replaced_by_the_copy_with_its_counters_raised() {
             restored == with_counters(&old, next),
             "{case}: the copy, and nothing but its counters raised"
         );
-        assert_eq!(like(&world.creds()), wanted, "{case}: owner, group and mode");
+        assert_eq!(
+            like(&world.creds()),
+            wanted,
+            "{case}: owner, group and mode"
+        );
 
         // Nothing else in the folder was touched, and what was replaced is kept.
         let others = |snapshot: &Snapshot| {
@@ -450,25 +626,53 @@ fn a_broken_creds_json_is_replaced_by_the_copy_with_its_counters_raised() {
             snapshot
         };
         let after = Snapshot::take(&world.folder()).unwrap();
-        assert_eq!(others(&before).differences(&others(&after)), Vec::<String>::new(), "{case}");
+        assert_eq!(
+            others(&before).differences(&others(&after)),
+            Vec::<String>::new(),
+            "{case}"
+        );
         let aside: Vec<Vec<u8>> = world
             .set_aside()
             .into_iter()
             .filter(|(name, _)| name == "replaced.json")
             .map(|(_, b)| b)
             .collect();
-        assert!(aside == Vec::from_iter(bad), "{case}: what was replaced is kept");
-        let names: BTreeSet<String> = world.set_aside().into_iter().map(|(name, _)| name).collect();
+        assert!(
+            aside == Vec::from_iter(bad),
+            "{case}: what was replaced is kept"
+        );
+        let names: BTreeSet<String> = world
+            .set_aside()
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
         assert!(!names.contains("new.json"), "{case}: {names:?}");
         let run = &world.runs()[0];
-        assert_eq!((&run["action"], &run["status"]), (&"restore".into(), &"done".into()), "{case}: {run}");
-        assert!(run["evidence"].as_str().unwrap().contains("asked again"), "{case}: {run}");
-        assert!(run["requested_by"].as_str().unwrap().starts_with("operator"), "{case}: {run}");
+        assert_eq!(
+            (&run["action"], &run["status"]),
+            (&"restore".into(), &"done".into()),
+            "{case}: {run}"
+        );
+        assert!(
+            run["evidence"].as_str().unwrap().contains("asked again"),
+            "{case}: {run}"
+        );
+        assert!(
+            run["requested_by"]
+                .as_str()
+                .unwrap()
+                .starts_with("operator"),
+            "{case}: {run}"
+        );
 
         // For the exporter it is one session as before, and whole again.
         let sessions = format!("--sessions.path={}", world.path("sessions").display());
-        let (_, out, _) =
-            process::run(Path::new(EXPORTER), ["status", "--output=json", &sessions], BOUND).unwrap();
+        let (_, out, _) = process::run(
+            Path::new(EXPORTER),
+            ["status", "--output=json", &sessions],
+            BOUND,
+        )
+        .unwrap();
         assert_eq!(out.matches(SESSION).count(), 1, "{case}: {out}");
         // A second time there is nothing to do.
         world.restore(&[]).must(1, &["not older"]);
@@ -490,8 +694,14 @@ fn counters_are_raised_above_everything_that_is_known() {
         prepare(&world, &whole);
         world.restore(&["--version=1"]).must(0, &[]);
         let restored = world.bytes().unwrap();
-        assert_eq!(number(&restored, "nextPreKeyId"), number(&restored, "firstUnuploadedPreKeyId"));
-        (highest_pre_key(&world.folder()), number(&restored, "nextPreKeyId"))
+        assert_eq!(
+            number(&restored, "nextPreKeyId"),
+            number(&restored, "firstUnuploadedPreKeyId")
+        );
+        (
+            highest_pre_key(&world.folder()),
+            number(&restored, "nextPreKeyId"),
+        )
     };
     let (highest, next) = next_after(&|_, _| {});
     assert_eq!(next, highest + 1 + BATCH, "a batch above the highest file");
@@ -509,28 +719,53 @@ fn counters_are_raised_above_everything_that_is_known() {
         let end = text.find("\"nextPreKeyId\":812").unwrap() + "\"nextPreKeyId\":812,".len();
         world.write(&text.as_bytes()[..end]);
     });
-    assert_eq!(next, 812, "not below what the torn file says, and no higher");
+    assert_eq!(
+        next, 812,
+        "not below what the torn file says, and no higher"
+    );
     let (highest, next) = next_after(&|world, whole| {
         let text = String::from_utf8(with_counters(whole, 812)).unwrap();
         let end = text.find("\"nextPreKeyId\":812").unwrap() + "\"nextPreKeyId\":81".len();
         world.write(&text.as_bytes()[..end]);
     });
-    assert_eq!(next, highest.max(80) + 1 + BATCH, "a number that was cut off tells nothing");
+    assert_eq!(
+        next,
+        highest.max(80) + 1 + BATCH,
+        "a number that was cut off tells nothing"
+    );
     let (highest, next) = next_after(&|world, whole| {
         let anew = with_counters(&of_identity(whole, 'N'), 1);
         world.write(&anew[..anew.len() - 1]);
     });
-    assert_eq!(next, highest + 1 + BATCH, "nor does what a new identity began");
+    assert_eq!(
+        next,
+        highest + 1 + BATCH,
+        "nor does what a new identity began"
+    );
     let (_, next) = next_after(&|world, whole| world.keep(&with_counters(whole, 900)));
-    assert_eq!(next, 900 + 812, "not below what a later copy says, and a large batch is possible");
+    assert_eq!(
+        next,
+        900 + 812,
+        "not below what a later copy says, and a large batch is possible"
+    );
     let (highest, next) = next_after(&|world, _| {
-        for planted in ["pre-key-4294967295.json", "pre-key-16777216.json", "pre-key-0777.json"] {
+        for planted in [
+            "pre-key-4294967295.json",
+            "pre-key-16777216.json",
+            "pre-key-0777.json",
+        ] {
             fs::write(world.folder().join(planted), "{}").unwrap();
-            let file = fs::File::options().write(true).open(world.folder().join(planted)).unwrap();
+            let file = fs::File::options()
+                .write(true)
+                .open(world.folder().join(planted))
+                .unwrap();
             file.set_modified(SystemTime::now() - QUARTER).unwrap();
         }
     });
-    assert!(highest > 1_000_000 && next < 1_000, "nobody's pre-keys raise nothing: {next}");
+    assert!(
+        highest > 1_000_000 && next < 1_000,
+        "nobody's pre-keys raise nothing: {next}"
+    );
 }
 
 #[test]
@@ -550,18 +785,29 @@ fn nothing_is_put_back_under_a_bot_that_may_be_connected() {
     world.restore(&[]).must(1, &["refused"]);
     unchanged();
     let run = &world.runs()[0];
-    assert_eq!((&run["status"], &run["run"]), (&"refused".into(), &Value::Null), "{run}");
+    assert_eq!(
+        (&run["status"], &run["run"]),
+        (&"refused".into(), &Value::Null),
+        "{run}"
+    );
     world.probe.says_disconnected(usize::MAX);
     // Somebody writes into the folder.
     fs::write(world.folder().join("session-999100000001.0.json"), "{}").unwrap();
     world.restore(&[]).must(1, &["refused"]);
     unchanged();
     // A person decides.
-    let refused = world.run(&["creds", "restore", SESSION, "--force"]).must(2, &["--yes", "WITHOUT knowing"]);
+    let refused = world
+        .run(&["creds", "restore", SESSION, "--force"])
+        .must(2, &["--yes", "WITHOUT knowing"]);
     assert!(!refused.err.contains("panicked"));
     unchanged();
     world.restore(&["--force"]).must(0, &[]);
-    assert!(world.runs()[0]["note"].as_str().unwrap().starts_with("forced"));
+    assert!(
+        world.runs()[0]["note"]
+            .as_str()
+            .unwrap()
+            .starts_with("forced")
+    );
 }
 
 #[test]
@@ -572,20 +818,30 @@ fn every_step_of_a_restore_is_on_record() {
     let inode = || fs::metadata(world.creds()).unwrap().ino();
     let shown = || {
         let id = world.runs()[0]["id"].to_string();
-        let said = world.run(&["runs", "show", &id, "--output=json"]).must(0, &[]);
-        world.run(&["runs", "show", &id]).must(0, &["asked_again", "creds"]);
+        let said = world
+            .run(&["runs", "show", &id, "--output=json"])
+            .must(0, &[]);
+        world
+            .run(&["runs", "show", &id])
+            .must(0, &["asked_again", "creds"]);
         serde_json::from_str::<Value>(&said.out).unwrap()
     };
     let steps = |record: &Value| {
         let steps = record["steps"].as_array().unwrap().iter();
-        steps.map(|step| step["step"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        steps
+            .map(|step| step["step"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+            .join(" ")
     };
     let files = |record: &Value| {
         let files = record["moves"].as_array().unwrap().iter();
         files
             .map(|file| {
                 assert_eq!(file["kind"], "creds");
-                (file["inode"].as_u64().unwrap(), file["fate"].as_str().unwrap().to_owned())
+                (
+                    file["inode"].as_u64().unwrap(),
+                    file["fate"].as_str().unwrap().to_owned(),
+                )
             })
             .collect::<Vec<_>>()
     };
@@ -595,19 +851,33 @@ fn every_step_of_a_restore_is_on_record() {
     world.restore(&[]).must(1, &["refused"]);
     let record = shown();
     let begun = "locked asked prepared asked_again";
-    assert!(steps(&record).contains(&format!("{begun} cancelled refused")), "{record}");
+    assert!(
+        steps(&record).contains(&format!("{begun} cancelled refused")),
+        "{record}"
+    );
     assert_eq!(files(&record), [(old, "left".to_owned())], "{record}");
 
     world.probe.says_disconnected(usize::MAX);
     world.restore(&[]).must(0, &[]);
     let record = shown();
-    assert!(steps(&record).contains(&format!("{begun} moving exchanged done")), "{record}");
-    assert_eq!(files(&record), [(old, "moved".to_owned()), (inode(), "restored".to_owned())], "{record}");
+    assert!(
+        steps(&record).contains(&format!("{begun} moving exchanged done")),
+        "{record}"
+    );
+    assert_eq!(
+        files(&record),
+        [(old, "moved".to_owned()), (inode(), "restored".to_owned())],
+        "{record}"
+    );
     // Its page tells the way back, which is not `undo`.
     let port = net::free_port(None).unwrap();
-    let mut process =
-        Process::start("serve", Path::new(REMEDIATOR), world.serve_args(port), &world.path("serve.log"))
-            .unwrap();
+    let mut process = Process::start(
+        "serve",
+        Path::new(REMEDIATOR),
+        world.serve_args(port),
+        &world.path("serve.log"),
+    )
+    .unwrap();
     let mut page = String::new();
     until("the page answers", || {
         process.alive().unwrap_or_else(|why| panic!("{why}"));
@@ -618,7 +888,10 @@ fn every_step_of_a_restore_is_on_record() {
     });
     process.terminate();
     let back = format!("creds restore {SESSION} --version=N --force");
-    assert!(page.contains(&back) && !page.contains("remediator undo"), "{page}");
+    assert!(
+        page.contains(&back) && !page.contains("remediator undo"),
+        "{page}"
+    );
 }
 
 /// As the shipped unit has it: a user of its own, and bots of another.
@@ -652,7 +925,12 @@ fn a_user_of_its_own_is_told_to_restore_as_root_and_goes_on_afterwards() {
     fs::copy(REMEDIATOR, &program).unwrap();
     let as_own = |command: &[&str]| {
         use std::os::unix::process::CommandExt;
-        let output = Command::new(&program).args(world.args(command)).uid(own).gid(own).output().unwrap();
+        let output = Command::new(&program)
+            .args(world.args(command))
+            .uid(own)
+            .gid(own)
+            .output()
+            .unwrap();
         Said {
             code: output.status.code().unwrap_or(137),
             out: String::from_utf8(output.stdout).unwrap(),
@@ -660,13 +938,19 @@ fn a_user_of_its_own_is_told_to_restore_as_root_and_goes_on_afterwards() {
         }
     };
     as_own(&["doctor", SESSION]).must(0, &["must be run as root or as the bot's user 65532"]);
-    as_own(&["creds", "restore", SESSION, "--yes"]).must(2, &["sudo baileys_remediator creds restore"]);
+    as_own(&["creds", "restore", SESSION, "--yes"])
+        .must(2, &["sudo baileys_remediator creds restore"]);
     assert!(world.bytes().unwrap().is_empty() && world.set_aside().is_empty());
 
     world.restore(&[]).must(0, &[]);
     assert_eq!(fs::metadata(world.creds()).unwrap().uid(), bots);
     for path in all_below(&world.path("state")) {
-        assert_eq!(fs::symlink_metadata(&path).unwrap().uid(), own, "{}", path.display());
+        assert_eq!(
+            fs::symlink_metadata(&path).unwrap().uid(),
+            own,
+            "{}",
+            path.display()
+        );
     }
     // And root's run is no obstacle to the other user's.
     let runs = as_own(&["runs", "--output=json"]).must(0, &[]);
@@ -693,12 +977,18 @@ fn copies_of_a_renamed_session_are_moved_with_it() {
     world.keep(&world.bytes().unwrap());
     let renamed = "company.7 süd";
     fs::rename(world.folder(), world.path("sessions").join(renamed)).unwrap();
-    let row =
-        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks/baileyscredsbroken.md"));
+    let row = fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/runbooks/baileyscredsbroken.md"),
+    );
     assert!(row.unwrap().contains("/creds/NEW"));
     // What `creds list` says of a session without copies names the place.
     let said = world.run(&["creds", "list", renamed]).must(0, &["No copy"]);
-    let place = said.out.split('`').find(|part| part.contains("/creds/")).unwrap().to_owned();
+    let place = said
+        .out
+        .split('`')
+        .find(|part| part.contains("/creds/"))
+        .unwrap()
+        .to_owned();
     fs::rename(world.path("state/creds").join(SESSION), &place).unwrap();
     assert_eq!(world.list(renamed).len(), 1);
 }
@@ -708,7 +998,9 @@ fn a_person_confirms_by_the_sessions_name() {
     let world = World::new();
     world.keep(&world.bytes().unwrap());
     world.write(b"");
-    world.run(&["creds", "restore", SESSION]).must(2, &["--yes"]);
+    world
+        .run(&["creds", "restore", SESSION])
+        .must(2, &["--yes"]);
     assert!(world.bytes().unwrap().is_empty());
     // On a terminal, the name is asked for.
     for (answer, code) in [("yes", 2), (SESSION, 0)] {
@@ -723,7 +1015,12 @@ fn a_person_confirms_by_the_sessions_name() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        script.stdin.take().unwrap().write_all(format!("{answer}\n").as_bytes()).unwrap();
+        script
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(format!("{answer}\n").as_bytes())
+            .unwrap();
         let mut ended = None;
         until("the command ends", || {
             ended = script.try_wait().unwrap();
@@ -746,25 +1043,44 @@ fn a_newer_file_or_another_identity_is_replaced_by_force_only_and_can_come_back(
     world.keep(&whole);
     fs::write(world.creds(), with_counters(&whole, next - 5)).unwrap();
     let an_hour_ago = SystemTime::now() - 4 * QUARTER;
-    fs::File::options().write(true).open(world.creds()).unwrap().set_modified(an_hour_ago).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(world.creds())
+        .unwrap()
+        .set_modified(an_hour_ago)
+        .unwrap();
     world.restore(&["--version=2"]).must(0, &[]);
     assert!(world.bytes().unwrap() == whole);
     // Put there since, by somebody who may have known why: a person decides.
     fs::write(world.creds(), with_counters(&whole, next - 5)).unwrap();
     let since = SystemTime::now() - QUARTER * 4 / 5;
-    fs::File::options().write(true).open(world.creds()).unwrap().set_modified(since).unwrap();
-    world.restore(&["--version=2"]).must(1, &["not older", "--force"]);
+    fs::File::options()
+        .write(true)
+        .open(world.creds())
+        .unwrap()
+        .set_modified(since)
+        .unwrap();
+    world
+        .restore(&["--version=2"])
+        .must(1, &["not older", "--force"]);
     world.restore(&["--version=2", "--force"]).must(0, &[]);
     assert!(world.bytes().unwrap() == whole);
 
     // Another account was paired here since.
     let other = of_identity(&whole, 'B');
     world.write(&other);
-    world.restore(&["--version=2"]).must(1, &["another identity"]);
+    world
+        .restore(&["--version=2"])
+        .must(1, &["another identity"]);
     world.look();
-    let theirs = world.list(SESSION)[0]["version"].as_u64().unwrap().to_string();
+    let theirs = world.list(SESSION)[0]["version"]
+        .as_u64()
+        .unwrap()
+        .to_string();
     world.write(&other[..100]);
-    world.restore(&["--version=2"]).must(1, &["another identity"]);
+    world
+        .restore(&["--version=2"])
+        .must(1, &["another identity"]);
     world.write(&with_counters(&other, next + 40));
     assert!(world.bytes().unwrap() != whole);
     world.restore(&["--version=2", "--force"]).must(0, &[]);
@@ -773,14 +1089,18 @@ fn a_newer_file_or_another_identity_is_replaced_by_force_only_and_can_come_back(
     assert!(restored == with_counters(&whole, next + 40 + BATCH));
     // What was forced away was insured first: the way back.
     let list = world.list(SESSION);
-    let copy =
-        list.iter().find(|copy| copy["next_pre_key_id"] == next + 40).expect("kept before it was replaced");
+    let copy = list
+        .iter()
+        .find(|copy| copy["next_pre_key_id"] == next + 40)
+        .expect("kept before it was replaced");
     assert!(copy["version"].as_u64().unwrap() > theirs.parse().unwrap());
     let version = format!("--version={}", copy["version"]);
     world.restore(&[&version, "--force"]).must(0, &[]);
     assert!(world.bytes().unwrap() == with_counters(&other, next + 40 + 2 * BATCH));
 
-    world.restore(&["--version=77"]).must(2, &["no such copy", "creds list"]);
+    world
+        .restore(&["--version=77"])
+        .must(2, &["no such copy", "creds list"]);
     let dir = world.path("state/creds").join(SESSION);
     for file in fs::read_dir(&dir).unwrap() {
         fs::write(file.unwrap().path(), "{").unwrap();
@@ -800,10 +1120,21 @@ fn by_force_a_copy_that_cannot_be_kept_is_a_warning_only() {
     }
     let other = of_identity(&whole, 'B');
     world.write(&other);
-    world.restore(&["--version=1"]).must(1, &["another identity"]);
-    world.restore(&["--version=1", "--force"]).must(0, &["in the quarantine only", "is back"]);
-    assert!(insurable(&world.bytes().unwrap()).unwrap().identity == insurable(&whole).unwrap().identity);
-    assert!(world.set_aside().iter().any(|(name, bytes)| name == "replaced.json" && *bytes == other));
+    world
+        .restore(&["--version=1"])
+        .must(1, &["another identity"]);
+    world
+        .restore(&["--version=1", "--force"])
+        .must(0, &["in the quarantine only", "is back"]);
+    assert!(
+        insurable(&world.bytes().unwrap()).unwrap().identity == insurable(&whole).unwrap().identity
+    );
+    assert!(
+        world
+            .set_aside()
+            .iter()
+            .any(|(name, bytes)| name == "replaced.json" && *bytes == other)
+    );
     assert_eq!(world.list(SESSION).len(), 100);
 }
 
@@ -830,11 +1161,18 @@ fn what_was_replaced_goes_with_the_quarantines_retention_and_not_before() {
     world.write(b"{\"half\":");
     world.restore(&[]).must(0, &[]);
     world.look();
-    assert!(world.set_aside().iter().any(|(name, bytes)| name == "replaced.json" && bytes == b"{\"half\":"));
+    assert!(
+        world
+            .set_aside()
+            .iter()
+            .any(|(name, bytes)| name == "replaced.json" && bytes == b"{\"half\":")
+    );
     // A clean-up, its undo and its list of runs do not take it for one of theirs.
     world.run(&["plan", SESSION]);
     let run = world.runs()[0]["run"].as_str().unwrap().to_owned();
-    world.run(&["undo", &run]).must(2, &["no quarantine holds a run"]);
+    world
+        .run(&["undo", &run])
+        .must(2, &["no quarantine holds a run"]);
 }
 
 // Crashes. `strace` kills the program on entry to one call that changes something.
@@ -859,10 +1197,16 @@ impl World {
     /// Runs a command under strace, which does what `inject` says.
     fn traced(&self, args: Vec<String>, inject: Option<&str>) -> (Option<i32>, Vec<Call>, String) {
         let log = self.path("trace");
-        let mut words: Vec<String> =
-            ["-f", "-qq", "-y", "-s", "0", "-e", "signal=none"].map(String::from).to_vec();
+        let mut words: Vec<String> = ["-f", "-qq", "-y", "-s", "0", "-e", "signal=none"]
+            .map(String::from)
+            .to_vec();
         let traced = inject.map_or(CHANGES, |inject| inject.split_once(':').unwrap().0);
-        words.extend(["-o".into(), log.display().to_string(), "-e".into(), format!("trace={traced}")]);
+        words.extend([
+            "-o".into(),
+            log.display().to_string(),
+            "-e".into(),
+            format!("trace={traced}"),
+        ]);
         if let Some(inject) = inject {
             words.extend(["-e".into(), format!("inject={inject}")]);
         }
@@ -874,12 +1218,18 @@ impl World {
         for line in String::from_utf8_lossy(&fs::read(&log).unwrap()).lines() {
             let thread: String = line.chars().take_while(char::is_ascii_digit).collect();
             let rest = line[thread.len()..].trim_start();
-            let Some((name, _)) = rest.split_once('(') else { continue };
+            let Some((name, _)) = rest.split_once('(') else {
+                continue;
+            };
             let nth = counts.entry((thread, name.to_owned())).or_default();
             *nth += 1;
             let makes = name != "openat" || rest.contains("O_CREAT");
             if makes && !rest.contains("anon_inode") {
-                calls.push(Call { name: name.to_owned(), nth: *nth, line: rest.to_owned() });
+                calls.push(Call {
+                    name: name.to_owned(),
+                    nth: *nth,
+                    line: rest.to_owned(),
+                });
             }
         }
         (status.code(), calls, err + &out)
@@ -887,13 +1237,25 @@ impl World {
 
     /// After a crash: the file in the folder is the old one or the restored one, and if it is
     /// the latter the old one is kept; nothing else came into the folder, and all copies are whole.
-    fn nothing_is_lost(&self, old: &Option<Vec<u8>>, restored: &[u8], names: &BTreeSet<String>, case: &str) {
+    fn nothing_is_lost(
+        &self,
+        old: &Option<Vec<u8>>,
+        restored: &[u8],
+        names: &BTreeSet<String>,
+        case: &str,
+    ) {
         let now = self.bytes();
-        assert!(now == *old || now.as_deref() == Some(restored), "{case}: neither the old nor the new file");
+        assert!(
+            now == *old || now.as_deref() == Some(restored),
+            "{case}: neither the old nor the new file"
+        );
         if let Some(old) = old
             && now.as_ref() != Some(old)
         {
-            assert!(self.set_aside().iter().any(|(_, bytes)| bytes == old), "{case}: the old file is gone");
+            assert!(
+                self.set_aside().iter().any(|(_, bytes)| bytes == old),
+                "{case}: the old file is gone"
+            );
         }
         let mut there: BTreeSet<String> = names_in(&self.folder());
         there.remove(QUARANTINE);
@@ -902,12 +1264,18 @@ impl World {
             wanted.insert("creds.json".into());
         }
         assert_eq!(there, wanted, "{case}");
-        assert!(self.list(SESSION).iter().all(|copy| copy["whole"] == true), "{case}");
+        assert!(
+            self.list(SESSION).iter().all(|copy| copy["whole"] == true),
+            "{case}"
+        );
     }
 }
 
 fn names_in(dir: &Path) -> BTreeSet<String> {
-    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 /// Kills a restore, or has a call of it fail, at every call that changes something.
@@ -938,27 +1306,39 @@ fn at_every_call(old: Option<&[u8]>, force: bool, what: &str) -> usize {
     world.nothing_is_lost(&old, &restored, &names, "undisturbed");
     assert!(world.bytes().unwrap() == restored);
     // The exchange, with the record before it and the directories saved behind it.
-    let swap = calls.iter().position(|call| call.name == "renameat2" && call.line.contains("creds.json"));
+    let swap = calls
+        .iter()
+        .position(|call| call.name == "renameat2" && call.line.contains("creds.json"));
     let swap = swap.expect("one rename puts the file in its place");
     assert!(
         calls[..swap]
             .iter()
             .any(|call| call.name.starts_with("rename") && call.line.contains("restore.json"))
     );
-    assert!(calls[..swap].iter().any(|call| call.name == "fsync" && call.line.contains("new.json")));
+    assert!(
+        calls[..swap]
+            .iter()
+            .any(|call| call.name == "fsync" && call.line.contains("new.json"))
+    );
     assert!(calls[swap..].iter().any(|call| call.name == "fsync"));
 
     // The journal's own calls are tried by `make soak`, and in crash_safety.rs.
     let all = std::env::var_os("SOAK_SECONDS").is_some();
-    let ours = |call: &&Call| all || call.line.contains("/sessions/") || call.line.contains("/state/creds");
-    let points: BTreeSet<(String, usize)> =
-        calls.iter().filter(ours).map(|call| (call.name.clone(), call.nth)).collect();
+    let ours = |call: &&Call| {
+        all || call.line.contains("/sessions/") || call.line.contains("/state/creds")
+    };
+    let points: BTreeSet<(String, usize)> = calls
+        .iter()
+        .filter(ours)
+        .map(|call| (call.name.clone(), call.nth))
+        .collect();
     assert!(points.len() >= 10, "{points:?}");
     let mut struck = 0;
     for (index, (name, nth)) in points.iter().enumerate() {
         let case = format!("{what} at {name} {nth}");
         let (world, restored, names) = prepare();
-        let (code, _, said) = world.traced(args(&world), Some(&format!("{name}:{what}:when={nth}")));
+        let (code, _, said) =
+            world.traced(args(&world), Some(&format!("{name}:{what}:when={nth}")));
         // tokio wakes itself with a write of its own, which does not fail outside of strace.
         let panicked = said.contains("panicked") && !said.contains("failed to wake I/O driver");
         assert!(!panicked, "{case}: {said}");
@@ -967,22 +1347,44 @@ fn at_every_call(old: Option<&[u8]>, force: bool, what: &str) -> usize {
         if index % 6 == 0 {
             // A start of `serve` ends it, in the folder and on record.
             world.look();
-            let open = world.runs().iter().filter(|run| run["status"] == "running").count();
+            let open = world
+                .runs()
+                .iter()
+                .filter(|run| run["status"] == "running")
+                .count();
             assert_eq!(open, 0, "{case}: {:?}", world.runs());
-            let done = world.runs().iter().any(|run| run["action"] == "restore" && run["status"] == "done");
+            let done = world
+                .runs()
+                .iter()
+                .any(|run| run["action"] == "restore" && run["status"] == "done");
             let is_in_place = world.bytes().as_ref() == Some(&restored);
             assert!(!done || is_in_place, "{case}: the record tells the truth");
             world.nothing_is_lost(&old, &restored, &names, &case);
-            assert!(world.set_aside().iter().all(|(name, _)| name != "new.json"), "{case}");
+            assert!(
+                world.set_aside().iter().all(|(name, _)| name != "new.json"),
+                "{case}"
+            );
         }
         // And a person who does it again gets there.
         let again = world.restore(&["--version=1"]);
         let is_in_place = world.bytes().as_ref() == Some(&restored);
-        assert!(is_in_place && matches!(again.code, 0 | 1), "{case}: {}{}", again.out, again.err);
+        assert!(
+            is_in_place && matches!(again.code, 0 | 1),
+            "{case}: {}{}",
+            again.out,
+            again.err
+        );
         world.nothing_is_lost(&old, &restored, &names, &case);
-        assert!(world.set_aside().iter().all(|(name, _)| name != "new.json"), "{case}");
+        assert!(
+            world.set_aside().iter().all(|(name, _)| name != "new.json"),
+            "{case}"
+        );
     }
-    assert!(struck * 10 >= points.len() * 7, "{struck} of {} were struck", points.len());
+    assert!(
+        struck * 10 >= points.len() * 7,
+        "{struck} of {} were struck",
+        points.len()
+    );
     struck
 }
 
@@ -1000,7 +1402,11 @@ fn a_restore_over_nothing_killed_at_any_call_loses_nothing() {
 fn a_restore_with_any_call_failing_loses_nothing() {
     // `make soak` tries them all.
     let all = ["error=ENOSPC", "error=EIO", "error=EROFS", "error=EACCES"];
-    let some = if std::env::var_os("SOAK_SECONDS").is_some() { &all[..] } else { &all[..1] };
+    let some = if std::env::var_os("SOAK_SECONDS").is_some() {
+        &all[..]
+    } else {
+        &all[..1]
+    };
     for errno in some {
         at_every_call(Some(b"{\"nextPreKeyId\":5,\"cut"), false, errno);
     }
@@ -1020,22 +1426,37 @@ fn a_look_killed_at_any_call_keeps_whole_copies_only() {
     let versions = |world: &World| -> BTreeSet<u64> {
         let list = world.list(SESSION);
         assert!(list.iter().all(|copy| copy["whole"] == true), "{list:?}");
-        list.iter().map(|copy| copy["version"].as_u64().unwrap()).collect()
+        list.iter()
+            .map(|copy| copy["version"].as_u64().unwrap())
+            .collect()
     };
     let world = prepare();
     // Only the calls about these paths are counted and struck, in whatever thread.
     let calls = world.traced_look(None);
     let wanted = versions(&world);
     assert_eq!(wanted, BTreeSet::from([1, 2, 4]));
-    let has = |name: &str, what: &str| calls.iter().any(|call| call.name == name && call.line.contains(what));
-    assert!(has("openat", "new.tmp") && has("write", "new.tmp") && has("fsync", "new.tmp"), "{calls:?}");
-    assert!(has("renameat", "new.tmp") && has("fsync", SESSION) && has("unlinkat", ".creds"), "{calls:?}");
+    let has = |name: &str, what: &str| {
+        calls
+            .iter()
+            .any(|call| call.name == name && call.line.contains(what))
+    };
+    assert!(
+        has("openat", "new.tmp") && has("write", "new.tmp") && has("fsync", "new.tmp"),
+        "{calls:?}"
+    );
+    assert!(
+        has("renameat", "new.tmp") && has("fsync", SESSION) && has("unlinkat", ".creds"),
+        "{calls:?}"
+    );
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for call in &calls {
         *counts.entry(call.name.clone()).or_default() += 1;
     }
     let (mut killed, mut tried) = (0, 0);
-    for (name, nth) in counts.iter().flat_map(|(name, count)| (1..=*count).map(move |nth| (name, nth))) {
+    for (name, nth) in counts
+        .iter()
+        .flat_map(|(name, count)| (1..=*count).map(move |nth| (name, nth)))
+    {
         let world = prepare();
         let struck = world.traced_look(Some(&format!("{name}:signal=KILL:when={nth}")));
         tried += 1;
@@ -1043,11 +1464,17 @@ fn a_look_killed_at_any_call_keeps_whole_copies_only() {
         let after = versions(&world);
         // The others are let go only once the new one is whole.
         let former = BTreeSet::from([1, 2, 3]);
-        assert!(former.is_subset(&after) || after.contains(&4), "{name} {nth}: {after:?}");
+        assert!(
+            former.is_subset(&after) || after.contains(&4),
+            "{name} {nth}: {after:?}"
+        );
         world.look();
         assert_eq!(versions(&world), wanted, "{name} {nth}");
         let left = names_in(&world.path("state/creds").join(SESSION));
-        assert!(left.iter().all(|name| name.ends_with(".creds")), "{name} {nth}: {left:?}");
+        assert!(
+            left.iter().all(|name| name.ends_with(".creds")),
+            "{name} {nth}: {left:?}"
+        );
     }
     // An `openat` that makes nothing is struck too, and not counted.
     assert!(tried >= 6 && killed * 2 >= tried, "{killed} of {tried}");
@@ -1058,10 +1485,16 @@ impl World {
     fn traced_look(&self, inject: Option<&str>) -> Vec<Call> {
         let port = net::free_port(None).unwrap();
         let log = self.path("trace");
-        let mut words: Vec<String> =
-            ["-f", "-qq", "-y", "-s", "0", "-e", "signal=none"].map(String::from).to_vec();
+        let mut words: Vec<String> = ["-f", "-qq", "-y", "-s", "0", "-e", "signal=none"]
+            .map(String::from)
+            .to_vec();
         let traced = inject.map_or(CHANGES, |inject| inject.split_once(':').unwrap().0);
-        words.extend(["-o".into(), log.display().to_string(), "-e".into(), format!("trace={traced}")]);
+        words.extend([
+            "-o".into(),
+            log.display().to_string(),
+            "-e".into(),
+            format!("trace={traced}"),
+        ]);
         if let Some(inject) = inject {
             words.extend(["-e".into(), format!("inject={inject}")]);
         }
@@ -1080,14 +1513,17 @@ impl World {
             .unwrap();
         until("the look, or the kill", || {
             let url = format!("http://127.0.0.1:{port}/metrics");
-            let text = net::get(&url).and_then(|answer| answer.ok()).unwrap_or_default();
+            let text = net::get(&url)
+                .and_then(|answer| answer.ok())
+                .unwrap_or_default();
             let looked = "baileys_remediator_creds_insurance_last_look_timestamp_seconds";
             child.try_wait().unwrap().is_some()
                 || (text.contains(looked) && !text.contains(&format!("{looked} 0\n")))
         });
         if child.try_wait().unwrap().is_none() {
             // strace passes it on: its tracee is the only child.
-            let tracee = fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
+            let tracee =
+                fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap();
             for pid in tracee.split_whitespace() {
                 let pid = rustix::process::Pid::from_raw(pid.parse().unwrap()).unwrap();
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
@@ -1099,11 +1535,17 @@ impl World {
         for line in String::from_utf8_lossy(&fs::read(&log).unwrap()).lines() {
             let thread: String = line.chars().take_while(char::is_ascii_digit).collect();
             let rest = line[thread.len()..].trim_start();
-            let Some((name, _)) = rest.split_once('(') else { continue };
+            let Some((name, _)) = rest.split_once('(') else {
+                continue;
+            };
             let nth = counts.entry((thread, name.to_owned())).or_default();
             *nth += 1;
             if name != "openat" || rest.contains("O_CREAT") {
-                calls.push(Call { name: name.to_owned(), nth: *nth, line: rest.to_owned() });
+                calls.push(Call {
+                    name: name.to_owned(),
+                    nth: *nth,
+                    line: rest.to_owned(),
+                });
             }
         }
         calls
@@ -1118,7 +1560,9 @@ fn runbook(heading: &str) -> Vec<String> {
     let section = &text[from + heading.len()..];
     let section = &section[..section.find("\n## ").unwrap_or(section.len())];
     let blocks = section.split("```sh\n").skip(1);
-    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+    blocks
+        .map(|block| block.split("```").next().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -1128,28 +1572,60 @@ fn the_runbooks_commands_work_as_they_are_written() {
         let programs = Path::new(REMEDIATOR).parent().unwrap();
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         let block = block
-            .replace("/opt/ai-admin/baileys_sessions", &world.path("sessions").display().to_string())
-            .replace("/etc/baileys/config.yml", &world.path("config.yml").display().to_string())
-            .replace("/path/to/backup", &world.path("backup").display().to_string())
+            .replace(
+                "/opt/ai-admin/baileys_sessions",
+                &world.path("sessions").display().to_string(),
+            )
+            .replace(
+                "/etc/baileys/config.yml",
+                &world.path("config.yml").display().to_string(),
+            )
+            .replace(
+                "/path/to/backup",
+                &world.path("backup").display().to_string(),
+            )
             .replace("sudo baileys_remediator", "baileys_remediator");
         // Nobody is at the terminal here.
-        let block = block.replace("creds restore company_962302", "creds restore company_962302 --yes");
+        let block = block.replace(
+            "creds restore company_962302",
+            "creds restore company_962302 --yes",
+        );
         let script = format!("set -e\nFOLDER={}\n{block}", world.folder().display());
         let home = world.path("home");
         fs::create_dir_all(&home).unwrap();
-        let output =
-            Command::new("bash").args(["-c", &script]).env("PATH", path).env("HOME", home).output().unwrap();
-        let said =
-            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let output = Command::new("bash")
+            .args(["-c", &script])
+            .env("PATH", path)
+            .env("HOME", home)
+            .output()
+            .unwrap();
+        let said = format!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         (output.status.code(), said)
     };
     let diagnosis = runbook("## Diagnosis").concat();
     let mitigation = runbook("## Mitigation");
-    let restores: Vec<&String> = mitigation.iter().filter(|block| block.contains("creds restore")).collect();
-    let [restore] = restores[..] else { panic!("one block restores: {mitigation:?}") };
-    let by_hand: Vec<&String> = mitigation.iter().filter(|block| block.contains("jq ")).collect();
-    let [by_hand] = by_hand[..] else { panic!("one block does it by hand") };
-    let tar: Vec<&String> = mitigation.iter().filter(|block| block.contains("tar ")).collect();
+    let restores: Vec<&String> = mitigation
+        .iter()
+        .filter(|block| block.contains("creds restore"))
+        .collect();
+    let [restore] = restores[..] else {
+        panic!("one block restores: {mitigation:?}")
+    };
+    let by_hand: Vec<&String> = mitigation
+        .iter()
+        .filter(|block| block.contains("jq "))
+        .collect();
+    let [by_hand] = by_hand[..] else {
+        panic!("one block does it by hand")
+    };
+    let tar: Vec<&String> = mitigation
+        .iter()
+        .filter(|block| block.contains("tar "))
+        .collect();
 
     let world = World::new();
     let whole = world.bytes().unwrap();
@@ -1157,16 +1633,24 @@ fn the_runbooks_commands_work_as_they_are_written() {
     world.write(&whole[..200]);
     let (_, said) = run(
         &world,
-        &diagnosis.replace("set -e", "").replace("&& echo whole", "&& echo whole || echo broken"),
+        &diagnosis
+            .replace("set -e", "")
+            .replace("&& echo whole", "&& echo whole || echo broken"),
     );
-    assert!(said.contains("200 bytes") && said.contains("broken") && said.contains("cut off"), "{said}");
+    assert!(
+        said.contains("200 bytes") && said.contains("broken") && said.contains("cut off"),
+        "{said}"
+    );
     let (code, said) = run(&world, tar[0]);
     assert_eq!(code, Some(0), "{said}");
     assert!(world.path("home/company_962302.tgz").exists());
     let (code, said) = run(&world, restore);
     assert_eq!(code, Some(0), "{said}");
     let next = highest_pre_key(&world.folder()) + 1 + BATCH;
-    assert!(said.contains("VERSION") && said.contains("Start the bot now"), "{said}");
+    assert!(
+        said.contains("VERSION") && said.contains("Start the bot now"),
+        "{said}"
+    );
     assert!(world.bytes().unwrap() == with_counters(&whole, next));
 
     // Without a copy, from a backup by hand.
@@ -1178,5 +1662,8 @@ fn the_runbooks_commands_work_as_they_are_written() {
     let (code, said) = run(&world, by_hand);
     assert_eq!(code, Some(0), "{said}");
     let by_hand: Value = serde_json::from_slice(&world.bytes().unwrap()).unwrap();
-    assert_eq!(by_hand, serde_json::from_slice::<Value>(&with_counters(&whole, next)).unwrap());
+    assert_eq!(
+        by_hand,
+        serde_json::from_slice::<Value>(&with_counters(&whole, next)).unwrap()
+    );
 }

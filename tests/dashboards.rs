@@ -1,6 +1,11 @@
 //! The dashboards: generated from their source, valid for Grafana, and every query of theirs
 //! answered with data by a real Prometheus that scrapes the real exporter and remediator.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -45,7 +50,10 @@ struct Query {
 impl Query {
     /// Without the number that stands where nothing is found: with it no query is ever empty.
     fn bare(&self) -> &str {
-        let number = |tail: &str| tail.strip_suffix(')').is_some_and(|number| number.parse::<f64>().is_ok());
+        let number = |tail: &str| {
+            tail.strip_suffix(')')
+                .is_some_and(|number| number.parse::<f64>().is_ok())
+        };
         match self.expr.rsplit_once(" or vector(") {
             Some((bare, tail)) if number(tail) => bare,
             _ => &self.expr,
@@ -55,9 +63,18 @@ impl Query {
 
 /// Of these the number is all there may be in the world of the test below, and why.
 const MAY_BE_NUMBER_ONLY: [(&str, &str); 3] = [
-    (r#"fleet, "Sessions by tier" "B""#, "no session needs to be in the tier monitor"),
-    (r#"fleet, "Sessions by tier" "D""#, "no session needs to be in the tier cleanup"),
-    (r#"fleet, "Sessions by tier" "E""#, "no session needs to be in the tier emergency"),
+    (
+        r#"fleet, "Sessions by tier" "B""#,
+        "no session needs to be in the tier monitor",
+    ),
+    (
+        r#"fleet, "Sessions by tier" "D""#,
+        "no session needs to be in the tier cleanup",
+    ),
+    (
+        r#"fleet, "Sessions by tier" "E""#,
+        "no session needs to be in the tier emergency",
+    ),
 ];
 
 /// The queries of all panels, and of all annotations.
@@ -65,7 +82,12 @@ fn queries(name: &str) -> Vec<Query> {
     let dashboard = dashboard(name);
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let mut queries = Vec::new();
-    for panel in dashboard["panels"].as_array().unwrap().iter().filter(|panel| panel["type"] != "row") {
+    for panel in dashboard["panels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|panel| panel["type"] != "row")
+    {
         for target in panel["targets"].as_array().unwrap() {
             queries.push(Query {
                 place: format!("{name}, {} {}", panel["title"], target["refId"]),
@@ -93,12 +115,22 @@ fn variables(name: &str) -> Vec<(String, String, String)> {
     let dashboard = dashboard(name);
     let of = |variable: &Value| {
         let query = variable["query"]["query"].as_str()?;
-        let (selector, label) =
-            query.strip_prefix("label_values(")?.strip_suffix(')')?.rsplit_once(", ").unwrap();
-        Some((variable["name"].as_str()?.to_owned(), selector.to_owned(), label.to_owned()))
+        let (selector, label) = query
+            .strip_prefix("label_values(")?
+            .strip_suffix(')')?
+            .rsplit_once(", ")
+            .unwrap();
+        Some((
+            variable["name"].as_str()?.to_owned(),
+            selector.to_owned(),
+            label.to_owned(),
+        ))
     };
     let list = dashboard["templating"]["list"].as_array().unwrap();
-    list.iter().filter(|variable| variable["type"] == "query").map(|variable| of(variable).unwrap()).collect()
+    list.iter()
+        .filter(|variable| variable["type"] == "query")
+        .map(|variable| of(variable).unwrap())
+        .collect()
 }
 
 /// The metrics in an expression: whatever is called like one of ours, or like a recorded one.
@@ -111,7 +143,10 @@ fn metrics_in(expr: &str) -> BTreeSet<String> {
             word.push(c);
         } else {
             let word = std::mem::take(&mut word);
-            if word.contains("baileys_") || word.contains(':') || ["up", "ALERTS"].contains(&word.as_str()) {
+            if word.contains("baileys_")
+                || word.contains(':')
+                || ["up", "ALERTS"].contains(&word.as_str())
+            {
                 found.insert(word);
             }
         }
@@ -131,10 +166,20 @@ fn the_dashboards_are_what_their_source_says_and_what_grafana_reads() {
 #[test]
 fn every_metric_in_a_query_is_documented_or_recorded() {
     let read = |name: &str| fs::read_to_string(repository().join(name)).unwrap();
-    let (docs, rules) = (read("docs/metrics.md"), read("alerting-rules/baileys.rules.yml"));
-    let documented = docs.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    let recorded = rules.lines().filter_map(|line| line.trim().strip_prefix("- record: "));
-    let mut known: BTreeSet<String> = documented.chain(recorded).map(|name| name.trim().to_owned()).collect();
+    let (docs, rules) = (
+        read("docs/metrics.md"),
+        read("alerting-rules/baileys.rules.yml"),
+    );
+    let documented = docs
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let recorded = rules
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- record: "));
+    let mut known: BTreeSet<String> = documented
+        .chain(recorded)
+        .map(|name| name.trim().to_owned())
+        .collect();
     // Prometheus' own series: of a scrape, and of an alert; which one is looked at below.
     known.extend(["up", "ALERTS"].map(str::to_owned));
     let mut used = BTreeSet::new();
@@ -144,7 +189,10 @@ fn every_metric_in_a_query_is_documented_or_recorded() {
             assert!(!metrics.is_empty(), "{query:?}");
             for alert in query.expr.split("alertname=\"").skip(1) {
                 let alert = alert.split('"').next().unwrap();
-                assert!(rules.contains(&format!("- alert: {alert}\n")), "no such alert: {query:?}");
+                assert!(
+                    rules.contains(&format!("- alert: {alert}\n")),
+                    "no such alert: {query:?}"
+                );
             }
             used.extend(metrics);
         }
@@ -154,7 +202,10 @@ fn every_metric_in_a_query_is_documented_or_recorded() {
     }
     assert!(used.len() > 40, "{used:?}");
     let unknown: Vec<&String> = used.difference(&known).collect();
-    assert!(unknown.is_empty(), "neither in docs/metrics.md nor recorded: {unknown:#?}");
+    assert!(
+        unknown.is_empty(),
+        "neither in docs/metrics.md nor recorded: {unknown:#?}"
+    );
 }
 
 /// Everything that runs. Dropped in this order: processes before what they write to.
@@ -177,7 +228,14 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let port = || net::free_port(None).unwrap();
         let (prometheus, exporter, remediator) = (port(), port(), port());
-        Self { processes: Vec::new(), prometheus, exporter, remediator, patience: Patience::new(BOUND), dir }
+        Self {
+            processes: Vec::new(),
+            prometheus,
+            exporter,
+            remediator,
+            patience: Patience::new(BOUND),
+            dir,
+        }
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -190,7 +248,11 @@ impl World {
 
     fn log(&self, session: &str, line: &str) {
         let path = self.at("logs").join(format!("{session}-out.log"));
-        let mut file = File::options().create(true).append(true).open(path).unwrap();
+        let mut file = File::options()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap();
         writeln!(file, "{line}").unwrap();
     }
 
@@ -226,7 +288,9 @@ impl World {
             starts_at: "s".into(),
             via: Via::default(),
         };
-        let Accepted::Queued(id) = journal.accept(&[request], now).unwrap()[0] else { panic!("not queued") };
+        let Accepted::Queued(id) = journal.accept(&[request], now).unwrap()[0] else {
+            panic!("not queued")
+        };
         journal.arm(id, now).unwrap();
         journal.set_not_back("bots", NOT_BACK, id, now).unwrap();
     }
@@ -260,12 +324,23 @@ impl World {
         ];
         let found = process::find(&["prometheus"]).expect(testkit::stack::INSTALL);
         for (name, program, args, port) in [
-            ("exporter", Path::new(env!("CARGO_BIN_EXE_baileys_exporter")), exporter, self.exporter),
-            ("remediator", Path::new(env!("CARGO_BIN_EXE_baileys_remediator")), remediator, self.remediator),
+            (
+                "exporter",
+                Path::new(env!("CARGO_BIN_EXE_baileys_exporter")),
+                exporter,
+                self.exporter,
+            ),
+            (
+                "remediator",
+                Path::new(env!("CARGO_BIN_EXE_baileys_remediator")),
+                remediator,
+                self.remediator,
+            ),
             ("prometheus", found.as_path(), prometheus, self.prometheus),
         ] {
-            self.processes
-                .push(Process::start(name, program, args, &self.at(&format!("{name}.log"))).unwrap());
+            self.processes.push(
+                Process::start(name, program, args, &self.at(&format!("{name}.log"))).unwrap(),
+            );
             self.wait(&format!("the {name} is ready"), || {
                 net::get(&format!("http://127.0.0.1:{port}/-/ready"))?.ok()
             });
@@ -274,7 +349,9 @@ impl World {
 
     fn prometheus_yml(&self) -> String {
         let job = |name: &str, port: u16| {
-            format!("  - job_name: {name}\n    static_configs:\n      - targets: [\"127.0.0.1:{port}\"]\n")
+            format!(
+                "  - job_name: {name}\n    static_configs:\n      - targets: [\"127.0.0.1:{port}\"]\n"
+            )
         };
         format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [baileys.rules.yml]\nscrape_configs:\n{}{}",
@@ -284,11 +361,16 @@ impl World {
     }
 
     fn wait<T>(&self, what: &str, attempt: impl FnMut() -> Result<T>) -> T {
-        self.patience.wait_until(STEP, what, attempt).unwrap_or_else(|failure| {
-            let logs: String =
-                self.processes.iter().map(|p| format!("{}:\n{}", p.name(), p.log_tail(15))).collect();
-            panic!("{failure}\n\n{logs}")
-        })
+        self.patience
+            .wait_until(STEP, what, attempt)
+            .unwrap_or_else(|failure| {
+                let logs: String = self
+                    .processes
+                    .iter()
+                    .map(|p| format!("{}:\n{}", p.name(), p.log_tail(15)))
+                    .collect();
+                panic!("{failure}\n\n{logs}")
+            })
     }
 
     fn api(&self, what: &str) -> Result<Value> {
@@ -312,7 +394,12 @@ impl World {
         });
         let url = format!("http://127.0.0.1:{}", self.remediator);
         let headers = [("Authorization".to_owned(), format!("Bearer {TOKEN}"))];
-        let answer = net::post(&format!("{url}/webhook"), &headers, body.to_string().as_bytes()).unwrap();
+        let answer = net::post(
+            &format!("{url}/webhook"),
+            &headers,
+            body.to_string().as_bytes(),
+        )
+        .unwrap();
         assert_eq!(answer.status, 202, "{}", answer.body);
     }
 
@@ -333,7 +420,12 @@ impl World {
             Ok(())
         });
         for number in 0..8 {
-            fs::write(self.folder(GROWING).join(format!("session-1202555019{number}.0.json")), "{}").unwrap();
+            fs::write(
+                self.folder(GROWING)
+                    .join(format!("session-1202555019{number}.0.json")),
+                "{}",
+            )
+            .unwrap();
         }
         for session in [CLEANED, GROWING] {
             self.log(session, "Session error:Error: Bad MAC");
@@ -342,19 +434,37 @@ impl World {
         self.alert(CLEANED, "cleanup");
         self.alert(REFUSED, "emergency");
         self.wait("the runs end", || {
-            let metrics = Metrics::scrape(&format!("http://127.0.0.1:{}/metrics", self.remediator))?;
+            let metrics =
+                Metrics::scrape(&format!("http://127.0.0.1:{}/metrics", self.remediator))?;
             let cleaned = metrics.sum("baileys_remediator_runs_total", &[("action", "cleanup")])?;
-            let refused = metrics.sum("baileys_remediator_refusals_total", &[("reason", "connected")])?;
-            if cleaned >= 1.0 && refused >= 1.0 { Ok(()) } else { Err(format!("{cleaned} and {refused}")) }
+            let refused = metrics.sum(
+                "baileys_remediator_refusals_total",
+                &[("reason", "connected")],
+            )?;
+            if cleaned >= 1.0 && refused >= 1.0 {
+                Ok(())
+            } else {
+                Err(format!("{cleaned} and {refused}"))
+            }
         });
     }
 
     /// Asks as Grafana does; the error says what is wrong with the answer.
     fn ask(&self, query: &Query, session: &str) -> Result<()> {
         const RANGE: u64 = 300;
-        let end = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let number_will_do = MAY_BE_NUMBER_ONLY.iter().any(|(place, _)| *place == query.place);
-        let mut expr = if number_will_do { &query.expr } else { query.bare() }.to_owned();
+        let end = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        let number_will_do = MAY_BE_NUMBER_ONLY
+            .iter()
+            .any(|(place, _)| *place == query.place);
+        let mut expr = if number_will_do {
+            &query.expr
+        } else {
+            query.bare()
+        }
+        .to_owned();
         for (variable, value) in [
             ("$__rate_interval_ms", "10000"),
             ("$__rate_interval", "10s"),
@@ -373,7 +483,10 @@ impl World {
         let expr_encoded = net::encode(&expr);
         let what = match query.instant {
             true => format!("query?query={expr_encoded}&time={end}"),
-            false => format!("query_range?query={expr_encoded}&start={}&end={end}&step=2", end - RANGE),
+            false => format!(
+                "query_range?query={expr_encoded}&start={}&end={end}&step=2",
+                end - RANGE
+            ),
         };
         let data = self.api(&what)?;
         let is_number = |sample: &Value| sample[1].as_str().is_some_and(|value| value != "NaN");
@@ -382,7 +495,11 @@ impl World {
             true => is_number(&series["value"]),
             false => series["values"].as_array().unwrap().iter().any(is_number),
         });
-        if told { Ok(()) } else { Err(format!("no data: {expr}")) }
+        if told {
+            Ok(())
+        } else {
+            Err(format!("no data: {expr}"))
+        }
     }
 
     fn values(&self, selector: &str, label: &str) -> Result<BTreeSet<String>> {
@@ -390,8 +507,16 @@ impl World {
         for variable in ["$job", "$instance"] {
             selector = selector.replace(variable, ".+");
         }
-        let data = self.api(&format!("label/{label}/values?match[]={}", net::encode(&selector)))?;
-        Ok(data.as_array().unwrap().iter().map(|value| value.as_str().unwrap().to_owned()).collect())
+        let data = self.api(&format!(
+            "label/{label}/values?match[]={}",
+            net::encode(&selector)
+        ))?;
+        Ok(data
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|value| value.as_str().unwrap().to_owned())
+            .collect())
     }
 }
 
@@ -410,13 +535,26 @@ fn only_listed_queries_may_be_a_number_only() {
     let all: Vec<Query> = DASHBOARDS.iter().flat_map(|name| queries(name)).collect();
     for (place, why) in MAY_BE_NUMBER_ONLY {
         let query = all.iter().find(|query| query.place == place);
-        assert!(query.is_some_and(|query| query.bare() != query.expr), "{place}: {why}");
+        assert!(
+            query.is_some_and(|query| query.bare() != query.expr),
+            "{place}: {why}"
+        );
     }
-    let bare =
-        |expr: &str| Query { place: String::new(), expr: expr.into(), instant: true }.bare().to_owned();
+    let bare = |expr: &str| {
+        Query {
+            place: String::new(),
+            expr: expr.into(),
+            instant: true,
+        }
+        .bare()
+        .to_owned()
+    };
     for (expr, expected) in [
         ("sum(a) or vector(0)", "sum(a)"),
-        ("2 * max(a) > 0 or max(b) or vector(-1)", "2 * max(a) > 0 or max(b)"),
+        (
+            "2 * max(a) > 0 or max(b) or vector(-1)",
+            "2 * max(a) > 0 or max(b)",
+        ),
         ("max(a or vector(0))", "max(a or vector(0))"),
         ("sum(a) or vector(0) + b", "sum(a) or vector(0) + b"),
         ("sum(a)", "sum(a)"),
@@ -435,7 +573,9 @@ fn every_query_of_every_dashboard_returns_data_from_the_real_programs() {
     world.wait("every variable has values", || {
         for name in DASHBOARDS {
             for (variable, selector, label) in variables(name) {
-                let values = world.values(&selector, &label).doing(format_args!("{name}, ${variable}"))?;
+                let values = world
+                    .values(&selector, &label)
+                    .doing(format_args!("{name}, ${variable}"))?;
                 if values.is_empty() {
                     return Err(format!("{name}, ${variable} has none"));
                 }
@@ -443,28 +583,38 @@ fn every_query_of_every_dashboard_returns_data_from_the_real_programs() {
         }
         Ok(())
     });
-    let sessions =
-        world.values("baileys_auth_folder_up", "session").expect("the sessions that Prometheus knows");
+    let sessions = world
+        .values("baileys_auth_folder_up", "session")
+        .expect("the sessions that Prometheus knows");
     assert_eq!(sessions.len(), 5, "{sessions:?}");
     // The dashboard of one session is asked about each: some were cleaned, others refused.
     let mut missing: BTreeMap<String, String> = BTreeMap::new();
     let all: Vec<Query> = DASHBOARDS.iter().flat_map(|name| queries(name)).collect();
-    let answered = world.patience.wait_until(STEP, "every query returns data", || {
-        missing.clear();
-        for query in &all {
-            let answers: Vec<Result<()>> = sessions.iter().map(|session| world.ask(query, session)).collect();
-            if let Some(broken) = answers.iter().find_map(|answer| match answer {
-                Err(error) if !error.starts_with("no data") => Some(error),
-                _ => None,
-            }) {
-                panic!("{}: {broken}\n{}", query.place, query.expr);
+    let answered = world
+        .patience
+        .wait_until(STEP, "every query returns data", || {
+            missing.clear();
+            for query in &all {
+                let answers: Vec<Result<()>> = sessions
+                    .iter()
+                    .map(|session| world.ask(query, session))
+                    .collect();
+                if let Some(broken) = answers.iter().find_map(|answer| match answer {
+                    Err(error) if !error.starts_with("no data") => Some(error),
+                    _ => None,
+                }) {
+                    panic!("{}: {broken}\n{}", query.place, query.expr);
+                }
+                if answers.iter().all(Result::is_err) {
+                    missing.insert(query.place.clone(), answers[0].clone().unwrap_err());
+                }
             }
-            if answers.iter().all(Result::is_err) {
-                missing.insert(query.place.clone(), answers[0].clone().unwrap_err());
+            if missing.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{} queries", missing.len()))
             }
-        }
-        if missing.is_empty() { Ok(()) } else { Err(format!("{} queries", missing.len())) }
-    });
+        });
     assert!(answered.is_ok(), "{missing:#?}");
 }
 
@@ -484,10 +634,19 @@ fn install() -> PathBuf {
     if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
         return dir;
     }
-    let args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix"];
+    let args = [
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--prefix",
+    ];
     let args = args.iter().map(OsStr::new).chain([dir.as_os_str()]);
     let (status, _, errors) = process::run(Path::new("npm"), args, NPM_BOUND).unwrap();
-    assert!(status.success(), "npm ci in tests/dashboards ({status}); it needs the npm registry:\n{errors}");
+    assert!(
+        status.success(),
+        "npm ci in tests/dashboards ({status}); it needs the npm registry:\n{errors}"
+    );
     fs::write(&stamp, &wanted).expect("the stamp");
     dir
 }

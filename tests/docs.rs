@@ -33,10 +33,20 @@ fn type_word(kind: Kind) -> &'static str {
 fn table(metrics: &[Declared]) -> String {
     let mut text = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
     for metric in metrics {
-        let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels: Vec<String> = metric
+            .labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect();
         let type_word = type_word(metric.kind);
-        writeln!(text, "| `{}` | {type_word} | {} | {} |", metric.name, labels.join(", "), metric.help)
-            .unwrap();
+        writeln!(
+            text,
+            "| `{}` | {type_word} | {} | {} |",
+            metric.name,
+            labels.join(", "),
+            metric.help
+        )
+        .unwrap();
     }
     text
 }
@@ -45,18 +55,28 @@ fn table(metrics: &[Declared]) -> String {
 fn patterns() -> String {
     let mut text = "| pattern | severity | meaning | expression |\n|---|---|---|---|\n".to_owned();
     for pattern in SHIPPED {
-        let except =
-            pattern.exclude.as_ref().map_or(String::new(), |exclude| format!(", but not `{exclude}`"));
+        let except = pattern
+            .exclude
+            .as_ref()
+            .map_or(String::new(), |exclude| format!(", but not `{exclude}`"));
         let expression = format!("`{}`{except}", pattern.regex).replace('|', "\\|");
         let (name, severity) = (&pattern.name, pattern.severity.label());
-        writeln!(text, "| `{name}` | {severity} | {} | {expression} |", pattern.help).unwrap();
+        writeln!(
+            text,
+            "| `{name}` | {severity} | {} | {expression} |",
+            pattern.help
+        )
+        .unwrap();
     }
     text
 }
 
 /// Replaces what stands between `<!-- BEGIN name -->` and `<!-- END name -->`.
 fn with_table(text: &str, name: &str, table: &str) -> String {
-    let (begin, end) = (format!("<!-- BEGIN {name} -->\n"), format!("<!-- END {name} -->"));
+    let (begin, end) = (
+        format!("<!-- BEGIN {name} -->\n"),
+        format!("<!-- END {name} -->"),
+    );
     let from = text.find(&begin).unwrap() + begin.len();
     let to = text.find(&end).unwrap();
     format!("{}{table}{}", &text[..from], &text[to..])
@@ -71,7 +91,10 @@ fn metrics_md_holds_what_is_declared() {
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(path, wanted).unwrap();
     } else {
-        assert!(text == wanted, "docs/metrics.md is behind; run: UPDATE_DOCS=1 cargo test --test docs");
+        assert!(
+            text == wanted,
+            "docs/metrics.md is behind; run: UPDATE_DOCS=1 cargo test --test docs"
+        );
     }
 }
 
@@ -104,10 +127,14 @@ fn scraped(text: &str) -> BTreeSet<(String, String, Vec<String>)> {
 fn documented(text: &str, name: &str) -> BTreeSet<(String, String, Vec<String>)> {
     let from = text.find(&format!("<!-- BEGIN {name} -->")).unwrap();
     let to = text.find(&format!("<!-- END {name} -->")).unwrap();
-    let rows = text[from..to].lines().filter(|line| line.starts_with("| `"));
+    let rows = text[from..to]
+        .lines()
+        .filter(|line| line.starts_with("| `"));
     rows.map(|row| {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
-        let labels = cells[3].split(',').map(|label| label.trim().trim_matches('`').to_owned());
+        let labels = cells[3]
+            .split(',')
+            .map(|label| label.trim().trim_matches('`').to_owned());
         (
             cells[1].trim_matches('`').to_owned(),
             cells[2].to_owned(),
@@ -126,7 +153,11 @@ fn scrape(process: &mut Process, url: &str) -> String {
             return text;
         }
         process.alive().unwrap();
-        assert!(began.elapsed() < Duration::from_secs(20), "{}", process.log_tail(20));
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{}",
+            process.log_tail(20)
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -135,7 +166,9 @@ fn scrape(process: &mut Process, url: &str) -> String {
 /// service that has not come back: their series are there only while it is so.
 fn all_that_a_journal_tells(state: &Path) {
     use baileys_exporter::folder::{Kind, Timestamp};
-    use baileys_exporter::remediator::journal::{Accepted, Action, Ending, Journal, Request, Status, Via};
+    use baileys_exporter::remediator::journal::{
+        Accepted, Action, Ending, Journal, Request, Status, Via,
+    };
     let now = Timestamp::now();
     let request = Request {
         session: "bot".into(),
@@ -147,15 +180,34 @@ fn all_that_a_journal_tells(state: &Path) {
     };
     let mut journal = Journal::open(state).unwrap();
     let accept = |journal: &mut Journal, action, when| {
-        let accepted = journal.accept(&[Request { action, ..request.clone() }], when).unwrap()[0];
-        let Accepted::Queued(id) = accepted else { panic!("{accepted:?}") };
+        let accepted = journal
+            .accept(
+                &[Request {
+                    action,
+                    ..request.clone()
+                }],
+                when,
+            )
+            .unwrap()[0];
+        let Accepted::Queued(id) = accepted else {
+            panic!("{accepted:?}")
+        };
         id
     };
-    let done =
-        Ending { files: [(Kind::Session, 9)].into(), accumulated: Some((160, 70)), ..Ending::default() };
-    let refused = Ending { reason: Some("connected"), ..Ending::default() };
+    let done = Ending {
+        files: [(Kind::Session, 9)].into(),
+        accumulated: Some((160, 70)),
+        ..Ending::default()
+    };
+    let refused = Ending {
+        reason: Some("connected"),
+        ..Ending::default()
+    };
     let before = now.minus(Duration::from_secs(7 * 3_600));
-    for (when, status, ending) in [(before, Status::Done, done), (now, Status::Refused, refused)] {
+    for (when, status, ending) in [
+        (before, Status::Done, done),
+        (now, Status::Refused, refused),
+    ] {
         let id = accept(&mut journal, Action::Cleanup, when);
         assert_eq!(journal.take(when, &[]).unwrap().map(|run| run.id), Some(id));
         journal.finish(id, status, &ending, when).unwrap();
@@ -218,21 +270,37 @@ fn metrics_md_equals_a_real_scrape() {
         }
         let (seen, written) = (scraped(&body), documented(&text, name));
         assert!(seen.len() > 10);
-        assert_eq!(seen, written, "docs/metrics.md and a real scrape of the {name} differ");
+        assert_eq!(
+            seen, written,
+            "docs/metrics.md and a real scrape of the {name} differ"
+        );
     }
 }
 
 /// The long flags that `--help` of a command shows.
 fn flags(program: &str, args: &[&str]) -> BTreeSet<String> {
-    let output = Command::new(program).args(args).arg("--help").output().unwrap();
+    let output = Command::new(program)
+        .args(args)
+        .arg("--help")
+        .output()
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let words = text.lines().filter_map(|line| {
         let line = line.trim_start();
-        let line = line.strip_prefix("-h, ").or(line.strip_prefix("-V, ")).unwrap_or(line);
+        let line = line
+            .strip_prefix("-h, ")
+            .or(line.strip_prefix("-V, "))
+            .unwrap_or(line);
         line.strip_prefix("--")
     });
     words
-        .map(|rest| rest.split([' ', '=', '<', '[']).next().unwrap().trim_end_matches("...").to_owned())
+        .map(|rest| {
+            rest.split([' ', '=', '<', '['])
+                .next()
+                .unwrap()
+                .trim_end_matches("...")
+                .to_owned()
+        })
         .filter(|flag| flag != "help" && flag != "version")
         .collect()
 }
@@ -240,8 +308,10 @@ fn flags(program: &str, args: &[&str]) -> BTreeSet<String> {
 #[test]
 fn configuration_md_names_every_flag_and_key() {
     let (_, text) = doc("docs/configuration.md");
-    let (exporter, remediator) =
-        (env!("CARGO_BIN_EXE_baileys_exporter"), env!("CARGO_BIN_EXE_baileys_remediator"));
+    let (exporter, remediator) = (
+        env!("CARGO_BIN_EXE_baileys_exporter"),
+        env!("CARGO_BIN_EXE_baileys_remediator"),
+    );
     let mut known = BTreeSet::new();
     for (program, command) in [
         (exporter, &[][..]),
@@ -267,11 +337,17 @@ fn configuration_md_names_every_flag_and_key() {
     known.insert("version".to_owned());
     assert!(known.len() > 15, "{known:?}");
     for flag in &known {
-        assert!(text.contains(&format!("`--{flag}")), "docs/configuration.md does not name --{flag}");
+        assert!(
+            text.contains(&format!("`--{flag}")),
+            "docs/configuration.md does not name --{flag}"
+        );
     }
     for named in text.split("`--").skip(1) {
         let flag = named.split(['`', '=', ' ']).next().unwrap();
-        assert!(known.contains(flag), "docs/configuration.md names --{flag}, which does not exist");
+        assert!(
+            known.contains(flag),
+            "docs/configuration.md names --{flag}, which does not exist"
+        );
     }
 }
 
@@ -314,14 +390,24 @@ fn the_example_configuration_is_understood_and_complete() {
         "rules",
     ] {
         let inside = section.split('.').filter(|key| !key.is_empty()).rev();
-        let yaml = inside.fold("{nope: 1}".to_owned(), |yaml, key| format!("{{{key}: {yaml}}}"));
+        let yaml = inside.fold("{nope: 1}".to_owned(), |yaml, key| {
+            format!("{{{key}: {yaml}}}")
+        });
         let error = run(&yaml);
         assert!(error.contains("nope"), "{error}");
-        let (_, keys) = error.lines().next().unwrap().split_once("expected ").unwrap();
+        let (_, keys) = error
+            .lines()
+            .next()
+            .unwrap()
+            .split_once("expected ")
+            .unwrap();
         let keys = keys.split(" at line ").next().unwrap();
         let keys = keys.trim_start_matches("one of ").replace(" or ", ", ");
         for key in keys.split(", ").map(|key| key.trim_matches('`')) {
-            assert!(example.contains(&format!("{key}:")), "the example does not show {section}.{key}");
+            assert!(
+                example.contains(&format!("{key}:")),
+                "the example does not show {section}.{key}"
+            );
         }
     }
 }
@@ -347,10 +433,18 @@ fn the_example_configuration_shows_every_key_of_a_service() {
             .unwrap();
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(error.contains("nope"), "{yaml}: {error}");
-        let (_, keys) = error.lines().next().unwrap().split_once("expected ").unwrap();
+        let (_, keys) = error
+            .lines()
+            .next()
+            .unwrap()
+            .split_once("expected ")
+            .unwrap();
         let keys = keys.split(" at line ").next().unwrap();
         for key in keys.split('`').skip(1).step_by(2) {
-            assert!(text.contains(&format!("{key}:")), "the example does not show {key}: {error}");
+            assert!(
+                text.contains(&format!("{key}:")),
+                "the example does not show {key}: {error}"
+            );
         }
     }
 }
@@ -389,8 +483,16 @@ fn links(text: &str) -> Vec<String> {
         // Every second piece between backticks is code.
         let line = line.split('`').step_by(2).collect::<Vec<_>>().join("`");
         for rest in line.split("](").skip(1) {
-            let end = rest.find(')').unwrap_or_else(|| panic!("a link without an end: {line}"));
-            found.push(rest[..end].split_whitespace().next().unwrap_or_default().to_owned());
+            let end = rest
+                .find(')')
+                .unwrap_or_else(|| panic!("a link without an end: {line}"));
+            found.push(
+                rest[..end]
+                    .split_whitespace()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+            );
         }
     }
     found
@@ -405,7 +507,9 @@ fn anchors(text: &str) -> BTreeSet<String> {
             continue;
         }
         let kept = heading.trim().to_lowercase();
-        let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        let kept = kept
+            .chars()
+            .filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
         let slug: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
         let mut anchor = slug.clone();
         let mut nth = 0;
@@ -420,8 +524,10 @@ fn anchors(text: &str) -> BTreeSet<String> {
 /// The Markdown files that a user reads.
 fn pages(root: &Path) -> Vec<PathBuf> {
     let mut pages = vec![root.join("README.md"), root.join("CHANGELOG.md")];
-    let mut dirs: Vec<PathBuf> =
-        ["docs", "alerting-rules", "dashboards"].iter().map(|name| root.join(name)).collect();
+    let mut dirs: Vec<PathBuf> = ["docs", "alerting-rules", "dashboards"]
+        .iter()
+        .map(|name| root.join(name))
+        .collect();
     dirs.retain(|dir| dir.is_dir());
     while let Some(dir) = dirs.pop() {
         for entry in std::fs::read_dir(&dir).unwrap() {
@@ -441,7 +547,9 @@ fn pages(root: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_relative_link_resolves() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).canonicalize().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .canonicalize()
+        .unwrap();
     let (mut seen, mut broken) = (0, Vec::new());
     for page in pages(&root) {
         let text = std::fs::read_to_string(&page).unwrap();
@@ -454,21 +562,34 @@ fn every_relative_link_resolves() {
                 Some((path, anchor)) => (path, Some(anchor)),
                 None => (link.as_str(), None),
             };
-            let target = if path.is_empty() { page.clone() } else { page.parent().unwrap().join(path) };
+            let target = if path.is_empty() {
+                page.clone()
+            } else {
+                page.parent().unwrap().join(path)
+            };
             let resolves = match (target.canonicalize(), anchor) {
                 (Ok(target), _) if !target.starts_with(&root) => false,
                 (Ok(_), None) => true,
                 (Ok(target), Some(anchor)) => {
-                    target.extension().is_some_and(|extension| extension == "md")
+                    target
+                        .extension()
+                        .is_some_and(|extension| extension == "md")
                         && anchors(&std::fs::read_to_string(&target).unwrap()).contains(anchor)
                 }
                 (Err(_), _) => false,
             };
             if !resolves {
-                broken.push(format!("{}: {link}", page.strip_prefix(&root).unwrap().display()));
+                broken.push(format!(
+                    "{}: {link}",
+                    page.strip_prefix(&root).unwrap().display()
+                ));
             }
         }
     }
     assert!(seen > 100, "only {seen} links were found");
-    assert!(broken.is_empty(), "these links lead nowhere:\n{}", broken.join("\n"));
+    assert!(
+        broken.is_empty(),
+        "these links lead nowhere:\n{}",
+        broken.join("\n")
+    );
 }

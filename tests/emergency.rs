@@ -4,7 +4,12 @@
 //! keeps a unit) behind the preset `command`, and pm2 from npm behind its own. The bots are
 //! processes that hold a folder open and write: the real Baileys where it matters that its
 //! messages can still be read, a script elsewhere.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -86,8 +91,10 @@ exit 0
 
 /// Writes into its folder until it is ended.
 fn scribbler(dir: &Path, name: &str, folders: &[PathBuf]) -> String {
-    let touched: Vec<String> =
-        folders.iter().map(|folder| folder.join("creds.json").display().to_string()).collect();
+    let touched: Vec<String> = folders
+        .iter()
+        .map(|folder| folder.join("creds.json").display().to_string())
+        .collect();
     format!(
         "cd {}\n[ -e dies ] && exit 1\n[ -e never-connects ] || touch {name}.ready\nwhile :; do touch {}; sleep 0.1; done\n",
         dir.display(),
@@ -141,8 +148,11 @@ MORE
 REST
 "#;
         let dir = self.dir.path().display().to_string();
-        let yaml =
-            yaml.replace("DIR", &dir).replace("NAME", name).replace("MORE", more).replace("REST", rest);
+        let yaml = yaml
+            .replace("DIR", &dir)
+            .replace("NAME", name)
+            .replace("MORE", more)
+            .replace("REST", rest);
         fs::write(self.at("config.yml"), yaml).unwrap();
     }
 
@@ -185,7 +195,11 @@ REST
     }
 
     fn sv(&self, what: &str, name: &str) -> (bool, String) {
-        let args = [self.at("sv").display().to_string(), what.to_owned(), name.to_owned()];
+        let args = [
+            self.at("sv").display().to_string(),
+            what.to_owned(),
+            name.to_owned(),
+        ];
         let (status, out, _) = process::run(Path::new("sh"), args, SOON).unwrap();
         (status.success(), out)
     }
@@ -207,7 +221,10 @@ REST
 
     /// How often the supervisor was asked to.
     fn calls(&self, what: &str, name: &str) -> usize {
-        self.read(&format!("{name}.calls")).lines().filter(|line| *line == what).count()
+        self.read(&format!("{name}.calls"))
+            .lines()
+            .filter(|line| *line == what)
+            .count()
     }
 
     fn flags(&self) -> Vec<String> {
@@ -226,13 +243,24 @@ REST
 
     /// Starts it, and does not wait until it is ready.
     fn spawn(&mut self) {
-        let log = File::options().create(true).append(true).open(self.at("log")).unwrap();
-        let path = format!("{}:{}", self.at("bin").display(), std::env::var("PATH").unwrap());
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.at("log"))
+            .unwrap();
+        let path = format!(
+            "{}:{}",
+            self.at("bin").display(),
+            std::env::var("PATH").unwrap()
+        );
         let child = Command::new("setpriv")
             .env("PATH", path)
             .args(["--pdeathsig", "KILL", "--", REMEDIATOR, "serve"])
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
-            .arg(format!("--webhook.token-file={}", self.at("token").display()))
+            .arg(format!(
+                "--webhook.token-file={}",
+                self.at("token").display()
+            ))
             .args(self.flags())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -255,7 +283,10 @@ REST
         let mut server = self.server.take().unwrap();
         kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
         let ended = self.wait("the remediator ends", || {
-            server.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| "it runs".to_owned())
+            server
+                .try_wait()
+                .map_err(|e| e.to_string())?
+                .ok_or_else(|| "it runs".to_owned())
         });
         assert!(ended.success(), "{ended}");
     }
@@ -275,7 +306,13 @@ REST
 
     fn wait_for_file(&self, name: &str) {
         let path = self.at(name);
-        self.wait(name, || if path.exists() { Ok(()) } else { Err("not there".into()) });
+        self.wait(name, || {
+            if path.exists() {
+                Ok(())
+            } else {
+                Err("not there".into())
+            }
+        });
     }
 
     fn deliver(&self, status: &str, alerts: &[(&str, &str)]) {
@@ -303,7 +340,10 @@ REST
 
     fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let name = format!("baileys_remediator_{name}");
-        self.metrics().having(&name, labels).map(|sample| sample.value).sum()
+        self.metrics()
+            .having(&name, labels)
+            .map(|sample| sample.value)
+            .sum()
     }
 
     fn command(&self, args: &[&str]) -> (Option<i32>, String, String) {
@@ -328,7 +368,10 @@ REST
     /// The newest ended run of a session.
     fn ended(&self, session: &str) -> testkit::Result<Value> {
         let runs = self.runs();
-        let run = runs.into_iter().find(|run| run["session"] == session).ok_or("no run")?;
+        let run = runs
+            .into_iter()
+            .find(|run| run["session"] == session)
+            .ok_or("no run")?;
         match run["status"].as_str().unwrap() {
             "queued" | "running" => Err(format!("{run}")),
             _ => Ok(run),
@@ -353,7 +396,12 @@ REST
         let runs = fs::read_dir(self.folder(session).join(".baileys_quarantine"));
         for run in runs.into_iter().flatten() {
             let files = fs::read_dir(run.unwrap().path().join("files"));
-            names.extend(files.into_iter().flatten().map(|f| f.unwrap().file_name().into_string().unwrap()));
+            names.extend(
+                files
+                    .into_iter()
+                    .flatten()
+                    .map(|f| f.unwrap().file_name().into_string().unwrap()),
+            );
         }
         names
     }
@@ -364,15 +412,20 @@ REST
         let now = Snapshot::take(&self.folder(session)).unwrap();
         let there: BTreeSet<&str> = now.names().collect();
         for name in before.names() {
-            assert!(there.contains(name) != held.contains(name), "a file is lost, or there twice");
+            assert!(
+                there.contains(name) != held.contains(name),
+                "a file is lost, or there twice"
+            );
         }
         held.len()
     }
 
     fn came_back_by_one_start(&self, session: &str, before: &Snapshot) {
-        self.wait("nothing is owed", || match self.metric("services_down", &[]) {
-            0.0 => self.is_connected(session),
-            down => Err(format!("{down}")),
+        self.wait("nothing is owed", || {
+            match self.metric("services_down", &[]) {
+                0.0 => self.is_connected(session),
+                down => Err(format!("{down}")),
+            }
         });
         let calls = (self.calls("stop", session), self.calls("start", session));
         assert_eq!(calls, (1, 1), "{}", self.read("log"));
@@ -380,7 +433,12 @@ REST
     }
 
     fn nothing_moved(&self, session: &str, before: &Snapshot) {
-        assert_eq!(self.nothing_is_lost(session, before), 0, "{}", self.read("log"));
+        assert_eq!(
+            self.nothing_is_lost(session, before),
+            0,
+            "{}",
+            self.read("log")
+        );
     }
 }
 
@@ -417,15 +475,25 @@ fn at_once(cases: &[&str], case: impl Fn(&str) + Sync) {
 impl Drop for World {
     fn drop(&mut self) {
         self.kill();
-        for entry in fs::read_dir(self.dir.path()).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(self.dir.path())
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
             if entry.file_name().to_string_lossy().starts_with("hold-") {
                 let _ = fs::remove_file(entry.path());
             }
         }
         for name in &self.bots {
-            let pid = self.read(&format!("{name}.pid")).trim().parse().ok().and_then(Pid::from_raw);
+            let pid = self
+                .read(&format!("{name}.pid"))
+                .trim()
+                .parse()
+                .ok()
+                .and_then(Pid::from_raw);
             let Some(pid) = pid else { continue };
-            let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
+            let line =
+                fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).into_owned();
             if line.contains(&format!("{name}.bot")) || line.contains("busy.mjs") {
                 let _ = kill_process(pid, Signal::KILL);
@@ -444,7 +512,10 @@ fn stopped_cleaned_and_started_again() {
     assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
     assert!(run["accumulated_before"].as_i64() >= Some(387), "{run}");
     assert!(run["accumulated_after"].as_i64() < Some(180), "{run}");
-    assert_eq!((world.calls("stop", "bot"), world.calls("start", "bot")), (1, 1));
+    assert_eq!(
+        (world.calls("stop", "bot"), world.calls("start", "bot")),
+        (1, 1)
+    );
     assert_ne!(world.read("bot.pid"), first, "another process");
     world.is_connected("bot").unwrap();
     assert!(world.nothing_is_lost("bot", &before) > 200);
@@ -452,18 +523,36 @@ fn stopped_cleaned_and_started_again() {
     assert_eq!(world.metric("services_down", &[]), 0.0);
     let status = world.status();
     let service = &status["services"][0];
-    assert_eq!((&service["service"], &service["budget_left"]), (&json!("bot"), &json!(1)), "{status}");
-    assert!(service["rests_until"].is_string() && status["not_back"] == json!([]), "{status}");
+    assert_eq!(
+        (&service["service"], &service["budget_left"]),
+        (&json!("bot"), &json!(1)),
+        "{status}"
+    );
+    assert!(
+        service["rests_until"].is_string() && status["not_back"] == json!([]),
+        "{status}"
+    );
     let (code, out, _) = world.command(&["status"]);
-    assert!(code == Some(0) && out.contains("LEFT TODAY") && out.contains("Action is taken."), "{out}");
+    assert!(
+        code == Some(0) && out.contains("LEFT TODAY") && out.contains("Action is taken."),
+        "{out}"
+    );
     what_lies_there_is_documented_and_private(&world.at("state"));
 }
 
 fn what_lies_there_is_documented_and_private(state: &Path) {
     let docs = include_str!("../docs/configuration.md");
-    let rows = docs.split("### What lies in `--state.path`").nth(1).and_then(|rest| rest.split("###").next());
-    let first_cells = rows.unwrap().lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
-    let documented: Vec<&str> = first_cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    let rows = docs
+        .split("### What lies in `--state.path`")
+        .nth(1)
+        .and_then(|rest| rest.split("###").next());
+    let first_cells = rows
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let documented: Vec<&str> = first_cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .collect();
     let mut seen = BTreeSet::new();
     for entry in fs::read_dir(state).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();
@@ -471,8 +560,15 @@ fn what_lies_there_is_documented_and_private(state: &Path) {
             Some((begin, end)) => name.starts_with(begin) && name.ends_with(end),
             None => name == **pattern,
         };
-        let pattern = documented.iter().find(is_it).unwrap_or_else(|| panic!("{name} is not documented"));
-        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o077, 0, "{name}");
+        let pattern = documented
+            .iter()
+            .find(is_it)
+            .unwrap_or_else(|| panic!("{name} is not documented"));
+        assert_eq!(
+            entry.metadata().unwrap().permissions().mode() & 0o077,
+            0,
+            "{name}"
+        );
         seen.insert(*pattern);
     }
     assert_eq!(seen, documented.into_iter().collect(), "all of it is there");
@@ -489,13 +585,18 @@ fn what_refuses_before_anything_is_stopped() {
         fs::write(path, creds.to_string()).unwrap();
     };
     let unpaired = world.bot("unpaired", BLOATED);
-    creds(&world, "unpaired", &|creds| _ = creds.as_object_mut().unwrap().remove("account"));
+    creds(&world, "unpaired", &|creds| {
+        _ = creds.as_object_mut().unwrap().remove("account")
+    });
     let ended = world.bot("ended", BLOATED);
     let unknown = world.bot("unknown", BLOATED);
     // Every contact is of today: a busy bot.
     let busy = world.bot("busy", BLOATED);
     for name in busy.names().filter(|name| name.starts_with("pre-key-")) {
-        let file = File::options().write(true).open(world.folder("busy").join(name)).unwrap();
+        let file = File::options()
+            .write(true)
+            .open(world.folder("busy").join(name))
+            .unwrap();
         file.set_modified(SystemTime::now()).unwrap();
     }
     let line = |text: &str, more: &str| {
@@ -507,29 +608,52 @@ fn what_refuses_before_anything_is_stopped() {
     let log = line("opened connection to WA", "") + &line("stream errored out", code);
     fs::create_dir(world.at("logs")).unwrap();
     fs::write(world.at("logs/ended-out.log"), log).unwrap();
-    world.configure("{session}", "", &format!("logs: {{paths: ['{}/*.log']}}", world.at("logs").display()));
+    world.configure(
+        "{session}",
+        "",
+        &format!("logs: {{paths: ['{}/*.log']}}", world.at("logs").display()),
+    );
     world.start();
     let refused = |reason: &str| ("refused".to_owned(), reason.to_owned());
     assert_eq!(world.came_to("small", "emergency"), refused("stale_alert"));
-    assert_eq!(world.came_to("unpaired", "emergency"), refused("not_logged_in"));
+    assert_eq!(
+        world.came_to("unpaired", "emergency"),
+        refused("not_logged_in")
+    );
     assert_eq!(world.came_to("ended", "emergency"), refused("logged_out"));
-    assert_eq!(world.came_to("busy", "emergency"), refused("not_worth_a_restart"));
+    assert_eq!(
+        world.came_to("busy", "emergency"),
+        refused("not_worth_a_restart")
+    );
     world.mark("gone-unknown");
-    assert_eq!(world.came_to("unknown", "emergency"), refused("service_unknown"));
-    for (session, before) in
-        [("small", small), ("unpaired", unpaired), ("ended", ended), ("busy", busy), ("unknown", unknown)]
-    {
+    assert_eq!(
+        world.came_to("unknown", "emergency"),
+        refused("service_unknown")
+    );
+    for (session, before) in [
+        ("small", small),
+        ("unpaired", unpaired),
+        ("ended", ended),
+        ("busy", busy),
+        ("unknown", unknown),
+    ] {
         world.nothing_moved(session, &before);
         assert_eq!(world.calls("stop", session), 0, "{session}");
     }
     assert_eq!(world.metric("service_stops_total", &[]), 0.0);
-    assert_eq!(world.metric("refusals_total", &[("reason", "not_worth_a_restart")]), 1.0);
+    assert_eq!(
+        world.metric("refusals_total", &[("reason", "not_worth_a_restart")]),
+        1.0
+    );
 }
 
 #[test]
 fn a_bot_that_refuses_to_stop_goes_on_running() {
     let mut world = World::new();
-    for (name, mark, reason) in [("deaf", "stop-ignored", "not_gone"), ("bad", "stop-fails", "not_stopped")] {
+    for (name, mark, reason) in [
+        ("deaf", "stop-ignored", "not_gone"),
+        ("bad", "stop-fails", "not_stopped"),
+    ] {
         let before = world.bot(name, BLOATED);
         world.start();
         world.mark(mark);
@@ -543,8 +667,16 @@ fn a_bot_that_refuses_to_stop_goes_on_running() {
         world.nothing_moved(name, &before);
         // Not a second one beside it, even if the command would start one.
         assert!(world.runs_now(name) && world.calls("start", name) == 0);
-        assert_eq!(world.metric("service_not_back", &[]), 0.0, "it is connected");
-        assert_eq!(world.metric("services_down", &[]), 1.0, "the stop may still come");
+        assert_eq!(
+            world.metric("service_not_back", &[]),
+            0.0,
+            "it is connected"
+        );
+        assert_eq!(
+            world.metric("services_down", &[]),
+            1.0,
+            "the stop may still come"
+        );
         // It does, and nobody but us is to mend it; also after a restart.
         let calls = world.calls("start", name);
         if name == "bad" {
@@ -552,11 +684,17 @@ fn a_bot_that_refuses_to_stop_goes_on_running() {
             world.start();
         }
         world.sv("stop", name);
-        world.wait("it is started again", || match world.metric("services_down", &[]) {
-            0.0 if world.calls("start", name) > calls => world.is_connected(name),
-            down => Err(format!("{down}")),
+        world.wait("it is started again", || {
+            match world.metric("services_down", &[]) {
+                0.0 if world.calls("start", name) > calls => world.is_connected(name),
+                down => Err(format!("{down}")),
+            }
         });
-        assert_eq!(world.metric("service_not_back", &[]), 0.0, "it is connected");
+        assert_eq!(
+            world.metric("service_not_back", &[]),
+            0.0,
+            "it is connected"
+        );
         world.nothing_moved(name, &before);
         world.terminate();
     }
@@ -573,28 +711,50 @@ fn a_bot_that_dies_at_once_or_never_connects_is_told_of_and_never_left_stopped()
     world.mark("dies");
     world.unmark("hold-start-before");
     let run = world.wait("the run ends", || world.ended("bot"));
-    assert_eq!((&run["status"], &run["reason"]), (&json!("failed"), &json!("not_back")), "{run}");
+    assert_eq!(
+        (&run["status"], &run["reason"]),
+        (&json!("failed"), &json!("not_back")),
+        "{run}"
+    );
     let name = run["run"].as_str().unwrap();
-    assert!(run["detail"].as_str().unwrap().contains(&format!("baileys_remediator undo {name}")), "{run}");
+    assert!(
+        run["detail"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("baileys_remediator undo {name}")),
+        "{run}"
+    );
     assert!(world.nothing_is_lost("bot", &before) > 200);
     let labels = [("service", "bot"), ("session", "bot"), ("run", name)];
     assert_eq!(world.metric("service_not_back", &labels), 1.0);
-    assert_eq!(world.metric("services_down", &[]), 1.0, "its start is still owed");
+    assert_eq!(
+        world.metric("services_down", &[]),
+        1.0,
+        "its start is still owed"
+    );
     assert_eq!(world.status()["not_back"][0]["run"], name);
 
     // It can be started again, and never connects.
     world.mark("never-connects");
     world.unmark("dies");
-    world.wait("it is started again", || match world.metric("services_down", &[]) {
-        0.0 if world.runs_now("bot") => Ok(()),
-        down => Err(format!("{down}")),
+    world.wait("it is started again", || {
+        match world.metric("services_down", &[]) {
+            0.0 if world.runs_now("bot") => Ok(()),
+            down => Err(format!("{down}")),
+        }
     });
-    assert_eq!(world.metric("service_not_back", &labels), 1.0, "it runs, and is not connected");
+    assert_eq!(
+        world.metric("service_not_back", &labels),
+        1.0,
+        "it runs, and is not connected"
+    );
     // A person mends it.
     world.mark("bot.ready");
-    world.wait("it has come back", || match world.metric("service_not_back", &[]) {
-        0.0 => Ok(()),
-        late => Err(format!("{late}")),
+    world.wait("it has come back", || {
+        match world.metric("service_not_back", &[]) {
+            0.0 => Ok(()),
+            late => Err(format!("{late}")),
+        }
     });
     assert_eq!(world.calls("stop", "bot"), 1);
 }
@@ -605,9 +765,20 @@ fn whoever_was_stopped_by_a_person_stays_stopped() {
     let before = world.bot("bot", BLOATED);
     world.start();
     world.sv("stop", "bot");
-    world.wait("it is gone", || if world.runs_now("bot") { Err("it runs".into()) } else { Ok(()) });
+    world.wait("it is gone", || {
+        if world.runs_now("bot") {
+            Err("it runs".into())
+        } else {
+            Ok(())
+        }
+    });
     std::thread::sleep(Duration::from_millis(1500)); // the quiet window of this configuration
-    assert_eq!(world.came_to("bot", "emergency"), ("done".into(), String::new()), "{}", world.read("log"));
+    assert_eq!(
+        world.came_to("bot", "emergency"),
+        ("done".into(), String::new()),
+        "{}",
+        world.read("log")
+    );
     assert!(world.nothing_is_lost("bot", &before) > 200);
     assert!(!world.runs_now("bot") && world.calls("start", "bot") == 0);
     assert_eq!(world.metric("service_stops_total", &[]), 0.0);
@@ -622,21 +793,42 @@ fn whoever_goes_on_writing_is_not_cleaned() {
     let creds = world.folder("bot").join("creds.json").display().to_string();
     let script = format!("while :; do touch {creds}; sleep 0.05; done");
     let log = world.at("other.log");
-    let other = process::Process::start("another bot", Path::new("sh"), ["-c", &script], &log).unwrap();
+    let other =
+        process::Process::start("another bot", Path::new("sh"), ["-c", &script], &log).unwrap();
     world.start();
     let run = world.asked("bot", "emergency");
-    assert_eq!((&run["status"], &run["reason"]), (&json!("refused"), &json!("connection_unknown")), "{run}");
-    assert!(run["evidence"].as_str().unwrap().contains("written after it was stopped"), "{run}");
+    assert_eq!(
+        (&run["status"], &run["reason"]),
+        (&json!("refused"), &json!("connection_unknown")),
+        "{run}"
+    );
+    assert!(
+        run["evidence"]
+            .as_str()
+            .unwrap()
+            .contains("written after it was stopped"),
+        "{run}"
+    );
     drop(other);
     world.nothing_moved("bot", &before);
-    assert_eq!((world.calls("stop", "bot"), world.calls("start", "bot")), (1, 1));
+    assert_eq!(
+        (world.calls("stop", "bot"), world.calls("start", "bot")),
+        (1, 1)
+    );
     world.is_connected("bot").unwrap();
 }
 
 /// The remediator is killed at each step, and started again.
 #[test]
 fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
-    let points = ["stop-before", "stop-after", "ask-down", "start-before", "start-after", "never-connects"];
+    let points = [
+        "stop-before",
+        "stop-after",
+        "ask-down",
+        "start-before",
+        "start-after",
+        "never-connects",
+    ];
     at_once(&points, |point| {
         let mut world = World::new();
         let before = world.bot("bot", BLOATED);
@@ -647,24 +839,36 @@ fn killed_at_each_step_the_bot_runs_again_and_no_key_is_lost() {
         world.deliver("firing", &[("bot", "emergency")]);
         match is_hold {
             true => world.wait_for_file(&format!("reached-{point}")),
-            false => world.wait("it is started again", || match world.calls("start", "bot") {
-                0 => Err("not yet".into()),
-                _ => Ok(()),
+            false => world.wait("it is started again", || {
+                match world.calls("start", "bot") {
+                    0 => Err("not yet".into()),
+                    _ => Ok(()),
+                }
             }),
         }
         world.kill();
         // What the supervisor was asked to do goes on without us.
         world.unmark(if is_hold { &hold } else { point });
         if !is_hold {
-            world.wait("it runs", || if world.runs_now("bot") { Ok(()) } else { Err("not yet".into()) });
+            world.wait("it runs", || {
+                if world.runs_now("bot") {
+                    Ok(())
+                } else {
+                    Err("not yet".into())
+                }
+            });
             world.mark("bot.ready");
         }
         world.start();
-        world.wait("nothing is owed", || match world.status()["services"][0]["phase"].as_str() {
-            None => Ok(()),
-            Some(phase) => Err(format!("{point}: {phase}")),
+        world.wait("nothing is owed", || {
+            match world.status()["services"][0]["phase"].as_str() {
+                None => Ok(()),
+                Some(phase) => Err(format!("{point}: {phase}")),
+            }
         });
-        world.is_connected("bot").unwrap_or_else(|e| panic!("{point}: {e}\n{}", world.read("log")));
+        world
+            .is_connected("bot")
+            .unwrap_or_else(|e| panic!("{point}: {e}\n{}", world.read("log")));
         assert_eq!(world.metric("service_not_back", &[]), 0.0, "{point}");
         world.nothing_is_lost("bot", &before);
         // It is on record, and not begun anew.
@@ -687,7 +891,10 @@ fn a_stop_that_tears_creds_json_costs_no_identity() {
     at_once(&["", "stop-after", "ask-down", "start-before"], |point| {
         let mut world = World::new();
         let before = world.folder_of("bot", BLOATED);
-        let (dir, creds) = (world.dir.path().display(), world.folder("bot").join("creds.json"));
+        let (dir, creds) = (
+            world.dir.path().display(),
+            world.folder("bot").join("creds.json"),
+        );
         let whole: Value = serde_json::from_slice(&fs::read(&creds).unwrap()).unwrap();
         let creds = creds.display();
         let script = format!(
@@ -695,9 +902,11 @@ fn a_stop_that_tears_creds_json_costs_no_identity() {
         );
         world.supervise("bot", &script);
         world.start();
-        world.wait("a copy is kept", || match world.command(&["creds", "list", "bot"]) {
-            (Some(0), out, _) if out.contains("in the folder") => Ok(()),
-            (_, out, err) => Err(format!("{out}{err}")),
+        world.wait("a copy is kept", || {
+            match world.command(&["creds", "list", "bot"]) {
+                (Some(0), out, _) if out.contains("in the folder") => Ok(()),
+                (_, out, err) => Err(format!("{out}{err}")),
+            }
         });
         // It has changed since; the next regular look is minutes away.
         let mut newer = whole.clone();
@@ -706,7 +915,10 @@ fn a_stop_that_tears_creds_json_costs_no_identity() {
         let run = if point.is_empty() {
             world.deliver("firing", &[("bot", "emergency")]);
             world.wait("the run ends", || {
-                let ended = world.runs().into_iter().find(|run| run["action"] == "emergency");
+                let ended = world
+                    .runs()
+                    .into_iter()
+                    .find(|run| run["action"] == "emergency");
                 ended
                     .filter(|run| run["status"] != "running" && run["status"] != "queued")
                     .ok_or("not yet".into())
@@ -718,27 +930,56 @@ fn a_stop_that_tears_creds_json_costs_no_identity() {
             world.kill();
             world.unmark(&format!("hold-{point}"));
             world.start();
-            world.wait("nothing is owed", || match world.status()["services"][0]["phase"].as_str() {
-                None => Ok(Value::Null),
-                Some(phase) => Err(format!("{point}: {phase}")),
+            world.wait("nothing is owed", || {
+                match world.status()["services"][0]["phase"].as_str() {
+                    None => Ok(Value::Null),
+                    Some(phase) => Err(format!("{point}: {phase}")),
+                }
             })
         };
         let log = world.read("log");
-        world.is_connected("bot").unwrap_or_else(|error| panic!("{point}: {error}\n{log}"));
+        world
+            .is_connected("bot")
+            .unwrap_or_else(|error| panic!("{point}: {error}\n{log}"));
         assert!(!world.at("new-identity").exists(), "{point}: {run}\n{log}");
         let now: Value =
-            serde_json::from_slice(&fs::read(world.folder("bot").join("creds.json")).unwrap()).unwrap();
-        for key in ["noiseKey", "signedIdentityKey", "registrationId", "me", "account"] {
+            serde_json::from_slice(&fs::read(world.folder("bot").join("creds.json")).unwrap())
+                .unwrap();
+        for key in [
+            "noiseKey",
+            "signedIdentityKey",
+            "registrationId",
+            "me",
+            "account",
+        ] {
             assert_eq!(now[key], whole[key], "{point}: {key}");
         }
-        assert_eq!(now["accountSyncCounter"], 77, "{point}: the copy is of just before the stop");
+        assert_eq!(
+            now["accountSyncCounter"], 77,
+            "{point}: the copy is of just before the stop"
+        );
         assert!(now["nextPreKeyId"].as_u64() >= whole["nextPreKeyId"].as_u64());
         world.nothing_is_lost("bot", &before);
-        let restored: Vec<Value> =
-            world.runs().into_iter().filter(|run| run["action"] == "restore").collect();
-        let told = |key: &str| restored.iter().map(|run| run[key].clone()).collect::<Vec<_>>();
-        assert_eq!(told("status"), [json!("done")], "{point}: {restored:?}\n{log}");
-        assert_eq!(told("requested_by"), [json!("serve before the start of bot")]);
+        let restored: Vec<Value> = world
+            .runs()
+            .into_iter()
+            .filter(|run| run["action"] == "restore")
+            .collect();
+        let told = |key: &str| {
+            restored
+                .iter()
+                .map(|run| run[key].clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told("status"),
+            [json!("done")],
+            "{point}: {restored:?}\n{log}"
+        );
+        assert_eq!(
+            told("requested_by"),
+            [json!("serve before the start of bot")]
+        );
     });
 }
 
@@ -749,7 +990,10 @@ fn killed_after_the_plan_nothing_moves_under_the_bot_that_is_started() {
     let mut world = World::new();
     let before = world.folder_of("bot", BLOATED);
     // It does not write, so no quiet window helps.
-    let script = format!("cd {}; touch bot.ready; exec sleep 600", world.dir.path().display());
+    let script = format!(
+        "cd {}; touch bot.ready; exec sleep 600",
+        world.dir.path().display()
+    );
     world.supervise("bot", &script);
     world.start();
     world.mark("hold-planned");
@@ -765,7 +1009,11 @@ fn killed_after_the_plan_nothing_moves_under_the_bot_that_is_started() {
     });
     world.unmark("hold-planned");
     let run = world.wait("the run is ended", || world.ended("bot"));
-    assert_eq!((&run["status"], &run["reason"]), (&json!("failed"), &json!("interrupted")), "{run}");
+    assert_eq!(
+        (&run["status"], &run["reason"]),
+        (&json!("failed"), &json!("interrupted")),
+        "{run}"
+    );
     world.nothing_moved("bot", &before);
     world.is_connected("bot").unwrap();
 }
@@ -784,12 +1032,25 @@ fn paused_during_the_look_nothing_is_stopped() {
     });
     world.wait_for_file("reached-ask-up");
     std::thread::sleep(Duration::from_millis(500)); // beyond the first look at the switches
-    assert_eq!(world.command(&["pause", "--reason", "a new release"]).0, Some(0));
+    assert_eq!(
+        world.command(&["pause", "--reason", "a new release"]).0,
+        Some(0)
+    );
     world.unmark("hold-ask-up");
     let run = world.wait("the run ends", || world.ended("bot"));
-    assert_eq!((&run["status"], &run["reason"]), (&json!("refused"), &json!("paused")), "{run}");
+    assert_eq!(
+        (&run["status"], &run["reason"]),
+        (&json!("refused"), &json!("paused")),
+        "{run}"
+    );
     world.nothing_moved("bot", &before);
-    assert_eq!((world.calls("stop", "bot"), world.metric("service_stops_total", &[])), (0, 0.0));
+    assert_eq!(
+        (
+            world.calls("stop", "bot"),
+            world.metric("service_stops_total", &[])
+        ),
+        (0, 0.0)
+    );
 }
 
 #[test]
@@ -805,7 +1066,10 @@ fn asked_to_end_it_finishes_what_it_has_begun() {
     world.unmark("hold-ask-down");
     let mut server = world.server.take().unwrap();
     let ended = world.wait("the remediator ends", || {
-        server.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| "it runs".to_owned())
+        server
+            .try_wait()
+            .map_err(|e| e.to_string())?
+            .ok_or_else(|| "it runs".to_owned())
     });
     assert!(ended.success());
     assert_eq!(world.ended("bot").unwrap()["status"], "done");
@@ -817,8 +1081,14 @@ fn asked_to_end_it_finishes_what_it_has_begun() {
 fn one_process_of_several_sessions_is_stopped_once_for_all() {
     let mut world = World::new();
     let sessions = ["a", "b", "c"];
-    let before: Vec<Snapshot> = sessions.iter().map(|session| world.folder_of(session, BLOATED)).collect();
-    let folders: Vec<PathBuf> = sessions.iter().map(|session| world.folder(session)).collect();
+    let before: Vec<Snapshot> = sessions
+        .iter()
+        .map(|session| world.folder_of(session, BLOATED))
+        .collect();
+    let folders: Vec<PathBuf> = sessions
+        .iter()
+        .map(|session| world.folder(session))
+        .collect();
     let idle = world.folder_of("d", BLOATED);
     let script = scribbler(world.dir.path(), "bots", &folders);
     world.configure("bots", "", "");
@@ -826,8 +1096,15 @@ fn one_process_of_several_sessions_is_stopped_once_for_all() {
     world.start();
     // c waits armed, b is queued while a is under way; the clean-up of c is one of level 2.
     let armed = world.asked("c", "cleanup");
-    assert_eq!((&armed["status"], &armed["reason"]), (&json!("refused"), &json!("connected")), "{armed}");
-    assert_eq!(world.metric("armed_runs", &[("session", "c"), ("action", "cleanup")]), 1.0);
+    assert_eq!(
+        (&armed["status"], &armed["reason"]),
+        (&json!("refused"), &json!("connected")),
+        "{armed}"
+    );
+    assert_eq!(
+        world.metric("armed_runs", &[("session", "c"), ("action", "cleanup")]),
+        1.0
+    );
     world.mark("hold-stop-before");
     world.deliver("firing", &[("a", "emergency")]);
     world.wait_for_file("reached-stop-before");
@@ -840,11 +1117,17 @@ fn one_process_of_several_sessions_is_stopped_once_for_all() {
         });
         assert!(world.nothing_is_lost(session, before) > 200, "{run}");
     }
-    assert_eq!((world.calls("stop", "bots"), world.calls("start", "bots")), (1, 1));
+    assert_eq!(
+        (world.calls("stop", "bots"), world.calls("start", "bots")),
+        (1, 1)
+    );
     assert_eq!(world.metric("armed_runs", &[]), 0.0, "it is done");
     world.is_connected("bots").unwrap();
     // Nobody had asked for d. The budget is the process's.
-    assert_eq!(world.came_to("d", "emergency"), ("refused".into(), "service_cooldown".into()));
+    assert_eq!(
+        world.came_to("d", "emergency"),
+        ("refused".into(), "service_cooldown".into())
+    );
     world.nothing_moved("d", &idle);
 }
 
@@ -853,17 +1136,25 @@ fn one_process_of_several_sessions_is_stopped_once_for_all() {
 fn one_process_of_several_sessions_each_comes_back_by_itself() {
     let mut world = World::new();
     let sessions = ["b0", "b1", "b2", "out"];
-    let before: Vec<Snapshot> = sessions.iter().map(|session| world.folder_of(session, BLOATED)).collect();
+    let before: Vec<Snapshot> = sessions
+        .iter()
+        .map(|session| world.folder_of(session, BLOATED))
+        .collect();
     // b2 is connected and nobody asks for it; `out` and `gone` are not connected, ever.
     world.folder_of("gone", BLOATED);
     world.configure("bots", "", "");
-    let text = world.read("config.yml").replace("ask, \"bots\"", "ask, \"bots\", \"{session}\"");
+    let text = world
+        .read("config.yml")
+        .replace("ask, \"bots\"", "ask, \"bots\", \"{session}\"");
     fs::write(world.at("config.yml"), text).unwrap();
     let connects = |session: &str| format!("[ -e late-{session} ] || touch {session}.ready\n");
     let script = format!(
         "cd {}\nrm -f b?.ready\n{}touch bots.ready\nexec sleep 600\n",
         world.dir.path().display(),
-        sessions[..3].iter().map(|session| connects(session)).collect::<String>()
+        sessions[..3]
+            .iter()
+            .map(|session| connects(session))
+            .collect::<String>()
     );
     world.supervise("bots", &script);
     world.start();
@@ -877,30 +1168,65 @@ fn one_process_of_several_sessions_each_comes_back_by_itself() {
     world.unmark("hold-stop-before");
     let ended = |session: &str| world.wait("the run ends", || world.ended(session));
     let (b0, b1, out) = (ended("b0"), ended("b1"), ended("out"));
-    assert_eq!((&b0["status"], &b0["reason"]), (&json!("done"), &Value::Null), "{b0}");
-    assert_eq!((&out["status"], &out["reason"]), (&json!("done"), &Value::Null), "{out}");
-    assert_eq!((&b1["status"], &b1["reason"]), (&json!("failed"), &json!("not_back")), "{b1}");
+    assert_eq!(
+        (&b0["status"], &b0["reason"]),
+        (&json!("done"), &Value::Null),
+        "{b0}"
+    );
+    assert_eq!(
+        (&out["status"], &out["reason"]),
+        (&json!("done"), &Value::Null),
+        "{out}"
+    );
+    assert_eq!(
+        (&b1["status"], &b1["reason"]),
+        (&json!("failed"), &json!("not_back")),
+        "{b1}"
+    );
     let own = b1["run"].as_str().unwrap();
-    assert!(b1["detail"].as_str().unwrap().contains(&format!("baileys_remediator undo {own}")), "{b1}");
+    assert!(
+        b1["detail"]
+            .as_str()
+            .unwrap()
+            .contains(&format!("baileys_remediator undo {own}")),
+        "{b1}"
+    );
     for (index, moved) in [(0, true), (1, true), (2, false), (3, true)] {
-        assert_eq!(world.nothing_is_lost(sessions[index], &before[index]) > 200, moved, "{index}");
+        assert_eq!(
+            world.nothing_is_lost(sessions[index], &before[index]) > 200,
+            moved,
+            "{index}"
+        );
     }
-    assert_eq!((world.calls("stop", "bots"), world.calls("start", "bots")), (1, 1));
+    assert_eq!(
+        (world.calls("stop", "bots"), world.calls("start", "bots")),
+        (1, 1)
+    );
 
     // Each with its own run; b2 has none to undo. Who was not connected before is not missed.
     let late = |world: &World, session: &str, run: &str| {
         let labels = [("service", "bots"), ("session", session), ("run", run)];
         world.metric("service_not_back", &labels)
     };
-    assert_eq!((late(&world, "b1", own), late(&world, "b2", "-")), (1.0, 1.0));
-    assert_eq!(world.metric("service_not_back", &[]), 2.0, "{}", world.status());
+    assert_eq!(
+        (late(&world, "b1", own), late(&world, "b2", "-")),
+        (1.0, 1.0)
+    );
+    assert_eq!(
+        world.metric("service_not_back", &[]),
+        2.0,
+        "{}",
+        world.status()
+    );
     assert_eq!(world.metric("services_down", &[]), 0.0, "it runs");
     // b2 comes back; b1 is still missed, also by a remediator that was started again.
     world.mark("b2.ready");
     let wait_for = |world: &World, left: f64| {
-        world.wait("who has come back", || match world.metric("service_not_back", &[]) {
-            now if now == left => Ok(()),
-            now => Err(format!("{now}")),
+        world.wait("who has come back", || {
+            match world.metric("service_not_back", &[]) {
+                now if now == left => Ok(()),
+                now => Err(format!("{now}")),
+            }
         });
     };
     wait_for(&world, 1.0);
@@ -919,7 +1245,9 @@ fn killed_while_several_sessions_come_back_all_of_them_are_watched() {
         world.folder_of(session, BLOATED);
     }
     world.configure("bots", "", "");
-    let text = world.read("config.yml").replace("ask, \"bots\"", "ask, \"bots\", \"{session}\"");
+    let text = world
+        .read("config.yml")
+        .replace("ask, \"bots\"", "ask, \"bots\", \"{session}\"");
     fs::write(world.at("config.yml"), text).unwrap();
     let script = format!(
         "cd {}\nrm -f b?.ready\ntouch b0.ready bots.ready\n[ -e late ] || touch b1.ready\nexec sleep 600\n",
@@ -935,9 +1263,11 @@ fn killed_while_several_sessions_come_back_all_of_them_are_watched() {
     world.unmark("hold-start-after");
     world.start();
     let labels = [("service", "bots"), ("session", "b1"), ("run", "-")];
-    world.wait("b1 is missed", || match world.metric("service_not_back", &labels) {
-        1.0 => Ok(()),
-        now => Err(format!("{now}")),
+    world.wait("b1 is missed", || {
+        match world.metric("service_not_back", &labels) {
+            1.0 => Ok(()),
+            now => Err(format!("{now}")),
+        }
     });
     assert_eq!(world.metric("service_not_back", &[]), 1.0, "b0 is back");
 }
@@ -952,7 +1282,11 @@ fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
     assert_eq!(world.status()["armed"][0]["session"], "bot");
     // Its alert resolves.
     world.deliver("resolved", &[("bot", "emergency")]);
-    assert_eq!(world.metric("armed_runs", &[]), 1.0, "that is another tier's");
+    assert_eq!(
+        world.metric("armed_runs", &[]),
+        1.0,
+        "that is another tier's"
+    );
     world.deliver("resolved", &[("bot", "cleanup")]);
     assert_eq!(world.metric("armed_runs", &[]), 0.0);
     world.terminate();
@@ -967,16 +1301,28 @@ fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
         run => Err(run.to_string()),
     });
     assert_eq!(run["action"], "cleanup", "{run}");
-    assert!(world.runs().iter().any(|run| run["status"] == "refused"), "it was armed first");
-    assert_eq!((world.calls("stop", "bot"), world.calls("start", "bot")), (1, 1));
+    assert!(
+        world.runs().iter().any(|run| run["status"] == "refused"),
+        "it was armed first"
+    );
+    assert_eq!(
+        (world.calls("stop", "bot"), world.calls("start", "bot")),
+        (1, 1)
+    );
     assert!(world.nothing_is_lost("bot", &before) > 0);
     world.is_connected("bot").unwrap();
 
     // Another bot, whose window is closed now: it is left alone until somebody stops it.
     world.terminate();
-    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() / 86_400;
+    let today = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        / 86_400;
     let other_day = ["thu", "fri", "sat", "sun", "mon", "tue", "wed"][(today as usize + 3) % 7];
-    let window = format!("    windows: [{{days: [{other_day}], from: \"03:00\", to: \"04:30\", zone: UTC}}]");
+    let window = format!(
+        "    windows: [{{days: [{other_day}], from: \"03:00\", to: \"04:30\", zone: UTC}}]"
+    );
     world.configure("{session}", &window, "");
     let other = world.bot("other", BLOATED);
     world.start();
@@ -991,33 +1337,67 @@ fn an_armed_run_waits_for_its_window_or_until_the_bot_is_found_stopped() {
         run => Err(run.to_string()),
     });
     assert!(world.nothing_is_lost("other", &other) > 0);
-    assert_eq!((calls, world.calls("start", "other")), (1, 0), "by a person, who starts it again");
+    assert_eq!(
+        (calls, world.calls("start", "other")),
+        (1, 0),
+        "by a person, who starts it again"
+    );
     assert!(!world.runs_now("other"));
 }
 
 #[test]
 fn too_many_at_once_halt_everything_until_a_person_resumes() {
     let mut world = World::new();
-    world.configure("{session}", "", "breaker: {services: 1, share: 1%, within: 1h}");
-    let before: Vec<Snapshot> = ["a", "b", "c"].iter().map(|session| world.bot(session, BLOATED)).collect();
+    world.configure(
+        "{session}",
+        "",
+        "breaker: {services: 1, share: 1%, within: 1h}",
+    );
+    let before: Vec<Snapshot> = ["a", "b", "c"]
+        .iter()
+        .map(|session| world.bot(session, BLOATED))
+        .collect();
     world.start();
-    assert_eq!(world.came_to("a", "emergency"), ("done".into(), String::new()), "{}", world.read("log"));
-    assert_eq!(world.came_to("b", "emergency"), ("refused".into(), "breaker_open".into()));
+    assert_eq!(
+        world.came_to("a", "emergency"),
+        ("done".into(), String::new()),
+        "{}",
+        world.read("log")
+    );
+    assert_eq!(
+        world.came_to("b", "emergency"),
+        ("refused".into(), "breaker_open".into())
+    );
     assert_eq!(world.metric("breaker_open", &[]), 1.0);
     // It halts level 2 as well, also after a restart, and records what would have been done.
     world.kill();
     world.start();
     let run = world.asked("c", "cleanup");
-    assert_eq!((&run["status"], &run["reason"]), (&json!("refused"), &json!("breaker_open")), "{run}");
-    assert_eq!(run["note"], "halted; it would have been refused as connected", "{run}");
+    assert_eq!(
+        (&run["status"], &run["reason"]),
+        (&json!("refused"), &json!("breaker_open")),
+        "{run}"
+    );
+    assert_eq!(
+        run["note"], "halted; it would have been refused as connected",
+        "{run}"
+    );
     world.nothing_moved("b", &before[1]);
     world.nothing_moved("c", &before[2]);
     assert_eq!(world.calls("stop", "b"), 0);
     assert!(world.command(&["status"]).1.contains("THE BREAKER IS OPEN"));
     let (code, out, err) = world.command(&["resume"]);
-    assert!(code == Some(0) && out.contains("breaker is closed"), "{out}{err}");
+    assert!(
+        code == Some(0) && out.contains("breaker is closed"),
+        "{out}{err}"
+    );
     assert_eq!(world.metric("breaker_open", &[]), 0.0);
-    assert_eq!(world.came_to("c", "emergency"), ("done".into(), String::new()), "{}", world.read("log"));
+    assert_eq!(
+        world.came_to("c", "emergency"),
+        ("done".into(), String::new()),
+        "{}",
+        world.read("log")
+    );
 }
 
 #[test]
@@ -1041,20 +1421,43 @@ fn paused_nothing_is_done_and_all_of_it_is_on_record() {
         ("small", "emergency", Some("stale_alert")),
     ] {
         let run = world.asked(session, tier);
-        assert_eq!((&run["status"], &run["reason"]), (&json!("refused"), &json!("paused")), "{run}");
+        assert_eq!(
+            (&run["status"], &run["reason"]),
+            (&json!("refused"), &json!("paused")),
+            "{run}"
+        );
         if let Some(reason) = refused {
             let note = format!("halted; it would have been refused as {reason}");
-            assert_eq!((&run["note"], &run["files"]), (&json!(note), &json!({})), "{run}");
+            assert_eq!(
+                (&run["note"], &run["files"]),
+                (&json!(note), &json!({})),
+                "{run}"
+            );
             assert_eq!(run["accumulated_after"], run["accumulated_before"], "{run}");
             continue;
         }
-        assert!(run["files"]["pre-key"].as_u64() > Some(100), "what would have been moved: {run}");
-        assert!(run["accumulated_after"].as_i64() < run["accumulated_before"].as_i64(), "{run}");
+        assert!(
+            run["files"]["pre-key"].as_u64() > Some(100),
+            "what would have been moved: {run}"
+        );
+        assert!(
+            run["accumulated_after"].as_i64() < run["accumulated_before"].as_i64(),
+            "{run}"
+        );
     }
     world.nothing_moved("bot", &before);
-    assert_eq!((world.calls("stop", "bot"), world.metric("files_moved_total", &[])), (0, 0.0));
+    assert_eq!(
+        (
+            world.calls("stop", "bot"),
+            world.metric("files_moved_total", &[])
+        ),
+        (0, 0.0)
+    );
     let (code, out, _) = world.command(&["resume"]);
-    assert!(code == Some(0) && out.contains("The pause has ended"), "{out}");
+    assert!(
+        code == Some(0) && out.contains("The pause has ended"),
+        "{out}"
+    );
     assert_eq!(world.metric("paused", &[]), 0.0);
 }
 
@@ -1065,19 +1468,34 @@ fn a_pause_and_an_open_breaker_hold_against_an_open_window() {
         let mut world = World::new();
         let before = world.bot("bot", BLOATED);
         world.start();
-        assert_eq!(world.came_to("bot", "cleanup"), ("refused".into(), "connected".into()));
+        assert_eq!(
+            world.came_to("bot", "cleanup"),
+            ("refused".into(), "connected".into())
+        );
         world.terminate();
         world.configure("{session}", WHOLE_DAY, "");
         match switch {
-            "pause" => assert_eq!(world.command(&["pause", "--reason", "a release"]).0, Some(0)),
-            _ => Journal::open(&world.at("state")).unwrap().open_breaker("a test", Timestamp::now()).unwrap(),
+            "pause" => assert_eq!(
+                world.command(&["pause", "--reason", "a release"]).0,
+                Some(0)
+            ),
+            _ => Journal::open(&world.at("state"))
+                .unwrap()
+                .open_breaker("a test", Timestamp::now())
+                .unwrap(),
         }
         world.start();
         // Armed, in its window, and looked at every second.
         std::thread::sleep(Duration::from_secs(4));
-        assert_eq!(world.metric("armed_runs", &[("session", "bot"), ("action", "cleanup")]), 1.0);
         assert_eq!(
-            (world.calls("stop", "bot"), world.metric("service_stops_total", &[])),
+            world.metric("armed_runs", &[("session", "bot"), ("action", "cleanup")]),
+            1.0
+        );
+        assert_eq!(
+            (
+                world.calls("stop", "bot"),
+                world.metric("service_stops_total", &[])
+            ),
             (0, 0.0),
             "{switch}"
         );
@@ -1094,7 +1512,11 @@ fn a_pause_and_an_open_breaker_hold_against_an_open_window() {
 #[test]
 fn in_windows_one_service_after_the_other_and_the_breaker_stays_closed() {
     let mut world = World::new();
-    world.configure("{session}", WHOLE_DAY, "breaker: {services: 2, share: 1%, within: 1h}");
+    world.configure(
+        "{session}",
+        WHOLE_DAY,
+        "breaker: {services: 2, share: 1%, within: 1h}",
+    );
     for session in ["a", "b", "c"] {
         world.bot(session, BLOATED);
     }
@@ -1115,23 +1537,35 @@ fn in_windows_one_service_after_the_other_and_the_breaker_stays_closed() {
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(world.read("all.calls"), "stop a\n", "one at a time");
     world.unmark("hold-stop-before");
-    world.wait("two of them", || match world.read("all.calls").lines().count() {
-        4 => Ok(()),
-        _ => Err(world.read("all.calls")),
+    world.wait("two of them", || {
+        match world.read("all.calls").lines().count() {
+            4 => Ok(()),
+            _ => Err(world.read("all.calls")),
+        }
     });
-    world.wait("nothing is down", || match world.metric("queue_length", &[]) {
-        0.0 => Ok(()),
-        waiting => Err(format!("{waiting}")),
+    world.wait("nothing is down", || {
+        match world.metric("queue_length", &[]) {
+            0.0 => Ok(()),
+            waiting => Err(format!("{waiting}")),
+        }
     });
     let calls = world.read("all.calls");
     let second = if calls.contains("stop b") { "b" } else { "c" };
-    assert_eq!(calls, format!("stop a\nstart a\nstop {second}\nstart {second}\n"));
+    assert_eq!(
+        calls,
+        format!("stop a\nstart a\nstop {second}\nstart {second}\n")
+    );
     // A window never goes beyond the breaker, and does not open it: an emergency is let.
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(world.read("all.calls"), calls);
     assert_eq!(world.metric("breaker_open", &[]), 0.0);
     let third = if second == "b" { "c" } else { "b" };
-    assert_eq!(world.came_to(third, "emergency"), ("done".into(), String::new()), "{}", world.read("log"));
+    assert_eq!(
+        world.came_to(third, "emergency"),
+        ("done".into(), String::new()),
+        "{}",
+        world.read("log")
+    );
     assert_eq!(world.metric("breaker_open", &[]), 0.0);
 }
 
@@ -1140,11 +1574,24 @@ fn a_persons_clean_and_undo_go_through_a_pause() {
     let mut world = World::new();
     let before = world.bot("bot", BLOATED);
     world.start();
-    assert_eq!(world.command(&["pause", "--reason", "I do it myself"]).0, Some(0));
+    assert_eq!(
+        world.command(&["pause", "--reason", "I do it myself"]).0,
+        Some(0)
+    );
     world.sv("stop", "bot");
-    world.wait("it is gone", || if world.runs_now("bot") { Err("it runs".into()) } else { Ok(()) });
+    world.wait("it is gone", || {
+        if world.runs_now("bot") {
+            Err("it runs".into())
+        } else {
+            Ok(())
+        }
+    });
     std::thread::sleep(Duration::from_millis(1500)); // the quiet window of this configuration
-    assert_eq!(world.came_to("bot", "emergency"), ("refused".into(), "paused".into()), "an alert does not");
+    assert_eq!(
+        world.came_to("bot", "emergency"),
+        ("refused".into(), "paused".into()),
+        "an alert does not"
+    );
     let (code, out, err) = world.command(&["clean", "bot"]);
     assert_eq!(code, Some(0), "{out}{err}");
     assert!(world.nothing_is_lost("bot", &before) > 200);
@@ -1167,24 +1614,40 @@ fn a_service_that_the_configuration_no_longer_names_is_told_of() {
     world.kill();
     world.unmark("hold-ask-down");
     let text = world.read("config.yml");
-    fs::write(world.at("config.yml"), text.replace("- name: \"{session}\"", "- name: \"{session}.other\""))
-        .unwrap();
+    fs::write(
+        world.at("config.yml"),
+        text.replace("- name: \"{session}\"", "- name: \"{session}.other\""),
+    )
+    .unwrap();
     world.start();
     let labels = [("service", "bot"), ("session", "bot")];
-    world.wait("it is told of", || match world.metric("service_not_back", &labels) {
-        1.0 => Ok(()),
-        late => Err(format!("{late}")),
+    world.wait("it is told of", || {
+        match world.metric("service_not_back", &labels) {
+            1.0 => Ok(()),
+            late => Err(format!("{late}")),
+        }
     });
     let said = world.read("log");
-    assert!(said.contains("no longer names it: start it by hand"), "{said}");
-    assert_eq!((world.calls("start", "bot"), world.metric("services_down", &[])), (0, 1.0));
+    assert!(
+        said.contains("no longer names it: start it by hand"),
+        "{said}"
+    );
+    assert_eq!(
+        (
+            world.calls("start", "bot"),
+            world.metric("services_down", &[])
+        ),
+        (0, 1.0)
+    );
     // Named again, it is started.
     world.terminate();
     fs::write(world.at("config.yml"), text).unwrap();
     world.start();
-    world.wait("nobody is missed", || match world.metric("service_not_back", &[]) {
-        0.0 => world.is_connected("bot"),
-        late => Err(format!("{late}")),
+    world.wait("nobody is missed", || {
+        match world.metric("service_not_back", &[]) {
+            0.0 => world.is_connected("bot"),
+            late => Err(format!("{late}")),
+        }
     });
     assert_eq!(world.metric("services_down", &[]), 0.0);
     world.nothing_is_lost("bot", &before);
@@ -1193,52 +1656,63 @@ fn a_service_that_the_configuration_no_longer_names_is_told_of() {
 /// Two at a time would be two bots of one identity.
 #[test]
 fn a_start_that_outlives_its_remediator_is_waited_for() {
-    at_once(&["it ends meanwhile", "it has just ended", "nobody can tell what came of it"], |case| {
-        let mut world = World::new();
-        let text = world.read("config.yml").replace("start_timeout: 4s", "start_timeout: 60s");
-        fs::write(world.at("config.yml"), text).unwrap();
-        let before = world.bot("bot", BLOATED);
-        world.start();
-        world.mark("hold-start-before");
-        // It is over before anybody can see what it has started.
-        world.mark("shows-late");
-        world.deliver("firing", &[("bot", "emergency")]);
-        world.wait_for_file("reached-start-before");
-        world.kill();
-        if case == "nobody can tell what came of it" {
-            world.mark("gone-unknown");
-        }
-        if case != "it has just ended" {
+    at_once(
+        &[
+            "it ends meanwhile",
+            "it has just ended",
+            "nobody can tell what came of it",
+        ],
+        |case| {
+            let mut world = World::new();
+            let text = world
+                .read("config.yml")
+                .replace("start_timeout: 4s", "start_timeout: 60s");
+            fs::write(world.at("config.yml"), text).unwrap();
+            let before = world.bot("bot", BLOATED);
             world.start();
-            world.says("earlier call has not ended");
-            assert_eq!(world.calls("start", "bot"), 1);
-            world.unmark("hold-start-before");
-        } else {
-            let first = world.read("bot.pid");
-            world.unmark("hold-start-before");
-            world.wait("its start has ended", || {
-                match world.at("bot.part").exists() || world.read("bot.pid") != first {
-                    true => Ok(()),
-                    false => Err("not yet".into()),
-                }
-            });
-            world.start();
-        }
-        if case == "nobody can tell what came of it" {
-            // Longer than it is waited for until it shows.
-            std::thread::sleep(Duration::from_secs(13));
-            assert_eq!(world.metric("services_down", &[]), 1.0, "it is still owed");
-            world.unmark("gone-unknown");
-        }
-        world.came_back_by_one_start("bot", &before);
-    });
+            world.mark("hold-start-before");
+            // It is over before anybody can see what it has started.
+            world.mark("shows-late");
+            world.deliver("firing", &[("bot", "emergency")]);
+            world.wait_for_file("reached-start-before");
+            world.kill();
+            if case == "nobody can tell what came of it" {
+                world.mark("gone-unknown");
+            }
+            if case != "it has just ended" {
+                world.start();
+                world.says("earlier call has not ended");
+                assert_eq!(world.calls("start", "bot"), 1);
+                world.unmark("hold-start-before");
+            } else {
+                let first = world.read("bot.pid");
+                world.unmark("hold-start-before");
+                world.wait("its start has ended", || {
+                    match world.at("bot.part").exists() || world.read("bot.pid") != first {
+                        true => Ok(()),
+                        false => Err("not yet".into()),
+                    }
+                });
+                world.start();
+            }
+            if case == "nobody can tell what came of it" {
+                // Longer than it is waited for until it shows.
+                std::thread::sleep(Duration::from_secs(13));
+                assert_eq!(world.metric("services_down", &[]), 1.0, "it is still owed");
+                world.unmark("gone-unknown");
+            }
+            world.came_back_by_one_start("bot", &before);
+        },
+    );
 }
 
 /// It might stop what was started meanwhile.
 #[test]
 fn a_stop_that_outlives_its_remediator_is_waited_for() {
     let mut world = World::new();
-    let text = world.read("config.yml").replace("stop_timeout: 20s", "stop_timeout: 60s");
+    let text = world
+        .read("config.yml")
+        .replace("stop_timeout: 20s", "stop_timeout: 60s");
     fs::write(world.at("config.yml"), text).unwrap();
     let before = world.bot("bot", BLOATED);
     world.start();
@@ -1256,15 +1730,22 @@ fn a_stop_that_outlives_its_remediator_is_waited_for() {
 #[test]
 fn a_stopped_bot_is_started_every_minute_however_seldom_armed_runs_are_looked_at() {
     let mut world = World::new();
-    let text = world.read("config.yml").replace("look_every: 1s", "look_every: 1h");
+    let text = world
+        .read("config.yml")
+        .replace("look_every: 1s", "look_every: 1h");
     fs::write(world.at("config.yml"), text).unwrap();
     world.bot("bot", BLOATED);
     world.start();
     world.mark("start-fails");
-    assert_eq!(world.came_to("bot", "emergency"), ("failed".into(), "not_back".into()));
+    assert_eq!(
+        world.came_to("bot", "emergency"),
+        ("failed".into(), "not_back".into())
+    );
     assert_eq!(world.metric("services_down", &[]), 1.0);
     world.unmark("start-fails");
-    let started = world.patience.wait_until(2 * SOON, "it is started", || world.is_connected("bot"));
+    let started = world
+        .patience
+        .wait_until(2 * SOON, "it is started", || world.is_connected("bot"));
     started.unwrap_or_else(|failure| panic!("{failure}\n{}", world.read("log")));
 }
 
@@ -1274,13 +1755,25 @@ fn off_until_configured() {
     let mut world = World::new();
     let before = world.bot("bot", BLOATED);
     let text = world.read("config.yml");
-    fs::write(world.at("config.yml"), &text[..text.find("service:").unwrap()]).unwrap();
+    fs::write(
+        world.at("config.yml"),
+        &text[..text.find("service:").unwrap()],
+    )
+    .unwrap();
     world.start();
     let run = world.asked("bot", "emergency");
-    assert_eq!((&run["status"], &run["note"]), (&json!("refused"), &json!("service control not configured")));
+    assert_eq!(
+        (&run["status"], &run["note"]),
+        (&json!("refused"), &json!("service control not configured"))
+    );
     world.nothing_moved("bot", &before);
     assert_eq!(world.calls("stop", "bot"), 0);
-    assert!(world.command(&["status"]).1.contains("no bot is ever stopped"));
+    assert!(
+        world
+            .command(&["status"])
+            .1
+            .contains("no bot is ever stopped")
+    );
 }
 
 /// The library of one version, and a bloated bot in conversation under it.
@@ -1324,7 +1817,12 @@ mod real {
         let before = world.folder_of(SESSION, BLOATED);
         let archive = fixture::dir().join(format!("{BLOATED}.peers.tar.gz"));
         let out = world.at("sessions");
-        let args = [OsStr::new("xzf"), archive.as_os_str(), OsStr::new("-C"), out.as_os_str()];
+        let args = [
+            OsStr::new("xzf"),
+            archive.as_os_str(),
+            OsStr::new("-C"),
+            out.as_os_str(),
+        ];
         let (status, _, errors) = process::run(Path::new("tar"), args, SOON).unwrap();
         assert!(status.success(), "{errors}");
         before
@@ -1363,14 +1861,28 @@ impl UnderSv {
         let mut world = World::new();
         let before = real::unpack(&world);
         world.supervise(real::SESSION, &real::script(&world, &library));
-        world.configure("{session}", "", &format!("sessions: {{include: [{}]}}", real::SESSION));
+        world.configure(
+            "{session}",
+            "",
+            &format!("sessions: {{include: [{}]}}", real::SESSION),
+        );
         let timeout = format!("connect_timeout: {connect_timeout}");
-        let text = world.read("config.yml").replace("connect_timeout: 5s", &timeout);
+        let text = world
+            .read("config.yml")
+            .replace("connect_timeout: 5s", &timeout);
         // A call that waits for its test is not ended by its time.
-        let text = text.replace("start_timeout: 4s", &format!("start_timeout: {connect_timeout}"));
+        let text = text.replace(
+            "start_timeout: 4s",
+            &format!("start_timeout: {connect_timeout}"),
+        );
         fs::write(world.at("config.yml"), text).unwrap();
         world.start();
-        Self { world, library, before, _slot: slot }
+        Self {
+            world,
+            library,
+            before,
+            _slot: slot,
+        }
     }
 
     /// It goes on talking for a while, and ends well: no message was lost, and everybody can
@@ -1382,7 +1894,13 @@ impl UnderSv {
         world.terminate();
         std::thread::sleep(Duration::from_secs(1));
         world.sv("stop", real::SESSION);
-        let gone = || if world.runs_now(real::SESSION) { Err("it runs".into()) } else { Ok(()) };
+        let gone = || {
+            if world.runs_now(real::SESSION) {
+                Err("it runs".into())
+            } else {
+                Ok(())
+            }
+        };
         world.wait("it is gone", gone);
         let said = world.read(&format!("{}.out", real::SESSION));
         assert!(said.contains("\"failed\": 0"), "{said}");
@@ -1416,12 +1934,25 @@ fn the_real_baileys_refuses_to_stop() {
     world.start();
     let first = world.read(&format!("{}.pid", real::SESSION));
     let came_to = world.came_to(real::SESSION, "emergency");
-    assert_eq!(came_to, ("failed".into(), "not_gone".into()), "{}", world.read("log"));
+    assert_eq!(
+        came_to,
+        ("failed".into(), "not_gone".into()),
+        "{}",
+        world.read("log")
+    );
     world.nothing_moved(real::SESSION, &before);
     world.is_connected(real::SESSION).unwrap();
-    assert_eq!(world.read(&format!("{}.pid", real::SESSION)), first, "the same process");
+    assert_eq!(
+        world.read(&format!("{}.pid", real::SESSION)),
+        first,
+        "the same process"
+    );
     assert_eq!(world.calls("start", real::SESSION), 0, "and no second one");
-    assert_eq!(world.metric("service_not_back", &[]), 0.0, "it is connected");
+    assert_eq!(
+        world.metric("service_not_back", &[]),
+        0.0,
+        "it is connected"
+    );
 }
 
 /// The real library dies at once after its start, then starts and never connects.
@@ -1431,24 +1962,46 @@ fn the_real_baileys_dies_and_then_never_connects() {
     let (world, session) = (&bot.world, real::SESSION);
     world.mark("dies");
     let run = world.asked(session, "emergency");
-    assert_eq!((&run["status"], &run["reason"]), (&json!("failed"), &json!("not_back")), "{run}");
-    assert_eq!(world.metric("services_down", &[]), 1.0, "its start is still owed");
+    assert_eq!(
+        (&run["status"], &run["reason"]),
+        (&json!("failed"), &json!("not_back")),
+        "{run}"
+    );
+    assert_eq!(
+        world.metric("services_down", &[]),
+        1.0,
+        "its start is still owed"
+    );
     world.mark("mute");
     world.unmark("dies");
-    world.wait("it is started again", || match world.metric("services_down", &[]) {
-        0.0 if world.runs_now(session) => Ok(()),
-        down => Err(format!("{down}")),
+    world.wait("it is started again", || {
+        match world.metric("services_down", &[]) {
+            0.0 if world.runs_now(session) => Ok(()),
+            down => Err(format!("{down}")),
+        }
     });
     let labels = [("session", session), ("run", run["run"].as_str().unwrap())];
-    assert_eq!(world.metric("service_not_back", &labels), 1.0, "it runs, and is not connected");
+    assert_eq!(
+        world.metric("service_not_back", &labels),
+        1.0,
+        "it runs, and is not connected"
+    );
     // A person mends it.
     world.unmark("mute");
     world.sv("stop", session);
-    world.wait("it is gone", || if world.runs_now(session) { Err("it runs".into()) } else { Ok(()) });
+    world.wait("it is gone", || {
+        if world.runs_now(session) {
+            Err("it runs".into())
+        } else {
+            Ok(())
+        }
+    });
     world.sv("start", session);
-    world.wait("it has come back", || match world.metric("service_not_back", &[]) {
-        0.0 => world.is_connected(session),
-        late => Err(format!("{late}")),
+    world.wait("it has come back", || {
+        match world.metric("service_not_back", &[]) {
+            0.0 => world.is_connected(session),
+            late => Err(format!("{late}")),
+        }
     });
     bot.ends_well();
 }
@@ -1458,29 +2011,41 @@ fn the_real_baileys_dies_and_then_never_connects() {
 #[test]
 fn the_real_baileys_outlives_a_remediator_that_is_killed() {
     real::library();
-    at_once(&["stop-before", "stop-after", "ask-down", "planned", "start-before", "start-after"], |point| {
-        let mut bot = UnderSv::new("40s");
-        let world = &mut bot.world;
-        world.mark(&format!("hold-{point}"));
-        world.deliver("firing", &[(real::SESSION, "emergency")]);
-        world.wait_for_file(&format!("reached-{point}"));
-        world.kill();
-        world.unmark(&format!("hold-{point}"));
-        world.start();
-        world.wait("nothing is owed", || match world.status()["services"][0]["phase"].as_str() {
-            None => world.is_connected(real::SESSION),
-            Some(phase) => Err(format!("{point}: {phase}")),
-        });
-        let run = world.wait("the run is ended", || world.ended(real::SESSION));
-        assert_eq!(world.calls("stop", real::SESSION), 1, "{point}: {run}");
-        assert_eq!(world.calls("start", real::SESSION), 1, "{point}: {run}");
-        assert_eq!(world.metric("service_not_back", &[]), 0.0, "{point}");
-        if point.starts_with("start-") {
-            bot.ends_well();
-        } else {
-            world.nothing_is_lost(real::SESSION, &bot.before);
-        }
-    });
+    at_once(
+        &[
+            "stop-before",
+            "stop-after",
+            "ask-down",
+            "planned",
+            "start-before",
+            "start-after",
+        ],
+        |point| {
+            let mut bot = UnderSv::new("40s");
+            let world = &mut bot.world;
+            world.mark(&format!("hold-{point}"));
+            world.deliver("firing", &[(real::SESSION, "emergency")]);
+            world.wait_for_file(&format!("reached-{point}"));
+            world.kill();
+            world.unmark(&format!("hold-{point}"));
+            world.start();
+            world.wait("nothing is owed", || {
+                match world.status()["services"][0]["phase"].as_str() {
+                    None => world.is_connected(real::SESSION),
+                    Some(phase) => Err(format!("{point}: {phase}")),
+                }
+            });
+            let run = world.wait("the run is ended", || world.ended(real::SESSION));
+            assert_eq!(world.calls("stop", real::SESSION), 1, "{point}: {run}");
+            assert_eq!(world.calls("start", real::SESSION), 1, "{point}: {run}");
+            assert_eq!(world.metric("service_not_back", &[]), 0.0, "{point}");
+            if point.starts_with("start-") {
+                bot.ends_well();
+            } else {
+                world.nothing_is_lost(real::SESSION, &bot.before);
+            }
+        },
+    );
 }
 
 const WRAPPED: &str = r#"#!/bin/sh
@@ -1540,13 +2105,34 @@ armed: {look_every: 1s}
 service: [{pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: TIMEOUT, gone_timeout: 20s, start_timeout: 20s}]
 ";
         let yaml = yaml.replace("DIR", &world.dir.path().display().to_string());
-        let yaml = yaml.replace("SESSION", real::SESSION).replace("TIMEOUT", connect_timeout);
+        let yaml = yaml
+            .replace("SESSION", real::SESSION)
+            .replace("TIMEOUT", connect_timeout);
         fs::write(world.at("config.yml"), yaml).unwrap();
-        let mut bot = Self { world, library, before, program, _slot: slot };
+        let mut bot = Self {
+            world,
+            library,
+            before,
+            program,
+            _slot: slot,
+        };
         let (out, script) = (bot.world.at("bot.out"), bot.world.at("bot.sh"));
         let (out, script) = (out.display().to_string(), script.display().to_string());
-        let app = ["start", "/bin/sh", "--interpreter", "none", "--name", real::SESSION, "--output", &out];
-        let app = app.iter().chain(&["--max-restarts", "2", "--", &script]).copied().collect::<Vec<_>>();
+        let app = [
+            "start",
+            "/bin/sh",
+            "--interpreter",
+            "none",
+            "--name",
+            real::SESSION,
+            "--output",
+            &out,
+        ];
+        let app = app
+            .iter()
+            .chain(&["--max-restarts", "2", "--", &script])
+            .copied()
+            .collect::<Vec<_>>();
         bot.call(&app);
         bot.world.wait("its first message", || bot.talks());
         bot.world.start();
@@ -1556,19 +2142,29 @@ service: [{pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: TIMEOUT, go
     fn call(&self, args: &[&str]) {
         let home = format!("PM2_HOME={}", self.world.at("pm2").display());
         let words = [home, self.program.display().to_string()];
-        let words = words.into_iter().chain(args.iter().map(|arg| (*arg).to_owned()));
+        let words = words
+            .into_iter()
+            .chain(args.iter().map(|arg| (*arg).to_owned()));
         let (status, out, err) = process::run(Path::new("env"), words, SOON).unwrap();
         assert!(status.success(), "{out}{err}");
     }
 
     fn talks(&self) -> testkit::Result<()> {
         let said = self.world.read("bot.out");
-        if said.trim_end().ends_with("ready") { Ok(()) } else { Err(said) }
+        if said.trim_end().ends_with("ready") {
+            Ok(())
+        } else {
+            Err(said)
+        }
     }
 
     fn pid(&self) -> String {
-        let pids = fs::read_dir(self.world.at("pm2/pids")).into_iter().flatten().flatten();
-        pids.map(|entry| fs::read_to_string(entry.path()).unwrap_or_default()).collect()
+        let pids = fs::read_dir(self.world.at("pm2/pids"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        pids.map(|entry| fs::read_to_string(entry.path()).unwrap_or_default())
+            .collect()
     }
 
     /// Ended well, it has lost no message, and everybody can still be read.
@@ -1578,7 +2174,10 @@ service: [{pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: TIMEOUT, go
         std::thread::sleep(Duration::from_secs(1));
         self.call(&["stop", real::SESSION]);
         let said = self.world.read("bot.out");
-        assert!(said.contains("\"failed\": 0") && !said.contains("\"failed\": 1"), "{said}");
+        assert!(
+            said.contains("\"failed\": 0") && !said.contains("\"failed\": 1"),
+            "{said}"
+        );
         real::verify(&self.world, &self.library);
     }
 }
@@ -1592,11 +2191,17 @@ impl Drop for UnderPm2 {
         for _ in 0..20 {
             let mut any = false;
             for entry in fs::read_dir("/proc").unwrap().flatten() {
-                let pid =
-                    entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+                let pid = entry
+                    .file_name()
+                    .to_str()
+                    .and_then(|name| name.parse().ok())
+                    .and_then(Pid::from_raw);
                 let Some(pid) = pid else { continue };
                 let environ = fs::read(entry.path().join("environ")).unwrap_or_default();
-                if environ.windows(home.len()).any(|window| window == home.as_bytes()) {
+                if environ
+                    .windows(home.len())
+                    .any(|window| window == home.as_bytes())
+                {
                     any = true;
                     let _ = kill_process(pid, Signal::KILL);
                 }
@@ -1619,7 +2224,10 @@ fn the_real_baileys_under_the_real_pm2() {
     assert!(run["accumulated_after"].as_i64() < Some(180), "{run}");
     assert!(bot.world.nothing_is_lost(real::SESSION, &bot.before) > 200);
     let again = bot.pid();
-    assert!(!again.is_empty() && again != first, "pm2 runs another process: {again} {first}");
+    assert!(
+        !again.is_empty() && again != first,
+        "pm2 runs another process: {again} {first}"
+    );
     bot.ends_well();
 }
 
@@ -1644,7 +2252,11 @@ fn the_real_baileys_dies_and_then_never_connects_under_the_real_pm2() {
     let (world, session) = (&bot.world, real::SESSION);
     world.mark("dies");
     let run = world.asked(session, "emergency");
-    assert_eq!((&run["status"], &run["reason"]), (&json!("failed"), &json!("not_back")), "{run}");
+    assert_eq!(
+        (&run["status"], &run["reason"]),
+        (&json!("failed"), &json!("not_back")),
+        "{run}"
+    );
     // pm2 starts it again and again, which to pm2 is running; were it to give up within the
     // time to connect, the remediator would.
     world.mark("mute");
@@ -1658,13 +2270,19 @@ fn the_real_baileys_dies_and_then_never_connects_under_the_real_pm2() {
         }
     });
     let labels = [("session", session), ("run", run["run"].as_str().unwrap())];
-    assert_eq!(world.metric("service_not_back", &labels), 1.0, "it runs, and is not connected");
+    assert_eq!(
+        world.metric("service_not_back", &labels),
+        1.0,
+        "it runs, and is not connected"
+    );
     // A person mends it.
     world.unmark("mute");
     bot.call(&["restart", session]);
-    world.wait("it has come back", || match world.metric("service_not_back", &[]) {
-        0.0 => bot.talks(),
-        late => Err(format!("{late}")),
+    world.wait("it has come back", || {
+        match world.metric("service_not_back", &[]) {
+            0.0 => bot.talks(),
+            late => Err(format!("{late}")),
+        }
     });
     assert!(world.nothing_is_lost(session, &bot.before) > 200);
     bot.ends_well();
@@ -1674,29 +2292,49 @@ fn the_real_baileys_dies_and_then_never_connects_under_the_real_pm2() {
 #[test]
 fn the_real_baileys_under_the_real_pm2_outlives_a_remediator_that_is_killed() {
     real::library();
-    at_once(&["stop-before", "stop-after", "ask", "planned", "start-before", "start-after"], |point| {
-        let mut bot = UnderPm2::new("40s", None);
-        bot.world.mark(&format!("hold-{point}"));
-        bot.world.deliver("firing", &[(real::SESSION, "emergency")]);
-        bot.world.wait_for_file(&format!("reached-{point}"));
-        bot.world.kill();
-        bot.world.unmark(&format!("hold-{point}"));
-        bot.world.start();
-        bot.world.wait("nothing is owed", || match bot.world.status()["services"][0]["phase"].as_str() {
-            None => bot.talks(),
-            Some(phase) => Err(format!("{point}: {phase}")),
-        });
-        let run = bot.world.wait("the run is ended", || bot.world.ended(real::SESSION));
-        let reason = run["reason"].as_str().unwrap_or_default();
-        assert!(["crashed", "interrupted", ""].contains(&reason), "{point}: {run}");
-        assert_eq!(bot.world.metric("service_not_back", &[]), 0.0, "{point}");
-        match point {
-            "start-before" | "start-after" => {
-                assert!(bot.world.nothing_is_lost(real::SESSION, &bot.before) > 200, "{point}: {run}");
-                bot.ends_well();
+    at_once(
+        &[
+            "stop-before",
+            "stop-after",
+            "ask",
+            "planned",
+            "start-before",
+            "start-after",
+        ],
+        |point| {
+            let mut bot = UnderPm2::new("40s", None);
+            bot.world.mark(&format!("hold-{point}"));
+            bot.world.deliver("firing", &[(real::SESSION, "emergency")]);
+            bot.world.wait_for_file(&format!("reached-{point}"));
+            bot.world.kill();
+            bot.world.unmark(&format!("hold-{point}"));
+            bot.world.start();
+            bot.world.wait("nothing is owed", || {
+                match bot.world.status()["services"][0]["phase"].as_str() {
+                    None => bot.talks(),
+                    Some(phase) => Err(format!("{point}: {phase}")),
+                }
+            });
+            let run = bot
+                .world
+                .wait("the run is ended", || bot.world.ended(real::SESSION));
+            let reason = run["reason"].as_str().unwrap_or_default();
+            assert!(
+                ["crashed", "interrupted", ""].contains(&reason),
+                "{point}: {run}"
+            );
+            assert_eq!(bot.world.metric("service_not_back", &[]), 0.0, "{point}");
+            match point {
+                "start-before" | "start-after" => {
+                    assert!(
+                        bot.world.nothing_is_lost(real::SESSION, &bot.before) > 200,
+                        "{point}: {run}"
+                    );
+                    bot.ends_well();
+                }
+                "planned" => _ = bot.world.nothing_is_lost(real::SESSION, &bot.before),
+                _ => bot.world.nothing_moved(real::SESSION, &bot.before),
             }
-            "planned" => _ = bot.world.nothing_is_lost(real::SESSION, &bot.before),
-            _ => bot.world.nothing_moved(real::SESSION, &bot.before),
-        }
-    });
+        },
+    );
 }

@@ -1,7 +1,12 @@
 //! `baileys_exporter`, scraped over HTTP: what it counts on folders that the real library
 //! wrote, what it makes of folders and files that come, go and break, and how it conducts
 //! itself as an exporter.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -46,7 +51,13 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("sessions")).unwrap();
         let port = net::free_port(None).unwrap();
-        Self { dir, port, flags: Vec::new(), server: None, patience: Patience::new(4 * SOON) }
+        Self {
+            dir,
+            port,
+            flags: Vec::new(),
+            server: None,
+            patience: Patience::new(4 * SOON),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -64,12 +75,19 @@ impl World {
     }
 
     fn start(&mut self) {
-        let flags = vec![format!("--sessions.path={}", self.path("sessions").display())];
+        let flags = vec![format!(
+            "--sessions.path={}",
+            self.path("sessions").display()
+        )];
         self.start_with(Path::new(EXPORTER), &[], flags);
     }
 
     fn start_with(&mut self, program: &Path, setpriv: &[&str], flags: Vec<String>) {
-        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
             .args(setpriv)
@@ -105,7 +123,10 @@ impl World {
         self.signal(rustix::process::Signal::TERM);
         let mut server = self.server.take().unwrap();
         let status = self.wait("the exporter ends", || {
-            server.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| "it runs".to_owned())
+            server
+                .try_wait()
+                .map_err(|e| e.to_string())?
+                .ok_or_else(|| "it runs".to_owned())
         });
         assert!(status.success(), "{status}\n{}", self.log());
         discreet("the log", &self.log());
@@ -132,7 +153,10 @@ impl World {
         stream.write_all(request.as_bytes()).unwrap();
         let mut bytes = Vec::new();
         stream.read_to_end(&mut bytes).unwrap();
-        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").expect("a head");
+        let end = bytes
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
+            .expect("a head");
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let headers: BTreeMap<String, String> = head
@@ -142,16 +166,27 @@ impl World {
             .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
             .collect();
         let mut body = bytes[end + 4..].to_vec();
-        if headers.get("content-encoding").is_some_and(|encoding| encoding == "gzip") {
+        if headers
+            .get("content-encoding")
+            .is_some_and(|encoding| encoding == "gzip")
+        {
             let mut text = Vec::new();
-            flate2::read::GzDecoder::new(body.as_slice()).read_to_end(&mut text).unwrap();
+            flate2::read::GzDecoder::new(body.as_slice())
+                .read_to_end(&mut text)
+                .unwrap();
             body = text;
         }
-        Answer { status, headers, body: String::from_utf8(body).unwrap() }
+        Answer {
+            status,
+            headers,
+            body: String::from_utf8(body).unwrap(),
+        }
     }
 
     fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
-        self.request(&format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"))
+        self.request(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"
+        ))
     }
 }
 
@@ -171,20 +206,32 @@ fn discreet(what: &str, text: &str) {
         true => line.rsplit_once(' ').map_or(line, |(series, _)| series),
         false => line,
     };
-    for word in
-        ["privKey", "pubKey", "noiseKey", "\"_sessions\"", "pre-key-1", "session-4", "447700", "@g.us"]
-    {
+    for word in [
+        "privKey",
+        "pubKey",
+        "noiseKey",
+        "\"_sessions\"",
+        "pre-key-1",
+        "session-4",
+        "447700",
+        "@g.us",
+    ] {
         let line = text.lines().map(told).find(|line| line.contains(word));
         assert_eq!(line, None, "{what} holds {word}");
     }
 }
 
 fn auth(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> f64 {
-    metrics.sum(&format!("baileys_auth_{name}"), labels).unwrap()
+    metrics
+        .sum(&format!("baileys_auth_{name}"), labels)
+        .unwrap()
 }
 
 fn sessions(metrics: &Metrics) -> BTreeSet<String> {
-    metrics.having("baileys_auth_folder_up", &[]).map(|sample| sample.labels["session"].clone()).collect()
+    metrics
+        .having("baileys_auth_folder_up", &[])
+        .map(|sample| sample.labels["session"].clone())
+        .collect()
 }
 
 fn set(names: &[&str]) -> BTreeSet<String> {
@@ -193,7 +240,9 @@ fn set(names: &[&str]) -> BTreeSet<String> {
 
 /// Names in a folder that begin with `prefix`.
 fn names(folder: &Path, prefix: &str) -> Vec<String> {
-    let all = fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    let all = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<String> = all.filter(|name| name.starts_with(prefix)).collect();
     names.sort();
     names
@@ -213,29 +262,54 @@ fn neglected(folder: &Path, pre_keys: usize, files: usize) {
     }
     let have = names(folder, "").len();
     for number in have..files {
-        fs::copy(&session, folder.join(format!("session-44770095{number:04}.0.json"))).unwrap();
+        fs::copy(
+            &session,
+            folder.join(format!("session-44770095{number:04}.0.json")),
+        )
+        .unwrap();
     }
-    assert_eq!((names(folder, "pre-key-").len(), names(folder, "").len()), (pre_keys, files));
+    assert_eq!(
+        (names(folder, "pre-key-").len(), names(folder, "").len()),
+        (pre_keys, files)
+    );
 }
 
 /// Every number about the folders of the fixtures, and that looking changes nothing.
 #[test]
 fn what_it_says_of_folders_that_the_real_library_wrote() {
     let mut world = World::new();
-    let fixtures = ["normal", "warning-130", "bloated-classic-387", "modern-816", "modern-1003"];
+    let fixtures = [
+        "normal",
+        "warning-130",
+        "bloated-classic-387",
+        "modern-816",
+        "modern-1003",
+    ];
     for fixture in fixtures {
         world.bot(fixture, fixture);
     }
     for pre_keys in [811, 812, 813] {
-        neglected(&world.folder(&format!("neglected-{pre_keys}")), pre_keys, 886);
+        neglected(
+            &world.folder(&format!("neglected-{pre_keys}")),
+            pre_keys,
+            886,
+        );
     }
     let state = |world: &World| -> Vec<(String, Snapshot, SystemTime, u64)> {
         let folder = |name: &String| {
             let path = world.folder(name);
             let meta = fs::metadata(&path).unwrap();
-            (name.clone(), Snapshot::take(&path).unwrap(), meta.modified().unwrap(), meta.nlink())
+            (
+                name.clone(),
+                Snapshot::take(&path).unwrap(),
+                meta.modified().unwrap(),
+                meta.nlink(),
+            )
         };
-        names(&world.path("sessions"), "").iter().map(folder).collect()
+        names(&world.path("sessions"), "")
+            .iter()
+            .map(folder)
+            .collect()
     };
     let before = state(&world);
     world.start();
@@ -249,18 +323,42 @@ fn what_it_says_of_folders_that_the_real_library_wrote() {
         ("modern-1003", 1003, 89, 780, 812),
     ] {
         let session = [("session", fixture)];
-        assert_eq!(auth(&metrics, "files", &session), f64::from(files), "{fixture}");
-        assert_eq!(auth(&metrics, "accumulated_files", &session), f64::from(accumulated), "{fixture}");
-        assert_eq!(auth(&metrics, "pre_keys", &session), f64::from(pre_keys), "{fixture}");
-        assert_eq!(auth(&metrics, "pre_key_batch", &session), f64::from(batch), "{fixture}");
-        assert_eq!(auth(&metrics, "pre_key_batch_ambiguous", &session), 0.0, "{fixture}");
+        assert_eq!(
+            auth(&metrics, "files", &session),
+            f64::from(files),
+            "{fixture}"
+        );
+        assert_eq!(
+            auth(&metrics, "accumulated_files", &session),
+            f64::from(accumulated),
+            "{fixture}"
+        );
+        assert_eq!(
+            auth(&metrics, "pre_keys", &session),
+            f64::from(pre_keys),
+            "{fixture}"
+        );
+        assert_eq!(
+            auth(&metrics, "pre_key_batch", &session),
+            f64::from(batch),
+            "{fixture}"
+        );
+        assert_eq!(
+            auth(&metrics, "pre_key_batch_ambiguous", &session),
+            0.0,
+            "{fixture}"
+        );
         for up in ["folder_up", "creds_valid", "logged_in"] {
             assert_eq!(auth(&metrics, up, &session), 1.0, "{fixture} {up}");
         }
         check_against_disk(&metrics, fixture, &world.folder(fixture));
     }
     let removable = |session: &str, kind: &str| {
-        auth(&metrics, "removable_files", &[("session", session), ("action", "cleanup"), ("kind", kind)])
+        auth(
+            &metrics,
+            "removable_files",
+            &[("session", session), ("action", "cleanup"), ("kind", kind)],
+        )
     };
     assert_eq!(removable("bloated-classic-387", "pre-key"), 278.0);
     assert_eq!(removable("bloated-classic-387", "session"), 16.0);
@@ -272,18 +370,41 @@ fn what_it_says_of_folders_that_the_real_library_wrote() {
     for pre_keys in [811, 812, 813] {
         let name = format!("neglected-{pre_keys}");
         let session = [("session", name.as_str())];
-        assert_eq!(auth(&metrics, "accumulated_files", &session), 886.0, "{name}");
-        let fatal = auth(&metrics, "tier_threshold_files", &[session[0], ("tier", "fatal")]);
+        assert_eq!(
+            auth(&metrics, "accumulated_files", &session),
+            886.0,
+            "{name}"
+        );
+        let fatal = auth(
+            &metrics,
+            "tier_threshold_files",
+            &[session[0], ("tier", "fatal")],
+        );
         assert_eq!(fatal, 200.0);
         let ambiguous = auth(&metrics, "pre_key_batch_ambiguous", &session);
         assert_eq!(ambiguous, f64::from(u8::from(pre_keys >= 812)), "{name}");
     }
-    for (tier, files) in
-        [("monitor", 100.0), ("warning", 120.0), ("cleanup", 150.0), ("emergency", 180.0), ("fatal", 200.0)]
-    {
-        assert_eq!(auth(&metrics, "tier_threshold_files", &[("session", "normal"), ("tier", tier)]), files);
+    for (tier, files) in [
+        ("monitor", 100.0),
+        ("warning", 120.0),
+        ("cleanup", 150.0),
+        ("emergency", 180.0),
+        ("fatal", 200.0),
+    ] {
+        assert_eq!(
+            auth(
+                &metrics,
+                "tier_threshold_files",
+                &[("session", "normal"), ("tier", tier)]
+            ),
+            files
+        );
     }
-    let exporter = |name: &str| metrics.sum(&format!("baileys_exporter_{name}"), &[]).unwrap();
+    let exporter = |name: &str| {
+        metrics
+            .sum(&format!("baileys_exporter_{name}"), &[])
+            .unwrap()
+    };
     assert_eq!(exporter("sessions"), 8.0);
     assert_eq!(exporter("scrape_collector_success"), 1.0);
     assert!((0.0..10.0).contains(&exporter("scrape_collector_duration_seconds")));
@@ -292,7 +413,9 @@ fn what_it_says_of_folders_that_the_real_library_wrote() {
         assert_eq!(net::get(&world.url(path)).unwrap().status, 200);
     }
     let after = state(&world);
-    for ((name, before, modified, links), (_, after, now_modified, now_links)) in before.iter().zip(&after) {
+    for ((name, before, modified, links), (_, after, now_modified, now_links)) in
+        before.iter().zip(&after)
+    {
         assert_eq!(before.differences(after), Vec::<String>::new(), "{name}");
         // No file came and went, and there is no new directory.
         assert_eq!((modified, links), (now_modified, now_links), "{name}");
@@ -319,7 +442,11 @@ fn what_creds_json_counts_and_what_sleeps() {
     assert!(newest(&world.folder("whole")).exists());
     fs::remove_file(newest(&world.folder("robbed"))).unwrap();
     // A companion that the library never reads is no key.
-    fs::write(newest(&world.folder("robbed")).with_extension("json.tmp"), b"{}").unwrap();
+    fs::write(
+        newest(&world.folder("robbed")).with_extension("json.tmp"),
+        b"{}",
+    )
+    .unwrap();
     // Inside of a session file stand dates too.
     for name in names(&world.folder("asleep"), "") {
         let path = world.folder("asleep").join(&name);
@@ -336,12 +463,19 @@ fn what_creds_json_counts_and_what_sleeps() {
     for name in names(&world.folder("alone"), "s") {
         fs::remove_file(world.folder("alone").join(name)).unwrap();
     }
-    fs::write(world.folder("torn").join("creds.json"), b"{\"nextPreKeyId\":31").unwrap();
+    fs::write(
+        world.folder("torn").join("creds.json"),
+        b"{\"nextPreKeyId\":31",
+    )
+    .unwrap();
     world.start();
     let metrics = world.scrape();
     let told = |name: &str, session: &str| -> Option<f64> {
         let name = format!("baileys_auth_{name}");
-        metrics.having(&name, &[("session", session)]).next().map(|sample| sample.value)
+        metrics
+            .having(&name, &[("session", session)])
+            .next()
+            .map(|sample| sample.value)
     };
     let minted = |session: &str| Some(f64::from(next(&world.folder(session))));
     for (session, next, missing, dormant, is_active) in [
@@ -352,13 +486,23 @@ fn what_creds_json_counts_and_what_sleeps() {
         ("torn", None, None, Some(0.0), true),
     ] {
         assert_eq!(told("next_pre_key_id", session), next, "{session}");
-        assert_eq!(told("newest_pre_key_missing", session), missing, "{session}");
+        assert_eq!(
+            told("newest_pre_key_missing", session),
+            missing,
+            "{session}"
+        );
         assert_eq!(told("dormant", session), dormant, "{session}");
         let active = told("oldest_active_session_timestamp_seconds", session);
         assert_eq!(active.is_some(), is_active, "{session}");
         if let Some(at) = active {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
-            assert!((0.0..=14.0 * 86_400.0).contains(&(now - at)), "{session}: {at}");
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_secs_f64();
+            assert!(
+                (0.0..=14.0 * 86_400.0).contains(&(now - at)),
+                "{session}: {at}"
+            );
         }
     }
     world.finish();
@@ -372,36 +516,64 @@ fn check_against_disk(metrics: &Metrics, session: &str, folder: &Path) {
         let meta = fs::symlink_metadata(folder.join(&name)).unwrap();
         bytes += meta.len();
         let kinds = Kind::ALL.iter().map(|kind| kind.label());
-        let is_kind =
-            |kind: &&str| name == "creds.json" && *kind == "creds" || name.starts_with(&format!("{kind}-"));
-        let kind = kinds.filter(is_kind).max_by_key(|kind| kind.len()).unwrap_or("unknown");
-        let modified = meta.modified().unwrap().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let is_kind = |kind: &&str| {
+            name == "creds.json" && *kind == "creds" || name.starts_with(&format!("{kind}-"))
+        };
+        let kind = kinds
+            .filter(is_kind)
+            .max_by_key(|kind| kind.len())
+            .unwrap_or("unknown");
+        let modified = meta
+            .modified()
+            .unwrap()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs_f64();
         times.entry(kind).or_default().push(modified);
     }
-    assert_eq!(auth(metrics, "size_bytes", &[("session", session)]), bytes as f64);
+    assert_eq!(
+        auth(metrics, "size_bytes", &[("session", session)]),
+        bytes as f64
+    );
     let all: Vec<f64> = times.values().flatten().copied().collect();
     let (oldest, newest) = (smallest(&all), largest(&all));
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
-    for (name, expected) in
-        [("oldest_file_age_seconds", now - oldest), ("newest_file_age_seconds", now - newest)]
-    {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
+    for (name, expected) in [
+        ("oldest_file_age_seconds", now - oldest),
+        ("newest_file_age_seconds", now - newest),
+    ] {
         let age = auth(metrics, name, &[("session", session)]);
-        assert!((age - expected).abs() < 30.0, "{session} {name}: {age}, {expected}");
+        assert!(
+            (age - expected).abs() < 30.0,
+            "{session} {name}: {age}, {expected}"
+        );
     }
     for kind in Kind::ALL.map(Kind::label) {
         let labels = [("session", session), ("kind", kind)];
         let here = times.get(kind).map_or(&[][..], Vec::as_slice);
-        assert_eq!(auth(metrics, "files", &labels), here.len() as f64, "{session} {kind}");
+        assert_eq!(
+            auth(metrics, "files", &labels),
+            here.len() as f64,
+            "{session} {kind}"
+        );
         for (name, expected) in [
             ("oldest_file_timestamp_seconds", smallest(here)),
             ("newest_file_timestamp_seconds", largest(here)),
         ] {
-            let seen: Vec<f64> =
-                metrics.having(&format!("baileys_auth_{name}"), &labels).map(|sample| sample.value).collect();
+            let seen: Vec<f64> = metrics
+                .having(&format!("baileys_auth_{name}"), &labels)
+                .map(|sample| sample.value)
+                .collect();
             match seen[..] {
                 [] => assert!(here.is_empty(), "{session} {kind} {name}"),
                 [seen] => {
-                    assert!((seen - expected).abs() < 0.001, "{session} {kind} {name}: {seen} {expected}")
+                    assert!(
+                        (seen - expected).abs() < 0.001,
+                        "{session} {kind} {name}: {seen} {expected}"
+                    )
                 }
                 _ => panic!("{session} {kind} {name} twice"),
             }
@@ -422,7 +594,14 @@ fn largest(values: &[f64]) -> f64 {
 #[test]
 fn folders_come_and_go_and_break() {
     let mut world = World::new();
-    for session in ["stays", "goes", "old-name", "loses-creds", "shut", "half-shut"] {
+    for session in [
+        "stays",
+        "goes",
+        "old-name",
+        "loses-creds",
+        "shut",
+        "half-shut",
+    ] {
         world.bot(session, "normal");
     }
     world.bot("gets-shut", "normal");
@@ -431,7 +610,11 @@ fn folders_come_and_go_and_break() {
         fs::create_dir_all(world.folder(stray)).unwrap();
     }
     fs::write(world.folder("photos").join("session-notes.json"), b"{}").unwrap();
-    fs::write(world.folder("photos").join("creds.json"), br#"{"type":"service_account"}"#).unwrap();
+    fs::write(
+        world.folder("photos").join("creds.json"),
+        br#"{"type":"service_account"}"#,
+    )
+    .unwrap();
     fs::write(world.folder("a-file"), b"x").unwrap();
     symlink(world.folder("stays"), world.folder("a-link")).unwrap();
     symlink("/nowhere", world.folder("dangling")).unwrap();
@@ -462,21 +645,45 @@ fn folders_come_and_go_and_break() {
     mode("shut", 0o000);
     // Names can be listed, and nothing can be said of the files.
     mode("half-shut", 0o400);
-    let flags = vec![format!("--sessions.path={}", world.path("sessions").display())];
+    let flags = vec![format!(
+        "--sessions.path={}",
+        world.path("sessions").display()
+    )];
     world.start_with(&program, setpriv, flags);
 
     let up = |metrics: &Metrics, session: &str| auth(metrics, "folder_up", &[("session", session)]);
     let metrics = world.scrape();
-    let everybody = ["stays", "goes", "old-name", "loses-creds", "shut", "half-shut", "gets-shut"];
+    let everybody = [
+        "stays",
+        "goes",
+        "old-name",
+        "loses-creds",
+        "shut",
+        "half-shut",
+        "gets-shut",
+    ];
     assert_eq!(sessions(&metrics), set(&everybody));
     for session in ["shut", "half-shut"] {
         assert_eq!(up(&metrics, session), 0.0, "{session}");
-        assert_eq!(metrics.having("baileys_auth_files", &[("session", session)]).count(), 0, "{session}");
+        assert_eq!(
+            metrics
+                .having("baileys_auth_files", &[("session", session)])
+                .count(),
+            0,
+            "{session}"
+        );
     }
-    assert_eq!(metrics.sum("baileys_exporter_scrape_collector_success", &[]), Ok(0.0));
+    assert_eq!(
+        metrics.sum("baileys_exporter_scrape_collector_success", &[]),
+        Ok(0.0)
+    );
     for session in ["stays", "goes", "old-name", "loses-creds", "gets-shut"] {
         assert_eq!(up(&metrics, session), 1.0, "{session}");
-        assert_eq!(auth(&metrics, "accumulated_files", &[("session", session)]), 76.0, "{session}");
+        assert_eq!(
+            auth(&metrics, "accumulated_files", &[("session", session)]),
+            76.0,
+            "{session}"
+        );
     }
 
     let mode = |session: &str, mode: u32| {
@@ -490,16 +697,38 @@ fn folders_come_and_go_and_break() {
     fs::remove_file(world.folder("loses-creds").join("creds.json")).unwrap();
     world.bot("comes", "warning-130");
     let metrics = world.scrape();
-    let everybody = ["stays", "new-name", "loses-creds", "shut", "half-shut", "gets-shut", "comes"];
+    let everybody = [
+        "stays",
+        "new-name",
+        "loses-creds",
+        "shut",
+        "half-shut",
+        "gets-shut",
+        "comes",
+    ];
     assert_eq!(sessions(&metrics), set(&everybody));
-    for (session, is_up) in [("shut", 1.0), ("half-shut", 1.0), ("gets-shut", 0.0), ("comes", 1.0)] {
+    for (session, is_up) in [
+        ("shut", 1.0),
+        ("half-shut", 1.0),
+        ("gets-shut", 0.0),
+        ("comes", 1.0),
+    ] {
         assert_eq!(up(&metrics, session), is_up, "{session}");
     }
     assert_eq!(auth(&metrics, "files", &[("session", "half-shut")]), 76.0);
     assert_eq!(auth(&metrics, "files", &[("session", "loses-creds")]), 75.0);
-    assert_eq!(auth(&metrics, "creds_valid", &[("session", "loses-creds")]), 0.0);
-    assert_eq!(auth(&metrics, "logged_in", &[("session", "loses-creds")]), 0.0);
-    assert_eq!(auth(&metrics, "accumulated_files", &[("session", "comes")]), 130.0);
+    assert_eq!(
+        auth(&metrics, "creds_valid", &[("session", "loses-creds")]),
+        0.0
+    );
+    assert_eq!(
+        auth(&metrics, "logged_in", &[("session", "loses-creds")]),
+        0.0
+    );
+    assert_eq!(
+        auth(&metrics, "accumulated_files", &[("session", "comes")]),
+        130.0
+    );
 
     // It stays a session when its keys follow its creds.json.
     for name in names(&world.folder("loses-creds"), "") {
@@ -510,7 +739,10 @@ fn folders_come_and_go_and_break() {
     assert_eq!(up(&metrics, "loses-creds"), 1.0);
     assert_eq!(auth(&metrics, "files", &[("session", "loses-creds")]), 0.0);
     assert_eq!(up(&metrics, "gets-shut"), 1.0);
-    assert_eq!(metrics.sum("baileys_exporter_scrape_collector_success", &[]), Ok(1.0));
+    assert_eq!(
+        metrics.sum("baileys_exporter_scrape_collector_success", &[]),
+        Ok(1.0)
+    );
 
     // And when the whole root is gone for a while.
     fs::rename(world.path("sessions"), world.path("elsewhere")).unwrap();
@@ -518,11 +750,18 @@ fn folders_come_and_go_and_break() {
     assert_eq!(sessions(&metrics), BTreeSet::new());
     assert_eq!(metrics.sum("baileys_exporter_sessions", &[]), Ok(0.0));
     let unreadable = [("reason", "source_unreadable")];
-    assert_eq!(metrics.sum("baileys_exporter_sessions_skipped", &unreadable), Ok(1.0));
+    assert_eq!(
+        metrics.sum("baileys_exporter_sessions_skipped", &unreadable),
+        Ok(1.0)
+    );
     fs::rename(world.path("elsewhere"), world.path("sessions")).unwrap();
     assert!(sessions(&world.scrape()).is_superset(&set(&["stays", "new-name", "comes"])));
     let log = world.log();
-    for says in ["session shut cannot be looked at", "no longer so: session shut", "cannot look into"] {
+    for says in [
+        "session shut cannot be looked at",
+        "no longer so: session shut",
+        "cannot look into",
+    ] {
         assert!(log.contains(says), "{says}: {log}");
     }
     world.finish();
@@ -575,34 +814,72 @@ fn a_file_being_rewritten_is_not_broken() {
             met += u32::from(fs::metadata(&creds).unwrap().len() < text.len() as u64);
             let metrics = world.scrape();
             for session in ["busy", "other"] {
-                assert_eq!(auth(&metrics, "creds_valid", &[("session", session)]), 1.0, "{session}");
-                assert_eq!(auth(&metrics, "logged_in", &[("session", session)]), 1.0, "{session}");
+                assert_eq!(
+                    auth(&metrics, "creds_valid", &[("session", session)]),
+                    1.0,
+                    "{session}"
+                );
+                assert_eq!(
+                    auth(&metrics, "logged_in", &[("session", session)]),
+                    1.0,
+                    "{session}"
+                );
             }
         }
         met
     };
     // Every millisecond.
-    beside(|_| rewrite(Duration::ZERO, 0, Duration::from_millis(1)), || scrape_for(Duration::from_secs(4)));
+    beside(
+        |_| rewrite(Duration::ZERO, 0, Duration::from_millis(1)),
+        || scrape_for(Duration::from_secs(4)),
+    );
     // Empty, then cut off, for longer than a scrape takes: it does look twice.
     for cut_off in [0, text.len() / 2] {
         let met = beside(
-            |_| rewrite(Duration::from_millis(40), cut_off, Duration::from_millis(400)),
+            |_| {
+                rewrite(
+                    Duration::from_millis(40),
+                    cut_off,
+                    Duration::from_millis(400),
+                )
+            },
             || scrape_for(Duration::from_secs(3)),
         );
-        assert!(met > 0, "no scrape met the broken file, so nothing was shown");
+        assert!(
+            met > 0,
+            "no scrape met the broken file, so nothing was shown"
+        );
     }
 
-    for broken in [&b""[..], b"\n", &text[..text.len() / 2], b"null", b"\xff\xff"] {
+    for broken in [
+        &b""[..],
+        b"\n",
+        &text[..text.len() / 2],
+        b"null",
+        b"\xff\xff",
+    ] {
         fs::write(&creds, broken).unwrap();
         let metrics = world.scrape();
-        assert_eq!(auth(&metrics, "creds_valid", &[("session", "busy")]), 0.0, "{} bytes", broken.len());
+        assert_eq!(
+            auth(&metrics, "creds_valid", &[("session", "busy")]),
+            0.0,
+            "{} bytes",
+            broken.len()
+        );
         assert_eq!(auth(&metrics, "folder_up", &[("session", "busy")]), 1.0);
         assert_eq!(auth(&metrics, "creds_valid", &[("session", "other")]), 1.0);
     }
     fs::write(&creds, &text).unwrap();
-    assert_eq!(auth(&world.scrape(), "creds_valid", &[("session", "busy")]), 1.0);
+    assert_eq!(
+        auth(&world.scrape(), "creds_valid", &[("session", "busy")]),
+        1.0
+    );
     // Paired no more: what is left after a logout is valid, and not logged in.
-    fs::write(&creds, br#"{"noiseKey":{},"registered":false,"nextPreKeyId":31}"#).unwrap();
+    fs::write(
+        &creds,
+        br#"{"noiseKey":{},"registered":false,"nextPreKeyId":31}"#,
+    )
+    .unwrap();
     let metrics = world.scrape();
     assert_eq!(auth(&metrics, "creds_valid", &[("session", "busy")]), 1.0);
     assert_eq!(auth(&metrics, "logged_in", &[("session", "busy")]), 0.0);
@@ -620,26 +897,50 @@ fn odd_files_never_fail_a_scrape() {
     let awkward = "with \"quotes\", a \\ and\na new line";
     fs::rename(world.bot("awkward", "normal"), world.folder(awkward)).unwrap();
     fs::write(folder.join(OsStr::from_bytes(b"\xff\xfe.json")), b"{}").unwrap();
-    fs::write(folder.join(OsStr::from_bytes(b"session-\xff.0.json")), b"{}").unwrap();
+    fs::write(
+        folder.join(OsStr::from_bytes(b"session-\xff.0.json")),
+        b"{}",
+    )
+    .unwrap();
     fs::write(folder.join("a name with spaces and ü"), b"").unwrap();
     symlink("creds.json", folder.join("pre-key-9000.json")).unwrap();
     symlink("/nowhere/at/all", folder.join("pre-key-9001.json")).unwrap();
     symlink("session-9.0.json", folder.join("session-9.0.json")).unwrap();
     let _socket = UnixListener::bind(folder.join("session-8.0.json")).unwrap();
-    assert!(Command::new("mkfifo").arg(folder.join("session-7.0.json")).status().unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(folder.join("session-7.0.json"))
+            .status()
+            .unwrap()
+            .success()
+    );
     fs::create_dir_all(folder.join("pre-key-9002.json/below")).unwrap();
     fs::create_dir_all(folder.join(".baileys_quarantine/run")).unwrap();
     fs::write(folder.join(".baileys_quarantine/pre-key-1.json"), b"{}").unwrap();
     for companion in ["pre-key-9003.json", "creds.json"] {
         for suffix in [".tmp", ".bak"] {
-            fs::copy(folder.join("creds.json"), folder.join(format!("{companion}{suffix}"))).unwrap();
+            fs::copy(
+                folder.join("creds.json"),
+                folder.join(format!("{companion}{suffix}")),
+            )
+            .unwrap();
         }
     }
     world.start();
-    let count = |metrics: &Metrics, kind: &str| auth(metrics, "files", &[("session", "odd"), ("kind", kind)]);
+    let count = |metrics: &Metrics, kind: &str| {
+        auth(metrics, "files", &[("session", "odd"), ("kind", kind)])
+    };
     let metrics = world.scrape();
-    assert_eq!(sessions(&metrics), set(&["odd", "bot-\\xff\\xfe", &awkward.replace('\n', "\\n")]));
-    let told = [("creds", 3.0), ("pre-key", 48.0 + 4.0), ("session", 15.0 + 4.0), ("unknown", 2.0)];
+    assert_eq!(
+        sessions(&metrics),
+        set(&["odd", "bot-\\xff\\xfe", &awkward.replace('\n', "\\n")])
+    );
+    let told = [
+        ("creds", 3.0),
+        ("pre-key", 48.0 + 4.0),
+        ("session", 15.0 + 4.0),
+        ("unknown", 2.0),
+    ];
     for (kind, files) in told {
         assert_eq!(count(&metrics, kind), files, "{kind}");
     }
@@ -672,16 +973,29 @@ fn odd_files_never_fail_a_scrape() {
             seen.insert(count(&metrics, "device-list") as u32);
         }
     });
-    assert!(seen.len() > 2, "the scrapes met the files at different times: {seen:?}");
+    assert!(
+        seen.len() > 2,
+        "the scrapes met the files at different times: {seen:?}"
+    );
     world.finish();
 }
 
 fn stdin_to(mut command: Command, text: &str) -> (bool, String) {
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let said =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     (output.status.success(), said.concat())
 }
 
@@ -689,10 +1003,13 @@ fn stdin_to(mut command: Command, text: &str) -> (bool, String) {
 fn python_with_prometheus_client() -> PathBuf {
     let has = |python: &Path| {
         let mut command = Command::new(python);
-        command.args(["-c", "import prometheus_client.openmetrics.parser"]).stderr(Stdio::null());
+        command
+            .args(["-c", "import prometheus_client.openmetrics.parser"])
+            .stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     };
-    let system = process::find(&["python3"]).expect("python3 is missing: sudo apt-get install python3");
+    let system =
+        process::find(&["python3"]).expect("python3 is missing: sudo apt-get install python3");
     if has(&system) {
         return system;
     }
@@ -707,7 +1024,10 @@ fn python_with_prometheus_client() -> PathBuf {
         said.unwrap_or_else(|error| error.to_string())
     };
     let mut said = make(&system, &["-m", "venv", &venv.display().to_string()]);
-    said += &make(&python, &["-m", "pip", "install", "--quiet", "prometheus_client"]);
+    said += &make(
+        &python,
+        &["-m", "pip", "install", "--quiet", "prometheus_client"],
+    );
     assert!(
         has(&python),
         "Python's prometheus_client is missing and cannot be installed; \
@@ -728,31 +1048,67 @@ fn the_exposition_is_what_prometheus_expects() {
     world.bot("normal", "normal");
     world.bot("no creds", "normal");
     fs::remove_file(world.folder("no creds").join("creds.json")).unwrap();
-    fs::write(world.path("worst-out.log"), "privKey: <Buffer 00>, device_removed\n").unwrap();
-    world.flags.push(format!("--logs.path={}", world.path("*.log").display()));
-    world.flags.push(format!("--logs.state-path={}", world.path("state").display()));
+    fs::write(
+        world.path("worst-out.log"),
+        "privKey: <Buffer 00>, device_removed\n",
+    )
+    .unwrap();
+    world
+        .flags
+        .push(format!("--logs.path={}", world.path("*.log").display()));
+    world.flags.push(format!(
+        "--logs.state-path={}",
+        world.path("state").display()
+    ));
     world.flags.push("--logs.from-start".into());
     world.start();
     world.wait("the log is read", || {
         let text = world.ask("GET", "/metrics", "").body;
-        if text.contains("log_lines_total{session=\"worst\"} 1\n") { Ok(()) } else { Err("not yet".into()) }
+        if text.contains("log_lines_total{session=\"worst\"} 1\n") {
+            Ok(())
+        } else {
+            Err("not yet".into())
+        }
     });
 
     let plain = world.ask("GET", "/metrics", "");
-    assert_eq!(plain.headers["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    assert_eq!(
+        plain.headers["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
     assert!(!plain.headers.contains_key("content-encoding"));
-    let real =
-        format!("Accept: {PROMETHEUS_ACCEPT}\r\nAccept-Encoding: gzip\r\nUser-Agent: Prometheus/2.42.0\r\n");
+    let real = format!(
+        "Accept: {PROMETHEUS_ACCEPT}\r\nAccept-Encoding: gzip\r\nUser-Agent: Prometheus/2.42.0\r\n"
+    );
     let open = world.ask("GET", "/metrics", &real);
-    assert_eq!(open.headers["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    assert_eq!(
+        open.headers["content-type"],
+        "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    );
     assert_eq!(open.headers["content-encoding"], "gzip");
     assert!(open.body.ends_with("# EOF\n"));
     for (headers, is_open, is_packed) in [
         ("Accept: */*\r\n", false, false),
-        ("Accept: text/plain\r\nAccept-Encoding: deflate, gzip;q=0\r\n", false, false),
-        ("Accept: application/openmetrics-text;version=1.0.0;q=0.4,text/plain;q=0.5\r\n", false, false),
-        ("Accept: application/openmetrics-text\r\nAccept-Encoding: gzip, deflate\r\n", true, true),
-        ("Accept: application/vnd.google.protobuf\r\nAccept-Encoding: gzip;q=1.0\r\n", false, true),
+        (
+            "Accept: text/plain\r\nAccept-Encoding: deflate, gzip;q=0\r\n",
+            false,
+            false,
+        ),
+        (
+            "Accept: application/openmetrics-text;version=1.0.0;q=0.4,text/plain;q=0.5\r\n",
+            false,
+            false,
+        ),
+        (
+            "Accept: application/openmetrics-text\r\nAccept-Encoding: gzip, deflate\r\n",
+            true,
+            true,
+        ),
+        (
+            "Accept: application/vnd.google.protobuf\r\nAccept-Encoding: gzip;q=1.0\r\n",
+            false,
+            true,
+        ),
         ("Accept: ;;;\r\nAccept-Encoding: br\r\n", false, false),
     ] {
         let answer = world.ask("GET", "/metrics", headers);
@@ -762,7 +1118,11 @@ fn the_exposition_is_what_prometheus_expects() {
             is_open,
             "{headers}"
         );
-        assert_eq!(answer.headers.contains_key("content-encoding"), is_packed, "{headers}");
+        assert_eq!(
+            answer.headers.contains_key("content-encoding"),
+            is_packed,
+            "{headers}"
+        );
         assert!(answer.headers["vary"].contains("Accept"));
     }
     let head = world.ask("HEAD", "/metrics", "");
@@ -785,25 +1145,46 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
     let (ok, said) = stdin_to(command, &open.body);
     assert!(ok, "{said}");
     let metrics = Metrics::parse(&plain.body).unwrap();
-    assert_eq!(said.trim(), metrics.0.len().to_string(), "both forms hold the same samples");
+    assert_eq!(
+        said.trim(),
+        metrics.0.len().to_string(),
+        "both forms hold the same samples"
+    );
 
     // Names and labels are those declared, and every kind of help and type is there.
-    let names: BTreeSet<&str> = metrics.0.iter().map(|sample| sample.name.as_str()).collect();
+    let names: BTreeSet<&str> = metrics
+        .0
+        .iter()
+        .map(|sample| sample.name.as_str())
+        .collect();
     assert_eq!(names, ALL.iter().map(|metric| metric.name).collect());
     for metric in ALL {
-        let kind = if metric.name.ends_with("_total") { "counter" } else { "gauge" };
-        for line in
-            [format!("# HELP {} {}", metric.name, metric.help), format!("# TYPE {} {kind}", metric.name)]
-        {
+        let kind = if metric.name.ends_with("_total") {
+            "counter"
+        } else {
+            "gauge"
+        };
+        for line in [
+            format!("# HELP {} {}", metric.name, metric.help),
+            format!("# TYPE {} {kind}", metric.name),
+        ] {
             assert!(plain.body.lines().any(|have| have == line), "{line}");
         }
     }
     let kinds: BTreeSet<&str> = Kind::ALL.into_iter().map(Kind::label).collect();
     let mut per_session: BTreeMap<&str, u32> = BTreeMap::new();
     for sample in &metrics.0 {
-        let metric = ALL.iter().find(|metric| metric.name == sample.name).unwrap();
+        let metric = ALL
+            .iter()
+            .find(|metric| metric.name == sample.name)
+            .unwrap();
         let labels: BTreeSet<&str> = sample.labels.keys().map(String::as_str).collect();
-        assert_eq!(labels, metric.labels.iter().copied().collect(), "{}", sample.name);
+        assert_eq!(
+            labels,
+            metric.labels.iter().copied().collect(),
+            "{}",
+            sample.name
+        );
         for (label, value) in &sample.labels {
             let value = value.as_str();
             let known = match label.as_str() {
@@ -828,10 +1209,18 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
         assert!(sample.value.is_finite(), "{sample:?}");
     }
     for kind in &kinds {
-        assert!(auth(&metrics, "files", &[("session", "worst"), ("kind", kind)]) > 0.0, "{kind}");
+        assert!(
+            auth(&metrics, "files", &[("session", "worst"), ("kind", kind)]) > 0.0,
+            "{kind}"
+        );
     }
     assert!(per_session["worst"] <= 94, "{per_session:?}");
-    assert!(per_session.values().all(|series| *series <= per_session["worst"]), "{per_session:?}");
+    assert!(
+        per_session
+            .values()
+            .all(|series| *series <= per_session["worst"]),
+        "{per_session:?}"
+    );
     for text in [&plain.body, &open.body, &world.ask("GET", "/", "").body] {
         discreet("an answer", text);
         assert!(!text.contains("something-new"));
@@ -847,18 +1236,32 @@ fn it_conducts_itself_as_an_exporter() {
     fixture::unpack("normal", &world.path("more/b"), SystemTime::now()).unwrap();
     let config = world.path("config.yml");
     let paths = |names: &[&str]| {
-        let paths: Vec<String> = names.iter().map(|name| world.path(name).display().to_string()).collect();
-        fs::write(&config, format!("sessions: {{paths: [{}]}}\n", paths.join(", "))).unwrap();
+        let paths: Vec<String> = names
+            .iter()
+            .map(|name| world.path(name).display().to_string())
+            .collect();
+        fs::write(
+            &config,
+            format!("sessions: {{paths: [{}]}}\n", paths.join(", ")),
+        )
+        .unwrap();
     };
     paths(&["sessions"]);
     let mut flags = vec![format!("--config.file={}", config.display())];
     flags.push("--web.telemetry-path=/exposed".to_owned());
     let config = config.clone();
     let more = world.path("more").display().to_string();
-    let both = format!("sessions: {{paths: [{}, {more}]}}\n", world.path("sessions").display());
+    let both = format!(
+        "sessions: {{paths: [{}, {more}]}}\n",
+        world.path("sessions").display()
+    );
     world.start_with(Path::new(EXPORTER), &[], flags);
 
-    for (path, says) in [("/-/healthy", "healthy"), ("/-/ready", "ready"), ("/", "Baileys auth folders")] {
+    for (path, says) in [
+        ("/-/healthy", "healthy"),
+        ("/-/ready", "ready"),
+        ("/", "Baileys auth folders"),
+    ] {
         let answer = world.ask("GET", path, "");
         assert_eq!(answer.status, 200, "{path}");
         assert!(answer.body.contains(says), "{path}: {}", answer.body);
@@ -866,7 +1269,14 @@ fn it_conducts_itself_as_an_exporter() {
     let page = world.ask("GET", "/", "");
     assert!(page.headers["content-type"].starts_with("text/html"));
     assert!(page.body.contains("href=\"/exposed\""));
-    for path in ["/metrics", "/exposed/", "/-/", "/favicon.ico", "/../etc/passwd", "//"] {
+    for path in [
+        "/metrics",
+        "/exposed/",
+        "/-/",
+        "/favicon.ico",
+        "/../etc/passwd",
+        "//",
+    ] {
         assert_eq!(world.ask("GET", path, "").status, 404, "{path}");
     }
     for (method, path, allow) in [
@@ -878,13 +1288,20 @@ fn it_conducts_itself_as_an_exporter() {
         ("HEAD", "/-/reload", "POST"),
     ] {
         let answer = world.ask(method, path, "Content-Length: 0\r\n");
-        assert_eq!((answer.status, answer.headers["allow"].as_str()), (405, allow), "{method} {path}");
+        assert_eq!(
+            (answer.status, answer.headers["allow"].as_str()),
+            (405, allow),
+            "{method} {path}"
+        );
     }
 
     let look = || Metrics::scrape(&world.url("/exposed"));
     let loaded = |metrics: &Metrics| {
-        let value =
-            |name: &str| metrics.sum(&format!("baileys_exporter_config_last_reload_{name}"), &[]).unwrap();
+        let value = |name: &str| {
+            metrics
+                .sum(&format!("baileys_exporter_config_last_reload_{name}"), &[])
+                .unwrap()
+        };
         (value("successful"), value("success_timestamp_seconds"))
     };
     let first = look().unwrap();
@@ -894,11 +1311,21 @@ fn it_conducts_itself_as_an_exporter() {
     fs::write(&config, "sesions: {paths: [/tmp]}\n").unwrap();
     let answer = world.ask("POST", "/-/reload", "Content-Length: 0\r\n");
     assert_eq!(answer.status, 500);
-    assert!(answer.body.contains("the former one stays in force"), "{}", answer.body);
+    assert!(
+        answer.body.contains("the former one stays in force"),
+        "{}",
+        answer.body
+    );
     let log = world.log();
-    assert!(log.contains("sesions") && log.contains("config.yml"), "{log}");
+    assert!(
+        log.contains("sesions") && log.contains("config.yml"),
+        "{log}"
+    );
     let broken = look().unwrap();
-    assert_eq!((loaded(&broken), sessions(&broken)), ((0.0, loaded(&first).1), set(&["a"])));
+    assert_eq!(
+        (loaded(&broken), sessions(&broken)),
+        ((0.0, loaded(&first).1), set(&["a"]))
+    );
     world.signal(rustix::process::Signal::HUP);
     world.wait("the log tells of the second failure", || {
         match world.log().matches("the former one stays in force").count() {
@@ -918,10 +1345,20 @@ fn it_conducts_itself_as_an_exporter() {
         }
     });
     fs::remove_file(&config).unwrap();
-    assert_eq!(world.ask("POST", "/-/reload", "Content-Length: 0\r\n").status, 500);
+    assert_eq!(
+        world
+            .ask("POST", "/-/reload", "Content-Length: 0\r\n")
+            .status,
+        500
+    );
     assert_eq!(sessions(&look().unwrap()), set(&["a", "b"]));
     fs::write(&config, &both).unwrap();
-    assert_eq!(world.ask("POST", "/-/reload", "Content-Length: 0\r\n").status, 200);
+    assert_eq!(
+        world
+            .ask("POST", "/-/reload", "Content-Length: 0\r\n")
+            .status,
+        200
+    );
     assert_eq!(loaded(&look().unwrap()).0, 1.0);
     world.finish();
 }
@@ -937,13 +1374,32 @@ fn concurrent_scrapes_are_bounded() {
     world.flags.push("--web.max-requests=1".to_owned());
     world.start();
     let answers: Vec<Answer> = std::thread::scope(|scope| {
-        let scrapes: Vec<_> = (0..6).map(|_| scope.spawn(|| world.ask("GET", "/metrics", ""))).collect();
-        scrapes.into_iter().map(|scrape| scrape.join().unwrap()).collect()
+        let scrapes: Vec<_> = (0..6)
+            .map(|_| scope.spawn(|| world.ask("GET", "/metrics", "")))
+            .collect();
+        scrapes
+            .into_iter()
+            .map(|scrape| scrape.join().unwrap())
+            .collect()
     });
-    let with = |status: u16| answers.iter().filter(|answer| answer.status == status).count();
-    assert!(with(200) >= 1 && with(503) >= 1 && with(200) + with(503) == 6, "{} {}", with(200), with(503));
+    let with = |status: u16| {
+        answers
+            .iter()
+            .filter(|answer| answer.status == status)
+            .count()
+    };
+    assert!(
+        with(200) >= 1 && with(503) >= 1 && with(200) + with(503) == 6,
+        "{} {}",
+        with(200),
+        with(503)
+    );
     let refused = answers.iter().find(|answer| answer.status == 503).unwrap();
-    assert!(refused.body.contains("(1)") && refused.headers.contains_key("retry-after"), "{}", refused.body);
+    assert!(
+        refused.body.contains("(1)") && refused.headers.contains_key("retry-after"),
+        "{}",
+        refused.body
+    );
     // Other pages are not scrapes.
     assert_eq!(world.ask("GET", "/-/healthy", "").status, 200);
     assert_eq!(world.ask("GET", "/metrics", "").status, 200);

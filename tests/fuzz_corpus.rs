@@ -55,19 +55,31 @@ fn config() {
 #[test]
 fn the_corpus_knows_every_section() {
     let dir = corpus().join("config");
-    let inputs = fs::read_dir(dir).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()));
+    let inputs = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()));
     let understood: Vec<String> = inputs
         .filter_map(Result::ok)
         .filter(|text| matches!(baileys_exporter::config::Settings::of_text(text), Ok(Ok(_))))
         .collect();
     let error = baileys_exporter::config::Settings::of_text("nope: 1").unwrap_err();
     let (_, known) = error.split_once("expected one of ").unwrap();
-    let sections: Vec<&str> = known.split(" at line ").next().unwrap().split(", ").collect();
-    assert!(sections.contains(&"service") && sections.contains(&"overrides"), "{error}");
+    let sections: Vec<&str> = known
+        .split(" at line ")
+        .next()
+        .unwrap()
+        .split(", ")
+        .collect();
+    assert!(
+        sections.contains(&"service") && sections.contains(&"overrides"),
+        "{error}"
+    );
     for section in sections {
         let begins = format!("{section}:");
         assert!(
-            understood.iter().any(|text| text.lines().any(|line| line.starts_with(&begins))),
+            understood
+                .iter()
+                .any(|text| text.lines().any(|line| line.starts_with(&begins))),
             "no input with {section}"
         );
     }
@@ -87,11 +99,24 @@ fn logs() {
 #[test]
 fn every_target_has_its_corpus() {
     let replayed = BTreeSet::from(
-        ["webhook", "names", "session", "creds", "config", "web_config", "logs"].map(str::to_owned),
+        [
+            "webhook",
+            "names",
+            "session",
+            "creds",
+            "config",
+            "web_config",
+            "logs",
+        ]
+        .map(str::to_owned),
     );
     let stems = |dir: PathBuf| -> BTreeSet<String> {
-        let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-        names.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
+        let names = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        names
+            .map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned())
+            .collect()
     };
     assert_eq!(stems(corpus()), replayed);
     assert_eq!(stems(corpus().with_file_name("fuzz_targets")), replayed);

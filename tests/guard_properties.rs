@@ -22,8 +22,8 @@ use baileys_exporter::folder::{
 };
 use baileys_exporter::policy::measure::Batches;
 use baileys_exporter::policy::{
-    Ask, BatchSetting, Column, Force, Limits, Plan, Refusal, Thresholds, Tier, accumulated_files, decide,
-    plan, pre_keys, removable,
+    Ask, BatchSetting, Column, Force, Limits, Plan, Refusal, Thresholds, Tier, accumulated_files,
+    decide, plan, pre_keys, removable,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -43,7 +43,11 @@ const TODAY: i64 = 1_790_000_000_000_000_000;
 
 const OWN_NUMBER: &str = "79990000001";
 const OWN_LID: &str = "180001112223334";
-const GROUPS: [&str; 3] = ["12036300000000001@g.us", "79001234567-1600000000@g.us", "status@broadcast"];
+const GROUPS: [&str; 3] = [
+    "12036300000000001@g.us",
+    "79001234567-1600000000@g.us",
+    "status@broadcast",
+];
 
 // ---- what a folder may hold ----
 
@@ -96,7 +100,14 @@ impl Made {
             What::Session { .. } => Inside::Latest(Some(Timestamp::from_nanos(modified))),
             _ => Inside::NotRead,
         };
-        Self { main: main.into(), suffix: "", what, shape: Shape::Regular, modified, inside }
+        Self {
+            main: main.into(),
+            suffix: "",
+            what,
+            shape: Shape::Regular,
+            modified,
+            inside,
+        }
     }
 
     fn name(&self) -> String {
@@ -105,13 +116,23 @@ impl Made {
 
     fn entry(&self, inode: usize) -> Entry {
         let modified = Timestamp::from_nanos(self.modified);
-        let stamp = Stamp { device: 1, inode: inode as u64, size: 100, modified, changed: modified };
+        let stamp = Stamp {
+            device: 1,
+            inode: inode as u64,
+            size: 100,
+            modified,
+            changed: modified,
+        };
         let unread = self.shape == Shape::Unreadable;
         Entry {
             name: FileName::new(self.name()),
             shape: self.shape,
             stamp: if unread { Stamp::default() } else { stamp },
-            inside: if self.shape == Shape::Regular { self.inside } else { Inside::NotRead },
+            inside: if self.shape == Shape::Regular {
+                self.inside
+            } else {
+                Inside::NotRead
+            },
         }
     }
 
@@ -129,15 +150,27 @@ impl Made {
 }
 
 fn session(number: u64, modified: i64) -> Made {
-    Made::new(format!("session-{}.0.json", 79_100_000_000 + number), What::Session { lid: false }, modified)
+    Made::new(
+        format!("session-{}.0.json", 79_100_000_000 + number),
+        What::Session { lid: false },
+        modified,
+    )
 }
 
 fn pre_key(id: u32, modified: i64) -> Made {
-    Made::new(format!("pre-key-{id}.json"), What::PreKey(Some(id)), modified)
+    Made::new(
+        format!("pre-key-{id}.json"),
+        What::PreKey(Some(id)),
+        modified,
+    )
 }
 
 fn memory(group: usize, modified: i64) -> Made {
-    Made::new(format!("sender-key-memory-{}.json", GROUPS[group]), What::Memory { group }, modified)
+    Made::new(
+        format!("sender-key-memory-{}.json", GROUPS[group]),
+        What::Memory { group },
+        modified,
+    )
 }
 
 fn sender_key(group: usize, user: &str, who: Who, device: u64, modified: i64) -> Made {
@@ -168,8 +201,16 @@ impl Case {
             }),
             now: TODAY,
             limits: Limits::default(),
-            ask: Ask { column: Column::Cleanup, tier: None, force: None },
-            verdict: Verdict { state: State::Disconnected, process_gone: false, evidence: Vec::new() },
+            ask: Ask {
+                column: Column::Cleanup,
+                tier: None,
+                force: None,
+            },
+            verdict: Verdict {
+                state: State::Disconnected,
+                process_gone: false,
+                evidence: Vec::new(),
+            },
         }
     }
 
@@ -182,20 +223,35 @@ impl Case {
 
     fn inventory(&self) -> Inventory {
         // Listed backwards: the order of a directory means nothing.
-        let found = self.files.iter().enumerate().rev().map(|(inode, made)| made.entry(inode));
+        let found = self
+            .files
+            .iter()
+            .enumerate()
+            .rev()
+            .map(|(inode, made)| made.entry(inode));
         Inventory::new(found, self.creds.clone())
     }
 
     fn decide(&self) -> Result<Plan, Refusal> {
         let now = Timestamp::from_nanos(self.now);
-        decide(&self.inventory(), &self.verdict, now, &self.limits, &self.ask)
+        decide(
+            &self.inventory(),
+            &self.verdict,
+            now,
+            &self.limits,
+            &self.ask,
+        )
     }
 }
 
 impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let days =
-            |at: i64| format!("now{:+.9}d", (i128::from(at) - i128::from(self.now)) as f64 / DAY as f64);
+        let days = |at: i64| {
+            format!(
+                "now{:+.9}d",
+                (i128::from(at) - i128::from(self.now)) as f64 / DAY as f64
+            )
+        };
         writeln!(f, "now={} creds={:?}", self.now, self.creds)?;
         writeln!(
             f,
@@ -208,7 +264,13 @@ impl fmt::Debug for Case {
                 Inside::Latest(Some(at)) => days(at.nanos()),
                 other => format!("{other:?}"),
             };
-            writeln!(f, "  {} {:?} {} inside {inside}", made.name(), made.shape, days(made.modified))?;
+            writeln!(
+                f,
+                "  {} {:?} {} inside {inside}",
+                made.name(),
+                made.shape,
+                days(made.modified)
+            )?;
         }
         Ok(())
     }
@@ -243,8 +305,10 @@ fn scramble(seed: u64, at: u64) -> u64 {
 fn instant(genes: &mut Genes, anchor: i64) -> i64 {
     let base = genes.of(&[anchor, anchor, TODAY]);
     // In hours; 336 are the fortnight.
-    let back =
-        HOUR * genes.of(&[1440, 336, 336, 48, 0, 24, 312, 360, 480, 672, 9600, 1, 384, 168, -1, -8760]);
+    let back = HOUR
+        * genes.of(&[
+            1440, 336, 336, 48, 0, 24, 312, 360, 480, 672, 9600, 1, 384, 168, -1, -8760,
+        ]);
     let slip = genes.of(&[0, 0, 1, -1, HOUR, -HOUR]);
     let extreme = genes.below(24);
     match extreme {
@@ -313,7 +377,11 @@ fn key(gene: u64, anchor: i64, out: &mut Vec<Made>) {
             }
         }
         16 => {
-            let names = ["app-state-sync-key-AAAAANf__", "app-state-sync-version-regular", "creds"];
+            let names = [
+                "app-state-sync-key-AAAAANf__",
+                "app-state-sync-version-regular",
+                "creds",
+            ];
             Made::new(format!("{}.json", genes.of(&names)), What::Identity, at)
         }
         17 => {
@@ -323,11 +391,21 @@ fn key(gene: u64, anchor: i64, out: &mut Vec<Made>) {
                 ("tctoken-__index", true),
                 ("identity-key-79100000000_1.0", true),
             ]);
-            Made::new(format!("{name}.json"), What::Bookkeeping { proves_large_batch }, at)
+            Made::new(
+                format!("{name}.json"),
+                What::Bookkeeping { proves_large_batch },
+                at,
+            )
         }
         18 => {
-            let names =
-                ["notes.txt", "pre-key-1.json.old", ".lock", "notes.bak", "Session-1.0.json", "package.json"];
+            let names = [
+                "notes.txt",
+                "pre-key-1.json.old",
+                ".lock",
+                "notes.bak",
+                "Session-1.0.json",
+                "package.json",
+            ];
             Made::new(names[number as usize], What::Unknown, at)
         }
         // A session that only its own time protects or does not.
@@ -343,7 +421,10 @@ fn key(gene: u64, anchor: i64, out: &mut Vec<Made>) {
         _ => &["", ".bak", ".tmp"],
     };
     for (place, suffix) in companions.iter().enumerate() {
-        let mut made = Made { suffix, ..made.clone() };
+        let mut made = Made {
+            suffix,
+            ..made.clone()
+        };
         // A companion is as old as the main file, or lives in its own time.
         if place > 0 && genes.below(2) == 1 {
             made.modified = instant(&mut genes, anchor);
@@ -356,39 +437,75 @@ fn key(gene: u64, anchor: i64, out: &mut Vec<Made>) {
 fn circumstances(setup: u64, question: u64) -> (Case, i64) {
     let mut genes = Genes(setup);
     // The last life in the folder: hours and nanoseconds before today.
-    let away =
-        HOUR * genes.of(&[0, 0, 0, 0, 1, 24, 312, 336, 336, 336, 360, 504, 8760]) + genes.of(&[0, 0, 1, -1]);
+    let away = HOUR * genes.of(&[0, 0, 0, 0, 1, 24, 312, 336, 336, 336, 360, 504, 8760])
+        + genes.of(&[0, 0, 1, -1]);
     let jump = DAY * genes.of(&[0, 0, 0, 0, 0, 0, 0, 0, 365, -365, 21, -21]);
     let facts = CredsFacts {
         own_number: genes
             .of(&[Some(OWN_NUMBER), Some(OWN_NUMBER), Some(OWN_NUMBER), None])
             .map(str::to_owned),
-        own_lid: genes.of(&[Some(OWN_LID), Some(OWN_LID), None]).map(str::to_owned),
+        own_lid: genes
+            .of(&[Some(OWN_LID), Some(OWN_LID), None])
+            .map(str::to_owned),
         logged_in: genes.below(4) != 3,
         next_pre_key_id: genes.of(&[None, Some(31), Some(45), Some(812), Some(813), Some(1)]),
     };
     let creds = match genes.below(16) {
         15 => Creds::Missing,
-        14 => Creds::Broken(genes.of(&[BrokenCreds::Empty, BrokenCreds::CutOff, BrokenCreds::NotCreds])),
+        14 => Creds::Broken(genes.of(&[
+            BrokenCreds::Empty,
+            BrokenCreds::CutOff,
+            BrokenCreds::NotCreds,
+        ])),
         13 => Creds::Unreadable("permission denied".to_owned()),
         _ => Creds::Valid(facts),
     };
     let mut genes = Genes(question);
     let column = genes.of(&Column::ALL);
     let tier = genes
-        .of(&[None, None, None, Some(0), Some(1), Some(2), Some(3), Some(4)])
+        .of(&[
+            None,
+            None,
+            None,
+            Some(0),
+            Some(1),
+            Some(2),
+            Some(3),
+            Some(4),
+        ])
         .map(|at: usize| Tier::ALL[at]);
     let days = |n: u64| Duration::from_secs(n * 86_400);
     let force = genes.of(&[None, None, None, Some(14), Some(0), Some(7), Some(30)]);
-    let low = Thresholds { monitor: 2, warning: 4, cleanup: 6, emergency: 9, fatal: 12 };
+    let low = Thresholds {
+        monitor: 2,
+        warning: 4,
+        cleanup: 6,
+        emergency: 9,
+        fatal: 12,
+    };
     let limits = Limits {
         thresholds: genes.of(&[Thresholds::default(), low, low, low]),
-        batch: match genes.of(&[None, None, Some(30), Some(30), Some(812), Some(45), Some(0), Some(u32::MAX)])
-        {
+        batch: match genes.of(&[
+            None,
+            None,
+            Some(30),
+            Some(30),
+            Some(812),
+            Some(45),
+            Some(0),
+            Some(u32::MAX),
+        ]) {
             Some(batch) => BatchSetting::Fixed(batch),
             None => BatchSetting::Auto,
         },
-        inactive_for: genes.of(&[days(14), days(14), days(0), days(3), days(30), Duration::MAX]),
+        inactive_for: genes.of(&[
+            days(14),
+            days(14),
+            days(0),
+            days(3),
+            days(30),
+            Duration::MAX,
+        ]),
         pre_keys_kept: genes.of(&[50, 50, 0, 1, 29, 55, u32::MAX]),
         emergency_pre_key_min_age: genes.of(&[days(1), days(1), days(2), Duration::MAX]),
     };
@@ -396,7 +513,13 @@ fn circumstances(setup: u64, question: u64) -> (Case, i64) {
     case.creds = creds;
     case.now = TODAY + jump;
     case.limits = limits;
-    case.ask = Ask { column, tier, force: force.map(|n| Force { inactive_for: days(n) }) };
+    case.ask = Ask {
+        column,
+        tier,
+        force: force.map(|n| Force {
+            inactive_for: days(n),
+        }),
+    };
     case.verdict.state = match genes.below(6) {
         5 => State::Unknown,
         4 => State::Connected,
@@ -424,22 +547,27 @@ fn finish(mut case: Case) -> Case {
     case.files.retain(|made| taken.insert(made.name()));
     // creds.json and what creds says of it go together.
     if !matches!(case.creds, Creds::Missing) && taken.insert("creds.json".to_owned()) {
-        case.files.push(Made::new("creds.json", What::Identity, TODAY - 90 * DAY));
+        case.files
+            .push(Made::new("creds.json", What::Identity, TODAY - 90 * DAY));
     }
     case
 }
 
 fn small() -> impl Strategy<Value = Case> {
-    (any::<u64>(), any::<u64>(), any::<u64>(), prop::collection::vec(any::<u64>(), 0..16)).prop_map(
-        |(setup, question, living, genes)| {
+    (
+        any::<u64>(),
+        any::<u64>(),
+        any::<u64>(),
+        prop::collection::vec(any::<u64>(), 0..16),
+    )
+        .prop_map(|(setup, question, living, genes)| {
             let (mut case, anchor) = circumstances(setup, question);
             life(living, anchor, &mut case.files);
             for gene in genes {
                 key(gene, anchor, &mut case.files);
             }
             finish(case)
-        },
-    )
+        })
 }
 
 /// Pre-keys with gaps, odd ones among them, ages on both sides of the boundaries.
@@ -451,14 +579,26 @@ fn run_of_pre_keys(seed: u64, count: u64, anchor: i64, out: &mut Vec<Made>) {
     let mut id = shared.of(&[0, 0, 10, 700]);
     for at in 1..=count {
         let mut genes = Genes(scramble(seed, at));
-        id += if sparse != 0 && genes.below(sparse) == 0 { 2 + genes.below(20) as u32 } else { 1 };
-        let modified = if mixed { instant(&mut genes, anchor) } else { old };
+        id += if sparse != 0 && genes.below(sparse) == 0 {
+            2 + genes.below(20) as u32
+        } else {
+            1
+        };
+        let modified = if mixed {
+            instant(&mut genes, anchor)
+        } else {
+            old
+        };
         let mut made = pre_key(id, modified);
         match genes.below(64) {
             63 => made.shape = shape(&mut Genes(36 + genes.below(4))),
             62 => {
                 let modified = instant(&mut genes, anchor);
-                out.push(Made { suffix: ".bak", modified, ..made.clone() });
+                out.push(Made {
+                    suffix: ".bak",
+                    modified,
+                    ..made.clone()
+                });
             }
             61 => made.suffix = ".bak",
             60 => made.modified = i64::MAX,
@@ -478,11 +618,16 @@ fn with_pre_keys(count: std::ops::Range<u64>) -> impl Strategy<Value = Case> {
             if shared.below(8) != 7 {
                 case.limits.pre_keys_kept = case.limits.pre_keys_kept.min(count as u32);
                 if case.limits.batch == BatchSetting::Fixed(u32::MAX) || count < 812 {
-                    case.limits.batch =
-                        shared.of(&[BatchSetting::Auto, BatchSetting::Fixed(30), BatchSetting::Fixed(45)]);
+                    case.limits.batch = shared.of(&[
+                        BatchSetting::Auto,
+                        BatchSetting::Fixed(30),
+                        BatchSetting::Fixed(45),
+                    ]);
                 }
-                case.limits.emergency_pre_key_min_age =
-                    case.limits.emergency_pre_key_min_age.min(Duration::from_secs(2 * 86_400));
+                case.limits.emergency_pre_key_min_age = case
+                    .limits
+                    .emergency_pre_key_min_age
+                    .min(Duration::from_secs(2 * 86_400));
             }
             life(shared.below(6), anchor, &mut case.files);
             run_of_pre_keys(seed, count, anchor, &mut case.files);
@@ -492,8 +637,12 @@ fn with_pre_keys(count: std::ops::Range<u64>) -> impl Strategy<Value = Case> {
             });
             let highest = highest.max().unwrap_or(0);
             if let Creds::Valid(facts) = &mut case.creds {
-                facts.next_pre_key_id =
-                    shared.of(&[Some(highest + 1), Some(highest + 1), Some(highest.saturating_sub(3)), None]);
+                facts.next_pre_key_id = shared.of(&[
+                    Some(highest + 1),
+                    Some(highest + 1),
+                    Some(highest.saturating_sub(3)),
+                    None,
+                ]);
             }
             for gene in genes {
                 key(gene, anchor, &mut case.files);
@@ -510,15 +659,22 @@ fn nanos(span: Duration) -> i64 {
 }
 
 fn siblings<'a>(case: &'a Case, made: &'a Made) -> impl Iterator<Item = &'a Made> {
-    case.files.iter().filter(move |other| other.main == made.main)
+    case.files
+        .iter()
+        .filter(move |other| other.main == made.main)
 }
 
 /// The newest activity of a session or sender-key. What is not a plain file with one name, or
 /// comes from the future, tells nothing.
 fn newest_activity(case: &Case) -> Option<i64> {
-    let keys =
-        case.files.iter().filter(|made| matches!(made.what, What::Session { .. } | What::SenderKey { .. }));
-    keys.filter(|made| made.shape == Shape::Regular).map(Made::active).filter(|at| *at <= case.now).max()
+    let keys = case
+        .files
+        .iter()
+        .filter(|made| matches!(made.what, What::Session { .. } | What::SenderKey { .. }));
+    keys.filter(|made| made.shape == Shape::Regular)
+        .map(Made::active)
+        .filter(|at| *at <= case.now)
+        .max()
 }
 
 /// Guard batch and measured batch.
@@ -526,23 +682,49 @@ fn batches(case: &Case) -> (u32, u32) {
     let seen = |test: &dyn Fn(&What) -> bool| case.files.iter().any(|made| test(&made.what));
     let modern = case.files.iter().any(|made| match made.what {
         What::Bookkeeping { .. } | What::Session { lid: true } => true,
-        What::SenderKey { who: Who::Lid(_), .. } => true,
-        What::SenderKey { who: Who::Number(_), .. } => made.main.contains("_128--"),
+        What::SenderKey {
+            who: Who::Lid(_), ..
+        } => true,
+        What::SenderKey {
+            who: Who::Number(_),
+            ..
+        } => made.main.contains("_128--"),
         _ => false,
     });
     let next = case.creds.facts().and_then(|facts| facts.next_pre_key_id);
     let many = readable_pre_keys(case).len() >= 812 || next.is_some_and(|next| next > 812);
     if let BatchSetting::Fixed(batch) = case.limits.batch {
         // An operator's 30 must not delete the live keys of a folder that is plainly larger.
-        let proven = seen(&|what| matches!(what, What::Bookkeeping { proves_large_batch: true }));
-        return (if proven || modern && many { batch.max(812) } else { batch }, batch);
+        let proven = seen(&|what| {
+            matches!(
+                what,
+                What::Bookkeeping {
+                    proves_large_batch: true
+                }
+            )
+        });
+        return (
+            if proven || modern && many {
+                batch.max(812)
+            } else {
+                batch
+            },
+            batch,
+        );
     }
-    (if modern || many { 812 } else { 30 }, if modern { 812 } else { 30 })
+    (
+        if modern || many { 812 } else { 30 },
+        if modern { 812 } else { 30 },
+    )
 }
 
 /// Ids of pre-keys that the library can read: from the main file, or from its .bak.
 fn readable_pre_keys(case: &Case) -> BTreeSet<u32> {
-    case.files.iter().filter(|made| made.suffix != ".tmp").filter_map(numbered).collect()
+    case.files
+        .iter()
+        .filter(|made| made.suffix != ".tmp")
+        .filter_map(numbered)
+        .collect()
 }
 
 fn numbered(made: &Made) -> Option<u32> {
@@ -555,7 +737,13 @@ fn numbered(made: &Made) -> Option<u32> {
 /// What the tiers count, of the files whose place in the case is in none of `gone`.
 fn count_accumulated(case: &Case, measured: u32, gone: &BTreeSet<usize>) -> usize {
     let (mut mains, mut ids) = (BTreeSet::new(), BTreeSet::new());
-    for made in case.files.iter().enumerate().filter(|(at, _)| !gone.contains(at)).map(|(_, made)| made) {
+    for made in case
+        .files
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !gone.contains(at))
+        .map(|(_, made)| made)
+    {
         ids.extend(numbered(made));
         let counts = match made.what {
             What::Bookkeeping { .. } => false,
@@ -658,7 +846,9 @@ fn must_stay(case: &Case, facts: &Facts, made: &Made) -> Option<&'static str> {
                 Some(_) => in_use.then_some("sender-key in use"),
             }
         }
-        What::Memory { .. } if !case.verdict.process_gone => Some("memory of a process not proven gone"),
+        What::Memory { .. } if !case.verdict.process_gone => {
+            Some("memory of a process not proven gone")
+        }
         What::Memory { .. } => in_use.then_some("memory in use"),
         What::PreKey(None) => Some("no id the library writes"),
         What::PreKey(Some(id)) => {
@@ -711,12 +901,14 @@ fn must_refuse(case: &Case) -> BTreeSet<&'static str> {
     if !forced {
         match newest_activity(case) {
             Some(newest) if newest >= case.now.saturating_sub(FORTNIGHT) => {
-                let (from, to) = (newest.saturating_sub(FORTNIGHT), newest.saturating_sub(3 * DAY));
+                let (from, to) = (
+                    newest.saturating_sub(FORTNIGHT),
+                    newest.saturating_sub(3 * DAY),
+                );
                 let lived = |at: i64| at >= from && at <= to;
-                let mut known = case
-                    .files
-                    .iter()
-                    .filter(|made| made.shape == Shape::Regular && !matches!(made.what, What::Unknown));
+                let mut known = case.files.iter().filter(|made| {
+                    made.shape == Shape::Regular && !matches!(made.what, What::Unknown)
+                });
                 if !known.any(|made| lived(made.modified) || lived(made.active())) {
                     reasons.insert("woke_recently");
                 }
@@ -738,8 +930,12 @@ macro_rules! require {
 /// Everything that must be true of a plan.
 fn check_plan(case: &Case, inventory: &Inventory, plan: &Plan) -> Result<(), TestCaseError> {
     let facts = Facts::of(case);
-    let places: BTreeMap<Vec<u8>, usize> =
-        case.files.iter().enumerate().map(|(at, made)| (made.name().into_bytes(), at)).collect();
+    let places: BTreeMap<Vec<u8>, usize> = case
+        .files
+        .iter()
+        .enumerate()
+        .map(|(at, made)| (made.name().into_bytes(), at))
+        .collect();
     let mut order: BTreeMap<usize, usize> = BTreeMap::new();
     for (turn, step) in plan.moves.iter().enumerate() {
         let Some(&at) = places.get(step.name.as_bytes()) else {
@@ -747,7 +943,11 @@ fn check_plan(case: &Case, inventory: &Inventory, plan: &Plan) -> Result<(), Tes
         };
         let made = &case.files[at];
         require!(order.insert(at, turn).is_none(), "{} twice", made.name());
-        require!(step.stamp == made.entry(at).stamp, "the stamp of {} is another's", made.name());
+        require!(
+            step.stamp == made.entry(at).stamp,
+            "the stamp of {} is another's",
+            made.name()
+        );
         if let Some(why) = must_stay(case, &facts, made) {
             require!(false, "{} must stay: {why}", made.name());
         }
@@ -758,9 +958,18 @@ fn check_plan(case: &Case, inventory: &Inventory, plan: &Plan) -> Result<(), Tes
     // A key goes with its companions, and they go first: a leftover .bak would be read back.
     for (&at, &turn) in &order {
         let made = &case.files[at];
-        for (other_at, other) in case.files.iter().enumerate().filter(|(_, other)| other.main == made.main) {
+        for (other_at, other) in case
+            .files
+            .iter()
+            .enumerate()
+            .filter(|(_, other)| other.main == made.main)
+        {
             let Some(&other_turn) = order.get(&other_at) else {
-                return Err(TestCaseError::fail(format!("{} goes and {} stays", made.name(), other.name())));
+                return Err(TestCaseError::fail(format!(
+                    "{} goes and {} stays",
+                    made.name(),
+                    other.name()
+                )));
             };
             require!(
                 made.suffix.is_empty() || !other.suffix.is_empty() || turn < other_turn,
@@ -774,7 +983,10 @@ fn check_plan(case: &Case, inventory: &Inventory, plan: &Plan) -> Result<(), Tes
     check_groups(case, &order)?;
 
     // Pre-keys: enough of them, and the newest, among those that the server may know.
-    let moved_ids: BTreeSet<u32> = gone.iter().filter_map(|at| numbered(&case.files[*at])).collect();
+    let moved_ids: BTreeSet<u32> = gone
+        .iter()
+        .filter_map(|at| numbered(&case.files[*at]))
+        .collect();
     if let Some(highest_moved) = moved_ids.last() {
         let left: BTreeSet<u32> = facts.ids.difference(&moved_ids).copied().collect();
         require!(left.len() >= 30, "{} pre-keys left", left.len());
@@ -782,7 +994,11 @@ fn check_plan(case: &Case, inventory: &Inventory, plan: &Plan) -> Result<(), Tes
         let every = case.files.iter().filter_map(numbered).max();
         require!(every > Some(*highest_moved), "the highest id of all goes");
         let newest: Vec<u32> = facts.ids.iter().rev().take(facts.stay).copied().collect();
-        require!(newest.iter().all(|id| left.contains(id)), "one of the newest {} goes", facts.stay);
+        require!(
+            newest.iter().all(|id| left.contains(id)),
+            "one of the newest {} goes",
+            facts.stay
+        );
     }
 
     // The numbers that people read.
@@ -793,8 +1009,15 @@ fn check_plan(case: &Case, inventory: &Inventory, plan: &Plan) -> Result<(), Tes
         plan.accumulated_before
     );
     let after = count_accumulated(case, measured, &gone);
-    require!(plan.accumulated_after == after, "accumulated_after {} is {after}", plan.accumulated_after);
-    require!(plan.accumulated_after <= plan.accumulated_before, "the count grows");
+    require!(
+        plan.accumulated_after == after,
+        "accumulated_after {} is {after}",
+        plan.accumulated_after
+    );
+    require!(
+        plan.accumulated_after <= plan.accumulated_before,
+        "the count grows"
+    );
     require!(
         plan.pre_keys_left == readable_pre_keys(case).difference(&moved_ids).count(),
         "pre_keys_left {}",
@@ -805,8 +1028,15 @@ fn check_plan(case: &Case, inventory: &Inventory, plan: &Plan) -> Result<(), Tes
     let gone_process = case.verdict.process_gone;
     if case.ask.force.is_none() {
         let counts = removable(inventory, now, &case.limits, case.ask.column, gone_process);
-        require!(counts == plan.by_kind(), "removable says {counts:?}, the plan {:?}", plan.by_kind());
-        require!(counts.values().sum::<usize>() == gone.len(), "counts do not add up: {counts:?}");
+        require!(
+            counts == plan.by_kind(),
+            "removable says {counts:?}, the plan {:?}",
+            plan.by_kind()
+        );
+        require!(
+            counts.values().sum::<usize>() == gone.len(),
+            "counts do not add up: {counts:?}"
+        );
     }
 
     check_remains(case, &gone)
@@ -814,7 +1044,9 @@ fn check_plan(case: &Case, inventory: &Inventory, plan: &Plan) -> Result<(), Tes
 
 /// The bot's own sender-keys of a group and its memory: all or none, the memory first.
 fn check_groups(case: &Case, order: &BTreeMap<usize, usize>) -> Result<(), TestCaseError> {
-    let Some(own) = case.creds.facts() else { return Ok(()) };
+    let Some(own) = case.creds.facts() else {
+        return Ok(());
+    };
     for wanted in 0..GROUPS.len() {
         let (mut memory, mut keys) = (Vec::new(), Vec::new());
         for (at, made) in case.files.iter().enumerate() {
@@ -836,8 +1068,14 @@ fn check_groups(case: &Case, order: &BTreeMap<usize, usize>) -> Result<(), TestC
             }
         }
         let moved = memory.iter().chain(&keys).flatten().count();
-        require!(moved == 0 || moved == memory.len() + keys.len(), "group {wanted}: a part of it goes");
-        require!(moved == 0 || !memory.is_empty() && !keys.is_empty(), "group {wanted}: key or memory alone");
+        require!(
+            moved == 0 || moved == memory.len() + keys.len(),
+            "group {wanted}: a part of it goes"
+        );
+        require!(
+            moved == 0 || !memory.is_empty() && !keys.is_empty(),
+            "group {wanted}: key or memory alone"
+        );
         require!(
             memory.iter().max() < keys.iter().min() || moved == 0,
             "group {wanted}: the sender-key before its memory"
@@ -860,11 +1098,19 @@ fn check_remains(case: &Case, gone: &BTreeSet<usize>) -> Result<(), TestCaseErro
         rest.limits.batch = BatchSetting::Fixed(guard);
     }
     let now = Timestamp::from_nanos(case.now);
-    match plan(&rest.inventory(), rest.verdict.process_gone, now, &rest.limits, &rest.ask) {
+    match plan(
+        &rest.inventory(),
+        rest.verdict.process_gone,
+        now,
+        &rest.limits,
+        &rest.ask,
+    ) {
         Err(Refusal::NothingRemovable) => Ok(()),
         // An emergency may move the pre-keys that were the only life of the last fortnight.
         Err(Refusal::WokeRecently) if rest.ask.column == Column::Emergency => Ok(()),
-        again => Err(TestCaseError::fail(format!("planned again it says {again:?}"))),
+        again => Err(TestCaseError::fail(format!(
+            "planned again it says {again:?}"
+        ))),
     }
 }
 
@@ -890,7 +1136,10 @@ fn check(case: &Case, seen: &RefCell<Seen>) -> Result<(), TestCaseError> {
             } else {
                 reasons.contains(refusal.label())
             };
-            require!(expected, "refused as {refusal:?}, which does not apply; {reasons:?} do");
+            require!(
+                expected,
+                "refused as {refusal:?}, which does not apply; {reasons:?} do"
+            );
         }
         Ok(plan) => {
             require!(reasons.is_empty(), "planned in spite of {reasons:?}");
@@ -901,10 +1150,19 @@ fn check(case: &Case, seen: &RefCell<Seen>) -> Result<(), TestCaseError> {
             check_plan(case, &inventory, plan)?;
             // Pure: asked twice it says the same; the order of the listing means nothing.
             let again = decide(&inventory, &case.verdict, now, &case.limits, &case.ask);
-            require!(again == answer, "another answer for the same folder: {again:?}");
-            let turned = Inventory::new(inventory.files().iter().rev().cloned(), inventory.creds.clone());
+            require!(
+                again == answer,
+                "another answer for the same folder: {again:?}"
+            );
+            let turned = Inventory::new(
+                inventory.files().iter().rev().cloned(),
+                inventory.creds.clone(),
+            );
             let turned = decide(&turned, &case.verdict, now, &case.limits, &case.ask);
-            require!(turned == answer, "another answer for another listing: {turned:?}");
+            require!(
+                turned == answer,
+                "another answer for another listing: {turned:?}"
+            );
         }
     }
     Ok(())
@@ -916,7 +1174,12 @@ fn run<S: Strategy<Value = Case>>(
     test: impl Fn(&Case) -> Result<(), TestCaseError>,
 ) {
     // Nothing is written beside the sources: a failure prints its folder.
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 20_000,
+        ..Config::default()
+    };
     if let Err(failure) = TestRunner::new(config).run(&strategy, |case| test(&case)) {
         panic!("{failure}");
     }
@@ -929,7 +1192,10 @@ fn never_in_small_folders() {
     let seen = seen.into_inner();
     for reason in Refusal::LABELS {
         let times = seen.refusals.get(reason).copied().unwrap_or(0);
-        assert!(times > SMALL as usize / 500, "refused {times} times as {reason}");
+        assert!(
+            times > SMALL as usize / 500,
+            "refused {times} times as {reason}"
+        );
     }
     assert!(seen.plans > SMALL as usize / 20, "{} plans", seen.plans);
     for kind in [Kind::Session, Kind::SenderKey, Kind::SenderKeyMemory] {
@@ -941,7 +1207,9 @@ fn never_in_small_folders() {
 #[test]
 fn never_in_folders_with_many_pre_keys() {
     let seen = RefCell::new(Seen::default());
-    run(WITH_PRE_KEYS, with_pre_keys(48..86), |case| check(case, &seen));
+    run(WITH_PRE_KEYS, with_pre_keys(48..86), |case| {
+        check(case, &seen)
+    });
     let seen = seen.into_inner();
     let moved = seen.moved.get(&Kind::PreKey).copied().unwrap_or(0);
     assert!(moved > WITH_PRE_KEYS as usize, "{moved} pre-keys moved");
@@ -952,7 +1220,11 @@ fn never_in_large_folders() {
     let seen = RefCell::new(Seen::default());
     run(LARGE, with_pre_keys(780..990), |case| check(case, &seen));
     let seen = seen.into_inner();
-    assert!(seen.moved.get(&Kind::PreKey).copied().unwrap_or(0) > LARGE as usize, "{:?}", seen.moved);
+    assert!(
+        seen.moved.get(&Kind::PreKey).copied().unwrap_or(0) > LARGE as usize,
+        "{:?}",
+        seen.moved
+    );
 }
 
 // ---- not trivially careful ----
@@ -965,19 +1237,34 @@ fn lively() -> impl Strategy<Value = Case> {
             let mut files = vec![Made::new("creds.json", What::Identity, TODAY - HOUR)];
             // Some contact wrote on every day.
             files.extend((0..14).map(|day| session(500 + day, TODAY - day as i64 * DAY - HOUR)));
-            files.extend(sessions.iter().enumerate().map(|(at, age)| session(at as u64, TODAY - HOUR - age)));
+            files.extend(
+                sessions
+                    .iter()
+                    .enumerate()
+                    .map(|(at, age)| session(at as u64, TODAY - HOUR - age)),
+            );
             files.extend(others.iter().enumerate().map(|(at, age)| {
                 let who = Who::Number("79100000007");
                 sender_key(0, "79100000007", who, at as u64, TODAY - HOUR - age)
             }));
             for (group, age) in others.iter().enumerate().take(GROUPS.len()) {
                 files.push(memory(group, TODAY - HOUR - age));
-                files.push(sender_key(group, OWN_NUMBER, Who::Number(OWN_NUMBER), 3, TODAY - HOUR - age));
+                files.push(sender_key(
+                    group,
+                    OWN_NUMBER,
+                    Who::Number(OWN_NUMBER),
+                    3,
+                    TODAY - HOUR - age,
+                ));
             }
             files.extend((1..=pre_keys).map(|id| pre_key(id, TODAY - i64::from(80 - id) * DAY)));
             let mut case = Case::plain(files).with_next_pre_key(pre_keys + 1);
             case.verdict.process_gone = process_gone;
-            case.ask.column = if emergency { Column::Emergency } else { Column::Cleanup };
+            case.ask.column = if emergency {
+                Column::Emergency
+            } else {
+                Column::Cleanup
+            };
             case
         },
     )
@@ -994,14 +1281,19 @@ fn whatever_nothing_protects_goes() {
             .map(Made::name)
             .collect();
         let planned = match case.decide() {
-            Ok(plan) => {
-                plan.moves.iter().map(|step| step.name.as_os_str().to_str().unwrap().to_owned()).collect()
-            }
+            Ok(plan) => plan
+                .moves
+                .iter()
+                .map(|step| step.name.as_os_str().to_str().unwrap().to_owned())
+                .collect(),
             Err(Refusal::NothingRemovable) => BTreeSet::new(),
             Err(refusal) => return Err(TestCaseError::fail(format!("refused: {refusal}"))),
         };
         let missing: Vec<_> = expected.difference(&planned).collect();
-        require!(missing.is_empty(), "nothing protects {missing:?}, and they stay");
+        require!(
+            missing.is_empty(),
+            "nothing protects {missing:?}, and they stay"
+        );
         Ok(())
     });
 }
@@ -1010,19 +1302,41 @@ fn whatever_nothing_protects_goes() {
 fn one_more_file_never_lowers_the_count() {
     run(GROWING, small(), |case| {
         let mut fewer = case.clone();
-        let Some(added) = fewer.files.pop() else { return Ok(()) };
+        let Some(added) = fewer.files.pop() else {
+            return Ok(());
+        };
         let (more, fewer) = (case.inventory(), fewer.inventory());
         for batch in [30, 812, batches(case).0] {
-            let (before, after) = (accumulated_files(&fewer, batch), accumulated_files(&more, batch));
-            require!(before <= after, "{} takes the count from {before} to {after}", added.name());
-            require!(after <= before + 1, "{} takes the count from {before} to {after}", added.name());
+            let (before, after) = (
+                accumulated_files(&fewer, batch),
+                accumulated_files(&more, batch),
+            );
+            require!(
+                before <= after,
+                "{} takes the count from {before} to {after}",
+                added.name()
+            );
+            require!(
+                after <= before + 1,
+                "{} takes the count from {before} to {after}",
+                added.name()
+            );
         }
         let (guard, measured) = batches(case);
         let told = Batches::of(&more, case.limits.batch);
-        require!((told.guard, told.measured) == (guard, measured), "{told:?} and not {guard}, {measured}");
-        require!(told.is_ambiguous() == (guard != measured), "ambiguous: {told:?}");
+        require!(
+            (told.guard, told.measured) == (guard, measured),
+            "{told:?} and not {guard}, {measured}"
+        );
+        require!(
+            told.is_ambiguous() == (guard != measured),
+            "ambiguous: {told:?}"
+        );
         let counted = accumulated_files(&more, measured);
-        require!(counted == count_accumulated(case, measured, &BTreeSet::new()), "counted {counted}");
+        require!(
+            counted == count_accumulated(case, measured, &BTreeSet::new()),
+            "counted {counted}"
+        );
         // On a classic folder without companions and dotfiles it is what `ls | wc -l` says.
         let plain = case.files.iter().all(|made| {
             made.suffix.is_empty()
@@ -1030,7 +1344,11 @@ fn one_more_file_never_lowers_the_count() {
                 && !matches!(made.what, What::Bookkeeping { .. })
         });
         if plain && measured <= 30 {
-            require!(counted == case.files.len(), "{counted} of {} files counted", case.files.len());
+            require!(
+                counted == case.files.len(),
+                "{counted} of {} files counted",
+                case.files.len()
+            );
         }
         Ok(())
     });
@@ -1042,21 +1360,54 @@ fn one_more_file_never_lowers_the_count() {
 /// long silent, with 18 other files.
 fn classic(pre_keys: u32, minted: i64, last_life: i64) -> Case {
     let mut files = vec![Made::new("creds.json", What::Identity, last_life)];
-    for version in ["critical_block", "critical_unblock_low", "regular_high", "regular_low", "regular"] {
-        files.push(Made::new(format!("app-state-sync-version-{version}.json"), What::Identity, last_life));
+    for version in [
+        "critical_block",
+        "critical_unblock_low",
+        "regular_high",
+        "regular_low",
+        "regular",
+    ] {
+        files.push(Made::new(
+            format!("app-state-sync-version-{version}.json"),
+            What::Identity,
+            last_life,
+        ));
     }
-    files.push(Made::new("app-state-sync-key-AAAAANf__.json", What::Identity, last_life));
+    files.push(Made::new(
+        "app-state-sync-key-AAAAANf__.json",
+        What::Identity,
+        last_life,
+    ));
     files.push(memory(0, last_life));
-    files.push(sender_key(0, OWN_NUMBER, Who::Number(OWN_NUMBER), 3, last_life));
+    files.push(sender_key(
+        0,
+        OWN_NUMBER,
+        Who::Number(OWN_NUMBER),
+        3,
+        last_life,
+    ));
     for device in 0..10 {
-        files.push(sender_key(0, "79100000007", Who::Number("79100000007"), device, last_life - DAY));
+        files.push(sender_key(
+            0,
+            "79100000007",
+            Who::Number("79100000007"),
+            device,
+            last_life - DAY,
+        ));
     }
     for contact in 0..40 {
-        let silent = if contact < 24 { contact as i64 * 12 * HOUR } else { contact as i64 * 5 * DAY };
+        let silent = if contact < 24 {
+            contact as i64 * 12 * HOUR
+        } else {
+            contact as i64 * 5 * DAY
+        };
         files.push(session(contact, last_life - silent));
     }
     for id in 1..=pre_keys {
-        files.push(pre_key(id, minted - i64::from(pre_keys - id) * 60_000_000_000));
+        files.push(pre_key(
+            id,
+            minted - i64::from(pre_keys - id) * 60_000_000_000,
+        ));
     }
     Case::plain(files).with_next_pre_key(pre_keys + 1)
 }
@@ -1075,11 +1426,19 @@ fn in_every_column(mut case: Case, test: impl Fn(&Case)) {
 fn the_bloated_classic_folder_ends_below_120() {
     for column in Column::ALL {
         let mut case = classic(328, TODAY - 20 * DAY, TODAY - HOUR);
-        case.ask = Ask { column, tier: Some(Tier::Fatal), force: None };
+        case.ask = Ask {
+            column,
+            tier: Some(Tier::Fatal),
+            force: None,
+        };
         assert_eq!(case.files.len(), 387);
         let plan = case.decide().unwrap();
         assert_eq!(plan.accumulated_before, 387);
-        assert_eq!(plan.moves.len(), 278 + 16, "all but 50 pre-keys, and who was silent for long");
+        assert_eq!(
+            plan.moves.len(),
+            278 + 16,
+            "all but 50 pre-keys, and who was silent for long"
+        );
         assert_eq!(plan.accumulated_after, 93);
         assert_eq!(plan.pre_keys_left, 50);
         assert!(plan.accumulated_after < 120);
@@ -1093,8 +1452,14 @@ fn fresh_pre_keys_go_in_the_emergency_only() {
     assert_eq!(moved(&case), None);
     case.ask.column = Column::Emergency;
     assert_eq!(moved(&case), Some(278));
-    let case = Case { ask: case.ask, ..classic(328, TODAY - DAY + 278 * 60_000_000_000, TODAY - HOUR) };
-    assert!(moved(&case) < Some(278), "younger than 24 h stays in the emergency, too");
+    let case = Case {
+        ask: case.ask,
+        ..classic(328, TODAY - DAY + 278 * 60_000_000_000, TODAY - HOUR)
+    };
+    assert!(
+        moved(&case) < Some(278),
+        "younger than 24 h stays in the emergency, too"
+    );
 }
 
 #[test]
@@ -1102,17 +1467,27 @@ fn a_clock_one_year_ahead_is_dormant() {
     let mut case = classic(328, TODAY - 20 * DAY, TODAY - HOUR);
     case.now += 365 * DAY;
     in_every_column(case.clone(), |case| {
-        assert!(matches!(case.decide(), Err(Refusal::Dormant { newest: Some(_) })));
+        assert!(matches!(
+            case.decide(),
+            Err(Refusal::Dormant { newest: Some(_) })
+        ));
     });
     // The bot has written with that clock already.
     for since in [0, HOUR, 23 * HOUR] {
         let mut case = case.clone();
         case.files.push(session(900, case.now));
         case.files.push(session(901, case.now - since));
-        in_every_column(case, |case| assert_eq!(case.decide(), Err(Refusal::WokeRecently)));
+        in_every_column(case, |case| {
+            assert_eq!(case.decide(), Err(Refusal::WokeRecently))
+        });
     }
-    let nothing =
-        removable(&case.inventory(), Timestamp::from_nanos(case.now), &case.limits, Column::Emergency, true);
+    let nothing = removable(
+        &case.inventory(),
+        Timestamp::from_nanos(case.now),
+        &case.limits,
+        Column::Emergency,
+        true,
+    );
     assert!(nothing.is_empty());
 }
 
@@ -1120,35 +1495,66 @@ fn a_clock_one_year_ahead_is_dormant() {
 fn a_bot_down_for_three_weeks_is_dormant() {
     let case = classic(328, TODAY - 40 * DAY, TODAY - 21 * DAY);
     in_every_column(case.clone(), |case| {
-        assert!(matches!(case.decide(), Err(Refusal::Dormant { newest: Some(_) })));
+        assert!(matches!(
+            case.decide(),
+            Err(Refusal::Dormant { newest: Some(_) })
+        ));
     });
     let mut back = case;
     back.files.push(session(900, TODAY - HOUR));
     back.files[0].modified = TODAY - HOUR;
-    in_every_column(back, |case| assert_eq!(case.decide(), Err(Refusal::WokeRecently)));
+    in_every_column(back, |case| {
+        assert_eq!(case.decide(), Err(Refusal::WokeRecently))
+    });
 }
 
 #[test]
 fn no_session_and_no_sender_key_is_dormant() {
     let mut case = classic(328, TODAY - 40 * DAY, TODAY - HOUR);
-    case.files.retain(|made| !matches!(made.what, What::Session { .. } | What::SenderKey { .. }));
-    in_every_column(case, |case| assert_eq!(case.decide(), Err(Refusal::Dormant { newest: None })));
+    case.files
+        .retain(|made| !matches!(made.what, What::Session { .. } | What::SenderKey { .. }));
+    in_every_column(case, |case| {
+        assert_eq!(case.decide(), Err(Refusal::Dormant { newest: None }))
+    });
 }
 
 #[test]
 fn force_opens_a_dormant_folder_and_nothing_else() {
     let mut case = classic(328, TODAY - 60 * DAY, TODAY - 21 * DAY);
     case.verdict.state = State::Unknown;
-    case.ask.force = Some(Force { inactive_for: Duration::from_secs(0) });
+    case.ask.force = Some(Force {
+        inactive_for: Duration::from_secs(0),
+    });
     let plan = case.decide().unwrap();
     assert_eq!(plan.pre_keys_left, 50);
-    assert!(plan.by_kind().keys().all(|kind| matches!(kind, Kind::PreKey | Kind::Session | Kind::SenderKey)));
+    assert!(
+        plan.by_kind()
+            .keys()
+            .all(|kind| matches!(kind, Kind::PreKey | Kind::Session | Kind::SenderKey))
+    );
     case.ask.tier = Some(Tier::Fatal);
     assert!(case.decide().is_ok());
     case.files.retain(|made| numbered(made).is_none());
-    assert!(matches!(case.decide(), Err(Refusal::StaleAlert { live: 59, threshold: 200 })));
-    for creds in [Creds::Missing, Creds::Broken(BrokenCreds::Empty), Creds::Unreadable(String::new())] {
-        let case = Case { creds, ask: Ask { tier: None, ..case.ask }, ..case.clone() };
+    assert!(matches!(
+        case.decide(),
+        Err(Refusal::StaleAlert {
+            live: 59,
+            threshold: 200
+        })
+    ));
+    for creds in [
+        Creds::Missing,
+        Creds::Broken(BrokenCreds::Empty),
+        Creds::Unreadable(String::new()),
+    ] {
+        let case = Case {
+            creds,
+            ask: Ask {
+                tier: None,
+                ..case.ask
+            },
+            ..case.clone()
+        };
         assert!(matches!(case.decide(), Err(Refusal::CredsBroken(_))));
     }
 }
@@ -1170,7 +1576,10 @@ fn a_neglected_classic_folder_reads_as_what_it_is() {
             let inventory = case.inventory();
             let told = Batches::of(&inventory, BatchSetting::Auto);
             assert_eq!(told.measured, 30);
-            assert_eq!(told.guard, guard, "{pre_keys_there} pre-keys, next {next:?}");
+            assert_eq!(
+                told.guard, guard,
+                "{pre_keys_there} pre-keys, next {next:?}"
+            );
             assert_eq!(told.is_ambiguous(), guard == 812);
             assert_eq!(pre_keys(&inventory), pre_keys_there as usize);
             assert_eq!(accumulated_files(&inventory, told.measured), 886);
@@ -1179,7 +1588,10 @@ fn a_neglected_classic_folder_reads_as_what_it_is() {
     }
     // 811 files are no hint; that 812 were minted is.
     let case = classic(811, TODAY, TODAY).with_next_pre_key(813);
-    assert_eq!(Batches::of(&case.inventory(), BatchSetting::Auto).guard, 812);
+    assert_eq!(
+        Batches::of(&case.inventory(), BatchSetting::Auto).guard,
+        812
+    );
 }
 
 #[test]
@@ -1188,7 +1600,9 @@ fn a_modern_folder_stays_green() {
     files.extend((1..=812).map(|id| pre_key(id, TODAY)));
     // By the formula, with three files that count.
     let mut counted = Case::plain(files.clone()).with_next_pre_key(813);
-    counted.files.extend((0..3).map(|number| session(number, TODAY)));
+    counted
+        .files
+        .extend((0..3).map(|number| session(number, TODAY)));
     assert_eq!(counted.files.len(), 816);
     assert_eq!(accumulated_files(&counted.inventory(), 812), 34);
     assert!(
@@ -1197,11 +1611,17 @@ fn a_modern_folder_stays_green() {
     );
     // As 7.0.0-rc14 leaves it after a login: the three are bookkeeping.
     let mut fresh = Case::plain(files).with_next_pre_key(813);
-    for name in
-        ["device-list-447700900001", "lid-mapping-447700900001", "lid-mapping-180001112223334_reverse"]
-    {
-        let what = What::Bookkeeping { proves_large_batch: false };
-        fresh.files.push(Made::new(format!("{name}.json"), what, TODAY));
+    for name in [
+        "device-list-447700900001",
+        "lid-mapping-447700900001",
+        "lid-mapping-180001112223334_reverse",
+    ] {
+        let what = What::Bookkeeping {
+            proves_large_batch: false,
+        };
+        fresh
+            .files
+            .push(Made::new(format!("{name}.json"), what, TODAY));
     }
     let told = Batches::of(&fresh.inventory(), BatchSetting::Auto);
     assert_eq!((told.guard, told.measured), (812, 812));
@@ -1214,7 +1634,10 @@ fn a_modern_folder_stays_green() {
 fn boundaries_to_the_nanosecond() {
     let newest = TODAY - 2 * DAY;
     for (at, goes) in [(newest - FORTNIGHT, false), (newest - FORTNIGHT - 1, true)] {
-        for odd in [session(1, at), sender_key(0, "79100000007", Who::Number("79100000007"), 0, at)] {
+        for odd in [
+            session(1, at),
+            sender_key(0, "79100000007", Who::Number("79100000007"), 0, at),
+        ] {
             let case = Case::plain(vec![session(8, newest), session(9, newest - 3 * DAY), odd]);
             assert_eq!(case.decide().is_ok(), goes, "{case:?}");
         }
@@ -1232,7 +1655,13 @@ fn boundaries_to_the_nanosecond() {
         assert_eq!(case.decide().is_ok(), goes);
     }
     for (away, dormant) in [(FORTNIGHT, false), (FORTNIGHT + 1, true)] {
-        let case = Case::plain(vec![session(8, TODAY - away), session(9, TODAY - away - 3 * DAY)]);
-        assert_eq!(matches!(case.decide(), Err(Refusal::Dormant { .. })), dormant);
+        let case = Case::plain(vec![
+            session(8, TODAY - away),
+            session(9, TODAY - away - 3 * DAY),
+        ]);
+        assert_eq!(
+            matches!(case.decide(), Err(Refusal::Dormant { .. })),
+            dormant
+        );
     }
 }

@@ -1,7 +1,12 @@
 //! Who hears of which tier, by a real Alertmanager with the shipped configuration: one
 //! session's emergency silences its own lower tiers and nothing else. Only addresses and
 //! durations are replaced, and each receiver by one that remembers what it was sent.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -35,15 +40,23 @@ struct World {
 }
 
 fn shipped(name: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("alerting-rules").join(name)).unwrap()
+    fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("alerting-rules")
+            .join(name),
+    )
+    .unwrap()
 }
 
 /// The labels of each alert in the shipped rules.
 fn rule_labels() -> BTreeMap<String, Value> {
     let rules: Value = serde_saphyr::from_str(&shipped("baileys.rules.yml")).unwrap();
     let groups = rules["groups"].as_array().unwrap();
-    let rules = groups.iter().flat_map(|group| group["rules"].as_array().unwrap());
-    let alerts = rules.filter_map(|rule| Some((rule["alert"].as_str()?.to_owned(), rule["labels"].clone())));
+    let rules = groups
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap());
+    let alerts =
+        rules.filter_map(|rule| Some((rule["alert"].as_str()?.to_owned(), rule["labels"].clone())));
     alerts.collect()
 }
 
@@ -52,9 +65,18 @@ impl World {
         let program = process::find(&["prometheus-alertmanager", "alertmanager"])
             .unwrap_or_else(|| panic!("Alertmanager is not installed; run: {INSTALL}"));
         let dir = tempfile::tempdir().unwrap();
-        let recorders: Vec<_> =
-            RECEIVERS.into_iter().map(|name| (name, Recorder::start(None).unwrap())).collect();
-        let url = |name: &str| recorders.iter().find(|(other, _)| *other == name).unwrap().1.url();
+        let recorders: Vec<_> = RECEIVERS
+            .into_iter()
+            .map(|name| (name, Recorder::start(None).unwrap()))
+            .collect();
+        let url = |name: &str| {
+            recorders
+                .iter()
+                .find(|(other, _)| *other == name)
+                .unwrap()
+                .1
+                .url()
+        };
         let token = dir.path().join("webhook.token");
         fs::write(&token, "a token that nobody asks for").unwrap();
 
@@ -63,9 +85,18 @@ impl World {
         let changes = [
             ("http://127.0.0.1:10274/webhook", url("baileys_remediator")),
             ("/etc/prometheus/webhook.token", token.display().to_string()),
-            ("    email_configs:\n      - to: operator@example.org  # REPLACE\n", webhook("operator")),
-            ("    email_configs:\n      - to: oncall@example.org  # REPLACE\n", webhook("pager")),
-            ("  - name: nobody\n", format!("  - name: nobody\n{}", webhook("nobody"))),
+            (
+                "    email_configs:\n      - to: operator@example.org  # REPLACE\n",
+                webhook("operator"),
+            ),
+            (
+                "    email_configs:\n      - to: oncall@example.org  # REPLACE\n",
+                webhook("pager"),
+            ),
+            (
+                "  - name: nobody\n",
+                format!("  - name: nobody\n{}", webhook("nobody")),
+            ),
             ("group_wait: 30s", "group_wait: 1s".to_owned()),
             ("group_wait: 10s", "group_wait: 1s".to_owned()),
             ("group_wait: 5s", "group_wait: 1s".to_owned()),
@@ -96,7 +127,9 @@ impl World {
             patience: Patience::new(BOUND),
             _dir: dir,
         };
-        world.wait("alertmanager is ready", || net::get(&format!("{}/-/ready", world.url))?.ok());
+        world.wait("alertmanager is ready", || {
+            net::get(&format!("{}/-/ready", world.url))?.ok()
+        });
         world
     }
 
@@ -129,16 +162,26 @@ impl World {
             .collect();
         let headers = [("Content-Type".to_owned(), "application/json".to_owned())];
         let url = format!("{}/api/v2/alerts", self.url);
-        net::post(&url, &headers, Value::from(body).to_string().as_bytes()).unwrap().ok().unwrap();
+        net::post(&url, &headers, Value::from(body).to_string().as_bytes())
+            .unwrap()
+            .ok()
+            .unwrap();
     }
 
     /// The alerts that Alertmanager holds back, and those that it does not.
     fn states(&self) -> testkit::Result<(BTreeSet<String>, BTreeSet<String>)> {
         let answer = net::get(&format!("{}/api/v2/alerts", self.url))?.ok()?;
-        let alerts: Vec<Value> = serde_json::from_str(&answer).map_err(|error| error.to_string())?;
-        let (silenced, heard): (Vec<&Value>, Vec<&Value>) =
-            alerts.iter().partition(|alert| alert["status"]["state"] == "suppressed");
-        let names = |alerts: Vec<&Value>| alerts.into_iter().map(|alert| shown(&alert["labels"])).collect();
+        let alerts: Vec<Value> =
+            serde_json::from_str(&answer).map_err(|error| error.to_string())?;
+        let (silenced, heard): (Vec<&Value>, Vec<&Value>) = alerts
+            .iter()
+            .partition(|alert| alert["status"]["state"] == "suppressed");
+        let names = |alerts: Vec<&Value>| {
+            alerts
+                .into_iter()
+                .map(|alert| shown(&alert["labels"]))
+                .collect()
+        };
         Ok((names(silenced), names(heard)))
     }
 
@@ -153,11 +196,23 @@ impl World {
 
     /// What a receiver was sent so far.
     fn sent(&self, receiver: &str) -> BTreeSet<String> {
-        let (_, recorder) = self.recorders.iter().find(|(name, _)| *name == receiver).unwrap();
+        let (_, recorder) = self
+            .recorders
+            .iter()
+            .find(|(name, _)| *name == receiver)
+            .unwrap();
         let line = |sent: testkit::recorder::Sent| {
-            let end = if sent.status == "resolved" { " resolved" } else { "" };
+            let end = if sent.status == "resolved" {
+                " resolved"
+            } else {
+                ""
+            };
             let host = sent.instance.split(':').next().unwrap().to_owned();
-            format!("{host} {} {}{end}", sent.session, sent.alert.trim_start_matches("Baileys"))
+            format!(
+                "{host} {} {}{end}",
+                sent.session,
+                sent.alert.trim_start_matches("Baileys")
+            )
         };
         recorder.sent().into_iter().map(line).collect()
     }
@@ -171,22 +226,38 @@ impl World {
             .collect();
         assert!(RECEIVERS.iter().all(|name| expected.contains_key(name)));
         let check = || {
-            let seen = RECEIVERS.into_iter().map(|name| (name, self.sent(name))).collect();
-            if expected == seen { Ok(()) } else { Err(format!("{seen:#?}\nexpected: {expected:#?}")) }
+            let seen = RECEIVERS
+                .into_iter()
+                .map(|name| (name, self.sent(name)))
+                .collect();
+            if expected == seen {
+                Ok(())
+            } else {
+                Err(format!("{seen:#?}\nexpected: {expected:#?}"))
+            }
         };
         self.wait("everybody was told", check);
-        self.patience.holds_for(QUIET, "nobody is told more", check).unwrap();
+        self.patience
+            .holds_for(QUIET, "nobody is told more", check)
+            .unwrap();
     }
 }
 
 fn shown(labels: &Value) -> String {
     let text = |name: &str| labels[name].as_str().unwrap_or_default().to_owned();
     let host = text("instance").split(':').next().unwrap().to_owned();
-    format!("{host} {} {}", text("session"), text("alertname").trim_start_matches("Baileys"))
+    format!(
+        "{host} {} {}",
+        text("session"),
+        text("alertname").trim_start_matches("Baileys")
+    )
 }
 
 fn lines(alerts: &[Alert]) -> BTreeSet<String> {
-    alerts.iter().map(|(host, session, name)| format!("{host} {session} {name}")).collect()
+    alerts
+        .iter()
+        .map(|(host, session, name)| format!("{host} {session} {name}"))
+        .collect()
 }
 
 #[test]
@@ -214,7 +285,11 @@ fn an_emergency_silences_the_lower_tiers_of_its_own_session_and_nothing_else() {
     ];
     world.say(&[silenced.as_slice(), &heard].concat(), true);
     world.must_hold_back(&silenced, &heard);
-    let machine = ["a one AuthFilesEmergency", "a two AuthFilesWarning", "b one AuthFilesCleanup"];
+    let machine = [
+        "a one AuthFilesEmergency",
+        "a two AuthFilesWarning",
+        "b one AuthFilesCleanup",
+    ];
     let operator = [
         "a one AuthFilesEmergency",
         "a one AuthFilesFatal",
@@ -224,7 +299,11 @@ fn an_emergency_silences_the_lower_tiers_of_its_own_session_and_nothing_else() {
         "a two AuthFilesWarning",
         "b one AuthFilesCleanup",
     ];
-    let pager = ["a one AuthFilesEmergency", "a one AuthFilesFatal", "a one DeviceRemoved"];
+    let pager = [
+        "a one AuthFilesEmergency",
+        "a one AuthFilesFatal",
+        "a one DeviceRemoved",
+    ];
     // The receiver of that name sends nothing: this is what the dashboards are for.
     let nobody = ["b two AuthFilesMonitor", "b two UnknownFiles"];
     world.must_have_sent(&[
@@ -235,11 +314,28 @@ fn an_emergency_silences_the_lower_tiers_of_its_own_session_and_nothing_else() {
     ]);
 
     // The emergency is over and 155 files are left: the tier that still fires is told.
-    world.say(&[("a", "one", "AuthFilesEmergency"), ("a", "one", "AuthFilesFatal")], false);
-    let machine = [&machine[..], &["a one AuthFilesEmergency resolved", "a one AuthFilesCleanup"]].concat();
+    world.say(
+        &[
+            ("a", "one", "AuthFilesEmergency"),
+            ("a", "one", "AuthFilesFatal"),
+        ],
+        false,
+    );
+    let machine = [
+        &machine[..],
+        &[
+            "a one AuthFilesEmergency resolved",
+            "a one AuthFilesCleanup",
+        ],
+    ]
+    .concat();
     let operator = [
         &operator[..],
-        &["a one AuthFilesEmergency resolved", "a one AuthFilesFatal resolved", "a one AuthFilesCleanup"],
+        &[
+            "a one AuthFilesEmergency resolved",
+            "a one AuthFilesFatal resolved",
+            "a one AuthFilesCleanup",
+        ],
     ]
     .concat();
     world.must_have_sent(&[
@@ -254,12 +350,20 @@ fn an_emergency_silences_the_lower_tiers_of_its_own_session_and_nothing_else() {
     world.say(&[("b", "one", "AuthFilesEmergency")], true);
     let machine = [
         &machine[..],
-        &["a one AuthFilesCleanup resolved", "a one AuthFilesWarning", "b one AuthFilesEmergency"],
+        &[
+            "a one AuthFilesCleanup resolved",
+            "a one AuthFilesWarning",
+            "b one AuthFilesEmergency",
+        ],
     ]
     .concat();
     let operator = [
         &operator[..],
-        &["a one AuthFilesCleanup resolved", "a one AuthFilesWarning", "b one AuthFilesEmergency"],
+        &[
+            "a one AuthFilesCleanup resolved",
+            "a one AuthFilesWarning",
+            "b one AuthFilesEmergency",
+        ],
     ]
     .concat();
     let pager = [&pager[..], &["b one AuthFilesEmergency"]].concat();
@@ -323,10 +427,15 @@ fn alerts_that_are_no_tier_silence_nobody_and_are_silenced_by_nobody() {
     world.say(&all, true);
     world.must_hold_back(&[], &all);
     // For some evaluations more.
-    let seen = world.patience.holds_for(QUIET, "nothing is silenced", || match world.states()? {
-        (silenced, _) if silenced.is_empty() => Ok(()),
-        (silenced, _) => Err(format!("{silenced:?}")),
-    });
+    let seen = world
+        .patience
+        .holds_for(QUIET, "nothing is silenced", || match world.states()? {
+            (silenced, _) if silenced.is_empty() => Ok(()),
+            (silenced, _) => Err(format!("{silenced:?}")),
+        });
     seen.unwrap();
-    assert_eq!(world.sent("baileys_remediator"), lines(&[("a", "one", "AuthFilesEmergency")]));
+    assert_eq!(
+        world.sent("baileys_remediator"),
+        lines(&[("a", "one", "AuthFilesEmergency")])
+    );
 }

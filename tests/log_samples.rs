@@ -15,13 +15,18 @@ use testkit::{Patience, fixture};
 type Counts = BTreeMap<(String, String), u64>;
 
 fn by_hand(name: &str, below: &str) -> Counts {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/logs").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/logs")
+        .join(name);
     let text = std::fs::read_to_string(path).unwrap();
     text.lines()
         .skip(1)
         .map(|line| {
             let cells: Vec<&str> = line.split('\t').collect();
-            ((format!("{below}{}", cells[0]), cells[1].to_owned()), cells[2].parse().unwrap())
+            (
+                (format!("{below}{}", cells[0]), cells[1].to_owned()),
+                cells[2].parse().unwrap(),
+            )
         })
         .collect()
 }
@@ -42,7 +47,10 @@ fn counted(metrics: &str) -> Counts {
             _ => continue,
         };
         let value = line.rsplit(' ').next().unwrap().parse().unwrap();
-        counts.insert((label(line, "session").to_owned(), pattern.to_owned()), value);
+        counts.insert(
+            (label(line, "session").to_owned(), pattern.to_owned()),
+            value,
+        );
     }
     counts
 }
@@ -51,7 +59,12 @@ fn counted(metrics: &str) -> Counts {
 fn every_file_of_the_real_library_counts_as_by_hand() {
     let dir = tempfile::tempdir().unwrap();
     let logs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/logs");
-    fixture::unpack("normal", &dir.path().join("sessions/bot"), SystemTime::now()).unwrap();
+    fixture::unpack(
+        "normal",
+        &dir.path().join("sessions/bot"),
+        SystemTime::now(),
+    )
+    .unwrap();
     // Each file is a session of its own.
     let config = dir.path().join("config.yml");
     let yaml = format!(
@@ -77,7 +90,11 @@ fn every_file_of_the_real_library_counts_as_by_hand() {
     wanted.extend(by_hand("samples-expected.tsv", "samples/"));
     assert!(wanted.len() > 40 * 20, "{}", wanted.len());
     let all_lines = |counts: &Counts| -> u64 {
-        counts.iter().filter(|((_, pattern), _)| pattern == "lines").map(|(_, count)| count).sum()
+        counts
+            .iter()
+            .filter(|((_, pattern), _)| pattern == "lines")
+            .map(|(_, count)| count)
+            .sum()
     };
     let patience = Patience::new(Duration::from_secs(60));
     let mut text = String::new();
@@ -86,13 +103,21 @@ fn every_file_of_the_real_library_counts_as_by_hand() {
             exporter.alive()?;
             text = net::get(&format!("http://127.0.0.1:{port}/metrics"))?.ok()?;
             let lines = all_lines(&counted(&text));
-            if lines >= all_lines(&wanted) { Ok(()) } else { Err(format!("{lines} lines")) }
+            if lines >= all_lines(&wanted) {
+                Ok(())
+            } else {
+                Err(format!("{lines} lines"))
+            }
         })
         .unwrap();
 
     // The folder that has no log is there as well, at 0.
     let mut seen = counted(&text);
-    let silent: Vec<_> = seen.keys().filter(|(session, _)| session == "bot").cloned().collect();
+    let silent: Vec<_> = seen
+        .keys()
+        .filter(|(session, _)| session == "bot")
+        .cloned()
+        .collect();
     assert_eq!(silent.len(), 21, "every session has every pattern");
     for key in silent {
         assert_eq!(seen.remove(&key), Some(0));
@@ -104,7 +129,10 @@ fn every_file_of_the_real_library_counts_as_by_hand() {
 
     // No line, key or number of a phone is repeated anywhere.
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
-    let page = net::get(&format!("http://127.0.0.1:{port}/")).unwrap().ok().unwrap();
+    let page = net::get(&format!("http://127.0.0.1:{port}/"))
+        .unwrap()
+        .ok()
+        .unwrap();
     for shown in [&text, &log, &page] {
         for secret in ["<Buffer", "SessionEntry", "@s.whatsapp.net", "privKey: "] {
             assert!(!shown.contains(secret), "{secret} is shown");
@@ -112,7 +140,12 @@ fn every_file_of_the_real_library_counts_as_by_hand() {
     }
     for entry in std::fs::read_dir(dir.path().join("state")).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        for secret in [&b"<Buffer"[..], b"SessionEntry", b"@s.whatsapp.net", b"Bad MAC"] {
+        for secret in [
+            &b"<Buffer"[..],
+            b"SessionEntry",
+            b"@s.whatsapp.net",
+            b"Bad MAC",
+        ] {
             assert!(
                 !bytes.windows(secret.len()).any(|window| window == secret),
                 "the state holds a raw line"
@@ -134,7 +167,9 @@ fn exporter(dir: &Path, port: u16, flags: &[String]) -> Process {
 }
 
 fn value(metrics: &str, series: &str) -> Option<f64> {
-    metrics.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+    metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
 }
 
 #[test]
@@ -149,12 +184,34 @@ fn one_process_that_runs_many_sessions() {
     // A line that names a session, one that names none, one that names a session that is
     // not there.
     let lines = |file: &str, texts: &[&str]| {
-        std::fs::write(logs.join(file), texts.iter().map(|text| format!("{text}\n")).collect::<String>())
-            .unwrap();
+        std::fs::write(
+            logs.join(file),
+            texts
+                .iter()
+                .map(|text| format!("{text}\n"))
+                .collect::<String>(),
+        )
+        .unwrap();
     };
     let named = |id: u32| format!(r#"{{"company":{id},"msg":"stream errored out"}}"#);
-    lines("all-out.log", &[&named(1), &named(2), &named(2), "stream errored out", &named(99), "nothing"]);
-    lines("company_2-error.log", &["Closing open session in favor of incoming prekey bundle", &named(1)]);
+    lines(
+        "all-out.log",
+        &[
+            &named(1),
+            &named(2),
+            &named(2),
+            "stream errored out",
+            &named(99),
+            "nothing",
+        ],
+    );
+    lines(
+        "company_2-error.log",
+        &[
+            "Closing open session in favor of incoming prekey bundle",
+            &named(1),
+        ],
+    );
     let config = dir.path().join("config.yml");
     std::fs::write(
         &config,
@@ -165,7 +222,10 @@ fn one_process_that_runs_many_sessions() {
     )
     .unwrap();
     let port = net::free_port(None).unwrap();
-    let flags = [format!("--config.file={}", config.display()), "--logs.from-start".into()];
+    let flags = [
+        format!("--config.file={}", config.display()),
+        "--logs.from-start".into(),
+    ];
     let mut exporter = exporter(dir.path(), port, &flags);
     let mut text = String::new();
     Patience::new(Duration::from_secs(30))
@@ -173,19 +233,35 @@ fn one_process_that_runs_many_sessions() {
             exporter.alive()?;
             text = net::get(&format!("http://127.0.0.1:{port}/metrics"))?.ok()?;
             let unplaced = value(&text, "baileys_exporter_log_lines_unplaced_total ");
-            if unplaced == Some(3.0) { Ok(()) } else { Err(format!("{unplaced:?}")) }
+            if unplaced == Some(3.0) {
+                Ok(())
+            } else {
+                Err(format!("{unplaced:?}"))
+            }
         })
         .unwrap();
     for (series, count) in [
         (r#"baileys_auth_log_lines_total{session="company_1"} "#, 2.0),
         (r#"baileys_auth_log_lines_total{session="company_2"} "#, 3.0),
-        (r#"baileys_auth_signal_warnings_total{session="company_1",pattern="stream_errored"} "#, 2.0),
-        (r#"baileys_auth_signal_warnings_total{session="company_2",pattern="stream_errored"} "#, 2.0),
-        (r#"baileys_auth_signal_warnings_total{session="company_2",pattern="closing_open_session"} "#, 1.0),
+        (
+            r#"baileys_auth_signal_warnings_total{session="company_1",pattern="stream_errored"} "#,
+            2.0,
+        ),
+        (
+            r#"baileys_auth_signal_warnings_total{session="company_2",pattern="stream_errored"} "#,
+            2.0,
+        ),
+        (
+            r#"baileys_auth_signal_warnings_total{session="company_2",pattern="closing_open_session"} "#,
+            1.0,
+        ),
     ] {
         assert_eq!(value(&text, series), Some(count), "{series}\n{text}");
     }
-    assert!(!text.contains("company_99"), "a line cannot make a session up");
+    assert!(
+        !text.contains("company_99"),
+        "a line cannot make a session up"
+    );
 }
 
 #[test]
@@ -208,14 +284,23 @@ fn the_log_tells_whether_the_bot_is_connected() {
         std::fs::write(&log, text).unwrap();
         let output = Command::new(env!("CARGO_BIN_EXE_baileys_exporter"))
             .args(["status", "--output=json"])
-            .arg(format!("--sessions.path={}", dir.path().join("sessions").display()))
-            .arg(format!("--logs.state-path={}", dir.path().join("state").display()))
+            .arg(format!(
+                "--sessions.path={}",
+                dir.path().join("sessions").display()
+            ))
+            .arg(format!(
+                "--logs.state-path={}",
+                dir.path().join("state").display()
+            ))
             .args(&flags)
             .output()
             .unwrap();
         let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let row = &rows[0];
-        (row["connection"].as_str().unwrap().to_owned(), row["connection_evidence"].to_string())
+        (
+            row["connection"].as_str().unwrap().to_owned(),
+            row["connection_evidence"].to_string(),
+        )
     };
     for (text, connection, because) in [
         (String::new(), "unknown", "it does not tell of a connection"),
@@ -261,8 +346,13 @@ fn the_log_tells_whether_the_bot_is_connected() {
             .wait_until(Duration::from_secs(50), wanted, || {
                 exporter.alive()?;
                 let text = net::get(&format!("http://127.0.0.1:{port}/metrics"))?.ok()?;
-                let series = format!("baileys_auth_connection_state{{session=\"bot\",state=\"{wanted}\"}} ");
-                if value(&text, &series) == Some(1.0) { Ok(()) } else { Err("not so".into()) }
+                let series =
+                    format!("baileys_auth_connection_state{{session=\"bot\",state=\"{wanted}\"}} ");
+                if value(&text, &series) == Some(1.0) {
+                    Ok(())
+                } else {
+                    Err("not so".into())
+                }
             })
             .unwrap();
     };
@@ -279,29 +369,54 @@ fn of_two_sessions_that_pm2_calls_alike_the_log_tells_of_one() {
     let hours = |hours: u64| now - Duration::from_secs(hours * 3_600);
     let line = |at: SystemTime, text: &str| {
         let at = humantime::format_rfc3339_millis(at);
-        format!("{{\"level\":30,\"time\":\"{at}\",\"pid\":7,\"hostname\":\"vm\",\"msg\":\"{text}\"}}\n")
+        format!(
+            "{{\"level\":30,\"time\":\"{at}\",\"pid\":7,\"hostname\":\"vm\",\"msg\":\"{text}\"}}\n"
+        )
     };
     let ended = line(hours(3), "opened connection to WA") + &line(hours(2), "connection closed");
     std::fs::write(dir.path().join("a-1-out.log"), ended).unwrap();
     let status = || -> Vec<(String, String)> {
         let output = Command::new(env!("CARGO_BIN_EXE_baileys_exporter"))
-            .args(["status", "--output=json", "--sessions.exclude=excluded*", "--sessions.exclude=a-1"])
-            .arg(format!("--sessions.path={}", dir.path().join("sessions").display()))
-            .arg(format!("--logs.state-path={}", dir.path().join("state").display()))
+            .args([
+                "status",
+                "--output=json",
+                "--sessions.exclude=excluded*",
+                "--sessions.exclude=a-1",
+            ])
+            .arg(format!(
+                "--sessions.path={}",
+                dir.path().join("sessions").display()
+            ))
+            .arg(format!(
+                "--logs.state-path={}",
+                dir.path().join("state").display()
+            ))
             .arg(format!("--logs.path={}/*.log", dir.path().display()))
             .output()
             .unwrap();
         let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         let word = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
-        rows.as_array().unwrap().iter().map(|row| (word(row, "session"), word(row, "connection"))).collect()
+        rows.as_array()
+            .unwrap()
+            .iter()
+            .map(|row| (word(row, "session"), word(row, "connection")))
+            .collect()
     };
     let is = |sessions: &[(&str, &str)]| -> Vec<(String, String)> {
-        sessions.iter().map(|(name, state)| ((*name).to_owned(), (*state).to_owned())).collect()
+        sessions
+            .iter()
+            .map(|(name, state)| ((*name).to_owned(), (*state).to_owned()))
+            .collect()
     };
-    let add =
-        |name: &str| fixture::unpack("normal", &dir.path().join("sessions").join(name), hours(24)).unwrap();
+    let add = |name: &str| {
+        fixture::unpack("normal", &dir.path().join("sessions").join(name), hours(24)).unwrap()
+    };
     add("a_1");
-    assert_eq!(status(), is(&[("a_1", "disconnected")]), "nobody else is called so");
+    assert_eq!(
+        status(),
+        is(&[("a_1", "disconnected")]),
+        "nobody else is called so"
+    );
     // Which of the two nobody can say.
     add("a 1");
     assert_eq!(status(), is(&[("a 1", "unknown"), ("a_1", "unknown")]));
@@ -321,7 +436,11 @@ fn wait_for_lines(exporter: &mut Process, port: u16, lines: u64) -> String {
             exporter.alive()?;
             text = net::get(&format!("http://127.0.0.1:{port}/metrics"))?.ok()?;
             let seen = value(&text, r#"baileys_auth_log_lines_total{session="bot"} "#);
-            if seen == Some(lines as f64) { Ok(()) } else { Err(format!("{seen:?}")) }
+            if seen == Some(lines as f64) {
+                Ok(())
+            } else {
+                Err(format!("{seen:?}"))
+            }
         })
         .unwrap();
     text
@@ -336,7 +455,10 @@ fn logs_out_of_reach_at_a_restart_are_not_counted_again() {
         std::fs::create_dir(at("logs")).unwrap();
         std::fs::write(at("logs/bot-out.log"), BAD_MAC.repeat(50)).unwrap();
         let port = net::free_port(None).unwrap();
-        let flags = [format!("--logs.path={}/*.log", at("logs").display()), "--logs.from-start".into()];
+        let flags = [
+            format!("--logs.path={}/*.log", at("logs").display()),
+            "--logs.from-start".into(),
+        ];
         let mut running = exporter(dir.path(), port, &flags);
         wait_for_lines(&mut running, port, 50);
         drop(running);
@@ -346,7 +468,10 @@ fn logs_out_of_reach_at_a_restart_are_not_counted_again() {
         std::thread::sleep(Duration::from_secs(36));
         wait_for_lines(&mut running, port, 50);
         std::fs::rename(at("away"), at(back)).unwrap();
-        let mut log = std::fs::File::options().append(true).open(at("logs/bot-out.log")).unwrap();
+        let mut log = std::fs::File::options()
+            .append(true)
+            .open(at("logs/bot-out.log"))
+            .unwrap();
         std::io::Write::write_all(&mut log, BAD_MAC.as_bytes()).unwrap();
         wait_for_lines(&mut running, port, 51);
         std::thread::sleep(Duration::from_secs(5));
@@ -371,7 +496,10 @@ fn what_could_not_be_read_at_the_first_start_is_begun_at_its_end() {
     std::fs::rename(at("mended"), at("bot-out.log")).unwrap();
     std::thread::sleep(Duration::from_secs(5));
     wait_for_lines(&mut running, port, 0);
-    let mut log = std::fs::File::options().append(true).open(at("bot-out.log")).unwrap();
+    let mut log = std::fs::File::options()
+        .append(true)
+        .open(at("bot-out.log"))
+        .unwrap();
     std::io::Write::write_all(&mut log, BAD_MAC.as_bytes()).unwrap();
     wait_for_lines(&mut running, port, 1);
 }
@@ -393,8 +521,13 @@ fn more_files_than_may_be_open() {
         at("state").display(),
         at("logs").display(),
     );
-    let mut running =
-        Process::start("exporter", Path::new("/bin/sh"), ["-c".into(), script], &at("log")).unwrap();
+    let mut running = Process::start(
+        "exporter",
+        Path::new("/bin/sh"),
+        ["-c".into(), script],
+        &at("log"),
+    )
+    .unwrap();
     wait_for_lines(&mut running, port, 400);
     for n in 0..400 {
         let log = at(&format!("logs/bot-out-{n}.log"));
@@ -402,5 +535,8 @@ fn more_files_than_may_be_open() {
         std::io::Write::write_all(&mut log, BAD_MAC.as_bytes()).unwrap();
     }
     let text = wait_for_lines(&mut running, port, 800);
-    assert_eq!(value(&text, "baileys_exporter_log_read_errors_total "), Some(0.0));
+    assert_eq!(
+        value(&text, "baileys_exporter_log_read_errors_total "),
+        Some(0.0)
+    );
 }

@@ -69,12 +69,22 @@ struct Exporter {
 
 impl Exporter {
     fn new() -> Self {
-        let dir = tempfile::Builder::new().prefix("baileys-logs-").tempdir().unwrap();
+        let dir = tempfile::Builder::new()
+            .prefix("baileys-logs-")
+            .tempdir()
+            .unwrap();
         for inside in ["sessions", "logs", "all", "one"] {
             fs::create_dir(dir.path().join(inside)).unwrap();
         }
         let port = net::free_port(None).unwrap();
-        Self { dir, port, flags: Vec::new(), process: None, starts: 0, peak_memory: 0 }
+        Self {
+            dir,
+            port,
+            flags: Vec::new(),
+            process: None,
+            starts: 0,
+            peak_memory: 0,
+        }
     }
 
     /// Follows `*.log` in [`Self::logs`].
@@ -106,28 +116,35 @@ impl Exporter {
         ];
         args.extend(self.flags.iter().cloned());
         self.starts += 1;
-        let log = self.dir.path().join(format!("exporter-{}.txt", self.starts));
-        self.process = Some(Process::start("baileys_exporter", Path::new(EXPORTER), args, &log).unwrap());
+        let log = self
+            .dir
+            .path()
+            .join(format!("exporter-{}.txt", self.starts));
+        self.process =
+            Some(Process::start("baileys_exporter", Path::new(EXPORTER), args, &log).unwrap());
     }
 
     fn start(&mut self) {
         self.spawn();
         let (ready, process) = (self.url("/-/ready"), self.process.as_mut().unwrap());
-        let answered = Patience::new(READ_WITHIN).wait_until(READ_WITHIN, "the exporter is ready", || {
-            match process.alive() {
-                Ok(()) => net::get(&ready)?.ok().map(|_| Ok(())),
-                Err(ended) => Ok(Err(ended)),
-            }
-        });
+        let answered =
+            Patience::new(READ_WITHIN).wait_until(READ_WITHIN, "the exporter is ready", || {
+                match process.alive() {
+                    Ok(()) => net::get(&ready)?.ok().map(|_| Ok(())),
+                    Err(ended) => Ok(Err(ended)),
+                }
+            });
         answered.and_then(|alive| alive).unwrap();
     }
 
     /// The most memory that it ever had.
     fn note_memory(&mut self) {
         let Some(process) = &self.process else { return };
-        let status = fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap_or_default();
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap_or_default();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        let kilobytes =
+            peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok());
         self.peak_memory = self.peak_memory.max(kilobytes.unwrap_or_default() << 10);
     }
 
@@ -185,12 +202,16 @@ impl Exporter {
 
     /// The same, for a test that ends when it is not so.
     fn settles(&mut self, expected: &BTreeMap<String, Expected>) {
-        self.settle(expected, STILL_SHORT).unwrap_or_else(|failure| panic!("{failure}\n{}", self.said()));
+        self.settle(expected, STILL_SHORT)
+            .unwrap_or_else(|failure| panic!("{failure}\n{}", self.said()));
     }
 
     /// The end of its own log.
     fn said(&self) -> String {
-        self.process.as_ref().map(|process| process.log_tail(20)).unwrap_or_default()
+        self.process
+            .as_ref()
+            .map(|process| process.log_tail(20))
+            .unwrap_or_default()
     }
 
     /// Its own log never repeats what is in a bot's.
@@ -214,14 +235,18 @@ struct Expected {
 
 impl Expected {
     fn exactly(tally: Tally) -> Self {
-        Self { least: tally.clone(), most: tally }
+        Self {
+            least: tally.clone(),
+            most: tally,
+        }
     }
 }
 
 /// Every line that was written to these.
 fn everything<'a>(sites: impl IntoIterator<Item = &'a Site>) -> BTreeMap<String, Expected> {
     let all = sites.into_iter();
-    all.map(|site| (site.session.clone(), Expected::exactly(site.written()))).collect()
+    all.map(|site| (site.session.clone(), Expected::exactly(site.written())))
+        .collect()
 }
 
 /// So many of a hundred.
@@ -229,7 +254,11 @@ fn share(all: &Tally, percent: u64) -> Tally {
     let of = |count: u64| count * percent / 100;
     Tally {
         lines: of(all.lines),
-        matches: all.matches.iter().map(|(name, count)| (*name, of(*count))).collect(),
+        matches: all
+            .matches
+            .iter()
+            .map(|(name, count)| (*name, of(*count)))
+            .collect(),
     }
 }
 
@@ -237,10 +266,16 @@ fn share(all: &Tally, percent: u64) -> Tally {
 type Counts = BTreeMap<(String, String), u64>;
 
 fn counts(metrics: &Metrics, name: &str) -> Counts {
-    let label = |sample: &net::Sample, name: &str| sample.labels.get(name).cloned().unwrap_or_default();
+    let label =
+        |sample: &net::Sample, name: &str| sample.labels.get(name).cloned().unwrap_or_default();
     metrics
         .having(name, &[])
-        .map(|sample| ((label(sample, "session"), label(sample, "pattern")), sample.value as u64))
+        .map(|sample| {
+            (
+                (label(sample, "session"), label(sample, "pattern")),
+                sample.value as u64,
+            )
+        })
         .collect()
 }
 
@@ -257,18 +292,39 @@ fn compare(lines: &Counts, matches: &Counts, expected: &BTreeMap<String, Expecte
     };
     for (session, expected) in expected {
         let seen = lines.get(&(session.clone(), String::new())).copied();
-        check(format!("{session} lines"), seen, expected.least.lines, expected.most.lines);
+        check(
+            format!("{session} lines"),
+            seen,
+            expected.least.lines,
+            expected.most.lines,
+        );
         for (pattern, most) in &expected.most.matches {
-            let seen = matches.get(&(session.clone(), (*pattern).to_owned())).copied();
-            check(format!("{session} {pattern}"), seen, expected.least.matches[pattern], *most);
+            let seen = matches
+                .get(&(session.clone(), (*pattern).to_owned()))
+                .copied();
+            check(
+                format!("{session} {pattern}"),
+                seen,
+                expected.least.matches[pattern],
+                *most,
+            );
         }
     }
     let known = |(session, pattern): &(String, String)| {
         let of = expected.get(session);
         of.is_some_and(|of| pattern.is_empty() || of.most.matches.contains_key(pattern.as_str()))
     };
-    for ((session, pattern), seen) in lines.iter().chain(matches).filter(|(labels, _)| !known(labels)) {
-        check(format!("nobody wrote {session} {pattern}"), Some(*seen), 0, 0);
+    for ((session, pattern), seen) in lines
+        .iter()
+        .chain(matches)
+        .filter(|(labels, _)| !known(labels))
+    {
+        check(
+            format!("nobody wrote {session} {pattern}"),
+            Some(*seen),
+            0,
+            0,
+        );
     }
     found
 }
@@ -303,8 +359,12 @@ struct Prometheus {
 
 impl Prometheus {
     fn start(target: u16) -> Self {
-        let program = process::find(&["prometheus"]).unwrap_or_else(|| panic!("no prometheus; {INSTALL}"));
-        let dir = tempfile::Builder::new().prefix("baileys-prometheus-").tempdir().unwrap();
+        let program =
+            process::find(&["prometheus"]).unwrap_or_else(|| panic!("no prometheus; {INSTALL}"));
+        let dir = tempfile::Builder::new()
+            .prefix("baileys-prometheus-")
+            .tempdir()
+            .unwrap();
         let (port, began) = (net::free_port(None).unwrap(), Instant::now());
         let config = format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
@@ -317,56 +377,97 @@ impl Prometheus {
             format!("--storage.tsdb.path={}", path("data")),
             format!("--web.listen-address=127.0.0.1:{port}"),
         ];
-        let process = Process::start("prometheus", &program, args, &dir.path().join("log")).unwrap();
-        Self { _process: process, port, began, _dir: dir }
+        let process =
+            Process::start("prometheus", &program, args, &dir.path().join("log")).unwrap();
+        Self {
+            _process: process,
+            port,
+            began,
+            _dir: dir,
+        }
     }
 
     /// An instant query: value by session and pattern.
     fn query(&self, promql: &str, at: Option<f64>) -> Result<BTreeMap<(String, String), f64>> {
         let time = at.map(|at| format!("&time={at:.3}")).unwrap_or_default();
         let query = net::encode(promql);
-        let url = format!("http://127.0.0.1:{}/api/v1/query?query={query}{time}", self.port);
-        let answer: Value = serde_json::from_str(&net::get(&url)?.ok()?).map_err(|e| e.to_string())?;
-        let result = answer["data"]["result"].as_array().ok_or("prometheus: no result")?;
+        let url = format!(
+            "http://127.0.0.1:{}/api/v1/query?query={query}{time}",
+            self.port
+        );
+        let answer: Value =
+            serde_json::from_str(&net::get(&url)?.ok()?).map_err(|e| e.to_string())?;
+        let result = answer["data"]["result"]
+            .as_array()
+            .ok_or("prometheus: no result")?;
         let sample = |sample: &Value| {
-            let label = |name: &str| sample["metric"][name].as_str().unwrap_or_default().to_owned();
+            let label = |name: &str| {
+                sample["metric"][name]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            };
             let value = sample["value"][1].as_str()?.parse().ok()?;
             Some(((label("session"), label("pattern")), value))
         };
-        result.iter().map(sample).collect::<Option<_>>().ok_or_else(|| "prometheus: no vector".to_owned())
+        result
+            .iter()
+            .map(sample)
+            .collect::<Option<_>>()
+            .ok_or_else(|| "prometheus: no vector".to_owned())
     }
 
     /// Sessions it has samples of.
     fn sessions(&self) -> Result<BTreeSet<String>> {
-        let seen = self.query(&format!("count by (session) (count_over_time({LINES}[2h]))"), None)?;
+        let seen = self.query(
+            &format!("count by (session) (count_over_time({LINES}[2h]))"),
+            None,
+        )?;
         Ok(seen.into_keys().map(|(session, _)| session).collect())
     }
 
     /// `increase()` and `resets()` from before the first sample to exactly the last one: with
     /// a counter that begins at 0 there is nothing to extrapolate.
     fn increases(&self, metric: &str) -> Counts {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs_f64();
         let range = self.began.elapsed().as_secs() + 60;
         let ask = |promql: String, at: f64| self.query(&promql, Some(at)).unwrap();
         let last = ask(format!("timestamp({metric})"), now);
         let at = last.values().copied().fold(0.0, f64::max);
-        assert!(last.values().all(|last| *last == at), "not every series of {metric} is still scraped");
+        assert!(
+            last.values().all(|last| *last == at),
+            "not every series of {metric} is still scraped"
+        );
         for (what, promql) in [
-            ("begins above 0", format!("min_over_time({metric}[{range}s]) > 0")),
+            (
+                "begins above 0",
+                format!("min_over_time({metric}[{range}s]) > 0"),
+            ),
             ("was reset", format!("resets({metric}[{range}s]) > 0")),
         ] {
             let bad = ask(promql, at);
             assert!(bad.is_empty(), "{metric} {what}: {bad:?}");
         }
         let increases = ask(format!("increase({metric}[{range}s])"), at);
-        assert!(increases.values().all(|value| value.fract() == 0.0), "{metric} is extrapolated");
-        increases.into_iter().map(|(labels, value)| (labels, value as u64)).collect()
+        assert!(
+            increases.values().all(|value| value.fract() == 0.0),
+            "{metric} is extrapolated"
+        );
+        increases
+            .into_iter()
+            .map(|(labels, value)| (labels, value as u64))
+            .collect()
     }
 }
 
 fn soak() -> Option<Duration> {
     let seconds = std::env::var("SOAK_SECONDS").ok()?;
-    Some(Duration::from_secs(seconds.parse().expect("SOAK_SECONDS is a number")))
+    Some(Duration::from_secs(
+        seconds.parse().expect("SOAK_SECONDS is a number"),
+    ))
 }
 
 /// Watches `/metrics` all the time. Returns what it found wrong, and the number of scrapes.
@@ -385,7 +486,9 @@ fn watch(
             board.store(stored);
         }
         // It is down now and then.
-        let Ok(metrics) = Metrics::scrape(url) else { continue };
+        let Ok(metrics) = Metrics::scrape(url) else {
+            continue;
+        };
         scrapes += 1;
         for counter in COUNTERS {
             for sample in metrics.having(counter, &[]) {
@@ -393,20 +496,38 @@ fn watch(
                 let key = (counter, labels.join(" "));
                 let seen = before.insert(key.clone(), sample.value).unwrap_or(0.0);
                 if seen > sample.value {
-                    wrong.insert(format!("{} {} went from {seen} back to {}", key.0, key.1, sample.value));
+                    wrong.insert(format!(
+                        "{} {} went from {seen} back to {}",
+                        key.0, key.1, sample.value
+                    ));
                 }
             }
         }
         let lines = counts(&metrics, LINES);
         for (style, site) in sites {
-            let counted = lines.get(&(site.session.clone(), String::new())).copied().unwrap_or(0);
+            let counted = lines
+                .get(&(site.session.clone(), String::new()))
+                .copied()
+                .unwrap_or(0);
             let begun = site.begun();
-            let may_be = if style.same { begun * MOST_OF_ALIKE_KILLED / 100 } else { begun };
+            let may_be = if style.same {
+                begun * MOST_OF_ALIKE_KILLED / 100
+            } else {
+                begun
+            };
             if counted > may_be {
-                wrong.insert(format!("{}: {counted} lines while {begun} were begun", site.session));
+                wrong.insert(format!(
+                    "{}: {counted} lines while {begun} were begun",
+                    site.session
+                ));
             }
         }
-        board.show(lines.into_iter().map(|((session, _), lines)| (session, lines)).collect());
+        board.show(
+            lines
+                .into_iter()
+                .map(|((session, _), lines)| (session, lines))
+                .collect(),
+        );
     }
     (wrong.into_iter().collect(), scrapes)
 }
@@ -445,7 +566,9 @@ struct Over<'a>([&'a AtomicBool; 2]);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
-        self.0.iter().for_each(|flag| flag.store(true, Ordering::SeqCst));
+        self.0
+            .iter()
+            .for_each(|flag| flag.store(true, Ordering::SeqCst));
     }
 }
 
@@ -470,7 +593,11 @@ fn every_line_is_counted_once_in_every_style_while_the_exporter_is_killed() {
             };
             let dir = exporter.dir.path().join(inside);
             let site = Site::new(&dir, style.name, style.stream, stop.clone(), board.clone());
-            let site = if style.same { site.of_same_lines() } else { site };
+            let site = if style.same {
+                site.of_same_lines()
+            } else {
+                site
+            };
             match style.glob {
                 Glob::Shared => {}
                 Glob::All => exporter.follow(&dir.join(format!("{}*", site.session))),
@@ -482,8 +609,11 @@ fn every_line_is_counted_once_in_every_style_while_the_exporter_is_killed() {
             (style, site)
         })
         .collect();
-    let there: Vec<&str> =
-        sites.iter().filter(|(style, _)| style.there).map(|(style, _)| style.name).collect();
+    let there: Vec<&str> = sites
+        .iter()
+        .filter(|(style, _)| style.there)
+        .map(|(style, _)| style.name)
+        .collect();
     let kill = std::env::var("SOAK_KILLS").as_deref() != Ok("no");
     exporter.start();
     let prometheus = Prometheus::start(exporter.port);
@@ -494,16 +624,21 @@ fn every_line_is_counted_once_in_every_style_while_the_exporter_is_killed() {
         let watcher = scope.spawn(|| watch(&url, &prometheus, &sites, &board, &over));
         // Every series is at 0 in the Prometheus before the first line is written.
         Patience::new(READ_WITHIN)
-            .wait_until(READ_WITHIN, "Prometheus has every session at 0", || {
-                match there.iter().find(|session| !board.stored(session)) {
+            .wait_until(
+                READ_WITHIN,
+                "Prometheus has every session at 0",
+                || match there.iter().find(|session| !board.stored(session)) {
                     None => Ok(()),
                     Some(session) => Err(format!("nothing of {session}")),
-                }
-            })
+                },
+            )
             .unwrap_or_else(|failure| panic!("{failure}\n{}", exporter.said()));
 
         let began = Instant::now();
-        let writers: Vec<_> = sites.iter().map(|(style, site)| scope.spawn(|| style.run(site))).collect();
+        let writers: Vec<_> = sites
+            .iter()
+            .map(|(style, site)| scope.spawn(|| style.run(site)))
+            .collect();
         // Some styles wait for the counts, so the killing goes on until all are done.
         let kills = torment(&mut exporter, kill, || {
             let failed = writers.iter().any(|writer| writer.is_finished());
@@ -512,8 +647,10 @@ fn every_line_is_counted_once_in_every_style_while_the_exporter_is_killed() {
             }
             writers.iter().all(|writer| writer.is_finished())
         });
-        let failed: Vec<String> =
-            writers.into_iter().filter_map(|writer| writer.join().unwrap().err()).collect();
+        let failed: Vec<String> = writers
+            .into_iter()
+            .filter_map(|writer| writer.join().unwrap().err())
+            .collect();
 
         let expected: BTreeMap<String, Expected> = sites
             .iter()
@@ -542,7 +679,10 @@ fn every_line_is_counted_once_in_every_style_while_the_exporter_is_killed() {
         let metrics = exporter.scrape().unwrap();
         for metric in [LINES, MATCHES] {
             let (shown, increases) = (counts(&metrics, metric), prometheus.increases(metric));
-            assert!(shown == increases, "increase() of {metric}: {increases:?}, counted {shown:?}");
+            assert!(
+                shown == increases,
+                "increase() of {metric}: {increases:?}, counted {shown:?}"
+            );
         }
         let truncations = metrics.sum(TRUNCATIONS, &[]).unwrap();
         assert!(truncations > 0.0 || wanted.is_some());
@@ -553,7 +693,10 @@ fn every_line_is_counted_once_in_every_style_while_the_exporter_is_killed() {
             exporter.peak_memory >> 20
         ));
         assert!(wrong.is_empty(), "{wrong:#?}");
-        assert!((kills > 0 || !kill) && scrapes > 0, "{kills} kills, {scrapes} scrapes");
+        assert!(
+            (kills > 0 || !kill) && scrapes > 0,
+            "{kills} kills, {scrapes} scrapes"
+        );
     });
     exporter.assert_discreet();
 }
@@ -565,7 +708,10 @@ fn say(text: &str) {
 
 /// What was written and what was counted.
 fn table(exporter: &Exporter, sites: &[(Style, Site)], kills: u64) -> String {
-    let lines = exporter.scrape().map(|metrics| counts(&metrics, LINES)).unwrap_or_default();
+    let lines = exporter
+        .scrape()
+        .map(|metrics| counts(&metrics, LINES))
+        .unwrap_or_default();
     let mut text = format!(
         "\n{:<30} {:>12} {:>12} {:>12} {:>10} {:>6}\n",
         "style", "written", "survived", "counted", "rotations", "kills"
@@ -626,7 +772,12 @@ fn copy_half(slow: &mut Slow) {
 fn copy_rest(slow: &mut Slow) {
     let bytes = fs::read(&slow.site.path).unwrap();
     let have = fs::metadata(&slow.rotated).unwrap().len() as usize;
-    File::options().append(true).open(&slow.rotated).unwrap().write_all(&bytes[have..]).unwrap();
+    File::options()
+        .append(true)
+        .open(&slow.rotated)
+        .unwrap()
+        .write_all(&bytes[have..])
+        .unwrap();
 }
 
 fn truncate(slow: &mut Slow) {
@@ -646,19 +797,59 @@ fn rename_new_over(slow: &mut Slow) {
 }
 
 const ROTATIONS: [(&str, [Step; 7]); 4] = [
-    ("rename", [write_some, rename_away, write_some, reopen, write_some, write_old, write_some]),
-    ("copytruncate", [write_some, copy, truncate, write_some, write_some, write_some, write_some]),
-    ("hardlink", [write_some, link, write_some, rename_new_over, write_old, write_some, write_some]),
-    ("pm2", [write_some, copy_half, write_some, copy_rest, truncate, write_some, write_some]),
+    (
+        "rename",
+        [
+            write_some,
+            rename_away,
+            write_some,
+            reopen,
+            write_some,
+            write_old,
+            write_some,
+        ],
+    ),
+    (
+        "copytruncate",
+        [
+            write_some, copy, truncate, write_some, write_some, write_some, write_some,
+        ],
+    ),
+    (
+        "hardlink",
+        [
+            write_some,
+            link,
+            write_some,
+            rename_new_over,
+            write_old,
+            write_some,
+            write_some,
+        ],
+    ),
+    (
+        "pm2",
+        [
+            write_some, copy_half, write_some, copy_rest, truncate, write_some, write_some,
+        ],
+    ),
 ];
 
 #[test]
 fn a_restart_in_the_middle_of_a_rotation() {
     let mut exporter = Exporter::following_logs();
-    let sites: Vec<Site> = ROTATIONS.iter().map(|(name, _)| Site::alone(&exporter.logs(), name)).collect();
+    let sites: Vec<Site> = ROTATIONS
+        .iter()
+        .map(|(name, _)| Site::alone(&exporter.logs(), name))
+        .collect();
     let mut slow: Vec<Slow> = sites
         .iter()
-        .map(|site| Slow { site, old: None, log: site.open().unwrap(), rotated: PathBuf::new() })
+        .map(|site| Slow {
+            site,
+            old: None,
+            log: site.open().unwrap(),
+            rotated: PathBuf::new(),
+        })
         .collect();
     let mut chance = Chance::new();
     exporter.start();
@@ -668,7 +859,11 @@ fn a_restart_in_the_middle_of_a_rotation() {
             for step in 0..7 {
                 if step == from && from != to {
                     sleep(chance.span(0, 150));
-                    if chance.below(3) == 0 { exporter.stop() } else { exporter.kill() }
+                    if chance.below(3) == 0 {
+                        exporter.stop()
+                    } else {
+                        exporter.kill()
+                    }
                 }
                 if step == to && from != to {
                     exporter.start();
@@ -685,14 +880,19 @@ fn a_restart_in_the_middle_of_a_rotation() {
             }
             // Everything is read before the next one, or two rotations would be missed.
             let (expected, patience) = (everything(&sites), Patience::new(READ_WITHIN));
-            let read = patience.wait_until(Duration::from_secs(20), "every line is counted once", || {
-                match differences(&exporter.scrape()?, &expected) {
+            let read = patience.wait_until(
+                Duration::from_secs(20),
+                "every line is counted once",
+                || match differences(&exporter.scrape()?, &expected) {
                     differences if differences.is_empty() => Ok(()),
                     differences => Err(format!("{differences:#?}")),
-                }
-            });
+                },
+            );
             if let Err(failure) = read {
-                panic!("down from before step {from} to before step {to}: {failure}\n{}", exporter.said());
+                panic!(
+                    "down from before step {from} to before step {to}: {failure}\n{}",
+                    exporter.said()
+                );
             }
         }
     }
@@ -704,7 +904,16 @@ fn a_restart_in_the_middle_of_a_rotation() {
 fn what_happens_while_the_exporter_is_away() {
     let mut exporter = Exporter::following_logs();
     let logs = exporter.logs();
-    let names = ["plain", "renamed", "shifted", "linked", "copied", "streamed", "packed", "recreated"];
+    let names = [
+        "plain",
+        "renamed",
+        "shifted",
+        "linked",
+        "copied",
+        "streamed",
+        "packed",
+        "recreated",
+    ];
     let sites: Vec<Site> = names.iter().map(|name| Site::alone(&logs, name)).collect();
     for site in &sites {
         File::create_new(&site.path).unwrap();
@@ -721,9 +930,11 @@ fn what_happens_while_the_exporter_is_away() {
             // All of it is read, for two of the styles lose what was not.
             let expected = everything(&sites);
             Patience::new(READ_WITHIN)
-                .wait_until(READ_WITHIN, "read", || match differences(&exporter.scrape()?, &expected) {
-                    differences if differences.is_empty() => Ok(()),
-                    differences => Err(format!("{differences:#?}")),
+                .wait_until(READ_WITHIN, "read", || {
+                    match differences(&exporter.scrape()?, &expected) {
+                        differences if differences.is_empty() => Ok(()),
+                        differences => Err(format!("{differences:#?}")),
+                    }
                 })
                 .unwrap();
             exporter.kill();
@@ -802,12 +1013,14 @@ fn an_emptied_log_counts_as_one_with_or_without_a_copy() {
         site.open().unwrap().burst(50).unwrap();
     }
     let counted =
-        Patience::new(READ_WITHIN).wait_until(READ_WITHIN, "both are counted", || {
-            match truncations(&exporter) {
+        Patience::new(READ_WITHIN).wait_until(
+            READ_WITHIN,
+            "both are counted",
+            || match truncations(&exporter) {
                 [1.0, 1.0] => Ok(()),
                 other => Err(format!("{other:?}")),
-            }
-        });
+            },
+        );
     counted.unwrap_or_else(|failure| panic!("{failure}\n{}", exporter.said()));
     // Everything had been read: one is missing a copy, and not a line.
     exporter.settles(&everything(&sites));
@@ -826,14 +1039,19 @@ fn counts_that_cannot_be_saved_stand_still_and_catch_up() {
         (counts(&metrics, LINES), counts(&metrics, MATCHES))
     };
     let before = shown(&exporter);
-    let database = rusqlite::Connection::open(exporter.dir.path().join("state/logs.sqlite")).unwrap();
+    let database =
+        rusqlite::Connection::open(exporter.dir.path().join("state/logs.sqlite")).unwrap();
     database.execute_batch("BEGIN IMMEDIATE").unwrap();
     site.open().unwrap().burst(300).unwrap();
     fs::rename(&site.path, site.rotated()).unwrap();
     site.open().unwrap().burst(200).unwrap();
     // It waits for its turn a while, then says that it has not had it.
     let backlog = Patience::new(READ_WITHIN).wait_until(READ_WITHIN, "the backlog shows", || {
-        assert_eq!(shown(&exporter), before, "counts that are not on disk are shown");
+        assert_eq!(
+            shown(&exporter),
+            before,
+            "counts that are not on disk are shown"
+        );
         match exporter.number(UNREAD) > 0.0 && exporter.said().contains("cannot be saved") {
             true => Ok(()),
             false => Err(exporter.said()),
@@ -845,7 +1063,11 @@ fn counts_that_cannot_be_saved_stand_still_and_catch_up() {
     assert_eq!(shown(&exporter), before);
     database.execute_batch("ROLLBACK").unwrap();
     exporter.settles(&everything([&site]));
-    assert!(exporter.said().contains("can be saved again"), "{}", exporter.said());
+    assert!(
+        exporter.said().contains("can be saved again"),
+        "{}",
+        exporter.said()
+    );
 }
 
 #[test]
@@ -900,27 +1122,45 @@ fn five_thousand_files() {
     let logs = exporter.logs();
     let sites: Vec<[Site; 2]> = (0..BOTS)
         .map(|k| {
-            ["out", "error"]
-                .map(|stream| Site::new(&logs, &format!("bot{k}"), stream, Arc::default(), Arc::default()))
+            ["out", "error"].map(|stream| {
+                Site::new(
+                    &logs,
+                    &format!("bot{k}"),
+                    stream,
+                    Arc::default(),
+                    Arc::default(),
+                )
+            })
         })
         .collect();
     // A number of its own for each file, so that no two make up for each other.
     let append = |turn: usize| {
         for (k, site) in sites.iter().flatten().enumerate() {
-            site.open().unwrap().burst(((k * 7 + turn * 13) % 23) as u64).unwrap();
+            site.open()
+                .unwrap()
+                .burst(((k * 7 + turn * 13) % 23) as u64)
+                .unwrap();
         }
     };
     let expected = || -> BTreeMap<String, Expected> {
         let both = |sites: &[Site; 2]| (0..sites[0].begun()).chain(0..sites[1].begun());
         sites
             .iter()
-            .map(|sites| (sites[0].session.clone(), Expected::exactly(Tally::of(both(sites)))))
+            .map(|sites| {
+                (
+                    sites[0].session.clone(),
+                    Expected::exactly(Tally::of(both(sites))),
+                )
+            })
             .collect()
     };
     append(0);
     exporter.start();
     exporter.settles(&expected());
-    assert_eq!(exporter.number("baileys_exporter_log_files"), 2.0 * BOTS as f64);
+    assert_eq!(
+        exporter.number("baileys_exporter_log_files"),
+        2.0 * BOTS as f64
+    );
     append(1);
     exporter.settles(&expected());
     exporter.kill();
@@ -963,6 +1203,12 @@ fn a_line_of_300_megabytes() {
     // The long line is a line; nothing is looked for in what is behind its bound.
     let mut tally = site.written();
     tally.lines += 1;
-    exporter.settles(&BTreeMap::from([(site.session.clone(), Expected::exactly(tally))]));
-    assert_eq!(exporter.number("baileys_exporter_log_overlong_lines_total"), 1.0);
+    exporter.settles(&BTreeMap::from([(
+        site.session.clone(),
+        Expected::exactly(tally),
+    )]));
+    assert_eq!(
+        exporter.number("baileys_exporter_log_overlong_lines_total"),
+        1.0
+    );
 }

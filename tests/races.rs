@@ -11,7 +11,13 @@
 //! | the folder renamed or swapped for a link under a run | `tests/webhook.rs`, `what_is_asked_for_is_done_once` |
 //! | a kill at every call | `tests/crash_safety.rs` |
 //! | somebody plants a record, a link or a pipe in the quarantine | `src/remediator/quarantine.rs` |
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs
+)]
 
 mod fleet;
 
@@ -39,34 +45,63 @@ fn snapshot(dir: &Path) -> Files {
     let stamp = |name: String| {
         let path = dir.join(&name);
         let meta = fs::symlink_metadata(&path).unwrap();
-        (name, (fs::read(&path).unwrap(), meta.ino(), meta.mtime(), meta.mtime_nsec()))
+        (
+            name,
+            (
+                fs::read(&path).unwrap(),
+                meta.ino(),
+                meta.mtime(),
+                meta.mtime_nsec(),
+            ),
+        )
     };
     key_files(dir).into_iter().map(stamp).collect()
 }
 
 /// What is in the quarantine of a folder: of each run the files.
 fn held(dir: &Path) -> Vec<(PathBuf, BTreeSet<String>)> {
-    let Ok(entries) = fs::read_dir(dir.join(".baileys_quarantine")) else { return Vec::new() };
-    let runs = entries.map(|entry| entry.unwrap().path().join("files")).filter(|files| files.is_dir());
-    runs.map(|files| (files.clone(), key_files(&files))).filter(|(_, names)| !names.is_empty()).collect()
+    let Ok(entries) = fs::read_dir(dir.join(".baileys_quarantine")) else {
+        return Vec::new();
+    };
+    let runs = entries
+        .map(|entry| entry.unwrap().path().join("files"))
+        .filter(|files| files.is_dir());
+    runs.map(|files| (files.clone(), key_files(&files)))
+        .filter(|(_, names)| !names.is_empty())
+        .collect()
 }
 
 fn remediator(args: &[&str], flags: &[String]) -> Output {
-    let args = args.iter().map(|arg| (*arg).to_owned()).chain(flags.iter().cloned());
+    let args = args
+        .iter()
+        .map(|arg| (*arg).to_owned())
+        .chain(flags.iter().cloned());
     let (status, out, err) = process::run(Path::new(REMEDIATOR), args, BOUND).unwrap();
     assert!(!err.contains("panicked"), "{err}");
-    Output { status, stdout: out.into_bytes(), stderr: err.into_bytes() }
+    Output {
+        status,
+        stdout: out.into_bytes(),
+        stderr: err.into_bytes(),
+    }
 }
 
 fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 /// The fleet without a quiet window: what was written just now does not count as life.
 fn without_quiet_window(bots: usize) -> Fleet {
     let fleet = Fleet::new(bots, 0);
     let config = fs::read_to_string(fleet.path("config.yml")).unwrap();
-    fs::write(fleet.path("config.yml"), config.replace("timeout: 5m", "timeout: 5m\n  quiet: 0s")).unwrap();
+    fs::write(
+        fleet.path("config.yml"),
+        config.replace("timeout: 5m", "timeout: 5m\n  quiet: 0s"),
+    )
+    .unwrap();
     fleet
 }
 
@@ -86,7 +121,13 @@ fn everybody_at_once() {
         format!("--webhook.token-file={}", fleet.path("token").display()),
     ];
     args.extend(other_flags.iter().cloned());
-    let _other = Process::start("other", Path::new(REMEDIATOR), &args, &fleet.path("other.log")).unwrap();
+    let _other = Process::start(
+        "other",
+        Path::new(REMEDIATOR),
+        &args,
+        &fleet.path("other.log"),
+    )
+    .unwrap();
     let other = |path: &str| format!("http://127.0.0.1:{other_port}{path}");
     fleet.wait("the other is ready", || net::get(&other("/-/ready"))?.ok());
 
@@ -113,7 +154,10 @@ fn everybody_at_once() {
                     remediator(&["clean", session], &flags)
                 })
             });
-            operators.into_iter().map(|operator| operator.join().unwrap()).collect()
+            operators
+                .into_iter()
+                .map(|operator| operator.join().unwrap())
+                .collect()
         });
         let idle = |url: &str| fleet.wait("every run ends", || fleet::queue(url));
         idle(&fleet.url("/metrics"));
@@ -134,15 +178,31 @@ fn everybody_at_once() {
         let done: Vec<&Value> = runs.iter().filter(|run| run["status"] == "done").collect();
         assert_eq!(done.len(), 1, "{runs:#?}");
         assert_eq!(done[0]["files"]["session"], GO);
-        *won.entry(done[0]["requested_by"].as_str().unwrap().split(' ').next().unwrap().to_owned())
-            .or_insert(0) += 1;
+        *won.entry(
+            done[0]["requested_by"]
+                .as_str()
+                .unwrap()
+                .split(' ')
+                .next()
+                .unwrap()
+                .to_owned(),
+        )
+        .or_insert(0) += 1;
         for run in &runs {
             let reason = run["reason"].as_str().unwrap_or_default();
-            let polite = ["locked", "nothing_removable", "stale_alert", "cooldown"].contains(&reason);
-            assert!(run["status"] == "done" || run["status"] == "refused" && polite, "{run:#}");
+            let polite =
+                ["locked", "nothing_removable", "stale_alert", "cooldown"].contains(&reason);
+            assert!(
+                run["status"] == "done" || run["status"] == "refused" && polite,
+                "{run:#}"
+            );
         }
         for clean in &cleans {
-            assert!(matches!(clean.status.code(), Some(0 | 1)), "{}", said(clean));
+            assert!(
+                matches!(clean.status.code(), Some(0 | 1)),
+                "{}",
+                said(clean)
+            );
         }
     }
     eprintln!("{rounds} rounds, won by {won:?}");
@@ -156,10 +216,12 @@ fn clean_with(fleet: &Fleet, session: &str, meddle: impl FnOnce(&Path)) -> Outpu
     std::thread::scope(|scope| {
         let flags = fleet.flags();
         let clean = scope.spawn(move || remediator(&["clean", session], &flags));
-        fleet.wait("the probe is asked again", || match fleet.probe.asked() - asked {
-            2 => Ok(()),
-            _ if clean.is_finished() => Ok(()),
-            asks => Err(format!("{asks} asks")),
+        fleet.wait("the probe is asked again", || {
+            match fleet.probe.asked() - asked {
+                2 => Ok(()),
+                _ if clean.is_finished() => Ok(()),
+                asks => Err(format!("{asks} asks")),
+            }
         });
         assert!(!clean.is_finished(), "it ended before it asked again");
         meddle(&fleet.folder(session));
@@ -181,7 +243,9 @@ fn a_bot_that_comes_back_before_the_moves() {
     // It writes a file, new or known; that outweighs what its API says.
     for (file, is_new) in [("session-99.0.json", true), (TARGET, false)] {
         let before = snapshot(&fleet.folder(&writes));
-        let output = clean_with(&fleet, &writes, |dir| fs::write(dir.join(file), "a new ratchet").unwrap());
+        let output = clean_with(&fleet, &writes, |dir| {
+            fs::write(dir.join(file), "a new ratchet").unwrap()
+        });
         assert_eq!(output.status.code(), Some(1), "{}", said(&output));
         let mut now = snapshot(&fleet.folder(&writes));
         assert_eq!(now.remove(file).unwrap().0, b"a new ratchet");
@@ -189,7 +253,11 @@ fn a_bot_that_comes_back_before_the_moves() {
         assert_eq!(before.remove(file).is_none(), is_new);
         assert!(now == before, "{file}");
         // Silent again, for the next case.
-        fs::write(fleet.folder(&writes).join(file), r#"{"_sessions":{},"version":"v1"}"#).unwrap();
+        fs::write(
+            fleet.folder(&writes).join(file),
+            r#"{"_sessions":{},"version":"v1"}"#,
+        )
+        .unwrap();
         let old = std::time::SystemTime::now() - Duration::from_secs(900);
         File::options()
             .write(true)
@@ -205,13 +273,23 @@ fn a_bot_that_comes_back_before_the_moves() {
     fleet.start();
     // The roll call asks, too; then twice for a run.
     let asked = fleet.probe.asked();
-    fleet.wait("the roll call", || if fleet.probe.asked() > 0 { Ok(()) } else { Err(format!("{asked}")) });
+    fleet.wait("the roll call", || {
+        if fleet.probe.asked() > 0 {
+            Ok(())
+        } else {
+            Err(format!("{asked}"))
+        }
+    });
     fleet.probe.close_after(1);
     let asked = fleet.probe.asked();
-    fleet.post(&payload(std::slice::from_ref(&alerted))).unwrap();
-    fleet.wait("the probe is asked again", || match fleet.probe.asked() - asked {
-        2.. => Ok(()),
-        asks => Err(format!("{asks} asks")),
+    fleet
+        .post(&payload(std::slice::from_ref(&alerted)))
+        .unwrap();
+    fleet.wait("the probe is asked again", || {
+        match fleet.probe.asked() - asked {
+            2.. => Ok(()),
+            asks => Err(format!("{asks} asks")),
+        }
     });
     fleet.probe.say_connected(true);
     fleet.probe.open();
@@ -221,8 +299,16 @@ fn a_bot_that_comes_back_before_the_moves() {
         let runs = fleet.runs().remove(session).unwrap();
         for run in runs {
             // Two that contradict each other leave it unknown.
-            let reason = if *session == writes { "connection_unknown" } else { "connected" };
-            assert_eq!((&run["status"], &run["reason"]), (&"refused".into(), &reason.into()), "{run:#}");
+            let reason = if *session == writes {
+                "connection_unknown"
+            } else {
+                "connected"
+            };
+            assert_eq!(
+                (&run["status"], &run["reason"]),
+                (&"refused".into(), &reason.into()),
+                "{run:#}"
+            );
             assert_eq!(run["run"], Value::Null, "there is nothing to undo");
         }
         assert_eq!(held(&fleet.folder(session)), []);
@@ -235,22 +321,42 @@ fn a_file_that_changes_between_plan_and_move() {
     fn keep_time(path: &Path, change: impl FnOnce()) {
         let modified = fs::metadata(path).unwrap().modified().unwrap();
         change();
-        File::options().write(true).open(path).unwrap().set_modified(modified).unwrap();
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
     }
     let cases: [(&str, Meddling); 11] = [
-        ("rewritten", |file| fs::write(file, "a new ratchet").unwrap()),
-        ("rewritten with the same bytes", |file| fs::write(file, fs::read(file).unwrap()).unwrap()),
-        ("rewritten, the old time", |file| keep_time(file, || fs::write(file, "a new ratchet").unwrap())),
+        ("rewritten", |file| {
+            fs::write(file, "a new ratchet").unwrap()
+        }),
+        ("rewritten with the same bytes", |file| {
+            fs::write(file, fs::read(file).unwrap()).unwrap()
+        }),
+        ("rewritten, the old time", |file| {
+            keep_time(file, || fs::write(file, "a new ratchet").unwrap())
+        }),
         ("truncated", |file| File::create(file).map(drop).unwrap()),
-        ("truncated, the old time", |file| keep_time(file, || File::create(file).map(drop).unwrap())),
+        ("truncated, the old time", |file| {
+            keep_time(file, || File::create(file).map(drop).unwrap())
+        }),
         ("replaced, the same bytes and time", |file| {
             let copy = file.with_extension("tmp");
             fs::copy(file, &copy).unwrap();
             let modified = fs::metadata(file).unwrap().modified().unwrap();
-            File::options().write(true).open(&copy).unwrap().set_modified(modified).unwrap();
+            File::options()
+                .write(true)
+                .open(&copy)
+                .unwrap()
+                .set_modified(modified)
+                .unwrap();
             fs::rename(&copy, file).unwrap();
         }),
-        ("linked", |file| fs::hard_link(file, file.with_extension("copy")).unwrap()),
+        ("linked", |file| {
+            fs::hard_link(file, file.with_extension("copy")).unwrap()
+        }),
         ("deleted", |file| fs::remove_file(file).unwrap()),
         ("swapped for a link", |file| {
             fs::rename(file, file.with_extension("away")).unwrap();
@@ -269,8 +375,10 @@ fn a_file_that_changes_between_plan_and_move() {
     // The first, one in the middle and the last of those that move.
     let targets = ["session-3.0.json", TARGET, "session-9.0.json"];
     let fleet = without_quiet_window(cases.len() * targets.len());
-    for (number, (case, target)) in
-        cases.iter().flat_map(|case| targets.iter().map(move |target| (case, target))).enumerate()
+    for (number, (case, target)) in cases
+        .iter()
+        .flat_map(|case| targets.iter().map(move |target| (case, target)))
+        .enumerate()
     {
         let (what, meddle) = case;
         let what = format!("{target} {what}");
@@ -284,12 +392,19 @@ fn a_file_that_changes_between_plan_and_move() {
         });
         let (names, files) = meddled.unwrap();
         assert_eq!(output.status.code(), Some(2), "{what}: {}", said(&output));
-        assert!(said(&output).contains("somebody writes here"), "{what}: {}", said(&output));
+        assert!(
+            said(&output).contains("somebody writes here"),
+            "{what}: {}",
+            said(&output)
+        );
         // As the meddler left it, and everything else as it was.
         assert_eq!(listing(&dir), names, "{what}");
         assert!(snapshot(&dir) == files, "{what}");
         for (name, stamp) in &before {
-            assert!(name == target || files.get(name) == Some(stamp), "{what}: {name} is not what it was");
+            assert!(
+                name == target || files.get(name) == Some(stamp),
+                "{what}: {name} is not what it was"
+            );
         }
         assert_eq!(held(&dir), [], "{what}");
         let run = fleet.runs().remove(&session).unwrap().remove(0);
@@ -302,7 +417,9 @@ fn a_file_that_changes_between_plan_and_move() {
 }
 
 fn listing(dir: &Path) -> BTreeSet<String> {
-    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let names = fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name != ".baileys_quarantine").collect()
 }
 
@@ -346,14 +463,22 @@ fn a_bot_that_writes_all_the_while() {
             for (file, content) in &last {
                 let quarantined = held(&dir).into_iter().map(|(files, _)| files.join(file));
                 let places = std::iter::once(dir.join(file)).chain(quarantined);
-                let found =
-                    places.filter_map(|path| fs::read_to_string(path).ok()).any(|text| text == *content);
+                let found = places
+                    .filter_map(|path| fs::read_to_string(path).ok())
+                    .any(|text| text == *content);
                 assert!(found, "{session}: the newest {file} is lost {when}");
             }
         };
         newest_is_kept("by the clean-up");
         for (files, _) in held(&dir) {
-            let run = files.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+            let run = files
+                .parent()
+                .unwrap()
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned();
             let undo = remediator(&["undo", &run], &fleet.flags());
             assert!(matches!(undo.status.code(), Some(0..=2)), "{}", said(&undo));
         }

@@ -8,7 +8,12 @@
 //! key. An `undo` brings even those back.
 //!
 //! libsignal prints private keys; the scripts silence it, and nothing here prints a file.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -36,10 +41,29 @@ const SAYS_DISCONNECTED: &str = "--connection.command=echo disconnected";
 #[test]
 fn baileys_6_7_18() {
     let library = Library::install("6.7.18");
-    let normal = Bot::generate(&library, &["--contacts", "15", "--inflight", "20", "--prekey-days", "30:2"]);
+    let normal = Bot::generate(
+        &library,
+        &[
+            "--contacts",
+            "15",
+            "--inflight",
+            "20",
+            "--prekey-days",
+            "30:2",
+        ],
+    );
     normal.survives_a_clean_up(76, 69);
-    let bloated =
-        Bot::generate(&library, &["--contacts", "40", "--inflight", "300", "--prekey-days", "210:1"]);
+    let bloated = Bot::generate(
+        &library,
+        &[
+            "--contacts",
+            "40",
+            "--inflight",
+            "300",
+            "--prekey-days",
+            "210:1",
+        ],
+    );
     bloated.survives_a_clean_up(387, 93);
     bloated.cannot_be_cleaned_while_it_talks();
 }
@@ -58,10 +82,29 @@ fn baileys_7_0_0_rc14() {
 /// still write after a clean-up); a thousand are.
 fn modern(version: &str) {
     let library = Library::install(version);
-    let normal = Bot::generate(&library, &["--contacts", "40", "--inflight", "300", "--prekey-days", "60"]);
+    let normal = Bot::generate(
+        &library,
+        &[
+            "--contacts",
+            "40",
+            "--inflight",
+            "300",
+            "--prekey-days",
+            "60",
+        ],
+    );
     normal.survives_a_clean_up(89, 73);
-    let bloated =
-        Bot::generate(&library, &["--contacts", "40", "--inflight", "1000", "--prekey-days", "60:20"]);
+    let bloated = Bot::generate(
+        &library,
+        &[
+            "--contacts",
+            "40",
+            "--inflight",
+            "1000",
+            "--prekey-days",
+            "60:20",
+        ],
+    );
     bloated.survives_a_clean_up(282, 93);
     bloated.cannot_be_cleaned_while_it_talks();
 }
@@ -94,7 +137,10 @@ impl Library {
     fn install(version: &str) -> Self {
         let dir = scripts().join(version);
         npm::install(&dir, &["--legacy-peer-deps"]).unwrap_or_else(|failure| panic!("{failure}"));
-        Self { version: version.to_owned(), dir }
+        Self {
+            version: version.to_owned(),
+            dir,
+        }
     }
 
     /// The words of a command that runs one of the scripts.
@@ -110,7 +156,8 @@ impl Library {
 
     /// Runs a script to its end. Returns whether it was content, and what it reports.
     fn run(&self, name: &str, flags: &[&str]) -> (bool, Value) {
-        let (status, out, err) = process::run(Path::new("env"), self.script(name, flags), 2 * BOUND).unwrap();
+        let (status, out, err) =
+            process::run(Path::new("env"), self.script(name, flags), 2 * BOUND).unwrap();
         let report = serde_json::from_str(&out)
             .unwrap_or_else(|_| panic!("{name} with Baileys {} ({status}): {err}", self.version));
         (status.success(), report)
@@ -133,8 +180,12 @@ impl Bot {
     /// Real conversations, after which the bot has been silent for a quarter of an hour.
     fn generate(library: &Library, flags: &[&str]) -> Self {
         let bot = Self::empty(library);
-        let base = (SystemTime::now() - SILENT_FOR).duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let base = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(base)).to_string();
+        let base = (SystemTime::now() - SILENT_FOR)
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        let base =
+            humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(base)).to_string();
         let out = bot.out();
         let mut all = vec![out.as_str(), "--handout", "lowest", "--base", &base];
         all.extend(flags);
@@ -149,7 +200,12 @@ impl Bot {
         fixture::unpack(fixture, &bot.folder, SystemTime::now() - SILENT_FOR).unwrap();
         let archive = fixture::dir().join(format!("{fixture}.peers.tar.gz"));
         let out = bot.out();
-        let args = [OsStr::new("xzf"), archive.as_os_str(), OsStr::new("-C"), OsStr::new(&out)];
+        let args = [
+            OsStr::new("xzf"),
+            archive.as_os_str(),
+            OsStr::new("-C"),
+            OsStr::new(&out),
+        ];
         let (status, _, errors) = process::run(Path::new("tar"), args, BOUND).unwrap();
         assert!(status.success(), "{errors}");
         bot
@@ -158,7 +214,11 @@ impl Bot {
     fn empty(library: &Library) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("out").join(SESSION);
-        Self { library: library.clone(), dir, folder }
+        Self {
+            library: library.clone(),
+            dir,
+            folder,
+        }
     }
 
     fn out(&self) -> String {
@@ -177,19 +237,24 @@ impl Bot {
     fn remediator(&self, args: &[&str]) -> Vec<String> {
         let mut words: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
         words.push(format!("--sessions.path={}", self.out()));
-        words.push(format!("--state.path={}", self.dir.path().join("state").display()));
+        words.push(format!(
+            "--state.path={}",
+            self.dir.path().join("state").display()
+        ));
         words.push("--connection.trust=*".to_owned());
         words
     }
 
     fn run_remediator(&self, args: &[&str]) -> (Option<i32>, String, String) {
-        let (status, out, err) = process::run(Path::new(REMEDIATOR), self.remediator(args), BOUND).unwrap();
+        let (status, out, err) =
+            process::run(Path::new(REMEDIATOR), self.remediator(args), BOUND).unwrap();
         (status.code(), out, err)
     }
 
     /// The runs on record, newest first.
     fn runs(&self) -> Vec<Value> {
-        let (code, out, err) = self.run_remediator(&["runs", "--output", "json", "--limit", "1000"]);
+        let (code, out, err) =
+            self.run_remediator(&["runs", "--output", "json", "--limit", "1000"]);
         assert_eq!(code, Some(0), "runs: {err}");
         serde_json::from_str(&out).unwrap()
     }
@@ -202,10 +267,18 @@ impl Bot {
         all.extend(trimmed.then_some("--allow-inflight-fail"));
         all.extend(flags);
         let (ok, report) = self.library.run("verify.mjs", &all);
-        assert!(ok, "Baileys {} cannot read everything it must: {report}", self.library.version);
+        assert!(
+            ok,
+            "Baileys {} cannot read everything it must: {report}",
+            self.library.version
+        );
         for category in ["active", "newcontact", "group"] {
             assert_eq!(report[format!("{category}_fail")], 0, "{report}");
-            assert_ne!(report[format!("{category}_ok")], 0, "nothing was tried: {report}");
+            assert_ne!(
+                report[format!("{category}_ok")],
+                0,
+                "nothing was tried: {report}"
+            );
         }
         report
     }
@@ -217,38 +290,83 @@ impl Bot {
         let (code, _, errors) = self.run_remediator(&["clean", SESSION, SAYS_DISCONNECTED]);
         assert_eq!(code, Some(0), "clean: {errors}");
         let record = self.runs().remove(0);
-        let seen = (&record["status"], &record["accumulated_before"], &record["accumulated_after"]);
-        assert_eq!(seen, (&"done".into(), &before.into(), &after.into()), "{record}");
+        let seen = (
+            &record["status"],
+            &record["accumulated_before"],
+            &record["accumulated_after"],
+        );
+        assert_eq!(
+            seen,
+            (&"done".into(), &before.into(), &after.into()),
+            "{record}"
+        );
 
         let cleaned = self.snapshot();
-        let moved: BTreeSet<String> = original.without(&cleaned).into_iter().map(str::to_owned).collect();
-        let on_record: u64 = record["files"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+        let moved: BTreeSet<String> = original
+            .without(&cleaned)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let on_record: u64 = record["files"]
+            .as_object()
+            .unwrap()
+            .values()
+            .filter_map(Value::as_u64)
+            .sum();
         assert_eq!(on_record, moved.len() as u64, "{record}");
         let mut stayed = original.clone();
         stayed.forget(&moved);
-        assert_eq!(stayed.differences(&cleaned), Vec::<String>::new(), "what stays is untouched");
+        assert_eq!(
+            stayed.differences(&cleaned),
+            Vec::<String>::new(),
+            "what stays is untouched"
+        );
 
         let report = self.verify(true, &[]);
         let manifest = self.json("manifest.json");
         let contacts = manifest["contacts"].as_array().unwrap();
-        let active = contacts.iter().filter(|contact| contact["ageDays"].as_f64() <= Some(14.0)).count();
-        let held = self.json("server.json")["preKeys"].as_object().unwrap().len();
+        let active = contacts
+            .iter()
+            .filter(|contact| contact["ageDays"].as_f64() <= Some(14.0))
+            .count();
+        let held = self.json("server.json")["preKeys"]
+            .as_object()
+            .unwrap()
+            .len();
         // Exactly the strangers whose pre-key was taken away, and nobody else.
-        let in_flight: Vec<u64> =
-            manifest["inflight"].as_array().unwrap().iter().filter_map(Value::as_u64).collect();
-        let stranded = in_flight.iter().filter(|id| moved.contains(&format!("pre-key-{id}.json"))).count();
+        let in_flight: Vec<u64> = manifest["inflight"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(Value::as_u64)
+            .collect();
+        let stranded = in_flight
+            .iter()
+            .filter(|id| moved.contains(&format!("pre-key-{id}.json")))
+            .count();
         assert_eq!(report["active_ok"], active, "{report}");
         assert_eq!(report["newcontact_ok"], held, "{report}");
         assert_eq!(report["inflight_fail"], stranded, "{report}");
-        assert_eq!(report["inflight_ok"], in_flight.len() - stranded, "{report}");
+        assert_eq!(
+            report["inflight_ok"],
+            in_flight.len() - stranded,
+            "{report}"
+        );
 
         let run = record["run"].as_str().unwrap();
         let (code, _, errors) = self.run_remediator(&["undo", run, SAYS_DISCONNECTED]);
         assert_eq!(code, Some(0), "undo: {errors}");
-        assert_eq!(original.differences(&self.snapshot()), Vec::<String>::new(), "undo brings all back");
+        assert_eq!(
+            original.differences(&self.snapshot()),
+            Vec::<String>::new(),
+            "undo brings all back"
+        );
         let report = self.verify(false, &["--sample", "40"]);
         for fail in ["inflight_fail", "old_fail", "oldgroup_fail"] {
-            assert_eq!(report[fail], 0, "after the undo everybody reads as before: {report}");
+            assert_eq!(
+                report[fail], 0,
+                "after the undo everybody reads as before: {report}"
+            );
         }
     }
 
@@ -281,7 +399,11 @@ impl Bot {
         }
         self.nothing_was_moved(&original);
         let report = self.verify(false, &["--sample", "40"]);
-        assert_eq!((&report["inflight_fail"], &report["old_fail"]), (&0.into(), &0.into()), "{report}");
+        assert_eq!(
+            (&report["inflight_fail"], &report["old_fail"]),
+            (&0.into(), &0.into()),
+            "{report}"
+        );
     }
 
     /// Every clean-up asks twice, before the plan and before the first move. The folder is
@@ -309,12 +431,19 @@ impl Bot {
         let command = format!("--connection.command=sh {}", probe.display());
         let config = format!("--config.file={}", config.display());
         let clean = self.remediator(&["clean", SESSION, &command, &config]);
-        let mut clean =
-            Command::new(REMEDIATOR).args(clean).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let mut clean = Command::new(REMEDIATOR)
+            .args(clean)
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
         let patience = Patience::new(BOUND);
         let is_asked = patience.wait_until(BOUND, "the probe is asked", || {
             let seen = fs::read_to_string(&asked).unwrap_or_default();
-            if seen.trim() == ask.to_string() { Ok(()) } else { Err(format!("asked {seen:?} times")) }
+            if seen.trim() == ask.to_string() {
+                Ok(())
+            } else {
+                Err(format!("asked {seen:?} times"))
+            }
         });
         is_asked.unwrap();
         let mut live = self.talk();
@@ -335,7 +464,17 @@ impl Bot {
     /// next upload mints under no id that was ever uploaded.
     fn survives_the_loss_of_its_creds(version: &str, batch: u64) {
         let library = Library::install(version);
-        let bot = Self::generate(&library, &["--contacts", "12", "--inflight", "6", "--prekey-days", "30:2"]);
+        let bot = Self::generate(
+            &library,
+            &[
+                "--contacts",
+                "12",
+                "--inflight",
+                "6",
+                "--prekey-days",
+                "30:2",
+            ],
+        );
         bot.is_insured();
         let out = bot.out();
         // A modern batch is large and takes its time.
@@ -345,15 +484,26 @@ impl Bot {
         };
         let (ok, grown) = library.run("creds.mjs", &[&out, "--do", "grow", "--uploads", uploads]);
         assert!(ok, "{grown}");
-        let counters = (grown["from"].as_u64().unwrap(), grown["to"].as_u64().unwrap());
-        assert_eq!(counters.1, counters.0 + batch * uploads.parse::<u64>().unwrap(), "{grown}");
+        let counters = (
+            grown["from"].as_u64().unwrap(),
+            grown["to"].as_u64().unwrap(),
+        );
+        assert_eq!(
+            counters.1,
+            counters.0 + batch * uploads.parse::<u64>().unwrap(),
+            "{grown}"
+        );
         assert_eq!(grown["used"], 8, "{grown}");
 
         // As it would be put back by hand: the next upload goes over what the server holds.
         let by_hand = bot.dir.path().join("by-hand");
         let copied = process::run(
             Path::new("cp"),
-            [OsStr::new("-r"), bot.folder.as_os_str(), by_hand.as_os_str()],
+            [
+                OsStr::new("-r"),
+                bot.folder.as_os_str(),
+                by_hand.as_os_str(),
+            ],
             BOUND,
         );
         assert!(copied.unwrap().0.success());
@@ -361,8 +511,14 @@ impl Bot {
         let kept = fs::read_dir(kept).unwrap().next().unwrap().unwrap().path();
         fs::copy(kept, by_hand.join("creds.json")).unwrap();
         let folder = by_hand.display().to_string();
-        let (ok, reuse) = library.run("creds.mjs", &[&out, "--do", "upload", "--dry", "--folder", &folder]);
-        assert!(!ok && reuse["reused"].as_u64() >= Some(batch), "this test can tell: {reuse}");
+        let (ok, reuse) = library.run(
+            "creds.mjs",
+            &[&out, "--do", "upload", "--dry", "--folder", &folder],
+        );
+        assert!(
+            !ok && reuse["reused"].as_u64() >= Some(batch),
+            "this test can tell: {reuse}"
+        );
 
         let creds = bot.folder.join("creds.json");
         for (round, loss) in losses.iter().copied().enumerate() {
@@ -382,7 +538,14 @@ impl Bot {
             }
             bot.grows_quiet();
             // Always the copy from before all of it, the oldest there is.
-            let args = ["creds", "restore", SESSION, "--yes", "--version=1", SAYS_DISCONNECTED];
+            let args = [
+                "creds",
+                "restore",
+                SESSION,
+                "--yes",
+                "--version=1",
+                SAYS_DISCONNECTED,
+            ];
             let (code, said, errors) = bot.run_remediator(&args);
             assert_eq!(code, Some(0), "{loss}: {said}{errors}");
             let restored: Value = serde_json::from_slice(&fs::read(&creds).unwrap()).unwrap();
@@ -399,7 +562,10 @@ impl Bot {
             assert_eq!(report["inflight_fail"], 0, "{loss}: {report}");
             let (ok, upload) = library.run("creds.mjs", &[&out, "--do", "upload"]);
             assert!(ok, "{loss}: the next upload reuses an id: {upload}");
-            assert!(upload["lowest"].as_u64() > upload["uploaded_before"].as_u64(), "{loss}: {upload}");
+            assert!(
+                upload["lowest"].as_u64() > upload["uploaded_before"].as_u64(),
+                "{loss}: {upload}"
+            );
             // Among them strangers on the keys of that upload.
             let report = bot.verify(false, &["--sample", "30"]);
             assert_eq!(report["inflight_fail"], 0, "{loss}: {report}");
@@ -445,20 +611,32 @@ impl Bot {
     fn nothing_was_moved(&self, original: &BTreeSet<String>) {
         let now: BTreeSet<String> = self.snapshot().names().map(str::to_owned).collect();
         let gone: Vec<&String> = original.difference(&now).collect();
-        assert!(gone.is_empty(), "gone from the folder of a talking bot: {gone:?}");
+        assert!(
+            gone.is_empty(),
+            "gone from the folder of a talking bot: {gone:?}"
+        );
     }
 
     /// The bot goes live: one message every 50 ms, through the key cache that most bots use.
     fn talk(&self) -> Live {
-        let log = tempfile::NamedTempFile::new_in(self.dir.path()).unwrap().into_temp_path();
+        let log = tempfile::NamedTempFile::new_in(self.dir.path())
+            .unwrap()
+            .into_temp_path();
         let out = self.out();
-        let words = self.library.script("busy.mjs", &[&out, "--every", "50", "--seconds", "120", "--cache"]);
+        let words = self.library.script(
+            "busy.mjs",
+            &[&out, "--every", "50", "--seconds", "120", "--cache"],
+        );
         let process = Process::start("the bot", Path::new("env"), words, &log).unwrap();
         let mut live = Live { process, log };
         let ready = Patience::new(BOUND).wait_until(BOUND, "the bot's first message", || {
             live.process.alive()?;
             let said = fs::read_to_string(&live.log).unwrap_or_default();
-            if said.starts_with("ready") { Ok(()) } else { Err("silence".to_owned()) }
+            if said.starts_with("ready") {
+                Ok(())
+            } else {
+                Err("silence".to_owned())
+            }
         });
         ready.unwrap();
         live
@@ -467,7 +645,15 @@ impl Bot {
 
 fn refused_as_unknown(run: &Value) {
     let seen = (&run["status"], &run["reason"], &run["files"]);
-    assert_eq!(seen, (&"refused".into(), &"connection_unknown".into(), &serde_json::json!({})), "{run}");
+    assert_eq!(
+        seen,
+        (
+            &"refused".into(),
+            &"connection_unknown".into(),
+            &serde_json::json!({})
+        ),
+        "{run}"
+    );
 }
 
 /// A bot in conversation.

@@ -1,6 +1,12 @@
 //! What a run leaves behind: its record, the page that shows it, and each file exactly as
 //! it was. And what the programs say when they may not do their work.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, Permissions};
@@ -50,9 +56,18 @@ cat "$1"
         fs::write(dir.path().join("probe/ask.sh"), script).unwrap();
         fs::write(dir.path().join("token"), TOKEN).unwrap();
         fs::set_permissions(dir.path().join("token"), Permissions::from_mode(0o600)).unwrap();
-        fs::write(dir.path().join("config.yml"), "connection: {timeout: 50s}\n").unwrap();
+        fs::write(
+            dir.path().join("config.yml"),
+            "connection: {timeout: 50s}\n",
+        )
+        .unwrap();
         let port = net::free_port(None).unwrap();
-        Self { dir, port, served: None, patience: Patience::new(4 * SOON) }
+        Self {
+            dir,
+            port,
+            served: None,
+            patience: Patience::new(4 * SOON),
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -74,7 +89,10 @@ cat "$1"
             format!("--sessions.path={}", self.path("sessions").display()),
             format!("--state.path={}", self.path("state").display()),
             format!("--config.file={}", self.path("config.yml").display()),
-            format!("--connection.command=sh {} {{session}}", self.path("probe/ask.sh").display()),
+            format!(
+                "--connection.command=sh {} {{session}}",
+                self.path("probe/ask.sh").display()
+            ),
             "--connection.trust=*".to_owned(),
         ]
     }
@@ -87,7 +105,8 @@ cat "$1"
         ];
         let log = self.path("log");
         let args = args.into_iter().chain(self.flags());
-        self.served = Some(Process::start("the remediator", Path::new(REMEDIATOR), args, &log).unwrap());
+        self.served =
+            Some(Process::start("the remediator", Path::new(REMEDIATOR), args, &log).unwrap());
         let url = self.url("/-/ready");
         self.wait("it is ready", || net::get(&url)?.ok().map(drop));
     }
@@ -114,7 +133,8 @@ cat "$1"
             }],
         });
         let headers = [("Authorization".to_owned(), format!("Bearer {TOKEN}"))];
-        let answer = net::post(&self.url("/webhook"), &headers, body.to_string().as_bytes()).unwrap();
+        let answer =
+            net::post(&self.url("/webhook"), &headers, body.to_string().as_bytes()).unwrap();
         assert_eq!(answer.status, 202, "{}", answer.body);
         serde_json::from_str(&answer.body).unwrap()
     }
@@ -148,12 +168,20 @@ cat "$1"
 }
 
 fn steps(record: &Value) -> Vec<&str> {
-    record["steps"].as_array().unwrap().iter().map(|step| step["step"].as_str().unwrap()).collect()
+    record["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| step["step"].as_str().unwrap())
+        .collect()
 }
 
 fn facts<'a>(record: &'a Value, step: &str) -> &'a Value {
     let steps = record["steps"].as_array().unwrap();
-    &steps.iter().find(|told| told["step"] == step).unwrap_or_else(|| panic!("no {step}: {record:#}"))["facts"]
+    &steps
+        .iter()
+        .find(|told| told["step"] == step)
+        .unwrap_or_else(|| panic!("no {step}: {record:#}"))["facts"]
 }
 
 fn fates(record: &Value) -> BTreeMap<&str, usize> {
@@ -166,11 +194,17 @@ fn fates(record: &Value) -> BTreeMap<&str, usize> {
 
 /// Inode, size and modification time in whole seconds, by name.
 fn stats(dir: &Path) -> BTreeMap<String, (u64, u64)> {
-    let files = fs::read_dir(dir).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file());
+    let files = fs::read_dir(dir)
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|entry| entry.path().is_file());
     files
         .map(|entry| {
             let about = entry.metadata().unwrap();
-            (entry.file_name().into_string().unwrap(), (about.ino(), about.len()))
+            (
+                entry.file_name().into_string().unwrap(),
+                (about.ino(), about.len()),
+            )
         })
         .collect()
 }
@@ -207,7 +241,10 @@ fn every_decision_is_on_record() {
     let asked = facts(&record, "accepted");
     assert_eq!(
         (&asked["receiver"], &asked["starts_at"]),
-        (&json!("baileys-remediator"), &json!("2026-11-23T18:00:00.000Z"))
+        (
+            &json!("baileys-remediator"),
+            &json!("2026-11-23T18:00:00.000Z")
+        )
     );
     assert!(asked["group_key"].as_str().unwrap().contains("ladder"));
     assert_eq!(
@@ -228,14 +265,25 @@ fn every_decision_is_on_record() {
     for step in ["asked", "asked_again"] {
         let verdict = facts(&record, step);
         assert_eq!(verdict["connection"], "disconnected", "{verdict}");
-        let sources: Vec<_> = verdict["sources"].as_array().unwrap().iter().map(|s| &s["source"]).collect();
+        let sources: Vec<_> = verdict["sources"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|s| &s["source"])
+            .collect();
         assert_eq!(sources, ["probe", "writes"]);
     }
     let plan = facts(&record, "planned");
-    assert_eq!((&plan["accumulated_before"], &plan["column"]), (&json!(387), &json!("cleanup")));
+    assert_eq!(
+        (&plan["accumulated_before"], &plan["column"]),
+        (&json!(387), &json!("cleanup"))
+    );
     assert_eq!(plan["accumulated_after"], record["accumulated_after"]);
     let after = stats(&world.folder("bot"));
-    let pre_keys = after.keys().filter(|name| name.starts_with("pre-key-")).count();
+    let pre_keys = after
+        .keys()
+        .filter(|name| name.starts_with("pre-key-"))
+        .count();
     assert_eq!(plan["pre_keys_left"], pre_keys);
     // Each file that went, and no other, by kind and inode.
     let went: BTreeSet<(&str, u64, u64)> = before
@@ -248,55 +296,91 @@ fn every_decision_is_on_record() {
         .unwrap()
         .iter()
         .map(|file| {
-            (file["kind"].as_str().unwrap(), file["inode"].as_u64().unwrap(), file["size"].as_u64().unwrap())
+            (
+                file["kind"].as_str().unwrap(),
+                file["inode"].as_u64().unwrap(),
+                file["size"].as_u64().unwrap(),
+            )
         })
         .collect();
     assert!(went.len() > 200);
     assert_eq!(told, went);
     assert_eq!(fates(&record), BTreeMap::from([("moved", went.len())]));
-    let times: Vec<&str> =
-        record["steps"].as_array().unwrap().iter().map(|s| s["at"].as_str().unwrap()).collect();
+    let times: Vec<&str> = record["steps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["at"].as_str().unwrap())
+        .collect();
     assert!(times.is_sorted() && times[0].ends_with('Z'), "{times:?}");
     // By its name, too, and as a table.
     let run = record["run"].as_str().unwrap().to_owned();
     assert_eq!(world.show(&run), record);
     let (code, told, _) = world.command(&["runs", "show", &run]);
     assert_eq!(code, 0);
-    for word in [FINGERPRINT, "baileys-remediator", "asked_again", "387 -> ", "pre-key"] {
+    for word in [
+        FINGERPRINT,
+        "baileys-remediator",
+        "asked_again",
+        "387 -> ",
+        "pre-key",
+    ] {
         assert!(told.contains(word), "{word}:\n{told}");
     }
     discreet(&format!("{told}{record}"), &before);
 
     // The refusal.
     let refused = world.show("2");
-    assert_eq!((&refused["status"], &refused["reason"]), (&json!("refused"), &json!("connected")));
+    assert_eq!(
+        (&refused["status"], &refused["reason"]),
+        (&json!("refused"), &json!("connected"))
+    );
     assert_eq!(facts(&refused, "asked")["connection"], "connected");
     assert_eq!(refused["moves"], json!([]));
     assert_eq!(*steps(&refused).last().unwrap(), "refused");
-    assert!(kept.differences(&Snapshot::take(&world.folder("talking")).unwrap()).is_empty());
+    assert!(
+        kept.differences(&Snapshot::take(&world.folder("talking")).unwrap())
+            .is_empty()
+    );
 
     // An operator's undo: who, and each file again.
     let (code, said, err) = world.command(&["undo", &run]);
     assert_eq!(code, 0, "{err}");
     assert!(said.contains("Restart the bot"), "{said}");
     let undo = world.show("3");
-    assert!(undo["requested_by"].as_str().unwrap().starts_with("operator "));
+    assert!(
+        undo["requested_by"]
+            .as_str()
+            .unwrap()
+            .starts_with("operator ")
+    );
     assert_eq!(fates(&undo), BTreeMap::from([("restored", went.len())]));
-    assert_eq!((&undo["related"], &world.show("1")["related"]), (&json!([1]), &json!([3])));
+    assert_eq!(
+        (&undo["related"], &world.show("1")["related"]),
+        (&json!([1]), &json!([3]))
+    );
     assert_eq!(stats(&world.folder("bot")), before, "inode for inode");
 
     for wrong in ["0", "99", "x", "20260101T000000Z-abcdef"] {
         let (code, _, err) = world.command(&["runs", "show", wrong]);
-        assert!(code == 2 && err.contains("baileys_remediator runs"), "{wrong}: {err}");
+        assert!(
+            code == 2 && err.contains("baileys_remediator runs"),
+            "{wrong}: {err}"
+        );
     }
 
     // The page tells the same, and what was asked in vain.
     let (status, page) = world.get("/");
     assert_eq!(status, 200);
     for (outcome, times) in [("cooldown", 2), ("retry_later", 1), ("unknown_session", 1)] {
-        let row = page.split("<tr>").find(|row| row.contains(&format!(">{outcome}</td>")));
+        let row = page
+            .split("<tr>")
+            .find(|row| row.contains(&format!(">{outcome}</td>")));
         let row = row.unwrap_or_else(|| panic!("{outcome}:\n{page}"));
-        assert!(row.contains(FINGERPRINT) && row.contains(&format!(">{times}</td>")), "{row}");
+        assert!(
+            row.contains(FINGERPRINT) && row.contains(&format!(">{times}</td>")),
+            "{row}"
+        );
     }
     for word in ["nobody", "Nothing waits", "/run?id=1"] {
         assert!(page.contains(word), "{word}:\n{page}");
@@ -324,18 +408,31 @@ fn a_killed_run_is_on_record() {
     world.bot("bot", BLOATED, "disconnected");
     world.serve();
     let calls = world.path("probe/bot.n");
-    world.wait("the roll call", || fs::read_to_string(&calls).map(drop).map_err(|e| e.to_string()));
+    world.wait("the roll call", || {
+        fs::read_to_string(&calls)
+            .map(drop)
+            .map_err(|e| e.to_string())
+    });
     assert_eq!(fs::read_to_string(&calls).unwrap(), "1\n");
     // The run asks for the second time once its plan is written.
     fs::write(world.path("probe/bot.hold"), "3").unwrap();
     world.deliver("bot", "cleanup");
     let held = world.path("probe/bot.held");
-    world.wait("the second verdict", || if held.exists() { Ok(()) } else { Err("not asked".into()) });
+    world.wait("the second verdict", || {
+        if held.exists() {
+            Ok(())
+        } else {
+            Err("not asked".into())
+        }
+    });
     world.served.as_mut().unwrap().kill();
 
     let cut_short = world.show("1");
     assert_eq!(cut_short["status"], "running");
-    assert_eq!(steps(&cut_short), ["accepted", "begun", "locked", "asked", "planned"]);
+    assert_eq!(
+        steps(&cut_short),
+        ["accepted", "begun", "locked", "asked", "planned"]
+    );
     let planned = cut_short["moves"].as_array().unwrap().len();
     assert!(planned > 200);
     assert_eq!(fates(&cut_short), BTreeMap::from([("planned", planned)]));
@@ -348,7 +445,11 @@ fn a_killed_run_is_on_record() {
     assert_eq!(steps(&ended)[5..], ["found_after_restart", "done"]);
     assert_eq!(fates(&ended), BTreeMap::from([("moved", planned)]));
     let held = fs::read_dir(
-        world.folder("bot").join(".baileys_quarantine").join(ended["run"].as_str().unwrap()).join("files"),
+        world
+            .folder("bot")
+            .join(".baileys_quarantine")
+            .join(ended["run"].as_str().unwrap())
+            .join("files"),
     );
     assert_eq!(held.unwrap().count(), planned);
 }
@@ -368,11 +469,16 @@ struct Attributes {
 
 fn attributes(path: &Path) -> Attributes {
     let about = fs::symlink_metadata(path).unwrap();
-    let born = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME).unwrap().stx_btime;
+    let born = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME)
+        .unwrap()
+        .stx_btime;
     let mut names = vec![0u8; 65_536];
     let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
     let mut xattrs = BTreeMap::new();
-    for name in names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names[..length]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
         let name = String::from_utf8(name.to_vec()).unwrap();
         let mut value = vec![0u8; 65_536];
         let length = rustix::fs::lgetxattr(path, name.as_str(), &mut value[..]).unwrap();
@@ -384,31 +490,57 @@ fn attributes(path: &Path) -> Attributes {
         mode: about.mode(),
         owner: (about.uid(), about.gid()),
         // A directory's own times move with what is in it.
-        modified: if is_dir { (0, 0) } else { (about.mtime(), about.mtime_nsec()) },
+        modified: if is_dir {
+            (0, 0)
+        } else {
+            (about.mtime(), about.mtime_nsec())
+        },
         born: (born.tv_sec, born.tv_nsec),
         links: if is_dir { 0 } else { about.nlink() },
         xattrs,
-        bytes: if is_dir { Vec::new() } else { fs::read(path).unwrap() },
+        bytes: if is_dir {
+            Vec::new()
+        } else {
+            fs::read(path).unwrap()
+        },
     }
 }
 
 fn all_attributes(dir: &Path) -> BTreeMap<String, Attributes> {
-    let files = fs::read_dir(dir).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file());
-    files.map(|entry| (entry.file_name().into_string().unwrap(), attributes(&entry.path()))).collect()
+    let files = fs::read_dir(dir)
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|entry| entry.path().is_file());
+    files
+        .map(|entry| {
+            (
+                entry.file_name().into_string().unwrap(),
+                attributes(&entry.path()),
+            )
+        })
+        .collect()
 }
 
 /// Names of files that differ. Never what is in them.
 fn differing(a: &BTreeMap<String, Attributes>, b: &BTreeMap<String, Attributes>) -> Vec<String> {
     let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    names.into_iter().filter(|name| a.get(*name) != b.get(*name)).cloned().collect()
+    names
+        .into_iter()
+        .filter(|name| a.get(*name) != b.get(*name))
+        .cloned()
+        .collect()
 }
 
 /// An ACL that lets user 4711 read; as `setfacl -m u:4711:r` writes it.
 fn acl() -> Vec<u8> {
     let mut bytes = 2u32.to_le_bytes().to_vec();
-    for (tag, may, id) in
-        [(1u16, 6u16, u32::MAX), (2, 4, 4711), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 0, u32::MAX)]
-    {
+    for (tag, may, id) in [
+        (1u16, 6u16, u32::MAX),
+        (2, 4, 4711),
+        (4, 4, u32::MAX),
+        (16, 4, u32::MAX),
+        (32, 0, u32::MAX),
+    ] {
         bytes.extend(tag.to_le_bytes());
         bytes.extend(may.to_le_bytes());
         bytes.extend(id.to_le_bytes());
@@ -425,11 +557,19 @@ fn every_attribute_survives_clean_and_undo() {
     let folder = world.folder("bot");
     let is_root = rustix::process::geteuid().is_root();
     let mut had: BTreeSet<&str> = BTreeSet::new();
-    let mut paths: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.sort();
     for (nth, path) in paths.iter().enumerate() {
         if is_root {
-            std::os::unix::fs::chown(path, Some(2000 + nth as u32 % 7), Some(3000 + nth as u32 % 5)).unwrap();
+            std::os::unix::fs::chown(
+                path,
+                Some(2000 + nth as u32 % 7),
+                Some(3000 + nth as u32 % 5),
+            )
+            .unwrap();
         }
         let mode = [0o600, 0o640, 0o644, 0o666, 0o440, 0o604][nth % 6];
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -476,16 +616,26 @@ fn every_attribute_survives_clean_and_undo() {
     }
     let mut both = cleaned.clone();
     both.extend(quarantined.clone());
-    assert_eq!(differing(&before, &both), Vec::<String>::new(), "in the quarantine as they were");
+    assert_eq!(
+        differing(&before, &both),
+        Vec::<String>::new(),
+        "in the quarantine as they were"
+    );
     assert_eq!(attributes(&folder), about_folder);
 
     // Not while connected; and that is on record.
     fs::write(world.path("probe/bot"), "connected\n").unwrap();
     let (code, _, err) = world.command(&["undo", &run]);
     assert!(code == 1 && err.contains("connected"), "{err}");
-    assert_eq!(differing(&cleaned, &all_attributes(&folder)), Vec::<String>::new());
+    assert_eq!(
+        differing(&cleaned, &all_attributes(&folder)),
+        Vec::<String>::new()
+    );
     let refused = world.show("2");
-    assert_eq!((&refused["action"], &refused["reason"]), (&json!("undo"), &json!("connected")));
+    assert_eq!(
+        (&refused["action"], &refused["reason"]),
+        (&json!("undo"), &json!("connected"))
+    );
     fs::write(world.path("probe/bot"), "disconnected\n").unwrap();
 
     // Never over a newer file.
@@ -500,7 +650,10 @@ fn every_attribute_survives_clean_and_undo() {
     let newer = attributes(&folder.join(&anew));
     let (code, said, err) = world.command(&["undo", &run]);
     assert_eq!(code, 0, "{err}");
-    assert!(said.contains("1 stay in the quarantine") && said.contains("Restart the bot"), "{said}");
+    assert!(
+        said.contains("1 stay in the quarantine") && said.contains("Restart the bot"),
+        "{said}"
+    );
     assert_eq!(attributes(&folder.join(&anew)), newer);
     assert_eq!(
         fates(&world.show("3")),
@@ -509,8 +662,16 @@ fn every_attribute_survives_clean_and_undo() {
     fs::remove_file(folder.join(&anew)).unwrap();
     let (code, _, err) = world.command(&["undo", &run]);
     assert_eq!(code, 0, "{err}");
-    assert_eq!(fates(&world.show("4")), BTreeMap::from([("restored", 1)]), "only what this undo put back");
-    assert_eq!(differing(&before, &all_attributes(&folder)), Vec::<String>::new(), "every attribute is back");
+    assert_eq!(
+        fates(&world.show("4")),
+        BTreeMap::from([("restored", 1)]),
+        "only what this undo put back"
+    );
+    assert_eq!(
+        differing(&before, &all_attributes(&folder)),
+        Vec::<String>::new(),
+        "every attribute is back"
+    );
     assert_eq!(attributes(&folder), about_folder);
 }
 
@@ -534,16 +695,30 @@ fn the_plan_view_changes_nothing() {
     let folder = fs::metadata(world.folder("bot")).unwrap();
     let (status, page) = world.get("/plan?session=bot");
     assert_eq!(status, 200);
-    for word in ["A clean-up would be let now", "387 accumulated files now", "50 pre-keys stay", "pre-key"] {
+    for word in [
+        "A clean-up would be let now",
+        "387 accumulated files now",
+        "50 pre-keys stay",
+        "pre-key",
+    ] {
         assert!(page.contains(word), "{word}:\n{page}");
     }
     discreet(&page, &stats(&world.folder("bot")));
     let (status, again) = world.get("/plan?session=bot");
-    assert!(status == 200 && again == page, "a reader who holds F5 keeps no probe busy");
+    assert!(
+        status == 200 && again == page,
+        "a reader who holds F5 keeps no probe busy"
+    );
     asked("2").expect("one look for both");
     let (status, page) = world.get(&format!("/plan?session={}", net::encode(hostile)));
-    assert!(status == 200 && !page.contains(hostile) && page.contains("&lt;b&gt;"), "{status}: {page}");
-    assert!(page.contains("refused now") || page.contains("Nothing would be moved"), "{page}");
+    assert!(
+        status == 200 && !page.contains(hostile) && page.contains("&lt;b&gt;"),
+        "{status}: {page}"
+    );
+    assert!(
+        page.contains("refused now") || page.contains("Nothing would be moved"),
+        "{page}"
+    );
     for (path, wanted) in [
         ("/plan?session=other", 404),
         ("/plan", 400),
@@ -555,10 +730,22 @@ fn the_plan_view_changes_nothing() {
         assert_eq!(world.get(path).0, wanted, "{path}");
     }
     for path in ["/", "/plan?session=bot", "/run?id=1"] {
-        assert_eq!(net::post(&world.url(path), &[], b"x").unwrap().status, 405, "{path}");
+        assert_eq!(
+            net::post(&world.url(path), &[], b"x").unwrap().status,
+            405,
+            "{path}"
+        );
     }
-    assert!(before.differences(&Snapshot::take(&world.folder("bot")).unwrap()).is_empty());
-    assert!(hostile_before.differences(&Snapshot::take(&world.folder(hostile)).unwrap()).is_empty());
+    assert!(
+        before
+            .differences(&Snapshot::take(&world.folder("bot")).unwrap())
+            .is_empty()
+    );
+    assert!(
+        hostile_before
+            .differences(&Snapshot::take(&world.folder(hostile)).unwrap())
+            .is_empty()
+    );
     let now = fs::metadata(world.folder("bot")).unwrap();
     assert_eq!(
         (now.mtime_nsec(), now.ctime_nsec(), now.ctime()),
@@ -569,8 +756,10 @@ fn the_plan_view_changes_nothing() {
     assert!(runs.contains("No run is on record"), "{runs}");
     let (_, front) = world.get("/");
     assert!(
-        front.contains(&format!("/plan?session={}", net::encode(hostile).replace(['-', '_', '.'], "")))
-            || front.contains("/plan?session=%3Cb%3Ex"),
+        front.contains(&format!(
+            "/plan?session={}",
+            net::encode(hostile).replace(['-', '_', '.'], "")
+        )) || front.contains("/plan?session=%3Cb%3Ex"),
         "{front}"
     );
     assert!(!front.contains("<b>x"), "{front}");
@@ -581,23 +770,47 @@ fn run_as(uid: Option<u32>, program: &Path, args: &[String]) -> (i32, String, St
     let mut words: Vec<String> = Vec::new();
     if let Some(uid) = uid {
         words.extend(
-            ["--reuid", &uid.to_string(), "--regid", &uid.to_string(), "--clear-groups", "--"]
-                .map(String::from),
+            [
+                "--reuid",
+                &uid.to_string(),
+                "--regid",
+                &uid.to_string(),
+                "--clear-groups",
+                "--",
+            ]
+            .map(String::from),
         );
         words.push(program.display().to_string());
     }
     words.extend(args.iter().cloned());
-    let first = if uid.is_some() { Path::new("setpriv") } else { program };
+    let first = if uid.is_some() {
+        Path::new("setpriv")
+    } else {
+        program
+    };
     let (status, out, err) = process::run(first, words, SOON).unwrap();
     (status.code().unwrap(), out, err)
 }
 
 fn checks(told: &str, session: &str) -> BTreeSet<String> {
     let told: Value = serde_json::from_str(told).unwrap_or_else(|error| panic!("{error}: {told}"));
-    let row = told.as_array().unwrap().iter().find(|row| row["session"] == session).unwrap().clone();
+    let row = told
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|row| row["session"] == session)
+        .unwrap()
+        .clone();
     let privileges = row["privileges"].as_array().unwrap();
-    assert!(privileges.iter().all(|finding| !finding["mend"].as_str().unwrap().is_empty()));
-    privileges.iter().map(|finding| finding["check"].as_str().unwrap().to_owned()).collect()
+    assert!(
+        privileges
+            .iter()
+            .all(|finding| !finding["mend"].as_str().unwrap().is_empty())
+    );
+    privileges
+        .iter()
+        .map(|finding| finding["check"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// `doctor` and the start of `serve` name what stands in the way, each with its mend, and one
@@ -622,13 +835,24 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
     let before = seen("fine");
     let doctor = ["doctor", "--output=json"].map(String::from).to_vec();
     let token = format!("--webhook.token-file={}", world.path("token").display());
-    let args: Vec<String> = doctor.iter().cloned().chain(world.flags()).chain([token.clone()]).collect();
+    let args: Vec<String> = doctor
+        .iter()
+        .cloned()
+        .chain(world.flags())
+        .chain([token.clone()])
+        .collect();
     let (code, told, err) = run_as(None, Path::new(REMEDIATOR), &args);
     assert_eq!(code, 0, "{err}");
     let found = checks(&told, "fine");
     assert_eq!(found.contains("root"), is_root);
-    assert!(found.contains("token") && found.contains("state_mode"), "{found:?}");
-    assert!(!found.contains("rename") && !found.contains("trial"), "{found:?}");
+    assert!(
+        found.contains("token") && found.contains("state_mode"),
+        "{found:?}"
+    );
+    assert!(
+        !found.contains("rename") && !found.contains("trial"),
+        "{found:?}"
+    );
     fs::set_permissions(world.path("token"), Permissions::from_mode(0o600)).unwrap();
     assert_eq!(seen("fine"), before, "to look changes nothing");
     assert!(!world.folder("fine").join(".baileys_quarantine").exists());
@@ -638,7 +862,11 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
     assert!(!checks(&told, "fine").contains("trial"), "{told}");
     let held = fs::read_dir(world.folder("fine").join(".baileys_quarantine")).unwrap();
     let held: Vec<_> = held.map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(held, ["BAILEYS_QUARANTINE.TAG"], "the trial leaves the quarantine and nothing in it");
+    assert_eq!(
+        held,
+        ["BAILEYS_QUARANTINE.TAG"],
+        "the trial leaves the quarantine and nothing in it"
+    );
     // A lock that somebody holds fails the trial.
     let folder = File::open(world.folder("fine")).unwrap();
     rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).unwrap();
@@ -656,19 +884,36 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
         fs::set_permissions(world.folder("sticky"), Permissions::from_mode(0o1777)).unwrap();
     }
     for nth in 0..40 {
-        fs::set_permissions(world.folder(&format!("shut{nth:02}")), Permissions::from_mode(0o555)).unwrap();
+        fs::set_permissions(
+            world.folder(&format!("shut{nth:02}")),
+            Permissions::from_mode(0o555),
+        )
+        .unwrap();
     }
     let (code, told, err) = run_as(other, &program, &args);
     assert_eq!(code, 0, "{err}");
     let found = checks(&told, "shut07");
-    assert!(found.contains("rename") && !found.contains("root"), "{found:?}");
+    assert!(
+        found.contains("rename") && !found.contains("root"),
+        "{found:?}"
+    );
     if is_root {
         assert!(checks(&told, "sticky").contains("sticky"), "{told}");
-        assert!(checks(&told, "fine").contains("quarantine"), "the quarantine is root's: {told}");
+        assert!(
+            checks(&told, "fine").contains("quarantine"),
+            "the quarantine is root's: {told}"
+        );
     }
-    let table: Vec<String> = args.iter().filter(|arg| *arg != "--output=json").cloned().collect();
+    let table: Vec<String> = args
+        .iter()
+        .filter(|arg| *arg != "--output=json")
+        .cloned()
+        .collect();
     let (_, told, _) = run_as(other, &program, &table);
-    let lines: Vec<&str> = told.lines().filter(|line| line.starts_with("rename ")).collect();
+    let lines: Vec<&str> = told
+        .lines()
+        .filter(|line| line.starts_with("rename "))
+        .collect();
     assert_eq!(lines.len(), 1, "one line for 40 folders: {told}");
     assert!(told.contains("and the same for"), "{told}");
 
@@ -682,17 +927,32 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
         words.extend(["--reuid", &uid.to_string(), "--clear-groups", "--"].map(String::from));
         words.push(program.display().to_string());
     }
-    words.extend(["serve".to_owned(), format!("--web.listen-address=127.0.0.1:{port}"), token]);
+    words.extend([
+        "serve".to_owned(),
+        format!("--web.listen-address=127.0.0.1:{port}"),
+        token,
+    ]);
     words.extend(world.flags());
-    let first = if is_root { Path::new("setpriv") } else { program.as_path() };
+    let first = if is_root {
+        Path::new("setpriv")
+    } else {
+        program.as_path()
+    };
     let log = world.path("log");
     let served = Process::start("the remediator", first, words, &log).unwrap();
     world.wait("it says what it may", || {
         let said = fs::read_to_string(&log).unwrap();
-        if said.contains("may move files in") { Ok(()) } else { Err(said) }
+        if said.contains("may move files in") {
+            Ok(())
+        } else {
+            Err(said)
+        }
     });
     let said = fs::read_to_string(&log).unwrap();
-    let lines: Vec<&str> = said.lines().filter(|line| line.contains("check=rename")).collect();
+    let lines: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("check=rename"))
+        .collect();
     assert_eq!(lines.len(), 1, "one line for 40 folders:\n{said}");
     let count = if is_root { 41 } else { 40 };
     assert!(
@@ -704,7 +964,11 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
     world.port = port;
     world.wait("the page", || {
         let page = net::get(&format!("http://127.0.0.1:{port}/"))?.ok()?;
-        if page.contains("Cannot clean") && page.contains("more") { Ok(()) } else { Err(page) }
+        if page.contains("Cannot clean") && page.contains("more") {
+            Ok(())
+        } else {
+            Err(page)
+        }
     });
     drop(served);
 }
@@ -713,8 +977,12 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
 #[test]
 fn mounts_in_the_way_are_found() {
     let world = World::new();
-    let works = process::run(Path::new("unshare"), ["-m", "mount", "--make-rprivate", "/"], SOON)
-        .is_ok_and(|(status, ..)| status.success());
+    let works = process::run(
+        Path::new("unshare"),
+        ["-m", "mount", "--make-rprivate", "/"],
+        SOON,
+    )
+    .is_ok_and(|(status, ..)| status.success());
     if !works {
         eprintln!("NOT RUN: this user may not make a mount namespace");
         return;
@@ -726,7 +994,13 @@ fn mounts_in_the_way_are_found() {
     let script = r#"mount --make-rprivate / && mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" &&
         mount -t tmpfs -o size=64k,mode=700 none "$2" || exit 9
         shift 2; exec "$@""#;
-    let mut words = vec!["-m".to_owned(), "sh".into(), "-c".into(), script.into(), "sh".into()];
+    let mut words = vec![
+        "-m".to_owned(),
+        "sh".into(),
+        "-c".into(),
+        script.into(),
+        "sh".into(),
+    ];
     words.push(world.folder("readonly").display().to_string());
     words.push(quarantine.display().to_string());
     words.extend([REMEDIATOR, "doctor", "--try", "--output=json"].map(String::from));
@@ -734,5 +1008,8 @@ fn mounts_in_the_way_are_found() {
     let (status, told, err) = process::run(Path::new("unshare"), words, SOON).unwrap();
     assert!(status.success(), "{err}");
     assert!(checks(&told, "readonly").contains("read_only"), "{told}");
-    assert!(checks(&told, "mounted").contains("quarantine_mount"), "{told}");
+    assert!(
+        checks(&told, "mounted").contains("quarantine_mount"),
+        "{told}"
+    );
 }

@@ -1,6 +1,11 @@
 //! The alerting rules for sessions with tiers of their own, as the program prints them,
 //! before the real promtool; and which sessions a glob names, as the running exporter sees it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -27,10 +32,14 @@ impl World {
     fn new(config: &str) -> Self {
         let promtool = process::find(&["promtool"])
             .unwrap_or_else(|| panic!("promtool is not installed; run: {INSTALL}"));
-        let world = Self { dir: tempfile::tempdir().unwrap(), promtool };
+        let world = Self {
+            dir: tempfile::tempdir().unwrap(),
+            promtool,
+        };
         fs::write(world.path("config.yml"), config).unwrap();
         let config = format!("--config.file={}", world.path("config.yml").display());
-        let (status, rules, err) = process::run(Path::new(EXPORTER), ["rules", &config], BOUND).unwrap();
+        let (status, rules, err) =
+            process::run(Path::new(EXPORTER), ["rules", &config], BOUND).unwrap();
         assert!(status.success(), "{err}");
         assert_eq!(err, "");
         fs::write(world.path("baileys.rules.yml"), rules).unwrap();
@@ -43,7 +52,8 @@ impl World {
 
     fn promtool(&self, command: &str, file: &str) -> String {
         let file = self.path(file).display().to_string();
-        let (status, out, err) = process::run(&self.promtool, [command, "rules", &file], BOUND).unwrap();
+        let (status, out, err) =
+            process::run(&self.promtool, [command, "rules", &file], BOUND).unwrap();
         let said = format!("{out}{err}");
         assert!(status.success(), "promtool {command} rules: {said}");
         said
@@ -70,7 +80,11 @@ fn quoted(text: &str) -> String {
 }
 
 fn series(name: &str, session: &str, more: &str, values: &str) -> Value {
-    let job = if name.starts_with("baileys_remediator") { "baileys_remediator" } else { "baileys" };
+    let job = if name.starts_with("baileys_remediator") {
+        "baileys_remediator"
+    } else {
+        "baileys"
+    };
     let session = quoted(session);
     json!({
         "series": format!("{name}{{job=\"{job}\", instance=\"a:10273\", session={session}{more}}}"),
@@ -79,11 +93,21 @@ fn series(name: &str, session: &str, more: &str, values: &str) -> Value {
 }
 
 fn count(session: &str, files: usize) -> Value {
-    series("baileys_auth_accumulated_files", session, "", &format!("{files}x60"))
+    series(
+        "baileys_auth_accumulated_files",
+        session,
+        "",
+        &format!("{files}x60"),
+    )
 }
 
 /// The warning tier's alert, as its text promises it.
-fn warning(session: &str, files: usize, (warning, cleanup): (usize, usize), group: Option<usize>) -> Value {
+fn warning(
+    session: &str,
+    files: usize,
+    (warning, cleanup): (usize, usize),
+    group: Option<usize>,
+) -> Value {
     let mut labels = json!({
         "severity": "warning", "ladder": "baileys_auth_files", "tier": "warning",
         "job": "baileys", "instance": "a:10273", "session": session,
@@ -118,7 +142,9 @@ fn firing(time: &str, expected: &[(&str, &str, Option<usize>)]) -> Value {
     let samples: Vec<Value> = expected
         .iter()
         .map(|(session, alert, group)| {
-            let group = group.map(|group| format!(", override=\"{group}\"")).unwrap_or_default();
+            let group = group
+                .map(|group| format!(", override=\"{group}\""))
+                .unwrap_or_default();
             let session = quoted(session);
             let labels = format!("{{session={session}, alertname=\"{alert}\"{group}}}");
             json!({"labels": labels, "value": 1})
@@ -143,7 +169,10 @@ overrides:
 fn rules_with_overrides_are_valid_and_none_is_there_twice() {
     let world = World::new(OVERRIDES);
     let said = world.promtool("check", "baileys.rules.yml");
-    assert!(said.contains("SUCCESS") && !said.to_lowercase().contains("duplicate"), "{said}");
+    assert!(
+        said.contains("SUCCESS") && !said.to_lowercase().contains("duplicate"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -163,7 +192,10 @@ fn sessions_with_tiers_of_their_own_fire_at_their_own_numbers_only() {
         ("two", 120),
         ("abig_3", 245),
     ];
-    let mut input: Vec<Value> = sessions.iter().map(|(session, files)| count(session, *files)).collect();
+    let mut input: Vec<Value> = sessions
+        .iter()
+        .map(|(session, files)| count(session, *files))
+        .collect();
     // In these nothing can be moved.
     for session in ["big_200", "big_245", "big_360", "two"] {
         input.extend([
@@ -180,8 +212,18 @@ fn sessions_with_tiers_of_their_own_fire_at_their_own_numbers_only() {
     // And clean-ups of this very minute have left that many.
     for (session, left) in [("big_299", 299), ("big_300", 300), ("three", 150)] {
         input.extend([
-            series("baileys_remediator_last_cleanup_accumulated_files", session, "", &format!("{left}x60")),
-            series("baileys_remediator_last_cleanup_timestamp_seconds", session, "", "0x60"),
+            series(
+                "baileys_remediator_last_cleanup_accumulated_files",
+                session,
+                "",
+                &format!("{left}x60"),
+            ),
+            series(
+                "baileys_remediator_last_cleanup_timestamp_seconds",
+                session,
+                "",
+                "0x60",
+            ),
         ]);
     }
     let own = (240, 300);
@@ -228,7 +270,11 @@ fn sessions_with_tiers_of_their_own_fire_at_their_own_numbers_only() {
             ("big_400", "BaileysAuthFilesFatal", Some(1)),
         ],
     );
-    world.test(&input, &[at("30m", "BaileysAuthFilesWarning", &warnings)], &[fires]);
+    world.test(
+        &input,
+        &[at("30m", "BaileysAuthFilesWarning", &warnings)],
+        &[fires],
+    );
 }
 
 /// Each entry has a warning tier that no other has, so that the tier tells the entry.
@@ -239,7 +285,17 @@ const GLOBS: [&[&str]; 9] = [
     &["{left,right}_x", "{a,b?}{1,2}"],
     &["over*"],
     &["overlap", "later"],
-    &["a.b", "plus+", "(x)", "lit\\*", "sp ace", "we\"ird", "do$lar", "v|w", "back\\\\slash"],
+    &[
+        "a.b",
+        "plus+",
+        "(x)",
+        "lit\\*",
+        "sp ace",
+        "we\"ird",
+        "do$lar",
+        "v|w",
+        "back\\\\slash",
+    ],
     &["*-eu-*"],
     &["?"],
 ];
@@ -330,8 +386,7 @@ fn a_glob_names_the_same_sessions_to_the_exporter_and_to_prometheus() {
     let sessions = world.path("sessions");
     for name in NAMES {
         fs::create_dir_all(sessions.join(name)).unwrap();
-        let creds =
-            r#"{"noiseKey":{},"nextPreKeyId":31,"me":{"id":"447700900001:1@s.whatsapp.net"},"account":{}}"#;
+        let creds = r#"{"noiseKey":{},"nextPreKeyId":31,"me":{"id":"447700900001:1@s.whatsapp.net"},"account":{}}"#;
         fs::write(sessions.join(name).join("creds.json"), creds).unwrap();
     }
     let port = net::free_port(None).unwrap();
@@ -340,8 +395,13 @@ fn a_glob_names_the_same_sessions_to_the_exporter_and_to_prometheus() {
         format!("--sessions.path={}", sessions.display()),
         format!("--web.listen-address=127.0.0.1:{port}"),
     ];
-    let exporter =
-        Process::start("exporter", Path::new(EXPORTER), &args, &world.path("exporter.log")).unwrap();
+    let exporter = Process::start(
+        "exporter",
+        Path::new(EXPORTER),
+        &args,
+        &world.path("exporter.log"),
+    )
+    .unwrap();
     let metrics = Patience::new(BOUND)
         .wait_until(BOUND, "the exporter answers", || {
             Metrics::scrape(&format!("http://127.0.0.1:{port}/metrics"))
@@ -355,7 +415,10 @@ fn a_glob_names_the_same_sessions_to_the_exporter_and_to_prometheus() {
     assert_eq!(seen.len(), NAMES.len(), "{seen:?}");
     // Each entry and the rest have some, or the comparison says nothing.
     for tier in (0..GLOBS.len()).map(warning_tier).chain([120]) {
-        assert!(seen.values().any(|seen| *seen == tier), "no session has the tier {tier}: {seen:?}");
+        assert!(
+            seen.values().any(|seen| *seen == tier),
+            "no session has the tier {tier}: {seen:?}"
+        );
     }
 
     // At its own number each session warns, with its own numbers, and cleans nothing; one file
@@ -365,12 +428,19 @@ fn a_glob_names_the_same_sessions_to_the_exporter_and_to_prometheus() {
     for (session, tier) in &seen {
         input.push(count(session, *tier));
         let mut below = count(session, tier - 1);
-        below["series"] = below["series"].as_str().unwrap().replace("a:10273", "b:10273").into();
+        below["series"] = below["series"]
+            .as_str()
+            .unwrap()
+            .replace("a:10273", "b:10273")
+            .into();
         input.push(below);
         let entry = tier.checked_sub(1_000).map(|above| above / 100 + 1);
         let cleanup = if entry.is_some() { tier + 10 } else { 150 };
         expected.push(warning(session, *tier, (*tier, cleanup), entry));
     }
-    let alerts = [at("10m", "BaileysAuthFilesWarning", &expected), at("10m", "BaileysAuthFilesCleanup", &[])];
+    let alerts = [
+        at("10m", "BaileysAuthFilesWarning", &expected),
+        at("10m", "BaileysAuthFilesCleanup", &[]),
+    ];
     world.test(&input, &alerts, &[]);
 }

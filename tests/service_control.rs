@@ -1,7 +1,12 @@
 //! A service is stopped, recognised as gone and started: by the real pm2 from npm, by plain
 //! commands, and by stand-ins for systemd and docker, which keep a bot-shaped process under
 //! a supervisor and write down how they were called.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::ffi::OsStr;
 use std::fs;
@@ -43,7 +48,11 @@ impl World {
             fixture::unpack("normal", &dir.path().join("sessions").join(session), quiet).unwrap();
         }
         fs::create_dir(dir.path().join("bin")).unwrap();
-        let path = format!("{}:{}", dir.path().join("bin").display(), std::env::var("PATH").unwrap());
+        let path = format!(
+            "{}:{}",
+            dir.path().join("bin").display(),
+            std::env::var("PATH").unwrap()
+        );
         let world = Self { dir, path };
         world.configure(service);
         world
@@ -55,13 +64,20 @@ impl World {
 
     fn configure(&self, service: &str) {
         let text = format!("connection: {{session_pattern: 'bot(?<id>.*)'}}\nservice:\n{service}");
-        fs::write(self.at("config.yml"), text.replace("DIR", &self.dir.path().display().to_string()))
-            .unwrap();
+        fs::write(
+            self.at("config.yml"),
+            text.replace("DIR", &self.dir.path().display().to_string()),
+        )
+        .unwrap();
     }
 
     fn program(&self, name: &str, script: &str) {
         let path = self.at("bin").join(name);
-        fs::write(&path, format!("#!/bin/sh\ncd {}\n{script}", self.dir.path().display())).unwrap();
+        fs::write(
+            &path,
+            format!("#!/bin/sh\ncd {}\n{script}", self.dir.path().display()),
+        )
+        .unwrap();
         fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).unwrap();
     }
 
@@ -87,17 +103,27 @@ impl World {
             &config,
             session,
         ];
-        let (status, out, err) = process::run(Path::new("env"), fixed.iter().chain(args), BOUND).unwrap();
+        let (status, out, err) =
+            process::run(Path::new("env"), fixed.iter().chain(args), BOUND).unwrap();
         let told: Value = serde_json::from_str(&out).unwrap_or_default();
         let text = |key: &str| told[0][key].as_str().unwrap_or_default().to_owned();
-        Told { code: status.code(), presence: text("presence"), detail: text("detail"), err }
+        Told {
+            code: status.code(),
+            presence: text("presence"),
+            detail: text("detail"),
+            err,
+        }
     }
 
     /// Waits until the service of `session` is there or not.
     fn wait_for(&self, session: &str, presence: &str) -> Told {
         let told = Patience::new(BOUND).wait_until(BOUND, presence, || {
             let told = self.service(session, &[]);
-            if told.presence == presence { Ok(told) } else { Err(format!("{told:?}")) }
+            if told.presence == presence {
+                Ok(told)
+            } else {
+                Err(format!("{told:?}"))
+            }
         });
         told.unwrap()
     }
@@ -105,7 +131,9 @@ impl World {
 
 /// Stops a process of this test by its number, if it still is what it was.
 fn end(pid: &str, shape: &str) {
-    let Some(number) = pid.trim().parse().ok().and_then(Pid::from_raw) else { return };
+    let Some(number) = pid.trim().parse().ok().and_then(Pid::from_raw) else {
+        return;
+    };
     let line = fs::read(format!("/proc/{}/cmdline", number.as_raw_nonzero())).unwrap_or_default();
     if String::from_utf8_lossy(&line).contains(shape) {
         let _ = kill_process(number, Signal::KILL);
@@ -180,27 +208,50 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
     world.program("systemctl", SYSTEMCTL);
     world.program("supervisor", &SUPERVISOR.replace("cd \"$1\"", ""));
     world.write("bot.sh", "while :; do sleep 0.1; done\n");
-    let mut supervisor =
-        Process::start("supervisor", &world.at("bin/supervisor"), [""; 0], &world.at("log")).unwrap();
+    let mut supervisor = Process::start(
+        "supervisor",
+        &world.at("bin/supervisor"),
+        [""; 0],
+        &world.at("log"),
+    )
+    .unwrap();
     Patience::new(BOUND)
-        .wait_until(BOUND, "its state", || match world.read("state").is_empty() {
-            true => Err("none".into()),
-            false => Ok(()),
+        .wait_until(BOUND, "its state", || {
+            match world.read("state").is_empty() {
+                true => Err("none".into()),
+                false => Ok(()),
+            }
         })
         .unwrap();
 
     // Stop of what is stopped, start, and start of what runs.
     let told = world.service("bot7", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    assert_eq!(
+        (told.code, told.presence.as_str()),
+        (Some(0), "gone"),
+        "{told:?}"
+    );
     let told = world.service("bot7", &["--start"]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"), "{told:?}");
+    assert_eq!(
+        (told.code, told.presence.as_str()),
+        (Some(0), "running"),
+        "{told:?}"
+    );
     let first = world.read("starts");
     let told = world.service("bot7", &["--start"]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"), "{told:?}");
+    assert_eq!(
+        (told.code, told.presence.as_str()),
+        (Some(0), "running"),
+        "{told:?}"
+    );
     assert_eq!(world.read("starts"), first, "it was not started twice");
 
     // One that dies and is started again is never gone.
-    kill_process(Pid::from_raw(first.trim().parse().unwrap()).unwrap(), Signal::KILL).unwrap();
+    kill_process(
+        Pid::from_raw(first.trim().parse().unwrap()).unwrap(),
+        Signal::KILL,
+    )
+    .unwrap();
     Patience::new(BOUND)
         .wait_until(BOUND, "a restart", || {
             let told = world.service("bot7", &[]);
@@ -215,13 +266,31 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
     // Stopped, with the argv that was promised and no environment of ours.
     world.write("asked", "");
     let told = world.service("bot7", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    assert_eq!(
+        (told.code, told.presence.as_str()),
+        (Some(0), "gone"),
+        "{told:?}"
+    );
     let last = world.read("starts");
-    assert!(!is_alive(last.lines().last().unwrap()), "its process is gone");
+    assert!(
+        !is_alive(last.lines().last().unwrap()),
+        "its process is gone"
+    );
     let asked = world.read("asked");
-    assert!(asked.contains("--no-ask-password|--no-block|stop|--|bot@7.service|\n"), "{asked}");
-    assert!(asked.lines().all(|line| line.ends_with("|--|bot@7.service|")), "{asked}");
-    assert!(world.read("env").lines().all(|count| count == "0"), "a minimal environment");
+    assert!(
+        asked.contains("--no-ask-password|--no-block|stop|--|bot@7.service|\n"),
+        "{asked}"
+    );
+    assert!(
+        asked
+            .lines()
+            .all(|line| line.ends_with("|--|bot@7.service|")),
+        "{asked}"
+    );
+    assert!(
+        world.read("env").lines().all(|count| count == "0"),
+        "a minimal environment"
+    );
 
     // Another unit that runs would be stopped along, and nobody would start it.
     world.service("bot7", &["--start"]);
@@ -230,20 +299,31 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
         world.write("api", "ActiveState=active\n");
         world.write("asked", "");
         let told = world.service("bot7", &["--stop"]);
-        assert!(told.code == Some(2) && told.err.contains("would be stopped along"), "{along}: {told:?}");
+        assert!(
+            told.code == Some(2) && told.err.contains("would be stopped along"),
+            "{along}: {told:?}"
+        );
         assert_eq!(told.presence, "running", "{along}: it was left alone");
         assert!(!world.read("asked").contains("|stop|"), "{along}");
     }
     world.write("api", "ActiveState=inactive\n");
     let told = world.service("bot7", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    assert_eq!(
+        (told.code, told.presence.as_str()),
+        (Some(0), "gone"),
+        "{told:?}"
+    );
     world.write("along", "RequiredBy=multi-user.target\n");
 
     // It refuses to stop: Running until its supervisor kills it.
     world.write("bot.sh", "trap '' TERM INT\nwhile :; do sleep 0.1; done\n");
     world.service("bot7", &["--start"]);
     let told = world.service("bot7", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    assert_eq!(
+        (told.code, told.presence.as_str()),
+        (Some(0), "gone"),
+        "{told:?}"
+    );
     let last = world.read("starts");
     let last = last.lines().last().unwrap();
     assert_eq!(world.read("killed").trim(), last, "it had to be killed");
@@ -256,21 +336,35 @@ fn a_unit_is_stopped_and_started_under_its_supervisor() {
         assert_eq!(world.service("bot7", &[]).presence, "running");
     }
     let told = world.service("bot7", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    assert_eq!(
+        (told.code, told.presence.as_str()),
+        (Some(0), "gone"),
+        "{told:?}"
+    );
 
     // Not allowed; unknown; a name that means other units.
     world.write("denied", "");
     for verb in ["--stop", "--start"] {
         let told = world.service("bot7", &[verb]);
         assert_eq!(told.code, Some(2), "{told:?}");
-        assert!(told.err.contains("exited with 4; may this user do it? See deploy/polkit"), "{told:?}");
+        assert!(
+            told.err
+                .contains("exited with 4; may this user do it? See deploy/polkit"),
+            "{told:?}"
+        );
     }
     let told = world.service("bot8", &["--stop"]);
-    assert!(told.code == Some(2) && told.err.contains("knows no such unit"), "{told:?}");
+    assert!(
+        told.code == Some(2) && told.err.contains("knows no such unit"),
+        "{told:?}"
+    );
     assert_eq!(told.presence, "unknown", "what nobody knows is not gone");
     world.write("asked", "");
     let told = world.service("bot*", &["--stop"]);
-    assert!(told.code == Some(2) && told.err.contains("not tried: "), "{told:?}");
+    assert!(
+        told.code == Some(2) && told.err.contains("not tried: "),
+        "{told:?}"
+    );
     assert_eq!(world.read("asked"), "", "systemctl would read a glob in it");
 
     world.write("quit", "");
@@ -296,7 +390,9 @@ fn a_container_is_found_by_name_and_called_by_id() {
     for runtime in ["docker", "podman"] {
         let world = World::new(
             &["bot7", "bot0123", "bot9"],
-            &format!("  - {{docker: {{container: 'bot-{{id}}', runtime: {runtime}}}, gone_timeout: 5s}}\n"),
+            &format!(
+                "  - {{docker: {{container: 'bot-{{id}}', runtime: {runtime}}}, gone_timeout: 5s}}\n"
+            ),
         );
         world.program(runtime, DOCKER);
         let state = |status: &str, running: bool, restarting: bool, pid: u32, more: &str| {
@@ -308,16 +404,33 @@ fn a_container_is_found_by_name_and_called_by_id() {
         let plain = r#""auto_remove":false,"labels":{}"#;
         state("running", true, false, 77, plain);
         let told = world.service("bot7", &["--stop"]);
-        assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+        assert_eq!(
+            (told.code, told.presence.as_str()),
+            (Some(0), "gone"),
+            "{told:?}"
+        );
         let asked = world.read("asked");
-        assert!(asked.lines().any(|line| line == "stop|0123456789abcdef|"), "{asked}");
-        assert!(asked.lines().next().unwrap().ends_with("|--|bot-7|"), "{asked}");
+        assert!(
+            asked.lines().any(|line| line == "stop|0123456789abcdef|"),
+            "{asked}"
+        );
+        assert!(
+            asked.lines().next().unwrap().ends_with("|--|bot-7|"),
+            "{asked}"
+        );
 
         let told = world.service("bot7", &["--start"]);
-        assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"), "{told:?}");
+        assert_eq!(
+            (told.code, told.presence.as_str()),
+            (Some(0), "running"),
+            "{told:?}"
+        );
         world.write("asked", "");
         world.service("bot7", &["--start"]);
-        assert!(!world.read("asked").contains("start|"), "what runs is not started");
+        assert!(
+            !world.read("asked").contains("start|"),
+            "what runs is not started"
+        );
 
         // Between two tries of its restart policy.
         state("restarting", false, true, 0, plain);
@@ -326,14 +439,20 @@ fn a_container_is_found_by_name_and_called_by_id() {
         // Its name is also the beginning of another one's id.
         world.write("asked", "");
         let told = world.service("bot0123", &["--stop"]);
-        assert!(told.code == Some(2) && told.err.contains("no container has this name"), "{told:?}");
+        assert!(
+            told.code == Some(2) && told.err.contains("no container has this name"),
+            "{told:?}"
+        );
         assert_eq!(told.presence, "unknown");
 
         // Stopped, these could not be started again, or would be replaced.
         for (more, says) in [
             (r#""auto_remove":true,"labels":{}"#, "--rm"),
             (r#""auto_remove":null,"labels":{}"#, "--rm"),
-            (r#""auto_remove":false,"labels":{"com.docker.swarm.task.id":"x"}"#, "swarm"),
+            (
+                r#""auto_remove":false,"labels":{"com.docker.swarm.task.id":"x"}"#,
+                "swarm",
+            ),
         ] {
             state("running", true, false, 77, more);
             let told = world.service("bot7", &["--stop"]);
@@ -343,8 +462,14 @@ fn a_container_is_found_by_name_and_called_by_id() {
         assert!(!world.read("asked").contains("stop|"));
 
         let told = world.service("bot9", &["--stop"]);
-        assert!(told.code == Some(2) && told.err.contains("inspect exited with 1"), "{told:?}");
-        assert!(!told.err.contains("SECRET") && !told.detail.contains("SECRET"), "{told:?}");
+        assert!(
+            told.code == Some(2) && told.err.contains("inspect exited with 1"),
+            "{told:?}"
+        );
+        assert!(
+            !told.err.contains("SECRET") && !told.detail.contains("SECRET"),
+            "{told:?}"
+        );
     }
 }
 
@@ -354,33 +479,66 @@ fn plain_commands() {
         &["bot7", "bot 8"],
         "  - name: '{session}'\n    stop_timeout: 2s\n    command: {stop: [my, stop, '{id}', 'a b $(x)'], start: [my, start, '--bot={session}'], gone: [my, gone, '{id}']}\n",
     );
-    world.program("my", "printf '%s|' \"$@\" >>asked; echo >>asked; . ./does\n");
+    world.program(
+        "my",
+        "printf '%s|' \"$@\" >>asked; echo >>asked; . ./does\n",
+    );
     world.write("does", "[ $1 = gone ] && exit $(cat gone)\nexit 0\n");
-    for (code, presence) in [("0", "gone"), ("1", "running"), ("2", "unknown"), ("127", "unknown")] {
+    for (code, presence) in [
+        ("0", "gone"),
+        ("1", "running"),
+        ("2", "unknown"),
+        ("127", "unknown"),
+    ] {
         world.write("gone", code);
         assert_eq!(world.service("bot7", &[]).presence, presence, "exit {code}");
     }
     world.write("does", "kill -9 $$\n");
-    assert_eq!(world.service("bot7", &[]).presence, "unknown", "ended by a signal");
+    assert_eq!(
+        world.service("bot7", &[]).presence,
+        "unknown",
+        "ended by a signal"
+    );
 
     world.write("gone", "0");
     world.write("asked", "");
-    world.write("does", "echo token=SECRET; echo SECRET >&2; [ $1 = gone ] && exit 0\nexit 3\n");
+    world.write(
+        "does",
+        "echo token=SECRET; echo SECRET >&2; [ $1 = gone ] && exit 0\nexit 3\n",
+    );
     let told = world.service("bot7", &["--stop"]);
-    assert!(told.code == Some(2) && told.err.contains("the stop command exited with 3"), "{told:?}");
-    assert!(!told.err.contains("SECRET") && !told.detail.contains("SECRET"), "{told:?}");
+    assert!(
+        told.code == Some(2) && told.err.contains("the stop command exited with 3"),
+        "{told:?}"
+    );
+    assert!(
+        !told.err.contains("SECRET") && !told.detail.contains("SECRET"),
+        "{told:?}"
+    );
     let told = world.service("bot7", &["--start"]);
     assert!(told.code == Some(2), "{told:?}");
     let asked = world.read("asked");
-    assert!(asked.contains("stop|7|a b $(x)|") && asked.contains("start|--bot=bot7|"), "{asked}");
+    assert!(
+        asked.contains("stop|7|a b $(x)|") && asked.contains("start|--bot=bot7|"),
+        "{asked}"
+    );
 
     let told = world.service("bot 8", &["--stop"]);
-    assert!(told.code == Some(2) && told.err.contains("not tried: "), "{told:?}");
+    assert!(
+        told.code == Some(2) && told.err.contains("not tried: "),
+        "{told:?}"
+    );
 
     // A stop that hangs is killed with all that it has started.
-    world.write("does", "[ $1 = gone ] && exit 1\nsleep 86399 & echo $! >child\necho $$ >self\nwait\n");
+    world.write(
+        "does",
+        "[ $1 = gone ] && exit 1\nsleep 86399 & echo $! >child\necho $$ >self\nwait\n",
+    );
     let told = world.service("bot7", &["--stop"]);
-    assert!(told.code == Some(2) && told.err.contains("took longer than 2s"), "{told:?}");
+    assert!(
+        told.code == Some(2) && told.err.contains("took longer than 2s"),
+        "{told:?}"
+    );
     Patience::new(BOUND)
         .wait_until(BOUND, "the end of both", || {
             match is_alive(&world.read("child")) || is_alive(&world.read("self")) {
@@ -418,7 +576,9 @@ impl Pm2<'_> {
     fn run(&self, args: &[&str]) -> String {
         let home = format!("PM2_HOME={}", self.world.at("pm2").display());
         let program = self.program.display().to_string();
-        let args = [home.as_str(), program.as_str()].into_iter().chain(args.iter().copied());
+        let args = [home.as_str(), program.as_str()]
+            .into_iter()
+            .chain(args.iter().copied());
         let (status, out, err) = process::run(Path::new("env"), args, BOUND).unwrap();
         assert!(status.success(), "{out}\n{err}");
         out
@@ -448,7 +608,11 @@ impl Pm2<'_> {
     fn all(&self, name: &str) -> Vec<(String, u64)> {
         let out = self.run(&["jlist"]);
         let list: Value = serde_json::from_str(&out[out.find("[{").unwrap()..]).unwrap();
-        let entries = list.as_array().unwrap().iter().filter(|entry| entry["name"] == name);
+        let entries = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|entry| entry["name"] == name);
         let said = entries.map(|entry| {
             let status = entry["pm2_env"]["status"].as_str().unwrap();
             (status.to_owned(), entry["pid"].as_u64().unwrap_or(0))
@@ -488,17 +652,32 @@ fn the_real_pm2() {
     );
     let installed = install_pm2();
     std::os::unix::fs::symlink(&installed, world.at("bin/pm2")).unwrap();
-    let pm2 = Pm2 { world: &world, program: installed };
+    let pm2 = Pm2 {
+        world: &world,
+        program: installed,
+    };
     fs::create_dir(world.at("pm2")).unwrap();
 
     // Without a daemon it is not called, for that would start one; and nothing is gone.
     for args in [&[][..], &["--stop"], &["--start"]] {
         let told = world.service("bot", args);
         assert_eq!(told.presence, "unknown", "{told:?}");
-        assert!(told.detail.contains("pm2 was not asked: its daemon does not run"), "{told:?}");
-        assert_eq!(told.code, Some(if args.is_empty() { 0 } else { 2 }), "{told:?}");
+        assert!(
+            told.detail
+                .contains("pm2 was not asked: its daemon does not run"),
+            "{told:?}"
+        );
+        assert_eq!(
+            told.code,
+            Some(if args.is_empty() { 0 } else { 2 }),
+            "{told:?}"
+        );
     }
-    assert_eq!(fs::read_dir(world.at("pm2")).unwrap().count(), 0, "nothing was made in its home");
+    assert_eq!(
+        fs::read_dir(world.at("pm2")).unwrap().count(),
+        0,
+        "nothing was made in its home"
+    );
 
     world.write("bot.js", BOT);
     world.write("mode", "plain");
@@ -512,7 +691,11 @@ fn the_real_pm2() {
     // Start of what runs changes nothing.
     let before = pm2.says("bot");
     let told = world.service("bot", &["--start"]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"), "{told:?}");
+    assert_eq!(
+        (told.code, told.presence.as_str()),
+        (Some(0), "running"),
+        "{told:?}"
+    );
     assert_eq!(pm2.says("bot"), before, "it was not started again");
 
     // Killed from outside, pm2 starts it again: it is not gone.
@@ -532,23 +715,37 @@ fn the_real_pm2() {
     let pid = pm2.says("bot").1;
     for _ in 0..2 {
         let told = world.service("bot", &["--stop"]);
-        assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+        assert_eq!(
+            (told.code, told.presence.as_str()),
+            (Some(0), "gone"),
+            "{told:?}"
+        );
         assert_eq!(pm2.says("bot"), ("stopped".to_owned(), 0));
         assert!(!is_alive(&pid.to_string()));
     }
     let told = world.service("bot", &["--start"]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"), "{told:?}");
+    assert_eq!(
+        (told.code, told.presence.as_str()),
+        (Some(0), "running"),
+        "{told:?}"
+    );
     assert_eq!(pm2.says("bot").0, "online");
     assert_eq!(pm2.says("neighbour"), neighbour, "it was left alone");
     let environ = world.read("environ");
-    assert!(!environ.contains("SECRET_OF_THE_REMEDIATOR"), "our environment is not the bot's");
+    assert!(
+        !environ.contains("SECRET_OF_THE_REMEDIATOR"),
+        "our environment is not the bot's"
+    );
 
     // Names that mean something to pm2 are only names.
     for (session, why) in [("all", "every process"), ("bot7", "a number")] {
         for verb in ["--stop", "--start"] {
             let told = world.service(session, &[verb]);
             assert_eq!(told.code, Some(2), "{why}: {told:?}");
-            assert!(told.err.contains("pm2 knows no process of this name"), "{why}: {told:?}");
+            assert!(
+                told.err.contains("pm2 knows no process of this name"),
+                "{why}: {told:?}"
+            );
             assert_eq!(told.presence, "unknown", "{why}");
         }
     }
@@ -560,26 +757,48 @@ fn the_real_pm2() {
     let deaf = Patience::new(BOUND)
         .wait_until(BOUND, "the deaf bot", || {
             let pid = pm2.says("bot").1.to_string();
-            if world.read("pids").lines().any(|line| line == pid) { Ok(pid) } else { Err(pid) }
+            if world.read("pids").lines().any(|line| line == pid) {
+                Ok(pid)
+            } else {
+                Err(pid)
+            }
         })
         .unwrap();
     let told = world.service("bot", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    assert_eq!(
+        (told.code, told.presence.as_str()),
+        (Some(0), "gone"),
+        "{told:?}"
+    );
     assert!(!is_alive(&deaf));
 
     // It dies at once after each start: never gone until pm2 gives up or it is stopped.
     world.write("mode", "dies");
     let told = world.service("bot", &["--start"]);
-    assert!(told.presence == "running" || told.presence == "gone", "{told:?}");
+    assert!(
+        told.presence == "running" || told.presence == "gone",
+        "{told:?}"
+    );
     let told = world.service("bot", &["--stop"]);
-    assert_eq!((told.code, told.presence.as_str()), (Some(0), "gone"), "{told:?}");
+    assert_eq!(
+        (told.code, told.presence.as_str()),
+        (Some(0), "gone"),
+        "{told:?}"
+    );
     assert!(matches!(pm2.says("bot"), (status, 0) if status == "stopped" || status == "errored"));
 
     // It leaves a child that pm2 does not know of: pm2 says stopped, and it is not gone.
     world.write("mode", "orphan");
     pm2.run(&["delete", "bot"]);
     let pids = world.read("pids").lines().count();
-    pm2.run(&["start", &script, "--name", "bot", "--no-treekill", "--force"]);
+    pm2.run(&[
+        "start",
+        &script,
+        "--name",
+        "bot",
+        "--no-treekill",
+        "--force",
+    ]);
     let orphan = Patience::new(BOUND)
         .wait_until(BOUND, "its child", || {
             let (main, all) = (pm2.says("bot").1.to_string(), world.read("pids"));
@@ -589,17 +808,32 @@ fn the_real_pm2() {
         .unwrap();
     let told = world.service("bot", &["--stop"]);
     assert_eq!(pm2.says("bot"), ("stopped".to_owned(), 0));
-    assert_eq!((told.code, told.presence.as_str()), (Some(2), "running"), "{told:?}");
+    assert_eq!(
+        (told.code, told.presence.as_str()),
+        (Some(2), "running"),
+        "{told:?}"
+    );
     end(&orphan, "bot.js");
     world.wait_for("bot", "gone");
 
     // pm2 would start it by itself while it is cleaned: it is not stopped.
     world.write("mode", "plain");
     pm2.run(&["delete", "bot"]);
-    pm2.run(&["start", &script, "--name", "bot", "--cron-restart", "0 3 * * *", "--force"]);
+    pm2.run(&[
+        "start",
+        &script,
+        "--name",
+        "bot",
+        "--cron-restart",
+        "0 3 * * *",
+        "--force",
+    ]);
     world.wait_for("bot", "running");
     let told = world.service("bot", &["--stop"]);
-    assert!(told.code == Some(2) && told.err.contains("cron_restart"), "{told:?}");
+    assert!(
+        told.code == Some(2) && told.err.contains("cron_restart"),
+        "{told:?}"
+    );
     assert_eq!(pm2.says("bot").0, "online");
 
     // One of two was stopped on purpose: a start would start that one too.
@@ -610,13 +844,21 @@ fn the_real_pm2() {
     }
     let out = pm2.run(&["jlist"]);
     let list: Value = serde_json::from_str(&out[out.find("[{").unwrap()..]).unwrap();
-    let first = list.as_array().unwrap().iter().find(|entry| entry["name"] == "bot").unwrap();
+    let first = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|entry| entry["name"] == "bot")
+        .unwrap();
     pm2.run(&["stop", &first["pm_id"].to_string()]);
     let both = pm2.all("bot");
     let states: Vec<&str> = both.iter().map(|(status, _)| status.as_str()).collect();
     assert_eq!(states, ["stopped", "online"]);
     let told = world.service("bot", &["--stop"]);
-    assert!(told.code == Some(2) && told.err.contains("1 run and 1 are stopped"), "{told:?}");
+    assert!(
+        told.code == Some(2) && told.err.contains("1 run and 1 are stopped"),
+        "{told:?}"
+    );
     assert_eq!(pm2.all("bot"), both, "both are as they were");
 
     // The daemon dies: nobody knows anything, and no other daemon is started.
@@ -632,7 +874,8 @@ fn the_real_pm2() {
 /// The shipped rule, asked as polkit asks it.
 #[test]
 fn the_polkit_rule() {
-    let rule = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/polkit/50-baileys_remediator.rules");
+    let rule =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/polkit/50-baileys_remediator.rules");
     let script = r#"
 const rules = [];
 const polkit = { Result: { YES: 'yes', NO: 'no' }, addRule: f => rules.push(f), log: () => {} };
@@ -653,9 +896,17 @@ const no = [
 const wrong = [...yes.filter(a => ask(...a) !== 'yes'), ...no.filter(a => ask(...a) !== 'ask')];
 console.log(rules.length + ' ' + JSON.stringify(wrong));
 "#;
-    let output = Command::new("node").args(["-e", script]).arg(&rule).output().expect("node");
+    let output = Command::new("node")
+        .args(["-e", script])
+        .arg(&rule)
+        .output()
+        .expect("node");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "1 []", "{errors}");
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout).trim(),
+        "1 []",
+        "{errors}"
+    );
 }
 
 /// The shipped units, as systemd reads them.
@@ -677,11 +928,18 @@ fn the_shipped_units() {
             "{text}"
         );
         fs::write(&unit, text.replace(&installed, REMEDIATOR)).unwrap();
-        let args = [OsStr::new("verify"), OsStr::new("--man=no"), unit.as_os_str()];
+        let args = [
+            OsStr::new("verify"),
+            OsStr::new("--man=no"),
+            unit.as_os_str(),
+        ];
         let (status, out, err) = process::run(&analyze, args, BOUND).unwrap();
         let said = format!("{out}{err}");
         let ours: Vec<&str> = said.lines().filter(|line| line.contains(program)).collect();
-        assert!(status.success() && ours.is_empty(), "{name}: {status}\n{said}");
+        assert!(
+            status.success() && ours.is_empty(),
+            "{name}: {status}\n{said}"
+        );
     }
 }
 

@@ -1,7 +1,12 @@
 //! Asking the APIs that bots run behind: Evolution API, WAHA, wppconnect-server and a
 //! service of one's own. Small servers answer here as those do, errors included, and the
 //! real `baileys_exporter status` asks them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -35,7 +40,10 @@ impl Asked {
 
     /// The part of the path between the two.
     fn name(&self, before: &str, after: &str) -> Option<&str> {
-        self.path.strip_prefix(before)?.strip_suffix(after).filter(|name| !name.contains('/'))
+        self.path
+            .strip_prefix(before)?
+            .strip_suffix(after)
+            .filter(|name| !name.contains('/'))
     }
 }
 
@@ -59,7 +67,8 @@ impl Server {
     fn start(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (answer, requests): (Arc<Answer>, _) = (Arc::new(answer), Arc::new(AtomicUsize::new(0)));
+        let (answer, requests): (Arc<Answer>, _) =
+            (Arc::new(answer), Arc::new(AtomicUsize::new(0)));
         let counted = Arc::clone(&requests);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -89,26 +98,37 @@ fn serve(mut stream: &TcpStream, answer: &Answer, counted: &AtomicUsize) -> Opti
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
         headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
     counted.fetch_add(1, Ordering::SeqCst);
     let mut send = |status: u16, kind: &str, body: &str| {
-        let head = format!("HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {}", body.len());
+        let head = format!(
+            "HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {}",
+            body.len()
+        );
         write!(stream, "{head}\r\nConnection: close\r\n\r\n{body}").ok()
     };
     match answer(&Asked { path, headers }) {
-        Reply::Json(status, body) => send(status, "application/json; charset=utf-8", &body.to_string()),
-        Reply::Html(status, body) => send(status, "text/html", body),
-        Reply::Redirect(to) => {
-            write!(stream, "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").ok()
+        Reply::Json(status, body) => {
+            send(status, "application/json; charset=utf-8", &body.to_string())
         }
+        Reply::Html(status, body) => send(status, "text/html", body),
+        Reply::Redirect(to) => write!(
+            stream,
+            "HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"
+        )
+        .ok(),
         Reply::Slow => {
             std::thread::sleep(TIMEOUT * 3);
             None
         }
         Reply::Endless => {
-            stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").ok()?;
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .ok()?;
             let chunk = format!("{:x}\r\n{}\r\n", 65_536, " ".repeat(65_536));
             loop {
                 stream.write_all(chunk.as_bytes()).ok()?;
@@ -120,7 +140,10 @@ fn serve(mut stream: &TcpStream, answer: &Answer, counted: &AtomicUsize) -> Opti
 /// What goes wrong on any server, whatever it runs: by the session's name.
 fn trouble(name: &str, elsewhere: &str) -> Option<Reply> {
     Some(match name {
-        "crashed" => Reply::Html(500, "<html><body><h1>Internal Server Error</h1></body></html>"),
+        "crashed" => Reply::Html(
+            500,
+            "<html><body><h1>Internal Server Error</h1></body></html>",
+        ),
         "gateway" => Reply::Html(200, "<html><body>connected</body></html>"),
         "list" => Reply::Json(200, json!([{ "name": "list", "status": "WORKING" }])),
         "moved" => Reply::Redirect(format!("{elsewhere}/{name}")),
@@ -139,10 +162,17 @@ struct World {
 
 impl World {
     fn new(sessions: &[&str]) -> Self {
-        let world = Self { dir: tempfile::tempdir().unwrap() };
+        let world = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
         for session in sessions {
             let folder = world.path("sessions").join(session);
-            fixture::unpack("normal", &folder, SystemTime::now() - Duration::from_secs(900)).unwrap();
+            fixture::unpack(
+                "normal",
+                &folder,
+                SystemTime::now() - Duration::from_secs(900),
+            )
+            .unwrap();
         }
         world.key(KEY.as_bytes(), 0o600);
         world
@@ -164,7 +194,14 @@ impl World {
     /// probe, as one line. No key is ever shown.
     fn ask(&self, connection: &str) -> BTreeMap<String, String> {
         let config = self.path("config.yml");
-        fs::write(&config, format!("connection:\n  timeout: {}s\n{connection}", TIMEOUT.as_secs())).unwrap();
+        fs::write(
+            &config,
+            format!(
+                "connection:\n  timeout: {}s\n{connection}",
+                TIMEOUT.as_secs()
+            ),
+        )
+        .unwrap();
         let flags = [
             format!("--sessions.path={}", self.path("sessions").display()),
             format!("--config.file={}", config.display()),
@@ -172,7 +209,10 @@ impl World {
         ];
         let mut evidence = BTreeMap::new();
         for output in ["table", "json"] {
-            let args = flags.iter().cloned().chain(["status".to_owned(), format!("--output={output}")]);
+            let args = flags
+                .iter()
+                .cloned()
+                .chain(["status".to_owned(), format!("--output={output}")]);
             let (status, out, err) =
                 process::run(Path::new(EXPORTER), args, Duration::from_secs(60)).unwrap();
             for key in [KEY, WRONG_KEY, "B6D711FCDE4D4FD5"] {
@@ -199,7 +239,10 @@ impl World {
     fn says(&self, connection: &str, expected: &[(&str, &str)]) {
         let evidence = self.ask(connection);
         for (session, says) in expected {
-            assert!(evidence[*session].contains(says), "{session}: {says}: {evidence:#?}");
+            assert!(
+                evidence[*session].contains(says),
+                "{session}: {says}: {evidence:#?}"
+            );
         }
         assert_eq!(evidence.len(), expected.len(), "{evidence:#?}");
     }
@@ -217,7 +260,10 @@ fn trap() -> Server {
 
 /// The cases of [`trouble`] and what is said of them.
 fn and_trouble<'a>(cases: &[(&'a str, &'a str)], who: &str) -> Vec<(&'a str, String)> {
-    let mut all: Vec<(&str, String)> = cases.iter().map(|(name, says)| (*name, (*says).to_owned())).collect();
+    let mut all: Vec<(&str, String)> = cases
+        .iter()
+        .map(|(name, says)| (*name, (*says).to_owned()))
+        .collect();
     for name in TROUBLE {
         let says = match name {
             "crashed" => format!("probe: {who} answered 500"),
@@ -233,11 +279,22 @@ fn and_trouble<'a>(cases: &[(&'a str, &'a str)], who: &str) -> Vec<(&'a str, Str
 }
 
 /// Runs a preset's cases with the right key, then all of them with a wrong one.
-fn preset(server: &Server, yaml: &str, who: &str, cases: &[(&str, &str)], wrong_key: &[(&str, &str)]) {
+fn preset(
+    server: &Server,
+    yaml: &str,
+    who: &str,
+    cases: &[(&str, &str)],
+    wrong_key: &[(&str, &str)],
+) {
     let all = and_trouble(cases, who);
-    let expected: Vec<(&str, &str)> = all.iter().map(|(name, says)| (*name, says.as_str())).collect();
+    let expected: Vec<(&str, &str)> = all
+        .iter()
+        .map(|(name, says)| (*name, says.as_str()))
+        .collect();
     let world = World::new(&expected.iter().map(|(name, _)| *name).collect::<Vec<_>>());
-    let yaml = yaml.replace("{KEY_FILE}", &world.key_file()).replace("{URL}", &server.url());
+    let yaml = yaml
+        .replace("{KEY_FILE}", &world.key_file())
+        .replace("{URL}", &server.url());
     world.says(&yaml, &expected);
 
     let world = World::new(&wrong_key.iter().map(|(name, _)| *name).collect::<Vec<_>>());
@@ -245,9 +302,17 @@ fn preset(server: &Server, yaml: &str, who: &str, cases: &[(&str, &str)], wrong_
     world.key(WRONG_KEY.as_bytes(), 0o600);
     world.says(&yaml, wrong_key);
     // Nobody sends a header that was not configured.
-    let without: Vec<&str> = yaml.lines().filter(|line| !line.contains("header:")).collect();
+    let without: Vec<&str> = yaml
+        .lines()
+        .filter(|line| !line.contains("header:"))
+        .collect();
     let evidence = world.ask(&without.join("\n"));
-    assert!(evidence.values().any(|line| line.contains("401: it wants a key")), "{evidence:#?}");
+    assert!(
+        evidence
+            .values()
+            .any(|line| line.contains("401: it wants a key")),
+        "{evidence:#?}"
+    );
 }
 
 fn expected_key_file(yaml: &str) -> String {
@@ -271,10 +336,18 @@ fn evolution() {
             Reply::Json(status, body)
         };
         let Some(name) = asked.name("/evo/instance/connectionState/", "") else {
-            return error(404, "Not Found", json!([format!("Cannot GET {}", asked.path)]));
+            return error(
+                404,
+                "Not Found",
+                json!([format!("Cannot GET {}", asked.path)]),
+            );
         };
         if name == "unknown" {
-            return error(404, "Not Found", json!([format!("The \"{name}\" instance does not exist")]));
+            return error(
+                404,
+                "Not Found",
+                json!([format!("The \"{name}\" instance does not exist")]),
+            );
         }
         if asked.header("apikey") != KEY {
             return error(401, "Unauthorized", json!("Unauthorized"));
@@ -288,7 +361,9 @@ fn evolution() {
                 // Known to the database, not loaded: `state` is undefined and so left out.
                 "unloaded" => json!({"instance": {"instanceName": name}}),
                 "another" => json!({"instance": {"instanceName": "default", "state": "close"}}),
-                "strange" => json!({"instance": {"instanceName": name, "state": format!("{KEY} closed")}}),
+                "strange" => {
+                    json!({"instance": {"instanceName": name, "state": format!("{KEY} closed")}})
+                }
                 "number" => json!({"instance": {"instanceName": name, "state": 0}}),
                 _ => json!({"instance": {"instanceName": name, "state": name}}),
             },
@@ -301,15 +376,33 @@ fn evolution() {
         &[
             ("open", "probe: evolution answered open: connected"),
             ("close", "probe: evolution answered close: disconnected"),
-            ("connecting", "probe: evolution answered connecting: neither"),
-            ("unknown", "probe: evolution answered 404: it does not know this session"),
-            ("unloaded", "probe: the answer has nothing at /instance/state"),
+            (
+                "connecting",
+                "probe: evolution answered connecting: neither",
+            ),
+            (
+                "unknown",
+                "probe: evolution answered 404: it does not know this session",
+            ),
+            (
+                "unloaded",
+                "probe: the answer has nothing at /instance/state",
+            ),
             ("another", "probe: evolution answered about another session"),
-            ("strange", "probe: the value at /instance/state is none that evolution is known to send"),
-            ("number", "probe: the value at /instance/state is none that evolution is known to send"),
+            (
+                "strange",
+                "probe: the value at /instance/state is none that evolution is known to send",
+            ),
+            (
+                "number",
+                "probe: the value at /instance/state is none that evolution is known to send",
+            ),
         ],
         &[
-            ("open", "probe: evolution answered 401: the key in connection.http.header.file is not accepted"),
+            (
+                "open",
+                "probe: evolution answered 401: the key in connection.http.header.file is not accepted",
+            ),
             ("unknown", "probe: evolution answered 404"),
         ],
     );
@@ -329,7 +422,10 @@ fn waha() {
             return Reply::Json(401, json!({"message": "Unauthorized", "statusCode": 401}));
         }
         let missing = |message: &str| {
-            Reply::Json(404, json!({"message": message, "error": "Not Found", "statusCode": 404}))
+            Reply::Json(
+                404,
+                json!({"message": message, "error": "Not Found", "statusCode": 404}),
+            )
         };
         let Some(name) = asked.name("/api/sessions/", "") else {
             return missing(&format!("Cannot GET {}", asked.path));
@@ -340,12 +436,19 @@ fn waha() {
         let me = json!({"id": "11111111111@c.us", "pushName": "WAHA"});
         let engine = json!({"engine": "NOWEB"});
         let info = |status: &str| {
-            let me = if status == "WORKING" { me.clone() } else { Value::Null };
+            let me = if status == "WORKING" {
+                me.clone()
+            } else {
+                Value::Null
+            };
             json!({"name": name, "status": status, "config": {}, "me": me, "engine": engine})
         };
         match name {
             "unknown" => missing("Session not found"),
-            "another" => Reply::Json(200, json!({"name": "default", "status": "STOPPED", "me": null})),
+            "another" => Reply::Json(
+                200,
+                json!({"name": "default", "status": "STOPPED", "me": null}),
+            ),
             "strange" => Reply::Json(200, info("stopped")),
             _ => Reply::Json(200, info(name)),
         }
@@ -358,13 +461,25 @@ fn waha() {
             ("WORKING", "probe: waha answered WORKING: connected"),
             ("STOPPED", "probe: waha answered STOPPED: disconnected"),
             ("FAILED", "probe: waha answered FAILED: disconnected"),
-            ("SCAN_QR_CODE", "probe: waha answered SCAN_QR_CODE: disconnected"),
+            (
+                "SCAN_QR_CODE",
+                "probe: waha answered SCAN_QR_CODE: disconnected",
+            ),
             ("STARTING", "probe: waha answered STARTING: neither"),
-            ("unknown", "probe: waha answered 404: it does not know this session"),
+            (
+                "unknown",
+                "probe: waha answered 404: it does not know this session",
+            ),
             ("another", "probe: waha answered about another session"),
-            ("strange", "probe: the value at /status is none that waha is known to send"),
+            (
+                "strange",
+                "probe: the value at /status is none that waha is known to send",
+            ),
         ],
-        &[("WORKING", "probe: waha answered 401: the key in connection.http.header.file is not accepted")],
+        &[(
+            "WORKING",
+            "probe: waha answered 401: the key in connection.http.header.file is not accepted",
+        )],
     );
     assert_eq!(elsewhere.requests(), 0, "a redirect was followed");
 }
@@ -385,7 +500,12 @@ fn wppconnect() {
         match asked.header("authorization").split_once(' ') {
             Some(("Bearer", token)) if token == KEY => {}
             Some(_) => return refused("error", "Check that the Session and Token are correct"),
-            None => return refused("message", "Token is not present. Check your header and try again"),
+            None => {
+                return refused(
+                    "message",
+                    "Token is not present. Check your header and try again",
+                );
+            }
         }
         if let Some(reply) = trouble(name, &url) {
             return match name {
@@ -396,10 +516,14 @@ fn wppconnect() {
         match name {
             "online" => Reply::Json(200, json!({"status": true, "message": "Connected"})),
             // What other routes of this server answer with an error status.
-            "inactive" => {
-                Reply::Json(404, json!({"response": null, "status": "Disconnected", "message": "x"}))
-            }
-            "strange" => Reply::Json(200, json!({"status": "Disconnected", "message": "Disconnected"})),
+            "inactive" => Reply::Json(
+                404,
+                json!({"response": null, "status": "Disconnected", "message": "x"}),
+            ),
+            "strange" => Reply::Json(
+                200,
+                json!({"status": "Disconnected", "message": "Disconnected"}),
+            ),
             "null" => Reply::Json(200, json!({"status": null})),
             _ => Reply::Json(200, json!({"status": false, "message": "Disconnected"})),
         }
@@ -414,9 +538,18 @@ fn wppconnect() {
             // The server's own word for an id it never heard of: only a person's trust, or
             // having been seen connected, makes it count.
             ("unknown", "probe: wppconnect answered false: disconnected"),
-            ("inactive", "probe: wppconnect answered 404: it does not know this session"),
-            ("strange", "probe: the value at /status is none that wppconnect is known to send"),
-            ("null", "probe: the value at /status is none that wppconnect is known to send"),
+            (
+                "inactive",
+                "probe: wppconnect answered 404: it does not know this session",
+            ),
+            (
+                "strange",
+                "probe: the value at /status is none that wppconnect is known to send",
+            ),
+            (
+                "null",
+                "probe: the value at /status is none that wppconnect is known to send",
+            ),
         ],
         &[(
             "online",
@@ -444,7 +577,9 @@ fn a_service_of_ones_own() {
             _ => Reply::Json(404, json!({"status": {"connected": false}})),
         }
     });
-    let sessions: Vec<String> = (962_302..962_307).map(|id| format!("company_{id}")).collect();
+    let sessions: Vec<String> = (962_302..962_307)
+        .map(|id| format!("company_{id}"))
+        .collect();
     let mut sessions: Vec<&str> = sessions.iter().map(String::as_str).collect();
     sessions.push("old_company_962303");
     let world = World::new(&sessions);
@@ -465,16 +600,30 @@ fn a_service_of_ones_own() {
         &[
             ("company_962302", "probe: connected"),
             ("company_962303", "probe: disconnected"),
-            ("company_962304", "probe: the value at /status/connected is none of those configured"),
+            (
+                "company_962304",
+                "probe: the value at /status/connected is none of those configured",
+            ),
             ("company_962305", "probe: the URL answered 500"),
             ("company_962306", "probe: the URL answered 404"),
-            ("old_company_962303", "probe: the URL was not asked: connection.session_pattern does not match"),
+            (
+                "old_company_962303",
+                "probe: the URL was not asked: connection.session_pattern does not match",
+            ),
         ],
     );
-    assert!(paths.lock().unwrap().contains(&"/webhook/whatsapp/baileys/status/962302".to_owned()));
+    assert!(
+        paths
+            .lock()
+            .unwrap()
+            .contains(&"/webhook/whatsapp/baileys/status/962302".to_owned())
+    );
     world.key(WRONG_KEY.as_bytes(), 0o600);
     let evidence = world.ask(&yaml);
-    assert!(evidence["company_962303"].contains("probe: the URL answered 401: the key in"), "{evidence:#?}");
+    assert!(
+        evidence["company_962303"].contains("probe: the URL answered 401: the key in"),
+        "{evidence:#?}"
+    );
 }
 
 /// `instance` and `base_url` are filled from the session's name.
@@ -495,7 +644,10 @@ fn instances_have_names_of_their_own() {
         "  session_pattern: 'company_(?<id>.+)'\n  http: {{preset: waha, base_url: '{}/hosts/{{id}}', instance: 'acct {{id}}'}}\n",
         server.url()
     );
-    world.says(&yaml, &[("company_7", "probe: waha answered WORKING: connected")]);
+    world.says(
+        &yaml,
+        &[("company_7", "probe: waha answered WORKING: connected")],
+    );
 
     // What is no single part of a path is not asked for.
     let world = World::new(&["company_.."]);
@@ -506,7 +658,10 @@ fn instances_have_names_of_their_own() {
 #[test]
 fn the_file_with_the_key() {
     let server = Server::start(|asked| match asked.header("apikey") {
-        KEY => Reply::Json(200, json!({"instance": {"instanceName": "bot", "state": "open"}})),
+        KEY => Reply::Json(
+            200,
+            json!({"instance": {"instanceName": "bot", "state": "open"}}),
+        ),
         _ => Reply::Json(401, json!({})),
     });
     let world = World::new(&["bot"]);
@@ -548,7 +703,11 @@ fn the_file_with_the_key() {
     process::run(Path::new("mkfifo"), [&pipe], TIMEOUT).unwrap();
     says(&pipe, "is not a file");
     says(&world.dir.path().display().to_string(), "is not a file");
-    assert_eq!(server.requests(), asked, "a key that is refused is not sent");
+    assert_eq!(
+        server.requests(),
+        asked,
+        "a key that is refused is not sent"
+    );
 
     // One file a session; the last one's went away.
     let each = world.path("keys");

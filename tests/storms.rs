@@ -4,7 +4,13 @@
 //!
 //! `make test` sends 2,000 posts about 200 sessions, `make soak` 10,000 about 1,000:
 //! `STORM_POSTS` and `STORM_SESSIONS` say how many.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    missing_docs
+)]
 
 mod fleet;
 
@@ -26,7 +32,9 @@ use testkit::stack::INSTALL;
 const MORE_MEMORY_KIB: u64 = 48 << 10;
 
 fn number(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
+    std::env::var(name)
+        .ok()
+        .map_or(default, |text| text.parse().expect("a number"))
 }
 
 fn sessions() -> usize {
@@ -63,7 +71,10 @@ fn a_storm_from_a_load_generator() {
     fleet.probe.close_after(2 * (half / 4) + 1);
     let mut away = fleet.storm(&bodies(posts / 2, half));
     let waiting = fleet.metric("queue_length", &[]).unwrap();
-    assert!(waiting >= half as f64 / 4.0, "only {waiting} runs are there to be lost");
+    assert!(
+        waiting >= half as f64 / 4.0,
+        "only {waiting} runs are there to be lost"
+    );
     let first_memory = fleet.most_memory();
     fleet.kill();
     fleet.probe.open();
@@ -97,11 +108,17 @@ fn alertmanager(fleet: &Fleet, more: &[(&str, &str)]) -> (Process, u16) {
         .unwrap_or_else(|| panic!("Alertmanager is not installed; run: {INSTALL}"));
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("alerting-rules/alertmanager.yml");
     let mut text = fs::read_to_string(shipped).unwrap();
-    let (webhook, token) = (fleet.url("/webhook"), fleet.path("token").display().to_string());
+    let (webhook, token) = (
+        fleet.url("/webhook"),
+        fleet.path("token").display().to_string(),
+    );
     let changes = [
         ("http://127.0.0.1:10274/webhook", webhook.as_str()),
         ("/etc/prometheus/webhook.token", token.as_str()),
-        ("smtp_smarthost: localhost:25", "smtp_smarthost: 127.0.0.1:1"),
+        (
+            "smtp_smarthost: localhost:25",
+            "smtp_smarthost: 127.0.0.1:1",
+        ),
         ("group_wait: 10s", "group_wait: 1s"),
         ("group_interval: 1m", "group_interval: 1s"),
         ("repeat_interval: 5m", "repeat_interval: 1s"),
@@ -119,8 +136,16 @@ fn alertmanager(fleet: &Fleet, more: &[(&str, &str)]) -> (Process, u16) {
         format!("--web.listen-address=127.0.0.1:{port}"),
         "--cluster.listen-address=".to_owned(),
     ];
-    let process = Process::start("alertmanager", &program, &args, &fleet.path("alertmanager.log")).unwrap();
-    fleet.wait("alertmanager is ready", || net::get(&format!("http://127.0.0.1:{port}/-/ready"))?.ok());
+    let process = Process::start(
+        "alertmanager",
+        &program,
+        &args,
+        &fleet.path("alertmanager.log"),
+    )
+    .unwrap();
+    fleet.wait("alertmanager is ready", || {
+        net::get(&format!("http://127.0.0.1:{port}/-/ready"))?.ok()
+    });
     (process, port)
 }
 
@@ -140,7 +165,12 @@ fn fire(fleet: &Fleet, port: u16, sessions: &[String]) {
     let headers = [("Content-Type".to_owned(), "application/json".to_owned())];
     let body = Value::from(alerts).to_string();
     fleet.wait("alertmanager takes the alerts", || {
-        net::post(&format!("http://127.0.0.1:{port}/api/v2/alerts"), &headers, body.as_bytes())?.ok()
+        net::post(
+            &format!("http://127.0.0.1:{port}/api/v2/alerts"),
+            &headers,
+            body.as_bytes(),
+        )?
+        .ok()
     });
 }
 
@@ -156,7 +186,11 @@ fn a_storm_from_a_real_alertmanager() {
     let accepted = |fleet: &Fleet, least: usize| -> usize {
         fleet.wait(&format!("{least} posts are accepted"), || {
             let seen = fleet.metric("webhook_requests_total", &[("code", "202")])? as usize;
-            if seen >= least { Ok(seen) } else { Err(format!("{seen} posts")) }
+            if seen >= least {
+                Ok(seen)
+            } else {
+                Err(format!("{seen} posts"))
+            }
         })
     };
     // Killed while runs are under way, and again in the middle of the repeats.
@@ -181,7 +215,10 @@ fn a_storm_from_a_real_alertmanager() {
     );
     assert!(all >= posts);
     for after in [first_memory, second_memory, third_memory] {
-        assert!(after <= at_first.min(at_third) + MORE_MEMORY_KIB, "{at_first} -> {after} KiB");
+        assert!(
+            after <= at_first.min(at_third) + MORE_MEMORY_KIB,
+            "{at_first} -> {after} KiB"
+        );
     }
 }
 
@@ -199,31 +236,47 @@ fn alerts_that_alertmanager_leaves_out_are_found() {
             "        send_resolved: true\n        http_config:",
             "        max_alerts: 1\n        send_resolved: true\n        http_config:",
         ),
-        ("group_by: [job, instance, session, alertname]", "group_by: [job, instance, alertname]"),
+        (
+            "group_by: [job, instance, session, alertname]",
+            "group_by: [job, instance, alertname]",
+        ),
         // All of them in one post, said once: what is found must not be owed to a repeat.
         ("group_wait: 1s", "group_wait: 5s"),
         ("repeat_interval: 1s", "repeat_interval: 1h"),
     ];
     let (mut alertmanager, port) = alertmanager(&fleet, &more);
     fire(&fleet, port, &(0..bloated).map(name).collect::<Vec<_>>());
-    fleet.wait("a post is accepted", || match fleet.metric("webhook_alerts_truncated_total", &[])? {
-        left_out if left_out == (bloated - 1) as f64 => Ok(()),
-        left_out => Err(format!("{left_out} alerts were left out")),
+    fleet.wait("a post is accepted", || {
+        match fleet.metric("webhook_alerts_truncated_total", &[])? {
+            left_out if left_out == (bloated - 1) as f64 => Ok(()),
+            left_out => Err(format!("{left_out} alerts were left out")),
+        }
     });
     // At once: whether it has looked or not, it must after the restart.
     fleet.kill();
     alertmanager.stop();
     fleet.probe.open();
     fleet.start();
-    fleet.wait("all are found", || match fleet.metric("runs_total", &[("action", "cleanup")])? {
-        done if done >= bloated as f64 => Ok(()),
-        done => Err(format!("{done} runs\n{}", fleet.log_tail())),
+    fleet.wait("all are found", || {
+        match fleet.metric("runs_total", &[("action", "cleanup")])? {
+            done if done >= bloated as f64 => Ok(()),
+            done => Err(format!("{done} runs\n{}", fleet.log_tail())),
+        }
     });
     fleet.wait_until_idle();
     let runs = fleet.runs();
     (0..bloated).for_each(|index| fleet.cleaned_once(&name(index), &runs));
     (0..slim).for_each(|index| fleet.untouched(&format!("slim_{index:04}"), &runs));
-    let left_out = runs.values().flatten().filter(|run| run["requested_by"] == "alert left-out").count();
+    let left_out = runs
+        .values()
+        .flatten()
+        .filter(|run| run["requested_by"] == "alert left-out")
+        .count();
     assert_eq!(left_out, bloated - 1, "one alert came");
-    assert!(runs.values().flatten().all(|run| run["action"] == "cleanup"), "no other action than its own");
+    assert!(
+        runs.values()
+            .flatten()
+            .all(|run| run["action"] == "cleanup"),
+        "no other action than its own"
+    );
 }

@@ -1,7 +1,12 @@
 //! `--web.config.file` of both programs, as clients meet it: with a real Prometheus and a real
 //! Alertmanager, with certificates that change, with clients that should stay outside, and
 //! with files that more people can read than should.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::fs;
 use std::io::{Read, Write};
@@ -23,7 +28,8 @@ use testkit::{fixture, net};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, crypto, version,
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion, crypto,
+    version,
 };
 
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
@@ -49,10 +55,15 @@ impl Authority {
     fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, name);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
+        Self {
+            issuer: Issuer::new(params, key),
+            pem,
+        }
     }
 
     fn issue(&self, names: &[&str], usage: ExtendedKeyUsagePurpose) -> Identity {
@@ -61,11 +72,17 @@ impl Authority {
         params.subject_alt_names = names.into_iter().map(san).collect();
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate().unwrap();
-        Identity { cert: params.signed_by(&key, &self.issuer).unwrap().pem(), key: key.serialize_pem() }
+        Identity {
+            cert: params.signed_by(&key, &self.issuer).unwrap().pem(),
+            key: key.serialize_pem(),
+        }
     }
 
     fn server(&self) -> Identity {
-        self.issue(&["127.0.0.1", "localhost"], ExtendedKeyUsagePurpose::ServerAuth)
+        self.issue(
+            &["127.0.0.1", "localhost"],
+            ExtendedKeyUsagePurpose::ServerAuth,
+        )
     }
 
     fn client(&self, name: &str) -> Identity {
@@ -103,16 +120,24 @@ impl Client {
     }
 
     fn with(&self, identity: &Identity) -> Self {
-        Self { identity: Some(identity.clone()), ..self.clone() }
+        Self {
+            identity: Some(identity.clone()),
+            ..self.clone()
+        }
     }
 
     fn only(&self, version: &'static SupportedProtocolVersion) -> Self {
-        Self { versions: vec![version], ..self.clone() }
+        Self {
+            versions: vec![version],
+            ..self.clone()
+        }
     }
 
     fn connect(&self, port: u16) -> Result<StreamOwned<ClientConnection, TcpStream>, String> {
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(self.authority.as_bytes()).unwrap()).unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(self.authority.as_bytes()).unwrap())
+            .unwrap();
         let provider = Arc::new(crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&self.versions)
@@ -143,16 +168,26 @@ impl Client {
     }
 
     fn status(&self, port: u16, path: &str, headers: &str) -> u16 {
-        self.get(port, path, headers).unwrap_or_else(|error| panic!("{path}: {error}")).0
+        self.get(port, path, headers)
+            .unwrap_or_else(|error| panic!("{path}: {error}"))
+            .0
     }
 }
 
-fn exchange(stream: &mut (impl Read + Write), method: &str, path: &str, headers: &str, body: &str) -> Answer {
+fn exchange(
+    stream: &mut (impl Read + Write),
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &str,
+) -> Answer {
     let length = body.len();
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}\r\n{headers}\r\n{body}"
     );
-    stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+    stream
+        .write_all(request.as_bytes())
+        .map_err(|error| error.to_string())?;
     let mut answer = Vec::new();
     let mut read = Ok(());
     if let Err(error) = stream.read_to_end(&mut answer) {
@@ -162,7 +197,11 @@ fn exchange(stream: &mut (impl Read + Write), method: &str, path: &str, headers:
     let Some((head, body)) = answer.split_once("\r\n\r\n") else {
         return Err(format!("no answer: {read:?}"));
     };
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("no status")?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .ok_or("no status")?;
     Ok((status, head.to_owned(), body.to_owned()))
 }
 
@@ -173,7 +212,10 @@ fn plain(port: u16, path: &str, headers: &str) -> Answer {
 }
 
 fn basic(name: &str, password: &str) -> String {
-    format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{name}:{password}")))
+    format!(
+        "Authorization: Basic {}\r\n",
+        STANDARD.encode(format!("{name}:{password}"))
+    )
 }
 
 /// One host: an authority, a server's certificate, and the two programs.
@@ -248,8 +290,11 @@ impl World {
 
     fn start(&mut self, name: &str, program: &str, args: Vec<String>, port: u16) {
         let log = self.path(&format!("{name}.log"));
-        self.processes.push(Process::start(name, Path::new(program), args, &log).unwrap());
-        self.wait(name, || TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string()));
+        self.processes
+            .push(Process::start(name, Path::new(program), args, &log).unwrap());
+        self.wait(name, || {
+            TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())
+        });
     }
 
     fn start_exporter(&mut self) {
@@ -258,7 +303,12 @@ impl World {
 
     fn start_both(&mut self) {
         self.start_exporter();
-        self.start("remediator", REMEDIATOR, self.remediator_args(), self.remediator);
+        self.start(
+            "remediator",
+            REMEDIATOR,
+            self.remediator_args(),
+            self.remediator,
+        );
     }
 
     fn wait<T>(&self, what: &str, attempt: impl FnMut() -> testkit::Result<T>) -> T {
@@ -271,7 +321,10 @@ impl World {
     }
 
     fn logs(&self) -> String {
-        self.processes.iter().map(|process| process.log_tail(15)).collect()
+        self.processes
+            .iter()
+            .map(|process| process.log_tail(15))
+            .collect()
     }
 
     fn client(&self) -> Client {
@@ -280,7 +333,10 @@ impl World {
 
     /// Starts a program, which must refuse with these words and not with those.
     fn refused(&self, says: &[&str], never: &str) {
-        for (program, args) in [(EXPORTER, self.exporter_args()), (REMEDIATOR, self.remediator_args())] {
+        for (program, args) in [
+            (EXPORTER, self.exporter_args()),
+            (REMEDIATOR, self.remediator_args()),
+        ] {
             let (status, _, err) = process::run(Path::new(program), args, SOON).unwrap();
             assert_eq!(status.code(), Some(2), "{err}");
             for word in says {
@@ -296,7 +352,10 @@ const TLS: &str = "tls_server_config:\n  cert_file: server.crt\n  key_file: serv
 const MUTUAL: &str = "  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.crt\n";
 
 fn user(name: &str, password: &str, cost: u32) -> String {
-    format!("basic_auth_users:\n  {name}: {}\n", bcrypt::hash(password, cost).unwrap())
+    format!(
+        "basic_auth_users:\n  {name}: {}\n",
+        bcrypt::hash(password, cost).unwrap()
+    )
 }
 
 #[test]
@@ -310,7 +369,10 @@ fn prometheus_scrapes_and_alertmanager_delivers() {
     world.write("client.key", &client.key, 0o600);
     world.write("password", "pass:word", 0o600);
     let sans = "  client_allowed_sans: [monitoring.example.org]\n";
-    world.config(&format!("{TLS}{MUTUAL}{sans}{}", user("prometheus", "pass:word", 6)));
+    world.config(&format!(
+        "{TLS}{MUTUAL}{sans}{}",
+        user("prometheus", "pass:word", 6)
+    ));
     world.start_both();
 
     let at = |name: &str| world.path(name).display().to_string();
@@ -323,7 +385,9 @@ fn prometheus_scrapes_and_alertmanager_delivers() {
             "job_name": name, "scheme": "https", "scrape_interval": "1s", "scrape_timeout": "1s",
             "static_configs": [{"targets": targets}],
         });
-        job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        job.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         job
     };
     let password = |file: &str| json!({"username": "prometheus", "password_file": at(file)});
@@ -342,13 +406,24 @@ fn prometheus_scrapes_and_alertmanager_delivers() {
         format!("--storage.tsdb.path={}", at("prometheus")),
         format!("--web.listen-address=127.0.0.1:{prometheus_port}"),
     ];
-    world.start("prometheus", prometheus.to_str().unwrap(), args, prometheus_port);
+    world.start(
+        "prometheus",
+        prometheus.to_str().unwrap(),
+        args,
+        prometheus_port,
+    );
     let up = || -> testkit::Result<Vec<(String, String)>> {
         let url = format!("http://127.0.0.1:{prometheus_port}/api/v1/targets");
-        let answer: Value = serde_json::from_str(&net::get(&url)?.ok()?).map_err(|e| e.to_string())?;
-        let targets = answer["data"]["activeTargets"].as_array().ok_or("no targets")?;
+        let answer: Value =
+            serde_json::from_str(&net::get(&url)?.ok()?).map_err(|e| e.to_string())?;
+        let targets = answer["data"]["activeTargets"]
+            .as_array()
+            .ok_or("no targets")?;
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Ok(targets.iter().map(|target| (word(&target["labels"]["job"]), word(&target["health"]))).collect())
+        Ok(targets
+            .iter()
+            .map(|target| (word(&target["labels"]["job"]), word(&target["health"])))
+            .collect())
     };
     let found = world.wait("every target was scraped", || {
         let found = up()?;
@@ -358,7 +433,12 @@ fn prometheus_scrapes_and_alertmanager_delivers() {
         }
     });
     for (job, health) in found {
-        assert_eq!(health == "up", job == "right", "{job} is {health}\n{}", world.logs());
+        assert_eq!(
+            health == "up",
+            job == "right",
+            "{job} is {health}\n{}",
+            world.logs()
+        );
     }
 
     let at = |name: &str| world.path(name).display().to_string();
@@ -377,7 +457,12 @@ fn prometheus_scrapes_and_alertmanager_delivers() {
         "--cluster.listen-address=".to_owned(),
         format!("--web.listen-address=127.0.0.1:{alertmanager_port}"),
     ];
-    world.start("alertmanager", alertmanager.to_str().unwrap(), args, alertmanager_port);
+    world.start(
+        "alertmanager",
+        alertmanager.to_str().unwrap(),
+        args,
+        alertmanager_port,
+    );
     let alert = json!([{"labels": {"alertname": "BaileysAuthFilesCleanup", "session": "nobody"}}]);
     world.wait("Alertmanager takes an alert", || {
         let url = format!("http://127.0.0.1:{alertmanager_port}/api/v2/alerts");
@@ -389,8 +474,15 @@ fn prometheus_scrapes_and_alertmanager_delivers() {
         let login = basic("prometheus", "pass:word");
         let metrics = asks.get(world.remediator, "/metrics", &login)?.2;
         let line = "baileys_remediator_webhook_requests_total{code=\"202\"} ";
-        let count = metrics.lines().find_map(|l| l.strip_prefix(line)).ok_or("no such line")?;
-        if count == "0" { Err(count.to_owned()) } else { Ok(()) }
+        let count = metrics
+            .lines()
+            .find_map(|l| l.strip_prefix(line))
+            .ok_or("no such line")?;
+        if count == "0" {
+            Err(count.to_owned())
+        } else {
+            Ok(())
+        }
     });
 }
 
@@ -398,7 +490,10 @@ fn prometheus_scrapes_and_alertmanager_delivers() {
 fn every_path_wants_the_password_and_the_webhook_its_token() {
     let mut world = World::new();
     let headers = "http_server_config:\n  headers:\n    Strict-Transport-Security: max-age=60\n    X-Frame-Options: deny\n    X-XSS-Protection: ''\n";
-    world.config(&format!("{TLS}{headers}{}", user("alice", "open sesame", 4)));
+    world.config(&format!(
+        "{TLS}{headers}{}",
+        user("alice", "open sesame", 4)
+    ));
     world.start_both();
     let client = world.client();
     let (good, wrong) = (basic("alice", "open sesame"), basic("alice", "open"));
@@ -416,27 +511,54 @@ fn every_path_wants_the_password_and_the_webhook_its_token() {
             "/webhook%2f",
             "/Webhook",
         ] {
-            for login in ["", &wrong, &basic("eve", "open sesame"), &bearer, &format!("{good}{good}")] {
+            for login in [
+                "",
+                &wrong,
+                &basic("eve", "open sesame"),
+                &bearer,
+                &format!("{good}{good}"),
+            ] {
                 let (status, head, body) = client.get(port, path, login).unwrap();
-                assert_eq!((status, body.as_str()), (401, "Unauthorized\n"), "{path} {login}");
+                assert_eq!(
+                    (status, body.as_str()),
+                    (401, "Unauthorized\n"),
+                    "{path} {login}"
+                );
                 assert!(head.contains("\r\nwww-authenticate: Basic "), "{head}");
-                assert!(head.contains("\r\nstrict-transport-security: max-age=60\r\n"), "{head}");
+                assert!(
+                    head.contains("\r\nstrict-transport-security: max-age=60\r\n"),
+                    "{head}"
+                );
             }
             assert_ne!(client.status(port, path, &good), 401, "{path}");
         }
         let (status, head, body) = client.get(port, "/metrics", &good).unwrap();
-        assert!(status == 200 && body.contains("# EOF") | body.contains("# TYPE"), "{body}");
+        assert!(
+            status == 200 && body.contains("# EOF") | body.contains("# TYPE"),
+            "{body}"
+        );
         assert!(head.contains("\r\nx-frame-options: deny\r\n"), "{head}");
         assert!(!head.contains("x-xss-protection"), "{head}");
     }
     // The token alone, because Alertmanager cannot send both; and nothing instead of it.
     let deliver = |headers: &str| {
         client
-            .ask(world.remediator, "POST", "/webhook", headers, "{\"version\":\"4\",\"alerts\":[]}")
+            .ask(
+                world.remediator,
+                "POST",
+                "/webhook",
+                headers,
+                "{\"version\":\"4\",\"alerts\":[]}",
+            )
             .unwrap()
     };
     assert_eq!(deliver(&bearer).0, 202);
-    for headers in ["", good.as_str(), &bearer.replace("c2", "C2"), &format!("{good}{bearer}")] {
+    for headers in [
+        "",
+        good.as_str(),
+        &bearer.replace("c2", "C2"),
+        &format!("{good}{bearer}"),
+    ] {
         let (status, head, _) = deliver(headers);
         assert_eq!(status, 401, "{headers}");
         assert!(head.contains("\r\nwww-authenticate: Bearer\r\n"), "{head}");
@@ -445,16 +567,24 @@ fn every_path_wants_the_password_and_the_webhook_its_token() {
     assert_eq!(client.status(world.exporter, "/webhook", &bearer), 401);
     // Who speaks HTTP to an HTTPS server is told so.
     let (status, _, body) = plain(world.exporter, "/metrics", &good).unwrap();
-    assert!(status == 400 && body.contains("https://"), "{status} {body}");
+    assert!(
+        status == 400 && body.contains("https://"),
+        "{status} {body}"
+    );
 }
 
 #[test]
 fn clients_without_the_right_certificate_stay_out() {
     let mut world = World::new();
     let others = Authority::new("another authority");
-    let (own, other) = (world.authority.client("a.example.org"), others.client("a.example.org"));
+    let (own, other) = (
+        world.authority.client("a.example.org"),
+        others.client("a.example.org"),
+    );
     let named = world.authority.client("b.example.org");
-    let as_server = world.authority.issue(&["a.example.org"], ExtendedKeyUsagePurpose::ServerAuth);
+    let as_server = world
+        .authority
+        .issue(&["a.example.org"], ExtendedKeyUsagePurpose::ServerAuth);
     let by_uri = world.authority.client("spiffe://example.org/prometheus");
     let by_ip = world.authority.client("127.0.0.7");
     let by_mail = world.authority.client("ops@example.org");
@@ -473,12 +603,36 @@ fn clients_without_the_right_certificate_stay_out() {
     // Who may come in: nobody's, own, another authority's, another name, for servers only,
     // named by URI, by IP address, by mail address.
     for (policy, more, may) in [
-        ("NoClientCert", "", [true, true, true, true, true, true, true, true]),
-        ("RequestClientCert", "", [true, true, true, true, true, true, true, true]),
-        ("RequireAnyClientCert", "", [false, true, true, true, true, true, true, true]),
-        ("RequireClientCert", "", [false, true, true, true, true, true, true, true]),
-        ("VerifyClientCertIfGiven", ca, [true, true, false, true, false, true, true, true]),
-        ("RequireAndVerifyClientCert", ca, [false, true, false, true, false, true, true, true]),
+        (
+            "NoClientCert",
+            "",
+            [true, true, true, true, true, true, true, true],
+        ),
+        (
+            "RequestClientCert",
+            "",
+            [true, true, true, true, true, true, true, true],
+        ),
+        (
+            "RequireAnyClientCert",
+            "",
+            [false, true, true, true, true, true, true, true],
+        ),
+        (
+            "RequireClientCert",
+            "",
+            [false, true, true, true, true, true, true, true],
+        ),
+        (
+            "VerifyClientCertIfGiven",
+            ca,
+            [true, true, false, true, false, true, true, true],
+        ),
+        (
+            "RequireAndVerifyClientCert",
+            ca,
+            [false, true, false, true, false, true, true, true],
+        ),
         (
             "RequireAndVerifyClientCert",
             &format!("{ca}{sans}"),
@@ -487,11 +641,17 @@ fn clients_without_the_right_certificate_stay_out() {
     ] {
         world.config(&format!("{TLS}  client_auth_type: {policy}\n{more}"));
         world.start_exporter();
-        let clients = [&client, &own, &other, &named, &as_server, &by_uri, &by_ip, &by_mail];
+        let clients = [
+            &client, &own, &other, &named, &as_server, &by_uri, &by_ip, &by_mail,
+        ];
         for (n, (client, may)) in clients.into_iter().zip(may).enumerate() {
             for version in [&version::TLS12, &version::TLS13] {
                 let answer = client.only(version).get(world.exporter, "/-/healthy", "");
-                assert_eq!(answer.is_ok(), may, "{policy} {more}, client {n}: {answer:?}");
+                assert_eq!(
+                    answer.is_ok(),
+                    may,
+                    "{policy} {more}, client {n}: {answer:?}"
+                );
             }
         }
         world.processes.clear();
@@ -505,10 +665,16 @@ fn versions_suites_and_curves() {
     let (old, new) = (client.only(&version::TLS12), client.only(&version::TLS13));
     for (more, may) in [
         ("", [true, true]),
-        ("  min_version: TLS12\n  max_version: TLS12\n", [true, false]),
+        (
+            "  min_version: TLS12\n  max_version: TLS12\n",
+            [true, false],
+        ),
         ("  min_version: TLS13\n", [false, true]),
         // The authority's keys are for ECDSA.
-        ("  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n", [false, true]),
+        (
+            "  cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]\n",
+            [false, true],
+        ),
         ("  cipher_suites: [TLS_AES_128_GCM_SHA256]\n", [false, true]),
         (
             "  cipher_suites: [TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n  prefer_server_cipher_suites: false\n",
@@ -527,7 +693,10 @@ fn versions_suites_and_curves() {
             let mut stream = old.connect(world.exporter).unwrap();
             exchange(&mut stream, "GET", "/-/healthy", "", "").unwrap();
             let suite = stream.conn.negotiated_cipher_suite().unwrap().suite();
-            assert_eq!(format!("{suite:?}"), "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384");
+            assert_eq!(
+                format!("{suite:?}"),
+                "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"
+            );
         }
         if more.contains("CurveP384") {
             let mut stream = new.connect(world.exporter).unwrap();
@@ -549,7 +718,11 @@ fn versions_suites_and_curves() {
             stream.write_all(&hello).unwrap();
             let mut answer = Vec::new();
             let _ = stream.read_to_end(&mut answer);
-            assert_eq!((answer.first(), answer.last()), (Some(&21), Some(&70)), "{answer:?}");
+            assert_eq!(
+                (answer.first(), answer.last()),
+                (Some(&21), Some(&70)),
+                "{answer:?}"
+            );
         }
         world.processes.clear();
     }
@@ -565,12 +738,20 @@ fn what_changes_counts_at_once_and_what_breaks_does_not() {
     let both = [world.exporter, world.remediator];
     let is = |client: &Client, password: &str, wanted: u16| {
         for port in both {
-            assert_eq!(client.status(port, "/metrics", &basic("alice", password)), wanted, "{port}");
+            assert_eq!(
+                client.status(port, "/metrics", &basic("alice", password)),
+                wanted,
+                "{port}"
+            );
         }
     };
     let complaints = || {
         ["exporter", "remediator"].map(|name| {
-            world.log(name).lines().filter(|line| line.contains("the former one stays in force")).count()
+            world
+                .log(name)
+                .lines()
+                .filter(|line| line.contains("the former one stays in force"))
+                .count()
         })
     };
     is(&client, first, 200);
@@ -585,7 +766,10 @@ fn what_changes_counts_at_once_and_what_breaks_does_not() {
     let next = Client::new(&authority);
     is(&next, first, 200);
     for port in both {
-        assert!(client.get(port, "/metrics", "").is_err(), "the former certificate");
+        assert!(
+            client.get(port, "/metrics", "").is_err(),
+            "the former certificate"
+        );
     }
     // Between the two renames above, certificate and key may have been seen not to fit.
     let before = complaints();
@@ -593,11 +777,21 @@ fn what_changes_counts_at_once_and_what_breaks_does_not() {
     // Broken in many ways, and each is told once.
     let stranger = authority.server();
     let breaks: [(&str, &dyn Fn()); 7] = [
-        ("does not belong", &|| world.write("web/server.key", &stranger.key, 0o600)),
-        ("chmod 0600", &|| world.write("web/server.key", &renewed.key, 0o640)),
-        ("does not exist", &|| fs::remove_file(world.path("web/server.key")).unwrap()),
-        ("no certificate", &|| world.write("web/server.crt", "", 0o644)),
-        ("line 2", &|| world.config("tls_server_config:\n  cert: [}\n")),
+        ("does not belong", &|| {
+            world.write("web/server.key", &stranger.key, 0o600)
+        }),
+        ("chmod 0600", &|| {
+            world.write("web/server.key", &renewed.key, 0o640)
+        }),
+        ("does not exist", &|| {
+            fs::remove_file(world.path("web/server.key")).unwrap()
+        }),
+        ("no certificate", &|| {
+            world.write("web/server.crt", "", 0o644)
+        }),
+        ("line 2", &|| {
+            world.config("tls_server_config:\n  cert: [}\n")
+        }),
         ("asks for nothing", &|| world.config("")),
         ("restart", &|| world.config(TLS)),
     ];
@@ -609,8 +803,17 @@ fn what_changes_counts_at_once_and_what_breaks_does_not() {
         }
         let told = complaints();
         for (which, name) in ["exporter", "remediator"].iter().enumerate() {
-            assert_eq!(told[which], before[which] + n + 1, "{says}: {}", world.log(name));
-            assert!(world.log(name).contains(says), "{says}: {}", world.log(name));
+            assert_eq!(
+                told[which],
+                before[which] + n + 1,
+                "{says}: {}",
+                world.log(name)
+            );
+            assert!(
+                world.log(name).contains(says),
+                "{says}: {}",
+                world.log(name)
+            );
         }
         if *says != "line 2" {
             world.server(&renewed);
@@ -627,7 +830,10 @@ fn what_changes_counts_at_once_and_what_breaks_does_not() {
     // A certificate becomes necessary.
     world.write("web/ca.crt", &authority.pem, 0o644);
     let mut open = next.connect(world.exporter).unwrap();
-    let request = format!("GET /-/healthy HTTP/1.1\r\nHost: a\r\n{}\r\n", basic("alice", second));
+    let request = format!(
+        "GET /-/healthy HTTP/1.1\r\nHost: a\r\n{}\r\n",
+        basic("alice", second)
+    );
     let mut answer_on_open = || {
         open.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
@@ -651,7 +857,13 @@ fn what_changes_counts_at_once_and_what_breaks_does_not() {
     for port in both {
         assert!(next.get(port, "/metrics", &basic("alice", second)).is_err());
     }
-    assert!(world.log("exporter").contains("client_auth_type asks for less"), "{}", world.log("exporter"));
+    assert!(
+        world
+            .log("exporter")
+            .contains("client_auth_type asks for less"),
+        "{}",
+        world.log("exporter")
+    );
 }
 
 #[test]
@@ -682,7 +894,10 @@ fn silent_handshakes_keep_nobody_out() {
             let mut rest = Vec::new();
             let ended = stream.read_to_end(&mut rest);
             let ended = ended.map_err(|error| error.kind());
-            assert!(!matches!(ended, Err(std::io::ErrorKind::WouldBlock)), "still open");
+            assert!(
+                !matches!(ended, Err(std::io::ErrorKind::WouldBlock)),
+                "still open"
+            );
         }
     }
 }
@@ -698,7 +913,10 @@ fn who_is_not_let_in_shuts_nobody_out() {
     for (port, request) in [
         (world.exporter, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
         (world.remediator, "GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
-        (world.remediator, "POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"),
+        (
+            world.remediator,
+            "POST /webhook HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        ),
     ] {
         // Each keeps its end open, for longer than anybody waits here.
         let mut refused = Vec::new();
@@ -733,8 +951,15 @@ fn a_flood_of_wrong_passwords_does_not_stop_scrapes() {
     world.start_both();
     let client = world.client();
     for port in [world.exporter, world.remediator] {
-        assert_eq!(client.status(port, "/metrics", &basic("prometheus", "right")), 200);
-        let (stop, busy, wrong) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+        assert_eq!(
+            client.status(port, "/metrics", &basic("prometheus", "right")),
+            200
+        );
+        let (stop, busy, wrong) = (
+            AtomicBool::new(false),
+            AtomicUsize::new(0),
+            AtomicUsize::new(0),
+        );
         std::thread::scope(|scope| {
             for n in 0..24 {
                 let (client, stop, busy, wrong) = (&client, &stop, &busy, &wrong);
@@ -755,7 +980,10 @@ fn a_flood_of_wrong_passwords_does_not_stop_scrapes() {
                     _ => Ok(()),
                 });
                 for _ in 0..30 {
-                    assert_eq!(client.status(port, "/metrics", &basic("prometheus", "right")), 200);
+                    assert_eq!(
+                        client.status(port, "/metrics", &basic("prometheus", "right")),
+                        200
+                    );
                 }
             }));
             stop.store(true, Ordering::Relaxed);
@@ -778,48 +1006,117 @@ fn files_that_cannot_be_used_are_refused() {
     let hash = bcrypt::hash("x", 4).unwrap();
     for (yaml, says) in [
         // Nothing at all.
-        (String::new(), &["asks for nothing", "leave the flag out"][..]),
+        (
+            String::new(),
+            &["asks for nothing", "leave the flag out"][..],
+        ),
         // Unknown keys, with their line.
-        ("tls_config:\n  cert_file: a".to_owned(), &["tls_config", "line 1"]),
+        (
+            "tls_config:\n  cert_file: a".to_owned(),
+            &["tls_config", "line 1"],
+        ),
         (tls("certfile: a"), &["certfile", "line 4"]),
-        ("http_server_config:\n  headers:\n    Server: me".to_owned(), &["Server", "line 3"]),
+        (
+            "http_server_config:\n  headers:\n    Server: me".to_owned(),
+            &["Server", "line 3"],
+        ),
         ("rate_limit:\n  bursts: 1".to_owned(), &["bursts", "line 2"]),
-        (format!("basic_auth_users:\n  a: {hash}\n  a: {hash}"), &["line 3"]),
+        (
+            format!("basic_auth_users:\n  a: {hash}\n  a: {hash}"),
+            &["line 3"],
+        ),
         // Values, and never what they were.
-        ("basic_auth_users:\n  a: SECRET".to_owned(), &["line 2", "htpasswd"]),
-        (format!("basic_auth_users:\n  a: {hash}\n  'c:d': {hash}"), &["line 3", "colon"]),
+        (
+            "basic_auth_users:\n  a: SECRET".to_owned(),
+            &["line 2", "htpasswd"],
+        ),
+        (
+            format!("basic_auth_users:\n  a: {hash}\n  'c:d': {hash}"),
+            &["line 3", "colon"],
+        ),
         ("basic_auth_users: SECRET".to_owned(), &["line 1"]),
-        (format!("basic_auth_users:\n  a: {}", hash.replacen("$04$", "$20$", 1)), &["line 2", "cost"]),
-        ("http_server_config:\n  headers:\n    X-Frame-Options: SECRET".to_owned(), &["deny or sameorigin"]),
-        ("rate_limit:\n  interval: SECRET".to_owned(), &["line 2", "1s"]),
-        ("rate_limit:\n  interval: 1s".to_owned(), &["rate_limit.burst"]),
+        (
+            format!(
+                "basic_auth_users:\n  a: {}",
+                hash.replacen("$04$", "$20$", 1)
+            ),
+            &["line 2", "cost"],
+        ),
+        (
+            "http_server_config:\n  headers:\n    X-Frame-Options: SECRET".to_owned(),
+            &["deny or sameorigin"],
+        ),
+        (
+            "rate_limit:\n  interval: SECRET".to_owned(),
+            &["line 2", "1s"],
+        ),
+        (
+            "rate_limit:\n  interval: 1s".to_owned(),
+            &["rate_limit.burst"],
+        ),
         // What rustls cannot do, or nobody should.
-        (tls("min_version: TLS10"), &["min_version", "TLS12 and TLS13"]),
-        (tls("max_version: TLS11"), &["max_version", "TLS12 and TLS13"]),
+        (
+            tls("min_version: TLS10"),
+            &["min_version", "TLS12 and TLS13"],
+        ),
+        (
+            tls("max_version: TLS11"),
+            &["max_version", "TLS12 and TLS13"],
+        ),
         (tls("min_version: TLS13\n  max_version: TLS12"), &["below"]),
         (
             tls("cipher_suites: [TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA]"),
-            &["TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"],
+            &[
+                "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+                "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+            ],
         ),
-        (tls("max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]"), &["cipher_suites"]),
-        (tls("curve_preferences: [CurveP521]"), &["CurveP521", "CurveP384"]),
-        (tls("client_auth_type: Anybody"), &["RequireAndVerifyClientCert"]),
-        (tls("client_auth_type: RequireAndVerifyClientCert"), &["client_ca_file is missing"]),
+        (
+            tls("max_version: TLS12\n  cipher_suites: [TLS_AES_128_GCM_SHA256]"),
+            &["cipher_suites"],
+        ),
+        (
+            tls("curve_preferences: [CurveP521]"),
+            &["CurveP521", "CurveP384"],
+        ),
+        (
+            tls("client_auth_type: Anybody"),
+            &["RequireAndVerifyClientCert"],
+        ),
+        (
+            tls("client_auth_type: RequireAndVerifyClientCert"),
+            &["client_ca_file is missing"],
+        ),
         (tls("client_ca_file: ca.crt"), &["client_auth_type"]),
-        (tls("client_auth_type: RequestClientCert\n  client_allowed_sans: [a]"), &["client_allowed_sans"]),
-        (tls("client_auth_type: RequireAnyClientCert\n  client_ca_file: ca.crt"), &["client_ca_file"]),
+        (
+            tls("client_auth_type: RequestClientCert\n  client_allowed_sans: [a]"),
+            &["client_allowed_sans"],
+        ),
+        (
+            tls("client_auth_type: RequireAnyClientCert\n  client_ca_file: ca.crt"),
+            &["client_ca_file"],
+        ),
         (
             tls("client_auth_type: VerifyClientCertIfGiven\n  client_ca_file: server.key"),
             &["client_ca_file", "no certificate"],
         ),
         // Halves.
-        ("tls_server_config:\n  min_version: TLS13".to_owned(), &["cert_file is missing"]),
-        ("tls_server_config:\n  cert_file: server.crt".to_owned(), &["key_file is missing"]),
+        (
+            "tls_server_config:\n  min_version: TLS13".to_owned(),
+            &["cert_file is missing"],
+        ),
+        (
+            "tls_server_config:\n  cert_file: server.crt".to_owned(),
+            &["key_file is missing"],
+        ),
         (
             "tls_server_config:\n  cert_file: server.crt\n  key_file: nothing".to_owned(),
             &["nothing does not exist"],
         ),
-        ("tls_server_config:\n  cert_file: server.crt\n  key_file: server.crt".to_owned(), &["chmod 0600 "]),
+        (
+            "tls_server_config:\n  cert_file: server.crt\n  key_file: server.crt".to_owned(),
+            &["chmod 0600 "],
+        ),
         (tls("cert: x"), &["not both"]),
         (
             "tls_server_config:\n  cert_file: server.crt\n  key_file: 'credential:key'".to_owned(),
@@ -829,12 +1126,20 @@ fn files_that_cannot_be_used_are_refused() {
         refuses(&yaml, says);
     }
     world.write("web/other.key", &world.authority.server().key, 0o600);
-    refuses("tls_server_config:\n  cert_file: server.crt\n  key_file: other.key", &["does not belong"]);
+    refuses(
+        "tls_server_config:\n  cert_file: server.crt\n  key_file: other.key",
+        &["does not belong"],
+    );
     world.write("web/other.key", "SECRET", 0o600);
-    refuses("tls_server_config:\n  cert_file: server.crt\n  key_file: other.key", &["no private key"]);
+    refuses(
+        "tls_server_config:\n  cert_file: server.crt\n  key_file: other.key",
+        &["no private key"],
+    );
 
     // Who else may read or write it. A file without a secret may be read by everybody.
-    let key = fs::read_to_string(world.path("web/server.key")).unwrap().replace('\n', "\n    ");
+    let key = fs::read_to_string(world.path("web/server.key"))
+        .unwrap()
+        .replace('\n', "\n    ");
     for yaml in [
         format!("basic_auth_users:\n  a: {hash}\n"),
         format!("tls_server_config:\n  cert_file: server.crt\n  key: |\n    {key}\n"),
@@ -846,7 +1151,10 @@ fn files_that_cannot_be_used_are_refused() {
             (0o602, "can be written by everybody"),
         ] {
             world.write("web/web.yml", &yaml, mode);
-            let mend = format!("mend it with: chmod 0600 {}", world.path("web/web.yml").display());
+            let mend = format!(
+                "mend it with: chmod 0600 {}",
+                world.path("web/web.yml").display()
+            );
             world.refused(&[says, &mend], &key[40..60]);
         }
     }
@@ -880,7 +1188,10 @@ fn secrets_come_through_links_and_from_systemd() {
     symlink(world.path("data2"), world.path("web/turn")).unwrap();
     fs::rename(world.path("web/turn"), world.path("web/..data")).unwrap();
     world.write("web/server.crt", &renewed.cert, 0o644);
-    assert_eq!(Client::new(&next).status(world.exporter, "/-/healthy", ""), 200);
+    assert_eq!(
+        Client::new(&next).status(world.exporter, "/-/healthy", ""),
+        200
+    );
     world.processes.clear();
 
     // As systemd passes credentials: readable by a group.
@@ -890,30 +1201,50 @@ fn secrets_come_through_links_and_from_systemd() {
     world.write("credentials/webhook", TOKEN, 0o440);
     let crt = world.path("web/server.crt");
     world.write("web/server.crt", &identity.cert, 0o644);
-    let yaml =
-        format!("tls_server_config:\n  cert_file: {}\n  key_file: credential:key\n{hash}", crt.display());
+    let yaml = format!(
+        "tls_server_config:\n  cert_file: {}\n  key_file: credential:key\n{hash}",
+        crt.display()
+    );
     world.write("credentials/web.yml", &yaml, 0o440);
     let mut args = world.remediator_args();
-    args.retain(|arg| !arg.starts_with("--web.config.file") && !arg.starts_with("--webhook.token-file"));
+    args.retain(|arg| {
+        !arg.starts_with("--web.config.file") && !arg.starts_with("--webhook.token-file")
+    });
     args.push("--web.config.file=credential:web.yml".to_owned());
     args.push("--webhook.token-file=credential:webhook".to_owned());
     // Outside of it the same file is refused.
     let elsewhere = world.path("web").display().to_string();
-    for (dir, starts) in [(elsewhere, false), (world.path("credentials").display().to_string(), true)] {
-        let mut env = vec![format!("CREDENTIALS_DIRECTORY={dir}"), REMEDIATOR.to_owned()];
+    for (dir, starts) in [
+        (elsewhere, false),
+        (world.path("credentials").display().to_string(), true),
+    ] {
+        let mut env = vec![
+            format!("CREDENTIALS_DIRECTORY={dir}"),
+            REMEDIATOR.to_owned(),
+        ];
         env.extend(args.iter().cloned());
         if starts {
             world.start("remediator", "env", env, world.remediator);
-            assert_eq!(client.status(world.remediator, "/metrics", &basic("alice", "a")), 200);
+            assert_eq!(
+                client.status(world.remediator, "/metrics", &basic("alice", "a")),
+                200
+            );
             assert_eq!(client.status(world.remediator, "/metrics", ""), 401);
         } else {
             fs::remove_file(world.path("web/web.yml")).unwrap();
             for name in ["web.yml", "webhook", "key"] {
-                symlink(world.path("credentials").join(name), world.path("web").join(name)).unwrap();
+                symlink(
+                    world.path("credentials").join(name),
+                    world.path("web").join(name),
+                )
+                .unwrap();
             }
             let (status, _, err) = process::run(Path::new("env"), env, SOON).unwrap();
             assert_eq!(status.code(), Some(2), "{err}");
-            assert!(err.contains("can be read by its group") && err.contains("chmod 0600 "), "{err}");
+            assert!(
+                err.contains("can be read by its group") && err.contains("chmod 0600 "),
+                "{err}"
+            );
         }
     }
 }
@@ -923,7 +1254,12 @@ fn secrets_come_through_links_and_from_systemd() {
 fn a_probe_over_https_believes_only_who_is_certified() {
     let mut world = World::new();
     world.config(TLS);
-    world.start("remediator", REMEDIATOR, world.remediator_args(), world.remediator);
+    world.start(
+        "remediator",
+        REMEDIATOR,
+        world.remediator_args(),
+        world.remediator,
+    );
     let stranger = Authority::new("another authority");
     world.write("stranger.crt", &stranger.pem, 0o644);
     fs::remove_dir(world.path("sessions/bot")).unwrap();
@@ -933,11 +1269,17 @@ fn a_probe_over_https_believes_only_who_is_certified() {
         ("127.0.0.1", Some("web/ca.crt"), "did not answer JSON"),
         ("localhost", Some("web/ca.crt"), "did not answer JSON"),
         ("127.0.0.2", Some("web/ca.crt"), "connect"),
-        ("127.0.0.1", Some("stranger.crt"), "connection.http.ca_file names who"),
+        (
+            "127.0.0.1",
+            Some("stranger.crt"),
+            "connection.http.ca_file names who",
+        ),
         ("127.0.0.1", Some("token"), "holds no certificate"),
         ("127.0.0.1", None, "certifi"),
     ] {
-        let ca_file = ca.map_or(String::new(), |ca| format!(", ca_file: {}", world.path(ca).display()));
+        let ca_file = ca.map_or(String::new(), |ca| {
+            format!(", ca_file: {}", world.path(ca).display())
+        });
         let yaml = format!(
             "connection:\n  http: {{url: 'https://{host}:{}/-/healthy', pointer: /a, connected: [1], disconnected: [2]{ca_file}}}\n",
             world.remediator
@@ -950,7 +1292,10 @@ fn a_probe_over_https_believes_only_who_is_certified() {
             format!("--state.path={}", world.path("state").display()),
         ];
         let (_, out, err) = process::run(Path::new(REMEDIATOR), args, SOON).unwrap();
-        let shown = format!("{out}{err}").split_whitespace().collect::<Vec<_>>().join(" ");
+        let shown = format!("{out}{err}")
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
         assert!(shown.contains(says), "{host} {ca:?}: {shown}");
     }
 }
@@ -969,7 +1314,12 @@ fn requests_are_counted_where_a_rate_is_set() {
     let mut stream = TcpStream::connect(("127.0.0.1", world.remediator)).unwrap();
     let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
     let body = "{\"version\":\"4\",\"alerts\":[]}";
-    assert_eq!(exchange(&mut stream, "POST", "/webhook", &bearer, body).unwrap().0, 202);
+    assert_eq!(
+        exchange(&mut stream, "POST", "/webhook", &bearer, body)
+            .unwrap()
+            .0,
+        202
+    );
 }
 
 #[test]
@@ -977,7 +1327,10 @@ fn the_example_is_what_the_toolkit_and_both_programs_accept() {
     let mut world = World::new();
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/web-config.example.yml");
     let example = fs::read_to_string(example).unwrap();
-    let hash = example.lines().find_map(|line| line.strip_prefix("  prometheus: ")).unwrap();
+    let hash = example
+        .lines()
+        .find_map(|line| line.strip_prefix("  prometheus: "))
+        .unwrap();
     let example = example.replace(hash, &bcrypt::hash("right", 4).unwrap());
     world.config(&example);
     let promtool = process::find(&["promtool"]).unwrap_or_else(|| panic!("{INSTALL}"));
@@ -989,9 +1342,14 @@ fn the_example_is_what_the_toolkit_and_both_programs_accept() {
     let (status, out, err) = check(&world);
     assert!(status.success(), "{out}{err}");
     world.start_both();
-    let client = world.client().with(&world.authority.client("prometheus.example.org"));
+    let client = world
+        .client()
+        .with(&world.authority.client("prometheus.example.org"));
     for port in [world.exporter, world.remediator] {
-        assert_eq!(client.status(port, "/metrics", &basic("prometheus", "right")), 200);
+        assert_eq!(
+            client.status(port, "/metrics", &basic("prometheus", "right")),
+            200
+        );
         assert_eq!(client.status(port, "/metrics", ""), 401);
         assert!(world.client().get(port, "/metrics", "").is_err());
     }

@@ -1,7 +1,12 @@
 //! `baileys_remediator serve`, as Alertmanager and everybody else on the network sees it:
 //! what is turned away, what asks for nothing, what a guard refuses, what is cleaned, and
 //! what a crash or a full disk leaves behind.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -44,7 +49,13 @@ impl World {
             fs::create_dir_all(dir.path().join(name)).unwrap();
         }
         let port = net::free_port(None).unwrap();
-        let world = Self { dir, port, flags: Vec::new(), server: None, patience: Patience::new(4 * SOON) };
+        let world = Self {
+            dir,
+            port,
+            flags: Vec::new(),
+            server: None,
+            patience: Patience::new(4 * SOON),
+        };
         // What a session's file says is what the probe does. `hold` waits for another word;
         // the roll call at the start, which asks first, is answered at once.
         let script = r#"cd "$(dirname "$0")" || exit 3
@@ -106,7 +117,13 @@ esac
     /// Until the probe has been asked about a session and holds its answer.
     fn wait_until_asked(&self, session: &str) {
         let asked = self.path("probe").join(format!("{session}.asked"));
-        self.wait("the probe is asked", || if asked.exists() { Ok(()) } else { Err("not yet".into()) });
+        self.wait("the probe is asked", || {
+            if asked.exists() {
+                Ok(())
+            } else {
+                Err("not yet".into())
+            }
+        });
     }
 
     fn wait<T>(&self, what: &str, attempt: impl FnMut() -> testkit::Result<T>) -> T {
@@ -116,7 +133,10 @@ esac
 
     fn with_probe(&mut self) {
         let script = self.path("probe/ask.sh");
-        self.flags.push(format!("--connection.command=sh {} {{session}}", script.display()));
+        self.flags.push(format!(
+            "--connection.command=sh {} {{session}}",
+            script.display()
+        ));
         self.flags.push("--connection.trust=*".to_owned());
     }
 
@@ -148,8 +168,15 @@ esac
 
     /// Starts `serve` behind `wrapper`, which must end with an exec of its arguments.
     fn start_in(&mut self, wrapper: &[&str]) {
-        let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut words = ["setpriv", "--pdeathsig", "KILL", "--"].iter().chain(wrapper).chain(&[REMEDIATOR]);
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("log"))
+            .unwrap();
+        let mut words = ["setpriv", "--pdeathsig", "KILL", "--"]
+            .iter()
+            .chain(wrapper)
+            .chain(&[REMEDIATOR]);
         let child = Command::new(words.next().unwrap())
             .args(words)
             .args(self.serve_args())
@@ -162,13 +189,27 @@ esac
         self.server = Some(child);
         let ready = self.url("/-/ready");
         self.wait("the remediator is ready", || net::get(&ready)?.ok());
-        if !self.flags.iter().any(|flag| flag.starts_with("--connection.command")) {
+        if !self
+            .flags
+            .iter()
+            .any(|flag| flag.starts_with("--connection.command"))
+        {
             return;
         }
-        let probes = fs::read_dir(self.path("probe")).unwrap().map(|entry| entry.unwrap().path());
-        for probe in probes.filter(|path| fs::read_to_string(path).is_ok_and(|word| word == "hold\n")) {
+        let probes = fs::read_dir(self.path("probe"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path());
+        for probe in
+            probes.filter(|path| fs::read_to_string(path).is_ok_and(|word| word == "hold\n"))
+        {
             let called = probe.with_extension("called");
-            self.wait("the roll call", || if called.exists() { Ok(()) } else { Err("not yet".into()) });
+            self.wait("the roll call", || {
+                if called.exists() {
+                    Ok(())
+                } else {
+                    Err("not yet".into())
+                }
+            });
         }
     }
 
@@ -189,7 +230,10 @@ esac
             let pid = rustix::process::Pid::from_child(&server);
             rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
             let status = self.wait("the remediator ends", || {
-                server.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| "it runs".to_owned())
+                server
+                    .try_wait()
+                    .map_err(|e| e.to_string())?
+                    .ok_or_else(|| "it runs".to_owned())
             });
             assert!(status.success(), "{status}\n{}", self.log());
         }
@@ -204,9 +248,16 @@ esac
     /// of a key file.
     fn discreet(&self, what: &str, text: &str) {
         assert!(!text.contains(TOKEN), "{what} holds the token");
-        for word in
-            ["privKey", "private", "pubKey", "\"_sessions\"", "noiseKey", "pre-key-", "session-", "447700"]
-        {
+        for word in [
+            "privKey",
+            "private",
+            "pubKey",
+            "\"_sessions\"",
+            "noiseKey",
+            "pre-key-",
+            "session-",
+            "447700",
+        ] {
             assert!(!text.contains(word), "{what} holds {word}:\n{text}");
         }
     }
@@ -225,7 +276,10 @@ esac
         ];
         let answer = net::post(&self.url("/webhook"), &headers, body.as_bytes()).unwrap();
         self.discreet("an answer", &answer.body);
-        (answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::Null))
+        (
+            answer.status,
+            serde_json::from_str(&answer.body).unwrap_or(Value::Null),
+        )
     }
 
     /// Sends alerts, which must be accepted; how many of them were queued.
@@ -241,22 +295,31 @@ esac
     }
 
     fn metrics(&self) -> Metrics {
-        Metrics::scrape(&self.url("/metrics")).unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
+        Metrics::scrape(&self.url("/metrics"))
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
     }
 
     fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.metrics().sum(&format!("baileys_remediator_{name}"), labels).unwrap()
+        self.metrics()
+            .sum(&format!("baileys_remediator_{name}"), labels)
+            .unwrap()
     }
 
     fn wait_until_idle(&self) {
-        self.wait("every run ends", || match self.metric("queue_length", &[]) {
-            0.0 => Ok(()),
-            queued => Err(format!("{queued} runs wait or are under way")),
+        self.wait("every run ends", || {
+            match self.metric("queue_length", &[]) {
+                0.0 => Ok(()),
+                queued => Err(format!("{queued} runs wait or are under way")),
+            }
         });
     }
 
     fn command(&self, args: &[&str]) -> (i32, String, String) {
-        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).chain(self.common_flags()).collect();
+        let args: Vec<String> = args
+            .iter()
+            .map(|arg| (*arg).to_owned())
+            .chain(self.common_flags())
+            .collect();
         let (status, out, err) = process::run(Path::new(REMEDIATOR), args, SOON).unwrap();
         self.discreet("a command's output", &format!("{out}{err}"));
         (status.code().unwrap(), out, err)
@@ -270,7 +333,10 @@ esac
     }
 
     fn runs_of(&self, session: &str) -> Vec<Value> {
-        self.runs().into_iter().filter(|run| run["session"] == session).collect()
+        self.runs()
+            .into_iter()
+            .filter(|run| run["session"] == session)
+            .collect()
     }
 
     /// The only run of a session.
@@ -290,9 +356,13 @@ esac
     /// Names of the files in all quarantined runs of a session.
     fn quarantined(&self, session: &str) -> BTreeSet<String> {
         let mut names = BTreeSet::new();
-        let Ok(runs) = fs::read_dir(self.folder(session).join(".baileys_quarantine")) else { return names };
+        let Ok(runs) = fs::read_dir(self.folder(session).join(".baileys_quarantine")) else {
+            return names;
+        };
         for run in runs {
-            let Ok(files) = fs::read_dir(run.unwrap().path().join("files")) else { continue };
+            let Ok(files) = fs::read_dir(run.unwrap().path().join("files")) else {
+                continue;
+            };
             names.extend(files.map(|file| file.unwrap().file_name().into_string().unwrap()));
         }
         names
@@ -363,7 +433,11 @@ fn bearer() -> String {
 }
 
 fn status_of(answer: &str) -> u16 {
-    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{answer:?}"))
+    answer
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .unwrap_or_else(|| panic!("{answer:?}"))
 }
 
 /// Everything that is no delivery of Alertmanager's gets its own status, and leaves nothing
@@ -390,7 +464,11 @@ fn what_is_no_delivery_is_turned_away() {
                 std::thread::sleep(Duration::from_millis(100));
                 vec![byte]
             });
-            (Instant::now(), exchange(port, std::iter::once(head).chain(pieces)), Instant::now())
+            (
+                Instant::now(),
+                exchange(port, std::iter::once(head).chain(pieces)),
+                Instant::now(),
+            )
         })
     };
     let slow_headers = std::thread::spawn(move || {
@@ -405,7 +483,10 @@ fn what_is_no_delivery_is_turned_away() {
         std::thread::spawn(move || (Instant::now(), exchange(port, [Vec::new()]), Instant::now()));
 
     let send = |body: &str| {
-        let answer = exchange(port, [post(&bearer(), "", body.len()), body.as_bytes().to_vec()]);
+        let answer = exchange(
+            port,
+            [post(&bearer(), "", body.len()), body.as_bytes().to_vec()],
+        );
         world.discreet("an answer", &answer);
         (status_of(&answer), answer)
     };
@@ -432,52 +513,90 @@ fn what_is_no_delivery_is_turned_away() {
     ] {
         let (status, answer) = send(body);
         assert_eq!(status, 400, "{body:.60}: {answer}");
-        assert!(answer.ends_with(".\n") || answer.contains("payload") || answer.contains("JSON"), "{answer}");
+        assert!(
+            answer.ends_with(".\n") || answer.contains("payload") || answer.contains("JSON"),
+            "{answer}"
+        );
     }
 
     // 10 MB, declared and not.
     let ten_megabytes = vec![b' '; 10 << 20];
-    let declared = exchange(port, [post(&bearer(), "", ten_megabytes.len()), ten_megabytes.clone()]);
+    let declared = exchange(
+        port,
+        [
+            post(&bearer(), "", ten_megabytes.len()),
+            ten_megabytes.clone(),
+        ],
+    );
     assert_eq!(status_of(&declared), 413, "{declared}");
     let head = format!(
         "POST /webhook HTTP/1.1\r\nHost: x\r\n{}Transfer-Encoding: chunked\r\n\r\n{:x}\r\n",
         bearer(),
         ten_megabytes.len()
     );
-    let chunked = exchange(port, [head.into_bytes(), ten_megabytes, b"\r\n0\r\n\r\n".to_vec()]);
+    let chunked = exchange(
+        port,
+        [head.into_bytes(), ten_megabytes, b"\r\n0\r\n\r\n".to_vec()],
+    );
     assert_eq!(status_of(&chunked), 413, "{chunked}");
 
     for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS"] {
-        let request =
-            format!("{method} /webhook HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{}\r\n", bearer());
+        let request = format!(
+            "{method} /webhook HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{}\r\n",
+            bearer()
+        );
         let answer = exchange(port, [request.into_bytes()]);
         assert_eq!(status_of(&answer), 405, "{method}: {answer}");
-        assert!(answer.to_lowercase().contains("\r\nallow: post\r\n"), "{method}: {answer}");
+        assert!(
+            answer.to_lowercase().contains("\r\nallow: post\r\n"),
+            "{method}: {answer}"
+        );
     }
 
-    let basic = "Authorization: Basic YWxlcnRtYW5hZ2VyOmMyVmpjbVYwTFhSdmEyVnVMVzltTFhSb1pTMTBaWE4wY3c=\r\n";
+    let basic =
+        "Authorization: Basic YWxlcnRtYW5hZ2VyOmMyVmpjbVYwTFhSdmEyVnVMVzltTFhSb1pTMTBaWE4wY3c=\r\n";
     for (what, headers) in [
         ("none", String::new()),
-        ("wrong", "Authorization: Bearer c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cx\r\n".into()),
-        ("cut off", format!("Authorization: Bearer {}\r\n", &TOKEN[..TOKEN.len() - 1])),
+        (
+            "wrong",
+            "Authorization: Bearer c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cx\r\n".into(),
+        ),
+        (
+            "cut off",
+            format!("Authorization: Bearer {}\r\n", &TOKEN[..TOKEN.len() - 1]),
+        ),
         ("too long", format!("Authorization: Bearer {TOKEN}x\r\n")),
-        ("other case", format!("Authorization: Bearer {}\r\n", TOKEN.to_lowercase())),
+        (
+            "other case",
+            format!("Authorization: Bearer {}\r\n", TOKEN.to_lowercase()),
+        ),
         ("empty", "Authorization: Bearer \r\n".into()),
         ("no scheme", format!("Authorization: {TOKEN}\r\n")),
         ("twice", bearer().repeat(2)),
         ("one right, one wrong", format!("{}{basic}", bearer())),
         ("basic", basic.into()),
-        ("basic with the token", format!("Authorization: Basic {TOKEN}\r\n")),
+        (
+            "basic with the token",
+            format!("Authorization: Basic {TOKEN}\r\n"),
+        ),
         ("in the query", String::new()),
     ] {
         let mut head = post(&headers, "", good.len());
         if what == "in the query" {
             let query = format!("POST /webhook?token={TOKEN} ");
-            head = String::from_utf8(head).unwrap().replace("POST /webhook ", &query).into_bytes();
+            head = String::from_utf8(head)
+                .unwrap()
+                .replace("POST /webhook ", &query)
+                .into_bytes();
         }
         let answer = exchange(port, [head, good.clone().into_bytes()]);
         assert_eq!(status_of(&answer), 401, "{what}: {answer}");
-        assert!(answer.to_lowercase().contains("\r\nwww-authenticate: bearer\r\n"), "{what}: {answer}");
+        assert!(
+            answer
+                .to_lowercase()
+                .contains("\r\nwww-authenticate: bearer\r\n"),
+            "{what}: {answer}"
+        );
         world.discreet(what, &answer);
     }
 
@@ -489,20 +608,26 @@ fn what_is_no_delivery_is_turned_away() {
         ("POST", "/metrics", 405),
         ("GET", "/-/healthy", 200),
     ] {
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
         let answer = exchange(port, [request.into_bytes()]);
         assert_eq!(status_of(&answer), status, "{method} {path}: {answer}");
     }
 
     // A newer Alertmanager adds fields.
     let newer = good
-        .replace("\"alerts\"", "\"notificationReason\":\"x\",\"more\":{\"a\":[1]},\"alerts\"")
+        .replace(
+            "\"alerts\"",
+            "\"notificationReason\":\"x\",\"more\":{\"a\":[1]},\"alerts\"",
+        )
         .replace("\"status\"", "\"unknown\":[{}],\"status\"")
         .replace("baileys_auth_files", "somebody_elses");
     assert_eq!(send(&newer).0, 202);
     // It did all that while the slow ones were still at it.
-    assert!(!slow_body.is_finished() && !dripping_body.is_finished() && !slow_headers.is_finished());
+    assert!(
+        !slow_body.is_finished() && !dripping_body.is_finished() && !slow_headers.is_finished()
+    );
 
     for (what, slow, statuses) in [
         ("half a body", slow_body, &[408][..]),
@@ -512,20 +637,43 @@ fn what_is_no_delivery_is_turned_away() {
         ("no headers", no_headers, &[0, 408]),
     ] {
         let (began, answer, ended) = slow.join().unwrap();
-        let status = if answer.is_empty() { 0 } else { status_of(&answer) };
+        let status = if answer.is_empty() {
+            0
+        } else {
+            status_of(&answer)
+        };
         assert!(statuses.contains(&status), "{what}: {answer:?}");
         let took = ended - began;
-        assert!(took > Duration::from_secs(8) && took < Duration::from_secs(25), "{what}: {took:?}");
+        assert!(
+            took > Duration::from_secs(8) && took < Duration::from_secs(25),
+            "{what}: {took:?}"
+        );
     }
 
-    assert_eq!(world.runs(), Vec::<Value>::new(), "nothing was put on record");
+    assert_eq!(
+        world.runs(),
+        Vec::<Value>::new(),
+        "nothing was put on record"
+    );
     world.unchanged("bot", &before);
     let metrics = world.metrics();
     let code = |code: &str| {
-        metrics.sum("baileys_remediator_webhook_requests_total", &[("code", code)]).unwrap() as u32
+        metrics
+            .sum(
+                "baileys_remediator_webhook_requests_total",
+                &[("code", code)],
+            )
+            .unwrap() as u32
     };
     assert_eq!(
-        [code("202"), code("400"), code("401"), code("405"), code("408"), code("413")],
+        [
+            code("202"),
+            code("400"),
+            code("401"),
+            code("405"),
+            code("408"),
+            code("413")
+        ],
         [1, 18, 12, 5, 2, 2]
     );
 
@@ -533,7 +681,11 @@ fn what_is_no_delivery_is_turned_away() {
     let began = Instant::now();
     let answer = exchange(port, [post("", "", 1 << 20)]);
     assert_eq!(status_of(&answer), 401);
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
     world.finish();
 }
 
@@ -545,7 +697,8 @@ fn a_token_that_is_no_secret_is_refused() {
     world.bot("bot", "normal", "disconnected");
     let refused = |world: &World, says: &[&str]| {
         let bound = Duration::from_secs(20);
-        let (status, out, err) = process::run(Path::new(REMEDIATOR), world.serve_args(), bound).unwrap();
+        let (status, out, err) =
+            process::run(Path::new(REMEDIATOR), world.serve_args(), bound).unwrap();
         assert_eq!(status.code(), Some(2), "{out}{err}");
         for word in says {
             assert!(err.contains(word), "{word}: {err}");
@@ -564,7 +717,10 @@ fn a_token_that_is_no_secret_is_refused() {
         refused(&world, &[says, &format!("chmod 0600 {name}")]);
     }
     world.token("", 0o600);
-    refused(&world, &["at least 16 characters", "head -c 32 /dev/urandom | base64"]);
+    refused(
+        &world,
+        &["at least 16 characters", "head -c 32 /dev/urandom | base64"],
+    );
     world.token("short", 0o600);
     refused(&world, &["at least 16 characters"]);
     fs::remove_file(&path).unwrap();
@@ -578,7 +734,10 @@ fn a_token_that_is_no_secret_is_refused() {
     without.retain(|arg| !arg.starts_with("--webhook.token-file"));
     let (status, _, err) = process::run(Path::new(REMEDIATOR), without, SOON).unwrap();
     assert_eq!(status.code(), Some(2));
-    assert!(err.contains("--webhook.token-file is missing") && err.contains("umask 077"), "{err}");
+    assert!(
+        err.contains("--webhook.token-file is missing") && err.contains("umask 077"),
+        "{err}"
+    );
 
     world.token("an-old-token-that-was-used-before", 0o600);
     world.start();
@@ -595,7 +754,10 @@ fn a_token_that_is_no_secret_is_refused() {
 
     // One at a time on one journal.
     let mut second = world.serve_args();
-    second[1] = format!("--web.listen-address=127.0.0.1:{}", net::free_port(None).unwrap());
+    second[1] = format!(
+        "--web.listen-address=127.0.0.1:{}",
+        net::free_port(None).unwrap()
+    );
     let (status, _, err) = process::run(Path::new(REMEDIATOR), second, SOON).unwrap();
     assert_eq!(status.code(), Some(2), "{err}");
     assert!(err.contains("another `serve` uses --state.path"), "{err}");
@@ -610,11 +772,18 @@ fn alerts_that_ask_for_nothing() {
     let before = world.bot("bot", BLOATED, "disconnected");
     // What `../../etc` would be, were a path ever made of it.
     let decoy = world.path("etc");
-    fixture::unpack(BLOATED, &decoy, SystemTime::now() - Duration::from_secs(900)).unwrap();
+    fixture::unpack(
+        BLOATED,
+        &decoy,
+        SystemTime::now() - Duration::from_secs(900),
+    )
+    .unwrap();
     let decoy_before = Snapshot::take(&decoy).unwrap();
     world.probe_says("etc", "disconnected");
     world.with_probe();
-    world.flags.push("--webhook.match=instance=host1:10273".to_owned());
+    world
+        .flags
+        .push("--webhook.match=instance=host1:10273".to_owned());
     world.flags.push("--webhook.match=job=baileys".to_owned());
     world.start();
 
@@ -631,14 +800,30 @@ fn alerts_that_ask_for_nothing() {
         "baileys_remediator_creds_insured_timestamp_seconds",
     ];
     let is_constant = |name: &&str| !now_and_then.contains(name);
-    let names: BTreeSet<&str> =
-        start.0.iter().map(|sample| sample.name.as_str()).filter(is_constant).collect();
-    let declared: BTreeSet<&str> = ALL.iter().map(|metric| metric.name).filter(is_constant).collect();
+    let names: BTreeSet<&str> = start
+        .0
+        .iter()
+        .map(|sample| sample.name.as_str())
+        .filter(is_constant)
+        .collect();
+    let declared: BTreeSet<&str> = ALL
+        .iter()
+        .map(|metric| metric.name)
+        .filter(is_constant)
+        .collect();
     assert_eq!(names, declared);
     for sample in &start.0 {
-        let metric = ALL.iter().find(|metric| metric.name == sample.name).unwrap();
+        let metric = ALL
+            .iter()
+            .find(|metric| metric.name == sample.name)
+            .unwrap();
         let labels: BTreeSet<&str> = sample.labels.keys().map(String::as_str).collect();
-        assert_eq!(labels, metric.labels.iter().copied().collect(), "{}", sample.name);
+        assert_eq!(
+            labels,
+            metric.labels.iter().copied().collect(),
+            "{}",
+            sample.name
+        );
         let expected = match sample.name.as_str() {
             "baileys_remediator_build_info" | "baileys_remediator_sessions" => 1.0,
             // The first look for copies may be over by now.
@@ -648,9 +833,17 @@ fn alerts_that_ask_for_nothing() {
         assert_eq!(sample.value, expected, "{sample:?}");
     }
     let values = |name: &str, label: &str| -> BTreeSet<String> {
-        start.having(name, &[]).map(|sample| sample.labels[label].clone()).collect()
+        start
+            .having(name, &[])
+            .map(|sample| sample.labels[label].clone())
+            .collect()
     };
-    let set = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<BTreeSet<_>>();
+    let set = |words: &[&str]| {
+        words
+            .iter()
+            .map(|word| (*word).to_owned())
+            .collect::<BTreeSet<_>>()
+    };
     assert_eq!(
         values("baileys_remediator_runs_total", "action"),
         set(&["plan", "cleanup", "emergency", "undo", "restore"])
@@ -679,7 +872,10 @@ fn alerts_that_ask_for_nothing() {
         let mut alert = alert("bot", "emergency");
         match value {
             Value::Null => alert["labels"].as_object_mut().unwrap().remove(label),
-            value => alert["labels"].as_object_mut().unwrap().insert(label.to_owned(), value),
+            value => alert["labels"]
+                .as_object_mut()
+                .unwrap()
+                .insert(label.to_owned(), value),
         };
         alert
     };
@@ -708,7 +904,10 @@ fn alerts_that_ask_for_nothing() {
             .chain([alert(&"x".repeat(100_000), "cleanup")])
             .collect(),
         ),
-        ("no_session", vec![alert("", "emergency"), with("session", Value::Null)]),
+        (
+            "no_session",
+            vec![alert("", "emergency"), with("session", Value::Null)],
+        ),
         (
             "other_target",
             vec![
@@ -718,7 +917,13 @@ fn alerts_that_ask_for_nothing() {
                 with("job", json!("other")),
             ],
         ),
-        ("other_ladder", vec![with("ladder", json!("node_filesystem")), with("ladder", Value::Null)]),
+        (
+            "other_ladder",
+            vec![
+                with("ladder", json!("node_filesystem")),
+                with("ladder", Value::Null),
+            ],
+        ),
         (
             "no_action",
             ["fatal", "monitor", "unknown", "", "Emergency"]
@@ -744,7 +949,10 @@ fn alerts_that_ask_for_nothing() {
     assert!(!decoy.join(".baileys_quarantine").exists());
     // What a stranger writes into a label does not become a line of the log.
     let log = world.log();
-    assert!(!log.contains("forged") && !log.contains("xxxxxxxx"), "{log}");
+    assert!(
+        !log.contains("forged") && !log.contains("xxxxxxxx"),
+        "{log}"
+    );
 
     promtool_accepts(&world.url("/metrics"));
     world.finish();
@@ -761,11 +969,20 @@ fn promtool_accepts(url: &str) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
-    let said =
-        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.trim().is_empty(), "{}: {said}", output.status);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned()
+        + &String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && said.trim().is_empty(),
+        "{}: {said}",
+        output.status
+    );
 }
 
 /// Each guard says no by its own reason, moves nothing, and is not asked again at once.
@@ -778,19 +995,110 @@ fn every_guard_refuses_with_its_reason() {
     let quarter = Duration::from_secs(900);
     // Session, fixture, probe, silent for, reason, and what the record says of it.
     let cases: [(&str, &str, &str, Duration, &str, &str); 13] = [
-        ("talks", BLOATED, "connected", quarter, "connected", "probe: connected"),
-        ("hangs", BLOATED, "hang", quarter, "connection_unknown", "took longer than 2s"),
-        ("babbles", BLOATED, "maybe", quarter, "connection_unknown", "printed neither"),
-        ("shouts", BLOATED, "DISCONNECTED", quarter, "connection_unknown", "printed neither"),
-        ("repeats", BLOATED, "chatty", quarter, "connection_unknown", "printed neither"),
-        ("is_mute", BLOATED, "silent", quarter, "connection_unknown", "printed neither"),
-        ("crashes", BLOATED, "fails", quarter, "connection_unknown", "exited with 1"),
-        ("writes", BLOATED, "disconnected", Duration::ZERO, "connection_unknown", "quiet window is 10m"),
-        ("shrank", "normal", "disconnected", quarter, "stale_alert", "holds 76"),
-        ("year_ahead", BLOATED, "disconnected", year, "dormant", "dormant"),
-        ("three_weeks", BLOATED, "disconnected", 21 * DAY, "dormant", "dormant"),
-        ("empty_creds", BLOATED, "disconnected", quarter, "creds_broken", "creds.json is empty"),
-        ("no_creds", BLOATED, "disconnected", quarter, "creds_broken", "creds.json is missing"),
+        (
+            "talks",
+            BLOATED,
+            "connected",
+            quarter,
+            "connected",
+            "probe: connected",
+        ),
+        (
+            "hangs",
+            BLOATED,
+            "hang",
+            quarter,
+            "connection_unknown",
+            "took longer than 2s",
+        ),
+        (
+            "babbles",
+            BLOATED,
+            "maybe",
+            quarter,
+            "connection_unknown",
+            "printed neither",
+        ),
+        (
+            "shouts",
+            BLOATED,
+            "DISCONNECTED",
+            quarter,
+            "connection_unknown",
+            "printed neither",
+        ),
+        (
+            "repeats",
+            BLOATED,
+            "chatty",
+            quarter,
+            "connection_unknown",
+            "printed neither",
+        ),
+        (
+            "is_mute",
+            BLOATED,
+            "silent",
+            quarter,
+            "connection_unknown",
+            "printed neither",
+        ),
+        (
+            "crashes",
+            BLOATED,
+            "fails",
+            quarter,
+            "connection_unknown",
+            "exited with 1",
+        ),
+        (
+            "writes",
+            BLOATED,
+            "disconnected",
+            Duration::ZERO,
+            "connection_unknown",
+            "quiet window is 10m",
+        ),
+        (
+            "shrank",
+            "normal",
+            "disconnected",
+            quarter,
+            "stale_alert",
+            "holds 76",
+        ),
+        (
+            "year_ahead",
+            BLOATED,
+            "disconnected",
+            year,
+            "dormant",
+            "dormant",
+        ),
+        (
+            "three_weeks",
+            BLOATED,
+            "disconnected",
+            21 * DAY,
+            "dormant",
+            "dormant",
+        ),
+        (
+            "empty_creds",
+            BLOATED,
+            "disconnected",
+            quarter,
+            "creds_broken",
+            "creds.json is empty",
+        ),
+        (
+            "no_creds",
+            BLOATED,
+            "disconnected",
+            quarter,
+            "creds_broken",
+            "creds.json is missing",
+        ),
     ];
     let mut before = BTreeMap::new();
     for (session, fixture, probe, silent, ..) in cases {
@@ -798,7 +1106,10 @@ fn every_guard_refuses_with_its_reason() {
         let creds = world.folder(session).join("creds.json");
         match session {
             "empty_creds" => {
-                File::create(&creds).unwrap().set_modified(SystemTime::now() - quarter).unwrap();
+                File::create(&creds)
+                    .unwrap()
+                    .set_modified(SystemTime::now() - quarter)
+                    .unwrap();
             }
             "no_creds" => fs::remove_file(&creds).unwrap(),
             _ => {}
@@ -808,7 +1119,10 @@ fn every_guard_refuses_with_its_reason() {
     // A clock that went back leaves files from the future.
     let ahead = world.bot("future", BLOATED, "disconnected");
     let newest = SystemTime::now() + DAY;
-    File::open(world.folder("future").join("creds.json")).unwrap().set_modified(newest).unwrap();
+    File::open(world.folder("future").join("creds.json"))
+        .unwrap()
+        .set_modified(newest)
+        .unwrap();
     drop(ahead);
     before.insert("future", Snapshot::take(&world.folder("future")).unwrap());
     // Somebody else holds the folder's lock.
@@ -817,7 +1131,10 @@ fn every_guard_refuses_with_its_reason() {
     let lock = File::open(world.folder("locked")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
 
-    let alerts: Vec<Value> = before.keys().map(|session| alert(session, "cleanup")).collect();
+    let alerts: Vec<Value> = before
+        .keys()
+        .map(|session| alert(session, "cleanup"))
+        .collect();
     assert_eq!(world.accepted(&alerts), alerts.len() as u64);
     world.wait_until_idle();
     // At once again, and with a new start: nothing, for five minutes.
@@ -832,13 +1149,20 @@ fn every_guard_refuses_with_its_reason() {
         ("future", "connection_unknown", "lies in the future"),
         ("locked", "locked", "another run holds the lock"),
     ];
-    let cases = cases.iter().map(|(session, _, _, _, reason, says)| (*session, *reason, *says));
+    let cases = cases
+        .iter()
+        .map(|(session, _, _, _, reason, says)| (*session, *reason, *says));
     for (session, reason, says) in cases.chain(others) {
         let run = world.run_of(session);
         let told = (&run["status"], &run["reason"], &run["action"], &run["run"]);
         assert_eq!(
             told,
-            (&json!("refused"), &json!(reason), &json!("cleanup"), &Value::Null),
+            (
+                &json!("refused"),
+                &json!(reason),
+                &json!("cleanup"),
+                &Value::Null
+            ),
             "{session}: {run:#}"
         );
         let text = format!("{} {}", run["detail"], run["evidence"]);
@@ -851,9 +1175,20 @@ fn every_guard_refuses_with_its_reason() {
         let text = |key: &str| run[key].as_str().unwrap().to_owned();
         let (session, reason) = (text("session"), text("reason"));
         let of_it = [("session", session.as_str())];
-        let last: Vec<_> = metrics.having("baileys_remediator_last_run_timestamp_seconds", &of_it).collect();
-        let labels = [("action", "cleanup"), ("status", "refused"), ("reason", reason.as_str())];
-        assert!(last.len() == 1 && labels.iter().all(|(name, value)| last[0].labels[*name] == *value));
+        let last: Vec<_> = metrics
+            .having("baileys_remediator_last_run_timestamp_seconds", &of_it)
+            .collect();
+        let labels = [
+            ("action", "cleanup"),
+            ("status", "refused"),
+            ("reason", reason.as_str()),
+        ];
+        assert!(
+            last.len() == 1
+                && labels
+                    .iter()
+                    .all(|(name, value)| last[0].labels[*name] == *value)
+        );
         let since: Vec<_> = metrics
             .having("baileys_remediator_refused_since_timestamp_seconds", &of_it)
             .map(|sample| (sample.labels["reason"].clone(), sample.value))
@@ -864,15 +1199,34 @@ fn every_guard_refuses_with_its_reason() {
         }
     }
     for sample in metrics.having("baileys_remediator_refusals_total", &[]) {
-        let expected = reasons.get(sample.labels["reason"].as_str()).copied().unwrap_or(0);
+        let expected = reasons
+            .get(sample.labels["reason"].as_str())
+            .copied()
+            .unwrap_or(0);
         assert_eq!(sample.value, f64::from(expected), "{sample:?}");
     }
-    for (name, expected) in [("runs_total", before.len() as f64), ("run_failures_total", 0.0)] {
+    for (name, expected) in [
+        ("runs_total", before.len() as f64),
+        ("run_failures_total", 0.0),
+    ] {
         let name = format!("baileys_remediator_{name}");
-        assert_eq!(metrics.sum(&name, &[("action", "cleanup")]).unwrap(), expected);
+        assert_eq!(
+            metrics.sum(&name, &[("action", "cleanup")]).unwrap(),
+            expected
+        );
     }
-    assert_eq!(metrics.sum("baileys_remediator_files_moved_total", &[]).unwrap(), 0.0);
-    assert_eq!(metrics.sum("baileys_remediator_last_success_timestamp_seconds", &[]).unwrap(), 0.0);
+    assert_eq!(
+        metrics
+            .sum("baileys_remediator_files_moved_total", &[])
+            .unwrap(),
+        0.0
+    );
+    assert_eq!(
+        metrics
+            .sum("baileys_remediator_last_success_timestamp_seconds", &[])
+            .unwrap(),
+        0.0
+    );
     world.finish();
 }
 
@@ -886,8 +1240,17 @@ fn no_probe_and_a_full_quarantine_refuse() {
     assert_eq!(blind.accepted(&[alert("bot", "emergency")]), 1);
     blind.wait_until_idle();
     let run = blind.run_of("bot");
-    assert_eq!((&run["status"], &run["reason"]), (&json!("refused"), &json!("connection_unknown")));
-    assert!(run["evidence"].as_str().unwrap().contains("probe: none configured"), "{run:#}");
+    assert_eq!(
+        (&run["status"], &run["reason"]),
+        (&json!("refused"), &json!("connection_unknown"))
+    );
+    assert!(
+        run["evidence"]
+            .as_str()
+            .unwrap()
+            .contains("probe: none configured"),
+        "{run:#}"
+    );
     blind.unchanged("bot", &before);
     assert!(blind.log().contains("no connection probe is configured"));
     blind.finish();
@@ -900,11 +1263,23 @@ fn no_probe_and_a_full_quarantine_refuse() {
     assert_eq!(full.accepted(&[alert("bot", "emergency")]), 1);
     full.wait_until_idle();
     let run = full.run_of("bot");
-    assert_eq!((&run["status"], &run["reason"]), (&json!("refused"), &json!("quarantine_full")));
-    assert!(run["detail"].as_str().unwrap().contains("quarantine.max_bytes"), "{run:#}");
+    assert_eq!(
+        (&run["status"], &run["reason"]),
+        (&json!("refused"), &json!("quarantine_full"))
+    );
+    assert!(
+        run["detail"]
+            .as_str()
+            .unwrap()
+            .contains("quarantine.max_bytes"),
+        "{run:#}"
+    );
     assert_eq!(run["note"], "service control not configured");
     full.unchanged("bot", &before);
-    assert_eq!(full.metric("refusals_total", &[("reason", "quarantine_full")]), 1.0);
+    assert_eq!(
+        full.metric("refusals_total", &[("reason", "quarantine_full")]),
+        1.0
+    );
     full.finish();
 }
 
@@ -916,8 +1291,20 @@ fn a_read_only_file_system_is_an_error_that_says_so() {
     world.with_probe();
     let script = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
     let sessions = world.path("bots/sessions").display().to_string();
-    let wrapper = ["unshare", "--map-root-user", "--mount", "--", "sh", "-c", script, &sessions];
-    let works = Command::new(wrapper[0]).args(&wrapper[1..]).arg("true").output();
+    let wrapper = [
+        "unshare",
+        "--map-root-user",
+        "--mount",
+        "--",
+        "sh",
+        "-c",
+        script,
+        &sessions,
+    ];
+    let works = Command::new(wrapper[0])
+        .args(&wrapper[1..])
+        .arg("true")
+        .output();
     if !works.is_ok_and(|output| output.status.success()) {
         // This machine lets nobody make a mount of their own.
         return;
@@ -926,9 +1313,19 @@ fn a_read_only_file_system_is_an_error_that_says_so() {
     assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
     world.wait_until_idle();
     let run = world.run_of("bot");
-    assert_eq!((&run["status"], &run["reason"]), (&json!("failed"), &json!("io")), "{run:#}");
-    assert!(run["detail"].as_str().unwrap().contains("read-only"), "{run:#}");
-    assert_eq!(world.metric("run_failures_total", &[("action", "cleanup")]), 1.0);
+    assert_eq!(
+        (&run["status"], &run["reason"]),
+        (&json!("failed"), &json!("io")),
+        "{run:#}"
+    );
+    assert!(
+        run["detail"].as_str().unwrap().contains("read-only"),
+        "{run:#}"
+    );
+    assert_eq!(
+        world.metric("run_failures_total", &[("action", "cleanup")]),
+        1.0
+    );
     assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 0);
     world.unchanged("bot", &before);
     world.finish();
@@ -940,7 +1337,10 @@ fn a_read_only_file_system_is_an_error_that_says_so() {
 fn what_is_asked_for_is_done_once() {
     let mut world = World::new();
     world.with_probe();
-    world.flags.push(format!("--sessions.path=swapped={}", world.path("swapped").display()));
+    world.flags.push(format!(
+        "--sessions.path=swapped={}",
+        world.path("swapped").display()
+    ));
     world.bot("jumped", BLOATED, "hold");
     let warned = world.bot("warned", "warning-130", "disconnected");
     world.bot("undone", BLOATED, "disconnected");
@@ -960,39 +1360,80 @@ fn what_is_asked_for_is_done_once() {
     assert_eq!(world.accepted(&[emergency.clone(), emergency.clone()]), 1);
     world.wait_until_asked("jumped");
     for _ in 0..3 {
-        assert_eq!(world.accepted(&[emergency.clone(), started_again(emergency.clone())]), 0);
+        assert_eq!(
+            world.accepted(&[emergency.clone(), started_again(emergency.clone())]),
+            0
+        );
     }
     let mut resolved = emergency.clone();
     resolved["status"] = json!("resolved");
-    assert_eq!(world.accepted(&[resolved]), 0, "a resolve interrupts nothing");
+    assert_eq!(
+        world.accepted(&[resolved]),
+        0,
+        "a resolve interrupts nothing"
+    );
     assert_eq!(world.metric("queue_length", &[]), 1.0);
 
     // The folder slips away under a run, and a link to another one takes its place.
-    assert_eq!(world.accepted(&[alert("slipped", "cleanup"), alert("swapped", "cleanup")]), 2);
+    assert_eq!(
+        world.accepted(&[alert("slipped", "cleanup"), alert("swapped", "cleanup")]),
+        2
+    );
     world.wait_until_asked("slipped");
     fs::rename(world.folder("slipped"), world.path("slipped-away")).unwrap();
     symlink(&decoy, world.folder("slipped")).unwrap();
     world.probe_says("slipped", "disconnected");
     world.probe_says("jumped", "disconnected");
 
-    assert_eq!(world.accepted(&[alert("warned", "warning"), alert("odd", "cleanup")]), 2);
+    assert_eq!(
+        world.accepted(&[alert("warned", "warning"), alert("odd", "cleanup")]),
+        2
+    );
     assert_eq!(world.accepted(&[alert("undone", "emergency")]), 1);
     world.wait_until_idle();
 
     let run = world.run_of("jumped");
-    assert_eq!((&run["status"], &run["action"]), (&json!("done"), &json!("emergency")), "{run:#}");
+    assert_eq!(
+        (&run["status"], &run["action"]),
+        (&json!("done"), &json!("emergency")),
+        "{run:#}"
+    );
     assert_eq!(run["note"], "service control not configured");
     assert_eq!(run["accumulated_before"], 387);
     assert!(run["accumulated_after"].as_u64().unwrap() < 120, "{run:#}");
-    let files: u64 = run["files"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+    let files: u64 = run["files"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|n| n.as_u64().unwrap())
+        .sum();
     assert_eq!(world.quarantined("jumped").len() as u64, files);
-    assert_eq!(Snapshot::take(&world.folder("jumped")).unwrap().len() as u64, 387 - files);
+    assert_eq!(
+        Snapshot::take(&world.folder("jumped")).unwrap().len() as u64,
+        387 - files
+    );
 
     let run = world.run_of("warned");
-    assert_eq!((&run["status"], &run["action"]), (&json!("done"), &json!("plan")), "{run:#}");
-    assert_eq!((&run["note"], &run["run"]), (&json!("dry run: nothing was moved"), &Value::Null));
-    assert!(!run["files"].as_object().unwrap().is_empty(), "the plan is on record: {run:#}");
-    assert!(run["evidence"].as_str().unwrap().contains("probe: disconnected"), "{run:#}");
+    assert_eq!(
+        (&run["status"], &run["action"]),
+        (&json!("done"), &json!("plan")),
+        "{run:#}"
+    );
+    assert_eq!(
+        (&run["note"], &run["run"]),
+        (&json!("dry run: nothing was moved"), &Value::Null)
+    );
+    assert!(
+        !run["files"].as_object().unwrap().is_empty(),
+        "the plan is on record: {run:#}"
+    );
+    assert!(
+        run["evidence"]
+            .as_str()
+            .unwrap()
+            .contains("probe: disconnected"),
+        "{run:#}"
+    );
     world.unchanged("warned", &warned);
 
     let run = world.run_of("odd");
@@ -1000,7 +1441,11 @@ fn what_is_asked_for_is_done_once() {
     odd.are_where_they_were(&world);
 
     let run = world.run_of("swapped");
-    assert_eq!((&run["status"], &run["reason"]), (&json!("failed"), &json!("io")), "{run:#}");
+    assert_eq!(
+        (&run["status"], &run["reason"]),
+        (&json!("failed"), &json!("io")),
+        "{run:#}"
+    );
     assert!(run["detail"].as_str().unwrap().contains("link"), "{run:#}");
     let decoy_now = Snapshot::take(&decoy).unwrap();
     assert_eq!(decoy_before.differences(&decoy_now), Vec::<String>::new());
@@ -1008,49 +1453,97 @@ fn what_is_asked_for_is_done_once() {
 
     // Each succeeded, so each is left alone, whatever its start. (An emergency does not rest
     // after a clean-up: the journal's own tests.)
-    for (session, tier) in
-        [("jumped", "emergency"), ("jumped", "cleanup"), ("warned", "warning"), ("odd", "cleanup")]
-    {
+    for (session, tier) in [
+        ("jumped", "emergency"),
+        ("jumped", "cleanup"),
+        ("warned", "warning"),
+        ("odd", "cleanup"),
+    ] {
         let alert = alert(session, tier);
-        assert_eq!(world.accepted(&[alert.clone(), started_again(alert)]), 0, "{session}");
+        assert_eq!(
+            world.accepted(&[alert.clone(), started_again(alert)]),
+            0,
+            "{session}"
+        );
     }
-    assert_eq!(world.metric("webhook_alerts_total", &[("outcome", "cooldown")]), 8.0);
+    assert_eq!(
+        world.metric("webhook_alerts_total", &[("outcome", "cooldown")]),
+        8.0
+    );
 
     // What a person puts back is not taken away again by the alert that comes back.
     let run = world.run_of("undone")["run"].as_str().unwrap().to_owned();
     let (code, _, err) = world.command(&["undo", &run]);
     assert_eq!(code, 0, "{err}");
-    assert_eq!(world.accepted(&[started_again(alert("undone", "emergency"))]), 0);
+    assert_eq!(
+        world.accepted(&[started_again(alert("undone", "emergency"))]),
+        0
+    );
     assert_eq!(Snapshot::take(&world.folder("undone")).unwrap().len(), 387);
 
     let metrics = world.metrics();
-    for (session, action) in [("jumped", "emergency"), ("odd", "cleanup"), ("undone", "emergency")] {
-        let run = world.runs().into_iter().find(|run| run["session"] == session && run["action"] == action);
+    for (session, action) in [
+        ("jumped", "emergency"),
+        ("odd", "cleanup"),
+        ("undone", "emergency"),
+    ] {
+        let run = world
+            .runs()
+            .into_iter()
+            .find(|run| run["session"] == session && run["action"] == action);
         let files = run.unwrap()["accumulated_after"].as_f64().unwrap();
         let of = |name: &str, labels: &[(&str, &str)]| {
-            let labels: Vec<_> = [("session", session)].iter().chain(labels).copied().collect();
+            let labels: Vec<_> = [("session", session)]
+                .iter()
+                .chain(labels)
+                .copied()
+                .collect();
             let name = format!("baileys_remediator_{name}");
-            let values: Vec<f64> = metrics.having(&name, &labels).map(|sample| sample.value).collect();
+            let values: Vec<f64> = metrics
+                .having(&name, &labels)
+                .map(|sample| sample.value)
+                .collect();
             assert_eq!(values.len(), 1, "{name} of {session}");
             values[0]
         };
-        let last =
-            of("last_run_timestamp_seconds", &[("action", action), ("status", "done"), ("reason", "")]);
+        let last = of(
+            "last_run_timestamp_seconds",
+            &[("action", action), ("status", "done"), ("reason", "")],
+        );
         assert_eq!(of("last_cleanup_timestamp_seconds", &[]), last);
         assert_eq!(of("last_cleanup_accumulated_files", &[]), files);
         assert!(of("last_cleanup_lead_seconds", &[]) > 0.0);
     }
     let of_swapped = |name: &str| metrics.having(name, &[("session", "swapped")]).count();
-    assert_eq!(of_swapped("baileys_remediator_last_cleanup_timestamp_seconds"), 0, "it failed");
+    assert_eq!(
+        of_swapped("baileys_remediator_last_cleanup_timestamp_seconds"),
+        0,
+        "it failed"
+    );
     for (action, expected) in [("cleanup", 1.0), ("emergency", 2.0)] {
-        assert_eq!(metrics.sum("baileys_remediator_cleanups_total", &[("action", action)]), Ok(expected));
+        assert_eq!(
+            metrics.sum("baileys_remediator_cleanups_total", &[("action", action)]),
+            Ok(expected)
+        );
     }
-    let moved = metrics.sum("baileys_remediator_files_moved_total", &[]).unwrap();
+    let moved = metrics
+        .sum("baileys_remediator_files_moved_total", &[])
+        .unwrap();
     assert!(moved > 3.0 * 250.0, "{moved}");
-    let last = metrics.sum("baileys_remediator_last_success_timestamp_seconds", &[]).unwrap();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs_f64();
+    let last = metrics
+        .sum("baileys_remediator_last_success_timestamp_seconds", &[])
+        .unwrap();
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64();
     assert!((now - last).abs() < 120.0, "{last}");
-    assert!(metrics.sum("baileys_remediator_quarantined_bytes", &[]).unwrap() > 10_000.0);
+    assert!(
+        metrics
+            .sum("baileys_remediator_quarantined_bytes", &[])
+            .unwrap()
+            > 10_000.0
+    );
     promtool_accepts(&world.url("/metrics"));
     world.finish();
 }
@@ -1066,7 +1559,10 @@ struct Odd {
 impl Odd {
     fn are_where_they_were(&self, world: &World) {
         assert_eq!(fs::read_link(&self.link).unwrap(), self.target);
-        assert_eq!(fs::read(&self.target).unwrap(), b"{\"somebody\":\"else's\"}");
+        assert_eq!(
+            fs::read(&self.target).unwrap(),
+            b"{\"somebody\":\"else's\"}"
+        );
         assert!(self.hard.exists(), "a file with two names stays");
         assert_eq!(fs::read(&self.unparsable).unwrap(), b"{\"_sessions\":");
         let held = world.quarantined("odd");
@@ -1083,26 +1579,54 @@ fn plant_odd_files(world: &World) -> Odd {
     let folder = world.folder("odd");
     let target = world.path("somebody-elses.json");
     fs::write(&target, b"{\"somebody\":\"else's\"}").unwrap();
-    let all: Vec<String> =
-        fs::read_dir(&folder).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let all: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
     // The lowest ids are the oldest, and go first.
-    let id = |name: &str| name.strip_prefix("pre-key-")?.strip_suffix(".json")?.parse::<u32>().ok();
+    let id = |name: &str| {
+        name.strip_prefix("pre-key-")?
+            .strip_suffix(".json")?
+            .parse::<u32>()
+            .ok()
+    };
     let mut ids: Vec<u32> = all.iter().filter_map(|name| id(name)).collect();
     ids.sort_unstable();
     let pre_key = |at: usize| folder.join(format!("pre-key-{}.json", ids[at]));
     let (link, hard) = (pre_key(0), pre_key(1));
     fs::remove_file(&link).unwrap();
     symlink(&target, &link).unwrap();
-    let time = Timespec { tv_sec: 1_700_000_000, tv_nsec: 0 };
-    let times = Timestamps { last_access: time, last_modification: time };
+    let time = Timespec {
+        tv_sec: 1_700_000_000,
+        tv_nsec: 0,
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
     utimensat(CWD, &link, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
     fs::hard_link(&hard, world.path("second-name")).unwrap();
-    let sessions = all.iter().filter(|name| name.starts_with("session-")).map(|name| folder.join(name));
-    let unparsable = sessions.min_by_key(|path| path.metadata().unwrap().modified().unwrap()).unwrap();
+    let sessions = all
+        .iter()
+        .filter(|name| name.starts_with("session-"))
+        .map(|name| folder.join(name));
+    let unparsable = sessions
+        .min_by_key(|path| path.metadata().unwrap().modified().unwrap())
+        .unwrap();
     let modified = unparsable.metadata().unwrap().modified().unwrap();
     fs::write(&unparsable, b"{\"_sessions\":").unwrap();
-    File::options().append(true).open(&unparsable).unwrap().set_modified(modified).unwrap();
-    Odd { link, target, hard, unparsable }
+    File::options()
+        .append(true)
+        .open(&unparsable)
+        .unwrap()
+        .set_modified(modified)
+        .unwrap();
+    Odd {
+        link,
+        target,
+        hard,
+        unparsable,
+    }
 }
 
 /// A storm: one alert a thousand times, from many at once, is one run; and many alerts in
@@ -1121,25 +1645,44 @@ fn a_storm_of_deliveries() {
     let queued: u64 = std::thread::scope(|scope| {
         let senders: Vec<_> = (0..8)
             .map(|_| {
-                scope.spawn(|| (0..125).map(|_| world.accepted(std::slice::from_ref(&storm))).sum::<u64>())
+                scope.spawn(|| {
+                    (0..125)
+                        .map(|_| world.accepted(std::slice::from_ref(&storm)))
+                        .sum::<u64>()
+                })
             })
             .collect();
-        senders.into_iter().map(|sender| sender.join().unwrap()).sum()
+        senders
+            .into_iter()
+            .map(|sender| sender.join().unwrap())
+            .sum()
     });
     assert_eq!(queued, 1);
-    assert_eq!(world.metric("webhook_requests_total", &[("code", "202")]), 1_000.0);
+    assert_eq!(
+        world.metric("webhook_requests_total", &[("code", "202")]),
+        1_000.0
+    );
     world.probe_says("stormy", "disconnected");
     world.wait_until_idle();
     assert_eq!(world.accepted(&[storm]), 0);
     assert_eq!(world.run_of("stormy")["status"], "done");
 
-    let alerts: Vec<Value> = many.iter().map(|session| alert(session, "cleanup")).collect();
+    let alerts: Vec<Value> = many
+        .iter()
+        .map(|session| alert(session, "cleanup"))
+        .collect();
     assert_eq!(world.accepted(&alerts), many.len() as u64);
     world.wait_until_idle();
     let runs = world.runs();
-    let ended: BTreeSet<String> =
-        runs.iter().map(|run| format!("{} {}", run["status"], run["reason"])).collect();
-    assert_eq!(ended, BTreeSet::from(["\"done\" null".to_owned()]), "no run hinders another");
+    let ended: BTreeSet<String> = runs
+        .iter()
+        .map(|run| format!("{} {}", run["status"], run["reason"]))
+        .collect();
+    assert_eq!(
+        ended,
+        BTreeSet::from(["\"done\" null".to_owned()]),
+        "no run hinders another"
+    );
     assert_eq!(runs.len(), many.len() + 1);
     world.finish();
 }
@@ -1173,19 +1716,29 @@ fn what_cannot_be_put_on_record_is_not_accepted() {
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     let body = payload(&[alert("bot", "cleanup")]).to_string();
     let began = Instant::now();
-    let answer = exchange(world.port, [post(&bearer(), "", body.len()), body.clone().into_bytes()]);
+    let answer = exchange(
+        world.port,
+        [post(&bearer(), "", body.len()), body.clone().into_bytes()],
+    );
     let took = began.elapsed();
     assert_eq!(status_of(&answer), 503, "{answer}");
     assert!(took < Duration::from_secs(25), "{took:?}");
     world.discreet("an answer", &answer);
     let began = Instant::now();
     assert_eq!(net::get(&world.url("/-/healthy")).unwrap().status, 200);
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
     db.execute_batch("ROLLBACK").unwrap();
     drop(db);
 
     // And then it works again.
-    let answer = exchange(world.port, [post(&bearer(), "", body.len()), body.into_bytes()]);
+    let answer = exchange(
+        world.port,
+        [post(&bearer(), "", body.len()), body.into_bytes()],
+    );
     assert_eq!(status_of(&answer), 202, "{answer}");
     world.wait_until_idle();
     assert_eq!(world.run_of("bot")["status"], "done");
@@ -1215,7 +1768,10 @@ fn what_was_accepted_survives_a_kill() {
     before.insert("waiting", world.bot("waiting", BLOATED, "disconnected"));
     world.start();
     // All workers are busy, so the last one waits.
-    let alerts: Vec<Value> = holding.iter().map(|session| alert(session, "cleanup")).collect();
+    let alerts: Vec<Value> = holding
+        .iter()
+        .map(|session| alert(session, "cleanup"))
+        .collect();
     assert_eq!(world.accepted(&alerts), 4);
     for session in holding {
         world.wait_until_asked(session);
@@ -1233,13 +1789,24 @@ fn what_was_accepted_survives_a_kill() {
     world.start();
     world.wait_until_idle();
     let run = world.run_of("waiting");
-    assert_eq!((&run["status"], &run["accumulated_before"]), (&json!("done"), &json!(387)), "{run:#}");
+    assert_eq!(
+        (&run["status"], &run["accumulated_before"]),
+        (&json!("done"), &json!(387)),
+        "{run:#}"
+    );
     assert!(run["accumulated_after"].as_u64().unwrap() < 120, "{run:#}");
     for session in holding {
         // Whether it is done again or left to the next delivery, it ends, and nothing is lost.
         let runs = world.runs_of(session);
-        assert!(runs.iter().all(|run| run["status"] != "running" && run["status"] != "queued"), "{runs:#?}");
-        let (left, held) = (Snapshot::take(&world.folder(session)).unwrap(), world.quarantined(session));
+        assert!(
+            runs.iter()
+                .all(|run| run["status"] != "running" && run["status"] != "queued"),
+            "{runs:#?}"
+        );
+        let (left, held) = (
+            Snapshot::take(&world.folder(session)).unwrap(),
+            world.quarantined(session),
+        );
         let mut all: BTreeSet<&str> = left.names().collect();
         assert_eq!(left.len() + held.len(), 387, "{session}");
         all.extend(held.iter().map(String::as_str));

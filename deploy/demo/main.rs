@@ -48,7 +48,11 @@ fn main() -> ExitCode {
         }
     };
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
+    for signal in [
+        signal_hook::consts::SIGINT,
+        signal_hook::consts::SIGTERM,
+        signal_hook::consts::SIGHUP,
+    ] {
         if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
             eprintln!("demo: signal {signal}: {error}");
             return ExitCode::FAILURE;
@@ -69,11 +73,16 @@ fn main() -> ExitCode {
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>> {
-    let mut options = Options { check: false, bin_dir: PathBuf::new() };
+    let mut options = Options {
+        check: false,
+        bin_dir: PathBuf::new(),
+    };
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--check" => options.check = true,
-            "--bin-dir" => options.bin_dir = args.next().ok_or("--bin-dir needs a directory")?.into(),
+            "--bin-dir" => {
+                options.bin_dir = args.next().ok_or("--bin-dir needs a directory")?.into()
+            }
             "-h" | "--help" => return Ok(None),
             other => return Err(format!("unknown argument {other:?}")),
         }
@@ -91,13 +100,20 @@ fn demo(options: &Options, patience: &Patience) -> Result<()> {
         exporter: options.bin_dir.join("baileys_exporter"),
         remediator: options.bin_dir.join("baileys_remediator"),
     };
-    let setup = Setup { usual_ports: true, alert_for: ALERT_FOR, ..Setup::new(programs.clone()) };
+    let setup = Setup {
+        usual_ports: true,
+        alert_for: ALERT_FOR,
+        ..Setup::new(programs.clone())
+    };
     let mut stack = Stack::new(setup)?;
     story::lay_out(stack.host())?;
     show.line("Five bots, their auth folders written by the real Baileys library:");
     show.line("");
     for bot in &BOTS {
-        show.line(&format!("  {:<20} {:>4} files   {}", bot.session, bot.files, bot.about));
+        show.line(&format!(
+            "  {:<20} {:>4} files   {}",
+            bot.session, bot.files, bot.about
+        ));
     }
     show.line("");
     if let Err(failure) = story::start(&mut stack, patience) {
@@ -113,11 +129,18 @@ fn demo(options: &Options, patience: &Patience) -> Result<()> {
     ));
     show.line("");
 
-    let outcome = story::follow(&mut stack, patience, &mut |title, sentence| show.step(title, sentence));
+    let outcome = story::follow(&mut stack, patience, &mut |title, sentence| {
+        show.step(title, sentence)
+    });
     let cleaned = match outcome {
         Ok(cleaned) => cleaned,
         Err(failure) if patience.stopped() => return Err(failure),
-        Err(failure) => return Err(format!("{failure}\n\nThe ends of the logs:\n{}", stack.logs())),
+        Err(failure) => {
+            return Err(format!(
+                "{failure}\n\nThe ends of the logs:\n{}",
+                stack.logs()
+            ));
+        }
     };
     if options.check {
         show.step("done", "every step was seen");
@@ -154,7 +177,11 @@ fn look_further(show: &Show, stack: &Stack, programs: &Programs, cleaned: &Clean
     let host = stack.host();
     let command = |program: &Path, words: &str, flags: &[String]| {
         let here = std::env::current_dir().unwrap_or_default();
-        let program = program.strip_prefix(&here).unwrap_or(program).display().to_string();
+        let program = program
+            .strip_prefix(&here)
+            .unwrap_or(program)
+            .display()
+            .to_string();
         let flags: Vec<String> = flags.iter().map(|flag| quote(flag)).collect();
         format!("  {program} {words} \\\n    {}\n", flags.join(" \\\n    "))
     };
@@ -163,13 +190,24 @@ fn look_further(show: &Show, stack: &Stack, programs: &Programs, cleaned: &Clean
     show.line("Look further, in another terminal, while this runs.");
     show.line("");
     show.line("How the bots are (the exit code is 1: one of them is at the warning tier):");
-    show.line(&command(&programs.exporter, "status", &host.session_flags()));
+    show.line(&command(
+        &programs.exporter,
+        "status",
+        &host.session_flags(),
+    ));
     show.line("What the remediator did:");
     show.line(&command(&programs.remediator, "runs", &[host.state_flag()]));
     show.line(&format!("Bring the {moved} files back:"));
     let undo = format!("undo {}", cleaned.run);
-    show.line(&command(&programs.remediator, &undo, &host.remediator_flags()));
-    show.line(&format!("The folders, logs and configurations are in {}", stack.dir().display()));
+    show.line(&command(
+        &programs.remediator,
+        &undo,
+        &host.remediator_flags(),
+    ));
+    show.line(&format!(
+        "The folders, logs and configurations are in {}",
+        stack.dir().display()
+    ));
     show.line("Ctrl-C stops everything and removes them.");
 }
 
@@ -193,7 +231,11 @@ impl Show {
 
     /// One step, with the seconds since the start; no title continues the step before.
     fn step(&self, title: &str, sentence: &str) {
-        let (on, off) = if self.bold { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
+        let (on, off) = if self.bold {
+            ("\x1b[1m", "\x1b[0m")
+        } else {
+            ("", "")
+        };
         if title.is_empty() {
             self.line(&format!("{:21}{sentence}", ""));
         } else {

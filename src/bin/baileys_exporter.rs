@@ -52,7 +52,12 @@ struct Cli {
     metrics_path: String,
 
     /// Scrapes answered at the same time; more get 503. 0 is no bound.
-    #[arg(long = "web.max-requests", value_name = "N", default_value_t = 40, help_heading = "Web")]
+    #[arg(
+        long = "web.max-requests",
+        value_name = "N",
+        default_value_t = 40,
+        help_heading = "Web"
+    )]
     max_requests: usize,
 }
 
@@ -132,13 +137,18 @@ async fn program() -> ExitCode {
                 complain(&format!("error: {hint}"));
                 return ExitCode::from(2);
             }
-            let exporter = Exporter::new(settings, Box::new(load), cli.metrics_path, cli.max_requests);
+            let exporter =
+                Exporter::new(settings, Box::new(load), cli.metrics_path, cli.max_requests);
             serve(Arc::new(exporter), &cli.listen, cli.web_config.as_deref()).await
         }
     }
 }
 
-fn show(output: Output, as_table: impl FnOnce() -> String, as_json: impl serde::Serialize) -> ExitCode {
+fn show(
+    output: Output,
+    as_table: impl FnOnce() -> String,
+    as_json: impl serde::Serialize,
+) -> ExitCode {
     match output {
         Output::Table => print(&as_table()),
         Output::Json => match serde_json::to_string_pretty(&as_json) {
@@ -159,7 +169,9 @@ async fn show_status(settings: Settings, output: Output) -> ExitCode {
         connection.memory = Arc::new(Kept::load(&settings.logs.state_path));
     }
     let look = tokio::task::spawn_blocking(move || Collector::new(Arc::new(settings)).collect());
-    let Ok(snapshot) = look.await else { return ExitCode::from(2) };
+    let Ok(snapshot) = look.await else {
+        return ExitCode::from(2);
+    };
     let rows = status::rows(&snapshot, &connection).await;
     match output {
         Output::Table if rows.is_empty() => complain("no auth folder found; check --sessions.path"),

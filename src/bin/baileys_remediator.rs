@@ -195,10 +195,11 @@ fn main() -> ExitCode {
 async fn program() -> ExitCode {
     let cli = Cli::parse();
     cli.log.init();
-    let loaded = Settings::load(&cli.common, &cli.remediator).and_then(|settings| match cli.command {
-        Command::Runs { .. } | Command::Pause { .. } | Command::Resume => Ok(settings),
-        _ => settings.require_sessions().map(|()| settings),
-    });
+    let loaded =
+        Settings::load(&cli.common, &cli.remediator).and_then(|settings| match cli.command {
+            Command::Runs { .. } | Command::Pause { .. } | Command::Resume => Ok(settings),
+            _ => settings.require_sessions().map(|()| settings),
+        });
     let settings = match loaded {
         Ok(settings) => settings,
         Err(error) => {
@@ -211,13 +212,46 @@ async fn program() -> ExitCode {
             return serve(settings, &listen, web_config.as_deref()).await;
         }
         Command::Plan { session, output } => console::plan(settings, &session, output).await,
-        Command::Clean { session, dry_run, force, yes, inactive_for } => {
-            console::clean(settings, &session, CleanOptions { dry_run, force, yes, inactive_for }).await
+        Command::Clean {
+            session,
+            dry_run,
+            force,
+            yes,
+            inactive_for,
+        } => {
+            console::clean(
+                settings,
+                &session,
+                CleanOptions {
+                    dry_run,
+                    force,
+                    yes,
+                    inactive_for,
+                },
+            )
+            .await
         }
-        Command::Doctor { session, trust, trial, output } => {
-            console::doctor(settings, session.as_deref(), trust.as_deref(), trial, output).await
+        Command::Doctor {
+            session,
+            trust,
+            trial,
+            output,
+        } => {
+            console::doctor(
+                settings,
+                session.as_deref(),
+                trust.as_deref(),
+                trial,
+                output,
+            )
+            .await
         }
-        Command::Service { session, stop, start, output } => {
+        Command::Service {
+            session,
+            stop,
+            start,
+            output,
+        } => {
             let task = match (stop, start) {
                 (true, _) => Task::Stop,
                 (_, true) => Task::Start,
@@ -225,13 +259,35 @@ async fn program() -> ExitCode {
             };
             services::service(&settings, session.as_deref(), task, output).await
         }
-        Command::Runs { command: Some(RunsCommand::Show { id, output: own }), output, .. } => {
-            console::show(&settings, &id, own.unwrap_or(output))
+        Command::Runs {
+            command: Some(RunsCommand::Show { id, output: own }),
+            output,
+            ..
+        } => console::show(&settings, &id, own.unwrap_or(output)),
+        Command::Runs {
+            command: None,
+            limit,
+            output,
+        } => console::runs(&settings, limit, output),
+        Command::Creds(Creds::List { session, output }) => {
+            insurance::list(&settings, &session, output)
         }
-        Command::Runs { command: None, limit, output } => console::runs(&settings, limit, output),
-        Command::Creds(Creds::List { session, output }) => insurance::list(&settings, &session, output),
-        Command::Creds(Creds::Restore { session, version, force, yes }) => {
-            insurance::restore(settings, &session, RestoreOptions { version, force, yes }).await
+        Command::Creds(Creds::Restore {
+            session,
+            version,
+            force,
+            yes,
+        }) => {
+            insurance::restore(
+                settings,
+                &session,
+                RestoreOptions {
+                    version,
+                    force,
+                    yes,
+                },
+            )
+            .await
         }
         Command::Status { output } => switchboard::status(&settings, output),
         Command::Pause { reason } => switchboard::pause(settings, &reason),
@@ -251,7 +307,9 @@ async fn cannot_serve(settings: &Settings, error: &str) -> ExitCode {
 async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>) -> ExitCode {
     let stopped = match until_stopped() {
         Ok(stopped) => stopped,
-        Err(error) => return cannot_serve(&settings, &format!("cannot listen for signals: {error}")).await,
+        Err(error) => {
+            return cannot_serve(&settings, &format!("cannot listen for signals: {error}")).await;
+        }
     };
     let guard = match web_config.map(Guard::open).transpose() {
         Ok(guard) => guard,

@@ -11,7 +11,10 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 /// Runs a program to its end. A look that hangs, on a file system that does not answer for
 /// example, does not keep it from ending.
 pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("error: {error}"));
@@ -32,11 +35,17 @@ mod tests {
     fn what_hangs_does_not_keep_the_program() {
         let began = Instant::now();
         let exit = run(async {
-            drop(tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_secs(40))));
+            drop(tokio::task::spawn_blocking(|| {
+                std::thread::sleep(Duration::from_secs(40))
+            }));
             tokio::time::sleep(Duration::from_millis(100)).await;
             ExitCode::from(7)
         });
         assert_eq!(exit, ExitCode::from(7));
-        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "{:?}",
+            began.elapsed()
+        );
     }
 }

@@ -15,17 +15,27 @@ pub struct Cell {
 
 /// A cell without colour.
 pub fn plain(text: impl Into<String>) -> Cell {
-    Cell { text: text.into(), style: Style::new(), right: false }
+    Cell {
+        text: text.into(),
+        style: Style::new(),
+        right: false,
+    }
 }
 
 /// A number, aligned to the right.
 pub fn right(text: impl Into<String>) -> Cell {
-    Cell { right: true, ..plain(text) }
+    Cell {
+        right: true,
+        ..plain(text)
+    }
 }
 
 /// A cell with a colour.
 pub fn styled(text: impl Into<String>, style: Style) -> Cell {
-    Cell { style, ..plain(text) }
+    Cell {
+        style,
+        ..plain(text)
+    }
 }
 
 /// Rows under a heading.
@@ -38,7 +48,13 @@ pub struct Table {
 impl Table {
     /// An empty table.
     pub fn new(head: &[&str]) -> Self {
-        Self { head: head.iter().map(|text| styled(*text, Style::new().bold())).collect(), rows: Vec::new() }
+        Self {
+            head: head
+                .iter()
+                .map(|text| styled(*text, Style::new().bold()))
+                .collect(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row.
@@ -55,11 +71,21 @@ impl fmt::Display for Table {
                 writeln!(f)?;
             }
             for (index, cell) in row.iter().enumerate() {
-                let widest =
-                    self.head.iter().skip(index).take(1).chain(column(index)).map(|c| c.text.width()).max();
+                let widest = self
+                    .head
+                    .iter()
+                    .skip(index)
+                    .take(1)
+                    .chain(column(index))
+                    .map(|c| c.text.width())
+                    .max();
                 let pad = " ".repeat(widest.unwrap_or(0).saturating_sub(cell.text.width()));
                 let is_right = cell.right || column(index).next().is_some_and(|c| c.right);
-                let (before, after) = if is_right { (pad.as_str(), "") } else { ("", pad.as_str()) };
+                let (before, after) = if is_right {
+                    (pad.as_str(), "")
+                } else {
+                    ("", pad.as_str())
+                };
                 let gap = if index == 0 { "" } else { "  " };
                 let is_last = index + 1 == row.len();
                 let after = if is_last { "" } else { after };

@@ -193,7 +193,12 @@ pub struct Container {
 impl ProcessSection {
     /// The source that is configured; exactly one must be.
     pub fn build(&self, pattern: Option<&Regex>) -> Result<Process, ProbeError> {
-        match (&self.pid_file, &self.systemd_unit, &self.pm2, &self.container) {
+        match (
+            &self.pid_file,
+            &self.systemd_unit,
+            &self.pm2,
+            &self.container,
+        ) {
             (Some(path), None, None, None) => Process::pid_file(path, pattern),
             (None, Some(unit), None, None) => Process::systemd_unit(unit, pattern),
             (None, None, Some(pm2), None) => Process::pm2(&pm2.name, &pm2.home, pattern),
@@ -201,7 +206,8 @@ impl ProcessSection {
                 Process::container(&container.name, container.runtime, pattern)
             }
             _ => Err(ProbeError(
-                "connection.process needs exactly one of pid_file, systemd_unit, pm2 and container".into(),
+                "connection.process needs exactly one of pid_file, systemd_unit, pm2 and container"
+                    .into(),
             )),
         }
     }
@@ -245,9 +251,12 @@ impl Http {
             (Some(_), None) => {
                 return Err("connection.http.base_url is missing: where the preset's API listens, e.g. http://localhost:8080".into());
             }
-            (Some(preset), Some(base)) => {
-                Probe::preset(&preset, &base, self.instance.as_deref().unwrap_or("{session}"), pattern)
-            }
+            (Some(preset), Some(base)) => Probe::preset(
+                &preset,
+                &base,
+                self.instance.as_deref().unwrap_or("{session}"),
+                pattern,
+            ),
             (None, base) if base.is_some() || self.instance.is_some() => {
                 return Err("connection.http: base_url and instance belong to a preset (evolution, waha or wppconnect); without one give url".into());
             }
@@ -265,9 +274,8 @@ impl Http {
             },
         };
         let probe = match self.header {
-            Some(header) => {
-                probe.and_then(|probe| probe.with_header(header.name.as_deref(), &header.file, pattern))
-            }
+            Some(header) => probe
+                .and_then(|probe| probe.with_header(header.name.as_deref(), &header.file, pattern)),
             None => probe,
         };
         let probe = match &self.ca_file {
@@ -378,7 +386,9 @@ pub fn parse_batch(text: &str) -> Result<BatchSetting, String> {
         "auto" => Ok(BatchSetting::Auto),
         _ => match text.parse() {
             Ok(batch @ (CLASSIC_BATCH | MODERN_BATCH)) => Ok(BatchSetting::Fixed(batch)),
-            _ => Err(format!("the pre-key batch is 30, 812 or auto, not {text:?}")),
+            _ => Err(format!(
+                "the pre-key batch is 30, 812 or auto, not {text:?}"
+            )),
         },
     }
 }
@@ -399,14 +409,18 @@ impl<'de> Deserialize<'de> for Batch {
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Batch, E> {
                 // A value of the file is never repeated.
-                parse_batch(text).map(Batch).map_err(|_| E::custom("the pre-key batch is 30, 812 or auto"))
+                parse_batch(text)
+                    .map(Batch)
+                    .map_err(|_| E::custom("the pre-key batch is 30, 812 or auto"))
             }
         }
         deserializer.deserialize_any(Word)
     }
 }
 
-pub(super) fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+pub(super) fn span<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text)
         .map(Some)

@@ -21,11 +21,21 @@ pub struct CommonFlags {
     pub sessions_path: Vec<Source>,
 
     /// Only directories of a root whose name matches. Repeatable.
-    #[arg(long = "sessions.include", value_name = "GLOB", global = true, help_heading = "Sessions")]
+    #[arg(
+        long = "sessions.include",
+        value_name = "GLOB",
+        global = true,
+        help_heading = "Sessions"
+    )]
     pub sessions_include: Vec<String>,
 
     /// No directory of a root whose name matches. Repeatable.
-    #[arg(long = "sessions.exclude", value_name = "GLOB", global = true, help_heading = "Sessions")]
+    #[arg(
+        long = "sessions.exclude",
+        value_name = "GLOB",
+        global = true,
+        help_heading = "Sessions"
+    )]
     pub sessions_exclude: Vec<String>,
 
     /// Pre-keys that the bots' Baileys mints at login: 30 (up to 7.0.0-rc.5), 812 (later), or auto (told from each folder).
@@ -46,11 +56,21 @@ pub struct CommonFlags {
     pub connection_quiet: Option<Duration>,
 
     /// Sessions whose sources a person vouches for: they may say "not connected" without having seen the bot alive first. Repeatable.
-    #[arg(long = "connection.trust", value_name = "GLOB", global = true, help_heading = "Connection")]
+    #[arg(
+        long = "connection.trust",
+        value_name = "GLOB",
+        global = true,
+        help_heading = "Connection"
+    )]
     pub connection_trust: Vec<String>,
 
     /// Logs of the bots: a path, or a glob in quotes. pm2 writes NAME-out.log and NAME-error.log; name both. Repeatable.
-    #[arg(long = "logs.path", value_name = "GLOB", global = true, help_heading = "Logs")]
+    #[arg(
+        long = "logs.path",
+        value_name = "GLOB",
+        global = true,
+        help_heading = "Logs"
+    )]
     pub logs_path: Vec<String>,
 
     /// The YAML configuration file, the same for both programs; flags win over it.
@@ -66,7 +86,12 @@ pub struct ExporterFlags {
     pub logs_from_start: bool,
 
     /// Directory that remembers how far the logs were read and what was counted; used only with --logs.path [default: /var/lib/baileys_exporter]
-    #[arg(long = "logs.state-path", value_name = "DIR", global = true, help_heading = "Logs")]
+    #[arg(
+        long = "logs.state-path",
+        value_name = "DIR",
+        global = true,
+        help_heading = "Logs"
+    )]
     pub logs_state_path: Option<PathBuf>,
 }
 
@@ -78,7 +103,12 @@ pub struct RemediatorFlags {
     pub state_path: Option<PathBuf>,
 
     /// File with the bearer token that Alertmanager sends.
-    #[arg(long = "webhook.token-file", value_name = "FILE", global = true, help_heading = "Webhook")]
+    #[arg(
+        long = "webhook.token-file",
+        value_name = "FILE",
+        global = true,
+        help_heading = "Webhook"
+    )]
     pub webhook_token_file: Option<PathBuf>,
 
     /// A label that an alert must carry before it acts, e.g. instance=host1:10273. Repeatable.
@@ -140,11 +170,19 @@ impl LogFlags {
         let registry = tracing_subscriber::registry().with(level);
         match self.format {
             LogFormat::Logfmt => registry
-                .with(tracing_logfmt::builder().with_target(false).layer().with_writer(std::io::stderr))
+                .with(
+                    tracing_logfmt::builder()
+                        .with_target(false)
+                        .layer()
+                        .with_writer(std::io::stderr),
+                )
                 .init(),
             LogFormat::Json => registry
                 .with(
-                    tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr),
+                    tracing_subscriber::fmt::layer()
+                        .json()
+                        .flatten_event(true)
+                        .with_writer(std::io::stderr),
                 )
                 .init(),
         }

@@ -46,7 +46,10 @@ pub struct Insurance {
 
 impl Default for Insurance {
     fn default() -> Self {
-        Self { enabled: true, keep: Keep::default() }
+        Self {
+            enabled: true,
+            keep: Keep::default(),
+        }
     }
 }
 
@@ -125,25 +128,40 @@ impl Settings {
     #[doc(hidden)]
     pub fn of_text(text: &str) -> Result<Result<Self, String>, String> {
         let file = file::parse(text)?;
-        Ok(Self::build(&CommonFlags::default(), &RemediatorFlags::default(), file))
+        Ok(Self::build(
+            &CommonFlags::default(),
+            &RemediatorFlags::default(),
+            file,
+        ))
     }
 
-    fn build(flags: &CommonFlags, remediator: &RemediatorFlags, file: file::File) -> Result<Self, String> {
+    fn build(
+        flags: &CommonFlags,
+        remediator: &RemediatorFlags,
+        file: file::File,
+    ) -> Result<Self, String> {
         let sources = if flags.sessions_path.is_empty() {
-            file.sessions.paths.iter().map(|path| Source::parse(path.as_ref())).collect::<Result<Vec<_>, _>>()
+            file.sessions
+                .paths
+                .iter()
+                .map(|path| Source::parse(path.as_ref()))
+                .collect::<Result<Vec<_>, _>>()
         } else {
             Ok(flags.sessions_path.clone())
         }?;
         for (index, source) in sources.iter().enumerate() {
             if let Some(name) = &source.name
-                && sources[..index].iter().any(|other| other.name.as_ref() == Some(name))
+                && sources[..index]
+                    .iter()
+                    .any(|other| other.name.as_ref() == Some(name))
             {
                 return Err(format!(
                     "two auth folders are named {name}; give each --sessions.path=NAME=PATH a name of its own"
                 ));
             }
         }
-        let or_file = |flag: &[String], file: Vec<String>| if flag.is_empty() { file } else { flag.to_vec() };
+        let or_file =
+            |flag: &[String], file: Vec<String>| if flag.is_empty() { file } else { flag.to_vec() };
         let include = or_file(&flags.sessions_include, file.sessions.include);
         let exclude = or_file(&flags.sessions_exclude, file.sessions.exclude);
 
@@ -161,21 +179,29 @@ impl Settings {
                     .map_err(|e| format!("--connection.command: {e}"))?,
             ),
             (None, Some(argv)) => probes.push(
-                Probe::command(argv, pattern.as_ref()).map_err(|e| format!("connection.command: {e}"))?,
+                Probe::command(argv, pattern.as_ref())
+                    .map_err(|e| format!("connection.command: {e}"))?,
             ),
             (None, None) => {}
         }
         if let Some(http) = file.connection.http {
             probes.push(http.probe(pattern.as_ref())?);
         }
-        let process = file.connection.process.map(|process| process.build(pattern.as_ref()));
+        let process = file
+            .connection
+            .process
+            .map(|process| process.build(pattern.as_ref()));
         let trust = or_file(&flags.connection_trust, file.connection.trust);
         let log_settings = Arc::new(logs(&flags.logs_path, file.logs)?);
-        let log = (!log_settings.globs.is_empty())
-            .then(|| Arc::new(Lookback::new(Arc::clone(&log_settings), sources.clone())) as Arc<dyn LogView>);
+        let log = (!log_settings.globs.is_empty()).then(|| {
+            Arc::new(Lookback::new(Arc::clone(&log_settings), sources.clone())) as Arc<dyn LogView>
+        });
         let defaults = Connection::default();
         let connection = Connection {
-            quiet: flags.connection_quiet.or(file.connection.quiet).unwrap_or(defaults.quiet),
+            quiet: flags
+                .connection_quiet
+                .or(file.connection.quiet)
+                .unwrap_or(defaults.quiet),
             timeout: file.connection.timeout.unwrap_or(defaults.timeout),
             probes,
             process: process.transpose().map_err(|e| e.to_string())?,
@@ -191,7 +217,10 @@ impl Settings {
         if !limits.thresholds.is_ascending() {
             return Err(format!("tiers: {ASCENDING}"));
         }
-        limits.batch = flags.pre_key_batch.or(file.pre_key_batch.map(|b| b.0)).unwrap_or_default();
+        limits.batch = flags
+            .pre_key_batch
+            .or(file.pre_key_batch.map(|b| b.0))
+            .unwrap_or_default();
         if let Some(span) = file.limits.inactive_for {
             if span < INACTIVE_FOR {
                 return Err("limits.inactive_for: not less than 14d; only a person may go below it, with `clean --force --inactive-for`".into());
@@ -200,28 +229,40 @@ impl Settings {
         }
         if let Some(kept) = file.limits.pre_keys_kept {
             if kept < limits.pre_keys_kept {
-                return Err("limits.pre_keys_kept: not less than 50; a larger number keeps more".into());
+                return Err(
+                    "limits.pre_keys_kept: not less than 50; a larger number keeps more".into(),
+                );
             }
             limits.pre_keys_kept = kept;
         }
         if let Some(age) = file.emergency.pre_key_min_age {
             limits.emergency_pre_key_min_age = age;
         }
-        if file.quarantine.retention.is_some_and(|span| span < MIN_RETENTION) {
-            return Err("quarantine.retention: not less than 1d: until then `undo` is the way back".into());
+        if file
+            .quarantine
+            .retention
+            .is_some_and(|span| span < MIN_RETENTION)
+        {
+            return Err(
+                "quarantine.retention: not less than 1d: until then `undo` is the way back".into(),
+            );
         }
         let mut overrides = Vec::new();
         for (index, entry) in file.overrides.into_iter().enumerate() {
             let key = format!("overrides[{index}]");
             if entry.sessions.is_empty() {
-                return Err(format!("{key}.sessions: at least one glob of session names"));
+                return Err(format!(
+                    "{key}.sessions: at least one glob of session names"
+                ));
             }
             if entry.pre_key_batch.is_none() && entry.tiers.is_none() {
                 return Err(format!("{key}: pre_key_batch or tiers, or both"));
             }
             let thresholds = entry.tiers.map(|tiers| tiers.thresholds(limits.thresholds));
             if thresholds.is_some_and(|thresholds| !thresholds.is_ascending()) {
-                return Err(format!("{key}.tiers, with what they leave to tiers: {ASCENDING}"));
+                return Err(format!(
+                    "{key}.tiers, with what they leave to tiers: {ASCENDING}"
+                ));
             }
             overrides.push(Override {
                 globs: globs(&entry.sessions, &format!("{key}.sessions"))?,
@@ -252,15 +293,25 @@ impl Settings {
         }
         Ok(Self {
             sources,
-            include: if include.is_empty() { None } else { Some(globs(&include, "sessions.include")?) },
+            include: if include.is_empty() {
+                None
+            } else {
+                Some(globs(&include, "sessions.include")?)
+            },
             exclude: globs(&exclude, "sessions.exclude")?,
             connection,
             logs: log_settings,
             alert_match,
-            token_file: remediator.webhook_token_file.clone().or(file.webhook.token_file),
+            token_file: remediator
+                .webhook_token_file
+                .clone()
+                .or(file.webhook.token_file),
             retention: file.quarantine.retention.unwrap_or(DEFAULT_RETENTION),
             insurance: file.insurance.build()?,
-            quarantine_bytes: file.quarantine.max_bytes.unwrap_or(DEFAULT_QUARANTINE_BYTES),
+            quarantine_bytes: file
+                .quarantine
+                .max_bytes
+                .unwrap_or(DEFAULT_QUARANTINE_BYTES),
             state_path,
             services,
             breaker,
@@ -293,17 +344,29 @@ impl Settings {
 
     /// A [`Discovery`] over the configured paths.
     pub fn discovery(&self) -> Discovery {
-        Discovery::new(self.sources.clone(), self.include.clone(), self.exclude.clone())
+        Discovery::new(
+            self.sources.clone(),
+            self.include.clone(),
+            self.exclude.clone(),
+        )
     }
 
     /// The limits that hold for one session: of each the first override that matches its
     /// name and has it.
     pub fn limits(&self, session: &SessionName) -> Limits {
         let name = Path::new(session.as_str());
-        let matching = || self.overrides.iter().filter(|entry| entry.globs.is_match(name));
+        let matching = || {
+            self.overrides
+                .iter()
+                .filter(|entry| entry.globs.is_match(name))
+        };
         Limits {
-            batch: matching().find_map(|entry| entry.batch).unwrap_or(self.limits.batch),
-            thresholds: matching().find_map(|entry| entry.thresholds).unwrap_or(self.limits.thresholds),
+            batch: matching()
+                .find_map(|entry| entry.batch)
+                .unwrap_or(self.limits.batch),
+            thresholds: matching()
+                .find_map(|entry| entry.thresholds)
+                .unwrap_or(self.limits.thresholds),
             ..self.limits
         }
     }
@@ -312,10 +375,11 @@ impl Settings {
     ///
     /// Errors: a glob of `overrides` that Prometheus cannot be told.
     pub fn alerting_rules(&self) -> Result<String, String> {
-        let own = self
-            .overrides
-            .iter()
-            .filter_map(|entry| entry.thresholds.map(|thresholds| (entry.patterns.as_slice(), thresholds)));
+        let own = self.overrides.iter().filter_map(|entry| {
+            entry
+                .thresholds
+                .map(|thresholds| (entry.patterns.as_slice(), thresholds))
+        });
         rules::render(self.limits.thresholds, own, &self.rules)
     }
 }
@@ -336,15 +400,24 @@ fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
         file.default_session.as_deref(),
     )
     .map_err(|(key, error)| format!("logs.{key}: {error}"))?;
-    let own: Vec<_> = file.patterns.iter().map(|pattern| pattern.value.pattern()).collect();
+    let own: Vec<_> = file
+        .patterns
+        .iter()
+        .map(|pattern| pattern.value.pattern())
+        .collect();
     let patterns = Patterns::shipped_and(&own).map_err(|error| {
-        let line = file.patterns.get(error.index).map_or(0, |pattern| pattern.referenced.line());
+        let line = file
+            .patterns
+            .get(error.index)
+            .map_or(0, |pattern| pattern.referenced.line());
         format!("logs.patterns, line {line}: {error}")
     })?;
     Ok(LogSettings {
         globs,
         from_start: file.from_start,
-        state_path: file.state_path.unwrap_or_else(|| PathBuf::from(logs::DEFAULT_STATE_PATH)),
+        state_path: file
+            .state_path
+            .unwrap_or_else(|| PathBuf::from(logs::DEFAULT_STATE_PATH)),
         placing,
         patterns: Arc::new(patterns),
     })
@@ -428,17 +501,35 @@ state: {path: /var/lib/x}
         )
         .unwrap();
         assert_eq!(settings.sources.len(), 2);
-        assert_eq!(settings.limits(&session("legacy_1")).batch, BatchSetting::Fixed(30));
-        assert_eq!(settings.limits(&session("company_1")).batch, BatchSetting::Auto);
+        assert_eq!(
+            settings.limits(&session("legacy_1")).batch,
+            BatchSetting::Fixed(30)
+        );
+        assert_eq!(
+            settings.limits(&session("company_1")).batch,
+            BatchSetting::Auto
+        );
         assert_eq!(settings.limits(&session("x")).thresholds.fatal, 50);
         assert_eq!(settings.connection.quiet, Duration::from_secs(300));
         assert!(settings.connection.process.is_some() && !settings.connection.sockets);
-        assert!(settings.connection.trust.is_match("company_12") && !settings.connection.trust.is_match("x"));
+        assert!(
+            settings.connection.trust.is_match("company_12")
+                && !settings.connection.trust.is_match("x")
+        );
         assert_eq!(settings.connection.log_fresh, Duration::from_secs(1200));
         assert_eq!(settings.alert_match["instance"], "host1:10273");
         assert_eq!(settings.retention, Duration::from_secs(60 * 86_400));
-        let keep = Keep { per_identity: 5, keep_for: Duration::from_secs(90 * 86_400) };
-        assert_eq!(settings.insurance, Insurance { enabled: false, keep });
+        let keep = Keep {
+            per_identity: 5,
+            keep_for: Duration::from_secs(90 * 86_400),
+        };
+        assert_eq!(
+            settings.insurance,
+            Insurance {
+                enabled: false,
+                keep
+            }
+        );
     }
 
     /// Of each key the first entry that matches and has it; what its tiers do not name is
@@ -465,12 +556,24 @@ overrides:
             let tiers = Tier::ALL.map(|tier| limits.thresholds.of(tier));
             (limits.batch, tiers)
         };
-        assert_eq!(of("legacy_7"), (BatchSetting::Fixed(30), [100, 130, 160, 190, 200]));
-        assert_eq!(of("vip_1"), (BatchSetting::Fixed(812), [100, 130, 160, 190, 200]));
-        assert_eq!(of("legacy_1"), (BatchSetting::Fixed(30), [100, 130, 150, 180, 900]));
+        assert_eq!(
+            of("legacy_7"),
+            (BatchSetting::Fixed(30), [100, 130, 160, 190, 200])
+        );
+        assert_eq!(
+            of("vip_1"),
+            (BatchSetting::Fixed(812), [100, 130, 160, 190, 200])
+        );
+        assert_eq!(
+            of("legacy_1"),
+            (BatchSetting::Fixed(30), [100, 130, 150, 180, 900])
+        );
         assert_eq!(of("other"), (BatchSetting::Auto, [100, 130, 150, 180, 900]));
         let rules = settings.alerting_rules().unwrap();
-        assert!(rules.contains(">= 160\n") && rules.contains(">= 900\n"), "{rules}");
+        assert!(
+            rules.contains(">= 160\n") && rules.contains(">= 900\n"),
+            "{rules}"
+        );
     }
 
     #[test]
@@ -487,8 +590,14 @@ overrides:
         .unwrap();
         assert_eq!(settings.sources[0].path, Path::new("/c"));
         assert_eq!(settings.connection.quiet, Duration::from_secs(1));
-        assert_eq!(settings.alert_match, BTreeMap::from([("instance".into(), "x=y".into())]));
-        assert_eq!(settings.limits(&session("x")).batch, BatchSetting::Fixed(812));
+        assert_eq!(
+            settings.alert_match,
+            BTreeMap::from([("instance".into(), "x=y".into())])
+        );
+        assert_eq!(
+            settings.limits(&session("x")).batch,
+            BatchSetting::Fixed(812)
+        );
     }
 
     #[test]
@@ -502,22 +611,62 @@ overrides:
             (path, "limits: {pre_keys_kept: 5}", "not less than 50"),
             (path, "tiers: {warning: 300}", "each must begin above"),
             (path, "quarantine: {retention: 0s}", "not less than 1d"),
-            (path, "insurance: {for: 1h}", "insurance.for: not less than 1d"),
+            (
+                path,
+                "insurance: {for: 1h}",
+                "insurance.for: not less than 1d",
+            ),
             (path, "insurance: {keep: 0}", "insurance.keep: from 1 to 20"),
             (path, "pre_key_batch: 31", "30, 812 or auto"),
-            (path, "connection: {session_pattern: '('}", "session_pattern"),
+            (
+                path,
+                "connection: {session_pattern: '('}",
+                "session_pattern",
+            ),
             (path, "connection: {command: []}", "empty"),
-            (path, "connection: {command: [check, '{id}']}", "nothing fills {id}"),
+            (
+                path,
+                "connection: {command: [check, '{id}']}",
+                "nothing fills {id}",
+            ),
             (path, "connection: {process: {}}", "exactly one of"),
-            (path, "connection: {process: {pid_file: /a, systemd_unit: b}}", "exactly one of"),
-            (path, "connection: {process: {pid_file: a}}", "absolute path"),
-            (path, "connection: {process: {container: {name: b, runtime: lxc}}}", "expected one of docker"),
+            (
+                path,
+                "connection: {process: {pid_file: /a, systemd_unit: b}}",
+                "exactly one of",
+            ),
+            (
+                path,
+                "connection: {process: {pid_file: a}}",
+                "absolute path",
+            ),
+            (
+                path,
+                "connection: {process: {container: {name: b, runtime: lxc}}}",
+                "expected one of docker",
+            ),
             (path, "connection: {process: {pm2: {name: b}}}", "home"),
             (path, "connection: {trust: ['[']}", "connection.trust"),
-            (path, "overrides: [{sessions: ['['], pre_key_batch: 30}]", "overrides[0].sessions"),
-            (path, "overrides: [{sessions: [a]}]", "overrides[0]: pre_key_batch or tiers"),
-            (path, "overrides: [{sessions: [], pre_key_batch: 30}]", "overrides[0].sessions: at least one"),
-            (path, "overrides: [{sessions: [a], tiers: {warning: 170}}]", "overrides[0].tiers"),
+            (
+                path,
+                "overrides: [{sessions: ['['], pre_key_batch: 30}]",
+                "overrides[0].sessions",
+            ),
+            (
+                path,
+                "overrides: [{sessions: [a]}]",
+                "overrides[0]: pre_key_batch or tiers",
+            ),
+            (
+                path,
+                "overrides: [{sessions: [], pre_key_batch: 30}]",
+                "overrides[0].sessions: at least one",
+            ),
+            (
+                path,
+                "overrides: [{sessions: [a], tiers: {warning: 170}}]",
+                "overrides[0].tiers",
+            ),
             (path, "rules: {runbooks: nowhere}", "rules.runbooks"),
             (path, "rules: {jump_files: 0}", "rules.jump_files"),
             (
@@ -534,8 +683,16 @@ overrides:
             (path, "logs: {session_line: x}", "logs.session_line"),
             (path, "logs: {session_path: '('}", "logs.session_path"),
             (&["--sessions.path=/a", "--logs.path=["], "", "--logs.path"),
-            (&["--sessions.path=a=/x", "--sessions.path=a=/y"], "", "two auth folders are named a"),
-            (&["--sessions.path=/a", "--sessions.include=["], "", "sessions.include"),
+            (
+                &["--sessions.path=a=/x", "--sessions.path=a=/y"],
+                "",
+                "two auth folders are named a",
+            ),
+            (
+                &["--sessions.path=/a", "--sessions.include=["],
+                "",
+                "sessions.include",
+            ),
         ] {
             let error = load(flags, yaml).unwrap_err();
             assert!(error.contains(says), "{yaml}: {error}");
@@ -551,34 +708,88 @@ overrides:
         }
         for (http, says) in [
             ("{}", "needs either preset and base_url, or url"),
-            ("{url: 'http://a/'}", "needs either preset and base_url, or url"),
+            (
+                "{url: 'http://a/'}",
+                "needs either preset and base_url, or url",
+            ),
             ("{url: 'http://a/', pointer: /a}", "the values that mean"),
-            ("{url: 'http://a/', pointer: a, connected: [1], disconnected: [0]}", "must be a JSON pointer"),
+            (
+                "{url: 'http://a/', pointer: a, connected: [1], disconnected: [0]}",
+                "must be a JSON pointer",
+            ),
             (
                 "{url: 'http://a/', pointer: /a, connected: [1], disconnected: [0], ca_file: /}",
                 "ca_file is for",
             ),
-            ("{preset: waha, base_url: 'https://a', ca_file: a}", "ca_file must be a path"),
+            (
+                "{preset: waha, base_url: 'https://a', ca_file: a}",
+                "ca_file must be a path",
+            ),
             (
                 "{preset: waha, base_url: 'https://a', ca_file: /nowhere/ca.crt}",
                 "/nowhere/ca.crt: No such file",
             ),
-            ("{url: 'http://a/', pointer: /a, connected: [1], disconnected: [1]}", "one value is listed"),
-            ("{url: 'http://a/', instance: b, pointer: /a}", "base_url and instance belong to a preset"),
-            ("{base_url: 'http://a'}", "base_url and instance belong to a preset"),
+            (
+                "{url: 'http://a/', pointer: /a, connected: [1], disconnected: [1]}",
+                "one value is listed",
+            ),
+            (
+                "{url: 'http://a/', instance: b, pointer: /a}",
+                "base_url and instance belong to a preset",
+            ),
+            (
+                "{base_url: 'http://a'}",
+                "base_url and instance belong to a preset",
+            ),
             ("{preset: waha}", "connection.http.base_url is missing"),
-            ("{preset: waha, base_url: 'http://a', url: 'http://a/'}", "give it base_url instead"),
-            ("{preset: waha, base_url: 'http://a', pointer: /a}", "give it base_url instead"),
-            ("{preset: waha, base_url: 'http://a', disconnected: [x]}", "give it base_url instead"),
-            ("{preset: WAHA, base_url: 'http://a'}", "there is evolution, waha and wppconnect"),
-            ("{preset: waha, base_url: 'a:3000'}", "base_url must begin with http://"),
-            ("{preset: waha, base_url: 'http://{session}'}", "without a placeholder in the host"),
-            ("{preset: waha, base_url: 'http://a:3000{session}'}", "without a placeholder in the host"),
-            ("{preset: waha, base_url: 'http://a/?b={session}'}", "must end before the API's own path"),
-            ("{preset: waha, base_url: 'http://a/{id}'}", "nothing fills {id}"),
-            ("{preset: waha, base_url: 'http://a', instance: '{id}'}", "connection.http.instance: nothing"),
-            ("{preset: waha, base_url: 'http://a', header: {name: a}}", "file"),
-            ("{preset: waha, base_url: 'http://a', header: {file: ''}}", "header.file must be the path"),
+            (
+                "{preset: waha, base_url: 'http://a', url: 'http://a/'}",
+                "give it base_url instead",
+            ),
+            (
+                "{preset: waha, base_url: 'http://a', pointer: /a}",
+                "give it base_url instead",
+            ),
+            (
+                "{preset: waha, base_url: 'http://a', disconnected: [x]}",
+                "give it base_url instead",
+            ),
+            (
+                "{preset: WAHA, base_url: 'http://a'}",
+                "there is evolution, waha and wppconnect",
+            ),
+            (
+                "{preset: waha, base_url: 'a:3000'}",
+                "base_url must begin with http://",
+            ),
+            (
+                "{preset: waha, base_url: 'http://{session}'}",
+                "without a placeholder in the host",
+            ),
+            (
+                "{preset: waha, base_url: 'http://a:3000{session}'}",
+                "without a placeholder in the host",
+            ),
+            (
+                "{preset: waha, base_url: 'http://a/?b={session}'}",
+                "must end before the API's own path",
+            ),
+            (
+                "{preset: waha, base_url: 'http://a/{id}'}",
+                "nothing fills {id}",
+            ),
+            (
+                "{preset: waha, base_url: 'http://a', instance: '{id}'}",
+                "connection.http.instance: nothing",
+            ),
+            (
+                "{preset: waha, base_url: 'http://a', header: {name: a}}",
+                "file",
+            ),
+            (
+                "{preset: waha, base_url: 'http://a', header: {file: ''}}",
+                "header.file must be the path",
+            ),
             (
                 "{preset: waha, base_url: 'http://a', header: {file: TOPSECRET123}}",
                 "header.file must be the path",
@@ -587,17 +798,32 @@ overrides:
                 "{preset: waha, base_url: 'http://a', header: {file: /no/key}}",
                 "named by connection.http.header.file does not exist",
             ),
-            ("{preset: waha, base_url: 'http://a', header: {file: '/{id}'}}", "header.file: nothing fills"),
-            ("{preset: waha, base_url: 'http://a', header: {name: 'a b', file: /dev/null}}", "header.name"),
+            (
+                "{preset: waha, base_url: 'http://a', header: {file: '/{id}'}}",
+                "header.file: nothing fills",
+            ),
+            (
+                "{preset: waha, base_url: 'http://a', header: {name: 'a b', file: /dev/null}}",
+                "header.name",
+            ),
             (
                 "{url: 'http://a/', pointer: /a, connected: [1], disconnected: [0], header: {file: /dev/null}}",
                 "connection.http.header.name is missing",
             ),
-            ("{preset: waha, base_url: 'http://a', header: {value: TOPSECRET123}}", "unknown field `value`"),
-            ("{preset: waha, base_url: 'http://a', header: TOPSECRET123}", "expected mapping"),
+            (
+                "{preset: waha, base_url: 'http://a', header: {value: TOPSECRET123}}",
+                "unknown field `value`",
+            ),
+            (
+                "{preset: waha, base_url: 'http://a', header: TOPSECRET123}",
+                "expected mapping",
+            ),
         ] {
             let error = load(path, &format!("connection: {{http: {http}}}")).unwrap_err();
-            assert!(error.contains(says) && !error.contains("TOPSECRET"), "{http}: {error}");
+            assert!(
+                error.contains(says) && !error.contains("TOPSECRET"),
+                "{http}: {error}"
+            );
         }
         for http in [
             "{preset: evolution, base_url: 'http://a'}",
@@ -617,6 +843,9 @@ overrides:
             assert!(error.contains("line "), "{error}");
         }
         let error = load(path, "tiers:\n  warning: many\n").unwrap_err();
-        assert!(error.contains("line 2") || error.contains("2:"), "the line is named: {error}");
+        assert!(
+            error.contains("line 2") || error.contains("2:"),
+            "the line is named: {error}"
+        );
     }
 }

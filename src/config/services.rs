@@ -26,7 +26,11 @@ pub struct Breaker {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { services: 3, share: 0.05, within: Duration::from_secs(3600) }
+        Self {
+            services: 3,
+            share: 0.05,
+            within: Duration::from_secs(3600),
+        }
     }
 }
 
@@ -117,7 +121,10 @@ impl BreakerSection {
                 .map(|percent| percent / 100.0)
                 .ok_or("breaker.share: a percentage such as 5%")?,
         };
-        if self.within.is_some_and(|within| within < Duration::from_secs(60)) {
+        if self
+            .within
+            .is_some_and(|within| within < Duration::from_secs(60))
+        {
             return Err("breaker.within: not less than 1m".into());
         }
         Ok(Breaker {
@@ -130,7 +137,10 @@ impl BreakerSection {
 
 /// Errors: a sentence that names the key.
 pub fn build(sections: Vec<ServiceSection>, pattern: Option<&Regex>) -> Result<Services, String> {
-    let rules = sections.into_iter().enumerate().map(|(index, section)| section.build(index, pattern));
+    let rules = sections
+        .into_iter()
+        .enumerate()
+        .map(|(index, section)| section.build(index, pattern));
     Services::new(rules.collect::<Result<_, _>>()?)
 }
 
@@ -140,23 +150,33 @@ impl ServiceSection {
         let preset = self.preset(&key, pattern)?;
         let name = match &self.name {
             Some(name) if name.is_empty() => return Err(format!("{} is empty", key("name"))),
-            Some(name) => {
-                Some(Word::parse(name, pattern).map_err(|error| format!("{}: {error}", key("name")))?)
-            }
+            Some(name) => Some(
+                Word::parse(name, pattern).map_err(|error| format!("{}: {error}", key("name")))?,
+            ),
             None => None,
         };
-        let windows = self.windows.iter().enumerate().map(|(at, window)| window.build(index, at));
+        let windows = self
+            .windows
+            .iter()
+            .enumerate()
+            .map(|(at, window)| window.build(index, at));
         let windows = Windows::new(windows.collect::<Result<_, _>>()?);
         let default = Timing::default();
         let positive = |name: &str, given: Option<Duration>, default: Duration| match given {
-            Some(span) if span < Duration::from_secs(1) => Err(format!("{}: not less than 1s", key(name))),
+            Some(span) if span < Duration::from_secs(1) => {
+                Err(format!("{}: not less than 1s", key(name)))
+            }
             span => Ok(span.unwrap_or(default)),
         };
         let timing = Timing {
             stop_timeout: positive("stop_timeout", self.stop_timeout, default.stop_timeout)?,
             gone_timeout: positive("gone_timeout", self.gone_timeout, default.gone_timeout)?,
             start_timeout: positive("start_timeout", self.start_timeout, default.start_timeout)?,
-            connect_timeout: positive("connect_timeout", self.connect_timeout, default.connect_timeout)?,
+            connect_timeout: positive(
+                "connect_timeout",
+                self.connect_timeout,
+                default.connect_timeout,
+            )?,
             cooldown: self.cooldown.unwrap_or(default.cooldown),
             daily_budget: self.daily_budget.unwrap_or(default.daily_budget),
             windows,
@@ -165,21 +185,30 @@ impl ServiceSection {
             Some(sessions) => globs(sessions, &key("sessions"))?,
             None => globs(&["*".to_owned()], &key("sessions"))?,
         };
-        ServiceRule::new(sessions, name, preset, timing).map_err(|error| format!("{} {error}", key("name")))
+        ServiceRule::new(sessions, name, preset, timing)
+            .map_err(|error| format!("{} {error}", key("name")))
     }
 
-    fn preset(&self, key: &impl Fn(&str) -> String, pattern: Option<&Regex>) -> Result<Preset, String> {
+    fn preset(
+        &self,
+        key: &impl Fn(&str) -> String,
+        pattern: Option<&Regex>,
+    ) -> Result<Preset, String> {
         let told = |name: &str, error: String| format!("{} {error}", key(name));
         match (&self.systemd, &self.pm2, &self.docker, &self.command) {
-            (Some(systemd), None, None, None) => {
-                Unit::new(&systemd.unit, pattern).map(Preset::Systemd).map_err(|e| told("systemd.unit:", e))
+            (Some(systemd), None, None, None) => Unit::new(&systemd.unit, pattern)
+                .map(Preset::Systemd)
+                .map_err(|e| told("systemd.unit:", e)),
+            (None, Some(pm2), None, None) => {
+                Pm2::new(&pm2.name, &pm2.home, pm2.user.as_deref(), pattern)
+                    .map(Preset::Pm2)
+                    .map_err(|(name, error)| told(&format!("pm2.{name}:"), error))
             }
-            (None, Some(pm2), None, None) => Pm2::new(&pm2.name, &pm2.home, pm2.user.as_deref(), pattern)
-                .map(Preset::Pm2)
-                .map_err(|(name, error)| told(&format!("pm2.{name}:"), error)),
-            (None, None, Some(docker), None) => Container::new(&docker.container, docker.runtime, pattern)
-                .map(Preset::Container)
-                .map_err(|e| told("docker.container:", e)),
+            (None, None, Some(docker), None) => {
+                Container::new(&docker.container, docker.runtime, pattern)
+                    .map(Preset::Container)
+                    .map_err(|e| told("docker.container:", e))
+            }
             (None, None, None, Some(command)) => {
                 Command::new(&command.stop, &command.start, &command.gone, pattern)
                     .map(Preset::Command)
@@ -197,7 +226,9 @@ impl WindowSection {
     fn build(&self, service: usize, index: usize) -> Result<Window, String> {
         let at = format!("service[{service}].windows[{index}]");
         let Some(zone) = &self.zone else {
-            return Err(format!("{at}.zone is missing; name the time zone, such as America/Lima or UTC"));
+            return Err(format!(
+                "{at}.zone is missing; name the time zone, such as America/Lima or UTC"
+            ));
         };
         Window::parse(self.days.as_deref(), &self.from, &self.to, zone)
             .map_err(|(key, says)| format!("{at}.{key}: {says}"))
@@ -245,18 +276,31 @@ breaker: {services: 5, share: 10%, within: 2h}
         )
         .unwrap();
         let one = services.of(&session("company_17")).unwrap();
-        assert_eq!((one.name.as_str(), one.preset(), one.daily_budget), ("bot@17.service", "systemd", 1));
+        assert_eq!(
+            (one.name.as_str(), one.preset(), one.daily_budget),
+            ("bot@17.service", "systemd", 1)
+        );
         assert_eq!(one.stop_timeout, Duration::from_secs(10));
         assert_eq!(one.connect_timeout, Duration::from_secs(180));
         assert!(!one.windows.is_empty() && one.check().is_ok());
         let shared = services.of(&session("company_2")).unwrap();
-        assert_eq!((shared.name.as_str(), shared.preset()), ("all-in-one", "command"));
+        assert_eq!(
+            (shared.name.as_str(), shared.preset()),
+            ("all-in-one", "command")
+        );
         assert!(shared.windows.is_empty());
         let sessions = ["company_17", "company_2", "x"].map(session);
         let names = services.names(&sessions);
         assert_eq!(names["all-in-one"].len(), 2);
         assert_eq!(names.len(), 2);
-        assert_eq!(breaker, Breaker { services: 5, share: 0.1, within: Duration::from_secs(7200) });
+        assert_eq!(
+            breaker,
+            Breaker {
+                services: 5,
+                share: 0.1,
+                within: Duration::from_secs(7200)
+            }
+        );
 
         let (none, breaker) = load("{}").unwrap();
         assert!(none.is_empty() && none.of(&session("a")).is_none());
@@ -273,11 +317,16 @@ breaker: {services: 5, share: 10%, within: 2h}
             let service = services.of(&session(name)).unwrap();
             assert_eq!((service.name.as_str(), service.preset()), (name, "none"));
             assert!(
-                service.check().is_err() && service.stop().await.is_err() && service.start().await.is_err()
+                service.check().is_err()
+                    && service.stop().await.is_err()
+                    && service.start().await.is_err()
             );
             assert!(matches!(service.presence().await, Presence::Unknown(_)));
         }
-        assert_eq!(services.of(&session("company_7")).unwrap().presence().await, Presence::Gone);
+        assert_eq!(
+            services.of(&session("company_7")).unwrap().presence().await,
+            Presence::Gone
+        );
     }
 
     #[test]
@@ -287,14 +336,23 @@ breaker: {services: 5, share: 10%, within: 2h}
         let command = |stop: &str| format!("command: {{stop: [{stop}], start: [b], gone: [c]}}");
         for (first, second) in [
             (pm2("bot", "/home/a/.pm2"), pm2("bot", "/home/b/.pm2")),
-            (pm2("bot", "/p"), "pm2: {name: bot, home: /p, user: b}".into()),
-            ("docker: {container: bot}".into(), "docker: {container: bot, runtime: podman}".into()),
+            (
+                pm2("bot", "/p"),
+                "pm2: {name: bot, home: /p, user: b}".into(),
+            ),
+            (
+                "docker: {container: bot}".into(),
+                "docker: {container: bot, runtime: podman}".into(),
+            ),
             ("docker: {container: bot}".into(), pm2("bot", "/p")),
             (
                 "systemd: {unit: a.service}, name: bots".into(),
                 "systemd: {unit: b.service}, name: bots".into(),
             ),
-            (format!("name: bots, {}", command("a")), format!("name: bots, {}", command("b"))),
+            (
+                format!("name: bots, {}", command("a")),
+                format!("name: bots, {}", command("b")),
+            ),
             // a_7 and b_7 would be one.
             (pm2("'bot-{id}'", "/a"), pm2("'bot-{id}'", "/b")),
         ] {
@@ -302,9 +360,13 @@ breaker: {services: 5, share: 10%, within: 2h}
                 "service: [{{{of_a}, {first}}}, {{sessions: [x], systemd: {{unit: x.service}}}}, {{{second}}}]"
             );
             let error = load(&yaml).map(|_| ()).unwrap_err();
-            assert!(error.contains("service[0] and service[2] have the same name"), "{yaml}: {error}");
+            assert!(
+                error.contains("service[0] and service[2] have the same name"),
+                "{yaml}: {error}"
+            );
             assert!(error.contains("another `name`"), "{error}");
-            let named = format!("service: [{{{of_a}, {first}}}, {{{second}, name: 'b-{{session}}'}}]");
+            let named =
+                format!("service: [{{{of_a}, {first}}}, {{{second}, name: 'b-{{session}}'}}]");
             if !second.contains("name: bots") {
                 load(&named).unwrap_or_else(|error| panic!("{named}: {error}"));
             }
@@ -323,7 +385,8 @@ breaker: {services: 5, share: 10%, within: 2h}
     #[tokio::test]
     async fn a_name_that_turns_out_to_be_another_process_has_neither_stop_nor_start() {
         use crate::control::Presence;
-        let one = |names: &str| format!("command: {{stop: ['true'], start: ['true'], gone: [{names}]}}");
+        let one =
+            |names: &str| format!("command: {{stop: ['true'], start: ['true'], gone: [{names}]}}");
         let (services, _) = load(&format!(
             "service: [{{sessions: [a, c], name: b, {}}}, {{name: '{{session}}', {}}}]",
             one("'true'"),
@@ -341,7 +404,11 @@ breaker: {services: 5, share: 10%, within: 2h}
         ] {
             let service = services.among(&session(name), sessions).unwrap();
             assert_eq!(service.check().is_ok(), is_known, "{name}");
-            assert_eq!(service.presence().await == Presence::Gone, is_known, "{name}");
+            assert_eq!(
+                service.presence().await == Presence::Gone,
+                is_known,
+                "{name}"
+            );
             assert_eq!(service.stop().await.is_ok(), is_known, "{name}");
         }
     }
@@ -349,29 +416,68 @@ breaker: {services: 5, share: 10%, within: 2h}
     #[test]
     fn errors_name_the_key() {
         for (service, says) in [
-            ("{}", "service[0] needs exactly one of systemd, pm2, docker and command"),
-            ("{systemd: {unit: a.service}, docker: {container: b}}", "service[0] needs exactly one of"),
-            ("{systemd: {unit: a}}", "service[0].systemd.unit: must end in .service"),
+            (
+                "{}",
+                "service[0] needs exactly one of systemd, pm2, docker and command",
+            ),
+            (
+                "{systemd: {unit: a.service}, docker: {container: b}}",
+                "service[0] needs exactly one of",
+            ),
+            (
+                "{systemd: {unit: a}}",
+                "service[0].systemd.unit: must end in .service",
+            ),
             ("{systemd: {unit: 'a@{id}'}}", "must end in .service"),
             ("{systemd: {unit: '{session}'}}", "must end in .service"),
-            ("{systemd: {unit: -a.service}}", "service[0].systemd.unit: must be a name"),
-            ("{systemd: {unit: '{nope}.service'}}", "nothing fills {nope}"),
+            (
+                "{systemd: {unit: -a.service}}",
+                "service[0].systemd.unit: must be a name",
+            ),
+            (
+                "{systemd: {unit: '{nope}.service'}}",
+                "nothing fills {nope}",
+            ),
             ("{systemd: {unit: a.service, user: b}}", "user"),
-            ("{systemd: {unit: 'bot@{id}.service'}, name: bots}", "service[0].name must hold {id} as well"),
+            (
+                "{systemd: {unit: 'bot@{id}.service'}, name: bots}",
+                "service[0].name must hold {id} as well",
+            ),
             (
                 "{systemd: {unit: 'bot@{session}.service'}, name: 'b{id}'}",
                 "service[0].name must hold {session}",
             ),
-            ("{systemd: {unit: a.service}, name: ''}", "service[0].name is empty"),
+            (
+                "{systemd: {unit: a.service}, name: ''}",
+                "service[0].name is empty",
+            ),
             ("{pm2: {name: a}}", "home"),
-            ("{pm2: {name: a, home: b}}", "service[0].pm2.home: must be an absolute path"),
-            ("{pm2: {name: '', home: /b}}", "service[0].pm2.name: must be a name"),
-            ("{pm2: {name: a, home: /b, user: '-x'}}", "service[0].pm2.user: must be the name of a user"),
-            ("{pm2: {name: a, home: /b, user: 'a b'}}", "service[0].pm2.user"),
+            (
+                "{pm2: {name: a, home: b}}",
+                "service[0].pm2.home: must be an absolute path",
+            ),
+            (
+                "{pm2: {name: '', home: /b}}",
+                "service[0].pm2.name: must be a name",
+            ),
+            (
+                "{pm2: {name: a, home: /b, user: '-x'}}",
+                "service[0].pm2.user: must be the name of a user",
+            ),
+            (
+                "{pm2: {name: a, home: /b, user: 'a b'}}",
+                "service[0].pm2.user",
+            ),
             ("{docker: {container: a, runtime: lxc}}", "lxc"),
             ("{command: {stop: [a], start: [a]}}", "gone"),
-            ("{command: {stop: [a], start: [a], gone: [a]}}", "service[0].name is missing"),
-            ("{name: a, command: {stop: [], start: [a], gone: [a]}}", "service[0].command.stop: is empty"),
+            (
+                "{command: {stop: [a], start: [a], gone: [a]}}",
+                "service[0].name is missing",
+            ),
+            (
+                "{name: a, command: {stop: [], start: [a], gone: [a]}}",
+                "service[0].command.stop: is empty",
+            ),
             (
                 "{name: a, command: {stop: [a], start: ['{session}'], gone: [a]}}",
                 "command.start: the program may",
@@ -380,11 +486,26 @@ breaker: {services: 5, share: 10%, within: 2h}
                 "{name: a, command: {stop: [a], start: [a], gone: [sh, -c, a]}}",
                 "command.gone: sh -c would run",
             ),
-            ("{name: a, command: {stop: [a, '{session}'], start: [a], gone: [a]}}", "must hold {session}"),
-            ("{name: a, command: {stop: a b, start: [a], gone: [a]}}", "line"),
-            ("{systemd: {unit: a.service}, sessions: ['[']}", "service[0].sessions"),
-            ("{systemd: {unit: a.service}, stop_timeout: 0s}", "service[0].stop_timeout: not less than 1s"),
-            ("{systemd: {unit: a.service}, cooldown: soon}", "not a time span"),
+            (
+                "{name: a, command: {stop: [a, '{session}'], start: [a], gone: [a]}}",
+                "must hold {session}",
+            ),
+            (
+                "{name: a, command: {stop: a b, start: [a], gone: [a]}}",
+                "line",
+            ),
+            (
+                "{systemd: {unit: a.service}, sessions: ['[']}",
+                "service[0].sessions",
+            ),
+            (
+                "{systemd: {unit: a.service}, stop_timeout: 0s}",
+                "service[0].stop_timeout: not less than 1s",
+            ),
+            (
+                "{systemd: {unit: a.service}, cooldown: soon}",
+                "not a time span",
+            ),
             (
                 "{systemd: {unit: a.service}, windows: [{from: '03:00', to: '04:00'}]}",
                 "service[0].windows[0].zone is missing; name the time zone",
@@ -398,7 +519,9 @@ breaker: {services: 5, share: 10%, within: 2h}
                 "service[0].windows[0].from: ",
             ),
         ] {
-            let error = load(&format!("service: [{service}]")).map(|_| ()).unwrap_err();
+            let error = load(&format!("service: [{service}]"))
+                .map(|_| ())
+                .unwrap_err();
             assert!(error.contains(says), "{service}: {error}");
         }
         for (breaker, says) in [
@@ -410,7 +533,9 @@ breaker: {services: 5, share: 10%, within: 2h}
             ("{services: -1}", "line"),
             ("{nope: 1}", "nope"),
         ] {
-            let error = load(&format!("breaker: {breaker}")).map(|_| ()).unwrap_err();
+            let error = load(&format!("breaker: {breaker}"))
+                .map(|_| ())
+                .unwrap_err();
             assert!(error.contains(says), "{breaker}: {error}");
         }
     }

@@ -59,15 +59,22 @@ pub fn log_says(
     fresh: Duration,
     quiet: Duration,
 ) -> (Finding, String) {
-    let span = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs())).to_string();
+    let span = |span: Duration| {
+        humantime::format_duration(Duration::from_secs(span.as_secs())).to_string()
+    };
     let nothing = |why: &str| (Finding::Nothing, why.to_owned());
-    let LogEvent { opened, at, last_line } = match event {
+    let LogEvent {
+        opened,
+        at,
+        last_line,
+    } = match event {
         Ok(Some(event)) => event,
         Ok(None) => return nothing("there is no log of this session"),
         Err(error) => return (Finding::Silent, error),
     };
-    let ago =
-        at.map_or("at a time the log does not tell".to_owned(), |at| format!("{} ago", span(at.until(now))));
+    let ago = at.map_or("at a time the log does not tell".to_owned(), |at| {
+        format!("{} ago", span(at.until(now)))
+    });
     if process_gone {
         if last_line > now || last_line.until(now) < quiet {
             return (
@@ -79,7 +86,10 @@ pub fn log_says(
             );
         }
         return match opened {
-            Some(false) => (Finding::Disconnected, format!("the connection was closed {ago}")),
+            Some(false) => (
+                Finding::Disconnected,
+                format!("the connection was closed {ago}"),
+            ),
             Some(true) => nothing("the connection was opened, and the process is gone since"),
             None => nothing("it does not tell of a connection"),
         };
@@ -91,11 +101,17 @@ pub fn log_says(
         return nothing("the last line is too old to tell anything");
     }
     match (opened, at) {
-        (Some(true), _) => (Finding::Connected, format!("the connection was opened {ago}")),
+        (Some(true), _) => (
+            Finding::Connected,
+            format!("the connection was opened {ago}"),
+        ),
         (Some(false), Some(at)) if newest_write.is_some_and(|written| written > at.plus(TICK)) => {
             nothing("the connection was closed, but a file was written since")
         }
-        (Some(false), Some(_)) => (Finding::Disconnected, format!("the connection was closed {ago}")),
+        (Some(false), Some(_)) => (
+            Finding::Disconnected,
+            format!("the connection was closed {ago}"),
+        ),
         (Some(false), None) => nothing("the connection was closed, but the line carries no date"),
         (None, _) => nothing("it does not tell of a connection"),
     }
@@ -111,17 +127,32 @@ mod tests {
         let now = Timestamp::from_secs(1_800_000_000);
         let ago = |seconds: u64| now.minus(Duration::from_secs(seconds));
         let event = |opened, at: u64, line: u64| {
-            Some(LogEvent { opened: Some(opened), at: Some(ago(at)), last_line: ago(line) })
+            Some(LogEvent {
+                opened: Some(opened),
+                at: Some(ago(at)),
+                last_line: ago(line),
+            })
         };
         let ahead = now.plus(Duration::from_secs(1));
-        let is = |opened, at, last_line| Some(LogEvent { opened, at, last_line });
+        let is = |opened, at, last_line| {
+            Some(LogEvent {
+                opened,
+                at,
+                last_line,
+            })
+        };
         for (event, gone, written, finding) in [
             (None, false, None, Nothing),
             (None, true, None, Nothing),
             (event(true, 5000, 900), false, None, Connected),
             (event(true, 5000, 901), false, None, Nothing),
             (event(false, 5000, 900), false, None, Disconnected),
-            (event(false, 5000, 900), false, Some(ago(4998)), Disconnected),
+            (
+                event(false, 5000, 900),
+                false,
+                Some(ago(4998)),
+                Disconnected,
+            ),
             (event(false, 5000, 900), false, Some(ago(4997)), Nothing),
             (event(false, 5000, 901), false, None, Nothing),
             (event(true, 5000, 5000), true, None, Nothing),
@@ -139,12 +170,24 @@ mod tests {
             (is(Some(true), Some(ahead), ago(0)), false, None, Nothing),
             (is(Some(false), Some(ahead), ahead), true, None, Silent),
         ] {
-            let (seen, why) =
-                log_says(Ok(event), gone, written, now, Duration::from_secs(900), Duration::from_secs(600));
+            let (seen, why) = log_says(
+                Ok(event),
+                gone,
+                written,
+                now,
+                Duration::from_secs(900),
+                Duration::from_secs(600),
+            );
             assert_eq!(seen, finding, "{event:?} {gone} {written:?}: {why}");
         }
-        let unreadable =
-            log_says(Err("x".into()), false, None, now, Duration::from_secs(900), Duration::from_secs(600));
+        let unreadable = log_says(
+            Err("x".into()),
+            false,
+            None,
+            now,
+            Duration::from_secs(900),
+            Duration::from_secs(600),
+        );
         assert_eq!(unreadable, (Silent, "x".to_owned()));
     }
 }

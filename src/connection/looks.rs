@@ -28,7 +28,9 @@ struct Looks {
 
 impl Looks {
     const fn new() -> Self {
-        Self { left_behind: AtomicIsize::new(0) }
+        Self {
+            left_behind: AtomicIsize::new(0),
+        }
     }
 
     async fn within<T: Send + 'static>(
@@ -38,20 +40,34 @@ impl Looks {
         look: impl FnOnce() -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
         if self.left_behind.load(Ordering::SeqCst) >= MOST_LEFT_BEHIND {
-            return Err(format!("{what} was not tried: earlier looks have not come back"));
+            return Err(format!(
+                "{what} was not tried: earlier looks have not come back"
+            ));
         }
         let one_ended = Arc::new(AtomicBool::new(false));
-        let looker = Side { looks: self, one_ended: Arc::clone(&one_ended), waits: false };
-        let _waiter = Side { looks: self, one_ended, waits: true };
-        let looking = tokio::task::spawn_blocking(move || match looker.one_ended.load(Ordering::SeqCst) {
-            // It was given up before a thread was free.
-            true => Err(String::new()),
-            false => look(),
-        });
+        let looker = Side {
+            looks: self,
+            one_ended: Arc::clone(&one_ended),
+            waits: false,
+        };
+        let _waiter = Side {
+            looks: self,
+            one_ended,
+            waits: true,
+        };
+        let looking =
+            tokio::task::spawn_blocking(move || match looker.one_ended.load(Ordering::SeqCst) {
+                // It was given up before a thread was free.
+                true => Err(String::new()),
+                false => look(),
+            });
         match tokio::time::timeout(timeout, looking).await {
             Ok(Ok(looked)) => looked,
             Ok(Err(_)) => Err(format!("{what} broke off")),
-            Err(_) => Err(format!("{what} took longer than {}", humantime::format_duration(timeout))),
+            Err(_) => Err(format!(
+                "{what} took longer than {}",
+                humantime::format_duration(timeout)
+            )),
         }
     }
 }
@@ -88,16 +104,25 @@ mod tests {
         while gates.len() < 1000 {
             let (gate, hangs) = mpsc::channel::<()>();
             gates.push(gate);
-            let said = HUNG.within("it", soon, move || Ok(hangs.recv().is_ok())).await;
+            let said = HUNG
+                .within("it", soon, move || Ok(hangs.recv().is_ok()))
+                .await;
             if said.unwrap_err() != "it took longer than 20ms" {
                 break;
             }
         }
-        assert!((MOST_LEFT_BEHIND as usize..1000).contains(&gates.len()), "{}", gates.len());
+        assert!(
+            (MOST_LEFT_BEHIND as usize..1000).contains(&gates.len()),
+            "{}",
+            gates.len()
+        );
         assert_eq!(HUNG.left_behind.load(Ordering::SeqCst), MOST_LEFT_BEHIND);
         let later = Duration::from_secs(60);
         let said = HUNG.within("it", later, || Ok(())).await;
-        assert_eq!(said.unwrap_err(), "it was not tried: earlier looks have not come back");
+        assert_eq!(
+            said.unwrap_err(),
+            "it was not tried: earlier looks have not come back"
+        );
         // They come back.
         gates.clear();
         for _ in 0..1000 {
@@ -107,7 +132,12 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(HUNG.within("it", later, || Ok(7)).await, Ok(7));
-        assert_eq!(HUNG.within("it", later, || Err::<(), _>("no".into())).await.unwrap_err(), "no");
+        assert_eq!(
+            HUNG.within("it", later, || Err::<(), _>("no".into()))
+                .await
+                .unwrap_err(),
+            "no"
+        );
         assert_eq!(
             HUNG.left_behind.load(Ordering::SeqCst),
             0,
@@ -119,7 +149,10 @@ mod tests {
     fn only_files_are_opened() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
-        let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap();
         assert!(made.success());
         assert!(open(&pipe).unwrap_err().to_string().contains("not a file"));
         assert!(open(dir.path()).is_err());

@@ -52,12 +52,15 @@ impl Recollection {
     /// Whether this source may say that the bot is not connected.
     pub fn vouches_for(&self, id: &str, now: Timestamp) -> bool {
         self.trusted_by_configuration
-            || (!id.is_empty() && (self.trusted.contains_key(id) || self.last_alive(id, now).is_some()))
+            || (!id.is_empty()
+                && (self.trusted.contains_key(id) || self.last_alive(id, now).is_some()))
     }
 
     /// The sightings that are not on record yet.
     pub fn missing(&self, evidence: &[Evidence], now: Timestamp) -> Vec<(String, Alive)> {
-        let seen = evidence.iter().filter_map(|e| Some((e.id.clone(), e.alive.clone()?)));
+        let seen = evidence
+            .iter()
+            .filter_map(|e| Some((e.id.clone(), e.alive.clone()?)));
         seen.filter(|(id, alive)| !id.is_empty() && counts(alive.at, now))
             .filter(|(id, alive)| match self.alive.get(id) {
                 // A record from the future was written under a wrong clock, and is replaced.
@@ -87,7 +90,11 @@ pub fn vouched(evidence: Vec<Evidence>, memory: &Recollection, now: Timestamp) -
             evidence.detail,
             humantime::format_duration(REMEMBERED_FOR),
         );
-        Evidence { finding: Finding::Silent, detail, ..evidence }
+        Evidence {
+            finding: Finding::Silent,
+            detail,
+            ..evidence
+        }
     };
     evidence.into_iter().map(judge).collect()
 }
@@ -140,8 +147,17 @@ impl Recent {
     /// Takes in what was kept; what is known already stays.
     pub fn load(&self, records: Vec<Record>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for Record { session, source, at_ns, mark } in records {
-            let alive = Alive { at: Timestamp::from_nanos(at_ns), mark };
+        for Record {
+            session,
+            source,
+            at_ns,
+            mark,
+        } in records
+        {
+            let alive = Alive {
+                at: Timestamp::from_nanos(at_ns),
+                mark,
+            };
             seen.entry((session, source)).or_insert(alive);
         }
     }
@@ -156,7 +172,10 @@ impl Memory for Recent {
             .take_while(|((name, _), _)| name == session.as_str())
             .map(|((_, source), alive)| (source.clone(), alive.clone()))
             .collect();
-        Recollection { alive, ..Recollection::default() }
+        Recollection {
+            alive,
+            ..Recollection::default()
+        }
     }
 
     fn remember(&self, session: &SessionName, sightings: &[(String, Alive)]) {
@@ -179,12 +198,18 @@ mod tests {
     }
 
     fn says(id: &str, finding: Finding) -> Evidence {
-        Evidence { id: id.into(), ..Evidence::new("probe", finding, "disconnected") }
+        Evidence {
+            id: id.into(),
+            ..Evidence::new("probe", finding, "disconnected")
+        }
     }
 
     fn seen(at: Timestamp) -> Recollection {
         let alive = BTreeMap::from([("probe-1".to_owned(), Alive::at(at))]);
-        Recollection { alive, ..Recollection::default() }
+        Recollection {
+            alive,
+            ..Recollection::default()
+        }
     }
 
     fn heard(memory: &Recollection, evidence: Evidence) -> Evidence {
@@ -205,41 +230,85 @@ mod tests {
                 (seen(now().plus(3000 * DAY)), false),
                 (seen(Timestamp::from_nanos(i64::MAX)), false),
                 (seen(Timestamp::from_nanos(i64::MIN)), false),
-                (Recollection { trusted_by_configuration: true, ..Recollection::default() }, true),
+                (
+                    Recollection {
+                        trusted_by_configuration: true,
+                        ..Recollection::default()
+                    },
+                    true,
+                ),
             ] {
                 let told = heard(&memory, says("probe-1", finding));
-                assert_eq!(told.finding, if counts { finding } else { Finding::Silent }, "{memory:?}");
-                assert_eq!(told.detail.contains("doctor --trust"), !counts, "{}", told.detail);
+                assert_eq!(
+                    told.finding,
+                    if counts { finding } else { Finding::Silent },
+                    "{memory:?}"
+                );
+                assert_eq!(
+                    told.detail.contains("doctor --trust"),
+                    !counts,
+                    "{}",
+                    told.detail
+                );
             }
         }
         let other = heard(&seen(now()), says("probe-2", Finding::Disconnected));
-        assert_eq!(other.finding, Finding::Silent, "what another source saw is not its merit");
+        assert_eq!(
+            other.finding,
+            Finding::Silent,
+            "what another source saw is not its merit"
+        );
         let nameless = heard(&seen(now()), says("", Finding::Gone));
         assert_eq!(nameless.finding, Finding::Silent);
-        let trust = Trust { by: "somebody".into(), at: now() };
-        let trusted =
-            Recollection { trusted: BTreeMap::from([("probe-1".into(), trust)]), ..Recollection::default() };
-        assert_eq!(heard(&trusted, says("probe-1", Finding::Gone)).finding, Finding::Gone);
-        assert_eq!(heard(&trusted, says("probe-2", Finding::Gone)).finding, Finding::Silent);
+        let trust = Trust {
+            by: "somebody".into(),
+            at: now(),
+        };
+        let trusted = Recollection {
+            trusted: BTreeMap::from([("probe-1".into(), trust)]),
+            ..Recollection::default()
+        };
+        assert_eq!(
+            heard(&trusted, says("probe-1", Finding::Gone)).finding,
+            Finding::Gone
+        );
+        assert_eq!(
+            heard(&trusted, says("probe-2", Finding::Gone)).finding,
+            Finding::Silent
+        );
     }
 
     #[test]
     fn what_is_no_accusation_needs_nobody() {
         use Finding::*;
         for finding in [Connected, Quiet, Writing, Silent, Nothing] {
-            assert_eq!(heard(&Recollection::default(), says("", finding)).finding, finding);
+            assert_eq!(
+                heard(&Recollection::default(), says("", finding)).finding,
+                finding
+            );
         }
     }
 
     #[test]
     fn a_wrong_clock_is_mended_by_the_next_sighting() {
-        let connected = |at| Evidence { alive: Some(Alive::at(at)), ..says("probe-1", Finding::Connected) };
+        let connected = |at| Evidence {
+            alive: Some(Alive::at(at)),
+            ..says("probe-1", Finding::Connected)
+        };
         let told = |memory: &Recollection, at| memory.missing(&[connected(at)], now()).len();
         assert_eq!(told(&Recollection::default(), now()), 1);
-        assert_eq!(told(&seen(now().plus(3000 * DAY)), now()), 1, "replaced, though it is later");
+        assert_eq!(
+            told(&seen(now().plus(3000 * DAY)), now()),
+            1,
+            "replaced, though it is later"
+        );
         assert_eq!(told(&seen(now()), now()), 0, "not every time");
         assert_eq!(told(&seen(now().minus(Duration::from_secs(61))), now()), 1);
-        assert_eq!(told(&Recollection::default(), now().plus(DAY)), 0, "never from the future");
+        assert_eq!(
+            told(&Recollection::default(), now().plus(DAY)),
+            0,
+            "never from the future"
+        );
         assert_eq!(told(&Recollection::default(), now().minus(31 * DAY)), 0);
         // An older line of a log does not replace what was seen since.
         assert_eq!(told(&seen(now()), now().minus(DAY)), 0);
@@ -247,9 +316,21 @@ mod tests {
 
     #[test]
     fn the_memory_of_a_process_can_be_kept() {
-        let (a, ab) = (SessionName::from_dir(OsStr::new("a")), SessionName::from_dir(OsStr::new("ab")));
+        let (a, ab) = (
+            SessionName::from_dir(OsStr::new("a")),
+            SessionName::from_dir(OsStr::new("ab")),
+        );
         let recent = Recent::default();
-        recent.remember(&a, &[("probe-1".into(), Alive { at: now(), mark: Some("m".into()) })]);
+        recent.remember(
+            &a,
+            &[(
+                "probe-1".into(),
+                Alive {
+                    at: now(),
+                    mark: Some("m".into()),
+                },
+            )],
+        );
         recent.remember(&ab, &[("probe-2".into(), Alive::at(now().minus(31 * DAY)))]);
         assert_eq!(recent.recall(&a).alive.len(), 1);
         let kept = recent.save(now());

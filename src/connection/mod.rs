@@ -99,7 +99,9 @@ impl Asked {
 
     /// Whether somebody says this, believed or not.
     pub fn says(&self, finding: Finding) -> bool {
-        self.evidence.iter().any(|evidence| evidence.finding == finding)
+        self.evidence
+            .iter()
+            .any(|evidence| evidence.finding == finding)
     }
 
     /// Whether the log's last word is that the login has ended (401).
@@ -118,7 +120,10 @@ impl Connection {
     pub fn ids(&self) -> Vec<String> {
         let probes = self.probes.iter().map(probe_id);
         let process = self.process.iter().map(|process| process.id().to_owned());
-        probes.chain(process).chain(self.log.iter().map(|log| log_id(log.as_ref()))).collect()
+        probes
+            .chain(process)
+            .chain(self.log.iter().map(|log| log_id(log.as_ref())))
+            .collect()
     }
 
     /// Asks everybody and folds the answers, to be shown. Whoever acts on it uses
@@ -133,7 +138,11 @@ impl Connection {
         let mut memory = {
             let (memory, session) = (Arc::clone(&self.memory), session.clone());
             let recalled = blocking(move || memory.recall(&session));
-            tokio::time::timeout(MEMORY_TIMEOUT, recalled).await.ok().flatten().unwrap_or_default()
+            tokio::time::timeout(MEMORY_TIMEOUT, recalled)
+                .await
+                .ok()
+                .flatten()
+                .unwrap_or_default()
         };
         memory.trusted_by_configuration = self.trust.is_match(Path::new(session.as_str()));
         let mut evidence = Vec::new();
@@ -144,13 +153,22 @@ impl Connection {
         for probe in &self.probes {
             let answer = probe.ask(session, self.timeout).await;
             let alive = (answer.finding == Finding::Connected).then(|| Alive::at(Timestamp::now()));
-            evidence.push(Evidence { id: probe_id(probe), alive, ..answer });
+            evidence.push(Evidence {
+                id: probe_id(probe),
+                alive,
+                ..answer
+            });
         }
         if let Some(process) = &self.process {
-            let last = memory.last_alive(process.id(), Timestamp::now()).and_then(|a| a.mark.clone());
-            let trusted = memory.trusted_by_configuration || memory.trusted.contains_key(process.id());
+            let last = memory
+                .last_alive(process.id(), Timestamp::now())
+                .and_then(|a| a.mark.clone());
+            let trusted =
+                memory.trusted_by_configuration || memory.trusted.contains_key(process.id());
             let known = process::Known { last, trusted };
-            let look = process.look(session, self.timeout, self.share_for, known).await;
+            let look = process
+                .look(session, self.timeout, self.share_for, known)
+                .await;
             evidence.push(look.evidence);
             if self.sockets && !look.pids.is_empty() {
                 evidence.push(sockets::look(look.pids, self.timeout).await);
@@ -161,28 +179,50 @@ impl Connection {
         if let Some(view) = &self.log {
             let (reader, session) = (Arc::clone(view), session.clone());
             let read = blocking(move || {
-                (reader.last_event(&session), reader.last_opened(&session), reader.logged_out(&session))
+                (
+                    reader.last_event(&session),
+                    reader.last_opened(&session),
+                    reader.logged_out(&session),
+                )
             });
-            let read = tokio::time::timeout(self.timeout, read).await.ok().flatten();
+            let read = tokio::time::timeout(self.timeout, read)
+                .await
+                .ok()
+                .flatten();
             let (event, opened, ended) =
                 read.unwrap_or((Err("the log could not be read in time".into()), None, false));
             logged_out = ended;
-            let last =
-                event.as_ref().ok().and_then(|event| event.filter(|event| event.opened == Some(true))?.at);
+            let last = event
+                .as_ref()
+                .ok()
+                .and_then(|event| event.filter(|event| event.opened == Some(true))?.at);
             let opened = last.max(opened);
             let id = log_id(view.as_ref());
             let seen = Evidence::new("log", Finding::Nothing, "");
-            sightings.push(Evidence { id: id.clone(), alive: opened.map(Alive::at), ..seen });
+            sightings.push(Evidence {
+                id: id.clone(),
+                alive: opened.map(Alive::at),
+                ..seen
+            });
             log = Some((id, event));
         }
         let missing = memory.missing(&sightings, Timestamp::now());
         if !missing.is_empty() {
-            let (store, session, seen) = (Arc::clone(&self.memory), session.clone(), missing.clone());
-            let _ =
-                tokio::time::timeout(MEMORY_TIMEOUT, blocking(move || store.remember(&session, &seen))).await;
+            let (store, session, seen) =
+                (Arc::clone(&self.memory), session.clone(), missing.clone());
+            let _ = tokio::time::timeout(
+                MEMORY_TIMEOUT,
+                blocking(move || store.remember(&session, &seen)),
+            )
+            .await;
             memory.alive.extend(missing);
         }
-        Asked { evidence, log, logged_out, memory }
+        Asked {
+            evidence,
+            log,
+            logged_out,
+            memory,
+        }
     }
 
     /// Folds what the sources said and what the files say.
@@ -191,9 +231,18 @@ impl Connection {
         let mut evidence = vouched(asked.evidence, &asked.memory, now);
         if let Some((id, event)) = asked.log {
             let gone = evidence.iter().any(|e| e.finding == Finding::Gone);
-            let (finding, detail) =
-                log_says(event, gone, inventory.newest_write(), now, self.log_fresh, self.quiet);
-            let said = Evidence { id, ..Evidence::new("log", finding, detail) };
+            let (finding, detail) = log_says(
+                event,
+                gone,
+                inventory.newest_write(),
+                now,
+                self.log_fresh,
+                self.quiet,
+            );
+            let said = Evidence {
+                id,
+                ..Evidence::new("log", finding, detail)
+            };
             evidence.extend(vouched(vec![said], &asked.memory, now));
         }
         evidence.push(writes(inventory, now, self.quiet));
@@ -220,9 +269,10 @@ pub fn writes(inventory: &Inventory, now: Timestamp, quiet: Duration) -> Evidenc
     let span = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
     match inventory.newest_write() {
         None => evidence(Finding::Silent, "there is no file to tell from".into()),
-        Some(newest) if newest > now => {
-            evidence(Finding::Writing, "a file's modification time lies in the future".into())
-        }
+        Some(newest) if newest > now => evidence(
+            Finding::Writing,
+            "a file's modification time lies in the future".into(),
+        ),
         Some(newest) if newest.until(now) < quiet => evidence(
             Finding::Writing,
             format!(
@@ -231,9 +281,10 @@ pub fn writes(inventory: &Inventory, now: Timestamp, quiet: Duration) -> Evidenc
                 span(quiet)
             ),
         ),
-        Some(newest) => {
-            evidence(Finding::Quiet, format!("no file was written for {}", span(newest.until(now))))
-        }
+        Some(newest) => evidence(
+            Finding::Quiet,
+            format!("no file was written for {}", span(newest.until(now))),
+        ),
     }
 }
 
@@ -261,7 +312,10 @@ mod tests {
         let entry = Entry {
             name: FileName::new("creds.json"),
             shape: Shape::Regular,
-            stamp: Stamp { modified, ..Stamp::default() },
+            stamp: Stamp {
+                modified,
+                ..Stamp::default()
+            },
             inside: Inside::NotRead,
         };
         Inventory::new([entry], Creds::Missing)
@@ -283,41 +337,81 @@ mod tests {
             (verdict.state, verdict.evidence[0].finding)
         };
         assert_eq!(says(None, None).await, (State::Unknown, Finding::Nothing));
-        assert_eq!(says(Some((false, 3600)), None).await, (State::Unknown, Finding::Silent));
+        assert_eq!(
+            says(Some((false, 3600)), None).await,
+            (State::Unknown, Finding::Silent)
+        );
         let older = Some(31 * 86_400);
-        assert_eq!(says(Some((false, 3600)), older).await, (State::Unknown, Finding::Silent));
+        assert_eq!(
+            says(Some((false, 3600)), older).await,
+            (State::Unknown, Finding::Silent)
+        );
         let opened = Some(7200);
-        assert_eq!(says(Some((false, 3600)), opened).await, (State::Disconnected, Finding::Disconnected));
-        assert_eq!(says(Some((true, 3600)), None).await, (State::Connected, Finding::Connected));
+        assert_eq!(
+            says(Some((false, 3600)), opened).await,
+            (State::Disconnected, Finding::Disconnected)
+        );
+        assert_eq!(
+            says(Some((true, 3600)), None).await,
+            (State::Connected, Finding::Connected)
+        );
         // It is remembered, though the log no longer tells.
-        assert_eq!(says(Some((false, 3600)), None).await, (State::Disconnected, Finding::Disconnected));
+        assert_eq!(
+            says(Some((false, 3600)), None).await,
+            (State::Disconnected, Finding::Disconnected)
+        );
     }
 
     #[tokio::test]
     async fn whom_nobody_knows_is_asked_and_not_believed() {
         let session = SessionName::from_dir(OsStr::new("a"));
         let probe = |word: &str| vec![Probe::command_line(&format!("echo {word}"), None).unwrap()];
-        let mut connection = Connection { probes: probe("disconnected"), ..Connection::default() };
+        let mut connection = Connection {
+            probes: probe("disconnected"),
+            ..Connection::default()
+        };
         let folder = quiet_folder();
         let verdict = connection.verdict(&session, &folder).await;
         assert_eq!(verdict.state, State::Unknown);
-        assert!(verdict.because().contains("--connection.trust"), "{}", verdict.because());
+        assert!(
+            verdict.because().contains("--connection.trust"),
+            "{}",
+            verdict.because()
+        );
         let trusted = Connection {
-            trust: globset::GlobSetBuilder::new().add(globset::Glob::new("a*").unwrap()).build().unwrap(),
+            trust: globset::GlobSetBuilder::new()
+                .add(globset::Glob::new("a*").unwrap())
+                .build()
+                .unwrap(),
             ..connection.clone()
         };
-        assert_eq!(trusted.verdict(&session, &folder).await.state, State::Disconnected);
+        assert_eq!(
+            trusted.verdict(&session, &folder).await.state,
+            State::Disconnected
+        );
         let other = SessionName::from_dir(OsStr::new("b"));
         assert_eq!(trusted.verdict(&other, &folder).await.state, State::Unknown);
         // Another command that calls it connected vouches for itself only.
         connection.probes = probe("connected");
-        assert_eq!(connection.verdict(&session, &folder).await.state, State::Connected);
+        assert_eq!(
+            connection.verdict(&session, &folder).await.state,
+            State::Connected
+        );
         connection.probes = probe("disconnected");
-        assert_eq!(connection.verdict(&session, &folder).await.state, State::Unknown);
+        assert_eq!(
+            connection.verdict(&session, &folder).await.state,
+            State::Unknown
+        );
         assert_eq!(connection.ids().len(), 1);
         assert_eq!(connection.memory.recall(&session).alive.len(), 1);
         connection.probes.clear();
-        assert!(connection.verdict(&session, &folder).await.because().contains("none configured"));
+        assert!(
+            connection
+                .verdict(&session, &folder)
+                .await
+                .because()
+                .contains("none configured")
+        );
     }
 
     #[test]
@@ -327,15 +421,32 @@ mod tests {
             let entry = modified.map(|modified| Entry {
                 name: FileName::new("creds.json"),
                 shape: Shape::Regular,
-                stamp: Stamp { modified, ..Stamp::default() },
+                stamp: Stamp {
+                    modified,
+                    ..Stamp::default()
+                },
                 inside: Inside::NotRead,
             });
-            writes(&Inventory::new(entry, Creds::Missing), now, Duration::from_secs(600)).finding
+            writes(
+                &Inventory::new(entry, Creds::Missing),
+                now,
+                Duration::from_secs(600),
+            )
+            .finding
         };
         assert_eq!(with(None), Finding::Silent);
-        assert_eq!(with(Some(now.plus(Duration::from_nanos(1)))), Finding::Writing);
+        assert_eq!(
+            with(Some(now.plus(Duration::from_nanos(1)))),
+            Finding::Writing
+        );
         assert_eq!(with(Some(now)), Finding::Writing);
-        assert_eq!(with(Some(now.minus(Duration::from_secs(599)))), Finding::Writing);
-        assert_eq!(with(Some(now.minus(Duration::from_secs(600)))), Finding::Quiet);
+        assert_eq!(
+            with(Some(now.minus(Duration::from_secs(599)))),
+            Finding::Writing
+        );
+        assert_eq!(
+            with(Some(now.minus(Duration::from_secs(600)))),
+            Finding::Quiet
+        );
     }
 }

@@ -54,17 +54,27 @@ impl Probe {
             return Err(ProbeError("the connection command is empty".into()));
         }
         let parse = |(index, word): (usize, &String)| {
-            Template::parse(word, pattern)
-                .map_err(|error| ProbeError(format!("word {} of the connection command: {error}", index + 1)))
+            Template::parse(word, pattern).map_err(|error| {
+                ProbeError(format!(
+                    "word {} of the connection command: {error}",
+                    index + 1
+                ))
+            })
         };
-        let argv = argv.iter().enumerate().map(parse).collect::<Result<_, _>>()?;
+        let argv = argv
+            .iter()
+            .enumerate()
+            .map(parse)
+            .collect::<Result<_, _>>()?;
         Ok(Self::Command { argv })
     }
 
     /// A command given as one line, split as a shell splits words; no shell runs.
     pub fn command_line(line: &str, pattern: Option<&Regex>) -> Result<Self, ProbeError> {
         let argv = shlex::split(line).ok_or_else(|| {
-            ProbeError("the connection command cannot be split into words: a quote is not closed".into())
+            ProbeError(
+                "the connection command cannot be split into words: a quote is not closed".into(),
+            )
         })?;
         Self::command(&argv, pattern)
     }
@@ -80,7 +90,8 @@ impl Probe {
         disconnected: Vec<Value>,
         pattern: Option<&Regex>,
     ) -> Result<Self, ProbeError> {
-        HttpProbe::url(url, pointer, connected, disconnected, pattern).map(|http| Self::Http(Box::new(http)))
+        HttpProbe::url(url, pointer, connected, disconnected, pattern)
+            .map(|http| Self::Http(Box::new(http)))
     }
 
     /// One of the known APIs (`evolution`, `waha`, `wppconnect`) at `base_url`. It calls the
@@ -107,7 +118,9 @@ impl Probe {
         pattern: Option<&Regex>,
     ) -> Result<Self, ProbeError> {
         match self {
-            Self::Http(http) => http.header(name, file, pattern).map(|http| Self::Http(Box::new(http))),
+            Self::Http(http) => http
+                .header(name, file, pattern)
+                .map(|http| Self::Http(Box::new(http))),
             Self::Command { .. } => Err(ProbeError("a command takes no header".into())),
         }
     }
@@ -117,7 +130,9 @@ impl Probe {
     /// Errors: no https, no such file, or not an HTTP probe.
     pub fn with_authorities(self, file: &std::path::Path) -> Result<Self, ProbeError> {
         match self {
-            Self::Http(http) => http.authorities(file).map(|http| Self::Http(Box::new(http))),
+            Self::Http(http) => http
+                .authorities(file)
+                .map(|http| Self::Http(Box::new(http))),
             Self::Command { .. } => Err(ProbeError("a command takes no ca_file".into())),
         }
     }
@@ -137,9 +152,15 @@ impl Probe {
     }
 }
 
-async fn ask_command(argv: &[Template], session: &SessionName, timeout: Duration) -> Result<Finding, String> {
-    let argv: Vec<String> =
-        argv.iter().map(|arg| arg.fill(session, |value| value.to_owned())).collect::<Result<_, _>>()?;
+async fn ask_command(
+    argv: &[Template],
+    session: &SessionName,
+    timeout: Duration,
+) -> Result<Finding, String> {
+    let argv: Vec<String> = argv
+        .iter()
+        .map(|arg| arg.fill(session, |value| value.to_owned()))
+        .collect::<Result<_, _>>()?;
     match run(&argv, &[], timeout, MAX_ANSWER_BYTES).await?.as_slice() {
         b"connected" | b"connected\n" => Ok(Finding::Connected),
         b"disconnected" | b"disconnected\n" => Ok(Finding::Disconnected),
@@ -156,7 +177,9 @@ pub(super) async fn run(
     max_bytes: u64,
 ) -> Result<Vec<u8>, String> {
     let call = Call::new(argv, timeout).read(max_bytes);
-    let call = env.iter().fold(call, |call, (key, value)| call.env(key, value));
+    let call = env
+        .iter()
+        .fold(call, |call, (key, value)| call.env(key, value));
     let ended = call.run().await.map_err(|failure| failure.to_string())?;
     match ended.code {
         Some(0) => Ok(ended.output),
@@ -220,7 +243,8 @@ impl Template {
             if !literal.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut literal)));
             }
-            let known = pattern.is_some_and(|p| p.capture_names().flatten().any(|group| group == name));
+            let known =
+                pattern.is_some_and(|p| p.capture_names().flatten().any(|group| group == name));
             parts.push(match name {
                 "session" => Part::Session,
                 _ if known => Part::Group(name.to_owned()),
@@ -240,7 +264,10 @@ impl Template {
             parts.push(Part::Text(literal));
         }
         let uses_group = parts.iter().any(|part| matches!(part, Part::Group(_)));
-        Ok(Self { parts, pattern: pattern.filter(|_| uses_group).cloned() })
+        Ok(Self {
+            parts,
+            pattern: pattern.filter(|_| uses_group).cloned(),
+        })
     }
 
     /// What it takes from a session: `session`, or names of groups.
@@ -273,7 +300,8 @@ impl Template {
         session: &SessionName,
         encode: impl Fn(&str) -> String,
     ) -> Result<String, String> {
-        self.filled(session, encode).map_err(|why| format!("was not asked: {why}"))
+        self.filled(session, encode)
+            .map_err(|why| format!("was not asked: {why}"))
     }
 
     /// The text for one session. Errors: the pattern does not match its name, or a name
@@ -283,13 +311,12 @@ impl Template {
         session: &SessionName,
         encode: impl Fn(&str) -> String,
     ) -> Result<String, String> {
-        let captures =
-            match &self.pattern {
-                Some(pattern) => Some(whole_match(pattern, session.as_str()).ok_or_else(|| {
-                    "connection.session_pattern does not match the session's name".to_owned()
-                })?),
-                None => None,
-            };
+        let captures = match &self.pattern {
+            Some(pattern) => Some(whole_match(pattern, session.as_str()).ok_or_else(|| {
+                "connection.session_pattern does not match the session's name".to_owned()
+            })?),
+            None => None,
+        };
         let mut filled = String::new();
         for (index, part) in self.parts.iter().enumerate() {
             let value = match part {
@@ -339,7 +366,9 @@ mod tests {
 
     async fn ask(line: &str) -> (Finding, String) {
         let probe = Probe::command_line(line, None).unwrap();
-        let evidence = probe.ask(&session("company_962302"), Duration::from_secs(2)).await;
+        let evidence = probe
+            .ask(&session("company_962302"), Duration::from_secs(2))
+            .await;
         (evidence.finding, evidence.detail)
     }
 
@@ -348,7 +377,10 @@ mod tests {
         for (line, finding) in [
             ("echo connected", Finding::Connected),
             ("printf disconnected", Finding::Disconnected),
-            ("sh -c 'test \"$0\" = company_962302 && echo disconnected' {session}", Finding::Disconnected),
+            (
+                "sh -c 'test \"$0\" = company_962302 && echo disconnected' {session}",
+                Finding::Disconnected,
+            ),
             ("true", Finding::Silent),
             ("false", Finding::Silent),
             ("sh -c 'echo disconnected; exit 1'", Finding::Silent),
@@ -373,8 +405,15 @@ mod tests {
         let began = Instant::now();
         let evidence = probe.ask(&session("a"), Duration::from_millis(200)).await;
         assert_eq!(evidence.finding, Finding::Silent);
-        assert!(evidence.detail.contains("longer than 200ms"), "{}", evidence.detail);
-        assert!(began.elapsed() < Duration::from_secs(30), "it does not wait for the sleep");
+        assert!(
+            evidence.detail.contains("longer than 200ms"),
+            "{}",
+            evidence.detail
+        );
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "it does not wait for the sleep"
+        );
         let is_gone = || {
             std::fs::read_dir("/proc").unwrap().flatten().all(|entry| {
                 let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
@@ -398,7 +437,11 @@ mod tests {
             let mut request = vec![0; 4096];
             let n = stream.read(&mut request).await.unwrap();
             stream.write_all(answer.as_bytes()).await.unwrap();
-            String::from_utf8_lossy(&request[..n]).lines().next().unwrap_or_default().to_owned()
+            String::from_utf8_lossy(&request[..n])
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned()
         });
         (url, task)
     }
@@ -408,12 +451,19 @@ mod tests {
         let pattern = Regex::new(r"company_(?<id>\d+)").unwrap();
         let ok = |body: &str| -> &'static str {
             Box::leak(
-                format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_boxed_str(),
+                format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+                .into_boxed_str(),
             )
         };
         for (answer, finding) in [
             (ok(r#"{"status":{"connected":true}}"#), Finding::Connected),
-            (ok(r#"{"status":{"connected":false}}"#), Finding::Disconnected),
+            (
+                ok(r#"{"status":{"connected":false}}"#),
+                Finding::Disconnected,
+            ),
             (ok(r#"{"status":{"connected":"false"}}"#), Finding::Silent),
             (ok(r#"{"status":{"connected":null}}"#), Finding::Silent),
             (ok(r#"{"error":"not found"}"#), Finding::Silent),
@@ -438,12 +488,19 @@ mod tests {
                 Some(&pattern),
             )
             .unwrap();
-            let evidence = probe.ask(&session("company_962302"), Duration::from_secs(5)).await;
+            let evidence = probe
+                .ask(&session("company_962302"), Duration::from_secs(5))
+                .await;
             assert_eq!(evidence.finding, finding, "{answer}: {}", evidence.detail);
             let line = server.await.unwrap();
-            assert_eq!(line, "GET /webhook/whatsapp/baileys/status/962302?n=company_962302 HTTP/1.1");
+            assert_eq!(
+                line,
+                "GET /webhook/whatsapp/baileys/status/962302?n=company_962302 HTTP/1.1"
+            );
             // Another session's name that merely contains the pattern is not asked for.
-            let evidence = probe.ask(&session("old_company_962302"), Duration::from_secs(5)).await;
+            let evidence = probe
+                .ask(&session("old_company_962302"), Duration::from_secs(5))
+                .await;
             assert_eq!(evidence.finding, Finding::Silent);
         }
     }
@@ -452,8 +509,11 @@ mod tests {
     async fn nobody_listens_and_nobody_answers() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let probe = |url: &str| Probe::http(url, "", vec![true.into()], vec![false.into()], None).unwrap();
-        let silent = probe(&url).ask(&session("a"), Duration::from_millis(100)).await;
+        let probe =
+            |url: &str| Probe::http(url, "", vec![true.into()], vec![false.into()], None).unwrap();
+        let silent = probe(&url)
+            .ask(&session("a"), Duration::from_millis(100))
+            .await;
         assert_eq!(silent.finding, Finding::Silent, "{}", silent.detail);
         drop(listener);
         let refused = probe(&url).ask(&session("a"), Duration::from_secs(2)).await;
@@ -464,11 +524,16 @@ mod tests {
     fn templates() {
         let pattern = Regex::new(r"company_(?<id>\d+)").unwrap();
         let fill = |text: &str, name: &str| {
-            Template::parse(text, Some(&pattern)).unwrap().fill(&session(name), |v| v.replace('/', "%2F"))
+            Template::parse(text, Some(&pattern))
+                .unwrap()
+                .fill(&session(name), |v| v.replace('/', "%2F"))
         };
         assert_eq!(fill("a {id} {{x}}", "company_7").unwrap(), "a 7 {x}");
         assert_eq!(fill("{session}", "x").unwrap(), "x");
-        assert!(fill("{session}", "-rf").is_err(), "no name is ever taken for an option");
+        assert!(
+            fill("{session}", "-rf").is_err(),
+            "no name is ever taken for an option"
+        );
         assert_eq!(fill("--name={session}", "-rf").unwrap(), "--name=-rf");
         assert!(Template::parse("{nope}", Some(&pattern)).is_err());
         assert!(Template::parse("{id}", None).is_err());
@@ -479,26 +544,52 @@ mod tests {
         assert!(refused("{}").contains("what stands in the braces at byte 0"));
         assert!(!refused(&format!("{{{}}}", "x".repeat(41))).contains("xxx"));
         let http = |url: &str| {
-            Probe::http(url, "/a", vec![true.into()], vec![false.into()], Some(&pattern))
-                .map(|_| ())
-                .map_err(|e| e.0)
+            Probe::http(
+                url,
+                "/a",
+                vec![true.into()],
+                vec![false.into()],
+                Some(&pattern),
+            )
+            .map(|_| ())
+            .map_err(|e| e.0)
         };
         assert!(http("http://localhost:3000/{id}").is_ok());
         assert!(http("https://localhost/{id}").is_ok());
-        assert!(http("https://{id}/").unwrap_err().contains("without a placeholder in the host"));
-        assert!(http("http://{session}/").unwrap_err().contains("without a placeholder in the host"));
+        assert!(
+            http("https://{id}/")
+                .unwrap_err()
+                .contains("without a placeholder in the host")
+        );
+        assert!(
+            http("http://{session}/")
+                .unwrap_err()
+                .contains("without a placeholder in the host")
+        );
         assert!(http("{session}").is_err());
         for (line, says) in [
             (
                 r#"curl -d '{"token": "TOPSECRET123"}'"#,
                 "word 3 of the connection command: nothing fills what",
             ),
-            ("check TOPSECRET123{id}", "word 2 of the connection command: nothing fills {id} at byte 12"),
-            ("check TOPSECRET123}", "word 2 of the connection command: a single `}` stands at byte 12"),
-            ("TOPSECRET123{ -x", "word 1 of the connection command: a single `{`"),
+            (
+                "check TOPSECRET123{id}",
+                "word 2 of the connection command: nothing fills {id} at byte 12",
+            ),
+            (
+                "check TOPSECRET123}",
+                "word 2 of the connection command: a single `}` stands at byte 12",
+            ),
+            (
+                "TOPSECRET123{ -x",
+                "word 1 of the connection command: a single `{`",
+            ),
         ] {
             let error = Probe::command_line(line, None).unwrap_err().0;
-            assert!(error.starts_with(says) && !error.contains("TOPSECRET123"), "{error}");
+            assert!(
+                error.starts_with(says) && !error.contains("TOPSECRET123"),
+                "{error}"
+            );
         }
         for url in [
             "http://u:TOPSECRET123@h/{nope}",
@@ -510,9 +601,15 @@ mod tests {
             "{session}TOPSECRET123",
         ] {
             let error = http(url).unwrap_err();
-            assert!(error.starts_with("connection.http.url") && !error.contains("TOPSECRET"), "{error}");
+            assert!(
+                error.starts_with("connection.http.url") && !error.contains("TOPSECRET"),
+                "{error}"
+            );
             let error = Probe::preset("waha", url, "{session}", None).unwrap_err().0;
-            assert!(error.starts_with("connection.http.base_url") && !error.contains("TOPSECRET"), "{error}");
+            assert!(
+                error.starts_with("connection.http.base_url") && !error.contains("TOPSECRET"),
+                "{error}"
+            );
         }
         assert!(Probe::command_line("echo 'x", None).is_err());
         assert!(Probe::command_line("", None).is_err());

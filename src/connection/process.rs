@@ -111,33 +111,61 @@ impl Process {
     /// The process whose number stands in a file.
     pub fn pid_file(path: &str, pattern: Option<&Regex>) -> Result<Self, ProbeError> {
         if !path.starts_with('/') {
-            return Err(ProbeError("connection.process.pid_file must be an absolute path".into()));
+            return Err(ProbeError(
+                "connection.process.pid_file must be an absolute path".into(),
+            ));
         }
         Self::pid_file_seen_from(Path::new("/proc"), path, pattern)
     }
 
-    fn pid_file_seen_from(proc: &Path, path: &str, pattern: Option<&Regex>) -> Result<Self, ProbeError> {
-        let namespace = fs::metadata(proc.join("self/ns/pid")).ok().map(|metadata| metadata.ino());
-        Ok(Self::new(Place::PidFile(template("pid_file", path, pattern)?, namespace)))
+    fn pid_file_seen_from(
+        proc: &Path,
+        path: &str,
+        pattern: Option<&Regex>,
+    ) -> Result<Self, ProbeError> {
+        let namespace = fs::metadata(proc.join("self/ns/pid"))
+            .ok()
+            .map(|metadata| metadata.ino());
+        Ok(Self::new(Place::PidFile(
+            template("pid_file", path, pattern)?,
+            namespace,
+        )))
     }
 
     /// The main process of a unit of systemd.
     pub fn systemd_unit(unit: &str, pattern: Option<&Regex>) -> Result<Self, ProbeError> {
-        Ok(Self::new(Place::SystemdUnit(named("systemd_unit", unit, pattern)?)))
+        Ok(Self::new(Place::SystemdUnit(named(
+            "systemd_unit",
+            unit,
+            pattern,
+        )?)))
     }
 
     /// The processes that pm2 runs under a name.
     pub fn pm2(name: &str, home: &Path, pattern: Option<&Regex>) -> Result<Self, ProbeError> {
         if !home.is_absolute() {
-            return Err(ProbeError("connection.process.pm2.home must be an absolute path".into()));
+            return Err(ProbeError(
+                "connection.process.pm2.home must be an absolute path".into(),
+            ));
         }
         let name = named("pm2.name", name, pattern)?;
-        Ok(Self::new(Place::Pm2 { name, home: home.to_owned(), list: SharedList::default() }))
+        Ok(Self::new(Place::Pm2 {
+            name,
+            home: home.to_owned(),
+            list: SharedList::default(),
+        }))
     }
 
     /// The main process of a container.
-    pub fn container(name: &str, runtime: Runtime, pattern: Option<&Regex>) -> Result<Self, ProbeError> {
-        Ok(Self::new(Place::Container { name: named("container.name", name, pattern)?, runtime }))
+    pub fn container(
+        name: &str,
+        runtime: Runtime,
+        pattern: Option<&Regex>,
+    ) -> Result<Self, ProbeError> {
+        Ok(Self::new(Place::Container {
+            name: named("container.name", name, pattern)?,
+            runtime,
+        }))
     }
 
     fn new(place: Place) -> Self {
@@ -148,7 +176,10 @@ impl Process {
             Place::Pm2 { name, home, .. } => format!("pm2 {name:?} {home:?}"),
             Place::Container { name, runtime } => format!("container {name:?} {runtime:?}"),
         };
-        Self { id: source_id("process", &configuration), place }
+        Self {
+            id: source_id("process", &configuration),
+            place,
+        }
     }
 
     /// The source's id; see [`source_id`].
@@ -165,18 +196,38 @@ impl Process {
         share_for: Duration,
         known: Known,
     ) -> Look {
-        let seen = self.ask(session, timeout, share_for, known).await.unwrap_or_else(Seen::Unclear);
-        let says =
-            |finding, detail| Evidence { id: self.id.clone(), ..Evidence::new("process", finding, detail) };
+        let seen = self
+            .ask(session, timeout, share_for, known)
+            .await
+            .unwrap_or_else(Seen::Unclear);
+        let says = |finding, detail| Evidence {
+            id: self.id.clone(),
+            ..Evidence::new("process", finding, detail)
+        };
         match seen {
             Seen::Running(pids, mark) => {
                 let numbers: Vec<String> = pids.iter().map(u32::to_string).collect();
                 let detail = format!("running (pid {})", numbers.join(", "));
-                let alive = Some(Alive { at: Timestamp::now(), mark });
-                Look { evidence: Evidence { alive, ..says(Finding::Nothing, detail) }, pids }
+                let alive = Some(Alive {
+                    at: Timestamp::now(),
+                    mark,
+                });
+                Look {
+                    evidence: Evidence {
+                        alive,
+                        ..says(Finding::Nothing, detail)
+                    },
+                    pids,
+                }
             }
-            Seen::Gone(detail) => Look { evidence: says(Finding::Gone, detail), pids: Vec::new() },
-            Seen::Unclear(detail) => Look { evidence: says(Finding::Silent, detail), pids: Vec::new() },
+            Seen::Gone(detail) => Look {
+                evidence: says(Finding::Gone, detail),
+                pids: Vec::new(),
+            },
+            Seen::Unclear(detail) => Look {
+                evidence: says(Finding::Silent, detail),
+                pids: Vec::new(),
+            },
         }
     }
 
@@ -188,26 +239,40 @@ impl Process {
         known: Known,
     ) -> Result<Seen, String> {
         let fill = |template: &Template| template.fill(session, str::to_owned);
-        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let words = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>()
+        };
         match &self.place {
             Place::PidFile(path, namespace) => {
                 if namespace.is_none() {
                     return Err(
-                        "was not asked: this program's PID namespace cannot be told from /proc".into()
+                        "was not asked: this program's PID namespace cannot be told from /proc"
+                            .into(),
                     );
                 }
                 if session.as_str().contains('/') {
-                    return Err("was not asked: the session's name would lead to another directory".into());
+                    return Err(
+                        "was not asked: the session's name would lead to another directory".into(),
+                    );
                 }
                 let path = PathBuf::from(fill(path)?);
-                looks::within(LOOKING, timeout, move || pid_file(Path::new("/proc"), &path, &known)).await
+                looks::within(LOOKING, timeout, move || {
+                    pid_file(Path::new("/proc"), &path, &known)
+                })
+                .await
             }
             Place::SystemdUnit(unit) => {
                 let unit = fill(unit)?;
-                let properties = "--property=LoadState,ActiveState,MainPID,TasksCurrent,TasksAccounting";
+                let properties =
+                    "--property=LoadState,ActiveState,MainPID,TasksCurrent,TasksAccounting";
                 let argv = words(&["systemctl", "show", properties, "--", &unit]);
                 let answer = run(&argv, &[], timeout, MAX_STATE_BYTES).await;
-                Ok(unit_state(&answer.map_err(|why| format!("systemctl {why}"))?))
+                Ok(unit_state(
+                    &answer.map_err(|why| format!("systemctl {why}"))?,
+                ))
             }
             Place::Container { name, runtime } => {
                 let name = fill(name)?;
@@ -216,13 +281,27 @@ impl Process {
                     Runtime::Podman => "podman",
                 };
                 let format = "{{json .Name}} {{json .State}}";
-                let argv = words(&[program, "inspect", "--type", "container", "--format", format, &name]);
+                let argv = words(&[
+                    program,
+                    "inspect",
+                    "--type",
+                    "container",
+                    "--format",
+                    format,
+                    &name,
+                ]);
                 let answer = run(&argv, &[], timeout, MAX_STATE_BYTES).await;
-                Ok(container_state(&answer.map_err(|why| format!("{program} {why}"))?, &name))
+                Ok(container_state(
+                    &answer.map_err(|why| format!("{program} {why}"))?,
+                    &name,
+                ))
             }
             Place::Pm2 { name, home, list } => {
                 let name = fill(name)?;
-                Ok(pm2_state(&pm2_list(home, list, timeout, share_for).await?, &name))
+                Ok(pm2_state(
+                    &pm2_list(home, list, timeout, share_for).await?,
+                    &name,
+                ))
             }
         }
     }
@@ -230,13 +309,16 @@ impl Process {
 
 fn named(key: &str, text: &str, pattern: Option<&Regex>) -> Result<Template, ProbeError> {
     if text.is_empty() || text.starts_with('-') {
-        return Err(ProbeError(format!("connection.process.{key} must be a name")));
+        return Err(ProbeError(format!(
+            "connection.process.{key} must be a name"
+        )));
     }
     template(key, text, pattern)
 }
 
 fn template(key: &str, text: &str, pattern: Option<&Regex>) -> Result<Template, ProbeError> {
-    Template::parse(text, pattern).map_err(|error| ProbeError(format!("connection.process.{key}: {error}")))
+    Template::parse(text, pattern)
+        .map_err(|error| ProbeError(format!("connection.process.{key}: {error}")))
 }
 
 /// A small file that somebody else writes. A named pipe does not keep us.
@@ -269,7 +351,9 @@ pub(crate) fn stat(proc: &Path, pid: u32) -> Result<Option<Stat>, String> {
             let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
             match number.map(test_kill_process) {
                 Some(Err(rustix::io::Errno::SRCH)) => Ok(None),
-                _ => Err(format!("process {pid} is there, but hidden from this user in /proc")),
+                _ => Err(format!(
+                    "process {pid} is there, but hidden from this user in /proc"
+                )),
             }
         }
         Err(error) => Err(format!("process {pid} cannot be looked at: {error}")),
@@ -324,11 +408,18 @@ fn pid_file(proc: &Path, path: &Path, known: &Known) -> Result<Seen, String> {
         return Ok(judge_gone(pid, written, known, "has ended"));
     }
     if stat.is_kernel {
-        return Err(format!("process {pid} is the kernel's: the pid file is of another PID namespace"));
+        return Err(format!(
+            "process {pid} is the kernel's: the pid file is of another PID namespace"
+        ));
     }
     let boot = fs::read_to_string(proc.join("sys/kernel/random/boot_id")).unwrap_or_default();
     let mark = format!("{pid} {} {} {}", written.nanos(), stat.started, boot.trim());
-    let named = Named { pid, written, started: started_at(proc, stat.started), mark };
+    let named = Named {
+        pid,
+        written,
+        started: started_at(proc, stat.started),
+        mark,
+    };
     Ok(judge_pid(named, known.last.as_deref()))
 }
 
@@ -341,7 +432,10 @@ fn run_of(mark: &str) -> Vec<&str> {
 /// pid file vouches for nothing here.
 fn judge_gone(pid: u32, written: Timestamp, known: &Known, how: &str) -> Seen {
     let run = format!("{pid} {}", written.nanos());
-    let was_seen = known.last.as_deref().is_some_and(|last| run_of(last) == run_of(&run));
+    let was_seen = known
+        .last
+        .as_deref()
+        .is_some_and(|last| run_of(last) == run_of(&run));
     match was_seen || known.trusted {
         true => Seen::Gone(format!("process {pid} {how}")),
         false => Seen::Unclear(format!(
@@ -355,17 +449,24 @@ fn judge_gone(pid: u32, written: Timestamp, known: &Known, how: &str) -> Seen {
 /// its time late shows just that. So only a mark, which no clock moves, proves it gone.
 /// One that started long before the file was written only happens to have its number.
 fn judge_pid(named: Named, last: Option<&str>) -> Seen {
-    let Named { pid, written, started, mark } = named;
+    let Named {
+        pid,
+        written,
+        started,
+        mark,
+    } = named;
     match (started, last) {
         (_, Some(last)) if last == mark => Seen::Running(vec![pid], Some(mark)),
         (Some(started), _) if started < written.minus(WRITTEN_WITHIN) => Seen::Unclear(format!(
             "process {pid} started more than {} before the pid file was written: it may be another one than the bot's; the bot must write the file at its start, and only then",
             humantime::format_duration(WRITTEN_WITHIN)
         )),
-        (Some(started), _) if started <= written.plus(START_SLACK) => Seen::Running(vec![pid], Some(mark)),
-        (_, Some(last)) if run_of(last) == run_of(&mark) => {
-            Seen::Gone(format!("process {pid} is another one than the bot's, which is gone"))
+        (Some(started), _) if started <= written.plus(START_SLACK) => {
+            Seen::Running(vec![pid], Some(mark))
         }
+        (_, Some(last)) if run_of(last) == run_of(&mark) => Seen::Gone(format!(
+            "process {pid} is another one than the bot's, which is gone"
+        )),
         _ => Seen::Unclear(format!(
             "process {pid} seems to have started after the pid file was written: it may be another one, or the clock was set; start the bot again, so that the file is written anew"
         )),
@@ -375,15 +476,24 @@ fn judge_pid(named: Named, last: Option<&str>) -> Seen {
 /// The wall-clock time of a number of ticks since the machine started.
 fn started_at(proc: &Path, ticks: u64) -> Option<Timestamp> {
     let text = fs::read_to_string(proc.join("stat")).ok()?;
-    let boot: i64 = text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()?;
-    let since = Duration::from_millis(ticks.checked_mul(1000)? / rustix::param::clock_ticks_per_second());
+    let boot: i64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()?;
+    let since =
+        Duration::from_millis(ticks.checked_mul(1000)? / rustix::param::clock_ticks_per_second());
     Some(Timestamp::from_secs(boot).plus(since))
 }
 
 /// Reads what `systemctl show` prints.
 fn unit_state(answer: &[u8]) -> Seen {
     let text = String::from_utf8_lossy(answer);
-    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+    let value = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+    };
     let (load, active) = (value("LoadState"), value("ActiveState"));
     let pid: Option<u32> = value("MainPID").and_then(|pid| pid.parse().ok());
     // A unit with KillMode=process ends and leaves processes running.
@@ -396,13 +506,17 @@ fn unit_state(answer: &[u8]) -> Seen {
                 "the unit is {state}, and with TasksAccounting=no nobody can tell whether it left processes running"
             )),
             _ if is_unset || tasks == "0" => Seen::Gone(format!("the unit is {state}")),
-            _ => Seen::Unclear(format!("the unit is {state} and has left processes running (see KillMode)")),
+            _ => Seen::Unclear(format!(
+                "the unit is {state} and has left processes running (see KillMode)"
+            )),
         },
         (Some("not-found"), ..) => Seen::Unclear("systemd knows no such unit".into()),
         (Some("loaded"), Some("active"), _) => {
             Seen::Unclear("the unit is active and has no main process".into())
         }
-        (Some("loaded"), Some(_), _) => Seen::Unclear("the unit is neither active nor inactive".into()),
+        (Some("loaded"), Some(_), _) => {
+            Seen::Unclear("the unit is neither active nor inactive".into())
+        }
         _ => Seen::Unclear("the answer of systemctl cannot be understood".into()),
     }
 }
@@ -482,24 +596,40 @@ async fn ask_pm2(home: &Path, timeout: Duration) -> Result<Vec<Pm2Entry>, String
         return Err(pm2_not_asked(NO_DAEMON));
     }
     let argv = ["pm2", "jlist"].map(str::to_owned);
-    let answer = run(&argv, &[("PM2_HOME", home.as_os_str())], timeout, MAX_LIST_BYTES).await;
+    let answer = run(
+        &argv,
+        &[("PM2_HOME", home.as_os_str())],
+        timeout,
+        MAX_LIST_BYTES,
+    )
+    .await;
     pm2_list_in(&answer.map_err(|why| format!("pm2 {why}"))?)
         .ok_or_else(|| "the list of pm2 cannot be understood".into())
 }
 
 /// Whether the daemon of this home runs, and is ours; else a call would start another one.
 fn pm2_runs(home: &Path) -> Result<(), String> {
-    let owner =
-        fs::metadata(home).map_err(|error| pm2_not_asked(&format!("its home: {}", error.kind())))?.uid();
+    let owner = fs::metadata(home)
+        .map_err(|error| pm2_not_asked(&format!("its home: {}", error.kind())))?
+        .uid();
     let own = getuid().as_raw();
     if owner != own {
         return Err(pm2_not_asked(&format!(
             "its home belongs to uid {owner}, and this program runs as uid {own}; run it as the bots' user"
         )));
     }
-    let pid = read_small(&home.join("pm2.pid")).ok().and_then(|(text, _)| text.trim().parse::<u32>().ok());
-    let runs = pid
-        .is_some_and(|pid| matches!(stat(Path::new("/proc"), pid), Ok(Some(Stat { is_zombie: false, .. }))));
+    let pid = read_small(&home.join("pm2.pid"))
+        .ok()
+        .and_then(|(text, _)| text.trim().parse::<u32>().ok());
+    let runs = pid.is_some_and(|pid| {
+        matches!(
+            stat(Path::new("/proc"), pid),
+            Ok(Some(Stat {
+                is_zombie: false,
+                ..
+            }))
+        )
+    });
     // Looked for here, where it may hang.
     if !runs || fs::metadata(home.join("rpc.sock")).is_err() {
         return Err(pm2_not_asked(NO_DAEMON));
@@ -516,8 +646,9 @@ pub(crate) fn pm2_list_in<T: DeserializeOwned>(answer: &[u8]) -> Option<Vec<T>> 
     let mut at = 0;
     for line in answer.split_inclusive(|byte| *byte == b'\n') {
         if line.starts_with(b"[")
-            && let Some(Ok(list)) =
-                serde_json::Deserializer::from_slice(&answer[at..]).into_iter::<Vec<T>>().next()
+            && let Some(Ok(list)) = serde_json::Deserializer::from_slice(&answer[at..])
+                .into_iter::<Vec<T>>()
+                .next()
         {
             return Some(list);
         }
@@ -538,14 +669,20 @@ fn pm2_state(list: &[Pm2Entry], name: &str) -> Seen {
         return Seen::Unclear("pm2 knows no process of this name".into());
     }
     let has_ended = |entry: &&Pm2Entry| {
-        matches!(entry.pm2_env.status.as_str(), "stopped" | "errored") && entry.pid.unwrap_or(0) == 0
+        matches!(entry.pm2_env.status.as_str(), "stopped" | "errored")
+            && entry.pid.unwrap_or(0) == 0
     };
     if entries.iter().all(has_ended) {
         return Seen::Gone("pm2 has stopped it".into());
     }
     let pids: Vec<u32> = entries
         .iter()
-        .filter(|entry| matches!(entry.pm2_env.status.as_str(), "online" | "launching" | "stopping"))
+        .filter(|entry| {
+            matches!(
+                entry.pm2_env.status.as_str(),
+                "online" | "launching" | "stopping"
+            )
+        })
         .filter_map(|entry| entry.pid.filter(|pid| *pid > 0))
         .collect();
     match pids.is_empty() {
@@ -569,30 +706,75 @@ mod tests {
     #[test]
     fn units() {
         for (answer, is) in [
-            ("LoadState=loaded\nActiveState=active\nMainPID=77\n", "running"),
-            ("MainPID=0\nLoadState=loaded\nActiveState=inactive\n", "gone"),
+            (
+                "LoadState=loaded\nActiveState=active\nMainPID=77\n",
+                "running",
+            ),
+            (
+                "MainPID=0\nLoadState=loaded\nActiveState=inactive\n",
+                "gone",
+            ),
             ("LoadState=loaded\nActiveState=failed\nMainPID=0", "gone"),
-            ("LoadState=loaded\nActiveState=inactive\nMainPID=77", "unclear"),
-            ("LoadState=loaded\nActiveState=activating\nMainPID=0", "unclear"),
-            ("LoadState=loaded\nActiveState=deactivating\nMainPID=77", "unclear"),
+            (
+                "LoadState=loaded\nActiveState=inactive\nMainPID=77",
+                "unclear",
+            ),
+            (
+                "LoadState=loaded\nActiveState=activating\nMainPID=0",
+                "unclear",
+            ),
+            (
+                "LoadState=loaded\nActiveState=deactivating\nMainPID=77",
+                "unclear",
+            ),
             ("LoadState=loaded\nActiveState=active\nMainPID=0", "unclear"),
-            ("LoadState=not-found\nActiveState=inactive\nMainPID=0", "unclear"),
-            ("LoadState=masked\nActiveState=inactive\nMainPID=0", "unclear"),
+            (
+                "LoadState=not-found\nActiveState=inactive\nMainPID=0",
+                "unclear",
+            ),
+            (
+                "LoadState=masked\nActiveState=inactive\nMainPID=0",
+                "unclear",
+            ),
             ("ActiveState=inactive\nMainPID=0", "unclear"),
             ("LoadState=loaded\nActiveState=inactive", "unclear"),
-            ("LoadState=loaded\nActiveState=inactive\nMainPID=none", "unclear"),
+            (
+                "LoadState=loaded\nActiveState=inactive\nMainPID=none",
+                "unclear",
+            ),
             ("", "unclear"),
-            ("LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=[not set]", "gone"),
-            ("LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=18446744073709551615", "gone"),
-            ("LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=0", "gone"),
-            ("LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=11", "unclear"),
-            ("LoadState=loaded\nActiveState=failed\nMainPID=0\nTasksCurrent=1", "unclear"),
-            ("LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=many", "unclear"),
+            (
+                "LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=[not set]",
+                "gone",
+            ),
+            (
+                "LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=18446744073709551615",
+                "gone",
+            ),
+            (
+                "LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=0",
+                "gone",
+            ),
+            (
+                "LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=11",
+                "unclear",
+            ),
+            (
+                "LoadState=loaded\nActiveState=failed\nMainPID=0\nTasksCurrent=1",
+                "unclear",
+            ),
+            (
+                "LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=many",
+                "unclear",
+            ),
             (
                 "LoadState=loaded\nActiveState=inactive\nMainPID=0\nTasksCurrent=[not set]\nTasksAccounting=no",
                 "unclear",
             ),
-            ("LoadState=loaded\nActiveState=active\nMainPID=77\nTasksCurrent=11", "running"),
+            (
+                "LoadState=loaded\nActiveState=active\nMainPID=77\nTasksCurrent=11",
+                "running",
+            ),
         ] {
             assert_eq!(word(&unit_state(answer.as_bytes())), is, "{answer}");
         }
@@ -601,30 +783,66 @@ mod tests {
     #[test]
     fn containers() {
         for (answer, is) in [
-            (r#"{"Status":"running","Running":true,"Paused":false,"Restarting":false,"Pid":77}"#, "running"),
-            (r#"{"Status":"paused","Running":true,"Paused":true,"Pid":77}"#, "running"),
-            (r#"{"Status":"exited","Running":false,"Pid":0,"ExitCode":137}"#, "gone"),
+            (
+                r#"{"Status":"running","Running":true,"Paused":false,"Restarting":false,"Pid":77}"#,
+                "running",
+            ),
+            (
+                r#"{"Status":"paused","Running":true,"Paused":true,"Pid":77}"#,
+                "running",
+            ),
+            (
+                r#"{"Status":"exited","Running":false,"Pid":0,"ExitCode":137}"#,
+                "gone",
+            ),
             (r#"{"Status":"created","Running":false,"Pid":0}"#, "gone"),
             (r#"{"Status":"dead","Running":false,"Pid":0}"#, "gone"),
-            (r#"{"Status":"restarting","Running":true,"Pid":0}"#, "unclear"),
+            (
+                r#"{"Status":"restarting","Running":true,"Pid":0}"#,
+                "unclear",
+            ),
             (r#"{"Status":"exited","Running":false,"Pid":77}"#, "unclear"),
-            (r#"{"Status":"removing","Running":false,"Pid":0}"#, "unclear"),
+            (
+                r#"{"Status":"removing","Running":false,"Pid":0}"#,
+                "unclear",
+            ),
             (r#"{"Status":"exited","Pid":0}"#, "unclear"),
             ("null", "unclear"),
             ("", "unclear"),
         ] {
             for found in ["/bot", "bot"] {
                 let answer = format!("\"{found}\" {answer}\n");
-                assert_eq!(word(&container_state(answer.as_bytes(), "bot")), is, "{answer}");
+                assert_eq!(
+                    word(&container_state(answer.as_bytes(), "bot")),
+                    is,
+                    "{answer}"
+                );
             }
         }
         let ended = r#"{"Status":"exited","Running":false,"Pid":0}"#;
-        for (found, name) in [("/other", "ab12"), ("/bot-2", "bot"), ("", "bot"), ("/", "bot")] {
+        for (found, name) in [
+            ("/other", "ab12"),
+            ("/bot-2", "bot"),
+            ("", "bot"),
+            ("/", "bot"),
+        ] {
             let answer = format!("\"{found}\" {ended}\n");
-            assert_eq!(word(&container_state(answer.as_bytes(), name)), "unclear", "{found} is not {name}");
+            assert_eq!(
+                word(&container_state(answer.as_bytes(), name)),
+                "unclear",
+                "{found} is not {name}"
+            );
         }
-        for answer in [ended.to_owned(), format!("null {ended}"), format!("\"bot\" {ended} {ended}")] {
-            assert_eq!(word(&container_state(answer.as_bytes(), "bot")), "unclear", "{answer}");
+        for answer in [
+            ended.to_owned(),
+            format!("null {ended}"),
+            format!("\"bot\" {ended} {ended}"),
+        ] {
+            assert_eq!(
+                word(&container_state(answer.as_bytes(), "bot")),
+                "unclear",
+                "{answer}"
+            );
         }
     }
 
@@ -639,8 +857,14 @@ mod tests {
             (vec![entry("bot", "online", 7)], "running"),
             (vec![entry("bot", "stopping", 7)], "running"),
             (vec![entry("bot", "stopped", 0)], "gone"),
-            (vec![entry("bot", "errored", 0), entry("bot", "stopped", 0)], "gone"),
-            (vec![entry("bot", "stopped", 0), entry("bot", "online", 8)], "running"),
+            (
+                vec![entry("bot", "errored", 0), entry("bot", "stopped", 0)],
+                "gone",
+            ),
+            (
+                vec![entry("bot", "stopped", 0), entry("bot", "online", 8)],
+                "running",
+            ),
             (vec![entry("bot", "stopped", 7)], "unclear"),
             (vec![entry("bot", "waiting restart", 0)], "unclear"),
             (vec![entry("bot", "online", 0)], "unclear"),
@@ -655,7 +879,10 @@ mod tests {
             assert_eq!(word(&pm2_state(&list, "bot")), is, "{entries:?}");
         }
         assert!(pm2_list_in::<Pm2Entry>(b"").is_none());
-        assert!(pm2_list_in::<Pm2Entry>(b"[PM2][ERROR] no\n[{\"pid\":1").is_none(), "cut off");
+        assert!(
+            pm2_list_in::<Pm2Entry>(b"[PM2][ERROR] no\n[{\"pid\":1").is_none(),
+            "cut off"
+        );
     }
 
     /// Asked of another user's home pm2 would start a daemon there, and as whoever asks.
@@ -676,7 +903,9 @@ mod tests {
         let why = pm2_runs(home).unwrap_err();
         assert!(why.contains("pm2 was not asked"), "{why}");
         assert!(
-            why.contains(&format!("belongs to uid {owner}, and this program runs as uid {own}")),
+            why.contains(&format!(
+                "belongs to uid {owner}, and this program runs as uid {own}"
+            )),
             "{why}"
         );
     }
@@ -684,9 +913,17 @@ mod tests {
     #[test]
     fn a_line_of_proc() {
         let line = |state: &str, threads: u32| {
-            format!("7 (a) S 1 (b) {state} 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 {threads} 0 4711 9 9 9")
+            format!(
+                "7 (a) S 1 (b) {state} 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 {threads} 0 4711 9 9 9"
+            )
         };
-        let stat = |is_zombie| Some(Stat { is_zombie, is_kernel: false, started: 4711 });
+        let stat = |is_zombie| {
+            Some(Stat {
+                is_zombie,
+                is_kernel: false,
+                started: 4711,
+            })
+        };
         assert_eq!(parse_stat(&line("S", 11)), stat(false));
         assert_eq!(parse_stat(&line("Z", 1)), stat(true));
         assert_eq!(parse_stat(&line("Z", 3)), stat(false));
@@ -700,23 +937,57 @@ mod tests {
     fn is_the_process_of_this_number_the_bot() {
         let written = Timestamp::from_secs(1_800_000_000);
         let judge = |started: Option<Timestamp>, mark: &str, last: Option<&str>| {
-            word(&judge_pid(Named { pid: 7, written, started, mark: mark.into() }, last))
+            word(&judge_pid(
+                Named {
+                    pid: 7,
+                    written,
+                    started,
+                    mark: mark.into(),
+                },
+                last,
+            ))
         };
         let later = Some(written.plus(Duration::from_secs(3)));
         let (this, reused, rewritten) = ("7 1 100 boot", "7 1 200 boot", "7 2 200 boot");
-        assert_eq!(judge(Some(written.plus(START_SLACK)), this, None), "running");
-        assert_eq!(judge(Some(written.minus(START_SLACK)), this, Some(reused)), "running");
+        assert_eq!(
+            judge(Some(written.plus(START_SLACK)), this, None),
+            "running"
+        );
+        assert_eq!(
+            judge(Some(written.minus(START_SLACK)), this, Some(reused)),
+            "running"
+        );
         let long_ago = written.minus(WRITTEN_WITHIN);
         assert_eq!(judge(Some(long_ago), this, None), "running");
         let longer_ago = Some(long_ago.minus(Duration::from_secs(1)));
-        assert_eq!(judge(longer_ago, this, None), "unclear", "an older process of this number");
+        assert_eq!(
+            judge(longer_ago, this, None),
+            "unclear",
+            "an older process of this number"
+        );
         assert_eq!(judge(longer_ago, reused, Some(this)), "unclear");
-        assert_eq!(judge(longer_ago, this, Some(this)), "running", "the clock was set");
-        assert_eq!(judge(later, this, None), "unclear", "another process, or the clock was set");
-        assert_eq!(judge(later, this, Some(this)), "running", "the clock was set");
+        assert_eq!(
+            judge(longer_ago, this, Some(this)),
+            "running",
+            "the clock was set"
+        );
+        assert_eq!(
+            judge(later, this, None),
+            "unclear",
+            "another process, or the clock was set"
+        );
+        assert_eq!(
+            judge(later, this, Some(this)),
+            "running",
+            "the clock was set"
+        );
         assert_eq!(judge(later, reused, Some(this)), "gone");
         assert_eq!(judge(later, "7 1 100 another-boot", Some(this)), "gone");
-        assert_eq!(judge(later, rewritten, Some(this)), "unclear", "the file is of a later run");
+        assert_eq!(
+            judge(later, rewritten, Some(this)),
+            "unclear",
+            "the file is of a later run"
+        );
         assert_eq!(judge(later, "8 1 100 boot", Some(this)), "unclear");
         assert_eq!(judge(None, this, None), "unclear");
     }
@@ -726,11 +997,18 @@ mod tests {
         let written = Timestamp::from_secs(1_800_000_000);
         let run = format!("7 {}", written.nanos());
         let judge = |last: Option<&str>, trusted: bool| {
-            let known = Known { last: last.map(str::to_owned), trusted };
+            let known = Known {
+                last: last.map(str::to_owned),
+                trusted,
+            };
             word(&judge_gone(7, written, &known, "is gone"))
         };
         assert_eq!(judge(Some(&format!("{run} 100 boot")), false), "gone");
-        for other in [format!("7{run} 100 boot"), format!("{run}1 100 boot"), "7 1 100 boot".into()] {
+        for other in [
+            format!("7{run} 100 boot"),
+            format!("{run}1 100 boot"),
+            "7 1 100 boot".into(),
+        ] {
             assert_eq!(judge(Some(&other), false), "unclear", "{other}");
             assert_eq!(judge(Some(&other), true), "gone", "{other}");
         }
@@ -750,24 +1028,44 @@ mod tests {
             fs::write(dir.path().join(namespace).join("self/ns/pid"), "").unwrap();
         }
         assert_eq!(seen_from("host", "/a").id(), seen_from("host", "/a").id());
-        assert_ne!(seen_from("host", "/a").id(), seen_from("container", "/a").id());
+        assert_ne!(
+            seen_from("host", "/a").id(),
+            seen_from("container", "/a").id()
+        );
         assert_ne!(seen_from("host", "/a").id(), seen_from("host", "/b").id());
         // Where it cannot be told, nobody is believed.
         let path = dir.path().join("bot.pid");
         fs::write(&path, std::process::id().to_string()).unwrap();
         let nowhere = seen_from("nowhere", &path.display().to_string());
         let session = SessionName::from_dir(std::ffi::OsStr::new("bot"));
-        let known = Known { last: None, trusted: true };
-        let look = nowhere.look(&session, Duration::from_secs(60), Duration::ZERO, known).await;
-        assert_eq!(look.evidence.finding, Finding::Silent, "{}", look.evidence.detail);
-        assert!(look.evidence.detail.contains("PID namespace"), "{}", look.evidence.detail);
+        let known = Known {
+            last: None,
+            trusted: true,
+        };
+        let look = nowhere
+            .look(&session, Duration::from_secs(60), Duration::ZERO, known)
+            .await;
+        assert_eq!(
+            look.evidence.finding,
+            Finding::Silent,
+            "{}",
+            look.evidence.detail
+        );
+        assert!(
+            look.evidence.detail.contains("PID namespace"),
+            "{}",
+            look.evidence.detail
+        );
     }
 
     #[tokio::test]
     async fn a_named_pipe_keeps_nobody() {
         let dir = tempfile::tempdir().unwrap();
         for name in ["bot.pid", "pm2.pid"] {
-            let made = std::process::Command::new("mkfifo").arg(dir.path().join(name)).status().unwrap();
+            let made = std::process::Command::new("mkfifo")
+                .arg(dir.path().join(name))
+                .status()
+                .unwrap();
             assert!(made.success());
         }
         let (done, told) = std::sync::mpsc::channel();
@@ -786,31 +1084,58 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bot.pid");
         let look = |last: Option<&str>| {
-            let known = Known { last: last.map(str::to_owned), trusted: false };
+            let known = Known {
+                last: last.map(str::to_owned),
+                trusted: false,
+            };
             pid_file(Path::new("/proc"), &path, &known)
         };
         assert!(look(None).unwrap_err().contains("cannot be read"));
         for nonsense in ["", "x", "-1", "0", "12 13", "99999999999", "4294967295"] {
             fs::write(&path, nonsense).unwrap();
-            assert!(look(None).unwrap_err().contains("does not hold a number"), "{nonsense:?}");
+            assert!(
+                look(None).unwrap_err().contains("does not hold a number"),
+                "{nonsense:?}"
+            );
         }
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         fs::write(&path, format!("{}\n", child.id())).unwrap();
-        let Seen::Running(pids, Some(mark)) = look(None).unwrap() else { panic!("it runs") };
+        let Seen::Running(pids, Some(mark)) = look(None).unwrap() else {
+            panic!("it runs")
+        };
         assert_eq!(pids, [child.id()]);
         // As if the clock had been set forward since, or the number been given anew.
         let file = fs::File::options().write(true).open(&path).unwrap();
-        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600))
+            .unwrap();
         assert_eq!(word(&look(None).unwrap()), "unclear");
-        assert_eq!(word(&look(Some(&mark)).unwrap()), "unclear", "the file is another one");
+        assert_eq!(
+            word(&look(Some(&mark)).unwrap()),
+            "unclear",
+            "the file is another one"
+        );
         // As if an older process had the number that an old file names.
-        file.set_modified(std::time::SystemTime::now() + Duration::from_secs(3600)).unwrap();
-        assert!(matches!(look(None).unwrap(), Seen::Unclear(why) if why.contains("more than 10m before")));
+        file.set_modified(std::time::SystemTime::now() + Duration::from_secs(3600))
+            .unwrap();
+        assert!(
+            matches!(look(None).unwrap(), Seen::Unclear(why) if why.contains("more than 10m before"))
+        );
         fs::write(&path, format!("{}\n", child.id())).unwrap();
-        let Seen::Running(_, Some(mark)) = look(None).unwrap() else { panic!("it runs") };
+        let Seen::Running(_, Some(mark)) = look(None).unwrap() else {
+            panic!("it runs")
+        };
         child.kill().unwrap();
         for _ in 0..500 {
-            if matches!(stat(Path::new("/proc"), child.id()), Ok(Some(Stat { is_zombie: true, .. }))) {
+            if matches!(
+                stat(Path::new("/proc"), child.id()),
+                Ok(Some(Stat {
+                    is_zombie: true,
+                    ..
+                }))
+            ) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -829,7 +1154,12 @@ mod tests {
         assert!(Process::systemd_unit("--now", None).is_err());
         assert!(Process::pm2("bot", Path::new("home"), None).is_err());
         assert!(Process::container("{nobody}", Runtime::Docker, None).is_err());
-        let id = |name: &str| Process::container(name, Runtime::Docker, None).unwrap().id().to_owned();
+        let id = |name: &str| {
+            Process::container(name, Runtime::Docker, None)
+                .unwrap()
+                .id()
+                .to_owned()
+        };
         assert_eq!(id("a"), id("a"));
         assert_ne!(id("a"), id("b"));
     }

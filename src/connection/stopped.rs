@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::folder::{Inventory, Timestamp};
 
-use super::{Asked, Connection, Evidence, Finding, LogEvent, Recollection, State, Verdict, fold, log_says};
+use super::{
+    Asked, Connection, Evidence, Finding, LogEvent, Recollection, State, Verdict, fold, log_says,
+};
 
 /// The resolution of what is compared: a line's date against the clock.
 const TICK: Duration = Duration::from_secs(2);
@@ -30,8 +32,13 @@ impl Connection {
         since: Timestamp,
     ) -> Verdict {
         let mut evidence = asked.evidence;
-        let confirmed = evidence.iter().any(|heard| confirms(heard, &asked.memory, since));
-        for heard in evidence.iter_mut().filter(|heard| heard.finding == Finding::Silent) {
+        let confirmed = evidence
+            .iter()
+            .any(|heard| confirms(heard, &asked.memory, since));
+        for heard in evidence
+            .iter_mut()
+            .filter(|heard| heard.finding == Finding::Silent)
+        {
             heard.finding = Finding::Nothing;
         }
         let log_written = match &asked.log {
@@ -39,9 +46,20 @@ impl Connection {
             _ => false,
         };
         if log_written {
-            evidence.push(Evidence::new("log", Finding::Silent, "its log was written after it was stopped"));
+            evidence.push(Evidence::new(
+                "log",
+                Finding::Silent,
+                "its log was written after it was stopped",
+            ));
         }
-        if let Some((_, Ok(Some(LogEvent { opened: Some(true), last_line, .. })))) = &asked.log
+        if let Some((
+            _,
+            Ok(Some(LogEvent {
+                opened: Some(true),
+                last_line,
+                ..
+            })),
+        )) = &asked.log
             && !confirmed
         {
             let now = Timestamp::now();
@@ -51,14 +69,32 @@ impl Connection {
                 evidence.push(Evidence::new("log", Finding::Silent, unsure));
             }
         }
-        let written = inventory.newest_write().is_some_and(|written| written > since);
+        let written = inventory
+            .newest_write()
+            .is_some_and(|written| written > since);
         evidence.push(match written {
-            true => Evidence::new("writes", Finding::Writing, "a file was written after it was stopped"),
-            false => Evidence::new("writes", Finding::Quiet, "no file was written since it was stopped"),
+            true => Evidence::new(
+                "writes",
+                Finding::Writing,
+                "a file was written after it was stopped",
+            ),
+            false => Evidence::new(
+                "writes",
+                Finding::Quiet,
+                "no file was written since it was stopped",
+            ),
         });
         evidence.push(match gone {
-            true => Evidence::new("service", Finding::Gone, "this program stopped it, and it is gone"),
-            false => Evidence::new("service", Finding::Silent, "it is not known to be gone any more"),
+            true => Evidence::new(
+                "service",
+                Finding::Gone,
+                "this program stopped it, and it is gone",
+            ),
+            false => Evidence::new(
+                "service",
+                Finding::Silent,
+                "it is not known to be gone any more",
+            ),
         });
         fold(evidence)
     }
@@ -72,7 +108,8 @@ impl Connection {
             let new = |event: &LogEvent| event.at.is_some_and(|at| at.plus(TICK) >= since);
             let event = event.map(|event| event.filter(new));
             let written = inventory.newest_write();
-            let (finding, detail) = log_says(event, false, written, now, self.log_fresh, self.quiet);
+            let (finding, detail) =
+                log_says(event, false, written, now, self.log_fresh, self.quiet);
             evidence.push(Evidence::new("log", finding, detail));
         }
         fold(evidence).state == State::Connected
@@ -84,9 +121,9 @@ impl Connection {
 fn confirms(heard: &Evidence, memory: &Recollection, since: Timestamp) -> bool {
     match heard.finding {
         Finding::Disconnected | Finding::Gone => memory.vouches_for(&heard.id, since),
-        Finding::Silent => {
-            memory.last_alive(&heard.id, since).is_some_and(|alive| alive.at >= since.minus(JUST_BEFORE))
-        }
+        Finding::Silent => memory
+            .last_alive(&heard.id, since)
+            .is_some_and(|alive| alive.at >= since.minus(JUST_BEFORE)),
         _ => false,
     }
 }
@@ -99,18 +136,35 @@ mod tests {
 
     fn asked(findings: &[Finding], log: Option<LogEvent>) -> Asked {
         Asked {
-            evidence: findings.iter().map(|finding| Evidence::new("probe", *finding, "")).collect(),
+            evidence: findings
+                .iter()
+                .map(|finding| Evidence::new("probe", *finding, ""))
+                .collect(),
             log: log.map(|event| ("log".into(), Ok(Some(event)))),
             logged_out: false,
-            memory: Recollection { trusted_by_configuration: true, ..Recollection::default() },
+            memory: Recollection {
+                trusted_by_configuration: true,
+                ..Recollection::default()
+            },
         }
     }
 
     fn folder(modified: Timestamp) -> Inventory {
-        let stamp = Stamp { modified, ..Stamp::default() };
+        let stamp = Stamp {
+            modified,
+            ..Stamp::default()
+        };
         let inside = Inside::NotRead;
         let name = FileName::new("creds.json");
-        Inventory::new([Entry { name, shape: Shape::Regular, stamp, inside }], Creds::Missing)
+        Inventory::new(
+            [Entry {
+                name,
+                shape: Shape::Regular,
+                stamp,
+                inside,
+            }],
+            Creds::Missing,
+        )
     }
 
     #[test]
@@ -118,21 +172,46 @@ mod tests {
         use Finding::*;
         let since = Timestamp::now().minus(Duration::from_secs(10));
         let later = since.plus(Duration::from_nanos(1));
-        let line = |last_line| Some(LogEvent { opened: Some(true), at: Some(since), last_line });
+        let line = |last_line| {
+            Some(LogEvent {
+                opened: Some(true),
+                at: Some(since),
+                last_line,
+            })
+        };
         for (findings, log, gone, written, state) in [
             (&[][..], None, true, since, State::Disconnected),
             (&[Silent], None, true, since, State::Disconnected),
             (&[Disconnected], None, true, since, State::Disconnected),
-            (&[Gone, Silent], line(since.plus(TICK)), true, since, State::Disconnected),
+            (
+                &[Gone, Silent],
+                line(since.plus(TICK)),
+                true,
+                since,
+                State::Disconnected,
+            ),
             (&[Connected], None, true, since, State::Unknown),
             (&[Silent], None, false, since, State::Unknown),
             (&[Gone], None, false, since, State::Unknown),
             (&[Silent], None, true, later, State::Unknown),
-            (&[Gone], line(since.plus(TICK * 2)), true, since, State::Unknown),
+            (
+                &[Gone],
+                line(since.plus(TICK * 2)),
+                true,
+                since,
+                State::Unknown,
+            ),
         ] {
-            let verdict =
-                Connection::default().judge_stopped(asked(findings, log), &folder(written), gone, since);
-            assert_eq!(verdict.state, state, "{findings:?} {log:?} {gone} {verdict:?}");
+            let verdict = Connection::default().judge_stopped(
+                asked(findings, log),
+                &folder(written),
+                gone,
+                since,
+            );
+            assert_eq!(
+                verdict.state, state,
+                "{findings:?} {log:?} {gone} {verdict:?}"
+            );
             assert_eq!(verdict.process_gone, state == State::Disconnected);
         }
     }
@@ -143,7 +222,13 @@ mod tests {
         use Finding::*;
         let since = Timestamp::now().minus(Duration::from_secs(10));
         let long_ago = since.minus(Duration::from_secs(3600));
-        let log = |opened, last_line| Some(LogEvent { opened, at: Some(long_ago), last_line });
+        let log = |opened, last_line| {
+            Some(LogEvent {
+                opened,
+                at: Some(long_ago),
+                last_line,
+            })
+        };
         let open = Some(true);
         for (source, finding, log, written, state) in [
             ("sockets", Nothing, log(open, since), since, State::Unknown),
@@ -151,20 +236,65 @@ mod tests {
             ("process", Nothing, log(open, since), since, State::Unknown),
             ("sockets", Silent, log(open, since), since, State::Unknown),
             // Either of them was still.
-            ("sockets", Nothing, log(open, long_ago), since, State::Unknown),
-            ("sockets", Nothing, log(open, since), long_ago, State::Unknown),
-            ("sockets", Nothing, log(open, long_ago), long_ago, State::Disconnected),
+            (
+                "sockets",
+                Nothing,
+                log(open, long_ago),
+                since,
+                State::Unknown,
+            ),
+            (
+                "sockets",
+                Nothing,
+                log(open, since),
+                long_ago,
+                State::Unknown,
+            ),
+            (
+                "sockets",
+                Nothing,
+                log(open, long_ago),
+                long_ago,
+                State::Disconnected,
+            ),
             // Somebody else saw it go.
-            ("probe", Disconnected, log(open, since), since, State::Disconnected),
-            ("process", Gone, log(open, since), since, State::Disconnected),
+            (
+                "probe",
+                Disconnected,
+                log(open, since),
+                since,
+                State::Disconnected,
+            ),
+            (
+                "process",
+                Gone,
+                log(open, since),
+                since,
+                State::Disconnected,
+            ),
             // It said so itself, or never spoke of a connection.
-            ("sockets", Nothing, log(Some(false), since), since, State::Disconnected),
-            ("sockets", Nothing, log(None, since), since, State::Disconnected),
+            (
+                "sockets",
+                Nothing,
+                log(Some(false), since),
+                since,
+                State::Disconnected,
+            ),
+            (
+                "sockets",
+                Nothing,
+                log(None, since),
+                since,
+                State::Disconnected,
+            ),
         ] {
             let mut asked = asked(&[], log);
             asked.evidence.push(Evidence::new(source, finding, ""));
             let verdict = Connection::default().judge_stopped(asked, &folder(written), true, since);
-            assert_eq!(verdict.state, state, "{source} {finding:?} {log:?} {verdict:?}");
+            assert_eq!(
+                verdict.state, state,
+                "{source} {finding:?} {log:?} {verdict:?}"
+            );
         }
     }
 
@@ -173,12 +303,22 @@ mod tests {
         use Finding::*;
         let since = Timestamp::now();
         let seen = |seconds| Recollection {
-            alive: [("id".to_owned(), Alive::at(since.minus(Duration::from_secs(seconds))))].into(),
+            alive: [(
+                "id".to_owned(),
+                Alive::at(since.minus(Duration::from_secs(seconds))),
+            )]
+            .into(),
             ..Recollection::default()
         };
-        let heard = |finding| Evidence { id: "id".into(), ..Evidence::new("probe", finding, "") };
+        let heard = |finding| Evidence {
+            id: "id".into(),
+            ..Evidence::new("probe", finding, "")
+        };
         let nobody = Recollection::default();
-        let trusted = Recollection { trusted_by_configuration: true, ..Recollection::default() };
+        let trusted = Recollection {
+            trusted_by_configuration: true,
+            ..Recollection::default()
+        };
         for (finding, memory, confirmed) in [
             (Gone, &seen(86_400), true),
             (Disconnected, &trusted, true),
@@ -192,7 +332,11 @@ mod tests {
             (Nothing, &seen(60), false),
             (Connected, &seen(60), false),
         ] {
-            assert_eq!(confirms(&heard(finding), memory, since), confirmed, "{finding:?} {memory:?}");
+            assert_eq!(
+                confirms(&heard(finding), memory, since),
+                confirmed,
+                "{finding:?} {memory:?}"
+            );
         }
     }
 
@@ -200,7 +344,13 @@ mod tests {
     fn after_it_was_started() {
         use Finding::*;
         let since = Timestamp::now().minus(Duration::from_secs(10));
-        let opened = |at| Some(LogEvent { opened: Some(true), at, last_line: Timestamp::now() });
+        let opened = |at| {
+            Some(LogEvent {
+                opened: Some(true),
+                at,
+                last_line: Timestamp::now(),
+            })
+        };
         for (findings, log, back) in [
             (&[Connected][..], None, true),
             (&[Disconnected], None, false),
@@ -211,7 +361,8 @@ mod tests {
             (&[], opened(None), false),
             (&[Disconnected], opened(Some(since)), false),
         ] {
-            let is_back = Connection::default().is_back(asked(findings, log), &folder(since), since);
+            let is_back =
+                Connection::default().is_back(asked(findings, log), &folder(since), since);
             assert_eq!(is_back, back, "{findings:?} {log:?}");
         }
     }

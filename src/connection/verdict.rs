@@ -112,7 +112,13 @@ pub struct Evidence {
 impl Evidence {
     /// Evidence of a source without memory.
     pub fn new(source: &'static str, finding: Finding, detail: impl Into<String>) -> Self {
-        Self { source, id: String::new(), finding, alive: None, detail: detail.into() }
+        Self {
+            source,
+            id: String::new(),
+            finding,
+            alive: None,
+            detail: detail.into(),
+        }
     }
 }
 
@@ -128,7 +134,9 @@ pub fn source_id(source: &str, configuration: &str) -> String {
     // FNV-1a: the same on every machine and for every build.
     let hash = configuration
         .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
+        });
     format!("{source}-{hash:016x}")
 }
 
@@ -152,7 +160,11 @@ impl Verdict {
 
     /// The evidence as one line.
     pub fn because(&self) -> String {
-        self.evidence.iter().map(Evidence::to_string).collect::<Vec<_>>().join("; ")
+        self.evidence
+            .iter()
+            .map(Evidence::to_string)
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 }
 
@@ -168,7 +180,11 @@ pub fn fold(evidence: Vec<Evidence>) -> Verdict {
         _ => State::Unknown,
     };
     let process_gone = state == State::Disconnected && says(Finding::Gone);
-    Verdict { state, process_gone, evidence }
+    Verdict {
+        state,
+        process_gone,
+        evidence,
+    }
 }
 
 #[cfg(test)]
@@ -177,10 +193,23 @@ mod tests {
     use Finding::*;
     use proptest::prelude::*;
 
-    const ALL: [Finding; 7] = [Connected, Disconnected, Gone, Quiet, Writing, Silent, Nothing];
+    const ALL: [Finding; 7] = [
+        Connected,
+        Disconnected,
+        Gone,
+        Quiet,
+        Writing,
+        Silent,
+        Nothing,
+    ];
 
     fn folded(findings: &[Finding]) -> Verdict {
-        fold(findings.iter().map(|finding| Evidence::new("test", *finding, "")).collect())
+        fold(
+            findings
+                .iter()
+                .map(|finding| Evidence::new("test", *finding, ""))
+                .collect(),
+        )
     }
 
     /// The rows of docs/configuration.md: connected, negative, quiet, writing, silent, verdict.
@@ -188,10 +217,15 @@ mod tests {
         let text = include_str!("../../docs/configuration.md");
         let from = text.find("<!-- BEGIN verdict -->").unwrap();
         let to = text.find("<!-- END verdict -->").unwrap();
-        let rows = text[from..to].lines().filter(|line| line.starts_with("| ") && !line.contains("verdict"));
+        let rows = text[from..to]
+            .lines()
+            .filter(|line| line.starts_with("| ") && !line.contains("verdict"));
         rows.map(|row| {
-            let cells: Vec<String> =
-                row.trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect();
+            let cells: Vec<String> = row
+                .trim_matches('|')
+                .split('|')
+                .map(|cell| cell.trim().to_owned())
+                .collect();
             let [a, b, c, d, e, verdict] = <[String; 6]>::try_from(cells).unwrap();
             ([a, b, c, d, e], verdict)
         })
@@ -207,20 +241,26 @@ mod tests {
             let fits: Vec<&str> = rows
                 .iter()
                 .filter(|(cells, _)| {
-                    cells.iter().enumerate().all(|(index, cell)| match cell.as_str() {
-                        "any" => true,
-                        "yes" => has(index),
-                        "no" => !has(index),
-                        other => panic!("{other:?} in the table of docs/configuration.md"),
-                    })
+                    cells
+                        .iter()
+                        .enumerate()
+                        .all(|(index, cell)| match cell.as_str() {
+                            "any" => true,
+                            "yes" => has(index),
+                            "no" => !has(index),
+                            other => panic!("{other:?} in the table of docs/configuration.md"),
+                        })
                 })
                 .map(|(_, verdict)| verdict.as_str())
                 .collect();
-            let [verdict] = fits[..] else { panic!("{bits:05b}: {fits:?}") };
+            let [verdict] = fits[..] else {
+                panic!("{bits:05b}: {fits:?}")
+            };
             for negative in [&[Disconnected][..], &[Gone], &[Gone, Disconnected]] {
                 for nothing in [&[][..], &[Nothing]] {
                     let mut findings = nothing.to_vec();
-                    for (index, finding) in [(0, Connected), (2, Quiet), (3, Writing), (4, Silent)] {
+                    for (index, finding) in [(0, Connected), (2, Quiet), (3, Writing), (4, Silent)]
+                    {
                         findings.extend(has(index).then_some(finding));
                     }
                     if has(1) {

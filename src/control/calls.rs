@@ -33,11 +33,17 @@ pub(super) fn bare<'a>(argv: &'a [String], timeout: Duration, passed: &[&str]) -
 
 /// Where programs are looked for.
 pub(super) fn path() -> OsString {
-    std::env::var_os("PATH").filter(|path| !path.is_empty()).unwrap_or_else(|| DEFAULT_PATH.into())
+    std::env::var_os("PATH")
+        .filter(|path| !path.is_empty())
+        .unwrap_or_else(|| DEFAULT_PATH.into())
 }
 
 /// Runs a look and returns what it printed; it must exit 0.
-pub(super) async fn look(what: &str, call: Call<'_>, max_bytes: u64) -> Result<Vec<u8>, ControlError> {
+pub(super) async fn look(
+    what: &str,
+    call: Call<'_>,
+    max_bytes: u64,
+) -> Result<Vec<u8>, ControlError> {
     let ended = call.read(max_bytes).sweep().run().await;
     let ended = ended.map_err(|failure| ControlError(format!("{what} {failure}")))?;
     exit_zero(what, &ended)?;
@@ -46,8 +52,11 @@ pub(super) async fn look(what: &str, call: Call<'_>, max_bytes: u64) -> Result<V
 
 /// Runs something that acts; it must exit 0. What it leaves running stays.
 pub(super) async fn act(what: &str, call: Call<'_>, turn: &Turn) -> Result<(), ControlError> {
-    let ended =
-        call.stdin(turn.hold()).run().await.map_err(|failure| ControlError(format!("{what} {failure}")))?;
+    let ended = call
+        .stdin(turn.hold())
+        .run()
+        .await
+        .map_err(|failure| ControlError(format!("{what} {failure}")))?;
     exit_zero(what, &ended)
 }
 

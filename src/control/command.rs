@@ -33,7 +33,11 @@ impl Command {
         pattern: Option<&regex::Regex>,
     ) -> Result<Self, (&'static str, String)> {
         let argv = |key, argv: &[String]| Word::argv(argv, pattern).map_err(|error| (key, error));
-        Ok(Self { stop: argv("stop", stop)?, start: argv("start", start)?, gone: argv("gone", gone)? })
+        Ok(Self {
+            stop: argv("stop", stop)?,
+            start: argv("start", start)?,
+            gone: argv("gone", gone)?,
+        })
     }
 
     pub(super) fn words(&self) -> impl Iterator<Item = &Word> {
@@ -41,8 +45,16 @@ impl Command {
     }
 
     pub(super) fn expand(&self, session: &SessionName) -> Result<Argvs, ControlError> {
-        let all = |argv: &[Word]| argv.iter().map(|word| word.fill(session)).collect::<Result<Vec<_>, _>>();
-        Ok(Argvs { stop: all(&self.stop)?, start: all(&self.start)?, gone: all(&self.gone)? })
+        let all = |argv: &[Word]| {
+            argv.iter()
+                .map(|word| word.fill(session))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Argvs {
+            stop: all(&self.stop)?,
+            start: all(&self.start)?,
+            gone: all(&self.gone)?,
+        })
     }
 }
 
@@ -65,11 +77,21 @@ impl Argvs {
         if self.presence(LOOKED_FOR).await == Presence::Running {
             return Ok(());
         }
-        act("the start command", bare(&self.start, timeout, &PASSED), turn).await
+        act(
+            "the start command",
+            bare(&self.start, timeout, &PASSED),
+            turn,
+        )
+        .await
     }
 
     pub(super) async fn presence(&self, timeout: Duration) -> Presence {
-        match bare(&self.gone, timeout, &PASSED).sweep().run().await.map(|ended| ended.code) {
+        match bare(&self.gone, timeout, &PASSED)
+            .sweep()
+            .run()
+            .await
+            .map(|ended| ended.code)
+        {
             Ok(Some(0)) => Presence::Gone,
             Ok(Some(1)) => Presence::Running,
             Ok(Some(code)) => Presence::Unknown(format!(
@@ -89,23 +111,45 @@ mod tests {
     async fn what_runs_is_not_started_a_second_time() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).display().to_string();
-        std::fs::write(at("start"), "cd \"$(dirname \"$0\")\" && touch runs && echo once >>starts").unwrap();
-        let argv = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        std::fs::write(
+            at("start"),
+            "cd \"$(dirname \"$0\")\" && touch runs && echo once >>starts",
+        )
+        .unwrap();
+        let argv = |words: &[&str]| {
+            words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .collect::<Vec<_>>()
+        };
         let (runs, start) = (at("runs"), at("start"));
         let (start, gone) = (argv(&["sh", &start]), argv(&["test", "!", "-e", &runs]));
         let command = Command::new(&argv(&["rm", "-f", &runs]), &start, &gone, None).unwrap();
-        let argvs = command.expand(&SessionName::from_dir("bot".as_ref())).unwrap();
+        let argvs = command
+            .expand(&SessionName::from_dir("bot".as_ref()))
+            .unwrap();
         let (timeout, turn) = (Duration::from_secs(20), Turn::default());
         for _ in 0..2 {
             argvs.start(timeout, &turn).await.unwrap();
         }
-        let starts = || std::fs::read_to_string(at("starts")).unwrap().lines().count();
-        assert_eq!((argvs.presence(timeout).await, starts()), (Presence::Running, 1));
+        let starts = || {
+            std::fs::read_to_string(at("starts"))
+                .unwrap()
+                .lines()
+                .count()
+        };
+        assert_eq!(
+            (argvs.presence(timeout).await, starts()),
+            (Presence::Running, 1)
+        );
         argvs.stop(timeout, &turn).await.unwrap();
         argvs.start(timeout, &turn).await.unwrap();
         assert_eq!(starts(), 2);
         // Where nobody can tell, it is started: better that than left stopped.
-        let unknown = Argvs { gone: argv(&["sh", "/nonexistent"]), ..argvs };
+        let unknown = Argvs {
+            gone: argv(&["sh", "/nonexistent"]),
+            ..argvs
+        };
         unknown.start(timeout, &turn).await.unwrap();
         assert_eq!(starts(), 3);
     }

@@ -43,7 +43,10 @@ pub struct Container {
 impl Container {
     /// From the container's name.
     pub fn new(name: &str, runtime: Runtime, pattern: Option<&Regex>) -> Result<Self, String> {
-        Ok(Self { name: Word::name(name, pattern)?, runtime })
+        Ok(Self {
+            name: Word::name(name, pattern)?,
+            runtime,
+        })
     }
 
     pub(super) fn word(&self) -> &Word {
@@ -55,7 +58,10 @@ impl Container {
             Runtime::Docker => "docker",
             Runtime::Podman => "podman",
         };
-        Ok(OneContainer { name: self.name.fill(session)?, program })
+        Ok(OneContainer {
+            name: self.name.fill(session)?,
+            program,
+        })
     }
 }
 
@@ -81,7 +87,12 @@ impl OneContainer {
             ));
         }
         let argv = words(&[self.program, "stop", &found.id]);
-        act(&format!("{} stop", self.program), bare(&argv, timeout, &PASSED), turn).await
+        act(
+            &format!("{} stop", self.program),
+            bare(&argv, timeout, &PASSED),
+            turn,
+        )
+        .await
     }
 
     pub(super) async fn start(&self, timeout: Duration, turn: &Turn) -> Result<(), ControlError> {
@@ -90,7 +101,12 @@ impl OneContainer {
             return Ok(());
         }
         let argv = words(&[self.program, "start", &found.id]);
-        act(&format!("{} start", self.program), bare(&argv, timeout, &PASSED), turn).await
+        act(
+            &format!("{} start", self.program),
+            bare(&argv, timeout, &PASSED),
+            turn,
+        )
+        .await
     }
 
     pub(super) async fn presence(&self) -> Presence {
@@ -101,8 +117,16 @@ impl OneContainer {
     }
 
     async fn inspect(&self) -> Result<Found, ControlError> {
-        let argv =
-            words(&[self.program, "inspect", "--type", "container", "--format", FORMAT, "--", &self.name]);
+        let argv = words(&[
+            self.program,
+            "inspect",
+            "--type",
+            "container",
+            "--format",
+            FORMAT,
+            "--",
+            &self.name,
+        ]);
         let call = bare(&argv, LOOK_TIMEOUT, &PASSED);
         let answer = look(&format!("{} inspect", self.program), call, MAX_STATE_BYTES).await?;
         parse(&answer, &self.name)
@@ -129,8 +153,9 @@ struct State {
 }
 
 fn parse(answer: &[u8], name: &str) -> Result<Found, ControlError> {
-    let found: Found = serde_json::from_slice(answer)
-        .map_err(|_| ControlError("what inspect says of the container cannot be understood".into()))?;
+    let found: Found = serde_json::from_slice(answer).map_err(|_| {
+        ControlError("what inspect says of the container cannot be understood".into())
+    })?;
     // Docker writes /NAME.
     if found.name.strip_prefix('/').unwrap_or(&found.name) != name {
         return Err(ControlError("no container has this name".into()));
@@ -138,13 +163,18 @@ fn parse(answer: &[u8], name: &str) -> Result<Found, ControlError> {
     let is_id = found.id.len() >= 12 && found.id.bytes().all(|byte| byte.is_ascii_hexdigit());
     match is_id {
         true => Ok(found),
-        false => Err(ControlError("what inspect says of the container cannot be understood".into())),
+        false => Err(ControlError(
+            "what inspect says of the container cannot be understood".into(),
+        )),
     }
 }
 
 impl State {
     fn presence(&self) -> Presence {
-        match (self.running || self.restarting || self.pid > 0, self.status.as_str()) {
+        match (
+            self.running || self.restarting || self.pid > 0,
+            self.status.as_str(),
+        ) {
             // A restart policy waits before it starts it again.
             (true, _) | (_, "restarting" | "running" | "paused" | "stopping") => Presence::Running,
             (false, "exited" | "created" | "dead" | "stopped") => Presence::Gone,
@@ -158,7 +188,14 @@ mod tests {
     use super::*;
 
     fn state(status: &str, running: bool, restarting: bool, pid: u32) -> &'static str {
-        match (State { status: status.into(), running, restarting, pid }).presence() {
+        match (State {
+            status: status.into(),
+            running,
+            restarting,
+            pid,
+        })
+        .presence()
+        {
             Presence::Running => "running",
             Presence::Gone => "gone",
             Presence::Unknown(_) => "unknown",
@@ -181,7 +218,11 @@ mod tests {
             ("removing", false, false, 0, "unknown"),
             ("", false, false, 0, "unknown"),
         ] {
-            assert_eq!(state(status, running, restarting, pid), is, "{status} {running} {restarting} {pid}");
+            assert_eq!(
+                state(status, running, restarting, pid),
+                is,
+                "{status} {running} {restarting} {pid}"
+            );
         }
     }
 
@@ -202,7 +243,13 @@ mod tests {
             ("[]".into(), "cannot be understood"),
             (String::new(), "cannot be understood"),
         ] {
-            assert!(parse(answer.as_bytes(), "bot").unwrap_err().0.contains(says), "{answer}");
+            assert!(
+                parse(answer.as_bytes(), "bot")
+                    .unwrap_err()
+                    .0
+                    .contains(says),
+                "{answer}"
+            );
         }
     }
 }

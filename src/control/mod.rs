@@ -150,20 +150,32 @@ impl ServiceRule {
             (None, Preset::Command(_)) => {
                 return Err("is missing: commands have no name of their own; sessions with the same name share the process".into());
             }
-            (None, preset) => preset.words().first().map(|word| (*word).clone()).ok_or("is missing")?,
+            (None, preset) => preset
+                .words()
+                .first()
+                .map(|word| (*word).clone())
+                .ok_or("is missing")?,
         };
         // With {session} in it every session has a name of its own.
         let named: Vec<&str> = name.placeholders().collect();
-        let is_shared = |placeholder: &str| !named.contains(&placeholder) && !named.contains(&"session");
+        let is_shared =
+            |placeholder: &str| !named.contains(&placeholder) && !named.contains(&"session");
         let words = preset.words();
-        if let Some(missing) =
-            words.iter().flat_map(|word| word.placeholders()).find(|placeholder| is_shared(placeholder))
+        if let Some(missing) = words
+            .iter()
+            .flat_map(|word| word.placeholders())
+            .find(|placeholder| is_shared(placeholder))
         {
             return Err(format!(
                 "must hold {{{missing}}} as well: sessions with the same name share one process, which is stopped once for all of them"
             ));
         }
-        Ok(Self { sessions, name, preset, timing })
+        Ok(Self {
+            sessions,
+            name,
+            preset,
+            timing,
+        })
     }
 
     /// Whether two sessions, each of one of these, would have one name and two processes
@@ -171,7 +183,10 @@ impl ServiceRule {
     /// hold the whole session are those of different sessions; see [`Services::among`] for
     /// names that only turn out the same.
     fn clashes_with(&self, other: &Self) -> bool {
-        let by_session = self.name.placeholders().any(|placeholder| placeholder == "session");
+        let by_session = self
+            .name
+            .placeholders()
+            .any(|placeholder| placeholder == "session");
         self.name == other.name && !by_session && self.preset != other.preset
     }
 }
@@ -189,7 +204,11 @@ impl Services {
     /// Errors: two of them give one name to two processes.
     pub fn new(rules: Vec<ServiceRule>) -> Result<Self, String> {
         for (at, rule) in rules.iter().enumerate() {
-            if let Some(before) = rules.iter().take(at).position(|before| before.clashes_with(rule)) {
+            if let Some(before) = rules
+                .iter()
+                .take(at)
+                .position(|before| before.clashes_with(rule))
+            {
                 return Err(format!(
                     "service[{before}] and service[{at}] have the same name and are not the same process: sessions with the same name share one process, which is stopped once for all of them; give one of the two another `name`"
                 ));
@@ -202,14 +221,23 @@ impl Services {
     /// of an earlier one, also of one that has outlived this program.
     #[must_use]
     pub fn with_turns_in(self, dir: &Path) -> Self {
-        Self { turns: Some(Turns::new(dir)), ..self }
+        Self {
+            turns: Some(Turns::new(dir)),
+            ..self
+        }
     }
 
     /// The service of a session. One whose name or argv cannot be made from the session's
     /// name is there as well; it can neither be stopped nor started, see [`Service::check`].
     pub fn of(&self, session: &SessionName) -> Option<Service> {
-        let rule = self.rules.iter().find(|rule| rule.sessions.is_match(Path::new(session.as_str())))?;
-        Some(Service { turns: self.turns.clone(), ..Service::expand(rule, session) })
+        let rule = self
+            .rules
+            .iter()
+            .find(|rule| rule.sessions.is_match(Path::new(session.as_str())))?;
+        Some(Service {
+            turns: self.turns.clone(),
+            ..Service::expand(rule, session)
+        })
     }
 
     /// The service of a session that is there among these. Where another one's service has
@@ -386,7 +414,10 @@ impl Service {
     /// Waits for a call of an earlier program, and for what may have come of it.
     pub async fn outlasts_earlier_call(&self) -> Earlier {
         let was_seen = self.turn().await.has_waited;
-        Earlier { was_seen, runs: self.shows_up().await }
+        Earlier {
+            was_seen,
+            runs: self.shows_up().await,
+        }
     }
 
     /// Whether it runs, as soon as that shows.

@@ -73,16 +73,26 @@ impl Pm2 {
     ) -> Result<Self, (&'static str, String)> {
         let name = Word::name(name, pattern).map_err(|error| ("name", error))?;
         if !home.is_absolute() {
-            return Err(("home", "must be an absolute path, such as /home/bots/.pm2".into()));
+            return Err((
+                "home",
+                "must be an absolute path, such as /home/bots/.pm2".into(),
+            ));
         }
         let is_user = |user: &str| {
             user.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-                && user.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
+                && user
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'))
         };
         if user.is_some_and(|user| !is_user(user)) {
             return Err(("user", "must be the name of a user".into()));
         }
-        Ok(Self { name, home: home.to_owned(), user: user.map(str::to_owned), left: Left::default() })
+        Ok(Self {
+            name,
+            home: home.to_owned(),
+            user: user.map(str::to_owned),
+            left: Left::default(),
+        })
     }
 
     pub(super) fn word(&self) -> &Word {
@@ -129,7 +139,10 @@ impl OnePm2 {
     pub(super) async fn stop(&self, timeout: Duration, turn: &Turn) -> Result<(), ControlError> {
         let list = self.list().await?;
         let entries = self.entries(&list)?;
-        if entries.iter().any(|entry| entry.pm2_env.is_started_by_others()) {
+        if entries
+            .iter()
+            .any(|entry| entry.pm2_env.is_started_by_others())
+        {
             return Err(ControlError(
                 "not tried: pm2 starts the process by itself, by the clock (cron_restart) or when a file changes (watch), and would do so in the middle of the clean-up; turn that off".into(),
             ));
@@ -138,10 +151,19 @@ impl OnePm2 {
         if ids.is_empty() {
             return Ok(());
         }
-        let pids: BTreeSet<u32> = entries.iter().filter_map(|entry| entry.pid.filter(|p| *p > 0)).collect();
-        let tree = within("listing processes", LOOK_TIMEOUT, move || Ok(tree(Path::new(PROC), &pids))).await;
+        let pids: BTreeSet<u32> = entries
+            .iter()
+            .filter_map(|entry| entry.pid.filter(|p| *p > 0))
+            .collect();
+        let tree = within("listing processes", LOOK_TIMEOUT, move || {
+            Ok(tree(Path::new(PROC), &pids))
+        })
+        .await;
         let tree = tree.map_err(ControlError)?;
-        self.left().entry(self.name.clone()).or_default().extend(tree);
+        self.left()
+            .entry(self.name.clone())
+            .or_default()
+            .extend(tree);
         self.act("stop", &ids, timeout, turn).await
     }
 
@@ -151,7 +173,11 @@ impl OnePm2 {
             let list = self.list().await?;
             let entries = self.entries(&list)?;
             // Started now, pm2 would lose count of it.
-            if entries.iter().any(|entry| entry.pm2_env.status == "stopping") && Instant::now() < until {
+            if entries
+                .iter()
+                .any(|entry| entry.pm2_env.status == "stopping")
+                && Instant::now() < until
+            {
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
@@ -181,7 +207,9 @@ impl OnePm2 {
         let entries = self.entries(&list)?;
         for entry in &entries {
             if !entry.pm2_env.is_known() {
-                return Err(ControlError("pm2 reports a status that is not known here".into()));
+                return Err(ControlError(
+                    "pm2 reports a status that is not known here".into(),
+                ));
             }
             if !entry.has_ended() {
                 return Ok(true);
@@ -189,7 +217,10 @@ impl OnePm2 {
         }
         // pm2 watches only the process that it has started itself.
         let left = self.left().get(&self.name).cloned().unwrap_or_default();
-        let (home, ids) = (self.home.clone(), entries.iter().map(|entry| entry.pm_id).collect());
+        let (home, ids) = (
+            self.home.clone(),
+            entries.iter().map(|entry| entry.pm_id).collect(),
+        );
         let look = move || remains(Path::new(PROC), &left, &home, &ids);
         let remains = within("looking for what it has left", LOOK_TIMEOUT, look).await;
         let remains = remains.map_err(ControlError)?;
@@ -205,7 +236,10 @@ impl OnePm2 {
 
     /// The processes of the name; at least one.
     fn entries<'a>(&self, list: &'a [Entry]) -> Result<Vec<&'a Entry>, ControlError> {
-        let entries: Vec<&Entry> = list.iter().filter(|entry| entry.is_named(&self.name)).collect();
+        let entries: Vec<&Entry> = list
+            .iter()
+            .filter(|entry| entry.is_named(&self.name))
+            .collect();
         match entries.is_empty() {
             true => Err(ControlError("pm2 knows no process of this name".into())),
             false => Ok(entries),
@@ -216,7 +250,8 @@ impl OnePm2 {
         let argv = self.argv(&["jlist"]).await?;
         let call = bare(&argv, LOOK_TIMEOUT, &[]).env("PM2_HOME", &self.home);
         let answer = look("pm2 jlist", call, MAX_LIST_BYTES).await?;
-        pm2_list_in(&answer).ok_or_else(|| ControlError("the list of pm2 cannot be understood".into()))
+        pm2_list_in(&answer)
+            .ok_or_else(|| ControlError("the list of pm2 cannot be understood".into()))
     }
 
     async fn act(
@@ -226,7 +261,10 @@ impl OnePm2 {
         timeout: Duration,
         turn: &Turn,
     ) -> Result<(), ControlError> {
-        let args: Vec<&str> = [verb].into_iter().chain(ids.iter().map(String::as_str)).collect();
+        let args: Vec<&str> = [verb]
+            .into_iter()
+            .chain(ids.iter().map(String::as_str))
+            .collect();
         let argv = self.argv(&args).await?;
         let call = bare(&argv, timeout, &[]).env("PM2_HOME", &self.home);
         act(&format!("pm2 {verb}"), call, turn).await
@@ -246,16 +284,26 @@ impl OnePm2 {
         };
         let home = self.home.clone();
         let check = move || daemon_runs(Path::new(PROC), &home, wanted, way);
-        within("looking for the daemon of pm2", LOOK_TIMEOUT, check).await.map_err(not_asked)?;
+        within("looking for the daemon of pm2", LOOK_TIMEOUT, check)
+            .await
+            .map_err(not_asked)?;
         // Another user may not connect.
         if way != Way::Sudo {
             // Never waits for a daemon that hangs: with a full backlog it fails.
             let connects = UnixStream::connect(self.home.join("rpc.sock"));
-            if !matches!(tokio::time::timeout(LOOK_TIMEOUT, connects).await, Ok(Ok(_))) {
+            if !matches!(
+                tokio::time::timeout(LOOK_TIMEOUT, connects).await,
+                Ok(Ok(_))
+            ) {
                 return Err(not_asked(NO_DAEMON.into()));
             }
         }
-        argv(way, self.user.as_deref().unwrap_or_default(), &self.home, args)
+        argv(
+            way,
+            self.user.as_deref().unwrap_or_default(),
+            &self.home,
+            args,
+        )
     }
 }
 
@@ -271,16 +319,23 @@ async fn uid(user: &str) -> Result<u32, ControlError> {
     let answer = look("id", bare(&argv, LOOK_TIMEOUT, &[]), MAX_UID_BYTES).await;
     let answer = answer.map_err(|_| not_asked(format!("there is no user {user}")))?;
     let text = String::from_utf8_lossy(&answer);
-    text.trim().parse().map_err(|_| not_asked(format!("the number of the user {user} cannot be told")))
+    text.trim()
+        .parse()
+        .map_err(|_| not_asked(format!("the number of the user {user} cannot be told")))
 }
 
 /// Pure: the words of the call.
 fn argv(way: Way, user: &str, home: &Path, args: &[&str]) -> Result<Vec<String>, ControlError> {
     let text = |path: &Path| {
-        path.to_str().map(str::to_owned).ok_or_else(|| not_asked("its home is not UTF-8".into()))
+        path.to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| not_asked("its home is not UTF-8".into()))
     };
     let home_dir = home.parent().unwrap_or(home);
-    let (pm2_home, home) = (format!("PM2_HOME={}", text(home)?), format!("HOME={}", text(home_dir)?));
+    let (pm2_home, home) = (
+        format!("PM2_HOME={}", text(home)?),
+        format!("HOME={}", text(home_dir)?),
+    );
     let before: &[&str] = match way {
         Way::Directly => &[],
         Way::Runuser => &["runuser", "-u", user, "--", "env", &pm2_home, &home],
@@ -291,15 +346,27 @@ fn argv(way: Way, user: &str, home: &Path, args: &[&str]) -> Result<Vec<String>,
 
 /// Errors: it does not, or it is not that user's; a call would start one.
 fn daemon_runs(proc: &Path, home: &Path, wanted: u32, way: Way) -> Result<(), String> {
-    let owner = fs::metadata(home).map_err(|error| format!("its home: {}", error.kind()))?.uid();
+    let owner = fs::metadata(home)
+        .map_err(|error| format!("its home: {}", error.kind()))?
+        .uid();
     if owner != wanted {
         return Err(format!(
             "its home belongs to uid {owner}, and it would be called as uid {wanted}; run the remediator as the bots' user, or set pm2.user"
         ));
     }
-    let pid = read_small(&home.join("pm2.pid")).ok().and_then(|(text, _)| text.trim().parse::<u32>().ok());
-    let Some(pid) = pid else { return Err(NO_DAEMON.into()) };
-    if !matches!(stat(proc, pid), Ok(Some(Stat { is_zombie: false, .. }))) {
+    let pid = read_small(&home.join("pm2.pid"))
+        .ok()
+        .and_then(|(text, _)| text.trim().parse::<u32>().ok());
+    let Some(pid) = pid else {
+        return Err(NO_DAEMON.into());
+    };
+    if !matches!(
+        stat(proc, pid),
+        Ok(Some(Stat {
+            is_zombie: false,
+            ..
+        }))
+    ) {
         return Err(NO_DAEMON.into());
     }
     let place = proc.join(pid.to_string());
@@ -357,8 +424,15 @@ impl Entry {
 
 impl Env {
     fn is_known(&self) -> bool {
-        let known =
-            ["online", "launching", "stopping", "stopped", "errored", "waiting restart", "one-launch-status"];
+        let known = [
+            "online",
+            "launching",
+            "stopping",
+            "stopped",
+            "errored",
+            "waiting restart",
+            "one-launch-status",
+        ];
         known.contains(&self.status.as_str())
     }
 
@@ -385,7 +459,8 @@ fn pids(proc: &Path) -> impl Iterator<Item = u32> {
 /// Errors: some run and some have ended. The start afterwards starts all that have ended,
 /// also what a person had stopped before.
 fn to_stop(entries: &[&Entry]) -> Result<Vec<String>, ControlError> {
-    let (ended, running): (Vec<&Entry>, Vec<&Entry>) = entries.iter().partition(|entry| entry.has_ended());
+    let (ended, running): (Vec<&Entry>, Vec<&Entry>) =
+        entries.iter().partition(|entry| entry.has_ended());
     if !ended.is_empty() && !running.is_empty() {
         return Err(ControlError(format!(
             "not tried: of the processes of this name {} run and {} are stopped or errored already, and the start afterwards would start those as well; start them, delete them from pm2, or give them another name",
@@ -393,7 +468,10 @@ fn to_stop(entries: &[&Entry]) -> Result<Vec<String>, ControlError> {
             ended.len()
         )));
     }
-    Ok(running.iter().map(|entry| entry.pm_id.to_string()).collect())
+    Ok(running
+        .iter()
+        .map(|entry| entry.pm_id.to_string())
+        .collect())
 }
 
 /// These processes and all that they have started, as far as it is still theirs.
@@ -419,7 +497,10 @@ fn tree(proc: &Path, roots: &BTreeSet<u32>) -> Processes {
             break;
         }
     }
-    found.iter().filter_map(|pid| processes.get(pid).map(|(_, started)| (*pid, *started))).collect()
+    found
+        .iter()
+        .filter_map(|pid| processes.get(pid).map(|(_, started)| (*pid, *started)))
+        .collect()
 }
 
 fn parent_and_start(stat: &str) -> Option<(u32, u64)> {
@@ -430,23 +511,43 @@ fn parent_and_start(stat: &str) -> Option<(u32, u64)> {
 
 /// Whether one of these processes still runs, or another one that pm2 has started under one
 /// of these numbers: whatever a bot starts has its environment.
-fn remains(proc: &Path, left: &Processes, home: &Path, ids: &BTreeSet<u32>) -> Result<bool, String> {
+fn remains(
+    proc: &Path,
+    left: &Processes,
+    home: &Path,
+    ids: &BTreeSet<u32>,
+) -> Result<bool, String> {
     for (pid, started) in left {
         if stat(proc, *pid)?.is_some_and(|stat| !stat.is_zombie && stat.started == *started) {
             return Ok(true);
         }
     }
-    let daemon = read_small(&home.join("pm2.pid")).ok().and_then(|(text, _)| text.trim().parse::<u32>().ok());
+    let daemon = read_small(&home.join("pm2.pid"))
+        .ok()
+        .and_then(|(text, _)| text.trim().parse::<u32>().ok());
     let home = [b"PM2_HOME=", home.as_os_str().as_bytes()].concat();
-    let ids: Vec<Vec<u8>> = ids.iter().map(|id| format!("pm_id={id}").into_bytes()).collect();
+    let ids: Vec<Vec<u8>> = ids
+        .iter()
+        .map(|id| format!("pm_id={id}").into_bytes())
+        .collect();
     for pid in pids(proc).filter(|pid| Some(*pid) != daemon) {
         // Those of other users cannot be read; they are not of this pm2.
-        let Ok(file) = fs::File::open(proc.join(pid.to_string()).join("environ")) else { continue };
+        let Ok(file) = fs::File::open(proc.join(pid.to_string()).join("environ")) else {
+            continue;
+        };
         let mut environ = Vec::new();
-        if file.take(MAX_ENVIRON_BYTES).read_to_end(&mut environ).is_err() {
+        if file
+            .take(MAX_ENVIRON_BYTES)
+            .read_to_end(&mut environ)
+            .is_err()
+        {
             continue;
         }
-        let has = |wanted: &[u8]| environ.split(|byte| *byte == 0).any(|entry| entry == wanted);
+        let has = |wanted: &[u8]| {
+            environ
+                .split(|byte| *byte == 0)
+                .any(|entry| entry == wanted)
+        };
         if has(&home) && ids.iter().any(|id| has(id)) {
             return Ok(true);
         }
@@ -478,8 +579,9 @@ mod tests {
             ("launching", "0", false),
             ("stopping", "77", false),
         ] {
-            let entry =
-                entry(&format!(r#"{{"name":"a","pm_id":1,"pid":{pid},"pm2_env":{{"status":"{status}"}}}}"#));
+            let entry = entry(&format!(
+                r#"{{"name":"a","pm_id":1,"pid":{pid},"pm2_env":{{"status":"{status}"}}}}"#
+            ));
             assert_eq!(entry.has_ended(), ended, "{status} {pid}");
             assert!(entry.pm2_env.is_known());
         }
@@ -488,7 +590,9 @@ mod tests {
     #[test]
     fn all_of_a_name_are_stopped_or_none() {
         let entry = |id: u32, status: &str, pid: u32| {
-            entry(&format!(r#"{{"name":"a","pm_id":{id},"pid":{pid},"pm2_env":{{"status":"{status}"}}}}"#))
+            entry(&format!(
+                r#"{{"name":"a","pm_id":{id},"pid":{pid},"pm2_env":{{"status":"{status}"}}}}"#
+            ))
         };
         let (one, two) = (entry(1, "online", 71), entry(2, "online", 72));
         let (stopped, errored) = (entry(3, "stopped", 0), entry(4, "errored", 0));
@@ -511,15 +615,20 @@ mod tests {
             (r#""cron_restart":null"#, false),
             (r#""cron_restart":"0""#, false),
         ] {
-            let entry = entry(&format!(r#"{{"name":"a","pm_id":1,"pm2_env":{{"status":"online",{env}}}}}"#));
+            let entry = entry(&format!(
+                r#"{{"name":"a","pm_id":1,"pm2_env":{{"status":"online",{env}}}}}"#
+            ));
             assert_eq!(entry.pm2_env.is_started_by_others(), started, "{env}");
         }
     }
 
     #[test]
     fn a_name_is_meant_as_it_is() {
-        let named =
-            |name: &str| entry(&format!(r#"{{"name":{name},"pm_id":1,"pm2_env":{{"status":"online"}}}}"#));
+        let named = |name: &str| {
+            entry(&format!(
+                r#"{{"name":{name},"pm_id":1,"pm2_env":{{"status":"online"}}}}"#
+            ))
+        };
         assert!(named("\"all\"").is_named("all"));
         assert!(!named("\"bot\"").is_named("all"));
         assert!(named("7").is_named("7"));
@@ -535,7 +644,10 @@ mod tests {
             call(Way::Runuser),
             "runuser -u bots -- env PM2_HOME=/home/bots/.pm2 HOME=/home/bots pm2 stop 3"
         );
-        assert_eq!(call(Way::Sudo), "sudo -n -H -u bots -- env PM2_HOME=/home/bots/.pm2 pm2 stop 3");
+        assert_eq!(
+            call(Way::Sudo),
+            "sudo -n -H -u bots -- env PM2_HOME=/home/bots/.pm2 pm2 stop 3"
+        );
     }
 
     #[test]
@@ -546,15 +658,23 @@ mod tests {
         let process = |pid: u32, name: &str, state: &str, parent: u32, environ: &str| {
             let place = proc.join(pid.to_string());
             fs::create_dir(&place).unwrap();
-            let stat =
-                format!("{pid} ({name}) {state} {parent} 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 {}", pid + 5);
+            let stat = format!(
+                "{pid} ({name}) {state} {parent} 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 1 0 {}",
+                pid + 5
+            );
             fs::write(place.join("stat"), stat).unwrap();
             fs::write(place.join("environ"), environ.replace(' ', "\0")).unwrap();
         };
         process(5_000_001, "npm) S 1", "S", 1, "");
         process(5_000_002, "node", "S", 5_000_001, "");
         process(5_000_003, "sh", "S", 5_000_002, "");
-        process(5_000_004, "other", "S", 1, "PM2_HOME=/home/bots/.pm2 pm_id=12 ");
+        process(
+            5_000_004,
+            "other",
+            "S",
+            1,
+            "PM2_HOME=/home/bots/.pm2 pm_id=12 ",
+        );
         let roots = BTreeSet::from([5_000_001]);
         let all = tree(proc, &roots);
         let numbers: Vec<u32> = all.iter().map(|(pid, _)| *pid).collect();
@@ -565,12 +685,27 @@ mod tests {
         for pid in [5_000_001, 5_000_003] {
             fs::remove_dir_all(proc.join(pid.to_string())).unwrap();
         }
-        assert_eq!(remains(proc, &all, home, &one), Ok(true), "the grandchild is still there");
+        assert_eq!(
+            remains(proc, &all, home, &one),
+            Ok(true),
+            "the grandchild is still there"
+        );
         let other = BTreeSet::from([(5_000_002, 1)]);
-        assert_eq!(remains(proc, &other, home, &one), Ok(false), "another process of that number");
+        assert_eq!(
+            remains(proc, &other, home, &one),
+            Ok(false),
+            "another process of that number"
+        );
         fs::remove_dir_all(proc.join("5000002")).unwrap();
         assert_eq!(remains(proc, &all, home, &one), Ok(false));
-        assert_eq!(remains(proc, &all, home, &BTreeSet::from([12])), Ok(true), "known by its environment");
-        assert_eq!(remains(proc, &all, Path::new("/home/bots"), &BTreeSet::from([12])), Ok(false));
+        assert_eq!(
+            remains(proc, &all, home, &BTreeSet::from([12])),
+            Ok(true),
+            "known by its environment"
+        );
+        assert_eq!(
+            remains(proc, &all, Path::new("/home/bots"), &BTreeSet::from([12])),
+            Ok(false)
+        );
     }
 }

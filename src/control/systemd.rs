@@ -18,7 +18,13 @@ use super::{ControlError, LOOK_TIMEOUT, Presence};
 const MAX_STATE_BYTES: u64 = 64 << 10;
 const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo";
 /// Units that systemd stops along with this one, and does not start again with it.
-const STOPPED_ALONG: [&str; 5] = ["RequiredBy", "RequisiteOf", "BoundBy", "ConsistsOf", "PropagatesStopTo"];
+const STOPPED_ALONG: [&str; 5] = [
+    "RequiredBy",
+    "RequisiteOf",
+    "BoundBy",
+    "ConsistsOf",
+    "PropagatesStopTo",
+];
 const NOT_UNDERSTOOD: &str = "not tried: the answer of systemctl cannot be understood";
 const MEND: &str = "; may this user do it? See deploy/polkit and `systemctl status` of the unit";
 
@@ -53,7 +59,8 @@ impl Unit {
 }
 
 fn is_unit(name: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '.' | '\\' | '@' | '-');
+    let allowed =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '.' | '\\' | '@' | '-');
     name.len() <= 255 && name.chars().all(allowed)
 }
 
@@ -77,13 +84,24 @@ impl OneUnit {
             }
         }
         // The manager waits for its end; whoever asks looks for himself.
-        let argv = words(&["systemctl", "--no-ask-password", "--no-block", "stop", "--", &self.unit]);
-        act("systemctl stop", bare(&argv, timeout, &[]), turn).await.map_err(mend)
+        let argv = words(&[
+            "systemctl",
+            "--no-ask-password",
+            "--no-block",
+            "stop",
+            "--",
+            &self.unit,
+        ]);
+        act("systemctl stop", bare(&argv, timeout, &[]), turn)
+            .await
+            .map_err(mend)
     }
 
     pub(super) async fn start(&self, timeout: Duration, turn: &Turn) -> Result<(), ControlError> {
         let argv = words(&["systemctl", "--no-ask-password", "start", "--", &self.unit]);
-        act("systemctl start", bare(&argv, timeout, &[]), turn).await.map_err(mend)
+        act("systemctl start", bare(&argv, timeout, &[]), turn)
+            .await
+            .map_err(mend)
     }
 
     pub(super) async fn presence(&self) -> Presence {
@@ -94,7 +112,10 @@ impl OneUnit {
         let populated = match state.cgroup() {
             Some(dir) => {
                 let look = move || Ok(populated(&dir));
-                within("looking into the control group", LOOK_TIMEOUT, look).await.ok().flatten()
+                within("looking into the control group", LOOK_TIMEOUT, look)
+                    .await
+                    .ok()
+                    .flatten()
             }
             None => None,
         };
@@ -102,8 +123,20 @@ impl OneUnit {
     }
 
     async fn show(&self) -> Result<State, ControlError> {
-        let argv = words(&["systemctl", "--no-ask-password", "show", PROPERTIES, "--", &self.unit]);
-        let answer = look("systemctl show", bare(&argv, LOOK_TIMEOUT, &[]), MAX_STATE_BYTES).await?;
+        let argv = words(&[
+            "systemctl",
+            "--no-ask-password",
+            "show",
+            PROPERTIES,
+            "--",
+            &self.unit,
+        ]);
+        let answer = look(
+            "systemctl show",
+            bare(&argv, LOOK_TIMEOUT, &[]),
+            MAX_STATE_BYTES,
+        )
+        .await?;
         Ok(State(String::from_utf8_lossy(&answer).into_owned()))
     }
 
@@ -112,9 +145,23 @@ impl OneUnit {
         if !units.iter().all(|unit| is_unit(unit)) {
             return Err(ControlError(NOT_UNDERSTOOD.into()));
         }
-        let argv =
-            [&["systemctl", "--no-ask-password", "show", "--property=ActiveState", "--"], units].concat();
-        let answer = look("systemctl show", bare(&words(&argv), LOOK_TIMEOUT, &[]), MAX_STATE_BYTES).await?;
+        let argv = [
+            &[
+                "systemctl",
+                "--no-ask-password",
+                "show",
+                "--property=ActiveState",
+                "--",
+            ],
+            units,
+        ]
+        .concat();
+        let answer = look(
+            "systemctl show",
+            bare(&words(&argv), LOOK_TIMEOUT, &[]),
+            MAX_STATE_BYTES,
+        )
+        .await?;
         Ok(State(String::from_utf8_lossy(&answer).into_owned()))
     }
 }
@@ -133,7 +180,9 @@ struct State(String);
 impl State {
     /// `None`: it was not printed.
     fn value(&self, key: &str) -> Option<&str> {
-        self.0.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+        self.0
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
     }
 
     fn number(&self, key: &str) -> Option<u64> {
@@ -148,7 +197,9 @@ impl State {
                 "not tried: a timer, socket or path unit (TriggeredBy) could start the unit in the middle of the clean-up",
             ),
             (Some("not-found"), _) => Some("not tried: systemd knows no such unit"),
-            (Some("masked"), _) => Some("not tried: the unit is masked and could not be started again"),
+            (Some("masked"), _) => {
+                Some("not tried: the unit is masked and could not be started again")
+            }
             (Some(_), _) => Some("not tried: systemd cannot load the unit; see `systemctl status`"),
             (None, _) => Some(NOT_UNDERSTOOD),
         }
@@ -156,7 +207,10 @@ impl State {
 
     /// The units that a stop would take along. Not targets: they group units, and run nothing.
     fn stopped_along(&self) -> Vec<&str> {
-        let units = STOPPED_ALONG.iter().filter_map(|key| self.value(key)).flat_map(str::split_whitespace);
+        let units = STOPPED_ALONG
+            .iter()
+            .filter_map(|key| self.value(key))
+            .flat_map(str::split_whitespace);
         let mut units: Vec<&str> = units.filter(|unit| !unit.ends_with(".target")).collect();
         units.sort_unstable();
         units.dedup();
@@ -166,11 +220,17 @@ impl State {
     /// Why the unit must not be stopped because of those that would be stopped along: this
     /// is the answer about so many of them.
     fn problem_of_those(&self, units: usize) -> Option<&'static str> {
-        let states: Vec<&str> = self.0.lines().filter_map(|line| line.strip_prefix("ActiveState=")).collect();
+        let states: Vec<&str> = self
+            .0
+            .lines()
+            .filter_map(|line| line.strip_prefix("ActiveState="))
+            .collect();
         if states.len() != units {
             return Some(NOT_UNDERSTOOD);
         }
-        let runs = states.iter().any(|state| !matches!(*state, "inactive" | "failed"));
+        let runs = states
+            .iter()
+            .any(|state| !matches!(*state, "inactive" | "failed"));
         runs.then_some(
             "not tried: another active unit would be stopped along with the unit and not be started again (its RequiredBy, RequisiteOf, BoundBy, ConsistsOf or PropagatesStopTo, see `systemctl show`); let that one only want it (Wants=, After=), or stop it",
         )
@@ -185,12 +245,15 @@ impl State {
     /// `populated`: whether its control group holds processes, where that could be seen.
     fn judge(&self, populated: Option<bool>) -> Presence {
         let unknown = |why: &str| Presence::Unknown(why.to_owned());
-        let (Some(load), Some(active), Some(sub)) =
-            (self.value("LoadState"), self.value("ActiveState"), self.value("SubState"))
-        else {
+        let (Some(load), Some(active), Some(sub)) = (
+            self.value("LoadState"),
+            self.value("ActiveState"),
+            self.value("SubState"),
+        ) else {
             return unknown("the answer of systemctl cannot be understood");
         };
-        let (Some(main), Some(control)) = (self.number("MainPID"), self.number("ControlPID")) else {
+        let (Some(main), Some(control)) = (self.number("MainPID"), self.number("ControlPID"))
+        else {
             return unknown("systemctl did not say which processes the unit has");
         };
         if main > 0 || control > 0 {
@@ -203,8 +266,8 @@ impl State {
         if !has_ended {
             return match active {
                 // Waiting for its restart, among others.
-                "active" | "reloading" | "refreshing" | "activating" | "deactivating" | "inactive"
-                | "failed" => Presence::Running,
+                "active" | "reloading" | "refreshing" | "activating" | "deactivating"
+                | "inactive" | "failed" => Presence::Running,
                 _ => unknown("the state of the unit is not known here"),
             };
         }
@@ -232,7 +295,11 @@ impl State {
 /// Whether a control group, or one below it, holds processes.
 fn populated(dir: &Path) -> Option<bool> {
     let events = fs::read_to_string(dir.join("cgroup.events")).ok()?;
-    match events.lines().find_map(|line| line.strip_prefix("populated "))?.trim() {
+    match events
+        .lines()
+        .find_map(|line| line.strip_prefix("populated "))?
+        .trim()
+    {
         "0" => Some(false),
         "1" => Some(true),
         _ => None,
@@ -258,8 +325,16 @@ mod tests {
         assert_eq!(word(GONE, None), "gone");
         for (from, to, is) in [
             ("", "", "gone"),
-            ("ActiveState=inactive\nSubState=dead", "ActiveState=failed\nSubState=failed", "gone"),
-            ("ActiveState=inactive\nSubState=dead", "ActiveState=active\nSubState=running", "running"),
+            (
+                "ActiveState=inactive\nSubState=dead",
+                "ActiveState=failed\nSubState=failed",
+                "gone",
+            ),
+            (
+                "ActiveState=inactive\nSubState=dead",
+                "ActiveState=active\nSubState=running",
+                "running",
+            ),
             (
                 "ActiveState=inactive\nSubState=dead",
                 "ActiveState=activating\nSubState=auto-restart",
@@ -271,7 +346,11 @@ mod tests {
                 "running",
             ),
             // systemd 254 and later pass through these before a restart.
-            ("SubState=dead", "SubState=dead-before-auto-restart", "running"),
+            (
+                "SubState=dead",
+                "SubState=dead-before-auto-restart",
+                "running",
+            ),
             (
                 "ActiveState=inactive\nSubState=dead",
                 "ActiveState=failed\nSubState=failed-before-auto-restart",
@@ -290,10 +369,22 @@ mod tests {
             ("TasksCurrent=[not set]", "TasksCurrent=2", "running"),
             ("TasksCurrent=[not set]", "TasksCurrent=0", "gone"),
             ("TasksCurrent=[not set]", "TasksCurrent=many", "unknown"),
-            ("ControlGroup=\n", "ControlGroup=/system.slice/bot.service\n", "unknown"),
+            (
+                "ControlGroup=\n",
+                "ControlGroup=/system.slice/bot.service\n",
+                "unknown",
+            ),
             ("ControlGroup=\n", "", "unknown"),
-            ("ControlGroup=\nTasksCurrent=[not set]", "ControlGroup=/a\nTasksCurrent=0", "gone"),
-            ("ControlGroup=\nTasksCurrent=[not set]", "ControlGroup=/a\nTasksCurrent=1", "running"),
+            (
+                "ControlGroup=\nTasksCurrent=[not set]",
+                "ControlGroup=/a\nTasksCurrent=0",
+                "gone",
+            ),
+            (
+                "ControlGroup=\nTasksCurrent=[not set]",
+                "ControlGroup=/a\nTasksCurrent=1",
+                "running",
+            ),
         ] {
             assert_eq!(word(&GONE.replace(from, to), None), is, "{from} -> {to}");
         }
@@ -339,20 +430,35 @@ mod tests {
     fn whoever_would_be_stopped_along_must_not_run() {
         let along = |more: &str| State(format!("{GONE}{more}")).stopped_along().join(" ");
         assert_eq!(along(""), "");
-        assert_eq!(along("RequiredBy=multi-user.target\nBoundBy=\n"), "", "a target runs nothing");
+        assert_eq!(
+            along("RequiredBy=multi-user.target\nBoundBy=\n"),
+            "",
+            "a target runs nothing"
+        );
         for key in STOPPED_ALONG {
             assert_eq!(
                 along(&format!("{key}=bots.target b.service a.socket\n")),
                 "a.socket b.service",
                 "{key}"
             );
-            assert!(PROPERTIES.split(['=', ',']).any(|asked| asked == key), "{key}");
+            assert!(
+                PROPERTIES.split(['=', ',']).any(|asked| asked == key),
+                "{key}"
+            );
         }
-        assert_eq!(along("RequiredBy=a.service\nConsistsOf=a.service\n"), "a.service", "asked about once");
+        assert_eq!(
+            along("RequiredBy=a.service\nConsistsOf=a.service\n"),
+            "a.service",
+            "asked about once"
+        );
         for (answer, units, says) in [
             ("ActiveState=inactive\n", 1, None),
             ("ActiveState=failed\n\nActiveState=inactive\n", 2, None),
-            ("ActiveState=inactive\n\nActiveState=active\n", 2, Some("stopped along")),
+            (
+                "ActiveState=inactive\n\nActiveState=active\n",
+                2,
+                Some("stopped along"),
+            ),
             ("ActiveState=activating\n", 1, Some("stopped along")),
             ("ActiveState=deactivating\n", 1, Some("stopped along")),
             ("ActiveState=inactive\n", 2, Some("cannot be understood")),
@@ -360,7 +466,10 @@ mod tests {
         ] {
             let problem = State(answer.into()).problem_of_those(units);
             assert_eq!(problem.is_some(), says.is_some(), "{answer}");
-            assert!(problem.is_none_or(|problem| problem.contains(says.unwrap())), "{answer}");
+            assert!(
+                problem.is_none_or(|problem| problem.contains(says.unwrap())),
+                "{answer}"
+            );
         }
     }
 }

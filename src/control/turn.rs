@@ -35,7 +35,10 @@ pub(super) struct Turns {
 
 impl Turns {
     pub(super) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), since: Instant::now() }
+        Self {
+            dir: dir.to_owned(),
+            since: Instant::now(),
+        }
     }
 
     /// A turn for a service. An earlier program's call is waited for while it may still take
@@ -80,14 +83,22 @@ impl Turn {
         let mut has_waited = false;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Self { file: Some(file), has_waited },
+                Ok(()) => {
+                    return Self {
+                        file: Some(file),
+                        has_waited,
+                    };
+                }
                 Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < until => {}
                 Err(error) => {
                     tracing::warn!(
                         service,
                         "it is called although an earlier call may be under way: its file stays locked ({error}). A bot that was started with that file as its standard input keeps it: give it /dev/null"
                     );
-                    return Self { file: None, has_waited };
+                    return Self {
+                        file: None,
+                        has_waited,
+                    };
                 }
             }
             if !has_waited {
@@ -115,7 +126,11 @@ fn open(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         other => return other,
     }
-    let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     // Where root is the first, `serve` must still be able to open it.
     if geteuid().is_root()
         && let Some(about) = path.parent().and_then(|dir| dir.metadata().ok())
@@ -152,35 +167,62 @@ mod tests {
         let turn = Turn::take(dir.path(), "bot", Duration::ZERO).await;
         let held = turn.hold();
         assert!(held.is_some());
-        let call = tokio::spawn(async move { Call::new(&argv, LONG).stdin(held).read(9).run().await });
+        let call =
+            tokio::spawn(async move { Call::new(&argv, LONG).stdin(held).read(9).run().await });
         // As if the program had been killed, once the call has begun.
         tokio::time::sleep(Duration::from_millis(300)).await;
         drop(turn);
         let take = |service, patience| Turn::take(dir.path(), service, patience);
-        assert!(take("bot", Duration::ZERO).await.file.is_none(), "it is still under way");
-        assert!(take("bot", Duration::from_millis(300)).await.file.is_none(), "and waited for in vain");
-        assert!(take("another", Duration::ZERO).await.file.is_some(), "each service has its own");
+        assert!(
+            take("bot", Duration::ZERO).await.file.is_none(),
+            "it is still under way"
+        );
+        assert!(
+            take("bot", Duration::from_millis(300)).await.file.is_none(),
+            "and waited for in vain"
+        );
+        assert!(
+            take("another", Duration::ZERO).await.file.is_some(),
+            "each service has its own"
+        );
         let (next, _) = tokio::join!(take("bot", LONG), async {
             tokio::time::sleep(Duration::from_secs(2)).await;
             std::fs::write(&go, "").unwrap();
         });
         assert!(next.file.is_some() && next.has_waited, "it has ended");
         let ended = call.await.unwrap().unwrap();
-        assert_eq!((ended.code, ended.output), (Some(0), Vec::new()), "there is nothing to read");
+        assert_eq!(
+            (ended.code, ended.output),
+            (Some(0), Vec::new()),
+            "there is nothing to read"
+        );
         let nowhere = dir.path().join("nowhere");
-        assert!(Turn::take(&nowhere, "bot", LONG).await.hold().is_none(), "no reason not to call");
+        assert!(
+            Turn::take(&nowhere, "bot", LONG).await.hold().is_none(),
+            "no reason not to call"
+        );
     }
 
     #[tokio::test]
     async fn what_is_held_for_longer_than_a_call_may_take_is_no_call() {
         let seconds = Duration::from_secs;
-        assert_eq!(patience(seconds(60), seconds(0)), seconds(60), "a program that has just begun");
+        assert_eq!(
+            patience(seconds(60), seconds(0)),
+            seconds(60),
+            "a program that has just begun"
+        );
         assert_eq!(patience(seconds(60), seconds(20)), seconds(40));
-        assert_eq!(patience(seconds(60), seconds(3600)), SHOWS_WITHIN, "an operator's, beside it");
+        assert_eq!(
+            patience(seconds(60), seconds(3600)),
+            SHOWS_WITHIN,
+            "an operator's, beside it"
+        );
         let dir = tempfile::tempdir().unwrap();
         let turns = Turns::new(dir.path());
         let _by_a_bot = turns.take_at_once("bot").await;
-        let taken = tokio::time::timeout(LONG, turns.take_at_once("bot")).await.unwrap();
+        let taken = tokio::time::timeout(LONG, turns.take_at_once("bot"))
+            .await
+            .unwrap();
         assert!(taken.hold().is_none() && !taken.has_waited);
     }
 
@@ -203,7 +245,13 @@ mod tests {
         std::fs::write(&secret, "s").unwrap();
         let (link, pipe) = (path(dir.path(), "link"), path(dir.path(), "pipe"));
         std::os::unix::fs::symlink(&secret, &link).unwrap();
-        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(&pipe)
+                .status()
+                .unwrap()
+                .success()
+        );
         for path in [&link, &pipe] {
             assert!(open(path).is_err());
         }

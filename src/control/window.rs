@@ -48,28 +48,52 @@ impl Window {
             Some(names) => names
                 .iter()
                 .map(|name| {
-                    let at = SHORT.iter().position(|short| name.eq_ignore_ascii_case(short));
-                    at.map(|at| ALL[at])
-                        .ok_or_else(|| ("days", format!("{name:?} is no day; there is {}", SHORT.join(", "))))
+                    let at = SHORT
+                        .iter()
+                        .position(|short| name.eq_ignore_ascii_case(short));
+                    at.map(|at| ALL[at]).ok_or_else(|| {
+                        (
+                            "days",
+                            format!("{name:?} is no day; there is {}", SHORT.join(", ")),
+                        )
+                    })
                 })
                 .collect::<Result<_, _>>()?,
         };
-        let (start, end) = (time("from", from)?, if to == "24:00" { None } else { Some(time("to", to)?) });
+        let (start, end) = (
+            time("from", from)?,
+            if to == "24:00" {
+                None
+            } else {
+                Some(time("to", to)?)
+            },
+        );
         if end == Some(start) {
             return Err((
                 "to",
-                "is the same as from; for the whole day write from: \"00:00\", to: \"24:00\"".into(),
+                "is the same as from; for the whole day write from: \"00:00\", to: \"24:00\""
+                    .into(),
             ));
         }
         let zone = TimeZone::get(zone).map_err(|_| {
-            ("zone", format!("{zone:?} is no time zone; give its name, such as America/Lima or UTC"))
+            (
+                "zone",
+                format!("{zone:?} is no time zone; give its name, such as America/Lima or UTC"),
+            )
         })?;
-        Ok(Self { days, from: start, to: end, zone })
+        Ok(Self {
+            days,
+            from: start,
+            to: end,
+            zone,
+        })
     }
 
     /// Whether `now` is inside.
     pub fn contains(&self, now: Timestamp) -> bool {
-        let Ok(instant) = jiff::Timestamp::from_nanosecond(i128::from(now.nanos())) else { return false };
+        let Ok(instant) = jiff::Timestamp::from_nanosecond(i128::from(now.nanos())) else {
+            return false;
+        };
         let local = self.zone.to_datetime(instant);
         let (time, day) = (local.time(), local.date().weekday());
         match self.to {
@@ -84,7 +108,12 @@ impl Window {
 
 /// `HH:MM`, nothing else.
 fn time(key: &'static str, text: &str) -> Result<Time, (&'static str, String)> {
-    let bad = || (key, format!("{text:?} is no time of day; write HH:MM in quotes, such as \"03:00\""));
+    let bad = || {
+        (
+            key,
+            format!("{text:?} is no time of day; write HH:MM in quotes, such as \"03:00\""),
+        )
+    };
     let two = |text: &str| match text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit()) {
         true => text.parse::<i8>().ok(),
         false => None,
@@ -129,7 +158,12 @@ mod tests {
 
     fn at(zone: &str, time: &str) -> Timestamp {
         let local: DateTime = time.parse().unwrap();
-        stamp(&TimeZone::get(zone).unwrap().to_zoned_datetime(local).unwrap())
+        stamp(
+            &TimeZone::get(zone)
+                .unwrap()
+                .to_zoned_datetime(local)
+                .unwrap(),
+        )
     }
 
     fn utc(time: &str) -> Timestamp {
@@ -155,7 +189,10 @@ mod tests {
         ] {
             assert_eq!(lima.contains(at("America/Lima", time)), inside, "{time}");
         }
-        assert!(lima.contains(utc("2026-11-23T08:00")), "Lima is five hours behind");
+        assert!(
+            lima.contains(utc("2026-11-23T08:00")),
+            "Lima is five hours behind"
+        );
         assert!(!lima.contains(utc("2026-11-23T03:30")));
     }
 
@@ -176,7 +213,9 @@ mod tests {
         assert!(day.contains(utc("2026-11-22T23:59:59")) && day.contains(utc("2026-11-22T00:00")));
         assert!(!day.contains(utc("2026-11-23T00:00")));
         let evening = window(&[], "22:00", "00:00", "UTC");
-        assert!(evening.contains(utc("2026-11-22T23:59")) && !evening.contains(utc("2026-11-23T00:00")));
+        assert!(
+            evening.contains(utc("2026-11-22T23:59")) && !evening.contains(utc("2026-11-23T00:00"))
+        );
     }
 
     #[test]
@@ -185,26 +224,42 @@ mod tests {
         let skipped = window(&[], "02:00", "03:00", "Europe/Berlin");
         for minute in 0..180 {
             let now = utc("2026-03-29T00:00").plus(std::time::Duration::from_secs(60 * minute));
-            assert!(!skipped.contains(now), "an hour that is skipped has no window");
+            assert!(
+                !skipped.contains(now),
+                "an hour that is skipped has no window"
+            );
         }
         let around = window(&[], "01:30", "03:30", "Europe/Berlin");
-        assert!(around.contains(utc("2026-03-29T00:59")) && around.contains(utc("2026-03-29T01:29")));
-        assert!(!around.contains(utc("2026-03-29T01:30")), "only an hour long on that day");
+        assert!(
+            around.contains(utc("2026-03-29T00:59")) && around.contains(utc("2026-03-29T01:29"))
+        );
+        assert!(
+            !around.contains(utc("2026-03-29T01:30")),
+            "only an hour long on that day"
+        );
         // 2026-10-25: 03:00 is followed by 02:00.
         let twice = window(&[], "02:15", "02:45", "Europe/Berlin");
         assert!(twice.contains(utc("2026-10-25T00:30")) && twice.contains(utc("2026-10-25T01:30")));
-        assert!(!twice.contains(utc("2026-10-25T01:00")) && !twice.contains(utc("2026-10-25T02:30")));
+        assert!(
+            !twice.contains(utc("2026-10-25T01:00")) && !twice.contains(utc("2026-10-25T02:30"))
+        );
         // Lord Howe moves by half an hour.
         let howe = window(&[], "01:40", "02:10", "Australia/Lord_Howe");
-        let inside = (0..240)
-            .filter(|m| howe.contains(utc("2026-04-04T13:00").plus(std::time::Duration::from_secs(60 * m))));
-        assert_eq!(inside.count(), 50, "twenty minutes, and those before 02:00 again, and ten more");
+        let inside = (0..240).filter(|m| {
+            howe.contains(utc("2026-04-04T13:00").plus(std::time::Duration::from_secs(60 * m)))
+        });
+        assert_eq!(
+            inside.count(),
+            50,
+            "twenty minutes, and those before 02:00 again, and ten more"
+        );
     }
 
     #[test]
     fn what_cannot_be_a_window() {
         let parse = |days: Option<&[&str]>, from: &str, to: &str, zone: &str| {
-            let days = days.map(|days| days.iter().map(|day| (*day).to_owned()).collect::<Vec<_>>());
+            let days =
+                days.map(|days| days.iter().map(|day| (*day).to_owned()).collect::<Vec<_>>());
             Window::parse(days.as_deref(), from, to, zone).map(|_| ())
         };
         for (days, from, to, zone, key) in [
@@ -222,7 +277,11 @@ mod tests {
             (None, "03:00", "04:00", "", "zone"),
             (None, "03:00", "04:00", "../UTC", "zone"),
         ] {
-            assert_eq!(parse(days, from, to, zone).unwrap_err().0, key, "{days:?} {from} {to} {zone}");
+            assert_eq!(
+                parse(days, from, to, zone).unwrap_err().0,
+                key,
+                "{days:?} {from} {to} {zone}"
+            );
         }
         assert!(parse(Some(&["Mon"]), "00:00", "24:00", "Asia/Kathmandu").is_ok());
     }
@@ -298,7 +357,9 @@ mod tests {
 
     #[test]
     fn windows_of_a_service() {
-        assert!(Windows::default().is_empty() && !Windows::default().contains(utc("2026-11-23T03:00")));
+        assert!(
+            Windows::default().is_empty() && !Windows::default().contains(utc("2026-11-23T03:00"))
+        );
         let two = Windows::new(vec![
             window(&["mon"], "03:00", "04:00", "UTC"),
             window(&["tue"], "05:00", "06:00", "UTC"),

@@ -16,8 +16,9 @@ use crate::folder::SessionName;
 use super::ControlError;
 
 /// Programs that take a program as text.
-const SHELLS: [&str; 11] =
-    ["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "csh", "tcsh", "fish", "busybox"];
+const SHELLS: [&str; 11] = [
+    "sh", "bash", "dash", "ash", "zsh", "ksh", "mksh", "csh", "tcsh", "fish", "busybox",
+];
 
 /// One word.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,9 +59,14 @@ impl Word {
         let words = argv
             .iter()
             .enumerate()
-            .map(|(at, word)| Self::parse(word, pattern).map_err(|error| format!("word {}: {error}", at + 1)))
+            .map(|(at, word)| {
+                Self::parse(word, pattern).map_err(|error| format!("word {}: {error}", at + 1))
+            })
             .collect::<Result<Vec<_>, _>>()?;
-        if words.first().is_some_and(|word| word.0.placeholders().next().is_some()) {
+        if words
+            .first()
+            .is_some_and(|word| word.0.placeholders().next().is_some())
+        {
             return Err("the program may hold no placeholder; its arguments may".into());
         }
         if program.contains('/') && !program.starts_with('/') {
@@ -85,7 +91,8 @@ impl Word {
             value.to_owned()
         });
         let text = filled.map_err(|why| ControlError(format!("not tried: {why}")))?;
-        let begins = |text: &str| text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '+'));
+        let begins =
+            |text: &str| text.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '+'));
         if bad.get() || (self.0.literal_start().is_empty() && self.is_filled() && !begins(&text)) {
             return Err(ControlError(
                 "not tried: the session's name holds signs that are not handed to a program; letters, digits and _ . @ : + - are, and it may not begin with one of . @ : -; take the part that names the service with a group of connection.session_pattern".into(),
@@ -111,7 +118,8 @@ impl Word {
 
 /// `-c`, `-ec`, `-lc`.
 fn is_text_option(word: &str) -> bool {
-    word.strip_prefix('-').is_some_and(|letters| !letters.starts_with('-') && letters.contains('c'))
+    word.strip_prefix('-')
+        .is_some_and(|letters| !letters.starts_with('-') && letters.contains('c'))
 }
 
 /// Whether a program may be handed this part of a session's name.
@@ -132,7 +140,9 @@ mod tests {
 
     fn fill(template: &str, name: &str) -> Result<String, ControlError> {
         let pattern = Regex::new(r"^(?:(?<first>[^_]*)_?(?<rest>.*))$").unwrap();
-        Word::parse(template, Some(&pattern)).unwrap().fill(&session(name))
+        Word::parse(template, Some(&pattern))
+            .unwrap()
+            .fill(&session(name))
     }
 
     #[test]
@@ -175,7 +185,10 @@ mod tests {
             ("x{session}", "%n"),
         ] {
             let error = fill(template, name).unwrap_err().to_string();
-            assert!(error.starts_with("not tried: "), "{template} {name}: {error}");
+            assert!(
+                error.starts_with("not tried: "),
+                "{template} {name}: {error}"
+            );
         }
     }
 
@@ -201,8 +214,11 @@ mod tests {
             let error = argv(words).unwrap_err();
             assert!(error.contains(says), "{words:?}: {error}");
         }
-        for words in [&["stop", "{session}"][..], &["/opt/stop", "-s", "{session}"], &["sh", "/opt/stop.sh"]]
-        {
+        for words in [
+            &["stop", "{session}"][..],
+            &["/opt/stop", "-s", "{session}"],
+            &["sh", "/opt/stop.sh"],
+        ] {
             assert_eq!(argv(words), Ok(words.len()));
         }
     }

@@ -23,7 +23,11 @@ impl Kept {
     /// With what was saved in `dir`, if anything was and can be understood: what is lost
     /// comes again with the next look at a bot that lives.
     pub fn load(dir: &Path) -> Self {
-        let kept = Self { recent: Recent::default(), path: dir.join(FILE), changed: AtomicBool::new(false) };
+        let kept = Self {
+            recent: Recent::default(),
+            path: dir.join(FILE),
+            changed: AtomicBool::new(false),
+        };
         match std::fs::read(&kept.path).map(|bytes| serde_json::from_slice(&bytes)) {
             Ok(Ok(records)) => kept.recent.load(records),
             Ok(Err(_)) => tracing::warn!(
@@ -50,8 +54,12 @@ impl Kept {
     fn write(&self) -> io::Result<()> {
         let text = serde_json::to_vec(&self.recent.save(Timestamp::now()))?;
         let new = self.path.with_extension("new");
-        let mut file =
-            std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)?;
         file.write_all(&text)?;
         file.sync_all()?;
         std::fs::rename(&new, &self.path)

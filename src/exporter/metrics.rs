@@ -120,7 +120,11 @@ pub fn families(
         add_session(&mut out, view, snapshot.at);
         let verdict = connection(&view.session);
         for state in State::ALL {
-            out.add(&CONNECTION, &[view.session.as_str(), state.label()], f64::from(verdict == state));
+            out.add(
+                &CONNECTION,
+                &[view.session.as_str(), state.label()],
+                f64::from(verdict == state),
+            );
         }
     }
     out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -128,7 +132,11 @@ pub fn families(
     out.add(&DURATION, &["folders"], snapshot.took.as_secs_f64());
     out.add(&SESSIONS, &[], snapshot.sessions.len() as f64);
     for reason in SkipReason::ALL {
-        let skipped = snapshot.skipped.iter().filter(|skipped| skipped.reason == reason).count();
+        let skipped = snapshot
+            .skipped
+            .iter()
+            .filter(|skipped| skipped.reason == reason)
+            .count();
         out.add(&SKIPPED, &[reason.label()], skipped as f64);
     }
     out.add(&RELOAD_SUCCESS, &[], f64::from(reload.successful));
@@ -140,7 +148,11 @@ fn add_logs(out: &mut Families, snapshot: &Snapshot, logs: &Published, patterns:
     // Every session has every counter from the start, and so has a log whose folder is
     // elsewhere.
     let folders = snapshot.sessions.iter().map(|view| view.session.as_str());
-    let alone = logs.sessions.iter().filter(|(_, log)| log.has_files).map(|(name, _)| name.as_str());
+    let alone = logs
+        .sessions
+        .iter()
+        .filter(|(_, log)| log.has_files)
+        .map(|(name, _)| name.as_str());
     for session in folders.chain(alone).collect::<BTreeSet<_>>() {
         let log = logs.sessions.get(session).unwrap_or(&logs.unheard);
         for (pattern, events) in &log.events {
@@ -153,7 +165,11 @@ fn add_logs(out: &mut Families, snapshot: &Snapshot, logs: &Published, patterns:
         }
     }
     for pattern in patterns.patterns() {
-        out.add(&PATTERN_INFO, &[&pattern.name, pattern.severity.label()], 1.0);
+        out.add(
+            &PATTERN_INFO,
+            &[&pattern.name, pattern.severity.label()],
+            1.0,
+        );
     }
     out.add(&LOG_FILES, &[], logs.files as f64);
     out.add(&LOG_UNREAD, &[], logs.unread_bytes as f64);
@@ -169,7 +185,11 @@ fn add_session(out: &mut Families, view: &SessionView, now: Timestamp) {
     let session = view.session.as_str();
     out.add(&UP, &[session], f64::from(view.state.is_ok()));
     for tier in Tier::ALL {
-        out.add(&THRESHOLD, &[session, tier.label()], view.thresholds.of(tier) as f64);
+        out.add(
+            &THRESHOLD,
+            &[session, tier.label()],
+            view.thresholds.of(tier) as f64,
+        );
     }
     let Ok(measured) = &view.state else { return };
     add_measured(out, session, measured, now);
@@ -178,9 +198,17 @@ fn add_session(out: &mut Families, view: &SessionView, now: Timestamp) {
 fn add_measured(out: &mut Families, session: &str, measured: &Measured, now: Timestamp) {
     let inventory = &measured.inventory;
     for kind in Kind::ALL {
-        out.add(&FILES, &[session, kind.label()], inventory.count(kind) as f64);
-        let times =
-            || inventory.readable().filter(|entry| entry.kind() == kind).map(|entry| entry.stamp.modified);
+        out.add(
+            &FILES,
+            &[session, kind.label()],
+            inventory.count(kind) as f64,
+        );
+        let times = || {
+            inventory
+                .readable()
+                .filter(|entry| entry.kind() == kind)
+                .map(|entry| entry.stamp.modified)
+        };
         if let (Some(oldest), Some(newest)) = (times().min(), times().max()) {
             out.add(&OLDEST, &[session, kind.label()], oldest.seconds());
             out.add(&NEWEST, &[session, kind.label()], newest.seconds());
@@ -189,14 +217,26 @@ fn add_measured(out: &mut Families, session: &str, measured: &Measured, now: Tim
     for (column, kinds) in &measured.removable {
         for kind in crate::policy::guard::MOVABLE_KINDS {
             let files = kinds.get(&kind).copied().unwrap_or(0);
-            out.add(&REMOVABLE, &[session, kind.label(), column.label()], files as f64);
+            out.add(
+                &REMOVABLE,
+                &[session, kind.label(), column.label()],
+                files as f64,
+            );
         }
     }
     out.add(&ACCUMULATED, &[session], measured.accumulated as f64);
     out.add(&PRE_KEYS, &[session], measured.pre_keys as f64);
     out.add(&BATCH, &[session], f64::from(measured.batches.measured));
-    out.add(&AMBIGUOUS, &[session], f64::from(measured.batches.is_ambiguous()));
-    if let Some(next) = inventory.creds.facts().and_then(|facts| facts.next_pre_key_id) {
+    out.add(
+        &AMBIGUOUS,
+        &[session],
+        f64::from(measured.batches.is_ambiguous()),
+    );
+    if let Some(next) = inventory
+        .creds
+        .facts()
+        .and_then(|facts| facts.next_pre_key_id)
+    {
         out.add(&NEXT_PRE_KEY, &[session], f64::from(next));
     }
     if let Some(missing) = measured.newest_pre_key_missing {
@@ -213,7 +253,11 @@ fn add_measured(out: &mut Families, session: &str, measured: &Measured, now: Tim
         out.add(&NEWEST_AGE, &[session], age(newest));
     }
     out.add(&SIZE, &[session], inventory.size_bytes() as f64);
-    out.add(&CREDS_VALID, &[session], f64::from(matches!(inventory.creds, Creds::Valid(_))));
+    out.add(
+        &CREDS_VALID,
+        &[session],
+        f64::from(matches!(inventory.creds, Creds::Valid(_))),
+    );
     let logged_in = inventory.creds.facts().is_some_and(|facts| facts.logged_in);
     out.add(&LOGGED_IN, &[session], f64::from(logged_in));
 }

@@ -44,15 +44,31 @@ const CONNECTION: Column = Column(
     false,
     "Whether the bot is connected to WhatsApp; open it to see what that rests on. Unknown: nobody can say for sure, because no probe is configured, it gave no clear answer, or a file was written within the quiet window. Unknown counts as connected: nothing is cleaned.",
 );
-const CREDS: Column =
-    Column("creds.json", false, "Whether the bot's identity file can be read and belongs to a login.");
+const CREDS: Column = Column(
+    "creds.json",
+    false,
+    "Whether the bot's identity file can be read and belongs to a login.",
+);
 
-const COLUMNS: [Column; 9] =
-    [SESSION, TIER, ACCUMULATED, FILES, REMOVABLE, PRE_KEYS, OLDEST_ACTIVE, CONNECTION, CREDS];
+const COLUMNS: [Column; 9] = [
+    SESSION,
+    TIER,
+    ACCUMULATED,
+    FILES,
+    REMOVABLE,
+    PRE_KEYS,
+    OLDEST_ACTIVE,
+    CONNECTION,
+    CREDS,
+];
 
 /// The page at `/`. `metrics_path` is linked.
 pub fn page(rows: &[Row], skipped: &[String], at: Timestamp, metrics_path: &str) -> String {
-    let sessions = if rows.len() == 1 { "1 session".to_owned() } else { format!("{} sessions", rows.len()) };
+    let sessions = if rows.len() == 1 {
+        "1 session".to_owned()
+    } else {
+        format!("{} sessions", rows.len())
+    };
     let title = match rows.first() {
         Some(worst) => format!("baileys_exporter: {sessions}, worst: {}", tier_word(worst)),
         None => format!("baileys_exporter: {sessions}"),
@@ -96,8 +112,15 @@ fn chip(word: &str, tier: Option<&str>) -> Markup {
 /// How many sessions are in which tier, worst first.
 fn summary(rows: &[Row]) -> Markup {
     let count = |tier: Option<&str>| rows.iter().filter(|row| row.tier == tier).count();
-    let worst_first = Tier::ALL.into_iter().rev().map(Tier::label).chain(["normal"]);
-    let broken = rows.iter().filter(|row| row.tier.is_some() && row.creds != Some("ok")).count();
+    let worst_first = Tier::ALL
+        .into_iter()
+        .rev()
+        .map(Tier::label)
+        .chain(["normal"]);
+    let broken = rows
+        .iter()
+        .filter(|row| row.tier.is_some() && row.creds != Some("ok"))
+        .count();
     html! {
         p.summary {
             @for tier in std::iter::once(None).chain(worst_first.map(Some)) {
@@ -154,7 +177,9 @@ fn table_row(row: &Row) -> Markup {
 /// A bar of the accumulated files against warning, cleanup and emergency; full at fatal.
 fn bar(row: &Row) -> Markup {
     let [.., fatal] = row.thresholds;
-    let word = row.accumulated_files.map_or("?".to_owned(), |n| n.to_string());
+    let word = row
+        .accumulated_files
+        .map_or("?".to_owned(), |n| n.to_string());
     html! {
         span.count { (word) }
         span.bar role="img" aria-label={ (word) " of " (fatal) " files" } {

@@ -80,7 +80,10 @@ impl Loaded {
         Self {
             collector: Arc::new(Mutex::new(Collector::new(Arc::clone(&settings)))),
             settings,
-            reload: ReloadState { successful: true, loaded_at: Timestamp::now() },
+            reload: ReloadState {
+                successful: true,
+                loaded_at: Timestamp::now(),
+            },
             latest: Latest::default(),
         }
     }
@@ -117,13 +120,20 @@ impl Exporter {
             let monitor = Arc::new(Monitor::start(settings, session_names(first))?);
             *self.monitor() = Some(Arc::clone(&monitor));
             // Whoever is told that the exporter is ready may write a line and kill it.
-            let _ = tokio::task::spawn_blocking(move || monitor.wait_for_first_look(FIRST_LOOK)).await;
+            let _ =
+                tokio::task::spawn_blocking(move || monitor.wait_for_first_look(FIRST_LOOK)).await;
         }
         Ok(())
     }
 
     fn settings(&self) -> Arc<Settings> {
-        Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner).settings)
+        Arc::clone(
+            &self
+                .state
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .settings,
+        )
     }
 
     fn monitor(&self) -> std::sync::MutexGuard<'_, Option<Arc<Monitor>>> {
@@ -136,7 +146,12 @@ impl Exporter {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(&state.collector)
         };
-        let look = move || collector.lock().unwrap_or_else(PoisonError::into_inner).collect();
+        let look = move || {
+            collector
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .collect()
+        };
         match tokio::task::spawn_blocking(look).await {
             Ok(snapshot) => Arc::new(snapshot),
             Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -164,7 +179,9 @@ impl Exporter {
             }
             Err(error) => {
                 state.reload.successful = false;
-                tracing::error!("the configuration was not loaded, the former one stays in force: {error}");
+                tracing::error!(
+                    "the configuration was not loaded, the former one stays in force: {error}"
+                );
                 Err(error)
             }
         }
@@ -179,7 +196,12 @@ impl Exporter {
             Some(running) => running.configure(Arc::clone(settings)),
             None if settings.globs.is_empty() => {}
             // The sessions follow with the next look.
-            None => *monitor = Some(Arc::new(Monitor::start(Arc::clone(settings), HashSet::new())?)),
+            None => {
+                *monitor = Some(Arc::new(Monitor::start(
+                    Arc::clone(settings),
+                    HashSet::new(),
+                )?))
+            }
         }
         Ok(())
     }
@@ -226,7 +248,11 @@ impl Exporter {
         // With nobody to ask everything is unknown, and need not be looked at for it.
         if settings.connection.has_sources() {
             let snapshot = self.look().await;
-            note(&latest, &snapshot, &verdicts(&snapshot, &settings.connection).await);
+            note(
+                &latest,
+                &snapshot,
+                &verdicts(&snapshot, &settings.connection).await,
+            );
             if let Some(kept) = self.kept.clone() {
                 let _ = tokio::task::spawn_blocking(move || kept.save()).await;
             }
@@ -236,7 +262,9 @@ impl Exporter {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         Ok(match request.uri().path() {
-            "/-/reload" if request.method() != Method::POST => web::method_not_allowed(&[Method::POST]),
+            "/-/reload" if request.method() != Method::POST => {
+                web::method_not_allowed(&[Method::POST])
+            }
             "/-/reload" => match self.reload() {
                 Ok(()) => web::text(StatusCode::OK, "configuration loaded\n"),
                 Err(_) => web::text(
@@ -245,7 +273,8 @@ impl Exporter {
                 ),
             },
             path if !reads
-                && (path == self.metrics_path || matches!(path, "/" | "/-/healthy" | "/-/ready")) =>
+                && (path == self.metrics_path
+                    || matches!(path, "/" | "/-/healthy" | "/-/ready")) =>
             {
                 web::method_not_allowed(&[Method::GET, Method::HEAD])
             }
@@ -261,7 +290,9 @@ impl Exporter {
     }
 
     async fn metrics(&self, request: &Request<Incoming>) -> Response {
-        let Some(_permit) = self.gate.try_enter() else { return self.gate.refusal() };
+        let Some(_permit) = self.gate.try_enter() else {
+            return self.gate.refusal();
+        };
         let snapshot = self.look().await;
         let (reload, latest) = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -271,14 +302,22 @@ impl Exporter {
         let monitor = self.monitor().clone();
         let headers = request.headers().clone();
         let encode = move || {
-            let latest = latest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let latest = latest
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
             let connection = |session: &SessionName| latest_of(&latest, session);
             let published = monitor.map(|monitor| {
                 monitor.set_sessions(session_names(&snapshot));
                 monitor.published()
             });
-            let logs = published.as_deref().map(|published| (published, patterns.as_ref()));
-            web::expose::respond(&headers, &families(&snapshot, logs, reload, connection).into_vec())
+            let logs = published
+                .as_deref()
+                .map(|published| (published, patterns.as_ref()));
+            web::expose::respond(
+                &headers,
+                &families(&snapshot, logs, reload, connection).into_vec(),
+            )
         };
         match tokio::task::spawn_blocking(encode).await {
             Ok(response) => response,
@@ -314,7 +353,11 @@ pub fn keeps_state(settings: &Settings) -> bool {
 }
 
 fn session_names(snapshot: &Snapshot) -> HashSet<Arc<str>> {
-    snapshot.sessions.iter().map(|view| Arc::from(view.session.as_str())).collect()
+    snapshot
+        .sessions
+        .iter()
+        .map(|view| Arc::from(view.session.as_str()))
+        .collect()
 }
 
 /// Keeps the verdicts for the metrics, and forgets those of sessions that are gone.
@@ -340,7 +383,11 @@ mod tests {
     #[test]
     fn an_old_verdict_tells_nothing() {
         let session = SessionName::from_dir(OsStr::new("a"));
-        let ago = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        let ago = |seconds| {
+            Instant::now()
+                .checked_sub(Duration::from_secs(seconds))
+                .unwrap()
+        };
         let latest = |at| HashMap::from([(session.clone(), (at, State::Connected))]);
         assert_eq!(latest_of(&HashMap::new(), &session), State::Unknown);
         assert_eq!(latest_of(&latest(ago(290)), &session), State::Connected);

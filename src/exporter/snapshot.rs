@@ -11,8 +11,8 @@ use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, rea
 use crate::folder::{Discovery, Found, Inventory, Kind, Place, ReadCache, SessionName, Timestamp};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{
-    Batches, Column, Thresholds, Tier, accumulated_files, is_dormant, newest_pre_key_missing, pre_keys,
-    removable,
+    Batches, Column, Thresholds, Tier, accumulated_files, is_dormant, newest_pre_key_missing,
+    pre_keys, removable,
 };
 
 /// Every session at one moment.
@@ -71,7 +71,12 @@ pub struct Measured {
 }
 
 impl Measured {
-    fn new(inventory: Inventory, session: &SessionName, settings: &Settings, now: Timestamp) -> Self {
+    fn new(
+        inventory: Inventory,
+        session: &SessionName,
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Self {
         let limits = settings.limits(session);
         let batches = Batches::of(&inventory, limits.batch);
         let accumulated = accumulated_files(&inventory, batches.measured);
@@ -127,7 +132,10 @@ impl Collector {
         let mut caches = HashMap::new();
         for found in survey.found {
             let mut cache = self.caches.remove(&found.place).unwrap_or_default();
-            let scan = found.place.open().and_then(|fd| scan(fd.as_fd(), &mut cache));
+            let scan = found
+                .place
+                .open()
+                .and_then(|fd| scan(fd.as_fd(), &mut cache));
             caches.insert(found.place.clone(), cache);
             scanned.push((found, scan));
         }
@@ -141,19 +149,34 @@ impl Collector {
                     .map(|inventory| Measured::new(inventory, &found.session, &self.settings, at))
                     .map_err(|error| explain(&error));
                 let thresholds = self.settings.limits(&found.session).thresholds;
-                SessionView { session: found.session, thresholds, state }
+                SessionView {
+                    session: found.session,
+                    thresholds,
+                    state,
+                }
             })
             .collect();
-        let snapshot = Snapshot { sessions, skipped: survey.skipped, took: began.elapsed(), at };
+        let snapshot = Snapshot {
+            sessions,
+            skipped: survey.skipped,
+            took: began.elapsed(),
+            at,
+        };
         self.report(&snapshot);
         snapshot
     }
 
     fn report(&mut self, snapshot: &Snapshot) {
-        let skipped = snapshot.skipped.iter().map(|skipped| skipped.message.clone());
+        let skipped = snapshot
+            .skipped
+            .iter()
+            .map(|skipped| skipped.message.clone());
         let unseen = snapshot.sessions.iter().filter_map(|view| {
             let error = view.state.as_ref().err()?;
-            Some(format!("session {} cannot be looked at: {error}", view.session))
+            Some(format!(
+                "session {} cannot be looked at: {error}",
+                view.session
+            ))
         });
         self.problems.report(skipped.chain(unseen));
     }

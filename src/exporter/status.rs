@@ -105,7 +105,8 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
     for (index, view) in snapshot.sessions.iter().enumerate() {
         let Ok(measured) = &view.state else { continue };
         let (connection, places) = (connection.clone(), Arc::clone(&places));
-        let (session, inventory): (SessionName, _) = (view.session.clone(), measured.inventory.clone());
+        let (session, inventory): (SessionName, _) =
+            (view.session.clone(), measured.inventory.clone());
         tasks.spawn(async move {
             let _place = places.acquire().await;
             (index, connection.verdict(&session, &inventory).await)
@@ -146,12 +147,16 @@ fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> Row {
             row.files = Some(measured.inventory.files().len());
             row.accumulated_files = Some(measured.accumulated);
             row.tier = Some(measured.tier.map_or("normal", Tier::label));
-            row.removable_files = measured.removable.get(&Column::Cleanup).map(|kinds| kinds.values().sum());
+            row.removable_files = measured
+                .removable
+                .get(&Column::Cleanup)
+                .map(|kinds| kinds.values().sum());
             row.pre_keys = Some(measured.pre_keys);
             row.pre_key_batch = Some(measured.batches.measured);
             row.pre_key_batch_ambiguous = Some(measured.batches.is_ambiguous());
-            row.oldest_active_session_seconds =
-                measured.oldest_active_session.map(|at| at.until(now).as_secs());
+            row.oldest_active_session_seconds = measured
+                .oldest_active_session
+                .map(|at| at.until(now).as_secs());
             row.creds = Some(measured.inventory.creds.word());
             row.rank = match measured.inventory.creds {
                 Creds::Valid(_) => Rank::Tier(measured.tier),
@@ -195,7 +200,11 @@ impl Row {
     pub fn pre_keys_word(&self) -> String {
         match (self.pre_keys, self.pre_key_batch) {
             (Some(keys), Some(batch)) => {
-                let doubt = if self.pre_key_batch_ambiguous == Some(true) { "?" } else { "" };
+                let doubt = if self.pre_key_batch_ambiguous == Some(true) {
+                    "?"
+                } else {
+                    ""
+                };
                 format!("{keys} / {batch}{doubt}")
             }
             _ => "?".into(),
@@ -255,16 +264,28 @@ pub fn table(rows: &[Row]) -> String {
             table::styled(row.connection, connection),
             table::styled(
                 row.creds.unwrap_or("?"),
-                if row.creds == Some("ok") { Style::new() } else { AnsiColor::Red.on_default().bold() },
+                if row.creds == Some("ok") {
+                    Style::new()
+                } else {
+                    AnsiColor::Red.on_default().bold()
+                },
             ),
         ]);
     }
     let mut text = out.to_string();
     // What an answer rests on, where somebody was asked and not all is well.
     let doubtful = |row: &&Row| row.connection != "connected" && row.error.is_none();
-    let asked =
-        |row: &&Row| !row.connection_evidence.iter().any(|evidence| evidence.contains("none configured"));
-    for row in rows.iter().filter(doubtful).filter(asked).take(MOST_EXPLAINED) {
+    let asked = |row: &&Row| {
+        !row.connection_evidence
+            .iter()
+            .any(|evidence| evidence.contains("none configured"))
+    };
+    for row in rows
+        .iter()
+        .filter(doubtful)
+        .filter(asked)
+        .take(MOST_EXPLAINED)
+    {
         text.push_str(&format!(
             "\n{}: {}: {}",
             row.session,

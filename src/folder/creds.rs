@@ -116,8 +116,13 @@ pub fn parse_creds(bytes: &[u8]) -> Result<CredsFacts, BrokenCreds> {
         return Err(BrokenCreds::Empty);
     }
     // serde_json's own message may quote the value it stumbled on, so it goes no further.
-    let Object::<RawCreds>(raw) = serde_json::from_slice(bytes)
-        .map_err(|error| if error.is_eof() { BrokenCreds::CutOff } else { BrokenCreds::NotCreds })?;
+    let Object::<RawCreds>(raw) = serde_json::from_slice(bytes).map_err(|error| {
+        if error.is_eof() {
+            BrokenCreds::CutOff
+        } else {
+            BrokenCreds::NotCreds
+        }
+    })?;
     let is_baileys = raw.noise_key.is_some()
         || raw.identity.is_some()
         || raw.registration.is_some()
@@ -126,7 +131,13 @@ pub fn parse_creds(bytes: &[u8]) -> Result<CredsFacts, BrokenCreds> {
     if !is_baileys {
         return Err(BrokenCreds::NotCreds);
     }
-    let me = raw.me.map_or(RawMe { id: None, lid: None }, |me| me.0);
+    let me = raw.me.map_or(
+        RawMe {
+            id: None,
+            lid: None,
+        },
+        |me| me.0,
+    );
     Ok(CredsFacts {
         logged_in: me.id.as_ref().is_some_and(|id| !id.is_empty()) && raw.account.is_some(),
         own_number: me.id.as_deref().and_then(jid_user),
@@ -185,16 +196,29 @@ mod tests {
     fn creds_states() {
         assert_eq!(parse_creds(b""), Err(BrokenCreds::Empty));
         assert_eq!(parse_creds(b" \n"), Err(BrokenCreds::Empty));
-        assert_eq!(parse_creds(br#"{"noiseKey":{"private""#), Err(BrokenCreds::CutOff));
+        assert_eq!(
+            parse_creds(br#"{"noiseKey":{"private""#),
+            Err(BrokenCreds::CutOff)
+        );
         assert_eq!(parse_creds(b"{}"), Err(BrokenCreds::NotCreds));
         assert_eq!(parse_creds(b"null"), Err(BrokenCreds::NotCreds));
         // An array in the place of an object; the library would find nothing in it.
-        assert_eq!(parse_creds(br#"[{"id":"1"},{},31,{},{},1]"#), Err(BrokenCreds::NotCreds));
-        assert_eq!(parse_creds(br#"{"me":["1","2"],"account":{}}"#), Err(BrokenCreds::NotCreds));
-        assert_eq!(parse_creds(br#"{"type":"service_account"}"#), Err(BrokenCreds::NotCreds));
-        let early =
-            parse_creds(br#"{"me":{"id":"79001234567:1@s.whatsapp.net","name":"~"},"nextPreKeyId":31}"#)
-                .unwrap();
+        assert_eq!(
+            parse_creds(br#"[{"id":"1"},{},31,{},{},1]"#),
+            Err(BrokenCreds::NotCreds)
+        );
+        assert_eq!(
+            parse_creds(br#"{"me":["1","2"],"account":{}}"#),
+            Err(BrokenCreds::NotCreds)
+        );
+        assert_eq!(
+            parse_creds(br#"{"type":"service_account"}"#),
+            Err(BrokenCreds::NotCreds)
+        );
+        let early = parse_creds(
+            br#"{"me":{"id":"79001234567:1@s.whatsapp.net","name":"~"},"nextPreKeyId":31}"#,
+        )
+        .unwrap();
         assert!(!early.logged_in, "a pairing code alone is not a login");
         let facts = parse_creds(
             br#"{"noiseKey":{},"me":{"id":"79001234567:12@s.whatsapp.net","lid":"180001112223334:12@lid"},"account":{},"registered":false,"nextPreKeyId":31}"#,
@@ -204,14 +228,20 @@ mod tests {
         assert_eq!(facts.own_number.as_deref(), Some("79001234567"));
         assert_eq!(facts.own_lid.as_deref(), Some("180001112223334"));
         assert_eq!(facts.next_pre_key_id, Some(31));
-        assert!(!format!("{facts:?}").contains("7900"), "no phone number in debug output");
+        assert!(
+            !format!("{facts:?}").contains("7900"),
+            "no phone number in debug output"
+        );
     }
 
     #[test]
     fn session_times() {
         let two = br#"{"_sessions":{"a":{"indexInfo":{"closed":-1,"used":1000,"created":5}},"b":{"indexInfo":{"closed":7,"used":3,"created":2000.5}}},"version":"v1"}"#;
         assert_eq!(parse_session(two), Ok(Some(Timestamp::from_millis(2000.5))));
-        assert_eq!(parse_session(br#"{"_sessions":{},"version":"v1"}"#), Ok(None));
+        assert_eq!(
+            parse_session(br#"{"_sessions":{},"version":"v1"}"#),
+            Ok(None)
+        );
         for bad in [
             &b""[..],
             b"{}",

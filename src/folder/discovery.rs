@@ -128,7 +128,9 @@ pub struct Skipped {
 impl Skipped {
     /// Whether it is a folder of this name that was left out.
     pub fn names(&self, session: &str) -> bool {
-        self.session.as_ref().is_some_and(|name| name.as_str() == session)
+        self.session
+            .as_ref()
+            .is_some_and(|name| name.as_str() == session)
     }
 }
 
@@ -145,7 +147,10 @@ impl Survey {
     /// The hint for the first two folders that share a name, if any do. Programs refuse to
     /// start with such folders; found later, the second one is left out.
     pub fn duplicate(&self) -> Option<&str> {
-        let duplicate = self.skipped.iter().find(|skipped| skipped.reason == SkipReason::DuplicateName)?;
+        let duplicate = self
+            .skipped
+            .iter()
+            .find(|skipped| skipped.reason == SkipReason::DuplicateName)?;
         Some(&duplicate.message)
     }
 }
@@ -183,7 +188,12 @@ pub struct Discovery {
 impl Discovery {
     /// `include` (all, where `None`) and `exclude` hold for names of directories in a root.
     pub fn new(sources: Vec<Source>, include: Option<GlobSet>, exclude: GlobSet) -> Self {
-        Self { sources, include, exclude, known: BTreeSet::new() }
+        Self {
+            sources,
+            include,
+            exclude,
+            known: BTreeSet::new(),
+        }
     }
 
     /// Looks around once. Never fails as a whole: what cannot be looked into is in
@@ -194,7 +204,9 @@ impl Discovery {
         let mut seen = BTreeSet::new();
         // A folder that was given a name has that name alone, also where its root is listed.
         let named = self.sources.iter().filter(|source| source.name.is_some());
-        let named: BTreeSet<Place> = named.filter_map(|source| place_of(&source.path).ok()).collect();
+        let named: BTreeSet<Place> = named
+            .filter_map(|source| place_of(&source.path).ok())
+            .collect();
         for source in &self.sources {
             match self.look_into(source) {
                 Ok(found) => {
@@ -220,7 +232,11 @@ impl Discovery {
                 }
                 Err(error) => survey.skipped.push(Skipped {
                     reason: SkipReason::SourceUnreadable,
-                    message: format!("cannot look into {}: {}", source.path.display(), explain(&error)),
+                    message: format!(
+                        "cannot look into {}: {}",
+                        source.path.display(),
+                        explain(&error)
+                    ),
                     session: None,
                 }),
             }
@@ -239,7 +255,10 @@ impl Discovery {
                     "it holds auth folders and is none itself; give it without `{session}=`"
                 )));
             }
-            return Ok(vec![Found { session: session.clone(), place }]);
+            return Ok(vec![Found {
+                session: session.clone(),
+                place,
+            }]);
         }
         let root = open_dir(&source.path)?;
         if is_quarantine(root.as_fd()) {
@@ -260,7 +279,11 @@ impl Discovery {
             let child = match child {
                 Ok(child) => child,
                 // It vanished while we looked: not there.
-                Err(error) if error.io_error().is_none_or(|e| e.kind() == io::ErrorKind::NotFound) => {
+                Err(error)
+                    if error
+                        .io_error()
+                        .is_none_or(|e| e.kind() == io::ErrorKind::NotFound) =>
+                {
                     continue;
                 }
                 Err(error) if error.depth() == 0 => return Err(error.into()),
@@ -269,11 +292,15 @@ impl Discovery {
             if !child.file_type().is_dir() || !self.wanted(child.file_name()) {
                 continue;
             }
-            let place = Place { parent: parent.clone(), name: child.file_name().to_owned() };
+            let place = Place {
+                parent: parent.clone(),
+                name: child.file_name().to_owned(),
+            };
             let is_session = match place.open() {
                 Ok(fd) => {
                     !is_quarantine(fd.as_fd())
-                        && (self.known.contains(&place) || is_auth_folder(fd.as_fd()).unwrap_or(true))
+                        && (self.known.contains(&place)
+                            || is_auth_folder(fd.as_fd()).unwrap_or(true))
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => false,
                 // It cannot be looked into, so it cannot be called something else either.
@@ -289,18 +316,26 @@ impl Discovery {
 
     fn wanted(&self, name: &OsStr) -> bool {
         let name = Path::new(name);
-        self.include.as_ref().is_none_or(|globs| globs.is_match(name)) && !self.exclude.is_match(name)
+        self.include
+            .as_ref()
+            .is_none_or(|globs| globs.is_match(name))
+            && !self.exclude.is_match(name)
     }
 }
 
 /// Splits a path into its parent, links resolved, and its last name, not resolved.
 fn place_of(path: &Path) -> io::Result<Place> {
     let absolute = std::path::absolute(path)?;
-    let name: OsString =
-        absolute.file_name().ok_or_else(|| io::Error::other("not the path of an auth folder"))?.to_owned();
+    let name: OsString = absolute
+        .file_name()
+        .ok_or_else(|| io::Error::other("not the path of an auth folder"))?
+        .to_owned();
     let parent = absolute.parent().unwrap_or(Path::new("/"));
     // A parent that is not there yet keeps its name; opening it tells.
-    Ok(Place { parent: parent.canonicalize().unwrap_or_else(|_| parent.to_owned()), name })
+    Ok(Place {
+        parent: parent.canonicalize().unwrap_or_else(|_| parent.to_owned()),
+        name,
+    })
 }
 
 /// Whether a folder that is no auth folder has sub-directories that are.
@@ -310,11 +345,22 @@ fn is_root_of_auth_folders(place: &Place) -> bool {
 }
 
 fn has_auth_folders(place: &Place) -> bool {
-    let children = WalkDir::new(place.path()).min_depth(1).max_depth(1).into_iter().flatten();
-    children.filter(|child| child.file_type().is_dir()).any(|child| {
-        let child = Place { parent: place.path(), name: child.file_name().to_owned() };
-        child.open().is_ok_and(|fd| is_auth_folder(fd.as_fd()).unwrap_or(false))
-    })
+    let children = WalkDir::new(place.path())
+        .min_depth(1)
+        .max_depth(1)
+        .into_iter()
+        .flatten();
+    children
+        .filter(|child| child.file_type().is_dir())
+        .any(|child| {
+            let child = Place {
+                parent: place.path(),
+                name: child.file_name().to_owned(),
+            };
+            child
+                .open()
+                .is_ok_and(|fd| is_auth_folder(fd.as_fd()).unwrap_or(false))
+        })
 }
 
 fn is_quarantine(fd: BorrowedFd<'_>) -> bool {
@@ -331,7 +377,9 @@ fn is_quarantine(fd: BorrowedFd<'_>) -> bool {
 fn is_auth_folder(fd: BorrowedFd<'_>) -> io::Result<bool> {
     use super::creds::{BrokenCreds, Creds};
     match read_creds(fd) {
-        Creds::Valid(_) | Creds::Broken(BrokenCreds::Empty | BrokenCreds::CutOff) | Creds::Unreadable(_) => {
+        Creds::Valid(_)
+        | Creds::Broken(BrokenCreds::Empty | BrokenCreds::CutOff)
+        | Creds::Unreadable(_) => {
             return Ok(true);
         }
         // Somebody else's creds.json, or none: the other names decide.
@@ -379,12 +427,22 @@ mod tests {
     use globset::GlobSetBuilder;
 
     fn discovery(sources: &[&Path]) -> Discovery {
-        let sources = sources.iter().map(|path| Source { name: None, path: path.to_path_buf() }).collect();
+        let sources = sources
+            .iter()
+            .map(|path| Source {
+                name: None,
+                path: path.to_path_buf(),
+            })
+            .collect();
         Discovery::new(sources, None, GlobSetBuilder::new().build().unwrap())
     }
 
     fn names(survey: &Survey) -> Vec<&str> {
-        survey.found.iter().map(|found| found.session.as_str()).collect()
+        survey
+            .found
+            .iter()
+            .map(|found| found.session.as_str())
+            .collect()
     }
 
     fn put(path: &Path, files: &[(&str, &str)]) {
@@ -398,9 +456,13 @@ mod tests {
 
     #[test]
     fn sources_are_parsed() {
-        let parse = |text: &str| Source::parse(OsStr::new(text)).map(|s| (s.name.map(|n| n.0), s.path));
+        let parse =
+            |text: &str| Source::parse(OsStr::new(text)).map(|s| (s.name.map(|n| n.0), s.path));
         assert_eq!(parse("/a/b").unwrap(), (None, "/a/b".into()));
-        assert_eq!(parse("bot=/a/b").unwrap(), (Some("bot".into()), "/a/b".into()));
+        assert_eq!(
+            parse("bot=/a/b").unwrap(),
+            (Some("bot".into()), "/a/b".into())
+        );
         assert_eq!(parse("/a=b/c").unwrap(), (None, "/a=b/c".into()));
         assert_eq!(parse("./a=b").unwrap(), (None, "./a=b".into()));
         assert!(parse("=x").is_err() && parse("").is_err() && parse("bot=").is_err());
@@ -413,13 +475,25 @@ mod tests {
         put(&at("company_1"), &[CREDS]);
         put(&at("empty_creds"), &[("creds.json", "")]);
         put(&at("creds_gone"), &[("pre-key-7.json", "{}")]);
-        put(&at("node_modules"), &[("package.json", "{}"), ("session-notes.json", "")]);
-        put(&at("google"), &[("creds.json", r#"{"type":"service_account"}"#)]);
-        put(&at("quarantine"), &[(QUARANTINE_TAG, ""), ("pre-key-1.json", "{}"), CREDS]);
+        put(
+            &at("node_modules"),
+            &[("package.json", "{}"), ("session-notes.json", "")],
+        );
+        put(
+            &at("google"),
+            &[("creds.json", r#"{"type":"service_account"}"#)],
+        );
+        put(
+            &at("quarantine"),
+            &[(QUARANTINE_TAG, ""), ("pre-key-1.json", "{}"), CREDS],
+        );
         put(&at("stray"), &[]);
         std::os::unix::fs::symlink(at("company_1"), at("link")).unwrap();
         let mut discovery = discovery(&[root.path()]);
-        assert_eq!(names(&discovery.survey()), ["company_1", "creds_gone", "empty_creds"]);
+        assert_eq!(
+            names(&discovery.survey()),
+            ["company_1", "creds_gone", "empty_creds"]
+        );
 
         std::fs::remove_file(at("company_1").join("creds.json")).unwrap();
         std::fs::rename(at("creds_gone"), at("renamed")).unwrap();
@@ -439,24 +513,42 @@ mod tests {
             set.add(globset::Glob::new(glob).unwrap());
             set.build().unwrap()
         };
-        let source = Source { name: None, path: root.path().to_path_buf() };
+        let source = Source {
+            name: None,
+            path: root.path().to_path_buf(),
+        };
         let include = Some(globs("company_*"));
         let mut chosen = Discovery::new(vec![source.clone()], include.clone(), GlobSet::empty());
-        assert_eq!(names(&chosen.survey()), ["company_2", "company_2_old"], "included by name");
+        assert_eq!(
+            names(&chosen.survey()),
+            ["company_2", "company_2_old"],
+            "included by name"
+        );
         let mut chosen = Discovery::new(vec![source.clone()], include, globs("*_old"));
         assert_eq!(names(&chosen.survey()), ["company_2"], "excluded by name");
 
         let mut stray = Discovery::new(vec![source], None, GlobSet::empty());
         for there in [true, false] {
             put(root.path(), if there { &[CREDS][..] } else { &[] });
-            assert_eq!(names(&stray.survey()), ["company_2", "company_2_old", "renamed"], "stray creds.json");
+            assert_eq!(
+                names(&stray.survey()),
+                ["company_2", "company_2_old", "renamed"],
+                "stray creds.json"
+            );
             let _ = std::fs::remove_file(root.path().join("creds.json"));
         }
 
-        let named = Source { name: Some(SessionName("bot".into())), path: root.path().to_path_buf() };
+        let named = Source {
+            name: Some(SessionName("bot".into())),
+            path: root.path().to_path_buf(),
+        };
         let survey = Discovery::new(vec![named], None, GlobSet::empty()).survey();
         assert!(survey.found.is_empty(), "a root is no session");
-        assert!(survey.skipped[0].message.contains("give it without `bot=`"), "{:?}", survey.skipped);
+        assert!(
+            survey.skipped[0].message.contains("give it without `bot=`"),
+            "{:?}",
+            survey.skipped
+        );
     }
 
     #[test]
@@ -469,22 +561,41 @@ mod tests {
         let mut twice = discovery(&[&a, &b]);
         let survey = twice.survey();
         assert_eq!(names(&survey), ["auth_info_baileys"]);
-        assert!(survey.skipped[0].message.contains("--sessions.path=NAME="), "{:?}", survey.skipped);
+        assert!(
+            survey.skipped[0].message.contains("--sessions.path=NAME="),
+            "{:?}",
+            survey.skipped
+        );
         let named = Source::parse(OsStr::new(&format!("bot={}", b.display()))).unwrap();
-        let plain = Source { name: None, path: a.clone() };
+        let plain = Source {
+            name: None,
+            path: a.clone(),
+        };
         let mut both = Discovery::new(vec![plain, named], None, GlobSet::empty());
         assert_eq!(names(&both.survey()), ["auth_info_baileys", "bot"]);
         // The hint's own advice, where both roots are listed.
         let roots = [a.parent().unwrap(), b.parent().unwrap()];
-        let mut sources: Vec<Source> =
-            roots.iter().map(|root| Source { name: None, path: root.to_path_buf() }).collect();
-        sources.push(Source { name: Some(SessionName("bot".into())), path: b.clone() });
+        let mut sources: Vec<Source> = roots
+            .iter()
+            .map(|root| Source {
+                name: None,
+                path: root.to_path_buf(),
+            })
+            .collect();
+        sources.push(Source {
+            name: Some(SessionName("bot".into())),
+            path: b.clone(),
+        });
         let survey = Discovery::new(sources, None, GlobSet::empty()).survey();
         assert_eq!(names(&survey), ["auth_info_baileys", "bot"]);
         assert!(survey.skipped.is_empty(), "{:?}", survey.skipped);
         let mut overlap = discovery(&[&a, a.parent().unwrap()]);
         let survey = overlap.survey();
-        assert!(survey.skipped.is_empty(), "one folder named twice is one session: {:?}", survey.skipped);
+        assert!(
+            survey.skipped.is_empty(),
+            "one folder named twice is one session: {:?}",
+            survey.skipped
+        );
     }
 
     #[test]

@@ -39,7 +39,10 @@ impl fmt::Display for Identity {
 
 /// Sixteen lower-case hex digits.
 pub fn parse_hex(text: &str) -> Option<u64> {
-    let fits = text.len() == 16 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let fits = text.len() == 16
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
     fits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
 }
 
@@ -99,11 +102,15 @@ const COUNTERS: [&str; 2] = ["nextPreKeyId", "firstUnuploadedPreKeyId"];
 /// of one. (A number that was cut off is smaller than it was, which does no harm here.)
 pub fn highest_counter(bytes: &[u8]) -> Option<u32> {
     // It is a literal, and a test runs it: never `None`.
-    static MENTION: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r#""(?:nextPreKeyId|firstUnuploadedPreKeyId)"\s*:\s*([0-9]+)"#).ok());
+    static MENTION: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r#""(?:nextPreKeyId|firstUnuploadedPreKeyId)"\s*:\s*([0-9]+)"#).ok()
+    });
     let numbers = MENTION.as_ref()?.captures_iter(bytes).filter_map(|found| {
         let digits = std::str::from_utf8(found.get(1)?.as_bytes()).ok()?;
-        digits.parse::<u32>().ok().filter(|number| *number <= MAX_PRE_KEY_ID + 1)
+        digits
+            .parse::<u32>()
+            .ok()
+            .filter(|number| *number <= MAX_PRE_KEY_ID + 1)
     });
     numbers.max()
 }
@@ -126,9 +133,14 @@ pub fn raise_counters(bytes: &[u8], at_least: u32) -> Result<(Vec<u8>, u32), Unp
     let number = raised.to_string();
     let mut out = String::with_capacity(text.len() + 64);
     let mut from = 0;
-    for (_, value) in fields.iter().filter(|(name, _)| COUNTERS.contains(&name.as_str())) {
+    for (_, value) in fields
+        .iter()
+        .filter(|(name, _)| COUNTERS.contains(&name.as_str()))
+    {
         // A raw value is a part of the text it was read from.
-        let at = (value.get().as_ptr() as usize).checked_sub(text.as_ptr() as usize).ok_or(Unparsable)?;
+        let at = (value.get().as_ptr() as usize)
+            .checked_sub(text.as_ptr() as usize)
+            .ok_or(Unparsable)?;
         out.push_str(text.get(from..at).ok_or(Unparsable)?);
         out.push_str(&number);
         from = at + value.get().len();
@@ -181,16 +193,29 @@ mod tests {
     fn worth_keeping() {
         let own = insurable(WHOLE).unwrap();
         assert_eq!((own.registration_id, own.next_pre_key_id), (Some(77), 31));
-        let spaced =
-            String::from_utf8(WHOLE.to_vec()).unwrap().replace("\"data\":\"Q0M=\"", "\"data\" : \"Q0M\"");
+        let spaced = String::from_utf8(WHOLE.to_vec())
+            .unwrap()
+            .replace("\"data\":\"Q0M=\"", "\"data\" : \"Q0M\"");
         assert_eq!(insurable(spaced.as_bytes()).unwrap().identity, own.identity);
-        let other = String::from_utf8(WHOLE.to_vec()).unwrap().replace("Q0M=", "Q0Q=");
+        let other = String::from_utf8(WHOLE.to_vec())
+            .unwrap()
+            .replace("Q0M=", "Q0Q=");
         assert_ne!(insurable(other.as_bytes()).unwrap().identity, own.identity);
         let shown = own.identity.to_string();
         assert_eq!(Identity::parse(&shown), Some(own.identity));
-        let anonymous = String::from_utf8(WHOLE.to_vec()).unwrap().replace("\"public\"", "\"pub\"");
-        let fresh = String::from_utf8(WHOLE.to_vec()).unwrap().replace("\"account\":{},", "");
-        for bad in [anonymous.as_bytes(), fresh.as_bytes(), &WHOLE[..WHOLE.len() - 1], b"", b"{}"] {
+        let anonymous = String::from_utf8(WHOLE.to_vec())
+            .unwrap()
+            .replace("\"public\"", "\"pub\"");
+        let fresh = String::from_utf8(WHOLE.to_vec())
+            .unwrap()
+            .replace("\"account\":{},", "");
+        for bad in [
+            anonymous.as_bytes(),
+            fresh.as_bytes(),
+            &WHOLE[..WHOLE.len() - 1],
+            b"",
+            b"{}",
+        ] {
             assert_eq!(insurable(bad), None);
         }
     }
@@ -200,7 +225,9 @@ mod tests {
         let odd = r#" {"a" : 1.50e3, "nextPreKeyId" :  7 ,"big":123456789012345678901234567890,"é\u0000":{"type":"Buffer","data":"//+="},
   "firstUnuploadedPreKeyId":5,"nested":{"nextPreKeyId":3}, "z":[ ] } "#;
         let (raised, to) = raise_counters(odd.as_bytes(), 42).unwrap();
-        let wanted = odd.replace(":  7 ", ":  42 ").replace("KeyId\":5", "KeyId\":42");
+        let wanted = odd
+            .replace(":  7 ", ":  42 ")
+            .replace("KeyId\":5", "KeyId\":42");
         assert_eq!((String::from_utf8(raised).unwrap(), to), (wanted, 42));
         let (same, to) = raise_counters(WHOLE, 30).unwrap();
         assert_eq!((same.as_slice(), to), (WHOLE, 31), "never lowered");
@@ -213,7 +240,14 @@ mod tests {
             raise_counters(br#"{"nextPreKeyId":9 }"#, 10).unwrap().0,
             br#"{"nextPreKeyId":10 ,"firstUnuploadedPreKeyId":10}"#
         );
-        for bad in ["", "[]", "{", r#"{"nextPreKeyId":"7"}"#, r#"{"nextPreKeyId":7.5}"#, "{} x"] {
+        for bad in [
+            "",
+            "[]",
+            "{",
+            r#"{"nextPreKeyId":"7"}"#,
+            r#"{"nextPreKeyId":7.5}"#,
+            "{} x",
+        ] {
             assert_eq!(raise_counters(bad.as_bytes(), 1), Err(Unparsable), "{bad}");
         }
     }
@@ -221,9 +255,19 @@ mod tests {
     #[test]
     fn a_torn_file_still_mentions_its_counters() {
         assert_eq!(highest_counter(WHOLE), Some(31));
-        assert_eq!(highest_counter(br#"{"nextPreKeyId":120,"firstUnuplo"#), Some(120));
-        assert_eq!(highest_counter(br#"{"firstUnuploadedPreKeyId": 12"#), Some(12));
-        assert_eq!(highest_counter(br#"{"nextPreKeyId":99999999999999"#), None, "nobody's pre-key");
+        assert_eq!(
+            highest_counter(br#"{"nextPreKeyId":120,"firstUnuplo"#),
+            Some(120)
+        );
+        assert_eq!(
+            highest_counter(br#"{"firstUnuploadedPreKeyId": 12"#),
+            Some(12)
+        );
+        assert_eq!(
+            highest_counter(br#"{"nextPreKeyId":99999999999999"#),
+            None,
+            "nobody's pre-key"
+        );
         assert_eq!(highest_counter(b"\xff\x00"), None);
     }
 

@@ -139,7 +139,11 @@ pub struct Unit<'a> {
 impl Unit<'_> {
     /// The latest activity of its files.
     pub fn last_activity(&self) -> Timestamp {
-        self.files.iter().map(|file| file.last_activity()).max().unwrap_or_default()
+        self.files
+            .iter()
+            .map(|file| file.last_activity())
+            .max()
+            .unwrap_or_default()
     }
 
     /// Whether every file of it is a plain file with one name, understood where it is read,
@@ -168,12 +172,19 @@ pub struct Inventory {
 impl Inventory {
     /// From the names found, in any order; directories are left out.
     pub fn new(found: impl IntoIterator<Item = Entry>, creds: Creds) -> Self {
-        let mut files: Vec<Entry> =
-            found.into_iter().filter(|entry| entry.shape != Shape::Directory).collect();
+        let mut files: Vec<Entry> = found
+            .into_iter()
+            .filter(|entry| entry.shape != Shape::Directory)
+            .collect();
         // The files of one key side by side, its main file last.
         files.sort_by(|left, right| {
             let (a, b) = (left.name.parts(), right.name.parts());
-            (a.kind, a.main, !a.companion, &left.name).cmp(&(b.kind, b.main, !b.companion, &right.name))
+            (a.kind, a.main, !a.companion, &left.name).cmp(&(
+                b.kind,
+                b.main,
+                !b.companion,
+                &right.name,
+            ))
         });
         Self { files, creds }
     }
@@ -191,18 +202,28 @@ impl Inventory {
         };
         self.files.chunk_by(same).map(|files| {
             let parts = files[0].name.parts();
-            Unit { kind: parts.kind, id: parts.id, files }
+            Unit {
+                kind: parts.kind,
+                id: parts.id,
+                files,
+            }
         })
     }
 
     /// Files of one kind, companions included.
     pub fn count(&self, kind: Kind) -> usize {
-        self.files.iter().filter(|entry| entry.kind() == kind).count()
+        self.files
+            .iter()
+            .filter(|entry| entry.kind() == kind)
+            .count()
     }
 
     /// Bytes in all files.
     pub fn size_bytes(&self) -> u64 {
-        self.files.iter().map(|entry| entry.stamp.size).fold(0, u64::saturating_add)
+        self.files
+            .iter()
+            .map(|entry| entry.stamp.size)
+            .fold(0, u64::saturating_add)
     }
 
     /// The newest activity of a session or sender-key that is not later than `now`: a file
@@ -224,7 +245,9 @@ impl Inventory {
 
     /// Files whose times are known.
     pub fn readable(&self) -> impl Iterator<Item = &Entry> {
-        self.files.iter().filter(|entry| entry.shape != Shape::Unreadable)
+        self.files
+            .iter()
+            .filter(|entry| entry.shape != Shape::Unreadable)
     }
 }
 
@@ -243,8 +266,13 @@ mod tests {
 
     #[test]
     fn companions_come_before_their_main_file_and_count_as_one_key() {
-        let names =
-            ["pre-key-1.json", "x.bak", "pre-key-1.json.bak", "pre-key-1.json.tmp", "pre-key-2.json.bak"];
+        let names = [
+            "pre-key-1.json",
+            "x.bak",
+            "pre-key-1.json.bak",
+            "pre-key-1.json.tmp",
+            "pre-key-2.json.bak",
+        ];
         let inventory = Inventory::new(names.map(entry), Creds::Missing);
         let units: Vec<Unit<'_>> = inventory.units().collect();
         assert_eq!(units.len(), 3);

@@ -76,7 +76,10 @@ impl Kind {
 
     /// Kinds that only Baileys 7.x writes.
     pub const fn is_modern_only(self) -> bool {
-        matches!(self, Kind::LidMapping | Kind::DeviceList | Kind::TcToken | Kind::IdentityKey)
+        matches!(
+            self,
+            Kind::LidMapping | Kind::DeviceList | Kind::TcToken | Kind::IdentityKey
+        )
     }
 }
 
@@ -109,24 +112,43 @@ pub struct NameParts<'a> {
 
 /// Takes a file name apart. Any bytes are accepted.
 pub fn parse_name(name: &[u8]) -> NameParts<'_> {
-    let stripped = [&b".tmp"[..], b".bak"].into_iter().find_map(|suffix| name.strip_suffix(suffix));
+    let stripped = [&b".tmp"[..], b".bak"]
+        .into_iter()
+        .find_map(|suffix| name.strip_suffix(suffix));
     let (main, companion) = match stripped {
         Some(main) => (main, true),
         None => (name, false),
     };
     if main == b"creds.json" {
-        return NameParts { kind: Kind::Creds, main, id: b"", companion };
+        return NameParts {
+            kind: Kind::Creds,
+            main,
+            id: b"",
+            companion,
+        };
     }
     if let Some(stem) = main.strip_suffix(b".json") {
         for kind in BY_PREFIX {
-            let id = stem.strip_prefix(kind.label().as_bytes()).and_then(|rest| rest.strip_prefix(b"-"));
+            let id = stem
+                .strip_prefix(kind.label().as_bytes())
+                .and_then(|rest| rest.strip_prefix(b"-"));
             if let Some(id) = id {
-                return NameParts { kind, main, id, companion };
+                return NameParts {
+                    kind,
+                    main,
+                    id,
+                    companion,
+                };
             }
         }
     }
     // A companion of a file we do not know is a file of its own.
-    NameParts { kind: Kind::Unknown, main: name, id: b"", companion: false }
+    NameParts {
+        kind: Kind::Unknown,
+        main: name,
+        id: b"",
+        companion: false,
+    }
 }
 
 /// The number of a pre-key id. Only the form the library writes: no sign, no leading
@@ -153,8 +175,13 @@ pub fn sender_key_id(id: &[u8]) -> Option<SenderKeyId<'_>> {
     let (rest, device) = rsplit_twice_dash(id)?;
     let (group, user) = rsplit_twice_dash(rest)?;
     let (user, domain) = split_domain(user);
-    let fits = !group.is_empty() && is_digits(user) && is_digits(device) && domain.is_none_or(is_digits);
-    fits.then_some(SenderKeyId { group, user, lid: domain.is_some() })
+    let fits =
+        !group.is_empty() && is_digits(user) && is_digits(device) && domain.is_none_or(is_digits);
+    fits.then_some(SenderKeyId {
+        group,
+        user,
+        lid: domain.is_some(),
+    })
 }
 
 /// Whether a session or sender-key id names a LID or hosted address (`user_1`, `user_128`):
@@ -162,7 +189,10 @@ pub fn sender_key_id(id: &[u8]) -> Option<SenderKeyId<'_>> {
 pub fn has_lid_name(kind: Kind, id: &[u8]) -> bool {
     match kind {
         Kind::Session => {
-            let user = id.iter().rposition(|b| *b == b'.').map_or(id, |dot| &id[..dot]);
+            let user = id
+                .iter()
+                .rposition(|b| *b == b'.')
+                .map_or(id, |dot| &id[..dot]);
             let (user, domain) = split_domain(user);
             is_digits(user) && domain.is_some_and(is_digits)
         }
@@ -189,7 +219,11 @@ pub fn is_telltale(name: &[u8]) -> bool {
         Kind::SenderKey => sender_key_id(parts.id).is_some(),
         Kind::AppStateSyncVersion => matches!(
             parts.id,
-            b"critical_block" | b"critical_unblock_low" | b"regular_high" | b"regular_low" | b"regular"
+            b"critical_block"
+                | b"critical_unblock_low"
+                | b"regular_high"
+                | b"regular_low"
+                | b"regular"
         ),
         _ => false,
     }
@@ -227,16 +261,44 @@ mod tests {
             ("pre-key-100.json.bak", Kind::PreKey, true),
             ("session-79100000000.0.json", Kind::Session, false),
             ("session-200000000104729_1.0.json", Kind::Session, false),
-            ("sender-key-12036@g.us--79100000000--0.json", Kind::SenderKey, false),
-            ("sender-key-status@broadcast--79100000000_1--3.json", Kind::SenderKey, false),
-            ("sender-key-memory-12036@g.us.json", Kind::SenderKeyMemory, false),
-            ("app-state-sync-key-AAAAANf__.json", Kind::AppStateSyncKey, false),
-            ("app-state-sync-version-regular_high.json", Kind::AppStateSyncVersion, false),
+            (
+                "sender-key-12036@g.us--79100000000--0.json",
+                Kind::SenderKey,
+                false,
+            ),
+            (
+                "sender-key-status@broadcast--79100000000_1--3.json",
+                Kind::SenderKey,
+                false,
+            ),
+            (
+                "sender-key-memory-12036@g.us.json",
+                Kind::SenderKeyMemory,
+                false,
+            ),
+            (
+                "app-state-sync-key-AAAAANf__.json",
+                Kind::AppStateSyncKey,
+                false,
+            ),
+            (
+                "app-state-sync-version-regular_high.json",
+                Kind::AppStateSyncVersion,
+                false,
+            ),
             ("lid-mapping-79100000000.json", Kind::LidMapping, false),
-            ("lid-mapping-200000000104729_reverse.json", Kind::LidMapping, false),
+            (
+                "lid-mapping-200000000104729_reverse.json",
+                Kind::LidMapping,
+                false,
+            ),
             ("device-list-79100000000.json", Kind::DeviceList, false),
             ("tctoken-__index.json", Kind::TcToken, false),
-            ("identity-key-79100000000_1.0.json", Kind::IdentityKey, false),
+            (
+                "identity-key-79100000000_1.0.json",
+                Kind::IdentityKey,
+                false,
+            ),
             ("pre-key-100.json.bak.tmp", Kind::Unknown, false),
             ("notes.bak", Kind::Unknown, false),
             ("pre-key-100", Kind::Unknown, false),

@@ -68,7 +68,12 @@ impl Place {
 
 /// Opens a directory by path; links are followed.
 pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
-    Ok(rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+    Ok(rustix::fs::openat(
+        CWD,
+        path,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
 }
 
 /// What earlier scans read inside session files, so that an unchanged file is not read
@@ -116,7 +121,12 @@ pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> 
         if parts.kind == Kind::Creds && !parts.companion {
             creds = read_creds(fd);
         }
-        entries.push(Entry { name, shape, stamp, inside });
+        entries.push(Entry {
+            name,
+            shape,
+            stamp,
+            inside,
+        });
     }
     cache.seen = fresh;
     Ok(Inventory::new(entries, creds))
@@ -205,7 +215,9 @@ pub fn read_plain_file(fd: BorrowedFd<'_>, name: &OsStr, limit: u64) -> io::Resu
         return Err(io::Error::other("not a regular file"));
     }
     let mut bytes = Vec::new();
-    std::fs::File::from(file).take(limit + 1).read_to_end(&mut bytes)?;
+    std::fs::File::from(file)
+        .take(limit + 1)
+        .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(io::Error::other(format!("larger than {limit} bytes")));
     }

@@ -64,7 +64,8 @@ impl Timestamp {
     pub fn rfc3339(self) -> String {
         let secs = self.0.div_euclid(1_000_000_000);
         match u64::try_from(secs) {
-            Ok(secs) => humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(secs)).to_string(),
+            Ok(secs) => humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(secs))
+                .to_string(),
             Err(_) => format!("@{secs}"),
         }
     }

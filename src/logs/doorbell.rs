@@ -47,7 +47,10 @@ impl Bell {
 
     /// Asks for attention.
     pub fn call(&self) {
-        self.rung.lock().unwrap_or_else(PoisonError::into_inner).called = true;
+        self.rung
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .called = true;
         self.wake.notify_all();
     }
 
@@ -55,8 +58,10 @@ impl Bell {
     pub fn wait(&self, span: Duration) -> Rung {
         let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
         let quiet = |rung: &mut Rung| *rung == Rung::default();
-        let (mut rung, _) =
-            self.wake.wait_timeout_while(rung, span, quiet).unwrap_or_else(PoisonError::into_inner);
+        let (mut rung, _) = self
+            .wake
+            .wait_timeout_while(rung, span, quiet)
+            .unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *rung)
     }
 
@@ -89,7 +94,9 @@ impl Doorbell {
             for directory in directories.iter().filter(|directory| directory.is_dir()) {
                 match events.add_file(directory.join(NEVER_THERE)).await {
                     Ok(_) => watched += 1,
-                    Err(error) => tracing::debug!("no doorbell for {}: {error}", directory.display()),
+                    Err(error) => {
+                        tracing::debug!("no doorbell for {}: {error}", directory.display())
+                    }
                 }
             }
             if watched == 0 {
@@ -136,14 +143,18 @@ mod tests {
         let directories = BTreeSet::from([dir.path().to_owned(), dir.path().join("not there")]);
         let _doorbell = Doorbell::hang(&Handle::current(), directories, Arc::clone(&bell));
         let wait = |bell: Arc<Bell>| async move {
-            tokio::task::spawn_blocking(move || bell.wait(Duration::from_secs(10))).await.unwrap()
+            tokio::task::spawn_blocking(move || bell.wait(Duration::from_secs(10)))
+                .await
+                .unwrap()
         };
         // It is hung up in the background.
         let mut rung = Rung::default();
         for _ in 0..50 {
             std::fs::write(&log, "x\ny\n").unwrap();
             let bell = Arc::clone(&bell);
-            rung = tokio::task::spawn_blocking(move || bell.wait(Duration::from_millis(100))).await.unwrap();
+            rung = tokio::task::spawn_blocking(move || bell.wait(Duration::from_millis(100)))
+                .await
+                .unwrap();
             if rung.any {
                 break;
             }

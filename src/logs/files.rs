@@ -54,7 +54,10 @@ pub struct Stat {
 impl From<&Metadata> for Stat {
     fn from(meta: &Metadata) -> Self {
         Self {
-            id: FileId { dev: meta.dev(), ino: meta.ino() },
+            id: FileId {
+                dev: meta.dev(),
+                ino: meta.ino(),
+            },
             size: meta.len(),
             modified: Timestamp::from_stat(meta.mtime(), meta.mtime_nsec()),
             links: meta.nlink(),
@@ -80,22 +83,37 @@ impl LogGlob {
             return Err("a path or a glob is missing".into());
         }
         let path = std::path::absolute(text).map_err(|error| format!("{text:?}: {error}"))?;
-        let is_glob = |part: &std::ffi::OsStr| part.to_string_lossy().contains(['*', '?', '[', '{']);
+        let is_glob =
+            |part: &std::ffi::OsStr| part.to_string_lossy().contains(['*', '?', '[', '{']);
         let parts: Vec<_> = path.iter().collect();
         let fixed = parts.iter().position(|part| is_glob(part));
         let Some(fixed) = fixed else {
-            return Ok(Self { text: text.to_owned(), base: path, depth: 0, matcher: None });
+            return Ok(Self {
+                text: text.to_owned(),
+                base: path,
+                depth: 0,
+                matcher: None,
+            });
         };
         let base: PathBuf = parts[..fixed].iter().collect();
-        let deep = parts[fixed..].iter().any(|part| part.to_string_lossy().contains("**"));
-        let glob = path.to_str().ok_or_else(|| format!("{text:?} is not UTF-8"))?;
+        let deep = parts[fixed..]
+            .iter()
+            .any(|part| part.to_string_lossy().contains("**"));
+        let glob = path
+            .to_str()
+            .ok_or_else(|| format!("{text:?} is not UTF-8"))?;
         let matcher = GlobBuilder::new(glob)
             .literal_separator(true)
             .build()
             .map_err(|error| format!("{text:?} is not a glob: {error}"))?
             .compile_matcher();
         let depth = if deep { MAX_DEPTH } else { parts.len() - fixed };
-        Ok(Self { text: text.to_owned(), base, depth, matcher: Some(matcher) })
+        Ok(Self {
+            text: text.to_owned(),
+            base,
+            depth,
+            matcher: Some(matcher),
+        })
     }
 
     /// As it was given.
@@ -123,18 +141,24 @@ impl LogGlob {
     /// `failed` for what could not be looked at. A base that is not there yet is no failure.
     pub fn list(&self, mut each: impl FnMut(Listed), mut failed: impl FnMut(&Path, io::Error)) {
         let mut take = |path: PathBuf| match path.metadata() {
-            Ok(meta) if meta.is_file() => each(Listed { stat: Stat::from(&meta), path }),
+            Ok(meta) if meta.is_file() => each(Listed {
+                stat: Stat::from(&meta),
+                path,
+            }),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => failed(&path, error),
         };
-        let Some(matcher) = &self.matcher else { return take(self.base.clone()) };
+        let Some(matcher) = &self.matcher else {
+            return take(self.base.clone());
+        };
         let mut missed = Vec::new();
         for entry in WalkDir::new(&self.base).min_depth(1).max_depth(self.depth) {
             match entry {
                 Ok(entry) => {
                     let path = entry.path();
-                    if !entry.file_type().is_dir() && !is_compressed(path) && matcher.is_match(path) {
+                    if !entry.file_type().is_dir() && !is_compressed(path) && matcher.is_match(path)
+                    {
                         take(entry.into_path());
                     }
                 }
@@ -143,7 +167,9 @@ impl LogGlob {
         }
         for error in missed {
             let path = error.path().unwrap_or(&self.base).to_owned();
-            let gone = error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
+            let gone = error
+                .io_error()
+                .is_some_and(|error| error.kind() == io::ErrorKind::NotFound);
             if !gone {
                 failed(&path, error.into());
             }
@@ -159,12 +185,17 @@ impl fmt::Display for LogGlob {
 
 /// Whether the name says that it is compressed.
 pub fn is_compressed(path: &Path) -> bool {
-    path.extension().is_some_and(|ext| COMPRESSED.iter().any(|known| ext.eq_ignore_ascii_case(known)))
+    path.extension().is_some_and(|ext| {
+        COMPRESSED
+            .iter()
+            .any(|known| ext.eq_ignore_ascii_case(known))
+    })
 }
 
 /// Whether the name says gzip.
 pub fn is_gzip(path: &Path) -> bool {
-    path.extension().is_some_and(|ext| ext.eq_ignore_ascii_case("gz"))
+    path.extension()
+        .is_some_and(|ext| ext.eq_ignore_ascii_case("gz"))
 }
 
 /// Whether `name` is what a rotation would call the log `of`: `of` or its stem, then
@@ -188,7 +219,9 @@ pub fn is_rotation_of(name: &str, of: &str) -> bool {
     if !behind_all && !is_marked {
         return false;
     }
-    let words = tail.split(['.', '-', '_', ':', '+', 'T', 'Z']).filter(|word| !word.is_empty());
+    let words = tail
+        .split(['.', '-', '_', ':', '+', 'T', 'Z'])
+        .filter(|word| !word.is_empty());
     let mut numbered = false;
     for word in words {
         match word.to_ascii_lowercase().as_str() {
@@ -208,7 +241,8 @@ fn is_date(text: &str) -> bool {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (year, rest) = text.split_at(digits.min(4));
     let within = |part: Option<&str>, most: u32| {
-        part.and_then(|part| part.parse::<u32>().ok()).is_some_and(|number| (1..=most).contains(&number))
+        part.and_then(|part| part.parse::<u32>().ok())
+            .is_some_and(|number| (1..=most).contains(&number))
     };
     year.starts_with("20")
         && match digits {
@@ -249,7 +283,9 @@ impl Names {
         self.listed += 1;
         self.changed = changed(dir);
         // Told before the listing: between the two this thread may have had to wait.
-        self.settled = self.changed.is_some_and(|at| at.elapsed().map_or(true, |ago| ago > TICKS));
+        self.settled = self
+            .changed
+            .is_some_and(|at| at.elapsed().map_or(true, |ago| ago > TICKS));
         let names = std::fs::read_dir(dir)?.map(|entry| Ok(entry?.file_name()));
         self.names = names.collect::<io::Result<Vec<OsString>>>()?;
         self.names.sort_unstable();
@@ -291,10 +327,17 @@ impl Around {
     /// What is beside the log `path`.
     pub fn rotations(&mut self, path: &Path) -> io::Result<&Beside> {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-            return Ok(self.rotations.entry(path.to_owned()).insert_entry(Beside::nothing()).into_mut());
+            return Ok(self
+                .rotations
+                .entry(path.to_owned())
+                .insert_entry(Beside::nothing())
+                .into_mut());
         };
         let is_known = self.rotations.get(path).is_some_and(|beside| beside.all)
-            && self.directories.get(dir).is_some_and(|names| names.holds(dir));
+            && self
+                .directories
+                .get(dir)
+                .is_some_and(|names| names.holds(dir));
         if !is_known {
             let beside = self.list(dir, name)?;
             self.rotations.insert(path.to_owned(), beside);
@@ -336,12 +379,19 @@ impl Around {
 /// Both; of a file that is in both what was seen last.
 fn with(before: Vec<Listed>, now: Vec<Listed>) -> Vec<Listed> {
     let is_old = |listed: &Listed| now.iter().all(|new| new.stat.id != listed.stat.id);
-    before.into_iter().filter(is_old).chain(now.clone()).collect()
+    before
+        .into_iter()
+        .filter(is_old)
+        .chain(now.clone())
+        .collect()
 }
 
 impl Beside {
     fn nothing() -> Self {
-        Self { files: Vec::new(), all: true }
+        Self {
+            files: Vec::new(),
+            all: true,
+        }
     }
 }
 
@@ -352,16 +402,25 @@ fn changed(dir: &Path) -> Option<SystemTime> {
 /// Of sorted names in `dir` those that a rotation of `of` may have made.
 fn rotations_among(names: &[OsString], dir: &Path, of: &OsStr) -> Vec<Listed> {
     let text = of.to_string_lossy();
-    let stem = of.as_bytes().rsplitn(2, |byte| *byte == b'.').last().unwrap_or_default();
+    let stem = of
+        .as_bytes()
+        .rsplitn(2, |byte| *byte == b'.')
+        .last()
+        .unwrap_or_default();
     let first = names.partition_point(|name| name.as_bytes() < stem);
-    let beside = names[first..].iter().take_while(|name| name.as_bytes().starts_with(stem));
+    let beside = names[first..]
+        .iter()
+        .take_while(|name| name.as_bytes().starts_with(stem));
     let mut found = Vec::new();
     for name in beside.filter(|name| is_rotation_of(&name.to_string_lossy(), &text)) {
         let path = dir.join(name);
         if let Ok(meta) = path.metadata()
             && meta.is_file()
         {
-            found.push(Listed { stat: Stat::from(&meta), path });
+            found.push(Listed {
+                stat: Stat::from(&meta),
+                path,
+            });
         }
     }
     found.sort_by_key(|listed| listed.stat.modified);
@@ -427,7 +486,10 @@ mod tests {
     fn a_directory_that_changes_is_not_taken_for_listed() {
         const FILES: usize = 200;
         let dir = tempfile::tempdir().unwrap();
-        let (log, relaxed) = (dir.path().join("a.log"), std::sync::atomic::Ordering::Relaxed);
+        let (log, relaxed) = (
+            dir.path().join("a.log"),
+            std::sync::atomic::Ordering::Relaxed,
+        );
         let name = |n: usize| dir.path().join(format!("a.log.{n}"));
         for n in 1..=FILES {
             std::fs::write(name(n), "x").unwrap();
@@ -435,14 +497,18 @@ mod tests {
         std::thread::sleep(TICKS * 2);
         let all = Around::default().rotations(&log).unwrap().clone();
         assert_eq!((all.files.len(), all.all), (FILES, true));
-        let (stop, shifts) =
-            (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::AtomicUsize::new(0));
+        let (stop, shifts) = (
+            std::sync::atomic::AtomicBool::new(false),
+            std::sync::atomic::AtomicUsize::new(0),
+        );
         let (mut whole, mut parts) = (0, 0);
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 // As logrotate does it; then back again, and a rest.
                 while !stop.load(relaxed) {
-                    (1..=FILES).rev().for_each(|n| std::fs::rename(name(n), name(n + 1)).unwrap());
+                    (1..=FILES)
+                        .rev()
+                        .for_each(|n| std::fs::rename(name(n), name(n + 1)).unwrap());
                     (1..=FILES).for_each(|n| std::fs::rename(name(n + 1), name(n)).unwrap());
                     shifts.fetch_add(1, relaxed);
                     std::thread::sleep(Duration::from_millis(2));
@@ -450,7 +516,9 @@ mod tests {
             });
             let end = std::time::Instant::now() + Duration::from_secs(60);
             // The scheduler may keep either from it now and then.
-            while (whole < 50 || parts < 50 || shifts.load(relaxed) < 20) && std::time::Instant::now() < end {
+            while (whole < 50 || parts < 50 || shifts.load(relaxed) < 20)
+                && std::time::Instant::now() < end
+            {
                 let beside = Around::default().rotations(&log).unwrap().clone();
                 match beside.all {
                     true if beside.files.len() != FILES => {
@@ -463,7 +531,10 @@ mod tests {
             }
             stop.store(true, relaxed);
         });
-        assert!(whole > 0 && shifts.load(relaxed) >= 20, "{whole} whole, {parts} parts, {shifts:?} shifts");
+        assert!(
+            whole > 0 && shifts.load(relaxed) >= 20,
+            "{whole} whole, {parts} parts, {shifts:?} shifts"
+        );
     }
 
     /// Others come and go beside a log; that hides nothing of its own, nor does it cost a
@@ -471,8 +542,10 @@ mod tests {
     #[test]
     fn what_changes_beside_a_log_is_no_matter() {
         let dir = tempfile::tempdir().unwrap();
-        let (stop, relaxed) =
-            (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::Ordering::Relaxed);
+        let (stop, relaxed) = (
+            std::sync::atomic::AtomicBool::new(false),
+            std::sync::atomic::Ordering::Relaxed,
+        );
         std::fs::write(dir.path().join("a.log.1"), "x").unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -484,13 +557,21 @@ mod tests {
             let (mut around, before) = (Around::default(), LISTED.get());
             let asked: Vec<Beside> = (0..200)
                 .map(|n| {
-                    let log = dir.path().join(if n == 0 { "a.log".to_owned() } else { format!("b{n}.log") });
+                    let log = dir.path().join(if n == 0 {
+                        "a.log".to_owned()
+                    } else {
+                        format!("b{n}.log")
+                    });
                     around.rotations(&log).unwrap().clone()
                 })
                 .collect();
             stop.store(true, relaxed);
             assert_eq!((asked[0].files.len(), asked[0].all), (1, true));
-            assert!(LISTED.get() - before <= LISTINGS_IN_ALL, "{} listings", LISTED.get() - before);
+            assert!(
+                LISTED.get() - before <= LISTINGS_IN_ALL,
+                "{} listings",
+                LISTED.get() - before
+            );
         });
     }
 
@@ -499,15 +580,33 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let logs = dir.path().join("logs");
         std::fs::create_dir_all(logs.join("deep/er")).unwrap();
-        for name in ["a-out.log", "b-out.log", "b.log.gz", "deep/c-out.log", "deep/er/d-out.log", "x.txt"] {
+        for name in [
+            "a-out.log",
+            "b-out.log",
+            "b.log.gz",
+            "deep/c-out.log",
+            "deep/er/d-out.log",
+            "x.txt",
+        ] {
             std::fs::write(logs.join(name), "x").unwrap();
         }
         let list = |glob: &str| {
             let mut names = Vec::new();
-            LogGlob::new(&format!("{}/{glob}", logs.display())).unwrap().list(
-                |listed| names.push(listed.path.strip_prefix(&logs).unwrap().display().to_string()),
-                |path, error| panic!("{}: {error}", path.display()),
-            );
+            LogGlob::new(&format!("{}/{glob}", logs.display()))
+                .unwrap()
+                .list(
+                    |listed| {
+                        names.push(
+                            listed
+                                .path
+                                .strip_prefix(&logs)
+                                .unwrap()
+                                .display()
+                                .to_string(),
+                        )
+                    },
+                    |path, error| panic!("{}: {error}", path.display()),
+                );
             names.sort();
             names.join(" ")
         };
@@ -515,7 +614,10 @@ mod tests {
         assert_eq!(list("a-out.log"), "a-out.log");
         assert_eq!(list("b*"), "b-out.log");
         assert_eq!(list("*/*.log"), "deep/c-out.log");
-        assert_eq!(list("**/*-out.log"), "a-out.log b-out.log deep/c-out.log deep/er/d-out.log");
+        assert_eq!(
+            list("**/*-out.log"),
+            "a-out.log b-out.log deep/c-out.log deep/er/d-out.log"
+        );
         assert_eq!(list("none/*.log"), "");
         assert!(LogGlob::new("/a/[").is_err());
         assert!(LogGlob::new("").is_err());

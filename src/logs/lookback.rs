@@ -110,7 +110,10 @@ impl Lookback {
         let discovery = Discovery::new(sources, None, GlobSet::empty());
         Self {
             settings,
-            sessions: Mutex::new(Sessions { discovery, found: None }),
+            sessions: Mutex::new(Sessions {
+                discovery,
+                found: None,
+            }),
             listed: Mutex::default(),
             seen: Mutex::default(),
             looks: AtomicUsize::new(0),
@@ -129,20 +132,34 @@ impl Lookback {
             let called = by_path.as_deref().unwrap_or_default();
             let by_path = called == session.as_str()
                 || called == pm2_name(session.as_str())
-                    && self.settings.placing.session_of(&listed.path, &self.sessions()).as_deref()
+                    && self
+                        .settings
+                        .placing
+                        .session_of(&listed.path, &self.sessions())
+                        .as_deref()
                         == Some(session.as_str());
-            let called = if by_path && !self.settings.placing.by_line() { called } else { session.as_str() };
+            let called = if by_path && !self.settings.placing.by_line() {
+                called
+            } else {
+                session.as_str()
+            };
             if !by_path && !self.settings.placing.by_line() {
                 continue;
             }
-            let Some(seen) = self.look(&listed.path)? else { continue };
+            let Some(seen) = self.look(&listed.path)? else {
+                continue;
+            };
             let words = seen.words.get(called);
             if !by_path && words.is_none() {
                 continue;
             }
             let written = seen.stat.modified;
-            let said =
-                said.get_or_insert(Said { last: None, opened: None, logged_out: None, last_line: written });
+            let said = said.get_or_insert(Said {
+                last: None,
+                opened: None,
+                logged_out: None,
+                last_line: written,
+            });
             said.last_line = said.last_line.max(written);
             let Some(words) = words else { continue };
             said.opened = said.opened.max(words.opened);
@@ -168,12 +185,23 @@ impl Lookback {
             return Arc::clone(found);
         }
         let survey = sessions.discovery.survey();
-        let parents: BTreeSet<&Path> = survey.found.iter().map(|found| &*found.place.parent).collect();
-        let beside = parents.into_iter().filter_map(|parent| parent.read_dir().ok()).flatten().flatten();
+        let parents: BTreeSet<&Path> = survey
+            .found
+            .iter()
+            .map(|found| &*found.place.parent)
+            .collect();
+        let beside = parents
+            .into_iter()
+            .filter_map(|parent| parent.read_dir().ok())
+            .flatten()
+            .flatten();
         let beside = beside.filter(|entry| entry.path().is_dir());
         let beside = beside.map(|entry| SessionName::from_dir(&entry.file_name()));
         let named = survey.found.iter().map(|found| found.session.clone());
-        let found: HashSet<Arc<str>> = named.chain(beside).map(|name| Arc::from(name.as_str())).collect();
+        let found: HashSet<Arc<str>> = named
+            .chain(beside)
+            .map(|name| Arc::from(name.as_str()))
+            .collect();
         let found = Arc::new(found);
         sessions.found = Some((Instant::now(), Arc::clone(&found)));
         found
@@ -204,8 +232,16 @@ impl Lookback {
     }
 
     fn look(&self, path: &Path) -> io::Result<Option<Seen>> {
-        let before = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned();
-        if let Some(seen) = before.as_ref().filter(|seen| seen.at.elapsed() < self.looked_for) {
+        let before = self
+            .seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path)
+            .cloned();
+        if let Some(seen) = before
+            .as_ref()
+            .filter(|seen| seen.at.elapsed() < self.looked_for)
+        {
             return Ok(Some(seen.clone()));
         }
         let file = match open_log(path) {
@@ -218,19 +254,30 @@ impl Lookback {
         let window = stat.size.saturating_sub(WINDOW);
         let (from, mut words) = match before {
             Some(seen) if seen.stat == stat && seen.head == Print::of_head(&head) => {
-                return Ok(Some(self.keep(path, Seen { at: Instant::now(), ..seen })));
+                return Ok(Some(self.keep(
+                    path,
+                    Seen {
+                        at: Instant::now(),
+                        ..seen
+                    },
+                )));
             }
             // It grew: only what is new is read.
             Some(seen)
-                if seen.stat.id == stat.id && seen.stat.size <= stat.size && seen.head.begins(&head) =>
+                if seen.stat.id == stat.id
+                    && seen.stat.size <= stat.size
+                    && seen.head.begins(&head) =>
             {
                 let from = seen.stat.size.saturating_sub(OVERLAP);
                 let mut words = seen.words;
                 if from < window {
                     // What stands between was never read, and may be the last word.
-                    words
-                        .values_mut()
-                        .for_each(|words| *words = Words { opened: words.opened, ..Words::default() });
+                    words.values_mut().for_each(|words| {
+                        *words = Words {
+                            opened: words.opened,
+                            ..Words::default()
+                        }
+                    });
                 }
                 (from.max(window), words)
             }
@@ -250,33 +297,50 @@ impl Lookback {
         let mut scratch = Vec::new();
         let names = self.settings.patterns.patterns();
         let is_401 = |sign: &usize| {
-            names.get(*sign).is_some_and(|pattern| LOGGED_OUT.contains(&pattern.name.as_ref()))
+            names
+                .get(*sign)
+                .is_some_and(|pattern| LOGGED_OUT.contains(&pattern.name.as_ref()))
         };
-        self.settings.patterns.scan(text, &mut scratch, |line, found: &Found| {
-            let for_good = found.signs.iter().any(is_401);
-            if found.opened.is_none() && !for_good {
-                return;
-            }
-            // One process that runs many sessions: what names none speaks of none.
-            let session = if by_line { self.settings.placing.of_line(line) } else { by_path.clone() };
-            let Some(session) = session else { return };
-            // A line cannot be younger than the file.
-            let at = date_in(line).filter(|at| *at <= stat.modified.plus(Duration::from_secs(2)));
-            let words = words.entry(session).or_default();
-            if let Some(opened) = found.opened {
-                words.hear(opened, at, who_says(line));
-            }
-            // Only of a connection that is closed: a text that somebody sent the bot is none.
-            if for_good && words.closed {
-                words.logged_out = at.or(Some(stat.modified));
-            }
-        });
-        let seen = Seen { at: Instant::now(), stat, head: Print::of_head(&head), words };
+        self.settings
+            .patterns
+            .scan(text, &mut scratch, |line, found: &Found| {
+                let for_good = found.signs.iter().any(is_401);
+                if found.opened.is_none() && !for_good {
+                    return;
+                }
+                // One process that runs many sessions: what names none speaks of none.
+                let session = if by_line {
+                    self.settings.placing.of_line(line)
+                } else {
+                    by_path.clone()
+                };
+                let Some(session) = session else { return };
+                // A line cannot be younger than the file.
+                let at =
+                    date_in(line).filter(|at| *at <= stat.modified.plus(Duration::from_secs(2)));
+                let words = words.entry(session).or_default();
+                if let Some(opened) = found.opened {
+                    words.hear(opened, at, who_says(line));
+                }
+                // Only of a connection that is closed: a text that somebody sent the bot is none.
+                if for_good && words.closed {
+                    words.logged_out = at.or(Some(stat.modified));
+                }
+            });
+        let seen = Seen {
+            at: Instant::now(),
+            stat,
+            head: Print::of_head(&head),
+            words,
+        };
         Ok(Some(self.keep(path, seen)))
     }
 
     fn keep(&self, path: &Path, seen: Seen) -> Seen {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), seen.clone());
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path.to_owned(), seen.clone());
         seen
     }
 
@@ -309,8 +373,10 @@ impl Words {
 
 impl LogView for Lookback {
     fn last_event(&self, session: &SessionName) -> Result<Option<LogEvent>, String> {
-        let said =
-            self.looking(|| self.said(session).map_err(|error| format!("a log cannot be read: {error}")))?;
+        let said = self.looking(|| {
+            self.said(session)
+                .map_err(|error| format!("a log cannot be read: {error}"))
+        })?;
         Ok(said.map(|said| LogEvent {
             opened: said.last.map(|last| last.opened),
             at: said.last.and_then(|last| last.at),
@@ -319,7 +385,9 @@ impl LogView for Lookback {
     }
 
     fn last_opened(&self, session: &SessionName) -> Option<Timestamp> {
-        self.looking(|| self.said(session).map_err(|error| error.to_string())).ok()??.opened
+        self.looking(|| self.said(session).map_err(|error| error.to_string()))
+            .ok()??
+            .opened
     }
 
     fn logged_out(&self, session: &SessionName) -> bool {
@@ -330,7 +398,12 @@ impl LogView for Lookback {
     }
 
     fn configuration(&self) -> String {
-        let globs: Vec<&str> = self.settings.globs.iter().map(|glob| glob.as_str()).collect();
+        let globs: Vec<&str> = self
+            .settings
+            .globs
+            .iter()
+            .map(|glob| glob.as_str())
+            .collect();
         format!("{globs:?} {:?}", self.settings.placing)
     }
 }
@@ -361,8 +434,12 @@ fn date_in(line: &[u8]) -> Option<Timestamp> {
         .ok()
     });
     let found = DATE.as_ref()?.captures(line)?;
-    let number =
-        |name: &str| -> Option<i64> { std::str::from_utf8(found.name(name)?.as_bytes()).ok()?.parse().ok() };
+    let number = |name: &str| -> Option<i64> {
+        std::str::from_utf8(found.name(name)?.as_bytes())
+            .ok()?
+            .parse()
+            .ok()
+    };
     if let Some(millis) = number("millis") {
         return Some(Timestamp::from_nanos(millis.saturating_mul(1_000_000)));
     }
@@ -377,14 +454,23 @@ fn date_in(line: &[u8]) -> Option<Timestamp> {
         number("s")?
     );
     let utc = Timestamp::from(humantime::parse_rfc3339(&text).ok()?);
-    let utc = utc.plus(Duration::from_millis(number("ms").and_then(|ms| ms.try_into().ok()).unwrap_or(0)));
+    let utc = utc.plus(Duration::from_millis(
+        number("ms").and_then(|ms| ms.try_into().ok()).unwrap_or(0),
+    ));
     if zone == "Z" {
         return Some(utc);
     }
     let digits: String = zone.chars().filter(char::is_ascii_digit).collect();
-    let (hours, minutes) = (digits.get(..2)?.parse::<u64>().ok()?, digits.get(2..)?.parse::<u64>().ok()?);
+    let (hours, minutes) = (
+        digits.get(..2)?.parse::<u64>().ok()?,
+        digits.get(2..)?.parse::<u64>().ok()?,
+    );
     let shift = Duration::from_secs(hours * 3_600 + minutes * 60);
-    Some(if zone.starts_with('-') { utc.plus(shift) } else { utc.minus(shift) })
+    Some(if zone.starts_with('-') {
+        utc.plus(shift)
+    } else {
+        utc.minus(shift)
+    })
 }
 
 #[cfg(test)]
@@ -399,10 +485,22 @@ mod tests {
             at(r#"{"level":30,"time":"2026-11-23T18:14:04.021Z","msg":"x"}"#),
             is("2026-11-23T18:14:04Z")
         );
-        assert_eq!(at(r#"{"level":30,"time":1795457644021,"msg":"x"}"#), is("2026-11-23T18:14:04Z"));
-        assert_eq!(at("2026-11-23 20:16:57.145 +02:00: x"), is("2026-11-23T18:16:57Z"));
-        assert_eq!(at("[2026-11-23 18:16:57.145 +0000] INFO: x"), is("2026-11-23T18:16:57Z"));
-        assert_eq!(at("[2026-11-23 13:16:57 -0500] INFO: x"), is("2026-11-23T18:16:57Z"));
+        assert_eq!(
+            at(r#"{"level":30,"time":1795457644021,"msg":"x"}"#),
+            is("2026-11-23T18:14:04Z")
+        );
+        assert_eq!(
+            at("2026-11-23 20:16:57.145 +02:00: x"),
+            is("2026-11-23T18:16:57Z")
+        );
+        assert_eq!(
+            at("[2026-11-23 18:16:57.145 +0000] INFO: x"),
+            is("2026-11-23T18:16:57Z")
+        );
+        assert_eq!(
+            at("[2026-11-23 13:16:57 -0500] INFO: x"),
+            is("2026-11-23T18:16:57Z")
+        );
         assert_eq!(at("2026-11-23T18:16:57: no zone"), None);
         assert_eq!(at("[18:14:04.039] INFO (26088): x"), None);
         assert_eq!(at("2026-19-23T18:14:04Z"), None);
@@ -417,7 +515,10 @@ mod tests {
             patterns: Arc::new(super::super::Patterns::shipped_and(&[]).unwrap()),
         });
         let logs = Lookback::new(settings, Vec::new());
-        Lookback { looked_for: Duration::ZERO, ..logs }
+        Lookback {
+            looked_for: Duration::ZERO,
+            ..logs
+        }
     }
 
     fn by(pid: u32, at: &str, text: &str) -> String {
@@ -431,7 +532,9 @@ mod tests {
     }
 
     fn at(clock: &str) -> Option<Timestamp> {
-        humantime::parse_rfc3339(&format!("2026-11-23T{clock}Z")).ok().map(Timestamp::from)
+        humantime::parse_rfc3339(&format!("2026-11-23T{clock}Z"))
+            .ok()
+            .map(Timestamp::from)
     }
 
     /// A log of the session `a`.
@@ -448,7 +551,11 @@ mod tests {
         }
         fn append(&self, text: &str) {
             use std::io::Write;
-            let mut file = std::fs::OpenOptions::new().append(true).create(true).open(self.path()).unwrap();
+            let mut file = std::fs::OpenOptions::new()
+                .append(true)
+                .create(true)
+                .open(self.path())
+                .unwrap();
             file.write_all(text.as_bytes()).unwrap();
         }
         fn fresh(&self) -> Lookback {
@@ -457,14 +564,20 @@ mod tests {
     }
 
     fn word(logs: &Lookback) -> Option<(bool, Option<Timestamp>)> {
-        let event = logs.last_event(&SessionName::from_dir("a".as_ref())).unwrap().unwrap();
+        let event = logs
+            .last_event(&SessionName::from_dir("a".as_ref()))
+            .unwrap()
+            .unwrap();
         event.opened.map(|opened| (opened, event.at))
     }
 
     #[test]
     fn the_last_word_counts() {
         let log = Log::new();
-        let (a, b) = (SessionName::from_dir("a".as_ref()), SessionName::from_dir("b".as_ref()));
+        let (a, b) = (
+            SessionName::from_dir("a".as_ref()),
+            SessionName::from_dir("b".as_ref()),
+        );
         let logs = log.fresh();
         assert_eq!(logs.last_event(&b), Ok(None), "there is no log");
         assert_eq!(word(&logs), None);
@@ -524,7 +637,11 @@ mod tests {
         let logs = log.fresh();
         let after = |text: &str| {
             log.append(text);
-            assert_eq!(logs.logged_out(&a), log.fresh().logged_out(&a), "with and without memory");
+            assert_eq!(
+                logs.logged_out(&a),
+                log.fresh().logged_out(&a),
+                "with and without memory"
+            );
             logs.logged_out(&a)
         };
         // What somebody sends the bot while it is connected.
@@ -534,8 +651,14 @@ mod tests {
         assert!(!after(&pino("10:00:02", "opened connection to WA")));
         assert!(after(&error("10:00:03", "401")));
         assert!(after(&pino("10:00:04", "connection errored")));
-        assert!(after(&by(8, "10:00:05", "connection closed")), "whoever says so");
-        assert!(!after(&by(8, "10:00:06", "opened connection to WA")), "it was paired again");
+        assert!(
+            after(&by(8, "10:00:05", "connection closed")),
+            "whoever says so"
+        );
+        assert!(
+            !after(&by(8, "10:00:06", "opened connection to WA")),
+            "it was paired again"
+        );
         // Several lines of pino-pretty.
         assert!(!after("[10:00:07.000] ERROR (8): stream errored out\n"));
         assert!(after("        \"code\": \"401\"\n"));
@@ -584,9 +707,16 @@ mod tests {
         let logs = log.fresh();
         assert_eq!(word(&logs), None);
         std::fs::remove_file(log.path()).unwrap();
-        let made = std::process::Command::new("mkfifo").arg(log.path()).status().unwrap();
+        let made = std::process::Command::new("mkfifo")
+            .arg(log.path())
+            .status()
+            .unwrap();
         assert!(made.success());
         let a = SessionName::from_dir("a".as_ref());
-        assert!(logs.last_event(&a).unwrap_err().contains("not a regular file"));
+        assert!(
+            logs.last_event(&a)
+                .unwrap_err()
+                .contains("not a regular file")
+        );
     }
 }

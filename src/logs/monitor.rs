@@ -113,8 +113,11 @@ impl Monitor {
         })?;
         let mut tailer = Tailer::new(Arc::clone(&settings), saved, open_max());
         tailer.set_sessions(sessions);
-        let shared =
-            Arc::new(Shared { bell: Arc::default(), orders: Mutex::default(), published: RwLock::default() });
+        let shared = Arc::new(Shared {
+            bell: Arc::default(),
+            orders: Mutex::default(),
+            published: RwLock::default(),
+        });
         let state_path = settings.state_path.clone();
         let mut reader = Reader {
             shared: Arc::clone(&shared),
@@ -134,7 +137,11 @@ impl Monitor {
             .name("logs".into())
             .spawn(move || reader.run())
             .map_err(|error| format!("cannot start the thread that reads the logs: {error}"))?;
-        Ok(Self { state_path, shared, thread: Mutex::new(Some(thread)) })
+        Ok(Self {
+            state_path,
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
     }
 
     /// Where the counts are kept.
@@ -144,7 +151,13 @@ impl Monitor {
 
     /// What was counted, as of the last commit.
     pub fn published(&self) -> Arc<Published> {
-        Arc::clone(&self.shared.published.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(
+            &self
+                .shared
+                .published
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Waits until the files were looked at once and where they begin is saved, at most for
@@ -171,7 +184,11 @@ impl Monitor {
     pub fn stop(&self) {
         self.orders().stop = true;
         self.shared.bell.call();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
@@ -180,7 +197,10 @@ impl Monitor {
     }
 
     fn orders(&self) -> std::sync::MutexGuard<'_, Orders> {
-        self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .orders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -227,7 +247,11 @@ impl Reader {
                 (false, true) => due.min(BEAT.saturating_sub(beat.elapsed())),
                 (false, false) => due,
             };
-            let mut rung = if wait.is_zero() { Rung::default() } else { self.shared.bell.wait(wait) };
+            let mut rung = if wait.is_zero() {
+                Rung::default()
+            } else {
+                self.shared.bell.wait(wait)
+            };
             if !rung.called && !more && beat.elapsed() < BEAT {
                 // Many rings make one look.
                 std::thread::sleep(BEAT.saturating_sub(beat.elapsed()).min(due));
@@ -260,8 +284,13 @@ impl Reader {
 
     /// Whether to stop.
     fn take_orders(&mut self) -> bool {
-        let mut orders = self.shared.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        let (stop, settings, sessions) = (orders.stop, orders.settings.take(), orders.sessions.take());
+        let mut orders = self
+            .shared
+            .orders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (stop, settings, sessions) =
+            (orders.stop, orders.settings.take(), orders.sessions.take());
         drop(orders);
         if let Some(sessions) = sessions {
             self.tailer.set_sessions(sessions);
@@ -276,15 +305,24 @@ impl Reader {
     }
 
     fn hang_doorbell(&mut self) {
-        let directories: BTreeSet<PathBuf> =
-            self.settings.globs.iter().map(|glob| glob.directory().to_owned()).collect();
-        self.doorbell = Some(Doorbell::hang(&self.runtime, directories, Arc::clone(&self.shared.bell)));
+        let directories: BTreeSet<PathBuf> = self
+            .settings
+            .globs
+            .iter()
+            .map(|glob| glob.directory().to_owned())
+            .collect();
+        self.doorbell = Some(Doorbell::hang(
+            &self.runtime,
+            directories,
+            Arc::clone(&self.shared.bell),
+        ));
         self.taken_down = None;
     }
 
     fn mind_doorbell(&mut self, since: Duration) {
         let rings = self.shared.bell.rings();
-        let allowed = (RINGS_PER_SECOND as f64 * since.as_secs_f64().max(BEAT.as_secs_f64())) as u64;
+        let allowed =
+            (RINGS_PER_SECOND as f64 * since.as_secs_f64().max(BEAT.as_secs_f64())) as u64;
         if self.doorbell.is_some() && rings > allowed {
             self.doorbell = None;
             self.taken_down = Some(Instant::now());
@@ -302,7 +340,9 @@ impl Reader {
         problems.sort();
         if problems.len() > MOST_PROBLEMS {
             problems.truncate(MOST_PROBLEMS);
-            problems.push("more logs cannot be read; the limit of open files, a permission?".to_owned());
+            problems.push(
+                "more logs cannot be read; the limit of open files, a permission?".to_owned(),
+            );
         }
         self.problems.report(problems.into_iter());
     }
@@ -344,16 +384,26 @@ impl Reader {
 
     /// What cannot be saved is not shown, but that there is more is.
     fn publish_backlog(&self) {
-        let mut shown = self.shared.published.write().unwrap_or_else(PoisonError::into_inner);
+        let mut shown = self
+            .shared
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let unread_bytes = self.tailer.unread_bytes() + self.tailer.uncommitted;
-        *shown = Arc::new(Published { unread_bytes, ..Published::clone(&shown) });
+        *shown = Arc::new(Published {
+            unread_bytes,
+            ..Published::clone(&shown)
+        });
     }
 
     fn publish(&mut self, committed_at: Timestamp) {
         let with_files = self.tailer.sessions_with_files();
         let patterns = self.settings.patterns.patterns();
         let events = |count: &dyn Fn(&str) -> u64| -> Vec<(String, u64)> {
-            patterns.iter().map(|pattern| (pattern.name.to_string(), count(&pattern.name))).collect()
+            patterns
+                .iter()
+                .map(|pattern| (pattern.name.to_string(), count(&pattern.name)))
+                .collect()
         };
         let mut sessions: BTreeMap<String, SessionLog> = BTreeMap::new();
         for (name, tally) in self.tailer.tallies() {
@@ -366,13 +416,18 @@ impl Reader {
             };
             sessions.insert(name.to_string(), log);
         }
-        let none = || SessionLog { events: events(&|_| 0), ..SessionLog::default() };
+        let none = || SessionLog {
+            events: events(&|_| 0),
+            ..SessionLog::default()
+        };
         for (name, last_line) in &with_files {
-            sessions.entry(name.to_string()).or_insert_with(|| SessionLog {
-                has_files: true,
-                last_line: *last_line,
-                ..none()
-            });
+            sessions
+                .entry(name.to_string())
+                .or_insert_with(|| SessionLog {
+                    has_files: true,
+                    last_line: *last_line,
+                    ..none()
+                });
         }
         let totals = &self.tailer.totals;
         let published = Published {
@@ -387,6 +442,10 @@ impl Reader {
             unread_bytes: self.tailer.unread_bytes(),
             committed_at,
         };
-        *self.shared.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
+        *self
+            .shared
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(published);
     }
 }

@@ -16,7 +16,9 @@ use std::fmt;
 use aho_corasick::packed::Searcher;
 use memchr::{memchr, memrchr};
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
-use regex_syntax::hir::{Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
+use regex_syntax::hir::{
+    Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, HirKind,
+};
 use regex_syntax::hir::{Look, Repetition};
 use serde::{Deserialize, Serialize};
 
@@ -241,7 +243,13 @@ pub const SHIPPED: &[Pattern] = {
             None,
             "WhatsApp refused the login (Connection Failure).",
         ),
-        sign("pre_key_upload", Info, "uploading pre-keys", None, "The bot minted and uploaded new pre-keys."),
+        sign(
+            "pre_key_upload",
+            Info,
+            "uploading pre-keys",
+            None,
+            "The bot minted and uploaded new pre-keys.",
+        ),
     ]
 };
 
@@ -344,10 +352,15 @@ impl Patterns {
     /// Errors: a name given twice, or an expression that cannot be compiled or could match
     /// across lines. The index is that in `more`.
     pub fn shipped_and(more: &[Pattern]) -> Result<Self, PatternError> {
-        let kept = SHIPPED.iter().filter(|shipped| more.iter().all(|pattern| pattern.name != shipped.name));
+        let kept = SHIPPED
+            .iter()
+            .filter(|shipped| more.iter().all(|pattern| pattern.name != shipped.name));
         let all: Vec<Pattern> = kept.cloned().chain(more.iter().cloned()).collect();
         let shipped = all.len() - more.len();
-        Self::new(all).map_err(|error| PatternError { index: error.index.saturating_sub(shipped), ..error })
+        Self::new(all).map_err(|error| PatternError {
+            index: error.index.saturating_sub(shipped),
+            ..error
+        })
     }
 
     /// These patterns.
@@ -365,7 +378,10 @@ impl Patterns {
             let at = |message| PatternError { index, message };
             check_name(&pattern.name).map_err(at)?;
             if this.patterns.iter().any(|other| other.name == pattern.name) {
-                return Err(at(format!("the pattern {} stands there twice", pattern.name)));
+                return Err(at(format!(
+                    "the pattern {} stands there twice",
+                    pattern.name
+                )));
             }
             this.roles.push(Role::Sign(index));
             sieves.push(checked(&pattern.regex).map_err(at)?);
@@ -379,16 +395,27 @@ impl Patterns {
             });
             this.patterns.push(pattern);
         }
-        let ours = [(Role::Secret, SECRET), (Role::Opened, OPENED), (Role::Closed, CLOSED)];
+        let ours = [
+            (Role::Secret, SECRET),
+            (Role::Opened, OPENED),
+            (Role::Closed, CLOSED),
+        ];
         for (role, source) in ours {
             this.roles.push(role);
             sieves.push(checked(source).map_err(|message| PatternError { index: 0, message })?);
             sources.push(source.to_owned());
         }
-        sieves.push(Hir::concat(vec![Hir::look(Look::StartLF), Hir::literal(PM2_RECORD)]));
+        sieves.push(Hir::concat(vec![
+            Hir::look(Look::StartLF),
+            Hir::literal(PM2_RECORD),
+        ]));
         this.set = build(
             |sources| {
-                RegexSetBuilder::new(sources).multi_line(true).case_insensitive(true).unicode(false).build()
+                RegexSetBuilder::new(sources)
+                    .multi_line(true)
+                    .case_insensitive(true)
+                    .unicode(false)
+                    .build()
             },
             &sources,
         )?;
@@ -410,9 +437,12 @@ impl Patterns {
         let mut found = Found::default();
         let mut at = 0;
         while at < chunk.len() {
-            let Some(perhaps) = self.sieve.find(scratch, at) else { return };
+            let Some(perhaps) = self.sieve.find(scratch, at) else {
+                return;
+            };
             let start = memrchr(b'\n', &chunk[at..perhaps]).map_or(at, |newline| at + newline + 1);
-            let end = memchr(b'\n', &chunk[perhaps..]).map_or(chunk.len(), |newline| perhaps + newline);
+            let end =
+                memchr(b'\n', &chunk[perhaps..]).map_or(chunk.len(), |newline| perhaps + newline);
             let line = &chunk[start..end];
             self.judge(line, &mut found);
             if !found.is_empty() {
@@ -426,14 +456,21 @@ impl Patterns {
     pub fn judge(&self, line: &[u8], found: &mut Found) {
         found.clear();
         match pm2_message(line) {
-            Some(message) => message.split('\n').for_each(|line| self.judge_plain(line.as_bytes(), found)),
+            Some(message) => message
+                .split('\n')
+                .for_each(|line| self.judge_plain(line.as_bytes(), found)),
             None => self.judge_plain(line, found),
         }
     }
 
     fn judge_plain(&self, line: &[u8], found: &mut Found) {
         let line = &line[..line.len().min(MAX_LINE)];
-        for role in self.set.matches(line).into_iter().filter_map(|index| self.roles.get(index)) {
+        for role in self
+            .set
+            .matches(line)
+            .into_iter()
+            .filter_map(|index| self.roles.get(index))
+        {
             match *role {
                 Role::Sign(index) => {
                     let excluded = self.excludes.get(index).and_then(Option::as_ref);
@@ -457,22 +494,35 @@ fn pm2_message(line: &[u8]) -> Option<String> {
         #[serde(rename = "app_name")]
         _app_name: serde::de::IgnoredAny,
     }
-    line.starts_with(PM2_RECORD).then(|| serde_json::from_slice::<Record>(line).ok())?.map(|r| r.message)
+    line.starts_with(PM2_RECORD)
+        .then(|| serde_json::from_slice::<Record>(line).ok())?
+        .map(|r| r.message)
 }
 
 fn check_name(name: &str) -> Result<(), String> {
-    let fits = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    let fits = name
+        .bytes()
+        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
     if name.is_empty() || name.len() > 64 || !fits {
-        return Err(format!("the name {name:?} must be a-z, 0-9 and _ only, 64 characters at most"));
+        return Err(format!(
+            "the name {name:?} must be a-z, 0-9 and _ only, 64 characters at most"
+        ));
     }
     Ok(())
 }
 
 fn bytes(source: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(source).multi_line(true).case_insensitive(true).unicode(false).build()
+    RegexBuilder::new(source)
+        .multi_line(true)
+        .case_insensitive(true)
+        .unicode(false)
+        .build()
 }
 
-fn build<S, T>(build: impl FnOnce(S) -> Result<T, regex::Error>, source: S) -> Result<T, PatternError> {
+fn build<S, T>(
+    build: impl FnOnce(S) -> Result<T, regex::Error>,
+    source: S,
+) -> Result<T, PatternError> {
     build(source).map_err(|error| PatternError {
         index: 0,
         message: format!("the patterns together cannot be compiled: {error}"),
@@ -496,7 +546,9 @@ fn checked(source: &str) -> Result<Hir, String> {
         ));
     }
     if hir.properties().minimum_len() == Some(0) {
-        return Err(format!("{source:?} matches an empty line, so it would count every line"));
+        return Err(format!(
+            "{source:?} matches an empty line, so it would count every line"
+        ));
     }
     Ok(hir)
 }
@@ -508,12 +560,16 @@ fn crosses_lines(hir: &Hir) -> bool {
         HirKind::Empty => false,
         HirKind::Literal(literal) => literal.0.contains(&b'\n'),
         HirKind::Class(Class::Bytes(class)) => {
-            let all = class.ranges().iter().map(|r| usize::from(r.end()) - usize::from(r.start()) + 1);
+            let all = class
+                .ranges()
+                .iter()
+                .map(|r| usize::from(r.end()) - usize::from(r.start()) + 1);
             all.sum::<usize>() == 256
         }
-        HirKind::Class(Class::Unicode(class)) => {
-            class.ranges().first().is_some_and(|range| range.start() == '\0' && range.end() == char::MAX)
-        }
+        HirKind::Class(Class::Unicode(class)) => class
+            .ranges()
+            .first()
+            .is_some_and(|range| range.start() == '\0' && range.end() == char::MAX),
         HirKind::Look(look) => matches!(look, Look::Start | Look::End),
         HirKind::Repetition(repetition) => crosses_lines(&repetition.sub),
         HirKind::Capture(capture) => crosses_lines(&capture.sub),
@@ -540,22 +596,29 @@ impl Sieve {
             let holds = |long: &[u8], short: &[u8]| {
                 long != short && long.windows(short.len()).any(|window| window == short)
             };
-            Searcher::new(all.iter().filter(|long| !all.iter().any(|short| holds(long, short))))
+            Searcher::new(
+                all.iter()
+                    .filter(|long| !all.iter().any(|short| holds(long, short))),
+            )
         });
         if searcher.is_some() {
             return Ok(Self::Literals(searcher));
         }
         let any = Hir::alternation(expressions.to_vec());
-        build(|source: &str| RegexBuilder::new(source).unicode(false).build(), any.to_string().as_str())
-            .map(Self::Expression)
+        build(
+            |source: &str| RegexBuilder::new(source).unicode(false).build(),
+            any.to_string().as_str(),
+        )
+        .map(Self::Expression)
     }
 
     /// Where the next such line might be, at or after `at`.
     fn find(&self, folded: &[u8], at: usize) -> Option<usize> {
         match self {
-            Sieve::Literals(searcher) => {
-                searcher.as_ref()?.find_in(folded, (at..folded.len()).into()).map(|found| found.start())
-            }
+            Sieve::Literals(searcher) => searcher
+                .as_ref()?
+                .find_in(folded, (at..folded.len()).into())
+                .map(|found| found.start()),
             Sieve::Expression(regex) => regex.find_at(folded, at).map(|found| found.start()),
         }
     }
@@ -564,16 +627,25 @@ impl Sieve {
 /// Literals of which every match holds one.
 fn required(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
-        HirKind::Literal(literal) if literal.0.len() >= SHORTEST_LITERAL => Some(vec![literal.0.to_vec()]),
+        HirKind::Literal(literal) if literal.0.len() >= SHORTEST_LITERAL => {
+            Some(vec![literal.0.to_vec()])
+        }
         HirKind::Capture(capture) => required(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => required(&repetition.sub),
         HirKind::Alternation(subs) => {
             let all: Option<Vec<_>> = subs.iter().map(required).collect();
-            all.map(|all| all.concat()).filter(|all| all.len() <= MOST_LITERALS)
+            all.map(|all| all.concat())
+                .filter(|all| all.len() <= MOST_LITERALS)
         }
         // The rarest one, as far as length tells. A JSON key stands in too many lines.
         HirKind::Concat(subs) => subs.iter().filter_map(required).max_by_key(|literals| {
-            let worth = |literal: &Vec<u8>| if literal.ends_with(b":") { 0 } else { literal.len() };
+            let worth = |literal: &Vec<u8>| {
+                if literal.ends_with(b":") {
+                    0
+                } else {
+                    literal.len()
+                }
+            };
             literals.iter().map(worth).min()
         }),
         _ => None,
@@ -593,7 +665,10 @@ fn folded(hir: &Hir) -> Hir {
             let mut lower = class.clone();
             lower.intersect(&upper);
             class.union(&ClassBytes::new(lower.ranges().iter().map(|range| {
-                ClassBytesRange::new(range.start().to_ascii_lowercase(), range.end().to_ascii_lowercase())
+                ClassBytesRange::new(
+                    range.start().to_ascii_lowercase(),
+                    range.end().to_ascii_lowercase(),
+                )
             })));
             upper.intersect(&class);
             class.difference(&upper);
@@ -605,15 +680,19 @@ fn folded(hir: &Hir) -> Hir {
             let mut lower = class.clone();
             lower.intersect(&upper);
             class.union(&ClassUnicode::new(lower.ranges().iter().map(|range| {
-                ClassUnicodeRange::new(range.start().to_ascii_lowercase(), range.end().to_ascii_lowercase())
+                ClassUnicodeRange::new(
+                    range.start().to_ascii_lowercase(),
+                    range.end().to_ascii_lowercase(),
+                )
             })));
             class.difference(&upper);
             Hir::class(Class::Unicode(class))
         }
         HirKind::Look(look) => Hir::look(*look),
-        HirKind::Repetition(repetition) => {
-            Hir::repetition(Repetition { sub: Box::new(folded(&repetition.sub)), ..repetition.clone() })
-        }
+        HirKind::Repetition(repetition) => Hir::repetition(Repetition {
+            sub: Box::new(folded(&repetition.sub)),
+            ..repetition.clone()
+        }),
         HirKind::Capture(capture) => folded(&capture.sub),
         HirKind::Concat(subs) => Hir::concat(subs.iter().map(folded).collect()),
         HirKind::Alternation(subs) => Hir::alternation(subs.iter().map(folded).collect()),
@@ -630,7 +709,10 @@ mod tests {
     }
 
     fn own(regex: &str) -> Pattern {
-        Pattern { regex: regex.to_owned().into(), ..sign("own", Severity::Info, "", None, "") }
+        Pattern {
+            regex: regex.to_owned().into(),
+            ..sign("own", Severity::Info, "", None, "")
+        }
     }
 
     /// What the two phases find, as pairs of line number and what was found.
@@ -638,7 +720,10 @@ mod tests {
         let mut all = Vec::new();
         patterns.scan(text, &mut Vec::new(), |line, found| {
             let at = line.as_ptr() as usize - text.as_ptr() as usize;
-            all.push((text[..at].iter().filter(|byte| **byte == b'\n').count(), found.clone()));
+            all.push((
+                text[..at].iter().filter(|byte| **byte == b'\n').count(),
+                found.clone(),
+            ));
         });
         all
     }
@@ -664,13 +749,18 @@ mod tests {
             found.signs.iter().for_each(|sign| counts[*sign] += 1);
         }
         let all = SHIPPED.iter().zip(counts);
-        all.filter(|(_, count)| *count > 0).map(|(pattern, count)| (pattern.name.as_ref(), count)).collect()
+        all.filter(|(_, count)| *count > 0)
+            .map(|(pattern, count)| (pattern.name.as_ref(), count))
+            .collect()
     }
 
     #[test]
     fn one_event_counts_once() {
         let is = |name, count| vec![(name, count)];
-        assert_eq!(counts("Session error:Error: Bad MAC Error: Bad MAC\n    at x (y)\n"), is("bad_mac", 1));
+        assert_eq!(
+            counts("Session error:Error: Bad MAC Error: Bad MAC\n    at x (y)\n"),
+            is("bad_mac", 1)
+        );
         let first_message = r#"{"err":{"message":"Bad MAC","stack":"Error: Bad MAC\n"},"msg":"x"}"#;
         assert_eq!(counts(first_message), is("bad_mac", 1));
         let record = r#"{"message":"a\nClosing stale open session for x\nClosing stale open session for x\n","timestamp":"t","type":"err","process_id":3,"app_name":"a"}"#;
@@ -686,9 +776,15 @@ mod tests {
             "    fullErrorNode: {\n          \"attrs\": {\n            \"type\": \"device_removed\"\n"
         );
         assert_eq!(counts(pretty), is("device_removed", 1));
-        let prefixed: String = pretty.lines().map(|line| format!("2026-11-23T18:16:57: {line}\n")).collect();
+        let prefixed: String = pretty
+            .lines()
+            .map(|line| format!("2026-11-23T18:16:57: {line}\n"))
+            .collect();
         assert_eq!(counts(&prefixed), is("device_removed", 1));
-        assert_eq!(counts("Connection replaced\nconnectionReplaced\n"), is("connection_replaced", 2));
+        assert_eq!(
+            counts("Connection replaced\nconnectionReplaced\n"),
+            is("connection_replaced", 2)
+        );
     }
 
     /// Many a program prints the code of an error.
@@ -696,10 +792,16 @@ mod tests {
     fn a_code_counts_only_in_whatsapps_own_error() {
         let codes = |text: &str| {
             let all = counts(&format!("{text}\n")).into_iter();
-            all.filter(|(name, _)| name.starts_with("stream_error_")).collect::<Vec<_>>()
+            all.filter(|(name, _)| name.starts_with("stream_error_"))
+                .collect::<Vec<_>>()
         };
         for code in ["401", "500", "503", "515"] {
-            let name = SHIPPED.iter().find(|pattern| pattern.name.ends_with(code)).unwrap().name.as_ref();
+            let name = SHIPPED
+                .iter()
+                .find(|pattern| pattern.name.ends_with(code))
+                .unwrap()
+                .name
+                .as_ref();
             let raw = format!(r#""node":{{"tag":"stream:error","attrs":{{"code":"{code}"}}}}"#);
             let pretty = format!(r#"        "code": "{code}""#);
             for line in [
@@ -717,7 +819,10 @@ mod tests {
                     r#"{{"level":50,"err":{{"type":"AxiosError","code":"{code}"}},"msg":"the shop said no"}}"#
                 ),
                 format!(r#"{{"level":50,"err":{{"code":"{code}"}},"msg":"stream errored out"}}"#),
-                format!(r#"{{"body":{{"code":"{code}"}},{},"msg":"x"}}"#, raw.replace(code, "999")),
+                format!(
+                    r#"{{"body":{{"code":"{code}"}},{},"msg":"x"}}"#,
+                    raw.replace(code, "999")
+                ),
                 format!(r#"      "code": "{code}""#),
                 format!(r#"          "code": "{code}""#),
                 format!("{pretty},"),
@@ -744,7 +849,13 @@ mod tests {
             ("", "empty line"),
             ("^$", "empty line"),
         ] {
-            let error = Patterns::shipped_and(&[own("fine"), Pattern { name: "two".into(), ..own(regex) }]);
+            let error = Patterns::shipped_and(&[
+                own("fine"),
+                Pattern {
+                    name: "two".into(),
+                    ..own(regex)
+                },
+            ]);
             let error = error.unwrap_err();
             assert!(error.message.contains(says), "{regex:?}: {error}");
             assert_eq!(error.index, 1, "{regex:?}");
@@ -753,11 +864,38 @@ mod tests {
             Patterns::shipped_and(&[own(regex)]).unwrap_or_else(|error| panic!("{regex}: {error}"));
         }
         let bad = |pattern| Patterns::shipped_and(&[pattern]).unwrap_err().message;
-        assert!(bad(Pattern { name: "Own".into(), ..own("x") }).contains("a-z"));
-        assert!(bad(Pattern { exclude: Some("(".into()), ..own("x") }).contains("compiled"));
-        assert!(bad(Pattern { exclude: Some("x\\n".into()), ..own("x") }).contains("across"));
-        assert!(Patterns::shipped_and(&[own("x"), own("y")]).unwrap_err().message.contains("twice"));
-        let replaced = Patterns::shipped_and(&[Pattern { name: "bad_mac".into(), ..own("x") }]).unwrap();
+        assert!(
+            bad(Pattern {
+                name: "Own".into(),
+                ..own("x")
+            })
+            .contains("a-z")
+        );
+        assert!(
+            bad(Pattern {
+                exclude: Some("(".into()),
+                ..own("x")
+            })
+            .contains("compiled")
+        );
+        assert!(
+            bad(Pattern {
+                exclude: Some("x\\n".into()),
+                ..own("x")
+            })
+            .contains("across")
+        );
+        assert!(
+            Patterns::shipped_and(&[own("x"), own("y")])
+                .unwrap_err()
+                .message
+                .contains("twice")
+        );
+        let replaced = Patterns::shipped_and(&[Pattern {
+            name: "bad_mac".into(),
+            ..own("x")
+        }])
+        .unwrap();
         assert_eq!(replaced.patterns().len(), SHIPPED.len());
     }
 
@@ -778,14 +916,24 @@ mod tests {
         assert_eq!(opened(&is), Some(true));
         assert_eq!(opened(&format!("2026-11-23T18:16:57: {is}")), Some(true));
         assert_eq!(opened(&format!("0|wbot  | {is}")), Some(true));
-        assert_eq!(opened(&raw("connection errored", r#""trace":"Error: {x}\n","#)), Some(false));
-        assert_eq!(opened("[18:14:04.021] INFO (26088): opened connection to WA"), Some(true));
         assert_eq!(
-            opened("2026-11-23 18:16:57.145 +00:00: [18:14:04.021] ERROR (26088): stream errored out"),
+            opened(&raw("connection errored", r#""trace":"Error: {x}\n","#)),
             Some(false)
         );
         assert_eq!(
-            opened("[18:14:04.021] \u{1b}[32mINFO\u{1b}[39m (26088): \u{1b}[36mconnection closed\u{1b}[39m"),
+            opened("[18:14:04.021] INFO (26088): opened connection to WA"),
+            Some(true)
+        );
+        assert_eq!(
+            opened(
+                "2026-11-23 18:16:57.145 +00:00: [18:14:04.021] ERROR (26088): stream errored out"
+            ),
+            Some(false)
+        );
+        assert_eq!(
+            opened(
+                "[18:14:04.021] \u{1b}[32mINFO\u{1b}[39m (26088): \u{1b}[36mconnection closed\u{1b}[39m"
+            ),
             Some(false)
         );
         assert_eq!(
@@ -798,9 +946,17 @@ mod tests {
             r#"\"msg\":\"connection closed\"}"#,
             "[18:14:04.021] INFO (7): connection closed",
         ] {
-            assert_eq!(opened(&raw("message received", &format!(r#""text":"{text}","#))), None, "{text}");
+            assert_eq!(
+                opened(&raw("message received", &format!(r#""text":"{text}","#))),
+                None,
+                "{text}"
+            );
             assert_eq!(opened(&raw(text, "")), None, "{text}");
-            assert_eq!(opened(&format!("[18:14:04.021] INFO (7): got {text}")), None, "{text}");
+            assert_eq!(
+                opened(&format!("[18:14:04.021] INFO (7): got {text}")),
+                None,
+                "{text}"
+            );
         }
         assert_eq!(opened("he wrote: opened connection to WA"), None);
         assert_eq!(opened("INFO (7): opened connection to WA"), None);
@@ -825,10 +981,16 @@ mod tests {
         ] {
             assert_eq!(secrets(line), 1, "{line}");
         }
-        for line in ["pubKey: <Buffer 05 00>", "chainKey: [Object]", "a private: chat", "privKey: [Object]"] {
+        for line in [
+            "pubKey: <Buffer 05 00>",
+            "chainKey: [Object]",
+            "a private: chat",
+            "privKey: [Object]",
+        ] {
             assert_eq!(secrets(line), 0, "{line}");
         }
-        let record = r#"{"message":"  privKey: <Buffer 00>\n  rootKey: <Buffer 00>\n","app_name":"a"}"#;
+        let record =
+            r#"{"message":"  privKey: <Buffer 00>\n  rootKey: <Buffer 00>\n","app_name":"a"}"#;
         assert_eq!(secrets(record), 2);
     }
 
@@ -894,7 +1056,10 @@ mod tests {
             regexes
                 .into_iter()
                 .enumerate()
-                .map(|(index, regex)| Pattern { name: format!("own_{index}").into(), ..own(regex) })
+                .map(|(index, regex)| Pattern {
+                    name: format!("own_{index}").into(),
+                    ..own(regex)
+                })
                 .collect()
         })
     }

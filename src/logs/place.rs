@@ -44,23 +44,37 @@ impl Placing {
         fallback: Option<&str>,
     ) -> Result<Self, (&'static str, String)> {
         let compile = |key, source: &str| {
-            Regex::new(source).map_err(|error| (key, format!("{source:?} cannot be compiled: {error}")))
+            Regex::new(source)
+                .map_err(|error| (key, format!("{source:?} cannot be compiled: {error}")))
         };
         let path = compile("session_path", path.unwrap_or(DEFAULT_PATH))?;
-        let line = line.map(|source| compile("session_line", source)).transpose()?;
+        let line = line
+            .map(|source| compile("session_line", source))
+            .transpose()?;
         let name = parse(name.unwrap_or(DEFAULT_NAME)).map_err(|error| ("session_name", error))?;
-        for (key, regex) in [("session_path", Some(&path)), ("session_line", line.as_ref())] {
+        for (key, regex) in [
+            ("session_path", Some(&path)),
+            ("session_line", line.as_ref()),
+        ] {
             let Some(regex) = regex else { continue };
             let knows = |group: &str| regex.capture_names().flatten().any(|known| known == group);
             for part in &name {
                 if let Part::Group(group) = part
                     && !knows(group)
                 {
-                    return Err((key, format!("it has no group (?<{group}>…), which session_name asks for")));
+                    return Err((
+                        key,
+                        format!("it has no group (?<{group}>…), which session_name asks for"),
+                    ));
                 }
             }
         }
-        Ok(Self { path, line, name, fallback: fallback.map(Arc::from) })
+        Ok(Self {
+            path,
+            line,
+            name,
+            fallback: fallback.map(Arc::from),
+        })
     }
 
     /// Whether lines are to be asked one by one.
@@ -74,13 +88,17 @@ impl Placing {
     }
 
     fn told_by(&self, path: &Path) -> Option<Arc<str>> {
-        self.path.captures(path.as_os_str().as_bytes()).and_then(|found| self.fill(&found))
+        self.path
+            .captures(path.as_os_str().as_bytes())
+            .and_then(|found| self.fill(&found))
     }
 
     /// Whether a file's name is that of a log of another session than `origin`'s: of one that
     /// exists, and told by the name itself.
     pub fn is_of_another(&self, path: &Path, origin: &Path, sessions: &HashSet<Arc<str>>) -> bool {
-        let Some(session) = self.told_by(path).map(|name| among(name, sessions)) else { return false };
+        let Some(session) = self.told_by(path).map(|name| among(name, sessions)) else {
+            return false;
+        };
         sessions.contains(&session) && Some(session) != self.session_of(origin, sessions)
     }
 
@@ -105,7 +123,8 @@ impl Placing {
                 Part::Group(group) => name.extend_from_slice(captures.name(group)?.as_bytes()),
             }
         }
-        (!name.is_empty()).then(|| Arc::from(SessionName::from_dir(OsStr::from_bytes(&name)).as_str()))
+        (!name.is_empty())
+            .then(|| Arc::from(SessionName::from_dir(OsStr::from_bytes(&name)).as_str()))
     }
 }
 
@@ -123,7 +142,13 @@ fn among(name: Arc<str>, sessions: &HashSet<Arc<str>>) -> Arc<str> {
 
 /// What pm2 makes of an app's name in the name of its log.
 pub fn pm2_name(name: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '-' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '.' || c == '-' {
+            c
+        } else {
+            '-'
+        }
+    };
     name.chars().map(plain).collect()
 }
 
@@ -145,7 +170,9 @@ fn parse(text: &str) -> Result<Vec<Part>, String> {
             parts.push(Part::Group(name.to_owned()));
             rest = after;
         } else {
-            return Err(format!("a single {brace} stands in {text:?}; write {brace}{brace} for a brace"));
+            return Err(format!(
+                "a single {brace} stands in {text:?}; write {brace}{brace} for a brace"
+            ));
         }
     }
     literal.push_str(rest);
@@ -153,7 +180,9 @@ fn parse(text: &str) -> Result<Vec<Part>, String> {
         parts.push(Part::Text(literal));
     }
     if !parts.iter().any(|part| matches!(part, Part::Group(_))) {
-        return Err(format!("{text:?} holds no {{group}}, so all lines would be of one session"));
+        return Err(format!(
+            "{text:?} holds no {{group}}, so all lines would be of one session"
+        ));
     }
     Ok(parts)
 }
@@ -166,8 +195,14 @@ mod tests {
     fn names_of_pm2_files() {
         let placing = Placing::new(None, None, None, None).unwrap();
         for (path, session) in [
-            ("/root/.pm2/logs/company_962302-out.log", Some("company_962302")),
-            ("/root/.pm2/logs/company_962302-error.log", Some("company_962302")),
+            (
+                "/root/.pm2/logs/company_962302-out.log",
+                Some("company_962302"),
+            ),
+            (
+                "/root/.pm2/logs/company_962302-error.log",
+                Some("company_962302"),
+            ),
             ("/l/bot-error-12.log", Some("bot")),
             ("/l/bot-out__2026-01-01_00-00-00.log", Some("bot")),
             ("/l/bot-out.log.1", Some("bot")),
@@ -176,7 +211,11 @@ mod tests {
             ("/l/a.b-out.log", Some("a.b")),
             ("/l/syslog", None),
         ] {
-            assert_eq!(placing.of_path(Path::new(path)).as_deref(), session, "{path}");
+            assert_eq!(
+                placing.of_path(Path::new(path)).as_deref(),
+                session,
+                "{path}"
+            );
         }
     }
 
@@ -185,24 +224,38 @@ mod tests {
         let placing = Placing::new(None, None, None, None).unwrap();
         let of = |sessions: &[&str]| {
             let sessions = sessions.iter().map(|session| Arc::from(*session)).collect();
-            placing.session_of(Path::new("/l/company-7-out.log"), &sessions).unwrap().to_string()
+            placing
+                .session_of(Path::new("/l/company-7-out.log"), &sessions)
+                .unwrap()
+                .to_string()
         };
         assert_eq!(of(&["company_7", "other"]), "company_7");
         assert_eq!(of(&["company_7", "company-7"]), "company-7");
-        assert_eq!(of(&["company_7", "company 7"]), "company-7", "which of them nobody can say");
+        assert_eq!(
+            of(&["company_7", "company 7"]),
+            "company-7",
+            "which of them nobody can say"
+        );
         assert_eq!(of(&[]), "company-7");
     }
 
     #[test]
     fn a_name_of_another_session() {
         let placing = Placing::new(None, None, None, Some("bot")).unwrap();
-        let sessions = ["wa", "wa.1", "bot", "a_b"].into_iter().map(Arc::from).collect();
-        let is = |path: &str| placing.is_of_another(Path::new(path), Path::new("/l/wa.log"), &sessions);
+        let sessions = ["wa", "wa.1", "bot", "a_b"]
+            .into_iter()
+            .map(Arc::from)
+            .collect();
+        let is =
+            |path: &str| placing.is_of_another(Path::new(path), Path::new("/l/wa.log"), &sessions);
         assert!(is("/l/wa.1.log"));
         assert!(is("/l/a-b-out.log"));
         assert!(!is("/l/wa.log.1"));
         assert!(!is("/l/wa.2.log"), "there is no such session");
-        assert!(!is("/l/wa.7"), "the name tells of none, and the default is for what nobody tells");
+        assert!(
+            !is("/l/wa.7"),
+            "the name tells of none, and the default is for what nobody tells"
+        );
     }
 
     #[test]
@@ -217,7 +270,10 @@ mod tests {
         let of = |path: &str| placing.of_path(Path::new(path));
         assert_eq!(of("/l/ai-admin-7-out.log").as_deref(), Some("company_7"));
         assert_eq!(of("/l/other.log").as_deref(), Some("bot"));
-        assert_eq!(placing.of_line(br#"{"company":12}"#).as_deref(), Some("company_12"));
+        assert_eq!(
+            placing.of_line(br#"{"company":12}"#).as_deref(),
+            Some("company_12")
+        );
         assert_eq!(placing.of_line(b"nothing"), None);
     }
 

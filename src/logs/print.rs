@@ -17,7 +17,10 @@ impl Print {
     /// Of at most [`PRINT_BYTES`] bytes from the beginning.
     pub fn of_head(bytes: &[u8]) -> Self {
         let bytes = &bytes[..bytes.len().min(PRINT_BYTES)];
-        Self { len: bytes.len() as u16, hash: xxh3_64(bytes) }
+        Self {
+            len: bytes.len() as u16,
+            hash: xxh3_64(bytes),
+        }
     }
 
     /// Of at most [`PRINT_BYTES`] bytes up to the end.
@@ -27,6 +30,9 @@ impl Print {
 
     /// Whether `bytes` begin with what this is a print of.
     pub fn begins(self, bytes: &[u8]) -> bool {
-        bytes.get(..usize::from(self.len)).is_some_and(|bytes| xxh3_64(bytes) == self.hash) || self.len == 0
+        bytes
+            .get(..usize::from(self.len))
+            .is_some_and(|bytes| xxh3_64(bytes) == self.hash)
+            || self.len == 0
     }
 }

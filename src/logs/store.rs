@@ -174,7 +174,10 @@ impl Store {
         let mut files = self.db.prepare("SELECT id, state, dev, ino, path, origin, offset, skipping, head_len, head, tail_len, tail, since FROM files")?;
         let rows = files.query_map([], |row| {
             let print = |len: usize, hash: usize| -> rusqlite::Result<Print> {
-                Ok(Print { len: row.get(len)?, hash: row.get::<_, i64>(hash)? as u64 })
+                Ok(Print {
+                    len: row.get(len)?,
+                    hash: row.get::<_, i64>(hash)? as u64,
+                })
             };
             let path = |index: usize| -> rusqlite::Result<PathBuf> {
                 Ok(std::ffi::OsString::from_vec(row.get(index)?).into())
@@ -185,7 +188,10 @@ impl Store {
                     2 => State::Orphan,
                     _ => State::Done,
                 },
-                id: FileId { dev: row.get::<_, i64>(2)? as u64, ino: row.get::<_, i64>(3)? as u64 },
+                id: FileId {
+                    dev: row.get::<_, i64>(2)? as u64,
+                    ino: row.get::<_, i64>(3)? as u64,
+                },
                 path: path(4)?,
                 origin: path(5)?,
                 offset: row.get::<_, i64>(6)? as u64,
@@ -198,11 +204,14 @@ impl Store {
         })?;
         saved.files = rows.collect::<Result<_, _>>()?;
         let mut counts = self.db.prepare("SELECT session, name, value FROM counts")?;
-        let rows =
-            counts.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get::<_, i64>(2)? as u64)))?;
+        let rows = counts.query_map([], |row| {
+            Ok(((row.get(0)?, row.get(1)?), row.get::<_, i64>(2)? as u64))
+        })?;
         saved.counts = rows.collect::<Result<_, _>>()?;
         let mut globs = self.db.prepare("SELECT glob FROM globs")?;
-        saved.globs = globs.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        saved.globs = globs
+            .query_map([], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
         saved.looked_at = self
             .db
             .query_row("SELECT at FROM looked", [], |row| row.get(0))
@@ -248,7 +257,11 @@ fn write(tx: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
     let mut count =
         tx.prepare_cached("INSERT OR REPLACE INTO counts (session, name, value) VALUES (?, ?, ?)")?;
     for (session, name, value) in &changes.counts {
-        count.execute(params![session, name, i64::try_from(*value).unwrap_or(i64::MAX)])?;
+        count.execute(params![
+            session,
+            name,
+            i64::try_from(*value).unwrap_or(i64::MAX)
+        ])?;
     }
     let mut glob = tx.prepare_cached("INSERT OR IGNORE INTO globs (glob) VALUES (?)")?;
     for text in &changes.globs {
@@ -259,7 +272,10 @@ fn write(tx: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
         gone.execute([text])?;
     }
     if let Some(at) = changes.looked_at {
-        tx.execute("INSERT OR REPLACE INTO looked (one, at) VALUES (1, ?)", [at.nanos()])?;
+        tx.execute(
+            "INSERT OR REPLACE INTO looked (one, at) VALUES (1, ?)",
+            [at.nanos()],
+        )?;
     }
     Ok(())
 }
@@ -276,7 +292,10 @@ mod tests {
             origin: "/l/a.log".into(),
             offset: 77,
             skipping: true,
-            head: Print { len: 256, hash: u64::MAX },
+            head: Print {
+                len: 256,
+                hash: u64::MAX,
+            },
             tail: Print { len: 3, hash: 5 },
             since: Timestamp::from_secs(9),
         }
@@ -286,7 +305,11 @@ mod tests {
     fn what_is_committed_is_there_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut store = Store::open(dir.path()).unwrap();
-        assert!(Store::open(dir.path()).unwrap_err().contains("another baileys_exporter"));
+        assert!(
+            Store::open(dir.path())
+                .unwrap_err()
+                .contains("another baileys_exporter")
+        );
         let changes = Changes {
             files: vec![(1, known(1)), (2, known(2))],
             counts: vec![("s".into(), "n".into(), 3)],
@@ -295,7 +318,12 @@ mod tests {
             ..Changes::default()
         };
         store.commit(&changes).unwrap();
-        store.commit(&Changes { gone: vec![2], ..Changes::default() }).unwrap();
+        store
+            .commit(&Changes {
+                gone: vec![2],
+                ..Changes::default()
+            })
+            .unwrap();
         drop(store);
         let saved = Store::open(dir.path()).unwrap().load().unwrap();
         assert_eq!(saved.files, [(1, known(1))]);
@@ -312,12 +340,31 @@ mod tests {
     #[test]
     fn a_damaged_or_newer_database_is_told_apart() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(FILE), "this is not a database, not at all, not even nearly").unwrap();
-        assert!(Store::open(dir.path()).unwrap_err().contains("move it away"));
+        std::fs::write(
+            dir.path().join(FILE),
+            "this is not a database, not at all, not even nearly",
+        )
+        .unwrap();
+        assert!(
+            Store::open(dir.path())
+                .unwrap_err()
+                .contains("move it away")
+        );
         let dir = tempfile::tempdir().unwrap();
         drop(Store::open(dir.path()).unwrap());
-        Connection::open(dir.path().join(FILE)).unwrap().pragma_update(None, "user_version", 9).unwrap();
-        assert!(Store::open(dir.path()).unwrap_err().contains("newer version"));
-        assert!(Store::open(Path::new("/proc/nothing/here")).unwrap_err().contains("--logs.state-path"));
+        Connection::open(dir.path().join(FILE))
+            .unwrap()
+            .pragma_update(None, "user_version", 9)
+            .unwrap();
+        assert!(
+            Store::open(dir.path())
+                .unwrap_err()
+                .contains("newer version")
+        );
+        assert!(
+            Store::open(Path::new("/proc/nothing/here"))
+                .unwrap_err()
+                .contains("--logs.state-path")
+        );
     }
 }

@@ -224,7 +224,10 @@ impl Tailer {
             uncommitted: 0,
         };
         for ((session, name), value) in saved.counts {
-            let count = Count { value, dirty: false };
+            let count = Count {
+                value,
+                dirty: false,
+            };
             if session.is_empty() {
                 for (known, total) in this.totals.each() {
                     if known == name {
@@ -245,9 +248,18 @@ impl Tailer {
             }
         }
         // What was unfinished at the end is not known: whatever may have been is asked again.
-        let asked_for = |known: &Known| this.settings.globs.iter().any(|glob| glob.matches(&known.origin));
-        this.unfinished =
-            saved.files.iter().filter(|(_, known)| asked_for(known)).map(|(_, k)| k.origin.clone()).collect();
+        let asked_for = |known: &Known| {
+            this.settings
+                .globs
+                .iter()
+                .any(|glob| glob.matches(&known.origin))
+        };
+        this.unfinished = saved
+            .files
+            .iter()
+            .filter(|(_, known)| asked_for(known))
+            .map(|(_, k)| k.origin.clone())
+            .collect();
         for (row, known) in saved.files {
             this.next = this.next.max(row + 1);
             this.insert(row, known, None);
@@ -275,7 +287,10 @@ impl Tailer {
 
     fn place_all(&mut self) {
         for tracked in self.files.values_mut() {
-            tracked.session = self.settings.placing.session_of(&tracked.known.origin, &self.sessions);
+            tracked.session = self
+                .settings
+                .placing
+                .session_of(&tracked.known.origin, &self.sessions);
         }
     }
 
@@ -298,7 +313,10 @@ impl Tailer {
         let mut sessions: HashMap<Arc<str>, Option<Timestamp>> = HashMap::new();
         for tracked in self.live() {
             if let Some(session) = &tracked.session {
-                let written = tracked.seen.filter(|seen| seen.size > 0).map(|seen| seen.modified);
+                let written = tracked
+                    .seen
+                    .filter(|seen| seen.size > 0)
+                    .map(|seen| seen.modified);
                 let newest = sessions.entry(Arc::clone(session)).or_default();
                 *newest = (*newest).max(written);
             }
@@ -307,12 +325,16 @@ impl Tailer {
     }
 
     fn live(&self) -> impl Iterator<Item = &Tracked> {
-        self.files.values().filter(|tracked| tracked.known.state == State::Live)
+        self.files
+            .values()
+            .filter(|tracked| tracked.known.state == State::Live)
     }
 
     /// Files that are followed.
     pub fn file_count(&self) -> usize {
-        self.live().filter(|tracked| tracked.copy_of.is_none()).count()
+        self.live()
+            .filter(|tracked| tracked.copy_of.is_none())
+            .count()
     }
 
     /// Bytes that are there and were not looked at.
@@ -325,19 +347,25 @@ impl Tailer {
 
     /// Whether some file grew only just now.
     pub fn is_hot(&self) -> bool {
-        self.live().any(|tracked| tracked.seen.is_some() && tracked.grew_at.elapsed() < HOT)
+        self.live()
+            .any(|tracked| tracked.seen.is_some() && tracked.grew_at.elapsed() < HOT)
     }
 
     /// How many files grew only just now.
     pub fn hot_files(&self) -> usize {
-        self.live().filter(|tracked| tracked.seen.is_some() && tracked.grew_at.elapsed() < HOT).count()
+        self.live()
+            .filter(|tracked| tracked.seen.is_some() && tracked.grew_at.elapsed() < HOT)
+            .count()
     }
 
     fn insert(&mut self, row: i64, known: Known, file: Option<File>) {
         if known.state != State::Orphan && known.id != NO_FILE {
             self.by_id.insert(known.id, row);
         }
-        let session = self.settings.placing.session_of(&known.origin, &self.sessions);
+        let session = self
+            .settings
+            .placing
+            .session_of(&known.origin, &self.sessions);
         let tracked = Tracked {
             read_to: known.offset,
             session,
@@ -364,7 +392,11 @@ impl Tailer {
 
     /// The descriptor stays open while there are some to spare.
     fn add_open(&mut self, known: Known, file: File) -> i64 {
-        let open = self.files.values().filter(|tracked| tracked.file.is_some()).count();
+        let open = self
+            .files
+            .values()
+            .filter(|tracked| tracked.file.is_some())
+            .count();
         self.add(known, Some(file).filter(|_| open < self.open_max))
     }
 
@@ -378,7 +410,11 @@ impl Tailer {
     }
 
     fn rows(&self, keep: impl Fn(&Tracked) -> bool) -> Vec<i64> {
-        self.files.iter().filter(|(_, tracked)| keep(tracked)).map(|(row, _)| *row).collect()
+        self.files
+            .iter()
+            .filter(|(_, tracked)| keep(tracked))
+            .map(|(row, _)| *row)
+            .collect()
     }
 
     /// Reads what is new in the files that grew just now, or in all of them. Whether a file
@@ -406,7 +442,12 @@ impl Tailer {
         let is_empty = |tracked: &Tracked| tracked.known.head.len == 0 && !tracked.displaced;
         let was_empty = self.files.get(&row).is_some_and(is_empty);
         let look = self.look_once_or_twice(row, around);
-        if was_empty && self.files.get(&row).is_some_and(|tracked| tracked.known.head.len > 0) {
+        if was_empty
+            && self
+                .files
+                .get(&row)
+                .is_some_and(|tracked| tracked.known.head.len > 0)
+        {
             // It may have been filled, copied, emptied and filled again since the last look.
             self.adopt_unseen(row, around);
         }
@@ -429,7 +470,8 @@ impl Tailer {
             Err(error) => {
                 self.totals.read_errors.add(1);
                 if let Some(tracked) = self.files.get(&row) {
-                    self.problems.push(format!("{}: {error}", tracked.known.path.display()));
+                    self.problems
+                        .push(format!("{}: {error}", tracked.known.path.display()));
                 }
                 Look::Same
             }
@@ -438,10 +480,28 @@ impl Tailer {
 
     /// Reads what is new in one file.
     fn read(&mut self, row: i64) -> io::Result<Look> {
-        let closed = self.files.get(&row).is_some_and(|tracked| tracked.file.is_none());
-        let open = if closed { self.files.values().filter(|t| t.file.is_some()).count() } else { 0 };
-        let Self { files, tallies, totals, settings, sessions, buffers, uncommitted, .. } = self;
-        let Some(tracked) = files.get_mut(&row) else { return Ok(Look::Lost) };
+        let closed = self
+            .files
+            .get(&row)
+            .is_some_and(|tracked| tracked.file.is_none());
+        let open = if closed {
+            self.files.values().filter(|t| t.file.is_some()).count()
+        } else {
+            0
+        };
+        let Self {
+            files,
+            tallies,
+            totals,
+            settings,
+            sessions,
+            buffers,
+            uncommitted,
+            ..
+        } = self;
+        let Some(tracked) = files.get_mut(&row) else {
+            return Ok(Look::Lost);
+        };
         if tracked.copy_of.is_some() {
             return Ok(Look::Same);
         }
@@ -466,7 +526,9 @@ impl Tailer {
             }
         };
         let stat = Stat::from(&file.metadata()?);
-        let same = tracked.seen.is_some_and(|seen| (seen.size, seen.modified) == (stat.size, stat.modified));
+        let same = tracked
+            .seen
+            .is_some_and(|seen| (seen.size, seen.modified) == (stat.size, stat.modified));
         if same && tracked.read_to == stat.size {
             // The number of names may have changed.
             tracked.seen = Some(stat);
@@ -474,7 +536,8 @@ impl Tailer {
         }
         let mut head = [0; PRINT_BYTES];
         // As much is compared before the offset, with the same read that fetches what is new.
-        let read = if tracked.head.len() == PRINT_BYTES && usize::from(tracked.known.tail.len) == PRINT_BYTES
+        let read = if tracked.head.len() == PRINT_BYTES
+            && usize::from(tracked.known.tail.len) == PRINT_BYTES
         {
             head.copy_from_slice(&tracked.head);
             PRINT_BYTES
@@ -543,7 +606,12 @@ impl Tailer {
             }
         }
         // The inode stays the log's.
-        let orphan = Known { state: State::Orphan, id: NO_FILE, since: Timestamp::now(), ..old };
+        let orphan = Known {
+            state: State::Orphan,
+            id: NO_FILE,
+            since: Timestamp::now(),
+            ..old
+        };
         Some(self.add(orphan, None))
     }
 
@@ -557,7 +625,11 @@ impl Tailer {
         let mut more = self.look(true);
         let mut around = Around::default();
         let mut origins = std::mem::take(&mut self.unfinished);
-        origins.extend(displaced.iter().filter_map(|row| Some(self.files.get(row)?.known.origin.clone())));
+        origins.extend(
+            displaced
+                .iter()
+                .filter_map(|row| Some(self.files.get(row)?.known.origin.clone())),
+        );
         for row in self.rows(|tracked| tracked.known.state == State::Orphan) {
             self.find_copy(row, &mut around);
         }
@@ -640,7 +712,10 @@ impl Tailer {
             self.note_unreadable(path);
         }
         for (listed, at_end) in found.values_mut() {
-            *at_end |= self.unreadable.iter().any(|path| listed.path.starts_with(path));
+            *at_end |= self
+                .unreadable
+                .iter()
+                .any(|path| listed.path.starts_with(path));
         }
         // What could be looked at this time is like any other from the next time on.
         let readable: Vec<PathBuf> = self
@@ -653,19 +728,29 @@ impl Tailer {
             self.note_readable(&path);
         }
         self.totals.read_errors.add(failed.len() as u64);
-        self.problems.extend(failed.into_iter().map(|(path, error)| format!("{}: {error}", path.display())));
+        self.problems.extend(
+            failed
+                .into_iter()
+                .map(|(path, error)| format!("{}: {error}", path.display())),
+        );
         for tracked in self.files.values_mut() {
             tracked.listed = false;
         }
         let mut fresh = Vec::new();
         for (id, (listed, at_end)) in found {
             let is_certain = self.notice_recycled(&listed);
-            let row = self.by_id.get(&id).copied().or_else(|| self.renumbered(&listed));
+            let row = self
+                .by_id
+                .get(&id)
+                .copied()
+                .or_else(|| self.renumbered(&listed));
             let Some(row) = row else {
                 fresh.push((listed, at_end));
                 continue;
             };
-            let Some(tracked) = self.files.get_mut(&row) else { continue };
+            let Some(tracked) = self.files.get_mut(&row) else {
+                continue;
+            };
             tracked.missed = 0;
             if !is_certain {
                 // It is there, under whatever name: the next look knows more.
@@ -712,7 +797,8 @@ impl Tailer {
 
     fn note_readable(&mut self, path: &Path) {
         if self.unreadable.remove(path) {
-            self.gone_globs.push(format!("{UNREADABLE}{}", path.display()));
+            self.gone_globs
+                .push(format!("{UNREADABLE}{}", path.display()));
             self.turned = true;
         }
     }
@@ -720,8 +806,12 @@ impl Tailer {
     /// Without a descriptor of it a known file's inode may have become another file's.
     /// Whether that is certain, either way.
     fn notice_recycled(&mut self, listed: &Listed) -> bool {
-        let Some(row) = self.by_id.get(&listed.stat.id).copied() else { return true };
-        let Some(tracked) = self.files.get(&row) else { return true };
+        let Some(row) = self.by_id.get(&listed.stat.id).copied() else {
+            return true;
+        };
+        let Some(tracked) = self.files.get(&row) else {
+            return true;
+        };
         // What is read there shows at the next look whether it is another.
         let is_read = tracked.known.state == State::Live && tracked.known.path == listed.path;
         if tracked.file.is_some() || is_read {
@@ -765,7 +855,9 @@ impl Tailer {
     /// A file's inode is another file's by now. It is kept in mind without: its bytes may be
     /// in a copy, and a copy of what was counted must be known.
     fn part(&mut self, row: i64) {
-        let Some(tracked) = self.files.get_mut(&row) else { return };
+        let Some(tracked) = self.files.get_mut(&row) else {
+            return;
+        };
         if self.by_id.get(&tracked.known.id) == Some(&row) {
             self.by_id.remove(&tracked.known.id);
         }
@@ -786,7 +878,9 @@ impl Tailer {
     fn find_displaced(&mut self) -> Vec<i64> {
         let (mut lost, mut around) = (Vec::new(), Around::default());
         for row in self.rows(|tracked| tracked.known.state == State::Live && !tracked.listed) {
-            let Some(tracked) = self.files.get_mut(&row) else { continue };
+            let Some(tracked) = self.files.get_mut(&row) else {
+                continue;
+            };
             let is_there = |tracked: &Tracked| {
                 let meta = tracked.known.path.metadata();
                 meta.is_ok_and(|meta| Stat::from(&meta).id == tracked.known.id)
@@ -795,7 +889,12 @@ impl Tailer {
                 continue;
             }
             let (path, origin) = (&tracked.known.path, &tracked.known.origin);
-            if !self.settings.globs.iter().any(|glob| glob.matches(path) || glob.matches(origin)) {
+            if !self
+                .settings
+                .globs
+                .iter()
+                .any(|glob| glob.matches(path) || glob.matches(origin))
+            {
                 // No glob asks for it any more.
                 tracked.known.state = State::Done;
                 tracked.known.since = Timestamp::now();
@@ -809,16 +908,24 @@ impl Tailer {
                 lost.push(row);
                 continue;
             }
-            let Ok(beside) = around.rotations(origin) else { continue };
+            let Ok(beside) = around.rotations(origin) else {
+                continue;
+            };
             // After a restart: find it under its new name.
             let (id, head) = (tracked.known.id, tracked.known.head);
             let same = |listed: &&Listed| {
                 listed.stat.id == id && head_of(listed).is_ok_and(|bytes| head.begins(&bytes))
             };
-            let itself =
-                origin.metadata().ok().map(|meta| Listed { stat: Stat::from(&meta), path: origin.clone() });
-            let found =
-                beside.files.iter().chain(itself.as_ref()).find(same).map(|listed| listed.path.clone());
+            let itself = origin.metadata().ok().map(|meta| Listed {
+                stat: Stat::from(&meta),
+                path: origin.clone(),
+            });
+            let found = beside
+                .files
+                .iter()
+                .chain(itself.as_ref())
+                .find(same)
+                .map(|listed| listed.path.clone());
             if tracked.missed == 0 {
                 lost.push(row);
             }
@@ -849,7 +956,10 @@ impl Tailer {
     /// Files that were let go of, and are beside their log still under whatever name: a process
     /// that never opened the new one may write on after days.
     fn wake_silent(&mut self, now: Timestamp) {
-        if self.looked_at_silent.is_some_and(|at| at.elapsed() < SILENT_LOOK) {
+        if self
+            .looked_at_silent
+            .is_some_and(|at| at.elapsed() < SILENT_LOOK)
+        {
             return;
         }
         self.looked_at_silent = Some(Instant::now());
@@ -860,13 +970,21 @@ impl Tailer {
                 && tracked.known.id != NO_FILE
                 && !is_compressed(&tracked.known.path)
         }) {
-            let Some(tracked) = self.files.get_mut(&row) else { continue };
+            let Some(tracked) = self.files.get_mut(&row) else {
+                continue;
+            };
             let known = &mut tracked.known;
             if self.by_id.get(&known.id) != Some(&row) {
                 continue;
             }
-            let Ok(beside) = around.rotations(&known.origin) else { continue };
-            let Some(listed) = beside.files.iter().find(|listed| listed.stat.id == known.id) else {
+            let Ok(beside) = around.rotations(&known.origin) else {
+                continue;
+            };
+            let Some(listed) = beside
+                .files
+                .iter()
+                .find(|listed| listed.stat.id == known.id)
+            else {
                 continue;
             };
             if listed.stat.size > known.offset && holds(listed, known).unwrap_or(false) {
@@ -908,7 +1026,8 @@ impl Tailer {
                     self.unfinished.insert(known.origin);
                 } else {
                     self.totals.read_errors.add(1);
-                    self.problems.push(format!("{}: {error}", known.path.display()));
+                    self.problems
+                        .push(format!("{}: {error}", known.path.display()));
                     if at_end {
                         self.note_unreadable(known.path);
                     }
@@ -917,7 +1036,10 @@ impl Tailer {
             }
         };
         self.note_readable(&known.path);
-        if !file.metadata().is_ok_and(|meta| Stat::from(&meta).id == known.id) {
+        if !file
+            .metadata()
+            .is_ok_and(|meta| Stat::from(&meta).id == known.id)
+        {
             // Rotated since it was listed, and perhaps after what is beside it was: at the next
             // look it must not be taken for old.
             self.unfinished.insert(known.origin);
@@ -926,10 +1048,17 @@ impl Tailer {
         if at_end {
             match end_of(&file) {
                 Ok((offset, skipping, head, tail)) => {
-                    known = Known { offset, skipping, head, tail, ..known };
+                    known = Known {
+                        offset,
+                        skipping,
+                        head,
+                        tail,
+                        ..known
+                    };
                 }
                 Err(error) => {
-                    self.problems.push(format!("{}: {error}", known.path.display()));
+                    self.problems
+                        .push(format!("{}: {error}", known.path.display()));
                     return false;
                 }
             }
@@ -940,7 +1069,11 @@ impl Tailer {
             known.offset = cursor.offset;
             known.skipping = cursor.skipping;
             known.tail = cursor.tail;
-            if self.files.get(&row).is_some_and(|tracked| tracked.known.state == State::Orphan) {
+            if self
+                .files
+                .get(&row)
+                .is_some_and(|tracked| tracked.known.state == State::Orphan)
+            {
                 // Here its bytes are: nothing of it is missing.
                 self.totals.copies_found.add(1);
                 self.forget(row);
@@ -959,17 +1092,28 @@ impl Tailer {
 
     /// The log that a file is named as the rotation of: if it is followed now, and its path.
     fn log_of(&self, path: &Path) -> (Option<i64>, Option<PathBuf>) {
-        let Some(name) = path.file_name() else { return (None, None) };
+        let Some(name) = path.file_name() else {
+            return (None, None);
+        };
         let name = name.to_string_lossy();
         let mut best: (Option<i64>, Option<PathBuf>) = (None, None);
         for (row, other) in &self.files {
             let origin = &other.known.origin;
-            if !path.as_os_str().as_bytes().starts_with(without_extension(origin)) {
+            if !path
+                .as_os_str()
+                .as_bytes()
+                .starts_with(without_extension(origin))
+            {
                 continue;
             }
             if origin.parent() != path.parent()
-                || !origin.file_name().is_some_and(|of| is_rotation_of(&name, &of.to_string_lossy()))
-                || self.settings.placing.is_of_another(path, origin, &self.sessions)
+                || !origin
+                    .file_name()
+                    .is_some_and(|of| is_rotation_of(&name, &of.to_string_lossy()))
+                || self
+                    .settings
+                    .placing
+                    .is_of_another(path, origin, &self.sessions)
             {
                 continue;
             }
@@ -987,7 +1131,9 @@ impl Tailer {
     /// lines are alike.
     fn known_copy(&self, new: &Known, file: &File, log: Option<i64>) -> Option<(i64, Cursor)> {
         let head = head_of_file(file).ok()?;
-        let log = log.and_then(|row| self.files.get(&row)).map(|log| log.known.head);
+        let log = log
+            .and_then(|row| self.files.get(&row))
+            .map(|log| log.known.head);
         let is_like_log = log.is_some_and(|log| log.len > 0 && log.begins(&head));
         let is_copied = |known: &Known| match known.state {
             State::Done => usize::from(known.head.len) == PRINT_BYTES && !is_like_log,
@@ -998,26 +1144,53 @@ impl Tailer {
             .files
             .iter()
             .map(|(row, tracked)| (*row, &tracked.known))
-            .filter(|(_, known)| known.origin == new.origin && is_copied(known) && known.head.begins(&head))
+            .filter(|(_, known)| {
+                known.origin == new.origin && is_copied(known) && known.head.begins(&head)
+            })
             .collect();
         all.sort_by_key(|(_, known)| known.state != State::Orphan);
-        all.into_iter().find(|(_, known)| tail_matches(file, known.offset, known.tail)).map(
-            |(row, Known { offset, skipping, tail, .. })| {
-                (row, Cursor { offset: *offset, skipping: *skipping, tail: *tail })
-            },
-        )
+        all.into_iter()
+            .find(|(_, known)| tail_matches(file, known.offset, known.tail))
+            .map(
+                |(
+                    row,
+                    Known {
+                        offset,
+                        skipping,
+                        tail,
+                        ..
+                    },
+                )| {
+                    (
+                        row,
+                        Cursor {
+                            offset: *offset,
+                            skipping: *skipping,
+                            tail: *tail,
+                        },
+                    )
+                },
+            )
     }
 
     /// Files beside a log that its rotation made since the last look and that no glob need
     /// match: copies of the orphan `row`, and generations that came and went between looks.
     fn adopt_unseen(&mut self, row: i64, around: &mut Around) {
-        let Some(origin) = self.files.get(&row).map(|tracked| tracked.known.origin.clone()) else { return };
+        let Some(origin) = self
+            .files
+            .get(&row)
+            .map(|tracked| tracked.known.origin.clone())
+        else {
+            return;
+        };
         self.find_copy(row, around);
         self.adopt_beside(&origin, around);
     }
 
     fn adopt_beside(&mut self, origin: &Path, around: &mut Around) {
-        let Some(looked_at) = self.looked_at else { return };
+        let Some(looked_at) = self.looked_at else {
+            return;
+        };
         let beside = match around.rotations(origin) {
             Ok(beside) => beside.clone(),
             Err(error) => {
@@ -1032,14 +1205,24 @@ impl Tailer {
             self.unfinished.insert(origin.to_owned());
         }
         for listed in beside.files {
-            if self.settings.placing.is_of_another(&listed.path, origin, &self.sessions) {
+            if self
+                .settings
+                .placing
+                .is_of_another(&listed.path, origin, &self.sessions)
+            {
                 continue;
             }
             self.notice_recycled(&listed);
-            if self.by_id.contains_key(&listed.stat.id) || listed.stat.modified < looked_at.minus(TICK) {
+            if self.by_id.contains_key(&listed.stat.id)
+                || listed.stat.modified < looked_at.minus(TICK)
+            {
                 continue;
             }
-            let matched = self.settings.globs.iter().any(|glob| glob.matches(&listed.path));
+            let matched = self
+                .settings
+                .globs
+                .iter()
+                .any(|glob| glob.matches(&listed.path));
             if matched && !is_compressed(&listed.path) {
                 // Listed like any other.
                 continue;
@@ -1068,7 +1251,13 @@ impl Tailer {
             };
             self.turned = true;
             if is_gzip(&listed.path) {
-                self.take_copy(&listed, &Known { state: State::Done, ..known });
+                self.take_copy(
+                    &listed,
+                    &Known {
+                        state: State::Done,
+                        ..known
+                    },
+                );
             } else if !is_compressed(&listed.path) {
                 let row = self.add(known, None);
                 if let Some(tracked) = self.files.get_mut(&row) {
@@ -1089,7 +1278,8 @@ impl Tailer {
         for tracked in self.files.values() {
             let known = &tracked.known;
             let may_be = packed || !tracked.displaced;
-            if !may_be || known.head.len == 0 || !known.head.begins(head) || known.origin != origin {
+            if !may_be || known.head.len == 0 || !known.head.begins(head) || known.origin != origin
+            {
                 continue;
             }
             match holds(listed, known) {
@@ -1103,7 +1293,9 @@ impl Tailer {
 
     /// Looks for a copy of an orphan's bytes and counts what was not read of them.
     fn find_copy(&mut self, row: i64, around: &mut Around) {
-        let Some(orphan) = self.files.get(&row).map(|tracked| tracked.known.clone()) else { return };
+        let Some(orphan) = self.files.get(&row).map(|tracked| tracked.known.clone()) else {
+            return;
+        };
         if orphan.state != State::Orphan {
             return;
         }
@@ -1112,8 +1304,10 @@ impl Tailer {
         if waited > SOUGHT_OFTEN && !last {
             return;
         }
-        let mut beside =
-            around.rotations(&orphan.origin).map(|beside| beside.files.clone()).unwrap_or_default();
+        let mut beside = around
+            .rotations(&orphan.origin)
+            .map(|beside| beside.files.clone())
+            .unwrap_or_default();
         // Plain files first: a compressed one may still be written. Of those one that ends before
         // the offset last: it is a copy that was cut short, or one of lines that are all alike.
         beside.sort_by_key(|listed| match is_compressed(&listed.path) {
@@ -1150,7 +1344,10 @@ impl Tailer {
 
     fn may_be_copy(&self, listed: &Listed, orphan: &Known) -> bool {
         if is_compressed(&listed.path) && !is_gzip(&listed.path)
-            || self.settings.placing.is_of_another(&listed.path, &orphan.origin, &self.sessions)
+            || self
+                .settings
+                .placing
+                .is_of_another(&listed.path, &orphan.origin, &self.sessions)
         {
             return false;
         }
@@ -1159,7 +1356,9 @@ impl Tailer {
             .get(&listed.stat.id)
             .and_then(|row| self.files.get(row))
             .filter(|tracked| tracked.known.state != State::Orphan);
-        let Ok(head) = beginning_of(listed) else { return false };
+        let Ok(head) = beginning_of(listed) else {
+            return false;
+        };
         if head.is_empty() {
             return false;
         }
@@ -1174,7 +1373,8 @@ impl Tailer {
             // It was empty when last looked at: whatever has come since is new.
             // But not what was read of another, whose compressed copy nobody took note of.
             0 => {
-                self.looked_at.is_some_and(|at| listed.stat.modified >= at.minus(TICK))
+                self.looked_at
+                    .is_some_and(|at| listed.stat.modified >= at.minus(TICK))
                     && known.is_none()
                     && self.is_known_content(listed, &head, &orphan.origin) == Some(false)
             }
@@ -1185,18 +1385,40 @@ impl Tailer {
     /// Counts what a copy holds beyond `from.offset` and remembers it. The caller has seen
     /// that it is one, and whole.
     fn take_copy(&mut self, listed: &Listed, from: &Known) -> bool {
-        let session = self.settings.placing.session_of(&from.origin, &self.sessions);
-        let Self { settings, sessions, buffers, .. } = self;
-        let mut cursor = Cursor { offset: from.offset, skipping: from.skipping, tail: from.tail };
+        let session = self
+            .settings
+            .placing
+            .session_of(&from.origin, &self.sessions);
+        let Self {
+            settings,
+            sessions,
+            buffers,
+            ..
+        } = self;
+        let mut cursor = Cursor {
+            offset: from.offset,
+            skipping: from.skipping,
+            tail: from.tail,
+        };
         // What was counted of a copy that breaks off must not stand: it is read again.
         let (mut tallies, mut totals) = (HashMap::new(), Totals::default());
-        let mut sink = Sink::new(settings, sessions, &mut tallies, &mut totals, &mut buffers.folded)
-            .of(session, listed.stat.modified);
+        let mut sink = Sink::new(
+            settings,
+            sessions,
+            &mut tallies,
+            &mut totals,
+            &mut buffers.folded,
+        )
+        .of(session, listed.stat.modified);
         let mut take = || -> io::Result<(Stat, Vec<u8>)> {
             let file = open_listed(listed)?;
             let stat = Stat::from(&file.metadata()?);
             if is_gzip(&listed.path) {
-                cursor.pour(&mut MultiGzDecoder::new(&file), &mut buffers.chunk, &mut sink)?;
+                cursor.pour(
+                    &mut MultiGzDecoder::new(&file),
+                    &mut buffers.chunk,
+                    &mut sink,
+                )?;
                 return Ok((stat, beginning_of(listed)?));
             }
             while stat.size > cursor.offset {
@@ -1215,9 +1437,14 @@ impl Tailer {
             Ok((stat, head_of_file(&file)?))
         };
         // It may be gone by now; the next sweep looks again.
-        let Ok((stat, head)) = take() else { return false };
+        let Ok((stat, head)) = take() else {
+            return false;
+        };
         for (session, tally) in &tallies {
-            self.tallies.entry(Arc::clone(session)).or_default().add_all(tally);
+            self.tallies
+                .entry(Arc::clone(session))
+                .or_default()
+                .add_all(tally);
         }
         for ((_, total), (_, more)) in self.totals.each().into_iter().zip(totals.each()) {
             total.add(more.value);
@@ -1238,7 +1465,11 @@ impl Tailer {
         self.part_from(stat.id, &head);
         let mut state = State::Done;
         if let Some(row) = self.by_id.get(&stat.id).copied() {
-            if self.files.get(&row).is_some_and(|tracked| tracked.known.state == State::Live) {
+            if self
+                .files
+                .get(&row)
+                .is_some_and(|tracked| tracked.known.state == State::Live)
+            {
                 state = State::Live;
             }
             self.forget(row);
@@ -1249,9 +1480,12 @@ impl Tailer {
 
     /// Whoever is known by an inode that another file has now, as these first bytes show.
     fn part_from(&mut self, id: FileId, head: &[u8]) {
-        let Some(row) = self.by_id.get(&id).copied() else { return };
+        let Some(row) = self.by_id.get(&id).copied() else {
+            return;
+        };
         let is_other = self.files.get(&row).is_some_and(|tracked| {
-            tracked.file.is_none() && !(tracked.known.head.len > 0 && tracked.known.head.begins(head))
+            tracked.file.is_none()
+                && !(tracked.known.head.len > 0 && tracked.known.head.begins(head))
         });
         if is_other {
             self.part(row);
@@ -1261,7 +1495,9 @@ impl Tailer {
     /// Files that look like a copy of a log being made: waits, or finds that they are not.
     fn settle_copies(&mut self) {
         for row in self.rows(|tracked| tracked.copy_of.is_some()) {
-            let Some(copy) = self.files.get(&row) else { continue };
+            let Some(copy) = self.files.get(&row) else {
+                continue;
+            };
             let (id, path) = (copy.known.id, copy.known.path.clone());
             let log = copy.copy_of.and_then(|log| self.files.get(&log));
             let verdict = (|| -> io::Result<Option<bool>> {
@@ -1299,7 +1535,9 @@ impl Tailer {
                 }
                 if shared == 0 {
                     // The log is empty now, and nothing emptied it: not a copy of it.
-                    return Ok((log.seen.is_some() && copy.grew_at.elapsed() > LAST_WORD).then_some(false));
+                    return Ok(
+                        (log.seen.is_some() && copy.grew_at.elapsed() > LAST_WORD).then_some(false)
+                    );
                 }
                 if copy.grew_at.elapsed() < COMPARE_AFTER {
                     return Ok(None);
@@ -1351,18 +1589,26 @@ impl Tailer {
     /// Files that will not grow any more.
     fn let_go(&mut self, now: Timestamp) {
         for row in self.rows(|tracked| tracked.known.state == State::Live && tracked.displaced) {
-            let Some(tracked) = self.files.get(&row) else { continue };
+            let Some(tracked) = self.files.get(&row) else {
+                continue;
+            };
             // By the file's own time, which outlasts a restart.
-            let quiet = tracked.seen.map_or(Duration::ZERO, |seen| seen.modified.until(now));
+            let quiet = tracked
+                .seen
+                .map_or(Duration::ZERO, |seen| seen.modified.until(now));
             if quiet < LAST_WORD || tracked.copy_of.is_some() {
                 continue;
             }
             if tracked.read_to > tracked.known.offset && !tracked.known.skipping {
                 self.take_last_line(row);
             }
-            let Some(tracked) = self.files.get_mut(&row) else { continue };
+            let Some(tracked) = self.files.get_mut(&row) else {
+                continue;
+            };
             let unlinked = tracked.seen.is_some_and(|seen| seen.links == 0);
-            let all_read = tracked.seen.is_some_and(|seen| seen.size <= tracked.read_to);
+            let all_read = tracked
+                .seen
+                .is_some_and(|seen| seen.size <= tracked.read_to);
             if all_read && (unlinked || quiet >= WATCHED_ON) {
                 tracked.known.state = State::Done;
                 tracked.known.since = now;
@@ -1376,29 +1622,48 @@ impl Tailer {
             }
         }
         let old = now.minus(REMEMBERED);
-        for row in self.rows(|tracked| tracked.known.state == State::Done && tracked.known.since < old) {
+        for row in
+            self.rows(|tracked| tracked.known.state == State::Done && tracked.known.since < old)
+        {
             self.forget(row);
         }
     }
 
     /// The last line of a file that has gone is whole, though no newline ends it.
     fn take_last_line(&mut self, row: i64) {
-        let Self { files, tallies, totals, settings, sessions, buffers, .. } = self;
-        let Some(tracked) = files.get_mut(&row) else { return };
+        let Self {
+            files,
+            tallies,
+            totals,
+            settings,
+            sessions,
+            buffers,
+            ..
+        } = self;
+        let Some(tracked) = files.get_mut(&row) else {
+            return;
+        };
         let opened;
         let file = match &tracked.file {
             Some(file) => file,
             // There were more files than descriptors.
             None => {
-                let Ok(file) = open_log(&tracked.known.path) else { return };
-                if !file.metadata().is_ok_and(|meta| Stat::from(&meta).id == tracked.known.id) {
+                let Ok(file) = open_log(&tracked.known.path) else {
+                    return;
+                };
+                if !file
+                    .metadata()
+                    .is_ok_and(|meta| Stat::from(&meta).id == tracked.known.id)
+                {
                     return;
                 }
                 opened = file;
                 &opened
             }
         };
-        let modified = tracked.seen.map_or_else(Timestamp::now, |seen| seen.modified);
+        let modified = tracked
+            .seen
+            .map_or_else(Timestamp::now, |seen| seen.modified);
         let mut sink = Sink::new(settings, sessions, tallies, totals, &mut buffers.folded)
             .of(tracked.session.clone(), modified);
         let mut cursor = Cursor {
@@ -1433,7 +1698,9 @@ impl Tailer {
         for (session, tally) in &self.tallies {
             let mut push = |name: String, count: Count| {
                 if count.dirty {
-                    changes.counts.push((session.to_string(), name, count.value));
+                    changes
+                        .counts
+                        .push((session.to_string(), name, count.value));
                 }
             };
             push("lines".into(), tally.lines);
@@ -1445,7 +1712,9 @@ impl Tailer {
         let mut totals = self.totals;
         for (name, count) in totals.each() {
             if count.dirty {
-                changes.counts.push((String::new(), name.to_owned(), count.value));
+                changes
+                    .counts
+                    .push((String::new(), name.to_owned(), count.value));
             }
         }
         changes
@@ -1565,7 +1834,12 @@ impl Cursor {
     }
 
     /// Reads a stream of which everything before the cursor is thrown away, to its end.
-    fn pour(&mut self, stream: &mut impl Read, chunk: &mut Vec<u8>, sink: &mut Sink<'_>) -> io::Result<()> {
+    fn pour(
+        &mut self,
+        stream: &mut impl Read,
+        chunk: &mut Vec<u8>,
+        sink: &mut Sink<'_>,
+    ) -> io::Result<()> {
         io::copy(&mut stream.by_ref().take(self.offset), &mut io::sink())?;
         chunk.resize(CHUNK + PRINT_BYTES, 0);
         let mut held = 0;
@@ -1608,7 +1882,15 @@ impl<'a> Sink<'a> {
         totals: &'a mut Totals,
         folded: &'a mut Vec<u8>,
     ) -> Self {
-        Self { settings, sessions, tallies, totals, folded, session: None, written: Timestamp::default() }
+        Self {
+            settings,
+            sessions,
+            tallies,
+            totals,
+            folded,
+            session: None,
+            written: Timestamp::default(),
+        }
     }
 
     fn of(mut self, session: Option<Arc<str>>, written: Timestamp) -> Self {
@@ -1622,12 +1904,17 @@ impl<'a> Sink<'a> {
     fn feed(&mut self, skipping: &mut bool, data: &[u8], full: bool) -> usize {
         let mut at = 0;
         if *skipping {
-            let Some(newline) = memchr(b'\n', data) else { return data.len() };
+            let Some(newline) = memchr(b'\n', data) else {
+                return data.len();
+            };
             at = newline + 1;
             *skipping = false;
         }
         // A writer that kept its place when the file was emptied leaves a hole.
-        at += data[at..].iter().position(|byte| *byte != 0).unwrap_or(data.len() - at);
+        at += data[at..]
+            .iter()
+            .position(|byte| *byte != 0)
+            .unwrap_or(data.len() - at);
         match memrchr(b'\n', &data[at..]) {
             Some(newline) => {
                 let end = at + newline + 1;
@@ -1669,7 +1956,8 @@ impl<'a> Sink<'a> {
         let mut folded = std::mem::take(self.folded);
         settings.patterns.scan(lines, &mut folded, |line, found| {
             if let Some(session) = self.session_of(line) {
-                self.tally(&session).add(found, settings.patterns.patterns());
+                self.tally(&session)
+                    .add(found, settings.patterns.patterns());
             }
         });
         *self.folded = folded;
@@ -1696,18 +1984,32 @@ impl Tally {
         self.lines.add(other.lines.value);
         self.secrets.add(other.secrets.value);
         for (name, count) in &other.events {
-            self.events.entry(name.clone()).or_default().add(count.value);
+            self.events
+                .entry(name.clone())
+                .or_default()
+                .add(count.value);
         }
         self.last_line = self.last_line.max(other.last_line);
     }
 
     fn add(&mut self, found: &Found, patterns: &[Pattern]) {
         self.secrets.add(found.secrets);
-        for name in found.signs.iter().filter_map(|sign| patterns.get(*sign)).map(|pattern| &pattern.name) {
+        for name in found
+            .signs
+            .iter()
+            .filter_map(|sign| patterns.get(*sign))
+            .map(|pattern| &pattern.name)
+        {
             match self.events.get_mut(name.as_ref()) {
                 Some(count) => count.add(1),
                 None => {
-                    self.events.insert(name.to_string(), Count { value: 1, dirty: true });
+                    self.events.insert(
+                        name.to_string(),
+                        Count {
+                            value: 1,
+                            dirty: true,
+                        },
+                    );
                 }
             }
         }
@@ -1718,10 +2020,14 @@ impl Tally {
 /// that cannot be opened, or was renamed once more.
 fn is_still(tracked: &Tracked, listed: &Listed) -> Option<bool> {
     let origin = &tracked.known.origin;
-    let name =
-        |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = |path: &Path| {
+        path.file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default()
+    };
     let is_named = listed.path == *origin
-        || listed.path.parent() == origin.parent() && is_rotation_of(&name(&listed.path), &name(origin));
+        || listed.path.parent() == origin.parent()
+            && is_rotation_of(&name(&listed.path), &name(origin));
     if !is_named || listed.stat.size < tracked.known.offset {
         return Some(false);
     }
@@ -1737,7 +2043,9 @@ fn overlong(lines: &[u8]) -> u64 {
             Some(newline) => at += newline + 1,
             None => {
                 count += 1;
-                let Some(newline) = memchr(b'\n', &lines[at..]) else { break };
+                let Some(newline) = memchr(b'\n', &lines[at..]) else {
+                    break;
+                };
                 at += newline + 1;
             }
         }
@@ -1754,7 +2062,12 @@ fn without_extension(path: &Path) -> &[u8] {
 
 /// Opens a regular file to read; never waits for a FIFO.
 pub(super) fn open_log(path: &Path) -> io::Result<File> {
-    let open = |flags: OFlags| OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path);
+    let open = |flags: OFlags| {
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(flags.bits() as i32)
+            .open(path)
+    };
     // Reading is no use of the file that is worth a write to its inode each time. Only its
     // owner and root may ask for that.
     let file = match open(OFlags::NONBLOCK | OFlags::NOATIME) {
@@ -1762,7 +2075,10 @@ pub(super) fn open_log(path: &Path) -> io::Result<File> {
         other => other?,
     };
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ));
     }
     Ok(file)
 }
@@ -1773,7 +2089,10 @@ fn open_listed(listed: &Listed) -> io::Result<File> {
     let file = open_log(&listed.path)?;
     match Stat::from(&file.metadata()?).id == listed.stat.id {
         true => Ok(file),
-        false => Err(io::Error::new(io::ErrorKind::NotFound, "renamed while it was looked at")),
+        false => Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "renamed while it was looked at",
+        )),
     }
 }
 
@@ -1835,7 +2154,9 @@ fn tail_before(file: &File, offset: u64) -> io::Result<Print> {
 
 fn tail_matches(file: &File, offset: u64, tail: Print) -> bool {
     let len = usize::from(tail.len);
-    let Some(start) = offset.checked_sub(len as u64) else { return false };
+    let Some(start) = offset.checked_sub(len as u64) else {
+        return false;
+    };
     let mut bytes = vec![0; len];
     read_full_at(file, &mut bytes, start).is_ok_and(|read| read == len) && tail.begins(&bytes)
 }
@@ -1850,7 +2171,8 @@ fn holds(listed: &Listed, known: &Known) -> io::Result<bool> {
         // The hole that a writer leaves who kept its place is in every such file.
         let is_hole = head.iter().all(|byte| *byte == 0);
         let is_shorter = size < known.offset && !is_hole;
-        return Ok(known.head.begins(&head) && (is_shorter || tail_matches(&file, known.offset, known.tail)));
+        return Ok(known.head.begins(&head)
+            && (is_shorter || tail_matches(&file, known.offset, known.tail)));
     }
     let mut stream = MultiGzDecoder::new(file);
     let mut bytes = vec![0; PRINT_BYTES];
@@ -1865,7 +2187,10 @@ fn holds(listed: &Listed, known: &Known) -> io::Result<bool> {
     if start < bytes.len() as u64 {
         bytes.drain(..start as usize);
     } else {
-        io::copy(&mut stream.by_ref().take(start - bytes.len() as u64), &mut io::sink())?;
+        io::copy(
+            &mut stream.by_ref().take(start - bytes.len() as u64),
+            &mut io::sink(),
+        )?;
         bytes.clear();
     }
     let had = bytes.len();
@@ -1901,7 +2226,10 @@ fn is_prefix(copy: &File, of: &File, size: u64) -> io::Result<bool> {
     let mut at = 0;
     while at < size {
         let want = (size - at).min(CHUNK as u64) as usize;
-        let (x, y) = (read_full_at(copy, &mut a[..want], at)?, read_full_at(of, &mut b[..want], at)?);
+        let (x, y) = (
+            read_full_at(copy, &mut a[..want], at)?,
+            read_full_at(of, &mut b[..want], at)?,
+        );
         if x == 0 || a[..x] != b[..y] {
             return Ok(false);
         }
@@ -1917,7 +2245,9 @@ mod tests {
     use std::io::Write;
 
     fn lines(of: &str, numbers: std::ops::Range<u32>) -> Vec<u8> {
-        numbers.flat_map(|n| format!("{of}: line number {n}\n").into_bytes()).collect()
+        numbers
+            .flat_map(|n| format!("{of}: line number {n}\n").into_bytes())
+            .collect()
     }
 
     fn gzip(path: &Path, bytes: &[u8]) -> FileId {
@@ -1952,7 +2282,10 @@ mod tests {
         let taken_over = gzip(&path("b-out.log.1.gz"), &b);
         gzip(&path("a-out.log.1.gz"), &a);
         let half = lines("b", 0..50);
-        let nowhere = FileId { dev: taken_over.dev, ino: u64::MAX };
+        let nowhere = FileId {
+            dev: taken_over.dev,
+            ino: u64::MAX,
+        };
         let saved = Saved {
             files: vec![
                 (1, known(path("a-out.log"), taken_over, &a)),
@@ -1976,8 +2309,17 @@ mod tests {
             // What wakes the look beside the name, in a log that is new.
             std::fs::write(path("a-out.log"), lines("a", 100..110)).unwrap();
         }
-        let counted = |session: &str| tailer.tallies().get(session).map_or(0, |tally| tally.lines.value);
-        assert_eq!((counted("a"), counted("b")), (10, 50), "what is new, and what was not read");
+        let counted = |session: &str| {
+            tailer
+                .tallies()
+                .get(session)
+                .map_or(0, |tally| tally.lines.value)
+        };
+        assert_eq!(
+            (counted("a"), counted("b")),
+            (10, 50),
+            "what is new, and what was not read"
+        );
         assert_eq!(tailer.totals.copies_missing.value, 0);
     }
 
@@ -1996,7 +2338,10 @@ mod tests {
     }
 
     fn counted(tailer: &Tailer) -> u64 {
-        tailer.tallies().get("a").map_or(0, |tally| tally.lines.value)
+        tailer
+            .tallies()
+            .get("a")
+            .map_or(0, |tally| tally.lines.value)
     }
 
     /// A file system may have another device number after a restart of the machine.
@@ -2007,8 +2352,14 @@ mod tests {
         let bytes = lines("a", 0..100);
         std::fs::write(&path, [bytes.as_slice(), &lines("a", 100..107)].concat()).unwrap();
         let id = Stat::from(&path.metadata().unwrap()).id;
-        let was = FileId { dev: id.dev + 1, ..id };
-        let saved = Saved { files: vec![(1, known(path, was, &bytes))], ..Saved::default() };
+        let was = FileId {
+            dev: id.dev + 1,
+            ..id
+        };
+        let saved = Saved {
+            files: vec![(1, known(path, was, &bytes))],
+            ..Saved::default()
+        };
         let mut tailer = tailer(dir.path(), saved, 100);
         (0..MISSED_OFTEN + 1).for_each(|_| _ = tailer.sweep());
         assert_eq!(counted(&tailer), 7, "what was written since");
@@ -2019,14 +2370,23 @@ mod tests {
     fn the_last_line_of_a_rotated_file_counts_without_a_descriptor() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a-out.log");
-        std::fs::write(&path, [lines("a", 0..10).as_slice(), b"a: no newline ends it"].concat()).unwrap();
+        std::fs::write(
+            &path,
+            [lines("a", 0..10).as_slice(), b"a: no newline ends it"].concat(),
+        )
+        .unwrap();
         let mut tailer = tailer(dir.path(), Saved::default(), 0);
         tailer.sweep();
         assert_eq!(counted(&tailer), 10);
         let rotated = dir.path().join("a-out.log.1");
         std::fs::rename(&path, &rotated).unwrap();
         let long_ago = std::time::SystemTime::now() - LAST_WORD * 2;
-        File::options().write(true).open(&rotated).unwrap().set_modified(long_ago).unwrap();
+        File::options()
+            .write(true)
+            .open(&rotated)
+            .unwrap()
+            .set_modified(long_ago)
+            .unwrap();
         (0..MISSED_OFTEN + 1).for_each(|_| _ = tailer.sweep());
         assert_eq!(counted(&tailer), 11);
     }
@@ -2039,7 +2399,10 @@ mod tests {
         let bytes = lines("a", 0..100);
         std::fs::write(path("a-out.log.1"), &bytes).unwrap();
         let id = Stat::from(&path("a-out.log.1").metadata().unwrap()).id;
-        let saved = Saved { files: vec![(1, known(path("a-out.log"), id, &bytes))], ..Saved::default() };
+        let saved = Saved {
+            files: vec![(1, known(path("a-out.log"), id, &bytes))],
+            ..Saved::default()
+        };
         let settings = LogSettings {
             globs: vec![LogGlob::new(&format!("{}/*", dir.path().display())).unwrap()],
             from_start: true,
@@ -2051,37 +2414,63 @@ mod tests {
         tailer.set_sessions([Arc::from("a")].into_iter().collect());
         let hidden = tempfile::tempdir().unwrap();
         let away = hidden.path().join("renamed");
-        for (looks, found) in
-            [(1, true), (MISSED_OFTEN as usize - 1, true), (MISSED_OFTEN as usize + 1, false)]
-        {
+        for (looks, found) in [
+            (1, true),
+            (MISSED_OFTEN as usize - 1, true),
+            (MISSED_OFTEN as usize + 1, false),
+        ] {
             std::fs::rename(path("a-out.log.1"), &away).unwrap();
             // As after a restart: no descriptor holds it.
-            tailer.files.values_mut().for_each(|tracked| tracked.file = None);
+            tailer
+                .files
+                .values_mut()
+                .for_each(|tracked| tracked.file = None);
             (0..looks).for_each(|_| _ = tailer.sweep());
-            let is_live = tailer.files.values().any(|tracked| tracked.known.state == State::Live);
+            let is_live = tailer
+                .files
+                .values()
+                .any(|tracked| tracked.known.state == State::Live);
             assert_eq!(is_live, found, "after {looks} looks");
             std::fs::rename(&away, path("a-out.log.1")).unwrap();
             tailer.sweep();
-            let counted: u64 = tailer.tallies().values().map(|tally| tally.lines.value).sum();
+            let counted: u64 = tailer
+                .tallies()
+                .values()
+                .map(|tally| tally.lines.value)
+                .sum();
             assert_eq!(counted, 0, "after {looks} looks");
         }
     }
 
     /// Whose lines are counted as whose, of all that was written to these.
     fn tallied(tailer: &Tailer) -> BTreeMap<String, u64> {
-        tailer.tallies().iter().map(|(session, tally)| (session.to_string(), tally.lines.value)).collect()
+        tailer
+            .tallies()
+            .iter()
+            .map(|(session, tally)| (session.to_string(), tally.lines.value))
+            .collect()
     }
 
     #[test]
     fn another_bots_log_is_no_rotation() {
         let dir = tempfile::tempdir().unwrap();
         // One whose number looks like a date, too.
-        let bots = ["company", "company_962302", "company_20260101", "wa", "wa-1", "wa.1"];
+        let bots = [
+            "company",
+            "company_962302",
+            "company_20260101",
+            "wa",
+            "wa-1",
+            "wa.1",
+        ];
         let mut tailer = tailer(dir.path(), Saved::default(), 100);
         tailer.set_sessions(bots.into_iter().map(Arc::from).collect());
         let expected = |lines: u64| {
             let of = |(k, bot): (usize, &&str)| ((*bot).to_owned(), lines * (k as u64 + 1));
-            bots.iter().enumerate().map(of).collect::<BTreeMap<String, u64>>()
+            bots.iter()
+                .enumerate()
+                .map(of)
+                .collect::<BTreeMap<String, u64>>()
         };
         // They appear one after the other, as they are deployed.
         for (k, bot) in bots.iter().enumerate() {
@@ -2116,14 +2505,21 @@ mod tests {
         std::fs::rename(at("a-out.log"), at("a-out.log.1")).unwrap();
         std::fs::write(at("a-out.log"), "").unwrap();
         for (days, name) in [(2, "a-out.log.1"), (4, "a-out.log.2"), (12, "a-out.log.2")] {
-            log.set_modified(std::time::SystemTime::now() - Duration::from_secs(days * 86_400)).unwrap();
+            log.set_modified(std::time::SystemTime::now() - Duration::from_secs(days * 86_400))
+                .unwrap();
             (0..2).for_each(|_| _ = tailer.sweep());
-            let let_go = tailer.files.values().any(|tracked| tracked.known.state == State::Done);
+            let let_go = tailer
+                .files
+                .values()
+                .any(|tracked| tracked.known.state == State::Done);
             assert!(let_go && tailer.files.values().filter(|t| t.file.is_some()).count() == 1);
             if days > 7 {
                 // As if it had been let go that long ago; it is not forgotten while it is there.
                 let ago = Timestamp::now().minus(REMEMBERED * 2);
-                tailer.files.values_mut().for_each(|tracked| tracked.known.since = ago);
+                tailer
+                    .files
+                    .values_mut()
+                    .for_each(|tracked| tracked.known.since = ago);
                 tailer.looked_at_silent = None;
                 (0..2).for_each(|_| _ = tailer.sweep());
             } else if name.ends_with('2') {
@@ -2136,11 +2532,15 @@ mod tests {
             assert_eq!(counted(&tailer), before + 3, "after {days} days");
         }
         // Once it is gone, so is what is known of it.
-        log.set_modified(std::time::SystemTime::now() - Duration::from_secs(86_400 * 2)).unwrap();
+        log.set_modified(std::time::SystemTime::now() - Duration::from_secs(86_400 * 2))
+            .unwrap();
         (0..2).for_each(|_| _ = tailer.sweep());
         std::fs::remove_file(at("a-out.log.2")).unwrap();
         let ago = Timestamp::now().minus(REMEMBERED * 2);
-        tailer.files.values_mut().for_each(|tracked| tracked.known.since = ago);
+        tailer
+            .files
+            .values_mut()
+            .for_each(|tracked| tracked.known.since = ago);
         tailer.looked_at_silent = None;
         (0..2).for_each(|_| _ = tailer.sweep());
         assert_eq!(tailer.files.len(), 1);
@@ -2154,9 +2554,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let log = at("a-out.log");
-        let alike = |count: usize| "Closing open session in favor of incoming prekey bundle\n".repeat(count);
+        let alike = |count: usize| {
+            "Closing open session in favor of incoming prekey bundle\n".repeat(count)
+        };
         let append = |count: usize| {
-            let mut file = File::options().append(true).create(true).open(&log).unwrap();
+            let mut file = File::options()
+                .append(true)
+                .create(true)
+                .open(&log)
+                .unwrap();
             file.write_all(alike(count).as_bytes()).unwrap();
         };
         let mut tailer = tailer(dir.path(), Saved::default(), 100);
@@ -2167,24 +2573,52 @@ mod tests {
         std::fs::write(&log, alike(5)).unwrap();
         tailer.sweep();
         let ago = Timestamp::now().minus(ORPHAN_FOR);
-        tailer.files.values_mut().for_each(|tracked| tracked.known.since = ago);
+        tailer
+            .files
+            .values_mut()
+            .for_each(|tracked| tracked.known.since = ago);
         tailer.sweep();
-        assert_eq!((counted(&tailer), tailer.totals.copies_missing.value), (55, 1));
+        assert_eq!(
+            (counted(&tailer), tailer.totals.copies_missing.value),
+            (55, 1)
+        );
         let mut written = 55;
-        for (generation, more, unread) in [(1, 100, 0), (2, 120, 0), (3, 90, 7), (4, 200, 0), (5, 150, 3)] {
+        for (generation, more, unread) in [
+            (1, 100, 0),
+            (2, 120, 0),
+            (3, 90, 7),
+            (4, 200, 0),
+            (5, 150, 3),
+        ] {
             append(more);
             (0..2).for_each(|_| _ = tailer.sweep());
             append(unread);
-            std::fs::copy(&log, at(&format!("a-out__2026-01-01_00-00-0{generation}.log"))).unwrap();
+            std::fs::copy(
+                &log,
+                at(&format!("a-out__2026-01-01_00-00-0{generation}.log")),
+            )
+            .unwrap();
             written += more as u64 + unread as u64;
             (0..2).for_each(|_| _ = tailer.sweep());
-            assert_eq!(counted(&tailer), written, "generation {generation} is copied");
+            assert_eq!(
+                counted(&tailer),
+                written,
+                "generation {generation} is copied"
+            );
             append(unread);
-            std::fs::copy(&log, at(&format!("a-out__2026-01-01_00-00-0{generation}.log"))).unwrap();
+            std::fs::copy(
+                &log,
+                at(&format!("a-out__2026-01-01_00-00-0{generation}.log")),
+            )
+            .unwrap();
             std::fs::write(&log, alike(5)).unwrap();
             written += 5 + unread as u64;
             (0..2).for_each(|_| _ = tailer.sweep());
-            assert_eq!(counted(&tailer), written, "generation {generation} is emptied");
+            assert_eq!(
+                counted(&tailer),
+                written,
+                "generation {generation} is emptied"
+            );
         }
     }
 
@@ -2198,7 +2632,9 @@ mod tests {
         std::fs::write(at("a-out.log.1"), lines("a", 0..7)).unwrap();
         let id = Stat::from(&at("a-out.log").metadata().unwrap()).id;
         for (ago, read) in [(60, 7), (0, 0)] {
-            let looked_at = Timestamp::now().plus(TICK * 2).minus(Duration::from_secs(ago));
+            let looked_at = Timestamp::now()
+                .plus(TICK * 2)
+                .minus(Duration::from_secs(ago));
             let saved = Saved {
                 files: vec![(1, known(at("a-out.log"), id, b""))],
                 looked_at: Some(looked_at),
@@ -2257,17 +2693,25 @@ mod tests {
             std::thread::sleep(Duration::from_millis(50));
             let before = files::LISTED.get();
             tailer.sweep();
-            assert_eq!(counted(&tailer), 10 * LOGS as u64 + u64::from(turn) * 13 * LOGS as u64);
+            assert_eq!(
+                counted(&tailer),
+                10 * LOGS as u64 + u64::from(turn) * 13 * LOGS as u64
+            );
             let listed = files::LISTED.get() - before;
-            assert!(listed <= 4, "{LOGS} logs were emptied, and their directory listed {listed} times");
+            assert!(
+                listed <= 4,
+                "{LOGS} logs were emptied, and their directory listed {listed} times"
+            );
         }
         // While somebody goes on renaming beside them, it is not listed for each either.
         for k in 0..LOGS {
             std::fs::copy(path(k), dir.path().join(format!("a-out-{k}.log.3"))).unwrap();
             std::fs::write(path(k), lines("a", 900..905)).unwrap();
         }
-        let (stop, relaxed) =
-            (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::Ordering::Relaxed);
+        let (stop, relaxed) = (
+            std::sync::atomic::AtomicBool::new(false),
+            std::sync::atomic::Ordering::Relaxed,
+        );
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 while !stop.load(relaxed) {

@@ -158,7 +158,12 @@ pub struct Before<'a> {
 
 /// The table: the plan for the time when the process is gone, or why it is left running.
 pub fn may_stop(before: &Before<'_>, now: Timestamp) -> Result<Plan, Hold> {
-    let Before { inventory, verdict, limits, .. } = *before;
+    let Before {
+        inventory,
+        verdict,
+        limits,
+        ..
+    } = *before;
     let facts = match &inventory.creds {
         Creds::Valid(facts) => facts,
         broken => return Err(Refusal::CredsBroken(broken.word()).into()),
@@ -178,14 +183,23 @@ pub fn may_stop(before: &Before<'_>, now: Timestamp) -> Result<Plan, Hold> {
     // ahead would look like a write after the stop.
     if !somebody_knows(verdict)
         || only_its_log_knows(verdict)
-        || inventory.newest_write().is_some_and(|written| written > now)
+        || inventory
+            .newest_write()
+            .is_some_and(|written| written > now)
     {
         return Err(Refusal::ConnectionUnknown.into());
     }
-    let ask = Ask { column: before.column, tier: None, force: None };
+    let ask = Ask {
+        column: before.column,
+        tier: None,
+        force: None,
+    };
     let plan = plan(inventory, true, now, limits, &ask)?;
     if plan.accumulated_after >= threshold {
-        return Err(Hold::NotWorthARestart { after: plan.accumulated_after, threshold });
+        return Err(Hold::NotWorthARestart {
+            after: plan.accumulated_after,
+            threshold,
+        });
     }
     before.service.may_be_stopped(now)?;
     Ok(plan)
@@ -227,22 +241,36 @@ pub struct Bearing {
 impl Bearing {
     /// How many stops are left of the day's budget.
     pub fn budget_left(&self, now: Timestamp) -> u32 {
-        let used = self.stops.iter().filter(|at| is_within(**at, now, DAY)).count();
-        self.daily_budget.saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
+        let used = self
+            .stops
+            .iter()
+            .filter(|at| is_within(**at, now, DAY))
+            .count();
+        self.daily_budget
+            .saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
     }
 
     /// The stop that it still rests from.
     pub fn cooling_since(&self, now: Timestamp) -> Option<Timestamp> {
-        self.stops.iter().copied().filter(|at| is_within(*at, now, self.cooldown)).max()
+        self.stops
+            .iter()
+            .copied()
+            .filter(|at| is_within(*at, now, self.cooldown))
+            .max()
     }
 
     /// Errors: cooldown or budget.
     pub fn may_be_stopped(&self, now: Timestamp) -> Result<(), Hold> {
         if let Some(stopped) = self.cooling_since(now) {
-            return Err(Hold::Cooldown { stopped, cooldown: self.cooldown });
+            return Err(Hold::Cooldown {
+                stopped,
+                cooldown: self.cooldown,
+            });
         }
         match self.budget_left(now) {
-            0 => Err(Hold::Budget { budget: self.daily_budget }),
+            0 => Err(Hold::Budget {
+                budget: self.daily_budget,
+            }),
             _ => Ok(()),
         }
     }
@@ -266,7 +294,11 @@ pub struct Breaker {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self { services: 3, share: 0.05, within: Duration::from_secs(3_600) }
+        Self {
+            services: 3,
+            share: 0.05,
+            within: Duration::from_secs(3_600),
+        }
     }
 }
 
@@ -321,18 +353,37 @@ mod tests {
     }
 
     fn entry(name: &str, modified: Timestamp) -> Entry {
-        let inside =
-            if name.starts_with("session-") { Inside::Latest(Some(modified)) } else { Inside::NotRead };
-        let stamp = Stamp { modified, size: 10, ..Stamp::default() };
-        Entry { name: FileName::new(name), shape: Shape::Regular, stamp, inside }
+        let inside = if name.starts_with("session-") {
+            Inside::Latest(Some(modified))
+        } else {
+            Inside::NotRead
+        };
+        let stamp = Stamp {
+            modified,
+            size: 10,
+            ..Stamp::default()
+        };
+        Entry {
+            name: FileName::new(name),
+            shape: Shape::Regular,
+            stamp,
+            inside,
+        }
     }
 
     /// So many sessions of today, so many of 40 days ago; logged in, alive all the time.
     fn folder(young: usize, old: usize) -> Inventory {
-        let facts = CredsFacts { logged_in: true, next_pre_key_id: Some(31), ..CredsFacts::default() };
+        let facts = CredsFacts {
+            logged_in: true,
+            next_pre_key_id: Some(31),
+            ..CredsFacts::default()
+        };
         let mut entries = vec![entry("creds.json", ago(DAY))];
         for n in 0..young {
-            entries.push(entry(&format!("session-1{n:04}.0.json"), ago(DAY * (n as u32 % 10))));
+            entries.push(entry(
+                &format!("session-1{n:04}.0.json"),
+                ago(DAY * (n as u32 % 10)),
+            ));
         }
         for n in 0..old {
             entries.push(entry(&format!("session-2{n:04}.0.json"), ago(DAY * 40)));
@@ -341,11 +392,20 @@ mod tests {
     }
 
     fn verdict(findings: &[Finding]) -> Verdict {
-        fold(findings.iter().map(|finding| Evidence::new("test", *finding, "")).collect())
+        fold(
+            findings
+                .iter()
+                .map(|finding| Evidence::new("test", *finding, ""))
+                .collect(),
+        )
     }
 
     fn rested() -> Bearing {
-        Bearing { stops: Vec::new(), cooldown: DAY / 4, daily_budget: 2 }
+        Bearing {
+            stops: Vec::new(),
+            cooldown: DAY / 4,
+            daily_budget: 2,
+        }
     }
 
     struct Case {
@@ -370,7 +430,14 @@ mod tests {
 
     impl Case {
         fn asked(&self) -> Result<Plan, Hold> {
-            let Case { inventory, verdict, logged_out, column, tier, service } = self;
+            let Case {
+                inventory,
+                verdict,
+                logged_out,
+                column,
+                tier,
+                service,
+            } = self;
             let limits = Limits::default();
             let before = Before {
                 inventory,
@@ -399,19 +466,46 @@ mod tests {
     fn the_table() {
         let plan = case().asked().unwrap();
         assert_eq!((plan.accumulated_before, plan.accumulated_after), (201, 21));
-        assert_eq!(with(|case| case.inventory = folder(20, 158)), "stale_alert", "179");
+        assert_eq!(
+            with(|case| case.inventory = folder(20, 158)),
+            "stale_alert",
+            "179"
+        );
         assert_eq!(with(|case| case.inventory = folder(20, 159)), "stop", "180");
-        assert_eq!(with(|case| case.inventory = folder(178, 40)), "stop", "179 stay");
-        assert_eq!(with(|case| case.inventory = folder(179, 40)), "not_worth_a_restart", "180 stay");
-        assert_eq!(with(|case| case.inventory = folder(300, 0)), "nothing_removable");
+        assert_eq!(
+            with(|case| case.inventory = folder(178, 40)),
+            "stop",
+            "179 stay"
+        );
+        assert_eq!(
+            with(|case| case.inventory = folder(179, 40)),
+            "not_worth_a_restart",
+            "180 stay"
+        );
+        assert_eq!(
+            with(|case| case.inventory = folder(300, 0)),
+            "nothing_removable"
+        );
         assert_eq!(with(|case| case.logged_out = true), "logged_out");
         let creds = |case: &mut Case, creds| case.inventory.creds = creds;
         assert_eq!(with(|case| creds(case, Creds::Missing)), "creds_broken");
-        assert_eq!(with(|case| creds(case, Creds::Valid(CredsFacts::default()))), "not_logged_in");
-        assert_eq!(with(|case| case.service.stops = vec![ago(DAY / 8)]), "service_cooldown");
+        assert_eq!(
+            with(|case| creds(case, Creds::Valid(CredsFacts::default()))),
+            "not_logged_in"
+        );
+        assert_eq!(
+            with(|case| case.service.stops = vec![ago(DAY / 8)]),
+            "service_cooldown"
+        );
         assert_eq!(with(|case| case.service.stops = vec![ago(DAY / 4)]), "stop");
-        assert_eq!(with(|case| case.service.stops = vec![ago(DAY / 2), ago(DAY / 3)]), "service_budget");
-        assert_eq!(with(|case| case.service.stops = vec![ago(DAY), ago(DAY / 3)]), "stop");
+        assert_eq!(
+            with(|case| case.service.stops = vec![ago(DAY / 2), ago(DAY / 3)]),
+            "service_budget"
+        );
+        assert_eq!(
+            with(|case| case.service.stops = vec![ago(DAY), ago(DAY / 3)]),
+            "stop"
+        );
         assert_eq!(with(|case| case.service.daily_budget = 0), "service_budget");
         // A window's run is measured at 150, by the other column.
         let window = |young, old| {
@@ -425,9 +519,15 @@ mod tests {
         assert_eq!(window(149, 30), "not_worth_a_restart");
         // A file dated ahead would look like a write after the stop.
         let mut ahead = folder(20, 180).files().to_vec();
-        ahead.push(entry("app-state-sync-key-A.json", now().plus(Duration::from_secs(1))));
+        ahead.push(entry(
+            "app-state-sync-key-A.json",
+            now().plus(Duration::from_secs(1)),
+        ));
         let creds_of = folder(0, 0).creds;
-        assert_eq!(with(|case| case.inventory = Inventory::new(ahead, creds_of)), "connection_unknown");
+        assert_eq!(
+            with(|case| case.inventory = Inventory::new(ahead, creds_of)),
+            "connection_unknown"
+        );
     }
 
     #[test]
@@ -447,7 +547,11 @@ mod tests {
             (&[Writing], "connection_unknown"),
             (&[], "connection_unknown"),
         ] {
-            assert_eq!(with(|case| case.verdict = verdict(findings)), answer, "{findings:?}");
+            assert_eq!(
+                with(|case| case.verdict = verdict(findings)),
+                answer,
+                "{findings:?}"
+            );
         }
     }
 
@@ -455,17 +559,36 @@ mod tests {
     fn a_log_alone_stops_nobody_who_writes() {
         use Finding::*;
         let from = |sources: &[(&'static str, Finding)]| {
-            let evidence = sources.iter().map(|(source, finding)| Evidence::new(source, *finding, ""));
+            let evidence = sources
+                .iter()
+                .map(|(source, finding)| Evidence::new(source, *finding, ""));
             let verdict = fold(evidence.collect());
             Case { verdict, ..case() }.answer()
         };
         let refused = "connection_unknown";
         assert_eq!(from(&[("log", Connected), ("writes", Writing)]), refused);
-        assert_eq!(from(&[("sockets", Connected), ("log", Connected), ("writes", Writing)]), refused);
-        assert_eq!(from(&[("process", Silent), ("log", Connected), ("writes", Writing)]), refused);
+        assert_eq!(
+            from(&[
+                ("sockets", Connected),
+                ("log", Connected),
+                ("writes", Writing)
+            ]),
+            refused
+        );
+        assert_eq!(
+            from(&[("process", Silent), ("log", Connected), ("writes", Writing)]),
+            refused
+        );
         assert_eq!(from(&[("log", Connected), ("writes", Quiet)]), "stop");
         // Whoever watches the process will see it go.
-        assert_eq!(from(&[("process", Nothing), ("log", Connected), ("writes", Writing)]), "stop");
+        assert_eq!(
+            from(&[
+                ("process", Nothing),
+                ("log", Connected),
+                ("writes", Writing)
+            ]),
+            "stop"
+        );
         assert_eq!(from(&[("probe", Connected), ("writes", Writing)]), "stop");
     }
 
@@ -489,38 +612,76 @@ mod tests {
     #[test]
     fn labels_are_whole() {
         let holds = [
-            Hold::NotWorthARestart { after: 1, threshold: 1 },
+            Hold::NotWorthARestart {
+                after: 1,
+                threshold: 1,
+            },
             Hold::NotLoggedIn,
             Hold::LoggedOut,
             Hold::ServiceUnknown("x".into()),
-            Hold::Cooldown { stopped: now(), cooldown: DAY },
+            Hold::Cooldown {
+                stopped: now(),
+                cooldown: DAY,
+            },
             Hold::Budget { budget: 2 },
             Hold::BreakerOpen,
             Hold::Paused,
         ];
         assert_eq!(holds.each_ref().map(Hold::label), Hold::LABELS);
         assert!(holds.iter().all(|hold| hold.to_string().len() > 20));
-        assert!(Hold::LABELS.iter().all(|label| !Refusal::LABELS.contains(label)));
+        assert!(
+            Hold::LABELS
+                .iter()
+                .all(|label| !Refusal::LABELS.contains(label))
+        );
     }
 
     #[test]
     fn a_small_fleet_has_the_number_and_a_large_one_the_share() {
         let breaker = Breaker::default();
-        for (fleet, limit) in [(0, 3), (1, 3), (5, 3), (60, 3), (79, 3), (80, 4), (200, 10), (1000, 50)] {
+        for (fleet, limit) in [
+            (0, 3),
+            (1, 3),
+            (5, 3),
+            (60, 3),
+            (79, 3),
+            (80, 4),
+            (200, 10),
+            (1000, 50),
+        ] {
             assert_eq!(breaker.limit(fleet), limit, "{fleet}");
         }
-        assert_eq!(Breaker { share: f64::NAN, ..breaker }.limit(9000), 3);
+        assert_eq!(
+            Breaker {
+                share: f64::NAN,
+                ..breaker
+            }
+            .limit(9000),
+            3
+        );
         let stop = |service: &str, minutes: u64| Stopped {
             service: service.into(),
             at: ago(Duration::from_secs(60 * minutes)),
             in_window: false,
         };
         let stops = [stop("a", 1), stop("b", 30), stop("b", 5), stop("c", 59)];
-        assert!(breaker.lets(&stops, "c", 5, now()), "one of the three again");
+        assert!(
+            breaker.lets(&stops, "c", 5, now()),
+            "one of the three again"
+        );
         assert!(!breaker.lets(&stops, "d", 5, now()), "a fourth");
         assert!(breaker.lets(&stops, "d", 80, now()), "5 % of 80 are four");
-        assert!(breaker.lets(&[&stops[..3], &[stop("c", 60)]].concat(), "d", 5, now()), "an hour ago");
-        assert!(!Breaker { services: 0, ..breaker }.lets(&[], "a", 5, now()));
+        assert!(
+            breaker.lets(&[&stops[..3], &[stop("c", 60)]].concat(), "d", 5, now()),
+            "an hour ago"
+        );
+        assert!(
+            !Breaker {
+                services: 0,
+                ..breaker
+            }
+            .lets(&[], "a", 5, now())
+        );
     }
 
     proptest! {

@@ -20,7 +20,9 @@ use crate::connection::{State, Verdict};
 use crate::folder::kind::sender_key_id;
 use crate::folder::{Creds, CredsFacts, FileName, Inventory, Kind, Shape, Stamp, Timestamp, Unit};
 
-use super::measure::{BatchSetting, Batches, accumulated, accumulated_files, pre_keys, usable_pre_key};
+use super::measure::{
+    BatchSetting, Batches, accumulated, accumulated_files, pre_keys, usable_pre_key,
+};
 use super::tiers::{Thresholds, Tier};
 
 /// Pre-keys that stay in any case.
@@ -36,7 +38,12 @@ pub const INACTIVE_FOR: Duration = Duration::from_secs(14 * 86_400);
 pub const WOKE_WITHIN: Duration = Duration::from_secs(3 * 86_400);
 
 /// The kinds of which anything may ever be moved.
-pub const MOVABLE_KINDS: [Kind; 4] = [Kind::PreKey, Kind::Session, Kind::SenderKey, Kind::SenderKeyMemory];
+pub const MOVABLE_KINDS: [Kind; 4] = [
+    Kind::PreKey,
+    Kind::Session,
+    Kind::SenderKey,
+    Kind::SenderKeyMemory,
+];
 
 /// Which column of the table applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -273,7 +280,9 @@ fn is_recent(activity: Timestamp, now: Timestamp) -> bool {
 /// Whether a clean-up without force refuses the folder as dormant: no session and no
 /// sender-key was active within 14 days.
 pub fn is_dormant(inventory: &Inventory, now: Timestamp) -> bool {
-    !inventory.newest_activity(now).is_some_and(|newest| is_recent(newest, now))
+    !inventory
+        .newest_activity(now)
+        .is_some_and(|newest| is_recent(newest, now))
 }
 
 /// What could be moved, whatever the connection and the tier: the same table, for the
@@ -293,8 +302,9 @@ pub fn plan(
     let reference = match ask.force {
         Some(_) => newest.unwrap_or(now),
         None => {
-            let newest =
-                newest.filter(|newest| is_recent(*newest, now)).ok_or(Refusal::Dormant { newest })?;
+            let newest = newest
+                .filter(|newest| is_recent(*newest, now))
+                .ok_or(Refusal::Dormant { newest })?;
             if woke_recently(inventory, newest) {
                 return Err(Refusal::WokeRecently);
             }
@@ -306,7 +316,12 @@ pub fn plan(
         None => limits.inactive_for.max(INACTIVE_FOR),
     };
     let batches = Batches::of(inventory, limits.batch);
-    let table = Table { now, cutoff: reference.minus(inactive_for), facts, process_gone };
+    let table = Table {
+        now,
+        cutoff: reference.minus(inactive_for),
+        facts,
+        process_gone,
+    };
 
     let units: Vec<Unit<'_>> = inventory.units().collect();
     let mut chosen: Vec<&Unit<'_>> = Vec::new();
@@ -320,14 +335,21 @@ pub fn plan(
         Column::Cleanup => table.cutoff,
         Column::Emergency => now.minus(limits.emergency_pre_key_min_age),
     };
-    chosen.extend(table.spare_pre_keys(&units, pre_keys_to_keep(batches.guard, limits), minted_before));
+    chosen.extend(table.spare_pre_keys(
+        &units,
+        pre_keys_to_keep(batches.guard, limits),
+        minted_before,
+    ));
 
     if chosen.is_empty() {
         return Err(Refusal::NothingRemovable);
     }
     let gone: BTreeSet<(Kind, &[u8])> = chosen.iter().map(|unit| (unit.kind, unit.id)).collect();
     let is_chosen = |unit: &Unit<'_>| gone.contains(&(unit.kind, unit.id));
-    let chosen_pre_keys = chosen.iter().filter(|unit| unit.kind == Kind::PreKey).count();
+    let chosen_pre_keys = chosen
+        .iter()
+        .filter(|unit| unit.kind == Kind::PreKey)
+        .count();
     Ok(Plan {
         column: ask.column,
         accumulated_before: accumulated_files(inventory, batches.measured),
@@ -336,7 +358,10 @@ pub fn plan(
         moves: chosen
             .iter()
             .flat_map(|unit| unit.files)
-            .map(|file| Move { name: file.name.clone(), stamp: file.stamp })
+            .map(|file| Move {
+                name: file.name.clone(),
+                stamp: file.stamp,
+            })
             .collect(),
     })
 }
@@ -350,8 +375,14 @@ pub fn removable(
     column: Column,
     process_gone: bool,
 ) -> BTreeMap<Kind, usize> {
-    let ask = Ask { column, tier: None, force: None };
-    plan(inventory, process_gone, now, limits, &ask).map(|plan| plan.by_kind()).unwrap_or_default()
+    let ask = Ask {
+        column,
+        tier: None,
+        force: None,
+    };
+    plan(inventory, process_gone, now, limits, &ask)
+        .map(|plan| plan.by_kind())
+        .unwrap_or_default()
 }
 
 /// How many of the newest pre-keys stay.
@@ -400,7 +431,9 @@ impl Table<'_> {
     /// where creds.json does not name the identity that the key is filed under, nobody
     /// can say.
     fn owner(&self, unit: &Unit<'_>) -> Owner {
-        let Some(key) = sender_key_id(unit.id) else { return Owner::Unsure };
+        let Some(key) = sender_key_id(unit.id) else {
+            return Owner::Unsure;
+        };
         let is = |own: &Option<String>| own.as_ref().map(|own| own.as_bytes() == key.user);
         let (number, lid) = (is(&self.facts.own_number), is(&self.facts.own_lid));
         match (number, lid) {
@@ -417,7 +450,10 @@ impl Table<'_> {
         if !self.process_gone {
             return chosen;
         }
-        for memory in units.iter().filter(|unit| unit.kind == Kind::SenderKeyMemory) {
+        for memory in units
+            .iter()
+            .filter(|unit| unit.kind == Kind::SenderKeyMemory)
+        {
             let of_group: Vec<&Unit<'_>> = units
                 .iter()
                 .filter(|unit| {
@@ -425,10 +461,15 @@ impl Table<'_> {
                         && sender_key_id(unit.id).is_some_and(|key| key.group == memory.id)
                 })
                 .collect();
-            let unsure = of_group.iter().any(|unit| self.owner(unit) == Owner::Unsure);
-            let own: Vec<&Unit<'_>> =
-                of_group.into_iter().filter(|unit| self.owner(unit) == Owner::Bot).collect();
-            let all_inactive = self.is_inactive(memory) && own.iter().all(|unit| self.is_inactive(unit));
+            let unsure = of_group
+                .iter()
+                .any(|unit| self.owner(unit) == Owner::Unsure);
+            let own: Vec<&Unit<'_>> = of_group
+                .into_iter()
+                .filter(|unit| self.owner(unit) == Owner::Bot)
+                .collect();
+            let all_inactive =
+                self.is_inactive(memory) && own.iter().all(|unit| self.is_inactive(unit));
             if !unsure && !own.is_empty() && all_inactive {
                 // A memory without its key is harmless (the key is sent out again), the
                 // reverse is not: so the memory goes first.

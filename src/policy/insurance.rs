@@ -18,7 +18,10 @@ pub struct Keep {
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { per_identity: 3, keep_for: Duration::from_secs(30 * 86_400) }
+        Self {
+            per_identity: 3,
+            keep_for: Duration::from_secs(30 * 86_400),
+        }
     }
 }
 
@@ -76,17 +79,28 @@ pub fn surplus(copies: &[Kept], holds: Holds, now: Timestamp, keep: &Keep) -> Su
             let is_close = copies.len() > 2
                 && copies[2].taken <= copies[1].taken
                 && copies[2].taken.until(copies[1].taken) < SPREAD;
-            let at = if keep.per_identity < 2 || is_close { 1 } else { copies.len() - 1 };
+            let at = if keep.per_identity < 2 || is_close {
+                1
+            } else {
+                copies.len() - 1
+            };
             surplus.crowded.insert(copies.remove(at).number);
         }
         let newest = copies.first().map(|copy| copy.number);
-        let aged = copies.iter().filter(|copy| copy.seen.plus(keep.keep_for) < now);
+        let aged = copies
+            .iter()
+            .filter(|copy| copy.seen.plus(keep.keep_for) < now);
         match holds {
             Holds::NoLogin => {}
             Holds::Identity(own) if own == identity => {
-                surplus.aged.extend(aged.map(|copy| copy.number).filter(|number| Some(*number) != newest));
+                surplus.aged.extend(
+                    aged.map(|copy| copy.number)
+                        .filter(|number| Some(*number) != newest),
+                );
             }
-            Holds::Identity(_) | Holds::NoSession => surplus.aged.extend(aged.map(|copy| copy.number)),
+            Holds::Identity(_) | Holds::NoSession => {
+                surplus.aged.extend(aged.map(|copy| copy.number))
+            }
         }
     }
     surplus
@@ -148,7 +162,8 @@ impl RestoreRefusal {
     }
 
     /// Every value of the label.
-    pub const LABELS: [&'static str; 3] = ["creds_newer", "creds_other_identity", "creds_unreadable"];
+    pub const LABELS: [&'static str; 3] =
+        ["creds_newer", "creds_other_identity", "creds_unreadable"];
 }
 
 impl fmt::Display for RestoreRefusal {
@@ -164,7 +179,11 @@ impl fmt::Display for RestoreRefusal {
 /// Whether `copy` may be put in the place of `present`. `last` is the newest copy of the
 /// session: the identity that its sessions were made with, as far as anybody knows, where
 /// the folder's own does not say. A person's `--force` is above this.
-pub fn may_restore(present: Present, copy: &Known, last: Option<&Known>) -> Result<(), RestoreRefusal> {
+pub fn may_restore(
+    present: Present,
+    copy: &Known,
+    last: Option<&Known>,
+) -> Result<(), RestoreRefusal> {
     match present {
         Present::Unreadable => Err(RestoreRefusal::Unreadable),
         Present::LoggedInAsNobodyKnows => Err(RestoreRefusal::OtherIdentity),
@@ -172,9 +191,15 @@ pub fn may_restore(present: Present, copy: &Known, last: Option<&Known>) -> Resu
         Present::LoggedIn(own) => {
             // Within one identity the counter only grows, and the time does. Where the two
             // disagree, somebody has put a file there: a person decides.
-            let is_older = own.next_pre_key_id <= copy.next_pre_key_id && own.written <= copy.written;
-            let is_same = (own.next_pre_key_id, own.written) == (copy.next_pre_key_id, copy.written);
-            if is_older && !is_same { Ok(()) } else { Err(RestoreRefusal::Newer) }
+            let is_older =
+                own.next_pre_key_id <= copy.next_pre_key_id && own.written <= copy.written;
+            let is_same =
+                (own.next_pre_key_id, own.written) == (copy.next_pre_key_id, copy.written);
+            if is_older && !is_same {
+                Ok(())
+            } else {
+                Err(RestoreRefusal::Newer)
+            }
         }
         Present::Unusable | Present::NotLoggedIn => match last {
             Some(last) if !last.is_of_the_same(copy) => Err(RestoreRefusal::OtherIdentity),
@@ -197,7 +222,12 @@ mod tests {
     }
 
     fn copy(number: u64, identity: Identity, minutes: i64) -> Kept {
-        Kept { number, identity, taken: at(minutes), seen: at(minutes) }
+        Kept {
+            number,
+            identity,
+            taken: at(minutes),
+            seen: at(minutes),
+        }
     }
 
     /// Takes a copy every ten minutes and keeps what is kept.
@@ -208,22 +238,52 @@ mod tests {
             let gone = surplus(&copies, Holds::Identity(A), at(minute), keep);
             copies.retain(|c| !gone.crowded.contains(&c.number) && !gone.aged.contains(&c.number));
         }
-        copies.iter().rev().map(|c| (c.taken.nanos() - at(0).nanos()) / 60_000_000_000).collect()
+        copies
+            .iter()
+            .rev()
+            .map(|c| (c.taken.nanos() - at(0).nanos()) / 60_000_000_000)
+            .collect()
     }
 
     #[test]
     fn a_busy_bot_keeps_the_newest_and_some_days() {
         let keep = Keep::default();
-        assert_eq!(run(0..=20, &keep), [20, 10, 0], "the first three as they come");
+        assert_eq!(
+            run(0..=20, &keep),
+            [20, 10, 0],
+            "the first three as they come"
+        );
         assert_eq!(run(0..=600, &keep), [600, 10, 0]);
         for end in [3_000, 14_400, 40_000] {
             let kept = run(0..=end, &keep);
             assert_eq!((kept.len(), kept[0]), (3, end));
             let ages: Vec<i64> = kept.iter().map(|minute| end - minute).collect();
-            assert!(ages[2] - ages[1] >= 1_440 && ages[2] <= 2 * 1_440 + 20, "{ages:?}");
+            assert!(
+                ages[2] - ages[1] >= 1_440 && ages[2] <= 2 * 1_440 + 20,
+                "{ages:?}"
+            );
         }
-        assert_eq!(run(0..=9_000, &Keep { per_identity: 1, ..keep }), [9_000]);
-        assert_eq!(run(0..=9_000, &Keep { per_identity: 2, ..keep }).len(), 2);
+        assert_eq!(
+            run(
+                0..=9_000,
+                &Keep {
+                    per_identity: 1,
+                    ..keep
+                }
+            ),
+            [9_000]
+        );
+        assert_eq!(
+            run(
+                0..=9_000,
+                &Keep {
+                    per_identity: 2,
+                    ..keep
+                }
+            )
+            .len(),
+            2
+        );
     }
 
     #[test]
@@ -241,7 +301,11 @@ mod tests {
         let late = at(0).plus(DAY * 400);
         let aged = |holds| surplus(&copies, holds, late, &Keep::default()).aged;
         assert_eq!(aged(Holds::Identity(A)), BTreeSet::from([1]));
-        assert_eq!(aged(Holds::NoLogin), BTreeSet::new(), "it may be needed now");
+        assert_eq!(
+            aged(Holds::NoLogin),
+            BTreeSet::new(),
+            "it may be needed now"
+        );
         assert_eq!(aged(Holds::Identity(B)), BTreeSet::from([1, 2]));
         assert_eq!(aged(Holds::NoSession), BTreeSet::from([1, 2]));
     }
@@ -249,12 +313,15 @@ mod tests {
     fn copies() -> impl Strategy<Value = Vec<Kept>> {
         let one = (0u64..4, -100_000i64..100_000, 0i64..100_000);
         proptest::collection::vec(one, 0..40).prop_map(|raw| {
-            let kept = raw.into_iter().enumerate().map(|(number, (identity, taken, seen))| Kept {
-                number: number as u64,
-                identity: Identity::from_number(identity),
-                taken: at(taken),
-                seen: at(taken + seen),
-            });
+            let kept = raw
+                .into_iter()
+                .enumerate()
+                .map(|(number, (identity, taken, seen))| Kept {
+                    number: number as u64,
+                    identity: Identity::from_number(identity),
+                    taken: at(taken),
+                    seen: at(taken + seen),
+                });
             kept.collect()
         })
     }
@@ -311,11 +378,13 @@ mod tests {
     }
 
     fn known() -> impl Strategy<Value = Known> {
-        (0u64..2, 0u64..2, 30u32..33, 0i64..3).prop_map(|(identity, registration, next, minutes)| Known {
-            identity: Identity::from_number(identity),
-            registration_id: Some(registration),
-            next_pre_key_id: next,
-            written: at(minutes),
-        })
+        (0u64..2, 0u64..2, 30u32..33, 0i64..3).prop_map(
+            |(identity, registration, next, minutes)| Known {
+                identity: Identity::from_number(identity),
+                registration_id: Some(registration),
+                next_pre_key_id: next,
+                written: at(minutes),
+            },
+        )
     }
 }

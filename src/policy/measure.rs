@@ -43,16 +43,29 @@ impl Batches {
             })
         };
         let modern = has(&|kind, id| kind.is_modern_only() || has_lid_name(kind, id));
-        let next_id = inventory.creds.facts().and_then(|facts| facts.next_pre_key_id);
-        let many =
-            pre_keys(inventory) >= MODERN_BATCH as usize || next_id.is_some_and(|next| next > MODERN_BATCH);
+        let next_id = inventory
+            .creds
+            .facts()
+            .and_then(|facts| facts.next_pre_key_id);
+        let many = pre_keys(inventory) >= MODERN_BATCH as usize
+            || next_id.is_some_and(|next| next > MODERN_BATCH);
         if let BatchSetting::Fixed(batch) = setting {
             let certain = has(&|kind, _| matches!(kind, Kind::TcToken | Kind::IdentityKey));
-            let guard = if certain || (modern && many) { batch.max(MODERN_BATCH) } else { batch };
-            return Self { guard, measured: batch };
+            let guard = if certain || (modern && many) {
+                batch.max(MODERN_BATCH)
+            } else {
+                batch
+            };
+            return Self {
+                guard,
+                measured: batch,
+            };
         }
         let batch = |large| if large { MODERN_BATCH } else { CLASSIC_BATCH };
-        Self { guard: batch(modern || many), measured: batch(modern) }
+        Self {
+            guard: batch(modern || many),
+            measured: batch(modern),
+        }
     }
 
     /// Whether the two differ: the operator should set the batch.
@@ -64,7 +77,10 @@ impl Batches {
 /// How many pre-keys the folder holds: a main file and its companions are one, and a
 /// `.tmp` alone, which the library never reads, is none.
 pub fn pre_keys(inventory: &Inventory) -> usize {
-    inventory.units().filter(|unit| usable_pre_key(unit).is_some()).count()
+    inventory
+        .units()
+        .filter(|unit| usable_pre_key(unit).is_some())
+        .count()
 }
 
 /// Whether creds.json counts a newest pre-key whose file is not there: a contact used it, or
@@ -72,13 +88,20 @@ pub fn pre_keys(inventory: &Inventory) -> usize {
 pub fn newest_pre_key_missing(inventory: &Inventory) -> Option<bool> {
     let next = inventory.creds.facts()?.next_pre_key_id?;
     let newest = next.checked_sub(1).filter(|id| *id > 0);
-    let is_there = |id| inventory.units().any(|unit| usable_pre_key(&unit) == Some(id));
+    let is_there = |id| {
+        inventory
+            .units()
+            .any(|unit| usable_pre_key(&unit) == Some(id))
+    };
     Some(newest.is_some_and(|id| !is_there(id)))
 }
 
 /// The id of a pre-key that the library can read.
 pub(super) fn usable_pre_key(unit: &Unit<'_>) -> Option<u32> {
-    let readable = unit.files.iter().any(|file| !file.name.as_bytes().ends_with(b".tmp"));
+    let readable = unit
+        .files
+        .iter()
+        .any(|file| !file.name.as_bytes().ends_with(b".tmp"));
     pre_key_id(unit.id).filter(|_| unit.kind == Kind::PreKey && readable)
 }
 
@@ -101,7 +124,10 @@ pub(super) fn accumulated(
     let modern = measured_batch > CLASSIC_BATCH;
     let (mut counted, mut pre_keys) = (0usize, 0usize);
     for unit in inventory.units().filter(|unit| !gone(unit)) {
-        let hidden = unit.files.iter().all(|file| file.name.as_bytes().starts_with(b"."));
+        let hidden = unit
+            .files
+            .iter()
+            .all(|file| file.name.as_bytes().starts_with(b"."));
         let left_out = match unit.kind {
             Kind::Unknown => modern || hidden,
             kind => kind.is_modern_only(),

@@ -19,7 +19,13 @@ pub enum Tier {
 
 impl Tier {
     /// Every tier, lowest first.
-    pub const ALL: [Tier; 5] = [Tier::Monitor, Tier::Warning, Tier::Cleanup, Tier::Emergency, Tier::Fatal];
+    pub const ALL: [Tier; 5] = [
+        Tier::Monitor,
+        Tier::Warning,
+        Tier::Cleanup,
+        Tier::Emergency,
+        Tier::Fatal,
+    ];
 
     /// Value of the label `tier`.
     pub const fn label(self) -> &'static str {
@@ -61,7 +67,13 @@ pub struct Thresholds {
 
 impl Default for Thresholds {
     fn default() -> Self {
-        Self { monitor: 100, warning: 120, cleanup: 150, emergency: 180, fatal: 200 }
+        Self {
+            monitor: 100,
+            warning: 120,
+            cleanup: 150,
+            emergency: 180,
+            fatal: 200,
+        }
     }
 }
 
@@ -79,12 +91,18 @@ impl Thresholds {
 
     /// The highest tier that `accumulated` has reached; `None` is normal.
     pub fn tier(&self, accumulated: usize) -> Option<Tier> {
-        Tier::ALL.into_iter().rev().find(|tier| accumulated >= self.of(*tier))
+        Tier::ALL
+            .into_iter()
+            .rev()
+            .find(|tier| accumulated >= self.of(*tier))
     }
 
     /// Whether each tier begins above the one before.
     pub fn is_ascending(&self) -> bool {
-        Tier::ALL.map(|tier| self.of(tier)).is_sorted_by(|a, b| a < b) && self.monitor > 0
+        Tier::ALL
+            .map(|tier| self.of(tier))
+            .is_sorted_by(|a, b| a < b)
+            && self.monitor > 0
     }
 }
 

@@ -72,7 +72,10 @@ pub fn context(settings: Settings) -> Result<Context, String> {
 fn with_journal(mut settings: Settings, journal: Journal) -> Context {
     let journal = Arc::new(Mutex::new(journal));
     settings.connection.memory = Arc::new(Remembered(Arc::clone(&journal)));
-    Context { settings: Arc::new(settings), journal }
+    Context {
+        settings: Arc::new(settings),
+        journal,
+    }
 }
 
 /// Lets a command that only looks know who was seen alive, if there is a journal.
@@ -83,7 +86,9 @@ fn with_memory(settings: Settings) -> Settings {
     match Journal::open_existing(&settings.state_path) {
         Ok(journal) => Settings::clone(&with_journal(settings, journal).settings),
         Err(error) => {
-            complain(&format!("warning: who was seen alive before is not known here: {error}"));
+            complain(&format!(
+                "warning: who was seen alive before is not known here: {error}"
+            ));
             settings
         }
     }
@@ -97,7 +102,11 @@ pub(super) fn find(settings: &Settings, name: &str) -> Result<Found, String> {
     if let Some(duplicate) = survey.skipped.iter().find(|skipped| skipped.names(name)) {
         return Err(duplicate.message.clone());
     }
-    let known: Vec<&str> = survey.found.iter().map(|found| found.session.as_str()).collect();
+    let known: Vec<&str> = survey
+        .found
+        .iter()
+        .map(|found| found.session.as_str())
+        .collect();
     let hint = match known.len() {
         0 => "no auth folder was found; check --sessions.path".to_owned(),
         1..=20 => format!("there is: {}", known.join(", ")),
@@ -114,7 +123,11 @@ pub(super) fn find(settings: &Settings, name: &str) -> Result<Found, String> {
 pub(super) fn operator() -> String {
     let uid = rustix::process::getuid().as_raw();
     match std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")) {
-        Ok(user) if user.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) => {
+        Ok(user)
+            if user
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) =>
+        {
             format!("{user} (uid {uid})")
         }
         _ => format!("uid {uid}"),
@@ -127,7 +140,11 @@ pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
         Ok(found) => found,
         Err(error) => return fail(&error),
     };
-    let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+    let ask = Ask {
+        column: Column::Cleanup,
+        tier: None,
+        force: None,
+    };
     // A plan is only looked at, so it needs no state directory.
     let settings = with_memory(settings);
     let (verdict, plan) = runner::preview(&settings, &found, ask).await;
@@ -171,7 +188,10 @@ fn show_plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &Stop>, outpu
         Ok(plan) => {
             let mut rows = table::Table::new(&["KIND", "FILES TO MOVE"]);
             for (kind, files) in plan.by_kind() {
-                rows.row(vec![table::plain(kind.label()), table::right(files.to_string())]);
+                rows.row(vec![
+                    table::plain(kind.label()),
+                    table::right(files.to_string()),
+                ]);
             }
             print(&rows.to_string());
             print(&format!(
@@ -181,7 +201,11 @@ fn show_plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &Stop>, outpu
         }
         Err(stop) => print(&format!("{session}: nothing would be moved. {stop}")),
     }
-    print(&format!("Connection: {} ({}).", verdict.state, verdict.because()));
+    print(&format!(
+        "Connection: {} ({}).",
+        verdict.state,
+        verdict.because()
+    ));
     if plan.is_ok() && verdict.state != State::Disconnected {
         print("A clean-up would be refused now: the bot is not known to be disconnected.");
     }
@@ -199,8 +223,14 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
             "--inactive-for goes with --force only: nothing active within 14 days is moved otherwise",
         );
     }
-    let force = options.force.then(|| Force { inactive_for: options.inactive_for.unwrap_or(inactive_for) });
-    let ask = Ask { column: Column::Cleanup, tier: None, force };
+    let force = options.force.then(|| Force {
+        inactive_for: options.inactive_for.unwrap_or(inactive_for),
+    });
+    let ask = Ask {
+        column: Column::Cleanup,
+        tier: None,
+        force,
+    };
     if options.dry_run {
         let settings = with_memory(settings);
         let (verdict, plan) = runner::preview(&settings, &found, ask).await;
@@ -247,15 +277,23 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
 /// `undo RUN`.
 pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit {
     let Some(run) = RunId::parse(run) else {
-        return fail(&format!("{run:?} is not the name of a run; `baileys_remediator runs` lists them"));
+        return fail(&format!(
+            "{run:?} is not the name of a run; `baileys_remediator runs` lists them"
+        ));
     };
     let survey = settings.discovery().survey();
-    let holders: Vec<Found> =
-        survey.found.into_iter().filter(|found| matches!(look_up(&found.place, &run), Ok(Some(_)))).collect();
+    let holders: Vec<Found> = survey
+        .found
+        .into_iter()
+        .filter(|found| matches!(look_up(&found.place, &run), Ok(Some(_))))
+        .collect();
     // A copy of a folder holds a copy of its quarantine: the journal says whose run it is.
-    let owner =
-        Journal::open_existing(&settings.state_path).ok().and_then(|j| j.session_of(run.as_str()).ok()?);
-    let own = holders.iter().find(|found| Some(found.session.as_str()) == owner.as_deref());
+    let owner = Journal::open_existing(&settings.state_path)
+        .ok()
+        .and_then(|j| j.session_of(run.as_str()).ok()?);
+    let own = holders
+        .iter()
+        .find(|found| Some(found.session.as_str()) == owner.as_deref());
     let found = match (own, holders.as_slice()) {
         (Some(found), _) | (None, [found]) => found.clone(),
         (None, []) => return fail(&format!("no quarantine holds a run {run}")),
@@ -282,20 +320,25 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
     };
     record(&ctx, &session, Action::Undo, async |id, ending| {
         ending.note = force.then(|| "forced".to_owned());
-        runner::undo(&ctx, id, &found, &run, force, ending).await.map(|undone| {
-            let mut text = format!("{session}: {} files put back.", undone.restored);
-            if undone.blocked > 0 {
-                text.push_str(&format!(
-                    " {} stay in the quarantine: the folder has newer files of these names.",
-                    undone.blocked
-                ));
-            }
-            if undone.missing > 0 {
-                text.push_str(&format!(" {} could not be found as they were moved.", undone.missing));
-            }
-            text.push_str("\nRestart the bot now: it reads these files only when it starts.");
-            text
-        })
+        runner::undo(&ctx, id, &found, &run, force, ending)
+            .await
+            .map(|undone| {
+                let mut text = format!("{session}: {} files put back.", undone.restored);
+                if undone.blocked > 0 {
+                    text.push_str(&format!(
+                        " {} stay in the quarantine: the folder has newer files of these names.",
+                        undone.blocked
+                    ));
+                }
+                if undone.missing > 0 {
+                    text.push_str(&format!(
+                        " {} could not be found as they were moved.",
+                        undone.missing
+                    ));
+                }
+                text.push_str("\nRestart the bot now: it reads these files only when it starts.");
+                text
+            })
     })
     .await
 }
@@ -365,8 +408,10 @@ pub async fn doctor(
         check_ups.extend(done.ok());
     }
     check_ups.sort_by(|a, b| a.session.cmp(&b.session));
-    let folders: Vec<_> =
-        check_ups.iter().map(|check_up| (check_up.session.clone(), check_up.privileges.clone())).collect();
+    let folders: Vec<_> = check_ups
+        .iter()
+        .map(|check_up| (check_up.session.clone(), check_up.privileges.clone()))
+        .collect();
     let groups = privileges::groups(&settings, &folders);
     match output {
         Output::Table => {
@@ -374,9 +419,15 @@ pub async fn doctor(
             print(&format!("\n{}", privileges::told(&groups, &folders, trial)));
         }
         Output::Json => {
-            let program: Vec<_> =
-                groups.iter().filter(|group| group.sessions.is_empty()).map(|g| &g.finding).collect();
-            let all: Vec<_> = check_ups.iter().map(|check_up| doctor_json(check_up, &program)).collect();
+            let program: Vec<_> = groups
+                .iter()
+                .filter(|group| group.sessions.is_empty())
+                .map(|g| &g.finding)
+                .collect();
+            let all: Vec<_> = check_ups
+                .iter()
+                .map(|check_up| doctor_json(check_up, &program))
+                .collect();
             match serde_json::to_string_pretty(&all) {
                 Ok(text) => print(&text),
                 Err(error) => return fail(&error.to_string()),
@@ -393,7 +444,9 @@ fn vouch(settings: Settings, session: &str) -> Result<Settings, String> {
         return Err("there is nobody to vouch for: no probe, process or log is configured".into());
     }
     let ctx = context(settings)?;
-    ctx.journal().trust(session, &ids, &operator(), Timestamp::now()).map_err(|error| error.to_string())?;
+    ctx.journal()
+        .trust(session, &ids, &operator(), Timestamp::now())
+        .map_err(|error| error.to_string())?;
     Ok(Settings::clone(&ctx.settings))
 }
 
@@ -405,27 +458,47 @@ async fn check_up(settings: &Settings, found: &Found, trial: bool) -> CheckUp {
         Ok(inventory) => settings.connection.judge(asked, &inventory),
         Err(stop) => Verdict::unknown("folder", stop.to_string()),
     };
-    CheckUp { session: found.session.to_string(), verdict, memory, privileges }
+    CheckUp {
+        session: found.session.to_string(),
+        verdict,
+        memory,
+        privileges,
+    }
 }
 
 impl CheckUp {
     /// What a person can do about a verdict that is not clear.
     fn advice(&self) -> Vec<String> {
         let says = |finding| self.verdict.evidence.iter().any(|e| e.finding == finding);
-        let negative = self.verdict.evidence.iter().any(|e| e.finding.is_negative());
+        let negative = self
+            .verdict
+            .evidence
+            .iter()
+            .any(|e| e.finding.is_negative());
         let mut advice = Vec::new();
         if self.verdict.state != State::Unknown {
             return advice;
         }
-        for silent in self.verdict.evidence.iter().filter(|e| e.finding == Finding::Silent) {
-            advice.push(format!("no usable answer from the {} ({})", silent.source, silent.detail));
+        for silent in self
+            .verdict
+            .evidence
+            .iter()
+            .filter(|e| e.finding == Finding::Silent)
+        {
+            advice.push(format!(
+                "no usable answer from the {} ({})",
+                silent.source, silent.detail
+            ));
         }
         if says(Finding::Connected) && negative {
             advice.push(
                 "two sources contradict each other: one of them watches another bot, or lags behind".into(),
             );
         } else if says(Finding::Writing) {
-            advice.push("somebody writes into the folder: wait for the quiet window, or stop the bot".into());
+            advice.push(
+                "somebody writes into the folder: wait for the quiet window, or stop the bot"
+                    .into(),
+            );
         } else if !negative && !says(Finding::Silent) {
             advice.push("nobody says that the bot is not connected: ask it with connection.command or connection.http, or watch its process (connection.process)".into());
         }
@@ -433,21 +506,32 @@ impl CheckUp {
     }
 
     fn last_alive(&self, id: &str) -> Option<String> {
-        self.memory.last_alive(id, Timestamp::now()).map(|alive| alive.at.rfc3339())
+        self.memory
+            .last_alive(id, Timestamp::now())
+            .map(|alive| alive.at.rfc3339())
     }
 
     /// Who vouches for a source, and since when.
     fn vouched_by(&self, id: &str) -> Option<String> {
         match self.memory.trusted.get(id) {
             Some(trust) => Some(format!("{}, {}", trust.by, trust.at.rfc3339())),
-            None => self.memory.trusted_by_configuration.then(|| "connection.trust".to_owned()),
+            None => self
+                .memory
+                .trusted_by_configuration
+                .then(|| "connection.trust".to_owned()),
         }
     }
 }
 
 fn doctor_table(check_ups: &[CheckUp]) -> String {
-    let mut out =
-        table::Table::new(&["SESSION", "CONNECTION", "SOURCE", "FINDING", "LAST SEEN ALIVE", "TRUSTED BY"]);
+    let mut out = table::Table::new(&[
+        "SESSION",
+        "CONNECTION",
+        "SOURCE",
+        "FINDING",
+        "LAST SEEN ALIVE",
+        "TRUSTED BY",
+    ]);
     let mut advice = String::new();
     for check_up in check_ups {
         let style = match check_up.verdict.state {
@@ -456,9 +540,19 @@ fn doctor_table(check_ups: &[CheckUp]) -> String {
             State::Unknown => AnsiColor::Red.on_default(),
         };
         for (index, evidence) in check_up.verdict.evidence.iter().enumerate() {
-            let first = |word: &str| if index == 0 { word.to_owned() } else { String::new() };
+            let first = |word: &str| {
+                if index == 0 {
+                    word.to_owned()
+                } else {
+                    String::new()
+                }
+            };
             let known = |word: Option<String>, none: &str| {
-                if evidence.id.is_empty() { "-".to_owned() } else { word.unwrap_or_else(|| none.to_owned()) }
+                if evidence.id.is_empty() {
+                    "-".to_owned()
+                } else {
+                    word.unwrap_or_else(|| none.to_owned())
+                }
             };
             out.row(vec![
                 table::plain(first(&check_up.session)),
@@ -469,7 +563,11 @@ fn doctor_table(check_ups: &[CheckUp]) -> String {
                 table::plain(known(check_up.vouched_by(&evidence.id), "nobody")),
             ]);
         }
-        advice.push_str(&format!("\n{}: {}", check_up.session, check_up.verdict.because()));
+        advice.push_str(&format!(
+            "\n{}: {}",
+            check_up.session,
+            check_up.verdict.because()
+        ));
         for line in check_up.advice() {
             advice.push_str(&format!("\n  to mend: {line}"));
         }
@@ -515,7 +613,9 @@ pub(super) async fn record(
         }
         Err(error) => return fail(&error.to_string()),
     }
-    let begun = ctx.journal().begin(session, action, &operator(), Timestamp::now());
+    let begun = ctx
+        .journal()
+        .begin(session, action, &operator(), Timestamp::now());
     let id = match begun {
         Ok(id) => id,
         Err(error) => return fail(&error.to_string()),
@@ -536,7 +636,9 @@ pub(super) async fn record(
                 if action != Action::Restore
                     && let Err(error) = ctx.journal().disarm(session, armed)
                 {
-                    complain(&format!("warning: the armed run could not be dropped: {error}"));
+                    complain(&format!(
+                        "warning: the armed run could not be dropped: {error}"
+                    ));
                 }
             }
             (Status::Done, Exit::Done)
@@ -544,12 +646,20 @@ pub(super) async fn record(
         Err(stop) => {
             ending.reason = Some(stop.label());
             ending.detail = Some(stop.to_string());
-            let word = if stop.status() == Status::Refused { "refused" } else { "failed" };
+            let word = if stop.status() == Status::Refused {
+                "refused"
+            } else {
+                "failed"
+            };
             complain(&format!("{session}: {word}: {stop}"));
             if let Some(evidence) = &ending.evidence {
                 complain(&format!("Connection: {evidence}"));
             }
-            let exit = if stop.status() == Status::Refused { Exit::Refused } else { Exit::Failed };
+            let exit = if stop.status() == Status::Refused {
+                Exit::Refused
+            } else {
+                Exit::Failed
+            };
             (stop.status(), exit)
         }
     };
@@ -563,13 +673,21 @@ pub(super) async fn record(
 pub(super) fn confirm(session: &str) -> Result<(), String> {
     if !std::io::stdin().is_terminal() {
         return Err(
-            "this asks back, and there is no terminal to ask on; add --yes if a person has decided".into()
+            "this asks back, and there is no terminal to ask on; add --yes if a person has decided"
+                .into(),
         );
     }
     complain(&format!("Type the session's name, {session}, to go on:"));
     let mut line = String::new();
-    std::io::stdin().lock().read_line(&mut line).map_err(|error| error.to_string())?;
-    if line.trim() == session { Ok(()) } else { Err("that is not its name; nothing was done".into()) }
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| error.to_string())?;
+    if line.trim() == session {
+        Ok(())
+    } else {
+        Err("that is not its name; nothing was done".into())
+    }
 }
 
 /// `runs`.
@@ -621,7 +739,11 @@ fn runs_table(runs: &[Run]) -> String {
             _ => "-".into(),
         };
         let files: u64 = run.files.values().sum();
-        let reason = run.reason.clone().or(run.note.clone()).unwrap_or_else(|| "-".into());
+        let reason = run
+            .reason
+            .clone()
+            .or(run.note.clone())
+            .unwrap_or_else(|| "-".into());
         out.row(vec![
             table::right(run.id.to_string()),
             table::plain(&run.created),

@@ -9,7 +9,8 @@ use crate::control::{Presence, SHOWS_WITHIN, Service};
 use crate::folder::SessionName;
 
 use super::emergency::{
-    NoStart, may_take_to_start, outlast_earlier_call, presence, start, wait_until_gone, was_started_before,
+    NoStart, may_take_to_start, outlast_earlier_call, presence, start, wait_until_gone,
+    was_started_before,
 };
 use super::journal::{Journal, JournalError};
 use super::ledger::{Obligation, Phase};
@@ -32,7 +33,9 @@ pub fn in_the_way(
         Some(name) => owed.service == *name,
         None => owed.session == session.as_str(),
     };
-    let Some(owed) = journal.obligations()?.into_iter().find(is_ours) else { return Ok(None) };
+    let Some(owed) = journal.obligations()?.into_iter().find(is_ours) else {
+        return Ok(None);
+    };
     let name = &owed.service;
     Ok(match (owed.phase, journal.switches()?.paused) {
         (Phase::Failed, Some(_)) => None,
@@ -54,7 +57,9 @@ pub async fn settle_without_serving(settings: &Settings) {
         return;
     }
     // Where another `serve` has the state directory, that one settles it.
-    let Ok(_lock) = lock_state(&settings.state_path) else { return };
+    let Ok(_lock) = lock_state(&settings.state_path) else {
+        return;
+    };
     let mut journal = match Journal::open_existing(&settings.state_path) {
         Ok(journal) => journal,
         Err(error) => return tracing::error!("what is owed cannot be read: {error}"),
@@ -66,7 +71,10 @@ pub async fn settle_without_serving(settings: &Settings) {
     let (mut tasks, mut longest) = (tokio::task::JoinSet::new(), SETTLE_TIMEOUT);
     for owed in owed {
         let session = SessionName::from_dir(owed.session.as_ref());
-        let service = settings.services.of(&session).filter(|service| service.name == owed.service);
+        let service = settings
+            .services
+            .of(&session)
+            .filter(|service| service.name == owed.service);
         let Some(service) = service else {
             tracing::error!(
                 service = owed.service,
@@ -81,7 +89,9 @@ pub async fn settle_without_serving(settings: &Settings) {
     let mut starts = tokio::task::JoinSet::new();
     let all = async {
         while let Some(looked) = tasks.join_next().await {
-            let Ok((Some(started), service)) = looked else { continue };
+            let Ok((Some(started), service)) = looked else {
+                continue;
+            };
             match journal.may_start(&service.name) {
                 Ok(true) => {}
                 Ok(false) => continue,
@@ -95,7 +105,9 @@ pub async fn settle_without_serving(settings: &Settings) {
             starts.spawn(async move { (start(&service, started).await, service.name) });
         }
         while let Some(started) = starts.join_next().await {
-            let Ok((started, name)) = started else { continue };
+            let Ok((started, name)) = started else {
+                continue;
+            };
             let phase = match started {
                 Ok(()) => {
                     tracing::warn!(service = name, "the service runs again");
@@ -155,8 +167,14 @@ mod tests {
             "service:\n  - sessions: ['bot*']\n    name: bots\n    command: {{stop: [rm, -f, {path}/runs], start: [cp, {path}/config.yml, {path}/runs], gone: [test, '!', -e, {path}/runs]}}\n    stop_timeout: 1s\n    start_timeout: 1s\n{more}"
         );
         std::fs::write(&config, yaml).unwrap();
-        let common = CommonFlags { config_file: Some(config), ..CommonFlags::default() };
-        let remediator = RemediatorFlags { state_path: Some(dir.to_owned()), ..RemediatorFlags::default() };
+        let common = CommonFlags {
+            config_file: Some(config),
+            ..CommonFlags::default()
+        };
+        let remediator = RemediatorFlags {
+            state_path: Some(dir.to_owned()),
+            ..RemediatorFlags::default()
+        };
         Settings::load(&common, &remediator).unwrap()
     }
 
@@ -170,21 +188,44 @@ mod tests {
         let settings = settings(dir.path(), "");
         let mut journal = Journal::open(dir.path()).unwrap();
         let now = Timestamp::now();
-        let way = |journal: &Journal, name: &str| in_the_way(&settings, journal, &session(name)).unwrap();
+        let way =
+            |journal: &Journal, name: &str| in_the_way(&settings, journal, &session(name)).unwrap();
         assert_eq!(way(&journal, "bot1"), None);
-        journal.intend_stop("bots", &["bot1"], 1, false, now, |_, _, _, _| Ok(())).unwrap().unwrap();
-        journal.intend_stop("unnamed", &["gone"], 2, false, now, |_, _, _, _| Ok(())).unwrap().unwrap();
-        for phase in [Phase::Stopping, Phase::Gone, Phase::Starting, Phase::Started, Phase::Failed] {
+        journal
+            .intend_stop("bots", &["bot1"], 1, false, now, |_, _, _, _| Ok(()))
+            .unwrap()
+            .unwrap();
+        journal
+            .intend_stop("unnamed", &["gone"], 2, false, now, |_, _, _, _| Ok(()))
+            .unwrap()
+            .unwrap();
+        for phase in [
+            Phase::Stopping,
+            Phase::Gone,
+            Phase::Starting,
+            Phase::Started,
+            Phase::Failed,
+        ] {
             journal.set_phase("bots", phase).unwrap();
             for name in ["bot1", "bot2"] {
-                assert!(way(&journal, name).unwrap().contains("the service bots"), "{phase:?}");
+                assert!(
+                    way(&journal, name).unwrap().contains("the service bots"),
+                    "{phase:?}"
+                );
             }
             assert_eq!(way(&journal, "other"), None, "another service");
             journal.pause("ann", "undo", now).unwrap();
-            assert_eq!(way(&journal, "bot2").is_none(), phase == Phase::Failed, "{phase:?}");
+            assert_eq!(
+                way(&journal, "bot2").is_none(),
+                phase == Phase::Failed,
+                "{phase:?}"
+            );
             journal.resume("ann", now).unwrap();
         }
-        assert!(way(&journal, "gone").is_some(), "the configuration no longer names it");
+        assert!(
+            way(&journal, "gone").is_some(),
+            "the configuration no longer names it"
+        );
         journal.fulfil("bots").unwrap();
         assert_eq!(way(&journal, "bot1"), None);
     }
@@ -195,19 +236,35 @@ mod tests {
         let settings = settings(dir.path(), "");
         let runs = dir.path().join("runs");
         settle_without_serving(&settings).await;
-        assert!(!dir.path().join("journal.sqlite").exists(), "nothing is made");
+        assert!(
+            !dir.path().join("journal.sqlite").exists(),
+            "nothing is made"
+        );
         let owe = |phase: Phase| {
             let mut journal = Journal::open(dir.path()).unwrap();
             let _ = std::fs::remove_file(&runs);
             journal.fulfil("bots").unwrap();
             journal
-                .intend_stop("bots", &["bot1"], 1, false, Timestamp::now(), |_, _, _, _| Ok(()))
+                .intend_stop(
+                    "bots",
+                    &["bot1"],
+                    1,
+                    false,
+                    Timestamp::now(),
+                    |_, _, _, _| Ok(()),
+                )
                 .unwrap()
                 .unwrap();
             journal.set_phase("bots", phase).unwrap();
         };
         let phase = || Journal::open(dir.path()).unwrap().obligations().unwrap()[0].phase;
-        for before in [Phase::Stopping, Phase::Gone, Phase::Starting, Phase::Started, Phase::Failed] {
+        for before in [
+            Phase::Stopping,
+            Phase::Gone,
+            Phase::Starting,
+            Phase::Started,
+            Phase::Failed,
+        ] {
             owe(before);
             settle_without_serving(&settings).await;
             assert!(runs.exists(), "{before:?}");
@@ -221,7 +278,10 @@ mod tests {
         drop(held);
         // A person has paused after the first start had failed.
         owe(Phase::Failed);
-        Journal::open(dir.path()).unwrap().pause("ann", "undo", Timestamp::now()).unwrap();
+        Journal::open(dir.path())
+            .unwrap()
+            .pause("ann", "undo", Timestamp::now())
+            .unwrap();
         settle_without_serving(&settings).await;
         assert!(!runs.exists());
         assert_eq!(phase(), Phase::Failed);

@@ -191,7 +191,10 @@ impl fmt::Display for Back {
                 f,
                 "it was started, and is not started again while nobody can tell whether it runs: {why}"
             ),
-            Back::Down(why) => write!(f, "it does not run: {why}; its start is tried again every minute"),
+            Back::Down(why) => write!(
+                f,
+                "it does not run: {why}; its start is tried again every minute"
+            ),
         }
     }
 }
@@ -284,19 +287,35 @@ impl Warden {
 
     fn lead(self: &Arc<Self>, service: &str) -> Option<Lead> {
         let led = self.busy().insert(service.to_owned());
-        led.then(|| Lead { warden: Arc::clone(self), service: service.to_owned() })
+        led.then(|| Lead {
+            warden: Arc::clone(self),
+            service: service.to_owned(),
+        })
     }
 
     /// The sessions whose service is on its way down or up: nobody else is to clean them.
     /// Blocks.
     pub fn busy_sessions(&self, known: &[Found]) -> Result<Vec<String>, JournalError> {
         let mut busy = self.busy().clone();
-        busy.extend(self.ctx.journal().obligations()?.into_iter().map(|owed| owed.service));
+        busy.extend(
+            self.ctx
+                .journal()
+                .obligations()?
+                .into_iter()
+                .map(|owed| owed.service),
+        );
         if busy.is_empty() {
             return Ok(Vec::new());
         }
-        let names = self.ctx.settings.services.names(known.iter().map(|found| &found.session));
-        let sessions = names.into_iter().filter(|(name, _)| busy.contains(name)).flat_map(|(_, all)| all);
+        let names = self
+            .ctx
+            .settings
+            .services
+            .names(known.iter().map(|found| &found.session));
+        let sessions = names
+            .into_iter()
+            .filter(|(name, _)| busy.contains(name))
+            .flat_map(|(_, all)| all);
         Ok(sessions.map(|session| session.to_string()).collect())
     }
 
@@ -312,11 +331,19 @@ impl Warden {
 
     fn breaker(&self) -> Breaker {
         let configured = self.ctx.settings.breaker;
-        Breaker { services: configured.services, share: configured.share, within: configured.within }
+        Breaker {
+            services: configured.services,
+            share: configured.share,
+            within: configured.within,
+        }
     }
 
     fn fleet(&self, known: &[Found]) -> usize {
-        self.ctx.settings.services.names(known.iter().map(|found| &found.session)).len()
+        self.ctx
+            .settings
+            .services
+            .names(known.iter().map(|found| &found.session))
+            .len()
     }
 
     /// Who was stopped when, and when a person last said to go on.
@@ -324,7 +351,9 @@ impl Warden {
         &self,
         now: Timestamp,
     ) -> Result<(Vec<Stopped>, Option<Timestamp>), JournalError> {
-        self.ctx.ask(move |journal| Ok((journal.stops(now)?, journal.resumed(now)?))).await
+        self.ctx
+            .ask(move |journal| Ok((journal.stops(now)?, journal.resumed(now)?)))
+            .await
     }
 
     /// Whether the breaker lets this service be stopped. Emergencies count against it and
@@ -340,7 +369,9 @@ impl Warden {
     ) -> bool {
         let counted: Vec<Stopped> = stops
             .iter()
-            .filter(|stop| (way == Way::Window || !stop.in_window) && resumed.is_none_or(|at| stop.at > at))
+            .filter(|stop| {
+                (way == Way::Window || !stop.in_window) && resumed.is_none_or(|at| stop.at > at)
+            })
             .cloned()
             .collect();
         self.breaker().lets(&counted, service, fleet, now)
@@ -357,8 +388,11 @@ impl Warden {
         connected: &[Found],
     ) -> Result<(), Trouble> {
         let (warden, service, id) = (Arc::clone(self), service.clone(), run.id);
-        let sessions: Vec<String> =
-            [found].into_iter().chain(connected).map(|found| found.session.to_string()).collect();
+        let sessions: Vec<String> = [found]
+            .into_iter()
+            .chain(connected)
+            .map(|found| found.session.to_string())
+            .collect();
         let all = self.sessions_of(&service, found, known);
         let fleet = self.fleet(known);
         let intended = blocking(move || {
@@ -413,7 +447,11 @@ impl Warden {
             humantime::format_duration(breaker.within)
         );
         tracing::error!("the breaker opens, nothing is stopped or cleaned any more: {reason}");
-        match self.ctx.ask(move |journal| journal.open_breaker(&reason, now)).await {
+        match self
+            .ctx
+            .ask(move |journal| journal.open_breaker(&reason, now))
+            .await
+        {
             Ok(()) => held(&Hold::BreakerOpen),
             Err(error) => journal(&error),
         }
@@ -427,7 +465,9 @@ impl Warden {
         known: &[Found],
         now: Timestamp,
     ) -> Result<bool, JournalError> {
-        let Some(service) = self.ctx.settings.services.of(session) else { return Ok(false) };
+        let Some(service) = self.ctx.settings.services.of(session) else {
+            return Ok(false);
+        };
         if !service.windows.contains(now) || self.window.try_lock().is_err() {
             return Ok(false);
         }
@@ -436,7 +476,14 @@ impl Warden {
             (journal.stops(now)?, journal.resumed(now)?)
         };
         Ok(Self::bearing(&service, &stops).may_be_stopped(now).is_ok()
-            && self.lets(&stops, resumed, &service.name, Way::Window, self.fleet(known), now))
+            && self.lets(
+                &stops,
+                resumed,
+                &service.name,
+                Way::Window,
+                self.fleet(known),
+                now,
+            ))
     }
 
     /// Stops the service if the table of [`may_stop`] lets it, cleans, and starts it again.
@@ -449,7 +496,9 @@ impl Warden {
         known: &[Found],
         ending: &mut Ending,
     ) -> Led {
-        let Some(lead) = self.lead(&service.name) else { return Led::Busy };
+        let Some(lead) = self.lead(&service.name) else {
+            return Led::Busy;
+        };
         let _one_window_at_a_time = match way {
             Way::Emergency => None,
             Way::Window => match self.window.try_lock() {
@@ -474,7 +523,10 @@ impl Warden {
             Presence::Unknown(_) if self.is_disconnected(found).await => return Led::NeedsNoStop,
             Presence::Unknown(why) => return Led::Ended(Err(held(&Hold::ServiceUnknown(why)))),
         }
-        match self.may_stop(run, found, &service, way, known, ending).await {
+        match self
+            .may_stop(run, found, &service, way, known, ending)
+            .await
+        {
             Ok(true) => {}
             Ok(false) => return Led::NeedsNoStop,
             Err(trouble) => return Led::Ended(Err(trouble)),
@@ -482,7 +534,10 @@ impl Warden {
         let siblings = self.siblings(found, &service, known).await;
         let all = self.found_of(&service, found, known);
         let whole = insurance::before_a_stop(&self.ctx, all.clone()).await;
-        match self.intend(run, found, &service, way, known, &siblings.connected).await {
+        match self
+            .intend(run, found, &service, way, known, &siblings.connected)
+            .await
+        {
             Ok(()) => {}
             Err(("busy", ..)) => return Led::Busy,
             Err(trouble) => return Led::Ended(Err(trouble)),
@@ -503,12 +558,18 @@ impl Warden {
         let besides = Arc::new(Mutex::new(Vec::new()));
         let work = {
             let (warden, besides) = (Arc::clone(self), Arc::clone(&besides));
-            let down = Down { service: service.clone(), since: Timestamp::now(), halt: halt.clone() };
+            let down = Down {
+                service: service.clone(),
+                since: Timestamp::now(),
+                halt: halt.clone(),
+            };
             let (run, found, known) = (run.clone(), found.clone(), known.to_vec());
             let ending = ending.clone();
-            tokio::spawn(
-                async move { warden.while_down(&run, &found, down, way, &known, &besides, ending).await },
-            )
+            tokio::spawn(async move {
+                warden
+                    .while_down(&run, &found, down, way, &known, &besides, ending)
+                    .await
+            })
         };
         // A disk that stalls keeps nobody stopped.
         let abort = work.abort_handle();
@@ -517,24 +578,33 @@ impl Warden {
                 *ending = told;
                 cleaned
             }
-            Ok(Err(error)) => Err(("broke_off", Status::Failed, format!("the run broke off: {error}"))),
+            Ok(Err(error)) => Err((
+                "broke_off",
+                Status::Failed,
+                format!("the run broke off: {error}"),
+            )),
             Err(_) => {
                 abort.abort();
-                let detail = "the bot was down for too long; the run was broken off where it stood.";
+                let detail =
+                    "the bot was down for too long; the run was broken off where it stood.";
                 Err(("timeout", Status::Failed, detail.to_owned()))
             }
         };
         // Also where it broke off or took too long, and its moves go on in a thread.
         end_moves(&halt).await;
         let besides = std::mem::take(&mut *besides.lock().unwrap_or_else(PoisonError::into_inner));
-        let watched = self.to_be_watched(run, found, &service, siblings, &besides).await;
+        let watched = self
+            .to_be_watched(run, found, &service, siblings, &besides)
+            .await;
         let stop_may_come = matches!(cleaned, Err(("not_stopped" | "not_gone", ..)));
         if stop_may_come {
             self.late().insert(service.name.clone(), Instant::now());
         } else {
             insurance::before_a_start(&self.ctx, &service, all, whole).await;
         }
-        let outcome = self.bring_back(&service, &watched, began, stop_may_come, false).await;
+        let outcome = self
+            .bring_back(&service, &watched, began, stop_may_come, false)
+            .await;
         for beside in besides {
             let told = match beside.cleaned {
                 Ok(()) => done_if_back(&outcome.of(&beside.found), &beside.ending),
@@ -547,9 +617,11 @@ impl Warden {
         drop(lead);
         let told = match (cleaned, outcome.of(found)) {
             (Ok(()), back) => done_if_back(&back, ending),
-            (Err((reason, status, detail)), back) => {
-                Err((reason, status, format!("{detail} The service was started again; {back}")))
-            }
+            (Err((reason, status, detail)), back) => Err((
+                reason,
+                status,
+                format!("{detail} The service was started again; {back}"),
+            )),
         };
         Led::Ended(told)
     }
@@ -557,14 +629,24 @@ impl Warden {
     /// This session and the others of its process.
     fn found_of(&self, service: &Service, found: &Found, known: &[Found]) -> Vec<Found> {
         let same = |other: &&Found| {
-            self.ctx.settings.services.of(&other.session).is_some_and(|s| s.name == service.name)
+            self.ctx
+                .settings
+                .services
+                .of(&other.session)
+                .is_some_and(|s| s.name == service.name)
         };
-        let others = known.iter().filter(|other| other.session != found.session).filter(same);
+        let others = known
+            .iter()
+            .filter(|other| other.session != found.session)
+            .filter(same);
         [found].into_iter().chain(others).cloned().collect()
     }
 
     fn sessions_of(&self, service: &Service, found: &Found, known: &[Found]) -> Vec<String> {
-        self.found_of(service, found, known).iter().map(|found| found.session.to_string()).collect()
+        self.found_of(service, found, known)
+            .iter()
+            .map(|found| found.session.to_string())
+            .collect()
     }
 
     /// Waits until no run is under way on another session of the process; none begins
@@ -619,10 +701,17 @@ impl Warden {
             return Ok(false);
         }
         let now = Timestamp::now();
-        let (stops, resumed) = self.record_of_stops(now).await.map_err(|error| journal(&error))?;
+        let (stops, resumed) = self
+            .record_of_stops(now)
+            .await
+            .map_err(|error| journal(&error))?;
         let bearing = Self::bearing(service, &stops);
         let limits = settings.limits(&found.session);
-        let tier = run.tier.as_deref().and_then(Tier::from_label).unwrap_or(Tier::Emergency);
+        let tier = run
+            .tier
+            .as_deref()
+            .and_then(Tier::from_label)
+            .unwrap_or(Tier::Emergency);
         let before = Before {
             inventory: &inventory,
             verdict: &verdict,
@@ -636,8 +725,13 @@ impl Warden {
         ending.accumulated = Some((live, live));
         may_stop(&before, now).map_err(|hold| held(&hold))?;
         // What would refuse the clean-up afterwards must not cost a restart.
-        runner::could_be_cleaned(found).await.map_err(|stop| stopped(&stop))?;
-        match (self.lets(&stops, resumed, &service.name, way, self.fleet(known), now), way) {
+        runner::could_be_cleaned(found)
+            .await
+            .map_err(|stop| stopped(&stop))?;
+        match (
+            self.lets(&stops, resumed, &service.name, way, self.fleet(known), now),
+            way,
+        ) {
             (true, _) => Ok(true),
             (false, Way::Window) => Ok(false),
             (false, Way::Emergency) => Err(self.trip(known, now).await),
@@ -651,7 +745,9 @@ impl Warden {
         let all = self.sessions_of(service, found, known);
         let others: Vec<Found> = known
             .iter()
-            .filter(|other| other.session != found.session && all.iter().any(|s| s == other.session.as_str()))
+            .filter(|other| {
+                other.session != found.session && all.iter().any(|s| s == other.session.as_str())
+            })
             .cloned()
             .collect();
         let survey = async {
@@ -668,7 +764,9 @@ impl Warden {
                     });
                 }
                 while let Some(looked) = looks.join_next().await {
-                    let Ok(Some((state, logged_out, other))) = looked else { continue };
+                    let Ok(Some((state, logged_out, other))) = looked else {
+                        continue;
+                    };
                     match state {
                         _ if logged_out => _ = siblings.idle.insert(other.session.to_string()),
                         State::Connected => siblings.connected.push(other),
@@ -679,7 +777,10 @@ impl Warden {
             }
         };
         if tokio::time::timeout(SURVEY_TIMEOUT, survey).await.is_err() {
-            tracing::warn!(service = service.name, "not all of its sessions could be asked in time");
+            tracing::warn!(
+                service = service.name,
+                "not all of its sessions could be asked in time"
+            );
         }
         siblings
     }
@@ -694,17 +795,30 @@ impl Warden {
         siblings: Siblings,
         besides: &[Beside],
     ) -> Vec<Watched> {
-        let mut watched = vec![Watched { found: found.clone(), run_id: run.id }];
+        let mut watched = vec![Watched {
+            found: found.clone(),
+            run_id: run.id,
+        }];
         let run_of = |found: &Found| {
-            let own = besides.iter().find(|beside| beside.found.session == found.session);
+            let own = besides
+                .iter()
+                .find(|beside| beside.found.session == found.session);
             own.map_or(run.id, |beside| beside.run.id)
         };
-        watched.extend(siblings.connected.into_iter().map(|found| Watched { run_id: run_of(&found), found }));
+        watched.extend(siblings.connected.into_iter().map(|found| Watched {
+            run_id: run_of(&found),
+            found,
+        }));
         for beside in besides {
-            let is_in = watched.iter().any(|watched| watched.found.session == beside.found.session);
+            let is_in = watched
+                .iter()
+                .any(|watched| watched.found.session == beside.found.session);
             let is_idle = siblings.idle.contains(beside.found.session.as_str());
             if !is_in && !is_idle && beside.cleaned.is_ok() {
-                watched.push(Watched { found: beside.found.clone(), run_id: beside.run.id });
+                watched.push(Watched {
+                    found: beside.found.clone(),
+                    run_id: beside.run.id,
+                });
             }
         }
         let cleaned: Vec<(String, i64)> = watched
@@ -720,14 +834,22 @@ impl Warden {
         let noted = blocking(move || {
             let mut journal = ctx.journal();
             let stopped = stopped_at(&journal, &name)?;
-            cleaned.iter().try_for_each(|(session, run_id)| journal.watch(&name, session, *run_id, stopped))
+            cleaned
+                .iter()
+                .try_for_each(|(session, run_id)| journal.watch(&name, session, *run_id, stopped))
         });
         match tokio::time::timeout(NOTE_TIMEOUT, noted).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::error!(service = service.name, "who is watched is not on record: {error}");
+                tracing::error!(
+                    service = service.name,
+                    "who is watched is not on record: {error}"
+                );
             }
-            Err(_) => tracing::error!(service = service.name, "who is watched is not on record in time"),
+            Err(_) => tracing::error!(
+                service = service.name,
+                "who is watched is not on record in time"
+            ),
         }
         watched
     }
@@ -747,8 +869,10 @@ impl Warden {
         let failed = |reason, detail: String| Err((reason, Status::Failed, detail));
         let service = &down.service.clone();
         if let Err(why) = within(service.stop_timeout + GRACE, service.stop()).await {
-            let told =
-                failed("not_stopped", format!("the service could not be stopped: {why}; nothing was moved."));
+            let told = failed(
+                "not_stopped",
+                format!("the service could not be stopped: {why}; nothing was moved."),
+            );
             return (ending, told);
         }
         if !wait_until_gone(service, service.gone_timeout).await {
@@ -768,9 +892,16 @@ impl Warden {
         let watched = WATCHED_FOR.min(self.ctx.settings.connection.quiet);
         tokio::time::sleep(watched.saturating_sub(gone.elapsed())).await;
         let began = Instant::now();
-        let cleaned = self.clean(run, found, &down, way.column(), &mut ending).await;
+        let cleaned = self
+            .clean(run, found, &down, way.column(), &mut ending)
+            .await;
         for other in known.iter().filter(|other| other.session != found.session) {
-            let same = self.ctx.settings.services.of(&other.session).is_some_and(|s| s.name == service.name);
+            let same = self
+                .ctx
+                .settings
+                .services
+                .of(&other.session)
+                .is_some_and(|s| s.name == service.name);
             if same && !down.halt.is_halted() && began.elapsed() < self.bounds.all_clean {
                 self.clean_beside(other, &down, besides).await;
             }
@@ -798,7 +929,11 @@ impl Warden {
         column: Column,
         ending: &mut Ending,
     ) -> Result<(), Trouble> {
-        let ask = Ask { column, tier: run.tier.as_deref().and_then(Tier::from_label), force: None };
+        let ask = Ask {
+            column,
+            tier: run.tier.as_deref().and_then(Tier::from_label),
+            force: None,
+        };
         let clean = runner::clean_while_down(&self.ctx, run.id, found, ask, down, ending);
         match tokio::time::timeout(self.bounds.clean, clean).await {
             Ok(Ok(_)) => Ok(()),
@@ -820,7 +955,9 @@ impl Warden {
 
     /// For the record of a run that was broken off.
     async fn look_what_moved(&self, found: &Found, ending: &mut Ending) {
-        let Some(run) = ending.run.as_deref().and_then(RunId::parse) else { return };
+        let Some(run) = ending.run.as_deref().and_then(RunId::parse) else {
+            return;
+        };
         let place = found.place.clone();
         let looked = blocking(move || look_up(&place, &run));
         if let Ok(Ok(Some(there))) = tokio::time::timeout(GRACE, looked).await {
@@ -831,7 +968,12 @@ impl Warden {
 
     /// Another session of the process that is stopped anyway: what is armed or queued for it
     /// is done now. Its run goes to `besides`, also where this breaks off.
-    async fn clean_beside(self: &Arc<Self>, other: &Found, down: &Down, besides: &Arc<Mutex<Vec<Beside>>>) {
+    async fn clean_beside(
+        self: &Arc<Self>,
+        other: &Found,
+        down: &Down,
+        besides: &Arc<Mutex<Vec<Beside>>>,
+    ) {
         let (warden, found, halt) = (Arc::clone(self), other.clone(), down.halt.clone());
         let all = Arc::clone(besides);
         let claimed = blocking(move || warden.claim(&found, &halt, &all));
@@ -841,7 +983,11 @@ impl Warden {
             Err(error) => return tracing::error!("{error}"),
         };
         self.settle(other).await;
-        let column = if run.action == Action::Emergency { Column::Emergency } else { Column::Cleanup };
+        let column = if run.action == Action::Emergency {
+            Column::Emergency
+        } else {
+            Column::Cleanup
+        };
         let told = self.clean(&run, other, down, column, &mut ending).await;
         let mut besides = besides.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(beside) = besides.last_mut() {
@@ -859,24 +1005,36 @@ impl Warden {
     ) -> Result<Option<(Run, Ending)>, JournalError> {
         let session = found.session.as_str();
         for action in [Action::Emergency, Action::Cleanup] {
-            self.ctx.journal().nudge(session, action, Timestamp::now())?;
+            self.ctx
+                .journal()
+                .nudge(session, action, Timestamp::now())?;
         }
         // Known before anybody can take it for a leftover.
         let mut ours = self.claimed();
-        let Some(run) = self.ctx.journal().claim(session, Timestamp::now())? else { return Ok(None) };
+        let Some(run) = self.ctx.journal().claim(session, Timestamp::now())? else {
+            return Ok(None);
+        };
         // Whoever collects them says `halt` first, and must not wait for the journal.
         let mut besides = besides.lock().unwrap_or_else(PoisonError::into_inner);
         if halt.is_halted() {
             drop(besides);
-            self.ctx.journal().requeue(run.id, "its service was to be started again")?;
+            self.ctx
+                .journal()
+                .requeue(run.id, "its service was to be started again")?;
             return Ok(None);
         }
         ours.insert(run.id);
-        let ending =
-            Ending { note: Some("its process was stopped for another session".into()), ..Ending::default() };
+        let ending = Ending {
+            note: Some("its process was stopped for another session".into()),
+            ..Ending::default()
+        };
         let broke_off = Err(("broke_off", Status::Failed, "the run broke off".to_owned()));
-        let beside =
-            Beside { run: run.clone(), found: found.clone(), cleaned: broke_off, ending: ending.clone() };
+        let beside = Beside {
+            run: run.clone(),
+            found: found.clone(),
+            cleaned: broke_off,
+            ending: ending.clone(),
+        };
         besides.push(beside);
         Ok(Some((run, ending)))
     }
@@ -898,13 +1056,21 @@ impl Warden {
         };
         self.note(&service.name, starting).await;
         let since = Timestamp::now();
-        let outcome = self.start_and_watch(service, watched, began, since, started, before).await;
+        let outcome = self
+            .start_and_watch(service, watched, began, since, started, before)
+            .await;
         self.told(service, watched, &outcome, stop_may_come).await;
         outcome
     }
 
     /// Puts on record what a start came to, for each session.
-    async fn told(&self, service: &Service, watched: &[Watched], outcome: &Outcome, stop_may_come: bool) {
+    async fn told(
+        &self,
+        service: &Service,
+        watched: &[Watched],
+        outcome: &Outcome,
+        stop_may_come: bool,
+    ) {
         let (ctx, name) = (self.ctx.clone(), service.name.clone());
         let owed = match outcome.back {
             Back::Connected | Back::Runs(_) if !stop_may_come => None,
@@ -916,10 +1082,21 @@ impl Warden {
         let back = &outcome.back;
         let sessions: Vec<(String, i64, bool)> = watched
             .iter()
-            .map(|one| (one.found.session.to_string(), one.run_id, outcome.of(&one.found) != Back::Connected))
+            .map(|one| {
+                (
+                    one.found.session.to_string(),
+                    one.run_id,
+                    outcome.of(&one.found) != Back::Connected,
+                )
+            })
             .collect();
         for (session, run_id, _) in sessions.iter().filter(|(.., is_late)| *is_late) {
-            tracing::error!(service = name, session, run = run_id, "after a clean-up {back}");
+            tracing::error!(
+                service = name,
+                session,
+                run = run_id,
+                "after a clean-up {back}"
+            );
         }
         let kept = blocking(move || {
             let mut journal = ctx.journal();
@@ -937,7 +1114,10 @@ impl Warden {
             }
         });
         if let Err(error) = kept.await {
-            tracing::error!(service = service.name, "that it runs again could not be put on record: {error}");
+            tracing::error!(
+                service = service.name,
+                "that it runs again could not be put on record: {error}"
+            );
         }
     }
 
@@ -950,12 +1130,20 @@ impl Warden {
         started: Phase,
         before: bool,
     ) -> Outcome {
-        let all = || watched.iter().map(|one| one.found.session.to_string()).collect::<BTreeSet<_>>();
+        let all = || {
+            watched
+                .iter()
+                .map(|one| one.found.session.to_string())
+                .collect::<BTreeSet<_>>()
+        };
         if let Err(why) = start(service, before).await {
             if matches!(why, NoStart::Unseen(_)) {
                 self.note(&service.name, started).await;
             }
-            return Outcome { back: why.back(), late: all() };
+            return Outcome {
+                back: why.back(),
+                late: all(),
+            };
         }
         tracing::info!(
             service = service.name,
@@ -974,7 +1162,10 @@ impl Warden {
                 // Twice, for the same reason.
                 let late: Vec<(Found, Timestamp)> = watched
                     .iter()
-                    .filter(|one| seen.get(one.found.session.as_str()).is_none_or(|times| *times < 2))
+                    .filter(|one| {
+                        seen.get(one.found.session.as_str())
+                            .is_none_or(|times| *times < 2)
+                    })
                     .map(|one| (one.found.clone(), since))
                     .collect();
                 for (session, is_back) in self.who_is_back(late).await {
@@ -985,19 +1176,30 @@ impl Warden {
             let mut late = all();
             late.retain(|session| seen.get(session).is_none_or(|times| *times < 2));
             if late.is_empty() && there == Presence::Running {
-                return Outcome { back: Back::Connected, late };
+                return Outcome {
+                    back: Back::Connected,
+                    late,
+                };
             }
             if there == Presence::Gone && starts < STARTS_AGAIN {
                 starts += 1;
-                tracing::warn!(service = service.name, "it has ended after its start; it is started again");
+                tracing::warn!(
+                    service = service.name,
+                    "it has ended after its start; it is started again"
+                );
                 tokio::time::sleep(PAUSE * 2_u32.pow(starts)).await;
                 if let Err(why) = start(service, false).await {
-                    return Outcome { back: why.back(), late };
+                    return Outcome {
+                        back: why.back(),
+                        late,
+                    };
                 }
             }
             if clock.elapsed() >= service.connect_timeout {
-                let not_in_time =
-                    format!("not connected within {}", humantime::format_duration(service.connect_timeout));
+                let not_in_time = format!(
+                    "not connected within {}",
+                    humantime::format_duration(service.connect_timeout)
+                );
                 let back = match there {
                     Presence::Running => Back::Runs(not_in_time),
                     Presence::Gone => Back::Down("it ended after its start".into()),
@@ -1032,7 +1234,8 @@ impl Warden {
         let connection = &self.ctx.settings.connection;
         let asked = connection.ask(&found.session).await;
         let looked = runner::look(found).await;
-        looked.is_ok_and(|inventory| connection.judge(asked, &inventory).state == State::Disconnected)
+        looked
+            .is_ok_and(|inventory| connection.judge(asked, &inventory).state == State::Disconnected)
     }
 
     /// Puts a phase on record. The start does not wait for a journal that cannot be written.
@@ -1044,12 +1247,20 @@ impl Warden {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "the journal hangs".to_owned(),
         };
-        tracing::error!(service, phase = phase.label(), "a phase could not be put on record: {error}");
+        tracing::error!(
+            service,
+            phase = phase.label(),
+            "a phase could not be put on record: {error}"
+        );
     }
 
     /// Starts what is owed: at the start of the program, and whenever it is called again.
     /// Each in a task of `tasks`; a service that somebody leads is left to them.
-    pub async fn settle_debts(self: &Arc<Self>, known: &[Found], tasks: &mut tokio::task::JoinSet<()>) {
+    pub async fn settle_debts(
+        self: &Arc<Self>,
+        known: &[Found],
+        tasks: &mut tokio::task::JoinSet<()>,
+    ) {
         let ctx = self.ctx.clone();
         let read = blocking(move || {
             let journal = ctx.journal();
@@ -1067,8 +1278,14 @@ impl Warden {
             }
         }
         let mut by_service: BTreeMap<String, Vec<NotBack>> = BTreeMap::new();
-        for late in not_back.into_iter().filter(|late| !owing.contains(&late.service)) {
-            by_service.entry(late.service.clone()).or_default().push(late);
+        for late in not_back
+            .into_iter()
+            .filter(|late| !owing.contains(&late.service))
+        {
+            by_service
+                .entry(late.service.clone())
+                .or_default()
+                .push(late);
         }
         for (service, late) in by_service {
             if let Some(lead) = self.lead(&service) {
@@ -1086,28 +1303,42 @@ impl Warden {
         }
         let session = SessionName::from_dir(owed.session.as_ref());
         let named = |session: &SessionName| {
-            self.ctx.settings.services.of(session).filter(|service| service.name == owed.service)
+            self.ctx
+                .settings
+                .services
+                .of(session)
+                .filter(|service| service.name == owed.service)
         };
         // Should its own session be matched by another entry now, a sibling still names it.
-        let service = named(&session).or_else(|| known.iter().find_map(|found| named(&found.session)));
+        let service =
+            named(&session).or_else(|| known.iter().find_map(|found| named(&found.session)));
         let Some(service) = service else {
             tracing::error!(
                 service = owed.service,
                 session = owed.session,
                 "this program has stopped the service and is to start it again, but `service` in the configuration no longer names it: start it by hand"
             );
-            self.nobody_is_asked(owed, self.to_come_back(owed).await).await;
+            self.nobody_is_asked(owed, self.to_come_back(owed).await)
+                .await;
             return;
         };
         // A start that has failed before waits for the end of a pause.
         let name = owed.service.clone();
         if owed.phase == Phase::Failed
-            && self.ctx.ask(move |journal| journal.may_start(&name)).await.is_ok_and(|may| !may)
+            && self
+                .ctx
+                .ask(move |journal| journal.may_start(&name))
+                .await
+                .is_ok_and(|may| !may)
         {
             return;
         }
         let began = Instant::now();
-        let sessions = known.iter().filter(|found| named(&found.session).is_some()).cloned().collect();
+        let sessions = known
+            .iter()
+            .filter(|found| named(&found.session).is_some())
+            .cloned()
+            .collect();
         // A stop that was asked for may still be on its way. While it may, this is called
         // again every minute.
         if owed.phase == Phase::Stopping && !wait_until_gone(&service, service.stop_timeout).await {
@@ -1125,12 +1356,19 @@ impl Warden {
         let (mut watched, mut unseen) = (Vec::new(), Vec::new());
         for (session, run_id) in self.to_come_back(owed).await {
             match known.iter().find(|found| found.session.as_str() == session) {
-                Some(found) => watched.push(Watched { found: found.clone(), run_id }),
+                Some(found) => watched.push(Watched {
+                    found: found.clone(),
+                    run_id,
+                }),
                 None => unseen.push((session, run_id)),
             }
         }
         for (session, _) in &unseen {
-            tracing::error!(service = owed.service, session, "its auth folder cannot be found");
+            tracing::error!(
+                service = owed.service,
+                session,
+                "its auth folder cannot be found"
+            );
         }
         self.nobody_is_asked(owed, unseen).await;
         let earlier = outlast_earlier_call(&service, owed.phase).await;
@@ -1143,11 +1381,17 @@ impl Warden {
             // It was started before the interruption, and may have connected before now.
             false if owed.phase == Phase::Started => {
                 let (since, phase) = (owed.since, Phase::Started);
-                let outcome = self.start_and_watch(&service, &watched, began, since, phase, true).await;
+                let outcome = self
+                    .start_and_watch(&service, &watched, began, since, phase, true)
+                    .await;
                 self.told(&service, &watched, &outcome, false).await;
                 outcome.back
             }
-            false => self.bring_back(&service, &watched, began, false, before).await.back,
+            false => {
+                self.bring_back(&service, &watched, began, false, before)
+                    .await
+                    .back
+            }
             true => self.bring_back_unseen(&service, began, before).await,
         };
         tracing::warn!(service = owed.service, "after an interrupted run {back}");
@@ -1157,7 +1401,10 @@ impl Warden {
     /// The sessions, each with its run, that are to come back after this stop.
     async fn to_come_back(&self, owed: &Obligation) -> Vec<(String, i64)> {
         let (name, since) = (owed.service.clone(), owed.since);
-        let watched = self.ctx.ask(move |journal| journal.watched(&name, since)).await;
+        let watched = self
+            .ctx
+            .ask(move |journal| journal.watched(&name, since))
+            .await;
         let mut watched = watched.unwrap_or_else(|error| {
             tracing::error!("{error}");
             Vec::new()
@@ -1188,7 +1435,11 @@ impl Warden {
             Ok(()) => Back::Runs("its auth folder cannot be found".into()),
             Err(why) => why.back(),
         };
-        tracing::warn!(service = service.name, down_seconds = began.elapsed().as_secs(), "started");
+        tracing::warn!(
+            service = service.name,
+            down_seconds = began.elapsed().as_secs(),
+            "started"
+        );
         let name = service.name.clone();
         let owed = match back {
             Back::Connected | Back::Runs(_) => None,
@@ -1208,14 +1459,20 @@ impl Warden {
     /// Which sessions of a service that had not come back have come back since.
     async fn look_again(&self, lead: Lead, late: &[NotBack], known: &[Found]) {
         let asked = late.iter().filter_map(|late| {
-            let found = known.iter().find(|found| found.session.as_str() == late.session)?;
+            let found = known
+                .iter()
+                .find(|found| found.session.as_str() == late.session)?;
             Some((found.clone(), late.stopped))
         });
         for (session, is_back) in self.who_is_back(asked.collect()).await {
-            let Some(late) = late.iter().find(|late| is_back && late.session == session) else { continue };
+            let Some(late) = late.iter().find(|late| is_back && late.session == session) else {
+                continue;
+            };
             tracing::info!(service = late.service, session, "it has come back");
             let (name, stopped) = (late.service.clone(), late.stopped);
-            let cleared = self.ctx.ask(move |journal| journal.clear_not_back(&name, &session, stopped));
+            let cleared = self
+                .ctx
+                .ask(move |journal| journal.clear_not_back(&name, &session, stopped));
             if let Err(error) = cleared.await {
                 tracing::error!("{error}");
             }
@@ -1226,7 +1483,10 @@ impl Warden {
 
 /// When the stop was decided that is under way.
 fn stopped_at(journal: &Journal, service: &str) -> Result<Timestamp, JournalError> {
-    let owed = journal.obligations()?.into_iter().find(|owed| owed.service == service);
+    let owed = journal
+        .obligations()?
+        .into_iter()
+        .find(|owed| owed.service == service);
     Ok(owed.map_or_else(Timestamp::now, |owed| owed.since))
 }
 
@@ -1258,8 +1518,13 @@ pub(super) fn was_started_before(phase: Phase, earlier: Earlier) -> bool {
 async fn end_moves(halt: &Halt) {
     halt.halt();
     let halt = halt.clone();
-    if tokio::time::timeout(HALTS_WITHIN, blocking(move || halt.wait())).await.is_err() {
-        tracing::error!("a move hangs in the file system; no other follows it, and the service is started");
+    if tokio::time::timeout(HALTS_WITHIN, blocking(move || halt.wait()))
+        .await
+        .is_err()
+    {
+        tracing::error!(
+            "a move hangs in the file system; no other follows it, and the service is started"
+        );
     }
 }
 
@@ -1333,7 +1598,9 @@ pub(super) async fn start(service: &Service, mut started: bool) -> Result<(), No
             // A start that failed on what runs is none of our business.
             (Presence::Running, _) => return Ok(()),
             (_, Err(why)) => NoStart::Failed(format!("the service could not be started: {why}")),
-            (Presence::Gone, Ok(())) => NoStart::Failed("the service was started, and does not run".into()),
+            (Presence::Gone, Ok(())) => {
+                NoStart::Failed("the service was started, and does not run".into())
+            }
             (Presence::Unknown(why), Ok(())) => {
                 NoStart::Unseen(format!("nobody can say whether it runs: {why}"))
             }
@@ -1345,7 +1612,11 @@ pub(super) async fn start(service: &Service, mut started: bool) -> Result<(), No
         tracing::warn!(
             service = service.name,
             "{why}; {}",
-            if started { "looking again" } else { "trying again" }
+            if started {
+                "looking again"
+            } else {
+                "trying again"
+            }
         );
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(8));
@@ -1363,7 +1634,10 @@ async fn within<E: fmt::Display>(
 ) -> Result<(), String> {
     match tokio::time::timeout(patience, call).await {
         Ok(done) => done.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("it took longer than {}", humantime::format_duration(patience))),
+        Err(_) => Err(format!(
+            "it took longer than {}",
+            humantime::format_duration(patience)
+        )),
     }
 }
 
@@ -1395,22 +1669,31 @@ mod tests {
             for session in ["a", "b"] {
                 let bot = dir.path().join("sessions").join(session);
                 std::fs::create_dir_all(&bot).unwrap();
-                let creds =
-                    r#"{"noiseKey":{},"nextPreKeyId":31,"account":{},"me":{"id":"1@s.whatsapp.net"}}"#;
+                let creds = r#"{"noiseKey":{},"nextPreKeyId":31,"account":{},"me":{"id":"1@s.whatsapp.net"}}"#;
                 std::fs::write(bot.join("creds.json"), creds).unwrap();
                 for n in 0..200 {
                     let file = bot.join(format!("session-{n}.0.json"));
                     std::fs::write(&file, r#"{"_sessions":{},"version":"v1"}"#).unwrap();
                     let age = SECOND * 86_400 * if n < 20 { n % 10 + 1 } else { 40 };
                     let file = std::fs::File::options().write(true).open(&file).unwrap();
-                    file.set_modified(std::time::SystemTime::now() - age).unwrap();
+                    file.set_modified(std::time::SystemTime::now() - age)
+                        .unwrap();
                 }
             }
             std::fs::write(dir.path().join("down.sh"), down).unwrap();
-            std::fs::write(dir.path().join("start.sh"), format!("cd {path}; touch runs")).unwrap();
-            std::fs::write(dir.path().join("gone.sh"), format!("cd {path}; test ! -e runs")).unwrap();
-            let ask =
-                format!("cd {path}; [ -e runs ] && echo connected && exit; . ./down.sh; echo disconnected");
+            std::fs::write(
+                dir.path().join("start.sh"),
+                format!("cd {path}; touch runs"),
+            )
+            .unwrap();
+            std::fs::write(
+                dir.path().join("gone.sh"),
+                format!("cd {path}; test ! -e runs"),
+            )
+            .unwrap();
+            let ask = format!(
+                "cd {path}; [ -e runs ] && echo connected && exit; . ./down.sh; echo disconnected"
+            );
             std::fs::write(dir.path().join("ask.sh"), ask).unwrap();
             std::fs::write(dir.path().join("runs"), "").unwrap();
             let yaml = format!(
@@ -1418,15 +1701,24 @@ mod tests {
             );
             std::fs::write(dir.path().join("config.yml"), yaml).unwrap();
             let common = CommonFlags {
-                sessions_path: vec![Source::parse(OsStr::new(&dir.path().join("sessions"))).unwrap()],
+                sessions_path: vec![
+                    Source::parse(OsStr::new(&dir.path().join("sessions"))).unwrap(),
+                ],
                 config_file: Some(dir.path().join("config.yml")),
                 ..CommonFlags::default()
             };
             let state_path = Some(dir.path().join("state"));
-            let remediator = RemediatorFlags { state_path, ..RemediatorFlags::default() };
+            let remediator = RemediatorFlags {
+                state_path,
+                ..RemediatorFlags::default()
+            };
             let ctx = context(Settings::load(&common, &remediator).unwrap()).unwrap();
             let known = ctx.settings.discovery().survey().found;
-            Self { dir, known, warden: Arc::new(Warden::within(ctx, bounds)) }
+            Self {
+                dir,
+                known,
+                warden: Arc::new(Warden::within(ctx, bounds)),
+            }
         }
 
         fn runs(&self) -> PathBuf {
@@ -1450,10 +1742,30 @@ mod tests {
         }
 
         async fn lead(&self, run: &Run) -> (Led, Ending) {
-            let found = self.known.iter().find(|found| found.session.as_str() == "a").unwrap();
-            let service = self.warden.ctx.settings.services.of(&found.session).unwrap();
+            let found = self
+                .known
+                .iter()
+                .find(|found| found.session.as_str() == "a")
+                .unwrap();
+            let service = self
+                .warden
+                .ctx
+                .settings
+                .services
+                .of(&found.session)
+                .unwrap();
             let mut ending = Ending::default();
-            let led = self.warden.run(run, found, service, Way::Emergency, &self.known, &mut ending).await;
+            let led = self
+                .warden
+                .run(
+                    run,
+                    found,
+                    service,
+                    Way::Emergency,
+                    &self.known,
+                    &mut ending,
+                )
+                .await;
             (led, ending)
         }
 
@@ -1475,12 +1787,19 @@ mod tests {
 
         fn left(&self, session: &str) -> usize {
             let files = std::fs::read_dir(self.dir.path().join("sessions").join(session)).unwrap();
-            files.filter(|file| file.as_ref().unwrap().file_name() != ".baileys_quarantine").count()
+            files
+                .filter(|file| file.as_ref().unwrap().file_name() != ".baileys_quarantine")
+                .count()
         }
     }
 
     fn bounds() -> Bounds {
-        Bounds { clean: PATIENCE, all_clean: PATIENCE, down: PATIENCE, others: PATIENCE }
+        Bounds {
+            clean: PATIENCE,
+            all_clean: PATIENCE,
+            down: PATIENCE,
+            others: PATIENCE,
+        }
     }
 
     /// Waits until the file is there, or is not.
@@ -1497,7 +1816,13 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_journal_that_stalls_after_the_stop_leaves_nobody_stopped() {
-        let world = World::new(Bounds { down: SECOND * 3, ..bounds() }, "");
+        let world = World::new(
+            Bounds {
+                down: SECOND * 3,
+                ..bounds()
+            },
+            "",
+        );
         let run = world.asked();
         let (ctx, runs) = (world.warden.ctx.clone(), world.runs());
         let stalled = std::thread::spawn(move || {
@@ -1506,12 +1831,25 @@ mod tests {
             (stopped, wait_for(&runs, true))
         });
         let (led, _) = world.lead(&run).await;
-        assert_eq!(stalled.join().unwrap(), (true, true), "it was started while the journal stalled");
-        let Led::Ended(Err((reason, status, detail))) = led else { panic!("{led:?}") };
+        assert_eq!(
+            stalled.join().unwrap(),
+            (true, true),
+            "it was started while the journal stalled"
+        );
+        let Led::Ended(Err((reason, status, detail))) = led else {
+            panic!("{led:?}")
+        };
         assert_eq!((reason, status), ("timeout", Status::Failed), "{detail}");
         assert!(detail.contains("connected again"), "{detail}");
-        assert!(world.warden.ctx.journal().obligations().unwrap().is_empty(), "nothing is owed");
-        assert_eq!((world.left("a"), world.left("b")), (201, 201), "nothing moved");
+        assert!(
+            world.warden.ctx.journal().obligations().unwrap().is_empty(),
+            "nothing is owed"
+        );
+        assert_eq!(
+            (world.left("a"), world.left("b")),
+            (201, 201),
+            "nothing moved"
+        );
         assert!(world.warden.claimed().is_empty());
     }
 
@@ -1519,7 +1857,11 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_run_that_is_taken_too_late_waits_again() {
         let world = World::new(bounds(), "");
-        let found = world.known.iter().find(|found| found.session.as_str() == "b").unwrap();
+        let found = world
+            .known
+            .iter()
+            .find(|found| found.session.as_str() == "b")
+            .unwrap();
         let request = Request {
             session: "b".into(),
             action: Action::Cleanup,
@@ -1528,10 +1870,21 @@ mod tests {
             starts_at: "s".into(),
             via: Via::default(),
         };
-        world.warden.ctx.journal().accept(&[request], Timestamp::now()).unwrap();
+        world
+            .warden
+            .ctx
+            .journal()
+            .accept(&[request], Timestamp::now())
+            .unwrap();
         let (halt, besides) = (Halt::default(), Mutex::default());
         halt.halt();
-        assert!(world.warden.claim(found, &halt, &besides).unwrap().is_none());
+        assert!(
+            world
+                .warden
+                .claim(found, &halt, &besides)
+                .unwrap()
+                .is_none()
+        );
         assert!(besides.lock().unwrap().is_empty() && world.warden.claimed().is_empty());
         let queued = world.warden.ctx.journal().runs(1).unwrap().remove(0);
         assert_eq!(queued.status, Status::Queued);
@@ -1539,34 +1892,88 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_clean_up_that_takes_too_long_is_broken_off_and_the_bot_started() {
-        let world =
-            World::new(Bounds { clean: SECOND * 2, ..bounds() }, "[ -e asked ] && sleep 20; touch asked");
+        let world = World::new(
+            Bounds {
+                clean: SECOND * 2,
+                ..bounds()
+            },
+            "[ -e asked ] && sleep 20; touch asked",
+        );
         let run = world.asked();
         let began = Instant::now();
         let (led, ending) = world.lead(&run).await;
-        let Led::Ended(Err((reason, status, detail))) = led else { panic!("{led:?}") };
+        let Led::Ended(Err((reason, status, detail))) = led else {
+            panic!("{led:?}")
+        };
         assert_eq!((reason, status), ("timeout", Status::Failed), "{detail}");
-        assert!(detail.contains("longer than 2s") && detail.contains("connected again"), "{detail}");
-        assert!(world.runs().exists() && began.elapsed() < SECOND * 20, "{:?}", began.elapsed());
+        assert!(
+            detail.contains("longer than 2s") && detail.contains("connected again"),
+            "{detail}"
+        );
+        assert!(
+            world.runs().exists() && began.elapsed() < SECOND * 20,
+            "{:?}",
+            began.elapsed()
+        );
         assert_eq!(world.left("a"), 201, "nothing moved: {ending:?}");
-        assert!(world.warden.ctx.journal().obligations().unwrap().is_empty(), "nothing is owed");
+        assert!(
+            world.warden.ctx.journal().obligations().unwrap().is_empty(),
+            "nothing is owed"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn nobody_is_stopped_and_started_under_a_clean_up_of_the_same_process() {
-        let world = World::new(Bounds { others: SECOND, ..bounds() }, "");
+        let world = World::new(
+            Bounds {
+                others: SECOND,
+                ..bounds()
+            },
+            "",
+        );
         let run = world.asked();
         // A clean-up of b had begun before.
-        let other = world.warden.ctx.journal().begin("b", Action::Cleanup, "ann", Timestamp::now()).unwrap();
+        let other = world
+            .warden
+            .ctx
+            .journal()
+            .begin("b", Action::Cleanup, "ann", Timestamp::now())
+            .unwrap();
         let (led, _) = world.lead(&run).await;
         assert!(matches!(led, Led::Busy), "{led:?}");
         // Nor if it began during the looks.
-        let found = world.known.iter().find(|found| found.session.as_str() == "a").unwrap();
-        let service = world.warden.ctx.settings.services.of(&found.session).unwrap();
-        let held = world.warden.intend(&run, found, &service, Way::Emergency, &world.known, &[]).await;
+        let found = world
+            .known
+            .iter()
+            .find(|found| found.session.as_str() == "a")
+            .unwrap();
+        let service = world
+            .warden
+            .ctx
+            .settings
+            .services
+            .of(&found.session)
+            .unwrap();
+        let held = world
+            .warden
+            .intend(&run, found, &service, Way::Emergency, &world.known, &[])
+            .await;
         assert!(matches!(held, Err(("busy", ..))), "{held:?}");
-        assert!(world.warden.ctx.journal().stops(Timestamp::now()).unwrap().is_empty());
-        world.warden.ctx.journal().finish(other, Status::Done, &Ending::default(), Timestamp::now()).unwrap();
+        assert!(
+            world
+                .warden
+                .ctx
+                .journal()
+                .stops(Timestamp::now())
+                .unwrap()
+                .is_empty()
+        );
+        world
+            .warden
+            .ctx
+            .journal()
+            .finish(other, Status::Done, &Ending::default(), Timestamp::now())
+            .unwrap();
         let (led, _) = world.lead(&run).await;
         assert!(matches!(led, Led::Ended(Ok(()))), "{led:?}");
         assert!(world.runs().exists() && world.left("a") < 201 && world.left("b") == 201);
@@ -1595,11 +2002,21 @@ mod tests {
         let world = World::new(bounds(), "");
         world.write("start.sh", "echo x >>starts; touch unknown");
         world.write("gone.sh", "[ -e unknown ] && exit 7; test ! -e runs");
-        let starts = || std::fs::read_to_string(world.dir.path().join("starts")).unwrap().lines().count();
+        let starts = || {
+            std::fs::read_to_string(world.dir.path().join("starts"))
+                .unwrap()
+                .lines()
+                .count()
+        };
         let run = world.asked();
         let (led, _) = world.lead(&run).await;
-        let Led::Ended(Err((reason, _, detail))) = led else { panic!("{led:?}") };
-        assert!(reason == "not_back" && detail.contains("nobody can tell whether it runs"), "{detail}");
+        let Led::Ended(Err((reason, _, detail))) = led else {
+            panic!("{led:?}")
+        };
+        assert!(
+            reason == "not_back" && detail.contains("nobody can tell whether it runs"),
+            "{detail}"
+        );
         assert_eq!((starts(), world.phases()), (1, vec![Phase::Started]));
         assert_eq!(world.warden.ctx.journal().not_back().unwrap().len(), 2);
         world.settle_debts().await;
@@ -1616,11 +2033,30 @@ mod tests {
     async fn no_stop_begins_after_its_window() {
         let world = World::new(bounds(), "");
         let run = world.asked();
-        let found = world.known.iter().find(|found| found.session.as_str() == "a").unwrap();
-        let service = world.warden.ctx.settings.services.of(&found.session).unwrap();
-        let held = world.warden.intend(&run, found, &service, Way::Window, &world.known, &[]).await;
-        assert!(matches!(held, Err(("busy", ..))) && world.phases().is_empty(), "{held:?}");
-        let held = world.warden.intend(&run, found, &service, Way::Emergency, &world.known, &[]).await;
+        let found = world
+            .known
+            .iter()
+            .find(|found| found.session.as_str() == "a")
+            .unwrap();
+        let service = world
+            .warden
+            .ctx
+            .settings
+            .services
+            .of(&found.session)
+            .unwrap();
+        let held = world
+            .warden
+            .intend(&run, found, &service, Way::Window, &world.known, &[])
+            .await;
+        assert!(
+            matches!(held, Err(("busy", ..))) && world.phases().is_empty(),
+            "{held:?}"
+        );
+        let held = world
+            .warden
+            .intend(&run, found, &service, Way::Emergency, &world.known, &[])
+            .await;
         assert!(held.is_ok() && world.phases().len() == 1, "{held:?}");
     }
 
@@ -1630,14 +2066,26 @@ mod tests {
         let world = World::new(bounds(), "");
         let (now, warden) = (Timestamp::now(), &world.warden);
         let long_ago = now.minus(STOPS_LATE_WITHIN * 2);
-        assert!(!warden.may_stop_late("other", long_ago, now), "before a restart, and long ago");
+        assert!(
+            !warden.may_stop_late("other", long_ago, now),
+            "before a restart, and long ago"
+        );
         warden.late().insert("bots".into(), Instant::now());
-        assert!(warden.may_stop_late("bots", long_ago, now), "the clock was set forward");
-        assert!(warden.may_stop_late("third", now.plus(SECOND * 3_600), now), "the clock was set back");
+        assert!(
+            warden.may_stop_late("bots", long_ago, now),
+            "the clock was set forward"
+        );
+        assert!(
+            warden.may_stop_late("third", now.plus(SECOND * 3_600), now),
+            "the clock was set back"
+        );
         let ago = Instant::now().checked_sub(STOPS_LATE_WITHIN);
         if let Some(ago) = ago {
             warden.late().insert("third".into(), ago);
-            assert!(!warden.may_stop_late("third", now.plus(SECOND * 3_600), now), "it is over once");
+            assert!(
+                !warden.may_stop_late("third", now.plus(SECOND * 3_600), now),
+                "it is over once"
+            );
         }
     }
 
@@ -1657,8 +2105,14 @@ mod tests {
             + starts
             + timing.connect_timeout;
         let unit = include_str!("../../deploy/systemd/baileys_remediator.service");
-        let waits = unit.lines().find_map(|line| line.strip_prefix("TimeoutStopSec=")).unwrap();
-        assert!(humantime::parse_duration(waits).unwrap() > longest, "{waits} < {longest:?}");
+        let waits = unit
+            .lines()
+            .find_map(|line| line.strip_prefix("TimeoutStopSec="))
+            .unwrap();
+        assert!(
+            humantime::parse_duration(waits).unwrap() > longest,
+            "{waits} < {longest:?}"
+        );
         let minutes = format!("{} minutes", longest.as_secs().div_ceil(60));
         let docs = include_str!("../../docs/configuration.md");
         assert!(
@@ -1667,7 +2121,11 @@ mod tests {
         );
         assert!(
             DOWN_FOR_AT_MOST
-                > ALL_CLEAN_TIMEOUT + CLEAN_TIMEOUT + SETTLES_WITHIN * 2 + WATCHED_FOR + HALTS_WITHIN
+                > ALL_CLEAN_TIMEOUT
+                    + CLEAN_TIMEOUT
+                    + SETTLES_WITHIN * 2
+                    + WATCHED_FOR
+                    + HALTS_WITHIN
         );
     }
 }

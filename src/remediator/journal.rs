@@ -58,8 +58,13 @@ pub enum Action {
 
 impl Action {
     /// All actions.
-    pub const ALL: [Action; 5] =
-        [Action::Plan, Action::Cleanup, Action::Emergency, Action::Undo, Action::Restore];
+    pub const ALL: [Action; 5] = [
+        Action::Plan,
+        Action::Cleanup,
+        Action::Emergency,
+        Action::Undo,
+        Action::Restore,
+    ];
 
     /// Value of the label `action`.
     pub const fn label(self) -> &'static str {
@@ -118,9 +123,15 @@ impl Status {
     }
 
     fn from_label(label: &str) -> Option<Self> {
-        [Status::Queued, Status::Running, Status::Done, Status::Refused, Status::Failed]
-            .into_iter()
-            .find(|status| status.label() == label)
+        [
+            Status::Queued,
+            Status::Running,
+            Status::Done,
+            Status::Refused,
+            Status::Failed,
+        ]
+        .into_iter()
+        .find(|status| status.label() == label)
     }
 }
 
@@ -303,17 +314,32 @@ impl Owner {
             rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
             let name = format!("owner-{:016x}.lock", u64::from_ne_bytes(random));
             let path = dir.join(&name);
-            let lock = std::fs::OpenOptions::new().create_new(true).append(true).mode(0o600).open(&path)?;
+            let lock = std::fs::OpenOptions::new()
+                .create_new(true)
+                .append(true)
+                .mode(0o600)
+                .open(&path)?;
             hand_over(dir, &lock)?;
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && path.exists() {
-                return Ok(Self { name, path, lock: Some(lock) });
+                return Ok(Self {
+                    name,
+                    path,
+                    lock: Some(lock),
+                });
             }
             let _ = std::fs::remove_file(&path);
         }
         // No lock can be had there. A run of this process may then be taken for a leftover by
         // another one that starts meanwhile; the folder's own lock still keeps them apart.
-        tracing::warn!("no file can be locked in {}; use a local file system", dir.display());
-        Ok(Self { name: "unproven".into(), path: PathBuf::new(), lock: None })
+        tracing::warn!(
+            "no file can be locked in {}; use a local file system",
+            dir.display()
+        );
+        Ok(Self {
+            name: "unproven".into(),
+            path: PathBuf::new(),
+            lock: None,
+        })
     }
 
     /// Whether the process behind `name` lives. What cannot be told counts as alive.
@@ -331,7 +357,9 @@ impl Owner {
     fn tidy(dir: &Path) {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| name.starts_with("owner-")) else { continue };
+            let Some(name) = name.to_str().filter(|name| name.starts_with("owner-")) else {
+                continue;
+            };
             if !Self::is_alive(dir, name) {
                 let _ = std::fs::remove_file(entry.path());
             }
@@ -351,7 +379,8 @@ impl Drop for Owner {
 /// What root makes in a state directory of another user belongs to that user.
 fn hand_over(dir: &Path, made: &std::fs::File) -> io::Result<()> {
     let dir = open_dir(dir)?;
-    give_to_owner_of(dir.as_fd(), made.as_fd()).map_err(|obstacle| io::Error::other(obstacle.to_string()))
+    give_to_owner_of(dir.as_fd(), made.as_fd())
+        .map_err(|obstacle| io::Error::other(obstacle.to_string()))
 }
 
 /// The version of the tables; 0 where there are none yet.
@@ -368,7 +397,12 @@ fn take_over(db: &mut Sqlite) -> Result<(), rusqlite::Error> {
         // Another process has done it while this one waited.
         return Ok(());
     }
-    tx.execute_batch(&format!("{SCHEMA}{}{}{}", record::SCHEMA, super::ledger::SCHEMA, standing::SCHEMA))?;
+    tx.execute_batch(&format!(
+        "{SCHEMA}{}{}{}",
+        record::SCHEMA,
+        super::ledger::SCHEMA,
+        standing::SCHEMA
+    ))?;
     if version < 4 {
         tx.execute_batch(super::ledger::FROM_SCHEMA_3)?;
     }
@@ -387,11 +421,19 @@ impl Journal {
             ))
         };
         if !dir.is_dir() {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(unusable)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(dir)
+                .map_err(unusable)?;
         }
         let path = dir.join("journal.sqlite");
         let is_new = !path.exists();
-        let file = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&path);
         let file = file.map_err(unusable)?;
         if is_new {
             // Where root is the first, `serve` must still be able to write it.
@@ -413,7 +455,11 @@ impl Journal {
             )));
         }
         let owner = Owner::new(dir).map_err(unusable)?;
-        Ok(Self { db, dir: dir.to_owned(), owner })
+        Ok(Self {
+            db,
+            dir: dir.to_owned(),
+            owner,
+        })
     }
 
     /// Opens the journal in `dir`, which must be there.
@@ -435,8 +481,14 @@ impl Journal {
     /// an attempt was refused or failed.
     ///
     /// One delivery is one transaction: all of it is on record, or nothing.
-    pub fn accept(&mut self, requests: &[Request], now: Timestamp) -> Result<Vec<Accepted>, JournalError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    pub fn accept(
+        &mut self,
+        requests: &[Request],
+        now: Timestamp,
+    ) -> Result<Vec<Accepted>, JournalError> {
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let accepted = requests
             .iter()
             .map(|request| {
@@ -449,10 +501,15 @@ impl Journal {
         Ok(accepted)
     }
 
-    fn accept_one(tx: &Sqlite, request: &Request, now: Timestamp) -> Result<Accepted, JournalError> {
-        let exists = |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<bool, rusqlite::Error> {
-            tx.query_row(&format!("SELECT EXISTS ({sql})"), values, |row| row.get(0))
-        };
+    fn accept_one(
+        tx: &Sqlite,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Accepted, JournalError> {
+        let exists =
+            |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<bool, rusqlite::Error> {
+                tx.query_row(&format!("SELECT EXISTS ({sql})"), values, |row| row.get(0))
+            };
         let (session, action) = (&request.session, request.action);
         let in_progress = exists(
             "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2 AND status IN ('queued','running')",
@@ -472,8 +529,11 @@ impl Journal {
         if too_soon {
             return Ok(Accepted::RetryLater);
         }
-        let waiting: i64 =
-            tx.query_row("SELECT count(*) FROM runs WHERE status = 'queued'", [], |row| row.get(0))?;
+        let waiting: i64 = tx.query_row(
+            "SELECT count(*) FROM runs WHERE status = 'queued'",
+            [],
+            |row| row.get(0),
+        )?;
         if waiting >= MAX_QUEUED as i64 {
             return Err(JournalError::Full);
         }
@@ -513,23 +573,36 @@ impl Journal {
         which: &str,
         values: &[&dyn rusqlite::ToSql],
     ) -> Result<Option<Run>, JournalError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let next = format!(
             "{SELECT} WHERE status = 'queued' AND {which} AND session NOT IN (SELECT session FROM runs WHERE status = 'running') ORDER BY id LIMIT 1"
         );
         let taken = loop {
-            let Some(run) = tx.query_row(&next, values, read_run).optional()? else { break None };
+            let Some(run) = tx.query_row(&next, values, read_run).optional()? else {
+                break None;
+            };
             if !is_cooling(&tx, &run.session, run.action, now)? {
                 tx.execute(
                     "UPDATE runs SET status = 'running', owner = ?2 WHERE id = ?1",
                     params![run.id, self.owner.name],
                 )?;
-                record::write_steps(&tx, run.id, &[Step { at: now, ..Step::new("begun", None) }])?;
+                record::write_steps(
+                    &tx,
+                    run.id,
+                    &[Step {
+                        at: now,
+                        ..Step::new("begun", None)
+                    }],
+                )?;
                 break Some(run);
             }
             let ending = Ending {
                 reason: Some("cooldown"),
-                detail: Some("this session was cleaned or undone since the alert was accepted".into()),
+                detail: Some(
+                    "this session was cleaned or undone since the alert was accepted".into(),
+                ),
                 ..Ending::default()
             };
             tx.execute(
@@ -545,7 +618,8 @@ impl Journal {
 
     /// Forgets the name of a run whose plan was dropped: there is nothing to undo.
     pub fn forget_run(&mut self, id: i64) -> Result<(), JournalError> {
-        self.db.execute("UPDATE runs SET run = NULL WHERE id = ?1", [id])?;
+        self.db
+            .execute("UPDATE runs SET run = NULL WHERE id = ?1", [id])?;
         Ok(())
     }
 
@@ -560,7 +634,9 @@ impl Journal {
     /// Lets a run wait again that was taken and had not begun to move anything; `why` is put
     /// on record.
     pub fn requeue(&mut self, id: i64, why: &str) -> Result<(), JournalError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let requeued = tx.execute(
             "UPDATE runs SET status = 'queued', run = NULL WHERE id = ?1 AND status = 'running'",
             [id],
@@ -581,7 +657,13 @@ impl Journal {
         now: Timestamp,
     ) -> Result<i64, JournalError> {
         let facts = serde_json::json!({"operator": operator});
-        self.begin_by(session, action, &format!("operator {operator}"), &facts, now)
+        self.begin_by(
+            session,
+            action,
+            &format!("operator {operator}"),
+            &facts,
+            now,
+        )
     }
 
     /// The same of a run that this program has thought of itself, and why.
@@ -604,7 +686,9 @@ impl Journal {
         facts: &serde_json::Value,
         now: Timestamp,
     ) -> Result<i64, JournalError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute(
             "INSERT INTO runs (created_ns, session, action, requested_by, status, owner) VALUES (?1, ?2, ?3, ?4, 'running', ?5)",
             params![now.nanos(), session, action.label(), by, self.owner.name],
@@ -617,7 +701,8 @@ impl Journal {
 
     /// Notes the name under which a run keeps its files, before the first one moves.
     pub fn set_run(&mut self, id: i64, run: &str) -> Result<(), JournalError> {
-        self.db.execute("UPDATE runs SET run = ?2 WHERE id = ?1", params![id, run])?;
+        self.db
+            .execute("UPDATE runs SET run = ?2 WHERE id = ?1", params![id, run])?;
         Ok(())
     }
 
@@ -629,14 +714,23 @@ impl Journal {
         ending: &Ending,
         now: Timestamp,
     ) -> Result<(), JournalError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let action: Option<String> = tx
-            .query_row("SELECT action FROM runs WHERE id = ?1 AND status = 'running'", [id], |row| row.get(0))
+            .query_row(
+                "SELECT action FROM runs WHERE id = ?1 AND status = 'running'",
+                [id],
+                |row| row.get(0),
+            )
             .optional()?;
         // Somebody has ended it already; nothing is counted twice.
         let Some(action) = action else { return Ok(()) };
-        let files: BTreeMap<&str, usize> =
-            ending.files.iter().map(|(kind, count)| (kind.label(), *count)).collect();
+        let files: BTreeMap<&str, usize> = ending
+            .files
+            .iter()
+            .map(|(kind, count)| (kind.label(), *count))
+            .collect();
         let files_json = serde_json::to_string(&files).unwrap_or_default();
         tx.execute(
             "UPDATE runs SET status = ?2, finished_ns = ?3, reason = ?4, detail = ?5, note = ?6, evidence = ?7,
@@ -685,8 +779,13 @@ impl Journal {
     }
 
     /// Puts on record that every folder is to be looked at for these tiers.
-    pub fn want_look<'a>(&mut self, tiers: impl Iterator<Item = &'a str>) -> Result<(), JournalError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    pub fn want_look<'a>(
+        &mut self,
+        tiers: impl Iterator<Item = &'a str>,
+    ) -> Result<(), JournalError> {
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         for tier in tiers {
             raise(&tx, "look_wanted", tier, 1)?;
         }
@@ -702,13 +801,17 @@ impl Journal {
              LEFT JOIN counters d ON d.name = 'look_done' AND d.label = w.label
              WHERE w.name = 'look_wanted' AND w.value > coalesce(d.value, 0)",
         )?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.max(0) as u64)))?;
+        let rows = query.query_map([], |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.max(0) as u64))
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Those looks are done.
     pub fn looked(&mut self, looks: &BTreeMap<String, u64>) -> Result<(), JournalError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (tier, asked) in looks {
             tx.execute(
                 "INSERT OR REPLACE INTO counters (name, label, value) VALUES ('look_done', ?1, ?2)",
@@ -722,10 +825,15 @@ impl Journal {
     /// Runs on record as under way whose process is gone. Those of this very process are
     /// among them: the caller knows which of them it is working on.
     pub fn orphans(&self) -> Result<Vec<Run>, JournalError> {
-        let mut query = self.db.prepare(&format!("{SELECT} WHERE status = 'running'"))?;
+        let mut query = self
+            .db
+            .prepare(&format!("{SELECT} WHERE status = 'running'"))?;
         let runs: Vec<Run> = query.query_map([], read_run)?.collect::<Result<_, _>>()?;
         let mine = |run: &Run| run.owner == self.owner.name;
-        Ok(runs.into_iter().filter(|run| mine(run) || !Owner::is_alive(&self.dir, &run.owner)).collect())
+        Ok(runs
+            .into_iter()
+            .filter(|run| mine(run) || !Owner::is_alive(&self.dir, &run.owner))
+            .collect())
     }
 
     /// Whether the process that took a run lives; this one does.
@@ -735,8 +843,12 @@ impl Journal {
 
     /// The newest runs, newest first.
     pub fn runs(&self, limit: u32) -> Result<Vec<Run>, JournalError> {
-        let mut query = self.db.prepare(&format!("{SELECT} ORDER BY id DESC LIMIT ?1"))?;
-        let runs = query.query_map([limit], read_run)?.collect::<Result<_, _>>()?;
+        let mut query = self
+            .db
+            .prepare(&format!("{SELECT} ORDER BY id DESC LIMIT ?1"))?;
+        let runs = query
+            .query_map([limit], read_run)?
+            .collect::<Result<_, _>>()?;
         Ok(runs)
     }
 
@@ -760,8 +872,14 @@ impl Journal {
 
     /// Remembers that these sources saw a session alive. A newer word replaces an older one,
     /// also one that a wrong clock has dated later.
-    pub fn remember(&mut self, session: &str, seen: &[(String, Alive)]) -> Result<(), JournalError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    pub fn remember(
+        &mut self,
+        session: &str,
+        seen: &[(String, Alive)],
+    ) -> Result<(), JournalError> {
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (source, alive) in seen {
             tx.execute(
                 "INSERT OR REPLACE INTO alive (session, source, at_ns, mark) VALUES (?1, ?2, ?3, ?4)",
@@ -780,7 +898,9 @@ impl Journal {
         by: &str,
         now: Timestamp,
     ) -> Result<(), JournalError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         for source in sources {
             tx.execute(
                 "INSERT OR REPLACE INTO trust (session, source, by, at_ns) VALUES (?1, ?2, ?3, ?4)",
@@ -794,16 +914,32 @@ impl Journal {
     /// What is remembered of a session.
     pub fn recall(&self, session: &str) -> Result<Recollection, JournalError> {
         let mut memory = Recollection::default();
-        let mut query = self.db.prepare_cached("SELECT source, at_ns, mark FROM alive WHERE session = ?1")?;
+        let mut query = self
+            .db
+            .prepare_cached("SELECT source, at_ns, mark FROM alive WHERE session = ?1")?;
         let rows = query.query_map([session], |row| {
-            Ok((row.get(0)?, Alive { at: Timestamp::from_nanos(row.get(1)?), mark: row.get(2)? }))
+            Ok((
+                row.get(0)?,
+                Alive {
+                    at: Timestamp::from_nanos(row.get(1)?),
+                    mark: row.get(2)?,
+                },
+            ))
         })?;
         for row in rows {
             memory.alive.extend([row?]);
         }
-        let mut query = self.db.prepare_cached("SELECT source, by, at_ns FROM trust WHERE session = ?1")?;
+        let mut query = self
+            .db
+            .prepare_cached("SELECT source, by, at_ns FROM trust WHERE session = ?1")?;
         let rows = query.query_map([session], |row| {
-            Ok((row.get(0)?, Trust { by: row.get(1)?, at: Timestamp::from_nanos(row.get(2)?) }))
+            Ok((
+                row.get(0)?,
+                Trust {
+                    by: row.get(1)?,
+                    at: Timestamp::from_nanos(row.get(2)?),
+                },
+            ))
         })?;
         for row in rows {
             memory.trusted.extend([row?]);
@@ -816,7 +952,11 @@ impl Journal {
         let mut totals = Totals::default();
         let mut query = self.db.prepare("SELECT name, label, value FROM counters")?;
         let rows = query.query_map([], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, i64>(2)?))
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get::<_, String>(1)?,
+                row.get::<_, i64>(2)?,
+            ))
         })?;
         for row in rows {
             let (name, label, value) = row?;
@@ -880,7 +1020,12 @@ impl Memory for Remembered {
 }
 
 /// Whether a run of this session succeeded less than [`COOLDOWN`] ago.
-fn is_cooling(db: &Sqlite, session: &str, action: Action, now: Timestamp) -> Result<bool, rusqlite::Error> {
+fn is_cooling(
+    db: &Sqlite,
+    session: &str,
+    action: Action,
+    now: Timestamp,
+) -> Result<bool, rusqlite::Error> {
     let (from, to) = around(now, COOLDOWN);
     db.query_row(
         &format!(
@@ -978,7 +1123,9 @@ fn read_run(row: &Row<'_>) -> Result<Run, rusqlite::Error> {
         run: row.get(12)?,
         accumulated_before: row.get(13)?,
         accumulated_after: row.get(14)?,
-        files: files.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default(),
+        files: files
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default(),
         owner: row.get::<_, Option<String>>(16)?.unwrap_or_default(),
     })
 }
@@ -999,7 +1146,11 @@ mod tests {
     }
 
     impl Journal {
-        fn accept_this(&mut self, request: &Request, now: Timestamp) -> Result<Accepted, JournalError> {
+        fn accept_this(
+            &mut self,
+            request: &Request,
+            now: Timestamp,
+        ) -> Result<Accepted, JournalError> {
             Ok(self.accept(std::slice::from_ref(request), now)?[0])
         }
     }
@@ -1017,7 +1168,15 @@ mod tests {
     fn end(journal: &mut Journal, status: Status, when: Timestamp) {
         let run = journal.take(at(0), &[]).unwrap().unwrap();
         journal
-            .finish(run.id, status, &Ending { reason: Some("connected"), ..Ending::default() }, when)
+            .finish(
+                run.id,
+                status,
+                &Ending {
+                    reason: Some("connected"),
+                    ..Ending::default()
+                },
+                when,
+            )
             .unwrap();
     }
 
@@ -1025,62 +1184,108 @@ mod tests {
     fn one_run_while_it_waits_or_is_under_way() {
         let (_dir, mut journal) = open();
         let cleanup = request("a", Action::Cleanup, "t1");
-        assert!(matches!(journal.accept_this(&cleanup, at(0)).unwrap(), Accepted::Queued(_)));
-        assert_eq!(journal.accept_this(&cleanup, at(1)).unwrap(), Accepted::InProgress);
+        assert!(matches!(
+            journal.accept_this(&cleanup, at(0)).unwrap(),
+            Accepted::Queued(_)
+        ));
+        assert_eq!(
+            journal.accept_this(&cleanup, at(1)).unwrap(),
+            Accepted::InProgress
+        );
         journal.take(at(0), &[]).unwrap().unwrap();
-        assert_eq!(journal.accept_this(&cleanup, at(2)).unwrap(), Accepted::InProgress);
+        assert_eq!(
+            journal.accept_this(&cleanup, at(2)).unwrap(),
+            Accepted::InProgress
+        );
         let other = request("b", Action::Cleanup, "t1");
-        assert!(matches!(journal.accept_this(&other, at(2)).unwrap(), Accepted::Queued(_)));
+        assert!(matches!(
+            journal.accept_this(&other, at(2)).unwrap(),
+            Accepted::Queued(_)
+        ));
         let plan = request("a", Action::Plan, "t1");
         assert!(
-            matches!(journal.accept_this(&plan, at(2)).unwrap(), Accepted::Queued(_)),
+            matches!(
+                journal.accept_this(&plan, at(2)).unwrap(),
+                Accepted::Queued(_)
+            ),
             "a dry run is another thing"
         );
-        assert_eq!(journal.take(at(0), &[]).unwrap().unwrap().session, "b", "one run a session at a time");
+        assert_eq!(
+            journal.take(at(0), &[]).unwrap().unwrap().session,
+            "b",
+            "one run a session at a time"
+        );
         assert!(journal.take(at(0), &[]).unwrap().is_none());
     }
 
     #[test]
     fn an_emergency_does_not_rest_after_a_clean_up() {
         let (_dir, mut journal) = open();
-        journal.accept_this(&request("a", Action::Cleanup, "t1"), at(0)).unwrap();
+        journal
+            .accept_this(&request("a", Action::Cleanup, "t1"), at(0))
+            .unwrap();
         end(&mut journal, Status::Done, at(1));
         let emergency = request("a", Action::Emergency, "t2");
-        assert!(matches!(journal.accept_this(&emergency, at(30)).unwrap(), Accepted::Queued(_)));
+        assert!(matches!(
+            journal.accept_this(&emergency, at(30)).unwrap(),
+            Accepted::Queued(_)
+        ));
         let run = journal.take(at(30), &[]).unwrap().unwrap();
         assert_eq!(run.action, Action::Emergency);
-        journal.finish(run.id, Status::Done, &Ending::default(), at(31)).unwrap();
+        journal
+            .finish(run.id, Status::Done, &Ending::default(), at(31))
+            .unwrap();
         for action in [Action::Cleanup, Action::Emergency] {
-            assert_eq!(journal.accept_this(&request("a", action, "t3"), at(60)).unwrap(), Accepted::Cooldown);
+            assert_eq!(
+                journal
+                    .accept_this(&request("a", action, "t3"), at(60))
+                    .unwrap(),
+                Accepted::Cooldown
+            );
         }
         // A person's undo is a word to both.
         let later = at(31 + 6 * 60);
         let undo = journal.begin("a", Action::Undo, "somebody", later).unwrap();
-        journal.finish(undo, Status::Done, &Ending::default(), later).unwrap();
+        journal
+            .finish(undo, Status::Done, &Ending::default(), later)
+            .unwrap();
         let emergency = request("a", Action::Emergency, "t4");
-        assert_eq!(journal.accept_this(&emergency, at(32 + 6 * 60)).unwrap(), Accepted::Cooldown);
+        assert_eq!(
+            journal.accept_this(&emergency, at(32 + 6 * 60)).unwrap(),
+            Accepted::Cooldown
+        );
     }
 
     #[test]
     fn cooldown_is_per_session_whatever_the_start() {
         let (_dir, mut journal) = open();
-        journal.accept_this(&request("a", Action::Emergency, "t1"), at(0)).unwrap();
+        journal
+            .accept_this(&request("a", Action::Emergency, "t1"), at(0))
+            .unwrap();
         end(&mut journal, Status::Done, at(1));
-        for (action, starts_at) in
-            [(Action::Cleanup, "t1"), (Action::Cleanup, "t2"), (Action::Emergency, "t3")]
-        {
+        for (action, starts_at) in [
+            (Action::Cleanup, "t1"),
+            (Action::Cleanup, "t2"),
+            (Action::Emergency, "t3"),
+        ] {
             assert_eq!(
-                journal.accept_this(&request("a", action, starts_at), at(300)).unwrap(),
+                journal
+                    .accept_this(&request("a", action, starts_at), at(300))
+                    .unwrap(),
                 Accepted::Cooldown
             );
         }
         let later = at(1 + 6 * 60);
         assert!(matches!(
-            journal.accept_this(&request("a", Action::Cleanup, "t1"), later).unwrap(),
+            journal
+                .accept_this(&request("a", Action::Cleanup, "t1"), later)
+                .unwrap(),
             Accepted::Queued(_)
         ));
         assert!(matches!(
-            journal.accept_this(&request("b", Action::Cleanup, "t1"), at(2)).unwrap(),
+            journal
+                .accept_this(&request("b", Action::Cleanup, "t1"), at(2))
+                .unwrap(),
             Accepted::Queued(_)
         ));
     }
@@ -1092,13 +1297,22 @@ mod tests {
             let cleanup = request("a", Action::Cleanup, "t1");
             journal.accept_this(&cleanup, at(0)).unwrap();
             end(&mut journal, status, at(1));
-            assert_eq!(journal.accept_this(&cleanup, at(5)).unwrap(), Accepted::RetryLater);
+            assert_eq!(
+                journal.accept_this(&cleanup, at(5)).unwrap(),
+                Accepted::RetryLater
+            );
             let emergency = request("a", Action::Emergency, "t1");
             assert!(
-                matches!(journal.accept_this(&emergency, at(5)).unwrap(), Accepted::Queued(_)),
+                matches!(
+                    journal.accept_this(&emergency, at(5)).unwrap(),
+                    Accepted::Queued(_)
+                ),
                 "worse news is heard"
             );
-            assert!(matches!(journal.accept_this(&cleanup, at(6)).unwrap(), Accepted::Queued(_)));
+            assert!(matches!(
+                journal.accept_this(&cleanup, at(6)).unwrap(),
+                Accepted::Queued(_)
+            ));
         }
     }
 
@@ -1108,37 +1322,74 @@ mod tests {
         let cleanup = request("a", Action::Cleanup, "t1");
         journal.accept_this(&cleanup, at(0)).unwrap();
         end(&mut journal, Status::Done, at(60 * 24 * 365));
-        assert!(matches!(journal.accept_this(&cleanup, at(10)).unwrap(), Accepted::Queued(_)));
+        assert!(matches!(
+            journal.accept_this(&cleanup, at(10)).unwrap(),
+            Accepted::Queued(_)
+        ));
     }
 
     #[test]
     fn what_was_done_while_a_run_waited_is_seen() {
         let (_dir, mut journal) = open();
-        journal.accept_this(&request("a", Action::Cleanup, "t1"), at(0)).unwrap();
+        journal
+            .accept_this(&request("a", Action::Cleanup, "t1"), at(0))
+            .unwrap();
         let id = journal.begin("a", Action::Undo, "somebody", at(0)).unwrap();
-        assert!(journal.take(at(0), &[]).unwrap().is_none(), "an operator is at work");
-        journal.finish(id, Status::Done, &Ending::default(), at(1)).unwrap();
-        assert!(journal.take(at(2), &[]).unwrap().is_none(), "an undo is not undone at once");
+        assert!(
+            journal.take(at(0), &[]).unwrap().is_none(),
+            "an operator is at work"
+        );
+        journal
+            .finish(id, Status::Done, &Ending::default(), at(1))
+            .unwrap();
+        assert!(
+            journal.take(at(2), &[]).unwrap().is_none(),
+            "an undo is not undone at once"
+        );
         let runs = journal.runs(10).unwrap();
-        assert_eq!((runs[1].status, runs[1].reason.as_deref()), (Status::Refused, Some("cooldown")));
+        assert_eq!(
+            (runs[1].status, runs[1].reason.as_deref()),
+            (Status::Refused, Some("cooldown"))
+        );
     }
 
     #[test]
     fn only_runs_of_dead_processes_are_orphans_and_end_once() {
         let (_dir, mut journal) = open();
-        let id = journal.begin("a", Action::Cleanup, "somebody", at(0)).unwrap();
-        assert_eq!(journal.orphans().unwrap().len(), 1, "this process knows its own");
+        let id = journal
+            .begin("a", Action::Cleanup, "somebody", at(0))
+            .unwrap();
+        assert_eq!(
+            journal.orphans().unwrap().len(),
+            1,
+            "this process knows its own"
+        );
         let mut other = Journal::open(&_dir.path().join("state")).unwrap();
         assert!(other.orphans().unwrap().is_empty(), "its process lives");
-        let orphan = other.begin("b", Action::Cleanup, "somebody", at(0)).unwrap();
+        let orphan = other
+            .begin("b", Action::Cleanup, "somebody", at(0))
+            .unwrap();
         drop(other);
-        let ids: Vec<i64> = journal.orphans().unwrap().iter().map(|run| run.id).collect();
+        let ids: Vec<i64> = journal
+            .orphans()
+            .unwrap()
+            .iter()
+            .map(|run| run.id)
+            .collect();
         assert_eq!(ids, [id, orphan], "the other process is gone");
-        journal.finish(orphan, Status::Failed, &Ending::default(), at(1)).unwrap();
+        journal
+            .finish(orphan, Status::Failed, &Ending::default(), at(1))
+            .unwrap();
         for _ in 0..2 {
-            journal.finish(id, Status::Done, &Ending::default(), at(1)).unwrap();
+            journal
+                .finish(id, Status::Done, &Ending::default(), at(1))
+                .unwrap();
         }
-        assert_eq!(journal.totals().unwrap().runs["cleanup"], 2, "each counted once");
+        assert_eq!(
+            journal.totals().unwrap().runs["cleanup"],
+            2,
+            "each counted once"
+        );
     }
 
     #[test]
@@ -1147,18 +1398,36 @@ mod tests {
         let cleanup = request("a", Action::Cleanup, "t1");
         journal.accept_this(&cleanup, at(0)).unwrap();
         let run = journal.take(at(0), &[]).unwrap().unwrap();
-        let ending = Ending { files: BTreeMap::from([(Kind::PreKey, 278)]), ..Ending::default() };
-        journal.finish(run.id, Status::Done, &ending, at(1)).unwrap();
-        journal.accept_this(&request("b", Action::Cleanup, "t1"), at(2)).unwrap();
+        let ending = Ending {
+            files: BTreeMap::from([(Kind::PreKey, 278)]),
+            ..Ending::default()
+        };
+        journal
+            .finish(run.id, Status::Done, &ending, at(1))
+            .unwrap();
+        journal
+            .accept_this(&request("b", Action::Cleanup, "t1"), at(2))
+            .unwrap();
         drop(journal);
         let mut journal = Journal::open(&dir.path().join("state")).unwrap();
         let totals = journal.totals().unwrap();
-        assert_eq!((totals.runs["cleanup"], totals.moved["pre-key"], totals.queued), (1, 278, 1));
+        assert_eq!(
+            (
+                totals.runs["cleanup"],
+                totals.moved["pre-key"],
+                totals.queued
+            ),
+            (1, 278, 1)
+        );
         assert_eq!(totals.last_success, Some(at(1)));
         assert_eq!(journal.runs(10).unwrap().len(), 2);
         assert_eq!(journal.take(at(0), &[]).unwrap().unwrap().session, "b");
         journal.prune(at(60 * 24 * 1000)).unwrap();
-        assert_eq!(journal.totals().unwrap().moved["pre-key"], 278, "counters outlive their runs");
+        assert_eq!(
+            journal.totals().unwrap().moved["pre-key"],
+            278,
+            "counters outlive their runs"
+        );
         assert_eq!(journal.runs(10).unwrap().len(), 1);
     }
 
@@ -1182,7 +1451,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut journal = Journal::open(dir.path()).unwrap();
         assert!(journal.wanted_looks().unwrap().is_empty());
-        journal.want_look(["cleanup", "warning"].into_iter()).unwrap();
+        journal
+            .want_look(["cleanup", "warning"].into_iter())
+            .unwrap();
         let looks = journal.wanted_looks().unwrap();
         assert_eq!(looks.len(), 2);
         // Somebody asks while the look is under way.
@@ -1200,16 +1471,29 @@ mod tests {
     fn a_journal_of_schema_1_is_taken_over() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("journal.sqlite");
-        Sqlite::open(&path).unwrap().execute_batch(SCHEMA_1).unwrap();
+        Sqlite::open(&path)
+            .unwrap()
+            .execute_batch(SCHEMA_1)
+            .unwrap();
         for _ in 0..2 {
             let mut journal = Journal::open(dir.path()).unwrap();
             assert_eq!(journal.totals().unwrap().runs["cleanup"], 7);
             assert_eq!(journal.runs(9).unwrap().len(), 1);
-            journal.remember("a", &[("probe-1".into(), Alive::at(at(0)))]).unwrap();
+            journal
+                .remember("a", &[("probe-1".into(), Alive::at(at(0)))])
+                .unwrap();
             assert_eq!(journal.recall("a").unwrap().alive.len(), 1);
         }
-        Sqlite::open(&path).unwrap().pragma_update(None, "user_version", SCHEMA_VERSION + 1).unwrap();
-        assert!(Journal::open(dir.path()).unwrap_err().to_string().contains("newer version"));
+        Sqlite::open(&path)
+            .unwrap()
+            .pragma_update(None, "user_version", SCHEMA_VERSION + 1)
+            .unwrap();
+        assert!(
+            Journal::open(dir.path())
+                .unwrap_err()
+                .to_string()
+                .contains("newer version")
+        );
     }
 
     /// What schema 2 added to those, and what schema 3 did, with what a killed one left.
@@ -1234,9 +1518,10 @@ mod tests {
 
     #[test]
     fn journals_of_schemas_2_and_3_are_taken_over() {
-        for (steps, late, owed) in
-            [(&[SCHEMA_1, FROM_1_TO_2][..], 0, 0), (&[SCHEMA_1, FROM_1_TO_2, FROM_2_TO_3], 2, 1)]
-        {
+        for (steps, late, owed) in [
+            (&[SCHEMA_1, FROM_1_TO_2][..], 0, 0),
+            (&[SCHEMA_1, FROM_1_TO_2, FROM_2_TO_3], 2, 1),
+        ] {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("journal.sqlite");
             for step in steps {
@@ -1246,9 +1531,15 @@ mod tests {
                 let journal = Journal::open(dir.path()).unwrap();
                 assert_eq!(journal.totals().unwrap().runs["cleanup"], 7);
                 let not_back = journal.not_back().unwrap();
-                assert_eq!((not_back.len(), journal.obligations().unwrap().len()), (late, owed));
+                assert_eq!(
+                    (not_back.len(), journal.obligations().unwrap().len()),
+                    (late, owed)
+                );
                 if let [first, second] = &not_back[..] {
-                    assert_eq!((first.service.as_str(), first.session.as_str()), ("late", "a"));
+                    assert_eq!(
+                        (first.service.as_str(), first.session.as_str()),
+                        ("late", "a")
+                    );
                     assert_eq!(first.run.as_deref(), Some("20261123T201510Z-4f2a91"));
                     assert_eq!(first.since, Timestamp::from_nanos(6).rfc3339());
                     assert_eq!(first.stopped, Timestamp::from_nanos(5));
@@ -1263,16 +1554,29 @@ mod tests {
     #[test]
     fn who_was_seen_alive_survives_and_a_wrong_clock_does_not() {
         let (dir, mut journal) = open();
-        let alive = |minutes| Alive { at: at(minutes), mark: Some("m".into()) };
+        let alive = |minutes| Alive {
+            at: at(minutes),
+            mark: Some("m".into()),
+        };
         let year = 60 * 24 * 365;
-        journal.remember("a", &[("p".into(), alive(0)), ("q".into(), alive(year))]).unwrap();
+        journal
+            .remember("a", &[("p".into(), alive(0)), ("q".into(), alive(year))])
+            .unwrap();
         journal.remember("b", &[("p".into(), alive(year))]).unwrap();
-        journal.trust("a", &["p".into()], "somebody", at(0)).unwrap();
+        journal
+            .trust("a", &["p".into()], "somebody", at(0))
+            .unwrap();
         drop(journal);
         let mut journal = Journal::open(&dir.path().join("state")).unwrap();
         let memory = journal.recall("a").unwrap();
         assert_eq!(memory.alive["p"], alive(0));
-        assert_eq!(memory.trusted["p"], Trust { by: "somebody".into(), at: at(0) });
+        assert_eq!(
+            memory.trusted["p"],
+            Trust {
+                by: "somebody".into(),
+                at: at(0)
+            }
+        );
         assert!(!memory.vouches_for("q", at(0)), "from the future");
         // The next sighting replaces it, though it is earlier.
         journal.remember("a", &[("q".into(), alive(1))]).unwrap();
@@ -1282,18 +1586,30 @@ mod tests {
         assert!(journal.recall("b").unwrap().alive.is_empty());
         assert_eq!(journal.recall("a").unwrap().alive.len(), 2);
         journal.prune(at(60 * 24 * 31)).unwrap();
-        assert!(journal.recall("a").unwrap().alive.is_empty(), "after 30 days");
-        assert_eq!(journal.recall("a").unwrap().trusted.len(), 1, "a person's word stays");
+        assert!(
+            journal.recall("a").unwrap().alive.is_empty(),
+            "after 30 days"
+        );
+        assert_eq!(
+            journal.recall("a").unwrap().trusted.len(),
+            1,
+            "a person's word stays"
+        );
     }
 
     #[test]
     fn errors_say_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("file"), "").unwrap();
-        let error = Journal::open(&dir.path().join("file/state")).unwrap_err().to_string();
+        let error = Journal::open(&dir.path().join("file/state"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("--state.path"), "{error}");
-        std::fs::write(dir.path().join("journal.sqlite"), "not a database, and long enough to be told so")
-            .unwrap();
+        std::fs::write(
+            dir.path().join("journal.sqlite"),
+            "not a database, and long enough to be told so",
+        )
+        .unwrap();
         assert!(Journal::open(dir.path()).is_err());
     }
 }

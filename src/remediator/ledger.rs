@@ -98,7 +98,13 @@ pub enum Phase {
 }
 
 impl Phase {
-    const ALL: [Phase; 5] = [Phase::Stopping, Phase::Gone, Phase::Starting, Phase::Started, Phase::Failed];
+    const ALL: [Phase; 5] = [
+        Phase::Stopping,
+        Phase::Gone,
+        Phase::Starting,
+        Phase::Started,
+        Phase::Failed,
+    ];
 
     /// The word for it.
     pub const fn label(self) -> &'static str {
@@ -221,7 +227,12 @@ impl Journal {
         // Not `transaction`, which would borrow what the questions need; nothing else of
         // ours is open, for `self` is borrowed alone.
         let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
-        if let Err(hold) = lets(self, &self.switches()?, &self.stops(now)?, self.resumed(now)?) {
+        if let Err(hold) = lets(
+            self,
+            &self.switches()?,
+            &self.stops(now)?,
+            self.resumed(now)?,
+        ) {
             return Ok(Err(hold));
         }
         tx.execute(
@@ -234,7 +245,10 @@ impl Journal {
                 now.nanos()
             ],
         )?;
-        tx.execute("DELETE FROM watched WHERE service = ?1 AND late_ns IS NULL", [service])?;
+        tx.execute(
+            "DELETE FROM watched WHERE service = ?1 AND late_ns IS NULL",
+            [service],
+        )?;
         for session in sessions {
             tx.execute(WATCH, params![service, session, run_id, now.nanos()])?;
         }
@@ -270,7 +284,8 @@ impl Journal {
 
     /// The service runs again: nothing is owed.
     pub fn fulfil(&mut self, service: &str) -> Result<(), JournalError> {
-        self.db.execute("DELETE FROM obligations WHERE service = ?1", [service])?;
+        self.db
+            .execute("DELETE FROM obligations WHERE service = ?1", [service])?;
         self.forget_who_is_back(service)
     }
 
@@ -286,9 +301,9 @@ impl Journal {
 
     /// Services that must be seen to run again, the oldest first.
     pub fn obligations(&self) -> Result<Vec<Obligation>, JournalError> {
-        let mut query = self
-            .db
-            .prepare("SELECT service, session, run_id, phase, since_ns FROM obligations ORDER BY since_ns")?;
+        let mut query = self.db.prepare(
+            "SELECT service, session, run_id, phase, since_ns FROM obligations ORDER BY since_ns",
+        )?;
         let rows = query.query_map([], |row| {
             let phase: String = row.get(3)?;
             Ok(Obligation {
@@ -296,7 +311,10 @@ impl Journal {
                 session: row.get(1)?,
                 run_id: row.get(2)?,
                 // What nobody understands is started again, to be sure.
-                phase: Phase::ALL.into_iter().find(|p| p.label() == phase).unwrap_or(Phase::Starting),
+                phase: Phase::ALL
+                    .into_iter()
+                    .find(|p| p.label() == phase)
+                    .unwrap_or(Phase::Starting),
                 since: Timestamp::from_nanos(row.get(4)?),
             })
         })?;
@@ -305,13 +323,17 @@ impl Journal {
 
     /// Whether a service was stopped for this run.
     pub fn was_stopped_for(&self, run_id: i64) -> Result<bool, JournalError> {
-        let mut query = self.db.prepare("SELECT EXISTS (SELECT 1 FROM stops WHERE run_id = ?1)")?;
+        let mut query = self
+            .db
+            .prepare("SELECT EXISTS (SELECT 1 FROM stops WHERE run_id = ?1)")?;
         Ok(query.query_row([run_id], |row| row.get(0))?)
     }
 
     /// Who was stopped when, as far back as anybody looks.
     pub fn stops(&self, now: Timestamp) -> Result<Vec<Stopped>, JournalError> {
-        let mut query = self.db.prepare("SELECT service, at_ns, in_window FROM stops WHERE at_ns > ?1")?;
+        let mut query = self
+            .db
+            .prepare("SELECT service, at_ns, in_window FROM stops WHERE at_ns > ?1")?;
         let rows = query.query_map([now.minus(KEPT_FOR).nanos()], |row| {
             Ok(Stopped {
                 service: row.get(0)?,
@@ -351,7 +373,10 @@ impl Journal {
             let mut query = journal
                 .db
                 .prepare_cached("SELECT value FROM counters WHERE name = 'clock' AND label = ?1")?;
-            Ok(query.query_row([what], |row| row.get(0)).optional()?.map(Timestamp::from_nanos))
+            Ok(query
+                .query_row([what], |row| row.get(0))
+                .optional()?
+                .map(Timestamp::from_nanos))
         };
         let expected = read(self, "seen")?.map(|seen| match passed {
             Some(passed) => (seen.plus(passed).minus(LEAP), seen.plus(passed).plus(LEAP)),
@@ -361,7 +386,9 @@ impl Journal {
             (Some((from, to)), Some(since)) if from <= now && now <= to => since.min(now),
             _ => now,
         };
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         for (what, at) in [("seen", now), ("since", since)] {
             tx.execute(
                 "INSERT OR REPLACE INTO counters (name, label, value) VALUES ('clock', ?1, ?2)",
@@ -380,17 +407,23 @@ impl Journal {
         run_id: i64,
         stopped: Timestamp,
     ) -> Result<(), JournalError> {
-        self.db.execute(WATCH, params![service, session, run_id, stopped.nanos()])?;
+        self.db
+            .execute(WATCH, params![service, session, run_id, stopped.nanos()])?;
         Ok(())
     }
 
     /// The sessions, each with its run, that are to come back after this stop.
-    pub fn watched(&self, service: &str, stopped: Timestamp) -> Result<Vec<(String, i64)>, JournalError> {
+    pub fn watched(
+        &self,
+        service: &str,
+        stopped: Timestamp,
+    ) -> Result<Vec<(String, i64)>, JournalError> {
         let mut query = self.db.prepare(
             "SELECT session, run_id FROM watched WHERE service = ?1 AND stopped_ns = ?2 ORDER BY session",
         )?;
-        let rows =
-            query.query_map(params![service, stopped.nanos()], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows = query.query_map(params![service, stopped.nanos()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
@@ -483,9 +516,16 @@ impl Journal {
     }
 
     /// Drops armed runs whose alert nobody has repeated for `span`.
-    pub fn disarm_forgotten(&mut self, span: Duration, now: Timestamp) -> Result<usize, JournalError> {
+    pub fn disarm_forgotten(
+        &mut self,
+        span: Duration,
+        now: Timestamp,
+    ) -> Result<usize, JournalError> {
         let (from, to) = (now.minus(span).nanos(), now.plus(span).nanos());
-        Ok(self.db.execute("DELETE FROM armed WHERE alert_ns < ?1 OR alert_ns > ?2", [from, to])?)
+        Ok(self.db.execute(
+            "DELETE FROM armed WHERE alert_ns < ?1 OR alert_ns > ?2",
+            [from, to],
+        )?)
     }
 
     /// The armed runs.
@@ -494,7 +534,8 @@ impl Journal {
             "SELECT session, action, tier, since_ns, alert_ns FROM armed ORDER BY since_ns, session, action",
         )?;
         let rows = query.query_map([], |row| {
-            let (action, since, alert): (String, i64, i64) = (row.get(1)?, row.get(3)?, row.get(4)?);
+            let (action, since, alert): (String, i64, i64) =
+                (row.get(1)?, row.get(3)?, row.get(4)?);
             let last_alert_at = Timestamp::from_nanos(alert);
             Ok(Armed {
                 session: row.get(0)?,
@@ -510,8 +551,9 @@ impl Journal {
 
     /// Whether this run is armed.
     pub fn is_armed(&self, session: &str, action: Action) -> Result<bool, JournalError> {
-        let mut query =
-            self.db.prepare("SELECT EXISTS (SELECT 1 FROM armed WHERE session = ?1 AND action = ?2)")?;
+        let mut query = self
+            .db
+            .prepare("SELECT EXISTS (SELECT 1 FROM armed WHERE session = ?1 AND action = ?2)")?;
         Ok(query.query_row(params![session, action.label()], |row| row.get(0))?)
     }
 
@@ -523,7 +565,9 @@ impl Journal {
         action: Action,
         now: Timestamp,
     ) -> Result<Option<i64>, JournalError> {
-        let tx = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let queue = format!(
             "INSERT INTO runs (created_ns, session, action, tier, requested_by, fingerprint, starts_at, status)
              SELECT ?3, session, action, tier, 'alert ' || fingerprint, fingerprint, starts_at, 'queued'
@@ -533,8 +577,15 @@ impl Journal {
                              AND action IN ('cleanup', 'emergency'))
              AND NOT {HALTED}"
         );
-        let queued = tx
-            .execute(&queue, params![session, action.label(), now.nanos(), now.minus(RETRY_AFTER).nanos()])?;
+        let queued = tx.execute(
+            &queue,
+            params![
+                session,
+                action.label(),
+                now.nanos(),
+                now.minus(RETRY_AFTER).nanos()
+            ],
+        )?;
         let id = (queued > 0).then(|| tx.last_insert_rowid());
         if id.is_some() {
             tx.execute(
@@ -558,25 +609,44 @@ impl Journal {
 
     /// What halts all action.
     pub fn switches(&self) -> Result<Switches, JournalError> {
-        Ok(Switches { paused: self.switch(PAUSED)?, breaker: self.switch(BREAKER)? })
+        Ok(Switches {
+            paused: self.switch(PAUSED)?,
+            breaker: self.switch(BREAKER)?,
+        })
     }
 
     /// When a person last said to go on. Not what was said under a clock that was ahead: it
     /// would excuse every stop until then.
     pub fn resumed(&self, now: Timestamp) -> Result<Option<Timestamp>, JournalError> {
-        Ok(self.switch(RESUMED)?.map(|switch| switch.at).filter(|at| *at <= now))
+        Ok(self
+            .switch(RESUMED)?
+            .map(|switch| switch.at)
+            .filter(|at| *at <= now))
     }
 
     fn switch(&self, name: &str) -> Result<Option<Switch>, JournalError> {
         let read = |row: &Row<'_>| {
             let at = Timestamp::from_nanos(row.get(2)?);
-            Ok(Switch { by: row.get(0)?, reason: row.get(1)?, since: at.rfc3339(), at })
+            Ok(Switch {
+                by: row.get(0)?,
+                reason: row.get(1)?,
+                since: at.rfc3339(),
+                at,
+            })
         };
-        let mut query = self.db.prepare("SELECT by, reason, at_ns FROM switches WHERE name = ?1")?;
+        let mut query = self
+            .db
+            .prepare("SELECT by, reason, at_ns FROM switches WHERE name = ?1")?;
         Ok(query.query_row([name], read).optional()?)
     }
 
-    fn turn(&mut self, name: &str, by: &str, reason: &str, now: Timestamp) -> Result<(), JournalError> {
+    fn turn(
+        &mut self,
+        name: &str,
+        by: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
         self.db.execute(
             "INSERT OR REPLACE INTO switches (name, by, reason, at_ns) VALUES (?1, ?2, ?3, ?4)",
             params![name, by, reason, now.nanos()],
@@ -600,7 +670,10 @@ impl Journal {
     /// A person says to go on; what was halted till then.
     pub fn resume(&mut self, by: &str, now: Timestamp) -> Result<Switches, JournalError> {
         let halted = self.switches()?;
-        self.db.execute("DELETE FROM switches WHERE name IN (?1, ?2)", [PAUSED, BREAKER])?;
+        self.db.execute(
+            "DELETE FROM switches WHERE name IN (?1, ?2)",
+            [PAUSED, BREAKER],
+        )?;
         self.turn(RESUMED, by, "", now)?;
         Ok(halted)
     }
@@ -610,13 +683,18 @@ impl Journal {
         let mut query = self.db.prepare(
             "SELECT status, count(*) FROM runs WHERE status IN ('queued', 'running') GROUP BY status",
         )?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.max(0) as u64)))?;
+        let rows = query.query_map([], |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.max(0) as u64))
+        })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Forgets stops that nobody looks back at.
     pub(super) fn prune_stops(&mut self, now: Timestamp) -> Result<(), JournalError> {
-        self.db.execute("DELETE FROM stops WHERE at_ns < ?1", [now.minus(KEPT_FOR).nanos()])?;
+        self.db.execute(
+            "DELETE FROM stops WHERE at_ns < ?1",
+            [now.minus(KEPT_FOR).nanos()],
+        )?;
         Ok(())
     }
 }
@@ -659,20 +737,29 @@ mod tests {
     fn refuse(journal: &mut Journal, id: i64, now: Timestamp) {
         assert_eq!(journal.take(now, &[]).unwrap().unwrap().id, id);
         journal.arm(id, now).unwrap();
-        let ending = Ending { reason: Some("connected"), ..Ending::default() };
+        let ending = Ending {
+            reason: Some("connected"),
+            ..Ending::default()
+        };
         journal.finish(id, Status::Refused, &ending, now).unwrap();
     }
 
     #[test]
     fn what_is_owed_outlasts_the_process() {
         let (dir, mut journal) = open();
-        journal.intend_stop("bots", &["a"], 7, false, at(0), |_, _, _, _| Ok(())).unwrap().unwrap();
+        journal
+            .intend_stop("bots", &["a"], 7, false, at(0), |_, _, _, _| Ok(()))
+            .unwrap()
+            .unwrap();
         let again = journal.intend_stop("bots", &["b"], 8, false, at(1), |_, _, _, _| Ok(()));
         assert!(again.is_err(), "one at a time");
         drop(journal);
         let mut journal = Journal::open(dir.path()).unwrap();
         let owed = journal.obligations().unwrap().remove(0);
-        assert_eq!((owed.service.as_str(), owed.run_id, owed.phase), ("bots", 7, Phase::Stopping));
+        assert_eq!(
+            (owed.service.as_str(), owed.run_id, owed.phase),
+            ("bots", 7, Phase::Stopping)
+        );
         for phase in Phase::ALL {
             journal.set_phase("bots", phase).unwrap();
             assert_eq!(journal.obligations().unwrap()[0].phase, phase);
@@ -680,10 +767,20 @@ mod tests {
         assert!(journal.was_stopped_for(7).unwrap() && !journal.was_stopped_for(8).unwrap());
         journal.fulfil("bots").unwrap();
         assert!(journal.obligations().unwrap().is_empty());
-        assert_eq!(journal.stops(at(1)).unwrap().len(), 1, "it was stopped all the same");
-        journal.intend_stop("bots", &["a"], 9, true, at(2), |_, _, _, _| Ok(())).unwrap().unwrap();
+        assert_eq!(
+            journal.stops(at(1)).unwrap().len(),
+            1,
+            "it was stopped all the same"
+        );
+        journal
+            .intend_stop("bots", &["a"], 9, true, at(2), |_, _, _, _| Ok(()))
+            .unwrap()
+            .unwrap();
         let stops = journal.stops(at(2)).unwrap();
-        assert_eq!(stops.iter().map(|stop| stop.in_window).collect::<Vec<_>>(), [false, true]);
+        assert_eq!(
+            stops.iter().map(|stop| stop.in_window).collect::<Vec<_>>(),
+            [false, true]
+        );
         journal.prune(at(60 * 24 * 31)).unwrap();
         assert!(journal.stops(at(2)).unwrap().is_empty());
     }
@@ -691,13 +788,26 @@ mod tests {
     #[test]
     fn what_holds_within_the_transaction_leaves_no_trace() {
         let (dir, mut journal) = open();
-        journal.intend_stop("a", &["a"], 1, false, at(0), |_, _, _, _| Ok(())).unwrap().unwrap();
+        journal
+            .intend_stop("a", &["a"], 1, false, at(0), |_, _, _, _| Ok(()))
+            .unwrap()
+            .unwrap();
         // Another process pauses, after the first look.
-        Journal::open(dir.path()).unwrap().pause("ann", "a release", at(1)).unwrap();
-        let held = journal.intend_stop("b", &["b"], 2, false, at(2), |_, switches, stops, resumed| {
-            assert!(switches.paused.is_some() && stops.len() == 1 && resumed.is_none());
-            Err(Hold::Paused)
-        });
+        Journal::open(dir.path())
+            .unwrap()
+            .pause("ann", "a release", at(1))
+            .unwrap();
+        let held = journal.intend_stop(
+            "b",
+            &["b"],
+            2,
+            false,
+            at(2),
+            |_, switches, stops, resumed| {
+                assert!(switches.paused.is_some() && stops.len() == 1 && resumed.is_none());
+                Err(Hold::Paused)
+            },
+        );
         assert_eq!(held.unwrap(), Err(Hold::Paused));
         assert_eq!(journal.obligations().unwrap().len(), 1);
         assert_eq!(journal.stops(at(2)).unwrap().len(), 1);
@@ -714,13 +824,21 @@ mod tests {
         accept(&mut journal, "b", Action::Plan, at(0));
         let plan = journal.take(at(0), &[]).unwrap().unwrap();
         assert!(!journal.is_under_way(&all, a).unwrap(), "it moves nothing");
-        journal.finish(plan.id, Status::Done, &Ending::default(), at(0)).unwrap();
+        journal
+            .finish(plan.id, Status::Done, &Ending::default(), at(0))
+            .unwrap();
         let mut other = Journal::open(dir.path()).unwrap();
         other.begin("b", Action::Undo, "ann", at(0)).unwrap();
         assert!(journal.is_under_way(&all, a).unwrap());
-        assert!(!journal.is_under_way(&["a", "c"], a).unwrap(), "another process of bots");
+        assert!(
+            !journal.is_under_way(&["a", "c"], a).unwrap(),
+            "another process of bots"
+        );
         drop(other);
-        assert!(!journal.is_under_way(&all, a).unwrap(), "what a dead process left");
+        assert!(
+            !journal.is_under_way(&all, a).unwrap(),
+            "what a dead process left"
+        );
     }
 
     #[test]
@@ -728,16 +846,26 @@ mod tests {
         let day = 24 * 60;
         let (dir, mut journal) = open();
         let mut since = |minute: u32, passed: Option<u32>| {
-            let since = journal.clock_runs_since(at(minute), passed.map(|minutes| MINUTE * minutes)).unwrap();
+            let since = journal
+                .clock_runs_since(at(minute), passed.map(|minutes| MINUTE * minutes))
+                .unwrap();
             (at(0).until(since).as_secs() / 60) as u32
         };
         assert_eq!(since(100 * day, None), 100 * day, "nothing is known before");
         assert_eq!(since(100 * day + 10, Some(10)), 100 * day);
-        assert_eq!(since(100 * day + 70, Some(10)), 100 * day, "an hour is none");
+        assert_eq!(
+            since(100 * day + 70, Some(10)),
+            100 * day,
+            "an hour is none"
+        );
         // Set ahead, and back.
         assert_eq!(since(190 * day, Some(10)), 190 * day);
         assert_eq!(since(190 * day + 10, Some(10)), 190 * day);
-        assert_eq!(since(101 * day, Some(10)), 101 * day, "nothing is held up until then");
+        assert_eq!(
+            since(101 * day, Some(10)),
+            101 * day,
+            "nothing is held up until then"
+        );
         // Weeks of uptime under a pause are no leap; nor is a restart; weeks of absence may be.
         assert_eq!(since(131 * day, Some(30 * day)), 101 * day);
         assert_eq!(since(132 * day, None), 101 * day);
@@ -767,10 +895,21 @@ mod tests {
         assert_eq!(journal.nudge("a", Action::Cleanup, at(10)).unwrap(), None);
         let run = journal.take(at(10), &[]).unwrap().unwrap();
         assert_eq!((run.id, run.requested_by.as_str()), (again, "alert f"));
-        journal.finish(again, Status::Refused, &Ending::default(), at(10)).unwrap();
+        journal
+            .finish(again, Status::Refused, &Ending::default(), at(10))
+            .unwrap();
         assert_eq!(journal.nudge("a", Action::Cleanup, at(5)).unwrap(), None);
-        assert!(journal.nudge("a", Action::Cleanup, at(7)).unwrap().is_some());
-        assert_eq!(journal.nudge("a", Action::Emergency, at(7)).unwrap(), None, "that one is not armed");
+        assert!(
+            journal
+                .nudge("a", Action::Cleanup, at(7))
+                .unwrap()
+                .is_some()
+        );
+        assert_eq!(
+            journal.nudge("a", Action::Emergency, at(7)).unwrap(),
+            None,
+            "that one is not armed"
+        );
         // It is dropped by its own alert only.
         assert!(!journal.disarm("a", Action::Emergency).unwrap());
         assert!(journal.disarm("a", Action::Cleanup).unwrap());
@@ -783,7 +922,12 @@ mod tests {
         let id = accept(&mut journal, "a", Action::Cleanup, at(0));
         refuse(&mut journal, id, at(0));
         assert_eq!(journal.disarm_forgotten(MINUTE * 60, at(59)).unwrap(), 0);
-        journal.repeated(&[request("a", Action::Cleanup), request("b", Action::Cleanup)], at(59)).unwrap();
+        journal
+            .repeated(
+                &[request("a", Action::Cleanup), request("b", Action::Cleanup)],
+                at(59),
+            )
+            .unwrap();
         assert_eq!(journal.disarm_forgotten(MINUTE * 60, at(110)).unwrap(), 0);
         assert_eq!(journal.armed().unwrap()[0].since, at(0).rfc3339());
         assert_eq!(journal.disarm_forgotten(MINUTE * 60, at(120)).unwrap(), 1);
@@ -801,13 +945,30 @@ mod tests {
         accept(&mut journal, "a", Action::Plan, at(0));
         let busy = ["a".to_owned(), "b".to_owned()];
         let taken = journal.take(at(0), &busy).unwrap().unwrap();
-        assert_eq!((taken.session.as_str(), taken.action), ("a", Action::Plan), "a plan stops nobody");
+        assert_eq!(
+            (taken.session.as_str(), taken.action),
+            ("a", Action::Plan),
+            "a plan stops nobody"
+        );
         assert_eq!(journal.take(at(0), &busy).unwrap(), None);
-        assert_eq!(journal.claim("a", at(0)).unwrap(), None, "something is under way there");
-        journal.finish(taken.id, Status::Done, &Ending::default(), at(0)).unwrap();
+        assert_eq!(
+            journal.claim("a", at(0)).unwrap(),
+            None,
+            "something is under way there"
+        );
+        journal
+            .finish(taken.id, Status::Done, &Ending::default(), at(0))
+            .unwrap();
         assert_eq!(journal.claim("a", at(0)).unwrap().unwrap().id, a);
         assert_eq!(journal.claim("c", at(0)).unwrap(), None);
-        assert_eq!(journal.take(at(0), &["a".to_owned()]).unwrap().unwrap().session, "b");
+        assert_eq!(
+            journal
+                .take(at(0), &["a".to_owned()])
+                .unwrap()
+                .unwrap()
+                .session,
+            "b"
+        );
     }
 
     /// The service is down for a run that had begun before.
@@ -824,11 +985,23 @@ mod tests {
                 false => other.pause("ann", "a release", at(1)).unwrap(),
                 true => other.open_breaker("4 services", at(1)).unwrap(),
             }
-            assert_eq!(journal.nudge("a", Action::Cleanup, at(2)).unwrap(), None, "breaker: {breaker}");
-            assert_eq!(journal.claim("b", at(2)).unwrap(), None, "breaker: {breaker}");
+            assert_eq!(
+                journal.nudge("a", Action::Cleanup, at(2)).unwrap(),
+                None,
+                "breaker: {breaker}"
+            );
+            assert_eq!(
+                journal.claim("b", at(2)).unwrap(),
+                None,
+                "breaker: {breaker}"
+            );
             other.resume("ann", at(3)).unwrap();
             let nudged = journal.nudge("a", Action::Cleanup, at(3)).unwrap();
-            assert_eq!(journal.claim("a", at(3)).unwrap().map(|run| run.id), nudged, "it had waited");
+            assert_eq!(
+                journal.claim("a", at(3)).unwrap().map(|run| run.id),
+                nudged,
+                "it had waited"
+            );
             assert!(nudged.is_some());
             assert_eq!(journal.claim("b", at(3)).unwrap().unwrap().id, queued);
         }
@@ -845,7 +1018,11 @@ mod tests {
         let mut journal = Journal::open(dir.path()).unwrap();
         let switches = journal.switches().unwrap();
         assert_eq!(switches.paused.unwrap().by, "ann");
-        assert_eq!(switches.breaker.unwrap().reason, "4 services", "the first word stays");
+        assert_eq!(
+            switches.breaker.unwrap().reason,
+            "4 services",
+            "the first word stays"
+        );
         assert!(journal.resumed(at(9)).unwrap().is_none());
         assert!(journal.resume("bob", at(3)).unwrap().paused.is_some());
         assert_eq!(journal.switches().unwrap(), Switches::default());
@@ -855,13 +1032,28 @@ mod tests {
     #[test]
     fn a_start_that_has_failed_is_not_tried_again_under_a_pause() {
         let (_dir, mut journal) = open();
-        journal.intend_stop("bots", &["a"], 1, false, at(0), |_, _, _, _| Ok(())).unwrap().unwrap();
+        journal
+            .intend_stop("bots", &["a"], 1, false, at(0), |_, _, _, _| Ok(()))
+            .unwrap()
+            .unwrap();
         journal.pause("ann", "undo", at(1)).unwrap();
-        for phase in [Phase::Stopping, Phase::Gone, Phase::Starting, Phase::Started] {
+        for phase in [
+            Phase::Stopping,
+            Phase::Gone,
+            Phase::Starting,
+            Phase::Started,
+        ] {
             journal.set_phase("bots", phase).unwrap();
-            assert!(journal.may_start("bots").unwrap(), "{phase:?}: never left stopped by a pause");
+            assert!(
+                journal.may_start("bots").unwrap(),
+                "{phase:?}: never left stopped by a pause"
+            );
             // A stop that may still come is not forgotten.
-            let noted = if phase == Phase::Stopping { phase } else { Phase::Starting };
+            let noted = if phase == Phase::Stopping {
+                phase
+            } else {
+                Phase::Starting
+            };
             assert_eq!(journal.obligations().unwrap()[0].phase, noted);
         }
         journal.set_phase("bots", Phase::Failed).unwrap();
@@ -869,7 +1061,10 @@ mod tests {
         assert_eq!(journal.obligations().unwrap()[0].phase, Phase::Failed);
         journal.resume("ann", at(2)).unwrap();
         assert!(journal.may_start("bots").unwrap());
-        assert!(!journal.may_start("other").unwrap(), "nothing is owed there");
+        assert!(
+            !journal.may_start("other").unwrap(),
+            "nothing is owed there"
+        );
     }
 
     #[test]
@@ -877,36 +1072,87 @@ mod tests {
         let (_dir, mut journal) = open();
         let a = accept(&mut journal, "a", Action::Emergency, at(0));
         let b = accept(&mut journal, "b", Action::Emergency, at(0));
-        journal.intend_stop("bots", &["a", "b", "c"], a, false, at(0), |_, _, _, _| Ok(())).unwrap().unwrap();
+        journal
+            .intend_stop("bots", &["a", "b", "c"], a, false, at(0), |_, _, _, _| {
+                Ok(())
+            })
+            .unwrap()
+            .unwrap();
         journal.watch("bots", "b", b, at(0)).unwrap();
-        let all = [("a".to_owned(), a), ("b".to_owned(), b), ("c".to_owned(), a)];
+        let all = [
+            ("a".to_owned(), a),
+            ("b".to_owned(), b),
+            ("c".to_owned(), a),
+        ];
         assert_eq!(journal.watched("bots", at(0)).unwrap(), all);
         assert!(journal.not_back().unwrap().is_empty(), "watched only");
         journal.set_run(a, "20261123T201510Z-aaaaaa").unwrap();
         journal.set_run(b, "20261123T201510Z-bbbbbb").unwrap();
         for (session, run_id) in &all {
-            journal.set_not_back("bots", session, *run_id, at(1)).unwrap();
-            journal.set_not_back("bots", session, *run_id, at(2)).unwrap();
+            journal
+                .set_not_back("bots", session, *run_id, at(1))
+                .unwrap();
+            journal
+                .set_not_back("bots", session, *run_id, at(2))
+                .unwrap();
         }
         let late = journal.not_back().unwrap();
-        let runs: Vec<_> = late.iter().map(|late| (late.session.as_str(), late.run.as_deref())).collect();
-        let (of_a, of_b) = (Some("20261123T201510Z-aaaaaa"), Some("20261123T201510Z-bbbbbb"));
-        assert_eq!(runs, [("a", of_a), ("b", of_b), ("c", None)], "the run of a is none to undo for c");
-        assert!(late.iter().all(|late| late.since == at(1).rfc3339() && late.stopped == at(0)), "{late:?}");
+        let runs: Vec<_> = late
+            .iter()
+            .map(|late| (late.session.as_str(), late.run.as_deref()))
+            .collect();
+        let (of_a, of_b) = (
+            Some("20261123T201510Z-aaaaaa"),
+            Some("20261123T201510Z-bbbbbb"),
+        );
+        assert_eq!(
+            runs,
+            [("a", of_a), ("b", of_b), ("c", None)],
+            "the run of a is none to undo for c"
+        );
+        assert!(
+            late.iter()
+                .all(|late| late.since == at(1).rfc3339() && late.stopped == at(0)),
+            "{late:?}"
+        );
         // Each comes back by itself, and not after a stop that is not meant.
         journal.clear_not_back("bots", "a", at(0)).unwrap();
         journal.clear_not_back("bots", "b", at(9)).unwrap();
-        let late: Vec<_> = journal.not_back().unwrap().into_iter().map(|late| late.session).collect();
+        let late: Vec<_> = journal
+            .not_back()
+            .unwrap()
+            .into_iter()
+            .map(|late| late.session)
+            .collect();
         assert_eq!(late, ["b", "c"]);
-        assert_eq!(journal.watched("bots", at(0)).unwrap(), all, "the start is still owed");
+        assert_eq!(
+            journal.watched("bots", at(0)).unwrap(),
+            all,
+            "the start is still owed"
+        );
         // Stopped again for a: b goes on being late, c is watched anew.
         journal.fulfil("bots").unwrap();
         assert_eq!(journal.watched("bots", at(0)).unwrap(), all[1..]);
         let again = accept(&mut journal, "a", Action::Cleanup, at(5));
-        journal.intend_stop("bots", &["a", "c"], again, false, at(5), |_, _, _, _| Ok(())).unwrap().unwrap();
+        journal
+            .intend_stop(
+                "bots",
+                &["a", "c"],
+                again,
+                false,
+                at(5),
+                |_, _, _, _| Ok(()),
+            )
+            .unwrap()
+            .unwrap();
         let both = [("a".to_owned(), again), ("c".to_owned(), again)];
         assert_eq!(journal.watched("bots", at(5)).unwrap(), both);
-        let late: Vec<_> = journal.not_back().unwrap().into_iter().map(|late| late.session).collect();
+        let late: Vec<_> = journal
+            .not_back()
+            .unwrap()
+            .into_iter()
+            .map(|late| late.session)
+            .collect();
         assert_eq!(late, ["b", "c"]);
         // Of whom no stop is known.
         journal.set_not_back("other", "x", 99, at(7)).unwrap();

@@ -80,7 +80,13 @@ declare! {
 
 const CODES: [u16; 8] = [202, 400, 401, 405, 408, 413, 500, 503];
 /// What can become of an alert that was not ignored.
-pub const OUTCOMES: [&str; 5] = ["queued", "in_progress", "cooldown", "retry_later", "unknown_session"];
+pub const OUTCOMES: [&str; 5] = [
+    "queued",
+    "in_progress",
+    "cooldown",
+    "retry_later",
+    "unknown_session",
+];
 const OTHER_REFUSALS: [&str; 1] = ["unknown_session"];
 /// Of a run that waited while its session was cleaned or undone.
 const COOLED: &str = "cooldown";
@@ -102,7 +108,10 @@ const OTHER: &str = "other";
 
 /// Why a clean-up is refused.
 fn refusals() -> impl Iterator<Item = &'static str> {
-    let guards = Refusal::LABELS.into_iter().chain(Hold::LABELS).chain(Obstacle::REFUSALS);
+    let guards = Refusal::LABELS
+        .into_iter()
+        .chain(Hold::LABELS)
+        .chain(Obstacle::REFUSALS);
     guards.chain(OTHER_REFUSALS).chain([COOLED])
 }
 
@@ -134,19 +143,32 @@ pub struct Live {
 impl Live {
     /// Counts a request by its status.
     pub fn request(&self, code: u16) {
-        *self.requests.lock().unwrap_or_else(PoisonError::into_inner).entry(code).or_default() += 1;
+        *self
+            .requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(code)
+            .or_default() += 1;
     }
 
     /// Takes what the last look at all sessions found.
     pub fn insured(&self, mut report: Report) {
-        let mut known = self.insurance.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self
+            .insurance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         report.failures += known.failures;
         *known = report;
     }
 
     /// Counts an alert by what became of it.
     pub fn alert(&self, outcome: &'static str) {
-        *self.alerts.lock().unwrap_or_else(PoisonError::into_inner).entry(outcome).or_default() += 1;
+        *self
+            .alerts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(outcome)
+            .or_default() += 1;
     }
 }
 
@@ -154,10 +176,19 @@ impl Live {
 pub fn families(live: &Live, totals: &Totals, overview: &Overview) -> Families {
     let mut out = Families::default();
     out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
-    let number = |map: &BTreeMap<String, u64>, label: &str| map.get(label).copied().unwrap_or(0) as f64;
+    let number =
+        |map: &BTreeMap<String, u64>, label: &str| map.get(label).copied().unwrap_or(0) as f64;
     for action in Action::ALL {
-        out.add(&RUNS, &[action.label()], number(&totals.runs, action.label()));
-        out.add(&FAILURES, &[action.label()], number(&totals.failures, action.label()));
+        out.add(
+            &RUNS,
+            &[action.label()],
+            number(&totals.runs, action.label()),
+        );
+        out.add(
+            &FAILURES,
+            &[action.label()],
+            number(&totals.failures, action.label()),
+        );
     }
     for reason in Refusal::LABELS
         .into_iter()
@@ -174,20 +205,34 @@ pub fn families(live: &Live, totals: &Totals, overview: &Overview) -> Families {
     out.add(&RESTORED, &[], totals.restored as f64);
     out.add(&PURGED, &[], totals.purged as f64);
     out.add(&QUEUE, &[], totals.queued as f64);
-    out.add(&LAST_SUCCESS, &[], totals.last_success.map_or(0.0, |at| at.seconds()));
+    out.add(
+        &LAST_SUCCESS,
+        &[],
+        totals.last_success.map_or(0.0, |at| at.seconds()),
+    );
     for action in [Action::Cleanup, Action::Emergency] {
-        out.add(&CLEANUPS, &[action.label()], number(&totals.cleanups, action.label()));
+        out.add(
+            &CLEANUPS,
+            &[action.label()],
+            number(&totals.cleanups, action.label()),
+        );
     }
     for standing in &overview.standings {
         let session = standing.session.as_str();
         let (action, status) = (standing.action.label(), standing.status.label());
         let reason = reason_of(standing.status, standing.reason.as_deref());
-        out.add(&LAST_RUN, &[session, action, status, reason], standing.ended.seconds());
+        out.add(
+            &LAST_RUN,
+            &[session, action, status, reason],
+            standing.ended.seconds(),
+        );
         if let Some(refused) = &standing.refused {
             let reason = reason_of(Status::Refused, Some(&refused.reason));
             out.add(&REFUSED_SINCE, &[session, reason], refused.since.seconds());
         }
-        let Some(cleaned) = &standing.cleaned else { continue };
+        let Some(cleaned) = &standing.cleaned else {
+            continue;
+        };
         out.add(&LAST_CLEANUP, &[session], cleaned.ended.seconds());
         if let Some(files) = cleaned.files {
             out.add(&LAST_CLEANUP_FILES, &[session], files as f64);
@@ -200,33 +245,61 @@ pub fn families(live: &Live, totals: &Totals, overview: &Overview) -> Families {
         out.add(&ARMED, &[&armed.session, armed.action.label()], 1.0);
     }
     out.add(&PAUSED, &[], f64::from(overview.switches.paused.is_some()));
-    out.add(&BREAKER_OPEN, &[], f64::from(overview.switches.breaker.is_some()));
+    out.add(
+        &BREAKER_OPEN,
+        &[],
+        f64::from(overview.switches.breaker.is_some()),
+    );
     out.add(&STOPS, &[], totals.stops as f64);
     out.add(&DOWN, &[], overview.down as f64);
     for late in &overview.not_back {
         let run = late.run.as_deref().unwrap_or("-");
         out.add(&NOT_BACK, &[&late.service, &late.session, run], 1.0);
     }
-    out.add(&QUARANTINED, &[], live.quarantined.load(Ordering::Relaxed) as f64);
+    out.add(
+        &QUARANTINED,
+        &[],
+        live.quarantined.load(Ordering::Relaxed) as f64,
+    );
     out.add(&SESSIONS, &[], live.sessions.load(Ordering::Relaxed) as f64);
     {
-        let insurance = live.insurance.lock().unwrap_or_else(PoisonError::into_inner);
+        let insurance = live
+            .insurance
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         out.add(&INSURED, &[], insurance.insured.len() as f64);
-        out.add(&INSURANCE_LOOK, &[], insurance.ended.map_or(0.0, |at| at.seconds()));
+        out.add(
+            &INSURANCE_LOOK,
+            &[],
+            insurance.ended.map_or(0.0, |at| at.seconds()),
+        );
         out.add(&NOT_INSURED, &[], insurance.failures as f64);
         for (session, at) in &insurance.insured {
             out.add(&INSURED_AT, &[session], at.seconds());
         }
     }
-    out.add(&TRUNCATED, &[], live.truncated.load(Ordering::Relaxed) as f64);
+    out.add(
+        &TRUNCATED,
+        &[],
+        live.truncated.load(Ordering::Relaxed) as f64,
+    );
     let requests = live.requests.lock().unwrap_or_else(PoisonError::into_inner);
-    let codes: std::collections::BTreeSet<u16> = CODES.into_iter().chain(requests.keys().copied()).collect();
+    let codes: std::collections::BTreeSet<u16> =
+        CODES.into_iter().chain(requests.keys().copied()).collect();
     for code in codes {
-        out.add(&REQUESTS, &[&code.to_string()], requests.get(&code).copied().unwrap_or(0) as f64);
+        out.add(
+            &REQUESTS,
+            &[&code.to_string()],
+            requests.get(&code).copied().unwrap_or(0) as f64,
+        );
     }
     let alerts = live.alerts.lock().unwrap_or_else(PoisonError::into_inner);
     for outcome in OUTCOMES.into_iter().chain(Ignored::LABELS) {
-        out.add(&ALERTS, &[outcome], alerts.get(outcome).copied().unwrap_or(0) as f64);
+        out.add(
+            &ALERTS,
+            &[outcome],
+            alerts.get(outcome).copied().unwrap_or(0) as f64,
+        );
     }
     out
 }
@@ -268,22 +341,37 @@ mod tests {
             action: Action::Emergency,
             status: Status::Refused,
             reason: Some("paused".into()),
-            refused: Some(Refused { since: at(40), last: at(50), reason: "paused".into() }),
+            refused: Some(Refused {
+                since: at(40),
+                last: at(50),
+                reason: "paused".into(),
+            }),
             cleaned: None,
         };
-        let overview = Overview { standings: vec![standing], ..Overview::default() };
+        let overview = Overview {
+            standings: vec![standing],
+            ..Overview::default()
+        };
         let families = families(&Live::default(), &Totals::default(), &overview).into_vec();
         let series = |name: &str| -> Vec<(Vec<String>, f64)> {
             let of_name = families.iter().filter(|family| family.name() == name);
             let metrics = of_name.flat_map(|family| family.get_metric());
             metrics
                 .map(|metric| {
-                    let labels = metric.get_label().iter().map(|label| label.value().to_owned());
+                    let labels = metric
+                        .get_label()
+                        .iter()
+                        .map(|label| label.value().to_owned());
                     (labels.collect(), metric.get_gauge().get_value())
                 })
                 .collect()
         };
-        let text = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>();
+        let text = |labels: &[&str]| {
+            labels
+                .iter()
+                .map(|label| (*label).to_owned())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(
             series("baileys_remediator_last_run_timestamp_seconds"),
             [(text(&["a", "emergency", "refused", "paused"]), 50.0)]

@@ -74,19 +74,34 @@ pub fn overview(
     };
     let mut services = Vec::new();
     for (name, sessions) in &names {
-        let Some(service) = sessions.first().and_then(|session| settings.services.of(session)) else {
+        let Some(service) = sessions
+            .first()
+            .and_then(|session| settings.services.of(session))
+        else {
             continue;
         };
-        let own: Vec<Timestamp> =
-            stops.iter().filter(|stop| stop.service == *name).map(|stop| stop.at).collect();
-        let bearing = Bearing { stops: own, cooldown: service.cooldown, daily_budget: service.daily_budget };
+        let own: Vec<Timestamp> = stops
+            .iter()
+            .filter(|stop| stop.service == *name)
+            .map(|stop| stop.at)
+            .collect();
+        let bearing = Bearing {
+            stops: own,
+            cooldown: service.cooldown,
+            daily_budget: service.daily_budget,
+        };
         services.push(ServiceState {
             service: name.clone(),
             sessions: sessions.iter().map(ToString::to_string).collect(),
             last_stop: bearing.stops.iter().max().map(|at| at.rfc3339()),
-            rests_until: bearing.cooling_since(now).map(|at| at.plus(service.cooldown).rfc3339()),
+            rests_until: bearing
+                .cooling_since(now)
+                .map(|at| at.plus(service.cooldown).rfc3339()),
             budget_left: bearing.budget_left(now),
-            phase: owed.iter().find(|owed| owed.service == *name).map(|owed| owed.phase),
+            phase: owed
+                .iter()
+                .find(|owed| owed.service == *name)
+                .map(|owed| owed.phase),
             in_window: service.windows.contains(now),
         });
     }
@@ -128,13 +143,24 @@ mod tests {
             action: Action::Cleanup,
             status: Status::Refused,
             reason: Some("connected".into()),
-            refused: Some(Refused { since: at(1), last: at(last), reason: "connected".into() }),
+            refused: Some(Refused {
+                since: at(1),
+                last: at(last),
+                reason: "connected".into(),
+            }),
             cleaned: None,
         };
-        let all = vec![standing("a", 5_000), standing("b", 9_000), standing("gone", 9_000)];
+        let all = vec![
+            standing("a", 5_000),
+            standing("b", 9_000),
+            standing("gone", 9_000),
+        ];
         let here = ["a", "b", "new"].map(|name| SessionName::from_dir(name.as_ref()));
         let told = of_those_here(all.clone(), &here, at(9_000));
-        let over = Standing { refused: None, ..all[0].clone() };
+        let over = Standing {
+            refused: None,
+            ..all[0].clone()
+        };
         assert_eq!(told, [over, all[1].clone()]);
     }
 }

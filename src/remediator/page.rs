@@ -29,23 +29,43 @@ const ACTION: Column = Column(
     false,
     "plan: a dry run. cleanup: under guard, while the bot is disconnected. emergency: the same, asked for by the emergency tier. undo: files put back. restore: a kept copy of creds.json put back by a person.",
 );
-const BY: Column =
-    Column("Requested by", false, "The fingerprint of the alert, or the operator who typed the command.");
+const BY: Column = Column(
+    "Requested by",
+    false,
+    "The fingerprint of the alert, or the operator who typed the command.",
+);
 const STATUS: Column = Column(
     "Status",
     false,
     "refused: a guard said no and nothing was touched. failed: something broke; each file is still in exactly one place.",
 );
-const REASON: Column = Column("Reason", false, "Why it was refused or failed, or a remark.");
+const REASON: Column = Column(
+    "Reason",
+    false,
+    "Why it was refused or failed, or a remark.",
+);
 const FILES: Column = Column(
     "Files",
     true,
     "Files moved or put back; of a plan, those that would be moved; of a restore, the creds.json that was put back.",
 );
-const ACCUMULATED: Column =
-    Column("Accumulated", true, "What the tiers count, before and after. See the exporter's page.");
+const ACCUMULATED: Column = Column(
+    "Accumulated",
+    true,
+    "What the tiers count, before and after. See the exporter's page.",
+);
 const NUMBER: Column = Column("Run", true, "All that is on record of it.");
-const RUNS: [Column; 9] = [SESSION, ASKED, ACTION, BY, STATUS, REASON, FILES, ACCUMULATED, NUMBER];
+const RUNS: [Column; 9] = [
+    SESSION,
+    ASKED,
+    ACTION,
+    BY,
+    STATUS,
+    REASON,
+    FILES,
+    ACCUMULATED,
+    NUMBER,
+];
 
 const OUTCOME: Column = Column(
     "Why no run",
@@ -129,7 +149,12 @@ pub fn front(front: &Front, at: Timestamp) -> String {
         }
         (footer())
     };
-    page::document(&format!("baileys_remediator: {count}"), STYLE, Some(60), &body)
+    page::document(
+        &format!("baileys_remediator: {count}"),
+        STYLE,
+        Some(60),
+        &body,
+    )
 }
 
 fn footer() -> Markup {
@@ -137,7 +162,10 @@ fn footer() -> Markup {
 }
 
 fn plan_link(session: &str) -> String {
-    format!("/plan?session={}", utf8_percent_encode(session, NON_ALPHANUMERIC))
+    format!(
+        "/plan?session={}",
+        utf8_percent_encode(session, NON_ALPHANUMERIC)
+    )
 }
 
 /// `2026-01-02 03:04:05 UTC` from RFC 3339.
@@ -238,7 +266,11 @@ fn passed_over(over: &PassedOver) -> Markup {
 /// The page of a session's plan.
 pub fn plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &Stop>, at: Timestamp) -> String {
     const KIND: Column = Column("Kind", false, "Kind of key.");
-    const MOVED: Column = Column("Files to move", true, "Into the quarantine inside the folder.");
+    const MOVED: Column = Column(
+        "Files to move",
+        true,
+        "Into the quarantine inside the folder.",
+    );
     let colour = match verdict.state {
         State::Connected => "good",
         State::Disconnected => "info",
@@ -348,12 +380,27 @@ pub fn run(record: &Record) -> String {
         }
         (footer())
     };
-    page::document(&format!("run {}: {} of {}", run.id, run.action.label(), run.session), STYLE, None, &body)
+    page::document(
+        &format!("run {}: {} of {}", run.id, run.action.label(), run.session),
+        STYLE,
+        None,
+        &body,
+    )
 }
 
 fn source_said(source: &serde_json::Value) -> String {
-    let word = |key: &str| source.get(key).and_then(|value| value.as_str()).unwrap_or("?");
-    format!("{}: {} – {}", word("source"), word("finding"), word("detail"))
+    let word = |key: &str| {
+        source
+            .get(key)
+            .and_then(|value| value.as_str())
+            .unwrap_or("?")
+    };
+    format!(
+        "{}: {} – {}",
+        word("source"),
+        word("finding"),
+        word("detail")
+    )
 }
 
 fn file_row(file: &FileShown, [inode, bytes, modified, fate]: [&str; 4]) -> Markup {
@@ -385,14 +432,27 @@ mod tests {
             breaker: Some("4 services within 1h".into()),
             armed: vec![("bot".into(), "a disconnection".into())],
         };
-        let told = front(&Front { maintenance: Some(maintenance), ..Front::default() }, Timestamp::now());
-        for word in
-            ["paused", "by &lt;ops&gt;", "breaker open", "4 services", "bot is armed: a disconnection"]
-        {
+        let told = front(
+            &Front {
+                maintenance: Some(maintenance),
+                ..Front::default()
+            },
+            Timestamp::now(),
+        );
+        for word in [
+            "paused",
+            "by &lt;ops&gt;",
+            "breaker open",
+            "4 services",
+            "bot is armed: a disconnection",
+        ] {
             assert!(told.contains(word), "{word}");
         }
         assert!(told.find("Paused") < told.find("Waiting and under way"));
-        let acting = Front { maintenance: Some(Maintenance::default()), ..Front::default() };
+        let acting = Front {
+            maintenance: Some(Maintenance::default()),
+            ..Front::default()
+        };
         assert!(front(&acting, Timestamp::now()).contains(">acting<"));
         assert!(!front(&Front::default(), Timestamp::now()).contains("id=\"maintenance\""));
     }

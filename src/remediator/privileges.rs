@@ -12,8 +12,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Statx, StatxAttributes,
-    StatxFlags,
+    Access, AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, StatVfsMountFlags, Statx,
+    StatxAttributes, StatxFlags,
 };
 use rustix::io::Errno;
 
@@ -80,7 +80,13 @@ pub struct Group {
 impl Group {
     /// Whom it is about, e.g. `a, b, c and 41 more`; `this program` where no session.
     pub fn whom(&self) -> String {
-        let shown = self.sessions.iter().take(EXAMPLES).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let shown = self
+            .sessions
+            .iter()
+            .take(EXAMPLES)
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
         match self.sessions.len() {
             0 => "this program".into(),
             few if few <= EXAMPLES => shown,
@@ -94,7 +100,10 @@ pub fn grouped(findings: Vec<(Option<String>, Finding)>) -> Vec<Group> {
     let mut groups: BTreeMap<(Weight, &'static str, String), Group> = BTreeMap::new();
     for (session, finding) in findings {
         let key = (finding.weight, finding.check, finding.message.clone());
-        let group = groups.entry(key).or_insert_with(|| Group { finding, sessions: Vec::new() });
+        let group = groups.entry(key).or_insert_with(|| Group {
+            finding,
+            sessions: Vec::new(),
+        });
         group.sessions.extend(session);
     }
     groups.into_values().collect()
@@ -110,7 +119,9 @@ pub struct Me {
 impl Me {
     /// This process.
     pub fn now() -> Self {
-        Self { uid: rustix::process::geteuid().as_raw() }
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+        }
     }
 
     fn is_root(self) -> bool {
@@ -211,11 +222,15 @@ fn statx_of(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
 }
 
 fn is_immutable(about: &Statx) -> bool {
-    about.stx_attributes.intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND)
+    about
+        .stx_attributes
+        .intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND)
 }
 
 fn look_at_files(fd: BorrowedFd<'_>, facts: &mut Facts) {
-    let Ok(names) = Dir::read_from(fd) else { return };
+    let Ok(names) = Dir::read_from(fd) else {
+        return;
+    };
     for entry in names.flatten().take(MAX_FILES) {
         use std::os::unix::ffi::OsStrExt;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
@@ -226,7 +241,8 @@ fn look_at_files(fd: BorrowedFd<'_>, facts: &mut Facts) {
 }
 
 fn look_at_file(fd: BorrowedFd<'_>, name: &OsStr, facts: &mut Facts) {
-    let Ok(about) = rustix::fs::statx(fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS) else {
+    let Ok(about) = rustix::fs::statx(fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
+    else {
         return;
     };
     facts.immutable |= is_immutable(&about);
@@ -262,7 +278,8 @@ fn look_at_quarantine(folder: BorrowedFd<'_>) -> Quarantine {
     Quarantine::Directory {
         uid: about.stx_uid,
         mode: u32::from(about.stx_mode) & 0o7777,
-        writable: rustix::fs::accessat(&fd, ".", may, AtFlags::EACCESS).is_ok() && !is_immutable(&about),
+        writable: rustix::fs::accessat(&fd, ".", may, AtFlags::EACCESS).is_ok()
+            && !is_immutable(&about),
         ours: tagged || empty(),
     }
 }
@@ -276,13 +293,19 @@ fn quoted(path: &Path) -> String {
 pub fn judge(facts: &Facts, me: Me) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut say = |check, weight, message: String, mend: String| {
-        findings.push(Finding { check, weight, message, mend });
+        findings.push(Finding {
+            check,
+            weight,
+            message,
+            mend,
+        });
     };
     let path = quoted(&facts.path);
     let quarantine = quoted(&facts.path.join(QUARANTINE_DIR));
     let owner = facts.uid;
-    let as_owner =
-        format!("run the remediator as the bot's user: User={owner} in its unit, or sudo -u '#{owner}'");
+    let as_owner = format!(
+        "run the remediator as the bot's user: User={owner} in its unit, or sudo -u '#{owner}'"
+    );
 
     if let Err(Obstacle::Filesystem(what)) = check_filesystem(facts.filesystem) {
         say(
@@ -355,7 +378,10 @@ pub fn judge(facts: &Facts, me: Me) -> Vec<Finding> {
             format!("sudo chown -R {owner} {path}, if they are the bot's"),
         );
     }
-    if let Some(uid) = facts.creds_uid.filter(|uid| !me.is_root() && *uid != me.uid) {
+    if let Some(uid) = facts
+        .creds_uid
+        .filter(|uid| !me.is_root() && *uid != me.uid)
+    {
         say(
             "restore",
             Weight::Warning,
@@ -451,7 +477,10 @@ pub fn closed(place: &Place, why: &str) -> Finding {
         check: "open",
         weight: Weight::Problem,
         message: format!("the folder cannot be opened: {why}"),
-        mend: format!("ls -ld {}; run the remediator as the bot's user", quoted(&place.path())),
+        mend: format!(
+            "ls -ld {}; run the remediator as the bot's user",
+            quoted(&place.path())
+        ),
     }
 }
 
@@ -479,7 +508,9 @@ pub fn program(settings: &Settings, me: Me) -> Vec<Finding> {
 fn state(dir: &Path, me: Me) -> Vec<Finding> {
     let mut findings = Vec::new();
     // It is made, private, by the first who needs it.
-    let Ok(about) = std::fs::metadata(dir) else { return findings };
+    let Ok(about) = std::fs::metadata(dir) else {
+        return findings;
+    };
     let path = quoted(dir);
     let may = Access::WRITE_OK | Access::EXEC_OK | Access::READ_OK;
     if rustix::fs::accessat(CWD, dir, may, AtFlags::EACCESS).is_err() {
@@ -505,7 +536,8 @@ fn state(dir: &Path, me: Me) -> Vec<Finding> {
         findings.push(Finding {
             check: "state_filesystem",
             weight: Weight::Problem,
-            message: "the state directory is on NFS, where the journal's locks cannot be relied on".into(),
+            message: "the state directory is on NFS, where the journal's locks cannot be relied on"
+                .into(),
             mend: "give a --state.path on a local file system".into(),
         });
     }
@@ -513,8 +545,12 @@ fn state(dir: &Path, me: Me) -> Vec<Finding> {
 }
 
 fn token(path: &Path) -> Option<Finding> {
-    let problem =
-        |message: String, mend: String| Finding { check: "token", weight: Weight::Problem, message, mend };
+    let problem = |message: String, mend: String| Finding {
+        check: "token",
+        weight: Weight::Problem,
+        message,
+        mend,
+    };
     let path = match secret::locate(path) {
         Ok(path) => path,
         // Only the unit has its credentials: from a shell nothing can be said of them.
@@ -537,10 +573,15 @@ fn token(path: &Path) -> Option<Finding> {
     let name = quoted(&path);
     match secret::read(&path, MAX_TOKEN_BYTES) {
         Ok(_) => None,
-        Err(SecretError::Exposed { what, mend }) => Some(problem(format!("the token file {what}"), mend)),
+        Err(SecretError::Exposed { what, mend }) => {
+            Some(problem(format!("the token file {what}"), mend))
+        }
         Err(error @ SecretError::Io(_)) if path.exists() => {
             let owner = Me::now().uid;
-            Some(problem(format!("the token file {error}"), format!("sudo chown {owner} {name}")))
+            Some(problem(
+                format!("the token file {error}"),
+                format!("sudo chown {owner} {name}"),
+            ))
         }
         Err(error) => Some(problem(
             format!("the token file {error}"),
@@ -575,72 +616,271 @@ mod tests {
     }
 
     fn checks(facts: &Facts, me: Me) -> Vec<(&'static str, Weight)> {
-        judge(facts, me).into_iter().map(|finding| (finding.check, finding.weight)).collect()
+        judge(facts, me)
+            .into_iter()
+            .map(|finding| (finding.check, finding.weight))
+            .collect()
     }
 
     #[test]
     fn each_fact_has_its_finding_and_a_sound_folder_none() {
         use Weight::{Problem, Warning};
         assert_eq!(checks(&sound(), ME), []);
-        let tagged = |uid, mode, writable| Quarantine::Directory { uid, mode, writable, ours: true };
-        assert_eq!(checks(&Facts { quarantine: tagged(1000, 0o700, true), ..sound() }, ME), []);
-        let odd = Quarantine::Directory { uid: 1000, mode: 0o700, writable: true, ours: false };
+        let tagged = |uid, mode, writable| Quarantine::Directory {
+            uid,
+            mode,
+            writable,
+            ours: true,
+        };
+        assert_eq!(
+            checks(
+                &Facts {
+                    quarantine: tagged(1000, 0o700, true),
+                    ..sound()
+                },
+                ME
+            ),
+            []
+        );
+        let odd = Quarantine::Directory {
+            uid: 1000,
+            mode: 0o700,
+            writable: true,
+            ours: false,
+        };
         let cases = [
-            (Facts { closed: Some(Errno::ACCESS), ..sound() }, "rename", Problem),
-            (Facts { read_only: true, closed: Some(Errno::ROFS), ..sound() }, "read_only", Problem),
-            (Facts { immutable: true, ..sound() }, "immutable", Problem),
-            (Facts { filesystem: 0x6969, ..sound() }, "filesystem", Problem),
-            (Facts { filesystem: 0x6573_5546, ..sound() }, "filesystem", Warning),
-            (Facts { unreadable: 1, ..sound() }, "read", Problem),
-            (Facts { foreign: 1, ..sound() }, "foreign_files", Warning),
-            (Facts { creds_uid: Some(1001), ..sound() }, "restore", Warning),
-            (Facts { free_bytes: 4096, ..sound() }, "space", Warning),
-            (Facts { free_inodes: Some(3), ..sound() }, "space", Warning),
-            (Facts { quarantine: Quarantine::OtherMount, ..sound() }, "quarantine_mount", Problem),
-            (Facts { quarantine: Quarantine::Closed("x".into()), ..sound() }, "quarantine", Problem),
-            (Facts { quarantine: odd, ..sound() }, "quarantine", Problem),
-            (Facts { quarantine: tagged(0, 0o700, false), ..sound() }, "quarantine", Problem),
-            (Facts { quarantine: tagged(0, 0o700, true), ..sound() }, "quarantine_owner", Warning),
-            (Facts { quarantine: tagged(1000, 0o755, true), ..sound() }, "quarantine_mode", Warning),
-            (Facts { uid: 1001, ..sound() }, "quarantine_owner", Warning),
+            (
+                Facts {
+                    closed: Some(Errno::ACCESS),
+                    ..sound()
+                },
+                "rename",
+                Problem,
+            ),
+            (
+                Facts {
+                    read_only: true,
+                    closed: Some(Errno::ROFS),
+                    ..sound()
+                },
+                "read_only",
+                Problem,
+            ),
+            (
+                Facts {
+                    immutable: true,
+                    ..sound()
+                },
+                "immutable",
+                Problem,
+            ),
+            (
+                Facts {
+                    filesystem: 0x6969,
+                    ..sound()
+                },
+                "filesystem",
+                Problem,
+            ),
+            (
+                Facts {
+                    filesystem: 0x6573_5546,
+                    ..sound()
+                },
+                "filesystem",
+                Warning,
+            ),
+            (
+                Facts {
+                    unreadable: 1,
+                    ..sound()
+                },
+                "read",
+                Problem,
+            ),
+            (
+                Facts {
+                    foreign: 1,
+                    ..sound()
+                },
+                "foreign_files",
+                Warning,
+            ),
+            (
+                Facts {
+                    creds_uid: Some(1001),
+                    ..sound()
+                },
+                "restore",
+                Warning,
+            ),
+            (
+                Facts {
+                    free_bytes: 4096,
+                    ..sound()
+                },
+                "space",
+                Warning,
+            ),
+            (
+                Facts {
+                    free_inodes: Some(3),
+                    ..sound()
+                },
+                "space",
+                Warning,
+            ),
+            (
+                Facts {
+                    quarantine: Quarantine::OtherMount,
+                    ..sound()
+                },
+                "quarantine_mount",
+                Problem,
+            ),
+            (
+                Facts {
+                    quarantine: Quarantine::Closed("x".into()),
+                    ..sound()
+                },
+                "quarantine",
+                Problem,
+            ),
+            (
+                Facts {
+                    quarantine: odd,
+                    ..sound()
+                },
+                "quarantine",
+                Problem,
+            ),
+            (
+                Facts {
+                    quarantine: tagged(0, 0o700, false),
+                    ..sound()
+                },
+                "quarantine",
+                Problem,
+            ),
+            (
+                Facts {
+                    quarantine: tagged(0, 0o700, true),
+                    ..sound()
+                },
+                "quarantine_owner",
+                Warning,
+            ),
+            (
+                Facts {
+                    quarantine: tagged(1000, 0o755, true),
+                    ..sound()
+                },
+                "quarantine_mode",
+                Warning,
+            ),
+            (
+                Facts {
+                    uid: 1001,
+                    ..sound()
+                },
+                "quarantine_owner",
+                Warning,
+            ),
         ];
         for (facts, check, weight) in cases {
             let found = judge(&facts, ME);
             assert_eq!(checks(&facts, ME), [(check, weight)], "{facts:?}");
             assert!(!found[0].mend.is_empty());
-            assert!(!found[0].message.contains("/bots"), "a message stands for many folders");
+            assert!(
+                !found[0].message.contains("/bots"),
+                "a message stands for many folders"
+            );
         }
-        let theirs = Facts { creds_uid: Some(1001), ..sound() };
-        assert_eq!(checks(&theirs, Me { uid: 0 }), [], "root gives a file to anybody");
-        assert_eq!(checks(&Facts { creds_uid: None, ..sound() }, ME), []);
+        let theirs = Facts {
+            creds_uid: Some(1001),
+            ..sound()
+        };
+        assert_eq!(
+            checks(&theirs, Me { uid: 0 }),
+            [],
+            "root gives a file to anybody"
+        );
+        assert_eq!(
+            checks(
+                &Facts {
+                    creds_uid: None,
+                    ..sound()
+                },
+                ME
+            ),
+            []
+        );
         let quarantine = tagged(1001, 0o700, true);
-        let sticky = Facts { mode: 0o41777, uid: 1001, creds_uid: None, quarantine, ..sound() };
+        let sticky = Facts {
+            mode: 0o41777,
+            uid: 1001,
+            creds_uid: None,
+            quarantine,
+            ..sound()
+        };
         assert_eq!(checks(&sticky, ME), [("sticky", Problem)]);
         assert_eq!(checks(&sticky, Me { uid: 1001 }), [], "the owner may");
         assert_eq!(checks(&sticky, Me { uid: 0 }), [], "root may");
-        assert_eq!(checks(&Facts { free_inodes: None, ..sound() }, ME), [], "btrfs counts none");
-        let mend = &judge(&Facts { closed: Some(Errno::ACCESS), ..sound() }, ME)[0].mend;
-        assert_eq!(mend, "chmod u+rwx '/bots/a b'", "a command that can be pasted");
+        assert_eq!(
+            checks(
+                &Facts {
+                    free_inodes: None,
+                    ..sound()
+                },
+                ME
+            ),
+            [],
+            "btrfs counts none"
+        );
+        let mend = &judge(
+            &Facts {
+                closed: Some(Errno::ACCESS),
+                ..sound()
+            },
+            ME,
+        )[0]
+        .mend;
+        assert_eq!(
+            mend, "chmod u+rwx '/bots/a b'",
+            "a command that can be pasted"
+        );
     }
 
     #[test]
     fn a_credential_of_the_unit_is_no_problem_in_a_shell() {
-        let found = |path: &str| token(Path::new(path)).map(|finding| (finding.check, finding.weight));
-        assert_eq!(found("credential:webhook"), Some(("token", Weight::Warning)));
+        let found =
+            |path: &str| token(Path::new(path)).map(|finding| (finding.check, finding.weight));
+        assert_eq!(
+            found("credential:webhook"),
+            Some(("token", Weight::Warning))
+        );
         assert_eq!(found("credential:a/b"), Some(("token", Weight::Problem)));
         assert_eq!(found("/nowhere/token"), Some(("token", Weight::Problem)));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
         std::fs::write(&path, "x").unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
         assert_eq!(token(&path).map(|finding| finding.check), None);
     }
 
     #[test]
     fn one_line_stands_for_many_sessions() {
-        let finding =
-            |check| Finding { check, weight: Weight::Problem, message: "m".into(), mend: "x".into() };
-        let warning = Finding { weight: Weight::Warning, ..finding("a") };
+        let finding = |check| Finding {
+            check,
+            weight: Weight::Problem,
+            message: "m".into(),
+            mend: "x".into(),
+        };
+        let warning = Finding {
+            weight: Weight::Warning,
+            ..finding("a")
+        };
         let mut all = vec![(None, warning)];
         all.extend((0..500).map(|n| (Some(format!("s{n}")), finding("rename"))));
         let groups = grouped(all);
@@ -652,7 +892,10 @@ mod tests {
     fn looking_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("bot");
-        std::fs::DirBuilder::new().mode(0o700).create(&folder).unwrap();
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&folder)
+            .unwrap();
         std::fs::write(folder.join("creds.json"), "{}").unwrap();
         let seen = || {
             let about = std::fs::metadata(&folder).unwrap();
@@ -664,11 +907,17 @@ mod tests {
             )
         };
         let before = seen();
-        let place = Place { parent: dir.path().to_owned(), name: "bot".into() };
+        let place = Place {
+            parent: dir.path().to_owned(),
+            name: "bot".into(),
+        };
         let facts = look(&place, true).unwrap();
         assert_eq!(judge(&facts, Me::now()), []);
         assert_eq!(seen(), before);
-        let gone = Place { parent: dir.path().to_owned(), name: "gone".into() };
+        let gone = Place {
+            parent: dir.path().to_owned(),
+            name: "gone".into(),
+        };
         assert!(look(&gone, true).is_err());
     }
 }

@@ -61,12 +61,23 @@ pub struct RunId(String);
 impl RunId {
     /// A new name.
     pub fn new(now: Timestamp) -> Self {
-        let stamp: String = now.rfc3339().chars().filter(|c| !matches!(c, '-' | ':')).collect();
-        let stamp = if stamp.len() == 16 { stamp } else { "19700101T000000Z".to_owned() };
+        let stamp: String = now
+            .rfc3339()
+            .chars()
+            .filter(|c| !matches!(c, '-' | ':'))
+            .collect();
+        let stamp = if stamp.len() == 16 {
+            stamp
+        } else {
+            "19700101T000000Z".to_owned()
+        };
         let mut random = [0u8; 3];
         // Only uniqueness rests on it, and a name that is taken is refused by mkdir.
         let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
-        Self(format!("{stamp}-{:02x}{:02x}{:02x}", random[0], random[1], random[2]))
+        Self(format!(
+            "{stamp}-{:02x}{:02x}{:02x}",
+            random[0], random[1], random[2]
+        ))
     }
 
     /// Parses a name; anything that is not exactly of that shape is `None`, so a name
@@ -143,10 +154,12 @@ impl Obstacle {
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Obstacle::Locked => {
-                f.write_str("another run holds the lock of this folder; try again when it has ended")
+            Obstacle::Locked => f.write_str(
+                "another run holds the lock of this folder; try again when it has ended",
+            ),
+            Obstacle::Filesystem(what) => {
+                write!(f, "the file system cannot do this safely: {what}")
             }
-            Obstacle::Filesystem(what) => write!(f, "the file system cannot do this safely: {what}"),
             Obstacle::QuarantineFull { bytes, limit } => write!(
                 f,
                 "the quarantine is full: it holds {bytes} bytes, the limit is {limit}; wait for its retention, or raise quarantine.max_bytes"
@@ -162,10 +175,14 @@ pub(super) fn obstacle(doing: &str, errno: Errno) -> Obstacle {
         Errno::XDEV => Obstacle::Filesystem(format!(
             "{doing}: the quarantine would be on another file system or mount; nothing is ever copied"
         )),
-        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK => Obstacle::Filesystem(format!(
-            "{doing}: not supported here ({errno}); the folder must be on a local file system such as ext4 or xfs"
+        Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK => {
+            Obstacle::Filesystem(format!(
+                "{doing}: not supported here ({errno}); the folder must be on a local file system such as ext4 or xfs"
+            ))
+        }
+        Errno::ROFS => Obstacle::Io(format!(
+            "{doing}: the file system is read-only; remount it read-write"
         )),
-        Errno::ROFS => Obstacle::Io(format!("{doing}: the file system is read-only; remount it read-write")),
         Errno::ACCESS | Errno::PERM => Obstacle::Io(format!(
             "{doing}: not permitted; run as the bot's user, or give this program's user write access to the folder"
         )),
@@ -210,7 +227,8 @@ impl MoveRecord {
     fn is_same(&self, stamp: &Stamp) -> bool {
         // Not the device: its number may change with a reboot, and both directories are
         // opened on one mount.
-        (self.inode, self.size, self.modified_ns) == (stamp.inode, stamp.size, stamp.modified.nanos())
+        (self.inode, self.size, self.modified_ns)
+            == (stamp.inode, stamp.size, stamp.modified.nanos())
     }
 }
 
@@ -369,8 +387,11 @@ impl LockedFolder {
 
     /// The same, and what moves files in it ends where it stands once `halt` says so.
     pub fn lock_under(place: &Place, halt: Halt) -> Result<Arc<Self>, Obstacle> {
-        let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
-        let statfs = rustix::fs::fstatfs(&fd).map_err(|e| obstacle("asking for the file system", e))?;
+        let fd = place
+            .open()
+            .map_err(|error| obstacle_io("opening the folder", &error))?;
+        let statfs =
+            rustix::fs::fstatfs(&fd).map_err(|e| obstacle("asking for the file system", e))?;
         check_filesystem(statfs.f_type)?;
         let began = Instant::now();
         loop {
@@ -414,11 +435,20 @@ impl LockedFolder {
         now: Timestamp,
         max_bytes: u64,
     ) -> Result<Prepared, Obstacle> {
-        let quarantine = self.quarantine(true)?.ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
-        let held: u64 = self.stored_in(&quarantine)?.iter().map(|run| run.bytes).sum();
+        let quarantine = self
+            .quarantine(true)?
+            .ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
+        let held: u64 = self
+            .stored_in(&quarantine)?
+            .iter()
+            .map(|run| run.bytes)
+            .sum();
         let more: u64 = plan.moves.iter().map(|m| m.stamp.size).sum();
         if held.saturating_add(more) > max_bytes {
-            return Err(Obstacle::QuarantineFull { bytes: held, limit: max_bytes });
+            return Err(Obstacle::QuarantineFull {
+                bytes: held,
+                limit: max_bytes,
+            });
         }
         let dir = make_dir(quarantine.as_fd(), run.as_str(), true)?;
         let prepared = self.write_plan(&dir, plan, &run, now).and_then(|written| {
@@ -427,7 +457,13 @@ impl LockedFolder {
             Ok(written)
         });
         match prepared {
-            Ok((record, files)) => Ok(Prepared { folder: Arc::clone(self), quarantine, dir, files, record }),
+            Ok((record, files)) => Ok(Prepared {
+                folder: Arc::clone(self),
+                quarantine,
+                dir,
+                files,
+                record,
+            }),
             Err(error) => {
                 // Best effort: what stays is an empty run, which the next start removes.
                 let _ = remove_run_dir(quarantine.as_fd(), &run, dir.as_fd());
@@ -481,9 +517,16 @@ impl LockedFolder {
         let mut runs = Vec::new();
         for entry in Dir::read_from(quarantine).map_err(|e| obstacle(doing, e))? {
             let entry = entry.map_err(|e| obstacle(doing, e))?;
-            let Some(run) = entry.file_name().to_str().ok().and_then(RunId::parse) else { continue };
+            let Some(run) = entry.file_name().to_str().ok().and_then(RunId::parse) else {
+                continue;
+            };
             let Ok(dir) = open_beneath(quarantine.as_fd(), run.as_str()) else {
-                runs.push(StoredRun { run, state: StoredState::Damaged, bytes: 0, files: 0 });
+                runs.push(StoredRun {
+                    run,
+                    state: StoredState::Damaged,
+                    bytes: 0,
+                    files: 0,
+                });
                 continue;
             };
             let (mut files, mut bytes) = (0, 0u64);
@@ -497,7 +540,12 @@ impl LockedFolder {
                     }
                 }
             }
-            runs.push(StoredRun { run, state: stored_state(dir.as_fd()), bytes, files });
+            runs.push(StoredRun {
+                run,
+                state: stored_state(dir.as_fd()),
+                bytes,
+                files,
+            });
         }
         runs.sort_by(|a, b| a.run.cmp(&b.run));
         Ok(runs)
@@ -523,8 +571,15 @@ impl LockedFolder {
             _ => return Ok(None),
         }
         let record = read_plan(dir.as_fd(), PLAN)?;
-        let files = open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
-        let prepared = Prepared { folder: Arc::clone(self), quarantine, dir, files, record };
+        let files =
+            open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
+        let prepared = Prepared {
+            folder: Arc::clone(self),
+            quarantine,
+            dir,
+            files,
+            record,
+        };
         prepared.resume(allowed, now).map(Some)
     }
 
@@ -538,7 +593,8 @@ impl LockedFolder {
             )));
         }
         let record = read_plan(dir.as_fd(), PLAN)?;
-        let files = open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
+        let files =
+            open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
         let holds_any = || -> Result<bool, Obstacle> {
             for planned in &record.moves {
                 if exists(files.as_fd(), &planned.name)? {
@@ -549,10 +605,19 @@ impl LockedFolder {
         };
         // An undo that was cut short after its last file has yet to be put on record.
         if state != StoredState::UndoUnfinished && !holds_any()? {
-            return Err(Obstacle::Io(format!("run {run} holds no file any more: it was undone already")));
+            return Err(Obstacle::Io(format!(
+                "run {run} holds no file any more: it was undone already"
+            )));
         }
         // From here on no restart rolls this run forward.
-        write_record(dir.as_fd(), UNDONE, &UndoRecord { at_ns: now.nanos(), finished: false })?;
+        write_record(
+            dir.as_fd(),
+            UNDONE,
+            &UndoRecord {
+                at_ns: now.nanos(),
+                finished: false,
+            },
+        )?;
         let mut undone = Undone::default();
         let mut failed = None;
         for planned in record.moves.iter().rev() {
@@ -575,13 +640,25 @@ impl LockedFolder {
         if let Some(error) = failed {
             return Err(error);
         }
-        write_record(dir.as_fd(), UNDONE, &UndoRecord { at_ns: now.nanos(), finished: true })?;
+        write_record(
+            dir.as_fd(),
+            UNDONE,
+            &UndoRecord {
+                at_ns: now.nanos(),
+                finished: true,
+            },
+        )?;
         Ok(undone)
     }
 
     /// Deletes the files of a run that ended more than `retention` ago. `Ok(false)`: not
     /// due, or not a run that may be deleted.
-    pub fn purge(&self, run: &RunId, now: Timestamp, retention: Duration) -> Result<bool, Obstacle> {
+    pub fn purge(
+        &self,
+        run: &RunId,
+        now: Timestamp,
+        retention: Duration,
+    ) -> Result<bool, Obstacle> {
         let (quarantine, dir) = self.open_run(run)?;
         if !is_due(&stored_state(dir.as_fd()), now, retention) {
             return Ok(false);
@@ -605,12 +682,16 @@ impl LockedFolder {
     pub fn held_kinds(&self, run: &RunId) -> Result<BTreeMap<Kind, usize>, Obstacle> {
         let (_quarantine, dir) = self.open_run(run)?;
         let mut kinds = BTreeMap::new();
-        let Ok(files) = open_beneath(dir.as_fd(), FILES) else { return Ok(kinds) };
+        let Ok(files) = open_beneath(dir.as_fd(), FILES) else {
+            return Ok(kinds);
+        };
         for entry in Dir::read_from(&files).map_err(|e| obstacle("listing the quarantine", e))? {
             let entry = entry.map_err(|e| obstacle("listing the quarantine", e))?;
             let name = entry.file_name().to_bytes();
             if !matches!(name, b"." | b"..") {
-                *kinds.entry(crate::folder::kind::parse_name(name).kind).or_default() += 1;
+                *kinds
+                    .entry(crate::folder::kind::parse_name(name).kind)
+                    .or_default() += 1;
             }
         }
         Ok(kinds)
@@ -620,12 +701,14 @@ impl LockedFolder {
     /// a file renamed in it without replacing. Touches no other file, and leaves nothing but
     /// the quarantine itself.
     pub fn try_out(&self, now: Timestamp) -> Result<(), Obstacle> {
-        let quarantine = self.quarantine(true)?.ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
+        let quarantine = self
+            .quarantine(true)?
+            .ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
         let run = RunId::new(now);
         // Named as a run without a plan: should we die here, the next start removes it.
         let dir = make_dir(quarantine.as_fd(), run.as_str(), true)?;
-        let tried =
-            make_dir(dir.as_fd(), FILES, true).and_then(|files| check_noreplace(dir.as_fd(), files.as_fd()));
+        let tried = make_dir(dir.as_fd(), FILES, true)
+            .and_then(|files| check_noreplace(dir.as_fd(), files.as_fd()));
         let removed = remove_run_dir(quarantine.as_fd(), &run, dir.as_fd());
         tried.and(removed)
     }
@@ -634,7 +717,8 @@ impl LockedFolder {
     pub fn whereabouts(&self, run: &RunId) -> Result<Vec<Whereabouts>, Obstacle> {
         let (_quarantine, dir) = self.open_run(run)?;
         let record = read_plan(dir.as_fd(), PLAN)?;
-        let files = open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
+        let files =
+            open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
         locate(files.as_fd(), self.fd.as_fd(), &record)
     }
 
@@ -667,7 +751,8 @@ impl LockedFolder {
         if !create {
             return Ok(None);
         }
-        let mut names = Dir::read_from(&quarantine).map_err(|e| obstacle("listing the quarantine", e))?;
+        let mut names =
+            Dir::read_from(&quarantine).map_err(|e| obstacle("listing the quarantine", e))?;
         let tmp = format!("{QUARANTINE_TAG}.tmp");
         let foreign = names.any(|entry| {
             entry.map_or(true, |entry| {
@@ -688,8 +773,14 @@ impl LockedFolder {
 
 /// The runs in the quarantine of the folder at `place`. Only looks, so it takes no lock.
 pub fn stored_runs(place: &Place) -> Result<Vec<StoredRun>, Obstacle> {
-    let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
-    LockedFolder { fd, halt: Halt::default() }.stored()
+    let fd = place
+        .open()
+        .map_err(|error| obstacle_io("opening the folder", &error))?;
+    LockedFolder {
+        fd,
+        halt: Halt::default(),
+    }
+    .stored()
 }
 
 /// Where a file of a run is.
@@ -732,13 +823,25 @@ pub struct LookedUp {
 /// Looks a run up; `None` where this folder's quarantine does not have it. Only looks, so
 /// it takes no lock.
 pub fn look_up(place: &Place, run: &RunId) -> Result<Option<LookedUp>, Obstacle> {
-    let Some(stored) = stored_runs(place)?.into_iter().find(|stored| stored.run == *run) else {
+    let Some(stored) = stored_runs(place)?
+        .into_iter()
+        .find(|stored| stored.run == *run)
+    else {
         return Ok(None);
     };
-    let fd = place.open().map_err(|error| obstacle_io("opening the folder", &error))?;
-    let folder = LockedFolder { fd, halt: Halt::default() };
+    let fd = place
+        .open()
+        .map_err(|error| obstacle_io("opening the folder", &error))?;
+    let folder = LockedFolder {
+        fd,
+        halt: Halt::default(),
+    };
     let moves = folder.whereabouts(run).unwrap_or_default();
-    Ok(Some(LookedUp { state: stored.state, files: folder.held_kinds(run)?, moves }))
+    Ok(Some(LookedUp {
+        state: stored.state,
+        files: folder.held_kinds(run)?,
+        moves,
+    }))
 }
 
 /// Bytes in the quarantine of the folder at `place`. Only looks, so it takes no lock.
@@ -752,9 +855,10 @@ pub fn is_due(state: &StoredState, now: Timestamp, retention: Duration) -> bool 
         StoredState::Done(done) => Timestamp::from_nanos(done.at_ns).plus(retention) < now,
         StoredState::Undone { at_ns } => Timestamp::from_nanos(*at_ns).plus(retention) < now,
         StoredState::Purging => true,
-        StoredState::Unfinished | StoredState::UndoUnfinished | StoredState::Empty | StoredState::Damaged => {
-            false
-        }
+        StoredState::Unfinished
+        | StoredState::UndoUnfinished
+        | StoredState::Empty
+        | StoredState::Damaged => false,
     }
 }
 
@@ -813,7 +917,8 @@ impl Prepared {
             }
         }
         let moved = moved.len();
-        self.end(Outcome::Moved, moved, now).map_err(|error| self.held(&error))
+        self.end(Outcome::Moved, moved, now)
+            .map_err(|error| self.held(&error))
     }
 
     /// Where each file of the plan is now.
@@ -838,7 +943,15 @@ impl Prepared {
             moved += usize::from(exists(self.files.as_fd(), &planned.name)?);
         }
         let all = moved == self.record.moves.len();
-        self.end(if all { Outcome::RolledForward } else { Outcome::Interrupted }, moved, now)
+        self.end(
+            if all {
+                Outcome::RolledForward
+            } else {
+                Outcome::Interrupted
+            },
+            moved,
+            now,
+        )
     }
 
     /// Returns how many files could not be put back, because the folder has one of that
@@ -863,16 +976,24 @@ impl Prepared {
     fn end(&self, outcome: Outcome, moved: usize, now: Timestamp) -> Result<Done, Obstacle> {
         sync(&[self.files.as_fd(), self.folder.fd.as_fd()])?;
         let left = self.record.moves.len() - moved;
-        let done = Done { at_ns: now.nanos(), outcome, moved, left };
+        let done = Done {
+            at_ns: now.nanos(),
+            outcome,
+            moved,
+            left,
+        };
         write_record(self.dir.as_fd(), DONE, &done)?;
         Ok(done)
     }
 
     fn move_one(&self, planned: &MoveRecord) -> Result<Moved, Obstacle> {
-        let Some(_moving) = self.folder.halt.permit() else { return Ok(Moved::Halted) };
+        let Some(_moving) = self.folder.halt.permit() else {
+            return Ok(Moved::Halted);
+        };
         let (folder, files) = (self.folder.fd.as_fd(), self.files.as_fd());
         let name = planned.file_name();
-        let here = |fd| stat(fd, name).map_err(|error| obstacle_io("looking at a planned file", &error));
+        let here =
+            |fd| stat(fd, name).map_err(|error| obstacle_io("looking at a planned file", &error));
         let is_planned = |found: &Option<(Shape, Stamp)>| {
             found.is_some_and(|(shape, stamp)| shape == Shape::Regular && planned.is_same(&stamp))
         };
@@ -936,7 +1057,9 @@ enum Moved {
 }
 
 fn broken_off() -> Obstacle {
-    Obstacle::Io("it was broken off, for the bot is started; what is moved stays where it is".into())
+    Obstacle::Io(
+        "it was broken off, for the bot is started; what is moved stays where it is".into(),
+    )
 }
 
 #[derive(PartialEq)]
@@ -991,7 +1114,11 @@ fn stored_state(dir: BorrowedFd<'_>) -> StoredState {
         if exists(dir, DONE)? {
             return Ok(StoredState::Done(read_record(dir, DONE)?));
         }
-        Ok(if exists(dir, PLAN)? { StoredState::Unfinished } else { StoredState::Empty })
+        Ok(if exists(dir, PLAN)? {
+            StoredState::Unfinished
+        } else {
+            StoredState::Empty
+        })
     };
     state().unwrap_or(StoredState::Damaged)
 }
@@ -1002,8 +1129,10 @@ fn read_plan(dir: BorrowedFd<'_>, name: &str) -> Result<PlanRecord, Obstacle> {
     let record: PlanRecord = read_record(dir, name)?;
     let sound = record.version == 1
         && record.moves.iter().all(|m| {
-            matches!(m.kind(), Kind::PreKey | Kind::Session | Kind::SenderKey | Kind::SenderKeyMemory)
-                && m.name.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
+            matches!(
+                m.kind(),
+                Kind::PreKey | Kind::Session | Kind::SenderKey | Kind::SenderKeyMemory
+            ) && m.name.bytes().all(|b| b.is_ascii_graphic() && b != b'/')
         });
     if sound { Ok(record) } else { Err(damaged()) }
 }
@@ -1021,7 +1150,11 @@ pub(super) fn read_record<T: for<'de> Deserialize<'de>>(
     serde_json::from_slice(&bytes).map_err(|_| damaged())
 }
 
-pub(super) fn write_record(dir: BorrowedFd<'_>, name: &str, record: &impl Serialize) -> Result<(), Obstacle> {
+pub(super) fn write_record(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    record: &impl Serialize,
+) -> Result<(), Obstacle> {
     let bytes = serde_json::to_vec(record).map_err(|error| Obstacle::Io(error.to_string()))?;
     write_file(dir, name, &bytes)
 }
@@ -1041,7 +1174,9 @@ fn write_file(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> Result<(), Obsta
     .map_err(|e| obstacle(doing, e))?;
     give_to_owner_of(dir, fd.as_fd())?;
     let mut file = std::fs::File::from(fd);
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|error| obstacle_io(doing, &error))?;
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| obstacle_io(doing, &error))?;
     rustix::fs::renameat(dir, tmp.as_str(), dir, name).map_err(|e| obstacle(doing, e))?;
     sync(&[dir])
 }
@@ -1072,7 +1207,11 @@ pub(super) fn open_beneath(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, E
     )
 }
 
-pub(super) fn make_dir(parent: BorrowedFd<'_>, name: &str, must_be_new: bool) -> Result<OwnedFd, Obstacle> {
+pub(super) fn make_dir(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    must_be_new: bool,
+) -> Result<OwnedFd, Obstacle> {
     let doing = "making a directory in the quarantine";
     match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
         Ok(()) => {}
@@ -1087,13 +1226,19 @@ pub(super) fn make_dir(parent: BorrowedFd<'_>, name: &str, must_be_new: bool) ->
 
 /// What root makes in a bot's folder belongs to the bot's user, so that a remediator that
 /// runs as that user can go on with it.
-pub(super) fn give_to_owner_of(parent: BorrowedFd<'_>, made: BorrowedFd<'_>) -> Result<(), Obstacle> {
+pub(super) fn give_to_owner_of(
+    parent: BorrowedFd<'_>,
+    made: BorrowedFd<'_>,
+) -> Result<(), Obstacle> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
     let doing = "handing the quarantine to the folder's owner";
     let owner = rustix::fs::fstat(parent).map_err(|e| obstacle(doing, e))?;
-    let (user, group) = (rustix::fs::Uid::from_raw(owner.st_uid), rustix::fs::Gid::from_raw(owner.st_gid));
+    let (user, group) = (
+        rustix::fs::Uid::from_raw(owner.st_uid),
+        rustix::fs::Gid::from_raw(owner.st_gid),
+    );
     rustix::fs::fchown(made, Some(user), Some(group)).map_err(|e| obstacle(doing, e))
 }
 
@@ -1126,12 +1271,17 @@ pub(super) fn unlink(dir: BorrowedFd<'_>, name: &str) -> Result<(), Obstacle> {
 
 /// Removes a run's own records and its directories. Key files are never removed here: a
 /// directory that still holds one does not go (`rmdir` refuses).
-fn remove_run_dir(quarantine: BorrowedFd<'_>, run: &RunId, dir: BorrowedFd<'_>) -> Result<(), Obstacle> {
+fn remove_run_dir(
+    quarantine: BorrowedFd<'_>,
+    run: &RunId,
+    dir: BorrowedFd<'_>,
+) -> Result<(), Obstacle> {
     let doing = "removing an ended run";
-    let rmdir = |at: BorrowedFd<'_>, name: &str| match rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(obstacle(doing, error)),
-    };
+    let rmdir =
+        |at: BorrowedFd<'_>, name: &str| match rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(obstacle(doing, error)),
+        };
     // Without plan.json the run is empty for every reader; purged.json says until the end
     // that a purge is under way.
     unlink(dir, PLAN)?;
@@ -1139,7 +1289,13 @@ fn remove_run_dir(quarantine: BorrowedFd<'_>, run: &RunId, dir: BorrowedFd<'_>) 
         unlink(files.as_fd(), "rename-probe")?;
     }
     rmdir(dir, FILES)?;
-    let leftovers = ["rename-probe", "rename-probe.tmp", "plan.json.tmp", "done.json.tmp", "undone.json.tmp"];
+    let leftovers = [
+        "rename-probe",
+        "rename-probe.tmp",
+        "plan.json.tmp",
+        "done.json.tmp",
+        "undone.json.tmp",
+    ];
     for record in leftovers.into_iter().chain([DONE, UNDONE, PURGED]) {
         unlink(dir, record)?;
     }
@@ -1175,7 +1331,10 @@ mod tests {
     impl Sample {
         fn new(names: &[&str]) -> Self {
             let dir = tempfile::tempdir().unwrap();
-            let place = Place { parent: dir.path().canonicalize().unwrap(), name: "bot".into() };
+            let place = Place {
+                parent: dir.path().canonicalize().unwrap(),
+                name: "bot".into(),
+            };
             fs::create_dir(place.path()).unwrap();
             for name in names {
                 fs::write(place.path().join(name), name).unwrap();
@@ -1223,14 +1382,27 @@ mod tests {
         let quarantine = sample.place.path().join(QUARANTINE_DIR);
         fs::create_dir(&quarantine).unwrap();
         let tmp = quarantine.join(format!("{QUARANTINE_TAG}.tmp"));
-        rustix::fs::mknodat(rustix::fs::CWD, &tmp, rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &tmp,
+            rustix::fs::FileType::Fifo,
+            Mode::RWXU,
+            0,
+        )
+        .unwrap();
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap().cancel().unwrap();
+        folder
+            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .unwrap()
+            .cancel()
+            .unwrap();
         fs::remove_file(quarantine.join(QUARANTINE_TAG)).unwrap();
         let victim = sample.place.path().with_file_name("victim.txt");
         fs::write(&victim, "whole").unwrap();
         fs::hard_link(&victim, &tmp).unwrap();
-        folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
+        folder
+            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .unwrap();
         assert_eq!(fs::read(&victim).unwrap(), b"whole");
     }
 
@@ -1238,25 +1410,45 @@ mod tests {
     fn a_planted_record_deletes_nothing() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap().cancel().unwrap();
+        folder
+            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .unwrap()
+            .cancel()
+            .unwrap();
         let run = RunId::parse("20260101T000000Z-abcdef").unwrap();
         let dir = sample.place.path().join(QUARANTINE_DIR).join(run.as_str());
         fs::create_dir_all(dir.join(FILES)).unwrap();
         let victim = sample.place.path().with_file_name("victim.txt");
         fs::write(&victim, "").unwrap();
-        for name in ["../../../../victim.txt", "../../../pre-key-1.json", "creds.json", "a/pre-key-1.json"] {
+        for name in [
+            "../../../../victim.txt",
+            "../../../pre-key-1.json",
+            "creds.json",
+            "a/pre-key-1.json",
+        ] {
             let record = PlanRecord {
                 version: 1,
                 run: run.clone(),
                 made_ns: 0,
                 column: "cleanup".into(),
-                moves: vec![MoveRecord { name: name.into(), inode: 0, size: 0, modified_ns: 0 }],
+                moves: vec![MoveRecord {
+                    name: name.into(),
+                    inode: 0,
+                    size: 0,
+                    modified_ns: 0,
+                }],
             };
             for kind in [PLAN, PURGED] {
                 fs::write(dir.join(kind), serde_json::to_vec(&record).unwrap()).unwrap();
-                assert!(folder.purge(&run, now(), Duration::ZERO).is_err() || kind == PLAN, "{name}");
+                assert!(
+                    folder.purge(&run, now(), Duration::ZERO).is_err() || kind == PLAN,
+                    "{name}"
+                );
                 assert!(folder.undo(&run, now()).is_err(), "{name}");
-                assert!(folder.finish(&run, &all(), now()).is_err() || kind == PURGED, "{name}");
+                assert!(
+                    folder.finish(&run, &all(), now()).is_err() || kind == PURGED,
+                    "{name}"
+                );
                 fs::remove_file(dir.join(kind)).unwrap();
             }
         }
@@ -1267,16 +1459,30 @@ mod tests {
     fn a_restored_backup_can_be_undone() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let prepared = folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
+        let prepared = folder
+            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .unwrap();
         let run = prepared.run().clone();
         prepared.execute(now()).unwrap();
         // A copy has other inodes.
-        let files = sample.place.path().join(QUARANTINE_DIR).join(run.as_str()).join(FILES);
+        let files = sample
+            .place
+            .path()
+            .join(QUARANTINE_DIR)
+            .join(run.as_str())
+            .join(FILES);
         for name in NAMES {
             fs::copy(files.join(name), files.join("copy")).unwrap();
             fs::rename(files.join("copy"), files.join(name)).unwrap();
         }
-        assert_eq!(folder.undo(&run, now()).unwrap(), Undone { restored: 3, blocked: 0, missing: 0 });
+        assert_eq!(
+            folder.undo(&run, now()).unwrap(),
+            Undone {
+                restored: 3,
+                blocked: 0,
+                missing: 0
+            }
+        );
         assert!(NAMES.iter().all(|name| sample.has(name)));
     }
 
@@ -1284,10 +1490,24 @@ mod tests {
     fn one_odd_entry_does_not_block_the_quarantine() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap().cancel().unwrap();
-        fs::write(sample.place.path().join(QUARANTINE_DIR).join("20260101T000000Z-abcdef"), "").unwrap();
+        folder
+            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .unwrap()
+            .cancel()
+            .unwrap();
+        fs::write(
+            sample
+                .place
+                .path()
+                .join(QUARANTINE_DIR)
+                .join("20260101T000000Z-abcdef"),
+            "",
+        )
+        .unwrap();
         assert_eq!(folder.stored().unwrap()[0].state, StoredState::Damaged);
-        folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
+        folder
+            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .unwrap();
     }
 
     #[test]
@@ -1295,7 +1515,11 @@ mod tests {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
         assert!(folder.is_still_at(&sample.place));
-        fs::rename(sample.place.path(), sample.place.path().with_file_name("old")).unwrap();
+        fs::rename(
+            sample.place.path(),
+            sample.place.path().with_file_name("old"),
+        )
+        .unwrap();
         assert!(!folder.is_still_at(&sample.place));
         fs::create_dir(sample.place.path()).unwrap();
         assert!(!folder.is_still_at(&sample.place));
@@ -1306,23 +1530,41 @@ mod tests {
         let sample = Sample::new(&NAMES);
         let before = fs::metadata(sample.place.path().join(NAMES[0])).unwrap();
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let prepared = folder.prepare(&sample.plan(&NAMES[..2]), RunId::new(now()), now(), MIB).unwrap();
+        let prepared = folder
+            .prepare(&sample.plan(&NAMES[..2]), RunId::new(now()), now(), MIB)
+            .unwrap();
         let run = prepared.run().clone();
         assert!(sample.has(NAMES[0]), "nothing moves before execute");
         let done = prepared.execute(now()).unwrap();
-        assert_eq!((done.outcome, done.moved, done.left), (Outcome::Moved, 2, 0));
+        assert_eq!(
+            (done.outcome, done.moved, done.left),
+            (Outcome::Moved, 2, 0)
+        );
         assert!(!sample.has(NAMES[0]) && !sample.has(NAMES[1]) && sample.has(NAMES[2]));
         let quarantine = sample.place.path().join(QUARANTINE_DIR);
-        assert_eq!(fs::metadata(&quarantine).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(&quarantine).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         let plan = fs::metadata(quarantine.join(run.as_str()).join(PLAN)).unwrap();
         assert_eq!(plan.permissions().mode() & 0o777, 0o600);
         let stored = folder.stored().unwrap();
         assert_eq!((stored.len(), stored[0].files), (1, 2));
 
         let undone = folder.undo(&run, now()).unwrap();
-        assert_eq!(undone, Undone { restored: 2, blocked: 0, missing: 0 });
+        assert_eq!(
+            undone,
+            Undone {
+                restored: 2,
+                blocked: 0,
+                missing: 0
+            }
+        );
         let after = fs::metadata(sample.place.path().join(NAMES[0])).unwrap();
-        assert_eq!((before.ino(), before.mtime_nsec()), (after.ino(), after.mtime_nsec()));
+        assert_eq!(
+            (before.ino(), before.mtime_nsec()),
+            (after.ino(), after.mtime_nsec())
+        );
         let again = folder.undo(&run, now()).unwrap_err().to_string();
         assert!(again.contains("undone already"), "{again}");
     }
@@ -1331,14 +1573,19 @@ mod tests {
     fn one_run_at_a_time() {
         let sample = Sample::new(&NAMES);
         let _held = LockedFolder::lock(&sample.place).unwrap();
-        assert_eq!(LockedFolder::lock(&sample.place).unwrap_err(), Obstacle::Locked);
+        assert_eq!(
+            LockedFolder::lock(&sample.place).unwrap_err(),
+            Obstacle::Locked
+        );
     }
 
     /// What somebody else does between plan and move, and what must then be true.
     fn meddle(meddle: impl FnOnce(&Path)) -> (Sample, Done) {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let prepared = folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
+        let prepared = folder
+            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .unwrap();
         meddle(&sample.place.path());
         let done = prepared.execute(now()).unwrap();
         drop(folder);
@@ -1349,13 +1596,19 @@ mod tests {
     fn a_file_that_changed_puts_everything_back() {
         type Meddling = fn(&Path);
         let cases: [(&str, Meddling); 5] = [
-            ("rewritten", |dir| fs::write(dir.join(NAMES[2]), "a new ratchet").unwrap()),
+            ("rewritten", |dir| {
+                fs::write(dir.join(NAMES[2]), "a new ratchet").unwrap()
+            }),
             ("replaced", |dir| {
                 fs::remove_file(dir.join(NAMES[2])).unwrap();
                 fs::write(dir.join(NAMES[2]), NAMES[2]).unwrap();
             }),
-            ("deleted", |dir| fs::remove_file(dir.join(NAMES[2])).unwrap()),
-            ("linked", |dir| fs::hard_link(dir.join(NAMES[2]), dir.join("copy")).unwrap()),
+            ("deleted", |dir| {
+                fs::remove_file(dir.join(NAMES[2])).unwrap()
+            }),
+            ("linked", |dir| {
+                fs::hard_link(dir.join(NAMES[2]), dir.join("copy")).unwrap()
+            }),
             ("swapped for a link", |dir| {
                 fs::remove_file(dir.join(NAMES[2])).unwrap();
                 std::os::unix::fs::symlink("/etc/passwd", dir.join(NAMES[2])).unwrap();
@@ -1363,9 +1616,16 @@ mod tests {
         ];
         for (case, meddling) in cases {
             let (sample, done) = meddle(meddling);
-            assert_eq!((done.outcome, done.moved), (Outcome::RolledBack, 0), "{case}");
+            assert_eq!(
+                (done.outcome, done.moved),
+                (Outcome::RolledBack, 0),
+                "{case}"
+            );
             assert!(sample.has(NAMES[0]) && sample.has(NAMES[1]), "{case}");
-            assert_eq!(fs::read(sample.place.path().join(NAMES[0])).unwrap(), NAMES[0].as_bytes());
+            assert_eq!(
+                fs::read(sample.place.path().join(NAMES[0])).unwrap(),
+                NAMES[0].as_bytes()
+            );
         }
     }
 
@@ -1373,14 +1633,30 @@ mod tests {
     fn undo_never_replaces_a_newer_file() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let prepared = folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
+        let prepared = folder
+            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .unwrap();
         let run = prepared.run().clone();
         prepared.execute(now()).unwrap();
         fs::write(sample.place.path().join(NAMES[0]), "newer").unwrap();
         let undone = folder.undo(&run, now()).unwrap();
-        assert_eq!(undone, Undone { restored: 2, blocked: 1, missing: 0 });
-        assert_eq!(fs::read(sample.place.path().join(NAMES[0])).unwrap(), b"newer");
-        assert_eq!(folder.stored().unwrap()[0].files, 1, "the older one is kept");
+        assert_eq!(
+            undone,
+            Undone {
+                restored: 2,
+                blocked: 1,
+                missing: 0
+            }
+        );
+        assert_eq!(
+            fs::read(sample.place.path().join(NAMES[0])).unwrap(),
+            b"newer"
+        );
+        assert_eq!(
+            folder.stored().unwrap()[0].files,
+            1,
+            "the older one is kept"
+        );
     }
 
     #[test]
@@ -1388,16 +1664,28 @@ mod tests {
         for forward in [true, false] {
             let sample = Sample::new(&NAMES);
             let folder = LockedFolder::lock(&sample.place).unwrap();
-            let prepared = folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
+            let prepared = folder
+                .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+                .unwrap();
             let run = prepared.run().clone();
-            assert!(matches!(prepared.move_one(&prepared.record.moves[0]), Ok(Moved::Yes)));
+            assert!(matches!(
+                prepared.move_one(&prepared.record.moves[0]),
+                Ok(Moved::Yes)
+            ));
             drop(prepared);
             assert_eq!(folder.stored().unwrap()[0].state, StoredState::Unfinished);
             let allowed = if forward { all() } else { BTreeSet::new() };
             let done = folder.finish(&run, &allowed, now()).unwrap().unwrap();
             assert_eq!(done.moved, if forward { 3 } else { 1 });
-            assert_eq!(folder.finish(&run, &all(), now()).unwrap(), Some(done), "an ended run stays ended");
-            assert_eq!(folder.undo(&run, now()).unwrap().restored, if forward { 3 } else { 1 });
+            assert_eq!(
+                folder.finish(&run, &all(), now()).unwrap(),
+                Some(done),
+                "an ended run stays ended"
+            );
+            assert_eq!(
+                folder.undo(&run, now()).unwrap().restored,
+                if forward { 3 } else { 1 }
+            );
             assert!(NAMES.iter().all(|name| sample.has(name)));
         }
     }
@@ -1406,9 +1694,19 @@ mod tests {
     fn an_undo_that_was_interrupted_is_never_rolled_forward() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let prepared = folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap();
+        let prepared = folder
+            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .unwrap();
         let run = prepared.run().clone();
-        write_record(prepared.dir.as_fd(), UNDONE, &UndoRecord { at_ns: 1, finished: false }).unwrap();
+        write_record(
+            prepared.dir.as_fd(),
+            UNDONE,
+            &UndoRecord {
+                at_ns: 1,
+                finished: false,
+            },
+        )
+        .unwrap();
         drop(prepared);
         assert_eq!(folder.finish(&run, &all(), now()).unwrap(), None);
         assert!(NAMES.iter().all(|name| sample.has(name)));
@@ -1418,7 +1716,9 @@ mod tests {
     fn a_full_quarantine_refuses_before_anything_moves() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let refused = folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), 3).unwrap_err();
+        let refused = folder
+            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), 3)
+            .unwrap_err();
         assert_eq!(refused.label(), "quarantine_full");
         assert!(folder.stored().unwrap().is_empty());
         assert!(NAMES.iter().all(|name| sample.has(name)));
@@ -1432,17 +1732,25 @@ mod tests {
         std::os::unix::fs::symlink(elsewhere.path(), &quarantine).unwrap();
         let folder = LockedFolder::lock(&sample.place).unwrap();
         assert_eq!(
-            folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap_err().label(),
+            folder
+                .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+                .unwrap_err()
+                .label(),
             "io"
         );
         fs::remove_file(&quarantine).unwrap();
         fs::create_dir(&quarantine).unwrap();
         fs::write(quarantine.join("holiday.jpg"), "").unwrap();
         assert_eq!(
-            folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap_err().label(),
+            folder
+                .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+                .unwrap_err()
+                .label(),
             "io"
         );
-        assert!(quarantine.join("holiday.jpg").exists() && NAMES.iter().all(|name| sample.has(name)));
+        assert!(
+            quarantine.join("holiday.jpg").exists() && NAMES.iter().all(|name| sample.has(name))
+        );
     }
 
     #[test]
@@ -1458,20 +1766,37 @@ mod tests {
     fn retention_deletes_only_what_it_moved_and_only_when_due() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let prepared = folder.prepare(&sample.plan(&NAMES[..2]), RunId::new(now()), now(), MIB).unwrap();
+        let prepared = folder
+            .prepare(&sample.plan(&NAMES[..2]), RunId::new(now()), now(), MIB)
+            .unwrap();
         let run = prepared.run().clone();
         let month = Duration::from_secs(30 * 86_400);
         drop(prepared);
         let late = now().plus(month * 2);
-        assert!(!folder.purge(&run, late, month).unwrap(), "an unfinished run is never purged");
+        assert!(
+            !folder.purge(&run, late, month).unwrap(),
+            "an unfinished run is never purged"
+        );
         folder.finish(&run, &all(), now()).unwrap();
         assert!(!folder.purge(&run, now().plus(month), month).unwrap());
-        let strange =
-            sample.place.path().join(QUARANTINE_DIR).join(run.as_str()).join(FILES).join("creds.json");
+        let strange = sample
+            .place
+            .path()
+            .join(QUARANTINE_DIR)
+            .join(run.as_str())
+            .join(FILES)
+            .join("creds.json");
         fs::write(&strange, "put here by hand").unwrap();
-        assert!(folder.purge(&run, late, month).is_err(), "a file it did not move keeps the run");
+        assert!(
+            folder.purge(&run, late, month).is_err(),
+            "a file it did not move keeps the run"
+        );
         assert!(strange.exists());
-        assert_eq!(folder.undo(&run, late).unwrap_err().label(), "io", "a purge that began is not undone");
+        assert_eq!(
+            folder.undo(&run, late).unwrap_err().label(),
+            "io",
+            "a purge that began is not undone"
+        );
         fs::remove_file(&strange).unwrap();
         assert!(folder.purge(&run, late, month).unwrap());
         assert!(folder.stored().unwrap().is_empty());
@@ -1482,7 +1807,11 @@ mod tests {
     fn a_cancelled_plan_leaves_no_trace() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        folder.prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB).unwrap().cancel().unwrap();
+        folder
+            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .unwrap()
+            .cancel()
+            .unwrap();
         assert!(folder.stored().unwrap().is_empty());
         assert!(NAMES.iter().all(|name| sample.has(name)));
     }
@@ -1490,7 +1819,10 @@ mod tests {
     #[test]
     fn nfs_is_refused() {
         let refused = check_filesystem(0x6969).unwrap_err();
-        assert!(refused.label() == "filesystem" && refused.to_string().contains("NFS"), "{refused}");
+        assert!(
+            refused.label() == "filesystem" && refused.to_string().contains("NFS"),
+            "{refused}"
+        );
         // ext4, xfs, btrfs, tmpfs, overlayfs
         for local in [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794c_7630] {
             assert_eq!(check_filesystem(local), Ok(()));
@@ -1519,10 +1851,17 @@ mod tests {
         let halt = Halt::default();
         let folder = LockedFolder::lock_under(&sample.place, halt.clone()).unwrap();
         let now = Timestamp::now();
-        let there = || names.iter().filter(|name| sample.place.path().join(name).exists()).count();
+        let there = || {
+            names
+                .iter()
+                .filter(|name| sample.place.path().join(name).exists())
+                .count()
+        };
 
         // Halted between the plan and its first move: whoever waits for a permit gets none.
-        let prepared = folder.prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20).unwrap();
+        let prepared = folder
+            .prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20)
+            .unwrap();
         let run = prepared.run().clone();
         let moving = halt.moving.lock().unwrap();
         let mover = std::thread::spawn(move || prepared.execute(now));
@@ -1531,18 +1870,31 @@ mod tests {
         halt.wait();
         assert_eq!(there(), 3);
         let done = mover.join().unwrap().unwrap();
-        assert_eq!((done.outcome, done.moved, done.left), (Outcome::Interrupted, 0, 3));
+        assert_eq!(
+            (done.outcome, done.moved, done.left),
+            (Outcome::Interrupted, 0, 3)
+        );
         assert_eq!(there(), 3);
         drop(folder);
 
         // Nor does what a crash left, and an undo ends where it stands.
-        fs::remove_file(sample.place.path().join(QUARANTINE_DIR).join(run.as_str()).join(DONE)).unwrap();
+        fs::remove_file(
+            sample
+                .place
+                .path()
+                .join(QUARANTINE_DIR)
+                .join(run.as_str())
+                .join(DONE),
+        )
+        .unwrap();
         let halted = LockedFolder::lock_under(&sample.place, halt.clone()).unwrap();
         let all: BTreeSet<FileName> = names.iter().map(|name| FileName::new(*name)).collect();
         assert_eq!(halted.finish(&run, &all, now).unwrap().unwrap().moved, 0);
         drop(halted);
         let folder = LockedFolder::lock(&sample.place).unwrap();
-        let prepared = folder.prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20).unwrap();
+        let prepared = folder
+            .prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20)
+            .unwrap();
         let run = prepared.run().clone();
         assert_eq!(prepared.execute(now).unwrap().outcome, Outcome::Moved);
         drop((prepared, folder));

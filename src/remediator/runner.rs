@@ -42,7 +42,10 @@ impl Context {
 
     /// The same on a thread that may wait: the journal's disk may stall, and that holds up
     /// nobody who is to be started.
-    pub async fn ask<T: Send + 'static>(&self, ask: impl FnOnce(&mut Journal) -> T + Send + 'static) -> T {
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&mut Journal) -> T + Send + 'static,
+    ) -> T {
         let ctx = self.clone();
         blocking(move || ask(&mut ctx.journal())).await
     }
@@ -186,7 +189,9 @@ pub(super) async fn ask_and_scan(
     };
     let inventory = scan(folder).await?;
     let verdict = match down {
-        Some(down) => settings.connection.judge_stopped(evidence, &inventory, gone, down.since),
+        Some(down) => settings
+            .connection
+            .judge_stopped(evidence, &inventory, gone, down.since),
         None => settings.connection.judge(evidence, &inventory),
     };
     Ok((verdict, inventory))
@@ -245,14 +250,20 @@ pub async fn end(
                 (Status::Refused, Some("stale_alert")) => {
                     journal.disarm(&run.session, run.action)?;
                 }
-                (Status::Refused, Some("connected" | "connection_unknown")) => journal.arm(id, now)?,
+                (Status::Refused, Some("connected" | "connection_unknown")) => {
+                    journal.arm(id, now)?
+                }
                 _ => {}
             }
             journal.finish(id, status, &ending, now)
         });
         match finished.await {
             Ok(()) => return,
-            Err(error) => tracing::error!(id, attempt, "the outcome could not be put on record: {error}"),
+            Err(error) => tracing::error!(
+                id,
+                attempt,
+                "the outcome could not be put on record: {error}"
+            ),
         }
         tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
     }
@@ -276,16 +287,28 @@ pub async fn look(found: &Found) -> Result<Inventory, Stop> {
 
 /// A dry run: what would be moved, whatever the connection; the verdict is taken for the
 /// record. Moves nothing and takes no lock.
-pub async fn preview(settings: &Settings, found: &Found, ask: Ask) -> (Verdict, Result<Plan, Stop>) {
+pub async fn preview(
+    settings: &Settings,
+    found: &Found,
+    ask: Ask,
+) -> (Verdict, Result<Plan, Stop>) {
     let evidence = settings.connection.ask(&found.session).await;
     let inventory = match look(found).await {
         Ok(inventory) => inventory,
-        Err(stop) => return (Verdict::unknown("folder", "it could not be looked at"), Err(stop)),
+        Err(stop) => {
+            return (
+                Verdict::unknown("folder", "it could not be looked at"),
+                Err(stop),
+            );
+        }
     };
     let verdict = settings.connection.judge(evidence, &inventory);
     let limits = settings.limits(&found.session);
     // As if disconnected: the tier and the table are asked, the connection is not.
-    let assumed = Verdict { state: State::Disconnected, ..verdict.clone() };
+    let assumed = Verdict {
+        state: State::Disconnected,
+        ..verdict.clone()
+    };
     let plan = policy::decide(&inventory, &assumed, Timestamp::now(), &limits, &ask);
     (verdict, plan.map_err(Stop::from))
 }
@@ -335,7 +358,10 @@ async fn clean_under(
     ending.evidence = Some(verdict.because());
     let inventory = match resume(&ctx.settings, found, &folder, &verdict, &inventory).await? {
         true => {
-            ending.step(Step::new("earlier_run_ended", Some("a crash had left one in this folder".into())));
+            ending.step(Step::new(
+                "earlier_run_ended",
+                Some("a crash had left one in this folder".into()),
+            ));
             scan(&folder).await?
         }
         false => inventory,
@@ -346,13 +372,22 @@ async fn clean_under(
     let kinds = plan.by_kind();
     let run = RunId::new(Timestamp::now());
     let planned = FileRecord::planned(&plan);
-    let left = || planned.iter().map(|file| FileRecord { fate: Fate::Left, ..file.clone() }).collect();
+    let left = || {
+        planned
+            .iter()
+            .map(|file| FileRecord {
+                fate: Fate::Left,
+                ..file.clone()
+            })
+            .collect()
+    };
     ending.step(Step::plan(&plan));
     // On record before there is a plan: what a restart carries out is then never unknown.
     {
         let (run, planned) = (run.clone(), planned.clone());
         let steps = std::mem::take(&mut ending.steps);
-        ctx.ask(move |journal| journal.set_plan(id, run.as_str(), &steps, &planned)).await?;
+        ctx.ask(move |journal| journal.set_plan(id, run.as_str(), &steps, &planned))
+            .await?;
     }
     let prepared = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
@@ -366,7 +401,10 @@ async fn clean_under(
             return Err(obstacle.into());
         }
     };
-    ending.step(Step::new("prepared", Some("the plan is in the quarantine, nothing has moved".into())));
+    ending.step(Step::new(
+        "prepared",
+        Some("the plan is in the quarantine, nothing has moved".into()),
+    ));
 
     // The plan is written and nothing has moved: the last moment to ask again.
     let mut stop = None;
@@ -385,15 +423,24 @@ async fn clean_under(
             State::Connected => Some(Refusal::Connected.into()),
             State::Unknown => Some(Refusal::ConnectionUnknown.into()),
         };
-        ending.evidence = Some(format!("{}; asked again: {}", verdict.because(), again.because()));
+        ending.evidence = Some(format!(
+            "{}; asked again: {}",
+            verdict.because(),
+            again.because()
+        ));
     }
     if stop.is_none() && !folder.is_still_at(&found.place) {
-        stop =
-            Some(Obstacle::Io("the folder was renamed or replaced while the run was prepared".into()).into());
+        stop = Some(
+            Obstacle::Io("the folder was renamed or replaced while the run was prepared".into())
+                .into(),
+        );
     }
     if let Some(stop) = stop {
         blocking(move || prepared.cancel()).await?;
-        ending.step(Step::new("cancelled", Some("the plan was dropped, nothing has moved".into())));
+        ending.step(Step::new(
+            "cancelled",
+            Some("the plan was dropped, nothing has moved".into()),
+        ));
         ending.moves = left();
         ctx.ask(move |journal| journal.forget_run(id)).await?;
         return Err(stop);
@@ -424,12 +471,21 @@ async fn clean_under(
     match (files, &executed) {
         (Ok(files), _) => ending.moves = FileRecord::found(&files, away, stayed),
         (Err(_), Ok(done)) if done.outcome == Outcome::Moved => {
-            ending.moves = planned.iter().map(|file| FileRecord { fate: away, ..file.clone() }).collect();
+            ending.moves = planned
+                .iter()
+                .map(|file| FileRecord {
+                    fate: away,
+                    ..file.clone()
+                })
+                .collect();
         }
         (Err(error), _) => tracing::error!(%run, "what became of each file is not known: {error}"),
     }
     let done = executed?;
-    ending.step(Step::new(done.outcome.label(), Some(format!("{} files", done.moved))));
+    ending.step(Step::new(
+        done.outcome.label(),
+        Some(format!("{} files", done.moved)),
+    ));
     if let Ok(after) = scan(&folder).await {
         ending.accumulated = Some((before, count(&after)));
     }
@@ -437,7 +493,9 @@ async fn clean_under(
         Outcome::RolledBack => Err(Stop::Changed(done.moved)),
         Outcome::Interrupted => {
             let run = run.clone();
-            ending.files = blocking(move || folder.held_kinds(&run)).await.unwrap_or_default();
+            ending.files = blocking(move || folder.held_kinds(&run))
+                .await
+                .unwrap_or_default();
             Err(Obstacle::Io("it was broken off, for the bot is started again".into()).into())
         }
         _ => {
@@ -460,12 +518,22 @@ async fn resume(
     inventory: &Inventory,
 ) -> Result<bool, Obstacle> {
     let disconnected = verdict.state == State::Disconnected && folder.is_still_at(&found.place);
-    let ask = Ask { column: policy::Column::Cleanup, tier: None, force: None };
+    let ask = Ask {
+        column: policy::Column::Cleanup,
+        tier: None,
+        force: None,
+    };
     let limits = settings.limits(&found.session);
     let allowed: BTreeSet<FileName> = match disconnected {
-        true => policy::plan(inventory, verdict.process_gone, Timestamp::now(), &limits, &ask)
-            .map(|plan| plan.moves.into_iter().map(|planned| planned.name).collect())
-            .unwrap_or_default(),
+        true => policy::plan(
+            inventory,
+            verdict.process_gone,
+            Timestamp::now(),
+            &limits,
+            &ask,
+        )
+        .map(|plan| plan.moves.into_iter().map(|planned| planned.name).collect())
+        .unwrap_or_default(),
         false => BTreeSet::new(),
     };
     let folder = Arc::clone(folder);
@@ -476,15 +544,17 @@ async fn resume(
             let ended = match stored.state {
                 StoredState::Empty | StoredState::Unfinished => {
                     folder.finish(run, &allowed, now).map(|done| {
-                        done.map(|done| format!("run ended: {}, {} files", done.outcome.label(), done.moved))
+                        done.map(|done| {
+                            format!("run ended: {}, {} files", done.outcome.label(), done.moved)
+                        })
                     })
                 }
-                StoredState::UndoUnfinished if disconnected => {
-                    folder.undo(run, now).map(|undone| Some(format!("undo ended: {} files", undone.restored)))
-                }
-                StoredState::Damaged => {
-                    Err(Obstacle::Io("its records cannot be read; its files are left where they are".into()))
-                }
+                StoredState::UndoUnfinished if disconnected => folder
+                    .undo(run, now)
+                    .map(|undone| Some(format!("undo ended: {} files", undone.restored))),
+                StoredState::Damaged => Err(Obstacle::Io(
+                    "its records cannot be read; its files are left where they are".into(),
+                )),
                 _ => continue,
             };
             match ended {
@@ -505,7 +575,9 @@ async fn resume(
 /// Whether the service of this session is on its way down or up: then its folder is left
 /// alone, whatever a source says, for it may be started at any moment.
 async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, JournalError> {
-    let Some(service) = ctx.settings.services.of(&found.session) else { return Ok(false) };
+    let Some(service) = ctx.settings.services.of(&found.session) else {
+        return Ok(false);
+    };
     let owed = ctx.ask(|journal| journal.obligations()).await?;
     Ok(owed.iter().any(|owed| owed.service == service.name))
 }
@@ -517,7 +589,10 @@ pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, Stop> {
     let place = found.place.clone();
     let stored = blocking(move || stored_runs(&place)).await?;
     let unfinished = |state: &StoredState| {
-        matches!(state, StoredState::Unfinished | StoredState::UndoUnfinished | StoredState::Empty)
+        matches!(
+            state,
+            StoredState::Unfinished | StoredState::UndoUnfinished | StoredState::Empty
+        )
     };
     if !stored.iter().any(|stored| unfinished(&stored.state)) {
         return Ok(true);
@@ -548,7 +623,9 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         return super::insurance::restore::end_orphan(ctx, &orphan, sessions).await;
     }
     let run = orphan.run.as_deref().and_then(RunId::parse);
-    let is_here = sessions.iter().any(|found| found.session.as_str() == orphan.session);
+    let is_here = sessions
+        .iter()
+        .any(|found| found.session.as_str() == orphan.session);
     let by_alert = orphan.requested_by.starts_with("alert ");
     let looked = match run {
         None => Ok(None),
@@ -571,9 +648,11 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         Ok(Some(LookedUp { moves, .. })) if orphan.action == Action::Undo => {
             FileRecord::found(moves, Fate::Blocked, Fate::Restored)
         }
-        Ok(Some(LookedUp { state: StoredState::Undone { .. }, moves, .. })) => {
-            FileRecord::found(moves, Fate::Blocked, Fate::Restored)
-        }
+        Ok(Some(LookedUp {
+            state: StoredState::Undone { .. },
+            moves,
+            ..
+        })) => FileRecord::found(moves, Fate::Blocked, Fate::Restored),
         Ok(Some(LookedUp { moves, .. })) => FileRecord::found(moves, Fate::Moved, Fate::Left),
         Ok(None) => {
             let id = orphan.id;
@@ -588,7 +667,14 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
     let id = orphan.id;
     let was_stopped = ctx.ask(move |journal| journal.was_stopped_for(id)).await?;
     let failed = |reason, detail: &str| {
-        (Status::Failed, Ending { reason: Some(reason), detail: Some(detail.into()), ..Ending::default() })
+        (
+            Status::Failed,
+            Ending {
+                reason: Some(reason),
+                detail: Some(detail.into()),
+                ..Ending::default()
+            },
+        )
     };
     let (status, ending) = match looked {
         Ok(None) if was_stopped => failed(
@@ -598,31 +684,63 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         Ok(None) if by_alert && is_here && orphan.created_at <= now && age < REQUEUE_WITHIN => {
             let why = "the remediator was stopped before anything moved";
             ctx.ask(move |journal| journal.requeue(id, why)).await?;
-            tracing::warn!(session = orphan.session, id, "a run from before the restart waits again");
+            tracing::warn!(
+                session = orphan.session,
+                id,
+                "a run from before the restart waits again"
+            );
             return Ok(());
         }
-        Ok(None) => failed("crashed", "the remediator was stopped in the middle; nothing is moved"),
+        Ok(None) => failed(
+            "crashed",
+            "the remediator was stopped in the middle; nothing is moved",
+        ),
         // Somebody is at work on it; the next sweep sees what came of it.
-        Ok(Some(LookedUp { state: StoredState::Unfinished | StoredState::Empty, .. })) => return Ok(()),
-        Ok(Some(LookedUp { state: StoredState::Undone { .. }, .. })) => {
-            let detail = "the remediator was stopped in the middle; the undo was ended after the restart";
-            (Status::Done, Ending { detail: Some(detail.into()), ..Ending::default() })
+        Ok(Some(LookedUp {
+            state: StoredState::Unfinished | StoredState::Empty,
+            ..
+        })) => return Ok(()),
+        Ok(Some(LookedUp {
+            state: StoredState::Undone { .. },
+            ..
+        })) => {
+            let detail =
+                "the remediator was stopped in the middle; the undo was ended after the restart";
+            (
+                Status::Done,
+                Ending {
+                    detail: Some(detail.into()),
+                    ..Ending::default()
+                },
+            )
         }
-        Ok(Some(LookedUp { state: StoredState::Done(done), files, .. })) if orphan.action != Action::Undo => {
-            match done.outcome {
-                Outcome::Moved | Outcome::RolledForward => {
-                    let detail =
-                        "the remediator was stopped in the middle; the run was ended after the restart";
-                    (Status::Done, Ending { detail: Some(detail.into()), files, ..Ending::default() })
-                }
-                Outcome::RolledBack | Outcome::Interrupted => {
-                    let detail = "the remediator was stopped in the middle; a part of the plan was moved, and can be undone";
-                    let (status, ending) = failed("interrupted", detail);
-                    (status, Ending { files, ..ending })
-                }
+        Ok(Some(LookedUp {
+            state: StoredState::Done(done),
+            files,
+            ..
+        })) if orphan.action != Action::Undo => match done.outcome {
+            Outcome::Moved | Outcome::RolledForward => {
+                let detail =
+                    "the remediator was stopped in the middle; the run was ended after the restart";
+                (
+                    Status::Done,
+                    Ending {
+                        detail: Some(detail.into()),
+                        files,
+                        ..Ending::default()
+                    },
+                )
             }
-        }
-        Ok(Some(_)) => failed("interrupted", "the remediator was stopped in the middle; run the undo again"),
+            Outcome::RolledBack | Outcome::Interrupted => {
+                let detail = "the remediator was stopped in the middle; a part of the plan was moved, and can be undone";
+                let (status, ending) = failed("interrupted", detail);
+                (status, Ending { files, ..ending })
+            }
+        },
+        Ok(Some(_)) => failed(
+            "interrupted",
+            "the remediator was stopped in the middle; run the undo again",
+        ),
         Err(error) => {
             let detail = format!(
                 "the remediator was stopped in the middle, and what it left cannot be looked at: {error}"
@@ -631,8 +749,13 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         }
     };
     let restarted = Step::new("found_after_restart", None);
-    let ending = Ending { moves, steps: vec![restarted], ..ending };
-    ctx.ask(move |journal| journal.finish(id, status, &ending, now)).await?;
+    let ending = Ending {
+        moves,
+        steps: vec![restarted],
+        ..ending
+    };
+    ctx.ask(move |journal| journal.finish(id, status, &ending, now))
+        .await?;
     tracing::warn!(
         session = orphan.session,
         id,
@@ -669,18 +792,26 @@ pub async fn undo(
     }
     let held = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
-        blocking(move || folder.whereabouts(&run)).await.unwrap_or_default()
+        blocking(move || folder.whereabouts(&run))
+            .await
+            .unwrap_or_default()
     };
     let is_held: Vec<bool> = held.iter().map(|file| file.at == At::Quarantine).collect();
     let of_this_undo = |files: Vec<FileRecord>| -> Vec<FileRecord> {
-        files.into_iter().zip(&is_held).filter(|(_, held)| **held).map(|(file, _)| file).collect()
+        files
+            .into_iter()
+            .zip(&is_held)
+            .filter(|(_, held)| **held)
+            .map(|(file, _)| file)
+            .collect()
     };
     // On record before anything moves: a restart then knows what this was about.
     ending.step(Step::new("moving", Some("back into the folder".into())));
     let steps = std::mem::take(&mut ending.steps);
     let planned = of_this_undo(FileRecord::found(&held, Fate::Planned, Fate::Planned));
     let name = run.clone();
-    ctx.ask(move |journal| journal.set_plan(id, name.as_str(), &steps, &planned)).await?;
+    ctx.ask(move |journal| journal.set_plan(id, name.as_str(), &steps, &planned))
+        .await?;
     ending.run = Some(run.to_string());
     let before = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
@@ -696,10 +827,21 @@ pub async fn undo(
     // Also where it broke off: what is back is on record as such.
     ending.moves = of_this_undo(FileRecord::found(&files, Fate::Blocked, Fate::Restored));
     let undone = undone?;
-    ending.step(Step::new("restored", Some(format!("{} files; the bot must be restarted", undone.restored))));
+    ending.step(Step::new(
+        "restored",
+        Some(format!(
+            "{} files; the bot must be restarted",
+            undone.restored
+        )),
+    ));
     ending.files = before
         .into_iter()
-        .map(|(kind, held)| (kind, held - after.get(&kind).copied().unwrap_or(0).min(held)))
+        .map(|(kind, held)| {
+            (
+                kind,
+                held - after.get(&kind).copied().unwrap_or(0).min(held),
+            )
+        })
         .filter(|(_, restored)| *restored > 0)
         .collect();
     Ok(undone)

@@ -151,7 +151,10 @@ impl Service {
             token,
             discovery: Mutex::new((discovery, ProblemLog::default())),
             // A scrape that comes before the first look around tells of these.
-            known: Mutex::new(Known { found: survey.found, at: None }),
+            known: Mutex::new(Known {
+                found: survey.found,
+                at: None,
+            }),
             active: Mutex::default(),
             due: Mutex::default(),
             clock: Mutex::default(),
@@ -208,7 +211,8 @@ impl Service {
                 web::method_not_allowed(&[Method::GET, Method::HEAD])
             }
             path @ ("/" | "/plan" | "/run") => {
-                self.page(path, request.uri().query().unwrap_or_default()).await
+                self.page(path, request.uri().query().unwrap_or_default())
+                    .await
             }
             "/metrics" => self.metrics(&request).await,
             "/-/healthy" => web::text(StatusCode::OK, "baileys_remediator is healthy.\n"),
@@ -229,7 +233,11 @@ impl Service {
     async fn metrics(self: Arc<Self>, request: &HttpRequest<Incoming>) -> Response {
         let headers = request.headers().clone();
         blocking(move || {
-            let sessions: Vec<_> = self.known_sessions().into_iter().map(|found| found.session).collect();
+            let sessions: Vec<_> = self
+                .known_sessions()
+                .into_iter()
+                .map(|found| found.session)
+                .collect();
             let read = {
                 let journal = self.ctx.journal();
                 let seen = overview(&self.ctx.settings, &journal, &sessions, Timestamp::now());
@@ -241,7 +249,10 @@ impl Service {
                 }
                 Err(error) => {
                     tracing::error!("metrics: {error}");
-                    web::text(StatusCode::SERVICE_UNAVAILABLE, "the journal cannot be read; see the log\n")
+                    web::text(
+                        StatusCode::SERVICE_UNAVAILABLE,
+                        "the journal cannot be read; see the log\n",
+                    )
                 }
             }
         })
@@ -266,7 +277,9 @@ impl Service {
             return web::unauthorized();
         }
         web::admitted(&request);
-        let Some(_permit) = self.gate.try_enter() else { return self.gate.refusal() };
+        let Some(_permit) = self.gate.try_enter() else {
+            return self.gate.refusal();
+        };
         let body = match web::read_body(request, webhook::MAX_BODY_BYTES, BODY_TIMEOUT).await {
             Ok(body) => body,
             Err(error) => return error.response(),
@@ -280,14 +293,20 @@ impl Service {
         let accepted = blocking(move || service.accept(&payload));
         let Ok(accepted) = tokio::time::timeout(ACCEPT_TIMEOUT, accepted).await else {
             tracing::error!("an alert could not be put on record in time; a file system may hang");
-            return web::text(StatusCode::SERVICE_UNAVAILABLE, "not put on record in time; see the log\n");
+            return web::text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not put on record in time; see the log\n",
+            );
         };
         match accepted {
             Ok((queued, others)) => {
                 if queued > 0 {
                     self.wake.notify_waiters();
                 }
-                web::json(StatusCode::ACCEPTED, &json!({"queued": queued, "others": others}))
+                web::json(
+                    StatusCode::ACCEPTED,
+                    &json!({"queued": queued, "others": others}),
+                )
             }
             Err(error) => {
                 tracing::error!("an alert could not be put on record: {error}");
@@ -301,12 +320,18 @@ impl Service {
 
     fn accept(&self, payload: &Payload) -> Result<(usize, usize), JournalError> {
         if payload.truncated > 0 {
-            self.live.truncated.fetch_add(payload.truncated, Ordering::Relaxed);
+            self.live
+                .truncated
+                .fetch_add(payload.truncated, Ordering::Relaxed);
             self.note_left_out(payload)?;
         }
         let (mut wanted, mut unknown, via) = (Vec::new(), Vec::new(), payload.via());
         let matches = &self.ctx.settings.alert_match;
-        for over in payload.alerts.iter().filter_map(|alert| webhook::resolved(alert, matches)) {
+        for over in payload
+            .alerts
+            .iter()
+            .filter_map(|alert| webhook::resolved(alert, matches))
+        {
             if self.ctx.journal().disarm(&over.session, over.action)? {
                 tracing::info!(
                     session = over.session,
@@ -318,7 +343,10 @@ impl Service {
         for alert in &payload.alerts {
             match webhook::request(alert, &self.ctx.settings.alert_match) {
                 Ok(request) if self.find_now(&request.session)?.is_some() => {
-                    wanted.push(Request { via: via.clone(), ..request });
+                    wanted.push(Request {
+                        via: via.clone(),
+                        ..request
+                    });
                 }
                 Ok(request) => {
                     tracing::warn!(
@@ -350,7 +378,12 @@ impl Service {
             });
             if let Accepted::Queued(id) = accepted {
                 queued += 1;
-                tracing::info!(id, session = request.session, action = request.action.label(), "accepted");
+                tracing::info!(
+                    id,
+                    session = request.session,
+                    action = request.action.label(),
+                    "accepted"
+                );
             }
         }
         Ok((queued, payload.alerts.len() - queued))
@@ -369,7 +402,14 @@ impl Service {
         let known = |max_age: Duration| {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             let is_fresh = known.at.is_some_and(|at| at.elapsed() < max_age);
-            (known.found.iter().find(|found| found.session.as_str() == name).cloned(), is_fresh)
+            (
+                known
+                    .found
+                    .iter()
+                    .find(|found| found.session.as_str() == name)
+                    .cloned(),
+                is_fresh,
+            )
         };
         match known(SURVEY_FOR) {
             (Some(found), true) => return Ok(Some(found)),
@@ -391,7 +431,10 @@ impl Service {
     }
 
     /// The discovery, unless somebody has looked around with it for that long.
-    fn discovery_within(&self, patience: Duration) -> Option<MutexGuard<'_, (Discovery, ProblemLog)>> {
+    fn discovery_within(
+        &self,
+        patience: Duration,
+    ) -> Option<MutexGuard<'_, (Discovery, ProblemLog)>> {
         let began = Instant::now();
         loop {
             match self.discovery.try_lock() {
@@ -406,7 +449,9 @@ impl Service {
     fn survey(&self, (discovery, problems): &mut (Discovery, ProblemLog)) {
         let survey = discovery.survey();
         problems.report(survey.skipped.iter().map(|skipped| skipped.message.clone()));
-        self.live.sessions.store(survey.found.len() as u64, Ordering::Relaxed);
+        self.live
+            .sessions
+            .store(survey.found.len() as u64, Ordering::Relaxed);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.found = survey.found;
         known.at = Some(Instant::now());
@@ -418,7 +463,12 @@ impl Service {
     }
 
     fn all_sessions_now(&self) -> Vec<Found> {
-        self.survey(&mut self.discovery.lock().unwrap_or_else(PoisonError::into_inner));
+        self.survey(
+            &mut self
+                .discovery
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         self.known_sessions()
     }
 
@@ -434,7 +484,11 @@ impl Service {
     }
 
     fn known_sessions(&self) -> Vec<Found> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).found.clone()
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .found
+            .clone()
     }
 
     /// Takes runs until told to stop; a run that has begun is taken to its end.
@@ -448,7 +502,10 @@ impl Service {
             let next = blocking(move || {
                 let busy = service.warden.busy_sessions(&service.known_sessions())?;
                 // Active before anybody can take it for a leftover.
-                let mut active = service.active.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut active = service
+                    .active
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 let next = service.ctx.journal().take(Timestamp::now(), &busy);
                 if let Ok(Some(run)) = &next {
                     active.insert(run.id);
@@ -462,10 +519,15 @@ impl Service {
                     // In a task of its own: should it panic, the worker and the others go on,
                     // and the next sweep ends what it left.
                     let service = Arc::clone(&self);
-                    if let Err(error) = tokio::spawn(async move { service.perform(&run).await }).await {
+                    if let Err(error) =
+                        tokio::spawn(async move { service.perform(&run).await }).await
+                    {
                         tracing::error!(id, "a run broke off: {error}");
                     }
-                    self.active.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+                    self.active
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .remove(&id);
                     self.wake.notify_waiters();
                 }
                 other => {
@@ -497,12 +559,24 @@ impl Service {
         }
     }
 
-    async fn perform_inner(self: &Arc<Self>, run: &Run, ending: &mut Ending) -> Result<(), Trouble> {
+    async fn perform_inner(
+        self: &Arc<Self>,
+        run: &Run,
+        ending: &mut Ending,
+    ) -> Result<(), Trouble> {
         let Ok(Some(found)) = self.find(run.session.clone()).await else {
-            return Err(("unknown_session", Status::Refused, "the session is no longer here".into()));
+            return Err((
+                "unknown_session",
+                Status::Refused,
+                "the session is no longer here".into(),
+            ));
         };
         let tier = run.tier.as_deref().and_then(Tier::from_label);
-        let mut ask = Ask { column: Column::Cleanup, tier, force: None };
+        let mut ask = Ask {
+            column: Column::Cleanup,
+            tier,
+            force: None,
+        };
         let stopped = |stop: Stop| (stop.label(), stop.status(), stop.to_string());
         match run.action {
             Action::Plan => {
@@ -530,9 +604,14 @@ impl Service {
                     Some(_) => self.way(run, &found).await?,
                     None => None,
                 };
-                self.not_halted(&found, ask, service.as_ref().zip(way), ending).await?;
+                self.not_halted(&found, ask, service.as_ref().zip(way), ending)
+                    .await?;
                 if let (Some(service), Some(way)) = (service, way) {
-                    match self.warden.run(run, &found, service, way, &known, ending).await {
+                    match self
+                        .warden
+                        .run(run, &found, service, way, &known, ending)
+                        .await
+                    {
                         Led::Busy => {
                             let why = "its service was being stopped or started, or another run was under way on it";
                             return Err(("busy", Status::Queued, why.to_owned()));
@@ -544,14 +623,18 @@ impl Service {
                         Led::NeedsNoStop => {}
                     }
                 }
-                runner::clean(&self.ctx, run.id, &found, ask, ending).await.map_err(stopped)?;
+                runner::clean(&self.ctx, run.id, &found, ask, ending)
+                    .await
+                    .map_err(stopped)?;
                 self.measure_quarantine(found).await;
                 Ok(())
             }
             // Never accepted from an alert.
-            Action::Undo | Action::Restore => {
-                Err(("unknown_action", Status::Failed, "this is an operator's command".into()))
-            }
+            Action::Undo | Action::Restore => Err((
+                "unknown_action",
+                Status::Failed,
+                "this is an operator's command".into(),
+            )),
         }
     }
 
@@ -562,12 +645,19 @@ impl Service {
         }
         let (service, found, action) = (Arc::clone(self), found.clone(), run.action);
         let open = blocking(move || {
-            let armed = service.ctx.journal().is_armed(found.session.as_str(), action)?;
+            let armed = service
+                .ctx
+                .journal()
+                .is_armed(found.session.as_str(), action)?;
             let known = service.known_sessions();
-            Ok(armed && service.warden.window_is_open(&found.session, &known, Timestamp::now())?)
+            Ok(armed
+                && service
+                    .warden
+                    .window_is_open(&found.session, &known, Timestamp::now())?)
         });
-        let open =
-            open.await.map_err(|error: JournalError| ("journal", Status::Failed, error.to_string()))?;
+        let open = open
+            .await
+            .map_err(|error: JournalError| ("journal", Status::Failed, error.to_string()))?;
         Ok(open.then_some(Way::Window))
     }
 
@@ -618,7 +708,8 @@ impl Service {
         let inventory = match runner::look(found).await {
             Ok(inventory) => inventory,
             Err(stop) => {
-                ending.evidence = Some(Verdict::unknown("folder", "it could not be looked at").because());
+                ending.evidence =
+                    Some(Verdict::unknown("folder", "it could not be looked at").because());
                 return Err(stop.label());
             }
         };
@@ -630,7 +721,9 @@ impl Service {
         let now = Timestamp::now();
         let is_disconnected = verdict.state == State::Disconnected;
         let service = match (stop, presence) {
-            (Some((service, way)), Some(Presence::Running)) if way == Way::Emergency || !is_disconnected => {
+            (Some((service, way)), Some(Presence::Running))
+                if way == Way::Emergency || !is_disconnected =>
+            {
                 service
             }
             (Some(_), Some(Presence::Unknown(why))) if !is_disconnected => {
@@ -642,7 +735,11 @@ impl Service {
                 return plan.map_err(|refusal| refusal.label());
             }
         };
-        let stops = self.ctx.ask(move |journal| journal.stops(now)).await.map_err(|_| "journal")?;
+        let stops = self
+            .ctx
+            .ask(move |journal| journal.stops(now))
+            .await
+            .map_err(|_| "journal")?;
         let before = Before {
             inventory: &inventory,
             verdict: &verdict,
@@ -672,7 +769,11 @@ impl Service {
             self.warden.settle_debts(&known, &mut tasks).await;
             // Sources that answer slowly keep nobody from being started.
             let is_time = looked_at.is_none_or(|at| at.elapsed() >= look_every);
-            if is_time && looking.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+            if is_time
+                && looking
+                    .as_ref()
+                    .is_none_or(tokio::task::JoinHandle::is_finished)
+            {
                 looked_at = Some(Instant::now());
                 let service = Arc::clone(&self);
                 looking = Some(tokio::spawn(async move {
@@ -700,31 +801,51 @@ impl Service {
             let mut journal = ctx.journal();
             let forgotten = journal.disarm_forgotten(keep_for, Timestamp::now())?;
             if forgotten > 0 {
-                tracing::info!(forgotten, "armed runs were dropped: nobody has repeated their alert");
+                tracing::info!(
+                    forgotten,
+                    "armed runs were dropped: nobody has repeated their alert"
+                );
             }
             let switches = journal.switches()?;
             let halted = switches.paused.is_some() || switches.breaker.is_some();
-            if halted { Ok(Vec::new()) } else { journal.armed() }
+            if halted {
+                Ok(Vec::new())
+            } else {
+                journal.armed()
+            }
         })
         .await?;
         let mut one_has_a_window = false;
         for armed in armed {
-            let Some(found) = known.iter().find(|found| found.session.as_str() == armed.session) else {
+            let Some(found) = known
+                .iter()
+                .find(|found| found.session.as_str() == armed.session)
+            else {
                 continue;
             };
             let (service, place, all) = (Arc::clone(self), found.clone(), known.to_vec());
             let may = armed.action == Action::Cleanup && !one_has_a_window;
             let in_window = may
-                && blocking(move || service.warden.window_is_open(&place.session, &all, Timestamp::now()))
-                    .await?;
+                && blocking(move || {
+                    service
+                        .warden
+                        .window_is_open(&place.session, &all, Timestamp::now())
+                })
+                .await?;
             if !in_window && !self.is_disconnected(found).await {
                 continue;
             }
             let (ctx, session, action) = (self.ctx.clone(), armed.session.clone(), armed.action);
-            let nudged = blocking(move || ctx.journal().nudge(&session, action, Timestamp::now())).await?;
+            let nudged =
+                blocking(move || ctx.journal().nudge(&session, action, Timestamp::now())).await?;
             if let Some(id) = nudged {
                 one_has_a_window |= in_window;
-                tracing::info!(id, session = armed.session, in_window, "an armed run has its moment");
+                tracing::info!(
+                    id,
+                    session = armed.session,
+                    in_window,
+                    "an armed run has its moment"
+                );
                 self.wake.notify_waiters();
             }
         }
@@ -745,7 +866,8 @@ impl Service {
     async fn recover(self: &Arc<Self>) -> bool {
         let (mut busy, mut all) = (HashSet::new(), true);
         for found in self.all_sessions().await {
-            let recovered = tokio::time::timeout(RECOVER_TIMEOUT, runner::recover(&self.ctx, &found)).await;
+            let recovered =
+                tokio::time::timeout(RECOVER_TIMEOUT, runner::recover(&self.ctx, &found)).await;
             match recovered {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => {
@@ -766,7 +888,11 @@ impl Service {
             let orphans = service.ctx.journal().orphans()?;
             // Asked after the journal: a run of ours that it named is active, or has ended
             // since, and what has ended is not ended again.
-            let mut active = service.active.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let mut active = service
+                .active
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
             active.extend(service.warden.claimed().iter());
             Ok::<_, JournalError>((orphans, active))
         });
@@ -813,7 +939,11 @@ impl Service {
                 }
             })
             .await;
-            if let Err(error) = self.ctx.ask(|journal| journal.prune(Timestamp::now())).await {
+            if let Err(error) = self
+                .ctx
+                .ask(|journal| journal.prune(Timestamp::now()))
+                .await
+            {
                 tracing::error!("{error}");
             }
         }
@@ -830,10 +960,15 @@ impl Service {
             let deletes = blocking(move || {
                 let now = Timestamp::now();
                 // Where nobody can tell, everything stays.
-                service.deletes(now, Instant::now()).unwrap_or_else(|error| {
-                    tracing::error!("{error}");
-                    Deletes { since: now, paused: true }
-                })
+                service
+                    .deletes(now, Instant::now())
+                    .unwrap_or_else(|error| {
+                        tracing::error!("{error}");
+                        Deletes {
+                            since: now,
+                            paused: true,
+                        }
+                    })
             });
             let deletes = deletes.await;
             tokio::select! {
@@ -865,8 +1000,10 @@ impl Service {
 
     /// Asks about every session; that is all, for to ask is to remember who is alive.
     async fn roll_call(self: &Arc<Self>) {
-        let connection =
-            Connection { share_for: ROLL_CALL_SHARES_FOR, ..self.ctx.settings.connection.clone() };
+        let connection = Connection {
+            share_for: ROLL_CALL_SHARES_FOR,
+            ..self.ctx.settings.connection.clone()
+        };
         let connection = Arc::new(connection);
         let mut asked = tokio::task::JoinSet::new();
         for found in self.all_sessions().await {
@@ -893,10 +1030,15 @@ impl Service {
     /// Whether anything may be deleted, and since when the clock is to be believed.
     fn deletes(&self, now: Timestamp, clock: Instant) -> Result<Deletes, JournalError> {
         let mut last = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
-        let passed = last.replace(clock).map(|before| clock.saturating_duration_since(before));
+        let passed = last
+            .replace(clock)
+            .map(|before| clock.saturating_duration_since(before));
         let mut journal = self.ctx.journal();
         let since = journal.clock_runs_since(now, passed)?;
-        Ok(Deletes { since, paused: journal.switches()?.paused.is_some() })
+        Ok(Deletes {
+            since,
+            paused: journal.switches()?.paused.is_some(),
+        })
     }
 
     /// Deletes runs whose retention has ended, and has been seen to have ended for
@@ -907,9 +1049,12 @@ impl Service {
         let mut due = HashMap::new();
         let mut seen = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         for found in self.all_sessions_now() {
-            let Ok(folder) = LockedFolder::lock(&found.place) else { continue };
+            let Ok(folder) = LockedFolder::lock(&found.place) else {
+                continue;
+            };
             for stored in folder.stored().unwrap_or_default() {
-                let begins_anew = stored.state != StoredState::Purging && since.plus(retention) >= now;
+                let begins_anew =
+                    stored.state != StoredState::Purging && since.plus(retention) >= now;
                 if begins_anew || !is_due(&stored.state, now, retention) {
                     continue;
                 }
@@ -929,7 +1074,9 @@ impl Service {
                         }
                     }
                     Ok(false) => {}
-                    Err(error) => tracing::error!(session = %found.session, run = %stored.run, "{error}"),
+                    Err(error) => {
+                        tracing::error!(session = %found.session, run = %stored.run, "{error}")
+                    }
                 }
             }
         }
@@ -940,21 +1087,30 @@ impl Service {
         let sessions = self.known_sessions();
         let held = blocking(move || {
             let bytes = |found: &Found| quarantined_bytes(&found.place).ok();
-            sessions.iter().filter_map(|found| Some((found.session.to_string(), bytes(found)?))).collect()
+            sessions
+                .iter()
+                .filter_map(|found| Some((found.session.to_string(), bytes(found)?)))
+                .collect()
         })
         .await;
         let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         *all = held;
-        self.live.quarantined.store(all.values().sum(), Ordering::Relaxed);
+        self.live
+            .quarantined
+            .store(all.values().sum(), Ordering::Relaxed);
     }
 
     /// After a run only its own: with many sessions, all of them would take longer than it.
     async fn measure_quarantine(&self, found: Found) {
         let session = found.session.to_string();
-        let Ok(bytes) = blocking(move || quarantined_bytes(&found.place)).await else { return };
+        let Ok(bytes) = blocking(move || quarantined_bytes(&found.place)).await else {
+            return;
+        };
         let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(session, bytes);
-        self.live.quarantined.store(all.values().sum(), Ordering::Relaxed);
+        self.live
+            .quarantined
+            .store(all.values().sum(), Ordering::Relaxed);
     }
 }
 
@@ -969,7 +1125,10 @@ pub(super) fn lock_state(dir: &Path) -> Result<std::fs::File, String> {
         .map_err(|error| format!("{}: {error}", path.display()))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
-        Err(_) => Err(format!("another `serve` uses --state.path {}", dir.display())),
+        Err(_) => Err(format!(
+            "another `serve` uses --state.path {}",
+            dir.display()
+        )),
     }
 }
 
@@ -989,12 +1148,17 @@ mod tests {
     fn service(dir: &Path) -> Service {
         let bot = dir.join("sessions/bot");
         std::fs::create_dir_all(&bot).unwrap();
-        std::fs::write(bot.join("creds.json"), r#"{"noiseKey":{},"nextPreKeyId":31}"#).unwrap();
+        std::fs::write(
+            bot.join("creds.json"),
+            r#"{"noiseKey":{},"nextPreKeyId":31}"#,
+        )
+        .unwrap();
         for days in [1, 5, 40] {
             let path = bot.join(format!("session-{days}.0.json"));
             std::fs::write(&path, r#"{"_sessions":{},"version":"v1"}"#).unwrap();
             let file = std::fs::File::options().write(true).open(&path).unwrap();
-            file.set_modified(std::time::SystemTime::now() - DAY * days).unwrap();
+            file.set_modified(std::time::SystemTime::now() - DAY * days)
+                .unwrap();
         }
         let token = dir.join("token");
         std::fs::write(&token, "0123456789abcdef\n").unwrap();
@@ -1019,22 +1183,44 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let service = service(dir.path());
         let found = service.find_now("bot").unwrap().unwrap();
-        let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+        let ask = Ask {
+            column: Column::Cleanup,
+            tier: None,
+            force: None,
+        };
         let mut ending = Ending::default();
-        runner::clean(&service.ctx, 1, &found, ask, &mut ending).await.unwrap();
-        let held = || LockedFolder::lock(&found.place).unwrap().stored().unwrap().len();
+        runner::clean(&service.ctx, 1, &found, ask, &mut ending)
+            .await
+            .unwrap();
+        let held = || {
+            LockedFolder::lock(&found.place)
+                .unwrap()
+                .stored()
+                .unwrap()
+                .len()
+        };
         let (now, clock) = (Timestamp::now(), Instant::now());
         let hours = |n: u32| Duration::from_secs(3_600) * n;
         // Both clocks, each so many hours on.
         let sweep = |wall: u32, other: u32| {
-            service.empty_quarantines(now.plus(hours(wall)), clock + hours(other)).unwrap();
+            service
+                .empty_quarantines(now.plus(hours(wall)), clock + hours(other))
+                .unwrap();
             held()
         };
         let day = 24;
         assert_eq!(sweep(29 * day, 29 * day), 1, "not due");
         assert_eq!(sweep(29 * day + 7, 29 * day + 7), 1, "not due");
-        assert_eq!(sweep(365 * day, 29 * day + 8), 1, "due by the wall clock alone");
-        assert_eq!(sweep(365 * day + 7, 29 * day + 15), 1, "it has jumped, however long that is ago");
+        assert_eq!(
+            sweep(365 * day, 29 * day + 8),
+            1,
+            "due by the wall clock alone"
+        );
+        assert_eq!(
+            sweep(365 * day + 7, 29 * day + 15),
+            1,
+            "it has jumped, however long that is ago"
+        );
         // It comes back, and the retention begins anew.
         assert_eq!(sweep(30 * day, 30 * day), 1);
         assert_eq!(sweep(59 * day, 59 * day), 1);
@@ -1056,21 +1242,39 @@ mod tests {
         let (now, clock) = (Timestamp::now(), Instant::now());
         let folder = LockedFolder::lock(&found.place).unwrap();
         let inventory = folder.scan().unwrap();
-        let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+        let ask = Ask {
+            column: Column::Cleanup,
+            tier: None,
+            force: None,
+        };
         let limits = service.ctx.settings.limits(&found.session);
         let plan = crate::policy::plan(&inventory, false, now, &limits, &ask).unwrap();
         let behind = now.minus(DAY * 60);
-        folder.prepare(&plan, RunId::new(behind), behind, 1 << 20).unwrap().execute(behind).unwrap();
+        folder
+            .prepare(&plan, RunId::new(behind), behind, 1 << 20)
+            .unwrap()
+            .execute(behind)
+            .unwrap();
         drop(folder);
-        let held = || LockedFolder::lock(&found.place).unwrap().stored().unwrap().len();
+        let held = || {
+            LockedFolder::lock(&found.place)
+                .unwrap()
+                .stored()
+                .unwrap()
+                .len()
+        };
         service.empty_quarantines(behind, clock).unwrap();
         for hours in 1..48 {
             let passed = Duration::from_secs(3_600) * hours;
-            service.empty_quarantines(now.plus(passed), clock + passed).unwrap();
+            service
+                .empty_quarantines(now.plus(passed), clock + passed)
+                .unwrap();
             assert_eq!(held(), 1, "{hours} hours after the clock was corrected");
         }
         for passed in [DAY * 31, DAY * 32, DAY * 33] {
-            service.empty_quarantines(now.plus(passed), clock + passed).unwrap();
+            service
+                .empty_quarantines(now.plus(passed), clock + passed)
+                .unwrap();
         }
         assert_eq!(held(), 0);
     }
@@ -1083,19 +1287,31 @@ mod tests {
             let found = service.find_now("bot").unwrap().unwrap();
             let folder = LockedFolder::lock(&found.place).unwrap();
             let inventory = folder.scan().unwrap();
-            let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+            let ask = Ask {
+                column: Column::Cleanup,
+                tier: None,
+                force: None,
+            };
             let limits = service.ctx.settings.limits(&found.session);
-            let plan = crate::policy::plan(&inventory, false, Timestamp::now(), &limits, &ask).unwrap();
+            let plan =
+                crate::policy::plan(&inventory, false, Timestamp::now(), &limits, &ask).unwrap();
             let run = RunId::new(Timestamp::now());
             // A crash right after the plan was written.
-            drop(folder.prepare(&plan, run, Timestamp::now(), 1 << 20).unwrap());
+            drop(
+                folder
+                    .prepare(&plan, run, Timestamp::now(), 1 << 20)
+                    .unwrap(),
+            );
             drop(folder);
             if creds_break {
                 std::fs::write(found.place.path().join("creds.json"), "").unwrap();
             }
             assert!(runner::recover(&service.ctx, &found).await.unwrap());
             let kept = found.place.path().join("session-40.0.json").exists();
-            assert_eq!(kept, creds_break, "the table is asked again before the rest moves");
+            assert_eq!(
+                kept, creds_break,
+                "the table is asked again before the rest moves"
+            );
         }
     }
 
@@ -1109,24 +1325,38 @@ mod tests {
         std::fs::write(&answer, "connected").unwrap();
         let mut settings = Settings::clone(&service.ctx.settings);
         settings.connection.trust = globset::GlobSet::empty();
-        settings.connection.probes =
-            vec![crate::connection::Probe::command_line(&format!("cat {}", answer.display()), None).unwrap()];
+        settings.connection.probes = vec![
+            crate::connection::Probe::command_line(&format!("cat {}", answer.display()), None)
+                .unwrap(),
+        ];
         service.ctx.settings = Arc::new(settings);
         let service = Arc::new(service);
         let found = service.find_now("bot").unwrap().unwrap();
         let verdict = async || {
-            let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+            let ask = Ask {
+                column: Column::Cleanup,
+                tier: None,
+                force: None,
+            };
             runner::preview(&service.ctx.settings, &found, ask).await.0
         };
         std::fs::write(&answer, "disconnected").unwrap();
         service.roll_call().await;
         let unknown = verdict().await;
         assert_eq!(unknown.state, State::Unknown, "never seen alive");
-        assert!(unknown.because().contains("doctor --trust"), "{}", unknown.because());
+        assert!(
+            unknown.because().contains("doctor --trust"),
+            "{}",
+            unknown.because()
+        );
         std::fs::write(&answer, "connected").unwrap();
         service.roll_call().await;
         std::fs::write(&answer, "disconnected").unwrap();
-        assert_eq!(verdict().await.state, State::Disconnected, "it was seen alive");
+        assert_eq!(
+            verdict().await.state,
+            State::Disconnected,
+            "it was seen alive"
+        );
         assert_eq!(service.ctx.journal().recall("bot").unwrap().alive.len(), 1);
         assert_eq!(written(), before);
     }
@@ -1154,12 +1384,20 @@ mod tests {
             settings.connection.process = Some(Process::pid_file(&pid_file, None).unwrap());
             service.ctx.settings = Arc::new(settings);
             let found = service.find_now("bot").unwrap().unwrap();
-            let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+            let ask = Ask {
+                column: Column::Cleanup,
+                tier: None,
+                force: None,
+            };
             let mut ending = Ending::default();
             let done = runner::clean(&service.ctx, 1, &found, ask, &mut ending).await;
             let evidence = ending.evidence.unwrap();
             let kept = found.place.path().join("session-40.0.json").exists();
-            assert_eq!((done.is_err(), kept), (starts_again, starts_again), "{evidence}");
+            assert_eq!(
+                (done.is_err(), kept),
+                (starts_again, starts_again),
+                "{evidence}"
+            );
             if let Err(stop) = done {
                 assert_eq!(stop.label(), "connection_unknown", "{evidence}");
             }
@@ -1173,7 +1411,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let other = dir.path().join("sessions/other");
         std::fs::create_dir_all(&other).unwrap();
-        std::fs::write(other.join("creds.json"), r#"{"noiseKey":{},"nextPreKeyId":31}"#).unwrap();
+        std::fs::write(
+            other.join("creds.json"),
+            r#"{"noiseKey":{},"nextPreKeyId":31}"#,
+        )
+        .unwrap();
         let mut service = service(dir.path());
         let rule = |sessions: &str, name: &str| {
             let mut globs = globset::GlobSetBuilder::new();
@@ -1182,10 +1424,17 @@ mod tests {
             let command = Command::new(&word("true"), &word("true"), &word("false"), None).unwrap();
             let name = Word::parse(name, None).unwrap();
             let preset = Preset::Command(command);
-            ServiceRule::new(globs.build().unwrap(), Some(name), preset, Timing::default()).unwrap()
+            ServiceRule::new(
+                globs.build().unwrap(),
+                Some(name),
+                preset,
+                Timing::default(),
+            )
+            .unwrap()
         };
         let mut settings = Settings::clone(&service.ctx.settings);
-        settings.services = Services::new(vec![rule("bot", "other"), rule("*", "{session}")]).unwrap();
+        settings.services =
+            Services::new(vec![rule("bot", "other"), rule("*", "{session}")]).unwrap();
         // Nothing but a stop would do.
         settings.connection.probes =
             vec![crate::connection::Probe::command_line("echo connected", None).unwrap()];
@@ -1202,8 +1451,17 @@ mod tests {
                 starts_at: "s".into(),
                 via: super::super::journal::Via::default(),
             };
-            service.ctx.journal().accept(&[request], Timestamp::now()).unwrap();
-            let run = service.ctx.journal().take(Timestamp::now(), &[]).unwrap().unwrap();
+            service
+                .ctx
+                .journal()
+                .accept(&[request], Timestamp::now())
+                .unwrap();
+            let run = service
+                .ctx
+                .journal()
+                .take(Timestamp::now(), &[])
+                .unwrap()
+                .unwrap();
             let told = service.perform_inner(&run, &mut Ending::default()).await;
             let (reason, _, detail) = told.unwrap_err();
             assert_eq!(reason, "service_unknown", "{detail}");
@@ -1211,7 +1469,12 @@ mod tests {
             service
                 .ctx
                 .journal()
-                .finish(run.id, Status::Refused, &Ending::default(), Timestamp::now())
+                .finish(
+                    run.id,
+                    Status::Refused,
+                    &Ending::default(),
+                    Timestamp::now(),
+                )
                 .unwrap();
         }
     }
@@ -1220,8 +1483,14 @@ mod tests {
     fn start_is_refused_with_the_mend() {
         let dir = tempfile::tempdir().unwrap();
         let first = service(dir.path());
-        for (name, mode) in [(".", 0o700), ("journal.sqlite", 0o600), ("serve.lock", 0o600)] {
-            let found = std::fs::metadata(dir.path().join("state").join(name)).unwrap().mode();
+        for (name, mode) in [
+            (".", 0o700),
+            ("journal.sqlite", 0o600),
+            ("serve.lock", 0o600),
+        ] {
+            let found = std::fs::metadata(dir.path().join("state").join(name))
+                .unwrap()
+                .mode();
             assert_eq!(found & 0o777, mode, "{name}");
         }
         let again = Service::new(first.ctx.clone()).err().unwrap();

@@ -27,12 +27,24 @@ pub enum Task {
 }
 
 /// `service [SESSION] [--stop | --start]`.
-pub async fn service(settings: &Settings, session: Option<&str>, task: Task, output: Output) -> Exit {
+pub async fn service(
+    settings: &Settings,
+    session: Option<&str>,
+    task: Task,
+    output: Output,
+) -> Exit {
     if settings.services.is_empty() {
-        return fail("no service is configured; see the section `service` in docs/configuration.md");
+        return fail(
+            "no service is configured; see the section `service` in docs/configuration.md",
+        );
     }
-    let all: Vec<SessionName> =
-        settings.discovery().survey().found.into_iter().map(|found| found.session).collect();
+    let all: Vec<SessionName> = settings
+        .discovery()
+        .survey()
+        .found
+        .into_iter()
+        .map(|found| found.session)
+        .collect();
     let sessions: Vec<SessionName> = match (session, task) {
         (Some(name), _) => match find(settings, name) {
             Ok(found) => vec![found.session],
@@ -50,7 +62,11 @@ pub async fn service(settings: &Settings, session: Option<&str>, task: Task, out
             Task::Stop | Task::Start => settings.services.of(session),
         };
         let Some(service) = service else {
-            rows.push(Row::new(session, None, Presence::Unknown("no entry of `service` matches it".into())));
+            rows.push(Row::new(
+                session,
+                None,
+                Presence::Unknown("no entry of `service` matches it".into()),
+            ));
             continue;
         };
         let (done, presence) = match task {
@@ -111,7 +127,9 @@ impl Row {
         };
         Self {
             session: session.to_string(),
-            service: service.map(|service| service.name.clone()).unwrap_or_default(),
+            service: service
+                .map(|service| service.name.clone())
+                .unwrap_or_default(),
             preset: service.map_or("none", Service::preset),
             presence: word,
             detail,
@@ -136,7 +154,13 @@ fn show(rows: &[Row], output: Output) {
         Output::Table => {
             let mut shown = table::Table::new(&["SESSION", "SERVICE", "PRESET", "PRESENCE", ""]);
             for row in rows {
-                let cells = [&row.session, &row.service, row.preset, row.presence, &row.detail];
+                let cells = [
+                    &row.session,
+                    &row.service,
+                    row.preset,
+                    row.presence,
+                    &row.detail,
+                ];
                 shown.row(cells.map(table::plain).to_vec());
             }
             print(&shown.to_string());

@@ -12,8 +12,13 @@ use super::overview::{Overview, overview};
 
 /// `status`: what is halted, what waits, and what each service has left.
 pub fn status(settings: &Settings, output: Output) -> Exit {
-    let sessions: Vec<SessionName> =
-        settings.discovery().survey().found.into_iter().map(|found| found.session).collect();
+    let sessions: Vec<SessionName> = settings
+        .discovery()
+        .survey()
+        .found
+        .into_iter()
+        .map(|found| found.session)
+        .collect();
     let looked = Journal::open_existing(&settings.state_path)
         .and_then(|journal| overview(settings, &journal, &sessions, Timestamp::now()));
     let overview = match looked {
@@ -37,28 +42,38 @@ fn text(overview: &Overview) -> String {
         (None, None) => out.push_str("Action is taken.\n"),
         (paused, breaker) => {
             if let Some(paused) = paused {
-                out.push_str(&format!("PAUSED since {} by {}: {}\n", paused.since, paused.by, paused.reason));
+                out.push_str(&format!(
+                    "PAUSED since {} by {}: {}\n",
+                    paused.since, paused.by, paused.reason
+                ));
             }
             if let Some(open) = breaker {
-                out.push_str(&format!("THE BREAKER IS OPEN since {}: {}\n", open.since, open.reason));
+                out.push_str(&format!(
+                    "THE BREAKER IS OPEN since {}: {}\n",
+                    open.since, open.reason
+                ));
             }
             out.push_str("Nothing is stopped or cleaned until: baileys_remediator resume\n");
         }
     }
     let count = |status: &str| overview.queue.get(status).copied().unwrap_or(0);
-    out.push_str(&format!("Runs: {} waiting, {} under way.\n", count("queued"), count("running")));
+    out.push_str(&format!(
+        "Runs: {} waiting, {} under way.\n",
+        count("queued"),
+        count("running")
+    ));
     for late in &overview.not_back {
-        let undo = late
-            .run
-            .as_ref()
-            .map_or(String::new(), |run| format!("; undo with: baileys_remediator undo {run}"));
+        let undo = late.run.as_ref().map_or(String::new(), |run| {
+            format!("; undo with: baileys_remediator undo {run}")
+        });
         out.push_str(&format!(
             "NOT BACK since {}: the service {}, session {}, run {}{undo}\n",
             late.since, late.service, late.session, late.run_id
         ));
     }
     if !overview.armed.is_empty() {
-        let mut armed = table::Table::new(&["ARMED SESSION", "ACTION", "TIER", "SINCE", "LAST ALERT"]);
+        let mut armed =
+            table::Table::new(&["ARMED SESSION", "ACTION", "TIER", "SINCE", "LAST ALERT"]);
         for run in &overview.armed {
             armed.row(vec![
                 table::plain(&run.session),
@@ -74,15 +89,22 @@ fn text(overview: &Overview) -> String {
         out.push_str("\nService control is not configured: no bot is ever stopped.");
         return out;
     }
-    let mut services =
-        table::Table::new(&["SERVICE", "SESSIONS", "LEFT TODAY", "LAST STOP", "RESTS UNTIL", "NOW"]);
+    let mut services = table::Table::new(&[
+        "SERVICE",
+        "SESSIONS",
+        "LEFT TODAY",
+        "LAST STOP",
+        "RESTS UNTIL",
+        "NOW",
+    ]);
     for service in &overview.services {
         let now = match (service.phase, service.in_window) {
             (Some(phase), _) => table::styled(phase.label(), AnsiColor::Yellow.on_default()),
             (None, true) => table::plain("in its window"),
             (None, false) => table::styled("-", Style::new()),
         };
-        let or_none = |text: &Option<String>| table::plain(text.clone().unwrap_or_else(|| "-".into()));
+        let or_none =
+            |text: &Option<String>| table::plain(text.clone().unwrap_or_else(|| "-".into()));
         services.row(vec![
             table::plain(&service.service),
             table::right(service.sessions.len().to_string()),
@@ -103,7 +125,9 @@ fn text(overview: &Overview) -> String {
 pub fn pause(settings: Settings, reason: &str) -> Exit {
     let reason = reason.trim();
     if reason.is_empty() || reason.chars().any(char::is_control) {
-        return fail("say why, in one line: baileys_remediator pause --reason \"new release of the bot\"");
+        return fail(
+            "say why, in one line: baileys_remediator pause --reason \"new release of the bot\"",
+        );
     }
     let ctx = match context(settings) {
         Ok(ctx) => ctx,

@@ -44,7 +44,10 @@ fn objects<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Aler
 impl Payload {
     /// Which delivery this is, for the record.
     pub fn via(&self) -> Via {
-        Via { receiver: short(&self.receiver), group_key: cut(&self.group_key, 256) }
+        Via {
+            receiver: short(&self.receiver),
+            group_key: cut(&self.group_key, 256),
+        }
     }
 }
 
@@ -89,7 +92,10 @@ impl fmt::Display for BadPayload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BadPayload::Shape(line, column) => {
-                write!(f, "the body is not Alertmanager's webhook JSON (line {line}, column {column})")
+                write!(
+                    f,
+                    "the body is not Alertmanager's webhook JSON (line {line}, column {column})"
+                )
             }
             BadPayload::Version => {
                 f.write_str("only version 4 of Alertmanager's webhook payload is understood")
@@ -100,9 +106,13 @@ impl fmt::Display for BadPayload {
 
 /// Parses a body.
 pub fn parse(body: &[u8]) -> Result<Payload, BadPayload> {
-    let Object::<Payload>(payload) =
-        serde_json::from_slice(body).map_err(|error| BadPayload::Shape(error.line(), error.column()))?;
-    if payload.version == "4" { Ok(payload) } else { Err(BadPayload::Version) }
+    let Object::<Payload>(payload) = serde_json::from_slice(body)
+        .map_err(|error| BadPayload::Shape(error.line(), error.column()))?;
+    if payload.version == "4" {
+        Ok(payload)
+    } else {
+        Err(BadPayload::Version)
+    }
 }
 
 /// Why an alert asks for nothing.
@@ -133,8 +143,13 @@ impl Ignored {
     }
 
     /// Every value of the label.
-    pub const LABELS: [&'static str; 5] =
-        ["resolved", "other_ladder", "other_target", "no_action", "no_session"];
+    pub const LABELS: [&'static str; 5] = [
+        "resolved",
+        "other_ladder",
+        "other_target",
+        "no_action",
+        "no_session",
+    ];
 }
 
 /// What an alert asks for. Pure.
@@ -147,7 +162,9 @@ pub fn request(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Req
 
 /// What an alert that has resolved asked for: it arms nothing any more. Pure.
 pub fn resolved(alert: &Alert, demanded: &BTreeMap<String, String>) -> Option<Request> {
-    (alert.status == "resolved").then(|| about(alert, demanded).ok()).flatten()
+    (alert.status == "resolved")
+        .then(|| about(alert, demanded).ok())
+        .flatten()
 }
 
 fn about(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Request, Ignored> {
@@ -155,12 +172,19 @@ fn about(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Request, 
     if label("ladder") != Some(LADDER) {
         return Err(Ignored::OtherLadder);
     }
-    if demanded.iter().any(|(name, value)| label(name) != Some(value)) {
+    if demanded
+        .iter()
+        .any(|(name, value)| label(name) != Some(value))
+    {
         return Err(Ignored::OtherTarget);
     }
-    let tier = label("tier").and_then(Tier::from_label).ok_or(Ignored::NoAction)?;
+    let tier = label("tier")
+        .and_then(Tier::from_label)
+        .ok_or(Ignored::NoAction)?;
     let action = action_of(tier).ok_or(Ignored::NoAction)?;
-    let session = label("session").filter(|name| !name.is_empty()).ok_or(Ignored::NoSession)?;
+    let session = label("session")
+        .filter(|name| !name.is_empty())
+        .ok_or(Ignored::NoSession)?;
     Ok(Request {
         session: session.to_owned(),
         action,
@@ -177,7 +201,10 @@ fn short(text: &str) -> String {
 }
 
 fn cut(text: &str, at: usize) -> String {
-    text.chars().filter(char::is_ascii_graphic).take(at).collect()
+    text.chars()
+        .filter(char::is_ascii_graphic)
+        .take(at)
+        .collect()
 }
 
 #[cfg(test)]
@@ -187,7 +214,10 @@ mod tests {
     fn alert(status: &str, labels: &[(&str, &str)]) -> Alert {
         Alert {
             status: status.into(),
-            labels: labels.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            labels: labels
+                .iter()
+                .map(|(k, v)| (k.to_string(), v.to_string()))
+                .collect(),
             starts_at: "2026-11-23T18:00:00Z".into(),
             fingerprint: "abc".into(),
         }
@@ -197,12 +227,21 @@ mod tests {
     fn only_version_4_json() {
         assert_eq!(parse(b"nonsense").unwrap_err(), BadPayload::Shape(1, 2));
         assert!(matches!(parse(b"{}").unwrap_err(), BadPayload::Shape(..)));
-        assert!(matches!(parse(br#"["4",[],0]"#).unwrap_err(), BadPayload::Shape(..)));
-        assert_eq!(parse(br#"{"version":"3","alerts":[]}"#).unwrap_err(), BadPayload::Version);
+        assert!(matches!(
+            parse(br#"["4",[],0]"#).unwrap_err(),
+            BadPayload::Shape(..)
+        ));
+        assert_eq!(
+            parse(br#"{"version":"3","alerts":[]}"#).unwrap_err(),
+            BadPayload::Version
+        );
         let newer =
-            parse(br#"{"version":"4","alerts":[],"truncatedAlerts":2,"notificationReason":"x"}"#).unwrap();
+            parse(br#"{"version":"4","alerts":[],"truncatedAlerts":2,"notificationReason":"x"}"#)
+                .unwrap();
         assert_eq!(newer.truncated, 2);
-        let secret = parse(br#"{"version":"4","alerts":["s3cret"]}"#).unwrap_err().to_string();
+        let secret = parse(br#"{"version":"4","alerts":["s3cret"]}"#)
+            .unwrap_err()
+            .to_string();
         assert!(!secret.contains("s3cret"));
     }
 
@@ -220,9 +259,18 @@ mod tests {
         for tier in ["monitor", "fatal", "", "Cleanup"] {
             assert_eq!(with(&[("tier", tier)]), Err(Ignored::NoAction), "{tier}");
         }
-        assert_eq!(with(&[("tier", "cleanup"), ("instance", "host2")]), Err(Ignored::OtherTarget));
-        assert_eq!(with(&[("tier", "cleanup"), ("ladder", "x")]), Err(Ignored::OtherLadder));
-        assert_eq!(with(&[("tier", "cleanup"), ("session", "")]), Err(Ignored::NoSession));
+        assert_eq!(
+            with(&[("tier", "cleanup"), ("instance", "host2")]),
+            Err(Ignored::OtherTarget)
+        );
+        assert_eq!(
+            with(&[("tier", "cleanup"), ("ladder", "x")]),
+            Err(Ignored::OtherLadder)
+        );
+        assert_eq!(
+            with(&[("tier", "cleanup"), ("session", "")]),
+            Err(Ignored::NoSession)
+        );
         let resolved = alert("resolved", &[("ladder", LADDER), ("tier", "cleanup")]);
         assert_eq!(request(&resolved, &demanded), Err(Ignored::Resolved));
         let over = |status: &str, more: &[(&str, &str)]| {
@@ -230,8 +278,15 @@ mod tests {
             super::resolved(&alert(status, &labels), &demanded).map(|r| (r.session, r.action))
         };
         let tier = [("tier", "cleanup")];
-        assert_eq!(over("resolved", &tier), Some(("a".to_owned(), Action::Cleanup)));
+        assert_eq!(
+            over("resolved", &tier),
+            Some(("a".to_owned(), Action::Cleanup))
+        );
         assert_eq!(over("firing", &tier), None);
-        assert_eq!(over("resolved", &[tier[0], ("instance", "host2")]), None, "another host's");
+        assert_eq!(
+            over("resolved", &[tier[0], ("instance", "host2")]),
+            None,
+            "another host's"
+        );
     }
 }

@@ -60,11 +60,19 @@ impl RuleSettings {
     /// Errors: a key, and what it should be; no value is repeated.
     pub fn check(&self) -> Result<(), String> {
         let is_word = |text: &str, more: &str| {
-            !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+            !text.is_empty()
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
         };
-        for (key, job) in [("exporter_job", &self.exporter_job), ("remediator_job", &self.remediator_job)] {
+        for (key, job) in [
+            ("exporter_job", &self.exporter_job),
+            ("remediator_job", &self.remediator_job),
+        ] {
             if !is_word(job, "_-./:") {
-                return Err(format!("{key}: letters, digits and _ - . / : as in prometheus.yml"));
+                return Err(format!(
+                    "{key}: letters, digits and _ - . / : as in prometheus.yml"
+                ));
             }
         }
         let runbooks = self.runbooks.replacen("{page}", "page", 1);
@@ -113,7 +121,10 @@ pub fn render<'a>(
             push(&mut out, &with_settings(line, settings));
             continue;
         }
-        let block: Vec<&str> = lines.by_ref().take_while(|line| line.trim() != "#<end>").collect();
+        let block: Vec<&str> = lines
+            .by_ref()
+            .take_while(|line| line.trim() != "#<end>")
+            .collect();
         for scope in &scopes {
             for line in &block {
                 // The label keeps two rules of one name apart.
@@ -121,7 +132,10 @@ pub fn render<'a>(
                     if scope.number > 0 {
                         push(
                             &mut out,
-                            &line.replace("<<override>>", &format!("override: \"{}\"", scope.number)),
+                            &line.replace(
+                                "<<override>>",
+                                &format!("override: \"{}\"", scope.number),
+                            ),
                         );
                     }
                     continue;
@@ -151,14 +165,24 @@ fn with_settings(line: &str, settings: &RuleSettings) -> String {
         .replace("<<runbooks>>", &settings.runbooks)
         .replace("<<dashboards>>", &settings.dashboards)
         .replace("<<jump>>", &settings.jump_files.to_string())
-        .replace("<<refused seconds>>", &settings.refused_for.as_secs().to_string())
+        .replace(
+            "<<refused seconds>>",
+            &settings.refused_for.as_secs().to_string(),
+        )
 }
 
 fn with_scope(line: &str, scope: &Scope) -> String {
-    let matcher = if scope.matcher.is_empty() { String::new() } else { format!("{{{}}}", scope.matcher) };
+    let matcher = if scope.matcher.is_empty() {
+        String::new()
+    } else {
+        format!("{{{}}}", scope.matcher)
+    };
     let mut line = line.to_owned();
     for tier in Tier::ALL {
-        line = line.replace(&format!("<<{tier}>>"), &scope.thresholds.of(tier).to_string());
+        line = line.replace(
+            &format!("<<{tier}>>"),
+            &scope.thresholds.of(tier).to_string(),
+        );
     }
     // Quoted, because a name may hold what means something to YAML.
     if let Some((key, expr)) = line.split_once("expr: ")
@@ -178,17 +202,35 @@ fn scopes<'a>(
     // What an earlier entry has taken is not a later one's any more.
     let mut taken: Vec<String> = Vec::new();
     for (globs, thresholds) in own {
-        let expression = globs.iter().map(|glob| expression(glob)).collect::<Result<Vec<_>, _>>()?.join("|");
+        let expression = globs
+            .iter()
+            .map(|glob| expression(glob))
+            .collect::<Result<Vec<_>, _>>()?
+            .join("|");
         let mut matcher = format!("session=~{}", quoted(&expression));
         if !taken.is_empty() {
             matcher.push_str(&format!(",session!~{}", quoted(&taken.join("|"))));
         }
         taken.push(expression);
-        scopes.push(Scope { number: scopes.len() + 1, matcher, thresholds });
+        scopes.push(Scope {
+            number: scopes.len() + 1,
+            matcher,
+            thresholds,
+        });
     }
-    let matcher =
-        if taken.is_empty() { String::new() } else { format!("session!~{}", quoted(&taken.join("|"))) };
-    scopes.insert(0, Scope { number: 0, matcher, thresholds: common });
+    let matcher = if taken.is_empty() {
+        String::new()
+    } else {
+        format!("session!~{}", quoted(&taken.join("|")))
+    };
+    scopes.insert(
+        0,
+        Scope {
+            number: 0,
+            matcher,
+            thresholds: common,
+        },
+    );
     Ok(scopes)
 }
 
@@ -198,8 +240,13 @@ fn expression(glob: &str) -> Result<String, String> {
         return Err("overrides: a glob of sessions with tiers of their own holds ASCII only; give the folder such a name with --sessions.path=NAME=PATH".into());
     }
     let parsed = Glob::new(glob).map_err(|error| format!("overrides: {error}"))?;
-    let inner = parsed.regex().strip_prefix("(?-u)^").and_then(|rest| rest.strip_suffix('$'));
-    inner.map(ascii_only).ok_or_else(|| "overrides: a glob that Prometheus cannot be told".to_owned())
+    let inner = parsed
+        .regex()
+        .strip_prefix("(?-u)^")
+        .and_then(|rest| rest.strip_suffix('$'));
+    inner
+        .map(ascii_only)
+        .ok_or_else(|| "overrides: a glob that Prometheus cannot be told".to_owned())
 }
 
 /// What stands for one character, made to stand for one of ASCII.
@@ -248,7 +295,12 @@ mod tests {
     fn rules(own: &[(&[&str], Thresholds)]) -> Result<String, String> {
         let own: Vec<(Vec<String>, Thresholds)> = own
             .iter()
-            .map(|(globs, tiers)| (globs.iter().map(|glob| (*glob).to_owned()).collect(), *tiers))
+            .map(|(globs, tiers)| {
+                (
+                    globs.iter().map(|glob| (*glob).to_owned()).collect(),
+                    *tiers,
+                )
+            })
             .collect();
         let own = own.iter().map(|(globs, tiers)| (globs.as_slice(), *tiers));
         render(Thresholds::default(), own, &RuleSettings::default())
@@ -256,7 +308,10 @@ mod tests {
 
     #[test]
     fn the_committed_rules_are_those_of_the_defaults() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/alerting-rules/baileys.rules.yml");
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/alerting-rules/baileys.rules.yml"
+        );
         let committed = std::fs::read_to_string(path).unwrap();
         assert_eq!(
             rules(&[]).unwrap(),
@@ -270,16 +325,26 @@ mod tests {
         let text = rules(&[(&["a"], tiers(300))]).unwrap();
         assert!(!text.contains("<<") && !text.contains("#<"), "{text}");
         // The ladder stands once for each group, everything else once.
-        for (alert, times) in
-            [("BaileysAuthFilesWarning", 2), ("BaileysBusyBot", 2), ("BaileysAuthFilesJump", 1)]
-        {
-            assert_eq!(text.matches(&format!("alert: {alert}\n")).count(), times, "{alert}");
+        for (alert, times) in [
+            ("BaileysAuthFilesWarning", 2),
+            ("BaileysBusyBot", 2),
+            ("BaileysAuthFilesJump", 1),
+        ] {
+            assert_eq!(
+                text.matches(&format!("alert: {alert}\n")).count(),
+                times,
+                "{alert}"
+            );
         }
     }
 
     #[test]
     fn sessions_with_tiers_of_their_own_have_matchers_of_their_own() {
-        let text = rules(&[(&["company_7", "vip-*"], tiers(200)), (&["*_big"], tiers(400))]).unwrap();
+        let text = rules(&[
+            (&["company_7", "vip-*"], tiers(200)),
+            (&["*_big"], tiers(400)),
+        ])
+        .unwrap();
         for expected in [
             r#"last_over_time(baileys_auth_accumulated_files{session!~"company_7|vip\\-.*|.*_big"}[5m]) >= 120"#,
             r#"last_over_time(baileys_auth_accumulated_files{session=~"company_7|vip\\-.*"}[5m]) >= 220"#,
@@ -292,9 +357,23 @@ mod tests {
 
     #[test]
     fn a_glob_that_prometheus_cannot_be_told_is_refused() {
-        assert!(rules(&[(&["бот_*"], tiers(200))]).unwrap_err().contains("ASCII"));
+        assert!(
+            rules(&[(&["бот_*"], tiers(200))])
+                .unwrap_err()
+                .contains("ASCII")
+        );
         assert!(rules(&[(&["a\nb"], tiers(200))]).is_err());
-        for glob in ["a", "a*", "a?", "[a-c]*", "{a,b}_*", "a.b", r#"we"ird"#, "back\\\\slash", "a#: b"] {
+        for glob in [
+            "a",
+            "a*",
+            "a?",
+            "[a-c]*",
+            "{a,b}_*",
+            "a.b",
+            r#"we"ird"#,
+            "back\\\\slash",
+            "a#: b",
+        ] {
             rules(&[(&[glob], tiers(200))]).unwrap();
         }
     }
@@ -302,10 +381,19 @@ mod tests {
     #[test]
     fn runbooks_may_be_pages_of_any_name() {
         for (runbooks, expected) in [
-            ("https://wiki/b", "runbook_url: https://wiki/b/baileysbusybot\n"),
-            ("https://git/docs/{page}.md", "runbook_url: https://git/docs/baileysbusybot.md\n"),
+            (
+                "https://wiki/b",
+                "runbook_url: https://wiki/b/baileysbusybot\n",
+            ),
+            (
+                "https://git/docs/{page}.md",
+                "runbook_url: https://git/docs/baileysbusybot.md\n",
+            ),
         ] {
-            let settings = RuleSettings { runbooks: runbooks.into(), ..RuleSettings::default() };
+            let settings = RuleSettings {
+                runbooks: runbooks.into(),
+                ..RuleSettings::default()
+            };
             settings.check().unwrap();
             let text = render(Thresholds::default(), std::iter::empty(), &settings).unwrap();
             assert!(text.contains(expected), "{text}");
@@ -329,15 +417,42 @@ mod tests {
         let good = RuleSettings::default();
         good.check().unwrap();
         for bad in [
-            RuleSettings { exporter_job: "a\"b".into(), ..good.clone() },
-            RuleSettings { remediator_job: String::new(), ..good.clone() },
-            RuleSettings { runbooks: "https://x/ #".into(), ..good.clone() },
-            RuleSettings { runbooks: "https://x/".into(), ..good.clone() },
-            RuleSettings { runbooks: "https://x/{page}/{page}".into(), ..good.clone() },
-            RuleSettings { dashboards: "https://x/{page}".into(), ..good.clone() },
-            RuleSettings { dashboards: "{{ x }}".into(), ..good.clone() },
-            RuleSettings { jump_files: 0, ..good.clone() },
-            RuleSettings { refused_for: Duration::from_secs(60), ..good.clone() },
+            RuleSettings {
+                exporter_job: "a\"b".into(),
+                ..good.clone()
+            },
+            RuleSettings {
+                remediator_job: String::new(),
+                ..good.clone()
+            },
+            RuleSettings {
+                runbooks: "https://x/ #".into(),
+                ..good.clone()
+            },
+            RuleSettings {
+                runbooks: "https://x/".into(),
+                ..good.clone()
+            },
+            RuleSettings {
+                runbooks: "https://x/{page}/{page}".into(),
+                ..good.clone()
+            },
+            RuleSettings {
+                dashboards: "https://x/{page}".into(),
+                ..good.clone()
+            },
+            RuleSettings {
+                dashboards: "{{ x }}".into(),
+                ..good.clone()
+            },
+            RuleSettings {
+                jump_files: 0,
+                ..good.clone()
+            },
+            RuleSettings {
+                refused_for: Duration::from_secs(60),
+                ..good.clone()
+            },
         ] {
             bad.check().unwrap_err();
         }

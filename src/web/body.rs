@@ -59,7 +59,11 @@ impl BodyError {
 /// (nothing is read then) or sends more, [`BodyError::TimedOut`] when it is
 /// not complete within `timeout`, and [`BodyError::Broken`] when the
 /// connection ends early or the framing is wrong.
-pub async fn read_body<B>(request: Request<B>, limit: usize, timeout: Duration) -> Result<Bytes, BodyError>
+pub async fn read_body<B>(
+    request: Request<B>,
+    limit: usize,
+    timeout: Duration,
+) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -144,9 +148,11 @@ mod tests {
 
     #[test]
     fn errors_have_their_status() {
-        for (error, status) in
-            [(BodyError::TooLarge, 413), (BodyError::TimedOut, 408), (BodyError::Broken, 400)]
-        {
+        for (error, status) in [
+            (BodyError::TooLarge, 413),
+            (BodyError::TimedOut, 408),
+            (BodyError::Broken, 400),
+        ] {
             let response = error.response();
             assert_eq!(response.status(), status);
             assert_eq!(response.headers()[CONNECTION], "close");

@@ -115,9 +115,9 @@ impl fmt::Display for ClientError {
 impl std::error::Error for ClientError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Resolve { source, .. } | Self::Connect { source, .. } | Self::Tls { source, .. } => {
-                Some(source)
-            }
+            Self::Resolve { source, .. }
+            | Self::Connect { source, .. }
+            | Self::Tls { source, .. } => Some(source),
             Self::Protocol(source) => Some(source),
             _ => None,
         }
@@ -164,7 +164,10 @@ pub async fn get(
         // Dropping the set ends the connection, also when the time is up.
         let mut driver = JoinSet::new();
         driver.spawn(connection);
-        let response = sender.send_request(request).await.map_err(ClientError::Protocol)?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(ClientError::Protocol)?;
         let status = response.status().as_u16();
         match collect(response.into_body(), max_body).await {
             Ok(body) => Ok((status, body)),
@@ -191,7 +194,9 @@ async fn encrypt(
     let load = |file: Option<PathBuf>| async move {
         match tokio::task::spawn_blocking(move || trusting(file.as_deref())).await {
             Ok(config) => config.map_err(|why| ClientError::Authorities { why }),
-            Err(_) => Err(ClientError::Authorities { why: "reading them broke off".into() }),
+            Err(_) => Err(ClientError::Authorities {
+                why: "reading them broke off".into(),
+            }),
         }
     };
     let config = match authorities {
@@ -200,7 +205,10 @@ async fn encrypt(
     };
     let name = ServerName::try_from(target.host.clone()).map_err(|_| ClientError::BadUrl)?;
     let connecting = TlsConnector::from(config).connect(name, stream);
-    connecting.await.map_err(|source| ClientError::Tls { host: target.host.clone(), source })
+    connecting.await.map_err(|source| ClientError::Tls {
+        host: target.host.clone(),
+        source,
+    })
 }
 
 /// Trusts the authorities in a file, or those of the system. Blocks.
@@ -211,7 +219,9 @@ fn trusting(file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
             let shown = path.display();
             let (file, _) = secret::open(path).map_err(|error| format!("{shown}: {error}"))?;
             let mut pem = Vec::new();
-            file.take(MAX_PEM_BYTES).read_to_end(&mut pem).map_err(|error| format!("{shown}: {error}"))?;
+            file.take(MAX_PEM_BYTES)
+                .read_to_end(&mut pem)
+                .map_err(|error| format!("{shown}: {error}"))?;
             let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
             let found = found.map_err(|_| format!("{shown} is not valid PEM"))?;
             roots.add_parsable_certificates(found);
@@ -261,7 +271,10 @@ impl Target {
         };
         let authority = uri.authority().ok_or(ClientError::BadUrl)?;
         let host = authority.host();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host);
         let port = match authority.port_u16() {
             Some(port) => port,
             // `host:` and `host:99999` are not "no port".
@@ -295,8 +308,14 @@ impl Target {
             let bad = || ClientError::BadHeader { name: name.clone() };
             let parsed: HeaderName = name.parse().map_err(|_| bad())?;
             // These would change how the message is framed or where it goes.
-            const OURS: [&str; 6] =
-                ["connection", "content-length", "host", "te", "transfer-encoding", "upgrade"];
+            const OURS: [&str; 6] = [
+                "connection",
+                "content-length",
+                "host",
+                "te",
+                "transfer-encoding",
+                "upgrade",
+            ];
             if OURS.contains(&parsed.as_str()) {
                 return Err(bad());
             }
@@ -314,9 +333,14 @@ impl Target {
 /// Each gets its share of the time left, so that one that swallows packets
 /// does not use up the time of those after it.
 async fn connect(target: &Target, deadline: Instant) -> Result<TcpStream, ClientError> {
-    let resolve = |source| ClientError::Resolve { host: target.host.clone(), source };
-    let addresses: Vec<SocketAddr> =
-        tokio::net::lookup_host((target.host.as_str(), target.port)).await.map_err(resolve)?.collect();
+    let resolve = |source| ClientError::Resolve {
+        host: target.host.clone(),
+        source,
+    };
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((target.host.as_str(), target.port))
+        .await
+        .map_err(resolve)?
+        .collect();
     let mut last = resolve(io::Error::new(io::ErrorKind::NotFound, "no address"));
     for (index, &address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -363,7 +387,9 @@ mod tests {
     async fn sends_what_was_asked_and_reads_the_answer() {
         let (url, asked) = canned(b"HTTP/1.1 201 Created\r\nContent-Length: 5\r\n\r\nhello").await;
         let headers = [("X-Token".to_owned(), "abc".to_owned())];
-        let (status, body) = get(&format!("{url}/a/b?c=d"), &headers, None, SECOND, 5).await.unwrap();
+        let (status, body) = get(&format!("{url}/a/b?c=d"), &headers, None, SECOND, 5)
+            .await
+            .unwrap();
         assert_eq!((status, &body[..]), (201, &b"hello"[..]));
         let asked = asked.await.unwrap();
         assert!(asked.starts_with("GET /a/b?c=d HTTP/1.1\r\n"), "{asked}");
@@ -381,8 +407,10 @@ mod tests {
 
     #[tokio::test]
     async fn redirects_are_not_followed() {
-        let (url, _) =
-            canned(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n").await;
+        let (url, _) = canned(
+            b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        )
+        .await;
         assert_eq!(get(&url, &[], None, SECOND, 10).await.unwrap().0, 302);
     }
 
@@ -401,14 +429,19 @@ mod tests {
     #[tokio::test]
     async fn a_silent_peer_is_given_up_on() {
         let (url, task) = canned(b"").await;
-        let error = get(&url, &[], None, Duration::from_millis(100), 5).await.unwrap_err();
+        let error = get(&url, &[], None, Duration::from_millis(100), 5)
+            .await
+            .unwrap_err();
         assert!(matches!(error, ClientError::TimedOut { .. }), "{error}");
         task.abort();
     }
 
     #[tokio::test]
     async fn broken_peers_are_errors() {
-        for answer in [&b"garbage\r\n\r\n"[..], b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort"] {
+        for answer in [
+            &b"garbage\r\n\r\n"[..],
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
+        ] {
             let (url, _) = canned(answer).await;
             let error = get(&url, &[], None, SECOND, 100).await.unwrap_err();
             assert!(matches!(error, ClientError::Protocol(_)), "{error}");
@@ -464,7 +497,9 @@ mod tests {
             ("Transfer-Encoding", "chunked"),
         ] {
             let headers = [(name.to_owned(), value.to_owned())];
-            let error = get("http://127.0.0.1:1/", &headers, None, SECOND, 5).await.unwrap_err();
+            let error = get("http://127.0.0.1:1/", &headers, None, SECOND, 5)
+                .await
+                .unwrap_err();
             assert!(matches!(error, ClientError::BadHeader { .. }), "{name}");
             assert!(!error.to_string().contains("hunter2"));
         }

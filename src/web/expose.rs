@@ -5,7 +5,9 @@ use std::io::{self, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::StatusCode;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY,
+};
 use prometheus::proto::{MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 
@@ -44,7 +46,11 @@ pub fn respond(headers: &HeaderMap, families: &[MetricFamily]) -> Response {
         }
     };
     let mut response = text(StatusCode::OK, body);
-    let format = if openmetrics { OPENMETRICS_FORMAT } else { TEXT_FORMAT };
+    let format = if openmetrics {
+        OPENMETRICS_FORMAT
+    } else {
+        TEXT_FORMAT
+    };
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(format));
     headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
@@ -97,11 +103,13 @@ fn weight(ranges: &[Weighted<'_>], main: &str, sub: &str, version: &str) -> u16 
         let specificity = match (range_main, range_sub, asked) {
             ("*", "*", None) => 0,
             (range_main, "*", None) if is(range_main, main) => 1,
-            (range_main, range_sub, asked) if is(range_main, main) && is(range_sub, sub) => match asked {
-                None => 2,
-                Some((_, asked)) if *asked == version => 3,
-                Some(_) => return None,
-            },
+            (range_main, range_sub, asked) if is(range_main, main) && is(range_sub, sub) => {
+                match asked {
+                    None => 2,
+                    Some((_, asked)) if *asked == version => 3,
+                    Some(_) => return None,
+                }
+            }
             _ => return None,
         };
         Some((specificity, range.q))
@@ -115,10 +123,16 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
         return false;
     };
     let weight = |names: &[&str]| {
-        let named = |coding: &&Weighted<'_>| names.iter().any(|name| coding.value.eq_ignore_ascii_case(name));
+        let named = |coding: &&Weighted<'_>| {
+            names
+                .iter()
+                .any(|name| coding.value.eq_ignore_ascii_case(name))
+        };
         codings.iter().filter(named).map(|coding| coding.q).max()
     };
-    let gzip = weight(&["gzip", "x-gzip"]).or_else(|| weight(&["*"])).unwrap_or(0);
+    let gzip = weight(&["gzip", "x-gzip"])
+        .or_else(|| weight(&["*"]))
+        .unwrap_or(0);
     gzip > 0 && gzip >= weight(&["identity"]).unwrap_or(0)
 }
 
@@ -237,7 +251,11 @@ mod tests {
             ("gzip;q=x", false),
             ("gzipped", false),
         ] {
-            assert_eq!(accepts_gzip(&with(ACCEPT_ENCODING, &[value])), gzip, "{value}");
+            assert_eq!(
+                accepts_gzip(&with(ACCEPT_ENCODING, &[value])),
+                gzip,
+                "{value}"
+            );
         }
         assert!(!accepts_gzip(&HeaderMap::new()));
     }
@@ -246,17 +264,26 @@ mod tests {
     async fn both_formats() {
         let response = respond(&HeaderMap::new(), &families());
         assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()[CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
+        assert_eq!(
+            response.headers()[CONTENT_TYPE],
+            "text/plain; version=0.0.4; charset=utf-8"
+        );
         assert_eq!(response.headers()[VARY], "Accept, Accept-Encoding");
         assert!(!response.headers().contains_key(CONTENT_ENCODING));
-        assert_eq!(body(response).await, b"# HELP a_total A.\n# TYPE a_total counter\na_total 2\n");
+        assert_eq!(
+            body(response).await,
+            b"# HELP a_total A.\n# TYPE a_total counter\na_total 2\n"
+        );
         let accept = with(ACCEPT, &["application/openmetrics-text;version=1.0.0"]);
         let response = respond(&accept, &families());
         assert_eq!(
             response.headers()[CONTENT_TYPE],
             "application/openmetrics-text; version=1.0.0; charset=utf-8"
         );
-        assert_eq!(body(response).await, b"# TYPE a counter\n# HELP a A.\na_total 2.0\n# EOF\n");
+        assert_eq!(
+            body(response).await,
+            b"# TYPE a counter\n# HELP a A.\na_total 2.0\n# EOF\n"
+        );
     }
 
     #[tokio::test]
@@ -265,7 +292,9 @@ mod tests {
         let response = respond(&with(ACCEPT_ENCODING, &["gzip"]), &families());
         assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
         let mut unpacked = Vec::new();
-        GzDecoder::new(&body(response).await[..]).read_to_end(&mut unpacked).unwrap();
+        GzDecoder::new(&body(response).await[..])
+            .read_to_end(&mut unpacked)
+            .unwrap();
         assert_eq!(unpacked, plain);
     }
 

@@ -28,13 +28,31 @@ pub struct Declared {
 
 impl Declared {
     /// A gauge.
-    pub const fn gauge(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
-        Self { name, help, kind: Kind::Gauge, labels }
+    pub const fn gauge(
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            help,
+            kind: Kind::Gauge,
+            labels,
+        }
     }
 
     /// A counter.
-    pub const fn counter(name: &'static str, labels: &'static [&'static str], help: &'static str) -> Self {
-        Self { name, help, kind: Kind::Counter, labels }
+    pub const fn counter(
+        name: &'static str,
+        labels: &'static [&'static str],
+        help: &'static str,
+    ) -> Self {
+        Self {
+            name,
+            help,
+            kind: Kind::Counter,
+            labels,
+        }
     }
 }
 

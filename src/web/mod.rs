@@ -11,8 +11,9 @@ use std::sync::Arc;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName,
-    HeaderValue, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap,
+    HeaderName, HeaderValue, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, StatusCode};
 use subtle::ConstantTimeEq;
@@ -140,7 +141,10 @@ impl Gate {
     pub fn try_enter(&self) -> Option<Permit> {
         match &self.slots {
             None => Some(Permit(None)),
-            Some(slots) => Arc::clone(slots).try_acquire_owned().ok().map(|place| Permit(Some(place))),
+            Some(slots) => Arc::clone(slots)
+                .try_acquire_owned()
+                .ok()
+                .map(|place| Permit(Some(place))),
         }
     }
 
@@ -303,7 +307,10 @@ mod tests {
         let refusal = gate.refusal();
         assert_eq!(refusal.status(), 503);
         let body = refusal.into_body().collect().await.unwrap().to_bytes();
-        assert_eq!(body, "Limit of concurrent requests reached (2), try again later.\n");
+        assert_eq!(
+            body,
+            "Limit of concurrent requests reached (2), try again later.\n"
+        );
         let open = Gate::new(0);
         let all: Vec<_> = (0..100).map(|_| open.try_enter()).collect();
         assert!(all.iter().all(Option::is_some));
@@ -328,10 +335,18 @@ mod tests {
 
     #[test]
     fn weights() {
-        for (text, q) in [("0", 0), ("1", 1000), ("0.5", 500), ("0.001", 1), ("1.000", 1000)] {
+        for (text, q) in [
+            ("0", 0),
+            ("1", 1000),
+            ("0.5", 500),
+            ("0.001", 1),
+            ("1.000", 1000),
+        ] {
             assert_eq!(thousandths(text), Some(q), "{text}");
         }
-        for text in ["", "2", "1.1", "-1", "0.1234", ".5", "0.x", "nan", "1e0", "+1"] {
+        for text in [
+            "", "2", "1.1", "-1", "0.1234", ".5", "0.x", "nan", "1e0", "+1",
+        ] {
             assert_eq!(thousandths(text), None, "{text}");
         }
     }

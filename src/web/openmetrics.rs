@@ -12,7 +12,9 @@ use prometheus::{Encoder, Error};
 pub const OPENMETRICS_FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The base units of the Prometheus naming rules that a name may end in.
-const UNITS: [&str; 8] = ["seconds", "bytes", "ratio", "meters", "volts", "amperes", "joules", "grams"];
+const UNITS: [&str; 8] = [
+    "seconds", "bytes", "ratio", "meters", "volts", "amperes", "joules", "grams",
+];
 
 /// Writes metric families as OpenMetrics 1.0.
 ///
@@ -36,7 +38,11 @@ impl Encoder for OpenMetricsEncoder {
     ///
     /// When a family has no name or is untyped (the `prometheus` crate keeps
     /// no value for those), and when `writer` fails.
-    fn encode<W: Write>(&self, families: &[MetricFamily], writer: &mut W) -> prometheus::Result<()> {
+    fn encode<W: Write>(
+        &self,
+        families: &[MetricFamily],
+        writer: &mut W,
+    ) -> prometheus::Result<()> {
         let names: HashSet<&str> = families.iter().map(MetricFamily::name).collect();
         let mut out = String::new();
         for family in families {
@@ -55,14 +61,21 @@ impl Encoder for OpenMetricsEncoder {
     }
 }
 
-fn write_family(out: &mut String, family: &MetricFamily, names: &HashSet<&str>) -> prometheus::Result<()> {
+fn write_family(
+    out: &mut String,
+    family: &MetricFamily,
+    names: &HashSet<&str>,
+) -> prometheus::Result<()> {
     let name = family.name();
     if name.is_empty() {
         return Err(Error::Msg("a metric family has no name".to_owned()));
     }
     let kind = family.get_field_type();
     // A name that another family has already would mix the two up.
-    let stem = |suffix| name.strip_suffix(suffix).filter(|stem| !stem.is_empty() && !names.contains(stem));
+    let stem = |suffix| {
+        name.strip_suffix(suffix)
+            .filter(|stem| !stem.is_empty() && !names.contains(stem))
+    };
     let (shown, type_name) = match kind {
         MetricType::COUNTER => match stem("_total") {
             Some(stem) if family.get_metric().iter().all(counts) => (stem, "counter"),
@@ -94,10 +107,22 @@ fn write_family(out: &mut String, family: &MetricFamily, names: &HashSet<&str>) 
     for metric in family.get_metric() {
         match kind {
             MetricType::COUNTER => {
-                sample(out, [name, ""], metric, None, metric.get_counter().get_value());
+                sample(
+                    out,
+                    [name, ""],
+                    metric,
+                    None,
+                    metric.get_counter().get_value(),
+                );
             }
             MetricType::GAUGE => {
-                sample(out, [name, ""], metric, None, metric.get_gauge().get_value());
+                sample(
+                    out,
+                    [name, ""],
+                    metric,
+                    None,
+                    metric.get_gauge().get_value(),
+                );
             }
             MetricType::HISTOGRAM => write_histogram(out, name, metric),
             MetricType::SUMMARY => write_summary(out, name, metric),
@@ -127,7 +152,13 @@ fn write_histogram(out: &mut String, name: &str, metric: &Metric) {
         let limit = bucket.upper_bound();
         has_infinity |= limit == f64::INFINITY;
         has_negative |= limit < 0.0;
-        count(out, [name, "_bucket"], metric, bound(limit), bucket.cumulative_count());
+        count(
+            out,
+            [name, "_bucket"],
+            metric,
+            bound(limit),
+            bucket.cumulative_count(),
+        );
     }
     let total = histogram.get_sample_count();
     if !has_infinity {
@@ -152,13 +183,25 @@ fn write_summary(out: &mut String, name: &str, metric: &Metric) {
 }
 
 /// Writes a sample whose value is a whole number of observations.
-fn count(out: &mut String, name: [&str; 2], metric: &Metric, bound: Option<(&str, f64)>, value: u64) {
+fn count(
+    out: &mut String,
+    name: [&str; 2],
+    metric: &Metric,
+    bound: Option<(&str, f64)>,
+    value: u64,
+) {
     start(out, name, metric, bound);
     let _ = write!(out, "{value}");
     end(out, metric);
 }
 
-fn sample(out: &mut String, name: [&str; 2], metric: &Metric, bound: Option<(&str, f64)>, value: f64) {
+fn sample(
+    out: &mut String,
+    name: [&str; 2],
+    metric: &Metric,
+    bound: Option<(&str, f64)>,
+    value: f64,
+) {
     start(out, name, metric, bound);
     float(out, value);
     end(out, metric);
@@ -250,7 +293,9 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
     use prometheus::proto::{LabelPair, Quantile, Summary};
-    use prometheus::{Counter, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
+    use prometheus::{
+        Counter, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounterVec, Opts, Registry,
+    };
     use proptest::prelude::*;
 
     fn encode(families: &[MetricFamily]) -> String {
@@ -369,7 +414,11 @@ app_wait_sum{a="b"} 14.0 1763930123.045
         untyped.set_field_type(MetricType::UNTYPED);
         let nameless = gauge("", 1.0);
         for family in [untyped, nameless] {
-            assert!(OpenMetricsEncoder.encode(&[family], &mut Vec::new()).is_err());
+            assert!(
+                OpenMetricsEncoder
+                    .encode(&[family], &mut Vec::new())
+                    .is_err()
+            );
         }
     }
 

@@ -44,7 +44,11 @@ struct Taken {
 impl Seats {
     pub fn new(max: usize) -> Arc<Self> {
         let free = Arc::new(Semaphore::new(max.clamp(1, Semaphore::MAX_PERMITS)));
-        Arc::new(Self { free, turn: tokio::sync::Mutex::default(), taken: Mutex::default() })
+        Arc::new(Self {
+            free,
+            turn: tokio::sync::Mutex::default(),
+            taken: Mutex::default(),
+        })
     }
 
     fn taken(&self) -> MutexGuard<'_, (u64, BTreeMap<u64, Taken>)> {
@@ -73,15 +77,37 @@ impl Seats {
         let (next, inside) = &mut *taken;
         *next += 1;
         let number = *next;
-        inside.insert(number, Taken { began, standing: Standing::Stranger, since: began, _stays: stays });
-        let mark = Mark { seats: Arc::clone(self), number };
-        Some((Seat { mark, _permit: permit }, sent_away))
+        inside.insert(
+            number,
+            Taken {
+                began,
+                standing: Standing::Stranger,
+                since: began,
+                _stays: stays,
+            },
+        );
+        let mark = Mark {
+            seats: Arc::clone(self),
+            number,
+        };
+        Some((
+            Seat {
+                mark,
+                _permit: permit,
+            },
+            sent_away,
+        ))
     }
 
     fn send_one_away(&self, now: Instant) -> bool {
         let mut taken = self.taken();
-        let first = taken.1.iter().min_by_key(|(_, seat)| (seat.standing, seat.since));
-        let Some((&number, seat)) = first else { return false };
+        let first = taken
+            .1
+            .iter()
+            .min_by_key(|(_, seat)| (seat.standing, seat.since));
+        let Some((&number, seat)) = first else {
+            return false;
+        };
         let stays = match seat.standing {
             Standing::Stranger => STRANGERS_STAY,
             Standing::Idle => IDLE_STAY,
@@ -177,7 +203,10 @@ mod tests {
         let began = Instant::now();
         let at = |after: Duration| seats.send_one_away(began + after);
         assert!(!at(STRANGERS_STAY / 2), "it may still ask");
-        assert!(at(STRANGERS_STAY) && is_gone(&mut c), "the oldest of those admitted to nothing");
+        assert!(
+            at(STRANGERS_STAY) && is_gone(&mut c),
+            "the oldest of those admitted to nothing"
+        );
         assert!(!is_gone(&mut b) && !is_gone(&mut d));
         assert!(at(STRANGERS_STAY) && is_gone(&mut d) && !is_gone(&mut b));
         assert!(!at(STRANGERS_STAY), "an answer is still being sent");

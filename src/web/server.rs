@@ -113,10 +113,16 @@ impl fmt::Display for BindError {
         match self {
             Self::NoAddress => f.write_str("no address to listen on: set --web.listen-address"),
             Self::Syntax { address } => {
-                write!(f, "--web.listen-address {address:?} must look like host:port, :port or [::1]:port")
+                write!(
+                    f,
+                    "--web.listen-address {address:?} must look like host:port, :port or [::1]:port"
+                )
             }
             Self::Resolve { address, source } => {
-                write!(f, "cannot resolve --web.listen-address {address:?}: {source}")
+                write!(
+                    f,
+                    "cannot resolve --web.listen-address {address:?}: {source}"
+                )
             }
             Self::InUse { address } => write!(
                 f,
@@ -129,7 +135,10 @@ impl fmt::Display for BindError {
                  with --web.listen-address"
             ),
             Self::Other { address, source } => {
-                write!(f, "cannot listen on {address}: {source}; check --web.listen-address")
+                write!(
+                    f,
+                    "cannot listen on {address}: {source}; check --web.listen-address"
+                )
             }
         }
     }
@@ -177,7 +186,10 @@ async fn bind_one(address: &str, listeners: &mut Vec<TcpListener>) -> Result<(),
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { address: given() },
         io::ErrorKind::PermissionDenied => BindError::Denied { address: given() },
-        _ => BindError::Other { address: given(), source },
+        _ => BindError::Other {
+            address: given(),
+            source,
+        },
     };
     if host.is_empty() {
         return every_interface(port, listeners).await.map_err(failed);
@@ -191,7 +203,10 @@ async fn bind_one(address: &str, listeners: &mut Vec<TcpListener>) -> Result<(),
     } else {
         tokio::net::lookup_host((host, port))
             .await
-            .map_err(|source| BindError::Resolve { address: given(), source })?
+            .map_err(|source| BindError::Resolve {
+                address: given(),
+                source,
+            })?
             .collect()
     };
     candidates.sort_by_key(SocketAddr::is_ipv6);
@@ -238,7 +253,11 @@ pub struct Door {
 impl Door {
     /// Guarded listeners; everybody may come in where there is no guard.
     pub fn new(listeners: Vec<TcpListener>, guard: Option<Guard>) -> Self {
-        Self { listeners, guard: guard.map(Arc::new), let_through: Vec::new() }
+        Self {
+            listeners,
+            guard: guard.map(Arc::new),
+            let_through: Vec::new(),
+        }
     }
 
     /// Leaves requests for this path to the handler, which asks for a credential of its
@@ -282,13 +301,20 @@ where
     F: Future<Output = Response> + Send + 'static,
     S: Future<Output = ()>,
 {
-    let Door { listeners, guard, let_through } = door.into();
+    let Door {
+        listeners,
+        guard,
+        let_through,
+    } = door.into();
     let handler = Arc::new(handler);
     let limits = Arc::new(limits);
     let keeper = Arc::new(Keeper {
         guard,
         let_through,
-        hall: Hall { waiting: Mutex::default(), max: limits.max_handshakes.max(1) },
+        hall: Hall {
+            waiting: Mutex::default(),
+            max: limits.max_handshakes.max(1),
+        },
         seats: Seats::new(limits.max_connections),
     });
     let (stop, stopping) = watch::channel(false);
@@ -409,12 +435,22 @@ where
         encryption: Option<Arc<ServerConfig>>,
         (seat, sent_away): (Seat, oneshot::Receiver<()>),
     ) {
-        let Self { peer, limits, handler, stopping, keeper } = self;
+        let Self {
+            peer,
+            limits,
+            handler,
+            stopping,
+            keeper,
+        } = self;
         let mark = seat.mark();
         let answer = move |request| {
             let (keeper, handler) = (Arc::clone(&keeper), Arc::clone(&handler));
             let (mark, encryption) = (mark.clone(), encryption.clone());
-            async move { keeper.answer(request, peer, &*handler, &mark, encryption.as_ref()).await }
+            async move {
+                keeper
+                    .answer(request, peer, &*handler, &mark, encryption.as_ref())
+                    .await
+            }
         };
         tokio::select! {
             biased;
@@ -464,7 +500,9 @@ impl Keeper {
         };
         let ends = visit.is_some_and(|visit| !visit.dress(&mut response, encryption));
         if refused || ends {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         drop(working);
         if refused {
@@ -514,9 +552,15 @@ async fn guarded<H, F>(
     };
     keeper.hall.leave(number);
     match entered {
-        None => tracing::debug!(peer = %visitor.peer, "a connection ended before its first request"),
-        Some((encryption, Stream::Plain(stream), seat)) => visitor.stay(stream, encryption, seat).await,
-        Some((encryption, Stream::Tls(stream), seat)) => visitor.stay(*stream, encryption, seat).await,
+        None => {
+            tracing::debug!(peer = %visitor.peer, "a connection ended before its first request")
+        }
+        Some((encryption, Stream::Plain(stream), seat)) => {
+            visitor.stay(stream, encryption, seat).await
+        }
+        Some((encryption, Stream::Tls(stream), seat)) => {
+            visitor.stay(*stream, encryption, seat).await
+        }
     }
 }
 
@@ -530,7 +574,8 @@ async fn handshake(mut stream: TcpStream, config: &Arc<ServerConfig>) -> Option<
     // A handshake begins with 22, a request with a letter.
     let mut first = [0];
     if stream.peek(&mut first).await.is_ok() && first[0].is_ascii_alphabetic() {
-        const ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
+        const ANSWER: &[u8] =
+            b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n\
             Connection: close\r\n\r\nThis is an HTTPS server: ask with https://\n";
         let _ = stream.write_all(ANSWER).await;
         linger(stream).await;
@@ -547,7 +592,10 @@ async fn handshake(mut stream: TcpStream, config: &Arc<ServerConfig>) -> Option<
 
 /// Accepts from whichever listener has a connection, starting each time after
 /// the one that served last, so that none is starved.
-async fn accept_any(listeners: &[TcpListener], turn: &mut usize) -> io::Result<(TcpStream, SocketAddr)> {
+async fn accept_any(
+    listeners: &[TcpListener],
+    turn: &mut usize,
+) -> io::Result<(TcpStream, SocketAddr)> {
     std::future::poll_fn(|cx| {
         for offset in 0..listeners.len() {
             let index = (*turn + offset) % listeners.len();
@@ -733,7 +781,13 @@ mod tests {
             let task = tokio::spawn(serve(listeners, limits, handler, async {
                 let _ = stopped.await;
             }));
-            Self { address, stop: Some(stop), task, running, release }
+            Self {
+                address,
+                stop: Some(stop),
+                task,
+                running,
+                release,
+            }
         }
 
         async fn connect(&self) -> TcpStream {
@@ -747,7 +801,10 @@ mod tests {
 
         async fn stop(mut self) {
             self.stop.take().unwrap().send(()).unwrap();
-            tokio::time::timeout(PATIENCE, self.task).await.unwrap().unwrap();
+            tokio::time::timeout(PATIENCE, self.task)
+                .await
+                .unwrap()
+                .unwrap();
         }
 
         async fn until_running(&self, count: usize) {
@@ -797,7 +854,9 @@ mod tests {
                 answer.push(stream.read_u8().await.unwrap());
             }
         };
-        tokio::time::timeout(PATIENCE, read).await.expect("an answer");
+        tokio::time::timeout(PATIENCE, read)
+            .await
+            .expect("an answer");
         String::from_utf8(answer).unwrap()
     }
 
@@ -806,18 +865,33 @@ mod tests {
 
     fn short(milliseconds: u64) -> Limits {
         let time = Duration::from_millis(milliseconds);
-        Limits { header_timeout: time, idle_timeout: time, ..Limits::default() }
+        Limits {
+            header_timeout: time,
+            idle_timeout: time,
+            ..Limits::default()
+        }
     }
 
     #[tokio::test]
     async fn get_and_head() {
         let server = Server::start(Limits::default()).await;
         let got = server.ask(HOME).await;
-        assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && got.ends_with("\r\n\r\nhome"), "{got}");
-        let head = server.ask(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
-        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+        assert!(
+            got.starts_with("HTTP/1.1 200 OK\r\n") && got.ends_with("\r\n\r\nhome"),
+            "{got}"
+        );
+        let head = server
+            .ask(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await;
+        assert!(
+            head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"),
+            "{head}"
+        );
         assert!(head.contains("content-length: 4\r\n"), "{head}");
-        assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
+        assert!(
+            head.contains("content-security-policy: default-src 'none'"),
+            "{head}"
+        );
         server.stop().await;
     }
 
@@ -835,8 +909,11 @@ mod tests {
 
     #[tokio::test]
     async fn slow_headers_are_cut() {
-        let server =
-            Server::start(Limits { header_timeout: Duration::from_millis(200), ..Limits::default() }).await;
+        let server = Server::start(Limits {
+            header_timeout: Duration::from_millis(200),
+            ..Limits::default()
+        })
+        .await;
         let begun = Instant::now();
         let mut silent = server.connect().await;
         assert_eq!(rest(&mut silent).await, "");
@@ -858,9 +935,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_that_does_not_read_is_cut() {
-        let server = Server::start(Limits { max_connections: 1, ..short(300) }).await;
+        let server = Server::start(Limits {
+            max_connections: 1,
+            ..short(300)
+        })
+        .await;
         let mut deaf = server.connect().await;
-        deaf.write_all(b"GET /huge HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        deaf.write_all(b"GET /huge HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
         // The only place is taken until the server gives up on the other.
         assert!(server.ask(HOME).await.ends_with("home"));
         server.stop().await;
@@ -869,7 +952,9 @@ mod tests {
     #[tokio::test]
     async fn a_large_answer_arrives_whole() {
         let server = Server::start(Limits::default()).await;
-        let got = server.ask(b"GET /huge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        let got = server
+            .ask(b"GET /huge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await;
         assert!(got.len() > 64 << 20);
         server.stop().await;
     }
@@ -882,24 +967,30 @@ mod tests {
             .await;
         assert!(fine.ends_with("\r\n\r\nabc"), "{fine}");
         // Too large by its own account: refused although nothing was sent.
-        let declared =
-            server.ask(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n").await;
+        let declared = server
+            .ask(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n")
+            .await;
         assert!(declared.starts_with("HTTP/1.1 413 "), "{declared}");
         // The whole body is sent before the answer is read.
-        let mut large = b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n".to_vec();
+        let mut large =
+            b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n".to_vec();
         large.resize(large.len() + 10_000_000, b'x');
         let sent = server.ask(&large).await;
         assert!(sent.starts_with("HTTP/1.1 413 "), "{sent}");
-        let mut chunked = b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        let mut chunked =
+            b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
         for _ in 0..200 {
             chunked.extend_from_slice(b"a\r\n0123456789\r\n");
         }
         let chunked = server.ask(&chunked).await;
         assert!(chunked.starts_with("HTTP/1.1 413 "), "{chunked}");
-        let broken =
-            server.ask(b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n").await;
+        let broken = server
+            .ask(b"POST /body HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+            .await;
         assert!(broken.starts_with("HTTP/1.1 400 "), "{broken}");
-        let slow = server.ask(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc").await;
+        let slow = server
+            .ask(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+            .await;
         assert!(slow.starts_with("HTTP/1.1 408 "), "{slow}");
         server.stop().await;
     }
@@ -909,13 +1000,20 @@ mod tests {
         let server = Server::start(Limits::default()).await;
         let mut noise = vec![0xff, 0x00, 0x16, 0x03];
         noise.extend_from_slice(&[0x80; 2000]);
-        for bytes in [&noise[..], b"\r\n\r\n\0\r\n\r\n", b"GET\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
-        {
+        for bytes in [
+            &noise[..],
+            b"\r\n\r\n\0\r\n\r\n",
+            b"GET\r\n\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ] {
             let got = server.ask(bytes).await;
             assert!(got.is_empty() || got.starts_with("HTTP/1.1 4"), "{got}");
         }
         for size in [17_000, 100_000] {
-            let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(size));
+            let large = format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+                "x".repeat(size)
+            );
             let got = server.ask(large.as_bytes()).await;
             assert!(got.starts_with("HTTP/1.1 431 "), "{size}: {got}");
         }
@@ -927,7 +1025,10 @@ mod tests {
     async fn a_panic_is_a_500_and_nothing_else() {
         let server = Server::start(Limits::default()).await;
         let mut stream = server.connect().await;
-        stream.write_all(b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
         let got = answer(&mut stream, "Internal server error\n").await;
         assert!(got.starts_with("HTTP/1.1 500 "), "{got}");
         // Even the connection goes on.
@@ -937,7 +1038,11 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_bounded() {
-        let server = Server::start(Limits { max_connections: 2, ..Limits::default() }).await;
+        let server = Server::start(Limits {
+            max_connections: 2,
+            ..Limits::default()
+        })
+        .await;
         let mut streams = Vec::new();
         for _ in 0..6 {
             let mut stream = server.connect().await;
@@ -960,14 +1065,21 @@ mod tests {
     /// No time limit helps who waits here.
     fn patient(max_connections: usize) -> Limits {
         let long = 10 * PATIENCE;
-        Limits { max_connections, header_timeout: long, idle_timeout: long, ..Limits::default() }
+        Limits {
+            max_connections,
+            header_timeout: long,
+            idle_timeout: long,
+            ..Limits::default()
+        }
     }
 
     #[tokio::test]
     async fn the_silent_give_way_and_the_busy_do_not() {
         let server = Server::start(patient(3)).await;
         let mut busy = server.connect().await;
-        busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
+        busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await
+            .unwrap();
         server.until_running(1).await;
         let mut silent = Vec::new();
         for _ in 0..3 {
@@ -996,14 +1108,19 @@ mod tests {
         }
         let [first, second] = &mut idle;
         assert_eq!(rest(first).await, "");
-        assert!(exchange(second, HOME).await.ends_with("home"), "one place was enough");
+        assert!(
+            exchange(second, HOME).await.ends_with("home"),
+            "one place was enough"
+        );
         server.stop().await;
     }
 
     #[tokio::test]
     async fn a_refusal_ends_the_connection() {
         let server = Server::start(patient(2)).await;
-        let refused = server.ask(b"GET /refused HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let refused = server
+            .ask(b"GET /refused HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await;
         assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
         assert!(refused.contains("\r\nconnection: close\r\n"), "{refused}");
         server.stop().await;
@@ -1014,7 +1131,13 @@ mod tests {
         let any = "127.0.0.1:0".to_owned();
         let listeners = bind(&[any.clone(), any]).await.unwrap();
         let addresses: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
-        let server = Server::on(listeners, Limits { max_connections: 1, ..Limits::default() });
+        let server = Server::on(
+            listeners,
+            Limits {
+                max_connections: 1,
+                ..Limits::default()
+            },
+        );
         for address in addresses.iter().chain(&addresses) {
             let mut stream = TcpStream::connect(address).await.unwrap();
             assert!(exchange(&mut stream, HOME).await.ends_with("home"));
@@ -1024,12 +1147,18 @@ mod tests {
 
     #[tokio::test]
     async fn shutdown_finishes_running_requests() {
-        let mut server = Server::start(Limits { drain: PATIENCE, ..Limits::default() }).await;
+        let mut server = Server::start(Limits {
+            drain: PATIENCE,
+            ..Limits::default()
+        })
+        .await;
         let mut idle = server.connect().await;
         idle.write_all(HOME_KEPT).await.unwrap();
         answer(&mut idle, "home").await;
         let mut busy = server.connect().await;
-        busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
         server.until_running(1).await;
         server.stop.take().unwrap().send(()).unwrap();
         // The idle connection is closed at once, new ones are refused.
@@ -1038,15 +1167,24 @@ mod tests {
         assert!(!server.task.is_finished());
         server.release.notify_one();
         assert!(rest(&mut busy).await.ends_with("waited"));
-        tokio::time::timeout(PATIENCE / 2, server.task).await.unwrap().unwrap();
+        tokio::time::timeout(PATIENCE / 2, server.task)
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     #[tokio::test]
     async fn the_drain_is_bounded() {
         let drain = Duration::from_millis(200);
-        let server = Server::start(Limits { drain, ..Limits::default() }).await;
+        let server = Server::start(Limits {
+            drain,
+            ..Limits::default()
+        })
+        .await;
         let mut busy = server.connect().await;
-        busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        busy.write_all(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
+            .await
+            .unwrap();
         server.until_running(1).await;
         let begun = Instant::now();
         server.stop().await;
@@ -1055,7 +1193,10 @@ mod tests {
 
     #[test]
     fn a_full_hall_sends_the_first_away() {
-        let hall = Hall { waiting: Mutex::default(), max: 2 };
+        let hall = Hall {
+            waiting: Mutex::default(),
+            max: 2,
+        };
         let gone = |receiver: &mut oneshot::Receiver<()>| {
             receiver.try_recv() == Err(oneshot::error::TryRecvError::Closed)
         };
@@ -1107,17 +1248,27 @@ mod tests {
             "a b:80",
         ] {
             let error = bind(&[address.to_owned()]).await.unwrap_err();
-            assert!(matches!(error, BindError::Syntax { .. }), "{address}: {error}");
+            assert!(
+                matches!(error, BindError::Syntax { .. }),
+                "{address}: {error}"
+            );
             assert!(error.to_string().contains("--web.listen-address"));
         }
         assert!(matches!(bind(&[]).await, Err(BindError::NoAddress)));
         let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = held.local_addr().unwrap().port();
-        for address in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!(":{port}")] {
+        for address in [
+            format!("127.0.0.1:{port}"),
+            format!("localhost:{port}"),
+            format!(":{port}"),
+        ] {
             let error = bind(std::slice::from_ref(&address)).await.unwrap_err();
             assert!(matches!(error, BindError::InUse { .. }), "{error}");
             let shown = error.to_string();
-            assert!(shown.contains(&address) && shown.contains("--web.listen-address"), "{shown}");
+            assert!(
+                shown.contains(&address) && shown.contains("--web.listen-address"),
+                "{shown}"
+            );
         }
         // Not an address of this machine.
         let error = bind(&["192.0.2.1:0".to_owned()]).await.unwrap_err();

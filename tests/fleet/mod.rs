@@ -44,9 +44,15 @@ impl Probe {
                 let Ok(mut stream) = stream else { continue };
                 let (waits, says) = (Arc::clone(&waits), Arc::clone(&says));
                 std::thread::spawn(move || {
-                    let Ok(reading) = stream.try_clone() else { return };
+                    let Ok(reading) = stream.try_clone() else {
+                        return;
+                    };
                     let mut lines = BufReader::new(reading).lines();
-                    while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+                    while lines
+                        .next()
+                        .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
+                    {
+                    }
                     let (gate, changed) = &*waits;
                     let mut counts = gate.lock().unwrap();
                     counts.0 += 1;
@@ -61,7 +67,11 @@ impl Probe {
                 });
             }
         });
-        Self { port, gate, connected }
+        Self {
+            port,
+            gate,
+            connected,
+        }
     }
 
     /// Answers so many times more, and then no more.
@@ -114,7 +124,14 @@ impl Fleet {
         );
         fs::write(path("config.yml"), config).unwrap();
         let port = net::free_port(None).unwrap();
-        let fleet = Self { server: None, port, probe, patience: Patience::new(BOUND), starts: 0, dir };
+        let fleet = Self {
+            server: None,
+            port,
+            probe,
+            patience: Patience::new(BOUND),
+            starts: 0,
+            dir,
+        };
         for index in 0..bloated {
             folder(&fleet.folder(&name(index)), GO);
         }
@@ -149,7 +166,8 @@ impl Fleet {
         args.extend(self.flags());
         self.starts += 1;
         let log = self.path(&format!("log-{}", self.starts));
-        self.server = Some(Process::start("remediator", Path::new(REMEDIATOR), &args, &log).unwrap());
+        self.server =
+            Some(Process::start("remediator", Path::new(REMEDIATOR), &args, &log).unwrap());
         let ready = self.url("/-/ready");
         self.wait("the remediator is ready", || net::get(&ready)?.ok());
     }
@@ -164,7 +182,10 @@ impl Fleet {
     }
 
     pub fn log_tail(&self) -> String {
-        self.server.as_ref().map(|server| server.log_tail(20)).unwrap_or_default()
+        self.server
+            .as_ref()
+            .map(|server| server.log_tail(20))
+            .unwrap_or_default()
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -182,9 +203,15 @@ impl Fleet {
 
     /// The most memory the process ever had, in KiB.
     pub fn most_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.server.as_ref().unwrap().pid()));
+        let status = fs::read_to_string(format!(
+            "/proc/{}/status",
+            self.server.as_ref().unwrap().pid()
+        ));
         let status = status.unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))
+            .unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
@@ -236,7 +263,9 @@ impl Fleet {
     /// A session was cleaned exactly once: one run that succeeded, one quarantine with what
     /// had to go, and the rest where it was.
     pub fn cleaned_once(&self, session: &str, runs: &BTreeMap<String, Vec<Value>>) {
-        let runs = runs.get(session).unwrap_or_else(|| panic!("{session}: accepted and lost"));
+        let runs = runs
+            .get(session)
+            .unwrap_or_else(|| panic!("{session}: accepted and lost"));
         let done = runs.iter().filter(|run| run["status"] == "done").count();
         assert_eq!(done, 1, "{session}: {runs:#?}");
         let others = runs.iter().filter(|run| run["status"] != "done");
@@ -256,20 +285,32 @@ impl Fleet {
     }
 
     pub fn untouched(&self, session: &str, runs: &BTreeMap<String, Vec<Value>>) {
-        assert!(!runs.contains_key(session), "{session}: {:#?}", runs[session]);
+        assert!(
+            !runs.contains_key(session),
+            "{session}: {:#?}",
+            runs[session]
+        );
         assert_eq!(key_files(&self.folder(session)).len(), 5, "{session}");
     }
 }
 
 /// The runs on record in the journal that these flags name, by session.
 pub fn runs(flags: &[String]) -> BTreeMap<String, Vec<Value>> {
-    let args = ["runs", "--output=json", "--limit=100000"].map(str::to_owned).into_iter();
-    let (status, out, err) =
-        process::run(Path::new(REMEDIATOR), args.chain(flags.iter().cloned()), BOUND).unwrap();
+    let args = ["runs", "--output=json", "--limit=100000"]
+        .map(str::to_owned)
+        .into_iter();
+    let (status, out, err) = process::run(
+        Path::new(REMEDIATOR),
+        args.chain(flags.iter().cloned()),
+        BOUND,
+    )
+    .unwrap();
     assert!(status.success(), "{err}");
     let mut runs: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for run in serde_json::from_str::<Vec<Value>>(&out).unwrap() {
-        runs.entry(run["session"].as_str().unwrap().to_owned()).or_default().push(run);
+        runs.entry(run["session"].as_str().unwrap().to_owned())
+            .or_default()
+            .push(run);
     }
     runs
 }
@@ -296,8 +337,7 @@ pub fn folder(dir: &Path, old: usize) {
         file.set_modified(now - age).unwrap();
     };
     let quarter = Duration::from_secs(900);
-    let creds =
-        r#"{"noiseKey":{},"nextPreKeyId":31,"me":{"id":"447700900001:1@s.whatsapp.net"},"account":{}}"#;
+    let creds = r#"{"noiseKey":{},"nextPreKeyId":31,"me":{"id":"447700900001:1@s.whatsapp.net"},"account":{}}"#;
     write("creds.json", creds, quarter);
     for index in 1..=old + 2 {
         let age = match index {
@@ -306,14 +346,20 @@ pub fn folder(dir: &Path, old: usize) {
             2 => DAY * 5,
             _ => DAY * 40,
         };
-        write(&format!("session-{index}.0.json"), r#"{"_sessions":{},"version":"v1"}"#, age);
+        write(
+            &format!("session-{index}.0.json"),
+            r#"{"_sessions":{},"version":"v1"}"#,
+            age,
+        );
     }
 }
 
 pub fn key_files(dir: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap());
     let plain = entries.filter(|entry| entry.file_type().unwrap().is_file());
-    plain.map(|entry| entry.file_name().into_string().unwrap()).collect()
+    plain
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect()
 }
 
 pub fn labels(session: &str) -> Value {

@@ -12,8 +12,8 @@ use baileys_exporter::folder::{
 use baileys_exporter::policy::guard::MOVABLE_KINDS;
 use baileys_exporter::policy::insurance::RestoreRefusal;
 use baileys_exporter::policy::{
-    Ask, BatchSetting, Bearing, Before, Column, Force, Hold, Limits, Refusal, Thresholds, Tier, decide,
-    may_stop, plan,
+    Ask, BatchSetting, Bearing, Before, Column, Force, Hold, Limits, Refusal, Thresholds, Tier,
+    decide, may_stop, plan,
 };
 use baileys_exporter::remediator::quarantine::Obstacle;
 
@@ -30,13 +30,25 @@ fn text() -> String {
 
 /// The cells of a marked table, without its head.
 fn rows(text: &str, name: &str) -> Vec<Vec<String>> {
-    let (begin, end) = (format!("<!-- BEGIN {name} -->"), format!("<!-- END {name} -->"));
+    let (begin, end) = (
+        format!("<!-- BEGIN {name} -->"),
+        format!("<!-- END {name} -->"),
+    );
     let table = &text[text.find(&begin).unwrap()..text.find(&end).unwrap()];
-    table.lines().filter(|line| line.starts_with('|')).skip(2).map(cells).collect()
+    table
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .skip(2)
+        .map(cells)
+        .collect()
 }
 
 fn cells(line: &str) -> Vec<String> {
-    line.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
+    line.trim()
+        .trim_matches('|')
+        .split('|')
+        .map(|cell| cell.trim().to_owned())
+        .collect()
 }
 
 fn now() -> Timestamp {
@@ -49,9 +61,22 @@ fn ago(seconds: i64) -> Timestamp {
 
 fn entry(name: &str, age: i64) -> Entry {
     let modified = ago(age);
-    let inside = if name.starts_with("session-") { Inside::Latest(Some(modified)) } else { Inside::NotRead };
-    let stamp = Stamp { modified, size: 10, ..Stamp::default() };
-    Entry { name: FileName::new(name), shape: Shape::Regular, stamp, inside }
+    let inside = if name.starts_with("session-") {
+        Inside::Latest(Some(modified))
+    } else {
+        Inside::NotRead
+    };
+    let stamp = Stamp {
+        modified,
+        size: 10,
+        ..Stamp::default()
+    };
+    Entry {
+        name: FileName::new(name),
+        shape: Shape::Regular,
+        stamp,
+        inside,
+    }
 }
 
 // ---- the guard table ----
@@ -94,12 +119,18 @@ impl Row {
         let memory = format!("sender-key-memory-{GROUP}.json");
         match self {
             Row::Of(Kind::Creds) => others(vec!["creds.json".into(), "creds.json.bak".into()]),
-            Row::Of(Kind::PreKey) => others((1..=51).map(|id| format!("pre-key-{id}.json")).collect()),
+            Row::Of(Kind::PreKey) => {
+                others((1..=51).map(|id| format!("pre-key-{id}.json")).collect())
+            }
             Row::Of(Kind::Session) => others(vec!["session-79100000007.0.json".into()]),
             Row::Of(Kind::SenderKeyMemory) => others(vec![memory, own]),
-            Row::Of(Kind::Unknown) => others(vec!["notes.json".into(), "session-1.0.json.old".into()]),
+            Row::Of(Kind::Unknown) => {
+                others(vec!["notes.json".into(), "session-1.0.json.old".into()])
+            }
             Row::Of(kind) => others(vec![format!("{}-AAAA.json", kind.label())]),
-            Row::OthersSenderKey => others(vec![format!("sender-key-{GROUP}--79100000007--0.json")]),
+            Row::OthersSenderKey => {
+                others(vec![format!("sender-key-{GROUP}--79100000007--0.json")])
+            }
             Row::OwnSenderKey => others(vec![own, memory]),
         }
     }
@@ -143,13 +174,24 @@ impl Question {
         files.push(entry("session-79100000100.0.json", self.newest));
         files.push(entry("session-79100000101.0.json", self.newest + 5 * DAY));
         let inventory = Inventory::new(files, Creds::Valid(facts));
-        let limits = Limits { batch: BatchSetting::Fixed(self.batch), ..Limits::default() };
-        let force = self.forced.then_some(Force { inactive_for: Duration::ZERO });
-        let ask = Ask { column: self.column, tier: None, force };
+        let limits = Limits {
+            batch: BatchSetting::Fixed(self.batch),
+            ..Limits::default()
+        };
+        let force = self.forced.then_some(Force {
+            inactive_for: Duration::ZERO,
+        });
+        let ask = Ask {
+            column: self.column,
+            tier: None,
+            force,
+        };
         match plan(&inventory, self.gone, now(), &limits, &ask) {
-            Ok(plan) => {
-                plan.moves.iter().map(|step| step.name.as_os_str().to_str().unwrap().to_owned()).collect()
-            }
+            Ok(plan) => plan
+                .moves
+                .iter()
+                .map(|step| step.name.as_os_str().to_str().unwrap().to_owned())
+                .collect(),
             Err(refusal) => {
                 assert_eq!(refusal, Refusal::NothingRemovable);
                 Vec::new()
@@ -170,7 +212,11 @@ fn ever_goes(row: Row, column: Column) -> bool {
     for gone in [true, false] {
         for forced in [true, false] {
             for age in [OLD, 15 * DAY, DAY] {
-                let question = Question { gone, forced, ..Question::about(row, column, age) };
+                let question = Question {
+                    gone,
+                    forced,
+                    ..Question::about(row, column, age)
+                };
                 let moved = question.moved();
                 let of_kind = |name: &String| FileName::new(name).parts().kind == row.kind();
                 ever |= question.goes() || (row != Row::OwnSenderKey && moved.iter().any(of_kind));
@@ -183,7 +229,10 @@ fn ever_goes(row: Row, column: Column) -> bool {
 /// The greatest age in seconds at which the file stays.
 fn stays_until(row: Row, column: Column, newest: i64, inside: Option<i64>) -> i64 {
     let goes = |age: i64| {
-        let mut question = Question { newest, ..Question::about(row, column, age) };
+        let mut question = Question {
+            newest,
+            ..Question::about(row, column, age)
+        };
         if let Some(written) = inside {
             question.files[0].stamp.modified = ago(written);
         }
@@ -193,7 +242,11 @@ fn stays_until(row: Row, column: Column, newest: i64, inside: Option<i64>) -> i6
     assert!(!goes(stays) && goes(leaves));
     while leaves - stays > 1 {
         let middle = (stays + leaves) / 2;
-        if goes(middle) { leaves = middle } else { stays = middle }
+        if goes(middle) {
+            leaves = middle
+        } else {
+            stays = middle
+        }
     }
     stays
 }
@@ -210,8 +263,10 @@ fn age_in_words(row: Row, column: Column) -> String {
         }
         _ => "last written",
     };
-    let (early, late) =
-        (stays_until(row, column, 10 * HOUR, None), stays_until(row, column, 20 * HOUR, None));
+    let (early, late) = (
+        stays_until(row, column, 10 * HOUR, None),
+        stays_until(row, column, 20 * HOUR, None),
+    );
     let in_words = |seconds: i64, unit: i64, word: &str| {
         assert_eq!(seconds % unit, 0, "{row:?}: {seconds} s");
         format!("{verb} more than {} {word}", seconds / unit)
@@ -220,7 +275,11 @@ fn age_in_words(row: Row, column: Column) -> String {
         0 => in_words(early, HOUR, "hours ago"),
         shift => {
             assert_eq!(shift, 10 * HOUR, "{row:?}");
-            in_words(early - 10 * HOUR, DAY, "days before the folder's newest activity")
+            in_words(
+                early - 10 * HOUR,
+                DAY,
+                "days before the folder's newest activity",
+            )
         }
     }
 }
@@ -228,13 +287,19 @@ fn age_in_words(row: Row, column: Column) -> String {
 /// How many of the newest pre-keys stay with this batch; the others are the lowest ids.
 fn pre_keys_that_stay(column: Column, batch: u32) -> u32 {
     let all = batch + 120;
-    let mut question = Question { batch, ..Question::about(Row::Of(Kind::PreKey), column, OLD) };
+    let mut question = Question {
+        batch,
+        ..Question::about(Row::Of(Kind::PreKey), column, OLD)
+    };
     // The highest ids are not the youngest.
-    question.files =
-        (1..=all).map(|id| entry(&format!("pre-key-{id}.json"), OLD + i64::from(id) * HOUR)).collect();
+    question.files = (1..=all)
+        .map(|id| entry(&format!("pre-key-{id}.json"), OLD + i64::from(id) * HOUR))
+        .collect();
     let moved: BTreeSet<String> = question.moved().into_iter().collect();
     let stay = all - moved.len() as u32;
-    let lowest: BTreeSet<String> = (1..=all - stay).map(|id| format!("pre-key-{id}.json")).collect();
+    let lowest: BTreeSet<String> = (1..=all - stay)
+        .map(|id| format!("pre-key-{id}.json"))
+        .collect();
     assert_eq!(moved, lowest, "by id");
     stay
 }
@@ -243,7 +308,11 @@ fn pre_keys_in_words(column: Column) -> String {
     let least = pre_keys_that_stay(column, 0);
     let beyond = pre_keys_that_stay(column, 812) - 812;
     for batch in (0..100).chain([812]) {
-        assert_eq!(pre_keys_that_stay(column, batch), least.max(batch + beyond), "batch {batch}");
+        assert_eq!(
+            pre_keys_that_stay(column, batch),
+            least.max(batch + beyond),
+            "batch {batch}"
+        );
     }
     format!("beyond the newest max({least}, batch + {beyond}) by id")
 }
@@ -262,11 +331,22 @@ fn go_together(column: Column) {
                 .filter(|at| is(there, *at))
                 .map(|at| entry(all[at], if is(old, at) { OLD } else { DAY }))
                 .collect();
-            let moved = Question { files, ..Question::about(Row::OwnSenderKey, column, OLD) }.moved();
+            let moved = Question {
+                files,
+                ..Question::about(Row::OwnSenderKey, column, OLD)
+            }
+            .moved();
             let complete = is(there, 0) && there != 1 && there & old == there;
-            let expected = if complete { there.count_ones() as usize } else { 0 };
+            let expected = if complete {
+                there.count_ones() as usize
+            } else {
+                0
+            };
             assert_eq!(moved.len(), expected, "{old:03b} of {there:03b}: {moved:?}");
-            assert!(moved.first().is_none_or(|first| *first == memory), "{moved:?}");
+            assert!(
+                moved.first().is_none_or(|first| *first == memory),
+                "{moved:?}"
+            );
         }
     }
 }
@@ -281,11 +361,19 @@ fn cell(row: Row, column: Column) -> String {
     }
     words.push(age_in_words(row, column));
     let question = Question::about(row, column, OLD);
-    let nobodys = Question { own_number: None, ..question.clone() };
+    let nobodys = Question {
+        own_number: None,
+        ..question.clone()
+    };
     if row.kind() == Kind::SenderKey && !nobodys.goes() {
         words.push("creds.json says whose it is".to_owned());
     }
-    if !(Question { gone: false, ..question }).goes() {
+    if !(Question {
+        gone: false,
+        ..question
+    })
+    .goes()
+    {
         words.push("the process proven gone".to_owned());
     }
     if matches!(row, Row::OwnSenderKey | Row::Of(Kind::SenderKeyMemory)) {
@@ -307,21 +395,35 @@ fn the_guard_table_is_what_the_guard_does() {
         thresholds.of(Tier::Cleanup),
         thresholds.of(Tier::Emergency)
     );
-    assert!(text.contains(&format!("<!-- BEGIN guard -->\n{head}")), "{head}");
+    assert!(
+        text.contains(&format!("<!-- BEGIN guard -->\n{head}")),
+        "{head}"
+    );
     let written = rows(&text, "guard");
     let titles: Vec<String> = written.iter().map(|cells| cells[0].clone()).collect();
-    assert_eq!(titles, table_rows().into_iter().map(Row::title).collect::<Vec<_>>());
+    assert_eq!(
+        titles,
+        table_rows().into_iter().map(Row::title).collect::<Vec<_>>()
+    );
     let guard = std::fs::read_to_string(path_of("src/policy/guard.rs")).unwrap();
     let mut movable = BTreeSet::new();
     for (row, cells) in table_rows().into_iter().zip(&written) {
         for (column, written) in Column::ALL.into_iter().zip(&cells[1..3]) {
-            assert_eq!(*written, cell(row, column), "docs/safety.md: {} in {column:?}", cells[0]);
+            assert_eq!(
+                *written,
+                cell(row, column),
+                "docs/safety.md: {} in {column:?}",
+                cells[0]
+            );
             if written != "never" {
                 movable.insert(row.kind());
             }
         }
         let function = cells[3].trim_matches('`');
-        assert!(defines(&guard, function), "docs/safety.md: src/policy/guard.rs has no {function}");
+        assert!(
+            defines(&guard, function),
+            "docs/safety.md: src/policy/guard.rs has no {function}"
+        );
     }
     assert_eq!(movable, BTreeSet::from(MOVABLE_KINDS));
 }
@@ -329,13 +431,16 @@ fn the_guard_table_is_what_the_guard_does() {
 /// The words of README.md and of the guard's own header for a cell of the table above.
 fn in_short(title: &str, cell: &str) -> String {
     let activity = "before the folder's newest activity";
-    let process =
-        ", creds.json says whose it is, the process proven gone, together with the group's sender-key-memory";
-    let keys = ", the process proven gone, together with all of the bot's own sender-keys of the group";
+    let process = ", creds.json says whose it is, the process proven gone, together with the group's sender-key-memory";
+    let keys =
+        ", the process proven gone, together with all of the bot's own sender-keys of the group";
     let days = format!("more than 14 days {activity}");
     let known = [
         ("never".to_owned(), "never"),
-        (format!("last used {days}"), "last used more than 14 days before the folder's newest activity"),
+        (
+            format!("last used {days}"),
+            "last used more than 14 days before the folder's newest activity",
+        ),
         (
             format!("last written {days}, creds.json says whose it is"),
             "last written more than 14 days before it, where creds.json says whose it is",
@@ -357,8 +462,13 @@ fn in_short(title: &str, cell: &str) -> String {
             "beyond the newest max(50, batch + 20) by id **and** minted more than 24 hours ago",
         ),
     ];
-    let short = known.iter().find(|(whole, _)| whole == cell).map(|(_, short)| (*short).to_owned());
-    short.unwrap_or_else(|| panic!("{title}: README.md and src/policy/guard.rs have no words for: {cell}"))
+    let short = known
+        .iter()
+        .find(|(whole, _)| whole == cell)
+        .map(|(_, short)| (*short).to_owned());
+    short.unwrap_or_else(|| {
+        panic!("{title}: README.md and src/policy/guard.rs have no words for: {cell}")
+    })
 }
 
 /// README.md and the guard's header tell the same table in short.
@@ -373,12 +483,20 @@ fn the_short_tables_are_the_guard_table() {
         .collect();
     for (page, prefix) in [("README.md", ""), ("src/policy/guard.rs", "//! ")] {
         let (_, page_text) = super::doc(page);
-        let lines = page_text.lines().filter_map(|line| line.strip_prefix(prefix));
-        let table = lines.skip_while(|line| !line.starts_with("| kind | cleanup")).skip(2);
+        let lines = page_text
+            .lines()
+            .filter_map(|line| line.strip_prefix(prefix));
+        let table = lines
+            .skip_while(|line| !line.starts_with("| kind | cleanup"))
+            .skip(2);
         let mut told = BTreeMap::new();
         for row in table.take_while(|line| line.starts_with('|')).map(cells) {
             let [kinds, cleanup, emergency] = <[String; 3]>::try_from(row).unwrap();
-            let emergency = if emergency == "the same" { cleanup.clone() } else { emergency };
+            let emergency = if emergency == "the same" {
+                cleanup.clone()
+            } else {
+                emergency
+            };
             for kind in kinds.split(", ") {
                 let twice = told.insert(kind.to_owned(), [cleanup.clone(), emergency.clone()]);
                 assert_eq!(twice, None, "{page}: {kind} stands there twice");
@@ -407,7 +525,10 @@ impl Asked {
         let old = (100..280).map(|n| session(n, 40 * DAY));
         Self {
             files: young.chain(old).collect(),
-            creds: Creds::Valid(CredsFacts { logged_in: true, ..CredsFacts::default() }),
+            creds: Creds::Valid(CredsFacts {
+                logged_in: true,
+                ..CredsFacts::default()
+            }),
             findings: vec![finding, Finding::Quiet],
             logged_out: false,
             stops: Vec::new(),
@@ -424,11 +545,15 @@ impl Asked {
             "logged_out" => self.logged_out = true,
             "dormant" => self.files.iter_mut().for_each(|(_, age)| *age += 20 * DAY),
             "woke_recently" => {
-                self.files.iter_mut().filter(|(_, age)| *age < 30 * DAY).for_each(|(_, age)| *age = HOUR);
+                self.files
+                    .iter_mut()
+                    .filter(|(_, age)| *age < 30 * DAY)
+                    .for_each(|(_, age)| *age = HOUR);
             }
             "nothing_removable" => self.files.iter_mut().for_each(|(_, age)| *age %= 10 * DAY),
             "not_worth_a_restart" => {
-                self.files.extend((0..200).map(|n| (format!("session-{n}.0.json"), n % 10 * DAY)));
+                self.files
+                    .extend((0..200).map(|n| (format!("session-{n}.0.json"), n % 10 * DAY)));
             }
             "service_cooldown" => self.stops.push(HOUR),
             "service_budget" => self.stops.extend([7 * HOUR, 12 * HOUR]),
@@ -437,16 +562,34 @@ impl Asked {
     }
 
     fn inventory(&self) -> Inventory {
-        Inventory::new(self.files.iter().map(|(name, age)| entry(name, *age)), self.creds.clone())
+        Inventory::new(
+            self.files.iter().map(|(name, age)| entry(name, *age)),
+            self.creds.clone(),
+        )
     }
 
     fn verdict(&self) -> Verdict {
-        fold(self.findings.iter().map(|finding| Evidence::new("test", *finding, "")).collect())
+        fold(
+            self.findings
+                .iter()
+                .map(|finding| Evidence::new("test", *finding, ""))
+                .collect(),
+        )
     }
 
     fn clean_up(&self) -> &'static str {
-        let ask = Ask { column: Column::Cleanup, tier: Some(Tier::Cleanup), force: None };
-        let answer = decide(&self.inventory(), &self.verdict(), now(), &Limits::default(), &ask);
+        let ask = Ask {
+            column: Column::Cleanup,
+            tier: Some(Tier::Cleanup),
+            force: None,
+        };
+        let answer = decide(
+            &self.inventory(),
+            &self.verdict(),
+            now(),
+            &Limits::default(),
+            &ask,
+        );
         answer.map_or_else(|refusal| refusal.label(), |_| "")
     }
 
@@ -469,14 +612,29 @@ impl Asked {
 }
 
 /// With everything wrong that stands at or below a row, the row's own reason is told.
-fn in_this_order(text: &str, name: &str, fine: &Asked, ask: impl Fn(&Asked) -> &'static str) -> Vec<String> {
+fn in_this_order(
+    text: &str,
+    name: &str,
+    fine: &Asked,
+    ask: impl Fn(&Asked) -> &'static str,
+) -> Vec<String> {
     assert_eq!(ask(fine), "", "{name}");
-    let reasons: Vec<String> =
-        rows(text, name).iter().map(|cells| cells[0].trim_matches('`').to_owned()).collect();
+    let reasons: Vec<String> = rows(text, name)
+        .iter()
+        .map(|cells| cells[0].trim_matches('`').to_owned())
+        .collect();
     for (at, reason) in reasons.iter().enumerate() {
         let mut asked = fine.clone();
-        reasons[at..].iter().rev().for_each(|reason| asked.wrong(reason));
-        assert_eq!(ask(&asked), reason, "docs/safety.md, {name}: {:?} are wrong", &reasons[at..]);
+        reasons[at..]
+            .iter()
+            .rev()
+            .for_each(|reason| asked.wrong(reason));
+        assert_eq!(
+            ask(&asked),
+            reason,
+            "docs/safety.md, {name}: {:?} are wrong",
+            &reasons[at..]
+        );
     }
     reasons
 }
@@ -484,7 +642,10 @@ fn in_this_order(text: &str, name: &str, fine: &Asked, ask: impl Fn(&Asked) -> &
 #[test]
 fn the_refusals_come_in_the_order_that_is_told() {
     let text = text();
-    assert_eq!(Asked::fine(Finding::Disconnected).verdict().state, State::Disconnected);
+    assert_eq!(
+        Asked::fine(Finding::Disconnected).verdict().state,
+        State::Disconnected
+    );
     let fine = Asked::fine(Finding::Disconnected);
     let told = in_this_order(&text, "refusals of a clean-up", &fine, Asked::clean_up);
     let all: BTreeSet<&str> = told.iter().map(String::as_str).collect();
@@ -495,11 +656,21 @@ fn the_refusals_come_in_the_order_that_is_told() {
     // These are asked elsewhere; that the bot is connected is no reason here.
     let elsewhere = ["connected", "service_unknown", "breaker_open", "paused"];
     let labels = Refusal::LABELS.into_iter().chain(Hold::LABELS);
-    assert_eq!(all, labels.filter(|label| !elsewhere.contains(label)).collect());
+    assert_eq!(
+        all,
+        labels.filter(|label| !elsewhere.contains(label)).collect()
+    );
     let restore = RestoreRefusal::LABELS.into_iter();
-    for label in Hold::LABELS.into_iter().chain(Obstacle::REFUSALS).chain(restore).chain(["unknown_session"])
+    for label in Hold::LABELS
+        .into_iter()
+        .chain(Obstacle::REFUSALS)
+        .chain(restore)
+        .chain(["unknown_session"])
     {
-        assert!(text.contains(&format!("`{label}`")), "docs/safety.md does not name {label}");
+        assert!(
+            text.contains(&format!("`{label}`")),
+            "docs/safety.md does not name {label}"
+        );
     }
 }
 
@@ -512,7 +683,9 @@ fn path_of(path: &str) -> PathBuf {
 /// The line on which a function begins, or a constant.
 fn definition(source: &str, name: &str) -> Option<usize> {
     let begins = |line: &str, word: &str| {
-        let at = line.find(word).filter(|at| *at == 0 || line[..*at].ends_with(' '));
+        let at = line
+            .find(word)
+            .filter(|at| *at == 0 || line[..*at].ends_with(' '));
         at.is_some_and(|at| {
             let rest = line[at + word.len()..].strip_prefix(name);
             rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
@@ -531,11 +704,16 @@ fn defines(source: &str, name: &str) -> bool {
 /// Whether a function of this name is run as a test, and not ignored.
 fn is_test(source: &str, name: &str) -> bool {
     let lines: Vec<&str> = source.lines().map(str::trim).collect();
-    let Some(at) = definition(source, name) else { return false };
+    let Some(at) = definition(source, name) else {
+        return false;
+    };
     let above = lines[..at].iter().rev();
-    let attributes: Vec<&&str> =
-        above.take_while(|line| line.starts_with("#[") || line.starts_with("///")).collect();
-    attributes.iter().any(|line| **line == "#[test]" || line.starts_with("#[tokio::test"))
+    let attributes: Vec<&&str> = above
+        .take_while(|line| line.starts_with("#[") || line.starts_with("///"))
+        .collect();
+    attributes
+        .iter()
+        .any(|line| **line == "#[test]" || line.starts_with("#[tokio::test"))
         && !attributes.iter().any(|line| line.starts_with("#[ignore"))
 }
 
@@ -548,7 +726,11 @@ fn look_up(files: &mut BTreeMap<String, String>, named: &str) -> Result<bool, St
     let source: &String = files.entry(file.to_owned()).or_insert(source);
     if file.starts_with("alerting-rules/tests/") {
         let fires = format!("alertname: {name}\n");
-        return if source.contains(&fires) { Ok(true) } else { Err(format!("{file} tests no {name}")) };
+        return if source.contains(&fires) {
+            Ok(true)
+        } else {
+            Err(format!("{file} tests no {name}"))
+        };
     }
     let (code, tests) = source.split_once("\nmod tests {").unwrap_or((source, ""));
     let (is_known, what) = match name.strip_prefix("tests::") {
@@ -556,7 +738,11 @@ fn look_up(files: &mut BTreeMap<String, String>, named: &str) -> Result<bool, St
         None if file.starts_with("tests/") => (is_test(source, name), true),
         None => (file.starts_with("src/") && defines(code, name), false),
     };
-    if is_known { Ok(what) } else { Err(format!("{file} has no {name}")) }
+    if is_known {
+        Ok(what)
+    } else {
+        Err(format!("{file} has no {name}"))
+    }
 }
 
 /// What stands in backticks.
@@ -571,7 +757,11 @@ fn every_promise_names_code_and_a_test_that_exist() {
     let is_reference = |word: &&str| word.contains(".rs::") || word.contains(".yml::");
     let mut wrong = Vec::new();
     for line in text.lines() {
-        wrong.extend(named(line).filter(is_reference).filter_map(|word| look_up(&mut files, word).err()));
+        wrong.extend(
+            named(line)
+                .filter(is_reference)
+                .filter_map(|word| look_up(&mut files, word).err()),
+        );
         for word in named(line).filter(|word| !word.contains("::") && !word.contains(' ')) {
             let is_path = ["src/", "tests/", "docs/", "deploy/", "alerting-rules/"];
             if is_path.iter().any(|dir| word.starts_with(dir)) && !path_of(word).exists() {
@@ -583,14 +773,24 @@ fn every_promise_names_code_and_a_test_that_exist() {
     let head = "| promise | code | test |";
     let mut promises = 0;
     for table in text.split(head).skip(1) {
-        for row in table.lines().skip(2).take_while(|line| line.starts_with('|')).map(cells) {
+        for row in table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'))
+            .map(cells)
+        {
             let [promise, code, test] = <[String; 3]>::try_from(row).unwrap();
             let each = |cell: &str, is_wanted: bool| {
                 let mut files = BTreeMap::new();
-                let kinds: Vec<bool> = named(cell).map(|word| look_up(&mut files, word).unwrap()).collect();
+                let kinds: Vec<bool> = named(cell)
+                    .map(|word| look_up(&mut files, word).unwrap())
+                    .collect();
                 !kinds.is_empty() && kinds.iter().all(|kind| *kind == is_wanted)
             };
-            assert!(!promise.is_empty() && each(&code, false), "docs/safety.md: no code for: {promise}");
+            assert!(
+                !promise.is_empty() && each(&code, false),
+                "docs/safety.md: no code for: {promise}"
+            );
             assert!(each(&test, true), "docs/safety.md: no test for: {promise}");
             promises += 1;
         }

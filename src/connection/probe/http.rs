@@ -23,7 +23,11 @@ const MAX_BODY_BYTES: usize = 1 << 20;
 /// A header's file is read up to here.
 const MAX_KEY_BYTES: u64 = 8 << 10;
 /// What stays as it is in a URL.
-const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const IN_URL: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// How to ask over HTTP and how to read the answer.
 #[derive(Clone, Debug)]
@@ -126,39 +130,51 @@ impl HttpProbe {
             repeats,
         };
         let texts = |texts: &[&str]| texts.iter().map(|&text| text.into()).collect();
-        let (before, after, pointer, connected, disconnected, preset): (_, _, _, Vec<Value>, Vec<Value>, _) =
-            match name {
-                "evolution" => (
-                    "/instance/connectionState/",
+        let (before, after, pointer, connected, disconnected, preset): (
+            _,
+            _,
+            _,
+            Vec<Value>,
+            Vec<Value>,
+            _,
+        ) = match name {
+            "evolution" => (
+                "/instance/connectionState/",
+                "",
+                "/instance/state",
+                texts(&["open"]),
+                texts(&["close"]),
+                preset(
+                    "evolution",
+                    "apikey",
                     "",
-                    "/instance/state",
-                    texts(&["open"]),
-                    texts(&["close"]),
-                    preset("evolution", "apikey", "", &["connecting"], Some("/instance/instanceName")),
+                    &["connecting"],
+                    Some("/instance/instanceName"),
                 ),
-                "waha" => (
-                    "/api/sessions/",
-                    "",
-                    "/status",
-                    texts(&["WORKING"]),
-                    texts(&["STOPPED", "FAILED", "SCAN_QR_CODE"]),
-                    preset("waha", "X-Api-Key", "", &["STARTING"], Some("/name")),
-                ),
-                "wppconnect" => (
-                    "/api/",
-                    "/check-connection-session",
-                    "/status",
-                    vec![true.into()],
-                    vec![false.into()],
-                    preset("wppconnect", "Authorization", "Bearer ", &[], None),
-                ),
-                _ => {
-                    return Err(ProbeError(
+            ),
+            "waha" => (
+                "/api/sessions/",
+                "",
+                "/status",
+                texts(&["WORKING"]),
+                texts(&["STOPPED", "FAILED", "SCAN_QR_CODE"]),
+                preset("waha", "X-Api-Key", "", &["STARTING"], Some("/name")),
+            ),
+            "wppconnect" => (
+                "/api/",
+                "/check-connection-session",
+                "/status",
+                vec![true.into()],
+                vec![false.into()],
+                preset("wppconnect", "Authorization", "Bearer ", &[], None),
+            ),
+            _ => {
+                return Err(ProbeError(
                         "connection.http.preset: there is evolution, waha and wppconnect; for any other API give url, pointer, connected and disconnected"
                             .into(),
                     ));
-                }
-            };
+            }
+        };
         let base = parse_url("base_url", base_url, pattern)?;
         let in_query = |part: &Part| matches!(part, Part::Text(text) if text.contains(['?', '#']));
         if base.parts.iter().any(in_query) {
@@ -178,7 +194,10 @@ impl HttpProbe {
             filled => filled.clone(),
         }));
         parts.push(text(after));
-        let url = Template { parts, pattern: base.pattern.or_else(|| instance.pattern.clone()) };
+        let url = Template {
+            parts,
+            pattern: base.pattern.or_else(|| instance.pattern.clone()),
+        };
         let pointer = pointer.to_owned();
         Ok(Self {
             url,
@@ -193,16 +212,23 @@ impl HttpProbe {
 
     /// Believes a server that the authorities in this PEM file certify, and no other.
     pub(super) fn authorities(mut self, file: &Path) -> Result<Self, ProbeError> {
-        let encrypted =
-            matches!(self.url.parts.first(), Some(Part::Text(text)) if text.starts_with("https://"));
+        let encrypted = matches!(self.url.parts.first(), Some(Part::Text(text)) if text.starts_with("https://"));
         if !encrypted {
-            return Err(ProbeError("connection.http.ca_file is for a URL that begins with https://".into()));
+            return Err(ProbeError(
+                "connection.http.ca_file is for a URL that begins with https://".into(),
+            ));
         }
         if !file.is_absolute() {
-            return Err(ProbeError("connection.http.ca_file must be a path that begins with /".into()));
+            return Err(ProbeError(
+                "connection.http.ca_file must be a path that begins with /".into(),
+            ));
         }
-        std::fs::metadata(file)
-            .map_err(|error| ProbeError(format!("connection.http.ca_file {}: {error}", file.display())))?;
+        std::fs::metadata(file).map_err(|error| {
+            ProbeError(format!(
+                "connection.http.ca_file {}: {error}",
+                file.display()
+            ))
+        })?;
         self.authorities = Some(file.to_owned());
         Ok(self)
     }
@@ -219,7 +245,9 @@ impl HttpProbe {
             ProbeError("connection.http.header.name is missing, e.g. apikey or X-Api-Key".into())
         })?;
         if name.parse::<HeaderName>().is_err() {
-            return Err(ProbeError("connection.http.header.name is no name of an HTTP header".into()));
+            return Err(ProbeError(
+                "connection.http.header.name is no name of an HTTP header".into(),
+            ));
         }
         // Not repeated: who mistakes `file` finds the key itself here.
         if !file.starts_with('/') && !file.starts_with("credential:") {
@@ -234,14 +262,19 @@ impl HttpProbe {
         if let [Part::Text(path)] = file.parts.as_slice() {
             let path = secret::locate(Path::new(path))
                 .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
-            std::fs::metadata(path).map_err(|error| ProbeError(unusable(&SecretError::Io(error))))?;
+            std::fs::metadata(path)
+                .map_err(|error| ProbeError(unusable(&SecretError::Io(error))))?;
         }
         let prefix = self
             .preset
             .as_ref()
             .filter(|preset| preset.header.eq_ignore_ascii_case(name))
             .map_or("", |preset| preset.prefix);
-        self.header = Some(Header { name: name.to_owned(), file, prefix });
+        self.header = Some(Header {
+            name: name.to_owned(),
+            file,
+            prefix,
+        });
         Ok(self)
     }
 
@@ -258,7 +291,14 @@ impl HttpProbe {
             headers.push((header.name.clone(), header.value(session, timeout).await?));
         }
         let left = timeout.saturating_sub(began.elapsed());
-        let answer = web::get(&url, &headers, self.authorities.as_deref(), left, MAX_BODY_BYTES).await;
+        let answer = web::get(
+            &url,
+            &headers,
+            self.authorities.as_deref(),
+            left,
+            MAX_BODY_BYTES,
+        )
+        .await;
         let (status, body) = answer.map_err(|error| match error {
             ClientError::Tls { .. } => {
                 format!("{error}; connection.http.ca_file names who certifies a server of your own")
@@ -277,7 +317,10 @@ impl HttpProbe {
         let Some(preset) = &self.preset else {
             return match self.finding(value) {
                 Some(finding) => Ok((finding, word(finding).into())),
-                None => Err(format!("the value at {} is none of those configured", self.pointer)),
+                None => Err(format!(
+                    "the value at {} is none of those configured",
+                    self.pointer
+                )),
             };
         };
         if let Some(pointer) = preset.repeats {
@@ -289,12 +332,22 @@ impl HttpProbe {
         // Only values that are known beforehand are repeated.
         match self.finding(value) {
             Some(finding) => {
-                let known = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                Ok((finding, format!("{who} answered {known}: {}", word(finding))))
+                let known = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned);
+                Ok((
+                    finding,
+                    format!("{who} answered {known}: {}", word(finding)),
+                ))
             }
             None => Err(match preset.between.iter().find(|&&known| value == known) {
-                Some(known) => format!("{who} answered {known}: neither connected nor disconnected"),
-                None => format!("the value at {} is none that {who} is known to send", self.pointer),
+                Some(known) => {
+                    format!("{who} answered {known}: neither connected nor disconnected")
+                }
+                None => format!(
+                    "the value at {} is none that {who} is known to send",
+                    self.pointer
+                ),
             }),
         }
     }
@@ -314,7 +367,9 @@ impl HttpProbe {
         match (status, &self.header, &self.preset) {
             (401 | 403, None, _) => ": it wants a key, see connection.http.header",
             (401 | 403, Some(_), _) => ": the key in connection.http.header.file is not accepted",
-            (404, _, Some(_)) => ": it does not know this session, or base_url or instance is wrong",
+            (404, _, Some(_)) => {
+                ": it does not know this session, or base_url or instance is wrong"
+            }
             _ => "",
         }
     }
@@ -363,7 +418,9 @@ impl Header {
     async fn value(&self, session: &SessionName, timeout: Duration) -> Result<String, String> {
         let leaves = Cell::new(false);
         let path = self.file.fill(session, |value| {
-            leaves.set(leaves.get() || matches!(value, "" | "." | "..") || value.contains(['/', '\0']));
+            leaves.set(
+                leaves.get() || matches!(value, "" | "." | "..") || value.contains(['/', '\0']),
+            );
             value.to_owned()
         });
         let path = path.map_err(|error| format!("connection.http.header.file {error}"))?;
@@ -375,7 +432,11 @@ impl Header {
         let path = PathBuf::from(path);
         let what = "reading connection.http.header.file";
         let key = looks::within(what, timeout, move || read_key(&path)).await?;
-        Ok(if key.starts_with(self.prefix) { key } else { format!("{}{key}", self.prefix) })
+        Ok(if key.starts_with(self.prefix) {
+            key
+        } else {
+            format!("{}{key}", self.prefix)
+        })
     }
 }
 
@@ -389,14 +450,17 @@ fn unusable(error: &SecretError) -> String {
 fn read_key(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let wrong = |what: &str| format!("connection.http.header.file {shown} {what}");
-    let located = secret::locate(path).map_err(|error| format!("connection.http.header.file: {error}"))?;
+    let located =
+        secret::locate(path).map_err(|error| format!("connection.http.header.file: {error}"))?;
     let bytes = secret::read(&located, MAX_KEY_BYTES).map_err(|error| unusable(&error))?;
     let key = bytes.trim_ascii();
     if key.is_empty() {
         return Err(wrong("is empty"));
     }
     if !key.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Err(wrong("holds a line end within, a control character or one that is not ASCII"));
+        return Err(wrong(
+            "holds a line end within, a control character or one that is not ASCII",
+        ));
     }
     Ok(String::from_utf8_lossy(key).into_owned())
 }
@@ -421,10 +485,15 @@ mod tests {
         };
         write("first", 0o600);
         let probe = HttpProbe::preset("wppconnect", &base, "{session}", None).unwrap();
-        let probe = probe.header(None, &path.display().to_string(), None).unwrap();
+        let probe = probe
+            .header(None, &path.display().to_string(), None)
+            .unwrap();
         assert!(!format!("{probe:?}").contains("first"));
         let session = SessionName::from_dir(OsStr::new("bot"));
-        for (key, sent) in [("first\n", "Bearer first"), ("Bearer second", "Bearer second")] {
+        for (key, sent) in [
+            ("first\n", "Bearer first"),
+            ("Bearer second", "Bearer second"),
+        ] {
             write(key, 0o600);
             let server = async {
                 let (mut stream, _) = listener.accept().await.unwrap();
@@ -437,23 +506,43 @@ mod tests {
             let (said, request) = tokio::join!(probe.ask(&session, Duration::from_secs(5)), server);
             let told = "wppconnect answered true: connected".to_owned();
             assert_eq!(said, Ok((Finding::Connected, told)));
-            assert!(request.starts_with("GET /api/bot/check-connection-session HTTP/1.1\r\n"), "{request}");
-            assert!(request.contains(&format!("authorization: {sent}\r\n")), "{request}");
+            assert!(
+                request.starts_with("GET /api/bot/check-connection-session HTTP/1.1\r\n"),
+                "{request}"
+            );
+            assert!(
+                request.contains(&format!("authorization: {sent}\r\n")),
+                "{request}"
+            );
         }
         // A key that was taken for a path.
-        for pasted in ["/TOPSECRET123=".to_owned(), format!("/{}", "TOPSECRET123".repeat(40))] {
+        for pasted in [
+            "/TOPSECRET123=".to_owned(),
+            format!("/{}", "TOPSECRET123".repeat(40)),
+        ] {
             let error = HttpProbe::preset("waha", &base, "{session}", None)
                 .and_then(|probe| probe.header(None, &pasted, None))
                 .unwrap_err();
-            assert!(error.0.contains("the file named by connection.http.header.file"), "{error}");
+            assert!(
+                error
+                    .0
+                    .contains("the file named by connection.http.header.file"),
+                "{error}"
+            );
             assert!(!error.0.contains("TOPSECRET123"), "{error}");
             let error = read_key(Path::new(&pasted)).unwrap_err();
             assert!(!error.contains("TOPSECRET123"), "{error}");
         }
         for mode in [0o644, 0o640, 0o620] {
             write("third", mode);
-            let said = probe.ask(&session, Duration::from_secs(5)).await.unwrap_err();
-            assert!(said.contains("chmod 0600 ") && !said.contains("third"), "{said}");
+            let said = probe
+                .ask(&session, Duration::from_secs(5))
+                .await
+                .unwrap_err();
+            assert!(
+                said.contains("chmod 0600 ") && !said.contains("third"),
+                "{said}"
+            );
         }
     }
 }

@@ -20,8 +20,13 @@ pub(super) async fn look(found: &Found, trial: bool) -> Vec<Finding> {
             Err(why) => return vec![privileges::closed(&place, &why)],
         };
         // Where a look tells already that nothing can be moved, a trial only repeats it.
-        if trial && findings.iter().all(|finding| finding.weight != Weight::Problem) {
-            let tried = LockedFolder::lock(&place).and_then(|folder| folder.try_out(Timestamp::now()));
+        if trial
+            && findings
+                .iter()
+                .all(|finding| finding.weight != Weight::Problem)
+        {
+            let tried =
+                LockedFolder::lock(&place).and_then(|folder| folder.try_out(Timestamp::now()));
             findings.extend(tried.err().map(|obstacle| failed(&obstacle)));
         }
         findings
@@ -32,25 +37,48 @@ pub(super) async fn look(found: &Found, trial: bool) -> Vec<Finding> {
 fn failed(obstacle: &Obstacle) -> Finding {
     let (weight, mend) = match obstacle {
         Obstacle::Locked => (Weight::Warning, "baileys_remediator doctor --try"),
-        _ => (Weight::Problem, "see the message; then again: baileys_remediator doctor --try"),
+        _ => (
+            Weight::Problem,
+            "see the message; then again: baileys_remediator doctor --try",
+        ),
     };
-    Finding { check: "trial", weight, message: format!("the trial failed: {obstacle}"), mend: mend.into() }
+    Finding {
+        check: "trial",
+        weight,
+        message: format!("the trial failed: {obstacle}"),
+        mend: mend.into(),
+    }
 }
 
 /// Everything that is to be mended, one line a finding.
 pub(super) fn groups(settings: &Settings, folders: &[(String, Vec<Finding>)]) -> Vec<Group> {
-    let program = privileges::program(settings, Me::now()).into_iter().map(|finding| (None, finding));
+    let program = privileges::program(settings, Me::now())
+        .into_iter()
+        .map(|finding| (None, finding));
     let folders = folders.iter().flat_map(|(session, findings)| {
-        findings.iter().map(move |finding| (Some(session.clone()), finding.clone()))
+        findings
+            .iter()
+            .map(move |finding| (Some(session.clone()), finding.clone()))
     });
     privileges::grouped(program.chain(folders).collect())
 }
 
 /// The part of `doctor` below the table of sources.
 pub(super) fn told(groups: &[Group], folders: &[(String, Vec<Finding>)], trial: bool) -> String {
-    let fails = |findings: &[Finding]| findings.iter().any(|finding| finding.weight == Weight::Problem);
-    let able = folders.iter().filter(|(_, findings)| !fails(findings)).count();
-    let tried = if trial { "looked at and tried" } else { "looked at, not tried (--try)" };
+    let fails = |findings: &[Finding]| {
+        findings
+            .iter()
+            .any(|finding| finding.weight == Weight::Problem)
+    };
+    let able = folders
+        .iter()
+        .filter(|(_, findings)| !fails(findings))
+        .count();
+    let tried = if trial {
+        "looked at and tried"
+    } else {
+        "looked at, not tried (--try)"
+    };
     let mut text = format!(
         "May move files in {able} of {} folders, within one file system and with owner and mode kept ({tried}).",
         folders.len()
@@ -73,9 +101,15 @@ pub(super) fn told(groups: &[Group], folders: &[(String, Vec<Finding>)], trial: 
     }
     text.push_str(&format!("\n\n{out}\n"));
     for group in groups {
-        text.push_str(&format!("\nto mend {}: {}", group.finding.check, group.finding.mend));
+        text.push_str(&format!(
+            "\nto mend {}: {}",
+            group.finding.check, group.finding.mend
+        ));
         if group.sessions.len() > 1 {
-            text.push_str(&format!("  (and the same for {} more)", group.sessions.len() - 1));
+            text.push_str(&format!(
+                "  (and the same for {} more)",
+                group.sessions.len() - 1
+            ));
         }
     }
     text

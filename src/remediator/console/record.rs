@@ -29,7 +29,9 @@ pub fn show(settings: &Settings, wanted: &str, output: Output) -> Exit {
     let record = match journal.show(&wanted) {
         Ok(Some(record)) => record,
         Ok(None) => {
-            return fail("no such run is on record; `baileys_remediator runs --limit=1000` lists them");
+            return fail(
+                "no such run is on record; `baileys_remediator runs --limit=1000` lists them",
+            );
         }
         Err(error) => return fail(&error.to_string()),
     };
@@ -55,11 +57,17 @@ fn told(record: &Record) -> String {
     line("action", Some(run.action.label().to_owned()));
     line("requested by", Some(run.requested_by.clone()));
     line("tier", run.tier.clone());
-    let asked = record.steps.iter().find_map(|step| step.facts.as_ref()?.get("receiver")?.as_str());
+    let asked = record
+        .steps
+        .iter()
+        .find_map(|step| step.facts.as_ref()?.get("receiver")?.as_str());
     line("receiver", asked.map(str::to_owned));
     line("asked for", Some(run.created.clone()));
     line("ended", run.finished.clone());
-    out.row(vec![table::plain("status"), table::styled(run.status.label(), status_style(run.status))]);
+    out.row(vec![
+        table::plain("status"),
+        table::styled(run.status.label(), status_style(run.status)),
+    ]);
     let mut line = |name: &str, value: Option<String>| {
         if let Some(value) = value {
             out.row(vec![table::plain(name), table::plain(value)]);
@@ -73,11 +81,19 @@ fn told(record: &Record) -> String {
     }
     line("in the quarantine", run.run.clone());
     let related: Vec<String> = record.related.iter().map(i64::to_string).collect();
-    line("see also", (!related.is_empty()).then(|| related.join(", ")));
+    line(
+        "see also",
+        (!related.is_empty()).then(|| related.join(", ")),
+    );
     let mut text = out.to_string();
     let _ = write!(text, "\n\n{}", steps(&record.steps));
     if !record.moves.is_empty() {
-        let _ = write!(text, "\n\n{}\n\n{}", summary(&record.moves), files(&record.moves));
+        let _ = write!(
+            text,
+            "\n\n{}\n\n{}",
+            summary(&record.moves),
+            files(&record.moves)
+        );
     }
     text
 }
@@ -86,11 +102,28 @@ fn steps(steps: &[StepShown]) -> String {
     let mut out = table::Table::new(&["TIME", "STEP", "DETAIL"]);
     for step in steps {
         let detail = step.detail.clone().unwrap_or_default();
-        out.row(vec![table::plain(&step.at), table::plain(&step.step), table::plain(detail)]);
-        let sources = step.facts.as_ref().and_then(|facts| facts.get("sources")?.as_array());
+        out.row(vec![
+            table::plain(&step.at),
+            table::plain(&step.step),
+            table::plain(detail),
+        ]);
+        let sources = step
+            .facts
+            .as_ref()
+            .and_then(|facts| facts.get("sources")?.as_array());
         for source in sources.into_iter().flatten() {
-            let word = |key: &str| source.get(key).and_then(|value| value.as_str()).unwrap_or("?");
-            let said = format!("  {}: {} ({})", word("source"), word("finding"), word("detail"));
+            let word = |key: &str| {
+                source
+                    .get(key)
+                    .and_then(|value| value.as_str())
+                    .unwrap_or("?")
+            };
+            let said = format!(
+                "  {}: {} ({})",
+                word("source"),
+                word("finding"),
+                word("detail")
+            );
             out.row(vec![table::plain(""), table::plain(""), table::plain(said)]);
         }
     }
@@ -104,7 +137,11 @@ fn summary(files: &[FileShown]) -> String {
     }
     let mut out = table::Table::new(&["KIND", "FATE", "FILES"]);
     for ((kind, fate), count) in counts {
-        out.row(vec![table::plain(kind), table::plain(fate), table::right(count.to_string())]);
+        out.row(vec![
+            table::plain(kind),
+            table::plain(fate),
+            table::right(count.to_string()),
+        ]);
     }
     out.to_string()
 }

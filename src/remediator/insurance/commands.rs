@@ -40,8 +40,10 @@ pub fn list(settings: &Settings, session: &str, output: Output) -> Exit {
     };
     match output {
         Output::Json => {
-            let rows: Vec<_> =
-                copies.iter().map(|(entry, copy)| json(entry, copy, is_present(copy))).collect();
+            let rows: Vec<_> = copies
+                .iter()
+                .map(|(entry, copy)| json(entry, copy, is_present(copy)))
+                .collect();
             match serde_json::to_string_pretty(&rows) {
                 Ok(text) => print(&text),
                 Err(error) => return fail(&error.to_string()),
@@ -49,7 +51,9 @@ pub fn list(settings: &Settings, session: &str, output: Output) -> Exit {
         }
         Output::Table if copies.is_empty() => print(&format!(
             "No copy of {session}'s creds.json is kept yet; `serve` takes one at its start and every 10 minutes, once it is logged in.\nThey would be in `{}`; those of a session that was renamed are beside it, under its old name.",
-            path_in(&settings.state_path).join(Store::directory(session)).display()
+            path_in(&settings.state_path)
+                .join(Store::directory(session))
+                .display()
         )),
         Output::Table => {
             let mut out = table::Table::new(&[
@@ -69,8 +73,9 @@ pub fn list(settings: &Settings, session: &str, output: Output) -> Exit {
                     Some(_) if is_present(copy) => ("in the folder", AnsiColor::Green.on_default()),
                     Some(_) => ("whole", Style::new()),
                 };
-                let next =
-                    copy.as_ref().map_or("-".to_owned(), |copy| copy.facts.next_pre_key_id.to_string());
+                let next = copy.as_ref().map_or("-".to_owned(), |copy| {
+                    copy.facts.next_pre_key_id.to_string()
+                });
                 out.row(vec![
                     table::right(entry.number.to_string()),
                     table::styled(state, style),

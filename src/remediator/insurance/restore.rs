@@ -38,8 +38,8 @@ use crate::policy::measure::{Batches, CLASSIC_BATCH, MODERN_BATCH};
 use crate::remediator::journal::record::{Fate, FileRecord, Step};
 use crate::remediator::journal::{Ending, Journal, Run, Status};
 use crate::remediator::quarantine::{
-    LockedFolder, Obstacle, RunId, exists, make_dir, obstacle, obstacle_io, open_beneath, read_record, sync,
-    unlink, write_record,
+    LockedFolder, Obstacle, RunId, exists, make_dir, obstacle, obstacle_io, open_beneath,
+    read_record, sync, unlink, write_record,
 };
 use crate::remediator::runner::{self, Context, Down, Stop, blocking};
 
@@ -120,8 +120,10 @@ pub async fn restore(
     }
     let run = RunId::new(Timestamp::now());
     let prepared = {
-        let (ctx, folder, found, run) = (ctx.clone(), Arc::clone(&folder), found.clone(), run.clone());
-        blocking(move || prepare(&ctx, id, &folder, &found, &inventory, &run, version, force)).await?
+        let (ctx, folder, found, run) =
+            (ctx.clone(), Arc::clone(&folder), found.clone(), run.clone());
+        blocking(move || prepare(&ctx, id, &folder, &found, &inventory, &run, version, force))
+            .await?
     };
     ending.note = Some(format!(
         "{}copy {}, nextPreKeyId {} -> {}",
@@ -130,7 +132,10 @@ pub async fn restore(
         prepared.restored.counters.0,
         prepared.restored.counters.1
     ));
-    ending.step(Step::new("prepared", Some("the copy is in the quarantine, nothing has moved".into())));
+    ending.step(Step::new(
+        "prepared",
+        Some("the copy is in the quarantine, nothing has moved".into()),
+    ));
     // Everything is written and nothing has moved: the last moment to ask again.
     let mut stop = None;
     if !force {
@@ -139,7 +144,11 @@ pub async fn restore(
             Err(obstacle) => crate::connection::Verdict::unknown("folder", obstacle.to_string()),
         };
         stop = refusal(again.state);
-        ending.evidence = Some(format!("{}; asked again: {}", verdict.because(), again.because()));
+        ending.evidence = Some(format!(
+            "{}; asked again: {}",
+            verdict.because(),
+            again.because()
+        ));
         ending.step(Step::verdict(&again, true));
     }
     if stop.is_none() && !folder.is_still_at(&found.place) {
@@ -147,7 +156,10 @@ pub async fn restore(
         stop = Some(Obstacle::Io(renamed.into()).into());
     }
     if let Some(stop) = stop {
-        ending.step(Step::new("cancelled", Some("the copy was dropped, nothing has moved".into())));
+        ending.step(Step::new(
+            "cancelled",
+            Some("the copy was dropped, nothing has moved".into()),
+        ));
         blocking(move || prepared.cancel()).await?;
         let dropped = move |journal: &mut Journal| {
             journal.planned_are_left(id)?;
@@ -157,7 +169,10 @@ pub async fn restore(
         return Err(stop);
     }
     ending.run = Some(run.to_string());
-    ending.step(Step::new("moving", Some("the copy and the folder's creds.json change places".into())));
+    ending.step(Step::new(
+        "moving",
+        Some("the copy and the folder's creds.json change places".into()),
+    ));
     let steps = std::mem::take(&mut ending.steps);
     ask_journal(ctx, down, move |journal| journal.note(id, &steps)).await?;
     let (restored, moves) = blocking(move || prepared.exchange()).await?;
@@ -221,7 +236,8 @@ fn prepare(
         None => copies.first(),
         Some(number) => copies.iter().find(|copy| copy.entry.number == number),
     };
-    let copy = copy.ok_or_else(|| io("there is no such whole copy any more; see `creds list`".into()))?;
+    let copy =
+        copy.ok_or_else(|| io("there is no such whole copy any more; see `creds list`".into()))?;
 
     let there = look(folder.fd())?;
     let present = present(inventory, there.as_ref());
@@ -242,22 +258,36 @@ fn prepare(
         facts == wanted
     });
     if !same {
-        return Err(io("the counters of this copy cannot be raised; take another one".into()));
+        return Err(io(
+            "the counters of this copy cannot be raised; take another one".into(),
+        ));
     }
     if present_bytes == Some(bytes.as_slice()) {
-        return Err(Stop::Restore(crate::policy::insurance::RestoreRefusal::Newer));
+        return Err(Stop::Restore(
+            crate::policy::insurance::RestoreRefusal::Newer,
+        ));
     }
     // What is good and about to be replaced is insured first: that is the way back.
     if let (Some(there), Some(now_there)) = (&there, present_bytes.and_then(insurable))
         && let Some(bytes) = &there.bytes
     {
         let keep = ctx.settings.insurance.keep;
-        let added = store.add(session, bytes, &now_there, there.stamp.modified, Timestamp::now(), &keep);
+        let added = store.add(
+            session,
+            bytes,
+            &now_there,
+            there.stamp.modified,
+            Timestamp::now(),
+            &keep,
+        );
         match added {
             Ok(_) => {}
             // A person has decided, and the file itself is kept in the quarantine.
             Err(error) if force => {
-                tracing::warn!(session, "what is replaced is kept in the quarantine only: {error}");
+                tracing::warn!(
+                    session,
+                    "what is replaced is kept in the quarantine only: {error}"
+                );
             }
             Err(error) => return Err(io(error.to_string())),
         }
@@ -268,9 +298,14 @@ fn prepare(
     };
 
     // On record before there is anything: what a crash leaves is then never unknown.
-    let out: Vec<FileRecord> = there.iter().map(|there| on_record(&there.stamp, Fate::Planned)).collect();
+    let out: Vec<FileRecord> = there
+        .iter()
+        .map(|there| on_record(&there.stamp, Fate::Planned))
+        .collect();
     ctx.journal().set_plan(id, run.as_str(), &[], &out)?;
-    let quarantine = folder.quarantine(true)?.ok_or_else(|| io("no quarantine".into()))?;
+    let quarantine = folder
+        .quarantine(true)?
+        .ok_or_else(|| io("no quarantine".into()))?;
     let name = format!("{PREFIX}{run}");
     let slot = make_dir(quarantine.as_fd(), &name, true)?;
     let prepared = Prepared {
@@ -307,9 +342,16 @@ fn prepare(
 fn look(folder: BorrowedFd<'_>) -> Result<Option<There>, Obstacle> {
     let name = OsStr::new(CREDS);
     let looking = |error: &std::io::Error| obstacle_io("looking at creds.json", error);
-    let Some((shape, stamp)) = stat(folder, name).map_err(|e| looking(&e))? else { return Ok(None) };
+    let Some((shape, stamp)) = stat(folder, name).map_err(|e| looking(&e))? else {
+        return Ok(None);
+    };
     let bytes = read_plain_file(folder, name, MAX_CREDS_BYTES).ok();
-    Ok(Some(There { shape, stamp, owner: owner_of(folder, name)?, bytes }))
+    Ok(Some(There {
+        shape,
+        stamp,
+        owner: owner_of(folder, name)?,
+        bytes,
+    }))
 }
 
 fn owner_of(folder: BorrowedFd<'_>, name: &OsStr) -> Result<Owner, Obstacle> {
@@ -321,15 +363,23 @@ fn owner_of(folder: BorrowedFd<'_>, name: &OsStr) -> Result<Owner, Obstacle> {
 /// What most files of the folder have; the folder's owner alone where it has none.
 fn usual_owner(folder: BorrowedFd<'_>, inventory: &Inventory) -> Result<Owner, Obstacle> {
     let mut counts: HashMap<Owner, usize> = HashMap::new();
-    for file in inventory.files().iter().filter(|file| file.shape == Shape::Regular) {
+    for file in inventory
+        .files()
+        .iter()
+        .filter(|file| file.shape == Shape::Regular)
+    {
         if let Ok(owner) = owner_of(folder, file.name.as_os_str()) {
             *counts.entry(owner).or_default() += 1;
         }
     }
-    if let Some((owner, _)) = counts.into_iter().max_by_key(|(owner, count)| (*count, *owner)) {
+    if let Some((owner, _)) = counts
+        .into_iter()
+        .max_by_key(|(owner, count)| (*count, *owner))
+    {
         return Ok(owner);
     }
-    let stat = rustix::fs::fstat(folder).map_err(|e| obstacle("looking at the owner of the folder", e))?;
+    let stat =
+        rustix::fs::fstat(folder).map_err(|e| obstacle("looking at the owner of the folder", e))?;
     Ok((stat.st_uid, stat.st_gid, 0o600))
 }
 
@@ -384,7 +434,9 @@ fn least_counter(
         let doing = "looking for pre-keys in the quarantine";
         for entry in Dir::read_from(&quarantine).map_err(|e| obstacle(doing, e))? {
             let entry = entry.map_err(|e| obstacle(doing, e))?;
-            let Some(run) = entry.file_name().to_str().ok().and_then(RunId::parse) else { continue };
+            let Some(run) = entry.file_name().to_str().ok().and_then(RunId::parse) else {
+                continue;
+            };
             let files = open_beneath(quarantine.as_fd(), run.as_str())
                 .and_then(|dir| open_beneath(dir.as_fd(), "files"));
             let Ok(files) = files else { continue };
@@ -393,12 +445,27 @@ fn least_counter(
             }
         }
     }
-    let same = copies.iter().filter(|other| other.facts.identity == copy.facts.identity);
-    let mentioned = same.map(|other| other.bytes.as_slice()).chain(present).filter_map(highest_counter);
+    let same = copies
+        .iter()
+        .filter(|other| other.facts.identity == copy.facts.identity);
+    let mentioned = same
+        .map(|other| other.bytes.as_slice())
+        .chain(present)
+        .filter_map(highest_counter);
     let least = mentioned.fold(least, u32::max);
-    let batch = if least > MODERN_BATCH { MODERN_BATCH } else { batch.max(CLASSIC_BATCH) };
-    let margin = if tells_counter(present, copy, copies) { 0 } else { batch };
-    Ok(least.saturating_add(margin).min(least.max(MAX_PRE_KEY_ID + 1)))
+    let batch = if least > MODERN_BATCH {
+        MODERN_BATCH
+    } else {
+        batch.max(CLASSIC_BATCH)
+    };
+    let margin = if tells_counter(present, copy, copies) {
+        0
+    } else {
+        batch
+    };
+    Ok(least
+        .saturating_add(margin)
+        .min(least.max(MAX_PRE_KEY_ID + 1)))
 }
 
 /// Whether the present file, whole or torn, tells how far the counters of this identity are.
@@ -408,7 +475,9 @@ fn tells_counter(present: Option<&[u8]>, copy: &Copy, copies: &[Copy]) -> bool {
         return facts.identity == copy.facts.identity;
     }
     // One that was begun anew counts from 1, torn or not; and a number at the end may be cut.
-    let same = copies.iter().filter(|other| other.facts.identity == copy.facts.identity);
+    let same = copies
+        .iter()
+        .filter(|other| other.facts.identity == copy.facts.identity);
     let known = same.filter_map(|other| highest_counter(&other.bytes)).max();
     let is_cut = present.last().is_some_and(u8::is_ascii_digit);
     parse_creds(present).is_err() && !is_cut && highest_counter(present) >= known.max(Some(0))
@@ -431,7 +500,10 @@ fn exchanged(slot: BorrowedFd<'_>, folder: BorrowedFd<'_>) -> Vec<FileRecord> {
         let (_, stamp) = stat(at, OsStr::new(name)).ok().flatten()?;
         Some(on_record(&stamp, fate))
     };
-    let files = [look(slot, REPLACED, Fate::Moved), look(folder, CREDS, Fate::Restored)];
+    let files = [
+        look(slot, REPLACED, Fate::Moved),
+        look(folder, CREDS, Fate::Restored),
+    ];
     files.into_iter().flatten().collect()
 }
 
@@ -456,7 +528,8 @@ fn write_new(
 ) -> Result<u64, Obstacle> {
     let doing = "writing the creds.json that is to be put back";
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(slot, NEW, flags, Mode::RUSR | Mode::WUSR).map_err(|e| obstacle(doing, e))?;
+    let fd = rustix::fs::openat(slot, NEW, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|e| obstacle(doing, e))?;
     let now = rustix::fs::fstat(&fd).map_err(|e| obstacle(doing, e))?;
     if (now.st_uid, now.st_gid) != (user, group) {
         rustix::fs::fchown(&fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
@@ -484,7 +557,8 @@ impl Prepared {
         let doing = "putting creds.json back";
         let swap = |flags| rustix::fs::renameat_with(slot, NEW, folder, CREDS, flags);
         let looks = |at, name: &str| {
-            let found = stat(at, OsStr::new(name)).map_err(|e| obstacle_io("looking at creds.json", &e));
+            let found =
+                stat(at, OsStr::new(name)).map_err(|e| obstacle_io("looking at creds.json", &e));
             found.map(|found| found.map(|(_, stamp)| stamp))
         };
         let is = |found: Option<Stamp>, wanted: Option<Stamp>| match (found, wanted) {
@@ -543,7 +617,11 @@ enum Stage {
 
 fn stage(slot: BorrowedFd<'_>) -> Result<Stage, Obstacle> {
     if !exists(slot, RECORD)? {
-        return Ok(if exists(slot, REPLACED)? { Stage::Exchanged } else { Stage::Begun });
+        return Ok(if exists(slot, REPLACED)? {
+            Stage::Exchanged
+        } else {
+            Stage::Begun
+        });
     }
     let record: Record = read_record(slot, RECORD)?;
     let looking = |error: &std::io::Error| obstacle_io("looking at a restore", error);
@@ -556,7 +634,11 @@ fn stage(slot: BorrowedFd<'_>) -> Result<Stage, Obstacle> {
     }
     let read = read_plain_file(slot, OsStr::new(NEW), MAX_CREDS_BYTES);
     let is_new = is_new(&record, &stamp, read).map_err(|error| looking(&error))?;
-    Ok(if is_new { Stage::Prepared } else { Stage::Exchanged })
+    Ok(if is_new {
+        Stage::Prepared
+    } else {
+        Stage::Exchanged
+    })
 }
 
 /// Whether this is the file that was to be put back.
@@ -609,7 +691,9 @@ fn slots(quarantine: BorrowedFd<'_>) -> Result<Vec<(String, RunId)>, Obstacle> {
     let mut slots = Vec::new();
     for entry in Dir::read_from(quarantine).map_err(|e| obstacle(doing, e))? {
         let entry = entry.map_err(|e| obstacle(doing, e))?;
-        let Ok(name) = entry.file_name().to_str() else { continue };
+        let Ok(name) = entry.file_name().to_str() else {
+            continue;
+        };
         if let Some(run) = name.strip_prefix(PREFIX).and_then(RunId::parse) {
             slots.push((name.to_owned(), run));
         }
@@ -618,7 +702,9 @@ fn slots(quarantine: BorrowedFd<'_>) -> Result<Vec<(String, RunId)>, Obstacle> {
 }
 
 fn settle_all(folder: &LockedFolder) -> Result<(), Obstacle> {
-    let Some(quarantine) = folder.quarantine(false)? else { return Ok(()) };
+    let Some(quarantine) = folder.quarantine(false)? else {
+        return Ok(());
+    };
     for (name, _) in slots(quarantine.as_fd())? {
         // One that cannot be settled does not keep the others.
         if let Err(error) = settle(quarantine.as_fd(), &name) {
@@ -631,10 +717,15 @@ fn settle_all(folder: &LockedFolder) -> Result<(), Obstacle> {
 /// Ends what a crash left, and deletes replaced files whose time is over, as `is_due` says
 /// of their run and time. Takes the lock only where there is something; a folder that is
 /// locked is left for the next time.
-pub fn tidy(place: &Place, mut is_due: impl FnMut(&str, Timestamp) -> bool) -> Result<(), Obstacle> {
+pub fn tidy(
+    place: &Place,
+    mut is_due: impl FnMut(&str, Timestamp) -> bool,
+) -> Result<(), Obstacle> {
     use crate::folder::scan::QUARANTINE_DIR;
     let Ok(fd) = place.open() else { return Ok(()) };
-    let Ok(quarantine) = open_beneath(fd.as_fd(), QUARANTINE_DIR) else { return Ok(()) };
+    let Ok(quarantine) = open_beneath(fd.as_fd(), QUARANTINE_DIR) else {
+        return Ok(());
+    };
     if slots(quarantine.as_fd())?.is_empty() {
         return Ok(());
     }
@@ -643,10 +734,15 @@ pub fn tidy(place: &Place, mut is_due: impl FnMut(&str, Timestamp) -> bool) -> R
         folder => folder?,
     };
     settle_all(&folder)?;
-    let Some(quarantine) = folder.quarantine(false)? else { return Ok(()) };
+    let Some(quarantine) = folder.quarantine(false)? else {
+        return Ok(());
+    };
     for (name, run) in slots(quarantine.as_fd())? {
-        let slot = open_beneath(quarantine.as_fd(), &name).map_err(|e| obstacle("opening a restore", e))?;
-        let Ok(record) = read_record::<Record>(slot.as_fd(), RECORD) else { continue };
+        let slot = open_beneath(quarantine.as_fd(), &name)
+            .map_err(|e| obstacle("opening a restore", e))?;
+        let Ok(record) = read_record::<Record>(slot.as_fd(), RECORD) else {
+            continue;
+        };
         if is_due(run.as_str(), Timestamp::from_nanos(record.at_ns)) {
             unlink(slot.as_fd(), REPLACED)?;
             unlink(slot.as_fd(), RECORD)?;
@@ -660,27 +756,37 @@ pub fn tidy(place: &Place, mut is_due: impl FnMut(&str, Timestamp) -> bool) -> R
 /// Ends the record of a restore whose process died, by what its quarantine says.
 pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Result<(), Stop> {
     let (run, session) = (orphan.run.clone(), orphan.session.clone());
-    let stage = blocking(move || -> Result<Option<(Stage, Vec<FileRecord>)>, Obstacle> {
-        let Some(run) = run.as_deref().and_then(RunId::parse) else { return Ok(None) };
-        let Some(found) = sessions.iter().find(|found| found.session.as_str() == session) else {
-            return Ok(None);
-        };
-        let folder = LockedFolder::lock(&found.place)?;
-        let Some(quarantine) = folder.quarantine(false)? else { return Ok(None) };
-        let name = format!("{PREFIX}{run}");
-        if !exists(quarantine.as_fd(), &name)? {
-            return Ok(None);
-        }
-        let stage = settle(quarantine.as_fd(), &name)?;
-        let files = match stage {
-            Stage::Exchanged => {
-                let slot = open_beneath(quarantine.as_fd(), &name);
-                slot.map(|slot| exchanged(slot.as_fd(), folder.fd())).unwrap_or_default()
+    let stage = blocking(
+        move || -> Result<Option<(Stage, Vec<FileRecord>)>, Obstacle> {
+            let Some(run) = run.as_deref().and_then(RunId::parse) else {
+                return Ok(None);
+            };
+            let Some(found) = sessions
+                .iter()
+                .find(|found| found.session.as_str() == session)
+            else {
+                return Ok(None);
+            };
+            let folder = LockedFolder::lock(&found.place)?;
+            let Some(quarantine) = folder.quarantine(false)? else {
+                return Ok(None);
+            };
+            let name = format!("{PREFIX}{run}");
+            if !exists(quarantine.as_fd(), &name)? {
+                return Ok(None);
             }
-            Stage::Begun | Stage::Prepared => Vec::new(),
-        };
-        Ok(Some((stage, files)))
-    })
+            let stage = settle(quarantine.as_fd(), &name)?;
+            let files = match stage {
+                Stage::Exchanged => {
+                    let slot = open_beneath(quarantine.as_fd(), &name);
+                    slot.map(|slot| exchanged(slot.as_fd(), folder.fd()))
+                        .unwrap_or_default()
+                }
+                Stage::Begun | Stage::Prepared => Vec::new(),
+            };
+            Ok(Some((stage, files)))
+        },
+    )
     .await;
     let mut moves = Vec::new();
     let (status, reason, detail) = match stage {
@@ -693,8 +799,7 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
         }
         Ok(_) => {
             ctx.journal().planned_are_left(orphan.id)?;
-            let detail =
-                "the remediator was stopped in the middle; nothing was put back: run the restore again";
+            let detail = "the remediator was stopped in the middle; nothing was put back: run the restore again";
             (Status::Failed, Some("crashed"), detail.to_owned())
         }
         Err(error) => (
@@ -705,8 +810,14 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
             ),
         ),
     };
-    let ending = Ending { reason, detail: Some(detail), moves, ..Ending::default() };
-    ctx.journal().finish(orphan.id, status, &ending, Timestamp::now())?;
+    let ending = Ending {
+        reason,
+        detail: Some(detail),
+        moves,
+        ..Ending::default()
+    };
+    ctx.journal()
+        .finish(orphan.id, status, &ending, Timestamp::now())?;
     Ok(())
 }
 
@@ -720,25 +831,40 @@ mod tests {
         let path = dir.path().join(NEW);
         let slot = std::fs::File::open(dir.path()).unwrap();
         let write = |inode| {
-            let record =
-                Record { version: 1, at_ns: 1, copy: 1, content: format!("{:016x}", xxh3_64(b"new")), inode };
+            let record = Record {
+                version: 1,
+                at_ns: 1,
+                copy: 1,
+                content: format!("{:016x}", xxh3_64(b"new")),
+                inode,
+            };
             let _ = std::fs::remove_file(dir.path().join(RECORD));
             write_record(slot.as_fd(), RECORD, &record).unwrap();
             record
         };
         std::fs::write(&path, "new").unwrap();
-        assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Begun, "without a record");
+        assert_eq!(
+            stage(slot.as_fd()).unwrap(),
+            Stage::Begun,
+            "without a record"
+        );
         let record = write(None);
         assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Prepared);
         let (_, stamp) = stat(slot.as_fd(), OsStr::new(NEW)).unwrap().unwrap();
         let unreadable = || Err(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
-        assert!(is_new(&record, &stamp, unreadable()).is_err(), "nobody knows");
+        assert!(
+            is_new(&record, &stamp, unreadable()).is_err(),
+            "nobody knows"
+        );
         assert!(is_new(&write(Some(stamp.inode)), &stamp, unreadable()).unwrap());
         assert!(!is_new(&write(Some(stamp.inode + 1)), &stamp, unreadable()).unwrap());
         std::fs::write(&path, "old").unwrap();
         assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Exchanged);
         // What a bot's folder may hold under that name, and we never wrote.
-        std::fs::File::create(&path).unwrap().set_len(MAX_CREDS_BYTES + 1).unwrap();
+        std::fs::File::create(&path)
+            .unwrap()
+            .set_len(MAX_CREDS_BYTES + 1)
+            .unwrap();
         assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Exchanged);
         std::fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/nowhere", &path).unwrap();

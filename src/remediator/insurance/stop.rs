@@ -30,7 +30,10 @@ pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) -> Option<BTreeS
     if !ctx.settings.insurance.enabled {
         return None;
     }
-    let (store, keep) = (Store::new(&ctx.settings.state_path), ctx.settings.insurance.keep);
+    let (store, keep) = (
+        Store::new(&ctx.settings.state_path),
+        ctx.settings.insurance.keep,
+    );
     let taken = blocking(move || {
         let mut whole = BTreeSet::new();
         for found in &sessions {
@@ -54,11 +57,23 @@ pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) -> Option<BTreeS
 /// Whether it is whole, and kept. Blocks.
 fn take(store: &Store, found: &Found, keep: &Keep) -> Result<bool, String> {
     let folder = found.place.open().map_err(|error| error.to_string())?;
-    let Reading::Good { bytes, facts, stamp } = read_settled(std::os::fd::AsFd::as_fd(&folder)) else {
+    let Reading::Good {
+        bytes,
+        facts,
+        stamp,
+    } = read_settled(std::os::fd::AsFd::as_fd(&folder))
+    else {
         return Ok(false);
     };
     let session = found.session.as_str();
-    let added = store.add(session, &bytes, &facts, stamp.modified, Timestamp::now(), keep);
+    let added = store.add(
+        session,
+        &bytes,
+        &facts,
+        stamp.modified,
+        Timestamp::now(),
+        keep,
+    );
     added.map(|_| true).map_err(|error| error.to_string())
 }
 
@@ -81,7 +96,9 @@ pub async fn before_a_start(
         let (ctx, service, halt) = (ctx.clone(), service.clone(), halt.clone());
         tokio::spawn(async move {
             for found in sessions.iter().take_while(|_| !halt.is_halted()) {
-                let Ok(inventory) = runner::look(found).await else { continue };
+                let Ok(inventory) = runner::look(found).await else {
+                    continue;
+                };
                 let is_torn = matches!(inventory.creds, Creds::Missing | Creds::Broken(_));
                 if is_torn && was_whole(&ctx, found.session.as_str(), whole.as_ref()).await {
                     mend(&ctx, &service, found, &halt).await;
@@ -90,13 +107,19 @@ pub async fn before_a_start(
         })
     };
     if tokio::time::timeout(MENDED_WITHIN, mended).await.is_err() {
-        tracing::error!(service = service.name, "looking at creds.json before the start takes too long");
+        tracing::error!(
+            service = service.name,
+            "looking at creds.json before the start takes too long"
+        );
     }
     // From here on nothing changes places.
     halt.halt();
     let wait = blocking(move || halt.wait());
     if tokio::time::timeout(MENDED_WITHIN, wait).await.is_err() {
-        tracing::error!(service = service.name, "putting a creds.json back hangs in the file system");
+        tracing::error!(
+            service = service.name,
+            "putting a creds.json back hangs in the file system"
+        );
     }
 }
 
@@ -105,7 +128,12 @@ async fn was_whole(ctx: &Context, session: &str, whole: Option<&BTreeSet<String>
         return whole.contains(session);
     }
     let (store, session) = (Store::new(&ctx.settings.state_path), session.to_owned());
-    blocking(move || store.entries(&session).is_ok_and(|copies| !copies.is_empty())).await
+    blocking(move || {
+        store
+            .entries(&session)
+            .is_ok_and(|copies| !copies.is_empty())
+    })
+    .await
 }
 
 async fn mend(ctx: &Context, service: &Service, found: &Found, halt: &Halt) {
@@ -113,13 +141,19 @@ async fn mend(ctx: &Context, service: &Service, found: &Found, halt: &Halt) {
     let told = format!("before the start of {}", service.name);
     let name = session.clone();
     let begun = ctx
-        .ask(move |journal| journal.begin_ourselves(&name, Action::Restore, &told, Timestamp::now()))
+        .ask(move |journal| {
+            journal.begin_ourselves(&name, Action::Restore, &told, Timestamp::now())
+        })
         .await;
     let id = match begun {
         Ok(id) => id,
         Err(error) => return tracing::error!(session, "its creds.json is not put back: {error}"),
     };
-    let down = Down { service: service.clone(), since: Timestamp::now(), halt: halt.clone() };
+    let down = Down {
+        service: service.clone(),
+        since: Timestamp::now(),
+        halt: halt.clone(),
+    };
     let mut ending = Ending::default();
     let restored = match service.presence().await {
         Presence::Gone => restore(ctx, id, found, None, false, Some(&down), &mut ending).await,
@@ -145,8 +179,13 @@ async fn mend(ctx: &Context, service: &Service, found: &Found, halt: &Halt) {
             stop.status()
         }
     };
-    let ended = ctx.ask(move |journal| journal.finish(id, status, &ending, Timestamp::now())).await;
+    let ended = ctx
+        .ask(move |journal| journal.finish(id, status, &ending, Timestamp::now()))
+        .await;
     if let Err(error) = ended {
-        tracing::error!(session, "what became of its creds.json is not on record: {error}");
+        tracing::error!(
+            session,
+            "what became of its creds.json is not on record: {error}"
+        );
     }
 }

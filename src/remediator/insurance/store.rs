@@ -69,7 +69,11 @@ impl CopyEntry {
         let mut parts = name.strip_suffix(SUFFIX)?.split('-');
         let mut number = || {
             let digits = parts.next()?;
-            digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<i64>().ok()).flatten()
+            digits
+                .bytes()
+                .all(|b| b.is_ascii_digit())
+                .then(|| digits.parse::<i64>().ok())
+                .flatten()
         };
         let (count, taken, written) = (number()?, number()?, number()?);
         let identity = Identity::parse(parts.next()?)?;
@@ -99,7 +103,12 @@ impl CopyEntry {
 
     /// What its keeping is decided by.
     pub fn kept(&self) -> Kept {
-        Kept { number: self.number, identity: self.identity, taken: self.taken, seen: self.seen }
+        Kept {
+            number: self.number,
+            identity: self.identity,
+            taken: self.taken,
+            seen: self.seen,
+        }
     }
 }
 
@@ -116,7 +125,9 @@ pub struct Copy {
 
 impl fmt::Debug for Copy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Copy").field("entry", &self.entry).finish_non_exhaustive()
+        f.debug_struct("Copy")
+            .field("entry", &self.entry)
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,7 +171,9 @@ pub struct Store {
 impl Store {
     /// In this state directory.
     pub fn new(state: &Path) -> Self {
-        Self { state: state.to_owned() }
+        Self {
+            state: state.to_owned(),
+        }
     }
 
     fn error(&self, doing: &str, error: impl Into<io::Error>) -> StoreError {
@@ -173,7 +186,10 @@ impl Store {
             io::ErrorKind::ReadOnlyFilesystem => "; remount the file system read-write",
             _ => "",
         };
-        StoreError(format!("{doing} in {}: {error}{mend}", self.state.join(DIR).display()))
+        StoreError(format!(
+            "{doing} in {}: {error}{mend}",
+            self.state.join(DIR).display()
+        ))
     }
 
     /// The session's directory; `None` where there is none and none is to be made.
@@ -207,7 +223,9 @@ impl Store {
                             .map_err(|obstacle| StoreError(obstacle.to_string()))?;
                         rustix::fs::fsync(parent).map_err(|e| self.error(doing, e))?;
                     }
-                    let mode = rustix::fs::fstat(&dir).map_err(|e| self.error(doing, e))?.st_mode;
+                    let mode = rustix::fs::fstat(&dir)
+                        .map_err(|e| self.error(doing, e))?
+                        .st_mode;
                     if create && mode & 0o077 != 0 {
                         rustix::fs::fchmod(&dir, Mode::RWXU).map_err(|e| self.error(doing, e))?;
                     }
@@ -236,7 +254,9 @@ impl Store {
         let mut entries = Vec::new();
         for entry in Dir::read_from(dir).map_err(|e| self.error(doing, e))? {
             let entry = entry.map_err(|e| self.error(doing, e))?;
-            let Ok(name) = entry.file_name().to_str() else { continue };
+            let Ok(name) = entry.file_name().to_str() else {
+                continue;
+            };
             if !name.ends_with(SUFFIX) {
                 continue;
             }
@@ -250,9 +270,14 @@ impl Store {
 
     /// The copies of a session, newest first, each with its content where that is whole.
     pub fn copies(&self, session: &str) -> Result<Vec<(CopyEntry, Option<Copy>)>, StoreError> {
-        let Some(dir) = self.open(session, false)? else { return Ok(Vec::new()) };
+        let Some(dir) = self.open(session, false)? else {
+            return Ok(Vec::new());
+        };
         let entries = self.entries_in(dir.as_fd())?;
-        Ok(entries.into_iter().map(|entry| (entry, read(dir.as_fd(), &entry))).collect())
+        Ok(entries
+            .into_iter()
+            .map(|entry| (entry, read(dir.as_fd(), &entry)))
+            .collect())
     }
 
     /// Keeps a copy of these bytes, unless the newest of its identity is the same, and then
@@ -267,11 +292,15 @@ impl Store {
         keep: &Keep,
     ) -> Result<Added, StoreError> {
         let doing = "keeping a copy of creds.json";
-        let dir = self.open(session, true)?.ok_or_else(|| self.error(doing, Errno::NOENT))?;
+        let dir = self
+            .open(session, true)?
+            .ok_or_else(|| self.error(doing, Errno::NOENT))?;
         self.lock(dir.as_fd())?;
         let entries = self.entries_in(dir.as_fd())?;
         let content = xxh3_64(bytes);
-        if let Some(newest) = entries.iter().find(|entry| entry.identity == facts.identity)
+        if let Some(newest) = entries
+            .iter()
+            .find(|entry| entry.identity == facts.identity)
             && newest.content == content
             && read(dir.as_fd(), newest).is_some()
         {
@@ -282,7 +311,9 @@ impl Store {
             return Ok(Added::Known(number));
         }
         // An identity that has copies crowds out its own.
-        if entries.len() >= MAX_COPIES && entries.iter().all(|entry| entry.identity != facts.identity) {
+        if entries.len() >= MAX_COPIES
+            && entries.iter().all(|entry| entry.identity != facts.identity)
+        {
             return Err(StoreError(format!(
                 "{MAX_COPIES} copies of this session's creds.json are kept already, of many identities; look at `creds list`, and remove what nobody needs from {}",
                 self.state.join(DIR).join(encoded(session)).display()
@@ -291,8 +322,15 @@ impl Store {
         let number = entries.iter().map(|entry| entry.number).max().unwrap_or(0) + 1;
         let written = Timestamp::from_nanos(written.nanos().max(0));
         let size = bytes.len() as u64;
-        let entry =
-            CopyEntry { number, taken: now, written, identity: facts.identity, content, seen: now, size };
+        let entry = CopyEntry {
+            number,
+            taken: now,
+            written,
+            identity: facts.identity,
+            content,
+            seen: now,
+            size,
+        };
         self.write(dir.as_fd(), &entry, bytes)?;
         let all = std::iter::once(entry).chain(entries).collect();
         self.thin_out(dir.as_fd(), all, facts.identity, now, keep)?;
@@ -308,21 +346,32 @@ impl Store {
         now: Timestamp,
         keep: &Keep,
     ) -> Result<(), StoreError> {
-        let own = entries.into_iter().filter(|entry| entry.identity == identity);
-        let whole: Vec<Kept> =
-            own.filter(|entry| read(dir, entry).is_some()).map(|entry| entry.kept()).collect();
+        let own = entries
+            .into_iter()
+            .filter(|entry| entry.identity == identity);
+        let whole: Vec<Kept> = own
+            .filter(|entry| read(dir, entry).is_some())
+            .map(|entry| entry.kept())
+            .collect();
         let crowded = surplus(&whole, Holds::Identity(identity), now, keep).crowded;
         self.remove_in(dir, &Vec::from_iter(crowded))
     }
 
     /// tmp, fsync, rename, fsync of the directory.
-    fn write(&self, dir: BorrowedFd<'_>, entry: &CopyEntry, bytes: &[u8]) -> Result<(), StoreError> {
+    fn write(
+        &self,
+        dir: BorrowedFd<'_>,
+        entry: &CopyEntry,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
         let doing = "keeping a copy of creds.json";
         let written = (|| -> io::Result<()> {
             remove_file(dir, TMP)?;
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = rustix::fs::openat(dir, TMP, flags, Mode::RUSR | Mode::WUSR)?;
-            give_to_owner_of(dir, fd.as_fd()).map_err(|obstacle| io::Error::other(obstacle.to_string()))?;
+            give_to_owner_of(dir, fd.as_fd())
+                .map_err(|obstacle| io::Error::other(obstacle.to_string()))?;
             let mut file = std::fs::File::from(fd);
             file.write_all(bytes)?;
             set_modified(file.as_fd(), entry.seen)?;
@@ -346,7 +395,12 @@ impl Store {
         }
     }
 
-    fn mark_in(&self, dir: BorrowedFd<'_>, entry: &CopyEntry, now: Timestamp) -> Result<(), StoreError> {
+    fn mark_in(
+        &self,
+        dir: BorrowedFd<'_>,
+        entry: &CopyEntry,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         // One dated ahead was marked under a wrong clock.
         if entry.seen <= now && entry.seen.until(now) < MARK_EVERY {
             return Ok(());
@@ -360,7 +414,9 @@ impl Store {
 
     /// Deletes copies.
     pub fn remove(&self, session: &str, numbers: &[u64]) -> Result<(), StoreError> {
-        let Some(dir) = self.open(session, false)? else { return Ok(()) };
+        let Some(dir) = self.open(session, false)? else {
+            return Ok(());
+        };
         self.lock(dir.as_fd())?;
         self.remove_in(dir.as_fd(), numbers)
     }
@@ -380,7 +436,9 @@ impl Store {
         let doing = "listing the copies of creds.json";
         match std::fs::read_dir(self.state.join(DIR)) {
             Ok(entries) => {
-                let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+                let names = entries
+                    .flatten()
+                    .filter_map(|entry| entry.file_name().into_string().ok());
                 Ok(names.collect())
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -403,11 +461,22 @@ impl Store {
         mut due: impl FnMut(u64) -> bool,
     ) -> Result<usize, StoreError> {
         let state = open_dir(&self.state).map_err(|error| self.error("opening", error))?;
-        let Some(all) = self.dir_in(state.as_fd(), DIR, false)? else { return Ok(0) };
-        let Some(dir) = self.dir_in(all.as_fd(), directory, false)? else { return Ok(0) };
+        let Some(all) = self.dir_in(state.as_fd(), DIR, false)? else {
+            return Ok(0);
+        };
+        let Some(dir) = self.dir_in(all.as_fd(), directory, false)? else {
+            return Ok(0);
+        };
         self.lock(dir.as_fd())?;
-        let kept: Vec<Kept> = self.entries_in(dir.as_fd())?.iter().map(CopyEntry::kept).collect();
-        let mut aged: Vec<u64> = surplus(&kept, Holds::NoSession, now, keep).aged.into_iter().collect();
+        let kept: Vec<Kept> = self
+            .entries_in(dir.as_fd())?
+            .iter()
+            .map(CopyEntry::kept)
+            .collect();
+        let mut aged: Vec<u64> = surplus(&kept, Holds::NoSession, now, keep)
+            .aged
+            .into_iter()
+            .collect();
         aged.retain(|number| due(*number));
         self.remove_in(dir.as_fd(), &aged)?;
         if aged.len() == kept.len() {
@@ -426,7 +495,9 @@ impl Store {
                 Err(error) => return Err(self.error("locking the copies of creds.json", error)),
             }
         }
-        Err(StoreError("another process holds the copies of this session's creds.json; try again".into()))
+        Err(StoreError(
+            "another process holds the copies of this session's creds.json; try again".into(),
+        ))
     }
 }
 
@@ -451,9 +522,21 @@ fn remove_file(dir: BorrowedFd<'_>, name: &str) -> io::Result<()> {
 /// Sets the modification time and nothing else.
 pub(super) fn set_modified(file: BorrowedFd<'_>, at: Timestamp) -> io::Result<()> {
     let nanos = at.nanos();
-    let at = Timespec { tv_sec: nanos.div_euclid(1_000_000_000), tv_nsec: nanos.rem_euclid(1_000_000_000) };
-    let keep = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
-    Ok(rustix::fs::futimens(file, &Timestamps { last_access: keep, last_modification: at })?)
+    let at = Timespec {
+        tv_sec: nanos.div_euclid(1_000_000_000),
+        tv_nsec: nanos.rem_euclid(1_000_000_000),
+    };
+    let keep = Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_OMIT,
+    };
+    Ok(rustix::fs::futimens(
+        file,
+        &Timestamps {
+            last_access: keep,
+            last_modification: at,
+        },
+    )?)
 }
 
 /// A session's name as one plain directory name. Long ones end in a hash of the whole.
@@ -488,7 +571,9 @@ mod tests {
 
     fn add(store: &Store, session: &str, bytes: &[u8], at: Timestamp) -> Added {
         let facts = insurable(bytes).unwrap();
-        store.add(session, bytes, &facts, at, at, &Keep::default()).unwrap()
+        store
+            .add(session, bytes, &facts, at, at, &Keep::default())
+            .unwrap()
     }
 
     #[test]
@@ -503,9 +588,20 @@ mod tests {
         assert_eq!(copies[0].1.as_ref().unwrap().bytes, bytes);
         let dir = path_in(state.path()).join("bot");
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        let file = std::fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
-        assert_eq!((mode(&path_in(state.path())), mode(&dir), mode(&file)), (0o700, 0o700, 0o600));
-        assert!(!format!("{:?}", copies).contains("999100"), "no number in debug output");
+        let file = std::fs::read_dir(&dir)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        assert_eq!(
+            (mode(&path_in(state.path())), mode(&dir), mode(&file)),
+            (0o700, 0o700, 0o600)
+        );
+        assert!(
+            !format!("{:?}", copies).contains("999100"),
+            "no number in debug output"
+        );
         // Opened up by somebody, closed again with the next copy.
         std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
         add(&store, "bot", &creds("Q0M=", 32), now());
@@ -525,8 +621,11 @@ mod tests {
         let copies = store.copies("bot").unwrap();
         let own = |identity: &str| {
             let identity = insurable(&creds(identity, 31)).unwrap().identity;
-            let of = copies.iter().filter(|(entry, _)| entry.identity == identity);
-            of.map(|(_, copy)| copy.as_ref().unwrap().facts.next_pre_key_id).collect::<Vec<_>>()
+            let of = copies
+                .iter()
+                .filter(|(entry, _)| entry.identity == identity);
+            of.map(|(_, copy)| copy.as_ref().unwrap().facts.next_pre_key_id)
+                .collect::<Vec<_>>()
         };
         assert_eq!(own("Q0M="), [34, 32, 31]);
         assert_eq!(own("QUE="), [50, 32, 31]);
@@ -546,7 +645,10 @@ mod tests {
         for next in 32..40 {
             add(&store, "bot", &creds("0042", next), now());
         }
-        assert_eq!(store.entries("bot").unwrap().len(), MAX_COPIES + Keep::default().per_identity - 1);
+        assert_eq!(
+            store.entries("bot").unwrap().len(),
+            MAX_COPIES + Keep::default().per_identity - 1
+        );
     }
 
     #[test]
@@ -555,24 +657,45 @@ mod tests {
         let store = Store::new(state.path());
         add(&store, "bot", &creds("Q0M=", 31), now());
         let dir = path_in(state.path()).join("bot");
-        let first = std::fs::read_dir(&dir).unwrap().next().unwrap().unwrap().path();
+        let first = std::fs::read_dir(&dir)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
         std::fs::write(&first, &creds("Q0M=", 31)[..40]).unwrap();
         std::fs::write(dir.join("000009-1-1-x.creds"), "").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", dir.join("notes.creds")).unwrap();
         let copies = store.copies("bot").unwrap();
         assert!(copies.len() == 1 && copies[0].1.is_none());
-        assert_eq!(add(&store, "bot", &creds("Q0M=", 31), now()), Added::New(2), "kept anew");
+        assert_eq!(
+            add(&store, "bot", &creds("Q0M=", 31), now()),
+            Added::New(2),
+            "kept anew"
+        );
         for next in 32..36 {
             add(&store, "bot", &creds("Q0M=", next), now());
         }
-        let whole = store.copies("bot").unwrap().into_iter().filter(|(_, copy)| copy.is_some());
+        let whole = store
+            .copies("bot")
+            .unwrap()
+            .into_iter()
+            .filter(|(_, copy)| copy.is_some());
         assert_eq!(whole.count(), 3, "the damaged one took nobody's place");
     }
 
     #[test]
     fn names_are_one_plain_directory_name() {
         assert_eq!(encoded("company_7"), "company_7");
-        for odd in ["..", ".", "a/b", "x\\xff", "é", &"é".repeat(250), &"a".repeat(255)] {
+        for odd in [
+            "..",
+            ".",
+            "a/b",
+            "x\\xff",
+            "é",
+            &"é".repeat(250),
+            &"a".repeat(255),
+        ] {
             let name = encoded(odd);
             assert!(name.len() <= 200 && !name.contains(['/', '.']), "{name}");
         }
@@ -586,7 +709,9 @@ mod tests {
         add(&store, "bot", &creds("Q0M=", 31), now());
         let day = Duration::from_secs(86_400);
         let expire = |at: Timestamp, due: bool| {
-            store.expire_directory(&Store::directory("bot"), at, &Keep::default(), |_| due).unwrap()
+            store
+                .expire_directory(&Store::directory("bot"), at, &Keep::default(), |_| due)
+                .unwrap()
         };
         assert_eq!(expire(now().plus(day * 30), true), 0);
         assert_eq!(expire(now().plus(day * 31), false), 0);

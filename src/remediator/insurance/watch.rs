@@ -84,9 +84,11 @@ pub enum Reading {
 impl std::fmt::Debug for Reading {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Reading::Good { facts, stamp, .. } => {
-                f.debug_struct("Good").field("facts", facts).field("stamp", stamp).finish_non_exhaustive()
-            }
+            Reading::Good { facts, stamp, .. } => f
+                .debug_struct("Good")
+                .field("facts", facts)
+                .field("stamp", stamp)
+                .finish_non_exhaustive(),
             Reading::Nothing => f.write_str("Nothing"),
             Reading::Restless => f.write_str("Restless"),
         }
@@ -114,8 +116,9 @@ fn settle(mut read: impl FnMut() -> Read, pause: impl Fn()) -> Reading {
     let mut former = read();
     let mut seen_good = false;
     for _ in 0..CREDS_LOOKS {
-        let is_pairing =
-            |(_, bytes): &(Stamp, Vec<u8>)| creds::parse_creds(bytes).is_ok_and(|facts| !facts.logged_in);
+        let is_pairing = |(_, bytes): &(Stamp, Vec<u8>)| {
+            creds::parse_creds(bytes).is_ok_and(|facts| !facts.logged_in)
+        };
         if former.as_ref().is_some_and(is_pairing) {
             return Reading::Nothing;
         }
@@ -125,12 +128,20 @@ fn settle(mut read: impl FnMut() -> Read, pause: impl Fn()) -> Reading {
         seen_good |= facts.is_some();
         match (facts, again) {
             (Some(facts), Some((stamp, bytes))) if former == Some((stamp, bytes.clone())) => {
-                return Reading::Good { bytes, facts: Box::new(facts), stamp };
+                return Reading::Good {
+                    bytes,
+                    facts: Box::new(facts),
+                    stamp,
+                };
             }
             (_, again) => former = again,
         }
     }
-    if seen_good { Reading::Restless } else { Reading::Nothing }
+    if seen_good {
+        Reading::Restless
+    } else {
+        Reading::Nothing
+    }
 }
 
 fn is_file(shape: Shape) -> bool {
@@ -150,7 +161,9 @@ pub struct Watch {
 
 impl std::fmt::Debug for Looked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Looked").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Looked")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }
 
@@ -176,9 +189,14 @@ impl Watch {
     pub async fn look_at_all(self: &Arc<Self>, found: Vec<Found>, deletes: Deletes) -> Report {
         let mut report = Report::default();
         let mut looks = tokio::task::JoinSet::new();
-        let directories: HashSet<String> =
-            found.iter().map(|found| Store::directory(found.session.as_str())).collect();
-        let names: HashSet<String> = found.iter().map(|found| found.session.to_string()).collect();
+        let directories: HashSet<String> = found
+            .iter()
+            .map(|found| Store::directory(found.session.as_str()))
+            .collect();
+        let names: HashSet<String> = found
+            .iter()
+            .map(|found| found.session.to_string())
+            .collect();
         let mut found = found.into_iter();
         loop {
             while looks.len() < AT_ONCE
@@ -212,7 +230,13 @@ impl Watch {
     async fn look_within(self: Arc<Self>, found: Found, deletes: Deletes) -> (String, Outcome) {
         let session = found.session.to_string();
         if !held(&self.hanging).insert(session.clone()) {
-            return (session, Outcome { failed: true, insured: None });
+            return (
+                session,
+                Outcome {
+                    failed: true,
+                    insured: None,
+                },
+            );
         }
         let watch = Arc::clone(&self);
         let look = blocking(move || {
@@ -223,8 +247,17 @@ impl Watch {
         match tokio::time::timeout(LOOK_TIMEOUT, look).await {
             Ok(looked) => (session, looked),
             Err(_) => {
-                tracing::error!(session, "looking at creds.json takes too long; its file system may hang");
-                (session, Outcome { failed: true, insured: None })
+                tracing::error!(
+                    session,
+                    "looking at creds.json takes too long; its file system may hang"
+                );
+                (
+                    session,
+                    Outcome {
+                        failed: true,
+                        insured: None,
+                    },
+                )
             }
         }
     }
@@ -249,7 +282,13 @@ impl Watch {
         outcome
     }
 
-    fn look_at_creds(&self, found: &Found, deletes: Deletes, now: Timestamp, clock: Instant) -> Outcome {
+    fn look_at_creds(
+        &self,
+        found: &Found,
+        deletes: Deletes,
+        now: Timestamp,
+        clock: Instant,
+    ) -> Outcome {
         let session = found.session.as_str();
         let mut outcome = Outcome::default();
         let holds = match self.insure(found, now) {
@@ -278,31 +317,56 @@ impl Watch {
     fn insure(&self, found: &Found, now: Timestamp) -> Result<Holds, String> {
         let session = found.session.as_str();
         // A folder that cannot be opened is reported by the discovery; nothing is let go.
-        let Ok(folder) = found.place.open() else { return Ok(Holds::NoLogin) };
+        let Ok(folder) = found.place.open() else {
+            return Ok(Holds::NoLogin);
+        };
         let known = held(&self.looked).get(session).copied();
-        let there = stat(folder.as_fd(), OsStr::new("creds.json")).ok().flatten();
+        let there = stat(folder.as_fd(), OsStr::new("creds.json"))
+            .ok()
+            .flatten();
         if let (Some(known), Some((shape, stamp))) = (known, there)
             && is_file(shape)
             && known.stamp == stamp
         {
-            let entries = self.store.entries(session).map_err(|error| error.to_string())?;
-            let newest = entries.iter().find(|entry| entry.identity == known.identity);
+            let entries = self
+                .store
+                .entries(session)
+                .map_err(|error| error.to_string())?;
+            let newest = entries
+                .iter()
+                .find(|entry| entry.identity == known.identity);
             if let Some(newest) = newest.filter(|newest| newest.content == known.content) {
-                self.store.mark(session, newest, now).map_err(|error| error.to_string())?;
+                self.store
+                    .mark(session, newest, now)
+                    .map_err(|error| error.to_string())?;
                 return Ok(Holds::Identity(known.identity));
             }
         }
         held(&self.looked).remove(session);
         match read_settled(folder.as_fd()) {
             Reading::Nothing | Reading::Restless => Ok(Holds::NoLogin),
-            Reading::Good { bytes, facts, stamp } => {
-                let added =
-                    self.store.add(session, &bytes, &facts, stamp.modified, now, &self.insurance.keep);
+            Reading::Good {
+                bytes,
+                facts,
+                stamp,
+            } => {
+                let added = self.store.add(
+                    session,
+                    &bytes,
+                    &facts,
+                    stamp.modified,
+                    now,
+                    &self.insurance.keep,
+                );
                 let added = added.map_err(|error| error.to_string())?;
                 tracing::debug!(session, ?added, "creds.json looked at");
                 if stamp.changed < now.minus(RACY) {
                     let content = xxhash_rust::xxh3::xxh3_64(&bytes);
-                    let looked = Looked { stamp, identity: facts.identity, content };
+                    let looked = Looked {
+                        stamp,
+                        identity: facts.identity,
+                        content,
+                    };
                     held(&self.looked).insert(session.to_owned(), looked);
                 }
                 Ok(Holds::Identity(facts.identity))
@@ -325,16 +389,23 @@ impl Watch {
             false => BTreeSet::new(),
         };
         self.forget_due(session, |key| {
-            key.parse()
-                .is_ok_and(|number: u64| kept.iter().any(|c| c.number == number) && !aged.contains(&number))
+            key.parse().is_ok_and(|number: u64| {
+                kept.iter().any(|c| c.number == number) && !aged.contains(&number)
+            })
         });
-        let gone: Vec<u64> =
-            aged.into_iter().filter(|number| self.is_due(session, &number.to_string(), clock)).collect();
+        let gone: Vec<u64> = aged
+            .into_iter()
+            .filter(|number| self.is_due(session, &number.to_string(), clock))
+            .collect();
         if gone.is_empty() {
             return;
         }
         match self.store.remove(session, &gone) {
-            Ok(()) => tracing::info!(session, copies = gone.len(), "old copies of creds.json deleted"),
+            Ok(()) => tracing::info!(
+                session,
+                copies = gone.len(),
+                "old copies of creds.json deleted"
+            ),
             Err(error) => tracing::error!(session, "{error}"),
         }
     }
@@ -354,15 +425,23 @@ impl Watch {
             Ok(directories) => directories,
             Err(error) => return tracing::error!("{error}"),
         };
-        for directory in directories.into_iter().filter(|directory| !present.contains(directory)) {
+        for directory in directories
+            .into_iter()
+            .filter(|directory| !present.contains(directory))
+        {
             let due = |number: u64| {
                 if !may_go {
                     return false;
                 }
-                asked.borrow_mut().insert((directory.clone(), number.to_string()));
+                asked
+                    .borrow_mut()
+                    .insert((directory.clone(), number.to_string()));
                 self.is_due(&directory, &number.to_string(), clock)
             };
-            match self.store.expire_directory(&directory, now, &self.insurance.keep, due) {
+            match self
+                .store
+                .expire_directory(&directory, now, &self.insurance.keep, due)
+            {
                 Ok(0) => {}
                 Ok(copies) => tracing::info!(copies, "copies of a session that is gone deleted"),
                 Err(error) => tracing::error!("{error}"),
@@ -415,7 +494,10 @@ mod tests {
     }
 
     /// No pause, and a clock that has always been right.
-    const ANY: Deletes = Deletes { since: Timestamp::from_nanos(0), paused: false };
+    const ANY: Deletes = Deletes {
+        since: Timestamp::from_nanos(0),
+        paused: false,
+    };
 
     struct Sample {
         dir: tempfile::TempDir,
@@ -429,8 +511,14 @@ mod tests {
             std::fs::create_dir_all(dir.path().join("bot")).unwrap();
             let store = Store::new(dir.path());
             let watch = Watch::new(store, Insurance::default(), Duration::from_secs(86_400));
-            let place = Place { parent: dir.path().to_owned(), name: "bot".into() };
-            let found = Found { session: SessionName::from_dir(OsStr::new("bot")), place };
+            let place = Place {
+                parent: dir.path().to_owned(),
+                name: "bot".into(),
+            };
+            let found = Found {
+                session: SessionName::from_dir(OsStr::new("bot")),
+                place,
+            };
             Self { dir, watch, found }
         }
 
@@ -452,7 +540,13 @@ mod tests {
         }
 
         fn copies(&self) -> Vec<u64> {
-            self.watch.store.entries("bot").unwrap().iter().map(|entry| entry.number).collect()
+            self.watch
+                .store
+                .entries("bot")
+                .unwrap()
+                .iter()
+                .map(|entry| entry.number)
+                .collect()
         }
     }
 
@@ -463,7 +557,10 @@ mod tests {
         let reading = read_settled(sample.found.place.open().unwrap().as_fd());
         assert!(matches!(reading, Reading::Good { .. }));
         let told = format!("{reading:?}");
-        assert!(told.starts_with("Good") && !told.contains("999100") && !told.contains("bytes"), "{told}");
+        assert!(
+            told.starts_with("Good") && !told.contains("999100") && !told.contains("bytes"),
+            "{told}"
+        );
     }
 
     #[test]
@@ -500,17 +597,28 @@ mod tests {
         assert_eq!(look(now).insured, Some(now));
         assert_eq!(look(now).insured, Some(now));
         assert_eq!(sample.copies(), [1]);
-        assert!(held(&sample.watch.looked).contains_key("bot"), "the next look is a stat");
+        assert!(
+            held(&sample.watch.looked).contains_key("bot"),
+            "the next look is a stat"
+        );
         // A quiet bot: seen every day, its copy never ages.
         let month = Duration::from_secs(31 * 86_400);
         let later = now.plus(month);
         assert_eq!(look(later).insured, Some(later));
         // Nothing that is torn, or not logged in, is kept, and while it lasts nothing is let go.
-        for bad in [&creds(32)[..100], "", "{\"noiseKey\":{},\"nextPreKeyId\":1}"] {
+        for bad in [
+            &creds(32)[..100],
+            "",
+            "{\"noiseKey\":{},\"nextPreKeyId\":1}",
+        ] {
             sample.write(bad);
             for at in [later, later.plus(month * 40)] {
                 let outcome = look(at);
-                assert_eq!((outcome.insured, outcome.failed), (Some(later), false), "{bad}");
+                assert_eq!(
+                    (outcome.insured, outcome.failed),
+                    (Some(later), false),
+                    "{bad}"
+                );
             }
             assert_eq!(sample.copies(), [1], "{bad}");
         }
@@ -529,14 +637,24 @@ mod tests {
         let later = now.plus(Duration::from_secs(31 * 86_400));
         let hour = Duration::from_secs(3_600);
         for (after, left) in [(0, vec![2, 1]), (5, vec![2, 1])] {
-            sample.watch.look(&sample.found, ANY, later, clock + hour * after);
-            assert_eq!(sample.copies(), left, "a clock that jumped ahead costs nothing");
+            sample
+                .watch
+                .look(&sample.found, ANY, later, clock + hour * after);
+            assert_eq!(
+                sample.copies(),
+                left,
+                "a clock that jumped ahead costs nothing"
+            );
         }
         // Back to the right time: the count begins anew.
         sample.watch.look(&sample.found, ANY, now, clock + hour * 6);
-        sample.watch.look(&sample.found, ANY, later, clock + hour * 7);
+        sample
+            .watch
+            .look(&sample.found, ANY, later, clock + hour * 7);
         assert_eq!(sample.copies(), [2, 1]);
-        sample.watch.look(&sample.found, ANY, later, clock + hour * 13);
+        sample
+            .watch
+            .look(&sample.found, ANY, later, clock + hour * 13);
         assert_eq!(sample.copies(), [2]);
     }
 
@@ -559,7 +677,18 @@ mod tests {
             let gone = SessionName::from_dir(OsStr::new("gone"));
             let facts = insurable(&std::fs::read(path).unwrap()).unwrap();
             let keep = &sample.watch.insurance.keep;
-            sample.watch.store.add(gone.as_str(), creds(31).as_bytes(), &facts, start, start, keep).unwrap();
+            sample
+                .watch
+                .store
+                .add(
+                    gone.as_str(),
+                    creds(31).as_bytes(),
+                    &facts,
+                    start,
+                    start,
+                    keep,
+                )
+                .unwrap();
             let folder = LockedFolder::lock(&sample.found.place).unwrap();
             let quarantine = folder.quarantine(true).unwrap().unwrap();
             let slot = make_dir(quarantine.as_fd(), SLOT, false).unwrap();
@@ -574,38 +703,73 @@ mod tests {
             sample.watch.look(&sample.found, deletes, now, clock);
             let names = HashSet::from(["bot".to_owned()]);
             let present = HashSet::from([Store::directory("bot")]);
-            sample.watch.expire_the_gone(&present, &names, deletes, now, clock);
+            sample
+                .watch
+                .expire_the_gone(&present, &names, deletes, now, clock);
             let of_gone = sample.watch.store.entries("gone").unwrap().len();
-            (sample.slot().join("replaced.json").exists(), sample.copies().len(), of_gone)
+            (
+                sample.slot().join("replaced.json").exists(),
+                sample.copies().len(),
+                of_gone,
+            )
         };
         let (all, none) = ((true, 2, 1), (false, 1, 0));
-        let paused = Deletes { paused: true, ..ANY };
+        let paused = Deletes {
+            paused: true,
+            ..ANY
+        };
         let sample = set_up();
         assert_eq!(left(&sample, ANY, day * 29), all, "before its time");
-        assert_eq!(left(&sample, ANY, day * 29 + hour * 7), all, "before its time");
-        assert_eq!(left(&sample, ANY, day * 31), all, "due, but not for six hours");
-        assert_eq!(left(&sample, ANY, day * 31 + hour * 7), none, "its time is over");
+        assert_eq!(
+            left(&sample, ANY, day * 29 + hour * 7),
+            all,
+            "before its time"
+        );
+        assert_eq!(
+            left(&sample, ANY, day * 31),
+            all,
+            "due, but not for six hours"
+        );
+        assert_eq!(
+            left(&sample, ANY, day * 31 + hour * 7),
+            none,
+            "its time is over"
+        );
 
         let sample = set_up();
         for at in [day * 31, day * 31 + hour * 7, day * 90] {
             assert_eq!(left(&sample, paused, at), all, "paused");
         }
-        assert_eq!(left(&sample, ANY, day * 90 + hour), all, "resumed, and due for no six hours");
+        assert_eq!(
+            left(&sample, ANY, day * 90 + hour),
+            all,
+            "resumed, and due for no six hours"
+        );
         assert_eq!(left(&sample, ANY, day * 90 + hour * 8), none, "resumed");
 
         // The clock was set at the 40th day: from then on all of it stays its whole time.
         let sample = set_up();
-        let leapt = Deletes { since: start.plus(day * 40), ..ANY };
+        let leapt = Deletes {
+            since: start.plus(day * 40),
+            ..ANY
+        };
         for at in [day * 40, day * 40 + hour * 7, day * 69] {
             assert_eq!(left(&sample, leapt, at), all, "begun anew");
         }
-        assert_eq!(left(&sample, leapt, day * 71), all, "due, but not for six hours");
+        assert_eq!(
+            left(&sample, leapt, day * 71),
+            all,
+            "due, but not for six hours"
+        );
         assert_eq!(left(&sample, leapt, day * 71 + hour * 7), none);
     }
 
     #[test]
     fn only_what_two_reads_agree_on_is_good() {
-        let stamp = |nanos| Stamp { modified: Timestamp::from_nanos(nanos), ..Stamp::default() };
+        let stamp = |nanos| Stamp {
+            modified: Timestamp::from_nanos(nanos),
+            ..Stamp::default()
+        };
         let whole = |next: u32, nanos| Some((stamp(nanos), creds(next).into_bytes()));
         let torn = || Some((stamp(1), creds(31).into_bytes()[..90].to_vec()));
         let said = |reads: Vec<Read>| {
@@ -629,11 +793,29 @@ mod tests {
             }
         };
         assert_eq!(said(vec![whole(31, 1), whole(31, 1)]), "good 31");
-        assert_eq!(said(vec![whole(31, 1), whole(32, 2), whole(32, 2)]), "good 32");
+        assert_eq!(
+            said(vec![whole(31, 1), whole(32, 2), whole(32, 2)]),
+            "good 32"
+        );
         // The same file by its times and other bytes, and the reverse: somebody is writing.
-        assert_eq!(said(vec![whole(31, 1), whole(32, 1), whole(32, 1)]), "good 32");
-        assert_eq!(said(vec![whole(31, 1), whole(31, 2), whole(31, 2)]), "good 31");
-        assert_eq!(said(vec![torn(), whole(31, 1), torn(), whole(31, 1), whole(31, 1)]), "good 31");
+        assert_eq!(
+            said(vec![whole(31, 1), whole(32, 1), whole(32, 1)]),
+            "good 32"
+        );
+        assert_eq!(
+            said(vec![whole(31, 1), whole(31, 2), whole(31, 2)]),
+            "good 31"
+        );
+        assert_eq!(
+            said(vec![
+                torn(),
+                whole(31, 1),
+                torn(),
+                whole(31, 1),
+                whole(31, 1)
+            ]),
+            "good 31"
+        );
         assert_eq!(said(vec![torn(); 20]), "nothing");
         assert_eq!(said(vec![None; 20]), "nothing");
         assert_eq!(said((0..20).map(|n| whole(31, n)).collect()), "restless");
@@ -653,11 +835,15 @@ mod tests {
             }
         });
         for _ in 0..5 {
-            sample.watch.look(&sample.found, ANY, Timestamp::now(), Instant::now());
+            sample
+                .watch
+                .look(&sample.found, ANY, Timestamp::now(), Instant::now());
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         writer.join().unwrap();
-        sample.watch.look(&sample.found, ANY, Timestamp::now(), Instant::now());
+        sample
+            .watch
+            .look(&sample.found, ANY, Timestamp::now(), Instant::now());
         let copies = sample.watch.store.copies("bot").unwrap();
         assert!(copies.iter().all(|(_, copy)| copy.is_some()));
         let newest = copies[0].1.as_ref().unwrap();

@@ -16,7 +16,9 @@ use crate::folder::Timestamp;
 use crate::policy::Plan;
 
 use super::super::quarantine::{At, Whereabouts};
-use super::{Accepted, Action, Ending, Journal, JournalError, KEPT_FOR, Request, Run, SELECT, read_run};
+use super::{
+    Accepted, Action, Ending, Journal, JournalError, KEPT_FOR, Request, Run, SELECT, read_run,
+};
 
 /// Tables of this module; of schema 3.
 pub(super) const SCHEMA: &str = "
@@ -73,7 +75,12 @@ pub struct Step {
 impl Step {
     /// A step, now.
     pub fn new(step: &'static str, detail: Option<String>) -> Self {
-        Self { at: Timestamp::now(), step, detail, facts: None }
+        Self {
+            at: Timestamp::now(),
+            step,
+            detail,
+            facts: None,
+        }
     }
 
     /// The bot's connection was asked for; `again` for the second time.
@@ -87,14 +94,19 @@ impl Step {
             "sources": sources.collect::<Vec<_>>(),
         });
         let step = if again { "asked_again" } else { "asked" };
-        Self { facts: Some(facts), ..Self::new(step, Some(verdict.state.label().to_owned())) }
+        Self {
+            facts: Some(facts),
+            ..Self::new(step, Some(verdict.state.label().to_owned()))
+        }
     }
 
     /// A plan was made.
     pub fn plan(plan: &Plan) -> Self {
         let kinds = plan.by_kind();
-        let files: serde_json::Map<_, _> =
-            kinds.iter().map(|(kind, count)| (kind.label().to_owned(), (*count).into())).collect();
+        let files: serde_json::Map<_, _> = kinds
+            .iter()
+            .map(|(kind, count)| (kind.label().to_owned(), (*count).into()))
+            .collect();
         let detail = format!(
             "{} files, {} accumulated before, {} after, {} pre-keys left",
             plan.moves.len(),
@@ -109,7 +121,10 @@ impl Step {
             "accumulated_after": plan.accumulated_after,
             "pre_keys_left": plan.pre_keys_left,
         });
-        Self { facts: Some(facts), ..Self::new("planned", Some(detail)) }
+        Self {
+            facts: Some(facts),
+            ..Self::new("planned", Some(detail))
+        }
     }
 }
 
@@ -279,7 +294,9 @@ impl Journal {
         steps: &[Step],
         files: &[FileRecord],
     ) -> Result<(), JournalError> {
-        let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         tx.execute("UPDATE runs SET run = ?2 WHERE id = ?1", params![id, run])?;
         write_steps(&tx, id, steps)?;
         write_files(&tx, id, files)?;
@@ -289,7 +306,9 @@ impl Journal {
 
     /// Puts steps on record.
     pub fn note(&mut self, id: i64, steps: &[Step]) -> Result<(), JournalError> {
-        let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         write_steps(&tx, id, steps)?;
         tx.commit()?;
         Ok(())
@@ -306,7 +325,9 @@ impl Journal {
 
     /// The retention of a run has ended and its files are deleted.
     pub fn files_deleted(&mut self, run: &str, now: Timestamp) -> Result<(), JournalError> {
-        let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let ids: Vec<i64> = tx
             .prepare("SELECT id FROM runs WHERE run = ?1")?
             .query_map([run], |row| row.get(0))?
@@ -319,7 +340,14 @@ impl Journal {
             )?;
             if deleted > 0 {
                 let detail = format!("the retention has ended; {deleted} files were deleted");
-                write_steps(&tx, id, &[Step { at: now, ..Step::new("deleted", Some(detail)) }])?;
+                write_steps(
+                    &tx,
+                    id,
+                    &[Step {
+                        at: now,
+                        ..Step::new("deleted", Some(detail))
+                    }],
+                )?;
             }
         }
         tx.commit()?;
@@ -328,7 +356,9 @@ impl Journal {
 
     /// Puts an alert on record that names no session of this host.
     pub fn pass_over(&mut self, requests: &[Request], now: Timestamp) -> Result<(), JournalError> {
-        let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let tx = self
+            .db
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         for request in requests {
             pass_over(&tx, request, "unknown_session", now)?;
         }
@@ -359,19 +389,22 @@ impl Journal {
 
     /// Runs that wait or are under way, oldest first.
     pub fn waiting(&self, limit: u32) -> Result<Vec<Run>, JournalError> {
-        let mut query = self
-            .db
-            .prepare(&format!("{SELECT} WHERE status IN ('queued','running') ORDER BY id LIMIT ?1"))?;
-        let runs = query.query_map([limit], read_run)?.collect::<Result<_, _>>()?;
+        let mut query = self.db.prepare(&format!(
+            "{SELECT} WHERE status IN ('queued','running') ORDER BY id LIMIT ?1"
+        ))?;
+        let runs = query
+            .query_map([limit], read_run)?
+            .collect::<Result<_, _>>()?;
         Ok(runs)
     }
 
     /// All that is on record of a run. A name stands for the clean-up that has it.
     pub fn show(&self, wanted: &Wanted) -> Result<Option<Record>, JournalError> {
         let run = match wanted {
-            Wanted::Id(id) => {
-                self.db.query_row(&format!("{SELECT} WHERE id = ?1"), [id], read_run).optional()?
-            }
+            Wanted::Id(id) => self
+                .db
+                .query_row(&format!("{SELECT} WHERE id = ?1"), [id], read_run)
+                .optional()?,
             Wanted::Name(name) => self
                 .db
                 .query_row(
@@ -384,7 +417,9 @@ impl Journal {
         let Some(run) = run else { return Ok(None) };
         let steps = self
             .db
-            .prepare("SELECT at_ns, step, detail, facts FROM run_steps WHERE run_id = ?1 ORDER BY id")?
+            .prepare(
+                "SELECT at_ns, step, detail, facts FROM run_steps WHERE run_id = ?1 ORDER BY id",
+            )?
             .query_map([run.id], read_step)?
             .collect::<Result<_, _>>()?;
         let moves = self
@@ -399,7 +434,12 @@ impl Journal {
             .prepare("SELECT id FROM runs WHERE run = ?1 AND id != ?2 ORDER BY id")?
             .query_map(params![run.run, run.id], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        Ok(Some(Record { run, steps, moves, related }))
+        Ok(Some(Record {
+            run,
+            steps,
+            moves,
+            related,
+        }))
     }
 }
 
@@ -426,7 +466,9 @@ fn read_file(row: &Row<'_>) -> Result<FileShown, rusqlite::Error> {
 /// RFC 3339 with milliseconds, where the format can hold it.
 fn to_the_millisecond(nanos: i64) -> String {
     match u64::try_from(nanos) {
-        Ok(nanos) => humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(nanos)).to_string(),
+        Ok(nanos) => {
+            humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(nanos)).to_string()
+        }
         Err(_) => Timestamp::from_nanos(nanos).rfc3339(),
     }
 }
@@ -448,8 +490,16 @@ pub(super) fn accepted(
                 "receiver": request.via.receiver,
                 "group_key": request.via.group_key,
             });
-            let detail = format!("alert {}, receiver {}", request.fingerprint, request.via.receiver);
-            let step = Step { at: now, step: "accepted", detail: Some(detail), facts: Some(facts) };
+            let detail = format!(
+                "alert {}, receiver {}",
+                request.fingerprint, request.via.receiver
+            );
+            let step = Step {
+                at: now,
+                step: "accepted",
+                detail: Some(detail),
+                facts: Some(facts),
+            };
             return write_steps(db, id, &[step]);
         }
         Accepted::InProgress => "in_progress",
@@ -459,13 +509,29 @@ pub(super) fn accepted(
     pass_over(db, request, outcome, now)
 }
 
-fn pass_over(db: &Sqlite, request: &Request, outcome: &str, now: Timestamp) -> Result<(), rusqlite::Error> {
-    let session: String = request.session.chars().filter(|c| !c.is_control()).take(255).collect();
+fn pass_over(
+    db: &Sqlite,
+    request: &Request,
+    outcome: &str,
+    now: Timestamp,
+) -> Result<(), rusqlite::Error> {
+    let session: String = request
+        .session
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(255)
+        .collect();
     db.execute(
         "INSERT INTO passed_over (session, action, outcome, fingerprint, first_ns, last_ns, times)
          VALUES (?1, ?2, ?3, ?4, ?5, ?5, 1) ON CONFLICT (session, action, outcome, fingerprint)
          DO UPDATE SET last_ns = excluded.last_ns, times = times + 1",
-        params![session, request.action.label(), outcome, request.fingerprint, now.nanos()],
+        params![
+            session,
+            request.action.label(),
+            outcome,
+            request.fingerprint,
+            now.nanos()
+        ],
     )?;
     Ok(())
 }
@@ -517,7 +583,16 @@ pub(super) fn ended(
         (Some(reason), Some(detail)) => Some(format!("{reason}: {detail}")),
         (reason, detail) => detail.clone().or(reason.map(str::to_owned)),
     };
-    write_steps(db, id, &[Step { at: now, step: status, detail, facts: None }])
+    write_steps(
+        db,
+        id,
+        &[Step {
+            at: now,
+            step: status,
+            detail,
+            facts: None,
+        }],
+    )
 }
 
 /// The first step of a run that a person asked for.
@@ -531,7 +606,16 @@ pub(super) fn begun(
 ) -> Result<(), rusqlite::Error> {
     let detail = format!("{} by {by}", action.label());
     let facts = Some(facts.clone());
-    write_steps(db, id, &[Step { at: now, step: "accepted", detail: Some(detail), facts }])
+    write_steps(
+        db,
+        id,
+        &[Step {
+            at: now,
+            step: "accepted",
+            detail: Some(detail),
+            facts,
+        }],
+    )
 }
 
 /// Drops what belongs to no run any more, and of the oldest runs what is too much.
@@ -539,9 +623,17 @@ pub(super) fn prune(db: &Sqlite, now: Timestamp) -> Result<(), rusqlite::Error> 
     prune_to(db, now, MAX_ROWS, MAX_PASSED_OVER)
 }
 
-fn prune_to(db: &Sqlite, now: Timestamp, rows: i64, passed_over: i64) -> Result<(), rusqlite::Error> {
+fn prune_to(
+    db: &Sqlite,
+    now: Timestamp,
+    rows: i64,
+    passed_over: i64,
+) -> Result<(), rusqlite::Error> {
     for table in ["run_steps", "run_files"] {
-        db.execute(&format!("DELETE FROM {table} WHERE run_id NOT IN (SELECT id FROM runs)"), [])?;
+        db.execute(
+            &format!("DELETE FROM {table} WHERE run_id NOT IN (SELECT id FROM runs)"),
+            [],
+        )?;
         // The newest run whose rows, with those of all newer ones, are too many.
         let too_many: Option<i64> = db
             .query_row(
@@ -563,7 +655,10 @@ fn prune_to(db: &Sqlite, now: Timestamp, rows: i64, passed_over: i64) -> Result<
             )?;
         }
     }
-    db.execute("DELETE FROM passed_over WHERE last_ns < ?1", [now.minus(KEPT_FOR).nanos()])?;
+    db.execute(
+        "DELETE FROM passed_over WHERE last_ns < ?1",
+        [now.minus(KEPT_FOR).nanos()],
+    )?;
     db.execute(
         "DELETE FROM passed_over WHERE last_ns < (SELECT last_ns FROM passed_over ORDER BY last_ns DESC LIMIT 1 OFFSET ?1)",
         [passed_over],
@@ -587,13 +682,21 @@ mod tests {
             tier: "cleanup".into(),
             fingerprint: "f00".into(),
             starts_at: "t1".into(),
-            via: Via { receiver: "hook".into(), group_key: "{}:{}".into() },
+            via: Via {
+                receiver: "hook".into(),
+                group_key: "{}:{}".into(),
+            },
         }
     }
 
     fn files(count: u64) -> Vec<FileRecord> {
-        let file =
-            |inode| FileRecord { kind: "session", inode, size: 7, modified: at(-100), fate: Fate::Planned };
+        let file = |inode| FileRecord {
+            kind: "session",
+            inode,
+            size: 7,
+            modified: at(-100),
+            fate: Fate::Planned,
+        };
         (1..=count).map(file).collect()
     }
 
@@ -608,30 +711,68 @@ mod tests {
         let (_dir, mut journal) = open();
         journal.accept(&[request("a")], at(0)).unwrap();
         let run = journal.take(at(1), &[]).unwrap().unwrap();
-        let step = |step, seconds| Step { at: at(seconds), ..Step::new(step, None) };
-        journal.set_plan(run.id, "20261123T201510Z-4f2a91", &[step("locked", 2)], &files(2)).unwrap();
-        let moved = files(2).into_iter().map(|file| FileRecord { fate: Fate::Moved, ..file }).collect();
-        let ending = Ending { steps: vec![step("moved", 3)], moves: moved, ..Ending::default() };
-        journal.finish(run.id, Status::Done, &ending, at(4)).unwrap();
+        let step = |step, seconds| Step {
+            at: at(seconds),
+            ..Step::new(step, None)
+        };
+        journal
+            .set_plan(
+                run.id,
+                "20261123T201510Z-4f2a91",
+                &[step("locked", 2)],
+                &files(2),
+            )
+            .unwrap();
+        let moved = files(2)
+            .into_iter()
+            .map(|file| FileRecord {
+                fate: Fate::Moved,
+                ..file
+            })
+            .collect();
+        let ending = Ending {
+            steps: vec![step("moved", 3)],
+            moves: moved,
+            ..Ending::default()
+        };
+        journal
+            .finish(run.id, Status::Done, &ending, at(4))
+            .unwrap();
         let undo = journal.begin("a", Action::Undo, "somebody", at(5)).unwrap();
         journal.set_run(undo, "20261123T201510Z-4f2a91").unwrap();
 
-        let shown = journal.show(&Wanted::Name("20261123T201510Z-4f2a91".into())).unwrap().unwrap();
-        assert_eq!(shown, journal.show(&Wanted::Id(run.id)).unwrap().unwrap(), "the clean-up, not its undo");
+        let shown = journal
+            .show(&Wanted::Name("20261123T201510Z-4f2a91".into()))
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            shown,
+            journal.show(&Wanted::Id(run.id)).unwrap().unwrap(),
+            "the clean-up, not its undo"
+        );
         let steps: Vec<&str> = shown.steps.iter().map(|step| step.step.as_str()).collect();
         assert_eq!(steps, ["accepted", "begun", "locked", "moved", "done"]);
         assert_eq!(shown.steps[0].facts.as_ref().unwrap()["receiver"], "hook");
         assert!(shown.steps.windows(2).all(|pair| pair[0].at < pair[1].at));
         assert_eq!(
-            shown.moves.iter().map(|file| (file.inode, file.fate.as_str())).collect::<Vec<_>>(),
+            shown
+                .moves
+                .iter()
+                .map(|file| (file.inode, file.fate.as_str()))
+                .collect::<Vec<_>>(),
             [(1, "moved"), (2, "moved")]
         );
         assert_eq!(shown.related, [undo]);
         let json = serde_json::to_value(&shown).unwrap();
-        assert_eq!((json["id"].as_i64(), json["status"].as_str()), (Some(run.id), Some("done")));
+        assert_eq!(
+            (json["id"].as_i64(), json["status"].as_str()),
+            (Some(run.id), Some("done"))
+        );
         assert_eq!(journal.show(&Wanted::Id(99)).unwrap(), None);
 
-        journal.files_deleted("20261123T201510Z-4f2a91", at(9)).unwrap();
+        journal
+            .files_deleted("20261123T201510Z-4f2a91", at(9))
+            .unwrap();
         let shown = journal.show(&Wanted::Id(run.id)).unwrap().unwrap();
         assert!(shown.moves.iter().all(|file| file.fate == "deleted"));
         assert_eq!(shown.steps.last().unwrap().step, "deleted");
@@ -653,7 +794,10 @@ mod tests {
         let text = |s: &str| s.to_owned();
         assert_eq!(
             seen,
-            [(text("stranger"), text("unknown_session"), 1), (text("a"), text("in_progress"), 2)]
+            [
+                (text("stranger"), text("unknown_session"), 1),
+                (text("a"), text("in_progress"), 2)
+            ]
         );
     }
 
@@ -662,31 +806,54 @@ mod tests {
         let (_dir, mut journal) = open();
         let mut ids = Vec::new();
         for second in 0..4 {
-            let id = journal.begin("a", Action::Cleanup, "somebody", at(second)).unwrap();
+            let id = journal
+                .begin("a", Action::Cleanup, "somebody", at(second))
+                .unwrap();
             journal.set_plan(id, "x", &[], &files(10)).unwrap();
             ids.push(id);
             if second < 3 {
-                journal.finish(id, Status::Done, &Ending::default(), at(second)).unwrap();
+                journal
+                    .finish(id, Status::Done, &Ending::default(), at(second))
+                    .unwrap();
             }
         }
         let held = |journal: &Journal| -> Vec<usize> {
             ids.iter()
-                .map(|id| journal.show(&Wanted::Id(*id)).unwrap().map_or(99, |r| r.moves.len()))
+                .map(|id| {
+                    journal
+                        .show(&Wanted::Id(*id))
+                        .unwrap()
+                        .map_or(99, |r| r.moves.len())
+                })
                 .collect()
         };
         prune_to(&journal.db, at(9), 25, 9).unwrap();
-        assert_eq!(held(&journal), [0, 0, 10, 10], "the oldest lose theirs first");
+        assert_eq!(
+            held(&journal),
+            [0, 0, 10, 10],
+            "the oldest lose theirs first"
+        );
         prune_to(&journal.db, at(9), 5, 9).unwrap();
-        assert_eq!(held(&journal), [0, 0, 0, 10], "a run under way keeps its own");
+        assert_eq!(
+            held(&journal),
+            [0, 0, 0, 10],
+            "a run under way keeps its own"
+        );
         journal.prune(at(500 * 86_400)).unwrap();
         assert_eq!(held(&journal), [99, 99, 99, 10]);
         let steps: i64 = journal
             .db
-            .query_row("SELECT count(*) FROM run_steps WHERE run_id != ?1", [ids[3]], |row| row.get(0))
+            .query_row(
+                "SELECT count(*) FROM run_steps WHERE run_id != ?1",
+                [ids[3]],
+                |row| row.get(0),
+            )
             .unwrap();
         assert_eq!(steps, 0, "nothing stays of a run that is forgotten");
         for n in 0..20 {
-            journal.pass_over(&[request(&format!("s{n}"))], at(n)).unwrap();
+            journal
+                .pass_over(&[request(&format!("s{n}"))], at(n))
+                .unwrap();
         }
         prune_to(&journal.db, at(20), 5, 9).unwrap();
         assert_eq!(journal.passed_over(99).unwrap().len(), 10);

@@ -138,9 +138,14 @@ impl Ended {
         let (action, status): (String, String) = (row.get(1)?, row.get(2)?);
         let status = Status::from_label(&status).ok_or(rusqlite::Error::InvalidQuery)?;
         // Of a run that was refused they are what would have been moved.
-        let files: Option<String> = if status == Status::Done { row.get(7)? } else { None };
-        let kinds: BTreeMap<String, u64> =
-            files.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+        let files: Option<String> = if status == Status::Done {
+            row.get(7)?
+        } else {
+            None
+        };
+        let kinds: BTreeMap<String, u64> = files
+            .and_then(|text| serde_json::from_str(&text).ok())
+            .unwrap_or_default();
         Ok(Self {
             session: row.get(0)?,
             action: Action::from_label(&action).ok_or(rusqlite::Error::InvalidQuery)?,
@@ -150,7 +155,9 @@ impl Ended {
             created: Timestamp::from_nanos(row.get(5)?),
             ended: Timestamp::from_nanos(row.get(6)?),
             moved: kinds.values().any(|count| *count > 0),
-            files: row.get::<_, Option<i64>>(8)?.and_then(|count| u64::try_from(count).ok()),
+            files: row
+                .get::<_, Option<i64>>(8)?
+                .and_then(|count| u64::try_from(count).ok()),
         })
     }
 }
@@ -173,7 +180,11 @@ impl Standing {
             (false, ..) => former.cloned(),
         };
         let cleaned = match run.cleaned() {
-            true => Some(Cleaned { ended: run.ended, files: run.files, lead: None }),
+            true => Some(Cleaned {
+                ended: run.ended,
+                files: run.files,
+                lead: None,
+            }),
             false => before.and_then(|before| before.cleaned),
         };
         Self {
@@ -190,7 +201,8 @@ impl Standing {
     fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
         let (action, status): (String, String) = (row.get(2)?, row.get(3)?);
         let time = |nanos: i64| Timestamp::from_nanos(nanos);
-        let refused: (Option<i64>, Option<i64>, Option<String>) = (row.get(5)?, row.get(6)?, row.get(7)?);
+        let refused: (Option<i64>, Option<i64>, Option<String>) =
+            (row.get(5)?, row.get(6)?, row.get(7)?);
         let (files, lead): (Option<i64>, Option<i64>) = (row.get(9)?, row.get(10)?);
         Ok(Self {
             session: row.get(0)?,
@@ -199,15 +211,19 @@ impl Standing {
             status: Status::from_label(&status).ok_or(rusqlite::Error::InvalidQuery)?,
             reason: row.get(4)?,
             refused: match refused {
-                (Some(since), Some(last), reason) => {
-                    Some(Refused { since: time(since), last: time(last), reason: reason.unwrap_or_default() })
-                }
+                (Some(since), Some(last), reason) => Some(Refused {
+                    since: time(since),
+                    last: time(last),
+                    reason: reason.unwrap_or_default(),
+                }),
                 _ => None,
             },
             cleaned: row.get::<_, Option<i64>>(8)?.map(|ended| Cleaned {
                 ended: time(ended),
                 files: files.and_then(|count| u64::try_from(count).ok()),
-                lead: lead.and_then(|nanos| u64::try_from(nanos).ok()).map(Duration::from_nanos),
+                lead: lead
+                    .and_then(|nanos| u64::try_from(nanos).ok())
+                    .map(Duration::from_nanos),
             }),
         })
     }
@@ -242,7 +258,9 @@ impl Standing {
 /// is no clean-up.
 pub(super) fn ended(db: &Sqlite, id: i64) -> Result<(), rusqlite::Error> {
     let mut query = db.prepare_cached(&format!("{ENDED} AND id = ?1"))?;
-    let Some(run) = query.query_row([id], Ended::read).optional()? else { return Ok(()) };
+    let Some(run) = query.query_row([id], Ended::read).optional()? else {
+        return Ok(());
+    };
     let mut query = db.prepare_cached(&format!("{STANDING} WHERE session = ?1"))?;
     let before = query.query_row([&run.session], Standing::read).optional()?;
     let mut standing = Standing::after(before.as_ref(), &run);
@@ -257,9 +275,15 @@ pub(super) fn ended(db: &Sqlite, id: i64) -> Result<(), rusqlite::Error> {
 
 /// From the first alert of the episode that this clean-up ended; the clean-up before, if
 /// any, was the end of an earlier one.
-fn lead(db: &Sqlite, run: &Ended, former: Option<Cleaned>) -> Result<Option<Duration>, rusqlite::Error> {
+fn lead(
+    db: &Sqlite,
+    run: &Ended,
+    former: Option<Cleaned>,
+) -> Result<Option<Duration>, rusqlite::Error> {
     // One that is dated after this one was written under a wrong clock.
-    let former = former.map(|former| former.ended).filter(|former| *former <= run.ended);
+    let former = former
+        .map(|former| former.ended)
+        .filter(|former| *former <= run.ended);
     let mut query = db.prepare_cached(
         "SELECT created_ns, starts_at, requested_by, status, reason FROM runs
          WHERE session = ?1 AND action IN ('plan','cleanup','emergency')
@@ -281,7 +305,11 @@ fn lead(db: &Sqlite, run: &Ended, former: Option<Cleaned>) -> Result<Option<Dura
             break;
         }
         next = created;
-        let began = starts_at.as_deref().and_then(point_in_time).unwrap_or(created).min(created);
+        let began = starts_at
+            .as_deref()
+            .and_then(point_in_time)
+            .unwrap_or(created)
+            .min(created);
         // An alert that went on firing after the clean-up before: the episode began with that.
         let began = former.map_or(began, |former| began.max(former));
         first = Some(first.map_or(began, |first| first.min(began)));
@@ -292,7 +320,10 @@ fn lead(db: &Sqlite, run: &Ended, former: Option<Cleaned>) -> Result<Option<Dura
 /// An alert's start, RFC 3339 with any offset; none where it is no time after 1970.
 fn point_in_time(text: &str) -> Option<Timestamp> {
     let nanos = text.parse::<jiff::Timestamp>().ok()?.as_nanosecond();
-    i64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Timestamp::from_nanos)
+    i64::try_from(nanos)
+        .ok()
+        .filter(|nanos| *nanos > 0)
+        .map(Timestamp::from_nanos)
 }
 
 /// Makes the rows, and the counter of clean-ups, from the runs that an older journal holds.
@@ -309,11 +340,16 @@ pub(super) fn take_over(db: &Sqlite) -> Result<(), rusqlite::Error> {
         standings.insert(run.session.clone(), standing);
         if run.cleaned() {
             *cleanups.entry(run.action).or_default() += 1;
-            leads.insert(run.session.clone(), (run, before.and_then(|before| before.cleaned)));
+            leads.insert(
+                run.session.clone(),
+                (run, before.and_then(|before| before.cleaned)),
+            );
         }
     }
     for standing in standings.values_mut() {
-        if let (Some(cleaned), Some((run, former))) = (&mut standing.cleaned, leads.get(&standing.session)) {
+        if let (Some(cleaned), Some((run, former))) =
+            (&mut standing.cleaned, leads.get(&standing.session))
+        {
             cleaned.lead = lead(db, run, *former)?;
         }
         standing.write(db)?;
@@ -326,7 +362,10 @@ pub(super) fn take_over(db: &Sqlite) -> Result<(), rusqlite::Error> {
 
 /// Forgets sessions whose latest run was forgotten.
 pub(super) fn prune(db: &Sqlite, now: Timestamp) -> Result<(), rusqlite::Error> {
-    db.execute("DELETE FROM standings WHERE ended_ns < ?1", [now.minus(KEPT_FOR).nanos()])?;
+    db.execute(
+        "DELETE FROM standings WHERE ended_ns < ?1",
+        [now.minus(KEPT_FOR).nanos()],
+    )?;
     Ok(())
 }
 
@@ -336,7 +375,9 @@ impl Journal {
     ///
     /// Errors: the database cannot be read.
     pub fn standings(&self) -> Result<Vec<Standing>, JournalError> {
-        let mut query = self.db.prepare_cached(&format!("{STANDING} ORDER BY session"))?;
+        let mut query = self
+            .db
+            .prepare_cached(&format!("{STANDING} ORDER BY session"))?;
         let rows = query.query_map([], Standing::read)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -383,7 +424,10 @@ mod tests {
                 accumulated: Some((160, 70)),
                 ..Ending::default()
             },
-            Err((_, reason)) => Ending { reason: Some(reason), ..Ending::default() },
+            Err((_, reason)) => Ending {
+                reason: Some(reason),
+                ..Ending::default()
+            },
         };
         let status = told.map_or_else(|(status, _)| status, |()| Status::Done);
         journal.finish(id, status, &ending, at(when)).unwrap();
@@ -397,14 +441,24 @@ mod tests {
         when: i64,
         told: Result<(), (Status, &'static str)>,
     ) {
-        let accepted = journal.accept(&[request(action, starts_at)], at(when)).unwrap();
-        assert!(matches!(accepted[0], Accepted::Queued(_)), "{accepted:?} at {when}");
+        let accepted = journal
+            .accept(&[request(action, starts_at)], at(when))
+            .unwrap();
+        assert!(
+            matches!(accepted[0], Accepted::Queued(_)),
+            "{accepted:?} at {when}"
+        );
         let run = journal.take(at(when), &[]).unwrap().unwrap();
         finish(journal, run.id, told, when + 1);
     }
 
     /// One that a person asked for.
-    fn person(journal: &mut Journal, action: Action, when: i64, told: Result<(), (Status, &'static str)>) {
+    fn person(
+        journal: &mut Journal,
+        action: Action,
+        when: i64,
+        told: Result<(), (Status, &'static str)>,
+    ) {
         let id = journal.begin("a", action, "somebody", at(when)).unwrap();
         finish(journal, id, told, when + 1);
     }
@@ -430,8 +484,14 @@ mod tests {
         assert_eq!(journal.standings().unwrap(), [], "a dry run is none");
         alert(&mut journal, Action::Cleanup, "", 5, CONNECTED);
         let now = standing(&journal);
-        assert_eq!((now.ended, now.action, now.status), (at(6), Action::Cleanup, Status::Refused));
-        assert_eq!((now.reason.as_deref(), now.cleaned), (Some("connected"), None));
+        assert_eq!(
+            (now.ended, now.action, now.status),
+            (at(6), Action::Cleanup, Status::Refused)
+        );
+        assert_eq!(
+            (now.reason.as_deref(), now.cleaned),
+            (Some("connected"), None)
+        );
         alert(&mut journal, Action::Emergency, "", 10, FAILED);
         let now = standing(&journal);
         assert_eq!(
@@ -445,7 +505,9 @@ mod tests {
             (at(21), Action::Cleanup, Status::Done, None)
         );
         // A run that waited meanwhile ends when it is its turn.
-        let accepted = journal.accept(&[request(Action::Cleanup, "")], at(20)).unwrap();
+        let accepted = journal
+            .accept(&[request(Action::Cleanup, "")], at(20))
+            .unwrap();
         assert!(matches!(accepted[0], Accepted::Cooldown));
     }
 
@@ -457,10 +519,22 @@ mod tests {
             assert_eq!(since(&journal), Some(at(1)));
         }
         // Another tier and another reason are the same trouble; the latest reason counts.
-        alert(&mut journal, Action::Emergency, "", 18, Err((Status::Refused, "paused")));
+        alert(
+            &mut journal,
+            Action::Emergency,
+            "",
+            18,
+            Err((Status::Refused, "paused")),
+        );
         let refused = standing(&journal).refused.unwrap();
-        assert_eq!((refused.since, refused.last, refused.reason.as_str()), (at(1), at(19), "paused"));
-        assert!(refused.goes_on(at(79)) && !refused.goes_on(at(80)), "an hour");
+        assert_eq!(
+            (refused.since, refused.last, refused.reason.as_str()),
+            (at(1), at(19), "paused")
+        );
+        assert!(
+            refused.goes_on(at(79)) && !refused.goes_on(at(80)),
+            "an hour"
+        );
         assert!(!refused.goes_on(at(19 - 61)), "a wrong clock");
         // What a person is told says nothing of the alerts.
         for told in [STALE, CONNECTED, FAILED] {
@@ -469,7 +543,11 @@ mod tests {
         }
         assert_eq!(standing(&journal).status, Status::Failed);
         alert(&mut journal, Action::Cleanup, "", 79, CONNECTED);
-        assert_eq!(since(&journal), Some(at(80)), "more than an hour: another one");
+        assert_eq!(
+            since(&journal),
+            Some(at(80)),
+            "more than an hour: another one"
+        );
         alert(&mut journal, Action::Cleanup, "", 139, CONNECTED);
         assert_eq!(since(&journal), Some(at(80)), "an hour and no more");
 
@@ -494,11 +572,16 @@ mod tests {
     fn a_run_that_waited_while_its_session_was_cleaned_was_denied_nothing() {
         let (_dir, mut journal) = open();
         alert(&mut journal, Action::Cleanup, "", 0, CONNECTED);
-        journal.accept(&[request(Action::Cleanup, "")], at(10)).unwrap();
+        journal
+            .accept(&[request(Action::Cleanup, "")], at(10))
+            .unwrap();
         person(&mut journal, Action::Cleanup, 11, DONE);
         assert!(journal.take(at(13), &[]).unwrap().is_none());
         let now = standing(&journal);
-        assert_eq!((now.ended, now.reason.as_deref(), now.refused), (at(13), Some("cooldown"), None));
+        assert_eq!(
+            (now.ended, now.reason.as_deref(), now.refused),
+            (at(13), Some("cooldown"), None)
+        );
         assert_eq!(now.cleaned.unwrap().ended, at(12));
     }
 
@@ -508,7 +591,11 @@ mod tests {
         alert(&mut journal, Action::Cleanup, "", 60 * 24 * 365, CONNECTED);
         alert(&mut journal, Action::Cleanup, "", 0, CONNECTED);
         let now = standing(&journal);
-        assert_eq!((now.ended, now.refused.unwrap().since), (at(1), at(1)), "the latest to end");
+        assert_eq!(
+            (now.ended, now.refused.unwrap().since),
+            (at(1), at(1)),
+            "the latest to end"
+        );
         alert(&mut journal, Action::Cleanup, "", 30, CONNECTED);
         alert(&mut journal, Action::Cleanup, "", 20, CONNECTED);
         assert_eq!(since(&journal), Some(at(1)), "a little is nothing");
@@ -519,7 +606,13 @@ mod tests {
         let (_dir, mut journal) = open();
         // The warning tier came first, and began before its alert was delivered.
         alert(&mut journal, Action::Plan, &at(-90).rfc3339(), 0, DONE);
-        alert(&mut journal, Action::Cleanup, &at(600).rfc3339(), 610, CONNECTED);
+        alert(
+            &mut journal,
+            Action::Cleanup,
+            &at(600).rfc3339(),
+            610,
+            CONNECTED,
+        );
         alert(&mut journal, Action::Cleanup, &at(600).rfc3339(), 620, DONE);
         let cleaned = standing(&journal).cleaned.unwrap();
         assert_eq!((cleaned.ended, cleaned.files), (at(621), Some(70)));
@@ -528,7 +621,13 @@ mod tests {
 
         // What was on record before a clean-up belongs to it; an alert that goes on is of the
         // next episode from the clean-up on.
-        alert(&mut journal, Action::Emergency, &at(600).rfc3339(), 1_200, DONE);
+        alert(
+            &mut journal,
+            Action::Emergency,
+            &at(600).rfc3339(),
+            1_200,
+            DONE,
+        );
         assert_eq!(minutes(standing(&journal).cleaned), Some(1_201 - 621));
         let cleanups = journal.totals().unwrap().cleanups;
         assert_eq!((cleanups["cleanup"], cleanups["emergency"]), (1, 1));
@@ -542,7 +641,11 @@ mod tests {
         alert(&mut journal, Action::Cleanup, "", day + 1, CONNECTED);
         alert(&mut journal, Action::Plan, "", 2 * day, DONE);
         alert(&mut journal, Action::Cleanup, "", 3 * day, DONE);
-        assert_eq!(minutes(standing(&journal).cleaned), Some(2 * day as u64), "from {day} + 1 on");
+        assert_eq!(
+            minutes(standing(&journal).cleaned),
+            Some(2 * day as u64),
+            "from {day} + 1 on"
+        );
 
         alert(&mut journal, Action::Cleanup, "", 6 * day, STALE);
         alert(&mut journal, Action::Cleanup, "", 6 * day + 30, DONE);
@@ -559,7 +662,11 @@ mod tests {
         person(&mut journal, Action::Cleanup, 1_050, DONE);
         assert_eq!(minutes(standing(&journal).cleaned), Some(51));
         person(&mut journal, Action::Cleanup, 1_060, DONE);
-        assert_eq!(standing(&journal).cleaned.unwrap().lead, None, "those alerts have had theirs");
+        assert_eq!(
+            standing(&journal).cleaned.unwrap().lead,
+            None,
+            "those alerts have had theirs"
+        );
         assert_eq!(journal.totals().unwrap().cleanups["cleanup"], 3);
     }
 
@@ -572,23 +679,47 @@ mod tests {
         assert_eq!(standing(&journal), before);
         assert_eq!(journal.totals().unwrap().cleanups["cleanup"], 1);
         alert(&mut journal, Action::Cleanup, "", 1_000, DONE);
-        assert_eq!(minutes(standing(&journal).cleaned), Some(1), "the next episode began after it");
+        assert_eq!(
+            minutes(standing(&journal).cleaned),
+            Some(1),
+            "the next episode began after it"
+        );
     }
 
     #[test]
     fn a_run_that_moved_nothing_is_no_clean_up() {
         let (_dir, mut journal) = open();
         for (status, files) in [(Status::Done, 0), (Status::Failed, 7), (Status::Refused, 7)] {
-            let id = journal.begin("a", Action::Cleanup, "somebody", at(0)).unwrap();
-            let ending = Ending { files: BTreeMap::from([(Kind::Session, files)]), ..Ending::default() };
+            let id = journal
+                .begin("a", Action::Cleanup, "somebody", at(0))
+                .unwrap();
+            let ending = Ending {
+                files: BTreeMap::from([(Kind::Session, files)]),
+                ..Ending::default()
+            };
             journal.finish(id, status, &ending, at(1)).unwrap();
-            assert_eq!((standing(&journal).cleaned, standing(&journal).status), (None, status));
+            assert_eq!(
+                (standing(&journal).cleaned, standing(&journal).status),
+                (None, status)
+            );
         }
         // A restart ended it: nobody counted what was left.
-        let id = journal.begin("a", Action::Cleanup, "somebody", at(2)).unwrap();
-        let ending = Ending { files: BTreeMap::from([(Kind::Session, 7)]), ..Ending::default() };
+        let id = journal
+            .begin("a", Action::Cleanup, "somebody", at(2))
+            .unwrap();
+        let ending = Ending {
+            files: BTreeMap::from([(Kind::Session, 7)]),
+            ..Ending::default()
+        };
         journal.finish(id, Status::Done, &ending, at(3)).unwrap();
-        assert_eq!(standing(&journal).cleaned, Some(Cleaned { ended: at(3), files: None, lead: None }));
+        assert_eq!(
+            standing(&journal).cleaned,
+            Some(Cleaned {
+                ended: at(3),
+                files: None,
+                lead: None
+            })
+        );
         assert_eq!(journal.totals().unwrap().cleanups["cleanup"], 1);
     }
 
@@ -598,7 +729,13 @@ mod tests {
         let expected = Some("2026-11-23T18:00:00Z".to_owned());
         assert_eq!(utc("2026-11-23T18:00:00.123Z"), expected);
         assert_eq!(utc("2026-11-23T20:00:00.123456789+02:00"), expected);
-        for nonsense in ["", "s", "0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-30T00:00:00Z"] {
+        for nonsense in [
+            "",
+            "s",
+            "0001-01-01T00:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "9999-12-30T00:00:00Z",
+        ] {
             assert_eq!(utc(nonsense), None, "{nonsense}");
         }
         // One that is in the future began when it came.
@@ -662,7 +799,9 @@ mod tests {
         let kept_until = standings[0].ended.plus(KEPT_FOR);
         journal.prune(kept_until).unwrap();
         assert_eq!(journal.standings().unwrap(), standings);
-        journal.prune(kept_until.plus(Duration::from_secs(1))).unwrap();
+        journal
+            .prune(kept_until.plus(Duration::from_secs(1)))
+            .unwrap();
         assert_eq!(journal.standings().unwrap(), [], "forgotten with the runs");
         assert!(journal.totals().unwrap().cleanups["cleanup"] > 0);
     }
@@ -694,7 +833,10 @@ mod tests {
         fill(50_000, "'z'");
         journal
             .db
-            .execute("UPDATE runs SET status = 'refused', reason = 'connected' WHERE session = 'z'", [])
+            .execute(
+                "UPDATE runs SET status = 'refused', reason = 'connected' WHERE session = 'z'",
+                [],
+            )
             .unwrap();
         back_to_schema_4(&journal);
         drop(journal);
@@ -712,15 +854,22 @@ mod tests {
         };
         let standings = quickest(&|| drop(journal.standings().unwrap()));
         let totals = quickest(&|| drop(journal.totals().unwrap()));
-        let plain = journal.begin("z", Action::Cleanup, "somebody", at(0)).unwrap();
+        let plain = journal
+            .begin("z", Action::Cleanup, "somebody", at(0))
+            .unwrap();
         let began = Instant::now();
         finish(&mut journal, plain, CONNECTED, 5_000_000);
         let refused = began.elapsed();
-        let last = journal.begin("z", Action::Cleanup, "somebody", at(144_010)).unwrap();
+        let last = journal
+            .begin("z", Action::Cleanup, "somebody", at(144_010))
+            .unwrap();
         let began = Instant::now();
         finish(&mut journal, last, DONE, 5_000_001);
         let cleaned = began.elapsed();
-        assert!(standing_of(&journal, "z").cleaned.unwrap().lead > Some(Duration::from_secs(100 * 86_400)));
+        assert!(
+            standing_of(&journal, "z").cleaned.unwrap().lead
+                > Some(Duration::from_secs(100 * 86_400))
+        );
         assert!(
             standings < totals,
             "standings {standings:?}, totals {totals:?}; taken over {taken_over:?}, a refusal {refused:?}, a clean-up {cleaned:?}"
@@ -728,6 +877,11 @@ mod tests {
     }
 
     fn standing_of(journal: &Journal, session: &str) -> Standing {
-        journal.standings().unwrap().into_iter().find(|standing| standing.session == session).unwrap()
+        journal
+            .standings()
+            .unwrap()
+            .into_iter()
+            .find(|standing| standing.session == session)
+            .unwrap()
     }
 }

@@ -35,22 +35,38 @@ fn tiers(payload: &Payload, demanded: &BTreeMap<String, String>) -> BTreeSet<Tie
     let group = payload.group_labels.as_ref();
     let grouped_by = |name: &str| group.and_then(|group| group.get(name));
     if grouped_by("ladder").is_some_and(|ladder| ladder != LADDER)
-        || demanded.iter().any(|(name, value)| grouped_by(name).is_some_and(|found| found != value))
+        || demanded
+            .iter()
+            .any(|(name, value)| grouped_by(name).is_some_and(|found| found != value))
     {
         // The whole group is somebody else's.
         return BTreeSet::new();
     }
     let acts = |tier: &Tier| action_of(*tier).is_some();
     if grouped_by("tier").is_some() || grouped_by("alertname").is_some() {
-        let ours = payload.alerts.iter().filter(|alert| alert.label("ladder") == Some(LADDER));
-        return ours.filter_map(|alert| Tier::from_label(alert.label("tier")?)).filter(acts).collect();
+        let ours = payload
+            .alerts
+            .iter()
+            .filter(|alert| alert.label("ladder") == Some(LADDER));
+        return ours
+            .filter_map(|alert| Tier::from_label(alert.label("tier")?))
+            .filter(acts)
+            .collect();
     }
     Tier::ALL.into_iter().filter(acts).collect()
 }
 
 /// What a folder with this many files asks for: the highest of the tiers it has reached.
-fn request(session: &str, live: usize, limits: &Thresholds, tiers: &BTreeSet<Tier>) -> Option<Request> {
-    let tier = tiers.iter().filter(|tier| limits.of(**tier) <= live).max_by_key(|tier| limits.of(**tier))?;
+fn request(
+    session: &str,
+    live: usize,
+    limits: &Thresholds,
+    tiers: &BTreeSet<Tier>,
+) -> Option<Request> {
+    let tier = tiers
+        .iter()
+        .filter(|tier| limits.of(**tier) <= live)
+        .max_by_key(|tier| limits.of(**tier))?;
     Some(Request {
         session: session.to_owned(),
         action: action_of(*tier)?,
@@ -74,14 +90,19 @@ impl Service {
             "Alertmanager left alerts out of its request (max_alerts); every folder is looked at instead"
         );
         if !tiers.is_empty() {
-            self.ctx.journal().want_look(tiers.iter().map(|tier| tier.label()))?;
+            self.ctx
+                .journal()
+                .want_look(tiers.iter().map(|tier| tier.label()))?;
             self.look.notify_one();
         }
         Ok(())
     }
 
     /// Looks at every folder whenever that is wanted.
-    pub(super) async fn look_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
+    pub(super) async fn look_for_ever(
+        self: Arc<Self>,
+        mut stopping: tokio::sync::watch::Receiver<bool>,
+    ) {
         loop {
             tokio::select! {
                 _ = stopping.changed() => return,
@@ -105,7 +126,10 @@ impl Service {
             Ok(wanted) => wanted,
             Err(error) => return tracing::error!("{error}"),
         };
-        let tiers: BTreeSet<Tier> = wanted.keys().filter_map(|label| Tier::from_label(label)).collect();
+        let tiers: BTreeSet<Tier> = wanted
+            .keys()
+            .filter_map(|label| Tier::from_label(label))
+            .collect();
         if wanted.is_empty() {
             return;
         }
@@ -123,7 +147,11 @@ impl Service {
                 }
             }
         }
-        tracing::info!(queued, failed, "every folder was looked at, for alerts that were left out");
+        tracing::info!(
+            queued,
+            failed,
+            "every folder was looked at, for alerts that were left out"
+        );
         // What was asked for meanwhile stays asked for. A folder that could not be looked at
         // now is not looked at for ever: Alertmanager repeats an alert that goes on.
         let service = Arc::clone(self);
@@ -133,7 +161,11 @@ impl Service {
     }
 
     /// Whether a run was queued.
-    async fn look_at(self: &Arc<Self>, found: &Found, tiers: &BTreeSet<Tier>) -> Result<bool, String> {
+    async fn look_at(
+        self: &Arc<Self>,
+        found: &Found,
+        tiers: &BTreeSet<Tier>,
+    ) -> Result<bool, String> {
         let inventory = runner::look(found).await.map_err(|stop| stop.to_string())?;
         let limits = self.ctx.settings.limits(&found.session);
         let live = accumulated_files(&inventory, Batches::of(&inventory, limits.batch).measured);
@@ -142,7 +174,8 @@ impl Service {
         };
         let service = Arc::clone(self);
         let (session, action) = (request.session.clone(), request.action);
-        let accepted = blocking(move || service.ctx.journal().accept(&[request], Timestamp::now())).await;
+        let accepted =
+            blocking(move || service.ctx.journal().accept(&[request], Timestamp::now())).await;
         let Some(Accepted::Queued(id)) = accepted.map_err(|error| error.to_string())?.pop() else {
             return Ok(false);
         };
@@ -166,7 +199,8 @@ mod tests {
 
     fn payload(group: &Value, tier: &str, ladder: &str) -> Payload {
         let alert = json!({"status": "resolved", "labels": {"ladder": ladder, "tier": tier, "session": "a"}});
-        let body = json!({"version": "4", "truncatedAlerts": 1, "groupLabels": group, "alerts": [alert]});
+        let body =
+            json!({"version": "4", "truncatedAlerts": 1, "groupLabels": group, "alerts": [alert]});
         webhook::parse(body.to_string().as_bytes()).unwrap()
     }
 
@@ -177,18 +211,37 @@ mod tests {
         let all = vec![Warning, Cleanup, Emergency];
         for (group, tier, ladder, expected) in [
             (json!({"alertname": "X"}), "cleanup", LADDER, vec![Cleanup]),
-            (json!({"tier": "emergency"}), "emergency", LADDER, vec![Emergency]),
+            (
+                json!({"tier": "emergency"}),
+                "emergency",
+                LADDER,
+                vec![Emergency],
+            ),
             (json!({"alertname": "X"}), "monitor", LADDER, vec![]),
             (json!({"alertname": "X"}), "cleanup", "others", vec![]),
-            (json!({"alertname": "X", "instance": "host2"}), "cleanup", LADDER, vec![]),
-            (json!({"alertname": "X", "instance": "host1"}), "cleanup", LADDER, vec![Cleanup]),
+            (
+                json!({"alertname": "X", "instance": "host2"}),
+                "cleanup",
+                LADDER,
+                vec![],
+            ),
+            (
+                json!({"alertname": "X", "instance": "host1"}),
+                "cleanup",
+                LADDER,
+                vec![Cleanup],
+            ),
             (json!({"job": "x"}), "cleanup", LADDER, all.clone()),
             (json!({}), "cleanup", "others", all.clone()),
             (Value::Null, "cleanup", LADDER, all.clone()),
             (json!({"ladder": "others"}), "cleanup", "others", vec![]),
         ] {
             let found = tiers(&payload(&group, tier, ladder), &demanded);
-            assert_eq!(found.into_iter().collect::<Vec<_>>(), expected, "{group} {tier} {ladder}");
+            assert_eq!(
+                found.into_iter().collect::<Vec<_>>(),
+                expected,
+                "{group} {tier} {ladder}"
+            );
         }
     }
 
@@ -196,13 +249,18 @@ mod tests {
     fn only_the_highest_tier_that_a_folder_has_reached() {
         let limits = Thresholds::default();
         let all = BTreeSet::from([Tier::Warning, Tier::Cleanup, Tier::Emergency]);
-        let asks = |live, tiers: &BTreeSet<Tier>| request("a", live, &limits, tiers).map(|r| r.action);
+        let asks =
+            |live, tiers: &BTreeSet<Tier>| request("a", live, &limits, tiers).map(|r| r.action);
         assert_eq!(asks(119, &all), None);
         assert_eq!(asks(120, &all), Some(Action::Plan));
         assert_eq!(asks(150, &all), Some(Action::Cleanup));
         assert_eq!(asks(500, &all), Some(Action::Emergency));
         let one = BTreeSet::from([Tier::Cleanup]);
         assert_eq!(asks(149, &one), None);
-        assert_eq!(asks(500, &one), Some(Action::Cleanup), "no more than was asked for");
+        assert_eq!(
+            asks(500, &one),
+            Some(Action::Cleanup),
+            "no more than was asked for"
+        );
     }
 }

@@ -47,7 +47,11 @@ pub(super) struct Pages {
 
 impl Default for Pages {
     fn default() -> Self {
-        Self { gate: Gate::new(MAX_PAGES), plans: Mutex::default(), privileges: Mutex::default() }
+        Self {
+            gate: Gate::new(MAX_PAGES),
+            plans: Mutex::default(),
+            privileges: Mutex::default(),
+        }
     }
 }
 
@@ -66,7 +70,9 @@ impl Memory for ReadOnly {
 impl Service {
     /// Answers a GET for one of the pages.
     pub(super) async fn page(self: &Arc<Self>, path: &str, query: &str) -> Response {
-        let Some(permit) = self.pages.gate.try_enter() else { return self.pages.gate.refusal() };
+        let Some(permit) = self.pages.gate.try_enter() else {
+            return self.pages.gate.refusal();
+        };
         let (service, path, query) = (Arc::clone(self), path.to_owned(), query.to_owned());
         // In a task of its own, which keeps its place at the gate: a file system that hangs
         // must not let more and more of them hang.
@@ -80,7 +86,10 @@ impl Service {
         });
         match tokio::time::timeout(PAGE_TIMEOUT, answer).await {
             Ok(Ok(response)) => response,
-            Ok(Err(_)) => sorry(StatusCode::INTERNAL_SERVER_ERROR, "The page broke off; see the log."),
+            Ok(Err(_)) => sorry(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "The page broke off; see the log.",
+            ),
             Err(_) => sorry(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "It takes too long; a probe, or a file system, may hang.",
@@ -94,33 +103,53 @@ impl Service {
             let sessions = service.known_sessions();
             let journal = service.ctx.journal();
             Ok::<_, super::JournalError>(Front {
-                sessions: sessions.iter().map(|found| found.session.to_string()).collect(),
+                sessions: sessions
+                    .iter()
+                    .map(|found| found.session.to_string())
+                    .collect(),
                 maintenance: Some(maintenance(&journal)?),
                 waiting: journal.waiting(SHOWN)?,
                 runs: journal.runs(SHOWN)?,
                 passed_over: journal.passed_over(SHOWN)?,
-                privileges: service.pages.privileges.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+                privileges: service
+                    .pages
+                    .privileges
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone(),
             })
         });
         match told.await {
             Ok(front) => web::html(page::front(&front, Timestamp::now())),
             Err(error) => {
                 tracing::error!("the page: {error}");
-                sorry(StatusCode::SERVICE_UNAVAILABLE, "The journal cannot be read; see the log.")
+                sorry(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "The journal cannot be read; see the log.",
+                )
             }
         }
     }
 
     async fn run_page(self: Arc<Self>, query: &str) -> Response {
         let Some(id) = parameter(query, "id").and_then(|id| id.parse().ok()) else {
-            return sorry(StatusCode::BAD_REQUEST, "Which run? Open this page from the list of runs.");
+            return sorry(
+                StatusCode::BAD_REQUEST,
+                "Which run? Open this page from the list of runs.",
+            );
         };
         match blocking(move || self.ctx.journal().show(&Wanted::Id(id))).await {
             Ok(Some(record)) => web::html(page::run(&record)),
-            Ok(None) => sorry(StatusCode::NOT_FOUND, "No such run is on record (any more)."),
+            Ok(None) => sorry(
+                StatusCode::NOT_FOUND,
+                "No such run is on record (any more).",
+            ),
             Err(error) => {
                 tracing::error!("the page of a run: {error}");
-                sorry(StatusCode::SERVICE_UNAVAILABLE, "The journal cannot be read; see the log.")
+                sorry(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "The journal cannot be read; see the log.",
+                )
             }
         }
     }
@@ -144,15 +173,26 @@ impl Service {
             Ok(Some(found)) => found,
             Ok(None) => return sorry(StatusCode::NOT_FOUND, "No session is called so here."),
             Err(_) => {
-                return sorry(StatusCode::SERVICE_UNAVAILABLE, "Looking for the sessions takes too long.");
+                return sorry(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Looking for the sessions takes too long.",
+                );
             }
         };
         let mut settings = Settings::clone(&self.ctx.settings);
         settings.connection.memory = Arc::new(ReadOnly(settings.connection.memory));
-        let ask = Ask { column: Column::Cleanup, tier: None, force: None };
+        let ask = Ask {
+            column: Column::Cleanup,
+            tier: None,
+            force: None,
+        };
         let (verdict, plan) = runner::preview(&settings, &found, ask).await;
         let page = page::plan(&session, &verdict, plan.as_ref(), Timestamp::now());
-        let mut plans = self.pages.plans.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut plans = self
+            .pages
+            .plans
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if plans.len() < MAX_HELD {
             plans.insert(session, (Instant::now(), page.clone()));
         }
@@ -167,8 +207,10 @@ impl Service {
         let count = sessions.len();
         let looked = blocking(move || {
             let me = Me::now();
-            let mut findings: Vec<_> =
-                privileges::program(&settings, me).into_iter().map(|finding| (None, finding)).collect();
+            let mut findings: Vec<_> = privileges::program(&settings, me)
+                .into_iter()
+                .map(|finding| (None, finding))
+                .collect();
             let mut closed = 0;
             for found in &sessions {
                 let here = match privileges::look(&found.place, false) {
@@ -176,7 +218,10 @@ impl Service {
                     Err(why) => vec![privileges::closed(&found.place, &why)],
                 };
                 closed += usize::from(here.iter().any(|f| f.weight == privileges::Weight::Problem));
-                findings.extend(here.into_iter().map(|finding| (Some(found.session.to_string()), finding)));
+                findings.extend(
+                    here.into_iter()
+                        .map(|finding| (Some(found.session.to_string()), finding)),
+                );
             }
             (privileges::grouped(findings), closed)
         });
@@ -200,17 +245,29 @@ impl Service {
             "may move files in {} of {count} folders, within one file system and with owner and mode kept",
             count - closed
         );
-        *self.pages.privileges.lock().unwrap_or_else(PoisonError::into_inner) = groups;
+        *self
+            .pages
+            .privileges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = groups;
     }
 }
 
 /// Paused, breaker, armed.
 fn maintenance(journal: &Journal) -> Result<Maintenance, JournalError> {
     let switches = journal.switches()?;
-    let told = |switch: Switch| format!("since {} by {}: {}", switch.since, switch.by, switch.reason);
+    let told =
+        |switch: Switch| format!("since {} by {}: {}", switch.since, switch.by, switch.reason);
     let waits = |armed: Armed| {
         let waits_for = "until its bot is found stopped, or for its service's maintenance window";
-        (armed.session, format!("the {} of {} waits {waits_for}", armed.action.label(), armed.since))
+        (
+            armed.session,
+            format!(
+                "the {} of {} waits {waits_for}",
+                armed.action.label(),
+                armed.since
+            ),
+        )
     };
     Ok(Maintenance {
         paused: switches.paused.map(told),
@@ -227,8 +284,14 @@ fn sorry(status: StatusCode, text: &str) -> Response {
 
 /// The value of a query's parameter.
 fn parameter(query: &str, name: &str) -> Option<String> {
-    let pair = query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name)?;
-    percent_decode_str(&pair.1.replace('+', " ")).decode_utf8().ok().map(|value| value.into_owned())
+    let pair = query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(key, _)| *key == name)?;
+    percent_decode_str(&pair.1.replace('+', " "))
+        .decode_utf8()
+        .ok()
+        .map(|value| value.into_owned())
 }
 
 #[cfg(test)]
@@ -237,8 +300,14 @@ mod tests {
 
     #[test]
     fn parameters_are_decoded() {
-        assert_eq!(parameter("session=a%20b%2Fc%3D&id=1", "session").as_deref(), Some("a b/c="));
-        assert_eq!(parameter("x=1&session=a+b", "session").as_deref(), Some("a b"));
+        assert_eq!(
+            parameter("session=a%20b%2Fc%3D&id=1", "session").as_deref(),
+            Some("a b/c=")
+        );
+        assert_eq!(
+            parameter("x=1&session=a+b", "session").as_deref(),
+            Some("a b")
+        );
         assert_eq!(parameter("session", "session"), None);
         assert_eq!(parameter("session=%ff", "session"), None);
     }

@@ -27,14 +27,20 @@ impl TokenFile {
     /// Errors: it cannot be used now. Blocks.
     pub(super) fn new(path: PathBuf) -> Result<Self, String> {
         read(&path)?;
-        Ok(Self { path, readers: Arc::new(Semaphore::new(READERS)) })
+        Ok(Self {
+            path,
+            readers: Arc::new(Semaphore::new(READERS)),
+        })
     }
 
     pub(super) async fn read(&self) -> Result<Vec<u8>, String> {
         let path = self.path.clone();
         let token = bounded(&self.readers, READ_FOR, move || read(&path)).await;
         token.unwrap_or_else(|| {
-            Err("--webhook.token-file: it could not be read in time; its file system may hang".into())
+            Err(
+                "--webhook.token-file: it could not be read in time; its file system may hang"
+                    .into(),
+            )
         })
     }
 }
@@ -59,7 +65,8 @@ async fn bounded<T: Send + 'static>(
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
-    let wrong = |error: &dyn std::fmt::Display| format!("--webhook.token-file {}: {error}", path.display());
+    let wrong =
+        |error: &dyn std::fmt::Display| format!("--webhook.token-file {}: {error}", path.display());
     let located = secret::locate(path).map_err(|error| wrong(&error))?;
     let text = secret::read(&located, MAX_TOKEN_BYTES).map_err(|error| wrong(&error))?;
     let token = text.trim_ascii().to_vec();
@@ -85,7 +92,8 @@ mod tests {
         let soon = Duration::from_millis(100);
         let asks: Vec<_> = (0..100)
             .map(|_| {
-                let (readers, hangs, began) = (Arc::clone(&readers), Arc::clone(&hangs), Arc::clone(&began));
+                let (readers, hangs, began) =
+                    (Arc::clone(&readers), Arc::clone(&hangs), Arc::clone(&began));
                 tokio::spawn(async move {
                     let hang = move || {
                         began.fetch_add(1, Ordering::SeqCst);
@@ -101,6 +109,9 @@ mod tests {
         assert_eq!(began.load(Ordering::SeqCst), READERS);
         assert_eq!(bounded(&readers, soon, || 1).await, None, "it still hangs");
         drop(release);
-        assert_eq!(bounded(&readers, Duration::from_secs(20), || 1).await, Some(1));
+        assert_eq!(
+            bounded(&readers, Duration::from_secs(20), || 1).await,
+            Some(1)
+        );
     }
 }

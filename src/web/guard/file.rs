@@ -75,7 +75,9 @@ impl Watch {
     /// Whether a file is another one now, or was written so shortly before it was read that
     /// it may have changed within one tick of the clock.
     pub fn has_changed(&self) -> bool {
-        self.files.iter().any(|(path, stamp)| stamp.is_young || Stamp::of(path) != *stamp)
+        self.files
+            .iter()
+            .any(|(path, stamp)| stamp.is_young || Stamp::of(path) != *stamp)
     }
 
     pub fn add(&mut self, path: &Path) {
@@ -99,10 +101,17 @@ impl PartialEq for Stamp {
 
 impl Stamp {
     fn of(path: &Path) -> Self {
-        let Ok(found) = std::fs::metadata(path) else { return Self { state: None, is_young: false } };
+        let Ok(found) = std::fs::metadata(path) else {
+            return Self {
+                state: None,
+                is_young: false,
+            };
+        };
         let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(found.ctime().unsigned_abs());
         // A time to come is a clock's trouble, not a change.
-        let is_young = changed.elapsed().is_ok_and(|age| age < Duration::from_secs(2));
+        let is_young = changed
+            .elapsed()
+            .is_ok_and(|age| age < Duration::from_secs(2));
         let state = [
             found.dev().cast_signed(),
             found.ino().cast_signed(),
@@ -113,7 +122,10 @@ impl Stamp {
             found.ctime(),
             found.ctime_nsec(),
         ];
-        Self { state: Some(state), is_young }
+        Self {
+            state: Some(state),
+            is_young,
+        }
     }
 }
 
@@ -138,8 +150,8 @@ impl Reader {
 
     fn judged(&mut self, path: &Path) -> Result<(Vec<u8>, Option<secret::SecretError>), String> {
         self.watch.add(path);
-        let (bytes, exposed) =
-            secret::read_judged(path, MAX_BYTES).map_err(|error| format!("{} {error}", path.display()))?;
+        let (bytes, exposed) = secret::read_judged(path, MAX_BYTES)
+            .map_err(|error| format!("{} {error}", path.display()))?;
         self.digest.update(&(bytes.len() as u64).to_be_bytes());
         self.digest.update(&bytes);
         Ok((bytes, exposed))
@@ -156,8 +168,8 @@ pub fn read(path: &Path) -> (Watch, Result<Rules, String>) {
         watch: Watch::default(),
         digest: ring::digest::Context::new(&ring::digest::SHA256),
     };
-    let rules =
-        rules(path, &mut reader).map_err(|error| format!("--web.config.file {}: {error}", path.display()));
+    let rules = rules(path, &mut reader)
+        .map_err(|error| format!("--web.config.file {}: {error}", path.display()));
     (reader.watch, rules)
 }
 
@@ -168,13 +180,21 @@ fn rules(path: &Path, reader: &mut Reader) -> Result<Rules, String> {
     let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8")?;
     let file = parse(text)?;
     let half = |key: &str| format!("{key}: nothing follows; leave it out if nothing is wanted");
-    let section = file.tls_server_config.map(|section| section.ok_or_else(|| half("tls_server_config")));
+    let section = file
+        .tls_server_config
+        .map(|section| section.ok_or_else(|| half("tls_server_config")));
     let section = section.transpose()?;
-    let users = file.basic_auth_users.map(|users| users.ok_or_else(|| half("basic_auth_users")));
+    let users = file
+        .basic_auth_users
+        .map(|users| users.ok_or_else(|| half("basic_auth_users")));
     let users = users.transpose()?.unwrap_or_default();
     let has_key = section.as_ref().is_some_and(TlsSection::has_inline_key);
     if let Some(error) = exposed.filter(|_| has_key || !users.is_empty()) {
-        let what = if has_key { "a private key" } else { "password hashes" };
+        let what = if has_key {
+            "a private key"
+        } else {
+            "password hashes"
+        };
         return Err(format!("it holds {what} and {error}"));
     }
     let users = check(users)?;
@@ -188,12 +208,20 @@ fn rules(path: &Path, reader: &mut Reader) -> Result<Rules, String> {
     let rate = match (rate.interval, rate.burst.unwrap_or(0)) {
         (None | Some(Duration::ZERO), _) => None,
         (Some(_), 0) => {
-            return Err("rate_limit.burst: at least 1, or no request would ever be answered".into());
+            return Err(
+                "rate_limit.burst: at least 1, or no request would ever be answered".into(),
+            );
         }
         (Some(interval), burst) => Some(Rate { interval, burst }),
     };
     let digest = reader.digest.clone().finish().as_ref().to_vec();
-    Ok(Rules { tls, users: Arc::new(users), headers, rate, digest })
+    Ok(Rules {
+        tls,
+        users: Arc::new(users),
+        headers,
+        rate,
+        digest,
+    })
 }
 
 fn parse(text: &str) -> Result<File, String> {
@@ -205,7 +233,8 @@ fn parse(text: &str) -> Result<File, String> {
     // A file that is being written must not open the door.
     let asks = file.filter(|file| !file.is_blank());
     asks.ok_or_else(|| {
-        "it asks for nothing, so everybody could come in; leave the flag out if that is wanted".to_owned()
+        "it asks for nothing, so everybody could come in; leave the flag out if that is wanted"
+            .to_owned()
     })
 }
 
@@ -214,7 +243,9 @@ fn check(users: BTreeMap<String, Spanned<String>>) -> Result<Users, String> {
     for (name, hash) in users {
         let line = hash.referenced.line();
         if name.contains(':') {
-            return Err(format!("basic_auth_users, line {line}: a user's name cannot hold a colon"));
+            return Err(format!(
+                "basic_auth_users, line {line}: a user's name cannot hold a colon"
+            ));
         }
         checked.insert(name, (line, hash.value));
     }
@@ -227,7 +258,11 @@ fn check(users: BTreeMap<String, Spanned<String>>) -> Result<Users, String> {
 pub fn web_config_of_text(text: &str) -> Result<(), String> {
     let file = parse(text)?;
     check(file.basic_auth_users.flatten().unwrap_or_default())?;
-    file.http_server_config.unwrap_or_default().headers.unwrap_or_default().list()?;
+    file.http_server_config
+        .unwrap_or_default()
+        .headers
+        .unwrap_or_default()
+        .list()?;
     Ok(())
 }
 
@@ -288,14 +323,28 @@ impl Headers {
         let any: &[&str] = &[];
         let given = [
             ("Content-Security-Policy", self.content_security_policy, any),
-            ("X-Frame-Options", self.x_frame_options, &["deny", "sameorigin"]),
-            ("X-Content-Type-Options", self.x_content_type_options, &["nosniff"]),
+            (
+                "X-Frame-Options",
+                self.x_frame_options,
+                &["deny", "sameorigin"],
+            ),
+            (
+                "X-Content-Type-Options",
+                self.x_content_type_options,
+                &["nosniff"],
+            ),
             ("X-XSS-Protection", self.x_xss_protection, any),
-            ("Strict-Transport-Security", self.strict_transport_security, any),
+            (
+                "Strict-Transport-Security",
+                self.strict_transport_security,
+                any,
+            ),
         ];
         let mut headers = Vec::new();
         for (name, value, allowed) in given {
-            let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
+            let Some(value) = value.filter(|value| !value.is_empty()) else {
+                continue;
+            };
             let key = format!("http_server_config.headers.{name}");
             if !allowed.is_empty() && !allowed.contains(&value.as_str()) {
                 return Err(format!("{key} must be {}", allowed.join(" or ")));
@@ -358,13 +407,28 @@ mod tests {
             put(&path, text);
             super::read(&path).1
         };
-        for text in ["", " \n\n\t\n", "# users\n", "\n# a\n# b", "---\n", "{}\n", "null\n"] {
-            let error = read(text).err().unwrap_or_else(|| panic!("{text:?} was taken"));
+        for text in [
+            "",
+            " \n\n\t\n",
+            "# users\n",
+            "\n# a\n# b",
+            "---\n",
+            "{}\n",
+            "null\n",
+        ] {
+            let error = read(text)
+                .err()
+                .unwrap_or_else(|| panic!("{text:?} was taken"));
             assert!(error.contains("leave the flag out"), "{text:?}: {error}");
         }
         for key in ["tls_server_config", "basic_auth_users"] {
-            let error = read(&format!("rate_limit: {{interval: 1s, burst: 5}}\n{key}:\n")).err().unwrap();
-            assert!(error.contains(&format!("{key}: nothing follows")), "{error}");
+            let error = read(&format!("rate_limit: {{interval: 1s, burst: 5}}\n{key}:\n"))
+                .err()
+                .unwrap();
+            assert!(
+                error.contains(&format!("{key}: nothing follows")),
+                "{error}"
+            );
         }
         assert!(read("rate_limit: {interval: 1s, burst: 5}\n").is_ok());
         assert!(read("# ours\nhttp_server_config: {http2: true}\n").is_ok());
@@ -374,13 +438,19 @@ mod tests {
     fn what_is_asked_of_clients_becomes_no_less() {
         let dir = tempfile::tempdir().unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
-        let certificate =
-            rcgen::CertificateParams::new(vec!["a".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["a".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
         put(&dir.path().join("crt"), &certificate.pem());
         put(&dir.path().join("key"), &key.serialize_pem());
         let path = dir.path().join("web.yml");
         let rules = |policy: &str| {
-            let ca = if policy.contains("Verify") { ", client_ca_file: crt" } else { "" };
+            let ca = if policy.contains("Verify") {
+                ", client_ca_file: crt"
+            } else {
+                ""
+            };
             put(
                 &path,
                 &format!(
@@ -405,7 +475,11 @@ mod tests {
             (both, both, false),
         ] {
             let lost = rules(next).lost_from(&rules(former));
-            assert_eq!(lost, loses.then_some("client_auth_type"), "{former} to {next}");
+            assert_eq!(
+                lost,
+                loses.then_some("client_auth_type"),
+                "{former} to {next}"
+            );
         }
     }
 }

@@ -67,7 +67,9 @@ impl Users {
     /// The hash of this user, or one that fits nobody, and further ones to compute: each cost
     /// is twice the work of the one below, so all together are the work of the costliest.
     fn work_for(&self, name: &[u8]) -> (bool, String, Vec<String>) {
-        let known = std::str::from_utf8(name).ok().and_then(|name| self.hashes.get(name));
+        let known = std::str::from_utf8(name)
+            .ok()
+            .and_then(|name| self.hashes.get(name));
         match known {
             Some((cost, hash)) => (true, hash.clone(), (*cost..self.cost).map(nobody).collect()),
             None => (false, nobody(self.cost), Vec::new()),
@@ -112,15 +114,21 @@ impl Logins {
 
     /// Whether the request is from one of the users.
     pub async fn check(&self, users: &Users, headers: &HeaderMap, peer: IpAddr) -> Login {
-        let Some((name, password)) = credentials(headers) else { return Login::Wrong };
+        let Some((name, password)) = credentials(headers) else {
+            return Login::Wrong;
+        };
         let (exists, hash, further) = users.work_for(&name);
         let tag = self.tag(&name, &hash, &password);
         if self.was_right(tag.as_ref()) {
             return Login::Welcome;
         }
-        let Some(place) = Place::take(&self.waiting, peer) else { return Login::Busy };
+        let Some(place) = Place::take(&self.waiting, peer) else {
+            return Login::Busy;
+        };
         let turn = Arc::clone(&self.turn).acquire_owned();
-        let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else { return Login::Busy };
+        let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else {
+            return Login::Busy;
+        };
         // Somebody may have come in with it while this one waited.
         if self.was_right(tag.as_ref()) {
             return Login::Welcome;
@@ -181,7 +189,10 @@ impl Place {
             return None;
         }
         places.insert(peer, own + 1);
-        Some(Self { waiting: Arc::clone(waiting), peer })
+        Some(Self {
+            waiting: Arc::clone(waiting),
+            peer,
+        })
     }
 }
 
@@ -208,7 +219,9 @@ fn neighbourhood(address: IpAddr) -> IpAddr {
 /// The name and password of a request with exactly one `Authorization: Basic …`.
 fn credentials(headers: &HeaderMap) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut given = headers.get_all(AUTHORIZATION).iter();
-    let (value, None) = (given.next()?.as_bytes(), given.next()) else { return None };
+    let (value, None) = (given.next()?.as_bytes(), given.next()) else {
+        return None;
+    };
     let space = value.iter().position(|&byte| byte == b' ')?;
     let (scheme, rest) = value.split_at(space);
     if !scheme.eq_ignore_ascii_case(b"basic") {
@@ -239,7 +252,10 @@ mod tests {
     }
 
     fn basic(name: &str, password: &str) -> HeaderMap {
-        asks(&format!("Basic {}", STANDARD.encode(format!("{name}:{password}"))))
+        asks(&format!(
+            "Basic {}",
+            STANDARD.encode(format!("{name}:{password}"))
+        ))
     }
 
     #[tokio::test]
@@ -250,7 +266,10 @@ mod tests {
             for (headers, wanted) in [
                 (basic("alice", "open:sesame"), Login::Welcome),
                 (basic("bob", "b"), Login::Welcome),
-                (asks(&format!("bASIC  {} ", STANDARD.encode("bob:b"))), Login::Welcome),
+                (
+                    asks(&format!("bASIC  {} ", STANDARD.encode("bob:b"))),
+                    Login::Welcome,
+                ),
                 (basic("alice", "b"), Login::Wrong),
                 (basic("alice", ""), Login::Wrong),
                 (basic("alice", "open:sesame "), Login::Wrong),
@@ -263,7 +282,11 @@ mod tests {
                 (asks("Bearer b"), Login::Wrong),
                 (HeaderMap::new(), Login::Wrong),
             ] {
-                assert_eq!(logins.check(&users, &headers, HERE).await, wanted, "{headers:?}");
+                assert_eq!(
+                    logins.check(&users, &headers, HERE).await,
+                    wanted,
+                    "{headers:?}"
+                );
             }
         }
         // Two headers: a proxy in front may have looked at the other.
@@ -277,18 +300,29 @@ mod tests {
     async fn a_password_is_computed_once_until_its_hash_changes() {
         let logins = Logins::new();
         let first = users(&[("alice", "a", 4)]);
-        assert_eq!(logins.check(&first, &basic("alice", "a"), HERE).await, Login::Welcome);
+        assert_eq!(
+            logins.check(&first, &basic("alice", "a"), HERE).await,
+            Login::Welcome
+        );
         // Nobody gets a turn any more, and only what is known comes in.
         let _turn = Arc::clone(&logins.turn).acquire_owned().await.unwrap();
-        assert_eq!(logins.check(&first, &basic("alice", "a"), HERE).await, Login::Welcome);
+        assert_eq!(
+            logins.check(&first, &basic("alice", "a"), HERE).await,
+            Login::Welcome
+        );
         let wait = |users: Users, headers: HeaderMap| {
             let logins = &logins;
             async move {
                 let soon = Duration::from_millis(50);
-                tokio::time::timeout(soon, logins.check(&users, &headers, HERE)).await.is_err()
+                tokio::time::timeout(soon, logins.check(&users, &headers, HERE))
+                    .await
+                    .is_err()
             }
         };
-        assert!(wait(users(&[("alice", "a", 4)]), basic("alice", "a")).await, "another hash");
+        assert!(
+            wait(users(&[("alice", "a", 4)]), basic("alice", "a")).await,
+            "another hash"
+        );
         assert!(wait(first, basic("alice", "b")).await);
         // Who goes away leaves the queue.
         assert!(lock(&logins.waiting).is_empty());
@@ -301,12 +335,21 @@ mod tests {
             // bcrypt sees 72 bytes; what comes behind makes another password.
             let password = format!("{}{}", "a".repeat(72), rand_word());
             let users = users(&[("alice", &password, 4)]);
-            assert_eq!(logins.check(&users, &basic("alice", &password), HERE).await, Login::Welcome);
-            assert_eq!(logins.check(&users, &basic("alice", "x"), HERE).await, Login::Wrong);
+            assert_eq!(
+                logins.check(&users, &basic("alice", &password), HERE).await,
+                Login::Welcome
+            );
+            assert_eq!(
+                logins.check(&users, &basic("alice", "x"), HERE).await,
+                Login::Wrong
+            );
         }
         let verified = lock(&logins.verified);
         assert_eq!(verified.len(), MAX_VERIFIED);
-        assert!(!format!("{verified:?}").contains("97, 97, 97"), "not the bytes of the password");
+        assert!(
+            !format!("{verified:?}").contains("97, 97, 97"),
+            "not the bytes of the password"
+        );
     }
 
     fn rand_word() -> String {
@@ -361,25 +404,49 @@ mod tests {
         for name in ["alice", "bob", "carol", "nobody", ""] {
             let (exists, hash, further) = users.work_for(name.as_bytes());
             assert_eq!(exists, users.hashes.contains_key(name));
-            let work = |hash: &String| 1_u32 << hash.parse::<bcrypt::HashParts>().unwrap().get_cost();
-            assert_eq!(work(&hash) + further.iter().map(work).sum::<u32>(), 1 << 6, "{name}");
-            assert!(further.iter().all(|hash| bcrypt::verify("x", hash).is_ok_and(|right| !right)));
+            let work =
+                |hash: &String| 1_u32 << hash.parse::<bcrypt::HashParts>().unwrap().get_cost();
+            assert_eq!(
+                work(&hash) + further.iter().map(work).sum::<u32>(),
+                1 << 6,
+                "{name}"
+            );
+            assert!(
+                further
+                    .iter()
+                    .all(|hash| bcrypt::verify("x", hash).is_ok_and(|right| !right))
+            );
         }
     }
 
     #[test]
     fn hashes_that_cannot_be_used() {
-        let error =
-            |hash: &str| Users::new(BTreeMap::from([("a".to_owned(), (7, hash.to_owned()))])).err().unwrap();
+        let error = |hash: &str| {
+            Users::new(BTreeMap::from([("a".to_owned(), (7, hash.to_owned()))]))
+                .err()
+                .unwrap()
+        };
         let good = bcrypt::hash("SECRETWORD", 4).unwrap();
-        for hash in ["SECRETWORD", "", "$2y$10$SECRETWORD", "$1$SECRETWORD", &good[..59], &format!("{good}x")]
-        {
+        for hash in [
+            "SECRETWORD",
+            "",
+            "$2y$10$SECRETWORD",
+            "$1$SECRETWORD",
+            &good[..59],
+            &format!("{good}x"),
+        ] {
             let shown = error(hash);
-            assert!(shown.contains("line 7") && shown.contains("htpasswd -nBC 10"), "{shown}");
+            assert!(
+                shown.contains("line 7") && shown.contains("htpasswd -nBC 10"),
+                "{shown}"
+            );
             assert!(!shown.contains("SECRETWORD"), "{shown}");
         }
         let shown = error(&good.replacen("$04$", "$31$", 1));
-        assert!(shown.contains("cost of 31") && shown.contains("line 7"), "{shown}");
+        assert!(
+            shown.contains("cost of 31") && shown.contains("line 7"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -57,7 +57,11 @@ impl Guard {
                 "--web.config.file has users and no certificate: passwords cross the network in the clear"
             );
         }
-        let look = Look { began: Instant::now(), watch, wrong: None };
+        let look = Look {
+            began: Instant::now(),
+            watch,
+            wrong: None,
+        };
         Ok(Self {
             path: path.to_owned(),
             rules: RwLock::new(Arc::new(rules)),
@@ -130,12 +134,19 @@ impl Guard {
 
     /// How a new connection is to be encrypted; not at all where it is `None`.
     pub(super) async fn encryption(self: &Arc<Self>) -> Option<Arc<ServerConfig>> {
-        self.refreshed().await.tls.as_ref().map(|tls| Arc::clone(&tls.server))
+        self.refreshed()
+            .await
+            .tls
+            .as_ref()
+            .map(|tls| Arc::clone(&tls.server))
     }
 
     /// Looks at a request before its handler does.
     pub(super) async fn visit(self: &Arc<Self>) -> Visit {
-        Visit { guard: Arc::clone(self), rules: self.refreshed().await }
+        Visit {
+            guard: Arc::clone(self),
+            rules: self.refreshed().await,
+        }
     }
 }
 
@@ -147,9 +158,17 @@ pub(super) struct Visit {
 
 impl Visit {
     /// Errors: what to answer instead of asking the handler.
-    pub(super) async fn admit(&self, headers: &HeaderMap, peer: SocketAddr) -> Result<(), Response> {
+    pub(super) async fn admit(
+        &self,
+        headers: &HeaderMap,
+        peer: SocketAddr,
+    ) -> Result<(), Response> {
         if let Some(rate) = self.rules.rate {
-            let mut bucket = self.guard.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut bucket = self
+                .guard
+                .bucket
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             if !bucket.take(rate, Instant::now()) {
                 return Err(text(StatusCode::TOO_MANY_REQUESTS, "Too many requests\n"));
             }
@@ -157,18 +176,26 @@ impl Visit {
         if self.rules.users.is_empty() {
             return Ok(());
         }
-        match self.guard.logins.check(&self.rules.users, headers, peer.ip()).await {
+        match self
+            .guard
+            .logins
+            .check(&self.rules.users, headers, peer.ip())
+            .await
+        {
             Login::Welcome => Ok(()),
             Login::Wrong => {
                 let mut response = text(StatusCode::UNAUTHORIZED, "Unauthorized\n");
-                let asks = HeaderValue::from_static("Basic realm=\"restricted\", charset=\"UTF-8\"");
+                let asks =
+                    HeaderValue::from_static("Basic realm=\"restricted\", charset=\"UTF-8\"");
                 response.headers_mut().insert(WWW_AUTHENTICATE, asks);
                 Err(response)
             }
             Login::Busy => {
                 let body = "Too many logins at the same time, try again later.\n";
                 let mut response = text(StatusCode::SERVICE_UNAVAILABLE, body);
-                response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+                response
+                    .headers_mut()
+                    .insert(RETRY_AFTER, HeaderValue::from_static("1"));
                 Err(response)
             }
         }
@@ -176,7 +203,11 @@ impl Visit {
 
     /// Sets the configured headers. `false` when the connection was made under other rules
     /// and should end with this answer.
-    pub(super) fn dress(&self, response: &mut Response, encryption: Option<&Arc<ServerConfig>>) -> bool {
+    pub(super) fn dress(
+        &self,
+        response: &mut Response,
+        encryption: Option<&Arc<ServerConfig>>,
+    ) -> bool {
         for (name, value) in &self.rules.headers {
             response.headers_mut().insert(name.clone(), value.clone());
         }
@@ -198,7 +229,8 @@ impl Bucket {
     fn take(&mut self, rate: Rate, now: Instant) -> bool {
         let burst = f64::from(rate.burst);
         let left = self.last.map_or(burst, |(at, left)| {
-            let earned = now.saturating_duration_since(at).as_secs_f64() / rate.interval.as_secs_f64();
+            let earned =
+                now.saturating_duration_since(at).as_secs_f64() / rate.interval.as_secs_f64();
             (left + earned).min(burst)
         });
         let taken = left >= 1.0;
@@ -213,12 +245,18 @@ mod tests {
 
     #[test]
     fn a_bucket_fills_with_time() {
-        let rate = Rate { interval: Duration::from_secs(2), burst: 3 };
+        let rate = Rate {
+            interval: Duration::from_secs(2),
+            burst: 3,
+        };
         let mut bucket = Bucket::default();
         let began = Instant::now();
         let mut at = |seconds: u64| bucket.take(rate, began + Duration::from_secs(seconds));
         assert_eq!([at(0), at(0), at(0), at(0)], [true, true, true, false]);
         assert_eq!([at(1), at(2), at(3)], [false, true, false]);
-        assert_eq!([at(100), at(100), at(100), at(100)], [true, true, true, false]);
+        assert_eq!(
+            [at(100), at(100), at(100), at(100)],
+            [true, true, true, false]
+        );
     }
 }

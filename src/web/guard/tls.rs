@@ -6,15 +6,17 @@ use std::sync::Arc;
 use serde::Deserialize;
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::crypto::{
-    CryptoProvider, SupportedKxGroup, ring as provider, verify_tls12_signature, verify_tls13_signature,
+    CryptoProvider, SupportedKxGroup, ring as provider, verify_tls12_signature,
+    verify_tls13_signature,
 };
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use tokio_rustls::rustls::{
-    CertificateError, DigitallySignedStruct, DistinguishedName, Error, InconsistentKeys, NamedGroup,
-    ProtocolVersion, RootCertStore, ServerConfig, SignatureScheme, SupportedProtocolVersion, version,
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, InconsistentKeys,
+    NamedGroup, ProtocolVersion, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion, version,
 };
 use x509_parser::extensions::GeneralName;
 
@@ -55,14 +57,22 @@ impl TlsSection {
     }
 
     pub fn build(self, reader: &mut Reader) -> Result<Tls, String> {
-        self.checked(reader).map_err(|error| format!("tls_server_config.{error}"))
+        self.checked(reader)
+            .map_err(|error| format!("tls_server_config.{error}"))
     }
 
     fn checked(self, reader: &mut Reader) -> Result<Tls, String> {
         let cert = source(reader, "cert", self.cert, self.cert_file, false)?
             .ok_or("cert_file is missing: without a certificate there is no TLS; leave tls_server_config out for plain HTTP")?;
-        let key = source(reader, "key", self.key, self.key_file, true)?.ok_or("key_file is missing")?;
-        let authorities = source(reader, "client_ca", self.client_ca, self.client_ca_file, false)?;
+        let key =
+            source(reader, "key", self.key, self.key_file, true)?.ok_or("key_file is missing")?;
+        let authorities = source(
+            reader,
+            "client_ca",
+            self.client_ca,
+            self.client_ca_file,
+            false,
+        )?;
 
         let chain = certificates(&cert, "cert_file")?;
         let key = PrivateKeyDer::from_pem_slice(&key).map_err(
@@ -91,12 +101,14 @@ impl TlsSection {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        let mut server = builder.with_single_cert(chain, key).map_err(|error| match error {
-            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                "key_file: the key does not belong to the certificate in cert_file".into()
-            }
-            error => format!("cert_file and key_file cannot be used together: {error}"),
-        })?;
+        let mut server = builder
+            .with_single_cert(chain, key)
+            .map_err(|error| match error {
+                Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                    "key_file: the key does not belong to the certificate in cert_file".into()
+                }
+                error => format!("cert_file and key_file cannot be used together: {error}"),
+            })?;
         server.alpn_protocols = vec![b"http/1.1".to_vec()];
         server.ignore_client_order = self.prefer_server_cipher_suites.unwrap_or(true);
         Ok(Tls {
@@ -121,9 +133,10 @@ fn source(
     match (inline, file) {
         (Some(_), Some(_)) => Err(format!("{key}: give {key} or {key}_file, not both")),
         (Some(text), None) => Ok(Some(text.into_bytes())),
-        (None, Some(path)) => {
-            reader.read(&path, secret).map(Some).map_err(|error| format!("{key}_file: {error}"))
-        }
+        (None, Some(path)) => reader
+            .read(&path, secret)
+            .map(Some)
+            .map_err(|error| format!("{key}_file: {error}")),
         (None, None) => Ok(None),
     }
 }
@@ -139,19 +152,26 @@ fn certificates(pem: &[u8], key: &str) -> Result<Vec<CertificateDer<'static>>, S
 }
 
 /// Both versions have names of four of Go's; two of them rustls does not speak.
-fn versions(min: Option<&str>, max: Option<&str>) -> Result<Vec<&'static SupportedProtocolVersion>, String> {
+fn versions(
+    min: Option<&str>,
+    max: Option<&str>,
+) -> Result<Vec<&'static SupportedProtocolVersion>, String> {
     let number = |key: &str, name: &str| match name {
         "TLS12" => Ok(12),
         "TLS13" => Ok(13),
-        "TLS10" | "TLS11" => {
-            Err(format!("{key}: {name} is broken and not spoken here; there are TLS12 and TLS13"))
-        }
+        "TLS10" | "TLS11" => Err(format!(
+            "{key}: {name} is broken and not spoken here; there are TLS12 and TLS13"
+        )),
         _ => Err(format!("{key}: there are TLS12 and TLS13")),
     };
     let min = number("min_version", min.unwrap_or("TLS12"))?;
     let max = number("max_version", max.unwrap_or("TLS13"))?;
     let all: [(u8, &SupportedProtocolVersion); 2] = [(13, &version::TLS13), (12, &version::TLS12)];
-    let kept: Vec<_> = all.iter().filter(|(n, _)| (min..=max).contains(n)).map(|(_, v)| *v).collect();
+    let kept: Vec<_> = all
+        .iter()
+        .filter(|(n, _)| (min..=max).contains(n))
+        .map(|(_, v)| *v)
+        .collect();
     match kept.is_empty() {
         true => Err("max_version is below min_version".into()),
         false => Ok(kept),
@@ -176,7 +196,11 @@ fn suites(wanted: &[String]) -> Result<Vec<tokio_rustls::rustls::SupportedCipher
             Some(suite) if !kept.contains(suite) => kept.push(*suite),
             Some(_) => {}
             None => {
-                let known: Vec<String> = all.iter().filter(|suite| !is_13(suite)).map(go_name).collect();
+                let known: Vec<String> = all
+                    .iter()
+                    .filter(|suite| !is_13(suite))
+                    .map(go_name)
+                    .collect();
                 return Err(format!(
                     "cipher_suites: {name} is not spoken here; there are {}",
                     known.join(", ")
@@ -312,7 +336,12 @@ impl ClientCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn verify_tls13_signature(
@@ -321,11 +350,18 @@ impl ClientCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+        verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
     }
 }
 
@@ -355,10 +391,17 @@ impl ClientCertVerifier for AllowedSans {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.verifier.verify_client_cert(end_entity, intermediates, now)?;
-        match names(end_entity).iter().any(|name| self.sans.contains(name)) {
+        let verified = self
+            .verifier
+            .verify_client_cert(end_entity, intermediates, now)?;
+        match names(end_entity)
+            .iter()
+            .any(|name| self.sans.contains(name))
+        {
             true => Ok(verified),
-            false => Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
+            false => Err(Error::InvalidCertificate(
+                CertificateError::ApplicationVerificationFailure,
+            )),
         }
     }
 
@@ -387,17 +430,23 @@ impl ClientCertVerifier for AllowedSans {
 
 /// The alternative names of a certificate, as the toolkit writes them.
 fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return Vec::new() };
-    let Ok(Some(found)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else {
+        return Vec::new();
+    };
+    let Ok(Some(found)) = parsed.subject_alternative_name() else {
+        return Vec::new();
+    };
     let name = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
             Some((*text).to_owned())
         }
-        GeneralName::IPAddress(bytes) => match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
-            (Ok(v4), _) => Some(std::net::Ipv4Addr::from(v4).to_string()),
-            (_, Ok(v6)) => Some(std::net::Ipv6Addr::from(v6).to_string()),
-            _ => None,
-        },
+        GeneralName::IPAddress(bytes) => {
+            match (<[u8; 4]>::try_from(*bytes), <[u8; 16]>::try_from(*bytes)) {
+                (Ok(v4), _) => Some(std::net::Ipv4Addr::from(v4).to_string()),
+                (_, Ok(v6)) => Some(std::net::Ipv6Addr::from(v6).to_string()),
+                _ => None,
+            }
+        }
         _ => None,
     };
     found.value.general_names.iter().filter_map(name).collect()

@@ -40,13 +40,20 @@ pub fn read(name: &str, now: SystemTime) -> Result<Vec<KeyFile>> {
     let now = now.duration_since(UNIX_EPOCH).doing("the clock")?;
     let shift = i64::try_from(now.as_secs()).doing("the clock")? - BASE_SECONDS;
     let mut files = Vec::new();
-    for entry in tar::Archive::new(GzDecoder::new(file)).entries().doing(path.display())? {
+    for entry in tar::Archive::new(GzDecoder::new(file))
+        .entries()
+        .doing(path.display())?
+    {
         let mut entry = entry.doing(path.display())?;
         if !entry.header().entry_type().is_file() {
             continue;
         }
         let inside = entry.path().doing(path.display())?.into_owned();
-        let Some(name) = inside.file_name().and_then(|name| name.to_str()).map(str::to_owned) else {
+        let Some(name) = inside
+            .file_name()
+            .and_then(|name| name.to_str())
+            .map(str::to_owned)
+        else {
             return Err(format!("{}: an entry without a name", path.display()));
         };
         let recorded = i64::try_from(entry.header().mtime().doing(&name)?).doing(&name)?;
@@ -57,7 +64,12 @@ pub fn read(name: &str, now: SystemTime) -> Result<Vec<KeyFile>> {
             bytes = shift_session(&bytes, shift * 1000).doing(&name)?;
         }
         let modified = UNIX_EPOCH + Duration::from_secs((recorded + shift).unsigned_abs());
-        files.push(KeyFile { name, bytes, modified, mode });
+        files.push(KeyFile {
+            name,
+            bytes,
+            modified,
+            mode,
+        });
     }
     Ok(files)
 }
@@ -65,10 +77,15 @@ pub fn read(name: &str, now: SystemTime) -> Result<Vec<KeyFile>> {
 /// Moves the times that libsignal keeps inside a session file.
 fn shift_session(bytes: &[u8], by_ms: i64) -> Result<Vec<u8>> {
     let mut session: Value = serde_json::from_slice(bytes).doing("a session that is no JSON")?;
-    let states = session.get_mut("_sessions").and_then(Value::as_object_mut).ok_or("no _sessions")?;
+    let states = session
+        .get_mut("_sessions")
+        .and_then(Value::as_object_mut)
+        .ok_or("no _sessions")?;
     for state in states.values_mut() {
         for field in ["used", "created", "closed"] {
-            let time = state.pointer_mut(&format!("/indexInfo/{field}")).ok_or("no indexInfo")?;
+            let time = state
+                .pointer_mut(&format!("/indexInfo/{field}"))
+                .ok_or("no indexInfo")?;
             match time.as_i64() {
                 // -1: not closed.
                 Some(ms) if ms > 0 => *time = Value::from(ms + by_ms),
@@ -88,12 +105,16 @@ pub fn write(files: &[KeyFile], into: &Path) -> Result<()> {
         let hidden = into.with_extension("part");
         let mut written = File::create(&hidden).doing(hidden.display())?;
         written.write_all(&file.bytes).doing(path.display())?;
-        written.set_permissions(Permissions::from_mode(file.mode)).doing(path.display())?;
+        written
+            .set_permissions(Permissions::from_mode(file.mode))
+            .doing(path.display())?;
         written.set_modified(file.modified).doing(path.display())?;
         fs::rename(&hidden, &path).doing(path.display())?;
     }
     if let Some(newest) = files.iter().map(|file| file.modified).max() {
-        File::open(into).and_then(|dir| dir.set_modified(newest)).doing(into.display())?;
+        File::open(into)
+            .and_then(|dir| dir.set_modified(newest))
+            .doing(into.display())?;
     }
     Ok(())
 }
@@ -124,7 +145,10 @@ impl Snapshot {
             if meta.is_dir() {
                 continue;
             }
-            let name = entry.file_name().into_string().map_err(|_| "a name that is no text")?;
+            let name = entry
+                .file_name()
+                .into_string()
+                .map_err(|_| "a name that is no text")?;
             let kept = Kept {
                 bytes: fs::read(entry.path()).doing(&name)?,
                 modified: meta.modified().doing(&name)?,
@@ -162,7 +186,9 @@ impl Snapshot {
 
     /// Names that are in this one and not in the other.
     pub fn without(&self, other: &Snapshot) -> Vec<&str> {
-        self.names().filter(|name| !other.0.contains_key(*name)).collect()
+        self.names()
+            .filter(|name| !other.0.contains_key(*name))
+            .collect()
     }
 
     /// Leaves these out.
@@ -173,10 +199,21 @@ impl Snapshot {
     /// How `later` differs, by name, never by content: it holds keys.
     pub fn differences(&self, later: &Snapshot) -> Vec<String> {
         let mut differences = Vec::new();
-        differences.extend(self.without(later).iter().map(|name| format!("{name} is gone")));
-        differences.extend(later.without(self).iter().map(|name| format!("{name} is new")));
+        differences.extend(
+            self.without(later)
+                .iter()
+                .map(|name| format!("{name} is gone")),
+        );
+        differences.extend(
+            later
+                .without(self)
+                .iter()
+                .map(|name| format!("{name} is new")),
+        );
         for (name, now) in &later.0 {
-            let Some(then) = self.0.get(name) else { continue };
+            let Some(then) = self.0.get(name) else {
+                continue;
+            };
             if then.bytes != now.bytes {
                 differences.push(format!("{name} has other bytes"));
             }
@@ -209,7 +246,10 @@ mod tests {
             assert_eq!(files.len(), count, "{name}");
             assert!(files.iter().all(|file| file.modified <= now), "{name}");
             let newest = files.iter().map(|file| file.modified).max().unwrap();
-            assert!(now.duration_since(newest).unwrap() < Duration::from_secs(900), "{name}");
+            assert!(
+                now.duration_since(newest).unwrap() < Duration::from_secs(900),
+                "{name}"
+            );
         }
     }
 
@@ -220,22 +260,36 @@ mod tests {
         unpack("normal", &folder, now).unwrap();
         let first = Snapshot::take(&folder).unwrap();
         assert_eq!(first.len(), 76);
-        let creds = &read("normal", now).unwrap().into_iter().find(|file| file.name == "creds.json").unwrap();
+        let creds = &read("normal", now)
+            .unwrap()
+            .into_iter()
+            .find(|file| file.name == "creds.json")
+            .unwrap();
         assert_eq!(first.bytes("creds.json"), Some(creds.bytes.as_slice()));
         assert_eq!(first.modified("creds.json"), Some(creds.modified));
 
         fs::remove_file(folder.join("creds.json")).unwrap();
-        File::open(folder.join("pre-key-30.json")).unwrap().set_modified(UNIX_EPOCH).unwrap();
+        File::open(folder.join("pre-key-30.json"))
+            .unwrap()
+            .set_modified(UNIX_EPOCH)
+            .unwrap();
         let second = Snapshot::take(&folder).unwrap();
-        let expected = ["creds.json is gone", "pre-key-30.json has another modification time"];
+        let expected = [
+            "creds.json is gone",
+            "pre-key-30.json has another modification time",
+        ];
         assert_eq!(first.differences(&second), expected);
     }
 
     #[test]
     fn only_the_times_of_a_session_move() {
-        let session = br#"{"_sessions":{"a":{"indexInfo":{"closed":-1,"used":5,"created":7,"x":9}}}}"#;
+        let session =
+            br#"{"_sessions":{"a":{"indexInfo":{"closed":-1,"used":5,"created":7,"x":9}}}}"#;
         let shifted: Value = serde_json::from_slice(&shift_session(session, 100).unwrap()).unwrap();
         let info = &shifted["_sessions"]["a"]["indexInfo"];
-        assert_eq!(*info, serde_json::json!({"closed": -1, "used": 105, "created": 107, "x": 9}));
+        assert_eq!(
+            *info,
+            serde_json::json!({"closed": -1, "used": 105, "created": 107, "x": 9})
+        );
     }
 }

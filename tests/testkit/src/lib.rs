@@ -60,7 +60,11 @@ impl Patience {
     /// The same, and no wait goes on once `stop` is true.
     pub fn with_stop(bound: Duration, stop: Arc<AtomicBool>) -> Self {
         let began = Instant::now();
-        Self { began, end: began + bound, stop }
+        Self {
+            began,
+            end: began + bound,
+            stop,
+        }
     }
 
     /// Since it was made.
@@ -92,14 +96,22 @@ impl Patience {
                 return Err(format!("{what}: interrupted"));
             }
             if Instant::now() >= end {
-                return Err(format!("{what}: not within {:.0?}; last seen: {seen}", began.elapsed()));
+                return Err(format!(
+                    "{what}: not within {:.0?}; last seen: {seen}",
+                    began.elapsed()
+                ));
             }
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 
     /// Lets time pass while `holds` stays true.
-    pub fn holds_for(&self, span: Duration, what: &str, mut holds: impl FnMut() -> Result<()>) -> Result<()> {
+    pub fn holds_for(
+        &self,
+        span: Duration,
+        what: &str,
+        mut holds: impl FnMut() -> Result<()>,
+    ) -> Result<()> {
         let end = (Instant::now() + span).min(self.end);
         while Instant::now() < end {
             holds().doing(what)?;

@@ -82,7 +82,10 @@ fn answer(
 ) -> Result<Answer> {
     let mut response = response.doing(url)?;
     let headers = response.headers().iter().map(|(name, value)| {
-        (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        (
+            name.as_str().to_owned(),
+            String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        )
     });
     Ok(Answer {
         status: response.status().as_u16(),
@@ -96,7 +99,9 @@ pub fn encode(value: &str) -> String {
     value
         .bytes()
         .map(|b| match b {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(b).to_string(),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
+                char::from(b).to_string()
+            }
             _ => format!("%{b:02X}"),
         })
         .collect()
@@ -125,9 +130,13 @@ impl Metrics {
 
     /// Reads the text form 0.0.4.
     pub fn parse(text: &str) -> Result<Self> {
-        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines = text
+            .lines()
+            .filter(|line| !line.is_empty() && !line.starts_with('#'));
         let samples: Option<Vec<Sample>> = lines.map(parse_line).collect();
-        samples.map(Self).ok_or_else(|| "a line that is no sample".to_owned())
+        samples
+            .map(Self)
+            .ok_or_else(|| "a line that is no sample".to_owned())
     }
 
     /// The series of that name that have all these labels.
@@ -146,7 +155,10 @@ impl Metrics {
 
     /// Their sum; an error when there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Result<f64> {
-        let values: Vec<f64> = self.having(name, labels).map(|sample| sample.value).collect();
+        let values: Vec<f64> = self
+            .having(name, labels)
+            .map(|sample| sample.value)
+            .collect();
         if values.is_empty() {
             return Err(format!("no series {name} {labels:?}"));
         }
@@ -180,7 +192,11 @@ fn parse_line(line: &str) -> Option<Sample> {
         rest = &rest[1..];
     }
     let value = rest.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(Sample { name: name.to_owned(), labels, value })
+    Some(Sample {
+        name: name.to_owned(),
+        labels,
+        value,
+    })
 }
 
 #[cfg(test)]

@@ -30,16 +30,28 @@ pub fn install(dir: &Path, flags: &[&str]) -> Result<()> {
         process::find(&[program]).ok_or_else(|| format!("no {program} on the PATH; {NEEDS}"))?;
     }
     let (_, version, _) = process::run(Path::new("node"), ["--version"], LOOKS_WITHIN)?;
-    let major = version.trim().trim_start_matches('v').split('.').next().and_then(|n| n.parse().ok());
+    let major = version
+        .trim()
+        .trim_start_matches('v')
+        .split('.')
+        .next()
+        .and_then(|n| n.parse().ok());
     if major.is_none_or(|major: u32| major < 20) {
         return Err(format!("node is {}; {NEEDS}", version.trim()));
     }
     let dir_name = dir.display().to_string();
     let args = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-    let args = args.iter().chain(flags).chain(&["--prefix", dir_name.as_str()]).copied().collect::<Vec<_>>();
+    let args = args
+        .iter()
+        .chain(flags)
+        .chain(&["--prefix", dir_name.as_str()])
+        .copied()
+        .collect::<Vec<_>>();
     let (status, _, errors) = process::run(Path::new("npm"), args, BOUND)?;
     if !status.success() {
-        return Err(format!("npm ci in {dir_name} ({status}); it needs the npm registry:\n{errors}"));
+        return Err(format!(
+            "npm ci in {dir_name} ({status}); it needs the npm registry:\n{errors}"
+        ));
     }
     fs::write(&stamp, &wanted).doing(stamp.display())
 }

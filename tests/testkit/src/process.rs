@@ -55,7 +55,12 @@ impl Process {
             .process_group(0)
             .spawn()
             .doing(format_args!("cannot start {}", program.display()))?;
-        Ok(Self { name: name.to_owned(), child, log: log.to_owned(), ended: None })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+            ended: None,
+        })
     }
 
     /// What it was called at its start.
@@ -70,7 +75,11 @@ impl Process {
         }
         match self.ended {
             None => Ok(()),
-            Some(status) => Err(format!("{} ended ({status}):\n{}", self.name, self.log_tail(15))),
+            Some(status) => Err(format!(
+                "{} ended ({status}):\n{}",
+                self.name,
+                self.log_tail(15)
+            )),
         }
     }
 
@@ -79,7 +88,10 @@ impl Process {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let all: Vec<&str> = text.lines().collect();
-        all[all.len().saturating_sub(lines)..].iter().map(|line| format!("    {line}\n")).collect()
+        all[all.len().saturating_sub(lines)..]
+            .iter()
+            .map(|line| format!("    {line}\n"))
+            .collect()
     }
 
     /// Its pid, for a look into /proc.
@@ -191,13 +203,17 @@ mod tests {
         drop(process);
         assert!(rustix::process::test_kill_process(pid).is_err());
 
-        let mut gone = Process::start("false", Path::new("sh"), ["-c", "echo why; exit 3"], &log).unwrap();
+        let mut gone =
+            Process::start("false", Path::new("sh"), ["-c", "echo why; exit 3"], &log).unwrap();
         let failure = crate::Patience::new(Duration::from_secs(5))
             .wait_until(Duration::from_secs(5), "its end", || match gone.alive() {
                 Ok(()) => Err("running".to_owned()),
                 Err(failure) => Ok(failure),
             })
             .unwrap();
-        assert!(failure.contains("why") && failure.contains('3'), "{failure}");
+        assert!(
+            failure.contains("why") && failure.contains('3'),
+            "{failure}"
+        );
     }
 }

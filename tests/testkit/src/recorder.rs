@@ -50,11 +50,18 @@ impl Recorder {
                         return;
                     }
                     // A broken request is the sender's trouble: it will come again.
-                    let _ = stream.doing("accept").and_then(|s| serve(s, pass_on.as_deref(), &sent));
+                    let _ = stream
+                        .doing("accept")
+                        .and_then(|s| serve(s, pass_on.as_deref(), &sent));
                 }
             }
         });
-        Ok(Self { port, sent, stop, thread: Some(thread) })
+        Ok(Self {
+            port,
+            sent,
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// Where it listens.
@@ -64,7 +71,10 @@ impl Recorder {
 
     /// What was sent so far.
     pub fn sent(&self) -> Vec<Sent> {
-        self.sent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.sent
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -80,7 +90,9 @@ impl Drop for Recorder {
 }
 
 fn serve(stream: TcpStream, pass_on: Option<&str>, sent: &Mutex<Vec<Sent>>) -> Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(5))).doing("timeout")?;
+    stream
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .doing("timeout")?;
     let mut reader = BufReader::new(&stream);
     let mut headers = Vec::new();
     let mut length = 0;
@@ -88,7 +100,9 @@ fn serve(stream: TcpStream, pass_on: Option<&str>, sent: &Mutex<Vec<Sent>>) -> R
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).doing("header")?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
+        let Some((name, value)) = line.trim_end().split_once(':') else {
+            break;
+        };
         let (name, value) = (name.to_ascii_lowercase(), value.trim().to_owned());
         match name.as_str() {
             "content-length" => length = value.parse().doing("length")?,
@@ -113,10 +127,15 @@ fn serve(stream: TcpStream, pass_on: Option<&str>, sent: &Mutex<Vec<Sent>>) -> R
             status: text(&alert["status"]),
             code,
         };
-        sent.lock().unwrap_or_else(PoisonError::into_inner).push(alert);
+        sent.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(alert);
     }
-    write!(&stream, "HTTP/1.1 {code} Recorded\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        .doing("answer")
+    write!(
+        &stream,
+        "HTTP/1.1 {code} Recorded\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+    .doing("answer")
 }
 
 #[cfg(test)]

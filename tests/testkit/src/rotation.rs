@@ -21,10 +21,30 @@ use crate::{Doing, Result};
 /// The patterns that lines hold, with the remainder by [`CYCLE`] that says so, the text
 /// before the number and the text behind it.
 const HITS: [(&str, u64, &str, &str); 4] = [
-    ("stream_errored", 7, "[12:00:01.123] ERROR (77): stream errored out {\"n\":", "}"),
-    ("bad_mac", 19, "Session error:Error: Bad MAC Error: Bad MAC ", ""),
-    ("closing_open_session", 31, "Closing open session in favor of incoming prekey bundle ", ""),
-    ("decrypted_with_closed_session", 43, "Decrypted message with closed session. ", ""),
+    (
+        "stream_errored",
+        7,
+        "[12:00:01.123] ERROR (77): stream errored out {\"n\":",
+        "}",
+    ),
+    (
+        "bad_mac",
+        19,
+        "Session error:Error: Bad MAC Error: Bad MAC ",
+        "",
+    ),
+    (
+        "closing_open_session",
+        31,
+        "Closing open session in favor of incoming prekey bundle ",
+        "",
+    ),
+    (
+        "decrypted_with_closed_session",
+        43,
+        "Decrypted message with closed session. ",
+        "",
+    ),
 ];
 /// Of so many lines each pattern is in one.
 const CYCLE: u64 = 50;
@@ -49,7 +69,9 @@ pub fn line(n: u64) -> String {
         return format!("{before}{n}{after}\n");
     }
     match n % CYCLE {
-        20 => format!("    at Object.verifyMAC (/opt/bot/node_modules/libsignal/src/crypto.js:87:15) {n}\n"),
+        20 => format!(
+            "    at Object.verifyMAC (/opt/bot/node_modules/libsignal/src/crypto.js:87:15) {n}\n"
+        ),
         10 | 30 => format!("[12:00:01.123] INFO (77): uploaded pre-keys {{\"n\":{n}}}\n"),
         _ => format!(
             "{{\"level\":30,\"time\":\"2026-01-01T00:00:00.000Z\",\"pid\":77,\"class\":\"baileys\",\"msg\":\"handled 0 offline messages/notifications\",\"n\":{n}}}\n"
@@ -63,7 +85,10 @@ pub const SAME: &str = "Closing open session in favor of incoming prekey bundle\
 /// The number of a line: its last digits.
 fn number(line: &[u8]) -> Option<u64> {
     let end = line.iter().rposition(u8::is_ascii_digit)? + 1;
-    let begin = line[..end].iter().rposition(|b| !b.is_ascii_digit()).map_or(0, |at| at + 1);
+    let begin = line[..end]
+        .iter()
+        .rposition(|b| !b.is_ascii_digit())
+        .map_or(0, |at| at + 1);
     std::str::from_utf8(&line[begin..end]).ok()?.parse().ok()
 }
 
@@ -79,7 +104,10 @@ pub struct Tally {
 impl Tally {
     /// Of the lines with these numbers.
     pub fn of(numbers: impl IntoIterator<Item = u64>) -> Self {
-        let mut tally = Self { lines: 0, matches: HITS.iter().map(|(pattern, ..)| (*pattern, 0)).collect() };
+        let mut tally = Self {
+            lines: 0,
+            matches: HITS.iter().map(|(pattern, ..)| (*pattern, 0)).collect(),
+        };
         for n in numbers {
             tally.lines += 1;
             if let Some(pattern) = pattern(n) {
@@ -145,7 +173,13 @@ pub struct Site {
 
 impl Site {
     /// A log `SESSION-out.log` (or `-error.log`) in a directory. Nothing is created.
-    pub fn new(dir: &Path, session: &str, stream: &str, stop: Arc<AtomicBool>, board: Arc<Board>) -> Self {
+    pub fn new(
+        dir: &Path,
+        session: &str,
+        stream: &str,
+        stop: Arc<AtomicBool>,
+        board: Arc<Board>,
+    ) -> Self {
         Self {
             session: session.to_owned(),
             path: dir.join(format!("{session}-{stream}.log")),
@@ -180,7 +214,11 @@ impl Site {
         let mut tally = Tally::of(0..self.begun());
         if self.same {
             for (pattern, count) in &mut tally.matches {
-                *count = if *pattern == "closing_open_session" { tally.lines } else { 0 };
+                *count = if *pattern == "closing_open_session" {
+                    tally.lines
+                } else {
+                    0
+                };
             }
         }
         tally
@@ -234,7 +272,12 @@ impl Site {
     pub fn pm2_rotated(&self) -> PathBuf {
         let k = self.rotations.fetch_add(1, Ordering::SeqCst) + 1;
         let stem = self.path.with_extension("");
-        let date = format!("__2026-01-01_{:02}-{:02}-{:02}.log", k / 3600 % 24, k / 60 % 60, k % 60);
+        let date = format!(
+            "__2026-01-01_{:02}-{:02}-{:02}.log",
+            k / 3600 % 24,
+            k / 60 % 60,
+            k % 60
+        );
         let mut name = stem.into_os_string();
         name.push(date);
         self.retire(name.into())
@@ -245,7 +288,10 @@ impl Site {
         const KEEP: u64 = 40;
         self.rotations.fetch_add(1, Ordering::SeqCst);
         for k in (1..=KEEP).rev() {
-            let (from, to) = (self.beside(&format!(".{k}")), self.beside(&format!(".{}", k + 1)));
+            let (from, to) = (
+                self.beside(&format!(".{k}")),
+                self.beside(&format!(".{}", k + 1)),
+            );
             if from.exists() {
                 fs::rename(&from, &to).doing(from.display())?;
             }
@@ -258,7 +304,10 @@ impl Site {
     fn retire(&self, path: PathBuf) -> PathBuf {
         let mut retired = locked(&self.retired);
         retired.push_back((Instant::now(), path.clone()));
-        while retired.front().is_some_and(|(since, _)| since.elapsed() > KEPT) {
+        while retired
+            .front()
+            .is_some_and(|(since, _)| since.elapsed() > KEPT)
+        {
             if let Some((_, old)) = retired.pop_front() {
                 let _ = remove(&old);
             }
@@ -272,7 +321,11 @@ impl Site {
         while self.board.counted(&self.session) != Some(self.begun()) {
             if Instant::now() > end {
                 let counted = self.board.counted(&self.session);
-                return Err(format!("{}: {} written, {counted:?} counted", self.session, self.begun()));
+                return Err(format!(
+                    "{}: {} written, {counted:?} counted",
+                    self.session,
+                    self.begun()
+                ));
             }
             sleep(Duration::from_millis(50));
         }
@@ -282,20 +335,30 @@ impl Site {
 
 fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).doing(path.display()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).doing(path.display())
+        }
         _ => Ok(()),
     }
 }
 
 /// Empties a file, as `truncate -s 0` does.
 pub fn truncate(path: &Path) -> Result<()> {
-    OpenOptions::new().write(true).open(path).and_then(|file| file.set_len(0)).doing(path.display())
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.set_len(0))
+        .doing(path.display())
 }
 
 /// Compresses a file into another one.
 pub fn gzip(from: &Path, to: &Path) -> Result<()> {
-    let mut encoder = GzEncoder::new(File::create_new(to).doing(to.display())?, Compression::fast());
-    std::io::copy(&mut File::open(from).doing(from.display())?, &mut encoder).doing(to.display())?;
+    let mut encoder = GzEncoder::new(
+        File::create_new(to).doing(to.display())?,
+        Compression::fast(),
+    );
+    std::io::copy(&mut File::open(from).doing(from.display())?, &mut encoder)
+        .doing(to.display())?;
     encoder.finish().doing(to.display())?;
     Ok(())
 }
@@ -314,12 +377,22 @@ pub struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// Appends to some file lines that belong to the site.
     pub fn at(site: &'a Site, path: &Path) -> Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path).doing(path.display())?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .doing(path.display())?;
         Ok(Self::with(site, file))
     }
 
     fn with(site: &'a Site, file: File) -> Self {
-        Self { site, file, dirty: false, since: Instant::now(), wrote: 0 }
+        Self {
+            site,
+            file,
+            dirty: false,
+            since: Instant::now(),
+            wrote: 0,
+        }
     }
 
     fn next(&mut self) -> u64 {
@@ -335,7 +408,11 @@ impl<'a> Writer<'a> {
     pub fn burst(&mut self, lines: u64) -> Result<()> {
         for _ in 0..lines {
             let n = self.next();
-            let text = if self.site.same { SAME.to_owned() } else { line(n) };
+            let text = if self.site.same {
+                SAME.to_owned()
+            } else {
+                line(n)
+            };
             if self.dirty {
                 let mut bytes = b"\xff\xfe\x80 ".to_vec();
                 bytes.extend_from_slice(text.trim_end().as_bytes());
@@ -435,43 +512,85 @@ impl Style {
 }
 
 const fn style(name: &'static str, run: fn(&Site) -> Result<()>) -> Style {
-    Style { name, glob: Glob::Shared, stream: "out", there: true, same: false, exact: true, run }
+    Style {
+        name,
+        glob: Glob::Shared,
+        stream: "out",
+        there: true,
+        same: false,
+        exact: true,
+        run,
+    }
 }
 
 /// All styles.
 pub const STYLES: [Style; 27] = [
     style("no-rotation", no_rotation),
     style("rename-create", rename_create),
-    Style { stream: "error", ..style("old-still-written", old_still_written) },
+    Style {
+        stream: "error",
+        ..style("old-still-written", old_still_written)
+    },
     style("gap-before-the-new-file", gap),
-    Style { stream: "error", ..style("copytruncate-paused", copytruncate_paused) },
-    Style { exact: false, ..style("copytruncate-under-load", copytruncate_under_load) },
+    Style {
+        stream: "error",
+        ..style("copytruncate-paused", copytruncate_paused)
+    },
+    Style {
+        exact: false,
+        ..style("copytruncate-under-load", copytruncate_under_load)
+    },
     style("regrown-past-the-old-offset", regrown),
     style("truncated-without-copy", truncated_without_copy),
     style("pm2-logrotate", pm2_logrotate),
-    Style { glob: Glob::One, ..style("pm2-logrotate-one-file", pm2_logrotate) },
+    Style {
+        glob: Glob::One,
+        ..style("pm2-logrotate-one-file", pm2_logrotate)
+    },
     style("pm2-logrotate-gzip", pm2_logrotate_gzip),
     style("hard-link", hard_link),
     style("rename-gzip-unlink", rename_gzip),
     style("deleted-and-recreated", deleted),
     style("renamed-into-place", renamed_into_place),
-    Style { glob: Glob::All, ..style("glob-matches-rotated", glob_matches_rotated) },
-    Style { glob: Glob::All, ..style("glob-matches-copies", copytruncate_paused) },
+    Style {
+        glob: Glob::All,
+        ..style("glob-matches-rotated", glob_matches_rotated)
+    },
+    Style {
+        glob: Glob::All,
+        ..style("glob-matches-copies", copytruncate_paused)
+    },
     style("match-cut-in-two", cut),
-    Style { there: false, ..style("appears-later", appears_later) },
+    Style {
+        there: false,
+        ..style("appears-later", appears_later)
+    },
     style("no-newline-at-the-end", no_newline),
     style("invalid-utf-8", invalid_utf8),
     style("sparse-after-truncation", sparse),
-    Style { stream: "error", ..style("rename-full-speed", rename_full_speed) },
+    Style {
+        stream: "error",
+        ..style("rename-full-speed", rename_full_speed)
+    },
     style("long-lines", long_lines),
-    Style { same: true, exact: false, stream: "error", ..style("same-lines-renamed", rename_create) },
+    Style {
+        same: true,
+        exact: false,
+        stream: "error",
+        ..style("same-lines-renamed", rename_create)
+    },
     Style {
         same: true,
         exact: false,
         stream: "error",
         ..style("same-lines-copytruncate", copytruncate_paused)
     },
-    Style { same: true, exact: false, stream: "error", ..style("same-lines-pm2-logrotate", pm2_logrotate) },
+    Style {
+        same: true,
+        exact: false,
+        stream: "error",
+        ..style("same-lines-pm2-logrotate", pm2_logrotate)
+    },
 ];
 
 fn no_rotation(site: &Site) -> Result<()> {
@@ -567,7 +686,10 @@ fn copytruncate_under_load(site: &Site) -> Result<()> {
 
 fn survivors(path: &Path, into: &mut BTreeSet<u64>) -> Result<()> {
     let bytes = fs::read(path).doing(path.display())?;
-    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+    let whole = bytes
+        .iter()
+        .rposition(|b| *b == b'\n')
+        .map_or(0, |at| at + 1);
     into.extend(bytes[..whole].split(|b| *b == b'\n').filter_map(number));
     Ok(())
 }
@@ -622,7 +744,10 @@ fn pm2_logrotate_gzip(site: &Site) -> Result<()> {
         let mut to = site.pm2_rotated().into_os_string();
         to.push(".gz");
         let to = site.retire(to.into());
-        let mut copy = GzEncoder::new(File::create_new(&to).doing(to.display())?, Compression::fast());
+        let mut copy = GzEncoder::new(
+            File::create_new(&to).doing(to.display())?,
+            Compression::fast(),
+        );
         stream(site, &mut log, &mut copy)?;
         copy.finish().doing("gzip")?;
         truncate(&site.path)?;
@@ -697,7 +822,11 @@ fn deleted(site: &Site) -> Result<()> {
 }
 
 fn renamed_into_place(site: &Site) -> Result<()> {
-    let prepared = site.path.parent().ok_or("a path without a directory")?.with_file_name("prepared");
+    let prepared = site
+        .path
+        .parent()
+        .ok_or("a path without a directory")?
+        .with_file_name("prepared");
     fs::create_dir_all(&prepared).doing(prepared.display())?;
     let prepared = prepared.join(&site.session);
     let mut log = site.open()?;
@@ -723,7 +852,10 @@ fn glob_matches_rotated(site: &Site) -> Result<()> {
         fs::rename(&site.path, site.shift()?).doing("rename")?;
         log = site.open()?;
         log.burst(BURST)?;
-        let (old, packed) = (site.beside(".9"), site.beside(&format!("-{}.gz", site.rotations())));
+        let (old, packed) = (
+            site.beside(".9"),
+            site.beside(&format!("-{}.gz", site.rotations())),
+        );
         if old.exists() {
             gzip(&old, &packed)?;
             fs::remove_file(&old).doing("unlink")?;
@@ -796,7 +928,14 @@ fn invalid_utf8(site: &Site) -> Result<()> {
 
 /// `node bot.js > log`: without O_APPEND the writer goes on where it was, behind a hole.
 fn sparse(site: &Site) -> Result<()> {
-    let open = || File::options().write(true).create(true).truncate(false).open(&site.path).doing("open");
+    let open = || {
+        File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&site.path)
+            .doing("open")
+    };
     let mut log = Writer::with(site, open()?);
     for turn in 1u64.. {
         if !site.on() {
@@ -841,7 +980,10 @@ fn long_lines(site: &Site) -> Result<()> {
         log.go(100)?;
         log.align(20)?;
         let n = log.next();
-        let text = format!("{}{n}\n", "x".repeat((1000 + turn * 7919 % 50_000) as usize));
+        let text = format!(
+            "{}{n}\n",
+            "x".repeat((1000 + turn * 7919 % 50_000) as usize)
+        );
         log.write(text.as_bytes())?;
         if turn % 16 == 0 {
             fs::rename(&site.path, site.rotated()).doing("rename")?;
@@ -890,17 +1032,31 @@ mod tests {
             .map(|style| {
                 let logs = dir.path().join(style.name).join("logs");
                 fs::create_dir_all(&logs).unwrap();
-                (style, Site::new(&logs, style.name, style.stream, stop.clone(), board.clone()))
+                (
+                    style,
+                    Site::new(&logs, style.name, style.stream, stop.clone(), board.clone()),
+                )
             })
             .collect();
         std::thread::scope(|scope| {
-            let running: Vec<_> = sites.iter().map(|(style, site)| scope.spawn(|| style.run(site))).collect();
+            let running: Vec<_> = sites
+                .iter()
+                .map(|(style, site)| scope.spawn(|| style.run(site)))
+                .collect();
             let began = Instant::now();
             while !running.iter().all(|thread| thread.is_finished()) {
                 // A reader that has always read everything.
-                board.show(sites.iter().map(|(_, site)| (site.session.clone(), site.begun())).collect());
+                board.show(
+                    sites
+                        .iter()
+                        .map(|(_, site)| (site.session.clone(), site.begun()))
+                        .collect(),
+                );
                 sleep(Duration::from_millis(5));
-                stop.store(began.elapsed() > Duration::from_millis(800), Ordering::SeqCst);
+                stop.store(
+                    began.elapsed() > Duration::from_millis(800),
+                    Ordering::SeqCst,
+                );
             }
             for thread in running {
                 thread.join().unwrap().unwrap();
@@ -909,7 +1065,11 @@ mod tests {
         for (style, site) in sites {
             let (written, survived) = (site.written(), site.survived());
             assert!(written.lines > 0 || !style.there, "{}", style.name);
-            assert!(if style.exact { survived == written } else { survived.lines <= written.lines });
+            assert!(if style.exact {
+                survived == written
+            } else {
+                survived.lines <= written.lines
+            });
         }
     }
 }

@@ -21,7 +21,8 @@ use crate::recorder::Recorder;
 use crate::{Doing, Patience, Result};
 
 /// What to say when Prometheus or Alertmanager is missing.
-pub const INSTALL: &str = "sudo apt-get install --no-install-recommends prometheus prometheus-alertmanager";
+pub const INSTALL: &str =
+    "sudo apt-get install --no-install-recommends prometheus prometheus-alertmanager";
 
 /// How long a program may take until it answers.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -101,7 +102,10 @@ impl Host {
     pub fn session_flags(&self) -> Vec<String> {
         let mut flags = vec![
             format!("--sessions.path={}", self.sessions.display()),
-            format!("--connection.command={} {{session}}", quote(&self.probe.display().to_string())),
+            format!(
+                "--connection.command={} {{session}}",
+                quote(&self.probe.display().to_string())
+            ),
         ];
         flags.extend(self.trust.then(|| "--connection.trust=*".to_owned()));
         flags
@@ -121,7 +125,10 @@ impl Host {
 
     /// Runs a command of the remediator, e.g. `undo RUN --yes`.
     pub fn remediator(&self, args: &[&str]) -> Result<(ExitStatus, String, String)> {
-        let args = args.iter().map(|arg| (*arg).to_owned()).chain(self.remediator_flags());
+        let args = args
+            .iter()
+            .map(|arg| (*arg).to_owned())
+            .chain(self.remediator_flags());
         process::run(&self.programs.remediator, args, Duration::from_secs(30))
     }
 
@@ -132,7 +139,9 @@ impl Host {
             return Err(format!("baileys_remediator runs: {status}: {err}"));
         }
         let runs: Value = serde_json::from_str(&out).doing("baileys_remediator runs")?;
-        runs.as_array().cloned().ok_or_else(|| "baileys_remediator runs: not a list".to_owned())
+        runs.as_array()
+            .cloned()
+            .ok_or_else(|| "baileys_remediator runs: not a list".to_owned())
     }
 
     /// The ids of a session's runs that moved something, oldest first.
@@ -159,7 +168,10 @@ impl Host {
 
     /// What the remediator says now.
     pub fn remediator_metrics(&self) -> Result<Metrics> {
-        Metrics::scrape(&format!("http://127.0.0.1:{}/metrics", self.remediator_port))
+        Metrics::scrape(&format!(
+            "http://127.0.0.1:{}/metrics",
+            self.remediator_port
+        ))
     }
 
     /// What the remediator was sent, where that is recorded.
@@ -237,7 +249,10 @@ impl Stack {
                 return Err(format!("{} is not built", program.display()));
             }
         }
-        let dir = tempfile::Builder::new().prefix("baileys-loop-").tempdir().doing("a directory")?;
+        let dir = tempfile::Builder::new()
+            .prefix("baileys-loop-")
+            .tempdir()
+            .doing("a directory")?;
         let instances = match setup.instances.as_slice() {
             [] => vec![None],
             names => names.iter().cloned().map(Some).collect(),
@@ -245,7 +260,13 @@ impl Stack {
         let port = |usual: u16| net::free_port(setup.usual_ports.then_some(usual));
         let mut hosts = Vec::new();
         for instance in instances {
-            hosts.push(make_host(dir.path(), instance, &setup, port(10273)?, port(10274)?)?);
+            hosts.push(make_host(
+                dir.path(),
+                instance,
+                &setup,
+                port(10273)?,
+                port(10274)?,
+            )?);
         }
         Ok(Self {
             processes: Vec::new(),
@@ -290,7 +311,10 @@ impl Stack {
     pub fn start_exporter(&mut self, host: usize) -> Result<()> {
         let host = &self.hosts[host];
         let mut args = host.session_flags();
-        args.push(format!("--web.listen-address=127.0.0.1:{}", host.exporter_port));
+        args.push(format!(
+            "--web.listen-address=127.0.0.1:{}",
+            host.exporter_port
+        ));
         let program = host.programs.exporter.clone();
         self.spawn("baileys_exporter", &program, &args)
     }
@@ -300,7 +324,10 @@ impl Stack {
         let host = &self.hosts[host];
         let mut args = vec!["serve".to_owned()];
         args.extend(host.remediator_flags());
-        args.push(format!("--web.listen-address=127.0.0.1:{}", host.remediator_port));
+        args.push(format!(
+            "--web.listen-address=127.0.0.1:{}",
+            host.remediator_port
+        ));
         args.push(format!("--webhook.token-file={}", host.token.display()));
         if let Some(instance) = &host.instance {
             args.push(format!("--webhook.match=instance={instance}"));
@@ -312,9 +339,11 @@ impl Stack {
     /// Writes the configuration and starts Prometheus and Alertmanager.
     pub fn start_monitoring(&mut self) -> Result<()> {
         let (rules, prometheus, alertmanager) = self.configuration()?;
-        for (name, text) in
-            [("baileys.rules.yml", rules), ("prometheus.yml", prometheus), ("alertmanager.yml", alertmanager)]
-        {
+        for (name, text) in [
+            ("baileys.rules.yml", rules),
+            ("prometheus.yml", prometheus),
+            ("alertmanager.yml", alertmanager),
+        ] {
             fs::write(self.dir().join(name), text).doing(name)?;
         }
         let file = |name: &str| self.dir().join(name).display().to_string();
@@ -342,20 +371,36 @@ impl Stack {
 
     /// Waits until everything that was started answers.
     pub fn wait_ready(&mut self, patience: &Patience) -> Result<()> {
-        let mut ports = vec![("prometheus", self.prometheus_port), ("alertmanager", self.alertmanager_port)];
-        ports.extend(self.hosts.iter().map(|host| ("baileys_remediator", host.remediator_port)));
-        ports.extend(self.hosts.iter().map(|host| ("baileys_exporter", host.exporter_port)));
+        let mut ports = vec![
+            ("prometheus", self.prometheus_port),
+            ("alertmanager", self.alertmanager_port),
+        ];
+        ports.extend(
+            self.hosts
+                .iter()
+                .map(|host| ("baileys_remediator", host.remediator_port)),
+        );
+        ports.extend(
+            self.hosts
+                .iter()
+                .map(|host| ("baileys_exporter", host.exporter_port)),
+        );
         let started: Vec<String> = self.processes.iter().map(|p| p.name().to_owned()).collect();
         for (name, port) in ports {
             // A host whose exporter is started later is waited for later.
-            if !started.iter().any(|started| *started == format!("{name}-{port}")) {
+            if !started
+                .iter()
+                .any(|started| *started == format!("{name}-{port}"))
+            {
                 continue;
             }
             patience.wait_until(READY_WITHIN, &format!("{name} answers"), || {
                 if let Err(ended) = self.alive() {
                     return Ok(Err(ended));
                 }
-                net::get(&format!("http://127.0.0.1:{port}/-/ready"))?.ok().map(|_| Ok(()))
+                net::get(&format!("http://127.0.0.1:{port}/-/ready"))?
+                    .ok()
+                    .map(|_| Ok(()))
             })??;
         }
         Ok(())
@@ -368,7 +413,10 @@ impl Stack {
 
     /// The ends of all logs, to explain a failure.
     pub fn logs(&self) -> String {
-        self.processes.iter().map(|p| format!("  {}:\n{}", p.name(), p.log_tail(12))).collect()
+        self.processes
+            .iter()
+            .map(|p| format!("  {}:\n{}", p.name(), p.log_tail(12)))
+            .collect()
     }
 
     /// Stops everything; the directory stays until this is dropped.
@@ -381,8 +429,13 @@ impl Stack {
     /// `GET /api/v1/alerts` of Prometheus.
     pub fn prometheus_alerts(&self) -> Result<Vec<Alert>> {
         let answer = self.prometheus_api("alerts")?;
-        let alerts = answer["alerts"].as_array().ok_or("prometheus: no list of alerts")?;
-        Ok(alerts.iter().map(|alert| Alert::from_json(alert, &alert["state"])).collect())
+        let alerts = answer["alerts"]
+            .as_array()
+            .ok_or("prometheus: no list of alerts")?;
+        Ok(alerts
+            .iter()
+            .map(|alert| Alert::from_json(alert, &alert["state"]))
+            .collect())
     }
 
     /// `GET /api/v2/alerts` of Alertmanager.
@@ -390,7 +443,10 @@ impl Stack {
         let url = format!("http://127.0.0.1:{}/api/v2/alerts", self.alertmanager_port);
         let answer: Value = serde_json::from_str(&net::get(&url)?.ok().doing(&url)?).doing(&url)?;
         let alerts = answer.as_array().ok_or("alertmanager: no list of alerts")?;
-        Ok(alerts.iter().map(|alert| Alert::from_json(alert, &alert["status"]["state"])).collect())
+        Ok(alerts
+            .iter()
+            .map(|alert| Alert::from_json(alert, &alert["status"]["state"]))
+            .collect())
     }
 
     /// An instant query.
@@ -404,7 +460,11 @@ impl Stack {
                 .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
                 .collect();
             let name = labels.remove("__name__").unwrap_or_default();
-            Some(Sample { name, labels, value: sample["value"][1].as_str()?.parse().ok()? })
+            Some(Sample {
+                name,
+                labels,
+                value: sample["value"][1].as_str()?.parse().ok()?,
+            })
         };
         let samples: Option<Vec<Sample>> = result.iter().map(sample).collect();
         samples.ok_or_else(|| format!("prometheus: not an instant vector: {promql}"))
@@ -423,7 +483,8 @@ impl Stack {
             .ok_or("every program here listens")?;
         let name = format!("{program}-{port}");
         let log = self.dir().join(format!("{name}.log"));
-        self.processes.push(Process::start(&name, path, args, &log)?);
+        self.processes
+            .push(Process::start(&name, path, args, &log)?);
         Ok(())
     }
 
@@ -431,7 +492,11 @@ impl Stack {
     fn configuration(&self) -> Result<(String, String, String)> {
         let rules = adapt(
             "baileys.rules.yml",
-            &[("        for: 2m\n", &format!("        for: {}s\n", self.setup.alert_for.as_secs()), 7)],
+            &[(
+                "        for: 2m\n",
+                &format!("        for: {}s\n", self.setup.alert_for.as_secs()),
+                7,
+            )],
         )?;
 
         let scrape = |port: fn(&Host) -> u16| -> String {
@@ -439,7 +504,9 @@ impl Stack {
                 let target = format!("      - targets: [\"127.0.0.1:{}\"]\n", port(host));
                 match &host.instance {
                     None => target,
-                    Some(instance) => format!("{target}        labels:\n          instance: {instance}\n"),
+                    Some(instance) => {
+                        format!("{target}        labels:\n          instance: {instance}\n")
+                    }
                 }
             };
             self.hosts.iter().map(one).collect()
@@ -449,26 +516,42 @@ impl Stack {
             &[
                 ("scrape_interval: 15s", "scrape_interval: 1s", 1),
                 ("evaluation_interval: 15s", "evaluation_interval: 1s", 1),
-                ("[\"127.0.0.1:9093\"]", &format!("[\"127.0.0.1:{}\"]", self.alertmanager_port), 1),
+                (
+                    "[\"127.0.0.1:9093\"]",
+                    &format!("[\"127.0.0.1:{}\"]", self.alertmanager_port),
+                    1,
+                ),
                 (
                     "      - targets: [\"127.0.0.1:10273\"]\n        # labels:\n        #   instance: bots1.example.org\n",
                     &scrape(|host| host.exporter_port),
                     1,
                 ),
-                ("      - targets: [\"127.0.0.1:10274\"]\n", &scrape(|host| host.remediator_port), 1),
+                (
+                    "      - targets: [\"127.0.0.1:10274\"]\n",
+                    &scrape(|host| host.remediator_port),
+                    1,
+                ),
             ],
         )?;
 
         let shipped = shipped("alertmanager.yml")?;
         let webhook = between(&shipped, "    webhook_configs:\n", "\n  - name: operator")?;
-        let person = between(&shipped, "  - name: operator\n", "\n# Only the highest tier")?;
+        let person = between(
+            &shipped,
+            "  - name: operator\n",
+            "\n# Only the highest tier",
+        )?;
         let mut webhooks = String::new();
         for host in &self.hosts {
             webhooks += &replace(
                 webhook,
                 &[
                     ("http://127.0.0.1:10274/webhook", &host.webhook_url(), 1),
-                    ("/etc/prometheus/webhook.token", &host.token.display().to_string(), 1),
+                    (
+                        "/etc/prometheus/webhook.token",
+                        &host.token.display().to_string(),
+                        1,
+                    ),
                 ],
             )?;
         }
@@ -513,7 +596,11 @@ fn make_host(
     };
     let (sessions, state, answers) = (dir.join("sessions"), dir.join("state"), dir.join("answers"));
     for private in [&sessions, &state, &answers] {
-        DirBuilder::new().recursive(true).mode(0o700).create(private).doing(private.display())?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(private)
+            .doing(private.display())?;
     }
     let token = dir.join("webhook.token");
     let mut random = [0u8; 32];
@@ -552,19 +639,29 @@ esac
 "#;
 
 fn write_new(path: &Path, mode: u32, text: &str) -> Result<()> {
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(mode).open(path).doing(path.display())?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .doing(path.display())?;
     file.write_all(text.as_bytes()).doing(path.display())
 }
 
 /// Quotes a word as a shell understands it.
 pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,".contains(c);
-    if word.chars().all(plain) { word.to_owned() } else { format!("'{}'", word.replace('\'', r"'\''")) }
+    if word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
 }
 
 fn shipped(name: &str) -> Result<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../alerting-rules").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../alerting-rules")
+        .join(name);
     fs::read_to_string(&path).doing(path.display())
 }
 
@@ -574,15 +671,25 @@ fn adapt(name: &str, changes: &[(&str, &str, usize)]) -> Result<String> {
 
 /// Replaces each text, which must be there exactly that many times.
 fn replace(text: &str, changes: &[(&str, &str, usize)]) -> Result<String> {
-    changes.iter().try_fold(text.to_owned(), |text, (from, to, times)| match text.matches(from).count() {
-        hits if hits == *times => Ok(text.replace(from, to)),
-        hits => Err(format!("expected {times} times, found {hits} times: {from:?}")),
-    })
+    changes
+        .iter()
+        .try_fold(text.to_owned(), |text, (from, to, times)| {
+            match text.matches(from).count() {
+                hits if hits == *times => Ok(text.replace(from, to)),
+                hits => Err(format!(
+                    "expected {times} times, found {hits} times: {from:?}"
+                )),
+            }
+        })
 }
 
 fn between<'a>(text: &'a str, after: &str, before: &str) -> Result<&'a str> {
-    let (_, rest) = text.split_once(after).ok_or_else(|| format!("not found: {after:?}"))?;
-    let (inside, _) = rest.split_once(before).ok_or_else(|| format!("not found: {before:?}"))?;
+    let (_, rest) = text
+        .split_once(after)
+        .ok_or_else(|| format!("not found: {after:?}"))?;
+    let (inside, _) = rest
+        .split_once(before)
+        .ok_or_else(|| format!("not found: {before:?}"))?;
     Ok(inside)
 }
 
@@ -592,7 +699,10 @@ mod tests {
 
     #[test]
     fn a_replacement_that_misses_is_an_error() {
-        assert_eq!(replace("a b a", &[("a", "c", 2), ("b", "d", 1)]), Ok("c d c".to_owned()));
+        assert_eq!(
+            replace("a b a", &[("a", "c", 2), ("b", "d", 1)]),
+            Ok("c d c".to_owned())
+        );
         assert!(replace("a b a", &[("a", "c", 1)]).is_err());
         assert!(replace("a", &[("b", "c", 1)]).is_err());
         assert_eq!(between("x[y]z", "[", "]"), Ok("y"));

@@ -39,11 +39,41 @@ pub struct Bot {
 
 /// The bots.
 pub const BOTS: [Bot; 5] = [
-    bot("company_normal", "normal", 76, "connected", "a small healthy bot"),
-    bot(WARNING, "warning-130", 130, "connected", "many contacts, some long silent"),
-    bot(BLOATED, "bloated-classic-387", 387, "disconnected", "bloated by strangers; its bot is stopped"),
-    bot(MODERN[0], "modern-816", 816, "connected", "Baileys 7.x just after its login, healthy"),
-    bot(MODERN[1], "modern-1003", 1003, "connected", "Baileys 7.x with 40 contacts, healthy"),
+    bot(
+        "company_normal",
+        "normal",
+        76,
+        "connected",
+        "a small healthy bot",
+    ),
+    bot(
+        WARNING,
+        "warning-130",
+        130,
+        "connected",
+        "many contacts, some long silent",
+    ),
+    bot(
+        BLOATED,
+        "bloated-classic-387",
+        387,
+        "disconnected",
+        "bloated by strangers; its bot is stopped",
+    ),
+    bot(
+        MODERN[0],
+        "modern-816",
+        816,
+        "connected",
+        "Baileys 7.x just after its login, healthy",
+    ),
+    bot(
+        MODERN[1],
+        "modern-1003",
+        1003,
+        "connected",
+        "Baileys 7.x with 40 contacts, healthy",
+    ),
 ];
 
 const fn bot(
@@ -53,7 +83,13 @@ const fn bot(
     connection: &'static str,
     about: &'static str,
 ) -> Bot {
-    Bot { session, fixture, files, connection, about }
+    Bot {
+        session,
+        fixture,
+        files,
+        connection,
+        about,
+    }
 }
 
 /// What came of it.
@@ -71,7 +107,11 @@ pub struct Cleaned {
 pub fn lay_out(host: &Host) -> Result<()> {
     let now = SystemTime::now();
     for bot in &BOTS {
-        let written = if bot.connection == "disconnected" { now - STOPPED_FOR } else { now };
+        let written = if bot.connection == "disconnected" {
+            now - STOPPED_FOR
+        } else {
+            now
+        };
         fixture::unpack(bot.fixture, &host.folder(bot.session), written)?;
         host.probe_says(bot.session, "connected")?;
     }
@@ -88,7 +128,11 @@ pub fn start(stack: &mut Stack, patience: &Patience) -> Result<()> {
         patience.wait_until(STEP, "start: the exporter has seen it connected", || {
             let state = [("session", bot.session), ("state", "connected")];
             let metrics = host.exporter_metrics()?;
-            expect("connected", metrics.sum("baileys_auth_connection_state", &state)?, 1.0)
+            expect(
+                "connected",
+                metrics.sum("baileys_auth_connection_state", &state)?,
+                1.0,
+            )
         })?;
         patience.wait_until(STEP, "start: the remediator has seen it connected", || {
             let (_, out, err) = host.remediator(&["doctor", bot.session, "--output", "json"])?;
@@ -107,7 +151,11 @@ pub fn start(stack: &mut Stack, patience: &Patience) -> Result<()> {
 /// Follows the loop from the first scrape to the last resolved alert. Every step is seen
 /// through the HTTP interfaces of the running programs; an error names the step that was
 /// not. `tell` is called with a title and a sentence.
-pub fn follow(stack: &mut Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str)) -> Result<Cleaned> {
+pub fn follow(
+    stack: &mut Stack,
+    patience: &Patience,
+    tell: &mut dyn FnMut(&str, &str),
+) -> Result<Cleaned> {
     found(stack, patience, tell)?;
     alerted(stack, patience, tell)?;
     let cleaned = cleaned(stack, patience, tell)?;
@@ -125,24 +173,47 @@ fn found(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str)) -
         let metrics = host.exporter_metrics()?;
         for bot in &BOTS {
             let session = [("session", bot.session)];
-            expect("files", metrics.sum("baileys_auth_files", &session)?, f64::from(bot.files))?;
-            expect("folder_up", metrics.sum("baileys_auth_folder_up", &session)?, 1.0)?;
-            expect("creds_valid", metrics.sum("baileys_auth_creds_valid", &session)?, 1.0)?;
+            expect(
+                "files",
+                metrics.sum("baileys_auth_files", &session)?,
+                f64::from(bot.files),
+            )?;
+            expect(
+                "folder_up",
+                metrics.sum("baileys_auth_folder_up", &session)?,
+                1.0,
+            )?;
+            expect(
+                "creds_valid",
+                metrics.sum("baileys_auth_creds_valid", &session)?,
+                1.0,
+            )?;
         }
-        expect("sessions", metrics.sum("baileys_exporter_sessions", &[])?, BOTS.len() as f64)?;
+        expect(
+            "sessions",
+            metrics.sum("baileys_exporter_sessions", &[])?,
+            BOTS.len() as f64,
+        )?;
         Ok(metrics)
     })?;
     let bloated = accumulated(&metrics, BLOATED)?;
     expect("found: accumulated files", bloated, 387.0)?;
-    let removable =
-        metrics.sum("baileys_auth_removable_files", &[("session", BLOATED), ("action", "cleanup")])?;
-    tell("found", &format!("{BLOATED} holds {bloated} accumulated files; a clean-up could move {removable}"));
+    let removable = metrics.sum(
+        "baileys_auth_removable_files",
+        &[("session", BLOATED), ("action", "cleanup")],
+    )?;
+    tell(
+        "found",
+        &format!("{BLOATED} holds {bloated} accumulated files; a clean-up could move {removable}"),
+    );
     for session in MODERN {
         let files = metrics.sum("baileys_auth_files", &[("session", session)])?;
         let counted = accumulated(&metrics, session)?;
         tell(
             "",
-            &format!("{session} holds {files} files, of which {counted} count: Baileys 7.x keeps the rest"),
+            &format!(
+                "{session} holds {files} files, of which {counted} count: Baileys 7.x keeps the rest"
+            ),
         );
     }
     Ok(())
@@ -151,83 +222,153 @@ fn found(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str)) -
 /// The three tiers fire for the bloated folder, and only the highest speaks.
 fn alerted(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str)) -> Result<()> {
     let emergency = |alerts: Vec<Alert>, states: &[&str]| {
-        let seen: Vec<String> =
-            of(BLOATED, &alerts).map(|alert| format!("{} {}", alert.name, alert.state)).collect();
+        let seen: Vec<String> = of(BLOATED, &alerts)
+            .map(|alert| format!("{} {}", alert.name, alert.state))
+            .collect();
         of(BLOATED, &alerts)
-            .find(|alert| alert.name == "BaileysAuthFilesEmergency" && states.contains(&&*alert.state))
+            .find(|alert| {
+                alert.name == "BaileysAuthFilesEmergency" && states.contains(&&*alert.state)
+            })
             .map(|alert| alert.state.clone())
             .ok_or_else(|| format!("{seen:?}"))
     };
-    let state = patience.wait_until(STEP, "alert pending: Prometheus sees the emergency", || {
-        emergency(stack.prometheus_alerts()?, &["pending", "firing"])
-    })?;
-    tell("alert", &format!("Prometheus: BaileysAuthFilesEmergency is {state} for {BLOATED}"));
+    let state =
+        patience.wait_until(STEP, "alert pending: Prometheus sees the emergency", || {
+            emergency(stack.prometheus_alerts()?, &["pending", "firing"])
+        })?;
+    tell(
+        "alert",
+        &format!("Prometheus: BaileysAuthFilesEmergency is {state} for {BLOATED}"),
+    );
     if state == "pending" {
         patience.wait_until(STEP, "alert firing: Prometheus fires the emergency", || {
             emergency(stack.prometheus_alerts()?, &["firing"])
         })?;
-        tell("alert", &format!("Prometheus: BaileysAuthFilesEmergency is firing for {BLOATED}"));
+        tell(
+            "alert",
+            &format!("Prometheus: BaileysAuthFilesEmergency is firing for {BLOATED}"),
+        );
     }
-    patience.wait_until(STEP, "alert active: Alertmanager lets only the emergency speak", || {
-        let alerts = stack.alertmanager_alerts()?;
-        emergency(alerts.clone(), &["active"])?;
-        let lower: Vec<&Alert> =
-            of(BLOATED, &alerts).filter(|alert| alert.name != "BaileysAuthFilesEmergency").collect();
-        match lower.iter().all(|alert| alert.state == "suppressed") && lower.len() == 3 {
-            true => Ok(()),
-            false => Err(format!("{lower:?}")),
-        }
-    })?;
-    tell("alert", "Alertmanager: the emergency is active, it silences the three lower tiers");
+    patience.wait_until(
+        STEP,
+        "alert active: Alertmanager lets only the emergency speak",
+        || {
+            let alerts = stack.alertmanager_alerts()?;
+            emergency(alerts.clone(), &["active"])?;
+            let lower: Vec<&Alert> = of(BLOATED, &alerts)
+                .filter(|alert| alert.name != "BaileysAuthFilesEmergency")
+                .collect();
+            match lower.iter().all(|alert| alert.state == "suppressed") && lower.len() == 3 {
+                true => Ok(()),
+                false => Err(format!("{lower:?}")),
+            }
+        },
+    )?;
+    tell(
+        "alert",
+        "Alertmanager: the emergency is active, it silences the three lower tiers",
+    );
     Ok(())
 }
 
 /// The remediator accepts the alert and cleans.
-fn cleaned(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str)) -> Result<Cleaned> {
+fn cleaned(
+    stack: &Stack,
+    patience: &Patience,
+    tell: &mut dyn FnMut(&str, &str),
+) -> Result<Cleaned> {
     let host = stack.host();
     patience.wait_until(STEP, "webhook accepted: the remediator answers 202", || {
-        let accepted = host
-            .remediator_metrics()?
-            .sum("baileys_remediator_webhook_requests_total", &[("code", "202")])?;
-        if accepted > 0.0 { Ok(()) } else { Err("no 202 yet".to_owned()) }
+        let accepted = host.remediator_metrics()?.sum(
+            "baileys_remediator_webhook_requests_total",
+            &[("code", "202")],
+        )?;
+        if accepted > 0.0 {
+            Ok(())
+        } else {
+            Err("no 202 yet".to_owned())
+        }
     })?;
-    tell("webhook", "Alertmanager has called the remediator, which answered 202");
+    tell(
+        "webhook",
+        "Alertmanager has called the remediator, which answered 202",
+    );
 
     let moved = patience.wait_until(STEP, "cleaned: the remediator has moved files", || {
         let metrics = host.remediator_metrics()?;
         if metrics.sum("baileys_remediator_last_success_timestamp_seconds", &[])? == 0.0 {
-            return Err(format!("no success yet; refusals: {:?}", refusals(&metrics)));
+            return Err(format!(
+                "no success yet; refusals: {:?}",
+                refusals(&metrics)
+            ));
         }
         let moved: BTreeMap<String, u32> = metrics
             .having("baileys_remediator_files_moved_total", &[])
             .filter(|sample| sample.value > 0.0)
             .filter_map(|sample| Some((sample.labels.get("kind")?.clone(), sample.value as u32)))
             .collect();
-        if moved.is_empty() { Err("nothing moved".to_owned()) } else { Ok(moved) }
+        if moved.is_empty() {
+            Err("nothing moved".to_owned())
+        } else {
+            Ok(moved)
+        }
     })?;
     let left = patience.wait_until(STEP, "cleaned: the exporter counts below 120", || {
         let left = accumulated(&host.exporter_metrics()?, BLOATED)?;
-        if left < 120.0 { Ok(left as u32) } else { Err(format!("{left} accumulated files")) }
+        if left < 120.0 {
+            Ok(left as u32)
+        } else {
+            Err(format!("{left} accumulated files"))
+        }
     })?;
     let total: u32 = moved.values().sum();
     // What was moved is what is missing, and nothing else moved anywhere.
-    expect("cleaned: files left", f64::from(left), f64::from(387 - total))?;
+    expect(
+        "cleaned: files left",
+        f64::from(left),
+        f64::from(387 - total),
+    )?;
     let runs = host.quarantined_runs(BLOATED)?;
     let [run] = runs.as_slice() else {
-        return Err(format!("cleaned: one run expected in the quarantine, found {runs:?}"));
+        return Err(format!(
+            "cleaned: one run expected in the quarantine, found {runs:?}"
+        ));
     };
     let records = host.runs()?;
-    let record =
-        records.iter().find(|record| record["run"] == run.as_str()).ok_or("cleaned: no record of it")?;
-    let said = (&record["session"], &record["status"], &record["accumulated_after"], &record["note"]);
+    let record = records
+        .iter()
+        .find(|record| record["run"] == run.as_str())
+        .ok_or("cleaned: no record of it")?;
+    let said = (
+        &record["session"],
+        &record["status"],
+        &record["accumulated_after"],
+        &record["note"],
+    );
     let note = "service control not configured";
     if said != (&json!(BLOATED), &json!("done"), &json!(left), &json!(note)) {
         return Err(format!("cleaned: the record says {record}"));
     }
-    let kinds: Vec<String> = moved.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-    tell("cleaned", &format!("{total} files moved ({}): 387 are now {left}", kinds.join(", ")));
-    tell("", &format!("nothing is deleted: they are in .baileys_quarantine/{run} of the folder"));
-    Ok(Cleaned { run: run.clone(), left, moved })
+    let kinds: Vec<String> = moved
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    tell(
+        "cleaned",
+        &format!(
+            "{total} files moved ({}): 387 are now {left}",
+            kinds.join(", ")
+        ),
+    );
+    tell(
+        "",
+        &format!("nothing is deleted: they are in .baileys_quarantine/{run} of the folder"),
+    );
+    Ok(Cleaned {
+        run: run.clone(),
+        left,
+        moved,
+    })
 }
 
 /// The alert ends everywhere, and a person was told both.
@@ -236,22 +377,36 @@ fn resolved(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str)
         None => Ok(()),
         Some(alert) => Err(format!("{} is {}", alert.name, alert.state)),
     };
-    patience.wait_until(STEP, "resolved: no alert in Prometheus", || gone(stack.prometheus_alerts()?))?;
-    patience.wait_until(STEP, "resolved: no alert in Alertmanager", || gone(stack.alertmanager_alerts()?))?;
-    patience.wait_until(STEP, "resolved: a person was told of the emergency and of its end", || {
-        let told: Vec<String> = stack
-            .person
-            .sent()
-            .into_iter()
-            .filter(|sent| sent.session == BLOATED && sent.alert == "BaileysAuthFilesEmergency")
-            .map(|sent| sent.status)
-            .collect();
-        match ["firing", "resolved"].iter().all(|status| told.iter().any(|told| told == status)) {
-            true => Ok(()),
-            false => Err(format!("told {told:?}")),
-        }
+    patience.wait_until(STEP, "resolved: no alert in Prometheus", || {
+        gone(stack.prometheus_alerts()?)
     })?;
-    tell("resolved", &format!("no alert is left for {BLOATED}; a person was told when it began and ended"));
+    patience.wait_until(STEP, "resolved: no alert in Alertmanager", || {
+        gone(stack.alertmanager_alerts()?)
+    })?;
+    patience.wait_until(
+        STEP,
+        "resolved: a person was told of the emergency and of its end",
+        || {
+            let told: Vec<String> = stack
+                .person
+                .sent()
+                .into_iter()
+                .filter(|sent| sent.session == BLOATED && sent.alert == "BaileysAuthFilesEmergency")
+                .map(|sent| sent.status)
+                .collect();
+            match ["firing", "resolved"]
+                .iter()
+                .all(|status| told.iter().any(|told| told == status))
+            {
+                true => Ok(()),
+                false => Err(format!("told {told:?}")),
+            }
+        },
+    )?;
+    tell(
+        "resolved",
+        &format!("no alert is left for {BLOATED}; a person was told when it began and ended"),
+    );
     Ok(())
 }
 
@@ -260,11 +415,15 @@ fn warned(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str)) 
     let host = stack.host();
     patience.wait_until(STEP, "warning: Prometheus warns, and no more", || {
         let alerts = stack.prometheus_alerts()?;
-        let mut of: Vec<(&str, &str)> =
-            of(WARNING, &alerts).map(|alert| (alert.name.as_str(), alert.state.as_str())).collect();
+        let mut of: Vec<(&str, &str)> = of(WARNING, &alerts)
+            .map(|alert| (alert.name.as_str(), alert.state.as_str()))
+            .collect();
         of.sort_unstable();
         match of[..] {
-            [("BaileysAuthFilesMonitor", "firing"), ("BaileysAuthFilesWarning", "firing")] => Ok(()),
+            [
+                ("BaileysAuthFilesMonitor", "firing"),
+                ("BaileysAuthFilesWarning", "firing"),
+            ] => Ok(()),
             _ => Err(format!("{of:?}")),
         }
     })?;
@@ -275,18 +434,30 @@ fn warned(stack: &Stack, patience: &Patience, tell: &mut dyn FnMut(&str, &str)) 
             return Err("no plan yet".to_owned());
         }
         let records = host.runs()?;
-        let record =
-            records.iter().find(|record| record["session"] == WARNING).ok_or("no record of it".to_owned())?;
-        let planned = record["action"] == "plan" && record["status"] == "done" && record["run"].is_null();
-        if planned { Ok(()) } else { Err(format!("the record says {record}")) }
+        let record = records
+            .iter()
+            .find(|record| record["session"] == WARNING)
+            .ok_or("no record of it".to_owned())?;
+        let planned =
+            record["action"] == "plan" && record["status"] == "done" && record["run"].is_null();
+        if planned {
+            Ok(())
+        } else {
+            Err(format!("the record says {record}"))
+        }
     })?;
-    let files = host.exporter_metrics()?.sum("baileys_auth_files", &[("session", WARNING)])?;
+    let files = host
+        .exporter_metrics()?
+        .sum("baileys_auth_files", &[("session", WARNING)])?;
     expect("warning: files", files, 130.0)?;
     let moved = host.quarantined_runs(WARNING)?;
     if !moved.is_empty() {
         return Err(format!("warning: {moved:?} in the quarantine of {WARNING}"));
     }
-    tell("warning", &format!("{WARNING} stays at 130: a plan is recorded for it, nothing is moved"));
+    tell(
+        "warning",
+        &format!("{WARNING} stays at 130: a plan is recorded for it, nothing is moved"),
+    );
     Ok(())
 }
 
@@ -302,12 +473,21 @@ fn stayed_green(stack: &Stack, tell: &mut dyn FnMut(&str, &str)) -> Result<()> {
     }
     let highest = stack.query("max_over_time(baileys_auth_accumulated_files[1h])")?;
     for session in MODERN.into_iter().chain(["company_normal"]) {
-        match highest.iter().find(|sample| sample.labels.get("session").is_some_and(|s| s == session)) {
+        match highest
+            .iter()
+            .find(|sample| sample.labels.get("session").is_some_and(|s| s == session))
+        {
             Some(sample) if sample.value < 100.0 => {}
             other => return Err(format!("green: {session} at its highest: {other:?}")),
         }
     }
-    tell("green", &format!("{}, {} and company_normal had no alert at any time", MODERN[0], MODERN[1]));
+    tell(
+        "green",
+        &format!(
+            "{}, {} and company_normal had no alert at any time",
+            MODERN[0], MODERN[1]
+        ),
+    );
     Ok(())
 }
 
@@ -329,5 +509,9 @@ pub fn refusals(metrics: &Metrics) -> BTreeMap<String, u32> {
 }
 
 fn expect(what: &str, seen: f64, expected: f64) -> Result<()> {
-    if seen == expected { Ok(()) } else { Err(format!("{seen}, expected {expected}")).doing(what) }
+    if seen == expected {
+        Ok(())
+    } else {
+        Err(format!("{seen}, expected {expected}")).doing(what)
+    }
 }

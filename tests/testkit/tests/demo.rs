@@ -10,8 +10,10 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Parent and start of every process, by number.
 fn processes() -> Vec<(u32, u32, String)> {
-    let numbers =
-        fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let numbers = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     numbers
         .filter_map(|pid: u32| {
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -56,8 +58,16 @@ fn ctrl_c_stops_everything() {
         .unwrap();
     let deadline = Instant::now() + Duration::from_secs(150);
     while descendants(child.id()).len() < 4 {
-        assert!(child.try_wait().unwrap().is_none(), "{}", fs::read_to_string(&output).unwrap());
-        assert!(Instant::now() < deadline, "{}", fs::read_to_string(&output).unwrap());
+        assert!(
+            child.try_wait().unwrap().is_none(),
+            "{}",
+            fs::read_to_string(&output).unwrap()
+        );
+        assert!(
+            Instant::now() < deadline,
+            "{}",
+            fs::read_to_string(&output).unwrap()
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
     let started = descendants(child.id());
@@ -77,6 +87,10 @@ fn ctrl_c_stops_everything() {
         .filter(|one| started.contains(one))
         .collect();
     assert!(left.is_empty(), "still running: {left:?}");
-    let names: Vec<_> = fs::read_dir(dir.path()).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    let names: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
     assert_eq!(names, ["output"], "its temporary directory is gone");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 
-use crate::cli::{complain, print, table};
+use crate::cli::{complain, complete_what_has_begun, print, table};
 use crate::config::Settings;
 use crate::connection::{Finding, Recollection, State, Verdict};
 use crate::folder::{Found, SessionName, Timestamp};
@@ -579,6 +579,10 @@ pub(super) async fn record(
             return Exit::Refused;
         }
         Err(error) => return fail(&error.to_string()),
+    }
+    // Its end belongs on record as much as its begin.
+    if let Err(error) = complete_what_has_begun() {
+        complain(&format!("warning: failed to listen for signals: {error}"));
     }
     let begun = ctx
         .journal()

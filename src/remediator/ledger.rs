@@ -894,7 +894,10 @@ mod tests {
         let again = journal.nudge("a", Action::Cleanup, at(1)).unwrap().unwrap();
         assert_eq!(journal.nudge("a", Action::Cleanup, at(10)).unwrap(), None);
         let run = journal.take(at(10), &[]).unwrap().unwrap();
-        assert_eq!((run.id, run.requested_by.to_string()), (again, "alert f".to_owned()));
+        assert_eq!(
+            (run.id, run.requested_by.to_string()),
+            (again, "alert f".to_owned())
+        );
         journal
             .finish(again, Status::Refused, &Ending::default(), at(10))
             .unwrap();

@@ -154,6 +154,7 @@ fn a_command_completes_what_has_begun() {
             "stop" => (&["service", "--stop", "bot"], "stop"),
             _ => {
                 world.mark("offline");
+                world.wait_until_quiet();
                 world.mark("hold-asked");
                 (&["clean", "bot"], "asked")
             }

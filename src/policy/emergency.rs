@@ -14,14 +14,15 @@
 //! | the service was stopped as often as a day allows | `service_budget` |
 //! | too many services within an hour | `breaker_open` |
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use crate::connection::{Finding, State, Verdict};
-use crate::folder::{Creds, Inventory, Timestamp};
+use crate::folder::{Creds, FileName, Inventory, Timestamp};
 
 use super::guard::{CleanRequest, CleanupMode, Limits, Plan, Refusal, plan};
+use super::immovable::{Immovable, without_immovable};
 use super::measure::{Batches, accumulated_files};
 use super::tiers::Tier;
 
@@ -38,6 +39,8 @@ pub enum StopRefusal {
         after: usize,
         /// Where the alert's tier begins.
         threshold: usize,
+        /// Files that the table lets go and that cannot be moved.
+        immovable: usize,
     },
     /// creds.json belongs to nobody who is logged in: a restart would show a QR code.
     NotLoggedIn,
@@ -95,11 +98,33 @@ impl StopRefusal {
     ];
 }
 
+impl StopRefusal {
+    /// Whether an emergency that this refuses does what the cleanup tier would do: the bot
+    /// may not be stopped, and nothing else is wrong.
+    pub const fn leaves_a_cleanup(&self) -> bool {
+        matches!(
+            self,
+            StopRefusal::Cooldown { .. }
+                | StopRefusal::Budget { .. }
+                | StopRefusal::BreakerOpen
+                | StopRefusal::NotWorthARestart { .. }
+        )
+    }
+}
+
 impl fmt::Display for StopRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StopRefusal::Guard(refusal) => refusal.fmt(f),
-            StopRefusal::NotWorthARestart { after, threshold } => write!(
+            StopRefusal::NotWorthARestart {
+                after,
+                threshold,
+                immovable: 1..,
+            } => write!(
+                f,
+                "not worth a restart: {after} accumulated files would stay, and the alert's tier begins at {threshold}: files cannot be moved; see what baileys_remediator doctor says"
+            ),
+            StopRefusal::NotWorthARestart { after, threshold, .. } => write!(
                 f,
                 "not worth a restart: {after} accumulated files would stay, and the alert's tier begins at {threshold}: a busy bot; raise its tiers, or move its keys to a database"
             ),
@@ -152,6 +177,8 @@ pub struct StopInputs<'a> {
     pub mode: CleanupMode,
     /// The tier of the alert that asks.
     pub tier: Tier,
+    /// Files of the folder that cannot be moved.
+    pub immovable: &'a BTreeMap<FileName, Immovable>,
     /// The service's own record.
     pub service: &'a RestartBudget,
 }
@@ -195,10 +222,12 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
         force: None,
     };
     let plan = plan(inventory, true, now, limits, &ask)?;
+    let plan = without_immovable(plan, inventory, limits, before.immovable);
     if plan.accumulated_after >= threshold {
         return Err(StopRefusal::NotWorthARestart {
             after: plan.accumulated_after,
             threshold,
+            immovable: plan.left_out.values().sum(),
         });
     }
     before.service.may_be_stopped(now)?;
@@ -414,6 +443,7 @@ mod tests {
         logged_out: bool,
         mode: CleanupMode,
         tier: Tier,
+        immovable: BTreeMap<FileName, Immovable>,
         service: RestartBudget,
     }
 
@@ -424,6 +454,7 @@ mod tests {
             logged_out: false,
             mode: CleanupMode::Emergency,
             tier: Tier::Emergency,
+            immovable: BTreeMap::new(),
             service: rested(),
         }
     }
@@ -436,6 +467,7 @@ mod tests {
                 logged_out,
                 mode,
                 tier,
+                immovable,
                 service,
             } = self;
             let limits = Limits::default();
@@ -446,6 +478,7 @@ mod tests {
                 limits: &limits,
                 mode: *mode,
                 tier: *tier,
+                immovable,
                 service,
             };
             may_stop(&before, now())
@@ -517,6 +550,15 @@ mod tests {
         assert_eq!(window(20, 128), "stale_alert");
         assert_eq!(window(20, 129), "stop");
         assert_eq!(window(149, 30), "not_worth_a_restart");
+        // What cannot be moved stays, and then it is decided again.
+        let immovable = |files: usize| {
+            with(|case| {
+                let names = (0..files).map(|n| FileName::new(format!("session-2{n:04}.0.json")));
+                case.immovable = names.map(|name| (name, Immovable::Sticky)).collect();
+            })
+        };
+        assert_eq!(immovable(158), "stop", "179 stay");
+        assert_eq!(immovable(159), "not_worth_a_restart", "180 stay");
         // A file dated ahead would look like a write after the stop.
         let mut ahead = folder(20, 180).files().to_vec();
         ahead.push(entry(
@@ -528,6 +570,34 @@ mod tests {
             with(|case| case.inventory = Inventory::new(ahead, creds_of)),
             "connection_unknown"
         );
+    }
+
+    #[test]
+    fn a_cleanup_is_left_where_only_the_stop_is_refused() {
+        let threshold = 180;
+        let not_worth = StopRefusal::NotWorthARestart {
+            after: 190,
+            threshold,
+            immovable: 0,
+        };
+        let cooldown = StopRefusal::Cooldown {
+            stopped: now(),
+            cooldown: DAY,
+        };
+        let budget = StopRefusal::Budget { budget: 2 };
+        for refusal in [not_worth, cooldown, budget, StopRefusal::BreakerOpen] {
+            assert!(refusal.leaves_a_cleanup(), "{refusal}");
+        }
+        for refusal in [
+            StopRefusal::Guard(Refusal::ConnectionUnknown),
+            StopRefusal::NotLoggedIn,
+            StopRefusal::LoggedOut,
+            StopRefusal::ServiceUnknown("x".into()),
+            StopRefusal::Paused,
+            StopRefusal::Busy,
+        ] {
+            assert!(!refusal.leaves_a_cleanup(), "{refusal}");
+        }
     }
 
     #[test]
@@ -615,6 +685,7 @@ mod tests {
             StopRefusal::NotWorthARestart {
                 after: 1,
                 threshold: 1,
+                immovable: 0,
             },
             StopRefusal::NotLoggedIn,
             StopRefusal::LoggedOut,

@@ -20,6 +20,7 @@ use crate::connection::{State, Verdict};
 use crate::folder::kind::sender_key_id;
 use crate::folder::{Creds, CredsFacts, FileName, Inventory, Kind, Shape, Stamp, Timestamp, Unit};
 
+use super::immovable::LeftOut;
 use super::measure::{
     BatchSetting, Batches, accumulated, accumulated_files, pre_keys, usable_pre_key,
 };
@@ -143,6 +144,8 @@ pub struct Plan {
     pub accumulated_after: usize,
     /// Pre-keys that stay.
     pub pre_keys_left: usize,
+    /// Files that the table lets go and that cannot be moved.
+    pub left_out: LeftOut,
 }
 
 impl Plan {
@@ -355,6 +358,7 @@ pub fn plan(
         accumulated_before: accumulated_files(inventory, batches.measured),
         accumulated_after: accumulated(inventory, batches.measured, &is_chosen),
         pre_keys_left: pre_keys(inventory) - chosen_pre_keys,
+        left_out: LeftOut::new(),
         moves: chosen
             .iter()
             .flat_map(|unit| unit.files)

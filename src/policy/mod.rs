@@ -3,6 +3,7 @@
 
 pub mod emergency;
 pub mod guard;
+pub mod immovable;
 pub mod insurance;
 pub mod measure;
 pub mod tiers;
@@ -12,5 +13,6 @@ pub use guard::{
     CleanRequest, CleanupMode, Force, Limits, Move, Plan, Refusal, decide, is_dormant, plan,
     removable,
 };
+pub use immovable::{Immovable, LeftOut, without_immovable};
 pub use measure::{BatchSetting, Batches, accumulated_files, newest_pre_key_missing, pre_keys};
 pub use tiers::{Thresholds, Tier};

@@ -16,6 +16,7 @@ use crate::policy::{CleanRequest, Force, Plan};
 
 use super::debts;
 use super::journal::{Action, Ending, Journal, Remembered, Run, Status};
+use super::movability;
 use super::outcome::{self, RunError, RunResult};
 use super::privileges::Finding as Privilege;
 use super::quarantine::{Obstacle, RunId, look_up};
@@ -163,6 +164,7 @@ fn show_plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &RunError>, o
                 "accumulated_after": plan.accumulated_after,
                 "pre_keys_left": plan.pre_keys_left,
                 "files": files(plan),
+                "left_out": movability::as_json(&plan.left_out),
             }),
             Err(stop) => serde_json::json!({
                 "session": session,
@@ -188,6 +190,12 @@ fn show_plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &RunError>, o
                 "\n{session}: {} accumulated files now, {} after; {} pre-keys stay.",
                 plan.accumulated_before, plan.accumulated_after, plan.pre_keys_left
             ));
+            if !plan.left_out.is_empty() {
+                let left_out = movability::in_words(&plan.left_out);
+                print(&format!(
+                    "Left out, because they cannot be moved: {left_out}."
+                ));
+            }
         }
         Err(stop) => print(&format!("{session}: nothing would be moved. {stop}")),
     }

@@ -31,7 +31,7 @@ use crate::policy::{
 };
 
 use super::insurance::stop as insurance;
-use super::journal::record::{Fate, FileRecord};
+use super::journal::record::{Fate, FileRecord, Step};
 use super::journal::{Action, Ending, Journal, JournalError, Run};
 use super::ledger::{NotBack, Obligation, Phase};
 use super::outcome::{BotState, RunError, RunOutcome, RunResult};
@@ -657,7 +657,9 @@ impl Warden {
             .as_deref()
             .and_then(Tier::from_label)
             .unwrap_or(Tier::Emergency);
+        let immovable = runner::immovable(found, &inventory).await?;
         let before = StopInputs {
+            immovable: &immovable,
             inventory: &inventory,
             verdict: &verdict,
             logged_out,
@@ -668,9 +670,12 @@ impl Warden {
         };
         let live = runner::count(&inventory, &limits);
         ending.accumulated = Some((live, live));
-        may_stop(&before, now)?;
+        let plan = may_stop(&before, now)?;
+        if !plan.left_out.is_empty() {
+            ending.step(Step::plan(&plan));
+        }
         // What would refuse the clean-up afterwards must not cost a restart.
-        runner::could_be_cleaned(found).await?;
+        runner::could_be_cleaned(settings, found, plan).await?;
         match (
             self.lets(&stops, resumed, &service.name, way, self.fleet(known), now),
             way,

@@ -15,6 +15,7 @@ pub mod insurance;
 pub mod journal;
 pub mod ledger;
 pub mod metrics;
+pub mod movability;
 pub mod outcome;
 pub mod overview;
 pub mod page;

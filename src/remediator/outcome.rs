@@ -376,6 +376,10 @@ impl fmt::Display for RunError {
         match self {
             RunError::Refused(refusal) => refusal.fmt(f),
             RunError::StopRefused(stop) => stop.fmt(f),
+            RunError::NotCleanedEither {
+                stop: stop @ StopRefusal::BreakerOpen,
+                ..
+            } => stop.fmt(f),
             RunError::NotCleanedEither { stop, cleanup } => {
                 write!(f, "{stop}. It was not cleaned without a stop either: {cleanup}")
             }

@@ -13,6 +13,7 @@ use crate::web::page::{self, Column};
 
 use super::journal::record::{FileShown, PassedOver, Record};
 use super::journal::{Action, Run, Status};
+use super::movability;
 use super::outcome::RunError;
 use super::privileges::{Group, Weight};
 
@@ -294,6 +295,7 @@ pub fn plan(
                     @else { b { "A clean-up would be refused now" } ", because the bot is not known to be disconnected. Else it would move " }
                     (plan.moves.len()) " files: " (plan.accumulated_before) " accumulated files now, "
                     (plan.accumulated_after) " after; " (plan.pre_keys_left) " pre-keys stay."
+                    @if !plan.left_out.is_empty() { " Left out, because they cannot be moved: " (movability::in_words(&plan.left_out)) "." }
                 }
                 div.small {
                 (page::table(&[KIND, MOVED], &plan.by_kind().iter().map(|(kind, files)| html! {

@@ -124,7 +124,7 @@ impl Me {
         }
     }
 
-    fn is_root(self) -> bool {
+    pub(super) fn is_root(self) -> bool {
         self.uid == 0
     }
 }
@@ -217,11 +217,11 @@ pub fn look(place: &Place, each_file: bool) -> Result<Facts, String> {
     Ok(facts)
 }
 
-fn statx_of(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
+pub(super) fn statx_of(fd: BorrowedFd<'_>) -> Result<Statx, Errno> {
     rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)
 }
 
-fn is_immutable(about: &Statx) -> bool {
+pub(super) fn is_immutable(about: &Statx) -> bool {
     about
         .stx_attributes
         .intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND)
@@ -251,7 +251,7 @@ fn look_at_file(fd: BorrowedFd<'_>, name: &OsStr, facts: &mut Facts) {
     facts.unreadable += usize::from(readable == Err(Errno::ACCESS));
 }
 
-fn look_at_quarantine(folder: BorrowedFd<'_>) -> Quarantine {
+pub(super) fn look_at_quarantine(folder: BorrowedFd<'_>) -> Quarantine {
     let opened = rustix::fs::openat2(
         folder,
         QUARANTINE_DIR,

@@ -132,6 +132,8 @@ pub enum Obstacle {
         /// The limit.
         limit: u64,
     },
+    /// No planned file can be moved: how many of which kind, and why.
+    Immovable(String),
     /// Not permitted, read-only, full, gone, or another i/o error.
     Io(String),
 }
@@ -143,12 +145,14 @@ impl Obstacle {
             Obstacle::Locked => "locked",
             Obstacle::Filesystem(_) => "filesystem",
             Obstacle::QuarantineFull { .. } => "quarantine_full",
+            Obstacle::Immovable(_) => "immovable",
             Obstacle::Io(_) => "io",
         }
     }
 
     /// Every value of the label that is a refusal; `io` is a failure.
-    pub const REFUSALS: [&'static str; 3] = ["locked", "filesystem", "quarantine_full"];
+    pub const REFUSALS: [&'static str; 4] =
+        ["locked", "filesystem", "quarantine_full", "immovable"];
 }
 
 impl fmt::Display for Obstacle {
@@ -163,6 +167,10 @@ impl fmt::Display for Obstacle {
             Obstacle::QuarantineFull { bytes, limit } => write!(
                 f,
                 "the quarantine is full: it holds {bytes} bytes, the limit is {limit}; wait for its retention, or raise quarantine.max_bytes"
+            ),
+            Obstacle::Immovable(what) => write!(
+                f,
+                "no planned file can be moved: {what}; see what baileys_remediator doctor says"
             ),
             Obstacle::Io(what) => f.write_str(what),
         }
@@ -438,18 +446,7 @@ impl LockedFolder {
         let quarantine = self
             .quarantine(true)?
             .ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
-        let held: u64 = self
-            .stored_in(&quarantine)?
-            .iter()
-            .map(|run| run.bytes)
-            .sum();
-        let more: u64 = plan.moves.iter().map(|m| m.stamp.size).sum();
-        if held.saturating_add(more) > max_bytes {
-            return Err(Obstacle::QuarantineFull {
-                bytes: held,
-                limit: max_bytes,
-            });
-        }
+        has_room(&self.stored_in(&quarantine)?, plan, max_bytes)?;
         let dir = make_dir(quarantine.as_fd(), run.as_str(), true)?;
         let prepared = self.write_plan(&dir, plan, &run, now).and_then(|written| {
             // A plan that stays although this fails would be carried out after a restart.
@@ -470,6 +467,11 @@ impl LockedFolder {
                 Err(error)
             }
         }
+    }
+
+    /// Whether the quarantine may grow by this plan. Blocks.
+    pub(super) fn has_room(&self, plan: &Plan, max_bytes: u64) -> Result<(), Obstacle> {
+        has_room(&self.stored()?, plan, max_bytes)
     }
 
     fn write_plan(
@@ -768,6 +770,18 @@ impl LockedFolder {
         write_file(quarantine.as_fd(), QUARANTINE_TAG, TAG_TEXT)?;
         sync(&[self.fd.as_fd()])?;
         Ok(Some(quarantine))
+    }
+}
+
+fn has_room(stored: &[StoredRun], plan: &Plan, max_bytes: u64) -> Result<(), Obstacle> {
+    let held: u64 = stored.iter().map(|run| run.bytes).sum();
+    let more: u64 = plan.moves.iter().map(|planned| planned.stamp.size).sum();
+    match held.saturating_add(more) > max_bytes {
+        true => Err(Obstacle::QuarantineFull {
+            bytes: held,
+            limit: max_bytes,
+        }),
+        false => Ok(()),
     }
 }
 
@@ -1357,6 +1371,7 @@ mod tests {
                 accumulated_before: 0,
                 accumulated_after: 0,
                 pre_keys_left: 0,
+                left_out: Default::default(),
             }
         }
 

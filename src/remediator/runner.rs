@@ -1,7 +1,8 @@
 //! One run, from the folder's lock to the record of its outcome, and what a restart does
 //! about a run that a crash cut short.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,13 +10,17 @@ use crate::config::Settings;
 use crate::connection::{State, Verdict};
 use crate::control::{Presence, Service};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
-use crate::policy::{self, Batches, CleanRequest, Limits, Plan, Refusal, accumulated_files};
+use crate::policy::{
+    self, Batches, CleanRequest, Immovable, Limits, Plan, Refusal, accumulated_files,
+};
 
 use super::journal::record::{Fate, FileRecord, Step};
 use super::journal::{Action, Ending, Journal, JournalError, Run, Status};
+use super::movability;
 use super::outcome::{self, ArmedChange, Crash, Interruption, RunError, RunOutcome, RunResult};
 use super::quarantine::{
-    At, Halt, LockedFolder, LookedUp, Obstacle, Outcome, RunId, StoredState, look_up, stored_runs,
+    At, Halt, LockedFolder, LookedUp, Obstacle, Outcome, RunId, StoredState, look_up, obstacle_io,
+    stored_runs,
 };
 
 const LOCK_TRIES: u32 = 10;
@@ -120,10 +125,48 @@ pub fn count(inventory: &Inventory, limits: &Limits) -> usize {
     accumulated_files(inventory, Batches::of(inventory, limits.batch).measured)
 }
 
-/// Whether a clean-up would get as far as its plan: the folder can be opened and locked.
-pub async fn could_be_cleaned(found: &Found) -> Result<(), RunError> {
-    lock(found).await?;
+/// Whether this plan could be carried out, as far as that can be known: the folder can be
+/// opened and locked, names in it can be changed, and its quarantine takes the plan.
+pub async fn could_be_cleaned(
+    settings: &Settings,
+    found: &Found,
+    plan: Plan,
+) -> Result<(), RunError> {
+    let (folder, max_bytes) = (lock(found).await?, settings.quarantine_bytes);
+    blocking(move || movability::check(&folder, &plan, max_bytes)).await?;
     Ok(())
+}
+
+/// Files of the folder that cannot be moved, each with the reason.
+pub async fn immovable(
+    found: &Found,
+    inventory: &Inventory,
+) -> Result<BTreeMap<FileName, Immovable>, RunError> {
+    let (place, inventory) = (found.place.clone(), inventory.clone());
+    let looked = blocking(move || {
+        let folder = place
+            .open()
+            .map_err(|error| obstacle_io("opening the folder", &error))?;
+        movability::immovable(folder.as_fd(), &inventory)
+    });
+    Ok(looked.await?)
+}
+
+/// The plan without what cannot be moved.
+///
+/// Errors: nothing is left of it.
+async fn without_immovable(
+    found: &Found,
+    inventory: &Inventory,
+    limits: &Limits,
+    plan: Plan,
+) -> Result<Plan, RunError> {
+    let immovable = immovable(found, inventory).await?;
+    let plan = policy::without_immovable(plan, inventory, limits, &immovable);
+    match plan.moves.is_empty() {
+        true => Err(Obstacle::Immovable(movability::in_words(&plan.left_out)).into()),
+        false => Ok(plan),
+    }
 }
 
 /// Puts the end of a run on record. The files are where they are; the record is retried, so
@@ -176,7 +219,6 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
 pub async fn look(found: &Found) -> Result<Inventory, RunError> {
     let place = found.place.clone();
     let scan = blocking(move || {
-        use std::os::fd::AsFd;
         let fd = place.open()?;
         crate::folder::scan::scan_settled(fd.as_fd(), &mut crate::folder::ReadCache::default())
     });
@@ -213,7 +255,11 @@ pub async fn preview(
         ..verdict.clone()
     };
     let plan = policy::decide(&inventory, &assumed, Timestamp::now(), &limits, &ask);
-    (verdict, plan.map_err(RunError::from))
+    let plan = match plan {
+        Ok(plan) => without_immovable(found, &inventory, &limits, plan).await,
+        Err(refusal) => Err(refusal.into()),
+    };
+    (verdict, plan)
 }
 
 /// A clean-up, from the lock to the last rename. Fills `ending` as it goes, so that a stop
@@ -270,6 +316,7 @@ async fn clean_under(
         false => inventory,
     };
     let plan = policy::decide(&inventory, &verdict, Timestamp::now(), &limits, &ask)?;
+    let plan = without_immovable(found, &inventory, &limits, plan).await?;
 
     let max_bytes = ctx.settings.quarantine_bytes;
     let kinds = plan.by_kind();

@@ -38,7 +38,7 @@ use super::emergency::{Led, Warden, Way};
 use super::insurance::store::Store;
 use super::insurance::watch::{Deletes, Watch};
 use super::journal::record::Step;
-use super::journal::{Accepted, Action, Ending, JournalError, Request, Run};
+use super::journal::{Accepted, Action, Ending, JournalError, Request, Run, Status};
 use super::metrics::{Live, families};
 use super::outcome::{RunError, RunOutcome, RunResult};
 use super::overview::overview;
@@ -647,6 +647,12 @@ impl Service {
                 .await;
             match led {
                 Led::Busy => return Ok(Performed::Waits),
+                Led::Ended(Err(RunError::StopRefused(stop)))
+                    if way == Way::Emergency && stop.leaves_a_cleanup() =>
+                {
+                    let cleaned = self.clean_without_a_stop(run, &found, stop, ending).await;
+                    return Ok(Performed::Ended(cleaned));
+                }
                 Led::Ended(result) => {
                     self.measure_quarantines().await;
                     return Ok(Performed::Ended(result));
@@ -657,6 +663,44 @@ impl Service {
         let cleaned = runner::clean(&self.ctx, run.id, &found, ask, ending).await?;
         self.measure_quarantine(found).await;
         Ok(Performed::Ended(Ok(cleaned)))
+    }
+
+    /// What the cleanup tier would do, for an emergency that may not stop the bot: its alert
+    /// inhibits that of the cleanup tier, so nothing else would act.
+    async fn clean_without_a_stop(
+        &self,
+        run: &Run,
+        found: &Found,
+        stop: StopRefusal,
+        ending: &mut Ending,
+    ) -> RunResult {
+        // It halts the cleanup tier as well.
+        if stop == StopRefusal::BreakerOpen {
+            return Err(RunError::NotCleanedEither {
+                cleanup: Box::new(stop.clone().into()),
+                stop,
+            });
+        }
+        ending.step(Step::new("stop_refused", Some(stop.to_string())));
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
+            tier: run.tier.as_deref().and_then(Tier::from_label),
+            force: None,
+        };
+        match runner::clean(&self.ctx, run.id, found, ask, ending).await {
+            Ok(cleaned) => {
+                ending.note = Some(format!("cleaned without a restart: {stop}"));
+                self.measure_quarantine(found.clone()).await;
+                Ok(cleaned)
+            }
+            Err(cleanup) if cleanup.status() == Status::Refused => {
+                Err(RunError::NotCleanedEither {
+                    stop,
+                    cleanup: Box::new(cleanup),
+                })
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What would let this run stop the bot, if anything.
@@ -696,15 +740,29 @@ impl Service {
             (None, Some(_)) => StopRefusal::BreakerOpen,
             (None, None) => return Ok(()),
         };
-        ending.note = Some(match self.would_be_done(found, ask, stop, ending).await {
+        let would_be = self.would_be_done(found, ask, stop, ending).await;
+        let is_emergency = stop.is_some_and(|(_, way)| way == Way::Emergency);
+        let error = match &would_be {
+            // It waits for `resume`.
+            _ if !is_emergency || hold != StopRefusal::BreakerOpen => hold.into(),
+            Ok(_) => RunError::NotCleanedEither {
+                cleanup: Box::new(hold.clone().into()),
+                stop: hold,
+            },
+            Err(error) => RunError::NotCleanedEither {
+                cleanup: Box::new(error.clone()),
+                stop: hold,
+            },
+        };
+        ending.note = Some(match would_be {
             Ok(plan) => {
                 ending.files = plan.by_kind();
                 ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
                 "halted: the files are those that would have been moved".into()
             }
-            Err(reason) => format!("halted; it would have been refused as {reason}"),
+            Err(error) => format!("halted; it would have been refused as {}", error.label()),
         });
-        Err(hold.into())
+        Err(error)
     }
 
     /// What a run would do, or the reason for which it would be refused. Takes no lock.
@@ -714,7 +772,7 @@ impl Service {
         ask: CleanRequest,
         stop: Option<(&control::Service, Way)>,
         ending: &mut Ending,
-    ) -> Result<Plan, &'static str> {
+    ) -> Result<Plan, RunError> {
         let settings = &self.ctx.settings;
         let asked = settings.connection.ask(&found.session).await;
         let logged_out = asked.logged_out();
@@ -727,7 +785,7 @@ impl Service {
             Err(stop) => {
                 ending.evidence =
                     Some(Verdict::unknown("folder", "it could not be looked at").because());
-                return Err(stop.label());
+                return Err(stop);
             }
         };
         let verdict = settings.connection.judge(asked, &inventory);
@@ -736,6 +794,7 @@ impl Service {
         let live = runner::count(&inventory, &limits);
         ending.accumulated = Some((live, live));
         let now = Timestamp::now();
+        let immovable = runner::immovable(found, &inventory).await?;
         let is_disconnected = verdict.state == State::Disconnected;
         let service = match (stop, presence) {
             (Some((service, way)), Some(Presence::Running))
@@ -744,20 +803,19 @@ impl Service {
                 service
             }
             (Some(_), Some(Presence::Unknown(why))) if !is_disconnected => {
-                return Err(StopRefusal::ServiceUnknown(why).label());
+                return Err(StopRefusal::ServiceUnknown(why).into());
             }
             // Nobody need be stopped.
             _ => {
                 let plan = policy::decide(&inventory, &verdict, now, &limits, &ask);
-                return plan.map_err(|refusal| refusal.label());
+                let plan = policy::without_immovable(plan?, &inventory, &limits, &immovable);
+                return Ok(plan);
             }
         };
-        let stops = self
-            .ctx
-            .ask(move |journal| journal.stops(now))
-            .await
-            .map_err(|_| "journal")?;
+        let stops = self.ctx.ask(move |journal| journal.stops(now)).await?;
+        let is_emergency = stop.is_some_and(|(_, way)| way == Way::Emergency);
         let before = StopInputs {
+            immovable: &immovable,
             inventory: &inventory,
             verdict: &verdict,
             logged_out,
@@ -766,7 +824,19 @@ impl Service {
             tier: ask.tier.unwrap_or(Tier::Emergency),
             service: &Warden::bearing(service, &stops),
         };
-        may_stop(&before, now).map_err(|hold| hold.label())
+        may_stop(&before, now).or_else(|refusal| {
+            let ask = CleanRequest {
+                mode: CleanupMode::Cleanup,
+                ..ask
+            };
+            let instead = policy::decide(&inventory, &verdict, now, &limits, &ask);
+            match instead {
+                Ok(plan) if is_emergency && refusal.leaves_a_cleanup() => Ok(
+                    policy::without_immovable(plan, &inventory, &limits, &immovable),
+                ),
+                _ => Err(refusal.into()),
+            }
+        })
     }
 
     /// Starts what a crash left stopped, and gives armed runs their moment.
@@ -1156,7 +1226,6 @@ mod tests {
     use crate::connection::State;
     use crate::folder::Source;
     use crate::remediator::console::context;
-    use crate::remediator::journal::Status;
     use std::ffi::OsStr;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 

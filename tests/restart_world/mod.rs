@@ -246,6 +246,19 @@ MORE
         seen.unwrap_or_else(|failure| panic!("{failure}\n{}", self.read("log")))
     }
 
+    /// Waits until the folder has been quiet for longer than `connection.quiet`.
+    pub fn wait_until_quiet(&self) {
+        self.wait("the folder is quiet", || {
+            let about = fs::metadata(self.folder().join("creds.json"));
+            let written = about.and_then(|about| about.modified());
+            let age = written.map_err(|error| error.to_string())?.elapsed();
+            match age.is_ok_and(|age| age > Duration::from_millis(2_500)) {
+                true => Ok(()),
+                false => Err("not yet".into()),
+            }
+        });
+    }
+
     pub fn wait_for_file(&self, name: &str) {
         self.wait(name, || match self.at(name).exists() {
             true => Ok(()),

@@ -15,6 +15,7 @@ use crate::connection::Verdict;
 use crate::folder::Timestamp;
 use crate::policy::Plan;
 
+use super::super::movability;
 use super::super::quarantine::{At, Whereabouts};
 use super::{
     Accepted, Action, Ending, Journal, JournalError, KEPT_FOR, Request, Run, SELECT, read_run,
@@ -107,8 +108,12 @@ impl Step {
             .iter()
             .map(|(kind, count)| (kind.label().to_owned(), (*count).into()))
             .collect();
+        let left_out = match plan.left_out.is_empty() {
+            true => String::new(),
+            false => format!("; left out: {}", movability::in_words(&plan.left_out)),
+        };
         let detail = format!(
-            "{} files, {} accumulated before, {} after, {} pre-keys left",
+            "{} files, {} accumulated before, {} after, {} pre-keys left{left_out}",
             plan.moves.len(),
             plan.accumulated_before,
             plan.accumulated_after,
@@ -120,6 +125,7 @@ impl Step {
             "accumulated_before": plan.accumulated_before,
             "accumulated_after": plan.accumulated_after,
             "pre_keys_left": plan.pre_keys_left,
+            "left_out": movability::as_json(&plan.left_out),
         });
         Self {
             facts: Some(facts),

@@ -1,0 +1,241 @@
+//! What can be known before a bot is stopped is asked before: five kinds of restarts that
+//! could only fail; and what an emergency does that may not stop the bot.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+#![allow(dead_code, reason = "the world has more than one test needs")]
+
+mod restart_world;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use restart_world::World;
+use serde_json::{Value, json};
+use testkit::fixture::Snapshot;
+
+/// Undoes what `set` did when it is dropped.
+struct Undo(Vec<String>);
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        let _ = Command::new(&self.0[0]).args(&self.0[1..]).status();
+    }
+}
+
+fn words(line: &[&str], path: &Path) -> Vec<String> {
+    let mut words: Vec<String> = line.iter().map(|word| (*word).to_owned()).collect();
+    words.push(path.display().to_string());
+    words
+}
+
+/// Runs a command of the system, and its opposite at the end. `None`, and a line in the
+/// output, where this user or this file system cannot do it.
+fn set(how: &[&str], opposite: &[&str], path: &Path) -> Option<Undo> {
+    let set = words(how, path);
+    let done = Command::new(&set[0]).args(&set[1..]).output().unwrap();
+    if done.status.success() {
+        return Some(Undo(words(opposite, path)));
+    }
+    println!(
+        "SKIPPED: {how:?} cannot be done here: {}",
+        String::from_utf8_lossy(&done.stderr).trim()
+    );
+    None
+}
+
+/// An emergency ends for this reason, and the bot is not stopped for it.
+fn nobody_is_stopped(world: &World, before: &Snapshot, reason: &str) -> Value {
+    let run = world.asked("emergency");
+    assert_eq!(run["reason"], reason, "{run}\n{}", world.read("log"));
+    assert_eq!((world.calls("stop"), world.calls("start")), (0, 0), "{run}");
+    assert_eq!(world.moved(before), 0);
+    world.is_connected().unwrap();
+    run
+}
+
+#[test]
+fn a_full_quarantine() {
+    let (mut world, before) = World::new();
+    world.configure("quarantine: {max_bytes: 10}");
+    world.start();
+    nobody_is_stopped(&world, &before, "quarantine_full");
+}
+
+#[test]
+fn a_quarantine_on_another_mount() {
+    let (mut world, before) = World::new();
+    let quarantine = world.folder().join(".baileys_quarantine");
+    fs::create_dir(&quarantine).unwrap();
+    let mount = ["mount", "-t", "tmpfs", "none"];
+    let Some(_mounted) = set(&mount, &["umount"], &quarantine) else {
+        return;
+    };
+    world.start();
+    nobody_is_stopped(&world, &before, "filesystem");
+}
+
+#[test]
+fn a_read_only_folder() {
+    let (mut world, before) = World::new();
+    let folder = world.folder();
+    let path = folder.display().to_string();
+    let bind = ["mount", "--bind", path.as_str()];
+    let Some(_mounted) = set(&bind, &["umount"], &folder) else {
+        return;
+    };
+    let read_only = ["mount", "-o", "remount,ro,bind"];
+    let Some(_read_only) = set(&read_only, &["true"], &folder) else {
+        return;
+    };
+    world.start();
+    let run = nobody_is_stopped(&world, &before, "io");
+    let detail = run["detail"].as_str().unwrap();
+    assert!(detail.contains("read-only"), "{detail}");
+}
+
+fn of_kind(before: &Snapshot, kind: &str) -> Vec<String> {
+    let names = before.names().filter(|name| name.starts_with(kind));
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn immutable_files() {
+    let (mut world, before) = World::new();
+    // One of them costs only itself.
+    let name = of_kind(&before, "pre-key-").remove(0);
+    let lowest = of_kind(&before, "pre-key-")
+        .into_iter()
+        .min_by_key(|name| {
+            let id = name.trim_start_matches("pre-key-").trim_end_matches(".json");
+            id.parse::<u32>().unwrap_or(u32::MAX)
+        })
+        .unwrap_or(name);
+    let one = world.folder().join(&lowest);
+    let Some(_one) = set(&["chattr", "+i"], &["chattr", "-i"], &one) else {
+        return;
+    };
+    world.start();
+    let run = world.asked("emergency");
+    assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
+    assert!(one.exists() && world.moved(&before) > 200);
+    let record = world.show(&run);
+    let steps = record["steps"].as_array().unwrap();
+    let plan = steps.iter().find(|step| step["step"] == "planned").unwrap();
+    assert_eq!(
+        plan["facts"]["left_out"],
+        json!({"immutable": {"pre-key": 1}}),
+        "{plan}"
+    );
+    assert!(
+        !record.to_string().contains(&lowest),
+        "the record names no file"
+    );
+}
+
+#[test]
+fn nearly_all_files_are_immutable() {
+    let (mut world, before) = World::new();
+    let mut flags = Vec::new();
+    for name in of_kind(&before, "pre-key-") {
+        let path = world.folder().join(name);
+        match set(&["chattr", "+i"], &["chattr", "-i"], &path) {
+            Some(flag) => flags.push(flag),
+            None => return,
+        }
+    }
+    world.start();
+    let run = nobody_is_stopped(&world, &before, "not_worth_a_restart");
+    let detail = run["detail"].as_str().unwrap();
+    assert!(detail.contains("files cannot be moved"), "{detail}");
+}
+
+/// The folder is sticky and another user's: whoever is not root moves nobody else's files.
+#[test]
+fn a_sticky_folder_of_another_owner() {
+    const BOT: u32 = 61_234;
+    const OTHER: u32 = 61_235;
+    let (mut world, before) = World::new();
+    let chown = |path: PathBuf, uid: u32| std::os::unix::fs::chown(path, Some(uid), Some(uid));
+    if let Err(error) = chown(world.folder(), BOT) {
+        println!("SKIPPED: chown cannot be done here: {error}");
+        return;
+    }
+    for name in before.names() {
+        chown(world.folder().join(name), BOT).unwrap();
+        let mode = PermissionsExt::from_mode(0o644);
+        fs::set_permissions(world.folder().join(name), mode).unwrap();
+    }
+    fs::create_dir(world.at("state")).unwrap();
+    for name in ["state", "token", "log", "calls"] {
+        let path = world.at(name);
+        if !path.exists() {
+            world.mark(name);
+        }
+        chown(path, OTHER).unwrap();
+    }
+    let open = PermissionsExt::from_mode(0o755);
+    fs::set_permissions(world.at("."), open).unwrap();
+    fs::set_permissions(world.folder(), PermissionsExt::from_mode(0o1777)).unwrap();
+    world.run_as(OTHER);
+    world.start();
+    let run = nobody_is_stopped(&world, &before, "not_worth_a_restart");
+    let detail = run["detail"].as_str().unwrap();
+    assert!(detail.contains("files cannot be moved"), "{detail}");
+    let (_, out, _) = world.command(&["plan", "bot"]);
+    assert!(!out.contains("pre-key-1.json"), "{out}");
+}
+
+const NO_BUDGET: &str = "    daily_budget: 0";
+
+/// The alert of the emergency hides that of the cleanup tier, so nothing else would clean.
+#[test]
+fn an_emergency_that_may_not_stop_a_disconnected_bot_cleans_it() {
+    let (mut world, before) = World::new();
+    world.configure(NO_BUDGET);
+    world.mark("offline");
+    world.start();
+    world.wait_until_quiet();
+    let run = world.asked("emergency");
+    assert_eq!(run["status"], "done", "{run}\n{}", world.read("log"));
+    let note = run["note"].as_str().unwrap();
+    assert!(
+        note.contains("cleaned without a restart") && note.contains("daily_budget"),
+        "{note}"
+    );
+    assert!(world.moved(&before) > 100);
+    assert_eq!((world.calls("stop"), world.calls("start")), (0, 0));
+}
+
+#[test]
+fn an_emergency_that_may_not_stop_a_connected_bot_is_armed() {
+    let (mut world, before) = World::new();
+    world.configure(NO_BUDGET);
+    world.start();
+    let run = nobody_is_stopped(&world, &before, "service_budget");
+    assert_eq!(run["status"], "refused", "{run}");
+    let detail = run["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("daily_budget") && detail.contains("the bot is connected"),
+        "{detail}"
+    );
+    let armed = world.status()["armed"][0].clone();
+    assert_eq!(
+        (&armed["session"], &armed["action"]),
+        (&json!("bot"), &json!("emergency"))
+    );
+    // Its moment.
+    world.mark("offline");
+    let run = world.wait("it is cleaned", || match world.ended()? {
+        run if run["status"] == "done" => Ok(run),
+        run => Err(run.to_string()),
+    });
+    assert!(world.moved(&before) > 100, "{run}");
+    assert_eq!((world.calls("stop"), world.calls("start")), (0, 0));
+    assert_eq!(world.status()["armed"], json!([]));
+}

@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use globset::GlobSet;
-use memchr::{memchr, memrchr};
+use log_tailer::{EndMark, Listed, LogEnd, read_end};
 use regex::bytes::Regex;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -18,11 +18,8 @@ use crate::folder::discovery::Discovery;
 use crate::folder::{SessionName, Source, Timestamp};
 
 use super::LogSettings;
-use super::files::{Listed, Stat};
 use super::pattern::Found;
-use super::place::pm2_name;
-use super::print::Print;
-use super::tail::{head_of_file, open_log, read_full_at};
+use super::session_mapper::pm2_name;
 
 /// How far back a file is read.
 const WINDOW: u64 = 1 << 20;
@@ -40,7 +37,7 @@ const LOGGED_OUT: [&str; 2] = ["device_removed", "stream_error_401"];
 
 /// The connection's last word in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct LastWord {
+struct ConnectionEvent {
     /// Opened, or closed.
     opened: bool,
     /// When it was said, where the line carries a date.
@@ -49,10 +46,10 @@ struct LastWord {
 
 /// What one log says of one session.
 #[derive(Clone, Copy, Debug, Default)]
-struct Words {
+struct SessionEvents {
     /// A closing counts only from the process that had opened: another one's says nothing of
     /// a connection, and who writes to the bot does not know its number.
-    last: Option<LastWord>,
+    last: Option<ConnectionEvent>,
     /// The last dated "opened".
     opened: Option<Timestamp>,
     /// Who said it: process and host, as a hash.
@@ -65,8 +62,8 @@ struct Words {
 
 /// What the logs of one session say of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Said {
-    last: Option<LastWord>,
+struct LastEvent {
+    last: Option<ConnectionEvent>,
     opened: Option<Timestamp>,
     /// When the login was ended.
     logged_out: Option<Timestamp>,
@@ -77,14 +74,13 @@ struct Said {
 #[derive(Clone, Debug)]
 struct Seen {
     at: Instant,
-    stat: Stat,
-    head: Print,
-    words: HashMap<Arc<str>, Words>,
+    mark: EndMark,
+    words: HashMap<Arc<str>, SessionEvents>,
 }
 
 /// Reads the ends of logs, and remembers what did not change.
 #[derive(Debug)]
-pub struct Lookback {
+pub struct LastEventReader {
     settings: Arc<LogSettings>,
     sessions: Mutex<Sessions>,
     listed: Mutex<Option<(Instant, Files)>>,
@@ -103,7 +99,7 @@ struct Sessions {
 /// The files, each with the session that its path tells.
 type Files = Arc<Vec<(Listed, Option<Arc<str>>)>>;
 
-impl Lookback {
+impl LastEventReader {
     /// Over the configured files. `sources` tell which sessions there are: those left out of
     /// the metrics have logs too.
     pub fn new(settings: Arc<LogSettings>, sources: Vec<Source>) -> Self {
@@ -122,8 +118,8 @@ impl Lookback {
     }
 
     /// What the logs of this session say; `None` if it has none. Blocks.
-    fn said(&self, session: &SessionName) -> io::Result<Option<Said>> {
-        let mut said: Option<Said> = None;
+    fn said(&self, session: &SessionName) -> io::Result<Option<LastEvent>> {
+        let mut said: Option<LastEvent> = None;
         // How far each file's last word reaches. An undated closing reaches nowhere.
         let mut newest: Option<Timestamp> = None;
         for (listed, by_path) in self.files().iter() {
@@ -134,16 +130,16 @@ impl Lookback {
                 || called == pm2_name(session.as_str())
                     && self
                         .settings
-                        .placing
+                        .mapper
                         .session_of(&listed.path, &self.sessions())
                         .as_deref()
                         == Some(session.as_str());
-            let called = if by_path && !self.settings.placing.by_line() {
+            let called = if by_path && !self.settings.mapper.by_line() {
                 called
             } else {
                 session.as_str()
             };
-            if !by_path && !self.settings.placing.by_line() {
+            if !by_path && !self.settings.mapper.by_line() {
                 continue;
             }
             let Some(seen) = self.look(&listed.path)? else {
@@ -153,8 +149,8 @@ impl Lookback {
             if !by_path && words.is_none() {
                 continue;
             }
-            let written = seen.stat.modified;
-            let said = said.get_or_insert(Said {
+            let written = Timestamp::from(seen.mark.stat.modified);
+            let said = said.get_or_insert(LastEvent {
                 last: None,
                 opened: None,
                 logged_out: None,
@@ -223,7 +219,7 @@ impl Lookback {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|path, _| files.iter().any(|file| &file.path == path));
         let place = |file: Listed| {
-            let session = self.settings.placing.of_path(&file.path);
+            let session = self.settings.mapper.of_path(&file.path);
             (file, session)
         };
         let files: Files = Arc::new(files.into_iter().map(place).collect());
@@ -244,56 +240,34 @@ impl Lookback {
         {
             return Ok(Some(seen.clone()));
         }
-        let file = match open_log(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+        let mark = before.as_ref().map(|seen| &seen.mark);
+        let Some((mark, end)) = read_end(path, mark, WINDOW, OVERLAP)? else {
+            return Ok(None);
         };
-        let stat = Stat::from(&file.metadata()?);
-        let head = head_of_file(&file)?;
-        let window = stat.size.saturating_sub(WINDOW);
-        let (from, mut words) = match before {
-            Some(seen) if seen.stat == stat && seen.head == Print::of_head(&head) => {
-                return Ok(Some(self.keep(
-                    path,
-                    Seen {
-                        at: Instant::now(),
-                        ..seen
-                    },
-                )));
-            }
-            // It grew: only what is new is read.
-            Some(seen)
-                if seen.stat.id == stat.id
-                    && seen.stat.size <= stat.size
-                    && seen.head.begins(&head) =>
-            {
-                let from = seen.stat.size.saturating_sub(OVERLAP);
-                let mut words = seen.words;
-                if from < window {
-                    // What stands between was never read, and may be the last word.
+        let mut words = before.map(|seen| seen.words).unwrap_or_default();
+        let at = Instant::now();
+        let text = match end {
+            LogEnd::Unchanged => return Ok(Some(self.keep(path, Seen { at, mark, words }))),
+            LogEnd::Grew { lines, gap } => {
+                if gap {
+                    // What stands between was never read, and may be the last event.
                     words.values_mut().for_each(|words| {
-                        *words = Words {
+                        *words = SessionEvents {
                             opened: words.opened,
-                            ..Words::default()
+                            ..SessionEvents::default()
                         }
                     });
                 }
-                (from.max(window), words)
+                lines
             }
-            _ => (window, HashMap::new()),
+            LogEnd::New { lines } => {
+                words.clear();
+                lines
+            }
         };
-        let mut bytes = vec![0; usize::try_from(stat.size - from).unwrap_or(0)];
-        let read = read_full_at(&file, &mut bytes, from)?;
-        let mut text = &bytes[..read];
-        if from > 0 {
-            // Begin with a whole line.
-            text = memchr(b'\n', text).map_or(&[][..], |newline| &text[newline + 1..]);
-        }
-        // A line being written is judged when it is whole.
-        text = memrchr(b'\n', text).map_or(&[][..], |newline| &text[..=newline]);
-        let by_path = self.settings.placing.of_path(path);
-        let by_line = self.settings.placing.by_line();
+        let modified = Timestamp::from(mark.stat.modified);
+        let by_path = self.settings.mapper.of_path(path);
+        let by_line = self.settings.mapper.by_line();
         let mut scratch = Vec::new();
         let names = self.settings.patterns.patterns();
         let is_401 = |sign: &usize| {
@@ -303,34 +277,32 @@ impl Lookback {
         };
         self.settings
             .patterns
-            .scan(text, &mut scratch, |line, found: &Found| {
+            .scan(&text, &mut scratch, |line, found: &Found| {
                 let for_good = found.signs.iter().any(is_401);
                 if found.opened.is_none() && !for_good {
                     return;
                 }
                 // One process that runs many sessions: what names none speaks of none.
                 let session = if by_line {
-                    self.settings.placing.of_line(line)
+                    self.settings.mapper.of_line(line)
                 } else {
                     by_path.clone()
                 };
                 let Some(session) = session else { return };
                 // A line cannot be younger than the file.
-                let at =
-                    date_in(line).filter(|at| *at <= stat.modified.plus(Duration::from_secs(2)));
+                let at = date_in(line).filter(|at| *at <= modified.plus(Duration::from_secs(2)));
                 let words = words.entry(session).or_default();
                 if let Some(opened) = found.opened {
                     words.hear(opened, at, who_says(line));
                 }
                 // Only of a connection that is closed: a text that somebody sent the bot is none.
                 if for_good && words.closed {
-                    words.logged_out = at.or(Some(stat.modified));
+                    words.logged_out = at.or(Some(modified));
                 }
             });
         let seen = Seen {
             at: Instant::now(),
-            stat,
-            head: Print::of_head(&head),
+            mark,
             words,
         };
         Ok(Some(self.keep(path, seen)))
@@ -356,22 +328,22 @@ impl Lookback {
     }
 }
 
-impl Words {
+impl SessionEvents {
     fn hear(&mut self, opened: bool, at: Option<Timestamp>, by: Option<u64>) {
         self.closed = !opened;
         if opened {
             self.logged_out = None;
             self.opened = self.opened.max(at);
             self.by = by;
-            self.last = Some(LastWord { opened, at });
+            self.last = Some(ConnectionEvent { opened, at });
         } else {
             let same = by.is_some() && by == self.by;
-            self.last = same.then_some(LastWord { opened, at });
+            self.last = same.then_some(ConnectionEvent { opened, at });
         }
     }
 }
 
-impl LogView for Lookback {
+impl LogView for LastEventReader {
     fn last_event(&self, session: &SessionName) -> Result<Option<LogEvent>, String> {
         let said = self.looking(|| {
             self.said(session)
@@ -404,7 +376,7 @@ impl LogView for Lookback {
             .iter()
             .map(|glob| glob.as_str())
             .collect();
-        format!("{globs:?} {:?}", self.settings.placing)
+        format!("{globs:?} {:?}", self.settings.mapper)
     }
 }
 
@@ -474,249 +446,4 @@ fn date_in(line: &[u8]) -> Option<Timestamp> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates() {
-        let at = |line: &str| date_in(line.as_bytes()).map(Timestamp::rfc3339);
-        let is = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            at(r#"{"level":30,"time":"2026-11-23T18:14:04.021Z","msg":"x"}"#),
-            is("2026-11-23T18:14:04Z")
-        );
-        assert_eq!(
-            at(r#"{"level":30,"time":1795457644021,"msg":"x"}"#),
-            is("2026-11-23T18:14:04Z")
-        );
-        assert_eq!(
-            at("2026-11-23 20:16:57.145 +02:00: x"),
-            is("2026-11-23T18:16:57Z")
-        );
-        assert_eq!(
-            at("[2026-11-23 18:16:57.145 +0000] INFO: x"),
-            is("2026-11-23T18:16:57Z")
-        );
-        assert_eq!(
-            at("[2026-11-23 13:16:57 -0500] INFO: x"),
-            is("2026-11-23T18:16:57Z")
-        );
-        assert_eq!(at("2026-11-23T18:16:57: no zone"), None);
-        assert_eq!(at("[18:14:04.039] INFO (26088): x"), None);
-        assert_eq!(at("2026-19-23T18:14:04Z"), None);
-    }
-
-    fn lookback(dir: &Path, line: Option<&str>) -> Lookback {
-        let settings = Arc::new(LogSettings {
-            globs: vec![super::super::LogGlob::new(&format!("{}/*.log", dir.display())).unwrap()],
-            from_start: false,
-            state_path: dir.to_owned(),
-            placing: super::super::Placing::new(None, line, None, None).unwrap(),
-            patterns: Arc::new(super::super::Patterns::shipped_and(&[]).unwrap()),
-        });
-        let logs = Lookback::new(settings, Vec::new());
-        Lookback {
-            looked_for: Duration::ZERO,
-            ..logs
-        }
-    }
-
-    fn by(pid: u32, at: &str, text: &str) -> String {
-        format!(
-            "{{\"level\":30,\"time\":\"2026-11-23T{at}.000Z\",\"pid\":{pid},\"hostname\":\"vm\",\"session\":\"b\",\"msg\":\"{text}\"}}\n"
-        )
-    }
-
-    fn pino(at: &str, text: &str) -> String {
-        by(7, at, text)
-    }
-
-    fn at(clock: &str) -> Option<Timestamp> {
-        humantime::parse_rfc3339(&format!("2026-11-23T{clock}Z"))
-            .ok()
-            .map(Timestamp::from)
-    }
-
-    /// A log of the session `a`.
-    struct Log(tempfile::TempDir);
-
-    impl Log {
-        fn new() -> Self {
-            let log = Self(tempfile::tempdir().unwrap());
-            log.append("nothing of that kind\n");
-            log
-        }
-        fn path(&self) -> PathBuf {
-            self.0.path().join("a-out.log")
-        }
-        fn append(&self, text: &str) {
-            use std::io::Write;
-            let mut file = std::fs::OpenOptions::new()
-                .append(true)
-                .create(true)
-                .open(self.path())
-                .unwrap();
-            file.write_all(text.as_bytes()).unwrap();
-        }
-        fn fresh(&self) -> Lookback {
-            lookback(self.0.path(), None)
-        }
-    }
-
-    fn word(logs: &Lookback) -> Option<(bool, Option<Timestamp>)> {
-        let event = logs
-            .last_event(&SessionName::from_dir("a".as_ref()))
-            .unwrap()
-            .unwrap();
-        event.opened.map(|opened| (opened, event.at))
-    }
-
-    #[test]
-    fn the_last_word_counts() {
-        let log = Log::new();
-        let (a, b) = (
-            SessionName::from_dir("a".as_ref()),
-            SessionName::from_dir("b".as_ref()),
-        );
-        let logs = log.fresh();
-        assert_eq!(logs.last_event(&b), Ok(None), "there is no log");
-        assert_eq!(word(&logs), None);
-        log.append(&pino("10:00:00", "opened connection to WA"));
-        assert_eq!(word(&logs), Some((true, at("10:00:00"))));
-        log.append(&"x".repeat(200_000));
-        log.append("\n");
-        assert_eq!(word(&logs), Some((true, at("10:00:00"))));
-        // A line being written.
-        let closed = pino("11:00:00", "connection errored");
-        log.append(&closed[..50]);
-        assert_eq!(word(&logs), Some((true, at("10:00:00"))));
-        log.append(&closed[50..]);
-        assert_eq!(word(&logs), Some((false, at("11:00:00"))));
-        assert_eq!(logs.last_opened(&a), at("10:00:00"));
-        assert_eq!(word(&log.fresh()), word(&logs), "with and without memory");
-        log.append("[12:00:00.000] INFO (7): opened connection to WA\n");
-        assert_eq!(word(&logs), Some((true, None)));
-        log.append("[12:00:00.000] INFO (7): connection closed\n");
-        assert_eq!(word(&logs), Some((false, None)));
-        // Emptied: what it said is gone.
-        std::fs::write(log.path(), "").unwrap();
-        assert_eq!(word(&logs), None);
-    }
-
-    #[test]
-    fn only_who_opened_can_close() {
-        let log = Log::new();
-        log.append(&pino("10:00:00", "connection closed"));
-        assert_eq!(word(&log.fresh()), None, "nobody had opened");
-        log.append(&pino("10:00:01", "opened connection to WA"));
-        log.append(&by(8, "11:00:00", "connection closed"));
-        assert_eq!(word(&log.fresh()), None, "another process");
-        log.append(&pino("12:00:00", "connection closed"));
-        assert_eq!(word(&log.fresh()), Some((false, at("12:00:00"))));
-        let pid_less = pino("13:00:00", "connection closed").replace("\"pid\":7,", "");
-        log.append(&pid_less);
-        assert_eq!(word(&log.fresh()), None);
-        // Dated ahead of the file, it has no date.
-        let ahead = pino("12:00:00", "connection closed").replace("2026-", "2999-");
-        log.append(&ahead);
-        assert_eq!(word(&log.fresh()), Some((false, None)));
-    }
-
-    #[test]
-    fn a_401_is_the_end_of_the_login() {
-        let (a, out) = (SessionName::from_dir("a".as_ref()), "stream errored out");
-        let error = |at: &str, code: &str| {
-            pino(at, out).replace(
-                "\"msg\"",
-                &format!(
-                    "\"fullErrorNode\":{{\"tag\":\"stream:error\",\"attrs\":{{\"code\":\"{code}\"}}}},\"msg\""
-                ),
-            )
-        };
-        let log = Log::new();
-        let logs = log.fresh();
-        let after = |text: &str| {
-            log.append(text);
-            assert_eq!(
-                logs.logged_out(&a),
-                log.fresh().logged_out(&a),
-                "with and without memory"
-            );
-            logs.logged_out(&a)
-        };
-        // What somebody sends the bot while it is connected.
-        assert!(!after(&pino("10:00:00", "opened connection to WA")));
-        assert!(!after("they wrote: device_removed, \"code\":\"401\"\n"));
-        assert!(!after(&error("10:00:01", "515")));
-        assert!(!after(&pino("10:00:02", "opened connection to WA")));
-        assert!(after(&error("10:00:03", "401")));
-        assert!(after(&pino("10:00:04", "connection errored")));
-        assert!(
-            after(&by(8, "10:00:05", "connection closed")),
-            "whoever says so"
-        );
-        assert!(
-            !after(&by(8, "10:00:06", "opened connection to WA")),
-            "it was paired again"
-        );
-        // Several lines of pino-pretty.
-        assert!(!after("[10:00:07.000] ERROR (8): stream errored out\n"));
-        assert!(after("        \"code\": \"401\"\n"));
-    }
-
-    #[test]
-    fn what_was_not_read_may_be_the_last_word() {
-        let filler = "a line of no interest whatever\n".repeat(WINDOW as usize / 31 + 1);
-        let log = Log::new();
-        log.append(&pino("10:00:00", "opened connection to WA"));
-        log.append(&pino("11:00:00", "connection closed"));
-        let logs = log.fresh();
-        assert_eq!(word(&logs), Some((false, at("11:00:00"))));
-        log.append(&pino("11:00:10", "opened connection to WA"));
-        log.append(&filler);
-        log.append(&filler);
-        assert_eq!(word(&logs), None);
-        assert_eq!(word(&log.fresh()), None);
-        // Emptied and grown past its former size: the same inode, other bytes.
-        let log = Log::new();
-        log.append(&pino("10:00:00", "opened connection to WA"));
-        log.append(&pino("11:00:00", "connection closed"));
-        let logs = log.fresh();
-        assert_eq!(word(&logs), Some((false, at("11:00:00"))));
-        std::fs::write(log.path(), filler).unwrap();
-        assert_eq!(word(&logs), None);
-    }
-
-    #[test]
-    fn one_process_of_many_sessions() {
-        let log = Log::new();
-        let by_line = lookback(log.0.path(), Some("\"session\":\"(?<session>[^\"]+)\""));
-        let b = SessionName::from_dir("b".as_ref());
-        log.append(&pino("12:59:00", "opened connection to WA"));
-        log.append(&pino("13:00:00", "connection closed"));
-        assert_eq!(by_line.last_event(&b).unwrap().unwrap().at, at("13:00:00"));
-        // What names no session speaks of none, whatever the path.
-        log.append(&pino("14:00:00", "opened connection to WA").replace("\"session\":\"b\",", ""));
-        assert_eq!(word(&by_line), None);
-        assert_eq!(by_line.last_event(&b).unwrap().unwrap().opened, Some(false));
-    }
-
-    #[test]
-    fn a_log_that_is_a_fifo_is_an_error_and_hangs_nobody() {
-        let log = Log::new();
-        let logs = log.fresh();
-        assert_eq!(word(&logs), None);
-        std::fs::remove_file(log.path()).unwrap();
-        let made = std::process::Command::new("mkfifo")
-            .arg(log.path())
-            .status()
-            .unwrap();
-        assert!(made.success());
-        let a = SessionName::from_dir("a".as_ref());
-        assert!(
-            logs.last_event(&a)
-                .unwrap_err()
-                .contains("not a regular file")
-        );
-    }
-}
+mod tests;

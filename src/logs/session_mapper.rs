@@ -19,7 +19,7 @@ pub const DEFAULT_NAME: &str = "{session}";
 
 /// How to find a line's session.
 #[derive(Clone, Debug)]
-pub struct Placing {
+pub struct SessionMapper {
     path: Regex,
     line: Option<Regex>,
     name: Vec<Part>,
@@ -32,7 +32,7 @@ enum Part {
     Group(String),
 }
 
-impl Placing {
+impl SessionMapper {
     /// From the configured expressions; see docs/configuration.md.
     ///
     /// Errors: an expression that cannot be compiled, or a name that it cannot fill. The
@@ -84,10 +84,10 @@ impl Placing {
 
     /// The session of a file's lines, where they do not tell it themselves.
     pub fn of_path(&self, path: &Path) -> Option<Arc<str>> {
-        self.told_by(path).or_else(|| self.fallback.clone())
+        self.named_by(path).or_else(|| self.fallback.clone())
     }
 
-    fn told_by(&self, path: &Path) -> Option<Arc<str>> {
+    fn named_by(&self, path: &Path) -> Option<Arc<str>> {
         self.path
             .captures(path.as_os_str().as_bytes())
             .and_then(|found| self.fill(&found))
@@ -96,7 +96,7 @@ impl Placing {
     /// Whether a file's name is that of a log of another session than `origin`'s: of one that
     /// exists, and told by the name itself.
     pub fn is_of_another(&self, path: &Path, origin: &Path, sessions: &HashSet<Arc<str>>) -> bool {
-        let Some(session) = self.told_by(path).map(|name| among(name, sessions)) else {
+        let Some(session) = self.named_by(path).map(|name| among(name, sessions)) else {
             return false;
         };
         sessions.contains(&session) && Some(session) != self.session_of(origin, sessions)
@@ -188,103 +188,4 @@ fn parse(text: &str) -> Result<Vec<Part>, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_pm2_files() {
-        let placing = Placing::new(None, None, None, None).unwrap();
-        for (path, session) in [
-            (
-                "/root/.pm2/logs/company_962302-out.log",
-                Some("company_962302"),
-            ),
-            (
-                "/root/.pm2/logs/company_962302-error.log",
-                Some("company_962302"),
-            ),
-            ("/l/bot-error-12.log", Some("bot")),
-            ("/l/bot-out__2026-01-01_00-00-00.log", Some("bot")),
-            ("/l/bot-out.log.1", Some("bot")),
-            ("/l/bot.log", Some("bot")),
-            ("bot.jsonl", Some("bot")),
-            ("/l/a.b-out.log", Some("a.b")),
-            ("/l/syslog", None),
-        ] {
-            assert_eq!(
-                placing.of_path(Path::new(path)).as_deref(),
-                session,
-                "{path}"
-            );
-        }
-    }
-
-    #[test]
-    fn pm2_writes_a_dash_for_an_underscore() {
-        let placing = Placing::new(None, None, None, None).unwrap();
-        let of = |sessions: &[&str]| {
-            let sessions = sessions.iter().map(|session| Arc::from(*session)).collect();
-            placing
-                .session_of(Path::new("/l/company-7-out.log"), &sessions)
-                .unwrap()
-                .to_string()
-        };
-        assert_eq!(of(&["company_7", "other"]), "company_7");
-        assert_eq!(of(&["company_7", "company-7"]), "company-7");
-        assert_eq!(
-            of(&["company_7", "company 7"]),
-            "company-7",
-            "which of them nobody can say"
-        );
-        assert_eq!(of(&[]), "company-7");
-    }
-
-    #[test]
-    fn a_name_of_another_session() {
-        let placing = Placing::new(None, None, None, Some("bot")).unwrap();
-        let sessions = ["wa", "wa.1", "bot", "a_b"]
-            .into_iter()
-            .map(Arc::from)
-            .collect();
-        let is =
-            |path: &str| placing.is_of_another(Path::new(path), Path::new("/l/wa.log"), &sessions);
-        assert!(is("/l/wa.1.log"));
-        assert!(is("/l/a-b-out.log"));
-        assert!(!is("/l/wa.log.1"));
-        assert!(!is("/l/wa.2.log"), "there is no such session");
-        assert!(
-            !is("/l/wa.7"),
-            "the name tells of none, and the default is for what nobody tells"
-        );
-    }
-
-    #[test]
-    fn lines_paths_and_the_default() {
-        let placing = Placing::new(
-            Some(r"ai-admin-(?<id>\d+)-(?:out|error)\.log$"),
-            Some(r#""company":(?<id>\d+)"#),
-            Some("company_{id}"),
-            Some("bot"),
-        )
-        .unwrap();
-        let of = |path: &str| placing.of_path(Path::new(path));
-        assert_eq!(of("/l/ai-admin-7-out.log").as_deref(), Some("company_7"));
-        assert_eq!(of("/l/other.log").as_deref(), Some("bot"));
-        assert_eq!(
-            placing.of_line(br#"{"company":12}"#).as_deref(),
-            Some("company_12")
-        );
-        assert_eq!(placing.of_line(b"nothing"), None);
-    }
-
-    #[test]
-    fn what_cannot_work_is_refused() {
-        let refused = |path, line, name| Placing::new(path, line, name, None).unwrap_err().0;
-        assert_eq!(refused(Some("("), None, None), "session_path");
-        assert_eq!(refused(None, Some("("), None), "session_line");
-        assert_eq!(refused(None, None, Some("{id}")), "session_path");
-        assert_eq!(refused(None, Some("x"), None), "session_line");
-        assert_eq!(refused(None, None, Some("{session")), "session_name");
-        assert_eq!(refused(None, None, Some("all")), "session_name");
-    }
-}
+mod tests;

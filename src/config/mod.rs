@@ -194,7 +194,11 @@ impl Settings {
         let trust = or_file(&flags.connection_trust, file.connection.trust);
         let log_settings = Arc::new(logs(&flags.logs_path, file.logs)?);
         let log = (!log_settings.globs.is_empty()).then(|| {
-            let reader = LastEventReader::new(Arc::clone(&log_settings), sources.clone());
+            let reader = LastEventReader::new(
+                Arc::clone(&log_settings),
+                sources.clone(),
+                clock::Clock::system(),
+            );
             Arc::new(reader) as Arc<dyn LogView>
         });
         let defaults = Connection::default();

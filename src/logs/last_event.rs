@@ -1,4 +1,4 @@
-//! The end of a session's log, read for one purpose: was the connection's last word
+//! The end of a session's log, read for one purpose: was the connection's last event
 //! "opened" or "closed", and when?
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use clock::Clock;
 use globset::GlobSet;
 use log_tailer::{EndMark, Listed, LogEnd, read_end};
 use regex::bytes::Regex;
@@ -35,12 +36,12 @@ const LISTED_FOR: Duration = Duration::from_secs(10);
 /// The signs of a login that WhatsApp has ended.
 const LOGGED_OUT: [&str; 2] = ["device_removed", "stream_error_401"];
 
-/// The connection's last word in a log.
+/// The last event of a connection in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ConnectionEvent {
     /// Opened, or closed.
     opened: bool,
-    /// When it was said, where the line carries a date.
+    /// When it was, where the line carries a date.
     at: Option<Timestamp>,
 }
 
@@ -52,7 +53,7 @@ struct SessionEvents {
     last: Option<ConnectionEvent>,
     /// The last dated "opened".
     opened: Option<Timestamp>,
-    /// Who said it: process and host, as a hash.
+    /// The process that wrote it: process and host, as a hash.
     by: Option<u64>,
     /// Whether the connection is closed, whoever closed it.
     closed: bool,
@@ -75,7 +76,7 @@ struct LastEvent {
 struct Seen {
     at: Instant,
     mark: EndMark,
-    words: HashMap<Arc<str>, SessionEvents>,
+    events: HashMap<Arc<str>, SessionEvents>,
 }
 
 /// Reads the ends of logs, and remembers what did not change.
@@ -87,6 +88,7 @@ pub struct LastEventReader {
     seen: Mutex<HashMap<PathBuf, Seen>>,
     looks: AtomicUsize,
     looked_for: Duration,
+    clock: Clock,
 }
 
 /// Which sessions there are.
@@ -102,7 +104,7 @@ type Files = Arc<Vec<(Listed, Option<Arc<str>>)>>;
 impl LastEventReader {
     /// Over the configured files. `sources` tell which sessions there are: those left out of
     /// the metrics have logs too.
-    pub fn new(settings: Arc<LogSettings>, sources: Vec<Source>) -> Self {
+    pub fn new(settings: Arc<LogSettings>, sources: Vec<Source>, clock: Clock) -> Self {
         let discovery = Discovery::new(sources, None, GlobSet::empty());
         Self {
             settings,
@@ -114,13 +116,14 @@ impl LastEventReader {
             seen: Mutex::default(),
             looks: AtomicUsize::new(0),
             looked_for: LOOKED_FOR,
+            clock,
         }
     }
 
     /// What the logs of this session say; `None` if it has none. Blocks.
-    fn said(&self, session: &SessionName) -> io::Result<Option<LastEvent>> {
-        let mut said: Option<LastEvent> = None;
-        // How far each file's last word reaches. An undated closing reaches nowhere.
+    fn last_event_of(&self, session: &SessionName) -> io::Result<Option<LastEvent>> {
+        let mut event: Option<LastEvent> = None;
+        // How far each file's last event reaches. An undated closing reaches nowhere.
         let mut newest: Option<Timestamp> = None;
         for (listed, by_path) in self.files().iter() {
             // As pm2 calls it, if not as it is, and if it calls no other so: what another bot's
@@ -145,30 +148,30 @@ impl LastEventReader {
             let Some(seen) = self.look(&listed.path)? else {
                 continue;
             };
-            let words = seen.words.get(called);
-            if !by_path && words.is_none() {
+            let events = seen.events.get(called);
+            if !by_path && events.is_none() {
                 continue;
             }
             let written = Timestamp::from(seen.mark.stat.modified);
-            let said = said.get_or_insert(LastEvent {
+            let event = event.get_or_insert(LastEvent {
                 last: None,
                 opened: None,
                 logged_out: None,
                 last_line: written,
             });
-            said.last_line = said.last_line.max(written);
-            let Some(words) = words else { continue };
-            said.opened = said.opened.max(words.opened);
-            said.logged_out = said.logged_out.max(words.logged_out);
-            let Some(last) = words.last else { continue };
+            event.last_line = event.last_line.max(written);
+            let Some(events) = events else { continue };
+            event.opened = event.opened.max(events.opened);
+            event.logged_out = event.logged_out.max(events.logged_out);
+            let Some(last) = events.last else { continue };
             let reach = last.at.or(Some(written).filter(|_| last.opened));
             // Of two that reach as far the one that says connected is believed.
-            if said.last.is_none() || reach > newest || reach == newest && last.opened {
-                said.last = Some(last);
+            if event.last.is_none() || reach > newest || reach == newest && last.opened {
+                event.last = Some(last);
                 newest = reach;
             }
         }
-        Ok(said)
+        Ok(event)
     }
 
     /// The sessions, and every directory beside one: where a single folder is named, those
@@ -176,7 +179,7 @@ impl LastEventReader {
     fn sessions(&self) -> Arc<HashSet<Arc<str>>> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, found)) = sessions.found.as_ref()
-            && at.elapsed() < LISTED_FOR
+            && self.clock.since(*at) < LISTED_FOR
         {
             return Arc::clone(found);
         }
@@ -199,14 +202,14 @@ impl LastEventReader {
             .map(|name| Arc::from(name.as_str()))
             .collect();
         let found = Arc::new(found);
-        sessions.found = Some((Instant::now(), Arc::clone(&found)));
+        sessions.found = Some((self.clock.now(), Arc::clone(&found)));
         found
     }
 
     fn files(&self) -> Files {
         let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, files)) = listed.as_ref()
-            && at.elapsed() < LISTED_FOR
+            && self.clock.since(*at) < LISTED_FOR
         {
             return Arc::clone(files);
         }
@@ -223,7 +226,7 @@ impl LastEventReader {
             (file, session)
         };
         let files: Files = Arc::new(files.into_iter().map(place).collect());
-        *listed = Some((Instant::now(), Arc::clone(&files)));
+        *listed = Some((self.clock.now(), Arc::clone(&files)));
         files
     }
 
@@ -236,7 +239,7 @@ impl LastEventReader {
             .cloned();
         if let Some(seen) = before
             .as_ref()
-            .filter(|seen| seen.at.elapsed() < self.looked_for)
+            .filter(|seen| self.clock.since(seen.at) < self.looked_for)
         {
             return Ok(Some(seen.clone()));
         }
@@ -244,16 +247,16 @@ impl LastEventReader {
         let Some((mark, end)) = read_end(path, mark, WINDOW, OVERLAP)? else {
             return Ok(None);
         };
-        let mut words = before.map(|seen| seen.words).unwrap_or_default();
-        let at = Instant::now();
+        let mut events = before.map(|seen| seen.events).unwrap_or_default();
+        let at = self.clock.now();
         let text = match end {
-            LogEnd::Unchanged => return Ok(Some(self.keep(path, Seen { at, mark, words }))),
+            LogEnd::Unchanged => return Ok(Some(self.keep(path, Seen { at, mark, events }))),
             LogEnd::Grew { lines, gap } => {
                 if gap {
                     // What stands between was never read, and may be the last event.
-                    words.values_mut().for_each(|words| {
-                        *words = SessionEvents {
-                            opened: words.opened,
+                    events.values_mut().for_each(|events| {
+                        *events = SessionEvents {
+                            opened: events.opened,
                             ..SessionEvents::default()
                         }
                     });
@@ -261,7 +264,7 @@ impl LastEventReader {
                 lines
             }
             LogEnd::New { lines } => {
-                words.clear();
+                events.clear();
                 lines
             }
         };
@@ -291,19 +294,19 @@ impl LastEventReader {
                 let Some(session) = session else { return };
                 // A line cannot be younger than the file.
                 let at = date_in(line).filter(|at| *at <= modified.plus(Duration::from_secs(2)));
-                let words = words.entry(session).or_default();
+                let events = events.entry(session).or_default();
                 if let Some(opened) = found.opened {
-                    words.hear(opened, at, who_says(line));
+                    events.apply(opened, at, process_of(line));
                 }
                 // Only of a connection that is closed: a text that somebody sent the bot is none.
-                if for_good && words.closed {
-                    words.logged_out = at.or(Some(modified));
+                if for_good && events.closed {
+                    events.logged_out = at.or(Some(modified));
                 }
             });
         let seen = Seen {
-            at: Instant::now(),
+            at: self.clock.now(),
             mark,
-            words,
+            events,
         };
         Ok(Some(self.keep(path, seen)))
     }
@@ -317,7 +320,7 @@ impl LastEventReader {
     }
 
     /// Runs a look, unless too many have not come back.
-    fn looking<T>(&self, look: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    fn bounded<T>(&self, look: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         let looks = self.looks.fetch_add(1, Ordering::Relaxed);
         let answer = match looks < MOST_LOOKS {
             true => look(),
@@ -329,7 +332,7 @@ impl LastEventReader {
 }
 
 impl SessionEvents {
-    fn hear(&mut self, opened: bool, at: Option<Timestamp>, by: Option<u64>) {
+    fn apply(&mut self, opened: bool, at: Option<Timestamp>, by: Option<u64>) {
         self.closed = !opened;
         if opened {
             self.logged_out = None;
@@ -345,28 +348,28 @@ impl SessionEvents {
 
 impl LogView for LastEventReader {
     fn last_event(&self, session: &SessionName) -> Result<Option<LogEvent>, String> {
-        let said = self.looking(|| {
-            self.said(session)
+        let event = self.bounded(|| {
+            self.last_event_of(session)
                 .map_err(|error| format!("a log cannot be read: {error}"))
         })?;
-        Ok(said.map(|said| LogEvent {
-            opened: said.last.map(|last| last.opened),
-            at: said.last.and_then(|last| last.at),
-            last_line: said.last_line,
+        Ok(event.map(|event| LogEvent {
+            opened: event.last.map(|last| last.opened),
+            at: event.last.and_then(|last| last.at),
+            last_line: event.last_line,
         }))
     }
 
     fn last_opened(&self, session: &SessionName) -> Option<Timestamp> {
-        self.looking(|| self.said(session).map_err(|error| error.to_string()))
+        self.bounded(|| self.last_event_of(session).map_err(|error| error.to_string()))
             .ok()??
             .opened
     }
 
     fn logged_out(&self, session: &SessionName) -> bool {
-        let said = self.looking(|| self.said(session).map_err(|error| error.to_string()));
-        let Ok(Some(said)) = said else { return false };
-        let opened = said.last.is_some_and(|last| last.opened);
-        said.logged_out.is_some() && !opened && said.logged_out >= said.opened
+        let event = self.bounded(|| self.last_event_of(session).map_err(|error| error.to_string()));
+        let Ok(Some(event)) = event else { return false };
+        let opened = event.last.is_some_and(|last| last.opened);
+        event.logged_out.is_some() && !opened && event.logged_out >= event.opened
     }
 
     fn configuration(&self) -> String {
@@ -381,15 +384,15 @@ impl LogView for LastEventReader {
 }
 
 /// Which process says so, and on which host: pino writes both into every line.
-fn who_says(line: &[u8]) -> Option<u64> {
-    static WHO: LazyLock<Option<Regex>> = LazyLock::new(|| {
+fn process_of(line: &[u8]) -> Option<u64> {
+    static PROCESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(concat!(
             r#"(?-u)\\?"pid\\?":(?<pid>\d+),\\?"hostname\\?":\\?"(?<host>[^"\\]{1,255})|"#,
             r"(?:INFO|WARN|ERROR)(?:\x1b\[[0-9;]*m)* \((?<pretty>[^)]{1,100})\): "
         ))
         .ok()
     });
-    let found = WHO.as_ref()?.captures(line)?;
+    let found = PROCESS.as_ref()?.captures(line)?;
     let of = |name: &str| found.name(name).map(|part| part.as_bytes().to_vec());
     let who = of("pretty").or_else(|| Some([of("pid")?, b"@".to_vec(), of("host")?].concat()))?;
     Some(xxh3_64(&who))

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use log_tailer::{
-    Block, Changes, Clock, Consumer, Follower, Notifier, Orders, Progress, Server, Sink,
-};
+use clock::Clock;
+use log_tailer::{Block, Changes, Consumer, Follower, Notifier, Orders, Progress, Server, Sink};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Handle;
 
@@ -150,9 +149,10 @@ impl Monitor {
     /// Waits until the files were looked at once and where they begin is saved, at most for
     /// `span`. Blocks.
     pub fn wait_for_first_look(&self, span: Duration) {
-        let began = Instant::now();
-        while self.published().committed_at == Timestamp::default() && began.elapsed() < span {
-            std::thread::sleep(Duration::from_millis(10));
+        let clock = Clock::system();
+        let began = clock.now();
+        while self.published().committed_at == Timestamp::default() && clock.since(began) < span {
+            clock.block(Duration::from_millis(10));
         }
     }
 

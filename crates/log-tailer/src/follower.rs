@@ -11,14 +11,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use clock::Clock;
+
 use crate::checkpoint::{Changes, Checkpoint, FileState, Saved, Statistics};
-use crate::clock::{Clock, after, before, until};
 use crate::file::FileId;
 use crate::lines::Consumer;
 use crate::paths::{LogGlob, PathsProvider};
 use crate::rotation::RotationIndex;
 use crate::server::Sink;
 use crate::table::FileTable;
+use crate::time::{after, before, until};
 use crate::watcher::{FileWatcher, Look, Taken};
 
 /// What a rotation is still writing, or what could not be seen while files were renamed, is

@@ -9,8 +9,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use crate::clock::{Clock, until};
+use clock::Clock;
+
 use crate::file::{FileId, Listed, Stat};
+use crate::time::until;
 
 pub(crate) use names::is_rotation_of;
 

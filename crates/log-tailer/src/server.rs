@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use clock::Clock;
 use tokio::runtime::Handle;
 
 use crate::checkpoint::Changes;
-use crate::clock::Clock;
 use crate::follower::{Follower, Progress};
 use crate::lines::Consumer;
 use crate::notify::{DirectoryWatcher, Notifier, Wakeup};

@@ -5,8 +5,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use clock::Clock;
+
 use crate::checkpoint::{Checkpoint, FileState};
-use crate::clock::Clock;
 use crate::file::{FileId, Listed, Stat, open_log, open_same, read_full_at};
 use crate::fingerprint::{FINGERPRINT_BYTES, Fingerprint, has_content_of};
 use crate::lines::{Consumer, Cursor, Drained, Feed};

@@ -37,7 +37,7 @@ fn reader(dir: &Path, line: Option<&str>) -> LastEventReader {
         mapper: super::super::SessionMapper::new(None, line, None, None).unwrap(),
         patterns: Arc::new(super::super::Patterns::shipped_and(&[]).unwrap()),
     });
-    let logs = LastEventReader::new(settings, Vec::new());
+    let logs = LastEventReader::new(settings, Vec::new(), Clock::system());
     LastEventReader {
         looked_for: Duration::ZERO,
         ..logs

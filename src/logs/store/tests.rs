@@ -3,8 +3,8 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-fn checkpoint(ino: u64) -> Known {
-    Known {
+fn checkpoint(ino: u64) -> Checkpoint {
+    Checkpoint {
         state: FileState::Live,
         id: FileId { dev: u64::MAX, ino },
         path: "/l/a.log.1".into(),

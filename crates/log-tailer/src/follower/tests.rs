@@ -6,6 +6,7 @@ use crate::file::Stat;
 use crate::fingerprint::Fingerprint;
 use crate::lines::Block;
 use crate::rotation::LISTED;
+use clock::ManualClock;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
@@ -48,13 +49,20 @@ impl Consumer for Counter {
 }
 
 /// Follows what a glob matches in `dir`, from the beginning of each file.
-fn follower_of(dir: &Path, glob: &str, saved: Saved, open_max: usize) -> Follower<Counter> {
+fn follower_of(
+    dir: &Path,
+    glob: &str,
+    saved: Saved,
+    open_max: usize,
+) -> (Follower<Counter>, ManualClock) {
     let globs = vec![LogGlob::new(&format!("{}/{glob}", dir.display())).unwrap()];
-    let clock = Clock::system();
-    Follower::new(Counter::default(), globs, true, saved, open_max, clock)
+    let clock = ManualClock::new(now());
+    let clock_of = clock.clock();
+    let follower = Follower::new(Counter::default(), globs, true, saved, open_max, clock_of);
+    (follower, clock)
 }
 
-fn follower(dir: &Path, saved: Saved, open_max: usize) -> Follower<Counter> {
+fn follower(dir: &Path, saved: Saved, open_max: usize) -> (Follower<Counter>, ManualClock) {
     follower_of(dir, "*.log", saved, open_max)
 }
 
@@ -121,7 +129,7 @@ fn a_copy_with_the_inode_of_another_log_counts_neither_twice() {
         ..Saved::default()
     };
     std::fs::write(path("a-out.log"), lines("a", 100..110)).unwrap();
-    let mut follower = follower(dir.path(), saved, 100);
+    let (mut follower, _) = follower(dir.path(), saved, 100);
     for _ in 0..6 {
         follower.sweep();
         // What wakes the look beside the name, in a log that is new.
@@ -151,7 +159,7 @@ fn a_file_on_a_renumbered_device_is_read_on() {
         files: vec![(1, known(path, was, &bytes))],
         ..Saved::default()
     };
-    let mut follower = follower(dir.path(), saved, 100);
+    let (mut follower, _) = follower(dir.path(), saved, 100);
     sweeps(&mut follower, MISSED_OFTEN + 1);
     assert_eq!(counted(&follower), 7, "what was written since");
 }
@@ -166,12 +174,12 @@ fn the_last_line_of_a_rotated_file_counts_without_a_descriptor() {
         [lines("a", 0..10).as_slice(), b"a: no newline ends it"].concat(),
     )
     .unwrap();
-    let mut follower = follower(dir.path(), Saved::default(), 0);
+    let (mut follower, clock) = follower(dir.path(), Saved::default(), 0);
     follower.sweep();
     assert_eq!(counted(&follower), 10);
     let rotated = dir.path().join("a-out.log.1");
     std::fs::rename(&path, &rotated).unwrap();
-    follower.clock.advance(LAST_LINE_AFTER * 2);
+    clock.advance(LAST_LINE_AFTER * 2);
     sweeps(&mut follower, MISSED_OFTEN + 1);
     assert_eq!(counted(&follower), 11);
 }
@@ -188,7 +196,7 @@ fn a_file_that_one_listing_missed_is_not_begun_anew() {
         files: vec![(1, known(path("a-out.log"), id, &bytes))],
         ..Saved::default()
     };
-    let mut follower = follower_of(dir.path(), "*", saved, 100);
+    let (mut follower, _) = follower_of(dir.path(), "*", saved, 100);
     let hidden = tempfile::tempdir().unwrap();
     let away = hidden.path().join("renamed");
     for (looks, found) in [
@@ -220,7 +228,7 @@ fn another_bots_log_is_no_rotation() {
         "wa-1",
         "wa.1",
     ];
-    let mut follower = follower(dir.path(), Saved::default(), 100);
+    let (mut follower, _) = follower(dir.path(), Saved::default(), 100);
     follower.consumer.bots = bots.map(str::to_owned).into();
     let expected = |lines: u64| {
         let of = |(k, bot): (usize, &&str)| ((*bot).to_owned(), lines * (k as u64 + 1));
@@ -256,7 +264,7 @@ fn a_renamed_file_that_was_silent_for_days_is_read_on() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     std::fs::write(at("a-out.log"), lines("a", 0..10)).unwrap();
-    let mut follower = follower(dir.path(), Saved::default(), 100);
+    let (mut follower, clock) = follower(dir.path(), Saved::default(), 100);
     follower.sweep();
     let mut log = File::options().append(true).open(at("a-out.log")).unwrap();
     std::fs::rename(at("a-out.log"), at("a-out.log.1")).unwrap();
@@ -268,7 +276,7 @@ fn a_renamed_file_that_was_silent_for_days_is_read_on() {
             .count()
     };
     for days in [2, 4, 12] {
-        follower.clock.advance(Duration::from_secs(days * 86_400));
+        clock.advance(Duration::from_secs(days * 86_400));
         sweeps(&mut follower, 2);
         assert_eq!(state(&follower, FileState::Done), 1, "after {days} days");
         let files = follower.files.iter();
@@ -278,16 +286,16 @@ fn a_renamed_file_that_was_silent_for_days_is_read_on() {
         }
         let before = counted(&follower);
         log.write_all(&lines("a", 0..3)).unwrap();
-        follower.clock.advance(RETIRED_LOOK);
+        clock.advance(RETIRED_LOOK);
         sweeps(&mut follower, 2);
         assert_eq!(counted(&follower), before + 3, "after {days} days");
     }
     // It is remembered while it is there, and forgotten some time after it is gone.
-    follower.clock.advance(REMEMBERED * 2);
+    clock.advance(REMEMBERED * 2);
     sweeps(&mut follower, 2);
     assert_eq!(state(&follower, FileState::Done), 1);
     std::fs::remove_file(at("a-out.log.2")).unwrap();
-    follower.clock.advance(REMEMBERED * 2);
+    clock.advance(REMEMBERED * 2);
     sweeps(&mut follower, 2);
     assert_eq!(follower.files.iter().count(), 1);
     assert_eq!(counted(&follower), 19);
@@ -310,14 +318,14 @@ fn a_copy_of_a_log_whose_lines_are_all_alike_counts_once() {
             .unwrap();
         file.write_all(alike(count).as_bytes()).unwrap();
     };
-    let mut follower = follower(dir.path(), Saved::default(), 100);
+    let (mut follower, _) = follower(dir.path(), Saved::default(), 100);
     // Emptied by hand at first, so that it is known how far a generation was read of which
     // there is no copy.
     append(50);
     sweeps(&mut follower, 2);
     std::fs::write(&log, alike(5)).unwrap();
     follower.sweep();
-    let ago = now() - ORPHAN_FOR;
+    let ago = follower.clock.wall() - ORPHAN_FOR;
     let files = follower.files.iter_mut();
     files.for_each(|file| file.checkpoint.since = ago);
     follower.sweep();
@@ -381,7 +389,7 @@ fn what_came_and_went_while_nobody_looked_is_read() {
             looked_at: Some(looked_at),
             ..Saved::default()
         };
-        let mut follower = follower(dir.path(), saved, 100);
+        let (mut follower, _) = follower(dir.path(), saved, 100);
         sweeps(&mut follower, 3);
         assert_eq!(counted(&follower), read, "last looked {ago} s ago");
     }
@@ -394,7 +402,7 @@ fn a_log_rotated_between_being_found_and_being_opened_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     std::fs::write(at("a-out.log"), lines("a", 0..10)).unwrap();
-    let mut follower = follower(dir.path(), Saved::default(), 100);
+    let (mut follower, _) = follower(dir.path(), Saved::default(), 100);
     follower.sweep();
     std::fs::rename(at("a-out.log"), at("a-out.log.1")).unwrap();
     std::fs::write(at("a-out.log"), lines("a", 10..15)).unwrap();
@@ -422,7 +430,7 @@ fn many_logs_emptied_at_once_list_their_directory_a_few_times() {
     for k in 0..LOGS {
         std::fs::write(path(k), lines("a", 0..10)).unwrap();
     }
-    let mut follower = follower(dir.path(), Saved::default(), LOGS);
+    let (mut follower, clock) = follower(dir.path(), Saved::default(), LOGS);
     follower.sweep();
     for turn in 1..=2 {
         for k in 0..LOGS {
@@ -432,7 +440,7 @@ fn many_logs_emptied_at_once_list_their_directory_a_few_times() {
             std::fs::write(path(k), lines("a", 100 * turn..100 * turn + 10)).unwrap();
         }
         // A directory that was changed just now may change once more at the same time.
-        follower.clock.advance(Duration::from_secs(1));
+        clock.advance(Duration::from_secs(1));
         let before = LISTED.get();
         follower.sweep();
         assert_eq!(

@@ -1,4 +1,5 @@
 use super::*;
+use clock::ManualClock;
 
 #[test]
 fn what_rotations_are_called() {
@@ -63,9 +64,11 @@ fn a_directory_that_changes_is_not_taken_for_listed() {
     for n in 1..=FILES {
         std::fs::write(name(n), "x").unwrap();
     }
-    let clock = Clock::system();
-    clock.advance(TICKS * 2);
-    let all = RotationIndex::new(clock).rotations(&log).unwrap().clone();
+    let later = ManualClock::new(SystemTime::now() + TICKS * 2);
+    let all = RotationIndex::new(later.clock())
+        .rotations(&log)
+        .unwrap()
+        .clone();
     assert_eq!((all.files.len(), all.complete), (FILES, true));
     let (stop, shifts) = (
         std::sync::atomic::AtomicBool::new(false),

@@ -319,11 +319,13 @@ impl LastEventReader {
         seen
     }
 
-    /// Runs a look, unless too many have not come back.
-    fn bounded<T>(&self, look: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    /// The last event, unless too many reads have not come back.
+    fn bounded(&self, session: &SessionName) -> Result<Option<LastEvent>, String> {
         let looks = self.looks.fetch_add(1, Ordering::Relaxed);
         let answer = match looks < MOST_LOOKS {
-            true => look(),
+            true => self
+                .last_event_of(session)
+                .map_err(|error| format!("a log cannot be read: {error}")),
             false => Err("the logs cannot be read: earlier looks have not come back".to_owned()),
         };
         self.looks.fetch_sub(1, Ordering::Relaxed);
@@ -348,11 +350,7 @@ impl SessionEvents {
 
 impl LogView for LastEventReader {
     fn last_event(&self, session: &SessionName) -> Result<Option<LogEvent>, String> {
-        let event = self.bounded(|| {
-            self.last_event_of(session)
-                .map_err(|error| format!("a log cannot be read: {error}"))
-        })?;
-        Ok(event.map(|event| LogEvent {
+        Ok(self.bounded(session)?.map(|event| LogEvent {
             opened: event.last.map(|last| last.opened),
             at: event.last.and_then(|last| last.at),
             last_line: event.last_line,
@@ -360,14 +358,13 @@ impl LogView for LastEventReader {
     }
 
     fn last_opened(&self, session: &SessionName) -> Option<Timestamp> {
-        self.bounded(|| self.last_event_of(session).map_err(|error| error.to_string()))
-            .ok()??
-            .opened
+        self.bounded(session).ok()??.opened
     }
 
     fn logged_out(&self, session: &SessionName) -> bool {
-        let event = self.bounded(|| self.last_event_of(session).map_err(|error| error.to_string()));
-        let Ok(Some(event)) = event else { return false };
+        let Ok(Some(event)) = self.bounded(session) else {
+            return false;
+        };
         let opened = event.last.is_some_and(|last| last.opened);
         event.logged_out.is_some() && !opened && event.logged_out >= event.opened
     }

@@ -279,14 +279,14 @@ impl Sink for CountingSink {
             Ok(()) => {
                 self.counter.committed();
                 if std::mem::take(&mut self.commit_failed) {
-                    tracing::info!("the counts of the logs can be saved again");
+                    tracing::info!("the counts of the logs are saved again");
                 }
                 true
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.commit_failed, true) {
                     tracing::error!(
-                        "{}: failed to save the counts of the logs, metrics keep the last saved values until it works: {error}",
+                        "{}: failed to save the counts of the logs, the metrics keep the last saved values: {error}",
                         self.settings.state_path.display()
                     );
                 }

@@ -17,7 +17,8 @@
 //! `control` stops and starts the bots' services; it knows neither policy nor journal.
 //! `folder` imports nobody. `policy` knows `folder` and the verdict's type, opens no file
 //! and is asked by both `exporter` (which counts what is removable) and `remediator`
-//! (which removes it); those two never import each other. `web` knows no domain word, `secret` nobody.
+//! (which removes it); those two never import each other. The crate `exporter-toolkit` serves
+//! HTTP and knows nothing about Baileys.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 // The map of the house; each room says at its door what it holds.
@@ -32,5 +33,3 @@ pub mod logs;
 pub mod policy;
 pub mod remediator;
 pub mod rules;
-pub mod secret;
-pub mod web;

@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::folder::discovery::explain;
 use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, stat};
 use crate::folder::{FileName, Kind, Place};
-use crate::secret::{self, SecretError};
+use exporter_toolkit::secret::{self, SecretError};
 
 use super::service::MAX_TOKEN_BYTES;
 

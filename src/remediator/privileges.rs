@@ -573,7 +573,7 @@ fn token(path: &Path) -> Option<Finding> {
     let name = quoted(&path);
     match secret::read(&path, MAX_TOKEN_BYTES) {
         Ok(_) => None,
-        Err(SecretError::Exposed { what, mend }) => {
+        Err(SecretError::Exposed { what, fix: mend }) => {
             Some(problem(format!("the token file {what}"), mend))
         }
         Err(error @ SecretError::Io(_)) if path.exists() => {

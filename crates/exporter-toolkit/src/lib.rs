@@ -37,8 +37,6 @@ pub use bearer::bearer_matches;
 pub use body::{BodyError, read_body};
 pub use concurrency::{ConcurrencyLimit, Permit};
 pub use listen::{BindError, bind};
-pub use response::{
-    Response, html, json, method_not_allowed, not_found, text, unauthorized,
-};
+pub use response::{Response, html, json, method_not_allowed, not_found, text, unauthorized};
 pub use server::{Limits, Listeners, serve};
 pub use web_config::{WebConfig, web_config_of_text};

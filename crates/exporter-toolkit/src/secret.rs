@@ -1,4 +1,4 @@
-//! Files that hold a secret: a token, a key, password hashes. 
+//! Files that hold a secret: a token, a key, password hashes.
 //!
 //! A file that its group or everybody may read or write is not used. The error holds the
 //! command that fixes it and never a byte of the content.
@@ -72,7 +72,10 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, SecretError> {
 
 /// Reads a file of which only the content shows whether it is a secret. Returns also the
 /// error that applies if it is.
-pub fn read_with_exposure(path: &Path, limit: u64) -> Result<(Vec<u8>, Option<SecretError>), SecretError> {
+pub fn read_with_exposure(
+    path: &Path,
+    limit: u64,
+) -> Result<(Vec<u8>, Option<SecretError>), SecretError> {
     let (file, metadata) = open(path).map_err(SecretError::Io)?;
     let mut bytes = Vec::new();
     file.take(limit + 1)
@@ -167,18 +170,18 @@ pub fn yaml_error(error: &serde_saphyr::Error) -> String {
         ("floating point `", "a number"),
         ("boolean `", "a boolean"),
     ];
-    kinds.iter().fold(shown, |shown, (begin, told)| {
-        without_quoted(&shown, begin, &["`, ", "`"], told)
+    kinds.iter().fold(shown, |shown, (begin, shown_instead)| {
+        without_quoted(&shown, begin, &["`, ", "`"], shown_instead)
     })
 }
 
-fn without_quoted(message: &str, begin: &str, ends: &[&str], told: &str) -> String {
+fn without_quoted(message: &str, begin: &str, ends: &[&str], shown_instead: &str) -> String {
     let mut shown = String::new();
     let mut rest = message;
     while let Some(at) = rest.find(begin) {
         let quoted = &rest[at + begin.len()..];
         shown.push_str(&rest[..at]);
-        shown.push_str(told);
+        shown.push_str(shown_instead);
         rest = ends
             .iter()
             .find_map(|end| quoted.rfind(end))

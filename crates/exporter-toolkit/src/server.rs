@@ -82,7 +82,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Without a web configuration HTTP is spoken in the clear and nobody authenticates.
+    /// Without a web configuration HTTP is not encrypted and clients do not authenticate.
     pub fn new(sockets: Vec<TcpListener>, web_config: Option<WebConfig>) -> Self {
         Self {
             sockets,
@@ -184,10 +184,7 @@ pub async fn serve<H, F, S>(
 
 /// Accepts from whichever listener has a connection, starting each time after the one that
 /// served last, so that none is starved.
-async fn accept_with_retry(
-    sockets: &[TcpListener],
-    next: &mut usize,
-) -> (TcpStream, SocketAddr) {
+async fn accept_with_retry(sockets: &[TcpListener], next: &mut usize) -> (TcpStream, SocketAddr) {
     let mut failures = 0;
     loop {
         let accepted = std::future::poll_fn(|cx| {

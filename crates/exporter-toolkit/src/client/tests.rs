@@ -48,10 +48,9 @@ async fn resolves_names_and_defaults_the_path() {
 
 #[tokio::test]
 async fn redirects_are_not_followed() {
-    let (url, _) = canned(
-        b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
-    )
-    .await;
+    let (url, _) =
+        canned(b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n")
+            .await;
     assert_eq!(get(&url, &[], None, SECOND, 10).await.unwrap().0, 302);
 }
 
@@ -60,9 +59,10 @@ async fn long_answers_are_refused() {
     let (url, _) = canned(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhello!").await;
     let error = get(&url, &[], None, SECOND, 5).await.unwrap_err();
     assert!(matches!(error, ClientError::TooLarge { limit: 5 }));
-    let (url, _) =
-        canned(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n")
-            .await;
+    let (url, _) = canned(
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n",
+    )
+    .await;
     let error = get(&url, &[], None, SECOND, 5).await.unwrap_err();
     assert!(matches!(error, ClientError::TooLarge { limit: 5 }));
 }
@@ -122,7 +122,12 @@ async fn bad_urls_are_refused_without_repeating_them() {
         }
     }
     // An @ in the path is no credential.
-    for url in ["https://a/b", "http://a/@b", "http://[::1]:8/", "http://[::1]/"] {
+    for url in [
+        "https://a/b",
+        "http://a/@b",
+        "http://[::1]:8/",
+        "http://[::1]/",
+    ] {
         assert!(parse_url(url).is_ok(), "{url}");
     }
 }

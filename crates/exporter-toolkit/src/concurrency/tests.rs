@@ -33,11 +33,17 @@ async fn work_keeps_its_place_after_the_client_has_gone() {
     }));
     assert!(futures_util::poll!(&mut request).is_pending());
     drop(request);
-    assert_eq!(limit.run(async { text(StatusCode::OK, "") }).await.status(), 503);
+    assert_eq!(
+        limit.run(async { text(StatusCode::OK, "") }).await.status(),
+        503
+    );
     finish.send(()).unwrap();
     while limit.try_acquire().is_none() {
         tokio::task::yield_now().await;
     }
-    assert_eq!(limit.run(async { panic!("on purpose") }).await.status(), 500);
+    assert_eq!(
+        limit.run(async { panic!("on purpose") }).await.status(),
+        500
+    );
     assert!(limit.try_acquire().is_some());
 }

@@ -1,5 +1,7 @@
 use std::collections::BTreeMap;
-use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use clock::Clock;
 
 use super::*;
 
@@ -22,7 +24,9 @@ fn every_metric_of_this_process() {
     let mut declared: Vec<&str> = ALL.iter().map(|metric| metric.name).collect();
     declared.sort_unstable();
     assert_eq!(names, declared);
-    let files: Vec<_> = (0..5).map(|_| std::fs::File::open("/proc/self/stat")).collect();
+    let files: Vec<_> = (0..5)
+        .map(|_| std::fs::File::open("/proc/self/stat"))
+        .collect();
     let mut count = 0_u64;
     while scrape()["process_cpu_seconds_total"] == before["process_cpu_seconds_total"] {
         count += 1;
@@ -38,7 +42,7 @@ fn every_metric_of_this_process() {
         after["process_start_time_seconds"].to_bits(),
         before["process_start_time_seconds"].to_bits()
     );
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let now = Clock::system().wall().duration_since(UNIX_EPOCH).unwrap();
     let age = now.as_secs_f64() - after["process_start_time_seconds"];
     assert!((-2.0..86_400.0).contains(&age), "{age}");
     drop(files);

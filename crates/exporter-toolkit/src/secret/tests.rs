@@ -33,8 +33,7 @@ fn only_the_owner() {
                     let mut shell = std::process::Command::new("sh");
                     assert!(shell.args(["-c", command]).status().unwrap().success());
                     assert!(read(path, 100).is_ok());
-                    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-                        .unwrap();
+                    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
                 }
                 (got, says) => panic!("{mode:o}: {got:?}, expected {says:?}"),
             }

@@ -235,8 +235,7 @@ async fn bodies_are_bounded() {
         .await;
     assert!(declared.starts_with("HTTP/1.1 413 "), "{declared}");
     // The whole body is sent before the answer is read.
-    let mut large =
-        b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n".to_vec();
+    let mut large = b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 10000000\r\n\r\n".to_vec();
     large.resize(large.len() + 10_000_000, b'x');
     let sent = server.ask(&large).await;
     assert!(sent.starts_with("HTTP/1.1 413 "), "{sent}");

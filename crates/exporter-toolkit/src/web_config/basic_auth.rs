@@ -71,7 +71,11 @@ impl Users {
             .ok()
             .and_then(|name| self.hashes.get(name));
         match known {
-            Some((cost, hash)) => (true, hash.clone(), (*cost..self.cost).map(dummy_hash).collect()),
+            Some((cost, hash)) => (
+                true,
+                hash.clone(),
+                (*cost..self.cost).map(dummy_hash).collect(),
+            ),
             None => (false, dummy_hash(self.cost), Vec::new()),
         }
     }

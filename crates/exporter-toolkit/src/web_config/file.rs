@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use clock::Clock;
 use hyper::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
@@ -108,9 +109,8 @@ impl Stamp {
         };
         let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(found.ctime().unsigned_abs());
         // A time in the future is a wrong clock, not a change.
-        let is_young = changed
-            .elapsed()
-            .is_ok_and(|age| age < Duration::from_secs(2));
+        let age = Clock::system().wall().duration_since(changed);
+        let is_young = age.is_ok_and(|age| age < Duration::from_secs(2));
         let state = [
             found.dev().cast_signed(),
             found.ino().cast_signed(),

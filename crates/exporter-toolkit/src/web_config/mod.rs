@@ -12,11 +12,12 @@ pub use file::web_config_of_text;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::header::{HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use std::net::SocketAddr;
+use tokio::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
 
 use self::basic_auth::{Authenticator, Login};

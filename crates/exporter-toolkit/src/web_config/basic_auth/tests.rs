@@ -168,8 +168,7 @@ fn every_login_costs_as_much_as_the_costliest() {
     for name in ["alice", "bob", "carol", "nobody", ""] {
         let (exists, hash, further) = users.work_for(name.as_bytes());
         assert_eq!(exists, users.hashes.contains_key(name));
-        let work =
-            |hash: &String| 1_u32 << hash.parse::<bcrypt::HashParts>().unwrap().get_cost();
+        let work = |hash: &String| 1_u32 << hash.parse::<bcrypt::HashParts>().unwrap().get_cost();
         assert_eq!(
             work(&hash) + further.iter().map(work).sum::<u32>(),
             1 << 6,

@@ -879,7 +879,7 @@ fn silent_and_pipelining_clients_delay_a_scrape_by_one_header_timeout() {
         let silent = |count: usize| -> Vec<TcpStream> {
             let connect = |n: usize| {
                 let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-                if n % 2 == 0 {
+                if n.is_multiple_of(2) {
                     stream.write_all(&[22, 3, 1, 2, 0, 1]).unwrap();
                 }
                 stream
@@ -895,7 +895,11 @@ fn silent_and_pipelining_clients_delay_a_scrape_by_one_header_timeout() {
                         let Ok(mut stream) = client.connect(port) else {
                             continue;
                         };
-                        while !stop.load(Ordering::Relaxed) && stream.write_all(request).is_ok() {}
+                        while stream.write_all(request).is_ok() {
+                            if stop.load(Ordering::Relaxed) {
+                                return;
+                            }
+                        }
                     }
                 });
             }

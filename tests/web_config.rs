@@ -792,7 +792,7 @@ fn what_changes_counts_at_once_and_what_breaks_does_not() {
         ("line 2", &|| {
             world.config("tls_server_config:\n  cert: [}\n")
         }),
-        ("asks for nothing", &|| world.config("")),
+        ("configures nothing", &|| world.config("")),
         ("restart", &|| world.config(TLS)),
     ];
     for (n, (says, breaks)) in breaks.iter().enumerate() {
@@ -1037,7 +1037,7 @@ fn files_that_cannot_be_used_are_refused() {
         // Nothing at all.
         (
             String::new(),
-            &["asks for nothing", "leave the flag out"][..],
+            &["configures nothing", "leave the flag out"][..],
         ),
         // Unknown keys, with their line.
         (

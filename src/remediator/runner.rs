@@ -2,7 +2,7 @@
 //! about a run that a crash cut short.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Settings;
@@ -12,12 +12,13 @@ use crate::folder::{FileName, Found, Inventory, Timestamp};
 use crate::policy::insurance::RestoreRefusal;
 use crate::policy::{self, Ask, Batches, Limits, Plan, Refusal, accumulated_files};
 
-use super::journal::record::{Fate, FileRecord, Step};
-use super::journal::{Action, Ending, Journal, JournalError, Run, Status};
 use super::quarantine::{
     At, Done, Halt, LockedFolder, LookedUp, Obstacle, Outcome, RunId, StoredState, Undone, look_up,
     stored_runs,
 };
+use super::store::audit::{Fate, FileRecord, Step};
+use super::store::runs::{Action, Ending, Run, Status};
+use super::store::{SharedStore, Store, StoreError};
 
 const LOCK_TRIES: u32 = 10;
 /// An accepted run that had not begun when the process died is begun anew, if it is not
@@ -30,24 +31,17 @@ const LOCK_PAUSE: Duration = Duration::from_millis(200);
 pub struct Context {
     /// The configuration.
     pub settings: Arc<Settings>,
-    /// The journal.
-    pub journal: Arc<Mutex<Journal>>,
+    /// The store.
+    pub store: SharedStore,
 }
 
 impl Context {
-    /// The journal, for one short access.
-    pub fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The same on a thread that may wait: the journal's disk may stall, and that holds up
-    /// nobody who is to be started.
+    /// One short access to the store, on a thread that may block: its disk may stall.
     pub async fn ask<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(&mut Journal) -> T + Send + 'static,
+        ask: impl FnOnce(&Store) -> T + Send + 'static,
     ) -> T {
-        let ctx = self.clone();
-        blocking(move || ask(&mut ctx.journal())).await
+        self.store.call(ask).await
     }
 }
 
@@ -61,8 +55,8 @@ pub enum Stop {
     /// A file changed under the run; everything was put back, but for this many files of
     /// which the folder had a newer one again.
     Changed(usize),
-    /// The journal.
-    Journal(String),
+    /// The store.
+    Store(String),
     /// A copy of creds.json is not put back.
     Restore(RestoreRefusal),
 }
@@ -74,7 +68,7 @@ impl Stop {
             Stop::Refused(refusal) => refusal.label(),
             Stop::Obstacle(obstacle) => obstacle.label(),
             Stop::Changed(_) => "changed",
-            Stop::Journal(_) => "journal",
+            Stop::Store(_) => "journal",
             Stop::Restore(refusal) => refusal.label(),
         }
     }
@@ -85,7 +79,7 @@ impl Stop {
             Stop::Refused(_) | Stop::Restore(_) => Status::Refused,
             Stop::Obstacle(Obstacle::Io(_)) => Status::Failed,
             Stop::Obstacle(_) => Status::Refused,
-            Stop::Changed(_) | Stop::Journal(_) => Status::Failed,
+            Stop::Changed(_) | Stop::Store(_) => Status::Failed,
         }
     }
 }
@@ -102,7 +96,7 @@ impl std::fmt::Display for Stop {
                 f,
                 "a file changed while it was to be moved, so somebody writes here; everything was put back but {kept} files, which the folder has anew; the older ones stay in the quarantine"
             ),
-            Stop::Journal(error) => f.write_str(error),
+            Stop::Store(error) => f.write_str(error),
             Stop::Restore(refusal) => refusal.fmt(f),
         }
     }
@@ -126,9 +120,9 @@ impl From<RestoreRefusal> for Stop {
     }
 }
 
-impl From<JournalError> for Stop {
-    fn from(error: JournalError) -> Self {
-        Self::Journal(error.to_string())
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
     }
 }
 
@@ -236,26 +230,26 @@ pub async fn end(
         "run ended"
     );
     for attempt in 0u32..5 {
-        let (ctx, ending, run) = (ctx.clone(), ending.clone(), run.clone());
+        let (ending, run) = (ending.clone(), run.clone());
         let (id, now) = (run.id, Timestamp::now());
-        let finished = blocking(move || {
-            let mut journal = ctx.journal();
-            // First, so that a crash in between leaves it armed rather than forgotten.
-            match (status, ending.reason) {
-                // Whichever tier asked, it is clean now.
-                (Status::Done, _) if run.action != Action::Plan => {
-                    journal.disarm(&run.session, Action::Cleanup)?;
-                    journal.disarm(&run.session, Action::Emergency)?;
+        let finished = ctx.ask(move |store| {
+            store.atomic(|| {
+                match (status, ending.reason) {
+                    // Whichever tier asked, it is clean now.
+                    (Status::Done, _) if run.action != Action::Plan => {
+                        store.armed().disarm(&run.session, Action::Cleanup)?;
+                        store.armed().disarm(&run.session, Action::Emergency)?;
+                    }
+                    (Status::Refused, Some("stale_alert")) => {
+                        store.armed().disarm(&run.session, run.action)?;
+                    }
+                    (Status::Refused, Some("connected" | "connection_unknown")) => {
+                        store.armed().arm(id, now)?
+                    }
+                    _ => {}
                 }
-                (Status::Refused, Some("stale_alert")) => {
-                    journal.disarm(&run.session, run.action)?;
-                }
-                (Status::Refused, Some("connected" | "connection_unknown")) => {
-                    journal.arm(id, now)?
-                }
-                _ => {}
-            }
-            journal.finish(id, status, &ending, now)
+                store.runs().finish(id, status, &ending, now)
+            })
         });
         match finished.await {
             Ok(()) => return,
@@ -386,7 +380,7 @@ async fn clean_under(
     {
         let (run, planned) = (run.clone(), planned.clone());
         let steps = std::mem::take(&mut ending.steps);
-        ctx.ask(move |journal| journal.set_plan(id, run.as_str(), &steps, &planned))
+        ctx.ask(move |store| store.audit().set_plan(id, run.as_str(), &steps, &planned))
             .await?;
     }
     let prepared = {
@@ -397,7 +391,7 @@ async fn clean_under(
         Ok(prepared) => prepared,
         Err(obstacle) => {
             ending.moves = left();
-            ctx.ask(move |journal| journal.forget_run(id)).await?;
+            ctx.ask(move |store| store.runs().forget_name(id)).await?;
             return Err(obstacle.into());
         }
     };
@@ -442,20 +436,20 @@ async fn clean_under(
             Some("the plan was dropped, nothing has moved".into()),
         ));
         ending.moves = left();
-        ctx.ask(move |journal| journal.forget_run(id)).await?;
+        ctx.ask(move |store| store.runs().forget_name(id)).await?;
         return Err(stop);
     }
     ending.run = Some(run.to_string());
     ending.step(Step::new("moving", None));
     let noted = {
         let steps = std::mem::take(&mut ending.steps);
-        ctx.ask(move |journal| journal.note(id, &steps)).await
+        ctx.ask(move |store| store.audit().note(id, &steps)).await
     };
     if let Err(error) = noted {
         // What is not on record does not happen.
         blocking(move || prepared.cancel()).await?;
         ending.moves = left();
-        ctx.ask(move |journal| journal.forget_run(id)).await?;
+        ctx.ask(move |store| store.runs().forget_name(id)).await?;
         return Err(error.into());
     }
     // The same descriptors tell what became of each file: nothing is opened again.
@@ -574,11 +568,11 @@ async fn resume(
 
 /// Whether the service of this session is on its way down or up: then its folder is left
 /// alone, whatever a source says, for it may be started at any moment.
-async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, JournalError> {
+async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, StoreError> {
     let Some(service) = ctx.settings.services.of(&found.session) else {
         return Ok(false);
     };
-    let owed = ctx.ask(|journal| journal.obligations()).await?;
+    let owed = ctx.ask(|store| store.restarts().pending()).await?;
     Ok(owed.iter().any(|owed| owed.service == service.name))
 }
 
@@ -656,7 +650,8 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         Ok(Some(LookedUp { moves, .. })) => FileRecord::found(moves, Fate::Moved, Fate::Left),
         Ok(None) => {
             let id = orphan.id;
-            ctx.ask(move |journal| journal.planned_are_left(id)).await?;
+            ctx.ask(move |store| store.audit().planned_are_left(id))
+                .await?;
             Vec::new()
         }
         Err(_) => Vec::new(),
@@ -665,7 +660,9 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
     let age = orphan.created_at.until(now);
     // Not begun anew: its service has been stopped once, and is started by the warden.
     let id = orphan.id;
-    let was_stopped = ctx.ask(move |journal| journal.was_stopped_for(id)).await?;
+    let was_stopped = ctx
+        .ask(move |store| store.restarts().was_stopped_for(id))
+        .await?;
     let failed = |reason, detail: &str| {
         (
             Status::Failed,
@@ -683,7 +680,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         ),
         Ok(None) if by_alert && is_here && orphan.created_at <= now && age < REQUEUE_WITHIN => {
             let why = "the remediator was stopped before anything moved";
-            ctx.ask(move |journal| journal.requeue(id, why)).await?;
+            ctx.ask(move |store| store.queue().requeue(id, why)).await?;
             tracing::warn!(
                 session = orphan.session,
                 id,
@@ -754,7 +751,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         steps: vec![restarted],
         ..ending
     };
-    ctx.ask(move |journal| journal.finish(id, status, &ending, now))
+    ctx.ask(move |store| store.runs().finish(id, status, &ending, now))
         .await?;
     tracing::warn!(
         session = orphan.session,
@@ -810,7 +807,7 @@ pub async fn undo(
     let steps = std::mem::take(&mut ending.steps);
     let planned = of_this_undo(FileRecord::found(&held, Fate::Planned, Fate::Planned));
     let name = run.clone();
-    ctx.ask(move |journal| journal.set_plan(id, name.as_str(), &steps, &planned))
+    ctx.ask(move |store| store.audit().set_plan(id, name.as_str(), &steps, &planned))
         .await?;
     ending.run = Some(run.to_string());
     let before = {

@@ -11,8 +11,8 @@ use crate::folder::Timestamp;
 use crate::policy::Plan;
 use crate::web::page::{self, Column};
 
+use super::outcome::RunError;
 use super::privileges::{Group, Weight};
-use super::runner::Stop;
 use super::store::audit::{FileShown, RunDetails};
 use super::store::runs::{Action, Run, Status};
 use super::store::unstarted::UnstartedAlert;
@@ -265,7 +265,12 @@ fn unstarted(over: &UnstartedAlert) -> Markup {
 }
 
 /// The page of a session's plan.
-pub fn plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &Stop>, at: Timestamp) -> String {
+pub fn plan(
+    session: &str,
+    verdict: &Verdict,
+    plan: Result<&Plan, &RunError>,
+    at: Timestamp,
+) -> String {
     const KIND: Column = Column("Kind", false, "Kind of key.");
     const MOVED: Column = Column(
         "Files to move",

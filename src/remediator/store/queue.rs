@@ -7,6 +7,7 @@ use rusqlite::{Connection as Sqlite, OptionalExtension, params};
 
 use crate::folder::Timestamp;
 
+use super::super::requester::Requester;
 use super::audit::{self, Step};
 use super::pause::HALTED;
 use super::runs::{Action, Ending, Run, SELECT, Status, read_run};
@@ -143,7 +144,7 @@ impl Queue<'_> {
                 session,
                 action.label(),
                 request.tier,
-                format!("alert {}", request.fingerprint),
+                Requester::Alert(request.fingerprint.clone()).to_string(),
                 request.fingerprint,
                 request.starts_at,
             ],

@@ -7,7 +7,7 @@ use rusqlite::{Connection as Sqlite, params};
 use serde::Serialize;
 
 use crate::folder::Timestamp;
-use crate::policy::{Hold, Stopped};
+use crate::policy::{StopRefusal, Stopped};
 
 use super::counters::raise;
 use super::pause::{PAUSED, PauseState};
@@ -140,8 +140,8 @@ impl Restarts<'_> {
         run_id: i64,
         in_window: bool,
         now: Timestamp,
-        lets: impl FnOnce(&Store, &PauseState, &[Stopped], Option<Timestamp>) -> Result<(), Hold>,
-    ) -> Result<Result<(), Hold>, StoreError> {
+        lets: impl FnOnce(&Store, &PauseState, &[Stopped], Option<Timestamp>) -> Result<(), StopRefusal>,
+    ) -> Result<Result<(), StopRefusal>, StoreError> {
         atomic(&self.0.db, |tx| {
             let pause = self.0.pause();
             if let Err(hold) = lets(

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::folder::{Kind, Timestamp};
 
+use super::super::requester::Requester;
 use super::audit::{self, FileRecord, Step};
 use super::{KEPT_FOR, Store, StoreError, atomic, counters::raise, session_status};
 
@@ -151,8 +152,8 @@ pub struct Run {
     pub action: Action,
     /// The alert's tier; none for an operator's command.
     pub tier: Option<String>,
-    /// `alert FINGERPRINT` or `operator USER`.
-    pub requested_by: String,
+    /// Who asked.
+    pub requested_by: Requester,
     /// Where it stands.
     pub status: Status,
     /// The reason in one word, for a refusal or failure.
@@ -223,7 +224,7 @@ impl Runs<'_> {
         self.begin_by(
             session,
             action,
-            &format!("operator {operator}"),
+            &Requester::Operator(operator.to_owned()),
             &facts,
             now,
         )
@@ -238,24 +239,31 @@ impl Runs<'_> {
         now: Timestamp,
     ) -> Result<i64, StoreError> {
         let facts = serde_json::json!({"why": why});
-        self.begin_by(session, action, &format!("serve {why}"), &facts, now)
+        self.begin_by(
+            session,
+            action,
+            &Requester::Serve(why.to_owned()),
+            &facts,
+            now,
+        )
     }
 
     fn begin_by(
         &self,
         session: &str,
         action: Action,
-        by: &str,
+        by: &Requester,
         facts: &serde_json::Value,
         now: Timestamp,
     ) -> Result<i64, StoreError> {
+        let by = by.to_string();
         atomic(&self.0.db, |tx| {
             tx.execute(
             "INSERT INTO runs (created_ns, session, action, requested_by, status, owner) VALUES (?1, ?2, ?3, ?4, 'running', ?5)",
             params![now.nanos(), session, action.label(), by, self.0.process.name()],
         )?;
             let id = tx.last_insert_rowid();
-            audit::begun(tx, id, action, by, facts, now)?;
+            audit::begun(tx, id, action, &by, facts, now)?;
             Ok(id)
         })
     }
@@ -401,7 +409,7 @@ pub(super) fn read_run(row: &Row<'_>) -> Result<Run, rusqlite::Error> {
         session: row.get(3)?,
         action: Action::from_label(&action).ok_or(rusqlite::Error::InvalidQuery)?,
         tier: row.get(5)?,
-        requested_by: row.get(6)?,
+        requested_by: Requester::parse(&row.get::<_, String>(6)?),
         status: Status::from_label(&status).ok_or(rusqlite::Error::InvalidQuery)?,
         reason: row.get(8)?,
         detail: row.get(9)?,

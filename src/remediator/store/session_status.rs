@@ -15,6 +15,7 @@ use rusqlite::{Connection as Sqlite, OptionalExtension, Row, params};
 
 use crate::folder::Timestamp;
 
+use super::super::requester::Requester;
 use super::counters::raise;
 use super::runs::{Action, Status};
 use super::{KEPT_FOR, Store, StoreError};
@@ -128,7 +129,7 @@ fn near(one: Timestamp, other: Timestamp) -> bool {
 }
 
 fn is_alert(requested_by: &str) -> bool {
-    requested_by.starts_with("alert ")
+    Requester::parse(requested_by).is_alert()
 }
 
 fn denied_nothing(reason: Option<&str>) -> bool {

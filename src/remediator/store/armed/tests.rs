@@ -68,7 +68,10 @@ fn an_armed_run_waits_until_its_alert_is_over() {
         None
     );
     let run = store.queue().take(at(10), &[]).unwrap().unwrap();
-    assert_eq!((run.id, run.requested_by.as_str()), (again, "alert f"));
+    assert_eq!(
+        (run.id, run.requested_by.to_string()),
+        (again, "alert f".to_owned())
+    );
     store
         .runs()
         .finish(again, Status::Refused, &Ending::default(), at(10))

@@ -108,10 +108,10 @@ fn what_holds_within_the_transaction_leaves_no_trace() {
         at(2),
         |_, switches, stops, resumed| {
             assert!(switches.paused.is_some() && stops.len() == 1 && resumed.is_none());
-            Err(Hold::Paused)
+            Err(StopRefusal::Paused)
         },
     );
-    assert_eq!(held.unwrap(), Err(Hold::Paused));
+    assert_eq!(held.unwrap(), Err(StopRefusal::Paused));
     assert_eq!(store.restarts().pending().unwrap().len(), 1);
     assert_eq!(store.restarts().stops(at(2)).unwrap().len(), 1);
     assert!(!store.restarts().was_stopped_for(2).unwrap());

@@ -86,7 +86,7 @@ fn status_of(store: &Store) -> SessionStatus {
 }
 
 fn since(store: &Store) -> Option<Timestamp> {
-    status(store).refused.map(|refused| refused.since)
+    status_of(store).refused.map(|refused| refused.since)
 }
 
 fn minutes(cleaned: Option<Cleaned>) -> Option<u64> {

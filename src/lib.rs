@@ -21,7 +21,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 // The map of the house; each room says at its door what it holds.
-mod child;
 pub mod cli;
 pub mod config;
 pub mod connection;

@@ -28,7 +28,7 @@ pub use exec::ExecError;
 pub use pid_file::PidFile;
 pub use pm2::Pm2;
 pub use systemd::Unit;
-pub use template::{ArgTemplate, Placeholders, Template, TemplateError};
+pub use template::{ArgTemplate, Part, Placeholders, Template, TemplateError};
 
 /// How long one query may take, unless the caller says otherwise.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(20);

@@ -45,10 +45,20 @@ impl std::error::Error for TemplateError {}
 
 /// A text with placeholders: `{SUBJECT}` is the subject's name, `{NAME}` what the named group
 /// NAME captured from it, `{{` and `}}` are braces.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Template {
     parts: Vec<Part>,
     placeholders: Placeholders,
+}
+
+/// Two templates that fill alike look alike.
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Template")
+            .field("parts", &self.parts)
+            .field("pattern", &self.pattern().map(Regex::as_str))
+            .finish()
+    }
 }
 
 /// The same text: there is one set of placeholders in a configuration.
@@ -58,10 +68,14 @@ impl PartialEq for Template {
     }
 }
 
+/// A part of a [`Template`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub enum Part {
+    /// Text as it is.
     Text(String),
+    /// The subject's name.
     Subject,
+    /// What the named group captured.
     Group(String),
 }
 
@@ -129,6 +143,25 @@ impl Template {
         })
     }
 
+    /// Its parts.
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Other parts, filled with the same placeholders.
+    pub fn with_parts(&self, parts: Vec<Part>) -> Self {
+        Self {
+            parts,
+            placeholders: self.placeholders.clone(),
+        }
+    }
+
+    /// The pattern, if a group of it is used.
+    fn pattern(&self) -> Option<&Regex> {
+        let uses_group = self.parts.iter().any(|part| matches!(part, Part::Group(_)));
+        self.placeholders.pattern.as_ref().filter(|_| uses_group)
+    }
+
     /// The names of its placeholders.
     pub fn placeholders(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
@@ -169,13 +202,8 @@ impl Template {
     /// Errors: the pattern does not match the name, or a name that begins with a dash would
     /// stand first.
     pub fn fill(&self, name: &str, encode: impl Fn(&str) -> String) -> Result<String, String> {
-        let Placeholders {
-            subject,
-            key,
-            pattern,
-        } = &self.placeholders;
-        let uses_group = self.parts.iter().any(|part| matches!(part, Part::Group(_)));
-        let captures = match pattern.as_ref().filter(|_| uses_group) {
+        let Placeholders { subject, key, .. } = &self.placeholders;
+        let captures = match self.pattern() {
             Some(pattern) => Some(
                 whole_match(pattern, name)
                     .ok_or_else(|| format!("{key} does not match the {subject}'s name"))?,

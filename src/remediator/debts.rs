@@ -82,7 +82,7 @@ pub async fn settle_without_serving(settings: &Settings) {
             tracing::error!(
                 service = owed.service,
                 session = owed.session,
-                "this program has stopped the service and is to start it again, but `service` in the configuration no longer names it: start it by hand"
+                "this program has stopped the service and is to start it again, but `processes` in the configuration no longer names it, or no longer allows a restart: start it by hand"
             );
             continue;
         };
@@ -171,7 +171,7 @@ mod tests {
         let config = dir.join("config.yml");
         let path = dir.display();
         let yaml = format!(
-            "service:\n  - sessions: ['bot*']\n    name: bots\n    command: {{stop: [rm, -f, {path}/runs], start: [cp, {path}/config.yml, {path}/runs], gone: [test, '!', -e, {path}/runs]}}\n    stop_timeout: 1s\n    start_timeout: 1s\n{more}"
+            "processes:\n  - sessions: ['bot*']\n    name: bots\n    allow_restart: true\n    command: {{stop: [rm, -f, {path}/runs], start: [cp, {path}/config.yml, {path}/runs], gone: [test, '!', -e, {path}/runs]}}\n    stop_timeout: 1s\n    start_timeout: 1s\n{more}"
         );
         std::fs::write(&config, yaml).unwrap();
         let common = CommonFlags {

@@ -1265,7 +1265,7 @@ impl Warden {
             tracing::error!(
                 service = owed.service,
                 session = owed.session,
-                "this program has stopped the service and is to start it again, but `service` in the configuration no longer names it: start it by hand"
+                "this program has stopped the service and is to start it again, but `processes` in the configuration no longer names it: start it by hand"
             );
             self.nobody_is_asked(owed, self.to_come_back(owed).await)
                 .await;
@@ -1652,7 +1652,7 @@ mod tests {
             std::fs::write(dir.path().join("ask.sh"), ask).unwrap();
             std::fs::write(dir.path().join("runs"), "").unwrap();
             let yaml = format!(
-                "connection: {{command: [sh, {path}/ask.sh], timeout: 30s, quiet: 0s, trust: ['*']}}\nservice:\n  - name: bots\n    command: {{stop: [rm, {path}/runs], start: [sh, {path}/start.sh], gone: [sh, {path}/gone.sh]}}\n    stop_timeout: 1s\n    gone_timeout: 1s\n    start_timeout: 5s\n    connect_timeout: 20s\n"
+                "connection: {{command: [sh, {path}/ask.sh], timeout: 30s, quiet: 0s, trust: ['*']}}\nprocesses:\n  - name: bots\n    allow_restart: true\n    command: {{stop: [rm, {path}/runs], start: [sh, {path}/start.sh], gone: [sh, {path}/gone.sh]}}\n    stop_timeout: 1s\n    gone_timeout: 1s\n    start_timeout: 5s\n    connect_timeout: 20s\n"
             );
             std::fs::write(dir.path().join("config.yml"), yaml).unwrap();
             let common = CommonFlags {

@@ -10,16 +10,17 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, fchown, flock};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid, geteuid};
+use supervisor::bounded::within;
 use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::SHOWS_WITHIN;
-use crate::connection::within;
 
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -28,12 +29,12 @@ const OPENED_WITHIN: Duration = Duration::from_secs(5);
 
 /// Where the files are, and since when this program may call.
 #[derive(Clone, Debug)]
-pub(super) struct Turns {
+pub(super) struct CallLocks {
     dir: PathBuf,
     since: Instant,
 }
 
-impl Turns {
+impl CallLocks {
     pub(super) fn new(dir: &Path) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -41,16 +42,16 @@ impl Turns {
         }
     }
 
-    /// A turn for a service. An earlier program's call is waited for while it may still take
+    /// The lock of a service. An earlier program's call is waited for while it may still take
     /// its time, which is `allowed`, and one beside this program for [`SHOWS_WITHIN`]; then, or
     /// where no file can be locked, it goes on without.
-    pub(super) async fn take(&self, service: &str, allowed: Duration) -> Turn {
-        Turn::take(&self.dir, service, patience(allowed, self.since.elapsed())).await
+    pub(super) async fn acquire(&self, service: &str, allowed: Duration) -> CallLock {
+        CallLock::acquire(&self.dir, service, patience(allowed, self.since.elapsed())).await
     }
 
-    /// A turn without a wait.
-    pub(super) async fn take_at_once(&self, service: &str) -> Turn {
-        Turn::take(&self.dir, service, Duration::ZERO).await
+    /// The lock, without a wait.
+    pub(super) async fn try_acquire(&self, service: &str) -> CallLock {
+        CallLock::acquire(&self.dir, service, Duration::ZERO).await
     }
 }
 
@@ -58,16 +59,16 @@ fn patience(allowed: Duration, old: Duration) -> Duration {
     allowed.saturating_sub(old).max(SHOWS_WITHIN)
 }
 
-/// The right to call, if it could be had.
+/// The right to call, where the lock could be had.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
-    file: Option<File>,
+pub(super) struct CallLock {
+    file: Option<Arc<File>>,
     /// An earlier call was under way.
     pub(super) has_waited: bool,
 }
 
-impl Turn {
-    async fn take(dir: &Path, service: &str, patience: Duration) -> Self {
+impl CallLock {
+    async fn acquire(dir: &Path, service: &str, patience: Duration) -> Self {
         let path = path(dir, service);
         let opened = within("opening the file of its calls", OPENED_WITHIN, move || {
             open(&path).map_err(|error| format!("{}: {error}", path.display()))
@@ -85,7 +86,7 @@ impl Turn {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {
                     return Self {
-                        file: Some(file),
+                        file: Some(Arc::new(file)),
                         has_waited,
                     };
                 }
@@ -110,8 +111,8 @@ impl Turn {
     }
 
     /// What the call gets as its standard input.
-    pub(super) fn hold(&self) -> Option<File> {
-        self.file.as_ref().and_then(|file| file.try_clone().ok())
+    pub(super) fn stdin(&self) -> Option<Arc<File>> {
+        self.file.clone()
     }
 }
 
@@ -152,108 +153,4 @@ fn open_plain(path: &Path) -> io::Result<File> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::child::Call;
-
-    const LONG: Duration = Duration::from_secs(30);
-
-    #[tokio::test]
-    async fn a_call_keeps_its_turn_after_this_program_has_let_go() {
-        let dir = tempfile::tempdir().unwrap();
-        let go = dir.path().join("go");
-        let script = format!("while [ ! -e {} ]; do sleep 0.05; done; cat", go.display());
-        let argv = ["sh", "-c", &script].map(str::to_owned);
-        let turn = Turn::take(dir.path(), "bot", Duration::ZERO).await;
-        let held = turn.hold();
-        assert!(held.is_some());
-        let call =
-            tokio::spawn(async move { Call::new(&argv, LONG).stdin(held).read(9).run().await });
-        // As if the program had been killed, once the call has begun.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        drop(turn);
-        let take = |service, patience| Turn::take(dir.path(), service, patience);
-        assert!(
-            take("bot", Duration::ZERO).await.file.is_none(),
-            "it is still under way"
-        );
-        assert!(
-            take("bot", Duration::from_millis(300)).await.file.is_none(),
-            "and waited for in vain"
-        );
-        assert!(
-            take("another", Duration::ZERO).await.file.is_some(),
-            "each service has its own"
-        );
-        let (next, _) = tokio::join!(take("bot", LONG), async {
-            tokio::time::sleep(Duration::from_secs(2)).await;
-            std::fs::write(&go, "").unwrap();
-        });
-        assert!(next.file.is_some() && next.has_waited, "it has ended");
-        let ended = call.await.unwrap().unwrap();
-        assert_eq!(
-            (ended.code, ended.output),
-            (Some(0), Vec::new()),
-            "there is nothing to read"
-        );
-        let nowhere = dir.path().join("nowhere");
-        assert!(
-            Turn::take(&nowhere, "bot", LONG).await.hold().is_none(),
-            "no reason not to call"
-        );
-    }
-
-    #[tokio::test]
-    async fn what_is_held_for_longer_than_a_call_may_take_is_no_call() {
-        let seconds = Duration::from_secs;
-        assert_eq!(
-            patience(seconds(60), seconds(0)),
-            seconds(60),
-            "a program that has just begun"
-        );
-        assert_eq!(patience(seconds(60), seconds(20)), seconds(40));
-        assert_eq!(
-            patience(seconds(60), seconds(3600)),
-            SHOWS_WITHIN,
-            "an operator's, beside it"
-        );
-        let dir = tempfile::tempdir().unwrap();
-        let turns = Turns::new(dir.path());
-        let _by_a_bot = turns.take_at_once("bot").await;
-        let taken = tokio::time::timeout(LONG, turns.take_at_once("bot"))
-            .await
-            .unwrap();
-        assert!(taken.hold().is_none() && !taken.has_waited);
-    }
-
-    #[test]
-    fn its_file_is_private_and_names_nobody() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = path(dir.path(), "447700900001");
-        for _ in 0..2 {
-            open(&path).unwrap();
-        }
-        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
-        assert!(!path.display().to_string().contains("447700900001"));
-        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn what_somebody_else_has_put_there_is_given_to_nobody() {
-        let dir = tempfile::tempdir().unwrap();
-        let secret = dir.path().join("secret");
-        std::fs::write(&secret, "s").unwrap();
-        let (link, pipe) = (path(dir.path(), "link"), path(dir.path(), "pipe"));
-        std::os::unix::fs::symlink(&secret, &link).unwrap();
-        assert!(
-            std::process::Command::new("mkfifo")
-                .arg(&pipe)
-                .status()
-                .unwrap()
-                .success()
-        );
-        for path in [&link, &pipe] {
-            assert!(open(path).is_err());
-        }
-    }
-}
+mod tests;

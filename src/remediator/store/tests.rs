@@ -90,7 +90,7 @@ fn a_write_ahead_log_is_refused_and_left_as_it_is() {
     let refused = || {
         let error = Store::open(dir.path()).unwrap_err().to_string();
         assert!(
-            error.contains("another version") && error.contains("move "),
+            error.contains("another version") && error.contains("Move "),
             "{error}"
         );
     };

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use clock::Clock;
 
 use crate::config::Settings;
 use crate::folder::discovery::{ProblemLog, Skipped, explain};
@@ -11,7 +13,7 @@ use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, rea
 use crate::folder::{Discovery, Found, Inventory, Kind, Place, ReadCache, SessionName, Timestamp};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{
-    Batches, Column, Thresholds, Tier, accumulated_files, is_dormant, newest_pre_key_missing,
+    Batches, CleanupMode, Thresholds, Tier, accumulated_files, is_dormant, newest_pre_key_missing,
     pre_keys, removable,
 };
 
@@ -60,7 +62,7 @@ pub struct Measured {
     /// Pre-keys.
     pub pre_keys: usize,
     /// What a clean-up could move now, for each column and kind.
-    pub removable: BTreeMap<Column, BTreeMap<Kind, usize>>,
+    pub removable: BTreeMap<CleanupMode, BTreeMap<Kind, usize>>,
     /// Whether creds.json counts a newest pre-key whose file is not there.
     pub newest_pre_key_missing: Option<bool>,
     /// Whether a clean-up would be refused as dormant.
@@ -80,7 +82,7 @@ impl Measured {
         let limits = settings.limits(session);
         let batches = Batches::of(&inventory, limits.batch);
         let accumulated = accumulated_files(&inventory, batches.measured);
-        let removable = Column::ALL
+        let removable = CleanupMode::ALL
             .into_iter()
             .map(|column| (column, removable(&inventory, now, &limits, column, false)))
             .collect();
@@ -111,27 +113,32 @@ pub struct Collector {
     discovery: Discovery,
     caches: HashMap<Place, ReadCache>,
     problems: ProblemLog,
+    clock: Clock,
 }
 
 impl Collector {
     /// A collector for these settings.
-    pub fn new(settings: Arc<Settings>) -> Self {
+    pub fn new(settings: Arc<Settings>, clock: Clock) -> Self {
         Self {
             discovery: settings.discovery(),
             settings,
             caches: HashMap::new(),
             problems: ProblemLog::default(),
+            clock,
         }
     }
 
     /// Looks at everything once. Blocks.
     pub fn collect(&mut self) -> Snapshot {
-        let began = Instant::now();
+        let began = self.clock.now();
         let survey = self.discovery.survey();
         let mut scanned: Vec<(Found, std::io::Result<Inventory>)> = Vec::new();
         let mut caches = HashMap::new();
         for found in survey.found {
-            let mut cache = self.caches.remove(&found.place).unwrap_or_default();
+            let mut cache = self
+                .caches
+                .remove(&found.place)
+                .unwrap_or_else(|| ReadCache::new(self.clock.clone()));
             let scan = found
                 .place
                 .open()
@@ -140,8 +147,8 @@ impl Collector {
             scanned.push((found, scan));
         }
         self.caches = caches;
-        second_look(&mut scanned);
-        let at = Timestamp::now();
+        second_look(&mut scanned, &self.clock);
+        let at = Timestamp::of(&self.clock);
         let sessions = scanned
             .into_iter()
             .map(|(found, scan)| {
@@ -159,7 +166,7 @@ impl Collector {
         let snapshot = Snapshot {
             sessions,
             skipped: survey.skipped,
-            took: began.elapsed(),
+            took: self.clock.since(began),
             at,
         };
         self.report(&snapshot);
@@ -184,7 +191,7 @@ impl Collector {
 
 /// One pause for all folders whose creds.json looks broken or gone, then a second read:
 /// Baileys writes it in place.
-fn second_look(scanned: &mut [(Found, std::io::Result<Inventory>)]) {
+fn second_look(scanned: &mut [(Found, std::io::Result<Inventory>)], clock: &Clock) {
     let mut doubtful: Vec<(&Place, &mut Inventory)> = scanned
         .iter_mut()
         .filter_map(|(found, scan)| Some((&found.place, scan.as_mut().ok()?)))
@@ -195,7 +202,7 @@ fn second_look(scanned: &mut [(Found, std::io::Result<Inventory>)]) {
         if doubtful.is_empty() {
             return;
         }
-        std::thread::sleep(CREDS_SECOND_LOOK);
+        clock.block(CREDS_SECOND_LOOK);
         for (place, inventory) in &mut doubtful {
             if let Ok(fd) = place.open() {
                 inventory.creds = read_creds(fd.as_fd());

@@ -6,6 +6,7 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
+#![allow(clippy::print_stdout, reason = "what is skipped is said")]
 #![allow(dead_code, reason = "the world has more than one test needs")]
 
 mod restart_world;
@@ -112,7 +113,9 @@ fn immutable_files() {
     let lowest = of_kind(&before, "pre-key-")
         .into_iter()
         .min_by_key(|name| {
-            let id = name.trim_start_matches("pre-key-").trim_end_matches(".json");
+            let id = name
+                .trim_start_matches("pre-key-")
+                .trim_end_matches(".json");
             id.parse::<u32>().unwrap_or(u32::MAX)
         })
         .unwrap_or(name);

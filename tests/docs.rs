@@ -10,8 +10,9 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use baileys_exporter::logs::pattern::SHIPPED;
-use baileys_exporter::web::families::{Declared, Kind};
 use baileys_exporter::{exporter, remediator};
+use exporter_toolkit::metric_families::{Declared, Kind};
+use exporter_toolkit::process_metrics;
 use testkit::process::Process;
 use testkit::{fixture, net};
 
@@ -87,6 +88,7 @@ fn metrics_md_holds_what_is_declared() {
     let (path, text) = doc("docs/metrics.md");
     let wanted = with_table(&text, "exporter", &table(exporter::metrics::ALL));
     let wanted = with_table(&wanted, "remediator", &table(remediator::metrics::ALL));
+    let wanted = with_table(&wanted, "process", &table(process_metrics::ALL));
     let wanted = with_table(&wanted, "patterns", &patterns());
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(path, wanted).unwrap();
@@ -166,9 +168,9 @@ fn scrape(process: &mut Process, url: &str) -> String {
 /// service that has not come back: their series are there only while it is so.
 fn all_that_a_journal_tells(state: &Path) {
     use baileys_exporter::folder::{Kind, Timestamp};
-    use baileys_exporter::remediator::journal::{
-        Accepted, Action, Ending, Journal, Request, Status, Via,
-    };
+    use baileys_exporter::remediator::store::Store;
+    use baileys_exporter::remediator::store::queue::{Accepted, Request, Via};
+    use baileys_exporter::remediator::store::runs::{Action, Ending, Status};
     let now = Timestamp::now();
     let request = Request {
         session: "bot".into(),
@@ -178,9 +180,10 @@ fn all_that_a_journal_tells(state: &Path) {
         starts_at: "s".into(),
         via: Via::default(),
     };
-    let mut journal = Journal::open(state).unwrap();
-    let accept = |journal: &mut Journal, action, when| {
+    let journal = Store::open(state).unwrap();
+    let accept = |journal: &Store, action, when| {
         let accepted = journal
+            .queue()
             .accept(
                 &[Request {
                     action,
@@ -208,13 +211,19 @@ fn all_that_a_journal_tells(state: &Path) {
         (before, Status::Done, done),
         (now, Status::Refused, refused),
     ] {
-        let id = accept(&mut journal, Action::Cleanup, when);
-        assert_eq!(journal.take(when, &[]).unwrap().map(|run| run.id), Some(id));
-        journal.finish(id, status, &ending, when).unwrap();
+        let id = accept(&journal, Action::Cleanup, when);
+        assert_eq!(
+            journal.queue().take(when, &[]).unwrap().map(|run| run.id),
+            Some(id)
+        );
+        journal.runs().finish(id, status, &ending, when).unwrap();
     }
-    let id = accept(&mut journal, Action::Emergency, now);
-    journal.arm(id, now).unwrap();
-    journal.set_not_back("bots", "bot", id, now).unwrap();
+    let id = accept(&journal, Action::Emergency, now);
+    journal.armed().arm(id, now).unwrap();
+    journal
+        .restarts()
+        .set_not_back("bots", "bot", id, now)
+        .unwrap();
 }
 
 #[test]
@@ -268,7 +277,9 @@ fn metrics_md_equals_a_real_scrape() {
             std::thread::sleep(Duration::from_millis(100));
             body = scrape(&mut process, &url);
         }
-        let (seen, written) = (scraped(&body), documented(&text, name));
+        let seen = scraped(&body);
+        let mut written = documented(&text, name);
+        written.extend(documented(&text, "process"));
         assert!(seen.len() > 10);
         assert_eq!(
             seen, written,
@@ -378,9 +389,6 @@ fn the_example_configuration_is_understood_and_complete() {
         "emergency",
         "connection",
         "logs",
-        "connection.process",
-        "connection.process.pm2",
-        "connection.process.container",
         "webhook",
         "quarantine",
         "insurance",
@@ -413,11 +421,11 @@ fn the_example_configuration_is_understood_and_complete() {
 }
 
 #[test]
-fn the_example_configuration_shows_every_key_of_a_service() {
+fn the_example_configuration_shows_every_key_of_a_process() {
     let (_, text) = doc("docs/configuration.md");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.yml");
-    let entry = |inside: &str| format!("service: [{inside}]");
+    let entry = |inside: &str| format!("processes: [{inside}]");
     for yaml in [
         entry("{nope: 1}"),
         entry("{systemd: {nope: 1}}"),

@@ -9,23 +9,23 @@
 //! | `POST /-/reload` | reads the configuration again, as SIGHUP does |
 
 use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use clock::Clock;
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::Notify;
 
 use crate::config::Settings;
 use crate::connection::{Memory, State, Verdict};
 use crate::folder::{SessionName, Timestamp};
 use crate::logs::{LogSettings, Monitor};
-use crate::web::{self, Door, Gate, Response};
+use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response, exposition};
 
 use super::alive::Kept;
-use super::metrics::{ReloadState, families};
+use super::metrics::{ReloadState, metric_families};
 use super::page::page;
 use super::snapshot::{Collector, Snapshot};
 use super::status::{lay_out, verdicts};
@@ -33,6 +33,9 @@ use super::status::{lay_out, verdicts};
 /// A page is shown again without a new look for this long, so that a reader who holds
 /// F5 does not keep every probe busy.
 const PAGE_FOR: Duration = Duration::from_secs(10);
+
+/// Pages and reloads at the same time; more get 503.
+const MAX_PAGES: usize = 8;
 
 /// How often all sources are asked about all sessions.
 const VERDICTS_EVERY: Duration = Duration::from_secs(30);
@@ -52,7 +55,8 @@ pub struct Exporter {
     load: Load,
     state: RwLock<Loaded>,
     metrics_path: String,
-    gate: Gate,
+    scrapes: ConcurrencyLimit,
+    pages: ConcurrencyLimit,
     page: tokio::sync::Mutex<Option<(Instant, String)>>,
     /// Set once the logs are read, where any are named.
     logs: Mutex<Option<Arc<Monitor>>>,
@@ -60,6 +64,7 @@ pub struct Exporter {
     /// The same, where it is kept over a restart.
     kept: Option<Arc<Kept>>,
     reloaded: Notify,
+    clock: Clock,
 }
 
 /// The latest verdict on each session.
@@ -73,16 +78,19 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn new(mut settings: Settings, memory: &Arc<dyn Memory>) -> Self {
+    fn new(mut settings: Settings, memory: &Arc<dyn Memory>, clock: &Clock) -> Self {
         settings.connection.memory = Arc::clone(memory);
         settings.connection.share_for = SHARE_FOR;
         let settings = Arc::new(settings);
         Self {
-            collector: Arc::new(Mutex::new(Collector::new(Arc::clone(&settings)))),
+            collector: Arc::new(Mutex::new(Collector::new(
+                Arc::clone(&settings),
+                clock.clone(),
+            ))),
             settings,
             reload: ReloadState {
                 successful: true,
-                loaded_at: Timestamp::now(),
+                loaded_at: Timestamp::of(clock),
             },
             latest: Latest::default(),
         }
@@ -91,21 +99,30 @@ impl Loaded {
 
 impl Exporter {
     /// An exporter for these settings. `max_requests` bounds concurrent scrapes (0: no bound).
-    pub fn new(settings: Settings, load: Load, metrics_path: String, max_requests: usize) -> Self {
+    pub fn new(
+        settings: Settings,
+        load: Load,
+        metrics_path: String,
+        max_requests: usize,
+        clock: Clock,
+    ) -> Self {
         // It outlives a reload of the configuration.
-        let kept = keeps_state(&settings).then(|| Arc::new(Kept::load(&settings.logs.state_path)));
+        let kept = keeps_state(&settings)
+            .then(|| Arc::new(Kept::load(&settings.logs.state_path, clock.clone())));
         let memory: Arc<dyn Memory> = match &kept {
             Some(kept) => Arc::clone(kept) as _,
             None => Arc::clone(&settings.connection.memory),
         };
         Self {
             load,
-            state: RwLock::new(Loaded::new(settings, &memory)),
+            state: RwLock::new(Loaded::new(settings, &memory, &clock)),
             memory,
             kept,
             reloaded: Notify::new(),
+            clock,
             metrics_path,
-            gate: Gate::new(max_requests),
+            scrapes: ConcurrencyLimit::new(max_requests),
+            pages: ConcurrencyLimit::new(MAX_PAGES),
             page: tokio::sync::Mutex::new(None),
             logs: Mutex::new(None),
         }
@@ -119,7 +136,7 @@ impl Exporter {
         if !settings.globs.is_empty() {
             let monitor = Arc::new(Monitor::start(settings, session_names(first))?);
             *self.monitor() = Some(Arc::clone(&monitor));
-            // Whoever is told that the exporter is ready may write a line and kill it.
+            // Once the exporter is ready, lines may be written and it may be killed.
             let _ =
                 tokio::task::spawn_blocking(move || monitor.wait_for_first_look(FIRST_LOOK)).await;
         }
@@ -172,7 +189,7 @@ impl Exporter {
                     );
                     return Err(error);
                 }
-                *state = Loaded::new(settings, &self.memory);
+                *state = Loaded::new(settings, &self.memory, &self.clock);
                 self.reloaded.notify_one();
                 tracing::info!("configuration loaded");
                 Ok(())
@@ -207,7 +224,11 @@ impl Exporter {
     }
 
     /// Serves until `shutdown` resolves.
-    pub async fn serve(self: Arc<Self>, door: impl Into<Door>, shutdown: impl Future<Output = ()>) {
+    pub async fn serve(
+        self: Arc<Self>,
+        listeners: impl Into<Listeners>,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let logs = Arc::clone(&self);
         let verdicts = tokio::spawn({
             let exporter = Arc::clone(&self);
@@ -215,7 +236,7 @@ impl Exporter {
                 loop {
                     exporter.take_verdicts().await;
                     tokio::select! {
-                        () = tokio::time::sleep(VERDICTS_EVERY) => {}
+                        () = exporter.clock.sleep(VERDICTS_EVERY) => {}
                         () = exporter.reloaded.notified() => {}
                     }
                 }
@@ -223,14 +244,9 @@ impl Exporter {
         });
         let handler = move |request: Request<Incoming>, _| {
             let exporter = Arc::clone(&self);
-            async move {
-                match exporter.answer(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                }
-            }
+            async move { exporter.answer(request).await }
         };
-        web::serve(door, web::Limits::default(), handler, shutdown).await;
+        web::serve(listeners, web::Limits::default(), handler, shutdown).await;
         verdicts.abort();
         let monitor = logs.monitor().take();
         if let Some(monitor) = monitor {
@@ -252,6 +268,7 @@ impl Exporter {
                 &latest,
                 &snapshot,
                 &verdicts(&snapshot, &settings.connection).await,
+                self.clock.now(),
             );
             if let Some(kept) = self.kept.clone() {
                 let _ = tokio::task::spawn_blocking(move || kept.save()).await;
@@ -259,40 +276,47 @@ impl Exporter {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        Ok(match request.uri().path() {
+        let (scrapes, pages) = (self.scrapes.clone(), self.pages.clone());
+        match request.uri().path() {
             "/-/reload" if request.method() != Method::POST => {
                 web::method_not_allowed(&[Method::POST])
             }
-            "/-/reload" => match self.reload() {
-                Ok(()) => web::text(StatusCode::OK, "configuration loaded\n"),
-                Err(_) => web::text(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "the configuration was not loaded, the former one stays in force; the log says why\n",
-                ),
-            },
+            "/-/reload" => pages.run(self.reload_now()).await,
             path if !reads
                 && (path == self.metrics_path
                     || matches!(path, "/" | "/-/healthy" | "/-/ready")) =>
             {
                 web::method_not_allowed(&[Method::GET, Method::HEAD])
             }
-            path if path == self.metrics_path => self.metrics(&request).await,
-            "/" => web::html(self.page().await),
+            path if path == self.metrics_path => {
+                scrapes.run(self.metrics(request.headers().clone())).await
+            }
+            "/" => pages.run(async move { web::html(self.page().await) }).await,
             "/-/healthy" => web::text(StatusCode::OK, "baileys_exporter is healthy.\n"),
             "/-/ready" => web::text(StatusCode::OK, "baileys_exporter is ready.\n"),
-            _ => web::text(
-                StatusCode::NOT_FOUND,
-                "Not found. There is /, /metrics, /-/healthy and /-/ready.\n",
-            ),
-        })
+            _ => web::not_found(&[
+                "/",
+                &self.metrics_path,
+                "/-/healthy",
+                "/-/ready",
+                "POST /-/reload",
+            ]),
+        }
     }
 
-    async fn metrics(&self, request: &Request<Incoming>) -> Response {
-        let Some(_permit) = self.gate.try_enter() else {
-            return self.gate.refusal();
-        };
+    async fn reload_now(self: Arc<Self>) -> Response {
+        match tokio::task::spawn_blocking(move || self.reload()).await {
+            Ok(Ok(())) => web::text(StatusCode::OK, "configuration loaded\n"),
+            _ => web::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the configuration was not loaded, the former one stays in force; the log says why\n",
+            ),
+        }
+    }
+
+    async fn metrics(self: Arc<Self>, headers: HeaderMap) -> Response {
         let snapshot = self.look().await;
         let (reload, latest) = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -300,13 +324,13 @@ impl Exporter {
         };
         let patterns = Arc::clone(&self.settings().logs.patterns);
         let monitor = self.monitor().clone();
-        let headers = request.headers().clone();
+        let clock = self.clock.clone();
         let encode = move || {
             let latest = latest
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
-            let connection = |session: &SessionName| latest_of(&latest, session);
+            let connection = |session: &SessionName| latest_of(&latest, session, clock.now());
             let published = monitor.map(|monitor| {
                 monitor.set_sessions(session_names(&snapshot));
                 monitor.published()
@@ -314,9 +338,9 @@ impl Exporter {
             let logs = published
                 .as_deref()
                 .map(|published| (published, patterns.as_ref()));
-            web::expose::respond(
+            exposition::respond(
                 &headers,
-                &families(&snapshot, logs, reload, connection).into_vec(),
+                metric_families(&snapshot, logs, reload, connection),
             )
         };
         match tokio::task::spawn_blocking(encode).await {
@@ -328,7 +352,7 @@ impl Exporter {
     async fn page(&self) -> String {
         let mut last = self.page.lock().await;
         if let Some((at, page)) = last.as_ref()
-            && at.elapsed() < PAGE_FOR
+            && self.clock.since(*at) < PAGE_FOR
         {
             return page.clone();
         }
@@ -338,11 +362,11 @@ impl Exporter {
             (Arc::clone(&state.settings), Arc::clone(&state.latest))
         };
         let verdicts = verdicts(&snapshot, &settings.connection).await;
-        note(&latest, &snapshot, &verdicts);
+        note(&latest, &snapshot, &verdicts, self.clock.now());
         let rows = lay_out(&snapshot, &verdicts);
         let skipped: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();
         let page = page(&rows, &skipped, snapshot.at, &self.metrics_path);
-        *last = Some((Instant::now(), page.clone()));
+        *last = Some((self.clock.now(), page.clone()));
         page
     }
 }
@@ -361,16 +385,19 @@ fn session_names(snapshot: &Snapshot) -> HashSet<Arc<str>> {
 }
 
 /// Keeps the verdicts for the metrics, and forgets those of sessions that are gone.
-fn note(latest: &Latest, snapshot: &Snapshot, verdicts: &[Verdict]) {
-    let now = Instant::now();
+fn note(latest: &Latest, snapshot: &Snapshot, verdicts: &[Verdict], now: Instant) {
     let states = verdicts.iter().map(|verdict| (now, verdict.state));
     let sessions = snapshot.sessions.iter().map(|view| view.session.clone());
     *latest.lock().unwrap_or_else(PoisonError::into_inner) = sessions.zip(states).collect();
 }
 
-fn latest_of(latest: &HashMap<SessionName, (Instant, State)>, session: &SessionName) -> State {
+fn latest_of(
+    latest: &HashMap<SessionName, (Instant, State)>,
+    session: &SessionName,
+    now: Instant,
+) -> State {
     match latest.get(session) {
-        Some((at, state)) if at.elapsed() <= VERDICT_FOR => *state,
+        Some((at, state)) if now.saturating_duration_since(*at) <= VERDICT_FOR => *state,
         _ => State::Unknown,
     }
 }
@@ -383,14 +410,11 @@ mod tests {
     #[test]
     fn an_old_verdict_tells_nothing() {
         let session = SessionName::from_dir(OsStr::new("a"));
-        let ago = |seconds| {
-            Instant::now()
-                .checked_sub(Duration::from_secs(seconds))
-                .unwrap()
-        };
-        let latest = |at| HashMap::from([(session.clone(), (at, State::Connected))]);
-        assert_eq!(latest_of(&HashMap::new(), &session), State::Unknown);
-        assert_eq!(latest_of(&latest(ago(290)), &session), State::Connected);
-        assert_eq!(latest_of(&latest(ago(301)), &session), State::Unknown);
+        let at = Instant::now();
+        let latest = HashMap::from([(session.clone(), (at, State::Connected))]);
+        let after = |seconds| latest_of(&latest, &session, at + Duration::from_secs(seconds));
+        assert_eq!(latest_of(&HashMap::new(), &session, at), State::Unknown);
+        assert_eq!(after(300), State::Connected);
+        assert_eq!(after(301), State::Unknown);
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::cli::{complain, complete_what_has_begun, print, table};
 use crate::config::Settings;
-use crate::control::{ControlError, Presence, Service};
+use crate::control::{CallError, Presence, Service};
 use crate::folder::SessionName;
 
 use super::console::{Exit, Output, find};
@@ -33,9 +33,9 @@ pub async fn service(
     task: Task,
     output: Output,
 ) -> Exit {
-    if settings.services.is_empty() {
+    if !settings.services.has_observed() {
         return fail(
-            "no service is configured; see the section `service` in docs/configuration.md",
+            "no process is configured; see the section `processes` in docs/configuration.md",
         );
     }
     let all: Vec<SessionName> = settings
@@ -61,16 +61,17 @@ pub async fn service(
     let mut rows = Vec::new();
     let mut exit = Exit::Done;
     for session in &sessions {
-        // A person's word is for the process of this very session.
+        // An operator means the process of this very session.
         let service = match task {
             Task::Show => settings.services.among(session, &all),
-            Task::Stop | Task::Start => settings.services.of(session),
-        };
+            Task::Stop | Task::Start => None,
+        }
+        .or_else(|| settings.services.observed(session));
         let Some(service) = service else {
             rows.push(Row::new(
                 session,
                 None,
-                Presence::Unknown("no entry of `service` matches it".into()),
+                Presence::Unknown("no entry of `processes` matches it".into()),
             ));
             continue;
         };
@@ -101,7 +102,7 @@ pub async fn service(
 }
 
 /// Asks it to stop and waits until it is proven gone.
-async fn stop(service: &Service) -> (Result<(), ControlError>, Presence) {
+async fn stop(service: &Service) -> (Result<(), CallError>, Presence) {
     if let Err(error) = service.stop().await {
         return (Err(error), service.presence().await);
     }
@@ -135,7 +136,7 @@ impl Row {
             service: service
                 .map(|service| service.name.clone())
                 .unwrap_or_default(),
-            preset: service.map_or("none", Service::preset),
+            preset: service.map_or("none", Service::kind),
             presence: word,
             detail,
         }

@@ -103,8 +103,9 @@ impl World {
         let yaml = r#"
 connection: {command: [sh, DIR/sv, ask], timeout: 30s, quiet: 1s, trust: ["*"]}
 armed: {look_every: 1s}
-service:
+processes:
   - name: bot
+    allow_restart: true
     command: {stop: [sh, DIR/sv, stop], start: [sh, DIR/sv, start], gone: [sh, DIR/sv, gone]}
     stop_timeout: 20s
     gone_timeout: 5s

@@ -538,7 +538,7 @@ impl Asked {
     fn wrong(&mut self, reason: &str) {
         match reason {
             "connected" => self.findings = vec![Finding::Connected],
-            "connection_unknown" => self.findings = vec![Finding::Silent],
+            "connection_unknown" => self.findings = vec![Finding::NoAnswer],
             "stale_alert" => self.files.truncate(10),
             "creds_broken" => self.creds = Creds::Missing,
             "not_logged_in" => self.creds = Creds::Valid(CredsFacts::default()),
@@ -750,7 +750,9 @@ fn look_up(files: &mut BTreeMap<String, String>, named: &str) -> Result<bool, St
             let sibling = std::fs::read_to_string(unit_tests_of(file)).unwrap_or_default();
             (is_test(inline, name) || is_test(&sibling, name), true)
         }
-        None if file.starts_with("tests/") => (is_test(source, name), true),
+        None if file.starts_with("tests/") || file.ends_with("/tests.rs") => {
+            (is_test(source, name), true)
+        }
         None => (is_product && defines(code, name), false),
     };
     if is_known {

@@ -13,14 +13,15 @@ use crate::connection::{Alive, Memory, Recollection};
 use crate::folder::{SessionName, Timestamp};
 use crate::policy::CleanRequest;
 use crate::policy::guard::CleanupMode;
-use crate::web::{self, Gate, Response};
+use exporter_toolkit::{self as web, ConcurrencyLimit, Response};
 
-use super::super::journal::record::Wanted;
-use super::super::journal::{Journal, JournalError};
-use super::super::ledger::{Armed, Switch};
 use super::super::page::{self, Front, Maintenance};
 use super::super::privileges::{self, Group, Me};
 use super::super::runner::{self, blocking};
+use super::super::store::armed::ArmedRun;
+use super::super::store::audit::RunKey;
+use super::super::store::pause::PauseEntry;
+use super::super::store::{Store, StoreError};
 use super::Service;
 
 /// Pages at the same time; more get 503.
@@ -40,7 +41,7 @@ const PRIVILEGES_TIMEOUT: Duration = Duration::from_secs(60);
 /// What the pages need beside the service.
 #[derive(Debug)]
 pub(super) struct Pages {
-    gate: Gate,
+    limit: ConcurrencyLimit,
     plans: Mutex<HashMap<String, (Instant, String)>>,
     privileges: Mutex<Vec<Group>>,
 }
@@ -48,7 +49,7 @@ pub(super) struct Pages {
 impl Default for Pages {
     fn default() -> Self {
         Self {
-            gate: Gate::new(MAX_PAGES),
+            limit: ConcurrencyLimit::new(MAX_PAGES),
             plans: Mutex::default(),
             privileges: Mutex::default(),
         }
@@ -70,14 +71,8 @@ impl Memory for ReadOnly {
 impl Service {
     /// Answers a GET for one of the pages.
     pub(super) async fn page(self: &Arc<Self>, path: &str, query: &str) -> Response {
-        let Some(permit) = self.pages.gate.try_enter() else {
-            return self.pages.gate.refusal();
-        };
         let (service, path, query) = (Arc::clone(self), path.to_owned(), query.to_owned());
-        // In a task of its own, which keeps its place at the gate: a file system that hangs
-        // must not let more and more of them hang.
-        let answer = tokio::spawn(async move {
-            let _permit = permit;
+        let answer = self.pages.limit.run(async move {
             match path.as_str() {
                 "/plan" => service.plan_page(&query).await,
                 "/run" => service.run_page(&query).await,
@@ -85,11 +80,7 @@ impl Service {
             }
         });
         match tokio::time::timeout(PAGE_TIMEOUT, answer).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(_)) => sorry(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The page broke off; see the log.",
-            ),
+            Ok(response) => response,
             Err(_) => sorry(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "It takes too long; a probe, or a file system, may hang.",
@@ -99,18 +90,17 @@ impl Service {
 
     async fn front_page(self: Arc<Self>) -> Response {
         let service = Arc::clone(&self);
-        let told = blocking(move || {
+        let told = self.ctx.ask(move |store| {
             let sessions = service.known_sessions();
-            let journal = service.ctx.journal();
-            Ok::<_, super::JournalError>(Front {
+            Ok::<_, StoreError>(Front {
                 sessions: sessions
                     .iter()
                     .map(|found| found.session.to_string())
                     .collect(),
-                maintenance: Some(maintenance(&journal)?),
-                waiting: journal.waiting(SHOWN)?,
-                runs: journal.runs(SHOWN)?,
-                passed_over: journal.passed_over(SHOWN)?,
+                maintenance: Some(maintenance(store)?),
+                waiting: store.audit().waiting(SHOWN)?,
+                runs: store.audit().recent(SHOWN)?,
+                unstarted: store.unstarted().recent(SHOWN)?,
                 privileges: service
                     .pages
                     .privileges
@@ -138,7 +128,11 @@ impl Service {
                 "Which run? Open this page from the list of runs.",
             );
         };
-        match blocking(move || self.ctx.journal().show(&Wanted::Id(id))).await {
+        match self
+            .ctx
+            .ask(move |store| store.audit().show(&RunKey::Id(id)))
+            .await
+        {
             Ok(Some(record)) => web::html(page::run(&record)),
             Ok(None) => sorry(
                 StatusCode::NOT_FOUND,
@@ -254,11 +248,11 @@ impl Service {
 }
 
 /// Paused, breaker, armed.
-fn maintenance(journal: &Journal) -> Result<Maintenance, JournalError> {
-    let switches = journal.switches()?;
+fn maintenance(store: &Store) -> Result<Maintenance, StoreError> {
+    let switches = store.pause().state()?;
     let told =
-        |switch: Switch| format!("since {} by {}: {}", switch.since, switch.by, switch.reason);
-    let waits = |armed: Armed| {
+        |switch: PauseEntry| format!("since {} by {}: {}", switch.since, switch.by, switch.reason);
+    let waits = |armed: ArmedRun| {
         let waits_for = "until its bot is found stopped, or for its service's maintenance window";
         (
             armed.session,
@@ -272,7 +266,7 @@ fn maintenance(journal: &Journal) -> Result<Maintenance, JournalError> {
     Ok(Maintenance {
         paused: switches.paused.map(told),
         breaker: switches.breaker.map(told),
-        armed: journal.armed()?.into_iter().map(waits).collect(),
+        armed: store.armed().all()?.into_iter().map(waits).collect(),
     })
 }
 

@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 
 use crate::cli::{complain, complete_what_has_begun, print, table};
 use crate::config::Settings;
-use crate::connection::{Finding, Recollection, State, Verdict};
+use crate::connection::{State, Verdict};
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Force, Plan};
@@ -19,16 +19,17 @@ use crate::policy::{CleanRequest, Force, Plan};
 use super::debts;
 use super::movability;
 use super::outcome::{self, RunError, RunResult};
-use super::privileges::Finding as Privilege;
 use super::quarantine::{Obstacle, RunId, look_up};
 use super::runner::{self, Context};
 use super::store::runs::{Action, Ending, Run, Status};
 use super::store::sightings::StoredSightings;
 use super::store::{self, SharedStore, Store};
 
+mod doctor;
 mod privileges;
 mod record;
 
+pub use self::doctor::doctor;
 pub use super::outcome::Exit;
 pub use record::show;
 
@@ -321,265 +322,6 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
         runner::undo(&ctx, id, &found, &run, force, ending).await
     })
     .await
-}
-
-/// What `doctor` found out about one session.
-struct CheckUp {
-    session: String,
-    verdict: Verdict,
-    memory: Recollection,
-    privileges: Vec<Privilege>,
-}
-
-/// Sessions that `doctor` looks at at the same time.
-const CHECK_UPS_AT_ONCE: usize = 16;
-
-/// `doctor [SESSION]`: who says what of the connection, and what to mend. With `trust`, a
-/// person vouches for the sources of that session, as they are configured now.
-///
-/// Then what this process may do there; `trial` tries it, inside the quarantines.
-pub async fn doctor(
-    settings: Settings,
-    session: Option<&str>,
-    trust: Option<&str>,
-    trial: bool,
-    output: Output,
-) -> Exit {
-    let name = match (session, trust) {
-        (Some(session), Some(trust)) if session != trust => {
-            return fail("doctor takes one session; --trust names another one");
-        }
-        (session, trust) => trust.or(session),
-    };
-    let found = match name {
-        Some(name) => match find(&settings, name) {
-            Ok(found) => vec![found],
-            Err(error) => return fail(&error),
-        },
-        None => {
-            let survey = settings.discovery().survey();
-            for skipped in &survey.skipped {
-                complain(&format!("warning: {}", skipped.message));
-            }
-            survey.found
-        }
-    };
-    if found.is_empty() {
-        return fail("no auth folder was found; check --sessions.path");
-    }
-    let settings = match trust {
-        None => block_in_place(|| with_memory(settings)),
-        Some(trust) => match vouch(settings, trust) {
-            Ok(settings) => settings,
-            Err(error) => return fail(&error),
-        },
-    };
-    let settings = Arc::new(settings);
-    let mut at_work = tokio::task::JoinSet::new();
-    let mut check_ups = Vec::new();
-    for found in found {
-        if at_work.len() >= CHECK_UPS_AT_ONCE {
-            check_ups.extend(at_work.join_next().await.and_then(Result::ok));
-        }
-        let settings = Arc::clone(&settings);
-        at_work.spawn(async move { check_up(&settings, &found, trial).await });
-    }
-    while let Some(done) = at_work.join_next().await {
-        check_ups.extend(done.ok());
-    }
-    check_ups.sort_by(|a, b| a.session.cmp(&b.session));
-    let folders: Vec<_> = check_ups
-        .iter()
-        .map(|check_up| (check_up.session.clone(), check_up.privileges.clone()))
-        .collect();
-    let groups = privileges::groups(&settings, &folders);
-    match output {
-        Output::Table => {
-            print(&doctor_table(&check_ups));
-            print(&format!("\n{}", privileges::told(&groups, &folders, trial)));
-        }
-        Output::Json => {
-            let program: Vec<_> = groups
-                .iter()
-                .filter(|group| group.sessions.is_empty())
-                .map(|g| &g.finding)
-                .collect();
-            let all: Vec<_> = check_ups
-                .iter()
-                .map(|check_up| doctor_json(check_up, &program))
-                .collect();
-            match serde_json::to_string_pretty(&all) {
-                Ok(text) => print(&text),
-                Err(error) => return fail(&error.to_string()),
-            }
-        }
-    }
-    Exit::Done
-}
-
-/// Puts on record that the operator vouches for the sources of a session.
-fn vouch(settings: Settings, session: &str) -> Result<Settings, String> {
-    let ids = settings
-        .connection
-        .ids(&SessionName::from_dir(session.as_ref()));
-    if ids.is_empty() {
-        return Err("there is nobody to vouch for: no probe, process or log is configured".into());
-    }
-    let ctx = block_in_place(|| context(settings))?;
-    ctx.store
-        .in_place(|store| {
-            store
-                .sightings()
-                .trust(session, &ids, &operator(), Timestamp::now())
-        })
-        .map_err(|error| error.to_string())?;
-    Ok(Settings::clone(&ctx.settings))
-}
-
-async fn check_up(settings: &Settings, found: &Found, trial: bool) -> CheckUp {
-    let privileges = privileges::look(found, trial).await;
-    let asked = settings.connection.ask(&found.session).await;
-    let memory = asked.memory().clone();
-    let verdict = match runner::look(found).await {
-        Ok(inventory) => settings.connection.judge(asked, &inventory),
-        Err(stop) => Verdict::unknown("folder", stop.to_string()),
-    };
-    CheckUp {
-        session: found.session.to_string(),
-        verdict,
-        memory,
-        privileges,
-    }
-}
-
-impl CheckUp {
-    /// What a person can do about a verdict that is not clear.
-    fn advice(&self) -> Vec<String> {
-        let says = |finding| self.verdict.evidence.iter().any(|e| e.finding == finding);
-        let negative = self
-            .verdict
-            .evidence
-            .iter()
-            .any(|e| e.finding.is_negative());
-        let mut advice = Vec::new();
-        if self.verdict.state != State::Unknown {
-            return advice;
-        }
-        for silent in self
-            .verdict
-            .evidence
-            .iter()
-            .filter(|e| e.finding == Finding::NoAnswer)
-        {
-            advice.push(format!(
-                "no usable answer from the {} ({})",
-                silent.source, silent.detail
-            ));
-        }
-        if says(Finding::Connected) && negative {
-            advice.push(
-                "two sources contradict each other: one of them watches another bot, or lags behind".into(),
-            );
-        } else if says(Finding::Writing) {
-            advice.push(
-                "somebody writes into the folder: wait for the quiet window, or stop the bot"
-                    .into(),
-            );
-        } else if !negative && !says(Finding::NoAnswer) {
-            advice.push("nobody says that the bot is not connected: ask it with connection.command or connection.http, or name its process (processes)".into());
-        }
-        advice
-    }
-
-    fn last_alive(&self, id: &str) -> Option<String> {
-        self.memory
-            .last_alive(id, Timestamp::now())
-            .map(|alive| alive.at.rfc3339())
-    }
-
-    /// Who vouches for a source, and since when.
-    fn vouched_by(&self, id: &str) -> Option<String> {
-        match self.memory.trusted.get(id) {
-            Some(trust) => Some(format!("{}, {}", trust.by, trust.at.rfc3339())),
-            None => self
-                .memory
-                .trusted_by_configuration
-                .then(|| "connection.trust".to_owned()),
-        }
-    }
-}
-
-fn doctor_table(check_ups: &[CheckUp]) -> String {
-    let mut out = table::Table::new(&[
-        "SESSION",
-        "CONNECTION",
-        "SOURCE",
-        "FINDING",
-        "LAST SEEN ALIVE",
-        "TRUSTED BY",
-    ]);
-    let mut advice = String::new();
-    for check_up in check_ups {
-        let style = match check_up.verdict.state {
-            State::Connected => AnsiColor::Green.on_default(),
-            State::Disconnected => AnsiColor::Yellow.on_default(),
-            State::Unknown => AnsiColor::Red.on_default(),
-        };
-        for (index, evidence) in check_up.verdict.evidence.iter().enumerate() {
-            let first = |word: &str| {
-                if index == 0 {
-                    word.to_owned()
-                } else {
-                    String::new()
-                }
-            };
-            let known = |word: Option<String>, none: &str| {
-                if evidence.id.is_empty() {
-                    "-".to_owned()
-                } else {
-                    word.unwrap_or_else(|| none.to_owned())
-                }
-            };
-            out.row(vec![
-                table::plain(first(&check_up.session)),
-                table::styled(first(check_up.verdict.state.label()), style),
-                table::plain(evidence.source),
-                table::plain(evidence.finding.label()),
-                table::plain(known(check_up.last_alive(&evidence.id), "never")),
-                table::plain(known(check_up.vouched_by(&evidence.id), "nobody")),
-            ]);
-        }
-        advice.push_str(&format!(
-            "\n{}: {}",
-            check_up.session,
-            check_up.verdict.because()
-        ));
-        for line in check_up.advice() {
-            advice.push_str(&format!("\n  to mend: {line}"));
-        }
-    }
-    format!("{out}\n{advice}")
-}
-
-fn doctor_json(check_up: &CheckUp, program: &[&Privilege]) -> serde_json::Value {
-    let sources = check_up.verdict.evidence.iter().map(|evidence| {
-        serde_json::json!({
-            "source": evidence.source,
-            "id": evidence.id,
-            "finding": evidence.finding.label(),
-            "detail": evidence.detail,
-            "last_alive": check_up.last_alive(&evidence.id),
-            "trusted_by": if evidence.id.is_empty() { None } else { check_up.vouched_by(&evidence.id) },
-        })
-    });
-    serde_json::json!({
-        "session": check_up.session,
-        "connection": check_up.verdict.state.label(),
-        "process_gone": check_up.verdict.process_gone,
-        "sources": sources.collect::<Vec<_>>(),
-        "to_mend": check_up.advice(),
-        "privileges": check_up.privileges.iter().chain(program.iter().copied()).map(privileges::json).collect::<Vec<_>>(),
-    })
 }
 
 /// Puts an operator's run on record around `work`, and shows what it came to.

@@ -135,38 +135,4 @@ fn of_those_here(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::remediator::store::runs::{Action, Status};
-    use crate::remediator::store::session_status::Refused;
-
-    #[test]
-    fn what_is_gone_or_over_is_not_told() {
-        let at = Timestamp::from_secs;
-        let status = |session: &str, last: i64| SessionStatus {
-            session: session.into(),
-            ended: at(last),
-            action: Action::Cleanup,
-            status: Status::Refused,
-            reason: Some("connected".into()),
-            refused: Some(Refused {
-                since: at(1),
-                last: at(last),
-                reason: "connected".into(),
-            }),
-            cleaned: None,
-        };
-        let all = vec![
-            status("a", 5_000),
-            status("b", 9_000),
-            status("gone", 9_000),
-        ];
-        let here = ["a", "b", "new"].map(|name| SessionName::from_dir(name.as_ref()));
-        let told = of_those_here(all.clone(), &here, at(9_000));
-        let over = SessionStatus {
-            refused: None,
-            ..all[0].clone()
-        };
-        assert_eq!(told, [over, all[1].clone()]);
-    }
-}
+mod tests;

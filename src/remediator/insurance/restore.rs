@@ -31,21 +31,26 @@ use crate::folder::creds::parse_creds;
 use crate::folder::identity::{MAX_PRE_KEY_ID, highest_counter, insurable, raise_counters};
 use crate::folder::kind::{parse_name, pre_key_id};
 use crate::folder::scan::{MAX_CREDS_BYTES, QUARANTINE_DIR, read_plain_file, stat};
-use crate::folder::{Creds, Found, Inventory, Kind, Place, Shape, Stamp, Timestamp};
+use crate::folder::{Creds, Found, Inventory, Kind, Shape, Stamp, Timestamp};
 use crate::policy::Refusal;
 use crate::policy::insurance::{Known, Present, may_restore};
 use crate::policy::measure::{Batches, CLASSIC_BATCH, MODERN_BATCH};
-use crate::remediator::outcome::{self, Crash, RunError, RunOutcome};
+use crate::remediator::outcome::{RunError, RunOutcome};
 use crate::remediator::quarantine::{
-    LockedFolder, Obstacle, RunId, exists, make_dir, obstacle, obstacle_io, open_beneath,
-    read_record, sync, unlink, write_record,
+    LockedFolder, Obstacle, RunId, make_dir, obstacle, obstacle_io, open_beneath, sync,
+    write_record,
 };
 use crate::remediator::runner::{self, Context, Down, blocking};
 use crate::remediator::store::audit::{Fate, FileRecord, Step};
-use crate::remediator::store::runs::{Ending, Run, Status};
+use crate::remediator::store::runs::Ending;
 use crate::remediator::store::{BlockingStore, Store, StoreError};
 
 use super::store::{Copy, CopyStore, set_modified};
+
+mod recovery;
+
+pub use self::recovery::{end_orphan, tidy};
+use self::recovery::{remove, settle, settle_all};
 
 const CREDS: &str = "creds.json";
 const NEW: &str = "new.json";
@@ -625,267 +630,5 @@ impl Prepared {
     }
 }
 
-/// Where a restore stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    /// It was never whole, or was given up.
-    Begun,
-    /// Everything is written, and the folder has the old file.
-    Prepared,
-    /// The folder has the new file.
-    Exchanged,
-}
-
-fn stage(slot: BorrowedFd<'_>) -> Result<Stage, Obstacle> {
-    if !exists(slot, RECORD)? {
-        return Ok(if exists(slot, REPLACED)? {
-            Stage::Exchanged
-        } else {
-            Stage::Begun
-        });
-    }
-    let record: Record = read_record(slot, RECORD)?;
-    let looking = |error: &std::io::Error| obstacle_io("looking at a restore", error);
-    let Some((shape, stamp)) = stat(slot, OsStr::new(NEW)).map_err(|e| looking(&e))? else {
-        return Ok(Stage::Exchanged);
-    };
-    // Ours is a plain file that is not too large.
-    if !matches!(shape, Shape::Regular | Shape::ManyNames) || stamp.size > MAX_CREDS_BYTES {
-        return Ok(Stage::Exchanged);
-    }
-    let read = read_plain_file(slot, OsStr::new(NEW), MAX_CREDS_BYTES);
-    let is_new = is_new(&record, &stamp, read).map_err(|error| looking(&error))?;
-    Ok(if is_new {
-        Stage::Prepared
-    } else {
-        Stage::Exchanged
-    })
-}
-
-/// Whether this is the file that was to be put back.
-fn is_new(record: &Record, stamp: &Stamp, read: std::io::Result<Vec<u8>>) -> std::io::Result<bool> {
-    match (read, record.inode) {
-        (Ok(bytes), _) => Ok(format!("{:016x}", xxh3_64(&bytes)) == record.content),
-        // That it cannot be read says nothing about which of the two it is.
-        (Err(_), Some(inode)) => Ok(inode == stamp.inode),
-        (Err(error), None) => Err(error),
-    }
-}
-
-/// Ends what stands in this directory of the quarantine: what was not put back goes, what
-/// was replaced gets its name.
-fn settle(quarantine: BorrowedFd<'_>, name: &str) -> Result<Stage, Obstacle> {
-    let slot = open_beneath(quarantine, name).map_err(|e| obstacle("opening a restore", e))?;
-    let stage = stage(slot.as_fd())?;
-    match stage {
-        Stage::Begun | Stage::Prepared => remove(quarantine, slot.as_fd(), name)?,
-        Stage::Exchanged if exists(slot.as_fd(), NEW)? => {
-            rustix::fs::renameat_with(&slot, NEW, &slot, REPLACED, RenameFlags::NOREPLACE)
-                .map_err(|e| obstacle("keeping the replaced creds.json", e))?;
-            sync(&[slot.as_fd()])?;
-        }
-        Stage::Exchanged => {}
-    }
-    Ok(stage)
-}
-
-/// Removes a restore that put nothing back. Without its record it counts as begun only.
-fn remove(quarantine: BorrowedFd<'_>, slot: BorrowedFd<'_>, name: &str) -> Result<(), Obstacle> {
-    unlink(slot, RECORD)?;
-    sync(&[slot])?;
-    for file in [NEW, "restore.json.tmp"] {
-        unlink(slot, file)?;
-    }
-    rmdir(quarantine, name)
-}
-
-fn rmdir(quarantine: BorrowedFd<'_>, name: &str) -> Result<(), Obstacle> {
-    match rustix::fs::unlinkat(quarantine, name, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => sync(&[quarantine]),
-        Err(error) => Err(obstacle("removing an ended restore", error)),
-    }
-}
-
-/// The restores in a quarantine.
-fn slots(quarantine: BorrowedFd<'_>) -> Result<Vec<(String, RunId)>, Obstacle> {
-    let doing = "listing the quarantine";
-    let mut slots = Vec::new();
-    for entry in Dir::read_from(quarantine).map_err(|e| obstacle(doing, e))? {
-        let entry = entry.map_err(|e| obstacle(doing, e))?;
-        let Ok(name) = entry.file_name().to_str() else {
-            continue;
-        };
-        if let Some(run) = name.strip_prefix(PREFIX).and_then(RunId::parse) {
-            slots.push((name.to_owned(), run));
-        }
-    }
-    Ok(slots)
-}
-
-fn settle_all(folder: &LockedFolder) -> Result<(), Obstacle> {
-    let Some(quarantine) = folder.quarantine(false)? else {
-        return Ok(());
-    };
-    for (name, _) in slots(quarantine.as_fd())? {
-        // One that cannot be settled does not keep the others.
-        if let Err(error) = settle(quarantine.as_fd(), &name) {
-            tracing::error!(restore = name, "{error}");
-        }
-    }
-    Ok(())
-}
-
-/// Ends what a crash left, and deletes replaced files whose time is over, as `is_due` says
-/// of their run and time. Takes the lock only where there is something; a folder that is
-/// locked is left for the next time.
-pub fn tidy(
-    place: &Place,
-    mut is_due: impl FnMut(&str, Timestamp) -> bool,
-) -> Result<(), Obstacle> {
-    use crate::folder::scan::QUARANTINE_DIR;
-    let Ok(fd) = place.open() else { return Ok(()) };
-    let Ok(quarantine) = open_beneath(fd.as_fd(), QUARANTINE_DIR) else {
-        return Ok(());
-    };
-    if slots(quarantine.as_fd())?.is_empty() {
-        return Ok(());
-    }
-    let folder = match LockedFolder::lock(place) {
-        Err(Obstacle::Locked) => return Ok(()),
-        folder => folder?,
-    };
-    settle_all(&folder)?;
-    let Some(quarantine) = folder.quarantine(false)? else {
-        return Ok(());
-    };
-    for (name, run) in slots(quarantine.as_fd())? {
-        let slot = open_beneath(quarantine.as_fd(), &name)
-            .map_err(|e| obstacle("opening a restore", e))?;
-        let Ok(record) = read_record::<Record>(slot.as_fd(), RECORD) else {
-            continue;
-        };
-        if is_due(run.as_str(), Timestamp::from_nanos(record.at_ns)) {
-            unlink(slot.as_fd(), REPLACED)?;
-            unlink(slot.as_fd(), RECORD)?;
-            rmdir(quarantine.as_fd(), &name)?;
-            tracing::info!(%run, "retention ended, the replaced creds.json deleted");
-        }
-    }
-    Ok(())
-}
-
-/// Ends the record of a restore whose process died, by what its quarantine says.
-pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Result<(), RunError> {
-    let (run, session) = (orphan.run.clone(), orphan.session.clone());
-    let stage = blocking(
-        move || -> Result<Option<(Stage, Vec<FileRecord>)>, Obstacle> {
-            let Some(run) = run.as_deref().and_then(RunId::parse) else {
-                return Ok(None);
-            };
-            let Some(found) = sessions
-                .iter()
-                .find(|found| found.session.as_str() == session)
-            else {
-                return Ok(None);
-            };
-            let folder = LockedFolder::lock(&found.place)?;
-            let Some(quarantine) = folder.quarantine(false)? else {
-                return Ok(None);
-            };
-            let name = format!("{PREFIX}{run}");
-            if !exists(quarantine.as_fd(), &name)? {
-                return Ok(None);
-            }
-            let stage = settle(quarantine.as_fd(), &name)?;
-            let files = match stage {
-                Stage::Exchanged => {
-                    let slot = open_beneath(quarantine.as_fd(), &name);
-                    slot.map(|slot| exchanged(slot.as_fd(), folder.fd()))
-                        .unwrap_or_default()
-                }
-                Stage::Begun | Stage::Prepared => Vec::new(),
-            };
-            Ok(Some((stage, files)))
-        },
-    )
-    .await;
-    let mut moves = Vec::new();
-    let mut ending = Ending::default();
-    let status = match stage {
-        // Somebody is at work on it; the next sweep sees what came of it.
-        Err(Obstacle::Locked) => return Ok(()),
-        Ok(Some((Stage::Exchanged, files))) => {
-            moves = files;
-            let detail = "the remediator was stopped in the middle; the copy had been put back";
-            ending.detail = Some(detail.to_owned());
-            Status::Done
-        }
-        Ok(_) => {
-            let id = orphan.id;
-            ctx.ask(move |store| store.audit().planned_are_left(id))
-                .await?;
-            let error = RunError::Crashed(Crash::NothingRestored);
-            outcome::settle(&Err(error), &mut ending)
-        }
-        Err(error) => {
-            let error = RunError::Crashed(Crash::Unreadable(error.to_string()));
-            outcome::settle(&Err(error), &mut ending)
-        }
-    };
-    let ending = Ending { moves, ..ending };
-    let id = orphan.id;
-    ctx.ask(move |store| store.runs().finish(id, status, &ending, Timestamp::now()))
-        .await?;
-    Ok(())
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_was_replaced_counts_as_exchanged() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(NEW);
-        let slot = std::fs::File::open(dir.path()).unwrap();
-        let write = |inode| {
-            let record = Record {
-                version: 1,
-                at_ns: 1,
-                copy: 1,
-                content: format!("{:016x}", xxh3_64(b"new")),
-                inode,
-            };
-            let _ = std::fs::remove_file(dir.path().join(RECORD));
-            write_record(slot.as_fd(), RECORD, &record).unwrap();
-            record
-        };
-        std::fs::write(&path, "new").unwrap();
-        assert_eq!(
-            stage(slot.as_fd()).unwrap(),
-            Stage::Begun,
-            "without a record"
-        );
-        let record = write(None);
-        assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Prepared);
-        let (_, stamp) = stat(slot.as_fd(), OsStr::new(NEW)).unwrap().unwrap();
-        let unreadable = || Err(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
-        assert!(
-            is_new(&record, &stamp, unreadable()).is_err(),
-            "nobody knows"
-        );
-        assert!(is_new(&write(Some(stamp.inode)), &stamp, unreadable()).unwrap());
-        assert!(!is_new(&write(Some(stamp.inode + 1)), &stamp, unreadable()).unwrap());
-        std::fs::write(&path, "old").unwrap();
-        assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Exchanged);
-        // What a bot's folder may hold under that name, and we never wrote.
-        std::fs::File::create(&path)
-            .unwrap()
-            .set_len(MAX_CREDS_BYTES + 1)
-            .unwrap();
-        assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Exchanged);
-        std::fs::remove_file(&path).unwrap();
-        std::os::unix::fs::symlink("/nowhere", &path).unwrap();
-        assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Exchanged);
-    }
-}
+mod tests;

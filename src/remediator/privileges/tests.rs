@@ -1,0 +1,326 @@
+use super::*;
+use std::os::unix::fs::DirBuilderExt;
+
+const ME: Me = Me { uid: 1000 };
+
+fn sound() -> Facts {
+    Facts {
+        path: "/bots/a b".into(),
+        uid: 1000,
+        mode: 0o40700,
+        closed: None,
+        immutable: false,
+        read_only: false,
+        filesystem: 0xEF53,
+        free_bytes: 1 << 30,
+        free_inodes: Some(100_000),
+        unreadable: 0,
+        foreign: 0,
+        creds_uid: Some(1000),
+        quarantine: Quarantine::Missing,
+    }
+}
+
+fn checks(facts: &Facts, me: Me) -> Vec<(&'static str, Weight)> {
+    judge(facts, me)
+        .into_iter()
+        .map(|finding| (finding.check, finding.weight))
+        .collect()
+}
+
+#[test]
+fn each_fact_has_its_finding_and_a_sound_folder_none() {
+    use Weight::{Problem, Warning};
+    assert_eq!(checks(&sound(), ME), []);
+    let tagged = |uid, mode, writable| Quarantine::Directory {
+        uid,
+        mode,
+        writable,
+        ours: true,
+    };
+    assert_eq!(
+        checks(
+            &Facts {
+                quarantine: tagged(1000, 0o700, true),
+                ..sound()
+            },
+            ME
+        ),
+        []
+    );
+    let odd = Quarantine::Directory {
+        uid: 1000,
+        mode: 0o700,
+        writable: true,
+        ours: false,
+    };
+    let cases = [
+        (
+            Facts {
+                closed: Some(Errno::ACCESS),
+                ..sound()
+            },
+            "rename",
+            Problem,
+        ),
+        (
+            Facts {
+                read_only: true,
+                closed: Some(Errno::ROFS),
+                ..sound()
+            },
+            "read_only",
+            Problem,
+        ),
+        (
+            Facts {
+                immutable: true,
+                ..sound()
+            },
+            "immutable",
+            Problem,
+        ),
+        (
+            Facts {
+                filesystem: 0x6969,
+                ..sound()
+            },
+            "filesystem",
+            Problem,
+        ),
+        (
+            Facts {
+                filesystem: 0x6573_5546,
+                ..sound()
+            },
+            "filesystem",
+            Warning,
+        ),
+        (
+            Facts {
+                unreadable: 1,
+                ..sound()
+            },
+            "read",
+            Problem,
+        ),
+        (
+            Facts {
+                foreign: 1,
+                ..sound()
+            },
+            "foreign_files",
+            Warning,
+        ),
+        (
+            Facts {
+                creds_uid: Some(1001),
+                ..sound()
+            },
+            "restore",
+            Warning,
+        ),
+        (
+            Facts {
+                free_bytes: 4096,
+                ..sound()
+            },
+            "space",
+            Warning,
+        ),
+        (
+            Facts {
+                free_inodes: Some(3),
+                ..sound()
+            },
+            "space",
+            Warning,
+        ),
+        (
+            Facts {
+                quarantine: Quarantine::OtherMount,
+                ..sound()
+            },
+            "quarantine_mount",
+            Problem,
+        ),
+        (
+            Facts {
+                quarantine: Quarantine::Closed("x".into()),
+                ..sound()
+            },
+            "quarantine",
+            Problem,
+        ),
+        (
+            Facts {
+                quarantine: odd,
+                ..sound()
+            },
+            "quarantine",
+            Problem,
+        ),
+        (
+            Facts {
+                quarantine: tagged(0, 0o700, false),
+                ..sound()
+            },
+            "quarantine",
+            Problem,
+        ),
+        (
+            Facts {
+                quarantine: tagged(0, 0o700, true),
+                ..sound()
+            },
+            "quarantine_owner",
+            Warning,
+        ),
+        (
+            Facts {
+                quarantine: tagged(1000, 0o755, true),
+                ..sound()
+            },
+            "quarantine_mode",
+            Warning,
+        ),
+        (
+            Facts {
+                uid: 1001,
+                ..sound()
+            },
+            "quarantine_owner",
+            Warning,
+        ),
+    ];
+    for (facts, check, weight) in cases {
+        let found = judge(&facts, ME);
+        assert_eq!(checks(&facts, ME), [(check, weight)], "{facts:?}");
+        assert!(!found[0].mend.is_empty());
+        assert!(
+            !found[0].message.contains("/bots"),
+            "a message stands for many folders"
+        );
+    }
+    let theirs = Facts {
+        creds_uid: Some(1001),
+        ..sound()
+    };
+    assert_eq!(
+        checks(&theirs, Me { uid: 0 }),
+        [],
+        "root gives a file to anybody"
+    );
+    assert_eq!(
+        checks(
+            &Facts {
+                creds_uid: None,
+                ..sound()
+            },
+            ME
+        ),
+        []
+    );
+    let quarantine = tagged(1001, 0o700, true);
+    let sticky = Facts {
+        mode: 0o41777,
+        uid: 1001,
+        creds_uid: None,
+        quarantine,
+        ..sound()
+    };
+    assert_eq!(checks(&sticky, ME), [("sticky", Problem)]);
+    assert_eq!(checks(&sticky, Me { uid: 1001 }), [], "the owner may");
+    assert_eq!(checks(&sticky, Me { uid: 0 }), [], "root may");
+    assert_eq!(
+        checks(
+            &Facts {
+                free_inodes: None,
+                ..sound()
+            },
+            ME
+        ),
+        [],
+        "btrfs counts none"
+    );
+    let mend = &judge(
+        &Facts {
+            closed: Some(Errno::ACCESS),
+            ..sound()
+        },
+        ME,
+    )[0]
+    .mend;
+    assert_eq!(
+        mend, "chmod u+rwx '/bots/a b'",
+        "a command that can be pasted"
+    );
+}
+
+#[test]
+fn a_credential_of_the_unit_is_no_problem_in_a_shell() {
+    let found = |path: &str| token(Path::new(path)).map(|finding| (finding.check, finding.weight));
+    assert_eq!(
+        found("credential:webhook"),
+        Some(("token", Weight::Warning))
+    );
+    assert_eq!(found("credential:a/b"), Some(("token", Weight::Problem)));
+    assert_eq!(found("/nowhere/token"), Some(("token", Weight::Problem)));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("token");
+    std::fs::write(&path, "x").unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(token(&path).map(|finding| finding.check), None);
+}
+
+#[test]
+fn one_line_stands_for_many_sessions() {
+    let finding = |check| Finding {
+        check,
+        weight: Weight::Problem,
+        message: "m".into(),
+        mend: "x".into(),
+    };
+    let warning = Finding {
+        weight: Weight::Warning,
+        ..finding("a")
+    };
+    let mut all = vec![(None, warning)];
+    all.extend((0..500).map(|n| (Some(format!("s{n}")), finding("rename"))));
+    let groups = grouped(all);
+    let whom: Vec<String> = groups.iter().map(Group::whom).collect();
+    assert_eq!(whom, ["s0, s1, s2 and 497 more", "this program"]);
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("bot");
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&folder)
+        .unwrap();
+    std::fs::write(folder.join("creds.json"), "{}").unwrap();
+    let seen = || {
+        let about = std::fs::metadata(&folder).unwrap();
+        (
+            about.mtime_nsec(),
+            about.ctime_nsec(),
+            about.ctime(),
+            std::fs::read_dir(&folder).unwrap().count(),
+        )
+    };
+    let before = seen();
+    let place = Place {
+        parent: dir.path().to_owned(),
+        name: "bot".into(),
+    };
+    let facts = look(&place, true).unwrap();
+    assert_eq!(judge(&facts, Me::now()), []);
+    assert_eq!(seen(), before);
+    let gone = Place {
+        parent: dir.path().to_owned(),
+        name: "gone".into(),
+    };
+    assert!(look(&gone, true).is_err());
+}

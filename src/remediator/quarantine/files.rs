@@ -1,0 +1,179 @@
+//! Files and directories of a quarantine: made, written and removed without following links.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use crate::folder::scan::stat;
+
+use super::records::{DONE, FILES, PLAN, PURGED, UNDONE};
+use super::{Obstacle, RunId, obstacle, obstacle_io};
+
+/// `f_type` of NFS.
+const NFS_MAGIC: i64 = 0x6969;
+
+/// tmp, fsync, rename, fsync of the directory.
+pub(super) fn write_file(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> Result<(), Obstacle> {
+    let doing = "writing a record into the quarantine";
+    let tmp = format!("{name}.tmp");
+    // What stands there was cut short, or planted: a pipe would hang us, a link mislead us.
+    unlink(dir, &tmp)?;
+    let fd = rustix::fs::openat(
+        dir,
+        tmp.as_str(),
+        OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::RUSR | Mode::WUSR,
+    )
+    .map_err(|e| obstacle(doing, e))?;
+    give_to_owner_of(dir, fd.as_fd())?;
+    let mut file = std::fs::File::from(fd);
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(|error| obstacle_io(doing, &error))?;
+    rustix::fs::renameat(dir, tmp.as_str(), dir, name).map_err(|e| obstacle(doing, e))?;
+    sync(&[dir])
+}
+
+pub(in crate::remediator) fn sync(dirs: &[BorrowedFd<'_>]) -> Result<(), Obstacle> {
+    for dir in dirs {
+        rustix::fs::fsync(dir).map_err(|e| obstacle("saving a directory", e))?;
+    }
+    Ok(())
+}
+
+pub(in crate::remediator) fn exists(dir: BorrowedFd<'_>, name: &str) -> Result<bool, Obstacle> {
+    stat(dir, OsStr::new(name))
+        .map(|found| found.is_some())
+        .map_err(|error| obstacle_io("looking into the quarantine", &error))
+}
+
+pub(in crate::remediator) fn open_beneath(
+    dir: BorrowedFd<'_>,
+    name: &str,
+) -> Result<OwnedFd, Errno> {
+    rustix::fs::openat2(
+        dir,
+        name,
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH
+            | ResolveFlags::NO_SYMLINKS
+            | ResolveFlags::NO_MAGICLINKS
+            | ResolveFlags::NO_XDEV,
+    )
+}
+
+pub(in crate::remediator) fn make_dir(
+    parent: BorrowedFd<'_>,
+    name: &str,
+    must_be_new: bool,
+) -> Result<OwnedFd, Obstacle> {
+    let doing = "making a directory in the quarantine";
+    match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
+        Ok(()) => {}
+        Err(Errno::EXIST) if !must_be_new => {}
+        Err(error) => return Err(obstacle(doing, error)),
+    }
+    let fd = open_beneath(parent, name).map_err(|e| obstacle(doing, e))?;
+    give_to_owner_of(parent, fd.as_fd())?;
+    sync(&[parent])?;
+    Ok(fd)
+}
+
+/// What root makes in a bot's folder belongs to the bot's user, so that a remediator that
+/// runs as that user can go on with it.
+pub(in crate::remediator) fn give_to_owner_of(
+    parent: BorrowedFd<'_>,
+    made: BorrowedFd<'_>,
+) -> Result<(), Obstacle> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let doing = "handing the quarantine to the folder's owner";
+    let owner = rustix::fs::fstat(parent).map_err(|e| obstacle(doing, e))?;
+    let (user, group) = (
+        rustix::fs::Uid::from_raw(owner.st_uid),
+        rustix::fs::Gid::from_raw(owner.st_gid),
+    );
+    rustix::fs::fchown(made, Some(user), Some(group)).map_err(|e| obstacle(doing, e))
+}
+
+/// Refuses file systems on which the protocol's promises do not hold.
+pub(in crate::remediator) fn check_filesystem(magic: i64) -> Result<(), Obstacle> {
+    match magic {
+        NFS_MAGIC => Err(Obstacle::Filesystem(
+            "the folder is on NFS, where neither the lock nor the rename can be relied on".into(),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Finds out whether this file system knows RENAME_NOREPLACE, with a file of our own.
+pub(super) fn check_noreplace(dir: BorrowedFd<'_>, files: BorrowedFd<'_>) -> Result<(), Obstacle> {
+    let probe = "rename-probe";
+    write_file(dir, probe, b"")?;
+    let moved = rename(dir, files, OsStr::new(probe));
+    let at = if moved.is_ok() { files } else { dir };
+    unlink(at, probe)?;
+    moved.map_err(|e| obstacle("trying a rename that does not replace", e))
+}
+
+pub(in crate::remediator) fn unlink(dir: BorrowedFd<'_>, name: &str) -> Result<(), Obstacle> {
+    match rustix::fs::unlinkat(dir, name, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(obstacle("removing a record", error)),
+    }
+}
+
+/// Removes a run's own records and its directories. Key files are never removed here: a
+/// directory that still holds one does not go (`rmdir` refuses).
+pub(super) fn remove_run_dir(
+    quarantine: BorrowedFd<'_>,
+    run: &RunId,
+    dir: BorrowedFd<'_>,
+) -> Result<(), Obstacle> {
+    let doing = "removing an ended run";
+    let rmdir =
+        |at: BorrowedFd<'_>, name: &str| match rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(obstacle(doing, error)),
+        };
+    // Without plan.json the run is empty for every reader; purged.json says until the end
+    // that a purge is under way.
+    unlink(dir, PLAN)?;
+    if let Ok(files) = open_beneath(dir, FILES) {
+        unlink(files.as_fd(), "rename-probe")?;
+    }
+    rmdir(dir, FILES)?;
+    let leftovers = [
+        "rename-probe",
+        "rename-probe.tmp",
+        "plan.json.tmp",
+        "done.json.tmp",
+        "undone.json.tmp",
+    ];
+    for record in leftovers.into_iter().chain([DONE, UNDONE, PURGED]) {
+        unlink(dir, record)?;
+    }
+    rmdir(quarantine, run.as_str())?;
+    sync(&[quarantine])
+}
+
+/// `OsStr` of a directory entry's name.
+pub(super) trait FromCStr {
+    fn from_bytes_of(name: &std::ffi::CStr) -> &OsStr;
+}
+
+impl FromCStr for OsStr {
+    fn from_bytes_of(name: &std::ffi::CStr) -> &OsStr {
+        use std::os::unix::ffi::OsStrExt;
+        OsStr::from_bytes(name.to_bytes())
+    }
+}
+
+pub(super) fn rename(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    rustix::fs::renameat_with(from, name, to, name, RenameFlags::NOREPLACE)
+}

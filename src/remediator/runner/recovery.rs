@@ -1,0 +1,266 @@
+//! What a restart does about a run that a crash cut short.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Settings;
+use crate::connection::{State, Verdict};
+use crate::folder::{FileName, Found, Inventory, Timestamp};
+use crate::policy::{self, CleanRequest};
+
+use super::super::insurance;
+use super::super::outcome::{self, Crash, Interruption, RunError};
+use super::super::quarantine::{
+    LockedFolder, LookedUp, MoveOutcome, Obstacle, RunId, StoredState, look_up, stored_runs,
+};
+use super::super::store::StoreError;
+use super::super::store::audit::{Fate, FileRecord, Step};
+use super::super::store::runs::{Action, Ending, Run, Status};
+use super::{Context, ask_and_scan, blocking, lock};
+
+/// An accepted run that had not begun when the process died is begun anew, if it is not
+/// older than this: a run that kills the process must not do so for ever.
+const REQUEUE_WITHIN: Duration = Duration::from_secs(600);
+
+/// Deals with what a crash left in this folder's quarantine. While the bot is
+/// disconnected, a run is rolled forward as far as the guard table still allows its files
+/// to go, and an undo is taken to its end; otherwise a run ends where it stands (the order
+/// of its moves makes that safe) and an undo waits. One run that cannot be dealt with does
+/// not keep the others. Says whether there was anything; fails where nobody can tell.
+pub(super) async fn resume(
+    settings: &Settings,
+    found: &Found,
+    folder: &Arc<LockedFolder>,
+    verdict: &Verdict,
+    inventory: &Inventory,
+) -> Result<bool, Obstacle> {
+    let disconnected = verdict.state == State::Disconnected && folder.is_still_at(&found.place);
+    let ask = CleanRequest {
+        mode: policy::CleanupMode::Cleanup,
+        tier: None,
+        force: None,
+    };
+    let limits = settings.limits(&found.session);
+    let allowed: BTreeSet<FileName> = match disconnected {
+        true => policy::plan(
+            inventory,
+            verdict.process_gone,
+            Timestamp::now(),
+            &limits,
+            &ask,
+        )
+        .map(|plan| plan.moves.into_iter().map(|planned| planned.name).collect())
+        .unwrap_or_default(),
+        false => BTreeSet::new(),
+    };
+    let folder = Arc::clone(folder);
+    blocking(move || {
+        let mut any = false;
+        for stored in folder.stored()? {
+            let (run, now) = (&stored.run, Timestamp::now());
+            let ended = match stored.state {
+                StoredState::Empty | StoredState::Unfinished => {
+                    folder.finish(run, &allowed, now).map(|done| {
+                        done.map(|done| {
+                            format!("run ended: {}, {} files", done.outcome.label(), done.moved)
+                        })
+                    })
+                }
+                StoredState::UndoUnfinished if disconnected => folder
+                    .undo(run, now)
+                    .map(|undone| Some(format!("undo ended: {} files", undone.restored))),
+                StoredState::Damaged => Err(Obstacle::Io(
+                    "its records cannot be read; its files are left where they are".into(),
+                )),
+                _ => continue,
+            };
+            match ended {
+                Ok(what) => {
+                    any = true;
+                    if let Some(what) = what {
+                        tracing::warn!(%run, "interrupted {what}");
+                    }
+                }
+                Err(error) => tracing::error!(%run, "{error}"),
+            }
+        }
+        Ok(any)
+    })
+    .await
+}
+
+/// Whether the service of this session is on its way down or up: then its folder is left
+/// alone, whatever a source says, for it may be started at any moment.
+async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, StoreError> {
+    let Some(service) = ctx.settings.services.of(&found.session) else {
+        return Ok(false);
+    };
+    let owed = ctx.ask(|store| store.restarts().pending()).await?;
+    Ok(owed.iter().any(|owed| owed.service == service.name))
+}
+
+/// After a restart: ends what a crash left in this folder. `Ok(false)`: somebody has it
+/// locked, so a run is under way there and it is left alone; or its service is on its way
+/// down or up.
+pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, RunError> {
+    let place = found.place.clone();
+    let stored = blocking(move || stored_runs(&place)).await?;
+    let unfinished = |state: &StoredState| {
+        matches!(
+            state,
+            StoredState::Unfinished | StoredState::UndoUnfinished | StoredState::Empty
+        )
+    };
+    if !stored.iter().any(|stored| unfinished(&stored.state)) {
+        return Ok(true);
+    }
+    if is_owed(ctx, found).await? {
+        return Ok(false);
+    }
+    // Asked before the lock is taken, so that sources that hang hold up no queued run, and
+    // again under it: the bot may have been started since.
+    ctx.settings.connection.ask(&found.session).await;
+    let folder = match lock(found).await {
+        Err(Obstacle::Locked) => return Ok(false),
+        folder => folder?,
+    };
+    let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder, None).await?;
+    if is_owed(ctx, found).await? {
+        return Ok(false);
+    }
+    resume(&ctx.settings, found, &folder, &verdict, &inventory).await?;
+    Ok(true)
+}
+
+/// Ends the record of a run whose process died, by what its quarantine says; [`recover`]
+/// has dealt with the files. `sessions` are all that are here: the folder may have been
+/// renamed.
+pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Result<(), RunError> {
+    if orphan.action == Action::Restore {
+        return insurance::restore::end_orphan(ctx, &orphan, sessions).await;
+    }
+    let run = orphan.run.as_deref().and_then(RunId::parse);
+    let is_here = sessions
+        .iter()
+        .any(|found| found.session.as_str() == orphan.session);
+    let by_alert = orphan.requested_by.is_alert();
+    let looked = match run {
+        None => Ok(None),
+        Some(run) => {
+            blocking(move || {
+                let mut failed = None;
+                for found in &sessions {
+                    match look_up(&found.place, &run) {
+                        Ok(None) => {}
+                        Ok(found) => return Ok(found),
+                        Err(error) => failed = Some(error),
+                    }
+                }
+                failed.map_or(Ok(None), Err)
+            })
+            .await
+        }
+    };
+    let moves = match &looked {
+        Ok(Some(LookedUp { moves, .. })) if orphan.action == Action::Undo => {
+            FileRecord::found(moves, Fate::Blocked, Fate::Restored)
+        }
+        Ok(Some(LookedUp {
+            state: StoredState::Undone { .. },
+            moves,
+            ..
+        })) => FileRecord::found(moves, Fate::Blocked, Fate::Restored),
+        Ok(Some(LookedUp { moves, .. })) => FileRecord::found(moves, Fate::Moved, Fate::Left),
+        Ok(None) => {
+            let id = orphan.id;
+            ctx.ask(move |store| store.audit().planned_are_left(id))
+                .await?;
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
+    };
+    let now = Timestamp::now();
+    let age = orphan.created_at.until(now);
+    // Not begun anew: its service has been stopped once, and is started by the warden.
+    let id = orphan.id;
+    let was_stopped = ctx
+        .ask(move |store| store.restarts().was_stopped_for(id))
+        .await?;
+    let failed = |error: RunError| {
+        let mut ending = Ending::default();
+        (outcome::settle(&Err(error), &mut ending), ending)
+    };
+    let (status, ending) = match looked {
+        Ok(None) if was_stopped => failed(RunError::Crashed(Crash::WhileDown)),
+        Ok(None) if by_alert && is_here && orphan.created_at <= now && age < REQUEUE_WITHIN => {
+            let why = "the remediator was stopped before anything moved";
+            ctx.ask(move |store| store.queue().requeue(id, why)).await?;
+            tracing::warn!(
+                session = orphan.session,
+                id,
+                "a run from before the restart waits again"
+            );
+            return Ok(());
+        }
+        Ok(None) => failed(RunError::Crashed(Crash::NothingMoved)),
+        // Somebody is at work on it; the next sweep sees what came of it.
+        Ok(Some(LookedUp {
+            state: StoredState::Unfinished | StoredState::Empty,
+            ..
+        })) => return Ok(()),
+        Ok(Some(LookedUp {
+            state: StoredState::Undone { .. },
+            ..
+        })) => {
+            let detail =
+                "the remediator was stopped in the middle; the undo was ended after the restart";
+            (
+                Status::Done,
+                Ending {
+                    detail: Some(detail.into()),
+                    ..Ending::default()
+                },
+            )
+        }
+        Ok(Some(LookedUp {
+            state: StoredState::Done(done),
+            files,
+            ..
+        })) if orphan.action != Action::Undo => match done.outcome {
+            MoveOutcome::Moved | MoveOutcome::RolledForward => {
+                let detail =
+                    "the remediator was stopped in the middle; the run was ended after the restart";
+                (
+                    Status::Done,
+                    Ending {
+                        detail: Some(detail.into()),
+                        files,
+                        ..Ending::default()
+                    },
+                )
+            }
+            MoveOutcome::RolledBack | MoveOutcome::Interrupted => {
+                let (status, ending) = failed(RunError::Interrupted(Interruption::Clean));
+                (status, Ending { files, ..ending })
+            }
+        },
+        Ok(Some(_)) => failed(RunError::Interrupted(Interruption::Undo)),
+        Err(error) => failed(RunError::Crashed(Crash::Unreadable(error.to_string()))),
+    };
+    let restarted = Step::new("found_after_restart", None);
+    let ending = Ending {
+        moves,
+        steps: vec![restarted],
+        ..ending
+    };
+    ctx.ask(move |store| store.runs().finish(id, status, &ending, now))
+        .await?;
+    tracing::warn!(
+        session = orphan.session,
+        id,
+        status = status.label(),
+        "a run from before the restart was ended"
+    );
+    Ok(())
+}

@@ -1,0 +1,307 @@
+//! What `serve` does by itself: it ends what a crash left, empties quarantines, keeps copies
+//! of each creds.json and asks about every session.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::connection::Connection;
+use crate::folder::{Found, Timestamp};
+use crate::remediator::insurance::store::CopyStore;
+use crate::remediator::insurance::watch::{Deletes, Watch};
+use crate::remediator::quarantine::{LockedFolder, StoredState, is_due, quarantined_bytes};
+use crate::remediator::runner::{self, blocking};
+use crate::remediator::store::{BlockingStore, StoreError};
+
+use super::Service;
+
+/// How often the quarantines are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+/// How often all sources are asked about all sessions, so that it is on record who was
+/// seen alive before anybody has to act.
+const ROLL_CALL_EVERY: Duration = Duration::from_secs(600);
+/// Sessions that are asked about at the same time.
+const ROLL_CALL_AT_ONCE: usize = 16;
+/// An answer of the roll call that holds for many sessions may be this old.
+const ROLL_CALL_SHARES_FOR: Duration = Duration::from_secs(10);
+/// Looking for what a crash left in one folder, its probes included, takes no longer.
+const RECOVER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A run must have been due for deletion for this long by the monotonic clock before it
+/// is deleted: a wall clock that jumped ahead must not cost anybody their undo.
+const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
+/// A folder that could not be looked at for what a crash left is looked at again.
+const RECOVER_AGAIN: Duration = Duration::from_secs(5);
+
+impl Service {
+    /// Ends what a crash left: in the folders, then in the journal. `false`: a folder was
+    /// left alone, for its service is on its way up or a run is under way there.
+    pub(super) async fn recover(self: &Arc<Self>) -> bool {
+        let (mut busy, mut all) = (HashSet::new(), true);
+        for found in self.all_sessions().await {
+            let recovered =
+                tokio::time::timeout(RECOVER_TIMEOUT, runner::recover(&self.ctx, &found)).await;
+            match recovered {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => {
+                    all = false;
+                    busy.insert(found.session.to_string());
+                }
+                Ok(Err(stop)) => {
+                    tracing::error!(session = %found.session, "looking for interrupted runs: {stop}");
+                }
+                Err(_) => {
+                    tracing::error!(session = %found.session, "looking for interrupted runs took too long");
+                    busy.insert(found.session.to_string());
+                }
+            }
+        }
+        let service = Arc::clone(self);
+        let looked = self.ctx.store.block(move |store| {
+            let orphans = store.lock().runs().orphans()?;
+            // Asked after the journal: a run of ours that it named is active, or has ended
+            // since, and what has ended is not ended again.
+            let mut active = service
+                .active
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            active.extend(service.warden.claimed().iter());
+            Ok::<_, StoreError>((orphans, active))
+        });
+        let (orphans, active) = looked.await.unwrap_or_else(|error| {
+            tracing::error!("{error}");
+            (Vec::new(), HashSet::new())
+        });
+        for orphan in orphans {
+            if active.contains(&orphan.id) || busy.contains(&orphan.session) {
+                continue;
+            }
+            if let Err(stop) = runner::end_orphan(&self.ctx, orphan, self.known_sessions()).await {
+                tracing::error!("ending a run from before the restart: {stop}");
+            }
+        }
+        self.wake.notify_waiters();
+        self.measure_quarantines().await;
+        all
+    }
+
+    pub(super) async fn sweep_for_ever(
+        self: Arc<Self>,
+        mut stopping: tokio::sync::watch::Receiver<bool>,
+    ) {
+        // What a crash left is dealt with first, while requests are already taken: a session
+        // with a run from before the restart waits for it.
+        let mut wait = Duration::ZERO;
+        let mut swept: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+            wait = tokio::select! {
+                _ = stopping.changed() => return,
+                all = self.recover() => if all { SWEEP_EVERY } else { RECOVER_AGAIN },
+            };
+            self.recovered.store(true, Ordering::Relaxed);
+            if swept.is_some_and(|at| at.elapsed() < SWEEP_EVERY) {
+                continue;
+            }
+            swept = Some(Instant::now());
+            let service = Arc::clone(&self);
+            let store = &self.ctx.store;
+            store
+                .block(move |store| {
+                    if let Err(error) =
+                        service.empty_quarantines(store, Timestamp::now(), Instant::now())
+                    {
+                        tracing::error!("{error}");
+                    }
+                })
+                .await;
+            if let Err(error) = self.ctx.ask(|store| store.prune(Timestamp::now())).await {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
+    /// Keeps copies of each creds.json; see [`super::insurance`].
+    pub(super) async fn insure_for_ever(
+        self: Arc<Self>,
+        mut stopping: tokio::sync::watch::Receiver<bool>,
+    ) {
+        let settings = &self.ctx.settings;
+        let store = CopyStore::new(&settings.state_path);
+        let watch = Arc::new(Watch::new(store, settings.insurance, settings.retention));
+        loop {
+            let found = self.all_sessions().await;
+            let service = Arc::clone(&self);
+            let deletes = self.ctx.store.block(move |store| {
+                let now = Timestamp::now();
+                // Where nobody can tell, everything stays.
+                service
+                    .deletes(store, now, Instant::now())
+                    .unwrap_or_else(|error| {
+                        tracing::error!("{error}");
+                        Deletes {
+                            since: now,
+                            paused: true,
+                        }
+                    })
+            });
+            let deletes = deletes.await;
+            tokio::select! {
+                _ = stopping.changed() => return,
+                report = watch.look_at_all(found, deletes) => self.live.insured(report),
+            }
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = tokio::time::sleep(SWEEP_EVERY) => {}
+            }
+        }
+    }
+
+    pub(super) async fn roll_call_for_ever(
+        self: Arc<Self>,
+        mut stopping: tokio::sync::watch::Receiver<bool>,
+    ) {
+        if !self.ctx.settings.connection.has_sources() {
+            return;
+        }
+        loop {
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = self.roll_call() => {}
+            }
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = tokio::time::sleep(ROLL_CALL_EVERY) => {}
+            }
+        }
+    }
+
+    /// Asks about every session; that is all, for to ask is to remember who is alive.
+    pub(super) async fn roll_call(self: &Arc<Self>) {
+        let connection = Connection {
+            share_for: ROLL_CALL_SHARES_FOR,
+            ..self.ctx.settings.connection.clone()
+        };
+        let connection = Arc::new(connection);
+        let mut asked = tokio::task::JoinSet::new();
+        for found in self.all_sessions().await {
+            if asked.len() >= ROLL_CALL_AT_ONCE {
+                asked.join_next().await;
+            }
+            let connection = Arc::clone(&connection);
+            asked.spawn(async move {
+                connection.ask(&found.session).await;
+            });
+        }
+        while asked.join_next().await.is_some() {}
+    }
+
+    /// Deletes what is over by both clocks; nothing under a pause.
+    pub(super) fn empty_quarantines(
+        &self,
+        store: &BlockingStore<'_>,
+        now: Timestamp,
+        clock: Instant,
+    ) -> Result<(), StoreError> {
+        let deletes = self.deletes(store, now, clock)?;
+        if !deletes.paused {
+            self.purge(store, now, clock, deletes.since);
+        }
+        Ok(())
+    }
+
+    /// Whether anything may be deleted, and since when the clock is to be believed.
+    fn deletes(
+        &self,
+        store: &BlockingStore<'_>,
+        now: Timestamp,
+        clock: Instant,
+    ) -> Result<Deletes, StoreError> {
+        let mut last = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let passed = last
+            .replace(clock)
+            .map(|before| clock.saturating_duration_since(before));
+        let store = store.lock();
+        let since = store.clock().runs_since(now, passed)?;
+        Ok(Deletes {
+            since,
+            paused: store.pause().state()?.paused.is_some(),
+        })
+    }
+
+    /// Deletes runs whose retention has ended, and has been seen to have ended for
+    /// [`DUE_FOR`]. It begins anew with each leap of the clock on the wall: what a run was
+    /// dated by before may have been wrong.
+    fn purge(&self, store: &BlockingStore<'_>, now: Timestamp, clock: Instant, since: Timestamp) {
+        let retention = self.ctx.settings.retention;
+        let mut due = HashMap::new();
+        let mut seen = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        for found in self.all_sessions_now() {
+            let Ok(folder) = LockedFolder::lock(&found.place) else {
+                continue;
+            };
+            for stored in folder.stored().unwrap_or_default() {
+                let begins_anew =
+                    stored.state != StoredState::Purging && since.plus(retention) >= now;
+                if begins_anew || !is_due(&stored.state, now, retention) {
+                    continue;
+                }
+                let key = (found.session.to_string(), stored.run.clone());
+                let since = seen.get(&key).copied().unwrap_or(clock);
+                if clock.saturating_duration_since(since) < DUE_FOR {
+                    due.insert(key, since);
+                    continue;
+                }
+                match folder.purge(&stored.run, now, retention) {
+                    Ok(true) => {
+                        tracing::info!(session = %found.session, run = %stored.run, files = stored.files, "retention ended, files deleted");
+                        let store = store.lock();
+                        let deleted = store.audit().files_deleted(stored.run.as_str(), now);
+                        if let Err(error) = store.counters().purged(1).and(deleted) {
+                            tracing::error!("{error}");
+                        }
+                    }
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::error!(session = %found.session, run = %stored.run, "{error}")
+                    }
+                }
+            }
+        }
+        *seen = due;
+    }
+
+    pub(super) async fn measure_quarantines(&self) {
+        let sessions = self.known_sessions();
+        let held = blocking(move || {
+            let bytes = |found: &Found| quarantined_bytes(&found.place).ok();
+            sessions
+                .iter()
+                .filter_map(|found| Some((found.session.to_string(), bytes(found)?)))
+                .collect()
+        })
+        .await;
+        let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        *all = held;
+        self.live
+            .quarantined
+            .store(all.values().sum(), Ordering::Relaxed);
+    }
+
+    /// After a run only its own: with many sessions, all of them would take longer than it.
+    pub(super) async fn measure_quarantine(&self, found: Found) {
+        let session = found.session.to_string();
+        let Ok(bytes) = blocking(move || quarantined_bytes(&found.place)).await else {
+            return;
+        };
+        let mut all = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(session, bytes);
+        self.live
+            .quarantined
+            .store(all.values().sum(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,322 @@
+//! Runs that alerts ask for: what is done for each, or why not.
+
+use std::sync::Arc;
+
+use crate::connection::{State, Verdict};
+use crate::control::{self, Presence};
+use crate::folder::{Found, Timestamp};
+use crate::policy::{
+    self, CleanRequest, CleanupMode, Plan, StopInputs, StopRefusal, Tier, may_stop,
+};
+use crate::remediator::emergency::{Led, Warden, Way};
+use crate::remediator::outcome::{RunError, RunOutcome, RunResult};
+use crate::remediator::runner;
+use crate::remediator::store::StoreError;
+use crate::remediator::store::audit::Step;
+use crate::remediator::store::runs::{Action, Ending, Run, Status};
+
+use super::Service;
+
+/// What became of a run that was taken.
+#[derive(Debug)]
+pub(super) enum Performed {
+    /// It ended.
+    Ended(RunResult),
+    /// It waits again: its service is being stopped or started.
+    Waits,
+}
+
+/// Why a run waits again, for its record.
+const WAITS: &str = "its service was being stopped or started, or another run was under way on it";
+
+impl Service {
+    pub(super) async fn perform(self: &Arc<Self>, run: &Run) {
+        let mut ending = Ending::default();
+        match self.perform_inner(run, &mut ending).await {
+            Performed::Waits => {
+                let id = run.id;
+                let requeued = self
+                    .ctx
+                    .ask(move |journal| journal.queue().requeue(id, WAITS))
+                    .await;
+                if let Err(error) = requeued {
+                    tracing::error!(id, "{error}");
+                }
+            }
+            Performed::Ended(result) => runner::end(&self.ctx, run, result, ending).await,
+        }
+    }
+
+    pub(super) async fn perform_inner(
+        self: &Arc<Self>,
+        run: &Run,
+        ending: &mut Ending,
+    ) -> Performed {
+        match run.action {
+            Action::Cleanup | Action::Emergency => match self.clean(run, ending).await {
+                Ok(performed) => performed,
+                Err(error) => Performed::Ended(Err(error)),
+            },
+            Action::Plan => Performed::Ended(self.plan(run, ending).await),
+            // Never accepted from an alert.
+            Action::Undo | Action::Restore => Performed::Ended(Err(RunError::OperatorOnly)),
+        }
+    }
+
+    /// The session of this run.
+    async fn session_of(self: &Arc<Self>, run: &Run) -> Result<Found, RunError> {
+        match self.find(run.session.clone()).await {
+            Ok(Some(found)) => Ok(found),
+            _ => Err(RunError::UnknownSession),
+        }
+    }
+
+    async fn plan(self: &Arc<Self>, run: &Run, ending: &mut Ending) -> RunResult {
+        let found = self.session_of(run).await?;
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
+            tier: run.tier.as_deref().and_then(Tier::from_label),
+            force: None,
+        };
+        let (verdict, plan) = runner::preview(&self.ctx.settings, &found, ask).await;
+        ending.evidence = Some(verdict.because());
+        ending.step(Step::verdict(&verdict, false));
+        let plan = plan?;
+        ending.step(Step::plan(&plan));
+        ending.files = plan.by_kind();
+        ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
+        ending.note = Some(RunOutcome::Planned.to_string());
+        Ok(RunOutcome::Planned)
+    }
+
+    async fn clean(
+        self: &Arc<Self>,
+        run: &Run,
+        ending: &mut Ending,
+    ) -> Result<Performed, RunError> {
+        let found = self.session_of(run).await?;
+        let tier = run.tier.as_deref().and_then(Tier::from_label);
+        let mut ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
+            tier,
+            force: None,
+        };
+        let known = self.known_sessions();
+        let sessions = known.iter().map(|found| &found.session);
+        let service = self.ctx.settings.services.among(&found.session, sessions);
+        if run.action == Action::Emergency {
+            match service {
+                Some(_) => ask.mode = CleanupMode::Emergency,
+                None => ending.note = Some("restart not allowed by the configuration".into()),
+            }
+        }
+        let way = match service {
+            Some(_) => self.way(run, &found).await?,
+            None => None,
+        };
+        self.not_halted(&found, ask, service.as_ref().zip(way), ending)
+            .await?;
+        if let (Some(service), Some(way)) = (service, way) {
+            let led = self
+                .warden
+                .run(run, &found, service, way, &known, ending)
+                .await;
+            match led {
+                Led::Busy => return Ok(Performed::Waits),
+                Led::Ended(Err(RunError::StopRefused(stop)))
+                    if way == Way::Emergency && stop.leaves_a_cleanup() =>
+                {
+                    let cleaned = self.clean_without_a_stop(run, &found, stop, ending).await;
+                    return Ok(Performed::Ended(cleaned));
+                }
+                Led::Ended(result) => {
+                    self.measure_quarantines().await;
+                    return Ok(Performed::Ended(result));
+                }
+                Led::NeedsNoStop => {}
+            }
+        }
+        let cleaned = runner::clean(&self.ctx, run.id, &found, ask, ending).await?;
+        self.measure_quarantine(found).await;
+        Ok(Performed::Ended(Ok(cleaned)))
+    }
+
+    /// What the cleanup tier would do, for an emergency that may not stop the bot: its alert
+    /// inhibits that of the cleanup tier, so nothing else would act.
+    async fn clean_without_a_stop(
+        &self,
+        run: &Run,
+        found: &Found,
+        stop: StopRefusal,
+        ending: &mut Ending,
+    ) -> RunResult {
+        // It halts the cleanup tier as well.
+        if stop == StopRefusal::BreakerOpen {
+            return Err(RunError::NotCleanedEither {
+                cleanup: Box::new(stop.clone().into()),
+                stop,
+            });
+        }
+        ending.step(Step::new("stop_refused", Some(stop.to_string())));
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
+            tier: run.tier.as_deref().and_then(Tier::from_label),
+            force: None,
+        };
+        match runner::clean(&self.ctx, run.id, found, ask, ending).await {
+            Ok(cleaned) => {
+                ending.note = Some(format!("cleaned without a restart: {stop}"));
+                self.measure_quarantine(found.clone()).await;
+                Ok(cleaned)
+            }
+            Err(cleanup) if cleanup.status() == Status::Refused => {
+                Err(RunError::NotCleanedEither {
+                    stop,
+                    cleanup: Box::new(cleanup),
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What would let this run stop the bot, if anything.
+    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Way>, RunError> {
+        if run.action == Action::Emergency {
+            return Ok(Some(Way::Emergency));
+        }
+        let (service, found, action) = (Arc::clone(self), found.clone(), run.action);
+        let open = self.ctx.store.block(move |store| {
+            let armed = store
+                .lock()
+                .armed()
+                .contains(found.session.as_str(), action)?;
+            let known = service.known_sessions();
+            Ok(armed
+                && service.warden.window_is_open(
+                    store,
+                    &found.session,
+                    &known,
+                    Timestamp::now(),
+                )?)
+        });
+        let open: Result<bool, StoreError> = open.await;
+        Ok(open?.then_some(Way::Window))
+    }
+
+    /// Refuses while all action is halted, and records what would have been done: by the
+    /// questions that a run is asked which is not halted, up to its first move or stop.
+    async fn not_halted(
+        &self,
+        found: &Found,
+        ask: CleanRequest,
+        stop: Option<(&control::Service, Way)>,
+        ending: &mut Ending,
+    ) -> Result<(), RunError> {
+        let switches = self.ctx.ask(|store| store.pause().state()).await?;
+        let hold = match (switches.paused, switches.breaker) {
+            (Some(_), _) => StopRefusal::Paused,
+            (None, Some(_)) => StopRefusal::BreakerOpen,
+            (None, None) => return Ok(()),
+        };
+        let would_be = self.would_be_done(found, ask, stop, ending).await;
+        let is_emergency = stop.is_some_and(|(_, way)| way == Way::Emergency);
+        let error = match &would_be {
+            // It waits for `resume`.
+            _ if !is_emergency || hold != StopRefusal::BreakerOpen => hold.into(),
+            Ok(_) => RunError::NotCleanedEither {
+                cleanup: Box::new(hold.clone().into()),
+                stop: hold,
+            },
+            Err(error) => RunError::NotCleanedEither {
+                cleanup: Box::new(error.clone()),
+                stop: hold,
+            },
+        };
+        ending.note = Some(match would_be {
+            Ok(plan) => {
+                ending.files = plan.by_kind();
+                ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
+                "halted: the files are those that would have been moved".into()
+            }
+            Err(error) => format!("halted; it would have been refused as {}", error.label()),
+        });
+        Err(error)
+    }
+
+    /// What a run would do, or the reason for which it would be refused. Takes no lock.
+    async fn would_be_done(
+        &self,
+        found: &Found,
+        ask: CleanRequest,
+        stop: Option<(&control::Service, Way)>,
+        ending: &mut Ending,
+    ) -> Result<Plan, RunError> {
+        let settings = &self.ctx.settings;
+        let asked = settings.connection.ask(&found.session).await;
+        let logged_out = asked.logged_out();
+        let presence = match stop {
+            Some((service, _)) => Some(service.presence().await),
+            None => None,
+        };
+        let inventory = match runner::look(found).await {
+            Ok(inventory) => inventory,
+            Err(stop) => {
+                ending.evidence =
+                    Some(Verdict::unknown("folder", "it could not be looked at").because());
+                return Err(stop);
+            }
+        };
+        let verdict = settings.connection.judge(asked, &inventory);
+        ending.evidence = Some(verdict.because());
+        let limits = settings.limits(&found.session);
+        let live = runner::count(&inventory, &limits);
+        ending.accumulated = Some((live, live));
+        let now = Timestamp::now();
+        let immovable = runner::immovable(found, &inventory).await?;
+        let is_disconnected = verdict.state == State::Disconnected;
+        let service = match (stop, presence) {
+            (Some((service, way)), Some(Presence::Running))
+                if way == Way::Emergency || !is_disconnected =>
+            {
+                service
+            }
+            (Some(_), Some(Presence::Unknown(why))) if !is_disconnected => {
+                return Err(StopRefusal::ServiceUnknown(why).into());
+            }
+            // Nobody need be stopped.
+            _ => {
+                let plan = policy::decide(&inventory, &verdict, now, &limits, &ask);
+                let plan = policy::without_immovable(plan?, &inventory, &limits, &immovable);
+                return Ok(plan);
+            }
+        };
+        let stops = self
+            .ctx
+            .ask(move |store| store.restarts().stops(now))
+            .await?;
+        let is_emergency = stop.is_some_and(|(_, way)| way == Way::Emergency);
+        let before = StopInputs {
+            immovable: &immovable,
+            inventory: &inventory,
+            verdict: &verdict,
+            logged_out,
+            limits: &limits,
+            mode: ask.mode,
+            tier: ask.tier.unwrap_or(Tier::Emergency),
+            service: &Warden::bearing(service, &stops),
+        };
+        may_stop(&before, now).or_else(|refusal| {
+            let ask = CleanRequest {
+                mode: CleanupMode::Cleanup,
+                ..ask
+            };
+            let instead = policy::decide(&inventory, &verdict, now, &limits, &ask);
+            match instead {
+                Ok(plan) if is_emergency && refusal.leaves_a_cleanup() => Ok(
+                    policy::without_immovable(plan, &inventory, &limits, &immovable),
+                ),
+                _ => Err(refusal.into()),
+            }
+        })
+    }
+}

@@ -1,0 +1,435 @@
+use super::perform::Performed;
+use super::*;
+use crate::config::{CommonFlags, RemediatorFlags, Settings};
+use crate::connection::State;
+use crate::folder::Source;
+use crate::policy::{CleanRequest, CleanupMode};
+use crate::remediator::console::context;
+use crate::remediator::quarantine::LockedFolder;
+use crate::remediator::store::runs::{Ending, Status};
+use std::ffi::OsStr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A service over one small bot whose clean-up moves one session of 40 days ago.
+fn service(dir: &Path) -> Service {
+    let bot = dir.join("sessions/bot");
+    std::fs::create_dir_all(&bot).unwrap();
+    std::fs::write(
+        bot.join("creds.json"),
+        r#"{"noiseKey":{},"nextPreKeyId":31}"#,
+    )
+    .unwrap();
+    for days in [1, 5, 40] {
+        let path = bot.join(format!("session-{days}.0.json"));
+        std::fs::write(&path, r#"{"_sessions":{},"version":"v1"}"#).unwrap();
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - DAY * days)
+            .unwrap();
+    }
+    let token = dir.join("token");
+    std::fs::write(&token, "0123456789abcdef\n").unwrap();
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let common = CommonFlags {
+        sessions_path: vec![Source::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
+        connection_command: Some("echo disconnected".into()),
+        connection_quiet: Some(Duration::ZERO),
+        connection_trust: vec!["*".into()],
+        ..CommonFlags::default()
+    };
+    let remediator = RemediatorFlags {
+        webhook_token_file: Some(token),
+        state_path: Some(dir.join("state")),
+        ..RemediatorFlags::default()
+    };
+    Service::new(context(Settings::load(&common, &remediator).unwrap()).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn retention_needs_both_clocks() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = service(dir.path());
+    let found = service.find_now("bot").unwrap().unwrap();
+    let ask = CleanRequest {
+        mode: CleanupMode::Cleanup,
+        tier: None,
+        force: None,
+    };
+    let mut ending = Ending::default();
+    runner::clean(&service.ctx, 1, &found, ask, &mut ending)
+        .await
+        .unwrap();
+    let held = || {
+        LockedFolder::lock(&found.place)
+            .unwrap()
+            .stored()
+            .unwrap()
+            .len()
+    };
+    let (now, clock) = (Timestamp::now(), Instant::now());
+    let hours = |n: u32| Duration::from_secs(3_600) * n;
+    // Both clocks, each so many hours on.
+    let sweep = |wall: u32, other: u32| {
+        service
+            .empty_quarantines(
+                &service.ctx.store.blocking_in_test(),
+                now.plus(hours(wall)),
+                clock + hours(other),
+            )
+            .unwrap();
+        held()
+    };
+    let day = 24;
+    assert_eq!(sweep(29 * day, 29 * day), 1, "not due");
+    assert_eq!(sweep(29 * day + 7, 29 * day + 7), 1, "not due");
+    assert_eq!(
+        sweep(365 * day, 29 * day + 8),
+        1,
+        "due by the wall clock alone"
+    );
+    assert_eq!(
+        sweep(365 * day + 7, 29 * day + 15),
+        1,
+        "it has jumped, however long that is ago"
+    );
+    // It comes back, and the retention begins anew.
+    assert_eq!(sweep(30 * day, 30 * day), 1);
+    assert_eq!(sweep(59 * day, 59 * day), 1);
+    assert_eq!(sweep(61 * day, 61 * day), 1, "due, but not for six hours");
+    service
+        .ctx
+        .store
+        .in_test()
+        .pause()
+        .set("ann", "undo", now)
+        .unwrap();
+    assert_eq!(sweep(62 * day, 62 * day), 1, "a pause keeps it");
+    service
+        .ctx
+        .store
+        .in_test()
+        .pause()
+        .resume("ann", now)
+        .unwrap();
+    assert_eq!(sweep(62 * day + 7, 62 * day + 7), 0, "due for six hours");
+    assert_eq!(
+        service
+            .ctx
+            .store
+            .in_test()
+            .counters()
+            .totals()
+            .unwrap()
+            .purged,
+        1
+    );
+    assert!(found.place.path().join("session-1.0.json").exists());
+}
+
+/// It was made while the clock was 60 days behind.
+#[tokio::test]
+async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = service(dir.path());
+    let found = service.find_now("bot").unwrap().unwrap();
+    let (now, clock) = (Timestamp::now(), Instant::now());
+    let folder = LockedFolder::lock(&found.place).unwrap();
+    let inventory = folder.scan().unwrap();
+    let ask = CleanRequest {
+        mode: CleanupMode::Cleanup,
+        tier: None,
+        force: None,
+    };
+    let limits = service.ctx.settings.limits(&found.session);
+    let plan = crate::policy::plan(&inventory, false, now, &limits, &ask).unwrap();
+    let behind = now.minus(DAY * 60);
+    folder
+        .prepare(&plan, RunId::new(behind), behind, 1 << 20)
+        .unwrap()
+        .execute(behind)
+        .unwrap();
+    drop(folder);
+    let held = || {
+        LockedFolder::lock(&found.place)
+            .unwrap()
+            .stored()
+            .unwrap()
+            .len()
+    };
+    service
+        .empty_quarantines(&service.ctx.store.blocking_in_test(), behind, clock)
+        .unwrap();
+    for hours in 1..48 {
+        let passed = Duration::from_secs(3_600) * hours;
+        service
+            .empty_quarantines(
+                &service.ctx.store.blocking_in_test(),
+                now.plus(passed),
+                clock + passed,
+            )
+            .unwrap();
+        assert_eq!(held(), 1, "{hours} hours after the clock was corrected");
+    }
+    for passed in [DAY * 31, DAY * 32, DAY * 33] {
+        service
+            .empty_quarantines(
+                &service.ctx.store.blocking_in_test(),
+                now.plus(passed),
+                clock + passed,
+            )
+            .unwrap();
+    }
+    assert_eq!(held(), 0);
+}
+
+#[tokio::test]
+async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
+    for creds_break in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let service = service(dir.path());
+        let found = service.find_now("bot").unwrap().unwrap();
+        let folder = LockedFolder::lock(&found.place).unwrap();
+        let inventory = folder.scan().unwrap();
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
+            tier: None,
+            force: None,
+        };
+        let limits = service.ctx.settings.limits(&found.session);
+        let plan = crate::policy::plan(&inventory, false, Timestamp::now(), &limits, &ask).unwrap();
+        let run = RunId::new(Timestamp::now());
+        // A crash right after the plan was written.
+        drop(
+            folder
+                .prepare(&plan, run, Timestamp::now(), 1 << 20)
+                .unwrap(),
+        );
+        drop(folder);
+        if creds_break {
+            std::fs::write(found.place.path().join("creds.json"), "").unwrap();
+        }
+        assert!(runner::recover(&service.ctx, &found).await.unwrap());
+        let kept = found.place.path().join("session-40.0.json").exists();
+        assert_eq!(
+            kept, creds_break,
+            "the table is asked again before the rest moves"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_roll_call_remembers_who_is_alive_and_touches_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut service = service(dir.path());
+    let bot = dir.path().join("sessions/bot");
+    let written = || std::fs::metadata(&bot).unwrap().modified().unwrap();
+    let (before, answer) = (written(), dir.path().join("answer"));
+    std::fs::write(&answer, "connected").unwrap();
+    let mut settings = Settings::clone(&service.ctx.settings);
+    settings.connection.trust = globset::GlobSet::empty();
+    settings.connection.probes = vec![
+        crate::connection::Probe::command_line(&format!("cat {}", answer.display()), None).unwrap(),
+    ];
+    service.ctx.settings = Arc::new(settings);
+    let service = Arc::new(service);
+    let found = service.find_now("bot").unwrap().unwrap();
+    let verdict = async || {
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
+            tier: None,
+            force: None,
+        };
+        runner::preview(&service.ctx.settings, &found, ask).await.0
+    };
+    std::fs::write(&answer, "disconnected").unwrap();
+    service.roll_call().await;
+    let unknown = verdict().await;
+    assert_eq!(unknown.state, State::Unknown, "never seen alive");
+    assert!(
+        unknown.because().contains("doctor --trust"),
+        "{}",
+        unknown.because()
+    );
+    std::fs::write(&answer, "connected").unwrap();
+    service.roll_call().await;
+    std::fs::write(&answer, "disconnected").unwrap();
+    assert_eq!(
+        verdict().await.state,
+        State::Disconnected,
+        "it was seen alive"
+    );
+    assert_eq!(
+        service
+            .ctx
+            .store
+            .in_test()
+            .sightings()
+            .recall("bot")
+            .unwrap()
+            .alive
+            .len(),
+        1
+    );
+    assert_eq!(written(), before);
+}
+
+#[tokio::test]
+async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
+    use crate::connection::Probe;
+    use crate::control::{ServiceRule, Services, Timing, placeholders};
+    use supervisor::{PidFile, Spec};
+    for starts_again in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut service = service(dir.path());
+        // Whoever is asked the second time finds the process running.
+        let script = format!(
+            "cd {}; if [ -e asked ] && {starts_again}; then echo {} >bot.pid; fi; touch asked; echo disconnected",
+            dir.path().display(),
+            std::process::id()
+        );
+        std::fs::write(dir.path().join("ask.sh"), script).unwrap();
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        std::fs::write(dir.path().join("bot.pid"), ended.id().to_string()).unwrap();
+        ended.wait().unwrap();
+        let mut settings = Settings::clone(&service.ctx.settings);
+        let line = format!("sh {}/ask.sh", dir.path().display());
+        settings.connection.probes = vec![Probe::command_line(&line, None).unwrap()];
+        let pid_file = format!("{}/bot.pid", dir.path().display());
+        let spec = Spec::PidFile(PidFile::new(&pid_file, &placeholders(None)).unwrap());
+        let globs = globset::GlobSetBuilder::new()
+            .add(globset::Glob::new("*").unwrap())
+            .build();
+        let rule = ServiceRule::new(globs.unwrap(), None, spec, false, Timing::default()).unwrap();
+        settings.connection.processes = Services::new(vec![rule]).unwrap();
+        service.ctx.settings = Arc::new(settings);
+        let found = service.find_now("bot").unwrap().unwrap();
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
+            tier: None,
+            force: None,
+        };
+        let mut ending = Ending::default();
+        let done = runner::clean(&service.ctx, 1, &found, ask, &mut ending).await;
+        let evidence = ending.evidence.unwrap();
+        let kept = found.place.path().join("session-40.0.json").exists();
+        assert_eq!(
+            (done.is_err(), kept),
+            (starts_again, starts_again),
+            "{evidence}"
+        );
+        if let Err(stop) = done {
+            assert_eq!(stop.label(), "connection_unknown", "{evidence}");
+        }
+    }
+}
+
+/// The service of `bot` is called as that of `other`, and is another process.
+#[tokio::test]
+async fn a_name_of_two_processes_lets_neither_be_stopped() {
+    use crate::control::{ServiceRule, Services, Timing, placeholders};
+    use supervisor::{ArgTemplate, Commands, Spec};
+    let dir = tempfile::tempdir().unwrap();
+    let other = dir.path().join("sessions/other");
+    std::fs::create_dir_all(&other).unwrap();
+    std::fs::write(
+        other.join("creds.json"),
+        r#"{"noiseKey":{},"nextPreKeyId":31}"#,
+    )
+    .unwrap();
+    let mut service = service(dir.path());
+    let rule = |sessions: &str, name: &str| {
+        let mut globs = globset::GlobSetBuilder::new();
+        globs.add(globset::Glob::new(sessions).unwrap());
+        let word = |word: &str| vec![word.to_owned(), sessions.to_owned()];
+        let (act, gone) = (word("true"), word("false"));
+        let placeholders = placeholders(None);
+        let commands = Commands::new(&gone, Some(&act), Some(&act), &placeholders).unwrap();
+        let name = ArgTemplate::parse(name, &placeholders).unwrap();
+        ServiceRule::new(
+            globs.build().unwrap(),
+            Some(name),
+            Spec::Commands(commands),
+            true,
+            Timing::default(),
+        )
+        .unwrap()
+    };
+    let mut settings = Settings::clone(&service.ctx.settings);
+    settings.services = Services::new(vec![rule("bot", "other"), rule("*", "{session}")]).unwrap();
+    // Nothing but a stop would do.
+    settings.connection.probes =
+        vec![crate::connection::Probe::command_line("echo connected", None).unwrap()];
+    service.ctx.settings = Arc::new(settings);
+    service.warden = Warden::new(service.ctx.clone());
+    let service = Arc::new(service);
+    assert_eq!(service.known_sessions().len(), 2);
+    for session in ["bot", "other"] {
+        let request = Request {
+            session: session.into(),
+            action: Action::Emergency,
+            tier: "emergency".into(),
+            fingerprint: "f".into(),
+            starts_at: "s".into(),
+            via: crate::remediator::store::queue::Via::default(),
+        };
+        service
+            .ctx
+            .store
+            .in_test()
+            .queue()
+            .accept(&[request], Timestamp::now())
+            .unwrap();
+        let run = service
+            .ctx
+            .store
+            .in_test()
+            .queue()
+            .take(Timestamp::now(), &[])
+            .unwrap()
+            .unwrap();
+        let told = service.perform_inner(&run, &mut Ending::default()).await;
+        let Performed::Ended(Err(error)) = told else {
+            panic!("{told:?}")
+        };
+        assert_eq!(error.label(), "service_unknown", "{error}");
+        assert!(error.to_string().contains("another `name`"), "{error}");
+        service
+            .ctx
+            .store
+            .in_test()
+            .runs()
+            .finish(
+                run.id,
+                Status::Refused,
+                &Ending::default(),
+                Timestamp::now(),
+            )
+            .unwrap();
+    }
+}
+
+#[test]
+fn start_is_refused_with_the_mend() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = service(dir.path());
+    for (name, mode) in [
+        (".", 0o700),
+        ("journal.sqlite", 0o600),
+        ("serve.lock", 0o600),
+    ] {
+        let found = std::fs::metadata(dir.path().join("state").join(name))
+            .unwrap()
+            .mode();
+        assert_eq!(found & 0o777, mode, "{name}");
+    }
+    let again = Service::new(first.ctx.clone()).err().unwrap();
+    assert!(again.contains("another `serve`"), "{again}");
+    drop(first);
+    let token = dir.path().join("token");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(token::read(&token).unwrap_err().contains("chmod 0600 "));
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(&token, "short\n").unwrap();
+    assert!(token::read(&token).unwrap_err().contains("at least 16"));
+}

@@ -19,6 +19,7 @@ pub mod overview;
 pub mod page;
 pub mod privileges;
 pub mod quarantine;
+pub mod restart;
 pub mod runner;
 pub mod service;
 pub mod services;

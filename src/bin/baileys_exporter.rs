@@ -230,8 +230,8 @@ async fn serve(exporter: Arc<Exporter>, listen: &[String], web_config: Option<&P
         }
     });
     let shutdown = async move {
-        stopped.await;
-        tracing::info!("stopping");
+        let signal = stopped.await;
+        tracing::info!(signal, "graceful shutdown");
     };
     exporter.serve(Door::new(listeners, guard), shutdown).await;
     reloads.abort();

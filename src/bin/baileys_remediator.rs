@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baileys_exporter::cli::{complain, until_stopped};
+use baileys_exporter::cli::{complain, ignore_hangups, until_stopped};
 use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::debts;
@@ -305,7 +305,7 @@ async fn cannot_serve(settings: &Settings, error: &str) -> ExitCode {
 }
 
 async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>) -> ExitCode {
-    let stopped = match until_stopped() {
+    let stopped = match until_stopped().and_then(|stopped| ignore_hangups().map(|()| stopped)) {
         Ok(stopped) => stopped,
         Err(error) => {
             return cannot_serve(&settings, &format!("cannot listen for signals: {error}")).await;
@@ -333,8 +333,11 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
         "baileys_remediator serves"
     );
     let shutdown = async move {
-        stopped.await;
-        tracing::info!("stopping; runs under way are taken to their end");
+        let signal = stopped.await;
+        tracing::info!(
+            signal,
+            "graceful shutdown: completing the runs that have begun"
+        );
     };
     service.serve(Door::new(listeners, guard), shutdown).await;
     ExitCode::SUCCESS

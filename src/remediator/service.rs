@@ -30,19 +30,20 @@ use crate::connection::{Connection, State, Verdict};
 use crate::control::{self, Presence};
 use crate::folder::discovery::ProblemLog;
 use crate::folder::{Discovery, Found, Timestamp};
-use crate::policy::guard::Column;
-use crate::policy::{self, Ask, Before, Hold, Plan, Tier, may_stop};
+use crate::policy::guard::CleanupMode;
+use crate::policy::{self, CleanRequest, Plan, StopInputs, StopRefusal, Tier, may_stop};
 use crate::web::{self, Door, Gate, Response};
 
-use super::emergency::{Led, Trouble, Warden, Way};
+use super::emergency::{Led, Warden, Way};
 use super::insurance::store::Store;
 use super::insurance::watch::{Deletes, Watch};
 use super::journal::record::Step;
-use super::journal::{Accepted, Action, Ending, JournalError, Request, Run, Status};
+use super::journal::{Accepted, Action, Ending, JournalError, Request, Run};
 use super::metrics::{Live, families};
+use super::outcome::{RunError, RunOutcome, RunResult};
 use super::overview::overview;
 use super::quarantine::{LockedFolder, RunId, StoredState, is_due, quarantined_bytes};
-use super::runner::{self, Context, Stop, blocking};
+use super::runner::{self, Context, blocking};
 use super::webhook::{self, Payload};
 
 pub(super) use self::token::MAX_TOKEN_BYTES;
@@ -102,6 +103,18 @@ pub struct Service {
     recovered: AtomicBool,
     _state_lock: std::fs::File,
 }
+
+/// What became of a run that was taken.
+#[derive(Debug)]
+enum Performed {
+    /// It ended.
+    Ended(RunResult),
+    /// It waits again: its service is being stopped or started.
+    Waits,
+}
+
+/// Why a run waits again, for its record.
+const WAITS: &str = "its service was being stopped or started, or another run was under way on it";
 
 /// Somebody has been looking around for long: a file system may hang.
 #[derive(Debug)]
@@ -548,98 +561,106 @@ impl Service {
     async fn perform(self: &Arc<Self>, run: &Run) {
         let mut ending = Ending::default();
         match self.perform_inner(run, &mut ending).await {
-            // Its service is on its way down or up: the run waits, or is done by whoever does that.
-            Err((_, Status::Queued, why)) => {
+            Performed::Waits => {
                 let id = run.id;
-                if let Err(error) = self.ctx.ask(move |journal| journal.requeue(id, &why)).await {
+                let requeued = self
+                    .ctx
+                    .ask(move |journal| journal.requeue(id, WAITS))
+                    .await;
+                if let Err(error) = requeued {
                     tracing::error!(id, "{error}");
                 }
             }
-            told => runner::end(&self.ctx, run, told, ending).await,
+            Performed::Ended(result) => runner::end(&self.ctx, run, result, ending).await,
         }
     }
 
-    async fn perform_inner(
+    async fn perform_inner(self: &Arc<Self>, run: &Run, ending: &mut Ending) -> Performed {
+        match run.action {
+            Action::Cleanup | Action::Emergency => match self.clean(run, ending).await {
+                Ok(performed) => performed,
+                Err(error) => Performed::Ended(Err(error)),
+            },
+            Action::Plan => Performed::Ended(self.plan(run, ending).await),
+            // Never accepted from an alert.
+            Action::Undo | Action::Restore => Performed::Ended(Err(RunError::OperatorOnly)),
+        }
+    }
+
+    /// The session of this run.
+    async fn session_of(self: &Arc<Self>, run: &Run) -> Result<Found, RunError> {
+        match self.find(run.session.clone()).await {
+            Ok(Some(found)) => Ok(found),
+            _ => Err(RunError::UnknownSession),
+        }
+    }
+
+    async fn plan(self: &Arc<Self>, run: &Run, ending: &mut Ending) -> RunResult {
+        let found = self.session_of(run).await?;
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
+            tier: run.tier.as_deref().and_then(Tier::from_label),
+            force: None,
+        };
+        let (verdict, plan) = runner::preview(&self.ctx.settings, &found, ask).await;
+        ending.evidence = Some(verdict.because());
+        ending.step(Step::verdict(&verdict, false));
+        let plan = plan?;
+        ending.step(Step::plan(&plan));
+        ending.files = plan.by_kind();
+        ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
+        ending.note = Some(RunOutcome::Planned.to_string());
+        Ok(RunOutcome::Planned)
+    }
+
+    async fn clean(
         self: &Arc<Self>,
         run: &Run,
         ending: &mut Ending,
-    ) -> Result<(), Trouble> {
-        let Ok(Some(found)) = self.find(run.session.clone()).await else {
-            return Err((
-                "unknown_session",
-                Status::Refused,
-                "the session is no longer here".into(),
-            ));
-        };
+    ) -> Result<Performed, RunError> {
+        let found = self.session_of(run).await?;
         let tier = run.tier.as_deref().and_then(Tier::from_label);
-        let mut ask = Ask {
-            column: Column::Cleanup,
+        let mut ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
             tier,
             force: None,
         };
-        let stopped = |stop: Stop| (stop.label(), stop.status(), stop.to_string());
-        match run.action {
-            Action::Plan => {
-                let (verdict, plan) = runner::preview(&self.ctx.settings, &found, ask).await;
-                ending.evidence = Some(verdict.because());
-                ending.step(Step::verdict(&verdict, false));
-                let plan = plan.map_err(stopped)?;
-                ending.step(Step::plan(&plan));
-                ending.files = plan.by_kind();
-                ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
-                ending.note = Some("dry run: nothing was moved".into());
-                Ok(())
+        let known = self.known_sessions();
+        let sessions = known.iter().map(|found| &found.session);
+        let service = self.ctx.settings.services.among(&found.session, sessions);
+        if run.action == Action::Emergency {
+            match service {
+                Some(_) => ask.mode = CleanupMode::Emergency,
+                None => ending.note = Some("service control not configured".into()),
             }
-            Action::Cleanup | Action::Emergency => {
-                let known = self.known_sessions();
-                let sessions = known.iter().map(|found| &found.session);
-                let service = self.ctx.settings.services.among(&found.session, sessions);
-                if run.action == Action::Emergency {
-                    match service {
-                        Some(_) => ask.column = Column::Emergency,
-                        None => ending.note = Some("service control not configured".into()),
-                    }
-                }
-                let way = match service {
-                    Some(_) => self.way(run, &found).await?,
-                    None => None,
-                };
-                self.not_halted(&found, ask, service.as_ref().zip(way), ending)
-                    .await?;
-                if let (Some(service), Some(way)) = (service, way) {
-                    match self
-                        .warden
-                        .run(run, &found, service, way, &known, ending)
-                        .await
-                    {
-                        Led::Busy => {
-                            let why = "its service was being stopped or started, or another run was under way on it";
-                            return Err(("busy", Status::Queued, why.to_owned()));
-                        }
-                        Led::Ended(told) => {
-                            self.measure_quarantines().await;
-                            return told;
-                        }
-                        Led::NeedsNoStop => {}
-                    }
-                }
-                runner::clean(&self.ctx, run.id, &found, ask, ending)
-                    .await
-                    .map_err(stopped)?;
-                self.measure_quarantine(found).await;
-                Ok(())
-            }
-            // Never accepted from an alert.
-            Action::Undo | Action::Restore => Err((
-                "unknown_action",
-                Status::Failed,
-                "this is an operator's command".into(),
-            )),
         }
+        let way = match service {
+            Some(_) => self.way(run, &found).await?,
+            None => None,
+        };
+        self.not_halted(&found, ask, service.as_ref().zip(way), ending)
+            .await?;
+        if let (Some(service), Some(way)) = (service, way) {
+            let led = self
+                .warden
+                .run(run, &found, service, way, &known, ending)
+                .await;
+            match led {
+                Led::Busy => return Ok(Performed::Waits),
+                Led::Ended(result) => {
+                    self.measure_quarantines().await;
+                    return Ok(Performed::Ended(result));
+                }
+                Led::NeedsNoStop => {}
+            }
+        }
+        let cleaned = runner::clean(&self.ctx, run.id, &found, ask, ending).await?;
+        self.measure_quarantine(found).await;
+        Ok(Performed::Ended(Ok(cleaned)))
     }
 
     /// What would let this run stop the bot, if anything.
-    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Way>, Trouble> {
+    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Way>, RunError> {
         if run.action == Action::Emergency {
             return Ok(Some(Way::Emergency));
         }
@@ -655,10 +676,8 @@ impl Service {
                     .warden
                     .window_is_open(&found.session, &known, Timestamp::now())?)
         });
-        let open = open
-            .await
-            .map_err(|error: JournalError| ("journal", Status::Failed, error.to_string()))?;
-        Ok(open.then_some(Way::Window))
+        let open: Result<bool, JournalError> = open.await;
+        Ok(open?.then_some(Way::Window))
     }
 
     /// Refuses while all action is halted, and records what would have been done: by the
@@ -666,17 +685,15 @@ impl Service {
     async fn not_halted(
         &self,
         found: &Found,
-        ask: Ask,
+        ask: CleanRequest,
         stop: Option<(&control::Service, Way)>,
         ending: &mut Ending,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RunError> {
         let ctx = self.ctx.clone();
-        let switches = blocking(move || ctx.journal().switches())
-            .await
-            .map_err(|error| ("journal", Status::Failed, error.to_string()))?;
+        let switches = blocking(move || ctx.journal().switches()).await?;
         let hold = match (switches.paused, switches.breaker) {
-            (Some(_), _) => Hold::Paused,
-            (None, Some(_)) => Hold::BreakerOpen,
+            (Some(_), _) => StopRefusal::Paused,
+            (None, Some(_)) => StopRefusal::BreakerOpen,
             (None, None) => return Ok(()),
         };
         ending.note = Some(match self.would_be_done(found, ask, stop, ending).await {
@@ -687,14 +704,14 @@ impl Service {
             }
             Err(reason) => format!("halted; it would have been refused as {reason}"),
         });
-        Err((hold.label(), Status::Refused, hold.to_string()))
+        Err(hold.into())
     }
 
     /// What a run would do, or the reason for which it would be refused. Takes no lock.
     async fn would_be_done(
         &self,
         found: &Found,
-        ask: Ask,
+        ask: CleanRequest,
         stop: Option<(&control::Service, Way)>,
         ending: &mut Ending,
     ) -> Result<Plan, &'static str> {
@@ -727,7 +744,7 @@ impl Service {
                 service
             }
             (Some(_), Some(Presence::Unknown(why))) if !is_disconnected => {
-                return Err(Hold::ServiceUnknown(why).label());
+                return Err(StopRefusal::ServiceUnknown(why).label());
             }
             // Nobody need be stopped.
             _ => {
@@ -740,12 +757,12 @@ impl Service {
             .ask(move |journal| journal.stops(now))
             .await
             .map_err(|_| "journal")?;
-        let before = Before {
+        let before = StopInputs {
             inventory: &inventory,
             verdict: &verdict,
             logged_out,
             limits: &limits,
-            column: ask.column,
+            mode: ask.mode,
             tier: ask.tier.unwrap_or(Tier::Emergency),
             service: &Warden::bearing(service, &stops),
         };
@@ -1139,6 +1156,7 @@ mod tests {
     use crate::connection::State;
     use crate::folder::Source;
     use crate::remediator::console::context;
+    use crate::remediator::journal::Status;
     use std::ffi::OsStr;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -1183,8 +1201,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let service = service(dir.path());
         let found = service.find_now("bot").unwrap().unwrap();
-        let ask = Ask {
-            column: Column::Cleanup,
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
             tier: None,
             force: None,
         };
@@ -1242,8 +1260,8 @@ mod tests {
         let (now, clock) = (Timestamp::now(), Instant::now());
         let folder = LockedFolder::lock(&found.place).unwrap();
         let inventory = folder.scan().unwrap();
-        let ask = Ask {
-            column: Column::Cleanup,
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
             tier: None,
             force: None,
         };
@@ -1287,8 +1305,8 @@ mod tests {
             let found = service.find_now("bot").unwrap().unwrap();
             let folder = LockedFolder::lock(&found.place).unwrap();
             let inventory = folder.scan().unwrap();
-            let ask = Ask {
-                column: Column::Cleanup,
+            let ask = CleanRequest {
+                mode: CleanupMode::Cleanup,
                 tier: None,
                 force: None,
             };
@@ -1333,8 +1351,8 @@ mod tests {
         let service = Arc::new(service);
         let found = service.find_now("bot").unwrap().unwrap();
         let verdict = async || {
-            let ask = Ask {
-                column: Column::Cleanup,
+            let ask = CleanRequest {
+                mode: CleanupMode::Cleanup,
                 tier: None,
                 force: None,
             };
@@ -1384,8 +1402,8 @@ mod tests {
             settings.connection.process = Some(Process::pid_file(&pid_file, None).unwrap());
             service.ctx.settings = Arc::new(settings);
             let found = service.find_now("bot").unwrap().unwrap();
-            let ask = Ask {
-                column: Column::Cleanup,
+            let ask = CleanRequest {
+                mode: CleanupMode::Cleanup,
                 tier: None,
                 force: None,
             };
@@ -1463,9 +1481,11 @@ mod tests {
                 .unwrap()
                 .unwrap();
             let told = service.perform_inner(&run, &mut Ending::default()).await;
-            let (reason, _, detail) = told.unwrap_err();
-            assert_eq!(reason, "service_unknown", "{detail}");
-            assert!(detail.contains("another `name`"), "{detail}");
+            let Performed::Ended(Err(error)) = told else {
+                panic!("{told:?}")
+            };
+            assert_eq!(error.label(), "service_unknown", "{error}");
+            assert!(error.to_string().contains("another `name`"), "{error}");
             service
                 .ctx
                 .journal()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::cli::{complain, print, table};
+use crate::cli::{complain, complete_what_has_begun, print, table};
 use crate::config::Settings;
 use crate::control::{ControlError, Presence, Service};
 use crate::folder::SessionName;
@@ -53,6 +53,11 @@ pub async fn service(
         (None, Task::Show) => all.clone(),
         (None, _) => return fail("name the session whose service is to be stopped or started"),
     };
+    if task != Task::Show
+        && let Err(error) = complete_what_has_begun()
+    {
+        complain(&format!("warning: failed to listen for signals: {error}"));
+    }
     let mut rows = Vec::new();
     let mut exit = Exit::Done;
     for session in &sessions {

@@ -11,8 +11,8 @@ use percent_encoding::percent_decode_str;
 use crate::config::Settings;
 use crate::connection::{Alive, Memory, Recollection};
 use crate::folder::{SessionName, Timestamp};
-use crate::policy::Ask;
-use crate::policy::guard::Column;
+use crate::policy::CleanRequest;
+use crate::policy::guard::CleanupMode;
 use crate::web::{self, Gate, Response};
 
 use super::super::journal::record::Wanted;
@@ -181,8 +181,8 @@ impl Service {
         };
         let mut settings = Settings::clone(&self.ctx.settings);
         settings.connection.memory = Arc::new(ReadOnly(settings.connection.memory));
-        let ask = Ask {
-            column: Column::Cleanup,
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
             tier: None,
             force: None,
         };

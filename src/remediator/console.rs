@@ -14,11 +14,11 @@ use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Force, Plan};
 
-use super::debts;
 use super::journal::{Action, Ending, Journal, Remembered, Run, Status};
 use super::outcome::{self, RunError, RunResult};
 use super::privileges::Finding as Privilege;
 use super::quarantine::{Obstacle, RunId, look_up};
+use super::restart::operator::pending_restart_of;
 use super::runner::{self, Context};
 
 mod privileges;
@@ -571,7 +571,7 @@ pub(super) async fn record(
     work: impl AsyncFnOnce(i64, &mut Ending) -> RunResult,
 ) -> Exit {
     let name = SessionName::from_dir(session.as_ref());
-    let in_the_way = debts::in_the_way(&ctx.settings, &ctx.journal(), &name);
+    let in_the_way = pending_restart_of(&ctx.settings, &ctx.journal(), &name);
     match in_the_way {
         Ok(None) => {}
         Ok(Some(why)) => {
@@ -593,7 +593,7 @@ pub(super) async fn record(
     };
     let mut ending = Ending::default();
     // Whoever stops the service from here on sees this run, and waits.
-    let in_the_way = debts::in_the_way(&ctx.settings, &ctx.journal(), &name);
+    let in_the_way = pending_restart_of(&ctx.settings, &ctx.journal(), &name);
     let result = match in_the_way {
         Ok(None) => work(id, &mut ending).await,
         Ok(Some(_)) => Err(Obstacle::Locked.into()),

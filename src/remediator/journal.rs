@@ -399,14 +399,12 @@ fn take_over(db: &mut Sqlite) -> Result<(), rusqlite::Error> {
         return Ok(());
     }
     tx.execute_batch(&format!(
-        "{SCHEMA}{}{}{}",
+        "{SCHEMA}{}{}{}{}",
         record::SCHEMA,
         super::ledger::SCHEMA,
+        super::restart::store::SCHEMA,
         standing::SCHEMA
     ))?;
-    if version < 4 {
-        tx.execute_batch(super::ledger::FROM_SCHEMA_3)?;
-    }
     standing::take_over(&tx)?;
     tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     tx.commit()
@@ -460,6 +458,21 @@ impl Journal {
             db,
             dir: dir.to_owned(),
             owner,
+        })
+    }
+
+    /// A journal that is on no disk, for a start that must not wait for one.
+    pub fn in_memory() -> Result<Self, JournalError> {
+        let mut db = Sqlite::open_in_memory()?;
+        take_over(&mut db)?;
+        Ok(Self {
+            db,
+            dir: PathBuf::new(),
+            owner: Owner {
+                name: String::new(),
+                path: PathBuf::new(),
+                lock: None,
+            },
         })
     }
 

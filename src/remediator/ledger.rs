@@ -1,6 +1,5 @@
-//! What must outlast a crash while services are stopped and started, in the journal: the
-//! obligation to start a service again, who was stopped when, which runs are armed, and
-//! the switches that halt everything.
+//! What must outlast a crash, in the journal: who was stopped when, which runs are armed,
+//! and the switches that halt everything.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,27 +21,12 @@ const AWAY: Duration = Duration::from_secs(86_400);
 
 /// The tables; additive, and laid again at every step of the schema.
 pub(super) const SCHEMA: &str = "
-CREATE TABLE IF NOT EXISTS obligations (
-    service TEXT PRIMARY KEY,
-    session TEXT NOT NULL,
-    run_id INTEGER NOT NULL,
-    phase TEXT NOT NULL,
-    since_ns INTEGER NOT NULL
-);
 CREATE TABLE IF NOT EXISTS stops (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     service TEXT NOT NULL,
     run_id INTEGER NOT NULL,
     in_window INTEGER NOT NULL,
     at_ns INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS watched (
-    service TEXT NOT NULL,
-    session TEXT NOT NULL,
-    run_id INTEGER NOT NULL,
-    stopped_ns INTEGER NOT NULL,
-    late_ns INTEGER,
-    PRIMARY KEY (service, session)
 );
 CREATE TABLE IF NOT EXISTS armed (
     session TEXT NOT NULL,
@@ -62,95 +46,6 @@ CREATE TABLE IF NOT EXISTS switches (
     at_ns INTEGER NOT NULL
 );
 ";
-
-/// Until schema 3 only one session of a service was watched.
-pub(super) const FROM_SCHEMA_3: &str = "
-CREATE TABLE IF NOT EXISTS not_back (
-    service TEXT PRIMARY KEY,
-    session TEXT NOT NULL,
-    run_id INTEGER NOT NULL,
-    since_ns INTEGER NOT NULL
-);
-INSERT OR IGNORE INTO watched (service, session, run_id, stopped_ns, late_ns)
-    SELECT service, session, run_id,
-    coalesce((SELECT max(at_ns) FROM stops s WHERE s.run_id = n.run_id AND s.service = n.service), since_ns),
-    since_ns FROM not_back n;
-DROP TABLE not_back;
-INSERT INTO watched (service, session, run_id, stopped_ns)
-    SELECT service, session, run_id, since_ns FROM obligations WHERE true
-    ON CONFLICT (service, session) DO UPDATE SET stopped_ns = excluded.stopped_ns;
-";
-
-/// How far a service on the way down and up again has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Phase {
-    /// It is about to be stopped, or being stopped.
-    Stopping,
-    /// It is gone, and the folder is being cleaned.
-    Gone,
-    /// It is to be started.
-    Starting,
-    /// It was started and runs; nobody has seen it connected yet.
-    Started,
-    /// The first start was tried, and it does not run: tried again, but not under a pause.
-    Failed,
-}
-
-impl Phase {
-    const ALL: [Phase; 5] = [
-        Phase::Stopping,
-        Phase::Gone,
-        Phase::Starting,
-        Phase::Started,
-        Phase::Failed,
-    ];
-
-    /// The word for it.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Phase::Stopping => "stopping",
-            Phase::Gone => "gone",
-            Phase::Starting => "starting",
-            Phase::Started => "started",
-            Phase::Failed => "failed",
-        }
-    }
-}
-
-/// A service that this program has stopped, or was about to, and must see run again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Obligation {
-    /// The service's name.
-    pub service: String,
-    /// The session for which it was stopped.
-    pub session: String,
-    /// The run.
-    pub run_id: i64,
-    /// How far it has come.
-    pub phase: Phase,
-    /// When the stop was decided.
-    pub since: Timestamp,
-}
-
-/// A session whose service was started again, and which has not come back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct NotBack {
-    /// The service's name.
-    pub service: String,
-    /// The session that is not connected.
-    pub session: String,
-    /// Its own run in the journal; of a session that was stopped along and had none, the
-    /// run for which the service was stopped.
-    pub run_id: i64,
-    /// Its own run's name in the quarantine, for `undo`; none where nothing was moved.
-    pub run: Option<String>,
-    /// Since when.
-    pub since: String,
-    /// When the stop was decided: what a log said before that does not count.
-    #[serde(skip)]
-    pub stopped: Timestamp,
-}
 
 /// A run that waits until its bot is found stopped, or for a maintenance window.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -192,10 +87,6 @@ pub struct Switches {
     pub breaker: Option<Switch>,
 }
 
-/// One that has not come back since an earlier stop stays late.
-const WATCH: &str = "INSERT INTO watched (service, session, run_id, stopped_ns) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT (service, session) DO UPDATE SET run_id = excluded.run_id, stopped_ns = excluded.stopped_ns";
-
 const PAUSED: &str = "paused";
 const BREAKER: &str = "breaker";
 /// True while a switch halts all action: within the very statement that lets a run begin.
@@ -204,123 +95,6 @@ const HALTED: &str = "EXISTS (SELECT 1 FROM switches WHERE name IN ('paused', 'b
 const RESUMED: &str = "resumed";
 
 impl Journal {
-    /// Puts the intent to stop a service on record, with the obligation to start it again.
-    /// Nothing may be stopped before this has succeeded. `lets` is asked about the switches
-    /// and the stops of all services within the same transaction: looks are slow, and in the
-    /// meantime a person may have paused, another worker stopped the last service that the
-    /// breaker allows, or a run begun on another session of the process. What it holds is
-    /// given back, and nothing is on record then.
-    ///
-    /// The first of `sessions` is the one for which it is stopped; it and the others, which
-    /// are connected, are to come back.
-    ///
-    /// Errors: also where an obligation is open.
-    pub fn intend_stop(
-        &mut self,
-        service: &str,
-        sessions: &[&str],
-        run_id: i64,
-        in_window: bool,
-        now: Timestamp,
-        lets: impl FnOnce(&Self, &Switches, &[Stopped], Option<Timestamp>) -> Result<(), StopRefusal>,
-    ) -> Result<Result<(), StopRefusal>, JournalError> {
-        // Not `transaction`, which would borrow what the questions need; nothing else of
-        // ours is open, for `self` is borrowed alone.
-        let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
-        if let Err(hold) = lets(
-            self,
-            &self.switches()?,
-            &self.stops(now)?,
-            self.resumed(now)?,
-        ) {
-            return Ok(Err(hold));
-        }
-        tx.execute(
-            "INSERT INTO obligations (service, session, run_id, phase, since_ns) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![
-                service,
-                sessions.first().copied().unwrap_or_default(),
-                run_id,
-                Phase::Stopping.label(),
-                now.nanos()
-            ],
-        )?;
-        tx.execute(
-            "DELETE FROM watched WHERE service = ?1 AND late_ns IS NULL",
-            [service],
-        )?;
-        for session in sessions {
-            tx.execute(WATCH, params![service, session, run_id, now.nanos()])?;
-        }
-        tx.execute(
-            "INSERT INTO stops (service, run_id, in_window, at_ns) VALUES (?1, ?2, ?3, ?4)",
-            params![service, run_id, in_window, now.nanos()],
-        )?;
-        super::journal::raise(&tx, "stops", "", 1)?;
-        tx.commit()?;
-        Ok(Ok(()))
-    }
-
-    /// Notes how far it has come.
-    pub fn set_phase(&mut self, service: &str, phase: Phase) -> Result<(), JournalError> {
-        self.db.execute(
-            "UPDATE obligations SET phase = ?2 WHERE service = ?1",
-            params![service, phase.label()],
-        )?;
-        Ok(())
-    }
-
-    /// Notes that it is about to be started; a stop that may still come stays on record.
-    /// `false`, and nothing is noted: a start has
-    /// failed before, and a person has paused all action since.
-    pub fn may_start(&mut self, service: &str) -> Result<bool, JournalError> {
-        let noted = self.db.execute(
-            "UPDATE obligations SET phase = CASE phase WHEN ?5 THEN phase ELSE ?2 END WHERE service = ?1
-             AND (phase != ?3 OR NOT EXISTS (SELECT 1 FROM switches WHERE name = ?4))",
-            params![service, Phase::Starting.label(), Phase::Failed.label(), PAUSED, Phase::Stopping.label()],
-        )?;
-        Ok(noted > 0)
-    }
-
-    /// The service runs again: nothing is owed.
-    pub fn fulfil(&mut self, service: &str) -> Result<(), JournalError> {
-        self.db
-            .execute("DELETE FROM obligations WHERE service = ?1", [service])?;
-        self.forget_who_is_back(service)
-    }
-
-    /// Who has come back is watched for as long as the start is owed.
-    fn forget_who_is_back(&mut self, service: &str) -> Result<(), JournalError> {
-        self.db.execute(
-            "DELETE FROM watched WHERE service = ?1 AND late_ns IS NULL
-             AND NOT EXISTS (SELECT 1 FROM obligations WHERE service = ?1)",
-            [service],
-        )?;
-        Ok(())
-    }
-
-    /// Services that must be seen to run again, the oldest first.
-    pub fn obligations(&self) -> Result<Vec<Obligation>, JournalError> {
-        let mut query = self.db.prepare(
-            "SELECT service, session, run_id, phase, since_ns FROM obligations ORDER BY since_ns",
-        )?;
-        let rows = query.query_map([], |row| {
-            let phase: String = row.get(3)?;
-            Ok(Obligation {
-                service: row.get(0)?,
-                session: row.get(1)?,
-                run_id: row.get(2)?,
-                // What nobody understands is started again, to be sure.
-                phase: Phase::ALL
-                    .into_iter()
-                    .find(|p| p.label() == phase)
-                    .unwrap_or(Phase::Starting),
-                since: Timestamp::from_nanos(row.get(4)?),
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
     /// Whether a service was stopped for this run.
     pub fn was_stopped_for(&self, run_id: i64) -> Result<bool, JournalError> {
         let mut query = self
@@ -397,89 +171,6 @@ impl Journal {
         }
         tx.commit()?;
         Ok(since)
-    }
-
-    /// A session is cleaned by a run of its own while its service is stopped.
-    pub fn watch(
-        &mut self,
-        service: &str,
-        session: &str,
-        run_id: i64,
-        stopped: Timestamp,
-    ) -> Result<(), JournalError> {
-        self.db
-            .execute(WATCH, params![service, session, run_id, stopped.nanos()])?;
-        Ok(())
-    }
-
-    /// The sessions, each with its run, that are to come back after this stop.
-    pub fn watched(
-        &self,
-        service: &str,
-        stopped: Timestamp,
-    ) -> Result<Vec<(String, i64)>, JournalError> {
-        let mut query = self.db.prepare(
-            "SELECT session, run_id FROM watched WHERE service = ?1 AND stopped_ns = ?2 ORDER BY session",
-        )?;
-        let rows = query.query_map(params![service, stopped.nanos()], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
-    }
-
-    /// The service was started again, and this session of it has not come back.
-    pub fn set_not_back(
-        &mut self,
-        service: &str,
-        session: &str,
-        run_id: i64,
-        now: Timestamp,
-    ) -> Result<(), JournalError> {
-        self.db.execute(
-            "INSERT INTO watched (service, session, run_id, stopped_ns, late_ns) VALUES (?1, ?2, ?3,
-             coalesce((SELECT since_ns FROM obligations WHERE service = ?1),
-                      (SELECT max(at_ns) FROM stops WHERE run_id = ?3 AND service = ?1), ?4), ?4)
-             ON CONFLICT (service, session) DO UPDATE
-             SET run_id = excluded.run_id, late_ns = coalesce(late_ns, excluded.late_ns)",
-            params![service, session, run_id, now.nanos()],
-        )?;
-        Ok(())
-    }
-
-    /// It has come back after the stop of `stopped`; it goes on being watched while that
-    /// stop is owed its start.
-    pub fn clear_not_back(
-        &mut self,
-        service: &str,
-        session: &str,
-        stopped: Timestamp,
-    ) -> Result<(), JournalError> {
-        self.db.execute(
-            "UPDATE watched SET late_ns = NULL WHERE service = ?1 AND session = ?2 AND stopped_ns = ?3",
-            params![service, session, stopped.nanos()],
-        )?;
-        self.forget_who_is_back(service)
-    }
-
-    /// Sessions that have not come back.
-    pub fn not_back(&self) -> Result<Vec<NotBack>, JournalError> {
-        // Another session's run is none to undo for this one.
-        let mut query = self.db.prepare(
-            "SELECT n.service, n.session, n.run_id, r.run, n.late_ns, n.stopped_ns
-             FROM watched n LEFT JOIN runs r ON r.id = n.run_id AND r.session = n.session
-             WHERE n.late_ns IS NOT NULL ORDER BY n.service, n.session",
-        )?;
-        let rows = query.query_map([], |row| {
-            Ok(NotBack {
-                service: row.get(0)?,
-                session: row.get(1)?,
-                run_id: row.get(2)?,
-                run: row.get(3)?,
-                since: Timestamp::from_nanos(row.get(4)?).rfc3339(),
-                stopped: Timestamp::from_nanos(row.get(5)?),
-            })
-        })?;
-        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Lets a run that was refused because its bot is connected wait for a better moment.

@@ -11,7 +11,8 @@ use crate::policy::{Breaker, RestartBudget};
 
 use super::journal::standing::Standing;
 use super::journal::{Journal, JournalError};
-use super::ledger::{Armed, NotBack, Phase, Switches};
+use super::ledger::{Armed, Switches};
+use super::restart::store::NotBack;
 
 /// All of it.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -27,7 +28,7 @@ pub struct Overview {
     pub services: Vec<ServiceState>,
     /// How many services may be stopped within the breaker's span.
     pub breaker_limit: usize,
-    /// Services stopped and not seen to run again yet.
+    /// Services whose restart is pending.
     pub down: usize,
     /// Sessions whose service was started again, and which have not come back.
     pub not_back: Vec<NotBack>,
@@ -50,8 +51,8 @@ pub struct ServiceState {
     pub rests_until: Option<String>,
     /// Stops left of the day's budget.
     pub budget_left: u32,
-    /// How far a stop that is under way has come.
-    pub phase: Option<Phase>,
+    /// How far a restart that is under way has come.
+    pub phase: Option<&'static str>,
     /// Whether a maintenance window is open now.
     pub in_window: bool,
 }
@@ -65,7 +66,7 @@ pub fn overview(
     sessions: &[SessionName],
     now: Timestamp,
 ) -> Result<Overview, JournalError> {
-    let (stops, owed) = (journal.stops(now)?, journal.obligations()?);
+    let (stops, pending) = (journal.stops(now)?, journal.pending_restarts()?);
     let names = settings.services.names(sessions);
     let breaker = Breaker {
         services: settings.breaker.services,
@@ -98,10 +99,10 @@ pub fn overview(
                 .cooling_since(now)
                 .map(|at| at.plus(service.cooldown).rfc3339()),
             budget_left: bearing.budget_left(now),
-            phase: owed
+            phase: pending
                 .iter()
-                .find(|owed| owed.service == *name)
-                .map(|owed| owed.phase),
+                .find(|state| state.service == *name)
+                .map(|state| state.phase.label()),
             in_window: service.windows.contains(now),
         });
     }
@@ -110,7 +111,7 @@ pub fn overview(
         queue: journal.queue()?,
         armed: journal.armed()?,
         services,
-        down: owed.len(),
+        down: pending.len(),
         breaker_limit: breaker.limit(names.len()),
         not_back: journal.not_back()?,
         standings: of_those_here(journal.standings()?, sessions, now),

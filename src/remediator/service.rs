@@ -34,7 +34,6 @@ use crate::policy::guard::CleanupMode;
 use crate::policy::{self, CleanRequest, Plan, StopInputs, StopRefusal, Tier, may_stop};
 use crate::web::{self, Door, Gate, Response};
 
-use super::emergency::{Led, Warden, Way};
 use super::insurance::store::Store;
 use super::insurance::watch::{Deletes, Watch};
 use super::journal::record::Step;
@@ -43,6 +42,9 @@ use super::metrics::{Live, families};
 use super::outcome::{RunError, RunOutcome, RunResult};
 use super::overview::overview;
 use super::quarantine::{LockedFolder, RunId, StoredState, is_due, quarantined_bytes};
+use super::restart::budget;
+use super::restart::coordinator::{RestartCoordinator, RestartResult};
+use super::restart::state::Trigger;
 use super::runner::{self, Context, blocking};
 use super::webhook::{self, Payload};
 
@@ -58,8 +60,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The directories are looked through again at most this often, unless a name is unknown.
 const SURVEY_FOR: Duration = Duration::from_secs(10);
-/// What is owed to services is looked at at least this often, however seldom armed runs are.
-const DEBTS_EVERY: Duration = Duration::from_secs(60);
+/// Pending restarts are looked at at least this often, however seldom armed runs are.
+const RESUME_EVERY: Duration = Duration::from_secs(60);
 /// How often the quarantines are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// How often all sources are asked about all sessions, so that it is on record who was
@@ -85,7 +87,7 @@ mod token;
 /// The running remediator.
 pub struct Service {
     ctx: Context,
-    warden: Arc<Warden>,
+    restarts: Arc<RestartCoordinator>,
     token: token::TokenFile,
     discovery: Mutex<(Discovery, ProblemLog)>,
     known: Mutex<Known>,
@@ -159,7 +161,7 @@ impl Service {
         }
         let state_lock = lock_state(&ctx.settings.state_path)?;
         Ok(Self {
-            warden: Warden::new(ctx.clone()),
+            restarts: RestartCoordinator::new(ctx.clone()),
             ctx,
             token,
             discovery: Mutex::new((discovery, ProblemLog::default())),
@@ -513,7 +515,7 @@ impl Service {
             let woken = self.wake.notified();
             let service = Arc::clone(&self);
             let next = blocking(move || {
-                let busy = service.warden.busy_sessions(&service.known_sessions())?;
+                let busy = service.restarts.busy_sessions(&service.known_sessions())?;
                 // Active before anybody can take it for a leftover.
                 let mut active = service
                     .active
@@ -641,17 +643,17 @@ impl Service {
         self.not_halted(&found, ask, service.as_ref().zip(way), ending)
             .await?;
         if let (Some(service), Some(way)) = (service, way) {
-            let led = self
-                .warden
+            let result = self
+                .restarts
                 .run(run, &found, service, way, &known, ending)
                 .await;
-            match led {
-                Led::Busy => return Ok(Performed::Waits),
-                Led::Ended(result) => {
+            match result {
+                RestartResult::Busy => return Ok(Performed::Waits),
+                RestartResult::Ended(result) => {
                     self.measure_quarantines().await;
                     return Ok(Performed::Ended(result));
                 }
-                Led::NeedsNoStop => {}
+                RestartResult::NeedsNoStop => {}
             }
         }
         let cleaned = runner::clean(&self.ctx, run.id, &found, ask, ending).await?;
@@ -660,9 +662,9 @@ impl Service {
     }
 
     /// What would let this run stop the bot, if anything.
-    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Way>, RunError> {
+    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Trigger>, RunError> {
         if run.action == Action::Emergency {
-            return Ok(Some(Way::Emergency));
+            return Ok(Some(Trigger::Emergency));
         }
         let (service, found, action) = (Arc::clone(self), found.clone(), run.action);
         let open = blocking(move || {
@@ -673,11 +675,11 @@ impl Service {
             let known = service.known_sessions();
             Ok(armed
                 && service
-                    .warden
+                    .restarts
                     .window_is_open(&found.session, &known, Timestamp::now())?)
         });
         let open: Result<bool, JournalError> = open.await;
-        Ok(open?.then_some(Way::Window))
+        Ok(open?.then_some(Trigger::Window))
     }
 
     /// Refuses while all action is halted, and records what would have been done: by the
@@ -686,7 +688,7 @@ impl Service {
         &self,
         found: &Found,
         ask: CleanRequest,
-        stop: Option<(&control::Service, Way)>,
+        stop: Option<(&control::Service, Trigger)>,
         ending: &mut Ending,
     ) -> Result<(), RunError> {
         let ctx = self.ctx.clone();
@@ -712,7 +714,7 @@ impl Service {
         &self,
         found: &Found,
         ask: CleanRequest,
-        stop: Option<(&control::Service, Way)>,
+        stop: Option<(&control::Service, Trigger)>,
         ending: &mut Ending,
     ) -> Result<Plan, &'static str> {
         let settings = &self.ctx.settings;
@@ -739,7 +741,7 @@ impl Service {
         let is_disconnected = verdict.state == State::Disconnected;
         let service = match (stop, presence) {
             (Some((service, way)), Some(Presence::Running))
-                if way == Way::Emergency || !is_disconnected =>
+                if way == Trigger::Emergency || !is_disconnected =>
             {
                 service
             }
@@ -764,14 +766,13 @@ impl Service {
             limits: &limits,
             mode: ask.mode,
             tier: ask.tier.unwrap_or(Tier::Emergency),
-            service: &Warden::bearing(service, &stops),
+            service: &budget(service, &stops),
         };
         may_stop(&before, now).map_err(|hold| hold.label())
     }
 
     /// Starts what a crash left stopped, and gives armed runs their moment.
     async fn watch_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
-        let mut tasks = tokio::task::JoinSet::new();
         let mut looking: Option<tokio::task::JoinHandle<()>> = None;
         let mut looked_at: Option<Instant> = None;
         let look_every = self.ctx.settings.armed.look_every;
@@ -783,7 +784,7 @@ impl Service {
                 Ok(known) => known,
                 Err(_) => self.known_sessions(),
             };
-            self.warden.settle_debts(&known, &mut tasks).await;
+            self.restarts.resume_pending_restarts(&known).await;
             // Sources that answer slowly keep nobody from being started.
             let is_time = looked_at.is_none_or(|at| at.elapsed() >= look_every);
             if is_time
@@ -799,16 +800,15 @@ impl Service {
                     }
                 }));
             }
-            while tasks.try_join_next().is_some() {}
             tokio::select! {
                 _ = stopping.changed() => break,
-                () = tokio::time::sleep(look_every.min(DEBTS_EVERY)) => {}
+                () = tokio::time::sleep(look_every.min(RESUME_EVERY)) => {}
             }
         }
         if let Some(looking) = looking {
             looking.abort();
         }
-        while tasks.join_next().await.is_some() {}
+        self.restarts.leave().await;
     }
 
     /// Queues the armed runs whose bot is found stopped, and one whose window is open.
@@ -845,7 +845,7 @@ impl Service {
             let in_window = may
                 && blocking(move || {
                     service
-                        .warden
+                        .restarts
                         .window_is_open(&place.session, &all, Timestamp::now())
                 })
                 .await?;
@@ -910,7 +910,7 @@ impl Service {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
-            active.extend(service.warden.claimed().iter());
+            active.extend(service.restarts.claimed().iter());
             Ok::<_, JournalError>((orphans, active))
         });
         let (orphans, active) = looked.await.unwrap_or_else(|error| {
@@ -1457,7 +1457,7 @@ mod tests {
         settings.connection.probes =
             vec![crate::connection::Probe::command_line("echo connected", None).unwrap()];
         service.ctx.settings = Arc::new(settings);
-        service.warden = Warden::new(service.ctx.clone());
+        service.restarts = RestartCoordinator::new(service.ctx.clone());
         let service = Arc::new(service);
         assert_eq!(service.known_sessions().len(), 2);
         for session in ["bot", "other"] {

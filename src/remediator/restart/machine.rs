@@ -47,7 +47,7 @@
 //! | starting | running | | waiting_for_connection | step, note, observe connection |
 //! | starting | gone, unknown | it may still show up | starting | observe |
 //! | starting | gone | time is left | start_intended | observe live |
-//! | starting | gone | no time is left | down | notify, [report], note, observe live |
+//! | starting | gone | no time is left | down | notify, [report], note, unlock, observe live |
 //! | starting | unknown | | start_unknown | note, observe live |
 //! | start_unknown | locked | | start_unknown | observe live |
 //! | start_unknown | lock busy, deadline | | start_unknown | notify, lock, deadline |
@@ -55,23 +55,22 @@
 //! | start_unknown | gone, unknown, contradicted | the start may still come | start_unknown | observe live |
 //! | start_unknown | unknown, contradicted | | start_unknown | notify, [report], observe live |
 //! | start_unknown | gone | time is left | start_intended | persist, deadline |
-//! | start_unknown | gone | no time is left | down | notify, [report], note, observe live |
+//! | start_unknown | gone | no time is left | down | notify, [report], note, unlock, observe live |
 //! | waiting_for_connection | locked | | waiting_for_connection | observe connection |
 //! | waiting_for_connection | lock busy, deadline | | waiting_for_connection | notify, lock, deadline |
 //! | waiting_for_connection | running | all are connected, twice in a row | back | step, forget, unlock, [report] |
 //! | waiting_for_connection | running, gone, unknown, contradicted | time is left | waiting_for_connection | observe connection |
 //! | waiting_for_connection | gone | it died, and may be started again | start_intended | observe live |
 //! | waiting_for_connection | running | no time is left | running_not_connected | notify, [report], note, unlock, observe connection |
-//! | waiting_for_connection | gone | no time is left | down | notify, [report], note, observe live |
+//! | waiting_for_connection | gone | no time is left | down | notify, [report], note, unlock, observe live |
 //! | waiting_for_connection | unknown, contradicted | no time is left | start_unknown | notify, [report], note, observe live |
 //! | running_not_connected | running, gone, unknown, contradicted | all are connected | back | forget |
 //! | running_not_connected | running, gone, unknown, contradicted | | running_not_connected | note, observe connection |
-//! | down | locked | | down | observe live |
-//! | down | lock busy, deadline | | down | notify, lock, deadline |
-//! | down | gone | | start_intended | persist, deadline |
-//! | down | gone | a person has paused | paused | unlock, note, observe live |
-//! | down | running | | waiting_for_connection | step, note, observe connection |
+//! | down | running, gone | | down | lock, deadline |
+//! | down | gone | a person has paused | paused | note, observe live |
 //! | down | unknown, contradicted | | down | notify, observe live |
+//! | down | locked | | start_intended | observe live |
+//! | down | lock busy, deadline | | down | notify, observe live |
 //! | paused | running | | paused | lock, deadline |
 //! | paused | gone | no longer paused | paused | lock, deadline |
 //! | paused | gone, unknown, contradicted | | paused | observe live |
@@ -82,11 +81,13 @@
 //! | stop_intended, stopping, stop_unknown, gone, cleaning | own restart | | stop_unknown | lock, deadline |
 //! | start_intended, starting, start_unknown | own restart | | start_unknown | lock, deadline |
 //! | waiting_for_connection | own restart | | waiting_for_connection | lock, deadline |
-//! | down | own restart | | down | lock, deadline |
+//! | down | own restart | | down | observe live |
 //! | running_not_connected | own restart | | running_not_connected | observe connection |
 //! | paused | own restart | | paused | observe live |
 //! | pending, running_not_connected | not configured | | removed | break off, unlock, notify, [report], note |
-//! | stop_unknown, start_unknown, running_not_connected, down, paused, removed | signal | | the same | leave, [report] |
+//! | running_not_connected, down, paused, removed | signal | | the same | leave, [report] |
+//! | stop_unknown | signal | it runs | the same | leave, [report] |
+//! | start_unknown | signal | the operator was told | the same | leave, [report] |
 //! | start_intended | signal | contradicted | the same | leave, [report] |
 //!
 //! `pending` is every phase from `stop_intended` on that is not final, but
@@ -150,9 +151,14 @@ impl Restart {
             tries: 0,
             again: 0,
             reported: false,
+            still_runs: false,
+            told_unknown: false,
             contradicted: false,
+            adopted: false,
             leaving: false,
             stopped_at: None,
+            started_ns: None,
+            late_ns: None,
             waiting: vec![WaitingSession {
                 session: session.to_owned(),
                 run_id,
@@ -225,17 +231,14 @@ impl Step {
             (Phase::StartIntended, event) => self.start_intended(event),
             (Phase::Starting, event) => self.starting(event),
             (
-                Phase::StopUnknown
-                | Phase::StartUnknown
-                | Phase::WaitingForConnection
-                | Phase::Down,
+                Phase::StopUnknown | Phase::StartUnknown | Phase::WaitingForConnection,
                 Event::LockBusy(_) | Event::Deadline(_),
             ) => {
                 self.effects.push(Effect::Notify(Notice::LockBusy));
                 self.lock(LOCK_EVERY);
             }
             (Phase::StopUnknown, Event::Locked(_)) => self.observe(Duration::ZERO, Sources::No),
-            (Phase::StartUnknown | Phase::Down, Event::Locked(_)) => {
+            (Phase::StartUnknown, Event::Locked(_)) => {
                 self.observe(Duration::ZERO, Sources::Live);
             }
             (Phase::WaitingForConnection, Event::Locked(_)) => {
@@ -245,8 +248,7 @@ impl Step {
             (Phase::StartUnknown, Event::Looked(_, look)) => self.start_unknown(&look.seen),
             (Phase::WaitingForConnection, Event::Looked(_, look)) => self.waiting(look),
             (Phase::RunningNotConnected, Event::Looked(_, look)) => self.not_connected(look),
-            (Phase::Down, Event::Looked(_, look)) => self.down(look),
-            (Phase::HandedOver(HandedTo::Pause), event) => self.paused(event),
+            (Phase::Down | Phase::HandedOver(HandedTo::Pause), event) => self.down(event),
             _ => {}
         }
     }
@@ -414,6 +416,7 @@ impl Step {
             (Some(now), Some(before)) => now != before,
             _ => false,
         };
+        self.s.still_runs = matches!(seen, Seen::Running(_));
         match seen {
             Seen::Gone if !under_way => self.gone(),
             Seen::Running(process) if !under_way && (!may_come || is_other(process)) => {
@@ -446,6 +449,9 @@ impl Step {
         if self.s.phase != Phase::Starting {
             self.s.round_until = Some(self.now.plus(self.s.times.start));
             self.s.tries = 0;
+        }
+        if self.s.phase != Phase::WaitingForConnection && self.s.phase != Phase::Starting {
+            self.s.again = 0;
         }
         self.to(Phase::StartIntended);
         self.s.until = None;
@@ -543,6 +549,7 @@ impl Step {
             Seen::Unknown | Seen::Contradicted => {
                 self.effects.push(Effect::Notify(Notice::StartUnknown));
                 self.report(Verdict::StartUnknown);
+                self.s.told_unknown = true;
                 // Known to be gone it has the time of a round again.
                 self.s.round_until = Some(self.now.plus(self.s.times.retry));
                 self.observe(self.s.times.retry, Sources::Live);
@@ -556,47 +563,36 @@ impl Step {
         self.effects.push(Effect::Notify(Notice::Down));
         self.report(Verdict::Down);
         self.effects.push(Effect::Note);
+        self.effects.push(Effect::Unlock);
         self.observe(self.s.times.retry, Sources::Live);
     }
 
-    fn down(&mut self, look: &Look) {
-        match look.seen {
-            Seen::Gone if look.paused => {
-                self.to(Phase::HandedOver(HandedTo::Pause));
-                self.effects.push(Effect::Unlock);
-                self.effects.push(Effect::Note);
-                self.observe(self.s.times.retry, Sources::Live);
-            }
-            Seen::Gone => {
-                self.s.round_until = Some(self.now.plus(self.s.times.start));
-                (self.s.tries, self.s.again) = (0, 0);
-                self.intend_start();
-            }
-            Seen::Running(_) => self.connect(true),
-            Seen::Unknown | Seen::Contradicted => {
-                let notice = match look.seen {
-                    Seen::Contradicted => Notice::Contradicted,
-                    _ => Notice::StartUnknown,
-                };
-                self.effects.push(Effect::Notify(notice));
-                self.observe(self.s.times.retry, Sources::Live);
-            }
-        }
-    }
-
-    fn paused(&mut self, event: &Event) {
+    /// Also where a person has paused: then nothing is started before `resume`.
+    fn down(&mut self, event: &Event) {
+        let is_paused = self.s.phase != Phase::Down;
         match event {
+            Event::Locked(_) => self.intend_start_after(Duration::ZERO),
             Event::Looked(_, look) => match look.seen {
                 Seen::Running(_) => self.lock(Duration::ZERO),
                 Seen::Gone if !look.paused => self.lock(Duration::ZERO),
-                _ => self.observe(self.s.times.retry, Sources::Live),
+                Seen::Gone if !is_paused => {
+                    self.to(Phase::HandedOver(HandedTo::Pause));
+                    self.effects.push(Effect::Note);
+                    self.observe(self.s.times.retry, Sources::Live);
+                }
+                Seen::Contradicted => self.still_down(Notice::Contradicted),
+                _ => self.still_down(Notice::StartUnknown),
             },
-            Event::Locked(_) => self.intend_start_after(Duration::ZERO),
-            Event::LockBusy(_) | Event::Deadline(_) => {
-                self.observe(self.s.times.retry, Sources::Live);
-            }
+            Event::LockBusy(_) | Event::Deadline(_) => self.still_down(Notice::LockBusy),
             _ => {}
         }
+    }
+
+    fn still_down(&mut self, notice: Notice) {
+        if self.s.phase == Phase::Down {
+            self.effects.push(Effect::Notify(notice));
+        }
+        self.observe(self.s.times.retry, Sources::Live);
     }
 
     // The connection.
@@ -604,7 +600,7 @@ impl Step {
     fn connect(&mut self, started: bool) {
         self.to(Phase::WaitingForConnection);
         self.s.call = None;
-        self.s.contradicted = false;
+        (self.s.contradicted, self.s.told_unknown) = (false, false);
         self.s.until = Some(self.now.plus(self.s.times.connect));
         if started {
             self.effects.push(Effect::Step(RestartStep::Started));
@@ -650,6 +646,7 @@ impl Step {
             Seen::Unknown | Seen::Contradicted => {
                 self.effects.push(Effect::Notify(Notice::StartUnknown));
                 self.report(Verdict::StartUnknown);
+                self.s.told_unknown = true;
                 self.start_is_unknown();
             }
         }
@@ -673,7 +670,7 @@ impl Step {
     /// What was awaited is lost with the process that awaited it. A call may be under way.
     fn resume(&mut self) {
         self.s.reported = true;
-        (self.s.leaving, self.s.contradicted) = (false, false);
+        (self.s.leaving, self.s.contradicted, self.s.still_runs) = (false, false, false);
         self.s.again = 0;
         for one in &mut self.s.waiting {
             one.seen = 0;
@@ -703,9 +700,10 @@ impl Step {
                 self.s.until = Some(self.now.plus(self.s.times.connect));
                 self.lock(Duration::ZERO);
             }
-            Phase::Down => self.lock(Duration::ZERO),
             Phase::RunningNotConnected => self.observe(Duration::ZERO, Sources::Connection),
-            Phase::HandedOver(HandedTo::Pause) => self.observe(Duration::ZERO, Sources::Live),
+            Phase::Down | Phase::HandedOver(HandedTo::Pause) => {
+                self.observe(Duration::ZERO, Sources::Live);
+            }
             _ => {}
         }
     }
@@ -744,7 +742,12 @@ impl Step {
     }
 
     fn leave_if_asked(&mut self) {
-        let may = self.s.phase.may_be_left() || self.s.contradicted;
+        let may = match self.s.phase {
+            Phase::StopUnknown => self.s.still_runs,
+            Phase::StartUnknown => self.s.told_unknown,
+            Phase::RunningNotConnected | Phase::Down | Phase::HandedOver(_) => true,
+            _ => self.s.contradicted,
+        };
         if self.s.leaving && may && !self.s.phase.is_final() {
             self.effects.push(Effect::Leave);
             self.report(match self.s.phase {

@@ -155,18 +155,6 @@ impl Phase {
     pub const fn is_pending(self) -> bool {
         !self.is_final() && !matches!(self, Phase::Checking | Phase::RunningNotConnected)
     }
-
-    /// Whether the program may end meanwhile. What is on disk is resumed by the next one.
-    pub const fn may_be_left(self) -> bool {
-        matches!(
-            self,
-            Phase::StopUnknown
-                | Phase::StartUnknown
-                | Phase::RunningNotConnected
-                | Phase::Down
-                | Phase::HandedOver(_)
-        )
-    }
 }
 
 /// The two calls that change something.
@@ -232,7 +220,7 @@ pub struct Restart {
     pub run_id: i64,
     /// What started it.
     pub trigger: Trigger,
-    /// When it was decided, nanoseconds since the epoch. What a log said before is too old.
+    /// When it was decided, nanoseconds since the epoch.
     pub decided_ns: i64,
     /// How far it has come.
     pub phase: Phase,
@@ -252,12 +240,22 @@ pub struct Restart {
     pub again: u32,
     /// The outcome of the run was reported. Nothing moves after that.
     pub reported: bool,
+    /// The last look at a stop that may still come found it running.
+    pub still_runs: bool,
+    /// It was told that it is unknown whether it runs.
+    pub told_unknown: bool,
     /// Gone, and a live source says that it is connected.
     pub contradicted: bool,
+    /// The journal has lost it: it comes from a quarantine.
+    pub adopted: bool,
     /// The program is to end.
     pub leaving: bool,
     /// When it was stopped, for the downtime.
     pub stopped_at: Option<Now>,
+    /// When the last start was called, nanoseconds since the epoch.
+    pub started_ns: Option<i64>,
+    /// Since when the sessions count as not back, nanoseconds since the epoch.
+    pub late_ns: Option<i64>,
     /// Who is to come back.
     pub waiting: Vec<WaitingSession>,
     /// The service's times.

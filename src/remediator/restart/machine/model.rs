@@ -39,6 +39,16 @@ struct Coordinator {
 }
 
 #[derive(Debug)]
+#[expect(dead_code, reason = "shown where a test fails")]
+struct Shown<'a> {
+    now: Duration,
+    live: &'a [Process],
+    calls: &'a [Pending],
+    lock: Option<usize>,
+    phases: Vec<[Option<Phase>; 2]>,
+    log: &'a [String],
+}
+
 struct World {
     now: Now,
     live: Vec<Process>,
@@ -59,6 +69,26 @@ struct World {
     notices: usize,
     /// Extra seconds of calls, and whether they fail.
     choices: Vec<u8>,
+    log: Vec<String>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let of = |state: &Option<Restart>| state.as_ref().map(|state| state.phase);
+        let shown = Shown {
+            now: self.now.at,
+            live: &self.live,
+            calls: &self.calls,
+            lock: self.lock,
+            phases: self
+                .all
+                .iter()
+                .map(|one| [of(&one.alive), of(&one.disk)])
+                .collect(),
+            log: &self.log[self.log.len().saturating_sub(40)..],
+        };
+        shown.fmt(f)
+    }
 }
 
 impl World {
@@ -87,6 +117,7 @@ impl World {
             starts: 0,
             notices: 0,
             choices,
+            log: Vec::new(),
         }
     }
 
@@ -133,6 +164,13 @@ impl World {
             self.all[who].awaited = None;
         }
         self.all[who].alive = Some(after.clone());
+        self.log.push(format!(
+            "{:?} {who}: {} {} -> {} {effects:?} {half:?}",
+            self.now.at,
+            state.phase.label(),
+            event.label(),
+            after.phase.label()
+        ));
         for effect in effects.iter().take(half.unwrap_or(usize::MAX)) {
             self.perform(who, *effect, &after);
         }
@@ -352,7 +390,11 @@ impl World {
 
     fn step(&mut self, step: u8) {
         let who = usize::from(step & 1);
-        match step >> 1 {
+        let code = step >> 1;
+        if (104..=126).contains(&code) {
+            self.log.push(format!("{:?}: world {code}", self.now.at));
+        }
+        match code {
             0..50 => self.deliver(who, None),
             50..64 => self.alert(who),
             64..76 => self.pass(SECOND * u32::from(step % 16)),

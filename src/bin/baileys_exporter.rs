@@ -14,6 +14,7 @@ use baileys_exporter::exporter::snapshot::Collector;
 use baileys_exporter::exporter::status;
 use baileys_exporter::web::{self, Door, Guard};
 use clap::{Parser, Subcommand, ValueEnum};
+use clock::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Prometheus exporter for the auth folders of WhatsApp bots built on Baileys.
@@ -137,8 +138,13 @@ async fn program() -> ExitCode {
                 complain(&format!("error: {hint}"));
                 return ExitCode::from(2);
             }
-            let exporter =
-                Exporter::new(settings, Box::new(load), cli.metrics_path, cli.max_requests);
+            let exporter = Exporter::new(
+                settings,
+                Box::new(load),
+                cli.metrics_path,
+                cli.max_requests,
+                Clock::system(),
+            );
             serve(Arc::new(exporter), &cli.listen, cli.web_config.as_deref()).await
         }
     }
@@ -166,9 +172,11 @@ async fn show_status(settings: Settings, output: Output) -> ExitCode {
     let mut connection = settings.connection.clone();
     if keeps_state(&settings) {
         // What the running exporter has seen counts here as well.
-        connection.memory = Arc::new(Kept::load(&settings.logs.state_path));
+        connection.memory = Arc::new(Kept::load(&settings.logs.state_path, Clock::system()));
     }
-    let look = tokio::task::spawn_blocking(move || Collector::new(Arc::new(settings)).collect());
+    let look = tokio::task::spawn_blocking(move || {
+        Collector::new(Arc::new(settings), Clock::system()).collect()
+    });
     let Ok(snapshot) = look.await else {
         return ExitCode::from(2);
     };

@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use clock::Clock;
+
 use crate::connection::{Alive, Memory, Recent, Recollection};
 use crate::folder::{SessionName, Timestamp};
 
@@ -17,16 +19,18 @@ pub struct Kept {
     recent: Recent,
     path: PathBuf,
     changed: AtomicBool,
+    clock: Clock,
 }
 
 impl Kept {
     /// With what was saved in `dir`, if anything was and can be understood: what is lost
     /// comes again with the next look at a bot that lives.
-    pub fn load(dir: &Path) -> Self {
+    pub fn load(dir: &Path, clock: Clock) -> Self {
         let kept = Self {
             recent: Recent::default(),
             path: dir.join(FILE),
             changed: AtomicBool::new(false),
+            clock,
         };
         match std::fs::read(&kept.path).map(|bytes| serde_json::from_slice(&bytes)) {
             Ok(Ok(records)) => kept.recent.load(records),
@@ -52,7 +56,7 @@ impl Kept {
     }
 
     fn write(&self) -> io::Result<()> {
-        let text = serde_json::to_vec(&self.recent.save(Timestamp::now()))?;
+        let text = serde_json::to_vec(&self.recent.save(Timestamp::of(&self.clock)))?;
         let new = self.path.with_extension("new");
         let mut file = std::fs::OpenOptions::new()
             .write(true)
@@ -86,15 +90,16 @@ mod tests {
     fn it_is_there_again_after_a_restart() {
         let dir = tempfile::tempdir().unwrap();
         let session = SessionName::from_dir(OsStr::new("a"));
-        let kept = Kept::load(dir.path());
+        let kept = Kept::load(dir.path(), Clock::system());
         kept.save();
         assert!(!dir.path().join(FILE).exists(), "nothing changed");
         kept.remember(&session, &[("probe-1".into(), Alive::at(Timestamp::now()))]);
         kept.save();
-        let again = Kept::load(dir.path());
+        let again = Kept::load(dir.path(), Clock::system());
         assert_eq!(again.recall(&session), kept.recall(&session));
         assert_eq!(again.recall(&session).alive.len(), 1);
         std::fs::write(dir.path().join(FILE), "[{").unwrap();
-        assert!(Kept::load(dir.path()).recall(&session).alive.is_empty());
+        let unreadable = Kept::load(dir.path(), Clock::system());
+        assert!(unreadable.recall(&session).alive.is_empty());
     }
 }

@@ -14,6 +14,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use clock::Clock;
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::Notify;
@@ -60,6 +61,7 @@ pub struct Exporter {
     /// The same, where it is kept over a restart.
     kept: Option<Arc<Kept>>,
     reloaded: Notify,
+    clock: Clock,
 }
 
 /// The latest verdict on each session.
@@ -73,16 +75,19 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn new(mut settings: Settings, memory: &Arc<dyn Memory>) -> Self {
+    fn new(mut settings: Settings, memory: &Arc<dyn Memory>, clock: &Clock) -> Self {
         settings.connection.memory = Arc::clone(memory);
         settings.connection.share_for = SHARE_FOR;
         let settings = Arc::new(settings);
         Self {
-            collector: Arc::new(Mutex::new(Collector::new(Arc::clone(&settings)))),
+            collector: Arc::new(Mutex::new(Collector::new(
+                Arc::clone(&settings),
+                clock.clone(),
+            ))),
             settings,
             reload: ReloadState {
                 successful: true,
-                loaded_at: Timestamp::now(),
+                loaded_at: Timestamp::of(clock),
             },
             latest: Latest::default(),
         }
@@ -91,19 +96,27 @@ impl Loaded {
 
 impl Exporter {
     /// An exporter for these settings. `max_requests` bounds concurrent scrapes (0: no bound).
-    pub fn new(settings: Settings, load: Load, metrics_path: String, max_requests: usize) -> Self {
+    pub fn new(
+        settings: Settings,
+        load: Load,
+        metrics_path: String,
+        max_requests: usize,
+        clock: Clock,
+    ) -> Self {
         // It outlives a reload of the configuration.
-        let kept = keeps_state(&settings).then(|| Arc::new(Kept::load(&settings.logs.state_path)));
+        let kept = keeps_state(&settings)
+            .then(|| Arc::new(Kept::load(&settings.logs.state_path, clock.clone())));
         let memory: Arc<dyn Memory> = match &kept {
             Some(kept) => Arc::clone(kept) as _,
             None => Arc::clone(&settings.connection.memory),
         };
         Self {
             load,
-            state: RwLock::new(Loaded::new(settings, &memory)),
+            state: RwLock::new(Loaded::new(settings, &memory, &clock)),
             memory,
             kept,
             reloaded: Notify::new(),
+            clock,
             metrics_path,
             gate: Gate::new(max_requests),
             page: tokio::sync::Mutex::new(None),
@@ -172,7 +185,7 @@ impl Exporter {
                     );
                     return Err(error);
                 }
-                *state = Loaded::new(settings, &self.memory);
+                *state = Loaded::new(settings, &self.memory, &self.clock);
                 self.reloaded.notify_one();
                 tracing::info!("configuration loaded");
                 Ok(())
@@ -215,7 +228,7 @@ impl Exporter {
                 loop {
                     exporter.take_verdicts().await;
                     tokio::select! {
-                        () = tokio::time::sleep(VERDICTS_EVERY) => {}
+                        () = exporter.clock.sleep(VERDICTS_EVERY) => {}
                         () = exporter.reloaded.notified() => {}
                     }
                 }
@@ -252,6 +265,7 @@ impl Exporter {
                 &latest,
                 &snapshot,
                 &verdicts(&snapshot, &settings.connection).await,
+                self.clock.now(),
             );
             if let Some(kept) = self.kept.clone() {
                 let _ = tokio::task::spawn_blocking(move || kept.save()).await;
@@ -301,12 +315,13 @@ impl Exporter {
         let patterns = Arc::clone(&self.settings().logs.patterns);
         let monitor = self.monitor().clone();
         let headers = request.headers().clone();
+        let clock = self.clock.clone();
         let encode = move || {
             let latest = latest
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
-            let connection = |session: &SessionName| latest_of(&latest, session);
+            let connection = |session: &SessionName| latest_of(&latest, session, clock.now());
             let published = monitor.map(|monitor| {
                 monitor.set_sessions(session_names(&snapshot));
                 monitor.published()
@@ -328,7 +343,7 @@ impl Exporter {
     async fn page(&self) -> String {
         let mut last = self.page.lock().await;
         if let Some((at, page)) = last.as_ref()
-            && at.elapsed() < PAGE_FOR
+            && self.clock.since(*at) < PAGE_FOR
         {
             return page.clone();
         }
@@ -338,11 +353,11 @@ impl Exporter {
             (Arc::clone(&state.settings), Arc::clone(&state.latest))
         };
         let verdicts = verdicts(&snapshot, &settings.connection).await;
-        note(&latest, &snapshot, &verdicts);
+        note(&latest, &snapshot, &verdicts, self.clock.now());
         let rows = lay_out(&snapshot, &verdicts);
         let skipped: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();
         let page = page(&rows, &skipped, snapshot.at, &self.metrics_path);
-        *last = Some((Instant::now(), page.clone()));
+        *last = Some((self.clock.now(), page.clone()));
         page
     }
 }
@@ -361,16 +376,19 @@ fn session_names(snapshot: &Snapshot) -> HashSet<Arc<str>> {
 }
 
 /// Keeps the verdicts for the metrics, and forgets those of sessions that are gone.
-fn note(latest: &Latest, snapshot: &Snapshot, verdicts: &[Verdict]) {
-    let now = Instant::now();
+fn note(latest: &Latest, snapshot: &Snapshot, verdicts: &[Verdict], now: Instant) {
     let states = verdicts.iter().map(|verdict| (now, verdict.state));
     let sessions = snapshot.sessions.iter().map(|view| view.session.clone());
     *latest.lock().unwrap_or_else(PoisonError::into_inner) = sessions.zip(states).collect();
 }
 
-fn latest_of(latest: &HashMap<SessionName, (Instant, State)>, session: &SessionName) -> State {
+fn latest_of(
+    latest: &HashMap<SessionName, (Instant, State)>,
+    session: &SessionName,
+    now: Instant,
+) -> State {
     match latest.get(session) {
-        Some((at, state)) if at.elapsed() <= VERDICT_FOR => *state,
+        Some((at, state)) if now.saturating_duration_since(*at) <= VERDICT_FOR => *state,
         _ => State::Unknown,
     }
 }
@@ -383,14 +401,11 @@ mod tests {
     #[test]
     fn an_old_verdict_tells_nothing() {
         let session = SessionName::from_dir(OsStr::new("a"));
-        let ago = |seconds| {
-            Instant::now()
-                .checked_sub(Duration::from_secs(seconds))
-                .unwrap()
-        };
-        let latest = |at| HashMap::from([(session.clone(), (at, State::Connected))]);
-        assert_eq!(latest_of(&HashMap::new(), &session), State::Unknown);
-        assert_eq!(latest_of(&latest(ago(290)), &session), State::Connected);
-        assert_eq!(latest_of(&latest(ago(301)), &session), State::Unknown);
+        let at = Instant::now();
+        let latest = HashMap::from([(session.clone(), (at, State::Connected))]);
+        let after = |seconds| latest_of(&latest, &session, at + Duration::from_secs(seconds));
+        assert_eq!(latest_of(&HashMap::new(), &session, at), State::Unknown);
+        assert_eq!(after(300), State::Connected);
+        assert_eq!(after(301), State::Unknown);
     }
 }

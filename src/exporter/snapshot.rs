@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use clock::Clock;
 
 use crate::config::Settings;
 use crate::folder::discovery::{ProblemLog, Skipped, explain};
@@ -111,27 +113,32 @@ pub struct Collector {
     discovery: Discovery,
     caches: HashMap<Place, ReadCache>,
     problems: ProblemLog,
+    clock: Clock,
 }
 
 impl Collector {
     /// A collector for these settings.
-    pub fn new(settings: Arc<Settings>) -> Self {
+    pub fn new(settings: Arc<Settings>, clock: Clock) -> Self {
         Self {
             discovery: settings.discovery(),
             settings,
             caches: HashMap::new(),
             problems: ProblemLog::default(),
+            clock,
         }
     }
 
     /// Looks at everything once. Blocks.
     pub fn collect(&mut self) -> Snapshot {
-        let began = Instant::now();
+        let began = self.clock.now();
         let survey = self.discovery.survey();
         let mut scanned: Vec<(Found, std::io::Result<Inventory>)> = Vec::new();
         let mut caches = HashMap::new();
         for found in survey.found {
-            let mut cache = self.caches.remove(&found.place).unwrap_or_default();
+            let mut cache = self
+                .caches
+                .remove(&found.place)
+                .unwrap_or_else(|| ReadCache::new(self.clock.clone()));
             let scan = found
                 .place
                 .open()
@@ -140,8 +147,8 @@ impl Collector {
             scanned.push((found, scan));
         }
         self.caches = caches;
-        second_look(&mut scanned);
-        let at = Timestamp::now();
+        second_look(&mut scanned, &self.clock);
+        let at = Timestamp::of(&self.clock);
         let sessions = scanned
             .into_iter()
             .map(|(found, scan)| {
@@ -159,7 +166,7 @@ impl Collector {
         let snapshot = Snapshot {
             sessions,
             skipped: survey.skipped,
-            took: began.elapsed(),
+            took: self.clock.since(began),
             at,
         };
         self.report(&snapshot);
@@ -184,7 +191,7 @@ impl Collector {
 
 /// One pause for all folders whose creds.json looks broken or gone, then a second read:
 /// Baileys writes it in place.
-fn second_look(scanned: &mut [(Found, std::io::Result<Inventory>)]) {
+fn second_look(scanned: &mut [(Found, std::io::Result<Inventory>)], clock: &Clock) {
     let mut doubtful: Vec<(&Place, &mut Inventory)> = scanned
         .iter_mut()
         .filter_map(|(found, scan)| Some((&found.place, scan.as_mut().ok()?)))
@@ -195,7 +202,7 @@ fn second_look(scanned: &mut [(Found, std::io::Result<Inventory>)]) {
         if doubtful.is_empty() {
             return;
         }
-        std::thread::sleep(CREDS_SECOND_LOOK);
+        clock.block(CREDS_SECOND_LOOK);
         for (place, inventory) in &mut doubtful {
             if let Ok(fd) = place.open() {
                 inventory.creds = read_creds(fd.as_fd());

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
+use clock::Clock;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
@@ -81,6 +82,18 @@ pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 #[derive(Debug, Default)]
 pub struct ReadCache {
     seen: HashMap<Stamp, Inside>,
+    clock: Clock,
+}
+
+impl ReadCache {
+    /// An empty cache for scans that read the time from `clock`. [`ReadCache::default`] reads
+    /// the clock of the machine.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            seen: HashMap::new(),
+            clock,
+        }
+    }
 }
 
 /// Lists and measures the folder behind `fd`. Names that vanish between listing and
@@ -88,7 +101,7 @@ pub struct ReadCache {
 ///
 /// Errors: the listing itself failed.
 pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> {
-    let racy_after = Timestamp::now().minus(RACY);
+    let racy_after = Timestamp::of(&cache.clock).minus(RACY);
     let mut entries = Vec::new();
     let mut fresh = HashMap::new();
     let mut creds = Creds::Missing;
@@ -146,7 +159,7 @@ pub fn scan_settled(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inv
         if !needs_second_look(&inventory.creds) {
             break;
         }
-        std::thread::sleep(CREDS_SECOND_LOOK);
+        cache.clock.block(CREDS_SECOND_LOOK);
         inventory.creds = read_creds(fd);
     }
     Ok(inventory)

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use clock::Clock;
+
 /// Nanoseconds since the Unix epoch; may be negative. Arithmetic saturates, so no
 /// timestamp found on a disk (year 1901, year 292277026596) can make the program fail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,9 +31,14 @@ impl Timestamp {
         Self::from_stat(seconds, 0)
     }
 
-    /// The wall clock.
+    /// Wall time of `clock`.
+    pub fn of(clock: &Clock) -> Self {
+        clock.wall().into()
+    }
+
+    /// Wall time of the machine. New code takes a [`Clock`] and uses [`Timestamp::of`].
     pub fn now() -> Self {
-        SystemTime::now().into()
+        Self::of(&Clock::system())
     }
 
     /// Nanoseconds since the epoch.

@@ -1,7 +1,7 @@
 //! The remediator: takes Alertmanager's alerts and operators' commands, asks policy, and
 //! moves what policy allows into a quarantine.
 //!
-//! [`webhook`] says what an alert asks for, [`journal`] puts it on record, [`service`]
+//! [`webhook`] says what an alert asks for, [`store`] puts it on record, [`service`]
 //! serves and works, [`runner`] performs one run, [`restart`] stops a bot for it and
 //! starts it again, [`quarantine`] moves the files,
 //! [`insurance`] keeps copies of each creds.json, [`console`] is the operator's side,
@@ -9,8 +9,6 @@
 
 pub mod console;
 pub mod insurance;
-pub mod journal;
-pub mod ledger;
 pub mod metrics;
 pub mod outcome;
 pub mod overview;
@@ -22,5 +20,6 @@ pub mod restart;
 pub mod runner;
 pub mod service;
 pub mod services;
+pub mod store;
 pub mod switchboard;
 pub mod webhook;

@@ -11,9 +11,10 @@ use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, Tier, may_stop};
 use crate::remediator::insurance::stop as insurance;
-use crate::remediator::journal::{Ending, Journal, JournalError, Run};
 use crate::remediator::outcome::RunError;
 use crate::remediator::runner;
+use crate::remediator::store::runs::{Ending, Run};
+use crate::remediator::store::{BlockingStore, Store, StoreError};
 
 use super::coordinator::RestartCoordinator;
 use super::driver::presence;
@@ -58,7 +59,7 @@ pub(super) struct Checked {
 }
 
 /// What is left of the budget of a service.
-pub(in crate::remediator) fn budget(service: &Service, stops: &[Stopped]) -> RestartBudget {
+pub fn budget(service: &Service, stops: &[Stopped]) -> RestartBudget {
     let own = stops.iter().filter(|stop| stop.service == service.name);
     RestartBudget {
         stops: own.map(|stop| stop.at).collect(),
@@ -115,7 +116,7 @@ impl RestartCoordinator {
         tracing::error!("the breaker opens, nothing is stopped or cleaned any more: {reason}");
         match self
             .ctx
-            .ask(move |journal| journal.open_breaker(&reason, now))
+            .ask(move |store| store.pause().open_breaker(&reason, now))
             .await
         {
             Ok(()) => StopRefusal::BreakerOpen.into(),
@@ -127,23 +128,23 @@ impl RestartCoordinator {
     /// refuses it. Blocks.
     pub(super) fn intend(
         &self,
-        journal: &mut Journal,
+        store: &Store,
         mut state: Restart,
         service: &Service,
         sessions: &[String],
         fleet: usize,
-    ) -> Result<Result<Restart, StopRefusal>, JournalError> {
+    ) -> Result<Result<Restart, StopRefusal>, StoreError> {
         let now = Timestamp::now();
         let (trigger, id) = (state.trigger, state.run_id);
         let is_window = trigger == Trigger::Window;
         let intended =
-            journal.intend_restart(&mut state, now, |journal, switches, stops, resumed| {
+            store.restarts().intend_stop(&mut state, now, |store, pause, stops, resumed| {
                 // It would be started in the middle of that.
                 let all: Vec<&str> = sessions.iter().map(String::as_str).collect();
-                if journal.is_under_way(&all, id).unwrap_or(true) {
+                if store.runs().is_under_way(&all, id).unwrap_or(true) {
                     return Err(StopRefusal::Busy);
                 }
-                if switches.paused.is_some() {
+                if pause.paused.is_some() {
                     return Err(StopRefusal::Paused);
                 }
                 // The looks took time, and the window has ended: the run waits for the next.
@@ -151,7 +152,7 @@ impl RestartCoordinator {
                     return Err(StopRefusal::Busy);
                 }
                 budget(service, stops).may_be_stopped(now)?;
-                let open = switches.breaker.is_some();
+                let open = pause.breaker.is_some();
                 let allows =
                     self.breaker_allows(stops, resumed, &service.name, trigger, fleet, now);
                 match allows && !open {
@@ -166,10 +167,11 @@ impl RestartCoordinator {
     /// breaker would let it. Blocks.
     pub fn window_is_open(
         &self,
+        store: &BlockingStore<'_>,
         session: &SessionName,
         known: &[Found],
         now: Timestamp,
-    ) -> Result<bool, JournalError> {
+    ) -> Result<bool, StoreError> {
         let Some(service) = self.ctx.settings.services.of(session) else {
             return Ok(false);
         };
@@ -177,8 +179,8 @@ impl RestartCoordinator {
             return Ok(false);
         }
         let (stops, resumed) = {
-            let journal = self.ctx.journal();
-            (journal.stops(now)?, journal.resumed(now)?)
+            let store = store.lock();
+            (store.restarts().stops(now)?, store.pause().resumed(now)?)
         };
         let (name, fleet) = (&service.name, self.fleet(known));
         Ok(budget(&service, &stops).may_be_stopped(now).is_ok()
@@ -248,8 +250,8 @@ impl RestartCoordinator {
         let now = Timestamp::now();
         let (stops, resumed) = self
             .ctx
-            .ask(move |journal| {
-                Ok::<_, JournalError>((journal.stops(now)?, journal.resumed(now)?))
+            .ask(move |store| {
+                Ok::<_, StoreError>((store.restarts().stops(now)?, store.pause().resumed(now)?))
             })
             .await?;
         let limits = settings.limits(&found.session);
@@ -347,14 +349,14 @@ impl RestartCoordinator {
         found: &Found,
         service: &Service,
         known: &[Found],
-    ) -> Result<bool, JournalError> {
+    ) -> Result<bool, StoreError> {
         let (began, id) = (std::time::Instant::now(), run.id);
         let all = self.sessions_of(service, found, known);
         loop {
             let all = all.clone();
-            let asked = self.ctx.ask(move |journal| {
+            let asked = self.ctx.ask(move |store| {
                 let all: Vec<&str> = all.iter().map(String::as_str).collect();
-                journal.is_under_way(&all, id)
+                store.runs().is_under_way(&all, id)
             });
             if !asked.await? {
                 return Ok(true);

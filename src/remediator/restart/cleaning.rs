@@ -7,11 +7,12 @@ use crate::connection::Finding;
 use crate::folder::{Found, Timestamp};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Tier};
-use crate::remediator::journal::record::{Fate, FileRecord};
-use crate::remediator::journal::{Action, Ending, JournalError, Run};
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::quarantine::{Halt, RunId, look_up};
 use crate::remediator::runner::{self, Down, blocking};
+use crate::remediator::store::audit::{Fate, FileRecord};
+use crate::remediator::store::runs::{Action, Ending, Run};
+use crate::remediator::store::{BlockingStore, StoreError};
 
 use super::coordinator::RestartCoordinator;
 use super::machine::{GRACE, LOOK_EVERY};
@@ -162,7 +163,8 @@ impl RestartCoordinator {
     ) {
         let (coordinator, found, halt) = (Arc::clone(self), other.clone(), down.halt.clone());
         let all = Arc::clone(runs);
-        let claimed = blocking(move || coordinator.claim(&found, &halt, &all));
+        let store = &self.ctx.store;
+        let claimed = store.block(move |store| coordinator.claim(store, &found, &halt, &all));
         let (run, mut ending) = match claimed.await {
             Ok(Some(claimed)) => claimed,
             Ok(None) => return,
@@ -184,27 +186,30 @@ impl RestartCoordinator {
     /// nobody waits for it any more: then the run waits again.
     pub(super) fn claim(
         &self,
+        store: &BlockingStore<'_>,
         found: &Found,
         halt: &Halt,
         runs: &Mutex<Vec<SiblingRun>>,
-    ) -> Result<Option<(Run, Ending)>, JournalError> {
+    ) -> Result<Option<(Run, Ending)>, StoreError> {
         let session = found.session.as_str();
         for action in [Action::Emergency, Action::Cleanup] {
-            self.ctx
-                .journal()
-                .nudge(session, action, Timestamp::now())?;
+            store
+                .lock()
+                .armed()
+                .enqueue(session, action, Timestamp::now())?;
         }
         // Known before anybody can take it for a leftover.
         let mut ours = self.claimed();
-        let Some(run) = self.ctx.journal().claim(session, Timestamp::now())? else {
+        let Some(run) = store.lock().queue().claim(session, Timestamp::now())? else {
             return Ok(None);
         };
         // Whoever collects them says `halt` first, and must not wait for the journal.
         let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
         if halt.is_halted() {
             drop(runs);
-            self.ctx
-                .journal()
+            store
+                .lock()
+                .queue()
                 .requeue(run.id, "its service was to be started again")?;
             return Ok(None);
         }

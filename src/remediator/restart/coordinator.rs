@@ -11,9 +11,10 @@ use tokio::task::JoinSet;
 use crate::control::Service;
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::remediator::insurance::stop::MENDED_WITHIN;
-use crate::remediator::journal::{Ending, JournalError, Run};
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::runner::{self, Context, blocking};
+use crate::remediator::store::runs::{Ending, Run};
+use crate::remediator::store::{BlockingStore, StoreError};
 
 use super::checks::Siblings;
 use super::cleaning::{ALL_CLEAN_TIMEOUT, CLEAN_TIMEOUT, DOWN_FOR_AT_MOST, HALTS_WITHIN};
@@ -152,9 +153,13 @@ impl RestartCoordinator {
 
     /// The sessions whose service is on its way down or up: nobody else is to clean them.
     /// Blocks.
-    pub fn busy_sessions(&self, known: &[Found]) -> Result<Vec<String>, JournalError> {
+    pub fn busy_sessions(
+        &self,
+        store: &BlockingStore<'_>,
+        known: &[Found],
+    ) -> Result<Vec<String>, StoreError> {
         let mut busy = self.leased().clone();
-        let pending = self.ctx.journal().pending_restarts()?;
+        let pending = store.lock().restarts().pending()?;
         busy.extend(pending.into_iter().map(|state| state.service));
         if busy.is_empty() {
             return Ok(Vec::new());
@@ -199,7 +204,7 @@ impl RestartCoordinator {
                 Err(_) => return RestartResult::NeedsNoStop,
             },
         };
-        match self.ctx.ask(|journal| journal.pending_restarts()).await {
+        match self.ctx.ask(|store| store.restarts().pending()).await {
             Ok(pending) if pending.iter().any(|one| one.service == service.name) => {
                 return RestartResult::Busy;
             }
@@ -247,7 +252,7 @@ impl RestartCoordinator {
     }
 
     pub(super) async fn resume(self: &Arc<Self>, known: &[Found], only_start: bool) {
-        let read = self.ctx.ask(|journal| journal.restarts()).await;
+        let read = self.ctx.ask(|store| store.restarts().all()).await;
         let mut all = match read {
             Ok(all) => all,
             Err(error) => {
@@ -268,7 +273,7 @@ impl RestartCoordinator {
             };
             // It may have ended since it was read.
             let (name, phase) = (state.service.clone(), state.phase);
-            let still = self.ctx.ask(move |journal| journal.restart(&name)).await;
+            let still = self.ctx.ask(move |store| store.restarts().of(&name)).await;
             let mut state = match still {
                 Ok(Some(still)) => still,
                 Ok(None) if phase != Phase::Released && !state.adopted => continue,
@@ -342,7 +347,7 @@ impl RestartCoordinator {
             let asked = state.clone();
             let is_over = self
                 .ctx
-                .ask(move |journal| journal.knows_run_of(&asked))
+                .ask(move |store| store.restarts().knows_run_of(&asked))
                 .await
                 .unwrap_or(false);
             if !is_on_record && !is_over && state.phase.is_pending() {

@@ -14,11 +14,12 @@ use crate::control::{Presence, Service};
 use crate::folder::{Found, Timestamp};
 use crate::policy::StopRefusal;
 use crate::remediator::insurance::stop as insurance;
-use crate::remediator::journal::record::Step;
-use crate::remediator::journal::{Ending, JournalError, Run};
 use crate::remediator::outcome::{BotState, RunError, RunResult};
 use crate::remediator::quarantine::{Halt, Obstacle};
 use crate::remediator::runner::{self, Context, Down, Folders, blocking};
+use crate::remediator::store::StoreError;
+use crate::remediator::store::audit::Step;
+use crate::remediator::store::runs::{Ending, Run};
 
 use super::cleaning::{CleanJob, Cleaned, SiblingRun};
 use super::checks::{Checked, Siblings};
@@ -29,7 +30,6 @@ use super::state::{
     CheckResult, Effect, Event, HandedTo, Look, Notice, Now, Phase, Restart, RestartStep, Returned,
     Seen, Sources, Trigger, Verdict, WaitingSession,
 };
-use super::store;
 
 /// Folders, or sessions, that are asked at once.
 const AT_ONCE: usize = 8;
@@ -197,7 +197,7 @@ impl Driver {
                 self.watch_siblings();
             }
         }
-        if self.state.late_ns.is_none() && store::is_late(&self.state) {
+        if self.state.late_ns.is_none() && self.state.is_late() {
             self.state.late_ns = Some(Timestamp::now().nanos());
         }
         let mut report = None;
@@ -436,9 +436,9 @@ impl Driver {
                 } => {
                     let coordinator = Arc::clone(&coordinator);
                     let kept = state.clone();
-                    let intended = ctx.ask(move |journal| {
+                    let intended = ctx.ask(move |store| {
                         coordinator
-                            .intend(journal, kept, &service, &sessions, fleet)
+                            .intend(store, kept, &service, &sessions, fleet)
                             .map_err(RunError::from)
                     });
                     match intended.await {
@@ -452,12 +452,12 @@ impl Driver {
                 }
                 Write::Save => {
                     let state = state.clone();
-                    let saved = ctx.ask(move |journal| journal.save_restart(&state));
+                    let saved = ctx.ask(move |store| store.restarts().save(&state));
                     saved.await.map_err(RunError::from)
                 }
                 Write::Forget => {
                     let name = state.service.clone();
-                    let forgotten = ctx.ask(move |journal| journal.forget_restart(&name));
+                    let forgotten = ctx.ask(move |store| store.restarts().forget(&name));
                     forgotten.await.map_err(RunError::from)
                 }
             };
@@ -623,7 +623,7 @@ impl Driver {
             None => {
                 let (ctx, id) = (self.ctx().clone(), self.state.run_id);
                 tokio::spawn(async move {
-                    let noted = ctx.ask(move |journal| journal.note(id, &[step])).await;
+                    let noted = ctx.ask(move |store| store.audit().note(id, &[step])).await;
                     if let Err(error) = noted {
                         tracing::warn!(id, "failed to save a step: {error}");
                     }
@@ -835,7 +835,7 @@ async fn who_is_back(ctx: &Context, asked: Vec<(Found, Timestamp)>) -> BTreeSet<
 }
 
 async fn is_paused(ctx: &Context) -> bool {
-    let asked = ctx.ask(|journal| Ok::<_, JournalError>(journal.switches()?.paused.is_some()));
+    let asked = ctx.ask(|store| Ok::<_, StoreError>(store.pause().state()?.paused.is_some()));
     matches!(
         tokio::time::timeout(PERSIST_WITHIN, asked).await,
         Ok(Ok(true))

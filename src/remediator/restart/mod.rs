@@ -4,7 +4,7 @@
 //! specification. `driver` performs what it asks for, and is the only caller of a supervisor.
 //! [`coordinator`] gives each service to one driver at a time, and resumes what is pending.
 //! `checks` is what is asked before a stop, `cleaning` what is done while the service is gone,
-//! [`store`] the record in the journal, [`folder_record`] the second one in the quarantine,
+//! [`folder_record`] the second record, in the quarantine,
 //! [`operator`] what commands use.
 
 mod checks;
@@ -15,6 +15,5 @@ pub mod folder_record;
 pub mod machine;
 pub mod operator;
 pub mod state;
-pub mod store;
 
 pub use checks::budget;

@@ -2,16 +2,16 @@
 //! keeps away meanwhile, or stops and starts a service itself; a `serve` that cannot serve
 //! starts what is pending before it ends.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Settings;
 use crate::control::{Presence, Service};
 use crate::folder::{Found, SessionName};
-use crate::remediator::journal::{Journal, JournalError};
 use crate::remediator::quarantine::Obstacle;
 use crate::remediator::runner::{self, Context};
 use crate::remediator::service::lock_state;
+use crate::remediator::store::{FILE, SharedStore, Store, StoreError};
 
 use super::coordinator::RestartCoordinator;
 use super::driver::presence;
@@ -27,19 +27,19 @@ const START_TIMEOUT: Duration = Duration::from_secs(300);
 /// pause keeps `serve` from starting it again.
 pub fn pending_restart_of(
     settings: &Settings,
-    journal: &Journal,
+    store: &Store,
     session: &SessionName,
-) -> Result<Option<String>, JournalError> {
+) -> Result<Option<String>, StoreError> {
     let service = settings.services.of(session).map(|service| service.name);
     let is_ours = |state: &Restart| match &service {
         Some(name) => state.service == *name,
         None => state.session == session.as_str(),
     };
-    let Some(state) = journal.pending_restarts()?.into_iter().find(is_ours) else {
+    let Some(state) = store.restarts().pending()?.into_iter().find(is_ours) else {
         return Ok(None);
     };
     let name = &state.service;
-    let paused = journal.switches()?.paused.is_some();
+    let paused = store.pause().state()?.paused.is_some();
     Ok(match state.phase {
         Phase::Down | Phase::HandedOver(HandedTo::Pause) if paused => None,
         Phase::Down | Phase::HandedOver(HandedTo::Pause) => Some(format!(
@@ -97,26 +97,26 @@ pub async fn call_for_operator(
 pub async fn start_pending_without_serving(settings: &Settings) {
     let known = settings.discovery().survey().found;
     // Where another `serve` has the state directory, that one starts it.
-    let has_journal = settings.state_path.join("journal.sqlite").exists();
+    let has_journal = settings.state_path.join(FILE).exists();
     let _lock = match has_journal.then(|| lock_state(&settings.state_path)) {
         Some(Err(_)) => return,
         lock => lock,
     };
-    let journal = match has_journal.then(|| Journal::open_existing(&settings.state_path)) {
-        Some(Ok(journal)) => Ok(journal),
+    let store = match has_journal.then(|| Store::open_existing(&settings.state_path)) {
+        Some(Ok(store)) => Ok(store),
         Some(Err(error)) => {
             tracing::error!("failed to load pending restarts: {error}");
-            Journal::in_memory()
+            Store::in_memory()
         }
-        None => Journal::in_memory(),
+        None => Store::in_memory(),
     };
-    let journal = match journal {
-        Ok(journal) => journal,
+    let store = match store {
+        Ok(store) => store,
         Err(error) => return tracing::error!("{error}"),
     };
     let coordinator = RestartCoordinator::new(Context {
         settings: Arc::new(settings.clone()),
-        journal: Arc::new(Mutex::new(journal)),
+        store: SharedStore::new(store),
     });
     coordinator.resume(&known, true).await;
     let longest = settings

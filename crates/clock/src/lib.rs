@@ -1,0 +1,140 @@
+//! The only place that reads the time.
+//!
+//! Code takes a [`Clock`] and asks it for wall time, monotonic time and sleep. Programs use
+//! [`Clock::system`]. Tests use [`ManualClock::new`]: its time stands still until the test
+//! advances it, which wakes what sleeps.
+//!
+//! `clippy.toml` disallows `Instant::now` and `SystemTime::now` elsewhere.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+// This crate is the exception that `clippy.toml` names.
+#![allow(clippy::disallowed_methods)]
+
+mod manual;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use manual::Manual;
+pub use manual::ManualClock;
+
+/// Tells the time and sleeps. Cheap to clone; all clones of a manual clock share its time.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    System,
+    Manual(Arc<Manual>),
+}
+
+/// The time of [`Clock::timeout`] is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut;
+
+impl std::fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("timeout")
+    }
+}
+
+impl std::error::Error for TimedOut {}
+
+impl Clock {
+    /// The clock of the machine.
+    pub const fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// Wall time. It may step in either direction.
+    pub fn wall(&self) -> SystemTime {
+        match &self.0 {
+            Source::System => SystemTime::now(),
+            Source::Manual(manual) => manual.wall(),
+        }
+    }
+
+    /// Monotonic time. It does not count while the machine is suspended.
+    pub fn now(&self) -> Instant {
+        match &self.0 {
+            Source::System => Instant::now(),
+            Source::Manual(manual) => manual.now(),
+        }
+    }
+
+    /// Time since the boot of the machine, including suspension (`CLOCK_BOOTTIME`). Values
+    /// of two processes can be compared while the machine has not been booted in between.
+    pub fn boot(&self) -> Duration {
+        match &self.0 {
+            Source::System => since_boot(),
+            Source::Manual(manual) => manual.boot(),
+        }
+    }
+
+    /// Monotonic time since `start`; zero if `start` is in the future.
+    pub fn since(&self, start: Instant) -> Duration {
+        self.now().saturating_duration_since(start)
+    }
+
+    /// Sleeps for `span` of monotonic time.
+    pub async fn sleep(&self, span: Duration) {
+        match &self.0 {
+            Source::System => tokio::time::sleep(span).await,
+            Source::Manual(manual) => manual.sleep_until(manual.after(span)).await,
+        }
+    }
+
+    /// Sleeps until `deadline`; returns at once if it has passed.
+    pub async fn sleep_until(&self, deadline: Instant) {
+        match &self.0 {
+            Source::System => tokio::time::sleep_until(deadline.into()).await,
+            Source::Manual(manual) => manual.sleep_until(deadline).await,
+        }
+    }
+
+    /// Waits for `work`, at most for `span`.
+    ///
+    /// # Errors
+    /// `work` took longer. It is dropped.
+    pub async fn timeout<T>(
+        &self,
+        span: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, TimedOut> {
+        tokio::select! {
+            biased;
+            value = work => Ok(value),
+            () = self.sleep(span) => Err(TimedOut),
+        }
+    }
+
+    /// Blocks the thread for `span`. Not for async code.
+    pub fn block(&self, span: Duration) {
+        match &self.0 {
+            Source::System => std::thread::sleep(span),
+            Source::Manual(manual) => manual.block_until(manual.after(span)),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    // Both are never negative for this clock.
+    Duration::new(
+        time.tv_sec.unsigned_abs(),
+        time.tv_nsec.unsigned_abs() as u32,
+    )
+}
+
+#[cfg(not(target_os = "linux"))]
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::new(
+        time.tv_sec.unsigned_abs() as u64,
+        time.tv_nsec.unsigned_abs() as u32,
+    )
+}

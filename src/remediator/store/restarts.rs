@@ -1,0 +1,253 @@
+//! The restart store: the state of each restart that is not over, as JSON, and the stops of
+//! the last 30 days.
+
+use std::time::Duration;
+
+use rusqlite::{Connection as Sqlite, params};
+use serde::Serialize;
+
+use crate::folder::Timestamp;
+use crate::policy::{StopRefusal, Stopped};
+use crate::remediator::restart::state::{HandedTo, Phase, Restart, Trigger};
+
+use super::counters::raise;
+use super::pause::PauseState;
+use super::{Store, StoreError, atomic};
+
+/// Stops are remembered for this long; no cooldown and no budget looks further back.
+const STOPS_KEPT_FOR: Duration = Duration::from_secs(30 * 86_400);
+
+/// The tables of this module.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE restarts (
+    service TEXT PRIMARY KEY,
+    state TEXT NOT NULL
+);
+CREATE TABLE stops (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    service TEXT NOT NULL,
+    run_id INTEGER NOT NULL,
+    in_window INTEGER NOT NULL,
+    at_ns INTEGER NOT NULL
+);
+";
+
+/// A session whose bot has not come back after a restart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NotBack {
+    /// The service's name.
+    pub service: String,
+    /// The session that is not connected.
+    pub session: String,
+    /// One of [`NotBack::REASONS`].
+    pub reason: &'static str,
+    /// Its own run in the journal; of a session that was stopped along and had none, the
+    /// run for which the service was stopped.
+    pub run_id: i64,
+    /// Its own run's name in the quarantine, for `undo`; none where nothing was moved.
+    pub run: Option<String>,
+    /// Since when.
+    pub since: String,
+}
+
+impl NotBack {
+    /// `not_connected`: its service runs. `down`: it does not, or that is unknown.
+    pub const REASONS: [&'static str; 2] = ["not_connected", "down"];
+}
+
+/// The restart store.
+#[derive(Clone, Copy, Debug)]
+pub struct Restarts<'a>(pub(super) &'a Store);
+
+impl Restarts<'_> {
+    /// Records the intent to stop a service, and the stop in the list of stops.
+    /// Nothing may be stopped before this has succeeded. `lets` is asked about the pause
+    /// and the stops of all services within the same transaction: looks are slow, and in the
+    /// meantime a person may have paused, another worker stopped the last service that the
+    /// breaker allows, or a run begun on another session of the process. Where it refuses,
+    /// nothing is on record. Sessions that have not come back since an earlier restart are
+    /// added to those of this one.
+    pub fn intend_stop(
+        &self,
+        state: &mut Restart,
+        now: Timestamp,
+        lets: impl FnOnce(&Store, &PauseState, &[Stopped], Option<Timestamp>) -> Result<(), StopRefusal>,
+    ) -> Result<Result<(), StopRefusal>, StoreError> {
+        atomic(&self.0.db, |tx| {
+            let earlier = self.of(&state.service)?;
+            if earlier.as_ref().is_some_and(|one| one.phase.is_pending()) {
+                return Ok(Err(StopRefusal::Busy));
+            }
+            let pause = self.0.pause();
+            if let Err(refusal) = lets(
+                self.0,
+                &pause.state()?,
+                &self.stops(now)?,
+                pause.resumed(now)?,
+            ) {
+                return Ok(Err(refusal));
+            }
+            for late in earlier.into_iter().flat_map(|one| one.waiting) {
+                if state.waiting.iter().all(|one| one.session != late.session) {
+                    state.waiting.push(late);
+                }
+            }
+            write(tx, state)?;
+            let in_window = state.trigger == Trigger::Window;
+            tx.execute(
+                "INSERT INTO stops (service, run_id, in_window, at_ns) VALUES (?1, ?2, ?3, ?4)",
+                params![state.service, state.run_id, in_window, now.nanos()],
+            )?;
+            raise(tx, "stops", "", 1)?;
+            Ok(Ok(()))
+        })
+    }
+
+    /// Saves the state of a restart.
+    pub fn save(&self, state: &Restart) -> Result<(), StoreError> {
+        Ok(write(&self.0.db, state)?)
+    }
+
+    /// The restart of a service is over.
+    pub fn forget(&self, service: &str) -> Result<(), StoreError> {
+        self.0
+            .db
+            .execute("DELETE FROM restarts WHERE service = ?1", [service])?;
+        Ok(())
+    }
+
+    /// All restarts that are not over, the oldest first. A record that cannot be read is
+    /// logged and left out.
+    pub fn all(&self) -> Result<Vec<Restart>, StoreError> {
+        let mut query = self.0.db.prepare("SELECT service, state FROM restarts")?;
+        let rows = query.query_map([], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })?;
+        let mut all = Vec::new();
+        for row in rows {
+            let (service, state) = row?;
+            match serde_json::from_str::<Restart>(&state) {
+                Ok(state) => all.push(state),
+                Err(error) => tracing::error!(service, "failed to load a pending restart: {error}"),
+            }
+        }
+        all.sort_by_key(|state| state.decided_ns);
+        Ok(all)
+    }
+
+    /// The restart of a service.
+    pub fn of(&self, service: &str) -> Result<Option<Restart>, StoreError> {
+        Ok(self.all()?.into_iter().find(|one| one.service == service))
+    }
+
+    /// Restarts of services that are on the way down or up, the oldest first.
+    pub fn pending(&self) -> Result<Vec<Restart>, StoreError> {
+        let mut all = self.all()?;
+        all.retain(|state| state.phase.is_pending());
+        Ok(all)
+    }
+
+    /// Whether the journal knows the run of this restart: then it was not lost since.
+    pub fn knows_run_of(&self, state: &Restart) -> Result<bool, StoreError> {
+        let mut query = self.0.db.prepare(
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE id = ?1 AND session = ?2 AND created_ns <= ?3)",
+        )?;
+        let known = params![state.run_id, state.session, state.decided_ns];
+        Ok(query.query_row(known, |row| row.get(0))?)
+    }
+
+    /// Whether a service was stopped for this run.
+    pub fn was_stopped_for(&self, run_id: i64) -> Result<bool, StoreError> {
+        let mut query = self
+            .0
+            .db
+            .prepare("SELECT EXISTS (SELECT 1 FROM stops WHERE run_id = ?1)")?;
+        Ok(query.query_row([run_id], |row| row.get(0))?)
+    }
+
+    /// The stops of all services, as far back as any limit looks.
+    pub fn stops(&self, now: Timestamp) -> Result<Vec<Stopped>, StoreError> {
+        let mut query = self
+            .0
+            .db
+            .prepare("SELECT service, at_ns, in_window FROM stops WHERE at_ns > ?1")?;
+        let rows = query.query_map([now.minus(STOPS_KEPT_FOR).nanos()], |row| {
+            Ok(Stopped {
+                service: row.get(0)?,
+                at: Timestamp::from_nanos(row.get(1)?),
+                in_window: row.get(2)?,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Sessions that have not come back.
+    pub fn not_back(&self) -> Result<Vec<NotBack>, StoreError> {
+        let mut query = self
+            .0
+            .db
+            .prepare("SELECT run FROM runs WHERE id = ?1 AND session = ?2")?;
+        let mut late = Vec::new();
+        for state in self.all()? {
+            let Some(since) = state.late_ns else { continue };
+            for one in state.waiting.iter().filter(|one| one.seen < 2) {
+                // Another session's run is none to undo for this one.
+                let mut rows = query.query(params![one.run_id, one.session])?;
+                let run = match rows.next()? {
+                    Some(row) => row.get(0)?,
+                    None => None,
+                };
+                let [not_connected, down] = NotBack::REASONS;
+                late.push(NotBack {
+                    service: state.service.clone(),
+                    session: one.session.clone(),
+                    reason: match state.phase {
+                        Phase::RunningNotConnected | Phase::WaitingForConnection => not_connected,
+                        _ => down,
+                    },
+                    run_id: one.run_id,
+                    run,
+                    since: Timestamp::from_nanos(since).rfc3339(),
+                });
+            }
+        }
+        late.sort_by(|a, b| (&a.service, &a.session).cmp(&(&b.service, &b.session)));
+        Ok(late)
+    }
+}
+
+impl Restart {
+    /// Whether its sessions count as not back in this phase.
+    pub(in crate::remediator) fn is_late(&self) -> bool {
+        match self.phase {
+            Phase::RunningNotConnected
+            | Phase::Down
+            | Phase::HandedOver(HandedTo::Pause | HandedTo::Removed) => true,
+            Phase::StartUnknown => self.told_unknown,
+            Phase::StartIntended => self.contradicted,
+            _ => false,
+        }
+    }
+}
+
+fn write(db: &Sqlite, state: &Restart) -> Result<(), rusqlite::Error> {
+    let text = serde_json::to_string(state)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+    db.execute(
+        "INSERT OR REPLACE INTO restarts (service, state) VALUES (?1, ?2)",
+        params![state.service, text],
+    )?;
+    Ok(())
+}
+
+/// Forgets stops that no limit looks back at.
+pub(super) fn prune(db: &Sqlite, now: Timestamp) -> Result<(), rusqlite::Error> {
+    db.execute(
+        "DELETE FROM stops WHERE at_ns < ?1",
+        [now.minus(STOPS_KEPT_FOR).nanos()],
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

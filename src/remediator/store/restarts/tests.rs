@@ -1,0 +1,174 @@
+use super::*;
+use crate::remediator::restart::state::{Times, WaitingSession};
+use crate::remediator::store::{
+    queue::{Accepted, Request, Via},
+    runs::Action,
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn at(minutes: u32) -> Timestamp {
+    Timestamp::from_secs(1_800_000_000).plus(MINUTE * minutes)
+}
+
+fn open() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (dir, store)
+}
+
+fn accept(store: &Store, session: &str) -> i64 {
+    let request = Request {
+        session: session.into(),
+        action: Action::Emergency,
+        tier: "emergency".into(),
+        fingerprint: "f".into(),
+        starts_at: "s".into(),
+        via: Via::default(),
+    };
+    match store.queue().accept(&[request], at(0)).unwrap()[..] {
+        [Accepted::Queued(id)] => id,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+fn restart(service: &str, session: &str, run_id: i64, trigger: Trigger) -> Restart {
+    let times = Times {
+        stop: MINUTE,
+        gone: MINUTE,
+        start: MINUTE,
+        connect: MINUTE,
+        clean: MINUTE,
+        retry: MINUTE,
+    };
+    Restart {
+        phase: Phase::StopIntended,
+        ..Restart::new(service, session, run_id, trigger, at(0).nanos(), times)
+    }
+}
+
+#[test]
+fn a_pending_restart_outlasts_the_process() {
+    let (dir, store) = open();
+    let mut state = restart("bots", "a", 7, Trigger::Emergency);
+    let intended = store
+        .restarts()
+        .intend_stop(&mut state, at(0), |_, _, _, _| Ok(()));
+    intended.unwrap().unwrap();
+    let mut other = restart("bots", "b", 8, Trigger::Emergency);
+    let again = store
+        .restarts()
+        .intend_stop(&mut other, at(1), |_, _, _, _| Ok(()));
+    assert_eq!(again.unwrap(), Err(StopRefusal::Busy), "one at a time");
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    let restarts = store.restarts();
+    assert_eq!(restarts.pending().unwrap(), [state.clone()]);
+    assert!(restarts.was_stopped_for(7).unwrap() && !restarts.was_stopped_for(8).unwrap());
+    state.phase = Phase::Down;
+    restarts.save(&state).unwrap();
+    assert_eq!(restarts.of("bots").unwrap(), Some(state));
+    restarts.forget("bots").unwrap();
+    assert!(restarts.all().unwrap().is_empty());
+    let stops = restarts.stops(at(1)).unwrap();
+    assert_eq!(stops.len(), 1, "it was stopped all the same");
+    let mut window = restart("bots", "a", 9, Trigger::Window);
+    let intended = restarts.intend_stop(&mut window, at(2), |_, _, _, _| Ok(()));
+    intended.unwrap().unwrap();
+    let stops = restarts.stops(at(2)).unwrap();
+    let windows: Vec<bool> = stops.iter().map(|stop| stop.in_window).collect();
+    assert_eq!(windows, [false, true]);
+    store.prune(at(60 * 24 * 31)).unwrap();
+    assert!(store.restarts().stops(at(2)).unwrap().is_empty());
+}
+
+#[test]
+fn what_refuses_within_the_transaction_leaves_no_trace() {
+    let (dir, store) = open();
+    let mut a = restart("a", "a", 1, Trigger::Emergency);
+    let intended = store
+        .restarts()
+        .intend_stop(&mut a, at(0), |_, _, _, _| Ok(()));
+    intended.unwrap().unwrap();
+    // Another process pauses, after the first look.
+    Store::open(dir.path())
+        .unwrap()
+        .pause()
+        .set("ann", "a release", at(1))
+        .unwrap();
+    let mut b = restart("b", "b", 2, Trigger::Emergency);
+    let refused = store
+        .restarts()
+        .intend_stop(&mut b, at(2), |_, pause, stops, resumed| {
+            assert!(pause.paused.is_some() && stops.len() == 1 && resumed.is_none());
+            Err(StopRefusal::Paused)
+        });
+    assert_eq!(refused.unwrap(), Err(StopRefusal::Paused));
+    assert_eq!(store.restarts().pending().unwrap().len(), 1);
+    assert_eq!(store.restarts().stops(at(2)).unwrap().len(), 1);
+    assert!(!store.restarts().was_stopped_for(2).unwrap());
+}
+
+#[test]
+fn who_is_not_back_is_named_with_its_run() {
+    let (_dir, store) = open();
+    let (a, b) = (accept(&store, "a"), accept(&store, "b"));
+    let mut state = restart("bots", "a", a, Trigger::Emergency);
+    for (session, run_id) in [("b", b), ("c", a)] {
+        state.waiting.push(WaitingSession {
+            session: session.into(),
+            run_id,
+            seen: 0,
+        });
+    }
+    store.restarts().save(&state).unwrap();
+    assert!(store.restarts().not_back().unwrap().is_empty(), "waiting only");
+    store.runs().set_name(a, "20261123T201510Z-aaaaaa").unwrap();
+    store.runs().set_name(b, "20261123T201510Z-bbbbbb").unwrap();
+    (state.phase, state.late_ns) = (Phase::RunningNotConnected, Some(at(1).nanos()));
+    store.restarts().save(&state).unwrap();
+    let late = |store: &Store| {
+        let late = store.restarts().not_back().unwrap();
+        late.into_iter()
+            .map(|late| (late.session, late.run, late.reason))
+            .collect::<Vec<_>>()
+    };
+    let run = |name: &str| Some(format!("20261123T201510Z-{name}"));
+    assert_eq!(
+        late(&store),
+        [
+            ("a".into(), run("aaaaaa"), "not_connected"),
+            ("b".into(), run("bbbbbb"), "not_connected"),
+            ("c".into(), None, "not_connected")
+        ],
+        "the run of a is none to undo for c"
+    );
+    // Each comes back by itself.
+    state.waiting.retain(|one| one.session == "b");
+    store.restarts().save(&state).unwrap();
+    assert_eq!(late(&store).len(), 1);
+    assert!(store.restarts().pending().unwrap().is_empty(), "it runs");
+    // Restarted again for a: b goes on being missed.
+    let mut again = restart("bots", "a", accept(&store, "c"), Trigger::Emergency);
+    let intended = store
+        .restarts()
+        .intend_stop(&mut again, at(5), |_, _, _, _| Ok(()));
+    intended.unwrap().unwrap();
+    let sessions: Vec<_> = again.waiting.iter().map(|one| one.session.as_str()).collect();
+    assert_eq!(sessions, ["a", "b"]);
+    (again.phase, again.late_ns) = (Phase::Down, Some(at(6).nanos()));
+    store.restarts().save(&again).unwrap();
+    assert!(late(&store).iter().all(|(.., reason)| *reason == "down"));
+}
+
+#[test]
+fn a_journal_that_was_lost_does_not_know_the_run() {
+    let (_dir, store) = open();
+    let id = accept(&store, "a");
+    let mut state = restart("bots", "a", id, Trigger::Emergency);
+    assert!(store.restarts().knows_run_of(&state).unwrap());
+    state.decided_ns = at(0).minus(MINUTE).nanos();
+    assert!(!store.restarts().knows_run_of(&state).unwrap(), "another run of this number");
+    state.run_id = 99;
+    assert!(!store.restarts().knows_run_of(&state).unwrap());
+}

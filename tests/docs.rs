@@ -385,9 +385,6 @@ fn the_example_configuration_is_understood_and_complete() {
         "emergency",
         "connection",
         "logs",
-        "connection.process",
-        "connection.process.pm2",
-        "connection.process.container",
         "webhook",
         "quarantine",
         "insurance",
@@ -420,11 +417,11 @@ fn the_example_configuration_is_understood_and_complete() {
 }
 
 #[test]
-fn the_example_configuration_shows_every_key_of_a_service() {
+fn the_example_configuration_shows_every_key_of_a_process() {
     let (_, text) = doc("docs/configuration.md");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("config.yml");
-    let entry = |inside: &str| format!("service: [{inside}]");
+    let entry = |inside: &str| format!("processes: [{inside}]");
     for yaml in [
         entry("{nope: 1}"),
         entry("{systemd: {nope: 1}}"),

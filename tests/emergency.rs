@@ -134,8 +134,9 @@ impl World {
         let yaml = r#"
 connection: {command: [sh, DIR/sv, ask, "NAME"], timeout: 30s, quiet: 1s, trust: ["*"]}
 armed: {look_every: 1s}
-service:
+processes:
   - name: "NAME"
+    allow_restart: true
     command:
       stop: [sh, DIR/sv, stop, "NAME"]
       start: [sh, DIR/sv, start, "NAME"]
@@ -1750,22 +1751,29 @@ fn a_stopped_bot_is_started_every_minute_however_seldom_armed_runs_are_looked_at
     started.unwrap_or_else(|failure| panic!("{failure}\n{}", world.read("log")));
 }
 
-/// Without `service` everything is as it was.
+/// Without `processes` no bot is stopped, and neither where its process is only named.
 #[test]
 fn off_until_configured() {
+    let named = |text: &str| text.replace("allow_restart: true", "allow_restart: false");
+    let unnamed = |text: &str| text[..text.find("processes:").unwrap()].to_owned();
+    never_stopped(named);
+    never_stopped(unnamed);
+}
+
+/// An emergency, with the configuration as `edit` makes it.
+fn never_stopped(edit: impl Fn(&str) -> String) {
     let mut world = World::new();
     let before = world.bot("bot", BLOATED);
     let text = world.read("config.yml");
-    fs::write(
-        world.at("config.yml"),
-        &text[..text.find("service:").unwrap()],
-    )
-    .unwrap();
+    fs::write(world.at("config.yml"), edit(&text)).unwrap();
     world.start();
     let run = world.asked("bot", "emergency");
     assert_eq!(
         (&run["status"], &run["note"]),
-        (&json!("refused"), &json!("service control not configured"))
+        (
+            &json!("refused"),
+            &json!("restart not allowed by the configuration")
+        )
     );
     world.nothing_moved("bot", &before);
     assert_eq!(world.calls("stop", "bot"), 0);
@@ -2103,7 +2111,7 @@ impl UnderPm2 {
         let yaml = "sessions: {include: [SESSION]}
 connection: {command: [sh, DIR/ask-pm2], timeout: 30s, quiet: 1s, trust: ['*']}
 armed: {look_every: 1s}
-service: [{pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: TIMEOUT, gone_timeout: 20s, start_timeout: 20s}]
+processes: [{allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: TIMEOUT, gone_timeout: 20s, start_timeout: 20s}]
 ";
         let yaml = yaml.replace("DIR", &world.dir.path().display().to_string());
         let yaml = yaml

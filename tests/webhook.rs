@@ -1274,7 +1274,7 @@ fn no_probe_and_a_full_quarantine_refuse() {
             .contains("quarantine.max_bytes"),
         "{run:#}"
     );
-    assert_eq!(run["note"], "service control not configured");
+    assert_eq!(run["note"], "restart not allowed by the configuration");
     full.unchanged("bot", &before);
     assert_eq!(
         full.metric("refusals_total", &[("reason", "quarantine_full")]),
@@ -1398,7 +1398,7 @@ fn what_is_asked_for_is_done_once() {
         (&json!("done"), &json!("emergency")),
         "{run:#}"
     );
-    assert_eq!(run["note"], "service control not configured");
+    assert_eq!(run["note"], "restart not allowed by the configuration");
     assert_eq!(run["accumulated_before"], 387);
     assert!(run["accumulated_after"].as_u64().unwrap() < 120, "{run:#}");
     let files: u64 = run["files"]

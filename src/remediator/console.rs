@@ -411,7 +411,9 @@ pub async fn doctor(
 
 /// Puts on record that the operator vouches for the sources of a session.
 fn vouch(settings: Settings, session: &str) -> Result<Settings, String> {
-    let ids = settings.connection.ids();
+    let ids = settings
+        .connection
+        .ids(&SessionName::from_dir(session.as_ref()));
     if ids.is_empty() {
         return Err("there is nobody to vouch for: no probe, process or log is configured".into());
     }
@@ -459,7 +461,7 @@ impl CheckUp {
             .verdict
             .evidence
             .iter()
-            .filter(|e| e.finding == Finding::Silent)
+            .filter(|e| e.finding == Finding::NoAnswer)
         {
             advice.push(format!(
                 "no usable answer from the {} ({})",
@@ -475,8 +477,8 @@ impl CheckUp {
                 "somebody writes into the folder: wait for the quiet window, or stop the bot"
                     .into(),
             );
-        } else if !negative && !says(Finding::Silent) {
-            advice.push("nobody says that the bot is not connected: ask it with connection.command or connection.http, or watch its process (connection.process)".into());
+        } else if !negative && !says(Finding::NoAnswer) {
+            advice.push("nobody says that the bot is not connected: ask it with connection.command or connection.http, or name its process (processes)".into());
         }
         advice
     }

@@ -650,7 +650,7 @@ impl Service {
         if run.action == Action::Emergency {
             match service {
                 Some(_) => ask.mode = CleanupMode::Emergency,
-                None => ending.note = Some("service control not configured".into()),
+                None => ending.note = Some("restart not allowed by the configuration".into()),
             }
         }
         let way = match service {
@@ -1463,7 +1463,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
-        use crate::connection::{Probe, Process};
+        use crate::connection::Probe;
+        use crate::control::{ServiceRule, Services, Timing, placeholders};
+        use supervisor::{PidFile, Spec};
         for starts_again in [true, false] {
             let dir = tempfile::tempdir().unwrap();
             let mut service = service(dir.path());
@@ -1481,7 +1483,13 @@ mod tests {
             let line = format!("sh {}/ask.sh", dir.path().display());
             settings.connection.probes = vec![Probe::command_line(&line, None).unwrap()];
             let pid_file = format!("{}/bot.pid", dir.path().display());
-            settings.connection.process = Some(Process::pid_file(&pid_file, None).unwrap());
+            let spec = Spec::PidFile(PidFile::new(&pid_file, &placeholders(None)).unwrap());
+            let globs = globset::GlobSetBuilder::new()
+                .add(globset::Glob::new("*").unwrap())
+                .build();
+            let rule =
+                ServiceRule::new(globs.unwrap(), None, spec, false, Timing::default()).unwrap();
+            settings.connection.processes = Services::new(vec![rule]).unwrap();
             service.ctx.settings = Arc::new(settings);
             let found = service.find_now("bot").unwrap().unwrap();
             let ask = CleanRequest {
@@ -1507,7 +1515,8 @@ mod tests {
     /// The service of `bot` is called as that of `other`, and is another process.
     #[tokio::test]
     async fn a_name_of_two_processes_lets_neither_be_stopped() {
-        use crate::control::{Command, Preset, ServiceRule, Services, Timing, Word};
+        use crate::control::{ServiceRule, Services, Timing, placeholders};
+        use supervisor::{ArgTemplate, Commands, Spec};
         let dir = tempfile::tempdir().unwrap();
         let other = dir.path().join("sessions/other");
         std::fs::create_dir_all(&other).unwrap();
@@ -1521,13 +1530,15 @@ mod tests {
             let mut globs = globset::GlobSetBuilder::new();
             globs.add(globset::Glob::new(sessions).unwrap());
             let word = |word: &str| vec![word.to_owned(), sessions.to_owned()];
-            let command = Command::new(&word("true"), &word("true"), &word("false"), None).unwrap();
-            let name = Word::parse(name, None).unwrap();
-            let preset = Preset::Command(command);
+            let (act, gone) = (word("true"), word("false"));
+            let placeholders = placeholders(None);
+            let commands = Commands::new(&gone, Some(&act), Some(&act), &placeholders).unwrap();
+            let name = ArgTemplate::parse(name, &placeholders).unwrap();
             ServiceRule::new(
                 globs.build().unwrap(),
                 Some(name),
-                preset,
+                Spec::Commands(commands),
+                true,
                 Timing::default(),
             )
             .unwrap()

@@ -27,9 +27,9 @@ pub async fn service(
     task: Task,
     output: Output,
 ) -> Exit {
-    if settings.services.is_empty() {
+    if !settings.services.has_observed() {
         return fail(
-            "no service is configured; see the section `service` in docs/configuration.md",
+            "no process is configured; see the section `processes` in docs/configuration.md",
         );
     }
     let known = settings.discovery().survey().found;
@@ -50,16 +50,17 @@ pub async fn service(
     let mut rows = Vec::new();
     let mut exit = Exit::Done;
     for session in &sessions {
-        // A person's word is for the process of this very session.
+        // An operator means the process of this very session.
         let service = match task {
             Task::Show => settings.services.among(session, &all),
-            Task::Stop | Task::Start => settings.services.of(session),
-        };
+            Task::Stop | Task::Start => None,
+        }
+        .or_else(|| settings.services.observed(session));
         let Some(service) = service else {
             rows.push(Row::new(
                 session,
                 None,
-                Presence::Unknown("no entry of `service` matches it".into()),
+                Presence::Unknown("no entry of `processes` matches it".into()),
             ));
             continue;
         };
@@ -115,7 +116,7 @@ impl Row {
             service: service
                 .map(|service| service.name.clone())
                 .unwrap_or_default(),
-            preset: service.map_or("none", Service::preset),
+            preset: service.map_or("none", Service::kind),
             presence: word,
             detail,
         }

@@ -86,7 +86,7 @@ fn text(overview: &Overview) -> String {
         out.push_str(&format!("\n{armed}"));
     }
     if overview.services.is_empty() {
-        out.push_str("\nService control is not configured: no bot is ever stopped.");
+        out.push_str("\nNo restart is allowed by the configuration: no bot is ever stopped.");
         return out;
     }
     let mut services = table::Table::new(&[

@@ -10,7 +10,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::connection::Finding;
-use crate::control::{Presence, Service};
+use supervisor::{ExecError, Query};
+
+use crate::control::{CallError, Observation, Presence, Service};
 use crate::folder::{Found, Timestamp};
 use crate::policy::StopRefusal;
 use crate::remediator::insurance::stop as insurance;
@@ -497,13 +499,16 @@ impl Driver {
         let phase = self.state.phase;
         self.await_task(async move {
             tokio::time::sleep(after).await;
-            let (seen, why) = match presence(&service).await {
-                Presence::Running => (Seen::Running(None), String::new()),
-                Presence::Gone if sources == Sources::Live && is_alive(&ctx, &sessions).await => {
+            let (seen, why) = match observe(&service).await {
+                Observation::Running { mark, .. } => (Seen::Running(mark), String::new()),
+                Observation::Changing(why) => (Seen::Running(None), why),
+                Observation::Gone(_)
+                    if sources == Sources::Live && is_alive(&ctx, &sessions).await =>
+                {
                     (Seen::Contradicted, String::new())
                 }
-                Presence::Gone => (Seen::Gone, String::new()),
-                Presence::Unknown(why) => (Seen::Unknown, why),
+                Observation::Gone(_) => (Seen::Gone, String::new()),
+                Observation::Unknown(why) => (Seen::Unknown, why),
             };
             let asks = sources == Sources::Connection
                 && (matches!(seen, Seen::Running(_)) || phase == Phase::RunningNotConnected);
@@ -535,10 +540,6 @@ impl Driver {
             if stop { "stopping" } else { "starting" }
         );
         self.await_task(async move {
-            if let Err(error) = service.check() {
-                let event = Event::Returned(id, Returned::NotSpawned);
-                return (event, Side::Why(error.to_string()));
-            }
             let called = match stop {
                 true => service.stop().await,
                 false => service.start().await,
@@ -546,8 +547,16 @@ impl Driver {
             match called {
                 Ok(()) => (Event::Returned(id, Returned::Ok), Side::None),
                 Err(error) => {
+                    let returned = match &error {
+                        error if !error.may_have_acted() => Returned::NotSpawned,
+                        CallError::Failed {
+                            error: ExecError::Timeout(_),
+                            ..
+                        } => Returned::Timeout,
+                        _ => Returned::Failed,
+                    };
                     let why = error.to_string();
-                    (Event::Returned(id, Returned::Failed), Side::Why(why))
+                    (Event::Returned(id, returned), Side::Why(why))
                 }
             }
         });
@@ -784,12 +793,17 @@ pub(super) async fn end_moves(halt: &Halt) {
     }
 }
 
-/// Whether it runs; a look that does not end says nothing.
-pub(super) async fn presence(service: &Service) -> Presence {
-    match tokio::time::timeout(GRACE, service.presence()).await {
-        Ok(presence) => presence,
-        Err(_) => Presence::Unknown("the look took too long".into()),
+/// What its supervisor says of it; a look that does not end says nothing.
+async fn observe(service: &Service) -> Observation {
+    match tokio::time::timeout(GRACE, service.observe(&Query::default())).await {
+        Ok(observation) => observation,
+        Err(_) => Observation::Unknown("the look took too long".into()),
     }
+}
+
+/// Whether it runs.
+pub(super) async fn presence(service: &Service) -> Presence {
+    observe(service).await.presence()
 }
 
 /// Whether a source that answers live says that one of these is connected.

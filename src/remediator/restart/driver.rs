@@ -204,6 +204,11 @@ impl Driver {
         }
         let mut report = None;
         let mut ends = phase.is_final();
+        // What is to be tried again later.
+        let waits = effects.iter().any(|effect| match effect {
+            Effect::Observe(after, _) => *after >= self.state.times.retry,
+            _ => false,
+        });
         for effect in effects {
             match effect {
                 Effect::Report(verdict) => report = Some(verdict),
@@ -213,11 +218,7 @@ impl Driver {
         }
         // The next restart may only look at those who are missing in between.
         ends |= phase == Phase::RunningNotConnected;
-        ends |= self.only_start
-            && (matches!(
-                phase,
-                Phase::WaitingForConnection | Phase::Down | Phase::HandedOver(_)
-            ) || self.state.told_unknown);
+        ends |= self.only_start && (phase == Phase::WaitingForConnection || waits);
         if ends && let Some(awaited) = self.awaited.take() {
             awaited.abort();
         }
@@ -689,7 +690,7 @@ impl Driver {
             Verdict::StoppedByOperator => RestartResult::NeedsNoStop,
             Verdict::NotBegun | Verdict::Busy => not_begun(live.error.take()),
             Verdict::NotSaved => match live.error.take() {
-                None => RestartResult::Ended(Err(RunError::Journal(
+                None => RestartResult::Ended(Err(RunError::Store(
                     "the journal hangs; nothing was stopped".into(),
                 ))),
                 error => not_begun(error),

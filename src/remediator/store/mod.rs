@@ -231,7 +231,7 @@ impl Store {
     pub fn in_memory() -> Result<Self, StoreError> {
         let db = Sqlite::open_in_memory()?;
         lay_tables(&db)?;
-        let process = ProcessLock::none();
+        let process = ProcessLock::unproven(PathBuf::new());
         Ok(Self { db, process })
     }
 

@@ -50,17 +50,14 @@ impl ProcessLock {
             "no file can be locked in {}; use a local file system",
             dir.display()
         );
-        Ok(Self {
-            dir: dir.to_owned(),
-            ..Self::none()
-        })
+        Ok(Self::unproven(dir.to_owned()))
     }
 
     /// No proof at all.
-    pub(super) fn none() -> Self {
+    pub(super) fn unproven(dir: PathBuf) -> Self {
         Self {
             name: "unproven".into(),
-            dir: PathBuf::new(),
+            dir,
             path: PathBuf::new(),
             lock: None,
         }

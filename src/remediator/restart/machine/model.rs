@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::tests::{awaited, restart};
+use super::tests::restart;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,6 +25,8 @@ struct Process {
 struct Pending {
     kind: CallKind,
     acts_at: Now,
+    /// A stop that acts after its call has returned ends only the process it was called for.
+    only: Option<u32>,
 }
 
 /// One process that runs the machine.
@@ -147,7 +149,9 @@ impl World {
             let Some(at) = due else { break };
             let call = self.calls.remove(at);
             match call.kind {
-                CallKind::Stop => self.live.clear(),
+                CallKind::Stop => self
+                    .live
+                    .retain(|one| call.only.is_some_and(|only| only != one.number)),
                 CallKind::Start => self.run_process(false),
             }
             assert!(self.live.len() <= 1, "two processes run: {self:#?}");
@@ -278,7 +282,13 @@ impl World {
             CallKind::Stop => late,
         };
         let acts_at = self.now.plus(SECOND * acts);
-        self.calls.push(Pending { kind, acts_at });
+        let target = self.live.first().map_or(u32::MAX, |one| one.number);
+        let only = (kind == CallKind::Stop && acts > returns).then_some(target);
+        self.calls.push(Pending {
+            kind,
+            acts_at,
+            only,
+        });
         self.pass(Duration::ZERO);
     }
 
@@ -371,10 +381,12 @@ impl World {
 
     /// Whether a restart has begun that is not over.
     fn is_pending(&self) -> bool {
-        self.all.iter().any(|one| {
-            [&one.alive, &one.disk].into_iter().flatten().any(|state| {
-                state.phase.is_pending() && state.phase != Phase::StopIntended
-            })
+        self.all.iter().any(|one| match (&one.alive, &one.disk) {
+            (Some(alive), _) => {
+                alive.phase.is_pending() && alive.phase != Phase::StopIntended
+            }
+            (None, Some(disk)) => disk.phase.is_pending(),
+            (None, None) => false,
         })
     }
 
@@ -448,7 +460,7 @@ impl World {
         (self.outage, self.paused, self.disk_fails, self.liar) = (false, false, false, false);
         self.choices.clear();
         let until = self.now.plus(span);
-        for _ in 0..20_000 {
+        for _ in 0..200_000 {
             if self.now.is_past(Some(until)) {
                 return;
             }
@@ -456,9 +468,14 @@ impl World {
                 self.resume(who);
                 // Nothing fails: 2 is neither lost nor late nor failing.
                 self.choices = vec![2; 16];
-                self.deliver(who, None);
+                if self.all[who]
+                    .awaited
+                    .is_some_and(|(_, at, _)| self.now.is_past(Some(at)))
+                {
+                    self.deliver(who, None);
+                }
             }
-            self.pass(SECOND);
+            self.pass(LOOK_EVERY);
         }
     }
 }

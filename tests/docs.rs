@@ -166,6 +166,7 @@ fn scrape(process: &mut Process, url: &str) -> String {
 /// service that has not come back: their series are there only while it is so.
 fn all_that_a_journal_tells(state: &Path) {
     use baileys_exporter::folder::{Kind, Timestamp};
+    use baileys_exporter::remediator::restart::state::{Phase, Restart, Times, Trigger};
     use baileys_exporter::remediator::store::Store;
     use baileys_exporter::remediator::store::queue::{Accepted, Request, Via};
     use baileys_exporter::remediator::store::runs::{Action, Ending, Status};
@@ -218,10 +219,23 @@ fn all_that_a_journal_tells(state: &Path) {
     }
     let id = accept(&journal, Action::Emergency, now);
     journal.armed().arm(id, now).unwrap();
-    journal
-        .restarts()
-        .set_not_back("bots", "bot", id, now)
-        .unwrap();
+    // A session that has not come back.
+    let second = std::time::Duration::from_secs(1);
+    let times = Times {
+        stop: second,
+        gone: second,
+        start: second,
+        connect: second,
+        clean: second,
+        retry: second,
+    };
+    let decided = now.nanos();
+    let restart = Restart {
+        phase: Phase::RunningNotConnected,
+        late_ns: Some(decided),
+        ..Restart::new("bots", "bot", id, Trigger::Emergency, decided, times)
+    };
+    journal.restarts().save(&restart).unwrap();
 }
 
 #[test]

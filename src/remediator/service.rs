@@ -867,9 +867,12 @@ impl Service {
                     .ctx
                     .store
                     .block(move |store| {
-                        service
-                            .restarts
-                            .window_is_open(store, &place.session, &all, Timestamp::now())
+                        service.restarts.window_is_open(
+                            store,
+                            &place.session,
+                            &all,
+                            Timestamp::now(),
+                        )
                     })
                     .await?;
             if !in_window && !self.is_disconnected(found).await {

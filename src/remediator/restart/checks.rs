@@ -138,28 +138,30 @@ impl RestartCoordinator {
         let (trigger, id) = (state.trigger, state.run_id);
         let is_window = trigger == Trigger::Window;
         let intended =
-            store.restarts().intend_stop(&mut state, now, |store, pause, stops, resumed| {
-                // It would be started in the middle of that.
-                let all: Vec<&str> = sessions.iter().map(String::as_str).collect();
-                if store.runs().is_under_way(&all, id).unwrap_or(true) {
-                    return Err(StopRefusal::Busy);
-                }
-                if pause.paused.is_some() {
-                    return Err(StopRefusal::Paused);
-                }
-                // The looks took time, and the window has ended: the run waits for the next.
-                if is_window && !service.windows.contains(now) {
-                    return Err(StopRefusal::Busy);
-                }
-                budget(service, stops).may_be_stopped(now)?;
-                let open = pause.breaker.is_some();
-                let allows =
-                    self.breaker_allows(stops, resumed, &service.name, trigger, fleet, now);
-                match allows && !open {
-                    true => Ok(()),
-                    false => Err(StopRefusal::BreakerOpen),
-                }
-            })?;
+            store
+                .restarts()
+                .intend_stop(&mut state, now, |store, pause, stops, resumed| {
+                    // It would be started in the middle of that.
+                    let all: Vec<&str> = sessions.iter().map(String::as_str).collect();
+                    if store.runs().is_under_way(&all, id).unwrap_or(true) {
+                        return Err(StopRefusal::Busy);
+                    }
+                    if pause.paused.is_some() {
+                        return Err(StopRefusal::Paused);
+                    }
+                    // The looks took time, and the window has ended: the run waits for the next.
+                    if is_window && !service.windows.contains(now) {
+                        return Err(StopRefusal::Busy);
+                    }
+                    budget(service, stops).may_be_stopped(now)?;
+                    let open = pause.breaker.is_some();
+                    let allows =
+                        self.breaker_allows(stops, resumed, &service.name, trigger, fleet, now);
+                    match allows && !open {
+                        true => Ok(()),
+                        false => Err(StopRefusal::BreakerOpen),
+                    }
+                })?;
         Ok(intended.map(|()| state))
     }
 
@@ -315,12 +317,7 @@ impl RestartCoordinator {
     }
 
     /// This session and the others of its process.
-    pub(super) fn found_of(
-        &self,
-        service: &Service,
-        found: &Found,
-        known: &[Found],
-    ) -> Vec<Found> {
+    pub(super) fn found_of(&self, service: &Service, found: &Found, known: &[Found]) -> Vec<Found> {
         let services = &self.ctx.settings.services;
         let others = known.iter().filter(|other| {
             let same = services.of(&other.session);

@@ -308,7 +308,10 @@ impl RestartCoordinator {
             }
             if state.call_may_be_under_way(super::driver::now()) {
                 let service = &state.service;
-                tracing::warn!(service, "an earlier call may be under way; it is waited for");
+                tracing::warn!(
+                    service,
+                    "an earlier call may be under way; it is waited for"
+                );
             }
             let mut driver = Driver::new(self, lease, service, known, state);
             driver.only_start = only_start;
@@ -352,7 +355,10 @@ impl RestartCoordinator {
                 .unwrap_or(false);
             if !is_on_record && !is_over && state.phase.is_pending() {
                 let service = &state.service;
-                tracing::error!(service, "the journal has lost this restart; resuming it from the quarantine");
+                tracing::error!(
+                    service,
+                    "the journal has lost this restart; resuming it from the quarantine"
+                );
                 state.adopted = true;
                 lost.push(state);
             }

@@ -23,8 +23,8 @@ use crate::remediator::store::StoreError;
 use crate::remediator::store::audit::Step;
 use crate::remediator::store::runs::{Ending, Run};
 
-use super::cleaning::{CleanJob, Cleaned, SiblingRun};
 use super::checks::{Checked, Siblings};
+use super::cleaning::{CleanJob, Cleaned, SiblingRun};
 use super::coordinator::{RestartCoordinator, RestartResult, ServiceLease, is_back};
 use super::folder_record;
 use super::machine::{self, GRACE, PERSIST_WITHIN};
@@ -218,7 +218,9 @@ impl Driver {
         }
         // The next restart may only look at those who are missing in between.
         ends |= phase == Phase::RunningNotConnected;
-        ends |= self.only_start && (phase == Phase::WaitingForConnection || waits);
+        let runs = matches!(event, Event::Looked(_, look) if matches!(look.seen, Seen::Running(_)));
+        let is_started = phase == Phase::WaitingForConnection && runs;
+        ends |= self.only_start && (is_started || waits);
         if ends && let Some(awaited) = self.awaited.take() {
             awaited.abort();
         }
@@ -695,9 +697,7 @@ impl Driver {
                 ))),
                 error => not_begun(error),
             },
-            Verdict::Unknown => {
-                RestartResult::Ended(Err(StopRefusal::ServiceUnknown(why).into()))
-            }
+            Verdict::Unknown => RestartResult::Ended(Err(StopRefusal::ServiceUnknown(why).into())),
             Verdict::NotStopped(returned) => {
                 let why = match (returned, why.is_empty()) {
                     (Returned::Timeout, _) | (_, true) => "it took too long".to_owned(),
@@ -705,9 +705,7 @@ impl Driver {
                 };
                 RestartResult::Ended(Err(RunError::NotStopped(why)))
             }
-            Verdict::NotGone => {
-                RestartResult::Ended(Err(RunError::NotGone(self.state.times.gone)))
-            }
+            Verdict::NotGone => RestartResult::Ended(Err(RunError::NotGone(self.state.times.gone))),
             verdict => {
                 let bot = self.bot(verdict, live.found.session.as_str());
                 let cleaned = live.cleaned.take().unwrap_or(Err(RunError::DownTimeout));
@@ -762,19 +760,17 @@ async fn leave(leaving: &mut tokio::sync::watch::Receiver<bool>) {
 }
 
 /// The second record. Where it cannot be written, the journal has the first.
-fn keep_in_folders(
-    folders: &Folders,
-    state_path: &std::path::Path,
-    state: &Restart,
-    forget: bool,
-) {
+fn keep_in_folders(folders: &Folders, state_path: &std::path::Path, state: &Restart, forget: bool) {
     for (session, folder) in &folders.0 {
         let kept = match forget {
             true => folder_record::remove(folder).map_err(|error| error.to_string()),
             false => folder_record::write(folder, state_path, state),
         };
         if let Err(error) = kept {
-            tracing::warn!(session, "failed to keep the restart in the quarantine: {error}");
+            tracing::warn!(
+                session,
+                "failed to keep the restart in the quarantine: {error}"
+            );
         }
     }
 }
@@ -783,10 +779,7 @@ fn keep_in_folders(
 pub(super) async fn end_moves(halt: &Halt) {
     halt.halt();
     let halt = halt.clone();
-    let ended = tokio::time::timeout(
-        super::cleaning::HALTS_WITHIN,
-        blocking(move || halt.wait()),
-    );
+    let ended = tokio::time::timeout(super::cleaning::HALTS_WITHIN, blocking(move || halt.wait()));
     if ended.await.is_err() {
         tracing::error!(
             "a move hangs in the file system; no other follows it, and the service is started"

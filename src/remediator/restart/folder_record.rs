@@ -42,7 +42,8 @@ pub fn write(folder: &Arc<LockedFolder>, state_path: &Path, state: &Restart) -> 
     let text = serde_json::to_vec(&record).map_err(|error| error.to_string())?;
     let flags =
         OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(&quarantine, NEW, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+    let fd =
+        rustix::fs::openat(&quarantine, NEW, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
     let mut file = File::from(fd);
     file.write_all(&text).map_err(|error| error.to_string())?;
     file.sync_all().map_err(|error| error.to_string())?;

@@ -38,7 +38,7 @@
 //! | start_intended | gone | | start_intended | persist, deadline |
 //! | start_intended | unknown | | start_intended | observe live |
 //! | start_intended | unknown | for the start timeout: started once | start_intended | persist, deadline |
-//! | start_intended | contradicted | | start_intended | notify, [report], observe live |
+//! | start_intended | contradicted | | start_intended | notify, [report], note, observe live |
 //! | start_intended | running | a person started it | waiting_for_connection | step, note, observe connection |
 //! | start_intended | saved, not saved, deadline | | starting | step, start, deadline |
 //! | start_intended | saved, not saved, deadline | too late for the record | start_intended | observe live |
@@ -53,7 +53,7 @@
 //! | start_unknown | lock busy, deadline | | start_unknown | notify, lock, deadline |
 //! | start_unknown | running | | waiting_for_connection | step, note, observe connection |
 //! | start_unknown | gone, unknown, contradicted | the start may still come | start_unknown | observe live |
-//! | start_unknown | unknown, contradicted | | start_unknown | notify, [report], observe live |
+//! | start_unknown | unknown, contradicted | | start_unknown | notify, [report], note, observe live |
 //! | start_unknown | gone | time is left | start_intended | persist, deadline |
 //! | start_unknown | gone | no time is left | down | notify, [report], note, unlock, observe live |
 //! | waiting_for_connection | locked | | waiting_for_connection | observe connection |
@@ -170,7 +170,8 @@ impl Restart {
 
     /// Whether an earlier call may be under way.
     pub fn call_may_be_under_way(&self, now: Now) -> bool {
-        self.call.is_some_and(|call| !now.is_past(Some(call.over_at)))
+        self.call
+            .is_some_and(|call| !now.is_past(Some(call.over_at)))
     }
 }
 
@@ -482,6 +483,7 @@ impl Step {
                     self.s.until = None;
                     self.effects.push(Effect::Notify(Notice::Contradicted));
                     self.report(Verdict::Contradicted);
+                    self.effects.push(Effect::Note);
                     self.observe(self.s.times.retry, Sources::Live);
                 }
             },
@@ -550,6 +552,7 @@ impl Step {
                 self.effects.push(Effect::Notify(Notice::StartUnknown));
                 self.report(Verdict::StartUnknown);
                 self.s.told_unknown = true;
+                self.effects.push(Effect::Note);
                 // Known to be gone it has the time of a round again.
                 self.s.round_until = Some(self.now.plus(self.s.times.retry));
                 self.observe(self.s.times.retry, Sources::Live);
@@ -636,7 +639,8 @@ impl Step {
             Seen::Running(_) => {
                 self.to(Phase::RunningNotConnected);
                 self.s.waiting.retain(|one| one.seen < 2);
-                self.effects.push(Effect::Notify(Notice::RunningNotConnected));
+                self.effects
+                    .push(Effect::Notify(Notice::RunningNotConnected));
                 self.report(Verdict::RunningNotConnected);
                 self.effects.push(Effect::Note);
                 self.effects.push(Effect::Unlock);
@@ -675,13 +679,20 @@ impl Step {
         for one in &mut self.s.waiting {
             one.seen = 0;
         }
-        if self.s.call.is_some_and(|call| self.now.boot != call.over_at.boot) {
+        if self
+            .s
+            .call
+            .is_some_and(|call| self.now.boot != call.over_at.boot)
+        {
             self.s.call = None;
         }
         match self.s.phase {
             Phase::StopIntended | Phase::Stopping | Phase::StopUnknown => {
                 let is_same_boot = self.s.call.is_some()
-                    || self.s.until.is_some_and(|until| until.boot == self.now.boot);
+                    || self
+                        .s
+                        .until
+                        .is_some_and(|until| until.boot == self.now.boot);
                 let late = self.s.until.filter(|_| self.s.phase == Phase::StopUnknown);
                 let late = late.unwrap_or(self.now.plus(STOPS_LATE_WITHIN));
                 self.s.until = is_same_boot.then_some(late);

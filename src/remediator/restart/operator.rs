@@ -68,7 +68,9 @@ pub async fn call_for_operator(
                 return (Err(why), presence(service).await);
             }
             // It may be for this very reason that an operator is at work.
-            Err(error) => tracing::warn!(session = %found.session, "its folder is not locked: {error}"),
+            Err(error) => {
+                tracing::warn!(session = %found.session, "its folder is not locked: {error}")
+            }
         }
     }
     let called = match stop {
@@ -127,7 +129,10 @@ pub async fn start_pending_without_serving(settings: &Settings) {
         .map(|service| (service.stop_timeout + service.start_timeout) * 2)
         .max();
     let longest = START_TIMEOUT.max(longest.unwrap_or_default());
-    if tokio::time::timeout(longest, coordinator.drained()).await.is_err() {
+    if tokio::time::timeout(longest, coordinator.drained())
+        .await
+        .is_err()
+    {
         tracing::error!("starting what is pending takes too long");
     }
 }

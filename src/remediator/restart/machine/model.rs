@@ -223,7 +223,10 @@ impl World {
                 self.all[who].awaited = Some((effect, in_secs(self, u64::from(delay) / 8), true));
             }
             Effect::Stop => {
-                let disk = self.all[who].disk.as_ref().expect("no stop without a record");
+                let disk = self.all[who]
+                    .disk
+                    .as_ref()
+                    .expect("no stop without a record");
                 assert_eq!(disk.run_id, state.run_id);
                 assert!(disk.call.is_some(), "no stop before its record is on disk");
                 assert_eq!(self.lock, Some(who), "a stop without the lock");
@@ -297,7 +300,10 @@ impl World {
         let Some((effect, at, works)) = self.all[who].awaited else {
             return;
         };
-        let id = self.all[who].alive.as_ref().map_or(0, |state| state.awaited);
+        let id = self.all[who]
+            .alive
+            .as_ref()
+            .map_or(0, |state| state.awaited);
         if !self.now.is_past(Some(at)) {
             let wait = at.at.saturating_sub(self.now.at);
             self.pass(wait);
@@ -382,9 +388,7 @@ impl World {
     /// Whether a restart has begun that is not over.
     fn is_pending(&self) -> bool {
         self.all.iter().any(|one| match (&one.alive, &one.disk) {
-            (Some(alive), _) => {
-                alive.phase.is_pending() && alive.phase != Phase::StopIntended
-            }
+            (Some(alive), _) => alive.phase.is_pending() && alive.phase != Phase::StopIntended,
             (None, Some(disk)) => disk.phase.is_pending(),
             (None, None) => false,
         })
@@ -481,7 +485,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
 
     /// Two processes on one folder, a clean-up under a bot, a stop without its record, and a
     /// start of what an operator stopped are asserted at every step. At the end everything

@@ -100,10 +100,9 @@ fn is_sensible(event: &Event, awaited: Option<Effect>) -> bool {
             matches!(awaited, Some(Effect::Stop | Effect::Start))
         }
         (Event::Cleaned(_), awaited) => matches!(awaited, Some(Effect::Clean(_))),
-        (Event::Deadline(_), awaited) => !matches!(
-            awaited,
-            None | Some(Effect::Observe(..) | Effect::Check)
-        ),
+        (Event::Deadline(_), awaited) => {
+            !matches!(awaited, None | Some(Effect::Observe(..) | Effect::Check))
+        }
         (Event::Alert, awaited) => awaited.is_none(),
         _ => true,
     }
@@ -135,7 +134,11 @@ fn table() -> BTreeMap<Row, usize> {
         .filter_map(|line| line.strip_prefix("//! | "))
         .filter(|line| !line.starts_with("phase |"));
     for (number, line) in lines.enumerate() {
-        let cells: Vec<&str> = line.trim_end_matches('|').split('|').map(str::trim).collect();
+        let cells: Vec<&str> = line
+            .trim_end_matches('|')
+            .split('|')
+            .map(str::trim)
+            .collect();
         let [phases, events, _, next, effects] = cells[..] else {
             panic!("{line}");
         };
@@ -192,8 +195,10 @@ fn the_table_is_what_the_function_does() {
             let moved = after.phase != state.phase || !effects.is_empty();
             let may_leave = after.leaving && event != Event::Signal;
             if moved {
-                let mut labels: Vec<String> =
-                    effects.iter().map(|effect| effect.label().to_owned()).collect();
+                let mut labels: Vec<String> = effects
+                    .iter()
+                    .map(|effect| effect.label().to_owned())
+                    .collect();
                 if may_leave && let Some(at) = labels.iter().position(|one| one == "leave") {
                     labels.truncate(at);
                 }
@@ -218,7 +223,10 @@ fn the_table_is_what_the_function_does() {
             }
         }
     }
-    let unlisted: Vec<&Row> = seen.iter().filter(|row| !table.contains_key(*row)).collect();
+    let unlisted: Vec<&Row> = seen
+        .iter()
+        .filter(|row| !table.contains_key(*row))
+        .collect();
     assert!(unlisted.is_empty(), "not in the table: {unlisted:#?}");
     // Of two rows that differ by an effect in brackets one is enough.
     let reached: BTreeSet<(&String, &String, usize)> = seen
@@ -255,7 +263,11 @@ fn late_results_and_what_does_not_matter_change_nothing() {
                     | Event::Signal
             );
             if has_number || phase.is_final() {
-                assert_eq!(next(&state, &event, now), (state.clone(), vec![]), "{event:?}");
+                assert_eq!(
+                    next(&state, &event, now),
+                    (state.clone(), vec![]),
+                    "{event:?}"
+                );
             }
         }
     }

@@ -74,7 +74,10 @@ fn commands_keep_away_from_a_pending_restart() {
         assert_eq!(why("bot2").is_none(), waits, "{phase:?}");
         store.pause().resume("ann", now).unwrap();
     }
-    assert!(why("gone").is_some(), "the configuration no longer names it");
+    assert!(
+        why("gone").is_some(),
+        "the configuration no longer names it"
+    );
     store.restarts().forget("bots").unwrap();
     assert_eq!(why("bot1"), None);
 }

@@ -122,7 +122,10 @@ fn who_is_not_back_is_named_with_its_run() {
         });
     }
     store.restarts().save(&state).unwrap();
-    assert!(store.restarts().not_back().unwrap().is_empty(), "waiting only");
+    assert!(
+        store.restarts().not_back().unwrap().is_empty(),
+        "waiting only"
+    );
     store.runs().set_name(a, "20261123T201510Z-aaaaaa").unwrap();
     store.runs().set_name(b, "20261123T201510Z-bbbbbb").unwrap();
     (state.phase, state.late_ns) = (Phase::RunningNotConnected, Some(at(1).nanos()));
@@ -154,7 +157,11 @@ fn who_is_not_back_is_named_with_its_run() {
         .restarts()
         .intend_stop(&mut again, at(5), |_, _, _, _| Ok(()));
     intended.unwrap().unwrap();
-    let sessions: Vec<_> = again.waiting.iter().map(|one| one.session.as_str()).collect();
+    let sessions: Vec<_> = again
+        .waiting
+        .iter()
+        .map(|one| one.session.as_str())
+        .collect();
     assert_eq!(sessions, ["a", "b"]);
     (again.phase, again.late_ns) = (Phase::Down, Some(at(6).nanos()));
     store.restarts().save(&again).unwrap();
@@ -168,7 +175,10 @@ fn a_journal_that_was_lost_does_not_know_the_run() {
     let mut state = restart("bots", "a", id, Trigger::Emergency);
     assert!(store.restarts().knows_run_of(&state).unwrap());
     state.decided_ns = at(0).minus(MINUTE).nanos();
-    assert!(!store.restarts().knows_run_of(&state).unwrap(), "another run of this number");
+    assert!(
+        !store.restarts().knows_run_of(&state).unwrap(),
+        "another run of this number"
+    );
     state.run_id = 99;
     assert!(!store.restarts().knows_run_of(&state).unwrap());
 }

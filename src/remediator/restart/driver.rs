@@ -82,7 +82,10 @@ enum Side {
     Checked(Box<Checked>),
     Cleaned(Box<Cleaned>),
     Refused(Box<RunError>),
-    Why(String),
+    /// What is unclear about the process.
+    Looked(String),
+    /// Why the call failed; empty where it did not.
+    Called(String),
 }
 
 type Awaited = JoinHandle<(Event, Side)>;
@@ -204,9 +207,10 @@ impl Driver {
         }
         let mut report = None;
         let mut ends = phase.is_final();
-        // What is to be tried again later.
+        // The next look, or the next try, comes later.
+        let is_backoff = phase == Phase::StartIntended && !self.state.contradicted;
         let waits = effects.iter().any(|effect| match effect {
-            Effect::Observe(after, _) => *after >= self.state.times.retry,
+            Effect::Observe(after, _) => *after >= self.state.times.retry && !is_backoff,
             _ => false,
         });
         for effect in effects {
@@ -216,8 +220,8 @@ impl Driver {
                 effect => self.perform(effect).await,
             }
         }
-        // The next restart may only look at those who are missing in between.
-        ends |= phase == Phase::RunningNotConnected;
+        // A new restart may begin before the next look at those who are missing.
+        ends |= phase == Phase::RunningNotConnected && waits;
         let runs = matches!(event, Event::Looked(_, look) if matches!(look.seen, Seen::Running(_)));
         let is_started = phase == Phase::WaitingForConnection && runs;
         ends |= self.only_start && (is_started || waits);
@@ -238,7 +242,8 @@ impl Driver {
         match side {
             Side::None => {}
             Side::Locked(folders) => self.folders = folders,
-            Side::Why(why) => self.why = why,
+            Side::Looked(why) if why.is_empty() => {}
+            Side::Looked(why) | Side::Called(why) => self.why = why,
             Side::Refused(error) => {
                 if let Some(live) = &mut self.live {
                     live.error = Some(*error);
@@ -528,7 +533,7 @@ impl Driver {
                 connected,
                 paused,
             };
-            (Event::Looked(id, look), Side::Why(why))
+            (Event::Looked(id, look), Side::Looked(why))
         });
     }
 
@@ -548,7 +553,10 @@ impl Driver {
                 false => service.start().await,
             };
             match called {
-                Ok(()) => (Event::Returned(id, Returned::Ok), Side::None),
+                Ok(()) => (
+                    Event::Returned(id, Returned::Ok),
+                    Side::Called(String::new()),
+                ),
                 Err(error) => {
                     let returned = match &error {
                         error if !error.may_have_acted() => Returned::NotSpawned,
@@ -559,7 +567,7 @@ impl Driver {
                         _ => Returned::Failed,
                     };
                     let why = error.to_string();
-                    (Event::Returned(id, returned), Side::Why(why))
+                    (Event::Returned(id, returned), Side::Called(why))
                 }
             }
         });

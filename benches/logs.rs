@@ -50,7 +50,7 @@ macro_rules! stream_error {
 }
 
 /// The shipped patterns, as regexes for mtail and ripgrep, without what a line must not hold,
-/// in the letters that are printed. [`are_shipped`] holds them to `src/logs/pattern.rs`.
+/// in the letters that are printed. [`are_shipped`] holds them to `src/logs/pattern/shipped.rs`.
 const PATTERNS: [(&str, &str); 19] = [
     ("closing_stale_open_session", "Closing stale open session"),
     (

@@ -26,7 +26,7 @@ use baileys_exporter::policy::guard::MOVABLE_KINDS;
 use baileys_exporter::policy::{CleanRequest, CleanupMode, Force, Limits, Tier, decide, plan};
 use baileys_exporter::remediator::store::runs::Action;
 use baileys_exporter::remediator::webhook::{self, BadPayload, Ignored, LADDER};
-use baileys_exporter::web::web_config_of_text;
+use exporter_toolkit::web_config_of_text;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 

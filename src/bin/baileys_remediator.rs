@@ -15,8 +15,8 @@ use baileys_exporter::remediator::restart::operator;
 use baileys_exporter::remediator::service::Service;
 use baileys_exporter::remediator::services::{self, Task};
 use baileys_exporter::remediator::switchboard;
-use baileys_exporter::web::{self, Door, Guard};
 use clap::{Parser, Subcommand};
+use exporter_toolkit::{Listeners, WebConfig, bind};
 use tokio::task::block_in_place;
 
 /// Cleans up the auth folders of WhatsApp bots built on Baileys, under guard.
@@ -312,8 +312,8 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
             return cannot_serve(&settings, &format!("cannot listen for signals: {error}")).await;
         }
     };
-    let guard = match web_config.map(Guard::open).transpose() {
-        Ok(guard) => guard,
+    let web_config = match web_config.map(WebConfig::open).transpose() {
+        Ok(web_config) => web_config,
         Err(error) => return cannot_serve(&settings, &error).await,
     };
     let opened = block_in_place(|| console::context(settings.clone()).and_then(Service::new));
@@ -321,7 +321,7 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
         Ok(service) => Arc::new(service),
         Err(error) => return cannot_serve(&settings, &error).await,
     };
-    let listeners = match web::bind(listen).await {
+    let listeners = match bind(listen).await {
         Ok(listeners) => listeners,
         Err(error) => {
             drop(service);
@@ -331,8 +331,8 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = listen.join(","),
-        tls = guard.as_ref().is_some_and(Guard::has_tls),
-        "baileys_remediator serves"
+        tls = web_config.as_ref().is_some_and(WebConfig::has_tls),
+        "listening"
     );
     let shutdown = async move {
         let signal = stopped.await;
@@ -341,6 +341,8 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
             "graceful shutdown: completing the runs that have begun"
         );
     };
-    service.serve(Door::new(listeners, guard), shutdown).await;
+    service
+        .serve(Listeners::new(listeners, web_config), shutdown)
+        .await;
     ExitCode::SUCCESS
 }

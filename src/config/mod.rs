@@ -20,7 +20,7 @@ use regex::Regex;
 use crate::connection::{Connection, LogView, Probe};
 use crate::control::Services;
 use crate::folder::{Discovery, SessionName, Source};
-use crate::logs::{self, LogGlob, LogSettings, Lookback, Patterns, Placing};
+use crate::logs::{self, LastEventReader, LogGlob, LogSettings, Patterns, SessionMapper};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::insurance::Keep;
 use crate::policy::{BatchSetting, Limits, Thresholds};
@@ -196,7 +196,12 @@ impl Settings {
         let trust = or_file(&flags.connection_trust, file.connection.trust);
         let log_settings = Arc::new(logs(&flags.logs_path, file.logs)?);
         let log = (!log_settings.globs.is_empty()).then(|| {
-            Arc::new(Lookback::new(Arc::clone(&log_settings), sources.clone())) as Arc<dyn LogView>
+            let reader = LastEventReader::new(
+                Arc::clone(&log_settings),
+                sources.clone(),
+                clock::Clock::system(),
+            );
+            Arc::new(reader) as Arc<dyn LogView>
         });
         let defaults = Connection::default();
         let connection = Connection {
@@ -389,7 +394,7 @@ fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
         .iter()
         .map(|text| LogGlob::new(text).map_err(|error| format!("{key}: {error}")))
         .collect::<Result<_, _>>()?;
-    let placing = Placing::new(
+    let mapper = SessionMapper::new(
         file.session_path.as_deref(),
         file.session_line.as_deref(),
         file.session_name.as_deref(),
@@ -414,7 +419,7 @@ fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
         state_path: file
             .state_path
             .unwrap_or_else(|| PathBuf::from(logs::DEFAULT_STATE_PATH)),
-        placing,
+        mapper,
         patterns: Arc::new(patterns),
     })
 }

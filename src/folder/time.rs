@@ -87,6 +87,17 @@ impl From<SystemTime> for Timestamp {
     }
 }
 
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        let span = Duration::from_nanos(time.0.unsigned_abs());
+        let time = match time.0 < 0 {
+            true => UNIX_EPOCH.checked_sub(span),
+            false => UNIX_EPOCH.checked_add(span),
+        };
+        time.unwrap_or(UNIX_EPOCH)
+    }
+}
+
 fn nanos_of(span: Duration) -> i64 {
     i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
 }

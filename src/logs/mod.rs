@@ -1,32 +1,29 @@
 //! What the bots' logs say.
 //!
 //! ```text
-//! globs -> tail (stat, read) -> pattern (what a line holds) -> place (whose it is)
-//!       -> store (offsets and counts in one transaction) -> Published -> exporter
+//! log_tailer (files, offsets) -> counter (pattern: what a line holds; session_mapper: whose
+//! it is) -> store (offsets and counts in one transaction) -> Published -> exporter
 //! ```
 //!
-//! `tail` is the truth: it looks at every file at least every two seconds. `doorbell`
-//! only makes it look sooner. [`lookback`] reads the end of a session's log once, for the
-//! verdict on its connection. A raw line leaves this room in no form.
+//! The crate `log_tailer` follows the files and gives every line once. [`monitor`] runs it and
+//! saves. [`last_event`] reads the end of a session's log once, for the verdict on its
+//! connection. No raw line leaves this module in any form.
 
-mod doorbell;
-pub mod files;
-pub mod lookback;
+mod counter;
+pub mod last_event;
 pub mod monitor;
 pub mod pattern;
-pub mod place;
-mod print;
+pub mod session_mapper;
 mod store;
-mod tail;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use files::LogGlob;
-pub use lookback::Lookback;
+pub use last_event::LastEventReader;
+pub use log_tailer::LogGlob;
 pub use monitor::{Monitor, Published, SessionLog};
 pub use pattern::{Pattern, PatternError, Patterns, Severity};
-pub use place::Placing;
+pub use session_mapper::SessionMapper;
 
 /// Where the exporter keeps offsets and counts, unless configured.
 pub const DEFAULT_STATE_PATH: &str = "/var/lib/baileys_exporter";
@@ -41,7 +38,7 @@ pub struct LogSettings {
     /// Directory of the offsets and counts.
     pub state_path: PathBuf,
     /// Whose a line is.
-    pub placing: Placing,
+    pub mapper: SessionMapper,
     /// What to look for.
     pub patterns: Arc<Patterns>,
 }

@@ -1,11 +1,13 @@
-//! The thread that reads the logs: wait, look, commit, publish, again.
+//! The running monitor: a thread that reads the logs, and what it has counted and saved.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use clock::Clock;
+use log_tailer::{Block, Changes, Consumer, Follower, Notifier, Orders, Progress, Server, Sink};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Handle;
 
@@ -13,24 +15,9 @@ use crate::folder::Timestamp;
 use crate::folder::discovery::ProblemLog;
 
 use super::LogSettings;
-use super::doorbell::{Bell, Doorbell, Rung};
-use super::store::Store;
-use super::tail::Tailer;
+use super::counter::{Counter, Counts};
+use super::store::{Saved, Store};
 
-/// All files are looked at this often, whatever the doorbell says.
-const SWEEP: Duration = Duration::from_secs(2);
-/// Files that grow are looked at this often at most.
-const BEAT: Duration = Duration::from_millis(250);
-/// Counts are committed this often at most, unless a file was rotated.
-const COMMIT: Duration = Duration::from_secs(1);
-/// And this often at least, so that a restart knows when all files were last looked at.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// Rung more often than this in a second, the doorbell is taken down.
-const RINGS_PER_SECOND: u64 = 200;
-/// Fewer files than this grow when it is hung up again.
-const QUIET_FILES: usize = 20;
-/// After it was taken down it stays so for this long.
-const TAKEN_DOWN: Duration = Duration::from_secs(10);
 /// More problems than this are not told one by one.
 const MOST_PROBLEMS: usize = 20;
 /// Descriptors left for everything else.
@@ -76,8 +63,9 @@ pub struct SessionLog {
     pub has_files: bool,
 }
 
+/// What the thread has not taken yet.
 #[derive(Debug, Default)]
-struct Orders {
+struct PendingOrders {
     stop: bool,
     settings: Option<Arc<LogSettings>>,
     sessions: Option<HashSet<Arc<str>>>,
@@ -85,8 +73,8 @@ struct Orders {
 
 #[derive(Debug)]
 struct Shared {
-    bell: Arc<Bell>,
-    orders: Mutex<Orders>,
+    notifier: Arc<Notifier>,
+    orders: Mutex<PendingOrders>,
     published: RwLock<Arc<Published>>,
 }
 
@@ -100,7 +88,7 @@ pub struct Monitor {
 
 impl Monitor {
     /// Opens the state and begins to read. Must be called within a tokio runtime, which
-    /// carries the doorbell.
+    /// watches for changes.
     ///
     /// Errors: the state directory cannot be used; a sentence that says what to do.
     pub fn start(settings: Arc<LogSettings>, sessions: HashSet<Arc<str>>) -> Result<Self, String> {
@@ -111,31 +99,29 @@ impl Monitor {
                 settings.state_path.display()
             )
         })?;
-        let mut tailer = Tailer::new(Arc::clone(&settings), saved, open_max());
-        tailer.set_sessions(sessions);
         let shared = Arc::new(Shared {
-            bell: Arc::default(),
+            notifier: Arc::default(),
             orders: Mutex::default(),
             published: RwLock::default(),
         });
         let state_path = settings.state_path.clone();
-        let mut reader = Reader {
+        let Saved { tailer, counts } = saved;
+        let sink = CountingSink {
             shared: Arc::clone(&shared),
-            runtime: Handle::current(),
-            settings,
-            tailer,
+            counter: Counter::new(Arc::clone(&settings), sessions, Counts::from_saved(&counts)),
+            settings: Arc::clone(&settings),
             store,
-            doorbell: None,
-            taken_down: None,
-            committed: Instant::now(),
             commit_failed: false,
-            first: true,
             problems: ProblemLog::default(),
         };
-        reader.publish(Timestamp::default());
+        let (globs, from_start) = (settings.globs.clone(), settings.from_start);
+        let clock = Clock::system();
+        let follower = Follower::new(sink, globs, from_start, tailer, open_max(), clock.clone());
+        let notifier = Arc::clone(&shared.notifier);
+        let server = Server::new(follower, notifier, Handle::current(), clock);
         let thread = std::thread::Builder::new()
             .name("logs".into())
-            .spawn(move || reader.run())
+            .spawn(move || server.run())
             .map_err(|error| format!("cannot start the thread that reads the logs: {error}"))?;
         Ok(Self {
             state_path,
@@ -163,9 +149,10 @@ impl Monitor {
     /// Waits until the files were looked at once and where they begin is saved, at most for
     /// `span`. Blocks.
     pub fn wait_for_first_look(&self, span: Duration) {
-        let began = Instant::now();
-        while self.published().committed_at == Timestamp::default() && began.elapsed() < span {
-            std::thread::sleep(Duration::from_millis(10));
+        let clock = Clock::system();
+        let began = clock.now();
+        while self.published().committed_at == Timestamp::default() && clock.since(began) < span {
+            clock.block(Duration::from_millis(10));
         }
     }
 
@@ -177,13 +164,13 @@ impl Monitor {
     /// Takes a changed configuration. The state directory stays.
     pub fn configure(&self, settings: Arc<LogSettings>) {
         self.orders().settings = Some(settings);
-        self.shared.bell.call();
+        self.shared.notifier.call();
     }
 
     /// Ends the thread after a last commit.
     pub fn stop(&self) {
         self.orders().stop = true;
-        self.shared.bell.call();
+        self.shared.notifier.call();
         let thread = self
             .thread
             .lock()
@@ -196,7 +183,7 @@ impl Monitor {
         }
     }
 
-    fn orders(&self) -> std::sync::MutexGuard<'_, Orders> {
+    fn orders(&self) -> std::sync::MutexGuard<'_, PendingOrders> {
         self.shared
             .orders
             .lock()
@@ -219,124 +206,60 @@ fn open_max() -> usize {
     usize::try_from(allowed.saturating_sub(SPARE_DESCRIPTORS)).unwrap_or(usize::MAX)
 }
 
-struct Reader {
+/// Counts lines, and saves the counts together with the checkpoints.
+#[derive(Debug)]
+struct CountingSink {
     shared: Arc<Shared>,
-    runtime: Handle,
     settings: Arc<LogSettings>,
-    tailer: Tailer,
+    counter: Counter,
     store: Store,
-    doorbell: Option<Doorbell>,
-    taken_down: Option<Instant>,
-    committed: Instant,
     commit_failed: bool,
-    /// Nothing was committed yet.
-    first: bool,
     problems: ProblemLog,
 }
 
-impl Reader {
-    fn run(&mut self) {
-        let mut swept: Option<Instant> = None;
-        let mut beat = Instant::now();
-        let mut more = false;
-        self.hang_doorbell();
-        loop {
-            let due = swept.map_or(Duration::ZERO, |at| SWEEP.saturating_sub(at.elapsed()));
-            let wait = match (more, self.tailer.is_hot()) {
-                (true, _) => Duration::ZERO,
-                (false, true) => due.min(BEAT.saturating_sub(beat.elapsed())),
-                (false, false) => due,
-            };
-            let mut rung = if wait.is_zero() {
-                Rung::default()
-            } else {
-                self.shared.bell.wait(wait)
-            };
-            if !rung.called && !more && beat.elapsed() < BEAT {
-                // Many rings make one look.
-                std::thread::sleep(BEAT.saturating_sub(beat.elapsed()).min(due));
-                let later = self.shared.bell.wait(Duration::ZERO);
-                rung.any |= later.any;
-                rung.names |= later.names;
-                rung.called |= later.called;
-            }
-            if self.take_orders() {
-                self.tailer.sweep();
-                self.report();
-                self.commit();
-                return;
-            }
-            self.mind_doorbell(beat.elapsed());
-            beat = Instant::now();
-            if rung.names || rung.called || swept.is_none_or(|at| at.elapsed() >= SWEEP) {
-                more = self.tailer.sweep();
-                swept = Some(Instant::now());
-                self.report();
-            } else {
-                more = self.tailer.look(rung.any);
-            }
-            if self.tailer.turned || self.first || self.committed.elapsed() >= COMMIT {
-                self.first = false;
-                self.commit();
-            }
-        }
+impl Consumer for CountingSink {
+    fn lines(&mut self, block: Block<'_>) {
+        self.counter.lines(block);
     }
 
-    /// Whether to stop.
-    fn take_orders(&mut self) -> bool {
-        let mut orders = self
+    fn begin_copy(&mut self) {
+        self.counter.begin_copy();
+    }
+
+    fn end_copy(&mut self, complete: bool) {
+        self.counter.end_copy(complete);
+    }
+
+    fn is_of_another(&self, path: &Path, origin: &Path) -> bool {
+        self.counter.is_of_another(path, origin)
+    }
+}
+
+impl Sink for CountingSink {
+    fn orders(&mut self) -> Orders {
+        let mut pending = self
             .shared
             .orders
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let (stop, settings, sessions) =
-            (orders.stop, orders.settings.take(), orders.sessions.take());
-        drop(orders);
+        let PendingOrders {
+            stop,
+            settings,
+            sessions,
+        } = std::mem::take(&mut *pending);
+        drop(pending);
         if let Some(sessions) = sessions {
-            self.tailer.set_sessions(sessions);
+            self.counter.set_sessions(sessions);
         }
-        if let Some(settings) = settings {
-            self.settings = Arc::clone(&settings);
-            self.tailer.configure(settings);
-            self.doorbell = None;
-            self.hang_doorbell();
-        }
-        stop
+        let globs = settings.map(|settings| {
+            self.counter.configure(Arc::clone(&settings));
+            self.settings = settings;
+            (self.settings.globs.clone(), self.settings.from_start)
+        });
+        Orders { stop, globs }
     }
 
-    fn hang_doorbell(&mut self) {
-        let directories: BTreeSet<PathBuf> = self
-            .settings
-            .globs
-            .iter()
-            .map(|glob| glob.directory().to_owned())
-            .collect();
-        self.doorbell = Some(Doorbell::hang(
-            &self.runtime,
-            directories,
-            Arc::clone(&self.shared.bell),
-        ));
-        self.taken_down = None;
-    }
-
-    fn mind_doorbell(&mut self, since: Duration) {
-        let rings = self.shared.bell.rings();
-        let allowed =
-            (RINGS_PER_SECOND as f64 * since.as_secs_f64().max(BEAT.as_secs_f64())) as u64;
-        if self.doorbell.is_some() && rings > allowed {
-            self.doorbell = None;
-            self.taken_down = Some(Instant::now());
-        } else if self.taken_down.is_some_and(|at| at.elapsed() >= TAKEN_DOWN) {
-            if self.tailer.hot_files() < QUIET_FILES {
-                self.hang_doorbell();
-            } else {
-                self.taken_down = Some(Instant::now());
-            }
-        }
-    }
-
-    fn report(&mut self) {
-        let mut problems = std::mem::take(&mut self.tailer.problems);
+    fn report(&mut self, mut problems: Vec<String>) {
         problems.sort();
         if problems.len() > MOST_PROBLEMS {
             problems.truncate(MOST_PROBLEMS);
@@ -347,57 +270,59 @@ impl Reader {
         self.problems.report(problems.into_iter());
     }
 
-    fn commit(&mut self) {
-        let changes = self.tailer.changes();
-        let nothing = changes.files.is_empty()
-            && changes.gone.is_empty()
-            && changes.counts.is_empty()
-            && changes.globs.is_empty()
-            && changes.gone_globs.is_empty();
-        let at = Timestamp::now();
-        if nothing && self.committed.elapsed() < HEARTBEAT {
-            // Nothing to write; what is published still holds.
-            self.publish(at);
-            return;
-        }
-        match self.store.commit(&changes) {
+    fn is_dirty(&self) -> bool {
+        self.counter.counts().is_dirty()
+    }
+
+    fn commit(&mut self, changes: &Changes) -> bool {
+        match self.store.commit(changes, &self.counter.counts().changes()) {
             Ok(()) => {
-                self.tailer.committed();
-                self.committed = Instant::now();
-                self.publish(at);
+                self.counter.committed();
                 if std::mem::take(&mut self.commit_failed) {
-                    tracing::info!("the counts of the logs can be saved again");
+                    tracing::info!("the counts of the logs are saved again");
                 }
+                true
             }
             Err(error) => {
-                self.committed = Instant::now();
-                self.publish_backlog();
                 if !std::mem::replace(&mut self.commit_failed, true) {
                     tracing::error!(
-                        "{}: the counts of the logs cannot be saved, those shown stand still until they can: {error}",
+                        "{}: failed to save the counts of the logs, the metrics keep the last saved values: {error}",
                         self.settings.state_path.display()
                     );
                 }
+                false
             }
         }
     }
 
-    /// What cannot be saved is not shown, but that there is more is.
-    fn publish_backlog(&self) {
+    fn show(&mut self, progress: &Progress<'_>, saved: bool) {
+        if saved {
+            self.publish(progress);
+            return;
+        }
+        // What cannot be saved is not shown, but that there is more is.
         let mut shown = self
             .shared
             .published
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let unread_bytes = self.tailer.unread_bytes() + self.tailer.uncommitted;
+        let unread_bytes = progress.unread_bytes() + progress.uncommitted_bytes;
         *shown = Arc::new(Published {
             unread_bytes,
             ..Published::clone(&shown)
         });
     }
+}
 
-    fn publish(&mut self, committed_at: Timestamp) {
-        let with_files = self.tailer.sessions_with_files();
+impl CountingSink {
+    fn publish(&mut self, progress: &Progress<'_>) {
+        let mut with_files: HashMap<Arc<str>, Option<Timestamp>> = HashMap::new();
+        for (log, written) in progress.logs() {
+            if let Some(session) = self.counter.session_of(log) {
+                let newest = with_files.entry(session).or_default();
+                *newest = (*newest).max(written.map(Timestamp::from));
+            }
+        }
         let patterns = self.settings.patterns.patterns();
         let events = |count: &dyn Fn(&str) -> u64| -> Vec<(String, u64)> {
             patterns
@@ -405,13 +330,16 @@ impl Reader {
                 .map(|pattern| (pattern.name.to_string(), count(&pattern.name)))
                 .collect()
         };
+        let counts = self.counter.counts();
         let mut sessions: BTreeMap<String, SessionLog> = BTreeMap::new();
-        for (name, tally) in self.tailer.tallies() {
+        for (name, counts) in &counts.sessions {
             let log = SessionLog {
-                events: events(&|name| tally.events.get(name).map_or(0, |count| count.value)),
-                lines: tally.lines.value,
-                secrets: tally.secrets.value,
-                last_line: tally.last_line.max(with_files.get(name).copied().flatten()),
+                events: events(&|name| counts.events.get(name).map_or(0, |count| count.value)),
+                lines: counts.lines.value,
+                secrets: counts.secrets.value,
+                last_line: counts
+                    .last_line
+                    .max(with_files.get(name).copied().flatten()),
                 has_files: with_files.contains_key(name),
             };
             sessions.insert(name.to_string(), log);
@@ -429,18 +357,18 @@ impl Reader {
                     ..none()
                 });
         }
-        let totals = &self.tailer.totals;
+        let statistics = progress.statistics;
         let published = Published {
             sessions,
             unheard: none(),
-            files: self.tailer.file_count(),
-            unplaced: totals.unplaced.value,
-            overlong: totals.overlong.value,
-            copies_found: totals.copies_found.value,
-            copies_missing: totals.copies_missing.value,
-            read_errors: totals.read_errors.value,
-            unread_bytes: self.tailer.unread_bytes(),
-            committed_at,
+            files: progress.file_count(),
+            unplaced: counts.unplaced.value,
+            overlong: statistics.overlong,
+            copies_found: statistics.copies_found,
+            copies_missing: statistics.copies_missing,
+            read_errors: statistics.read_errors,
+            unread_bytes: progress.unread_bytes(),
+            committed_at: progress.at.into(),
         };
         *self
             .shared

@@ -2,77 +2,30 @@
 //! far it was read, so a crash between the two cannot happen. Nothing is exposed before it
 //! is committed. Of the logs themselves only hashes are kept.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
+use log_tailer::{Changes, Checkpoint, FileId, FileState, Fingerprint};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::folder::Timestamp;
 
-use super::files::FileId;
-use super::print::Print;
-
 const SCHEMA: i64 = 1;
 const FILE: &str = "logs.sqlite";
-
-/// What is known of a file between two looks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    pub state: State,
-    pub id: FileId,
-    /// Where it was seen last.
-    pub path: PathBuf,
-    /// The path that says whose it is: the name it had before a rotation.
-    pub origin: PathBuf,
-    /// Everything before it is counted.
-    pub offset: u64,
-    /// `offset` lies within an overlong line.
-    pub skipping: bool,
-    /// Its first bytes.
-    pub head: Print,
-    /// The bytes before `offset`.
-    pub tail: Print,
-    /// When it came into this state.
-    pub since: Timestamp,
-}
-
-/// What is to become of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It is read as it grows.
-    Live = 0,
-    /// It is read to the end, and only known so that it is not read again.
-    Done = 1,
-    /// Its bytes are gone from where they were; a copy of them may be found.
-    Orphan = 2,
-}
 
 /// Everything that was saved.
 #[derive(Debug, Default)]
 pub struct Saved {
-    pub files: Vec<(i64, Known)>,
+    /// How far the logs were read.
+    pub tailer: log_tailer::Saved,
     /// By session and name. The session is empty for what concerns none.
     pub counts: HashMap<(String, String), u64>,
-    /// Globs whose files were once begun with.
-    pub globs: BTreeSet<String>,
-    /// When all files were last looked at.
-    pub looked_at: Option<Timestamp>,
-}
-
-/// What changed since the last commit.
-#[derive(Debug, Default)]
-pub struct Changes {
-    pub files: Vec<(i64, Known)>,
-    pub gone: Vec<i64>,
-    pub counts: Vec<(String, String, u64)>,
-    pub globs: Vec<String>,
-    pub gone_globs: Vec<String>,
-    pub looked_at: Option<Timestamp>,
 }
 
 /// The database. One program at a time.
@@ -173,8 +126,8 @@ impl Store {
         let mut saved = Saved::default();
         let mut files = self.db.prepare("SELECT id, state, dev, ino, path, origin, offset, skipping, head_len, head, tail_len, tail, since FROM files")?;
         let rows = files.query_map([], |row| {
-            let print = |len: usize, hash: usize| -> rusqlite::Result<Print> {
-                Ok(Print {
+            let fingerprint = |len: usize, hash: usize| -> rusqlite::Result<Fingerprint> {
+                Ok(Fingerprint {
                     len: row.get(len)?,
                     hash: row.get::<_, i64>(hash)? as u64,
                 })
@@ -182,11 +135,11 @@ impl Store {
             let path = |index: usize| -> rusqlite::Result<PathBuf> {
                 Ok(std::ffi::OsString::from_vec(row.get(index)?).into())
             };
-            let known = Known {
+            let checkpoint = Checkpoint {
                 state: match row.get::<_, i64>(1)? {
-                    0 => State::Live,
-                    2 => State::Orphan,
-                    _ => State::Done,
+                    0 => FileState::Live,
+                    2 => FileState::Orphan,
+                    _ => FileState::Done,
                 },
                 id: FileId {
                     dev: row.get::<_, i64>(2)? as u64,
@@ -196,58 +149,80 @@ impl Store {
                 origin: path(5)?,
                 offset: row.get::<_, i64>(6)? as u64,
                 skipping: row.get(7)?,
-                head: print(8, 9)?,
-                tail: print(10, 11)?,
-                since: Timestamp::from_nanos(row.get(12)?),
+                head: fingerprint(8, 9)?,
+                tail: fingerprint(10, 11)?,
+                since: time(row.get(12)?),
             };
-            Ok((row.get(0)?, known))
+            Ok((row.get(0)?, checkpoint))
         })?;
-        saved.files = rows.collect::<Result<_, _>>()?;
+        saved.tailer.files = rows.collect::<Result<_, _>>()?;
         let mut counts = self.db.prepare("SELECT session, name, value FROM counts")?;
         let rows = counts.query_map([], |row| {
             Ok(((row.get(0)?, row.get(1)?), row.get::<_, i64>(2)? as u64))
         })?;
         saved.counts = rows.collect::<Result<_, _>>()?;
+        for (name, total) in saved.tailer.statistics.named() {
+            let key = (String::new(), name.to_owned());
+            *total = saved.counts.get(&key).copied().unwrap_or(0);
+        }
         let mut globs = self.db.prepare("SELECT glob FROM globs")?;
-        saved.globs = globs
+        saved.tailer.globs = globs
             .query_map([], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        saved.looked_at = self
+        saved.tailer.looked_at = self
             .db
             .query_row("SELECT at FROM looked", [], |row| row.get(0))
             .optional()?
-            .map(Timestamp::from_nanos);
+            .map(time);
         Ok(saved)
     }
 
-    /// Writes all changes, or none.
-    pub fn commit(&mut self, changes: &Changes) -> rusqlite::Result<()> {
+    /// Writes the checkpoints and the counts (session, name, value), or nothing. It is on
+    /// disk when this returns.
+    pub fn commit(
+        &mut self,
+        changes: &Changes,
+        counts: &[(String, String, u64)],
+    ) -> rusqlite::Result<()> {
         let tx = self.db.transaction()?;
-        write(&tx, changes)?;
+        write(&tx, changes, counts)?;
         tx.commit()
     }
 }
 
-fn write(tx: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
+/// As it is saved.
+fn nanos(time: SystemTime) -> i64 {
+    Timestamp::from(time).nanos()
+}
+
+fn time(nanos: i64) -> SystemTime {
+    Timestamp::from_nanos(nanos).into()
+}
+
+fn write(
+    tx: &Transaction<'_>,
+    changes: &Changes,
+    counts: &[(String, String, u64)],
+) -> rusqlite::Result<()> {
     let mut file = tx.prepare_cached(
         "INSERT OR REPLACE INTO files (id, state, dev, ino, path, origin, offset, skipping, head_len, head, tail_len, tail, since)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )?;
-    for (id, known) in &changes.files {
+    for (id, checkpoint) in &changes.files {
         file.execute(params![
             id,
-            known.state as i64,
-            known.id.dev as i64,
-            known.id.ino as i64,
-            known.path.as_os_str().as_bytes(),
-            known.origin.as_os_str().as_bytes(),
-            known.offset as i64,
-            known.skipping,
-            known.head.len,
-            known.head.hash as i64,
-            known.tail.len,
-            known.tail.hash as i64,
-            known.since.nanos(),
+            checkpoint.state as i64,
+            checkpoint.id.dev as i64,
+            checkpoint.id.ino as i64,
+            checkpoint.path.as_os_str().as_bytes(),
+            checkpoint.origin.as_os_str().as_bytes(),
+            checkpoint.offset as i64,
+            checkpoint.skipping,
+            checkpoint.head.len,
+            checkpoint.head.hash as i64,
+            checkpoint.tail.len,
+            checkpoint.tail.hash as i64,
+            nanos(checkpoint.since),
         ])?;
     }
     let mut gone = tx.prepare_cached("DELETE FROM files WHERE id = ?")?;
@@ -256,12 +231,17 @@ fn write(tx: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
     }
     let mut count =
         tx.prepare_cached("INSERT OR REPLACE INTO counts (session, name, value) VALUES (?, ?, ?)")?;
-    for (session, name, value) in &changes.counts {
-        count.execute(params![
-            session,
-            name,
-            i64::try_from(*value).unwrap_or(i64::MAX)
-        ])?;
+    let mut save = |session: &str, name: &str, value: u64| {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        count.execute(params![session, name, value])
+    };
+    for (session, name, value) in counts {
+        save(session, name, *value)?;
+    }
+    if let Some(mut statistics) = changes.statistics {
+        for (name, total) in statistics.named() {
+            save("", name, *total)?;
+        }
     }
     let mut glob = tx.prepare_cached("INSERT OR IGNORE INTO globs (glob) VALUES (?)")?;
     for text in &changes.globs {
@@ -274,97 +254,11 @@ fn write(tx: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
     if let Some(at) = changes.looked_at {
         tx.execute(
             "INSERT OR REPLACE INTO looked (one, at) VALUES (1, ?)",
-            [at.nanos()],
+            [nanos(at)],
         )?;
     }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn known(ino: u64) -> Known {
-        Known {
-            state: State::Live,
-            id: FileId { dev: u64::MAX, ino },
-            path: "/l/a.log.1".into(),
-            origin: "/l/a.log".into(),
-            offset: 77,
-            skipping: true,
-            head: Print {
-                len: 256,
-                hash: u64::MAX,
-            },
-            tail: Print { len: 3, hash: 5 },
-            since: Timestamp::from_secs(9),
-        }
-    }
-
-    #[test]
-    fn what_is_committed_is_there_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut store = Store::open(dir.path()).unwrap();
-        assert!(
-            Store::open(dir.path())
-                .unwrap_err()
-                .contains("another baileys_exporter")
-        );
-        let changes = Changes {
-            files: vec![(1, known(1)), (2, known(2))],
-            counts: vec![("s".into(), "n".into(), 3)],
-            globs: vec!["/l/*".into()],
-            looked_at: Some(Timestamp::from_secs(4)),
-            ..Changes::default()
-        };
-        store.commit(&changes).unwrap();
-        store
-            .commit(&Changes {
-                gone: vec![2],
-                ..Changes::default()
-            })
-            .unwrap();
-        drop(store);
-        let saved = Store::open(dir.path()).unwrap().load().unwrap();
-        assert_eq!(saved.files, [(1, known(1))]);
-        assert_eq!(saved.counts[&("s".into(), "n".into())], 3);
-        assert_eq!(saved.globs, BTreeSet::from(["/l/*".to_owned()]));
-        assert_eq!(saved.looked_at, Some(Timestamp::from_secs(4)));
-        use std::os::unix::fs::PermissionsExt;
-        for entry in std::fs::read_dir(dir.path()).unwrap() {
-            let mode = entry.unwrap().metadata().unwrap().permissions().mode() & 0o077;
-            assert_eq!(mode, 0, "nobody else reads it");
-        }
-    }
-
-    #[test]
-    fn a_damaged_or_newer_database_is_told_apart() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(
-            dir.path().join(FILE),
-            "this is not a database, not at all, not even nearly",
-        )
-        .unwrap();
-        assert!(
-            Store::open(dir.path())
-                .unwrap_err()
-                .contains("move it away")
-        );
-        let dir = tempfile::tempdir().unwrap();
-        drop(Store::open(dir.path()).unwrap());
-        Connection::open(dir.path().join(FILE))
-            .unwrap()
-            .pragma_update(None, "user_version", 9)
-            .unwrap();
-        assert!(
-            Store::open(dir.path())
-                .unwrap_err()
-                .contains("newer version")
-        );
-        assert!(
-            Store::open(Path::new("/proc/nothing/here"))
-                .unwrap_err()
-                .contains("--logs.state-path")
-        );
-    }
-}
+mod tests;

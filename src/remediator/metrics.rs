@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::policy::guard::MOVABLE_KINDS;
 use crate::policy::insurance::RestoreRefusal;
-use crate::web::families::{Families, declare};
+use exporter_toolkit::metric_families::MetricFamilies;
+use exporter_toolkit::{declare_metrics, process_metrics};
 
 use super::insurance::watch::Report;
 use super::outcome::RunError;
@@ -15,7 +16,7 @@ use super::store::counters::CounterTotals;
 use super::store::runs::{Action, Status};
 use super::webhook::Ignored;
 
-declare! {
+declare_metrics! {
     BUILD_INFO: gauge "baileys_remediator_build_info" &["version"],
         "Version of the remediator; the value is 1.";
     RUNS: counter "baileys_remediator_runs_total" &["action"],
@@ -154,9 +155,10 @@ impl Live {
     }
 }
 
-/// Fills the families of one scrape. Every known series is there from the start, at 0.
-pub fn families(live: &Live, totals: &CounterTotals, overview: &Overview) -> Families {
-    let mut out = Families::default();
+/// Fills the metric families of one scrape. Every known series is there from the start, at 0.
+pub fn metric_families(live: &Live, totals: &CounterTotals, overview: &Overview) -> MetricFamilies {
+    let mut out = MetricFamilies::default();
+    process_metrics::add(&mut out);
     out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     let number =
         |map: &BTreeMap<String, u64>, label: &str| map.get(label).copied().unwrap_or(0) as f64;
@@ -329,7 +331,7 @@ mod tests {
             session_status: vec![latest],
             ..Overview::default()
         };
-        let families = families(&Live::default(), &CounterTotals::default(), &overview).into_vec();
+        let families = metric_families(&Live::default(), &CounterTotals::default(), &overview).into_vec();
         let series = |name: &str| -> Vec<(Vec<String>, f64)> {
             let of_name = families.iter().filter(|family| family.name() == name);
             let metrics = of_name.flat_map(|family| family.get_metric());

@@ -9,7 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::connection::{State, Verdict};
 use crate::folder::Timestamp;
 use crate::policy::Plan;
-use crate::web::page::{self, Column};
+use exporter_toolkit::page::{self, Column};
 
 use super::outcome::RunError;
 use super::privileges::{Group, Weight};

@@ -18,6 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use exporter_toolkit::exposition;
+use hyper::HeaderMap;
 use hyper::body::Incoming;
 use hyper::{Method, Request as HttpRequest, StatusCode};
 use rustix::fs::FlockOperation;
@@ -30,11 +32,11 @@ use crate::folder::discovery::ProblemLog;
 use crate::folder::{Discovery, Found, Timestamp};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{self, CleanRequest, Plan, StopInputs, StopRefusal, Tier, may_stop};
-use crate::web::{self, Door, Gate, Response};
+use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 
 use super::insurance::store::CopyStore;
 use super::insurance::watch::{Deletes, Watch};
-use super::metrics::{Live, families};
+use super::metrics::{Live, metric_families};
 use super::outcome::{RunError, RunOutcome, RunResult};
 use super::overview::overview;
 use super::quarantine::{LockedFolder, RunId, StoredState, is_due, quarantined_bytes};
@@ -54,6 +56,8 @@ pub(super) use self::token::MAX_TOKEN_BYTES;
 const WORKERS: usize = 4;
 /// Requests to the webhook at the same time; more get 503.
 const MAX_REQUESTS: usize = 64;
+/// Scrapes at the same time; more get 503.
+const MAX_SCRAPES: usize = 8;
 /// A body must be complete within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An alert must be put on record within this time, or the answer is 503.
@@ -100,7 +104,8 @@ pub struct Service {
     live: Live,
     pages: pages::Pages,
     wake: Notify,
-    gate: Gate,
+    webhooks: ConcurrencyLimit,
+    scrapes: ConcurrencyLimit,
     recovered: AtomicBool,
     _state_lock: std::fs::File,
 }
@@ -176,7 +181,8 @@ impl Service {
             live: Live::default(),
             pages: pages::Pages::default(),
             wake: Notify::new(),
-            gate: Gate::new(MAX_REQUESTS),
+            webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
+            scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
             recovered: AtomicBool::new(false),
             _state_lock: state_lock,
         })
@@ -184,7 +190,11 @@ impl Service {
 
     /// Ends what a crash left, then serves until `shutdown` resolves; runs that are under
     /// way are waited for.
-    pub async fn serve(self: Arc<Self>, door: impl Into<Door>, shutdown: impl Future<Output = ()>) {
+    pub async fn serve(
+        self: Arc<Self>,
+        listeners: impl Into<Listeners>,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let mut tasks = tokio::task::JoinSet::new();
         // First: what a crash left stopped is started.
@@ -204,8 +214,8 @@ impl Service {
             }
         };
         // Alertmanager can send one credential only, and the webhook wants the token.
-        let door = door.into().letting_through("/webhook");
-        web::serve(door, web::Limits::default(), handler, shutdown).await;
+        let listeners = listeners.into().with_own_credential("/webhook");
+        web::serve(listeners, web::Limits::default(), handler, shutdown).await;
         let _ = stop.send(true);
         privileges.abort();
         while tasks.join_next().await.is_some() {}
@@ -226,7 +236,10 @@ impl Service {
                 self.page(path, request.uri().query().unwrap_or_default())
                     .await
             }
-            "/metrics" => self.metrics(&request).await,
+            "/metrics" => {
+                let scrapes = self.scrapes.clone();
+                scrapes.run(self.metrics(request.headers().clone())).await
+            }
             "/-/healthy" => web::text(StatusCode::OK, "baileys_remediator is healthy.\n"),
             "/-/ready" if self.recovered.load(Ordering::Relaxed) => {
                 web::text(StatusCode::OK, "baileys_remediator is ready.\n")
@@ -235,15 +248,11 @@ impl Service {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "baileys_remediator is still looking for runs that a restart cut short.\n",
             ),
-            _ => web::text(
-                StatusCode::NOT_FOUND,
-                "Not found. There is /, POST /webhook, /metrics, /-/healthy and /-/ready.\n",
-            ),
+            _ => web::not_found(&["/", "POST /webhook", "/metrics", "/-/healthy", "/-/ready"]),
         }
     }
 
-    async fn metrics(self: Arc<Self>, request: &HttpRequest<Incoming>) -> Response {
-        let headers = request.headers().clone();
+    async fn metrics(self: Arc<Self>, headers: HeaderMap) -> Response {
         let shared = self.ctx.store.clone();
         shared
             .block(move |store| {
@@ -261,10 +270,7 @@ impl Service {
                         .and_then(|totals| Ok((totals, seen?)))
                 };
                 match read {
-                    Ok((totals, seen)) => web::expose::respond(
-                        &headers,
-                        &families(&self.live, &totals, &seen).into_vec(),
-                    ),
+                    Ok((totals, seen)) => exposition::respond(&headers, metric_families(&self.live, &totals, &seen)),
                     Err(error) => {
                         tracing::error!("metrics: {error}");
                         web::text(
@@ -294,9 +300,8 @@ impl Service {
         if !web::bearer_matches(request.headers(), &token) {
             return web::unauthorized();
         }
-        web::admitted(&request);
-        let Some(_permit) = self.gate.try_enter() else {
-            return self.gate.refusal();
+        let Some(permit) = self.webhooks.try_acquire() else {
+            return self.webhooks.refusal();
         };
         let body = match web::read_body(request, webhook::MAX_BODY_BYTES, BODY_TIMEOUT).await {
             Ok(body) => body,
@@ -309,7 +314,10 @@ impl Service {
         // In a task of its own: what is accepted is put on record even when the client goes away.
         let service = Arc::clone(&self);
         let store = &self.ctx.store;
-        let accepted = store.block(move |store| service.accept(store, &payload));
+        let accepted = store.block(move |store| {
+            let _permit = permit;
+            service.accept(store, &payload)
+        });
         let Ok(accepted) = tokio::time::timeout(ACCEPT_TIMEOUT, accepted).await else {
             tracing::error!("an alert could not be put on record in time; a file system may hang");
             return web::text(

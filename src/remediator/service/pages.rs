@@ -13,7 +13,7 @@ use crate::connection::{Alive, Memory, Recollection};
 use crate::folder::{SessionName, Timestamp};
 use crate::policy::CleanRequest;
 use crate::policy::guard::CleanupMode;
-use crate::web::{self, Gate, Response};
+use exporter_toolkit::{self as web, ConcurrencyLimit, Response};
 
 use super::super::page::{self, Front, Maintenance};
 use super::super::privileges::{self, Group, Me};
@@ -41,7 +41,7 @@ const PRIVILEGES_TIMEOUT: Duration = Duration::from_secs(60);
 /// What the pages need beside the service.
 #[derive(Debug)]
 pub(super) struct Pages {
-    gate: Gate,
+    limit: ConcurrencyLimit,
     plans: Mutex<HashMap<String, (Instant, String)>>,
     privileges: Mutex<Vec<Group>>,
 }
@@ -49,7 +49,7 @@ pub(super) struct Pages {
 impl Default for Pages {
     fn default() -> Self {
         Self {
-            gate: Gate::new(MAX_PAGES),
+            limit: ConcurrencyLimit::new(MAX_PAGES),
             plans: Mutex::default(),
             privileges: Mutex::default(),
         }
@@ -71,14 +71,8 @@ impl Memory for ReadOnly {
 impl Service {
     /// Answers a GET for one of the pages.
     pub(super) async fn page(self: &Arc<Self>, path: &str, query: &str) -> Response {
-        let Some(permit) = self.pages.gate.try_enter() else {
-            return self.pages.gate.refusal();
-        };
         let (service, path, query) = (Arc::clone(self), path.to_owned(), query.to_owned());
-        // In a task of its own, which keeps its place at the gate: a file system that hangs
-        // must not let more and more of them hang.
-        let answer = tokio::spawn(async move {
-            let _permit = permit;
+        let answer = self.pages.limit.run(async move {
             match path.as_str() {
                 "/plan" => service.plan_page(&query).await,
                 "/run" => service.run_page(&query).await,
@@ -86,11 +80,7 @@ impl Service {
             }
         });
         match tokio::time::timeout(PAGE_TIMEOUT, answer).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(_)) => sorry(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The page broke off; see the log.",
-            ),
+            Ok(response) => response,
             Err(_) => sorry(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "It takes too long; a probe, or a file system, may hang.",

@@ -1,0 +1,387 @@
+//! Following files: what one look at all of them does.
+//!
+//! [`adopt`] finds files and matches them with what is known, [`copies`] finds again what was
+//! copied before a log was truncated, [`retire`] ends what will not grow any more.
+
+mod adopt;
+mod copies;
+mod retire;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use clock::Clock;
+
+use crate::checkpoint::{Changes, Checkpoint, FileState, Saved, Statistics};
+use crate::file::FileId;
+use crate::lines::Consumer;
+use crate::paths::{LogGlob, PathsProvider};
+use crate::rotation::RotationIndex;
+use crate::server::Sink;
+use crate::table::FileTable;
+use crate::time::{after, before, until};
+use crate::watcher::{FileWatcher, Look, Taken};
+
+/// What a rotation is still writing, or what could not be seen while files were renamed, is
+/// waited for this long.
+const UNFINISHED_FOR: Duration = Duration::from_secs(60);
+/// Clocks of files and of this program differ by a tick.
+const TICK: Duration = Duration::from_secs(2);
+
+/// Follows all files that the globs match, and gives their lines to a consumer.
+#[derive(Debug)]
+pub struct Follower<C> {
+    consumer: C,
+    clock: Clock,
+    paths: PathsProvider,
+    files: FileTable,
+    statistics: Statistics,
+    statistics_saved: Statistics,
+    looked_at: Option<SystemTime>,
+    /// When the files that were retired were last looked at.
+    looked_at_retired: Option<Instant>,
+    /// Logs beside which stands what a rotation had not finished at the last look.
+    unfinished: BTreeSet<PathBuf>,
+    chunk: Vec<u8>,
+    problems: Vec<String>,
+    /// Something was rotated, truncated or found since the last commit.
+    rotated: bool,
+    /// Bytes that were read and are not committed.
+    uncommitted: u64,
+}
+
+/// How far the reading has come.
+#[derive(Debug)]
+pub struct Progress<'a> {
+    files: &'a FileTable,
+    /// The totals, those not saved yet included.
+    pub statistics: Statistics,
+    /// Bytes that were read and are not committed.
+    pub uncommitted_bytes: u64,
+    /// When this was; wall time.
+    pub at: SystemTime,
+}
+
+impl Progress<'_> {
+    /// The logs that are followed, by the path of each. When it was written last, unless it
+    /// is empty or was not looked at yet.
+    pub fn logs(&self) -> impl Iterator<Item = (&Path, Option<SystemTime>)> {
+        self.files.live().map(|file| {
+            let seen = file.seen.filter(|seen| seen.size > 0);
+            let origin = file.checkpoint.origin.as_path();
+            (origin, seen.map(|seen| seen.modified))
+        })
+    }
+
+    /// How many files are followed.
+    pub fn file_count(&self) -> usize {
+        self.followed().count()
+    }
+
+    /// Bytes that are there and were not looked at.
+    pub fn unread_bytes(&self) -> u64 {
+        self.followed()
+            .filter_map(|file| Some(file.seen?.size.saturating_sub(file.read_to)))
+            .sum()
+    }
+
+    /// Without those that may be a copy of another.
+    fn followed(&self) -> impl Iterator<Item = &FileWatcher> {
+        self.files.live().filter(|file| file.copy_of.is_none())
+    }
+}
+
+impl<C: Sink> Follower<C> {
+    /// Lets the sink show how far the reading has come.
+    pub(crate) fn show(&mut self, at: SystemTime, saved: bool) {
+        let progress = Progress {
+            files: &self.files,
+            statistics: self.statistics,
+            uncommitted_bytes: self.uncommitted,
+            at,
+        };
+        self.consumer.show(&progress, saved);
+    }
+}
+
+impl<C: Consumer> Follower<C> {
+    /// Goes on from what was saved. `from_start`: files that are there when their glob is
+    /// first asked are read from their beginning. `open_max` bounds the descriptors that stay
+    /// open.
+    pub fn new(
+        consumer: C,
+        globs: Vec<LogGlob>,
+        from_start: bool,
+        saved: Saved,
+        open_max: usize,
+        clock: Clock,
+    ) -> Self {
+        // What was unfinished at the end is not known: whatever may have been is asked again.
+        let is_asked_for = |known: &&Checkpoint| globs.iter().any(|g| g.matches(&known.origin));
+        let unfinished = saved
+            .files
+            .iter()
+            .map(|(_, known)| known)
+            .filter(is_asked_for)
+            .map(|known| known.origin.clone())
+            .collect();
+        Self {
+            consumer,
+            paths: PathsProvider::new(globs, from_start, saved.globs),
+            files: FileTable::new(saved.files, open_max, clock.now()),
+            clock,
+            statistics: saved.statistics,
+            statistics_saved: saved.statistics,
+            looked_at: saved.looked_at,
+            looked_at_retired: None,
+            unfinished,
+            chunk: Vec::new(),
+            problems: Vec::new(),
+            rotated: false,
+            uncommitted: 0,
+        }
+    }
+
+    /// Takes other globs.
+    pub fn configure(&mut self, globs: Vec<LogGlob>, from_start: bool) {
+        self.paths.configure(globs, from_start);
+    }
+
+    /// What takes the lines.
+    pub fn consumer(&self) -> &C {
+        &self.consumer
+    }
+
+    /// What takes the lines.
+    pub fn consumer_mut(&mut self) -> &mut C {
+        &mut self.consumer
+    }
+
+    /// How far the reading has come, as of `at` (wall time).
+    pub fn progress(&self, at: SystemTime) -> Progress<'_> {
+        Progress {
+            files: &self.files,
+            statistics: self.statistics,
+            uncommitted_bytes: self.uncommitted,
+            at,
+        }
+    }
+
+    /// How many files grew only just now.
+    pub(crate) fn hot_files(&self) -> usize {
+        let live = self.files.live();
+        live.filter(|file| file.seen.is_some() && file.is_hot(&self.clock))
+            .count()
+    }
+
+    /// Whether some file grew only just now.
+    pub(crate) fn is_hot(&self) -> bool {
+        self.files
+            .live()
+            .any(|file| file.seen.is_some() && file.is_hot(&self.clock))
+    }
+
+    /// The directories to watch.
+    pub(crate) fn directories(&self) -> BTreeSet<PathBuf> {
+        self.paths.directories()
+    }
+
+    /// What could not be done since the last call: a path and an error.
+    pub(crate) fn take_problems(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.problems)
+    }
+
+    /// Whether what changed is to be committed at once.
+    pub(crate) fn must_commit(&self) -> bool {
+        self.rotated || self.paths.has_changes()
+    }
+
+    /// What is to be saved.
+    pub fn changes(&self) -> Changes {
+        let (globs, gone_globs) = self.paths.changes();
+        let mut changes = Changes {
+            globs,
+            gone_globs,
+            looked_at: self.looked_at,
+            statistics: Some(self.statistics).filter(|all| *all != self.statistics_saved),
+            ..Changes::default()
+        };
+        self.files.changes(&mut changes);
+        changes
+    }
+
+    /// It was saved.
+    pub fn committed(&mut self) {
+        self.paths.committed();
+        self.files.committed();
+        self.statistics_saved = self.statistics;
+        self.rotated = false;
+        self.uncommitted = 0;
+    }
+
+    /// Looks at everything: which files there are, and what is new in them. Whether a file
+    /// has more than one turn's worth.
+    pub fn sweep(&mut self) -> bool {
+        let now = self.clock.wall();
+        let (fresh, first_asked) = self.list();
+        let renamed = self.find_renamed();
+        self.wake_retired(now);
+        let mut more = self.look(true);
+        let mut index = self.rotation_index();
+        let mut origins = std::mem::take(&mut self.unfinished);
+        origins.extend(
+            renamed
+                .iter()
+                .filter_map(|row| Some(self.files.get(*row)?.checkpoint.origin.clone())),
+        );
+        for row in self
+            .files
+            .rows(|file| file.checkpoint.state == FileState::Orphan)
+        {
+            self.find_copy(row, &mut index);
+        }
+        for origin in origins {
+            self.adopt_beside(&origin, &mut index);
+        }
+        for (listed, at_end) in fresh {
+            more |= self.adopt(listed, at_end);
+        }
+        self.settle_copies();
+        self.retire(now);
+        self.paths.note_asked(first_asked);
+        self.note_look(now);
+        more
+    }
+
+    /// What was not finished is not taken for old at the next look, or after a restart: not
+    /// before it has been there for a while.
+    fn note_look(&mut self, now: SystemTime) {
+        let waits = !self.unfinished.is_empty();
+        self.looked_at = match self.looked_at {
+            // What is there at the first look of all is old.
+            None if waits => None,
+            Some(at) if waits && at <= now => Some(at.max(before(now, UNFINISHED_FOR))),
+            _ => Some(now),
+        };
+    }
+
+    /// Whether a file was written since all files were last looked at.
+    fn is_written_since_last_look(&self, modified: SystemTime) -> bool {
+        self.looked_at
+            .is_some_and(|at| modified >= before(at, TICK))
+    }
+
+    /// Reads what is new in the files that grew just now, or in all of them. Whether a file
+    /// has more than one turn's worth.
+    pub fn look(&mut self, all: bool) -> bool {
+        let rows = self.files.rows(|file| {
+            file.is_live() && file.copy_of.is_none() && (all || file.is_hot(&self.clock))
+        });
+        // Many logs are rotated at the same hour.
+        let (mut more, mut index) = (false, self.rotation_index());
+        for row in rows {
+            more |= self.look_beside(row, &mut index) == Look::More;
+        }
+        more
+    }
+
+    fn look_at(&mut self, row: i64) -> Look {
+        self.look_beside(row, &mut self.rotation_index())
+    }
+
+    fn rotation_index(&self) -> RotationIndex {
+        RotationIndex::new(self.clock.clone())
+    }
+
+    /// Reads what is new in a file, and what its rotation left beside it.
+    fn look_beside(&mut self, row: i64, index: &mut RotationIndex) -> Look {
+        let has_content = |this: &Self| {
+            this.files
+                .get(row)
+                .map(|file| (file.checkpoint.head.len > 0, file.renamed))
+        };
+        let was_empty = has_content(self) == Some((false, false));
+        let look = self.look_once_or_twice(row, index);
+        if was_empty && has_content(self).is_some_and(|(has_content, _)| has_content) {
+            // It may have been filled, copied, truncated and filled again since the last look.
+            self.adopt_unseen(row, index);
+        }
+        look
+    }
+
+    /// Twice if it was truncated.
+    fn look_once_or_twice(&mut self, row: i64, index: &mut RotationIndex) -> Look {
+        match self.read(row) {
+            Ok(Look::Truncated) => {
+                let orphan = self.truncated(row);
+                let look = self.read(row).unwrap_or(Look::Same);
+                // Only now is it known what the log holds, and what is a copy of that.
+                if let Some(orphan) = orphan {
+                    self.adopt_unseen(orphan, index);
+                }
+                look
+            }
+            Ok(look) => look,
+            Err(error) => {
+                self.statistics.read_errors += 1;
+                if let Some(file) = self.files.get(row) {
+                    let path = file.checkpoint.path.display();
+                    self.problems.push(format!("{path}: {error}"));
+                }
+                Look::Same
+            }
+        }
+    }
+
+    /// Reads what is new in one file.
+    fn read(&mut self, row: i64) -> std::io::Result<Look> {
+        let closed = self.files.get(row).is_some_and(|file| file.file.is_none());
+        let may_keep = closed && self.files.may_open();
+        let Some(file) = self.files.get_mut(row) else {
+            return Ok(Look::Lost);
+        };
+        let mut taken = Taken::default();
+        let look = file.read(
+            may_keep,
+            &mut self.chunk,
+            &mut self.consumer,
+            &self.clock,
+            &mut taken,
+        );
+        self.uncommitted += taken.bytes;
+        self.statistics.overlong += taken.overlong;
+        look
+    }
+
+    /// A log was truncated: what was not read may be in a copy; the file begins anew.
+    /// Returns the row of the orphan.
+    fn truncated(&mut self, row: i64) -> Option<i64> {
+        self.rotated = true;
+        let file = self.files.get_mut(row)?;
+        let old = file.checkpoint.clone();
+        file.rewind();
+        if old.path != old.origin {
+            // A rotated file was written over. With what? Perhaps with a copy of its log.
+            let log = self
+                .files
+                .rows(|other| other.is_log() && other.checkpoint.path == old.origin);
+            if let (Some(log), Some(file)) = (log.first(), self.files.get_mut(row)) {
+                file.copy_of = Some(*log);
+                file.grew_at = self.clock.now();
+                return None;
+            }
+        }
+        // The inode stays the log's.
+        let orphan = Checkpoint {
+            state: FileState::Orphan,
+            id: FileId::NONE,
+            since: self.clock.wall(),
+            ..old
+        };
+        Some(self.files.add(orphan, self.clock.now()))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,362 @@
+//! Which files there are now, and what each of them is: known, renamed, or new.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use memchr::memrchr;
+
+use super::Follower;
+use crate::checkpoint::{Checkpoint, FileState};
+use crate::file::{Listed, Stat, is_compressed, is_gzip, open_log};
+use crate::fingerprint::{Fingerprint, content_head_of, cursor_at_end, has_content_of, head_of};
+use crate::lines::Consumer;
+use crate::paths::Listing;
+use crate::rotation::{RotationIndex, is_rotation_of};
+use crate::watcher::Look;
+
+/// A file that no descriptor holds is gone if so many looks in a row did not find it.
+pub(super) const MISSED_OFTEN: u32 = 3;
+
+impl<C: Consumer> Follower<C> {
+    /// Asks the globs and updates the files that are known. Returns those that are not, each
+    /// with whether it is to be started at its end, and the globs that were asked for the
+    /// first time.
+    pub(super) fn list(&mut self) -> (Vec<(Listed, bool)>, Vec<String>) {
+        let now = self.clock.wall();
+        let files = &self.files;
+        let Listing {
+            found,
+            failed,
+            first_asked,
+        } = self.paths.list(|listed| {
+            files
+                .by_id(listed.stat.id)
+                .is_some_and(|file| file.checkpoint.path == listed.path)
+        });
+        self.statistics.read_errors += failed.len() as u64;
+        self.problems.extend(
+            failed
+                .into_iter()
+                .map(|(path, error)| format!("{}: {error}", path.display())),
+        );
+        for file in self.files.iter_mut() {
+            file.listed = false;
+        }
+        let mut fresh = Vec::new();
+        for (id, (listed, at_end)) in found {
+            let is_certain = self.files.detach_recycled(&listed, now);
+            let row = self
+                .files
+                .row_of(id)
+                .or_else(|| self.files.renumber(&listed));
+            let Some(row) = row else {
+                fresh.push((listed, at_end));
+                continue;
+            };
+            let Some(file) = self.files.get_mut(row) else {
+                continue;
+            };
+            file.missed = 0;
+            if !is_certain {
+                // It is there, under whatever name: the next look knows more.
+                file.listed = true;
+                continue;
+            }
+            if !file.is_live() {
+                let same = match file.checkpoint.state {
+                    FileState::Orphan => has_content_of(&listed, &file.checkpoint),
+                    _ => head_of(&listed).map(|head| file.checkpoint.head.begins(&head)),
+                };
+                let Ok(same) = same else { continue };
+                if !same {
+                    self.files.detach(row, now);
+                    fresh.push((listed, at_end));
+                    continue;
+                }
+                file.checkpoint.state = FileState::Live;
+                file.dirty = true;
+            }
+            file.listed = true;
+            file.renamed = false;
+            if file.checkpoint.path != listed.path {
+                file.checkpoint.path = listed.path;
+                file.dirty = true;
+            }
+        }
+        // A log before its rotations, older before newer.
+        fresh.sort_by(|(a, _), (b, _)| {
+            let key = |listed: &Listed| (listed.path.as_os_str().len(), listed.stat.modified);
+            key(a).cmp(&key(b))
+        });
+        (fresh, first_asked)
+    }
+
+    /// Files whose name leads elsewhere now. Returns those that lost it in this sweep.
+    pub(super) fn find_renamed(&mut self) -> Vec<i64> {
+        let now = self.clock.wall();
+        let (mut lost, mut index) = (Vec::new(), self.rotation_index());
+        for row in self.files.rows(|file| file.is_live() && !file.listed) {
+            let Some(file) = self.files.get_mut(row) else {
+                continue;
+            };
+            if file.renamed && (file.file.is_some() || file.is_at_its_path()) {
+                continue;
+            }
+            let (path, origin) = (&file.checkpoint.path, &file.checkpoint.origin);
+            if !self.paths.matches(path) && !self.paths.matches(origin) {
+                // No glob asks for it any more.
+                file.set_state(FileState::Done, now);
+                file.file = None;
+                continue;
+            }
+            // What cannot be looked at is not gone: a mount that is late, a permission.
+            if file.file.is_some() {
+                file.renamed = true;
+                lost.push(row);
+                continue;
+            }
+            let Ok(rotations) = index.rotations(origin) else {
+                continue;
+            };
+            // After a restart: find it under its new name.
+            let (id, head) = (file.checkpoint.id, file.checkpoint.head);
+            let same = |listed: &&Listed| {
+                listed.stat.id == id && head_of(listed).is_ok_and(|bytes| head.begins(&bytes))
+            };
+            let itself = origin.metadata().ok().map(|meta| Listed {
+                stat: Stat::from(&meta),
+                path: origin.clone(),
+            });
+            let found = rotations
+                .files
+                .iter()
+                .chain(itself.as_ref())
+                .find(same)
+                .map(|listed| listed.path.clone());
+            if file.missed == 0 {
+                lost.push(row);
+            }
+            match found {
+                Some(path) => {
+                    file.renamed = true;
+                    file.missed = 0;
+                    file.checkpoint.path = path;
+                    file.dirty = true;
+                }
+                // A listing misses what is renamed while it is made.
+                None if !rotations.complete => {}
+                None if file.missed + 1 < MISSED_OFTEN => file.missed += 1,
+                None => {
+                    // Its bytes may be in a copy, compressed perhaps; or it comes back.
+                    file.renamed = true;
+                    lost.push(row);
+                    file.set_state(FileState::Orphan, now);
+                }
+            }
+        }
+        self.rotated |= !lost.is_empty();
+        lost
+    }
+
+    /// Begins with a file that was not known. Whether it has more than one turn's worth.
+    pub(super) fn adopt(&mut self, listed: Listed, at_end: bool) -> bool {
+        // It may have been found as the copy of another meanwhile.
+        if self.files.row_of(listed.stat.id).is_some() {
+            return false;
+        }
+        let (log, origin) = self.log_of(&listed.path);
+        let origin = origin.unwrap_or_else(|| listed.path.clone());
+        let mut known = self.fresh_checkpoint(&listed, origin);
+        let file = match open_log(&known.path) {
+            Ok(file) => file,
+            Err(error) => {
+                if error.kind() == io::ErrorKind::NotFound {
+                    self.unfinished.insert(known.origin);
+                } else {
+                    self.statistics.read_errors += 1;
+                    self.problems
+                        .push(format!("{}: {error}", known.path.display()));
+                    if at_end {
+                        self.paths.note_unreadable(known.path);
+                    }
+                }
+                return false;
+            }
+        };
+        self.paths.note_readable(&known.path);
+        if !file
+            .metadata()
+            .is_ok_and(|meta| Stat::from(&meta).id == known.id)
+        {
+            // Rotated since it was listed, and perhaps after what is beside it was: at the next
+            // look it must not be taken for old.
+            self.unfinished.insert(known.origin);
+            return false;
+        }
+        if at_end {
+            match cursor_at_end(&file) {
+                Ok((cursor, head)) => {
+                    known.offset = cursor.offset;
+                    known.skipping = cursor.skipping;
+                    known.tail = cursor.tail;
+                    known.head = head;
+                }
+                Err(error) => {
+                    self.problems
+                        .push(format!("{}: {error}", known.path.display()));
+                    return false;
+                }
+            }
+            let row = self.files.add_open(known, file, self.clock.now());
+            return self.look_at(row) == Look::More;
+        }
+        if let Some((row, cursor)) = self.known_copy(&known, &file, log) {
+            known.offset = cursor.offset;
+            known.skipping = cursor.skipping;
+            known.tail = cursor.tail;
+            let orphan = |row| self.files.get(row).map(|file| file.checkpoint.state);
+            if orphan(row) == Some(FileState::Orphan) {
+                // Here its bytes are: nothing of it is missing.
+                self.statistics.copies_found += 1;
+                self.files.remove(row);
+            }
+        }
+        let row = self.files.add_open(known, file, self.clock.now());
+        self.rotated = true;
+        if let (Some(log), Some(file)) = (log, self.files.get_mut(row))
+            && file.checkpoint.offset == 0
+        {
+            file.copy_of = Some(log);
+            return false;
+        }
+        self.look_at(row) == Look::More
+    }
+
+    /// Of a file of which nothing was read.
+    fn fresh_checkpoint(&self, listed: &Listed, origin: PathBuf) -> Checkpoint {
+        Checkpoint {
+            state: FileState::Live,
+            id: listed.stat.id,
+            path: listed.path.clone(),
+            origin,
+            offset: 0,
+            skipping: false,
+            head: Fingerprint::default(),
+            tail: Fingerprint::default(),
+            since: self.clock.wall(),
+        }
+    }
+
+    /// The log that a file is named as the rotation of: if it is followed now, and its path.
+    fn log_of(&self, path: &Path) -> (Option<i64>, Option<PathBuf>) {
+        let Some(name) = path.file_name() else {
+            return (None, None);
+        };
+        let name = name.to_string_lossy();
+        let mut best: (Option<i64>, Option<PathBuf>) = (None, None);
+        for (row, other) in self.files.iter() {
+            let origin = &other.checkpoint.origin;
+            if !path
+                .as_os_str()
+                .as_bytes()
+                .starts_with(without_extension(origin))
+            {
+                continue;
+            }
+            if origin.parent() != path.parent()
+                || !origin
+                    .file_name()
+                    .is_some_and(|of| is_rotation_of(&name, &of.to_string_lossy()))
+                || self.consumer.is_of_another(path, origin)
+            {
+                continue;
+            }
+            best.1 = Some(origin.clone());
+            if other.is_log() {
+                best.0 = Some(row);
+            }
+        }
+        best
+    }
+
+    /// Files beside a log that its rotation made since the last look and that no glob need
+    /// match: copies of the orphan `row`, and generations that came and went between looks.
+    pub(super) fn adopt_unseen(&mut self, row: i64, index: &mut RotationIndex) {
+        let Some(origin) = self
+            .files
+            .get(row)
+            .map(|file| file.checkpoint.origin.clone())
+        else {
+            return;
+        };
+        self.find_copy(row, index);
+        self.adopt_beside(&origin, index);
+    }
+
+    /// Generations of the log `origin` that came and went since the last look.
+    pub(super) fn adopt_beside(&mut self, origin: &Path, index: &mut RotationIndex) {
+        if self.looked_at.is_none() {
+            return;
+        }
+        let rotations = match index.rotations(origin) {
+            Ok(rotations) => rotations.clone(),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    self.problems.push(format!("{}: {error}", origin.display()));
+                }
+                return;
+            }
+        };
+        if !rotations.complete {
+            // One that was missed is not to be taken for old at the next look.
+            self.unfinished.insert(origin.to_owned());
+        }
+        for listed in rotations.files {
+            if self.consumer.is_of_another(&listed.path, origin) {
+                continue;
+            }
+            self.files.detach_recycled(&listed, self.clock.wall());
+            if self.files.row_of(listed.stat.id).is_some()
+                || !self.is_written_since_last_look(listed.stat.modified)
+            {
+                continue;
+            }
+            if self.paths.matches(&listed.path) && !is_compressed(&listed.path) {
+                // Listed like any other.
+                continue;
+            }
+            // A copy of what is followed, read, or looked for is nothing new; one that is only
+            // begun will be seen when it is whole.
+            let head = content_head_of(&listed)
+                .ok()
+                .filter(|head| !head.is_empty());
+            match head.and_then(|head| self.is_known_content(&listed, &head, origin)) {
+                Some(false) => {}
+                Some(true) => continue,
+                None => {
+                    self.unfinished.insert(origin.to_owned());
+                    continue;
+                }
+            }
+            let known = self.fresh_checkpoint(&listed, origin.to_owned());
+            self.rotated = true;
+            if is_gzip(&listed.path) {
+                self.take_copy(&listed, &known);
+            } else if !is_compressed(&listed.path) {
+                let row = self.files.add(known, self.clock.now());
+                if let Some(file) = self.files.get_mut(row) {
+                    file.renamed = true;
+                }
+                self.look_at(row);
+            }
+        }
+    }
+}
+
+/// A path's bytes up to the last dot of its name.
+fn without_extension(path: &Path) -> &[u8] {
+    let bytes = path.as_os_str().as_bytes();
+    let name = memrchr(b'/', bytes).map_or(0, |slash| slash + 1);
+    &bytes[..memrchr(b'.', &bytes[name..]).map_or(bytes.len(), |dot| name + dot)]
+}

@@ -1,0 +1,356 @@
+//! Copies of logs: found again after the log was truncated, or waited for while they are made.
+
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+use flate2::read::MultiGzDecoder;
+
+use super::retire::LAST_LINE_AFTER;
+use super::{Follower, TICK, after, until};
+use crate::checkpoint::{Checkpoint, FileState};
+use crate::file::{Listed, Stat, is_compressed, is_gzip, open_log, open_same};
+use crate::fingerprint::{
+    FINGERPRINT_BYTES, Fingerprint, content_head_of, has_content_of, head_of_file, is_prefix,
+    tail_before, tail_matches,
+};
+use crate::lines::{Consumer, Cursor, Drained, Feed};
+use crate::rotation::RotationIndex;
+use crate::watcher::TURN;
+
+/// A copy of what a log held before it was truncated is looked for this long.
+pub(super) const ORPHAN_FOR: Duration = Duration::from_secs(30);
+/// So long at every sweep, then once more at the end.
+const SOUGHT_OFTEN: Duration = Duration::from_secs(6);
+/// After this long without growth a file that looks like a copy is compared byte by byte.
+const COMPARE_AFTER: Duration = Duration::from_secs(10);
+
+/// What a file turned out to be that looked like a copy of a log in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CopyVerdict {
+    /// Not known yet.
+    Wait,
+    /// A copy of what was read.
+    Copy,
+    /// A file of its own.
+    Other,
+}
+
+impl<C: Consumer> Follower<C> {
+    /// Where to begin in a file that holds again what was read from another, which is done
+    /// with or gone: its beginning and the bytes before the offset are the same. One that also
+    /// begins like the `log` whose copy it may be is no continuation of what is done with: all
+    /// lines are alike.
+    pub(super) fn known_copy(
+        &self,
+        new: &Checkpoint,
+        file: &File,
+        log: Option<i64>,
+    ) -> Option<(i64, Cursor)> {
+        let head = head_of_file(file).ok()?;
+        let log = log
+            .and_then(|row| self.files.get(row))
+            .map(|log| log.checkpoint.head);
+        let is_like_log = log.is_some_and(|log| log.len > 0 && log.begins(&head));
+        let is_copied = |known: &Checkpoint| match known.state {
+            FileState::Done => usize::from(known.head.len) == FINGERPRINT_BYTES && !is_like_log,
+            FileState::Orphan => known.head.len > 0,
+            FileState::Live => false,
+        };
+        let mut all: Vec<(i64, &Checkpoint)> = self
+            .files
+            .iter()
+            .map(|(row, file)| (row, &file.checkpoint))
+            .filter(|(_, known)| {
+                known.origin == new.origin && is_copied(known) && known.head.begins(&head)
+            })
+            .collect();
+        all.sort_by_key(|(_, known)| known.state != FileState::Orphan);
+        all.into_iter()
+            .find(|(_, known)| tail_matches(file, known.offset, known.tail))
+            .map(|(row, known)| (row, Cursor::from(known)))
+    }
+
+    /// Whether a file holds what is known of another generation of the same log. `None` if it
+    /// cannot be read to its end.
+    pub(super) fn is_known_content(
+        &self,
+        listed: &Listed,
+        head: &[u8],
+        origin: &std::path::Path,
+    ) -> Option<bool> {
+        // Nothing copies a log that was renamed, other than to compress it: one that begins
+        // like it is another generation of a log whose lines are all the same.
+        let packed = is_compressed(&listed.path);
+        let mut certain = true;
+        for (_, file) in self.files.iter() {
+            let known = &file.checkpoint;
+            let may_be = packed || !file.renamed;
+            if !may_be || known.head.len == 0 || !known.head.begins(head) || known.origin != origin
+            {
+                continue;
+            }
+            match has_content_of(listed, known) {
+                Ok(true) => return Some(true),
+                Ok(false) => {}
+                Err(_) => certain = false,
+            }
+        }
+        certain.then_some(false)
+    }
+
+    /// Looks for a copy of an orphan's bytes and takes what was not read of them.
+    pub(super) fn find_copy(&mut self, row: i64, index: &mut RotationIndex) {
+        let Some(orphan) = self.files.get(row).map(|file| file.checkpoint.clone()) else {
+            return;
+        };
+        if orphan.state != FileState::Orphan {
+            return;
+        }
+        let now = self.clock.wall();
+        let waited = until(orphan.since, now);
+        let last = waited >= ORPHAN_FOR || orphan.since > after(now, TICK);
+        if waited > SOUGHT_OFTEN && !last {
+            return;
+        }
+        let mut rotations = index
+            .rotations(&orphan.origin)
+            .map(|rotations| rotations.files.clone())
+            .unwrap_or_default();
+        // Plain files first: a compressed one may still be written. Of those one that ends before
+        // the offset last: it is a copy that was cut short, or one of lines that are all alike.
+        rotations.sort_by_key(|listed| match is_compressed(&listed.path) {
+            false => u8::from(listed.stat.size < orphan.offset),
+            true => 2,
+        });
+        for listed in rotations {
+            if !self.may_be_copy(&listed, &orphan) {
+                continue;
+            }
+            if self.take_copy(&listed, &orphan) {
+                self.statistics.copies_found += 1;
+                self.rotated = true;
+                self.files.remove(row);
+                return;
+            }
+        }
+        if last {
+            // Nothing was unread if nothing had ever been there.
+            if orphan.head.len > 0 {
+                self.statistics.copies_missing += 1;
+            }
+            match self.files.get_mut(row) {
+                // Should it, or a copy, come after all, it is known.
+                Some(file) if orphan.head.len > 0 => {
+                    file.set_state(FileState::Done, self.clock.wall());
+                }
+                _ => self.files.remove(row),
+            }
+        }
+    }
+
+    fn may_be_copy(&self, listed: &Listed, orphan: &Checkpoint) -> bool {
+        if is_compressed(&listed.path) && !is_gzip(&listed.path)
+            || self.consumer.is_of_another(&listed.path, &orphan.origin)
+        {
+            return false;
+        }
+        let known = self
+            .files
+            .by_id(listed.stat.id)
+            .filter(|file| file.checkpoint.state != FileState::Orphan);
+        let Ok(head) = content_head_of(listed) else {
+            return false;
+        };
+        if head.is_empty() {
+            return false;
+        }
+        if let Some(file) = known {
+            // Known, and its bytes are those it is known for: it is itself.
+            let itself = file.checkpoint.head.len > 0 && file.checkpoint.head.begins(&head);
+            if file.copy_of.is_none() && itself {
+                return false;
+            }
+        }
+        match orphan.head.len {
+            // It was empty when last looked at: whatever has come since is new.
+            // But not what was read of another, whose compressed copy was not noted.
+            0 => {
+                self.is_written_since_last_look(listed.stat.modified)
+                    && known.is_none()
+                    && self.is_known_content(listed, &head, &orphan.origin) == Some(false)
+            }
+            _ => orphan.head.begins(&head) && has_content_of(listed, orphan).unwrap_or(false),
+        }
+    }
+
+    /// Takes what a copy holds beyond `from.offset` and remembers it. The caller has seen
+    /// that it is one, and whole.
+    pub(super) fn take_copy(&mut self, listed: &Listed, from: &Checkpoint) -> bool {
+        let mut cursor = Cursor::from(from);
+        self.consumer.begin_copy();
+        let mut feed = Feed::new(&mut self.consumer, &from.origin, listed.stat.modified);
+        let taken = drain_copy(listed, &mut cursor, &mut self.chunk, &mut feed);
+        let overlong = feed.overlong;
+        // What was taken of a copy that breaks off must not stand: it is read again.
+        self.consumer.end_copy(taken.is_ok());
+        // It may be gone by now; the next sweep looks again.
+        let Ok((stat, head)) = taken else {
+            return false;
+        };
+        self.statistics.overlong += overlong;
+        let now = self.clock.wall();
+        // The copy may have the inode of a file that is gone: that one's bytes are still
+        // looked for, and must be known as read when they turn up.
+        self.files.detach_other(stat.id, &head, now);
+        let mut state = FileState::Done;
+        if let Some(row) = self.files.row_of(stat.id) {
+            if self.files.get(row).is_some_and(|file| file.is_live()) {
+                state = FileState::Live;
+            }
+            self.files.remove(row);
+        }
+        let known = Checkpoint {
+            state,
+            id: stat.id,
+            path: listed.path.clone(),
+            origin: from.origin.clone(),
+            offset: cursor.offset,
+            skipping: false,
+            head: Fingerprint::of_head(&head),
+            tail: cursor.tail,
+            since: now,
+        };
+        self.files.add(known, self.clock.now());
+        true
+    }
+
+    /// Files that look like a copy of a log in progress: waits, or finds that they are not.
+    pub(super) fn settle_copies(&mut self) {
+        for row in self.files.rows(|file| file.copy_of.is_some()) {
+            let Some(copy) = self.files.get(row) else {
+                continue;
+            };
+            let path = copy.checkpoint.path.clone();
+            match self.judge_copy(row) {
+                Ok(CopyVerdict::Wait) => {}
+                // Known from now on.
+                Ok(CopyVerdict::Copy) => self.remember_copy(row),
+                Ok(CopyVerdict::Other) => {
+                    if let Some(file) = self.files.get_mut(row) {
+                        file.copy_of = None;
+                        file.dirty = true;
+                    }
+                    self.look_at(row);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self.files.remove(row),
+                Err(error) => self.problems.push(format!("{}: {error}", path.display())),
+            }
+        }
+    }
+
+    fn judge_copy(&self, row: i64) -> io::Result<CopyVerdict> {
+        let Some(copy) = self.files.get(row) else {
+            return Ok(CopyVerdict::Wait);
+        };
+        let log = copy.copy_of.and_then(|log| self.files.get(log));
+        let file = copy.open()?;
+        let stat = Stat::from(&file.metadata()?);
+        if stat.id != copy.checkpoint.id {
+            // Renamed just now, or gone.
+            return Ok(match copy.listed {
+                true => CopyVerdict::Wait,
+                false => CopyVerdict::Copy,
+            });
+        }
+        let head = head_of_file(&file)?;
+        if head.is_empty() {
+            return Ok(CopyVerdict::Wait);
+        }
+        let Some(log) = log.filter(|log| log.is_live()) else {
+            // What it was a copy of is done with, and was read.
+            return Ok(CopyVerdict::Copy);
+        };
+        let orphaned = self.files.iter().any(|(_, other)| {
+            other.checkpoint.state == FileState::Orphan
+                && other.checkpoint.origin == log.checkpoint.origin
+                && other.checkpoint.head.begins(&head)
+        });
+        if orphaned {
+            return Ok(CopyVerdict::Wait);
+        }
+        let shared = head.len().min(log.head().len());
+        if shared > 0 && head[..shared] != log.head()[..shared] {
+            return Ok(CopyVerdict::Other);
+        }
+        let unchanged_for = self.clock.since(copy.grew_at);
+        if shared == 0 {
+            // The log is empty now, and nothing truncated it: not a copy of it.
+            return Ok(
+                match log.seen.is_some() && unchanged_for > LAST_LINE_AFTER {
+                    true => CopyVerdict::Other,
+                    false => CopyVerdict::Wait,
+                },
+            );
+        }
+        if unchanged_for < COMPARE_AFTER {
+            return Ok(CopyVerdict::Wait);
+        }
+        Ok(match is_prefix(&file, &log.open()?, stat.size)? {
+            true => CopyVerdict::Wait,
+            false => CopyVerdict::Other,
+        })
+    }
+
+    /// A copy of what was read is known from now on, so that it is not read.
+    fn remember_copy(&mut self, row: i64) {
+        let known = self.files.get(row).map(|file| file.checkpoint.clone());
+        self.files.remove(row);
+        if let Some(known) = known
+            && let Ok(file) = open_log(&known.path)
+            && let (Ok(meta), Ok(head)) = (file.metadata(), head_of_file(&file))
+        {
+            let stat = Stat::from(&meta);
+            if stat.id == known.id {
+                let tail = tail_before(&file, stat.size).unwrap_or_default();
+                let done = Checkpoint {
+                    state: FileState::Done,
+                    offset: stat.size,
+                    head: Fingerprint::of_head(&head),
+                    tail,
+                    ..known
+                };
+                self.files.add(done, self.clock.now());
+            }
+        }
+    }
+}
+
+/// Reads a copy to its end. What it is then, and its first bytes.
+fn drain_copy<C: Consumer>(
+    listed: &Listed,
+    cursor: &mut Cursor,
+    chunk: &mut Vec<u8>,
+    feed: &mut Feed<'_, C>,
+) -> io::Result<(Stat, Vec<u8>)> {
+    let file = open_same(&listed.path, listed.stat.id)?;
+    let stat = Stat::from(&file.metadata()?);
+    if is_gzip(&listed.path) {
+        cursor.drain_stream(&mut MultiGzDecoder::new(&file), chunk, feed)?;
+        return Ok((stat, content_head_of(listed)?));
+    }
+    while stat.size > cursor.offset {
+        match cursor.drain(&file, chunk, TURN, feed)? {
+            Drained::More => {}
+            Drained::Truncated => break,
+            Drained::To(read_to) => {
+                cursor.finish(&file, read_to, feed)?;
+                break;
+            }
+        }
+    }
+    // A copy that was cut short ends before the cursor.
+    cursor.offset = cursor.offset.min(stat.size);
+    cursor.tail = tail_before(&file, cursor.offset)?;
+    Ok((stat, head_of_file(&file)?))
+}

@@ -1,0 +1,484 @@
+use super::adopt::MISSED_OFTEN;
+use super::copies::ORPHAN_FOR;
+use super::retire::{LAST_LINE_AFTER, REMEMBERED, RETIRED_LOOK};
+use super::*;
+use crate::file::Stat;
+use crate::fingerprint::Fingerprint;
+use crate::lines::Block;
+use crate::rotation::LISTED;
+use clock::ManualClock;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+
+/// Counts lines by bot, as `NAME.log` and `NAME-out.log` name it.
+#[derive(Debug, Default)]
+struct Counter {
+    bots: BTreeSet<String>,
+    lines: BTreeMap<String, u64>,
+    copy: Option<BTreeMap<String, u64>>,
+}
+
+/// The bot of a log or of a rotation of it.
+fn bot(path: &Path) -> String {
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    let stem = name.split(".log").next().unwrap_or_default();
+    stem.split("-out").next().unwrap_or_default().to_owned()
+}
+
+impl Consumer for Counter {
+    fn lines(&mut self, block: Block<'_>) {
+        let lines = String::from_utf8_lossy(block.lines).lines().count();
+        let counts = self.copy.as_mut().unwrap_or(&mut self.lines);
+        *counts.entry(bot(block.origin)).or_default() += lines as u64;
+    }
+
+    fn begin_copy(&mut self) {
+        self.copy = Some(BTreeMap::new());
+    }
+
+    fn end_copy(&mut self, complete: bool) {
+        for (bot, lines) in self.copy.take().filter(|_| complete).into_iter().flatten() {
+            *self.lines.entry(bot).or_default() += lines;
+        }
+    }
+
+    fn is_of_another(&self, path: &Path, origin: &Path) -> bool {
+        self.bots.contains(&bot(path)) && bot(path) != bot(origin)
+    }
+}
+
+/// Follows what a glob matches in `dir`, from the beginning of each file.
+fn follower_of(
+    dir: &Path,
+    glob: &str,
+    saved: Saved,
+    open_max: usize,
+) -> (Follower<Counter>, ManualClock) {
+    let globs = vec![LogGlob::new(&format!("{}/{glob}", dir.display())).unwrap()];
+    let clock = ManualClock::new(now());
+    let clock_of = clock.clock();
+    let follower = Follower::new(Counter::default(), globs, true, saved, open_max, clock_of);
+    (follower, clock)
+}
+
+fn follower(dir: &Path, saved: Saved, open_max: usize) -> (Follower<Counter>, ManualClock) {
+    follower_of(dir, "*.log", saved, open_max)
+}
+
+fn counted(follower: &Follower<Counter>) -> u64 {
+    follower.consumer.lines.values().sum()
+}
+
+fn sweeps(follower: &mut Follower<Counter>, times: u32) {
+    (0..times).for_each(|_| _ = follower.sweep());
+}
+
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+fn lines(of: &str, numbers: std::ops::Range<u32>) -> Vec<u8> {
+    numbers
+        .flat_map(|n| format!("{of}: line number {n}\n").into_bytes())
+        .collect()
+}
+
+fn gzip(path: &Path, bytes: &[u8]) -> FileId {
+    let file = File::create(path).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    Stat::from(&encoder.finish().unwrap().metadata().unwrap()).id
+}
+
+/// As it is saved after `read` of all these bytes.
+fn known(path: PathBuf, id: FileId, read: &[u8]) -> Checkpoint {
+    Checkpoint {
+        state: FileState::Live,
+        id,
+        origin: path.clone(),
+        path,
+        offset: read.len() as u64,
+        skipping: false,
+        head: Fingerprint::of_head(read),
+        tail: Fingerprint::of_tail(read),
+        since: now(),
+    }
+}
+
+/// Two logs were compressed and unlinked while nobody looked, and the copy of the one got
+/// the inode that the other had.
+#[test]
+fn a_copy_with_the_inode_of_another_log_counts_neither_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let (a, b) = (lines("a", 0..100), lines("b", 0..100));
+    let taken_over = gzip(&path("b-out.log.1.gz"), &b);
+    gzip(&path("a-out.log.1.gz"), &a);
+    let half = lines("b", 0..50);
+    let nowhere = FileId {
+        dev: taken_over.dev,
+        ino: u64::MAX,
+    };
+    let saved = Saved {
+        files: vec![
+            (1, known(path("a-out.log"), taken_over, &a)),
+            (2, known(path("b-out.log"), nowhere, &half)),
+        ],
+        looked_at: Some(now()),
+        ..Saved::default()
+    };
+    std::fs::write(path("a-out.log"), lines("a", 100..110)).unwrap();
+    let (mut follower, _) = follower(dir.path(), saved, 100);
+    for _ in 0..6 {
+        follower.sweep();
+        // What wakes the look beside the name, in a log that is new.
+        std::fs::write(path("a-out.log"), lines("a", 100..110)).unwrap();
+    }
+    assert_eq!(
+        (follower.consumer.lines["a"], follower.consumer.lines["b"]),
+        (10, 50),
+        "what is new, and what was not read"
+    );
+    assert_eq!(follower.statistics.copies_missing, 0);
+}
+
+/// A file system may have another device number after a restart of the machine.
+#[test]
+fn a_file_on_a_renumbered_device_is_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a-out.log");
+    let bytes = lines("a", 0..100);
+    std::fs::write(&path, [bytes.as_slice(), &lines("a", 100..107)].concat()).unwrap();
+    let id = Stat::from(&path.metadata().unwrap()).id;
+    let was = FileId {
+        dev: id.dev + 1,
+        ..id
+    };
+    let saved = Saved {
+        files: vec![(1, known(path, was, &bytes))],
+        ..Saved::default()
+    };
+    let (mut follower, _) = follower(dir.path(), saved, 100);
+    sweeps(&mut follower, MISSED_OFTEN + 1);
+    assert_eq!(counted(&follower), 7, "what was written since");
+}
+
+/// With more files than descriptors, none is held open.
+#[test]
+fn the_last_line_of_a_rotated_file_counts_without_a_descriptor() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a-out.log");
+    std::fs::write(
+        &path,
+        [lines("a", 0..10).as_slice(), b"a: no newline ends it"].concat(),
+    )
+    .unwrap();
+    let (mut follower, clock) = follower(dir.path(), Saved::default(), 0);
+    follower.sweep();
+    assert_eq!(counted(&follower), 10);
+    let rotated = dir.path().join("a-out.log.1");
+    std::fs::rename(&path, &rotated).unwrap();
+    clock.advance(LAST_LINE_AFTER * 2);
+    sweeps(&mut follower, MISSED_OFTEN + 1);
+    assert_eq!(counted(&follower), 11);
+}
+
+/// A listing that is made while files are renamed misses some of them.
+#[test]
+fn a_file_that_one_listing_missed_is_not_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    let bytes = lines("a", 0..100);
+    std::fs::write(path("a-out.log.1"), &bytes).unwrap();
+    let id = Stat::from(&path("a-out.log.1").metadata().unwrap()).id;
+    let saved = Saved {
+        files: vec![(1, known(path("a-out.log"), id, &bytes))],
+        ..Saved::default()
+    };
+    let (mut follower, _) = follower_of(dir.path(), "*", saved, 100);
+    let hidden = tempfile::tempdir().unwrap();
+    let away = hidden.path().join("renamed");
+    for (looks, found) in [
+        (1, true),
+        (MISSED_OFTEN - 1, true),
+        (MISSED_OFTEN + 1, false),
+    ] {
+        std::fs::rename(path("a-out.log.1"), &away).unwrap();
+        // As after a restart: no descriptor holds it.
+        follower.files.iter_mut().for_each(|file| file.file = None);
+        sweeps(&mut follower, looks);
+        let is_live = follower.files.live().next().is_some();
+        assert_eq!(is_live, found, "after {looks} looks");
+        std::fs::rename(&away, path("a-out.log.1")).unwrap();
+        follower.sweep();
+        assert_eq!(counted(&follower), 0, "after {looks} looks");
+    }
+}
+
+#[test]
+fn another_bots_log_is_no_rotation() {
+    let dir = tempfile::tempdir().unwrap();
+    // One whose number looks like a date, too.
+    let bots = [
+        "company",
+        "company_962302",
+        "company_20260101",
+        "wa",
+        "wa-1",
+        "wa.1",
+    ];
+    let (mut follower, _) = follower(dir.path(), Saved::default(), 100);
+    follower.consumer.bots = bots.map(str::to_owned).into();
+    let expected = |lines: u64| {
+        let of = |(k, bot): (usize, &&str)| ((*bot).to_owned(), lines * (k as u64 + 1));
+        bots.iter()
+            .enumerate()
+            .map(of)
+            .collect::<BTreeMap<String, u64>>()
+    };
+    // They appear one after the other, as they are deployed.
+    for (k, bot) in bots.iter().enumerate() {
+        let bytes = lines(bot, 0..10 * (k as u32 + 1));
+        std::fs::write(dir.path().join(format!("{bot}.log")), bytes).unwrap();
+        follower.sweep();
+    }
+    follower.sweep();
+    assert_eq!(follower.consumer.lines, expected(10));
+    // Rotated with what was not read, under a name that no glob asks for: of each its own.
+    for (k, bot) in bots.iter().enumerate() {
+        let path = dir.path().join(format!("{bot}.log"));
+        let mut log = File::options().append(true).open(&path).unwrap();
+        log.write_all(&lines(bot, 0..k as u32 + 1)).unwrap();
+        std::fs::copy(&path, dir.path().join(format!("{bot}.log.1"))).unwrap();
+        std::fs::write(&path, lines(bot, 100..100 + k as u32 + 1)).unwrap();
+    }
+    sweeps(&mut follower, 3);
+    assert_eq!(follower.consumer.lines, expected(12));
+}
+
+/// logrotate without `copytruncate`, of a bot that never opens the new file: its lines go
+/// to the file that was renamed, under a name that no glob asks for.
+#[test]
+fn a_renamed_file_that_was_silent_for_days_is_read_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("a-out.log"), lines("a", 0..10)).unwrap();
+    let (mut follower, clock) = follower(dir.path(), Saved::default(), 100);
+    follower.sweep();
+    let mut log = File::options().append(true).open(at("a-out.log")).unwrap();
+    std::fs::rename(at("a-out.log"), at("a-out.log.1")).unwrap();
+    std::fs::write(at("a-out.log"), "").unwrap();
+    let state = |follower: &Follower<Counter>, state| {
+        let files = follower.files.iter();
+        files
+            .filter(|(_, file)| file.checkpoint.state == state)
+            .count()
+    };
+    for days in [2, 4, 12] {
+        clock.advance(Duration::from_secs(days * 86_400));
+        sweeps(&mut follower, 2);
+        assert_eq!(state(&follower, FileState::Done), 1, "after {days} days");
+        let files = follower.files.iter();
+        assert_eq!(files.filter(|(_, file)| file.file.is_some()).count(), 1);
+        if days == 4 {
+            std::fs::rename(at("a-out.log.1"), at("a-out.log.2")).unwrap();
+        }
+        let before = counted(&follower);
+        log.write_all(&lines("a", 0..3)).unwrap();
+        clock.advance(RETIRED_LOOK);
+        sweeps(&mut follower, 2);
+        assert_eq!(counted(&follower), before + 3, "after {days} days");
+    }
+    // It is remembered while it is there, and forgotten some time after it is gone.
+    clock.advance(REMEMBERED * 2);
+    sweeps(&mut follower, 2);
+    assert_eq!(state(&follower, FileState::Done), 1);
+    std::fs::remove_file(at("a-out.log.2")).unwrap();
+    clock.advance(REMEMBERED * 2);
+    sweeps(&mut follower, 2);
+    assert_eq!(follower.files.iter().count(), 1);
+    assert_eq!(counted(&follower), 19);
+}
+
+/// libsignal's warnings without a date, copied and emptied by pm2-logrotate: the copy of one
+/// generation is no continuation of the copy of another.
+#[test]
+fn a_copy_of_a_log_whose_lines_are_all_alike_counts_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let log = at("a-out.log");
+    let alike =
+        |count: usize| "Closing open session in favor of incoming prekey bundle\n".repeat(count);
+    let append = |count: usize| {
+        let mut file = File::options()
+            .append(true)
+            .create(true)
+            .open(&log)
+            .unwrap();
+        file.write_all(alike(count).as_bytes()).unwrap();
+    };
+    let (mut follower, _) = follower(dir.path(), Saved::default(), 100);
+    // Emptied by hand at first, so that it is known how far a generation was read of which
+    // there is no copy.
+    append(50);
+    sweeps(&mut follower, 2);
+    std::fs::write(&log, alike(5)).unwrap();
+    follower.sweep();
+    let ago = follower.clock.wall() - ORPHAN_FOR;
+    let files = follower.files.iter_mut();
+    files.for_each(|file| file.checkpoint.since = ago);
+    follower.sweep();
+    assert_eq!(
+        (counted(&follower), follower.statistics.copies_missing),
+        (55, 1)
+    );
+    let mut written = 55;
+    for (generation, more, unread) in [
+        (1, 100, 0),
+        (2, 120, 0),
+        (3, 90, 7),
+        (4, 200, 0),
+        (5, 150, 3),
+    ] {
+        append(more);
+        sweeps(&mut follower, 2);
+        append(unread);
+        std::fs::copy(
+            &log,
+            at(&format!("a-out__2026-01-01_00-00-0{generation}.log")),
+        )
+        .unwrap();
+        written += more as u64 + unread as u64;
+        sweeps(&mut follower, 2);
+        assert_eq!(
+            counted(&follower),
+            written,
+            "generation {generation} is copied"
+        );
+        append(unread);
+        std::fs::copy(
+            &log,
+            at(&format!("a-out__2026-01-01_00-00-0{generation}.log")),
+        )
+        .unwrap();
+        std::fs::write(&log, alike(5)).unwrap();
+        written += 5 + unread as u64;
+        sweeps(&mut follower, 2);
+        assert_eq!(
+            counted(&follower),
+            written,
+            "generation {generation} is emptied"
+        );
+    }
+}
+
+/// What is unfinished is not on disk, and of a log that was copied and emptied nothing shows
+/// that anything came and went.
+#[test]
+fn what_came_and_went_while_nobody_looked_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("a-out.log"), "").unwrap();
+    std::fs::write(at("a-out.log.1"), lines("a", 0..7)).unwrap();
+    let id = Stat::from(&at("a-out.log").metadata().unwrap()).id;
+    for (ago, read) in [(60, 7), (0, 0)] {
+        let looked_at = now() + TICK * 2 - Duration::from_secs(ago);
+        let saved = Saved {
+            files: vec![(1, known(at("a-out.log"), id, b""))],
+            looked_at: Some(looked_at),
+            ..Saved::default()
+        };
+        let (mut follower, _) = follower(dir.path(), saved, 100);
+        sweeps(&mut follower, 3);
+        assert_eq!(counted(&follower), read, "last looked {ago} s ago");
+    }
+}
+
+/// A look that takes long: the log that it found is rotated before it is opened, and after
+/// what stands beside it was listed.
+#[test]
+fn a_log_rotated_between_being_found_and_being_opened_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("a-out.log"), lines("a", 0..10)).unwrap();
+    let (mut follower, _) = follower(dir.path(), Saved::default(), 100);
+    follower.sweep();
+    std::fs::rename(at("a-out.log"), at("a-out.log.1")).unwrap();
+    std::fs::write(at("a-out.log"), lines("a", 10..15)).unwrap();
+    // The steps of a sweep.
+    let begun = now();
+    let (fresh, _) = follower.list();
+    assert_eq!(follower.find_renamed().len(), 1);
+    follower.adopt_beside(&at("a-out.log"), &mut RotationIndex::new(Clock::system()));
+    std::fs::rename(at("a-out.log"), at("a-out.log.2")).unwrap();
+    std::fs::write(at("a-out.log"), lines("a", 15..18)).unwrap();
+    for (listed, at_end) in fresh {
+        follower.adopt(listed, at_end);
+    }
+    follower.note_look(begun + Duration::from_secs(10));
+    sweeps(&mut follower, 2);
+    assert_eq!(counted(&follower), 18);
+}
+
+/// Every log of a fleet is rotated at midnight.
+#[test]
+fn many_logs_emptied_at_once_list_their_directory_a_few_times() {
+    const LOGS: usize = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let path = |k: usize| dir.path().join(format!("a-out-{k}.log"));
+    for k in 0..LOGS {
+        std::fs::write(path(k), lines("a", 0..10)).unwrap();
+    }
+    let (mut follower, clock) = follower(dir.path(), Saved::default(), LOGS);
+    follower.sweep();
+    for turn in 1..=2 {
+        for k in 0..LOGS {
+            let mut log = File::options().append(true).open(path(k)).unwrap();
+            log.write_all(&lines("a", 10..13)).unwrap();
+            std::fs::copy(path(k), dir.path().join(format!("a-out-{k}.log.{turn}"))).unwrap();
+            std::fs::write(path(k), lines("a", 100 * turn..100 * turn + 10)).unwrap();
+        }
+        // A directory that was changed just now may change once more at the same time.
+        clock.advance(Duration::from_secs(1));
+        let before = LISTED.get();
+        follower.sweep();
+        assert_eq!(
+            counted(&follower),
+            10 * LOGS as u64 + u64::from(turn) * 13 * LOGS as u64
+        );
+        let listed = LISTED.get() - before;
+        assert!(
+            listed <= 4,
+            "{LOGS} logs were emptied, and their directory listed {listed} times"
+        );
+    }
+    // While somebody goes on renaming beside them, it is not listed for each either.
+    for k in 0..LOGS {
+        std::fs::copy(path(k), dir.path().join(format!("a-out-{k}.log.3"))).unwrap();
+        std::fs::write(path(k), lines("a", 900..905)).unwrap();
+    }
+    let (stop, relaxed) = (
+        std::sync::atomic::AtomicBool::new(false),
+        std::sync::atomic::Ordering::Relaxed,
+    );
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(relaxed) {
+                std::fs::write(dir.path().join("b"), "x").unwrap();
+                std::fs::remove_file(dir.path().join("b")).unwrap();
+            }
+        });
+        let before = LISTED.get();
+        follower.sweep();
+        stop.store(true, relaxed);
+        let listed = LISTED.get() - before;
+        assert!(
+            listed < LOGS as u32,
+            "{LOGS} logs were emptied, and their directory listed {listed} times"
+        );
+    });
+    sweeps(&mut follower, 3);
+    assert_eq!(counted(&follower), LOGS as u64 * (10 + 2 * 13 + 5));
+    assert_eq!(follower.statistics.copies_missing, 0);
+}

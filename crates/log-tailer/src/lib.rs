@@ -1,0 +1,52 @@
+//! Follows rotating log files and hands over every line exactly once.
+//!
+//! ```text
+//! paths (globs) ─► follower ─► watcher (one file, one offset) ─► Consumer::lines
+//!                     │  └──► rotation (what stands beside a log)
+//! notify (inotify) ─► server (wait, look, commit) ─► Sink::commit (checkpoints)
+//! ```
+//!
+//! A file is known by device, inode and the [`Fingerprint`] of its first bytes, never by its
+//! name. Its descriptor stays open, so a file that was renamed or unlinked is read to its
+//! end. What can happen to a file between two looks, and what the [`Follower`] does:
+//!
+//! | seen | done |
+//! |---|---|
+//! | it grew | reads what is new, up to the last newline |
+//! | shorter, or other bytes at the beginning or before the offset | truncated: the bytes not yet read become an *orphan*, the file is read from 0 |
+//! | its name leads to another inode, or to none | reads on through the descriptor; reads the new inode from 0 |
+//! | unknown files beside it, named as its rotations and written since the last look | reads copies of an orphan from its offset, others from 0 |
+//! | a new file that begins with the bytes of a log and is named as its rotation | a copy in progress: waits until the log is truncated |
+//!
+//! Two kinds of lines cannot be counted: those written after a copy was made and before the
+//! log was truncated, and those in files that are gone before they were looked at.
+//!
+//! The crate stores nothing. The [`Sink`] saves the [`Changes`] of the checkpoints together
+//! with what it made of the lines, in one transaction. inotify only makes the next look come
+//! sooner; without it every file is looked at every two seconds.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+#![cfg_attr(test, allow(clippy::disallowed_methods))]
+
+mod checkpoint;
+mod end;
+mod file;
+mod fingerprint;
+mod follower;
+mod lines;
+mod notify;
+mod paths;
+mod rotation;
+mod server;
+mod table;
+mod time;
+mod watcher;
+
+pub use checkpoint::{Changes, Checkpoint, FileState, Saved, Statistics};
+pub use end::{EndMark, LogEnd, read_end};
+pub use file::{FileId, Listed, Stat};
+pub use fingerprint::Fingerprint;
+pub use follower::{Follower, Progress};
+pub use lines::{Block, Consumer, MAX_LINE};
+pub use notify::Notifier;
+pub use paths::LogGlob;
+pub use server::{Orders, Server, Sink};

@@ -1,0 +1,208 @@
+//! The thread that reads the logs: wait, look, commit, again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use clock::Clock;
+use tokio::runtime::Handle;
+
+use crate::checkpoint::Changes;
+use crate::follower::{Follower, Progress};
+use crate::lines::Consumer;
+use crate::notify::{DirectoryWatcher, Notifier, Wakeup};
+use crate::paths::LogGlob;
+
+/// All files are looked at this often, whatever inotify says.
+const SWEEP: Duration = Duration::from_secs(2);
+/// Files that grow are looked at this often at most.
+const BEAT: Duration = Duration::from_millis(250);
+/// What was read is committed this often at most, unless a file was rotated.
+const COMMIT: Duration = Duration::from_secs(1);
+/// And this often at least, so that a restart knows when all files were last looked at.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// With more events than this in a second the watch costs more than looking four times a
+/// second: it ends.
+const EVENTS_PER_SECOND: u64 = 200;
+/// Fewer files than this grow when it starts again.
+const QUIET_FILES: usize = 20;
+/// After its end it does not start for this long.
+const NOT_WATCHED_FOR: Duration = Duration::from_secs(10);
+
+/// What the owner wants of the server.
+#[derive(Debug, Default)]
+pub struct Orders {
+    /// End after a last sweep and commit.
+    pub stop: bool,
+    /// Follow other globs; and whether those are read from the beginning of their files.
+    pub globs: Option<(Vec<LogGlob>, bool)>,
+}
+
+/// What a server does with what it read: a consumer that saves.
+pub trait Sink: Consumer + Sized {
+    /// Asked before each look.
+    fn orders(&mut self) -> Orders;
+
+    /// Paths that could not be read since the last call, each with the error.
+    fn report(&mut self, problems: Vec<String>);
+
+    /// Whether there is something to save besides checkpoints.
+    fn is_dirty(&self) -> bool;
+
+    /// Saves the checkpoints together with what was made of the lines, in one transaction
+    /// that is on disk when this returns. Whether it did; if not, the same changes and later
+    /// ones are given again.
+    fn commit(&mut self, changes: &Changes) -> bool;
+
+    /// Called after each attempt to save, and after looks that left nothing to save.
+    /// `saved`: everything that was taken is on disk.
+    fn show(&mut self, progress: &Progress<'_>, saved: bool);
+}
+
+/// Follows logs until it is ordered to stop.
+#[derive(Debug)]
+pub struct Server<S> {
+    follower: Follower<S>,
+    clock: Clock,
+    notifier: Arc<Notifier>,
+    runtime: Handle,
+    watcher: Option<DirectoryWatcher>,
+    /// When the watch ended because there were too many events.
+    unwatched: Option<Instant>,
+    committed: Instant,
+    /// Nothing was committed yet.
+    first: bool,
+}
+
+impl<S: Sink> Server<S> {
+    /// Shows what was saved before, as of 1970. `runtime` runs the watch over the directories;
+    /// `notifier` wakes the server when there are orders.
+    pub fn new(
+        mut follower: Follower<S>,
+        notifier: Arc<Notifier>,
+        runtime: Handle,
+        clock: Clock,
+    ) -> Self {
+        follower.show(SystemTime::UNIX_EPOCH, true);
+        Self {
+            follower,
+            committed: clock.now(),
+            clock,
+            notifier,
+            runtime,
+            watcher: None,
+            unwatched: None,
+            first: true,
+        }
+    }
+
+    /// Runs until it is ordered to stop. Blocks.
+    pub fn run(mut self) {
+        let mut swept: Option<Instant> = None;
+        let mut beat = self.clock.now();
+        let mut more = false;
+        self.watch();
+        loop {
+            let since = |at| self.clock.since(at);
+            let due = swept.map_or(Duration::ZERO, |at| SWEEP.saturating_sub(since(at)));
+            let wait = match (more, self.follower.is_hot()) {
+                (true, _) => Duration::ZERO,
+                (false, true) => due.min(BEAT.saturating_sub(since(beat))),
+                (false, false) => due,
+            };
+            let mut wakeup = Wakeup::default();
+            if !wait.is_zero() {
+                wakeup = self.notifier.wait(wait);
+            }
+            let rest = BEAT.saturating_sub(since(beat));
+            if !wakeup.called && !more && !rest.is_zero() {
+                // Many events make one look.
+                wakeup.merge(self.notifier.wait_for_call(rest.min(due)));
+            }
+            if self.take_orders() {
+                self.follower.sweep();
+                self.report();
+                self.commit();
+                return;
+            }
+            self.watch_less_or_again(self.clock.since(beat));
+            beat = self.clock.now();
+            let is_due = swept.is_none_or(|at| self.clock.since(at) >= SWEEP);
+            if wakeup.names || wakeup.called || is_due {
+                more = self.follower.sweep();
+                swept = Some(self.clock.now());
+                self.report();
+            } else {
+                more = self.follower.look(wakeup.any);
+            }
+            let is_due = self.clock.since(self.committed) >= COMMIT;
+            if self.follower.must_commit() || self.first || is_due {
+                self.first = false;
+                self.commit();
+            }
+        }
+    }
+
+    /// Whether to stop.
+    fn take_orders(&mut self) -> bool {
+        let orders = self.follower.consumer_mut().orders();
+        if let Some((globs, from_start)) = orders.globs {
+            self.follower.configure(globs, from_start);
+            self.watch();
+        }
+        orders.stop
+    }
+
+    fn watch(&mut self) {
+        // The old one ends first: a machine may allow one only.
+        self.watcher = None;
+        self.watcher = Some(DirectoryWatcher::start(
+            &self.runtime,
+            self.follower.directories(),
+            Arc::clone(&self.notifier),
+        ));
+        self.unwatched = None;
+    }
+
+    /// Ends the watch when there are too many events, and starts it again when it is quiet.
+    fn watch_less_or_again(&mut self, since: Duration) {
+        let events = self.notifier.take_events();
+        let span = since.as_secs_f64().max(BEAT.as_secs_f64());
+        let allowed = (EVENTS_PER_SECOND as f64 * span) as u64;
+        let rested = |at| self.clock.since(at) >= NOT_WATCHED_FOR;
+        if self.watcher.is_some() && events > allowed {
+            self.watcher = None;
+            self.unwatched = Some(self.clock.now());
+        } else if self.unwatched.is_some_and(rested) {
+            if self.follower.hot_files() < QUIET_FILES {
+                self.watch();
+            } else {
+                self.unwatched = Some(self.clock.now());
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        let problems = self.follower.take_problems();
+        self.follower.consumer_mut().report(problems);
+    }
+
+    fn commit(&mut self) {
+        let changes = self.follower.changes();
+        let is_clean = changes.is_empty() && !self.follower.consumer().is_dirty();
+        let at = self.clock.wall();
+        if is_clean && self.clock.since(self.committed) < HEARTBEAT {
+            // Nothing to write; what is shown still holds.
+            self.follower.show(at, true);
+            return;
+        }
+        let saved = self.follower.consumer_mut().commit(&changes);
+        self.committed = self.clock.now();
+        if saved {
+            self.follower.committed();
+        }
+        self.follower.show(at, saved);
+    }
+}
+
+#[cfg(test)]
+mod tests;

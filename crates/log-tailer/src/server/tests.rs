@@ -1,0 +1,111 @@
+use super::*;
+use std::path::Path;
+use std::sync::Mutex;
+
+use crate::checkpoint::{Changes, Saved};
+use crate::lines::Block;
+
+/// What a server did, as another thread sees it.
+#[derive(Debug, Default)]
+struct Seen {
+    stop: bool,
+    refuse: bool,
+    read: u64,
+    saved: u64,
+    offset: u64,
+    backlog: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct TestSink(Arc<Mutex<Seen>>);
+
+impl Consumer for TestSink {
+    fn lines(&mut self, block: Block<'_>) {
+        self.0.lock().unwrap().read += block.lines.len() as u64;
+    }
+
+    fn begin_copy(&mut self) {}
+
+    fn end_copy(&mut self, _complete: bool) {}
+
+    fn is_of_another(&self, _path: &Path, _origin: &Path) -> bool {
+        false
+    }
+}
+
+impl Sink for TestSink {
+    fn orders(&mut self) -> Orders {
+        Orders {
+            stop: self.0.lock().unwrap().stop,
+            globs: None,
+        }
+    }
+
+    fn report(&mut self, problems: Vec<String>) {
+        assert_eq!(problems, Vec::<String>::new());
+    }
+
+    fn is_dirty(&self) -> bool {
+        let seen = self.0.lock().unwrap();
+        seen.read > seen.saved
+    }
+
+    fn commit(&mut self, changes: &Changes) -> bool {
+        let mut seen = self.0.lock().unwrap();
+        if seen.refuse {
+            return false;
+        }
+        seen.saved = seen.read;
+        if let Some((_, checkpoint)) = changes.files.first() {
+            seen.offset = checkpoint.offset;
+        }
+        true
+    }
+
+    fn show(&mut self, progress: &Progress<'_>, saved: bool) {
+        self.0.lock().unwrap().backlog = (!saved).then_some(progress.uncommitted_bytes);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_saved_is_saved_later_and_at_the_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.log");
+    std::fs::write(&path, "one\n").unwrap();
+    let globs = vec![LogGlob::new(&path.display().to_string()).unwrap()];
+    let seen = Arc::new(Mutex::new(Seen {
+        refuse: true,
+        ..Seen::default()
+    }));
+    let (clock, notifier) = (Clock::system(), Arc::new(Notifier::default()));
+    let sink = TestSink(Arc::clone(&seen));
+    let follower = Follower::new(sink, globs, true, Saved::default(), 10, clock.clone());
+    let server = Server::new(follower, Arc::clone(&notifier), Handle::current(), clock);
+    let thread = std::thread::spawn(move || server.run());
+    let wait = |what: &str, done: &dyn Fn(&Seen) -> bool| {
+        let began = Instant::now();
+        while !done(&seen.lock().unwrap()) {
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "{what}: {seen:?}"
+            );
+            notifier.call();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    wait("a failure to save is shown", &|seen| {
+        seen.backlog == Some(4)
+    });
+    assert_eq!(seen.lock().unwrap().offset, 0);
+    seen.lock().unwrap().refuse = false;
+    wait("it is saved later", &|seen| {
+        (seen.saved, seen.offset) == (4, 4)
+    });
+    // What is read last is saved before the thread ends.
+    std::fs::write(&path, "one\ntwo\n").unwrap();
+    seen.lock().unwrap().stop = true;
+    notifier.call();
+    thread.join().unwrap();
+    let seen = seen.lock().unwrap();
+    assert_eq!((seen.read, seen.saved, seen.offset), (8, 8, 8));
+}

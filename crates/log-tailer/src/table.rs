@@ -1,0 +1,222 @@
+//! All files that are known, by row and by inode.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::time::{Instant, SystemTime};
+
+use crate::checkpoint::{Changes, Checkpoint, FileState};
+use crate::file::{FileId, Listed};
+use crate::watcher::FileWatcher;
+
+/// All files that are known. A row is the name of a checkpoint where it is saved.
+#[derive(Debug)]
+pub(crate) struct FileTable {
+    files: BTreeMap<i64, FileWatcher>,
+    by_id: HashMap<FileId, i64>,
+    next: i64,
+    gone: Vec<i64>,
+    open_max: usize,
+}
+
+impl FileTable {
+    /// With what was saved. `open_max` bounds the descriptors that stay open.
+    pub(crate) fn new(saved: Vec<(i64, Checkpoint)>, open_max: usize, now: Instant) -> Self {
+        let mut this = Self {
+            files: BTreeMap::new(),
+            by_id: HashMap::new(),
+            next: 1,
+            gone: Vec::new(),
+            open_max,
+        };
+        for (row, checkpoint) in saved {
+            this.next = this.next.max(row + 1);
+            let mut file = FileWatcher::new(checkpoint, None, now);
+            file.dirty = false;
+            this.files.insert(row, file);
+        }
+        // What is read has the inode, rather than what had it before.
+        for state in [FileState::Live, FileState::Done, FileState::Orphan] {
+            for (row, file) in &this.files {
+                if file.checkpoint.state == state && file.checkpoint.id != FileId::NONE {
+                    this.by_id.entry(file.checkpoint.id).or_insert(*row);
+                }
+            }
+        }
+        this
+    }
+
+    pub(crate) fn get(&self, row: i64) -> Option<&FileWatcher> {
+        self.files.get(&row)
+    }
+
+    pub(crate) fn get_mut(&mut self, row: i64) -> Option<&mut FileWatcher> {
+        self.files.get_mut(&row)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (i64, &FileWatcher)> {
+        self.files.iter().map(|(row, file)| (*row, file))
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut FileWatcher> {
+        self.files.values_mut()
+    }
+
+    /// The row that has this inode.
+    pub(crate) fn row_of(&self, id: FileId) -> Option<i64> {
+        self.by_id.get(&id).copied()
+    }
+
+    /// The file that has this inode.
+    pub(crate) fn by_id(&self, id: FileId) -> Option<&FileWatcher> {
+        self.files.get(self.by_id.get(&id)?)
+    }
+
+    pub(crate) fn rows(&self, keep: impl Fn(&FileWatcher) -> bool) -> Vec<i64> {
+        self.iter()
+            .filter(|(_, file)| keep(file))
+            .map(|(row, _)| row)
+            .collect()
+    }
+
+    /// Files that are followed, those that may be a copy of another included.
+    pub(crate) fn live(&self) -> impl Iterator<Item = &FileWatcher> {
+        self.files.values().filter(|file| file.is_live())
+    }
+
+    /// Whether one more descriptor may stay open.
+    pub(crate) fn may_open(&self) -> bool {
+        let open = self.files.values().filter(|file| file.file.is_some());
+        open.count() < self.open_max
+    }
+
+    /// Adds a file that is not open. Its row.
+    pub(crate) fn add(&mut self, checkpoint: Checkpoint, now: Instant) -> i64 {
+        self.insert(checkpoint, None, now)
+    }
+
+    /// Adds a file. The descriptor stays open while there are some to spare.
+    pub(crate) fn add_open(&mut self, checkpoint: Checkpoint, file: File, now: Instant) -> i64 {
+        let file = Some(file).filter(|_| self.may_open());
+        self.insert(checkpoint, file, now)
+    }
+
+    fn insert(&mut self, checkpoint: Checkpoint, file: Option<File>, now: Instant) -> i64 {
+        let row = self.next;
+        self.next += 1;
+        if checkpoint.state != FileState::Orphan && checkpoint.id != FileId::NONE {
+            self.by_id.insert(checkpoint.id, row);
+        }
+        self.files
+            .insert(row, FileWatcher::new(checkpoint, file, now));
+        row
+    }
+
+    pub(crate) fn remove(&mut self, row: i64) {
+        if let Some(file) = self.files.remove(&row) {
+            if self.by_id.get(&file.checkpoint.id) == Some(&row) {
+                self.by_id.remove(&file.checkpoint.id);
+            }
+            self.gone.push(row);
+        }
+    }
+
+    /// From now on the inode may be any file's.
+    pub(crate) fn release_id(&mut self, row: i64) {
+        if let Some(file) = self.files.get_mut(&row) {
+            self.by_id.remove(&file.checkpoint.id);
+            file.checkpoint.id = FileId::NONE;
+        }
+    }
+
+    /// The inode of `row` is another file's by now. It is remembered without one: its bytes
+    /// may be in a copy, and a copy of what was read must be known.
+    pub(crate) fn detach(&mut self, row: i64, now: SystemTime) {
+        let Some(file) = self.files.get_mut(&row) else {
+            return;
+        };
+        if self.by_id.get(&file.checkpoint.id) == Some(&row) {
+            self.by_id.remove(&file.checkpoint.id);
+        }
+        if file.copy_of.is_some() {
+            // Nothing was read of it.
+            return self.remove(row);
+        }
+        file.checkpoint.id = FileId::NONE;
+        file.file = None;
+        file.dirty = true;
+        if file.is_live() {
+            file.set_state(FileState::Orphan, now);
+        }
+    }
+
+    /// Detaches what has this inode if it is another file, as these first bytes show.
+    pub(crate) fn detach_other(&mut self, id: FileId, head: &[u8], now: SystemTime) {
+        let is_other = self.by_id(id).is_some_and(|file| {
+            let known = file.checkpoint.head;
+            file.file.is_none() && !(known.len > 0 && known.begins(head))
+        });
+        if let Some(row) = self.row_of(id).filter(|_| is_other) {
+            self.detach(row, now);
+        }
+    }
+
+    /// Without a descriptor of it a known file's inode may have become another file's; that
+    /// one is detached. Whether it is certain which file this is.
+    pub(crate) fn detach_recycled(&mut self, listed: &Listed, now: SystemTime) -> bool {
+        let Some((row, file)) = self
+            .row_of(listed.stat.id)
+            .and_then(|row| Some((row, self.files.get(&row)?)))
+        else {
+            return true;
+        };
+        // What is read there shows at the next look whether it is another.
+        let is_read = file.is_live() && file.checkpoint.path == listed.path;
+        if file.file.is_some() || is_read {
+            return true;
+        }
+        match file.is_still(listed) {
+            Some(true) => true,
+            Some(false) => {
+                self.detach(row, now);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The row of a file whose device has another number now. It has the new one then.
+    pub(crate) fn renumber(&mut self, listed: &Listed) -> Option<i64> {
+        let is_same = |(_, file): &(i64, &FileWatcher)| file.is_on_renumbered_device(listed);
+        let row = self.iter().find(is_same)?.0;
+        let file = self.files.get_mut(&row)?;
+        if self.by_id.get(&file.checkpoint.id) == Some(&row) {
+            self.by_id.remove(&file.checkpoint.id);
+        }
+        file.checkpoint.id = listed.stat.id;
+        file.dirty = true;
+        self.by_id.insert(listed.stat.id, row);
+        Some(row)
+    }
+
+    /// Adds what is to be saved.
+    pub(crate) fn changes(&self, changes: &mut Changes) {
+        changes.gone.clone_from(&self.gone);
+        // A copy in progress is found again after a restart.
+        let changed = self
+            .iter()
+            .filter(|(_, file)| file.dirty && file.copy_of.is_none());
+        changes
+            .files
+            .extend(changed.map(|(row, file)| (row, file.checkpoint.clone())));
+    }
+
+    /// It was saved.
+    pub(crate) fn committed(&mut self) {
+        self.gone.clear();
+        for file in self.files.values_mut() {
+            if file.copy_of.is_none() {
+                file.dirty = false;
+            }
+        }
+    }
+}

@@ -1,0 +1,388 @@
+use super::shipped::sign;
+use super::*;
+use proptest::prelude::*;
+
+fn shipped() -> Patterns {
+    Patterns::shipped_and(&[]).unwrap()
+}
+
+fn own(regex: &str) -> Pattern {
+    Pattern {
+        regex: regex.to_owned().into(),
+        ..sign("own", Severity::Info, "", None, "")
+    }
+}
+
+/// What the two phases find, as pairs of line number and what was found.
+fn scanned(patterns: &Patterns, text: &[u8]) -> Vec<(usize, Found)> {
+    let mut all = Vec::new();
+    patterns.scan(text, &mut Vec::new(), |line, found| {
+        let at = line.as_ptr() as usize - text.as_ptr() as usize;
+        all.push((
+            text[..at].iter().filter(|byte| **byte == b'\n').count(),
+            found.clone(),
+        ));
+    });
+    all
+}
+
+/// What a loop over all lines finds.
+fn naive(patterns: &Patterns, text: &[u8]) -> Vec<(usize, Found)> {
+    let whole = text.strip_suffix(b"\n").unwrap_or(text);
+    let mut all = Vec::new();
+    for (number, line) in whole.split(|byte| *byte == b'\n').enumerate() {
+        let mut found = Found::default();
+        patterns.judge(line, &mut found);
+        if !found.is_empty() {
+            all.push((number, found));
+        }
+    }
+    all
+}
+
+fn counts(text: &str) -> Vec<(&'static str, u64)> {
+    let patterns = shipped();
+    let mut counts = vec![0; SHIPPED.len()];
+    for (_, found) in scanned(&patterns, text.as_bytes()) {
+        found.signs.iter().for_each(|sign| counts[*sign] += 1);
+    }
+    let all = SHIPPED.iter().zip(counts);
+    all.filter(|(_, count)| *count > 0)
+        .map(|(pattern, count)| (pattern.name.as_ref(), count))
+        .collect()
+}
+
+#[test]
+fn one_event_counts_once() {
+    let is = |name, count| vec![(name, count)];
+    assert_eq!(
+        counts("Session error:Error: Bad MAC Error: Bad MAC\n    at x (y)\n"),
+        is("bad_mac", 1)
+    );
+    let first_message = r#"{"err":{"message":"Bad MAC","stack":"Error: Bad MAC\n"},"msg":"x"}"#;
+    assert_eq!(counts(first_message), is("bad_mac", 1));
+    let record = r#"{"message":"a\nClosing stale open session for x\nClosing stale open session for x\n","timestamp":"t","type":"err","process_id":3,"app_name":"a"}"#;
+    assert_eq!(counts(record), is("closing_stale_open_session", 2));
+    let many = format!(
+        r#"{{"message":"{}","app_name":"a"}}"#,
+        r"Closing stale open session for new outgoing prekey bundle\n".repeat(2_000)
+    );
+    assert!(many.len() > MAX_LINE);
+    assert_eq!(counts(&many), is("closing_stale_open_session", 2_000));
+    let pretty = concat!(
+        "    reasonNode: {\n      \"tag\": \"conflict\",\n      \"attrs\": {\n        \"type\": \"device_removed\"\n      }\n    }\n",
+        "    fullErrorNode: {\n          \"attrs\": {\n            \"type\": \"device_removed\"\n"
+    );
+    assert_eq!(counts(pretty), is("device_removed", 1));
+    let prefixed: String = pretty
+        .lines()
+        .map(|line| format!("2026-11-23T18:16:57: {line}\n"))
+        .collect();
+    assert_eq!(counts(&prefixed), is("device_removed", 1));
+    assert_eq!(
+        counts("Connection replaced\nconnectionReplaced\n"),
+        is("connection_replaced", 2)
+    );
+}
+
+/// Many a program prints the code of an error.
+#[test]
+fn a_code_counts_only_in_whatsapps_own_error() {
+    let codes = |text: &str| {
+        let all = counts(&format!("{text}\n")).into_iter();
+        all.filter(|(name, _)| name.starts_with("stream_error_"))
+            .collect::<Vec<_>>()
+    };
+    for code in ["401", "500", "503", "515"] {
+        let name = SHIPPED
+            .iter()
+            .find(|pattern| pattern.name.ends_with(code))
+            .unwrap()
+            .name
+            .as_ref();
+        let raw = format!(r#""node":{{"tag":"stream:error","attrs":{{"code":"{code}"}}}}"#);
+        let pretty = format!(r#"        "code": "{code}""#);
+        for line in [
+            format!(r#"{{"level":50,"time":"t",{raw},"msg":"stream errored out"}}"#),
+            format!(r#"2026-11-23T23:47:18: {{"level":50,{raw},"msg":"stream errored out"}}"#),
+            format!(r#"[23:47:12.135] ERROR (2): stream errored out {{{raw}}}"#),
+            pretty.clone(),
+            format!("2026-11-23 23:47:29.822 +00:00: {pretty}"),
+            format!("0|wbot  | {pretty}"),
+        ] {
+            assert_eq!(codes(&line), [(name, 1)], "{line}");
+        }
+        for line in [
+            format!(
+                r#"{{"level":50,"err":{{"type":"AxiosError","code":"{code}"}},"msg":"the shop said no"}}"#
+            ),
+            format!(r#"{{"level":50,"err":{{"code":"{code}"}},"msg":"stream errored out"}}"#),
+            format!(
+                r#"{{"body":{{"code":"{code}"}},{},"msg":"x"}}"#,
+                raw.replace(code, "999")
+            ),
+            format!(r#"      "code": "{code}""#),
+            format!(r#"          "code": "{code}""#),
+            format!("{pretty},"),
+            format!(r#"they wrote: "code":"{code}""#),
+        ] {
+            assert_eq!(codes(&line), [], "{line}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_refused() {
+    for (regex, says) in [
+        ("a\\nb", "across lines"),
+        ("a\nb", "across lines"),
+        ("(?s)a.b", "across lines"),
+        ("a[\\s\\S]b", "across lines"),
+        ("a\\z", "across lines"),
+        ("\\Aa", "across lines"),
+        ("(?-m)^a", "across lines"),
+        ("a(\\n|x)b", "across lines"),
+        ("a(b", "cannot be compiled"),
+        ("a*", "empty line"),
+        ("", "empty line"),
+        ("^$", "empty line"),
+    ] {
+        let error = Patterns::shipped_and(&[
+            own("fine"),
+            Pattern {
+                name: "two".into(),
+                ..own(regex)
+            },
+        ]);
+        let error = error.unwrap_err();
+        assert!(error.message.contains(says), "{regex:?}: {error}");
+        assert_eq!(error.index, 1, "{regex:?}");
+    }
+    for regex in ["a\\sb", "a[^\"]+b", "^a.*b$", "\\bä\\b", "a\\D"] {
+        Patterns::shipped_and(&[own(regex)]).unwrap_or_else(|error| panic!("{regex}: {error}"));
+    }
+    let bad = |pattern| Patterns::shipped_and(&[pattern]).unwrap_err().message;
+    assert!(
+        bad(Pattern {
+            name: "Own".into(),
+            ..own("x")
+        })
+        .contains("a-z")
+    );
+    assert!(
+        bad(Pattern {
+            exclude: Some("(".into()),
+            ..own("x")
+        })
+        .contains("compiled")
+    );
+    assert!(
+        bad(Pattern {
+            exclude: Some("x\\n".into()),
+            ..own("x")
+        })
+        .contains("across")
+    );
+    assert!(
+        Patterns::shipped_and(&[own("x"), own("y")])
+            .unwrap_err()
+            .message
+            .contains("twice")
+    );
+    let replaced = Patterns::shipped_and(&[Pattern {
+        name: "bad_mac".into(),
+        ..own("x")
+    }])
+    .unwrap();
+    assert_eq!(replaced.patterns().len(), SHIPPED.len());
+}
+
+#[test]
+fn only_what_pino_says_tells_of_the_connection() {
+    let patterns = shipped();
+    let opened = |line: &str| {
+        let mut found = Found::default();
+        patterns.judge(line.as_bytes(), &mut found);
+        found.opened
+    };
+    let raw = |msg: &str, more: &str| {
+        format!(
+            r#"{{"level":30,"time":"2026-11-23T18:14:04.021Z","pid":7,"hostname":"vm",{more}"msg":"{msg}"}}"#
+        )
+    };
+    let is = raw("opened connection to WA", "");
+    assert_eq!(opened(&is), Some(true));
+    assert_eq!(opened(&format!("2026-11-23T18:16:57: {is}")), Some(true));
+    assert_eq!(opened(&format!("0|wbot  | {is}")), Some(true));
+    assert_eq!(
+        opened(&raw("connection errored", r#""trace":"Error: {x}\n","#)),
+        Some(false)
+    );
+    assert_eq!(
+        opened("[18:14:04.021] INFO (26088): opened connection to WA"),
+        Some(true)
+    );
+    assert_eq!(
+        opened("2026-11-23 18:16:57.145 +00:00: [18:14:04.021] ERROR (26088): stream errored out"),
+        Some(false)
+    );
+    assert_eq!(
+        opened(
+            "[18:14:04.021] \u{1b}[32mINFO\u{1b}[39m (26088): \u{1b}[36mconnection closed\u{1b}[39m"
+        ),
+        Some(false)
+    );
+    assert_eq!(
+        opened("[18:14:04.021] INFO (2): connection errored {\"class\":\"baileys\"}"),
+        Some(false)
+    );
+    // What somebody wrote to the bot.
+    for text in [
+        "hello INFO: connection closed",
+        r#"\"msg\":\"connection closed\"}"#,
+        "[18:14:04.021] INFO (7): connection closed",
+    ] {
+        assert_eq!(
+            opened(&raw("message received", &format!(r#""text":"{text}","#))),
+            None,
+            "{text}"
+        );
+        assert_eq!(opened(&raw(text, "")), None, "{text}");
+        assert_eq!(
+            opened(&format!("[18:14:04.021] INFO (7): got {text}")),
+            None,
+            "{text}"
+        );
+    }
+    assert_eq!(opened("he wrote: opened connection to WA"), None);
+    assert_eq!(opened("INFO (7): opened connection to WA"), None);
+    assert_eq!(opened(r#"{"msg":"connection closed"}"#), None);
+}
+
+#[test]
+fn secrets() {
+    let patterns = shipped();
+    let secrets = |line: &str| {
+        let mut found = Found::default();
+        patterns.judge(line.as_bytes(), &mut found);
+        found.secrets
+    };
+    for line in [
+        "      privKey: <Buffer 00 00 00 00>",
+        "2026-11-23T18:16:58:     rootKey: <Buffer 00>",
+        r#"{"keyPair":{"private":{"type":"Buffer","data":"AAAA"}}}"#,
+        r#""rootKey":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=""#,
+        "  private: Uint8Array(32) [",
+        r#"{"advSecretKey":"AAAAAAAAAAAA"}"#,
+    ] {
+        assert_eq!(secrets(line), 1, "{line}");
+    }
+    for line in [
+        "pubKey: <Buffer 05 00>",
+        "chainKey: [Object]",
+        "a private: chat",
+        "privKey: [Object]",
+    ] {
+        assert_eq!(secrets(line), 0, "{line}");
+    }
+    let record = r#"{"message":"  privKey: <Buffer 00>\n  rootKey: <Buffer 00>\n","app_name":"a"}"#;
+    assert_eq!(secrets(record), 2);
+}
+
+/// Pieces that make hits, near misses and broken lines likely.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let pieces: Vec<&[u8]> = vec![
+        b"\n",
+        b"\n",
+        b"\n",
+        b" ",
+        b"\r",
+        b"\0",
+        b"\xff\xfe",
+        b"Session error:",
+        b"Error: Bad MAC",
+        b"\"message\":\"Bad MAC\"",
+        b"\"tag\":\"stream:error\",\"attrs\":{",
+        b"\"code\":\"401\"",
+        b"        \"code\": \"401\"",
+        b"closing STALE open session",
+        b"closing stale open",
+        b" session",
+        b"waiting for message",
+        b"device_removed",
+        b"        \"type\": \"replaced\"",
+        b"            \"type\": \"replaced\"",
+        b": ",
+        b"{\"message\":\"",
+        b"\\n",
+        b"\",\"app_name\":\"x\"}",
+        b"privKey: <Buffer 0",
+        b"aXb",
+        b"a",
+        b"b",
+        b"own",
+        b"OWN",
+        b"foo",
+        b"\"msg\":\"connection closed\"}",
+    ];
+    prop_oneof![8 => proptest::sample::select(pieces).prop_map(<[u8]>::to_vec), 1 => proptest::collection::vec(any::<u8>(), 0..6)]
+}
+
+fn any_own() -> impl Strategy<Value = Vec<Pattern>> {
+    let regexes = vec![
+        "own",
+        "a.b",
+        "^a",
+        "b$",
+        "a\\sb",
+        "a[^x]b",
+        "(?-i)OWN",
+        "(?-i)[A-Z]Wn",
+        "\\bown\\b",
+        "o|w",
+        "[[:upper:]]o",
+        "\\x{ff}",
+        "foo\\s+a",
+        "[^a]b",
+        "a{2,3}",
+        "\\W{2}a",
+    ];
+    proptest::sample::subsequence(regexes, 0..6).prop_map(|regexes| {
+        regexes
+            .into_iter()
+            .enumerate()
+            .map(|(index, regex)| Pattern {
+                name: format!("own_{index}").into(),
+                ..own(regex)
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn two_phases_find_what_a_loop_over_lines_finds(
+        // Compiling the patterns takes longer than searching.
+        texts in proptest::collection::vec(proptest::collection::vec(piece(), 0..60), 40),
+        own in any_own(),
+    ) {
+        let patterns = Patterns::shipped_and(&own).unwrap();
+        for text in texts {
+            let text = text.concat();
+            prop_assert_eq!(scanned(&patterns, &text), naive(&patterns, &text));
+        }
+    }
+}
+
+#[test]
+fn a_line_is_judged_by_its_beginning() {
+    let patterns = shipped();
+    let mut text = vec![b'x'; MAX_LINE - 10];
+    text.extend_from_slice(b"device_removed\n");
+    assert!(scanned(&patterns, &text).is_empty());
+    let mut text = vec![b'x'; MAX_LINE - 14];
+    text.extend_from_slice(b"device_removed and more\n");
+    assert_eq!(scanned(&patterns, &text).len(), 1);
+}

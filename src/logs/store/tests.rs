@@ -1,0 +1,96 @@
+use log_tailer::Statistics;
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn checkpoint(ino: u64) -> Checkpoint {
+    Checkpoint {
+        state: FileState::Live,
+        id: FileId { dev: u64::MAX, ino },
+        path: "/l/a.log.1".into(),
+        origin: "/l/a.log".into(),
+        offset: 77,
+        skipping: true,
+        head: Fingerprint {
+            len: 256,
+            hash: u64::MAX,
+        },
+        tail: Fingerprint { len: 3, hash: 5 },
+        since: Timestamp::from_secs(9).into(),
+    }
+}
+
+#[test]
+fn what_is_committed_is_there_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path()).unwrap();
+    assert!(
+        Store::open(dir.path())
+            .unwrap_err()
+            .contains("another baileys_exporter")
+    );
+    let changes = Changes {
+        files: vec![(1, checkpoint(1)), (2, checkpoint(2))],
+        globs: vec!["/l/*".into()],
+        looked_at: Some(Timestamp::from_secs(4).into()),
+        statistics: Some(Statistics {
+            overlong: 5,
+            ..Statistics::default()
+        }),
+        ..Changes::default()
+    };
+    let counts = [("s".into(), "n".into(), 3)];
+    store.commit(&changes, &counts).unwrap();
+    store
+        .commit(
+            &Changes {
+                gone: vec![2],
+                ..Changes::default()
+            },
+            &[],
+        )
+        .unwrap();
+    drop(store);
+    let Saved { tailer, counts } = Store::open(dir.path()).unwrap().load().unwrap();
+    assert_eq!(tailer.files, [(1, checkpoint(1))]);
+    assert_eq!(counts[&("s".into(), "n".into())], 3);
+    assert_eq!(tailer.globs, BTreeSet::from(["/l/*".to_owned()]));
+    assert_eq!(tailer.looked_at, Some(Timestamp::from_secs(4).into()));
+    assert_eq!(tailer.statistics.overlong, 5);
+    use std::os::unix::fs::PermissionsExt;
+    for entry in std::fs::read_dir(dir.path()).unwrap() {
+        let mode = entry.unwrap().metadata().unwrap().permissions().mode() & 0o077;
+        assert_eq!(mode, 0, "nobody else reads it");
+    }
+}
+
+#[test]
+fn a_damaged_or_newer_database_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join(FILE),
+        "this is not a database, not at all, not even nearly",
+    )
+    .unwrap();
+    assert!(
+        Store::open(dir.path())
+            .unwrap_err()
+            .contains("move it away")
+    );
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    Connection::open(dir.path().join(FILE))
+        .unwrap()
+        .pragma_update(None, "user_version", 9)
+        .unwrap();
+    assert!(
+        Store::open(dir.path())
+            .unwrap_err()
+            .contains("newer version")
+    );
+    assert!(
+        Store::open(Path::new("/proc/nothing/here"))
+            .unwrap_err()
+            .contains("--logs.state-path")
+    );
+}

@@ -12,7 +12,7 @@ use crate::control::Service;
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::remediator::insurance::stop::MENDED_WITHIN;
 use crate::remediator::outcome::{RunError, RunResult};
-use crate::remediator::runner::{self, Context, blocking};
+use crate::remediator::runner::{Context, blocking};
 use crate::remediator::store::runs::{Ending, Run};
 use crate::remediator::store::{BlockingStore, StoreError};
 
@@ -364,16 +364,6 @@ impl RestartCoordinator {
             }
         }
         lost
-    }
-}
-
-/// Whether a session is connected since then.
-pub(super) async fn is_back(ctx: &Context, found: &Found, since: Timestamp) -> bool {
-    let connection = &ctx.settings.connection;
-    let asked = connection.ask(&found.session).await;
-    match runner::look(found).await {
-        Ok(inventory) => connection.is_back(asked, &inventory, since),
-        Err(_) => false,
     }
 }
 

@@ -1,40 +1,41 @@
 //! Performs what the state machine asks for. The only caller of a supervisor's stop and start.
 
+mod looks;
+mod report;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use supervisor::ExecError;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::connection::Finding;
-use supervisor::{ExecError, Query};
-
-use crate::control::{CallError, Observation, Presence, Service};
+use crate::control::{CallError, Observation, Service};
 use crate::folder::{Found, Timestamp};
 use crate::policy::StopRefusal;
 use crate::remediator::insurance::stop as insurance;
-use crate::remediator::outcome::{BotState, RunError, RunResult};
+use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::quarantine::{Halt, Obstacle};
 use crate::remediator::runner::{self, Context, Down, Folders, blocking};
-use crate::remediator::store::StoreError;
 use crate::remediator::store::audit::Step;
 use crate::remediator::store::runs::{Ending, Run};
 
 use super::checks::{Checked, Siblings};
 use super::cleaning::{CleanJob, Cleaned, SiblingRun};
-use super::coordinator::{RestartCoordinator, RestartResult, ServiceLease, is_back};
+use super::coordinator::{RestartCoordinator, RestartResult, ServiceLease};
 use super::folder_record;
-use super::machine::{self, GRACE, PERSIST_WITHIN};
+use super::machine::{self, PERSIST_WITHIN};
 use super::state::{
     CheckResult, Effect, Event, HandedTo, Look, Notice, Now, Phase, Restart, RestartStep, Returned,
-    Seen, Sources, Trigger, Verdict, WaitingSession,
+    Seen, Sources, Trigger, WaitingSession,
 };
 
-/// Folders, or sessions, that are asked at once.
-const AT_ONCE: usize = 8;
+pub(super) use looks::{end_moves, presence};
+use looks::{is_alive, is_paused, observe, who_is_back};
+
 /// One folder's lock; a file system that hangs keeps nobody down.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -651,77 +652,6 @@ impl Driver {
             }
         }
     }
-
-    /// What is known of the bot of this session.
-    fn bot(&self, verdict: Verdict, session: &str) -> BotState {
-        let is_late = |one: &WaitingSession| one.session == session && one.seen < 2;
-        let why = match self.why.is_empty() {
-            true => "it ended after its start".to_owned(),
-            false => self.why.clone(),
-        };
-        match verdict {
-            _ if !self.state.waiting.iter().any(is_late) => BotState::Connected,
-            Verdict::RunningNotConnected => BotState::NotConnected(format!(
-                "not connected within {}",
-                humantime::format_duration(self.state.times.connect)
-            )),
-            Verdict::StartUnknown => BotState::StartUnknown(why),
-            Verdict::Contradicted => BotState::Down(
-                "it is not started while a live source says that it is connected".into(),
-            ),
-            _ => BotState::Down(why),
-        }
-    }
-
-    async fn report(&mut self, verdict: Verdict) {
-        let Some(mut live) = self.live.take() else {
-            return;
-        };
-        let runs = std::mem::take(
-            &mut *live
-                .sibling_runs
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        for sibling in runs {
-            let bot = self.bot(verdict, sibling.found.session.as_str());
-            let result = done_if_back(sibling.cleaned, bot, &sibling.ending);
-            runner::end(self.ctx(), &sibling.run, result, sibling.ending).await;
-            let (coordinator, id) = (Arc::clone(&self.coordinator), sibling.run.id);
-            blocking(move || coordinator.claimed().remove(&id)).await;
-        }
-        let why = self.why.clone();
-        let not_begun = |error: Option<RunError>| match error {
-            Some(RunError::StopRefused(StopRefusal::Busy)) | None => RestartResult::Busy,
-            Some(error) => RestartResult::Ended(Err(error)),
-        };
-        let result = match verdict {
-            Verdict::NotBegun if live.needs_no_stop => RestartResult::NeedsNoStop,
-            Verdict::StoppedByOperator => RestartResult::NeedsNoStop,
-            Verdict::NotBegun | Verdict::Busy => not_begun(live.error.take()),
-            Verdict::NotSaved => match live.error.take() {
-                None => RestartResult::Ended(Err(RunError::Store(
-                    "the journal hangs; nothing was stopped".into(),
-                ))),
-                error => not_begun(error),
-            },
-            Verdict::Unknown => RestartResult::Ended(Err(StopRefusal::ServiceUnknown(why).into())),
-            Verdict::NotStopped(returned) => {
-                let why = match (returned, why.is_empty()) {
-                    (Returned::Timeout, _) | (_, true) => "it took too long".to_owned(),
-                    _ => why,
-                };
-                RestartResult::Ended(Err(RunError::NotStopped(why)))
-            }
-            Verdict::NotGone => RestartResult::Ended(Err(RunError::NotGone(self.state.times.gone))),
-            verdict => {
-                let bot = self.bot(verdict, live.found.session.as_str());
-                let cleaned = live.cleaned.take().unwrap_or(Err(RunError::DownTimeout));
-                RestartResult::Ended(done_if_back(cleaned, bot, &live.ending))
-            }
-        };
-        let _ = live.result.send((result, live.ending));
-    }
 }
 
 /// A write of the state of a restart.
@@ -737,21 +667,6 @@ enum Write {
 
 fn refused(error: RunError) -> Side {
     Side::Refused(Box::new(error))
-}
-
-/// A run that has cleaned is done when its bot is back.
-fn done_if_back(cleaned: RunResult, bot: BotState, ending: &Ending) -> RunResult {
-    match (cleaned, bot) {
-        (Ok(done), BotState::Connected) => Ok(done),
-        (Ok(_), bot) => Err(RunError::NotBack {
-            bot,
-            run: ending.run.clone(),
-        }),
-        (Err(error), bot) => Err(RunError::AfterStop {
-            error: Box::new(error),
-            bot,
-        }),
-    }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
@@ -781,79 +696,4 @@ fn keep_in_folders(folders: &Folders, state_path: &std::path::Path, state: &Rest
             );
         }
     }
-}
-
-/// From here on nothing moves.
-pub(super) async fn end_moves(halt: &Halt) {
-    halt.halt();
-    let halt = halt.clone();
-    let ended = tokio::time::timeout(super::cleaning::HALTS_WITHIN, blocking(move || halt.wait()));
-    if ended.await.is_err() {
-        tracing::error!(
-            "a move hangs in the file system; no other follows it, and the service is started"
-        );
-    }
-}
-
-/// What its supervisor says of it; a look that does not end says nothing.
-async fn observe(service: &Service) -> Observation {
-    match tokio::time::timeout(GRACE, service.observe(&Query::default())).await {
-        Ok(observation) => observation,
-        Err(_) => Observation::Unknown("the look took too long".into()),
-    }
-}
-
-/// Whether it runs.
-pub(super) async fn presence(service: &Service) -> Presence {
-    observe(service).await.presence()
-}
-
-/// Whether a source that answers live says that one of these is connected.
-async fn is_alive(ctx: &Context, sessions: &[Found]) -> bool {
-    let asked = async {
-        for some in sessions.chunks(AT_ONCE) {
-            let mut looks = tokio::task::JoinSet::new();
-            for found in some.iter().cloned() {
-                let ctx = ctx.clone();
-                looks.spawn(async move {
-                    let asked = ctx.settings.connection.ask(&found.session).await;
-                    asked.says(Finding::Connected)
-                });
-            }
-            while let Some(says) = looks.join_next().await {
-                if says.unwrap_or(false) {
-                    return true;
-                }
-            }
-        }
-        false
-    };
-    tokio::time::timeout(GRACE, asked).await.unwrap_or(false)
-}
-
-/// Who of these is connected since then.
-async fn who_is_back(ctx: &Context, asked: Vec<(Found, Timestamp)>) -> BTreeSet<String> {
-    let mut back = BTreeSet::new();
-    for some in asked.chunks(AT_ONCE) {
-        let mut looks = tokio::task::JoinSet::new();
-        for (found, since) in some.iter().cloned() {
-            let ctx = ctx.clone();
-            looks.spawn(async move {
-                let is_back = is_back(&ctx, &found, since).await;
-                is_back.then(|| found.session.to_string())
-            });
-        }
-        while let Some(looked) = looks.join_next().await {
-            back.extend(looked.ok().flatten());
-        }
-    }
-    back
-}
-
-async fn is_paused(ctx: &Context) -> bool {
-    let asked = ctx.ask(|store| Ok::<_, StoreError>(store.pause().state()?.paused.is_some()));
-    matches!(
-        tokio::time::timeout(PERSIST_WITHIN, asked).await,
-        Ok(Ok(true))
-    )
 }

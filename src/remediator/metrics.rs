@@ -331,7 +331,8 @@ mod tests {
             session_status: vec![latest],
             ..Overview::default()
         };
-        let families = metric_families(&Live::default(), &CounterTotals::default(), &overview).into_vec();
+        let families =
+            metric_families(&Live::default(), &CounterTotals::default(), &overview).into_vec();
         let series = |name: &str| -> Vec<(Vec<String>, f64)> {
             let of_name = families.iter().filter(|family| family.name() == name);
             let metrics = of_name.flat_map(|family| family.get_metric());

@@ -270,7 +270,9 @@ impl Service {
                         .and_then(|totals| Ok((totals, seen?)))
                 };
                 match read {
-                    Ok((totals, seen)) => exposition::respond(&headers, metric_families(&self.live, &totals, &seen)),
+                    Ok((totals, seen)) => {
+                        exposition::respond(&headers, metric_families(&self.live, &totals, &seen))
+                    }
                     Err(error) => {
                         tracing::error!("metrics: {error}");
                         web::text(

@@ -5,6 +5,17 @@
 //! [`Supervisor`] of it, the only trait that a caller needs. No shell is started anywhere,
 //! every call has a timeout, and what a program prints is never repeated in an error.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::disallowed_methods,
+        reason = "a test fails by panicking"
+    )
+)]
+
 pub mod bounded;
 mod commands;
 mod container;

@@ -37,6 +37,7 @@
 //! 4. say in CHANGELOG.md that the older release cannot open the file any more.
 
 use std::fmt;
+use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -148,32 +149,36 @@ fn lay_tables(db: &Sqlite) -> Result<i64, rusqlite::Error> {
     })
 }
 
-/// Refuses a file with a write-ahead log: what it holds would not be read, or be mapped.
-fn refuse_write_ahead_log(path: &Path) -> Result<(), StoreError> {
-    let other_version = |found: &Path| {
+/// Refuses, before SQLite opens it, a file that is no database, which SQLite would overwrite
+/// where it is short, and one with a write-ahead log, which would be mapped into memory.
+fn check_file(path: &Path) -> Result<(), StoreError> {
+    let refused = |found: &Path, what: &str| {
         StoreError::Unusable(format!(
-            "{} was left by another version of this program, which kept its journal in another way; nothing was changed. Use that version, or move {} and the files beside it away to begin a new journal",
+            "{} {what}; nothing was changed. Move {} and the files beside it away to begin a new journal",
             found.display(),
             path.display()
         ))
     };
+    let other_version = "was left by another version of this program, which can still read it";
     for suffix in ["-wal", "-shm"] {
         let mut beside = path.as_os_str().to_owned();
         beside.push(suffix);
         let beside = PathBuf::from(beside);
         if beside.exists() {
-            return Err(other_version(&beside));
+            return Err(refused(&beside, other_version));
         }
     }
-    // Bytes 18 and 19 of the header: 2 for a write-ahead log.
-    let mut header = [0u8; 20];
-    let read = std::fs::File::open(path)
-        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut header));
-    match read {
-        Ok(()) if header.starts_with(b"SQLite format 3\0") && header[18..].contains(&2) => {
-            Err(other_version(path))
+    let mut header = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(20).read_to_end(&mut header))
+        .map_err(|error| StoreError::Unusable(format!("{}: {error}", path.display())))?;
+    // Bytes 18 and 19 are 2 where the database has a write-ahead log.
+    match header.strip_prefix(b"SQLite format 3\0") {
+        Some(rest) if rest.get(2..).is_some_and(|versions| versions.contains(&2)) => {
+            Err(refused(path, other_version))
         }
-        // Empty or no database: opening it tells.
+        // Nothing but zeros is what a power cut may leave of a first transaction.
+        None if header.iter().any(|byte| *byte != 0) => Err(refused(path, "is no database")),
         _ => Ok(()),
     }
 }
@@ -211,7 +216,7 @@ impl Store {
             hand_over(dir, &file).map_err(unusable)?;
         }
         drop(file);
-        refuse_write_ahead_log(&path)?;
+        check_file(&path)?;
         let db = Sqlite::open(&path)?;
         db.busy_timeout(BUSY_TIMEOUT)?;
         db.pragma_update(None, "journal_mode", "TRUNCATE")?;

@@ -18,12 +18,15 @@ fn errors_say_what_to_do() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("--state.path"), "{error}");
-    std::fs::write(
-        dir.path().join("store.sqlite"),
-        "not a database, and long enough to be told so",
-    )
-    .unwrap();
-    assert!(Store::open(dir.path()).is_err());
+    let path = dir.path().join(FILE);
+    for text in ["no", "not a database, and longer than the header of one"] {
+        std::fs::write(&path, text).unwrap();
+        let error = Store::open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("is no database"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+    }
+    std::fs::write(&path, "").unwrap();
+    Store::open(dir.path()).unwrap();
 }
 
 /// One transaction spans the views, and what fails leaves nothing of any of them.
@@ -87,7 +90,7 @@ fn a_write_ahead_log_is_refused_and_left_as_it_is() {
     let refused = || {
         let error = Store::open(dir.path()).unwrap_err().to_string();
         assert!(
-            error.contains("another version") && error.contains("move "),
+            error.contains("another version") && error.contains("Move "),
             "{error}"
         );
     };

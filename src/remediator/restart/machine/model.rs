@@ -273,8 +273,8 @@ impl World {
         if self.outage || fails % 16 == 1 {
             return;
         }
-        let late = match fails % 4 {
-            0 => u32::from(delay) % latest,
+        let late = match fails % 2 {
+            0 if fails != 2 => u32::from(delay) % latest,
             _ => 0,
         };
         // What has returned shows within its time.
@@ -416,7 +416,8 @@ impl World {
             64..76 => self.pass(SECOND * u32::from(step % 16)),
             76..80 => self.pass(SECOND * 100),
             // Killed, also in the middle of what an event has set off.
-            80..90 if !self.all[who].unrecorded => {
+            80..84 => self.kill_if_recorded(who),
+            84..90 if !self.all[who].unrecorded => {
                 self.deliver(who, Some(usize::from(step % 4)));
                 self.kill_if_recorded(who);
             }

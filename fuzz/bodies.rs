@@ -24,7 +24,7 @@ use baileys_exporter::folder::{
 use baileys_exporter::logs::pattern::{Found, Pattern, Patterns, Severity};
 use baileys_exporter::policy::guard::MOVABLE_KINDS;
 use baileys_exporter::policy::{CleanRequest, CleanupMode, Force, Limits, Tier, decide, plan};
-use baileys_exporter::remediator::journal::Action;
+use baileys_exporter::remediator::store::runs::Action;
 use baileys_exporter::remediator::webhook::{self, BadPayload, Ignored, LADDER};
 use exporter_toolkit::web_config_of_text;
 use serde::de::IgnoredAny;

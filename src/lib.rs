@@ -8,7 +8,7 @@
 //! ```text
 //! files -> folder::Inventory -> exporter -> metrics, page, status
 //! logs  -> logs::Published   -> exporter
-//! alert -> remediator::webhook -> remediator::journal
+//! alert -> remediator::webhook -> remediator::store
 //!       -> policy(Inventory, Verdict, now, Limits) -> Plan | Refusal
 //!       -> remediator::quarantine -> outcome
 //! ```

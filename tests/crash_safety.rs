@@ -1034,7 +1034,7 @@ fn a_clean_up_killed_at_any_call_of_the_journal() {
             }
         };
         forget();
-        let baseline = bot.baseline(Tracee::Main, &["journal.sqlite-wal"], clean);
+        let baseline = bot.baseline(Tracee::Main, &["journal.sqlite-journal"], clean);
         // With a journal to make, what comes after that is the same.
         let looks = if fresh { 0 } else { 2 };
         for (i, at) in kill_points(&baseline, looks).iter().enumerate() {
@@ -1078,7 +1078,7 @@ fn an_undo_killed_at_any_call() {
         let expected = if tracee == Tracee::Planning {
             &UNDOES[..]
         } else {
-            &["journal.sqlite-wal"]
+            &["journal.sqlite-journal"]
         };
         let baseline = bot.baseline(tracee, expected, undo);
         let points = kill_points(&baseline, 1);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 use baileys_exporter::folder::Timestamp;
 use baileys_exporter::folder::identity::insurable;
 use baileys_exporter::policy::insurance::Keep;
-use baileys_exporter::remediator::insurance::store::Store;
+use baileys_exporter::remediator::insurance::store::CopyStore;
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::fixture::{self, Snapshot};
@@ -260,7 +260,7 @@ impl World {
     fn keep(&self, bytes: &[u8]) {
         let facts = insurable(bytes).expect("worth keeping");
         let written: Timestamp = (SystemTime::now() - QUARTER).into();
-        let store = Store::new(&self.path("state"));
+        let store = CopyStore::new(&self.path("state"));
         fs::create_dir_all(self.path("state")).unwrap();
         store
             .add(

@@ -16,7 +16,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baileys_exporter::folder::Timestamp;
-use baileys_exporter::remediator::journal::{Accepted, Action, Journal, Request, Via};
+use baileys_exporter::remediator::store::Store;
+use baileys_exporter::remediator::store::queue::{Accepted, Request, Via};
+use baileys_exporter::remediator::store::runs::Action;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
 use testkit::net::{self, Metrics};
@@ -279,7 +281,7 @@ impl World {
         fs::set_permissions(self.at("token"), PermissionsExt::from_mode(0o600)).unwrap();
 
         let now = Timestamp::now();
-        let mut journal = Journal::open(&self.at("state")).unwrap();
+        let journal = Store::open(&self.at("state")).unwrap();
         let request = Request {
             session: NOT_BACK.into(),
             action: Action::Emergency,
@@ -288,11 +290,14 @@ impl World {
             starts_at: "s".into(),
             via: Via::default(),
         };
-        let Accepted::Queued(id) = journal.accept(&[request], now).unwrap()[0] else {
+        let Accepted::Queued(id) = journal.queue().accept(&[request], now).unwrap()[0] else {
             panic!("not queued")
         };
-        journal.arm(id, now).unwrap();
-        journal.set_not_back("bots", NOT_BACK, id, now).unwrap();
+        journal.armed().arm(id, now).unwrap();
+        journal
+            .restarts()
+            .set_not_back("bots", NOT_BACK, id, now)
+            .unwrap();
     }
 
     fn start(&mut self) {

@@ -168,9 +168,9 @@ fn scrape(process: &mut Process, url: &str) -> String {
 /// service that has not come back: their series are there only while it is so.
 fn all_that_a_journal_tells(state: &Path) {
     use baileys_exporter::folder::{Kind, Timestamp};
-    use baileys_exporter::remediator::journal::{
-        Accepted, Action, Ending, Journal, Request, Status, Via,
-    };
+    use baileys_exporter::remediator::store::Store;
+    use baileys_exporter::remediator::store::queue::{Accepted, Request, Via};
+    use baileys_exporter::remediator::store::runs::{Action, Ending, Status};
     let now = Timestamp::now();
     let request = Request {
         session: "bot".into(),
@@ -180,9 +180,10 @@ fn all_that_a_journal_tells(state: &Path) {
         starts_at: "s".into(),
         via: Via::default(),
     };
-    let mut journal = Journal::open(state).unwrap();
-    let accept = |journal: &mut Journal, action, when| {
+    let journal = Store::open(state).unwrap();
+    let accept = |journal: &Store, action, when| {
         let accepted = journal
+            .queue()
             .accept(
                 &[Request {
                     action,
@@ -210,13 +211,19 @@ fn all_that_a_journal_tells(state: &Path) {
         (before, Status::Done, done),
         (now, Status::Refused, refused),
     ] {
-        let id = accept(&mut journal, Action::Cleanup, when);
-        assert_eq!(journal.take(when, &[]).unwrap().map(|run| run.id), Some(id));
-        journal.finish(id, status, &ending, when).unwrap();
+        let id = accept(&journal, Action::Cleanup, when);
+        assert_eq!(
+            journal.queue().take(when, &[]).unwrap().map(|run| run.id),
+            Some(id)
+        );
+        journal.runs().finish(id, status, &ending, when).unwrap();
     }
-    let id = accept(&mut journal, Action::Emergency, now);
-    journal.arm(id, now).unwrap();
-    journal.set_not_back("bots", "bot", id, now).unwrap();
+    let id = accept(&journal, Action::Emergency, now);
+    journal.armed().arm(id, now).unwrap();
+    journal
+        .restarts()
+        .set_not_back("bots", "bot", id, now)
+        .unwrap();
 }
 
 #[test]

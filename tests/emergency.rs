@@ -22,7 +22,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use baileys_exporter::folder::Timestamp;
-use baileys_exporter::remediator::journal::Journal;
+use baileys_exporter::remediator::store::Store;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::fixture::{self, Snapshot};
@@ -1480,8 +1480,9 @@ fn a_pause_and_an_open_breaker_hold_against_an_open_window() {
                 world.command(&["pause", "--reason", "a release"]).0,
                 Some(0)
             ),
-            _ => Journal::open(&world.at("state"))
+            _ => Store::open(&world.at("state"))
                 .unwrap()
+                .pause()
                 .open_breaker("a test", Timestamp::now())
                 .unwrap(),
         }

@@ -675,6 +675,58 @@ fn every_attribute_survives_clean_and_undo() {
     assert_eq!(attributes(&folder), about_folder);
 }
 
+/// `serve` writes all the while; the commands open the journal beside it, and none of them
+/// fails, nor does any delivery.
+#[test]
+fn commands_work_beside_a_busy_serve() {
+    let mut world = World::new();
+    world.bot("bot", BLOATED, "disconnected");
+    world.serve();
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let (delivered, commands) = std::thread::scope(|scope| {
+        let deliveries: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut delivered = 0;
+                    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                        world.deliver("bot", "warning");
+                        delivered += 1;
+                    }
+                    delivered
+                })
+            })
+            .collect();
+        let told = |args: &[&str]| {
+            let (code, _, err) = world.command(args);
+            (args.join(" "), code, err)
+        };
+        let mut commands = Vec::new();
+        for _ in 0..8 {
+            commands.push(told(&["pause", "--reason", "a test"]));
+            commands.push(told(&["runs"]));
+            commands.push(told(&["resume"]));
+            commands.push(told(&["status"]));
+        }
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let delivered: Vec<u64> = deliveries
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect();
+        (delivered, commands)
+    });
+    let failed: Vec<_> = commands.iter().filter(|(_, code, _)| *code != 0).collect();
+    assert!(failed.is_empty(), "{failed:?}");
+    assert!(delivered.iter().all(|count| *count > 0), "{delivered:?}");
+    world.idle();
+    let (code, _, err) = world.command(&["clean", "bot"]);
+    assert_eq!(code, 0, "{err}");
+    let cleaned: Value =
+        serde_json::from_str(&world.command(&["runs", "--limit=1", "--output=json"]).1).unwrap();
+    let run = cleaned[0]["run"].as_str().unwrap();
+    let (code, _, err) = world.command(&["undo", run, "--force", "--yes"]);
+    assert_eq!(code, 0, "{err}");
+}
+
 /// A plan is looked at in the browser, and nothing anywhere has changed.
 #[test]
 fn the_plan_view_changes_nothing() {

@@ -1754,6 +1754,40 @@ fn what_cannot_be_put_on_record_is_not_accepted() {
     assert!(err.contains("--state.path"), "{err}");
 }
 
+/// Nothing of the journal is mapped into memory, so a file that is truncated under `serve` is
+/// an error and no SIGBUS.
+#[test]
+fn a_truncated_file_beside_the_journal_does_not_end_serve() {
+    let mut world = World::new();
+    world.with_probe();
+    world.bot("bot", BLOATED, "disconnected");
+    world.start();
+    world.accepted(&[alert("bot", "cleanup")]);
+    world.wait_until_idle();
+    assert_eq!(world.run_of("bot")["status"], "done");
+    let truncate = |path: &Path| {
+        let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(0).unwrap();
+    };
+    let mut truncated = 0;
+    for entry in fs::read_dir(world.path("state")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.starts_with("journal.sqlite-") {
+            truncate(&world.path("state").join(&name));
+            truncated += 1;
+        }
+    }
+    assert!(truncated > 0, "the test knows the name of the file");
+    world.accepted(&[alert("bot", "cleanup")]);
+    assert_eq!(world.runs().len(), 1, "the cooldown is known");
+    // The journal itself: nothing is accepted, and `serve` goes on.
+    truncate(&world.path("state/journal.sqlite"));
+    let (status, _) = world.deliver(&[alert("bot", "cleanup")]);
+    assert_eq!(status, 503);
+    assert_eq!(net::get(&world.url("/-/healthy")).unwrap().status, 200);
+    world.finish();
+}
+
 /// kill -9: what was accepted and had not begun is done after the restart; what had begun
 /// ends on record, with every file in exactly one place.
 #[test]

@@ -17,6 +17,7 @@ use baileys_exporter::remediator::services::{self, Task};
 use baileys_exporter::remediator::switchboard;
 use clap::{Parser, Subcommand};
 use exporter_toolkit::{Listeners, WebConfig, bind};
+use tokio::task::block_in_place;
 
 /// Cleans up the auth folders of WhatsApp bots built on Baileys, under guard.
 ///
@@ -107,7 +108,7 @@ enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
-    /// Go on: ends a pause, and closes the breaker.
+    /// Resume automatic actions and reset the circuit breaker.
     Resume,
     /// Say of each session whether its bot is connected, who says so, what this user may do in its folder, and what to mend.
     Doctor {
@@ -263,12 +264,12 @@ async fn program() -> ExitCode {
             command: Some(RunsCommand::Show { id, output: own }),
             output,
             ..
-        } => console::show(&settings, &id, own.unwrap_or(output)),
+        } => block_in_place(|| console::show(&settings, &id, own.unwrap_or(output))),
         Command::Runs {
             command: None,
             limit,
             output,
-        } => console::runs(&settings, limit, output),
+        } => block_in_place(|| console::runs(&settings, limit, output)),
         Command::Creds(Creds::List { session, output }) => {
             insurance::list(&settings, &session, output)
         }
@@ -289,9 +290,9 @@ async fn program() -> ExitCode {
             )
             .await
         }
-        Command::Status { output } => switchboard::status(&settings, output),
-        Command::Pause { reason } => switchboard::pause(settings, &reason),
-        Command::Resume => switchboard::resume(settings),
+        Command::Status { output } => block_in_place(|| switchboard::status(&settings, output)),
+        Command::Pause { reason } => block_in_place(|| switchboard::pause(settings, &reason)),
+        Command::Resume => block_in_place(|| switchboard::resume(settings)),
         Command::Undo { run, force, yes } => console::undo(settings, &run, force, yes).await,
     };
     ExitCode::from(exit as u8)
@@ -315,7 +316,8 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
         Ok(web_config) => web_config,
         Err(error) => return cannot_serve(&settings, &error).await,
     };
-    let service = match console::context(settings.clone()).and_then(Service::new) {
+    let opened = block_in_place(|| console::context(settings.clone()).and_then(Service::new));
+    let service = match opened {
         Ok(service) => Arc::new(service),
         Err(error) => return cannot_serve(&settings, &error).await,
     };

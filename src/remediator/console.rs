@@ -2,10 +2,12 @@
 //! journal and the locks with `serve`.
 
 use std::io::{BufRead, IsTerminal};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
+
+use tokio::task::block_in_place;
 
 use crate::cli::{complain, print, table};
 use crate::config::Settings;
@@ -15,11 +17,13 @@ use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Force, Plan};
 
 use super::debts;
-use super::journal::{Action, Ending, Journal, Remembered, Run, Status};
 use super::outcome::{self, RunError, RunResult};
 use super::privileges::Finding as Privilege;
 use super::quarantine::{Obstacle, RunId, look_up};
 use super::runner::{self, Context};
+use super::store::runs::{Action, Ending, Run, Status};
+use super::store::sightings::StoredSightings;
+use super::store::{self, SharedStore, Store};
 
 mod privileges;
 mod record;
@@ -54,28 +58,28 @@ pub(super) fn fail(message: &str) -> Exit {
     Exit::Failed
 }
 
-/// Opens the journal for a command that puts something on record.
+/// Opens the store for a command that records something.
 pub fn context(settings: Settings) -> Result<Context, String> {
-    let journal = Journal::open(&settings.state_path).map_err(|error| error.to_string())?;
-    Ok(with_journal(settings, journal))
+    let store = Store::open(&settings.state_path).map_err(|error| error.to_string())?;
+    Ok(with_store(settings, store))
 }
 
-fn with_journal(mut settings: Settings, journal: Journal) -> Context {
-    let journal = Arc::new(Mutex::new(journal));
-    settings.connection.memory = Arc::new(Remembered(Arc::clone(&journal)));
+fn with_store(mut settings: Settings, store: Store) -> Context {
+    let store = SharedStore::new(store);
+    settings.connection.memory = Arc::new(StoredSightings(store.clone()));
     Context {
         settings: Arc::new(settings),
-        journal,
+        store,
     }
 }
 
 /// Lets a command that only looks know who was seen alive, if there is a journal.
 fn with_memory(settings: Settings) -> Settings {
-    if !settings.state_path.join("journal.sqlite").exists() {
+    if !settings.state_path.join(store::FILE).exists() {
         return settings;
     }
-    match Journal::open_existing(&settings.state_path) {
-        Ok(journal) => Settings::clone(&with_journal(settings, journal).settings),
+    match Store::open_existing(&settings.state_path) {
+        Ok(store) => Settings::clone(&with_store(settings, store).settings),
         Err(error) => {
             complain(&format!(
                 "warning: who was seen alive before is not known here: {error}"
@@ -137,7 +141,7 @@ pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
         force: None,
     };
     // A plan is only looked at, so it needs no state directory.
-    let settings = with_memory(settings);
+    let settings = block_in_place(|| with_memory(settings));
     let (verdict, plan) = runner::preview(&settings, &found, ask).await;
     show_plan(session, &verdict, plan.as_ref(), output);
     match plan {
@@ -222,7 +226,7 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
         force,
     };
     if options.dry_run {
-        let settings = with_memory(settings);
+        let settings = block_in_place(|| with_memory(settings));
         let (verdict, plan) = runner::preview(&settings, &found, ask).await;
         show_plan(session, &verdict, plan.as_ref(), Output::Table);
         print("Dry run: nothing was moved.");
@@ -243,7 +247,7 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
             return fail(&error);
         }
     }
-    let ctx = match context(settings) {
+    let ctx = match block_in_place(|| context(settings)) {
         Ok(ctx) => ctx,
         Err(error) => return fail(&error),
     };
@@ -273,9 +277,10 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
         .filter(|found| matches!(look_up(&found.place, &run), Ok(Some(_))))
         .collect();
     // A copy of a folder holds a copy of its quarantine: the journal says whose run it is.
-    let owner = Journal::open_existing(&settings.state_path)
-        .ok()
-        .and_then(|j| j.session_of(run.as_str()).ok()?);
+    let owner = block_in_place(|| {
+        let store = Store::open_existing(&settings.state_path).ok()?;
+        store.audit().session_of(run.as_str()).ok()?
+    });
     let own = holders
         .iter()
         .find(|found| Some(found.session.as_str()) == owner.as_deref());
@@ -299,7 +304,7 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
             return fail(&error);
         }
     }
-    let ctx = match context(settings) {
+    let ctx = match block_in_place(|| context(settings)) {
         Ok(ctx) => ctx,
         Err(error) => return fail(&error),
     };
@@ -355,7 +360,7 @@ pub async fn doctor(
         return fail("no auth folder was found; check --sessions.path");
     }
     let settings = match trust {
-        None => with_memory(settings),
+        None => block_in_place(|| with_memory(settings)),
         Some(trust) => match vouch(settings, trust) {
             Ok(settings) => settings,
             Err(error) => return fail(&error),
@@ -412,9 +417,13 @@ fn vouch(settings: Settings, session: &str) -> Result<Settings, String> {
     if ids.is_empty() {
         return Err("there is nobody to vouch for: no probe, process or log is configured".into());
     }
-    let ctx = context(settings)?;
-    ctx.journal()
-        .trust(session, &ids, &operator(), Timestamp::now())
+    let ctx = block_in_place(|| context(settings))?;
+    ctx.store
+        .in_place(|store| {
+            store
+                .sightings()
+                .trust(session, &ids, &operator(), Timestamp::now())
+        })
         .map_err(|error| error.to_string())?;
     Ok(Settings::clone(&ctx.settings))
 }
@@ -573,8 +582,11 @@ pub(super) async fn record(
     work: impl AsyncFnOnce(i64, &mut Ending) -> RunResult,
 ) -> Exit {
     let name = SessionName::from_dir(session.as_ref());
-    let in_the_way = debts::in_the_way(&ctx.settings, &ctx.journal(), &name);
-    match in_the_way {
+    let in_the_way = || {
+        ctx.store
+            .in_place(|store| debts::in_the_way(&ctx.settings, store, &name))
+    };
+    match in_the_way() {
         Ok(None) => {}
         Ok(Some(why)) => {
             complain(&format!("{session}: refused: {why}"));
@@ -582,17 +594,18 @@ pub(super) async fn record(
         }
         Err(error) => return fail(&error.to_string()),
     }
-    let begun = ctx
-        .journal()
-        .begin(session, action, &operator(), Timestamp::now());
+    let begun = ctx.store.in_place(|store| {
+        store
+            .runs()
+            .begin(session, action, &operator(), Timestamp::now())
+    });
     let id = match begun {
         Ok(id) => id,
         Err(error) => return fail(&error.to_string()),
     };
     let mut ending = Ending::default();
     // Whoever stops the service from here on sees this run, and waits.
-    let in_the_way = debts::in_the_way(&ctx.settings, &ctx.journal(), &name);
-    let result = match in_the_way {
+    let result = match in_the_way() {
         Ok(None) => work(id, &mut ending).await,
         Ok(Some(_)) => Err(Obstacle::Locked.into()),
         Err(error) => Err(error.into()),
@@ -604,7 +617,9 @@ pub(super) async fn record(
             // What was armed has been done by hand, or undone, and the session rests now.
             for armed in [Action::Cleanup, Action::Emergency] {
                 if action != Action::Restore
-                    && let Err(error) = ctx.journal().disarm(session, armed)
+                    && let Err(error) = ctx
+                        .store
+                        .in_place(|store| store.armed().disarm(session, armed))
                 {
                     complain(&format!(
                         "warning: the armed run could not be dropped: {error}"
@@ -619,7 +634,9 @@ pub(super) async fn record(
             }
         }
     }
-    let finished = ctx.journal().finish(id, status, &ending, Timestamp::now());
+    let finished = ctx
+        .store
+        .in_place(|store| store.runs().finish(id, status, &ending, Timestamp::now()));
     if let Err(error) = finished {
         return fail(&format!("the outcome could not be put on record: {error}"));
     }
@@ -648,11 +665,11 @@ pub(super) fn confirm(session: &str) -> Result<(), String> {
 
 /// `runs`.
 pub fn runs(settings: &Settings, limit: u32, output: Output) -> Exit {
-    let journal = match Journal::open_existing(&settings.state_path) {
-        Ok(journal) => journal,
+    let store = match Store::open_existing(&settings.state_path) {
+        Ok(store) => store,
         Err(error) => return fail(&error.to_string()),
     };
-    let runs = match journal.runs(limit) {
+    let runs = match store.audit().recent(limit) {
         Ok(runs) => runs,
         Err(error) => return fail(&error.to_string()),
     };

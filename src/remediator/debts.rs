@@ -12,9 +12,10 @@ use super::emergency::{
     NoStart, may_take_to_start, outlast_earlier_call, presence, start, wait_until_gone,
     was_started_before,
 };
-use super::journal::{Journal, JournalError};
-use super::ledger::{Obligation, Phase};
+use super::runner::blocking;
 use super::service::lock_state;
+use super::store::restarts::{PendingRestart, Phase};
+use super::store::{FILE, SharedStore, Store, StoreError};
 
 /// All that is owed is started within this time, or left to the next try; more where a
 /// service may take longer.
@@ -25,19 +26,19 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// pause keeps `serve` from starting it again.
 pub fn in_the_way(
     settings: &Settings,
-    journal: &Journal,
+    journal: &Store,
     session: &SessionName,
-) -> Result<Option<String>, JournalError> {
+) -> Result<Option<String>, StoreError> {
     let service = settings.services.of(session).map(|service| service.name);
-    let is_ours = |owed: &Obligation| match &service {
+    let is_ours = |owed: &PendingRestart| match &service {
         Some(name) => owed.service == *name,
         None => owed.session == session.as_str(),
     };
-    let Some(owed) = journal.obligations()?.into_iter().find(is_ours) else {
+    let Some(owed) = journal.restarts().pending()?.into_iter().find(is_ours) else {
         return Ok(None);
     };
     let name = &owed.service;
-    Ok(match (owed.phase, journal.switches()?.paused) {
+    Ok(match (owed.phase, journal.pause().state()?.paused) {
         (Phase::Failed, Some(_)) => None,
         (Phase::Failed, None) => Some(format!(
             "the service {name} was stopped for a clean-up and does not start; `serve` tries again every minute, also while this command is at work. Pause that first: baileys_remediator pause --reason \"…\"; go on with resume"
@@ -53,18 +54,20 @@ pub fn in_the_way(
 /// starts what is owed all the same, for nobody else would. Leaves it on record as owed,
 /// for nobody has seen it connected.
 pub async fn settle_without_serving(settings: &Settings) {
-    if !settings.state_path.join("journal.sqlite").exists() {
+    if !settings.state_path.join(FILE).exists() {
         return;
     }
     // Where another `serve` has the state directory, that one settles it.
     let Ok(_lock) = lock_state(&settings.state_path) else {
         return;
     };
-    let mut journal = match Journal::open_existing(&settings.state_path) {
-        Ok(journal) => journal,
+    let state_path = settings.state_path.clone();
+    let opened = blocking(move || Store::open_existing(&state_path));
+    let store = match opened.await {
+        Ok(store) => SharedStore::new(store),
         Err(error) => return tracing::error!("what is owed cannot be read: {error}"),
     };
-    let owed = match journal.obligations() {
+    let owed = match store.call(|store| store.restarts().pending()).await {
         Ok(owed) => owed,
         Err(error) => return tracing::error!("what is owed cannot be read: {error}"),
     };
@@ -92,7 +95,9 @@ pub async fn settle_without_serving(settings: &Settings) {
             let Ok((Some(started), service)) = looked else {
                 continue;
             };
-            match journal.may_start(&service.name) {
+            let name = service.name.clone();
+            let may_start = store.call(move |store| store.restarts().may_start(&name));
+            match may_start.await {
                 Ok(true) => {}
                 Ok(false) => continue,
                 // Better started without a record than left stopped.
@@ -121,7 +126,9 @@ pub async fn settle_without_serving(settings: &Settings) {
                     }
                 }
             };
-            if let Err(error) = journal.set_phase(&name, phase) {
+            let service = name.clone();
+            let noted = store.call(move |store| store.restarts().set_phase(&service, phase));
+            if let Err(error) = noted.await {
                 tracing::error!(service = name, "{error}");
             }
         }
@@ -186,16 +193,18 @@ mod tests {
     fn commands_keep_away_from_what_is_owed() {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings(dir.path(), "");
-        let mut journal = Journal::open(dir.path()).unwrap();
+        let journal = Store::open(dir.path()).unwrap();
         let now = Timestamp::now();
         let way =
-            |journal: &Journal, name: &str| in_the_way(&settings, journal, &session(name)).unwrap();
+            |journal: &Store, name: &str| in_the_way(&settings, journal, &session(name)).unwrap();
         assert_eq!(way(&journal, "bot1"), None);
         journal
+            .restarts()
             .intend_stop("bots", &["bot1"], 1, false, now, |_, _, _, _| Ok(()))
             .unwrap()
             .unwrap();
         journal
+            .restarts()
             .intend_stop("unnamed", &["gone"], 2, false, now, |_, _, _, _| Ok(()))
             .unwrap()
             .unwrap();
@@ -206,7 +215,7 @@ mod tests {
             Phase::Started,
             Phase::Failed,
         ] {
-            journal.set_phase("bots", phase).unwrap();
+            journal.restarts().set_phase("bots", phase).unwrap();
             for name in ["bot1", "bot2"] {
                 assert!(
                     way(&journal, name).unwrap().contains("the service bots"),
@@ -214,19 +223,19 @@ mod tests {
                 );
             }
             assert_eq!(way(&journal, "other"), None, "another service");
-            journal.pause("ann", "undo", now).unwrap();
+            journal.pause().set("ann", "undo", now).unwrap();
             assert_eq!(
                 way(&journal, "bot2").is_none(),
                 phase == Phase::Failed,
                 "{phase:?}"
             );
-            journal.resume("ann", now).unwrap();
+            journal.pause().resume("ann", now).unwrap();
         }
         assert!(
             way(&journal, "gone").is_some(),
             "the configuration no longer names it"
         );
-        journal.fulfil("bots").unwrap();
+        journal.restarts().complete("bots").unwrap();
         assert_eq!(way(&journal, "bot1"), None);
     }
 
@@ -241,10 +250,11 @@ mod tests {
             "nothing is made"
         );
         let owe = |phase: Phase| {
-            let mut journal = Journal::open(dir.path()).unwrap();
+            let journal = Store::open(dir.path()).unwrap();
             let _ = std::fs::remove_file(&runs);
-            journal.fulfil("bots").unwrap();
+            journal.restarts().complete("bots").unwrap();
             journal
+                .restarts()
                 .intend_stop(
                     "bots",
                     &["bot1"],
@@ -255,9 +265,16 @@ mod tests {
                 )
                 .unwrap()
                 .unwrap();
-            journal.set_phase("bots", phase).unwrap();
+            journal.restarts().set_phase("bots", phase).unwrap();
         };
-        let phase = || Journal::open(dir.path()).unwrap().obligations().unwrap()[0].phase;
+        let phase = || {
+            Store::open(dir.path())
+                .unwrap()
+                .restarts()
+                .pending()
+                .unwrap()[0]
+                .phase
+        };
         for before in [
             Phase::Stopping,
             Phase::Gone,
@@ -278,9 +295,10 @@ mod tests {
         drop(held);
         // A person has paused after the first start had failed.
         owe(Phase::Failed);
-        Journal::open(dir.path())
+        Store::open(dir.path())
             .unwrap()
-            .pause("ann", "undo", Timestamp::now())
+            .pause()
+            .set("ann", "undo", Timestamp::now())
             .unwrap();
         settle_without_serving(&settings).await;
         assert!(!runs.exists());

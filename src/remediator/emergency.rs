@@ -31,12 +31,13 @@ use crate::policy::{
 };
 
 use super::insurance::stop as insurance;
-use super::journal::record::{Fate, FileRecord};
-use super::journal::{Action, Ending, Journal, JournalError, Run};
-use super::ledger::{NotBack, Obligation, Phase};
 use super::outcome::{BotState, RunError, RunOutcome, RunResult};
 use super::quarantine::{Halt, RunId, look_up};
 use super::runner::{self, Context, Down, blocking};
+use super::store::audit::{Fate, FileRecord};
+use super::store::restarts::{NotBack, PendingRestart, Phase};
+use super::store::runs::{Action, Ending, Run};
+use super::store::{BlockingStore, Store, StoreError};
 
 /// Between two looks at a service.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -248,12 +249,17 @@ impl Warden {
 
     /// The sessions whose service is on its way down or up: nobody else is to clean them.
     /// Blocks.
-    pub fn busy_sessions(&self, known: &[Found]) -> Result<Vec<String>, JournalError> {
+    pub fn busy_sessions(
+        &self,
+        store: &BlockingStore<'_>,
+        known: &[Found],
+    ) -> Result<Vec<String>, StoreError> {
         let mut busy = self.busy().clone();
         busy.extend(
-            self.ctx
-                .journal()
-                .obligations()?
+            store
+                .lock()
+                .restarts()
+                .pending()?
                 .into_iter()
                 .map(|owed| owed.service),
         );
@@ -303,9 +309,14 @@ impl Warden {
     async fn record_of_stops(
         &self,
         now: Timestamp,
-    ) -> Result<(Vec<Stopped>, Option<Timestamp>), JournalError> {
+    ) -> Result<(Vec<Stopped>, Option<Timestamp>), StoreError> {
         self.ctx
-            .ask(move |journal| Ok((journal.stops(now)?, journal.resumed(now)?)))
+            .ask(move |journal| {
+                Ok((
+                    journal.restarts().stops(now)?,
+                    journal.pause().resumed(now)?,
+                ))
+            })
             .await
     }
 
@@ -348,12 +359,11 @@ impl Warden {
             .collect();
         let all = self.sessions_of(&service, found, known);
         let fleet = self.fleet(known);
-        let intended = blocking(move || {
+        let intended = self.ctx.ask(move |journal| {
             let now = Timestamp::now();
-            let mut journal = warden.ctx.journal();
             let window = way == Way::Window;
             let sessions: Vec<&str> = sessions.iter().map(String::as_str).collect();
-            journal.intend_stop(
+            journal.restarts().intend_stop(
                 &service.name,
                 &sessions,
                 id,
@@ -362,7 +372,7 @@ impl Warden {
                 |journal, switches, stops, resumed| {
                     // It would be started in the middle of that.
                     let all: Vec<&str> = all.iter().map(String::as_str).collect();
-                    if journal.is_under_way(&all, id).unwrap_or(true) {
+                    if journal.runs().is_under_way(&all, id).unwrap_or(true) {
                         return Err(StopRefusal::Busy);
                     }
                     if switches.paused.is_some() {
@@ -402,7 +412,7 @@ impl Warden {
         tracing::error!("the breaker opens, nothing is stopped or cleaned any more: {reason}");
         match self
             .ctx
-            .ask(move |journal| journal.open_breaker(&reason, now))
+            .ask(move |journal| journal.pause().open_breaker(&reason, now))
             .await
         {
             Ok(()) => StopRefusal::BreakerOpen.into(),
@@ -414,10 +424,11 @@ impl Warden {
     /// breaker would let it. Blocks.
     pub fn window_is_open(
         &self,
+        store: &BlockingStore<'_>,
         session: &SessionName,
         known: &[Found],
         now: Timestamp,
-    ) -> Result<bool, JournalError> {
+    ) -> Result<bool, StoreError> {
         let Some(service) = self.ctx.settings.services.of(session) else {
             return Ok(false);
         };
@@ -425,8 +436,11 @@ impl Warden {
             return Ok(false);
         }
         let (stops, resumed) = {
-            let journal = self.ctx.journal();
-            (journal.stops(now)?, journal.resumed(now)?)
+            let journal = store.lock();
+            (
+                journal.restarts().stops(now)?,
+                journal.pause().resumed(now)?,
+            )
         };
         Ok(Self::bearing(&service, &stops).may_be_stopped(now).is_ok()
             && self.lets(
@@ -459,7 +473,7 @@ impl Warden {
                 Err(_) => return Led::NeedsNoStop,
             },
         };
-        match self.ctx.ask(|journal| journal.obligations()).await {
+        match self.ctx.ask(|journal| journal.restarts().pending()).await {
             Ok(owed) if owed.iter().any(|owed| owed.service == service.name) => return Led::Busy,
             Ok(_) => {}
             Err(error) => return Led::Ended(Err(error.into())),
@@ -501,7 +515,11 @@ impl Warden {
         // Whom a person has stopped during the looks stays stopped.
         if presence(&service).await == Presence::Gone {
             let name = service.name.clone();
-            return match self.ctx.ask(move |journal| journal.fulfil(&name)).await {
+            return match self
+                .ctx
+                .ask(move |journal| journal.restarts().complete(&name))
+                .await
+            {
                 Ok(()) => Led::NeedsNoStop,
                 Err(error) => Led::Ended(Err(error.into())),
             };
@@ -605,14 +623,14 @@ impl Warden {
         found: &Found,
         service: &Service,
         known: &[Found],
-    ) -> Result<bool, JournalError> {
+    ) -> Result<bool, StoreError> {
         let (began, id) = (Instant::now(), run.id);
         let all = self.sessions_of(service, found, known);
         loop {
             let all = all.clone();
             let asked = self.ctx.ask(move |journal| {
                 let all: Vec<&str> = all.iter().map(String::as_str).collect();
-                journal.is_under_way(&all, id)
+                journal.runs().is_under_way(&all, id)
             });
             if !asked.await? {
                 return Ok(true);
@@ -773,13 +791,12 @@ impl Warden {
             return watched;
         }
         // For whoever goes on after a crash.
-        let (ctx, name) = (self.ctx.clone(), service.name.clone());
-        let noted = blocking(move || {
-            let mut journal = ctx.journal();
-            let stopped = stopped_at(&journal, &name)?;
-            cleaned
-                .iter()
-                .try_for_each(|(session, run_id)| journal.watch(&name, session, *run_id, stopped))
+        let name = service.name.clone();
+        let noted = self.ctx.ask(move |journal| {
+            let stopped = stopped_at(journal, &name)?;
+            cleaned.iter().try_for_each(|(session, run_id)| {
+                journal.restarts().watch(&name, session, *run_id, stopped)
+            })
         });
         match tokio::time::timeout(NOTE_TIMEOUT, noted).await {
             Ok(Ok(())) => {}
@@ -897,7 +914,8 @@ impl Warden {
     ) {
         let (warden, found, halt) = (Arc::clone(self), other.clone(), down.halt.clone());
         let all = Arc::clone(besides);
-        let claimed = blocking(move || warden.claim(&found, &halt, &all));
+        let store = &self.ctx.store;
+        let claimed = store.block(move |store| warden.claim(store, &found, &halt, &all));
         let (run, mut ending) = match claimed.await {
             Ok(Some(claimed)) => claimed,
             Ok(None) => return,
@@ -920,27 +938,30 @@ impl Warden {
     /// nobody waits for it any more: then the run waits again.
     fn claim(
         &self,
+        store: &BlockingStore<'_>,
         found: &Found,
         halt: &Halt,
         besides: &Mutex<Vec<Beside>>,
-    ) -> Result<Option<(Run, Ending)>, JournalError> {
+    ) -> Result<Option<(Run, Ending)>, StoreError> {
         let session = found.session.as_str();
         for action in [Action::Emergency, Action::Cleanup] {
-            self.ctx
-                .journal()
-                .nudge(session, action, Timestamp::now())?;
+            store
+                .lock()
+                .armed()
+                .enqueue(session, action, Timestamp::now())?;
         }
         // Known before anybody can take it for a leftover.
         let mut ours = self.claimed();
-        let Some(run) = self.ctx.journal().claim(session, Timestamp::now())? else {
+        let Some(run) = store.lock().queue().claim(session, Timestamp::now())? else {
             return Ok(None);
         };
         // Whoever collects them says `halt` first, and must not wait for the journal.
         let mut besides = besides.lock().unwrap_or_else(PoisonError::into_inner);
         if halt.is_halted() {
             drop(besides);
-            self.ctx
-                .journal()
+            store
+                .lock()
+                .queue()
                 .requeue(run.id, "its service was to be started again")?;
             return Ok(None);
         }
@@ -992,7 +1013,7 @@ impl Warden {
         outcome: &Outcome,
         stop_may_come: bool,
     ) {
-        let (ctx, name) = (self.ctx.clone(), service.name.clone());
+        let name = service.name.clone();
         let owed = match outcome.back {
             BotState::Connected | BotState::NotConnected(_) if !stop_may_come => None,
             BotState::Connected | BotState::NotConnected(_) => Some(None),
@@ -1019,19 +1040,23 @@ impl Warden {
                 "after a clean-up {back}"
             );
         }
-        let kept = blocking(move || {
-            let mut journal = ctx.journal();
-            let stopped = stopped_at(&journal, &name)?;
+        let kept = self.ctx.ask(move |journal| {
+            let stopped = stopped_at(journal, &name)?;
             for (session, run_id, is_late) in &sessions {
                 match is_late {
-                    true => journal.set_not_back(&name, session, *run_id, Timestamp::now())?,
-                    false => journal.clear_not_back(&name, session, stopped)?,
+                    true => journal.restarts().set_not_back(
+                        &name,
+                        session,
+                        *run_id,
+                        Timestamp::now(),
+                    )?,
+                    false => journal.restarts().clear_not_back(&name, session, stopped)?,
                 }
             }
             match owed {
-                None => journal.fulfil(&name),
+                None => journal.restarts().complete(&name),
                 Some(None) => Ok(()),
-                Some(Some(phase)) => journal.set_phase(&name, phase),
+                Some(Some(phase)) => journal.restarts().set_phase(&name, phase),
             }
         });
         if let Err(error) = kept.await {
@@ -1161,8 +1186,10 @@ impl Warden {
 
     /// Puts a phase on record. The start does not wait for a journal that cannot be written.
     async fn note(&self, service: &str, phase: Phase) {
-        let (ctx, name) = (self.ctx.clone(), service.to_owned());
-        let noted = blocking(move || ctx.journal().set_phase(&name, phase));
+        let name = service.to_owned();
+        let noted = self
+            .ctx
+            .ask(move |journal| journal.restarts().set_phase(&name, phase));
         let error = match tokio::time::timeout(NOTE_TIMEOUT, noted).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
@@ -1182,10 +1209,11 @@ impl Warden {
         known: &[Found],
         tasks: &mut tokio::task::JoinSet<()>,
     ) {
-        let ctx = self.ctx.clone();
-        let read = blocking(move || {
-            let journal = ctx.journal();
-            Ok::<_, JournalError>((journal.obligations()?, journal.not_back()?))
+        let read = self.ctx.ask(|journal| {
+            Ok::<_, StoreError>((
+                journal.restarts().pending()?,
+                journal.restarts().not_back()?,
+            ))
         });
         let (owed, not_back) = match read.await {
             Ok(read) => read,
@@ -1216,9 +1244,9 @@ impl Warden {
         }
     }
 
-    async fn settle_debt(&self, lead: Lead, owed: &Obligation, known: &[Found]) {
+    async fn settle_debt(&self, lead: Lead, owed: &PendingRestart, known: &[Found]) {
         // It may have been settled since it was read.
-        let open = self.ctx.ask(|journal| journal.obligations()).await;
+        let open = self.ctx.ask(|journal| journal.restarts().pending()).await;
         if !open.is_ok_and(|open| open.contains(owed)) {
             return;
         }
@@ -1248,7 +1276,7 @@ impl Warden {
         if owed.phase == Phase::Failed
             && self
                 .ctx
-                .ask(move |journal| journal.may_start(&name))
+                .ask(move |journal| journal.restarts().may_start(&name))
                 .await
                 .is_ok_and(|may| !may)
         {
@@ -1320,11 +1348,11 @@ impl Warden {
     }
 
     /// The sessions, each with its run, that are to come back after this stop.
-    async fn to_come_back(&self, owed: &Obligation) -> Vec<(String, i64)> {
+    async fn to_come_back(&self, owed: &PendingRestart) -> Vec<(String, i64)> {
         let (name, since) = (owed.service.clone(), owed.since);
         let watched = self
             .ctx
-            .ask(move |journal| journal.watched(&name, since))
+            .ask(move |journal| journal.restarts().watched(&name, since))
             .await;
         let mut watched = watched.unwrap_or_else(|error| {
             tracing::error!("{error}");
@@ -1337,12 +1365,16 @@ impl Warden {
     }
 
     /// They are out of reach, so they count as not back.
-    async fn nobody_is_asked(&self, owed: &Obligation, sessions: Vec<(String, i64)>) {
+    async fn nobody_is_asked(&self, owed: &PendingRestart, sessions: Vec<(String, i64)>) {
         for (session, run_id) in sessions {
             let name = owed.service.clone();
             let late = self
                 .ctx
-                .ask(move |journal| journal.set_not_back(&name, &session, run_id, Timestamp::now()))
+                .ask(move |journal| {
+                    journal
+                        .restarts()
+                        .set_not_back(&name, &session, run_id, Timestamp::now())
+                })
                 .await;
             if let Err(error) = late {
                 tracing::error!("{error}");
@@ -1368,8 +1400,8 @@ impl Warden {
             BotState::Down(_) => Some(Phase::Failed),
         };
         let kept = self.ctx.ask(move |journal| match owed {
-            None => journal.fulfil(&name),
-            Some(phase) => journal.set_phase(&name, phase),
+            None => journal.restarts().complete(&name),
+            Some(phase) => journal.restarts().set_phase(&name, phase),
         });
         if let Err(error) = kept.await {
             tracing::error!("{error}");
@@ -1393,7 +1425,7 @@ impl Warden {
             let (name, stopped) = (late.service.clone(), late.stopped);
             let cleared = self
                 .ctx
-                .ask(move |journal| journal.clear_not_back(&name, &session, stopped));
+                .ask(move |journal| journal.restarts().clear_not_back(&name, &session, stopped));
             if let Err(error) = cleared.await {
                 tracing::error!("{error}");
             }
@@ -1403,9 +1435,10 @@ impl Warden {
 }
 
 /// When the stop was decided that is under way.
-fn stopped_at(journal: &Journal, service: &str) -> Result<Timestamp, JournalError> {
+fn stopped_at(journal: &Store, service: &str) -> Result<Timestamp, StoreError> {
     let owed = journal
-        .obligations()?
+        .restarts()
+        .pending()?
         .into_iter()
         .find(|owed| owed.service == service);
     Ok(owed.map_or_else(Timestamp::now, |owed| owed.since))
@@ -1568,7 +1601,8 @@ mod tests {
     use crate::config::{CommonFlags, RemediatorFlags, Settings};
     use crate::folder::Source;
     use crate::remediator::console::context;
-    use crate::remediator::journal::{Accepted, Request, Status, Via};
+    use crate::remediator::store::queue::{Accepted, Request, Via};
+    use crate::remediator::store::runs::Status;
     use std::ffi::OsStr;
     use std::path::PathBuf;
 
@@ -1656,10 +1690,17 @@ mod tests {
                 starts_at: "s".into(),
                 via: Via::default(),
             };
-            let mut journal = self.warden.ctx.journal();
-            let accepted = journal.accept(&[request], Timestamp::now()).unwrap();
+            let journal = self.warden.ctx.store.in_test();
+            let accepted = journal
+                .queue()
+                .accept(&[request], Timestamp::now())
+                .unwrap();
             assert!(matches!(accepted[0], Accepted::Queued(_)));
-            journal.take(Timestamp::now(), &[]).unwrap().unwrap()
+            journal
+                .queue()
+                .take(Timestamp::now(), &[])
+                .unwrap()
+                .unwrap()
         }
 
         async fn lead(&self, run: &Run) -> (Led, Ending) {
@@ -1696,7 +1737,14 @@ mod tests {
         }
 
         fn phases(&self) -> Vec<Phase> {
-            let owed = self.warden.ctx.journal().obligations().unwrap();
+            let owed = self
+                .warden
+                .ctx
+                .store
+                .in_test()
+                .restarts()
+                .pending()
+                .unwrap();
             owed.into_iter().map(|owed| owed.phase).collect()
         }
 
@@ -1748,7 +1796,7 @@ mod tests {
         let (ctx, runs) = (world.warden.ctx.clone(), world.runs());
         let stalled = std::thread::spawn(move || {
             let stopped = wait_for(&runs, false);
-            let _held = ctx.journal();
+            let _held = ctx.store.in_test();
             (stopped, wait_for(&runs, true))
         });
         let (led, _) = world.lead(&run).await;
@@ -1764,7 +1812,15 @@ mod tests {
         assert_eq!((reason, status), ("timeout", Status::Failed), "{detail}");
         assert!(detail.contains("connected again"), "{detail}");
         assert!(
-            world.warden.ctx.journal().obligations().unwrap().is_empty(),
+            world
+                .warden
+                .ctx
+                .store
+                .in_test()
+                .restarts()
+                .pending()
+                .unwrap()
+                .is_empty(),
             "nothing is owed"
         );
         assert_eq!(
@@ -1795,7 +1851,9 @@ mod tests {
         world
             .warden
             .ctx
-            .journal()
+            .store
+            .in_test()
+            .queue()
             .accept(&[request], Timestamp::now())
             .unwrap();
         let (halt, besides) = (Halt::default(), Mutex::default());
@@ -1803,12 +1861,25 @@ mod tests {
         assert!(
             world
                 .warden
-                .claim(found, &halt, &besides)
+                .claim(
+                    &world.warden.ctx.store.blocking_in_test(),
+                    found,
+                    &halt,
+                    &besides,
+                )
                 .unwrap()
                 .is_none()
         );
         assert!(besides.lock().unwrap().is_empty() && world.warden.claimed().is_empty());
-        let queued = world.warden.ctx.journal().runs(1).unwrap().remove(0);
+        let queued = world
+            .warden
+            .ctx
+            .store
+            .in_test()
+            .audit()
+            .recent(1)
+            .unwrap()
+            .remove(0);
         assert_eq!(queued.status, Status::Queued);
     }
 
@@ -1840,7 +1911,15 @@ mod tests {
         );
         assert_eq!(world.left("a"), 201, "nothing moved: {ending:?}");
         assert!(
-            world.warden.ctx.journal().obligations().unwrap().is_empty(),
+            world
+                .warden
+                .ctx
+                .store
+                .in_test()
+                .restarts()
+                .pending()
+                .unwrap()
+                .is_empty(),
             "nothing is owed"
         );
     }
@@ -1859,7 +1938,9 @@ mod tests {
         let other = world
             .warden
             .ctx
-            .journal()
+            .store
+            .in_test()
+            .runs()
             .begin("b", Action::Cleanup, "ann", Timestamp::now())
             .unwrap();
         let (led, _) = world.lead(&run).await;
@@ -1889,7 +1970,9 @@ mod tests {
             world
                 .warden
                 .ctx
-                .journal()
+                .store
+                .in_test()
+                .restarts()
                 .stops(Timestamp::now())
                 .unwrap()
                 .is_empty()
@@ -1897,7 +1980,9 @@ mod tests {
         world
             .warden
             .ctx
-            .journal()
+            .store
+            .in_test()
+            .runs()
             .finish(other, Status::Done, &Ending::default(), Timestamp::now())
             .unwrap();
         let (led, _) = world.lead(&run).await;
@@ -1945,7 +2030,18 @@ mod tests {
             "{detail}"
         );
         assert_eq!((starts(), world.phases()), (1, vec![Phase::Started]));
-        assert_eq!(world.warden.ctx.journal().not_back().unwrap().len(), 2);
+        assert_eq!(
+            world
+                .warden
+                .ctx
+                .store
+                .in_test()
+                .restarts()
+                .not_back()
+                .unwrap()
+                .len(),
+            2
+        );
         world.settle_debts().await;
         assert_eq!((starts(), world.phases()), (1, vec![Phase::Started]));
         // Known to be gone it is started again.

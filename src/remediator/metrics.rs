@@ -10,9 +10,10 @@ use exporter_toolkit::metric_families::MetricFamilies;
 use exporter_toolkit::{declare_metrics, process_metrics};
 
 use super::insurance::watch::Report;
-use super::journal::{Action, Status, Totals};
 use super::outcome::RunError;
 use super::overview::Overview;
+use super::store::counters::CounterTotals;
+use super::store::runs::{Action, Status};
 use super::webhook::Ignored;
 
 declare_metrics! {
@@ -75,7 +76,7 @@ declare_metrics! {
     ALERTS: counter "baileys_remediator_webhook_alerts_total" &["outcome"],
         "Alerts in accepted requests since the start, by what became of them.";
     TRUNCATED: counter "baileys_remediator_webhook_alerts_truncated_total" &[],
-        "Alerts that Alertmanager says it left out of its requests since the start; every folder is looked at in their place.";
+        "Alerts that Alertmanager truncated from its requests (max_alerts) since the start; they start no run.";
 }
 
 const CODES: [u16; 8] = [202, 400, 401, 405, 408, 413, 500, 503];
@@ -113,7 +114,7 @@ fn reason_of(status: Status, reason: Option<&str>) -> &'static str {
 pub struct Live {
     requests: Mutex<BTreeMap<u16, u64>>,
     alerts: Mutex<BTreeMap<&'static str, u64>>,
-    /// Alerts left out by Alertmanager.
+    /// Alerts truncated by Alertmanager.
     pub truncated: AtomicU64,
     /// Bytes in all quarantines.
     pub quarantined: AtomicU64,
@@ -155,7 +156,7 @@ impl Live {
 }
 
 /// Fills the metric families of one scrape. Every known series is there from the start, at 0.
-pub fn metric_families(live: &Live, totals: &Totals, overview: &Overview) -> MetricFamilies {
+pub fn metric_families(live: &Live, totals: &CounterTotals, overview: &Overview) -> MetricFamilies {
     let mut out = MetricFamilies::default();
     process_metrics::add(&mut out);
     out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
@@ -194,20 +195,20 @@ pub fn metric_families(live: &Live, totals: &Totals, overview: &Overview) -> Met
             number(&totals.cleanups, action.label()),
         );
     }
-    for standing in &overview.standings {
-        let session = standing.session.as_str();
-        let (action, status) = (standing.action.label(), standing.status.label());
-        let reason = reason_of(standing.status, standing.reason.as_deref());
+    for latest in &overview.session_status {
+        let session = latest.session.as_str();
+        let (action, status) = (latest.action.label(), latest.status.label());
+        let reason = reason_of(latest.status, latest.reason.as_deref());
         out.add(
             &LAST_RUN,
             &[session, action, status, reason],
-            standing.ended.seconds(),
+            latest.ended.seconds(),
         );
-        if let Some(refused) = &standing.refused {
+        if let Some(refused) = &latest.refused {
             let reason = reason_of(Status::Refused, Some(&refused.reason));
             out.add(&REFUSED_SINCE, &[session, reason], refused.since.seconds());
         }
-        let Some(cleaned) = &standing.cleaned else {
+        let Some(cleaned) = &latest.cleaned else {
             continue;
         };
         out.add(&LAST_CLEANUP, &[session], cleaned.ended.seconds());
@@ -285,7 +286,7 @@ pub fn metric_families(live: &Live, totals: &Totals, overview: &Overview) -> Met
 mod tests {
     use super::*;
     use crate::folder::Timestamp;
-    use crate::remediator::journal::standing::{Refused, Standing};
+    use crate::remediator::store::session_status::{Refused, SessionStatus};
 
     #[test]
     fn a_reason_is_one_of_those_that_are_documented() {
@@ -312,7 +313,7 @@ mod tests {
     #[test]
     fn a_session_has_one_latest_run_and_what_is_known_of_its_clean_up() {
         let at = Timestamp::from_secs;
-        let standing = Standing {
+        let latest = SessionStatus {
             session: "a".into(),
             ended: at(50),
             action: Action::Emergency,
@@ -326,10 +327,11 @@ mod tests {
             cleaned: None,
         };
         let overview = Overview {
-            standings: vec![standing],
+            session_status: vec![latest],
             ..Overview::default()
         };
-        let families = metric_families(&Live::default(), &Totals::default(), &overview).into_vec();
+        let families =
+            metric_families(&Live::default(), &CounterTotals::default(), &overview).into_vec();
         let series = |name: &str| -> Vec<(Vec<String>, f64)> {
             let of_name = families.iter().filter(|family| family.name() == name);
             let metrics = of_name.flat_map(|family| family.get_metric());

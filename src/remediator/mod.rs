@@ -1,7 +1,7 @@
 //! The remediator: takes Alertmanager's alerts and operators' commands, asks policy, and
 //! moves what policy allows into a quarantine.
 //!
-//! [`webhook`] says what an alert asks for, [`journal`] puts it on record, [`service`]
+//! [`webhook`] says what an alert asks for, [`store`] puts it on record, [`service`]
 //! serves and works, [`runner`] performs one run, [`emergency`] stops a bot for it and
 //! starts it again, [`quarantine`] moves the files,
 //! [`insurance`] keeps copies of each creds.json, [`console`] is the operator's side,
@@ -12,8 +12,6 @@ pub mod console;
 pub mod debts;
 pub mod emergency;
 pub mod insurance;
-pub mod journal;
-pub mod ledger;
 pub mod metrics;
 pub mod outcome;
 pub mod overview;
@@ -24,5 +22,6 @@ pub mod requester;
 pub mod runner;
 pub mod service;
 pub mod services;
+pub mod store;
 pub mod switchboard;
 pub mod webhook;

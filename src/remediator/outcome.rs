@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::policy::insurance::RestoreRefusal;
 use crate::policy::{Refusal, StopRefusal};
 
-use super::journal::{Ending, JournalError, Status};
 use super::quarantine::Obstacle;
+use super::store::StoreError;
+use super::store::runs::{Ending, Status};
 
 /// How a run ended: what it did, or why it did not.
 pub type RunResult = Result<RunOutcome, RunError>;
@@ -189,7 +190,7 @@ pub enum RunError {
     /// which the folder had a newer one again.
     Changed(usize),
     /// The journal cannot be used.
-    Journal(String),
+    Store(String),
     /// There is no such session.
     UnknownSession,
     /// Only an operator may ask for this.
@@ -269,7 +270,7 @@ impl RunError {
             RunError::Restore(refusal) => refusal.label(),
             RunError::Obstacle(obstacle) => obstacle.label(),
             RunError::Changed(_) => "changed",
-            RunError::Journal(_) => "journal",
+            RunError::Store(_) => "journal",
             RunError::UnknownSession => "unknown_session",
             RunError::OperatorOnly => "unknown_action",
             RunError::Crashed(_) => "crashed",
@@ -298,7 +299,7 @@ impl RunError {
             RunError::Obstacle(_) => Status::Refused,
             RunError::AfterStop { error, .. } => error.status(),
             RunError::Changed(_)
-            | RunError::Journal(_)
+            | RunError::Store(_)
             | RunError::OperatorOnly
             | RunError::Crashed(_)
             | RunError::Interrupted(_)
@@ -388,7 +389,7 @@ impl fmt::Display for RunError {
                 f,
                 "a file changed while it was to be moved, so somebody writes here; everything was put back but {kept} files, which the folder has anew; the older ones stay in the quarantine"
             ),
-            RunError::Journal(error) => f.write_str(error),
+            RunError::Store(error) => f.write_str(error),
             RunError::UnknownSession => f.write_str("the session is no longer here"),
             RunError::OperatorOnly => f.write_str("this is an operator's command"),
             RunError::Crashed(crash) => match crash {
@@ -480,9 +481,9 @@ impl From<RestoreRefusal> for RunError {
     }
 }
 
-impl From<JournalError> for RunError {
-    fn from(error: JournalError) -> Self {
-        Self::Journal(error.to_string())
+impl From<StoreError> for RunError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error.to_string())
     }
 }
 

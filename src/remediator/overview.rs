@@ -9,20 +9,22 @@ use crate::config::Settings;
 use crate::folder::{SessionName, Timestamp};
 use crate::policy::{Breaker, RestartBudget};
 
-use super::journal::standing::Standing;
-use super::journal::{Journal, JournalError};
-use super::ledger::{Armed, NotBack, Phase, Switches};
+use super::store::armed::ArmedRun;
+use super::store::pause::PauseState;
+use super::store::restarts::{NotBack, Phase};
+use super::store::session_status::SessionStatus;
+use super::store::{Store, StoreError};
 
 /// All of it.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Overview {
     /// What halts all action.
     #[serde(flatten)]
-    pub switches: Switches,
+    pub switches: PauseState,
     /// Runs that wait, and runs under way.
     pub queue: BTreeMap<String, u64>,
     /// Runs that wait for a better moment.
-    pub armed: Vec<Armed>,
+    pub armed: Vec<ArmedRun>,
     /// The services, by name.
     pub services: Vec<ServiceState>,
     /// How many services may be stopped within the breaker's span.
@@ -34,7 +36,7 @@ pub struct Overview {
     /// Where the sessions stand that are here and of which a clean-up has ended, by name;
     /// refusals only where they go on.
     #[serde(skip)]
-    pub standings: Vec<Standing>,
+    pub session_status: Vec<SessionStatus>,
 }
 
 /// One service.
@@ -61,11 +63,11 @@ pub struct ServiceState {
 /// Errors: the journal cannot be read.
 pub fn overview(
     settings: &Settings,
-    journal: &Journal,
+    store: &Store,
     sessions: &[SessionName],
     now: Timestamp,
-) -> Result<Overview, JournalError> {
-    let (stops, owed) = (journal.stops(now)?, journal.obligations()?);
+) -> Result<Overview, StoreError> {
+    let (stops, owed) = (store.restarts().stops(now)?, store.restarts().pending()?);
     let names = settings.services.names(sessions);
     let breaker = Breaker {
         services: settings.breaker.services,
@@ -106,38 +108,42 @@ pub fn overview(
         });
     }
     Ok(Overview {
-        switches: journal.switches()?,
-        queue: journal.queue()?,
-        armed: journal.armed()?,
+        switches: store.pause().state()?,
+        queue: store.queue().lengths()?,
+        armed: store.armed().all()?,
         services,
         down: owed.len(),
         breaker_limit: breaker.limit(names.len()),
-        not_back: journal.not_back()?,
-        standings: of_those_here(journal.standings()?, sessions, now),
+        not_back: store.restarts().not_back()?,
+        session_status: of_those_here(store.session_status().all()?, sessions, now),
     })
 }
 
 /// Without the sessions whose folder is gone, and without refusals that do not go on.
-fn of_those_here(all: Vec<Standing>, sessions: &[SessionName], now: Timestamp) -> Vec<Standing> {
+fn of_those_here(
+    all: Vec<SessionStatus>,
+    sessions: &[SessionName],
+    now: Timestamp,
+) -> Vec<SessionStatus> {
     let here: BTreeSet<&str> = sessions.iter().map(SessionName::as_str).collect();
-    let mut standings = all;
-    standings.retain(|standing| here.contains(standing.session.as_str()));
-    for standing in &mut standings {
-        standing.refused.take_if(|refused| !refused.goes_on(now));
+    let mut session_status = all;
+    session_status.retain(|status| here.contains(status.session.as_str()));
+    for status in &mut session_status {
+        status.refused.take_if(|refused| !refused.goes_on(now));
     }
-    standings
+    session_status
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::remediator::journal::standing::Refused;
-    use crate::remediator::journal::{Action, Status};
+    use crate::remediator::store::runs::{Action, Status};
+    use crate::remediator::store::session_status::Refused;
 
     #[test]
     fn what_is_gone_or_over_is_not_told() {
         let at = Timestamp::from_secs;
-        let standing = |session: &str, last: i64| Standing {
+        let status = |session: &str, last: i64| SessionStatus {
             session: session.into(),
             ended: at(last),
             action: Action::Cleanup,
@@ -151,13 +157,13 @@ mod tests {
             cleaned: None,
         };
         let all = vec![
-            standing("a", 5_000),
-            standing("b", 9_000),
-            standing("gone", 9_000),
+            status("a", 5_000),
+            status("b", 9_000),
+            status("gone", 9_000),
         ];
         let here = ["a", "b", "new"].map(|name| SessionName::from_dir(name.as_ref()));
         let told = of_those_here(all.clone(), &here, at(9_000));
-        let over = Standing {
+        let over = SessionStatus {
             refused: None,
             ..all[0].clone()
         };

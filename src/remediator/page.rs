@@ -11,10 +11,11 @@ use crate::folder::Timestamp;
 use crate::policy::Plan;
 use exporter_toolkit::page::{self, Column};
 
-use super::journal::record::{FileShown, PassedOver, Record};
-use super::journal::{Action, Run, Status};
 use super::outcome::RunError;
 use super::privileges::{Group, Weight};
+use super::store::audit::{FileShown, RunDetails};
+use super::store::runs::{Action, Run, Status};
+use super::store::unstarted::UnstartedAlert;
 
 const STYLE: &str = include_str!("page.css");
 /// More sessions than this are not listed.
@@ -104,7 +105,7 @@ pub struct Front {
     /// The newest runs.
     pub runs: Vec<Run>,
     /// Alerts that started nothing.
-    pub passed_over: Vec<PassedOver>,
+    pub unstarted: Vec<UnstartedAlert>,
     /// What it may not do here.
     pub privileges: Vec<Group>,
 }
@@ -128,9 +129,9 @@ pub fn front(front: &Front, at: Timestamp) -> String {
         h2 { "Last runs" }
         @if front.runs.is_empty() { p.sub { "No run is on record yet. One comes when an alert asks for it, or by " code { "baileys_remediator clean SESSION" } "." } }
         @else { (runs(&front.runs)) (page::meanings(&RUNS)) }
-        @if !front.passed_over.is_empty() {
+        @if !front.unstarted.is_empty() {
             h2 { "Alerts that started no run" }
-            (page::table(&PASSED, &front.passed_over.iter().map(passed_over).collect::<Vec<_>>()))
+            (page::table(&PASSED, &front.unstarted.iter().map(unstarted).collect::<Vec<_>>()))
             (page::meanings(&PASSED))
         }
         h2 { "What would a clean-up do?" }
@@ -249,7 +250,7 @@ fn run_row(run: &Run) -> Markup {
     }
 }
 
-fn passed_over(over: &PassedOver) -> Markup {
+fn unstarted(over: &UnstartedAlert) -> Markup {
     let [_, action, outcome, alert, last, times] = PASSED.map(|column| column.0);
     html! {
         tr {
@@ -311,7 +312,7 @@ pub fn plan(
 }
 
 /// The page of one run.
-pub fn run(record: &Record) -> String {
+pub fn run(record: &RunDetails) -> String {
     const STEP: Column = Column("Step", false, "What was done.");
     const TIME: Column = Column("Time", false, "UTC.");
     const DETAIL: Column = Column("Detail", false, "What came of it.");

@@ -2,7 +2,7 @@
 //! about a run that a crash cut short.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Settings;
@@ -11,12 +11,13 @@ use crate::control::{Presence, Service};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
 use crate::policy::{self, Batches, CleanRequest, Limits, Plan, Refusal, accumulated_files};
 
-use super::journal::record::{Fate, FileRecord, Step};
-use super::journal::{Action, Ending, Journal, JournalError, Run, Status};
 use super::outcome::{self, ArmedChange, Crash, Interruption, RunError, RunOutcome, RunResult};
 use super::quarantine::{
     At, Halt, LockedFolder, LookedUp, Obstacle, Outcome, RunId, StoredState, look_up, stored_runs,
 };
+use super::store::audit::{Fate, FileRecord, Step};
+use super::store::runs::{Action, Ending, Run, Status};
+use super::store::{SharedStore, Store, StoreError};
 
 const LOCK_TRIES: u32 = 10;
 /// An accepted run that had not begun when the process died is begun anew, if it is not
@@ -29,24 +30,17 @@ const LOCK_PAUSE: Duration = Duration::from_millis(200);
 pub struct Context {
     /// The configuration.
     pub settings: Arc<Settings>,
-    /// The journal.
-    pub journal: Arc<Mutex<Journal>>,
+    /// The store.
+    pub store: SharedStore,
 }
 
 impl Context {
-    /// The journal, for one short access.
-    pub fn journal(&self) -> MutexGuard<'_, Journal> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The same on a thread that may wait: the journal's disk may stall, and that holds up
-    /// nobody who is to be started.
+    /// One short access to the store, on a thread that may block: its disk may stall.
     pub async fn ask<T: Send + 'static>(
         &self,
-        ask: impl FnOnce(&mut Journal) -> T + Send + 'static,
+        ask: impl FnOnce(&Store) -> T + Send + 'static,
     ) -> T {
-        let ctx = self.clone();
-        blocking(move || ask(&mut ctx.journal())).await
+        self.store.call(ask).await
     }
 }
 
@@ -143,22 +137,24 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
         "run ended"
     );
     for attempt in 0u32..5 {
-        let (ctx, ending, run) = (ctx.clone(), ending.clone(), run.clone());
+        let (ending, run) = (ending.clone(), run.clone());
         let (id, now) = (run.id, Timestamp::now());
-        let finished = blocking(move || {
-            let mut journal = ctx.journal();
-            // First, so that a crash in between leaves it armed rather than forgotten.
-            match armed {
-                // Whichever tier asked, it is clean now.
-                None if run.action != Action::Plan => {
-                    journal.disarm(&run.session, Action::Cleanup)?;
-                    journal.disarm(&run.session, Action::Emergency)?;
+        let finished = ctx.ask(move |store| {
+            store.atomic(|| {
+                match armed {
+                    // Whichever tier asked, it is clean now.
+                    None if run.action != Action::Plan => {
+                        store.armed().disarm(&run.session, Action::Cleanup)?;
+                        store.armed().disarm(&run.session, Action::Emergency)?;
+                    }
+                    Some(ArmedChange::Disarm) => {
+                        store.armed().disarm(&run.session, run.action)?;
+                    }
+                    Some(ArmedChange::Arm) => store.armed().arm(id, now)?,
+                    None | Some(ArmedChange::Keep) => {}
                 }
-                Some(ArmedChange::Disarm) => _ = journal.disarm(&run.session, run.action)?,
-                Some(ArmedChange::Arm) => journal.arm(id, now)?,
-                None | Some(ArmedChange::Keep) => {}
-            }
-            journal.finish(id, status, &ending, now)
+                store.runs().finish(id, status, &ending, now)
+            })
         });
         match finished.await {
             Ok(()) => return,
@@ -289,7 +285,7 @@ async fn clean_under(
     {
         let (run, planned) = (run.clone(), planned.clone());
         let steps = std::mem::take(&mut ending.steps);
-        ctx.ask(move |journal| journal.set_plan(id, run.as_str(), &steps, &planned))
+        ctx.ask(move |store| store.audit().set_plan(id, run.as_str(), &steps, &planned))
             .await?;
     }
     let prepared = {
@@ -300,7 +296,7 @@ async fn clean_under(
         Ok(prepared) => prepared,
         Err(obstacle) => {
             ending.moves = left();
-            ctx.ask(move |journal| journal.forget_run(id)).await?;
+            ctx.ask(move |store| store.runs().forget_name(id)).await?;
             return Err(obstacle.into());
         }
     };
@@ -345,20 +341,20 @@ async fn clean_under(
             Some("the plan was dropped, nothing has moved".into()),
         ));
         ending.moves = left();
-        ctx.ask(move |journal| journal.forget_run(id)).await?;
+        ctx.ask(move |store| store.runs().forget_name(id)).await?;
         return Err(error);
     }
     ending.run = Some(run.to_string());
     ending.step(Step::new("moving", None));
     let noted = {
         let steps = std::mem::take(&mut ending.steps);
-        ctx.ask(move |journal| journal.note(id, &steps)).await
+        ctx.ask(move |store| store.audit().note(id, &steps)).await
     };
     if let Err(error) = noted {
         // What is not on record does not happen.
         blocking(move || prepared.cancel()).await?;
         ending.moves = left();
-        ctx.ask(move |journal| journal.forget_run(id)).await?;
+        ctx.ask(move |store| store.runs().forget_name(id)).await?;
         return Err(error.into());
     }
     // The same descriptors tell what became of each file: nothing is opened again.
@@ -483,11 +479,11 @@ async fn resume(
 
 /// Whether the service of this session is on its way down or up: then its folder is left
 /// alone, whatever a source says, for it may be started at any moment.
-async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, JournalError> {
+async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, StoreError> {
     let Some(service) = ctx.settings.services.of(&found.session) else {
         return Ok(false);
     };
-    let owed = ctx.ask(|journal| journal.obligations()).await?;
+    let owed = ctx.ask(|store| store.restarts().pending()).await?;
     Ok(owed.iter().any(|owed| owed.service == service.name))
 }
 
@@ -565,7 +561,8 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         Ok(Some(LookedUp { moves, .. })) => FileRecord::found(moves, Fate::Moved, Fate::Left),
         Ok(None) => {
             let id = orphan.id;
-            ctx.ask(move |journal| journal.planned_are_left(id)).await?;
+            ctx.ask(move |store| store.audit().planned_are_left(id))
+                .await?;
             Vec::new()
         }
         Err(_) => Vec::new(),
@@ -574,7 +571,9 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
     let age = orphan.created_at.until(now);
     // Not begun anew: its service has been stopped once, and is started by the warden.
     let id = orphan.id;
-    let was_stopped = ctx.ask(move |journal| journal.was_stopped_for(id)).await?;
+    let was_stopped = ctx
+        .ask(move |store| store.restarts().was_stopped_for(id))
+        .await?;
     let failed = |error: RunError| {
         let mut ending = Ending::default();
         (outcome::settle(&Err(error), &mut ending), ending)
@@ -583,7 +582,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         Ok(None) if was_stopped => failed(RunError::Crashed(Crash::WhileDown)),
         Ok(None) if by_alert && is_here && orphan.created_at <= now && age < REQUEUE_WITHIN => {
             let why = "the remediator was stopped before anything moved";
-            ctx.ask(move |journal| journal.requeue(id, why)).await?;
+            ctx.ask(move |store| store.queue().requeue(id, why)).await?;
             tracing::warn!(
                 session = orphan.session,
                 id,
@@ -642,7 +641,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         steps: vec![restarted],
         ..ending
     };
-    ctx.ask(move |journal| journal.finish(id, status, &ending, now))
+    ctx.ask(move |store| store.runs().finish(id, status, &ending, now))
         .await?;
     tracing::warn!(
         session = orphan.session,
@@ -698,7 +697,7 @@ pub async fn undo(
     let steps = std::mem::take(&mut ending.steps);
     let planned = of_this_undo(FileRecord::found(&held, Fate::Planned, Fate::Planned));
     let name = run.clone();
-    ctx.ask(move |journal| journal.set_plan(id, name.as_str(), &steps, &planned))
+    ctx.ask(move |store| store.audit().set_plan(id, name.as_str(), &steps, &planned))
         .await?;
     ending.run = Some(run.to_string());
     let before = {

@@ -10,8 +10,6 @@
 //! | `GET /-/healthy` | 200 while the process serves |
 //! | `GET /-/ready` | 200 once what a restart cut short has been dealt with |
 
-mod left_out;
-
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::os::unix::fs::OpenOptionsExt;
@@ -37,15 +35,17 @@ use crate::policy::{self, CleanRequest, Plan, StopInputs, StopRefusal, Tier, may
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 
 use super::emergency::{Led, Warden, Way};
-use super::insurance::store::Store;
+use super::insurance::store::CopyStore;
 use super::insurance::watch::{Deletes, Watch};
-use super::journal::record::Step;
-use super::journal::{Accepted, Action, Ending, JournalError, Request, Run};
 use super::metrics::{Live, metric_families};
 use super::outcome::{RunError, RunOutcome, RunResult};
 use super::overview::overview;
 use super::quarantine::{LockedFolder, RunId, StoredState, is_due, quarantined_bytes};
 use super::runner::{self, Context, blocking};
+use super::store::audit::Step;
+use super::store::queue::{Accepted, Request};
+use super::store::runs::{Action, Ending, Run};
+use super::store::{BlockingStore, StoreError};
 use super::webhook::{self, Payload};
 
 pub(super) use self::token::MAX_TOKEN_BYTES;
@@ -92,7 +92,7 @@ pub struct Service {
     warden: Arc<Warden>,
     token: token::TokenFile,
     discovery: Mutex<(Discovery, ProblemLog)>,
-    known: Mutex<Known>,
+    known: Mutex<KnownSessions>,
     active: Mutex<HashSet<i64>>,
     due: Mutex<HashMap<(String, RunId), Instant>>,
     /// When the clock on the wall was last held against one that nobody sets.
@@ -102,7 +102,6 @@ pub struct Service {
     live: Live,
     pages: pages::Pages,
     wake: Notify,
-    look: Notify,
     webhooks: ConcurrencyLimit,
     scrapes: ConcurrencyLimit,
     recovered: AtomicBool,
@@ -125,7 +124,7 @@ const WAITS: &str = "its service was being stopped or started, or another run wa
 #[derive(Debug)]
 struct Busy;
 
-impl From<Busy> for JournalError {
+impl From<Busy> for StoreError {
     fn from(_: Busy) -> Self {
         Self::Unusable("looking for the sessions takes too long; a file system may hang".into())
     }
@@ -133,7 +132,7 @@ impl From<Busy> for JournalError {
 
 /// What the last look around found.
 #[derive(Default)]
-struct Known {
+struct KnownSessions {
     found: Vec<Found>,
     at: Option<Instant>,
 }
@@ -169,7 +168,7 @@ impl Service {
             token,
             discovery: Mutex::new((discovery, ProblemLog::default())),
             // A scrape that comes before the first look around tells of these.
-            known: Mutex::new(Known {
+            known: Mutex::new(KnownSessions {
                 found: survey.found,
                 at: None,
             }),
@@ -180,7 +179,6 @@ impl Service {
             live: Live::default(),
             pages: pages::Pages::default(),
             wake: Notify::new(),
-            look: Notify::new(),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
             scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
             recovered: AtomicBool::new(false),
@@ -204,7 +202,6 @@ impl Service {
         }
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).insure_for_ever(stopping.clone()));
-        tasks.spawn(Arc::clone(&self).look_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
         let privileges = tokio::spawn(Arc::clone(&self).say_privileges());
         let handler = {
@@ -254,31 +251,36 @@ impl Service {
     }
 
     async fn metrics(self: Arc<Self>, headers: HeaderMap) -> Response {
-        blocking(move || {
-            let sessions: Vec<_> = self
-                .known_sessions()
-                .into_iter()
-                .map(|found| found.session)
-                .collect();
-            let read = {
-                let journal = self.ctx.journal();
-                let seen = overview(&self.ctx.settings, &journal, &sessions, Timestamp::now());
-                journal.totals().and_then(|totals| Ok((totals, seen?)))
-            };
-            match read {
-                Ok((totals, seen)) => {
-                    exposition::respond(&headers, metric_families(&self.live, &totals, &seen))
+        let shared = self.ctx.store.clone();
+        shared
+            .block(move |store| {
+                let sessions: Vec<_> = self
+                    .known_sessions()
+                    .into_iter()
+                    .map(|found| found.session)
+                    .collect();
+                let read = {
+                    let store = store.lock();
+                    let seen = overview(&self.ctx.settings, &store, &sessions, Timestamp::now());
+                    store
+                        .counters()
+                        .totals()
+                        .and_then(|totals| Ok((totals, seen?)))
+                };
+                match read {
+                    Ok((totals, seen)) => {
+                        exposition::respond(&headers, metric_families(&self.live, &totals, &seen))
+                    }
+                    Err(error) => {
+                        tracing::error!("metrics: {error}");
+                        web::text(
+                            StatusCode::SERVICE_UNAVAILABLE,
+                            "the journal cannot be read; see the log\n",
+                        )
+                    }
                 }
-                Err(error) => {
-                    tracing::error!("metrics: {error}");
-                    web::text(
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        "the journal cannot be read; see the log\n",
-                    )
-                }
-            }
-        })
-        .await
+            })
+            .await
     }
 
     async fn webhook(self: Arc<Self>, request: HttpRequest<Incoming>) -> Response {
@@ -311,9 +313,10 @@ impl Service {
         };
         // In a task of its own: what is accepted is put on record even when the client goes away.
         let service = Arc::clone(&self);
-        let accepted = blocking(move || {
+        let store = &self.ctx.store;
+        let accepted = store.block(move |store| {
             let _permit = permit;
-            service.accept(&payload)
+            service.accept(store, &payload)
         });
         let Ok(accepted) = tokio::time::timeout(ACCEPT_TIMEOUT, accepted).await else {
             tracing::error!("an alert could not be put on record in time; a file system may hang");
@@ -342,12 +345,20 @@ impl Service {
         }
     }
 
-    fn accept(&self, payload: &Payload) -> Result<(usize, usize), JournalError> {
+    fn accept(
+        &self,
+        store: &BlockingStore<'_>,
+        payload: &Payload,
+    ) -> Result<(usize, usize), StoreError> {
         if payload.truncated > 0 {
             self.live
                 .truncated
                 .fetch_add(payload.truncated, Ordering::Relaxed);
-            self.note_left_out(payload)?;
+            tracing::warn!(
+                alerts = payload.truncated,
+                receiver = payload.via().receiver,
+                "Alertmanager truncated its request: these alerts did not arrive; remove max_alerts from the receiver"
+            );
         }
         let (mut wanted, mut unknown, via) = (Vec::new(), Vec::new(), payload.via());
         let matches = &self.ctx.settings.alert_match;
@@ -356,7 +367,7 @@ impl Service {
             .iter()
             .filter_map(|alert| webhook::resolved(alert, matches))
         {
-            if self.ctx.journal().disarm(&over.session, over.action)? {
+            if store.lock().armed().disarm(&over.session, over.action)? {
                 tracing::info!(
                     session = over.session,
                     action = over.action.label(),
@@ -384,22 +395,22 @@ impl Service {
             }
         }
         if !unknown.is_empty() {
-            self.ctx.journal().pass_over(&unknown, Timestamp::now())?;
+            store
+                .lock()
+                .unstarted()
+                .add_unknown(&unknown, Timestamp::now())?;
         }
         let accepted = {
-            let mut journal = self.ctx.journal();
-            let accepted = journal.accept(&wanted, Timestamp::now())?;
-            journal.repeated(&wanted, Timestamp::now())?;
-            accepted
+            let (store, now) = (store.lock(), Timestamp::now());
+            store.atomic(|| {
+                let accepted = store.queue().accept(&wanted, now)?;
+                store.armed().repeated(&wanted, now)?;
+                Ok::<_, StoreError>(accepted)
+            })?
         };
         let mut queued = 0;
         for (request, accepted) in wanted.iter().zip(accepted) {
-            self.live.alert(match accepted {
-                Accepted::Queued(_) => "queued",
-                Accepted::InProgress => "in_progress",
-                Accepted::Cooldown => "cooldown",
-                Accepted::RetryLater => "retry_later",
-            });
+            self.live.alert(accepted.label());
             if let Accepted::Queued(id) = accepted {
                 queued += 1;
                 tracing::info!(
@@ -523,20 +534,25 @@ impl Service {
             }
             let woken = self.wake.notified();
             let service = Arc::clone(&self);
-            let next = blocking(move || {
-                let busy = service.warden.busy_sessions(&service.known_sessions())?;
-                // Active before anybody can take it for a leftover.
-                let mut active = service
-                    .active
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                let next = service.ctx.journal().take(Timestamp::now(), &busy);
-                if let Ok(Some(run)) = &next {
-                    active.insert(run.id);
-                }
-                next
-            })
-            .await;
+            let next = self
+                .ctx
+                .store
+                .block(move |store| {
+                    let busy = service
+                        .warden
+                        .busy_sessions(store, &service.known_sessions())?;
+                    // Active before anybody can take it for a leftover.
+                    let mut active = service
+                        .active
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    let next = store.lock().queue().take(Timestamp::now(), &busy);
+                    if let Ok(Some(run)) = &next {
+                        active.insert(run.id);
+                    }
+                    next
+                })
+                .await;
             match next {
                 Ok(Some(run)) => {
                     let id = run.id;
@@ -576,7 +592,7 @@ impl Service {
                 let id = run.id;
                 let requeued = self
                     .ctx
-                    .ask(move |journal| journal.requeue(id, WAITS))
+                    .ask(move |journal| journal.queue().requeue(id, WAITS))
                     .await;
                 if let Err(error) = requeued {
                     tracing::error!(id, "{error}");
@@ -676,18 +692,21 @@ impl Service {
             return Ok(Some(Way::Emergency));
         }
         let (service, found, action) = (Arc::clone(self), found.clone(), run.action);
-        let open = blocking(move || {
-            let armed = service
-                .ctx
-                .journal()
-                .is_armed(found.session.as_str(), action)?;
+        let open = self.ctx.store.block(move |store| {
+            let armed = store
+                .lock()
+                .armed()
+                .contains(found.session.as_str(), action)?;
             let known = service.known_sessions();
             Ok(armed
-                && service
-                    .warden
-                    .window_is_open(&found.session, &known, Timestamp::now())?)
+                && service.warden.window_is_open(
+                    store,
+                    &found.session,
+                    &known,
+                    Timestamp::now(),
+                )?)
         });
-        let open: Result<bool, JournalError> = open.await;
+        let open: Result<bool, StoreError> = open.await;
         Ok(open?.then_some(Way::Window))
     }
 
@@ -700,8 +719,7 @@ impl Service {
         stop: Option<(&control::Service, Way)>,
         ending: &mut Ending,
     ) -> Result<(), RunError> {
-        let ctx = self.ctx.clone();
-        let switches = blocking(move || ctx.journal().switches()).await?;
+        let switches = self.ctx.ask(|store| store.pause().state()).await?;
         let hold = match (switches.paused, switches.breaker) {
             (Some(_), _) => StopRefusal::Paused,
             (None, Some(_)) => StopRefusal::BreakerOpen,
@@ -765,7 +783,7 @@ impl Service {
         };
         let stops = self
             .ctx
-            .ask(move |journal| journal.stops(now))
+            .ask(move |store| store.restarts().stops(now))
             .await
             .map_err(|_| "journal")?;
         let before = StopInputs {
@@ -823,26 +841,27 @@ impl Service {
     }
 
     /// Queues the armed runs whose bot is found stopped, and one whose window is open.
-    async fn look_at_armed(self: &Arc<Self>, known: &[Found]) -> Result<(), JournalError> {
-        let (ctx, keep_for) = (self.ctx.clone(), self.ctx.settings.armed.keep_for);
-        let armed = blocking(move || {
-            let mut journal = ctx.journal();
-            let forgotten = journal.disarm_forgotten(keep_for, Timestamp::now())?;
-            if forgotten > 0 {
-                tracing::info!(
-                    forgotten,
-                    "armed runs were dropped: nobody has repeated their alert"
-                );
-            }
-            let switches = journal.switches()?;
-            let halted = switches.paused.is_some() || switches.breaker.is_some();
-            if halted {
-                Ok(Vec::new())
-            } else {
-                journal.armed()
-            }
-        })
-        .await?;
+    async fn look_at_armed(self: &Arc<Self>, known: &[Found]) -> Result<(), StoreError> {
+        let keep_for = self.ctx.settings.armed.keep_for;
+        let armed = self
+            .ctx
+            .ask(move |store| {
+                let forgotten = store.armed().disarm_forgotten(keep_for, Timestamp::now())?;
+                if forgotten > 0 {
+                    tracing::info!(
+                        forgotten,
+                        "armed runs were dropped: their alert was not repeated"
+                    );
+                }
+                let switches = store.pause().state()?;
+                let halted = switches.paused.is_some() || switches.breaker.is_some();
+                if halted {
+                    Ok(Vec::new())
+                } else {
+                    store.armed().all()
+                }
+            })
+            .await?;
         let mut one_has_a_window = false;
         for armed in armed {
             let Some(found) = known
@@ -854,25 +873,30 @@ impl Service {
             let (service, place, all) = (Arc::clone(self), found.clone(), known.to_vec());
             let may = armed.action == Action::Cleanup && !one_has_a_window;
             let in_window = may
-                && blocking(move || {
-                    service
-                        .warden
-                        .window_is_open(&place.session, &all, Timestamp::now())
-                })
-                .await?;
+                && self
+                    .ctx
+                    .store
+                    .block(move |store| {
+                        service
+                            .warden
+                            .window_is_open(store, &place.session, &all, Timestamp::now())
+                    })
+                    .await?;
             if !in_window && !self.is_disconnected(found).await {
                 continue;
             }
-            let (ctx, session, action) = (self.ctx.clone(), armed.session.clone(), armed.action);
-            let nudged =
-                blocking(move || ctx.journal().nudge(&session, action, Timestamp::now())).await?;
-            if let Some(id) = nudged {
+            let (session, action) = (armed.session.clone(), armed.action);
+            let queued = self
+                .ctx
+                .ask(move |store| store.armed().enqueue(&session, action, Timestamp::now()))
+                .await?;
+            if let Some(id) = queued {
                 one_has_a_window |= in_window;
                 tracing::info!(
                     id,
                     session = armed.session,
                     in_window,
-                    "an armed run has its moment"
+                    "an armed run was queued"
                 );
                 self.wake.notify_waiters();
             }
@@ -912,8 +936,8 @@ impl Service {
             }
         }
         let service = Arc::clone(self);
-        let looked = blocking(move || {
-            let orphans = service.ctx.journal().orphans()?;
+        let looked = self.ctx.store.block(move |store| {
+            let orphans = store.lock().runs().orphans()?;
             // Asked after the journal: a run of ours that it named is active, or has ended
             // since, and what has ended is not ended again.
             let mut active = service
@@ -922,7 +946,7 @@ impl Service {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
             active.extend(service.warden.claimed().iter());
-            Ok::<_, JournalError>((orphans, active))
+            Ok::<_, StoreError>((orphans, active))
         });
         let (orphans, active) = looked.await.unwrap_or_else(|error| {
             tracing::error!("{error}");
@@ -961,17 +985,17 @@ impl Service {
             }
             swept = Some(Instant::now());
             let service = Arc::clone(&self);
-            blocking(move || {
-                if let Err(error) = service.empty_quarantines(Timestamp::now(), Instant::now()) {
-                    tracing::error!("{error}");
-                }
-            })
-            .await;
-            if let Err(error) = self
-                .ctx
-                .ask(|journal| journal.prune(Timestamp::now()))
-                .await
-            {
+            let store = &self.ctx.store;
+            store
+                .block(move |store| {
+                    if let Err(error) =
+                        service.empty_quarantines(store, Timestamp::now(), Instant::now())
+                    {
+                        tracing::error!("{error}");
+                    }
+                })
+                .await;
+            if let Err(error) = self.ctx.ask(|store| store.prune(Timestamp::now())).await {
                 tracing::error!("{error}");
             }
         }
@@ -980,16 +1004,16 @@ impl Service {
     /// Keeps copies of each creds.json; see [`super::insurance`].
     async fn insure_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
         let settings = &self.ctx.settings;
-        let store = Store::new(&settings.state_path);
+        let store = CopyStore::new(&settings.state_path);
         let watch = Arc::new(Watch::new(store, settings.insurance, settings.retention));
         loop {
             let found = self.all_sessions().await;
             let service = Arc::clone(&self);
-            let deletes = blocking(move || {
+            let deletes = self.ctx.store.block(move |store| {
                 let now = Timestamp::now();
                 // Where nobody can tell, everything stays.
                 service
-                    .deletes(now, Instant::now())
+                    .deletes(store, now, Instant::now())
                     .unwrap_or_else(|error| {
                         tracing::error!("{error}");
                         Deletes {
@@ -1047,32 +1071,42 @@ impl Service {
     }
 
     /// Deletes what is over by both clocks; nothing under a pause.
-    fn empty_quarantines(&self, now: Timestamp, clock: Instant) -> Result<(), JournalError> {
-        let deletes = self.deletes(now, clock)?;
+    fn empty_quarantines(
+        &self,
+        store: &BlockingStore<'_>,
+        now: Timestamp,
+        clock: Instant,
+    ) -> Result<(), StoreError> {
+        let deletes = self.deletes(store, now, clock)?;
         if !deletes.paused {
-            self.purge(now, clock, deletes.since);
+            self.purge(store, now, clock, deletes.since);
         }
         Ok(())
     }
 
     /// Whether anything may be deleted, and since when the clock is to be believed.
-    fn deletes(&self, now: Timestamp, clock: Instant) -> Result<Deletes, JournalError> {
+    fn deletes(
+        &self,
+        store: &BlockingStore<'_>,
+        now: Timestamp,
+        clock: Instant,
+    ) -> Result<Deletes, StoreError> {
         let mut last = self.clock.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = last
             .replace(clock)
             .map(|before| clock.saturating_duration_since(before));
-        let mut journal = self.ctx.journal();
-        let since = journal.clock_runs_since(now, passed)?;
+        let store = store.lock();
+        let since = store.clock().runs_since(now, passed)?;
         Ok(Deletes {
             since,
-            paused: journal.switches()?.paused.is_some(),
+            paused: store.pause().state()?.paused.is_some(),
         })
     }
 
     /// Deletes runs whose retention has ended, and has been seen to have ended for
     /// [`DUE_FOR`]. It begins anew with each leap of the clock on the wall: what a run was
     /// dated by before may have been wrong.
-    fn purge(&self, now: Timestamp, clock: Instant, since: Timestamp) {
+    fn purge(&self, store: &BlockingStore<'_>, now: Timestamp, clock: Instant, since: Timestamp) {
         let retention = self.ctx.settings.retention;
         let mut due = HashMap::new();
         let mut seen = self.due.lock().unwrap_or_else(PoisonError::into_inner);
@@ -1095,9 +1129,9 @@ impl Service {
                 match folder.purge(&stored.run, now, retention) {
                     Ok(true) => {
                         tracing::info!(session = %found.session, run = %stored.run, files = stored.files, "retention ended, files deleted");
-                        let mut journal = self.ctx.journal();
-                        let deleted = journal.files_deleted(stored.run.as_str(), now);
-                        if let Err(error) = journal.count_purged(1).and(deleted) {
+                        let store = store.lock();
+                        let deleted = store.audit().files_deleted(stored.run.as_str(), now);
+                        if let Err(error) = store.counters().purged(1).and(deleted) {
                             tracing::error!("{error}");
                         }
                     }
@@ -1167,7 +1201,7 @@ mod tests {
     use crate::connection::State;
     use crate::folder::Source;
     use crate::remediator::console::context;
-    use crate::remediator::journal::Status;
+    use crate::remediator::store::runs::Status;
     use std::ffi::OsStr;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -1233,7 +1267,11 @@ mod tests {
         // Both clocks, each so many hours on.
         let sweep = |wall: u32, other: u32| {
             service
-                .empty_quarantines(now.plus(hours(wall)), clock + hours(other))
+                .empty_quarantines(
+                    &service.ctx.store.blocking_in_test(),
+                    now.plus(hours(wall)),
+                    clock + hours(other),
+                )
                 .unwrap();
             held()
         };
@@ -1254,11 +1292,33 @@ mod tests {
         assert_eq!(sweep(30 * day, 30 * day), 1);
         assert_eq!(sweep(59 * day, 59 * day), 1);
         assert_eq!(sweep(61 * day, 61 * day), 1, "due, but not for six hours");
-        service.ctx.journal().pause("ann", "undo", now).unwrap();
+        service
+            .ctx
+            .store
+            .in_test()
+            .pause()
+            .set("ann", "undo", now)
+            .unwrap();
         assert_eq!(sweep(62 * day, 62 * day), 1, "a pause keeps it");
-        service.ctx.journal().resume("ann", now).unwrap();
+        service
+            .ctx
+            .store
+            .in_test()
+            .pause()
+            .resume("ann", now)
+            .unwrap();
         assert_eq!(sweep(62 * day + 7, 62 * day + 7), 0, "due for six hours");
-        assert_eq!(service.ctx.journal().totals().unwrap().purged, 1);
+        assert_eq!(
+            service
+                .ctx
+                .store
+                .in_test()
+                .counters()
+                .totals()
+                .unwrap()
+                .purged,
+            1
+        );
         assert!(found.place.path().join("session-1.0.json").exists());
     }
 
@@ -1292,17 +1352,27 @@ mod tests {
                 .unwrap()
                 .len()
         };
-        service.empty_quarantines(behind, clock).unwrap();
+        service
+            .empty_quarantines(&service.ctx.store.blocking_in_test(), behind, clock)
+            .unwrap();
         for hours in 1..48 {
             let passed = Duration::from_secs(3_600) * hours;
             service
-                .empty_quarantines(now.plus(passed), clock + passed)
+                .empty_quarantines(
+                    &service.ctx.store.blocking_in_test(),
+                    now.plus(passed),
+                    clock + passed,
+                )
                 .unwrap();
             assert_eq!(held(), 1, "{hours} hours after the clock was corrected");
         }
         for passed in [DAY * 31, DAY * 32, DAY * 33] {
             service
-                .empty_quarantines(now.plus(passed), clock + passed)
+                .empty_quarantines(
+                    &service.ctx.store.blocking_in_test(),
+                    now.plus(passed),
+                    clock + passed,
+                )
                 .unwrap();
         }
         assert_eq!(held(), 0);
@@ -1386,7 +1456,18 @@ mod tests {
             State::Disconnected,
             "it was seen alive"
         );
-        assert_eq!(service.ctx.journal().recall("bot").unwrap().alive.len(), 1);
+        assert_eq!(
+            service
+                .ctx
+                .store
+                .in_test()
+                .sightings()
+                .recall("bot")
+                .unwrap()
+                .alive
+                .len(),
+            1
+        );
         assert_eq!(written(), before);
     }
 
@@ -1489,16 +1570,20 @@ mod tests {
                 tier: "emergency".into(),
                 fingerprint: "f".into(),
                 starts_at: "s".into(),
-                via: super::super::journal::Via::default(),
+                via: crate::remediator::store::queue::Via::default(),
             };
             service
                 .ctx
-                .journal()
+                .store
+                .in_test()
+                .queue()
                 .accept(&[request], Timestamp::now())
                 .unwrap();
             let run = service
                 .ctx
-                .journal()
+                .store
+                .in_test()
+                .queue()
                 .take(Timestamp::now(), &[])
                 .unwrap()
                 .unwrap();
@@ -1510,7 +1595,9 @@ mod tests {
             assert!(error.to_string().contains("another `name`"), "{error}");
             service
                 .ctx
-                .journal()
+                .store
+                .in_test()
+                .runs()
                 .finish(
                     run.id,
                     Status::Refused,

@@ -7,8 +7,8 @@ use crate::config::Settings;
 use crate::folder::{SessionName, Timestamp};
 
 use super::console::{Exit, Output, context, fail, operator};
-use super::journal::Journal;
 use super::overview::{Overview, overview};
+use super::store::Store;
 
 /// `status`: what is halted, what waits, and what each service has left.
 pub fn status(settings: &Settings, output: Output) -> Exit {
@@ -19,8 +19,8 @@ pub fn status(settings: &Settings, output: Output) -> Exit {
         .into_iter()
         .map(|found| found.session)
         .collect();
-    let looked = Journal::open_existing(&settings.state_path)
-        .and_then(|journal| overview(settings, &journal, &sessions, Timestamp::now()));
+    let looked = Store::open_existing(&settings.state_path)
+        .and_then(|store| overview(settings, &store, &sessions, Timestamp::now()));
     let overview = match looked {
         Ok(overview) => overview,
         Err(error) => return fail(&error.to_string()),
@@ -133,7 +133,9 @@ pub fn pause(settings: Settings, reason: &str) -> Exit {
         Ok(ctx) => ctx,
         Err(error) => return fail(&error),
     };
-    let paused = ctx.journal().pause(&operator(), reason, Timestamp::now());
+    let paused = ctx
+        .store
+        .in_place(|store| store.pause().set(&operator(), reason, Timestamp::now()));
     match paused {
         Ok(()) => {
             print(
@@ -145,13 +147,15 @@ pub fn pause(settings: Settings, reason: &str) -> Exit {
     }
 }
 
-/// `resume`: ends a pause, and closes the breaker.
+/// `resume`: resumes automatic actions and resets the circuit breaker.
 pub fn resume(settings: Settings) -> Exit {
     let ctx = match context(settings) {
         Ok(ctx) => ctx,
         Err(error) => return fail(&error),
     };
-    let halted = ctx.journal().resume(&operator(), Timestamp::now());
+    let halted = ctx
+        .store
+        .in_place(|store| store.pause().resume(&operator(), Timestamp::now()));
     match halted {
         Ok(halted) => {
             print(match (halted.paused.is_some(), halted.breaker.is_some()) {

@@ -10,7 +10,8 @@ use serde::Deserialize;
 use crate::folder::json::Object;
 use crate::policy::Tier;
 
-use super::journal::{Action, Request, Via};
+use super::store::queue::{Request, Via};
+use super::store::runs::Action;
 
 /// Value of the label `ladder` that every alert of ours carries.
 pub const LADDER: &str = "baileys_auth_files";
@@ -28,12 +29,9 @@ pub struct Payload {
     /// The alerts of the group.
     #[serde(deserialize_with = "objects")]
     pub alerts: Vec<Alert>,
-    /// How many alerts were left out for size.
+    /// How many alerts Alertmanager truncated from the request.
     #[serde(default, rename = "truncatedAlerts")]
     pub truncated: u64,
-    /// What all alerts of the group have in common, those left out included.
-    #[serde(default, rename = "groupLabels")]
-    pub group_labels: Option<BTreeMap<String, String>>,
 }
 
 fn objects<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Alert>, D::Error> {

@@ -6,27 +6,27 @@ use std::fmt::Write;
 use crate::cli::{print, table};
 use crate::config::Settings;
 
-use super::super::journal::Journal;
-use super::super::journal::record::{FileShown, Record, StepShown, Wanted};
 use super::super::quarantine::RunId;
+use super::super::store::Store;
+use super::super::store::audit::{FileShown, RunDetails, RunKey, StepShown};
 use super::{Exit, Output, fail, status_style};
 
 /// `runs show ID`: the journal's number, or the run's name.
 pub fn show(settings: &Settings, wanted: &str, output: Output) -> Exit {
     let wanted = match (wanted.parse(), RunId::parse(wanted)) {
-        (Ok(id), _) => Wanted::Id(id),
-        (_, Some(run)) => Wanted::Name(run.as_str().to_owned()),
+        (Ok(id), _) => RunKey::Id(id),
+        (_, Some(run)) => RunKey::Name(run.as_str().to_owned()),
         _ => {
             return fail(&format!(
                 "{wanted:?} is neither the number nor the name of a run; `baileys_remediator runs` lists both"
             ));
         }
     };
-    let journal = match Journal::open_existing(&settings.state_path) {
-        Ok(journal) => journal,
+    let store = match Store::open_existing(&settings.state_path) {
+        Ok(store) => store,
         Err(error) => return fail(&error.to_string()),
     };
-    let record = match journal.show(&wanted) {
+    let record = match store.audit().show(&wanted) {
         Ok(Some(record)) => record,
         Ok(None) => {
             return fail(
@@ -45,7 +45,7 @@ pub fn show(settings: &Settings, wanted: &str, output: Output) -> Exit {
     Exit::Done
 }
 
-fn told(record: &Record) -> String {
+fn told(record: &RunDetails) -> String {
     let run = &record.run;
     let mut out = table::Table::new(&["RUN", &run.id.to_string()]);
     let mut line = |name: &str, value: Option<String>| {

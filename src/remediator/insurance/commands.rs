@@ -8,15 +8,15 @@ use crate::cli::{complain, print, table};
 use crate::config::Settings;
 use crate::folder::Timestamp;
 use crate::remediator::console::{Exit, Output, confirm, context, fail, find, record};
-use crate::remediator::journal::Action;
+use crate::remediator::store::runs::Action;
 
 use super::restore;
-use super::store::{Copy, CopyEntry, Store, path_in};
+use super::store::{Copy, CopyEntry, CopyStore, path_in};
 use super::watch::{Reading, read_settled};
 
 /// `creds list SESSION`: the copies, newest first. Shows no byte of any.
 pub fn list(settings: &Settings, session: &str, output: Output) -> Exit {
-    let copies = match Store::new(&settings.state_path).copies(session) {
+    let copies = match CopyStore::new(&settings.state_path).copies(session) {
         Ok(copies) => copies,
         Err(error) => return fail(&error.to_string()),
     };
@@ -52,7 +52,7 @@ pub fn list(settings: &Settings, session: &str, output: Output) -> Exit {
         Output::Table if copies.is_empty() => print(&format!(
             "No copy of {session}'s creds.json is kept yet; `serve` takes one at its start and every 10 minutes, once it is logged in.\nThey would be in `{}`; those of a session that was renamed are beside it, under its old name.",
             path_in(&settings.state_path)
-                .join(Store::directory(session))
+                .join(CopyStore::directory(session))
                 .display()
         )),
         Output::Table => {
@@ -126,7 +126,7 @@ pub async fn restore(settings: Settings, session: &str, options: RestoreOptions)
         Ok(found) => found,
         Err(error) => return fail(&error),
     };
-    let copies = match Store::new(&settings.state_path).copies(session) {
+    let copies = match CopyStore::new(&settings.state_path).copies(session) {
         Ok(copies) => copies,
         Err(error) => return fail(&error.to_string()),
     };
@@ -164,7 +164,7 @@ pub async fn restore(settings: Settings, session: &str, options: RestoreOptions)
             return fail(&error);
         }
     }
-    let ctx = match context(settings) {
+    let ctx = match tokio::task::block_in_place(|| context(settings)) {
         Ok(ctx) => ctx,
         Err(error) => return fail(&error),
     };

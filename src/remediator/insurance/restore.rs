@@ -35,16 +35,17 @@ use crate::folder::{Creds, Found, Inventory, Kind, Place, Shape, Stamp, Timestam
 use crate::policy::Refusal;
 use crate::policy::insurance::{Known, Present, may_restore};
 use crate::policy::measure::{Batches, CLASSIC_BATCH, MODERN_BATCH};
-use crate::remediator::journal::record::{Fate, FileRecord, Step};
-use crate::remediator::journal::{Ending, Journal, Run, Status};
 use crate::remediator::outcome::{self, Crash, RunError, RunOutcome};
 use crate::remediator::quarantine::{
     LockedFolder, Obstacle, RunId, exists, make_dir, obstacle, obstacle_io, open_beneath,
     read_record, sync, unlink, write_record,
 };
 use crate::remediator::runner::{self, Context, Down, blocking};
+use crate::remediator::store::audit::{Fate, FileRecord, Step};
+use crate::remediator::store::runs::{Ending, Run, Status};
+use crate::remediator::store::{BlockingStore, Store, StoreError};
 
-use super::store::{Copy, Store, set_modified};
+use super::store::{Copy, CopyStore, set_modified};
 
 const CREDS: &str = "creds.json";
 const NEW: &str = "new.json";
@@ -123,7 +124,13 @@ pub async fn restore(
     let prepared = {
         let (ctx, folder, found, run) =
             (ctx.clone(), Arc::clone(&folder), found.clone(), run.clone());
-        blocking(move || prepare(&ctx, id, &folder, &found, &inventory, &run, version, force))
+        let shared = ctx.store.clone();
+        shared
+            .block(move |store| {
+                prepare(
+                    &ctx, store, id, &folder, &found, &inventory, &run, version, force,
+                )
+            })
             .await?
     };
     ending.note = Some(format!(
@@ -162,11 +169,8 @@ pub async fn restore(
             Some("the copy was dropped, nothing has moved".into()),
         ));
         blocking(move || prepared.cancel()).await?;
-        let dropped = move |journal: &mut Journal| {
-            journal.planned_are_left(id)?;
-            journal.forget_run(id)
-        };
-        ask_journal(ctx, down, dropped).await?;
+        let dropped = move |store: &Store| plan_dropped(store, id);
+        ask_store(ctx, down, dropped).await?;
         return Err(stop);
     }
     ending.run = Some(run.to_string());
@@ -175,7 +179,7 @@ pub async fn restore(
         Some("the copy and the folder's creds.json change places".into()),
     ));
     let steps = std::mem::take(&mut ending.steps);
-    ask_journal(ctx, down, move |journal| journal.note(id, &steps)).await?;
+    ask_store(ctx, down, move |store| store.audit().note(id, &steps)).await?;
     let (restored, moves) = blocking(move || prepared.exchange()).await?;
     ending.files.insert(Kind::Creds, 1);
     ending.moves = moves;
@@ -195,17 +199,24 @@ pub async fn restore(
     })
 }
 
-/// A person waits for the journal; whoever keeps a bot stopped does so on a thread that may
-/// wait.
-async fn ask_journal<T: Send + 'static>(
+/// An operator's command waits for the store; while a bot is stopped no async thread does.
+async fn ask_store<T: Send + 'static>(
     ctx: &Context,
     down: Option<&Down>,
-    ask: impl FnOnce(&mut Journal) -> T + Send + 'static,
+    ask: impl FnOnce(&Store) -> T + Send + 'static,
 ) -> T {
     match down {
         Some(_) => ctx.ask(ask).await,
-        None => ask(&mut ctx.journal()),
+        None => ctx.store.in_place(ask),
     }
+}
+
+/// Records that nothing of the plan was moved.
+fn plan_dropped(store: &Store, id: i64) -> Result<(), StoreError> {
+    store.atomic(|| {
+        store.audit().planned_are_left(id)?;
+        store.runs().forget_name(id)
+    })
 }
 
 /// A restore of which everything is written, and nothing is in its place.
@@ -222,6 +233,7 @@ struct Prepared {
 #[allow(clippy::too_many_arguments)]
 fn prepare(
     ctx: &Context,
+    records: &BlockingStore<'_>,
     id: i64,
     folder: &Arc<LockedFolder>,
     found: &Found,
@@ -232,7 +244,7 @@ fn prepare(
 ) -> Result<Prepared, RunError> {
     let io = |what: String| RunError::from(Obstacle::Io(what));
     let session = found.session.as_str();
-    let store = Store::new(&ctx.settings.state_path);
+    let store = CopyStore::new(&ctx.settings.state_path);
     let copies: Vec<Copy> = store
         .copies(session)
         .map_err(|error| io(error.to_string()))?
@@ -309,7 +321,10 @@ fn prepare(
         .iter()
         .map(|there| on_record(&there.stamp, Fate::Planned))
         .collect();
-    ctx.journal().set_plan(id, run.as_str(), &[], &out)?;
+    records
+        .lock()
+        .audit()
+        .set_plan(id, run.as_str(), &[], &out)?;
     let quarantine = folder
         .quarantine(true)?
         .ok_or_else(|| io("no quarantine".into()))?;
@@ -339,8 +354,7 @@ fn prepare(
         .and_then(|()| sync(&[prepared.quarantine.as_fd()]));
     if let Err(error) = written {
         let _ = prepared.cancel();
-        ctx.journal().planned_are_left(id)?;
-        ctx.journal().forget_run(id)?;
+        plan_dropped(&records.lock(), id)?;
         return Err(error.into());
     }
     Ok(prepared)
@@ -807,7 +821,9 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
             Status::Done
         }
         Ok(_) => {
-            ctx.journal().planned_are_left(orphan.id)?;
+            let id = orphan.id;
+            ctx.ask(move |store| store.audit().planned_are_left(id))
+                .await?;
             let error = RunError::Crashed(Crash::NothingRestored);
             outcome::settle(&Err(error), &mut ending)
         }
@@ -817,8 +833,9 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
         }
     };
     let ending = Ending { moves, ..ending };
-    ctx.journal()
-        .finish(orphan.id, status, &ending, Timestamp::now())?;
+    let id = orphan.id;
+    ctx.ask(move |store| store.runs().finish(id, status, &ending, Timestamp::now()))
+        .await?;
     Ok(())
 }
 

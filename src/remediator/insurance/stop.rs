@@ -11,13 +11,13 @@ use crate::control::{Presence, Service};
 use crate::folder::{Creds, Found, Timestamp};
 use crate::policy::Refusal;
 use crate::policy::insurance::Keep;
-use crate::remediator::journal::{Action, Ending};
 use crate::remediator::outcome::{self, RunError, RunOutcome};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::runner::{self, Context, Down, blocking};
+use crate::remediator::store::runs::{Action, Ending};
 
 use super::restore::restore;
-use super::store::Store;
+use super::store::CopyStore;
 use super::watch::{Reading, read_settled};
 
 /// A stop waits no longer for the copies.
@@ -32,7 +32,7 @@ pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) -> Option<BTreeS
         return None;
     }
     let (store, keep) = (
-        Store::new(&ctx.settings.state_path),
+        CopyStore::new(&ctx.settings.state_path),
         ctx.settings.insurance.keep,
     );
     let taken = blocking(move || {
@@ -56,7 +56,7 @@ pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) -> Option<BTreeS
 }
 
 /// Whether it is whole, and kept. Blocks.
-fn take(store: &Store, found: &Found, keep: &Keep) -> Result<bool, String> {
+fn take(store: &CopyStore, found: &Found, keep: &Keep) -> Result<bool, String> {
     let folder = found.place.open().map_err(|error| error.to_string())?;
     let Reading::Good {
         bytes,
@@ -128,7 +128,7 @@ async fn was_whole(ctx: &Context, session: &str, whole: Option<&BTreeSet<String>
     if let Some(whole) = whole {
         return whole.contains(session);
     }
-    let (store, session) = (Store::new(&ctx.settings.state_path), session.to_owned());
+    let (store, session) = (CopyStore::new(&ctx.settings.state_path), session.to_owned());
     blocking(move || {
         store
             .entries(&session)
@@ -142,8 +142,10 @@ async fn mend(ctx: &Context, service: &Service, found: &Found, halt: &Halt) {
     let told = format!("before the start of {}", service.name);
     let name = session.clone();
     let begun = ctx
-        .ask(move |journal| {
-            journal.begin_ourselves(&name, Action::Restore, &told, Timestamp::now())
+        .ask(move |store| {
+            store
+                .runs()
+                .begin_own(&name, Action::Restore, &told, Timestamp::now())
         })
         .await;
     let id = match begun {
@@ -183,7 +185,7 @@ async fn mend(ctx: &Context, service: &Service, found: &Found, halt: &Halt) {
         }
     }
     let ended = ctx
-        .ask(move |journal| journal.finish(id, status, &ending, Timestamp::now()))
+        .ask(move |store| store.runs().finish(id, status, &ending, Timestamp::now()))
         .await;
     if let Err(error) = ended {
         tracing::error!(

@@ -164,11 +164,11 @@ pub enum Added {
 
 /// All copies in one state directory.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct CopyStore {
     state: PathBuf,
 }
 
-impl Store {
+impl CopyStore {
     /// In this state directory.
     pub fn new(state: &Path) -> Self {
         Self {
@@ -431,7 +431,7 @@ impl Store {
         Ok(())
     }
 
-    /// Names of the session directories that hold copies, as [`Store::directory`] gives them.
+    /// Names of the session directories that hold copies, as [`CopyStore::directory`] gives them.
     pub fn directories(&self) -> Result<Vec<String>, StoreError> {
         let doing = "listing the copies of creds.json";
         match std::fs::read_dir(self.state.join(DIR)) {
@@ -569,7 +569,7 @@ mod tests {
         Timestamp::from_secs(1_800_000_000)
     }
 
-    fn add(store: &Store, session: &str, bytes: &[u8], at: Timestamp) -> Added {
+    fn add(store: &CopyStore, session: &str, bytes: &[u8], at: Timestamp) -> Added {
         let facts = insurable(bytes).unwrap();
         store
             .add(session, bytes, &facts, at, at, &Keep::default())
@@ -579,7 +579,7 @@ mod tests {
     #[test]
     fn copies_are_private_and_come_back_as_they_were() {
         let state = tempfile::tempdir().unwrap();
-        let store = Store::new(state.path());
+        let store = CopyStore::new(state.path());
         assert_eq!(store.entries("bot").unwrap(), []);
         let bytes = creds("Q0M=", 31);
         assert_eq!(add(&store, "bot", &bytes, now()), Added::New(1));
@@ -611,7 +611,7 @@ mod tests {
     #[test]
     fn a_new_identity_pushes_no_other_out() {
         let state = tempfile::tempdir().unwrap();
-        let store = Store::new(state.path());
+        let store = CopyStore::new(state.path());
         for next in 31..35 {
             add(&store, "bot", &creds("Q0M=", next), now());
         }
@@ -634,7 +634,7 @@ mod tests {
     #[test]
     fn with_many_identities_only_another_one_is_left_out() {
         let state = tempfile::tempdir().unwrap();
-        let store = Store::new(state.path());
+        let store = CopyStore::new(state.path());
         for identity in 0..MAX_COPIES {
             add(&store, "bot", &creds(&format!("{identity:04}"), 31), now());
         }
@@ -654,7 +654,7 @@ mod tests {
     #[test]
     fn a_damaged_copy_counts_for_nothing() {
         let state = tempfile::tempdir().unwrap();
-        let store = Store::new(state.path());
+        let store = CopyStore::new(state.path());
         add(&store, "bot", &creds("Q0M=", 31), now());
         let dir = path_in(state.path()).join("bot");
         let first = std::fs::read_dir(&dir)
@@ -705,12 +705,12 @@ mod tests {
     #[test]
     fn a_session_that_is_gone_loses_its_copies_after_their_time() {
         let state = tempfile::tempdir().unwrap();
-        let store = Store::new(state.path());
+        let store = CopyStore::new(state.path());
         add(&store, "bot", &creds("Q0M=", 31), now());
         let day = Duration::from_secs(86_400);
         let expire = |at: Timestamp, due: bool| {
             store
-                .expire_directory(&Store::directory("bot"), at, &Keep::default(), |_| due)
+                .expire_directory(&CopyStore::directory("bot"), at, &Keep::default(), |_| due)
                 .unwrap()
         };
         assert_eq!(expire(now().plus(day * 30), true), 0);

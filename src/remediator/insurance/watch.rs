@@ -15,7 +15,7 @@ use crate::policy::insurance::{Holds, Kept, surplus};
 use crate::remediator::runner::blocking;
 
 use super::restore;
-use super::store::{CopyEntry, Store};
+use super::store::{CopyEntry, CopyStore};
 
 /// Sessions that are looked at at the same time.
 const AT_ONCE: usize = 8;
@@ -151,7 +151,7 @@ fn is_file(shape: Shape) -> bool {
 /// Looks at every session again and again.
 #[derive(Debug)]
 pub struct Watch {
-    store: Store,
+    store: CopyStore,
     insurance: Insurance,
     retention: Duration,
     looked: Mutex<HashMap<String, Looked>>,
@@ -174,7 +174,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Watch {
     /// Over the copies in `store`. `retention`: how long files that a restore replaced stay
     /// in the quarantine. Where the insurance is switched off, only those are looked after.
-    pub fn new(store: Store, insurance: Insurance, retention: Duration) -> Self {
+    pub fn new(store: CopyStore, insurance: Insurance, retention: Duration) -> Self {
         Self {
             store,
             insurance,
@@ -191,7 +191,7 @@ impl Watch {
         let mut looks = tokio::task::JoinSet::new();
         let directories: HashSet<String> = found
             .iter()
-            .map(|found| Store::directory(found.session.as_str()))
+            .map(|found| CopyStore::directory(found.session.as_str()))
             .collect();
         let names: HashSet<String> = found
             .iter()
@@ -509,7 +509,7 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             std::fs::create_dir_all(dir.path().join("bot")).unwrap();
-            let store = Store::new(dir.path());
+            let store = CopyStore::new(dir.path());
             let watch = Watch::new(store, Insurance::default(), Duration::from_secs(86_400));
             let place = Place {
                 parent: dir.path().to_owned(),
@@ -702,7 +702,7 @@ mod tests {
             let (now, clock) = (start.plus(at), clock + at);
             sample.watch.look(&sample.found, deletes, now, clock);
             let names = HashSet::from(["bot".to_owned()]);
-            let present = HashSet::from([Store::directory("bot")]);
+            let present = HashSet::from([CopyStore::directory("bot")]);
             sample
                 .watch
                 .expire_the_gone(&present, &names, deletes, now, clock);

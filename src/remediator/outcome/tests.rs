@@ -15,7 +15,7 @@ fn all() -> Vec<RunError> {
         RunError::Obstacle(Obstacle::Io(why())),
         RunError::Changed(0),
         RunError::Changed(2),
-        RunError::Journal(why()),
+        RunError::Store(why()),
         RunError::UnknownSession,
         RunError::Crashed(Crash::WhileDown),
         RunError::Crashed(Crash::NothingMoved),

@@ -15,12 +15,13 @@ use crate::policy::CleanRequest;
 use crate::policy::guard::CleanupMode;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Response};
 
-use super::super::journal::record::Wanted;
-use super::super::journal::{Journal, JournalError};
-use super::super::ledger::{Armed, Switch};
 use super::super::page::{self, Front, Maintenance};
 use super::super::privileges::{self, Group, Me};
 use super::super::runner::{self, blocking};
+use super::super::store::armed::ArmedRun;
+use super::super::store::audit::RunKey;
+use super::super::store::pause::PauseEntry;
+use super::super::store::{Store, StoreError};
 use super::Service;
 
 /// Pages at the same time; more get 503.
@@ -89,18 +90,17 @@ impl Service {
 
     async fn front_page(self: Arc<Self>) -> Response {
         let service = Arc::clone(&self);
-        let told = blocking(move || {
+        let told = self.ctx.ask(move |store| {
             let sessions = service.known_sessions();
-            let journal = service.ctx.journal();
-            Ok::<_, super::JournalError>(Front {
+            Ok::<_, StoreError>(Front {
                 sessions: sessions
                     .iter()
                     .map(|found| found.session.to_string())
                     .collect(),
-                maintenance: Some(maintenance(&journal)?),
-                waiting: journal.waiting(SHOWN)?,
-                runs: journal.runs(SHOWN)?,
-                passed_over: journal.passed_over(SHOWN)?,
+                maintenance: Some(maintenance(store)?),
+                waiting: store.audit().waiting(SHOWN)?,
+                runs: store.audit().recent(SHOWN)?,
+                unstarted: store.unstarted().recent(SHOWN)?,
                 privileges: service
                     .pages
                     .privileges
@@ -128,7 +128,11 @@ impl Service {
                 "Which run? Open this page from the list of runs.",
             );
         };
-        match blocking(move || self.ctx.journal().show(&Wanted::Id(id))).await {
+        match self
+            .ctx
+            .ask(move |store| store.audit().show(&RunKey::Id(id)))
+            .await
+        {
             Ok(Some(record)) => web::html(page::run(&record)),
             Ok(None) => sorry(
                 StatusCode::NOT_FOUND,
@@ -244,11 +248,11 @@ impl Service {
 }
 
 /// Paused, breaker, armed.
-fn maintenance(journal: &Journal) -> Result<Maintenance, JournalError> {
-    let switches = journal.switches()?;
+fn maintenance(store: &Store) -> Result<Maintenance, StoreError> {
+    let switches = store.pause().state()?;
     let told =
-        |switch: Switch| format!("since {} by {}: {}", switch.since, switch.by, switch.reason);
-    let waits = |armed: Armed| {
+        |switch: PauseEntry| format!("since {} by {}: {}", switch.since, switch.by, switch.reason);
+    let waits = |armed: ArmedRun| {
         let waits_for = "until its bot is found stopped, or for its service's maintenance window";
         (
             armed.session,
@@ -262,7 +266,7 @@ fn maintenance(journal: &Journal) -> Result<Maintenance, JournalError> {
     Ok(Maintenance {
         paused: switches.paused.map(told),
         breaker: switches.breaker.map(told),
-        armed: journal.armed()?.into_iter().map(waits).collect(),
+        armed: store.armed().all()?.into_iter().map(waits).collect(),
     })
 }
 

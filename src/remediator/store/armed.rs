@@ -1,0 +1,167 @@
+//! Armed runs: a clean-up that was refused because its bot is connected waits until the bot
+//! is found stopped, or for a maintenance window.
+
+use std::time::Duration;
+
+use rusqlite::params;
+use serde::Serialize;
+
+use crate::folder::Timestamp;
+
+use super::pause::HALTED;
+use super::queue::{RETRY_AFTER, Request};
+use super::runs::Action;
+use super::{Store, StoreError, atomic};
+
+/// The tables of this module.
+pub(super) const SCHEMA: &str = "
+CREATE TABLE armed (
+    session TEXT NOT NULL,
+    action TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    starts_at TEXT NOT NULL,
+    since_ns INTEGER NOT NULL,
+    alert_ns INTEGER NOT NULL,
+    queued_ns INTEGER,
+    PRIMARY KEY (session, action)
+);
+";
+
+/// A run that waits until its bot is found stopped, or for a maintenance window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ArmedRun {
+    /// The session.
+    pub session: String,
+    /// What it is to do.
+    pub action: Action,
+    /// The alert's tier.
+    pub tier: String,
+    /// Since when.
+    pub since: String,
+    /// When the alert was last repeated.
+    pub last_alert: String,
+    #[serde(skip)]
+    last_alert_at: Timestamp,
+}
+
+/// The armed runs.
+#[derive(Clone, Copy, Debug)]
+pub struct ArmedRuns<'a>(pub(super) &'a Store);
+
+impl ArmedRuns<'_> {
+    /// Lets a run that was refused because its bot is connected wait for a better moment.
+    pub fn arm(&self, run_id: i64, now: Timestamp) -> Result<(), StoreError> {
+        self.0.db.execute(
+            "INSERT INTO armed (session, action, tier, fingerprint, starts_at, since_ns, alert_ns)
+             SELECT session, action, tier, coalesce(fingerprint, ''), coalesce(starts_at, ''), ?2, ?2
+             FROM runs WHERE id = ?1 AND tier IS NOT NULL
+             ON CONFLICT (session, action) DO UPDATE
+             SET tier = excluded.tier, fingerprint = excluded.fingerprint, starts_at = excluded.starts_at",
+            params![run_id, now.nanos()],
+        )?;
+        Ok(())
+    }
+
+    /// The alerts were repeated: what they armed goes on waiting.
+    pub fn repeated(&self, requests: &[Request], now: Timestamp) -> Result<(), StoreError> {
+        atomic(&self.0.db, |tx| {
+            for request in requests {
+                tx.execute(
+                    "UPDATE armed SET alert_ns = ?3 WHERE session = ?1 AND action = ?2",
+                    params![request.session, request.action.label(), now.nanos()],
+                )?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Drops an armed run: it was done, or its alert has resolved. Says whether there was one.
+    pub fn disarm(&self, session: &str, action: Action) -> Result<bool, StoreError> {
+        let dropped = self.0.db.execute(
+            "DELETE FROM armed WHERE session = ?1 AND action = ?2",
+            params![session, action.label()],
+        )?;
+        Ok(dropped > 0)
+    }
+
+    /// Drops armed runs whose alert was not repeated for `span`; how many.
+    pub fn disarm_forgotten(&self, span: Duration, now: Timestamp) -> Result<usize, StoreError> {
+        let (from, to) = (now.minus(span).nanos(), now.plus(span).nanos());
+        Ok(self.0.db.execute(
+            "DELETE FROM armed WHERE alert_ns < ?1 OR alert_ns > ?2",
+            [from, to],
+        )?)
+    }
+
+    /// The armed runs.
+    pub fn all(&self) -> Result<Vec<ArmedRun>, StoreError> {
+        let mut query = self.0.db.prepare(
+            "SELECT session, action, tier, since_ns, alert_ns FROM armed ORDER BY since_ns, session, action",
+        )?;
+        let rows = query.query_map([], |row| {
+            let (action, since, alert): (String, i64, i64) =
+                (row.get(1)?, row.get(3)?, row.get(4)?);
+            let last_alert_at = Timestamp::from_nanos(alert);
+            Ok(ArmedRun {
+                session: row.get(0)?,
+                action: Action::from_label(&action).unwrap_or(Action::Cleanup),
+                tier: row.get(2)?,
+                since: Timestamp::from_nanos(since).rfc3339(),
+                last_alert: last_alert_at.rfc3339(),
+                last_alert_at,
+            })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Whether this run is armed.
+    pub fn contains(&self, session: &str, action: Action) -> Result<bool, StoreError> {
+        let mut query = self
+            .0
+            .db
+            .prepare("SELECT EXISTS (SELECT 1 FROM armed WHERE session = ?1 AND action = ?2)")?;
+        Ok(query.query_row(params![session, action.label()], |row| row.get(0))?)
+    }
+
+    /// Queues an armed run, unless one waits or is under way, it was tried less than
+    /// [`RETRY_AFTER`] ago, or all action is halted; its number.
+    pub fn enqueue(
+        &self,
+        session: &str,
+        action: Action,
+        now: Timestamp,
+    ) -> Result<Option<i64>, StoreError> {
+        atomic(&self.0.db, |tx| {
+            let queue = format!(
+            "INSERT INTO runs (created_ns, session, action, tier, requested_by, fingerprint, starts_at, status)
+             SELECT ?3, session, action, tier, 'alert ' || fingerprint, fingerprint, starts_at, 'queued'
+             FROM armed WHERE session = ?1 AND action = ?2
+             AND (queued_ns IS NULL OR queued_ns < ?4 OR queued_ns > ?3)
+             AND NOT EXISTS (SELECT 1 FROM runs WHERE session = ?1 AND status IN ('queued', 'running')
+                             AND action IN ('cleanup', 'emergency'))
+             AND NOT {HALTED}"
+        );
+            let queued = tx.execute(
+                &queue,
+                params![
+                    session,
+                    action.label(),
+                    now.nanos(),
+                    now.minus(RETRY_AFTER).nanos()
+                ],
+            )?;
+            let id = (queued > 0).then(|| tx.last_insert_rowid());
+            if id.is_some() {
+                tx.execute(
+                    "UPDATE armed SET queued_ns = ?3 WHERE session = ?1 AND action = ?2",
+                    params![session, action.label(), now.nanos()],
+                )?;
+            }
+            Ok(id)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+use super::*;
+use crate::remediator::store::{
+    queue::{Accepted, Via},
+    runs::{Ending, Status},
+};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn at(minutes: u32) -> Timestamp {
+    Timestamp::from_secs(1_800_000_000).plus(MINUTE * minutes)
+}
+
+fn open() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (dir, store)
+}
+
+fn request(session: &str, action: Action) -> Request {
+    Request {
+        session: session.into(),
+        action,
+        tier: action.label().into(),
+        fingerprint: "f".into(),
+        starts_at: "s".into(),
+        via: Via::default(),
+    }
+}
+
+fn accept(store: &Store, session: &str, action: Action, now: Timestamp) -> i64 {
+    match store
+        .queue()
+        .accept(&[request(session, action)], now)
+        .unwrap()[..]
+    {
+        [Accepted::Queued(id)] => id,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+fn refuse(store: &Store, id: i64, now: Timestamp) {
+    assert_eq!(store.queue().take(now, &[]).unwrap().unwrap().id, id);
+    store.armed().arm(id, now).unwrap();
+    let ending = Ending {
+        reason: Some("connected"),
+        ..Ending::default()
+    };
+    store
+        .runs()
+        .finish(id, Status::Refused, &ending, now)
+        .unwrap();
+}
+
+#[test]
+fn an_armed_run_waits_until_its_alert_is_over() {
+    let (_dir, store) = open();
+    let id = accept(&store, "a", Action::Cleanup, at(0));
+    refuse(&store, id, at(0));
+    assert_eq!(store.armed().all().unwrap().len(), 1);
+    // Nudged once, not again while it waits, nor at once after it was refused.
+    let again = store
+        .armed()
+        .enqueue("a", Action::Cleanup, at(1))
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        store.armed().enqueue("a", Action::Cleanup, at(10)).unwrap(),
+        None
+    );
+    let run = store.queue().take(at(10), &[]).unwrap().unwrap();
+    assert_eq!(
+        (run.id, run.requested_by.to_string()),
+        (again, "alert f".to_owned())
+    );
+    store
+        .runs()
+        .finish(again, Status::Refused, &Ending::default(), at(10))
+        .unwrap();
+    assert_eq!(
+        store.armed().enqueue("a", Action::Cleanup, at(5)).unwrap(),
+        None
+    );
+    assert!(
+        store
+            .armed()
+            .enqueue("a", Action::Cleanup, at(7))
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(
+        store
+            .armed()
+            .enqueue("a", Action::Emergency, at(7))
+            .unwrap(),
+        None,
+        "that one is not armed"
+    );
+    // It is dropped by its own alert only.
+    assert!(!store.armed().disarm("a", Action::Emergency).unwrap());
+    assert!(store.armed().disarm("a", Action::Cleanup).unwrap());
+    assert!(!store.armed().contains("a", Action::Cleanup).unwrap());
+}
+
+#[test]
+fn an_alert_that_is_not_repeated_is_forgotten() {
+    let (_dir, store) = open();
+    let id = accept(&store, "a", Action::Cleanup, at(0));
+    refuse(&store, id, at(0));
+    assert_eq!(
+        store.armed().disarm_forgotten(MINUTE * 60, at(59)).unwrap(),
+        0
+    );
+    store
+        .armed()
+        .repeated(
+            &[request("a", Action::Cleanup), request("b", Action::Cleanup)],
+            at(59),
+        )
+        .unwrap();
+    assert_eq!(
+        store
+            .armed()
+            .disarm_forgotten(MINUTE * 60, at(110))
+            .unwrap(),
+        0
+    );
+    assert_eq!(store.armed().all().unwrap()[0].since, at(0).rfc3339());
+    assert_eq!(
+        store
+            .armed()
+            .disarm_forgotten(MINUTE * 60, at(120))
+            .unwrap(),
+        1
+    );
+    // Dated far ahead by a wrong clock.
+    let id = accept(&store, "b", Action::Cleanup, at(9000));
+    refuse(&store, id, at(9000));
+    assert_eq!(
+        store
+            .armed()
+            .disarm_forgotten(MINUTE * 60, at(120))
+            .unwrap(),
+        1
+    );
+}
+
+/// The service is down for a run that had begun before.
+#[test]
+fn while_all_is_halted_no_other_run_begins_beside_one() {
+    for breaker in [false, true] {
+        let (dir, store) = open();
+        let armed = accept(&store, "a", Action::Cleanup, at(0));
+        refuse(&store, armed, at(0));
+        let queued = accept(&store, "b", Action::Emergency, at(1));
+        // Another process turns the switch.
+        let other = Store::open(dir.path()).unwrap();
+        match breaker {
+            false => other.pause().set("ann", "a release", at(1)).unwrap(),
+            true => other.pause().open_breaker("4 services", at(1)).unwrap(),
+        }
+        assert_eq!(
+            store.armed().enqueue("a", Action::Cleanup, at(2)).unwrap(),
+            None,
+            "breaker: {breaker}"
+        );
+        assert_eq!(
+            store.queue().claim("b", at(2)).unwrap(),
+            None,
+            "breaker: {breaker}"
+        );
+        other.pause().resume("ann", at(3)).unwrap();
+        let nudged = store.armed().enqueue("a", Action::Cleanup, at(3)).unwrap();
+        assert_eq!(
+            store.queue().claim("a", at(3)).unwrap().map(|run| run.id),
+            nudged,
+            "it had waited"
+        );
+        assert!(nudged.is_some());
+        assert_eq!(store.queue().claim("b", at(3)).unwrap().unwrap().id, queued);
+    }
+}

@@ -1,0 +1,114 @@
+//! Proof that the process behind a run lives.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::folder::scan::open_dir;
+
+use super::super::quarantine::give_to_owner_of;
+
+/// A file in the state directory that is locked for as long as the store is open. It tells a run under way from one whose process died, also between containers.
+#[derive(Debug)]
+pub(super) struct ProcessLock {
+    name: String,
+    dir: PathBuf,
+    path: PathBuf,
+    lock: Option<std::fs::File>,
+}
+
+impl ProcessLock {
+    pub(super) fn new(dir: &Path) -> io::Result<Self> {
+        // Another process may tidy the file away before it is locked: then once more.
+        for _ in 0..4 {
+            let mut random = [0u8; 8];
+            rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+            let name = format!("owner-{:016x}.lock", u64::from_ne_bytes(random));
+            let path = dir.join(&name);
+            let lock = std::fs::OpenOptions::new()
+                .create_new(true)
+                .append(true)
+                .mode(0o600)
+                .open(&path)?;
+            hand_over(dir, &lock)?;
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && path.exists() {
+                return Ok(Self {
+                    name,
+                    dir: dir.to_owned(),
+                    path,
+                    lock: Some(lock),
+                });
+            }
+            let _ = std::fs::remove_file(&path);
+        }
+        // No lock can be had there. A run of this process may then be taken for a leftover by
+        // another one that starts meanwhile; the folder's own lock still keeps them apart.
+        tracing::warn!(
+            "no file can be locked in {}; use a local file system",
+            dir.display()
+        );
+        Ok(Self {
+            name: "unproven".into(),
+            dir: dir.to_owned(),
+            path: PathBuf::new(),
+            lock: None,
+        })
+    }
+
+    /// The name under which this process records its runs.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether `name` is this process.
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        self.name == name
+    }
+
+    /// Whether the process behind `name` lives. What cannot be told counts as alive.
+    pub(super) fn is_alive(&self, name: &str) -> bool {
+        self.is_own(name) || is_locked(&self.dir, name)
+    }
+
+    /// Removes the files of dead processes.
+    pub(super) fn tidy(&self) {
+        for entry in std::fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| name.starts_with("owner-")) else {
+                continue;
+            };
+            if !is_locked(&self.dir, name) {
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+fn is_locked(dir: &Path, name: &str) -> bool {
+    if !name.starts_with("owner-") || name.contains('/') {
+        return false;
+    }
+    match std::fs::File::open(dir.join(name)) {
+        Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+impl Drop for ProcessLock {
+    fn drop(&mut self) {
+        if self.lock.is_none() {
+            return;
+        }
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// What root makes in a state directory of another user belongs to that user.
+pub(super) fn hand_over(dir: &Path, made: &std::fs::File) -> io::Result<()> {
+    let dir = open_dir(dir)?;
+    give_to_owner_of(dir.as_fd(), made.as_fd())
+        .map_err(|obstacle| io::Error::other(obstacle.to_string()))
+}

@@ -1,0 +1,278 @@
+//! The queue: which requests become runs, and which run is next.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rusqlite::{Connection as Sqlite, OptionalExtension, params};
+
+use crate::folder::Timestamp;
+
+use super::super::requester::Requester;
+use super::audit::{self, Step};
+use super::pause::HALTED;
+use super::runs::{Action, Ending, Run, SELECT, Status, read_run};
+use super::{Store, StoreError, atomic, session_status, unstarted};
+
+/// After a successful run the same session is left alone for this long.
+pub const COOLDOWN: Duration = Duration::from_secs(6 * 3_600);
+/// A refused or failed attempt is tried again at most this often.
+pub const RETRY_AFTER: Duration = Duration::from_secs(300);
+/// More runs than this never wait; the webhook answers 503.
+pub const MAX_QUEUED: u64 = 10_000;
+
+/// An alert that asks for a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The session.
+    pub session: String,
+    /// What to do.
+    pub action: Action,
+    /// The alert's tier.
+    pub tier: String,
+    /// The alert's fingerprint.
+    pub fingerprint: String,
+    /// The alert's start, as it was given.
+    pub starts_at: String,
+    /// How it came.
+    pub via: Via,
+}
+
+/// Which delivery brought an alert.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Via {
+    /// Alertmanager's receiver.
+    pub receiver: String,
+    /// The group of alerts.
+    pub group_key: String,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// A run was put on record.
+    Queued(i64),
+    /// A run of the kind waits or is under way.
+    InProgress,
+    /// A run succeeded less than [`COOLDOWN`] ago.
+    Cooldown,
+    /// An attempt was refused or failed less than [`RETRY_AFTER`] ago.
+    RetryLater,
+}
+
+impl Accepted {
+    /// Value of the label `outcome`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Accepted::Queued(_) => "queued",
+            Accepted::InProgress => "in_progress",
+            Accepted::Cooldown => "cooldown",
+            Accepted::RetryLater => "retry_later",
+        }
+    }
+}
+
+/// The runs that wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Queue<'a>(pub(super) &'a Store);
+
+impl Queue<'_> {
+    /// Queues the runs that alerts ask for. An alert starts none
+    /// while a run of this action on this session waits or is under way; for
+    /// [`COOLDOWN`] after a run of this session succeeded, whatever the alert's start
+    /// (a gap in the scrapes gives the same trouble a new one); for [`RETRY_AFTER`] after
+    /// an attempt was refused or failed.
+    ///
+    /// One delivery is one transaction: all of it is on record, or nothing.
+    pub fn accept(
+        &self,
+        requests: &[Request],
+        now: Timestamp,
+    ) -> Result<Vec<Accepted>, StoreError> {
+        atomic(&self.0.db, |tx| {
+            let accepted = requests
+                .iter()
+                .map(|request| {
+                    let accepted = Self::accept_one(tx, request, now)?;
+                    match accepted {
+                        Accepted::Queued(id) => audit::accepted(tx, id, request, now)?,
+                        other => unstarted::add(tx, request, other.label(), now)?,
+                    }
+                    Ok(accepted)
+                })
+                .collect::<Result<_, StoreError>>()?;
+            Ok(accepted)
+        })
+    }
+
+    fn accept_one(tx: &Sqlite, request: &Request, now: Timestamp) -> Result<Accepted, StoreError> {
+        let exists =
+            |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<bool, rusqlite::Error> {
+                tx.query_row(&format!("SELECT EXISTS ({sql})"), values, |row| row.get(0))
+            };
+        let (session, action) = (&request.session, request.action);
+        let in_progress = exists(
+            "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2 AND status IN ('queued','running')",
+            &[session, &action.label()],
+        )?;
+        if in_progress {
+            return Ok(Accepted::InProgress);
+        }
+        if is_cooling(tx, session, action, now)? {
+            return Ok(Accepted::Cooldown);
+        }
+        let (from, to) = around(now, RETRY_AFTER);
+        let too_soon = exists(
+            "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2 AND status IN ('refused','failed') AND finished_ns > ?3 AND finished_ns < ?4",
+            &[session, &action.label(), &from, &to],
+        )?;
+        if too_soon {
+            return Ok(Accepted::RetryLater);
+        }
+        let waiting: i64 = tx.query_row(
+            "SELECT count(*) FROM runs WHERE status = 'queued'",
+            [],
+            |row| row.get(0),
+        )?;
+        if waiting >= MAX_QUEUED as i64 {
+            return Err(StoreError::Full);
+        }
+        tx.execute(
+            "INSERT INTO runs (created_ns, session, action, tier, requested_by, fingerprint, starts_at, status)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued')",
+            params![
+                now.nanos(),
+                session,
+                action.label(),
+                request.tier,
+                Requester::Alert(request.fingerprint.clone()).to_string(),
+                request.fingerprint,
+                request.starts_at,
+            ],
+        )?;
+        Ok(Accepted::Queued(tx.last_insert_rowid()))
+    }
+
+    /// Takes the next waiting run whose session has none under way. One whose session was
+    /// cleaned or undone since it was accepted is refused instead.
+    ///
+    /// Clean-ups of the sessions `but` are left waiting: their service is being stopped, or
+    /// started again.
+    pub fn take(&self, now: Timestamp, but: &[String]) -> Result<Option<Run>, StoreError> {
+        let but = serde_json::to_string(but).unwrap_or_default();
+        self.take_where(
+            now,
+            "(action = 'plan' OR session NOT IN (SELECT value FROM json_each(?1)))",
+            &[&but as &dyn rusqlite::ToSql],
+        )
+    }
+
+    /// Takes the waiting clean-ups of one session, which has none under way: its bot is
+    /// stopped now. None begins while all action is halted; it goes on waiting.
+    pub fn claim(&self, session: &str, now: Timestamp) -> Result<Option<Run>, StoreError> {
+        self.take_where(
+            now,
+            &format!("session = ?1 AND action IN ('cleanup', 'emergency') AND NOT {HALTED}"),
+            &[&session as &dyn rusqlite::ToSql],
+        )
+    }
+
+    fn take_where(
+        &self,
+        now: Timestamp,
+        which: &str,
+        values: &[&dyn rusqlite::ToSql],
+    ) -> Result<Option<Run>, StoreError> {
+        atomic(&self.0.db, |tx| {
+            let next = format!(
+                "{SELECT} WHERE status = 'queued' AND {which} AND session NOT IN (SELECT session FROM runs WHERE status = 'running') ORDER BY id LIMIT 1"
+            );
+            let taken = loop {
+                let Some(run) = tx.query_row(&next, values, read_run).optional()? else {
+                    break None;
+                };
+                if !is_cooling(tx, &run.session, run.action, now)? {
+                    tx.execute(
+                        "UPDATE runs SET status = 'running', owner = ?2 WHERE id = ?1",
+                        params![run.id, self.0.process.name()],
+                    )?;
+                    audit::write_steps(
+                        tx,
+                        run.id,
+                        &[Step {
+                            at: now,
+                            ..Step::new("begun", None)
+                        }],
+                    )?;
+                    break Some(run);
+                }
+                let ending = Ending {
+                    reason: Some("cooldown"),
+                    detail: Some(
+                        "this session was cleaned or undone since the alert was accepted".into(),
+                    ),
+                    ..Ending::default()
+                };
+                tx.execute(
+                "UPDATE runs SET status = 'refused', finished_ns = ?2, reason = ?3, detail = ?4 WHERE id = ?1",
+                params![run.id, now.nanos(), ending.reason, ending.detail],
+            )?;
+                audit::ended(tx, run.id, Status::Refused.label(), &ending, now)?;
+                session_status::ended(tx, run.id)?;
+            };
+            Ok(taken)
+        })
+    }
+
+    /// Lets a run wait again that was taken and had not begun to move anything; `why` is put
+    /// on record.
+    pub fn requeue(&self, id: i64, why: &str) -> Result<(), StoreError> {
+        atomic(&self.0.db, |tx| {
+            let requeued = tx.execute(
+            "UPDATE runs SET status = 'queued', run = NULL WHERE id = ?1 AND status = 'running'",
+            [id],
+        )?;
+            if requeued > 0 {
+                audit::write_steps(tx, id, &[Step::new("waits_again", Some(why.to_owned()))])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs that wait, and runs under way.
+    pub fn lengths(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        let mut query = self.0.db.prepare(
+            "SELECT status, count(*) FROM runs WHERE status IN ('queued', 'running') GROUP BY status",
+        )?;
+        let rows = query.query_map([], |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)?.max(0) as u64))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Whether a run of this session succeeded less than [`COOLDOWN`] ago.
+fn is_cooling(
+    db: &Sqlite,
+    session: &str,
+    action: Action,
+    now: Timestamp,
+) -> Result<bool, rusqlite::Error> {
+    let (from, to) = around(now, COOLDOWN);
+    db.query_row(
+        &format!(
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE session = ?1 AND action IN {} AND status = 'done' AND finished_ns > ?2 AND finished_ns < ?3)",
+            action.cooled_by()
+        ),
+        params![session, from, to],
+        |row| row.get(0),
+    )
+}
+
+/// The times that lie less than `span` before or after `now`. A time further in the future
+/// was written under a wrong clock and does not count.
+fn around(now: Timestamp, span: Duration) -> (i64, i64) {
+    (now.minus(span).nanos(), now.plus(span).nanos())
+}
+
+#[cfg(test)]
+mod tests;

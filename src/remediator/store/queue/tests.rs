@@ -1,0 +1,251 @@
+use super::*;
+use crate::remediator::store::Store;
+
+fn at(minutes: u64) -> Timestamp {
+    Timestamp::from_secs(1_800_000_000).plus(Duration::from_secs(minutes * 60))
+}
+
+fn open() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (dir, store)
+}
+
+fn request(session: &str, action: Action, starts_at: &str) -> Request {
+    Request {
+        session: session.into(),
+        action,
+        tier: "cleanup".into(),
+        fingerprint: "f".into(),
+        starts_at: starts_at.into(),
+        via: Via::default(),
+    }
+}
+
+fn end(store: &Store, status: Status, when: Timestamp) {
+    let run = store.queue().take(at(0), &[]).unwrap().unwrap();
+    store
+        .runs()
+        .finish(
+            run.id,
+            status,
+            &Ending {
+                reason: Some("connected"),
+                ..Ending::default()
+            },
+            when,
+        )
+        .unwrap();
+}
+
+fn accept(store: &Store, request: &Request, now: Timestamp) -> Result<Accepted, StoreError> {
+    Ok(store.queue().accept(std::slice::from_ref(request), now)?[0])
+}
+
+#[test]
+fn one_run_while_it_waits_or_is_under_way() {
+    let (_dir, store) = open();
+    let cleanup = request("a", Action::Cleanup, "t1");
+    assert!(matches!(
+        accept(&store, &cleanup, at(0)).unwrap(),
+        Accepted::Queued(_)
+    ));
+    assert_eq!(
+        accept(&store, &cleanup, at(1)).unwrap(),
+        Accepted::InProgress
+    );
+    store.queue().take(at(0), &[]).unwrap().unwrap();
+    assert_eq!(
+        accept(&store, &cleanup, at(2)).unwrap(),
+        Accepted::InProgress
+    );
+    let other = request("b", Action::Cleanup, "t1");
+    assert!(matches!(
+        accept(&store, &other, at(2)).unwrap(),
+        Accepted::Queued(_)
+    ));
+    let plan = request("a", Action::Plan, "t1");
+    assert!(
+        matches!(accept(&store, &plan, at(2)).unwrap(), Accepted::Queued(_)),
+        "a dry run is another thing"
+    );
+    assert_eq!(
+        store.queue().take(at(0), &[]).unwrap().unwrap().session,
+        "b",
+        "one run a session at a time"
+    );
+    assert!(store.queue().take(at(0), &[]).unwrap().is_none());
+}
+
+#[test]
+fn an_emergency_does_not_rest_after_a_clean_up() {
+    let (_dir, store) = open();
+    accept(&store, &request("a", Action::Cleanup, "t1"), at(0)).unwrap();
+    end(&store, Status::Done, at(1));
+    let emergency = request("a", Action::Emergency, "t2");
+    assert!(matches!(
+        accept(&store, &emergency, at(30)).unwrap(),
+        Accepted::Queued(_)
+    ));
+    let run = store.queue().take(at(30), &[]).unwrap().unwrap();
+    assert_eq!(run.action, Action::Emergency);
+    store
+        .runs()
+        .finish(run.id, Status::Done, &Ending::default(), at(31))
+        .unwrap();
+    for action in [Action::Cleanup, Action::Emergency] {
+        assert_eq!(
+            accept(&store, &request("a", action, "t3"), at(60)).unwrap(),
+            Accepted::Cooldown
+        );
+    }
+    // A person's undo is a word to both.
+    let later = at(31 + 6 * 60);
+    let undo = store
+        .runs()
+        .begin("a", Action::Undo, "somebody", later)
+        .unwrap();
+    store
+        .runs()
+        .finish(undo, Status::Done, &Ending::default(), later)
+        .unwrap();
+    let emergency = request("a", Action::Emergency, "t4");
+    assert_eq!(
+        accept(&store, &emergency, at(32 + 6 * 60)).unwrap(),
+        Accepted::Cooldown
+    );
+}
+
+#[test]
+fn cooldown_is_per_session_whatever_the_start() {
+    let (_dir, store) = open();
+    accept(&store, &request("a", Action::Emergency, "t1"), at(0)).unwrap();
+    end(&store, Status::Done, at(1));
+    for (action, starts_at) in [
+        (Action::Cleanup, "t1"),
+        (Action::Cleanup, "t2"),
+        (Action::Emergency, "t3"),
+    ] {
+        assert_eq!(
+            accept(&store, &request("a", action, starts_at), at(300)).unwrap(),
+            Accepted::Cooldown
+        );
+    }
+    let later = at(1 + 6 * 60);
+    assert!(matches!(
+        accept(&store, &request("a", Action::Cleanup, "t1"), later).unwrap(),
+        Accepted::Queued(_)
+    ));
+    assert!(matches!(
+        accept(&store, &request("b", Action::Cleanup, "t1"), at(2)).unwrap(),
+        Accepted::Queued(_)
+    ));
+}
+
+#[test]
+fn a_refused_or_failed_attempt_is_tried_again_after_five_minutes() {
+    for status in [Status::Refused, Status::Failed] {
+        let (_dir, store) = open();
+        let cleanup = request("a", Action::Cleanup, "t1");
+        accept(&store, &cleanup, at(0)).unwrap();
+        end(&store, status, at(1));
+        assert_eq!(
+            accept(&store, &cleanup, at(5)).unwrap(),
+            Accepted::RetryLater
+        );
+        let emergency = request("a", Action::Emergency, "t1");
+        assert!(
+            matches!(
+                accept(&store, &emergency, at(5)).unwrap(),
+                Accepted::Queued(_)
+            ),
+            "worse news is heard"
+        );
+        assert!(matches!(
+            accept(&store, &cleanup, at(6)).unwrap(),
+            Accepted::Queued(_)
+        ));
+    }
+}
+
+#[test]
+fn a_wrong_clock_holds_nobody_up() {
+    let (_dir, store) = open();
+    let cleanup = request("a", Action::Cleanup, "t1");
+    accept(&store, &cleanup, at(0)).unwrap();
+    end(&store, Status::Done, at(60 * 24 * 365));
+    assert!(matches!(
+        accept(&store, &cleanup, at(10)).unwrap(),
+        Accepted::Queued(_)
+    ));
+}
+
+#[test]
+fn what_was_done_while_a_run_waited_is_seen() {
+    let (_dir, store) = open();
+    accept(&store, &request("a", Action::Cleanup, "t1"), at(0)).unwrap();
+    let id = store
+        .runs()
+        .begin("a", Action::Undo, "somebody", at(0))
+        .unwrap();
+    assert!(
+        store.queue().take(at(0), &[]).unwrap().is_none(),
+        "an operator is at work"
+    );
+    store
+        .runs()
+        .finish(id, Status::Done, &Ending::default(), at(1))
+        .unwrap();
+    assert!(
+        store.queue().take(at(2), &[]).unwrap().is_none(),
+        "an undo is not undone at once"
+    );
+    let runs = store.audit().recent(10).unwrap();
+    assert_eq!(
+        (runs[1].status, runs[1].reason.as_deref()),
+        (Status::Refused, Some("cooldown"))
+    );
+}
+
+#[test]
+fn sessions_of_a_stopped_service_are_claimed_and_not_taken() {
+    let (_dir, store) = open();
+    let a = queued(&store, "a", Action::Cleanup, at(0));
+    queued(&store, "b", Action::Emergency, at(0));
+    queued(&store, "a", Action::Plan, at(0));
+    let busy = ["a".to_owned(), "b".to_owned()];
+    let taken = store.queue().take(at(0), &busy).unwrap().unwrap();
+    assert_eq!(
+        (taken.session.as_str(), taken.action),
+        ("a", Action::Plan),
+        "a plan stops nobody"
+    );
+    assert_eq!(store.queue().take(at(0), &busy).unwrap(), None);
+    assert_eq!(
+        store.queue().claim("a", at(0)).unwrap(),
+        None,
+        "something is under way there"
+    );
+    store
+        .runs()
+        .finish(taken.id, Status::Done, &Ending::default(), at(0))
+        .unwrap();
+    assert_eq!(store.queue().claim("a", at(0)).unwrap().unwrap().id, a);
+    assert_eq!(store.queue().claim("c", at(0)).unwrap(), None);
+    assert_eq!(
+        store
+            .queue()
+            .take(at(0), &["a".to_owned()])
+            .unwrap()
+            .unwrap()
+            .session,
+        "b"
+    );
+}
+
+fn queued(store: &Store, session: &str, action: Action, now: Timestamp) -> i64 {
+    match accept(store, &request(session, action, "s"), now).unwrap() {
+        Accepted::Queued(id) => id,
+        other => panic!("{other:?}"),
+    }
+}

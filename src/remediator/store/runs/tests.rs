@@ -1,0 +1,154 @@
+use std::time::Duration;
+
+use super::*;
+use crate::remediator::store::queue::{Accepted, Request, Via};
+
+fn at(minutes: u64) -> Timestamp {
+    Timestamp::from_secs(1_800_000_000).plus(Duration::from_secs(minutes * 60))
+}
+
+fn open() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (dir, store)
+}
+
+fn request(session: &str, action: Action) -> Request {
+    Request {
+        session: session.into(),
+        action,
+        tier: action.label().into(),
+        fingerprint: "f".into(),
+        starts_at: "s".into(),
+        via: Via::default(),
+    }
+}
+
+fn accept(store: &Store, session: &str, action: Action, now: Timestamp) -> i64 {
+    match store
+        .queue()
+        .accept(&[request(session, action)], now)
+        .unwrap()[..]
+    {
+        [Accepted::Queued(id)] => id,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn only_runs_of_dead_processes_are_orphans_and_end_once() {
+    let (_dir, store) = open();
+    let id = store
+        .runs()
+        .begin("a", Action::Cleanup, "somebody", at(0))
+        .unwrap();
+    assert_eq!(
+        store.runs().orphans().unwrap().len(),
+        1,
+        "this process knows its own"
+    );
+    let other = Store::open(_dir.path()).unwrap();
+    assert!(
+        other.runs().orphans().unwrap().is_empty(),
+        "its process lives"
+    );
+    let orphan = other
+        .runs()
+        .begin("b", Action::Cleanup, "somebody", at(0))
+        .unwrap();
+    drop(other);
+    let ids: Vec<i64> = store
+        .runs()
+        .orphans()
+        .unwrap()
+        .iter()
+        .map(|run| run.id)
+        .collect();
+    assert_eq!(ids, [id, orphan], "the other process is gone");
+    store
+        .runs()
+        .finish(orphan, Status::Failed, &Ending::default(), at(1))
+        .unwrap();
+    for _ in 0..2 {
+        store
+            .runs()
+            .finish(id, Status::Done, &Ending::default(), at(1))
+            .unwrap();
+    }
+    assert_eq!(
+        store.counters().totals().unwrap().runs["cleanup"],
+        2,
+        "each counted once"
+    );
+}
+
+#[test]
+fn what_was_accepted_and_counted_survives_a_restart() {
+    let (dir, store) = open();
+    accept(&store, "a", Action::Cleanup, at(0));
+    let run = store.queue().take(at(0), &[]).unwrap().unwrap();
+    let ending = Ending {
+        files: BTreeMap::from([(Kind::PreKey, 278)]),
+        ..Ending::default()
+    };
+    store
+        .runs()
+        .finish(run.id, Status::Done, &ending, at(1))
+        .unwrap();
+    accept(&store, "b", Action::Cleanup, at(2));
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    let totals = store.counters().totals().unwrap();
+    assert_eq!(
+        (
+            totals.runs["cleanup"],
+            totals.moved["pre-key"],
+            totals.queued
+        ),
+        (1, 278, 1)
+    );
+    assert_eq!(totals.last_success, Some(at(1)));
+    assert_eq!(store.audit().recent(10).unwrap().len(), 2);
+    assert_eq!(
+        store.queue().take(at(0), &[]).unwrap().unwrap().session,
+        "b"
+    );
+    store.prune(at(60 * 24 * 1000)).unwrap();
+    assert_eq!(
+        store.counters().totals().unwrap().moved["pre-key"],
+        278,
+        "counters outlive their runs"
+    );
+    assert_eq!(store.audit().recent(10).unwrap().len(), 1);
+}
+
+#[test]
+fn a_run_on_another_session_of_the_process_is_seen() {
+    let (dir, store) = open();
+    let a = accept(&store, "a", Action::Emergency, at(0));
+    assert_eq!(store.queue().take(at(0), &[]).unwrap().unwrap().id, a);
+    let all = ["a", "b"];
+    assert!(!store.runs().is_under_way(&all, a).unwrap(), "itself");
+    accept(&store, "b", Action::Plan, at(0));
+    let plan = store.queue().take(at(0), &[]).unwrap().unwrap();
+    assert!(
+        !store.runs().is_under_way(&all, a).unwrap(),
+        "it moves nothing"
+    );
+    store
+        .runs()
+        .finish(plan.id, Status::Done, &Ending::default(), at(0))
+        .unwrap();
+    let other = Store::open(dir.path()).unwrap();
+    other.runs().begin("b", Action::Undo, "ann", at(0)).unwrap();
+    assert!(store.runs().is_under_way(&all, a).unwrap());
+    assert!(
+        !store.runs().is_under_way(&["a", "c"], a).unwrap(),
+        "another process of bots"
+    );
+    drop(other);
+    assert!(
+        !store.runs().is_under_way(&all, a).unwrap(),
+        "what a dead process left"
+    );
+}

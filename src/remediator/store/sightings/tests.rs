@@ -1,0 +1,71 @@
+use super::*;
+
+fn at(minutes: u64) -> Timestamp {
+    Timestamp::from_secs(1_800_000_000).plus(Duration::from_secs(minutes * 60))
+}
+
+fn open() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    (dir, store)
+}
+
+#[test]
+fn who_was_seen_alive_survives_and_a_wrong_clock_does_not() {
+    let (dir, store) = open();
+    let alive = |minutes| Alive {
+        at: at(minutes),
+        mark: Some("m".into()),
+    };
+    let year = 60 * 24 * 365;
+    store
+        .sightings()
+        .remember("a", &[("p".into(), alive(0)), ("q".into(), alive(year))])
+        .unwrap();
+    store
+        .sightings()
+        .remember("b", &[("p".into(), alive(year))])
+        .unwrap();
+    store
+        .sightings()
+        .trust("a", &["p".into()], "somebody", at(0))
+        .unwrap();
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    let memory = store.sightings().recall("a").unwrap();
+    assert_eq!(memory.alive["p"], alive(0));
+    assert_eq!(
+        memory.trusted["p"],
+        Trust {
+            by: "somebody".into(),
+            at: at(0)
+        }
+    );
+    assert!(!memory.vouches_for("q", at(0)), "from the future");
+    // The next sighting replaces it, though it is earlier.
+    store
+        .sightings()
+        .remember("a", &[("q".into(), alive(1))])
+        .unwrap();
+    assert!(
+        store
+            .sightings()
+            .recall("a")
+            .unwrap()
+            .vouches_for("q", at(1))
+    );
+    // Otherwise it is forgotten before its time comes.
+    store.prune(at(1)).unwrap();
+    assert!(store.sightings().recall("b").unwrap().alive.is_empty());
+    assert_eq!(store.sightings().recall("a").unwrap().alive.len(), 2);
+    store.prune(at(60 * 24 * 31)).unwrap();
+    assert!(
+        store.sightings().recall("a").unwrap().alive.is_empty(),
+        "after 30 days"
+    );
+    assert_eq!(
+        store.sightings().recall("a").unwrap().trusted.len(),
+        1,
+        "a person's word stays"
+    );
+}

@@ -717,6 +717,16 @@ fn is_test(source: &str, name: &str) -> bool {
         && !attributes.iter().any(|line| line.starts_with("#[ignore"))
 }
 
+/// Where the unit tests of `a/b.rs` are if they are not in that file: `a/b/tests.rs`; those of
+/// `a/mod.rs` and `a/lib.rs` are in `a/tests.rs`.
+fn unit_tests_of(file: &str) -> PathBuf {
+    let path = path_of(file);
+    match file.rsplit('/').next() {
+        Some("mod.rs" | "lib.rs") => path.with_file_name("tests.rs"),
+        _ => path.with_extension("").join("tests.rs"),
+    }
+}
+
 /// Whether it is a test's name, or a function's; an error where it does not exist.
 fn look_up(files: &mut BTreeMap<String, String>, named: &str) -> Result<bool, String> {
     let (file, name) = named.split_once("::").unwrap();
@@ -732,11 +742,15 @@ fn look_up(files: &mut BTreeMap<String, String>, named: &str) -> Result<bool, St
             Err(format!("{file} tests no {name}"))
         };
     }
-    let (code, tests) = source.split_once("\nmod tests {").unwrap_or((source, ""));
+    let (code, inline) = source.split_once("\nmod tests {").unwrap_or((source, ""));
+    let is_product = file.starts_with("src/") || file.starts_with("crates/");
     let (is_known, what) = match name.strip_prefix("tests::") {
-        Some(name) => (is_test(tests, name), true),
+        Some(name) => {
+            let sibling = std::fs::read_to_string(unit_tests_of(file)).unwrap_or_default();
+            (is_test(inline, name) || is_test(&sibling, name), true)
+        }
         None if file.starts_with("tests/") => (is_test(source, name), true),
-        None => (file.starts_with("src/") && defines(code, name), false),
+        None => (is_product && defines(code, name), false),
     };
     if is_known {
         Ok(what)
@@ -763,7 +777,14 @@ fn every_promise_names_code_and_a_test_that_exist() {
                 .filter_map(|word| look_up(&mut files, word).err()),
         );
         for word in named(line).filter(|word| !word.contains("::") && !word.contains(' ')) {
-            let is_path = ["src/", "tests/", "docs/", "deploy/", "alerting-rules/"];
+            let is_path = [
+                "src/",
+                "crates/",
+                "tests/",
+                "docs/",
+                "deploy/",
+                "alerting-rules/",
+            ];
             if is_path.iter().any(|dir| word.starts_with(dir)) && !path_of(word).exists() {
                 wrong.push(format!("there is no {word}"));
             }

@@ -23,10 +23,10 @@ use baileys_exporter::folder::{
 };
 use baileys_exporter::logs::pattern::{Found, Pattern, Patterns, Severity};
 use baileys_exporter::policy::guard::MOVABLE_KINDS;
-use baileys_exporter::policy::{Ask, Column, Force, Limits, Tier, decide, plan};
+use baileys_exporter::policy::{CleanRequest, CleanupMode, Force, Limits, Tier, decide, plan};
 use baileys_exporter::remediator::journal::Action;
 use baileys_exporter::remediator::webhook::{self, BadPayload, Ignored, LADDER};
-use baileys_exporter::web::web_config_of_text;
+use exporter_toolkit::web_config_of_text;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
@@ -177,12 +177,12 @@ pub fn names(data: &[u8]) {
         );
     }
     let now = Timestamp::from_secs(1_800_000_000);
-    for column in [Column::Cleanup, Column::Emergency] {
+    for mode in [CleanupMode::Cleanup, CleanupMode::Emergency] {
         let force = Some(Force {
             inactive_for: Duration::ZERO,
         });
-        let ask = Ask {
-            column,
+        let ask = CleanRequest {
+            mode,
             tier: None,
             force,
         };
@@ -205,8 +205,8 @@ pub fn names(data: &[u8]) {
             .map(|moved| moved.name.as_bytes())
             .collect();
         assert_eq!(unique.len(), plan.moves.len(), "nothing moves twice");
-        let ask = Ask {
-            column,
+        let ask = CleanRequest {
+            mode,
             tier: None,
             force: None,
         };

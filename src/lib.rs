@@ -17,7 +17,8 @@
 //! `control` stops and starts the bots' services; it knows neither policy nor journal.
 //! `folder` imports nobody. `policy` knows `folder` and the verdict's type, opens no file
 //! and is asked by both `exporter` (which counts what is removable) and `remediator`
-//! (which removes it); those two never import each other. `web` knows no domain word, `secret` nobody.
+//! (which removes it); those two never import each other. The crate `exporter-toolkit` serves
+//! HTTP and knows nothing about Baileys.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 // Time comes from `clock::Clock`; unit tests may read the real one.
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
@@ -39,6 +40,3 @@ pub mod policy;
 #[allow(clippy::disallowed_methods)]
 pub mod remediator;
 pub mod rules;
-pub mod secret;
-#[allow(clippy::disallowed_methods)]
-pub mod web;

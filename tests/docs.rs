@@ -10,8 +10,9 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use baileys_exporter::logs::pattern::SHIPPED;
-use baileys_exporter::web::families::{Declared, Kind};
 use baileys_exporter::{exporter, remediator};
+use exporter_toolkit::metric_families::{Declared, Kind};
+use exporter_toolkit::process_metrics;
 use testkit::process::Process;
 use testkit::{fixture, net};
 
@@ -87,6 +88,7 @@ fn metrics_md_holds_what_is_declared() {
     let (path, text) = doc("docs/metrics.md");
     let wanted = with_table(&text, "exporter", &table(exporter::metrics::ALL));
     let wanted = with_table(&wanted, "remediator", &table(remediator::metrics::ALL));
+    let wanted = with_table(&wanted, "process", &table(process_metrics::ALL));
     let wanted = with_table(&wanted, "patterns", &patterns());
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(path, wanted).unwrap();
@@ -268,7 +270,9 @@ fn metrics_md_equals_a_real_scrape() {
             std::thread::sleep(Duration::from_millis(100));
             body = scrape(&mut process, &url);
         }
-        let (seen, written) = (scraped(&body), documented(&text, name));
+        let seen = scraped(&body);
+        let mut written = documented(&text, name);
+        written.extend(documented(&text, "process"));
         assert!(seen.len() > 10);
         assert_eq!(
             seen, written,

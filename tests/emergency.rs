@@ -713,7 +713,7 @@ fn a_bot_that_dies_at_once_or_never_connects_is_told_of_and_never_left_stopped()
     let run = world.wait("the run ends", || world.ended("bot"));
     assert_eq!(
         (&run["status"], &run["reason"]),
-        (&json!("failed"), &json!("not_back")),
+        (&json!("failed"), &json!("down")),
         "{run}"
     );
     let name = run["run"].as_str().unwrap();
@@ -1180,7 +1180,7 @@ fn one_process_of_several_sessions_each_comes_back_by_itself() {
     );
     assert_eq!(
         (&b1["status"], &b1["reason"]),
-        (&json!("failed"), &json!("not_back")),
+        (&json!("failed"), &json!("not_connected")),
         "{b1}"
     );
     let own = b1["run"].as_str().unwrap();
@@ -1739,7 +1739,7 @@ fn a_stopped_bot_is_started_every_minute_however_seldom_armed_runs_are_looked_at
     world.mark("start-fails");
     assert_eq!(
         world.came_to("bot", "emergency"),
-        ("failed".into(), "not_back".into())
+        ("failed".into(), "down".into())
     );
     assert_eq!(world.metric("services_down", &[]), 1.0);
     world.unmark("start-fails");
@@ -1964,7 +1964,7 @@ fn the_real_baileys_dies_and_then_never_connects() {
     let run = world.asked(session, "emergency");
     assert_eq!(
         (&run["status"], &run["reason"]),
-        (&json!("failed"), &json!("not_back")),
+        (&json!("failed"), &json!("down")),
         "{run}"
     );
     assert_eq!(
@@ -2254,7 +2254,7 @@ fn the_real_baileys_dies_and_then_never_connects_under_the_real_pm2() {
     let run = world.asked(session, "emergency");
     assert_eq!(
         (&run["status"], &run["reason"]),
-        (&json!("failed"), &json!("not_back")),
+        (&json!("failed"), &json!("down")),
         "{run}"
     );
     // pm2 starts it again and again, which to pm2 is running; were it to give up within the

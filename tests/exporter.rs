@@ -24,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use baileys_exporter::exporter::metrics::ALL;
 use baileys_exporter::folder::Kind;
 use baileys_exporter::logs::pattern::SHIPPED;
+use exporter_toolkit::process_metrics;
 use testkit::fixture::{self, Snapshot};
 use testkit::net::{self, Answer, Metrics};
 use testkit::process;
@@ -1046,8 +1047,9 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
         .iter()
         .map(|sample| sample.name.as_str())
         .collect();
-    assert_eq!(names, ALL.iter().map(|metric| metric.name).collect());
-    for metric in ALL {
+    let declared = || ALL.iter().chain(process_metrics::ALL);
+    assert_eq!(names, declared().map(|metric| metric.name).collect());
+    for metric in declared() {
         let kind = if metric.name.ends_with("_total") {
             "counter"
         } else {
@@ -1063,8 +1065,7 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
     let kinds: BTreeSet<&str> = Kind::ALL.into_iter().map(Kind::label).collect();
     let mut per_session: BTreeMap<&str, u32> = BTreeMap::new();
     for sample in &metrics.0 {
-        let metric = ALL
-            .iter()
+        let metric = declared()
             .find(|metric| metric.name == sample.name)
             .unwrap();
         let labels: BTreeSet<&str> = sample.labels.keys().map(String::as_str).collect();
@@ -1166,7 +1167,10 @@ fn it_conducts_itself_as_an_exporter() {
         "/../etc/passwd",
         "//",
     ] {
-        assert_eq!(ask(&world, "GET", path, "").status, 404, "{path}");
+        let answer = ask(&world, "GET", path, "");
+        assert_eq!(answer.status, 404, "{path}");
+        let paths = "/, /exposed, /-/healthy, /-/ready, POST /-/reload\n";
+        assert!(answer.body.ends_with(paths), "{}", answer.body);
     }
     for (method, path, allow) in [
         ("POST", "/exposed", "GET, HEAD"),

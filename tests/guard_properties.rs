@@ -22,8 +22,8 @@ use baileys_exporter::folder::{
 };
 use baileys_exporter::policy::measure::Batches;
 use baileys_exporter::policy::{
-    Ask, BatchSetting, Column, Force, Limits, Plan, Refusal, Thresholds, Tier, accumulated_files,
-    decide, plan, pre_keys, removable,
+    BatchSetting, CleanRequest, CleanupMode, Force, Limits, Plan, Refusal, Thresholds, Tier,
+    accumulated_files, decide, plan, pre_keys, removable,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -184,7 +184,7 @@ struct Case {
     creds: Creds,
     now: i64,
     limits: Limits,
-    ask: Ask,
+    ask: CleanRequest,
     verdict: Verdict,
 }
 
@@ -201,8 +201,8 @@ impl Case {
             }),
             now: TODAY,
             limits: Limits::default(),
-            ask: Ask {
-                column: Column::Cleanup,
+            ask: CleanRequest {
+                mode: CleanupMode::Cleanup,
                 tier: None,
                 force: None,
             },
@@ -461,7 +461,7 @@ fn circumstances(setup: u64, question: u64) -> (Case, i64) {
         _ => Creds::Valid(facts),
     };
     let mut genes = Genes(question);
-    let column = genes.of(&Column::ALL);
+    let mode = genes.of(&CleanupMode::ALL);
     let tier = genes
         .of(&[
             None,
@@ -513,8 +513,8 @@ fn circumstances(setup: u64, question: u64) -> (Case, i64) {
     case.creds = creds;
     case.now = TODAY + jump;
     case.limits = limits;
-    case.ask = Ask {
-        column,
+    case.ask = CleanRequest {
+        mode,
         tier,
         force: force.map(|n| Force {
             inactive_for: days(n),
@@ -852,12 +852,12 @@ fn must_stay(case: &Case, facts: &Facts, made: &Made) -> Option<&'static str> {
         What::Memory { .. } => in_use.then_some("memory in use"),
         What::PreKey(None) => Some("no id the library writes"),
         What::PreKey(Some(id)) => {
-            let age = match case.ask.column {
-                Column::Cleanup => match case.ask.force {
+            let age = match case.ask.mode {
+                CleanupMode::Cleanup => match case.ask.force {
                     Some(force) => nanos(force.inactive_for),
                     None => FORTNIGHT,
                 },
-                Column::Emergency => nanos(case.limits.emergency_pre_key_min_age).max(DAY),
+                CleanupMode::Emergency => nanos(case.limits.emergency_pre_key_min_age).max(DAY),
             };
             let newer = facts.ids.iter().filter(|other| **other > id).count();
             if own.next_pre_key_id.is_some_and(|next| id >= next) {
@@ -1023,11 +1023,11 @@ fn check_plan(case: &Case, inventory: &Inventory, plan: &Plan) -> Result<(), Tes
         "pre_keys_left {}",
         plan.pre_keys_left
     );
-    require!(plan.column == case.ask.column, "another column");
+    require!(plan.mode == case.ask.mode, "another column");
     let now = Timestamp::from_nanos(case.now);
     let gone_process = case.verdict.process_gone;
     if case.ask.force.is_none() {
-        let counts = removable(inventory, now, &case.limits, case.ask.column, gone_process);
+        let counts = removable(inventory, now, &case.limits, case.ask.mode, gone_process);
         require!(
             counts == plan.by_kind(),
             "removable says {counts:?}, the plan {:?}",
@@ -1107,7 +1107,7 @@ fn check_remains(case: &Case, gone: &BTreeSet<usize>) -> Result<(), TestCaseErro
     ) {
         Err(Refusal::NothingRemovable) => Ok(()),
         // An emergency may move the pre-keys that were the only life of the last fortnight.
-        Err(Refusal::WokeRecently) if rest.ask.column == Column::Emergency => Ok(()),
+        Err(Refusal::WokeRecently) if rest.ask.mode == CleanupMode::Emergency => Ok(()),
         again => Err(TestCaseError::fail(format!(
             "planned again it says {again:?}"
         ))),
@@ -1274,10 +1274,10 @@ fn lively() -> impl Strategy<Value = Case> {
             files.extend((1..=pre_keys).map(|id| pre_key(id, TODAY - i64::from(80 - id) * DAY)));
             let mut case = Case::plain(files).with_next_pre_key(pre_keys + 1);
             case.verdict.process_gone = process_gone;
-            case.ask.column = if emergency {
-                Column::Emergency
+            case.ask.mode = if emergency {
+                CleanupMode::Emergency
             } else {
-                Column::Cleanup
+                CleanupMode::Cleanup
             };
             case
         },
@@ -1427,9 +1427,9 @@ fn classic(pre_keys: u32, minted: i64, last_life: i64) -> Case {
 }
 
 fn in_every_column(mut case: Case, test: impl Fn(&Case)) {
-    for column in Column::ALL {
+    for mode in CleanupMode::ALL {
         for process_gone in [false, true] {
-            case.ask.column = column;
+            case.ask.mode = mode;
             case.verdict.process_gone = process_gone;
             test(&case);
         }
@@ -1438,10 +1438,10 @@ fn in_every_column(mut case: Case, test: impl Fn(&Case)) {
 
 #[test]
 fn the_bloated_classic_folder_ends_below_120() {
-    for column in Column::ALL {
+    for mode in CleanupMode::ALL {
         let mut case = classic(328, TODAY - 20 * DAY, TODAY - HOUR);
-        case.ask = Ask {
-            column,
+        case.ask = CleanRequest {
+            mode,
             tier: Some(Tier::Fatal),
             force: None,
         };
@@ -1464,7 +1464,7 @@ fn fresh_pre_keys_go_in_the_emergency_only() {
     let mut case = classic(328, TODAY - 2 * DAY, TODAY - HOUR);
     let moved = |case: &Case| case.decide().unwrap().by_kind().get(&Kind::PreKey).copied();
     assert_eq!(moved(&case), None);
-    case.ask.column = Column::Emergency;
+    case.ask.mode = CleanupMode::Emergency;
     assert_eq!(moved(&case), Some(278));
     let case = Case {
         ask: case.ask,
@@ -1499,7 +1499,7 @@ fn a_clock_one_year_ahead_is_dormant() {
         &case.inventory(),
         Timestamp::from_nanos(case.now),
         &case.limits,
-        Column::Emergency,
+        CleanupMode::Emergency,
         true,
     );
     assert!(nothing.is_empty());
@@ -1563,7 +1563,7 @@ fn force_opens_a_dormant_folder_and_nothing_else() {
     ] {
         let case = Case {
             creds,
-            ask: Ask {
+            ask: CleanRequest {
                 tier: None,
                 ..case.ask
             },
@@ -1665,7 +1665,7 @@ fn boundaries_to_the_nanosecond() {
         let mut files = vec![session(8, TODAY), session(9, TODAY - 3 * DAY)];
         files.extend((1..=51).map(|id| pre_key(id, TODAY - age)));
         let mut case = Case::plain(files).with_next_pre_key(52);
-        case.ask.column = Column::Emergency;
+        case.ask.mode = CleanupMode::Emergency;
         assert_eq!(case.decide().is_ok(), goes);
     }
     for (away, dormant) in [(FORTNIGHT, false), (FORTNIGHT + 1, true)] {

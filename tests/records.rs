@@ -160,7 +160,7 @@ fn every_decision_is_on_record() {
     }
     let plan = facts(&record, "planned");
     assert_eq!(
-        (&plan["accumulated_before"], &plan["column"]),
+        (&plan["accumulated_before"], &plan["mode"]),
         (&json!(387), &json!("cleanup"))
     );
     assert_eq!(plan["accumulated_after"], record["accumulated_after"]);

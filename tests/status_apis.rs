@@ -684,7 +684,7 @@ fn the_file_with_the_key() {
     let asked = server.requests();
     for mode in [0o640, 0o644, 0o604, 0o602, 0o620, 0o660, 0o666] {
         world.key(KEY.as_bytes(), mode);
-        says(&file, &format!("mend it with: chmod 0600 {file}"));
+        says(&file, &format!("fix it with: chmod 0600 {file}"));
     }
     let too_long = "x".repeat(8193);
     for (bytes, what) in [

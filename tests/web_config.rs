@@ -792,7 +792,7 @@ fn what_changes_counts_at_once_and_what_breaks_does_not() {
         ("line 2", &|| {
             world.config("tls_server_config:\n  cert: [}\n")
         }),
-        ("asks for nothing", &|| world.config("")),
+        ("configures nothing", &|| world.config("")),
         ("restart", &|| world.config(TLS)),
     ];
     for (n, (says, breaks)) in breaks.iter().enumerate() {
@@ -866,46 +866,75 @@ fn what_changes_counts_at_once_and_what_breaks_does_not() {
     );
 }
 
+/// As many silent clients as there are places, and clients that send request after request
+/// without reading: a scrape waits for one header timeout, not for two.
 #[test]
-fn silent_handshakes_keep_nobody_out() {
+fn silent_and_pipelining_clients_delay_a_scrape_by_one_header_timeout() {
     let mut world = World::new();
     world.config(TLS);
     world.start_both();
     let client = world.client();
+    let places = exporter_toolkit::Limits::default().max_connections;
     for port in [world.exporter, world.remediator] {
-        // More than there are places for open connections or handshakes.
-        let mut idle = Vec::new();
-        for n in 0..600 {
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            if n % 2 == 0 {
-                stream.write_all(&[22, 3, 1, 2, 0, 1]).unwrap();
+        let silent = |count: usize| -> Vec<TcpStream> {
+            let connect = |n: usize| {
+                let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+                if n.is_multiple_of(2) {
+                    stream.write_all(&[22, 3, 1, 2, 0, 1]).unwrap();
+                }
+                stream
+            };
+            (0..count).map(connect).collect()
+        };
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let request = b"GET /-/healthy HTTP/1.1\r\nHost: a\r\n\r\n";
+                        let Ok(mut stream) = client.connect(port) else {
+                            continue;
+                        };
+                        while stream.write_all(request).is_ok() {
+                            if stop.load(Ordering::Relaxed) {
+                                return;
+                            }
+                        }
+                    }
+                });
             }
-            idle.push(stream);
-            if n % 50 == 0 {
-                assert_eq!(client.status(port, "/-/healthy", ""), 200);
+            let seen = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let mut first = silent(places);
+                let mut scrape = client.connect(port).unwrap();
+                // Behind the scrape: these are still waiting for their own timeout when the
+                // scrape is answered.
+                let mut second = silent(places / 2);
+                let answer = exchange(&mut scrape, "GET", "/metrics", "", "").unwrap();
+                assert_eq!(answer.0, 200);
+                for stream in &mut second {
+                    stream.set_nonblocking(true).unwrap();
+                    let read = stream.read(&mut [0]).map_err(|error| error.kind());
+                    assert_eq!(read, Err(std::io::ErrorKind::WouldBlock));
+                }
+                for stream in &mut first {
+                    stream.set_read_timeout(Some(SOON)).unwrap();
+                    let read = stream.read_to_end(&mut Vec::new());
+                    let read = read.map_err(|error| error.kind());
+                    assert_ne!(read, Err(std::io::ErrorKind::WouldBlock), "still open");
+                }
+            }));
+            stop.store(true, Ordering::Relaxed);
+            if let Err(panic) = seen {
+                std::panic::resume_unwind(panic);
             }
-        }
-        for _ in 0..20 {
-            assert_eq!(client.status(port, "/metrics", ""), 200);
-        }
-        // None of them is kept for ever, and the first were sent away already.
-        for stream in &mut idle {
-            stream.set_read_timeout(Some(SOON)).unwrap();
-            let mut rest = Vec::new();
-            let ended = stream.read_to_end(&mut rest);
-            let ended = ended.map_err(|error| error.kind());
-            assert!(
-                !matches!(ended, Err(std::io::ErrorKind::WouldBlock)),
-                "still open"
-            );
-        }
+        });
     }
 }
 
-/// Who is refused keeps no place, and who says nothing gives up its own: with a certificate
-/// and without, at the webhook too.
+/// Refused clients keep no place, and silent ones only for the header timeout; at the
+/// webhook too.
 #[test]
-fn who_is_not_let_in_shuts_nobody_out() {
+fn refused_clients_do_not_block_scrapes_and_webhooks() {
     let mut world = World::new();
     world.config(&user("alice", "right", 4));
     world.start_both();
@@ -1008,7 +1037,7 @@ fn files_that_cannot_be_used_are_refused() {
         // Nothing at all.
         (
             String::new(),
-            &["asks for nothing", "leave the flag out"][..],
+            &["configures nothing", "leave the flag out"][..],
         ),
         // Unknown keys, with their line.
         (
@@ -1152,7 +1181,7 @@ fn files_that_cannot_be_used_are_refused() {
         ] {
             world.write("web/web.yml", &yaml, mode);
             let mend = format!(
-                "mend it with: chmod 0600 {}",
+                "fix it with: chmod 0600 {}",
                 world.path("web/web.yml").display()
             );
             world.refused(&[says, &mend], &key[40..60]);

@@ -12,9 +12,9 @@ use baileys_exporter::exporter::alive::Kept;
 use baileys_exporter::exporter::server::{Exporter, keeps_state};
 use baileys_exporter::exporter::snapshot::Collector;
 use baileys_exporter::exporter::status;
-use baileys_exporter::web::{self, Door, Guard};
 use clap::{Parser, Subcommand, ValueEnum};
 use clock::Clock;
+use exporter_toolkit::{Listeners, WebConfig, bind};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Prometheus exporter for the auth folders of WhatsApp bots built on Baileys.
@@ -200,14 +200,14 @@ async fn serve(exporter: Arc<Exporter>, listen: &[String], web_config: Option<&P
         complain("error: cannot listen for signals");
         return ExitCode::FAILURE;
     };
-    let guard = match web_config.map(Guard::open).transpose() {
-        Ok(guard) => guard,
+    let web_config = match web_config.map(WebConfig::open).transpose() {
+        Ok(web_config) => web_config,
         Err(error) => {
             complain(&format!("error: {error}"));
             return ExitCode::from(2);
         }
     };
-    let listeners = match web::bind(listen).await {
+    let listeners = match bind(listen).await {
         Ok(listeners) => listeners,
         Err(error) => {
             complain(&format!("error: {error}"));
@@ -223,8 +223,8 @@ async fn serve(exporter: Arc<Exporter>, listen: &[String], web_config: Option<&P
         version = env!("CARGO_PKG_VERSION"),
         sessions = first.sessions.len(),
         listen = listen.join(","),
-        tls = guard.as_ref().is_some_and(Guard::has_tls),
-        "baileys_exporter serves"
+        tls = web_config.as_ref().is_some_and(WebConfig::has_tls),
+        "listening"
     );
     if first.sessions.is_empty() {
         tracing::warn!("no auth folder was found yet; each scrape looks again");
@@ -241,7 +241,9 @@ async fn serve(exporter: Arc<Exporter>, listen: &[String], web_config: Option<&P
         stopped.await;
         tracing::info!("stopping");
     };
-    exporter.serve(Door::new(listeners, guard), shutdown).await;
+    exporter
+        .serve(Listeners::new(listeners, web_config), shutdown)
+        .await;
     reloads.abort();
     ExitCode::SUCCESS
 }

@@ -15,8 +15,8 @@ use baileys_exporter::remediator::insurance::commands::{self as insurance, Resto
 use baileys_exporter::remediator::service::Service;
 use baileys_exporter::remediator::services::{self, Task};
 use baileys_exporter::remediator::switchboard;
-use baileys_exporter::web::{self, Door, Guard};
 use clap::{Parser, Subcommand};
+use exporter_toolkit::{Listeners, WebConfig, bind};
 
 /// Cleans up the auth folders of WhatsApp bots built on Baileys, under guard.
 ///
@@ -311,15 +311,15 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
             return cannot_serve(&settings, &format!("cannot listen for signals: {error}")).await;
         }
     };
-    let guard = match web_config.map(Guard::open).transpose() {
-        Ok(guard) => guard,
+    let web_config = match web_config.map(WebConfig::open).transpose() {
+        Ok(web_config) => web_config,
         Err(error) => return cannot_serve(&settings, &error).await,
     };
     let service = match console::context(settings.clone()).and_then(Service::new) {
         Ok(service) => Arc::new(service),
         Err(error) => return cannot_serve(&settings, &error).await,
     };
-    let listeners = match web::bind(listen).await {
+    let listeners = match bind(listen).await {
         Ok(listeners) => listeners,
         Err(error) => {
             drop(service);
@@ -329,13 +329,15 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         listen = listen.join(","),
-        tls = guard.as_ref().is_some_and(Guard::has_tls),
-        "baileys_remediator serves"
+        tls = web_config.as_ref().is_some_and(WebConfig::has_tls),
+        "listening"
     );
     let shutdown = async move {
         stopped.await;
         tracing::info!("stopping; runs under way are taken to their end");
     };
-    service.serve(Door::new(listeners, guard), shutdown).await;
+    service
+        .serve(Listeners::new(listeners, web_config), shutdown)
+        .await;
     ExitCode::SUCCESS
 }

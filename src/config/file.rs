@@ -17,7 +17,7 @@ use crate::logs::{Pattern, Severity};
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
 use crate::policy::{BatchSetting, Thresholds};
 use crate::rules::RuleSettings;
-use crate::secret;
+use exporter_toolkit::secret;
 
 use super::services::{BreakerSection, ServiceSection};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 use std::time::Duration;
 
-pub(super) use crate::secret::open;
+pub(super) use exporter_toolkit::secret::open;
 
 /// Each look that was left behind holds a thread.
 const MOST_LEFT_BEHIND: isize = 64;

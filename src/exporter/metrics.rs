@@ -8,14 +8,16 @@ use crate::folder::discovery::SkipReason;
 use crate::folder::{Creds, Kind, SessionName, Timestamp};
 use crate::logs::{Patterns, Published};
 use crate::policy::Tier;
-use crate::web::families::{Families, declare};
+use exporter_toolkit::declare_metrics;
+use exporter_toolkit::metric_families::MetricFamilies;
+use exporter_toolkit::process_metrics;
 
 use super::snapshot::{Measured, SessionView, Snapshot};
 
 const SESSION: &[&str] = &["session"];
 const SESSION_KIND: &[&str] = &["session", "kind"];
 
-declare! {
+declare_metrics! {
     FILES: gauge "baileys_auth_files" SESSION_KIND,
         "Files in the auth folder by kind, .tmp and .bak companions included.";
     ACCUMULATED: gauge "baileys_auth_accumulated_files" SESSION,
@@ -105,14 +107,14 @@ pub struct ReloadState {
     pub loaded_at: Timestamp,
 }
 
-/// Fills the families of one scrape. `connection` tells the latest verdict on a session.
-pub fn families(
+/// Fills the metric families of one scrape. `connection` tells the latest verdict on a session.
+pub fn metric_families(
     snapshot: &Snapshot,
     logs: Option<(&Published, &Patterns)>,
     reload: ReloadState,
     connection: impl Fn(&SessionName) -> State,
-) -> Families {
-    let mut out = Families::default();
+) -> MetricFamilies {
+    let mut out = MetricFamilies::default();
     if let Some((logs, patterns)) = logs {
         add_logs(&mut out, snapshot, logs, patterns);
     }
@@ -141,10 +143,11 @@ pub fn families(
     }
     out.add(&RELOAD_SUCCESS, &[], f64::from(reload.successful));
     out.add(&RELOAD_TIME, &[], reload.loaded_at.seconds());
+    process_metrics::add(&mut out);
     out
 }
 
-fn add_logs(out: &mut Families, snapshot: &Snapshot, logs: &Published, patterns: &Patterns) {
+fn add_logs(out: &mut MetricFamilies, snapshot: &Snapshot, logs: &Published, patterns: &Patterns) {
     // Every session has every counter from the start, and so has a log whose folder is
     // elsewhere.
     let folders = snapshot.sessions.iter().map(|view| view.session.as_str());
@@ -181,7 +184,7 @@ fn add_logs(out: &mut Families, snapshot: &Snapshot, logs: &Published, patterns:
     out.add(&LOG_COMMITTED, &[], logs.committed_at.seconds());
 }
 
-fn add_session(out: &mut Families, view: &SessionView, now: Timestamp) {
+fn add_session(out: &mut MetricFamilies, view: &SessionView, now: Timestamp) {
     let session = view.session.as_str();
     out.add(&UP, &[session], f64::from(view.state.is_ok()));
     for tier in Tier::ALL {
@@ -195,7 +198,7 @@ fn add_session(out: &mut Families, view: &SessionView, now: Timestamp) {
     add_measured(out, session, measured, now);
 }
 
-fn add_measured(out: &mut Families, session: &str, measured: &Measured, now: Timestamp) {
+fn add_measured(out: &mut MetricFamilies, session: &str, measured: &Measured, now: Timestamp) {
     let inventory = &measured.inventory;
     for kind in Kind::ALL {
         out.add(

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::folder::Timestamp;
 use crate::policy::Tier;
-use crate::web::page::{self, Column};
+use exporter_toolkit::page::{self, Column};
 
 use super::status::Row;
 

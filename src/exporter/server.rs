@@ -9,24 +9,23 @@
 //! | `POST /-/reload` | reads the configuration again, as SIGHUP does |
 
 use std::collections::{HashMap, HashSet};
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use clock::Clock;
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::Notify;
 
 use crate::config::Settings;
 use crate::connection::{Memory, State, Verdict};
 use crate::folder::{SessionName, Timestamp};
 use crate::logs::{LogSettings, Monitor};
-use crate::web::{self, Door, Gate, Response};
+use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response, exposition};
 
 use super::alive::Kept;
-use super::metrics::{ReloadState, families};
+use super::metrics::{ReloadState, metric_families};
 use super::page::page;
 use super::snapshot::{Collector, Snapshot};
 use super::status::{lay_out, verdicts};
@@ -34,6 +33,9 @@ use super::status::{lay_out, verdicts};
 /// A page is shown again without a new look for this long, so that a reader who holds
 /// F5 does not keep every probe busy.
 const PAGE_FOR: Duration = Duration::from_secs(10);
+
+/// Pages and reloads at the same time; more get 503.
+const MAX_PAGES: usize = 8;
 
 /// How often all sources are asked about all sessions.
 const VERDICTS_EVERY: Duration = Duration::from_secs(30);
@@ -53,7 +55,8 @@ pub struct Exporter {
     load: Load,
     state: RwLock<Loaded>,
     metrics_path: String,
-    gate: Gate,
+    scrapes: ConcurrencyLimit,
+    pages: ConcurrencyLimit,
     page: tokio::sync::Mutex<Option<(Instant, String)>>,
     /// Set once the logs are read, where any are named.
     logs: Mutex<Option<Arc<Monitor>>>,
@@ -118,7 +121,8 @@ impl Exporter {
             reloaded: Notify::new(),
             clock,
             metrics_path,
-            gate: Gate::new(max_requests),
+            scrapes: ConcurrencyLimit::new(max_requests),
+            pages: ConcurrencyLimit::new(MAX_PAGES),
             page: tokio::sync::Mutex::new(None),
             logs: Mutex::new(None),
         }
@@ -132,7 +136,7 @@ impl Exporter {
         if !settings.globs.is_empty() {
             let monitor = Arc::new(Monitor::start(settings, session_names(first))?);
             *self.monitor() = Some(Arc::clone(&monitor));
-            // Whoever is told that the exporter is ready may write a line and kill it.
+            // Once the exporter is ready, lines may be written and it may be killed.
             let _ =
                 tokio::task::spawn_blocking(move || monitor.wait_for_first_look(FIRST_LOOK)).await;
         }
@@ -220,7 +224,11 @@ impl Exporter {
     }
 
     /// Serves until `shutdown` resolves.
-    pub async fn serve(self: Arc<Self>, door: impl Into<Door>, shutdown: impl Future<Output = ()>) {
+    pub async fn serve(
+        self: Arc<Self>,
+        listeners: impl Into<Listeners>,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let logs = Arc::clone(&self);
         let verdicts = tokio::spawn({
             let exporter = Arc::clone(&self);
@@ -236,14 +244,9 @@ impl Exporter {
         });
         let handler = move |request: Request<Incoming>, _| {
             let exporter = Arc::clone(&self);
-            async move {
-                match exporter.answer(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                }
-            }
+            async move { exporter.answer(request).await }
         };
-        web::serve(door, web::Limits::default(), handler, shutdown).await;
+        web::serve(listeners, web::Limits::default(), handler, shutdown).await;
         verdicts.abort();
         let monitor = logs.monitor().take();
         if let Some(monitor) = monitor {
@@ -273,40 +276,47 @@ impl Exporter {
         }
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        Ok(match request.uri().path() {
+        let (scrapes, pages) = (self.scrapes.clone(), self.pages.clone());
+        match request.uri().path() {
             "/-/reload" if request.method() != Method::POST => {
                 web::method_not_allowed(&[Method::POST])
             }
-            "/-/reload" => match self.reload() {
-                Ok(()) => web::text(StatusCode::OK, "configuration loaded\n"),
-                Err(_) => web::text(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "the configuration was not loaded, the former one stays in force; the log says why\n",
-                ),
-            },
+            "/-/reload" => pages.run(self.reload_now()).await,
             path if !reads
                 && (path == self.metrics_path
                     || matches!(path, "/" | "/-/healthy" | "/-/ready")) =>
             {
                 web::method_not_allowed(&[Method::GET, Method::HEAD])
             }
-            path if path == self.metrics_path => self.metrics(&request).await,
-            "/" => web::html(self.page().await),
+            path if path == self.metrics_path => {
+                scrapes.run(self.metrics(request.headers().clone())).await
+            }
+            "/" => pages.run(async move { web::html(self.page().await) }).await,
             "/-/healthy" => web::text(StatusCode::OK, "baileys_exporter is healthy.\n"),
             "/-/ready" => web::text(StatusCode::OK, "baileys_exporter is ready.\n"),
-            _ => web::text(
-                StatusCode::NOT_FOUND,
-                "Not found. There is /, /metrics, /-/healthy and /-/ready.\n",
-            ),
-        })
+            _ => web::not_found(&[
+                "/",
+                &self.metrics_path,
+                "/-/healthy",
+                "/-/ready",
+                "POST /-/reload",
+            ]),
+        }
     }
 
-    async fn metrics(&self, request: &Request<Incoming>) -> Response {
-        let Some(_permit) = self.gate.try_enter() else {
-            return self.gate.refusal();
-        };
+    async fn reload_now(self: Arc<Self>) -> Response {
+        match tokio::task::spawn_blocking(move || self.reload()).await {
+            Ok(Ok(())) => web::text(StatusCode::OK, "configuration loaded\n"),
+            _ => web::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the configuration was not loaded, the former one stays in force; the log says why\n",
+            ),
+        }
+    }
+
+    async fn metrics(self: Arc<Self>, headers: HeaderMap) -> Response {
         let snapshot = self.look().await;
         let (reload, latest) = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
@@ -314,7 +324,6 @@ impl Exporter {
         };
         let patterns = Arc::clone(&self.settings().logs.patterns);
         let monitor = self.monitor().clone();
-        let headers = request.headers().clone();
         let clock = self.clock.clone();
         let encode = move || {
             let latest = latest
@@ -329,9 +338,9 @@ impl Exporter {
             let logs = published
                 .as_deref()
                 .map(|published| (published, patterns.as_ref()));
-            web::expose::respond(
+            exposition::respond(
                 &headers,
-                &families(&snapshot, logs, reload, connection).into_vec(),
+                metric_families(&snapshot, logs, reload, connection),
             )
         };
         match tokio::task::spawn_blocking(encode).await {

@@ -13,7 +13,7 @@ use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, rea
 use crate::folder::{Discovery, Found, Inventory, Kind, Place, ReadCache, SessionName, Timestamp};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{
-    Batches, Column, Thresholds, Tier, accumulated_files, is_dormant, newest_pre_key_missing,
+    Batches, CleanupMode, Thresholds, Tier, accumulated_files, is_dormant, newest_pre_key_missing,
     pre_keys, removable,
 };
 
@@ -62,7 +62,7 @@ pub struct Measured {
     /// Pre-keys.
     pub pre_keys: usize,
     /// What a clean-up could move now, for each column and kind.
-    pub removable: BTreeMap<Column, BTreeMap<Kind, usize>>,
+    pub removable: BTreeMap<CleanupMode, BTreeMap<Kind, usize>>,
     /// Whether creds.json counts a newest pre-key whose file is not there.
     pub newest_pre_key_missing: Option<bool>,
     /// Whether a clean-up would be refused as dormant.
@@ -82,7 +82,7 @@ impl Measured {
         let limits = settings.limits(session);
         let batches = Batches::of(&inventory, limits.batch);
         let accumulated = accumulated_files(&inventory, batches.measured);
-        let removable = Column::ALL
+        let removable = CleanupMode::ALL
             .into_iter()
             .map(|column| (column, removable(&inventory, now, &limits, column, false)))
             .collect();

@@ -12,7 +12,7 @@ use crate::cli::table;
 use crate::connection::{Connection, State, Verdict};
 use crate::folder::{Creds, SessionName, Timestamp};
 use crate::logs::{Pattern, Severity};
-use crate::policy::{Column, Tier};
+use crate::policy::{CleanupMode, Tier};
 
 use super::snapshot::{SessionView, Snapshot};
 
@@ -149,7 +149,7 @@ fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> Row {
             row.tier = Some(measured.tier.map_or("normal", Tier::label));
             row.removable_files = measured
                 .removable
-                .get(&Column::Cleanup)
+                .get(&CleanupMode::Cleanup)
                 .map(|kinds| kinds.values().sum());
             row.pre_keys = Some(measured.pre_keys);
             row.pre_key_batch = Some(measured.batches.measured);

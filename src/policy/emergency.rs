@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::connection::{Finding, State, Verdict};
 use crate::folder::{Creds, Inventory, Timestamp};
 
-use super::guard::{Ask, Column, Limits, Plan, Refusal, plan};
+use super::guard::{CleanRequest, CleanupMode, Limits, Plan, Refusal, plan};
 use super::measure::{Batches, accumulated_files};
 use super::tiers::Tier;
 
@@ -29,7 +29,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// Why a bot is not stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Hold {
+pub enum StopRefusal {
     /// The guard table, the tier or the connection.
     Guard(Refusal),
     /// A restart would not help: this many accumulated files would stay.
@@ -65,20 +65,20 @@ pub enum Hold {
     Busy,
 }
 
-impl Hold {
+impl StopRefusal {
     /// Value of the label `reason`.
     pub const fn label(&self) -> &'static str {
         match self {
-            Hold::Guard(refusal) => refusal.label(),
-            Hold::NotWorthARestart { .. } => "not_worth_a_restart",
-            Hold::NotLoggedIn => "not_logged_in",
-            Hold::LoggedOut => "logged_out",
-            Hold::ServiceUnknown(_) => "service_unknown",
-            Hold::Cooldown { .. } => "service_cooldown",
-            Hold::Budget { .. } => "service_budget",
-            Hold::BreakerOpen => "breaker_open",
-            Hold::Paused => "paused",
-            Hold::Busy => "busy",
+            StopRefusal::Guard(refusal) => refusal.label(),
+            StopRefusal::NotWorthARestart { .. } => "not_worth_a_restart",
+            StopRefusal::NotLoggedIn => "not_logged_in",
+            StopRefusal::LoggedOut => "logged_out",
+            StopRefusal::ServiceUnknown(_) => "service_unknown",
+            StopRefusal::Cooldown { .. } => "service_cooldown",
+            StopRefusal::Budget { .. } => "service_budget",
+            StopRefusal::BreakerOpen => "breaker_open",
+            StopRefusal::Paused => "paused",
+            StopRefusal::Busy => "busy",
         }
     }
 
@@ -95,43 +95,43 @@ impl Hold {
     ];
 }
 
-impl fmt::Display for Hold {
+impl fmt::Display for StopRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Hold::Guard(refusal) => refusal.fmt(f),
-            Hold::NotWorthARestart { after, threshold } => write!(
+            StopRefusal::Guard(refusal) => refusal.fmt(f),
+            StopRefusal::NotWorthARestart { after, threshold } => write!(
                 f,
                 "not worth a restart: {after} accumulated files would stay, and the alert's tier begins at {threshold}: a busy bot; raise its tiers, or move its keys to a database"
             ),
-            Hold::NotLoggedIn => {
+            StopRefusal::NotLoggedIn => {
                 f.write_str("creds.json is not logged in: a restart would only show a QR code; pair the bot")
             }
-            Hold::LoggedOut => f.write_str(
+            StopRefusal::LoggedOut => f.write_str(
                 "the last close of the connection was a 401: WhatsApp has ended the login, and a restart would only spin; pair the bot again",
             ),
-            Hold::ServiceUnknown(why) => {
+            StopRefusal::ServiceUnknown(why) => {
                 write!(f, "nobody can say whether the service runs ({why}); see `service` in the configuration")
             }
-            Hold::Cooldown { stopped, cooldown } => write!(
+            StopRefusal::Cooldown { stopped, cooldown } => write!(
                 f,
                 "the service was stopped at {} for a clean-up, and is left alone for {}",
                 stopped.rfc3339(),
                 humantime::format_duration(*cooldown)
             ),
-            Hold::Budget { budget } => write!(
+            StopRefusal::Budget { budget } => write!(
                 f,
                 "the service was stopped {budget} times within a day, which is all that service.daily_budget allows"
             ),
-            Hold::BreakerOpen => f.write_str(
+            StopRefusal::BreakerOpen => f.write_str(
                 "the breaker is open: too many services needed this within a short time, which looks like a bad rule or a bad release; look at them, then: baileys_remediator resume",
             ),
-            Hold::Paused => f.write_str("a person has paused all action; baileys_remediator resume ends it"),
-            Hold::Busy => f.write_str("another run is under way on a session of the same process"),
+            StopRefusal::Paused => f.write_str("a person has paused all action; baileys_remediator resume ends it"),
+            StopRefusal::Busy => f.write_str("another run is under way on a session of the same process"),
         }
     }
 }
 
-impl From<Refusal> for Hold {
+impl From<Refusal> for StopRefusal {
     fn from(refusal: Refusal) -> Self {
         Self::Guard(refusal)
     }
@@ -139,7 +139,7 @@ impl From<Refusal> for Hold {
 
 /// What is known before a service is stopped for one session.
 #[derive(Clone, Copy, Debug)]
-pub struct Before<'a> {
+pub struct StopInputs<'a> {
     /// The folder, scanned after the sources were asked.
     pub inventory: &'a Inventory,
     /// The verdict on the connection.
@@ -148,17 +148,17 @@ pub struct Before<'a> {
     pub logged_out: bool,
     /// The limits.
     pub limits: &'a Limits,
-    /// The column that will be cleaned by.
-    pub column: Column,
+    /// The mode of the clean-up.
+    pub mode: CleanupMode,
     /// The tier of the alert that asks.
     pub tier: Tier,
     /// The service's own record.
-    pub service: &'a Bearing,
+    pub service: &'a RestartBudget,
 }
 
 /// The table: the plan for the time when the process is gone, or why it is left running.
-pub fn may_stop(before: &Before<'_>, now: Timestamp) -> Result<Plan, Hold> {
-    let Before {
+pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRefusal> {
+    let StopInputs {
         inventory,
         verdict,
         limits,
@@ -174,10 +174,10 @@ pub fn may_stop(before: &Before<'_>, now: Timestamp) -> Result<Plan, Hold> {
         return Err(Refusal::StaleAlert { live, threshold }.into());
     }
     if !facts.logged_in {
-        return Err(Hold::NotLoggedIn);
+        return Err(StopRefusal::NotLoggedIn);
     }
     if before.logged_out {
-        return Err(Hold::LoggedOut);
+        return Err(StopRefusal::LoggedOut);
     }
     // Whoever cannot tell that it is connected cannot tell that it is back. A file dated
     // ahead would look like a write after the stop.
@@ -189,14 +189,14 @@ pub fn may_stop(before: &Before<'_>, now: Timestamp) -> Result<Plan, Hold> {
     {
         return Err(Refusal::ConnectionUnknown.into());
     }
-    let ask = Ask {
-        column: before.column,
+    let ask = CleanRequest {
+        mode: before.mode,
         tier: None,
         force: None,
     };
     let plan = plan(inventory, true, now, limits, &ask)?;
     if plan.accumulated_after >= threshold {
-        return Err(Hold::NotWorthARestart {
+        return Err(StopRefusal::NotWorthARestart {
             after: plan.accumulated_after,
             threshold,
         });
@@ -229,7 +229,7 @@ fn only_its_log_knows(verdict: &Verdict) -> bool {
 
 /// What one service has had to bear: whole days of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Bearing {
+pub struct RestartBudget {
     /// When it was stopped, in any order.
     pub stops: Vec<Timestamp>,
     /// It is left alone for this long.
@@ -238,7 +238,7 @@ pub struct Bearing {
     pub daily_budget: u32,
 }
 
-impl Bearing {
+impl RestartBudget {
     /// How many stops are left of the day's budget.
     pub fn budget_left(&self, now: Timestamp) -> u32 {
         let used = self
@@ -260,15 +260,15 @@ impl Bearing {
     }
 
     /// Errors: cooldown or budget.
-    pub fn may_be_stopped(&self, now: Timestamp) -> Result<(), Hold> {
+    pub fn may_be_stopped(&self, now: Timestamp) -> Result<(), StopRefusal> {
         if let Some(stopped) = self.cooling_since(now) {
-            return Err(Hold::Cooldown {
+            return Err(StopRefusal::Cooldown {
                 stopped,
                 cooldown: self.cooldown,
             });
         }
         match self.budget_left(now) {
-            0 => Err(Hold::Budget {
+            0 => Err(StopRefusal::Budget {
                 budget: self.daily_budget,
             }),
             _ => Ok(()),
@@ -400,8 +400,8 @@ mod tests {
         )
     }
 
-    fn rested() -> Bearing {
-        Bearing {
+    fn rested() -> RestartBudget {
+        RestartBudget {
             stops: Vec::new(),
             cooldown: DAY / 4,
             daily_budget: 2,
@@ -412,9 +412,9 @@ mod tests {
         inventory: Inventory,
         verdict: Verdict,
         logged_out: bool,
-        column: Column,
+        mode: CleanupMode,
         tier: Tier,
-        service: Bearing,
+        service: RestartBudget,
     }
 
     fn case() -> Case {
@@ -422,29 +422,29 @@ mod tests {
             inventory: folder(20, 180),
             verdict: verdict(&[Finding::Connected, Finding::Writing]),
             logged_out: false,
-            column: Column::Emergency,
+            mode: CleanupMode::Emergency,
             tier: Tier::Emergency,
             service: rested(),
         }
     }
 
     impl Case {
-        fn asked(&self) -> Result<Plan, Hold> {
+        fn asked(&self) -> Result<Plan, StopRefusal> {
             let Case {
                 inventory,
                 verdict,
                 logged_out,
-                column,
+                mode,
                 tier,
                 service,
             } = self;
             let limits = Limits::default();
-            let before = Before {
+            let before = StopInputs {
                 inventory,
                 verdict,
                 logged_out: *logged_out,
                 limits: &limits,
-                column: *column,
+                mode: *mode,
                 tier: *tier,
                 service,
             };
@@ -510,7 +510,7 @@ mod tests {
         // A window's run is measured at 150, by the other column.
         let window = |young, old| {
             with(|case| {
-                (case.column, case.tier) = (Column::Cleanup, Tier::Cleanup);
+                (case.mode, case.tier) = (CleanupMode::Cleanup, Tier::Cleanup);
                 case.inventory = folder(young, old);
             })
         };
@@ -612,25 +612,28 @@ mod tests {
     #[test]
     fn labels_are_whole() {
         let holds = [
-            Hold::NotWorthARestart {
+            StopRefusal::NotWorthARestart {
                 after: 1,
                 threshold: 1,
             },
-            Hold::NotLoggedIn,
-            Hold::LoggedOut,
-            Hold::ServiceUnknown("x".into()),
-            Hold::Cooldown {
+            StopRefusal::NotLoggedIn,
+            StopRefusal::LoggedOut,
+            StopRefusal::ServiceUnknown("x".into()),
+            StopRefusal::Cooldown {
                 stopped: now(),
                 cooldown: DAY,
             },
-            Hold::Budget { budget: 2 },
-            Hold::BreakerOpen,
-            Hold::Paused,
+            StopRefusal::Budget { budget: 2 },
+            StopRefusal::BreakerOpen,
+            StopRefusal::Paused,
         ];
-        assert_eq!(holds.each_ref().map(Hold::label), Hold::LABELS);
+        assert_eq!(
+            holds.each_ref().map(StopRefusal::label),
+            StopRefusal::LABELS
+        );
         assert!(holds.iter().all(|hold| hold.to_string().len() > 20));
         assert!(
-            Hold::LABELS
+            StopRefusal::LABELS
                 .iter()
                 .all(|label| !Refusal::LABELS.contains(label))
         );
@@ -694,7 +697,7 @@ mod tests {
             budget in 0_u32..4,
         ) {
             let at = |minutes: u64| ago(Duration::from_secs(60 * minutes));
-            let few = Bearing {
+            let few = RestartBudget {
                 stops: minutes.iter().map(|m| at(*m)).collect(),
                 cooldown: DAY / 4,
                 daily_budget: budget,

@@ -45,24 +45,24 @@ pub const MOVABLE_KINDS: [Kind; 4] = [
     Kind::SenderKeyMemory,
 ];
 
-/// Which column of the table applies.
+/// How a folder is cleaned: which column of the table applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Column {
+pub enum CleanupMode {
     /// At 150: while the bot happens to be disconnected.
     Cleanup,
     /// At 180: with the bot stopped for it.
     Emergency,
 }
 
-impl Column {
+impl CleanupMode {
     /// Both.
-    pub const ALL: [Column; 2] = [Column::Cleanup, Column::Emergency];
+    pub const ALL: [CleanupMode; 2] = [CleanupMode::Cleanup, CleanupMode::Emergency];
 
     /// Value of the label `action`.
     pub const fn label(self) -> &'static str {
         match self {
-            Column::Cleanup => "cleanup",
-            Column::Emergency => "emergency",
+            CleanupMode::Cleanup => "cleanup",
+            CleanupMode::Emergency => "emergency",
         }
     }
 }
@@ -96,9 +96,9 @@ impl Default for Limits {
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ask {
-    /// The column.
-    pub column: Column,
+pub struct CleanRequest {
+    /// The mode.
+    pub mode: CleanupMode,
     /// The tier of the alert that asks; `None` when an operator does.
     pub tier: Option<Tier>,
     /// `Some` when a person typed `--force`: the connection check and `dormant` do not
@@ -133,8 +133,8 @@ impl Move {
 /// their main file, a group's memory before the bot's own sender-key of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The column it was made with.
-    pub column: Column,
+    /// The mode it was made for.
+    pub mode: CleanupMode,
     /// The files.
     pub moves: Vec<Move>,
     /// Accumulated files before.
@@ -254,7 +254,7 @@ pub fn decide(
     verdict: &Verdict,
     now: Timestamp,
     limits: &Limits,
-    ask: &Ask,
+    ask: &CleanRequest,
 ) -> Result<Plan, Refusal> {
     if ask.force.is_none() {
         match verdict.state {
@@ -292,7 +292,7 @@ pub fn plan(
     process_gone: bool,
     now: Timestamp,
     limits: &Limits,
-    ask: &Ask,
+    ask: &CleanRequest,
 ) -> Result<Plan, Refusal> {
     let facts = match &inventory.creds {
         Creds::Valid(facts) => facts,
@@ -331,9 +331,9 @@ pub fn plan(
         _ => false,
     }));
     chosen.extend(table.own_sender_keys(&units));
-    let minted_before = match ask.column {
-        Column::Cleanup => table.cutoff,
-        Column::Emergency => now.minus(limits.emergency_pre_key_min_age),
+    let minted_before = match ask.mode {
+        CleanupMode::Cleanup => table.cutoff,
+        CleanupMode::Emergency => now.minus(limits.emergency_pre_key_min_age),
     };
     chosen.extend(table.spare_pre_keys(
         &units,
@@ -351,7 +351,7 @@ pub fn plan(
         .filter(|unit| unit.kind == Kind::PreKey)
         .count();
     Ok(Plan {
-        column: ask.column,
+        mode: ask.mode,
         accumulated_before: accumulated_files(inventory, batches.measured),
         accumulated_after: accumulated(inventory, batches.measured, &is_chosen),
         pre_keys_left: pre_keys(inventory) - chosen_pre_keys,
@@ -372,11 +372,11 @@ pub fn removable(
     inventory: &Inventory,
     now: Timestamp,
     limits: &Limits,
-    column: Column,
+    mode: CleanupMode,
     process_gone: bool,
 ) -> BTreeMap<Kind, usize> {
-    let ask = Ask {
-        column,
+    let ask = CleanRequest {
+        mode,
         tier: None,
         force: None,
     };

@@ -7,9 +7,10 @@ pub mod insurance;
 pub mod measure;
 pub mod tiers;
 
-pub use emergency::{Bearing, Before, Breaker, Hold, Stopped, may_stop};
+pub use emergency::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, may_stop};
 pub use guard::{
-    Ask, Column, Force, Limits, Move, Plan, Refusal, decide, is_dormant, plan, removable,
+    CleanRequest, CleanupMode, Force, Limits, Move, Plan, Refusal, decide, is_dormant, plan,
+    removable,
 };
 pub use measure::{BatchSetting, Batches, accumulated_files, newest_pre_key_missing, pre_keys};
 pub use tiers::{Thresholds, Tier};

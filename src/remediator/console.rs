@@ -11,30 +11,21 @@ use crate::cli::{complain, print, table};
 use crate::config::Settings;
 use crate::connection::{Finding, Recollection, State, Verdict};
 use crate::folder::{Found, SessionName, Timestamp};
-use crate::policy::guard::Column;
-use crate::policy::{Ask, Force, Plan};
+use crate::policy::guard::CleanupMode;
+use crate::policy::{CleanRequest, Force, Plan};
 
 use super::debts;
 use super::journal::{Action, Ending, Journal, Remembered, Run, Status};
+use super::outcome::{self, RunError, RunResult};
 use super::privileges::Finding as Privilege;
 use super::quarantine::{Obstacle, RunId, look_up};
-use super::runner::{self, Context, Stop};
+use super::runner::{self, Context};
 
 mod privileges;
 mod record;
 
+pub use super::outcome::Exit;
 pub use record::show;
-
-/// How a command ended; also the process's exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// It did what was asked.
-    Done = 0,
-    /// A guard said no, and nothing was touched.
-    Refused = 1,
-    /// It could not be done: an error, or not understood.
-    Failed = 2,
-}
 
 /// Form of a command's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -140,8 +131,8 @@ pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
         Ok(found) => found,
         Err(error) => return fail(&error),
     };
-    let ask = Ask {
-        column: Column::Cleanup,
+    let ask = CleanRequest {
+        mode: CleanupMode::Cleanup,
         tier: None,
         force: None,
     };
@@ -151,12 +142,11 @@ pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
     show_plan(session, &verdict, plan.as_ref(), output);
     match plan {
         Ok(_) => Exit::Done,
-        Err(stop) if stop.status() == Status::Refused => Exit::Refused,
-        Err(_) => Exit::Failed,
+        Err(error) => error.status().into(),
     }
 }
 
-fn show_plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &Stop>, output: Output) {
+fn show_plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &RunError>, output: Output) {
     if output == Output::Json {
         let files = |plan: &Plan| {
             plan.by_kind()
@@ -226,8 +216,8 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
     let force = options.force.then(|| Force {
         inactive_for: options.inactive_for.unwrap_or(inactive_for),
     });
-    let ask = Ask {
-        column: Column::Cleanup,
+    let ask = CleanRequest {
+        mode: CleanupMode::Cleanup,
         tier: None,
         force,
     };
@@ -239,8 +229,7 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
         return match plan {
             Ok(_) if force.is_none() && verdict.state != State::Disconnected => Exit::Refused,
             Ok(_) => Exit::Done,
-            Err(stop) if stop.status() == Status::Refused => Exit::Refused,
-            Err(_) => Exit::Failed,
+            Err(error) => error.status().into(),
         };
     }
     if let Some(force) = force
@@ -260,16 +249,12 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
     };
     record(&ctx, session, Action::Cleanup, async |id, ending| {
         ending.note = force.map(|force| {
-            format!("forced, inactive for {}", humantime::format_duration(force.inactive_for))
-        });
-        runner::clean(&ctx, id, &found, ask, ending).await.map(|done| {
-            let (before, after) = ending.accumulated.unwrap_or_default();
-            let run = ending.run.clone().unwrap_or_default();
             format!(
-                "{session}: {} files moved into the quarantine, {before} accumulated files before, {after} now.\nPut them back with: baileys_remediator undo {run}  (and the same --sessions.path or --config.file)",
-                done.moved
+                "forced, inactive for {}",
+                humantime::format_duration(force.inactive_for)
             )
-        })
+        });
+        runner::clean(&ctx, id, &found, ask, ending).await
     })
     .await
 }
@@ -320,25 +305,7 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
     };
     record(&ctx, &session, Action::Undo, async |id, ending| {
         ending.note = force.then(|| "forced".to_owned());
-        runner::undo(&ctx, id, &found, &run, force, ending)
-            .await
-            .map(|undone| {
-                let mut text = format!("{session}: {} files put back.", undone.restored);
-                if undone.blocked > 0 {
-                    text.push_str(&format!(
-                        " {} stay in the quarantine: the folder has newer files of these names.",
-                        undone.blocked
-                    ));
-                }
-                if undone.missing > 0 {
-                    text.push_str(&format!(
-                        " {} could not be found as they were moved.",
-                        undone.missing
-                    ));
-                }
-                text.push_str("\nRestart the bot now: it reads these files only when it starts.");
-                text
-            })
+        runner::undo(&ctx, id, &found, &run, force, ending).await
     })
     .await
 }
@@ -601,7 +568,7 @@ pub(super) async fn record(
     ctx: &Context,
     session: &str,
     action: Action,
-    work: impl AsyncFnOnce(i64, &mut Ending) -> Result<String, Stop>,
+    work: impl AsyncFnOnce(i64, &mut Ending) -> RunResult,
 ) -> Exit {
     let name = SessionName::from_dir(session.as_ref());
     let in_the_way = debts::in_the_way(&ctx.settings, &ctx.journal(), &name);
@@ -628,9 +595,10 @@ pub(super) async fn record(
         Ok(Some(_)) => Err(Obstacle::Locked.into()),
         Err(error) => Err(error.into()),
     };
-    let (status, exit) = match &result {
-        Ok(text) => {
-            print(text);
+    let status = outcome::settle(&result, &mut ending);
+    match &result {
+        Ok(outcome) => {
+            print(&format!("{session}: {outcome}"));
             // What was armed has been done by hand, or undone, and the session rests now.
             for armed in [Action::Cleanup, Action::Emergency] {
                 if action != Action::Restore
@@ -641,33 +609,19 @@ pub(super) async fn record(
                     ));
                 }
             }
-            (Status::Done, Exit::Done)
         }
-        Err(stop) => {
-            ending.reason = Some(stop.label());
-            ending.detail = Some(stop.to_string());
-            let word = if stop.status() == Status::Refused {
-                "refused"
-            } else {
-                "failed"
-            };
-            complain(&format!("{session}: {word}: {stop}"));
+        Err(error) => {
+            complain(&format!("{session}: {}: {error}", status.label()));
             if let Some(evidence) = &ending.evidence {
                 complain(&format!("Connection: {evidence}"));
             }
-            let exit = if stop.status() == Status::Refused {
-                Exit::Refused
-            } else {
-                Exit::Failed
-            };
-            (stop.status(), exit)
         }
-    };
+    }
     let finished = ctx.journal().finish(id, status, &ending, Timestamp::now());
     if let Err(error) = finished {
         return fail(&format!("the outcome could not be put on record: {error}"));
     }
-    exit
+    status.into()
 }
 
 pub(super) fn confirm(session: &str) -> Result<(), String> {
@@ -749,7 +703,7 @@ fn runs_table(runs: &[Run]) -> String {
             table::plain(&run.created),
             table::plain(&run.session),
             table::plain(run.action.label()),
-            table::plain(&run.requested_by),
+            table::plain(run.requested_by.to_string()),
             table::styled(run.status.label(), status_style(run.status)),
             table::plain(reason),
             table::right(files.to_string()),

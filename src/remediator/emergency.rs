@@ -25,15 +25,18 @@ use std::time::{Duration, Instant};
 use crate::connection::{Finding, State};
 use crate::control::{Earlier, Presence, SHOWS_WITHIN, Service};
 use crate::folder::{Found, SessionName, Timestamp};
-use crate::policy::guard::Column;
-use crate::policy::{Ask, Bearing, Before, Breaker, Hold, Stopped, Tier, may_stop};
+use crate::policy::guard::CleanupMode;
+use crate::policy::{
+    Breaker, CleanRequest, RestartBudget, StopInputs, StopRefusal, Stopped, Tier, may_stop,
+};
 
 use super::insurance::stop as insurance;
 use super::journal::record::{Fate, FileRecord};
-use super::journal::{Action, Ending, Journal, JournalError, Run, Status};
+use super::journal::{Action, Ending, Journal, JournalError, Run};
 use super::ledger::{NotBack, Obligation, Phase};
+use super::outcome::{BotState, RunError, RunOutcome, RunResult};
 use super::quarantine::{Halt, RunId, look_up};
-use super::runner::{self, Context, Down, Stop, blocking};
+use super::runner::{self, Context, Down, blocking};
 
 /// Between two looks at a service.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -68,21 +71,6 @@ const ASKED_AT_ONCE: usize = 8;
 /// A service that dies after its start is started again so many times.
 const STARTS_AGAIN: u32 = 2;
 
-/// How a run ended that did not do what it was to do: reason, status, sentence.
-pub type Trouble = (&'static str, Status, String);
-
-fn held(hold: &Hold) -> Trouble {
-    (hold.label(), Status::Refused, hold.to_string())
-}
-
-fn stopped(stop: &Stop) -> Trouble {
-    (stop.label(), stop.status(), stop.to_string())
-}
-
-fn journal(error: &JournalError) -> Trouble {
-    ("journal", Status::Failed, error.to_string())
-}
-
 /// What lets the bot be stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -93,10 +81,10 @@ pub enum Way {
 }
 
 impl Way {
-    const fn column(self) -> Column {
+    const fn mode(self) -> CleanupMode {
         match self {
-            Way::Emergency => Column::Emergency,
-            Way::Window => Column::Cleanup,
+            Way::Emergency => CleanupMode::Emergency,
+            Way::Window => CleanupMode::Cleanup,
         }
     }
 }
@@ -109,7 +97,7 @@ pub enum Led {
     /// It need not be stopped: it is down already, or its bot is disconnected.
     NeedsNoStop,
     /// It was handled.
-    Ended(Result<(), Trouble>),
+    Ended(RunResult),
 }
 
 /// A session that is to come back after the start of its service, and its run.
@@ -124,7 +112,7 @@ struct Watched {
 struct Beside {
     run: Run,
     found: Found,
-    cleaned: Result<(), Trouble>,
+    cleaned: RunResult,
     ending: Ending,
 }
 
@@ -139,63 +127,28 @@ struct Siblings {
 /// What a start came to.
 #[derive(Debug)]
 struct Outcome {
-    back: Back,
+    back: BotState,
     /// The sessions that have not come back.
     late: BTreeSet<String>,
 }
 
 impl Outcome {
-    fn of(&self, found: &Found) -> Back {
+    fn of(&self, found: &Found) -> BotState {
         match self.late.contains(found.session.as_str()) {
             true => self.back.clone(),
-            false => Back::Connected,
+            false => BotState::Connected,
         }
     }
 }
 
 /// A run that has cleaned is done when its bot is back.
-fn done_if_back(back: &Back, ending: &Ending) -> Result<(), Trouble> {
-    if *back == Back::Connected {
-        return Ok(());
-    }
-    let undo = match &ending.run {
-        Some(run) => format!(" To undo: stop the bot, then baileys_remediator undo {run}"),
-        None => String::new(),
-    };
-    Err((
-        "not_back",
-        Status::Failed,
-        format!("the folder was cleaned and the service started; {back}.{undo}"),
-    ))
-}
-
-/// Whether the bot came back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Back {
-    Connected,
-    /// It runs, and is not connected.
-    Runs(String),
-    /// It was started, and nobody can tell whether it runs: it is still owed, but not started
-    /// a second time before it is known to be gone.
-    Unseen(String),
-    /// It does not run; it is still owed.
-    Down(String),
-}
-
-impl fmt::Display for Back {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Back::Connected => f.write_str("it is connected again"),
-            Back::Runs(why) => write!(f, "it runs and has not come back: {why}"),
-            Back::Unseen(why) => write!(
-                f,
-                "it was started, and is not started again while nobody can tell whether it runs: {why}"
-            ),
-            Back::Down(why) => write!(
-                f,
-                "it does not run: {why}; its start is tried again every minute"
-            ),
-        }
+fn done_if_back(cleaned: RunOutcome, bot: BotState, ending: &Ending) -> RunResult {
+    match bot {
+        BotState::Connected => Ok(cleaned),
+        bot => Err(RunError::NotBack {
+            bot,
+            run: ending.run.clone(),
+        }),
     }
 }
 
@@ -320,9 +273,9 @@ impl Warden {
     }
 
     /// The service's record.
-    pub(super) fn bearing(service: &Service, stops: &[Stopped]) -> Bearing {
+    pub(super) fn bearing(service: &Service, stops: &[Stopped]) -> RestartBudget {
         let own = stops.iter().filter(|stop| stop.service == service.name);
-        Bearing {
+        RestartBudget {
             stops: own.map(|stop| stop.at).collect(),
             cooldown: service.cooldown,
             daily_budget: service.daily_budget,
@@ -386,7 +339,7 @@ impl Warden {
         way: Way,
         known: &[Found],
         connected: &[Found],
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RunError> {
         let (warden, service, id) = (Arc::clone(self), service.clone(), run.id);
         let sessions: Vec<String> = [found]
             .into_iter()
@@ -410,36 +363,36 @@ impl Warden {
                     // It would be started in the middle of that.
                     let all: Vec<&str> = all.iter().map(String::as_str).collect();
                     if journal.is_under_way(&all, id).unwrap_or(true) {
-                        return Err(Hold::Busy);
+                        return Err(StopRefusal::Busy);
                     }
                     if switches.paused.is_some() {
-                        return Err(Hold::Paused);
+                        return Err(StopRefusal::Paused);
                     }
                     // The looks took time, and the window has ended: the run waits for the next.
                     if window && !service.windows.contains(now) {
-                        return Err(Hold::Busy);
+                        return Err(StopRefusal::Busy);
                     }
                     Self::bearing(&service, stops).may_be_stopped(now)?;
                     let open = switches.breaker.is_some();
                     match !open && warden.lets(stops, resumed, &service.name, way, fleet, now) {
                         true => Ok(()),
-                        false => Err(Hold::BreakerOpen),
+                        false => Err(StopRefusal::BreakerOpen),
                     }
                 },
             )
         });
         match intended.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(Hold::BreakerOpen)) if way == Way::Emergency => {
+            Ok(Err(StopRefusal::BreakerOpen)) if way == Way::Emergency => {
                 Err(self.trip(known, Timestamp::now()).await)
             }
-            Ok(Err(hold)) => Err(held(&hold)),
-            Err(error) => Err(journal(&error)),
+            Ok(Err(hold)) => Err(hold.into()),
+            Err(error) => Err(error.into()),
         }
     }
 
     /// Opens the breaker.
-    async fn trip(&self, known: &[Found], now: Timestamp) -> Trouble {
+    async fn trip(&self, known: &[Found], now: Timestamp) -> RunError {
         let breaker = self.breaker();
         let limit = breaker.limit(self.fleet(known));
         let reason = format!(
@@ -452,8 +405,8 @@ impl Warden {
             .ask(move |journal| journal.open_breaker(&reason, now))
             .await
         {
-            Ok(()) => held(&Hold::BreakerOpen),
-            Err(error) => journal(&error),
+            Ok(()) => StopRefusal::BreakerOpen.into(),
+            Err(error) => error.into(),
         }
     }
 
@@ -509,19 +462,21 @@ impl Warden {
         match self.ctx.ask(|journal| journal.obligations()).await {
             Ok(owed) if owed.iter().any(|owed| owed.service == service.name) => return Led::Busy,
             Ok(_) => {}
-            Err(error) => return Led::Ended(Err(journal(&error))),
+            Err(error) => return Led::Ended(Err(error.into())),
         }
         match self.others_have_ended(run, found, &service, known).await {
             Ok(true) => {}
             Ok(false) => return Led::Busy,
-            Err(error) => return Led::Ended(Err(journal(&error))),
+            Err(error) => return Led::Ended(Err(error.into())),
         }
         match presence(&service).await {
             Presence::Running => {}
             Presence::Gone => return Led::NeedsNoStop,
             // Whose bot is disconnected need not be stopped; the clean-up itself looks again.
             Presence::Unknown(_) if self.is_disconnected(found).await => return Led::NeedsNoStop,
-            Presence::Unknown(why) => return Led::Ended(Err(held(&Hold::ServiceUnknown(why)))),
+            Presence::Unknown(why) => {
+                return Led::Ended(Err(StopRefusal::ServiceUnknown(why).into()));
+            }
         }
         match self
             .may_stop(run, found, &service, way, known, ending)
@@ -529,7 +484,7 @@ impl Warden {
         {
             Ok(true) => {}
             Ok(false) => return Led::NeedsNoStop,
-            Err(trouble) => return Led::Ended(Err(trouble)),
+            Err(error) => return Led::Ended(Err(error)),
         }
         let siblings = self.siblings(found, &service, known).await;
         let all = self.found_of(&service, found, known);
@@ -539,8 +494,8 @@ impl Warden {
             .await
         {
             Ok(()) => {}
-            Err(("busy", ..)) => return Led::Busy,
-            Err(trouble) => return Led::Ended(Err(trouble)),
+            Err(RunError::StopRefused(StopRefusal::Busy)) => return Led::Busy,
+            Err(error) => return Led::Ended(Err(error)),
         }
         self.late().remove(&service.name);
         // Whom a person has stopped during the looks stays stopped.
@@ -548,7 +503,7 @@ impl Warden {
             let name = service.name.clone();
             return match self.ctx.ask(move |journal| journal.fulfil(&name)).await {
                 Ok(()) => Led::NeedsNoStop,
-                Err(error) => Led::Ended(Err(journal(&error))),
+                Err(error) => Led::Ended(Err(error.into())),
             };
         }
         tracing::warn!(id = run.id, session = %found.session, service = service.name, "stopping the service");
@@ -578,16 +533,10 @@ impl Warden {
                 *ending = told;
                 cleaned
             }
-            Ok(Err(error)) => Err((
-                "broke_off",
-                Status::Failed,
-                format!("the run broke off: {error}"),
-            )),
+            Ok(Err(error)) => Err(RunError::BrokeOff(error.to_string())),
             Err(_) => {
                 abort.abort();
-                let detail =
-                    "the bot was down for too long; the run was broken off where it stood.";
-                Err(("timeout", Status::Failed, detail.to_owned()))
+                Err(RunError::DownTimeout)
             }
         };
         // Also where it broke off or took too long, and its moves go on in a thread.
@@ -596,7 +545,7 @@ impl Warden {
         let watched = self
             .to_be_watched(run, found, &service, siblings, &besides)
             .await;
-        let stop_may_come = matches!(cleaned, Err(("not_stopped" | "not_gone", ..)));
+        let stop_may_come = cleaned.as_ref().is_err_and(RunError::may_stop_late);
         if stop_may_come {
             self.late().insert(service.name.clone(), Instant::now());
         } else {
@@ -607,8 +556,8 @@ impl Warden {
             .await;
         for beside in besides {
             let told = match beside.cleaned {
-                Ok(()) => done_if_back(&outcome.of(&beside.found), &beside.ending),
-                Err(trouble) => Err(trouble),
+                Ok(done) => done_if_back(done, outcome.of(&beside.found), &beside.ending),
+                Err(error) => Err(error),
             };
             runner::end(&self.ctx, &beside.run, told, beside.ending).await;
             let (warden, id) = (Arc::clone(self), beside.run.id);
@@ -616,12 +565,11 @@ impl Warden {
         }
         drop(lead);
         let told = match (cleaned, outcome.of(found)) {
-            (Ok(()), back) => done_if_back(&back, ending),
-            (Err((reason, status, detail)), back) => Err((
-                reason,
-                status,
-                format!("{detail} The service was started again; {back}"),
-            )),
+            (Ok(done), bot) => done_if_back(done, bot, ending),
+            (Err(error), bot) => Err(RunError::AfterStop {
+                error: Box::new(error),
+                bot,
+            }),
         };
         Led::Ended(told)
     }
@@ -690,21 +638,18 @@ impl Warden {
         way: Way,
         known: &[Found],
         ending: &mut Ending,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool, RunError> {
         let settings = &self.ctx.settings;
         let asked = settings.connection.ask(&found.session).await;
         let logged_out = asked.logged_out();
-        let inventory = runner::look(found).await.map_err(|stop| stopped(&stop))?;
+        let inventory = runner::look(found).await?;
         let verdict = settings.connection.judge(asked, &inventory);
         ending.evidence = Some(verdict.because());
         if way == Way::Window && verdict.state == State::Disconnected {
             return Ok(false);
         }
         let now = Timestamp::now();
-        let (stops, resumed) = self
-            .record_of_stops(now)
-            .await
-            .map_err(|error| journal(&error))?;
+        let (stops, resumed) = self.record_of_stops(now).await?;
         let bearing = Self::bearing(service, &stops);
         let limits = settings.limits(&found.session);
         let tier = run
@@ -712,22 +657,20 @@ impl Warden {
             .as_deref()
             .and_then(Tier::from_label)
             .unwrap_or(Tier::Emergency);
-        let before = Before {
+        let before = StopInputs {
             inventory: &inventory,
             verdict: &verdict,
             logged_out,
             limits: &limits,
-            column: way.column(),
+            mode: way.mode(),
             tier,
             service: &bearing,
         };
         let live = runner::count(&inventory, &limits);
         ending.accumulated = Some((live, live));
-        may_stop(&before, now).map_err(|hold| held(&hold))?;
+        may_stop(&before, now)?;
         // What would refuse the clean-up afterwards must not cost a restart.
-        runner::could_be_cleaned(found)
-            .await
-            .map_err(|stop| stopped(&stop))?;
+        runner::could_be_cleaned(found).await?;
         match (
             self.lets(&stops, resumed, &service.name, way, self.fleet(known), now),
             way,
@@ -865,25 +808,13 @@ impl Warden {
         known: &[Found],
         besides: &Arc<Mutex<Vec<Beside>>>,
         mut ending: Ending,
-    ) -> (Ending, Result<(), Trouble>) {
-        let failed = |reason, detail: String| Err((reason, Status::Failed, detail));
+    ) -> (Ending, RunResult) {
         let service = &down.service.clone();
         if let Err(why) = within(service.stop_timeout + GRACE, service.stop()).await {
-            let told = failed(
-                "not_stopped",
-                format!("the service could not be stopped: {why}; nothing was moved."),
-            );
-            return (ending, told);
+            return (ending, Err(RunError::NotStopped(why)));
         }
         if !wait_until_gone(service, service.gone_timeout).await {
-            let told = failed(
-                "not_gone",
-                format!(
-                    "the service was not gone {} after it was stopped; nothing was moved.",
-                    humantime::format_duration(service.gone_timeout)
-                ),
-            );
-            return (ending, told);
+            return (ending, Err(RunError::NotGone(service.gone_timeout)));
         }
         down.since = Timestamp::now();
         self.note(&service.name, Phase::Gone).await;
@@ -892,9 +823,7 @@ impl Warden {
         let watched = WATCHED_FOR.min(self.ctx.settings.connection.quiet);
         tokio::time::sleep(watched.saturating_sub(gone.elapsed())).await;
         let began = Instant::now();
-        let cleaned = self
-            .clean(run, found, &down, way.column(), &mut ending)
-            .await;
+        let cleaned = self.clean(run, found, &down, way.mode(), &mut ending).await;
         for other in known.iter().filter(|other| other.session != found.session) {
             let same = self
                 .ctx
@@ -926,29 +855,21 @@ impl Warden {
         run: &Run,
         found: &Found,
         down: &Down,
-        column: Column,
+        mode: CleanupMode,
         ending: &mut Ending,
-    ) -> Result<(), Trouble> {
-        let ask = Ask {
-            column,
+    ) -> RunResult {
+        let ask = CleanRequest {
+            mode,
             tier: run.tier.as_deref().and_then(Tier::from_label),
             force: None,
         };
         let clean = runner::clean_while_down(&self.ctx, run.id, found, ask, down, ending);
         match tokio::time::timeout(self.bounds.clean, clean).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(stop)) => Err(stopped(&stop)),
+            Ok(result) => result,
             Err(_) => {
                 end_moves(&down.halt).await;
                 self.look_what_moved(found, ending).await;
-                Err((
-                    "timeout",
-                    Status::Failed,
-                    format!(
-                        "the clean-up took longer than {}.",
-                        humantime::format_duration(self.bounds.clean)
-                    ),
-                ))
+                Err(RunError::CleanTimeout(self.bounds.clean))
             }
         }
     }
@@ -983,15 +904,15 @@ impl Warden {
             Err(error) => return tracing::error!("{error}"),
         };
         self.settle(other).await;
-        let column = if run.action == Action::Emergency {
-            Column::Emergency
+        let mode = if run.action == Action::Emergency {
+            CleanupMode::Emergency
         } else {
-            Column::Cleanup
+            CleanupMode::Cleanup
         };
-        let told = self.clean(&run, other, down, column, &mut ending).await;
+        let cleaned = self.clean(&run, other, down, mode, &mut ending).await;
         let mut besides = besides.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(beside) = besides.last_mut() {
-            (beside.cleaned, beside.ending) = (told, ending);
+            (beside.cleaned, beside.ending) = (cleaned, ending);
         }
     }
 
@@ -1028,7 +949,7 @@ impl Warden {
             note: Some("its process was stopped for another session".into()),
             ..Ending::default()
         };
-        let broke_off = Err(("broke_off", Status::Failed, "the run broke off".to_owned()));
+        let broke_off = Err(RunError::BrokeOff("it was not completed".into()));
         let beside = Beside {
             run: run.clone(),
             found: found.clone(),
@@ -1073,11 +994,11 @@ impl Warden {
     ) {
         let (ctx, name) = (self.ctx.clone(), service.name.clone());
         let owed = match outcome.back {
-            Back::Connected | Back::Runs(_) if !stop_may_come => None,
-            Back::Connected | Back::Runs(_) => Some(None),
+            BotState::Connected | BotState::NotConnected(_) if !stop_may_come => None,
+            BotState::Connected | BotState::NotConnected(_) => Some(None),
             // Known by its phase.
-            Back::Unseen(_) => Some(None),
-            Back::Down(_) => Some(Some(Phase::Failed)),
+            BotState::StartUnknown(_) => Some(None),
+            BotState::Down(_) => Some(Some(Phase::Failed)),
         };
         let back = &outcome.back;
         let sessions: Vec<(String, i64, bool)> = watched
@@ -1086,7 +1007,7 @@ impl Warden {
                 (
                     one.found.session.to_string(),
                     one.run_id,
-                    outcome.of(&one.found) != Back::Connected,
+                    outcome.of(&one.found) != BotState::Connected,
                 )
             })
             .collect();
@@ -1177,7 +1098,7 @@ impl Warden {
             late.retain(|session| seen.get(session).is_none_or(|times| *times < 2));
             if late.is_empty() && there == Presence::Running {
                 return Outcome {
-                    back: Back::Connected,
+                    back: BotState::Connected,
                     late,
                 };
             }
@@ -1201,9 +1122,9 @@ impl Warden {
                     humantime::format_duration(service.connect_timeout)
                 );
                 let back = match there {
-                    Presence::Running => Back::Runs(not_in_time),
-                    Presence::Gone => Back::Down("it ended after its start".into()),
-                    Presence::Unknown(why) => Back::Unseen(why),
+                    Presence::Running => BotState::NotConnected(not_in_time),
+                    Presence::Gone => BotState::Down("it ended after its start".into()),
+                    Presence::Unknown(why) => BotState::StartUnknown(why),
                 };
                 return Outcome { back, late };
             }
@@ -1430,9 +1351,9 @@ impl Warden {
     }
 
     /// No folder is in reach; the service is started all the same.
-    async fn bring_back_unseen(&self, service: &Service, began: Instant, before: bool) -> Back {
+    async fn bring_back_unseen(&self, service: &Service, began: Instant, before: bool) -> BotState {
         let back = match start(service, before).await {
-            Ok(()) => Back::Runs("its auth folder cannot be found".into()),
+            Ok(()) => BotState::NotConnected("its auth folder cannot be found".into()),
             Err(why) => why.back(),
         };
         tracing::warn!(
@@ -1442,9 +1363,9 @@ impl Warden {
         );
         let name = service.name.clone();
         let owed = match back {
-            Back::Connected | Back::Runs(_) => None,
-            Back::Unseen(_) => Some(Phase::Started),
-            Back::Down(_) => Some(Phase::Failed),
+            BotState::Connected | BotState::NotConnected(_) => None,
+            BotState::StartUnknown(_) => Some(Phase::Started),
+            BotState::Down(_) => Some(Phase::Failed),
         };
         let kept = self.ctx.ask(move |journal| match owed {
             None => journal.fulfil(&name),
@@ -1559,10 +1480,10 @@ pub(super) enum NoStart {
 }
 
 impl NoStart {
-    fn back(self) -> Back {
+    fn back(self) -> BotState {
         match self {
-            NoStart::Unseen(why) => Back::Unseen(why),
-            NoStart::Failed(why) => Back::Down(why),
+            NoStart::Unseen(why) => BotState::StartUnknown(why),
+            NoStart::Failed(why) => BotState::Down(why),
         }
     }
 }
@@ -1647,7 +1568,7 @@ mod tests {
     use crate::config::{CommonFlags, RemediatorFlags, Settings};
     use crate::folder::Source;
     use crate::remediator::console::context;
-    use crate::remediator::journal::{Accepted, Request, Via};
+    use crate::remediator::journal::{Accepted, Request, Status, Via};
     use std::ffi::OsStr;
     use std::path::PathBuf;
 
@@ -1836,9 +1757,10 @@ mod tests {
             (true, true),
             "it was started while the journal stalled"
         );
-        let Led::Ended(Err((reason, status, detail))) = led else {
+        let Led::Ended(Err(error)) = led else {
             panic!("{led:?}")
         };
+        let (reason, status, detail) = (error.label(), error.status(), error.to_string());
         assert_eq!((reason, status), ("timeout", Status::Failed), "{detail}");
         assert!(detail.contains("connected again"), "{detail}");
         assert!(
@@ -1902,9 +1824,10 @@ mod tests {
         let run = world.asked();
         let began = Instant::now();
         let (led, ending) = world.lead(&run).await;
-        let Led::Ended(Err((reason, status, detail))) = led else {
+        let Led::Ended(Err(error)) = led else {
             panic!("{led:?}")
         };
+        let (reason, status, detail) = (error.label(), error.status(), error.to_string());
         assert_eq!((reason, status), ("timeout", Status::Failed), "{detail}");
         assert!(
             detail.contains("longer than 2s") && detail.contains("connected again"),
@@ -1958,7 +1881,10 @@ mod tests {
             .warden
             .intend(&run, found, &service, Way::Emergency, &world.known, &[])
             .await;
-        assert!(matches!(held, Err(("busy", ..))), "{held:?}");
+        assert!(
+            matches!(held, Err(RunError::StopRefused(StopRefusal::Busy))),
+            "{held:?}"
+        );
         assert!(
             world
                 .warden
@@ -1975,7 +1901,7 @@ mod tests {
             .finish(other, Status::Done, &Ending::default(), Timestamp::now())
             .unwrap();
         let (led, _) = world.lead(&run).await;
-        assert!(matches!(led, Led::Ended(Ok(()))), "{led:?}");
+        assert!(matches!(led, Led::Ended(Ok(_))), "{led:?}");
         assert!(world.runs().exists() && world.left("a") < 201 && world.left("b") == 201);
     }
 
@@ -2010,11 +1936,12 @@ mod tests {
         };
         let run = world.asked();
         let (led, _) = world.lead(&run).await;
-        let Led::Ended(Err((reason, _, detail))) = led else {
+        let Led::Ended(Err(error)) = led else {
             panic!("{led:?}")
         };
+        let (reason, detail) = (error.label(), error.to_string());
         assert!(
-            reason == "not_back" && detail.contains("nobody can tell whether it runs"),
+            reason == "start_unknown" && detail.contains("unknown whether it runs"),
             "{detail}"
         );
         assert_eq!((starts(), world.phases()), (1, vec![Phase::Started]));
@@ -2050,7 +1977,8 @@ mod tests {
             .intend(&run, found, &service, Way::Window, &world.known, &[])
             .await;
         assert!(
-            matches!(held, Err(("busy", ..))) && world.phases().is_empty(),
+            matches!(held, Err(RunError::StopRefused(StopRefusal::Busy)))
+                && world.phases().is_empty(),
             "{held:?}"
         );
         let held = world

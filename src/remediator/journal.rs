@@ -24,6 +24,7 @@ use crate::folder::{Kind, SessionName, Timestamp};
 
 use self::record::{FileRecord, Step};
 use super::quarantine::give_to_owner_of;
+use super::requester::Requester;
 
 pub mod record;
 pub mod standing;
@@ -153,8 +154,8 @@ pub struct Run {
     pub action: Action,
     /// The alert's tier; none for an operator's command.
     pub tier: Option<String>,
-    /// `alert FINGERPRINT` or `operator USER`.
-    pub requested_by: String,
+    /// Who asked.
+    pub requested_by: Requester,
     /// Where it stands.
     pub status: Status,
     /// The reason in one word, for a refusal or failure.
@@ -545,7 +546,7 @@ impl Journal {
                 session,
                 action.label(),
                 request.tier,
-                format!("alert {}", request.fingerprint),
+                Requester::Alert(request.fingerprint.clone()).to_string(),
                 request.fingerprint,
                 request.starts_at,
             ],
@@ -660,7 +661,7 @@ impl Journal {
         self.begin_by(
             session,
             action,
-            &format!("operator {operator}"),
+            &Requester::Operator(operator.to_owned()),
             &facts,
             now,
         )
@@ -675,17 +676,24 @@ impl Journal {
         now: Timestamp,
     ) -> Result<i64, JournalError> {
         let facts = serde_json::json!({"why": why});
-        self.begin_by(session, action, &format!("serve {why}"), &facts, now)
+        self.begin_by(
+            session,
+            action,
+            &Requester::Serve(why.to_owned()),
+            &facts,
+            now,
+        )
     }
 
     fn begin_by(
         &mut self,
         session: &str,
         action: Action,
-        by: &str,
+        by: &Requester,
         facts: &serde_json::Value,
         now: Timestamp,
     ) -> Result<i64, JournalError> {
+        let by = by.to_string();
         let tx = self
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -694,7 +702,7 @@ impl Journal {
             params![now.nanos(), session, action.label(), by, self.owner.name],
         )?;
         let id = tx.last_insert_rowid();
-        record::begun(&tx, id, action, by, facts, now)?;
+        record::begun(&tx, id, action, &by, facts, now)?;
         tx.commit()?;
         Ok(id)
     }
@@ -1114,7 +1122,7 @@ fn read_run(row: &Row<'_>) -> Result<Run, rusqlite::Error> {
         session: row.get(3)?,
         action: Action::from_label(&action).ok_or(rusqlite::Error::InvalidQuery)?,
         tier: row.get(5)?,
-        requested_by: row.get(6)?,
+        requested_by: Requester::parse(&row.get::<_, String>(6)?),
         status: Status::from_label(&status).ok_or(rusqlite::Error::InvalidQuery)?,
         reason: row.get(8)?,
         detail: row.get(9)?,

@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, Row, Transaction, TransactionBehavior, params}
 use serde::Serialize;
 
 use crate::folder::Timestamp;
-use crate::policy::{Hold, Stopped};
+use crate::policy::{StopRefusal, Stopped};
 
 use super::journal::{Action, Journal, JournalError, RETRY_AFTER, Request, Run};
 
@@ -222,8 +222,8 @@ impl Journal {
         run_id: i64,
         in_window: bool,
         now: Timestamp,
-        lets: impl FnOnce(&Self, &Switches, &[Stopped], Option<Timestamp>) -> Result<(), Hold>,
-    ) -> Result<Result<(), Hold>, JournalError> {
+        lets: impl FnOnce(&Self, &Switches, &[Stopped], Option<Timestamp>) -> Result<(), StopRefusal>,
+    ) -> Result<Result<(), StopRefusal>, JournalError> {
         // Not `transaction`, which would borrow what the questions need; nothing else of
         // ours is open, for `self` is borrowed alone.
         let tx = Transaction::new_unchecked(&self.db, TransactionBehavior::Immediate)?;
@@ -805,10 +805,10 @@ mod tests {
             at(2),
             |_, switches, stops, resumed| {
                 assert!(switches.paused.is_some() && stops.len() == 1 && resumed.is_none());
-                Err(Hold::Paused)
+                Err(StopRefusal::Paused)
             },
         );
-        assert_eq!(held.unwrap(), Err(Hold::Paused));
+        assert_eq!(held.unwrap(), Err(StopRefusal::Paused));
         assert_eq!(journal.obligations().unwrap().len(), 1);
         assert_eq!(journal.stops(at(2)).unwrap().len(), 1);
         assert!(!journal.was_stopped_for(2).unwrap());
@@ -894,7 +894,10 @@ mod tests {
         let again = journal.nudge("a", Action::Cleanup, at(1)).unwrap().unwrap();
         assert_eq!(journal.nudge("a", Action::Cleanup, at(10)).unwrap(), None);
         let run = journal.take(at(10), &[]).unwrap().unwrap();
-        assert_eq!((run.id, run.requested_by.as_str()), (again, "alert f"));
+        assert_eq!(
+            (run.id, run.requested_by.to_string()),
+            (again, "alert f".to_owned())
+        );
         journal
             .finish(again, Status::Refused, &Ending::default(), at(10))
             .unwrap();

@@ -6,16 +6,16 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::policy::guard::MOVABLE_KINDS;
 use crate::policy::insurance::RestoreRefusal;
-use crate::policy::{Hold, Refusal};
-use crate::web::families::{Families, declare};
+use exporter_toolkit::metric_families::MetricFamilies;
+use exporter_toolkit::{declare_metrics, process_metrics};
 
 use super::insurance::watch::Report;
 use super::journal::{Action, Status, Totals};
+use super::outcome::RunError;
 use super::overview::Overview;
-use super::quarantine::Obstacle;
 use super::webhook::Ignored;
 
-declare! {
+declare_metrics! {
     BUILD_INFO: gauge "baileys_remediator_build_info" &["version"],
         "Version of the remediator; the value is 1.";
     RUNS: counter "baileys_remediator_runs_total" &["action"],
@@ -87,32 +87,14 @@ pub const OUTCOMES: [&str; 5] = [
     "retry_later",
     "unknown_session",
 ];
-const OTHER_REFUSALS: [&str; 1] = ["unknown_session"];
 /// Of a run that waited while its session was cleaned or undone.
 const COOLED: &str = "cooldown";
-/// Why a clean-up fails.
-const FAILED: [&str; 10] = [
-    "io",
-    "changed",
-    "journal",
-    "crashed",
-    "interrupted",
-    "broke_off",
-    "not_stopped",
-    "not_gone",
-    "timeout",
-    "not_back",
-];
 /// Any other reason, of an older or a newer version.
 const OTHER: &str = "other";
 
 /// Why a clean-up is refused.
 fn refusals() -> impl Iterator<Item = &'static str> {
-    let guards = Refusal::LABELS
-        .into_iter()
-        .chain(Hold::LABELS)
-        .chain(Obstacle::REFUSALS);
-    guards.chain(OTHER_REFUSALS).chain([COOLED])
+    RunError::refusals().chain([COOLED])
 }
 
 /// The value of a label `reason` of a clean-up: never anything that is not listed here.
@@ -120,7 +102,7 @@ fn reason_of(status: Status, reason: Option<&str>) -> &'static str {
     let is_it = |known: &&'static str| Some(*known) == reason;
     let known = match status {
         Status::Refused => refusals().find(is_it),
-        Status::Failed => FAILED.into_iter().find(is_it),
+        Status::Failed => RunError::FAILURES.into_iter().find(is_it),
         Status::Done | Status::Queued | Status::Running => return "",
     };
     known.unwrap_or(OTHER)
@@ -172,9 +154,10 @@ impl Live {
     }
 }
 
-/// Fills the families of one scrape. Every known series is there from the start, at 0.
-pub fn families(live: &Live, totals: &Totals, overview: &Overview) -> Families {
-    let mut out = Families::default();
+/// Fills the metric families of one scrape. Every known series is there from the start, at 0.
+pub fn metric_families(live: &Live, totals: &Totals, overview: &Overview) -> MetricFamilies {
+    let mut out = MetricFamilies::default();
+    process_metrics::add(&mut out);
     out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
     let number =
         |map: &BTreeMap<String, u64>, label: &str| map.get(label).copied().unwrap_or(0) as f64;
@@ -190,13 +173,7 @@ pub fn families(live: &Live, totals: &Totals, overview: &Overview) -> Families {
             number(&totals.failures, action.label()),
         );
     }
-    for reason in Refusal::LABELS
-        .into_iter()
-        .chain(Hold::LABELS)
-        .chain(RestoreRefusal::LABELS)
-        .chain(Obstacle::REFUSALS)
-        .chain(OTHER_REFUSALS)
-    {
+    for reason in RunError::refusals().chain(RestoreRefusal::LABELS) {
         out.add(&REFUSALS, &[reason], number(&totals.refusals, reason));
     }
     for kind in MOVABLE_KINDS {
@@ -312,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_reason_is_one_of_those_that_are_documented() {
-        let all: Vec<&str> = refusals().chain(FAILED).collect();
+        let all: Vec<&str> = refusals().chain(RunError::FAILURES).collect();
         let docs = include_str!("../../docs/metrics.md");
         for reason in &all {
             assert!(docs.contains(&format!("`{reason}`")), "{reason}");
@@ -320,10 +297,10 @@ mod tests {
         let unique: std::collections::BTreeSet<&&str> = all.iter().collect();
         assert_eq!(unique.len(), all.len());
         assert_eq!(reason_of(Status::Refused, Some("connected")), "connected");
-        assert_eq!(reason_of(Status::Failed, Some("not_back")), "not_back");
+        assert_eq!(reason_of(Status::Failed, Some("down")), "down");
         for (status, reason) in [
             (Status::Refused, Some("pre-key-4917012345678.json")),
-            (Status::Refused, Some("not_back")),
+            (Status::Refused, Some("down")),
             (Status::Failed, Some("connected")),
             (Status::Failed, None),
         ] {
@@ -352,7 +329,7 @@ mod tests {
             standings: vec![standing],
             ..Overview::default()
         };
-        let families = families(&Live::default(), &Totals::default(), &overview).into_vec();
+        let families = metric_families(&Live::default(), &Totals::default(), &overview).into_vec();
         let series = |name: &str| -> Vec<(Vec<String>, f64)> {
             let of_name = families.iter().filter(|family| family.name() == name);
             let metrics = of_name.flat_map(|family| family.get_metric());

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::folder::{SessionName, Timestamp};
-use crate::policy::{Bearing, Breaker};
+use crate::policy::{Breaker, RestartBudget};
 
 use super::journal::standing::Standing;
 use super::journal::{Journal, JournalError};
@@ -85,7 +85,7 @@ pub fn overview(
             .filter(|stop| stop.service == *name)
             .map(|stop| stop.at)
             .collect();
-        let bearing = Bearing {
+        let bearing = RestartBudget {
             stops: own,
             cooldown: service.cooldown,
             daily_budget: service.daily_budget,

@@ -9,12 +9,12 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use crate::connection::{State, Verdict};
 use crate::folder::Timestamp;
 use crate::policy::Plan;
-use crate::web::page::{self, Column};
+use exporter_toolkit::page::{self, Column};
 
 use super::journal::record::{FileShown, PassedOver, Record};
 use super::journal::{Action, Run, Status};
+use super::outcome::RunError;
 use super::privileges::{Group, Weight};
-use super::runner::Stop;
 
 const STYLE: &str = include_str!("page.css");
 /// More sessions than this are not listed.
@@ -264,7 +264,12 @@ fn passed_over(over: &PassedOver) -> Markup {
 }
 
 /// The page of a session's plan.
-pub fn plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &Stop>, at: Timestamp) -> String {
+pub fn plan(
+    session: &str,
+    verdict: &Verdict,
+    plan: Result<&Plan, &RunError>,
+    at: Timestamp,
+) -> String {
     const KIND: Column = Column("Kind", false, "Kind of key.");
     const MOVED: Column = Column(
         "Files to move",

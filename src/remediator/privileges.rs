@@ -21,7 +21,7 @@ use crate::config::Settings;
 use crate::folder::discovery::explain;
 use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, stat};
 use crate::folder::{FileName, Kind, Place};
-use crate::secret::{self, SecretError};
+use exporter_toolkit::secret::{self, SecretError};
 
 use super::service::MAX_TOKEN_BYTES;
 
@@ -573,7 +573,7 @@ fn token(path: &Path) -> Option<Finding> {
     let name = quoted(&path);
     match secret::read(&path, MAX_TOKEN_BYTES) {
         Ok(_) => None,
-        Err(SecretError::Exposed { what, mend }) => {
+        Err(SecretError::Exposed { what, fix: mend }) => {
             Some(problem(format!("the token file {what}"), mend))
         }
         Err(error @ SecretError::Io(_)) if path.exists() => {

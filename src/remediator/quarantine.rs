@@ -238,7 +238,7 @@ struct PlanRecord {
     version: u32,
     run: RunId,
     made_ns: i64,
-    column: String,
+    mode: String,
     moves: Vec<MoveRecord>,
 }
 
@@ -497,7 +497,7 @@ impl LockedFolder {
             version: 1,
             run: run.clone(),
             made_ns: now.nanos(),
-            column: plan.column.label().to_owned(),
+            mode: plan.mode.label().to_owned(),
             moves,
         };
         write_record(dir.as_fd(), PLAN, &record)?;
@@ -1318,7 +1318,7 @@ impl FromCStr for OsStr {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Column, Move};
+    use crate::policy::{CleanupMode, Move};
     use std::fs;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::path::Path;
@@ -1352,7 +1352,7 @@ mod tests {
                 })
                 .collect();
             Plan {
-                column: Column::Cleanup,
+                mode: CleanupMode::Cleanup,
                 moves,
                 accumulated_before: 0,
                 accumulated_after: 0,
@@ -1430,7 +1430,7 @@ mod tests {
                 version: 1,
                 run: run.clone(),
                 made_ns: 0,
-                column: "cleanup".into(),
+                mode: "cleanup".into(),
                 moves: vec![MoveRecord {
                     name: name.into(),
                     inode: 0,

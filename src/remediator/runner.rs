@@ -9,14 +9,13 @@ use crate::config::Settings;
 use crate::connection::{State, Verdict};
 use crate::control::{Presence, Service};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
-use crate::policy::insurance::RestoreRefusal;
-use crate::policy::{self, Ask, Batches, Limits, Plan, Refusal, accumulated_files};
+use crate::policy::{self, Batches, CleanRequest, Limits, Plan, Refusal, accumulated_files};
 
 use super::journal::record::{Fate, FileRecord, Step};
 use super::journal::{Action, Ending, Journal, JournalError, Run, Status};
+use super::outcome::{self, ArmedChange, Crash, Interruption, RunError, RunOutcome, RunResult};
 use super::quarantine::{
-    At, Done, Halt, LockedFolder, LookedUp, Obstacle, Outcome, RunId, StoredState, Undone, look_up,
-    stored_runs,
+    At, Halt, LockedFolder, LookedUp, Obstacle, Outcome, RunId, StoredState, look_up, stored_runs,
 };
 
 const LOCK_TRIES: u32 = 10;
@@ -48,87 +47,6 @@ impl Context {
     ) -> T {
         let ctx = self.clone();
         blocking(move || ask(&mut ctx.journal())).await
-    }
-}
-
-/// Why a run ended without moving anything for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// The guard table.
-    Refused(Refusal),
-    /// The file system, the lock or the quarantine.
-    Obstacle(Obstacle),
-    /// A file changed under the run; everything was put back, but for this many files of
-    /// which the folder had a newer one again.
-    Changed(usize),
-    /// The journal.
-    Journal(String),
-    /// A copy of creds.json is not put back.
-    Restore(RestoreRefusal),
-}
-
-impl Stop {
-    /// Value of the label `reason`.
-    pub const fn label(&self) -> &'static str {
-        match self {
-            Stop::Refused(refusal) => refusal.label(),
-            Stop::Obstacle(obstacle) => obstacle.label(),
-            Stop::Changed(_) => "changed",
-            Stop::Journal(_) => "journal",
-            Stop::Restore(refusal) => refusal.label(),
-        }
-    }
-
-    /// Whether the guards said no, rather than something breaking.
-    pub const fn status(&self) -> Status {
-        match self {
-            Stop::Refused(_) | Stop::Restore(_) => Status::Refused,
-            Stop::Obstacle(Obstacle::Io(_)) => Status::Failed,
-            Stop::Obstacle(_) => Status::Refused,
-            Stop::Changed(_) | Stop::Journal(_) => Status::Failed,
-        }
-    }
-}
-
-impl std::fmt::Display for Stop {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Stop::Refused(refusal) => refusal.fmt(f),
-            Stop::Obstacle(obstacle) => obstacle.fmt(f),
-            Stop::Changed(0) => f.write_str(
-                "a file changed while it was to be moved, so somebody writes here; everything was put back",
-            ),
-            Stop::Changed(kept) => write!(
-                f,
-                "a file changed while it was to be moved, so somebody writes here; everything was put back but {kept} files, which the folder has anew; the older ones stay in the quarantine"
-            ),
-            Stop::Journal(error) => f.write_str(error),
-            Stop::Restore(refusal) => refusal.fmt(f),
-        }
-    }
-}
-
-impl From<Obstacle> for Stop {
-    fn from(obstacle: Obstacle) -> Self {
-        Self::Obstacle(obstacle)
-    }
-}
-
-impl From<Refusal> for Stop {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<RestoreRefusal> for Stop {
-    fn from(refusal: RestoreRefusal) -> Self {
-        Self::Restore(refusal)
-    }
-}
-
-impl From<JournalError> for Stop {
-    fn from(error: JournalError) -> Self {
-        Self::Journal(error.to_string())
     }
 }
 
@@ -203,27 +121,16 @@ pub fn count(inventory: &Inventory, limits: &Limits) -> usize {
 }
 
 /// Whether a clean-up would get as far as its plan: the folder can be opened and locked.
-pub async fn could_be_cleaned(found: &Found) -> Result<(), Stop> {
+pub async fn could_be_cleaned(found: &Found) -> Result<(), RunError> {
     lock(found).await?;
     Ok(())
 }
 
 /// Puts the end of a run on record. The files are where they are; the record is retried, so
 /// that it tells the truth.
-pub async fn end(
-    ctx: &Context,
-    run: &Run,
-    told: Result<(), (&'static str, Status, String)>,
-    mut ending: Ending,
-) {
-    let status = match told {
-        Ok(()) => Status::Done,
-        Err((reason, status, detail)) => {
-            ending.reason = Some(reason);
-            ending.detail = Some(detail);
-            status
-        }
-    };
+pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending) {
+    let status = outcome::settle(&result, &mut ending);
+    let armed = result.err().map(|error| error.armed());
     let moved: usize = ending.files.values().sum();
     tracing::info!(
         id = run.id,
@@ -241,19 +148,15 @@ pub async fn end(
         let finished = blocking(move || {
             let mut journal = ctx.journal();
             // First, so that a crash in between leaves it armed rather than forgotten.
-            match (status, ending.reason) {
+            match armed {
                 // Whichever tier asked, it is clean now.
-                (Status::Done, _) if run.action != Action::Plan => {
+                None if run.action != Action::Plan => {
                     journal.disarm(&run.session, Action::Cleanup)?;
                     journal.disarm(&run.session, Action::Emergency)?;
                 }
-                (Status::Refused, Some("stale_alert")) => {
-                    journal.disarm(&run.session, run.action)?;
-                }
-                (Status::Refused, Some("connected" | "connection_unknown")) => {
-                    journal.arm(id, now)?
-                }
-                _ => {}
+                Some(ArmedChange::Disarm) => _ = journal.disarm(&run.session, run.action)?,
+                Some(ArmedChange::Arm) => journal.arm(id, now)?,
+                None | Some(ArmedChange::Keep) => {}
             }
             journal.finish(id, status, &ending, now)
         });
@@ -270,7 +173,7 @@ pub async fn end(
 }
 
 /// Scans a folder without its lock, to read only.
-pub async fn look(found: &Found) -> Result<Inventory, Stop> {
+pub async fn look(found: &Found) -> Result<Inventory, RunError> {
     let place = found.place.clone();
     let scan = blocking(move || {
         use std::os::fd::AsFd;
@@ -278,7 +181,7 @@ pub async fn look(found: &Found) -> Result<Inventory, Stop> {
         crate::folder::scan::scan_settled(fd.as_fd(), &mut crate::folder::ReadCache::default())
     });
     scan.await.map_err(|error| {
-        Stop::Obstacle(Obstacle::Io(format!(
+        RunError::Obstacle(Obstacle::Io(format!(
             "looking at the folder: {}",
             crate::folder::discovery::explain(&error)
         )))
@@ -290,8 +193,8 @@ pub async fn look(found: &Found) -> Result<Inventory, Stop> {
 pub async fn preview(
     settings: &Settings,
     found: &Found,
-    ask: Ask,
-) -> (Verdict, Result<Plan, Stop>) {
+    ask: CleanRequest,
+) -> (Verdict, Result<Plan, RunError>) {
     let evidence = settings.connection.ask(&found.session).await;
     let inventory = match look(found).await {
         Ok(inventory) => inventory,
@@ -310,7 +213,7 @@ pub async fn preview(
         ..verdict.clone()
     };
     let plan = policy::decide(&inventory, &assumed, Timestamp::now(), &limits, &ask);
-    (verdict, plan.map_err(Stop::from))
+    (verdict, plan.map_err(RunError::from))
 }
 
 /// A clean-up, from the lock to the last rename. Fills `ending` as it goes, so that a stop
@@ -319,9 +222,9 @@ pub async fn clean(
     ctx: &Context,
     id: i64,
     found: &Found,
-    ask: Ask,
+    ask: CleanRequest,
     ending: &mut Ending,
-) -> Result<Done, Stop> {
+) -> Result<RunOutcome, RunError> {
     clean_under(ctx, id, found, ask, None, ending).await
 }
 
@@ -330,10 +233,10 @@ pub async fn clean_while_down(
     ctx: &Context,
     id: i64,
     found: &Found,
-    ask: Ask,
+    ask: CleanRequest,
     down: &Down,
     ending: &mut Ending,
-) -> Result<Done, Stop> {
+) -> Result<RunOutcome, RunError> {
     clean_under(ctx, id, found, ask, Some(down), ending).await
 }
 
@@ -341,10 +244,10 @@ async fn clean_under(
     ctx: &Context,
     id: i64,
     found: &Found,
-    ask: Ask,
+    ask: CleanRequest,
     down: Option<&Down>,
     ending: &mut Ending,
-) -> Result<Done, Stop> {
+) -> Result<RunOutcome, RunError> {
     let limits = ctx.settings.limits(&found.session);
     let count = |inventory: &Inventory| count(inventory, &limits);
 
@@ -407,14 +310,14 @@ async fn clean_under(
     ));
 
     // The plan is written and nothing has moved: the last moment to ask again.
-    let mut stop = None;
+    let mut error = None;
     if ask.force.is_none() {
         let again = match ask_and_scan(&ctx.settings, found, &folder, down).await {
             Ok((again, _)) => again,
             Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),
         };
         ending.step(Step::verdict(&again, true));
-        stop = match again.state {
+        error = match again.state {
             // The plan may hold what only the proof that the process is gone allows.
             State::Disconnected if verdict.process_gone && !again.process_gone => {
                 Some(Refusal::ConnectionUnknown.into())
@@ -429,13 +332,13 @@ async fn clean_under(
             again.because()
         ));
     }
-    if stop.is_none() && !folder.is_still_at(&found.place) {
-        stop = Some(
+    if error.is_none() && !folder.is_still_at(&found.place) {
+        error = Some(
             Obstacle::Io("the folder was renamed or replaced while the run was prepared".into())
                 .into(),
         );
     }
-    if let Some(stop) = stop {
+    if let Some(error) = error {
         blocking(move || prepared.cancel()).await?;
         ending.step(Step::new(
             "cancelled",
@@ -443,7 +346,7 @@ async fn clean_under(
         ));
         ending.moves = left();
         ctx.ask(move |journal| journal.forget_run(id)).await?;
-        return Err(stop);
+        return Err(error);
     }
     ending.run = Some(run.to_string());
     ending.step(Step::new("moving", None));
@@ -490,7 +393,7 @@ async fn clean_under(
         ending.accumulated = Some((before, count(&after)));
     }
     match done.outcome {
-        Outcome::RolledBack => Err(Stop::Changed(done.moved)),
+        Outcome::RolledBack => Err(RunError::Changed(done.moved)),
         Outcome::Interrupted => {
             let run = run.clone();
             ending.files = blocking(move || folder.held_kinds(&run))
@@ -500,7 +403,13 @@ async fn clean_under(
         }
         _ => {
             ending.files = kinds;
-            Ok(done)
+            let (before, after) = ending.accumulated.unwrap_or_default();
+            Ok(RunOutcome::Cleaned {
+                moved: done.moved,
+                before,
+                after,
+                run: run.to_string(),
+            })
         }
     }
 }
@@ -518,8 +427,8 @@ async fn resume(
     inventory: &Inventory,
 ) -> Result<bool, Obstacle> {
     let disconnected = verdict.state == State::Disconnected && folder.is_still_at(&found.place);
-    let ask = Ask {
-        column: policy::Column::Cleanup,
+    let ask = CleanRequest {
+        mode: policy::CleanupMode::Cleanup,
         tier: None,
         force: None,
     };
@@ -585,7 +494,7 @@ async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, JournalError> {
 /// After a restart: ends what a crash left in this folder. `Ok(false)`: somebody has it
 /// locked, so a run is under way there and it is left alone; or its service is on its way
 /// down or up.
-pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, Stop> {
+pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, RunError> {
     let place = found.place.clone();
     let stored = blocking(move || stored_runs(&place)).await?;
     let unfinished = |state: &StoredState| {
@@ -618,7 +527,7 @@ pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, Stop> {
 /// Ends the record of a run whose process died, by what its quarantine says; [`recover`]
 /// has dealt with the files. `sessions` are all that are here: the folder may have been
 /// renamed.
-pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Result<(), Stop> {
+pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Result<(), RunError> {
     if orphan.action == Action::Restore {
         return super::insurance::restore::end_orphan(ctx, &orphan, sessions).await;
     }
@@ -626,7 +535,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
     let is_here = sessions
         .iter()
         .any(|found| found.session.as_str() == orphan.session);
-    let by_alert = orphan.requested_by.starts_with("alert ");
+    let by_alert = orphan.requested_by.is_alert();
     let looked = match run {
         None => Ok(None),
         Some(run) => {
@@ -666,21 +575,12 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
     // Not begun anew: its service has been stopped once, and is started by the warden.
     let id = orphan.id;
     let was_stopped = ctx.ask(move |journal| journal.was_stopped_for(id)).await?;
-    let failed = |reason, detail: &str| {
-        (
-            Status::Failed,
-            Ending {
-                reason: Some(reason),
-                detail: Some(detail.into()),
-                ..Ending::default()
-            },
-        )
+    let failed = |error: RunError| {
+        let mut ending = Ending::default();
+        (outcome::settle(&Err(error), &mut ending), ending)
     };
     let (status, ending) = match looked {
-        Ok(None) if was_stopped => failed(
-            "crashed",
-            "the remediator was stopped while the service was down; nothing is moved, and the service was started again",
-        ),
+        Ok(None) if was_stopped => failed(RunError::Crashed(Crash::WhileDown)),
         Ok(None) if by_alert && is_here && orphan.created_at <= now && age < REQUEUE_WITHIN => {
             let why = "the remediator was stopped before anything moved";
             ctx.ask(move |journal| journal.requeue(id, why)).await?;
@@ -691,10 +591,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
             );
             return Ok(());
         }
-        Ok(None) => failed(
-            "crashed",
-            "the remediator was stopped in the middle; nothing is moved",
-        ),
+        Ok(None) => failed(RunError::Crashed(Crash::NothingMoved)),
         // Somebody is at work on it; the next sweep sees what came of it.
         Ok(Some(LookedUp {
             state: StoredState::Unfinished | StoredState::Empty,
@@ -732,21 +629,12 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
                 )
             }
             Outcome::RolledBack | Outcome::Interrupted => {
-                let detail = "the remediator was stopped in the middle; a part of the plan was moved, and can be undone";
-                let (status, ending) = failed("interrupted", detail);
+                let (status, ending) = failed(RunError::Interrupted(Interruption::Clean));
                 (status, Ending { files, ..ending })
             }
         },
-        Ok(Some(_)) => failed(
-            "interrupted",
-            "the remediator was stopped in the middle; run the undo again",
-        ),
-        Err(error) => {
-            let detail = format!(
-                "the remediator was stopped in the middle, and what it left cannot be looked at: {error}"
-            );
-            failed("crashed", &detail)
-        }
+        Ok(Some(_)) => failed(RunError::Interrupted(Interruption::Undo)),
+        Err(error) => failed(RunError::Crashed(Crash::Unreadable(error.to_string()))),
     };
     let restarted = Step::new("found_after_restart", None);
     let ending = Ending {
@@ -774,7 +662,7 @@ pub async fn undo(
     run: &RunId,
     force: bool,
     ending: &mut Ending,
-) -> Result<Undone, Stop> {
+) -> Result<RunOutcome, RunError> {
     let folder = lock(found).await?;
     ending.step(Step::new("locked", None));
     let (verdict, _) = ask_and_scan(&ctx.settings, found, &folder, None).await?;
@@ -844,5 +732,9 @@ pub async fn undo(
         })
         .filter(|(_, restored)| *restored > 0)
         .collect();
-    Ok(undone)
+    Ok(RunOutcome::Undone {
+        restored: undone.restored,
+        blocked: undone.blocked,
+        missing: undone.missing,
+    })
 }

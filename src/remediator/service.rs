@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use exporter_toolkit::exposition;
+use hyper::HeaderMap;
 use hyper::body::Incoming;
 use hyper::{Method, Request as HttpRequest, StatusCode};
 use rustix::fs::FlockOperation;
@@ -30,19 +32,20 @@ use crate::connection::{Connection, State, Verdict};
 use crate::control::{self, Presence};
 use crate::folder::discovery::ProblemLog;
 use crate::folder::{Discovery, Found, Timestamp};
-use crate::policy::guard::Column;
-use crate::policy::{self, Ask, Before, Hold, Plan, Tier, may_stop};
-use crate::web::{self, Door, Gate, Response};
+use crate::policy::guard::CleanupMode;
+use crate::policy::{self, CleanRequest, Plan, StopInputs, StopRefusal, Tier, may_stop};
+use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 
-use super::emergency::{Led, Trouble, Warden, Way};
+use super::emergency::{Led, Warden, Way};
 use super::insurance::store::Store;
 use super::insurance::watch::{Deletes, Watch};
 use super::journal::record::Step;
-use super::journal::{Accepted, Action, Ending, JournalError, Request, Run, Status};
-use super::metrics::{Live, families};
+use super::journal::{Accepted, Action, Ending, JournalError, Request, Run};
+use super::metrics::{Live, metric_families};
+use super::outcome::{RunError, RunOutcome, RunResult};
 use super::overview::overview;
 use super::quarantine::{LockedFolder, RunId, StoredState, is_due, quarantined_bytes};
-use super::runner::{self, Context, Stop, blocking};
+use super::runner::{self, Context, blocking};
 use super::webhook::{self, Payload};
 
 pub(super) use self::token::MAX_TOKEN_BYTES;
@@ -51,6 +54,8 @@ pub(super) use self::token::MAX_TOKEN_BYTES;
 const WORKERS: usize = 4;
 /// Requests to the webhook at the same time; more get 503.
 const MAX_REQUESTS: usize = 64;
+/// Scrapes at the same time; more get 503.
+const MAX_SCRAPES: usize = 8;
 /// A body must be complete within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An alert must be put on record within this time, or the answer is 503.
@@ -98,10 +103,23 @@ pub struct Service {
     pages: pages::Pages,
     wake: Notify,
     look: Notify,
-    gate: Gate,
+    webhooks: ConcurrencyLimit,
+    scrapes: ConcurrencyLimit,
     recovered: AtomicBool,
     _state_lock: std::fs::File,
 }
+
+/// What became of a run that was taken.
+#[derive(Debug)]
+enum Performed {
+    /// It ended.
+    Ended(RunResult),
+    /// It waits again: its service is being stopped or started.
+    Waits,
+}
+
+/// Why a run waits again, for its record.
+const WAITS: &str = "its service was being stopped or started, or another run was under way on it";
 
 /// Somebody has been looking around for long: a file system may hang.
 #[derive(Debug)]
@@ -163,7 +181,8 @@ impl Service {
             pages: pages::Pages::default(),
             wake: Notify::new(),
             look: Notify::new(),
-            gate: Gate::new(MAX_REQUESTS),
+            webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
+            scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
             recovered: AtomicBool::new(false),
             _state_lock: state_lock,
         })
@@ -171,7 +190,11 @@ impl Service {
 
     /// Ends what a crash left, then serves until `shutdown` resolves; runs that are under
     /// way are waited for.
-    pub async fn serve(self: Arc<Self>, door: impl Into<Door>, shutdown: impl Future<Output = ()>) {
+    pub async fn serve(
+        self: Arc<Self>,
+        listeners: impl Into<Listeners>,
+        shutdown: impl Future<Output = ()>,
+    ) {
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let mut tasks = tokio::task::JoinSet::new();
         // First: what a crash left stopped is started.
@@ -192,8 +215,8 @@ impl Service {
             }
         };
         // Alertmanager can send one credential only, and the webhook wants the token.
-        let door = door.into().letting_through("/webhook");
-        web::serve(door, web::Limits::default(), handler, shutdown).await;
+        let listeners = listeners.into().with_own_credential("/webhook");
+        web::serve(listeners, web::Limits::default(), handler, shutdown).await;
         let _ = stop.send(true);
         privileges.abort();
         while tasks.join_next().await.is_some() {}
@@ -214,7 +237,10 @@ impl Service {
                 self.page(path, request.uri().query().unwrap_or_default())
                     .await
             }
-            "/metrics" => self.metrics(&request).await,
+            "/metrics" => {
+                let scrapes = self.scrapes.clone();
+                scrapes.run(self.metrics(request.headers().clone())).await
+            }
             "/-/healthy" => web::text(StatusCode::OK, "baileys_remediator is healthy.\n"),
             "/-/ready" if self.recovered.load(Ordering::Relaxed) => {
                 web::text(StatusCode::OK, "baileys_remediator is ready.\n")
@@ -223,15 +249,11 @@ impl Service {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "baileys_remediator is still looking for runs that a restart cut short.\n",
             ),
-            _ => web::text(
-                StatusCode::NOT_FOUND,
-                "Not found. There is /, POST /webhook, /metrics, /-/healthy and /-/ready.\n",
-            ),
+            _ => web::not_found(&["/", "POST /webhook", "/metrics", "/-/healthy", "/-/ready"]),
         }
     }
 
-    async fn metrics(self: Arc<Self>, request: &HttpRequest<Incoming>) -> Response {
-        let headers = request.headers().clone();
+    async fn metrics(self: Arc<Self>, headers: HeaderMap) -> Response {
         blocking(move || {
             let sessions: Vec<_> = self
                 .known_sessions()
@@ -245,7 +267,7 @@ impl Service {
             };
             match read {
                 Ok((totals, seen)) => {
-                    web::expose::respond(&headers, &families(&self.live, &totals, &seen).into_vec())
+                    exposition::respond(&headers, metric_families(&self.live, &totals, &seen))
                 }
                 Err(error) => {
                     tracing::error!("metrics: {error}");
@@ -276,9 +298,8 @@ impl Service {
         if !web::bearer_matches(request.headers(), &token) {
             return web::unauthorized();
         }
-        web::admitted(&request);
-        let Some(_permit) = self.gate.try_enter() else {
-            return self.gate.refusal();
+        let Some(permit) = self.webhooks.try_acquire() else {
+            return self.webhooks.refusal();
         };
         let body = match web::read_body(request, webhook::MAX_BODY_BYTES, BODY_TIMEOUT).await {
             Ok(body) => body,
@@ -290,7 +311,10 @@ impl Service {
         };
         // In a task of its own: what is accepted is put on record even when the client goes away.
         let service = Arc::clone(&self);
-        let accepted = blocking(move || service.accept(&payload));
+        let accepted = blocking(move || {
+            let _permit = permit;
+            service.accept(&payload)
+        });
         let Ok(accepted) = tokio::time::timeout(ACCEPT_TIMEOUT, accepted).await else {
             tracing::error!("an alert could not be put on record in time; a file system may hang");
             return web::text(
@@ -548,98 +572,106 @@ impl Service {
     async fn perform(self: &Arc<Self>, run: &Run) {
         let mut ending = Ending::default();
         match self.perform_inner(run, &mut ending).await {
-            // Its service is on its way down or up: the run waits, or is done by whoever does that.
-            Err((_, Status::Queued, why)) => {
+            Performed::Waits => {
                 let id = run.id;
-                if let Err(error) = self.ctx.ask(move |journal| journal.requeue(id, &why)).await {
+                let requeued = self
+                    .ctx
+                    .ask(move |journal| journal.requeue(id, WAITS))
+                    .await;
+                if let Err(error) = requeued {
                     tracing::error!(id, "{error}");
                 }
             }
-            told => runner::end(&self.ctx, run, told, ending).await,
+            Performed::Ended(result) => runner::end(&self.ctx, run, result, ending).await,
         }
     }
 
-    async fn perform_inner(
+    async fn perform_inner(self: &Arc<Self>, run: &Run, ending: &mut Ending) -> Performed {
+        match run.action {
+            Action::Cleanup | Action::Emergency => match self.clean(run, ending).await {
+                Ok(performed) => performed,
+                Err(error) => Performed::Ended(Err(error)),
+            },
+            Action::Plan => Performed::Ended(self.plan(run, ending).await),
+            // Never accepted from an alert.
+            Action::Undo | Action::Restore => Performed::Ended(Err(RunError::OperatorOnly)),
+        }
+    }
+
+    /// The session of this run.
+    async fn session_of(self: &Arc<Self>, run: &Run) -> Result<Found, RunError> {
+        match self.find(run.session.clone()).await {
+            Ok(Some(found)) => Ok(found),
+            _ => Err(RunError::UnknownSession),
+        }
+    }
+
+    async fn plan(self: &Arc<Self>, run: &Run, ending: &mut Ending) -> RunResult {
+        let found = self.session_of(run).await?;
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
+            tier: run.tier.as_deref().and_then(Tier::from_label),
+            force: None,
+        };
+        let (verdict, plan) = runner::preview(&self.ctx.settings, &found, ask).await;
+        ending.evidence = Some(verdict.because());
+        ending.step(Step::verdict(&verdict, false));
+        let plan = plan?;
+        ending.step(Step::plan(&plan));
+        ending.files = plan.by_kind();
+        ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
+        ending.note = Some(RunOutcome::Planned.to_string());
+        Ok(RunOutcome::Planned)
+    }
+
+    async fn clean(
         self: &Arc<Self>,
         run: &Run,
         ending: &mut Ending,
-    ) -> Result<(), Trouble> {
-        let Ok(Some(found)) = self.find(run.session.clone()).await else {
-            return Err((
-                "unknown_session",
-                Status::Refused,
-                "the session is no longer here".into(),
-            ));
-        };
+    ) -> Result<Performed, RunError> {
+        let found = self.session_of(run).await?;
         let tier = run.tier.as_deref().and_then(Tier::from_label);
-        let mut ask = Ask {
-            column: Column::Cleanup,
+        let mut ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
             tier,
             force: None,
         };
-        let stopped = |stop: Stop| (stop.label(), stop.status(), stop.to_string());
-        match run.action {
-            Action::Plan => {
-                let (verdict, plan) = runner::preview(&self.ctx.settings, &found, ask).await;
-                ending.evidence = Some(verdict.because());
-                ending.step(Step::verdict(&verdict, false));
-                let plan = plan.map_err(stopped)?;
-                ending.step(Step::plan(&plan));
-                ending.files = plan.by_kind();
-                ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
-                ending.note = Some("dry run: nothing was moved".into());
-                Ok(())
+        let known = self.known_sessions();
+        let sessions = known.iter().map(|found| &found.session);
+        let service = self.ctx.settings.services.among(&found.session, sessions);
+        if run.action == Action::Emergency {
+            match service {
+                Some(_) => ask.mode = CleanupMode::Emergency,
+                None => ending.note = Some("service control not configured".into()),
             }
-            Action::Cleanup | Action::Emergency => {
-                let known = self.known_sessions();
-                let sessions = known.iter().map(|found| &found.session);
-                let service = self.ctx.settings.services.among(&found.session, sessions);
-                if run.action == Action::Emergency {
-                    match service {
-                        Some(_) => ask.column = Column::Emergency,
-                        None => ending.note = Some("service control not configured".into()),
-                    }
-                }
-                let way = match service {
-                    Some(_) => self.way(run, &found).await?,
-                    None => None,
-                };
-                self.not_halted(&found, ask, service.as_ref().zip(way), ending)
-                    .await?;
-                if let (Some(service), Some(way)) = (service, way) {
-                    match self
-                        .warden
-                        .run(run, &found, service, way, &known, ending)
-                        .await
-                    {
-                        Led::Busy => {
-                            let why = "its service was being stopped or started, or another run was under way on it";
-                            return Err(("busy", Status::Queued, why.to_owned()));
-                        }
-                        Led::Ended(told) => {
-                            self.measure_quarantines().await;
-                            return told;
-                        }
-                        Led::NeedsNoStop => {}
-                    }
-                }
-                runner::clean(&self.ctx, run.id, &found, ask, ending)
-                    .await
-                    .map_err(stopped)?;
-                self.measure_quarantine(found).await;
-                Ok(())
-            }
-            // Never accepted from an alert.
-            Action::Undo | Action::Restore => Err((
-                "unknown_action",
-                Status::Failed,
-                "this is an operator's command".into(),
-            )),
         }
+        let way = match service {
+            Some(_) => self.way(run, &found).await?,
+            None => None,
+        };
+        self.not_halted(&found, ask, service.as_ref().zip(way), ending)
+            .await?;
+        if let (Some(service), Some(way)) = (service, way) {
+            let led = self
+                .warden
+                .run(run, &found, service, way, &known, ending)
+                .await;
+            match led {
+                Led::Busy => return Ok(Performed::Waits),
+                Led::Ended(result) => {
+                    self.measure_quarantines().await;
+                    return Ok(Performed::Ended(result));
+                }
+                Led::NeedsNoStop => {}
+            }
+        }
+        let cleaned = runner::clean(&self.ctx, run.id, &found, ask, ending).await?;
+        self.measure_quarantine(found).await;
+        Ok(Performed::Ended(Ok(cleaned)))
     }
 
     /// What would let this run stop the bot, if anything.
-    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Way>, Trouble> {
+    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Way>, RunError> {
         if run.action == Action::Emergency {
             return Ok(Some(Way::Emergency));
         }
@@ -655,10 +687,8 @@ impl Service {
                     .warden
                     .window_is_open(&found.session, &known, Timestamp::now())?)
         });
-        let open = open
-            .await
-            .map_err(|error: JournalError| ("journal", Status::Failed, error.to_string()))?;
-        Ok(open.then_some(Way::Window))
+        let open: Result<bool, JournalError> = open.await;
+        Ok(open?.then_some(Way::Window))
     }
 
     /// Refuses while all action is halted, and records what would have been done: by the
@@ -666,17 +696,15 @@ impl Service {
     async fn not_halted(
         &self,
         found: &Found,
-        ask: Ask,
+        ask: CleanRequest,
         stop: Option<(&control::Service, Way)>,
         ending: &mut Ending,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RunError> {
         let ctx = self.ctx.clone();
-        let switches = blocking(move || ctx.journal().switches())
-            .await
-            .map_err(|error| ("journal", Status::Failed, error.to_string()))?;
+        let switches = blocking(move || ctx.journal().switches()).await?;
         let hold = match (switches.paused, switches.breaker) {
-            (Some(_), _) => Hold::Paused,
-            (None, Some(_)) => Hold::BreakerOpen,
+            (Some(_), _) => StopRefusal::Paused,
+            (None, Some(_)) => StopRefusal::BreakerOpen,
             (None, None) => return Ok(()),
         };
         ending.note = Some(match self.would_be_done(found, ask, stop, ending).await {
@@ -687,14 +715,14 @@ impl Service {
             }
             Err(reason) => format!("halted; it would have been refused as {reason}"),
         });
-        Err((hold.label(), Status::Refused, hold.to_string()))
+        Err(hold.into())
     }
 
     /// What a run would do, or the reason for which it would be refused. Takes no lock.
     async fn would_be_done(
         &self,
         found: &Found,
-        ask: Ask,
+        ask: CleanRequest,
         stop: Option<(&control::Service, Way)>,
         ending: &mut Ending,
     ) -> Result<Plan, &'static str> {
@@ -727,7 +755,7 @@ impl Service {
                 service
             }
             (Some(_), Some(Presence::Unknown(why))) if !is_disconnected => {
-                return Err(Hold::ServiceUnknown(why).label());
+                return Err(StopRefusal::ServiceUnknown(why).label());
             }
             // Nobody need be stopped.
             _ => {
@@ -740,12 +768,12 @@ impl Service {
             .ask(move |journal| journal.stops(now))
             .await
             .map_err(|_| "journal")?;
-        let before = Before {
+        let before = StopInputs {
             inventory: &inventory,
             verdict: &verdict,
             logged_out,
             limits: &limits,
-            column: ask.column,
+            mode: ask.mode,
             tier: ask.tier.unwrap_or(Tier::Emergency),
             service: &Warden::bearing(service, &stops),
         };
@@ -1139,6 +1167,7 @@ mod tests {
     use crate::connection::State;
     use crate::folder::Source;
     use crate::remediator::console::context;
+    use crate::remediator::journal::Status;
     use std::ffi::OsStr;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
@@ -1183,8 +1212,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let service = service(dir.path());
         let found = service.find_now("bot").unwrap().unwrap();
-        let ask = Ask {
-            column: Column::Cleanup,
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
             tier: None,
             force: None,
         };
@@ -1242,8 +1271,8 @@ mod tests {
         let (now, clock) = (Timestamp::now(), Instant::now());
         let folder = LockedFolder::lock(&found.place).unwrap();
         let inventory = folder.scan().unwrap();
-        let ask = Ask {
-            column: Column::Cleanup,
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
             tier: None,
             force: None,
         };
@@ -1287,8 +1316,8 @@ mod tests {
             let found = service.find_now("bot").unwrap().unwrap();
             let folder = LockedFolder::lock(&found.place).unwrap();
             let inventory = folder.scan().unwrap();
-            let ask = Ask {
-                column: Column::Cleanup,
+            let ask = CleanRequest {
+                mode: CleanupMode::Cleanup,
                 tier: None,
                 force: None,
             };
@@ -1333,8 +1362,8 @@ mod tests {
         let service = Arc::new(service);
         let found = service.find_now("bot").unwrap().unwrap();
         let verdict = async || {
-            let ask = Ask {
-                column: Column::Cleanup,
+            let ask = CleanRequest {
+                mode: CleanupMode::Cleanup,
                 tier: None,
                 force: None,
             };
@@ -1384,8 +1413,8 @@ mod tests {
             settings.connection.process = Some(Process::pid_file(&pid_file, None).unwrap());
             service.ctx.settings = Arc::new(settings);
             let found = service.find_now("bot").unwrap().unwrap();
-            let ask = Ask {
-                column: Column::Cleanup,
+            let ask = CleanRequest {
+                mode: CleanupMode::Cleanup,
                 tier: None,
                 force: None,
             };
@@ -1463,9 +1492,11 @@ mod tests {
                 .unwrap()
                 .unwrap();
             let told = service.perform_inner(&run, &mut Ending::default()).await;
-            let (reason, _, detail) = told.unwrap_err();
-            assert_eq!(reason, "service_unknown", "{detail}");
-            assert!(detail.contains("another `name`"), "{detail}");
+            let Performed::Ended(Err(error)) = told else {
+                panic!("{told:?}")
+            };
+            assert_eq!(error.label(), "service_unknown", "{error}");
+            assert!(error.to_string().contains("another `name`"), "{error}");
             service
                 .ctx
                 .journal()

@@ -12,8 +12,8 @@ use baileys_exporter::folder::{
 use baileys_exporter::policy::guard::MOVABLE_KINDS;
 use baileys_exporter::policy::insurance::RestoreRefusal;
 use baileys_exporter::policy::{
-    Ask, BatchSetting, Bearing, Before, Column, Force, Hold, Limits, Refusal, Thresholds, Tier,
-    decide, may_stop, plan,
+    BatchSetting, CleanRequest, CleanupMode, Force, Limits, Refusal, RestartBudget, StopInputs,
+    StopRefusal, Thresholds, Tier, decide, may_stop, plan,
 };
 use baileys_exporter::remediator::quarantine::Obstacle;
 
@@ -139,7 +139,7 @@ impl Row {
 /// A question to the policy about a folder that is alive.
 #[derive(Clone)]
 struct Question {
-    column: Column,
+    column: CleanupMode,
     gone: bool,
     forced: bool,
     /// The folder's newest activity.
@@ -150,7 +150,7 @@ struct Question {
 }
 
 impl Question {
-    fn about(row: Row, column: Column, age: i64) -> Self {
+    fn about(row: Row, column: CleanupMode, age: i64) -> Self {
         Self {
             column,
             gone: true,
@@ -181,8 +181,8 @@ impl Question {
         let force = self.forced.then_some(Force {
             inactive_for: Duration::ZERO,
         });
-        let ask = Ask {
-            column: self.column,
+        let ask = CleanRequest {
+            mode: self.column,
             tier: None,
             force,
         };
@@ -207,7 +207,7 @@ impl Question {
 }
 
 /// Whether anything of this kind ever goes, whoever asks.
-fn ever_goes(row: Row, column: Column) -> bool {
+fn ever_goes(row: Row, column: CleanupMode) -> bool {
     let mut ever = false;
     for gone in [true, false] {
         for forced in [true, false] {
@@ -227,7 +227,7 @@ fn ever_goes(row: Row, column: Column) -> bool {
 }
 
 /// The greatest age in seconds at which the file stays.
-fn stays_until(row: Row, column: Column, newest: i64, inside: Option<i64>) -> i64 {
+fn stays_until(row: Row, column: CleanupMode, newest: i64, inside: Option<i64>) -> i64 {
     let goes = |age: i64| {
         let mut question = Question {
             newest,
@@ -252,7 +252,7 @@ fn stays_until(row: Row, column: Column, newest: i64, inside: Option<i64>) -> i6
 }
 
 /// `last used more than 14 days before the folder's newest activity`.
-fn age_in_words(row: Row, column: Column) -> String {
+fn age_in_words(row: Row, column: CleanupMode) -> String {
     let verb = match row {
         Row::Of(Kind::PreKey) => "minted",
         // What stands inside protects it although the file is old.
@@ -285,7 +285,7 @@ fn age_in_words(row: Row, column: Column) -> String {
 }
 
 /// How many of the newest pre-keys stay with this batch; the others are the lowest ids.
-fn pre_keys_that_stay(column: Column, batch: u32) -> u32 {
+fn pre_keys_that_stay(column: CleanupMode, batch: u32) -> u32 {
     let all = batch + 120;
     let mut question = Question {
         batch,
@@ -304,7 +304,7 @@ fn pre_keys_that_stay(column: Column, batch: u32) -> u32 {
     stay
 }
 
-fn pre_keys_in_words(column: Column) -> String {
+fn pre_keys_in_words(column: CleanupMode) -> String {
     let least = pre_keys_that_stay(column, 0);
     let beyond = pre_keys_that_stay(column, 812) - 812;
     for batch in (0..100).chain([812]) {
@@ -318,7 +318,7 @@ fn pre_keys_in_words(column: Column) -> String {
 }
 
 /// A group's memory and the bot's own keys of it go together, the memory first, or stay.
-fn go_together(column: Column) {
+fn go_together(column: CleanupMode) {
     let (memory, keys) = (
         format!("sender-key-memory-{GROUP}.json"),
         [3, 4].map(|device| format!("sender-key-{GROUP}--{OWN}--{device}.json")),
@@ -351,7 +351,7 @@ fn go_together(column: Column) {
     }
 }
 
-fn cell(row: Row, column: Column) -> String {
+fn cell(row: Row, column: CleanupMode) -> String {
     if !ever_goes(row, column) {
         return "never".to_owned();
     }
@@ -408,7 +408,7 @@ fn the_guard_table_is_what_the_guard_does() {
     let guard = std::fs::read_to_string(path_of("src/policy/guard.rs")).unwrap();
     let mut movable = BTreeSet::new();
     for (row, cells) in table_rows().into_iter().zip(&written) {
-        for (column, written) in Column::ALL.into_iter().zip(&cells[1..3]) {
+        for (column, written) in CleanupMode::ALL.into_iter().zip(&cells[1..3]) {
             assert_eq!(
                 *written,
                 cell(row, column),
@@ -578,8 +578,8 @@ impl Asked {
     }
 
     fn clean_up(&self) -> &'static str {
-        let ask = Ask {
-            column: Column::Cleanup,
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
             tier: Some(Tier::Cleanup),
             force: None,
         };
@@ -594,14 +594,14 @@ impl Asked {
     }
 
     fn stop(&self) -> &'static str {
-        let before = Before {
+        let before = StopInputs {
             inventory: &self.inventory(),
             verdict: &self.verdict(),
             logged_out: self.logged_out,
             limits: &Limits::default(),
-            column: Column::Emergency,
+            mode: CleanupMode::Emergency,
             tier: Tier::Emergency,
-            service: &Bearing {
+            service: &RestartBudget {
                 stops: self.stops.iter().map(|seconds| ago(*seconds)).collect(),
                 cooldown: Duration::from_secs(6 * 3_600),
                 daily_budget: 2,
@@ -655,13 +655,13 @@ fn the_refusals_come_in_the_order_that_is_told() {
     let all: BTreeSet<&str> = told.iter().map(String::as_str).collect();
     // These are asked elsewhere; that the bot is connected is no reason here.
     let elsewhere = ["connected", "service_unknown", "breaker_open", "paused"];
-    let labels = Refusal::LABELS.into_iter().chain(Hold::LABELS);
+    let labels = Refusal::LABELS.into_iter().chain(StopRefusal::LABELS);
     assert_eq!(
         all,
         labels.filter(|label| !elsewhere.contains(label)).collect()
     );
     let restore = RestoreRefusal::LABELS.into_iter();
-    for label in Hold::LABELS
+    for label in StopRefusal::LABELS
         .into_iter()
         .chain(Obstacle::REFUSALS)
         .chain(restore)
@@ -749,7 +749,9 @@ fn look_up(files: &mut BTreeMap<String, String>, named: &str) -> Result<bool, St
             let sibling = std::fs::read_to_string(unit_tests_of(file)).unwrap_or_default();
             (is_test(inline, name) || is_test(&sibling, name), true)
         }
-        None if file.starts_with("tests/") => (is_test(source, name), true),
+        None if file.starts_with("tests/") || file.ends_with("/tests.rs") => {
+            (is_test(source, name), true)
+        }
         None => (is_product && defines(code, name), false),
     };
     if is_known {

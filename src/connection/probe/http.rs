@@ -15,8 +15,8 @@ use serde_json::Value;
 use super::{Part, ProbeError, Template};
 use crate::connection::{Finding, looks};
 use crate::folder::SessionName;
-use crate::secret::{self, SecretError};
-use crate::web::{self, ClientError};
+use exporter_toolkit::client::{self, ClientError};
+use exporter_toolkit::secret::{self, SecretError};
 
 /// An HTTP answer is read up to here.
 const MAX_BODY_BYTES: usize = 1 << 20;
@@ -286,12 +286,13 @@ impl HttpProbe {
     ) -> Result<(Finding, String), String> {
         let url = fill_url(&self.url, session).map_err(|error| format!("the URL {error}"))?;
         let began = Instant::now();
-        let mut headers = Vec::new();
+        let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+        let mut headers = vec![("user-agent".to_owned(), agent.to_owned())];
         if let Some(header) = &self.header {
             headers.push((header.name.clone(), header.value(session, timeout).await?));
         }
         let left = timeout.saturating_sub(began.elapsed());
-        let answer = web::get(
+        let answer = client::get(
             &url,
             &headers,
             self.authorities.as_deref(),

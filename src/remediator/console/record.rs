@@ -55,7 +55,7 @@ fn told(record: &Record) -> String {
     };
     line("session", Some(run.session.clone()));
     line("action", Some(run.action.label().to_owned()));
-    line("requested by", Some(run.requested_by.clone()));
+    line("requested by", Some(run.requested_by.to_string()));
     line("tier", run.tier.clone());
     let asked = record
         .steps

@@ -170,26 +170,7 @@ pub async fn restore(settings: Settings, session: &str, options: RestoreOptions)
     };
     record(&ctx, session, Action::Restore, async |id, ending| {
         // The very copy that the person was shown, whatever `serve` takes meanwhile.
-        restore::restore(&ctx, id, &found, Some(number), options.force, None, ending).await.map(|restored| {
-            let (from, to) = restored.counters;
-            let mut text = format!("{session}: copy {number} of creds.json is back.");
-            if from == to {
-                text.push_str(&format!(" nextPreKeyId is {to}."));
-            } else {
-                text.push_str(&format!(
-                    " nextPreKeyId and firstUnuploadedPreKeyId were raised to {to} (the copy said {from})."
-                ));
-            }
-            if restored.replaced {
-                text.push_str(&format!(
-                    "\nWhat it replaced is kept as {}/creds-{}/replaced.json in the folder.",
-                    crate::folder::scan::QUARANTINE_DIR,
-                    ending.run.as_deref().unwrap_or_default()
-                ));
-            }
-            text.push_str("\nStart the bot now.");
-            text
-        })
+        restore::restore(&ctx, id, &found, Some(number), options.force, None, ending).await
     })
     .await
 }

@@ -30,18 +30,19 @@ use crate::connection::State;
 use crate::folder::creds::parse_creds;
 use crate::folder::identity::{MAX_PRE_KEY_ID, highest_counter, insurable, raise_counters};
 use crate::folder::kind::{parse_name, pre_key_id};
-use crate::folder::scan::{MAX_CREDS_BYTES, read_plain_file, stat};
+use crate::folder::scan::{MAX_CREDS_BYTES, QUARANTINE_DIR, read_plain_file, stat};
 use crate::folder::{Creds, Found, Inventory, Kind, Place, Shape, Stamp, Timestamp};
 use crate::policy::Refusal;
 use crate::policy::insurance::{Known, Present, may_restore};
 use crate::policy::measure::{Batches, CLASSIC_BATCH, MODERN_BATCH};
 use crate::remediator::journal::record::{Fate, FileRecord, Step};
 use crate::remediator::journal::{Ending, Journal, Run, Status};
+use crate::remediator::outcome::{self, Crash, RunError, RunOutcome};
 use crate::remediator::quarantine::{
     LockedFolder, Obstacle, RunId, exists, make_dir, obstacle, obstacle_io, open_beneath,
     read_record, sync, unlink, write_record,
 };
-use crate::remediator::runner::{self, Context, Down, Stop, blocking};
+use crate::remediator::runner::{self, Context, Down, blocking};
 
 use super::store::{Copy, Store, set_modified};
 
@@ -65,14 +66,14 @@ struct Record {
 }
 
 /// What a restore did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Restored {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Restored {
     /// Number of the copy.
-    pub copy: u64,
+    copy: u64,
     /// `nextPreKeyId` of the copy, and as it was put back.
-    pub counters: (u32, u32),
+    counters: (u32, u32),
     /// Whether there was a creds.json that is kept in the quarantine now.
-    pub replaced: bool,
+    replaced: bool,
 }
 
 /// Owner, group and mode.
@@ -98,7 +99,7 @@ pub async fn restore(
     force: bool,
     down: Option<&Down>,
     ending: &mut Ending,
-) -> Result<Restored, Stop> {
+) -> Result<RunOutcome, RunError> {
     let halt = down.map(|down| down.halt.clone()).unwrap_or_default();
     let folder = runner::lock_under(found, &halt).await?;
     ending.step(Step::new("locked", None));
@@ -112,8 +113,8 @@ pub async fn restore(
     let refusal = |state: State| match state {
         State::Disconnected => None,
         _ if force => None,
-        State::Connected => Some(Stop::from(Refusal::Connected)),
-        State::Unknown => Some(Stop::from(Refusal::ConnectionUnknown)),
+        State::Connected => Some(RunError::from(Refusal::Connected)),
+        State::Unknown => Some(RunError::from(Refusal::ConnectionUnknown)),
     };
     if let Some(stop) = refusal(verdict.state) {
         return Err(stop);
@@ -185,7 +186,13 @@ pub async fn restore(
             false => "the copy is in the folder, where there was none".into(),
         }),
     ));
-    Ok(restored)
+    Ok(RunOutcome::Restored {
+        copy: restored.copy,
+        counters: restored.counters,
+        replaced: restored
+            .replaced
+            .then(|| format!("{QUARANTINE_DIR}/{PREFIX}{run}/{REPLACED}")),
+    })
 }
 
 /// A person waits for the journal; whoever keeps a bot stopped does so on a thread that may
@@ -222,8 +229,8 @@ fn prepare(
     run: &RunId,
     version: Option<u64>,
     force: bool,
-) -> Result<Prepared, Stop> {
-    let io = |what: String| Stop::from(Obstacle::Io(what));
+) -> Result<Prepared, RunError> {
+    let io = |what: String| RunError::from(Obstacle::Io(what));
     let session = found.session.as_str();
     let store = Store::new(&ctx.settings.state_path);
     let copies: Vec<Copy> = store
@@ -263,7 +270,7 @@ fn prepare(
         ));
     }
     if present_bytes == Some(bytes.as_slice()) {
-        return Err(Stop::Restore(
+        return Err(RunError::Restore(
             crate::policy::insurance::RestoreRefusal::Newer,
         ));
     }
@@ -552,7 +559,7 @@ impl Prepared {
         remove(self.quarantine.as_fd(), self.slot.as_fd(), &self.name)
     }
 
-    fn exchange(mut self) -> Result<(Restored, Vec<FileRecord>), Stop> {
+    fn exchange(mut self) -> Result<(Restored, Vec<FileRecord>), RunError> {
         let (slot, folder) = (self.slot.as_fd(), self.folder.fd());
         let doing = "putting creds.json back";
         let swap = |flags| rustix::fs::renameat_with(slot, NEW, folder, CREDS, flags);
@@ -568,7 +575,7 @@ impl Prepared {
         };
         let Some(_moving) = self.folder.permit() else {
             settle(self.quarantine.as_fd(), &self.name)?;
-            return Err(Stop::Changed(0));
+            return Err(RunError::Changed(0));
         };
         let mut swapped = Ok(());
         let mut changed = !is(looks(folder, CREDS)?, self.there);
@@ -593,7 +600,7 @@ impl Prepared {
             settle(self.quarantine.as_fd(), &self.name)?;
             return Err(match swapped {
                 Err(error) if !changed => obstacle(doing, error).into(),
-                _ => Stop::Changed(0),
+                _ => RunError::Changed(0),
             });
         }
         sync(&[slot, folder])?;
@@ -754,7 +761,7 @@ pub fn tidy(
 }
 
 /// Ends the record of a restore whose process died, by what its quarantine says.
-pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Result<(), Stop> {
+pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Result<(), RunError> {
     let (run, session) = (orphan.run.clone(), orphan.session.clone());
     let stage = blocking(
         move || -> Result<Option<(Stage, Vec<FileRecord>)>, Obstacle> {
@@ -789,33 +796,27 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
     )
     .await;
     let mut moves = Vec::new();
-    let (status, reason, detail) = match stage {
+    let mut ending = Ending::default();
+    let status = match stage {
         // Somebody is at work on it; the next sweep sees what came of it.
         Err(Obstacle::Locked) => return Ok(()),
         Ok(Some((Stage::Exchanged, files))) => {
             moves = files;
             let detail = "the remediator was stopped in the middle; the copy had been put back";
-            (Status::Done, None, detail.to_owned())
+            ending.detail = Some(detail.to_owned());
+            Status::Done
         }
         Ok(_) => {
             ctx.journal().planned_are_left(orphan.id)?;
-            let detail = "the remediator was stopped in the middle; nothing was put back: run the restore again";
-            (Status::Failed, Some("crashed"), detail.to_owned())
+            let error = RunError::Crashed(Crash::NothingRestored);
+            outcome::settle(&Err(error), &mut ending)
         }
-        Err(error) => (
-            Status::Failed,
-            Some("crashed"),
-            format!(
-                "the remediator was stopped in the middle, and what it left cannot be looked at: {error}"
-            ),
-        ),
+        Err(error) => {
+            let error = RunError::Crashed(Crash::Unreadable(error.to_string()));
+            outcome::settle(&Err(error), &mut ending)
+        }
     };
-    let ending = Ending {
-        reason,
-        detail: Some(detail),
-        moves,
-        ..Ending::default()
-    };
+    let ending = Ending { moves, ..ending };
     ctx.journal()
         .finish(orphan.id, status, &ending, Timestamp::now())?;
     Ok(())

@@ -11,9 +11,10 @@ use crate::control::{Presence, Service};
 use crate::folder::{Creds, Found, Timestamp};
 use crate::policy::Refusal;
 use crate::policy::insurance::Keep;
-use crate::remediator::journal::{Action, Ending, Status};
+use crate::remediator::journal::{Action, Ending};
+use crate::remediator::outcome::{self, RunError, RunOutcome};
 use crate::remediator::quarantine::Halt;
-use crate::remediator::runner::{self, Context, Down, Stop, blocking};
+use crate::remediator::runner::{self, Context, Down, blocking};
 
 use super::restore::restore;
 use super::store::Store;
@@ -157,28 +158,30 @@ async fn mend(ctx: &Context, service: &Service, found: &Found, halt: &Halt) {
     let mut ending = Ending::default();
     let restored = match service.presence().await {
         Presence::Gone => restore(ctx, id, found, None, false, Some(&down), &mut ending).await,
-        _ => Err(Stop::Refused(Refusal::ConnectionUnknown)),
+        _ => Err(RunError::Refused(Refusal::ConnectionUnknown)),
     };
-    let status = match restored {
-        Ok(restored) => {
-            let (copy, counter) = (restored.copy, restored.counters.1);
+    let status = outcome::settle(&restored, &mut ending);
+    match restored {
+        Ok(RunOutcome::Restored {
+            copy,
+            counters: (_, counter),
+            ..
+        }) => {
             tracing::warn!(
                 session,
                 copy,
                 next_pre_key_id = counter,
                 "its creds.json was torn by the stop; the newest copy was put back before the start"
             );
-            Status::Done
         }
+        Ok(_) => {}
         Err(stop) => {
             tracing::error!(
                 session,
                 "its creds.json is broken, and no copy was put back: {stop}. What is started now begins a new identity: stop it, then baileys_remediator creds restore {session}"
             );
-            (ending.reason, ending.detail) = (Some(stop.label()), Some(stop.to_string()));
-            stop.status()
         }
-    };
+    }
     let ended = ctx
         .ask(move |journal| journal.finish(id, status, &ending, Timestamp::now()))
         .await;

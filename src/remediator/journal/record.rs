@@ -115,7 +115,7 @@ impl Step {
             plan.pre_keys_left
         );
         let facts = json!({
-            "column": plan.column.label(),
+            "mode": plan.mode.label(),
             "files": files,
             "accumulated_before": plan.accumulated_before,
             "accumulated_after": plan.accumulated_after,

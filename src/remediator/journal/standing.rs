@@ -15,6 +15,7 @@ use rusqlite::{Connection as Sqlite, OptionalExtension, Row, params};
 
 use crate::folder::Timestamp;
 
+use super::super::requester::Requester;
 use super::{Action, Journal, JournalError, KEPT_FOR, Status, raise};
 
 /// Tables of this module; of schema 5. The index is for the runs of one episode.
@@ -121,7 +122,7 @@ fn near(one: Timestamp, other: Timestamp) -> bool {
 }
 
 fn is_alert(requested_by: &str) -> bool {
-    requested_by.starts_with("alert ")
+    Requester::parse(requested_by).is_alert()
 }
 
 fn denied_nothing(reason: Option<&str>) -> bool {

@@ -11,9 +11,9 @@ use percent_encoding::percent_decode_str;
 use crate::config::Settings;
 use crate::connection::{Alive, Memory, Recollection};
 use crate::folder::{SessionName, Timestamp};
-use crate::policy::Ask;
-use crate::policy::guard::Column;
-use crate::web::{self, Gate, Response};
+use crate::policy::CleanRequest;
+use crate::policy::guard::CleanupMode;
+use exporter_toolkit::{self as web, ConcurrencyLimit, Response};
 
 use super::super::journal::record::Wanted;
 use super::super::journal::{Journal, JournalError};
@@ -40,7 +40,7 @@ const PRIVILEGES_TIMEOUT: Duration = Duration::from_secs(60);
 /// What the pages need beside the service.
 #[derive(Debug)]
 pub(super) struct Pages {
-    gate: Gate,
+    limit: ConcurrencyLimit,
     plans: Mutex<HashMap<String, (Instant, String)>>,
     privileges: Mutex<Vec<Group>>,
 }
@@ -48,7 +48,7 @@ pub(super) struct Pages {
 impl Default for Pages {
     fn default() -> Self {
         Self {
-            gate: Gate::new(MAX_PAGES),
+            limit: ConcurrencyLimit::new(MAX_PAGES),
             plans: Mutex::default(),
             privileges: Mutex::default(),
         }
@@ -70,14 +70,8 @@ impl Memory for ReadOnly {
 impl Service {
     /// Answers a GET for one of the pages.
     pub(super) async fn page(self: &Arc<Self>, path: &str, query: &str) -> Response {
-        let Some(permit) = self.pages.gate.try_enter() else {
-            return self.pages.gate.refusal();
-        };
         let (service, path, query) = (Arc::clone(self), path.to_owned(), query.to_owned());
-        // In a task of its own, which keeps its place at the gate: a file system that hangs
-        // must not let more and more of them hang.
-        let answer = tokio::spawn(async move {
-            let _permit = permit;
+        let answer = self.pages.limit.run(async move {
             match path.as_str() {
                 "/plan" => service.plan_page(&query).await,
                 "/run" => service.run_page(&query).await,
@@ -85,11 +79,7 @@ impl Service {
             }
         });
         match tokio::time::timeout(PAGE_TIMEOUT, answer).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(_)) => sorry(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "The page broke off; see the log.",
-            ),
+            Ok(response) => response,
             Err(_) => sorry(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "It takes too long; a probe, or a file system, may hang.",
@@ -181,8 +171,8 @@ impl Service {
         };
         let mut settings = Settings::clone(&self.ctx.settings);
         settings.connection.memory = Arc::new(ReadOnly(settings.connection.memory));
-        let ask = Ask {
-            column: Column::Cleanup,
+        let ask = CleanRequest {
+            mode: CleanupMode::Cleanup,
             tier: None,
             force: None,
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use crate::secret;
+use exporter_toolkit::secret;
 
 /// The token file is no longer than this.
 pub(in super::super) const MAX_TOKEN_BYTES: u64 = 8 << 10;

@@ -1,6 +1,5 @@
-//! The file behind `--web.config.file`, in the format of Prometheus' exporter-toolkit.
-//!
-//! What the toolkit would take and this program cannot do is refused, never passed over.
+//! The format of Prometheus' exporter-toolkit. What the toolkit accepts and this crate cannot
+//! do is an error, never ignored.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,20 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use clock::Clock;
 use hyper::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
 
 use crate::secret;
 
-use super::login::Users;
+use super::basic_auth::Users;
 use super::tls::{Tls, TlsSection};
 
 /// No file read here is longer.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// What holds for connections and requests.
-pub struct Rules {
+pub struct ActiveConfig {
     /// Without it HTTP is spoken in the clear.
     pub tls: Option<Tls>,
     pub users: Arc<Users>,
@@ -40,16 +40,16 @@ pub struct Rate {
     pub burst: u32,
 }
 
-impl Rules {
+impl ActiveConfig {
     pub fn same_as(&self, other: &Self) -> bool {
         self.digest == other.digest
     }
 
-    /// What protection `former` gave that these do not.
+    /// What protection `former` gave that this does not.
     ///
     /// A file that is being written looks for a moment as if its end were not there.
     pub fn lost_from(&self, former: &Self) -> Option<&'static str> {
-        let tls = |rules: &Self, has: fn(&Tls) -> bool| rules.tls.as_ref().is_some_and(has);
+        let tls = |config: &Self, has: fn(&Tls) -> bool| config.tls.as_ref().is_some_and(has);
         let lost = |has: fn(&Tls) -> bool| tls(former, has) && !tls(self, has);
         if lost(|_| true) {
             Some("tls_server_config")
@@ -108,10 +108,9 @@ impl Stamp {
             };
         };
         let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(found.ctime().unsigned_abs());
-        // A time to come is a clock's trouble, not a change.
-        let is_young = changed
-            .elapsed()
-            .is_ok_and(|age| age < Duration::from_secs(2));
+        // A time in the future is a wrong clock, not a change.
+        let age = Clock::system().wall().duration_since(changed);
+        let is_young = age.is_ok_and(|age| age < Duration::from_secs(2));
         let state = [
             found.dev().cast_signed(),
             found.ino().cast_signed(),
@@ -141,16 +140,16 @@ impl Reader {
     /// it must be its owner's alone.
     pub fn read(&mut self, name: &Path, secret: bool) -> Result<Vec<u8>, String> {
         let path = self.dir.join(secret::locate(name)?);
-        let (bytes, exposed) = self.judged(&path)?;
+        let (bytes, exposed) = self.read_any(&path)?;
         match exposed {
             Some(error) if secret => Err(format!("{} {error}", path.display())),
             _ => Ok(bytes),
         }
     }
 
-    fn judged(&mut self, path: &Path) -> Result<(Vec<u8>, Option<secret::SecretError>), String> {
+    fn read_any(&mut self, path: &Path) -> Result<(Vec<u8>, Option<secret::SecretError>), String> {
         self.watch.add(path);
-        let (bytes, exposed) = secret::read_judged(path, MAX_BYTES)
+        let (bytes, exposed) = secret::read_with_exposure(path, MAX_BYTES)
             .map_err(|error| format!("{} {error}", path.display()))?;
         self.digest.update(&(bytes.len() as u64).to_be_bytes());
         self.digest.update(&bytes);
@@ -158,25 +157,25 @@ impl Reader {
     }
 }
 
-/// Reads the configuration and every file that it names. Which ones those were is told also
-/// where it fails.
+/// Reads the configuration and every file that it names, and returns which ones those were,
+/// also where it fails.
 ///
 /// Errors: a sentence that begins with the flag.
-pub fn read(path: &Path) -> (Watch, Result<Rules, String>) {
+pub fn read(path: &Path) -> (Watch, Result<ActiveConfig, String>) {
     let mut reader = Reader {
         dir: PathBuf::new(),
         watch: Watch::default(),
         digest: ring::digest::Context::new(&ring::digest::SHA256),
     };
-    let rules = rules(path, &mut reader)
+    let config = load(path, &mut reader)
         .map_err(|error| format!("--web.config.file {}: {error}", path.display()));
-    (reader.watch, rules)
+    (reader.watch, config)
 }
 
-fn rules(path: &Path, reader: &mut Reader) -> Result<Rules, String> {
+fn load(path: &Path, reader: &mut Reader) -> Result<ActiveConfig, String> {
     let path = secret::locate(path)?;
     reader.dir = path.parent().map(Path::to_owned).unwrap_or_default();
-    let (bytes, exposed) = reader.judged(&path)?;
+    let (bytes, exposed) = reader.read_any(&path)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8")?;
     let file = parse(text)?;
     let half = |key: &str| format!("{key}: nothing follows; leave it out if nothing is wanted");
@@ -215,7 +214,7 @@ fn rules(path: &Path, reader: &mut Reader) -> Result<Rules, String> {
         (Some(interval), burst) => Some(Rate { interval, burst }),
     };
     let digest = reader.digest.clone().finish().as_ref().to_vec();
-    Ok(Rules {
+    Ok(ActiveConfig {
         tls,
         users: Arc::new(users),
         headers,
@@ -230,10 +229,10 @@ fn parse(text: &str) -> Result<File, String> {
         true => None,
         false => serde_saphyr::from_str(text).map_err(|error| secret::yaml_error(&error))?,
     };
-    // A file that is being written must not open the door.
+    // A file that is being written must not turn protection off.
     let asks = file.filter(|file| !file.is_blank());
     asks.ok_or_else(|| {
-        "it asks for nothing, so everybody could come in; leave the flag out if that is wanted"
+        "it configures nothing, so everybody could connect; leave the flag out if nothing is wanted"
             .to_owned()
     })
 }
@@ -390,96 +389,4 @@ fn span<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::os::unix::fs::PermissionsExt;
-
-    fn put(path: &Path, text: &str) {
-        std::fs::write(path, text).unwrap();
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
-    }
-
-    #[test]
-    fn a_file_that_asks_for_nothing_opens_no_door() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("web.yml");
-        let read = |text: &str| {
-            put(&path, text);
-            super::read(&path).1
-        };
-        for text in [
-            "",
-            " \n\n\t\n",
-            "# users\n",
-            "\n# a\n# b",
-            "---\n",
-            "{}\n",
-            "null\n",
-        ] {
-            let error = read(text)
-                .err()
-                .unwrap_or_else(|| panic!("{text:?} was taken"));
-            assert!(error.contains("leave the flag out"), "{text:?}: {error}");
-        }
-        for key in ["tls_server_config", "basic_auth_users"] {
-            let error = read(&format!("rate_limit: {{interval: 1s, burst: 5}}\n{key}:\n"))
-                .err()
-                .unwrap();
-            assert!(
-                error.contains(&format!("{key}: nothing follows")),
-                "{error}"
-            );
-        }
-        assert!(read("rate_limit: {interval: 1s, burst: 5}\n").is_ok());
-        assert!(read("# ours\nhttp_server_config: {http2: true}\n").is_ok());
-    }
-
-    #[test]
-    fn what_is_asked_of_clients_becomes_no_less() {
-        let dir = tempfile::tempdir().unwrap();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = rcgen::CertificateParams::new(vec!["a".to_owned()])
-            .unwrap()
-            .self_signed(&key)
-            .unwrap();
-        put(&dir.path().join("crt"), &certificate.pem());
-        put(&dir.path().join("key"), &key.serialize_pem());
-        let path = dir.path().join("web.yml");
-        let rules = |policy: &str| {
-            let ca = if policy.contains("Verify") {
-                ", client_ca_file: crt"
-            } else {
-                ""
-            };
-            put(
-                &path,
-                &format!(
-                    "tls_server_config: {{cert_file: crt, key_file: key, client_auth_type: {policy}{ca}}}"
-                ),
-            );
-            super::read(&path).1.unwrap()
-        };
-        let (no, any) = ("NoClientCert", "RequireAnyClientCert");
-        let (given, both) = ("VerifyClientCertIfGiven", "RequireAndVerifyClientCert");
-        for (former, next, loses) in [
-            (both, given, true),
-            (both, any, true),
-            (both, no, true),
-            (any, given, true),
-            (given, any, true),
-            (given, no, true),
-            (given, both, false),
-            (any, both, false),
-            (no, both, false),
-            (no, given, false),
-            (both, both, false),
-        ] {
-            let lost = rules(next).lost_from(&rules(former));
-            assert_eq!(
-                lost,
-                loses.then_some("client_auth_type"),
-                "{former} to {next}"
-            );
-        }
-    }
-}
+mod tests;

@@ -22,7 +22,7 @@ pub struct Declared {
     pub help: &'static str,
     /// Gauge or counter.
     pub kind: Kind,
-    /// Label names, in the order in which [`Families::add`] takes their values.
+    /// Label names, in the order in which [`MetricFamilies::add`] takes their values.
     pub labels: &'static [&'static str],
 }
 
@@ -58,11 +58,11 @@ impl Declared {
 
 /// The samples of one scrape. Built anew each time, so what is gone leaves nothing behind.
 #[derive(Debug, Default)]
-pub struct Families {
+pub struct MetricFamilies {
     by_name: BTreeMap<&'static str, MetricFamily>,
 }
 
-impl Families {
+impl MetricFamilies {
     /// Adds one sample. `values` are those of the declared labels; surplus on either side
     /// is left out.
     pub fn add(&mut self, declared: &Declared, values: &[&str], value: f64) {
@@ -99,19 +99,19 @@ impl Families {
         family.mut_metric().push(metric);
     }
 
-    /// The families, sorted by name.
+    /// The families, sorted by name; none is empty.
     pub fn into_vec(self) -> Vec<MetricFamily> {
         self.by_name.into_values().collect()
     }
 }
 
 /// Declares metrics as constants, and lists them all in `ALL`.
-macro_rules! declare {
+#[macro_export]
+macro_rules! declare_metrics {
     ($($ident:ident: $ctor:ident $name:literal $labels:expr, $help:literal;)*) => {
-        $(const $ident: $crate::web::families::Declared =
-            $crate::web::families::Declared::$ctor($name, $labels, $help);)*
+        $(const $ident: $crate::metric_families::Declared =
+            $crate::metric_families::Declared::$ctor($name, $labels, $help);)*
         /// Every metric declared here.
-        pub const ALL: &[$crate::web::families::Declared] = &[$($ident),*];
+        pub const ALL: &[$crate::metric_families::Declared] = &[$($ident),*];
     };
 }
-pub(crate) use declare;

@@ -88,7 +88,7 @@ impl TlsSection {
         let policy = Policy::parse(self.client_auth_type.as_deref().unwrap_or_default())?;
         let sans = self.client_allowed_sans.unwrap_or_default();
         if !sans.is_empty() && !policy.verifies() {
-            return Err("client_allowed_sans needs client_auth_type: RequireAndVerifyClientCert; of a certificate that nobody verifies the names say nothing".into());
+            return Err("client_allowed_sans needs client_auth_type: RequireAndVerifyClientCert; the names of an unverified certificate prove nothing".into());
         }
         let checks_sans = !sans.is_empty();
         let verifier = verifier(policy, authorities.as_deref(), sans, &provider)?;
@@ -235,9 +235,9 @@ fn curves(wanted: &[String]) -> Result<Vec<&'static dyn SupportedKxGroup>, Strin
 enum Policy {
     /// Nothing.
     No,
-    /// A certificate if it has one, whoever issued it.
+    /// A certificate if it has one, from any issuer.
     Request,
-    /// A certificate, whoever issued it.
+    /// A certificate from any issuer.
     RequireAny,
     /// If it has one, one that is verified.
     VerifyIfGiven,

@@ -1,0 +1,42 @@
+//! What a Prometheus exporter and a webhook receiver need around their own work, in the style
+//! of Prometheus' exporter-toolkit. It knows nothing about what is exported.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`bind`], [`serve`], [`Limits`] | listeners and an HTTP/1.1 server whose cost is bounded |
+//! | [`WebConfig`] | `--web.config.file`: TLS, client certificates, users, headers, rate limit |
+//! | [`ConcurrencyLimit`], [`read_body`] | bounds for a handler: requests at a time, body size |
+//! | [`text`], [`html`], [`json`], [`not_found`] and others | answers |
+//! | [`metric_families`], [`exposition`] | metrics, and the format and encoding a scraper asks for |
+//! | [`process_metrics`] | `process_*` |
+//! | [`page`] | HTML pages without script |
+//! | [`client`] | one bounded GET |
+//! | [`secret`] | files that only their owner may read |
+//!
+//! The server wraps [hyper](https://docs.rs/hyper) without a router: a handler is one function
+//! with a `match` on method and path.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod bearer;
+mod body;
+pub mod client;
+mod concurrency;
+pub mod exposition;
+mod listen;
+pub mod metric_families;
+mod negotiation;
+mod openmetrics;
+pub mod page;
+pub mod process_metrics;
+mod response;
+pub mod secret;
+mod server;
+mod web_config;
+
+pub use bearer::bearer_matches;
+pub use body::{BodyError, read_body};
+pub use concurrency::{ConcurrencyLimit, Permit};
+pub use listen::{BindError, bind};
+pub use response::{Response, html, json, method_not_allowed, not_found, text, unauthorized};
+pub use server::{Limits, Listeners, serve};
+pub use web_config::{WebConfig, web_config_of_text};

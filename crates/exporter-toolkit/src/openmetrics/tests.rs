@@ -1,0 +1,70 @@
+use super::*;
+use crate::metric_families::{Declared, MetricFamilies};
+use proptest::prelude::*;
+
+#[test]
+fn golden() {
+    const RUNS: Declared = Declared::counter("app_runs_total", &["action"], "Runs.");
+    const CPU: Declared = Declared::counter("app_cpu_seconds_total", &[], "Time.");
+    const INFO: Declared = Declared::gauge("app_build_info", &["version", "os"], "Build.");
+    const SIZE: Declared = Declared::gauge(
+        "app_size_bytes",
+        &[],
+        "Size with \"quotes\",\na line and \\.",
+    );
+    const UP: Declared = Declared::gauge("app_up", &[], "Up.");
+    let mut families = MetricFamilies::default();
+    families.add(&RUNS, &["plan"], 3.0);
+    families.add(&RUNS, &["a\\b\"c\nd"], 1.0);
+    families.add(&CPU, &[], 0.00001);
+    families.add(&INFO, &["1.0", "linux"], 1.0);
+    families.add(&SIZE, &[], 1_763_930_123.5);
+    families.add(&UP, &[], -1.0);
+    assert_eq!(
+        encode(&families.into_vec()),
+        r#"# TYPE app_build info
+# HELP app_build Build.
+app_build_info{version="1.0",os="linux"} 1.0
+# TYPE app_cpu_seconds counter
+# UNIT app_cpu_seconds seconds
+# HELP app_cpu_seconds Time.
+app_cpu_seconds_total 1e-5
+# TYPE app_runs counter
+# HELP app_runs Runs.
+app_runs_total{action="plan"} 3.0
+app_runs_total{action="a\\b\"c\nd"} 1.0
+# TYPE app_size_bytes gauge
+# UNIT app_size_bytes bytes
+# HELP app_size_bytes Size with \"quotes\",\na line and \\.
+app_size_bytes 1763930123.5
+# TYPE app_up gauge
+# HELP app_up Up.
+app_up -1.0
+# EOF
+"#
+    );
+    assert_eq!(encode(&[]), "# EOF\n");
+}
+
+proptest! {
+    #[test]
+    fn escapes_can_be_undone(value in any::<String>()) {
+        let mut text = String::new();
+        escape(&mut text, &value);
+        prop_assert!(!text.contains('\n'));
+        let mut back = String::new();
+        let mut chars = text.chars();
+        while let Some(char) = chars.next() {
+            prop_assert_ne!(char, '"');
+            back.push(match char {
+                '\\' => match chars.next() {
+                    Some('n') => '\n',
+                    Some(char) => char,
+                    None => return Err(TestCaseError::fail("a lone backslash")),
+                },
+                char => char,
+            });
+        }
+        prop_assert_eq!(back, value);
+    }
+}

@@ -18,6 +18,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use baileys_exporter::remediator::metrics::ALL;
+use exporter_toolkit::process_metrics;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use serde_json::{Value, json};
 use testkit::fixture::{self, Snapshot};
@@ -446,17 +447,14 @@ fn alerts_that_ask_for_nothing() {
         .map(|sample| sample.name.as_str())
         .filter(is_constant)
         .collect();
-    let declared: BTreeSet<&str> = ALL
-        .iter()
+    let all = || ALL.iter().chain(process_metrics::ALL);
+    let declared: BTreeSet<&str> = all()
         .map(|metric| metric.name)
         .filter(is_constant)
         .collect();
     assert_eq!(names, declared);
     for sample in &start.0 {
-        let metric = ALL
-            .iter()
-            .find(|metric| metric.name == sample.name)
-            .unwrap();
+        let metric = all().find(|metric| metric.name == sample.name).unwrap();
         let labels: BTreeSet<&str> = sample.labels.keys().map(String::as_str).collect();
         assert_eq!(
             labels,
@@ -468,6 +466,7 @@ fn alerts_that_ask_for_nothing() {
             "baileys_remediator_build_info" | "baileys_remediator_sessions" => 1.0,
             // The first look for copies may be over by now.
             name if name.starts_with("baileys_remediator_creds_insur") => sample.value,
+            name if name.starts_with("process_") => sample.value,
             _ => 0.0,
         };
         assert_eq!(sample.value, expected, "{sample:?}");

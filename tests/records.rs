@@ -564,9 +564,9 @@ fn every_attribute_survives_clean_and_undo() {
 /// fails, nor does any delivery.
 #[test]
 fn commands_work_beside_a_busy_serve() {
-    let mut world = World::new();
+    let mut world = new_world();
     world.bot("bot", BLOATED, "disconnected");
-    world.serve();
+    world.start_remediator();
     let stop = std::sync::atomic::AtomicBool::new(false);
     let (delivered, commands) = std::thread::scope(|scope| {
         let deliveries: Vec<_> = (0..3)
@@ -574,7 +574,7 @@ fn commands_work_beside_a_busy_serve() {
                 scope.spawn(|| {
                     let mut delivered = 0;
                     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                        world.deliver("bot", "warning");
+                        deliver(&world, "bot", "warning");
                         delivered += 1;
                     }
                     delivered
@@ -582,7 +582,7 @@ fn commands_work_beside_a_busy_serve() {
             })
             .collect();
         let told = |args: &[&str]| {
-            let (code, _, err) = world.command(args);
+            let (code, _, err) = command(&world, args);
             (args.join(" "), code, err)
         };
         let mut commands = Vec::new();
@@ -602,13 +602,13 @@ fn commands_work_beside_a_busy_serve() {
     let failed: Vec<_> = commands.iter().filter(|(_, code, _)| *code != 0).collect();
     assert!(failed.is_empty(), "{failed:?}");
     assert!(delivered.iter().all(|count| *count > 0), "{delivered:?}");
-    world.idle();
-    let (code, _, err) = world.command(&["clean", "bot"]);
+    world.wait_until_idle();
+    let (code, _, err) = command(&world, &["clean", "bot"]);
     assert_eq!(code, 0, "{err}");
     let cleaned: Value =
-        serde_json::from_str(&world.command(&["runs", "--limit=1", "--output=json"]).1).unwrap();
+        serde_json::from_str(&command(&world, &["runs", "--limit=1", "--output=json"]).1).unwrap();
     let run = cleaned[0]["run"].as_str().unwrap();
-    let (code, _, err) = world.command(&["undo", run, "--force", "--yes"]);
+    let (code, _, err) = command(&world, &["undo", run, "--force", "--yes"]);
     assert_eq!(code, 0, "{err}");
 }
 

@@ -492,6 +492,7 @@ proptest! {
     /// start of what an operator stopped are asserted at every step. At the end everything
     /// works, and the bot runs unless an operator has stopped it.
     #[test]
+    #[test]
     fn whatever_happens_the_bot_is_alone_and_runs_in_the_end(
         steps in prop::collection::vec(any::<u8>(), 0..160),
         choices in prop::collection::vec(any::<u8>(), 400),
@@ -516,6 +517,7 @@ proptest! {
     }
 
     /// A start that never works is retried, and the notice repeated, for as long as it lasts.
+    #[test]
     #[test]
     fn a_start_that_never_works_is_retried_and_told_of(
         steps in prop::collection::vec(any::<u8>(), 0..60),

@@ -24,7 +24,6 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 // The map of the house; each room says at its door what it holds.
-mod child;
 pub mod cli;
 pub mod config;
 // The modules with this attribute still read the time themselves.

@@ -31,7 +31,7 @@ struct World {
 }
 
 impl World {
-    fn new(sessions: &[&str], connection: &str) -> Self {
+    fn new(sessions: &[&str], config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let quiet = SystemTime::now() - Duration::from_secs(900);
         for session in sessions {
@@ -44,7 +44,7 @@ impl World {
             std::env::var("PATH").unwrap()
         );
         let world = Self { dir, path };
-        world.configure(connection);
+        world.configure(config);
         world
     }
 
@@ -52,9 +52,9 @@ impl World {
         self.dir.path().join(name)
     }
 
-    fn configure(&self, connection: &str) {
-        let connection = connection.replace("DIR", &self.dir.path().display().to_string());
-        fs::write(self.at("config.yml"), format!("connection:\n{connection}")).unwrap();
+    fn configure(&self, config: &str) {
+        let text = config.replace("DIR", &self.dir.path().display().to_string());
+        fs::write(self.at("config.yml"), text).unwrap();
     }
 
     fn program(&self, name: &str, script: &str) {
@@ -140,19 +140,23 @@ fn with_journal(world: &World) {
 fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     let world = World::new(
         &["bot", "other"],
-        "  process: {systemd_unit: 'baileys@{session}.service'}\n",
+        "processes: [{systemd: {unit: 'baileys@{session}.service'}}]\n",
     );
-    world.program("systemctl", "printf '%s\\n' \"$@\" >asked; cat \"$4\"");
-    let unit =
-        |active: &str, pid: u32| format!("MainPID={pid}\nLoadState=loaded\nActiveState={active}\n");
-    let gone = unit("inactive", 0);
+    world.program("systemctl", "printf '%s\\n' \"$@\" >asked; cat \"$5\"");
+    let unit = |active: &str, sub: &str, pid: u32| {
+        format!(
+            "MainPID={pid}\nControlPID=0\nLoadState=loaded\nActiveState={active}\nSubState={sub}\nControlGroup=\n"
+        )
+    };
+    let gone = unit("inactive", "dead", 0);
     world.write("baileys@bot.service", &gone);
     world.write("baileys@other.service", &gone);
     with_journal(&world);
     let asked = fs::read_to_string(world.at("asked")).unwrap();
-    assert_eq!(
-        asked,
-        "show\n--property=LoadState,ActiveState,MainPID,TasksCurrent,TasksAccounting\n--\nbaileys@bot.service\n"
+    assert!(
+        asked.starts_with("--no-ask-password\nshow\n--property=LoadState,ActiveState,")
+            && asked.ends_with("\n--\nbaileys@bot.service\n"),
+        "{asked}"
     );
 
     let told = world.doctor("bot", &[]);
@@ -174,7 +178,10 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     );
 
     // It runs, which says nothing of the connection.
-    world.write("baileys@bot.service", &unit("active", std::process::id()));
+    world.write(
+        "baileys@bot.service",
+        &unit("active", "running", std::process::id()),
+    );
     let told = world.doctor("bot", &[]);
     assert_eq!(
         (told.verdict(), told.finding("process")),
@@ -225,7 +232,7 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
         ("disconnected", true),
         "it is on record"
     );
-    world.configure("  process: {systemd_unit: '{session}.service'}\n");
+    world.configure("processes: [{systemd: {unit: '{session}.service'}}]\n");
     for session in ["bot", "other"] {
         world.write(&format!("{session}.service"), &gone);
         let told = world.doctor(session, &[]);
@@ -262,26 +269,26 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
 fn a_container_and_a_contradiction() {
     let world = World::new(
         &["bot"],
-        "  timeout: 1s\n  command: [cat, DIR/answer]\n  process: {container: {name: 'bot-{session}', runtime: podman}}\n",
+        "connection: {timeout: 1s, command: [cat, DIR/answer]}\nprocesses: [{docker: {container: 'bot-{session}', runtime: podman}}]\n",
     );
     world.program("podman", "printf '%s\\n' \"$@\" >asked; . ./does");
     world.write("answer", "connected\n");
-    world.write(
-        "does",
-        r#"echo '"bot-bot" {"Status":"running","Running":true,"Pid":1,"Health":{}}'"#,
-    );
+    let container = |name: &str, state: &str| {
+        format!(r#"echo '{{"id":"0123456789abcdef","name":"{name}","state":{state}}}'"#)
+    };
+    let running = r#"{"Status":"running","Running":true,"Pid":1,"Health":{}}"#;
+    let exited = r#"{"Status":"exited","Running":false,"Pid":0,"ExitCode":0}"#;
+    world.write("does", &container("bot-bot", running));
     with_journal(&world);
     let asked = fs::read_to_string(world.at("asked")).unwrap();
-    assert_eq!(
-        asked,
-        "inspect\n--type\ncontainer\n--format\n{{json .Name}} {{json .State}}\nbot-bot\n"
+    assert!(
+        asked.starts_with("inspect\n--type\ncontainer\n--format\n")
+            && asked.ends_with("\n--\nbot-bot\n"),
+        "{asked}"
     );
     assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
 
-    world.write(
-        "does",
-        r#"echo '"bot-bot" {"Status":"exited","Running":false,"Pid":0,"ExitCode":0}'"#,
-    );
+    world.write("does", &container("bot-bot", exited));
     let told = world.doctor("bot", &[]);
     assert_eq!(
         told.verdict(),
@@ -334,11 +341,8 @@ fn a_container_and_a_contradiction() {
         .wait_until(BOUND, "what hung is killed", is_gone)
         .unwrap();
     fs::remove_file(world.at("bin/podman")).unwrap();
-    world.configure("  process: {container: {name: bot, runtime: docker}}\n");
-    let docker = |name: &str| {
-        let state = r#"{"Status":"exited","Running":false,"Pid":0}"#;
-        world.program("docker", &format!("echo '\"{name}\" {state}'"));
-    };
+    world.configure("processes: [{docker: {container: bot}}]\n");
+    let docker = |name: &str| world.program("docker", &container(name, exited));
     docker("/bot");
     assert_eq!(
         world.doctor("bot", &["--trust=bot"]).verdict(),
@@ -351,7 +355,7 @@ fn a_container_and_a_contradiction() {
 
 #[test]
 fn a_pid_file() {
-    let world = World::new(&["bot"], "  process: {pid_file: 'DIR/{session}.pid'}\n");
+    let world = World::new(&["bot"], "processes: [{pid_file: 'DIR/{session}.pid'}]\n");
     with_journal(&world);
     assert_eq!(
         world.doctor("bot", &[]).finding("process"),
@@ -422,7 +426,7 @@ fn a_pid_file() {
 /// A bot that was seen alive, and the pid file of a later run, which was not.
 #[test]
 fn a_pid_file_that_was_written_anew() {
-    let world = World::new(&["bot"], "  process: {pid_file: 'DIR/{session}.pid'}\n");
+    let world = World::new(&["bot"], "processes: [{pid_file: 'DIR/{session}.pid'}]\n");
     with_journal(&world);
     let (mut bot, pid) = start_bot(&world, "log");
     world.write("bot.pid", &format!("{pid}\n"));
@@ -440,7 +444,7 @@ fn a_pid_file_that_was_written_anew() {
 
 #[test]
 fn a_pid_file_that_is_a_named_pipe_keeps_nobody() {
-    let world = World::new(&["bot"], "  process: {pid_file: 'DIR/{session}.pid'}\n");
+    let world = World::new(&["bot"], "processes: [{pid_file: 'DIR/{session}.pid'}]\n");
     let (status, _, err) = process::run(Path::new("mkfifo"), [world.at("bot.pid")], BOUND).unwrap();
     assert!(status.success(), "{err}");
     with_journal(&world);
@@ -465,7 +469,7 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
             return std::io::stderr().write_all(told.as_bytes()).unwrap();
         }
     };
-    let process = "  process: {pid_file: 'DIR/{session}.pid'}\n";
+    let process = "processes: [{pid_file: 'DIR/{session}.pid'}]\n";
     let world = World::new(&["bot"], process);
     with_journal(&world);
     let script = "exec 3<>/dev/tcp/127.0.0.1/443; echo $$; exec sleep 600";
@@ -487,7 +491,7 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
     let (code, out, err) = world.remediator(&["clean", "bot"]);
     assert_eq!(code, Some(1), "{out}{err}");
     assert!(format!("{out}{err}").contains("connected"), "{out}{err}");
-    world.configure(&format!("{process}  sockets: false\n"));
+    world.configure(&format!("{process}connection: {{sockets: false}}\n"));
     assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
 
     // Another process's connection is none of the bot's, and one that was closed is none.
@@ -544,7 +548,10 @@ fn file_time(world: &World, at: SystemTime) {
 /// The exporter remembers while it runs.
 #[test]
 fn the_exporter_tells_the_state() {
-    let world = World::new(&["bot", "stranger"], "  command: [cat, 'DIR/{session}']\n");
+    let world = World::new(
+        &["bot", "stranger"],
+        "connection: {command: [cat, 'DIR/{session}']}\n",
+    );
     world.write("bot", "connected\n");
     world.write("stranger", "disconnected\n");
     let port = net::free_port(None).unwrap();
@@ -657,7 +664,7 @@ impl Drop for Pm2<'_> {
 fn the_real_pm2() {
     let world = World::new(
         &["bot", "other"],
-        "  timeout: 30s\n  session_pattern: '(?<name>.+)'\n  process: {pm2: {name: '{name}', home: DIR/pm2}}\n",
+        "connection: {timeout: 30s, session_pattern: '(?<name>.+)'}\nprocesses: [{pm2: {name: '{name}', home: DIR/pm2}}]\n",
     );
     let installed = install_pm2();
     std::os::unix::fs::symlink(&installed, world.at("bin/pm2")).unwrap();

@@ -288,7 +288,10 @@ fn a_jump_is_cleaned_by_the_emergency_alone() {
         .expect("a recorded run");
     assert_eq!(run["action"], "emergency", "{run}");
     assert_eq!(run["status"], "done", "{run}");
-    assert_eq!(run["note"], "service control not configured", "{run}");
+    assert_eq!(
+        run["note"], "restart not allowed by the configuration",
+        "{run}"
+    );
 }
 
 /// Whatever is not a clear `disconnected` is no reason to clean, however high the tier.

@@ -41,7 +41,7 @@ struct Told {
 }
 
 impl World {
-    fn new(sessions: &[&str], service: &str) -> Self {
+    fn new(sessions: &[&str], processes: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let quiet = SystemTime::now() - Duration::from_secs(900);
         for session in sessions {
@@ -54,7 +54,7 @@ impl World {
             std::env::var("PATH").unwrap()
         );
         let world = Self { dir, path };
-        world.configure(service);
+        world.configure(processes);
         world
     }
 
@@ -62,8 +62,9 @@ impl World {
         self.dir.path().join(name)
     }
 
-    fn configure(&self, service: &str) {
-        let text = format!("connection: {{session_pattern: 'bot(?<id>.*)'}}\nservice:\n{service}");
+    fn configure(&self, processes: &str) {
+        let text =
+            format!("connection: {{session_pattern: 'bot(?<id>.*)'}}\nprocesses:\n{processes}");
         fs::write(
             self.at("config.yml"),
             text.replace("DIR", &self.dir.path().display().to_string()),
@@ -113,6 +114,31 @@ impl World {
             detail: text("detail"),
             err,
         }
+    }
+
+    /// What `doctor` says of the process of `session`: finding and detail.
+    fn doctor(&self, session: &str) -> (String, String) {
+        let flags = [
+            format!("PATH={}", self.path),
+            REMEDIATOR.to_owned(),
+            "doctor".to_owned(),
+            session.to_owned(),
+            "--output=json".to_owned(),
+            format!("--connection.trust={session}"),
+            format!("--sessions.path={}", self.at("sessions").display()),
+            format!("--state.path={}", self.at("state").display()),
+            format!("--config.file={}", self.at("config.yml").display()),
+        ];
+        let (status, out, err) = process::run(Path::new("env"), flags, BOUND).unwrap();
+        assert!(status.success(), "{err}");
+        let told: Value = serde_json::from_str(&out).unwrap();
+        let sources = told[0]["sources"].as_array().unwrap();
+        let process = sources
+            .iter()
+            .find(|source| source["source"] == "process")
+            .unwrap();
+        let text = |key: &str| process[key].as_str().unwrap_or_default().to_owned();
+        (text("finding"), text("detail"))
     }
 
     /// Waits until the service of `session` is there or not.
@@ -203,7 +229,7 @@ esac
 fn a_unit_is_stopped_and_started_under_its_supervisor() {
     let world = World::new(
         &["bot7", "bot8", "bot*"],
-        "  - {systemd: {unit: 'bot@{id}.service'}, stop_timeout: 30s, gone_timeout: 60s}\n",
+        "  - {allow_restart: true, systemd: {unit: 'bot@{id}.service'}, stop_timeout: 30s, gone_timeout: 60s}\n",
     );
     world.program("systemctl", SYSTEMCTL);
     world.program("supervisor", &SUPERVISOR.replace("cd \"$1\"", ""));
@@ -391,7 +417,7 @@ fn a_container_is_found_by_name_and_called_by_id() {
         let world = World::new(
             &["bot7", "bot0123", "bot9"],
             &format!(
-                "  - {{docker: {{container: 'bot-{{id}}', runtime: {runtime}}}, gone_timeout: 5s}}\n"
+                "  - {{allow_restart: true, docker: {{container: 'bot-{{id}}', runtime: {runtime}}}, gone_timeout: 5s}}\n"
             ),
         );
         world.program(runtime, DOCKER);
@@ -477,7 +503,7 @@ fn a_container_is_found_by_name_and_called_by_id() {
 fn plain_commands() {
     let world = World::new(
         &["bot7", "bot 8"],
-        "  - name: '{session}'\n    stop_timeout: 2s\n    command: {stop: [my, stop, '{id}', 'a b $(x)'], start: [my, start, '--bot={session}'], gone: [my, gone, '{id}']}\n",
+        "  - name: '{session}'\n    allow_restart: true\n    stop_timeout: 2s\n    command: {stop: [my, stop, '{id}', 'a b $(x)'], start: [my, start, '--bot={session}'], gone: [my, gone, '{id}']}\n",
     );
     world.program(
         "my",
@@ -648,7 +674,7 @@ setInterval(() => {}, 1000);
 fn the_real_pm2() {
     let world = World::new(
         &["bot", "all", "bot7"],
-        "  - {sessions: [all], pm2: {name: all, home: DIR/pm2}}\n  - {sessions: [bot7], pm2: {name: '{id}', home: DIR/pm2}}\n  - {pm2: {name: '{session}', home: DIR/pm2}, stop_timeout: 60s, gone_timeout: 10s}\n",
+        "  - {allow_restart: true, sessions: [all], pm2: {name: all, home: DIR/pm2}}\n  - {allow_restart: true, sessions: [bot7], pm2: {name: '{id}', home: DIR/pm2}}\n  - {allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, stop_timeout: 60s, gone_timeout: 10s}\n",
     );
     let installed = install_pm2();
     std::os::unix::fs::symlink(&installed, world.at("bin/pm2")).unwrap();
@@ -869,6 +895,123 @@ fn the_real_pm2() {
     }
     assert_eq!(pm2.daemon(), daemon);
     assert!(std::os::unix::net::UnixStream::connect(world.at("pm2/rpc.sock")).is_err());
+}
+
+/// `service` and `doctor` ask the same supervisor in the same way. Before, `service` called
+/// pm2 as the user of the home, and `doctor` said that pm2 was not asked.
+#[test]
+fn service_and_doctor_say_the_same_of_a_pm2_home_of_another_user() {
+    const OTHER: u32 = 4711;
+    let world = World::new(
+        &["bot"],
+        "  - {allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, gone_timeout: 10s}\n",
+    );
+    let home = world.at("pm2");
+    fs::create_dir(&home).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(home.join("rpc.sock")).unwrap();
+    world.program(
+        "pm2",
+        "echo \"$(id -u) $HOME $*\" >>pm2/called\n[ \"$1\" = stop ] && cp pm2/stopped pm2/list\ncat pm2/list\n",
+    );
+    let program = world.at("bin/pm2");
+    for shown in [world.dir.path(), &program] {
+        fs::set_permissions(shown, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let list = |status: &str, pid: u32| {
+        format!(r#"[{{"name":"bot","pm_id":3,"pid":{pid},"pm2_env":{{"status":"{status}"}}}}]"#)
+    };
+    let mut sleep = Command::new("sleep");
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        std::os::unix::process::CommandExt::uid(&mut sleep, OTHER);
+    }
+    // The daemon, and the bot.
+    let mut daemon = sleep.arg("600").spawn().unwrap();
+    let mut bot = sleep.spawn().unwrap();
+    world.write("pm2/pm2.pid", &daemon.id().to_string());
+    world.write("pm2/list", &list("online", bot.id()));
+    world.write("pm2/stopped", &list("stopped", 0));
+    world.write("pm2/called", "");
+    for name in ["pm2", "pm2/list", "pm2/stopped", "pm2/called"] {
+        let _ = std::os::unix::fs::chown(world.at(name), Some(OTHER), Some(OTHER));
+    }
+    let told = world.service("bot", &[]);
+    let (finding, detail) = world.doctor("bot");
+    if is_root {
+        assert_eq!(told.presence, "running", "{told:?}");
+        assert_eq!(finding, "nothing", "{detail}");
+        assert!(detail.contains(&format!("pid {}", bot.id())), "{detail}");
+    }
+    bot.kill().unwrap();
+    bot.wait().unwrap();
+    let stopped = world.service("bot", &["--stop"]);
+    if is_root {
+        assert_eq!(
+            (stopped.code, stopped.presence.as_str()),
+            (Some(0), "gone"),
+            "{stopped:?}"
+        );
+        assert_eq!(world.doctor("bot").0, "gone");
+        // Each call as the user of the home.
+        let called = world.read("pm2/called");
+        let prefix = format!("{OTHER} {} ", world.dir.path().display());
+        assert!(called.contains(&format!("{prefix}stop 3\n")), "{called}");
+        assert!(
+            called.lines().all(|line| line.starts_with(&prefix)),
+            "{called}"
+        );
+    }
+    // The daemon is gone: again both say the same, and nothing is called.
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    world.write("pm2/called", "");
+    let told = world.service("bot", &[]);
+    let (finding, detail) = world.doctor("bot");
+    assert_eq!(
+        (told.presence.as_str(), finding.as_str()),
+        ("unknown", "silent")
+    );
+    assert_eq!(told.detail, detail);
+    assert!(detail.contains("pm2 was not asked"), "{detail}");
+    assert_eq!(world.read("pm2/called"), "");
+}
+
+/// A process that is named is observed; to stop it needs its own key.
+#[test]
+fn naming_a_process_permits_only_observing_it() {
+    let world = World::new(
+        &["bot"],
+        "  - {name: bot, command: {gone: [my, gone], stop: [my, stop], start: [my, start]}}\n",
+    );
+    world.program("my", "echo $1 >>asked; [ $1 != gone ]\n");
+    for verb in ["--stop", "--start"] {
+        let told = world.service("bot", &[verb]);
+        assert!(
+            told.code == Some(2) && told.err.contains("`allow_restart: true`"),
+            "{told:?}"
+        );
+    }
+    let told = world.service("bot", &[]);
+    assert_eq!((told.code, told.presence.as_str()), (Some(0), "running"));
+    assert_eq!(world.doctor("bot").0, "nothing");
+    assert!(world.read("asked").lines().all(|line| line == "gone"));
+    // The two sections before.
+    for (old, says) in [
+        ("service: []\n", "unknown field `service`"),
+        (
+            "connection: {process: {pid_file: /a}}\n",
+            "unknown field `process`",
+        ),
+    ] {
+        world.write("config.yml", old);
+        let told = world.service("bot", &[]);
+        assert!(
+            told.code == Some(2)
+                && told.err.contains(says)
+                && told.err.contains("one section `processes`"),
+            "{told:?}"
+        );
+    }
 }
 
 /// The shipped rule, asked as polkit asks it.

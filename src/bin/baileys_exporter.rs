@@ -238,8 +238,8 @@ async fn serve(exporter: Arc<Exporter>, listen: &[String], web_config: Option<&P
         }
     });
     let shutdown = async move {
-        stopped.await;
-        tracing::info!("stopping");
+        let signal = stopped.await;
+        tracing::info!(signal, "graceful shutdown");
     };
     exporter
         .serve(Listeners::new(listeners, web_config), shutdown)

@@ -7,11 +7,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baileys_exporter::cli::{complain, until_stopped};
+use baileys_exporter::cli::{complain, ignore_hangups, until_stopped};
 use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
-use baileys_exporter::remediator::debts;
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
+use baileys_exporter::remediator::restart::operator;
 use baileys_exporter::remediator::service::Service;
 use baileys_exporter::remediator::services::{self, Task};
 use baileys_exporter::remediator::switchboard;
@@ -301,12 +301,12 @@ async fn program() -> ExitCode {
 /// Whatever keeps it from serving: who was left stopped by a crash is started.
 async fn cannot_serve(settings: &Settings, error: &str) -> ExitCode {
     complain(&format!("error: {error}"));
-    debts::settle_without_serving(settings).await;
+    operator::start_pending_without_serving(settings).await;
     ExitCode::from(2)
 }
 
 async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>) -> ExitCode {
-    let stopped = match until_stopped() {
+    let stopped = match until_stopped().and_then(|stopped| ignore_hangups().map(|()| stopped)) {
         Ok(stopped) => stopped,
         Err(error) => {
             return cannot_serve(&settings, &format!("cannot listen for signals: {error}")).await;
@@ -335,8 +335,11 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
         "listening"
     );
     let shutdown = async move {
-        stopped.await;
-        tracing::info!("stopping; runs under way are taken to their end");
+        let signal = stopped.await;
+        tracing::info!(
+            signal,
+            "graceful shutdown: completing the runs that have begun"
+        );
     };
     service
         .serve(Listeners::new(listeners, web_config), shutdown)

@@ -12,14 +12,14 @@ use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use super::Insurance;
-use crate::connection::{Probe, ProbeError, Process, Runtime};
+use crate::connection::Probe;
 use crate::logs::{Pattern, Severity};
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
 use crate::policy::{BatchSetting, Thresholds};
 use crate::rules::RuleSettings;
 use exporter_toolkit::secret;
 
-use super::services::{BreakerSection, ServiceSection};
+use super::processes::{BreakerSection, MOVED, ProcessSection};
 
 /// Reads the file at `path`.
 pub fn read(path: &Path) -> Result<File, String> {
@@ -33,7 +33,14 @@ pub fn parse(text: &str) -> Result<File, String> {
     if text.trim().is_empty() {
         return Ok(File::default());
     }
-    serde_saphyr::from_str(text).map_err(|error| secret::yaml_error(&error))
+    serde_saphyr::from_str(text).map_err(|error| {
+        let says = secret::yaml_error(&error);
+        let is_moved = |key: &str| says.contains(&format!("unknown field `{key}`"));
+        match is_moved("service") || is_moved("process") {
+            true => format!("{says}; {MOVED}"),
+            false => says,
+        }
+    })
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -51,7 +58,7 @@ pub struct File {
     pub quarantine: Quarantine,
     pub insurance: InsuranceSection,
     pub state: State,
-    pub service: Vec<ServiceSection>,
+    pub processes: Vec<ProcessSection>,
     pub breaker: BreakerSection,
     pub armed: ArmedSection,
     pub rules: RulesSection,
@@ -159,58 +166,10 @@ pub struct ConnectionSection {
     pub session_pattern: Option<String>,
     pub command: Option<Vec<String>>,
     pub http: Option<Http>,
-    pub process: Option<ProcessSection>,
     pub sockets: Option<bool>,
     pub trust: Vec<String>,
     #[serde(deserialize_with = "span")]
     pub log_fresh: Option<Duration>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ProcessSection {
-    pid_file: Option<String>,
-    systemd_unit: Option<String>,
-    pm2: Option<Pm2>,
-    container: Option<Container>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Pm2 {
-    name: String,
-    home: PathBuf,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Container {
-    name: String,
-    #[serde(default)]
-    runtime: Runtime,
-}
-
-impl ProcessSection {
-    /// The source that is configured; exactly one must be.
-    pub fn build(&self, pattern: Option<&Regex>) -> Result<Process, ProbeError> {
-        match (
-            &self.pid_file,
-            &self.systemd_unit,
-            &self.pm2,
-            &self.container,
-        ) {
-            (Some(path), None, None, None) => Process::pid_file(path, pattern),
-            (None, Some(unit), None, None) => Process::systemd_unit(unit, pattern),
-            (None, None, Some(pm2), None) => Process::pm2(&pm2.name, &pm2.home, pattern),
-            (None, None, None, Some(container)) => {
-                Process::container(&container.name, container.runtime, pattern)
-            }
-            _ => Err(ProbeError(
-                "connection.process needs exactly one of pid_file, systemd_unit, pm2 and container"
-                    .into(),
-            )),
-        }
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]

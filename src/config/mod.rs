@@ -4,10 +4,10 @@
 
 mod file;
 mod flags;
-mod services;
+mod processes;
 
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
-pub use services::Breaker;
+pub use processes::Breaker;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -87,7 +87,7 @@ pub struct Settings {
     pub insurance: Insurance,
     /// The remediator's state directory.
     pub state_path: PathBuf,
-    /// How the bots' services are stopped and started.
+    /// The bots' processes, and which of them may be stopped and started.
     pub services: Services,
     /// When everything is stopped because too much happens at once.
     pub breaker: Breaker,
@@ -187,10 +187,12 @@ impl Settings {
         if let Some(http) = file.connection.http {
             probes.push(http.probe(pattern.as_ref())?);
         }
-        let process = file
-            .connection
-            .process
-            .map(|process| process.build(pattern.as_ref()));
+        let state_path = remediator
+            .state_path
+            .clone()
+            .or(file.state.path)
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_PATH));
+        let services = processes::build(file.processes, pattern.as_ref())?;
         let trust = or_file(&flags.connection_trust, file.connection.trust);
         let log_settings = Arc::new(logs(&flags.logs_path, file.logs)?);
         let log = (!log_settings.globs.is_empty()).then(|| {
@@ -209,7 +211,7 @@ impl Settings {
                 .unwrap_or(defaults.quiet),
             timeout: file.connection.timeout.unwrap_or(defaults.timeout),
             probes,
-            process: process.transpose().map_err(|e| e.to_string())?,
+            processes: services.clone(),
             sockets: file.connection.sockets.unwrap_or(defaults.sockets),
             log,
             log_fresh: file.connection.log_fresh.unwrap_or(defaults.log_fresh),
@@ -278,12 +280,6 @@ impl Settings {
         }
         let rules = file.rules.build()?;
 
-        let state_path = remediator
-            .state_path
-            .clone()
-            .or(file.state.path)
-            .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_PATH));
-        let services = services::build(file.service, pattern.as_ref())?.with_turns_in(&state_path);
         let breaker = file.breaker.build()?;
         let armed = Armed {
             look_every: file.armed.look_every.unwrap_or(Duration::from_secs(60)),
@@ -491,11 +487,11 @@ connection:
     pointer: /status/connected
     connected: [true]
     disconnected: [false]
-  process:
-    pm2: {name: 'ai-admin-{id}', home: /home/bot/.pm2}
   sockets: false
   trust: ["company_1*"]
   log_fresh: 20m
+processes:
+  - pm2: {name: 'ai-admin-{id}', home: /home/bot/.pm2}
 webhook:
   token_file: /etc/token
   match: {instance: "host1:10273"}
@@ -516,7 +512,8 @@ state: {path: /var/lib/x}
         );
         assert_eq!(settings.limits(&session("x")).thresholds.fatal, 50);
         assert_eq!(settings.connection.quiet, Duration::from_secs(300));
-        assert!(settings.connection.process.is_some() && !settings.connection.sockets);
+        assert!(settings.connection.processes.has_observed() && settings.services.is_empty());
+        assert!(!settings.connection.sockets);
         assert!(
             settings.connection.trust.is_match("company_12")
                 && !settings.connection.trust.is_match("x")
@@ -634,23 +631,21 @@ overrides:
                 "connection: {command: [check, '{id}']}",
                 "nothing fills {id}",
             ),
-            (path, "connection: {process: {}}", "exactly one of"),
             (
                 path,
-                "connection: {process: {pid_file: /a, systemd_unit: b}}",
-                "exactly one of",
+                "connection: {process: {pid_file: /a}}",
+                "unknown field `process`",
             ),
             (
                 path,
-                "connection: {process: {pid_file: a}}",
-                "absolute path",
+                "service: [{systemd: {unit: a.service}}]",
+                "one section `processes`",
             ),
             (
                 path,
-                "connection: {process: {container: {name: b, runtime: lxc}}}",
+                "processes: [{docker: {container: b, runtime: lxc}}]",
                 "expected one of docker",
             ),
-            (path, "connection: {process: {pm2: {name: b}}}", "home"),
             (path, "connection: {trust: ['[']}", "connection.trust"),
             (
                 path,
@@ -706,7 +701,7 @@ overrides:
         for yaml in [
             "limits: {inactive_for: 1hunter}",
             "pre_key_batch: hunter",
-            "connection: {process: {container: {name: b, runtime: hunter}}}",
+            "processes: [{docker: {container: b, runtime: hunter}}]",
         ] {
             let error = load(path, yaml).unwrap_err();
             assert!(!error.contains("hunter"), "{yaml}: {error}");

@@ -70,7 +70,7 @@ pub fn log_says(
     } = match event {
         Ok(Some(event)) => event,
         Ok(None) => return nothing("there is no log of this session"),
-        Err(error) => return (Finding::Silent, error),
+        Err(error) => return (Finding::NoAnswer, error),
     };
     let ago = at.map_or("at a time the log does not tell".to_owned(), |at| {
         format!("{} ago", span(at.until(now)))
@@ -78,7 +78,7 @@ pub fn log_says(
     if process_gone {
         if last_line > now || last_line.until(now) < quiet {
             return (
-                Finding::Silent,
+                Finding::NoAnswer,
                 format!(
                     "the process is said to be gone, but its log was written within the quiet window of {}",
                     span(quiet)
@@ -159,16 +159,16 @@ mod tests {
             (event(false, 5000, 5000), true, None, Disconnected),
             (event(false, 5000, 5000), true, Some(ago(1)), Disconnected),
             // A log that is still written contradicts a process that is gone.
-            (event(true, 5000, 599), true, None, Silent),
-            (event(false, 5000, 599), true, None, Silent),
-            (is(None, None, ago(599)), true, None, Silent),
+            (event(true, 5000, 599), true, None, NoAnswer),
+            (event(false, 5000, 599), true, None, NoAnswer),
+            (is(None, None, ago(599)), true, None, NoAnswer),
             (is(None, None, ago(600)), true, None, Nothing),
             (is(None, None, ago(5)), false, None, Nothing),
             (is(Some(false), Some(ago(5)), ahead), false, None, Nothing),
             (is(Some(false), None, ago(1)), false, None, Nothing),
             (is(Some(true), None, ago(1)), false, None, Connected),
             (is(Some(true), Some(ahead), ago(0)), false, None, Nothing),
-            (is(Some(false), Some(ahead), ahead), true, None, Silent),
+            (is(Some(false), Some(ahead), ahead), true, None, NoAnswer),
         ] {
             let (seen, why) = log_says(
                 Ok(event),
@@ -188,6 +188,6 @@ mod tests {
             Duration::from_secs(900),
             Duration::from_secs(600),
         );
-        assert_eq!(unreadable, (Silent, "x".to_owned()));
+        assert_eq!(unreadable, (NoAnswer, "x".to_owned()));
     }
 }

@@ -91,7 +91,7 @@ pub fn vouched(evidence: Vec<Evidence>, memory: &Recollection, now: Timestamp) -
             humantime::format_duration(REMEMBERED_FOR),
         );
         Evidence {
-            finding: Finding::Silent,
+            finding: Finding::NoAnswer,
             detail,
             ..evidence
         }
@@ -241,7 +241,7 @@ mod tests {
                 let told = heard(&memory, says("probe-1", finding));
                 assert_eq!(
                     told.finding,
-                    if counts { finding } else { Finding::Silent },
+                    if counts { finding } else { Finding::NoAnswer },
                     "{memory:?}"
                 );
                 assert_eq!(
@@ -255,11 +255,11 @@ mod tests {
         let other = heard(&seen(now()), says("probe-2", Finding::Disconnected));
         assert_eq!(
             other.finding,
-            Finding::Silent,
+            Finding::NoAnswer,
             "what another source saw is not its merit"
         );
         let nameless = heard(&seen(now()), says("", Finding::Gone));
-        assert_eq!(nameless.finding, Finding::Silent);
+        assert_eq!(nameless.finding, Finding::NoAnswer);
         let trust = Trust {
             by: "somebody".into(),
             at: now(),
@@ -274,14 +274,14 @@ mod tests {
         );
         assert_eq!(
             heard(&trusted, says("probe-2", Finding::Gone)).finding,
-            Finding::Silent
+            Finding::NoAnswer
         );
     }
 
     #[test]
     fn what_is_no_accusation_needs_nobody() {
         use Finding::*;
-        for finding in [Connected, Quiet, Writing, Silent, Nothing] {
+        for finding in [Connected, Quiet, Writing, NoAnswer, Nothing] {
             assert_eq!(
                 heard(&Recollection::default(), says("", finding)).finding,
                 finding

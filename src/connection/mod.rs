@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`writes`] | quiet, or a veto |
 //! | [`Probe`] | connected, disconnected |
-//! | [`Process`] | gone; that it runs says nothing |
+//! | the process, by its supervisor | gone; that it runs says nothing |
 //! | the sockets of the process | connected |
 //! | [`LogView`] | connected, disconnected |
 //!
@@ -13,20 +13,18 @@
 //! and unknown counts as connected: failing open is the one thing never to do.
 
 mod log;
-mod looks;
 mod memory;
 mod probe;
 mod process;
 mod sockets;
 mod stopped;
+mod template;
 mod verdict;
 
 pub use log::{LogEvent, LogView, log_says};
-pub(crate) use looks::within;
 pub use memory::{Memory, REMEMBERED_FOR, Recent, Recollection, Record, Trust, vouched};
-pub use probe::{Probe, ProbeError, Template};
-pub use process::{Process, Runtime};
-pub(crate) use process::{Stat, pm2_list_in, read_small, stat};
+pub use probe::{Probe, ProbeError};
+pub use template::Template;
 pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};
 
 use std::path::Path;
@@ -35,6 +33,7 @@ use std::time::Duration;
 
 use globset::GlobSet;
 
+use crate::control::Services;
 use crate::folder::{Inventory, SessionName, Timestamp};
 
 /// A memory that takes longer remembers nothing: its disk may stall.
@@ -49,8 +48,8 @@ pub struct Connection {
     pub timeout: Duration,
     /// Whom to ask; all of them.
     pub probes: Vec<Probe>,
-    /// Where the bot's process is to be seen.
-    pub process: Option<Process>,
+    /// The bots' processes.
+    pub processes: Services,
     /// Whether the sockets of a process that runs are looked at.
     pub sockets: bool,
     /// Who reads the bots' logs.
@@ -71,7 +70,7 @@ impl Default for Connection {
             quiet: Duration::from_secs(600),
             timeout: Duration::from_secs(5),
             probes: Vec::new(),
-            process: None,
+            processes: Services::default(),
             sockets: true,
             log: None,
             log_fresh: Duration::from_secs(900),
@@ -113,13 +112,14 @@ impl Asked {
 impl Connection {
     /// Whether there is anybody to ask.
     pub fn has_sources(&self) -> bool {
-        !self.probes.is_empty() || self.process.is_some() || self.log.is_some()
+        !self.probes.is_empty() || self.processes.has_observed() || self.log.is_some()
     }
 
-    /// The ids of the sources that a person can vouch for.
-    pub fn ids(&self) -> Vec<String> {
+    /// The ids of a session's sources that an operator can vouch for.
+    pub fn ids(&self, session: &SessionName) -> Vec<String> {
         let probes = self.probes.iter().map(probe_id);
-        let process = self.process.iter().map(|process| process.id().to_owned());
+        let process = self.processes.observed(session);
+        let process = process.iter().map(process::process_id);
         probes
             .chain(process)
             .chain(self.log.iter().map(|log| log_id(log.as_ref())))
@@ -148,7 +148,7 @@ impl Connection {
         let mut evidence = Vec::new();
         if !self.has_sources() {
             let nobody = "none configured (see --connection.command)";
-            evidence.push(Evidence::new("probe", Finding::Silent, nobody));
+            evidence.push(Evidence::new("probe", Finding::NoAnswer, nobody));
         }
         for probe in &self.probes {
             let answer = probe.ask(session, self.timeout).await;
@@ -159,16 +159,8 @@ impl Connection {
                 ..answer
             });
         }
-        if let Some(process) = &self.process {
-            let last = memory
-                .last_alive(process.id(), Timestamp::now())
-                .and_then(|a| a.mark.clone());
-            let trusted =
-                memory.trusted_by_configuration || memory.trusted.contains_key(process.id());
-            let known = process::Known { last, trusted };
-            let look = process
-                .look(session, self.timeout, self.share_for, known)
-                .await;
+        if let Some(process) = self.processes.observed(session) {
+            let look = process::look(&process, self.timeout, self.share_for, &memory).await;
             evidence.push(look.evidence);
             if self.sockets && !look.pids.is_empty() {
                 evidence.push(sockets::look(look.pids, self.timeout).await);
@@ -268,7 +260,7 @@ pub fn writes(inventory: &Inventory, now: Timestamp, quiet: Duration) -> Evidenc
     let evidence = |finding, detail: String| Evidence::new("writes", finding, detail);
     let span = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
     match inventory.newest_write() {
-        None => evidence(Finding::Silent, "there is no file to tell from".into()),
+        None => evidence(Finding::NoAnswer, "there is no file to tell from".into()),
         Some(newest) if newest > now => evidence(
             Finding::Writing,
             "a file's modification time lies in the future".into(),
@@ -339,12 +331,12 @@ mod tests {
         assert_eq!(says(None, None).await, (State::Unknown, Finding::Nothing));
         assert_eq!(
             says(Some((false, 3600)), None).await,
-            (State::Unknown, Finding::Silent)
+            (State::Unknown, Finding::NoAnswer)
         );
         let older = Some(31 * 86_400);
         assert_eq!(
             says(Some((false, 3600)), older).await,
-            (State::Unknown, Finding::Silent)
+            (State::Unknown, Finding::NoAnswer)
         );
         let opened = Some(7200);
         assert_eq!(
@@ -402,7 +394,7 @@ mod tests {
             connection.verdict(&session, &folder).await.state,
             State::Unknown
         );
-        assert_eq!(connection.ids().len(), 1);
+        assert_eq!(connection.ids(&session).len(), 1);
         assert_eq!(connection.memory.recall(&session).alive.len(), 1);
         connection.probes.clear();
         assert!(
@@ -434,7 +426,7 @@ mod tests {
             )
             .finding
         };
-        assert_eq!(with(None), Finding::Silent);
+        assert_eq!(with(None), Finding::NoAnswer);
         assert_eq!(
             with(Some(now.plus(Duration::from_nanos(1)))),
             Finding::Writing

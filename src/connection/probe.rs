@@ -5,19 +5,18 @@
 
 mod http;
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::time::Duration;
 
-use regex::{Captures, Regex};
+use regex::Regex;
 use serde_json::Value;
+use supervisor::exec::Exec;
 
-use crate::child::Call;
 use crate::folder::SessionName;
 
 pub use http::HttpProbe;
 
-use super::{Evidence, Finding};
+use super::{Evidence, Finding, Template};
 
 /// A command's answer is read up to here; `disconnected` has 12 bytes.
 const MAX_ANSWER_BYTES: u64 = 64;
@@ -147,7 +146,7 @@ impl Probe {
             },
             Probe::Http(http) => http.ask(session, timeout).await,
         };
-        let (finding, detail) = said.unwrap_or_else(|why| (Finding::Silent, why));
+        let (finding, detail) = said.unwrap_or_else(|why| (Finding::NoAnswer, why));
         Evidence::new("probe", finding, detail)
     }
 }
@@ -161,195 +160,13 @@ async fn ask_command(
         .iter()
         .map(|arg| arg.fill(session, |value| value.to_owned()))
         .collect::<Result<_, _>>()?;
-    match run(&argv, &[], timeout, MAX_ANSWER_BYTES).await?.as_slice() {
+    let exec = Exec::new(&argv, timeout).read(MAX_ANSWER_BYTES);
+    let answer = exec.output().await.map_err(|error| error.to_string())?;
+    match answer.as_slice() {
         b"connected" | b"connected\n" => Ok(Finding::Connected),
         b"disconnected" | b"disconnected\n" => Ok(Finding::Disconnected),
         _ => Err("printed neither `connected` nor `disconnected`".into()),
     }
-}
-
-/// Runs a program to its end and returns the first `max_bytes` of what it printed. It and
-/// what it started are killed when it takes too long. The error completes "the command …".
-pub(super) async fn run(
-    argv: &[String],
-    env: &[(&str, &OsStr)],
-    timeout: Duration,
-    max_bytes: u64,
-) -> Result<Vec<u8>, String> {
-    let call = Call::new(argv, timeout).read(max_bytes);
-    let call = env
-        .iter()
-        .fold(call, |call, (key, value)| call.env(key, value));
-    let ended = call.run().await.map_err(|failure| failure.to_string())?;
-    match ended.code {
-        Some(0) => Ok(ended.output),
-        Some(code) => Err(format!("exited with {code}")),
-        None => Err("was ended by a signal".into()),
-    }
-}
-
-/// A text with placeholders: `{session}` is the session's name, `{NAME}` what the named
-/// group NAME of `connection.session_pattern` captured from it, `{{` and `}}` are braces.
-#[derive(Clone, Debug)]
-pub struct Template {
-    parts: Vec<Part>,
-    pattern: Option<Regex>,
-}
-
-/// The same text: there is one pattern in a configuration.
-impl PartialEq for Template {
-    fn eq(&self, other: &Self) -> bool {
-        self.parts == other.parts
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
-    Text(String),
-    Session,
-    Group(String),
-}
-
-impl Template {
-    /// Parses a template. `pattern` must match a whole session name.
-    ///
-    /// Errors: a placeholder that neither is `session` nor a group of the pattern, or a
-    /// brace left open. They do not repeat the text, which may hold a secret.
-    pub fn parse(text: &str, pattern: Option<&Regex>) -> Result<Self, ProbeError> {
-        let mut parts = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(at) = rest.find(['{', '}']) {
-            literal.push_str(&rest[..at]);
-            let brace = &rest[at..=at];
-            let byte = text.len() - rest.len() + at;
-            rest = &rest[at + 1..];
-            if let Some(after) = rest.strip_prefix(brace) {
-                literal.push_str(brace);
-                rest = after;
-                continue;
-            }
-            let name = match (brace, rest.split_once('}')) {
-                ("{", Some((name, after))) => {
-                    rest = after;
-                    name
-                }
-                _ => {
-                    return Err(ProbeError(format!(
-                        "a single `{brace}` stands at byte {byte}; write {brace}{brace} for a brace"
-                    )));
-                }
-            };
-            if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal)));
-            }
-            let known =
-                pattern.is_some_and(|p| p.capture_names().flatten().any(|group| group == name));
-            parts.push(match name {
-                "session" => Part::Session,
-                _ if known => Part::Group(name.to_owned()),
-                _ => {
-                    let shown = match is_plain(name) {
-                        true => format!("{{{name}}}"),
-                        false => "what stands in the braces".into(),
-                    };
-                    return Err(ProbeError(format!(
-                        "nothing fills {shown} at byte {byte}; there is {{session}}, and each named group of connection.session_pattern; for a brace write {{{{ or }}}}"
-                    )));
-                }
-            });
-        }
-        literal.push_str(rest);
-        if !literal.is_empty() {
-            parts.push(Part::Text(literal));
-        }
-        let uses_group = parts.iter().any(|part| matches!(part, Part::Group(_)));
-        Ok(Self {
-            parts,
-            pattern: pattern.filter(|_| uses_group).cloned(),
-        })
-    }
-
-    /// What it takes from a session: `session`, or names of groups.
-    pub(crate) fn placeholders(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().filter_map(|part| match part {
-            Part::Text(_) => None,
-            Part::Session => Some("session"),
-            Part::Group(name) => Some(name),
-        })
-    }
-
-    /// The text before the first placeholder.
-    pub(crate) fn literal_start(&self) -> &str {
-        match self.parts.first() {
-            Some(Part::Text(text)) => text,
-            _ => "",
-        }
-    }
-
-    /// The text after the last placeholder.
-    pub(crate) fn literal_end(&self) -> &str {
-        match self.parts.last() {
-            Some(Part::Text(text)) => text,
-            _ => "",
-        }
-    }
-
-    pub(super) fn fill(
-        &self,
-        session: &SessionName,
-        encode: impl Fn(&str) -> String,
-    ) -> Result<String, String> {
-        self.filled(session, encode)
-            .map_err(|why| format!("was not asked: {why}"))
-    }
-
-    /// The text for one session. Errors: the pattern does not match its name, or a name
-    /// that begins with a dash would stand first.
-    pub(crate) fn filled(
-        &self,
-        session: &SessionName,
-        encode: impl Fn(&str) -> String,
-    ) -> Result<String, String> {
-        let captures = match &self.pattern {
-            Some(pattern) => Some(whole_match(pattern, session.as_str()).ok_or_else(|| {
-                "connection.session_pattern does not match the session's name".to_owned()
-            })?),
-            None => None,
-        };
-        let mut filled = String::new();
-        for (index, part) in self.parts.iter().enumerate() {
-            let value = match part {
-                Part::Text(text) => {
-                    filled.push_str(text);
-                    continue;
-                }
-                Part::Session => session.as_str(),
-                Part::Group(name) => captures
-                    .as_ref()
-                    .and_then(|captures| captures.name(name))
-                    .map(|found| found.as_str())
-                    .ok_or_else(|| format!("the group {name} captured nothing"))?,
-            };
-            if index == 0 && value.starts_with('-') {
-                return Err("the session's name would read as an option".into());
-            }
-            filled.push_str(&encode(value));
-        }
-        Ok(filled)
-    }
-}
-
-/// Whether this is what a placeholder's name looks like.
-fn is_plain(name: &str) -> bool {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    (1..=40).contains(&name.chars().count()) && name.chars().all(is_word)
-}
-
-fn whole_match<'a>(pattern: &Regex, text: &'a str) -> Option<Captures<'a>> {
-    let captures = pattern.captures(text)?;
-    let all = captures.get(0)?;
-    (all.start() == 0 && all.end() == text.len()).then_some(captures)
 }
 
 #[cfg(test)]
@@ -381,17 +198,17 @@ mod tests {
                 "sh -c 'test \"$0\" = company_962302 && echo disconnected' {session}",
                 Finding::Disconnected,
             ),
-            ("true", Finding::Silent),
-            ("false", Finding::Silent),
-            ("sh -c 'echo disconnected; exit 1'", Finding::Silent),
-            ("echo Disconnected", Finding::Silent),
-            ("echo ' disconnected'", Finding::Silent),
-            ("printf 'disconnected\\n\\n'", Finding::Silent),
-            ("printf 'disconnected\\nconnected\\n'", Finding::Silent),
-            ("sh -c 'kill -9 $$'", Finding::Silent),
-            ("/no/such/program", Finding::Silent),
-            ("yes disconnected", Finding::Silent),
-            ("echo '$(echo disconnected)'", Finding::Silent),
+            ("true", Finding::NoAnswer),
+            ("false", Finding::NoAnswer),
+            ("sh -c 'echo disconnected; exit 1'", Finding::NoAnswer),
+            ("echo Disconnected", Finding::NoAnswer),
+            ("echo ' disconnected'", Finding::NoAnswer),
+            ("printf 'disconnected\\n\\n'", Finding::NoAnswer),
+            ("printf 'disconnected\\nconnected\\n'", Finding::NoAnswer),
+            ("sh -c 'kill -9 $$'", Finding::NoAnswer),
+            ("/no/such/program", Finding::NoAnswer),
+            ("yes disconnected", Finding::NoAnswer),
+            ("echo '$(echo disconnected)'", Finding::NoAnswer),
         ] {
             let (found, detail) = ask(line).await;
             assert_eq!(found, finding, "{line}: {detail}");
@@ -404,7 +221,7 @@ mod tests {
         let probe = Probe::command_line(&format!("sh -c 'sleep {marker} & wait'"), None).unwrap();
         let began = Instant::now();
         let evidence = probe.ask(&session("a"), Duration::from_millis(200)).await;
-        assert_eq!(evidence.finding, Finding::Silent);
+        assert_eq!(evidence.finding, Finding::NoAnswer);
         assert!(
             evidence.detail.contains("longer than 200ms"),
             "{}",
@@ -464,20 +281,20 @@ mod tests {
                 ok(r#"{"status":{"connected":false}}"#),
                 Finding::Disconnected,
             ),
-            (ok(r#"{"status":{"connected":"false"}}"#), Finding::Silent),
-            (ok(r#"{"status":{"connected":null}}"#), Finding::Silent),
-            (ok(r#"{"error":"not found"}"#), Finding::Silent),
-            (ok("disconnected"), Finding::Silent),
-            (ok(""), Finding::Silent),
+            (ok(r#"{"status":{"connected":"false"}}"#), Finding::NoAnswer),
+            (ok(r#"{"status":{"connected":null}}"#), Finding::NoAnswer),
+            (ok(r#"{"error":"not found"}"#), Finding::NoAnswer),
+            (ok("disconnected"), Finding::NoAnswer),
+            (ok(""), Finding::NoAnswer),
             (
                 "HTTP/1.1 404 Not Found\r\ncontent-length: 30\r\n\r\n{\"status\":{\"connected\":false}}\n",
-                Finding::Silent,
+                Finding::NoAnswer,
             ),
             (
                 "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
-                Finding::Silent,
+                Finding::NoAnswer,
             ),
-            ("nonsense\r\n\r\n", Finding::Silent),
+            ("nonsense\r\n\r\n", Finding::NoAnswer),
         ] {
             let (url, server) = serve(answer).await;
             let probe = Probe::http(
@@ -501,7 +318,7 @@ mod tests {
             let evidence = probe
                 .ask(&session("old_company_962302"), Duration::from_secs(5))
                 .await;
-            assert_eq!(evidence.finding, Finding::Silent);
+            assert_eq!(evidence.finding, Finding::NoAnswer);
         }
     }
 
@@ -514,10 +331,10 @@ mod tests {
         let silent = probe(&url)
             .ask(&session("a"), Duration::from_millis(100))
             .await;
-        assert_eq!(silent.finding, Finding::Silent, "{}", silent.detail);
+        assert_eq!(silent.finding, Finding::NoAnswer, "{}", silent.detail);
         drop(listener);
         let refused = probe(&url).ask(&session("a"), Duration::from_secs(2)).await;
-        assert_eq!(refused.finding, Finding::Silent, "{}", refused.detail);
+        assert_eq!(refused.finding, Finding::NoAnswer, "{}", refused.detail);
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Connection {
             .any(|heard| confirms(heard, &asked.memory, since));
         for heard in evidence
             .iter_mut()
-            .filter(|heard| heard.finding == Finding::Silent)
+            .filter(|heard| heard.finding == Finding::NoAnswer)
         {
             heard.finding = Finding::Nothing;
         }
@@ -48,7 +48,7 @@ impl Connection {
         if log_written {
             evidence.push(Evidence::new(
                 "log",
-                Finding::Silent,
+                Finding::NoAnswer,
                 "its log was written after it was stopped",
             ));
         }
@@ -66,7 +66,7 @@ impl Connection {
             let still = |last: Timestamp| last <= now && last.until(now) >= self.quiet;
             if !still(*last_line) || !inventory.newest_write().is_some_and(still) {
                 let unsure = "its log ends with an opened connection, and no probe and no process says that it was this bot which was stopped; give one";
-                evidence.push(Evidence::new("log", Finding::Silent, unsure));
+                evidence.push(Evidence::new("log", Finding::NoAnswer, unsure));
             }
         }
         let written = inventory
@@ -92,7 +92,7 @@ impl Connection {
             ),
             false => Evidence::new(
                 "service",
-                Finding::Silent,
+                Finding::NoAnswer,
                 "it is not known to be gone any more",
             ),
         });
@@ -121,7 +121,7 @@ impl Connection {
 fn confirms(heard: &Evidence, memory: &Recollection, since: Timestamp) -> bool {
     match heard.finding {
         Finding::Disconnected | Finding::Gone => memory.vouches_for(&heard.id, since),
-        Finding::Silent => memory
+        Finding::NoAnswer => memory
             .last_alive(&heard.id, since)
             .is_some_and(|alive| alive.at >= since.minus(JUST_BEFORE)),
         _ => false,
@@ -181,19 +181,19 @@ mod tests {
         };
         for (findings, log, gone, written, state) in [
             (&[][..], None, true, since, State::Disconnected),
-            (&[Silent], None, true, since, State::Disconnected),
+            (&[NoAnswer], None, true, since, State::Disconnected),
             (&[Disconnected], None, true, since, State::Disconnected),
             (
-                &[Gone, Silent],
+                &[Gone, NoAnswer],
                 line(since.plus(TICK)),
                 true,
                 since,
                 State::Disconnected,
             ),
             (&[Connected], None, true, since, State::Unknown),
-            (&[Silent], None, false, since, State::Unknown),
+            (&[NoAnswer], None, false, since, State::Unknown),
             (&[Gone], None, false, since, State::Unknown),
-            (&[Silent], None, true, later, State::Unknown),
+            (&[NoAnswer], None, true, later, State::Unknown),
             (
                 &[Gone],
                 line(since.plus(TICK * 2)),
@@ -234,7 +234,7 @@ mod tests {
             ("sockets", Nothing, log(open, since), since, State::Unknown),
             ("probe", Nothing, log(open, since), since, State::Unknown),
             ("process", Nothing, log(open, since), since, State::Unknown),
-            ("sockets", Silent, log(open, since), since, State::Unknown),
+            ("sockets", NoAnswer, log(open, since), since, State::Unknown),
             // Either of them was still.
             (
                 "sockets",
@@ -324,11 +324,11 @@ mod tests {
             (Disconnected, &trusted, true),
             // It never saw this bot at all.
             (Gone, &nobody, false),
-            (Silent, &nobody, false),
-            (Silent, &trusted, false),
+            (NoAnswer, &nobody, false),
+            (NoAnswer, &trusted, false),
             // It may have been out of order for long.
-            (Silent, &seen(86_400), false),
-            (Silent, &seen(60), true),
+            (NoAnswer, &seen(86_400), false),
+            (NoAnswer, &seen(60), true),
             (Nothing, &seen(60), false),
             (Connected, &seen(60), false),
         ] {
@@ -354,7 +354,7 @@ mod tests {
         for (findings, log, back) in [
             (&[Connected][..], None, true),
             (&[Disconnected], None, false),
-            (&[Silent], None, false),
+            (&[NoAnswer], None, false),
             (&[Connected, Gone], None, false),
             (&[], opened(Some(since)), true),
             (&[], opened(Some(since.minus(TICK * 2))), false),

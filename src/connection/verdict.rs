@@ -51,7 +51,7 @@ pub enum Finding {
     Writing,
     /// The source was asked and gave no usable answer. Keeps the verdict from being
     /// disconnected.
-    Silent,
+    NoAnswer,
     /// What the source saw is evidence of nothing, e.g. a process that runs. Changes no
     /// verdict.
     Nothing,
@@ -66,7 +66,7 @@ impl Finding {
             Finding::Gone => "gone",
             Finding::Quiet => "quiet",
             Finding::Writing => "writing",
-            Finding::Silent => "silent",
+            Finding::NoAnswer => "silent",
             Finding::Nothing => "nothing",
         }
     }
@@ -155,7 +155,7 @@ pub struct Verdict {
 impl Verdict {
     /// A verdict of unknown, with the reason.
     pub fn unknown(source: &'static str, detail: impl Into<String>) -> Self {
-        fold(vec![Evidence::new(source, Finding::Silent, detail)])
+        fold(vec![Evidence::new(source, Finding::NoAnswer, detail)])
     }
 
     /// The evidence as one line.
@@ -173,7 +173,7 @@ impl Verdict {
 pub fn fold(evidence: Vec<Evidence>) -> Verdict {
     let says = |finding| evidence.iter().any(|e| e.finding == finding);
     let negative = evidence.iter().any(|e| e.finding.is_negative());
-    let vetoed = says(Finding::Writing) || says(Finding::Silent);
+    let vetoed = says(Finding::Writing) || says(Finding::NoAnswer);
     let state = match (says(Finding::Connected), negative) {
         (true, false) => State::Connected,
         (false, true) if says(Finding::Quiet) && !vetoed => State::Disconnected,
@@ -199,7 +199,7 @@ mod tests {
         Gone,
         Quiet,
         Writing,
-        Silent,
+        NoAnswer,
         Nothing,
     ];
 
@@ -259,7 +259,8 @@ mod tests {
             for negative in [&[Disconnected][..], &[Gone], &[Gone, Disconnected]] {
                 for nothing in [&[][..], &[Nothing]] {
                     let mut findings = nothing.to_vec();
-                    for (index, finding) in [(0, Connected), (2, Quiet), (3, Writing), (4, Silent)]
+                    for (index, finding) in
+                        [(0, Connected), (2, Quiet), (3, Writing), (4, NoAnswer)]
                     {
                         findings.extend(has(index).then_some(finding));
                     }
@@ -290,7 +291,7 @@ mod tests {
                 let after = folded(&longer);
                 match more {
                     Nothing => prop_assert_eq!(after.state, before.state),
-                    Writing | Silent | Connected => prop_assert_ne!(after.state, State::Disconnected),
+                    Writing | NoAnswer | Connected => prop_assert_ne!(after.state, State::Disconnected),
                     _ => {}
                 }
                 if findings.contains(&more) {

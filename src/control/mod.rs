@@ -1,63 +1,28 @@
-//! How the service of a session (its bot, or one process that serves many) is stopped,
-//! recognised as gone, and started. Knows no policy and no journal, and starts no shell.
+//! The process of a session (its bot, or one process that serves many): how it is observed,
+//! stopped and started. Knows no policy and no journal; the crate `supervisor` makes the calls.
 
-mod calls;
-mod command;
-mod container;
-mod pm2;
-mod systemd;
-mod turn;
 pub mod window;
-mod word;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobSet;
+use regex::Regex;
+use supervisor::{ArgTemplate, Call, Placeholders, Query, Spec, Supervisor, Template};
 
 use crate::folder::SessionName;
 
-use turn::{Turn, Turns};
 use window::Windows;
 
-pub use command::Command;
-pub use container::Container;
-pub use pm2::Pm2;
-pub use systemd::Unit;
-pub use word::Word;
+pub use supervisor::{CallError, Observation, Presence};
 
-/// How long one look may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
-/// So long after a start it may take until it shows that the process runs.
-pub const SHOWS_WITHIN: Duration = Duration::from_secs(10);
-/// Between two looks.
-const PAUSE: Duration = Duration::from_millis(500);
-
-/// Whether a service's process runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Presence {
-    /// It runs, or its supervisor is about to start it.
-    Running,
-    /// It is proven gone, and nobody is about to start it.
-    Gone,
-    /// Nobody can tell, and why.
-    Unknown(String),
+/// What fills the placeholders of a text: a session's name, and the named groups of
+/// `connection.session_pattern`.
+pub fn placeholders(pattern: Option<&Regex>) -> Placeholders {
+    Placeholders::new("session", "connection.session_pattern", pattern)
 }
-
-/// Why a service could not be stopped or started: a sentence that holds nothing that a
-/// program printed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControlError(pub String);
-
-impl fmt::Display for ControlError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for ControlError {}
 
 /// Times and limits of a service; the same for all that a rule matches.
 #[derive(Clone, Debug)]
@@ -92,90 +57,60 @@ impl Default for Timing {
     }
 }
 
-/// How a service is controlled, as configured.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Preset {
-    /// A unit of systemd.
-    Systemd(Unit),
-    /// Processes of pm2.
-    Pm2(Pm2),
-    /// A container of docker or podman.
-    Container(Container),
-    /// Argv arrays.
-    Command(Command),
-}
-
-impl Preset {
-    fn words(&self) -> Vec<&Word> {
-        match self {
-            Preset::Systemd(unit) => vec![unit.word()],
-            Preset::Pm2(pm2) => vec![pm2.word()],
-            Preset::Container(container) => vec![container.word()],
-            Preset::Command(command) => command.words().collect(),
-        }
-    }
-
-    fn expand(&self, session: &SessionName) -> Result<Target, ControlError> {
-        Ok(match self {
-            Preset::Systemd(unit) => Target::Systemd(unit.expand(session)?),
-            Preset::Pm2(pm2) => Target::Pm2(pm2.expand(session)?),
-            Preset::Container(container) => Target::Container(container.expand(session)?),
-            Preset::Command(command) => Target::Command(command.expand(session)?),
-        })
-    }
-}
-
-/// One entry of `service:`.
+/// One entry of `processes`.
 #[derive(Clone, Debug)]
 pub struct ServiceRule {
     sessions: GlobSet,
-    name: Word,
-    preset: Preset,
+    name: Option<ArgTemplate>,
+    spec: Spec,
+    may_restart: bool,
     timing: Timing,
 }
 
 impl ServiceRule {
     /// The sessions it holds for, the service's name (that of the unit, the process or the
-    /// container unless it is given), how it is controlled, and its times and limits.
+    /// container unless it is given), the process, whether it may be stopped and started, and
+    /// its times and limits.
     ///
     /// Errors: there is no name, or one that sessions with different argv would share.
     pub fn new(
         sessions: GlobSet,
-        name: Option<Word>,
-        preset: Preset,
+        name: Option<ArgTemplate>,
+        spec: Spec,
+        may_restart: bool,
         timing: Timing,
     ) -> Result<Self, String> {
-        let name = match (name, &preset) {
-            (Some(name), _) => name,
-            (None, Preset::Command(_)) => {
-                return Err("is missing: commands have no name of their own; sessions with the same name share the process".into());
-            }
-            (None, preset) => preset
-                .words()
-                .first()
-                .map(|word| (*word).clone())
-                .ok_or("is missing")?,
+        let rule = Self {
+            sessions,
+            name,
+            spec,
+            may_restart,
+            timing,
         };
-        // With {session} in it every session has a name of its own.
+        let Some(name) = rule.name() else {
+            return Err("is missing: commands have no name of their own; sessions with the same name share the process".into());
+        };
         let named: Vec<&str> = name.placeholders().collect();
-        let is_shared =
-            |placeholder: &str| !named.contains(&placeholder) && !named.contains(&"session");
-        let words = preset.words();
-        if let Some(missing) = words
+        let templates = rule.spec.templates();
+        let missing = templates
             .iter()
-            .flat_map(|word| word.placeholders())
-            .find(|placeholder| is_shared(placeholder))
-        {
+            .flat_map(|text| text.placeholders())
+            // With {session} in it every session has a name of its own.
+            .find(|placeholder| !name.has_subject() && !named.contains(placeholder));
+        if let Some(missing) = missing {
             return Err(format!(
                 "must hold {{{missing}}} as well: sessions with the same name share one process, which is stopped once for all of them"
             ));
         }
-        Ok(Self {
-            sessions,
-            name,
-            preset,
-            timing,
-        })
+        drop(templates);
+        Ok(rule)
+    }
+
+    fn name(&self) -> Option<&Template> {
+        match &self.name {
+            Some(name) => Some(name.template()),
+            None => self.spec.name(),
+        }
     }
 
     /// Whether two sessions, each of one of these, would have one name and two processes
@@ -183,11 +118,8 @@ impl ServiceRule {
     /// hold the whole session are those of different sessions; see [`Services::among`] for
     /// names that only turn out the same.
     fn clashes_with(&self, other: &Self) -> bool {
-        let by_session = self
-            .name
-            .placeholders()
-            .any(|placeholder| placeholder == "session");
-        self.name == other.name && !by_session && self.preset != other.preset
+        let by_session = self.name().is_some_and(Template::has_subject);
+        self.name() == other.name() && !by_session && self.spec != other.spec
     }
 }
 
@@ -195,7 +127,6 @@ impl ServiceRule {
 #[derive(Clone, Debug, Default)]
 pub struct Services {
     rules: Vec<ServiceRule>,
-    turns: Option<Turns>,
 }
 
 impl Services {
@@ -210,60 +141,58 @@ impl Services {
                 .position(|before| before.clashes_with(rule))
             {
                 return Err(format!(
-                    "service[{before}] and service[{at}] have the same name and are not the same process: sessions with the same name share one process, which is stopped once for all of them; give one of the two another `name`"
+                    "processes[{before}] and processes[{at}] have the same name and are not the same process: sessions with the same name share one process, which is stopped once for all of them; give one of the two another `name`"
                 ));
             }
         }
-        Ok(Self { rules, turns: None })
+        Ok(Self { rules })
     }
 
-    /// With the directory of the files by which a call that stops or starts a service knows
-    /// of an earlier one, also of one that has outlived this program.
-    #[must_use]
-    pub fn with_turns_in(self, dir: &Path) -> Self {
-        Self {
-            turns: Some(Turns::new(dir)),
-            ..self
-        }
-    }
-
-    /// The service of a session. One whose name or argv cannot be made from the session's
-    /// name is there as well; it can neither be stopped nor started, see [`Service::check`].
+    /// The service of a session, if it may be stopped and started. One whose name or argv
+    /// cannot be made from the session's name is there as well; it can neither be stopped nor
+    /// started, see [`Service::check`].
     pub fn of(&self, session: &SessionName) -> Option<Service> {
+        self.observed(session).filter(|service| service.may_restart)
+    }
+
+    /// The process of a session, which may be one that is only observed.
+    pub fn observed(&self, session: &SessionName) -> Option<Service> {
         let rule = self
             .rules
             .iter()
             .find(|rule| rule.sessions.is_match(Path::new(session.as_str())))?;
-        Some(Service {
-            turns: self.turns.clone(),
-            ..Service::expand(rule, session)
-        })
+        Some(Service::new(rule, session))
     }
 
     /// The service of a session that is there among these. Where another one's service has
-    /// the same name and is not the same process, nobody can tell whom a stop would hit: it
-    /// can neither be stopped nor started then.
+    /// the same name and is not the same process, it is unknown which one a stop would hit:
+    /// it can neither be stopped nor started then.
     pub fn among<'a>(
         &self,
         session: &SessionName,
         all: impl IntoIterator<Item = &'a SessionName>,
     ) -> Option<Service> {
         let own = self.of(session)?;
-        let others = all.into_iter().filter_map(|other| self.of(other));
-        match others.into_iter().any(|other| other.name == own.name && other.target != own.target) {
+        let mut others = all.into_iter().filter_map(|other| self.of(other));
+        match others.any(|other| other.name == own.name && other.id() != own.id()) {
             false => Some(own),
             true => Some(Service {
-                target: Err(ControlError(
+                supervisor: Err(
                     "not tried: the service of another session has the same name and is not the same process; give one of the two another `name`".into(),
-                )),
+                ),
                 ..own
             }),
         }
     }
 
-    /// Whether none is configured.
+    /// Whether none may be stopped and started.
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        !self.rules.iter().any(|rule| rule.may_restart)
+    }
+
+    /// Whether any is observed.
+    pub fn has_observed(&self) -> bool {
+        !self.rules.is_empty()
     }
 
     /// The services of these sessions, by name, with the sessions of each.
@@ -279,15 +208,6 @@ impl Services {
         }
         names
     }
-}
-
-/// What came of a call of an earlier program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Earlier {
-    /// It was still under way.
-    pub was_seen: bool,
-    /// The service runs.
-    pub runs: bool,
 }
 
 /// The service of one session.
@@ -309,23 +229,21 @@ pub struct Service {
     pub cooldown: Duration,
     /// Runs within 24 hours.
     pub daily_budget: u32,
-    turns: Option<Turns>,
-    target: Result<Target, ControlError>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Target {
-    Systemd(systemd::OneUnit),
-    Pm2(pm2::OnePm2),
-    Container(container::OneContainer),
-    Command(command::Argvs),
+    may_restart: bool,
+    supervisor: Result<Arc<dyn Supervisor>, String>,
 }
 
 impl Service {
-    fn expand(rule: &ServiceRule, session: &SessionName) -> Self {
-        let (name, target) = match rule.name.fill(session) {
-            Ok(name) => (name, rule.preset.expand(session)),
-            Err(error) => (session.as_str().to_owned(), Err(error)),
+    fn new(rule: &ServiceRule, session: &SessionName) -> Self {
+        let session = session.as_str();
+        let filled = match (&rule.name, rule.spec.name()) {
+            (Some(name), _) => name.fill(session),
+            (None, Some(name)) => name.fill(session, str::to_owned),
+            (None, None) => Ok(session.to_owned()),
+        };
+        let (name, supervisor) = match filled {
+            Ok(name) => (name, rule.spec.fill(session)),
+            Err(why) => (session.to_owned(), Err(why)),
         };
         let Timing {
             stop_timeout,
@@ -345,106 +263,69 @@ impl Service {
             windows,
             cooldown,
             daily_budget,
-            turns: None,
-            target,
+            may_restart: rule.may_restart,
+            supervisor,
         }
     }
 
-    /// Whether it can be controlled at all.
+    /// Whether it can be stopped and started at all.
     ///
-    /// Errors: why it can neither be stopped nor started; nothing was tried.
-    pub fn check(&self) -> Result<(), ControlError> {
-        self.target.as_ref().map(|_| ()).map_err(Clone::clone)
+    /// Errors: why not; nothing was tried.
+    pub fn check(&self) -> Result<(), CallError> {
+        self.restartable().map(|_| ())
     }
 
-    /// `systemd`, `pm2`, `docker` or `command`; `none` when it cannot be controlled.
-    pub fn preset(&self) -> &'static str {
-        match &self.target {
-            Ok(Target::Systemd(_)) => "systemd",
-            Ok(Target::Pm2(_)) => "pm2",
-            Ok(Target::Container(_)) => "docker",
-            Ok(Target::Command(_)) => "command",
-            Err(_) => "none",
+    /// Whether it may be stopped and started, or only observed.
+    pub fn may_restart(&self) -> bool {
+        self.may_restart
+    }
+
+    /// `systemd`, `pm2`, `docker`, `command` or `pid_file`; `none` when the session's name
+    /// cannot be filled in.
+    pub fn kind(&self) -> &'static str {
+        self.supervisor
+            .as_ref()
+            .map_or("none", |supervisor| supervisor.kind())
+    }
+
+    /// Names the process; see [`Supervisor::id`].
+    pub fn id(&self) -> Result<String, String> {
+        let supervisor = self.supervisor.as_ref().map_err(Clone::clone)?;
+        Ok(supervisor.id())
+    }
+
+    fn restartable(&self) -> Result<&Arc<dyn Supervisor>, CallError> {
+        match &self.supervisor {
+            Ok(supervisor) if self.may_restart => Ok(supervisor),
+            Ok(_) => Err(CallError::NotCalled(
+                "not tried: the process is only observed; its entry of `processes` needs `allow_restart: true`".into(),
+            )),
+            Err(why) => Err(CallError::NotCalled(why.clone())),
         }
     }
 
-    fn target(&self) -> Result<&Target, ControlError> {
-        self.target.as_ref().map_err(Clone::clone)
-    }
-
-    /// Asks it to stop; does not wait until it is gone. Stopping what is stopped is no error.
-    pub async fn stop(&self) -> Result<(), ControlError> {
-        let timeout = self.stop_timeout;
-        // While an earlier start is under way nobody asks it to stop: that is settled first.
-        let turn = match &self.turns {
-            Some(turns) => turns.take_at_once(&self.name).await,
-            None => Turn::default(),
-        };
-        match self.target()? {
-            Target::Systemd(unit) => unit.stop(timeout, &turn).await,
-            Target::Pm2(pm2) => pm2.stop(timeout, &turn).await,
-            Target::Container(container) => container.stop(timeout, &turn).await,
-            Target::Command(argvs) => argvs.stop(timeout, &turn).await,
+    /// What its supervisor says of it.
+    pub async fn observe(&self, query: &Query) -> Observation {
+        match &self.supervisor {
+            Ok(supervisor) => supervisor.observe(query).await,
+            Err(why) => Observation::Unknown(why.clone()),
         }
     }
 
     /// Whether its process runs.
     pub async fn presence(&self) -> Presence {
-        match &self.target {
-            Err(error) => Presence::Unknown(error.to_string()),
-            Ok(Target::Systemd(unit)) => unit.presence().await,
-            Ok(Target::Pm2(pm2)) => pm2.presence().await,
-            Ok(Target::Container(container)) => container.presence().await,
-            Ok(Target::Command(argvs)) => argvs.presence(LOOK_TIMEOUT).await,
-        }
+        self.observe(&Query::default()).await.presence()
     }
 
-    async fn turn(&self) -> Turn {
-        match &self.turns {
-            Some(turns) => turns.take(&self.name, self.earlier_call_takes()).await,
-            None => Turn::default(),
-        }
+    /// Asks it to stop; does not wait until it is gone. Stopping what is stopped is no error.
+    pub async fn stop(&self) -> Result<(), CallError> {
+        let supervisor = self.restartable()?;
+        supervisor.stop(Call::new(self.stop_timeout)).await
     }
 
-    /// How long a call of an earlier program is waited for before a start.
-    pub fn earlier_call_takes(&self) -> Duration {
-        self.start_timeout.max(self.stop_timeout)
-    }
-
-    /// Waits for a call of an earlier program, and for what may have come of it.
-    pub async fn outlasts_earlier_call(&self) -> Earlier {
-        let was_seen = self.turn().await.has_waited;
-        Earlier {
-            was_seen,
-            runs: self.shows_up().await,
-        }
-    }
-
-    /// Whether it runs, as soon as that shows.
-    async fn shows_up(&self) -> bool {
-        let until = tokio::time::Instant::now() + SHOWS_WITHIN;
-        let looks = async {
-            while self.presence().await != Presence::Running {
-                tokio::time::sleep(PAUSE).await;
-            }
-        };
-        tokio::time::timeout_at(until, looks).await.is_ok()
-    }
-
-    /// Starts it. A call of an earlier program that has not ended is waited for, while it may
-    /// still take its time. Starting what runs is no error.
-    pub async fn start(&self) -> Result<(), ControlError> {
-        let timeout = self.start_timeout;
-        let turn = self.turn().await;
-        // That may have been a start.
-        if turn.has_waited && self.shows_up().await {
-            return Ok(());
-        }
-        match self.target()? {
-            Target::Systemd(unit) => unit.start(timeout, &turn).await,
-            Target::Pm2(pm2) => pm2.start(timeout, &turn).await,
-            Target::Container(container) => container.start(timeout, &turn).await,
-            Target::Command(argvs) => argvs.start(timeout, &turn).await,
-        }
+    /// Starts it. Starting what runs is no error.
+    pub async fn start(&self) -> Result<(), CallError> {
+        let supervisor = self.restartable()?;
+        supervisor.start(Call::new(self.start_timeout)).await
     }
 }

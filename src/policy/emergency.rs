@@ -110,7 +110,7 @@ impl fmt::Display for StopRefusal {
                 "the last close of the connection was a 401: WhatsApp has ended the login, and a restart would only spin; pair the bot again",
             ),
             StopRefusal::ServiceUnknown(why) => {
-                write!(f, "nobody can say whether the service runs ({why}); see `service` in the configuration")
+                write!(f, "nobody can say whether the service runs ({why}); see `processes` in the configuration")
             }
             StopRefusal::Cooldown { stopped, cooldown } => write!(
                 f,
@@ -212,7 +212,7 @@ fn somebody_knows(verdict: &Verdict) -> bool {
     let negative = verdict.evidence.iter().any(|e| e.finding.is_negative());
     match verdict.state {
         State::Connected | State::Disconnected => true,
-        State::Unknown => says(Finding::Connected) != negative && !says(Finding::Silent),
+        State::Unknown => says(Finding::Connected) != negative && !says(Finding::NoAnswer),
     }
 }
 
@@ -222,7 +222,7 @@ fn only_its_log_knows(verdict: &Verdict) -> bool {
     let mut sources = verdict
         .evidence
         .iter()
-        .filter(|e| !matches!(e.source, "writes" | "sockets") && e.finding != Finding::Silent);
+        .filter(|e| !matches!(e.source, "writes" | "sockets") && e.finding != Finding::NoAnswer);
     let quiet = verdict.evidence.iter().any(|e| e.finding == Finding::Quiet);
     !quiet && !verdict.evidence.is_empty() && sources.all(|e| e.source == "log")
 }
@@ -536,13 +536,13 @@ mod tests {
         for (findings, answer) in [
             (&[Connected, Quiet][..], "stop"),
             (&[Connected, Writing], "stop"),
-            (&[Connected, Silent], "stop"),
+            (&[Connected, NoAnswer], "stop"),
             (&[Disconnected, Quiet], "stop"),
             // It writes while it tries to connect.
             (&[Disconnected, Writing], "stop"),
             (&[Connected, Disconnected, Quiet], "connection_unknown"),
-            (&[Silent, Quiet], "connection_unknown"),
-            (&[Disconnected, Silent, Quiet], "connection_unknown"),
+            (&[NoAnswer, Quiet], "connection_unknown"),
+            (&[Disconnected, NoAnswer, Quiet], "connection_unknown"),
             (&[Nothing, Quiet], "connection_unknown"),
             (&[Writing], "connection_unknown"),
             (&[], "connection_unknown"),
@@ -576,7 +576,11 @@ mod tests {
             refused
         );
         assert_eq!(
-            from(&[("process", Silent), ("log", Connected), ("writes", Writing)]),
+            from(&[
+                ("process", NoAnswer),
+                ("log", Connected),
+                ("writes", Writing)
+            ]),
             refused
         );
         assert_eq!(from(&[("log", Connected), ("writes", Quiet)]), "stop");

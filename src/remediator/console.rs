@@ -9,17 +9,17 @@ use anstyle::{AnsiColor, Style};
 
 use tokio::task::block_in_place;
 
-use crate::cli::{complain, print, table};
+use crate::cli::{complain, complete_what_has_begun, print, table};
 use crate::config::Settings;
 use crate::connection::{Finding, Recollection, State, Verdict};
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Force, Plan};
 
-use super::debts;
 use super::outcome::{self, RunError, RunResult};
 use super::privileges::Finding as Privilege;
 use super::quarantine::{Obstacle, RunId, look_up};
+use super::restart::operator::pending_restart_of;
 use super::runner::{self, Context};
 use super::store::runs::{Action, Ending, Run, Status};
 use super::store::sightings::StoredSightings;
@@ -411,7 +411,9 @@ pub async fn doctor(
 
 /// Puts on record that the operator vouches for the sources of a session.
 fn vouch(settings: Settings, session: &str) -> Result<Settings, String> {
-    let ids = settings.connection.ids();
+    let ids = settings
+        .connection
+        .ids(&SessionName::from_dir(session.as_ref()));
     if ids.is_empty() {
         return Err("there is nobody to vouch for: no probe, process or log is configured".into());
     }
@@ -459,7 +461,7 @@ impl CheckUp {
             .verdict
             .evidence
             .iter()
-            .filter(|e| e.finding == Finding::Silent)
+            .filter(|e| e.finding == Finding::NoAnswer)
         {
             advice.push(format!(
                 "no usable answer from the {} ({})",
@@ -475,8 +477,8 @@ impl CheckUp {
                 "somebody writes into the folder: wait for the quiet window, or stop the bot"
                     .into(),
             );
-        } else if !negative && !says(Finding::Silent) {
-            advice.push("nobody says that the bot is not connected: ask it with connection.command or connection.http, or watch its process (connection.process)".into());
+        } else if !negative && !says(Finding::NoAnswer) {
+            advice.push("nobody says that the bot is not connected: ask it with connection.command or connection.http, or name its process (processes)".into());
         }
         advice
     }
@@ -582,7 +584,7 @@ pub(super) async fn record(
     let name = SessionName::from_dir(session.as_ref());
     let in_the_way = || {
         ctx.store
-            .in_place(|store| debts::in_the_way(&ctx.settings, store, &name))
+            .in_place(|store| pending_restart_of(&ctx.settings, store, &name))
     };
     match in_the_way() {
         Ok(None) => {}
@@ -591,6 +593,10 @@ pub(super) async fn record(
             return Exit::Refused;
         }
         Err(error) => return fail(&error.to_string()),
+    }
+    // Its end belongs on record as much as its begin.
+    if let Err(error) = complete_what_has_begun() {
+        complain(&format!("warning: failed to listen for signals: {error}"));
     }
     let begun = ctx.store.in_place(|store| {
         store

@@ -406,6 +406,16 @@ impl LockedFolder {
         }
     }
 
+    /// The same lock, whose moves end once `halt` says so. The lock is held until both are
+    /// dropped.
+    pub fn with_halt(&self, halt: Halt) -> Result<Arc<Self>, Obstacle> {
+        let fd = self
+            .fd
+            .try_clone()
+            .map_err(|error| obstacle_io("using the lock of the folder", &error))?;
+        Ok(Arc::new(Self { fd, halt }))
+    }
+
     /// The folder, for what else is done in it under this lock.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()

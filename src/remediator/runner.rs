@@ -1,7 +1,7 @@
 //! One run, from the folder's lock to the record of its outcome, and what a restart does
 //! about a run that a crash cut short.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -84,6 +84,33 @@ pub struct Down {
     pub since: Timestamp,
     /// Said before it is started again: nothing moves from then on.
     pub halt: Halt,
+    /// The folders of the service, as far as they are locked.
+    pub folders: Folders,
+}
+
+/// Locked folders, by session.
+#[derive(Clone, Debug, Default)]
+pub struct Folders(pub BTreeMap<String, Arc<LockedFolder>>);
+
+impl Folders {
+    /// Gives the locks back.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// The lock of a folder, under which moves end once `halt` says so: that which is held for
+/// the restart of its service, or a new one.
+pub(super) async fn folder_of(
+    found: &Found,
+    down: Option<&Down>,
+    halt: &Halt,
+) -> Result<Arc<LockedFolder>, Obstacle> {
+    let held = down.and_then(|down| down.folders.0.get(found.session.as_str()));
+    match held {
+        Some(folder) => folder.with_halt(halt.clone()),
+        None => lock_under(found, halt).await,
+    }
 }
 
 /// Asks the probes, and only then scans: what a bot that woke up while a slow probe
@@ -112,12 +139,6 @@ pub(super) async fn ask_and_scan(
 /// Accumulated files, as the tiers count them.
 pub fn count(inventory: &Inventory, limits: &Limits) -> usize {
     accumulated_files(inventory, Batches::of(inventory, limits.batch).measured)
-}
-
-/// Whether a clean-up would get as far as its plan: the folder can be opened and locked.
-pub async fn could_be_cleaned(found: &Found) -> Result<(), RunError> {
-    lock(found).await?;
-    Ok(())
 }
 
 /// Puts the end of a run on record. The files are where they are; the record is retried, so
@@ -248,7 +269,7 @@ async fn clean_under(
     let count = |inventory: &Inventory| count(inventory, &limits);
 
     let halt = down.map(|down| down.halt.clone()).unwrap_or_default();
-    let folder = lock_under(found, &halt).await?;
+    let folder = folder_of(found, down, &halt).await?;
     ending.step(Step::new("locked", None));
     let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder, down).await?;
     ending.step(Step::verdict(&verdict, false));
@@ -483,8 +504,8 @@ async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, StoreError> {
     let Some(service) = ctx.settings.services.of(&found.session) else {
         return Ok(false);
     };
-    let owed = ctx.ask(|store| store.restarts().pending()).await?;
-    Ok(owed.iter().any(|owed| owed.service == service.name))
+    let pending = ctx.ask(|store| store.restarts().pending()).await?;
+    Ok(pending.iter().any(|one| one.service == service.name))
 }
 
 /// After a restart: ends what a crash left in this folder. `Ok(false)`: somebody has it

@@ -34,13 +34,15 @@ use crate::policy::guard::CleanupMode;
 use crate::policy::{self, CleanRequest, Plan, StopInputs, StopRefusal, Tier, may_stop};
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 
-use super::emergency::{Led, Warden, Way};
 use super::insurance::store::CopyStore;
 use super::insurance::watch::{Deletes, Watch};
 use super::metrics::{Live, metric_families};
 use super::outcome::{RunError, RunOutcome, RunResult};
 use super::overview::overview;
 use super::quarantine::{LockedFolder, RunId, StoredState, is_due, quarantined_bytes};
+use super::restart::budget;
+use super::restart::coordinator::{RestartCoordinator, RestartResult};
+use super::restart::state::Trigger;
 use super::runner::{self, Context, blocking};
 use super::store::audit::Step;
 use super::store::queue::{Accepted, Request};
@@ -62,8 +64,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The directories are looked through again at most this often, unless a name is unknown.
 const SURVEY_FOR: Duration = Duration::from_secs(10);
-/// What is owed to services is looked at at least this often, however seldom armed runs are.
-const DEBTS_EVERY: Duration = Duration::from_secs(60);
+/// Pending restarts are looked at at least this often, however seldom armed runs are.
+const RESUME_EVERY: Duration = Duration::from_secs(60);
 /// How often the quarantines are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// How often all sources are asked about all sessions, so that it is on record who was
@@ -89,7 +91,7 @@ mod token;
 /// The running remediator.
 pub struct Service {
     ctx: Context,
-    warden: Arc<Warden>,
+    restarts: Arc<RestartCoordinator>,
     token: token::TokenFile,
     discovery: Mutex<(Discovery, ProblemLog)>,
     known: Mutex<KnownSessions>,
@@ -163,7 +165,7 @@ impl Service {
         }
         let state_lock = lock_state(&ctx.settings.state_path)?;
         Ok(Self {
-            warden: Warden::new(ctx.clone()),
+            restarts: RestartCoordinator::new(ctx.clone()),
             ctx,
             token,
             discovery: Mutex::new((discovery, ProblemLog::default())),
@@ -539,7 +541,7 @@ impl Service {
                 .store
                 .block(move |store| {
                     let busy = service
-                        .warden
+                        .restarts
                         .busy_sessions(store, &service.known_sessions())?;
                     // Active before anybody can take it for a leftover.
                     let mut active = service
@@ -658,7 +660,7 @@ impl Service {
         if run.action == Action::Emergency {
             match service {
                 Some(_) => ask.mode = CleanupMode::Emergency,
-                None => ending.note = Some("service control not configured".into()),
+                None => ending.note = Some("restart not allowed by the configuration".into()),
             }
         }
         let way = match service {
@@ -668,17 +670,17 @@ impl Service {
         self.not_halted(&found, ask, service.as_ref().zip(way), ending)
             .await?;
         if let (Some(service), Some(way)) = (service, way) {
-            let led = self
-                .warden
+            let result = self
+                .restarts
                 .run(run, &found, service, way, &known, ending)
                 .await;
-            match led {
-                Led::Busy => return Ok(Performed::Waits),
-                Led::Ended(result) => {
+            match result {
+                RestartResult::Busy => return Ok(Performed::Waits),
+                RestartResult::Ended(result) => {
                     self.measure_quarantines().await;
                     return Ok(Performed::Ended(result));
                 }
-                Led::NeedsNoStop => {}
+                RestartResult::NeedsNoStop => {}
             }
         }
         let cleaned = runner::clean(&self.ctx, run.id, &found, ask, ending).await?;
@@ -687,9 +689,9 @@ impl Service {
     }
 
     /// What would let this run stop the bot, if anything.
-    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Way>, RunError> {
+    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Trigger>, RunError> {
         if run.action == Action::Emergency {
-            return Ok(Some(Way::Emergency));
+            return Ok(Some(Trigger::Emergency));
         }
         let (service, found, action) = (Arc::clone(self), found.clone(), run.action);
         let open = self.ctx.store.block(move |store| {
@@ -699,7 +701,7 @@ impl Service {
                 .contains(found.session.as_str(), action)?;
             let known = service.known_sessions();
             Ok(armed
-                && service.warden.window_is_open(
+                && service.restarts.window_is_open(
                     store,
                     &found.session,
                     &known,
@@ -707,7 +709,7 @@ impl Service {
                 )?)
         });
         let open: Result<bool, StoreError> = open.await;
-        Ok(open?.then_some(Way::Window))
+        Ok(open?.then_some(Trigger::Window))
     }
 
     /// Refuses while all action is halted, and records what would have been done: by the
@@ -716,7 +718,7 @@ impl Service {
         &self,
         found: &Found,
         ask: CleanRequest,
-        stop: Option<(&control::Service, Way)>,
+        stop: Option<(&control::Service, Trigger)>,
         ending: &mut Ending,
     ) -> Result<(), RunError> {
         let switches = self.ctx.ask(|store| store.pause().state()).await?;
@@ -741,7 +743,7 @@ impl Service {
         &self,
         found: &Found,
         ask: CleanRequest,
-        stop: Option<(&control::Service, Way)>,
+        stop: Option<(&control::Service, Trigger)>,
         ending: &mut Ending,
     ) -> Result<Plan, &'static str> {
         let settings = &self.ctx.settings;
@@ -768,7 +770,7 @@ impl Service {
         let is_disconnected = verdict.state == State::Disconnected;
         let service = match (stop, presence) {
             (Some((service, way)), Some(Presence::Running))
-                if way == Way::Emergency || !is_disconnected =>
+                if way == Trigger::Emergency || !is_disconnected =>
             {
                 service
             }
@@ -793,14 +795,13 @@ impl Service {
             limits: &limits,
             mode: ask.mode,
             tier: ask.tier.unwrap_or(Tier::Emergency),
-            service: &Warden::bearing(service, &stops),
+            service: &budget(service, &stops),
         };
         may_stop(&before, now).map_err(|hold| hold.label())
     }
 
     /// Starts what a crash left stopped, and gives armed runs their moment.
     async fn watch_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
-        let mut tasks = tokio::task::JoinSet::new();
         let mut looking: Option<tokio::task::JoinHandle<()>> = None;
         let mut looked_at: Option<Instant> = None;
         let look_every = self.ctx.settings.armed.look_every;
@@ -812,7 +813,7 @@ impl Service {
                 Ok(known) => known,
                 Err(_) => self.known_sessions(),
             };
-            self.warden.settle_debts(&known, &mut tasks).await;
+            self.restarts.resume_pending_restarts(&known).await;
             // Sources that answer slowly keep nobody from being started.
             let is_time = looked_at.is_none_or(|at| at.elapsed() >= look_every);
             if is_time
@@ -828,16 +829,15 @@ impl Service {
                     }
                 }));
             }
-            while tasks.try_join_next().is_some() {}
             tokio::select! {
                 _ = stopping.changed() => break,
-                () = tokio::time::sleep(look_every.min(DEBTS_EVERY)) => {}
+                () = tokio::time::sleep(look_every.min(RESUME_EVERY)) => {}
             }
         }
         if let Some(looking) = looking {
             looking.abort();
         }
-        while tasks.join_next().await.is_some() {}
+        self.restarts.leave().await;
     }
 
     /// Queues the armed runs whose bot is found stopped, and one whose window is open.
@@ -877,9 +877,12 @@ impl Service {
                     .ctx
                     .store
                     .block(move |store| {
-                        service
-                            .warden
-                            .window_is_open(store, &place.session, &all, Timestamp::now())
+                        service.restarts.window_is_open(
+                            store,
+                            &place.session,
+                            &all,
+                            Timestamp::now(),
+                        )
                     })
                     .await?;
             if !in_window && !self.is_disconnected(found).await {
@@ -945,7 +948,7 @@ impl Service {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
-            active.extend(service.warden.claimed().iter());
+            active.extend(service.restarts.claimed().iter());
             Ok::<_, StoreError>((orphans, active))
         });
         let (orphans, active) = looked.await.unwrap_or_else(|error| {
@@ -1473,7 +1476,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
-        use crate::connection::{Probe, Process};
+        use crate::connection::Probe;
+        use crate::control::{ServiceRule, Services, Timing, placeholders};
+        use supervisor::{PidFile, Spec};
         for starts_again in [true, false] {
             let dir = tempfile::tempdir().unwrap();
             let mut service = service(dir.path());
@@ -1491,7 +1496,13 @@ mod tests {
             let line = format!("sh {}/ask.sh", dir.path().display());
             settings.connection.probes = vec![Probe::command_line(&line, None).unwrap()];
             let pid_file = format!("{}/bot.pid", dir.path().display());
-            settings.connection.process = Some(Process::pid_file(&pid_file, None).unwrap());
+            let spec = Spec::PidFile(PidFile::new(&pid_file, &placeholders(None)).unwrap());
+            let globs = globset::GlobSetBuilder::new()
+                .add(globset::Glob::new("*").unwrap())
+                .build();
+            let rule =
+                ServiceRule::new(globs.unwrap(), None, spec, false, Timing::default()).unwrap();
+            settings.connection.processes = Services::new(vec![rule]).unwrap();
             service.ctx.settings = Arc::new(settings);
             let found = service.find_now("bot").unwrap().unwrap();
             let ask = CleanRequest {
@@ -1517,7 +1528,8 @@ mod tests {
     /// The service of `bot` is called as that of `other`, and is another process.
     #[tokio::test]
     async fn a_name_of_two_processes_lets_neither_be_stopped() {
-        use crate::control::{Command, Preset, ServiceRule, Services, Timing, Word};
+        use crate::control::{ServiceRule, Services, Timing, placeholders};
+        use supervisor::{ArgTemplate, Commands, Spec};
         let dir = tempfile::tempdir().unwrap();
         let other = dir.path().join("sessions/other");
         std::fs::create_dir_all(&other).unwrap();
@@ -1531,13 +1543,15 @@ mod tests {
             let mut globs = globset::GlobSetBuilder::new();
             globs.add(globset::Glob::new(sessions).unwrap());
             let word = |word: &str| vec![word.to_owned(), sessions.to_owned()];
-            let command = Command::new(&word("true"), &word("true"), &word("false"), None).unwrap();
-            let name = Word::parse(name, None).unwrap();
-            let preset = Preset::Command(command);
+            let (act, gone) = (word("true"), word("false"));
+            let placeholders = placeholders(None);
+            let commands = Commands::new(&gone, Some(&act), Some(&act), &placeholders).unwrap();
+            let name = ArgTemplate::parse(name, &placeholders).unwrap();
             ServiceRule::new(
                 globs.build().unwrap(),
                 Some(name),
-                preset,
+                Spec::Commands(commands),
+                true,
                 Timing::default(),
             )
             .unwrap()
@@ -1549,7 +1563,7 @@ mod tests {
         settings.connection.probes =
             vec![crate::connection::Probe::command_line("echo connected", None).unwrap()];
         service.ctx.settings = Arc::new(settings);
-        service.warden = Warden::new(service.ctx.clone());
+        service.restarts = RestartCoordinator::new(service.ctx.clone());
         let service = Arc::new(service);
         assert_eq!(service.known_sessions().len(), 2);
         for session in ["bot", "other"] {

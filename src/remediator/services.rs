@@ -1,19 +1,13 @@
 //! The command `service`: whose service is whose, whether it runs, and whether this user may
 //! stop and start it. What it does is not on record: no file of a session is touched.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
-use crate::cli::{complain, print, table};
+use crate::cli::{complain, complete_what_has_begun, print, table};
 use crate::config::Settings;
-use crate::control::{ControlError, Presence, Service};
-use crate::folder::SessionName;
+use crate::control::{Presence, Service};
+use crate::folder::{Found, SessionName};
 
 use super::console::{Exit, Output, find};
-
-/// Between two looks at a service that is on its way down.
-const PAUSE: Duration = Duration::from_millis(500);
+use super::restart::operator::call_for_operator;
 
 /// What `service` was told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,18 +27,13 @@ pub async fn service(
     task: Task,
     output: Output,
 ) -> Exit {
-    if settings.services.is_empty() {
+    if !settings.services.has_observed() {
         return fail(
-            "no service is configured; see the section `service` in docs/configuration.md",
+            "no process is configured; see the section `processes` in docs/configuration.md",
         );
     }
-    let all: Vec<SessionName> = settings
-        .discovery()
-        .survey()
-        .found
-        .into_iter()
-        .map(|found| found.session)
-        .collect();
+    let known = settings.discovery().survey().found;
+    let all: Vec<SessionName> = known.iter().map(|found| found.session.clone()).collect();
     let sessions: Vec<SessionName> = match (session, task) {
         (Some(name), _) => match find(settings, name) {
             Ok(found) => vec![found.session],
@@ -53,28 +42,40 @@ pub async fn service(
         (None, Task::Show) => all.clone(),
         (None, _) => return fail("name the session whose service is to be stopped or started"),
     };
+    if task != Task::Show
+        && let Err(error) = complete_what_has_begun()
+    {
+        complain(&format!("warning: failed to listen for signals: {error}"));
+    }
     let mut rows = Vec::new();
     let mut exit = Exit::Done;
     for session in &sessions {
-        // A person's word is for the process of this very session.
+        // An operator means the process of this very session.
         let service = match task {
             Task::Show => settings.services.among(session, &all),
-            Task::Stop | Task::Start => settings.services.of(session),
-        };
+            Task::Stop | Task::Start => None,
+        }
+        .or_else(|| settings.services.observed(session));
         let Some(service) = service else {
             rows.push(Row::new(
                 session,
                 None,
-                Presence::Unknown("no entry of `service` matches it".into()),
+                Presence::Unknown("no entry of `processes` matches it".into()),
             ));
             continue;
         };
         let (done, presence) = match task {
             Task::Show => (Ok(()), service.presence().await),
-            Task::Stop => stop(&service).await,
-            Task::Start => {
-                let done = service.start().await;
-                (done, service.presence().await)
+            Task::Stop | Task::Start => {
+                let sessions: Vec<Found> = known
+                    .iter()
+                    .filter(|found| {
+                        let other = settings.services.of(&found.session);
+                        other.is_some_and(|other| other.name == service.name)
+                    })
+                    .cloned()
+                    .collect();
+                call_for_operator(&service, &sessions, task == Task::Stop).await
             }
         };
         if let Err(error) = done {
@@ -93,21 +94,6 @@ pub async fn service(
     }
     show(&rows, output);
     exit
-}
-
-/// Asks it to stop and waits until it is proven gone.
-async fn stop(service: &Service) -> (Result<(), ControlError>, Presence) {
-    if let Err(error) = service.stop().await {
-        return (Err(error), service.presence().await);
-    }
-    let until = Instant::now() + service.gone_timeout;
-    loop {
-        let presence = service.presence().await;
-        if presence == Presence::Gone || Instant::now() >= until {
-            return (Ok(()), presence);
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
 }
 
 struct Row {
@@ -130,7 +116,7 @@ impl Row {
             service: service
                 .map(|service| service.name.clone())
                 .unwrap_or_default(),
-            preset: service.map_or("none", Service::preset),
+            preset: service.map_or("none", Service::kind),
             presence: word,
             detail,
         }

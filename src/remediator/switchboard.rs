@@ -67,8 +67,8 @@ fn text(overview: &Overview) -> String {
             format!("; undo with: baileys_remediator undo {run}")
         });
         out.push_str(&format!(
-            "NOT BACK since {}: the service {}, session {}, run {}{undo}\n",
-            late.since, late.service, late.session, late.run_id
+            "NOT BACK ({}) since {}: the service {}, session {}, run {}{undo}\n",
+            late.reason, late.since, late.service, late.session, late.run_id
         ));
     }
     if !overview.armed.is_empty() {
@@ -86,7 +86,7 @@ fn text(overview: &Overview) -> String {
         out.push_str(&format!("\n{armed}"));
     }
     if overview.services.is_empty() {
-        out.push_str("\nService control is not configured: no bot is ever stopped.");
+        out.push_str("\nNo restart is allowed by the configuration: no bot is ever stopped.");
         return out;
     }
     let mut services = table::Table::new(&[
@@ -99,7 +99,7 @@ fn text(overview: &Overview) -> String {
     ]);
     for service in &overview.services {
         let now = match (service.phase, service.in_window) {
-            (Some(phase), _) => table::styled(phase.label(), AnsiColor::Yellow.on_default()),
+            (Some(phase), _) => table::styled(phase, AnsiColor::Yellow.on_default()),
             (None, true) => table::plain("in its window"),
             (None, false) => table::styled("-", Style::new()),
         };

@@ -538,7 +538,7 @@ impl Asked {
     fn wrong(&mut self, reason: &str) {
         match reason {
             "connected" => self.findings = vec![Finding::Connected],
-            "connection_unknown" => self.findings = vec![Finding::Silent],
+            "connection_unknown" => self.findings = vec![Finding::NoAnswer],
             "stale_alert" => self.files.truncate(10),
             "creds_broken" => self.creds = Creds::Missing,
             "not_logged_in" => self.creds = Creds::Valid(CredsFacts::default()),

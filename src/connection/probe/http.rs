@@ -12,8 +12,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::Regex;
 use serde_json::Value;
 
-use super::{Part, ProbeError, Template};
-use crate::connection::{Finding, looks};
+use supervisor::Part;
+use supervisor::bounded::within;
+
+use super::{ProbeError, Template};
+use crate::connection::Finding;
 use crate::folder::SessionName;
 use exporter_toolkit::client::{self, ClientError};
 use exporter_toolkit::secret::{self, SecretError};
@@ -177,27 +180,24 @@ impl HttpProbe {
         };
         let base = parse_url("base_url", base_url, pattern)?;
         let in_query = |part: &Part| matches!(part, Part::Text(text) if text.contains(['?', '#']));
-        if base.parts.iter().any(in_query) {
+        if base.parts().iter().any(in_query) {
             return Err(ProbeError(
                 "connection.http.base_url must end before the API's own path: http://HOST[:PORT][/PREFIX]"
                     .into(),
             ));
         }
         let text = |text: &str| Part::Text(text.to_owned());
-        let mut parts = base.parts;
+        let mut parts = base.parts().to_vec();
         if let Some(Part::Text(last)) = parts.last_mut() {
             last.truncate(last.trim_end_matches('/').len());
         }
         parts.push(text(before));
-        parts.extend(instance.parts.iter().map(|part| match part {
+        parts.extend(instance.parts().iter().map(|part| match part {
             Part::Text(plain) => Part::Text(utf8_percent_encode(plain, IN_URL).to_string()),
             filled => filled.clone(),
         }));
         parts.push(text(after));
-        let url = Template {
-            parts,
-            pattern: base.pattern.or_else(|| instance.pattern.clone()),
-        };
+        let url = base.with_parts(parts);
         let pointer = pointer.to_owned();
         Ok(Self {
             url,
@@ -212,7 +212,7 @@ impl HttpProbe {
 
     /// Believes a server that the authorities in this PEM file certify, and no other.
     pub(super) fn authorities(mut self, file: &Path) -> Result<Self, ProbeError> {
-        let encrypted = matches!(self.url.parts.first(), Some(Part::Text(text)) if text.starts_with("https://"));
+        let encrypted = matches!(self.url.parts().first(), Some(Part::Text(text)) if text.starts_with("https://"));
         if !encrypted {
             return Err(ProbeError(
                 "connection.http.ca_file is for a URL that begins with https://".into(),
@@ -259,7 +259,7 @@ impl HttpProbe {
         let file = Template::parse(file, pattern)
             .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
         // One without a placeholder can be looked for now.
-        if let [Part::Text(path)] = file.parts.as_slice() {
+        if let [Part::Text(path)] = file.parts() {
             let path = secret::locate(Path::new(path))
                 .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
             std::fs::metadata(path)
@@ -387,12 +387,12 @@ fn word(finding: Finding) -> &'static str {
 fn parse_url(key: &str, url: &str, pattern: Option<&Regex>) -> Result<Template, ProbeError> {
     let url = Template::parse(url, pattern)
         .map_err(|error| ProbeError(format!("connection.http.{key}: {error}")))?;
-    match url.parts.first() {
+    match url.parts().first() {
         Some(Part::Text(text))
             if text
                 .strip_prefix("http://")
                 .or_else(|| text.strip_prefix("https://"))
-                .is_some_and(|rest| url.parts.len() == 1 || rest.contains('/')) =>
+                .is_some_and(|rest| url.parts().len() == 1 || rest.contains('/')) =>
         {
             Ok(url)
         }
@@ -432,7 +432,7 @@ impl Header {
         }
         let path = PathBuf::from(path);
         let what = "reading connection.http.header.file";
-        let key = looks::within(what, timeout, move || read_key(&path)).await?;
+        let key = within(what, timeout, move || read_key(&path)).await?;
         Ok(if key.starts_with(self.prefix) {
             key
         } else {

@@ -160,7 +160,7 @@ pub struct Run {
     pub reason: Option<String>,
     /// The reason in a sentence.
     pub detail: Option<String>,
-    /// Something else worth knowing, e.g. `service control not configured`.
+    /// Something else worth knowing, e.g. `restart not allowed by the configuration`.
     pub note: Option<String>,
     /// What the verdict on the connection rested on.
     pub evidence: Option<String>,

@@ -345,7 +345,7 @@ fn cleaned(
         &record["accumulated_after"],
         &record["note"],
     );
-    let note = "service control not configured";
+    let note = "restart not allowed by the configuration";
     if said != (&json!(BLOATED), &json!("done"), &json!(left), &json!(note)) {
         return Err(format!("cleaned: the record says {record}"));
     }

@@ -1,0 +1,133 @@
+//! Commands of the operator, as argv arrays.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::exec::Exec;
+use crate::{
+    ArgTemplate, Call, CallError, Observation, Placeholders, Presence, Query, Supervisor, Template,
+};
+
+/// For `systemctl --user` and the like.
+const PASSED: [&str; 1] = ["XDG_RUNTIME_DIR"];
+/// The query before a start takes no longer: one that hangs must not keep it back.
+const ASKED_FOR: Duration = Duration::from_secs(10);
+
+/// Argv arrays, with placeholders.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Commands {
+    gone: Vec<ArgTemplate>,
+    stop: Option<Vec<ArgTemplate>>,
+    start: Option<Vec<ArgTemplate>>,
+}
+
+impl Commands {
+    /// `gone` exits with 0 when the process is gone and with 1 when it runs. `stop` and
+    /// `start` may be missing where the process is only observed.
+    ///
+    /// Errors: which one, and a sentence.
+    pub fn new(
+        gone: &[String],
+        stop: Option<&[String]>,
+        start: Option<&[String]>,
+        placeholders: &Placeholders,
+    ) -> Result<Self, (&'static str, String)> {
+        let argv = |key, argv: &[String]| {
+            ArgTemplate::argv(argv, placeholders).map_err(|error| (key, error))
+        };
+        Ok(Self {
+            gone: argv("gone", gone)?,
+            stop: stop.map(|stop| argv("stop", stop)).transpose()?,
+            start: start.map(|start| argv("start", start)).transpose()?,
+        })
+    }
+
+    pub(crate) fn can_restart(&self) -> bool {
+        self.stop.is_some() && self.start.is_some()
+    }
+
+    pub(crate) fn templates(&self) -> impl Iterator<Item = &Template> {
+        let acting = self.stop.iter().chain(&self.start).flatten();
+        acting.chain(&self.gone).map(ArgTemplate::template)
+    }
+
+    pub(crate) fn fill(&self, subject: &str) -> Result<OneCommands, String> {
+        let fill = |argv: &Vec<ArgTemplate>| {
+            argv.iter()
+                .map(|arg| arg.fill(subject))
+                .collect::<Result<Vec<_>, _>>()
+        };
+        Ok(OneCommands {
+            gone: fill(&self.gone)?,
+            stop: self.stop.as_ref().map(fill).transpose()?,
+            start: self.start.as_ref().map(fill).transpose()?,
+        })
+    }
+}
+
+/// The commands for one process.
+#[derive(Debug)]
+pub(crate) struct OneCommands {
+    gone: Vec<String>,
+    stop: Option<Vec<String>>,
+    start: Option<Vec<String>>,
+}
+
+#[async_trait]
+impl Supervisor for OneCommands {
+    fn kind(&self) -> &'static str {
+        "command"
+    }
+
+    fn id(&self) -> String {
+        format!("command {:?} {:?} {:?}", self.gone, self.stop, self.start)
+    }
+
+    async fn observe(&self, query: &Query) -> Observation {
+        let exec = Exec::new(&self.gone, query.timeout).clean_env(&PASSED);
+        match exec.kill_group().run().await.map(|ended| ended.code) {
+            Ok(Some(0)) => Observation::Gone("the gone command says that it is gone".into()),
+            Ok(Some(1)) => Observation::Running {
+                pids: Vec::new(),
+                mark: None,
+            },
+            Ok(Some(code)) => Observation::Unknown(format!(
+                "the gone command exited with {code}; 0 means gone, 1 means running"
+            )),
+            Ok(None) => Observation::Unknown("the gone command was ended by a signal".into()),
+            Err(error) => Observation::Unknown(format!("the gone command {error}")),
+        }
+    }
+
+    async fn stop(&self, call: Call) -> Result<(), CallError> {
+        act("stop", self.stop.as_deref(), &call).await
+    }
+
+    /// What runs is not started: the command might start a second process beside it.
+    async fn start(&self, call: Call) -> Result<(), CallError> {
+        let query = Query {
+            timeout: ASKED_FOR,
+            ..Query::default()
+        };
+        match self.observe(&query).await.presence() {
+            Presence::Running => Ok(()),
+            Presence::Gone | Presence::Unknown(_) => {
+                act("start", self.start.as_deref(), &call).await
+            }
+        }
+    }
+}
+
+async fn act(verb: &str, argv: Option<&[String]>, call: &Call) -> Result<(), CallError> {
+    let Some(argv) = argv else {
+        return Err(CallError::NotCalled(format!(
+            "not tried: no {verb} command is configured"
+        )));
+    };
+    let exec = Exec::new(argv, call.timeout).clean_env(&PASSED);
+    exec.act(&format!("the {verb} command"), call).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! A container of docker or podman. It is found by its exact name and then called by its full
+//! id, because a name may also be the beginning of another one's id.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::exec::{Exec, argv};
+use crate::proc::with_mark;
+use crate::{
+    ArgTemplate, Call, CallError, Observation, Placeholders, Presence, QUERY_TIMEOUT, Query,
+    Supervisor, Template,
+};
+
+/// What `inspect` prints is read up to here.
+const MAX_STATE_BYTES: u64 = 256 << 10;
+/// Where the runtime listens.
+const PASSED: [&str; 8] = [
+    "DOCKER_HOST",
+    "DOCKER_CONTEXT",
+    "DOCKER_CONFIG",
+    "DOCKER_TLS_VERIFY",
+    "DOCKER_CERT_PATH",
+    "CONTAINER_HOST",
+    "CONTAINERS_CONF",
+    "XDG_RUNTIME_DIR",
+];
+const FORMAT: &str = r#"{"id":{{json .Id}},"name":{{json .Name}},"state":{{json .State}},"auto_remove":{{json .HostConfig.AutoRemove}},"labels":{{json .Config.Labels}}}"#;
+/// A task of a swarm: stopped, it is replaced by another one.
+const SWARM_LABEL: &str = "com.docker.swarm.task.id";
+const NOT_UNDERSTOOD: &str = "the answer of inspect cannot be understood";
+
+/// A program that runs containers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// Docker.
+    #[default]
+    Docker,
+    /// Podman.
+    Podman,
+}
+
+/// A container, with placeholders.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Container {
+    name: ArgTemplate,
+    runtime: Runtime,
+}
+
+impl Container {
+    /// From the container's whole name.
+    ///
+    /// Errors: not a name.
+    pub fn new(name: &str, runtime: Runtime, placeholders: &Placeholders) -> Result<Self, String> {
+        Ok(Self {
+            name: ArgTemplate::name(name, placeholders)?,
+            runtime,
+        })
+    }
+
+    pub(crate) fn template(&self) -> &Template {
+        self.name.template()
+    }
+
+    pub(crate) fn fill(&self, subject: &str) -> Result<OneContainer, String> {
+        let program = match self.runtime {
+            Runtime::Docker => "docker",
+            Runtime::Podman => "podman",
+        };
+        Ok(OneContainer {
+            name: self.name.fill(subject)?,
+            program,
+        })
+    }
+}
+
+/// One container.
+#[derive(Debug)]
+pub(crate) struct OneContainer {
+    name: String,
+    program: &'static str,
+}
+
+#[async_trait]
+impl Supervisor for OneContainer {
+    fn kind(&self) -> &'static str {
+        "docker"
+    }
+
+    fn id(&self) -> String {
+        format!("{} {}", self.program, self.name)
+    }
+
+    async fn observe(&self, query: &Query) -> Observation {
+        match self.inspect(query.timeout).await {
+            Ok(found) => with_mark(found.state.judge(), query.timeout).await,
+            Err(why) => Observation::Unknown(why),
+        }
+    }
+
+    async fn stop(&self, call: Call) -> Result<(), CallError> {
+        let found = self.inspect(QUERY_TIMEOUT).await;
+        let found = found.map_err(CallError::NotCalled)?;
+        if found.auto_remove != Some(false) {
+            return Err(CallError::NotCalled(
+                "not tried: the container is removed when it stops (--rm), and could not be started again"
+                    .into(),
+            ));
+        }
+        if found.labels.unwrap_or_default().contains_key(SWARM_LABEL) {
+            return Err(CallError::NotCalled(
+                "not tried: the container is a task of a swarm, which would replace it; use commands".into(),
+            ));
+        }
+        self.act("stop", &found.id, &call).await
+    }
+
+    async fn start(&self, call: Call) -> Result<(), CallError> {
+        let found = self.inspect(QUERY_TIMEOUT).await;
+        let found = found.map_err(CallError::NotCalled)?;
+        match found.state.judge().presence() {
+            Presence::Running => Ok(()),
+            Presence::Gone | Presence::Unknown(_) => self.act("start", &found.id, &call).await,
+        }
+    }
+}
+
+impl OneContainer {
+    async fn act(&self, verb: &str, id: &str, call: &Call) -> Result<(), CallError> {
+        let argv = argv(&[self.program, verb, id]);
+        let exec = Exec::new(&argv, call.timeout).clean_env(&PASSED);
+        exec.act(&format!("{} {verb}", self.program), call).await
+    }
+
+    async fn inspect(&self, timeout: Duration) -> Result<Found, String> {
+        let argv = argv(&[
+            self.program,
+            "inspect",
+            "--type",
+            "container",
+            "--format",
+            FORMAT,
+            "--",
+            &self.name,
+        ]);
+        let exec = Exec::new(&argv, timeout).clean_env(&PASSED);
+        let what = format!("{} inspect", self.program);
+        let answer = exec.query(&what, MAX_STATE_BYTES).await?;
+        parse(&answer, &self.name)
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Found {
+    id: String,
+    name: String,
+    state: State,
+    auto_remove: Option<bool>,
+    labels: Option<BTreeMap<String, Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct State {
+    status: String,
+    running: bool,
+    #[serde(default)]
+    restarting: bool,
+    pid: u32,
+}
+
+fn parse(answer: &[u8], name: &str) -> Result<Found, String> {
+    let found: Found = serde_json::from_slice(answer).map_err(|_| NOT_UNDERSTOOD.to_owned())?;
+    // Docker writes /NAME.
+    if found.name.strip_prefix('/').unwrap_or(&found.name) != name {
+        return Err("no container has this name".into());
+    }
+    let is_id = found.id.len() >= 12 && found.id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match is_id {
+        true => Ok(found),
+        false => Err(NOT_UNDERSTOOD.into()),
+    }
+}
+
+impl State {
+    fn judge(&self) -> Observation {
+        let status = self.status.as_str();
+        if self.running && self.pid > 0 && matches!(status, "running" | "paused") {
+            return Observation::Running {
+                pids: vec![self.pid],
+                mark: None,
+            };
+        }
+        match (self.running || self.restarting || self.pid > 0, status) {
+            // A restart policy waits before it starts it again.
+            (true, _) | (_, "restarting" | "running" | "paused" | "stopping") => {
+                Observation::Changing("the container neither runs for good nor has ended".into())
+            }
+            (false, "exited" | "created" | "dead" | "stopped") => {
+                Observation::Gone(format!("the container is {status}"))
+            }
+            _ => Observation::Unknown("the container neither runs nor has ended".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

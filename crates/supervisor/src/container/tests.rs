@@ -1,0 +1,66 @@
+use super::*;
+
+fn state(status: &str, running: bool, restarting: bool, pid: u32) -> &'static str {
+    match (State {
+        status: status.into(),
+        running,
+        restarting,
+        pid,
+    })
+    .judge()
+    {
+        Observation::Running { .. } => "settled",
+        Observation::Changing(_) => "running",
+        Observation::Gone(_) => "gone",
+        Observation::Unknown(_) => "unknown",
+    }
+}
+
+#[test]
+fn only_what_is_proven_is_gone() {
+    for (status, running, restarting, pid, is) in [
+        ("running", true, false, 7, "settled"),
+        ("running", true, false, 0, "running"),
+        ("paused", true, false, 7, "settled"),
+        ("exited", false, false, 0, "gone"),
+        ("created", false, false, 0, "gone"),
+        ("stopped", false, false, 0, "gone"),
+        ("restarting", true, true, 0, "running"),
+        ("exited", false, true, 0, "running"),
+        ("restarting", false, false, 0, "running"),
+        ("exited", false, false, 7, "running"),
+        ("stopping", false, false, 0, "running"),
+        ("removing", false, false, 0, "unknown"),
+        ("", false, false, 0, "unknown"),
+    ] {
+        assert_eq!(
+            state(status, running, restarting, pid),
+            is,
+            "{status} {running} {restarting} {pid}"
+        );
+    }
+}
+
+#[test]
+fn only_the_container_of_this_name() {
+    let answer = |id: &str, name: &str| {
+        format!(
+            r#"{{"id":"{id}","name":"{name}","state":{{"Status":"exited","Running":false,"Pid":0}},"auto_remove":false,"labels":null}}"#
+        )
+    };
+    let id = "0123456789abcdef";
+    assert!(parse(answer(id, "/bot").as_bytes(), "bot").is_ok());
+    assert!(parse(answer(id, "bot").as_bytes(), "bot").is_ok());
+    for (answer, says) in [
+        (answer(id, "/other"), "no container has this name"),
+        (answer("--all", "/bot"), "cannot be understood"),
+        (answer("", "/bot"), "cannot be understood"),
+        ("[]".into(), "cannot be understood"),
+        (String::new(), "cannot be understood"),
+    ] {
+        assert!(
+            parse(answer.as_bytes(), "bot").unwrap_err().contains(says),
+            "{answer}"
+        );
+    }
+}

@@ -1,0 +1,276 @@
+//! Runs a program with bounds: an argv without a shell, a timeout, a limit on what is read,
+//! and a process group of its own. What it prints is never repeated: it may hold anything.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::AsyncReadExt;
+use tokio::process::Command;
+
+use crate::{Call, CallError};
+
+/// How long a killed child is waited for.
+const REAPED_WITHIN: Duration = Duration::from_secs(5);
+/// The working directory of a program with a clean environment.
+const DIR: &str = "/";
+/// Where programs are searched for when this program has no PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A program to run.
+#[derive(Debug)]
+pub struct Exec<'a> {
+    argv: &'a [String],
+    timeout: Duration,
+    max_bytes: u64,
+    env: Vec<(OsString, OsString)>,
+    is_clean: bool,
+    kills_group: bool,
+    stdin: Option<Arc<File>>,
+    user: Option<(u32, u32)>,
+}
+
+/// How a program ended by itself.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// The beginning of what it printed.
+    pub output: Vec<u8>,
+}
+
+/// A program that was not run, or not to a good end. Completes "the command …".
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExecError {
+    /// There is nothing to run.
+    Empty,
+    /// It could not be started.
+    Spawn(String),
+    /// It was killed after this long.
+    Timeout(Duration),
+    /// Its end or its output could not be read.
+    Io(String),
+    /// It exited with another code than 0.
+    Exit(i32),
+    /// A signal ended it.
+    Signal,
+}
+
+impl ExecError {
+    /// Whether the program has run at all.
+    pub fn has_begun(&self) -> bool {
+        !matches!(self, ExecError::Empty | ExecError::Spawn(_))
+    }
+}
+
+impl fmt::Display for ExecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExecError::Empty => f.write_str("is empty"),
+            ExecError::Spawn(error) => write!(f, "cannot be started: {error}"),
+            ExecError::Timeout(timeout) => write!(
+                f,
+                "took longer than {}",
+                humantime::format_duration(*timeout)
+            ),
+            ExecError::Io(error) => write!(f, "failed: {error}"),
+            ExecError::Exit(code) => write!(f, "exited with {code}"),
+            ExecError::Signal => f.write_str("was ended by a signal"),
+        }
+    }
+}
+
+impl std::error::Error for ExecError {}
+
+impl<'a> Exec<'a> {
+    /// Runs `argv` for at most `timeout`; what it prints is thrown away.
+    pub fn new(argv: &'a [String], timeout: Duration) -> Self {
+        Self {
+            argv,
+            timeout,
+            max_bytes: 0,
+            env: Vec::new(),
+            is_clean: false,
+            kills_group: false,
+            stdin: None,
+            user: None,
+        }
+    }
+
+    /// Reads the first bytes of what it prints.
+    #[must_use]
+    pub fn read(self, max_bytes: u64) -> Self {
+        Self { max_bytes, ..self }
+    }
+
+    /// Adds to its environment.
+    #[must_use]
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env
+            .push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Gives it nothing but PATH, HOME, a plain locale, and those of `passed` that this
+    /// program has. It begins in `/`.
+    #[must_use]
+    pub fn clean_env(mut self, passed: &[&str]) -> Self {
+        self.is_clean = true;
+        self = self
+            .env("PATH", path())
+            .env("LANG", "C.UTF-8")
+            .env("LC_ALL", "C.UTF-8");
+        for key in ["HOME"].iter().chain(passed) {
+            if let Some(value) = std::env::var_os(key).filter(|value| !value.is_empty()) {
+                self = self.env(key, value);
+            }
+        }
+        self
+    }
+
+    /// Kills what it leaves running in its process group, also when it ends in time.
+    #[must_use]
+    pub fn kill_group(self) -> Self {
+        Self {
+            kills_group: true,
+            ..self
+        }
+    }
+
+    /// Sets its standard input; without it there is nothing to read.
+    #[must_use]
+    pub fn stdin(self, stdin: Option<Arc<File>>) -> Self {
+        Self { stdin, ..self }
+    }
+
+    /// Runs it as this user and group, without further groups. Only root can.
+    #[must_use]
+    pub fn user(self, user: Option<(u32, u32)>) -> Self {
+        Self { user, ..self }
+    }
+
+    /// Runs it to its end. When it takes too long, or when this future is dropped, it is
+    /// killed with its process group.
+    ///
+    /// Errors: never [`ExecError::Exit`] or [`ExecError::Signal`]; see [`Exec::query`].
+    pub async fn run(self) -> Result<Ended, ExecError> {
+        let Some((program, args)) = self.argv.split_first() else {
+            return Err(ExecError::Empty);
+        };
+        let stdin = match &self.stdin {
+            Some(file) => Stdio::from(
+                file.try_clone()
+                    .map_err(|error| ExecError::Spawn(error.to_string()))?,
+            ),
+            None => Stdio::null(),
+        };
+        let mut command = Command::new(program);
+        if self.is_clean {
+            command.env_clear().current_dir(Path::new(DIR));
+        }
+        if let Some((user, group)) = self.user {
+            command.uid(user).gid(group);
+        }
+        let reads = self.max_bytes > 0;
+        let mut child = command
+            .args(args)
+            .envs(self.env)
+            .stdin(stdin)
+            .stdout(if reads { Stdio::piped() } else { Stdio::null() })
+            .stderr(Stdio::null())
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(|error| ExecError::Spawn(error.to_string()))?;
+        // Only the child holds its standard input now.
+        drop(command);
+        let mut group = Group(
+            child
+                .id()
+                .and_then(|id| i32::try_from(id).ok())
+                .and_then(Pid::from_raw),
+        );
+        let talk = async {
+            let mut output = Vec::new();
+            if let Some(stdout) = child.stdout.take() {
+                stdout.take(self.max_bytes).read_to_end(&mut output).await?;
+            }
+            let status = child.wait().await?;
+            Ok::<_, std::io::Error>((status, output))
+        };
+        match tokio::time::timeout(self.timeout, talk).await {
+            Ok(Ok((status, output))) => {
+                if !self.kills_group {
+                    group.0 = None;
+                }
+                Ok(Ended {
+                    code: status.code(),
+                    output,
+                })
+            }
+            Ok(Err(error)) => Err(ExecError::Io(error.to_string())),
+            Err(_) => {
+                drop(group);
+                let _ = tokio::time::timeout(REAPED_WITHIN, child.wait()).await;
+                Err(ExecError::Timeout(self.timeout))
+            }
+        }
+    }
+
+    /// Runs it and returns what it printed.
+    ///
+    /// Errors: also when it does not exit with 0.
+    pub async fn output(self) -> Result<Vec<u8>, ExecError> {
+        let ended = self.run().await?;
+        match ended.code {
+            Some(0) => Ok(ended.output),
+            Some(code) => Err(ExecError::Exit(code)),
+            None => Err(ExecError::Signal),
+        }
+    }
+
+    /// Runs a query: returns the first `max_bytes` of its output and kills what it leaves
+    /// running. `what` begins the error.
+    pub(crate) async fn query(self, what: &str, max_bytes: u64) -> Result<Vec<u8>, String> {
+        let output = self.read(max_bytes).kill_group().output().await;
+        output.map_err(|error| format!("{what} {error}"))
+    }
+
+    /// Runs what stops or starts a process. What it leaves running stays.
+    pub(crate) async fn act(self, what: &str, call: &Call) -> Result<(), CallError> {
+        let ended = self.stdin(call.stdin.clone()).output().await;
+        ended.map(|_| ()).map_err(|error| CallError::Failed {
+            call: what.to_owned(),
+            error,
+            hint: "",
+        })
+    }
+}
+
+/// Where programs are searched for.
+fn path() -> OsString {
+    std::env::var_os("PATH")
+        .filter(|path| !path.is_empty())
+        .unwrap_or_else(|| DEFAULT_PATH.into())
+}
+
+/// Owned arguments.
+pub(crate) fn argv(args: &[&str]) -> Vec<String> {
+    args.iter().map(|arg| (*arg).to_owned()).collect()
+}
+
+/// A process group that is killed at the end.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}

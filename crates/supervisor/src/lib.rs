@@ -1,0 +1,247 @@
+//! Observes, stops and starts a process under the program that keeps it running: systemd,
+//! pm2, docker or podman, or commands of an operator. A pid file can only be observed.
+//!
+//! [`Spec`] is what an operator writes, with placeholders. [`Spec::fill`] makes a
+//! [`Supervisor`] of it, the only trait that a caller needs. No shell is started anywhere,
+//! every call has a timeout, and what a program prints is never repeated in an error.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::disallowed_methods,
+        reason = "a test fails by panicking"
+    )
+)]
+
+pub mod bounded;
+mod commands;
+mod container;
+pub mod exec;
+mod pid_file;
+mod pm2;
+pub mod proc;
+mod systemd;
+mod template;
+
+use std::fmt;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use commands::Commands;
+pub use container::{Container, Runtime};
+pub use exec::ExecError;
+pub use pid_file::PidFile;
+pub use pm2::Pm2;
+pub use systemd::Unit;
+pub use template::{ArgTemplate, Part, Placeholders, Template, TemplateError};
+
+/// How long one query may take, unless the caller says otherwise.
+pub const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a supervisor is asked with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// A query that takes longer has no answer.
+    pub timeout: Duration,
+    /// An answer that is shared by many processes may be this old. Zero: it must have been
+    /// asked for after this query began.
+    pub max_age: Duration,
+    /// The mark of the process when it was last seen running; see [`Observation::Running`].
+    pub last_mark: Option<String>,
+    /// Whether an operator says that this source names the right process.
+    pub is_trusted: bool,
+}
+
+impl Default for Query {
+    fn default() -> Self {
+        Self {
+            timeout: QUERY_TIMEOUT,
+            max_age: Duration::ZERO,
+            last_mark: None,
+            is_trusted: false,
+        }
+    }
+}
+
+/// What a supervisor says of its process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// It runs.
+    Running {
+        /// Its process ids, as far as they are known.
+        pids: Vec<u32>,
+        /// Identifies this very process: another one of the same pid has another mark.
+        /// `None` where that cannot be told.
+        mark: Option<String>,
+    },
+    /// Something runs or is about to run, but the process is not settled: it is starting,
+    /// stopping, between two restarts, or has left child processes. Why, as a sentence.
+    Changing(String),
+    /// It is proven gone, and its supervisor is not about to start it. How, as a sentence.
+    Gone(String),
+    /// The supervisor cannot tell. Why, as a sentence.
+    Unknown(String),
+}
+
+impl Observation {
+    /// The same, for a caller that wants to know only whether anything runs.
+    pub fn presence(&self) -> Presence {
+        match self {
+            Observation::Running { .. } | Observation::Changing(_) => Presence::Running,
+            Observation::Gone(_) => Presence::Gone,
+            Observation::Unknown(why) => Presence::Unknown(why.clone()),
+        }
+    }
+}
+
+/// Whether a process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It runs, or its supervisor is about to start it.
+    Running,
+    /// It is proven gone, and its supervisor is not about to start it.
+    Gone,
+    /// Unknown, and why.
+    Unknown(String),
+}
+
+/// How a call that stops or starts is made.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// A call that takes longer is killed.
+    pub timeout: Duration,
+    /// What the called program gets as its standard input; nothing unless given.
+    pub stdin: Option<Arc<File>>,
+}
+
+impl Call {
+    /// A call without standard input.
+    pub fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            stdin: None,
+        }
+    }
+}
+
+/// Why a process was not stopped or started. Holds nothing that a program printed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// The stop or start was not called. Why, as a sentence.
+    NotCalled(String),
+    /// It was called and did not exit with 0.
+    Failed {
+        /// What was called, such as `systemctl stop`.
+        call: String,
+        /// How it ended.
+        error: ExecError,
+        /// What the operator may do, after a semicolon; or nothing.
+        hint: &'static str,
+    },
+}
+
+impl CallError {
+    /// Whether the call may have had an effect, now or later.
+    pub fn may_have_acted(&self) -> bool {
+        match self {
+            CallError::NotCalled(_) => false,
+            CallError::Failed { error, .. } => error.has_begun(),
+        }
+    }
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::NotCalled(why) => f.write_str(why),
+            CallError::Failed { call, error, hint } => write!(f, "{call} {error}{hint}"),
+        }
+    }
+}
+
+impl std::error::Error for CallError {}
+
+/// One process under its supervisor.
+#[async_trait]
+pub trait Supervisor: fmt::Debug + Send + Sync {
+    /// `systemd`, `pm2`, `docker`, `command` or `pid_file`.
+    fn kind(&self) -> &'static str;
+
+    /// Names the process. Two supervisors with the same id watch the same process.
+    fn id(&self) -> String;
+
+    /// Whether the process runs. Changes nothing, and never fails: what goes wrong is
+    /// [`Observation::Unknown`].
+    async fn observe(&self, query: &Query) -> Observation;
+
+    /// Asks it to stop. Does not wait until it is gone: observe it. Stopping what is stopped
+    /// is no error.
+    async fn stop(&self, call: Call) -> Result<(), CallError>;
+
+    /// Starts it. Starting what runs is no error and starts no second process.
+    async fn start(&self, call: Call) -> Result<(), CallError>;
+}
+
+/// A process as an operator names it, with placeholders.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Spec {
+    /// A unit of systemd.
+    Systemd(Unit),
+    /// The processes that pm2 runs under a name.
+    Pm2(Pm2),
+    /// A container of docker or podman.
+    Container(Container),
+    /// Commands of the operator.
+    Commands(Commands),
+    /// A file with the process id; observed only.
+    PidFile(PidFile),
+}
+
+impl Spec {
+    /// The process of one subject.
+    ///
+    /// Errors: the subject's name cannot be filled in; why, as a sentence.
+    pub fn fill(&self, subject: &str) -> Result<Arc<dyn Supervisor>, String> {
+        Ok(match self {
+            Spec::Systemd(unit) => Arc::new(unit.fill(subject)?),
+            Spec::Pm2(pm2) => Arc::new(pm2.fill(subject)?),
+            Spec::Container(container) => Arc::new(container.fill(subject)?),
+            Spec::Commands(commands) => Arc::new(commands.fill(subject)?),
+            Spec::PidFile(file) => Arc::new(file.fill(subject)?),
+        })
+    }
+
+    /// The template that names the process; commands have none.
+    pub fn name(&self) -> Option<&Template> {
+        match self {
+            Spec::Systemd(unit) => Some(unit.template()),
+            Spec::Pm2(pm2) => Some(pm2.template()),
+            Spec::Container(container) => Some(container.template()),
+            Spec::Commands(_) => None,
+            Spec::PidFile(file) => Some(file.template()),
+        }
+    }
+
+    /// All that is filled in.
+    pub fn templates(&self) -> Vec<&Template> {
+        match self {
+            Spec::Commands(commands) => commands.templates().collect(),
+            spec => spec.name().into_iter().collect(),
+        }
+    }
+
+    /// Whether it has what it needs to stop and to start.
+    pub fn can_restart(&self) -> bool {
+        match self {
+            Spec::PidFile(_) => false,
+            Spec::Commands(commands) => commands.can_restart(),
+            Spec::Systemd(_) | Spec::Pm2(_) | Spec::Container(_) => true,
+        }
+    }
+}

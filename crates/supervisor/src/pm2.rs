@@ -1,0 +1,508 @@
+//! Processes that pm2 runs under a name.
+//!
+//! Every call of `pm2` without a daemon starts one, and it would know nothing of the
+//! processes. So it is called only when the daemon of the home runs, and an unknown name is
+//! no proof. A daemon answers to its own user only: pm2 is called as the owner of its home,
+//! which must be this program's user, unless this program is root.
+//!
+//! Processes are found by their exact name in the list and then called by their ids: to pm2
+//! a name may also be `all`, a number, a namespace, an expression, a script or a file of
+//! settings.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustix::process::geteuid;
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::time::Instant;
+
+use crate::bounded::within;
+use crate::exec::{Exec, argv};
+use crate::proc::{ProcDir, read_small, with_mark};
+use crate::{
+    ArgTemplate, Call, CallError, Observation, Placeholders, QUERY_TIMEOUT, Query, Supervisor,
+    Template,
+};
+
+/// The list of pm2 holds the environment of every process.
+const MAX_LIST_BYTES: u64 = 64 << 20;
+/// Between two queries about a process that is stopping.
+const PAUSE: Duration = Duration::from_millis(300);
+const NO_DAEMON: &str = "its daemon does not run or does not answer, and any call would start another one; start it as the bots' user with `pm2 resurrect`";
+
+/// Processes by id and start, so that another one of the same id is not meant.
+type Processes = BTreeSet<(u32, u64)>;
+/// What each name consisted of when it was asked to stop.
+type Stopped = Arc<Mutex<BTreeMap<String, Processes>>>;
+/// The last list and when it was asked for: one call answers for all processes of a home.
+type SharedList = Arc<tokio::sync::Mutex<Option<(Instant, Result<Arc<Vec<Entry>>, String>)>>>;
+
+/// The processes of one name, with placeholders.
+#[derive(Clone, Debug)]
+pub struct Pm2 {
+    name: ArgTemplate,
+    home: PathBuf,
+    list: SharedList,
+    stopped: Stopped,
+}
+
+/// The same processes; what was seen of them does not count.
+impl PartialEq for Pm2 {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, &self.home) == (&other.name, &other.home)
+    }
+}
+
+impl Pm2 {
+    /// From the process's name in pm2, and PM2_HOME.
+    ///
+    /// Errors: the key, and a sentence.
+    pub fn new(
+        name: &str,
+        home: &Path,
+        placeholders: &Placeholders,
+    ) -> Result<Self, (&'static str, String)> {
+        let name = ArgTemplate::name(name, placeholders).map_err(|error| ("name", error))?;
+        if !home.is_absolute() {
+            return Err((
+                "home",
+                "must be an absolute path, such as /home/bots/.pm2".into(),
+            ));
+        }
+        Ok(Self {
+            name,
+            home: home.to_owned(),
+            list: SharedList::default(),
+            stopped: Stopped::default(),
+        })
+    }
+
+    pub(crate) fn template(&self) -> &Template {
+        self.name.template()
+    }
+
+    pub(crate) fn fill(&self, subject: &str) -> Result<OnePm2, String> {
+        Ok(OnePm2 {
+            name: self.name.fill(subject)?,
+            home: self.home.clone(),
+            list: Arc::clone(&self.list),
+            stopped: Arc::clone(&self.stopped),
+        })
+    }
+}
+
+/// The processes of one name.
+#[derive(Debug)]
+pub(crate) struct OnePm2 {
+    name: String,
+    home: PathBuf,
+    list: SharedList,
+    stopped: Stopped,
+}
+
+#[async_trait]
+impl Supervisor for OnePm2 {
+    fn kind(&self) -> &'static str {
+        "pm2"
+    }
+
+    fn id(&self) -> String {
+        format!("pm2 {} {}", self.home.display(), self.name)
+    }
+
+    async fn observe(&self, query: &Query) -> Observation {
+        self.look(query).await.unwrap_or_else(Observation::Unknown)
+    }
+
+    async fn stop(&self, call: Call) -> Result<(), CallError> {
+        let not_called = CallError::NotCalled;
+        let list = self.list(QUERY_TIMEOUT, Duration::ZERO).await;
+        let list = list.map_err(not_called)?;
+        let entries = self.entries(&list).map_err(not_called)?;
+        if entries
+            .iter()
+            .any(|entry| entry.pm2_env.is_started_by_others())
+        {
+            return Err(not_called(
+                "not tried: pm2 starts the process by itself, by the clock (cron_restart) or when a file changes (watch), and would do so in the middle of the clean-up; turn that off".into(),
+            ));
+        }
+        let ids = to_stop(&entries).map_err(not_called)?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let pids: BTreeSet<u32> = entries.iter().filter_map(|entry| entry.pid()).collect();
+        let tree = within("listing processes", QUERY_TIMEOUT, move || {
+            Ok(tree(&ProcDir::default(), &pids))
+        });
+        let tree = tree.await.map_err(not_called)?;
+        self.stopped()
+            .entry(self.name.clone())
+            .or_default()
+            .extend(tree);
+        self.act("stop", &ids, &call).await
+    }
+
+    async fn start(&self, call: Call) -> Result<(), CallError> {
+        let not_called = CallError::NotCalled;
+        let until = Instant::now() + call.timeout;
+        loop {
+            let list = self.list(QUERY_TIMEOUT, Duration::ZERO).await;
+            let list = list.map_err(not_called)?;
+            let entries = self.entries(&list).map_err(not_called)?;
+            // Started now, pm2 would lose count of it.
+            let stopping = |entry: &&Entry| entry.pm2_env.status == "stopping";
+            if entries.iter().any(stopping) && Instant::now() < until {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            let ids: Vec<String> = entries
+                .iter()
+                .filter(|entry| matches!(entry.pm2_env.status.as_str(), "stopped" | "errored"))
+                .map(|entry| entry.pm_id.to_string())
+                .collect();
+            return match ids.is_empty() {
+                true => Ok(()),
+                false => self.act("restart", &ids, &call).await,
+            };
+        }
+    }
+}
+
+impl OnePm2 {
+    async fn look(&self, query: &Query) -> Result<Observation, String> {
+        let list = self.list(query.timeout, query.max_age).await?;
+        let entries = self.entries(&list)?;
+        if let Some(observed) = judge(&entries)? {
+            return Ok(with_mark(observed, query.timeout).await);
+        }
+        // pm2 watches only the process that it has started itself.
+        let stopped = self.stopped().get(&self.name).cloned().unwrap_or_default();
+        let (home, ids) = (
+            self.home.clone(),
+            entries.iter().map(|entry| entry.pm_id).collect(),
+        );
+        let work = move || remains(&ProcDir::default(), &stopped, &home, &ids);
+        match within("looking for child processes", query.timeout, work).await? {
+            true => Ok(Observation::Changing(
+                "pm2 has stopped it, and a process that it has started still runs".into(),
+            )),
+            false => {
+                self.stopped().remove(&self.name);
+                Ok(Observation::Gone("pm2 has stopped it".into()))
+            }
+        }
+    }
+
+    fn stopped(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Processes>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The processes of the name; at least one.
+    fn entries<'a>(&self, list: &'a [Entry]) -> Result<Vec<&'a Entry>, String> {
+        let entries: Vec<&Entry> = list
+            .iter()
+            .filter(|entry| entry.is_named(&self.name))
+            .collect();
+        match entries.is_empty() {
+            true => Err("pm2 knows no process of this name".into()),
+            false => Ok(entries),
+        }
+    }
+
+    /// The list, which may be one that was asked for up to `max_age` before now.
+    async fn list(&self, timeout: Duration, max_age: Duration) -> Result<Arc<Vec<Entry>>, String> {
+        let asked = Instant::now();
+        let mut shared = self.list.lock().await;
+        if let Some((began, list)) = shared.as_ref()
+            && *began + max_age >= asked
+        {
+            return list.clone();
+        }
+        let began = Instant::now();
+        let list = self.ask(timeout).await.map(Arc::new);
+        *shared = Some((began, list.clone()));
+        list
+    }
+
+    async fn ask(&self, timeout: Duration) -> Result<Vec<Entry>, String> {
+        let user = self.user(timeout).await?;
+        let argv = argv(&["pm2", "jlist"]);
+        let exec = self.exec(&argv, timeout, user);
+        let answer = exec.query("pm2 jlist", MAX_LIST_BYTES).await?;
+        list_in(&answer).ok_or_else(|| "the list of pm2 cannot be understood".into())
+    }
+
+    async fn act(&self, verb: &str, ids: &[String], call: &Call) -> Result<(), CallError> {
+        let user = self.user(QUERY_TIMEOUT).await;
+        let user = user.map_err(CallError::NotCalled)?;
+        let args = ["pm2", verb].into_iter();
+        let argv = argv(
+            &args
+                .chain(ids.iter().map(String::as_str))
+                .collect::<Vec<_>>(),
+        );
+        let exec = self.exec(&argv, call.timeout, user);
+        exec.act(&format!("pm2 {verb}"), call).await
+    }
+
+    fn exec<'a>(
+        &self,
+        argv: &'a [String],
+        timeout: Duration,
+        user: Option<(u32, u32)>,
+    ) -> Exec<'a> {
+        let exec = Exec::new(argv, timeout).clean_env(&[]).user(user);
+        let exec = exec.env("PM2_HOME", &self.home);
+        match user {
+            Some(_) => exec.env("HOME", self.home.parent().unwrap_or(&self.home)),
+            None => exec,
+        }
+    }
+
+    /// The user and group to call pm2 as, unless they are this program's, once it is certain
+    /// that the daemon runs.
+    async fn user(&self, timeout: Duration) -> Result<Option<(u32, u32)>, String> {
+        let home = self.home.clone();
+        let own = geteuid().as_raw();
+        let work = move || daemon_user(&ProcDir::default(), &home, own);
+        let user = within("looking for the daemon of pm2", timeout, work)
+            .await
+            .map_err(not_asked)?;
+        // Never waits for a daemon that hangs: with a full backlog it fails.
+        let connects = UnixStream::connect(self.home.join("rpc.sock"));
+        match tokio::time::timeout(timeout, connects).await {
+            Ok(Ok(_)) => Ok(user),
+            _ => Err(not_asked(NO_DAEMON.into())),
+        }
+    }
+}
+
+fn not_asked(why: String) -> String {
+    format!("pm2 was not asked: {why}")
+}
+
+/// The user and group of the home, unless the user is `own`. Blocks.
+///
+/// Errors: the daemon does not run, or is another user's than this program may call as.
+fn daemon_user(proc: &ProcDir, home: &Path, own: u32) -> Result<Option<(u32, u32)>, String> {
+    let metadata = fs::metadata(home).map_err(|error| format!("its home: {}", error.kind()))?;
+    let owner = metadata.uid();
+    if owner != own && own != 0 {
+        return Err(format!(
+            "its home belongs to uid {owner}, and this program runs as uid {own}; run it as the bots' user"
+        ));
+    }
+    let daemon = daemon_pid(home).filter(|pid| proc.runs(*pid) && proc.owner(*pid) == Some(owner));
+    // Checked here, where it may hang.
+    if daemon.is_none() || fs::symlink_metadata(home.join("rpc.sock")).is_err() {
+        return Err(NO_DAEMON.into());
+    }
+    Ok((owner != own).then(|| (owner, metadata.gid())))
+}
+
+/// The process id of the daemon, as its home says.
+fn daemon_pid(home: &Path) -> Option<u32> {
+    let (text, _) = read_small(&home.join("pm2.pid")).ok()?;
+    text.trim().parse().ok()
+}
+
+/// One process of pm2's list.
+#[derive(Debug, Deserialize)]
+struct Entry {
+    name: Value,
+    pm_id: u32,
+    pid: Option<u32>,
+    pm2_env: Env,
+}
+
+#[derive(Debug, Deserialize)]
+struct Env {
+    status: String,
+    #[serde(default)]
+    watch: Value,
+    #[serde(default)]
+    cron_restart: Value,
+}
+
+impl Entry {
+    fn is_named(&self, name: &str) -> bool {
+        match &self.name {
+            Value::String(text) => text == name,
+            // A name of digits in pm2's own configuration file stays a number.
+            Value::Number(number) => number.to_string() == name,
+            _ => false,
+        }
+    }
+
+    fn pid(&self) -> Option<u32> {
+        self.pid.filter(|pid| *pid > 0)
+    }
+
+    /// It has no process. Between an exit and the restart pm2 says `stopped` and still
+    /// names the process.
+    fn has_ended(&self) -> bool {
+        matches!(self.pm2_env.status.as_str(), "stopped" | "errored") && self.pid().is_none()
+    }
+}
+
+impl Env {
+    fn is_known(&self) -> bool {
+        let known = [
+            "online",
+            "launching",
+            "stopping",
+            "stopped",
+            "errored",
+            "waiting restart",
+            "one-launch-status",
+        ];
+        known.contains(&self.status.as_str())
+    }
+
+    fn is_started_by_others(&self) -> bool {
+        let is_set = |value: &Value| match value {
+            Value::Null | Value::Bool(false) => false,
+            Value::String(text) => !matches!(text.as_str(), "" | "0" | "false"),
+            Value::Number(number) => number.as_i64() != Some(0),
+            Value::Array(list) => !list.is_empty(),
+            _ => true,
+        };
+        is_set(&self.watch) || is_set(&self.cron_restart)
+    }
+}
+
+/// The list among whatever else pm2 prints before it.
+fn list_in(answer: &[u8]) -> Option<Vec<Entry>> {
+    let mut at = 0;
+    for line in answer.split_inclusive(|byte| *byte == b'\n') {
+        if line.starts_with(b"[")
+            && let Some(Ok(list)) = serde_json::Deserializer::from_slice(&answer[at..])
+                .into_iter()
+                .next()
+        {
+            return Some(list);
+        }
+        at += line.len();
+    }
+    None
+}
+
+/// What the list says of the processes of a name. `None`: all have ended. Pure.
+fn judge(entries: &[&Entry]) -> Result<Option<Observation>, String> {
+    if !entries.iter().all(|entry| entry.pm2_env.is_known()) {
+        return Err("pm2 reports a status that is not known here".into());
+    }
+    if entries.iter().all(|entry| entry.has_ended()) {
+        return Ok(None);
+    }
+    let pids: Vec<u32> = entries
+        .iter()
+        .filter(|entry| {
+            matches!(
+                entry.pm2_env.status.as_str(),
+                "online" | "launching" | "stopping"
+            )
+        })
+        .filter_map(|entry| entry.pid())
+        .collect();
+    Ok(Some(match pids.is_empty() {
+        true => Observation::Changing("pm2 has neither started nor stopped it for good".into()),
+        false => Observation::Running { pids, mark: None },
+    }))
+}
+
+/// The ids of those to stop, all of them or none. Pure.
+///
+/// Errors: some run and some have ended. The start afterwards starts all that have ended,
+/// also what an operator had stopped before.
+fn to_stop(entries: &[&Entry]) -> Result<Vec<String>, String> {
+    let (ended, running): (Vec<&Entry>, Vec<&Entry>) =
+        entries.iter().partition(|entry| entry.has_ended());
+    if !ended.is_empty() && !running.is_empty() {
+        return Err(format!(
+            "not tried: of the processes of this name {} run and {} are stopped or errored already, and the start afterwards would start those as well; start them, delete them from pm2, or give them another name",
+            running.len(),
+            ended.len()
+        ));
+    }
+    Ok(running
+        .iter()
+        .map(|entry| entry.pm_id.to_string())
+        .collect())
+}
+
+/// These processes and all that they have started, as far as it is still theirs. Blocks.
+fn tree(proc: &ProcDir, roots: &BTreeSet<u32>) -> Processes {
+    let processes: BTreeMap<u32, _> = proc
+        .pids()
+        .filter_map(|pid| Some((pid, proc.info(pid).ok()??)))
+        .collect();
+    let mut found: BTreeSet<u32> = roots.clone();
+    loop {
+        let before = found.len();
+        let children: Vec<u32> = processes
+            .iter()
+            .filter(|(_, info)| found.contains(&info.parent))
+            .map(|(pid, _)| *pid)
+            .collect();
+        found.extend(children);
+        if found.len() == before {
+            break;
+        }
+    }
+    found
+        .iter()
+        .filter_map(|pid| processes.get(pid).map(|info| (*pid, info.started)))
+        .collect()
+}
+
+/// Whether one of these processes still runs, or another one that pm2 has started under one
+/// of these ids: whatever such a process starts has its environment. Blocks.
+fn remains(
+    proc: &ProcDir,
+    stopped: &Processes,
+    home: &Path,
+    ids: &BTreeSet<u32>,
+) -> Result<bool, String> {
+    for (pid, started) in stopped {
+        if proc
+            .info(*pid)?
+            .is_some_and(|info| !info.is_zombie && info.started == *started)
+        {
+            return Ok(true);
+        }
+    }
+    let daemon = daemon_pid(home);
+    let home = [b"PM2_HOME=", home.as_os_str().as_bytes()].concat();
+    let ids: Vec<Vec<u8>> = ids
+        .iter()
+        .map(|id| format!("pm_id={id}").into_bytes())
+        .collect();
+    for pid in proc.pids().filter(|pid| Some(*pid) != daemon) {
+        // Those of other users cannot be read; they are not of this pm2.
+        let Some(environ) = proc.environ(pid) else {
+            continue;
+        };
+        let has = |wanted: &[u8]| {
+            environ
+                .split(|byte| *byte == 0)
+                .any(|entry| entry == wanted)
+        };
+        if has(&home) && ids.iter().any(|id| has(id)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests;

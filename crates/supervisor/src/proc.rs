@@ -1,0 +1,196 @@
+//! What /proc says of processes, by the crate `procfs`. One read is done by hand: `procfs`
+//! reads an environment without a limit, and a process can make its own as long as it likes.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use procfs::process::{FDTarget, Process, Stat, StatFlags};
+use procfs::{CurrentSI, KernelStats, ProcError};
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, test_kill_process};
+
+use crate::Observation;
+use crate::bounded::within;
+
+/// The environment of one process is read up to here.
+const MAX_ENVIRON_BYTES: u64 = 4 << 20;
+/// A small file is read up to here.
+const MAX_SMALL_BYTES: u64 = 64;
+
+/// A directory like /proc; another one in tests.
+#[derive(Clone, Debug)]
+pub(crate) struct ProcDir(PathBuf);
+
+impl Default for ProcDir {
+    fn default() -> Self {
+        Self("/proc".into())
+    }
+}
+
+/// A process that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ProcessInfo {
+    /// It has ended and was not waited for.
+    pub(crate) is_zombie: bool,
+    /// It is a thread of the kernel.
+    pub(crate) is_kernel: bool,
+    /// When it started, in clock ticks since the machine started.
+    pub(crate) started: u64,
+    /// The process that started it, or that adopted it.
+    pub(crate) parent: u32,
+}
+
+impl From<Stat> for ProcessInfo {
+    fn from(stat: Stat) -> Self {
+        Self {
+            // The first thread may end before the others.
+            is_zombie: matches!(stat.state, 'Z' | 'X' | 'x') && stat.num_threads <= 1,
+            is_kernel: StatFlags::from_bits_truncate(stat.flags).contains(StatFlags::PF_KTHREAD),
+            started: stat.starttime,
+            parent: u32::try_from(stat.ppid).unwrap_or(0),
+        }
+    }
+}
+
+impl ProcDir {
+    #[cfg(test)]
+    pub(crate) fn at(dir: &Path) -> Self {
+        Self(dir.to_owned())
+    }
+
+    fn place(&self, pid: u32) -> PathBuf {
+        self.0.join(pid.to_string())
+    }
+
+    fn process(&self, pid: u32) -> Result<Process, ProcError> {
+        Process::new_with_root(self.place(pid))
+    }
+
+    /// `None`: there is no process of this id.
+    pub(crate) fn info(&self, pid: u32) -> Result<Option<ProcessInfo>, String> {
+        match self.process(pid).and_then(|process| process.stat()) {
+            Ok(stat) => Ok(Some(stat.into())),
+            Err(ProcError::NotFound(_)) => {
+                // With hidepid the processes of others are there and not shown.
+                let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+                match number.map(test_kill_process) {
+                    Some(Err(rustix::io::Errno::SRCH)) => Ok(None),
+                    _ => Err(format!(
+                        "process {pid} is there, but hidden from this user in /proc"
+                    )),
+                }
+            }
+            Err(_) => Err(format!("/proc of process {pid} cannot be read")),
+        }
+    }
+
+    /// Whether a process of this id runs.
+    pub(crate) fn runs(&self, pid: u32) -> bool {
+        matches!(self.info(pid), Ok(Some(info)) if !info.is_zombie)
+    }
+
+    /// The user that a process runs as.
+    pub(crate) fn owner(&self, pid: u32) -> Option<u32> {
+        Some(fs::metadata(self.place(pid)).ok()?.uid())
+    }
+
+    /// All process ids.
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
+        let entries = fs::read_dir(&self.0).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    }
+
+    /// The start of a process's environment. `None` where this user may not read it.
+    pub(crate) fn environ(&self, pid: u32) -> Option<Vec<u8>> {
+        let file = self.process(pid).ok()?.open_relative("environ").ok()?;
+        let mut environ = Vec::new();
+        file.take(MAX_ENVIRON_BYTES)
+            .read_to_end(&mut environ)
+            .ok()?;
+        Some(environ)
+    }
+
+    /// The PID namespace of this program. Seen from another one, a pid is another process.
+    pub(crate) fn pid_namespace(&self) -> Option<u64> {
+        Some(fs::metadata(self.0.join("self/ns/pid")).ok()?.ino())
+    }
+
+    /// Identifies these very processes: their ids and starts, and the boot. `None` where one
+    /// cannot be seen, or where it runs in another PID namespace.
+    pub(crate) fn mark(&self, pids: &[u32]) -> Option<String> {
+        let mut mark = String::new();
+        for pid in pids {
+            let info = self.info(*pid).ok()??;
+            mark += &format!("{pid} {} ", info.started);
+        }
+        (!pids.is_empty()).then(|| mark + &boot_id())
+    }
+}
+
+/// The observation, with the mark of the processes that run.
+pub(crate) async fn with_mark(observed: Observation, timeout: Duration) -> Observation {
+    let Observation::Running { pids, .. } = observed else {
+        return observed;
+    };
+    let of = pids.clone();
+    let work = move || Ok(ProcDir::default().mark(&of));
+    let mark = within("reading /proc", timeout, work).await.ok().flatten();
+    Observation::Running { pids, mark }
+}
+
+/// Differs from boot to boot; empty where it cannot be read.
+pub(crate) fn boot_id() -> String {
+    procfs::sys::kernel::random::boot_id().unwrap_or_default()
+}
+
+/// When a number of clock ticks after the machine's start was, by the wall clock. Not
+/// `procfs::boot_time_secs`, which remembers its first answer: the clock may be set.
+pub(crate) fn wall_clock(ticks: u64) -> Option<SystemTime> {
+    let boot = KernelStats::current().ok()?.btime;
+    let since = Duration::from_millis(ticks.checked_mul(1000)? / procfs::ticks_per_second());
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(boot) + since)
+}
+
+/// Whether a process has an established TCP connection to `port`. Blocks.
+///
+/// Errors: this user cannot see the sockets of the process.
+pub fn is_connected_to(pid: u32, port: u16) -> io::Result<bool> {
+    let other = |error: ProcError| io::Error::other(error.to_string());
+    let number = i32::try_from(pid).map_err(io::Error::other)?;
+    let process = Process::new(number).map_err(other)?;
+    let mut inodes = BTreeSet::new();
+    // Without IPv6 there is no tcp6.
+    for table in [process.tcp(), process.tcp6()].into_iter().flatten() {
+        let found = table.into_iter().filter(|entry| {
+            entry.state == procfs::net::TcpState::Established && entry.remote_address.port() == port
+        });
+        inodes.extend(found.map(|entry| entry.inode).filter(|inode| *inode != 0));
+    }
+    // Read even where there is nothing to find, so that "cannot be seen" is told.
+    let mut descriptors = process.fd().map_err(other)?;
+    Ok(descriptors.any(|descriptor| {
+        // A descriptor may be closed meanwhile.
+        matches!(descriptor.map(|found| found.target), Ok(FDTarget::Socket(inode)) if inodes.contains(&inode))
+    }))
+}
+
+/// The start of a file that another program writes, and when it was written. Symbolic links
+/// are followed. A named pipe does not block.
+pub(crate) fn read_small(path: &Path) -> io::Result<(String, fs::Metadata)> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let mut text = String::new();
+    file.take(MAX_SMALL_BYTES).read_to_string(&mut text)?;
+    Ok((text, metadata))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,87 @@
+use super::*;
+use std::net::{TcpListener, TcpStream};
+
+#[test]
+fn a_process_as_proc_shows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let proc = ProcDir::at(dir.path());
+    // An id that no real process has: the kernel is asked about missing ones.
+    let info = |state: &str, threads: u32, flags: u32| {
+        let place = dir.path().join("5000001");
+        fs::create_dir_all(&place).unwrap();
+        let stat = format!(
+            "5000001 (a) S 1 (b) {state} 1 7 7 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 {threads} 0 4711 9 9 9{}",
+            " 0".repeat(13)
+        );
+        fs::write(place.join("stat"), stat).unwrap();
+        proc.info(5_000_001)
+    };
+    let is = |is_zombie, is_kernel| {
+        Ok(Some(ProcessInfo {
+            is_zombie,
+            is_kernel,
+            started: 4711,
+            parent: 1,
+        }))
+    };
+    assert_eq!(info("S", 11, 4_194_304), is(false, false));
+    assert_eq!(info("Z", 1, 4_194_304), is(true, false));
+    assert_eq!(info("Z", 3, 4_194_304), is(false, false));
+    assert_eq!(info("I", 1, 69_238_880), is(false, true));
+    fs::write(dir.path().join("5000001/stat"), "5000001 (a) S 1").unwrap();
+    assert!(proc.info(5_000_001).is_err(), "cut off");
+    assert_eq!(proc.info(5_000_002), Ok(None));
+    // It is there, and not shown to this user.
+    assert!(proc.info(std::process::id()).is_err());
+}
+
+#[test]
+fn a_mark_is_of_one_process() {
+    let proc = ProcDir::default();
+    let mut other = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let (own, theirs) = (std::process::id(), other.id());
+    assert!(proc.mark(&[own]).is_some());
+    assert_eq!(proc.mark(&[own]), proc.mark(&[own]));
+    assert_ne!(proc.mark(&[own]), proc.mark(&[theirs]));
+    assert_ne!(proc.mark(&[own]), proc.mark(&[own, theirs]));
+    assert_eq!(proc.mark(&[]), None);
+    assert_eq!(proc.mark(&[u32::MAX]), None);
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert_eq!(proc.mark(&[theirs]), None);
+}
+
+#[test]
+fn only_the_start_of_an_environment_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let proc = ProcDir::at(dir.path());
+    fs::create_dir(dir.path().join("5000001")).unwrap();
+    let file = File::create(dir.path().join("5000001/environ")).unwrap();
+    file.set_len(MAX_ENVIRON_BYTES + 1).unwrap();
+    let read = proc.environ(5_000_001).unwrap();
+    assert_eq!(read.len() as u64, MAX_ENVIRON_BYTES);
+    assert_eq!(proc.environ(5_000_002), None);
+}
+
+#[test]
+fn a_real_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let me = std::process::id();
+    assert!(!is_connected_to(me, port).unwrap(), "a listener is none");
+    let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    assert!(is_connected_to(me, port).unwrap());
+    assert!(!is_connected_to(me, stream.local_addr().unwrap().port().wrapping_add(1)).unwrap());
+    // The connection is this process's, not that of another one in the same network.
+    let mut other = std::process::Command::new("sleep")
+        .arg("60")
+        .spawn()
+        .unwrap();
+    assert!(!is_connected_to(other.id(), port).unwrap());
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(is_connected_to(u32::MAX, port).is_err());
+}

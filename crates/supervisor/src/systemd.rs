@@ -1,0 +1,327 @@
+//! A unit of the system's systemd.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::bounded::within;
+use crate::exec::{Exec, argv};
+use crate::proc::with_mark;
+use crate::{
+    ArgTemplate, Call, CallError, ExecError, Observation, Placeholders, QUERY_TIMEOUT, Query,
+    Supervisor, Template,
+};
+
+/// What `systemctl show` prints is read up to here.
+const MAX_STATE_BYTES: u64 = 64 << 10;
+const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo";
+/// Units that systemd stops along with this one, and does not start again with it.
+const STOPPED_ALONG: [&str; 5] = [
+    "RequiredBy",
+    "RequisiteOf",
+    "BoundBy",
+    "ConsistsOf",
+    "PropagatesStopTo",
+];
+const NOT_UNDERSTOOD: &str = "the answer of systemctl cannot be understood";
+const NOT_TRIED: &str = "not tried: the answer of systemctl cannot be understood";
+const HINT: &str = "; may this user do it? See deploy/polkit and `systemctl status` of the unit";
+
+/// A unit, with placeholders.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unit(ArgTemplate);
+
+impl Unit {
+    /// From the unit's name.
+    ///
+    /// Errors: not the name of a service.
+    pub fn new(unit: &str, placeholders: &Placeholders) -> Result<Self, String> {
+        let name = ArgTemplate::name(unit, placeholders)?;
+        // Without it systemctl guesses, and the end of a subject's name would be the kind.
+        match name.template().literal_end().ends_with(".service") {
+            true => Ok(Self(name)),
+            false => Err("must end in .service".into()),
+        }
+    }
+
+    pub(crate) fn template(&self) -> &Template {
+        self.0.template()
+    }
+
+    pub(crate) fn fill(&self, subject: &str) -> Result<Systemd, String> {
+        let unit = self.0.fill(subject)?;
+        match is_unit(&unit) {
+            true => Ok(Systemd { unit }),
+            false => Err("not tried: it is not the name of a unit; letters without accents, digits and : _ . @ - are allowed".into()),
+        }
+    }
+}
+
+fn is_unit(name: &str) -> bool {
+    let allowed =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '.' | '\\' | '@' | '-');
+    name.len() <= 255 && name.chars().all(allowed)
+}
+
+/// One unit.
+#[derive(Debug)]
+pub(crate) struct Systemd {
+    unit: String,
+}
+
+#[async_trait]
+impl Supervisor for Systemd {
+    fn kind(&self) -> &'static str {
+        "systemd"
+    }
+
+    fn id(&self) -> String {
+        format!("systemd {}", self.unit)
+    }
+
+    async fn observe(&self, query: &Query) -> Observation {
+        let state = match self.show(query.timeout).await {
+            Ok(state) => state,
+            Err(why) => return Observation::Unknown(why),
+        };
+        let populated = match state.cgroup() {
+            Some(dir) => {
+                let work = move || Ok(populated(&dir));
+                within("reading the control group", query.timeout, work)
+                    .await
+                    .ok()
+                    .flatten()
+            }
+            None => None,
+        };
+        with_mark(state.judge(populated), query.timeout).await
+    }
+
+    async fn stop(&self, call: Call) -> Result<(), CallError> {
+        let not_called = CallError::NotCalled;
+        let state = self.show(QUERY_TIMEOUT).await.map_err(not_called)?;
+        if let Some(problem) = state.problem() {
+            return Err(not_called(problem.into()));
+        }
+        let along = state.stopped_along();
+        if !along.is_empty() {
+            let answer = self.show_states(&along).await.map_err(not_called)?;
+            if let Some(problem) = answer.problem_of_those(along.len()) {
+                return Err(not_called(problem.into()));
+            }
+        }
+        // systemd waits for its end; the caller observes it.
+        let argv = argv(&[
+            "systemctl",
+            "--no-ask-password",
+            "--no-block",
+            "stop",
+            "--",
+            &self.unit,
+        ]);
+        let exec = Exec::new(&argv, call.timeout).clean_env(&[]);
+        exec.act("systemctl stop", &call).await.map_err(with_hint)
+    }
+
+    async fn start(&self, call: Call) -> Result<(), CallError> {
+        let argv = argv(&["systemctl", "--no-ask-password", "start", "--", &self.unit]);
+        let exec = Exec::new(&argv, call.timeout).clean_env(&[]);
+        exec.act("systemctl start", &call).await.map_err(with_hint)
+    }
+}
+
+impl Systemd {
+    async fn show(&self, timeout: Duration) -> Result<State, String> {
+        self.query(PROPERTIES, &[&self.unit], timeout).await
+    }
+
+    /// The states of other units, one block each.
+    async fn show_states(&self, units: &[&str]) -> Result<State, String> {
+        if !units.iter().all(|unit| is_unit(unit)) {
+            return Err(NOT_TRIED.into());
+        }
+        self.query("--property=ActiveState", units, QUERY_TIMEOUT)
+            .await
+    }
+
+    async fn query(
+        &self,
+        properties: &str,
+        units: &[&str],
+        timeout: Duration,
+    ) -> Result<State, String> {
+        let show = ["systemctl", "--no-ask-password", "show", properties, "--"];
+        let argv = argv(&[&show, units].concat());
+        let exec = Exec::new(&argv, timeout).clean_env(&[]);
+        let answer = exec.query("systemctl show", MAX_STATE_BYTES).await?;
+        Ok(State(String::from_utf8_lossy(&answer).into_owned()))
+    }
+}
+
+fn with_hint(error: CallError) -> CallError {
+    match error {
+        CallError::Failed {
+            call,
+            error: error @ ExecError::Exit(_),
+            ..
+        } => CallError::Failed {
+            call,
+            error,
+            hint: HINT,
+        },
+        error => error,
+    }
+}
+
+/// What `systemctl show` printed.
+#[derive(Debug)]
+struct State(String);
+
+impl State {
+    /// `None`: it was not printed.
+    fn value(&self, key: &str) -> Option<&str> {
+        self.0
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+    }
+
+    fn number<N: std::str::FromStr>(&self, key: &str) -> Option<N> {
+        self.value(key)?.parse().ok()
+    }
+
+    /// Why it must not be stopped.
+    fn problem(&self) -> Option<&'static str> {
+        match (self.value("LoadState"), self.value("TriggeredBy")) {
+            (Some("loaded"), None | Some("")) => None,
+            (Some("loaded"), Some(_)) => Some(
+                "not tried: a timer, socket or path unit (TriggeredBy) could start the unit in the middle of the clean-up",
+            ),
+            (Some("not-found"), _) => Some("not tried: systemd knows no such unit"),
+            (Some("masked"), _) => {
+                Some("not tried: the unit is masked and could not be started again")
+            }
+            (Some(_), _) => Some("not tried: systemd cannot load the unit; see `systemctl status`"),
+            (None, _) => Some(NOT_TRIED),
+        }
+    }
+
+    /// The units that a stop would take along. Not targets: they group units, and run nothing.
+    fn stopped_along(&self) -> Vec<&str> {
+        let units = STOPPED_ALONG
+            .iter()
+            .filter_map(|key| self.value(key))
+            .flat_map(str::split_whitespace);
+        let mut units: Vec<&str> = units.filter(|unit| !unit.ends_with(".target")).collect();
+        units.sort_unstable();
+        units.dedup();
+        units
+    }
+
+    /// Why the unit must not be stopped because of those that would be stopped along: this
+    /// is the answer about so many of them.
+    fn problem_of_those(&self, units: usize) -> Option<&'static str> {
+        let states: Vec<&str> = self
+            .0
+            .lines()
+            .filter_map(|line| line.strip_prefix("ActiveState="))
+            .collect();
+        if states.len() != units {
+            return Some(NOT_TRIED);
+        }
+        let runs = states
+            .iter()
+            .any(|state| !matches!(*state, "inactive" | "failed"));
+        runs.then_some(
+            "not tried: another active unit would be stopped along with the unit and not be started again (its RequiredBy, RequisiteOf, BoundBy, ConsistsOf or PropagatesStopTo, see `systemctl show`); let that one only want it (Wants=, After=), or stop it",
+        )
+    }
+
+    fn cgroup(&self) -> Option<PathBuf> {
+        let path = self.value("ControlGroup")?.strip_prefix('/')?;
+        let is_safe = !path.split('/').any(|part| part == "..");
+        is_safe.then(|| Path::new("/sys/fs/cgroup").join(path))
+    }
+
+    /// `populated`: whether its control group holds processes, where that could be seen.
+    fn judge(&self, populated: Option<bool>) -> Observation {
+        let unknown = |why: &str| Observation::Unknown(why.to_owned());
+        let (Some(load), Some(active), Some(sub)) = (
+            self.value("LoadState"),
+            self.value("ActiveState"),
+            self.value("SubState"),
+        ) else {
+            return unknown(NOT_UNDERSTOOD);
+        };
+        let (Some(main), Some(control)) = (
+            self.number::<u32>("MainPID"),
+            self.number::<u32>("ControlPID"),
+        ) else {
+            return unknown("systemctl did not say which processes the unit has");
+        };
+        let changing = |why: &str| Observation::Changing(format!("the unit is {active}{why}"));
+        if (load, active) == ("loaded", "active") && main > 0 {
+            return Observation::Running {
+                pids: vec![main],
+                mark: None,
+            };
+        }
+        if main > 0 || control > 0 {
+            return Observation::Changing("the unit has a process and is not active".into());
+        }
+        match load {
+            "loaded" => {}
+            "masked" => return unknown("the unit is masked"),
+            _ => return unknown("systemd knows no such unit, or cannot load it"),
+        }
+        let has_ended = matches!((active, sub), ("inactive", "dead") | ("failed", "failed"));
+        if !has_ended {
+            return match active {
+                // Waiting for its restart, among others.
+                "active" | "reloading" | "refreshing" | "activating" | "deactivating"
+                | "inactive" | "failed" => changing(" and has no main process"),
+                _ => unknown("the state of the unit is not known here"),
+            };
+        }
+        if self.number::<u64>("Job").is_some_and(|job| job > 0) {
+            return changing(", with a job queued");
+        }
+        let tasks = match self.value("TasksCurrent") {
+            None | Some("" | "[not set]" | "18446744073709551615") => None,
+            Some(number) => match number.parse::<u64>() {
+                Ok(number) => Some(number),
+                Err(_) => return unknown(NOT_UNDERSTOOD),
+            },
+        };
+        match (self.value("ControlGroup"), tasks, populated) {
+            // A unit with KillMode=process ends and leaves processes running.
+            (_, Some(1..), _) | (_, _, Some(true)) => {
+                changing(" and has left processes running (see KillMode)")
+            }
+            (Some(""), ..) | (_, Some(0), _) | (_, _, Some(false)) => {
+                Observation::Gone(format!("the unit is {active}"))
+            }
+            _ => unknown(
+                "it cannot be told whether the unit has left processes running; set TasksAccounting=yes for it",
+            ),
+        }
+    }
+}
+
+/// Whether a control group, or one below it, holds processes.
+fn populated(dir: &Path) -> Option<bool> {
+    let events = fs::read_to_string(dir.join("cgroup.events")).ok()?;
+    match events
+        .lines()
+        .find_map(|line| line.strip_prefix("populated "))?
+        .trim()
+    {
+        "0" => Some(false),
+        "1" => Some(true),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+use super::*;
+
+const GONE: &str = "LoadState=loaded\nActiveState=inactive\nSubState=dead\nMainPID=0\nControlPID=0\nControlGroup=\nTasksCurrent=[not set]\nTriggeredBy=\n";
+
+fn word(text: &str, populated: Option<bool>) -> &'static str {
+    match State(text.into()).judge(populated) {
+        Observation::Running { .. } | Observation::Changing(_) => "running",
+        Observation::Gone(_) => "gone",
+        Observation::Unknown(_) => "unknown",
+    }
+}
+
+#[test]
+fn only_what_is_proven_is_gone() {
+    assert_eq!(word(GONE, None), "gone");
+    for (from, to, is) in [
+        ("", "", "gone"),
+        (
+            "ActiveState=inactive\nSubState=dead",
+            "ActiveState=failed\nSubState=failed",
+            "gone",
+        ),
+        (
+            "ActiveState=inactive\nSubState=dead",
+            "ActiveState=active\nSubState=running",
+            "running",
+        ),
+        (
+            "ActiveState=inactive\nSubState=dead",
+            "ActiveState=activating\nSubState=auto-restart",
+            "running",
+        ),
+        (
+            "ActiveState=inactive\nSubState=dead",
+            "ActiveState=deactivating\nSubState=stop-sigterm",
+            "running",
+        ),
+        // systemd 254 and later pass through these before a restart.
+        (
+            "SubState=dead",
+            "SubState=dead-before-auto-restart",
+            "running",
+        ),
+        (
+            "ActiveState=inactive\nSubState=dead",
+            "ActiveState=failed\nSubState=failed-before-auto-restart",
+            "running",
+        ),
+        ("ActiveState=inactive", "ActiveState=maintenance", "unknown"),
+        ("MainPID=0", "MainPID=77", "running"),
+        ("ControlPID=0", "ControlPID=78", "running"),
+        ("MainPID=0", "MainPID=", "unknown"),
+        ("MainPID=0\n", "", "unknown"),
+        ("ControlPID=0\n", "", "unknown"),
+        ("LoadState=loaded", "LoadState=not-found", "unknown"),
+        ("LoadState=loaded", "LoadState=masked", "unknown"),
+        ("TriggeredBy=", "Job=12", "running"),
+        ("TriggeredBy=", "Job=0", "gone"),
+        ("TasksCurrent=[not set]", "TasksCurrent=2", "running"),
+        ("TasksCurrent=[not set]", "TasksCurrent=0", "gone"),
+        ("TasksCurrent=[not set]", "TasksCurrent=many", "unknown"),
+        (
+            "ControlGroup=\n",
+            "ControlGroup=/system.slice/bot.service\n",
+            "unknown",
+        ),
+        ("ControlGroup=\n", "", "unknown"),
+        (
+            "ControlGroup=\nTasksCurrent=[not set]",
+            "ControlGroup=/a\nTasksCurrent=0",
+            "gone",
+        ),
+        (
+            "ControlGroup=\nTasksCurrent=[not set]",
+            "ControlGroup=/a\nTasksCurrent=1",
+            "running",
+        ),
+    ] {
+        assert_eq!(word(&GONE.replace(from, to), None), is, "{from} -> {to}");
+    }
+    assert_eq!(word("", None), "unknown");
+    let left = GONE.replace("ControlGroup=", "ControlGroup=/a");
+    assert_eq!(word(&left, Some(true)), "running");
+    assert_eq!(word(&left, Some(false)), "gone");
+    assert_eq!(word(GONE, Some(true)), "running");
+}
+
+#[test]
+fn a_control_group_is_looked_into() {
+    let dir = tempfile::tempdir().unwrap();
+    for (events, says) in [
+        ("populated 0\nfrozen 0\n", Some(false)),
+        ("populated 1\nfrozen 0\n", Some(true)),
+        ("frozen 0\n", None),
+    ] {
+        fs::write(dir.path().join("cgroup.events"), events).unwrap();
+        assert_eq!(populated(dir.path()), says, "{events}");
+    }
+    assert_eq!(populated(&dir.path().join("none")), None);
+    assert_eq!(State("ControlGroup=/../../x".into()).cgroup(), None);
+    assert_eq!(State("ControlGroup=".into()).cgroup(), None);
+}
+
+#[test]
+fn what_must_not_be_stopped() {
+    assert_eq!(State(GONE.into()).problem(), None);
+    for (from, to, says) in [
+        ("TriggeredBy=", "TriggeredBy=bot.timer", "TriggeredBy"),
+        ("LoadState=loaded", "LoadState=not-found", "no such unit"),
+        ("LoadState=loaded", "LoadState=masked", "masked"),
+        ("LoadState=loaded", "LoadState=bad-setting", "cannot load"),
+        ("LoadState=loaded\n", "", "cannot be understood"),
+    ] {
+        let problem = State(GONE.replace(from, to)).problem().unwrap();
+        assert!(problem.contains(says), "{problem}");
+    }
+}
+
+#[test]
+fn units_stopped_along_must_not_run() {
+    let along = |more: &str| State(format!("{GONE}{more}")).stopped_along().join(" ");
+    assert_eq!(along(""), "");
+    assert_eq!(
+        along("RequiredBy=multi-user.target\nBoundBy=\n"),
+        "",
+        "a target runs nothing"
+    );
+    for key in STOPPED_ALONG {
+        assert_eq!(
+            along(&format!("{key}=bots.target b.service a.socket\n")),
+            "a.socket b.service",
+            "{key}"
+        );
+        assert!(
+            PROPERTIES.split(['=', ',']).any(|asked| asked == key),
+            "{key}"
+        );
+    }
+    assert_eq!(
+        along("RequiredBy=a.service\nConsistsOf=a.service\n"),
+        "a.service",
+        "asked about once"
+    );
+    for (answer, units, says) in [
+        ("ActiveState=inactive\n", 1, None),
+        ("ActiveState=failed\n\nActiveState=inactive\n", 2, None),
+        (
+            "ActiveState=inactive\n\nActiveState=active\n",
+            2,
+            Some("stopped along"),
+        ),
+        ("ActiveState=activating\n", 1, Some("stopped along")),
+        ("ActiveState=deactivating\n", 1, Some("stopped along")),
+        ("ActiveState=inactive\n", 2, Some("cannot be understood")),
+        ("", 1, Some("cannot be understood")),
+    ] {
+        let problem = State(answer.into()).problem_of_those(units);
+        assert_eq!(problem.is_some(), says.is_some(), "{answer}");
+        assert!(
+            problem.is_none_or(|problem| problem.contains(says.unwrap())),
+            "{answer}"
+        );
+    }
+}
+
+/// For the verdict only a settled process counts as one that runs.
+#[test]
+fn only_an_active_unit_is_settled() {
+    let settled = |from: &str, to: &str| {
+        let state = State(
+            GONE.replace("SubState=dead", "SubState=running")
+                .replace(from, to),
+        );
+        match state.judge(None) {
+            Observation::Running { pids, .. } => Some(pids),
+            Observation::Changing(_) => None,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (state, is) in [
+        ("active\nMainPID=77", Some(vec![77])),
+        ("active\nMainPID=0", None),
+        ("inactive\nMainPID=77", None),
+        ("failed\nMainPID=77", None),
+        ("activating\nMainPID=77", None),
+        ("deactivating\nMainPID=77", None),
+        ("reloading\nMainPID=77", None),
+    ] {
+        let to = format!("ActiveState={state}\n");
+        assert_eq!(settled("ActiveState=inactive\n", &to), is, "{state}");
+    }
+}

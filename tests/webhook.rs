@@ -1274,6 +1274,8 @@ fn plant_odd_files(world: &World) -> Odd {
 fn a_storm_of_deliveries() {
     let mut world = new_world();
     world.with_probe();
+    // The probe answers after the storm, which takes as long as the disk does.
+    world.with_config("connection: {timeout: 50s}\n");
     world.bot("stormy", BLOATED, "hold");
     let many: Vec<String> = (0..24).map(|n| format!("many_{n}")).collect();
     for session in &many {

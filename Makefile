@@ -10,30 +10,41 @@ TEST_PACKAGES := $(DEMO_PACKAGES) chromium strace systemd python3 python3-venv y
 # What the bench measures the exporter against.
 BENCH_PACKAGES := gcc libc6-dev mtail ripgrep
 
-.PHONY: demo test quick build soak fuzz bench screenshots clean help
+.PHONY: demo test quick check deny build soak fuzz bench screenshots clean help
 
 help:
 	@echo "make demo    watch a bloated folder be found, alerted, cleaned and resolved (about 2 minutes)"
 	@echo "make demo DEMO_ARGS=--check    the same unattended"
 	@echo "make test    everything, quick tests first"
-	@echo "make quick   formatting, clippy, unit and property tests only"
+	@echo "make check   what to run after each change: formatting, clippy, unit and quick property tests"
+	@echo "make quick   the same with all property tests, the documentation and the fuzz corpus"
+	@echo "make deny    licences, sources and bans of all dependencies; needs cargo-deny"
 	@echo "make soak    what make test bounds, in full: logs in every style of rotation for 10 minutes, storms, errors"
 	@echo "make fuzz    each fuzz target for 10 minutes; needs a nightly compiler and cargo-fuzz"
 	@echo "make bench   what reading logs costs, beside mtail and ripgrep; writes docs/performance.md"
 	@echo "make screenshots    draws the dashboards with Grafana's own panels, into dashboards/screenshots"
 	@echo "make build   the two programs, into target/release"
 
+# The tests use the programs that they have built already: `dev`.
+DEMO_PROFILE ?= release
+
 demo:
 	@scripts/install-debian-packages.sh $(DEMO_PACKAGES)
 	@echo "building the two programs (some minutes the first time)"
-	@$(CARGO) build --release --bins -p baileys_exporter -p testkit
-	@$(CARGO) run --quiet --release -p testkit --bin demo -- $(DEMO_ARGS)
+	@$(CARGO) build --profile $(DEMO_PROFILE) --bins -p baileys_exporter -p testkit
+	@$(CARGO) run --quiet --profile $(DEMO_PROFILE) -p testkit --bin demo -- $(DEMO_ARGS)
 
 build:
 	$(CARGO) build --release --bins
 
+check:
+	@scripts/test.sh check
+
 quick:
 	@scripts/test.sh quick
+
+deny:
+	cargo deny check licenses sources bans
 
 test:
 	@scripts/test.sh all $(TEST_PACKAGES)

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# scripts/test.sh quick|all [PACKAGE...]
+# scripts/test.sh check|quick|all [PACKAGE...]
 #
 # Runs the tests, quick ones first, and ends with a table of what ran and what did not.
 # A step that fails does not hide the steps behind it, but what needs it is not run.
+# TEST_LANES (default 2) integration tests run at the same time: most of them wait.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,13 +12,18 @@ shift
 names=() results=() seconds=()
 failed=0
 
+record() { # record NAME STATUS SECONDS
+  names+=("$1")
+  seconds+=("$3")
+  if [[ $2 == 0 ]]; then results+=("passed"); else results+=("FAILED"); failed=$((failed + 1)); fi
+}
+
 step() { # step NAME COMMAND...
   local name=$1 began=$SECONDS
   shift
   printf '\n==> %s\n' "$name"
-  if "$@"; then results+=("passed"); else results+=("FAILED"); failed=$((failed + 1)); fi
-  names+=("$name")
-  seconds+=($((SECONDS - began)))
+  "$@"
+  record "$name" $? $((SECONDS - began))
 }
 
 skip() { # skip NAME WHY
@@ -25,6 +31,39 @@ skip() { # skip NAME WHY
   results+=("NOT RUN: $2")
   seconds+=(0)
   failed=$((failed + 1))
+}
+
+# Steps that run beside each other: `beside NAME COMMAND...` starts one as soon as a lane is
+# free and shows what it printed when it ends; `join` waits for the rest.
+declare -A lane_name=() lane_began=() lane_log=()
+end_lanes() {
+  for pid in "${!lane_name[@]}"; do kill -TERM -- "-$pid" 2>/dev/null; done
+  exit 130
+}
+trap end_lanes INT TERM HUP
+lane_end() {
+  local pid status
+  wait -n -p pid "${!lane_name[@]}"
+  status=$?
+  printf '\n==> %s\n' "${lane_name[$pid]}"
+  cat "${lane_log[$pid]}"
+  rm -f "${lane_log[$pid]}"
+  record "${lane_name[$pid]}" "$status" $((SECONDS - lane_began[$pid]))
+  unset "lane_name[$pid]" "lane_began[$pid]" "lane_log[$pid]"
+}
+beside() {
+  local name=$1 log
+  shift
+  while ((${#lane_name[@]} >= ${TEST_LANES:-2})); do lane_end; done
+  log=$(mktemp)
+  # A process group each, so that Ctrl-C ends all of it.
+  set -m
+  "$@" >"$log" 2>&1 </dev/null &
+  set +m
+  lane_name[$!]=$name lane_began[$!]=$SECONDS lane_log[$!]=$log
+}
+join() {
+  while ((${#lane_name[@]} > 0)); do lane_end; done
 }
 
 # The real library needs Node.js 20. Some packages of nodejs bring npm, Debian's does not.
@@ -42,12 +81,15 @@ node_20() {
   fi
 }
 
-# Each integration test is a step of its own, so that the table tells them apart.
+# integration TEST [FILTER...]: each is a step of its own, so that the table tells them apart.
 integration() {
-  local threads=()
-  # Its tests wait for bots rather than work.
-  if [[ $1 == emergency ]]; then threads=(-- --test-threads=6); fi
-  step "tests/$1.rs" cargo test --quiet --test "$1" "${threads[@]}"
+  local test=$1 threads=()
+  # Their tests wait rather than work.
+  case $test in
+    emergency | log_samples | status_apis) threads=(--test-threads=6) ;;
+  esac
+  shift
+  beside "tests/$test.rs${*:+ $*}" cargo test --quiet --workspace --test "$test" -- "${threads[@]}" "$@"
 }
 
 if [[ $scope == all ]]; then
@@ -56,23 +98,36 @@ if [[ $scope == all ]]; then
 fi
 step "cargo fmt" cargo fmt --all --check
 step "cargo clippy" cargo clippy --quiet --workspace --all-targets -- -D warnings
-step "cargo doc" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
-step "build" cargo build --quiet --workspace --all-targets
-if [[ ${results[-1]} == passed ]]; then
-  step "unit tests" cargo test --quiet --workspace --lib --bins
-  integration guard_properties
-  integration fuzz_corpus
-  integration docs
-  if [[ $scope == all ]]; then
-    step "alerting rules (promtool, amtool)" alerting-rules/check.sh
-    for test in cli status_apis connection service_control log_samples exporter logs webhook records web_config rules inhibition storms races crash_safety emergency creds_insurance browser dashboards real_baileys end_to_end; do
-      integration "$test"
-    done
-    step "Ctrl-C in the demo" cargo test --quiet -p testkit --test demo
-    step "make demo DEMO_ARGS=--check" make --no-print-directory demo DEMO_ARGS=--check
-  fi
+if [[ $scope == check ]]; then
+  step "unit tests" cargo test --quiet --workspace --lib
+  step "tests/guard_properties.rs, fewer cases" \
+    env QUICK_PROPERTIES=1 cargo test --quiet --workspace --test guard_properties
 else
-  skip "all tests" "the build failed"
+  step "cargo doc" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
+  # Nothing is built that is not run. All tests share these programs and libraries.
+  if [[ $scope == all ]]; then
+    step "build" cargo test --quiet --workspace --no-run
+  else
+    step "build" cargo test --quiet --workspace --lib --bins --test guard_properties --test fuzz_corpus --test docs --no-run
+  fi
+  if [[ ${results[-1]} == passed ]]; then
+    step "unit tests" cargo test --quiet --workspace --lib --bins
+    for test in guard_properties fuzz_corpus docs; do integration "$test"; done
+    join
+    if [[ $scope == all ]]; then
+      beside "alerting rules (promtool, amtool)" alerting-rules/check.sh
+      # The longest first, so that no lane is left alone with one at the end.
+      for test in emergency crash_safety logs real_baileys creds_insurance log_samples web_config storms dashboards end_to_end \
+        webhook races exporter inhibition browser service_control connection status_apis records cli rules; do
+        integration "$test"
+      done
+      beside "Ctrl-C in the demo" cargo test --quiet --workspace --test demo
+      beside "make demo DEMO_ARGS=--check" make --no-print-directory demo DEMO_PROFILE=dev DEMO_ARGS=--check
+      join
+    fi
+  else
+    skip "all tests" "the build failed"
+  fi
 fi
 
 printf '\n%-40s %-10s %s\n' STEP RESULT SECONDS

@@ -9,185 +9,45 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::process::Command;
+use std::time::SystemTime;
 
 use serde_json::Value;
 use testkit::fixture::{self, Snapshot};
-use testkit::process;
 use testkit::stack::quote;
+use testkit::world::{QUARTER, Ran, World};
 
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BLOATED: &str = "bloated-classic-387";
-/// No command takes longer.
-const BOUND: Duration = Duration::from_secs(30);
-const QUARTER: Duration = Duration::from_secs(900);
 
-/// What a command came to.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+fn new_world() -> World {
+    let mut world = World::new(testkit::programs!());
+    // What comes of a source that never saw the bot alive is in tests/connection.rs.
+    world.with_probe();
+    world
 }
 
-impl Said {
-    /// Fails unless it exited with `code` and said each of `words` somewhere.
-    fn must(self, code: i32, words: &[&str]) -> Self {
-        assert_eq!(self.code, code, "{self:#?}");
-        for word in words {
-            assert!(
-                self.out.contains(word) || self.err.contains(word),
-                "{word}: {self:#?}"
-            );
-        }
-        self
-    }
+/// The folder is as it was; the quarantine may hold something.
+fn unchanged(world: &World, session: &str, before: &Snapshot) {
+    let differences = before.differences(&world.snapshot(session));
+    assert_eq!(differences, Vec::<String>::new(), "{session}");
 }
 
-/// Auth folders, and a probe that says of each bot what its file says.
-struct World {
-    dir: tempfile::TempDir,
-}
-
-impl World {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["sessions", "probe"] {
-            fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        Self { dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn folder(&self, session: &str) -> PathBuf {
-        self.path("sessions").join(session)
-    }
-
-    /// A bot that wrote last a quarter of an hour ago.
-    fn bot(&self, session: &str, fixture: &str, probe: &str) -> Snapshot {
-        fixture::unpack(fixture, &self.folder(session), SystemTime::now() - QUARTER).unwrap();
-        self.probe_says(session, probe);
-        self.snapshot(session)
-    }
-
-    fn probe_says(&self, session: &str, what: &str) {
-        fs::write(self.path("probe").join(session), format!("{what}\n")).unwrap();
-    }
-
-    fn snapshot(&self, session: &str) -> Snapshot {
-        Snapshot::take(&self.folder(session)).unwrap()
-    }
-
-    fn unchanged(&self, session: &str, before: &Snapshot) {
-        assert_eq!(
-            before.differences(&self.snapshot(session)),
-            Vec::<String>::new(),
-            "{session}"
-        );
-    }
-
-    fn session_flags(&self) -> Vec<String> {
-        let probe = format!("cat {}/{{session}}", self.path("probe").display());
-        vec![
-            format!("--sessions.path={}", self.path("sessions").display()),
-            format!("--connection.command={probe}"),
-            // What comes of a source that never saw the bot alive is in tests/connection.rs.
-            "--connection.trust=*".to_owned(),
-        ]
-    }
-
-    fn run(&self, program: &str, args: &[&str], flags: Vec<String>) -> Said {
-        let args: Vec<String> = args
-            .iter()
-            .map(|arg| (*arg).to_owned())
-            .chain(flags)
-            .collect();
-        let (status, out, err) = process::run(Path::new(program), args, BOUND).unwrap();
-        let said = Said {
-            code: status.code().expect("it ends by itself"),
-            out,
-            err,
-        };
-        for word in [
-            "privKey",
-            "\"_sessions\"",
-            "pre-key-1",
-            "session-4",
-            "447700",
-            "panicked",
-        ] {
-            assert!(
-                !said.out.contains(word) && !said.err.contains(word),
-                "{word}: {said:#?}"
-            );
-        }
-        assert!(
-            !said.out.contains('\x1b') && !said.err.contains('\x1b'),
-            "no colours in a pipe: {said:#?}"
-        );
-        said
-    }
-
-    /// `baileys_exporter` with these arguments and the sessions.
-    fn exporter(&self, args: &[&str]) -> Said {
-        self.run(EXPORTER, args, self.session_flags())
-    }
-
-    fn remediator_flags(&self) -> Vec<String> {
-        let mut flags = self.session_flags();
-        flags.push(format!("--state.path={}", self.path("state").display()));
-        flags
-    }
-
-    /// `baileys_remediator` with these arguments, the sessions and the journal.
-    fn remediator(&self, args: &[&str]) -> Said {
-        self.run(REMEDIATOR, args, self.remediator_flags())
-    }
-
-    fn runs(&self) -> Vec<Value> {
-        let said = self.remediator(&["runs", "--output=json"]).must(0, &[]);
-        serde_json::from_str(&said.out).unwrap()
-    }
-
-    /// Runs a command on a terminal, and types `typed`.
-    fn on_terminal(&self, program: &str, args: &[&str], flags: Vec<String>, typed: &str) -> Said {
-        let words = std::iter::once(&program)
-            .chain(args)
-            .map(|word| quote(word));
-        let line: Vec<String> = words.chain(flags.iter().map(|flag| quote(flag))).collect();
-        let record = self.path("typescript");
-        let mut child = Command::new("timeout")
-            .args(["30", "script", "-qec", &line.join(" ")])
-            .arg(&record)
-            .env("TERM", "xterm-256color")
-            .env_remove("NO_COLOR")
-            .env_remove("CLICOLOR")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("script (bsdutils, util-linux) makes a terminal");
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(typed.as_bytes())
-            .unwrap();
-        let status = child.wait().unwrap();
-        let out = String::from_utf8_lossy(&fs::read(record).unwrap()).into_owned();
-        Said {
-            code: status.code().unwrap(),
-            out,
-            err: String::new(),
-        }
-    }
+fn on_terminal(
+    world: &World,
+    program: &str,
+    args: &[&str],
+    flags: Vec<String>,
+    typed: &str,
+) -> Ran {
+    let args: Vec<String> = args
+        .iter()
+        .map(|arg| (*arg).to_owned())
+        .chain(flags)
+        .collect();
+    world.on_terminal(Path::new(program), &args, typed)
 }
 
 /// The rows of a table, split at runs of spaces.
@@ -205,7 +65,7 @@ fn rows(table: &str) -> Vec<Vec<String>> {
 /// terminal only.
 #[test]
 fn status_is_the_morning_check() {
-    let world = World::new();
+    let world = new_world();
     world
         .exporter(&["status"])
         .must(2, &["no auth folder found; check --sessions.path"]);
@@ -236,7 +96,7 @@ fn status_is_the_morning_check() {
         "{}",
         said.out
     );
-    let row = |said: &Said, session: &str| {
+    let row = |said: &Ran, session: &str| {
         rows(&said.out)
             .into_iter()
             .find(|row| row[0] == session)
@@ -325,7 +185,7 @@ fn status_is_the_morning_check() {
         .exporter(&["status", "--sessions.path=/nowhere/at/all"])
         .must(2, &["/nowhere/at/all"]);
 
-    let said = world.on_terminal(EXPORTER, &["status"], world.session_flags(), "");
+    let said = on_terminal(&world, EXPORTER, &["status"], world.exporter_flags(), "");
     assert_eq!(said.code, 1, "{said:?}");
     assert!(
         said.out.contains("\x1b[31m") && said.out.contains("\x1b[0m"),
@@ -335,14 +195,14 @@ fn status_is_the_morning_check() {
     let mut plain = Command::new("env");
     plain
         .args(["NO_COLOR=1", EXPORTER, "status"])
-        .args(world.session_flags());
+        .args(world.exporter_flags());
     assert!(!String::from_utf8_lossy(&plain.output().unwrap().stdout).contains('\x1b'));
     // A reader that goes away early is no error to shout about.
     let shell = format!(
         "{} status {} | head -1",
         EXPORTER,
         world
-            .session_flags()
+            .exporter_flags()
             .iter()
             .map(|f| quote(f))
             .collect::<Vec<_>>()
@@ -358,7 +218,7 @@ fn status_is_the_morning_check() {
 /// Two folders of one name: said with what to do about it.
 #[test]
 fn two_sessions_of_one_name_are_refused_with_a_hint() {
-    let world = World::new();
+    let world = new_world();
     for root in ["one", "two"] {
         let folder = world.path(root).join("auth_info_baileys");
         fixture::unpack("normal", &folder, SystemTime::now() - QUARTER).unwrap();
@@ -406,7 +266,7 @@ fn two_sessions_of_one_name_are_refused_with_a_hint() {
 /// `plan`, `clean`, `runs`, `undo`, from beginning to end, and each refusal on the way.
 #[test]
 fn plan_clean_undo() {
-    let world = World::new();
+    let world = new_world();
     let before = world.bot("bot", BLOATED, "disconnected");
     let calm = world.bot("calm", "warning-130", "connected");
     let modern = world.bot("modern", "modern-816", "disconnected");
@@ -460,7 +320,7 @@ fn plan_clean_undo() {
     world
         .remediator(&["clean", "calm", "--dry-run"])
         .must(1, &["would be refused now", "Dry run"]);
-    world.unchanged("bot", &before);
+    unchanged(&world, "bot", &before);
 
     // Refused: 1, with the reason.
     world
@@ -474,8 +334,8 @@ fn plan_clean_undo() {
     world
         .remediator(&["clean", "../sessions/bot"])
         .must(2, &["no session is called"]);
-    world.unchanged("calm", &calm);
-    world.unchanged("modern", &modern);
+    unchanged(&world, "calm", &calm);
+    unchanged(&world, "modern", &modern);
 
     let said = world.remediator(&["clean", "bot"]).must(
         0,
@@ -540,7 +400,7 @@ fn plan_clean_undo() {
     world
         .remediator(&["undo", &run])
         .must(1, &["refused", "printed neither"]);
-    world.unchanged("bot", &cleaned);
+    unchanged(&world, "bot", &cleaned);
     world.probe_says("bot", "disconnected");
     for wrong in ["x", "../..", "/etc/passwd", "", "20260101T000000Z-ABCDEF"] {
         world
@@ -584,7 +444,7 @@ fn plan_clean_undo() {
     world
         .remediator(&["undo", &run])
         .must(0, &["1 files put back"]);
-    world.unchanged("bot", &before);
+    unchanged(&world, "bot", &before);
     let last = &world.runs()[0];
     assert_eq!(
         (&last["action"], &last["status"]),
@@ -595,7 +455,7 @@ fn plan_clean_undo() {
 /// `--force` overrides the connection only, and asks a person for the session's name.
 #[test]
 fn force_asks_back() {
-    let world = World::new();
+    let world = new_world();
     let before = world.bot("bot", BLOATED, "connected");
     let flags = world.remediator_flags();
     world
@@ -609,7 +469,8 @@ fn force_asks_back() {
         .remediator(&["clean", "bot", "--inactive-for=1d"])
         .must(2, &["goes with --force only"]);
     for typed in ["no\n", "y\n", "yes\n", "\n", "Bot\n", "bot2\n", "\x04"] {
-        let said = world.on_terminal(
+        let said = on_terminal(
+            &world,
             REMEDIATOR,
             &["clean", "bot", "--force"],
             flags.clone(),
@@ -622,10 +483,11 @@ fn force_asks_back() {
         );
         assert!(said.out.contains("nothing was done"), "{typed:?}: {said:?}");
     }
-    world.unchanged("bot", &before);
+    unchanged(&world, "bot", &before);
     assert_eq!(world.runs().len(), 1, "what was not confirmed is no run");
 
-    let said = world.on_terminal(
+    let said = on_terminal(
+        &world,
         REMEDIATOR,
         &["clean", "bot", "--force"],
         flags.clone(),
@@ -645,23 +507,30 @@ fn force_asks_back() {
     world
         .remediator(&["undo", &run, "--force"])
         .must(2, &["no terminal to ask on"]);
-    let said = world.on_terminal(
+    let said = on_terminal(
+        &world,
         REMEDIATOR,
         &["undo", &run, "--force"],
         flags.clone(),
         "other\n",
     );
     assert_eq!(said.code, 2, "{said:?}");
-    world.unchanged("bot", &cleaned);
-    let said = world.on_terminal(REMEDIATOR, &["undo", &run, "--force"], flags, "bot\n");
+    unchanged(&world, "bot", &cleaned);
+    let said = on_terminal(
+        &world,
+        REMEDIATOR,
+        &["undo", &run, "--force"],
+        flags,
+        "bot\n",
+    );
     assert_eq!(said.code, 0, "{said:?}");
-    world.unchanged("bot", &before);
+    unchanged(&world, "bot", &before);
 
     // --yes is for scripts. What is active stays even so, and a broken identity refuses.
     world
         .remediator(&["clean", "bot", "--force", "--yes"])
         .must(0, &["files moved"]);
-    world.unchanged("bot", &cleaned);
+    unchanged(&world, "bot", &cleaned);
     File::create(world.folder("bot").join("creds.json")).unwrap();
     world
         .remediator(&["clean", "bot", "--force", "--yes"])
@@ -671,12 +540,12 @@ fn force_asks_back() {
 /// An error says what is wrong and what to do.
 #[test]
 fn mistakes_are_explained() {
-    let world = World::new();
+    let world = new_world();
     world.bot("bot", "normal", "disconnected");
     let config = world.path("config.yml");
     fs::write(&config, "sessions:\n  pathes: [/a]\n").unwrap();
     let config = format!("--config.file={}", config.display());
-    let sessions = world.session_flags()[0].clone();
+    let sessions = world.exporter_flags()[0].clone();
     let cases: &[(&str, &[&str], &[&str])] = &[
         (
             EXPORTER,
@@ -812,7 +681,7 @@ fn mistakes_are_explained() {
 /// Every flag is in the help of every command that takes it; the version is told.
 #[test]
 fn help_names_every_flag() {
-    let world = World::new();
+    let world = new_world();
     let common = [
         "--sessions.path",
         "--sessions.include",

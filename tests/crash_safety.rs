@@ -15,19 +15,17 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::fixture::{self, KeyFile};
 use testkit::net;
+use testkit::probe::HttpProbe;
 use testkit::process::{self, Process};
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
@@ -126,84 +124,12 @@ fn names(dir: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// Answers `GET /` with `{"connected": …}`, at once or when it is told to. No child of
-/// the remediator, which would be killed and traced with it.
-struct Probe {
-    port: u16,
-    connected: Arc<AtomicBool>,
-    /// How many requests have come, and up to which one answers may go.
-    gate: Arc<(Mutex<(usize, usize)>, Condvar)>,
-}
-
-impl Probe {
-    fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let connected = Arc::new(AtomicBool::new(false));
-        let gate = Arc::new((Mutex::new((0, usize::MAX)), Condvar::new()));
-        let (says, waits) = (Arc::clone(&connected), Arc::clone(&gate));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { continue };
-                let (says, waits) = (Arc::clone(&says), Arc::clone(&waits));
-                std::thread::spawn(move || {
-                    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-                    let Ok(reading) = stream.try_clone() else {
-                        return;
-                    };
-                    let mut lines = BufReader::new(reading).lines();
-                    while lines
-                        .next()
-                        .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
-                    {
-                    }
-                    let (gate, changed) = &*waits;
-                    let mut counts = gate.lock().unwrap();
-                    counts.0 += 1;
-                    let mine = counts.0;
-                    drop(changed.wait_timeout_while(counts, BOUND, |(_, upto)| *upto < mine));
-                    let body = format!("{{\"connected\":{}}}", says.load(Ordering::SeqCst));
-                    let _ = write!(
-                        stream,
-                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-                        body.len()
-                    );
-                });
-            }
-        });
-        Self {
-            port,
-            connected,
-            gate,
-        }
-    }
-
-    fn say_connected(&self, connected: bool) {
-        self.connected.store(connected, Ordering::SeqCst);
-    }
-
-    /// Requests wait after the next `some`; returns how many have come so far.
-    fn close_after(&self, some: usize) -> usize {
-        let mut counts = self.gate.0.lock().unwrap();
-        counts.1 = counts.0 + some;
-        counts.0
-    }
-
-    fn open(&self) {
-        self.gate.0.lock().unwrap().1 = usize::MAX;
-        self.gate.1.notify_all();
-    }
-
-    fn asked(&self) -> usize {
-        self.gate.0.lock().unwrap().0
-    }
-}
-
 /// One bot's folder with everything a remediator needs to clean it.
 struct Bot {
     dir: TempDir,
     folder: PathBuf,
-    probe: Probe,
+    /// No child of the remediator, which would be killed and traced with it.
+    probe: HttpProbe,
     before: Files,
     /// How many errors were injected: each time into another thread.
     turn: Cell<usize>,
@@ -316,7 +242,7 @@ impl Bot {
     fn within(dir: TempDir, files: &[KeyFile]) -> Self {
         let folder = dir.path().join("sessions").join(SESSION);
         fixture::write(files, &folder).unwrap();
-        let probe = Probe::start();
+        let probe = HttpProbe::start();
         let token = dir.path().join("token");
         let mut options = fs::OpenOptions::new();
         let mut file = options
@@ -326,10 +252,7 @@ impl Bot {
             .open(&token)
             .unwrap();
         file.write_all(b"a token for nobody but this test").unwrap();
-        let config = format!(
-            "connection:\n  trust: [\"*\"]\n  http:\n    url: http://127.0.0.1:{}/\n    pointer: /connected\n    connected: [true]\n    disconnected: [false]\n",
-            probe.port
-        );
+        let config = format!("connection:\n{}", probe.config());
         fs::write(dir.path().join("config.yml"), config).unwrap();
         let before = files_of(&folder);
         Self {

@@ -5,13 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use baileys_exporter::folder::Timestamp;
@@ -19,10 +16,11 @@ use baileys_exporter::folder::identity::insurable;
 use baileys_exporter::policy::insurance::Keep;
 use baileys_exporter::remediator::insurance::store::CopyStore;
 use serde_json::Value;
-use tempfile::TempDir;
 use testkit::fixture::{self, Snapshot};
 use testkit::net::{self, Metrics};
+use testkit::probe::HttpProbe;
 use testkit::process::{self, Process};
+use testkit::world::{QUARTER, Ran, World};
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
@@ -31,128 +29,43 @@ const SESSION: &str = "company_962302";
 const BOUND: Duration = Duration::from_secs(60);
 /// What the fixture's bot mints at a time; left out where the present file tells no counter.
 const BATCH: u64 = 30;
-const QUARTER: Duration = Duration::from_secs(900);
-
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Said {
-    fn must(self, code: i32, words: &[&str]) -> Self {
-        assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
-        for word in words {
-            assert!(
-                self.out.contains(word) || self.err.contains(word),
-                "{word}: {}\n{}",
-                self.out,
-                self.err
-            );
-        }
-        self
-    }
-}
-
-/// Answers every `GET` with whether the bot is connected: `no` for the first so many, then yes.
-struct Probe {
-    port: u16,
-    disconnected_for: Arc<AtomicUsize>,
-}
-
-impl Probe {
-    fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let disconnected_for = Arc::new(AtomicUsize::new(usize::MAX));
-        let left = Arc::clone(&disconnected_for);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { continue };
-                let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-                let Ok(reading) = stream.try_clone() else {
-                    continue;
-                };
-                let mut lines = BufReader::new(reading).lines();
-                while lines
-                    .next()
-                    .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
-                {}
-                let one_less = |n: usize| {
-                    Some(if n == usize::MAX {
-                        n
-                    } else {
-                        n.saturating_sub(1)
-                    })
-                };
-                let before = left
-                    .fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less)
-                    .unwrap();
-                let body = format!("{{\"connected\":{}}}", before == 0);
-                let _ = write!(
-                    stream,
-                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-                    body.len()
-                );
-            }
-        });
-        Self {
-            port,
-            disconnected_for,
-        }
-    }
-
-    fn says_disconnected(&self, so_often: usize) {
-        self.disconnected_for.store(so_often, Ordering::SeqCst);
-    }
-}
 
 /// One host with one bot that has been silent for a quarter of an hour.
-struct World {
-    dir: TempDir,
-    probe: Probe,
+struct Host {
+    world: World,
+    probe: HttpProbe,
 }
 
-impl World {
+impl std::ops::Deref for Host {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl Host {
     fn new() -> Self {
-        let world = Self {
-            dir: tempfile::tempdir().unwrap(),
-            probe: Probe::start(),
-        };
-        world.bot(SESSION);
-        let mut options = fs::OpenOptions::new();
-        let token = world.path("token");
-        let mut token = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(token)
-            .unwrap();
-        token
-            .write_all(b"a token for nobody but this test")
-            .unwrap();
-        let config = format!(
-            "sessions: {{paths: [{}]}}\nstate: {{path: {}}}\nconnection:\n  trust: [\"*\"]\n  http:\n    url: http://127.0.0.1:{}/\n    pointer: /connected\n    connected: [true]\n    disconnected: [false]\n",
+        let mut world = World::new(testkit::programs!());
+        let probe = HttpProbe::start();
+        world.with_config(&format!(
+            "sessions: {{paths: [{}]}}\nstate: {{path: {}}}\nconnection:\n{}",
             world.path("sessions").display(),
             world.path("state").display(),
-            world.probe.port
-        );
-        fs::write(world.path("config.yml"), config).unwrap();
-        world
+            probe.config()
+        ));
+        let host = Self { world, probe };
+        host.bot(SESSION);
+        host
     }
 
     fn bot(&self, session: &str) -> PathBuf {
-        let folder = self.path("sessions").join(session);
+        let folder = self.world.folder(session);
         fixture::unpack("normal", &folder, SystemTime::now() - QUARTER).unwrap();
         folder
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
     fn folder(&self) -> PathBuf {
-        self.path("sessions").join(SESSION)
+        self.world.folder(SESSION)
     }
 
     fn creds(&self) -> PathBuf {
@@ -172,17 +85,11 @@ impl World {
         args
     }
 
-    fn run(&self, command: &[&str]) -> Said {
-        let (status, out, err) =
-            process::run(Path::new(REMEDIATOR), self.args(command), BOUND).unwrap();
-        Said {
-            code: status.code().unwrap_or(137),
-            out,
-            err,
-        }
+    fn run(&self, command: &[&str]) -> Ran {
+        Ran::of(Path::new(REMEDIATOR), self.args(command))
     }
 
-    fn restore(&self, more: &[&str]) -> Said {
+    fn restore(&self, more: &[&str]) -> Ran {
         let command: Vec<&str> = ["creds", "restore", SESSION, "--yes"]
             .iter()
             .chain(more)
@@ -194,17 +101,6 @@ impl World {
     fn list(&self, session: &str) -> Vec<Value> {
         let said = self
             .run(&["creds", "list", session, "--output=json"])
-            .must(0, &[]);
-        serde_json::from_str::<Value>(&said.out)
-            .unwrap()
-            .as_array()
-            .unwrap()
-            .clone()
-    }
-
-    fn runs(&self) -> Vec<Value> {
-        let said = self
-            .run(&["runs", "--output=json", "--limit=1000"])
             .must(0, &[]);
         serde_json::from_str::<Value>(&said.out)
             .unwrap()
@@ -387,7 +283,7 @@ fn secrets(bytes: &[u8]) -> Vec<String> {
 
 #[test]
 fn serve_keeps_private_copies_and_list_shows_no_key() {
-    let world = World::new();
+    let world = Host::new();
     for session in ["torn", "nobody"] {
         let folder = world.bot(session);
         let whole = fs::read(folder.join("creds.json")).unwrap();
@@ -503,7 +399,7 @@ fn serve_keeps_private_copies_and_list_shows_no_key() {
 
 #[test]
 fn ten_writes_of_a_new_identity_push_no_good_copy_out() {
-    let world = World::new();
+    let world = Host::new();
     let good = world.bytes().unwrap();
     for next in [61, 62, 63, 64] {
         world.write(&with_counters(&good, next));
@@ -532,7 +428,7 @@ fn ten_writes_of_a_new_identity_push_no_good_copy_out() {
 
 #[test]
 fn insurance_that_is_switched_off_keeps_nothing() {
-    let world = World::new();
+    let world = Host::new();
     let config = fs::read_to_string(world.path("config.yml")).unwrap();
     fs::write(
         world.path("config.yml"),
@@ -569,8 +465,8 @@ fn broken(whole: &[u8]) -> BTreeMap<&'static str, Option<Vec<u8>>> {
 
 #[test]
 fn a_broken_creds_json_is_replaced_by_the_copy_with_its_counters_raised() {
-    for (case, bad) in broken(&World::new().bytes().unwrap()) {
-        let world = World::new();
+    for (case, bad) in broken(&Host::new().bytes().unwrap()) {
+        let world = Host::new();
         let whole = world.bytes().unwrap();
         let old = with_counters(&whole, 31);
         world.keep(&old);
@@ -686,8 +582,8 @@ fn rustix_is_root() -> bool {
 
 #[test]
 fn counters_are_raised_above_everything_that_is_known() {
-    let next_after = |prepare: &dyn Fn(&World, &[u8])| {
-        let world = World::new();
+    let next_after = |prepare: &dyn Fn(&Host, &[u8])| {
+        let world = Host::new();
         let whole = world.bytes().unwrap();
         world.keep(&with_counters(&whole, 31));
         world.write(b"");
@@ -770,18 +666,18 @@ fn counters_are_raised_above_everything_that_is_known() {
 
 #[test]
 fn nothing_is_put_back_under_a_bot_that_may_be_connected() {
-    let world = World::new();
+    let world = Host::new();
     world.keep(&world.bytes().unwrap());
     world.write(b"");
     let unchanged = || {
         assert!(world.bytes().unwrap().is_empty());
         assert_eq!(world.set_aside().len(), 0);
     };
-    world.probe.says_disconnected(0);
+    world.probe.say_connected_after(0);
     world.restore(&[]).must(1, &["the bot is connected"]);
     unchanged();
     // Asked a second time, right before the exchange.
-    world.probe.says_disconnected(1);
+    world.probe.say_connected_after(1);
     world.restore(&[]).must(1, &["refused"]);
     unchanged();
     let run = &world.runs()[0];
@@ -790,7 +686,7 @@ fn nothing_is_put_back_under_a_bot_that_may_be_connected() {
         (&"refused".into(), &Value::Null),
         "{run}"
     );
-    world.probe.says_disconnected(usize::MAX);
+    world.probe.say_connected_after(usize::MAX);
     // Somebody writes into the folder.
     fs::write(world.folder().join("session-999100000001.0.json"), "{}").unwrap();
     world.restore(&[]).must(1, &["refused"]);
@@ -812,7 +708,7 @@ fn nothing_is_put_back_under_a_bot_that_may_be_connected() {
 
 #[test]
 fn every_step_of_a_restore_is_on_record() {
-    let world = World::new();
+    let world = Host::new();
     world.keep(&world.bytes().unwrap());
     world.write(b"{");
     let inode = || fs::metadata(world.creds()).unwrap().ino();
@@ -847,7 +743,7 @@ fn every_step_of_a_restore_is_on_record() {
     };
     let old = inode();
     // The second answer stops it.
-    world.probe.says_disconnected(1);
+    world.probe.say_connected_after(1);
     world.restore(&[]).must(1, &["refused"]);
     let record = shown();
     let begun = "locked asked prepared asked_again";
@@ -857,7 +753,7 @@ fn every_step_of_a_restore_is_on_record() {
     );
     assert_eq!(files(&record), [(old, "left".to_owned())], "{record}");
 
-    world.probe.says_disconnected(usize::MAX);
+    world.probe.say_connected_after(usize::MAX);
     world.restore(&[]).must(0, &[]);
     let record = shown();
     assert!(
@@ -902,7 +798,7 @@ fn a_user_of_its_own_is_told_to_restore_as_root_and_goes_on_afterwards() {
         return;
     }
     let (own, bots) = (65_533, 65_532);
-    let world = World::new();
+    let world = Host::new();
     world.keep(&world.bytes().unwrap());
     world.write(b"");
     let give = |dir: &Path, user: u32, mode: Option<u32>| {
@@ -913,13 +809,12 @@ fn a_user_of_its_own_is_told_to_restore_as_root_and_goes_on_afterwards() {
             }
         }
     };
-    fs::set_permissions(world.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     give(&world.path("sessions"), bots, Some(0o777));
     give(&world.path("state"), own, None);
     // Root makes the journal.
-    world.probe.says_disconnected(0);
+    world.probe.say_connected_after(0);
     world.restore(&[]).must(1, &["the bot is connected"]);
-    world.probe.says_disconnected(usize::MAX);
+    world.probe.say_connected_after(usize::MAX);
     // Where its own user can reach it.
     let program = world.path("baileys_remediator");
     fs::copy(REMEDIATOR, &program).unwrap();
@@ -931,7 +826,7 @@ fn a_user_of_its_own_is_told_to_restore_as_root_and_goes_on_afterwards() {
             .gid(own)
             .output()
             .unwrap();
-        Said {
+        Ran {
             code: output.status.code().unwrap_or(137),
             out: String::from_utf8(output.stdout).unwrap(),
             err: String::from_utf8(output.stderr).unwrap(),
@@ -973,7 +868,7 @@ fn all_below(dir: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn copies_of_a_renamed_session_are_moved_with_it() {
-    let world = World::new();
+    let world = Host::new();
     world.keep(&world.bytes().unwrap());
     let renamed = "company.7 süd";
     fs::rename(world.folder(), world.path("sessions").join(renamed)).unwrap();
@@ -995,7 +890,7 @@ fn copies_of_a_renamed_session_are_moved_with_it() {
 
 #[test]
 fn a_person_confirms_by_the_sessions_name() {
-    let world = World::new();
+    let world = Host::new();
     world.keep(&world.bytes().unwrap());
     world.write(b"");
     world
@@ -1033,7 +928,7 @@ fn a_person_confirms_by_the_sessions_name() {
 
 #[test]
 fn a_newer_file_or_another_identity_is_replaced_by_force_only_and_can_come_back() {
-    let world = World::new();
+    let world = Host::new();
     let whole = world.bytes().unwrap();
     let next = number(&whole, "nextPreKeyId");
     world.keep(&with_counters(&whole, next - 1));
@@ -1112,7 +1007,7 @@ fn a_newer_file_or_another_identity_is_replaced_by_force_only_and_can_come_back(
 
 #[test]
 fn by_force_a_copy_that_cannot_be_kept_is_a_warning_only() {
-    let world = World::new();
+    let world = Host::new();
     let whole = world.bytes().unwrap();
     world.keep(&whole);
     for nth in 1..100 {
@@ -1140,7 +1035,7 @@ fn by_force_a_copy_that_cannot_be_kept_is_a_warning_only() {
 
 #[test]
 fn whatever_else_stands_in_creds_json_survives() {
-    let world = World::new();
+    let world = Host::new();
     let whole = String::from_utf8(world.bytes().unwrap()).unwrap();
     let odd = whole.replacen(
         '{',
@@ -1156,7 +1051,7 @@ fn whatever_else_stands_in_creds_json_survives() {
 
 #[test]
 fn what_was_replaced_goes_with_the_quarantines_retention_and_not_before() {
-    let world = World::new();
+    let world = Host::new();
     world.keep(&world.bytes().unwrap());
     world.write(b"{\"half\":");
     world.restore(&[]).must(0, &[]);
@@ -1193,7 +1088,7 @@ fn strace() -> PathBuf {
     })
 }
 
-impl World {
+impl Host {
     /// Runs a command under strace, which does what `inject` says.
     fn traced(&self, args: Vec<String>, inject: Option<&str>) -> (Option<i32>, Vec<Call>, String) {
         let log = self.path("trace");
@@ -1280,9 +1175,9 @@ fn names_in(dir: &Path) -> BTreeSet<String> {
 
 /// Kills a restore, or has a call of it fail, at every call that changes something.
 fn at_every_call(old: Option<&[u8]>, force: bool, what: &str) -> usize {
-    let copy_of = |world: &World| with_counters(&world.bytes().unwrap(), 31);
+    let copy_of = |world: &Host| with_counters(&world.bytes().unwrap(), 31);
     let prepare = || {
-        let world = World::new();
+        let world = Host::new();
         let copy = copy_of(&world);
         world.keep(&copy);
         let restored = with_counters(&copy, highest_pre_key(&world.folder()) + 1 + BATCH);
@@ -1294,7 +1189,7 @@ fn at_every_call(old: Option<&[u8]>, force: bool, what: &str) -> usize {
         names.remove("creds.json");
         (world, restored, names)
     };
-    let args = |world: &World| {
+    let args = |world: &Host| {
         let mut args = world.args(&["creds", "restore", SESSION, "--yes", "--version=1"]);
         args.extend(force.then(|| "--force".to_owned()));
         args
@@ -1415,7 +1310,7 @@ fn a_restore_with_any_call_failing_loses_nothing() {
 #[test]
 fn a_look_killed_at_any_call_keeps_whole_copies_only() {
     let prepare = || {
-        let world = World::new();
+        let world = Host::new();
         let whole = world.bytes().unwrap();
         // With the fourth, one is let go.
         for next in [31, 32, 33] {
@@ -1423,7 +1318,7 @@ fn a_look_killed_at_any_call_keeps_whole_copies_only() {
         }
         world
     };
-    let versions = |world: &World| -> BTreeSet<u64> {
+    let versions = |world: &Host| -> BTreeSet<u64> {
         let list = world.list(SESSION);
         assert!(list.iter().all(|copy| copy["whole"] == true), "{list:?}");
         list.iter()
@@ -1480,7 +1375,7 @@ fn a_look_killed_at_any_call_keeps_whole_copies_only() {
     assert!(tried >= 6 && killed * 2 >= tried, "{killed} of {tried}");
 }
 
-impl World {
+impl Host {
     /// `serve` under strace until it has looked, or is killed.
     fn traced_look(&self, inject: Option<&str>) -> Vec<Call> {
         let port = net::free_port(None).unwrap();
@@ -1568,7 +1463,7 @@ fn runbook(heading: &str) -> Vec<String> {
 #[test]
 fn the_runbooks_commands_work_as_they_are_written() {
     // With the state of this test in the places that the runbook names.
-    let run = |world: &World, block: &str| {
+    let run = |world: &Host, block: &str| {
         let programs = Path::new(REMEDIATOR).parent().unwrap();
         let path = format!("{}:{}", programs.display(), std::env::var("PATH").unwrap());
         let block = block
@@ -1627,7 +1522,7 @@ fn the_runbooks_commands_work_as_they_are_written() {
         .filter(|block| block.contains("tar "))
         .collect();
 
-    let world = World::new();
+    let world = Host::new();
     let whole = world.bytes().unwrap();
     world.keep(&with_counters(&whole, 31));
     world.write(&whole[..200]);
@@ -1654,7 +1549,7 @@ fn the_runbooks_commands_work_as_they_are_written() {
     assert!(world.bytes().unwrap() == with_counters(&whole, next));
 
     // Without a copy, from a backup by hand.
-    let world = World::new();
+    let world = Host::new();
     let whole = world.bytes().unwrap();
     fs::create_dir(world.path("backup")).unwrap();
     fs::write(world.path("backup/creds.json"), with_counters(&whole, 31)).unwrap();

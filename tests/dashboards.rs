@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baileys_exporter::folder::Timestamp;
+use baileys_exporter::remediator::restart::state::{Phase, Restart, Times, Trigger};
 use baileys_exporter::remediator::store::Store;
 use baileys_exporter::remediator::store::queue::{Accepted, Request, Via};
 use baileys_exporter::remediator::store::runs::Action;
@@ -294,10 +295,23 @@ impl World {
             panic!("not queued")
         };
         journal.armed().arm(id, now).unwrap();
-        journal
-            .restarts()
-            .set_not_back("bots", NOT_BACK, id, now)
-            .unwrap();
+        // A session that has not come back.
+        let second = std::time::Duration::from_secs(1);
+        let times = Times {
+            stop: second,
+            gone: second,
+            start: second,
+            connect: second,
+            clean: second,
+            retry: second,
+        };
+        let decided = now.nanos();
+        let restart = Restart {
+            phase: Phase::RunningNotConnected,
+            late_ns: Some(decided),
+            ..Restart::new("bots", NOT_BACK, id, Trigger::Emergency, decided, times)
+        };
+        journal.restarts().save(&restart).unwrap();
     }
 
     fn start(&mut self) {

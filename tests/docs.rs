@@ -168,6 +168,7 @@ fn scrape(process: &mut Process, url: &str) -> String {
 /// service that has not come back: their series are there only while it is so.
 fn all_that_a_journal_tells(state: &Path) {
     use baileys_exporter::folder::{Kind, Timestamp};
+    use baileys_exporter::remediator::restart::state::{Phase, Restart, Times, Trigger};
     use baileys_exporter::remediator::store::Store;
     use baileys_exporter::remediator::store::queue::{Accepted, Request, Via};
     use baileys_exporter::remediator::store::runs::{Action, Ending, Status};
@@ -220,10 +221,23 @@ fn all_that_a_journal_tells(state: &Path) {
     }
     let id = accept(&journal, Action::Emergency, now);
     journal.armed().arm(id, now).unwrap();
-    journal
-        .restarts()
-        .set_not_back("bots", "bot", id, now)
-        .unwrap();
+    // A session that has not come back.
+    let second = std::time::Duration::from_secs(1);
+    let times = Times {
+        stop: second,
+        gone: second,
+        start: second,
+        connect: second,
+        clean: second,
+        retry: second,
+    };
+    let decided = now.nanos();
+    let restart = Restart {
+        phase: Phase::RunningNotConnected,
+        late_ns: Some(decided),
+        ..Restart::new("bots", "bot", id, Trigger::Emergency, decided, times)
+    };
+    journal.restarts().save(&restart).unwrap();
 }
 
 #[test]
@@ -470,6 +484,39 @@ fn the_readme_names_the_two_commands_and_ci_runs_the_same() {
     );
 }
 
+/// Each path and each make target that CONTRIBUTING.md names.
+#[test]
+fn contributing_md_names_paths_and_targets_that_exist() {
+    let (page, text) = doc("CONTRIBUTING.md");
+    let (_, makefile) = doc("Makefile");
+    let root = page.parent().unwrap();
+    let top: BTreeSet<String> = std::fs::read_dir(root)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    // Paths also stand in the diagram, without backticks.
+    let words = text.split(|c: char| c.is_whitespace() || "`(),;|".contains(c));
+    let (mut paths, mut wrong) = (0, Vec::new());
+    for word in words.map(|word| word.trim_end_matches(['.', ':'])) {
+        let first = word.split('/').next().unwrap_or_default();
+        let is_source = word.ends_with(".rs") && word != "a/b.rs" && word != "a/b/tests.rs";
+        if (word.contains('/') && (top.contains(first) || first == "crates")) || is_source {
+            paths += 1;
+            if !root.join(word).exists() {
+                wrong.push(word.to_owned());
+            }
+        }
+    }
+    for target in text.split("`make ").skip(1) {
+        let target = target.split('`').next().unwrap();
+        if !makefile.contains(&format!("\n{target}:")) {
+            wrong.push(format!("make {target}"));
+        }
+    }
+    assert!(paths > 50, "only {paths} paths were found");
+    assert_eq!(wrong, Vec::<String>::new(), "CONTRIBUTING.md");
+}
+
 /// The lines of a Markdown text outside of fenced code.
 fn prose(text: &str) -> Vec<&str> {
     let mut fenced = false;
@@ -531,7 +578,12 @@ fn anchors(text: &str) -> BTreeSet<String> {
 
 /// The Markdown files that a user reads.
 fn pages(root: &Path) -> Vec<PathBuf> {
-    let mut pages = vec![root.join("README.md"), root.join("CHANGELOG.md")];
+    let mut pages = vec![
+        root.join("README.md"),
+        root.join("CHANGELOG.md"),
+        root.join("CONTRIBUTING.md"),
+        root.join("SECURITY.md"),
+    ];
     let mut dirs: Vec<PathBuf> = ["docs", "alerting-rules", "dashboards"]
         .iter()
         .map(|name| root.join(name))

@@ -317,6 +317,10 @@ REST
     }
 
     fn deliver(&self, status: &str, alerts: &[(&str, &str)]) {
+        self.deliver_to(self.port, status, alerts);
+    }
+
+    fn deliver_to(&self, port: u16, status: &str, alerts: &[(&str, &str)]) {
         let alerts: Vec<Value> = alerts
             .iter()
             .map(|(session, tier)| {
@@ -330,7 +334,7 @@ REST
             .collect();
         let body = json!({"version": "4", "alerts": alerts}).to_string();
         let headers = [("Authorization".to_owned(), format!("Bearer {TOKEN}"))];
-        let url = format!("http://127.0.0.1:{}/webhook", self.port);
+        let url = format!("http://127.0.0.1:{port}/webhook");
         let answer = net::post(&url, &headers, body.as_bytes()).unwrap();
         assert_eq!(answer.status, 202, "{}", answer.body);
     }
@@ -539,6 +543,100 @@ fn stopped_cleaned_and_started_again() {
         "{out}"
     );
     what_lies_there_is_documented_and_private(&world.at("state"));
+    // The restart is on record, with the downtime.
+    let (code, out, err) =
+        world.command(&["runs", "show", &run["id"].to_string(), "--output=json"]);
+    assert_eq!(code, Some(0), "{err}");
+    let shown: Value = serde_json::from_str(&out).unwrap();
+    let steps = shown["steps"].as_array().unwrap();
+    let mut at = 0;
+    for word in ["stopping", "gone", "starting", "started", "connected"] {
+        let found = steps[at..].iter().position(|step| step["step"] == word);
+        at += found.unwrap_or_else(|| panic!("{word}: {out}"));
+    }
+    let detail = steps[at]["detail"].as_str().unwrap();
+    assert!(detail.starts_with("down for "), "{out}");
+    let left = world.folder("bot").join(".baileys_quarantine/restart.json");
+    assert!(!left.exists(), "the second record is gone");
+}
+
+/// Another remediator on the host, with another state directory, gets the same alerts.
+#[test]
+fn two_remediators_start_a_bot_once() {
+    let mut world = World::new();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    let other = Beside::start(&world);
+    world.mark("hold-start-before");
+    let ports = [world.port, other.port];
+    for port in ports {
+        world.deliver_to(port, "firing", &[("bot", "emergency")]);
+    }
+    world.wait_for_file("reached-start-before");
+    world.unmark("hold-start-before");
+    for port in ports {
+        world.wait("no run waits", || {
+            let metrics = Metrics::scrape(&format!("http://127.0.0.1:{port}/metrics"))?;
+            let waiting: f64 = metrics
+                .having("baileys_remediator_queue_length", &[])
+                .map(|sample| sample.value)
+                .sum();
+            match waiting {
+                0.0 => Ok(()),
+                waiting => Err(format!("{waiting}")),
+            }
+        });
+    }
+    world.came_back_by_one_start("bot", &before);
+}
+
+/// A second remediator in the same world.
+struct Beside {
+    port: u16,
+    server: Child,
+}
+
+impl Beside {
+    fn start(world: &World) -> Self {
+        let port = net::free_port(None).unwrap();
+        let log = File::create(world.at("other.log")).unwrap();
+        let server = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--", REMEDIATOR, "serve"])
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!(
+                "--webhook.token-file={}",
+                world.at("token").display()
+            ))
+            .arg(format!(
+                "--sessions.path={}",
+                world.at("sessions").display()
+            ))
+            .arg(format!(
+                "--state.path={}",
+                world.at("other-state").display()
+            ))
+            .arg(format!(
+                "--config.file={}",
+                world.at("config.yml").display()
+            ))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .process_group(0)
+            .spawn()
+            .expect("setpriv (util-linux) starts the remediator");
+        let ready = format!("http://127.0.0.1:{port}/-/ready");
+        let beside = Self { port, server };
+        world.wait("the other remediator is ready", || net::get(&ready)?.ok());
+        beside
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
 }
 
 fn what_lies_there_is_documented_and_private(state: &Path) {
@@ -665,6 +763,8 @@ fn a_bot_that_refuses_to_stop_goes_on_running() {
             world.read("log")
         );
         world.unmark(mark);
+        let detail = world.ended(name).unwrap()["detail"].to_string();
+        assert!(!detail.contains("started again"), "{detail}");
         world.nothing_moved(name, &before);
         // Not a second one beside it, even if the command would start one.
         assert!(world.runs_now(name) && world.calls("start", name) == 0);
@@ -1683,7 +1783,7 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
             }
             if case != "it has just ended" {
                 world.start();
-                world.says("earlier call has not ended");
+                world.says("an earlier call may be under way");
                 assert_eq!(world.calls("start", "bot"), 1);
                 world.unmark("hold-start-before");
             } else {
@@ -1712,10 +1812,6 @@ fn a_start_that_outlives_its_remediator_is_waited_for() {
 #[test]
 fn a_stop_that_outlives_its_remediator_is_waited_for() {
     let mut world = World::new();
-    let text = world
-        .read("config.yml")
-        .replace("stop_timeout: 20s", "stop_timeout: 60s");
-    fs::write(world.at("config.yml"), text).unwrap();
     let before = world.bot("bot", BLOATED);
     world.start();
     world.mark("hold-stop-after");
@@ -1723,7 +1819,7 @@ fn a_stop_that_outlives_its_remediator_is_waited_for() {
     world.wait_for_file("reached-stop-after");
     world.kill();
     world.start();
-    world.says("earlier call has not ended");
+    world.says("an earlier call may be under way");
     assert!(!world.runs_now("bot") && world.calls("start", "bot") == 0);
     world.unmark("hold-stop-after");
     world.came_back_by_one_start("bot", &before);
@@ -1742,6 +1838,11 @@ fn a_stopped_bot_is_started_every_minute_however_seldom_armed_runs_are_looked_at
     assert_eq!(
         world.came_to("bot", "emergency"),
         ("failed".into(), "down".into())
+    );
+    let detail = world.ended("bot").unwrap()["detail"].to_string();
+    assert!(
+        detail.contains("exited with 1") && !detail.contains("service was started"),
+        "{detail}"
     );
     assert_eq!(world.metric("services_down", &[]), 1.0);
     world.unmark("start-fails");
@@ -2111,7 +2212,7 @@ impl UnderPm2 {
         let yaml = "sessions: {include: [SESSION]}
 connection: {command: [sh, DIR/ask-pm2], timeout: 30s, quiet: 1s, trust: ['*']}
 armed: {look_every: 1s}
-processes: [{allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: TIMEOUT, gone_timeout: 20s, start_timeout: 20s}]
+processes: [{allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, connect_timeout: TIMEOUT, stop_timeout: 20s, gone_timeout: 20s, start_timeout: 20s}]
 ";
         let yaml = yaml.replace("DIR", &world.dir.path().display().to_string());
         let yaml = yaml

@@ -16,9 +16,8 @@ use std::net::TcpStream;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -26,200 +25,87 @@ use baileys_exporter::exporter::metrics::ALL;
 use baileys_exporter::folder::Kind;
 use baileys_exporter::logs::pattern::SHIPPED;
 use exporter_toolkit::process_metrics;
-use testkit::Patience;
 use testkit::fixture::{self, Snapshot};
 use testkit::net::{self, Answer, Metrics};
 use testkit::process;
+use testkit::world::{SOON, World, assert_discreet};
 
 const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
 /// What a real Prometheus 2.42 sends.
 const PROMETHEUS_ACCEPT: &str = "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1";
-/// Everything that is waited for happens within this time, or the test fails.
-const SOON: Duration = Duration::from_secs(30);
 const NOBODY: u32 = 65_534;
 
-/// A root of auth folders and an exporter that looks at it.
-struct World {
-    dir: tempfile::TempDir,
-    port: u16,
-    flags: Vec<String>,
-    server: Option<Child>,
-    patience: Patience,
+fn new_world() -> World {
+    World::new(testkit::programs!())
 }
 
-impl World {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        fs::create_dir(dir.path().join("sessions")).unwrap();
-        let port = net::free_port(None).unwrap();
-        Self {
-            dir,
-            port,
-            flags: Vec::new(),
-            server: None,
-            patience: Patience::new(4 * SOON),
-        }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn folder(&self, session: &str) -> PathBuf {
-        self.path("sessions").join(session)
-    }
-
-    fn bot(&self, session: &str, fixture: &str) -> PathBuf {
-        let folder = self.folder(session);
-        fixture::unpack(fixture, &folder, SystemTime::now()).unwrap();
-        folder
-    }
-
-    fn start(&mut self) {
-        let flags = vec![format!(
-            "--sessions.path={}",
-            self.path("sessions").display()
-        )];
-        self.start_with(Path::new(EXPORTER), &[], flags);
-    }
-
-    fn start_with(&mut self, program: &Path, setpriv: &[&str], flags: Vec<String>) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log"))
-            .unwrap();
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL"])
-            .args(setpriv)
-            .arg("--")
-            .arg(program)
-            .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
-            .arg("--log.level=debug")
-            .args(flags)
-            .args(&self.flags)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .expect("setpriv (util-linux) starts the exporter");
-        self.server = Some(child);
-        let ready = self.url("/-/ready");
-        self.wait("the exporter is ready", || net::get(&ready)?.ok());
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(self.server.as_ref().unwrap());
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-
-    fn wait<T>(&self, what: &str, attempt: impl FnMut() -> testkit::Result<T>) -> T {
-        let seen = self.patience.wait_until(SOON, what, attempt);
-        seen.unwrap_or_else(|failure| panic!("{failure}\n{}", self.log()))
-    }
-
-    /// Ends it as systemd does, and looks at what it said all the while.
-    fn finish(mut self) {
-        self.signal(rustix::process::Signal::TERM);
-        let mut server = self.server.take().unwrap();
-        let status = self.wait("the exporter ends", || {
-            server
-                .try_wait()
-                .map_err(|e| e.to_string())?
-                .ok_or_else(|| "it runs".to_owned())
-        });
-        assert!(status.success(), "{status}\n{}", self.log());
-        discreet("the log", &self.log());
-    }
-
-    fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.path("log")).unwrap_or_default()).into_owned()
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
-    }
-
-    /// A scrape, which always succeeds.
-    fn scrape(&self) -> Metrics {
-        let text = net::get(&self.url("/metrics")).unwrap().ok().unwrap();
-        discreet("a scrape", &text);
-        Metrics::parse(&text).unwrap()
-    }
-
-    fn request(&self, request: &str) -> Answer {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        let end = bytes
-            .windows(4)
-            .position(|four| four == b"\r\n\r\n")
-            .expect("a head");
-        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let headers: BTreeMap<String, String> = head
-            .lines()
-            .skip(1)
-            .filter_map(|line| line.split_once(": "))
-            .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
-            .collect();
-        let mut body = bytes[end + 4..].to_vec();
-        if headers
-            .get("content-encoding")
-            .is_some_and(|encoding| encoding == "gzip")
-        {
-            let mut text = Vec::new();
-            flate2::read::GzDecoder::new(body.as_slice())
-                .read_to_end(&mut text)
-                .unwrap();
-            body = text;
-        }
-        Answer {
-            status,
-            headers,
-            body: String::from_utf8(body).unwrap(),
-        }
-    }
-
-    fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
-        self.request(&format!(
-            "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"
-        ))
-    }
+fn bot(world: &World, session: &str, fixture: &str) -> PathBuf {
+    let folder = world.folder(session);
+    fixture::unpack(fixture, &folder, SystemTime::now()).unwrap();
+    folder
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            let _ = server.wait();
-        }
-    }
-}
-
-/// Holds no key, no telephone number and no name of a key file.
-fn discreet(what: &str, text: &str) {
-    // The value of a metric may be any number: a time, for instance.
-    let told = |line| match str::starts_with(line, "baileys_") {
-        true => line.rsplit_once(' ').map_or(line, |(series, _)| series),
-        false => line,
+/// Starts `program` with these flags, behind `setpriv` if it is given arguments.
+fn start_with(world: &mut World, program: &Path, setpriv: &[&str], flags: Vec<String>) {
+    let mut args = vec![
+        format!("--web.listen-address=127.0.0.1:{}", world.port),
+        "--log.level=debug".to_owned(),
+    ];
+    args.extend(flags);
+    args.extend(world.flags.iter().cloned());
+    let wrapper: Vec<&str> = match setpriv {
+        [] => Vec::new(),
+        _ => ["setpriv"]
+            .iter()
+            .chain(setpriv)
+            .chain(&["--"])
+            .copied()
+            .collect(),
     };
-    for word in [
-        "privKey",
-        "pubKey",
-        "noiseKey",
-        "\"_sessions\"",
-        "pre-key-1",
-        "session-4",
-        "447700",
-        "@g.us",
-    ] {
-        let line = text.lines().map(told).find(|line| line.contains(word));
-        assert_eq!(line, None, "{what} holds {word}");
+    world.start(&wrapper, program, args);
+}
+
+fn request(world: &World, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(("127.0.0.1", world.port)).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let end = bytes
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .expect("a head");
+    let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let headers: BTreeMap<String, String> = head
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let mut body = bytes[end + 4..].to_vec();
+    if headers
+        .get("content-encoding")
+        .is_some_and(|encoding| encoding == "gzip")
+    {
+        let mut text = Vec::new();
+        flate2::read::GzDecoder::new(body.as_slice())
+            .read_to_end(&mut text)
+            .unwrap();
+        body = text;
     }
+    Answer {
+        status,
+        headers,
+        body: String::from_utf8(body).unwrap(),
+    }
+}
+
+fn ask(world: &World, method: &str, path: &str, headers: &str) -> Answer {
+    request(
+        world,
+        &format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"),
+    )
 }
 
 fn auth(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> f64 {
@@ -278,7 +164,7 @@ fn neglected(folder: &Path, pre_keys: usize, files: usize) {
 /// Every number about the folders of the fixtures, and that looking changes nothing.
 #[test]
 fn what_it_says_of_folders_that_the_real_library_wrote() {
-    let mut world = World::new();
+    let mut world = new_world();
     let fixtures = [
         "normal",
         "warning-130",
@@ -287,7 +173,7 @@ fn what_it_says_of_folders_that_the_real_library_wrote() {
         "modern-1003",
     ];
     for fixture in fixtures {
-        world.bot(fixture, fixture);
+        bot(&world, fixture, fixture);
     }
     for pre_keys in [811, 812, 813] {
         neglected(
@@ -313,8 +199,8 @@ fn what_it_says_of_folders_that_the_real_library_wrote() {
             .collect()
     };
     let before = state(&world);
-    world.start();
-    let metrics = world.scrape();
+    world.start_exporter();
+    let metrics = world.metrics();
 
     for (fixture, files, accumulated, pre_keys, batch) in [
         ("normal", 76, 76, 48, 30),
@@ -429,7 +315,7 @@ fn what_it_says_of_folders_that_the_real_library_wrote() {
 /// that has talked to nobody yet.
 #[test]
 fn what_creds_json_counts_and_what_sleeps() {
-    let mut world = World::new();
+    let mut world = new_world();
     let day = Duration::from_secs(86_400);
     let next = |folder: &Path| -> u32 {
         let creds: serde_json::Value =
@@ -438,7 +324,7 @@ fn what_creds_json_counts_and_what_sleeps() {
     };
     let newest = |folder: &Path| folder.join(format!("pre-key-{}.json", next(folder) - 1));
     for session in ["whole", "robbed", "asleep", "alone", "torn"] {
-        world.bot(session, "warning-130");
+        bot(&world, session, "warning-130");
     }
     assert!(newest(&world.folder("whole")).exists());
     fs::remove_file(newest(&world.folder("robbed"))).unwrap();
@@ -469,8 +355,8 @@ fn what_creds_json_counts_and_what_sleeps() {
         b"{\"nextPreKeyId\":31",
     )
     .unwrap();
-    world.start();
-    let metrics = world.scrape();
+    world.start_exporter();
+    let metrics = world.metrics();
     let told = |name: &str, session: &str| -> Option<f64> {
         let name = format!("baileys_auth_{name}");
         metrics
@@ -594,7 +480,7 @@ fn largest(values: &[f64]) -> f64 {
 /// next scrape tells, and no other session suffers. Run without privileges, as it should be.
 #[test]
 fn folders_come_and_go_and_break() {
-    let mut world = World::new();
+    let mut world = new_world();
     for session in [
         "stays",
         "goes",
@@ -603,9 +489,9 @@ fn folders_come_and_go_and_break() {
         "shut",
         "half-shut",
     ] {
-        world.bot(session, "normal");
+        bot(&world, session, "normal");
     }
-    world.bot("gets-shut", "normal");
+    bot(&world, "gets-shut", "normal");
     // None of these is an auth folder.
     for stray in ["node_modules/pre-key", "empty", "photos", ".git"] {
         fs::create_dir_all(world.folder(stray)).unwrap();
@@ -631,7 +517,6 @@ fn folders_come_and_go_and_break() {
         // nobody can reach it, so a copy of it runs.
         program = world.path("baileys_exporter");
         fs::copy(EXPORTER, &program).unwrap();
-        fs::set_permissions(world.dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
         for session in names(&world.path("sessions"), "") {
             let folder = world.folder(&session);
             if folder.is_dir() && !folder.is_symlink() {
@@ -650,10 +535,10 @@ fn folders_come_and_go_and_break() {
         "--sessions.path={}",
         world.path("sessions").display()
     )];
-    world.start_with(&program, setpriv, flags);
+    start_with(&mut world, &program, setpriv, flags);
 
     let up = |metrics: &Metrics, session: &str| auth(metrics, "folder_up", &[("session", session)]);
-    let metrics = world.scrape();
+    let metrics = world.metrics();
     let everybody = [
         "stays",
         "goes",
@@ -696,8 +581,8 @@ fn folders_come_and_go_and_break() {
     fs::remove_dir_all(world.folder("goes")).unwrap();
     fs::rename(world.folder("old-name"), world.folder("new-name")).unwrap();
     fs::remove_file(world.folder("loses-creds").join("creds.json")).unwrap();
-    world.bot("comes", "warning-130");
-    let metrics = world.scrape();
+    bot(&world, "comes", "warning-130");
+    let metrics = world.metrics();
     let everybody = [
         "stays",
         "new-name",
@@ -736,7 +621,7 @@ fn folders_come_and_go_and_break() {
         fs::remove_file(world.folder("loses-creds").join(name)).unwrap();
     }
     mode("gets-shut", 0o755);
-    let metrics = world.scrape();
+    let metrics = world.metrics();
     assert_eq!(up(&metrics, "loses-creds"), 1.0);
     assert_eq!(auth(&metrics, "files", &[("session", "loses-creds")]), 0.0);
     assert_eq!(up(&metrics, "gets-shut"), 1.0);
@@ -747,7 +632,7 @@ fn folders_come_and_go_and_break() {
 
     // And when the whole root is gone for a while.
     fs::rename(world.path("sessions"), world.path("elsewhere")).unwrap();
-    let metrics = world.scrape();
+    let metrics = world.metrics();
     assert_eq!(sessions(&metrics), BTreeSet::new());
     assert_eq!(metrics.sum("baileys_exporter_sessions", &[]), Ok(0.0));
     let unreadable = [("reason", "source_unreadable")];
@@ -756,7 +641,7 @@ fn folders_come_and_go_and_break() {
         Ok(1.0)
     );
     fs::rename(world.path("elsewhere"), world.path("sessions")).unwrap();
-    assert!(sessions(&world.scrape()).is_superset(&set(&["stays", "new-name", "comes"])));
+    assert!(sessions(&world.metrics()).is_superset(&set(&["stays", "new-name", "comes"])));
     let log = world.log();
     for says in [
         "session shut cannot be looked at",
@@ -794,10 +679,10 @@ fn beside<T>(work: impl Fn(u64) + Sync, meanwhile: impl FnOnce() -> T) -> T {
 /// and an empty file that stays empty is broken.
 #[test]
 fn a_file_being_rewritten_is_not_broken() {
-    let mut world = World::new();
-    let folder = world.bot("busy", "normal");
-    world.bot("other", "normal");
-    world.start();
+    let mut world = new_world();
+    let folder = bot(&world, "busy", "normal");
+    bot(&world, "other", "normal");
+    world.start_exporter();
     let creds = folder.join("creds.json");
     let text = fs::read(&creds).unwrap();
     let rewrite = |empty_for: Duration, cut_off: usize, then: Duration| {
@@ -813,7 +698,7 @@ fn a_file_being_rewritten_is_not_broken() {
         let mut met = 0;
         while Instant::now() < end {
             met += u32::from(fs::metadata(&creds).unwrap().len() < text.len() as u64);
-            let metrics = world.scrape();
+            let metrics = world.metrics();
             for session in ["busy", "other"] {
                 assert_eq!(
                     auth(&metrics, "creds_valid", &[("session", session)]),
@@ -860,7 +745,7 @@ fn a_file_being_rewritten_is_not_broken() {
         b"\xff\xff",
     ] {
         fs::write(&creds, broken).unwrap();
-        let metrics = world.scrape();
+        let metrics = world.metrics();
         assert_eq!(
             auth(&metrics, "creds_valid", &[("session", "busy")]),
             0.0,
@@ -872,7 +757,7 @@ fn a_file_being_rewritten_is_not_broken() {
     }
     fs::write(&creds, &text).unwrap();
     assert_eq!(
-        auth(&world.scrape(), "creds_valid", &[("session", "busy")]),
+        auth(&world.metrics(), "creds_valid", &[("session", "busy")]),
         1.0
     );
     // Paired no more: what is left after a logout is valid, and not logged in.
@@ -881,7 +766,7 @@ fn a_file_being_rewritten_is_not_broken() {
         br#"{"noiseKey":{},"registered":false,"nextPreKeyId":31}"#,
     )
     .unwrap();
-    let metrics = world.scrape();
+    let metrics = world.metrics();
     assert_eq!(auth(&metrics, "creds_valid", &[("session", "busy")]), 1.0);
     assert_eq!(auth(&metrics, "logged_in", &[("session", "busy")]), 0.0);
     world.finish();
@@ -891,12 +776,16 @@ fn a_file_being_rewritten_is_not_broken() {
 /// come and go by the thousand: all of it is normal life.
 #[test]
 fn odd_files_never_fail_a_scrape() {
-    let mut world = World::new();
-    let folder = world.bot("odd", "normal");
+    let mut world = new_world();
+    let folder = bot(&world, "odd", "normal");
     let raw = OsStr::from_bytes(b"bot-\xff\xfe");
-    fs::rename(world.bot("raw", "normal"), world.path("sessions").join(raw)).unwrap();
+    fs::rename(
+        bot(&world, "raw", "normal"),
+        world.path("sessions").join(raw),
+    )
+    .unwrap();
     let awkward = "with \"quotes\", a \\ and\na new line";
-    fs::rename(world.bot("awkward", "normal"), world.folder(awkward)).unwrap();
+    fs::rename(bot(&world, "awkward", "normal"), world.folder(awkward)).unwrap();
     fs::write(folder.join(OsStr::from_bytes(b"\xff\xfe.json")), b"{}").unwrap();
     fs::write(
         folder.join(OsStr::from_bytes(b"session-\xff.0.json")),
@@ -927,11 +816,11 @@ fn odd_files_never_fail_a_scrape() {
             .unwrap();
         }
     }
-    world.start();
+    world.start_exporter();
     let count = |metrics: &Metrics, kind: &str| {
         auth(metrics, "files", &[("session", "odd"), ("kind", kind)])
     };
-    let metrics = world.scrape();
+    let metrics = world.metrics();
     assert_eq!(
         sessions(&metrics),
         set(&["odd", "bot-\\xff\\xfe", &awkward.replace('\n', "\\n")])
@@ -967,7 +856,7 @@ fn odd_files_never_fail_a_scrape() {
     beside(churn, || {
         let end = Instant::now() + Duration::from_secs(4);
         while Instant::now() < end {
-            let metrics = world.scrape();
+            let metrics = world.metrics();
             assert_eq!(auth(&metrics, "folder_up", &[("session", "odd")]), 1.0);
             assert_eq!(auth(&metrics, "creds_valid", &[("session", "odd")]), 1.0);
             assert_eq!(count(&metrics, "pre-key"), 52.0);
@@ -1041,13 +930,13 @@ fn python_with_prometheus_client() -> PathBuf {
 /// is declared, no session costs too much, and no label holds what nobody may see.
 #[test]
 fn the_exposition_is_what_prometheus_expects() {
-    let mut world = World::new();
+    let mut world = new_world();
     // Every kind there is, and what is unknown.
-    let worst = world.bot("worst", "modern-1003");
+    let worst = bot(&world, "worst", "modern-1003");
     fs::write(worst.join("something-new-447700900999.json"), b"{}").unwrap();
     fs::write(worst.join("unknown.txt"), b"").unwrap();
-    world.bot("normal", "normal");
-    world.bot("no creds", "normal");
+    bot(&world, "normal", "normal");
+    bot(&world, "no creds", "normal");
     fs::remove_file(world.folder("no creds").join("creds.json")).unwrap();
     fs::write(
         world.path("worst-out.log"),
@@ -1062,9 +951,9 @@ fn the_exposition_is_what_prometheus_expects() {
         world.path("state").display()
     ));
     world.flags.push("--logs.from-start".into());
-    world.start();
+    world.start_exporter();
     world.wait("the log is read", || {
-        let text = world.ask("GET", "/metrics", "").body;
+        let text = ask(&world, "GET", "/metrics", "").body;
         if text.contains("log_lines_total{session=\"worst\"} 1\n") {
             Ok(())
         } else {
@@ -1072,7 +961,7 @@ fn the_exposition_is_what_prometheus_expects() {
         }
     });
 
-    let plain = world.ask("GET", "/metrics", "");
+    let plain = ask(&world, "GET", "/metrics", "");
     assert_eq!(
         plain.headers["content-type"],
         "text/plain; version=0.0.4; charset=utf-8"
@@ -1081,7 +970,7 @@ fn the_exposition_is_what_prometheus_expects() {
     let real = format!(
         "Accept: {PROMETHEUS_ACCEPT}\r\nAccept-Encoding: gzip\r\nUser-Agent: Prometheus/2.42.0\r\n"
     );
-    let open = world.ask("GET", "/metrics", &real);
+    let open = ask(&world, "GET", "/metrics", &real);
     assert_eq!(
         open.headers["content-type"],
         "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -1112,7 +1001,7 @@ fn the_exposition_is_what_prometheus_expects() {
         ),
         ("Accept: ;;;\r\nAccept-Encoding: br\r\n", false, false),
     ] {
-        let answer = world.ask("GET", "/metrics", headers);
+        let answer = ask(&world, "GET", "/metrics", headers);
         assert_eq!(answer.status, 200, "{headers}");
         assert_eq!(
             answer.headers["content-type"].starts_with("application/openmetrics"),
@@ -1126,7 +1015,7 @@ fn the_exposition_is_what_prometheus_expects() {
         );
         assert!(answer.headers["vary"].contains("Accept"));
     }
-    let head = world.ask("HEAD", "/metrics", "");
+    let head = ask(&world, "HEAD", "/metrics", "");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert_eq!(head.headers["content-type"], plain.headers["content-type"]);
 
@@ -1222,8 +1111,8 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
             .all(|series| *series <= per_session["worst"]),
         "{per_session:?}"
     );
-    for text in [&plain.body, &open.body, &world.ask("GET", "/", "").body] {
-        discreet("an answer", text);
+    for text in [&plain.body, &open.body, &ask(&world, "GET", "/", "").body] {
+        assert_discreet("an answer", text);
         assert!(!text.contains("something-new"));
     }
     world.finish();
@@ -1232,8 +1121,8 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
 /// `/`, `/-/healthy`, `/-/ready`, `/-/reload`, SIGHUP, and everything else.
 #[test]
 fn it_conducts_itself_as_an_exporter() {
-    let mut world = World::new();
-    world.bot("a", "normal");
+    let mut world = new_world();
+    bot(&world, "a", "normal");
     fixture::unpack("normal", &world.path("more/b"), SystemTime::now()).unwrap();
     let config = world.path("config.yml");
     let paths = |names: &[&str]| {
@@ -1256,18 +1145,18 @@ fn it_conducts_itself_as_an_exporter() {
         "sessions: {{paths: [{}, {more}]}}\n",
         world.path("sessions").display()
     );
-    world.start_with(Path::new(EXPORTER), &[], flags);
+    start_with(&mut world, Path::new(EXPORTER), &[], flags);
 
     for (path, says) in [
         ("/-/healthy", "healthy"),
         ("/-/ready", "ready"),
         ("/", "Baileys auth folders"),
     ] {
-        let answer = world.ask("GET", path, "");
+        let answer = ask(&world, "GET", path, "");
         assert_eq!(answer.status, 200, "{path}");
         assert!(answer.body.contains(says), "{path}: {}", answer.body);
     }
-    let page = world.ask("GET", "/", "");
+    let page = ask(&world, "GET", "/", "");
     assert!(page.headers["content-type"].starts_with("text/html"));
     assert!(page.body.contains("href=\"/exposed\""));
     for path in [
@@ -1278,7 +1167,7 @@ fn it_conducts_itself_as_an_exporter() {
         "/../etc/passwd",
         "//",
     ] {
-        let answer = world.ask("GET", path, "");
+        let answer = ask(&world, "GET", path, "");
         assert_eq!(answer.status, 404, "{path}");
         let paths = "/, /exposed, /-/healthy, /-/ready, POST /-/reload\n";
         assert!(answer.body.ends_with(paths), "{}", answer.body);
@@ -1291,7 +1180,7 @@ fn it_conducts_itself_as_an_exporter() {
         ("GET", "/-/reload", "POST"),
         ("HEAD", "/-/reload", "POST"),
     ] {
-        let answer = world.ask(method, path, "Content-Length: 0\r\n");
+        let answer = ask(&world, method, path, "Content-Length: 0\r\n");
         assert_eq!(
             (answer.status, answer.headers["allow"].as_str()),
             (405, allow),
@@ -1313,7 +1202,7 @@ fn it_conducts_itself_as_an_exporter() {
 
     // A broken file changes nothing, and is told.
     fs::write(&config, "sesions: {paths: [/tmp]}\n").unwrap();
-    let answer = world.ask("POST", "/-/reload", "Content-Length: 0\r\n");
+    let answer = ask(&world, "POST", "/-/reload", "Content-Length: 0\r\n");
     assert_eq!(answer.status, 500);
     assert!(
         answer.body.contains("the former one stays in force"),
@@ -1350,17 +1239,13 @@ fn it_conducts_itself_as_an_exporter() {
     });
     fs::remove_file(&config).unwrap();
     assert_eq!(
-        world
-            .ask("POST", "/-/reload", "Content-Length: 0\r\n")
-            .status,
+        ask(&world, "POST", "/-/reload", "Content-Length: 0\r\n").status,
         500
     );
     assert_eq!(sessions(&look().unwrap()), set(&["a", "b"]));
     fs::write(&config, &both).unwrap();
     assert_eq!(
-        world
-            .ask("POST", "/-/reload", "Content-Length: 0\r\n")
-            .status,
+        ask(&world, "POST", "/-/reload", "Content-Length: 0\r\n").status,
         200
     );
     assert_eq!(loaded(&look().unwrap()).0, 1.0);
@@ -1371,15 +1256,15 @@ fn it_conducts_itself_as_an_exporter() {
 /// the next one works.
 #[test]
 fn concurrent_scrapes_are_bounded() {
-    let mut world = World::new();
-    world.bot("a", "normal");
+    let mut world = new_world();
+    bot(&world, "a", "normal");
     // A broken creds.json makes each scrape pause for a second look.
     File::create(world.folder("a").join("creds.json")).unwrap();
     world.flags.push("--web.max-requests=1".to_owned());
-    world.start();
+    world.start_exporter();
     let answers: Vec<Answer> = std::thread::scope(|scope| {
         let scrapes: Vec<_> = (0..6)
-            .map(|_| scope.spawn(|| world.ask("GET", "/metrics", "")))
+            .map(|_| scope.spawn(|| ask(&world, "GET", "/metrics", "")))
             .collect();
         scrapes
             .into_iter()
@@ -1405,7 +1290,7 @@ fn concurrent_scrapes_are_bounded() {
         refused.body
     );
     // Other pages are not scrapes.
-    assert_eq!(world.ask("GET", "/-/healthy", "").status, 200);
-    assert_eq!(world.ask("GET", "/metrics", "").status, 200);
+    assert_eq!(ask(&world, "GET", "/-/healthy", "").status, 200);
+    assert_eq!(ask(&world, "GET", "/metrics", "").status, 200);
     world.finish();
 }

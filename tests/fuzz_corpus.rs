@@ -71,7 +71,7 @@ fn the_corpus_knows_every_section() {
         .split(", ")
         .collect();
     assert!(
-        sections.contains(&"service") && sections.contains(&"overrides"),
+        sections.contains(&"processes") && sections.contains(&"overrides"),
         "{error}"
     );
     for section in sections {

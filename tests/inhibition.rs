@@ -10,14 +10,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use testkit::process::{self, Process};
+use testkit::Patience;
+use testkit::alertmanager::{Alertmanager, shipped};
 use testkit::recorder::Recorder;
-use testkit::stack::INSTALL;
-use testkit::{Patience, net};
 
 /// Everything together; it takes a quarter of a minute.
 const BOUND: Duration = Duration::from_secs(120);
@@ -29,9 +27,9 @@ const RECEIVERS: [&str; 4] = ["baileys_remediator", "operator", "pager", "nobody
 /// An alert: a host, a session, and the alert's name without "Baileys".
 type Alert = (&'static str, &'static str, &'static str);
 
-struct World {
-    process: Process,
-    url: String,
+/// Alertmanager, and a recorder for each of its receivers.
+struct Receivers {
+    alertmanager: Alertmanager,
     recorders: Vec<(&'static str, Recorder)>,
     /// The labels that the shipped rules give each alert.
     labels: BTreeMap<String, Value>,
@@ -39,18 +37,9 @@ struct World {
     _dir: tempfile::TempDir,
 }
 
-fn shipped(name: &str) -> String {
-    fs::read_to_string(
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("alerting-rules")
-            .join(name),
-    )
-    .unwrap()
-}
-
 /// The labels of each alert in the shipped rules.
 fn rule_labels() -> BTreeMap<String, Value> {
-    let rules: Value = serde_saphyr::from_str(&shipped("baileys.rules.yml")).unwrap();
+    let rules: Value = serde_saphyr::from_str(&shipped("baileys.rules.yml").unwrap()).unwrap();
     let groups = rules["groups"].as_array().unwrap();
     let rules = groups
         .iter()
@@ -60,10 +49,8 @@ fn rule_labels() -> BTreeMap<String, Value> {
     alerts.collect()
 }
 
-impl World {
+impl Receivers {
     fn start() -> Self {
-        let program = process::find(&["prometheus-alertmanager", "alertmanager"])
-            .unwrap_or_else(|| panic!("Alertmanager is not installed; run: {INSTALL}"));
         let dir = tempfile::tempdir().unwrap();
         let recorders: Vec<_> = RECEIVERS
             .into_iter()
@@ -80,7 +67,6 @@ impl World {
         let token = dir.path().join("webhook.token");
         fs::write(&token, "a token that nobody asks for").unwrap();
 
-        let mut text = shipped("alertmanager.yml");
         let webhook = |name: &str| format!("    webhook_configs:\n      - url: {}\n", url(name));
         let changes = [
             ("http://127.0.0.1:10274/webhook", url("baileys_remediator")),
@@ -103,39 +89,21 @@ impl World {
             ("group_interval: 5m", "group_interval: 1s".to_owned()),
             ("group_interval: 1m", "group_interval: 1s".to_owned()),
         ];
-        for (from, to) in &changes {
-            assert_eq!(text.matches(from).count(), 1, "{from}");
-            text = text.replace(from, to);
-        }
-        let config = dir.path().join("alertmanager.yml");
-        fs::write(&config, text).unwrap();
-
-        let port = net::free_port(None).unwrap();
-        let args = [
-            format!("--config.file={}", config.display()),
-            format!("--storage.path={}", dir.path().join("data").display()),
-            format!("--web.listen-address=127.0.0.1:{port}"),
-            "--cluster.listen-address=".to_owned(),
-        ];
-        let log = dir.path().join("alertmanager.log");
-        let process = Process::start("alertmanager", &program, &args, &log).unwrap();
+        let alertmanager = Alertmanager::start(dir.path(), &changes).unwrap();
         let world = Self {
-            process,
-            url: format!("http://127.0.0.1:{port}"),
+            alertmanager,
             recorders,
             labels: rule_labels(),
             patience: Patience::new(BOUND),
             _dir: dir,
         };
-        world.wait("alertmanager is ready", || {
-            net::get(&format!("{}/-/ready", world.url))?.ok()
-        });
+        world.wait("alertmanager is ready", || world.alertmanager.ready());
         world
     }
 
     fn wait<T>(&self, what: &str, attempt: impl FnMut() -> testkit::Result<T>) -> T {
         let seen = self.patience.wait_until(STEP, what, attempt);
-        seen.unwrap_or_else(|error| panic!("{error}\n{}", self.process.log_tail(12)))
+        seen.unwrap_or_else(|error| panic!("{error}\n{}", self.alertmanager.process.log_tail(12)))
     }
 
     /// Tells Alertmanager of alerts as Prometheus would, all of one evaluation.
@@ -160,19 +128,12 @@ impl World {
                 }
             })
             .collect();
-        let headers = [("Content-Type".to_owned(), "application/json".to_owned())];
-        let url = format!("{}/api/v2/alerts", self.url);
-        net::post(&url, &headers, Value::from(body).to_string().as_bytes())
-            .unwrap()
-            .ok()
-            .unwrap();
+        self.alertmanager.post(body).unwrap();
     }
 
     /// The alerts that Alertmanager holds back, and those that it does not.
     fn states(&self) -> testkit::Result<(BTreeSet<String>, BTreeSet<String>)> {
-        let answer = net::get(&format!("{}/api/v2/alerts", self.url))?.ok()?;
-        let alerts: Vec<Value> =
-            serde_json::from_str(&answer).map_err(|error| error.to_string())?;
+        let alerts = self.alertmanager.alerts()?;
         let (silenced, heard): (Vec<&Value>, Vec<&Value>) = alerts
             .iter()
             .partition(|alert| alert["status"]["state"] == "suppressed");
@@ -262,7 +223,7 @@ fn lines(alerts: &[Alert]) -> BTreeSet<String> {
 
 #[test]
 fn an_emergency_silences_the_lower_tiers_of_its_own_session_and_nothing_else() {
-    let world = World::start();
+    let world = Receivers::start();
     // Two sessions on two hosts. Fatal is beside the ladder, and so is what is no tier.
     let heard = [
         ("a", "one", "AuthFilesFatal"),
@@ -406,7 +367,7 @@ fn an_emergency_silences_the_lower_tiers_of_its_own_session_and_nothing_else() {
 /// What has no session of its own in common with a tier is not silenced by what it lacks.
 #[test]
 fn alerts_that_are_no_tier_silence_nobody_and_are_silenced_by_nobody() {
-    let world = World::start();
+    let world = Receivers::start();
     let all = [
         // Every one that a session can have, with an emergency in the middle.
         ("a", "one", "AuthFilesEmergency"),

@@ -113,7 +113,8 @@ fn everybody_at_once() {
     let mut fleet = Fleet::new(rounds, 0);
     fleet.start();
     let mut other_flags = fleet.flags();
-    other_flags[1] = format!("--state.path={}", fleet.path("other-state").display());
+    *other_flags.last_mut().unwrap() =
+        format!("--state.path={}", fleet.path("other-state").display());
     let other_port = net::free_port(None).unwrap();
     let mut args = vec![
         "serve".to_owned(),

@@ -16,155 +16,40 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, XattrFlags};
 use serde_json::{Value, json};
-use testkit::Patience;
-use testkit::fixture::{self, Snapshot};
+use testkit::fixture::Snapshot;
 use testkit::net;
 use testkit::process::{self, Process};
+use testkit::world::{QUARTER, SOON, TOKEN, World};
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const BLOATED: &str = "bloated-classic-387";
-const TOKEN: &str = "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw";
-const SOON: Duration = Duration::from_secs(60);
-const QUARTER: Duration = Duration::from_secs(900);
 const FINGERPRINT: &str = "deadbeef00c0ffee";
 
-/// One host with bots, and a probe that says of each what its file says. It holds the answer
-/// of one call back while a file tells it to.
-struct World {
-    dir: tempfile::TempDir,
-    port: u16,
-    served: Option<Process>,
-    patience: Patience,
+fn new_world() -> World {
+    let mut world = World::new(testkit::programs!());
+    world.with_probe();
+    world.with_config("connection: {timeout: 50s}\n");
+    world
 }
 
-impl World {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["sessions", "probe"] {
-            fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        let script = r#"cd "$(dirname "$0")" || exit 3
-n=$(cat "$1.n" 2>/dev/null || echo 0); n=$((n + 1)); echo $n >"$1.part"; mv "$1.part" "$1.n"
-if [ "$(cat "$1.hold" 2>/dev/null)" = $n ]; then
-    touch "$1.held"
-    i=0
-    while [ -e "$1.hold" ] && [ $i -lt 900 ]; do sleep 0.05; i=$((i + 1)); done
-fi
-cat "$1"
-"#;
-        fs::write(dir.path().join("probe/ask.sh"), script).unwrap();
-        fs::write(dir.path().join("token"), TOKEN).unwrap();
-        fs::set_permissions(dir.path().join("token"), Permissions::from_mode(0o600)).unwrap();
-        fs::write(
-            dir.path().join("config.yml"),
-            "connection: {timeout: 50s}\n",
-        )
-        .unwrap();
-        let port = net::free_port(None).unwrap();
-        Self {
-            dir,
-            port,
-            served: None,
-            patience: Patience::new(4 * SOON),
-        }
-    }
+fn deliver(world: &World, session: &str, tier: &str) -> Value {
+    let (status, said) = world.deliver(&[json!({
+        "status": "firing",
+        "labels": {"ladder": "baileys_auth_files", "tier": tier, "session": session},
+        "startsAt": "2026-11-23T18:00:00.000Z", "fingerprint": FINGERPRINT,
+    })]);
+    assert_eq!(status, 202, "{said}");
+    said
+}
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
+fn command(world: &World, args: &[&str]) -> (i32, String, String) {
+    let ran = world.remediator(args);
+    (ran.code, ran.out, ran.err)
+}
 
-    fn folder(&self, session: &str) -> PathBuf {
-        self.path("sessions").join(session)
-    }
-
-    fn bot(&self, session: &str, fixture: &str, probe: &str) -> Snapshot {
-        fixture::unpack(fixture, &self.folder(session), SystemTime::now() - QUARTER).unwrap();
-        fs::write(self.path("probe").join(session), format!("{probe}\n")).unwrap();
-        Snapshot::take(&self.folder(session)).unwrap()
-    }
-
-    fn flags(&self) -> Vec<String> {
-        vec![
-            format!("--sessions.path={}", self.path("sessions").display()),
-            format!("--state.path={}", self.path("state").display()),
-            format!("--config.file={}", self.path("config.yml").display()),
-            format!(
-                "--connection.command=sh {} {{session}}",
-                self.path("probe/ask.sh").display()
-            ),
-            "--connection.trust=*".to_owned(),
-        ]
-    }
-
-    fn serve(&mut self) {
-        let args = [
-            "serve".to_owned(),
-            format!("--web.listen-address=127.0.0.1:{}", self.port),
-            format!("--webhook.token-file={}", self.path("token").display()),
-        ];
-        let log = self.path("log");
-        let args = args.into_iter().chain(self.flags());
-        self.served =
-            Some(Process::start("the remediator", Path::new(REMEDIATOR), args, &log).unwrap());
-        let url = self.url("/-/ready");
-        self.wait("it is ready", || net::get(&url)?.ok().map(drop));
-    }
-
-    fn wait(&self, what: &str, attempt: impl FnMut() -> testkit::Result<()>) {
-        let log = || fs::read_to_string(self.path("log")).unwrap_or_default();
-        self.patience
-            .wait_until(SOON, what, attempt)
-            .unwrap_or_else(|failure| panic!("{failure}\n{}", log()));
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
-    }
-
-    fn deliver(&self, session: &str, tier: &str) -> Value {
-        let body = json!({
-            "version": "4", "groupKey": "{}/{ladder=\"baileys_auth_files\"}:{}", "receiver": "baileys-remediator",
-            "status": "firing", "truncatedAlerts": 0,
-            "alerts": [{
-                "status": "firing",
-                "labels": {"ladder": "baileys_auth_files", "tier": tier, "session": session},
-                "startsAt": "2026-11-23T18:00:00.000Z", "fingerprint": FINGERPRINT,
-            }],
-        });
-        let headers = [("Authorization".to_owned(), format!("Bearer {TOKEN}"))];
-        let answer =
-            net::post(&self.url("/webhook"), &headers, body.to_string().as_bytes()).unwrap();
-        assert_eq!(answer.status, 202, "{}", answer.body);
-        serde_json::from_str(&answer.body).unwrap()
-    }
-
-    fn idle(&self) {
-        let url = self.url("/metrics");
-        self.wait("every run ends", || {
-            match net::Metrics::scrape(&url)?.sum("baileys_remediator_queue_length", &[])? {
-                0.0 => Ok(()),
-                some => Err(format!("{some} runs")),
-            }
-        });
-    }
-
-    fn command(&self, args: &[&str]) -> (i32, String, String) {
-        let args = args.iter().map(|arg| (*arg).to_owned()).chain(self.flags());
-        let (status, out, err) = process::run(Path::new(REMEDIATOR), args, SOON).unwrap();
-        (status.code().unwrap(), out, err)
-    }
-
-    fn show(&self, id: &str) -> Value {
-        let (code, out, err) = self.command(&["runs", "show", id, "--output=json"]);
-        assert_eq!(code, 0, "{err}");
-        serde_json::from_str(&out).unwrap()
-    }
-
-    fn get(&self, path: &str) -> (u16, String) {
-        let answer = net::get(&self.url(path)).unwrap();
-        (answer.status, answer.body)
-    }
+fn get(world: &World, path: &str) -> (u16, String) {
+    let answer = net::get(&world.url(path)).unwrap();
+    (answer.status, answer.body)
 }
 
 fn steps(record: &Value) -> Vec<&str> {
@@ -221,20 +106,20 @@ fn discreet(text: &str, names: &BTreeMap<String, (u64, u64)>) {
 /// the outcome; a refusal, and alerts that started nothing, as well.
 #[test]
 fn every_decision_is_on_record() {
-    let mut world = World::new();
+    let mut world = new_world();
     world.bot("bot", BLOATED, "disconnected");
     let kept = world.bot("talking", BLOATED, "connected");
     let before = stats(&world.folder("bot"));
-    world.serve();
-    assert_eq!(world.deliver("bot", "cleanup")["queued"], 1);
-    world.idle();
-    assert_eq!(world.deliver("talking", "emergency")["queued"], 1);
-    world.idle();
+    world.start_remediator();
+    assert_eq!(deliver(&world, "bot", "cleanup")["queued"], 1);
+    world.wait_until_idle();
+    assert_eq!(deliver(&world, "talking", "emergency")["queued"], 1);
+    world.wait_until_idle();
     // In vain: cleaned just now, refused just now, not here.
-    assert_eq!(world.deliver("bot", "cleanup")["queued"], 0);
-    assert_eq!(world.deliver("bot", "cleanup")["queued"], 0);
-    assert_eq!(world.deliver("talking", "emergency")["queued"], 0);
-    assert_eq!(world.deliver("nobody", "cleanup")["queued"], 0);
+    assert_eq!(deliver(&world, "bot", "cleanup")["queued"], 0);
+    assert_eq!(deliver(&world, "bot", "cleanup")["queued"], 0);
+    assert_eq!(deliver(&world, "talking", "emergency")["queued"], 0);
+    assert_eq!(deliver(&world, "nobody", "cleanup")["queued"], 0);
 
     let record = world.show("1");
     assert_eq!(record["requested_by"], format!("alert {FINGERPRINT}"));
@@ -316,7 +201,7 @@ fn every_decision_is_on_record() {
     // By its name, too, and as a table.
     let run = record["run"].as_str().unwrap().to_owned();
     assert_eq!(world.show(&run), record);
-    let (code, told, _) = world.command(&["runs", "show", &run]);
+    let (code, told, _) = command(&world, &["runs", "show", &run]);
     assert_eq!(code, 0);
     for word in [
         FINGERPRINT,
@@ -344,7 +229,7 @@ fn every_decision_is_on_record() {
     );
 
     // An operator's undo: who, and each file again.
-    let (code, said, err) = world.command(&["undo", &run]);
+    let (code, said, err) = command(&world, &["undo", &run]);
     assert_eq!(code, 0, "{err}");
     assert!(said.contains("Restart the bot"), "{said}");
     let undo = world.show("3");
@@ -362,7 +247,7 @@ fn every_decision_is_on_record() {
     assert_eq!(stats(&world.folder("bot")), before, "inode for inode");
 
     for wrong in ["0", "99", "x", "20260101T000000Z-abcdef"] {
-        let (code, _, err) = world.command(&["runs", "show", wrong]);
+        let (code, _, err) = command(&world, &["runs", "show", wrong]);
         assert!(
             code == 2 && err.contains("baileys_remediator runs"),
             "{wrong}: {err}"
@@ -370,7 +255,7 @@ fn every_decision_is_on_record() {
     }
 
     // The page tells the same, and what was asked in vain.
-    let (status, page) = world.get("/");
+    let (status, page) = get(&world, "/");
     assert_eq!(status, 200);
     for (outcome, times) in [("cooldown", 2), ("retry_later", 1), ("unknown_session", 1)] {
         let row = page
@@ -385,7 +270,7 @@ fn every_decision_is_on_record() {
     for word in ["nobody", "Nothing waits", "/run?id=1"] {
         assert!(page.contains(word), "{word}:\n{page}");
     }
-    let (status, shown) = world.get("/run?id=1");
+    let (status, shown) = get(&world, "/run?id=1");
     assert_eq!(status, 200);
     for word in ["asked_again", &run, "deadbeef00c0ffee", "moved"] {
         assert!(shown.contains(word), "{word}:\n{shown}");
@@ -404,9 +289,9 @@ fn kind_of(name: &str) -> &'static str {
 /// next start says what became of it.
 #[test]
 fn a_killed_run_is_on_record() {
-    let mut world = World::new();
+    let mut world = new_world();
     world.bot("bot", BLOATED, "disconnected");
-    world.serve();
+    world.start_remediator();
     let calls = world.path("probe/bot.n");
     world.wait("the roll call", || {
         fs::read_to_string(&calls)
@@ -416,7 +301,7 @@ fn a_killed_run_is_on_record() {
     assert_eq!(fs::read_to_string(&calls).unwrap(), "1\n");
     // The run asks for the second time once its plan is written.
     fs::write(world.path("probe/bot.hold"), "3").unwrap();
-    world.deliver("bot", "cleanup");
+    deliver(&world, "bot", "cleanup");
     let held = world.path("probe/bot.held");
     world.wait("the second verdict", || {
         if held.exists() {
@@ -425,7 +310,7 @@ fn a_killed_run_is_on_record() {
             Err("not asked".into())
         }
     });
-    world.served.as_mut().unwrap().kill();
+    world.kill();
 
     let cut_short = world.show("1");
     assert_eq!(cut_short["status"], "running");
@@ -438,8 +323,8 @@ fn a_killed_run_is_on_record() {
     assert_eq!(fates(&cut_short), BTreeMap::from([("planned", planned)]));
 
     fs::remove_file(world.path("probe/bot.hold")).unwrap();
-    world.serve();
-    world.idle();
+    world.start_remediator();
+    world.wait_until_idle();
     let ended = world.show("1");
     assert_eq!(ended["status"], "done", "{ended:#}");
     assert_eq!(steps(&ended)[5..], ["found_after_restart", "done"]);
@@ -552,7 +437,7 @@ fn acl() -> Vec<u8> {
 /// and back, and of the folder itself. A file that came anew stays as it is.
 #[test]
 fn every_attribute_survives_clean_and_undo() {
-    let world = World::new();
+    let world = new_world();
     world.bot("bot", BLOATED, "disconnected");
     let folder = world.folder("bot");
     let is_root = rustix::process::geteuid().is_root();
@@ -603,7 +488,7 @@ fn every_attribute_survives_clean_and_undo() {
     eprintln!("extended attributes that this file system has: {had:?}");
 
     let (before, about_folder) = (all_attributes(&folder), attributes(&folder));
-    let (code, _, err) = world.command(&["clean", "bot"]);
+    let (code, _, err) = command(&world, &["clean", "bot"]);
     assert_eq!(code, 0, "{err}");
     let cleaned = all_attributes(&folder);
     let run = world.show("1")["run"].as_str().unwrap().to_owned();
@@ -625,7 +510,7 @@ fn every_attribute_survives_clean_and_undo() {
 
     // Not while connected; and that is on record.
     fs::write(world.path("probe/bot"), "connected\n").unwrap();
-    let (code, _, err) = world.command(&["undo", &run]);
+    let (code, _, err) = command(&world, &["undo", &run]);
     assert!(code == 1 && err.contains("connected"), "{err}");
     assert_eq!(
         differing(&cleaned, &all_attributes(&folder)),
@@ -648,7 +533,7 @@ fn every_attribute_survives_clean_and_undo() {
         .set_modified(SystemTime::now() - QUARTER)
         .unwrap();
     let newer = attributes(&folder.join(&anew));
-    let (code, said, err) = world.command(&["undo", &run]);
+    let (code, said, err) = command(&world, &["undo", &run]);
     assert_eq!(code, 0, "{err}");
     assert!(
         said.contains("1 stay in the quarantine") && said.contains("Restart the bot"),
@@ -660,7 +545,7 @@ fn every_attribute_survives_clean_and_undo() {
         BTreeMap::from([("blocked", 1), ("restored", quarantined.len() - 1)])
     );
     fs::remove_file(folder.join(&anew)).unwrap();
-    let (code, _, err) = world.command(&["undo", &run]);
+    let (code, _, err) = command(&world, &["undo", &run]);
     assert_eq!(code, 0, "{err}");
     assert_eq!(
         fates(&world.show("4")),
@@ -679,9 +564,9 @@ fn every_attribute_survives_clean_and_undo() {
 /// fails, nor does any delivery.
 #[test]
 fn commands_work_beside_a_busy_serve() {
-    let mut world = World::new();
+    let mut world = new_world();
     world.bot("bot", BLOATED, "disconnected");
-    world.serve();
+    world.start_remediator();
     let stop = std::sync::atomic::AtomicBool::new(false);
     let (delivered, commands) = std::thread::scope(|scope| {
         let deliveries: Vec<_> = (0..3)
@@ -689,7 +574,7 @@ fn commands_work_beside_a_busy_serve() {
                 scope.spawn(|| {
                     let mut delivered = 0;
                     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                        world.deliver("bot", "warning");
+                        deliver(&world, "bot", "warning");
                         delivered += 1;
                     }
                     delivered
@@ -697,7 +582,7 @@ fn commands_work_beside_a_busy_serve() {
             })
             .collect();
         let told = |args: &[&str]| {
-            let (code, _, err) = world.command(args);
+            let (code, _, err) = command(&world, args);
             (args.join(" "), code, err)
         };
         let mut commands = Vec::new();
@@ -717,24 +602,24 @@ fn commands_work_beside_a_busy_serve() {
     let failed: Vec<_> = commands.iter().filter(|(_, code, _)| *code != 0).collect();
     assert!(failed.is_empty(), "{failed:?}");
     assert!(delivered.iter().all(|count| *count > 0), "{delivered:?}");
-    world.idle();
-    let (code, _, err) = world.command(&["clean", "bot"]);
+    world.wait_until_idle();
+    let (code, _, err) = command(&world, &["clean", "bot"]);
     assert_eq!(code, 0, "{err}");
     let cleaned: Value =
-        serde_json::from_str(&world.command(&["runs", "--limit=1", "--output=json"]).1).unwrap();
+        serde_json::from_str(&command(&world, &["runs", "--limit=1", "--output=json"]).1).unwrap();
     let run = cleaned[0]["run"].as_str().unwrap();
-    let (code, _, err) = world.command(&["undo", run, "--force", "--yes"]);
+    let (code, _, err) = command(&world, &["undo", run, "--force", "--yes"]);
     assert_eq!(code, 0, "{err}");
 }
 
 /// A plan is looked at in the browser, and nothing anywhere has changed.
 #[test]
 fn the_plan_view_changes_nothing() {
-    let mut world = World::new();
+    let mut world = new_world();
     let hostile = "<b>x&\"'?=";
     let before = world.bot("bot", BLOATED, "disconnected");
     let hostile_before = world.bot(hostile, "normal", "connected");
-    world.serve();
+    world.start_remediator();
     let calls = world.path("probe/bot.n");
     let asked = |n: &str| {
         if fs::read_to_string(&calls).is_ok_and(|read| read.trim() == n) {
@@ -745,7 +630,7 @@ fn the_plan_view_changes_nothing() {
     };
     world.wait("the roll call", || asked("1"));
     let folder = fs::metadata(world.folder("bot")).unwrap();
-    let (status, page) = world.get("/plan?session=bot");
+    let (status, page) = get(&world, "/plan?session=bot");
     assert_eq!(status, 200);
     for word in [
         "A clean-up would be let now",
@@ -756,13 +641,13 @@ fn the_plan_view_changes_nothing() {
         assert!(page.contains(word), "{word}:\n{page}");
     }
     discreet(&page, &stats(&world.folder("bot")));
-    let (status, again) = world.get("/plan?session=bot");
+    let (status, again) = get(&world, "/plan?session=bot");
     assert!(
         status == 200 && again == page,
         "a reader who holds F5 keeps no probe busy"
     );
     asked("2").expect("one look for both");
-    let (status, page) = world.get(&format!("/plan?session={}", net::encode(hostile)));
+    let (status, page) = get(&world, &format!("/plan?session={}", net::encode(hostile)));
     assert!(
         status == 200 && !page.contains(hostile) && page.contains("&lt;b&gt;"),
         "{status}: {page}"
@@ -779,7 +664,7 @@ fn the_plan_view_changes_nothing() {
         ("/run?id=1", 404),
         ("/run?id=x", 400),
     ] {
-        assert_eq!(world.get(path).0, wanted, "{path}");
+        assert_eq!(get(&world, path).0, wanted, "{path}");
     }
     for path in ["/", "/plan?session=bot", "/run?id=1"] {
         assert_eq!(
@@ -804,9 +689,9 @@ fn the_plan_view_changes_nothing() {
         (folder.mtime_nsec(), folder.ctime_nsec(), folder.ctime())
     );
     assert!(!world.folder("bot").join(".baileys_quarantine").exists());
-    let (_, runs, _) = world.command(&["runs"]);
+    let (_, runs, _) = command(&world, &["runs"]);
     assert!(runs.contains("No run is on record"), "{runs}");
-    let (_, front) = world.get("/");
+    let (_, front) = get(&world, "/");
     assert!(
         front.contains(&format!(
             "/plan?session={}",
@@ -869,7 +754,7 @@ fn checks(told: &str, session: &str) -> BTreeSet<String> {
 /// line stands for many folders. Only `--try` makes anything.
 #[test]
 fn what_may_not_be_done_is_said_before_it_is_needed() {
-    let mut world = World::new();
+    let mut world = new_world();
     let is_root = rustix::process::geteuid().is_root();
     for nth in 0..40 {
         world.bot(&format!("shut{nth:02}"), "normal", "connected");
@@ -890,7 +775,7 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
     let args: Vec<String> = doctor
         .iter()
         .cloned()
-        .chain(world.flags())
+        .chain(world.remediator_flags())
         .chain([token.clone()])
         .collect();
     let (code, told, err) = run_as(None, Path::new(REMEDIATOR), &args);
@@ -909,7 +794,7 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
     assert_eq!(seen("fine"), before, "to look changes nothing");
     assert!(!world.folder("fine").join(".baileys_quarantine").exists());
 
-    let (code, told, err) = world.command(&["doctor", "fine", "--try", "--output=json"]);
+    let (code, told, err) = command(&world, &["doctor", "fine", "--try", "--output=json"]);
     assert_eq!(code, 0, "{err}");
     assert!(!checks(&told, "fine").contains("trial"), "{told}");
     let held = fs::read_dir(world.folder("fine").join(".baileys_quarantine")).unwrap();
@@ -922,7 +807,7 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
     // A lock that somebody holds fails the trial.
     let folder = File::open(world.folder("fine")).unwrap();
     rustix::fs::flock(&folder, rustix::fs::FlockOperation::LockExclusive).unwrap();
-    let (_, told, _) = world.command(&["doctor", "fine", "--try", "--output=json"]);
+    let (_, told, _) = command(&world, &["doctor", "fine", "--try", "--output=json"]);
     assert!(checks(&told, "fine").contains("trial"), "{told}");
     drop(folder);
 
@@ -984,7 +869,7 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
         format!("--web.listen-address=127.0.0.1:{port}"),
         token,
     ]);
-    words.extend(world.flags());
+    words.extend(world.remediator_flags());
     let first = if is_root {
         Path::new("setpriv")
     } else {
@@ -1028,7 +913,7 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
 /// What is mounted over a folder or its quarantine is found without a try.
 #[test]
 fn mounts_in_the_way_are_found() {
-    let world = World::new();
+    let world = new_world();
     let works = process::run(
         Path::new("unshare"),
         ["-m", "mount", "--make-rprivate", "/"],
@@ -1056,7 +941,7 @@ fn mounts_in_the_way_are_found() {
     words.push(world.folder("readonly").display().to_string());
     words.push(quarantine.display().to_string());
     words.extend([REMEDIATOR, "doctor", "--try", "--output=json"].map(String::from));
-    words.extend(world.flags());
+    words.extend(world.remediator_flags());
     let (status, told, err) = process::run(Path::new("unshare"), words, SOON).unwrap();
     assert!(status.success(), "{err}");
     assert!(checks(&told, "readonly").contains("read_only"), "{told}");

@@ -13,389 +13,30 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
 use baileys_exporter::remediator::metrics::ALL;
+use exporter_toolkit::process_metrics;
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use serde_json::{Value, json};
-use testkit::Patience;
 use testkit::fixture::{self, Snapshot};
-use testkit::net::{self, Metrics};
+use testkit::net::{self};
 use testkit::process;
+use testkit::world::{SOON, TOKEN, World, alert, assert_discreet, payload};
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
-const TOKEN: &str = "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw";
 const BLOATED: &str = "bloated-classic-387";
-/// Everything that is waited for happens within this time, or the test fails.
-const SOON: Duration = Duration::from_secs(40);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// One host: auth folders, a probe that says what a test wants, and a remediator.
-struct World {
-    dir: tempfile::TempDir,
-    port: u16,
-    flags: Vec<String>,
-    server: Option<Child>,
-    patience: Patience,
+fn new_world() -> World {
+    World::new(testkit::programs!())
 }
 
-impl World {
-    fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["bots/sessions", "probe", "state"] {
-            fs::create_dir_all(dir.path().join(name)).unwrap();
-        }
-        let port = net::free_port(None).unwrap();
-        let world = Self {
-            dir,
-            port,
-            flags: Vec::new(),
-            server: None,
-            patience: Patience::new(4 * SOON),
-        };
-        // What a session's file says is what the probe does. `hold` waits for another word;
-        // the roll call at the start, which asks first, is answered at once.
-        let script = r#"cd "$(dirname "$0")" || exit 3
-read -r word < "$1" || exit 4
-if [ "$word" = hold ]; then
-    if [ ! -e "$1.called" ]; then
-        touch "$1.called"
-        echo connected
-        exit
-    fi
-    touch "$1.asked"
-    while [ "$word" = hold ]; do sleep 0.05; read -r word < "$1"; done
-fi
-case $word in
-    hang) exec sleep 30 ;;
-    fails) echo disconnected; exit 1 ;;
-    chatty) echo disconnected; echo disconnected ;;
-    silent) ;;
-    *) echo "$word" ;;
-esac
-"#;
-        fs::write(world.path("probe/ask.sh"), script).unwrap();
-        world.token(TOKEN, 0o600);
-        world
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn folder(&self, session: &str) -> PathBuf {
-        self.path("bots/sessions").join(session)
-    }
-
-    fn token(&self, token: &str, mode: u32) {
-        let path = self.path("token");
-        fs::write(&path, format!("{token}\n")).unwrap();
-        fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-    }
-
-    /// Lays out a bot that has been silent for a quarter of an hour.
-    fn bot(&self, session: &str, fixture: &str, probe: &str) -> Snapshot {
-        self.bot_of(session, fixture, probe, Duration::from_secs(900))
-    }
-
-    fn bot_of(&self, session: &str, fixture: &str, probe: &str, silent: Duration) -> Snapshot {
-        fixture::unpack(fixture, &self.folder(session), SystemTime::now() - silent).unwrap();
-        self.probe_says(session, probe);
-        Snapshot::take(&self.folder(session)).unwrap()
-    }
-
-    fn probe_says(&self, session: &str, what: &str) {
-        // Never half a word.
-        let (part, path) = (self.path("probe/part"), self.path("probe").join(session));
-        fs::write(&part, format!("{what}\n")).unwrap();
-        fs::rename(part, path).unwrap();
-    }
-
-    /// Until the probe has been asked about a session and holds its answer.
-    fn wait_until_asked(&self, session: &str) {
-        let asked = self.path("probe").join(format!("{session}.asked"));
-        self.wait("the probe is asked", || {
-            if asked.exists() {
-                Ok(())
-            } else {
-                Err("not yet".into())
-            }
-        });
-    }
-
-    fn wait<T>(&self, what: &str, attempt: impl FnMut() -> testkit::Result<T>) -> T {
-        let seen = self.patience.wait_until(SOON, what, attempt);
-        seen.unwrap_or_else(|failure| panic!("{failure}\n{}", self.log()))
-    }
-
-    fn with_probe(&mut self) {
-        let script = self.path("probe/ask.sh");
-        self.flags.push(format!(
-            "--connection.command=sh {} {{session}}",
-            script.display()
-        ));
-        self.flags.push("--connection.trust=*".to_owned());
-    }
-
-    fn with_config(&mut self, yaml: &str) {
-        let path = self.path("config.yml");
-        fs::write(&path, yaml).unwrap();
-        self.flags.push(format!("--config.file={}", path.display()));
-    }
-
-    fn common_flags(&self) -> Vec<String> {
-        let mut flags = vec![
-            format!("--sessions.path={}", self.path("bots/sessions").display()),
-            format!("--state.path={}", self.path("state").display()),
-        ];
-        flags.extend(self.flags.iter().cloned());
-        flags
-    }
-
-    fn serve_args(&self) -> Vec<String> {
-        let mut args = vec![
-            "serve".to_owned(),
-            format!("--web.listen-address=127.0.0.1:{}", self.port),
-            format!("--webhook.token-file={}", self.path("token").display()),
-            "--log.level=debug".to_owned(),
-        ];
-        args.extend(self.common_flags());
-        args
-    }
-
-    /// Starts `serve` behind `wrapper`, which must end with an exec of its arguments.
-    fn start_in(&mut self, wrapper: &[&str]) {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(self.path("log"))
-            .unwrap();
-        let mut words = ["setpriv", "--pdeathsig", "KILL", "--"]
-            .iter()
-            .chain(wrapper)
-            .chain(&[REMEDIATOR]);
-        let child = Command::new(words.next().unwrap())
-            .args(words)
-            .args(self.serve_args())
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .process_group(0)
-            .spawn()
-            .expect("setpriv (util-linux) starts the remediator");
-        self.server = Some(child);
-        let ready = self.url("/-/ready");
-        self.wait("the remediator is ready", || net::get(&ready)?.ok());
-        if !self
-            .flags
-            .iter()
-            .any(|flag| flag.starts_with("--connection.command"))
-        {
-            return;
-        }
-        let probes = fs::read_dir(self.path("probe"))
-            .unwrap()
-            .map(|entry| entry.unwrap().path());
-        for probe in
-            probes.filter(|path| fs::read_to_string(path).is_ok_and(|word| word == "hold\n"))
-        {
-            let called = probe.with_extension("called");
-            self.wait("the roll call", || {
-                if called.exists() {
-                    Ok(())
-                } else {
-                    Err("not yet".into())
-                }
-            });
-        }
-    }
-
-    fn start(&mut self) {
-        self.start_in(&[]);
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut server) = self.server.take() {
-            let _ = server.kill();
-            server.wait().unwrap();
-        }
-    }
-
-    /// Ends as an operator ends it, and looks at what it said all the while.
-    fn finish(mut self) {
-        if let Some(mut server) = self.server.take() {
-            let pid = rustix::process::Pid::from_child(&server);
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-            let status = self.wait("the remediator ends", || {
-                server
-                    .try_wait()
-                    .map_err(|e| e.to_string())?
-                    .ok_or_else(|| "it runs".to_owned())
-            });
-            assert!(status.success(), "{status}\n{}", self.log());
-        }
-        self.discreet("the log", &self.log());
-    }
-
-    fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.path("log")).unwrap_or_default()).into_owned()
-    }
-
-    /// Nothing that is said anywhere holds the token, a key, a telephone number or the name
-    /// of a key file.
-    fn discreet(&self, what: &str, text: &str) {
-        assert!(!text.contains(TOKEN), "{what} holds the token");
-        for word in [
-            "privKey",
-            "private",
-            "pubKey",
-            "\"_sessions\"",
-            "noiseKey",
-            "pre-key-",
-            "session-",
-            "447700",
-        ] {
-            assert!(!text.contains(word), "{what} holds {word}:\n{text}");
-        }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
-    }
-
-    /// Sends alerts as Alertmanager does; the status and the body.
-    fn deliver(&self, alerts: &[Value]) -> (u16, Value) {
-        let body = payload(alerts).to_string();
-        let headers = [
-            ("Authorization".to_owned(), format!("Bearer {TOKEN}")),
-            ("Content-Type".to_owned(), "application/json".to_owned()),
-            ("User-Agent".to_owned(), "Alertmanager/0.25.0".to_owned()),
-        ];
-        let answer = net::post(&self.url("/webhook"), &headers, body.as_bytes()).unwrap();
-        self.discreet("an answer", &answer.body);
-        (
-            answer.status,
-            serde_json::from_str(&answer.body).unwrap_or(Value::Null),
-        )
-    }
-
-    /// Sends alerts, which must be accepted; how many of them were queued.
-    fn accepted(&self, alerts: &[Value]) -> u64 {
-        let (status, said) = self.deliver(alerts);
-        assert_eq!(status, 202, "{said}\n{}", self.log());
-        assert_eq!(
-            said["queued"].as_u64().unwrap() + said["others"].as_u64().unwrap(),
-            alerts.len() as u64,
-            "{said}"
-        );
-        said["queued"].as_u64().unwrap()
-    }
-
-    fn metrics(&self) -> Metrics {
-        Metrics::scrape(&self.url("/metrics"))
-            .unwrap_or_else(|error| panic!("{error}\n{}", self.log()))
-    }
-
-    fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        self.metrics()
-            .sum(&format!("baileys_remediator_{name}"), labels)
-            .unwrap()
-    }
-
-    fn wait_until_idle(&self) {
-        self.wait("every run ends", || {
-            match self.metric("queue_length", &[]) {
-                0.0 => Ok(()),
-                queued => Err(format!("{queued} runs wait or are under way")),
-            }
-        });
-    }
-
-    fn command(&self, args: &[&str]) -> (i32, String, String) {
-        let args: Vec<String> = args
-            .iter()
-            .map(|arg| (*arg).to_owned())
-            .chain(self.common_flags())
-            .collect();
-        let (status, out, err) = process::run(Path::new(REMEDIATOR), args, SOON).unwrap();
-        self.discreet("a command's output", &format!("{out}{err}"));
-        (status.code().unwrap(), out, err)
-    }
-
-    /// The runs on record, newest first.
-    fn runs(&self) -> Vec<Value> {
-        let (code, out, err) = self.command(&["runs", "--output=json", "--limit=5000"]);
-        assert_eq!(code, 0, "{err}");
-        serde_json::from_str(&out).unwrap()
-    }
-
-    fn runs_of(&self, session: &str) -> Vec<Value> {
-        self.runs()
-            .into_iter()
-            .filter(|run| run["session"] == session)
-            .collect()
-    }
-
-    /// The only run of a session.
-    fn run_of(&self, session: &str) -> Value {
-        let mut runs = self.runs_of(session);
-        assert_eq!(runs.len(), 1, "{session}: {runs:#?}\n{}", self.log());
-        runs.remove(0)
-    }
-
-    fn unchanged(&self, session: &str, before: &Snapshot) {
-        let now = Snapshot::take(&self.folder(session)).unwrap();
-        assert_eq!(before.differences(&now), Vec::<String>::new(), "{session}");
-        let held = self.quarantined(session);
-        assert!(held.is_empty(), "{session}: {held:?}");
-    }
-
-    /// Names of the files in all quarantined runs of a session.
-    fn quarantined(&self, session: &str) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
-        let Ok(runs) = fs::read_dir(self.folder(session).join(".baileys_quarantine")) else {
-            return names;
-        };
-        for run in runs {
-            let Ok(files) = fs::read_dir(run.unwrap().path().join("files")) else {
-                continue;
-            };
-            names.extend(files.map(|file| file.unwrap().file_name().into_string().unwrap()));
-        }
-        names
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn alert(session: &str, tier: &str) -> Value {
-    json!({
-        "status": "firing",
-        "labels": {
-            "alertname": "BaileysAuthFiles", "ladder": "baileys_auth_files", "tier": tier,
-            "session": session, "instance": "host1:10273", "job": "baileys", "severity": "critical",
-        },
-        "annotations": {"summary": "too many files"},
-        "startsAt": "2026-11-23T18:00:00.000Z",
-        "endsAt": "0001-01-01T00:00:00Z",
-        "generatorURL": "http://localhost:9090/graph",
-        "fingerprint": format!("{:016x}", session.len() * 31 + tier.len()),
-    })
-}
-
-fn payload(alerts: &[Value]) -> Value {
-    json!({
-        "version": "4", "groupKey": "{}:{}", "truncatedAlerts": 0, "status": "firing",
-        "receiver": "remediator", "groupLabels": {}, "commonLabels": {}, "commonAnnotations": {},
-        "externalURL": "http://localhost:9093", "alerts": alerts,
-    })
+fn command(world: &World, args: &[&str]) -> (i32, String, String) {
+    let ran = world.remediator(args);
+    (ran.code, ran.out, ran.err)
 }
 
 fn started_again(mut alert: Value) -> Value {
@@ -444,10 +85,10 @@ fn status_of(answer: &str) -> u16 {
 /// on record. Who is slow is cut off, and holds up nobody.
 #[test]
 fn what_is_no_delivery_is_turned_away() {
-    let mut world = World::new();
+    let mut world = new_world();
     let before = world.bot("bot", BLOATED, "disconnected");
     world.with_probe();
-    world.start();
+    world.start_remediator();
     let good = payload(&[alert("bot", "emergency")]).to_string();
     let port = world.port;
 
@@ -487,7 +128,7 @@ fn what_is_no_delivery_is_turned_away() {
             port,
             [post(&bearer(), "", body.len()), body.as_bytes().to_vec()],
         );
-        world.discreet("an answer", &answer);
+        assert_discreet("an answer", &answer);
         (status_of(&answer), answer)
     };
     for body in [
@@ -597,7 +238,7 @@ fn what_is_no_delivery_is_turned_away() {
                 .contains("\r\nwww-authenticate: bearer\r\n"),
             "{what}: {answer}"
         );
-        world.discreet(what, &answer);
+        assert_discreet(what, &answer);
     }
 
     for (method, path, status) in [
@@ -693,7 +334,7 @@ fn what_is_no_delivery_is_turned_away() {
 /// new token counts without a restart.
 #[test]
 fn a_token_that_is_no_secret_is_refused() {
-    let mut world = World::new();
+    let mut world = new_world();
     world.bot("bot", "normal", "disconnected");
     let refused = |world: &World, says: &[&str]| {
         let bound = Duration::from_secs(20);
@@ -703,7 +344,7 @@ fn a_token_that_is_no_secret_is_refused() {
         for word in says {
             assert!(err.contains(word), "{word}: {err}");
         }
-        world.discreet("the refusal", &err);
+        assert_discreet("the refusal", &err);
     };
     let path = world.path("token");
     let name = path.display().to_string();
@@ -740,7 +381,7 @@ fn a_token_that_is_no_secret_is_refused() {
     );
 
     world.token("an-old-token-that-was-used-before", 0o600);
-    world.start();
+    world.start_remediator();
     assert_eq!(world.deliver(&[]).0, 401);
     world.token(TOKEN, 0o400);
     assert_eq!(world.deliver(&[]).0, 202);
@@ -768,7 +409,7 @@ fn a_token_that_is_no_secret_is_refused() {
 /// discovery did not find, whatever they look like.
 #[test]
 fn alerts_that_ask_for_nothing() {
-    let mut world = World::new();
+    let mut world = new_world();
     let before = world.bot("bot", BLOATED, "disconnected");
     // What `../../etc` would be, were a path ever made of it.
     let decoy = world.path("etc");
@@ -785,7 +426,7 @@ fn alerts_that_ask_for_nothing() {
         .flags
         .push("--webhook.match=instance=host1:10273".to_owned());
     world.flags.push("--webhook.match=job=baileys".to_owned());
-    world.start();
+    world.start_remediator();
 
     // Every series is there from the start, at 0, but those that name what is so just now.
     let start = world.metrics();
@@ -806,17 +447,14 @@ fn alerts_that_ask_for_nothing() {
         .map(|sample| sample.name.as_str())
         .filter(is_constant)
         .collect();
-    let declared: BTreeSet<&str> = ALL
-        .iter()
+    let all = || ALL.iter().chain(process_metrics::ALL);
+    let declared: BTreeSet<&str> = all()
         .map(|metric| metric.name)
         .filter(is_constant)
         .collect();
     assert_eq!(names, declared);
     for sample in &start.0 {
-        let metric = ALL
-            .iter()
-            .find(|metric| metric.name == sample.name)
-            .unwrap();
+        let metric = all().find(|metric| metric.name == sample.name).unwrap();
         let labels: BTreeSet<&str> = sample.labels.keys().map(String::as_str).collect();
         assert_eq!(
             labels,
@@ -828,6 +466,7 @@ fn alerts_that_ask_for_nothing() {
             "baileys_remediator_build_info" | "baileys_remediator_sessions" => 1.0,
             // The first look for copies may be over by now.
             name if name.starts_with("baileys_remediator_creds_insur") => sample.value,
+            name if name.starts_with("process_") => sample.value,
             _ => 0.0,
         };
         assert_eq!(sample.value, expected, "{sample:?}");
@@ -988,7 +627,7 @@ fn promtool_accepts(url: &str) {
 /// Each guard says no by its own reason, moves nothing, and is not asked again at once.
 #[test]
 fn every_guard_refuses_with_its_reason() {
-    let mut world = World::new();
+    let mut world = new_world();
     world.with_probe();
     world.with_config("connection: {timeout: 2s}\n");
     let year = 365 * DAY;
@@ -1127,7 +766,7 @@ fn every_guard_refuses_with_its_reason() {
     before.insert("future", Snapshot::take(&world.folder("future")).unwrap());
     // Somebody else holds the folder's lock.
     before.insert("locked", world.bot("locked", BLOATED, "disconnected"));
-    world.start();
+    world.start_remediator();
     let lock = File::open(world.folder("locked")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
 
@@ -1234,9 +873,9 @@ fn every_guard_refuses_with_its_reason() {
 /// quarantine that may not grow is a refusal too.
 #[test]
 fn no_probe_and_a_full_quarantine_refuse() {
-    let mut blind = World::new();
+    let mut blind = new_world();
     let before = blind.bot("bot", BLOATED, "disconnected");
-    blind.start();
+    blind.start_remediator();
     assert_eq!(blind.accepted(&[alert("bot", "emergency")]), 1);
     blind.wait_until_idle();
     let run = blind.run_of("bot");
@@ -1255,11 +894,11 @@ fn no_probe_and_a_full_quarantine_refuse() {
     assert!(blind.log().contains("no connection probe is configured"));
     blind.finish();
 
-    let mut full = World::new();
+    let mut full = new_world();
     let before = full.bot("bot", BLOATED, "disconnected");
     full.with_probe();
     full.with_config("quarantine: {max_bytes: 1}\n");
-    full.start();
+    full.start_remediator();
     assert_eq!(full.accepted(&[alert("bot", "emergency")]), 1);
     full.wait_until_idle();
     let run = full.run_of("bot");
@@ -1286,11 +925,11 @@ fn no_probe_and_a_full_quarantine_refuse() {
 /// On a file system that was remounted read-only the run fails, says so, and moves nothing.
 #[test]
 fn a_read_only_file_system_is_an_error_that_says_so() {
-    let mut world = World::new();
+    let mut world = new_world();
     let before = world.bot("bot", BLOATED, "disconnected");
     world.with_probe();
     let script = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
-    let sessions = world.path("bots/sessions").display().to_string();
+    let sessions = world.path("sessions").display().to_string();
     let wrapper = [
         "unshare",
         "--map-root-user",
@@ -1309,7 +948,7 @@ fn a_read_only_file_system_is_an_error_that_says_so() {
         // This machine lets nobody make a mount of their own.
         return;
     }
-    world.start_in(&wrapper);
+    world.start_remediator_in(&wrapper);
     assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
     world.wait_until_idle();
     let run = world.run_of("bot");
@@ -1335,7 +974,7 @@ fn a_read_only_file_system_is_an_error_that_says_so() {
 /// for; what is no plain, understood key file stays where it is.
 #[test]
 fn what_is_asked_for_is_done_once() {
-    let mut world = World::new();
+    let mut world = new_world();
     world.with_probe();
     world.flags.push(format!(
         "--sessions.path=swapped={}",
@@ -1353,7 +992,7 @@ fn what_is_asked_for_is_done_once() {
     symlink(&decoy, world.path("swapped")).unwrap();
     world.probe_says("swapped", "disconnected");
     world.bot("slipped", BLOATED, "hold");
-    world.start();
+    world.start_remediator();
 
     // An emergency, delivered while it waits or is under way.
     let emergency = alert("jumped", "emergency");
@@ -1473,7 +1112,7 @@ fn what_is_asked_for_is_done_once() {
 
     // What a person puts back is not taken away again by the alert that comes back.
     let run = world.run_of("undone")["run"].as_str().unwrap().to_owned();
-    let (code, _, err) = world.command(&["undo", &run]);
+    let (code, _, err) = command(&world, &["undo", &run]);
     assert_eq!(code, 0, "{err}");
     assert_eq!(
         world.accepted(&[started_again(alert("undone", "emergency"))]),
@@ -1633,14 +1272,16 @@ fn plant_odd_files(world: &World) -> Odd {
 /// one delivery are one run each, none in the way of another.
 #[test]
 fn a_storm_of_deliveries() {
-    let mut world = World::new();
+    let mut world = new_world();
     world.with_probe();
+    // The probe answers after the storm, which takes as long as the disk does.
+    world.with_config("connection: {timeout: 50s}\n");
     world.bot("stormy", BLOATED, "hold");
     let many: Vec<String> = (0..24).map(|n| format!("many_{n}")).collect();
     for session in &many {
         world.bot(session, BLOATED, "disconnected");
     }
-    world.start();
+    world.start_remediator();
     let storm = alert("stormy", "emergency");
     let queued: u64 = std::thread::scope(|scope| {
         let senders: Vec<_> = (0..8)
@@ -1691,12 +1332,12 @@ fn a_storm_of_deliveries() {
 /// serving, and works again by itself.
 #[test]
 fn what_cannot_be_put_on_record_is_not_accepted() {
-    let mut world = World::new();
+    let mut world = new_world();
     world.with_probe();
     world.bot("bot", BLOATED, "disconnected");
     // A full disk: no file may grow. (The signal that comes with it would kill anybody.)
-    world.start_in(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
-    let pid = world.server.as_ref().unwrap().id().to_string();
+    world.start_remediator_in(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+    let pid = world.server().pid().to_string();
     let limit = |bytes: &str| {
         let status = Command::new("prlimit")
             .args([format!("--pid={pid}"), format!("--fsize={bytes}:unlimited")])
@@ -1723,7 +1364,7 @@ fn what_cannot_be_put_on_record_is_not_accepted() {
     let took = began.elapsed();
     assert_eq!(status_of(&answer), 503, "{answer}");
     assert!(took < Duration::from_secs(25), "{took:?}");
-    world.discreet("an answer", &answer);
+    assert_discreet("an answer", &answer);
     let began = Instant::now();
     assert_eq!(net::get(&world.url("/-/healthy")).unwrap().status, 200);
     assert!(
@@ -1746,8 +1387,7 @@ fn what_cannot_be_put_on_record_is_not_accepted() {
     world.finish();
 
     // A state directory that cannot be one is told at the start.
-    let world = World::new();
-    fs::remove_dir(world.path("state")).unwrap();
+    let world = new_world();
     fs::write(world.path("state"), b"").unwrap();
     let (status, _, err) = process::run(Path::new(REMEDIATOR), world.serve_args(), SOON).unwrap();
     assert_eq!(status.code(), Some(2), "{err}");
@@ -1792,7 +1432,7 @@ fn a_truncated_file_beside_the_journal_does_not_end_serve() {
 /// ends on record, with every file in exactly one place.
 #[test]
 fn what_was_accepted_survives_a_kill() {
-    let mut world = World::new();
+    let mut world = new_world();
     world.with_probe();
     let holding = ["a", "b", "c", "d"];
     let mut before = BTreeMap::new();
@@ -1800,7 +1440,7 @@ fn what_was_accepted_survives_a_kill() {
         before.insert(session, world.bot(session, BLOATED, "hold"));
     }
     before.insert("waiting", world.bot("waiting", BLOATED, "disconnected"));
-    world.start();
+    world.start_remediator();
     // All workers are busy, so the last one waits.
     let alerts: Vec<Value> = holding
         .iter()
@@ -1820,7 +1460,7 @@ fn what_was_accepted_survives_a_kill() {
         world.unchanged(session, before);
     }
 
-    world.start();
+    world.start_remediator();
     world.wait_until_idle();
     let run = world.run_of("waiting");
     assert_eq!(

@@ -10,8 +10,8 @@ use std::time::Duration;
 use baileys_exporter::cli::{complain, ignore_hangups, until_stopped};
 use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
-use baileys_exporter::remediator::debts;
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
+use baileys_exporter::remediator::restart::operator;
 use baileys_exporter::remediator::service::Service;
 use baileys_exporter::remediator::services::{self, Task};
 use baileys_exporter::remediator::switchboard;
@@ -301,7 +301,7 @@ async fn program() -> ExitCode {
 /// Whatever keeps it from serving: who was left stopped by a crash is started.
 async fn cannot_serve(settings: &Settings, error: &str) -> ExitCode {
     complain(&format!("error: {error}"));
-    debts::settle_without_serving(settings).await;
+    operator::start_pending_without_serving(settings).await;
     ExitCode::from(2)
 }
 

@@ -192,8 +192,7 @@ impl Settings {
             .clone()
             .or(file.state.path)
             .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_PATH));
-        let services =
-            processes::build(file.processes, pattern.as_ref())?.with_call_locks_in(&state_path);
+        let services = processes::build(file.processes, pattern.as_ref())?;
         let trust = or_file(&flags.connection_trust, file.connection.trust);
         let log_settings = Arc::new(logs(&flags.logs_path, file.logs)?);
         let log = (!log_settings.globs.is_empty()).then(|| {

@@ -1,7 +1,6 @@
 //! The process of a session (its bot, or one process that serves many): how it is observed,
 //! stopped and started. Knows no policy and no journal; the crate `supervisor` makes the calls.
 
-mod call_lock;
 pub mod window;
 
 use std::collections::BTreeMap;
@@ -15,15 +14,9 @@ use supervisor::{ArgTemplate, Call, Placeholders, Query, Spec, Supervisor, Templ
 
 use crate::folder::SessionName;
 
-use call_lock::{CallLock, CallLocks};
 use window::Windows;
 
 pub use supervisor::{CallError, Observation, Presence};
-
-/// So long after a start it may take until it shows that the process runs.
-pub const SHOWS_WITHIN: Duration = Duration::from_secs(10);
-/// Between two queries.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// What fills the placeholders of a text: a session's name, and the named groups of
 /// `connection.session_pattern`.
@@ -134,7 +127,6 @@ impl ServiceRule {
 #[derive(Clone, Debug, Default)]
 pub struct Services {
     rules: Vec<ServiceRule>,
-    locks: Option<CallLocks>,
 }
 
 impl Services {
@@ -153,17 +145,7 @@ impl Services {
                 ));
             }
         }
-        Ok(Self { rules, locks: None })
-    }
-
-    /// With the directory of the files by which a call that stops or starts a service knows
-    /// of an earlier one, also of one that has outlived this program.
-    #[must_use]
-    pub fn with_call_locks_in(self, dir: &Path) -> Self {
-        Self {
-            locks: Some(CallLocks::new(dir)),
-            ..self
-        }
+        Ok(Self { rules })
     }
 
     /// The service of a session, if it may be stopped and started. One whose name or argv
@@ -179,10 +161,7 @@ impl Services {
             .rules
             .iter()
             .find(|rule| rule.sessions.is_match(Path::new(session.as_str())))?;
-        Some(Service {
-            locks: self.locks.clone(),
-            ..Service::new(rule, session)
-        })
+        Some(Service::new(rule, session))
     }
 
     /// The service of a session that is there among these. Where another one's service has
@@ -231,15 +210,6 @@ impl Services {
     }
 }
 
-/// What came of a call of an earlier program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Earlier {
-    /// It was still under way.
-    pub was_seen: bool,
-    /// The service runs.
-    pub runs: bool,
-}
-
 /// The service of one session.
 #[derive(Clone, Debug)]
 pub struct Service {
@@ -260,7 +230,6 @@ pub struct Service {
     /// Runs within 24 hours.
     pub daily_budget: u32,
     may_restart: bool,
-    locks: Option<CallLocks>,
     supervisor: Result<Arc<dyn Supervisor>, String>,
 }
 
@@ -295,7 +264,6 @@ impl Service {
             cooldown,
             daily_budget,
             may_restart: rule.may_restart,
-            locks: None,
             supervisor,
         }
     }
@@ -352,62 +320,12 @@ impl Service {
     /// Asks it to stop; does not wait until it is gone. Stopping what is stopped is no error.
     pub async fn stop(&self) -> Result<(), CallError> {
         let supervisor = self.restartable()?;
-        // Not while an earlier start is under way: that is settled first.
-        let lock = match &self.locks {
-            Some(locks) => locks.try_acquire(&self.name).await,
-            None => CallLock::default(),
-        };
-        supervisor.stop(call(self.stop_timeout, &lock)).await
+        supervisor.stop(Call::new(self.stop_timeout)).await
     }
 
-    async fn lock(&self) -> CallLock {
-        match &self.locks {
-            Some(locks) => locks.acquire(&self.name, self.earlier_call_takes()).await,
-            None => CallLock::default(),
-        }
-    }
-
-    /// How long a call of an earlier program is waited for before a start.
-    pub fn earlier_call_takes(&self) -> Duration {
-        self.start_timeout.max(self.stop_timeout)
-    }
-
-    /// Waits for a call of an earlier program, and for what may have come of it.
-    pub async fn outlasts_earlier_call(&self) -> Earlier {
-        let was_seen = self.lock().await.has_waited;
-        Earlier {
-            was_seen,
-            runs: self.shows_up().await,
-        }
-    }
-
-    /// Whether it runs, as soon as that shows.
-    async fn shows_up(&self) -> bool {
-        let until = tokio::time::Instant::now() + SHOWS_WITHIN;
-        let runs = async {
-            while self.presence().await != Presence::Running {
-                tokio::time::sleep(PAUSE).await;
-            }
-        };
-        tokio::time::timeout_at(until, runs).await.is_ok()
-    }
-
-    /// Starts it. A call of an earlier program that has not ended is waited for, while it may
-    /// still take its time. Starting what runs is no error.
+    /// Starts it. Starting what runs is no error.
     pub async fn start(&self) -> Result<(), CallError> {
         let supervisor = self.restartable()?;
-        let lock = self.lock().await;
-        // That may have been a start.
-        if lock.has_waited && self.shows_up().await {
-            return Ok(());
-        }
-        supervisor.start(call(self.start_timeout, &lock)).await
-    }
-}
-
-fn call(timeout: Duration, lock: &CallLock) -> Call {
-    Call {
-        timeout,
-        stdin: lock.stdin(),
+        supervisor.start(Call::new(self.start_timeout)).await
     }
 }

@@ -16,10 +16,10 @@ use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Force, Plan};
 
-use super::debts;
 use super::movability;
 use super::outcome::{self, RunError, RunResult};
 use super::quarantine::{Obstacle, RunId, look_up};
+use super::restart::operator::pending_restart_of;
 use super::runner::{self, Context};
 use super::store::runs::{Action, Ending, Run, Status};
 use super::store::sightings::StoredSightings;
@@ -334,7 +334,7 @@ pub(super) async fn record(
     let name = SessionName::from_dir(session.as_ref());
     let in_the_way = || {
         ctx.store
-            .in_place(|store| debts::in_the_way(&ctx.settings, store, &name))
+            .in_place(|store| pending_restart_of(&ctx.settings, store, &name))
     };
     match in_the_way() {
         Ok(None) => {}

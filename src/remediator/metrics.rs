@@ -57,8 +57,8 @@ declare_metrics! {
         "Services stopped for a clean-up. Kept across restarts.";
     DOWN: gauge "baileys_remediator_services_down" &[],
         "Services that this remediator has stopped, or was about to, and has not seen run again yet.";
-    NOT_BACK: gauge "baileys_remediator_service_not_back" &["service", "session", "run"],
-        "1 for each session whose service was started again after a clean-up and which has not come back; the run is its own, which undo takes, - where nothing of it was moved.";
+    NOT_BACK: gauge "baileys_remediator_service_not_back" &["service", "session", "reason", "run"],
+        "1 for each session that has not come back after a restart of its service: not_connected (it runs) or down (it does not, or that is unknown); the run is its own, which undo takes, - where nothing of it was moved.";
     QUARANTINED: gauge "baileys_remediator_quarantined_bytes" &[],
         "Bytes in all quarantines, as of the last sweep or run.";
     INSURED: gauge "baileys_remediator_creds_insured_sessions" &[],
@@ -232,7 +232,8 @@ pub fn metric_families(live: &Live, totals: &CounterTotals, overview: &Overview)
     out.add(&DOWN, &[], overview.down as f64);
     for late in &overview.not_back {
         let run = late.run.as_deref().unwrap_or("-");
-        out.add(&NOT_BACK, &[&late.service, &late.session, run], 1.0);
+        let labels = [&late.service, &late.session, late.reason, run];
+        out.add(&NOT_BACK, &labels, 1.0);
     }
     out.add(
         &QUARANTINED,

@@ -2,15 +2,12 @@
 //! moves what policy allows into a quarantine.
 //!
 //! [`webhook`] says what an alert asks for, [`store`] puts it on record, [`service`]
-//! serves and works, [`runner`] performs one run, [`emergency`] stops a bot for it and
+//! serves and works, [`runner`] performs one run, [`restart`] stops a bot for it and
 //! starts it again, [`quarantine`] moves the files,
 //! [`insurance`] keeps copies of each creds.json, [`console`] is the operator's side,
-//! [`debts`] keeps the operator away meanwhile,
 //! [`page`] what a browser shows, [`privileges`] what this process may do.
 
 pub mod console;
-pub mod debts;
-pub mod emergency;
 pub mod insurance;
 pub mod metrics;
 pub mod movability;
@@ -20,6 +17,7 @@ pub mod page;
 pub mod privileges;
 pub mod quarantine;
 pub mod requester;
+pub mod restart;
 pub mod runner;
 pub mod service;
 pub mod services;

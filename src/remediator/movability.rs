@@ -7,11 +7,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Access, AtFlags, StatVfsMountFlags, StatxFlags};
 use rustix::io::Errno;
 
-use crate::folder::{FileName, Inventory, Kind};
+use crate::folder::{FileName, Inventory, Kind, Place};
 use crate::policy::{Immovable, LeftOut, Plan};
 
 use super::privileges::{self, Me, Quarantine};
-use super::quarantine::{LockedFolder, Obstacle, obstacle};
+use super::quarantine::{Obstacle, has_room, obstacle, obstacle_io, stored_runs};
 
 /// Bytes that the records of a run take: some, and some more for each file.
 const RECORD_BYTES: u64 = 64 << 10;
@@ -59,9 +59,12 @@ pub fn immovable(
 /// Blocks.
 ///
 /// Errors: the obstacle that the moves would run into.
-pub fn check(folder: &LockedFolder, plan: &Plan, max_bytes: u64) -> Result<(), Obstacle> {
+pub fn check(place: &Place, plan: &Plan, max_bytes: u64) -> Result<(), Obstacle> {
     let doing = "checking the folder";
-    let fd = folder.fd();
+    let folder = place
+        .open()
+        .map_err(|error| obstacle_io("opening the folder", &error))?;
+    let fd = folder.as_fd();
     let failed = |error| obstacle(doing, error);
     if plan.moves.is_empty() {
         return Err(Obstacle::Immovable(in_words(&plan.left_out)));
@@ -78,7 +81,7 @@ pub fn check(folder: &LockedFolder, plan: &Plan, max_bytes: u64) -> Result<(), O
     }
     let may = Access::WRITE_OK | Access::EXEC_OK | Access::READ_OK;
     rustix::fs::accessat(fd, ".", may, AtFlags::EACCESS).map_err(failed)?;
-    match privileges::look_at_quarantine(fd.as_fd()) {
+    match privileges::look_at_quarantine(fd) {
         Quarantine::Missing => {}
         Quarantine::OtherMount => return Err(failed(Errno::XDEV)),
         Quarantine::Closed(why) => {
@@ -94,7 +97,7 @@ pub fn check(folder: &LockedFolder, plan: &Plan, max_bytes: u64) -> Result<(), O
         } => return Err(obstacle("writing into the quarantine", Errno::ACCESS)),
         Quarantine::Directory { .. } => {}
     }
-    folder.has_room(plan, max_bytes)?;
+    has_room(&stored_runs(place)?, plan, max_bytes)?;
     let needed = RECORD_BYTES + RECORD_BYTES_PER_FILE * plan.moves.len() as u64;
     let blocks = match Me::now().is_root() {
         true => space.f_bfree,

@@ -11,7 +11,7 @@ use crate::policy::{Breaker, RestartBudget};
 
 use super::store::armed::ArmedRun;
 use super::store::pause::PauseState;
-use super::store::restarts::{NotBack, Phase};
+use super::store::restarts::NotBack;
 use super::store::session_status::SessionStatus;
 use super::store::{Store, StoreError};
 
@@ -29,7 +29,7 @@ pub struct Overview {
     pub services: Vec<ServiceState>,
     /// How many services may be stopped within the breaker's span.
     pub breaker_limit: usize,
-    /// Services stopped and not seen to run again yet.
+    /// Services whose restart is pending.
     pub down: usize,
     /// Sessions whose service was started again, and which have not come back.
     pub not_back: Vec<NotBack>,
@@ -52,8 +52,8 @@ pub struct ServiceState {
     pub rests_until: Option<String>,
     /// Stops left of the day's budget.
     pub budget_left: u32,
-    /// How far a stop that is under way has come.
-    pub phase: Option<Phase>,
+    /// How far a restart that is under way has come.
+    pub phase: Option<&'static str>,
     /// Whether a maintenance window is open now.
     pub in_window: bool,
 }
@@ -67,7 +67,7 @@ pub fn overview(
     sessions: &[SessionName],
     now: Timestamp,
 ) -> Result<Overview, StoreError> {
-    let (stops, owed) = (store.restarts().stops(now)?, store.restarts().pending()?);
+    let (stops, pending) = (store.restarts().stops(now)?, store.restarts().pending()?);
     let names = settings.services.names(sessions);
     let breaker = Breaker {
         services: settings.breaker.services,
@@ -100,10 +100,10 @@ pub fn overview(
                 .cooling_since(now)
                 .map(|at| at.plus(service.cooldown).rfc3339()),
             budget_left: bearing.budget_left(now),
-            phase: owed
+            phase: pending
                 .iter()
-                .find(|owed| owed.service == *name)
-                .map(|owed| owed.phase),
+                .find(|state| state.service == *name)
+                .map(|state| state.phase.label()),
             in_window: service.windows.contains(now),
         });
     }
@@ -112,7 +112,7 @@ pub fn overview(
         queue: store.queue().lengths()?,
         armed: store.armed().all()?,
         services,
-        down: owed.len(),
+        down: pending.len(),
         breaker_limit: breaker.limit(names.len()),
         not_back: store.restarts().not_back()?,
         session_status: of_those_here(store.session_status().all()?, sessions, now),

@@ -129,6 +129,16 @@ impl LockedFolder {
         }
     }
 
+    /// The same lock, whose moves end once `halt` says so. The lock is held until both are
+    /// dropped.
+    pub fn with_halt(&self, halt: Halt) -> Result<Arc<Self>, Obstacle> {
+        let fd = self
+            .fd
+            .try_clone()
+            .map_err(|error| obstacle_io("using the lock of the folder", &error))?;
+        Ok(Arc::new(Self { fd, halt }))
+    }
+
     /// The folder, for what else is done in it under this lock.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
@@ -182,11 +192,6 @@ impl LockedFolder {
                 Err(error)
             }
         }
-    }
-
-    /// Whether the quarantine may grow by this plan. Blocks.
-    pub(super) fn has_room(&self, plan: &Plan, max_bytes: u64) -> Result<(), Obstacle> {
-        has_room(&self.stored()?, plan, max_bytes)
     }
 
     fn write_plan(
@@ -488,7 +493,8 @@ impl LockedFolder {
     }
 }
 
-fn has_room(stored: &[StoredRun], plan: &Plan, max_bytes: u64) -> Result<(), Obstacle> {
+/// Whether a quarantine that holds these runs may grow by this plan.
+pub(super) fn has_room(stored: &[StoredRun], plan: &Plan, max_bytes: u64) -> Result<(), Obstacle> {
     let held: u64 = stored.iter().map(|run| run.bytes).sum();
     let more: u64 = plan.moves.iter().map(|planned| planned.stamp.size).sum();
     match held.saturating_add(more) > max_bytes {

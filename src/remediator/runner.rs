@@ -87,6 +87,33 @@ pub struct Down {
     pub since: Timestamp,
     /// Said before it is started again: nothing moves from then on.
     pub halt: Halt,
+    /// The folders of the service, as far as they are locked.
+    pub folders: Folders,
+}
+
+/// Locked folders, by session.
+#[derive(Clone, Debug, Default)]
+pub struct Folders(pub BTreeMap<String, Arc<LockedFolder>>);
+
+impl Folders {
+    /// Gives the locks back.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// The lock of a folder, under which moves end once `halt` says so: that which is held for
+/// the restart of its service, or a new one.
+pub(super) async fn folder_of(
+    found: &Found,
+    down: Option<&Down>,
+    halt: &Halt,
+) -> Result<Arc<LockedFolder>, Obstacle> {
+    let held = down.and_then(|down| down.folders.0.get(found.session.as_str()));
+    match held {
+        Some(folder) => folder.with_halt(halt.clone()),
+        None => lock_under(found, halt).await,
+    }
 }
 
 /// Asks the probes, and only then scans: what a bot that woke up while a slow probe
@@ -118,14 +145,14 @@ pub fn count(inventory: &Inventory, limits: &Limits) -> usize {
 }
 
 /// Whether this plan could be carried out, as far as that can be known: the folder can be
-/// opened and locked, names in it can be changed, and its quarantine takes the plan.
+/// opened, names in it can be changed, and its quarantine takes the plan. Takes no lock.
 pub async fn could_be_cleaned(
     settings: &Settings,
     found: &Found,
     plan: Plan,
 ) -> Result<(), RunError> {
-    let (folder, max_bytes) = (lock(found).await?, settings.quarantine_bytes);
-    blocking(move || movability::check(&folder, &plan, max_bytes)).await?;
+    let (place, max_bytes) = (found.place.clone(), settings.quarantine_bytes);
+    blocking(move || movability::check(&place, &plan, max_bytes)).await?;
     Ok(())
 }
 
@@ -292,7 +319,7 @@ async fn clean_under(
     let count = |inventory: &Inventory| count(inventory, &limits);
 
     let halt = down.map(|down| down.halt.clone()).unwrap_or_default();
-    let folder = lock_under(found, &halt).await?;
+    let folder = folder_of(found, down, &halt).await?;
     ending.step(Step::new("locked", None));
     let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder, down).await?;
     ending.step(Step::verdict(&verdict, false));

@@ -31,10 +31,10 @@ use crate::folder::discovery::ProblemLog;
 use crate::folder::{Discovery, Found, Timestamp};
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 
-use super::emergency::Warden;
 use super::metrics::{Live, metric_families};
 use super::overview::overview;
 use super::quarantine::RunId;
+use super::restart::coordinator::RestartCoordinator;
 use super::runner::{self, Context, blocking};
 use super::store::queue::{Accepted, Request};
 use super::store::runs::Action;
@@ -55,8 +55,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The directories are looked through again at most this often, unless a name is unknown.
 const SURVEY_FOR: Duration = Duration::from_secs(10);
-/// What is owed to services is looked at at least this often, however seldom armed runs are.
-const DEBTS_EVERY: Duration = Duration::from_secs(60);
+/// Pending restarts are looked at at least this often, however seldom armed runs are.
+const RESUME_EVERY: Duration = Duration::from_secs(60);
 /// Looking around takes no longer, where somebody waits to be started.
 const LOOK_AROUND_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -68,7 +68,7 @@ mod token;
 /// The running remediator.
 pub struct Service {
     ctx: Context,
-    warden: Arc<Warden>,
+    restarts: Arc<RestartCoordinator>,
     token: token::TokenFile,
     discovery: Mutex<(Discovery, ProblemLog)>,
     known: Mutex<KnownSessions>,
@@ -130,7 +130,7 @@ impl Service {
         }
         let state_lock = lock_state(&ctx.settings.state_path)?;
         Ok(Self {
-            warden: Warden::new(ctx.clone()),
+            restarts: RestartCoordinator::new(ctx.clone()),
             ctx,
             token,
             discovery: Mutex::new((discovery, ProblemLog::default())),
@@ -506,7 +506,7 @@ impl Service {
                 .store
                 .block(move |store| {
                     let busy = service
-                        .warden
+                        .restarts
                         .busy_sessions(store, &service.known_sessions())?;
                     // Active before anybody can take it for a leftover.
                     let mut active = service
@@ -554,7 +554,6 @@ impl Service {
 
     /// Starts what a crash left stopped, and gives armed runs their moment.
     async fn watch_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
-        let mut tasks = tokio::task::JoinSet::new();
         let mut looking: Option<tokio::task::JoinHandle<()>> = None;
         let mut looked_at: Option<Instant> = None;
         let look_every = self.ctx.settings.armed.look_every;
@@ -566,7 +565,7 @@ impl Service {
                 Ok(known) => known,
                 Err(_) => self.known_sessions(),
             };
-            self.warden.settle_debts(&known, &mut tasks).await;
+            self.restarts.resume_pending_restarts(&known).await;
             // Sources that answer slowly keep nobody from being started.
             let is_time = looked_at.is_none_or(|at| at.elapsed() >= look_every);
             if is_time
@@ -582,16 +581,15 @@ impl Service {
                     }
                 }));
             }
-            while tasks.try_join_next().is_some() {}
             tokio::select! {
                 _ = stopping.changed() => break,
-                () = tokio::time::sleep(look_every.min(DEBTS_EVERY)) => {}
+                () = tokio::time::sleep(look_every.min(RESUME_EVERY)) => {}
             }
         }
         if let Some(looking) = looking {
             looking.abort();
         }
-        while tasks.join_next().await.is_some() {}
+        self.restarts.leave().await;
     }
 
     /// Queues the armed runs whose bot is found stopped, and one whose window is open.
@@ -631,9 +629,12 @@ impl Service {
                     .ctx
                     .store
                     .block(move |store| {
-                        service
-                            .warden
-                            .window_is_open(store, &place.session, &all, Timestamp::now())
+                        service.restarts.window_is_open(
+                            store,
+                            &place.session,
+                            &all,
+                            Timestamp::now(),
+                        )
                     })
                     .await?;
             if !in_window && !self.is_disconnected(found).await {

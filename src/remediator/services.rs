@@ -1,19 +1,13 @@
 //! The command `service`: whose service is whose, whether it runs, and whether this user may
 //! stop and start it. What it does is not on record: no file of a session is touched.
 
-use std::time::Duration;
-
-use tokio::time::Instant;
-
 use crate::cli::{complain, complete_what_has_begun, print, table};
 use crate::config::Settings;
-use crate::control::{CallError, Presence, Service};
-use crate::folder::SessionName;
+use crate::control::{Presence, Service};
+use crate::folder::{Found, SessionName};
 
 use super::console::{Exit, Output, find};
-
-/// Between two looks at a service that is on its way down.
-const PAUSE: Duration = Duration::from_millis(500);
+use super::restart::operator::call_for_operator;
 
 /// What `service` was told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,13 +32,8 @@ pub async fn service(
             "no process is configured; see the section `processes` in docs/configuration.md",
         );
     }
-    let all: Vec<SessionName> = settings
-        .discovery()
-        .survey()
-        .found
-        .into_iter()
-        .map(|found| found.session)
-        .collect();
+    let known = settings.discovery().survey().found;
+    let all: Vec<SessionName> = known.iter().map(|found| found.session.clone()).collect();
     let sessions: Vec<SessionName> = match (session, task) {
         (Some(name), _) => match find(settings, name) {
             Ok(found) => vec![found.session],
@@ -77,10 +66,16 @@ pub async fn service(
         };
         let (done, presence) = match task {
             Task::Show => (Ok(()), service.presence().await),
-            Task::Stop => stop(&service).await,
-            Task::Start => {
-                let done = service.start().await;
-                (done, service.presence().await)
+            Task::Stop | Task::Start => {
+                let sessions: Vec<Found> = known
+                    .iter()
+                    .filter(|found| {
+                        let other = settings.services.of(&found.session);
+                        other.is_some_and(|other| other.name == service.name)
+                    })
+                    .cloned()
+                    .collect();
+                call_for_operator(&service, &sessions, task == Task::Stop).await
             }
         };
         if let Err(error) = done {
@@ -99,21 +94,6 @@ pub async fn service(
     }
     show(&rows, output);
     exit
-}
-
-/// Asks it to stop and waits until it is proven gone.
-async fn stop(service: &Service) -> (Result<(), CallError>, Presence) {
-    if let Err(error) = service.stop().await {
-        return (Err(error), service.presence().await);
-    }
-    let until = Instant::now() + service.gone_timeout;
-    loop {
-        let presence = service.presence().await;
-        if presence == Presence::Gone || Instant::now() >= until {
-            return (Ok(()), presence);
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
 }
 
 struct Row {

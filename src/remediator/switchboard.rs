@@ -67,8 +67,8 @@ fn text(overview: &Overview) -> String {
             format!("; undo with: baileys_remediator undo {run}")
         });
         out.push_str(&format!(
-            "NOT BACK since {}: the service {}, session {}, run {}{undo}\n",
-            late.since, late.service, late.session, late.run_id
+            "NOT BACK ({}) since {}: the service {}, session {}, run {}{undo}\n",
+            late.reason, late.since, late.service, late.session, late.run_id
         ));
     }
     if !overview.armed.is_empty() {
@@ -99,7 +99,7 @@ fn text(overview: &Overview) -> String {
     ]);
     for service in &overview.services {
         let now = match (service.phase, service.in_window) {
-            (Some(phase), _) => table::styled(phase.label(), AnsiColor::Yellow.on_default()),
+            (Some(phase), _) => table::styled(phase, AnsiColor::Yellow.on_default()),
             (None, true) => table::plain("in its window"),
             (None, false) => table::styled("-", Style::new()),
         };

@@ -3,106 +3,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use testkit::Patience;
 use testkit::net::{self, Metrics};
-use testkit::process::{self, Process};
+use testkit::probe::HttpProbe;
+use testkit::process;
+use testkit::world::{TOKEN, World};
 
 pub const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
-const TOKEN: &str = "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw";
 pub const DAY: Duration = Duration::from_secs(86_400);
 /// Whatever is waited for happens within this time, at the full size and on a busy machine.
 pub const BOUND: Duration = Duration::from_secs(900);
 /// Posts at the same time; the remediator takes 64 and turns the others away with 503.
 const POSTERS: usize = 80;
 
-/// Says whether the bots are connected; once it is told to, only when it is let go on.
-pub struct Probe {
-    pub port: u16,
-    /// How often it was asked, and up to which ask it answers.
-    pub gate: Arc<(Mutex<(usize, usize)>, Condvar)>,
-    connected: Arc<AtomicBool>,
-}
-
-impl Probe {
-    pub fn start() -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let gate = Arc::new((Mutex::new((0, usize::MAX)), Condvar::new()));
-        let connected = Arc::new(AtomicBool::new(false));
-        let (waits, says) = (Arc::clone(&gate), Arc::clone(&connected));
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { continue };
-                let (waits, says) = (Arc::clone(&waits), Arc::clone(&says));
-                std::thread::spawn(move || {
-                    let Ok(reading) = stream.try_clone() else {
-                        return;
-                    };
-                    let mut lines = BufReader::new(reading).lines();
-                    while lines
-                        .next()
-                        .is_some_and(|line| line.is_ok_and(|line| !line.is_empty()))
-                    {
-                    }
-                    let (gate, changed) = &*waits;
-                    let mut counts = gate.lock().unwrap();
-                    counts.0 += 1;
-                    let mine = counts.0;
-                    drop(changed.wait_timeout_while(counts, BOUND, |(_, upto)| *upto < mine));
-                    let body = format!("{{\"connected\":{}}}", says.load(Ordering::SeqCst));
-                    let _ = write!(
-                        stream,
-                        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
-                        body.len()
-                    );
-                });
-            }
-        });
-        Self {
-            port,
-            gate,
-            connected,
-        }
-    }
-
-    /// Answers so many times more, and then no more.
-    pub fn close_after(&self, some: usize) {
-        let mut counts = self.gate.0.lock().unwrap();
-        counts.1 = counts.0 + some;
-    }
-
-    pub fn say_connected(&self, connected: bool) {
-        self.connected.store(connected, Ordering::SeqCst);
-    }
-
-    pub fn asked(&self) -> usize {
-        self.gate.0.lock().unwrap().0
-    }
-
-    pub fn open(&self) {
-        self.gate.0.lock().unwrap().1 = usize::MAX;
-        self.gate.1.notify_all();
-    }
-}
-
 /// Many bots and their remediator.
 pub struct Fleet {
-    // Dropped before the directory it writes to.
-    pub server: Option<Process>,
-    pub port: u16,
-    pub probe: Probe,
-    pub patience: Patience,
-    pub starts: usize,
-    pub dir: tempfile::TempDir,
+    world: World,
+    pub probe: HttpProbe,
+}
+
+impl std::ops::Deref for Fleet {
+    type Target = World;
+    fn deref(&self) -> &World {
+        &self.world
+    }
 }
 
 /// How many of a folder's files go when it is cleaned.
@@ -111,27 +40,14 @@ pub const GO: usize = 9;
 impl Fleet {
     /// `bloated` bots at the emergency tier, and `slim` ones below the first.
     pub fn new(bloated: usize, slim: usize) -> Self {
-        let dir = tempfile::Builder::new().prefix("storm-").tempdir().unwrap();
-        let probe = Probe::start();
-        let path = |name: &str| dir.path().join(name);
-        fs::create_dir(path("sessions")).unwrap();
-        fs::write(path("token"), TOKEN).unwrap();
-        fs::set_permissions(path("token"), PermissionsExt::from_mode(0o600)).unwrap();
+        let mut world = World::new(testkit::programs!()).within(BOUND);
+        let probe = HttpProbe::start();
         // Small tiers, so that a thousand folders fit into a test.
-        let config = format!(
-            "tiers: {{monitor: 5, warning: 6, cleanup: 7, emergency: 8, fatal: 9}}\nconnection:\n  timeout: 5m\n  trust: ['*']\n  http:\n    url: http://127.0.0.1:{}/\n    pointer: /connected\n    connected: [true]\n    disconnected: [false]\n",
-            probe.port
-        );
-        fs::write(path("config.yml"), config).unwrap();
-        let port = net::free_port(None).unwrap();
-        let fleet = Self {
-            server: None,
-            port,
-            probe,
-            patience: Patience::new(BOUND),
-            starts: 0,
-            dir,
-        };
+        world.with_config(&format!(
+            "tiers: {{monitor: 5, warning: 6, cleanup: 7, emergency: 8, fatal: 9}}\nconnection:\n  timeout: 5m\n{}",
+            probe.config()
+        ));
+        let fleet = Self { world, probe };
         for index in 0..bloated {
             folder(&fleet.folder(&name(index)), GO);
         }
@@ -141,55 +57,25 @@ impl Fleet {
         fleet
     }
 
-    pub fn folder(&self, session: &str) -> PathBuf {
-        self.path("sessions").join(session)
-    }
-
-    pub fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
     pub fn flags(&self) -> Vec<String> {
-        vec![
-            format!("--sessions.path={}", self.path("sessions").display()),
-            format!("--state.path={}", self.path("state").display()),
-            format!("--config.file={}", self.path("config.yml").display()),
-        ]
+        self.remediator_flags()
     }
 
+    /// Starts the remediator. Its log is not at debug level: there would be too much of it.
     pub fn start(&mut self) {
-        let mut args = vec![
-            "serve".to_owned(),
-            format!("--web.listen-address=127.0.0.1:{}", self.port),
-            format!("--webhook.token-file={}", self.path("token").display()),
-        ];
-        args.extend(self.flags());
-        self.starts += 1;
-        let log = self.path(&format!("log-{}", self.starts));
-        self.server =
-            Some(Process::start("remediator", Path::new(REMEDIATOR), &args, &log).unwrap());
-        let ready = self.url("/-/ready");
-        self.wait("the remediator is ready", || net::get(&ready)?.ok());
-    }
-
-    pub fn kill(&mut self) {
-        self.server.take().unwrap().kill();
-    }
-
-    pub fn wait<T>(&self, what: &str, attempt: impl FnMut() -> testkit::Result<T>) -> T {
-        let seen = self.patience.wait_until(BOUND, what, attempt);
-        seen.unwrap_or_else(|failure| panic!("{failure}\n{}", self.log_tail()))
+        let mut args = self.serve_args();
+        args.retain(|arg| arg != "--log.level=debug");
+        self.world.start(&[], Path::new(REMEDIATOR), args);
     }
 
     pub fn log_tail(&self) -> String {
-        self.server
-            .as_ref()
-            .map(|server| server.log_tail(20))
-            .unwrap_or_default()
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
-    pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+    pub fn kill(&mut self) {
+        self.world.kill();
     }
 
     pub fn metric(&self, name: &str, labels: &[(&str, &str)]) -> testkit::Result<f64> {
@@ -203,11 +89,7 @@ impl Fleet {
 
     /// The most memory the process ever had, in KiB.
     pub fn most_memory(&self) -> u64 {
-        let status = fs::read_to_string(format!(
-            "/proc/{}/status",
-            self.server.as_ref().unwrap().pid()
-        ));
-        let status = status.unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmHWM:"))
@@ -225,18 +107,19 @@ impl Fleet {
         let headers = [("Authorization".to_owned(), format!("Bearer {TOKEN}"))];
         let body = body.to_string();
         let mut away = 0;
-        self.patience.wait_until(BOUND, "a post is accepted", || {
-            let answer = net::post(url, &headers, body.as_bytes());
-            match answer {
-                Ok(answer) if answer.status == 202 => Ok(()),
-                Ok(answer) if answer.status == 503 => {
-                    away += 1;
-                    Err("503".into())
+        self.patience()
+            .wait_until(BOUND, "a post is accepted", || {
+                let answer = net::post(url, &headers, body.as_bytes());
+                match answer {
+                    Ok(answer) if answer.status == 202 => Ok(()),
+                    Ok(answer) if answer.status == 503 => {
+                        away += 1;
+                        Err("503".into())
+                    }
+                    Ok(answer) => panic!("{}: {}", answer.status, answer.body),
+                    Err(error) => Err(error),
                 }
-                Ok(answer) => panic!("{}: {}", answer.status, answer.body),
-                Err(error) => Err(error),
-            }
-        })?;
+            })?;
         Ok(away)
     }
 

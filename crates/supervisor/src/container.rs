@@ -8,9 +8,8 @@ use async_trait::async_trait;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::bounded::within;
 use crate::exec::{Exec, argv};
-use crate::proc::ProcDir;
+use crate::proc::with_mark;
 use crate::{
     ArgTemplate, Call, CallError, Observation, Placeholders, Presence, QUERY_TIMEOUT, Query,
     Supervisor, Template,
@@ -97,20 +96,9 @@ impl Supervisor for OneContainer {
     }
 
     async fn observe(&self, query: &Query) -> Observation {
-        let found = match self.inspect(query.timeout).await {
-            Ok(found) => found,
-            Err(why) => return Observation::Unknown(why),
-        };
-        match found.state.judge() {
-            Observation::Running { pids, .. } => {
-                let of = pids.clone();
-                let mark = within("reading /proc", query.timeout, move || {
-                    Ok(ProcDir::default().mark(&of))
-                });
-                let mark = mark.await.ok().flatten();
-                Observation::Running { pids, mark }
-            }
-            other => other,
+        match self.inspect(query.timeout).await {
+            Ok(found) => with_mark(found.state.judge(), query.timeout).await,
+            Err(why) => Observation::Unknown(why),
         }
     }
 

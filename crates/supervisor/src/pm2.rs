@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use crate::bounded::within;
 use crate::exec::{Exec, argv};
-use crate::proc::{ProcDir, read_small};
+use crate::proc::{ProcDir, read_small, with_mark};
 use crate::{
     ArgTemplate, Call, CallError, Observation, Placeholders, QUERY_TIMEOUT, Query, Supervisor,
     Template,
@@ -182,17 +182,7 @@ impl OnePm2 {
         let list = self.list(query.timeout, query.max_age).await?;
         let entries = self.entries(&list)?;
         if let Some(observed) = judge(&entries)? {
-            return match observed {
-                Observation::Running { pids, .. } => {
-                    let of = pids.clone();
-                    let mark = within("reading /proc", query.timeout, move || {
-                        Ok(ProcDir::default().mark(&of))
-                    });
-                    let mark = mark.await.ok().flatten();
-                    Ok(Observation::Running { pids, mark })
-                }
-                other => Ok(other),
-            };
+            return Ok(with_mark(observed, query.timeout).await);
         }
         // pm2 watches only the process that it has started itself.
         let stopped = self.stopped().get(&self.name).cloned().unwrap_or_default();

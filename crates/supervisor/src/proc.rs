@@ -13,6 +13,9 @@ use procfs::{CurrentSI, KernelStats, ProcError};
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, test_kill_process};
 
+use crate::Observation;
+use crate::bounded::within;
+
 /// The environment of one process is read up to here.
 const MAX_ENVIRON_BYTES: u64 = 4 << 20;
 /// A small file is read up to here.
@@ -126,6 +129,17 @@ impl ProcDir {
         }
         (!pids.is_empty()).then(|| mark + &boot_id())
     }
+}
+
+/// The observation, with the mark of the processes that run.
+pub(crate) async fn with_mark(observed: Observation, timeout: Duration) -> Observation {
+    let Observation::Running { pids, .. } = observed else {
+        return observed;
+    };
+    let of = pids.clone();
+    let work = move || Ok(ProcDir::default().mark(&of));
+    let mark = within("reading /proc", timeout, work).await.ok().flatten();
+    Observation::Running { pids, mark }
 }
 
 /// Differs from boot to boot; empty where it cannot be read.

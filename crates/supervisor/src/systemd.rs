@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::bounded::within;
 use crate::exec::{Exec, argv};
-use crate::proc::ProcDir;
+use crate::proc::with_mark;
 use crate::{
     ArgTemplate, Call, CallError, ExecError, Observation, Placeholders, QUERY_TIMEOUT, Query,
     Supervisor, Template,
@@ -96,17 +96,7 @@ impl Supervisor for Systemd {
             }
             None => None,
         };
-        match state.judge(populated) {
-            Observation::Running { pids, .. } => {
-                let of = pids.clone();
-                let mark = within("reading /proc", query.timeout, move || {
-                    Ok(ProcDir::default().mark(&of))
-                });
-                let mark = mark.await.ok().flatten();
-                Observation::Running { pids, mark }
-            }
-            other => other,
-        }
+        with_mark(state.judge(populated), query.timeout).await
     }
 
     async fn stop(&self, call: Call) -> Result<(), CallError> {

@@ -107,7 +107,7 @@ pub async fn restore(
     ending: &mut Ending,
 ) -> Result<RunOutcome, RunError> {
     let halt = down.map(|down| down.halt.clone()).unwrap_or_default();
-    let folder = runner::lock_under(found, &halt).await?;
+    let folder = runner::folder_of(found, down, &halt).await?;
     ending.step(Step::new("locked", None));
     {
         let folder = Arc::clone(&folder);

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::control::{Presence, Service};
+use crate::control::Presence;
 use crate::folder::{Creds, Found, Timestamp};
 use crate::policy::Refusal;
 use crate::policy::insurance::Keep;
@@ -84,17 +84,21 @@ fn take(store: &CopyStore, found: &Found, keep: &Keep) -> Result<bool, String> {
 /// and not beyond a bounded time: the start is not held up by a file system that hangs.
 pub async fn before_a_start(
     ctx: &Context,
-    service: &Service,
+    down: &Down,
     sessions: Vec<Found>,
     whole: Option<BTreeSet<String>>,
 ) {
     if !ctx.settings.insurance.enabled {
         return;
     }
-    let halt = Halt::default();
+    let (service, halt) = (&down.service, Halt::default());
+    let down = Down {
+        halt: halt.clone(),
+        ..down.clone()
+    };
     // In a task of its own, which ends its runs however late it is.
     let mended = {
-        let (ctx, service, halt) = (ctx.clone(), service.clone(), halt.clone());
+        let (ctx, halt) = (ctx.clone(), halt.clone());
         tokio::spawn(async move {
             for found in sessions.iter().take_while(|_| !halt.is_halted()) {
                 let Ok(inventory) = runner::look(found).await else {
@@ -102,7 +106,7 @@ pub async fn before_a_start(
                 };
                 let is_torn = matches!(inventory.creds, Creds::Missing | Creds::Broken(_));
                 if is_torn && was_whole(&ctx, found.session.as_str(), whole.as_ref()).await {
-                    mend(&ctx, &service, found, &halt).await;
+                    mend(&ctx, &down, found).await;
                 }
             }
         })
@@ -137,7 +141,8 @@ async fn was_whole(ctx: &Context, session: &str, whole: Option<&BTreeSet<String>
     .await
 }
 
-async fn mend(ctx: &Context, service: &Service, found: &Found, halt: &Halt) {
+async fn mend(ctx: &Context, down: &Down, found: &Found) {
+    let service = &down.service;
     let session = found.session.to_string();
     let told = format!("before the start of {}", service.name);
     let name = session.clone();
@@ -153,9 +158,8 @@ async fn mend(ctx: &Context, service: &Service, found: &Found, halt: &Halt) {
         Err(error) => return tracing::error!(session, "its creds.json is not put back: {error}"),
     };
     let down = Down {
-        service: service.clone(),
         since: Timestamp::now(),
-        halt: halt.clone(),
+        ..down.clone()
     };
     let mut ending = Ending::default();
     let restored = match service.presence().await {

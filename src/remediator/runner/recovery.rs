@@ -96,8 +96,8 @@ async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, StoreError> {
     let Some(service) = ctx.settings.services.of(&found.session) else {
         return Ok(false);
     };
-    let owed = ctx.ask(|store| store.restarts().pending()).await?;
-    Ok(owed.iter().any(|owed| owed.service == service.name))
+    let pending = ctx.ask(|store| store.restarts().pending()).await?;
+    Ok(pending.iter().any(|one| one.service == service.name))
 }
 
 /// After a restart: ends what a crash left in this folder. `Ok(false)`: somebody has it
@@ -182,7 +182,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
     };
     let now = Timestamp::now();
     let age = orphan.created_at.until(now);
-    // Not begun anew: its service has been stopped once, and is started by the warden.
+    // Not begun anew: its service has been stopped once, and is started by the restart coordinator.
     let id = orphan.id;
     let was_stopped = ctx
         .ask(move |store| store.restarts().was_stopped_for(id))

@@ -66,7 +66,7 @@ impl Service {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
-            active.extend(service.warden.claimed().iter());
+            active.extend(service.restarts.claimed().iter());
             Ok::<_, StoreError>((orphans, active))
         });
         let (orphans, active) = looked.await.unwrap_or_else(|error| {

@@ -8,8 +8,10 @@ use crate::folder::{Found, Timestamp};
 use crate::policy::{
     self, CleanRequest, CleanupMode, Plan, StopInputs, StopRefusal, Tier, may_stop,
 };
-use crate::remediator::emergency::{Led, Warden, Way};
 use crate::remediator::outcome::{RunError, RunOutcome, RunResult};
+use crate::remediator::restart::budget;
+use crate::remediator::restart::coordinator::RestartResult;
+use crate::remediator::restart::state::Trigger;
 use crate::remediator::runner;
 use crate::remediator::store::StoreError;
 use crate::remediator::store::audit::Step;
@@ -117,23 +119,23 @@ impl Service {
         self.not_halted(&found, ask, service.as_ref().zip(way), ending)
             .await?;
         if let (Some(service), Some(way)) = (service, way) {
-            let led = self
-                .warden
+            let result = self
+                .restarts
                 .run(run, &found, service, way, &known, ending)
                 .await;
-            match led {
-                Led::Busy => return Ok(Performed::Waits),
-                Led::Ended(Err(RunError::StopRefused(stop)))
-                    if way == Way::Emergency && stop.leaves_a_cleanup() =>
+            match result {
+                RestartResult::Busy => return Ok(Performed::Waits),
+                RestartResult::Ended(Err(RunError::StopRefused(stop)))
+                    if way == Trigger::Emergency && stop.leaves_a_cleanup() =>
                 {
                     let cleaned = self.clean_without_a_stop(run, &found, stop, ending).await;
                     return Ok(Performed::Ended(cleaned));
                 }
-                Led::Ended(result) => {
+                RestartResult::Ended(result) => {
                     self.measure_quarantines().await;
                     return Ok(Performed::Ended(result));
                 }
-                Led::NeedsNoStop => {}
+                RestartResult::NeedsNoStop => {}
             }
         }
         let cleaned = runner::clean(&self.ctx, run.id, &found, ask, ending).await?;
@@ -180,9 +182,9 @@ impl Service {
     }
 
     /// What would let this run stop the bot, if anything.
-    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Way>, RunError> {
+    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Trigger>, RunError> {
         if run.action == Action::Emergency {
-            return Ok(Some(Way::Emergency));
+            return Ok(Some(Trigger::Emergency));
         }
         let (service, found, action) = (Arc::clone(self), found.clone(), run.action);
         let open = self.ctx.store.block(move |store| {
@@ -192,7 +194,7 @@ impl Service {
                 .contains(found.session.as_str(), action)?;
             let known = service.known_sessions();
             Ok(armed
-                && service.warden.window_is_open(
+                && service.restarts.window_is_open(
                     store,
                     &found.session,
                     &known,
@@ -200,7 +202,7 @@ impl Service {
                 )?)
         });
         let open: Result<bool, StoreError> = open.await;
-        Ok(open?.then_some(Way::Window))
+        Ok(open?.then_some(Trigger::Window))
     }
 
     /// Refuses while all action is halted, and records what would have been done: by the
@@ -209,7 +211,7 @@ impl Service {
         &self,
         found: &Found,
         ask: CleanRequest,
-        stop: Option<(&control::Service, Way)>,
+        stop: Option<(&control::Service, Trigger)>,
         ending: &mut Ending,
     ) -> Result<(), RunError> {
         let switches = self.ctx.ask(|store| store.pause().state()).await?;
@@ -219,7 +221,7 @@ impl Service {
             (None, None) => return Ok(()),
         };
         let would_be = self.would_be_done(found, ask, stop, ending).await;
-        let is_emergency = stop.is_some_and(|(_, way)| way == Way::Emergency);
+        let is_emergency = stop.is_some_and(|(_, way)| way == Trigger::Emergency);
         let error = match &would_be {
             // It waits for `resume`.
             _ if !is_emergency || hold != StopRefusal::BreakerOpen => hold.into(),
@@ -248,7 +250,7 @@ impl Service {
         &self,
         found: &Found,
         ask: CleanRequest,
-        stop: Option<(&control::Service, Way)>,
+        stop: Option<(&control::Service, Trigger)>,
         ending: &mut Ending,
     ) -> Result<Plan, RunError> {
         let settings = &self.ctx.settings;
@@ -276,7 +278,7 @@ impl Service {
         let is_disconnected = verdict.state == State::Disconnected;
         let service = match (stop, presence) {
             (Some((service, way)), Some(Presence::Running))
-                if way == Way::Emergency || !is_disconnected =>
+                if way == Trigger::Emergency || !is_disconnected =>
             {
                 service
             }
@@ -294,7 +296,7 @@ impl Service {
             .ctx
             .ask(move |store| store.restarts().stops(now))
             .await?;
-        let is_emergency = stop.is_some_and(|(_, way)| way == Way::Emergency);
+        let is_emergency = stop.is_some_and(|(_, way)| way == Trigger::Emergency);
         let before = StopInputs {
             immovable: &immovable,
             inventory: &inventory,
@@ -303,7 +305,7 @@ impl Service {
             limits: &limits,
             mode: ask.mode,
             tier: ask.tier.unwrap_or(Tier::Emergency),
-            service: &Warden::bearing(service, &stops),
+            service: &budget(service, &stops),
         };
         may_stop(&before, now).or_else(|refusal| {
             let ask = CleanRequest {

@@ -361,7 +361,7 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
     settings.connection.probes =
         vec![crate::connection::Probe::command_line("echo connected", None).unwrap()];
     service.ctx.settings = Arc::new(settings);
-    service.warden = Warden::new(service.ctx.clone());
+    service.restarts = RestartCoordinator::new(service.ctx.clone());
     let service = Arc::new(service);
     assert_eq!(service.known_sessions().len(), 2);
     for session in ["bot", "other"] {

@@ -9,7 +9,7 @@
 //! | [`unstarted`] | `unstarted_alerts` | alerts that started no run |
 //! | [`armed`] | `armed` | runs that wait for a better moment |
 //! | [`pause`] | `pause` | the pause and the circuit breaker |
-//! | [`restarts`] | `pending_restarts`, `stops`, `watched` | services that must be started again |
+//! | [`restarts`] | `restarts`, `stops` | services that must be started again |
 //! | [`sightings`] | `alive`, `trust` | which source saw which bot alive |
 //! | [`session_status`] | `session_status` | the latest clean-up of each session, for the metrics |
 //! | [`counters`] | `counters` | counters that outlive a restart |
@@ -229,6 +229,14 @@ impl Store {
             )));
         }
         let process = ProcessLock::new(dir).map_err(unusable)?;
+        Ok(Self { db, process })
+    }
+
+    /// A store that is on no disk, for a start that must not wait for one.
+    pub fn in_memory() -> Result<Self, StoreError> {
+        let db = Sqlite::open_in_memory()?;
+        lay_tables(&db)?;
+        let process = ProcessLock::unproven(PathBuf::new());
         Ok(Self { db, process })
     }
 

@@ -50,12 +50,17 @@ impl ProcessLock {
             "no file can be locked in {}; use a local file system",
             dir.display()
         );
-        Ok(Self {
+        Ok(Self::unproven(dir.to_owned()))
+    }
+
+    /// No proof at all.
+    pub(super) fn unproven(dir: PathBuf) -> Self {
+        Self {
             name: "unproven".into(),
-            dir: dir.to_owned(),
+            dir,
             path: PathBuf::new(),
             lock: None,
-        })
+        }
     }
 
     /// The name under which this process records its runs.

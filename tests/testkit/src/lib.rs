@@ -6,6 +6,9 @@
 //! |---|---|
 //! | [`fixture`] | unpacks `tests/fixtures`, compares folders |
 //! | [`process`] | a child process that is stopped by its own pid |
+//! | [`world`] | one host for a test: folders, bots, a configuration, one server, its commands |
+//! | [`probe`] | a bot's status API |
+//! | [`alertmanager`] | the real Alertmanager with the shipped configuration |
 //! | [`npm`] | packages as a lockfile says |
 //! | [`net`] | free ports, a small HTTP client, the text form of metrics |
 //! | [`rotation`] | log files, written and rotated in every style, with what was written |
@@ -18,14 +21,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+pub mod alertmanager;
 pub mod fixture;
 pub mod net;
 pub mod npm;
+pub mod probe;
 pub mod process;
 pub mod recorder;
 pub mod rotation;
 pub mod stack;
 pub mod story;
+pub mod world;
 
 /// A failure is a sentence for a person.
 pub type Result<T> = std::result::Result<T, String>;
@@ -41,6 +47,10 @@ impl<T, E: Display> Doing<T> for std::result::Result<T, E> {
         self.map_err(|error| format!("{what}: {error}"))
     }
 }
+
+/// Between two attempts: most of what is waited for happens within milliseconds.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bounds everything that waits: each wait by its own limit, all of them together by one,
 /// and at once when somebody asks to stop.
@@ -87,6 +97,7 @@ impl Patience {
     ) -> Result<T> {
         let began = Instant::now();
         let end = (began + within).min(self.end);
+        let mut pause = SHORTEST_PAUSE;
         loop {
             let seen = match attempt() {
                 Ok(value) => return Ok(value),
@@ -101,7 +112,8 @@ impl Patience {
                     began.elapsed()
                 ));
             }
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

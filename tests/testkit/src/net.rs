@@ -1,11 +1,13 @@
 //! Free ports, a small HTTP client, and the text form of metrics.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
 use std::net::TcpListener;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
 use ureq::Agent;
 
 use crate::{Doing, Result};
@@ -13,22 +15,63 @@ use crate::{Doing, Result};
 /// A port on 127.0.0.1 that nobody listens on: `preferred`, or any other.
 ///
 /// It is below the range from which the kernel takes the ports of outgoing connections,
-/// so nothing else takes it by chance before its server listens, and no two callers in
-/// this process get the same one.
+/// so nothing else takes it by chance before its server listens. Each test process has a
+/// block of ports of its own and gives them out in turn, so two callers get the same one
+/// only after the whole block was given out, and then only if it is free again.
 pub fn free_port(preferred: Option<u16>) -> Result<u16> {
-    static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    static BLOCK: LazyLock<Result<Block>> = LazyLock::new(Block::reserve);
+    if let Some(port) = preferred.filter(|port| is_free(*port)) {
+        return Ok(port);
+    }
+    let block = BLOCK.as_ref().map_err(Clone::clone)?;
+    let mut next = block.next.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..Block::SIZE {
+        let port = block.first + *next;
+        *next = (*next + 1) % Block::SIZE;
+        if is_free(port) {
+            return Ok(port);
+        }
+    }
+    Err("no free port on 127.0.0.1".to_owned())
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok()
+}
+
+/// Ports that belong to this process as long as it runs.
+struct Block {
+    first: u16,
+    next: Mutex<u16>,
+    /// Locked for as long as the block is reserved.
+    _lock: File,
+}
+
+impl Block {
     const FIRST: u16 = 20_000;
-    const COUNT: u16 = 10_000;
-    let start = (RandomState::new().hash_one(std::process::id()) % u64::from(COUNT)) as u16;
-    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    preferred
-        .into_iter()
-        .chain((0..COUNT).map(|step| FIRST + (start + step) % COUNT))
-        .find(|port| !taken.contains(port) && TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .inspect(|port| {
-            taken.insert(*port);
-        })
-        .ok_or_else(|| "no free port on 127.0.0.1".to_owned())
+    const SIZE: u16 = 250;
+    const COUNT: u16 = 40;
+
+    fn reserve() -> Result<Self> {
+        let dir = std::env::temp_dir().join(format!(
+            "baileys-testkit-ports-{}",
+            rustix::process::getuid().as_raw()
+        ));
+        std::fs::create_dir_all(&dir).doing(dir.display())?;
+        let start = (RandomState::new().hash_one(std::process::id()) % 40) as u16;
+        for step in 0..Self::COUNT {
+            let number = (start + step) % Self::COUNT;
+            let lock = File::create(dir.join(number.to_string())).doing(dir.display())?;
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                return Ok(Self {
+                    first: Self::FIRST + number * Self::SIZE,
+                    next: Mutex::new(0),
+                    _lock: lock,
+                });
+            }
+        }
+        Err("more test processes run than there are blocks of ports".to_owned())
+    }
 }
 
 /// What a server answered.
@@ -201,6 +244,8 @@ fn parse_line(line: &str) -> Option<Sample> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]

@@ -14,6 +14,8 @@ use crate::{Doing, Result};
 
 /// How long a process may take to end by itself.
 const GRACE: Duration = Duration::from_secs(10);
+/// Between two looks at whether a child has ended.
+const POLL: Duration = Duration::from_millis(3);
 
 /// A running child. Dropping it stops it.
 ///
@@ -38,16 +40,32 @@ impl Process {
         args: impl IntoIterator<Item = A>,
         log: &Path,
     ) -> Result<Self> {
-        let output = File::create(log).doing(log.display())?;
+        File::create(log).doing(log.display())?;
+        let mut process = Self::start_in(&[], program, args, log)?;
+        name.clone_into(&mut process.name);
+        Ok(process)
+    }
+
+    /// Starts `program` behind `wrapper`, which must end with an exec of its arguments;
+    /// what it prints is appended to the file `log`. Its name is that of the program.
+    pub fn start_in<A: AsRef<OsStr>>(
+        wrapper: &[&str],
+        program: &Path,
+        args: impl IntoIterator<Item = A>,
+        log: &Path,
+    ) -> Result<Self> {
+        let output = File::options().create(true).append(true).open(log);
+        let output = output.doing(log.display())?;
         let errors = output.try_clone().doing(log.display())?;
-        let mut command = if *SETPRIV_WORKS {
-            let mut command = Command::new("setpriv");
-            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-            command
-        } else {
-            Command::new(program)
+        let dies_with_parent: &[&str] = match *SETPRIV_WORKS {
+            true => &["setpriv", "--pdeathsig", "KILL", "--"],
+            false => &[],
         };
-        let child = command
+        let mut words: Vec<&OsStr> = dies_with_parent.iter().map(OsStr::new).collect();
+        words.extend(wrapper.iter().map(OsStr::new));
+        words.push(program.as_os_str());
+        let child = Command::new(words[0])
+            .args(&words[1..])
             .args(args)
             .stdin(Stdio::null())
             .stdout(output)
@@ -56,7 +74,7 @@ impl Process {
             .spawn()
             .doing(format_args!("cannot start {}", program.display()))?;
         Ok(Self {
-            name: name.to_owned(),
+            name: program.display().to_string(),
             child,
             log: log.to_owned(),
             ended: None,
@@ -68,12 +86,17 @@ impl Process {
         &self.name
     }
 
-    /// Fails when it has ended, with the end of its log.
-    pub fn alive(&mut self) -> Result<()> {
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().doing(&self.name)?;
         }
-        match self.ended {
+        Ok(self.ended)
+    }
+
+    /// Fails when it has ended, with the end of its log.
+    pub fn alive(&mut self) -> Result<()> {
+        match self.ended()? {
             None => Ok(()),
             Some(status) => Err(format!(
                 "{} ended ({status}):\n{}",
@@ -109,9 +132,14 @@ impl Process {
 
     /// Asks it to end, and does not wait.
     pub fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal, unless it has been waited for.
+    pub fn signal(&self, signal: Signal) {
         if self.ended.is_none() {
             // It may be gone already; then there is nothing to do.
-            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
+            let _ = kill_process(Pid::from_child(&self.child), signal);
         }
     }
 
@@ -124,7 +152,9 @@ impl Process {
                 Ok(status) => self.ended = status,
                 Err(_) => break,
             }
-            std::thread::sleep(Duration::from_millis(20));
+            if self.ended.is_none() {
+                std::thread::sleep(POLL);
+            }
         }
         self.kill();
     }
@@ -174,7 +204,7 @@ pub fn run<A: AsRef<OsStr>>(
             let _ = child.wait();
             return Err(format!("{name} did not end within {bound:?}"));
         }
-        std::thread::sleep(Duration::from_millis(20));
+        std::thread::sleep(POLL);
     };
     let read = |file: &tempfile::NamedTempFile| std::fs::read(file.path()).doing(&name);
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();

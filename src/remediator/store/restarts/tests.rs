@@ -1,4 +1,5 @@
 use super::*;
+use crate::remediator::restart::state::{Times, WaitingSession};
 use crate::remediator::store::{
     queue::{Accepted, Request, Via},
     runs::Action,
@@ -16,246 +17,168 @@ fn open() -> (tempfile::TempDir, Store) {
     (dir, store)
 }
 
-fn request(session: &str, action: Action) -> Request {
-    Request {
+fn accept(store: &Store, session: &str) -> i64 {
+    let request = Request {
         session: session.into(),
-        action,
-        tier: action.label().into(),
+        action: Action::Emergency,
+        tier: "emergency".into(),
         fingerprint: "f".into(),
         starts_at: "s".into(),
         via: Via::default(),
-    }
-}
-
-fn accept(store: &Store, session: &str, action: Action, now: Timestamp) -> i64 {
-    match store
-        .queue()
-        .accept(&[request(session, action)], now)
-        .unwrap()[..]
-    {
+    };
+    match store.queue().accept(&[request], at(0)).unwrap()[..] {
         [Accepted::Queued(id)] => id,
         ref other => panic!("{other:?}"),
     }
 }
 
+fn restart(service: &str, session: &str, run_id: i64, trigger: Trigger) -> Restart {
+    let times = Times {
+        stop: MINUTE,
+        gone: MINUTE,
+        start: MINUTE,
+        connect: MINUTE,
+        clean: MINUTE,
+        retry: MINUTE,
+    };
+    Restart {
+        phase: Phase::StopIntended,
+        ..Restart::new(service, session, run_id, trigger, at(0).nanos(), times)
+    }
+}
+
 #[test]
-fn what_is_owed_outlasts_the_process() {
+fn a_pending_restart_outlasts_the_process() {
     let (dir, store) = open();
-    store
+    let mut state = restart("bots", "a", 7, Trigger::Emergency);
+    let intended = store
         .restarts()
-        .intend_stop("bots", &["a"], 7, false, at(0), |_, _, _, _| Ok(()))
-        .unwrap()
-        .unwrap();
+        .intend_stop(&mut state, at(0), |_, _, _, _| Ok(()));
+    intended.unwrap().unwrap();
+    let mut other = restart("bots", "b", 8, Trigger::Emergency);
     let again = store
         .restarts()
-        .intend_stop("bots", &["b"], 8, false, at(1), |_, _, _, _| Ok(()));
-    assert!(again.is_err(), "one at a time");
+        .intend_stop(&mut other, at(1), |_, _, _, _| Ok(()));
+    assert_eq!(again.unwrap(), Err(StopRefusal::Busy), "one at a time");
     drop(store);
     let store = Store::open(dir.path()).unwrap();
-    let owed = store.restarts().pending().unwrap().remove(0);
-    assert_eq!(
-        (owed.service.as_str(), owed.run_id, owed.phase),
-        ("bots", 7, Phase::Stopping)
-    );
-    for phase in Phase::ALL {
-        store.restarts().set_phase("bots", phase).unwrap();
-        assert_eq!(store.restarts().pending().unwrap()[0].phase, phase);
-    }
-    assert!(
-        store.restarts().was_stopped_for(7).unwrap()
-            && !store.restarts().was_stopped_for(8).unwrap()
-    );
-    store.restarts().complete("bots").unwrap();
-    assert!(store.restarts().pending().unwrap().is_empty());
-    assert_eq!(
-        store.restarts().stops(at(1)).unwrap().len(),
-        1,
-        "it was stopped all the same"
-    );
-    store
-        .restarts()
-        .intend_stop("bots", &["a"], 9, true, at(2), |_, _, _, _| Ok(()))
-        .unwrap()
-        .unwrap();
-    let stops = store.restarts().stops(at(2)).unwrap();
-    assert_eq!(
-        stops.iter().map(|stop| stop.in_window).collect::<Vec<_>>(),
-        [false, true]
-    );
+    let restarts = store.restarts();
+    assert_eq!(restarts.pending().unwrap(), [state.clone()]);
+    assert!(restarts.was_stopped_for(7).unwrap() && !restarts.was_stopped_for(8).unwrap());
+    state.phase = Phase::Down;
+    restarts.save(&state).unwrap();
+    assert_eq!(restarts.of("bots").unwrap(), Some(state));
+    restarts.forget("bots").unwrap();
+    assert!(restarts.all().unwrap().is_empty());
+    let stops = restarts.stops(at(1)).unwrap();
+    assert_eq!(stops.len(), 1, "it was stopped all the same");
+    let mut window = restart("bots", "a", 9, Trigger::Window);
+    let intended = restarts.intend_stop(&mut window, at(2), |_, _, _, _| Ok(()));
+    intended.unwrap().unwrap();
+    let stops = restarts.stops(at(2)).unwrap();
+    let windows: Vec<bool> = stops.iter().map(|stop| stop.in_window).collect();
+    assert_eq!(windows, [false, true]);
     store.prune(at(60 * 24 * 31)).unwrap();
     assert!(store.restarts().stops(at(2)).unwrap().is_empty());
 }
 
 #[test]
-fn what_holds_within_the_transaction_leaves_no_trace() {
+fn what_refuses_within_the_transaction_leaves_no_trace() {
     let (dir, store) = open();
-    store
+    let mut a = restart("a", "a", 1, Trigger::Emergency);
+    let intended = store
         .restarts()
-        .intend_stop("a", &["a"], 1, false, at(0), |_, _, _, _| Ok(()))
-        .unwrap()
-        .unwrap();
+        .intend_stop(&mut a, at(0), |_, _, _, _| Ok(()));
+    intended.unwrap().unwrap();
     // Another process pauses, after the first look.
     Store::open(dir.path())
         .unwrap()
         .pause()
         .set("ann", "a release", at(1))
         .unwrap();
-    let held = store.restarts().intend_stop(
-        "b",
-        &["b"],
-        2,
-        false,
-        at(2),
-        |_, switches, stops, resumed| {
-            assert!(switches.paused.is_some() && stops.len() == 1 && resumed.is_none());
+    let mut b = restart("b", "b", 2, Trigger::Emergency);
+    let refused = store
+        .restarts()
+        .intend_stop(&mut b, at(2), |_, pause, stops, resumed| {
+            assert!(pause.paused.is_some() && stops.len() == 1 && resumed.is_none());
             Err(StopRefusal::Paused)
-        },
-    );
-    assert_eq!(held.unwrap(), Err(StopRefusal::Paused));
+        });
+    assert_eq!(refused.unwrap(), Err(StopRefusal::Paused));
     assert_eq!(store.restarts().pending().unwrap().len(), 1);
     assert_eq!(store.restarts().stops(at(2)).unwrap().len(), 1);
     assert!(!store.restarts().was_stopped_for(2).unwrap());
 }
 
 #[test]
-fn a_start_that_has_failed_is_not_tried_again_under_a_pause() {
-    let (_dir, store) = open();
-    store
-        .restarts()
-        .intend_stop("bots", &["a"], 1, false, at(0), |_, _, _, _| Ok(()))
-        .unwrap()
-        .unwrap();
-    store.pause().set("ann", "undo", at(1)).unwrap();
-    for phase in [
-        Phase::Stopping,
-        Phase::Gone,
-        Phase::Starting,
-        Phase::Started,
-    ] {
-        store.restarts().set_phase("bots", phase).unwrap();
-        assert!(
-            store.restarts().may_start("bots").unwrap(),
-            "{phase:?}: never left stopped by a pause"
-        );
-        // A stop that may still come is not forgotten.
-        let noted = if phase == Phase::Stopping {
-            phase
-        } else {
-            Phase::Starting
-        };
-        assert_eq!(store.restarts().pending().unwrap()[0].phase, noted);
-    }
-    store.restarts().set_phase("bots", Phase::Failed).unwrap();
-    assert!(!store.restarts().may_start("bots").unwrap());
-    assert_eq!(store.restarts().pending().unwrap()[0].phase, Phase::Failed);
-    store.pause().resume("ann", at(2)).unwrap();
-    assert!(store.restarts().may_start("bots").unwrap());
-    assert!(
-        !store.restarts().may_start("other").unwrap(),
-        "nothing is owed there"
-    );
-}
-
-#[test]
 fn who_is_not_back_is_named_with_its_run() {
     let (_dir, store) = open();
-    let a = accept(&store, "a", Action::Emergency, at(0));
-    let b = accept(&store, "b", Action::Emergency, at(0));
-    store
-        .restarts()
-        .intend_stop("bots", &["a", "b", "c"], a, false, at(0), |_, _, _, _| {
-            Ok(())
-        })
-        .unwrap()
-        .unwrap();
-    store.restarts().watch("bots", "b", b, at(0)).unwrap();
-    let all = [
-        ("a".to_owned(), a),
-        ("b".to_owned(), b),
-        ("c".to_owned(), a),
-    ];
-    assert_eq!(store.restarts().watched("bots", at(0)).unwrap(), all);
+    let (a, b) = (accept(&store, "a"), accept(&store, "b"));
+    let mut state = restart("bots", "a", a, Trigger::Emergency);
+    for (session, run_id) in [("b", b), ("c", a)] {
+        state.waiting.push(WaitingSession {
+            session: session.into(),
+            run_id,
+            seen: 0,
+        });
+    }
+    store.restarts().save(&state).unwrap();
     assert!(
         store.restarts().not_back().unwrap().is_empty(),
-        "watched only"
+        "waiting only"
     );
     store.runs().set_name(a, "20261123T201510Z-aaaaaa").unwrap();
     store.runs().set_name(b, "20261123T201510Z-bbbbbb").unwrap();
-    for (session, run_id) in &all {
-        store
-            .restarts()
-            .set_not_back("bots", session, *run_id, at(1))
-            .unwrap();
-        store
-            .restarts()
-            .set_not_back("bots", session, *run_id, at(2))
-            .unwrap();
-    }
-    let late = store.restarts().not_back().unwrap();
-    let runs: Vec<_> = late
-        .iter()
-        .map(|late| (late.session.as_str(), late.run.as_deref()))
-        .collect();
-    let (of_a, of_b) = (
-        Some("20261123T201510Z-aaaaaa"),
-        Some("20261123T201510Z-bbbbbb"),
-    );
+    (state.phase, state.late_ns) = (Phase::RunningNotConnected, Some(at(1).nanos()));
+    store.restarts().save(&state).unwrap();
+    let late = |store: &Store| {
+        let late = store.restarts().not_back().unwrap();
+        late.into_iter()
+            .map(|late| (late.session, late.run, late.reason))
+            .collect::<Vec<_>>()
+    };
+    let run = |name: &str| Some(format!("20261123T201510Z-{name}"));
     assert_eq!(
-        runs,
-        [("a", of_a), ("b", of_b), ("c", None)],
+        late(&store),
+        [
+            ("a".into(), run("aaaaaa"), "not_connected"),
+            ("b".into(), run("bbbbbb"), "not_connected"),
+            ("c".into(), None, "not_connected")
+        ],
         "the run of a is none to undo for c"
     );
+    // Each comes back by itself.
+    state.waiting.retain(|one| one.session == "b");
+    store.restarts().save(&state).unwrap();
+    assert_eq!(late(&store).len(), 1);
+    assert!(store.restarts().pending().unwrap().is_empty(), "it runs");
+    // Restarted again for a: b goes on being missed.
+    let mut again = restart("bots", "a", accept(&store, "c"), Trigger::Emergency);
+    let intended = store
+        .restarts()
+        .intend_stop(&mut again, at(5), |_, _, _, _| Ok(()));
+    intended.unwrap().unwrap();
+    let sessions: Vec<_> = again
+        .waiting
+        .iter()
+        .map(|one| one.session.as_str())
+        .collect();
+    assert_eq!(sessions, ["a", "b"]);
+    (again.phase, again.late_ns) = (Phase::Down, Some(at(6).nanos()));
+    store.restarts().save(&again).unwrap();
+    assert!(late(&store).iter().all(|(.., reason)| *reason == "down"));
+}
+
+#[test]
+fn a_journal_that_was_lost_does_not_know_the_run() {
+    let (_dir, store) = open();
+    let id = accept(&store, "a");
+    let mut state = restart("bots", "a", id, Trigger::Emergency);
+    assert!(store.restarts().knows_run_of(&state).unwrap());
+    state.decided_ns = at(0).minus(MINUTE).nanos();
     assert!(
-        late.iter()
-            .all(|late| late.since == at(1).rfc3339() && late.stopped == at(0)),
-        "{late:?}"
+        !store.restarts().knows_run_of(&state).unwrap(),
+        "another run of this number"
     );
-    // Each comes back by itself, and not after a stop that is not meant.
-    store.restarts().clear_not_back("bots", "a", at(0)).unwrap();
-    store.restarts().clear_not_back("bots", "b", at(9)).unwrap();
-    let late: Vec<_> = store
-        .restarts()
-        .not_back()
-        .unwrap()
-        .into_iter()
-        .map(|late| late.session)
-        .collect();
-    assert_eq!(late, ["b", "c"]);
-    assert_eq!(
-        store.restarts().watched("bots", at(0)).unwrap(),
-        all,
-        "the start is still owed"
-    );
-    // Stopped again for a: b goes on being late, c is watched anew.
-    store.restarts().complete("bots").unwrap();
-    assert_eq!(store.restarts().watched("bots", at(0)).unwrap(), all[1..]);
-    let again = accept(&store, "a", Action::Cleanup, at(5));
-    store
-        .restarts()
-        .intend_stop(
-            "bots",
-            &["a", "c"],
-            again,
-            false,
-            at(5),
-            |_, _, _, _| Ok(()),
-        )
-        .unwrap()
-        .unwrap();
-    let both = [("a".to_owned(), again), ("c".to_owned(), again)];
-    assert_eq!(store.restarts().watched("bots", at(5)).unwrap(), both);
-    let late: Vec<_> = store
-        .restarts()
-        .not_back()
-        .unwrap()
-        .into_iter()
-        .map(|late| late.session)
-        .collect();
-    assert_eq!(late, ["b", "c"]);
-    // Of whom no stop is known.
-    store
-        .restarts()
-        .set_not_back("other", "x", 99, at(7))
-        .unwrap();
-    assert_eq!(store.restarts().not_back().unwrap()[2].stopped, at(7));
+    state.run_id = 99;
+    assert!(!store.restarts().knows_run_of(&state).unwrap());
 }

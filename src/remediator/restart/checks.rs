@@ -1,0 +1,375 @@
+//! What is asked before a service is stopped: whether it need be, whether it may be, and who
+//! else is served by it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::connection::State;
+use crate::control::{Presence, Service};
+use crate::folder::{Found, SessionName, Timestamp};
+use crate::policy::guard::CleanupMode;
+use crate::policy::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, Tier, may_stop};
+use crate::remediator::insurance::stop as insurance;
+use crate::remediator::outcome::RunError;
+use crate::remediator::runner;
+use crate::remediator::store::audit::Step;
+use crate::remediator::store::runs::{Ending, Run};
+use crate::remediator::store::{BlockingStore, Store, StoreError};
+
+use super::coordinator::RestartCoordinator;
+use super::driver::presence;
+use super::state::{Restart, Trigger};
+
+/// All sessions of a service are asked about within this time, so many at once.
+const SURVEY_TIMEOUT: Duration = Duration::from_secs(60);
+const ASKED_AT_ONCE: usize = 8;
+
+impl Trigger {
+    const fn mode(self) -> CleanupMode {
+        match self {
+            Trigger::Emergency => CleanupMode::Emergency,
+            Trigger::Window => CleanupMode::Cleanup,
+        }
+    }
+}
+
+/// The other sessions of a service, before the stop. Of whom nothing is heard in time is in
+/// neither list.
+#[derive(Debug, Default)]
+pub(super) struct Siblings {
+    pub connected: Vec<Found>,
+    /// Disconnected or logged out: they do not come back by a start.
+    pub idle: BTreeSet<String>,
+}
+
+/// The service may be stopped.
+#[derive(Debug)]
+pub(super) struct Go {
+    pub siblings: Siblings,
+    /// Whose creds.json is whole and was copied.
+    pub whole: Option<BTreeSet<String>>,
+}
+
+/// What the checks have found.
+#[derive(Debug)]
+pub(super) struct Checked {
+    pub ending: Ending,
+    /// `Ok(None)`: it need not be stopped.
+    pub result: Result<Option<Go>, RunError>,
+}
+
+/// What is left of the budget of a service.
+pub fn budget(service: &Service, stops: &[Stopped]) -> RestartBudget {
+    let own = stops.iter().filter(|stop| stop.service == service.name);
+    RestartBudget {
+        stops: own.map(|stop| stop.at).collect(),
+        cooldown: service.cooldown,
+        daily_budget: service.daily_budget,
+    }
+}
+
+impl RestartCoordinator {
+    fn breaker(&self) -> Breaker {
+        let configured = self.ctx.settings.breaker;
+        Breaker {
+            services: configured.services,
+            share: configured.share,
+            within: configured.within,
+        }
+    }
+
+    pub(super) fn fleet(&self, known: &[Found]) -> usize {
+        let sessions = known.iter().map(|found| &found.session);
+        self.ctx.settings.services.names(sessions).len()
+    }
+
+    /// Whether the breaker lets this service be stopped. Emergencies count against it and
+    /// windows do not, but a window never goes beyond what it allows.
+    fn breaker_allows(
+        &self,
+        stops: &[Stopped],
+        resumed: Option<Timestamp>,
+        service: &str,
+        trigger: Trigger,
+        fleet: usize,
+        now: Timestamp,
+    ) -> bool {
+        let counted: Vec<Stopped> = stops
+            .iter()
+            .filter(|stop| {
+                (trigger == Trigger::Window || !stop.in_window)
+                    && resumed.is_none_or(|at| stop.at > at)
+            })
+            .cloned()
+            .collect();
+        self.breaker().lets(&counted, service, fleet, now)
+    }
+
+    /// Opens the breaker.
+    pub(super) async fn open_breaker(&self, known: &[Found], now: Timestamp) -> RunError {
+        let breaker = self.breaker();
+        let limit = breaker.limit(self.fleet(known));
+        let reason = format!(
+            "more than {limit} services in an emergency within {}",
+            humantime::format_duration(breaker.within)
+        );
+        tracing::error!("the breaker opens, nothing is stopped or cleaned any more: {reason}");
+        match self
+            .ctx
+            .ask(move |store| store.pause().open_breaker(&reason, now))
+            .await
+        {
+            Ok(()) => StopRefusal::BreakerOpen.into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Puts the intent to stop on record, if nothing that has happened during the looks
+    /// refuses it. Blocks.
+    pub(super) fn intend(
+        &self,
+        store: &Store,
+        mut state: Restart,
+        service: &Service,
+        sessions: &[String],
+        fleet: usize,
+    ) -> Result<Result<Restart, StopRefusal>, StoreError> {
+        let now = Timestamp::now();
+        let (trigger, id) = (state.trigger, state.run_id);
+        let is_window = trigger == Trigger::Window;
+        let intended =
+            store
+                .restarts()
+                .intend_stop(&mut state, now, |store, pause, stops, resumed| {
+                    // It would be started in the middle of that.
+                    let all: Vec<&str> = sessions.iter().map(String::as_str).collect();
+                    if store.runs().is_under_way(&all, id).unwrap_or(true) {
+                        return Err(StopRefusal::Busy);
+                    }
+                    if pause.paused.is_some() {
+                        return Err(StopRefusal::Paused);
+                    }
+                    // The looks took time, and the window has ended: the run waits for the next.
+                    if is_window && !service.windows.contains(now) {
+                        return Err(StopRefusal::Busy);
+                    }
+                    budget(service, stops).may_be_stopped(now)?;
+                    let open = pause.breaker.is_some();
+                    let allows =
+                        self.breaker_allows(stops, resumed, &service.name, trigger, fleet, now);
+                    match allows && !open {
+                        true => Ok(()),
+                        false => Err(StopRefusal::BreakerOpen),
+                    }
+                })?;
+        Ok(intended.map(|()| state))
+    }
+
+    /// Whether an armed run may use a window now: the service has one, it is rested, and the
+    /// breaker would let it. Blocks.
+    pub fn window_is_open(
+        &self,
+        store: &BlockingStore<'_>,
+        session: &SessionName,
+        known: &[Found],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let Some(service) = self.ctx.settings.services.of(session) else {
+            return Ok(false);
+        };
+        if !service.windows.contains(now) || self.window.try_lock().is_err() {
+            return Ok(false);
+        }
+        let (stops, resumed) = {
+            let store = store.lock();
+            (store.restarts().stops(now)?, store.pause().resumed(now)?)
+        };
+        let (name, fleet) = (&service.name, self.fleet(known));
+        Ok(budget(&service, &stops).may_be_stopped(now).is_ok()
+            && self.breaker_allows(&stops, resumed, name, Trigger::Window, fleet, now))
+    }
+
+    /// All that is asked before a stop. The locks of the folders are held.
+    pub(super) async fn check(
+        &self,
+        run: &Run,
+        found: &Found,
+        service: &Service,
+        trigger: Trigger,
+        known: &[Found],
+        mut ending: Ending,
+    ) -> Checked {
+        let result = self
+            .check_live(run, found, service, trigger, known, &mut ending)
+            .await;
+        let result = match result {
+            Ok(true) => {
+                let siblings = self.siblings(found, service, known).await;
+                let all = self.found_of(service, found, known);
+                let whole = insurance::before_a_stop(&self.ctx, all).await;
+                Ok(Some(Go { siblings, whole }))
+            }
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        Checked { ending, result }
+    }
+
+    /// The live look before the stop; `false` where no stop is needed.
+    async fn check_live(
+        &self,
+        run: &Run,
+        found: &Found,
+        service: &Service,
+        trigger: Trigger,
+        known: &[Found],
+        ending: &mut Ending,
+    ) -> Result<bool, RunError> {
+        let settings = &self.ctx.settings;
+        let presence = presence(service).await;
+        if presence == Presence::Gone {
+            return Ok(false);
+        }
+        let asked = settings.connection.ask(&found.session).await;
+        let logged_out = asked.logged_out();
+        let looked = runner::look(found).await;
+        if let Presence::Unknown(why) = presence {
+            // Whose bot is disconnected need not be stopped; the clean-up itself looks again.
+            let is_disconnected = looked.is_ok_and(|inventory| {
+                settings.connection.judge(asked, &inventory).state == State::Disconnected
+            });
+            return match is_disconnected {
+                true => Ok(false),
+                false => Err(StopRefusal::ServiceUnknown(why).into()),
+            };
+        }
+        let inventory = looked?;
+        let verdict = settings.connection.judge(asked, &inventory);
+        ending.evidence = Some(verdict.because());
+        if trigger == Trigger::Window && verdict.state == State::Disconnected {
+            return Ok(false);
+        }
+        let now = Timestamp::now();
+        let (stops, resumed) = self
+            .ctx
+            .ask(move |store| {
+                Ok::<_, StoreError>((store.restarts().stops(now)?, store.pause().resumed(now)?))
+            })
+            .await?;
+        let limits = settings.limits(&found.session);
+        let tier = run.tier.as_deref().and_then(Tier::from_label);
+        let immovable = runner::immovable(found, &inventory).await?;
+        let inputs = StopInputs {
+            immovable: &immovable,
+            inventory: &inventory,
+            verdict: &verdict,
+            logged_out,
+            limits: &limits,
+            mode: trigger.mode(),
+            tier: tier.unwrap_or(Tier::Emergency),
+            service: &budget(service, &stops),
+        };
+        let live = runner::count(&inventory, &limits);
+        ending.accumulated = Some((live, live));
+        let plan = may_stop(&inputs, now)?;
+        if !plan.left_out.is_empty() {
+            ending.step(Step::plan(&plan));
+        }
+        // What would fail at the first move must not cost a restart.
+        runner::could_be_cleaned(settings, found, plan).await?;
+        let (name, fleet) = (&service.name, self.fleet(known));
+        match self.breaker_allows(&stops, resumed, name, trigger, fleet, now) {
+            true => Ok(true),
+            false if trigger == Trigger::Window => Ok(false),
+            false => Err(self.open_breaker(known, now).await),
+        }
+    }
+
+    /// How the other sessions of the process stand.
+    async fn siblings(&self, found: &Found, service: &Service, known: &[Found]) -> Siblings {
+        let mut siblings = Siblings::default();
+        let mut others = self.found_of(service, found, known);
+        others.retain(|other| other.session != found.session);
+        let survey = async {
+            for some in others.chunks(ASKED_AT_ONCE) {
+                let mut looks = tokio::task::JoinSet::new();
+                for other in some.iter().cloned() {
+                    let ctx = self.ctx.clone();
+                    looks.spawn(async move {
+                        let connection = &ctx.settings.connection;
+                        let asked = connection.ask(&other.session).await;
+                        let logged_out = asked.logged_out();
+                        let inventory = runner::look(&other).await.ok()?;
+                        Some((connection.judge(asked, &inventory).state, logged_out, other))
+                    });
+                }
+                while let Some(looked) = looks.join_next().await {
+                    let Ok(Some((state, logged_out, other))) = looked else {
+                        continue;
+                    };
+                    match state {
+                        _ if logged_out => _ = siblings.idle.insert(other.session.to_string()),
+                        State::Connected => siblings.connected.push(other),
+                        State::Disconnected => _ = siblings.idle.insert(other.session.to_string()),
+                        _ => {}
+                    }
+                }
+            }
+        };
+        if tokio::time::timeout(SURVEY_TIMEOUT, survey).await.is_err() {
+            let service = &service.name;
+            tracing::warn!(service, "not all of its sessions could be asked in time");
+        }
+        siblings
+    }
+
+    /// This session and the others of its process.
+    pub(super) fn found_of(&self, service: &Service, found: &Found, known: &[Found]) -> Vec<Found> {
+        let services = &self.ctx.settings.services;
+        let others = known.iter().filter(|other| {
+            let same = services.of(&other.session);
+            other.session != found.session && same.is_some_and(|same| same.name == service.name)
+        });
+        [found].into_iter().chain(others).cloned().collect()
+    }
+
+    pub(super) fn sessions_of(
+        &self,
+        service: &Service,
+        found: &Found,
+        known: &[Found],
+    ) -> Vec<String> {
+        self.found_of(service, found, known)
+            .iter()
+            .map(|found| found.session.to_string())
+            .collect()
+    }
+
+    /// Waits until no run is under way on another session of the process; none begins
+    /// anew while the lease of the service is held.
+    pub(super) async fn others_have_ended(
+        self: &Arc<Self>,
+        run: &Run,
+        found: &Found,
+        service: &Service,
+        known: &[Found],
+    ) -> Result<bool, StoreError> {
+        let (began, id) = (std::time::Instant::now(), run.id);
+        let all = self.sessions_of(service, found, known);
+        loop {
+            let all = all.clone();
+            let asked = self.ctx.ask(move |store| {
+                let all: Vec<&str> = all.iter().map(String::as_str).collect();
+                store.runs().is_under_way(&all, id)
+            });
+            if !asked.await? {
+                return Ok(true);
+            }
+            if began.elapsed() >= self.bounds.others {
+                return Ok(false);
+            }
+            tokio::time::sleep(super::machine::LOOK_EVERY).await;
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The clean-up of the folders of a service that is gone.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::connection::Finding;
+use crate::folder::{Found, Timestamp};
+use crate::policy::guard::CleanupMode;
+use crate::policy::{CleanRequest, Tier};
+use crate::remediator::outcome::{RunError, RunResult};
+use crate::remediator::quarantine::{Halt, RunId, look_up};
+use crate::remediator::runner::{self, Down, blocking};
+use crate::remediator::store::audit::{Fate, FileRecord};
+use crate::remediator::store::runs::{Action, Ending, Run};
+use crate::remediator::store::{BlockingStore, StoreError};
+
+use super::coordinator::RestartCoordinator;
+use super::machine::{GRACE, LOOK_EVERY};
+
+/// A source may go on saying `connected` for so long after the process is gone.
+pub(super) const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+/// Once the process is gone the folder is watched for so long (or for the quiet window where
+/// that is shorter) before anything moves: had the wrong service been named, the bot that
+/// still runs would be seen to write.
+pub(super) const WATCHED_FOR: Duration = Duration::from_secs(10);
+/// One folder's clean-up may take so long while its bot is down.
+pub(super) const CLEAN_TIMEOUT: Duration = Duration::from_secs(120);
+/// All of them together.
+pub(super) const ALL_CLEAN_TIMEOUT: Duration = Duration::from_secs(300);
+/// Whatever waits for a disk or a source meanwhile, so long after it is gone it is started.
+pub(super) const DOWN_FOR_AT_MOST: Duration = Duration::from_secs(600);
+/// A move that is under way when the bot is to be started is waited for so long; one that
+/// hangs for longer is one on a file system that hangs, and no other follows it.
+pub(super) const HALTS_WITHIN: Duration = Duration::from_secs(30);
+
+/// A run of another session that was cleaned along. It ends when its bot is back.
+#[derive(Debug)]
+pub(super) struct SiblingRun {
+    pub run: Run,
+    pub found: Found,
+    pub cleaned: RunResult,
+    pub ending: Ending,
+}
+
+/// What is to be cleaned while a service is gone.
+pub(super) struct CleanJob {
+    pub run: Run,
+    pub found: Found,
+    pub known: Vec<Found>,
+    pub emergency: bool,
+    pub sibling_runs: Arc<Mutex<Vec<SiblingRun>>>,
+    pub ending: Ending,
+}
+
+/// What came of it.
+pub(super) struct Cleaned {
+    pub ending: Ending,
+    /// None where it took too long.
+    pub result: Option<RunResult>,
+}
+
+impl RestartCoordinator {
+    /// Cleans the folder for which the service was stopped, and those of its other sessions
+    /// for which a run waits.
+    pub(super) async fn clean_all(self: &Arc<Self>, job: CleanJob, down: &Down) -> Cleaned {
+        let kept = job.ending.clone();
+        // A disk that stalls keeps nobody stopped. In a task of its own: it may panic.
+        let work = {
+            let (coordinator, down) = (Arc::clone(self), down.clone());
+            tokio::spawn(async move { coordinator.clean_in_turn(job, &down).await })
+        };
+        let abort = work.abort_handle();
+        match tokio::time::timeout(self.bounds.down, work).await {
+            Ok(Ok((ending, result))) => Cleaned {
+                ending,
+                result: Some(result),
+            },
+            Ok(Err(error)) => Cleaned {
+                ending: kept,
+                result: Some(Err(RunError::BrokeOff(error.to_string()))),
+            },
+            Err(_) => {
+                abort.abort();
+                Cleaned {
+                    ending: kept,
+                    result: None,
+                }
+            }
+        }
+    }
+
+    async fn clean_in_turn(self: Arc<Self>, job: CleanJob, down: &Down) -> (Ending, RunResult) {
+        let mut ending = job.ending;
+        let gone = Instant::now();
+        self.settle(&job.found).await;
+        let watched = WATCHED_FOR.min(self.ctx.settings.connection.quiet);
+        tokio::time::sleep(watched.saturating_sub(gone.elapsed())).await;
+        let began = Instant::now();
+        let mode = match job.emergency {
+            true => CleanupMode::Emergency,
+            false => CleanupMode::Cleanup,
+        };
+        let result = self
+            .clean(&job.run, &job.found, down, mode, &mut ending)
+            .await;
+        let others = job.known.iter().filter(|other| {
+            let services = &self.ctx.settings.services;
+            let service = services.of(&other.session);
+            other.session != job.found.session
+                && service.is_some_and(|service| service.name == down.service.name)
+        });
+        for other in others {
+            if !down.halt.is_halted() && began.elapsed() < self.bounds.all_clean {
+                self.clean_sibling(other, down, &job.sibling_runs).await;
+            }
+        }
+        (ending, result)
+    }
+
+    /// Waits until no source calls it connected any more; a status may lag.
+    async fn settle(&self, found: &Found) {
+        let began = Instant::now();
+        while began.elapsed() < SETTLES_WITHIN {
+            let asked = self.ctx.settings.connection.ask(&found.session).await;
+            if !asked.says(Finding::Connected) {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    async fn clean(
+        &self,
+        run: &Run,
+        found: &Found,
+        down: &Down,
+        mode: CleanupMode,
+        ending: &mut Ending,
+    ) -> RunResult {
+        let ask = CleanRequest {
+            mode,
+            tier: run.tier.as_deref().and_then(Tier::from_label),
+            force: None,
+        };
+        let clean = runner::clean_while_down(&self.ctx, run.id, found, ask, down, ending);
+        match tokio::time::timeout(self.bounds.clean, clean).await {
+            Ok(result) => result,
+            Err(_) => {
+                super::driver::end_moves(&down.halt).await;
+                look_what_moved(found, ending).await;
+                Err(RunError::CleanTimeout(self.bounds.clean))
+            }
+        }
+    }
+
+    /// Another session of the process that is stopped anyway: what is armed or queued for it
+    /// is done now. Its run goes to `runs`, also where this breaks off.
+    async fn clean_sibling(
+        self: &Arc<Self>,
+        other: &Found,
+        down: &Down,
+        runs: &Arc<Mutex<Vec<SiblingRun>>>,
+    ) {
+        let (coordinator, found, halt) = (Arc::clone(self), other.clone(), down.halt.clone());
+        let all = Arc::clone(runs);
+        let store = &self.ctx.store;
+        let claimed = store.block(move |store| coordinator.claim(store, &found, &halt, &all));
+        let (run, mut ending) = match claimed.await {
+            Ok(Some(claimed)) => claimed,
+            Ok(None) => return,
+            Err(error) => return tracing::error!("{error}"),
+        };
+        self.settle(other).await;
+        let mode = match run.action {
+            Action::Emergency => CleanupMode::Emergency,
+            _ => CleanupMode::Cleanup,
+        };
+        let result = self.clean(&run, other, down, mode, &mut ending).await;
+        let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sibling) = runs.last_mut() {
+            (sibling.cleaned, sibling.ending) = (result, ending);
+        }
+    }
+
+    /// Takes what waits for a session of a service that is down. Blocks, perhaps until
+    /// nobody waits for it any more: then the run waits again.
+    pub(super) fn claim(
+        &self,
+        store: &BlockingStore<'_>,
+        found: &Found,
+        halt: &Halt,
+        runs: &Mutex<Vec<SiblingRun>>,
+    ) -> Result<Option<(Run, Ending)>, StoreError> {
+        let session = found.session.as_str();
+        for action in [Action::Emergency, Action::Cleanup] {
+            store
+                .lock()
+                .armed()
+                .enqueue(session, action, Timestamp::now())?;
+        }
+        // Known before anybody can take it for a leftover.
+        let mut ours = self.claimed();
+        let Some(run) = store.lock().queue().claim(session, Timestamp::now())? else {
+            return Ok(None);
+        };
+        // Whoever collects them says `halt` first, and must not wait for the journal.
+        let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
+        if halt.is_halted() {
+            drop(runs);
+            store
+                .lock()
+                .queue()
+                .requeue(run.id, "its service was to be started again")?;
+            return Ok(None);
+        }
+        ours.insert(run.id);
+        let ending = Ending {
+            note: Some("its process was stopped for another session".into()),
+            ..Ending::default()
+        };
+        runs.push(SiblingRun {
+            run: run.clone(),
+            found: found.clone(),
+            cleaned: Err(RunError::BrokeOff("it was not reached in time".into())),
+            ending: ending.clone(),
+        });
+        Ok(Some((run, ending)))
+    }
+}
+
+/// For the record of a run that was broken off.
+async fn look_what_moved(found: &Found, ending: &mut Ending) {
+    let Some(run) = ending.run.as_deref().and_then(RunId::parse) else {
+        return;
+    };
+    let place = found.place.clone();
+    let looked = blocking(move || look_up(&place, &run));
+    if let Ok(Ok(Some(there))) = tokio::time::timeout(GRACE, looked).await {
+        ending.moves = FileRecord::found(&there.moves, Fate::Moved, Fate::Left);
+        ending.files = there.files;
+    }
+}

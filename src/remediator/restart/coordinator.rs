@@ -1,0 +1,371 @@
+//! Who restarts services: at most one restart of a service at a time in this process, and
+//! what was pending when the program started.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::control::Service;
+use crate::folder::{Found, SessionName, Timestamp};
+use crate::remediator::insurance::stop::MENDED_WITHIN;
+use crate::remediator::outcome::{RunError, RunResult};
+use crate::remediator::runner::{Context, blocking};
+use crate::remediator::store::runs::{Ending, Run};
+use crate::remediator::store::{BlockingStore, StoreError};
+
+use super::checks::Siblings;
+use super::cleaning::{ALL_CLEAN_TIMEOUT, CLEAN_TIMEOUT, DOWN_FOR_AT_MOST, HALTS_WITHIN};
+use super::driver::{Driver, LiveRun};
+use super::folder_record;
+use super::machine::GRACE;
+use super::state::{Event, HandedTo, Phase, Restart, Times, Trigger};
+
+/// A clean-up of another session of the process that had begun before is waited for so long;
+/// then the run waits again.
+const OTHERS_END_WITHIN: Duration = Duration::from_secs(120);
+/// What has failed is tried again at least this often.
+const RETRY_EVERY: Duration = Duration::from_secs(60);
+
+/// What became of a run that might restart a service.
+#[derive(Debug)]
+pub enum RestartResult {
+    /// The service is being stopped or started; wait.
+    Busy,
+    /// It need not be stopped: it is down already, or its bot is disconnected.
+    NeedsNoStop,
+    /// It was handled.
+    Ended(RunResult),
+}
+
+/// How long a bot may be kept down. Shorter in tests only.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub clean: Duration,
+    pub all_clean: Duration,
+    pub down: Duration,
+    /// For so long the other runs on its process are waited for before it is stopped.
+    pub others: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            clean: CLEAN_TIMEOUT,
+            all_clean: ALL_CLEAN_TIMEOUT,
+            down: DOWN_FOR_AT_MOST,
+            others: OTHERS_END_WITHIN,
+        }
+    }
+}
+
+/// Who stops and starts services.
+#[derive(Debug)]
+pub struct RestartCoordinator {
+    pub(super) ctx: Context,
+    pub(super) bounds: Bounds,
+    leased: Mutex<BTreeSet<String>>,
+    claimed: Mutex<BTreeSet<i64>>,
+    pub(super) window: tokio::sync::Mutex<()>,
+    leaving: watch::Sender<bool>,
+    drivers: Mutex<JoinSet<()>>,
+    /// The folders were looked through for what the journal has lost.
+    looked_in_folders: std::sync::atomic::AtomicBool,
+}
+
+/// The right to stop or start one service; given back when dropped.
+#[derive(Debug)]
+pub(super) struct ServiceLease {
+    coordinator: Arc<RestartCoordinator>,
+    service: String,
+}
+
+impl Drop for ServiceLease {
+    fn drop(&mut self) {
+        self.coordinator.leased().remove(&self.service);
+    }
+}
+
+impl RestartCoordinator {
+    /// Over this configuration and journal.
+    pub fn new(ctx: Context) -> Arc<Self> {
+        Arc::new(Self::within(ctx, Bounds::default()))
+    }
+
+    pub(super) fn within(ctx: Context, bounds: Bounds) -> Self {
+        Self {
+            ctx,
+            bounds,
+            leased: Mutex::default(),
+            claimed: Mutex::default(),
+            window: tokio::sync::Mutex::default(),
+            leaving: watch::Sender::new(false),
+            drivers: Mutex::default(),
+            looked_in_folders: std::sync::atomic::AtomicBool::new(false),
+        }
+    }
+
+    fn leased(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.leased.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs that are done beside another one, on the same process: nobody's leftovers.
+    pub fn claimed(&self) -> std::sync::MutexGuard<'_, BTreeSet<i64>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lease(self: &Arc<Self>, service: &str) -> Option<ServiceLease> {
+        let is_new = self.leased().insert(service.to_owned());
+        is_new.then(|| ServiceLease {
+            coordinator: Arc::clone(self),
+            service: service.to_owned(),
+        })
+    }
+
+    /// Whether the program is to end.
+    pub(super) fn leaving(&self) -> watch::Receiver<bool> {
+        self.leaving.subscribe()
+    }
+
+    /// The program is to end: what has begun is finished, as far as it can be.
+    pub async fn leave(&self) {
+        self.leaving.send_replace(true);
+        self.drained().await;
+    }
+
+    fn drivers(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
+        self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spawn(&self, driver: Driver, first: Event) {
+        let mut drivers = self.drivers();
+        while drivers.try_join_next().is_some() {}
+        drivers.spawn(driver.drive(first));
+    }
+
+    /// Waits until every restart has ended or was left.
+    pub(super) async fn drained(&self) {
+        let mut drivers = std::mem::take(&mut *self.drivers());
+        while drivers.join_next().await.is_some() {}
+    }
+
+    /// The sessions whose service is on its way down or up: nobody else is to clean them.
+    /// Blocks.
+    pub fn busy_sessions(
+        &self,
+        store: &BlockingStore<'_>,
+        known: &[Found],
+    ) -> Result<Vec<String>, StoreError> {
+        let mut busy = self.leased().clone();
+        let pending = store.lock().restarts().pending()?;
+        busy.extend(pending.into_iter().map(|state| state.service));
+        if busy.is_empty() {
+            return Ok(Vec::new());
+        }
+        let services = &self.ctx.settings.services;
+        let names = services.names(known.iter().map(|found| &found.session));
+        let sessions = names
+            .into_iter()
+            .filter(|(name, _)| busy.contains(name))
+            .flat_map(|(_, all)| all);
+        Ok(sessions.map(|session| session.to_string()).collect())
+    }
+
+    fn times(&self, service: &Service) -> Times {
+        Times {
+            stop: service.stop_timeout,
+            gone: service.gone_timeout,
+            start: service.start_timeout,
+            connect: service.connect_timeout,
+            clean: self.bounds.down + HALTS_WITHIN + MENDED_WITHIN * 2 + GRACE,
+            retry: self.ctx.settings.armed.look_every.min(RETRY_EVERY),
+        }
+    }
+
+    /// Restarts the service if the checks allow it, and cleans in between.
+    pub async fn run(
+        self: &Arc<Self>,
+        run: &Run,
+        found: &Found,
+        service: Service,
+        trigger: Trigger,
+        known: &[Found],
+        ending: &mut Ending,
+    ) -> RestartResult {
+        let Some(lease) = self.lease(&service.name) else {
+            return RestartResult::Busy;
+        };
+        let _one_window_at_a_time = match trigger {
+            Trigger::Emergency => None,
+            Trigger::Window => match self.window.try_lock() {
+                Ok(slot) => Some(slot),
+                Err(_) => return RestartResult::NeedsNoStop,
+            },
+        };
+        match self.ctx.ask(|store| store.restarts().pending()).await {
+            Ok(pending) if pending.iter().any(|one| one.service == service.name) => {
+                return RestartResult::Busy;
+            }
+            Ok(_) => {}
+            Err(error) => return RestartResult::Ended(Err(error.into())),
+        }
+        match self.others_have_ended(run, found, &service, known).await {
+            Ok(true) => {}
+            Ok(false) => return RestartResult::Busy,
+            Err(error) => return RestartResult::Ended(Err(error.into())),
+        }
+        let decided = Timestamp::now().nanos();
+        let (name, session) = (&service.name, found.session.as_str());
+        let times = self.times(&service);
+        let state = Restart::new(name, session, run.id, trigger, decided, times);
+        let mut driver = Driver::new(self, lease, Some(service), known, state);
+        let (sender, result) = oneshot::channel();
+        driver.live = Some(LiveRun {
+            run: run.clone(),
+            found: found.clone(),
+            ending: ending.clone(),
+            error: None,
+            needs_no_stop: false,
+            cleaned: None,
+            siblings: Siblings::default(),
+            whole: None,
+            sibling_runs: Arc::default(),
+            result: sender,
+        });
+        // In a task of its own: whatever becomes of this one, the service is started again.
+        self.spawn(driver, Event::Alert);
+        match result.await {
+            Ok((result, told)) => {
+                *ending = told;
+                result
+            }
+            Err(_) => RestartResult::Ended(Err(RunError::BrokeOff("its task ended".into()))),
+        }
+    }
+
+    /// Resumes what is pending and what has not come back: at the start of the program, and
+    /// whenever it is called again. What is under way is left alone.
+    pub async fn resume_pending_restarts(self: &Arc<Self>, known: &[Found]) {
+        self.resume(known, false).await;
+    }
+
+    pub(super) async fn resume(self: &Arc<Self>, known: &[Found], only_start: bool) {
+        let read = self.ctx.ask(|store| store.restarts().all()).await;
+        let mut all = match read {
+            Ok(all) => all,
+            Err(error) => {
+                tracing::error!("failed to load pending restarts: {error}");
+                Vec::new()
+            }
+        };
+        if !self
+            .looked_in_folders
+            .swap(true, std::sync::atomic::Ordering::Relaxed)
+        {
+            let lost = self.lost(known, &all).await;
+            all.extend(lost);
+        }
+        for state in all {
+            let Some(lease) = self.lease(&state.service) else {
+                continue;
+            };
+            // It may have ended since it was read.
+            let (name, phase) = (state.service.clone(), state.phase);
+            let still = self.ctx.ask(move |store| store.restarts().of(&name)).await;
+            let mut state = match still {
+                Ok(Some(still)) => still,
+                Ok(None) if phase != Phase::Released && !state.adopted => continue,
+                _ => state,
+            };
+            state.adopted = false;
+            let service = self.service_of(&state, known);
+            let is_removed = state.phase == Phase::HandedOver(HandedTo::Removed);
+            let first = match &service {
+                None => Event::Configured(false),
+                Some(_) if is_removed => Event::Configured(true),
+                Some(_) => Event::OwnRestart,
+            };
+            if service.is_none() && is_removed {
+                let (service, session) = (&state.service, &state.session);
+                tracing::error!(
+                    service,
+                    session,
+                    "this program has stopped the service and is to start it again, but the configuration no longer names it: start it by hand"
+                );
+                continue;
+            }
+            if let Some(service) = &service {
+                state.times = self.times(service);
+            }
+            if !state.phase.is_pending() && only_start {
+                continue;
+            }
+            if state.phase.is_pending() {
+                let (service, phase) = (&state.service, state.phase.label());
+                tracing::warn!(service, phase, "a pending restart is resumed");
+            }
+            if state.call_may_be_under_way(super::driver::now()) {
+                let service = &state.service;
+                tracing::warn!(
+                    service,
+                    "an earlier call may be under way; it is waited for"
+                );
+            }
+            let mut driver = Driver::new(self, lease, service, known, state);
+            driver.only_start = only_start;
+            self.spawn(driver, first);
+        }
+    }
+
+    /// Should its own session be matched by another entry now, a sibling still names it.
+    fn service_of(&self, state: &Restart, known: &[Found]) -> Option<Service> {
+        let named = |session: &SessionName| {
+            let service = self.ctx.settings.services.of(session);
+            service.filter(|service| service.name == state.service)
+        };
+        let own = SessionName::from_dir(state.session.as_ref());
+        named(&own).or_else(|| known.iter().find_map(|found| named(&found.session)))
+    }
+
+    /// Restarts that stand in the quarantines, and of which the journal has lost even the run.
+    async fn lost(&self, known: &[Found], on_record: &[Restart]) -> Vec<Restart> {
+        let (known, state_path) = (known.to_vec(), self.ctx.settings.state_path.clone());
+        let read = blocking(move || {
+            let states = known
+                .iter()
+                .filter_map(|found| folder_record::read(found, &state_path));
+            states.collect::<Vec<_>>()
+        });
+        // A file system that hangs keeps nobody else down.
+        let Ok(mut found) = tokio::time::timeout(GRACE, read).await else {
+            return Vec::new();
+        };
+        found.sort_by(|a, b| (&a.service, b.awaited).cmp(&(&b.service, a.awaited)));
+        found.dedup_by(|a, b| a.service == b.service);
+        let mut lost = Vec::new();
+        for mut state in found {
+            let is_on_record = on_record.iter().any(|one| one.service == state.service);
+            let asked = state.clone();
+            let is_over = self
+                .ctx
+                .ask(move |store| store.restarts().knows_run_of(&asked))
+                .await
+                .unwrap_or(false);
+            if !is_on_record && !is_over && state.phase.is_pending() {
+                let service = &state.service;
+                tracing::error!(
+                    service,
+                    "the journal has lost this restart; resuming it from the quarantine"
+                );
+                state.adopted = true;
+                lost.push(state);
+            }
+        }
+        lost
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,699 @@
+//! Performs what the state machine asks for. The only caller of a supervisor's stop and start.
+
+mod looks;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+use supervisor::ExecError;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::control::{CallError, Observation, Service};
+use crate::folder::{Found, Timestamp};
+use crate::policy::StopRefusal;
+use crate::remediator::insurance::stop as insurance;
+use crate::remediator::outcome::{RunError, RunResult};
+use crate::remediator::quarantine::{Halt, Obstacle};
+use crate::remediator::runner::{self, Context, Down, Folders, blocking};
+use crate::remediator::store::audit::Step;
+use crate::remediator::store::runs::{Ending, Run};
+
+use super::checks::{Checked, Siblings};
+use super::cleaning::{CleanJob, Cleaned, SiblingRun};
+use super::coordinator::{RestartCoordinator, RestartResult, ServiceLease};
+use super::folder_record;
+use super::machine::{self, PERSIST_WITHIN};
+use super::state::{
+    CheckResult, Effect, Event, HandedTo, Look, Notice, Now, Phase, Restart, RestartStep, Returned,
+    Seen, Sources, Trigger, WaitingSession,
+};
+
+pub(super) use looks::{end_moves, presence};
+use looks::{is_alive, is_paused, observe, who_is_back};
+
+/// One folder's lock; a file system that hangs keeps nobody down.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The clock of the state machine.
+pub fn now() -> Now {
+    let since_boot = clock_gettime(ClockId::Boottime);
+    Now {
+        boot: boot_id(),
+        at: Duration::new(
+            u64::try_from(since_boot.tv_sec).unwrap_or_default(),
+            u32::try_from(since_boot.tv_nsec).unwrap_or_default(),
+        ),
+    }
+}
+
+/// Which boot this is. Where the kernel does not tell, all boots are one.
+fn boot_id() -> u64 {
+    static BOOT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    *BOOT.get_or_init(|| {
+        std::fs::read("/proc/sys/kernel/random/boot_id")
+            .map_or(0, |id| xxhash_rust::xxh3::xxh3_64(&id))
+    })
+}
+
+/// The run for which the service is restarted, until its outcome is reported.
+pub(super) struct LiveRun {
+    pub run: Run,
+    pub found: Found,
+    pub ending: Ending,
+    /// Why nothing was stopped.
+    pub error: Option<RunError>,
+    pub needs_no_stop: bool,
+    pub cleaned: Option<RunResult>,
+    pub siblings: Siblings,
+    /// Whose creds.json was whole before the stop.
+    pub whole: Option<BTreeSet<String>>,
+    pub sibling_runs: Arc<Mutex<Vec<SiblingRun>>>,
+    pub result: oneshot::Sender<(RestartResult, Ending)>,
+}
+
+/// What an awaited effect has to say beside its event.
+enum Side {
+    None,
+    Locked(Folders),
+    Checked(Box<Checked>),
+    Cleaned(Box<Cleaned>),
+    Refused(Box<RunError>),
+    /// What is unclear about the process.
+    Looked(String),
+    /// Why the call failed; empty where it did not.
+    Called(String),
+}
+
+type Awaited = JoinHandle<(Event, Side)>;
+
+/// One restart under way.
+pub(super) struct Driver {
+    pub coordinator: Arc<RestartCoordinator>,
+    pub lease: Option<ServiceLease>,
+    /// None where the configuration no longer names it.
+    pub service: Option<Service>,
+    /// All its sessions that are here.
+    pub sessions: Vec<Found>,
+    pub known: Vec<Found>,
+    pub state: Restart,
+    pub live: Option<LiveRun>,
+    /// End once it runs: nobody is there to wait for the connection.
+    pub only_start: bool,
+    folders: Folders,
+    halt: Halt,
+    gone_since: Timestamp,
+    why: String,
+    awaited: Option<Awaited>,
+    deadline: Option<Instant>,
+    last_write: Option<JoinHandle<()>>,
+}
+
+impl Driver {
+    pub fn new(
+        coordinator: &Arc<RestartCoordinator>,
+        lease: ServiceLease,
+        service: Option<Service>,
+        known: &[Found],
+        state: Restart,
+    ) -> Self {
+        let of_service = |found: &&Found| {
+            let services = &coordinator.ctx.settings.services;
+            services
+                .of(&found.session)
+                .is_some_and(|service| service.name == state.service)
+        };
+        Self {
+            sessions: known.iter().filter(of_service).cloned().collect(),
+            known: known.to_vec(),
+            coordinator: Arc::clone(coordinator),
+            lease: Some(lease),
+            service,
+            state,
+            live: None,
+            only_start: false,
+            folders: Folders::default(),
+            halt: Halt::default(),
+            gone_since: Timestamp::now(),
+            why: String::new(),
+            awaited: None,
+            deadline: None,
+            last_write: None,
+        }
+    }
+
+    fn ctx(&self) -> &Context {
+        &self.coordinator.ctx
+    }
+
+    /// Feeds the machine until it ends or may be left.
+    pub async fn drive(mut self, first: Event) {
+        let mut leaving = self.coordinator.leaving();
+        let mut event = first;
+        loop {
+            if self.step(&event).await {
+                return;
+            }
+            let Some(awaited) = &mut self.awaited else {
+                return;
+            };
+            let deadline = self.deadline;
+            let id = self.state.awaited;
+            event = tokio::select! {
+                ended = awaited => match ended {
+                    Ok((event, side)) => {
+                        self.deadline = None;
+                        self.take(side);
+                        event
+                    }
+                    Err(error) => {
+                        tracing::error!(service = self.state.service, "a task broke off: {error}");
+                        Event::Deadline(id)
+                    }
+                },
+                () = sleep_until(deadline) => Event::Deadline(id),
+                () = leave(&mut leaving), if !self.state.leaving => Event::Signal,
+            };
+        }
+    }
+
+    /// One event. Says whether this is the end.
+    async fn step(&mut self, event: &Event) -> bool {
+        let before = self.state.phase;
+        let (state, effects) = machine::next(&self.state, event, now());
+        self.state = state;
+        let phase = self.state.phase;
+        if phase != before {
+            tracing::info!(
+                service = self.state.service,
+                run = self.state.run_id,
+                event = event.label(),
+                from = before.label(),
+                to = phase.label(),
+                "restart"
+            );
+            if phase == Phase::Gone {
+                self.gone_since = Timestamp::now();
+            }
+            if before == Phase::Checking && phase == Phase::StopIntended {
+                self.watch_siblings();
+            }
+        }
+        if self.state.late_ns.is_none() && self.state.is_late() {
+            self.state.late_ns = Some(Timestamp::now().nanos());
+        }
+        let mut report = None;
+        let mut ends = phase.is_final();
+        // The next look, or the next try, comes later.
+        let is_backoff = phase == Phase::StartIntended && !self.state.contradicted;
+        let waits = effects.iter().any(|effect| match effect {
+            Effect::Observe(after, _) => *after >= self.state.times.retry && !is_backoff,
+            _ => false,
+        });
+        for effect in effects {
+            match effect {
+                Effect::Report(verdict) => report = Some(verdict),
+                Effect::Leave => ends = true,
+                effect => self.perform(effect).await,
+            }
+        }
+        // A new restart may begin before the next look at those who are missing.
+        ends |= phase == Phase::RunningNotConnected && waits;
+        let runs = matches!(event, Event::Looked(_, look) if matches!(look.seen, Seen::Running(_)));
+        let is_started = phase == Phase::WaitingForConnection && runs;
+        ends |= self.only_start && (is_started || waits);
+        if ends && let Some(awaited) = self.awaited.take() {
+            awaited.abort();
+        }
+        if ends {
+            self.folders.clear();
+            self.lease = None;
+        }
+        if let Some(verdict) = report {
+            self.report(verdict).await;
+        }
+        ends
+    }
+
+    fn take(&mut self, side: Side) {
+        match side {
+            Side::None => {}
+            Side::Locked(folders) => self.folders = folders,
+            Side::Looked(why) if why.is_empty() => {}
+            Side::Looked(why) | Side::Called(why) => self.why = why,
+            Side::Refused(error) => {
+                if let Some(live) = &mut self.live {
+                    live.error = Some(*error);
+                }
+            }
+            Side::Checked(checked) => {
+                if let Some(live) = &mut self.live {
+                    live.ending = checked.ending;
+                    match checked.result {
+                        Ok(Some(go)) => (live.siblings, live.whole) = (go.siblings, go.whole),
+                        Ok(None) => live.needs_no_stop = true,
+                        Err(error) => live.error = Some(error),
+                    }
+                }
+            }
+            Side::Cleaned(cleaned) => {
+                if let Some(live) = &mut self.live {
+                    live.ending = cleaned.ending;
+                    live.cleaned = cleaned.result;
+                }
+                self.watch_cleaned();
+            }
+        }
+    }
+
+    /// The session itself, and of the others those that were connected before the stop.
+    fn watch_siblings(&mut self) {
+        let Some(live) = &self.live else { return };
+        let others = live.siblings.connected.iter().map(|found| WaitingSession {
+            session: found.session.to_string(),
+            run_id: self.state.run_id,
+            seen: 0,
+        });
+        self.state.waiting.extend(others);
+    }
+
+    /// Of those that were cleaned along all that are not known to be idle; each has its run.
+    fn watch_cleaned(&mut self) {
+        let Some(live) = &self.live else { return };
+        let runs = live
+            .sibling_runs
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for sibling in runs.iter() {
+            let session = sibling.found.session.as_str();
+            let waiting = &mut self.state.waiting;
+            match waiting.iter_mut().find(|one| one.session == session) {
+                Some(one) => one.run_id = sibling.run.id,
+                None if sibling.cleaned.is_ok() && !live.siblings.idle.contains(session) => {
+                    waiting.push(WaitingSession {
+                        session: session.to_owned(),
+                        run_id: sibling.run.id,
+                        seen: 0,
+                    });
+                }
+                None => {}
+            }
+        }
+    }
+
+    async fn perform(&mut self, effect: Effect) {
+        let id = self.state.awaited;
+        match effect {
+            Effect::Lock(after) => self.lock(id, after),
+            Effect::Unlock => self.folders.clear(),
+            Effect::Check => self.check(id),
+            Effect::Persist => self.persist(id),
+            Effect::Note => {
+                let written = self.write(Write::Save);
+                let _ = tokio::time::timeout(PERSIST_WITHIN, written).await;
+            }
+            Effect::Forget => {
+                let written = self.write(Write::Forget);
+                if tokio::time::timeout(PERSIST_WITHIN, written).await.is_err() {
+                    tracing::error!(service = self.state.service, "the journal hangs");
+                }
+            }
+            Effect::Observe(after, sources) => self.observe(id, after, sources),
+            Effect::Stop => self.call(id, true),
+            Effect::Start => {
+                self.state.started_ns = Some(Timestamp::now().nanos());
+                self.call(id, false);
+            }
+            Effect::Clean(files) => self.clean(id, files),
+            Effect::BreakOff => {
+                if let Some(awaited) = self.awaited.take() {
+                    awaited.abort();
+                }
+                end_moves(&self.halt).await;
+                self.watch_cleaned();
+            }
+            Effect::SetDeadline(within) => self.deadline = Some(Instant::now() + within),
+            Effect::Notify(notice) => self.notify(notice),
+            Effect::Step(step) => self.record(step),
+            Effect::Report(_) | Effect::Leave => {}
+        }
+    }
+
+    fn await_task(&mut self, task: impl Future<Output = (Event, Side)> + Send + 'static) {
+        self.deadline = None;
+        self.awaited = Some(tokio::spawn(task));
+    }
+
+    fn lock(&mut self, id: u64, after: Duration) {
+        let mut sessions = self.sessions.clone();
+        sessions.sort_by(|a, b| a.session.as_str().cmp(b.session.as_str()));
+        let own = self.live.as_ref().map(|live| live.found.session.clone());
+        self.await_task(async move {
+            tokio::time::sleep(after).await;
+            let mut folders = BTreeMap::new();
+            for found in &sessions {
+                let locked = tokio::time::timeout(LOCK_TIMEOUT, runner::lock(found)).await;
+                let locked = locked.unwrap_or_else(|_| {
+                    Err(Obstacle::Io("locking the folder takes too long".into()))
+                });
+                match locked {
+                    Ok(folder) => _ = folders.insert(found.session.to_string(), folder),
+                    Err(Obstacle::Locked) => return (Event::LockBusy(id), Side::None),
+                    // Whom a stop is for must be lockable; who is to be started must not wait.
+                    Err(error) if own.as_ref() == Some(&found.session) => {
+                        return (Event::LockBusy(id), refused(error.into()));
+                    }
+                    Err(error) => {
+                        tracing::warn!(session = %found.session, "its folder is not locked: {error}");
+                    }
+                }
+            }
+            (Event::Locked(id), Side::Locked(Folders(folders)))
+        });
+    }
+
+    fn check(&mut self, id: u64) {
+        let (Some(live), Some(service)) = (&self.live, self.service.clone()) else {
+            return;
+        };
+        let (coordinator, known) = (Arc::clone(&self.coordinator), self.known.clone());
+        let (run, found) = (live.run.clone(), live.found.clone());
+        let (ending, trigger) = (live.ending.clone(), self.state.trigger);
+        self.await_task(async move {
+            let checked = coordinator
+                .check(&run, &found, &service, trigger, &known, ending)
+                .await;
+            let result = match checked.result {
+                Ok(Some(_)) => CheckResult::Go,
+                _ => CheckResult::No,
+            };
+            (Event::Checked(id, result), Side::Checked(Box::new(checked)))
+        });
+    }
+
+    fn persist(&mut self, id: u64) {
+        let is_stop = self.state.phase == Phase::StopIntended;
+        let is_emergency = is_stop && self.state.trigger == Trigger::Emergency;
+        let write = match (&self.live, &self.service) {
+            (Some(live), Some(service)) if is_stop => Write::Intend {
+                service: Box::new(service.clone()),
+                sessions: self
+                    .coordinator
+                    .sessions_of(service, &live.found, &self.known),
+                fleet: self.coordinator.fleet(&self.known),
+            },
+            _ => Write::Save,
+        };
+        let written = self.write(write);
+        let (coordinator, known) = (Arc::clone(&self.coordinator), self.known.clone());
+        self.await_task(async move {
+            match written.await {
+                Ok(Ok(())) => (Event::Saved(id), Side::None),
+                Ok(Err(RunError::StopRefused(StopRefusal::BreakerOpen))) if is_emergency => {
+                    let error = coordinator.open_breaker(&known, Timestamp::now()).await;
+                    (Event::NotSaved(id), refused(error))
+                }
+                Ok(Err(error)) => {
+                    tracing::error!("failed to save a restart: {error}");
+                    (Event::NotSaved(id), refused(error))
+                }
+                Err(_) => (Event::NotSaved(id), Side::None),
+            }
+        });
+    }
+
+    /// Queues a write behind the last one, however long that takes: what is on disk never
+    /// gets older.
+    fn write(&mut self, what: Write) -> oneshot::Receiver<Result<(), RunError>> {
+        let (sender, receiver) = oneshot::channel();
+        let (last, mut state) = (self.last_write.take(), self.state.clone());
+        let folders = self.folders.clone();
+        let coordinator = Arc::clone(&self.coordinator);
+        self.last_write = Some(tokio::spawn(async move {
+            if let Some(last) = last {
+                let _ = last.await;
+            }
+            let ctx = &coordinator.ctx;
+            let forget = matches!(what, Write::Forget);
+            let saved = match what {
+                Write::Intend {
+                    service,
+                    sessions,
+                    fleet,
+                } => {
+                    let coordinator = Arc::clone(&coordinator);
+                    let kept = state.clone();
+                    let intended = ctx.ask(move |store| {
+                        coordinator
+                            .intend(store, kept, &service, &sessions, fleet)
+                            .map_err(RunError::from)
+                    });
+                    match intended.await {
+                        Ok(Ok(kept)) => {
+                            state = kept;
+                            Ok(())
+                        }
+                        Ok(Err(refusal)) => Err(refusal.into()),
+                        Err(error) => Err(error),
+                    }
+                }
+                Write::Save => {
+                    let state = state.clone();
+                    let saved = ctx.ask(move |store| store.restarts().save(&state));
+                    saved.await.map_err(RunError::from)
+                }
+                Write::Forget => {
+                    let name = state.service.clone();
+                    let forgotten = ctx.ask(move |store| store.restarts().forget(&name));
+                    forgotten.await.map_err(RunError::from)
+                }
+            };
+            let state_path = ctx.settings.state_path.clone();
+            if saved.is_ok() || !forget {
+                blocking(move || keep_in_folders(&folders, &state_path, &state, forget)).await;
+            }
+            if let Err(error) = &saved
+                && sender.is_closed()
+            {
+                tracing::error!("failed to save a restart: {error}");
+            }
+            let _ = sender.send(saved);
+        }));
+        receiver
+    }
+
+    fn observe(&mut self, id: u64, after: Duration, sources: Sources) {
+        let Some(service) = self.service.clone() else {
+            return;
+        };
+        let (ctx, sessions) = (self.ctx().clone(), self.sessions.clone());
+        // What a log said before does not count.
+        let since = self.state.started_ns.unwrap_or(self.state.decided_ns);
+        let waiting: Vec<(Found, Timestamp)> = self
+            .state
+            .waiting
+            .iter()
+            .filter(|one| one.seen < 2)
+            .filter_map(|one| {
+                let found = sessions
+                    .iter()
+                    .find(|found| found.session.as_str() == one.session)?;
+                Some((found.clone(), Timestamp::from_nanos(since)))
+            })
+            .collect();
+        let phase = self.state.phase;
+        self.await_task(async move {
+            tokio::time::sleep(after).await;
+            let (seen, why) = match observe(&service).await {
+                Observation::Running { mark, .. } => (Seen::Running(mark), String::new()),
+                Observation::Changing(why) => (Seen::Running(None), why),
+                Observation::Gone(_)
+                    if sources == Sources::Live && is_alive(&ctx, &sessions).await =>
+                {
+                    (Seen::Contradicted, String::new())
+                }
+                Observation::Gone(_) => (Seen::Gone, String::new()),
+                Observation::Unknown(why) => (Seen::Unknown, why),
+            };
+            let asks = sources == Sources::Connection
+                && (matches!(seen, Seen::Running(_)) || phase == Phase::RunningNotConnected);
+            let connected = match asks {
+                true => who_is_back(&ctx, waiting).await,
+                false => BTreeSet::new(),
+            };
+            let paused = match phase {
+                Phase::Down | Phase::HandedOver(HandedTo::Pause) => is_paused(&ctx).await,
+                _ => false,
+            };
+            let look = Look {
+                seen,
+                connected,
+                paused,
+            };
+            (Event::Looked(id, look), Side::Looked(why))
+        });
+    }
+
+    fn call(&mut self, id: u64, stop: bool) {
+        let Some(service) = self.service.clone() else {
+            return;
+        };
+        tracing::warn!(
+            service = service.name,
+            run = self.state.run_id,
+            "{} the service",
+            if stop { "stopping" } else { "starting" }
+        );
+        self.await_task(async move {
+            let called = match stop {
+                true => service.stop().await,
+                false => service.start().await,
+            };
+            match called {
+                Ok(()) => (
+                    Event::Returned(id, Returned::Ok),
+                    Side::Called(String::new()),
+                ),
+                Err(error) => {
+                    let returned = match &error {
+                        error if !error.may_have_acted() => Returned::NotSpawned,
+                        CallError::Failed {
+                            error: ExecError::Timeout(_),
+                            ..
+                        } => Returned::Timeout,
+                        _ => Returned::Failed,
+                    };
+                    let why = error.to_string();
+                    (Event::Returned(id, returned), Side::Called(why))
+                }
+            }
+        });
+    }
+
+    fn clean(&mut self, id: u64, files: bool) {
+        let Some(service) = self.service.clone() else {
+            return;
+        };
+        let down = Down {
+            service: service.clone(),
+            since: self.gone_since,
+            halt: self.halt.clone(),
+            folders: self.folders.clone(),
+        };
+        let job = self.live.as_ref().filter(|_| files).map(|live| CleanJob {
+            run: live.run.clone(),
+            found: live.found.clone(),
+            known: self.known.clone(),
+            emergency: self.state.trigger == Trigger::Emergency,
+            sibling_runs: Arc::clone(&live.sibling_runs),
+            ending: live.ending.clone(),
+        });
+        let whole = self.live.as_ref().and_then(|live| live.whole.clone());
+        let (coordinator, sessions) = (Arc::clone(&self.coordinator), self.sessions.clone());
+        self.await_task(async move {
+            let cleaned = match job {
+                Some(job) => Some(coordinator.clean_all(job, &down).await),
+                None => None,
+            };
+            end_moves(&down.halt).await;
+            insurance::before_a_start(&coordinator.ctx, &down, sessions, whole).await;
+            let side = cleaned.map_or(Side::None, |cleaned| Side::Cleaned(Box::new(cleaned)));
+            (Event::Cleaned(id), side)
+        });
+    }
+
+    fn notify(&self, notice: Notice) {
+        let (service, session, why) = (&self.state.service, &self.state.session, &self.why);
+        let text = match notice {
+            Notice::LockBusy => "another process holds the lock of its folder; retrying",
+            Notice::StopUnknown => "the stop failed or took too long, and may still happen",
+            Notice::StartUnknown => {
+                "it is unknown whether the service runs; it is not started again before it is known to be gone"
+            }
+            Notice::Contradicted => {
+                "the supervisor says that the service is gone, and a live source says that it is connected: it is not started. Look which process of this bot runs; name the right one in the configuration"
+            }
+            Notice::Down => "the service does not run; the start is retried",
+            Notice::RunningNotConnected => "the service runs, and is not connected in time",
+            Notice::Removed => {
+                "this program has stopped the service and is to start it again, but the configuration no longer names it: start it by hand"
+            }
+        };
+        tracing::error!(service, session, run = self.state.run_id, why, "{text}");
+    }
+
+    /// A step in the record of the run, with the downtime.
+    fn record(&mut self, step: RestartStep) {
+        let down = self
+            .state
+            .stopped_at
+            .map(|at| format!("down for {} s", now().since(at).as_secs()));
+        let step = match step {
+            RestartStep::Stopping => Step::new("stopping", Some(self.state.service.clone())),
+            RestartStep::Gone => Step::new("gone", None),
+            RestartStep::Starting => Step::new("starting", None),
+            RestartStep::Started => Step::new("started", down),
+            RestartStep::Connected => Step::new("connected", down),
+        };
+        match &mut self.live {
+            Some(live) => live.ending.step(step),
+            None => {
+                let (ctx, id) = (self.ctx().clone(), self.state.run_id);
+                tokio::spawn(async move {
+                    let noted = ctx.ask(move |store| store.audit().note(id, &[step])).await;
+                    if let Err(error) = noted {
+                        tracing::warn!(id, "failed to save a step: {error}");
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// A write of the state of a restart.
+enum Write {
+    Intend {
+        service: Box<Service>,
+        sessions: Vec<String>,
+        fleet: usize,
+    },
+    Save,
+    Forget,
+}
+
+fn refused(error: RunError) -> Side {
+    Side::Refused(Box::new(error))
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn leave(leaving: &mut tokio::sync::watch::Receiver<bool>) {
+    if leaving.wait_for(|leaving| *leaving).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// The second record. Where it cannot be written, the journal has the first.
+fn keep_in_folders(folders: &Folders, state_path: &std::path::Path, state: &Restart, forget: bool) {
+    for (session, folder) in &folders.0 {
+        let kept = match forget {
+            true => folder_record::remove(folder).map_err(|error| error.to_string()),
+            false => folder_record::write(folder, state_path, state),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(
+                session,
+                "failed to keep the restart in the quarantine: {error}"
+            );
+        }
+    }
+}

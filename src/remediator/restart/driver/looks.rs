@@ -1,0 +1,102 @@
+//! What the driver asks: the supervisor, the sources, and the pause.
+
+use std::collections::BTreeSet;
+
+use supervisor::Query;
+
+use crate::connection::Finding;
+use crate::control::{Observation, Presence, Service};
+use crate::folder::{Found, Timestamp};
+use crate::remediator::quarantine::Halt;
+use crate::remediator::restart::cleaning::HALTS_WITHIN;
+use crate::remediator::restart::machine::{GRACE, PERSIST_WITHIN};
+use crate::remediator::runner::{self, Context, blocking};
+use crate::remediator::store::StoreError;
+
+/// Sessions that are asked at once.
+const AT_ONCE: usize = 8;
+
+/// From here on nothing moves.
+pub(in crate::remediator::restart) async fn end_moves(halt: &Halt) {
+    halt.halt();
+    let halt = halt.clone();
+    let ended = tokio::time::timeout(HALTS_WITHIN, blocking(move || halt.wait()));
+    if ended.await.is_err() {
+        tracing::error!(
+            "a move hangs in the file system; no other follows it, and the service is started"
+        );
+    }
+}
+
+/// What its supervisor says of it; a look that does not end says nothing.
+pub(super) async fn observe(service: &Service) -> Observation {
+    match tokio::time::timeout(GRACE, service.observe(&Query::default())).await {
+        Ok(observation) => observation,
+        Err(_) => Observation::Unknown("the look took too long".into()),
+    }
+}
+
+/// Whether it runs.
+pub(in crate::remediator::restart) async fn presence(service: &Service) -> Presence {
+    observe(service).await.presence()
+}
+
+/// Whether a source that answers live says that one of these is connected.
+pub(super) async fn is_alive(ctx: &Context, sessions: &[Found]) -> bool {
+    let asked = async {
+        for some in sessions.chunks(AT_ONCE) {
+            let mut looks = tokio::task::JoinSet::new();
+            for found in some.iter().cloned() {
+                let ctx = ctx.clone();
+                looks.spawn(async move {
+                    let asked = ctx.settings.connection.ask(&found.session).await;
+                    asked.says(Finding::Connected)
+                });
+            }
+            while let Some(says) = looks.join_next().await {
+                if says.unwrap_or(false) {
+                    return true;
+                }
+            }
+        }
+        false
+    };
+    tokio::time::timeout(GRACE, asked).await.unwrap_or(false)
+}
+
+/// Who of these is connected since then.
+pub(super) async fn who_is_back(ctx: &Context, asked: Vec<(Found, Timestamp)>) -> BTreeSet<String> {
+    let mut back = BTreeSet::new();
+    for some in asked.chunks(AT_ONCE) {
+        let mut looks = tokio::task::JoinSet::new();
+        for (found, since) in some.iter().cloned() {
+            let ctx = ctx.clone();
+            looks.spawn(async move {
+                let is_back = is_back(&ctx, &found, since).await;
+                is_back.then(|| found.session.to_string())
+            });
+        }
+        while let Some(looked) = looks.join_next().await {
+            back.extend(looked.ok().flatten());
+        }
+    }
+    back
+}
+
+pub(super) async fn is_paused(ctx: &Context) -> bool {
+    let asked = ctx.ask(|store| Ok::<_, StoreError>(store.pause().state()?.paused.is_some()));
+    matches!(
+        tokio::time::timeout(PERSIST_WITHIN, asked).await,
+        Ok(Ok(true))
+    )
+}
+
+/// Whether a session is connected since then.
+async fn is_back(ctx: &Context, found: &Found, since: Timestamp) -> bool {
+    let connection = &ctx.settings.connection;
+    let asked = connection.ask(&found.session).await;
+    match runner::look(found).await {
+        Ok(inventory) => connection.is_back(asked, &inventory, since),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,678 @@
+//! The restart state machine: one pure function. What a crash leaves is resumed by
+//! `own restart`, so there is no second implementation for it.
+//!
+//! The table is the specification; a test compares it with [`next`]. Rows with the same phase
+//! and event differ by the condition. An effect in brackets may be missing: a run is reported
+//! once. A result that is not the awaited one changes nothing. An operator who stops or starts
+//! the service is seen by the next look.
+//!
+//! | phase | event | condition | next phase | effects |
+//! |---|---|---|---|---|
+//! | checking | alert | | checking | lock, deadline |
+//! | checking | locked | | checking | check |
+//! | checking | lock busy, deadline, lock lost | | released | unlock, report |
+//! | checking | check: go | | stop_intended | persist, deadline |
+//! | checking | check: no | | released | unlock, report |
+//! | stop_intended | saved | | stop_intended | observe |
+//! | stop_intended | not saved, deadline, lock lost | | released | forget, unlock, report |
+//! | stop_intended | running | | stopping | step, note, stop, deadline |
+//! | stop_intended | running, unknown | the look came too late | released | forget, unlock, report |
+//! | stop_intended | unknown | | stop_intended | observe |
+//! | stop_intended | gone | a person stopped it | operator | forget, unlock, report |
+//! | stopping | returned 0 | | stopping | observe |
+//! | stopping | returned n, call timeout, deadline | | stop_unknown | report, notify, note, observe |
+//! | stopping | not spawned | nothing was called | released | forget, unlock, report |
+//! | stopping | running, unknown | | stopping | observe |
+//! | stopping | running, unknown | not gone in time | stop_unknown | report, notify, note, observe |
+//! | stopping | gone | | gone | step, persist, deadline |
+//! | stop_unknown | locked | | stop_unknown | observe |
+//! | stop_unknown | lock busy, deadline | | stop_unknown | notify, lock, deadline |
+//! | stop_unknown | running, gone, unknown | the stop may still come | stop_unknown | observe |
+//! | stop_unknown | gone | no stop is under way | gone | step, persist, deadline |
+//! | stop_unknown | running | no stop comes any more, or another process runs | waiting_for_connection | note, observe connection |
+//! | stop_unknown | unknown | no stop comes any more | stop_unknown | notify, observe |
+//! | gone | saved, not saved, deadline | the run was not reported | cleaning | clean, deadline |
+//! | gone | saved, not saved, deadline | the run was reported | cleaning | put back, deadline |
+//! | cleaning | cleaned | | start_intended | observe live |
+//! | cleaning | deadline, lock lost | | start_intended | break off, observe live |
+//! | start_intended | gone | | start_intended | persist, deadline |
+//! | start_intended | unknown | | start_intended | observe live |
+//! | start_intended | unknown | for the start timeout: started once | start_intended | persist, deadline |
+//! | start_intended | contradicted | | start_intended | notify, [report], note, observe live |
+//! | start_intended | running | a person started it | waiting_for_connection | step, note, observe connection |
+//! | start_intended | saved, not saved, deadline | | starting | step, start, deadline |
+//! | start_intended | saved, not saved, deadline | too late for the record | start_intended | observe live |
+//! | starting | returned 0, returned n, not spawned | | starting | observe |
+//! | starting | call timeout, deadline | | start_unknown | note, observe live |
+//! | starting | running | | waiting_for_connection | step, note, observe connection |
+//! | starting | gone, unknown | it may still show up | starting | observe |
+//! | starting | gone | time is left | start_intended | observe live |
+//! | starting | gone | no time is left | down | notify, [report], note, unlock, observe live |
+//! | starting | unknown | | start_unknown | note, observe live |
+//! | start_unknown | locked | | start_unknown | observe live |
+//! | start_unknown | lock busy, deadline | | start_unknown | notify, lock, deadline |
+//! | start_unknown | running | | waiting_for_connection | step, note, observe connection |
+//! | start_unknown | gone, unknown, contradicted | the start may still come | start_unknown | observe live |
+//! | start_unknown | unknown, contradicted | | start_unknown | notify, [report], note, observe live |
+//! | start_unknown | gone | time is left | start_intended | persist, deadline |
+//! | start_unknown | gone | no time is left | down | notify, [report], note, unlock, observe live |
+//! | waiting_for_connection | locked | | waiting_for_connection | observe connection |
+//! | waiting_for_connection | lock busy, deadline | | waiting_for_connection | notify, lock, deadline |
+//! | waiting_for_connection | running | all are connected, twice in a row | back | step, forget, unlock, [report] |
+//! | waiting_for_connection | running, gone, unknown, contradicted | time is left | waiting_for_connection | observe connection |
+//! | waiting_for_connection | gone | it died, and may be started again | start_intended | observe live |
+//! | waiting_for_connection | running | no time is left | running_not_connected | notify, [report], note, unlock, observe connection |
+//! | waiting_for_connection | gone | no time is left | down | notify, [report], note, unlock, observe live |
+//! | waiting_for_connection | unknown, contradicted | no time is left | start_unknown | notify, [report], note, observe live |
+//! | running_not_connected | running, gone, unknown, contradicted | all are connected | back | forget |
+//! | running_not_connected | running, gone, unknown, contradicted | | running_not_connected | note, observe connection |
+//! | down | running, gone | | down | lock, deadline |
+//! | down | gone | a person has paused | paused | note, observe live |
+//! | down | unknown, contradicted | | down | notify, observe live |
+//! | down | locked | | start_intended | observe live |
+//! | down | lock busy, deadline | | down | notify, observe live |
+//! | paused | running | | paused | lock, deadline |
+//! | paused | gone | no longer paused | paused | lock, deadline |
+//! | paused | gone, unknown, contradicted | | paused | observe live |
+//! | paused | locked | | start_intended | observe live |
+//! | paused | lock busy, deadline | | paused | observe live |
+//! | removed | configured | the last call was no start | stop_unknown | lock, deadline |
+//! | removed | configured | the last call was a start | start_unknown | lock, deadline |
+//! | stop_intended, stopping, stop_unknown, gone, cleaning | own restart | | stop_unknown | lock, deadline |
+//! | start_intended, starting, start_unknown | own restart | | start_unknown | lock, deadline |
+//! | waiting_for_connection | own restart | | waiting_for_connection | lock, deadline |
+//! | down | own restart | | down | observe live |
+//! | running_not_connected | own restart | | running_not_connected | observe connection |
+//! | paused | own restart | | paused | observe live |
+//! | pending, running_not_connected | not configured | | removed | break off, unlock, notify, [report], note |
+//! | running_not_connected, down, paused, removed | signal | | the same | leave, [report] |
+//! | stop_unknown | signal | it runs | the same | leave, [report] |
+//! | start_unknown | signal | the operator was told | the same | leave, [report] |
+//! | start_intended | signal | contradicted | the same | leave, [report] |
+//!
+//! `pending` is every phase from `stop_intended` on that is not final, but
+//! `running_not_connected` and `removed`. After a signal every other phase goes on, and
+//! leaves as soon as it may.
+
+use std::time::Duration;
+
+use super::state::{
+    Call, CallKind, CheckResult, Effect, Event, HandedTo, Look, Notice, Now, Phase, Restart,
+    RestartStep, Returned, Seen, Sources, Times, Trigger, Verdict, WaitingSession,
+};
+
+/// Between two looks.
+pub const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Between two looks at a stop that may still come.
+pub const LOOK_LATE_EVERY: Duration = Duration::from_secs(2);
+/// A stop that did not work in its time may still do so: for so long it is waited for.
+pub const STOPS_LATE_WITHIN: Duration = Duration::from_secs(900);
+/// So long after a start has returned it may take until the process shows.
+pub const SHOWS_WITHIN: Duration = Duration::from_secs(10);
+/// A call begins within this time of its record, or not at all.
+pub const CALL_BEGINS_WITHIN: Duration = Duration::from_secs(15);
+/// A call may take so much longer than its timeout.
+pub const CALL_MARGIN: Duration = Duration::from_secs(5);
+/// The control's own timeouts are waited for, and this long beyond them.
+pub const GRACE: Duration = Duration::from_secs(15);
+/// A write to disk.
+pub const PERSIST_WITHIN: Duration = Duration::from_secs(5);
+/// The locks of all folders of a service.
+pub const LOCK_WITHIN: Duration = Duration::from_secs(30);
+/// Between two tries to take a lock that another process holds.
+pub const LOCK_EVERY: Duration = Duration::from_secs(5);
+/// A service that dies after its start is started again so many times.
+pub const STARTS_AGAIN: u32 = 2;
+/// The longest pause between two tries of a round.
+const MAX_BACKOFF: Duration = Duration::from_secs(8);
+
+impl Restart {
+    /// A restart of which nothing has been done.
+    pub fn new(
+        service: &str,
+        session: &str,
+        run_id: i64,
+        trigger: Trigger,
+        decided_ns: i64,
+        times: Times,
+    ) -> Self {
+        Self {
+            service: service.to_owned(),
+            session: session.to_owned(),
+            run_id,
+            trigger,
+            decided_ns,
+            phase: Phase::Checking,
+            process: None,
+            call: None,
+            awaited: 0,
+            until: None,
+            round_until: None,
+            tries: 0,
+            again: 0,
+            reported: false,
+            still_runs: false,
+            told_unknown: false,
+            contradicted: false,
+            adopted: false,
+            leaving: false,
+            stopped_at: None,
+            started_ns: None,
+            late_ns: None,
+            waiting: vec![WaitingSession {
+                session: session.to_owned(),
+                run_id,
+                seen: 0,
+            }],
+            times,
+        }
+    }
+
+    /// Whether an earlier call may be under way.
+    pub fn call_may_be_under_way(&self, now: Now) -> bool {
+        self.call
+            .is_some_and(|call| !now.is_past(Some(call.over_at)))
+    }
+}
+
+/// The state after this event, and what is to be done about it.
+pub fn next(state: &Restart, event: &Event, now: Now) -> (Restart, Vec<Effect>) {
+    let mut step = Step {
+        s: state.clone(),
+        effects: Vec::new(),
+        now,
+    };
+    let is_late = match event {
+        Event::Locked(id)
+        | Event::LockBusy(id)
+        | Event::Checked(id, _)
+        | Event::Saved(id)
+        | Event::NotSaved(id)
+        | Event::Looked(id, _)
+        | Event::Returned(id, _)
+        | Event::Cleaned(id)
+        | Event::Deadline(id) => *id != state.awaited,
+        _ => false,
+    };
+    if !is_late && !state.phase.is_final() {
+        step.take(event);
+        step.leave_if_asked();
+    }
+    (step.s, step.effects)
+}
+
+struct Step {
+    s: Restart,
+    effects: Vec<Effect>,
+    now: Now,
+}
+
+impl Step {
+    fn take(&mut self, event: &Event) {
+        match (self.s.phase, event) {
+            (_, Event::Resolved | Event::ClockStep) => {}
+            (_, Event::Signal) => self.s.leaving = true,
+            // It is not on disk.
+            (Phase::Checking, Event::OwnRestart) => {}
+            (_, Event::OwnRestart) => self.resume(),
+            (Phase::HandedOver(HandedTo::Removed), Event::Configured(true)) => self.configured(),
+            (_, Event::Configured(true)) => {}
+            (_, Event::Configured(false)) => self.removed(),
+            (Phase::Checking, event) => self.checking(event),
+            (Phase::StopIntended, event) => self.stop_intended(event),
+            (Phase::Stopping, event) => self.stopping(event),
+            (Phase::Gone, Event::Saved(_) | Event::NotSaved(_) | Event::Deadline(_)) => {
+                self.clean();
+            }
+            (Phase::Cleaning, Event::Cleaned(_)) => self.intend_start_after(Duration::ZERO),
+            (Phase::Cleaning, Event::Deadline(_) | Event::LockLost) => {
+                self.effects.push(Effect::BreakOff);
+                self.intend_start_after(Duration::ZERO);
+            }
+            (Phase::StartIntended, event) => self.start_intended(event),
+            (Phase::Starting, event) => self.starting(event),
+            (
+                Phase::StopUnknown | Phase::StartUnknown | Phase::WaitingForConnection,
+                Event::LockBusy(_) | Event::Deadline(_),
+            ) => {
+                self.effects.push(Effect::Notify(Notice::LockBusy));
+                self.lock(LOCK_EVERY);
+            }
+            (Phase::StopUnknown, Event::Locked(_)) => self.observe(Duration::ZERO, Sources::No),
+            (Phase::StartUnknown, Event::Locked(_)) => {
+                self.observe(Duration::ZERO, Sources::Live);
+            }
+            (Phase::WaitingForConnection, Event::Locked(_)) => {
+                self.observe(Duration::ZERO, Sources::Connection);
+            }
+            (Phase::StopUnknown, Event::Looked(_, look)) => self.stop_unknown(&look.seen),
+            (Phase::StartUnknown, Event::Looked(_, look)) => self.start_unknown(&look.seen),
+            (Phase::WaitingForConnection, Event::Looked(_, look)) => self.waiting(look),
+            (Phase::RunningNotConnected, Event::Looked(_, look)) => self.not_connected(look),
+            (Phase::Down | Phase::HandedOver(HandedTo::Pause), event) => self.down(event),
+            _ => {}
+        }
+    }
+
+    // What is done.
+
+    /// The next effect has a result, which is the one that counts.
+    fn await_result(&mut self, effect: Effect, within: Option<Duration>) {
+        self.s.awaited += 1;
+        self.effects.push(effect);
+        self.effects.extend(within.map(Effect::SetDeadline));
+    }
+
+    fn observe(&mut self, after: Duration, sources: Sources) {
+        self.await_result(Effect::Observe(after, sources), None);
+    }
+
+    fn lock(&mut self, after: Duration) {
+        self.await_result(Effect::Lock(after), Some(after + LOCK_WITHIN));
+    }
+
+    fn persist(&mut self) {
+        self.await_result(Effect::Persist, Some(PERSIST_WITHIN));
+    }
+
+    /// Once.
+    fn report(&mut self, verdict: Verdict) {
+        if !self.s.reported {
+            self.s.reported = true;
+            self.effects.push(Effect::Report(verdict));
+        }
+    }
+
+    fn to(&mut self, phase: Phase) {
+        self.s.phase = phase;
+    }
+
+    fn release(&mut self, forget: bool, phase: Phase, verdict: Verdict) {
+        self.to(phase);
+        if forget {
+            self.effects.push(Effect::Forget);
+        }
+        self.effects.push(Effect::Unlock);
+        self.report(verdict);
+    }
+
+    /// A call is about to be made. Its record is on disk before that.
+    fn intend(&mut self, kind: CallKind) {
+        let timeout = match kind {
+            CallKind::Stop => self.s.times.stop,
+            CallKind::Start => self.s.times.start,
+        };
+        let begins_by = self.now.plus(CALL_BEGINS_WITHIN);
+        self.s.call = Some(Call {
+            id: self.s.awaited + 1,
+            kind,
+            begins_by,
+            over_at: begins_by.plus(timeout).plus(CALL_MARGIN),
+        });
+        self.persist();
+    }
+
+    /// Whether the call may begin under the record that is on disk.
+    fn may_begin(&self) -> bool {
+        self.s
+            .call
+            .is_some_and(|call| !self.now.is_past(Some(call.begins_by)))
+    }
+
+    // Before the stop.
+
+    fn checking(&mut self, event: &Event) {
+        match event {
+            Event::Alert => self.lock(Duration::ZERO),
+            Event::Locked(_) => self.await_result(Effect::Check, None),
+            Event::LockBusy(_) | Event::Deadline(_) | Event::LockLost => {
+                self.release(false, Phase::Released, Verdict::Busy);
+            }
+            Event::Checked(_, CheckResult::No) => {
+                self.release(false, Phase::Released, Verdict::NotBegun);
+            }
+            Event::Checked(_, CheckResult::Go) => {
+                self.to(Phase::StopIntended);
+                self.intend(CallKind::Stop);
+            }
+            _ => {}
+        }
+    }
+
+    fn stop_intended(&mut self, event: &Event) {
+        match event {
+            Event::Saved(_) => self.observe(Duration::ZERO, Sources::No),
+            Event::NotSaved(_) | Event::Deadline(_) => {
+                self.release(true, Phase::Released, Verdict::NotSaved);
+            }
+            Event::LockLost => self.release(true, Phase::Released, Verdict::Busy),
+            Event::Looked(_, look) => match &look.seen {
+                Seen::Gone => self.release(
+                    true,
+                    Phase::HandedOver(HandedTo::Operator),
+                    Verdict::StoppedByOperator,
+                ),
+                Seen::Running(_) if !self.may_begin() => {
+                    self.release(true, Phase::Released, Verdict::Busy);
+                }
+                Seen::Running(process) => {
+                    self.s.process.clone_from(process);
+                    self.to(Phase::Stopping);
+                    self.s.until = None;
+                    self.s.stopped_at = Some(self.now);
+                    self.effects.push(Effect::Step(RestartStep::Stopping));
+                    self.effects.push(Effect::Note);
+                    let within = self.s.times.stop + GRACE;
+                    self.await_result(Effect::Stop, Some(within));
+                }
+                _ if self.may_begin() => self.observe(LOOK_EVERY, Sources::No),
+                _ => self.release(true, Phase::Released, Verdict::Unknown),
+            },
+            _ => {}
+        }
+    }
+
+    // The stop.
+
+    fn stopping(&mut self, event: &Event) {
+        match event {
+            Event::Returned(_, Returned::Ok) => {
+                self.s.call = None;
+                self.s.until = Some(self.now.plus(self.s.times.gone));
+                self.observe(Duration::ZERO, Sources::No);
+            }
+            Event::Returned(_, Returned::NotSpawned) => {
+                let verdict = Verdict::NotStopped(Returned::NotSpawned);
+                self.release(true, Phase::Released, verdict);
+            }
+            Event::Returned(_, returned) => {
+                if *returned == Returned::Failed {
+                    self.s.call = None;
+                }
+                self.stop_is_unknown(Verdict::NotStopped(*returned));
+            }
+            Event::Deadline(_) => self.stop_is_unknown(Verdict::NotStopped(Returned::Timeout)),
+            Event::Looked(_, look) => match look.seen {
+                Seen::Gone => self.gone(),
+                _ if self.now.is_past(self.s.until) => self.stop_is_unknown(Verdict::NotGone),
+                _ => self.observe(LOOK_EVERY, Sources::No),
+            },
+            _ => {}
+        }
+    }
+
+    fn stop_is_unknown(&mut self, verdict: Verdict) {
+        self.to(Phase::StopUnknown);
+        self.s.until = Some(self.now.plus(STOPS_LATE_WITHIN));
+        self.report(verdict);
+        self.effects.push(Effect::Notify(Notice::StopUnknown));
+        self.effects.push(Effect::Note);
+        self.observe(LOOK_EVERY, Sources::No);
+    }
+
+    fn stop_unknown(&mut self, seen: &Seen) {
+        let under_way = self.s.call_may_be_under_way(self.now);
+        let may_come = under_way || !self.now.is_past(self.s.until);
+        let is_other = |process: &Option<String>| match (process, &self.s.process) {
+            (Some(now), Some(before)) => now != before,
+            _ => false,
+        };
+        self.s.still_runs = matches!(seen, Seen::Running(_));
+        match seen {
+            Seen::Gone if !under_way => self.gone(),
+            Seen::Running(process) if !under_way && (!may_come || is_other(process)) => {
+                self.connect(false);
+            }
+            Seen::Unknown | Seen::Contradicted if !may_come => {
+                self.effects.push(Effect::Notify(Notice::StopUnknown));
+                self.observe(self.s.times.retry, Sources::No);
+            }
+            _ => self.observe(LOOK_LATE_EVERY, Sources::No),
+        }
+    }
+
+    fn gone(&mut self) {
+        self.to(Phase::Gone);
+        self.s.call = None;
+        self.effects.push(Effect::Step(RestartStep::Gone));
+        self.persist();
+    }
+
+    fn clean(&mut self) {
+        self.to(Phase::Cleaning);
+        let within = self.s.times.clean;
+        self.await_result(Effect::Clean(!self.s.reported), Some(within));
+    }
+
+    // The start.
+
+    fn intend_start_after(&mut self, pause: Duration) {
+        if self.s.phase != Phase::Starting {
+            self.s.round_until = Some(self.now.plus(self.s.times.start));
+            self.s.tries = 0;
+        }
+        if self.s.phase != Phase::WaitingForConnection && self.s.phase != Phase::Starting {
+            self.s.again = 0;
+        }
+        self.to(Phase::StartIntended);
+        self.s.until = None;
+        self.observe(pause, Sources::Live);
+    }
+
+    /// It was just seen gone.
+    fn intend_start(&mut self) {
+        self.to(Phase::StartIntended);
+        self.s.contradicted = false;
+        self.intend(CallKind::Start);
+    }
+
+    fn start_intended(&mut self, event: &Event) {
+        match event {
+            Event::Looked(_, look) => match look.seen {
+                Seen::Gone => self.intend_start(),
+                Seen::Running(_) => self.connect(true),
+                Seen::Unknown if self.s.until.is_none() => {
+                    self.s.until = Some(self.now.plus(self.s.times.start));
+                    self.observe(LOOK_EVERY, Sources::Live);
+                }
+                // It was gone, and better started than left stopped.
+                Seen::Unknown if self.now.is_past(self.s.until) => self.intend_start(),
+                Seen::Unknown => self.observe(LOOK_EVERY, Sources::Live),
+                Seen::Contradicted => {
+                    self.s.contradicted = true;
+                    self.s.until = None;
+                    self.effects.push(Effect::Notify(Notice::Contradicted));
+                    self.report(Verdict::Contradicted);
+                    self.effects.push(Effect::Note);
+                    self.observe(self.s.times.retry, Sources::Live);
+                }
+            },
+            // The start does not wait for a disk.
+            Event::Saved(_) | Event::NotSaved(_) | Event::Deadline(_) if self.may_begin() => {
+                self.to(Phase::Starting);
+                self.s.until = None;
+                self.effects.push(Effect::Step(RestartStep::Starting));
+                let within = self.s.times.start + GRACE;
+                self.await_result(Effect::Start, Some(within));
+            }
+            Event::Saved(_) | Event::NotSaved(_) | Event::Deadline(_) => {
+                self.observe(Duration::ZERO, Sources::Live);
+            }
+            _ => {}
+        }
+    }
+
+    fn starting(&mut self, event: &Event) {
+        match event {
+            Event::Returned(_, Returned::Timeout) | Event::Deadline(_) => self.start_is_unknown(),
+            Event::Returned(_, returned) => {
+                let shows_by = match returned {
+                    Returned::NotSpawned => self.now,
+                    _ => self.now.plus(SHOWS_WITHIN),
+                };
+                self.s.until = Some(shows_by);
+                if let Some(call) = &mut self.s.call {
+                    call.over_at = shows_by;
+                }
+                self.observe(Duration::ZERO, Sources::No);
+            }
+            Event::Looked(_, look) => match look.seen {
+                Seen::Running(_) => self.connect(true),
+                _ if !self.now.is_past(self.s.until) => self.observe(LOOK_EVERY, Sources::No),
+                Seen::Gone if self.now.is_past(self.s.round_until) => self.is_down(),
+                Seen::Gone => {
+                    self.s.tries += 1;
+                    let pause = LOOK_EVERY.saturating_mul(1 << self.s.tries.min(8));
+                    self.intend_start_after(pause.min(MAX_BACKOFF));
+                }
+                Seen::Unknown | Seen::Contradicted => self.start_is_unknown(),
+            },
+            _ => {}
+        }
+    }
+
+    fn start_is_unknown(&mut self) {
+        self.to(Phase::StartUnknown);
+        self.effects.push(Effect::Note);
+        self.observe(LOOK_EVERY, Sources::Live);
+    }
+
+    fn start_unknown(&mut self, seen: &Seen) {
+        let under_way = self.s.call_may_be_under_way(self.now);
+        let has_time = !self.now.is_past(self.s.round_until);
+        match seen {
+            Seen::Running(_) => self.connect(true),
+            Seen::Gone if under_way => self.observe(LOOK_EVERY, Sources::Live),
+            Seen::Gone if has_time => self.intend_start(),
+            Seen::Gone => self.is_down(),
+            Seen::Unknown | Seen::Contradicted if under_way || has_time => {
+                self.observe(LOOK_EVERY, Sources::Live);
+            }
+            Seen::Unknown | Seen::Contradicted => {
+                self.effects.push(Effect::Notify(Notice::StartUnknown));
+                self.report(Verdict::StartUnknown);
+                self.s.told_unknown = true;
+                self.effects.push(Effect::Note);
+                // Known to be gone it has the time of a round again.
+                self.s.round_until = Some(self.now.plus(self.s.times.retry));
+                self.observe(self.s.times.retry, Sources::Live);
+            }
+        }
+    }
+
+    fn is_down(&mut self) {
+        self.to(Phase::Down);
+        self.s.call = None;
+        self.effects.push(Effect::Notify(Notice::Down));
+        self.report(Verdict::Down);
+        self.effects.push(Effect::Note);
+        self.effects.push(Effect::Unlock);
+        self.observe(self.s.times.retry, Sources::Live);
+    }
+
+    /// Also where a person has paused: then nothing is started before `resume`.
+    fn down(&mut self, event: &Event) {
+        let is_paused = self.s.phase != Phase::Down;
+        match event {
+            Event::Locked(_) => self.intend_start_after(Duration::ZERO),
+            Event::Looked(_, look) => match look.seen {
+                Seen::Running(_) => self.lock(Duration::ZERO),
+                Seen::Gone if !look.paused => self.lock(Duration::ZERO),
+                Seen::Gone if !is_paused => {
+                    self.to(Phase::HandedOver(HandedTo::Pause));
+                    self.effects.push(Effect::Note);
+                    self.observe(self.s.times.retry, Sources::Live);
+                }
+                Seen::Contradicted => self.still_down(Notice::Contradicted),
+                _ => self.still_down(Notice::StartUnknown),
+            },
+            Event::LockBusy(_) | Event::Deadline(_) => self.still_down(Notice::LockBusy),
+            _ => {}
+        }
+    }
+
+    fn still_down(&mut self, notice: Notice) {
+        if self.s.phase == Phase::Down {
+            self.effects.push(Effect::Notify(notice));
+        }
+        self.observe(self.s.times.retry, Sources::Live);
+    }
+
+    // The connection.
+
+    fn connect(&mut self, started: bool) {
+        self.to(Phase::WaitingForConnection);
+        self.s.call = None;
+        (self.s.contradicted, self.s.told_unknown) = (false, false);
+        self.s.until = Some(self.now.plus(self.s.times.connect));
+        if started {
+            self.effects.push(Effect::Step(RestartStep::Started));
+        }
+        self.effects.push(Effect::Note);
+        self.observe(Duration::ZERO, Sources::Connection);
+    }
+
+    fn waiting(&mut self, look: &Look) {
+        let runs = matches!(look.seen, Seen::Running(_));
+        for one in &mut self.s.waiting {
+            one.seen = match (runs, one.seen, look.connected.contains(&one.session)) {
+                (false, ..) | (true, 0 | 1, false) => 0,
+                (true, seen @ (0 | 1), true) => seen + 1,
+                (true, seen, _) => seen,
+            };
+        }
+        let has_time = !self.now.is_past(self.s.until);
+        match look.seen {
+            Seen::Running(_) if self.s.waiting.iter().all(|one| one.seen >= 2) => {
+                self.to(Phase::Back);
+                self.effects.push(Effect::Step(RestartStep::Connected));
+                self.effects.push(Effect::Forget);
+                self.effects.push(Effect::Unlock);
+                self.report(Verdict::Back);
+            }
+            Seen::Gone if has_time && self.s.again < STARTS_AGAIN => {
+                self.s.again += 1;
+                let pause = LOOK_EVERY.saturating_mul(1 << self.s.again);
+                self.intend_start_after(pause);
+            }
+            _ if has_time => self.observe(LOOK_EVERY, Sources::Connection),
+            Seen::Running(_) => {
+                self.to(Phase::RunningNotConnected);
+                self.s.waiting.retain(|one| one.seen < 2);
+                self.effects
+                    .push(Effect::Notify(Notice::RunningNotConnected));
+                self.report(Verdict::RunningNotConnected);
+                self.effects.push(Effect::Note);
+                self.effects.push(Effect::Unlock);
+                self.observe(self.s.times.retry, Sources::Connection);
+            }
+            Seen::Gone => self.is_down(),
+            Seen::Unknown | Seen::Contradicted => {
+                self.effects.push(Effect::Notify(Notice::StartUnknown));
+                self.report(Verdict::StartUnknown);
+                self.s.told_unknown = true;
+                self.start_is_unknown();
+            }
+        }
+    }
+
+    fn not_connected(&mut self, look: &Look) {
+        self.s
+            .waiting
+            .retain(|one| !look.connected.contains(&one.session));
+        if self.s.waiting.is_empty() {
+            self.to(Phase::Back);
+            self.effects.push(Effect::Forget);
+        } else {
+            self.effects.push(Effect::Note);
+            self.observe(self.s.times.retry, Sources::Connection);
+        }
+    }
+}
+
+mod resume;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

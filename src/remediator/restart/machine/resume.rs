@@ -1,0 +1,107 @@
+//! What comes from outside: a restart of this program, a change of the configuration, and the
+//! request to end.
+
+use std::time::Duration;
+
+use super::super::state::{CallKind, Effect, HandedTo, Notice, Phase, Sources, Verdict};
+use super::{STOPS_LATE_WITHIN, Step};
+
+impl Step {
+    /// What was awaited is lost with the process that awaited it. A call may be under way.
+    pub(super) fn resume(&mut self) {
+        self.s.reported = true;
+        (self.s.leaving, self.s.contradicted, self.s.still_runs) = (false, false, false);
+        self.s.again = 0;
+        for one in &mut self.s.waiting {
+            one.seen = 0;
+        }
+        if self
+            .s
+            .call
+            .is_some_and(|call| self.now.boot != call.over_at.boot)
+        {
+            self.s.call = None;
+        }
+        match self.s.phase {
+            Phase::StopIntended | Phase::Stopping | Phase::StopUnknown => {
+                let is_same_boot = self.s.call.is_some()
+                    || self
+                        .s
+                        .until
+                        .is_some_and(|until| until.boot == self.now.boot);
+                let late = self.s.until.filter(|_| self.s.phase == Phase::StopUnknown);
+                let late = late.unwrap_or(self.now.plus(STOPS_LATE_WITHIN));
+                self.s.until = is_same_boot.then_some(late);
+                self.to(Phase::StopUnknown);
+                self.lock(Duration::ZERO);
+            }
+            Phase::Gone | Phase::Cleaning => {
+                (self.s.until, self.s.call) = (None, None);
+                self.to(Phase::StopUnknown);
+                self.lock(Duration::ZERO);
+            }
+            Phase::StartIntended | Phase::Starting | Phase::StartUnknown => {
+                self.resume_start();
+            }
+            Phase::WaitingForConnection => {
+                self.s.until = Some(self.now.plus(self.s.times.connect));
+                self.lock(Duration::ZERO);
+            }
+            Phase::RunningNotConnected => self.observe(Duration::ZERO, Sources::Connection),
+            Phase::Down | Phase::HandedOver(HandedTo::Pause) => {
+                self.observe(Duration::ZERO, Sources::Live);
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn resume_start(&mut self) {
+        self.to(Phase::StartUnknown);
+        let waits = self.s.call.map_or(self.now, |call| call.over_at);
+        self.s.round_until = Some(waits.plus(self.s.times.start));
+        self.s.tries = 0;
+        self.lock(Duration::ZERO);
+    }
+
+    pub(super) fn configured(&mut self) {
+        match self.s.call {
+            Some(call) if call.kind == CallKind::Start => self.resume_start(),
+            call => {
+                self.to(Phase::StopUnknown);
+                self.s.until = call.map(|_| self.now.plus(STOPS_LATE_WITHIN));
+                self.lock(Duration::ZERO);
+            }
+        }
+    }
+
+    pub(super) fn removed(&mut self) {
+        if !(self.s.phase.is_pending() || self.s.phase == Phase::RunningNotConnected)
+            || self.s.phase == Phase::HandedOver(HandedTo::Removed)
+        {
+            return;
+        }
+        self.to(Phase::HandedOver(HandedTo::Removed));
+        self.effects.push(Effect::BreakOff);
+        self.effects.push(Effect::Unlock);
+        self.effects.push(Effect::Notify(Notice::Removed));
+        self.report(Verdict::Removed);
+        self.effects.push(Effect::Note);
+    }
+
+    pub(super) fn leave_if_asked(&mut self) {
+        let may = match self.s.phase {
+            Phase::StopUnknown => self.s.still_runs,
+            Phase::StartUnknown => self.s.told_unknown,
+            Phase::RunningNotConnected | Phase::Down | Phase::HandedOver(_) => true,
+            _ => self.s.contradicted,
+        };
+        if self.s.leaving && may && !self.s.phase.is_final() {
+            self.effects.push(Effect::Leave);
+            self.report(match self.s.phase {
+                Phase::RunningNotConnected => Verdict::RunningNotConnected,
+                Phase::Down => Verdict::Down,
+                _ => Verdict::StartUnknown,
+            });
+        }
+    }
+}

@@ -1,0 +1,313 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) fn times() -> Times {
+    Times {
+        stop: SECOND * 60,
+        gone: SECOND * 120,
+        start: SECOND * 60,
+        connect: SECOND * 180,
+        clean: SECOND * 600,
+        retry: SECOND * 60,
+    }
+}
+
+pub(super) fn restart() -> Restart {
+    let mut restart = Restart::new("bots", "a", 1, Trigger::Emergency, 0, times());
+    restart.waiting.push(WaitingSession {
+        session: "b".into(),
+        run_id: 1,
+        seen: 0,
+    });
+    restart
+}
+
+/// A deterministic source of choices.
+struct Choices(u64);
+
+impl Choices {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % n
+    }
+}
+
+fn events(id: u64, choices: &mut Choices) -> Event {
+    let process = [None, Some("1".to_owned()), Some("2".to_owned())][choices.below(3)].clone();
+    let seen = match choices.below(6) {
+        0..3 => Seen::Running(process),
+        3 => Seen::Gone,
+        4 => Seen::Unknown,
+        _ => Seen::Contradicted,
+    };
+    let connected = match choices.below(3) {
+        0 => BTreeSet::new(),
+        1 => BTreeSet::from(["a".to_owned()]),
+        _ => BTreeSet::from(["a".to_owned(), "b".to_owned()]),
+    };
+    let look = Look {
+        seen,
+        connected,
+        paused: choices.below(2) == 0,
+    };
+    let returned = [
+        Returned::Ok,
+        Returned::Failed,
+        Returned::Timeout,
+        Returned::NotSpawned,
+    ][choices.below(4)];
+    match choices.below(40) {
+        0..15 => Event::Looked(id, look),
+        15..18 => Event::Saved(id),
+        18 => Event::NotSaved(id),
+        19..22 => Event::Locked(id),
+        22 => Event::LockBusy(id),
+        23..26 => Event::Checked(id, CheckResult::Go),
+        26 => Event::Checked(id, CheckResult::No),
+        27..31 => Event::Returned(id, returned),
+        31 => Event::Cleaned(id),
+        32 => Event::Deadline(id),
+        33 if choices.below(4) == 0 => Event::LockLost,
+        34 if choices.below(4) == 0 => Event::OwnRestart,
+        35 => Event::Configured(choices.below(8) > 0),
+        36 if choices.below(8) == 0 => Event::Signal,
+        37 => Event::Resolved,
+        38 => Event::ClockStep,
+        _ => Event::Alert,
+    }
+}
+
+/// Which event is sensible for what is awaited: walks go deep only with these.
+fn is_sensible(event: &Event, awaited: Option<Effect>) -> bool {
+    match (event, awaited) {
+        (Event::Looked(_, look), Some(Effect::Observe(_, sources))) => match sources {
+            Sources::No => look.seen != Seen::Contradicted,
+            Sources::Live | Sources::Connection => true,
+        },
+        (Event::Looked(..), _) => false,
+        (Event::Saved(_) | Event::NotSaved(_), awaited) => awaited == Some(Effect::Persist),
+        (Event::Locked(_) | Event::LockBusy(_), awaited) => {
+            matches!(awaited, Some(Effect::Lock(_)))
+        }
+        (Event::Checked(..), awaited) => awaited == Some(Effect::Check),
+        (Event::Returned(..), awaited) => {
+            matches!(awaited, Some(Effect::Stop | Effect::Start))
+        }
+        (Event::Cleaned(_), awaited) => matches!(awaited, Some(Effect::Clean(_))),
+        (Event::Deadline(_), awaited) => {
+            !matches!(awaited, None | Some(Effect::Observe(..) | Effect::Check))
+        }
+        (Event::Alert, awaited) => awaited.is_none(),
+        _ => true,
+    }
+}
+
+pub(super) fn awaited(effects: &[Effect]) -> Option<Effect> {
+    effects.iter().copied().find(|effect| {
+        matches!(
+            effect,
+            Effect::Lock(_)
+                | Effect::Check
+                | Effect::Persist
+                | Effect::Observe(..)
+                | Effect::Stop
+                | Effect::Clean(_)
+                | Effect::Start
+        )
+    })
+}
+
+type Row = (String, String, String, Vec<String>);
+
+/// Every expanded row of the table; an effect in brackets gives two.
+fn table() -> BTreeMap<Row, usize> {
+    let mut rows = BTreeMap::new();
+    let text = include_str!("../machine.rs");
+    let lines = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | "))
+        .filter(|line| !line.starts_with("phase |"));
+    for (number, line) in lines.enumerate() {
+        let cells: Vec<&str> = line
+            .trim_end_matches('|')
+            .split('|')
+            .map(str::trim)
+            .collect();
+        let [phases, events, _, next, effects] = cells[..] else {
+            panic!("{line}");
+        };
+        let phases = phases.split(", ").flat_map(|phase| match phase {
+            "pending" => Phase::ALL
+                .iter()
+                .filter(|phase| phase.is_pending())
+                .map(|phase| phase.label())
+                .filter(|phase| *phase != "removed")
+                .collect(),
+            phase => vec![phase],
+        });
+        for phase in phases {
+            for event in events.split(", ") {
+                let next = if next == "the same" { phase } else { next };
+                for with in [true, false] {
+                    let effects = effects
+                        .split(", ")
+                        .filter(|effect| with || !effect.starts_with('['))
+                        .map(|effect| effect.trim_matches(['[', ']']).to_owned())
+                        .collect();
+                    let row = (phase.into(), event.into(), next.into(), effects);
+                    rows.insert(row, number);
+                }
+            }
+        }
+    }
+    rows
+}
+
+#[test]
+fn the_table_is_what_the_function_does() {
+    let table = table();
+    let mut choices = Choices(1);
+    let mut seen: BTreeSet<Row> = BTreeSet::new();
+    for _ in 0..16_000 {
+        let mut state = restart();
+        let mut now = Now {
+            boot: 1,
+            at: SECOND,
+        };
+        let mut pending = None;
+        for _ in 0..600 {
+            let event = events(state.awaited, &mut choices);
+            if !is_sensible(&event, pending) {
+                continue;
+            }
+            let pause = [0, 0, 0, 1, 1, 20, 70, 1000][choices.below(8)];
+            now.at += SECOND * pause;
+            if event == Event::OwnRestart && choices.below(4) == 0 {
+                now.boot += 1;
+            }
+            let (after, effects) = next(&state, &event, now);
+            let moved = after.phase != state.phase || !effects.is_empty();
+            let may_leave = after.leaving && event != Event::Signal;
+            if moved {
+                let mut labels: Vec<String> = effects
+                    .iter()
+                    .map(|effect| effect.label().to_owned())
+                    .collect();
+                if may_leave && let Some(at) = labels.iter().position(|one| one == "leave") {
+                    labels.truncate(at);
+                }
+                if !labels.is_empty() || after.phase != state.phase {
+                    seen.insert((
+                        state.phase.label().into(),
+                        event.label().into(),
+                        after.phase.label().into(),
+                        labels,
+                    ));
+                }
+            }
+            if effects.contains(&Effect::Leave) {
+                break;
+            }
+            if !effects.is_empty() {
+                pending = awaited(&effects);
+            }
+            state = after;
+            if state.phase.is_final() {
+                break;
+            }
+        }
+    }
+    let unlisted: Vec<&Row> = seen
+        .iter()
+        .filter(|row| !table.contains_key(*row))
+        .collect();
+    assert!(unlisted.is_empty(), "not in the table: {unlisted:#?}");
+    // Of two rows that differ by an effect in brackets one is enough.
+    let reached: BTreeSet<(&String, &String, usize)> = seen
+        .iter()
+        .map(|row| (&row.0, &row.1, table[row]))
+        .collect();
+    let unreached: BTreeSet<(&String, &String, usize)> = table
+        .iter()
+        .map(|(row, number)| (&row.0, &row.1, *number))
+        .filter(|key| !reached.contains(key))
+        .collect();
+    assert!(unreached.is_empty(), "never happens: {unreached:#?}");
+}
+
+/// Of all others nothing may change, but that the program is to end.
+#[test]
+fn late_results_and_what_does_not_matter_change_nothing() {
+    let now = Now {
+        boot: 1,
+        at: SECOND,
+    };
+    let mut choices = Choices(7);
+    for phase in Phase::ALL {
+        let mut state = restart();
+        (state.phase, state.awaited) = (phase, 5);
+        for _ in 0..500 {
+            let event = events(4, &mut choices);
+            let has_number = !matches!(
+                event,
+                Event::Alert
+                    | Event::LockLost
+                    | Event::OwnRestart
+                    | Event::Configured(_)
+                    | Event::Signal
+            );
+            if has_number || phase.is_final() {
+                assert_eq!(
+                    next(&state, &event, now),
+                    (state.clone(), vec![]),
+                    "{event:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_outlives_its_json() {
+    let mut state = restart();
+    state.phase = Phase::HandedOver(HandedTo::Pause);
+    state.process = Some("pid 7".into());
+    let text = serde_json::to_string(&state).unwrap();
+    assert_eq!(serde_json::from_str::<Restart>(&text).unwrap(), state);
+}
+
+/// Every moment of another boot has passed, and no call outlives one.
+#[test]
+fn after_a_reboot_no_call_is_waited_for() {
+    let now = Now {
+        boot: 1,
+        at: SECOND * 5000,
+    };
+    for (phase, kind) in [
+        (Phase::Stopping, CallKind::Stop),
+        (Phase::Starting, CallKind::Start),
+    ] {
+        let mut state = restart();
+        state.phase = phase;
+        state.call = Some(Call {
+            id: 1,
+            kind,
+            begins_by: now,
+            over_at: now.plus(SECOND * 60),
+        });
+        let same = next(&state, &Event::OwnRestart, now).0;
+        assert!(same.call_may_be_under_way(now), "{phase:?}");
+        let rebooted = Now {
+            boot: 2,
+            at: SECOND,
+        };
+        let other = next(&state, &Event::OwnRestart, rebooted).0;
+        assert!(!other.call_may_be_under_way(rebooted), "{phase:?}");
+    }
+}

@@ -1,0 +1,141 @@
+//! Restarts for everybody but the part of `serve` that makes them: an operator's command
+//! keeps away meanwhile, or stops and starts a service itself; a `serve` that cannot serve
+//! starts what is pending before it ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Settings;
+use crate::control::{Presence, Service};
+use crate::folder::{Found, SessionName};
+use crate::remediator::quarantine::Obstacle;
+use crate::remediator::runner::{self, Context};
+use crate::remediator::service::lock_state;
+use crate::remediator::store::{FILE, SharedStore, Store, StoreError};
+
+use super::coordinator::RestartCoordinator;
+use super::driver::presence;
+use super::machine::LOOK_EVERY;
+use super::state::{HandedTo, Phase, Restart};
+
+/// All that is pending is started within this time, or left to the next try; more where a
+/// service may take longer.
+const START_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// Why an operator's command keeps away from this session: its service is on its way down
+/// or up, and would be started in the middle. `None` where no restart is pending, and where a
+/// pause keeps `serve` from starting it again.
+pub fn pending_restart_of(
+    settings: &Settings,
+    store: &Store,
+    session: &SessionName,
+) -> Result<Option<String>, StoreError> {
+    let service = settings.services.of(session).map(|service| service.name);
+    let is_ours = |state: &Restart| match &service {
+        Some(name) => state.service == *name,
+        None => state.session == session.as_str(),
+    };
+    let Some(state) = store.restarts().pending()?.into_iter().find(is_ours) else {
+        return Ok(None);
+    };
+    let name = &state.service;
+    let paused = store.pause().state()?.paused.is_some();
+    Ok(match state.phase {
+        Phase::Down | Phase::HandedOver(HandedTo::Pause) if paused => None,
+        Phase::Down | Phase::HandedOver(HandedTo::Pause) => Some(format!(
+            "the service {name} was stopped for a clean-up and does not start; `serve` tries again every minute, also while this command is at work. Pause that first: baileys_remediator pause --reason \"…\"; go on with resume"
+        )),
+        phase => Some(format!(
+            "the remediator has stopped the service {name} for a clean-up, and is to start it again (phase {}), which would happen while this command is at work. Wait until `baileys_remediator status` shows no phase for it, or `down`; `serve` has to run for that",
+            phase.label()
+        )),
+    })
+}
+
+/// Stops a service for an operator, or starts it: under the locks of its folders, so that no
+/// run is under way on them. Says whether that worked, and whether it runs.
+pub async fn call_for_operator(
+    service: &Service,
+    sessions: &[Found],
+    stop: bool,
+) -> (Result<(), String>, Presence) {
+    let mut folders = Vec::new();
+    for found in sessions {
+        match runner::lock(found).await {
+            Ok(folder) => folders.push(folder),
+            Err(Obstacle::Locked) => {
+                let why = format!("{}: {}", found.session, Obstacle::Locked);
+                return (Err(why), presence(service).await);
+            }
+            // It may be for this very reason that an operator is at work.
+            Err(error) => {
+                tracing::warn!(session = %found.session, "its folder is not locked: {error}")
+            }
+        }
+    }
+    let called = match stop {
+        true => service.stop().await,
+        false => service.start().await,
+    };
+    if let Err(error) = called {
+        return (Err(error.to_string()), presence(service).await);
+    }
+    if !stop {
+        return (Ok(()), presence(service).await);
+    }
+    let until = tokio::time::Instant::now() + service.gone_timeout;
+    loop {
+        let presence = presence(service).await;
+        if presence == Presence::Gone || tokio::time::Instant::now() >= until {
+            return (Ok(()), presence);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// For a `serve` that cannot start (a token file that others can read, an address in use, a
+/// journal that cannot be read): starts what is pending all the same, for nobody else would.
+/// It stays on record, for nobody has seen it connected.
+pub async fn start_pending_without_serving(settings: &Settings) {
+    let known = settings.discovery().survey().found;
+    // Where another `serve` has the state directory, that one starts it.
+    let has_journal = settings.state_path.join(FILE).exists();
+    let _lock = match has_journal.then(|| lock_state(&settings.state_path)) {
+        Some(Err(_)) => return,
+        lock => lock,
+    };
+    let store = match has_journal.then(|| Store::open_existing(&settings.state_path)) {
+        Some(Ok(store)) => Ok(store),
+        Some(Err(error)) => {
+            tracing::error!("failed to load pending restarts: {error}");
+            Store::in_memory()
+        }
+        None => Store::in_memory(),
+    };
+    let store = match store {
+        Ok(store) => store,
+        Err(error) => return tracing::error!("{error}"),
+    };
+    let coordinator = RestartCoordinator::new(Context {
+        settings: Arc::new(settings.clone()),
+        store: SharedStore::new(store),
+    });
+    coordinator.resume(&known, true).await;
+    let longest = settings
+        .services
+        .names(known.iter().map(|found| &found.session))
+        .values()
+        .filter_map(|sessions| settings.services.of(sessions.first()?))
+        .map(|service| (service.stop_timeout + service.start_timeout) * 2)
+        .max();
+    let longest = START_TIMEOUT.max(longest.unwrap_or_default());
+    if tokio::time::timeout(longest, coordinator.drained())
+        .await
+        .is_err()
+    {
+        tracing::error!("starting what is pending takes too long");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+use std::path::Path;
+
+use super::*;
+use crate::config::{CommonFlags, RemediatorFlags};
+use crate::folder::{Source, Timestamp};
+use crate::remediator::restart::state::{Times, Trigger};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The service `bots` of the sessions `bot*`, which runs while DIR/runs is there.
+fn settings(dir: &Path) -> Settings {
+    let config = dir.join("config.yml");
+    let path = dir.display();
+    let yaml = format!(
+        "processes:\n  - sessions: ['bot*']\n    name: bots\n    allow_restart: true\n    command: {{stop: [rm, -f, {path}/runs], start: [cp, {path}/config.yml, {path}/runs], gone: [test, '!', -e, {path}/runs]}}\n    stop_timeout: 1s\n    start_timeout: 1s\n"
+    );
+    std::fs::write(&config, yaml).unwrap();
+    let sessions = dir.join("sessions");
+    std::fs::create_dir_all(sessions.join("bot1")).unwrap();
+    std::fs::write(sessions.join("bot1/creds.json"), "{}").unwrap();
+    let common = CommonFlags {
+        config_file: Some(config),
+        sessions_path: vec![Source::parse(sessions.as_os_str()).unwrap()],
+        ..CommonFlags::default()
+    };
+    let remediator = RemediatorFlags {
+        state_path: Some(dir.join("state")),
+        ..RemediatorFlags::default()
+    };
+    Settings::load(&common, &remediator).unwrap()
+}
+
+fn restart(service: &str, session: &str, phase: Phase) -> Restart {
+    let times = Times {
+        stop: SECOND,
+        gone: SECOND,
+        start: SECOND,
+        connect: SECOND,
+        clean: SECOND,
+        retry: SECOND,
+    };
+    let decided = Timestamp::now().nanos();
+    Restart {
+        phase,
+        ..Restart::new(service, session, 1, Trigger::Emergency, decided, times)
+    }
+}
+
+fn pending() -> impl Iterator<Item = Phase> {
+    Phase::ALL.into_iter().filter(|phase| phase.is_pending())
+}
+
+#[test]
+fn commands_keep_away_from_a_pending_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let store = Store::open(&settings.state_path).unwrap();
+    let name = |name: &str| SessionName::from_dir(name.as_ref());
+    let why = |session: &str| pending_restart_of(&settings, &store, &name(session)).unwrap();
+    assert_eq!(why("bot1"), None);
+    let unnamed = restart("unnamed", "gone", Phase::Gone);
+    store.restarts().save(&unnamed).unwrap();
+    for phase in pending() {
+        let state = restart("bots", "bot1", phase);
+        store.restarts().save(&state).unwrap();
+        for session in ["bot1", "bot2"] {
+            let why = why(session).unwrap();
+            assert!(why.contains("the service bots"), "{phase:?}: {why}");
+        }
+        assert_eq!(why("other"), None, "another service");
+        let now = Timestamp::now();
+        store.pause().set("ann", "undo", now).unwrap();
+        let waits = matches!(phase, Phase::Down | Phase::HandedOver(HandedTo::Pause));
+        assert_eq!(why("bot2").is_none(), waits, "{phase:?}");
+        store.pause().resume("ann", now).unwrap();
+    }
+    assert!(
+        why("gone").is_some(),
+        "the configuration no longer names it"
+    );
+    store.restarts().forget("bots").unwrap();
+    assert_eq!(why("bot1"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_serve_starts_what_is_pending() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(dir.path());
+    let runs = dir.path().join("runs");
+    start_pending_without_serving(&settings).await;
+    let file = settings.state_path.join(FILE);
+    assert!(!file.exists(), "nothing is made");
+    let owe = |phase: Phase| {
+        let _ = std::fs::remove_file(&runs);
+        let store = Store::open(&settings.state_path).unwrap();
+        store
+            .restarts()
+            .save(&restart("bots", "bot1", phase))
+            .unwrap();
+    };
+    let phase = || {
+        let store = Store::open(&settings.state_path).unwrap();
+        store.restarts().pending().unwrap()[0].phase
+    };
+    for before in pending() {
+        owe(before);
+        start_pending_without_serving(&settings).await;
+        assert!(runs.exists(), "{before:?}");
+        assert_eq!(phase(), Phase::WaitingForConnection, "{before:?}");
+    }
+    // Another `serve` is at it.
+    owe(Phase::Gone);
+    let held = lock_state(&settings.state_path).unwrap();
+    start_pending_without_serving(&settings).await;
+    assert!(!runs.exists());
+    drop(held);
+    // A person has paused after the first start had failed.
+    owe(Phase::Down);
+    Store::open(&settings.state_path)
+        .unwrap()
+        .pause()
+        .set("ann", "undo", Timestamp::now())
+        .unwrap();
+    start_pending_without_serving(&settings).await;
+    assert!(!runs.exists());
+    assert_eq!(phase(), Phase::HandedOver(HandedTo::Pause));
+}

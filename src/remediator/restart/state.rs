@@ -1,0 +1,521 @@
+//! The values of the restart state machine: state, events, effects. Plain data; the state is
+//! what is persisted, as JSON.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// A point in time by the clock that counts since boot, also through a suspend. Nobody sets it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Now {
+    /// Which boot, as a number.
+    pub boot: u64,
+    /// Since that boot.
+    pub at: Duration,
+}
+
+impl Now {
+    /// So much later.
+    #[must_use]
+    pub fn plus(self, span: Duration) -> Self {
+        Self {
+            at: self.at.saturating_add(span),
+            ..self
+        }
+    }
+
+    /// Whether `moment` has passed. Every moment of another boot has.
+    pub fn is_past(self, moment: Option<Now>) -> bool {
+        moment.is_none_or(|moment| moment.boot != self.boot || self.at >= moment.at)
+    }
+
+    /// How long ago `moment` was; zero where it was in another boot.
+    pub fn since(self, moment: Now) -> Duration {
+        match self.boot == moment.boot {
+            true => self.at.saturating_sub(moment.at),
+            false => Duration::ZERO,
+        }
+    }
+}
+
+/// What started the restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// An alert of the emergency tier.
+    Emergency,
+    /// A maintenance window, for an armed clean-up.
+    Window,
+}
+
+/// Who has to act now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HandedTo {
+    /// A person stopped the service, who starts it again.
+    Operator,
+    /// The start failed, and a person has paused all action since.
+    Pause,
+    /// The configuration no longer names the service.
+    Removed,
+}
+
+/// How far a restart has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The locks are taken and the checks before a stop are made. Nothing is on disk.
+    Checking,
+    /// The stop is being put on disk; after that one last look is taken.
+    StopIntended,
+    /// The stop was called; the process is expected to go.
+    Stopping,
+    /// The stop failed, took too long, or was called before a crash. It may still happen.
+    StopUnknown,
+    /// The process is gone.
+    Gone,
+    /// The folders are being cleaned, and a torn creds.json is put back.
+    Cleaning,
+    /// It is to be started: the last look before that, and the record of the call.
+    StartIntended,
+    /// The start was called; the process is expected to run.
+    Starting,
+    /// A start was called, and it is unknown whether it runs. It is not started again before
+    /// it is known to be gone.
+    StartUnknown,
+    /// It runs; its sessions are expected to connect.
+    WaitingForConnection,
+    /// It runs and all sessions are connected. Final.
+    Back,
+    /// It runs, and not all sessions connected in time.
+    RunningNotConnected,
+    /// It does not run. The start is retried.
+    Down,
+    /// Somebody else has to act.
+    HandedOver(HandedTo),
+    /// There is nothing to restart. Final.
+    Released,
+}
+
+impl Phase {
+    /// Every phase.
+    pub const ALL: [Phase; 17] = [
+        Phase::Checking,
+        Phase::StopIntended,
+        Phase::Stopping,
+        Phase::StopUnknown,
+        Phase::Gone,
+        Phase::Cleaning,
+        Phase::StartIntended,
+        Phase::Starting,
+        Phase::StartUnknown,
+        Phase::WaitingForConnection,
+        Phase::Back,
+        Phase::RunningNotConnected,
+        Phase::Down,
+        Phase::HandedOver(HandedTo::Operator),
+        Phase::HandedOver(HandedTo::Pause),
+        Phase::HandedOver(HandedTo::Removed),
+        Phase::Released,
+    ];
+
+    /// The word for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Phase::Checking => "checking",
+            Phase::StopIntended => "stop_intended",
+            Phase::Stopping => "stopping",
+            Phase::StopUnknown => "stop_unknown",
+            Phase::Gone => "gone",
+            Phase::Cleaning => "cleaning",
+            Phase::StartIntended => "start_intended",
+            Phase::Starting => "starting",
+            Phase::StartUnknown => "start_unknown",
+            Phase::WaitingForConnection => "waiting_for_connection",
+            Phase::Back => "back",
+            Phase::RunningNotConnected => "running_not_connected",
+            Phase::Down => "down",
+            Phase::HandedOver(HandedTo::Operator) => "operator",
+            Phase::HandedOver(HandedTo::Pause) => "paused",
+            Phase::HandedOver(HandedTo::Removed) => "removed",
+            Phase::Released => "released",
+        }
+    }
+
+    /// Nothing follows, and nothing is on disk.
+    pub const fn is_final(self) -> bool {
+        matches!(
+            self,
+            Phase::Back | Phase::Released | Phase::HandedOver(HandedTo::Operator)
+        )
+    }
+
+    /// Whether the service is on its way down or up: nothing else touches its sessions.
+    pub const fn is_pending(self) -> bool {
+        !self.is_final() && !matches!(self, Phase::Checking | Phase::RunningNotConnected)
+    }
+}
+
+/// The two calls that change something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallKind {
+    /// It is asked to stop.
+    Stop,
+    /// It is asked to start.
+    Start,
+}
+
+/// A call to the supervisor that may be under way, whoever made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Its number within this restart.
+    pub id: u64,
+    /// Which.
+    pub kind: CallKind,
+    /// It is called before this moment, or not at all.
+    pub begins_by: Now,
+    /// From this moment on it cannot be under way.
+    pub over_at: Now,
+}
+
+/// A session that is to connect after the start, and the run it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingSession {
+    /// The session.
+    pub session: String,
+    /// Its own run, or the run for which the service was stopped.
+    pub run_id: i64,
+    /// Looks in a row that found it connected: twice is back, for one that dies at once may
+    /// have said so.
+    pub seen: u8,
+}
+
+/// The service's own times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// One call to stop.
+    pub stop: Duration,
+    /// After that call, until it is gone.
+    pub gone: Duration,
+    /// One call to start, and all tries of one round.
+    pub start: Duration,
+    /// After the start, until it is connected.
+    pub connect: Duration,
+    /// The clean-up of all its folders.
+    pub clean: Duration,
+    /// Between two tries of what has failed, and two looks at what does not change.
+    pub retry: Duration,
+}
+
+/// One restart of one service: all that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restart {
+    /// The service's name.
+    pub service: String,
+    /// The session for which it is restarted.
+    pub session: String,
+    /// The run in the journal.
+    pub run_id: i64,
+    /// What started it.
+    pub trigger: Trigger,
+    /// When it was decided, nanoseconds since the epoch.
+    pub decided_ns: i64,
+    /// How far it has come.
+    pub phase: Phase,
+    /// The process before the stop, where the supervisor tells.
+    pub process: Option<String>,
+    /// The last call, while it may be under way.
+    pub call: Option<Call>,
+    /// Number of the last effect that has a result. The result of any other is too late.
+    pub awaited: u64,
+    /// The time of this phase ends.
+    pub until: Option<Now>,
+    /// A round of tries to start it ends.
+    pub round_until: Option<Now>,
+    /// Tries of this round.
+    pub tries: u32,
+    /// Starts after it died.
+    pub again: u32,
+    /// The outcome of the run was reported. Nothing moves after that.
+    pub reported: bool,
+    /// The last look at a stop that may still come found it running.
+    pub still_runs: bool,
+    /// It was told that it is unknown whether it runs.
+    pub told_unknown: bool,
+    /// Gone, and a live source says that it is connected.
+    pub contradicted: bool,
+    /// The journal has lost it: it comes from a quarantine.
+    pub adopted: bool,
+    /// The program is to end.
+    pub leaving: bool,
+    /// When it was stopped, for the downtime.
+    pub stopped_at: Option<Now>,
+    /// When the last start was called, nanoseconds since the epoch.
+    pub started_ns: Option<i64>,
+    /// Since when the sessions count as not back, nanoseconds since the epoch.
+    pub late_ns: Option<i64>,
+    /// Who is to come back.
+    pub waiting: Vec<WaitingSession>,
+    /// The service's times.
+    pub times: Times,
+}
+
+/// What a look at the supervisor, and perhaps at the sources, has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Look {
+    /// The supervisor's answer.
+    pub seen: Seen,
+    /// The sessions that are connected.
+    pub connected: BTreeSet<String>,
+    /// A person has paused all action.
+    pub paused: bool,
+}
+
+/// Whether the process runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Seen {
+    /// It runs, as this process where the supervisor tells.
+    Running(Option<String>),
+    /// It is gone.
+    Gone,
+    /// The supervisor does not tell.
+    #[default]
+    Unknown,
+    /// The supervisor says gone, and a live source says connected.
+    Contradicted,
+}
+
+/// What the checks before a stop have found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckResult {
+    /// It may be stopped.
+    Go,
+    /// It may not, need not, or not now: the driver knows why.
+    No,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returned {
+    /// With code 0.
+    Ok,
+    /// With another code, or by a signal.
+    Failed,
+    /// It took too long.
+    Timeout,
+    /// It could not be spawned: nothing was called.
+    NotSpawned,
+}
+
+/// What happens to a restart. Numbers are those of [`Restart::awaited`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// An alert or a window asks for the restart.
+    Alert,
+    /// The alert has resolved.
+    Resolved,
+    /// The locks of all folders are held.
+    Locked(u64),
+    /// Another process holds one of them.
+    LockBusy(u64),
+    /// A folder was replaced: its lock protects nothing.
+    LockLost,
+    /// The checks before the stop have ended.
+    Checked(u64, CheckResult),
+    /// The record is on disk.
+    Saved(u64),
+    /// A write to disk failed.
+    NotSaved(u64),
+    /// A look has ended.
+    Looked(u64, Look),
+    /// A call has ended.
+    Returned(u64, Returned),
+    /// The clean-up has ended, well or not.
+    Cleaned(u64),
+    /// The awaited effect took too long.
+    Deadline(u64),
+    /// The clock on the wall was set.
+    ClockStep,
+    /// The program is asked to end.
+    Signal,
+    /// This program was started, and found the restart on disk.
+    OwnRestart,
+    /// The configuration names the service, or no longer does.
+    Configured(bool),
+}
+
+impl Event {
+    /// The word for it in the table.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Event::Alert => "alert",
+            Event::Resolved => "resolved",
+            Event::Locked(_) => "locked",
+            Event::LockBusy(_) => "lock busy",
+            Event::LockLost => "lock lost",
+            Event::Checked(_, CheckResult::Go) => "check: go",
+            Event::Checked(_, CheckResult::No) => "check: no",
+            Event::Saved(_) => "saved",
+            Event::NotSaved(_) => "not saved",
+            Event::Looked(_, look) => match look.seen {
+                Seen::Running(_) => "running",
+                Seen::Gone => "gone",
+                Seen::Unknown => "unknown",
+                Seen::Contradicted => "contradicted",
+            },
+            Event::Returned(_, Returned::Ok) => "returned 0",
+            Event::Returned(_, Returned::Failed) => "returned n",
+            Event::Returned(_, Returned::Timeout) => "call timeout",
+            Event::Returned(_, Returned::NotSpawned) => "not spawned",
+            Event::Cleaned(_) => "cleaned",
+            Event::Deadline(_) => "deadline",
+            Event::ClockStep => "clock step",
+            Event::Signal => "signal",
+            Event::OwnRestart => "own restart",
+            Event::Configured(true) => "configured",
+            Event::Configured(false) => "not configured",
+        }
+    }
+}
+
+/// What the run is told, once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was not stopped, for the reason that the driver knows from the checks.
+    NotBegun,
+    /// A lock is held by another process, or a look came too late: the run waits again.
+    Busy,
+    /// The record could not be written, so nothing was stopped.
+    NotSaved,
+    /// The supervisor does not tell whether it runs, so nothing was stopped.
+    Unknown,
+    /// It was gone before it was stopped: by a person.
+    StoppedByOperator,
+    /// The call to stop it failed. It still runs.
+    NotStopped(Returned),
+    /// The call succeeded, and the process did not go.
+    NotGone,
+    /// It runs and is connected.
+    Back,
+    /// It runs and is not connected.
+    RunningNotConnected,
+    /// A start was called, and it is unknown whether it runs.
+    StartUnknown,
+    /// It is gone, and not started while a live source says that it is connected.
+    Contradicted,
+    /// It does not run.
+    Down,
+    /// The configuration no longer names it.
+    Removed,
+}
+
+/// A notice: an error in the log, and the alert's metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// Another process holds a lock of a folder.
+    LockBusy,
+    /// A stop failed or took too long.
+    StopUnknown,
+    /// It is unknown whether it runs.
+    StartUnknown,
+    /// Gone, and a live source says connected.
+    Contradicted,
+    /// It does not run.
+    Down,
+    /// It runs, and is not connected.
+    RunningNotConnected,
+    /// The configuration no longer names it.
+    Removed,
+}
+
+/// A step in the record of the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartStep {
+    /// The stop was called.
+    Stopping,
+    /// The process is gone.
+    Gone,
+    /// The start was called.
+    Starting,
+    /// The process runs.
+    Started,
+    /// All sessions are connected.
+    Connected,
+}
+
+/// Which sources a look asks beside the supervisor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sources {
+    /// None.
+    No,
+    /// Those that answer live, where the supervisor says gone.
+    Live,
+    /// Those that tell who of the waiting sessions is connected.
+    Connection,
+}
+
+/// What the driver is to do, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Take the lock of every folder, after a pause.
+    Lock(Duration),
+    /// Give them back.
+    Unlock,
+    /// Make the checks before a stop.
+    Check,
+    /// Put the state on disk, and say whether that worked.
+    Persist,
+    /// The same; nothing waits for it.
+    Note,
+    /// Delete the state from disk.
+    Forget,
+    /// Look, after a pause.
+    Observe(Duration, Sources),
+    /// Call the supervisor to stop it.
+    Stop,
+    /// Clean the folders if `true`, and put back a creds.json that the stop has torn.
+    Clean(bool),
+    /// From here on nothing moves.
+    BreakOff,
+    /// Call the supervisor to start it.
+    Start,
+    /// The awaited result comes within this time, or [`Event::Deadline`] does.
+    SetDeadline(Duration),
+    /// Tell the operator.
+    Notify(Notice),
+    /// Put a step on record.
+    Step(RestartStep),
+    /// Tell the run what it came to.
+    Report(Verdict),
+    /// End; the state stays on disk.
+    Leave,
+}
+
+impl Effect {
+    /// The word for it in the table.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Effect::Lock(_) => "lock",
+            Effect::Unlock => "unlock",
+            Effect::Check => "check",
+            Effect::Persist => "persist",
+            Effect::Note => "note",
+            Effect::Forget => "forget",
+            Effect::Observe(_, Sources::No) => "observe",
+            Effect::Observe(_, Sources::Live) => "observe live",
+            Effect::Observe(_, Sources::Connection) => "observe connection",
+            Effect::Stop => "stop",
+            Effect::Clean(true) => "clean",
+            Effect::Clean(false) => "put back",
+            Effect::BreakOff => "break off",
+            Effect::Start => "start",
+            Effect::SetDeadline(_) => "deadline",
+            Effect::Notify(_) => "notify",
+            Effect::Step(_) => "step",
+            Effect::Report(_) => "report",
+            Effect::Leave => "leave",
+        }
+    }
+}

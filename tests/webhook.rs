@@ -1398,10 +1398,10 @@ fn what_cannot_be_put_on_record_is_not_accepted() {
 /// an error and no SIGBUS.
 #[test]
 fn a_truncated_file_beside_the_journal_does_not_end_serve() {
-    let mut world = World::new();
+    let mut world = new_world();
     world.with_probe();
     world.bot("bot", BLOATED, "disconnected");
-    world.start();
+    world.start_remediator();
     world.accepted(&[alert("bot", "cleanup")]);
     world.wait_until_idle();
     assert_eq!(world.run_of("bot")["status"], "done");

@@ -157,7 +157,7 @@ impl<'a> Exec<'a> {
     /// Runs it to its end. When it takes too long, or when this future is dropped, it is
     /// killed with its process group.
     ///
-    /// Errors: never [`ExecError::Exit`] or [`ExecError::Signal`]; see [`Exec::query`].
+    /// Errors: never [`ExecError::Exit`] or [`ExecError::Signal`]; see `Exec::query`.
     pub async fn run(self) -> Result<Ended, ExecError> {
         let Some((program, args)) = self.argv.split_first() else {
             return Err(ExecError::Empty);

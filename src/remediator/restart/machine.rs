@@ -2,7 +2,7 @@
 //! `own restart`, so there is no second implementation for it.
 //!
 //! The table is the specification; a test compares it with [`next`]. Rows with the same phase
-//! and event differ by the condition. An effect in brackets may be missing: a run is reported
+//! and event differ by the condition. An effect in parentheses may be missing: a run is reported
 //! once. A result that is not the awaited one changes nothing. An operator who stops or starts
 //! the service is seen by the next look.
 //!
@@ -38,7 +38,7 @@
 //! | start_intended | gone | | start_intended | persist, deadline |
 //! | start_intended | unknown | | start_intended | observe live |
 //! | start_intended | unknown | for the start timeout: started once | start_intended | persist, deadline |
-//! | start_intended | contradicted | | start_intended | notify, [report], note, observe live |
+//! | start_intended | contradicted | | start_intended | notify, (report), note, observe live |
 //! | start_intended | running | a person started it | waiting_for_connection | step, note, observe connection |
 //! | start_intended | saved, not saved, deadline | | starting | step, start, deadline |
 //! | start_intended | saved, not saved, deadline | too late for the record | start_intended | observe live |
@@ -47,23 +47,23 @@
 //! | starting | running | | waiting_for_connection | step, note, observe connection |
 //! | starting | gone, unknown | it may still show up | starting | observe |
 //! | starting | gone | time is left | start_intended | observe live |
-//! | starting | gone | no time is left | down | notify, [report], note, unlock, observe live |
+//! | starting | gone | no time is left | down | notify, (report), note, unlock, observe live |
 //! | starting | unknown | | start_unknown | note, observe live |
 //! | start_unknown | locked | | start_unknown | observe live |
 //! | start_unknown | lock busy, deadline | | start_unknown | notify, lock, deadline |
 //! | start_unknown | running | | waiting_for_connection | step, note, observe connection |
 //! | start_unknown | gone, unknown, contradicted | the start may still come | start_unknown | observe live |
-//! | start_unknown | unknown, contradicted | | start_unknown | notify, [report], note, observe live |
+//! | start_unknown | unknown, contradicted | | start_unknown | notify, (report), note, observe live |
 //! | start_unknown | gone | time is left | start_intended | persist, deadline |
-//! | start_unknown | gone | no time is left | down | notify, [report], note, unlock, observe live |
+//! | start_unknown | gone | no time is left | down | notify, (report), note, unlock, observe live |
 //! | waiting_for_connection | locked | | waiting_for_connection | observe connection |
 //! | waiting_for_connection | lock busy, deadline | | waiting_for_connection | notify, lock, deadline |
-//! | waiting_for_connection | running | all are connected, twice in a row | back | step, forget, unlock, [report] |
+//! | waiting_for_connection | running | all are connected, twice in a row | back | step, forget, unlock, (report) |
 //! | waiting_for_connection | running, gone, unknown, contradicted | time is left | waiting_for_connection | observe connection |
 //! | waiting_for_connection | gone | it died, and may be started again | start_intended | observe live |
-//! | waiting_for_connection | running | no time is left | running_not_connected | notify, [report], note, unlock, observe connection |
-//! | waiting_for_connection | gone | no time is left | down | notify, [report], note, unlock, observe live |
-//! | waiting_for_connection | unknown, contradicted | no time is left | start_unknown | notify, [report], note, observe live |
+//! | waiting_for_connection | running | no time is left | running_not_connected | notify, (report), note, unlock, observe connection |
+//! | waiting_for_connection | gone | no time is left | down | notify, (report), note, unlock, observe live |
+//! | waiting_for_connection | unknown, contradicted | no time is left | start_unknown | notify, (report), note, observe live |
 //! | running_not_connected | running, gone, unknown, contradicted | all are connected | back | forget |
 //! | running_not_connected | running, gone, unknown, contradicted | | running_not_connected | note, observe connection |
 //! | down | running, gone | | down | lock, deadline |
@@ -84,11 +84,11 @@
 //! | down | own restart | | down | observe live |
 //! | running_not_connected | own restart | | running_not_connected | observe connection |
 //! | paused | own restart | | paused | observe live |
-//! | pending, running_not_connected | not configured | | removed | break off, unlock, notify, [report], note |
-//! | running_not_connected, down, paused, removed | signal | | the same | leave, [report] |
-//! | stop_unknown | signal | it runs | the same | leave, [report] |
-//! | start_unknown | signal | the operator was told | the same | leave, [report] |
-//! | start_intended | signal | contradicted | the same | leave, [report] |
+//! | pending, running_not_connected | not configured | | removed | break off, unlock, notify, (report), note |
+//! | running_not_connected, down, paused, removed | signal | | the same | leave, (report) |
+//! | stop_unknown | signal | it runs | the same | leave, (report) |
+//! | start_unknown | signal | the operator was told | the same | leave, (report) |
+//! | start_intended | signal | contradicted | the same | leave, (report) |
 //!
 //! `pending` is every phase from `stop_intended` on that is not final, but
 //! `running_not_connected` and `removed`. After a signal every other phase goes on, and

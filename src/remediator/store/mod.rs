@@ -21,15 +21,15 @@
 //! # Concurrency
 //! `serve` and the operator's commands open the same file. It has a rollback journal: a
 //! transaction holds the write lock for a few milliseconds, and others wait for it up to
-//! [`BUSY_TIMEOUT`]. No part of the file is mapped into memory, so a file that is truncated is
+//! `BUSY_TIMEOUT`. No part of the file is mapped into memory, so a file that is truncated is
 //! an error and no SIGBUS. Async code gets the store only through [`SharedStore`], on a thread
 //! that may block.
 //!
 //! # Changing a table
-//! `user_version` of the file is [`SCHEMA_VERSION`]; a file of any other version is refused, and
+//! `user_version` of the file is `SCHEMA_VERSION`; a file of any other version is refused, and
 //! left as it is. Once a version is released, a change of a table needs all of this:
 //!
-//! 1. change the `SCHEMA` of its module, and raise [`SCHEMA_VERSION`] by one;
+//! 1. change the `SCHEMA` of its module, and raise `SCHEMA_VERSION` by one;
 //! 2. add the SQL that leads from the version before to `lay_tables`, in the same transaction
 //!    that sets `user_version`, so that a crash leaves either the old version or the new one;
 //! 3. keep the file of the old version, made by its last release, in `tests/`, and test that

@@ -125,7 +125,7 @@ pub(super) fn awaited(effects: &[Effect]) -> Option<Effect> {
 
 type Row = (String, String, String, Vec<String>);
 
-/// Every expanded row of the table; an effect in brackets gives two.
+/// Every expanded row of the table; an effect in parentheses gives two.
 fn table() -> BTreeMap<Row, usize> {
     let mut rows = BTreeMap::new();
     let text = include_str!("../machine.rs");
@@ -157,8 +157,8 @@ fn table() -> BTreeMap<Row, usize> {
                 for with in [true, false] {
                     let effects = effects
                         .split(", ")
-                        .filter(|effect| with || !effect.starts_with('['))
-                        .map(|effect| effect.trim_matches(['[', ']']).to_owned())
+                        .filter(|effect| with || !effect.starts_with('('))
+                        .map(|effect| effect.trim_matches(['(', ')']).to_owned())
                         .collect();
                     let row = (phase.into(), event.into(), next.into(), effects);
                     rows.insert(row, number);
@@ -228,7 +228,7 @@ fn the_table_is_what_the_function_does() {
         .filter(|row| !table.contains_key(*row))
         .collect();
     assert!(unlisted.is_empty(), "not in the table: {unlisted:#?}");
-    // Of two rows that differ by an effect in brackets one is enough.
+    // Of two rows that differ by an effect in parentheses one is enough.
     let reached: BTreeSet<(&String, &String, usize)> = seen
         .iter()
         .map(|row| (&row.0, &row.1, table[row]))

@@ -33,7 +33,7 @@ use super::state::{
     Seen, Sources, Trigger, WaitingSession,
 };
 
-pub(super) use looks::{end_moves, presence};
+pub(super) use looks::{end_moves, other_call_may_be_under_way, presence};
 use looks::{is_alive, is_paused, observe, who_is_back};
 
 /// One folder's lock; a file system that hangs keeps nobody down.
@@ -352,6 +352,7 @@ impl Driver {
         let mut sessions = self.sessions.clone();
         sessions.sort_by(|a, b| a.session.as_str().cmp(b.session.as_str()));
         let own = self.live.as_ref().map(|live| live.found.session.clone());
+        let state_path = self.ctx().settings.state_path.clone();
         self.await_task(async move {
             tokio::time::sleep(after).await;
             let mut folders = BTreeMap::new();
@@ -372,7 +373,10 @@ impl Driver {
                     }
                 }
             }
-            (Event::Locked(id), Side::Locked(Folders(folders)))
+            match other_call_may_be_under_way(sessions, Some(state_path)).await {
+                true => (Event::LockBusy(id), Side::None),
+                false => (Event::Locked(id), Side::Locked(Folders(folders))),
+            }
         });
     }
 
@@ -474,7 +478,8 @@ impl Driver {
             };
             let state_path = ctx.settings.state_path.clone();
             if saved.is_ok() || !forget {
-                blocking(move || keep_in_folders(&folders, &state_path, &state, forget)).await;
+                blocking(move || folder_record::keep(&folders.0, &state_path, &state, forget))
+                    .await;
             }
             if let Err(error) = &saved
                 && sender.is_closed()
@@ -609,7 +614,9 @@ impl Driver {
     fn notify(&self, notice: Notice) {
         let (service, session, why) = (&self.state.service, &self.state.session, &self.why);
         let text = match notice {
-            Notice::LockBusy => "another process holds the lock of its folder; retrying",
+            Notice::LockBusy => {
+                "another process holds the lock of its folder, or has called its supervisor a moment ago; retrying"
+            }
             Notice::StopUnknown => "the stop failed or took too long, and may still happen",
             Notice::StartUnknown => {
                 "it is unknown whether the service runs; it is not started again before it is known to be gone"
@@ -679,21 +686,5 @@ async fn sleep_until(deadline: Option<Instant>) {
 async fn leave(leaving: &mut tokio::sync::watch::Receiver<bool>) {
     if leaving.wait_for(|leaving| *leaving).await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-/// The second record. Where it cannot be written, the journal has the first.
-fn keep_in_folders(folders: &Folders, state_path: &std::path::Path, state: &Restart, forget: bool) {
-    for (session, folder) in &folders.0 {
-        let kept = match forget {
-            true => folder_record::remove(folder).map_err(|error| error.to_string()),
-            false => folder_record::write(folder, state_path, state),
-        };
-        if let Err(error) = kept {
-            tracing::warn!(
-                session,
-                "failed to keep the restart in the quarantine: {error}"
-            );
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! The second record of a restart: a file in the quarantine of each folder of the service, so
 //! that a start that is due survives the loss of the journal. It holds no secret of a session.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use crate::folder::Found;
 use crate::folder::scan::QUARANTINE_DIR;
 use crate::remediator::quarantine::{LockedFolder, Obstacle};
 
-use super::state::Restart;
+use super::state::{Now, Restart};
 
 /// Its name in the quarantine.
 pub const NAME: &str = "restart.json";
@@ -23,7 +24,7 @@ const MAX_BYTES: u64 = 1 << 20;
 
 #[derive(Deserialize, Serialize)]
 struct Record {
-    /// Whose it is: another remediator leaves it alone.
+    /// Whose it is: another remediator does not resume it.
     state_path: PathBuf,
     restart: Restart,
 }
@@ -67,6 +68,19 @@ pub fn remove(folder: &Arc<LockedFolder>) -> Result<(), Obstacle> {
 
 /// What stands there, if it is of the remediator of this state directory. Blocks.
 pub fn read(found: &Found, state_path: &Path) -> Option<Restart> {
+    let record = read_any(found)?;
+    (record.state_path == state_path).then_some(record.restart)
+}
+
+/// Whether a call of another remediator may be under way: one that was killed has left its
+/// lock and not its call. `state_path`: whose record does not count, if any. Blocks.
+pub fn other_call_may_be_under_way(found: &Found, state_path: Option<&Path>, now: Now) -> bool {
+    read_any(found).is_some_and(|record| {
+        Some(record.state_path.as_path()) != state_path && record.restart.call_may_be_under_way(now)
+    })
+}
+
+fn read_any(found: &Found) -> Option<Record> {
     let folder = found.place.open().ok()?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let dir = flags | OFlags::DIRECTORY;
@@ -78,6 +92,27 @@ pub fn read(found: &Found, state_path: &Path) -> Option<Restart> {
     }
     let mut text = Vec::new();
     file.take(MAX_BYTES).read_to_end(&mut text).ok()?;
-    let record: Record = serde_json::from_slice(&text).ok()?;
-    (record.state_path == state_path).then_some(record.restart)
+    serde_json::from_slice(&text).ok()
+}
+
+/// Writes it to each folder, or removes it. Where that fails, the journal has the first record.
+/// Blocks.
+pub fn keep(
+    folders: &BTreeMap<String, Arc<LockedFolder>>,
+    state_path: &Path,
+    state: &Restart,
+    forget: bool,
+) {
+    for (session, folder) in folders {
+        let kept = match forget {
+            true => remove(folder).map_err(|error| error.to_string()),
+            false => write(folder, state_path, state),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(
+                session,
+                "failed to keep the restart in the quarantine: {error}"
+            );
+        }
+    }
 }

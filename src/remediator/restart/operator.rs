@@ -14,7 +14,7 @@ use crate::remediator::service::lock_state;
 use crate::remediator::store::{FILE, SharedStore, Store, StoreError};
 
 use super::coordinator::RestartCoordinator;
-use super::driver::presence;
+use super::driver::{other_call_may_be_under_way, presence};
 use super::machine::LOOK_EVERY;
 use super::state::{HandedTo, Phase, Restart};
 
@@ -72,6 +72,11 @@ pub async fn call_for_operator(
                 tracing::warn!(session = %found.session, "its folder is not locked: {error}")
             }
         }
+    }
+    // Started beside it, two processes of one identity would run.
+    if !stop && other_call_may_be_under_way(sessions.to_vec(), None).await {
+        let why = "a call of a remediator that has ended may still be under way; look again in a minute, and start it if it does not run then";
+        return (Err(why.into()), presence(service).await);
     }
     let called = match stop {
         true => service.stop().await,

@@ -1,6 +1,7 @@
 //! What the driver asks: the supervisor, the sources, and the pause.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use supervisor::Query;
 
@@ -9,6 +10,7 @@ use crate::control::{Observation, Presence, Service};
 use crate::folder::{Found, Timestamp};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::cleaning::HALTS_WITHIN;
+use crate::remediator::restart::folder_record;
 use crate::remediator::restart::machine::{GRACE, PERSIST_WITHIN};
 use crate::remediator::runner::{self, Context, blocking};
 use crate::remediator::store::StoreError;
@@ -34,6 +36,22 @@ pub(super) async fn observe(service: &Service) -> Observation {
         Ok(observation) => observation,
         Err(_) => Observation::Unknown("the look took too long".into()),
     }
+}
+
+/// Whether a call of another remediator may be under way for one of these, by the record in
+/// its folder. A folder that does not answer in time says nothing. `state_path`: whose record
+/// does not count, if any.
+pub(in crate::remediator::restart) async fn other_call_may_be_under_way(
+    sessions: Vec<Found>,
+    state_path: Option<PathBuf>,
+) -> bool {
+    let read = blocking(move || {
+        let now = super::now();
+        sessions.iter().any(|found| {
+            folder_record::other_call_may_be_under_way(found, state_path.as_deref(), now)
+        })
+    });
+    tokio::time::timeout(GRACE, read).await.unwrap_or(false)
 }
 
 /// Whether it runs.

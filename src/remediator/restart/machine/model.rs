@@ -54,6 +54,8 @@ struct World {
     live: Vec<Process>,
     calls: Vec<Pending>,
     lock: Option<usize>,
+    /// The record in the folder, and whose it is.
+    folder: Option<(usize, Restart)>,
     all: [Coordinator; COORDINATORS],
     made: u32,
     /// An operator stopped it while no restart was pending, and has not started it since.
@@ -105,6 +107,7 @@ impl World {
             live: vec![first],
             calls: Vec::new(),
             lock: None,
+            folder: None,
             all: Default::default(),
             made: 0,
             stays_stopped: false,
@@ -197,7 +200,7 @@ impl World {
             Effect::Persist => {
                 let works = !self.disk_fails;
                 if works {
-                    self.all[who].disk = Some(state.clone());
+                    self.save(who, state);
                 }
                 self.all[who].awaited = Some((effect, self.now, works));
                 if state.phase == Phase::StartIntended {
@@ -206,13 +209,16 @@ impl World {
             }
             Effect::Note => {
                 if !self.disk_fails {
-                    self.all[who].disk = Some(state.clone());
+                    self.save(who, state);
                     self.all[who].unrecorded = false;
                 }
             }
             Effect::Forget => {
                 self.all[who].disk = None;
                 self.all[who].unrecorded = false;
+                if self.lock == Some(who) {
+                    self.folder = None;
+                }
             }
             Effect::Observe(after, _) => {
                 self.all[who].awaited = Some((effect, self.now.plus(after), true));
@@ -266,6 +272,14 @@ impl World {
         }
     }
 
+    /// In the journal, and beneath the lock in the folder.
+    fn save(&mut self, who: usize, state: &Restart) {
+        self.all[who].disk = Some(state.clone());
+        if self.lock == Some(who) {
+            self.folder = Some((who, state.clone()));
+        }
+    }
+
     /// `fails`: lost, in time, or late.
     fn call(&mut self, kind: CallKind, delay: u8, fails: u8, latest: u32) {
         if self.outage || fails % 16 == 1 {
@@ -310,6 +324,13 @@ impl World {
         let event = match effect {
             Effect::Lock(_) => match self.lock {
                 Some(other) if other != who => Event::LockBusy(id),
+                // It was killed, and its call was not.
+                _ if self.folder.as_ref().is_some_and(|(other, state)| {
+                    *other != who && state.call_may_be_under_way(self.now)
+                }) =>
+                {
+                    Event::LockBusy(id)
+                }
                 _ => {
                     self.lock = Some(who);
                     Event::Locked(id)

@@ -125,7 +125,7 @@ impl Service {
         }
     }
 
-    /// Keeps copies of each creds.json; see [`super::insurance`].
+    /// Keeps copies of each creds.json; see [`crate::remediator::insurance`].
     pub(super) async fn insure_for_ever(
         self: Arc<Self>,
         mut stopping: tokio::sync::watch::Receiver<bool>,

@@ -882,7 +882,8 @@ impl Tally {
         }
     }
 
-    /// A few calls come once more or less where threads wake each other.
+    /// A few calls come once more or less where threads wake each other: a transaction of the
+    /// journal more or less is three.
     fn end(self) {
         let (killed, missed) = (self.killed, self.missed.len());
         eprintln!(
@@ -891,7 +892,7 @@ impl Tally {
             self.began.elapsed()
         );
         assert!(
-            missed <= 2 + killed / 40,
+            missed <= 3 + killed / 40,
             "{}: {:?}",
             self.what,
             self.missed
@@ -1070,28 +1071,31 @@ fn a_recovery_killed_at_any_call() {
         let port = net::free_port(None).unwrap();
         bot.attached(1, inject, bot.serve_args(port), Some(port))
     };
-    crashed();
-    let baseline = (0..20).find_map(|_| {
+    // Its threads share the work out differently each time: of three traces that have the moves
+    // the shortest has the fewest calls that another one may lack.
+    let mut traces = Vec::new();
+    for _ in 0..30 {
+        if traces.len() == 3 {
+            break;
+        }
+        crashed();
         let ran = serve(None);
         assert_eq!(ran.code, 0, "{}", ran.err);
         assert_eq!(bot.unfinished(), Vec::<String>::new());
         bot.undo_all("baseline");
-        let moves = ran.trace.iter().any(|call| call.name == "renameat2");
-        if !moves {
-            crashed();
+        if ran.trace.iter().any(|call| call.name == "renameat2") {
+            traces.push(ran.trace);
         }
-        moves.then_some(ran)
-    });
-    let baseline = baseline.expect("the thread that ends the moves is traced");
+    }
+    let baseline = traces
+        .into_iter()
+        .min_by_key(Vec::len)
+        .expect("the thread that ends the moves is traced");
     let mut tally = Tally::new("recovery by serve");
-    let changes: Vec<&Call> = baseline
-        .trace
-        .iter()
-        .filter(|call| call.changes())
-        .collect();
+    let changes: Vec<&Call> = baseline.iter().filter(|call| call.changes()).collect();
     for (i, at) in changes.into_iter().enumerate() {
         let case = case("recovery by serve", at);
-        let killed = (0..5).any(|_| {
+        let killed = (0..8).any(|_| {
             bot.undo_all(&case);
             crashed();
             serve(Some(&at.inject("signal=KILL"))).killed()

@@ -139,10 +139,15 @@ impl RestartCoordinator {
         self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn spawn(&self, driver: Driver, first: Event) {
+    /// Says whether it began: once the program is to end, nothing would wait for it.
+    fn spawn(&self, driver: Driver, first: Event) -> bool {
         let mut drivers = self.drivers();
+        if *self.leaving.borrow() {
+            return false;
+        }
         while drivers.try_join_next().is_some() {}
         drivers.spawn(driver.drive(first));
+        true
     }
 
     /// Waits until every restart has ended or was left.
@@ -235,7 +240,9 @@ impl RestartCoordinator {
             result: sender,
         });
         // In a task of its own: whatever becomes of this one, the service is started again.
-        self.spawn(driver, Event::Alert);
+        if !self.spawn(driver, Event::Alert) {
+            return RestartResult::Busy;
+        }
         match result.await {
             Ok((result, told)) => {
                 *ending = told;

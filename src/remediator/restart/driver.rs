@@ -1,4 +1,5 @@
-//! Performs what the state machine asks for. The only caller of a supervisor's stop and start.
+//! Performs what the state machine asks for: what `serve` and the recovery after a crash stop
+//! and start, they stop and start here.
 
 mod looks;
 mod report;

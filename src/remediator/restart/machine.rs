@@ -471,6 +471,10 @@ impl Step {
             Event::Looked(_, look) => match look.seen {
                 Seen::Gone => self.intend_start(),
                 Seen::Running(_) => self.connect(true),
+                // A live source said that it is connected, and nothing has denied that since.
+                Seen::Unknown if self.s.contradicted => {
+                    self.observe(self.s.times.retry, Sources::Live);
+                }
                 Seen::Unknown if self.s.until.is_none() => {
                     self.s.until = Some(self.now.plus(self.s.times.start));
                     self.observe(LOOK_EVERY, Sources::Live);

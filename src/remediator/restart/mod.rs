@@ -1,7 +1,7 @@
 //! The restart of a service: stopped, cleaned, started again, whatever happens in between.
 //!
 //! [`machine`] decides, as a pure function over the values in [`state`]; its table is the
-//! specification. `driver` performs what it asks for, and is the only caller of a supervisor.
+//! specification. `driver` performs what it asks for, for `serve` and after a crash.
 //! [`coordinator`] gives each service to one driver at a time, and resumes what is pending.
 //! `checks` is what is asked before a stop, `cleaning` what is done while the service is gone,
 //! [`folder_record`] the second record, in the quarantine,

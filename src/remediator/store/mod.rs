@@ -69,7 +69,7 @@ pub const FILE: &str = "journal.sqlite";
 /// Version of the tables.
 const SCHEMA_VERSION: i64 = 1;
 /// The lock of another process is waited for this long.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Ended runs, and what belongs to them, are kept for this long.
 const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
 

@@ -70,6 +70,9 @@ pub const FILE: &str = "journal.sqlite";
 const SCHEMA_VERSION: i64 = 1;
 /// The lock of another process is waited for this long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two tries. Short, because `serve` may write without a pause: SQLite's own handler
+/// sleeps for up to 100 ms and misses the moments between two of its transactions.
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
 /// Ended runs, and what belongs to them, are kept for this long.
 const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
 
@@ -218,7 +221,7 @@ impl Store {
         drop(file);
         check_file(&path)?;
         let db = Sqlite::open(&path)?;
-        db.busy_timeout(BUSY_TIMEOUT)?;
+        db.busy_handler(Some(wait_for_lock))?;
         db.pragma_update(None, "journal_mode", "TRUNCATE")?;
         db.pragma_update(None, "synchronous", "FULL")?;
         let version = lay_tables(&db)?;
@@ -330,6 +333,12 @@ impl Store {
         sightings::prune(&self.db, now)?;
         Ok(())
     }
+}
+
+/// SQLite's busy handler: says whether to try again.
+fn wait_for_lock(tries: i32) -> bool {
+    std::thread::sleep(BUSY_PAUSE);
+    BUSY_PAUSE.saturating_mul(tries.unsigned_abs()) < BUSY_TIMEOUT
 }
 
 #[cfg(test)]

@@ -1825,6 +1825,26 @@ fn a_stop_that_outlives_its_remediator_is_waited_for() {
     world.came_back_by_one_start("bot", &before);
 }
 
+/// However long it might have taken.
+#[test]
+fn a_call_that_has_ended_with_its_remediator_is_not_waited_for() {
+    let mut world = World::new();
+    let text = world.read("config.yml");
+    let text = text.replace("stop_timeout: 20s", "stop_timeout: 50m");
+    fs::write(world.at("config.yml"), text).unwrap();
+    let before = world.bot("bot", BLOATED);
+    world.start();
+    world.mark("hold-stop-after");
+    world.deliver("firing", &[("bot", "emergency")]);
+    world.wait_for_file("reached-stop-after");
+    world.kill();
+    world.start();
+    world.says("an earlier call may be under way");
+    assert_eq!(world.calls("start", "bot"), 0);
+    world.unmark("hold-stop-after");
+    world.came_back_by_one_start("bot", &before);
+}
+
 #[test]
 fn a_stopped_bot_is_started_every_minute_however_seldom_armed_runs_are_looked_at() {
     let mut world = World::new();

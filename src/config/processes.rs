@@ -18,6 +18,9 @@ use super::globs;
 /// What to write in the place of the two sections that `processes` has replaced.
 pub const MOVED: &str = "`service` and `connection.process` are now one section `processes`, which names each process once: an entry holds one of systemd: {unit}, pm2: {name, home}, docker: {container}, command and pid_file; one that may also be stopped and started needs `allow_restart: true`; see docs/configuration.md";
 
+/// No time of a process may be longer: what waits for it must end.
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
 /// When everything is stopped because too much happens at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Breaker {
@@ -187,6 +190,7 @@ impl ProcessSection {
             Some(span) if span < Duration::from_secs(1) => {
                 Err(format!("{}: not less than 1s", key(name)))
             }
+            Some(span) if span > MAX_TIMEOUT => Err(format!("{}: not more than 1h", key(name))),
             span => Ok(span.unwrap_or(default)),
         };
         let timing = Timing {

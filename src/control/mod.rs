@@ -4,13 +4,16 @@
 pub mod window;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use globset::GlobSet;
 use regex::Regex;
-use supervisor::{ArgTemplate, Call, Placeholders, Query, Spec, Supervisor, Template};
+use supervisor::{
+    ArgTemplate, Call, ExecError, Placeholders, QUERY_TIMEOUT, Query, Spec, Supervisor, Template,
+};
 
 use crate::folder::SessionName;
 
@@ -318,14 +321,37 @@ impl Service {
     }
 
     /// Asks it to stop; does not wait until it is gone. Stopping what is stopped is no error.
-    pub async fn stop(&self) -> Result<(), CallError> {
+    /// `held` is the standard input of the call, and open as long as a process of it is left.
+    pub async fn stop(&self, held: Option<Arc<File>>) -> Result<(), CallError> {
         let supervisor = self.restartable()?;
-        supervisor.stop(Call::new(self.stop_timeout)).await
+        let call = call(self.stop_timeout, held);
+        bounded(self.stop_timeout, supervisor.stop(call)).await
     }
 
-    /// Starts it. Starting what runs is no error.
-    pub async fn start(&self) -> Result<(), CallError> {
+    /// Starts it. Starting what runs is no error. `held` as for [`Service::stop`].
+    pub async fn start(&self, held: Option<Arc<File>>) -> Result<(), CallError> {
         let supervisor = self.restartable()?;
-        supervisor.start(Call::new(self.start_timeout)).await
+        let call = call(self.start_timeout, held);
+        bounded(self.start_timeout, supervisor.start(call)).await
+    }
+}
+
+fn call(timeout: Duration, stdin: Option<Arc<File>>) -> Call {
+    Call { timeout, stdin }
+}
+
+/// What the supervisor is asked before the call has its own time. Dropped, the call is killed.
+async fn bounded(
+    timeout: Duration,
+    call: impl Future<Output = Result<(), CallError>>,
+) -> Result<(), CallError> {
+    let timeout = timeout + QUERY_TIMEOUT;
+    match tokio::time::timeout(timeout, call).await {
+        Ok(called) => called,
+        Err(_) => Err(CallError::Failed {
+            call: "the call".into(),
+            error: ExecError::Timeout(timeout),
+            hint: "",
+        }),
     }
 }

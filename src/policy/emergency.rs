@@ -1,5 +1,5 @@
-//! Whether a bot may be stopped for a clean-up. Pure; the table is [`may_stop`], and what
-//! one process, or the whole fleet, has had to bear within a day is counted here.
+//! Whether a bot may be stopped for a clean-up. Pure; the table is [`may_stop`]. The stops of
+//! one process and of all are counted here as well: [`Breaker::lets`] is asked after the table.
 //!
 //! | asked in this order | refusal |
 //! |---|---|
@@ -12,7 +12,6 @@
 //! | the plan would not bring the folder below the alert's tier | `not_worth_a_restart` |
 //! | the service was stopped less than its cooldown ago | `service_cooldown` |
 //! | the service was stopped as often as a day allows | `service_budget` |
-//! | too many services within an hour | `breaker_open` |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -404,14 +404,18 @@ fn judge(entries: &[&Entry]) -> Result<Option<Observation>, String> {
     if entries.iter().all(|entry| entry.has_ended()) {
         return Ok(None);
     }
+    let is = |statuses: &'static [&'static str]| {
+        move |entry: &&&Entry| statuses.contains(&entry.pm2_env.status.as_str())
+    };
+    if entries
+        .iter()
+        .any(|entry| is(&["launching", "stopping"])(&entry))
+    {
+        return Ok(Some(Observation::Changing("pm2 stops or starts it".into())));
+    }
     let pids: Vec<u32> = entries
         .iter()
-        .filter(|entry| {
-            matches!(
-                entry.pm2_env.status.as_str(),
-                "online" | "launching" | "stopping"
-            )
-        })
+        .filter(is(&["online"]))
         .filter_map(|entry| entry.pid())
         .collect();
     Ok(Some(match pids.is_empty() {

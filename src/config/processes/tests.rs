@@ -84,8 +84,8 @@ async fn a_session_whose_name_does_not_fit_is_neither_stopped_nor_gone() {
         assert_eq!((service.name.as_str(), service.kind()), (name, "none"));
         assert!(
             service.check().is_err()
-                && service.stop().await.is_err()
-                && service.start().await.is_err()
+                && service.stop(None).await.is_err()
+                && service.start(None).await.is_err()
         );
         assert!(matches!(service.presence().await, Presence::Unknown(_)));
     }
@@ -171,7 +171,7 @@ async fn a_name_that_turns_out_to_be_another_process_has_neither_stop_nor_start(
             is_known,
             "{name}"
         );
-        assert_eq!(service.stop().await.is_ok(), is_known, "{name}");
+        assert_eq!(service.stop(None).await.is_ok(), is_known, "{name}");
     }
 }
 
@@ -275,6 +275,10 @@ fn errors_name_the_key() {
             "processes[0].stop_timeout: not less than 1s",
         ),
         (
+            "{systemd: {unit: a.service}, start_timeout: 61m}",
+            "processes[0].start_timeout: not more than 1h",
+        ),
+        (
             "{systemd: {unit: a.service}, cooldown: soon}",
             "not a time span",
         ),
@@ -329,7 +333,7 @@ async fn a_process_that_is_named_is_only_observed() {
         assert!(services.of(&name).is_none() && services.among(&name, [&name]).is_none());
         let service = services.observed(&name).unwrap();
         assert!(!service.may_restart());
-        for tried in [service.stop().await, service.start().await] {
+        for tried in [service.stop(None).await, service.start(None).await] {
             let error = tried.unwrap_err();
             assert!(!error.may_have_acted());
             assert!(error.to_string().contains("allow_restart"), "{error}");

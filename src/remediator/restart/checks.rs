@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::State;
-use crate::control::{Presence, Service};
+use crate::control::{Observation, Service};
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, Tier, may_stop};
@@ -18,7 +18,7 @@ use crate::remediator::store::runs::{Ending, Run};
 use crate::remediator::store::{BlockingStore, Store, StoreError};
 
 use super::coordinator::RestartCoordinator;
-use super::driver::presence;
+use super::driver::observe;
 use super::state::{Restart, Trigger};
 
 /// All sessions of a service are asked about within this time, so many at once.
@@ -138,31 +138,33 @@ impl RestartCoordinator {
         let now = Timestamp::now();
         let (trigger, id) = (state.trigger, state.run_id);
         let is_window = trigger == Trigger::Window;
-        let intended =
-            store
-                .restarts()
-                .intend_stop(&mut state, now, |store, pause, stops, resumed| {
-                    // It would be started in the middle of that.
-                    let all: Vec<&str> = sessions.iter().map(String::as_str).collect();
-                    if store.runs().is_under_way(&all, id).unwrap_or(true) {
-                        return Err(StopRefusal::Busy);
-                    }
-                    if pause.paused.is_some() {
-                        return Err(StopRefusal::Paused);
-                    }
-                    // The looks took time, and the window has ended: the run waits for the next.
-                    if is_window && !service.windows.contains(now) {
-                        return Err(StopRefusal::Busy);
-                    }
-                    budget(service, stops).may_be_stopped(now)?;
-                    let open = pause.breaker.is_some();
-                    let allows =
-                        self.breaker_allows(stops, resumed, &service.name, trigger, fleet, now);
-                    match allows && !open {
-                        true => Ok(()),
-                        false => Err(StopRefusal::BreakerOpen),
-                    }
-                })?;
+        let intended = store.restarts().intend_stop(
+            &mut state,
+            sessions,
+            now,
+            |store, pause, stops, resumed| {
+                // It would be started in the middle of that.
+                let all: Vec<&str> = sessions.iter().map(String::as_str).collect();
+                if store.runs().is_under_way(&all, id).unwrap_or(true) {
+                    return Err(StopRefusal::Busy);
+                }
+                if pause.paused.is_some() {
+                    return Err(StopRefusal::Paused);
+                }
+                // The looks took time, and the window has ended: the run waits for the next.
+                if is_window && !service.windows.contains(now) {
+                    return Err(StopRefusal::Busy);
+                }
+                budget(service, stops).may_be_stopped(now)?;
+                let open = pause.breaker.is_some();
+                let allows =
+                    self.breaker_allows(stops, resumed, &service.name, trigger, fleet, now);
+                match allows && !open {
+                    true => Ok(()),
+                    false => Err(StopRefusal::BreakerOpen),
+                }
+            },
+        )?;
         Ok(intended.map(|()| state))
     }
 
@@ -227,21 +229,24 @@ impl RestartCoordinator {
         ending: &mut Ending,
     ) -> Result<bool, RunError> {
         let settings = &self.ctx.settings;
-        let presence = presence(service).await;
-        if presence == Presence::Gone {
-            return Ok(false);
-        }
+        let unclear = match observe(service).await {
+            Observation::Gone(_) => return Ok(false),
+            Observation::Running { .. } => None,
+            // A person may be stopping it: it would be started again.
+            Observation::Changing(_) => Some(StopRefusal::Busy),
+            Observation::Unknown(why) => Some(StopRefusal::ServiceUnknown(why)),
+        };
         let asked = settings.connection.ask(&found.session).await;
         let logged_out = asked.logged_out();
         let looked = runner::look(found).await;
-        if let Presence::Unknown(why) = presence {
+        if let Some(refusal) = unclear {
             // Whose bot is disconnected need not be stopped; the clean-up itself looks again.
             let is_disconnected = looked.is_ok_and(|inventory| {
                 settings.connection.judge(asked, &inventory).state == State::Disconnected
             });
             return match is_disconnected {
                 true => Ok(false),
-                false => Err(StopRefusal::ServiceUnknown(why).into()),
+                false => Err(refusal.into()),
             };
         }
         let inventory = looked?;

@@ -1,7 +1,7 @@
 //! Who restarts services: at most one restart of a service at a time in this process, and
 //! what was pending when the program started.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use super::checks::Siblings;
 use super::cleaning::{ALL_CLEAN_TIMEOUT, CLEAN_TIMEOUT, DOWN_FOR_AT_MOST, HALTS_WITHIN};
 use super::driver::{Driver, LiveRun};
 use super::folder_record;
-use super::machine::GRACE;
+use super::machine::{GRACE, LOCK_EVERY};
 use super::state::{Event, HandedTo, Phase, Restart, Times, Trigger};
 
 /// A clean-up of another session of the process that had begun before is waited for so long;
@@ -68,6 +68,10 @@ pub struct RestartCoordinator {
     pub(super) bounds: Bounds,
     leased: Mutex<BTreeSet<String>>,
     claimed: Mutex<BTreeSet<i64>>,
+    /// Services of which a run waits again, until then.
+    waits: Mutex<BTreeMap<String, tokio::time::Instant>>,
+    /// Service, run and time of restarts that are over and may still be on record.
+    over: Mutex<BTreeSet<(String, i64, i64)>>,
     pub(super) window: tokio::sync::Mutex<()>,
     leaving: watch::Sender<bool>,
     drivers: Mutex<JoinSet<()>>,
@@ -100,6 +104,8 @@ impl RestartCoordinator {
             bounds,
             leased: Mutex::default(),
             claimed: Mutex::default(),
+            waits: Mutex::default(),
+            over: Mutex::default(),
             window: tokio::sync::Mutex::default(),
             leaving: watch::Sender::new(false),
             drivers: Mutex::default(),
@@ -114,6 +120,38 @@ impl RestartCoordinator {
     /// Runs that are done beside another one, on the same process: nobody's leftovers.
     pub fn claimed(&self) -> std::sync::MutexGuard<'_, BTreeSet<i64>> {
         self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Services whose runs were to wait a moment ago: they are not asked again at once.
+    fn waiting_services(&self) -> Vec<String> {
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = tokio::time::Instant::now();
+        waits.retain(|_, until| *until > now);
+        waits.keys().cloned().collect()
+    }
+
+    fn over(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, i64, i64)>> {
+        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This restart is over: it is never resumed, also while its record cannot be deleted.
+    pub(super) fn is_over(&self, state: &Restart) {
+        self.over()
+            .insert((state.service.clone(), state.run_id, state.decided_ns));
+    }
+
+    /// Deletes the record of a restart that is over. Until that works it is tried again.
+    pub(super) async fn forget(&self, state: &Restart) -> Result<(), RunError> {
+        let asked = state.clone();
+        let forgotten = self
+            .ctx
+            .ask(move |store| store.restarts().forget(&asked))
+            .await;
+        if forgotten.is_ok() {
+            let key = (state.service.clone(), state.run_id, state.decided_ns);
+            self.over().remove(&key);
+        }
+        forgotten.map_err(RunError::from)
     }
 
     fn lease(self: &Arc<Self>, service: &str) -> Option<ServiceLease> {
@@ -164,6 +202,7 @@ impl RestartCoordinator {
         known: &[Found],
     ) -> Result<Vec<String>, StoreError> {
         let mut busy = self.leased().clone();
+        busy.extend(self.waiting_services());
         let pending = store.lock().restarts().pending()?;
         busy.extend(pending.into_iter().map(|state| state.service));
         if busy.is_empty() {
@@ -191,6 +230,27 @@ impl RestartCoordinator {
 
     /// Restarts the service if the checks allow it, and cleans in between.
     pub async fn run(
+        self: &Arc<Self>,
+        run: &Run,
+        found: &Found,
+        service: Service,
+        trigger: Trigger,
+        known: &[Found],
+        ending: &mut Ending,
+    ) -> RestartResult {
+        let name = service.name.clone();
+        let result = self
+            .restart(run, found, service, trigger, known, ending)
+            .await;
+        if matches!(result, RestartResult::Busy) {
+            let until = tokio::time::Instant::now() + LOCK_EVERY;
+            let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+            waits.insert(name, until);
+        }
+        result
+    }
+
+    async fn restart(
         self: &Arc<Self>,
         run: &Run,
         found: &Found,
@@ -287,6 +347,23 @@ impl RestartCoordinator {
                 _ => state,
             };
             state.adopted = false;
+            let key = (state.service.clone(), state.run_id, state.decided_ns);
+            if self.over().contains(&key) {
+                if let Err(error) = self.forget(&state).await {
+                    let service = &state.service;
+                    tracing::error!(
+                        service,
+                        "failed to delete the record of a restart that is over; retrying: {error}"
+                    );
+                }
+                continue;
+            }
+            // Nobody waits for a session whose folder was removed. Where none is left, a mount
+            // may be missing.
+            if !known.is_empty() {
+                let is_here = |name: &str| known.iter().any(|found| found.session.as_str() == name);
+                state.waiting.retain(|one| is_here(&one.session));
+            }
             let service = self.service_of(&state, known);
             let is_removed = state.phase == Phase::HandedOver(HandedTo::Removed);
             let first = match &service {
@@ -340,15 +417,27 @@ impl RestartCoordinator {
     async fn lost(&self, known: &[Found], on_record: &[Restart]) -> Vec<Restart> {
         let (known, state_path) = (known.to_vec(), self.ctx.settings.state_path.clone());
         let read = blocking(move || {
-            let states = known
-                .iter()
-                .filter_map(|found| folder_record::read(found, &state_path));
+            let states = known.into_iter().filter_map(|found| {
+                let state = folder_record::read(&found, &state_path)?;
+                Some((found.session, state))
+            });
             states.collect::<Vec<_>>()
         });
         // A file system that hangs keeps nobody else down.
-        let Ok(mut found) = tokio::time::timeout(GRACE, read).await else {
+        let Ok(found) = tokio::time::timeout(GRACE, read).await else {
             return Vec::new();
         };
+        // A record speaks for the service of its own folder only.
+        let services = &self.ctx.settings.services;
+        let is_its_own = |(session, state): &(SessionName, Restart)| match services.of(session) {
+            Some(service) => service.name == state.service,
+            None => state.session == session.as_str(),
+        };
+        let mut found: Vec<Restart> = found
+            .into_iter()
+            .filter(is_its_own)
+            .map(|(_, state)| state)
+            .collect();
         found.sort_by(|a, b| (&a.service, b.awaited).cmp(&(&b.service, a.awaited)));
         found.dedup_by(|a, b| a.service == b.service);
         let mut lost = Vec::new();

@@ -1,10 +1,13 @@
 //! Performs what the state machine asks for: what `serve` and the recovery after a crash stop
 //! and start, they stop and start here.
 
+mod call_lock;
+mod locks;
 mod looks;
 mod report;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +22,8 @@ use crate::folder::{Found, Timestamp};
 use crate::policy::StopRefusal;
 use crate::remediator::insurance::stop as insurance;
 use crate::remediator::outcome::{RunError, RunResult};
-use crate::remediator::quarantine::{Halt, Obstacle};
-use crate::remediator::runner::{self, Context, Down, Folders, blocking};
-use crate::remediator::store::audit::Step;
+use crate::remediator::quarantine::Halt;
+use crate::remediator::runner::{Context, Down, Folders, blocking};
 use crate::remediator::store::runs::{Ending, Run};
 
 use super::checks::{Checked, Siblings};
@@ -30,15 +32,14 @@ use super::coordinator::{RestartCoordinator, RestartResult, ServiceLease};
 use super::folder_record;
 use super::machine::{self, PERSIST_WITHIN};
 use super::state::{
-    CheckResult, Effect, Event, HandedTo, Look, Notice, Now, Phase, Restart, RestartStep, Returned,
-    Seen, Sources, Trigger, WaitingSession,
+    CheckResult, Effect, Event, HandedTo, Look, Now, Phase, Restart, Returned, Seen, Sources,
+    Trigger, WaitingSession,
 };
 
-pub(super) use looks::{end_moves, other_call_may_be_under_way, presence};
-use looks::{is_alive, is_paused, observe, who_is_back};
-
-/// One folder's lock; a file system that hangs keeps nobody down.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+#[cfg(test)]
+pub(super) use looks::is_alive;
+pub(super) use looks::{end_moves, observe, other_call_may_be_under_way, presence};
+use looks::{is_paused, who_is_back};
 
 /// The clock of the state machine.
 pub fn now() -> Now {
@@ -81,6 +82,7 @@ pub(super) struct LiveRun {
 enum Side {
     None,
     Locked(Folders),
+    Saved(Box<Saved>),
     Checked(Box<Checked>),
     Cleaned(Box<Cleaned>),
     Refused(Box<RunError>),
@@ -88,6 +90,14 @@ enum Side {
     Looked(String),
     /// Why the call failed; empty where it did not.
     Called(String),
+}
+
+/// What a write of the state has brought.
+struct Saved {
+    /// The state as it is on record.
+    state: Restart,
+    /// For the call that follows; see [`call_lock`].
+    call_lock: Option<Arc<File>>,
 }
 
 type Awaited = JoinHandle<(Event, Side)>;
@@ -112,6 +122,7 @@ pub(super) struct Driver {
     awaited: Option<Awaited>,
     deadline: Option<Instant>,
     last_write: Option<JoinHandle<()>>,
+    call_lock: Option<Arc<File>>,
 }
 
 impl Driver {
@@ -144,6 +155,7 @@ impl Driver {
             awaited: None,
             deadline: None,
             last_write: None,
+            call_lock: None,
         }
     }
 
@@ -224,7 +236,7 @@ impl Driver {
         }
         // A new restart may begin before the next look at those who are missing.
         ends |= phase == Phase::RunningNotConnected && waits;
-        let runs = matches!(event, Event::Looked(_, look) if matches!(look.seen, Seen::Running(_)));
+        let runs = matches!(event, Event::Looked(_, look) if matches!(look.seen, Seen::Running(_) | Seen::Changing));
         let is_started = phase == Phase::WaitingForConnection && runs;
         ends |= self.only_start && (is_started || waits);
         if ends && let Some(awaited) = self.awaited.take() {
@@ -244,6 +256,11 @@ impl Driver {
         match side {
             Side::None => {}
             Side::Locked(folders) => self.folders = folders,
+            Side::Saved(saved) => {
+                // What was added from the restart before.
+                (self.state.waiting, self.state.before) = (saved.state.waiting, saved.state.before);
+                self.call_lock = saved.call_lock;
+            }
             Side::Looked(why) if why.is_empty() => {}
             Side::Looked(why) | Side::Called(why) => self.why = why,
             Side::Refused(error) => {
@@ -350,35 +367,20 @@ impl Driver {
     }
 
     fn lock(&mut self, id: u64, after: Duration) {
-        let mut sessions = self.sessions.clone();
-        sessions.sort_by(|a, b| a.session.as_str().cmp(b.session.as_str()));
+        // An earlier try may hold some of them.
+        if let Some(earlier) = self.awaited.take() {
+            earlier.abort();
+        }
+        self.folders.clear();
         let own = self.live.as_ref().map(|live| live.found.session.clone());
-        let state_path = self.ctx().settings.state_path.clone();
-        self.await_task(async move {
-            tokio::time::sleep(after).await;
-            let mut folders = BTreeMap::new();
-            for found in &sessions {
-                let locked = tokio::time::timeout(LOCK_TIMEOUT, runner::lock(found)).await;
-                let locked = locked.unwrap_or_else(|_| {
-                    Err(Obstacle::Io("locking the folder takes too long".into()))
-                });
-                match locked {
-                    Ok(folder) => _ = folders.insert(found.session.to_string(), folder),
-                    Err(Obstacle::Locked) => return (Event::LockBusy(id), Side::None),
-                    // Whom a stop is for must be lockable; who is to be started must not wait.
-                    Err(error) if own.as_ref() == Some(&found.session) => {
-                        return (Event::LockBusy(id), refused(error.into()));
-                    }
-                    Err(error) => {
-                        tracing::warn!(session = %found.session, "its folder is not locked: {error}");
-                    }
-                }
-            }
-            match other_call_may_be_under_way(sessions, Some(state_path)).await {
-                true => (Event::LockBusy(id), Side::None),
-                false => (Event::Locked(id), Side::Locked(Folders(folders))),
-            }
-        });
+        let locking = locks::lock(
+            id,
+            after,
+            self.sessions.clone(),
+            own,
+            self.ctx().settings.state_path.clone(),
+        );
+        self.await_task(locking);
     }
 
     fn check(&mut self, id: u64) {
@@ -415,9 +417,14 @@ impl Driver {
         };
         let written = self.write(write);
         let (coordinator, known) = (Arc::clone(&self.coordinator), self.known.clone());
+        let (state, state_path) = (self.state.clone(), self.ctx().settings.state_path.clone());
         self.await_task(async move {
+            let call_lock = blocking(move || call_lock::create(&state_path, &state)).await;
             match written.await {
-                Ok(Ok(())) => (Event::Saved(id), Side::None),
+                Ok(Ok(state)) => {
+                    let saved = Box::new(Saved { state, call_lock });
+                    (Event::Saved(id), Side::Saved(saved))
+                }
                 Ok(Err(RunError::StopRefused(StopRefusal::BreakerOpen))) if is_emergency => {
                     let error = coordinator.open_breaker(&known, Timestamp::now()).await;
                     (Event::NotSaved(id), refused(error))
@@ -433,17 +440,20 @@ impl Driver {
 
     /// Queues a write behind the last one, however long that takes: what is on disk never
     /// gets older.
-    fn write(&mut self, what: Write) -> oneshot::Receiver<Result<(), RunError>> {
+    fn write(&mut self, what: Write) -> oneshot::Receiver<Result<Restart, RunError>> {
         let (sender, receiver) = oneshot::channel();
         let (last, mut state) = (self.last_write.take(), self.state.clone());
         let folders = self.folders.clone();
         let coordinator = Arc::clone(&self.coordinator);
+        let forget = matches!(what, Write::Forget);
+        if forget {
+            coordinator.is_over(&state);
+        }
         self.last_write = Some(tokio::spawn(async move {
             if let Some(last) = last {
                 let _ = last.await;
             }
             let ctx = &coordinator.ctx;
-            let forget = matches!(what, Write::Forget);
             let saved = match what {
                 Write::Intend {
                     service,
@@ -471,23 +481,20 @@ impl Driver {
                     let saved = ctx.ask(move |store| store.restarts().save(&state));
                     saved.await.map_err(RunError::from)
                 }
-                Write::Forget => {
-                    let name = state.service.clone();
-                    let forgotten = ctx.ask(move |store| store.restarts().forget(&name));
-                    forgotten.await.map_err(RunError::from)
-                }
+                Write::Forget => coordinator.forget(&state).await,
             };
             let state_path = ctx.settings.state_path.clone();
-            if saved.is_ok() || !forget {
-                blocking(move || folder_record::keep(&folders.0, &state_path, &state, forget))
-                    .await;
-            }
+            let kept = state.clone();
+            blocking(move || folder_record::keep(&folders.0, &state_path, &kept, forget)).await;
             if let Err(error) = &saved
-                && sender.is_closed()
+                && (forget || sender.is_closed())
             {
-                tracing::error!("failed to save a restart: {error}");
+                tracing::error!(
+                    service = state.service,
+                    "failed to save a restart; retrying: {error}"
+                );
             }
-            let _ = sender.send(saved);
+            let _ = sender.send(saved.map(|()| state));
         }));
         receiver
     }
@@ -511,14 +518,26 @@ impl Driver {
                 Some((found.clone(), Timestamp::from_nanos(since)))
             })
             .collect();
-        let phase = self.state.phase;
+        let state = self.state.clone();
+        let folders = self.folders.clone();
         self.await_task(async move {
+            let phase = state.phase;
             tokio::time::sleep(after).await;
+            if phase == Phase::StopIntended && !locks::still_protect(folders, &sessions).await {
+                return (Event::LockLost, Side::None);
+            }
+            let state_path = ctx.settings.state_path.clone();
+            let call_ended = match phase {
+                Phase::StopUnknown | Phase::StartUnknown => {
+                    call_lock::has_ended_within(state_path, state).await
+                }
+                _ => false,
+            };
             let (seen, why) = match observe(&service).await {
                 Observation::Running { mark, .. } => (Seen::Running(mark), String::new()),
-                Observation::Changing(why) => (Seen::Running(None), why),
-                Observation::Gone(_)
-                    if sources == Sources::Live && is_alive(&ctx, &sessions).await =>
+                Observation::Changing(why) => (Seen::Changing, why),
+                Observation::Gone(_) | Observation::Unknown(_)
+                    if sources == Sources::Live && looks::is_alive(&ctx, &sessions).await =>
                 {
                     (Seen::Contradicted, String::new())
                 }
@@ -526,7 +545,8 @@ impl Driver {
                 Observation::Unknown(why) => (Seen::Unknown, why),
             };
             let asks = sources == Sources::Connection
-                && (matches!(seen, Seen::Running(_)) || phase == Phase::RunningNotConnected);
+                && (matches!(seen, Seen::Running(_) | Seen::Changing)
+                    || phase == Phase::RunningNotConnected);
             let connected = match asks {
                 true => who_is_back(&ctx, waiting).await,
                 false => BTreeSet::new(),
@@ -539,6 +559,7 @@ impl Driver {
                 seen,
                 connected,
                 paused,
+                call_ended,
             };
             (Event::Looked(id, look), Side::Looked(why))
         });
@@ -554,10 +575,11 @@ impl Driver {
             "{} the service",
             if stop { "stopping" } else { "starting" }
         );
+        let held = self.call_lock.take();
         self.await_task(async move {
             let called = match stop {
-                true => service.stop().await,
-                false => service.start().await,
+                true => service.stop(held).await,
+                false => service.start(held).await,
             };
             match called {
                 Ok(()) => (
@@ -610,55 +632,6 @@ impl Driver {
             let side = cleaned.map_or(Side::None, |cleaned| Side::Cleaned(Box::new(cleaned)));
             (Event::Cleaned(id), side)
         });
-    }
-
-    fn notify(&self, notice: Notice) {
-        let (service, session, why) = (&self.state.service, &self.state.session, &self.why);
-        let text = match notice {
-            Notice::LockBusy => {
-                "another process holds the lock of its folder, or has called its supervisor a moment ago; retrying"
-            }
-            Notice::StopUnknown => "the stop failed or took too long, and may still happen",
-            Notice::StartUnknown => {
-                "it is unknown whether the service runs; it is not started again before it is known to be gone"
-            }
-            Notice::Contradicted => {
-                "the supervisor says that the service is gone, and a live source says that it is connected: it is not started. Look which process of this bot runs; name the right one in the configuration"
-            }
-            Notice::Down => "the service does not run; the start is retried",
-            Notice::RunningNotConnected => "the service runs, and is not connected in time",
-            Notice::Removed => {
-                "this program has stopped the service and is to start it again, but the configuration no longer names it: start it by hand"
-            }
-        };
-        tracing::error!(service, session, run = self.state.run_id, why, "{text}");
-    }
-
-    /// A step in the record of the run, with the downtime.
-    fn record(&mut self, step: RestartStep) {
-        let down = self
-            .state
-            .stopped_at
-            .map(|at| format!("down for {} s", now().since(at).as_secs()));
-        let step = match step {
-            RestartStep::Stopping => Step::new("stopping", Some(self.state.service.clone())),
-            RestartStep::Gone => Step::new("gone", None),
-            RestartStep::Starting => Step::new("starting", None),
-            RestartStep::Started => Step::new("started", down),
-            RestartStep::Connected => Step::new("connected", down),
-        };
-        match &mut self.live {
-            Some(live) => live.ending.step(step),
-            None => {
-                let (ctx, id) = (self.ctx().clone(), self.state.run_id);
-                tokio::spawn(async move {
-                    let noted = ctx.ask(move |store| store.audit().note(id, &[step])).await;
-                    if let Err(error) = noted {
-                        tracing::warn!(id, "failed to save a step: {error}");
-                    }
-                });
-            }
-        }
     }
 }
 

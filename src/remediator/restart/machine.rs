@@ -10,48 +10,49 @@
 //! |---|---|---|---|---|
 //! | checking | alert | | checking | lock, deadline |
 //! | checking | locked | | checking | check |
-//! | checking | lock busy, deadline, lock lost | | released | unlock, report |
+//! | checking | lock busy, deadline | | released | unlock, report |
 //! | checking | check: go | | stop_intended | persist, deadline |
 //! | checking | check: no | | released | unlock, report |
 //! | stop_intended | saved | | stop_intended | observe |
 //! | stop_intended | not saved, deadline, lock lost | | released | forget, unlock, report |
 //! | stop_intended | running | | stopping | step, note, stop, deadline |
-//! | stop_intended | running, unknown | the look came too late | released | forget, unlock, report |
+//! | stop_intended | running, changing, unknown | the look came too late | released | forget, unlock, report |
 //! | stop_intended | unknown | | stop_intended | observe |
+//! | stop_intended | changing | a person stops or starts it | stop_intended | observe |
 //! | stop_intended | gone | a person stopped it | operator | forget, unlock, report |
 //! | stopping | returned 0 | | stopping | observe |
 //! | stopping | returned n, call timeout, deadline | | stop_unknown | report, notify, note, observe |
 //! | stopping | not spawned | nothing was called | released | forget, unlock, report |
-//! | stopping | running, unknown | | stopping | observe |
-//! | stopping | running, unknown | not gone in time | stop_unknown | report, notify, note, observe |
+//! | stopping | running, changing, unknown | | stopping | observe |
+//! | stopping | running, changing, unknown | not gone in time | stop_unknown | report, notify, note, observe |
 //! | stopping | gone | | gone | step, persist, deadline |
 //! | stop_unknown | locked | | stop_unknown | observe |
 //! | stop_unknown | lock busy, deadline | | stop_unknown | notify, lock, deadline |
-//! | stop_unknown | running, gone, unknown | the stop may still come | stop_unknown | observe |
+//! | stop_unknown | running, changing, gone, unknown | the stop may still come | stop_unknown | observe |
 //! | stop_unknown | gone | no stop is under way | gone | step, persist, deadline |
 //! | stop_unknown | running | no stop comes any more, or another process runs | waiting_for_connection | note, observe connection |
-//! | stop_unknown | unknown | no stop comes any more | stop_unknown | notify, observe |
+//! | stop_unknown | changing, unknown | no stop comes any more | stop_unknown | notify, observe |
 //! | gone | saved, not saved, deadline | the run was not reported | cleaning | clean, deadline |
 //! | gone | saved, not saved, deadline | the run was reported | cleaning | put back, deadline |
 //! | cleaning | cleaned | | start_intended | observe live |
-//! | cleaning | deadline, lock lost | | start_intended | break off, observe live |
+//! | cleaning | deadline | | start_intended | break off, observe live |
 //! | start_intended | gone | | start_intended | persist, deadline |
 //! | start_intended | unknown | | start_intended | observe live |
 //! | start_intended | unknown | for the start timeout: started once | start_intended | persist, deadline |
 //! | start_intended | contradicted | | start_intended | notify, (report), note, observe live |
-//! | start_intended | running | a person started it | waiting_for_connection | step, note, observe connection |
+//! | start_intended | running, changing | a person started it | waiting_for_connection | step, note, observe connection |
 //! | start_intended | saved, not saved, deadline | | starting | step, start, deadline |
 //! | start_intended | saved, not saved, deadline | too late for the record | start_intended | observe live |
 //! | starting | returned 0, returned n, not spawned | | starting | observe |
 //! | starting | call timeout, deadline | | start_unknown | note, observe live |
-//! | starting | running | | waiting_for_connection | step, note, observe connection |
+//! | starting | running, changing | | waiting_for_connection | step, note, observe connection |
 //! | starting | gone, unknown | it may still show up | starting | observe |
 //! | starting | gone | time is left | start_intended | observe live |
 //! | starting | gone | no time is left | down | notify, (report), note, unlock, observe live |
 //! | starting | unknown | | start_unknown | note, observe live |
 //! | start_unknown | locked | | start_unknown | observe live |
 //! | start_unknown | lock busy, deadline | | start_unknown | notify, lock, deadline |
-//! | start_unknown | running | | waiting_for_connection | step, note, observe connection |
+//! | start_unknown | running, changing | | waiting_for_connection | step, note, observe connection |
 //! | start_unknown | gone, unknown, contradicted | the start may still come | start_unknown | observe live |
 //! | start_unknown | unknown, contradicted | | start_unknown | notify, (report), note, observe live |
 //! | start_unknown | gone | time is left | start_intended | persist, deadline |
@@ -59,19 +60,19 @@
 //! | waiting_for_connection | locked | | waiting_for_connection | observe connection |
 //! | waiting_for_connection | lock busy, deadline | | waiting_for_connection | notify, lock, deadline |
 //! | waiting_for_connection | running | all are connected, twice in a row | back | step, forget, unlock, (report) |
-//! | waiting_for_connection | running, gone, unknown, contradicted | time is left | waiting_for_connection | observe connection |
+//! | waiting_for_connection | running, changing, gone, unknown, contradicted | time is left | waiting_for_connection | observe connection |
 //! | waiting_for_connection | gone | it died, and may be started again | start_intended | observe live |
-//! | waiting_for_connection | running | no time is left | running_not_connected | notify, (report), note, unlock, observe connection |
+//! | waiting_for_connection | running, changing | no time is left | running_not_connected | notify, (report), note, unlock, observe connection |
 //! | waiting_for_connection | gone | no time is left | down | notify, (report), note, unlock, observe live |
 //! | waiting_for_connection | unknown, contradicted | no time is left | start_unknown | notify, (report), note, observe live |
-//! | running_not_connected | running, gone, unknown, contradicted | all are connected | back | forget |
-//! | running_not_connected | running, gone, unknown, contradicted | | running_not_connected | note, observe connection |
-//! | down | running, gone | | down | lock, deadline |
+//! | running_not_connected | running, changing, gone, unknown, contradicted | all are connected | back | forget |
+//! | running_not_connected | running, changing, gone, unknown, contradicted | | running_not_connected | note, observe connection |
+//! | down | running, changing, gone | | down | lock, deadline |
 //! | down | gone | a person has paused | paused | note, observe live |
 //! | down | unknown, contradicted | | down | notify, observe live |
 //! | down | locked | | start_intended | observe live |
 //! | down | lock busy, deadline | | down | notify, observe live |
-//! | paused | running | | paused | lock, deadline |
+//! | paused | running, changing | | paused | lock, deadline |
 //! | paused | gone | no longer paused | paused | lock, deadline |
 //! | paused | gone, unknown, contradicted | | paused | observe live |
 //! | paused | locked | | start_intended | observe live |
@@ -81,24 +82,27 @@
 //! | stop_intended, stopping, stop_unknown, gone, cleaning | own restart | | stop_unknown | lock, deadline |
 //! | start_intended, starting, start_unknown | own restart | | start_unknown | lock, deadline |
 //! | waiting_for_connection | own restart | | waiting_for_connection | lock, deadline |
+//! | waiting_for_connection | own restart | its time ended meanwhile | running_not_connected | observe connection |
 //! | down | own restart | | down | observe live |
 //! | running_not_connected | own restart | | running_not_connected | observe connection |
 //! | paused | own restart | | paused | observe live |
-//! | pending, running_not_connected | not configured | | removed | break off, unlock, notify, (report), note |
+//! | stop_intended, stopping, stop_unknown, gone, cleaning | not configured | | removed | break off, unlock, notify, (report), note |
+//! | start_intended, starting, start_unknown, down, paused | not configured | | removed | break off, unlock, notify, (report), note |
+//! | waiting_for_connection, running_not_connected | not configured | it was seen running | released | forget, unlock, (report) |
 //! | running_not_connected, down, paused, removed | signal | | the same | leave, (report) |
-//! | stop_unknown | signal | it runs | the same | leave, (report) |
+//! | stop_unknown | signal | no stop comes any more, and the operator was told | the same | leave, (report) |
 //! | start_unknown | signal | the operator was told | the same | leave, (report) |
 //! | start_intended | signal | contradicted | the same | leave, (report) |
 //!
-//! `pending` is every phase from `stop_intended` on that is not final, but
-//! `running_not_connected` and `removed`. After a signal every other phase goes on, and
-//! leaves as soon as it may.
+//! After a signal every other phase goes on, and leaves as soon as it may. That an alert
+//! resolves or that the clock on the wall is set is no event: a stop that has begun is
+//! completed all the same, and the deadlines are those of the clock since boot.
 
 use std::time::Duration;
 
 use super::state::{
-    Call, CallKind, CheckResult, Effect, Event, HandedTo, Look, Notice, Now, Phase, Restart,
-    RestartStep, Returned, Seen, Sources, Times, Trigger, Verdict, WaitingSession,
+    Call, CallKind, CheckResult, Effect, Event, HandedTo, Notice, Now, Phase, Restart, RestartStep,
+    Returned, Seen, Sources, Times, Trigger, Verdict, WaitingSession,
 };
 
 /// Between two looks.
@@ -113,6 +117,10 @@ pub const SHOWS_WITHIN: Duration = Duration::from_secs(10);
 pub const CALL_BEGINS_WITHIN: Duration = Duration::from_secs(15);
 /// A call may take so much longer than its timeout.
 pub const CALL_MARGIN: Duration = Duration::from_secs(5);
+/// What a supervisor is asked before a call takes no longer.
+pub const ASKED_WITHIN: Duration = supervisor::QUERY_TIMEOUT;
+/// No call can be under way for longer: a record that says so is not believed.
+pub const LONGEST_CALL: Duration = Duration::from_secs(2 * 3600);
 /// The control's own timeouts are waited for, and this long beyond them.
 pub const GRACE: Duration = Duration::from_secs(15);
 /// A write to disk.
@@ -151,7 +159,6 @@ impl Restart {
             tries: 0,
             again: 0,
             reported: false,
-            still_runs: false,
             told_unknown: false,
             contradicted: false,
             adopted: false,
@@ -164,14 +171,17 @@ impl Restart {
                 run_id,
                 seen: 0,
             }],
+            before: None,
             times,
         }
     }
 
     /// Whether an earlier call may be under way.
     pub fn call_may_be_under_way(&self, now: Now) -> bool {
-        self.call
-            .is_some_and(|call| !now.is_past(Some(call.over_at)))
+        self.call.is_some_and(|call| {
+            let believed = now.plus(LONGEST_CALL).is_past(Some(call.over_at));
+            believed && !now.is_past(Some(call.over_at))
+        })
     }
 }
 
@@ -209,8 +219,12 @@ struct Step {
 
 impl Step {
     fn take(&mut self, event: &Event) {
+        if let Event::Looked(_, look) = event
+            && look.call_ended
+        {
+            self.call_ended();
+        }
         match (self.s.phase, event) {
-            (_, Event::Resolved | Event::ClockStep) => {}
             (_, Event::Signal) => self.s.leaving = true,
             // It is not on disk.
             (Phase::Checking, Event::OwnRestart) => {}
@@ -225,7 +239,7 @@ impl Step {
                 self.clean();
             }
             (Phase::Cleaning, Event::Cleaned(_)) => self.intend_start_after(Duration::ZERO),
-            (Phase::Cleaning, Event::Deadline(_) | Event::LockLost) => {
+            (Phase::Cleaning, Event::Deadline(_)) => {
                 self.effects.push(Effect::BreakOff);
                 self.intend_start_after(Duration::ZERO);
             }
@@ -307,9 +321,21 @@ impl Step {
             id: self.s.awaited + 1,
             kind,
             begins_by,
-            over_at: begins_by.plus(timeout).plus(CALL_MARGIN),
+            over_at: begins_by.plus(ASKED_WITHIN).plus(timeout).plus(CALL_MARGIN),
         });
         self.persist();
+    }
+
+    /// Its effect shows within its time, as after a call that this process has made.
+    fn call_ended(&mut self) {
+        let shows_by = self.now.plus(SHOWS_WITHIN);
+        match &mut self.s.call {
+            Some(call) if call.kind == CallKind::Start && shows_by.at < call.over_at.at => {
+                call.over_at = shows_by;
+            }
+            Some(call) if call.kind == CallKind::Stop => self.s.call = None,
+            _ => {}
+        }
     }
 
     /// Whether the call may begin under the record that is on disk.
@@ -325,7 +351,7 @@ impl Step {
         match event {
             Event::Alert => self.lock(Duration::ZERO),
             Event::Locked(_) => self.await_result(Effect::Check, None),
-            Event::LockBusy(_) | Event::Deadline(_) | Event::LockLost => {
+            Event::LockBusy(_) | Event::Deadline(_) => {
                 self.release(false, Phase::Released, Verdict::Busy);
             }
             Event::Checked(_, CheckResult::No) => {
@@ -362,10 +388,11 @@ impl Step {
                     self.s.stopped_at = Some(self.now);
                     self.effects.push(Effect::Step(RestartStep::Stopping));
                     self.effects.push(Effect::Note);
-                    let within = self.s.times.stop + GRACE;
+                    let within = ASKED_WITHIN + self.s.times.stop + GRACE;
                     self.await_result(Effect::Stop, Some(within));
                 }
                 _ if self.may_begin() => self.observe(LOOK_EVERY, Sources::No),
+                Seen::Changing => self.release(true, Phase::Released, Verdict::Busy),
                 _ => self.release(true, Phase::Released, Verdict::Unknown),
             },
             _ => {}
@@ -412,28 +439,33 @@ impl Step {
 
     fn stop_unknown(&mut self, seen: &Seen) {
         let under_way = self.s.call_may_be_under_way(self.now);
-        let may_come = under_way || !self.now.is_past(self.s.until);
+        let may_come = self.stop_may_come();
         let is_other = |process: &Option<String>| match (process, &self.s.process) {
             (Some(now), Some(before)) => now != before,
             _ => false,
         };
-        self.s.still_runs = matches!(seen, Seen::Running(_));
         match seen {
             Seen::Gone if !under_way => self.gone(),
             Seen::Running(process) if !under_way && (!may_come || is_other(process)) => {
                 self.connect(false);
             }
-            Seen::Unknown | Seen::Contradicted if !may_come => {
+            Seen::Unknown | Seen::Contradicted | Seen::Changing if !may_come => {
                 self.effects.push(Effect::Notify(Notice::StopUnknown));
+                self.s.told_unknown = true;
                 self.observe(self.s.times.retry, Sources::No);
             }
             _ => self.observe(LOOK_LATE_EVERY, Sources::No),
         }
     }
 
+    fn stop_may_come(&self) -> bool {
+        self.s.call_may_be_under_way(self.now) || !self.now.is_past(self.s.until)
+    }
+
     fn gone(&mut self) {
         self.to(Phase::Gone);
-        self.s.call = None;
+        (self.s.call, self.s.before) = (None, None);
+        self.s.told_unknown = false;
         self.effects.push(Effect::Step(RestartStep::Gone));
         self.persist();
     }
@@ -470,7 +502,7 @@ impl Step {
         match event {
             Event::Looked(_, look) => match look.seen {
                 Seen::Gone => self.intend_start(),
-                Seen::Running(_) => self.connect(true),
+                Seen::Running(_) | Seen::Changing => self.connect(true),
                 // A live source said that it is connected, and nothing has denied that since.
                 Seen::Unknown if self.s.contradicted => {
                     self.observe(self.s.times.retry, Sources::Live);
@@ -496,7 +528,7 @@ impl Step {
                 self.to(Phase::Starting);
                 self.s.until = None;
                 self.effects.push(Effect::Step(RestartStep::Starting));
-                let within = self.s.times.start + GRACE;
+                let within = ASKED_WITHIN + self.s.times.start + GRACE;
                 self.await_result(Effect::Start, Some(within));
             }
             Event::Saved(_) | Event::NotSaved(_) | Event::Deadline(_) => {
@@ -521,7 +553,7 @@ impl Step {
                 self.observe(Duration::ZERO, Sources::No);
             }
             Event::Looked(_, look) => match look.seen {
-                Seen::Running(_) => self.connect(true),
+                Seen::Running(_) | Seen::Changing => self.connect(true),
                 _ if !self.now.is_past(self.s.until) => self.observe(LOOK_EVERY, Sources::No),
                 Seen::Gone if self.now.is_past(self.s.round_until) => self.is_down(),
                 Seen::Gone => {
@@ -545,7 +577,7 @@ impl Step {
         let under_way = self.s.call_may_be_under_way(self.now);
         let has_time = !self.now.is_past(self.s.round_until);
         match seen {
-            Seen::Running(_) => self.connect(true),
+            Seen::Running(_) | Seen::Changing => self.connect(true),
             Seen::Gone if under_way => self.observe(LOOK_EVERY, Sources::Live),
             Seen::Gone if has_time => self.intend_start(),
             Seen::Gone => self.is_down(),
@@ -580,7 +612,7 @@ impl Step {
         match event {
             Event::Locked(_) => self.intend_start_after(Duration::ZERO),
             Event::Looked(_, look) => match look.seen {
-                Seen::Running(_) => self.lock(Duration::ZERO),
+                Seen::Running(_) | Seen::Changing => self.lock(Duration::ZERO),
                 Seen::Gone if !look.paused => self.lock(Duration::ZERO),
                 Seen::Gone if !is_paused => {
                     self.to(Phase::HandedOver(HandedTo::Pause));
@@ -601,79 +633,9 @@ impl Step {
         }
         self.observe(self.s.times.retry, Sources::Live);
     }
-
-    // The connection.
-
-    fn connect(&mut self, started: bool) {
-        self.to(Phase::WaitingForConnection);
-        self.s.call = None;
-        (self.s.contradicted, self.s.told_unknown) = (false, false);
-        self.s.until = Some(self.now.plus(self.s.times.connect));
-        if started {
-            self.effects.push(Effect::Step(RestartStep::Started));
-        }
-        self.effects.push(Effect::Note);
-        self.observe(Duration::ZERO, Sources::Connection);
-    }
-
-    fn waiting(&mut self, look: &Look) {
-        let runs = matches!(look.seen, Seen::Running(_));
-        for one in &mut self.s.waiting {
-            one.seen = match (runs, one.seen, look.connected.contains(&one.session)) {
-                (false, ..) | (true, 0 | 1, false) => 0,
-                (true, seen @ (0 | 1), true) => seen + 1,
-                (true, seen, _) => seen,
-            };
-        }
-        let has_time = !self.now.is_past(self.s.until);
-        match look.seen {
-            Seen::Running(_) if self.s.waiting.iter().all(|one| one.seen >= 2) => {
-                self.to(Phase::Back);
-                self.effects.push(Effect::Step(RestartStep::Connected));
-                self.effects.push(Effect::Forget);
-                self.effects.push(Effect::Unlock);
-                self.report(Verdict::Back);
-            }
-            Seen::Gone if has_time && self.s.again < STARTS_AGAIN => {
-                self.s.again += 1;
-                let pause = LOOK_EVERY.saturating_mul(1 << self.s.again);
-                self.intend_start_after(pause);
-            }
-            _ if has_time => self.observe(LOOK_EVERY, Sources::Connection),
-            Seen::Running(_) => {
-                self.to(Phase::RunningNotConnected);
-                self.s.waiting.retain(|one| one.seen < 2);
-                self.effects
-                    .push(Effect::Notify(Notice::RunningNotConnected));
-                self.report(Verdict::RunningNotConnected);
-                self.effects.push(Effect::Note);
-                self.effects.push(Effect::Unlock);
-                self.observe(self.s.times.retry, Sources::Connection);
-            }
-            Seen::Gone => self.is_down(),
-            Seen::Unknown | Seen::Contradicted => {
-                self.effects.push(Effect::Notify(Notice::StartUnknown));
-                self.report(Verdict::StartUnknown);
-                self.s.told_unknown = true;
-                self.start_is_unknown();
-            }
-        }
-    }
-
-    fn not_connected(&mut self, look: &Look) {
-        self.s
-            .waiting
-            .retain(|one| !look.connected.contains(&one.session));
-        if self.s.waiting.is_empty() {
-            self.to(Phase::Back);
-            self.effects.push(Effect::Forget);
-        } else {
-            self.effects.push(Effect::Note);
-            self.observe(self.s.times.retry, Sources::Connection);
-        }
-    }
 }
 
+mod connection;
 mod resume;
 
 #[cfg(test)]

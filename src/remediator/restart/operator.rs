@@ -79,8 +79,8 @@ pub async fn call_for_operator(
         return (Err(why.into()), presence(service).await);
     }
     let called = match stop {
-        true => service.stop().await,
-        false => service.start().await,
+        true => service.stop(None).await,
+        false => service.start(None).await,
     };
     if let Err(error) = called {
         return (Err(error.to_string()), presence(service).await);

@@ -240,9 +240,7 @@ pub struct Restart {
     pub again: u32,
     /// The outcome of the run was reported. Nothing moves after that.
     pub reported: bool,
-    /// The last look at a stop that may still come found it running.
-    pub still_runs: bool,
-    /// It was told that it is unknown whether it runs.
+    /// The operator was told that it is unknown whether it runs.
     pub told_unknown: bool,
     /// Gone, and a live source says that it is connected.
     pub contradicted: bool,
@@ -258,6 +256,9 @@ pub struct Restart {
     pub late_ns: Option<i64>,
     /// Who is to come back.
     pub waiting: Vec<WaitingSession>,
+    /// The restart before, some of whose sessions have not come back. It is on record again if
+    /// this one stops nothing.
+    pub before: Option<Box<Restart>>,
     /// The service's times.
     pub times: Times,
 }
@@ -271,6 +272,8 @@ pub struct Look {
     pub connected: BTreeSet<String>,
     /// A person has paused all action.
     pub paused: bool,
+    /// The last call has ended, whoever made it: nothing that it ran is left.
+    pub call_ended: bool,
 }
 
 /// Whether the process runs.
@@ -278,6 +281,8 @@ pub struct Look {
 pub enum Seen {
     /// It runs, as this process where the supervisor tells.
     Running(Option<String>),
+    /// It is being stopped or started, by anybody.
+    Changing,
     /// It is gone.
     Gone,
     /// The supervisor does not tell.
@@ -314,8 +319,6 @@ pub enum Returned {
 pub enum Event {
     /// An alert or a window asks for the restart.
     Alert,
-    /// The alert has resolved.
-    Resolved,
     /// The locks of all folders are held.
     Locked(u64),
     /// Another process holds one of them.
@@ -336,8 +339,6 @@ pub enum Event {
     Cleaned(u64),
     /// The awaited effect took too long.
     Deadline(u64),
-    /// The clock on the wall was set.
-    ClockStep,
     /// The program is asked to end.
     Signal,
     /// This program was started, and found the restart on disk.
@@ -351,7 +352,6 @@ impl Event {
     pub const fn label(&self) -> &'static str {
         match self {
             Event::Alert => "alert",
-            Event::Resolved => "resolved",
             Event::Locked(_) => "locked",
             Event::LockBusy(_) => "lock busy",
             Event::LockLost => "lock lost",
@@ -361,6 +361,7 @@ impl Event {
             Event::NotSaved(_) => "not saved",
             Event::Looked(_, look) => match look.seen {
                 Seen::Running(_) => "running",
+                Seen::Changing => "changing",
                 Seen::Gone => "gone",
                 Seen::Unknown => "unknown",
                 Seen::Contradicted => "contradicted",
@@ -371,7 +372,6 @@ impl Event {
             Event::Returned(_, Returned::NotSpawned) => "not spawned",
             Event::Cleaned(_) => "cleaned",
             Event::Deadline(_) => "deadline",
-            Event::ClockStep => "clock step",
             Event::Signal => "signal",
             Event::OwnRestart => "own restart",
             Event::Configured(true) => "configured",

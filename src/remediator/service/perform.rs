@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use supervisor::Query;
+
 use crate::connection::{State, Verdict};
-use crate::control::{self, Presence};
+use crate::control::{self, Observation};
 use crate::folder::{Found, Timestamp};
 use crate::policy::{
     self, CleanRequest, CleanupMode, Plan, StopInputs, StopRefusal, Tier, may_stop,
@@ -257,7 +259,7 @@ impl Service {
         let asked = settings.connection.ask(&found.session).await;
         let logged_out = asked.logged_out();
         let presence = match stop {
-            Some((service, _)) => Some(service.presence().await),
+            Some((service, _)) => Some(service.observe(&Query::default()).await),
             None => None,
         };
         let inventory = match runner::look(found).await {
@@ -277,12 +279,15 @@ impl Service {
         let immovable = runner::immovable(found, &inventory).await?;
         let is_disconnected = verdict.state == State::Disconnected;
         let service = match (stop, presence) {
-            (Some((service, way)), Some(Presence::Running))
+            (Some((service, way)), Some(Observation::Running { .. }))
                 if way == Trigger::Emergency || !is_disconnected =>
             {
                 service
             }
-            (Some(_), Some(Presence::Unknown(why))) if !is_disconnected => {
+            (Some(_), Some(Observation::Changing(_))) if !is_disconnected => {
+                return Err(StopRefusal::Busy.into());
+            }
+            (Some(_), Some(Observation::Unknown(why))) if !is_disconnected => {
                 return Err(StopRefusal::ServiceUnknown(why).into());
             }
             // Nobody need be stopped.

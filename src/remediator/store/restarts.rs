@@ -65,11 +65,12 @@ impl Restarts<'_> {
     /// and the stops of all services within the same transaction: looks are slow, and in the
     /// meantime a person may have paused, another worker stopped the last service that the
     /// breaker allows, or a run begun on another session of the process. Where it refuses,
-    /// nothing is on record. Sessions that have not come back since an earlier restart are
-    /// added to those of this one.
+    /// nothing is on record. Those of the sessions `here` that have not come back since an
+    /// earlier restart are added to those of this one, which keeps the earlier record.
     pub fn intend_stop(
         &self,
         state: &mut Restart,
+        here: &[String],
         now: Timestamp,
         lets: impl FnOnce(&Store, &PauseState, &[Stopped], Option<Timestamp>) -> Result<(), StopRefusal>,
     ) -> Result<Result<(), StopRefusal>, StoreError> {
@@ -87,11 +88,13 @@ impl Restarts<'_> {
             ) {
                 return Ok(Err(refusal));
             }
-            for late in earlier.into_iter().flat_map(|one| one.waiting) {
-                if state.waiting.iter().all(|one| one.session != late.session) {
-                    state.waiting.push(late);
+            for late in earlier.iter().flat_map(|one| &one.waiting) {
+                let is_new = state.waiting.iter().all(|one| one.session != late.session);
+                if is_new && here.contains(&late.session) {
+                    state.waiting.push(late.clone());
                 }
             }
+            state.before = earlier.map(Box::new);
             write(tx, state)?;
             let in_window = state.trigger == Trigger::Window;
             tx.execute(
@@ -108,12 +111,25 @@ impl Restarts<'_> {
         Ok(write(&self.0.db, state)?)
     }
 
-    /// The restart of a service is over.
-    pub fn forget(&self, service: &str) -> Result<(), StoreError> {
-        self.0
-            .db
-            .execute("DELETE FROM restarts WHERE service = ?1", [service])?;
-        Ok(())
+    /// This restart is over. The record of another restart of the service stays; where this one
+    /// has stopped nothing, the one before is on record again.
+    pub fn forget(&self, state: &Restart) -> Result<(), StoreError> {
+        atomic(&self.0.db, |tx| {
+            let there = self.of(&state.service)?;
+            let before = match there {
+                Some(there) if !there.is_same(state) => return Ok(()),
+                Some(there) if state.phase != Phase::Back => there.before,
+                _ => None,
+            };
+            match before {
+                Some(before) => write(tx, &before)?,
+                None => {
+                    let delete = "DELETE FROM restarts WHERE service = ?1";
+                    tx.execute(delete, [&state.service])?;
+                }
+            }
+            Ok(())
+        })
     }
 
     /// All restarts that are not over, the oldest first. A record that cannot be read is
@@ -217,6 +233,11 @@ impl Restarts<'_> {
 }
 
 impl Restart {
+    /// Whether both are states of one restart.
+    fn is_same(&self, other: &Self) -> bool {
+        (self.run_id, self.decided_ns) == (other.run_id, other.decided_ns)
+    }
+
     /// Whether its sessions count as not back in this phase.
     pub(in crate::remediator) fn is_late(&self) -> bool {
         match self.phase {

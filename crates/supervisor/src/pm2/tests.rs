@@ -147,7 +147,12 @@ fn the_list_of_pm2() {
     };
     for (entries, is) in [
         (vec![entry("bot", "online", 7)], "running"),
-        (vec![entry("bot", "stopping", 7)], "running"),
+        (vec![entry("bot", "stopping", 7)], "changing"),
+        (vec![entry("bot", "launching", 7)], "changing"),
+        (
+            vec![entry("bot", "online", 7), entry("bot", "stopping", 8)],
+            "changing",
+        ),
         (vec![entry("bot", "stopped", 0)], "gone"),
         (
             vec![entry("bot", "errored", 0), entry("bot", "stopped", 0)],

@@ -6,7 +6,8 @@ use crate::remediator::console::context;
 use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::cleaning::{SETTLES_WITHIN, WATCHED_FOR};
 use crate::remediator::restart::machine::{
-    CALL_MARGIN, LOCK_WITHIN, PERSIST_WITHIN, SHOWS_WITHIN, STARTS_AGAIN,
+    ASKED_WITHIN, CALL_MARGIN, LOCK_WITHIN, PERSIST_WITHIN, SHOWS_WITHIN, STARTS_AGAIN,
+    STOPS_LATE_WITHIN,
 };
 use crate::remediator::store::queue::{Accepted, Request, Via};
 use crate::remediator::store::runs::Action;
@@ -65,23 +66,40 @@ impl World {
             "connection: {{command: [sh, {path}/ask.sh], timeout: 30s, quiet: 0s, trust: ['*']}}\narmed: {{look_every: 1s}}\nprocesses:\n  - name: bots\n    allow_restart: true\n    command: {{stop: [rm, {path}/runs], start: [sh, {path}/start.sh], gone: [sh, {path}/gone.sh]}}\n    stop_timeout: 1s\n    gone_timeout: 1s\n    start_timeout: 5s\n    connect_timeout: 20s\n"
         );
         std::fs::write(dir.path().join("config.yml"), yaml).unwrap();
-        let common = CommonFlags {
-            sessions_path: vec![Source::parse(OsStr::new(&dir.path().join("sessions"))).unwrap()],
-            config_file: Some(dir.path().join("config.yml")),
-            ..CommonFlags::default()
-        };
-        let state_path = Some(dir.path().join("state"));
-        let remediator = RemediatorFlags {
-            state_path,
-            ..RemediatorFlags::default()
-        };
-        let ctx = context(Settings::load(&common, &remediator).unwrap()).unwrap();
+        let ctx = context(Self::settings(dir.path())).unwrap();
         let known = ctx.settings.discovery().survey().found;
         Self {
             dir,
             known,
             coordinator: Arc::new(RestartCoordinator::within(ctx, bounds)),
         }
+    }
+
+    /// The same with another configuration.
+    fn configured(self, edit: impl FnOnce(String) -> String) -> Self {
+        let config = self.dir.path().join("config.yml");
+        let yaml = edit(std::fs::read_to_string(&config).unwrap());
+        std::fs::write(&config, yaml).unwrap();
+        let settings = Self::settings(self.dir.path());
+        let ctx = context(settings).unwrap();
+        Self {
+            known: ctx.settings.discovery().survey().found,
+            coordinator: Arc::new(RestartCoordinator::within(ctx, self.coordinator.bounds)),
+            dir: self.dir,
+        }
+    }
+
+    fn settings(dir: &std::path::Path) -> Settings {
+        let common = CommonFlags {
+            sessions_path: vec![Source::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
+            config_file: Some(dir.join("config.yml")),
+            ..CommonFlags::default()
+        };
+        let remediator = RemediatorFlags {
+            state_path: Some(dir.join("state")),
+            ..RemediatorFlags::default()
+        };
+        Settings::load(&common, &remediator).unwrap()
     }
 
     fn runs(&self) -> PathBuf {
@@ -537,7 +555,7 @@ async fn a_start_that_is_due_survives_the_loss_of_the_journal() {
     drop(folder);
     // The journal knows the run, and that its restart is over: this is what a failed delete left.
     let store = &world.coordinator.ctx.store;
-    store.in_test().restarts().forget("bots").unwrap();
+    store.in_test().restarts().forget(&state).unwrap();
     world
         .coordinator
         .resume_pending_restarts(&world.known)
@@ -581,14 +599,16 @@ async fn no_stop_begins_after_its_window() {
 fn the_shipped_unit_waits_for_the_longest_run() {
     let timing = crate::control::Timing::default();
     // The last try begins within its time.
-    let call = timing.start_timeout + GRACE + PERSIST_WITHIN + SHOWS_WITHIN;
+    let call = ASKED_WITHIN + timing.start_timeout + GRACE + PERSIST_WITHIN + SHOWS_WITHIN;
     let starts = (timing.start_timeout + call + CALL_MARGIN) * (STARTS_AGAIN + 1);
     let longest = LOCK_WITHIN
+        + ASKED_WITHIN
         + timing.stop_timeout
         + GRACE
         + timing.gone_timeout
         + PERSIST_WITHIN * 2
-        + DOWN_FOR_AT_MOST
+        // It is cleaned, or its stop comes late.
+        + DOWN_FOR_AT_MOST.max(STOPS_LATE_WITHIN)
         + HALTS_WITHIN
         + MENDED_WITHIN * 2
         + starts
@@ -613,3 +633,5 @@ fn the_shipped_unit_waits_for_the_longest_run() {
             > ALL_CLEAN_TIMEOUT + CLEAN_TIMEOUT + SETTLES_WITHIN * 2 + WATCHED_FOR + HALTS_WITHIN
     );
 }
+
+mod faults;

@@ -31,7 +31,7 @@ pub(in crate::remediator::restart) async fn end_moves(halt: &Halt) {
 }
 
 /// What its supervisor says of it; a look that does not end says nothing.
-pub(super) async fn observe(service: &Service) -> Observation {
+pub(in crate::remediator::restart) async fn observe(service: &Service) -> Observation {
     match tokio::time::timeout(GRACE, service.observe(&Query::default())).await {
         Ok(observation) => observation,
         Err(_) => Observation::Unknown("the look took too long".into()),
@@ -60,21 +60,20 @@ pub(in crate::remediator::restart) async fn presence(service: &Service) -> Prese
 }
 
 /// Whether a source that answers live says that one of these is connected.
-pub(super) async fn is_alive(ctx: &Context, sessions: &[Found]) -> bool {
+pub(in crate::remediator::restart) async fn is_alive(ctx: &Context, sessions: &[Found]) -> bool {
     let asked = async {
-        for some in sessions.chunks(AT_ONCE) {
-            let mut looks = tokio::task::JoinSet::new();
-            for found in some.iter().cloned() {
-                let ctx = ctx.clone();
-                looks.spawn(async move {
-                    let asked = ctx.settings.connection.ask(&found.session).await;
-                    asked.says(Finding::Connected)
-                });
-            }
-            while let Some(says) = looks.join_next().await {
-                if says.unwrap_or(false) {
-                    return true;
-                }
+        // All at once: the one that is connected must not wait for those that hang.
+        let mut looks = tokio::task::JoinSet::new();
+        for found in sessions.iter().cloned() {
+            let ctx = ctx.clone();
+            looks.spawn(async move {
+                let asked = ctx.settings.connection.ask(&found.session).await;
+                asked.says(Finding::Connected)
+            });
+        }
+        while let Some(says) = looks.join_next().await {
+            if says.unwrap_or(false) {
+                return true;
             }
         }
         false

@@ -1,15 +1,16 @@
-//! What the run is told.
+//! What the operator and the run are told.
 
 use std::sync::{Arc, PoisonError};
 
 use crate::policy::StopRefusal;
 use crate::remediator::outcome::{BotState, RunError, RunResult};
 use crate::remediator::restart::coordinator::RestartResult;
-use crate::remediator::restart::state::{Returned, Verdict, WaitingSession};
+use crate::remediator::restart::state::{Notice, RestartStep, Returned, Verdict, WaitingSession};
 use crate::remediator::runner::{self, blocking};
+use crate::remediator::store::audit::Step;
 use crate::remediator::store::runs::Ending;
 
-use super::Driver;
+use super::{Driver, now};
 
 impl Driver {
     /// What is known of the bot of this session.
@@ -81,6 +82,55 @@ impl Driver {
             }
         };
         let _ = live.result.send((result, live.ending));
+    }
+
+    pub(super) fn notify(&self, notice: Notice) {
+        let (service, session, why) = (&self.state.service, &self.state.session, &self.why);
+        let text = match notice {
+            Notice::LockBusy => {
+                "another process holds the lock of its folder, or has called its supervisor a moment ago; retrying"
+            }
+            Notice::StopUnknown => "the stop failed or took too long, and may still happen",
+            Notice::StartUnknown => {
+                "it is unknown whether the service runs; it is not started again before it is known to be gone"
+            }
+            Notice::Contradicted => {
+                "the supervisor does not say that the service runs, and a live source says that it is connected: it is not started. Look which process of this bot runs; name the right one in the configuration"
+            }
+            Notice::Down => "the service does not run; the start is retried",
+            Notice::RunningNotConnected => "the service runs, and is not connected in time",
+            Notice::Removed => {
+                "this program has stopped the service and is to start it again, but the configuration no longer names it: start it by hand"
+            }
+        };
+        tracing::error!(service, session, run = self.state.run_id, why, "{text}");
+    }
+
+    /// A step in the record of the run, with the downtime.
+    pub(super) fn record(&mut self, step: RestartStep) {
+        let down = self
+            .state
+            .stopped_at
+            .map(|at| format!("down for {} s", now().since(at).as_secs()));
+        let step = match step {
+            RestartStep::Stopping => Step::new("stopping", Some(self.state.service.clone())),
+            RestartStep::Gone => Step::new("gone", None),
+            RestartStep::Starting => Step::new("starting", None),
+            RestartStep::Started => Step::new("started", down),
+            RestartStep::Connected => Step::new("connected", down),
+        };
+        match &mut self.live {
+            Some(live) => live.ending.step(step),
+            None => {
+                let (ctx, id) = (self.ctx().clone(), self.state.run_id);
+                tokio::spawn(async move {
+                    let noted = ctx.ask(move |store| store.audit().note(id, &[step])).await;
+                    if let Err(error) = noted {
+                        tracing::warn!(id, "failed to save a step: {error}");
+                    }
+                });
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use super::super::state::Look;
 use super::tests::restart;
 use super::*;
 
@@ -60,6 +61,8 @@ struct World {
     made: u32,
     /// An operator stopped it while no restart was pending, and has not started it since.
     stays_stopped: bool,
+    /// An operator has asked this process to stop, and it ends then.
+    stopping: Option<(u32, Now)>,
     /// An operator started it, and no look has seen that.
     unseen_start: bool,
     outage: bool,
@@ -111,6 +114,7 @@ impl World {
             all: Default::default(),
             made: 0,
             stays_stopped: false,
+            stopping: None,
             unseen_start: false,
             outage: false,
             paused: false,
@@ -139,6 +143,12 @@ impl World {
     /// Time passes; calls act.
     fn pass(&mut self, span: Duration) {
         let until = self.now.plus(span);
+        if let Some((number, at)) = self.stopping
+            && until.is_past(Some(at))
+        {
+            self.stopping = None;
+            self.live.retain(|one| one.number != number);
+        }
         loop {
             let due = self
                 .calls
@@ -178,6 +188,10 @@ impl World {
         ));
         for effect in effects.iter().take(half.unwrap_or(usize::MAX)) {
             self.perform(who, *effect, &after);
+        }
+        // It ran in the end, and a person was stopping it.
+        if after.phase == Phase::RunningNotConnected && self.is_stopping() {
+            self.stays_stopped = true;
         }
         if after.phase.is_final() && half.is_none() {
             self.all[who].alive = None;
@@ -338,7 +352,7 @@ impl World {
             },
             // It runs, and nothing else is on record.
             Effect::Check => match self.live.len() {
-                1 if !self.outage && self.all[who].disk.is_none() => {
+                1 if !self.outage && !self.is_stopping() && self.all[who].disk.is_none() => {
                     Event::Checked(id, CheckResult::Go)
                 }
                 _ => Event::Checked(id, CheckResult::No),
@@ -348,6 +362,7 @@ impl World {
             Effect::Observe(_, sources) => {
                 let seen = match self.live.first() {
                     _ if self.outage => Seen::Unknown,
+                    Some(_) if self.is_stopping() => Seen::Changing,
                     Some(process) => Seen::Running(Some(process.number.to_string())),
                     None if self.liar && sources == Sources::Live => Seen::Contradicted,
                     None => Seen::Gone,
@@ -366,6 +381,7 @@ impl World {
                         seen,
                         connected,
                         paused,
+                        call_ended: false,
                     },
                 )
             }
@@ -390,8 +406,14 @@ impl World {
         if self.all[who].alive.is_none()
             && let Some(state) = self.all[who].disk.clone()
         {
+            let was_waiting = state.phase == Phase::WaitingForConnection;
             self.all[who].alive = Some(state);
             self.feed(who, &Event::OwnRestart, None);
+            // It ran after its start, and nobody has watched since.
+            let is = self.all[who].alive.as_ref().map(|state| state.phase);
+            if was_waiting && is == Some(Phase::RunningNotConnected) {
+                self.stays_stopped |= self.live.is_empty() || self.is_stopping();
+            }
         }
     }
 
@@ -402,6 +424,12 @@ impl World {
             self.all[who].alive = Some(state);
             self.feed(who, &Event::Alert, None);
         }
+    }
+
+    /// Whether the process that runs is on its way down for an operator.
+    fn is_stopping(&self) -> bool {
+        let number = self.live.first().map(|one| one.number);
+        self.stopping.is_some_and(|(one, _)| Some(one) == number)
     }
 
     /// Whether a restart has begun that is not over.
@@ -447,9 +475,16 @@ impl World {
                 self.unseen_start = true;
                 self.run_process(true);
             }
-            108..112 if self.live.len() == 1 && !self.outage => {
-                self.live.clear();
+            108..112 if self.live.len() == 1 && !self.outage && !self.is_stopping() => {
                 self.stays_stopped = !self.is_pending();
+                // At once, or after a while.
+                match (u32::from(self.choose()) % 4) * 10 {
+                    0 => self.live.clear(),
+                    secs => {
+                        let number = self.live.first().map_or(u32::MAX, |one| one.number);
+                        self.stopping = Some((number, self.now.plus(SECOND * secs)));
+                    }
+                }
             }
             // Nobody notices what an operator does beside an outage.
             112..114 if !self.unseen_start => self.outage = true,

@@ -10,8 +10,10 @@ impl Step {
     /// What was awaited is lost with the process that awaited it. A call may be under way.
     pub(super) fn resume(&mut self) {
         self.s.reported = true;
-        (self.s.leaving, self.s.contradicted, self.s.still_runs) = (false, false, false);
-        self.s.again = 0;
+        (self.s.leaving, self.s.contradicted) = (false, false);
+        if self.s.stopped_at.is_none_or(|at| at.boot != self.now.boot) {
+            self.s.again = 0;
+        }
         for one in &mut self.s.waiting {
             one.seen = 0;
         }
@@ -32,21 +34,30 @@ impl Step {
                 let late = self.s.until.filter(|_| self.s.phase == Phase::StopUnknown);
                 let late = late.unwrap_or(self.now.plus(STOPS_LATE_WITHIN));
                 self.s.until = is_same_boot.then_some(late);
+                self.s.told_unknown = false;
                 self.to(Phase::StopUnknown);
                 self.lock(Duration::ZERO);
             }
             Phase::Gone | Phase::Cleaning => {
                 (self.s.until, self.s.call) = (None, None);
+                self.s.told_unknown = false;
                 self.to(Phase::StopUnknown);
                 self.lock(Duration::ZERO);
             }
             Phase::StartIntended | Phase::Starting | Phase::StartUnknown => {
                 self.resume_start();
             }
-            Phase::WaitingForConnection => {
-                self.s.until = Some(self.now.plus(self.s.times.connect));
-                self.lock(Duration::ZERO);
-            }
+            Phase::WaitingForConnection => match self.s.until {
+                Some(until) if until.boot == self.now.boot && self.now.is_past(Some(until)) => {
+                    self.to(Phase::RunningNotConnected);
+                    self.observe(Duration::ZERO, Sources::Connection);
+                }
+                Some(until) if until.boot == self.now.boot => self.lock(Duration::ZERO),
+                _ => {
+                    self.s.until = Some(self.now.plus(self.s.times.connect));
+                    self.lock(Duration::ZERO);
+                }
+            },
             Phase::RunningNotConnected => self.observe(Duration::ZERO, Sources::Connection),
             Phase::Down | Phase::HandedOver(HandedTo::Pause) => {
                 self.observe(Duration::ZERO, Sources::Live);
@@ -75,10 +86,14 @@ impl Step {
     }
 
     pub(super) fn removed(&mut self) {
-        if !(self.s.phase.is_pending() || self.s.phase == Phase::RunningNotConnected)
-            || self.s.phase == Phase::HandedOver(HandedTo::Removed)
-        {
-            return;
+        match self.s.phase {
+            // Seen running after its start. Who stops it from now on is not this program.
+            Phase::WaitingForConnection | Phase::RunningNotConnected => {
+                return self.release(true, Phase::Released, Verdict::Removed);
+            }
+            Phase::HandedOver(HandedTo::Removed) => return,
+            phase if !phase.is_pending() => return,
+            _ => {}
         }
         self.to(Phase::HandedOver(HandedTo::Removed));
         self.effects.push(Effect::BreakOff);
@@ -90,7 +105,7 @@ impl Step {
 
     pub(super) fn leave_if_asked(&mut self) {
         let may = match self.s.phase {
-            Phase::StopUnknown => self.s.still_runs,
+            Phase::StopUnknown => self.s.told_unknown && !self.stop_may_come(),
             Phase::StartUnknown => self.s.told_unknown,
             Phase::RunningNotConnected | Phase::Down | Phase::HandedOver(_) => true,
             _ => self.s.contradicted,

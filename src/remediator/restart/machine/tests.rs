@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::state::Look;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -40,10 +41,11 @@ impl Choices {
 
 fn events(id: u64, choices: &mut Choices) -> Event {
     let process = [None, Some("1".to_owned()), Some("2".to_owned())][choices.below(3)].clone();
-    let seen = match choices.below(6) {
+    let seen = match choices.below(7) {
         0..3 => Seen::Running(process),
         3 => Seen::Gone,
         4 => Seen::Unknown,
+        5 => Seen::Changing,
         _ => Seen::Contradicted,
     };
     let connected = match choices.below(3) {
@@ -55,6 +57,7 @@ fn events(id: u64, choices: &mut Choices) -> Event {
         seen,
         connected,
         paused: choices.below(2) == 0,
+        call_ended: choices.below(8) == 0,
     };
     let returned = [
         Returned::Ok,
@@ -75,10 +78,8 @@ fn events(id: u64, choices: &mut Choices) -> Event {
         32 => Event::Deadline(id),
         33 if choices.below(4) == 0 => Event::LockLost,
         34 if choices.below(4) == 0 => Event::OwnRestart,
-        35 => Event::Configured(choices.below(8) > 0),
-        36 if choices.below(8) == 0 => Event::Signal,
-        37 => Event::Resolved,
-        38 => Event::ClockStep,
+        35 | 37 => Event::Configured(choices.below(8) > 0),
+        36 if choices.below(6) == 0 => Event::Signal,
         _ => Event::Alert,
     }
 }
@@ -174,7 +175,7 @@ fn the_table_is_what_the_function_does() {
     let table = table();
     let mut choices = Choices(1);
     let mut seen: BTreeSet<Row> = BTreeSet::new();
-    for _ in 0..16_000 {
+    for _ in 0..40_000 {
         let mut state = restart();
         let mut now = Now {
             boot: 1,
@@ -310,4 +311,146 @@ fn after_a_reboot_no_call_is_waited_for() {
         let other = next(&state, &Event::OwnRestart, rebooted).0;
         assert!(!other.call_may_be_under_way(rebooted), "{phase:?}");
     }
+}
+
+fn at(boot: u64, secs: u32) -> Now {
+    Now {
+        boot,
+        at: SECOND * secs,
+    }
+}
+
+fn in_phase(phase: Phase) -> Restart {
+    Restart {
+        phase,
+        stopped_at: Some(at(1, 1)),
+        ..restart()
+    }
+}
+
+fn looked(state: &Restart, seen: Seen) -> Event {
+    let look = Look {
+        seen,
+        ..Look::default()
+    };
+    Event::Looked(state.awaited, look)
+}
+
+#[test]
+fn what_a_person_is_stopping_is_not_stopped_and_started() {
+    let mut state = in_phase(Phase::StopIntended);
+    state.call = Some(Call {
+        id: 1,
+        kind: CallKind::Stop,
+        begins_by: at(1, 15),
+        over_at: at(1, 99),
+    });
+    let (state, effects) = next(&state, &looked(&state, Seen::Changing), at(1, 2));
+    assert_eq!(
+        awaited(&effects),
+        Some(Effect::Observe(LOOK_EVERY, Sources::No))
+    );
+    let gone = next(&state, &looked(&state, Seen::Gone), at(1, 3));
+    assert_eq!(gone.0.phase, Phase::HandedOver(HandedTo::Operator));
+    let (state, effects) = next(&state, &looked(&state, Seen::Changing), at(1, 20));
+    assert_eq!(state.phase, Phase::Released);
+    assert!(
+        effects.contains(&Effect::Report(Verdict::Busy)),
+        "{effects:?}"
+    );
+}
+
+/// Its own configuration names it again later, and a person has stopped it since.
+#[test]
+fn what_was_seen_running_is_forgotten_when_the_configuration_no_longer_names_it() {
+    for phase in [Phase::WaitingForConnection, Phase::RunningNotConnected] {
+        let (state, effects) = next(&in_phase(phase), &Event::Configured(false), at(1, 9));
+        assert_eq!(state.phase, Phase::Released, "{phase:?}");
+        assert!(effects.contains(&Effect::Forget), "{phase:?}");
+    }
+    let (state, _) = next(&in_phase(Phase::Gone), &Event::Configured(false), at(1, 9));
+    assert_eq!(state.phase, Phase::HandedOver(HandedTo::Removed));
+}
+
+/// Who stops it after its time is a person, and not each restart of this program starts it.
+#[test]
+fn a_restart_of_this_program_gives_no_new_starts_and_no_new_time() {
+    let mut state = in_phase(Phase::WaitingForConnection);
+    (state.again, state.until) = (STARTS_AGAIN, Some(at(1, 100)));
+    let (same, effects) = next(&state, &Event::OwnRestart, at(1, 50));
+    assert!(matches!(awaited(&effects), Some(Effect::Lock(_))));
+    assert_eq!((same.again, same.until), (STARTS_AGAIN, Some(at(1, 100))));
+    let (late, effects) = next(&state, &Event::OwnRestart, at(1, 200));
+    assert_eq!(late.phase, Phase::RunningNotConnected);
+    assert!(matches!(awaited(&effects), Some(Effect::Observe(..))));
+    let (late, effects) = next(&late, &looked(&late, Seen::Gone), at(1, 201));
+    assert_eq!(late.phase, Phase::RunningNotConnected);
+    assert!(
+        !effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::Lock(_) | Effect::Start))
+    );
+    let (rebooted, _) = next(&state, &Event::OwnRestart, at(2, 5));
+    assert_eq!(
+        (rebooted.again, rebooted.phase),
+        (0, Phase::WaitingForConnection)
+    );
+    assert_eq!(rebooted.until, Some(at(2, 5).plus(times().connect)));
+}
+
+#[test]
+fn a_stop_that_may_still_come_is_not_left() {
+    let mut state = in_phase(Phase::StopUnknown);
+    (state.until, state.process) = (Some(at(1, 900)), Some("1".into()));
+    let (state, _) = next(&state, &Event::Signal, at(1, 10));
+    let running = looked(&state, Seen::Running(Some("1".into())));
+    let (state, effects) = next(&state, &running, at(1, 12));
+    assert!(!effects.contains(&Effect::Leave), "{effects:?}");
+    // Nobody can tell, and no stop comes any more.
+    let (_, effects) = next(&state, &looked(&state, Seen::Unknown), at(1, 950));
+    assert!(effects.contains(&Effect::Leave), "{effects:?}");
+}
+
+#[test]
+fn a_call_that_has_ended_is_not_waited_for_until_its_timeout() {
+    let call = |kind| Call {
+        id: 1,
+        kind,
+        begins_by: at(1, 15),
+        over_at: at(1, 600),
+    };
+    let ended = |state: &Restart, secs| {
+        let look = Look {
+            seen: Seen::Gone,
+            call_ended: true,
+            ..Look::default()
+        };
+        next(state, &Event::Looked(state.awaited, look), at(1, secs))
+    };
+    let mut stop = in_phase(Phase::StopUnknown);
+    (stop.call, stop.until) = (Some(call(CallKind::Stop)), Some(at(1, 900)));
+    assert_eq!(ended(&stop, 20).0.phase, Phase::Gone);
+    let mut start = in_phase(Phase::StartUnknown);
+    (start.call, start.round_until) = (Some(call(CallKind::Start)), Some(at(1, 660)));
+    // What it has started may take a moment until it shows.
+    let (start, _) = ended(&start, 20);
+    assert_eq!(start.phase, Phase::StartUnknown);
+    let (start, _) = ended(&start, 25);
+    assert_eq!(start.phase, Phase::StartUnknown);
+    let (start, _) = ended(&start, 31);
+    assert_eq!(start.phase, Phase::StartIntended);
+}
+
+/// Anybody who may write into a folder may have written it.
+#[test]
+fn a_call_without_an_end_is_not_believed() {
+    let mut state = in_phase(Phase::Starting);
+    state.call = Some(Call {
+        id: 1,
+        kind: CallKind::Start,
+        begins_by: at(1, 15),
+        over_at: at(1, 10).plus(LONGEST_CALL + SECOND),
+    });
+    assert!(!state.call_may_be_under_way(at(1, 10)));
+    assert!(state.call_may_be_under_way(at(1, 12)));
 }

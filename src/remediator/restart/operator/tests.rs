@@ -78,7 +78,8 @@ fn commands_keep_away_from_a_pending_restart() {
         why("gone").is_some(),
         "the configuration no longer names it"
     );
-    store.restarts().forget("bots").unwrap();
+    let bots = store.restarts().of("bots").unwrap().unwrap();
+    store.restarts().forget(&bots).unwrap();
     assert_eq!(why("bot1"), None);
 }
 

@@ -11,6 +11,10 @@ fn at(minutes: u32) -> Timestamp {
     Timestamp::from_secs(1_800_000_000).plus(MINUTE * minutes)
 }
 
+fn here() -> Vec<String> {
+    ["a", "b", "c"].map(str::to_owned).to_vec()
+}
+
 fn open() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
@@ -53,12 +57,12 @@ fn a_pending_restart_outlasts_the_process() {
     let mut state = restart("bots", "a", 7, Trigger::Emergency);
     let intended = store
         .restarts()
-        .intend_stop(&mut state, at(0), |_, _, _, _| Ok(()));
+        .intend_stop(&mut state, &here(), at(0), |_, _, _, _| Ok(()));
     intended.unwrap().unwrap();
     let mut other = restart("bots", "b", 8, Trigger::Emergency);
     let again = store
         .restarts()
-        .intend_stop(&mut other, at(1), |_, _, _, _| Ok(()));
+        .intend_stop(&mut other, &here(), at(1), |_, _, _, _| Ok(()));
     assert_eq!(again.unwrap(), Err(StopRefusal::Busy), "one at a time");
     drop(store);
     let store = Store::open(dir.path()).unwrap();
@@ -67,13 +71,13 @@ fn a_pending_restart_outlasts_the_process() {
     assert!(restarts.was_stopped_for(7).unwrap() && !restarts.was_stopped_for(8).unwrap());
     state.phase = Phase::Down;
     restarts.save(&state).unwrap();
-    assert_eq!(restarts.of("bots").unwrap(), Some(state));
-    restarts.forget("bots").unwrap();
+    assert_eq!(restarts.of("bots").unwrap(), Some(state.clone()));
+    restarts.forget(&state).unwrap();
     assert!(restarts.all().unwrap().is_empty());
     let stops = restarts.stops(at(1)).unwrap();
     assert_eq!(stops.len(), 1, "it was stopped all the same");
     let mut window = restart("bots", "a", 9, Trigger::Window);
-    let intended = restarts.intend_stop(&mut window, at(2), |_, _, _, _| Ok(()));
+    let intended = restarts.intend_stop(&mut window, &here(), at(2), |_, _, _, _| Ok(()));
     intended.unwrap().unwrap();
     let stops = restarts.stops(at(2)).unwrap();
     let windows: Vec<bool> = stops.iter().map(|stop| stop.in_window).collect();
@@ -88,7 +92,7 @@ fn what_refuses_within_the_transaction_leaves_no_trace() {
     let mut a = restart("a", "a", 1, Trigger::Emergency);
     let intended = store
         .restarts()
-        .intend_stop(&mut a, at(0), |_, _, _, _| Ok(()));
+        .intend_stop(&mut a, &here(), at(0), |_, _, _, _| Ok(()));
     intended.unwrap().unwrap();
     // Another process pauses, after the first look.
     Store::open(dir.path())
@@ -97,12 +101,13 @@ fn what_refuses_within_the_transaction_leaves_no_trace() {
         .set("ann", "a release", at(1))
         .unwrap();
     let mut b = restart("b", "b", 2, Trigger::Emergency);
-    let refused = store
-        .restarts()
-        .intend_stop(&mut b, at(2), |_, pause, stops, resumed| {
-            assert!(pause.paused.is_some() && stops.len() == 1 && resumed.is_none());
-            Err(StopRefusal::Paused)
-        });
+    let refused =
+        store
+            .restarts()
+            .intend_stop(&mut b, &here(), at(2), |_, pause, stops, resumed| {
+                assert!(pause.paused.is_some() && stops.len() == 1 && resumed.is_none());
+                Err(StopRefusal::Paused)
+            });
     assert_eq!(refused.unwrap(), Err(StopRefusal::Paused));
     assert_eq!(store.restarts().pending().unwrap().len(), 1);
     assert_eq!(store.restarts().stops(at(2)).unwrap().len(), 1);
@@ -155,7 +160,7 @@ fn who_is_not_back_is_named_with_its_run() {
     let mut again = restart("bots", "a", accept(&store, "c"), Trigger::Emergency);
     let intended = store
         .restarts()
-        .intend_stop(&mut again, at(5), |_, _, _, _| Ok(()));
+        .intend_stop(&mut again, &here(), at(5), |_, _, _, _| Ok(()));
     intended.unwrap().unwrap();
     let sessions: Vec<_> = again
         .waiting
@@ -181,4 +186,40 @@ fn a_journal_that_was_lost_does_not_know_the_run() {
     );
     state.run_id = 99;
     assert!(!store.restarts().knows_run_of(&state).unwrap());
+}
+
+/// A session whose folder is gone is waited for no longer.
+#[test]
+fn the_restart_before_is_on_record_again_where_nothing_was_stopped() {
+    let (_dir, store) = open();
+    let restarts = store.restarts();
+    let mut late = restart("bots", "a", 1, Trigger::Emergency);
+    (late.phase, late.late_ns) = (Phase::RunningNotConnected, Some(at(0).nanos()));
+    restarts.save(&late).unwrap();
+    // One that is refused has no record of its own to delete.
+    let mut refused = restart("bots", "b", 2, Trigger::Emergency);
+    let intended = restarts.intend_stop(&mut refused, &here(), at(1), |_, _, _, _| {
+        Err(StopRefusal::Paused)
+    });
+    assert!(intended.unwrap().is_err());
+    refused.phase = Phase::Released;
+    restarts.forget(&refused).unwrap();
+    assert_eq!(restarts.all().unwrap(), [late.clone()]);
+    // One that a person has stopped meanwhile.
+    let mut stopped = restart("bots", "b", 3, Trigger::Emergency);
+    let intended =
+        restarts.intend_stop(&mut stopped, &["b".to_owned()], at(2), |_, _, _, _| Ok(()));
+    intended.unwrap().unwrap();
+    assert_eq!(stopped.waiting.len(), 1, "the folder of a is gone");
+    stopped.phase = Phase::HandedOver(HandedTo::Operator);
+    restarts.forget(&stopped).unwrap();
+    assert_eq!(restarts.all().unwrap(), [late.clone()]);
+    // One that is over replaces it.
+    let mut back = restart("bots", "b", 4, Trigger::Emergency);
+    let intended = restarts.intend_stop(&mut back, &here(), at(3), |_, _, _, _| Ok(()));
+    intended.unwrap().unwrap();
+    assert_eq!(back.waiting.len(), 2);
+    back.phase = Phase::Back;
+    restarts.forget(&back).unwrap();
+    assert!(restarts.all().unwrap().is_empty());
 }

@@ -1,0 +1,145 @@
+//! A supervisor, a source, a disk or a record that is wrong.
+
+use super::*;
+
+/// A supervisor that does not answer is no reason to start a second one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unknown_and_connected_is_not_started() {
+    let world = World::new(
+        bounds(),
+        "[ -e lies ] && touch unknown && echo connected && exit",
+    );
+    world.write("gone.sh", "[ -e unknown ] && exit 7; test ! -e runs");
+    std::fs::write(world.dir.path().join("lies"), "").unwrap();
+    let run = world.asked();
+    let (led, _) = world.lead(&run).await;
+    assert!(matches!(led, RestartResult::Ended(Err(_))), "{led:?}");
+    assert_eq!(world.phases(), [Phase::StartIntended]);
+    assert!(!world.runs().exists());
+    for file in ["lies", "unknown"] {
+        std::fs::remove_file(world.dir.path().join(file)).unwrap();
+    }
+    world.resumed_until(|| world.phases().is_empty()).await;
+    assert!(world.runs().exists());
+}
+
+/// Of many sessions whose source hangs, the one that is connected is heard.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_sessions_are_asked_at_once() {
+    let world = World::new(bounds(), "");
+    for n in 0..20 {
+        std::fs::create_dir(world.dir.path().join(format!("sessions/c{n:02}"))).unwrap();
+        let creds = world
+            .dir
+            .path()
+            .join(format!("sessions/c{n:02}/creds.json"));
+        std::fs::copy(world.dir.path().join("sessions/a/creds.json"), creds).unwrap();
+    }
+    world.write(
+        "ask.sh",
+        "case $1 in c19) echo connected;; *) exec sleep 600;; esac",
+    );
+    let world = world.configured(|yaml| yaml.replace("/ask.sh]", "/ask.sh, '{session}']"));
+    assert_eq!(world.known.len(), 22);
+    let ctx = &world.coordinator.ctx;
+    assert!(crate::remediator::restart::driver::is_alive(ctx, &world.known).await);
+}
+
+/// As on a full disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_that_is_over_is_not_resumed_while_its_record_cannot_be_deleted() {
+    let world = World::new(bounds(), "");
+    let file = world
+        .dir
+        .path()
+        .join("state")
+        .join(crate::remediator::store::FILE);
+    let sql = |text: &str| {
+        rusqlite::Connection::open(&file)
+            .unwrap()
+            .execute_batch(text)
+            .unwrap()
+    };
+    sql("CREATE TRIGGER full BEFORE DELETE ON restarts BEGIN SELECT RAISE(FAIL, 'full'); END");
+    // A person stops it after the stop is on record.
+    world.write(
+        "gone.sh",
+        "[ -e runs ] || exit 0; grep -q stop_intended state/journal.sqlite && rm runs && exit; exit 1",
+    );
+    let run = world.asked();
+    let (led, _) = world.lead(&run).await;
+    assert!(matches!(led, RestartResult::NeedsNoStop), "{led:?}");
+    assert_eq!(
+        world.phases(),
+        [Phase::StopIntended],
+        "it is still on record"
+    );
+    for _ in 0..2 {
+        world
+            .coordinator
+            .resume_pending_restarts(&world.known)
+            .await;
+        world.coordinator.drained().await;
+        assert!(!world.runs().exists(), "a person has stopped it");
+    }
+    sql("DROP TRIGGER full");
+    world.resumed_until(|| world.phases().is_empty()).await;
+    assert!(!world.runs().exists());
+}
+
+/// Whoever may write into one folder may have written it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_record_in_a_folder_speaks_for_its_own_service_only() {
+    let world = World::new(bounds(), "").configured(|yaml| yaml.replace("bots", "'{session}'"));
+    std::fs::remove_file(world.runs()).unwrap();
+    let of = |name: &str| {
+        let mut all = world.known.iter();
+        all.find(|found| found.session.as_str() == name).unwrap()
+    };
+    let (a, b) = (of("a"), of("b"));
+    let service = world
+        .coordinator
+        .ctx
+        .settings
+        .services
+        .of(&b.session)
+        .unwrap();
+    let times = world.coordinator.times(&service);
+    let decided = Timestamp::now().nanos();
+    let mut state = Restart::new("b", "b", 99, Trigger::Emergency, decided, times);
+    state.phase = Phase::Cleaning;
+    let state_path = &world.coordinator.ctx.settings.state_path;
+    let folder = crate::remediator::quarantine::LockedFolder::lock(&a.place).unwrap();
+    folder_record::write(&folder, state_path, &state).unwrap();
+    drop(folder);
+    world
+        .coordinator
+        .resume_pending_restarts(&world.known)
+        .await;
+    world.coordinator.drained().await;
+    assert!(!world.runs().exists(), "b was stopped by a person");
+}
+
+/// Its alert would fire for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_waits_for_a_session_whose_folder_is_gone() {
+    let world = World::new(bounds(), "");
+    let run = world.asked();
+    let mut state = world.intend(&run, Trigger::Emergency).unwrap();
+    state.phase = Phase::RunningNotConnected;
+    state.late_ns = Some(state.decided_ns);
+    state.waiting[0].session = "removed".into();
+    let store = &world.coordinator.ctx.store;
+    store.in_test().restarts().save(&state).unwrap();
+    assert_eq!(store.in_test().restarts().not_back().unwrap().len(), 1);
+    // A mount may be missing.
+    world.coordinator.resume_pending_restarts(&[]).await;
+    world.coordinator.drained().await;
+    assert_eq!(store.in_test().restarts().not_back().unwrap().len(), 1);
+    world
+        .coordinator
+        .resume_pending_restarts(&world.known)
+        .await;
+    world.coordinator.drained().await;
+    assert!(store.in_test().restarts().all().unwrap().is_empty());
+}

@@ -1,0 +1,82 @@
+//! A file that a call to the supervisor holds locked, as its standard input, for as long as any
+//! process of it is left. After a crash it tells whether the call has ended.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::remediator::restart::machine::PERSIST_WITHIN;
+use crate::remediator::restart::state::Restart;
+use crate::remediator::runner::blocking;
+
+/// More than the text of any call.
+const MAX_BYTES: u64 = 100;
+
+fn path(state_path: &Path, service: &str) -> PathBuf {
+    let hash = xxhash_rust::xxh3::xxh3_64(service.as_bytes());
+    state_path.join(format!("call-{hash:016x}"))
+}
+
+/// Names the call within the file. Another call of the service has another file.
+fn text(state: &Restart) -> Option<String> {
+    let id = state.call?.id;
+    Some(format!("{} {} {id}\n", state.run_id, state.decided_ns))
+}
+
+/// A locked file for the call that is intended. None where there is no call, or no file can be
+/// made: then the call counts as under way until its time is over. Blocks.
+pub(super) fn create(state_path: &Path, state: &Restart) -> Option<Arc<File>> {
+    let (text, path) = (text(state)?, path(state_path, &state.service));
+    let made = (|| {
+        // What an earlier call has left may hold the file of that call.
+        let _ = fs::remove_file(&path);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
+        // Who reads its standard input is at the end.
+        file.write_all(text.as_bytes())?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok::<_, std::io::Error>(file)
+    })();
+    match made {
+        Ok(file) => Some(Arc::new(file)),
+        Err(error) => {
+            let service = &state.service;
+            tracing::warn!(service, "failed to make the lock of a call: {error}");
+            None
+        }
+    }
+}
+
+/// Whether the last call has ended: nobody holds the file of that very call. Blocks.
+fn has_ended(state_path: &Path, state: &Restart) -> bool {
+    let Some(expected) = text(state) else {
+        return false;
+    };
+    let Ok(file) = File::open(path(state_path, &state.service)) else {
+        return false;
+    };
+    let mut text = String::new();
+    let read = (&file).take(MAX_BYTES).read_to_string(&mut text);
+    read.is_ok()
+        && text == expected
+        && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+}
+
+/// The same; a disk that hangs says nothing.
+pub(super) async fn has_ended_within(state_path: PathBuf, state: Restart) -> bool {
+    let looked = blocking(move || has_ended(&state_path, &state));
+    tokio::time::timeout(PERSIST_WITHIN, looked)
+        .await
+        .unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,112 @@
+//! The locks of the folders of a service.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::folder::{Found, SessionName};
+use crate::remediator::quarantine::Obstacle;
+use crate::remediator::restart::state::Event;
+use crate::remediator::runner::{self, Folders, blocking};
+
+use super::{Side, other_call_may_be_under_way, refused};
+
+/// A folder that cannot be opened within this time is on a file system that hangs.
+const OPENED_WITHIN: Duration = Duration::from_secs(6);
+/// The locks of all others, together.
+const LOCKED_WITHIN: Duration = Duration::from_secs(6);
+
+/// Takes the lock of every folder, after a pause. A folder that cannot be locked is left out,
+/// so that a file system that hangs keeps nobody down; `own` must be lockable.
+pub(super) async fn lock(
+    id: u64,
+    after: Duration,
+    mut sessions: Vec<Found>,
+    own: Option<SessionName>,
+    state_path: PathBuf,
+) -> (Event, Side) {
+    tokio::time::sleep(after).await;
+    // Two processes that lock the same folders do so in the same order.
+    sessions.sort_by(|a, b| a.session.as_str().cmp(b.session.as_str()));
+    let answering = answering(&sessions).await;
+    let until = tokio::time::Instant::now() + LOCKED_WITHIN;
+    let mut folders = BTreeMap::new();
+    for found in &sessions {
+        let locked = match answering.contains(found.session.as_str()) {
+            true => tokio::time::timeout_at(until, runner::lock(found))
+                .await
+                .ok(),
+            false => None,
+        };
+        let locked =
+            locked.unwrap_or_else(|| Err(Obstacle::Io("locking the folder takes too long".into())));
+        match locked {
+            Ok(folder) => _ = folders.insert(found.session.to_string(), folder),
+            Err(Obstacle::Locked) => return (Event::LockBusy(id), Side::None),
+            Err(error) if own.as_ref() == Some(&found.session) => {
+                return (Event::LockBusy(id), refused(error.into()));
+            }
+            Err(error) => {
+                tracing::warn!(session = %found.session, "its folder is not locked: {error}");
+            }
+        }
+    }
+    match other_call_may_be_under_way(sessions, Some(state_path)).await {
+        true => (Event::LockBusy(id), Side::None),
+        false => (Event::Locked(id), Side::Locked(Folders(folders))),
+    }
+}
+
+/// Those whose folder can be opened, or fails at once. They are asked at the same time: those
+/// that hang cost their time once.
+async fn answering(sessions: &[Found]) -> BTreeSet<String> {
+    let mut looks = JoinSet::new();
+    for found in sessions.iter().cloned() {
+        looks.spawn(async move {
+            let place = found.place;
+            blocking(move || _ = place.open()).await;
+            found.session.to_string()
+        });
+    }
+    let mut answering = BTreeSet::new();
+    let asked = async {
+        while let Some(looked) = looks.join_next().await {
+            answering.extend(looked.ok());
+        }
+    };
+    let _ = tokio::time::timeout(OPENED_WITHIN, asked).await;
+    answering
+}
+
+/// Whether each locked folder is still the one that is found by its path. One that does not
+/// answer in time counts as replaced.
+pub(super) async fn still_protect(folders: Folders, sessions: &[Found]) -> bool {
+    let places: Vec<_> = sessions
+        .iter()
+        .filter_map(|found| {
+            let folder = folders.0.get(found.session.as_str())?;
+            Some((folder.clone(), found.place.clone()))
+        })
+        .collect();
+    let looked = blocking(move || {
+        let mut all = places.iter();
+        all.all(|(folder, place)| folder.is_still_at(place))
+    });
+    tokio::time::timeout(OPENED_WITHIN, looked)
+        .await
+        .unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remediator::restart::machine::{GRACE, LOCK_WITHIN};
+
+    /// Or a file system that hangs would keep a bot down.
+    #[test]
+    fn all_that_may_hang_ends_before_the_deadline_of_the_machine() {
+        assert!(OPENED_WITHIN + LOCKED_WITHIN + GRACE < LOCK_WITHIN);
+    }
+}

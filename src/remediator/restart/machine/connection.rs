@@ -1,0 +1,77 @@
+//! After the start: whether its sessions connect.
+
+use std::time::Duration;
+
+use super::super::state::{Effect, Look, Notice, Phase, RestartStep, Seen, Sources, Verdict};
+use super::{LOOK_EVERY, STARTS_AGAIN, Step};
+
+impl Step {
+    pub(super) fn connect(&mut self, started: bool) {
+        self.to(Phase::WaitingForConnection);
+        (self.s.call, self.s.before) = (None, None);
+        (self.s.contradicted, self.s.told_unknown) = (false, false);
+        self.s.until = Some(self.now.plus(self.s.times.connect));
+        if started {
+            self.effects.push(Effect::Step(RestartStep::Started));
+        }
+        self.effects.push(Effect::Note);
+        self.observe(Duration::ZERO, Sources::Connection);
+    }
+
+    pub(super) fn waiting(&mut self, look: &Look) {
+        let runs = matches!(look.seen, Seen::Running(_));
+        for one in &mut self.s.waiting {
+            one.seen = match (runs, one.seen, look.connected.contains(&one.session)) {
+                (false, ..) | (true, 0 | 1, false) => 0,
+                (true, seen @ (0 | 1), true) => seen + 1,
+                (true, seen, _) => seen,
+            };
+        }
+        let has_time = !self.now.is_past(self.s.until);
+        match look.seen {
+            Seen::Running(_) if self.s.waiting.iter().all(|one| one.seen >= 2) => {
+                self.to(Phase::Back);
+                self.effects.push(Effect::Step(RestartStep::Connected));
+                self.effects.push(Effect::Forget);
+                self.effects.push(Effect::Unlock);
+                self.report(Verdict::Back);
+            }
+            Seen::Gone if has_time && self.s.again < STARTS_AGAIN => {
+                self.s.again += 1;
+                let pause = LOOK_EVERY.saturating_mul(1 << self.s.again);
+                self.intend_start_after(pause);
+            }
+            _ if has_time => self.observe(LOOK_EVERY, Sources::Connection),
+            Seen::Running(_) | Seen::Changing => {
+                self.to(Phase::RunningNotConnected);
+                self.s.waiting.retain(|one| one.seen < 2);
+                self.effects
+                    .push(Effect::Notify(Notice::RunningNotConnected));
+                self.report(Verdict::RunningNotConnected);
+                self.effects.push(Effect::Note);
+                self.effects.push(Effect::Unlock);
+                self.observe(self.s.times.retry, Sources::Connection);
+            }
+            Seen::Gone => self.is_down(),
+            Seen::Unknown | Seen::Contradicted => {
+                self.effects.push(Effect::Notify(Notice::StartUnknown));
+                self.report(Verdict::StartUnknown);
+                self.s.told_unknown = true;
+                self.start_is_unknown();
+            }
+        }
+    }
+
+    pub(super) fn not_connected(&mut self, look: &Look) {
+        self.s
+            .waiting
+            .retain(|one| !look.connected.contains(&one.session));
+        if self.s.waiting.is_empty() {
+            self.to(Phase::Back);
+            self.effects.push(Effect::Forget);
+        } else {
+            self.effects.push(Effect::Note);
+            self.observe(self.s.times.retry, Sources::Connection);
+        }
+    }
+}

@@ -20,6 +20,7 @@ use crate::rules::RuleSettings;
 use exporter_toolkit::secret;
 
 use super::processes::{BreakerSection, MOVED, ProcessSection};
+use super::span::span;
 
 /// Reads the file at `path`.
 pub fn read(path: &Path) -> Result<File, String> {
@@ -375,13 +376,4 @@ impl<'de> Deserialize<'de> for Batch {
         }
         deserializer.deserialize_any(Word)
     }
-}
-
-pub(super) fn span<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text)
-        .map(Some)
-        .map_err(|_| de::Error::custom("not a time span such as 10m or 14d"))
 }

@@ -12,8 +12,8 @@ use supervisor::{
 use crate::control::window::{Window, Windows};
 use crate::control::{ServiceRule, Services, Timing, placeholders};
 
-use super::file::span;
 use super::globs;
+use super::span::span;
 
 /// What to write in the place of the two sections that `processes` has replaced.
 pub const MOVED: &str = "`service` and `connection.process` are now one section `processes`, which names each process once: an entry holds one of systemd: {unit}, pm2: {name, home}, docker: {container}, command and pid_file; one that may also be stopped and started needs `allow_restart: true`; see docs/configuration.md";

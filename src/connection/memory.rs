@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -107,6 +107,18 @@ pub trait Memory: fmt::Debug + Send + Sync {
 
     /// Remembers that these sources saw the session alive; a newer word replaces an older one.
     fn remember(&self, session: &SessionName, seen: &[(String, Alive)]);
+}
+
+/// A memory that is only read.
+#[derive(Debug)]
+pub(super) struct ReadOnly(pub(super) Arc<dyn Memory>);
+
+impl Memory for ReadOnly {
+    fn recall(&self, session: &SessionName) -> Recollection {
+        self.0.recall(session)
+    }
+
+    fn remember(&self, _session: &SessionName, _seen: &[(String, Alive)]) {}
 }
 
 /// A sighting, for a store of another kind.

@@ -63,7 +63,7 @@ impl Connection {
             && !confirmed
         {
             let now = Timestamp::now();
-            let still = |last: Timestamp| last <= now && last.until(now) >= self.quiet;
+            let still = |last: Timestamp| last <= now && last.until(now) >= self.settings.quiet;
             if !still(*last_line) || !inventory.newest_write().is_some_and(still) {
                 let unsure = "its log ends with an opened connection, and no probe and no process says that it was this bot which was stopped; give one";
                 evidence.push(Evidence::new("log", Finding::NoAnswer, unsure));
@@ -108,8 +108,14 @@ impl Connection {
             let new = |event: &LogEvent| event.at.is_some_and(|at| at.plus(TICK) >= since);
             let event = event.map(|event| event.filter(new));
             let written = inventory.newest_write();
-            let (finding, detail) =
-                log_says(event, false, written, now, self.log_fresh, self.quiet);
+            let (finding, detail) = log_says(
+                event,
+                false,
+                written,
+                now,
+                self.settings.log_fresh,
+                self.settings.quiet,
+            );
             evidence.push(Evidence::new("log", finding, detail));
         }
         fold(evidence).state == State::Connected

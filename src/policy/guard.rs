@@ -20,7 +20,7 @@ use crate::connection::{State, Verdict};
 use crate::folder::kind::sender_key_id;
 use crate::folder::{Creds, CredsFacts, FileName, Inventory, Kind, Shape, Stamp, Timestamp, Unit};
 
-use super::immovable::LeftOut;
+use super::left_out::LeftOut;
 use super::measure::{
     BatchSetting, Batches, accumulated, accumulated_files, pre_keys, usable_pre_key,
 };

@@ -23,10 +23,10 @@ use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, stat};
 use crate::folder::{FileName, Kind, Place};
 use exporter_toolkit::secret::{self, SecretError};
 
-use super::service::MAX_TOKEN_BYTES;
-
 use super::quarantine::{Obstacle, check_filesystem};
 
+/// The token file is no longer than this.
+pub(super) const MAX_TOKEN_BYTES: u64 = 8 << 10;
 /// Less room than this is too little for the records of a run.
 const FEW_BYTES: u64 = 16 << 20;
 /// Less free inodes than this are too few.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::folder::{Creds, Entry, Inside, Shape, Stamp, Timestamp};
-use crate::policy::{CleanupMode, Move};
+use crate::policy::{CleanupMode, LeftOut, Move};
 use proptest::prelude::*;
 
 const NAMES: [&str; 9] = [

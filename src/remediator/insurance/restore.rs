@@ -113,7 +113,7 @@ pub async fn restore(
         let folder = Arc::clone(&folder);
         blocking(move || settle_all(&folder)).await?;
     }
-    let (verdict, inventory) = runner::ask_and_scan(&ctx.settings, found, &folder, down).await?;
+    let (verdict, inventory) = runner::ask_and_scan(&ctx.connection, found, &folder, down).await?;
     ending.evidence = Some(verdict.because());
     ending.step(Step::verdict(&verdict, false));
     let refusal = |state: State| match state {
@@ -152,7 +152,7 @@ pub async fn restore(
     // Everything is written and nothing has moved: the last moment to ask again.
     let mut stop = None;
     if !force {
-        let again = match runner::ask_and_scan(&ctx.settings, found, &folder, down).await {
+        let again = match runner::ask_and_scan(&ctx.connection, found, &folder, down).await {
             Ok((again, _)) => again,
             Err(obstacle) => crate::connection::Verdict::unknown("folder", obstacle.to_string()),
         };

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::connection::Connection;
 use crate::folder::{Found, Timestamp};
 use crate::remediator::insurance::store::CopyStore;
 use crate::remediator::insurance::watch::{Deletes, Watch};
@@ -165,7 +164,7 @@ impl Service {
         self: Arc<Self>,
         mut stopping: tokio::sync::watch::Receiver<bool>,
     ) {
-        if !self.ctx.settings.connection.has_sources() {
+        if !self.ctx.connection.has_sources() {
             return;
         }
         loop {
@@ -182,10 +181,11 @@ impl Service {
 
     /// Asks about every session; that is all, for to ask is to remember who is alive.
     pub(super) async fn roll_call(self: &Arc<Self>) {
-        let connection = Connection {
-            share_for: ROLL_CALL_SHARES_FOR,
-            ..self.ctx.settings.connection.clone()
-        };
+        let connection = self
+            .ctx
+            .connection
+            .clone()
+            .sharing_for(ROLL_CALL_SHARES_FOR);
         let connection = Arc::new(connection);
         let mut asked = tokio::task::JoinSet::new();
         for found in self.all_sessions().await {

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
 
-use crate::config::Settings;
-use crate::connection::{Alive, Memory, Recollection};
-use crate::folder::{SessionName, Timestamp};
+use crate::app::App;
+use crate::folder::Timestamp;
 use crate::policy::CleanRequest;
 use crate::policy::guard::CleanupMode;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Response};
@@ -54,18 +53,6 @@ impl Default for Pages {
             privileges: Mutex::default(),
         }
     }
-}
-
-/// A memory that is only read.
-#[derive(Debug)]
-struct ReadOnly(Arc<dyn Memory>);
-
-impl Memory for ReadOnly {
-    fn recall(&self, session: &SessionName) -> Recollection {
-        self.0.recall(session)
-    }
-
-    fn remember(&self, _session: &SessionName, _seen: &[(String, Alive)]) {}
 }
 
 impl Service {
@@ -173,14 +160,16 @@ impl Service {
                 );
             }
         };
-        let mut settings = Settings::clone(&self.ctx.settings);
-        settings.connection.memory = Arc::new(ReadOnly(settings.connection.memory));
+        let app = App {
+            settings: Arc::clone(&self.ctx.settings),
+            connection: self.ctx.connection.clone().without_remembering(),
+        };
         let ask = CleanRequest {
             mode: CleanupMode::Cleanup,
             tier: None,
             force: None,
         };
-        let (verdict, plan) = runner::preview(&settings, &found, ask).await;
+        let (verdict, plan) = runner::preview(&app, &found, ask).await;
         let page = page::plan(&session, &verdict, plan.as_ref(), Timestamp::now());
         let mut plans = self
             .pages

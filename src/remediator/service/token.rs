@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use exporter_toolkit::secret;
 
-/// The token file is no longer than this.
-pub(in super::super) const MAX_TOKEN_BYTES: u64 = 8 << 10;
+use crate::remediator::privileges::MAX_TOKEN_BYTES;
+
 /// Threads that read it at the same time.
 const READERS: usize = 4;
 /// Nobody waits longer for it.

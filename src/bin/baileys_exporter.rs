@@ -10,8 +10,8 @@ use baileys_exporter::app::App;
 use baileys_exporter::cli::{complain, print, until_stopped};
 use baileys_exporter::config::{CommonFlags, ExporterFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::connection::{Memory, Recent};
-use baileys_exporter::exporter::alive::Kept;
 use baileys_exporter::exporter::server::{Exporter, keeps_state};
+use baileys_exporter::exporter::sightings_file::SightingsFile;
 use baileys_exporter::exporter::snapshot::Collector;
 use baileys_exporter::exporter::status;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -173,7 +173,10 @@ fn show(
 async fn show_status(settings: Settings, output: Output) -> ExitCode {
     let memory: Arc<dyn Memory> = match keeps_state(&settings) {
         // What the running exporter has seen counts here as well.
-        true => Arc::new(Kept::load(&settings.logs.state_path, Clock::system())),
+        true => Arc::new(SightingsFile::load(
+            &settings.logs.state_path,
+            Clock::system(),
+        )),
         false => Arc::new(Recent::default()),
     };
     let App {

@@ -8,7 +8,7 @@ mod processes;
 mod span;
 
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
-pub use processes::Breaker;
+pub use processes::BreakerSettings;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -91,7 +91,7 @@ pub struct Settings {
     /// The bots' processes, and which of them may be stopped and started.
     pub services: Services,
     /// When everything is stopped because too much happens at once.
-    pub breaker: Breaker,
+    pub breaker: BreakerSettings,
     /// Runs that wait for a better moment.
     pub armed: Armed,
     /// What the alerting rules are printed with, beside the tiers.

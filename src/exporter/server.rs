@@ -25,9 +25,9 @@ use crate::folder::{SessionName, Timestamp};
 use crate::logs::{LogSettings, Monitor};
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response, exposition};
 
-use super::alive::Kept;
 use super::metrics::{ReloadState, metric_families};
 use super::page::page;
+use super::sightings_file::SightingsFile;
 use super::snapshot::{Collector, Snapshot};
 use super::status::{lay_out, verdicts};
 
@@ -63,7 +63,7 @@ pub struct Exporter {
     logs: Mutex<Option<Arc<Monitor>>>,
     memory: Arc<dyn Memory>,
     /// The same, where it is kept over a restart.
-    kept: Option<Arc<Kept>>,
+    kept: Option<Arc<SightingsFile>>,
     reloaded: Notify,
     clock: Clock,
 }
@@ -111,8 +111,12 @@ impl Exporter {
         clock: Clock,
     ) -> Self {
         // It outlives a reload of the configuration.
-        let kept = keeps_state(&settings)
-            .then(|| Arc::new(Kept::load(&settings.logs.state_path, clock.clone())));
+        let kept = keeps_state(&settings).then(|| {
+            Arc::new(SightingsFile::load(
+                &settings.logs.state_path,
+                clock.clone(),
+            ))
+        });
         let memory: Arc<dyn Memory> = match &kept {
             Some(kept) => Arc::clone(kept) as _,
             None => Arc::new(Recent::default()),

@@ -319,7 +319,7 @@ pub fn plan(
         None => limits.inactive_for.max(INACTIVE_FOR),
     };
     let batches = Batches::of(inventory, limits.batch);
-    let table = Table {
+    let table = GuardTable {
         now,
         cutoff: reference.minus(inactive_for),
         facts,
@@ -415,14 +415,14 @@ enum Owner {
     Unsure,
 }
 
-struct Table<'a> {
+struct GuardTable<'a> {
     now: Timestamp,
     cutoff: Timestamp,
     facts: &'a CredsFacts,
     process_gone: bool,
 }
 
-impl Table<'_> {
+impl GuardTable<'_> {
     fn is_movable(&self, unit: &Unit<'_>) -> bool {
         unit.is_plain() && unit.last_activity() <= self.now
     }

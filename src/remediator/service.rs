@@ -64,7 +64,7 @@ mod perform;
 mod token;
 
 /// The running remediator.
-pub struct Service {
+pub struct Remediator {
     ctx: Context,
     restarts: Arc<RestartCoordinator>,
     token: token::TokenFile,
@@ -102,7 +102,7 @@ struct KnownSessions {
     at: Option<Instant>,
 }
 
-impl Service {
+impl Remediator {
     /// A service over this configuration and journal.
     ///
     /// Errors: no usable token file, or another `serve` has this state directory.

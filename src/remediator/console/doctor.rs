@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::connection::{Finding, Recollection, State, Verdict};
 use crate::folder::{Found, SessionName, Timestamp};
 
-use super::super::privileges::Finding as Privilege;
+use super::super::privileges::PermissionFinding;
 use super::super::runner;
 use super::{Exit, Output, context, fail, find, operator, privileges, with_memory};
 
@@ -18,7 +18,7 @@ struct CheckUp {
     session: String,
     verdict: Verdict,
     memory: Recollection,
-    privileges: Vec<Privilege>,
+    privileges: Vec<PermissionFinding>,
 }
 
 /// Sessions that `doctor` looks at at the same time.
@@ -248,7 +248,7 @@ fn doctor_table(check_ups: &[CheckUp]) -> String {
     format!("{out}\n{advice}")
 }
 
-fn doctor_json(check_up: &CheckUp, program: &[&Privilege]) -> serde_json::Value {
+fn doctor_json(check_up: &CheckUp, program: &[&PermissionFinding]) -> serde_json::Value {
     let sources = check_up.verdict.evidence.iter().map(|evidence| {
         serde_json::json!({
             "source": evidence.source,

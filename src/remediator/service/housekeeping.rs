@@ -13,7 +13,7 @@ use crate::remediator::quarantine::{LockedFolder, StoredState, is_due, quarantin
 use crate::remediator::runner::{self, blocking};
 use crate::remediator::store::{BlockingStore, StoreError};
 
-use super::Service;
+use super::Remediator;
 
 /// How often the quarantines are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
@@ -32,7 +32,7 @@ const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
 /// A folder that could not be looked at for what a crash left is looked at again.
 const RECOVER_AGAIN: Duration = Duration::from_secs(5);
 
-impl Service {
+impl Remediator {
     /// Ends what a crash left: in the folders, then in the journal. `false`: a folder was
     /// left alone, for its service is on its way up or a run is under way there.
     pub(super) async fn recover(self: &Arc<Self>) -> bool {

@@ -21,7 +21,7 @@ use super::super::store::armed::ArmedRun;
 use super::super::store::audit::RunKey;
 use super::super::store::pause::PauseEntry;
 use super::super::store::{Store, StoreError};
-use super::Service;
+use super::Remediator;
 
 /// Pages at the same time; more get 503.
 const MAX_PAGES: usize = 4;
@@ -55,7 +55,7 @@ impl Default for Pages {
     }
 }
 
-impl Service {
+impl Remediator {
     /// Answers a GET for one of the pages.
     pub(super) async fn page(self: &Arc<Self>, path: &str, query: &str) -> Response {
         let (service, path, query) = (Arc::clone(self), path.to_owned(), query.to_owned());
@@ -278,20 +278,4 @@ fn parameter(query: &str, name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_decoded() {
-        assert_eq!(
-            parameter("session=a%20b%2Fc%3D&id=1", "session").as_deref(),
-            Some("a b/c=")
-        );
-        assert_eq!(
-            parameter("x=1&session=a+b", "session").as_deref(),
-            Some("a b")
-        );
-        assert_eq!(parameter("session", "session"), None);
-        assert_eq!(parameter("session=%ff", "session"), None);
-    }
-}
+mod tests;

@@ -17,7 +17,7 @@ use crate::remediator::store::StoreError;
 use crate::remediator::store::audit::Step;
 use crate::remediator::store::runs::{Action, Ending, Run, Status};
 
-use super::Service;
+use super::Remediator;
 
 /// What became of a run that was taken.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) enum Performed {
 /// Why a run waits again, for its record.
 const WAITS: &str = "its service was being stopped or started, or another run was under way on it";
 
-impl Service {
+impl Remediator {
     pub(super) async fn perform(self: &Arc<Self>, run: &Run) {
         let mut ending = Ending::default();
         match self.perform_inner(run, &mut ending).await {

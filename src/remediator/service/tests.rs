@@ -16,14 +16,14 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// A service over one small bot whose clean-up moves one session of 40 days ago.
 /// Gives the service other settings, and the parts that they ask for.
-fn set(service: &mut Service, settings: Settings) {
+fn set(service: &mut Remediator, settings: Settings) {
     let memory = Arc::new(StoredSightings(service.ctx.store.clone()));
     let app = App::new(settings, memory, clock::Clock::system());
     service.ctx.settings = app.settings;
     service.ctx.connection = app.connection;
 }
 
-fn service(dir: &Path) -> Service {
+fn service(dir: &Path) -> Remediator {
     let bot = dir.join("sessions/bot");
     std::fs::create_dir_all(&bot).unwrap();
     std::fs::write(
@@ -53,7 +53,7 @@ fn service(dir: &Path) -> Service {
         state_path: Some(dir.join("state")),
         ..RemediatorFlags::default()
     };
-    Service::new(context(Settings::load(&common, &remediator).unwrap()).unwrap()).unwrap()
+    Remediator::new(context(Settings::load(&common, &remediator).unwrap()).unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -433,7 +433,7 @@ fn start_is_refused_with_the_mend() {
             .mode();
         assert_eq!(found & 0o777, mode, "{name}");
     }
-    let again = Service::new(first.ctx.clone()).err().unwrap();
+    let again = Remediator::new(first.ctx.clone()).err().unwrap();
     assert!(again.contains("another `serve`"), "{again}");
     drop(first);
     let token = dir.path().join("token");

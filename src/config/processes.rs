@@ -12,8 +12,8 @@ use supervisor::{
 use crate::control::window::{Window, Windows};
 use crate::control::{ServiceRule, Services, Timing, placeholders};
 
-use super::file::span;
 use super::globs;
+use super::span::span;
 
 /// What to write in the place of the two sections that `processes` has replaced.
 pub const MOVED: &str = "`service` and `connection.process` are now one section `processes`, which names each process once: an entry holds one of systemd: {unit}, pm2: {name, home}, docker: {container}, command and pid_file; one that may also be stopped and started needs `allow_restart: true`; see docs/configuration.md";
@@ -23,7 +23,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// When everything is stopped because too much happens at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Breaker {
+pub struct BreakerSettings {
     /// More services than this trip it.
     pub services: u32,
     /// More than this share of all services, between 0 and 1, trips it.
@@ -32,7 +32,7 @@ pub struct Breaker {
     pub within: Duration,
 }
 
-impl Default for Breaker {
+impl Default for BreakerSettings {
     fn default() -> Self {
         Self {
             services: 3,
@@ -120,8 +120,8 @@ struct WindowSection {
 
 impl BreakerSection {
     /// Errors: a sentence that names the key.
-    pub fn build(self) -> Result<Breaker, String> {
-        let default = Breaker::default();
+    pub fn build(self) -> Result<BreakerSettings, String> {
+        let default = BreakerSettings::default();
         let share = match self.share {
             None => default.share,
             Some(text) => text
@@ -137,7 +137,7 @@ impl BreakerSection {
         {
             return Err("breaker.within: not less than 1m".into());
         }
-        Ok(Breaker {
+        Ok(BreakerSettings {
             services: self.services.unwrap_or(default.services),
             share,
             within: self.within.unwrap_or(default.within),

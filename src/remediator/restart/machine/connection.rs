@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::state::{Effect, Look, Notice, Phase, RestartStep, Seen, Sources, Verdict};
-use super::{LOOK_EVERY, STARTS_AGAIN, Step};
+use super::super::state::{BotVerdict, Effect, Look, Notice, Phase, RestartStep, Seen, Sources};
+use super::{LOOK_EVERY, STARTS_AGAIN, Transition};
 
-impl Step {
+impl Transition {
     pub(super) fn connect(&mut self, started: bool) {
         self.to(Phase::WaitingForConnection);
         (self.s.call, self.s.before) = (None, None);
@@ -34,7 +34,7 @@ impl Step {
                 self.effects.push(Effect::Step(RestartStep::Connected));
                 self.effects.push(Effect::Forget);
                 self.effects.push(Effect::Unlock);
-                self.report(Verdict::Back);
+                self.report(BotVerdict::Back);
             }
             Seen::Gone if has_time && self.s.again < STARTS_AGAIN => {
                 self.s.again += 1;
@@ -47,7 +47,7 @@ impl Step {
                 self.s.waiting.retain(|one| one.seen < 2);
                 self.effects
                     .push(Effect::Notify(Notice::RunningNotConnected));
-                self.report(Verdict::RunningNotConnected);
+                self.report(BotVerdict::RunningNotConnected);
                 self.effects.push(Effect::Note);
                 self.effects.push(Effect::Unlock);
                 self.observe(self.s.times.retry, Sources::Connection);
@@ -55,7 +55,7 @@ impl Step {
             Seen::Gone => self.is_down(),
             Seen::Unknown | Seen::Contradicted => {
                 self.effects.push(Effect::Notify(Notice::StartUnknown));
-                self.report(Verdict::StartUnknown);
+                self.report(BotVerdict::StartUnknown);
                 self.s.told_unknown = true;
                 self.start_is_unknown();
             }

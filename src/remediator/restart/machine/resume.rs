@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::super::state::{CallKind, Effect, HandedTo, Notice, Phase, Sources, Verdict};
-use super::{STOPS_LATE_WITHIN, Step};
+use super::super::state::{BotVerdict, CallKind, Effect, HandedTo, Notice, Phase, Sources};
+use super::{STOPS_LATE_WITHIN, Transition};
 
-impl Step {
+impl Transition {
     /// What was awaited is lost with the process that awaited it. A call may be under way.
     pub(super) fn resume(&mut self) {
         self.s.reported = true;
@@ -89,7 +89,7 @@ impl Step {
         match self.s.phase {
             // Seen running after its start. Who stops it from now on is not this program.
             Phase::WaitingForConnection | Phase::RunningNotConnected => {
-                return self.release(true, Phase::Released, Verdict::Removed);
+                return self.release(true, Phase::Released, BotVerdict::Removed);
             }
             Phase::HandedOver(HandedTo::Removed) => return,
             phase if !phase.is_pending() => return,
@@ -99,7 +99,7 @@ impl Step {
         self.effects.push(Effect::BreakOff);
         self.effects.push(Effect::Unlock);
         self.effects.push(Effect::Notify(Notice::Removed));
-        self.report(Verdict::Removed);
+        self.report(BotVerdict::Removed);
         self.effects.push(Effect::Note);
     }
 
@@ -113,9 +113,9 @@ impl Step {
         if self.s.leaving && may && !self.s.phase.is_final() {
             self.effects.push(Effect::Leave);
             self.report(match self.s.phase {
-                Phase::RunningNotConnected => Verdict::RunningNotConnected,
-                Phase::Down => Verdict::Down,
-                _ => Verdict::StartUnknown,
+                Phase::RunningNotConnected => BotVerdict::RunningNotConnected,
+                Phase::Down => BotVerdict::Down,
+                _ => BotVerdict::StartUnknown,
             });
         }
     }

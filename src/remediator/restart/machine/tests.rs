@@ -355,7 +355,7 @@ fn what_a_person_is_stopping_is_not_stopped_and_started() {
     let (state, effects) = next(&state, &looked(&state, Seen::Changing), at(1, 20));
     assert_eq!(state.phase, Phase::Released);
     assert!(
-        effects.contains(&Effect::Report(Verdict::Busy)),
+        effects.contains(&Effect::Report(BotVerdict::Busy)),
         "{effects:?}"
     );
 }

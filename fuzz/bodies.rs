@@ -144,7 +144,7 @@ pub fn names(data: &[u8]) {
         shape: Shape::Regular,
         stamp: old,
         inside: match parse_name(name).kind {
-            Kind::Session => SessionActivity::Latest(None),
+            Kind::Session => SessionActivity::Times(None),
             _ => SessionActivity::NotRead,
         },
     });

@@ -151,7 +151,10 @@ fn table_row(row: &SessionRow) -> Markup {
     let label = |column: &Column| column.0;
     html! {
         tr data-session=(row.session) data-tier=(row.tier_word()) {
-            td.name { (row.session) @if let Some(error) = &row.error { span.error { (error) } } }
+            td.name {
+                (row.session)
+                @for said in row.error.iter().chain(&row.notes) { span.error { (said) } }
+            }
             td data-label=(label(&TIER)) { (chip(tier_word(row), row.tier)) }
             td data-label=(label(&ACCUMULATED)) { span.gauge { (bar(row)) } }
             td.n data-label=(label(&FILES)) { (number(row.files)) }

@@ -14,6 +14,7 @@ use crate::folder::{Creds, SessionName, Timestamp};
 use crate::logs::{Pattern, Severity};
 use crate::policy::{CleanupMode, Tier};
 
+use super::advice::advice;
 use super::snapshot::{SessionView, Snapshot};
 
 /// Probes that run at the same time.
@@ -50,6 +51,8 @@ pub struct SessionRow {
     pub connection_evidence: Vec<String>,
     /// `ok`, `not logged in`, `missing`, `empty`, `cut off`, `not valid` or `unreadable`.
     pub creds: Option<&'static str>,
+    /// What else a person should know of the folder, and what they can do.
+    pub notes: Vec<String>,
     /// Why the folder could not be looked at.
     pub error: Option<String>,
     /// Where warning, cleanup, emergency and fatal begin.
@@ -137,6 +140,7 @@ fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> SessionRow {
         connection: verdict.state.label(),
         connection_evidence: verdict.evidence.iter().map(ToString::to_string).collect(),
         creds: None,
+        notes: Vec::new(),
         error: None,
         thresholds: [t.warning, t.cleanup, t.emergency, t.fatal],
         rank: Rank::Unseen,
@@ -158,6 +162,7 @@ fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> SessionRow {
                 .oldest_active_session
                 .map(|at| at.until(now).as_secs());
             row.creds = Some(measured.inventory.creds.word());
+            row.notes = advice(measured, t);
             row.rank = match measured.inventory.creds {
                 Creds::Valid(_) => Rank::Tier(measured.tier),
                 _ => Rank::BrokenCreds,
@@ -297,11 +302,8 @@ pub fn table(rows: &[SessionRow]) -> String {
         if let Some(error) = &row.error {
             text.push_str(&format!("\n{}: {error}", row.session));
         }
-        if row.pre_key_batch_ambiguous == Some(true) {
-            text.push_str(&format!(
-                "\n{}: the pre-key batch is ambiguous; set it with --pre-keys.batch or overrides in the configuration",
-                row.session
-            ));
+        for note in &row.notes {
+            text.push_str(&format!("\n{}: {note}", row.session));
         }
     }
     text

@@ -24,7 +24,7 @@ use crate::folder::{Creds, FileName, Inventory, Timestamp};
 use super::guard::{CleanRequest, CleanupMode, Limits, Plan, Refusal, plan};
 use super::immovable::without_immovable;
 use super::left_out::Immovable;
-use super::measure::{Batches, accumulated_files};
+use super::measure::accumulated_files;
 use super::tiers::Tier;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -196,7 +196,7 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
         Creds::Valid(facts) => facts,
         broken => return Err(Refusal::CredsBroken(broken.word()).into()),
     };
-    let live = accumulated_files(inventory, Batches::of(inventory, limits.batch).measured);
+    let live = accumulated_files(inventory, limits.batch);
     let threshold = limits.thresholds.of(before.tier);
     if live < threshold {
         return Err(Refusal::StaleAlert { live, threshold }.into());

@@ -267,7 +267,7 @@ pub fn decide(
         }
     }
     if let Some(tier) = ask.tier {
-        let live = accumulated_files(inventory, Batches::of(inventory, limits.batch).measured);
+        let live = accumulated_files(inventory, limits.batch);
         let threshold = limits.thresholds.of(tier);
         if live < threshold {
             return Err(Refusal::StaleAlert { live, threshold });
@@ -355,8 +355,8 @@ pub fn plan(
         .count();
     Ok(Plan {
         mode: ask.mode,
-        accumulated_before: accumulated_files(inventory, batches.measured),
-        accumulated_after: accumulated(inventory, batches.measured, &is_chosen),
+        accumulated_before: accumulated(inventory, &batches, &|_| false),
+        accumulated_after: accumulated(inventory, &batches, &is_chosen),
         pre_keys_left: pre_keys(inventory) - chosen_pre_keys,
         left_out: LeftOut::new(),
         moves: chosen
@@ -370,6 +370,22 @@ pub fn plan(
     })
 }
 
+/// What a clean-up could move now, whatever the connection and the tier.
+pub fn possible(
+    inventory: &Inventory,
+    now: Timestamp,
+    limits: &Limits,
+    mode: CleanupMode,
+    process_gone: bool,
+) -> Result<Plan, Refusal> {
+    let ask = CleanRequest {
+        mode,
+        tier: None,
+        force: None,
+    };
+    plan(inventory, process_gone, now, limits, &ask)
+}
+
 /// Files by kind that a clean-up could move now, whatever the connection. Empty where the
 /// table refuses.
 pub fn removable(
@@ -379,12 +395,7 @@ pub fn removable(
     mode: CleanupMode,
     process_gone: bool,
 ) -> BTreeMap<Kind, usize> {
-    let ask = CleanRequest {
-        mode,
-        tier: None,
-        force: None,
-    };
-    plan(inventory, process_gone, now, limits, &ask)
+    possible(inventory, now, limits, mode, process_gone)
         .map(|plan| plan.by_kind())
         .unwrap_or_default()
 }

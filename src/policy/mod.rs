@@ -7,14 +7,17 @@ pub mod immovable;
 pub mod insurance;
 pub mod left_out;
 pub mod measure;
+mod minted;
 pub mod tiers;
 
 pub use emergency::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, may_stop};
 pub use guard::{
     CleanRequest, CleanupMode, Force, Limits, Move, Plan, Refusal, decide, is_dormant, plan,
-    removable,
+    possible, removable,
 };
 pub use immovable::without_immovable;
 pub use left_out::{Immovable, LeftOut};
-pub use measure::{BatchSetting, Batches, accumulated_files, newest_pre_key_missing, pre_keys};
+pub use measure::{
+    Ambiguity, BatchSetting, Batches, accumulated_files, newest_pre_key_missing, pre_keys,
+};
 pub use tiers::{Thresholds, Tier};

@@ -14,9 +14,7 @@ use crate::config::Settings;
 use crate::connection::{Connection, State, Verdict};
 use crate::control::{Presence, Service};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
-use crate::policy::{
-    self, Batches, CleanRequest, Immovable, Limits, Plan, Refusal, accumulated_files,
-};
+use crate::policy::{self, CleanRequest, Immovable, Limits, Plan, Refusal, accumulated_files};
 
 use super::movability;
 use super::outcome::{self, ArmedChange, RunError, RunOutcome, RunResult};
@@ -169,7 +167,7 @@ pub(super) async fn ask_and_scan(
 
 /// Accumulated files, as the tiers count them.
 pub fn count(inventory: &Inventory, limits: &Limits) -> usize {
-    accumulated_files(inventory, Batches::of(inventory, limits.batch).measured)
+    accumulated_files(inventory, limits.batch)
 }
 
 /// Whether this plan could be carried out, as far as that can be known: the folder can be

@@ -62,7 +62,7 @@ fn ago(seconds: i64) -> Timestamp {
 fn entry(name: &str, age: i64) -> Entry {
     let modified = ago(age);
     let inside = if name.starts_with("session-") {
-        SessionActivity::Latest(Some(modified))
+        SessionActivity::at(modified)
     } else {
         SessionActivity::NotRead
     };

@@ -15,7 +15,7 @@ fn ago(span: Duration) -> Timestamp {
 
 fn entry(name: &str, modified: Timestamp) -> Entry {
     let inside = if name.starts_with("session-") {
-        SessionActivity::Latest(Some(modified))
+        SessionActivity::at(modified)
     } else {
         SessionActivity::NotRead
     };

@@ -213,6 +213,69 @@ fn sessions_in_another_format_are_reported() {
     world.finish();
 }
 
+/// As Evolution API without Redis keeps a session: its creds are in a database.
+#[test]
+fn creds_that_are_elsewhere_are_not_missed() {
+    let mut world = new_world();
+    for session in ["evolution_1", "evolution_2", "other"] {
+        bot(&world, session, "bloated-classic-387");
+        fs::remove_file(world.folder(session).join("creds.json")).unwrap();
+    }
+    let config = world.path("config.yml");
+    fs::write(
+        &config,
+        "overrides: [{sessions: ['evolution_*'], creds: elsewhere}]\n",
+    )
+    .unwrap();
+    world
+        .flags
+        .push(format!("--config.file={}", config.display()));
+    world.start_exporter();
+    let none = |metrics: &Metrics, name: &str, session: &str| {
+        let name = format!("baileys_auth_{name}");
+        metrics.having(&name, &[("session", session)]).count() == 0
+    };
+    let metrics = world.metrics();
+    for session in ["evolution_1", "evolution_2"] {
+        assert_eq!(auth(&metrics, "creds_elsewhere", session), 1.0);
+        assert!(none(&metrics, "creds_valid", session));
+        assert!(none(&metrics, "logged_in", session));
+        assert_eq!(reading(&metrics, session), (386.0, 0.0));
+        for action in ["cleanup", "emergency"] {
+            let removable = |kind: &str| {
+                let labels = [("session", session), ("action", action), ("kind", kind)];
+                metrics
+                    .sum("baileys_auth_removable_files", &labels)
+                    .unwrap()
+            };
+            assert_eq!(removable("session"), 16.0);
+            assert_eq!(
+                removable("sender-key") + removable("sender-key-memory"),
+                0.0
+            );
+        }
+    }
+    assert_eq!(auth(&metrics, "creds_valid", "other"), 0.0);
+    assert!(none(&metrics, "creds_elsewhere", "other"));
+    let said = status(&world, 1, &[]);
+    assert!(said.contains("elsewhere"), "{said}");
+
+    // One that appears is watched, and so is its loss.
+    fixture::unpack("normal", &world.path("spare"), SystemTime::now()).unwrap();
+    let creds = world.folder("evolution_1").join("creds.json");
+    fs::copy(world.path("spare/creds.json"), &creds).unwrap();
+    let metrics = world.metrics();
+    assert_eq!(auth(&metrics, "creds_elsewhere", "evolution_1"), 0.0);
+    assert_eq!(auth(&metrics, "creds_valid", "evolution_1"), 1.0);
+    assert!(status(&world, 1, &[]).contains("evolution_1: creds: elsewhere is set, but"));
+    fs::remove_file(&creds).unwrap();
+    let metrics = world.metrics();
+    assert_eq!(auth(&metrics, "creds_elsewhere", "evolution_1"), 0.0);
+    assert_eq!(auth(&metrics, "creds_valid", "evolution_1"), 0.0);
+    assert_eq!(auth(&metrics, "creds_elsewhere", "evolution_2"), 1.0);
+    world.finish();
+}
+
 #[test]
 fn a_directory_that_is_no_auth_folder_is_called_that() {
     let mut world = new_world();

@@ -22,8 +22,8 @@ use baileys_exporter::folder::{
 };
 use baileys_exporter::policy::measure::Batches;
 use baileys_exporter::policy::{
-    BatchSetting, CleanRequest, CleanupMode, Force, Limits, Plan, Refusal, Thresholds, Tier,
-    accumulated_files, decide, plan, pre_keys, removable,
+    BatchSetting, CleanRequest, CleanupMode, CredsPlace, Force, Limits, Plan, Refusal, Thresholds,
+    Tier, accumulated_files, decide, plan, pre_keys, removable,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -506,6 +506,11 @@ fn circumstances(setup: u64, question: u64) -> (Case, i64) {
             days(30),
             Duration::MAX,
         ]),
+        creds: genes.of(&[
+            CredsPlace::Folder,
+            CredsPlace::Folder,
+            CredsPlace::Elsewhere,
+        ]),
         pre_keys_kept: genes.of(&[50, 50, 0, 1, 29, 55, u32::MAX]),
         emergency_pre_key_min_age: genes.of(&[days(1), days(1), days(2), Duration::MAX]),
     };
@@ -910,10 +915,24 @@ impl Facts {
     }
 }
 
+/// Configured so, and the folder holds no creds.json and no companion of one.
+fn are_elsewhere(case: &Case) -> bool {
+    case.limits.creds == CredsPlace::Elsewhere
+        && case.creds == Creds::Missing
+        && case.files.iter().all(|made| made.main != "creds.json")
+}
+
 /// Why this file must stay, as far as one file can say.
 fn must_stay(case: &Case, facts: &Facts, made: &Made) -> Option<&'static str> {
+    let nobody = CredsFacts::default();
     let own = match &case.creds {
         Creds::Valid(facts) => facts,
+        Creds::Missing if are_elsewhere(case) => {
+            if matches!(made.what, What::SenderKey { .. } | What::Memory { .. }) {
+                return Some("nobody knows whose it is");
+            }
+            &nobody
+        }
         _ => return Some("creds.json is not valid"),
     };
     // Of the key as a whole: one file of it that is odd or in use keeps the others.
@@ -1006,7 +1025,7 @@ fn must_refuse(case: &Case) -> BTreeSet<&'static str> {
             reasons.insert("stale_alert");
         }
     }
-    if !matches!(case.creds, Creds::Valid(_)) {
+    if !matches!(case.creds, Creds::Valid(_)) && !are_elsewhere(case) {
         reasons.insert("creds_broken");
     }
     if !forced {

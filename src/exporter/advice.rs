@@ -12,6 +12,7 @@ pub fn advice(measured: &Measured, thresholds: &Thresholds) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(measured.batches.ambiguity().map(ambiguous));
     notes.extend(unreadable_sessions(measured));
+    notes.extend((measured.creds_elsewhere == Some(false)).then(creds_here));
     notes.extend(stays_high(measured, thresholds));
     notes
 }
@@ -39,6 +40,11 @@ fn unreadable_sessions(measured: &Measured) -> Option<String> {
             "{unreadable} of {all} session files cannot be read: they are torn, or in the form of another engine; a clean-up never moves them"
         )
     })
+}
+
+/// Where the configuration says `creds: elsewhere` and the folder says something else.
+pub fn creds_here() -> String {
+    "creds: elsewhere is set, but the folder has a creds.json, or had one: it is watched and guarded as usual; remove the setting if the bot keeps its creds in the folder".to_owned()
 }
 
 /// A folder that has reached a tier from which no clean-up would bring it down.

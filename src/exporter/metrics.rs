@@ -55,9 +55,11 @@ declare_metrics! {
     UP: gauge "baileys_auth_folder_up" SESSION,
         "1 if the auth folder could be looked at.";
     CREDS_VALID: gauge "baileys_auth_creds_valid" SESSION,
-        "1 if creds.json is there and can be understood; 0 if it is missing, empty, cut off or unreadable.";
+        "1 if creds.json is there and can be understood; 0 if it is missing, empty, cut off or unreadable. Absent where the creds are elsewhere.";
+    CREDS_ELSEWHERE: gauge "baileys_auth_creds_elsewhere" SESSION,
+        "Where the configuration says creds: elsewhere: 1 if the folder has, and had, no creds.json, so that none is missed; 0 if it has or had one, which is watched as usual.";
     LOGGED_IN: gauge "baileys_auth_logged_in" SESSION,
-        "1 if creds.json says that the bot is paired with an account.";
+        "1 if creds.json says that the bot is paired with an account. Absent where the creds are elsewhere.";
     CONNECTION: gauge "baileys_auth_connection_state" &["session", "state"],
         "1 for what the evidence says of the bot's connection, 0 for the others; unknown without a verdict of the last 5 minutes. The remediator asks again before it acts.";
     WARNINGS: counter "baileys_auth_signal_warnings_total" &["session", "pattern"],
@@ -263,6 +265,12 @@ fn add_measured(out: &mut MetricFamilies, session: &str, measured: &Measured, no
         out.add(&NEWEST_AGE, &[session], age(newest));
     }
     out.add(&SIZE, &[session], inventory.size_bytes() as f64);
+    if let Some(holds) = measured.creds_elsewhere {
+        out.add(&CREDS_ELSEWHERE, &[session], f64::from(holds));
+    }
+    if measured.creds_elsewhere == Some(true) {
+        return;
+    }
     out.add(
         &CREDS_VALID,
         &[session],

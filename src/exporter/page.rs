@@ -119,7 +119,7 @@ fn summary(rows: &[SessionRow]) -> Markup {
         .chain(["normal"]);
     let broken = rows
         .iter()
-        .filter(|row| row.tier.is_some() && row.creds != Some("ok"))
+        .filter(|row| row.tier.is_some() && !row.are_creds_fine())
         .count();
     html! {
         p.summary {
@@ -172,7 +172,7 @@ fn table_row(row: &SessionRow) -> Markup {
                     ul { @for evidence in &row.connection_evidence { li { (evidence) } } }
                 }
             }
-            td data-label=(label(&CREDS)) { span class=[(creds != "ok").then_some("bad")] { (creds) } }
+            td data-label=(label(&CREDS)) { span class=[(!row.are_creds_fine()).then_some("bad")] { (creds) } }
         }
     }
 }

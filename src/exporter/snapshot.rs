@@ -15,7 +15,7 @@ use crate::folder::{
 };
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{
-    Batches, CleanupMode, Refusal, Thresholds, Tier, accumulated_files, is_dormant,
+    Batches, CleanupMode, CredsPlace, Refusal, Thresholds, Tier, accumulated_files, is_dormant,
     newest_pre_key_missing, possible, pre_keys,
 };
 
@@ -72,6 +72,9 @@ pub struct Measured {
     pub after_emergency: Result<usize, Refusal>,
     /// Session files that cannot be read or understood.
     pub unreadable_sessions: usize,
+    /// For a session whose creds are configured to be elsewhere: whether that holds for its
+    /// folder.
+    pub creds_elsewhere: Option<bool>,
     /// Whether creds.json counts a newest pre-key whose file is not there.
     pub newest_pre_key_missing: Option<bool>,
     /// Whether a clean-up would be refused as dormant.
@@ -91,7 +94,16 @@ impl Measured {
         let limits = settings.limits(session);
         let batches = Batches::of(&inventory, limits.batch);
         let accumulated = accumulated_files(&inventory, limits.batch);
-        let plan = |mode| possible(&inventory, now, &limits, mode, false);
+        let is_elsewhere = limits.creds.is_elsewhere(&inventory);
+        let plan = |mode| {
+            // Such a bot is never stopped; an emergency cleans it as a clean-up would.
+            let mode = if is_elsewhere {
+                CleanupMode::Cleanup
+            } else {
+                mode
+            };
+            possible(&inventory, now, &limits, mode, false)
+        };
         let removable = CleanupMode::ALL
             .into_iter()
             .map(|mode| {
@@ -113,6 +125,7 @@ impl Measured {
             pre_keys: pre_keys(&inventory),
             removable,
             after_emergency,
+            creds_elsewhere: (limits.creds == CredsPlace::Elsewhere).then_some(is_elsewhere),
             unreadable_sessions: inventory.unreadable_sessions(),
             newest_pre_key_missing: newest_pre_key_missing(&inventory),
             dormant: is_dormant(&inventory, now),
@@ -209,7 +222,13 @@ impl Collector {
             let doubt = advice::ambiguous(batches.ambiguity()?);
             Some(format!("session {}: {doubt}", view.session))
         });
-        self.problems.report(skipped.chain(unseen).chain(ambiguous));
+        let creds_here = snapshot.sessions.iter().filter_map(|view| {
+            let elsewhere = view.state.as_ref().ok()?.creds_elsewhere;
+            (elsewhere == Some(false))
+                .then(|| format!("session {}: {}", view.session, advice::creds_here()))
+        });
+        let noted = ambiguous.chain(creds_here);
+        self.problems.report(skipped.chain(unseen).chain(noted));
     }
 }
 

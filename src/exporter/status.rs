@@ -17,6 +17,9 @@ use crate::policy::{CleanupMode, Tier};
 use super::advice::advice;
 use super::snapshot::{SessionView, Snapshot};
 
+/// The word for creds that are not in the folder, in the column `creds`.
+const CREDS_ELSEWHERE: &str = "elsewhere";
+
 /// Probes that run at the same time.
 const PROBES_AT_ONCE: usize = 32;
 
@@ -49,7 +52,8 @@ pub struct SessionRow {
     pub connection: &'static str,
     /// What that rests on.
     pub connection_evidence: Vec<String>,
-    /// `ok`, `not logged in`, `missing`, `empty`, `cut off`, `not valid` or `unreadable`.
+    /// `ok`, `not logged in`, `missing`, `empty`, `cut off`, `not valid`, `unreadable` or
+    /// `elsewhere`.
     pub creds: Option<&'static str>,
     /// What else a person should know of the folder, and what they can do.
     pub notes: Vec<String>,
@@ -161,10 +165,14 @@ fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> SessionRow {
             row.oldest_active_session_seconds = measured
                 .oldest_active_session
                 .map(|at| at.until(now).as_secs());
-            row.creds = Some(measured.inventory.creds.word());
+            row.creds = Some(match measured.creds_elsewhere {
+                Some(true) => CREDS_ELSEWHERE,
+                _ => measured.inventory.creds.word(),
+            });
             row.notes = advice(measured, t);
             row.rank = match measured.inventory.creds {
                 Creds::Valid(_) => Rank::Tier(measured.tier),
+                _ if row.are_creds_fine() => Rank::Tier(measured.tier),
                 _ => Rank::BrokenCreds,
             };
         }
@@ -196,6 +204,12 @@ pub fn short_span(seconds: u64) -> String {
 }
 
 impl SessionRow {
+    /// Whether nothing is wrong with the creds, as far as the folder tells.
+    pub fn are_creds_fine(&self) -> bool {
+        self.creds
+            .is_some_and(|word| matches!(word, "ok" | CREDS_ELSEWHERE))
+    }
+
     /// The word in the column `tier`.
     pub fn tier_word(&self) -> &'static str {
         self.tier.unwrap_or("?")
@@ -269,7 +283,7 @@ pub fn table(rows: &[SessionRow]) -> String {
             table::styled(row.connection, connection),
             table::styled(
                 row.creds.unwrap_or("?"),
-                if row.creds == Some("ok") {
+                if row.are_creds_fine() {
                     Style::new()
                 } else {
                     AnsiColor::Red.on_default().bold()

@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use crate::connection::{State, Verdict};
 use crate::folder::kind::sender_key_id;
-use crate::folder::{Creds, CredsFacts, FileName, Inventory, Kind, Shape, Stamp, Timestamp, Unit};
+use crate::folder::{CredsFacts, FileName, Inventory, Kind, Shape, Stamp, Timestamp, Unit};
 
+use super::creds::CredsPlace;
 use super::left_out::LeftOut;
 use super::measure::{
     BatchSetting, Batches, accumulated, accumulated_files, pre_keys, usable_pre_key,
@@ -75,6 +76,8 @@ pub struct Limits {
     pub thresholds: Thresholds,
     /// The pre-key batch.
     pub batch: BatchSetting,
+    /// Where the bot keeps its creds.
+    pub creds: CredsPlace,
     /// How long a key must have been inactive; at least [`INACTIVE_FOR`] unless forced.
     pub inactive_for: Duration,
     /// How many of the newest pre-keys stay; less than the table demands has no effect.
@@ -88,6 +91,7 @@ impl Default for Limits {
         Self {
             thresholds: Thresholds::default(),
             batch: BatchSetting::Auto,
+            creds: CredsPlace::Folder,
             inactive_for: INACTIVE_FOR,
             pre_keys_kept: PRE_KEYS_KEPT,
             emergency_pre_key_min_age: Duration::from_secs(86_400),
@@ -297,10 +301,7 @@ pub fn plan(
     limits: &Limits,
     ask: &CleanRequest,
 ) -> Result<Plan, Refusal> {
-    let facts = match &inventory.creds {
-        Creds::Valid(facts) => facts,
-        broken => return Err(Refusal::CredsBroken(broken.word())),
-    };
+    let facts = limits.creds.facts(inventory)?;
     let newest = inventory.newest_activity(now);
     let reference = match ask.force {
         Some(_) => newest.unwrap_or(now),

@@ -1,6 +1,7 @@
 //! What counts and what may go: pure functions from an inventory, a verdict, a clock and
 //! limits to numbers, a plan or a refusal. No file is opened here.
 
+pub mod creds;
 pub mod emergency;
 pub mod guard;
 pub mod immovable;
@@ -10,6 +11,7 @@ pub mod measure;
 mod minted;
 pub mod tiers;
 
+pub use creds::CredsPlace;
 pub use emergency::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, may_stop};
 pub use guard::{
     CleanRequest, CleanupMode, Force, Limits, Move, Plan, Refusal, decide, is_dormant, plan,

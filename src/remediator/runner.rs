@@ -16,6 +16,7 @@ use crate::control::{Presence, Service};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
 use crate::policy::{self, CleanRequest, Immovable, Limits, Plan, Refusal, accumulated_files};
 
+use super::insurance::store::limits_of;
 use super::movability;
 use super::outcome::{self, ArmedChange, RunError, RunOutcome, RunResult};
 use super::quarantine::{At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, obstacle_io};
@@ -295,7 +296,7 @@ pub async fn preview(
         }
     };
     let verdict = app.connection.judge(evidence, &inventory);
-    let limits = app.settings.limits(&found.session);
+    let limits = limits_of(&app.settings, &found.session);
     // As if disconnected: the tier and the table are asked, the connection is not.
     let assumed = Verdict {
         state: State::Disconnected,
@@ -341,7 +342,7 @@ async fn clean_under(
     down: Option<&Down>,
     ending: &mut Ending,
 ) -> Result<RunOutcome, RunError> {
-    let limits = ctx.settings.limits(&found.session);
+    let limits = limits_of(&ctx.settings, &found.session);
     let count = |inventory: &Inventory| count(inventory, &limits);
 
     let halt = down.map(|down| down.halt.clone()).unwrap_or_default();

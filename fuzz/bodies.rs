@@ -144,7 +144,7 @@ pub fn names(data: &[u8]) {
         shape: Shape::Regular,
         stamp: old,
         inside: match parse_name(name).kind {
-            Kind::Session => SessionActivity::Latest(None),
+            Kind::Session => SessionActivity::Times(None),
             _ => SessionActivity::NotRead,
         },
     });
@@ -286,16 +286,22 @@ fn one_name(name: &[u8]) {
 pub fn session(data: &[u8]) {
     let parsed = parse_session(data);
     assert_eq!(parsed, parse_session(data));
-    let Ok(latest) = parsed else { return };
+    let Ok(found) = parsed else { return };
     // It is what a plain reading of the JSON says: an older time would let it be moved.
     assert!(is_json(data), "what is understood is JSON");
     let Some(json) = as_json(data) else { return };
     let sessions = json["_sessions"].as_object().expect("a map of sessions");
-    let times = sessions.values().map(|session| {
-        let time = |key: &str| session["indexInfo"][key].as_f64().expect("a number");
-        Timestamp::from_millis(time("used").max(time("created")))
-    });
-    assert_eq!(latest, times.max());
+    let times = || {
+        let number = |session: &serde_json::Value, key: &str| {
+            session["indexInfo"][key].as_f64().expect("a number")
+        };
+        sessions
+            .values()
+            .flat_map(move |session| ["used", "created"].map(|key| number(session, key)))
+            .map(Timestamp::from_millis)
+    };
+    assert_eq!(found.map(|found| found.last), times().max());
+    assert_eq!(found.map(|found| found.first), times().min());
     never_whole_when_cut(data, |cut| parse_session(cut).is_err());
 }
 

@@ -22,8 +22,8 @@ use baileys_exporter::folder::{
 };
 use baileys_exporter::policy::measure::Batches;
 use baileys_exporter::policy::{
-    BatchSetting, CleanRequest, CleanupMode, Force, Limits, Plan, Refusal, Thresholds, Tier,
-    accumulated_files, decide, plan, pre_keys, removable,
+    BatchSetting, CleanRequest, CleanupMode, CredsPlace, Force, Limits, Plan, Refusal, Thresholds,
+    Tier, accumulated_files, decide, plan, pre_keys, removable,
 };
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -97,7 +97,7 @@ struct Made {
 impl Made {
     fn new(main: impl Into<String>, what: What, modified: i64) -> Self {
         let inside = match what {
-            What::Session { .. } => SessionActivity::Latest(Some(Timestamp::from_nanos(modified))),
+            What::Session { .. } => SessionActivity::at(Timestamp::from_nanos(modified)),
             _ => SessionActivity::NotRead,
         };
         Self {
@@ -139,7 +139,7 @@ impl Made {
     /// Its modification time and what stands inside, whichever is later.
     fn active(&self) -> i64 {
         match self.inside {
-            SessionActivity::Latest(Some(inside)) => self.modified.max(inside.nanos()),
+            SessionActivity::Times(Some(inside)) => self.modified.max(inside.last.nanos()),
             _ => self.modified,
         }
     }
@@ -261,7 +261,7 @@ impl fmt::Debug for Case {
         // The odd ones are mostly at the end.
         for made in self.files.iter().rev().take(100) {
             let inside = match made.inside {
-                SessionActivity::Latest(Some(at)) => days(at.nanos()),
+                SessionActivity::Times(Some(at)) => days(at.last.nanos()),
                 other => format!("{other:?}"),
             };
             writeln!(
@@ -346,11 +346,9 @@ fn key(gene: u64, anchor: i64, out: &mut Vec<Made>) {
             let mut made = Made::new(name, What::Session { lid }, at);
             made.inside = match genes.below(10) {
                 9 => SessionActivity::Unparsable,
-                8 => SessionActivity::Latest(None),
+                8 => SessionActivity::Times(None),
                 0..=3 => made.inside,
-                _ => SessionActivity::Latest(Some(Timestamp::from_nanos(instant(
-                    &mut genes, anchor,
-                )))),
+                _ => SessionActivity::at(Timestamp::from_nanos(instant(&mut genes, anchor))),
             };
             made
         }
@@ -507,6 +505,11 @@ fn circumstances(setup: u64, question: u64) -> (Case, i64) {
             days(3),
             days(30),
             Duration::MAX,
+        ]),
+        creds: genes.of(&[
+            CredsPlace::Folder,
+            CredsPlace::Folder,
+            CredsPlace::Elsewhere,
         ]),
         pre_keys_kept: genes.of(&[50, 50, 0, 1, 29, 55, u32::MAX]),
         emergency_pre_key_min_age: genes.of(&[days(1), days(1), days(2), Duration::MAX]),
@@ -679,8 +682,26 @@ fn newest_activity(case: &Case) -> Option<i64> {
         .max()
 }
 
-/// Guard batch and measured batch.
-fn batches(case: &Case) -> (u32, u32) {
+/// What is told of a folder's batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Told {
+    guard: u32,
+    measured: u32,
+    ambiguous: bool,
+    uncounted: Uncounted,
+}
+
+/// Pre-keys that do not count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Uncounted {
+    None,
+    /// Of those written within 2 minutes with ids within 812 of each other, all but 30.
+    Together,
+    /// Of so many, all but 30; and no unknown file counts if they are more than 30.
+    Batch(u32),
+}
+
+fn batches(case: &Case) -> Told {
     let seen = |test: &dyn Fn(&What) -> bool| case.files.iter().any(|made| test(&made.what));
     let modern = case.files.iter().any(|made| match made.what {
         What::Bookkeeping { .. } | What::Session { lid: true } => true,
@@ -694,7 +715,12 @@ fn batches(case: &Case) -> (u32, u32) {
         _ => false,
     });
     let next = case.creds.facts().and_then(|facts| facts.next_pre_key_id);
-    let many = readable_pre_keys(case).len() >= 812 || next.is_some_and(|next| next > 812);
+    let readable = readable_pre_keys(case);
+    let highest = readable.iter().rev().find(|id| **id < 1 << 24);
+    let none_yet = next.is_some_and(|next| next <= 812)
+        && matches!(case.limits.batch, BatchSetting::Fixed(812..));
+    let next = next.unwrap_or(highest.map_or(0, |id| id + 1));
+    let many = readable.len() >= 812 || next > 812;
     if let BatchSetting::Fixed(batch) = case.limits.batch {
         // An operator's 30 must not delete the live keys of a folder that is plainly larger.
         let proven = seen(&|what| {
@@ -705,19 +731,101 @@ fn batches(case: &Case) -> (u32, u32) {
                 }
             )
         });
-        return (
-            if proven || modern && many {
+        return Told {
+            guard: if proven || modern && many {
                 batch.max(812)
             } else {
                 batch
             },
-            batch,
-        );
+            measured: if none_yet { 30 } else { batch },
+            ambiguous: false,
+            uncounted: match none_yet {
+                true => Uncounted::None,
+                false => Uncounted::Batch(batch),
+            },
+        };
     }
-    (
-        if modern || many { 812 } else { 30 },
-        if modern { 812 } else { 30 },
-    )
+    let guard = if modern || many { 812 } else { 30 };
+    let told = |measured, ambiguous, uncounted| Told {
+        guard,
+        measured,
+        ambiguous,
+        uncounted,
+    };
+    let unexplained = many && !modern;
+    if next <= 812 {
+        return told(30, unexplained, Uncounted::None);
+    }
+    match together(case, &BTreeSet::new()) {
+        (..=30, _, _) => told(30, unexplained, Uncounted::Together),
+        (_, since, others) if others > 30 || times_are_lost(case, since) => {
+            let batch = if modern { 812 } else { 30 };
+            told(batch, true, Uncounted::Batch(batch))
+        }
+        _ => told(812, false, Uncounted::Together),
+    }
+}
+
+/// The most pre-keys written within 2 minutes with ids within 812 of each other, when those
+/// minutes began, and how many more were written in them.
+fn together(case: &Case, gone: &BTreeSet<usize>) -> (usize, i64, usize) {
+    let mut keys: BTreeMap<u32, (i64, i64, bool)> = BTreeMap::new();
+    let there = case
+        .files
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !gone.contains(at));
+    for (_, made) in there {
+        let Some(id) = numbered(made) else { continue };
+        let at = match made.shape {
+            Shape::Unreadable => 0,
+            _ => made.modified,
+        };
+        let fits = matches!(made.shape, Shape::Regular | Shape::HardLinked);
+        let key = keys.entry(id).or_insert((at, at, fits));
+        *key = (key.0.min(at), key.1.max(at), key.2 && fits);
+    }
+    keys.retain(|_, key| key.2);
+    let starts: BTreeSet<i64> = keys.values().map(|key| key.0).collect();
+    let mut best = (0, 0, 0);
+    for since in starts {
+        let until = since.saturating_add(120_000_000_000);
+        let ids: Vec<u32> = keys
+            .iter()
+            .filter(|(_, key)| key.0 >= since && key.1 <= until)
+            .map(|(id, _)| *id)
+            .collect();
+        let mut to = 0;
+        for (from, first) in ids.iter().enumerate() {
+            while to < ids.len() && ids[to] - first < 812 {
+                to += 1;
+            }
+            if to - from > best.0 {
+                best = (to - from, since, ids.len() - (to - from));
+            }
+        }
+    }
+    best
+}
+
+/// Sessions that are older by their records than an hour before `since`, and whose files are
+/// not; and less than a tenth as many files that are.
+fn times_are_lost(case: &Case, since: i64) -> bool {
+    let before = since.saturating_sub(HOUR);
+    let (mut files, mut records) = (0, 0);
+    for made in &case.files {
+        if matches!(made.what, What::Unknown) || made.shape == Shape::Unreadable {
+            continue;
+        }
+        if made.modified < before {
+            files += 1;
+        } else if let SessionActivity::Times(Some(times)) = made.inside
+            && (1..before).contains(&times.first.nanos())
+        {
+            records += 1;
+        }
+    }
+    records > 10 * files
 }
 
 /// Ids of pre-keys that the library can read: from the main file, or from its .bak.
@@ -737,7 +845,7 @@ fn numbered(made: &Made) -> Option<u32> {
 }
 
 /// What the tiers count, of the files whose place in the case is in none of `gone`.
-fn count_accumulated(case: &Case, measured: u32, gone: &BTreeSet<usize>) -> usize {
+fn count_accumulated(case: &Case, uncounted: Uncounted, gone: &BTreeSet<usize>) -> usize {
     let (mut mains, mut ids) = (BTreeSet::new(), BTreeSet::new());
     for made in case
         .files
@@ -749,15 +857,21 @@ fn count_accumulated(case: &Case, measured: u32, gone: &BTreeSet<usize>) -> usiz
         ids.extend(numbered(made));
         let counts = match made.what {
             What::Bookkeeping { .. } => false,
-            What::Unknown => measured <= 30 && !made.main.starts_with('.'),
+            What::Unknown => {
+                !matches!(uncounted, Uncounted::Batch(31..)) && !made.main.starts_with('.')
+            }
             _ => true,
         };
         if counts {
             mains.insert(made.main.as_str());
         }
     }
-    let beyond_first_30 = ids.len().min(measured as usize).saturating_sub(30);
-    mains.len() - beyond_first_30
+    let uncounted = match uncounted {
+        Uncounted::None => 0,
+        Uncounted::Together => together(case, gone).0,
+        Uncounted::Batch(batch) => ids.len().min(batch as usize),
+    };
+    mains.len() - uncounted.saturating_sub(30)
 }
 
 /// Plain pre-keys with an id in the library's form that creds.json does not contradict.
@@ -780,7 +894,7 @@ fn plain_pre_keys(case: &Case) -> BTreeSet<u32> {
 
 /// How many of the newest pre-keys stay, whatever the limits say.
 fn pre_keys_that_stay(case: &Case) -> usize {
-    let by_batch = batches(case).0.saturating_add(20);
+    let by_batch = batches(case).guard.saturating_add(20);
     50.max(by_batch).max(case.limits.pre_keys_kept) as usize
 }
 
@@ -801,10 +915,24 @@ impl Facts {
     }
 }
 
+/// Configured so, and the folder holds no creds.json and no companion of one.
+fn are_elsewhere(case: &Case) -> bool {
+    case.limits.creds == CredsPlace::Elsewhere
+        && case.creds == Creds::Missing
+        && case.files.iter().all(|made| made.main != "creds.json")
+}
+
 /// Why this file must stay, as far as one file can say.
 fn must_stay(case: &Case, facts: &Facts, made: &Made) -> Option<&'static str> {
+    let nobody = CredsFacts::default();
     let own = match &case.creds {
         Creds::Valid(facts) => facts,
+        Creds::Missing if are_elsewhere(case) => {
+            if matches!(made.what, What::SenderKey { .. } | What::Memory { .. }) {
+                return Some("nobody knows whose it is");
+            }
+            &nobody
+        }
         _ => return Some("creds.json is not valid"),
     };
     // Of the key as a whole: one file of it that is odd or in use keeps the others.
@@ -893,11 +1021,11 @@ fn must_refuse(case: &Case) -> BTreeSet<&'static str> {
             Tier::Emergency => t.emergency,
             Tier::Fatal => t.fatal,
         };
-        if count_accumulated(case, batches(case).1, &BTreeSet::new()) < begins {
+        if count_accumulated(case, batches(case).uncounted, &BTreeSet::new()) < begins {
             reasons.insert("stale_alert");
         }
     }
-    if !matches!(case.creds, Creds::Valid(_)) {
+    if !matches!(case.creds, Creds::Valid(_)) && !are_elsewhere(case) {
         reasons.insert("creds_broken");
     }
     if !forced {
@@ -1004,13 +1132,13 @@ fn check_plan(case: &Case, inventory: &Inventory, plan: &Plan) -> Result<(), Tes
     }
 
     // The numbers that people read.
-    let measured = batches(case).1;
+    let uncounted = batches(case).uncounted;
     require!(
-        plan.accumulated_before == count_accumulated(case, measured, &BTreeSet::new()),
+        plan.accumulated_before == count_accumulated(case, uncounted, &BTreeSet::new()),
         "accumulated_before {}",
         plan.accumulated_before
     );
-    let after = count_accumulated(case, measured, &gone);
+    let after = count_accumulated(case, uncounted, &gone);
     require!(
         plan.accumulated_after == after,
         "accumulated_after {} is {after}",
@@ -1094,9 +1222,9 @@ fn check_remains(case: &Case, gone: &BTreeSet<usize>) -> Result<(), TestCaseErro
         at += 1;
         !gone.contains(&(at - 1))
     });
-    let guard = batches(case).0;
+    let guard = batches(case).guard;
     // A folder may lose its last LID name; an operator's batch stays what it is.
-    if batches(&rest).0 != guard {
+    if batches(&rest).guard != guard {
         rest.limits.batch = BatchSetting::Fixed(guard);
     }
     let now = Timestamp::from_nanos(case.now);
@@ -1321,11 +1449,18 @@ fn one_more_file_never_lowers_the_count() {
         let Some(added) = fewer.files.pop() else {
             return Ok(());
         };
-        let (more, fewer) = (case.inventory(), fewer.inventory());
-        for batch in [30, 812, batches(case).0] {
+        let without = fewer;
+        let (more, fewer) = (case.inventory(), without.inventory());
+        // Where the times are lost, and where a copy is the question, kinds decide.
+        let auto = match (batches(case).uncounted, batches(&without).uncounted) {
+            (Uncounted::Batch(_), _) | (_, Uncounted::Batch(_)) => None,
+            _ => Some(BatchSetting::Auto),
+        };
+        let fixed = [30, 812].map(BatchSetting::Fixed);
+        for setting in fixed.into_iter().chain(auto) {
             let (before, after) = (
-                accumulated_files(&fewer, batch),
-                accumulated_files(&more, batch),
+                accumulated_files(&fewer, setting),
+                accumulated_files(&more, setting),
             );
             require!(
                 before <= after,
@@ -1338,19 +1473,16 @@ fn one_more_file_never_lowers_the_count() {
                 added.name()
             );
         }
-        let (guard, measured) = batches(case);
+        let expected = batches(case);
         let told = Batches::of(&more, case.limits.batch);
         require!(
-            (told.guard, told.measured) == (guard, measured),
-            "{told:?} and not {guard}, {measured}"
+            (told.guard, told.measured, told.is_ambiguous())
+                == (expected.guard, expected.measured, expected.ambiguous),
+            "{told:?} and not {expected:?}"
         );
+        let counted = accumulated_files(&more, case.limits.batch);
         require!(
-            told.is_ambiguous() == (guard != measured),
-            "ambiguous: {told:?}"
-        );
-        let counted = accumulated_files(&more, measured);
-        require!(
-            counted == count_accumulated(case, measured, &BTreeSet::new()),
+            counted == count_accumulated(case, expected.uncounted, &BTreeSet::new()),
             "counted {counted}"
         );
         // On a classic folder without companions and dotfiles it is what `ls | wc -l` says.
@@ -1359,7 +1491,7 @@ fn one_more_file_never_lowers_the_count() {
                 && !made.main.starts_with('.')
                 && !matches!(made.what, What::Bookkeeping { .. })
         });
-        if plain && measured <= 30 {
+        if plain && expected.measured <= 30 {
             require!(
                 counted == case.files.len(),
                 "{counted} of {} files counted",
@@ -1598,7 +1730,7 @@ fn a_neglected_classic_folder_reads_as_what_it_is() {
             );
             assert_eq!(told.is_ambiguous(), guard == 812);
             assert_eq!(pre_keys(&inventory), pre_keys_there as usize);
-            assert_eq!(accumulated_files(&inventory, told.measured), 886);
+            assert_eq!(accumulated_files(&inventory, BatchSetting::Auto), 886);
             assert_eq!(Thresholds::default().tier(886), Some(Tier::Fatal));
         }
     }
@@ -1620,10 +1752,12 @@ fn a_modern_folder_stays_green() {
         .files
         .extend((0..3).map(|number| session(number, TODAY)));
     assert_eq!(counted.files.len(), 816);
-    assert_eq!(accumulated_files(&counted.inventory(), 812), 34);
+    for setting in [BatchSetting::Fixed(812), BatchSetting::Auto] {
+        assert_eq!(accumulated_files(&counted.inventory(), setting), 34);
+    }
     assert!(
-        Batches::of(&counted.inventory(), BatchSetting::Auto).is_ambiguous(),
-        "nothing proves that it is 7.x"
+        !Batches::of(&counted.inventory(), BatchSetting::Auto).is_ambiguous(),
+        "they were minted together"
     );
     // As 7.0.0-rc14 leaves it after a login: the three are bookkeeping.
     let mut fresh = Case::plain(files).with_next_pre_key(813);
@@ -1642,7 +1776,10 @@ fn a_modern_folder_stays_green() {
     let told = Batches::of(&fresh.inventory(), BatchSetting::Auto);
     assert_eq!((told.guard, told.measured), (812, 812));
     assert_eq!(fresh.files.len(), 816);
-    assert_eq!(accumulated_files(&fresh.inventory(), told.measured), 31);
+    assert_eq!(
+        accumulated_files(&fresh.inventory(), BatchSetting::Auto),
+        31
+    );
 }
 
 /// Exactly at a boundary the file stays; one nanosecond beyond, it goes.
@@ -1659,7 +1796,7 @@ fn boundaries_to_the_nanosecond() {
         }
         // The inside alone keeps it.
         let mut old = session(1, newest - 90 * DAY);
-        old.inside = SessionActivity::Latest(Some(Timestamp::from_nanos(at)));
+        old.inside = SessionActivity::at(Timestamp::from_nanos(at));
         let case = Case::plain(vec![session(8, newest), session(9, newest - 3 * DAY), old]);
         assert_eq!(case.decide().is_ok(), goes, "{case:?}");
     }

@@ -15,7 +15,7 @@ use super::Insurance;
 use crate::connection::Probe;
 use crate::logs::{Pattern, Severity};
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
-use crate::policy::{BatchSetting, Thresholds};
+use crate::policy::{BatchSetting, CredsPlace, Thresholds};
 use crate::rules::RuleSettings;
 use exporter_toolkit::secret;
 
@@ -140,6 +140,24 @@ pub struct OverrideEntry {
     pub sessions: Vec<String>,
     pub pre_key_batch: Option<Batch>,
     pub tiers: Option<Tiers>,
+    pub creds: Option<CredsKey>,
+}
+
+/// `folder` or `elsewhere`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CredsKey {
+    Folder,
+    Elsewhere,
+}
+
+impl CredsKey {
+    pub const fn place(self) -> CredsPlace {
+        match self {
+            CredsKey::Folder => CredsPlace::Folder,
+            CredsKey::Elsewhere => CredsPlace::Elsewhere,
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

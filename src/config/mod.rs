@@ -24,7 +24,7 @@ use crate::folder::{Discovery, SessionName, Source};
 use crate::logs::{self, LogGlob, LogSettings, Patterns, SessionMapper};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::insurance::Keep;
-use crate::policy::{BatchSetting, Limits, Thresholds};
+use crate::policy::{BatchSetting, CredsPlace, Limits, Thresholds};
 use crate::rules::{self, RuleSettings};
 
 /// How long the quarantine keeps what was moved, unless configured.
@@ -107,6 +107,7 @@ struct Override {
     patterns: Vec<String>,
     batch: Option<BatchSetting>,
     thresholds: Option<Thresholds>,
+    creds: Option<CredsPlace>,
 }
 
 const ASCENDING: &str =
@@ -253,8 +254,10 @@ impl Settings {
                     "{key}.sessions: at least one glob of session names"
                 ));
             }
-            if entry.pre_key_batch.is_none() && entry.tiers.is_none() {
-                return Err(format!("{key}: pre_key_batch or tiers, or both"));
+            if entry.pre_key_batch.is_none() && entry.tiers.is_none() && entry.creds.is_none() {
+                return Err(format!(
+                    "{key}: at least one of pre_key_batch, tiers and creds"
+                ));
             }
             let thresholds = entry.tiers.map(|tiers| tiers.thresholds(limits.thresholds));
             if thresholds.is_some_and(|thresholds| !thresholds.is_ascending()) {
@@ -267,6 +270,7 @@ impl Settings {
                 patterns: entry.sessions,
                 batch: entry.pre_key_batch.map(|batch| batch.0),
                 thresholds,
+                creds: entry.creds.map(file::CredsKey::place),
             });
         }
         let rules = file.rules.build()?;
@@ -359,6 +363,9 @@ impl Settings {
             thresholds: matching()
                 .find_map(|entry| entry.thresholds)
                 .unwrap_or(self.limits.thresholds),
+            creds: matching()
+                .find_map(|entry| entry.creds)
+                .unwrap_or(self.limits.creds),
             ..self.limits
         }
     }

@@ -219,7 +219,7 @@ fn errors_say_where_and_what() {
         (
             path,
             "overrides: [{sessions: [a]}]",
-            "overrides[0]: pre_key_batch or tiers",
+            "overrides[0]: at least one of pre_key_batch, tiers and creds",
         ),
         (
             path,

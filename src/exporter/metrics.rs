@@ -21,15 +21,17 @@ declare_metrics! {
     FILES: gauge "baileys_auth_files" SESSION_KIND,
         "Files in the auth folder by kind, .tmp and .bak companions included.";
     ACCUMULATED: gauge "baileys_auth_accumulated_files" SESSION,
-        "Files that the tiers count: those a classic folder would hold, without the bookkeeping of Baileys 7 and without the pre-keys of one large batch beyond 30.";
+        "Files that the tiers count: those a classic folder would hold, without the bookkeeping of Baileys 7 and without the pre-keys of one large batch, visibly minted together, beyond 30.";
     REMOVABLE: gauge "baileys_auth_removable_files" &["session", "kind", "action"],
         "Files that a clean-up could move away now under the guard table, whatever the connection, by action (cleanup or emergency).";
     PRE_KEYS: gauge "baileys_auth_pre_keys" SESSION,
         "One-time pre-keys in the auth folder.";
     BATCH: gauge "baileys_auth_pre_key_batch" SESSION,
-        "Pre-keys that the bot's Baileys mints at login, as used for counting: configured, or told from the folder.";
+        "Pre-keys that the bot's Baileys mints at login, as used for counting: configured, or 812 where such a batch is seen in the folder, else 30.";
     AMBIGUOUS: gauge "baileys_auth_pre_key_batch_ambiguous" SESSION,
-        "1 if the folder does not tell the pre-key batch for sure, so that it counts as small and is guarded as large; set the batch.";
+        "1 if the folder does not tell the pre-key batch for sure: a copy has changed the file times, or many pre-keys were minted and nothing else shows Baileys 7. Set the batch.";
+    SESSION_UNREADABLE: gauge "baileys_auth_session_unreadable" SESSION,
+        "Session files that cannot be read or understood (torn, or in the form of another engine): none of them is ever moved.";
     NEXT_PRE_KEY: gauge "baileys_auth_next_pre_key_id" SESSION,
         "The id that the next minted pre-key gets, by creds.json; it grows by one with each pre-key minted.";
     NEWEST_MISSING: gauge "baileys_auth_newest_pre_key_missing" SESSION,
@@ -53,9 +55,11 @@ declare_metrics! {
     UP: gauge "baileys_auth_folder_up" SESSION,
         "1 if the auth folder could be looked at.";
     CREDS_VALID: gauge "baileys_auth_creds_valid" SESSION,
-        "1 if creds.json is there and can be understood; 0 if it is missing, empty, cut off or unreadable.";
+        "1 if creds.json is there and can be understood; 0 if it is missing, empty, cut off or unreadable. Absent where the creds are elsewhere.";
+    CREDS_ELSEWHERE: gauge "baileys_auth_creds_elsewhere" SESSION,
+        "Where the configuration says creds: elsewhere: 1 if the folder has, and had, no creds.json, so that none is missed; 0 if it has or had one, which is watched as usual.";
     LOGGED_IN: gauge "baileys_auth_logged_in" SESSION,
-        "1 if creds.json says that the bot is paired with an account.";
+        "1 if creds.json says that the bot is paired with an account. Absent where the creds are elsewhere.";
     CONNECTION: gauge "baileys_auth_connection_state" &["session", "state"],
         "1 for what the evidence says of the bot's connection, 0 for the others; unknown without a verdict of the last 5 minutes. The remediator asks again before it acts.";
     WARNINGS: counter "baileys_auth_signal_warnings_total" &["session", "pattern"],
@@ -235,6 +239,11 @@ fn add_measured(out: &mut MetricFamilies, session: &str, measured: &Measured, no
         &[session],
         f64::from(measured.batches.is_ambiguous()),
     );
+    out.add(
+        &SESSION_UNREADABLE,
+        &[session],
+        measured.unreadable_sessions as f64,
+    );
     if let Some(next) = inventory
         .creds
         .facts()
@@ -256,6 +265,12 @@ fn add_measured(out: &mut MetricFamilies, session: &str, measured: &Measured, no
         out.add(&NEWEST_AGE, &[session], age(newest));
     }
     out.add(&SIZE, &[session], inventory.size_bytes() as f64);
+    if let Some(holds) = measured.creds_elsewhere {
+        out.add(&CREDS_ELSEWHERE, &[session], f64::from(holds));
+    }
+    if measured.creds_elsewhere == Some(true) {
+        return;
+    }
     out.add(
         &CREDS_VALID,
         &[session],

@@ -1,6 +1,7 @@
 //! The exporter: looks at the folders when asked, and says what it saw. It changes
 //! nothing below a sessions path.
 
+pub mod advice;
 pub mod metrics;
 mod page;
 pub mod server;

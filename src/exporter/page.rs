@@ -119,7 +119,7 @@ fn summary(rows: &[SessionRow]) -> Markup {
         .chain(["normal"]);
     let broken = rows
         .iter()
-        .filter(|row| row.tier.is_some() && row.creds != Some("ok"))
+        .filter(|row| row.tier.is_some() && !row.are_creds_fine())
         .count();
     html! {
         p.summary {
@@ -151,7 +151,10 @@ fn table_row(row: &SessionRow) -> Markup {
     let label = |column: &Column| column.0;
     html! {
         tr data-session=(row.session) data-tier=(row.tier_word()) {
-            td.name { (row.session) @if let Some(error) = &row.error { span.error { (error) } } }
+            td.name {
+                (row.session)
+                @for said in row.error.iter().chain(&row.notes) { span.error { (said) } }
+            }
             td data-label=(label(&TIER)) { (chip(tier_word(row), row.tier)) }
             td data-label=(label(&ACCUMULATED)) { span.gauge { (bar(row)) } }
             td.n data-label=(label(&FILES)) { (number(row.files)) }
@@ -169,7 +172,7 @@ fn table_row(row: &SessionRow) -> Markup {
                     ul { @for evidence in &row.connection_evidence { li { (evidence) } } }
                 }
             }
-            td data-label=(label(&CREDS)) { span class=[(creds != "ok").then_some("bad")] { (creds) } }
+            td data-label=(label(&CREDS)) { span class=[(!row.are_creds_fine()).then_some("bad")] { (creds) } }
         }
     }
 }

@@ -15,9 +15,11 @@ use crate::folder::{
 };
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{
-    Batches, CleanupMode, Thresholds, Tier, accumulated_files, is_dormant, newest_pre_key_missing,
-    pre_keys, removable,
+    Batches, CleanupMode, CredsPlace, Refusal, Thresholds, Tier, accumulated_files, is_dormant,
+    newest_pre_key_missing, possible, pre_keys,
 };
+
+use super::advice;
 
 /// Every session at one moment.
 #[derive(Debug)]
@@ -65,6 +67,14 @@ pub struct Measured {
     pub pre_keys: usize,
     /// What a clean-up could move now, for each column and kind.
     pub removable: BTreeMap<CleanupMode, BTreeMap<Kind, usize>>,
+    /// Accumulated files that would stay after a clean-up with the bot stopped, or why it
+    /// could move nothing.
+    pub after_emergency: Result<usize, Refusal>,
+    /// Session files that cannot be read or understood.
+    pub unreadable_sessions: usize,
+    /// For a session whose creds are configured to be elsewhere: whether that holds for its
+    /// folder.
+    pub creds_elsewhere: Option<bool>,
     /// Whether creds.json counts a newest pre-key whose file is not there.
     pub newest_pre_key_missing: Option<bool>,
     /// Whether a clean-up would be refused as dormant.
@@ -83,11 +93,25 @@ impl Measured {
     ) -> Self {
         let limits = settings.limits(session);
         let batches = Batches::of(&inventory, limits.batch);
-        let accumulated = accumulated_files(&inventory, batches.measured);
+        let accumulated = accumulated_files(&inventory, limits.batch);
+        let is_elsewhere = limits.creds.is_elsewhere(&inventory);
+        let plan = |mode| {
+            // Such a bot is never stopped; an emergency cleans it as a clean-up would.
+            let mode = if is_elsewhere {
+                CleanupMode::Cleanup
+            } else {
+                mode
+            };
+            possible(&inventory, now, &limits, mode, false)
+        };
         let removable = CleanupMode::ALL
             .into_iter()
-            .map(|column| (column, removable(&inventory, now, &limits, column, false)))
+            .map(|mode| {
+                let plan = plan(mode).map(|plan| plan.by_kind());
+                (mode, plan.unwrap_or_default())
+            })
             .collect();
+        let after_emergency = plan(CleanupMode::Emergency).map(|plan| plan.accumulated_after);
         let oldest_active_session = inventory
             .readable()
             .filter(|entry| entry.kind() == Kind::Session)
@@ -100,6 +124,9 @@ impl Measured {
             tier: limits.thresholds.tier(accumulated),
             pre_keys: pre_keys(&inventory),
             removable,
+            after_emergency,
+            creds_elsewhere: (limits.creds == CredsPlace::Elsewhere).then_some(is_elsewhere),
+            unreadable_sessions: inventory.unreadable_sessions(),
             newest_pre_key_missing: newest_pre_key_missing(&inventory),
             dormant: is_dormant(&inventory, now),
             oldest_active_session,
@@ -154,9 +181,12 @@ impl Collector {
         let sessions = scanned
             .into_iter()
             .map(|(found, scan)| {
-                let state = scan
-                    .map(|inventory| Measured::new(inventory, &found.session, &self.settings, at))
-                    .map_err(|error| explain(&error));
+                let state = scan.map_err(|error| explain(&error)).and_then(|inventory| {
+                    if !inventory.history.was_auth_folder {
+                        return Err(not_an_auth_folder(&inventory));
+                    }
+                    Ok(Measured::new(inventory, &found.session, &self.settings, at))
+                });
                 let thresholds = self.settings.limits(&found.session).thresholds;
                 SessionView {
                     session: found.session,
@@ -187,8 +217,27 @@ impl Collector {
                 view.session
             ))
         });
-        self.problems.report(skipped.chain(unseen));
+        let ambiguous = snapshot.sessions.iter().filter_map(|view| {
+            let batches = view.state.as_ref().ok()?.batches;
+            let doubt = advice::ambiguous(batches.ambiguity()?);
+            Some(format!("session {}: {doubt}", view.session))
+        });
+        let creds_here = snapshot.sessions.iter().filter_map(|view| {
+            let elsewhere = view.state.as_ref().ok()?.creds_elsewhere;
+            (elsewhere == Some(false))
+                .then(|| format!("session {}: {}", view.session, advice::creds_here()))
+        });
+        let noted = ambiguous.chain(creds_here);
+        self.problems.report(skipped.chain(unseen).chain(noted));
     }
+}
+
+/// Where an operator named a directory that is no auth folder, and was none before.
+fn not_an_auth_folder(inventory: &Inventory) -> String {
+    format!(
+        "it is not an auth folder: it holds no creds.json and no key of Baileys, and {} other files; give the folder that holds creds.json, or wait until the bot has logged in",
+        inventory.files().len()
+    )
 }
 
 /// One pause for all folders whose creds.json looks broken or gone, then a second read:

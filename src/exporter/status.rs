@@ -14,7 +14,11 @@ use crate::folder::{Creds, SessionName, Timestamp};
 use crate::logs::{Pattern, Severity};
 use crate::policy::{CleanupMode, Tier};
 
+use super::advice::advice;
 use super::snapshot::{SessionView, Snapshot};
+
+/// The word for creds that are not in the folder, in the column `creds`.
+const CREDS_ELSEWHERE: &str = "elsewhere";
 
 /// Probes that run at the same time.
 const PROBES_AT_ONCE: usize = 32;
@@ -48,8 +52,11 @@ pub struct SessionRow {
     pub connection: &'static str,
     /// What that rests on.
     pub connection_evidence: Vec<String>,
-    /// `ok`, `not logged in`, `missing`, `empty`, `cut off`, `not valid` or `unreadable`.
+    /// `ok`, `not logged in`, `missing`, `empty`, `cut off`, `not valid`, `unreadable` or
+    /// `elsewhere`.
     pub creds: Option<&'static str>,
+    /// What else a person should know of the folder, and what they can do.
+    pub notes: Vec<String>,
     /// Why the folder could not be looked at.
     pub error: Option<String>,
     /// Where warning, cleanup, emergency and fatal begin.
@@ -137,6 +144,7 @@ fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> SessionRow {
         connection: verdict.state.label(),
         connection_evidence: verdict.evidence.iter().map(ToString::to_string).collect(),
         creds: None,
+        notes: Vec::new(),
         error: None,
         thresholds: [t.warning, t.cleanup, t.emergency, t.fatal],
         rank: Rank::Unseen,
@@ -157,9 +165,14 @@ fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> SessionRow {
             row.oldest_active_session_seconds = measured
                 .oldest_active_session
                 .map(|at| at.until(now).as_secs());
-            row.creds = Some(measured.inventory.creds.word());
+            row.creds = Some(match measured.creds_elsewhere {
+                Some(true) => CREDS_ELSEWHERE,
+                _ => measured.inventory.creds.word(),
+            });
+            row.notes = advice(measured, t);
             row.rank = match measured.inventory.creds {
                 Creds::Valid(_) => Rank::Tier(measured.tier),
+                _ if row.are_creds_fine() => Rank::Tier(measured.tier),
                 _ => Rank::BrokenCreds,
             };
         }
@@ -191,6 +204,12 @@ pub fn short_span(seconds: u64) -> String {
 }
 
 impl SessionRow {
+    /// Whether nothing is wrong with the creds, as far as the folder tells.
+    pub fn are_creds_fine(&self) -> bool {
+        self.creds
+            .is_some_and(|word| matches!(word, "ok" | CREDS_ELSEWHERE))
+    }
+
     /// The word in the column `tier`.
     pub fn tier_word(&self) -> &'static str {
         self.tier.unwrap_or("?")
@@ -264,7 +283,7 @@ pub fn table(rows: &[SessionRow]) -> String {
             table::styled(row.connection, connection),
             table::styled(
                 row.creds.unwrap_or("?"),
-                if row.creds == Some("ok") {
+                if row.are_creds_fine() {
                     Style::new()
                 } else {
                     AnsiColor::Red.on_default().bold()
@@ -297,11 +316,8 @@ pub fn table(rows: &[SessionRow]) -> String {
         if let Some(error) = &row.error {
             text.push_str(&format!("\n{}: {error}", row.session));
         }
-        if row.pre_key_batch_ambiguous == Some(true) {
-            text.push_str(&format!(
-                "\n{}: the pre-key batch is ambiguous; set it with --pre-keys.batch or overrides in the configuration",
-                row.session
-            ));
+        for note in &row.notes {
+            text.push_str(&format!("\n{}: {note}", row.session));
         }
     }
     text

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::inventory::SessionTimes;
 use super::json::Object;
 use super::time::Timestamp;
 
@@ -75,6 +76,16 @@ impl Creds {
         match self {
             Creds::Valid(facts) => Some(facts),
             _ => None,
+        }
+    }
+
+    /// Whether a folder with this creds.json is an auth folder, whatever else it holds. Somebody
+    /// else's creds.json makes none.
+    pub const fn makes_an_auth_folder(&self) -> bool {
+        match self {
+            Creds::Valid(_) | Creds::Unreadable(_) => true,
+            Creds::Broken(BrokenCreds::Empty | BrokenCreds::CutOff) => true,
+            Creds::Broken(BrokenCreds::NotCreds) | Creds::Missing => false,
         }
     }
 
@@ -170,17 +181,20 @@ struct RawIndex {
     created: f64,
 }
 
-/// The latest of all `used` and `created` times in a session file; `Ok(None)` where it
-/// holds no session. An error means it cannot be understood, and it must then be kept.
-pub fn parse_session(bytes: &[u8]) -> Result<Option<Timestamp>, Unparsable> {
+/// The earliest and the latest of all `used` and `created` times in a session file;
+/// `Ok(None)` where it holds no session. An error means it cannot be understood, and it must then be kept.
+pub fn parse_session(bytes: &[u8]) -> Result<Option<SessionTimes>, Unparsable> {
     let Object::<RawSessionFile>(raw) = serde_json::from_slice(bytes).map_err(|_| Unparsable)?;
-    let latest = raw
-        .sessions
-        .values()
-        .map(|session| &session.0.index.0)
-        .map(|index| Timestamp::from_millis(index.used.max(index.created)))
-        .max();
-    Ok(latest)
+    let times = || {
+        let index = raw.sessions.values().map(|session| &session.0.index.0);
+        index
+            .flat_map(|index| [index.used, index.created])
+            .map(Timestamp::from_millis)
+    };
+    Ok(times()
+        .min()
+        .zip(times().max())
+        .map(|(first, last)| SessionTimes { first, last }))
 }
 
 /// A session file that cannot be understood.

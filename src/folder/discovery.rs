@@ -375,17 +375,7 @@ fn is_quarantine(fd: BorrowedFd<'_>) -> bool {
 /// A folder is an auth folder when its creds.json is Baileys' or unusable, or when a name
 /// in it is plainly Baileys'.
 fn is_auth_folder(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    use super::creds::{BrokenCreds, Creds};
-    match read_creds(fd) {
-        Creds::Valid(_)
-        | Creds::Broken(BrokenCreds::Empty | BrokenCreds::CutOff)
-        | Creds::Unreadable(_) => {
-            return Ok(true);
-        }
-        // Somebody else's creds.json, or none: the other names decide.
-        Creds::Broken(BrokenCreds::NotCreds) | Creds::Missing => {}
-    }
-    has_telltale(fd)
+    Ok(read_creds(fd).makes_an_auth_folder() || has_telltale(fd)?)
 }
 
 fn has_telltale(fd: BorrowedFd<'_>) -> io::Result<bool> {

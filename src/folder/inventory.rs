@@ -7,7 +7,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
 use super::creds::Creds;
-use super::kind::{Kind, NameParts, parse_name};
+use super::kind::{Kind, NameParts, is_telltale, parse_name};
 use super::time::Timestamp;
 
 /// A file's name. It may hold a phone number, so `Debug` does not show it and nothing
@@ -84,15 +84,34 @@ impl Stamp {
     }
 }
 
-/// What the inside of a session file says of its last use.
+/// When a session file was used, by the records in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimes {
+    /// The earliest `used` or `created`.
+    pub first: Timestamp,
+    /// The latest `used` or `created`.
+    pub last: Timestamp,
+}
+
+/// What the inside of a session file says of its use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionActivity {
     /// Not a session file: nothing was read.
     NotRead,
-    /// The latest `used` or `created` in it; `None` where it holds no session.
-    Latest(Option<Timestamp>),
+    /// The times in it; `None` where it holds no session.
+    Times(Option<SessionTimes>),
     /// It could not be read or understood.
     Unparsable,
+}
+
+impl SessionActivity {
+    /// A session file whose records all bear the time `at`.
+    pub const fn at(at: Timestamp) -> Self {
+        Self::Times(Some(SessionTimes {
+            first: at,
+            last: at,
+        }))
+    }
 }
 
 /// One name in the folder.
@@ -119,8 +138,16 @@ impl Entry {
     /// modification time on every encryption as well.)
     pub fn last_activity(&self) -> Timestamp {
         match self.inside {
-            SessionActivity::Latest(Some(inside)) => self.stamp.modified.max(inside),
+            SessionActivity::Times(Some(inside)) => self.stamp.modified.max(inside.last),
             _ => self.stamp.modified,
+        }
+    }
+
+    /// The earliest time in a session file; `None` for any other.
+    pub const fn first_activity(&self) -> Option<Timestamp> {
+        match self.inside {
+            SessionActivity::Times(Some(inside)) => Some(inside.first),
+            _ => None,
         }
     }
 }
@@ -154,7 +181,7 @@ impl Unit<'_> {
                 && match file.inside {
                     SessionActivity::Unparsable => false,
                     SessionActivity::NotRead => self.kind != Kind::Session,
-                    SessionActivity::Latest(_) => true,
+                    SessionActivity::Times(_) => true,
                 }
                 && file.name.as_bytes().iter().all(|b| b.is_ascii_graphic())
         })
@@ -167,6 +194,35 @@ pub struct Inventory {
     files: Vec<Entry>,
     /// What creds.json says.
     pub creds: Creds,
+    /// What earlier scans saw.
+    pub history: History,
+}
+
+/// What this scan and those before it saw of a folder. Without earlier scans, what this one
+/// saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// `nextPreKeyId` as creds.json last told it.
+    pub next_pre_key_id: Option<u32>,
+    /// There was a creds.json, or a companion of one.
+    pub had_creds: bool,
+    /// It was an auth folder.
+    pub was_auth_folder: bool,
+}
+
+impl History {
+    /// With what `inventory` shows.
+    #[must_use]
+    pub fn and(self, inventory: &Inventory) -> Self {
+        let facts = inventory.creds.facts();
+        Self {
+            next_pre_key_id: facts
+                .and_then(|facts| facts.next_pre_key_id)
+                .or(self.next_pre_key_id),
+            had_creds: self.had_creds || inventory.has_creds_file(),
+            was_auth_folder: self.was_auth_folder || inventory.is_auth_folder(),
+        }
+    }
 }
 
 impl Inventory {
@@ -186,7 +242,11 @@ impl Inventory {
                 &right.name,
             ))
         });
-        Self { files, creds }
+        Self {
+            files,
+            creds,
+            history: History::default(),
+        }
     }
 
     /// All files, grouped by key.
@@ -236,6 +296,33 @@ impl Inventory {
             .map(|entry| entry.last_activity())
             .filter(|last| *last <= now)
             .max()
+    }
+
+    /// Whether there is a creds.json, whatever is in it, or a companion of one.
+    pub fn has_creds_file(&self) -> bool {
+        self.creds != Creds::Missing || self.files.iter().any(|file| file.kind() == Kind::Creds)
+    }
+
+    /// Whether this is an auth folder: its creds.json is Baileys' or unusable, or a name in it
+    /// is plainly Baileys' own.
+    pub fn is_auth_folder(&self) -> bool {
+        self.creds.makes_an_auth_folder()
+            || self
+                .files
+                .iter()
+                .any(|file| is_telltale(file.name.as_bytes()))
+    }
+
+    /// Session files that cannot be read or understood: written in another format, or torn.
+    /// None of them is ever moved.
+    pub fn unreadable_sessions(&self) -> usize {
+        let sessions = self
+            .files
+            .iter()
+            .filter(|file| file.kind() == Kind::Session);
+        sessions
+            .filter(|file| file.inside == SessionActivity::Unparsable)
+            .count()
     }
 
     /// The newest modification time of any file. `None` in an empty folder.

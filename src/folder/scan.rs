@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::creds::{Creds, parse_creds, parse_session};
-use super::inventory::{Entry, FileName, Inventory, SessionActivity, Shape, Stamp};
+use super::inventory::{Entry, FileName, History, Inventory, SessionActivity, Shape, Stamp};
 use super::kind::Kind;
 use super::time::Timestamp;
 
@@ -78,10 +78,11 @@ pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// What earlier scans read inside session files, so that an unchanged file is not read
-/// twice. Holds times only.
+/// twice. Holds no key.
 #[derive(Debug, Default)]
 pub struct ReadCache {
     seen: HashMap<Stamp, SessionActivity>,
+    history: History,
     clock: Clock,
 }
 
@@ -91,6 +92,7 @@ impl ReadCache {
     pub fn new(clock: Clock) -> Self {
         Self {
             seen: HashMap::new(),
+            history: History::default(),
             clock,
         }
     }
@@ -142,7 +144,10 @@ pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> 
         });
     }
     cache.seen = fresh;
-    Ok(Inventory::new(entries, creds))
+    let mut inventory = Inventory::new(entries, creds);
+    cache.history = cache.history.and(&inventory);
+    inventory.history = cache.history;
+    Ok(inventory)
 }
 
 /// Whether creds.json deserves a second look before it is called broken: Baileys
@@ -210,7 +215,7 @@ fn stamp_of(stat: &Stat) -> Stamp {
 
 fn read_session(fd: BorrowedFd<'_>, name: &OsStr) -> SessionActivity {
     match read_plain_file(fd, name, MAX_SESSION_BYTES).map(|bytes| parse_session(&bytes)) {
-        Ok(Ok(latest)) => SessionActivity::Latest(latest),
+        Ok(Ok(times)) => SessionActivity::Times(times),
         Ok(Err(_)) | Err(_) => SessionActivity::Unparsable,
     }
 }

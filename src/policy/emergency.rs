@@ -3,6 +3,7 @@
 //!
 //! | asked in this order | refusal |
 //! |---|---|
+//! | the creds are elsewhere, so that nothing tells whether the bot is logged in | `creds_elsewhere` |
 //! | creds.json is missing or broken | `creds_broken` |
 //! | the live count is below the alert's tier | `stale_alert` |
 //! | creds.json is not logged in | `not_logged_in` |
@@ -18,12 +19,12 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::connection::{Finding, State, Verdict};
-use crate::folder::{Creds, FileName, Inventory, Timestamp};
+use crate::folder::{FileName, Inventory, Timestamp};
 
 use super::guard::{CleanRequest, CleanupMode, Limits, Plan, Refusal, plan};
 use super::immovable::without_immovable;
 use super::left_out::Immovable;
-use super::measure::{Batches, accumulated_files};
+use super::measure::accumulated_files;
 use super::tiers::Tier;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -42,6 +43,8 @@ pub enum StopRefusal {
         /// Files that the table lets go and that cannot be moved.
         immovable: usize,
     },
+    /// The creds are not in the folder: nothing tells whether the bot is logged in.
+    CredsElsewhere,
     /// creds.json belongs to nobody who is logged in: a restart would show a QR code.
     NotLoggedIn,
     /// The last close of the connection was a 401: a restart would only spin.
@@ -74,6 +77,7 @@ impl StopRefusal {
         match self {
             StopRefusal::Guard(refusal) => refusal.label(),
             StopRefusal::NotWorthARestart { .. } => "not_worth_a_restart",
+            StopRefusal::CredsElsewhere => "creds_elsewhere",
             StopRefusal::NotLoggedIn => "not_logged_in",
             StopRefusal::LoggedOut => "logged_out",
             StopRefusal::ServiceUnknown(_) => "service_unknown",
@@ -86,7 +90,8 @@ impl StopRefusal {
     }
 
     /// Every value of the label but the guard table's own.
-    pub const LABELS: [&'static str; 8] = [
+    pub const LABELS: [&'static str; 9] = [
+        "creds_elsewhere",
         "not_worth_a_restart",
         "not_logged_in",
         "logged_out",
@@ -104,7 +109,8 @@ impl StopRefusal {
     pub const fn leaves_a_cleanup(&self) -> bool {
         matches!(
             self,
-            StopRefusal::Cooldown { .. }
+            StopRefusal::CredsElsewhere
+                | StopRefusal::Cooldown { .. }
                 | StopRefusal::Budget { .. }
                 | StopRefusal::BreakerOpen
                 | StopRefusal::NotWorthARestart { .. }
@@ -127,6 +133,9 @@ impl fmt::Display for StopRefusal {
             StopRefusal::NotWorthARestart { after, threshold, .. } => write!(
                 f,
                 "not worth a restart: {after} accumulated files would stay, and the alert's tier begins at {threshold}: a busy bot; raise its tiers, or move its keys to a database"
+            ),
+            StopRefusal::CredsElsewhere => f.write_str(
+                "the creds of this session are not in its folder: nothing tells whether it is logged in, so it is not stopped; it is cleaned while it is disconnected",
             ),
             StopRefusal::NotLoggedIn => {
                 f.write_str("creds.json is not logged in: a restart would only show a QR code; pair the bot")
@@ -191,11 +200,11 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
         limits,
         ..
     } = *before;
-    let facts = match &inventory.creds {
-        Creds::Valid(facts) => facts,
-        broken => return Err(Refusal::CredsBroken(broken.word()).into()),
-    };
-    let live = accumulated_files(inventory, Batches::of(inventory, limits.batch).measured);
+    if limits.creds.is_elsewhere(inventory) {
+        return Err(StopRefusal::CredsElsewhere);
+    }
+    let facts = limits.creds.facts(inventory)?;
+    let live = accumulated_files(inventory, limits.batch);
     let threshold = limits.thresholds.of(before.tier);
     if live < threshold {
         return Err(Refusal::StaleAlert { live, threshold }.into());

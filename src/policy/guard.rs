@@ -18,8 +18,9 @@ use std::time::Duration;
 
 use crate::connection::{State, Verdict};
 use crate::folder::kind::sender_key_id;
-use crate::folder::{Creds, CredsFacts, FileName, Inventory, Kind, Shape, Stamp, Timestamp, Unit};
+use crate::folder::{CredsFacts, FileName, Inventory, Kind, Shape, Stamp, Timestamp, Unit};
 
+use super::creds::CredsPlace;
 use super::left_out::LeftOut;
 use super::measure::{
     BatchSetting, Batches, accumulated, accumulated_files, pre_keys, usable_pre_key,
@@ -75,6 +76,8 @@ pub struct Limits {
     pub thresholds: Thresholds,
     /// The pre-key batch.
     pub batch: BatchSetting,
+    /// Where the bot keeps its creds.
+    pub creds: CredsPlace,
     /// How long a key must have been inactive; at least [`INACTIVE_FOR`] unless forced.
     pub inactive_for: Duration,
     /// How many of the newest pre-keys stay; less than the table demands has no effect.
@@ -88,6 +91,7 @@ impl Default for Limits {
         Self {
             thresholds: Thresholds::default(),
             batch: BatchSetting::Auto,
+            creds: CredsPlace::Folder,
             inactive_for: INACTIVE_FOR,
             pre_keys_kept: PRE_KEYS_KEPT,
             emergency_pre_key_min_age: Duration::from_secs(86_400),
@@ -267,7 +271,7 @@ pub fn decide(
         }
     }
     if let Some(tier) = ask.tier {
-        let live = accumulated_files(inventory, Batches::of(inventory, limits.batch).measured);
+        let live = accumulated_files(inventory, limits.batch);
         let threshold = limits.thresholds.of(tier);
         if live < threshold {
             return Err(Refusal::StaleAlert { live, threshold });
@@ -297,10 +301,7 @@ pub fn plan(
     limits: &Limits,
     ask: &CleanRequest,
 ) -> Result<Plan, Refusal> {
-    let facts = match &inventory.creds {
-        Creds::Valid(facts) => facts,
-        broken => return Err(Refusal::CredsBroken(broken.word())),
-    };
+    let facts = limits.creds.facts(inventory)?;
     let newest = inventory.newest_activity(now);
     let reference = match ask.force {
         Some(_) => newest.unwrap_or(now),
@@ -355,8 +356,8 @@ pub fn plan(
         .count();
     Ok(Plan {
         mode: ask.mode,
-        accumulated_before: accumulated_files(inventory, batches.measured),
-        accumulated_after: accumulated(inventory, batches.measured, &is_chosen),
+        accumulated_before: accumulated(inventory, &batches, &|_| false),
+        accumulated_after: accumulated(inventory, &batches, &is_chosen),
         pre_keys_left: pre_keys(inventory) - chosen_pre_keys,
         left_out: LeftOut::new(),
         moves: chosen
@@ -370,6 +371,22 @@ pub fn plan(
     })
 }
 
+/// What a clean-up could move now, whatever the connection and the tier.
+pub fn possible(
+    inventory: &Inventory,
+    now: Timestamp,
+    limits: &Limits,
+    mode: CleanupMode,
+    process_gone: bool,
+) -> Result<Plan, Refusal> {
+    let ask = CleanRequest {
+        mode,
+        tier: None,
+        force: None,
+    };
+    plan(inventory, process_gone, now, limits, &ask)
+}
+
 /// Files by kind that a clean-up could move now, whatever the connection. Empty where the
 /// table refuses.
 pub fn removable(
@@ -379,12 +396,7 @@ pub fn removable(
     mode: CleanupMode,
     process_gone: bool,
 ) -> BTreeMap<Kind, usize> {
-    let ask = CleanRequest {
-        mode,
-        tier: None,
-        force: None,
-    };
-    plan(inventory, process_gone, now, limits, &ask)
+    possible(inventory, now, limits, mode, process_gone)
         .map(|plan| plan.by_kind())
         .unwrap_or_default()
 }

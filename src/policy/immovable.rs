@@ -62,13 +62,13 @@ pub fn without_immovable(
         })
         .collect();
     let is_gone = |unit: &crate::folder::Unit<'_>| planned.contains(&(unit.kind, unit.id.to_vec()));
-    let measured = Batches::of(inventory, limits.batch).measured;
+    let batches = Batches::of(inventory, limits.batch);
     let pre_keys_gone = planned
         .iter()
         .filter(|(kind, _)| *kind == Kind::PreKey)
         .count();
     Plan {
-        accumulated_after: accumulated(inventory, measured, &is_gone),
+        accumulated_after: accumulated(inventory, &batches, &is_gone),
         pre_keys_left: pre_keys(inventory).saturating_sub(pre_keys_gone),
         moves: goes,
         left_out,

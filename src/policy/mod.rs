@@ -1,20 +1,25 @@
 //! What counts and what may go: pure functions from an inventory, a verdict, a clock and
 //! limits to numbers, a plan or a refusal. No file is opened here.
 
+pub mod creds;
 pub mod emergency;
 pub mod guard;
 pub mod immovable;
 pub mod insurance;
 pub mod left_out;
 pub mod measure;
+mod minted;
 pub mod tiers;
 
+pub use creds::CredsPlace;
 pub use emergency::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, may_stop};
 pub use guard::{
     CleanRequest, CleanupMode, Force, Limits, Move, Plan, Refusal, decide, is_dormant, plan,
-    removable,
+    possible, removable,
 };
 pub use immovable::without_immovable;
 pub use left_out::{Immovable, LeftOut};
-pub use measure::{BatchSetting, Batches, accumulated_files, newest_pre_key_missing, pre_keys};
+pub use measure::{
+    Ambiguity, BatchSetting, Batches, accumulated_files, newest_pre_key_missing, pre_keys,
+};
 pub use tiers::{Thresholds, Tier};

@@ -14,10 +14,9 @@ use crate::config::Settings;
 use crate::connection::{Connection, State, Verdict};
 use crate::control::{Presence, Service};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
-use crate::policy::{
-    self, Batches, CleanRequest, Immovable, Limits, Plan, Refusal, accumulated_files,
-};
+use crate::policy::{self, CleanRequest, Immovable, Limits, Plan, Refusal, accumulated_files};
 
+use super::insurance::store::limits_of;
 use super::movability;
 use super::outcome::{self, ArmedChange, RunError, RunOutcome, RunResult};
 use super::quarantine::{At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, obstacle_io};
@@ -169,7 +168,7 @@ pub(super) async fn ask_and_scan(
 
 /// Accumulated files, as the tiers count them.
 pub fn count(inventory: &Inventory, limits: &Limits) -> usize {
-    accumulated_files(inventory, Batches::of(inventory, limits.batch).measured)
+    accumulated_files(inventory, limits.batch)
 }
 
 /// Whether this plan could be carried out, as far as that can be known: the folder can be
@@ -297,7 +296,7 @@ pub async fn preview(
         }
     };
     let verdict = app.connection.judge(evidence, &inventory);
-    let limits = app.settings.limits(&found.session);
+    let limits = limits_of(&app.settings, &found.session);
     // As if disconnected: the tier and the table are asked, the connection is not.
     let assumed = Verdict {
         state: State::Disconnected,
@@ -343,7 +342,7 @@ async fn clean_under(
     down: Option<&Down>,
     ending: &mut Ending,
 ) -> Result<RunOutcome, RunError> {
-    let limits = ctx.settings.limits(&found.session);
+    let limits = limits_of(&ctx.settings, &found.session);
     let count = |inventory: &Inventory| count(inventory, &limits);
 
     let halt = down.map(|down| down.halt.clone()).unwrap_or_default();

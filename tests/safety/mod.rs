@@ -12,8 +12,8 @@ use baileys_exporter::folder::{
 use baileys_exporter::policy::guard::MOVABLE_KINDS;
 use baileys_exporter::policy::insurance::RestoreRefusal;
 use baileys_exporter::policy::{
-    BatchSetting, CleanRequest, CleanupMode, Force, Limits, Refusal, RestartBudget, StopInputs,
-    StopRefusal, Thresholds, Tier, decide, may_stop, plan,
+    BatchSetting, CleanRequest, CleanupMode, CredsPlace, Force, Limits, Refusal, RestartBudget,
+    StopInputs, StopRefusal, Thresholds, Tier, decide, may_stop, plan,
 };
 use baileys_exporter::remediator::quarantine::Obstacle;
 
@@ -62,7 +62,7 @@ fn ago(seconds: i64) -> Timestamp {
 fn entry(name: &str, age: i64) -> Entry {
     let modified = ago(age);
     let inside = if name.starts_with("session-") {
-        SessionActivity::Latest(Some(modified))
+        SessionActivity::at(modified)
     } else {
         SessionActivity::NotRead
     };
@@ -516,6 +516,7 @@ struct Asked {
     findings: Vec<Finding>,
     logged_out: bool,
     stops: Vec<i64>,
+    limits: Limits,
 }
 
 impl Asked {
@@ -532,6 +533,7 @@ impl Asked {
             findings: vec![finding, Finding::Quiet],
             logged_out: false,
             stops: Vec::new(),
+            limits: Limits::default(),
         }
     }
 
@@ -541,6 +543,10 @@ impl Asked {
             "connection_unknown" => self.findings = vec![Finding::NoAnswer],
             "stale_alert" => self.files.truncate(10),
             "creds_broken" => self.creds = Creds::Missing,
+            "creds_elsewhere" => {
+                self.creds = Creds::Missing;
+                self.limits.creds = CredsPlace::Elsewhere;
+            }
             "not_logged_in" => self.creds = Creds::Valid(CredsFacts::default()),
             "logged_out" => self.logged_out = true,
             "dormant" => self.files.iter_mut().for_each(|(_, age)| *age += 20 * DAY),
@@ -587,7 +593,7 @@ impl Asked {
             &self.inventory(),
             &self.verdict(),
             now(),
-            &Limits::default(),
+            &self.limits,
             &ask,
         );
         answer.map_or_else(|refusal| refusal.label(), |_| "")
@@ -598,7 +604,7 @@ impl Asked {
             inventory: &self.inventory(),
             verdict: &self.verdict(),
             logged_out: self.logged_out,
-            limits: &Limits::default(),
+            limits: &self.limits,
             mode: CleanupMode::Emergency,
             tier: Tier::Emergency,
             immovable: &BTreeMap::new(),

@@ -46,7 +46,11 @@ fn creds_states() {
 #[test]
 fn session_times() {
     let two = br#"{"_sessions":{"a":{"indexInfo":{"closed":-1,"used":1000,"created":5}},"b":{"indexInfo":{"closed":7,"used":3,"created":2000.5}}},"version":"v1"}"#;
-    assert_eq!(parse_session(two), Ok(Some(Timestamp::from_millis(2000.5))));
+    let times = SessionTimes {
+        first: Timestamp::from_millis(3.0),
+        last: Timestamp::from_millis(2000.5),
+    };
+    assert_eq!(parse_session(two), Ok(Some(times)));
     assert_eq!(
         parse_session(br#"{"_sessions":{},"version":"v1"}"#),
         Ok(None)

@@ -1,6 +1,6 @@
 use super::*;
 use crate::connection::{Evidence, fold};
-use crate::folder::{CredsFacts, Entry, FileName, SessionActivity, Shape, Stamp};
+use crate::folder::{Creds, CredsFacts, Entry, FileName, SessionActivity, Shape, Stamp};
 use proptest::prelude::*;
 
 const NOW: i64 = 1_800_000_000;
@@ -15,7 +15,7 @@ fn ago(span: Duration) -> Timestamp {
 
 fn entry(name: &str, modified: Timestamp) -> Entry {
     let inside = if name.starts_with("session-") {
-        SessionActivity::Latest(Some(modified))
+        SessionActivity::at(modified)
     } else {
         SessionActivity::NotRead
     };
@@ -318,6 +318,7 @@ fn the_first_reason_is_the_one_that_matters() {
 #[test]
 fn labels_are_whole() {
     let holds = [
+        StopRefusal::CredsElsewhere,
         StopRefusal::NotWorthARestart {
             after: 1,
             threshold: 1,

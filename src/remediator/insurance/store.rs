@@ -25,10 +25,12 @@ use rustix::fs::{AtFlags, Dir, FlockOperation, Mode, OFlags, Timespec, Timestamp
 use rustix::io::Errno;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use crate::config::Settings;
 use crate::folder::identity::{Identity, Insurable, insurable, parse_hex};
 use crate::folder::scan::{MAX_CREDS_BYTES, open_dir, read_plain_file, stat};
-use crate::folder::{Shape, Timestamp};
+use crate::folder::{SessionName, Shape, Timestamp};
 use crate::policy::insurance::{Holds, Keep, Kept, Known, surplus};
+use crate::policy::{CredsPlace, Limits};
 use crate::remediator::quarantine::give_to_owner_of;
 
 const DIR: &str = "creds";
@@ -556,6 +558,20 @@ fn encoded(session: &str) -> String {
 /// Where the copies of all sessions are.
 pub fn path_in(state: &Path) -> PathBuf {
     state.join(DIR)
+}
+
+/// The limits that hold for a session. Where a copy of its creds.json is kept, it had one, and
+/// its creds are not taken to be elsewhere. Reads the state directory only for a session that
+/// is configured so.
+pub fn limits_of(settings: &Settings, session: &SessionName) -> Limits {
+    let mut limits = settings.limits(session);
+    if limits.creds == CredsPlace::Elsewhere {
+        let copies = CopyStore::new(&settings.state_path).entries(session.as_str());
+        if copies.map_or(true, |copies| !copies.is_empty()) {
+            limits.creds = CredsPlace::Folder;
+        }
+    }
+    limits
 }
 
 #[cfg(test)]

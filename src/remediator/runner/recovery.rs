@@ -10,6 +10,7 @@ use crate::folder::{FileName, Found, Inventory, Timestamp};
 use crate::policy::{self, CleanRequest};
 
 use super::super::insurance;
+use super::super::insurance::store::limits_of;
 use super::super::outcome::{self, Crash, Interruption, RunError};
 use super::super::quarantine::{
     LockedFolder, LookedUp, MoveOutcome, Obstacle, RunId, StoredState, look_up, stored_runs,
@@ -41,7 +42,7 @@ pub(super) async fn resume(
         tier: None,
         force: None,
     };
-    let limits = settings.limits(&found.session);
+    let limits = limits_of(settings, &found.session);
     let allowed: BTreeSet<FileName> = match disconnected {
         true => policy::plan(
             inventory,

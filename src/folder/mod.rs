@@ -9,6 +9,7 @@ pub mod identity;
 pub mod inventory;
 pub mod json;
 pub mod kind;
+pub mod looks;
 pub mod scan;
 pub mod time;
 
@@ -16,5 +17,6 @@ pub use creds::{Creds, CredsFacts};
 pub use discovery::{Discovery, Found, SessionName, Source, Survey};
 pub use inventory::{Entry, FileName, Inside, Inventory, Shape, Stamp, Unit};
 pub use kind::Kind;
+pub use looks::Looks;
 pub use scan::{Place, ReadCache};
 pub use time::Timestamp;

@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request as HttpRequest, StatusCode};
 use rustix::fs::FlockOperation;
 use serde_json::json;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::connection::State;
 use crate::folder::discovery::ProblemLog;
@@ -45,6 +45,10 @@ pub(super) use self::token::MAX_TOKEN_BYTES;
 
 /// Runs under way at the same time; never two on one session.
 const WORKERS: usize = 4;
+/// A run that takes longer gives its place to another one: its file system may hang.
+const GIVES_PLACE_AFTER: Duration = Duration::from_secs(120);
+/// Runs at the same time that have given their place.
+const MAX_OVERDUE: usize = 16;
 /// Requests to the webhook at the same time; more get 503.
 const MAX_REQUESTS: usize = 64;
 /// Scrapes at the same time; more get 503.
@@ -81,6 +85,8 @@ pub struct Service {
     live: Live,
     pages: pages::Pages,
     wake: Notify,
+    /// What a worker needs to take a run.
+    places: Arc<Semaphore>,
     webhooks: ConcurrencyLimit,
     scrapes: ConcurrencyLimit,
     recovered: AtomicBool,
@@ -146,6 +152,7 @@ impl Service {
             live: Live::default(),
             pages: pages::Pages::default(),
             wake: Notify::new(),
+            places: Arc::new(Semaphore::new(WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
             scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
             recovered: AtomicBool::new(false),
@@ -164,7 +171,7 @@ impl Service {
         let mut tasks = tokio::task::JoinSet::new();
         // First: what a crash left stopped is started.
         tasks.spawn(Arc::clone(&self).watch_for_ever(stopping.clone()));
-        for _ in 0..WORKERS {
+        for _ in 0..WORKERS + MAX_OVERDUE {
             tasks.spawn(Arc::clone(&self).work(stopping.clone()));
         }
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
@@ -499,6 +506,12 @@ impl Service {
             if *stopping.borrow() {
                 return;
             }
+            let place = tokio::select! {
+                place = Arc::clone(&self.places).acquire_owned() => place,
+                _ = stopping.changed() => continue,
+            };
+            // Never closed.
+            let Ok(place) = place else { return };
             let woken = self.wake.notified();
             let service = Arc::clone(&self);
             let next = self
@@ -526,9 +539,15 @@ impl Service {
                     // In a task of its own: should it panic, the worker and the others go on,
                     // and the next sweep ends what it left.
                     let service = Arc::clone(&self);
-                    if let Err(error) =
-                        tokio::spawn(async move { service.perform(&run).await }).await
-                    {
+                    let mut run = tokio::spawn(async move { service.perform(&run).await });
+                    let ended = tokio::select! {
+                        ended = &mut run => ended,
+                        () = tokio::time::sleep(GIVES_PLACE_AFTER) => {
+                            drop(place);
+                            run.await
+                        }
+                    };
+                    if let Err(error) = ended {
                         tracing::error!(id, "a run broke off: {error}");
                     }
                     self.active

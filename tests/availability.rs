@@ -6,9 +6,16 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
+#![allow(dead_code, reason = "the world has more than one test needs")]
+
+mod restart_world;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use testkit::hung::HungMount;
 use testkit::world::{World, alert};
@@ -158,4 +165,58 @@ fn the_age_of_the_queue_is_exported() {
     world.wait_until_idle();
     assert_eq!(world.metric("queue_age_seconds", &[]), 0.0);
     world.finish();
+}
+
+/// Sends requests without a pause until `over`, and counts the answers with 503.
+fn flood(port: u16, over: &AtomicBool, refused: &AtomicUsize) {
+    let mut stream: Option<TcpStream> = None;
+    while !over.load(Ordering::Relaxed) {
+        let Ok(mut open) = stream
+            .take()
+            .map_or_else(|| TcpStream::connect(("127.0.0.1", port)), Ok)
+        else {
+            continue;
+        };
+        let _ = open.set_read_timeout(Some(Duration::from_secs(20)));
+        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let mut answer = Vec::new();
+        let sent = open.write_all(request.as_bytes());
+        if sent.and_then(|()| open.read_to_end(&mut answer)).is_ok()
+            && answer.starts_with(b"HTTP/1.1 503")
+        {
+            refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_scrapes_keeps_no_bot_down() {
+    let (mut world, before) = restart_world::World::new();
+    world.start();
+    let (over, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (port, pid) = (world.port(), world.pid());
+    let most = std::thread::scope(|scope| {
+        for _ in 0..100 {
+            scope.spawn(|| flood(port, &over, &refused));
+        }
+        let most = scope.spawn(|| {
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                most = most.max(threads(pid));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            most
+        });
+        world.deliver_in_a_flood("emergency");
+        world.wait("the run ends", || world.ended());
+        over.store(true, Ordering::Relaxed);
+        most.join().unwrap()
+    });
+    let run = world.ended().unwrap();
+    assert_eq!(run["status"], "done", "{run}");
+    assert!(world.moved(&before) > 0);
+    world.is_connected().unwrap();
+    assert!(refused.into_inner() > 0, "no scrape was refused");
+    // The workers of the runtime, and few threads that block.
+    assert!(most < 100, "{most} threads");
 }

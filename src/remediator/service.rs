@@ -50,9 +50,10 @@ const GIVES_PLACE_AFTER: Duration = Duration::from_secs(120);
 /// Runs at the same time that have given their place.
 const MAX_OVERDUE: usize = 16;
 /// Requests to the webhook at the same time; more get 503.
-const MAX_REQUESTS: usize = 64;
-/// Scrapes at the same time; more get 503.
-const MAX_SCRAPES: usize = 8;
+const MAX_REQUESTS: usize = 32;
+/// Scrapes at the same time; more get 503. One of them reads the journal, so that a start
+/// never waits for more than one.
+const MAX_SCRAPES: usize = 4;
 /// A body must be complete within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An alert must be put on record within this time, or the answer is 503.
@@ -89,6 +90,7 @@ pub struct Service {
     places: Arc<Semaphore>,
     webhooks: ConcurrencyLimit,
     scrapes: ConcurrencyLimit,
+    scrape: tokio::sync::Mutex<()>,
     recovered: AtomicBool,
     _state_lock: std::fs::File,
 }
@@ -155,6 +157,7 @@ impl Service {
             places: Arc::new(Semaphore::new(WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
             scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
+            scrape: tokio::sync::Mutex::default(),
             recovered: AtomicBool::new(false),
             _state_lock: state_lock,
         })
@@ -226,6 +229,8 @@ impl Service {
 
     async fn metrics(self: Arc<Self>, headers: HeaderMap) -> Response {
         let shared = self.ctx.store.clone();
+        let service = Arc::clone(&self);
+        let _turn = service.scrape.lock().await;
         shared
             .block(move |store| {
                 let sessions: Vec<_> = self

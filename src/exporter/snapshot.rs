@@ -13,7 +13,7 @@ use crate::folder::discovery::{ProblemLog, Skipped, explain};
 use crate::folder::looks::Round;
 use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, read_creds, scan};
 use crate::folder::{
-    Discovery, Found, Inventory, Kind, Looks, Place, ReadCache, SessionName, Timestamp,
+    Discovery, FolderPath, Found, Inventory, Kind, Looks, ReadCache, SessionName, Timestamp,
 };
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{
@@ -146,7 +146,7 @@ pub struct Collector {
     discovery: Discovery,
     looks: Looks,
     /// A look that takes too long still leaves here what it has read.
-    caches: HashMap<Place, Arc<Mutex<ReadCache>>>,
+    caches: HashMap<FolderPath, Arc<Mutex<ReadCache>>>,
     problems: ProblemLog,
     clock: Clock,
 }
@@ -234,7 +234,7 @@ impl Collector {
 /// One pause for all folders whose creds.json looks broken or gone, then a second read:
 /// Baileys writes it in place.
 fn second_look(scanned: &mut [(Found, io::Result<Inventory>)], round: &mut Round, clock: &Clock) {
-    let mut doubtful: Vec<(&Place, &mut Inventory)> = scanned
+    let mut doubtful: Vec<(&FolderPath, &mut Inventory)> = scanned
         .iter_mut()
         .filter_map(|(found, scan)| Some((&found.place, scan.as_mut().ok()?)))
         .filter(|(_, inventory)| needs_second_look(&inventory.creds))
@@ -246,7 +246,7 @@ fn second_look(scanned: &mut [(Found, io::Result<Inventory>)], round: &mut Round
         }
         clock.block(CREDS_SECOND_LOOK);
         for (place, inventory) in &mut doubtful {
-            let own = Place::clone(place);
+            let own = FolderPath::clone(place);
             let creds = round.run(&place.path(), move || {
                 own.open().map(|fd| read_creds(fd.as_fd()))
             });

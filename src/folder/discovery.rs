@@ -15,7 +15,7 @@ use walkdir::WalkDir;
 
 use super::kind::is_telltale;
 use super::looks::{Looks, Round};
-use super::scan::{Place, QUARANTINE_TAG, open_dir, read_creds, stat};
+use super::scan::{FolderPath, QUARANTINE_TAG, open_dir, read_creds, stat};
 
 /// The value of the label `session`: a directory name or the name the operator gave.
 /// Always printable: bytes that are not UTF-8 and control characters are escaped.
@@ -92,7 +92,7 @@ pub struct Found {
     /// Its name in metrics, alerts and commands.
     pub session: SessionName,
     /// Where it is.
-    pub place: Place,
+    pub place: FolderPath,
 }
 
 /// Why a place that was named, or a directory in a root, is not among the sessions.
@@ -184,7 +184,7 @@ pub struct Discovery {
     sources: Vec<Source>,
     include: Option<GlobSet>,
     exclude: GlobSet,
-    known: Arc<BTreeSet<Place>>,
+    known: Arc<BTreeSet<FolderPath>>,
     /// What the last look into each source found.
     last: Vec<Vec<Found>>,
 }
@@ -210,13 +210,13 @@ impl Discovery {
     /// The same, as a part of a longer round of looks.
     pub fn survey_in(&mut self, round: &mut Round) -> Survey {
         let mut survey = Survey::default();
-        let mut by_name: BTreeMap<SessionName, Place> = BTreeMap::new();
+        let mut by_name: BTreeMap<SessionName, FolderPath> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         let looked: Vec<_> = (0..self.sources.len())
             .map(|index| self.look_again_into(index, round))
             .collect();
         // A folder that was given a name has that name alone, also where its root is listed.
-        let named: BTreeSet<Place> = self
+        let named: BTreeSet<FolderPath> = self
             .sources
             .iter()
             .zip(&looked)
@@ -345,12 +345,12 @@ impl Discovery {
 /// What a path without a name is.
 enum Listing {
     /// One auth folder.
-    Folder(Place),
+    Folder(FolderPath),
     /// A root, with its directories.
-    Root(Vec<Place>),
+    Root(Vec<FolderPath>),
 }
 
-fn list(path: &Path, known: &BTreeSet<Place>) -> io::Result<Listing> {
+fn list(path: &Path, known: &BTreeSet<FolderPath>) -> io::Result<Listing> {
     let root = open_dir(path)?;
     if is_quarantine(root.as_fd()) {
         return Err(io::Error::other("this is a quarantine, not an auth folder"));
@@ -368,7 +368,7 @@ fn list(path: &Path, known: &BTreeSet<Place>) -> io::Result<Listing> {
     // Not WalkDir: it opens each directory, and one may hang.
     for child in std::fs::read_dir(path)?.flatten() {
         if child.file_type().is_ok_and(|kind| kind.is_dir()) {
-            places.push(Place {
+            places.push(FolderPath {
                 parent: parent.clone(),
                 name: child.file_name(),
             });
@@ -377,7 +377,7 @@ fn list(path: &Path, known: &BTreeSet<Place>) -> io::Result<Listing> {
     Ok(Listing::Root(places))
 }
 
-fn is_session(place: &Place, is_known: bool) -> bool {
+fn is_session(place: &FolderPath, is_known: bool) -> bool {
     match place.open() {
         Ok(fd) => {
             !is_quarantine(fd.as_fd()) && (is_known || is_auth_folder(fd.as_fd()).unwrap_or(true))
@@ -389,33 +389,33 @@ fn is_session(place: &Place, is_known: bool) -> bool {
 }
 
 /// As [`place_of`], with no link resolved.
-fn place_without_a_look(path: &Path) -> io::Result<Place> {
+fn place_without_a_look(path: &Path) -> io::Result<FolderPath> {
     let absolute = std::path::absolute(path)?;
     let name = absolute
         .file_name()
         .ok_or_else(|| io::Error::other("not the path of an auth folder"))?
         .to_owned();
     let parent = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok(Place { parent, name })
+    Ok(FolderPath { parent, name })
 }
 
 /// Splits a path into its parent, links resolved, and its last name, not resolved.
-fn place_of(path: &Path) -> io::Result<Place> {
-    let Place { parent, name } = place_without_a_look(path)?;
+fn place_of(path: &Path) -> io::Result<FolderPath> {
+    let FolderPath { parent, name } = place_without_a_look(path)?;
     // A parent that is not there yet keeps its name; opening it tells.
-    Ok(Place {
+    Ok(FolderPath {
         parent: parent.canonicalize().unwrap_or(parent),
         name,
     })
 }
 
 /// Whether a folder that is no auth folder has sub-directories that are.
-fn is_root_of_auth_folders(place: &Place) -> bool {
+fn is_root_of_auth_folders(place: &FolderPath) -> bool {
     let Ok(fd) = place.open() else { return false };
     !is_auth_folder(fd.as_fd()).unwrap_or(true) && has_auth_folders(place)
 }
 
-fn has_auth_folders(place: &Place) -> bool {
+fn has_auth_folders(place: &FolderPath) -> bool {
     let children = WalkDir::new(place.path())
         .min_depth(1)
         .max_depth(1)
@@ -424,7 +424,7 @@ fn has_auth_folders(place: &Place) -> bool {
     children
         .filter(|child| child.file_type().is_dir())
         .any(|child| {
-            let child = Place {
+            let child = FolderPath {
                 parent: place.path(),
                 name: child.file_name().to_owned(),
             };
@@ -468,7 +468,7 @@ fn has_telltale(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(false)
 }
 
-fn duplicate_hint(session: &SessionName, first: &Place, second: &Place) -> String {
+fn duplicate_hint(session: &SessionName, first: &FolderPath, second: &FolderPath) -> String {
     format!(
         "two auth folders are called {session}: {} and {}; name one of them yourself: --sessions.path=NAME={}",
         first.path().display(),

@@ -51,12 +51,12 @@ impl Default for Looks {
 
 #[derive(Debug, Default)]
 struct Pool {
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     ended: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PoolState {
     /// The looks under way.
     under_way: HashMap<PathBuf, UnderWay>,
     /// Threads that wait for a look.
@@ -71,7 +71,7 @@ struct UnderWay {
 }
 
 impl Pool {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -202,7 +202,7 @@ impl Looks {
 
     /// Puts a look on record, when the one under way at the directory has ended.
     fn begin(&self, timeout: Duration, directory: &Path) -> Result<(), NotDone> {
-        let is_healthy = |state: &State| {
+        let is_healthy = |state: &PoolState| {
             let look = state.under_way.get(directory);
             look.is_some_and(|look| !look.overdue)
         };
@@ -216,7 +216,7 @@ impl Looks {
             Some(_) => return Err(NotDone::Late),
             None => {}
         }
-        let stuck = |state: &State| state.under_way.values().filter(|l| l.overdue).count();
+        let stuck = |state: &PoolState| state.under_way.values().filter(|l| l.overdue).count();
         if stuck(&state) > 0 {
             let mount = mount_of(directory);
             let overdue = state.under_way.values().filter(|look| look.overdue);

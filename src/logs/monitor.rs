@@ -16,7 +16,7 @@ use crate::folder::discovery::ProblemLog;
 
 use super::LogSettings;
 use super::counter::{Counter, Counts};
-use super::store::{Saved, Store};
+use super::store::{LogStore, Saved};
 
 /// More problems than this are not told one by one.
 const MOST_PROBLEMS: usize = 20;
@@ -92,7 +92,7 @@ impl Monitor {
     ///
     /// Errors: the state directory cannot be used; a sentence that says what to do.
     pub fn start(settings: Arc<LogSettings>, sessions: HashSet<Arc<str>>) -> Result<Self, String> {
-        let store = Store::open(&settings.state_path)?;
+        let store = LogStore::open(&settings.state_path)?;
         let saved = store.load().map_err(|error| {
             format!(
                 "{}: what was saved cannot be read: {error}; move the directory away to begin anew",
@@ -212,7 +212,7 @@ struct CountingSink {
     shared: Arc<Shared>,
     settings: Arc<LogSettings>,
     counter: Counter,
-    store: Store,
+    store: LogStore,
     commit_failed: bool,
     problems: ProblemLog,
 }

@@ -41,14 +41,6 @@ use super::store::runs::Action;
 use super::store::{BlockingStore, StoreError};
 use super::webhook::{self, Payload};
 
-pub(super) use self::token::MAX_TOKEN_BYTES;
-
-/// Runs under way at the same time; never two on one session.
-const WORKERS: usize = 4;
-/// A run that takes longer gives its place to another one: its file system may hang.
-const GIVES_PLACE_AFTER: Duration = Duration::from_secs(120);
-/// Runs at the same time that have given their place.
-const MAX_OVERDUE: usize = 16;
 /// Requests to the webhook at the same time; more get 503.
 const MAX_REQUESTS: usize = 32;
 /// Scrapes at the same time; more get 503. One of them reads the journal, so that a start
@@ -69,9 +61,10 @@ mod housekeeping;
 mod pages;
 mod perform;
 mod token;
+mod work;
 
 /// The running remediator.
-pub struct Service {
+pub struct Remediator {
     ctx: Context,
     restarts: Arc<RestartCoordinator>,
     token: token::TokenFile,
@@ -112,7 +105,7 @@ struct KnownSessions {
     at: Option<Instant>,
 }
 
-impl Service {
+impl Remediator {
     /// A service over this configuration and journal.
     ///
     /// Errors: no usable token file, or another `serve` has this state directory.
@@ -121,7 +114,7 @@ impl Service {
             "--webhook.token-file is missing: it holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)",
         )?;
         let token = token::TokenFile::new(token_file)?;
-        if !ctx.settings.connection.has_sources() {
+        if !ctx.connection.has_sources() {
             tracing::warn!(
                 "no connection probe is configured: every clean-up will be refused; see --connection.command"
             );
@@ -154,7 +147,7 @@ impl Service {
             live: Live::default(),
             pages: pages::Pages::default(),
             wake: Notify::new(),
-            places: Arc::new(Semaphore::new(WORKERS)),
+            places: Arc::new(Semaphore::new(work::WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
             scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
             scrape: tokio::sync::Mutex::default(),
@@ -174,7 +167,7 @@ impl Service {
         let mut tasks = tokio::task::JoinSet::new();
         // First: what a crash left stopped is started.
         tasks.spawn(Arc::clone(&self).watch_for_ever(stopping.clone()));
-        for _ in 0..WORKERS + MAX_OVERDUE {
+        for _ in 0..work::WORKERS + work::MAX_OVERDUE {
             tasks.spawn(Arc::clone(&self).work(stopping.clone()));
         }
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
@@ -505,77 +498,6 @@ impl Service {
             .clone()
     }
 
-    /// Takes runs until told to stop; a run that has begun is taken to its end.
-    async fn work(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
-        loop {
-            if *stopping.borrow() {
-                return;
-            }
-            let place = tokio::select! {
-                place = Arc::clone(&self.places).acquire_owned() => place,
-                _ = stopping.changed() => continue,
-            };
-            // Never closed.
-            let Ok(place) = place else { return };
-            let woken = self.wake.notified();
-            let service = Arc::clone(&self);
-            let next = self
-                .ctx
-                .store
-                .block(move |store| {
-                    let busy = service
-                        .restarts
-                        .busy_sessions(store, &service.known_sessions())?;
-                    // Active before anybody can take it for a leftover.
-                    let mut active = service
-                        .active
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner);
-                    let next = store.lock().queue().take(Timestamp::now(), &busy);
-                    if let Ok(Some(run)) = &next {
-                        active.insert(run.id);
-                    }
-                    next
-                })
-                .await;
-            match next {
-                Ok(Some(run)) => {
-                    let id = run.id;
-                    // In a task of its own: should it panic, the worker and the others go on,
-                    // and the next sweep ends what it left.
-                    let service = Arc::clone(&self);
-                    let mut run = tokio::spawn(async move { service.perform(&run).await });
-                    let ended = tokio::select! {
-                        ended = &mut run => ended,
-                        () = tokio::time::sleep(GIVES_PLACE_AFTER) => {
-                            drop(place);
-                            run.await
-                        }
-                    };
-                    if let Err(error) = ended {
-                        tracing::error!(id, "a run broke off: {error}");
-                    }
-                    self.active
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .remove(&id);
-                    self.wake.notify_waiters();
-                }
-                other => {
-                    if let Err(error) = other {
-                        tracing::error!("{error}");
-                    }
-                    tokio::select! {
-                        () = woken => {}
-                        // A second way to wake up, should a notification have come too early.
-                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                        _ = stopping.changed() => {}
-                    }
-                }
-            }
-        }
-    }
-
     /// Starts what a crash left stopped, and gives armed runs their moment.
     async fn watch_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
         let mut looking: Option<tokio::task::JoinHandle<()>> = None;
@@ -684,7 +606,7 @@ impl Service {
     }
 
     async fn is_disconnected(&self, found: &Found) -> bool {
-        let connection = &self.ctx.settings.connection;
+        let connection = &self.ctx.connection;
         let asked = connection.ask(&found.session).await;
         match runner::look(found).await {
             Ok(inventory) => connection.judge(asked, &inventory).state == State::Disconnected,

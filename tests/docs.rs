@@ -260,6 +260,8 @@ fn metrics_md_equals_a_real_scrape() {
             vec![
                 format!("--logs.path={}", dir.path().join("bot-out.log").display()),
                 format!("--logs.state-path={}", dir.path().join("logs").display()),
+                // One that cannot be looked at.
+                format!("--sessions.path=gone={}", dir.path().join("gone").display()),
             ],
         ),
         (

@@ -962,6 +962,10 @@ fn the_exposition_is_what_prometheus_expects() {
     bot(&world, "normal", "normal");
     bot(&world, "no creds", "normal");
     fs::remove_file(world.folder("no creds").join("creds.json")).unwrap();
+    // And one that cannot be looked at.
+    let gone = world.path("gone");
+    let gone = format!("--sessions.path=gone={}", gone.display());
+    world.flags.push(gone);
     fs::write(
         world.path("worst-out.log"),
         "privKey: <Buffer 00>, device_removed\n",
@@ -1104,14 +1108,14 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
             let known = match label.as_str() {
                 "session" => {
                     *per_session.entry(value).or_default() += 1;
-                    ["worst", "normal", "no creds"].contains(&value)
+                    ["worst", "normal", "no creds", "gone"].contains(&value)
                 }
                 "kind" => kinds.contains(value),
                 "action" => ["cleanup", "emergency"].contains(&value),
                 "tier" => ["monitor", "warning", "cleanup", "emergency", "fatal"].contains(&value),
                 "state" => ["connected", "disconnected", "unknown"].contains(&value),
                 "collector" => value == "folders",
-                "reason" => ["duplicate_name", "source_unreadable"].contains(&value),
+                "reason" => ["duplicate_name", "source_unreadable", "missing"].contains(&value),
                 "pattern" => SHIPPED.iter().any(|pattern| pattern.name == value),
                 "severity" => ["critical", "warning", "info"].contains(&value),
                 "copy" => ["found", "missing"].contains(&value),

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use baileys_exporter::cli::complain;
 
+/// Threads that may block. With those of `folder::looks`, and the processes that are asked and
+/// started, they stay below the `TasksMax` of the shipped units.
+const MAX_BLOCKING_THREADS: usize = 128;
 /// What hangs in the kernel gets this long at the end.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
@@ -13,6 +16,7 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()
     {
         Ok(runtime) => runtime,

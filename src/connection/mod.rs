@@ -35,7 +35,7 @@ use std::time::Duration;
 use globset::GlobSet;
 
 use crate::control::Services;
-use crate::folder::{Inventory, SessionName, Timestamp};
+use crate::folder::{Inventory, Looks, SessionName, Timestamp};
 
 /// A memory that takes longer remembers nothing: its disk may stall.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -215,17 +215,17 @@ impl Connection {
         let (mut log, mut logged_out) = (None, false);
         if let Some(view) = &self.log {
             let (reader, session) = (Arc::clone(view), session.clone());
-            let read = blocking(move || {
+            // One read at a time for each session: its file system may hang.
+            let key = Path::new("log").join(session.as_str());
+            let looks = Looks::default().with_timeout(self.settings.timeout);
+            let read = looks.run_async(&key, move || {
                 (
                     reader.last_event(&session),
                     reader.last_opened(&session),
                     reader.logged_out(&session),
                 )
             });
-            let read = tokio::time::timeout(self.settings.timeout, read)
-                .await
-                .ok()
-                .flatten();
+            let read = read.await.ok();
             let (event, opened, ended) =
                 read.unwrap_or((Err("the log could not be read in time".into()), None, false));
             logged_out = ended;

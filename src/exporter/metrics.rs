@@ -54,6 +54,8 @@ declare_metrics! {
         "Bytes in all files of the auth folder.";
     UP: gauge "baileys_auth_folder_up" SESSION,
         "1 if the auth folder could be looked at.";
+    FOLDER_ERROR: gauge "baileys_auth_folder_error" &["session", "reason"],
+        "1 for an auth folder that could not be looked at: missing, permission, link (the folder is a link), timeout (its file system hangs) or io; absent for the others.";
     CREDS_VALID: gauge "baileys_auth_creds_valid" SESSION,
         "1 if creds.json is there and can be understood; 0 if it is missing, empty, cut off or unreadable. Absent where the creds are elsewhere.";
     CREDS_ELSEWHERE: gauge "baileys_auth_creds_elsewhere" SESSION,
@@ -198,8 +200,10 @@ fn add_session(out: &mut MetricFamilies, view: &SessionView, now: Timestamp) {
             view.thresholds.of(tier) as f64,
         );
     }
-    let Ok(measured) = &view.state else { return };
-    add_measured(out, session, measured, now);
+    match &view.state {
+        Ok(measured) => add_measured(out, session, measured, now),
+        Err(error) => out.add(&FOLDER_ERROR, &[session, error.reason], 1.0),
+    }
 }
 
 fn add_measured(out: &mut MetricFamilies, session: &str, measured: &Measured, now: Timestamp) {

@@ -1,17 +1,19 @@
 //! One look at every auth folder: discovery, scan, and what policy makes of it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clock::Clock;
 
 use crate::config::Settings;
 use crate::folder::discovery::{ProblemLog, Skipped, explain};
+use crate::folder::looks::Round;
 use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, read_creds, scan};
 use crate::folder::{
-    Discovery, FolderPath, Found, Inventory, Kind, ReadCache, SessionName, Timestamp,
+    Discovery, FolderPath, Found, Inventory, Kind, Looks, ReadCache, SessionName, Timestamp,
 };
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{
@@ -49,7 +51,43 @@ pub struct SessionView {
     /// Where its tiers begin.
     pub thresholds: Thresholds,
     /// What was seen, or why nothing could be.
-    pub state: Result<Measured, String>,
+    pub state: Result<Measured, FolderError>,
+}
+
+/// Why a folder could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderError {
+    /// Value of the label `reason`, one of [`FolderError::REASONS`].
+    pub reason: &'static str,
+    /// The same in words, with what to do.
+    pub message: String,
+}
+
+impl FolderError {
+    /// Every value of the label `reason`.
+    pub const REASONS: [&'static str; 6] = [
+        "io",
+        "link",
+        "missing",
+        "not_an_auth_folder",
+        "permission",
+        "timeout",
+    ];
+
+    fn new(error: &io::Error) -> Self {
+        let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+        let reason = match error.kind() {
+            _ if is_link => "link",
+            io::ErrorKind::NotFound => "missing",
+            io::ErrorKind::PermissionDenied => "permission",
+            io::ErrorKind::TimedOut => "timeout",
+            _ => "io",
+        };
+        Self {
+            reason,
+            message: explain(error),
+        }
+    }
 }
 
 /// A folder, measured.
@@ -140,7 +178,9 @@ impl Measured {
 pub struct Collector {
     settings: Arc<Settings>,
     discovery: Discovery,
-    caches: HashMap<FolderPath, ReadCache>,
+    looks: Looks,
+    /// A look that takes too long still leaves here what it has read.
+    caches: HashMap<FolderPath, Arc<Mutex<ReadCache>>>,
     problems: ProblemLog,
     clock: Clock,
 }
@@ -150,6 +190,7 @@ impl Collector {
     pub fn new(settings: Arc<Settings>, clock: Clock) -> Self {
         Self {
             discovery: settings.discovery(),
+            looks: Looks::default(),
             settings,
             caches: HashMap::new(),
             problems: ProblemLog::default(),
@@ -157,31 +198,37 @@ impl Collector {
         }
     }
 
-    /// Looks at everything once. Blocks.
+    /// Looks at everything once. Blocks; a folder that hangs is one that could not be looked
+    /// at.
     pub fn collect(&mut self) -> Snapshot {
         let began = self.clock.now();
-        let survey = self.discovery.survey();
-        let mut scanned: Vec<(Found, std::io::Result<Inventory>)> = Vec::new();
+        let mut round = self.looks.round();
+        let survey = self.discovery.survey_in(&mut round);
+        let mut scanned: Vec<(Found, io::Result<Inventory>)> = Vec::new();
         let mut caches = HashMap::new();
         for found in survey.found {
-            let mut cache = self
+            let cache = self
                 .caches
                 .remove(&found.place)
-                .unwrap_or_else(|| ReadCache::new(self.clock.clone()));
-            let scan = found
-                .place
-                .open()
-                .and_then(|fd| scan(fd.as_fd(), &mut cache));
+                .unwrap_or_else(|| Arc::new(Mutex::new(ReadCache::new(self.clock.clone()))));
+            let (place, own) = (found.place.clone(), Arc::clone(&cache));
+            let scan = round.run(&found.place.path(), move || {
+                let fd = place.open()?;
+                scan(
+                    fd.as_fd(),
+                    &mut own.lock().unwrap_or_else(PoisonError::into_inner),
+                )
+            });
             caches.insert(found.place.clone(), cache);
-            scanned.push((found, scan));
+            scanned.push((found, scan.and_then(|scan| scan)));
         }
         self.caches = caches;
-        second_look(&mut scanned, &self.clock);
+        second_look(&mut scanned, &mut round, &self.clock);
         let at = Timestamp::of(&self.clock);
         let sessions = scanned
             .into_iter()
             .map(|(found, scan)| {
-                let state = scan.map_err(|error| explain(&error)).and_then(|inventory| {
+                let state = scan.map_err(|error| FolderError::new(&error)).and_then(|inventory| {
                     if !inventory.history.was_auth_folder {
                         return Err(not_an_auth_folder(&inventory));
                     }
@@ -213,8 +260,8 @@ impl Collector {
         let unseen = snapshot.sessions.iter().filter_map(|view| {
             let error = view.state.as_ref().err()?;
             Some(format!(
-                "session {} cannot be looked at: {error}",
-                view.session
+                "session {} cannot be looked at: {}",
+                view.session, error.message
             ))
         });
         let ambiguous = snapshot.sessions.iter().filter_map(|view| {
@@ -233,16 +280,20 @@ impl Collector {
 }
 
 /// Where an operator named a directory that is no auth folder, and was none before.
-fn not_an_auth_folder(inventory: &Inventory) -> String {
-    format!(
+fn not_an_auth_folder(inventory: &Inventory) -> FolderError {
+    let message = format!(
         "it is not an auth folder: it holds no creds.json and no key of Baileys, and {} other files; give the folder that holds creds.json, or wait until the bot has logged in",
         inventory.files().len()
-    )
+    );
+    FolderError {
+        reason: "not_an_auth_folder",
+        message,
+    }
 }
 
 /// One pause for all folders whose creds.json looks broken or gone, then a second read:
 /// Baileys writes it in place.
-fn second_look(scanned: &mut [(Found, std::io::Result<Inventory>)], clock: &Clock) {
+fn second_look(scanned: &mut [(Found, io::Result<Inventory>)], round: &mut Round, clock: &Clock) {
     let mut doubtful: Vec<(&FolderPath, &mut Inventory)> = scanned
         .iter_mut()
         .filter_map(|(found, scan)| Some((&found.place, scan.as_mut().ok()?)))
@@ -255,8 +306,12 @@ fn second_look(scanned: &mut [(Found, std::io::Result<Inventory>)], clock: &Cloc
         }
         clock.block(CREDS_SECOND_LOOK);
         for (place, inventory) in &mut doubtful {
-            if let Ok(fd) = place.open() {
-                inventory.creds = read_creds(fd.as_fd());
+            let own = FolderPath::clone(place);
+            let creds = round.run(&place.path(), move || {
+                own.open().map(|fd| read_creds(fd.as_fd()))
+            });
+            if let Ok(Ok(creds)) = creds {
+                inventory.creds = creds;
             }
         }
     }

@@ -150,7 +150,7 @@ fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> SessionRow {
         rank: Rank::Unseen,
     };
     match &view.state {
-        Err(error) => row.error = Some(error.clone()),
+        Err(error) => row.error = Some(error.message.clone()),
         Ok(measured) => {
             row.files = Some(measured.inventory.files().len());
             row.accumulated_files = Some(measured.accumulated);

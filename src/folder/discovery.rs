@@ -1,18 +1,20 @@
 //! Which directories are auth folders. Told by what is in them, never by their name.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use globset::GlobSet;
 use rustix::fs::Dir;
 use walkdir::WalkDir;
 
 use super::kind::is_telltale;
+use super::looks::{Looks, Round};
 use super::scan::{FolderPath, QUARANTINE_TAG, open_dir, read_creds, stat};
 
 /// The value of the label `session`: a directory name or the name the operator gave.
@@ -182,55 +184,67 @@ pub struct Discovery {
     sources: Vec<Source>,
     include: Option<GlobSet>,
     exclude: GlobSet,
-    known: BTreeSet<FolderPath>,
+    known: Arc<BTreeSet<FolderPath>>,
+    /// What the last look into each source found.
+    last: Vec<Vec<Found>>,
 }
 
 impl Discovery {
     /// `include` (all, where `None`) and `exclude` hold for names of directories in a root.
     pub fn new(sources: Vec<Source>, include: Option<GlobSet>, exclude: GlobSet) -> Self {
         Self {
+            last: vec![Vec::new(); sources.len()],
             sources,
             include,
             exclude,
-            known: BTreeSet::new(),
+            known: Arc::default(),
         }
     }
 
     /// Looks around once. Never fails as a whole: what cannot be looked into is in
-    /// [`Survey::skipped`].
+    /// [`Survey::skipped`]. A source that hangs keeps the folders that it had.
     pub fn survey(&mut self) -> Survey {
+        self.survey_in(&mut Looks::default().round())
+    }
+
+    /// The same, as a part of a longer round of looks.
+    pub fn survey_in(&mut self, round: &mut Round) -> Survey {
         let mut survey = Survey::default();
         let mut by_name: BTreeMap<SessionName, FolderPath> = BTreeMap::new();
         let mut seen = BTreeSet::new();
-        // A folder that was given a name has that name alone, also where its root is listed.
-        let named = self.sources.iter().filter(|source| source.name.is_some());
-        let named: BTreeSet<FolderPath> = named
-            .filter_map(|source| place_of(&source.path).ok())
+        let looked: Vec<_> = (0..self.sources.len())
+            .map(|index| self.look_again_into(index, round))
             .collect();
-        for source in &self.sources {
-            match self.look_into(source) {
-                Ok(found) => {
-                    for found in found {
-                        if source.name.is_none() && named.contains(&found.place) {
-                            continue;
-                        }
-                        seen.insert(found.place.clone());
-                        match by_name.get(&found.session) {
-                            // Named twice by overlapping paths: one folder, one session.
-                            Some(place) if *place == found.place => {}
-                            Some(place) => survey.skipped.push(Skipped {
-                                reason: SkipReason::DuplicateName,
-                                message: duplicate_hint(&found.session, place, &found.place),
-                                session: Some(found.session),
-                            }),
-                            None => {
-                                by_name.insert(found.session.clone(), found.place.clone());
-                                survey.found.push(found);
-                            }
-                        }
+        // A folder that was given a name has that name alone, also where its root is listed.
+        let named: BTreeSet<FolderPath> = self
+            .sources
+            .iter()
+            .zip(&looked)
+            .filter(|(source, _)| source.name.is_some())
+            .flat_map(|(_, (found, _))| found.iter().map(|found| found.place.clone()))
+            .collect();
+        for (source, (found, error)) in self.sources.iter().zip(looked) {
+            for found in found {
+                if source.name.is_none() && named.contains(&found.place) {
+                    continue;
+                }
+                seen.insert(found.place.clone());
+                match by_name.get(&found.session) {
+                    // Named twice by overlapping paths: one folder, one session.
+                    Some(place) if *place == found.place => {}
+                    Some(place) => survey.skipped.push(Skipped {
+                        reason: SkipReason::DuplicateName,
+                        message: duplicate_hint(&found.session, place, &found.place),
+                        session: Some(found.session),
+                    }),
+                    None => {
+                        by_name.insert(found.session.clone(), found.place.clone());
+                        survey.found.push(found);
                     }
                 }
-                Err(error) => survey.skipped.push(Skipped {
+            }
+            if let Some(error) = error {
+                survey.skipped.push(Skipped {
                     reason: SkipReason::SourceUnreadable,
                     message: format!(
                         "cannot look into {}: {}",
@@ -238,74 +252,79 @@ impl Discovery {
                         explain(&error)
                     ),
                     session: None,
-                }),
+                });
             }
         }
         survey.found.sort_by(|a, b| a.session.cmp(&b.session));
-        self.known = seen;
+        self.known = Arc::new(seen);
         survey
     }
 
-    fn look_into(&self, source: &Source) -> io::Result<Vec<Found>> {
+    /// What is in a source, and why it could not be looked into. One that hangs has what it
+    /// had.
+    fn look_again_into(
+        &mut self,
+        index: usize,
+        round: &mut Round,
+    ) -> (Vec<Found>, Option<io::Error>) {
+        let looked = match self.sources.get(index) {
+            Some(source) => self.look_into(source, round),
+            None => Ok(Vec::new()),
+        };
+        let last = self.last.get(index).cloned().unwrap_or_default();
+        let (found, error) = match looked {
+            Ok(found) => (found, None),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => (last, Some(error)),
+            Err(error) => (Vec::new(), Some(error)),
+        };
+        if let Some(last) = self.last.get_mut(index) {
+            last.clone_from(&found);
+        }
+        (found, error)
+    }
+
+    fn look_into(&self, source: &Source, round: &mut Round) -> io::Result<Vec<Found>> {
         if let Some(session) = &source.name {
             // A named folder is a session from the start, even before it is there.
-            let place = place_of(&source.path)?;
-            if is_root_of_auth_folders(&place) {
-                return Err(io::Error::other(format!(
-                    "it holds auth folders and is none itself; give it without `{session}=`"
-                )));
-            }
+            let path = source.path.clone();
+            let looked = round.run(&source.path, move || {
+                let place = place_of(&path)?;
+                let is_root = is_root_of_auth_folders(&place);
+                Ok::<_, io::Error>((place, is_root))
+            });
+            let place = match looked {
+                Ok(Ok((_, true))) => {
+                    return Err(io::Error::other(format!(
+                        "it holds auth folders and is none itself; give it without `{session}=`"
+                    )));
+                }
+                Ok(looked) => looked?.0,
+                // And while it hangs; the look at the folder tells why.
+                Err(_) => place_without_a_look(&source.path)?,
+            };
             return Ok(vec![Found {
                 session: session.clone(),
                 place,
             }]);
         }
-        let root = open_dir(&source.path)?;
-        if is_quarantine(root.as_fd()) {
-            return Err(io::Error::other("this is a quarantine, not an auth folder"));
-        }
-        if let Ok(place) = place_of(&source.path) {
-            let known = self.known.contains(&place) && place.open().is_ok();
-            let is_one = known || is_auth_folder(root.as_fd())?;
-            // A stray creds.json in a root must not hide the folders below it.
-            if is_one && (has_telltale(root.as_fd())? || !has_auth_folders(&place)) {
+        let (path, known) = (source.path.clone(), Arc::clone(&self.known));
+        let places = match round.run(&source.path, move || list(&path, &known))?? {
+            Listing::Folder(place) => {
                 let session = SessionName::from_dir(&place.name);
                 return Ok(vec![Found { session, place }]);
             }
-        }
-        let parent = source.path.canonicalize()?;
+            Listing::Root(places) => places,
+        };
         let mut found = Vec::new();
-        for child in WalkDir::new(&source.path).min_depth(1).max_depth(1) {
-            let child = match child {
-                Ok(child) => child,
-                // It vanished while we looked: not there.
-                Err(error)
-                    if error
-                        .io_error()
-                        .is_none_or(|e| e.kind() == io::ErrorKind::NotFound) =>
-                {
-                    continue;
-                }
-                Err(error) if error.depth() == 0 => return Err(error.into()),
-                Err(_) => continue,
-            };
-            if !child.file_type().is_dir() || !self.wanted(child.file_name()) {
+        for place in places {
+            if !self.wanted(&place.name) {
                 continue;
             }
-            let place = FolderPath {
-                parent: parent.clone(),
-                name: child.file_name().to_owned(),
-            };
-            let is_session = match place.open() {
-                Ok(fd) => {
-                    !is_quarantine(fd.as_fd())
-                        && (self.known.contains(&place)
-                            || is_auth_folder(fd.as_fd()).unwrap_or(true))
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-                // It cannot be looked into, so it cannot be called something else either.
-                Err(_) => true,
-            };
+            let (inside, is_known) = (place.clone(), self.known.contains(&place));
+            let is_session = round
+                .run(&place.path(), move || is_session(&inside, is_known))
+                // It does not answer, so it cannot be called something else either.
+                .unwrap_or(true);
             if is_session {
                 let session = SessionName::from_dir(&place.name);
                 found.push(Found { session, place });
@@ -323,17 +342,69 @@ impl Discovery {
     }
 }
 
-/// Splits a path into its parent, links resolved, and its last name, not resolved.
-fn place_of(path: &Path) -> io::Result<FolderPath> {
+/// What a path without a name is.
+enum Listing {
+    /// One auth folder.
+    Folder(FolderPath),
+    /// A root, with its directories.
+    Root(Vec<FolderPath>),
+}
+
+fn list(path: &Path, known: &BTreeSet<FolderPath>) -> io::Result<Listing> {
+    let root = open_dir(path)?;
+    if is_quarantine(root.as_fd()) {
+        return Err(io::Error::other("this is a quarantine, not an auth folder"));
+    }
+    if let Ok(place) = place_of(path) {
+        let known = known.contains(&place) && place.open().is_ok();
+        let is_one = known || is_auth_folder(root.as_fd())?;
+        // A stray creds.json in a root must not hide the folders below it.
+        if is_one && (has_telltale(root.as_fd())? || !has_auth_folders(&place)) {
+            return Ok(Listing::Folder(place));
+        }
+    }
+    let parent = path.canonicalize()?;
+    let mut places = Vec::new();
+    // Not WalkDir: it opens each directory, and one may hang.
+    for child in std::fs::read_dir(path)?.flatten() {
+        if child.file_type().is_ok_and(|kind| kind.is_dir()) {
+            places.push(FolderPath {
+                parent: parent.clone(),
+                name: child.file_name(),
+            });
+        }
+    }
+    Ok(Listing::Root(places))
+}
+
+fn is_session(place: &FolderPath, is_known: bool) -> bool {
+    match place.open() {
+        Ok(fd) => {
+            !is_quarantine(fd.as_fd()) && (is_known || is_auth_folder(fd.as_fd()).unwrap_or(true))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+        // It cannot be looked into, so it cannot be called something else either.
+        Err(_) => true,
+    }
+}
+
+/// As [`place_of`], with no link resolved.
+fn place_without_a_look(path: &Path) -> io::Result<FolderPath> {
     let absolute = std::path::absolute(path)?;
-    let name: OsString = absolute
+    let name = absolute
         .file_name()
         .ok_or_else(|| io::Error::other("not the path of an auth folder"))?
         .to_owned();
-    let parent = absolute.parent().unwrap_or(Path::new("/"));
+    let parent = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    Ok(FolderPath { parent, name })
+}
+
+/// Splits a path into its parent, links resolved, and its last name, not resolved.
+fn place_of(path: &Path) -> io::Result<FolderPath> {
+    let FolderPath { parent, name } = place_without_a_look(path)?;
     // A parent that is not there yet keeps its name; opening it tells.
     Ok(FolderPath {
-        parent: parent.canonicalize().unwrap_or_else(|_| parent.to_owned()),
+        parent: parent.canonicalize().unwrap_or(parent),
         name,
     })
 }

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod inventory;
 pub mod json;
 pub mod kind;
+pub mod looks;
 pub mod scan;
 pub mod time;
 
@@ -18,5 +19,6 @@ pub use inventory::{
     Entry, FileName, History, Inventory, SessionActivity, SessionTimes, Shape, Stamp, Unit,
 };
 pub use kind::Kind;
+pub use looks::Looks;
 pub use scan::{FolderPath, ReadCache};
 pub use time::Timestamp;

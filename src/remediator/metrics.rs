@@ -33,6 +33,8 @@ declare_metrics! {
         "Runs whose files were deleted after the quarantine's retention. Kept across restarts.";
     QUEUE: gauge "baileys_remediator_queue_length" &[],
         "Runs accepted and not ended.";
+    QUEUE_AGE: gauge "baileys_remediator_queue_age_seconds" &["action"],
+        "How long the run has waited that has waited longest, by action (plan, cleanup, emergency); 0 where none waits.";
     LAST_SUCCESS: gauge "baileys_remediator_last_success_timestamp_seconds" &[],
         "When the last clean-up that moved files ended, as Unix time; 0 if there was none.";
     CLEANUPS: counter "baileys_remediator_cleanups_total" &["action"],
@@ -183,6 +185,14 @@ pub fn metric_families(live: &Live, totals: &CounterTotals, overview: &Overview)
     out.add(&RESTORED, &[], totals.restored as f64);
     out.add(&PURGED, &[], totals.purged as f64);
     out.add(&QUEUE, &[], totals.queued as f64);
+    for action in [Action::Plan, Action::Cleanup, Action::Emergency] {
+        let age = overview.queue_age.get(action.label());
+        out.add(
+            &QUEUE_AGE,
+            &[action.label()],
+            age.copied().unwrap_or(0) as f64,
+        );
+    }
     out.add(
         &LAST_SUCCESS,
         &[],

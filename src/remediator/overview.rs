@@ -23,6 +23,8 @@ pub struct Overview {
     pub switches: PauseState,
     /// Runs that wait, and runs under way.
     pub queue: BTreeMap<String, u64>,
+    /// Seconds that the run has waited that has waited longest, by action.
+    pub queue_age: BTreeMap<String, u64>,
     /// Runs that wait for a better moment.
     pub armed: Vec<ArmedRun>,
     /// The services, by name.
@@ -110,6 +112,7 @@ pub fn overview(
     Ok(Overview {
         switches: store.pause().state()?,
         queue: store.queue().lengths()?,
+        queue_age: store.queue().ages(now)?,
         armed: store.armed().all()?,
         services,
         down: pending.len(),

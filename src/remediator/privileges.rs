@@ -20,7 +20,7 @@ use rustix::io::Errno;
 use crate::config::Settings;
 use crate::folder::discovery::explain;
 use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, stat};
-use crate::folder::{FileName, FolderPath, Kind};
+use crate::folder::{FileName, FolderPath, Kind, Looks};
 use exporter_toolkit::secret::{self, SecretError};
 
 use super::quarantine::{Obstacle, check_filesystem};
@@ -187,6 +187,12 @@ pub struct Facts {
 ///
 /// Errors: it cannot be opened.
 pub fn look(place: &FolderPath, each_file: bool) -> Result<Facts, String> {
+    let own = place.clone();
+    let looked = Looks::default().run(&place.path(), move || look_now(&own, each_file));
+    looked.unwrap_or_else(|error| Err(explain(&error)))
+}
+
+fn look_now(place: &FolderPath, each_file: bool) -> Result<Facts, String> {
     let fd = place.open().map_err(|error| explain(&error))?;
     let broken = |error: Errno| explain(&error.into());
     let about = statx_of(fd.as_fd()).map_err(broken)?;

@@ -36,7 +36,7 @@ use rustix::fs::{Dir, FlockOperation};
 use rustix::io::Errno;
 
 use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, scan_settled, stat};
-use crate::folder::{FileName, FolderPath, Inventory, Kind, ReadCache, Shape, Timestamp};
+use crate::folder::{FileName, FolderPath, Inventory, Kind, Looks, ReadCache, Shape, Timestamp};
 use crate::policy::Plan;
 
 use self::files::{FromCStr, check_noreplace, remove_run_dir, write_file};
@@ -110,6 +110,11 @@ impl LockedFolder {
 
     /// The same, and what moves files in it ends where it stands once `halt` says so.
     pub fn lock_under(place: &FolderPath, halt: Halt) -> Result<Arc<Self>, Obstacle> {
+        let own = place.clone();
+        look_at(place, move || Self::lock_now(&own, halt))
+    }
+
+    fn lock_now(place: &FolderPath, halt: Halt) -> Result<Arc<Self>, Obstacle> {
         let fd = place
             .open()
             .map_err(|error| obstacle_io("opening the folder", &error))?;
@@ -148,10 +153,14 @@ impl LockedFolder {
     /// verdict on one bot clean another's folder.
     pub fn is_still_at(&self, place: &FolderPath) -> bool {
         let id = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
-        match (place.open(), id(self.fd.as_fd())) {
-            (Ok(there), Ok(here)) => id(there.as_fd()) == Ok(here),
-            _ => false,
-        }
+        let (own, here) = (place.clone(), self.fd.try_clone());
+        let same = look_at(place, move || {
+            Ok(match (own.open(), here) {
+                (Ok(there), Ok(here)) => id(there.as_fd()) == id(here.as_fd()),
+                _ => false,
+            })
+        });
+        same.unwrap_or(false)
     }
 
     /// Counts the folder as it is now. Blocks.
@@ -508,14 +517,26 @@ pub(super) fn has_room(stored: &[StoredRun], plan: &Plan, max_bytes: u64) -> Res
 
 /// The runs in the quarantine of the folder at `place`. Only looks, so it takes no lock.
 pub fn stored_runs(place: &FolderPath) -> Result<Vec<StoredRun>, Obstacle> {
-    let fd = place
-        .open()
-        .map_err(|error| obstacle_io("opening the folder", &error))?;
-    LockedFolder {
-        fd,
-        halt: Halt::default(),
-    }
-    .stored()
+    let own = place.clone();
+    look_at(place, move || {
+        let fd = own
+            .open()
+            .map_err(|error| obstacle_io("opening the folder", &error))?;
+        LockedFolder {
+            fd,
+            halt: Halt::default(),
+        }
+        .stored()
+    })
+}
+
+/// A look at the folder, within the bounds of [`Looks`]: it may hang.
+pub(super) fn look_at<T: Send + 'static>(
+    place: &FolderPath,
+    look: impl FnOnce() -> Result<T, Obstacle> + Send + 'static,
+) -> Result<T, Obstacle> {
+    let looked = Looks::default().run(&place.path(), look);
+    looked.unwrap_or_else(|error| Err(obstacle_io("looking at the folder", &error)))
 }
 
 /// Where a file of a run is.
@@ -564,19 +585,22 @@ pub fn look_up(place: &FolderPath, run: &RunId) -> Result<Option<LookedUp>, Obst
     else {
         return Ok(None);
     };
-    let fd = place
-        .open()
-        .map_err(|error| obstacle_io("opening the folder", &error))?;
-    let folder = LockedFolder {
-        fd,
-        halt: Halt::default(),
-    };
-    let moves = folder.whereabouts(run).unwrap_or_default();
-    Ok(Some(LookedUp {
-        state: stored.state,
-        files: folder.held_kinds(run)?,
-        moves,
-    }))
+    let (own, run) = (place.clone(), run.clone());
+    look_at(place, move || {
+        let fd = own
+            .open()
+            .map_err(|error| obstacle_io("opening the folder", &error))?;
+        let folder = LockedFolder {
+            fd,
+            halt: Halt::default(),
+        };
+        let moves = folder.whereabouts(&run).unwrap_or_default();
+        Ok(Some(LookedUp {
+            state: stored.state,
+            files: folder.held_kinds(&run)?,
+            moves,
+        }))
+    })
 }
 
 /// Bytes in the quarantine of the folder at `place`. Only looks, so it takes no lock.

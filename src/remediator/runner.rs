@@ -13,13 +13,15 @@ use crate::app::App;
 use crate::config::Settings;
 use crate::connection::{Connection, State, Verdict};
 use crate::control::{Presence, Service};
-use crate::folder::{FileName, Found, Inventory, Timestamp};
+use crate::folder::{FileName, Found, Inventory, Looks, Timestamp};
 use crate::policy::{self, CleanRequest, Immovable, Limits, Plan, Refusal, accumulated_files};
 
 use super::insurance::store::limits_of;
 use super::movability;
 use super::outcome::{self, ArmedChange, RunError, RunOutcome, RunResult};
-use super::quarantine::{At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, obstacle_io};
+use super::quarantine::{
+    At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, look_at, obstacle_io,
+};
 use super::store::audit::{Fate, FileRecord, Step};
 use super::store::runs::{Action, Ending, Run};
 use super::store::sightings::StoredSightings;
@@ -102,9 +104,9 @@ pub(super) async fn lock_under(found: &Found, halt: &Halt) -> Result<Arc<LockedF
     }
 }
 
-async fn scan(folder: &Arc<LockedFolder>) -> Result<Inventory, Obstacle> {
-    let folder = Arc::clone(folder);
-    blocking(move || folder.scan()).await
+async fn scan(found: &Found, folder: &Arc<LockedFolder>) -> Result<Inventory, Obstacle> {
+    let (place, folder) = (found.place.clone(), Arc::clone(folder));
+    blocking(move || look_at(&place, move || folder.scan())).await
 }
 
 /// A service that this program has stopped, and since when it is gone.
@@ -158,7 +160,7 @@ pub(super) async fn ask_and_scan(
         Some(down) => down.service.presence().await == Presence::Gone,
         None => false,
     };
-    let inventory = scan(folder).await?;
+    let inventory = scan(found, folder).await?;
     let verdict = match down {
         Some(down) => connection.judge_stopped(evidence, &inventory, gone, down.since),
         None => connection.judge(evidence, &inventory),
@@ -179,7 +181,11 @@ pub async fn could_be_cleaned(
     plan: Plan,
 ) -> Result<(), RunError> {
     let (place, max_bytes) = (found.place.clone(), settings.quarantine_bytes);
-    blocking(move || movability::check(&place, &plan, max_bytes)).await?;
+    blocking(move || {
+        let own = place.clone();
+        look_at(&place, move || movability::check(&own, &plan, max_bytes))
+    })
+    .await?;
     Ok(())
 }
 
@@ -190,10 +196,13 @@ pub async fn immovable(
 ) -> Result<BTreeMap<FileName, Immovable>, RunError> {
     let (place, inventory) = (found.place.clone(), inventory.clone());
     let looked = blocking(move || {
-        let folder = place
-            .open()
-            .map_err(|error| obstacle_io("opening the folder", &error))?;
-        movability::immovable(folder.as_fd(), &inventory)
+        let own = place.clone();
+        look_at(&place, move || {
+            let folder = own
+                .open()
+                .map_err(|error| obstacle_io("opening the folder", &error))?;
+            movability::immovable(folder.as_fd(), &inventory)
+        })
     });
     Ok(looked.await?)
 }
@@ -266,11 +275,13 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
 /// Scans a folder without its lock, to read only.
 pub async fn look(found: &Found) -> Result<Inventory, RunError> {
     let place = found.place.clone();
-    let scan = blocking(move || {
-        let fd = place.open()?;
-        crate::folder::scan::scan_settled(fd.as_fd(), &mut crate::folder::ReadCache::default())
-    });
-    scan.await.map_err(|error| {
+    let scan = Looks::default()
+        .run_async(&found.place.path(), move || {
+            let fd = place.open()?;
+            crate::folder::scan::scan_settled(fd.as_fd(), &mut crate::folder::ReadCache::default())
+        })
+        .await;
+    scan.and_then(|scan| scan).map_err(|error| {
         RunError::Obstacle(Obstacle::Io(format!(
             "looking at the folder: {}",
             crate::folder::discovery::explain(&error)
@@ -359,7 +370,7 @@ async fn clean_under(
                 "earlier_run_ended",
                 Some("a crash had left one in this folder".into()),
             ));
-            scan(&folder).await?
+            scan(found, &folder).await?
         }
         false => inventory,
     };
@@ -484,7 +495,7 @@ async fn clean_under(
         done.outcome.label(),
         Some(format!("{} files", done.moved)),
     ));
-    if let Ok(after) = scan(&folder).await {
+    if let Ok(after) = scan(found, &folder).await {
         ending.accumulated = Some((before, count(&after)));
     }
     match done.outcome {

@@ -24,7 +24,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request as HttpRequest, StatusCode};
 use rustix::fs::FlockOperation;
 use serde_json::json;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::connection::State;
 use crate::folder::discovery::ProblemLog;
@@ -41,12 +41,11 @@ use super::store::runs::Action;
 use super::store::{BlockingStore, StoreError};
 use super::webhook::{self, Payload};
 
-/// Runs under way at the same time; never two on one session.
-const WORKERS: usize = 4;
 /// Requests to the webhook at the same time; more get 503.
-const MAX_REQUESTS: usize = 64;
-/// Scrapes at the same time; more get 503.
-const MAX_SCRAPES: usize = 8;
+const MAX_REQUESTS: usize = 32;
+/// Scrapes at the same time; more get 503. One of them reads the journal, so that a start
+/// never waits for more than one.
+const MAX_SCRAPES: usize = 4;
 /// A body must be complete within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 /// An alert must be put on record within this time, or the answer is 503.
@@ -62,6 +61,7 @@ mod housekeeping;
 mod pages;
 mod perform;
 mod token;
+mod work;
 
 /// The running remediator.
 pub struct Remediator {
@@ -79,8 +79,11 @@ pub struct Remediator {
     live: Live,
     pages: pages::Pages,
     wake: Notify,
+    /// What a worker needs to take a run.
+    places: Arc<Semaphore>,
     webhooks: ConcurrencyLimit,
     scrapes: ConcurrencyLimit,
+    scrape: tokio::sync::Mutex<()>,
     recovered: AtomicBool,
     _state_lock: std::fs::File,
 }
@@ -144,8 +147,10 @@ impl Remediator {
             live: Live::default(),
             pages: pages::Pages::default(),
             wake: Notify::new(),
+            places: Arc::new(Semaphore::new(work::WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
             scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
+            scrape: tokio::sync::Mutex::default(),
             recovered: AtomicBool::new(false),
             _state_lock: state_lock,
         })
@@ -162,7 +167,7 @@ impl Remediator {
         let mut tasks = tokio::task::JoinSet::new();
         // First: what a crash left stopped is started.
         tasks.spawn(Arc::clone(&self).watch_for_ever(stopping.clone()));
-        for _ in 0..WORKERS {
+        for _ in 0..work::WORKERS + work::MAX_OVERDUE {
             tasks.spawn(Arc::clone(&self).work(stopping.clone()));
         }
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
@@ -217,6 +222,8 @@ impl Remediator {
 
     async fn metrics(self: Arc<Self>, headers: HeaderMap) -> Response {
         let shared = self.ctx.store.clone();
+        let service = Arc::clone(&self);
+        let _turn = service.scrape.lock().await;
         shared
             .block(move |store| {
                 let sessions: Vec<_> = self
@@ -489,65 +496,6 @@ impl Remediator {
             .unwrap_or_else(PoisonError::into_inner)
             .found
             .clone()
-    }
-
-    /// Takes runs until told to stop; a run that has begun is taken to its end.
-    async fn work(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
-        loop {
-            if *stopping.borrow() {
-                return;
-            }
-            let woken = self.wake.notified();
-            let service = Arc::clone(&self);
-            let next = self
-                .ctx
-                .store
-                .block(move |store| {
-                    let busy = service
-                        .restarts
-                        .busy_sessions(store, &service.known_sessions())?;
-                    // Active before anybody can take it for a leftover.
-                    let mut active = service
-                        .active
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner);
-                    let next = store.lock().queue().take(Timestamp::now(), &busy);
-                    if let Ok(Some(run)) = &next {
-                        active.insert(run.id);
-                    }
-                    next
-                })
-                .await;
-            match next {
-                Ok(Some(run)) => {
-                    let id = run.id;
-                    // In a task of its own: should it panic, the worker and the others go on,
-                    // and the next sweep ends what it left.
-                    let service = Arc::clone(&self);
-                    if let Err(error) =
-                        tokio::spawn(async move { service.perform(&run).await }).await
-                    {
-                        tracing::error!(id, "a run broke off: {error}");
-                    }
-                    self.active
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .remove(&id);
-                    self.wake.notify_waiters();
-                }
-                other => {
-                    if let Err(error) = other {
-                        tracing::error!("{error}");
-                    }
-                    tokio::select! {
-                        () = woken => {}
-                        // A second way to wake up, should a notification have come too early.
-                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
-                        _ = stopping.changed() => {}
-                    }
-                }
-            }
-        }
     }
 
     /// Starts what a crash left stopped, and gives armed runs their moment.

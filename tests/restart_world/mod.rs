@@ -222,6 +222,14 @@ MORE
         self.wait("the remediator is ready", || net::get(&ready)?.ok());
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.server.as_ref().unwrap().id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(self.server.as_ref().unwrap());
         kill_process(pid, signal).unwrap();
@@ -275,6 +283,21 @@ MORE
     }
 
     pub fn deliver(&self, tier: &str) {
+        let answer = self.try_deliver(tier).unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.body);
+    }
+
+    /// As Alertmanager does, until it is accepted.
+    pub fn deliver_in_a_flood(&self, tier: &str) {
+        self.wait("the alert is accepted", || {
+            match self.try_deliver(tier)?.status {
+                202 => Ok(()),
+                other => Err(other.to_string()),
+            }
+        });
+    }
+
+    fn try_deliver(&self, tier: &str) -> testkit::Result<net::Answer> {
         let alerts = json!([{
             "status": "firing",
             "labels": {"ladder": "baileys_auth_files", "tier": tier, "session": BOT},
@@ -284,8 +307,7 @@ MORE
         let body = json!({"version": "4", "alerts": alerts}).to_string();
         let headers = [("Authorization".to_owned(), format!("Bearer {TOKEN}"))];
         let url = format!("http://127.0.0.1:{}/webhook", self.port);
-        let answer = net::post(&url, &headers, body.as_bytes()).unwrap();
-        assert_eq!(answer.status, 202, "{}", answer.body);
+        net::post(&url, &headers, body.as_bytes())
     }
 
     pub fn command(&self, args: &[&str]) -> (Option<i32>, String, String) {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::control::Presence;
-use crate::folder::{Creds, Found, Timestamp};
+use crate::folder::{Creds, Found, Looks, Timestamp};
 use crate::policy::Refusal;
 use crate::policy::insurance::Keep;
 use crate::remediator::outcome::{self, RunError, RunOutcome};
@@ -57,12 +57,18 @@ pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) -> Option<BTreeS
 
 /// Whether it is whole, and kept. Blocks.
 fn take(store: &CopyStore, found: &Found, keep: &Keep) -> Result<bool, String> {
-    let folder = found.place.open().map_err(|error| error.to_string())?;
+    let place = found.place.clone();
+    let read = Looks::default().run(&found.place.path(), move || {
+        let folder = place.open()?;
+        Ok::<_, std::io::Error>(read_settled(std::os::fd::AsFd::as_fd(&folder)))
+    });
     let Reading::Good {
         bytes,
         facts,
         stamp,
-    } = read_settled(std::os::fd::AsFd::as_fd(&folder))
+    } = read
+        .and_then(|read| read)
+        .map_err(|error| error.to_string())?
     else {
         return Ok(false);
     };

@@ -11,8 +11,8 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::folder::Found;
 use crate::folder::scan::QUARANTINE_DIR;
+use crate::folder::{FolderPath, Found, Looks};
 use crate::remediator::quarantine::{LockedFolder, Obstacle};
 
 use super::state::{Now, Restart};
@@ -81,7 +81,13 @@ pub fn other_call_may_be_under_way(found: &Found, state_path: Option<&Path>, now
 }
 
 fn read_any(found: &Found) -> Option<RestartRecord> {
-    let folder = found.place.open().ok()?;
+    let place = found.place.clone();
+    let read = Looks::default().run(&found.place.path(), move || read_now(&place));
+    read.ok().flatten()
+}
+
+fn read_now(place: &FolderPath) -> Option<RestartRecord> {
+    let folder = place.open().ok()?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let dir = flags | OFlags::DIRECTORY;
     let quarantine = rustix::fs::openat(&folder, QUARANTINE_DIR, dir, Mode::empty()).ok()?;

@@ -238,6 +238,19 @@ impl Queue<'_> {
         })
     }
 
+    /// Seconds that the run has waited that has waited longest, by action. A run from the
+    /// future, of a clock that was set back, has waited for 0 seconds.
+    pub fn ages(&self, now: Timestamp) -> Result<BTreeMap<String, u64>, StoreError> {
+        let mut query = self.0.db.prepare(
+            "SELECT action, min(created_ns) FROM runs WHERE status = 'queued' GROUP BY action",
+        )?;
+        let rows = query.query_map([], |row| {
+            let since = Timestamp::from_nanos(row.get(1)?);
+            Ok((row.get(0)?, since.until(now).as_secs()))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+
     /// Runs that wait, and runs under way.
     pub fn lengths(&self) -> Result<BTreeMap<String, u64>, StoreError> {
         let mut query = self.0.db.prepare(

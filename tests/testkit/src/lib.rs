@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 pub mod alertmanager;
 pub mod fixture;
+pub mod hung;
 pub mod net;
 pub mod npm;
 pub mod probe;

@@ -1,0 +1,365 @@
+//! Looks at directories that may be on a file system that hangs.
+//!
+//! A system call on such a file system may never return, and its thread cannot be ended. So
+//! each look runs on a thread of its own pool, and whoever asked goes on after a time limit.
+//!
+//! | bound | what happens beyond it |
+//! |---|---|
+//! | one look at a time for each directory | the next one waits for it; once it is overdue, the next one fails at once |
+//! | [`LOOK_TIMEOUT`] for a look | it is overdue: whoever asked gets `TimedOut`, the thread is left to the system |
+//! | [`MAX_STUCK`] overdue looks, [`MAX_STUCK_OF_A_MOUNT`] of one mount | further looks there fail at once |
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a look at one directory may take.
+pub const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
+/// Overdue looks at a time.
+pub const MAX_STUCK: usize = 64;
+/// Overdue looks at a time on one mount: other mounts still get theirs.
+pub const MAX_STUCK_OF_A_MOUNT: usize = 16;
+/// A thread without a look ends after this time.
+const IDLE_FOR: Duration = Duration::from_secs(30);
+
+type Job = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    /// Whether this thread belongs to a pool.
+    static LOOKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs looks within the bounds of this module. Clones share the bounds.
+#[derive(Clone, Debug)]
+pub struct Looks {
+    pool: Arc<Pool>,
+    timeout: Duration,
+}
+
+impl Default for Looks {
+    /// All of a program share the bounds.
+    fn default() -> Self {
+        static OF_THE_PROGRAM: LazyLock<Looks> = LazyLock::new(|| Looks::new(LOOK_TIMEOUT));
+        OF_THE_PROGRAM.clone()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    state: Mutex<PoolState>,
+    ended: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct PoolState {
+    /// The looks under way.
+    under_way: HashMap<PathBuf, UnderWay>,
+    /// Threads that wait for a look.
+    idle: Vec<Sender<Job>>,
+}
+
+#[derive(Debug, Default)]
+struct UnderWay {
+    overdue: bool,
+    /// The mount, once it is overdue.
+    mount: PathBuf,
+}
+
+impl Pool {
+    fn state(&self) -> MutexGuard<'_, PoolState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a look on record, also where it panics.
+struct Ends<'a> {
+    pool: &'a Pool,
+    directory: &'a Path,
+}
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.pool.state().under_way.remove(self.directory);
+        self.pool.ended.notify_all();
+    }
+}
+
+impl Looks {
+    /// Bounds of their own, for a test. Programs use [`Looks::default`].
+    pub fn new(timeout: Duration) -> Self {
+        Self {
+            pool: Arc::default(),
+            timeout,
+        }
+    }
+
+    /// The same bounds, with another time limit.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        Self {
+            timeout,
+            ..self.clone()
+        }
+    }
+
+    /// How many looks are overdue now.
+    pub fn overdue(&self) -> usize {
+        let state = self.pool.state();
+        state.under_way.values().filter(|look| look.overdue).count()
+    }
+
+    /// Looks at several directories one after the other.
+    pub fn round(&self) -> Round {
+        Round {
+            looks: self.clone(),
+            spent: Duration::ZERO,
+        }
+    }
+
+    /// Runs `work`, which looks at `directory`. Blocks. A look within a look is a part of it.
+    ///
+    /// # Errors
+    /// `TimedOut`: it took longer than [`LOOK_TIMEOUT`], or an earlier look at the directory
+    /// is overdue, or too many are. `work` may still be under way; what it returns is dropped.
+    pub fn run<T: Send + 'static>(
+        &self,
+        directory: &Path,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        Ok(self.run_within(self.timeout, directory, work)?)
+    }
+
+    /// The same for async code.
+    ///
+    /// # Errors
+    /// As [`Looks::run`].
+    pub async fn run_async<T: Send + 'static>(
+        &self,
+        directory: &Path,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let (looks, directory) = (self.clone(), directory.to_owned());
+        match tokio::task::spawn_blocking(move || looks.run(&directory, work)).await {
+            Ok(looked) => looked,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    fn run_within<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        directory: &Path,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NotDone> {
+        if LOOKS.get() {
+            return Ok(work());
+        }
+        self.begin(timeout, directory)?;
+        let (done, result) = mpsc::sync_channel(1);
+        let (pool, own) = (Arc::clone(&self.pool), directory.to_owned());
+        let job: Job = Box::new(move || {
+            let ends = Ends {
+                pool: &pool,
+                directory: &own,
+            };
+            let value = work();
+            drop(ends);
+            // Whoever asked may have gone on.
+            let _ = done.send(value);
+        });
+        if let Err(error) = self.give(job) {
+            self.pool.state().under_way.remove(directory);
+            self.pool.ended.notify_all();
+            return Err(NotDone::Broke(error));
+        }
+        match result.recv_timeout(timeout) {
+            Ok(value) => Ok(value),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(NotDone::Broke(io::Error::other("the look broke off")))
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let mount = mount_of(directory);
+                let mut state = self.pool.state();
+                // It may have ended this moment.
+                if let Ok(value) = result.try_recv() {
+                    return Ok(value);
+                }
+                if let Some(look) = state.under_way.get_mut(directory) {
+                    look.overdue = true;
+                    look.mount = mount;
+                }
+                drop(state);
+                self.pool.ended.notify_all();
+                Err(NotDone::Late)
+            }
+        }
+    }
+
+    /// Puts a look on record, when the one under way at the directory has ended.
+    fn begin(&self, timeout: Duration, directory: &Path) -> Result<(), NotDone> {
+        let is_healthy = |state: &PoolState| {
+            let look = state.under_way.get(directory);
+            look.is_some_and(|look| !look.overdue)
+        };
+        let waited = self
+            .pool
+            .ended
+            .wait_timeout_while(self.pool.state(), timeout, |state| is_healthy(state));
+        let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match state.under_way.get(directory) {
+            Some(look) if look.overdue => return Err(NotDone::Hangs),
+            Some(_) => return Err(NotDone::Late),
+            None => {}
+        }
+        let stuck = |state: &PoolState| state.under_way.values().filter(|l| l.overdue).count();
+        if stuck(&state) > 0 {
+            let mount = mount_of(directory);
+            let overdue = state.under_way.values().filter(|look| look.overdue);
+            let of_the_mount = overdue.filter(|look| look.mount == mount).count();
+            if of_the_mount >= MAX_STUCK_OF_A_MOUNT || stuck(&state) >= MAX_STUCK {
+                return Err(NotDone::TooMany);
+            }
+        }
+        state
+            .under_way
+            .insert(directory.to_owned(), UnderWay::default());
+        Ok(())
+    }
+
+    /// Gives a job to a thread that waits for one, or to a new one.
+    fn give(&self, mut job: Job) -> io::Result<()> {
+        loop {
+            let Some(idle) = self.pool.state().idle.pop() else {
+                break;
+            };
+            match idle.send(job) {
+                Ok(()) => return Ok(()),
+                Err(unsent) => job = unsent.0,
+            }
+        }
+        let pool = Arc::downgrade(&self.pool);
+        std::thread::Builder::new()
+            .name("look".into())
+            .spawn(move || {
+                LOOKS.set(true);
+                let mut next = Some(job);
+                while let Some(job) = next.take() {
+                    // A panic is for whoever asked, who finds that it broke off.
+                    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+                    let (give, wait) = mpsc::channel();
+                    match pool.upgrade() {
+                        Some(pool) => pool.state().idle.push(give),
+                        None => return,
+                    }
+                    next = wait.recv_timeout(IDLE_FOR).ok();
+                }
+            })?;
+        Ok(())
+    }
+}
+
+/// Looks at several directories one after the other. However many of them hang, it takes
+/// little longer than for one: what one has taken too long leaves less for the others.
+#[derive(Debug)]
+pub struct Round {
+    looks: Looks,
+    /// What was spent on looks that did not answer.
+    spent: Duration,
+}
+
+impl Round {
+    /// As [`Looks::run`].
+    ///
+    /// # Errors
+    /// As [`Looks::run`].
+    pub fn run<T: Send + 'static>(
+        &mut self,
+        directory: &Path,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let full = self.looks.timeout;
+        let timeout = match self.spent {
+            Duration::ZERO => full,
+            spent if spent < full + full / 2 => full / 20,
+            _ => full / 200,
+        };
+        let looked = self.looks.run_within(timeout, directory, work);
+        if matches!(looked, Err(NotDone::Late)) {
+            self.spent += timeout;
+        }
+        Ok(looked?)
+    }
+}
+
+/// Why a look gave nothing.
+#[derive(Debug)]
+enum NotDone {
+    /// It took too long.
+    Late,
+    /// An earlier one at the same directory did, and is still under way.
+    Hangs,
+    /// Too many hang.
+    TooMany,
+    /// It could not begin, or panicked.
+    Broke(io::Error),
+}
+
+impl From<NotDone> for io::Error {
+    fn from(error: NotDone) -> Self {
+        let what = match error {
+            NotDone::Late => "timeout",
+            NotDone::Hangs => "timeout: an earlier look is still under way",
+            NotDone::TooMany => "timeout: too many looks are still under way",
+            NotDone::Broke(error) => return error,
+        };
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("{what}; its file system may hang"),
+        )
+    }
+}
+
+/// The mount that holds `path`, by the system's table: to ask the file system may hang.
+fn mount_of(path: &Path) -> PathBuf {
+    let table = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+    mount_in(&table, path)
+}
+
+/// The longest mount point that `path` begins with; `/` where there is none. Pure.
+fn mount_in(table: &[u8], path: &Path) -> PathBuf {
+    table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b' ').nth(4))
+        .map(|point| PathBuf::from(std::ffi::OsString::from_vec(unescaped(point))))
+        .filter(|point| path.starts_with(point))
+        .max_by_key(|point| point.as_os_str().as_bytes().len())
+        .unwrap_or_else(|| PathBuf::from("/"))
+}
+
+/// A field of the table: `\040` is a space.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, after)) = rest.split_first() {
+        let octal = match (first, after) {
+            (b'\\', [a, b, c, ..]) => std::str::from_utf8(&[*a, *b, *c])
+                .ok()
+                .and_then(|digits| u8::from_str_radix(digits, 8).ok()),
+            _ => None,
+        };
+        plain.push(octal.unwrap_or(*first));
+        rest = match octal {
+            Some(_) => after.get(3..).unwrap_or_default(),
+            None => after,
+        };
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const SOON: Duration = Duration::from_secs(60);
+
+/// A file system that hangs until it is released.
+struct Hung {
+    release: Arc<(Mutex<bool>, Condvar)>,
+    began: Arc<AtomicUsize>,
+}
+
+impl Hung {
+    fn new() -> Self {
+        Self {
+            release: Arc::default(),
+            began: Arc::default(),
+        }
+    }
+
+    fn look(&self) -> impl FnOnce() -> u32 + Send + 'static {
+        let (release, began) = (Arc::clone(&self.release), Arc::clone(&self.began));
+        move || {
+            began.fetch_add(1, Ordering::SeqCst);
+            let (released, changed) = &*release;
+            let lock = released.lock().unwrap();
+            drop(changed.wait_while(lock, |released| !*released).unwrap());
+            1
+        }
+    }
+
+    fn release(&self) {
+        *self.release.0.lock().unwrap() = true;
+        self.release.1.notify_all();
+    }
+}
+
+fn timed_out<T: std::fmt::Debug>(looked: io::Result<T>) -> bool {
+    looked.is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
+}
+
+#[test]
+fn a_directory_that_hangs_costs_one_thread_and_no_other_directory() {
+    let looks = Looks::new(Duration::from_millis(50));
+    let hung = Hung::new();
+    for _ in 0..20 {
+        assert!(timed_out(looks.run(Path::new("/s/hung"), hung.look())));
+    }
+    while hung.began.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(hung.began.load(Ordering::SeqCst), 1, "one look at a time");
+    assert_eq!(looks.overdue(), 1);
+    let patient = Looks {
+        timeout: SOON,
+        ..looks.clone()
+    };
+    assert_eq!(patient.run(Path::new("/s/fine"), || 2).unwrap(), 2);
+    hung.release();
+    // It is looked at again once the hung look has ended.
+    let pool = &looks.pool;
+    let waited = pool
+        .ended
+        .wait_timeout_while(pool.state(), SOON, |state| !state.under_way.is_empty());
+    assert!(!waited.unwrap().1.timed_out());
+    assert_eq!(patient.run(Path::new("/s/hung"), || 3).unwrap(), 3);
+}
+
+#[test]
+fn the_threads_that_hang_are_bounded() {
+    let looks = Looks::new(Duration::from_millis(5));
+    let hung = Hung::new();
+    for directory in 0..3 * MAX_STUCK {
+        let directory = format!("/nowhere/{directory}");
+        assert!(timed_out(looks.run(Path::new(&directory), hung.look())));
+    }
+    // All of them are on the mount `/`.
+    assert_eq!(looks.overdue(), MAX_STUCK_OF_A_MOUNT);
+    // Another mount is looked at.
+    let patient = Looks {
+        timeout: SOON,
+        ..looks.clone()
+    };
+    assert_eq!(patient.run(Path::new("/proc/self"), || 2).unwrap(), 2);
+    hung.release();
+}
+
+#[test]
+fn a_look_waits_for_another_one_at_the_same_directory() {
+    let looks = Looks::new(SOON);
+    let hung = Hung::new();
+    let first = std::thread::spawn({
+        let (looks, look) = (looks.clone(), hung.look());
+        move || looks.run(Path::new("/s/a"), look).unwrap()
+    });
+    while hung.began.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+    let second = std::thread::spawn({
+        let (looks, began) = (looks.clone(), Arc::clone(&hung.began));
+        move || looks.run(Path::new("/s/a"), move || began.load(Ordering::SeqCst))
+    });
+    hung.release();
+    assert_eq!(first.join().unwrap(), 1);
+    assert_eq!(second.join().unwrap().unwrap(), 1);
+}
+
+#[test]
+fn a_round_over_many_that_hang_takes_little_longer_than_over_one() {
+    let hung = Hung::new();
+    let mut round = Looks::new(Duration::from_millis(400)).round();
+    for directory in 0..100 {
+        let directory = format!("/nowhere/{directory}");
+        assert!(timed_out(round.run(Path::new(&directory), hung.look())));
+    }
+    assert!(
+        round.spent <= Duration::from_millis(800),
+        "{:?}",
+        round.spent
+    );
+    hung.release();
+}
+
+#[test]
+fn a_look_that_panics_is_an_error_and_frees_its_directory() {
+    let looks = Looks::new(SOON);
+    let broke: io::Result<()> = looks.run(Path::new("/s/a"), || {
+        std::panic::resume_unwind(Box::new(()))
+    });
+    assert!(broke.is_err());
+    assert_eq!(looks.run(Path::new("/s/a"), || 2).unwrap(), 2);
+}
+
+#[test]
+fn the_mount_of_a_path() {
+    let table = b"22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+        30 22 0:40 / /srv/bots rw - fuse x rw\n\
+        31 22 0:41 / /srv/my\\040bots rw - fuse x rw\n";
+    for (path, mount) in [
+        ("/srv/bots/a", "/srv/bots"),
+        ("/srv/bots", "/srv/bots"),
+        ("/srv/botsy/a", "/"),
+        ("/srv/my bots/a", "/srv/my bots"),
+        ("/home", "/"),
+    ] {
+        assert_eq!(mount_in(table, Path::new(path)), Path::new(mount), "{path}");
+    }
+    assert_eq!(mount_in(b"", Path::new("/x")), Path::new("/"));
+}
+
+#[test]
+fn a_look_within_a_look_is_a_part_of_it() {
+    let looks = Looks::new(SOON);
+    let within = looks.clone();
+    let work = move || within.run(Path::new("/s/a"), || 2).unwrap();
+    assert_eq!(looks.run(Path::new("/s/a"), work).unwrap(), 2);
+}

@@ -1,0 +1,222 @@
+//! What hangs, floods or breaks beside one bot keeps no other bot from being watched, cleaned
+//! or started.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+#![allow(dead_code, reason = "the world has more than one test needs")]
+
+mod restart_world;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use testkit::hung::HungMount;
+use testkit::world::{World, alert};
+
+/// More than the remediator has workers.
+const HUNG: [&str; 6] = ["hung-1", "hung-2", "hung-3", "hung-4", "hung-5", "hung-6"];
+
+fn new_world() -> World {
+    World::new(testkit::programs!())
+}
+
+/// The folders of [`HUNG`] do not answer from now on. `None`: not possible here.
+fn hang(world: &World) -> Option<Vec<HungMount>> {
+    let folders = HUNG.iter().map(|session| world.folder(session));
+    folders.map(|folder| HungMount::over(&folder)).collect()
+}
+
+/// Lays out the bots of [`HUNG`] and one more, `fine`.
+fn bots(world: &World) {
+    for session in HUNG.into_iter().chain(["fine"]) {
+        world.bot(session, "bloated-classic-387", "disconnected");
+    }
+}
+
+fn folder_is(world: &World, session: &str, up: f64) -> testkit::Result<()> {
+    let metrics = world.metrics();
+    let labels = [("session", session)];
+    let seen = metrics.sum("baileys_auth_folder_up", &labels)?;
+    let errors = [("session", session), ("reason", "timeout")];
+    let late = metrics
+        .sum("baileys_auth_folder_error", &errors)
+        .unwrap_or(0.0);
+    match (seen, late) == (up, 1.0 - up) {
+        true => Ok(()),
+        false => Err(format!("{session}: up {seen}, timeout {late}")),
+    }
+}
+
+fn threads(pid: u32) -> usize {
+    let tasks = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task"));
+    tasks.unwrap().count()
+}
+
+#[test]
+fn folders_that_hang_leave_the_exporter_its_other_folders() {
+    let mut world = new_world();
+    bots(&world);
+    world.with_probe();
+    world.start_exporter();
+    let Some(mounts) = hang(&world) else { return };
+    for session in HUNG {
+        world.wait("it is down", || folder_is(&world, session, 0.0));
+    }
+    folder_is(&world, "fine", 1.0).unwrap();
+    let before = threads(world.pid());
+    for _ in 0..40 {
+        folder_is(&world, "fine", 1.0).unwrap();
+    }
+    let after = threads(world.pid());
+    // One look at a time for each folder, and the pool of the runtime.
+    assert!(
+        after <= before + HUNG.len(),
+        "{before} threads, {after} later"
+    );
+    // The commands go on as well.
+    world
+        .exporter(&["status"])
+        .must(2, &["fine", "hung-1: timeout", "may hang"]);
+    drop(mounts);
+    for session in HUNG {
+        world.wait("it is up again", || folder_is(&world, session, 1.0));
+    }
+    world.finish();
+}
+
+#[test]
+fn folders_that_hang_from_the_start_are_sessions() {
+    let mut world = new_world();
+    bots(&world);
+    let Some(mounts) = hang(&world) else { return };
+    world.start_exporter();
+    for session in HUNG {
+        world.wait("it is down", || folder_is(&world, session, 0.0));
+    }
+    folder_is(&world, "fine", 1.0).unwrap();
+    drop(mounts);
+    world.finish();
+}
+
+#[test]
+fn a_root_that_hangs_keeps_its_sessions() {
+    let mut world = new_world();
+    bots(&world);
+    world.start_exporter();
+    let Some(mount) = HungMount::over(&world.path("sessions")) else {
+        return;
+    };
+    world.wait("it is down", || folder_is(&world, "fine", 0.0));
+    drop(mount);
+    world.wait("it is up again", || folder_is(&world, "fine", 1.0));
+    world.finish();
+}
+
+#[test]
+fn folders_that_hang_leave_the_remediator_its_workers() {
+    let mut world = new_world();
+    bots(&world);
+    world.with_probe();
+    world.start_remediator();
+    let Some(mounts) = hang(&world) else { return };
+    let alerts = HUNG.map(|session| alert(session, "cleanup"));
+    assert_eq!(world.accepted(&alerts), HUNG.len() as u64);
+    assert_eq!(world.accepted(&[alert("fine", "cleanup")]), 1);
+    world.wait_until_idle();
+    let run = world.run_of("fine");
+    assert_eq!(run["status"], "done", "{run}");
+    for session in HUNG {
+        let run = world.run_of(session);
+        assert_eq!(run["reason"], "io", "{run}");
+        let detail = run["detail"].as_str().unwrap();
+        assert!(detail.contains("may hang"), "{run}");
+    }
+    drop(mounts);
+    world.finish();
+}
+
+#[test]
+fn the_age_of_the_queue_is_exported() {
+    let mut world = new_world();
+    world.bot("bot", "bloated-classic-387", "hold");
+    world.with_probe();
+    world.start_remediator();
+    assert_eq!(world.metric("queue_age_seconds", &[]), 0.0);
+    assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
+    world.wait_until_asked("bot");
+    // It waits for the clean-up, which waits for the probe.
+    assert_eq!(world.accepted(&[alert("bot", "emergency")]), 1);
+    world.wait("the emergency has waited", || {
+        let age = world.metric("queue_age_seconds", &[("action", "emergency")]);
+        (age >= 1.0).then_some(()).ok_or_else(|| format!("{age} s"))
+    });
+    assert_eq!(
+        world.metric("queue_age_seconds", &[("action", "cleanup")]),
+        0.0
+    );
+    world.probe_says("bot", "connected");
+    world.wait_until_idle();
+    assert_eq!(world.metric("queue_age_seconds", &[]), 0.0);
+    world.finish();
+}
+
+/// Sends requests without a pause until `over`, and counts the answers with 503.
+fn flood(port: u16, over: &AtomicBool, refused: &AtomicUsize) {
+    let mut stream: Option<TcpStream> = None;
+    while !over.load(Ordering::Relaxed) {
+        let Ok(mut open) = stream
+            .take()
+            .map_or_else(|| TcpStream::connect(("127.0.0.1", port)), Ok)
+        else {
+            continue;
+        };
+        let _ = open.set_read_timeout(Some(Duration::from_secs(20)));
+        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let mut answer = Vec::new();
+        let sent = open.write_all(request.as_bytes());
+        if sent.and_then(|()| open.read_to_end(&mut answer)).is_ok()
+            && answer.starts_with(b"HTTP/1.1 503")
+        {
+            refused.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_scrapes_keeps_no_bot_down() {
+    let (mut world, before) = restart_world::World::new();
+    world.start();
+    let (over, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let (port, pid) = (world.port(), world.pid());
+    let most = std::thread::scope(|scope| {
+        for _ in 0..100 {
+            scope.spawn(|| flood(port, &over, &refused));
+        }
+        let most = scope.spawn(|| {
+            let mut most = 0;
+            while !over.load(Ordering::Relaxed) {
+                most = most.max(threads(pid));
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            most
+        });
+        world.deliver_in_a_flood("emergency");
+        world.wait("the run ends", || world.ended());
+        over.store(true, Ordering::Relaxed);
+        most.join().unwrap()
+    });
+    let run = world.ended().unwrap();
+    assert_eq!(run["status"], "done", "{run}");
+    assert!(world.moved(&before) > 0);
+    world.is_connected().unwrap();
+    assert!(refused.into_inner() > 0, "no scrape was refused");
+    // The workers of the runtime, and few threads that block.
+    assert!(most < 100, "{most} threads");
+}

@@ -590,7 +590,7 @@ fn the_shipped_unit_waits_for_the_longest_run() {
         + PERSIST_WITHIN * 2
         + DOWN_FOR_AT_MOST
         + HALTS_WITHIN
-        + MENDED_WITHIN * 2
+        + RESTORE_TIMEOUT * 2
         + starts
         + timing.connect_timeout;
     let unit = include_str!("../../../../deploy/systemd/baileys_remediator.service");

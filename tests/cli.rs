@@ -316,7 +316,7 @@ fn plan_clean_undo() {
     // Dry runs.
     world
         .remediator(&["clean", "bot", "--dry-run"])
-        .must(0, &["Dry run: nothing was moved."]);
+        .must(0, &["Dry run: no file was moved."]);
     world
         .remediator(&["clean", "calm", "--dry-run"])
         .must(1, &["would be refused now", "Dry run"]);

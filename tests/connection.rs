@@ -170,7 +170,7 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
         "{told:?}"
     );
     assert!(
-        told.0["to_mend"][0]
+        told.0["to_fix"][0]
             .as_str()
             .unwrap()
             .contains("the process"),
@@ -249,9 +249,9 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
     for word in [
         "LAST SEEN ALIVE",
         "never",
-        "nobody",
+        "TRUSTED BY",
         "bot: process: the unit is inactive",
-        "to mend: ",
+        "to fix: ",
     ] {
         assert!(out.contains(word), "{word}: {out}");
     }
@@ -296,10 +296,7 @@ fn a_container_and_a_contradiction() {
         "gone and connected contradict each other: {told:?}"
     );
     assert!(
-        told.0["to_mend"][0]
-            .as_str()
-            .unwrap()
-            .contains("contradict"),
+        told.0["to_fix"][0].as_str().unwrap().contains("contradict"),
         "{told:?}"
     );
     world.write("answer", "disconnected\n");

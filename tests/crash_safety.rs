@@ -1177,7 +1177,7 @@ fn told(error: &str) -> (i32, &'static str, &'static str) {
         "EROFS" => (2, "io", "read-only; remount it read-write"),
         "ENOSPC" => (2, "io", "no space left"),
         "EACCES" => (2, "io", "not permitted; run as the bot's user"),
-        "EXDEV" => (1, "filesystem", "nothing is ever copied"),
+        "EXDEV" => (1, "filesystem", "files are never copied"),
         "EINVAL" | "ENOLCK" => (
             1,
             "filesystem",
@@ -1268,7 +1268,8 @@ fn a_clean_up_in_which_any_call_fails() {
                 assert_eq!(away, movable, "{case}");
             }
             // A file that cannot be looked at after its move may have been written to.
-            let changed = at.name == "newfstatat" && ran.err.contains("somebody writes here");
+            let changed =
+                at.name == "newfstatat" && ran.err.contains("a process writes into the folder");
             if !changed {
                 assert!(ran.err.contains(words), "{case}: {}", ran.err);
                 let expected = if held { (2, "io") } else { (code, reason) };
@@ -1281,7 +1282,7 @@ fn a_clean_up_in_which_any_call_fails() {
                 );
             }
             assert!(
-                !held || !ran.err.contains("nothing was moved"),
+                !held || !ran.err.contains("no file was moved"),
                 "{case}: {}",
                 ran.err
             );
@@ -1437,7 +1438,7 @@ fn an_undo_in_which_any_call_fails() {
         assert_eq!(ran.code, 2, "{case}: {}", ran.err);
         assert!(ran.err.contains(told(error).2), "{case}: {}", ran.err);
         assert!(
-            !ran.err.contains("nothing was moved"),
+            !ran.err.contains("no file was moved"),
             "{case}: {}",
             ran.err
         );

@@ -694,7 +694,7 @@ fn nothing_is_put_back_under_a_bot_that_may_be_connected() {
     // A person decides.
     let refused = world
         .run(&["creds", "restore", SESSION, "--force"])
-        .must(2, &["--yes", "WITHOUT knowing"]);
+        .must(2, &["--yes", "WITHOUT checking"]);
     assert!(!refused.err.contains("panicked"));
     unchanged();
     world.restore(&["--force"]).must(0, &[]);
@@ -832,7 +832,7 @@ fn a_user_of_its_own_is_told_to_restore_as_root_and_goes_on_afterwards() {
             err: String::from_utf8(output.stderr).unwrap(),
         }
     };
-    as_own(&["doctor", SESSION]).must(0, &["must be run as root or as the bot's user 65532"]);
+    as_own(&["doctor", SESSION]).must(0, &["must run as root or as the bot's user 65532"]);
     as_own(&["creds", "restore", SESSION, "--yes"])
         .must(2, &["sudo baileys_remediator creds restore"]);
     assert!(world.bytes().unwrap().is_empty() && world.set_aside().is_empty());

@@ -534,12 +534,12 @@ fn stopped_cleaned_and_started_again() {
         "{status}"
     );
     assert!(
-        service["rests_until"].is_string() && status["not_back"] == json!([]),
+        service["cooldown_until"].is_string() && status["not_back"] == json!([]),
         "{status}"
     );
     let (code, out, _) = world.command(&["status"]);
     assert!(
-        code == Some(0) && out.contains("LEFT TODAY") && out.contains("Action is taken."),
+        code == Some(0) && out.contains("LEFT TODAY") && out.contains("Automatic actions are on."),
         "{out}"
     );
     what_lies_there_is_documented_and_private(&world.at("state"));
@@ -1486,7 +1486,12 @@ fn too_many_at_once_halt_everything_until_a_person_resumes() {
     world.nothing_moved("b", &before[1]);
     world.nothing_moved("c", &before[2]);
     assert_eq!(world.calls("stop", "b"), 0);
-    assert!(world.command(&["status"]).1.contains("THE BREAKER IS OPEN"));
+    assert!(
+        world
+            .command(&["status"])
+            .1
+            .contains("CIRCUIT BREAKER OPEN")
+    );
     let (code, out, err) = world.command(&["resume"]);
     assert!(
         code == Some(0) && out.contains("breaker is closed"),
@@ -1509,7 +1514,7 @@ fn paused_nothing_is_done_and_all_of_it_is_on_record() {
     world.folder_of("idle", BLOATED);
     world.start();
     let (code, _, err) = world.command(&["pause", "--reason", " "]);
-    assert!(code == Some(2) && err.contains("say why"), "{err}");
+    assert!(code == Some(2) && err.contains("give a reason"), "{err}");
     let (code, out, err) = world.command(&["pause", "--reason", "a new release"]);
     assert!(code == Some(0) && out.contains("Paused"), "{out}{err}");
     assert_eq!(world.metric("paused", &[]), 1.0);

@@ -394,7 +394,7 @@ fn a_file_that_changes_between_plan_and_move() {
         let (names, files) = meddled.unwrap();
         assert_eq!(output.status.code(), Some(2), "{what}: {}", said(&output));
         assert!(
-            said(&output).contains("somebody writes here"),
+            said(&output).contains("a process writes into the folder"),
             "{what}: {}",
             said(&output)
         );

@@ -267,7 +267,7 @@ fn every_decision_is_on_record() {
             "{row}"
         );
     }
-    for word in ["nobody", "Nothing waits", "/run?id=1"] {
+    for word in ["nobody", "No run waits", "/run?id=1"] {
         assert!(page.contains(word), "{word}:\n{page}");
     }
     let (status, shown) = get(&world, "/run?id=1");
@@ -633,7 +633,7 @@ fn the_plan_view_changes_nothing() {
     let (status, page) = get(&world, "/plan?session=bot");
     assert_eq!(status, 200);
     for word in [
-        "A clean-up would be let now",
+        "A clean-up would be allowed now",
         "387 accumulated files now",
         "50 pre-keys stay",
         "pre-key",
@@ -653,7 +653,7 @@ fn the_plan_view_changes_nothing() {
         "{status}: {page}"
     );
     assert!(
-        page.contains("refused now") || page.contains("Nothing would be moved"),
+        page.contains("refused now") || page.contains("No file would be moved"),
         "{page}"
     );
     for (path, wanted) in [
@@ -742,7 +742,7 @@ fn checks(told: &str, session: &str) -> BTreeSet<String> {
     assert!(
         privileges
             .iter()
-            .all(|finding| !finding["mend"].as_str().unwrap().is_empty())
+            .all(|finding| !finding["fix"].as_str().unwrap().is_empty())
     );
     privileges
         .iter()
@@ -750,7 +750,7 @@ fn checks(told: &str, session: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// `doctor` and the start of `serve` name what stands in the way, each with its mend, and one
+/// `doctor` and the start of `serve` name what stands in the way, each with its fix, and one
 /// line stands for many folders. Only `--try` makes anything.
 #[test]
 fn what_may_not_be_done_is_said_before_it_is_needed() {
@@ -879,7 +879,7 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
     let served = Process::start("the remediator", first, words, &log).unwrap();
     world.wait("it says what it may", || {
         let said = fs::read_to_string(&log).unwrap();
-        if said.contains("may move files in") {
+        if said.contains("permission check ") {
             Ok(())
         } else {
             Err(said)
@@ -897,7 +897,7 @@ fn what_may_not_be_done_is_said_before_it_is_needed() {
         "{}",
         lines[0]
     );
-    assert!(lines[0].contains("mend="), "{}", lines[0]);
+    assert!(lines[0].contains("fix="), "{}", lines[0]);
     world.port = port;
     world.wait("the page", || {
         let page = net::get(&format!("http://127.0.0.1:{port}/"))?.ok()?;

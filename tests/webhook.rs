@@ -1060,7 +1060,7 @@ fn what_is_asked_for_is_done_once() {
     );
     assert_eq!(
         (&run["note"], &run["run"]),
-        (&json!("dry run: nothing was moved"), &Value::Null)
+        (&json!("dry run: no file was moved"), &Value::Null)
     );
     assert!(
         !run["files"].as_object().unwrap().is_empty(),

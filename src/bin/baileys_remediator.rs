@@ -11,10 +11,10 @@ use baileys_exporter::cli::{complain, ignore_hangups, until_stopped};
 use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
+use baileys_exporter::remediator::pause;
 use baileys_exporter::remediator::restart::operator;
 use baileys_exporter::remediator::service::Remediator;
 use baileys_exporter::remediator::services::{self, Task};
-use baileys_exporter::remediator::switchboard;
 use clap::{Parser, Subcommand};
 use exporter_toolkit::{Listeners, WebConfig, bind};
 use tokio::task::block_in_place;
@@ -110,7 +110,7 @@ enum Command {
     },
     /// Resume automatic actions and reset the circuit breaker.
     Resume,
-    /// Say of each session whether its bot is connected, who says so, what this user may do in its folder, and what to mend.
+    /// Say of each session whether its bot is connected, who says so, what this user may do in its folder, and what to fix.
     Doctor {
         /// The session's name; all sessions without it.
         session: Option<String>,
@@ -290,9 +290,9 @@ async fn program() -> ExitCode {
             )
             .await
         }
-        Command::Status { output } => block_in_place(|| switchboard::status(&settings, output)),
-        Command::Pause { reason } => block_in_place(|| switchboard::pause(settings, &reason)),
-        Command::Resume => block_in_place(|| switchboard::resume(settings)),
+        Command::Status { output } => block_in_place(|| pause::status(&settings, output)),
+        Command::Pause { reason } => block_in_place(|| pause::pause(settings, &reason)),
+        Command::Resume => block_in_place(|| pause::resume(settings)),
         Command::Undo { run, force, yes } => console::undo(settings, &run, force, yes).await,
     };
     ExitCode::from(exit as u8)

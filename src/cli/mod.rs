@@ -1,4 +1,4 @@
-//! What both programs show on a terminal.
+//! Terminal output and signals of both programs.
 
 pub mod table;
 
@@ -8,11 +8,11 @@ use std::io::{self, Write};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Resolves with the name of the first signal that asks for a graceful shutdown: SIGINT,
-/// SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2 or SIGALRM. From this call on none of them ends the
-/// process by itself. SIGPIPE is ignored by every Rust program: a client that disconnects
-/// would raise it.
+/// SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2 or SIGALRM. After this call none of them ends the
+/// process by itself. Every Rust program ignores SIGPIPE, which a client that disconnects
+/// would raise.
 ///
-/// Errors: the signals cannot be listened for.
+/// Errors: failed to install the signal handlers.
 pub fn until_stopped() -> io::Result<impl Future<Output = &'static str>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
@@ -32,9 +32,9 @@ pub fn until_stopped() -> io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-/// Keeps SIGHUP, also that of a closed terminal, from ending the process.
+/// Keeps SIGHUP, including that of a closed terminal, from ending the process.
 ///
-/// Errors: the signal cannot be listened for.
+/// Errors: failed to install the signal handler.
 pub fn ignore_hangups() -> io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
@@ -45,10 +45,10 @@ pub fn ignore_hangups() -> io::Result<()> {
     Ok(())
 }
 
-/// For a command that has begun something: no signal ends the process before it is complete.
+/// For a command that must complete: from this call on no signal ends the process.
 ///
-/// Errors: the signals cannot be listened for.
-pub fn complete_what_has_begun() -> io::Result<()> {
+/// Errors: failed to install the signal handlers.
+pub fn defer_signals() -> io::Result<()> {
     let stopped = until_stopped()?;
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
@@ -57,20 +57,20 @@ pub fn complete_what_has_begun() -> io::Result<()> {
             _ = hangup.recv() => "SIGHUP",
         };
         complain(&format!(
-            "{name} received: completing what has begun, then ending"
+            "{name} received: completing the command before exiting"
         ));
     });
     Ok(())
 }
 
-/// Writes to standard output; colours only where that is a terminal. A closed pipe
-/// (`| head`) is no error.
+/// Writes to standard output, with colours only on a terminal. A closed pipe (`| head`) is no
+/// error.
 pub fn print(text: &str) {
     let mut out = anstream::stdout().lock();
     let _ = writeln!(out, "{text}");
 }
 
-/// Writes to standard error; colours only where that is a terminal.
+/// Writes to standard error, with colours only on a terminal.
 pub fn complain(text: &str) {
     let mut err = anstream::stderr().lock();
     let _ = writeln!(err, "{text}");

@@ -122,7 +122,7 @@ impl SkipReason {
 pub struct Skipped {
     /// Why.
     pub reason: SkipReason,
-    /// For the log: the path, and the mend.
+    /// For the log: the path, and the fix.
     pub message: String,
     session: Option<SessionName>,
 }

@@ -1,5 +1,5 @@
-//! Files that cannot be moved: with them their whole unit and its partner leave a plan. Pure;
-//! which files these are is found out at the edge (`remediator::movability`).
+//! Removes files that cannot be moved from a plan, with their whole unit and its partner.
+//! Pure: `remediator::movability` finds the files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,8 +32,8 @@ impl Together {
     }
 }
 
-/// The plan without what cannot be moved, nor what goes with it. It only ever keeps more.
-/// `immovable` holds files of the folder, planned or not.
+/// The plan without the immovable files and the files that belong to them. It never adds a
+/// file. `immovable` are files of the folder, planned or not.
 pub fn without_immovable(
     plan: Plan,
     inventory: &Inventory,

@@ -25,46 +25,47 @@ impl Default for Keep {
     }
 }
 
-/// Older copies of one identity lie this far apart where there are enough of them: a busy
-/// bot writes every few minutes, and what is wrong with a creds.json may be noticed late.
+/// Smallest distance between the older copies of one identity. A busy bot writes every few
+/// minutes, and a fault in a creds.json may be noticed late.
 const SPREAD: Duration = Duration::from_secs(86_400);
 
-/// A copy, as far as its keeping goes.
+/// A copy, for the decision whether to keep it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kept {
-    /// Its number; a later copy has a higher one, whatever the clock said.
+    /// Its number. A later copy has a higher one, whatever the clock showed.
     pub number: u64,
-    /// Whose it is.
+    /// The identity in it.
     pub identity: Identity,
     /// When it was taken.
     pub taken: Timestamp,
-    /// When its identity was last known to be the folder's (within a day).
+    /// When the folder last had this identity, to the day.
     pub seen: Timestamp,
 }
 
-/// What the session's folder holds at the moment.
+/// What the session's folder holds now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
     /// A creds.json that is logged in as this identity.
     Identity(Identity),
-    /// None, a broken one, or one that is not logged in: the copies may be needed now.
+    /// No creds.json, a broken one, or one that is not logged in: a copy may be needed now.
     NoLogin,
-    /// There is no such session any more.
+    /// The session no longer exists.
     NoSession,
 }
 
-/// Copies that may go.
+/// Numbers of copies that may be deleted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surplus {
-    /// More of one identity than are kept.
+    /// Copies above the limit of their identity.
     pub crowded: BTreeSet<u64>,
-    /// Not seen for so long that their time is over.
+    /// Copies whose identity was not seen for [`Keep::keep_for`].
     pub aged: BTreeSet<u64>,
 }
 
-/// Which copies may go. Identities do not compete: any number of writes of a new one push
-/// out no copy of another. The newest copy of an identity is never crowded out, and the
-/// newest of the folder's own never ages; while the folder has no login, none does.
+/// Which copies may be deleted. The limit holds for each identity: writes of one identity
+/// never delete a copy of another. The newest copy of an identity is never above the limit.
+/// The newest copy of the folder's own identity never ages; while the folder has no login, no
+/// copy ages.
 pub fn surplus(copies: &[Kept], holds: Holds, now: Timestamp, keep: &Keep) -> Surplus {
     let mut by_identity: BTreeMap<Identity, Vec<&Kept>> = BTreeMap::new();
     for copy in copies {
@@ -74,8 +75,8 @@ pub fn surplus(copies: &[Kept], holds: Holds, now: Timestamp, keep: &Keep) -> Su
     for (identity, mut copies) in by_identity {
         copies.sort_by_key(|copy| std::cmp::Reverse(copy.number));
         while copies.len() > keep.per_identity.max(1) {
-            // The newest slides along; the one behind it stays once it is a day older than
-            // the next, and then the oldest goes.
+            // Drop the second newest while it is less than a day younger than the third.
+            // Otherwise drop the oldest.
             let is_close = copies.len() > 2
                 && copies[2].taken <= copies[1].taken
                 && copies[2].taken.until(copies[1].taken) < SPREAD;
@@ -109,11 +110,11 @@ pub fn surplus(copies: &[Kept], holds: Holds, now: Timestamp, keep: &Keep) -> Su
 /// A creds.json whose identity is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Whose it is.
+    /// The identity in it.
     pub identity: Identity,
-    /// Chosen with the identity.
+    /// Chosen together with the identity.
     pub registration_id: Option<u64>,
-    /// The id the next minted pre-key gets.
+    /// The id of the next minted pre-key.
     pub next_pre_key_id: u32,
     /// When Baileys wrote it.
     pub written: Timestamp,
@@ -125,29 +126,29 @@ impl Known {
     }
 }
 
-/// The creds.json that a copy is to replace.
+/// The creds.json that a copy would replace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Present {
-    /// There is none, or one that says nothing usable.
+    /// Missing, or broken.
     Unusable,
-    /// It is whole and not logged in: what Baileys begins over an empty one.
+    /// Complete and not logged in. Baileys creates such a file if there is none.
     NotLoggedIn,
-    /// It could not be read, so nobody knows.
+    /// It cannot be read, so its state is unknown.
     Unreadable,
-    /// It is whole and logged in.
+    /// Complete and logged in.
     LoggedIn(Known),
-    /// It is logged in, and its identity cannot be told.
-    LoggedInAsNobodyKnows,
+    /// Logged in, with an unknown identity.
+    LoggedInUnknown,
 }
 
 /// Why a copy is not put back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestoreRefusal {
-    /// The folder's own is whole, logged in and not older.
+    /// The folder's creds.json is complete, logged in and not older.
     Newer,
-    /// The copy is of another identity than the folder's sessions.
+    /// The copy has another identity than the sessions in the folder.
     OtherIdentity,
-    /// The folder's own cannot be read.
+    /// The folder's creds.json cannot be read.
     Unreadable,
 }
 
@@ -169,16 +170,16 @@ impl RestoreRefusal {
 impl fmt::Display for RestoreRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            RestoreRefusal::Newer => "the folder's creds.json is whole, logged in and not older than this copy; leave it, or decide with --force",
-            RestoreRefusal::OtherIdentity => "this copy is of another identity than the folder's sessions: with it every message would be Bad MAC; see `creds list` for the identities, or decide with --force",
-            RestoreRefusal::Unreadable => "the folder's creds.json cannot be read, so nobody knows whether it is whole; give this program's user the right to read it, or decide with --force",
+            RestoreRefusal::Newer => "the folder's creds.json is complete, logged in and not older than this copy; keep it, or override with --force",
+            RestoreRefusal::OtherIdentity => "this copy has another identity than the sessions in the folder: every message would fail with Bad MAC; see `creds list` for the identities, or override with --force",
+            RestoreRefusal::Unreadable => "the folder's creds.json cannot be read, so its state is unknown; give this program's user read access, or override with --force",
         })
     }
 }
 
-/// Whether `copy` may be put in the place of `present`. `last` is the newest copy of the
-/// session: the identity that its sessions were made with, as far as anybody knows, where
-/// the folder's own does not say. A person's `--force` is above this.
+/// Whether `copy` may replace `present`. `last` is the newest copy of the session. If the
+/// folder does not show its identity, the sessions are assumed to be of the identity of
+/// `last`. An operator's `--force` overrides this check.
 pub fn may_restore(
     present: Present,
     copy: &Known,
@@ -186,11 +187,11 @@ pub fn may_restore(
 ) -> Result<(), RestoreRefusal> {
     match present {
         Present::Unreadable => Err(RestoreRefusal::Unreadable),
-        Present::LoggedInAsNobodyKnows => Err(RestoreRefusal::OtherIdentity),
+        Present::LoggedInUnknown => Err(RestoreRefusal::OtherIdentity),
         Present::LoggedIn(own) if !own.is_of_the_same(copy) => Err(RestoreRefusal::OtherIdentity),
         Present::LoggedIn(own) => {
-            // Within one identity the counter only grows, and the time does. Where the two
-            // disagree, somebody has put a file there: a person decides.
+            // Within one identity, counter and time only grow. If they disagree, the file was
+            // put there from outside: an operator must decide.
             let is_older =
                 own.next_pre_key_id <= copy.next_pre_key_id && own.written <= copy.written;
             let is_same =

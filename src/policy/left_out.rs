@@ -1,4 +1,4 @@
-//! What a plan leaves out because it cannot be moved.
+//! Files that a plan leaves out because they cannot be moved.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ pub enum Immovable {
     Immutable,
     /// The folder is sticky, and neither it nor the file belongs to this user.
     Sticky,
-    /// A file that goes with it cannot be moved: a `.bak` or `.tmp`, a sender key of the
-    /// same group, or the group's memory.
+    /// A file that belongs to it cannot be moved: a `.bak` or `.tmp`, a sender key of the same
+    /// group, or the group's memory.
     Partner,
 }
 
 impl Immovable {
-    /// The word for it.
+    /// Its name in records and outputs.
     pub const fn label(self) -> &'static str {
         match self {
             Immovable::Immutable => "immutable",
@@ -27,5 +27,5 @@ impl Immovable {
     }
 }
 
-/// What a plan leaves out, and why: files by reason and kind.
+/// Number of files that a plan leaves out, by reason and kind.
 pub type LeftOut = BTreeMap<(Immovable, Kind), usize>;

@@ -9,7 +9,7 @@ use anstyle::{AnsiColor, Style};
 
 use tokio::task::block_in_place;
 
-use crate::cli::{complain, complete_what_has_begun, print, table};
+use crate::cli::{complain, defer_signals, print, table};
 use clock::Clock;
 
 use crate::app::App;
@@ -232,7 +232,7 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
         let app = block_in_place(|| with_memory(settings));
         let (verdict, plan) = runner::preview(&app, &found, ask).await;
         show_plan(session, &verdict, plan.as_ref(), Output::Table);
-        print("Dry run: nothing was moved.");
+        print("Dry run: no file was moved.");
         return match plan {
             Ok(_) if force.is_none() && verdict.state != State::Disconnected => Exit::Refused,
             Ok(_) => Exit::Done,
@@ -339,7 +339,7 @@ pub(super) async fn record(
         Err(error) => return fail(&error.to_string()),
     }
     // Its end belongs on record as much as its begin.
-    if let Err(error) = complete_what_has_begun() {
+    if let Err(error) = defer_signals() {
         complain(&format!("warning: failed to listen for signals: {error}"));
     }
     let begun = ctx.store.in_place(|store| {
@@ -358,7 +358,7 @@ pub(super) async fn record(
         Ok(Some(_)) => Err(Obstacle::Locked.into()),
         Err(error) => Err(error.into()),
     };
-    let status = outcome::settle(&result, &mut ending);
+    let status = outcome::apply_result(&result, &mut ending);
     match &result {
         Ok(outcome) => {
             print(&format!("{session}: {outcome}"));

@@ -1,4 +1,4 @@
-//! The remediator's metrics, each declared here and nowhere else.
+//! The metrics of the remediator. Each is declared here and nowhere else.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,51 +38,51 @@ declare_metrics! {
     LAST_SUCCESS: gauge "baileys_remediator_last_success_timestamp_seconds" &[],
         "When the last clean-up that moved files ended, as Unix time; 0 if there was none.";
     CLEANUPS: counter "baileys_remediator_cleanups_total" &["action"],
-        "Clean-ups that moved files and ended well, by action: cleanup, emergency. An undo takes none back. Kept across restarts.";
+        "Clean-ups that moved files and succeeded, by action: cleanup, emergency. An undo does not lower it. Kept across restarts.";
     LAST_RUN: gauge "baileys_remediator_last_run_timestamp_seconds" &["session", "action", "status", "reason"],
         "When the session's latest clean-up run ended, as Unix time, with what it was (cleanup, emergency) and how it ended (done, refused, failed); one series a session, absent before its first.";
     REFUSED_SINCE: gauge "baileys_remediator_refused_since_timestamp_seconds" &["session", "reason"],
         "Since when the clean-ups that alerts ask for are being refused, as Unix time, with the reason of the latest refusal; absent unless the latest was refused and ended within the last hour.";
     LAST_CLEANUP: gauge "baileys_remediator_last_cleanup_timestamp_seconds" &["session"],
-        "When the session's last clean-up that moved files ended, as Unix time, also where it was undone since.";
+        "When the session's last clean-up that moved files ended, as Unix time, even if it was undone since.";
     LAST_CLEANUP_FILES: gauge "baileys_remediator_last_cleanup_accumulated_files" &["session"],
         "Accumulated files right after the session's last clean-up that moved files.";
     LAST_CLEANUP_LEAD: gauge "baileys_remediator_last_cleanup_lead_seconds" &["session"],
-        "From the first alert of the episode to the end of the session's last clean-up that moved files; absent where a person cleaned and no alert had asked.";
+        "From the first alert of the episode to the end of the session's last clean-up that moved files; absent if an operator cleaned without an alert.";
     ARMED: gauge "baileys_remediator_armed_runs" &["session", "action"],
         "1 for each clean-up that was refused because its bot is connected, and waits until the bot is found stopped or for a maintenance window.";
     PAUSED: gauge "baileys_remediator_paused" &[],
-        "1 while a person has paused all action.";
+        "1 while an operator has paused automatic actions.";
     BREAKER_OPEN: gauge "baileys_remediator_breaker_open" &[],
-        "1 while the fleet's breaker halts all action, until a person resumes it.";
+        "1 while the circuit breaker is open: automatic actions are off until an operator resumes them.";
     STOPS: counter "baileys_remediator_service_stops_total" &[],
         "Services stopped for a clean-up. Kept across restarts.";
     DOWN: gauge "baileys_remediator_services_down" &[],
-        "Services that this remediator has stopped, or was about to, and has not seen run again yet.";
+        "Services with a pending restart: the remediator has stopped them, or was about to, and has not seen them run again.";
     NOT_BACK: gauge "baileys_remediator_service_not_back" &["service", "session", "reason", "run"],
-        "1 for each session that has not come back after a restart of its service: not_connected (it runs) or down (it does not, or that is unknown); the run is its own, which undo takes, - where nothing of it was moved.";
+        "1 for each session that has not come back after a restart of its service: not_connected (it runs) or down (it does not run, or that is unknown). The label run is the session's own run, for undo; - if no file was moved.";
     QUARANTINED: gauge "baileys_remediator_quarantined_bytes" &[],
         "Bytes in all quarantines, as of the last sweep or run.";
     INSURED: gauge "baileys_remediator_creds_insured_sessions" &[],
-        "Sessions of whose creds.json a copy is kept, as of the last look.";
+        "Sessions with a copy of their creds.json, as of the last check.";
     INSURED_AT: gauge "baileys_remediator_creds_insured_timestamp_seconds" &["session"],
-        "When the newest copy of the session's creds.json was last known to be what the folder holds, as Unix time; absent without a copy.";
+        "When the newest copy of the session's creds.json last matched the folder, as Unix time; absent without a copy.";
     INSURANCE_LOOK: gauge "baileys_remediator_creds_insurance_last_look_timestamp_seconds" &[],
-        "When every creds.json was last looked at for a copy to keep, as Unix time; 0 before the first look.";
+        "When every creds.json was last checked, as Unix time; 0 before the first check.";
     NOT_INSURED: counter "baileys_remediator_creds_copy_failures_total" &[],
-        "Looks at a creds.json since the start that could not keep the copy they should have kept; the log says why.";
+        "Checks of a creds.json since the start that failed to keep a copy; the log has the reason.";
     SESSIONS: gauge "baileys_remediator_sessions" &[],
-        "Auth folders that this remediator knows, as of the last look.";
+        "Auth folders that this remediator knows, as of the last scan.";
     REQUESTS: counter "baileys_remediator_webhook_requests_total" &["code"],
         "Requests to the webhook since the start, by HTTP status.";
     ALERTS: counter "baileys_remediator_webhook_alerts_total" &["outcome"],
-        "Alerts in accepted requests since the start, by what became of them.";
+        "Alerts in accepted requests since the start, by outcome.";
     TRUNCATED: counter "baileys_remediator_webhook_alerts_truncated_total" &[],
         "Alerts that Alertmanager truncated from its requests (max_alerts) since the start; they start no run.";
 }
 
 const CODES: [u16; 8] = [202, 400, 401, 405, 408, 413, 500, 503];
-/// What can become of an alert that was not ignored.
+/// Outcomes of an alert that was not ignored.
 pub const OUTCOMES: [&str; 5] = [
     "queued",
     "in_progress",
@@ -90,17 +90,17 @@ pub const OUTCOMES: [&str; 5] = [
     "retry_later",
     "unknown_session",
 ];
-/// Of a run that waited while its session was cleaned or undone.
+/// Reason of a run that waited while its session was cleaned or undone.
 const COOLED: &str = "cooldown";
-/// Any other reason, of an older or a newer version.
+/// Any other reason, from an older or newer version.
 const OTHER: &str = "other";
 
-/// Why a clean-up is refused.
+/// Every reason of a refused clean-up.
 fn refusals() -> impl Iterator<Item = &'static str> {
     RunError::refusals().chain([COOLED])
 }
 
-/// The value of a label `reason` of a clean-up: never anything that is not listed here.
+/// The value of a label `reason` of a clean-up: always a listed one.
 fn reason_of(status: Status, reason: Option<&str>) -> &'static str {
     let is_it = |known: &&'static str| Some(*known) == reason;
     let known = match status {
@@ -111,7 +111,7 @@ fn reason_of(status: Status, reason: Option<&str>) -> &'static str {
     known.unwrap_or(OTHER)
 }
 
-/// Numbers that live with the process.
+/// Numbers that start at 0 with the process.
 #[derive(Debug, Default)]
 pub struct Live {
     requests: Mutex<BTreeMap<u16, u64>>,
@@ -136,7 +136,7 @@ impl Live {
             .or_default() += 1;
     }
 
-    /// Takes what the last look at all sessions found.
+    /// Stores the report of the last check of every creds.json.
     pub fn insured(&self, mut report: Report) {
         let mut known = self
             .insurance
@@ -146,7 +146,7 @@ impl Live {
         *known = report;
     }
 
-    /// Counts an alert by what became of it.
+    /// Counts an alert by its outcome.
     pub fn alert(&self, outcome: &'static str) {
         *self
             .alerts
@@ -157,7 +157,7 @@ impl Live {
     }
 }
 
-/// Fills the metric families of one scrape. Every known series is there from the start, at 0.
+/// Fills the metric families of one scrape. Every known series exists from the start, at 0.
 pub fn metric_families(live: &Live, totals: &CounterTotals, overview: &Overview) -> MetricFamilies {
     let mut out = MetricFamilies::default();
     process_metrics::add(&mut out);
@@ -232,11 +232,11 @@ pub fn metric_families(live: &Live, totals: &CounterTotals, overview: &Overview)
     for armed in &overview.armed {
         out.add(&ARMED, &[&armed.session, armed.action.label()], 1.0);
     }
-    out.add(&PAUSED, &[], f64::from(overview.switches.paused.is_some()));
+    out.add(&PAUSED, &[], f64::from(overview.pause.paused.is_some()));
     out.add(
         &BREAKER_OPEN,
         &[],
-        f64::from(overview.switches.breaker.is_some()),
+        f64::from(overview.pause.breaker.is_some()),
     );
     out.add(&STOPS, &[], totals.stops as f64);
     out.add(&DOWN, &[], overview.down as f64);

@@ -1,11 +1,21 @@
-//! The remediator: takes Alertmanager's alerts and operators' commands, asks policy, and
-//! moves what policy allows into a quarantine.
+//! The remediator: accepts alerts from Alertmanager and commands from operators, asks
+//! `policy`, and moves the files that `policy` allows into a quarantine.
 //!
-//! [`webhook`] says what an alert asks for, [`store`] puts it on record, [`service`]
-//! serves and works, [`runner`] performs one run, [`restart`] stops a bot for it and
-//! starts it again, [`quarantine`] moves the files,
-//! [`insurance`] keeps copies of each creds.json, [`console`] is the operator's side,
-//! [`page`] what a browser shows, [`privileges`] what this process may do.
+//! | module | what it does |
+//! |---|---|
+//! | [`webhook`] | parses alerts and decides what they ask for |
+//! | [`store`] | the journal: alerts, runs, restarts |
+//! | [`service`] | `serve`: web server, workers, sweeps |
+//! | [`runner`] | performs one run |
+//! | [`restart`] | stops a bot for a run and starts it again |
+//! | [`quarantine`] | moves files, and moves them back |
+//! | [`insurance`] | keeps copies of each creds.json |
+//! | [`outcome`] | the result of a run: label, sentence, status, exit code |
+//! | [`console`], [`pause`], [`services`] | the operator's commands |
+//! | [`overview`] | the state for `status`, the metrics and the page |
+//! | [`page`], [`metrics`] | the web pages and the metrics |
+//! | [`privileges`], [`movability`] | the permission check, and the check before a stop |
+//! | [`requester`] | who or what asked for a run |
 
 pub mod console;
 pub mod insurance;
@@ -14,6 +24,7 @@ pub mod movability;
 pub mod outcome;
 pub mod overview;
 pub mod page;
+pub mod pause;
 pub mod privileges;
 pub mod quarantine;
 pub mod requester;
@@ -22,5 +33,4 @@ pub mod runner;
 pub mod service;
 pub mod services;
 pub mod store;
-pub mod switchboard;
 pub mod webhook;

@@ -1,5 +1,5 @@
-//! What can be known before anything moves: which files cannot be moved, and whether the
-//! quarantine can take a plan. Changes nothing.
+//! The check before a stop: which files cannot be moved, and whether the quarantine can take
+//! a plan. Changes nothing.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,10 +13,10 @@ use crate::policy::{Immovable, LeftOut, Plan};
 use super::privileges::{self, Me, Quarantine};
 use super::quarantine::{Obstacle, has_room, obstacle, obstacle_io, stored_runs};
 
-/// Bytes that the records of a run take: some, and some more for each file.
+/// Bytes that the records of a run need: a fixed part, and a part for each file.
 const RECORD_BYTES: u64 = 64 << 10;
 const RECORD_BYTES_PER_FILE: u64 = 256;
-/// Files and directories that a run makes beside those that it moves.
+/// Files and directories that a run creates besides the files that it moves.
 const RECORD_INODES: u64 = 8;
 
 /// Files of this folder that cannot be moved, each with the reason. Blocks.
@@ -42,7 +42,7 @@ pub fn immovable(
         let flags = AtFlags::SYMLINK_NOFOLLOW;
         let about = match rustix::fs::statx(folder, name, flags, StatxFlags::BASIC_STATS) {
             Ok(about) => about,
-            // It is gone: the moves will notice.
+            // The file is gone. The moves check again.
             Err(Errno::NOENT) => continue,
             Err(error) => return Err(obstacle(doing, error)),
         };
@@ -58,7 +58,7 @@ pub fn immovable(
 /// Whether the folder and its quarantine can take this plan, as far as that can be known.
 /// Blocks.
 ///
-/// Errors: the obstacle that the moves would run into.
+/// Errors: the obstacle that would stop the moves.
 pub fn check(place: &FolderPath, plan: &Plan, max_bytes: u64) -> Result<(), Obstacle> {
     let doing = "checking the folder";
     let folder = place
@@ -76,7 +76,7 @@ pub fn check(place: &FolderPath, plan: &Plan, max_bytes: u64) -> Result<(), Obst
     let about = privileges::statx_of(fd).map_err(failed)?;
     if privileges::is_immutable(&about) {
         return Err(Obstacle::Io(format!(
-            "{doing}: it is immutable or append-only; look at it with lsattr -d"
+            "{doing}: it is immutable or append-only; see lsattr -d"
         )));
     }
     let may = Access::WRITE_OK | Access::EXEC_OK | Access::READ_OK;
@@ -89,7 +89,7 @@ pub fn check(place: &FolderPath, plan: &Plan, max_bytes: u64) -> Result<(), Obst
         }
         Quarantine::Directory { ours: false, .. } => {
             return Err(Obstacle::Io(
-                "the directory of the quarantine's name is not empty, and not tagged as a quarantine; move it away".into(),
+                "the directory with the quarantine's name is not empty and has no quarantine tag; move it away".into(),
             ));
         }
         Quarantine::Directory {
@@ -110,7 +110,7 @@ pub fn check(place: &FolderPath, plan: &Plan, max_bytes: u64) -> Result<(), Obst
     Ok(())
 }
 
-/// What a plan leaves out, in words: counts and kinds, no names.
+/// The files that a plan leaves out, as text: counts and kinds, no names.
 pub fn in_words(left_out: &LeftOut) -> String {
     let parts: Vec<String> = left_out
         .iter()
@@ -119,7 +119,7 @@ pub fn in_words(left_out: &LeftOut) -> String {
     parts.join(", ")
 }
 
-/// The same for a program: `{"immutable": {"session": 2}}`.
+/// The same as JSON: `{"immutable": {"session": 2}}`.
 pub fn as_json(left_out: &LeftOut) -> serde_json::Value {
     let mut reasons = serde_json::Map::new();
     for ((why, kind), files) in left_out {

@@ -1,5 +1,5 @@
-//! What a run came to. The label of the metric, the sentence, the status on record, the exit
-//! code and what happens to an armed run are all derived from the value here, and nowhere else.
+//! The result of a run. Label, sentence, status, exit code and the change of an armed run are
+//! derived from the values here, and nowhere else.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use super::quarantine::Obstacle;
 use super::store::StoreError;
 use super::store::runs::{Ending, Status};
 
-/// How a run ended: what it did, or why it did not.
+/// How a run ended.
 pub type RunResult = Result<RunOutcome, RunError>;
 
 /// What a run did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunOutcome {
-    /// A dry run: a plan was made, nothing was moved.
+    /// A dry run: a plan was made, no file was moved.
     Planned,
     /// Files were moved into the quarantine.
     Cleaned {
@@ -36,16 +36,16 @@ pub enum RunOutcome {
         restored: usize,
         /// Files that stay in the quarantine because the folder has newer ones.
         blocked: usize,
-        /// Files that were not found as they were moved.
+        /// Files that are neither in the quarantine nor unchanged in the folder.
         missing: usize,
     },
     /// A copy of creds.json was put back.
     Restored {
         /// Number of the copy.
         copy: u64,
-        /// `nextPreKeyId` of the copy, and as it was put back.
+        /// `nextPreKeyId` of the copy, and of the file that was put back.
         counters: (u32, u32),
-        /// Where in the folder the replaced file is kept, if there was one.
+        /// Path of the replaced file, relative to the folder, if there was one.
         replaced: Option<String>,
     },
 }
@@ -53,7 +53,7 @@ pub enum RunOutcome {
 impl fmt::Display for RunOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            RunOutcome::Planned => f.write_str("dry run: nothing was moved"),
+            RunOutcome::Planned => f.write_str("dry run: no file was moved"),
             RunOutcome::Cleaned {
                 moved,
                 before,
@@ -61,7 +61,7 @@ impl fmt::Display for RunOutcome {
                 run,
             } => write!(
                 f,
-                "{moved} files moved into the quarantine, {before} accumulated files before, {after} now.\nPut them back with: baileys_remediator undo {run}  (and the same --sessions.path or --config.file)"
+                "{moved} files moved into the quarantine; {before} accumulated files before, {after} now.\nTo put them back: baileys_remediator undo {run}  (with the same --sessions.path or --config.file)"
             ),
             RunOutcome::Undone {
                 restored,
@@ -76,7 +76,10 @@ impl fmt::Display for RunOutcome {
                     )?;
                 }
                 if *missing > 0 {
-                    write!(f, " {missing} could not be found as they were moved.")?;
+                    write!(
+                        f,
+                        " {missing} files of this run are missing or have changed."
+                    )?;
                 }
                 f.write_str("\nRestart the bot now: it reads these files only when it starts.")
             }
@@ -91,11 +94,11 @@ impl fmt::Display for RunOutcome {
                 } else {
                     write!(
                         f,
-                        " nextPreKeyId and firstUnuploadedPreKeyId were raised to {to} (the copy said {from})."
+                        " nextPreKeyId and firstUnuploadedPreKeyId were raised to {to} ({from} in the copy)."
                     )?;
                 }
                 if let Some(kept) = replaced {
-                    write!(f, "\nWhat it replaced is kept as {kept} in the folder.")?;
+                    write!(f, "\nThe replaced file is kept as {kept} in the folder.")?;
                 }
                 f.write_str("\nStart the bot now.")
             }
@@ -103,23 +106,23 @@ impl fmt::Display for RunOutcome {
     }
 }
 
-/// What is known of a bot after the start of its service.
+/// The state of a bot after the start of its service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BotState {
     /// It is connected.
     Connected,
-    /// Its service runs, and it is not connected: why.
+    /// Its service runs but it is not connected, with the reason.
     NotConnected(String),
-    /// Its service was started, and it is unknown whether it runs: why. It is not started a
-    /// second time before it is known to be gone.
+    /// Its service was started and it is unknown whether it runs, with the reason. It is not
+    /// started a second time before it is known to be gone.
     StartUnknown(String),
-    /// Its service does not run: why. The start is retried.
+    /// Its service does not run, with the reason. The start is retried.
     Down(String),
 }
 
 impl BotState {
     /// Value of the label `reason` of a run whose bot is in this state after its restart;
-    /// none for one that is connected.
+    /// `None` if it is connected.
     pub const fn label(&self) -> Option<&'static str> {
         match self {
             BotState::Connected => None,
@@ -146,20 +149,20 @@ impl fmt::Display for BotState {
     }
 }
 
-/// Where the remediator was killed or ended in a run that moved nothing for good.
+/// At which point the remediator was killed or ended, in a run that moved no file for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Crash {
     /// While the service was down for the run; the service has been started since.
     WhileDown,
-    /// Before anything moved.
+    /// Before the first move.
     NothingMoved,
     /// Before the copy of creds.json was put back.
     NothingRestored,
-    /// What is left of the run cannot be looked at: why.
+    /// The run's quarantine cannot be read, with the reason.
     Unreadable(String),
 }
 
-/// What a crash cut short, and a restart could not complete.
+/// A run that a crash interrupted and recovery could not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interruption {
     /// A clean-up: a part of its plan was moved.
@@ -168,10 +171,10 @@ pub enum Interruption {
     Undo,
 }
 
-/// Why a run did not do what it was to do.
+/// Why a run did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunError {
-    /// The guard table refused.
+    /// A guard refused the run.
     Refused(Refusal),
     /// The bot may not be stopped.
     StopRefused(StopRefusal),
@@ -179,15 +182,15 @@ pub enum RunError {
     NotCleanedEither {
         /// Why the bot may not be stopped.
         stop: StopRefusal,
-        /// Why it was not cleaned without a stop.
+        /// Why the folder was not cleaned without a stop.
         cleanup: Box<RunError>,
     },
-    /// A copy of creds.json is not put back.
+    /// A guard refused to put the copy of creds.json back.
     Restore(RestoreRefusal),
-    /// The file system, the lock or the quarantine.
+    /// The file system, the lock or the quarantine prevented the run.
     Obstacle(Obstacle),
-    /// A file changed during the run; everything was put back, but for this many files of
-    /// which the folder had a newer one again.
+    /// A file changed during the run. All files were put back except this many, which the
+    /// folder had new versions of.
     Changed(usize),
     /// The journal cannot be used.
     Store(String),
@@ -195,44 +198,44 @@ pub enum RunError {
     UnknownSession,
     /// Only an operator may ask for this.
     OperatorOnly,
-    /// The remediator ended in the middle, and nothing came of the run.
+    /// The remediator ended during the run, which had no effect.
     Crashed(Crash),
-    /// The remediator ended in the middle, and the run stays incomplete.
+    /// The remediator ended during the run, which stays incomplete.
     Interrupted(Interruption),
-    /// The stop of the service failed: why.
+    /// The stop of the service failed, with the reason.
     NotStopped(String),
-    /// The service was not gone this long after its stop.
+    /// The service was still not gone this long after its stop.
     NotGone(Duration),
     /// The clean-up took longer than this.
     CleanTimeout(Duration),
     /// The bot was down for too long.
     DownTimeout,
-    /// The run ended by a bug: what the task said.
+    /// The task of the run panicked, with its message.
     BrokeOff(String),
-    /// The run failed once the stop had begun.
+    /// The run failed after the stop had begun.
     AfterStop {
-        /// Why.
+        /// The failure.
         error: Box<RunError>,
-        /// What is known of the bot at the end of the run.
+        /// The state of the bot at the end of the run.
         bot: BotState,
     },
     /// The folder was cleaned, and the bot has not come back.
     NotBack {
-        /// What is known of the bot.
+        /// The state of the bot.
         bot: BotState,
         /// Name in the quarantine, for `undo`.
         run: Option<String>,
     },
 }
 
-/// What the end of a run does to armed runs of its session.
+/// How the end of a run changes the armed run of its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ArmedChange {
-    /// Nothing.
+    /// No change.
     Keep,
-    /// The run is armed: it waits for a better moment.
+    /// Arm the run: it waits until its bot stops or a maintenance window opens.
     Arm,
-    /// The run is no longer armed: its reason is gone.
+    /// Disarm the run: its reason is gone.
     Disarm,
 }
 
@@ -287,7 +290,7 @@ impl RunError {
         }
     }
 
-    /// Whether a guard refused, rather than something breaking.
+    /// `Refused` if a guard refused the run, `Failed` if an error ended it.
     pub fn status(&self) -> Status {
         match self {
             RunError::Refused(_)
@@ -317,7 +320,7 @@ impl RunError {
         matches!(self, RunError::NotStopped(_) | RunError::NotGone(_))
     }
 
-    /// What it does to armed runs.
+    /// How it changes the armed run of its session.
     pub fn armed(&self) -> ArmedChange {
         match self {
             RunError::Refused(refusal) | RunError::StopRefused(StopRefusal::Guard(refusal)) => {
@@ -328,7 +331,7 @@ impl RunError {
                 }
             }
             RunError::NotCleanedEither { cleanup, .. } => match &**cleanup {
-                // Nothing is cleaned while the breaker is open: it waits for `resume`.
+                // The open breaker allows no clean-up: the run waits for `resume`.
                 RunError::StopRefused(StopRefusal::BreakerOpen) => ArmedChange::Arm,
                 other => other.armed(),
             },
@@ -338,8 +341,8 @@ impl RunError {
     }
 }
 
-/// Derives status, reason and detail of a run's record from its result.
-pub fn settle(result: &RunResult, ending: &mut Ending) -> Status {
+/// Sets reason and detail of a run's record from its result, and returns its status.
+pub fn apply_result(result: &RunResult, ending: &mut Ending) -> Status {
     match result {
         Ok(_) => Status::Done,
         Err(error) => {
@@ -350,14 +353,14 @@ pub fn settle(result: &RunResult, ending: &mut Ending) -> Status {
     }
 }
 
-/// How a command ended; also the exit code of the process.
+/// Exit code of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It did what was asked.
+    /// The command succeeded.
     Done = 0,
-    /// A guard refused, and nothing was touched.
+    /// A guard refused; no file was touched.
     Refused = 1,
-    /// It could not be done: an error, or not understood.
+    /// An error, or invalid arguments.
     Failed = 2,
 }
 
@@ -382,58 +385,58 @@ impl fmt::Display for RunError {
                 ..
             } => stop.fmt(f),
             RunError::NotCleanedEither { stop, cleanup } => {
-                write!(f, "{stop}. It was not cleaned without a stop either: {cleanup}")
+                write!(f, "{stop}. A clean-up without a stop was refused too: {cleanup}")
             }
             RunError::Restore(refusal) => refusal.fmt(f),
             RunError::Obstacle(obstacle) => obstacle.fmt(f),
             RunError::Changed(0) => f.write_str(
-                "a file changed while it was to be moved, so somebody writes here; everything was put back",
+                "a file changed during the move, so a process writes into the folder; all files were put back",
             ),
             RunError::Changed(kept) => write!(
                 f,
-                "a file changed while it was to be moved, so somebody writes here; everything was put back but {kept} files, which the folder has anew; the older ones stay in the quarantine"
+                "a file changed during the move, so a process writes into the folder; all files were put back except {kept}, which the folder has new versions of; the old versions stay in the quarantine"
             ),
             RunError::Store(error) => f.write_str(error),
-            RunError::UnknownSession => f.write_str("the session is no longer here"),
-            RunError::OperatorOnly => f.write_str("this is an operator's command"),
+            RunError::UnknownSession => f.write_str("the session no longer exists"),
+            RunError::OperatorOnly => f.write_str("only an operator may request this"),
             RunError::Crashed(crash) => match crash {
                 Crash::WhileDown => f.write_str(
-                    "the remediator was stopped while the service was down; nothing is moved, and the service was started again",
+                    "the remediator was stopped while the service was down; no file was moved, and the service was started again",
                 ),
                 Crash::NothingMoved => {
-                    f.write_str("the remediator was stopped in the middle; nothing is moved")
+                    f.write_str("the remediator was stopped during the run; no file was moved")
                 }
                 Crash::NothingRestored => f.write_str(
-                    "the remediator was stopped in the middle; nothing was put back: run the restore again",
+                    "the remediator was stopped during the run; creds.json was not put back: run the restore again",
                 ),
                 Crash::Unreadable(why) => write!(
                     f,
-                    "the remediator was stopped in the middle, and what it left cannot be looked at: {why}"
+                    "the remediator was stopped during the run, and its quarantine cannot be read: {why}"
                 ),
             },
             RunError::Interrupted(Interruption::Clean) => f.write_str(
-                "the remediator was stopped in the middle; a part of the plan was moved, and can be undone",
+                "the remediator was stopped during the run; a part of the plan was moved and can be undone",
             ),
             RunError::Interrupted(Interruption::Undo) => f.write_str(
-                "the remediator was stopped in the middle; run the undo again",
+                "the remediator was stopped during the run; run the undo again",
             ),
             RunError::NotStopped(why) => {
-                write!(f, "the service could not be stopped: {why}; nothing was moved")
+                write!(f, "failed to stop the service: {why}; no file was moved")
             }
-            RunError::NotGone(patience) => write!(
+            RunError::NotGone(timeout) => write!(
                 f,
-                "the service was not gone {} after it was stopped; nothing was moved",
-                span(patience)
+                "timeout: the service was not gone {} after its stop; no file was moved",
+                span(timeout)
             ),
             RunError::CleanTimeout(limit) => {
-                write!(f, "the clean-up took longer than {}", span(limit))
+                write!(f, "timeout: the clean-up took longer than {}", span(limit))
             }
             RunError::DownTimeout => f.write_str(
-                "the bot was down for too long; the run was broken off where it stood",
+                "timeout: the bot was down for too long; the run was aborted",
             ),
-            RunError::BrokeOff(error) => write!(f, "the run broke off: {error}"),
+            RunError::BrokeOff(error) => write!(f, "the run ended by a fault of this program: {error}"),
             RunError::AfterStop { error, bot } => {
-                // A stop that failed is followed by no start of ours: the bot may simply run on.
+                // After a failed stop this program starts nothing: the bot may still run.
                 match (&**error, bot) {
                     (RunError::NotStopped(_) | RunError::NotGone(_), BotState::Connected) => {
                         write!(f, "{error}. The bot is connected")

@@ -1,5 +1,5 @@
-//! How things stand: what halts all action, what is armed, what each service has left of
-//! its budget, and who has not come back. For `status`, the metrics and the page.
+//! The state of the remediator: pause and circuit breaker, queue, armed runs, the budget of
+//! each service, and bots that have not come back. For `status`, the metrics and the page.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,28 +15,28 @@ use super::store::restarts::NotBack;
 use super::store::session_status::SessionStatus;
 use super::store::{Store, StoreError};
 
-/// All of it.
+/// The whole state.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Overview {
-    /// What halts all action.
+    /// Pause and circuit breaker.
     #[serde(flatten)]
-    pub switches: PauseState,
-    /// Runs that wait, and runs under way.
+    pub pause: PauseState,
+    /// Number of runs by status: `queued`, `running`.
     pub queue: BTreeMap<String, u64>,
     /// Seconds that the run has waited that has waited longest, by action.
     pub queue_age: BTreeMap<String, u64>,
-    /// Runs that wait for a better moment.
+    /// Runs that wait for their bot to stop or for a maintenance window.
     pub armed: Vec<ArmedRun>,
     /// The services, by name.
     pub services: Vec<ServiceState>,
-    /// How many services may be stopped within the breaker's span.
+    /// The breaker opens when more services than this are in an emergency at once.
     pub breaker_limit: usize,
-    /// Services whose restart is pending.
+    /// Number of services with a pending restart.
     pub down: usize,
-    /// Sessions whose service was started again, and which have not come back.
+    /// Sessions that have not come back after a restart of their service.
     pub not_back: Vec<NotBack>,
-    /// Where the sessions stand that are here and of which a clean-up has ended, by name;
-    /// refusals only where they go on.
+    /// The status of each present session that has had a clean-up, by name. Refusals are
+    /// included only while they last.
     #[serde(skip)]
     pub session_status: Vec<SessionStatus>,
 }
@@ -48,19 +48,19 @@ pub struct ServiceState {
     pub service: String,
     /// Its sessions.
     pub sessions: Vec<String>,
-    /// When it was last stopped for a clean-up.
+    /// When it was last stopped for a clean-up (RFC 3339).
     pub last_stop: Option<String>,
-    /// When it may be stopped again, where it rests.
-    pub rests_until: Option<String>,
-    /// Stops left of the day's budget.
+    /// End of the cooldown (RFC 3339), if one is active.
+    pub cooldown_until: Option<String>,
+    /// Stops left in the day's budget.
     pub budget_left: u32,
-    /// How far a restart that is under way has come.
+    /// Phase of the restart that is under way.
     pub phase: Option<&'static str>,
     /// Whether a maintenance window is open now.
     pub in_window: bool,
 }
 
-/// Looks it up. `sessions` are those that are here.
+/// Reads the state. `sessions` are the present sessions.
 ///
 /// Errors: the journal cannot be read.
 pub fn overview(
@@ -89,7 +89,7 @@ pub fn overview(
             .filter(|stop| stop.service == *name)
             .map(|stop| stop.at)
             .collect();
-        let bearing = RestartBudget {
+        let budget = RestartBudget {
             stops: own,
             cooldown: service.cooldown,
             daily_budget: service.daily_budget,
@@ -97,11 +97,11 @@ pub fn overview(
         services.push(ServiceState {
             service: name.clone(),
             sessions: sessions.iter().map(ToString::to_string).collect(),
-            last_stop: bearing.stops.iter().max().map(|at| at.rfc3339()),
-            rests_until: bearing
+            last_stop: budget.stops.iter().max().map(|at| at.rfc3339()),
+            cooldown_until: budget
                 .cooling_since(now)
                 .map(|at| at.plus(service.cooldown).rfc3339()),
-            budget_left: bearing.budget_left(now),
+            budget_left: budget.budget_left(now),
             phase: pending
                 .iter()
                 .find(|state| state.service == *name)
@@ -110,7 +110,7 @@ pub fn overview(
         });
     }
     Ok(Overview {
-        switches: store.pause().state()?,
+        pause: store.pause().state()?,
         queue: store.queue().lengths()?,
         queue_age: store.queue().ages(now)?,
         armed: store.armed().all()?,
@@ -118,12 +118,12 @@ pub fn overview(
         down: pending.len(),
         breaker_limit: breaker.limit(names.len()),
         not_back: store.restarts().not_back()?,
-        session_status: of_those_here(store.session_status().all()?, sessions, now),
+        session_status: of_present_sessions(store.session_status().all()?, sessions, now),
     })
 }
 
-/// Without the sessions whose folder is gone, and without refusals that do not go on.
-fn of_those_here(
+/// Drops sessions whose folder is gone, and refusals that have ended.
+fn of_present_sessions(
     all: Vec<SessionStatus>,
     sessions: &[SessionName],
     now: Timestamp,

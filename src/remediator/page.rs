@@ -1,5 +1,5 @@
 //! The pages of the remediator: the last runs, one run, and the plan of a session. They
-//! change nothing, and hold no file name and no secret.
+//! change nothing and show no file name and no secret.
 
 use std::collections::BTreeMap;
 
@@ -19,9 +19,9 @@ use super::store::runs::{Action, Run, Status};
 use super::store::unstarted::UnstartedAlert;
 
 const STYLE: &str = include_str!("page.css");
-/// More sessions than this are not listed.
+/// Most sessions that the page lists.
 const MAX_SESSIONS: usize = 1_000;
-/// More files of one run than this are not listed.
+/// Most files of one run that the page lists.
 const MAX_FILES: usize = 500;
 
 const SESSION: Column = Column("Session", false, "One auth folder of one bot.");
@@ -29,34 +29,34 @@ const ASKED: Column = Column("Asked for (UTC)", false, "When the run was asked f
 const ACTION: Column = Column(
     "Action",
     false,
-    "plan: a dry run. cleanup: under guard, while the bot is disconnected. emergency: the same, asked for by the emergency tier. undo: files put back. restore: a kept copy of creds.json put back by a person.",
+    "plan: a dry run. cleanup: moves files while the bot is disconnected. emergency: the same, for an alert of the emergency tier; may restart the bot. undo: puts files back. restore: puts a copy of creds.json back.",
 );
 const BY: Column = Column(
     "Requested by",
     false,
-    "The fingerprint of the alert, or the operator who typed the command.",
+    "The fingerprint of the alert, or the operator who ran the command.",
 );
 const STATUS: Column = Column(
     "Status",
     false,
-    "refused: a guard said no and nothing was touched. failed: something broke; each file is still in exactly one place.",
+    "refused: a guard did not allow the run, and no file was touched. failed: an error; each file is still in exactly one place.",
 );
 const REASON: Column = Column(
     "Reason",
     false,
-    "Why it was refused or failed, or a remark.",
+    "Why the run was refused or failed, or a note.",
 );
 const FILES: Column = Column(
     "Files",
     true,
-    "Files moved or put back; of a plan, those that would be moved; of a restore, the creds.json that was put back.",
+    "Files moved or put back. For a plan: files that would be moved. For a restore: the creds.json that was put back.",
 );
 const ACCUMULATED: Column = Column(
     "Accumulated",
     true,
-    "What the tiers count, before and after. See the exporter's page.",
+    "Files that the tiers count, before and after. See the exporter's page.",
 );
-const NUMBER: Column = Column("Run", true, "All that is on record of it.");
+const NUMBER: Column = Column("Run", true, "Opens the record of the run.");
 const RUNS: [Column; 9] = [
     SESSION,
     ASKED,
@@ -72,42 +72,42 @@ const RUNS: [Column; 9] = [
 const OUTCOME: Column = Column(
     "Why no run",
     false,
-    "in_progress: one waits or is under way. cooldown: one succeeded within 6 hours. retry_later: one was refused or failed within 5 minutes. unknown_session: no folder here has this name.",
+    "in_progress: a run waits or is under way. cooldown: a run succeeded within 6 hours. retry_later: a run was refused or failed within 5 minutes. unknown_session: no folder has this name.",
 );
-const PASSED: [Column; 6] = [
+const UNSTARTED: [Column; 6] = [
     SESSION,
     ACTION,
     OUTCOME,
     Column("Alert", false, "The alert's fingerprint."),
-    Column("Last (UTC)", false, "The last time it asked."),
-    Column("Times", true, "How often it has asked."),
+    Column("Last (UTC)", false, "When the alert last arrived."),
+    Column("Times", true, "How often the alert arrived."),
 ];
 
-/// What holds the remediator back from acting, or is about to make it act.
+/// Pause, circuit breaker and armed runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maintenance {
-    /// Who has paused all action, since when and why.
+    /// The pause as text: since when, by which operator, and why.
     pub paused: Option<String>,
-    /// Why the breaker halted all action.
+    /// The open circuit breaker as text.
     pub breaker: Option<String>,
-    /// Sessions whose run waits for its moment, each with what it waits for.
+    /// Sessions with an armed run, each with what the run waits for.
     pub armed: Vec<(String, String)>,
 }
 
-/// What the front page tells.
+/// The content of the front page.
 #[derive(Clone, Debug, Default)]
 pub struct Front {
     /// Names of the sessions.
     pub sessions: Vec<String>,
-    /// Paused, breaker and armed; `None` where there is no such thing.
+    /// Pause, circuit breaker and armed runs; `None` hides them.
     pub maintenance: Option<Maintenance>,
     /// Runs that wait or are under way, oldest first.
     pub waiting: Vec<Run>,
     /// The newest runs.
     pub runs: Vec<Run>,
-    /// Alerts that started nothing.
+    /// Alerts that started no run.
     pub unstarted: Vec<UnstartedAlert>,
-    /// What it may not do here.
+    /// Findings of the permission check.
     pub privileges: Vec<Group>,
 }
 
@@ -120,26 +120,26 @@ pub fn front(front: &Front, at: Timestamp) -> String {
     let body = html! {
         header {
             h1 { "Baileys remediator" }
-            p.sub { (count) ", seen at " (to_the_second(&at.rfc3339())) ". This page renews itself every minute, and changes nothing." }
+            p.sub { (count) ", seen at " (to_the_second(&at.rfc3339())) ". This page reloads every minute. It changes nothing." }
         }
-        @if let Some(maintenance) = &front.maintenance { (held_back(maintenance)) }
+        @if let Some(maintenance) = &front.maintenance { (maintenance_summary(maintenance)) }
         @for group in &front.privileges { (privilege(group)) }
         h2 { "Waiting and under way" }
-        @if front.waiting.is_empty() { p.sub #idle { "Nothing waits." } }
+        @if front.waiting.is_empty() { p.sub #idle { "No run waits." } }
         @else { (runs(&front.waiting)) }
         h2 { "Last runs" }
-        @if front.runs.is_empty() { p.sub { "No run is on record yet. One comes when an alert asks for it, or by " code { "baileys_remediator clean SESSION" } "." } }
+        @if front.runs.is_empty() { p.sub { "No run yet. An alert starts one, or the command " code { "baileys_remediator clean SESSION" } "." } }
         @else { (runs(&front.runs)) (page::meanings(&RUNS)) }
         @if !front.unstarted.is_empty() {
             h2 { "Alerts that started no run" }
-            (page::table(&PASSED, &front.unstarted.iter().map(unstarted).collect::<Vec<_>>()))
-            (page::meanings(&PASSED))
+            (page::table(&UNSTARTED, &front.unstarted.iter().map(unstarted).collect::<Vec<_>>()))
+            (page::meanings(&UNSTARTED))
         }
         h2 { "What would a clean-up do?" }
         @if front.sessions.is_empty() {
             p.note { "No auth folder was found. Check " code { "--sessions.path" } " and the log." }
         } @else {
-            p.sub { "The plan of a session is made when you open it; nothing is moved." }
+            p.sub { "The plan of a session is made when you open it. No file is moved." }
             ul.sessions {
                 @for session in front.sessions.iter().take(MAX_SESSIONS) {
                     li { a href=(plan_link(session)) { (session) } }
@@ -170,17 +170,17 @@ fn plan_link(session: &str) -> String {
     )
 }
 
-/// `2026-01-02 03:04:05 UTC` from RFC 3339.
+/// RFC 3339 as `2026-01-02 03:04:05 UTC`.
 fn to_the_second(text: &str) -> String {
     format!("{} UTC", without_zone(text))
 }
 
-/// The same where the heading names the zone.
+/// The same without `UTC`.
 fn without_zone(text: &str) -> String {
     text.get(..19).unwrap_or(text).replace('T', " ")
 }
 
-/// A word that may break behind its underscores.
+/// A label with allowed line breaks after its underscores.
 fn breakable(text: &str) -> Markup {
     html! { @for (nth, part) in text.split('_').enumerate() { @if nth > 0 { "_" wbr; } (part) } }
 }
@@ -196,7 +196,7 @@ fn status_chip(status: Status) -> Markup {
     html! { span class={ "chip " (colour) } { (status.label()) } }
 }
 
-fn held_back(maintenance: &Maintenance) -> Markup {
+fn maintenance_summary(maintenance: &Maintenance) -> Markup {
     html! {
         p.summary #maintenance {
             @match &maintenance.paused {
@@ -207,7 +207,7 @@ fn held_back(maintenance: &Maintenance) -> Markup {
             @if !maintenance.armed.is_empty() { span { span.chip.warn { "armed" } " " (maintenance.armed.len()) } }
         }
         @if let Some(paused) = &maintenance.paused { p.note { "Paused: " (paused) } }
-        @if let Some(breaker) = &maintenance.breaker { p.note { "Breaker: " (breaker) } }
+        @if let Some(breaker) = &maintenance.breaker { p.note { "Circuit breaker open: " (breaker) } }
         @for (session, waits_for) in &maintenance.armed { p.note { (session) " is armed: " (waits_for) } }
     }
 }
@@ -215,10 +215,10 @@ fn held_back(maintenance: &Maintenance) -> Markup {
 fn privilege(group: &Group) -> Markup {
     html! {
         p.note {
-            b { @if group.finding.weight == Weight::Problem { "Cannot clean " } @else { "Careful" } }
-            @if group.finding.weight == Weight::Problem { (group.whom()) }
-            @else if !group.sessions.is_empty() { " (" (group.whom()) ")" }
-            ": " (group.finding.message) ". To mend: " code { (group.finding.mend) }
+            b { @if group.finding.weight == Weight::Problem { "Cannot clean " } @else { "Warning" } }
+            @if group.finding.weight == Weight::Problem { (group.subject()) }
+            @else if !group.sessions.is_empty() { " (" (group.subject()) ")" }
+            ": " (group.finding.message) ". To fix: " code { (group.finding.fix) }
         }
     }
 }
@@ -251,16 +251,16 @@ fn run_row(run: &Run) -> Markup {
     }
 }
 
-fn unstarted(over: &UnstartedAlert) -> Markup {
-    let [_, action, outcome, alert, last, times] = PASSED.map(|column| column.0);
+fn unstarted(skipped: &UnstartedAlert) -> Markup {
+    let [_, action, outcome, alert, last, times] = UNSTARTED.map(|column| column.0);
     html! {
         tr {
-            td.name { (over.session) }
-            td data-label=(action) { (over.action) }
-            td data-label=(outcome) { (over.outcome) }
-            td.by data-label=(alert) { (over.fingerprint) }
-            td data-label=(last) { (without_zone(&over.last)) }
-            td.n data-label=(times) { (over.times) }
+            td.name { (skipped.session) }
+            td data-label=(action) { (skipped.action) }
+            td data-label=(outcome) { (skipped.outcome) }
+            td.by data-label=(alert) { (skipped.fingerprint) }
+            td data-label=(last) { (without_zone(&skipped.last)) }
+            td.n data-label=(times) { (skipped.times) }
         }
     }
 }
@@ -286,14 +286,14 @@ pub fn plan(
     let body = html! {
         header {
             h1 { "Plan for " (session) }
-            p.sub { "Made at " (to_the_second(&at.rfc3339())) ", from the files as they are now. Looking at it moves nothing." }
+            p.sub { "Made at " (to_the_second(&at.rfc3339())) " from the current files. This page moves no file." }
         }
         p.summary { span { "The bot is " span class={ "chip " (colour) } { (verdict.state.label()) } } }
         @match plan {
             Ok(plan) => {
                 p #answer {
-                    @if verdict.state == State::Disconnected { b { "A clean-up would be let now." } " It would move " }
-                    @else { b { "A clean-up would be refused now" } ", because the bot is not known to be disconnected. Else it would move " }
+                    @if verdict.state == State::Disconnected { b { "A clean-up would be allowed now." } " It would move " }
+                    @else { b { "A clean-up would be refused now" } ", because the bot is not known to be disconnected. Otherwise it would move " }
                     (plan.moves.len()) " files: " (plan.accumulated_before) " accumulated files now, "
                     (plan.accumulated_after) " after; " (plan.pre_keys_left) " pre-keys stay."
                     @if !plan.left_out.is_empty() { " Left out, because they cannot be moved: " (movability::in_words(&plan.left_out)) "." }
@@ -304,9 +304,9 @@ pub fn plan(
                 }).collect::<Vec<_>>()))
                 }
             }
-            Err(stop) => { p #answer { b { "Nothing would be moved." } " " (stop) } }
+            Err(stop) => { p #answer { b { "No file would be moved." } " " (stop) } }
         }
-        h2 { "What the connection rests on" }
+        h2 { "Connection sources" }
         ul { @for evidence in &verdict.evidence { li { b { (evidence.source) ": " (evidence.finding.label()) } " – " (evidence.detail) } } }
         (footer())
     };
@@ -315,19 +315,19 @@ pub fn plan(
 
 /// The page of one run.
 pub fn run(record: &RunDetails) -> String {
-    const STEP: Column = Column("Step", false, "What was done.");
+    const STEP: Column = Column("Step", false, "The step of the run.");
     const TIME: Column = Column("Time", false, "UTC.");
-    const DETAIL: Column = Column("Detail", false, "What came of it.");
+    const DETAIL: Column = Column("Detail", false, "The result of the step.");
     const KIND: Column = Column("Kind", false, "Kind of key.");
     const FATE: Column = Column(
-        "What became of it",
+        "Result",
         false,
-        "moved: it is in the quarantine. left, put_back: it is where it was. restored: an undo put it back, or it is the creds.json that a restore put there. blocked: an undo left it in the quarantine, because the folder has a newer one. deleted: the quarantine's retention has ended.",
+        "moved: in the quarantine. left, put_back: in the folder, as before. restored: put back by an undo, or the creds.json that a restore put back. blocked: left in the quarantine by an undo, because the folder has a newer file. deleted: deleted after the retention.",
     );
-    const COUNT: Column = Column("Files", true, "How many.");
-    const INODE: Column = Column("Inode", true, "Number of the file; a rename keeps it.");
-    const BYTES: Column = Column("Bytes", true, "Its size when the plan was made.");
-    const MODIFIED: Column = Column("Modified", false, "When it was last written, in UTC.");
+    const COUNT: Column = Column("Files", true, "Number of files.");
+    const INODE: Column = Column("Inode", true, "Inode of the file; a rename keeps it.");
+    const BYTES: Column = Column("Bytes", true, "Size when the plan was made.");
+    const MODIFIED: Column = Column("Modified", false, "Last write, in UTC.");
     let run = &record.run;
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
     for file in &record.moves {
@@ -336,7 +336,7 @@ pub fn run(record: &RunDetails) -> String {
     let body = html! {
         header {
             h1 { "Run #" (run.id) ": " (run.action.label()) " of " a href=(plan_link(&run.session)) { (run.session) } }
-            p.sub { "Asked for by " (run.requested_by) ", " (to_the_second(&run.created)) "." }
+            p.sub { "Requested by " (run.requested_by) ", " (to_the_second(&run.created)) "." }
         }
         p.summary {
             span { (status_chip(run.status)) }
@@ -347,13 +347,13 @@ pub fn run(record: &RunDetails) -> String {
         @if let Some(detail) = run.detail.as_ref().or(run.note.as_ref()) { p.note { (detail) } }
         @if let Some(name) = &run.run {
             @if run.action == Action::Restore {
-                p.sub { "What it replaced is in the quarantine as " code { "creds-" (name) "/replaced.json" } ", and among the copies where it was logged in: " code { "baileys_remediator creds list " (run.session) } ". To put that one back: " code { "baileys_remediator creds restore " (run.session) " --version=N --force" } }
+                p.sub { "The replaced file is in the quarantine as " code { "creds-" (name) "/replaced.json" } ". If it was logged in, it is also one of the copies: " code { "baileys_remediator creds list " (run.session) } ". To put it back: " code { "baileys_remediator creds restore " (run.session) " --version=N --force" } }
             } @else {
-                p.sub { "In the quarantine as " code { (name) } ". To put it back: " code { "baileys_remediator undo " (name) } }
+                p.sub { "In the quarantine as " code { (name) } ". To put the files back: " code { "baileys_remediator undo " (name) } }
             }
         }
         @if !record.related.is_empty() {
-            p.sub { "About the same files:" @for id in &record.related { " " a href={ "/run?id=" (id) } { "#" (id) } } }
+            p.sub { "Other runs with the same files:" @for id in &record.related { " " a href={ "/run?id=" (id) } { "#" (id) } } }
         }
         h2 { "Steps" }
         (page::table(&[STEP, TIME, DETAIL], &record.steps.iter().map(|step| html! {
@@ -364,7 +364,7 @@ pub fn run(record: &RunDetails) -> String {
                     div {
                         (step.detail.as_deref().unwrap_or("-"))
                         @if let Some(sources) = step.facts.as_ref().and_then(|facts| facts.get("sources")?.as_array()) {
-                            ul { @for source in sources { li { (source_said(source)) } } }
+                            ul { @for source in sources { li { (source_line(source)) } } }
                         }
                     }
                 }
@@ -396,8 +396,8 @@ pub fn run(record: &RunDetails) -> String {
     )
 }
 
-fn source_said(source: &serde_json::Value) -> String {
-    let word = |key: &str| {
+fn source_line(source: &serde_json::Value) -> String {
+    let field = |key: &str| {
         source
             .get(key)
             .and_then(|value| value.as_str())
@@ -405,9 +405,9 @@ fn source_said(source: &serde_json::Value) -> String {
     };
     format!(
         "{}: {} – {}",
-        word("source"),
-        word("finding"),
-        word("detail")
+        field("source"),
+        field("finding"),
+        field("detail")
     )
 }
 
@@ -423,7 +423,7 @@ fn file_row(file: &FileShown, [inode, bytes, modified, fate]: [&str; 4]) -> Mark
     }
 }
 
-/// A page that only says something.
+/// A page with a message.
 pub fn message(title: &str, text: &str) -> String {
     let body = html! { header { h1 { (title) } } p.note { (text) } (footer()) };
     page::document(title, STYLE, None, &body)

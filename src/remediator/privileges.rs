@@ -1,8 +1,8 @@
-//! What this process may and may not do in the folders, its state directory and with its
-//! secrets, each with the command that mends it.
+//! The permission check: what this process may do in the folders, in its state directory and
+//! with its secrets. Each finding has the command that fixes it.
 //!
-//! [`look`] finds out without changing anything (access with the effective ids, `statx`,
-//! `statvfs`); [`judge`] is pure. What only a trial tells is tried on demand, inside the
+//! [`look`] collects facts and changes nothing (access with the effective ids, `statx`,
+//! `statvfs`). [`judge`] is pure. `doctor --try` also tries a lock and a rename inside the
 //! quarantine: [`super::quarantine::LockedFolder::try_out`].
 
 use std::collections::BTreeMap;
@@ -25,28 +25,28 @@ use exporter_toolkit::secret::{self, SecretError};
 
 use super::quarantine::{Obstacle, check_filesystem};
 
-/// The token file is no longer than this.
+/// Largest token file, in bytes.
 pub(super) const MAX_TOKEN_BYTES: u64 = 8 << 10;
-/// Less room than this is too little for the records of a run.
+/// Fewer free bytes than this may be too few for the records of a run.
 const FEW_BYTES: u64 = 16 << 20;
-/// Less free inodes than this are too few.
+/// Fewer free inodes than this may be too few.
 const FEW_INODES: u64 = 128;
-/// Files of a folder that are looked at one by one.
+/// Most files of a folder that are checked one by one.
 const MAX_FILES: usize = 20_000;
-/// Session names that a group of findings gives as examples.
+/// Number of session names that a group shows.
 const EXAMPLES: usize = 3;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Weight {
-    /// A clean-up will be refused or fail, or miss files.
+    /// A clean-up will be refused, fail, or miss files.
     Problem,
-    /// It works, but not as well as it should.
+    /// A clean-up works, with a limitation.
     Warning,
 }
 
 impl Weight {
-    /// The word for it.
+    /// `problem` or `warning`.
     pub const fn label(self) -> &'static str {
         match self {
             Weight::Problem => "problem",
@@ -55,31 +55,31 @@ impl Weight {
     }
 }
 
-/// Something that this process may not do, or should not be able to.
+/// A permission that this process lacks, or should not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PermissionFinding {
-    /// The check in one word.
+    /// Name of the check.
     pub check: &'static str,
     /// How much it matters.
     pub weight: Weight,
-    /// What is wrong; names no session, so that one line can stand for many.
+    /// What is wrong. Names no session, so that one line can cover many.
     pub message: String,
-    /// The command, or setting, that mends it.
-    pub mend: String,
+    /// The command or setting that fixes it.
+    pub fix: String,
 }
 
-/// One finding, and the sessions for which it holds; none where it is about the program.
+/// One finding and the sessions that have it; no session if it is about the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// The finding, with the mend for the first of them.
+    /// The finding, with the fix for the first session.
     pub finding: PermissionFinding,
     /// The sessions.
     pub sessions: Vec<String>,
 }
 
 impl Group {
-    /// Whom it is about, e.g. `a, b, c and 41 more`; `this program` where no session.
-    pub fn whom(&self) -> String {
+    /// The sessions as text, e.g. `a, b, c and 41 more`; `this program` without a session.
+    pub fn subject(&self) -> String {
         let shown = self
             .sessions
             .iter()
@@ -95,7 +95,7 @@ impl Group {
     }
 }
 
-/// Puts findings that say the same of many sessions into one; problems first.
+/// Groups equal findings of several sessions; problems first.
 pub fn grouped(findings: Vec<(Option<String>, PermissionFinding)>) -> Vec<Group> {
     let mut groups: BTreeMap<(Weight, &'static str, String), Group> = BTreeMap::new();
     for (session, finding) in findings {
@@ -109,7 +109,7 @@ pub fn grouped(findings: Vec<(Option<String>, PermissionFinding)>) -> Vec<Group>
     groups.into_values().collect()
 }
 
-/// Who this process is.
+/// The user of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Me {
     /// The effective user id.
@@ -117,7 +117,7 @@ pub struct Me {
 }
 
 impl Me {
-    /// This process.
+    /// The user of this process now.
     pub fn now() -> Self {
         Self {
             uid: rustix::process::geteuid().as_raw(),
@@ -129,12 +129,12 @@ impl Me {
     }
 }
 
-/// What was seen of the quarantine.
+/// The state of the quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Quarantine {
-    /// It will be made by the first run.
+    /// It does not exist; the first run creates it.
     Missing,
-    /// Something is mounted there.
+    /// Another file system is mounted on it.
     OtherMount,
     /// It cannot be opened.
     Closed(String),
@@ -144,14 +144,14 @@ pub enum Quarantine {
         uid: u32,
         /// Its mode.
         mode: u32,
-        /// Whether files can be made in it.
+        /// Whether files can be created in it.
         writable: bool,
-        /// Whether it bears the tag, or is empty.
+        /// Whether it has the tag, or is empty.
         ours: bool,
     },
 }
 
-/// What was seen of a folder.
+/// The facts about a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Where it is.
@@ -160,9 +160,9 @@ pub struct Facts {
     pub uid: u32,
     /// Its mode.
     pub mode: u32,
-    /// Why names in it cannot be changed, if they cannot.
+    /// The error, if this user may not rename files in it.
     pub closed: Option<Errno>,
-    /// Whether it, or a file in it, is immutable or may only be appended to.
+    /// Whether it, or a file in it, is immutable or append-only.
     pub immutable: bool,
     /// Whether its mount is read-only.
     pub read_only: bool,
@@ -170,20 +170,20 @@ pub struct Facts {
     pub filesystem: i64,
     /// Bytes that this user may still use there.
     pub free_bytes: u64,
-    /// Inodes that are free, where the file system counts them.
+    /// Free inodes, if the file system counts them.
     pub free_inodes: Option<u64>,
     /// Key files that cannot be read.
     pub unreadable: usize,
     /// Key files of another owner than the folder's.
     pub foreign: usize,
-    /// Owner of creds.json, where there is one.
+    /// Owner of creds.json, if it exists.
     pub creds_uid: Option<u32>,
     /// Its quarantine.
     pub quarantine: Quarantine,
 }
 
-/// Looks at a folder; changes nothing. `each_file` looks at every file, otherwise only
-/// creds.json stands for them.
+/// Collects the facts about a folder; changes nothing. With `each_file` it checks every file,
+/// otherwise only creds.json.
 ///
 /// Errors: it cannot be opened.
 pub fn look(place: &FolderPath, each_file: bool) -> Result<Facts, String> {
@@ -295,15 +295,15 @@ fn quoted(path: &Path) -> String {
     shlex::try_quote(&text).map_or_else(|_| format!("{text:?}"), |quoted| quoted.into_owned())
 }
 
-/// What these facts mean for a process of this user. Pure.
+/// The findings that follow from these facts for a process of this user. Pure.
 pub fn judge(facts: &Facts, me: Me) -> Vec<PermissionFinding> {
     let mut findings = Vec::new();
-    let mut say = |check, weight, message: String, mend: String| {
+    let mut add = |check, weight, message: String, fix: String| {
         findings.push(PermissionFinding {
             check,
             weight,
             message,
-            mend,
+            fix,
         });
     };
     let path = quoted(&facts.path);
@@ -314,53 +314,53 @@ pub fn judge(facts: &Facts, me: Me) -> Vec<PermissionFinding> {
     );
 
     if let Err(Obstacle::Filesystem(what)) = check_filesystem(facts.filesystem) {
-        say(
+        add(
             "filesystem",
             Weight::Problem,
             what,
             format!("move {path} to a local file system such as ext4 or xfs"),
         );
     } else if let Some(name) = doubtful(facts.filesystem) {
-        say(
+        add(
             "filesystem",
             Weight::Warning,
             format!(
-                "the folder is on {name}, and only a trial tells whether its lock and its rename are safe"
+                "the folder is on {name}; only a trial shows whether locks and renames are safe there"
             ),
             "baileys_remediator doctor --try".into(),
         );
     }
     if facts.read_only {
-        say(
+        add(
             "read_only",
             Weight::Problem,
-            "the file system is mounted read-only: nothing can be moved".into(),
+            "the file system is mounted read-only: no file can be moved".into(),
             format!(
                 "mount -o remount,rw \"$(findmnt -n -o TARGET -T {path})\"  (under systemd: ReadWritePaths={path})"
             ),
         );
     } else if facts.closed.is_some() && !facts.immutable {
-        let mend = match me.uid == owner {
+        let fix = match me.uid == owner {
             true => format!("chmod u+rwx {path}"),
             false => as_owner.clone(),
         };
-        say(
+        add(
             "rename",
             Weight::Problem,
-            "names in the folder cannot be changed by this user: nothing can be moved".into(),
-            mend,
+            "this user may not rename files in the folder: no file can be moved".into(),
+            fix,
         );
     } else if facts.mode & 0o1000 != 0 && !me.is_root() && me.uid != owner {
-        say(
+        add(
             "sticky",
             Weight::Problem,
-            "the folder is sticky (mode +t) and belongs to another user: files of others cannot be moved"
+            "the folder is sticky (mode +t) and belongs to another user: files of other users cannot be moved"
                 .into(),
             format!("sudo chmod -t {path}, or {as_owner}"),
         );
     }
     if facts.immutable {
-        say(
+        add(
             "immutable",
             Weight::Problem,
             "the folder or a file in it is immutable or append-only (chattr +i, +a): it cannot be moved"
@@ -369,82 +369,83 @@ pub fn judge(facts: &Facts, me: Me) -> Vec<PermissionFinding> {
         );
     }
     if facts.unreadable > 0 {
-        say(
+        add(
             "read",
             Weight::Problem,
-            "there are key files that this user may not read: what cannot be read is kept, and without creds.json nothing is cleaned".into(),
+            "this user may not read some key files: unreadable files are kept, and without creds.json no clean-up is allowed".into(),
             as_owner.clone(),
         );
     }
     if facts.foreign > 0 {
-        say(
+        add(
             "foreign_files",
             Weight::Warning,
-            "there are key files of another owner than the folder's; a rename keeps their owner and mode, but perhaps the bot cannot write them".into(),
-            format!("sudo chown -R {owner} {path}, if they are the bot's"),
+            "some key files belong to another user than the folder; a rename keeps owner and mode, but the bot may not be able to write these files".into(),
+            format!("sudo chown -R {owner} {path}, if the files belong to the bot"),
         );
     }
     if let Some(uid) = facts
         .creds_uid
         .filter(|uid| !me.is_root() && *uid != me.uid)
     {
-        say(
+        add(
             "restore",
             Weight::Warning,
             format!(
-                "creds restore must be run as root or as the bot's user {uid}: a file keeps its owner, and only root gives one away"
+                "creds restore must run as root or as the bot's user {uid}: it keeps the owner of the file, and only root may chown"
             ),
-            "sudo baileys_remediator creds restore SESSION, with the configuration of serve".into(),
+            "sudo baileys_remediator creds restore SESSION, with the configuration of `serve`"
+                .into(),
         );
     }
     match &facts.quarantine {
-        Quarantine::Missing if !me.is_root() && me.uid != owner && facts.closed.is_none() => say(
+        Quarantine::Missing if !me.is_root() && me.uid != owner && facts.closed.is_none() => add(
             "quarantine_owner",
             Weight::Warning,
-            format!("the quarantine will belong to user {} and not to the bot's user {owner}: only {} can undo", me.uid, me.uid),
+            format!("the quarantine will belong to user {}, not to the bot's user {owner}: only user {} and root can undo", me.uid, me.uid),
             as_owner.clone(),
         ),
         Quarantine::Missing => {}
-        Quarantine::OtherMount => say(
+        Quarantine::OtherMount => add(
             "quarantine_mount",
             Weight::Problem,
-            "something is mounted on the quarantine: a file cannot be renamed across mounts, and nothing is ever copied".into(),
+            "another file system is mounted on the quarantine: a rename cannot cross mounts, and files are never copied".into(),
             format!("sudo umount {quarantine}"),
         ),
-        Quarantine::Closed(why) => say(
+        Quarantine::Closed(why) => add(
             "quarantine",
             Weight::Problem,
             format!("the quarantine cannot be opened: {why}"),
-            format!("look at what it is: ls -ld {quarantine}; hand it back with: sudo chown {} {quarantine}", me.uid),
+            format!("check it: ls -ld {quarantine}; to take it over: sudo chown {} {quarantine}", me.uid),
         ),
         Quarantine::Directory { uid, mode, writable, ours } => {
             if !ours {
-                say(
+                add(
                     "quarantine",
                     Weight::Problem,
-                    "a directory of the quarantine's name is there, not empty and not tagged as ours".into(),
+                    "a directory with the quarantine's name exists, is not empty and has no quarantine tag".into(),
                     format!("mv {quarantine} {}", quoted(&facts.path.join("not-a-quarantine"))),
                 );
             } else if !writable {
-                say(
+                add(
                     "quarantine",
                     Weight::Problem,
                     format!("this user may not write into the quarantine, which belongs to user {uid}"),
                     format!("sudo find {quarantine} -type d -exec chown {owner} {{}} +  and {as_owner}"),
                 );
             } else if *uid != owner {
-                say(
+                add(
                     "quarantine_owner",
                     Weight::Warning,
-                    format!("the quarantine belongs to user {uid}, the folder to user {owner}: only {uid} and root can undo"),
+                    format!("the quarantine belongs to user {uid}, the folder to user {owner}: only user {uid} and root can undo"),
                     format!("sudo find {quarantine} -type d -exec chown {owner} {{}} +"),
                 );
             }
             if mode & 0o077 != 0 {
-                say(
+                add(
                     "quarantine_mode",
                     Weight::Warning,
-                    "the quarantine, which holds keys, can be looked into by others".into(),
+                    "other users can read the quarantine, which holds keys".into(),
                     format!("chmod 700 {quarantine}"),
                 );
             }
@@ -452,20 +453,20 @@ pub fn judge(facts: &Facts, me: Me) -> Vec<PermissionFinding> {
     }
     let few_inodes = facts.free_inodes.is_some_and(|free| free < FEW_INODES);
     if !facts.read_only && (facts.free_bytes < FEW_BYTES || few_inodes) {
-        let what = if few_inodes { "inodes" } else { "space" };
-        say(
+        let what = if few_inodes { "inodes" } else { "bytes" };
+        add(
             "space",
             Weight::Warning,
             format!(
-                "there is little {what} left: the plan of a clean-up may not be writable, and then nothing is moved"
+                "few free {what} left: if the plan of a clean-up cannot be written, no file is moved"
             ),
-            format!("df -h {path}; df -i {path}; free some"),
+            format!("free some; to check: df -h {path}; df -i {path}"),
         );
     }
     findings
 }
 
-/// File systems of which nobody can say beforehand.
+/// File systems on which only a trial shows whether locks and renames are safe.
 fn doubtful(magic: i64) -> Option<&'static str> {
     match magic {
         0x6573_5546 => Some("FUSE"),
@@ -477,20 +478,20 @@ fn doubtful(magic: i64) -> Option<&'static str> {
     }
 }
 
-/// A folder that could not even be opened.
+/// The finding for a folder that cannot be opened.
 pub fn closed(place: &FolderPath, why: &str) -> PermissionFinding {
     PermissionFinding {
         check: "open",
         weight: Weight::Problem,
         message: format!("the folder cannot be opened: {why}"),
-        mend: format!(
+        fix: format!(
             "ls -ld {}; run the remediator as the bot's user",
             quoted(&place.path())
         ),
     }
 }
 
-/// Findings about the program: who it runs as, its state directory, its token.
+/// Findings about the program: its user, its state directory, its token.
 pub fn program(settings: &Settings, me: Me) -> Vec<PermissionFinding> {
     let mut findings = Vec::new();
     if me.is_root() {
@@ -498,9 +499,9 @@ pub fn program(settings: &Settings, me: Me) -> Vec<PermissionFinding> {
             check: "root",
             weight: Weight::Warning,
             message:
-                "it runs as root, and nothing it does needs that: a mistake would have the whole machine"
+                "the remediator runs as root, which it does not need: a fault could damage the whole machine"
                     .into(),
-            mend: "run it as the bots' user: User= in its unit, and chown its --state.path to that user"
+            fix: "run it as the bots' user: User= in its unit, and chown its --state.path to that user"
                 .into(),
         });
     }
@@ -513,7 +514,7 @@ pub fn program(settings: &Settings, me: Me) -> Vec<PermissionFinding> {
 
 fn state(dir: &Path, me: Me) -> Vec<PermissionFinding> {
     let mut findings = Vec::new();
-    // It is made, private, by the first who needs it.
+    // The first command that needs it creates it with mode 0700.
     let Ok(about) = std::fs::metadata(dir) else {
         return findings;
     };
@@ -523,8 +524,10 @@ fn state(dir: &Path, me: Me) -> Vec<PermissionFinding> {
         findings.push(PermissionFinding {
             check: "state",
             weight: Weight::Problem,
-            message: "this user may not write into the state directory: nothing can be put on record, so nothing is done".into(),
-            mend: format!("sudo chown -R {} {path}", me.uid),
+            message:
+                "this user may not write into the state directory: without a record there is no run"
+                    .into(),
+            fix: format!("sudo chown -R {} {path}", me.uid),
         });
     }
     let journal = dir.join("journal.sqlite");
@@ -533,8 +536,8 @@ fn state(dir: &Path, me: Me) -> Vec<PermissionFinding> {
         findings.push(PermissionFinding {
             check: "state_mode",
             weight: Weight::Warning,
-            message: "the state directory or its journal can be looked into by others".into(),
-            mend: format!("chmod -R go= {path}"),
+            message: "other users can read the state directory or its journal".into(),
+            fix: format!("chmod -R go= {path}"),
         });
     }
     let nfs = rustix::fs::statfs(dir).is_ok_and(|fs| check_filesystem(fs.f_type).is_err());
@@ -542,36 +545,37 @@ fn state(dir: &Path, me: Me) -> Vec<PermissionFinding> {
         findings.push(PermissionFinding {
             check: "state_filesystem",
             weight: Weight::Problem,
-            message: "the state directory is on NFS, where the journal's locks cannot be relied on"
-                .into(),
-            mend: "give a --state.path on a local file system".into(),
+            message:
+                "the state directory is on NFS, where the locks of the journal are not reliable"
+                    .into(),
+            fix: "set --state.path to a local file system".into(),
         });
     }
     findings
 }
 
 fn token(path: &Path) -> Option<PermissionFinding> {
-    let problem = |message: String, mend: String| PermissionFinding {
+    let problem = |message: String, fix: String| PermissionFinding {
         check: "token",
         weight: Weight::Problem,
         message,
-        mend,
+        fix,
     };
     let path = match secret::locate(path) {
         Ok(path) => path,
-        // Only the unit has its credentials: from a shell nothing can be said of them.
+        // Only the unit can read its credentials; a shell cannot check them.
         Err(error) if error.contains("LoadCredential=") => {
             return Some(PermissionFinding {
                 weight: Weight::Warning,
                 ..problem(
-                    format!("the token cannot be looked at from here: {error}"),
-                    "sudo systemd-run --pipe --wait -p User=USER -p LoadCredential=NAME:PATH, then this command as it was".into(),
+                    format!("the token cannot be checked from this shell: {error}"),
+                    "sudo systemd-run --pipe --wait -p User=USER -p LoadCredential=NAME:PATH, followed by this command".into(),
                 )
             });
         }
         Err(error) => {
             return Some(problem(
-                format!("the token file: {error}"),
+                format!("token file: {error}"),
                 "see \"Secret files\" in docs/configuration.md".into(),
             ));
         }
@@ -579,8 +583,8 @@ fn token(path: &Path) -> Option<PermissionFinding> {
     let name = quoted(&path);
     match secret::read(&path, MAX_TOKEN_BYTES) {
         Ok(_) => None,
-        Err(SecretError::Exposed { what, fix: mend }) => {
-            Some(problem(format!("the token file {what}"), mend))
+        Err(SecretError::Exposed { what, fix }) => {
+            Some(problem(format!("the token file {what}"), fix))
         }
         Err(error @ SecretError::Io(_)) if path.exists() => {
             let owner = Me::now().uid;

@@ -1,23 +1,23 @@
-//! Moving files out of an auth folder so that nothing can be lost.
+//! Moves files out of an auth folder so that no file can be lost.
 //!
-//! Layout, inside the auth folder (one rename within one mount, also where every session
-//! is a volume of its own):
+//! The quarantine is inside the auth folder, so that each move is one rename within one
+//! mount, even if every session is a volume of its own:
 //!
 //! ```text
 //! .baileys_quarantine/            0700
-//!   BAILEYS_QUARANTINE.TAG        what this directory is; no bot or exporter takes it for a session
+//!   BAILEYS_QUARANTINE.TAG        marks the directory, so that discovery takes it for no session
 //!   20261123T201510Z-4f2a91/      one run, 0700
-//!     plan.json                   written before the first move: the commit point
-//!     files/                      what was moved, under its own name
+//!     plan.json                   the commit point, written before the first move
+//!     files/                      the moved files, under their own names
 //!     done.json                   the outcome
-//!     undone.json                 an undo was begun; `finished` says whether it ended
-//!     purged.json                 plan.json, renamed: the retention has ended, files go
-//!   creds-20261123T201510Z-4f2a91/  what a restore of creds.json replaced; see `insurance::restore`
+//!     undone.json                 an undo has begun; `finished` is true when it is complete
+//!     purged.json                 plan.json, renamed: the retention has ended, files are deleted
+//!   creds-20261123T201510Z-4f2a91/  the file that a restore of creds.json replaced; see `insurance::restore`
 //! ```
 //!
 //! Every step is one rename that refuses to replace, on descriptors opened beneath the
-//! folder without following links, with `flock` on the folder held throughout. The move
-//! is the backup. A crash at any point leaves each file in exactly one place.
+//! folder without following links, while `flock` on the folder is held. The moved file is
+//! the backup. A crash at any point leaves each file in exactly one place.
 
 mod files;
 mod obstacle;
@@ -40,7 +40,7 @@ use crate::folder::{FileName, FolderPath, Inventory, Kind, Looks, ReadCache, Sha
 use crate::policy::Plan;
 
 use self::files::{FromCStr, check_noreplace, remove_run_dir, write_file};
-use self::prepared::{PutBack, broken_off, locate, put_back};
+use self::prepared::{PutBack, aborted, locate, put_back};
 use self::records::{
     FILES, MoveRecord, PLAN, PURGED, PlanRecord, TAG_TEXT, UNDONE, UndoRecord, read_plan,
     stored_state,
@@ -56,10 +56,11 @@ pub use self::records::{Done, MoveOutcome, StoredRun, StoredState, Undone, is_du
 pub(super) use self::records::{read_record, write_record};
 pub use self::run_id::RunId;
 
-/// A child that is just being started holds a copy of what its parent has open, and with it a
-/// lock that the parent has given back, until it becomes its program.
-const COPIES_END_WITHIN: Duration = Duration::from_millis(200);
-/// Breaks the moves of a run off from outside: a call that blocks cannot be dropped.
+/// Between fork and exec, a child process holds copies of its parent's descriptors, and with
+/// them a lock that the parent has already released. So a lock is retried for this long.
+const FORK_WINDOW: Duration = Duration::from_millis(200);
+
+/// Stops the moves of a run from outside, because a blocking call cannot be dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Halt {
     halted: Arc<AtomicBool>,
@@ -67,17 +68,18 @@ pub struct Halt {
 }
 
 impl Halt {
-    /// No move begins any more; the one under way, if any, goes on.
+    /// Allows no further move. A move that is under way completes.
     pub fn halt(&self) {
         self.halted.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it was.
+    /// Whether [`Halt::halt`] was called.
     pub fn is_halted(&self) -> bool {
         self.halted.load(Ordering::SeqCst)
     }
 
-    /// Blocks until the move under way has ended: after [`Halt::halt`], nothing moves then.
+    /// Blocks until the move under way has ended. After [`Halt::halt`], no file moves from
+    /// then on.
     pub fn wait(&self) {
         drop(self.moving.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -97,18 +99,17 @@ pub struct LockedFolder {
 }
 
 impl LockedFolder {
-    /// Opens and locks the folder; does not wait for whoever works on it.
+    /// Opens and locks the folder. Does not wait if another process holds the lock.
     pub fn lock(place: &FolderPath) -> Result<Arc<Self>, Obstacle> {
         Self::lock_under(place, Halt::default())
     }
 
-    /// The right to one move; `None` once whoever stopped the bot says that nothing moves any
-    /// more.
+    /// The right to one move; `None` after [`Halt::halt`].
     pub(super) fn permit(&self) -> Option<MutexGuard<'_, ()>> {
         self.halt.permit()
     }
 
-    /// The same, and what moves files in it ends where it stands once `halt` says so.
+    /// Like [`LockedFolder::lock`]; moves under this lock end when `halt` is set.
     pub fn lock_under(place: &FolderPath, halt: Halt) -> Result<Arc<Self>, Obstacle> {
         let own = place.clone();
         look_at(place, move || Self::lock_now(&own, halt))
@@ -119,14 +120,14 @@ impl LockedFolder {
             .open()
             .map_err(|error| obstacle_io("opening the folder", &error))?;
         let statfs =
-            rustix::fs::fstatfs(&fd).map_err(|e| obstacle("asking for the file system", e))?;
+            rustix::fs::fstatfs(&fd).map_err(|e| obstacle("checking the file system", e))?;
         check_filesystem(statfs.f_type)?;
         let began = Instant::now();
         loop {
             match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Arc::new(Self { fd, halt })),
                 Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) if began.elapsed() < COPIES_END_WITHIN => {}
+                Err(Errno::WOULDBLOCK) if began.elapsed() < FORK_WINDOW => {}
                 Err(Errno::WOULDBLOCK) => return Err(Obstacle::Locked),
                 Err(error) => return Err(obstacle("locking the folder", error)),
             }
@@ -134,8 +135,8 @@ impl LockedFolder {
         }
     }
 
-    /// The same lock, whose moves end once `halt` says so. The lock is held until both are
-    /// dropped.
+    /// The same lock, whose moves end when `halt` is set. The lock is held until both values
+    /// are dropped.
     pub fn with_halt(&self, halt: Halt) -> Result<Arc<Self>, Obstacle> {
         let fd = self
             .fd
@@ -144,13 +145,13 @@ impl LockedFolder {
         Ok(Arc::new(Self { fd, halt }))
     }
 
-    /// The folder, for what else is done in it under this lock.
+    /// The folder's descriptor, for other work under this lock.
     pub(super) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// Whether `place` still names this folder: a rename during a run must not let the
-    /// verdict on one bot clean another's folder.
+    /// Whether `place` still names this folder. After a rename during a run, the verdict on
+    /// one bot must not clean the folder of another.
     pub fn is_still_at(&self, place: &FolderPath) -> bool {
         let id = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
         let (own, here) = (place.clone(), self.fd.try_clone());
@@ -163,13 +164,13 @@ impl LockedFolder {
         same.unwrap_or(false)
     }
 
-    /// Counts the folder as it is now. Blocks.
+    /// Scans the folder. Blocks.
     pub fn scan(&self) -> Result<Inventory, Obstacle> {
         scan_settled(self.fd.as_fd(), &mut ReadCache::default())
             .map_err(|error| obstacle_io("listing the folder", &error))
     }
 
-    /// Writes the plan into the quarantine: the commit point. Nothing is moved yet.
+    /// Writes the plan into the quarantine: the commit point. Moves no file yet.
     pub fn prepare(
         self: &Arc<Self>,
         plan: &Plan,
@@ -183,7 +184,7 @@ impl LockedFolder {
         has_room(&self.stored_in(&quarantine)?, plan, max_bytes)?;
         let dir = make_dir(quarantine.as_fd(), run.as_str(), true)?;
         let prepared = self.write_plan(&dir, plan, &run, now).and_then(|written| {
-            // A plan that stays although this fails would be carried out after a restart.
+            // On an error the plan must go: recovery would carry it out after a restart.
             rustix::fs::fsync(&quarantine).map_err(|e| obstacle("saving the quarantine", e))?;
             Ok(written)
         });
@@ -196,7 +197,7 @@ impl LockedFolder {
                 record,
             }),
             Err(error) => {
-                // Best effort: what stays is an empty run, which the next start removes.
+                // Best effort: the next start removes an empty run that stays.
                 let _ = remove_run_dir(quarantine.as_fd(), &run, dir.as_fd());
                 Err(error)
             }
@@ -282,9 +283,8 @@ impl LockedFolder {
         Ok(runs)
     }
 
-    /// Ends a run that a crash interrupted. Of the files it has not moved yet, those in
-    /// `allowed` are moved, each only if it is still the very same. A run without a plan
-    /// is removed.
+    /// Completes a run that a crash interrupted. Of the remaining files it moves those in
+    /// `allowed`, each only if it is unchanged. Removes a run without a plan.
     pub fn finish(
         self: &Arc<Self>,
         run: &RunId,
@@ -334,13 +334,13 @@ impl LockedFolder {
             }
             Ok(false)
         };
-        // An undo that was cut short after its last file has yet to be put on record.
+        // An undo that was interrupted after its last file is not recorded as complete yet.
         if state != StoredState::UndoUnfinished && !holds_any()? {
             return Err(Obstacle::Io(format!(
-                "run {run} holds no file any more: it was undone already"
+                "run {run} holds no files: it was already undone"
             )));
         }
-        // From here on no restart rolls this run forward.
+        // After this write, recovery no longer rolls this run forward.
         write_record(
             dir.as_fd(),
             UNDONE,
@@ -353,7 +353,7 @@ impl LockedFolder {
         let mut failed = None;
         for planned in record.moves.iter().rev() {
             let Some(_moving) = self.halt.permit() else {
-                failed = Some(broken_off());
+                failed = Some(aborted());
                 break;
             };
             match put_back(files.as_fd(), self.fd.as_fd(), planned) {
@@ -428,15 +428,14 @@ impl LockedFolder {
         Ok(kinds)
     }
 
-    /// Tries what only a trial tells: whether a directory can be made in the quarantine and
-    /// a file renamed in it without replacing. Touches no other file, and leaves nothing but
-    /// the quarantine itself.
+    /// Tries to create a directory in the quarantine and to rename a file in it without
+    /// replacing. Touches no other file, and leaves only the quarantine itself.
     pub fn try_out(&self, now: Timestamp) -> Result<(), Obstacle> {
         let quarantine = self
             .quarantine(true)?
             .ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
         let run = RunId::new(now);
-        // Named as a run without a plan: should we die here, the next start removes it.
+        // Looks like a run without a plan, so the next start removes it after a crash.
         let dir = make_dir(quarantine.as_fd(), run.as_str(), true)?;
         let tried = make_dir(dir.as_fd(), FILES, true)
             .and_then(|files| check_noreplace(dir.as_fd(), files.as_fd()));
@@ -468,7 +467,7 @@ impl LockedFolder {
         }
     }
 
-    /// Opens the quarantine, and makes it where asked to.
+    /// Opens the quarantine, and creates it if `create` is true.
     pub(super) fn quarantine(&self, create: bool) -> Result<Option<OwnedFd>, Obstacle> {
         let quarantine = match open_beneath(self.fd.as_fd(), QUARANTINE_DIR) {
             Ok(fd) => fd,
@@ -493,7 +492,7 @@ impl LockedFolder {
         });
         if foreign {
             return Err(Obstacle::Io(format!(
-                "{QUARANTINE_DIR} is there, not empty, and not tagged as a quarantine; move it away"
+                "{QUARANTINE_DIR} exists, is not empty and has no quarantine tag; move it away"
             )));
         }
         write_file(quarantine.as_fd(), QUARANTINE_TAG, TAG_TEXT)?;
@@ -515,7 +514,7 @@ pub(super) fn has_room(stored: &[StoredRun], plan: &Plan, max_bytes: u64) -> Res
     }
 }
 
-/// The runs in the quarantine of the folder at `place`. Only looks, so it takes no lock.
+/// The runs in the quarantine of the folder at `place`. Reads only, so it takes no lock.
 pub fn stored_runs(place: &FolderPath) -> Result<Vec<StoredRun>, Obstacle> {
     let own = place.clone();
     look_at(place, move || {
@@ -550,7 +549,7 @@ pub enum At {
     Nowhere,
 }
 
-/// A file of a run's plan: what it was then, and where it is now.
+/// A file of a run's plan, and where it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whereabouts {
     /// Its kind.
@@ -565,19 +564,19 @@ pub struct Whereabouts {
     pub at: At,
 }
 
-/// What a quarantine says of one run.
+/// One run in a quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LookedUp {
-    /// What is known of its end.
+    /// Its state.
     pub state: StoredState,
     /// Files of each kind that it holds now.
     pub files: BTreeMap<Kind, usize>,
-    /// Where each file of its plan is now; empty where the plan cannot be read.
+    /// Where each file of its plan is now; empty if the plan cannot be read.
     pub moves: Vec<Whereabouts>,
 }
 
-/// Looks a run up; `None` where this folder's quarantine does not have it. Only looks, so
-/// it takes no lock.
+/// Looks up a run; `None` if this folder's quarantine does not have it. Reads only, so it
+/// takes no lock.
 pub fn look_up(place: &FolderPath, run: &RunId) -> Result<Option<LookedUp>, Obstacle> {
     let Some(stored) = stored_runs(place)?
         .into_iter()
@@ -603,7 +602,7 @@ pub fn look_up(place: &FolderPath, run: &RunId) -> Result<Option<LookedUp>, Obst
     })
 }
 
-/// Bytes in the quarantine of the folder at `place`. Only looks, so it takes no lock.
+/// Bytes in the quarantine of the folder at `place`. Reads only, so it takes no lock.
 pub fn quarantined_bytes(place: &FolderPath) -> Result<u64, Obstacle> {
     Ok(stored_runs(place)?.iter().map(|run| run.bytes).sum())
 }

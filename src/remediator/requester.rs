@@ -1,23 +1,24 @@
-//! Who asked for a run.
+//! Who or what asked for a run.
 
 use std::fmt;
 
 use serde::{Serialize, Serializer};
 
-/// Who asked for a run; on record as `alert FINGERPRINT`, `operator USER` or `serve WHY`.
+/// Who or what asked for a run; recorded as `alert FINGERPRINT`, `operator USER` or
+/// `serve WHY`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Requester {
     /// An alert, with its fingerprint.
     Alert(String),
-    /// A person at the command line.
+    /// An operator at the command line, with the user name.
     Operator(String),
-    /// This program itself, and why.
+    /// This program itself, with the reason.
     Serve(String),
 }
 
 impl Requester {
     /// Parses what [`fmt::Display`] wrote. Text of any other form counts as an operator's,
-    /// because a restart does not begin an operator's run anew.
+    /// because the program never repeats an operator's run after its own restart.
     pub fn parse(text: &str) -> Self {
         match text.split_once(' ') {
             Some(("alert", fingerprint)) => Self::Alert(fingerprint.to_owned()),

@@ -1,4 +1,4 @@
-//! One run, from the lock of the folder to the record of its outcome.
+//! Performs one run, from the lock of the folder to the record of its outcome.
 
 mod recovery;
 
@@ -33,7 +33,7 @@ pub use self::recovery::{end_orphan, recover};
 const LOCK_TRIES: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
-/// What every run needs.
+/// The parts that every run needs.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// The configuration.
@@ -45,8 +45,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// The parts that the configuration asks for, with a store that also keeps who was seen
-    /// connected.
+    /// Builds the parts from the configuration. The store also keeps the sightings of
+    /// connected bots.
     pub fn new(settings: Settings, store: Store) -> Self {
         let store = SharedStore::new(store);
         let memory = Arc::new(StoredSightings(store.clone()));
@@ -61,7 +61,7 @@ impl Context {
         }
     }
 
-    /// What runs by the configuration, without the store.
+    /// The parts without the store.
     pub fn app(&self) -> App {
         App {
             settings: Arc::clone(&self.settings),
@@ -69,7 +69,7 @@ impl Context {
         }
     }
 
-    /// One short access to the store, on a thread that may block: its disk may stall.
+    /// One short access to the store, on a thread that may block, because the disk may stall.
     pub async fn ask<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Store) -> T + Send + 'static,
@@ -78,7 +78,7 @@ impl Context {
     }
 }
 
-/// Runs something that blocks.
+/// Runs a blocking function on a thread for it.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
@@ -86,7 +86,7 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     }
 }
 
-/// Takes the folder's lock; waits a little for a sweep or a look, which hold it briefly.
+/// Takes the folder's lock. Retries for 2 seconds, because a sweep or a scan holds it briefly.
 pub(super) async fn lock(found: &Found) -> Result<Arc<LockedFolder>, Obstacle> {
     lock_under(found, &Halt::default()).await
 }
@@ -109,16 +109,16 @@ async fn scan(found: &Found, folder: &Arc<LockedFolder>) -> Result<Inventory, Ob
     blocking(move || look_at(&place, move || folder.scan())).await
 }
 
-/// A service that this program has stopped, and since when it is gone.
+/// A service that this program has stopped and that is known to be gone.
 #[derive(Clone, Debug)]
 pub struct Down {
-    /// Which.
+    /// The service.
     pub service: Service,
-    /// When it was found gone; nobody may have written since.
+    /// When it was found gone. Any later write to its folders proves that a bot runs.
     pub since: Timestamp,
-    /// Said before it is started again: nothing moves from then on.
+    /// Set before the service is started again; then no further file moves.
     pub halt: Halt,
-    /// The folders of the service, as far as they are locked.
+    /// The folders of the service that are locked.
     pub folders: Folders,
 }
 
@@ -127,14 +127,14 @@ pub struct Down {
 pub struct Folders(pub BTreeMap<String, Arc<LockedFolder>>);
 
 impl Folders {
-    /// Gives the locks back.
+    /// Releases the locks.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 }
 
-/// The lock of a folder, under which moves end once `halt` says so: that which is held for
-/// the restart of its service, or a new one.
+/// The lock of a folder: the one held for the restart of its service, or a new one. Moves
+/// under it end when `halt` is set.
 pub(super) async fn folder_of(
     found: &Found,
     down: Option<&Down>,
@@ -147,8 +147,8 @@ pub(super) async fn folder_of(
     }
 }
 
-/// Asks the probes, and only then scans: what a bot that woke up while a slow probe
-/// answered has written is in the scan, and overrules the probe.
+/// Asks the probes first and scans after that, so that the scan sees the writes of a bot that
+/// woke up during a slow probe. Such a write overrules the probe.
 pub(super) async fn ask_and_scan(
     connection: &Connection,
     found: &Found,
@@ -168,13 +168,13 @@ pub(super) async fn ask_and_scan(
     Ok((verdict, inventory))
 }
 
-/// Accumulated files, as the tiers count them.
+/// Number of accumulated files, as the tiers count them.
 pub fn count(inventory: &Inventory, limits: &Limits) -> usize {
     accumulated_files(inventory, limits.batch)
 }
 
-/// Whether this plan could be carried out, as far as that can be known: the folder can be
-/// opened, names in it can be changed, and its quarantine takes the plan. Takes no lock.
+/// Whether this plan can be carried out, as far as that can be checked: the folder can be
+/// opened, files in it can be renamed, and the quarantine has room. Takes no lock.
 pub async fn could_be_cleaned(
     settings: &Settings,
     found: &Found,
@@ -207,9 +207,9 @@ pub async fn immovable(
     Ok(looked.await?)
 }
 
-/// The plan without what cannot be moved.
+/// The plan without the files that cannot be moved.
 ///
-/// Errors: nothing is left of it.
+/// Errors: no file is left.
 async fn without_immovable(
     found: &Found,
     inventory: &Inventory,
@@ -224,10 +224,10 @@ async fn without_immovable(
     }
 }
 
-/// Puts the end of a run on record. The files are where they are; the record is retried, so
-/// that it tells the truth.
+/// Records the end of a run. Retries the write, because the files have already moved and the
+/// record must match.
 pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending) {
-    let status = outcome::settle(&result, &mut ending);
+    let status = outcome::apply_result(&result, &mut ending);
     let armed = result.err().map(|error| error.armed());
     let moved: usize = ending.files.values().sum();
     tracing::info!(
@@ -246,7 +246,7 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
         let finished = ctx.ask(move |store| {
             store.atomic(|| {
                 match armed {
-                    // Whichever tier asked, it is clean now.
+                    // The folder is clean now, for every tier.
                     None if run.action != Action::Plan => {
                         store.armed().disarm(&run.session, Action::Cleanup)?;
                         store.armed().disarm(&run.session, Action::Emergency)?;
@@ -262,17 +262,13 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
         });
         match finished.await {
             Ok(()) => return,
-            Err(error) => tracing::error!(
-                id,
-                attempt,
-                "the outcome could not be put on record: {error}"
-            ),
+            Err(error) => tracing::error!(id, attempt, "failed to record the outcome: {error}"),
         }
         tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
     }
 }
 
-/// Scans a folder without its lock, to read only.
+/// Scans a folder read-only, without its lock.
 pub async fn look(found: &Found) -> Result<Inventory, RunError> {
     let place = found.place.clone();
     let scan = Looks::default()
@@ -283,14 +279,14 @@ pub async fn look(found: &Found) -> Result<Inventory, RunError> {
         .await;
     scan.and_then(|scan| scan).map_err(|error| {
         RunError::Obstacle(Obstacle::Io(format!(
-            "looking at the folder: {}",
+            "scanning the folder: {}",
             crate::folder::discovery::explain(&error)
         )))
     })
 }
 
-/// A dry run: what would be moved, whatever the connection; the verdict is taken for the
-/// record. Moves nothing and takes no lock.
+/// A dry run: the plan, as if the bot were disconnected, and the real verdict. Moves nothing
+/// and takes no lock.
 pub async fn preview(
     app: &App,
     found: &Found,
@@ -300,15 +296,12 @@ pub async fn preview(
     let inventory = match look(found).await {
         Ok(inventory) => inventory,
         Err(stop) => {
-            return (
-                Verdict::unknown("folder", "it could not be looked at"),
-                Err(stop),
-            );
+            return (Verdict::unknown("folder", "failed to scan it"), Err(stop));
         }
     };
     let verdict = app.connection.judge(evidence, &inventory);
     let limits = limits_of(&app.settings, &found.session);
-    // As if disconnected: the tier and the table are asked, the connection is not.
+    // Apply the tier and the guard table, but not the connection check.
     let assumed = Verdict {
         state: State::Disconnected,
         ..verdict.clone()
@@ -321,8 +314,8 @@ pub async fn preview(
     (verdict, plan)
 }
 
-/// A clean-up, from the lock to the last rename. Fills `ending` as it goes, so that a stop
-/// halfway leaves what is known.
+/// A clean-up, from the lock to the last rename. Fills `ending` step by step, so that an
+/// error keeps the steps so far.
 pub async fn clean(
     ctx: &Context,
     id: i64,
@@ -333,7 +326,7 @@ pub async fn clean(
     clean_under(ctx, id, found, ask, None, ending).await
 }
 
-/// The same, of a bot whose service this program has stopped.
+/// The same for a bot whose service this program has stopped.
 pub async fn clean_while_down(
     ctx: &Context,
     id: i64,
@@ -368,7 +361,7 @@ async fn clean_under(
         true => {
             ending.step(Step::new(
                 "earlier_run_ended",
-                Some("a crash had left one in this folder".into()),
+                Some("a crash had interrupted it".into()),
             ));
             scan(found, &folder).await?
         }
@@ -391,7 +384,7 @@ async fn clean_under(
             .collect()
     };
     ending.step(Step::plan(&plan));
-    // On record before there is a plan: what a restart carries out is then never unknown.
+    // Record the run before its plan exists, so that recovery always knows the run.
     {
         let (run, planned) = (run.clone(), planned.clone());
         let steps = std::mem::take(&mut ending.steps);
@@ -412,10 +405,10 @@ async fn clean_under(
     };
     ending.step(Step::new(
         "prepared",
-        Some("the plan is in the quarantine, nothing has moved".into()),
+        Some("the plan is in the quarantine, no file has moved".into()),
     ));
 
-    // The plan is written and nothing has moved: the last moment to ask again.
+    // The plan is written and no file has moved. Ask again before the first move.
     let mut error = None;
     if ask.force.is_none() {
         let again = match ask_and_scan(&ctx.connection, found, &folder, down).await {
@@ -424,7 +417,7 @@ async fn clean_under(
         };
         ending.step(Step::verdict(&again, true));
         error = match again.state {
-            // The plan may hold what only the proof that the process is gone allows.
+            // The plan may include files that may move only if the process is proven gone.
             State::Disconnected if verdict.process_gone && !again.process_gone => {
                 Some(Refusal::ConnectionUnknown.into())
             }
@@ -448,7 +441,7 @@ async fn clean_under(
         blocking(move || prepared.cancel()).await?;
         ending.step(Step::new(
             "cancelled",
-            Some("the plan was dropped, nothing has moved".into()),
+            Some("the plan was dropped, no file has moved".into()),
         ));
         ending.moves = left();
         ctx.ask(move |store| store.runs().forget_name(id)).await?;
@@ -461,13 +454,13 @@ async fn clean_under(
         ctx.ask(move |store| store.audit().note(id, &steps)).await
     };
     if let Err(error) = noted {
-        // What is not on record does not happen.
+        // No move without a record.
         blocking(move || prepared.cancel()).await?;
         ending.moves = left();
         ctx.ask(move |store| store.runs().forget_name(id)).await?;
         return Err(error.into());
     }
-    // The same descriptors tell what became of each file: nothing is opened again.
+    // `whereabouts` uses the open descriptors, so it looks at the same directories.
     let (executed, files) = blocking(move || {
         let executed = prepared.execute(Timestamp::now());
         (executed, prepared.whereabouts())
@@ -488,7 +481,7 @@ async fn clean_under(
                 })
                 .collect();
         }
-        (Err(error), _) => tracing::error!(%run, "what became of each file is not known: {error}"),
+        (Err(error), _) => tracing::error!(%run, "failed to find the moved files: {error}"),
     }
     let done = executed?;
     ending.step(Step::new(
@@ -505,7 +498,7 @@ async fn clean_under(
             ending.files = blocking(move || folder.held_kinds(&run))
                 .await
                 .unwrap_or_default();
-            Err(Obstacle::Io("it was broken off, for the bot is started again".into()).into())
+            Err(Obstacle::Io("aborted, because the bot is started again".into()).into())
         }
         _ => {
             ending.files = kinds;
@@ -520,8 +513,8 @@ async fn clean_under(
     }
 }
 
-/// Puts the files of a run back. Refused unless the bot is disconnected, or a person
-/// forces it: a running bot keeps what it knew of these files in memory.
+/// Puts the files of a run back. Refuses unless the bot is disconnected or an operator forces
+/// it, because a running bot has its own state of these keys in memory.
 pub async fn undo(
     ctx: &Context,
     id: i64,
@@ -560,7 +553,7 @@ pub async fn undo(
             .map(|(file, _)| file)
             .collect()
     };
-    // On record before anything moves: a restart then knows what this was about.
+    // Record the plan before the first move, so that recovery knows the run.
     ending.step(Step::new("moving", Some("back into the folder".into())));
     let steps = std::mem::take(&mut ending.steps);
     let planned = of_this_undo(FileRecord::found(&held, Fate::Planned, Fate::Planned));
@@ -579,7 +572,7 @@ pub async fn undo(
         (undone, after, folder.whereabouts(&run).unwrap_or_default())
     })
     .await;
-    // Also where it broke off: what is back is on record as such.
+    // Record the files that are back even if the undo failed.
     ending.moves = of_this_undo(FileRecord::found(&files, Fate::Blocked, Fate::Restored));
     let undone = undone?;
     ending.step(Step::new(

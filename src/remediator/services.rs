@@ -1,7 +1,7 @@
-//! The command `service`: whose service is whose, whether it runs, and whether this user may
-//! stop and start it. What it does is not on record: no file of a session is touched.
+//! The command `service`: shows the service of each session and whether it runs; stops and
+//! starts one. Touches no file of a session and writes no record of a run.
 
-use crate::cli::{complain, complete_what_has_begun, print, table};
+use crate::cli::{complain, defer_signals, print, table};
 use crate::config::Settings;
 use crate::control::{Presence, Service};
 use crate::folder::{Found, SessionName};
@@ -9,10 +9,10 @@ use crate::folder::{Found, SessionName};
 use super::console::{Exit, Output, find};
 use super::restart::operator::call_for_operator;
 
-/// What `service` was told to do.
+/// What `service` does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task {
-    /// Only look.
+    /// Show the services.
     Show,
     /// Stop it and wait until it is gone.
     Stop,
@@ -40,17 +40,17 @@ pub async fn service(
             Err(error) => return fail(&error),
         },
         (None, Task::Show) => all.clone(),
-        (None, _) => return fail("name the session whose service is to be stopped or started"),
+        (None, _) => return fail("a session is required with --stop and --start"),
     };
     if task != Task::Show
-        && let Err(error) = complete_what_has_begun()
+        && let Err(error) = defer_signals()
     {
         complain(&format!("warning: failed to listen for signals: {error}"));
     }
     let mut rows = Vec::new();
     let mut exit = Exit::Done;
     for session in &sessions {
-        // An operator means the process of this very session.
+        // `--stop` and `--start` act on the process of exactly this session.
         let service = match task {
             Task::Show => settings.services.among(session, &all),
             Task::Stop | Task::Start => None,
@@ -99,7 +99,7 @@ pub async fn service(
 struct ServiceRow {
     session: String,
     service: String,
-    preset: &'static str,
+    supervisor: &'static str,
     presence: &'static str,
     detail: String,
 }
@@ -116,7 +116,7 @@ impl ServiceRow {
             service: service
                 .map(|service| service.name.clone())
                 .unwrap_or_default(),
-            preset: service.map_or("none", Service::kind),
+            supervisor: service.map_or("none", Service::kind),
             presence: word,
             detail,
         }
@@ -130,7 +130,7 @@ fn show(rows: &[ServiceRow], output: Output) {
                 .iter()
                 .map(|row| {
                     serde_json::json!({
-                        "session": row.session, "service": row.service, "preset": row.preset,
+                        "session": row.session, "service": row.service, "supervisor": row.supervisor,
                         "presence": row.presence, "detail": row.detail,
                     })
                 })
@@ -138,12 +138,13 @@ fn show(rows: &[ServiceRow], output: Output) {
             print(&serde_json::Value::from(all).to_string());
         }
         Output::Table => {
-            let mut shown = table::Table::new(&["SESSION", "SERVICE", "PRESET", "PRESENCE", ""]);
+            let heads = ["SESSION", "SERVICE", "SUPERVISOR", "PRESENCE", ""];
+            let mut shown = table::Table::new(&heads);
             for row in rows {
                 let cells = [
                     &row.session,
                     &row.service,
-                    row.preset,
+                    row.supervisor,
                     row.presence,
                     &row.detail,
                 ];

@@ -1,6 +1,6 @@
-//! Alertmanager's webhook payload, version 4, and which of its alerts may ask for a run.
+//! Alertmanager's webhook payload, version 4, and the runs that its alerts ask for.
 //!
-//! Nothing in it is ever used as a path: a session is a name that discovery found.
+//! No value of the payload is used as a path: a session is a name that discovery found.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,12 +13,12 @@ use crate::policy::Tier;
 use super::store::queue::{Request, Via};
 use super::store::runs::Action;
 
-/// Value of the label `ladder` that every alert of ours carries.
+/// Value of the label `ladder` of every alert from this project's rules.
 pub const LADDER: &str = "baileys_auth_files";
-/// Largest body that is read, in bytes. A group of a thousand alerts has about two million.
+/// Largest body that is read, in bytes. A group of a thousand alerts has about 2 MB.
 pub const MAX_BODY_BYTES: usize = 4 << 20;
 
-/// The payload; unknown fields are ignored, newer versions add some.
+/// The payload. Unknown fields are ignored, because newer versions add some.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Payload {
     version: String,
@@ -40,7 +40,7 @@ fn objects<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Aler
 }
 
 impl Payload {
-    /// Which delivery this is, for the record.
+    /// Identifies this delivery in the record.
     pub fn via(&self) -> Via {
         Via {
             receiver: short(&self.receiver),
@@ -67,7 +67,7 @@ impl Alert {
     }
 }
 
-/// What the alert of a tier asks for, if anything.
+/// The action that an alert of this tier asks for, if any.
 pub const fn action_of(tier: Tier) -> Option<Action> {
     match tier {
         Tier::Warning => Some(Action::Plan),
@@ -77,12 +77,12 @@ pub const fn action_of(tier: Tier) -> Option<Action> {
     }
 }
 
-/// Why a body is not a payload. Repeats nothing of the body.
+/// Why a body is not a payload. Contains no part of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadPayload {
-    /// Not JSON, or not of the payload's shape; line and column.
+    /// Not JSON, or not the shape of the payload; line and column.
     Shape(usize, usize),
-    /// Another version than 4.
+    /// A version other than 4.
     Version,
 }
 
@@ -96,7 +96,7 @@ impl fmt::Display for BadPayload {
                 )
             }
             BadPayload::Version => {
-                f.write_str("only version 4 of Alertmanager's webhook payload is understood")
+                f.write_str("only version 4 of Alertmanager's webhook payload is supported")
             }
         }
     }
@@ -113,16 +113,16 @@ pub fn parse(body: &[u8]) -> Result<Payload, BadPayload> {
     }
 }
 
-/// Why an alert asks for nothing.
+/// Why an alert asks for no run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ignored {
-    /// It has resolved. That never interrupts a run: a clean-up that works resolves its own alert.
+    /// It has resolved. That never interrupts a run: a successful clean-up resolves its alert.
     Resolved,
-    /// It is not one of ours (label `ladder`).
+    /// It is from other rules (label `ladder`).
     OtherLadder,
-    /// It lacks a label that the configuration demands: another host's alert.
+    /// It lacks a label that the configuration requires: it is for another host.
     OtherTarget,
-    /// Its tier asks for nothing.
+    /// Its tier asks for no run.
     NoAction,
     /// It names no session.
     NoSession,
@@ -150,7 +150,7 @@ impl Ignored {
     ];
 }
 
-/// What an alert asks for. Pure.
+/// The run that a firing alert asks for. Pure.
 pub fn request(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Request, Ignored> {
     match alert.status == "firing" {
         true => about(alert, demanded),
@@ -158,7 +158,7 @@ pub fn request(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Req
     }
 }
 
-/// What an alert that has resolved asked for: it arms nothing any more. Pure.
+/// The run that a resolved alert asked for, so that it can be disarmed. Pure.
 pub fn resolved(alert: &Alert, demanded: &BTreeMap<String, String>) -> Option<Request> {
     (alert.status == "resolved")
         .then(|| about(alert, demanded).ok())
@@ -193,7 +193,7 @@ fn about(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Request, 
     })
 }
 
-/// What is kept of a text that only identifies an alert.
+/// The part of an identifying text that is kept.
 fn short(text: &str) -> String {
     cut(text, 64)
 }

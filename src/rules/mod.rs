@@ -1,6 +1,5 @@
-//! The alerting rules, printed for the configured thresholds: literal numbers that a reader
-//! of the file can see, and for sessions whose tiers differ a rule of the same name with a
-//! matcher of their own. Pure.
+//! Prints the alerting rules for the configured thresholds, as literal numbers. Sessions with
+//! tiers of their own get a rule of the same name with their own matcher. Pure.
 //!
 //! The text is `baileys.rules.yml` beside this file. In it
 //!
@@ -13,7 +12,7 @@
 //! | `<<jump>>`, `<<refused seconds>>` | [`RuleSettings`] |
 //! | `<<exporter_job>>`, `<<remediator_job>>`, `<<runbooks>>`, `<<dashboards>>` | the same |
 //!
-//! `alerting-rules/baileys.rules.yml` is what this makes of the defaults.
+//! `alerting-rules/baileys.rules.yml` is the output for the default configuration.
 
 use std::time::Duration;
 
@@ -23,21 +22,21 @@ use crate::policy::{Thresholds, Tier};
 
 const TEMPLATE: &str = include_str!("baileys.rules.yml");
 
-/// What the rules are printed with, beside the tiers. Section `rules` of the configuration.
+/// Settings of the rules besides the tiers: section `rules` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleSettings {
     /// The scrape job of the exporters.
     pub exporter_job: String,
     /// The scrape job of the remediators.
     pub remediator_job: String,
-    /// Where the runbooks are: an URL without a slash at its end, or one in which `{page}`
-    /// stands for a runbook's name.
+    /// Address of the runbooks: a URL without a trailing slash, or one in which `{page}` is the
+    /// name of a runbook.
     pub runbooks: String,
-    /// Where Grafana is, an URL without a slash at its end.
+    /// Address of Grafana: a URL without a trailing slash.
     pub dashboards: String,
-    /// How many files more within an hour are a jump.
+    /// A growth by this many files within an hour is a jump.
     pub jump_files: usize,
-    /// How long a clean-up may be refused before somebody is told.
+    /// How long clean-ups may be refused before an alert fires.
     pub refused_for: Duration,
 }
 
@@ -55,9 +54,9 @@ impl Default for RuleSettings {
 }
 
 impl RuleSettings {
-    /// Whether these can stand in the rules as they are.
+    /// Checks that the rules can contain these values.
     ///
-    /// Errors: a key, and what it should be; no value is repeated.
+    /// Errors: the key and its expected form; never the value.
     pub fn check(&self) -> Result<(), String> {
         let is_word = |text: &str, more: &str| {
             !text.is_empty()
@@ -80,7 +79,7 @@ impl RuleSettings {
             let is_url = base.starts_with("http://") || base.starts_with("https://");
             if !is_url || base.ends_with('/') || !is_word(base, "_-./:~%@+") {
                 return Err(format!(
-                    "{key}: an address such as https://wiki.example.org/baileys, without a slash at its end"
+                    "{key}: a URL such as https://wiki.example.org/baileys, without a trailing slash"
                 ));
             }
         }
@@ -88,26 +87,28 @@ impl RuleSettings {
             return Err("jump_files: at least 1".into());
         }
         if self.refused_for < Duration::from_secs(3600) {
-            return Err("refused_for: not less than 1h; a healthy bot is refused for hours".into());
+            return Err(
+                "refused_for: at least 1h; clean-ups of a healthy bot are refused for hours".into(),
+            );
         }
         Ok(())
     }
 }
 
-/// Sessions that share their tiers, as Prometheus is told.
+/// A group of sessions with the same tiers, as matchers for Prometheus.
 #[derive(Debug)]
 struct Scope {
-    /// 0 for those without tiers of their own.
+    /// Number of the group; 0 for sessions without tiers of their own.
     number: usize,
     /// Matchers on the label `session`, with commas between; empty for all.
     matcher: String,
     thresholds: Thresholds,
 }
 
-/// The rules: `common` for all sessions but those of `own`, of which the first entry whose
-/// globs match a session's name counts.
+/// The rules. The first entry of `own` whose globs match a session's name gives its tiers;
+/// `common` holds for all other sessions.
 ///
-/// Errors: a glob that cannot be told to Prometheus, with what to do instead.
+/// Errors: a glob that Prometheus cannot express, with an alternative.
 pub fn render<'a>(
     common: Thresholds,
     own: impl Iterator<Item = (&'a [String], Thresholds)>,
@@ -184,7 +185,7 @@ fn with_scope(line: &str, scope: &Scope) -> String {
             &scope.thresholds.of(tier).to_string(),
         );
     }
-    // Quoted, because a name may hold what means something to YAML.
+    // Quoted, because a name may contain YAML syntax.
     if let Some((key, expr)) = line.split_once("expr: ")
         && expr.contains("<<{sessions}>>")
         && !matcher.is_empty()
@@ -199,7 +200,7 @@ fn scopes<'a>(
     own: impl Iterator<Item = (&'a [String], Thresholds)>,
 ) -> Result<Vec<Scope>, String> {
     let mut scopes = Vec::new();
-    // What an earlier entry has taken is not a later one's any more.
+    // A session belongs to the first entry that matches it.
     let mut taken: Vec<String> = Vec::new();
     for (globs, thresholds) in own {
         let expression = globs
@@ -234,7 +235,7 @@ fn scopes<'a>(
     Ok(scopes)
 }
 
-/// A glob as an expression of Prometheus, which is anchored at both ends.
+/// A glob as a regular expression of Prometheus, which is anchored at both ends.
 fn expression(glob: &str) -> Result<String, String> {
     if !glob.chars().all(|c| c.is_ascii() && !c.is_ascii_control()) {
         return Err("overrides: a glob of sessions with tiers of their own holds ASCII only; give the folder such a name with --sessions.path=NAME=PATH".into());
@@ -246,13 +247,13 @@ fn expression(glob: &str) -> Result<String, String> {
         .and_then(|rest| rest.strip_suffix('$'));
     inner
         .map(ascii_only)
-        .ok_or_else(|| "overrides: a glob that Prometheus cannot be told".to_owned())
+        .ok_or_else(|| "overrides: a glob that Prometheus cannot express".to_owned())
 }
 
-/// What stands for one character, made to stand for one of ASCII.
+/// Limits wildcards for one character to ASCII.
 ///
-/// `?` and `[!a]` are one byte to the exporter and one character to Prometheus, so that `x?`
-/// would name `xü` to the latter only, and no rule would warn of it at the tier that it has.
+/// `?` and `[!a]` match one byte in the exporter and one character in Prometheus. Without the
+/// limit, `x?` would match `xü` in Prometheus only, and no rule would use the tiers of `xü`.
 fn ascii_only(expression: &str) -> String {
     let mut out = String::with_capacity(expression.len());
     let mut chars = expression.chars().peekable();

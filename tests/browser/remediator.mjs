@@ -126,7 +126,7 @@ try {
 			await nothingClipped(page, width)
 			await page.click('h1 a')
 			await page.waitForURL(/plan\?session=/)
-			assert.ok((await page.innerText('#answer')).includes('accumulated files') || (await page.innerText('#answer')).includes('Nothing would be moved'))
+			assert.ok((await page.innerText('#answer')).includes('accumulated files') || (await page.innerText('#answer')).includes('No file would be moved'))
 			await looked('plan-cleaned')
 			await page.click('footer a[href="/"]')
 			await page.locator('.sessions a').first().click()

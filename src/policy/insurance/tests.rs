@@ -156,7 +156,7 @@ proptest! {
             || (own.next_pre_key_id == copy.next_pre_key_id && own.written < copy.written);
         let same = own.identity == copy.identity && own.registration_id == copy.registration_id;
         prop_assert_eq!(allowed, same && older);
-        prop_assert!(may_restore(Present::LoggedInAsNobodyKnows, &copy, last.as_ref()).is_err());
+        prop_assert!(may_restore(Present::LoggedInUnknown, &copy, last.as_ref()).is_err());
         prop_assert!(may_restore(Present::Unreadable, &copy, last.as_ref()).is_err());
         for present in [Present::Unusable, Present::NotLoggedIn] {
             let fits = last.is_none_or(|l| l.identity == copy.identity && l.registration_id == copy.registration_id);

@@ -1,4 +1,4 @@
-//! `doctor`: who says what of the connection, and what this process may do.
+//! `doctor`: the answer of each connection source, and the permission check.
 
 use anstyle::AnsiColor;
 use tokio::task::block_in_place;
@@ -13,7 +13,7 @@ use super::super::privileges::PermissionFinding;
 use super::super::runner;
 use super::{Exit, Output, context, fail, find, operator, privileges, with_memory};
 
-/// What `doctor` found out about one session.
+/// What `doctor` found about one session.
 struct CheckUp {
     session: String,
     verdict: Verdict,
@@ -21,13 +21,12 @@ struct CheckUp {
     privileges: Vec<PermissionFinding>,
 }
 
-/// Sessions that `doctor` looks at at the same time.
+/// Sessions that `doctor` checks at the same time.
 const CHECK_UPS_AT_ONCE: usize = 16;
 
-/// `doctor [SESSION]`: who says what of the connection, and what to mend. With `trust`, a
-/// person vouches for the sources of that session, as they are configured now.
-///
-/// Then what this process may do there; `trial` tries it, inside the quarantines.
+/// `doctor [SESSION]`: shows the answer of each connection source and what to fix. With
+/// `trust`, records that the operator trusts the sources of that session as they are
+/// configured now. Then checks permissions; `trial` also tries a move inside the quarantines.
 pub async fn doctor(
     settings: Settings,
     session: Option<&str>,
@@ -59,7 +58,7 @@ pub async fn doctor(
     }
     let app = match trust {
         None => block_in_place(|| with_memory(settings)),
-        Some(trust) => match vouch(settings, trust) {
+        Some(session) => match record_trust(settings, session) {
             Ok(app) => app,
             Err(error) => return fail(&error),
         },
@@ -85,7 +84,8 @@ pub async fn doctor(
     match output {
         Output::Table => {
             print(&doctor_table(&check_ups));
-            print(&format!("\n{}", privileges::told(&groups, &folders, trial)));
+            let report = privileges::report(&groups, &folders, trial);
+            print(&format!("\n{report}"));
         }
         Output::Json => {
             let program: Vec<_> = groups
@@ -106,8 +106,8 @@ pub async fn doctor(
     Exit::Done
 }
 
-/// Puts on record that the operator vouches for the sources of a session.
-fn vouch(settings: Settings, session: &str) -> Result<App, String> {
+/// Records that the operator trusts the sources of a session.
+fn record_trust(settings: Settings, session: &str) -> Result<App, String> {
     let ctx = block_in_place(|| context(settings))?;
     let ids = ctx.connection.ids(&SessionName::from_dir(session.as_ref()));
     if ids.is_empty() {
@@ -140,9 +140,9 @@ async fn check_up(app: &App, found: &Found, trial: bool) -> CheckUp {
 }
 
 impl CheckUp {
-    /// What a person can do about a verdict that is not clear.
+    /// What an operator can do about an unknown verdict.
     fn advice(&self) -> Vec<String> {
-        let says = |finding| self.verdict.evidence.iter().any(|e| e.finding == finding);
+        let any = |finding| self.verdict.evidence.iter().any(|e| e.finding == finding);
         let negative = self
             .verdict
             .evidence
@@ -163,17 +163,17 @@ impl CheckUp {
                 silent.source, silent.detail
             ));
         }
-        if says(Finding::Connected) && negative {
+        if any(Finding::Connected) && negative {
             advice.push(
-                "two sources contradict each other: one of them watches another bot, or lags behind".into(),
+                "two sources contradict each other: one of them watches another bot, or is out of date".into(),
             );
-        } else if says(Finding::Writing) {
+        } else if any(Finding::Writing) {
             advice.push(
-                "somebody writes into the folder: wait for the quiet window, or stop the bot"
+                "a process writes into the folder: wait for the quiet window, or stop the bot"
                     .into(),
             );
-        } else if !negative && !says(Finding::NoAnswer) {
-            advice.push("nobody says that the bot is not connected: ask it with connection.command or connection.http, or name its process (processes)".into());
+        } else if !negative && !any(Finding::NoAnswer) {
+            advice.push("no source reports the bot as disconnected: configure connection.command or connection.http, or its process (processes)".into());
         }
         advice
     }
@@ -184,8 +184,8 @@ impl CheckUp {
             .map(|alive| alive.at.rfc3339())
     }
 
-    /// Who vouches for a source, and since when.
-    fn vouched_by(&self, id: &str) -> Option<String> {
+    /// The operator who trusts a source, and since when.
+    fn trusted_by(&self, id: &str) -> Option<String> {
         match self.memory.trusted.get(id) {
             Some(trust) => Some(format!("{}, {}", trust.by, trust.at.rfc3339())),
             None => self
@@ -233,7 +233,7 @@ fn doctor_table(check_ups: &[CheckUp]) -> String {
                 table::plain(evidence.source),
                 table::plain(evidence.finding.label()),
                 table::plain(known(check_up.last_alive(&evidence.id), "never")),
-                table::plain(known(check_up.vouched_by(&evidence.id), "nobody")),
+                table::plain(known(check_up.trusted_by(&evidence.id), "-")),
             ]);
         }
         advice.push_str(&format!(
@@ -242,7 +242,7 @@ fn doctor_table(check_ups: &[CheckUp]) -> String {
             check_up.verdict.because()
         ));
         for line in check_up.advice() {
-            advice.push_str(&format!("\n  to mend: {line}"));
+            advice.push_str(&format!("\n  to fix: {line}"));
         }
     }
     format!("{out}\n{advice}")
@@ -256,7 +256,7 @@ fn doctor_json(check_up: &CheckUp, program: &[&PermissionFinding]) -> serde_json
             "finding": evidence.finding.label(),
             "detail": evidence.detail,
             "last_alive": check_up.last_alive(&evidence.id),
-            "trusted_by": if evidence.id.is_empty() { None } else { check_up.vouched_by(&evidence.id) },
+            "trusted_by": if evidence.id.is_empty() { None } else { check_up.trusted_by(&evidence.id) },
         })
     });
     serde_json::json!({
@@ -264,7 +264,7 @@ fn doctor_json(check_up: &CheckUp, program: &[&PermissionFinding]) -> serde_json
         "connection": check_up.verdict.state.label(),
         "process_gone": check_up.verdict.process_gone,
         "sources": sources.collect::<Vec<_>>(),
-        "to_mend": check_up.advice(),
+        "to_fix": check_up.advice(),
         "privileges": check_up.privileges.iter().chain(program.iter().copied()).map(privileges::json).collect::<Vec<_>>(),
     })
 }

@@ -1,4 +1,4 @@
-//! `doctor` on what this process may and may not do.
+//! The permission check of `doctor`.
 
 use anstyle::AnsiColor;
 
@@ -10,8 +10,8 @@ use super::super::privileges::{self, Group, Me, PermissionFinding, Weight};
 use super::super::quarantine::{LockedFolder, Obstacle};
 use super::super::runner::blocking;
 
-/// What may be done in one folder: every file is looked at, and with `trial` a lock and a
-/// rename are tried, inside its quarantine.
+/// Checks one folder and each file in it. With `trial` it also tries a lock and a rename
+/// inside the quarantine.
 pub(super) async fn look(found: &Found, trial: bool) -> Vec<PermissionFinding> {
     let place = found.place.clone();
     blocking(move || {
@@ -19,7 +19,7 @@ pub(super) async fn look(found: &Found, trial: bool) -> Vec<PermissionFinding> {
             Ok(facts) => privileges::judge(&facts, Me::now()),
             Err(why) => return vec![privileges::closed(&place, &why)],
         };
-        // Where a look tells already that nothing can be moved, a trial only repeats it.
+        // A trial adds nothing if a problem is already known.
         if trial
             && findings
                 .iter()
@@ -35,22 +35,22 @@ pub(super) async fn look(found: &Found, trial: bool) -> Vec<PermissionFinding> {
 }
 
 fn failed(obstacle: &Obstacle) -> PermissionFinding {
-    let (weight, mend) = match obstacle {
+    let (weight, fix) = match obstacle {
         Obstacle::Locked => (Weight::Warning, "baileys_remediator doctor --try"),
         _ => (
             Weight::Problem,
-            "see the message; then again: baileys_remediator doctor --try",
+            "see the message, then retry: baileys_remediator doctor --try",
         ),
     };
     PermissionFinding {
         check: "trial",
         weight,
         message: format!("the trial failed: {obstacle}"),
-        mend: mend.into(),
+        fix: fix.into(),
     }
 }
 
-/// Everything that is to be mended, one line a finding.
+/// All findings, grouped.
 pub(super) fn groups(
     settings: &Settings,
     folders: &[(String, Vec<PermissionFinding>)],
@@ -67,7 +67,7 @@ pub(super) fn groups(
 }
 
 /// The part of `doctor` below the table of sources.
-pub(super) fn told(
+pub(super) fn report(
     groups: &[Group],
     folders: &[(String, Vec<PermissionFinding>)],
     trial: bool,
@@ -82,12 +82,12 @@ pub(super) fn told(
         .filter(|(_, findings)| !fails(findings))
         .count();
     let tried = if trial {
-        "looked at and tried"
+        "with a trial"
     } else {
-        "looked at, not tried (--try)"
+        "without a trial; add --try for one"
     };
     let mut text = format!(
-        "May move files in {able} of {} folders, within one file system and with owner and mode kept ({tried}).",
+        "Permission check passed for {able} of {} folders ({tried}).",
         folders.len()
     );
     if groups.is_empty() {
@@ -102,15 +102,15 @@ pub(super) fn told(
         out.row(vec![
             table::plain(group.finding.check),
             table::styled(group.finding.weight.label(), style),
-            table::plain(group.whom()),
+            table::plain(group.subject()),
             table::plain(&group.finding.message),
         ]);
     }
     text.push_str(&format!("\n\n{out}\n"));
     for group in groups {
         text.push_str(&format!(
-            "\nto mend {}: {}",
-            group.finding.check, group.finding.mend
+            "\nto fix {}: {}",
+            group.finding.check, group.finding.fix
         ));
         if group.sessions.len() > 1 {
             text.push_str(&format!(
@@ -122,12 +122,12 @@ pub(super) fn told(
     text
 }
 
-/// A finding for a program.
+/// A finding as JSON.
 pub(super) fn json(finding: &PermissionFinding) -> serde_json::Value {
     serde_json::json!({
         "check": finding.check,
         "weight": finding.weight.label(),
         "message": finding.message,
-        "mend": finding.mend,
+        "fix": finding.fix,
     })
 }

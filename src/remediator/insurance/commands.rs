@@ -14,7 +14,7 @@ use super::restore;
 use super::store::{Copy, CopyEntry, CopyStore, path_in};
 use super::watch::{Reading, read_settled};
 
-/// `creds list SESSION`: the copies, newest first. Shows no byte of any.
+/// `creds list SESSION`: the copies, newest first. Prints none of their content.
 pub fn list(settings: &Settings, session: &str, output: Output) -> Exit {
     let copies = match CopyStore::new(&settings.state_path).copies(session) {
         Ok(copies) => copies,
@@ -50,7 +50,7 @@ pub fn list(settings: &Settings, session: &str, output: Output) -> Exit {
             }
         }
         Output::Table if copies.is_empty() => print(&format!(
-            "No copy of {session}'s creds.json is kept yet; `serve` takes one at its start and every 10 minutes, once it is logged in.\nThey would be in `{}`; those of a session that was renamed are beside it, under its old name.",
+            "No copy of {session}'s creds.json is kept yet. `serve` takes one at its start and every 10 minutes, once the bot is logged in.\nThe directory for its copies is `{}`. The copies of a renamed session are beside it, under the old name.",
             path_in(&settings.state_path)
                 .join(CopyStore::directory(session))
                 .display()
@@ -109,14 +109,14 @@ fn json(entry: &CopyEntry, copy: &Option<Copy>, in_folder: bool) -> serde_json::
     })
 }
 
-/// What `creds restore` was told.
+/// Options of `creds restore`.
 #[derive(Clone, Copy, Debug)]
 pub struct RestoreOptions {
-    /// The number of the copy; the newest whole one without it.
+    /// The number of the copy; `None` for the newest whole one.
     pub version: Option<u64>,
-    /// Override the connection check, and what is newer or of another identity.
+    /// Skip the connection check, and replace a newer file or one of another identity.
     pub force: bool,
-    /// Do not ask back.
+    /// Do not ask for confirmation.
     pub yes: bool,
 }
 
@@ -144,18 +144,18 @@ pub async fn restore(settings: Settings, session: &str, options: RestoreOptions)
     };
     let Some(copy) = chosen else {
         return fail(&format!(
-            "no such copy of {session}'s creds.json; `creds list {session}` shows what there is, with the --state.path that `serve` uses"
+            "no such copy of {session}'s creds.json; use the --state.path of `serve`, and see `creds list {session}`"
         ));
     };
     let number = copy.entry.number;
     if !options.yes {
         let warning = if options.force {
-            "\n--force: WITHOUT knowing that the bot is disconnected, and also over a newer file or another identity.\nA running bot overwrites it again: stop it first."
+            "\n--force: WITHOUT checking that the bot is disconnected, and even over a newer file or another identity.\nA running bot overwrites the file again: stop it first."
         } else {
             ""
         };
         complain(&format!(
-            "Copy {number} of {session}'s creds.json, taken {} ({} old), identity {}, is put back.{warning}",
+            "This puts back copy {number} of {session}'s creds.json, taken {} ({} old), identity {}.{warning}",
             copy.entry.taken.rfc3339(),
             age(copy.entry.taken),
             copy.entry.identity,
@@ -169,7 +169,7 @@ pub async fn restore(settings: Settings, session: &str, options: RestoreOptions)
         Err(error) => return fail(&error),
     };
     record(&ctx, session, Action::Restore, async |id, ending| {
-        // The very copy that the person was shown, whatever `serve` takes meanwhile.
+        // The copy that the operator confirmed, even if `serve` takes a newer one meanwhile.
         restore::restore(&ctx, id, &found, Some(number), options.force, None, ending).await
     })
     .await

@@ -1,19 +1,18 @@
 //! Puts a copy of creds.json back, in one rename that exchanges the two files.
 //!
-//! In the folder's quarantine, one directory a restore (its name is no run's, so nobody
-//! takes it for one):
+//! Each restore has a directory in the folder's quarantine. Its name has a prefix, so that
+//! no code takes it for the directory of a clean-up:
 //!
 //! ```text
 //! .baileys_quarantine/creds-20261123T201510Z-4f2a91/     0700
-//!   new.json        what is to be put back; never in sight of a bot or of discovery
-//!   restore.json    written when new.json is whole: the commit point
-//!   replaced.json   what was in the folder before, until the quarantine's retention ends
+//!   new.json        the file to put back; bots and discovery never look here
+//!   restore.json    the commit point, written when new.json is complete
+//!   replaced.json   the file that was in the folder before, until the retention ends
 //! ```
 //!
-//! The exchange puts new.json in the place of creds.json and creds.json in the place of
-//! new.json: at no moment is the folder without one, and whatever stood there is kept. A
-//! crash leaves either the old file in the folder and the new one here, or the reverse; the
-//! fingerprint in restore.json tells which.
+//! The exchange swaps new.json and creds.json. The folder is never without a creds.json, and
+//! the replaced file is kept. After a crash, either the old file is in the folder and the new
+//! one here, or the reverse. The fingerprint in restore.json shows which.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -49,8 +48,8 @@ use super::store::{Copy, CopyStore, set_modified};
 
 mod recovery;
 
+use self::recovery::{complete, complete_all, remove};
 pub use self::recovery::{end_orphan, tidy};
-use self::recovery::{remove, settle, settle_all};
 
 const CREDS: &str = "creds.json";
 const NEW: &str = "new.json";
@@ -64,9 +63,9 @@ struct RestoreRecord {
     version: u32,
     at_ns: i64,
     copy: u64,
-    /// Fingerprint of what is to be put back, in hex.
+    /// Fingerprint of the file to put back, in hex.
     content: String,
-    /// Its inode, for where it cannot be read.
+    /// Inode of that file, used when the file cannot be read.
     #[serde(default)]
     inode: Option<u64>,
 }
@@ -76,26 +75,27 @@ struct RestoreRecord {
 struct Restored {
     /// Number of the copy.
     copy: u64,
-    /// `nextPreKeyId` of the copy, and as it was put back.
+    /// `nextPreKeyId` of the copy, and of the file that was put back.
     counters: (u32, u32),
-    /// Whether there was a creds.json that is kept in the quarantine now.
+    /// Whether the quarantine now keeps a creds.json that was in the folder.
     replaced: bool,
 }
 
 /// Owner, group and mode.
 type FileOwner = (u32, u32, u32);
 
-/// What stands in the folder under the name of creds.json.
-struct There {
+/// The folder's current creds.json, of any shape.
+struct CurrentCreds {
     shape: Shape,
     stamp: Stamp,
     owner: FileOwner,
     bytes: Option<Vec<u8>>,
 }
 
-/// Puts a copy back: the newest whole one, or that of number `version`. Refused unless the
-/// bot is disconnected and the copy is wanted there; a person's `force` is above both.
-/// `down`: this program has stopped the bot's service, which is asked as well.
+/// Puts a copy back: the newest whole one, or copy number `version`. Refuses unless the bot
+/// is disconnected and `may_restore` allows the copy; an operator's `force` overrides both.
+/// `down` is set when this program has stopped the bot's service; then the service is asked
+/// as well.
 #[allow(clippy::too_many_arguments)]
 pub async fn restore(
     ctx: &Context,
@@ -111,7 +111,7 @@ pub async fn restore(
     ending.step(Step::new("locked", None));
     {
         let folder = Arc::clone(&folder);
-        blocking(move || settle_all(&folder)).await?;
+        blocking(move || complete_all(&folder)).await?;
     }
     let (verdict, inventory) = runner::ask_and_scan(&ctx.connection, found, &folder, down).await?;
     ending.evidence = Some(verdict.because());
@@ -149,7 +149,7 @@ pub async fn restore(
         "prepared",
         Some("the copy is in the quarantine, nothing has moved".into()),
     ));
-    // Everything is written and nothing has moved: the last moment to ask again.
+    // Everything is written and nothing has moved. Ask again before the exchange.
     let mut stop = None;
     if !force {
         let again = match runner::ask_and_scan(&ctx.connection, found, &folder, down).await {
@@ -181,7 +181,7 @@ pub async fn restore(
     ending.run = Some(run.to_string());
     ending.step(Step::new(
         "moving",
-        Some("the copy and the folder's creds.json change places".into()),
+        Some("exchanging the copy and the folder's creds.json".into()),
     ));
     let steps = std::mem::take(&mut ending.steps);
     ask_store(ctx, down, move |store| store.audit().note(id, &steps)).await?;
@@ -191,8 +191,8 @@ pub async fn restore(
     ending.step(Step::new(
         "exchanged",
         Some(match restored.replaced {
-            true => "the copy is in the folder, what it replaced in the quarantine".into(),
-            false => "the copy is in the folder, where there was none".into(),
+            true => "the copy is in the folder, the replaced file is in the quarantine".into(),
+            false => "the copy is in the folder, which had no creds.json".into(),
         }),
     ));
     Ok(RunOutcome::Restored {
@@ -204,7 +204,8 @@ pub async fn restore(
     })
 }
 
-/// An operator's command waits for the store; while a bot is stopped no async thread does.
+/// Calls the store. An operator's command may block on it; while a bot is stopped, no async
+/// thread may.
 async fn ask_store<T: Send + 'static>(
     ctx: &Context,
     down: Option<&Down>,
@@ -216,7 +217,7 @@ async fn ask_store<T: Send + 'static>(
     }
 }
 
-/// Records that nothing of the plan was moved.
+/// Records that no file of the plan was moved.
 fn plan_dropped(store: &Store, id: i64) -> Result<(), StoreError> {
     store.atomic(|| {
         store.audit().planned_are_left(id)?;
@@ -224,14 +225,14 @@ fn plan_dropped(store: &Store, id: i64) -> Result<(), StoreError> {
     })
 }
 
-/// A restore of which everything is written, and nothing is in its place.
+/// A restore that is completely written, before the exchange.
 struct PreparedRestore {
     folder: Arc<LockedFolder>,
     quarantine: OwnedFd,
     slot: OwnedFd,
     name: String,
-    /// The file that is to be replaced.
-    there: Option<Stamp>,
+    /// The file to replace.
+    current: Option<Stamp>,
     restored: Restored,
 }
 
@@ -260,21 +261,23 @@ fn prepare(
         None => copies.first(),
         Some(number) => copies.iter().find(|copy| copy.entry.number == number),
     };
-    let copy =
-        copy.ok_or_else(|| io("there is no such whole copy any more; see `creds list`".into()))?;
+    let copy = copy
+        .ok_or_else(|| io("this copy no longer exists or is damaged; see `creds list`".into()))?;
 
-    let there = look(folder.fd())?;
-    let present = present(inventory, there.as_ref());
+    let current = current_creds(folder.fd())?;
+    let present = present(inventory, current.as_ref());
     let last = copies.first().map(Copy::known);
     if !force {
         may_restore(present, &copy.known(), last.as_ref())?;
     }
-    let present_bytes = there.as_ref().and_then(|there| there.bytes.as_deref());
+    let present_bytes = current
+        .as_ref()
+        .and_then(|current| current.bytes.as_deref());
     let batch = Batches::of(inventory, ctx.settings.limits(&found.session).batch).guard;
     let least = least_counter(folder, inventory, present_bytes, copy, &copies, batch)?;
     let (bytes, raised) = raise_counters(&copy.bytes, least)
-        .map_err(|_| io("the counters of this copy cannot be raised; take another one".into()))?;
-    // What was changed must still say the same of everything else.
+        .map_err(|_| io("failed to raise the counters of this copy; choose another copy".into()))?;
+    // Only the counters may differ.
     let same = insurable(&bytes).is_some_and(|facts| {
         let mut wanted = copy.facts.clone();
         wanted.next_pre_key_id = raised;
@@ -283,7 +286,7 @@ fn prepare(
     });
     if !same {
         return Err(io(
-            "the counters of this copy cannot be raised; take another one".into(),
+            "failed to raise the counters of this copy; choose another copy".into(),
         ));
     }
     if present_bytes == Some(bytes.as_slice()) {
@@ -291,40 +294,42 @@ fn prepare(
             crate::policy::insurance::RestoreRefusal::Newer,
         ));
     }
-    // What is good and about to be replaced is insured first: that is the way back.
-    if let (Some(there), Some(now_there)) = (&there, present_bytes.and_then(insurable))
-        && let Some(bytes) = &there.bytes
+    // Keep a copy of a valid file before replacing it, so that the restore can be undone.
+    if let (Some(current), Some(facts)) = (&current, present_bytes.and_then(insurable))
+        && let Some(bytes) = &current.bytes
     {
         let keep = ctx.settings.insurance.keep;
         let added = store.add(
             session,
             bytes,
-            &now_there,
-            there.stamp.modified,
+            &facts,
+            current.stamp.modified,
             Timestamp::now(),
             &keep,
         );
         match added {
             Ok(_) => {}
-            // A person has decided, and the file itself is kept in the quarantine.
+            // The operator has decided, and the quarantine keeps the file itself.
             Err(error) if force => {
                 tracing::warn!(
                     session,
-                    "what is replaced is kept in the quarantine only: {error}"
+                    "failed to copy the creds.json that is replaced; it is kept in the quarantine only: {error}"
                 );
             }
             Err(error) => return Err(io(error.to_string())),
         }
     }
-    let owner = match &there {
-        Some(there) if matches!(there.shape, Shape::Regular | Shape::HardLinked) => there.owner,
+    let owner = match &current {
+        Some(current) if matches!(current.shape, Shape::Regular | Shape::HardLinked) => {
+            current.owner
+        }
         _ => usual_owner(folder.fd(), inventory)?,
     };
 
-    // On record before there is anything: what a crash leaves is then never unknown.
-    let out: Vec<FileRecord> = there
+    // Record the plan before writing any file, so that recovery after a crash knows the run.
+    let out: Vec<FileRecord> = current
         .iter()
-        .map(|there| on_record(&there.stamp, Fate::Planned))
+        .map(|current| creds_record(&current.stamp, Fate::Planned))
         .collect();
     records
         .lock()
@@ -340,7 +345,7 @@ fn prepare(
         quarantine,
         slot,
         name,
-        there: there.map(|there| there.stamp),
+        current: current.map(|current| current.stamp),
         restored: Restored {
             copy: copy.entry.number,
             counters: (copy.facts.next_pre_key_id, raised),
@@ -365,14 +370,14 @@ fn prepare(
     Ok(prepared)
 }
 
-fn look(folder: BorrowedFd<'_>) -> Result<Option<There>, Obstacle> {
+fn current_creds(folder: BorrowedFd<'_>) -> Result<Option<CurrentCreds>, Obstacle> {
     let name = OsStr::new(CREDS);
-    let looking = |error: &std::io::Error| obstacle_io("looking at creds.json", error);
-    let Some((shape, stamp)) = stat(folder, name).map_err(|e| looking(&e))? else {
+    let failed = |error: &std::io::Error| obstacle_io("looking at creds.json", error);
+    let Some((shape, stamp)) = stat(folder, name).map_err(|e| failed(&e))? else {
         return Ok(None);
     };
     let bytes = read_plain_file(folder, name, MAX_CREDS_BYTES).ok();
-    Ok(Some(There {
+    Ok(Some(CurrentCreds {
         shape,
         stamp,
         owner: owner_of(folder, name)?,
@@ -386,7 +391,7 @@ fn owner_of(folder: BorrowedFd<'_>, name: &OsStr) -> Result<FileOwner, Obstacle>
     Ok((stat.st_uid, stat.st_gid, stat.st_mode & 0o777))
 }
 
-/// What most files of the folder have; the folder's owner alone where it has none.
+/// Owner and mode of most files in the folder; without files, the folder's owner and 0600.
 fn usual_owner(folder: BorrowedFd<'_>, inventory: &Inventory) -> Result<FileOwner, Obstacle> {
     let mut counts: HashMap<FileOwner, usize> = HashMap::new();
     for file in inventory
@@ -409,33 +414,34 @@ fn usual_owner(folder: BorrowedFd<'_>, inventory: &Inventory) -> Result<FileOwne
     Ok((stat.st_uid, stat.st_gid, 0o600))
 }
 
-fn present(inventory: &Inventory, there: Option<&There>) -> Present {
-    // The scan has looked several times; what was read since is only used where it agrees.
-    let facts = there.and_then(|there| Some((there, insurable(there.bytes.as_deref()?)?)));
+fn present(inventory: &Inventory, current: Option<&CurrentCreds>) -> Present {
+    // The scan has read the file several times. The later read counts only if it is complete.
+    let facts = current.and_then(|current| Some((current, insurable(current.bytes.as_deref()?)?)));
     match (&inventory.creds, facts) {
-        (_, Some((there, facts))) => Present::LoggedIn(Known {
+        (_, Some((current, facts))) => Present::LoggedIn(Known {
             identity: facts.identity,
             registration_id: facts.registration_id,
             next_pre_key_id: facts.next_pre_key_id,
-            written: there.stamp.modified,
+            written: current.stamp.modified,
         }),
-        (Creds::Valid(facts), None) if facts.logged_in => Present::LoggedInAsNobodyKnows,
+        (Creds::Valid(facts), None) if facts.logged_in => Present::LoggedInUnknown,
         (Creds::Valid(_), None) => Present::NotLoggedIn,
         (Creds::Unreadable(_), None) => Present::Unreadable,
         (Creds::Missing | Creds::Broken(_), None) => Present::Unusable,
     }
 }
 
-/// The number that both counters are raised to at least: above every pre-key in the folder
-/// and in its quarantine, and not below what the present file or another copy of the
-/// identity says, for ids that were minted, uploaded and used up leave no file.
+/// The lowest allowed value of both counters: above every pre-key in the folder and in its
+/// quarantine, and not below the counters of the present file or of another copy of the
+/// identity, because ids that were minted, uploaded and used up leave no file.
 ///
-/// Where the present file does not tell, the newest batch may have been minted, uploaded and
-/// used up from its top since the newest copy. So a whole batch is left out then: the library
-/// mints its next keys above the gap and never misses the ids in it. One is enough, for a new
-/// batch is uploaded only once few of the one before are left. A large one where anything
-/// hints at it, as each counter above 812 does; always a large one would make that hint itself,
-/// and a classic folder would count as ambiguous ever after.
+/// If the present file does not show its counter, the newest batch may have been minted,
+/// uploaded and used up since the newest copy. Then the result skips a whole batch: the
+/// library mints its next keys above the gap and never needs the ids in it. One batch is
+/// enough, because the library uploads a new batch only when few keys of the last one are
+/// left. The skipped batch is a large one only if there is a sign of large batches, such as
+/// a counter above 812. Always skipping a large one would create that sign itself, and a
+/// classic folder would count as ambiguous from then on.
 fn least_counter(
     folder: &LockedFolder,
     inventory: &Inventory,
@@ -484,7 +490,7 @@ fn least_counter(
     } else {
         batch.max(CLASSIC_BATCH)
     };
-    let margin = if tells_counter(present, copy, copies) {
+    let margin = if shows_counter(present, copy, copies) {
         0
     } else {
         batch
@@ -494,13 +500,13 @@ fn least_counter(
         .min(least.max(MAX_PRE_KEY_ID + 1)))
 }
 
-/// Whether the present file, whole or torn, tells how far the counters of this identity are.
-fn tells_counter(present: Option<&[u8]>, copy: &Copy, copies: &[Copy]) -> bool {
+/// Whether the present file, complete or torn, shows the counters of this identity.
+fn shows_counter(present: Option<&[u8]>, copy: &Copy, copies: &[Copy]) -> bool {
     let Some(present) = present else { return false };
     if let Some(facts) = insurable(present) {
         return facts.identity == copy.facts.identity;
     }
-    // One that was begun anew counts from 1, torn or not; and a number at the end may be cut.
+    // A new identity counts from 1, torn or not. A number at the end of a torn file may be cut.
     let same = copies
         .iter()
         .filter(|other| other.facts.identity == copy.facts.identity);
@@ -509,8 +515,8 @@ fn tells_counter(present: Option<&[u8]>, copy: &Copy, copies: &[Copy]) -> bool {
     parse_creds(present).is_err() && !is_cut && highest_counter(present) >= known.max(Some(0))
 }
 
-/// creds.json, as the record of a run has it.
-fn on_record(stamp: &Stamp, fate: Fate) -> FileRecord {
+/// creds.json in the record of a run.
+fn creds_record(stamp: &Stamp, fate: Fate) -> FileRecord {
     FileRecord {
         kind: Kind::Creds.label(),
         inode: stamp.inode,
@@ -520,11 +526,11 @@ fn on_record(stamp: &Stamp, fate: Fate) -> FileRecord {
     }
 }
 
-/// The two files of a restore, when they have changed places: out, and in.
+/// The two files of a restore after the exchange: the one moved out and the one put back.
 fn exchanged(slot: BorrowedFd<'_>, folder: BorrowedFd<'_>) -> Vec<FileRecord> {
     let look = |at, name: &str, fate| {
         let (_, stamp) = stat(at, OsStr::new(name)).ok().flatten()?;
-        Some(on_record(&stamp, fate))
+        Some(creds_record(&stamp, fate))
     };
     let files = [
         look(slot, REPLACED, Fate::Moved),
@@ -533,37 +539,36 @@ fn exchanged(slot: BorrowedFd<'_>, folder: BorrowedFd<'_>) -> Vec<FileRecord> {
     files.into_iter().flatten().collect()
 }
 
-/// Only root gives a file to another user.
-fn not_given(errno: Errno, user: u32) -> Obstacle {
-    let doing = "giving creds.json the owner and group it had";
+/// The error of a failed chown; only root may give a file to another user.
+fn chown_failed(errno: Errno, user: u32) -> Obstacle {
+    let doing = "restoring owner and group of creds.json";
     match errno {
         Errno::PERM | Errno::ACCESS => Obstacle::Io(format!(
-            "{doing}: not permitted; run it as root, sudo baileys_remediator creds restore …, or as the bot's user where that may use the state directory, sudo -u '#{user}' baileys_remediator creds restore …"
+            "{doing}: not permitted; run it as root (sudo baileys_remediator creds restore …), or as the bot's user if that user may use the state directory (sudo -u '#{user}' baileys_remediator creds restore …)"
         )),
         errno => obstacle(doing, errno),
     }
 }
 
-/// Writes new.json as the folder's creds.json had it, or as its other files have it.
-/// Returns its inode.
+/// Writes new.json with the given owner, mode and modification time. Returns its inode.
 fn write_new(
     slot: BorrowedFd<'_>,
     bytes: &[u8],
     (user, group, mode): FileOwner,
     written: Timestamp,
 ) -> Result<u64, Obstacle> {
-    let doing = "writing the creds.json that is to be put back";
+    let doing = "writing the new creds.json";
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = rustix::fs::openat(slot, NEW, flags, Mode::RUSR | Mode::WUSR)
         .map_err(|e| obstacle(doing, e))?;
     let now = rustix::fs::fstat(&fd).map_err(|e| obstacle(doing, e))?;
     if (now.st_uid, now.st_gid) != (user, group) {
         rustix::fs::fchown(&fd, Some(Uid::from_raw(user)), Some(Gid::from_raw(group)))
-            .map_err(|errno| not_given(errno, user))?;
+            .map_err(|errno| chown_failed(errno, user))?;
     }
     rustix::fs::fchmod(&fd, Mode::from_raw_mode(mode)).map_err(|e| obstacle(doing, e))?;
     let mut file = std::fs::File::from(fd);
-    // As old as what it says: a folder is not being written to because somebody put this back.
+    // Keep the old modification time, so that the folder does not look active.
     file.write_all(bytes)
         .and_then(|()| set_modified(file.as_fd(), written))
         .and_then(|()| file.sync_all())
@@ -573,7 +578,7 @@ fn write_new(
 }
 
 impl PreparedRestore {
-    /// Nothing was put back, and no trace stays.
+    /// Removes all files of this restore; creds.json is untouched.
     fn cancel(self) -> Result<(), Obstacle> {
         remove(self.quarantine.as_fd(), self.slot.as_fd(), &self.name)
     }
@@ -582,7 +587,7 @@ impl PreparedRestore {
         let (slot, folder) = (self.slot.as_fd(), self.folder.fd());
         let doing = "putting creds.json back";
         let swap = |flags| rustix::fs::renameat_with(slot, NEW, folder, CREDS, flags);
-        let looks = |at, name: &str| {
+        let stamp_of = |at, name: &str| {
             let found =
                 stat(at, OsStr::new(name)).map_err(|e| obstacle_io("looking at creds.json", &e));
             found.map(|found| found.map(|(_, stamp)| stamp))
@@ -593,18 +598,18 @@ impl PreparedRestore {
             _ => false,
         };
         let Some(_moving) = self.folder.permit() else {
-            settle(self.quarantine.as_fd(), &self.name)?;
+            complete(self.quarantine.as_fd(), &self.name)?;
             return Err(RunError::Changed(0));
         };
         let mut swapped = Ok(());
-        let mut changed = !is(looks(folder, CREDS)?, self.there);
+        let mut changed = !is(stamp_of(folder, CREDS)?, self.current);
         if !changed {
-            match self.there {
+            match self.current {
                 None => swapped = swap(RenameFlags::NOREPLACE),
                 Some(_) => {
                     swapped = swap(RenameFlags::EXCHANGE);
-                    // Another file came under this name between the look and the exchange.
-                    if swapped.is_ok() && !is(looks(slot, NEW)?, self.there) {
+                    // Another file took this name between the check and the exchange.
+                    if swapped.is_ok() && !is(stamp_of(slot, NEW)?, self.current) {
                         swap(RenameFlags::EXCHANGE).map_err(|e| obstacle(doing, e))?;
                         changed = true;
                     }
@@ -616,15 +621,15 @@ impl PreparedRestore {
         }
         if changed || swapped.is_err() {
             sync(&[slot, folder])?;
-            settle(self.quarantine.as_fd(), &self.name)?;
+            complete(self.quarantine.as_fd(), &self.name)?;
             return Err(match swapped {
                 Err(error) if !changed => obstacle(doing, error).into(),
                 _ => RunError::Changed(0),
             });
         }
         sync(&[slot, folder])?;
-        self.restored.replaced = self.there.is_some();
-        settle(self.quarantine.as_fd(), &self.name)?;
+        self.restored.replaced = self.current.is_some();
+        complete(self.quarantine.as_fd(), &self.name)?;
         let files = exchanged(slot, folder);
         Ok((self.restored, files))
     }

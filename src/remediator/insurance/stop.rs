@@ -1,8 +1,9 @@
-//! creds.json around a stop that this program makes.
+//! Protects creds.json around a stop by this program.
 //!
-//! Baileys writes creds.json in place. A process that is ended in the middle of that leaves a
-//! torn file, and its next start would begin a new identity over it. So a copy is taken before
-//! the stop, and a file that is missing or broken gets the newest copy back before the start.
+//! Baileys writes creds.json in place. A process that is killed during the write leaves a torn
+//! file, and the next start would create a new identity over it. So this program takes a copy
+//! before the stop, and puts the newest copy back before the start if the file is missing or
+//! broken.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,13 +21,13 @@ use super::restore::restore;
 use super::store::CopyStore;
 use super::watch::{Reading, read_settled};
 
-/// A stop waits no longer for the copies.
-const TAKEN_WITHIN: Duration = Duration::from_secs(15);
-/// Nor does a start for what is put back.
-pub const MENDED_WITHIN: Duration = Duration::from_secs(60);
+/// Longest wait for the copies before a stop.
+const COPY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest wait for each part of a restore before a start.
+pub const RESTORE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Keeps a copy of each creds.json that is whole, where it is newer than the newest copy.
-/// The sessions whose file is whole, if all could be looked at in time.
+/// Keeps a copy of each complete creds.json that differs from the newest copy. Returns the
+/// sessions whose file is complete; `None` on a timeout, or if the insurance is off.
 pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) -> Option<BTreeSet<String>> {
     if !ctx.settings.insurance.enabled {
         return None;
@@ -48,14 +49,14 @@ pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) -> Option<BTreeS
         }
         whole
     });
-    let whole = tokio::time::timeout(TAKEN_WITHIN, taken).await.ok();
+    let whole = tokio::time::timeout(COPY_TIMEOUT, taken).await.ok();
     if whole.is_none() {
-        tracing::error!("not every creds.json could be copied in time before the stop");
+        tracing::error!("timeout while copying creds.json before the stop");
     }
     whole
 }
 
-/// Whether it is whole, and kept. Blocks.
+/// Keeps a copy if the file is complete, and returns whether it is. Blocks.
 fn take(store: &CopyStore, found: &Found, keep: &Keep) -> Result<bool, String> {
     let place = found.place.clone();
     let read = Looks::default().run(&found.place.path(), move || {
@@ -84,10 +85,11 @@ fn take(store: &CopyStore, found: &Found, keep: &Keep) -> Result<bool, String> {
     added.map(|_| true).map_err(|error| error.to_string())
 }
 
-/// Puts the newest copy back wherever creds.json is missing or broken and was `whole` before
-/// the stop (after a crash nobody knows: wherever there is a copy), each in a run of its own.
-/// What was broken before is for a person to decide. Only while `service` is known to be gone,
-/// and not beyond a bounded time: the start is not held up by a file system that hangs.
+/// Puts the newest copy back if creds.json is missing or broken and was `whole` before the
+/// stop. After a crash `whole` is unknown; then any session with a copy qualifies. Each restore
+/// is a run of its own. A file that was broken before the stop is left for an operator. Acts
+/// only while the service is known to be gone, and within a bounded time, so that a file system
+/// that hangs does not hold up the start.
 pub async fn before_a_start(
     ctx: &Context,
     down: &Down,
@@ -102,8 +104,8 @@ pub async fn before_a_start(
         halt: halt.clone(),
         ..down.clone()
     };
-    // In a task of its own, which ends its runs however late it is.
-    let mended = {
+    // A separate task, so that it can still record its runs after the timeout.
+    let restoring = {
         let (ctx, halt) = (ctx.clone(), halt.clone());
         tokio::spawn(async move {
             for found in sessions.iter().take_while(|_| !halt.is_halted()) {
@@ -112,24 +114,25 @@ pub async fn before_a_start(
                 };
                 let is_torn = matches!(inventory.creds, Creds::Missing | Creds::Broken(_));
                 if is_torn && was_whole(&ctx, found.session.as_str(), whole.as_ref()).await {
-                    mend(&ctx, &down, found).await;
+                    restore_torn(&ctx, &down, found).await;
                 }
             }
         })
     };
-    if tokio::time::timeout(MENDED_WITHIN, mended).await.is_err() {
+    let restored = tokio::time::timeout(RESTORE_TIMEOUT, restoring).await;
+    if restored.is_err() {
         tracing::error!(
             service = service.name,
-            "looking at creds.json before the start takes too long"
+            "timeout: checking creds.json before the start takes too long"
         );
     }
-    // From here on nothing changes places.
+    // No file moves after this line.
     halt.halt();
     let wait = blocking(move || halt.wait());
-    if tokio::time::timeout(MENDED_WITHIN, wait).await.is_err() {
+    if tokio::time::timeout(RESTORE_TIMEOUT, wait).await.is_err() {
         tracing::error!(
             service = service.name,
-            "putting a creds.json back hangs in the file system"
+            "timeout: putting creds.json back hangs in the file system"
         );
     }
 }
@@ -147,21 +150,26 @@ async fn was_whole(ctx: &Context, session: &str, whole: Option<&BTreeSet<String>
     .await
 }
 
-async fn mend(ctx: &Context, down: &Down, found: &Found) {
+async fn restore_torn(ctx: &Context, down: &Down, found: &Found) {
     let service = &down.service;
     let session = found.session.to_string();
-    let told = format!("before the start of {}", service.name);
+    let why = format!("before the start of {}", service.name);
     let name = session.clone();
     let begun = ctx
         .ask(move |store| {
             store
                 .runs()
-                .begin_own(&name, Action::Restore, &told, Timestamp::now())
+                .begin_own(&name, Action::Restore, &why, Timestamp::now())
         })
         .await;
     let id = match begun {
         Ok(id) => id,
-        Err(error) => return tracing::error!(session, "its creds.json is not put back: {error}"),
+        Err(error) => {
+            return tracing::error!(
+                session,
+                "creds.json was not put back: failed to record the run: {error}"
+            );
+        }
     };
     let down = Down {
         since: Timestamp::now(),
@@ -172,7 +180,7 @@ async fn mend(ctx: &Context, down: &Down, found: &Found) {
         Presence::Gone => restore(ctx, id, found, None, false, Some(&down), &mut ending).await,
         _ => Err(RunError::Refused(Refusal::ConnectionUnknown)),
     };
-    let status = outcome::settle(&restored, &mut ending);
+    let status = outcome::apply_result(&restored, &mut ending);
     match restored {
         Ok(RunOutcome::Restored {
             copy,
@@ -183,14 +191,14 @@ async fn mend(ctx: &Context, down: &Down, found: &Found) {
                 session,
                 copy,
                 next_pre_key_id = counter,
-                "its creds.json was torn by the stop; the newest copy was put back before the start"
+                "the stop damaged creds.json; put back the newest copy before the start"
             );
         }
         Ok(_) => {}
         Err(stop) => {
             tracing::error!(
                 session,
-                "its creds.json is broken, and no copy was put back: {stop}. What is started now begins a new identity: stop it, then baileys_remediator creds restore {session}"
+                "creds.json is broken, and no copy was put back: {stop}. The bot starts with a new identity: stop it, then run baileys_remediator creds restore {session}"
             );
         }
     }
@@ -200,7 +208,7 @@ async fn mend(ctx: &Context, down: &Down, found: &Found) {
     if let Err(error) = ended {
         tracing::error!(
             session,
-            "what became of its creds.json is not on record: {error}"
+            "failed to record the restore of creds.json: {error}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The copies, in the state directory:
+//! The copies in the state directory:
 //!
 //! ```text
 //! creds/                      0700
@@ -6,12 +6,12 @@
 //!     000012-TAKEN-WRITTEN-IDENTITY-CONTENT.creds        0600
 //! ```
 //!
-//! A copy's name is its entry in the index, so one rename makes a copy whole and there is
-//! nothing that could disagree with it: its number, when it was taken and when Baileys had
-//! written it (nanoseconds), and fingerprints of the identity and of the bytes. Its
-//! modification time says when the identity was last seen in the folder.
+//! The file name is the index entry: number, time of the copy, time at which Baileys wrote the
+//! file (both in nanoseconds), fingerprint of the identity, fingerprint of the bytes. One
+//! rename therefore completes a copy, and no second index can disagree. The modification time
+//! is when the identity was last seen in the folder.
 //!
-//! The bytes are private keys: they are never printed, logged or served.
+//! The bytes are private keys. They are never printed, logged or served.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -36,33 +36,33 @@ use crate::remediator::quarantine::give_to_owner_of;
 const DIR: &str = "creds";
 const SUFFIX: &str = ".creds";
 const TMP: &str = "new.tmp";
-/// With so many copies of one session, of however many identities, no new identity is taken in.
+/// Most copies of one session over all identities. At the limit, no new identity is added.
 pub const MAX_COPIES: usize = 100;
-/// A copy that is seen to be the folder's own is marked so at most this often.
+/// Shortest time between two updates of a copy's `seen` time.
 const MARK_EVERY: Duration = Duration::from_secs(86_400);
-/// Somebody else writes here for milliseconds only.
+/// Other processes hold the lock for milliseconds only.
 const LOCK_TRIES: u32 = 250;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
-/// What stays as it is in the name of a session's directory.
+/// Characters that the name of a session's directory keeps unencoded.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
 
-/// A copy, as its name tells it.
+/// A copy, as its file name describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyEntry {
-    /// Its number, what `--version` takes.
+    /// Its number, for `--version`.
     pub number: u64,
     /// When it was taken.
     pub taken: Timestamp,
-    /// When Baileys had written it.
+    /// When Baileys wrote it.
     pub written: Timestamp,
-    /// Whose it is.
+    /// The identity in it.
     pub identity: Identity,
     /// Fingerprint of its bytes.
     pub content: u64,
-    /// When its identity was last seen in the folder, within a day.
+    /// When its identity was last seen in the folder, to the day.
     pub seen: Timestamp,
-    /// Its size.
+    /// Its size in bytes.
     pub size: u64,
 }
 
@@ -103,7 +103,7 @@ impl CopyEntry {
         )
     }
 
-    /// What its keeping is decided by.
+    /// The input of the decision whether to keep it.
     pub fn kept(&self) -> Kept {
         Kept {
             number: self.number,
@@ -114,12 +114,12 @@ impl CopyEntry {
     }
 }
 
-/// A copy that was read and is whole.
+/// A copy that was read and is complete.
 #[derive(Clone)]
 pub struct Copy {
-    /// What its name tells.
+    /// Its index entry.
     pub entry: CopyEntry,
-    /// What it says.
+    /// Its parsed content.
     pub facts: Insurable,
     /// Private keys.
     pub bytes: Vec<u8>,
@@ -134,7 +134,7 @@ impl fmt::Debug for Copy {
 }
 
 impl Copy {
-    /// What a restore is decided by.
+    /// The input of the decision whether to restore it.
     pub fn known(&self) -> Known {
         Known {
             identity: self.facts.identity,
@@ -155,10 +155,10 @@ impl fmt::Display for CopyStoreError {
     }
 }
 
-/// What was done with a creds.json that is worth a copy.
+/// The result of [`CopyStore::add`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Added {
-    /// A new copy, of this number.
+    /// A new copy with this number.
     New(u64),
     /// The newest copy of its identity has the same bytes.
     Known(u64),
@@ -171,7 +171,7 @@ pub struct CopyStore {
 }
 
 impl CopyStore {
-    /// In this state directory.
+    /// The copies in this state directory.
     pub fn new(state: &Path) -> Self {
         Self {
             state: state.to_owned(),
@@ -180,21 +180,21 @@ impl CopyStore {
 
     fn error(&self, doing: &str, error: impl Into<io::Error>) -> CopyStoreError {
         let error: io::Error = error.into();
-        let mend = match error.kind() {
+        let fix = match error.kind() {
             io::ErrorKind::PermissionDenied => {
-                "; run as the user of the state directory, or give it to this one"
+                "; run as the owner of the state directory, or chown the directory to this user"
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space",
             io::ErrorKind::ReadOnlyFilesystem => "; remount the file system read-write",
             _ => "",
         };
         CopyStoreError(format!(
-            "{doing} in {}: {error}{mend}",
+            "{doing} in {}: {error}{fix}",
             self.state.join(DIR).display()
         ))
     }
 
-    /// The session's directory; `None` where there is none and none is to be made.
+    /// The session's directory; `None` if it does not exist and `create` is false.
     fn open(&self, session: &str, create: bool) -> Result<Option<OwnedFd>, CopyStoreError> {
         let doing = "opening the copies of creds.json";
         let all = match open_dir(&self.state) {
@@ -214,7 +214,7 @@ impl CopyStore {
         name: &str,
         create: bool,
     ) -> Result<Option<OwnedFd>, CopyStoreError> {
-        let doing = "making the directory of the copies of creds.json";
+        let doing = "creating the directory of the copies of creds.json";
         let mut made = false;
         loop {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -243,7 +243,7 @@ impl CopyStore {
         }
     }
 
-    /// The copies of a session, newest first, by their names alone: nothing is read.
+    /// The copies of a session, newest first. Reads names only.
     pub fn entries(&self, session: &str) -> Result<Vec<CopyEntry>, CopyStoreError> {
         match self.open(session, false)? {
             Some(dir) => self.entries_in(dir.as_fd()),
@@ -270,7 +270,7 @@ impl CopyStore {
         Ok(entries)
     }
 
-    /// The copies of a session, newest first, each with its content where that is whole.
+    /// The copies of a session, newest first, each with its content if that is complete.
     pub fn copies(&self, session: &str) -> Result<Vec<(CopyEntry, Option<Copy>)>, CopyStoreError> {
         let Some(dir) = self.open(session, false)? else {
             return Ok(Vec::new());
@@ -282,8 +282,8 @@ impl CopyStore {
             .collect())
     }
 
-    /// Keeps a copy of these bytes, unless the newest of its identity is the same, and then
-    /// lets go of what is crowded out. Blocks.
+    /// Keeps a copy of these bytes, unless the newest copy of the identity is the same. Then
+    /// deletes the copies above the limit. Blocks.
     pub fn add(
         &self,
         session: &str,
@@ -308,16 +308,16 @@ impl CopyStore {
         {
             self.mark_in(dir.as_fd(), newest, now)?;
             let number = newest.number;
-            // A crash may have come between the copy and what it crowds out.
+            // A crash may have come between writing the copy and deleting the oldest.
             self.thin_out(dir.as_fd(), entries, facts.identity, now, keep)?;
             return Ok(Added::Known(number));
         }
-        // An identity that has copies crowds out its own.
+        // An identity that has copies replaces its own oldest.
         if entries.len() >= MAX_COPIES
             && entries.iter().all(|entry| entry.identity != facts.identity)
         {
             return Err(CopyStoreError(format!(
-                "{MAX_COPIES} copies of this session's creds.json are kept already, of many identities; look at `creds list`, and remove what nobody needs from {}",
+                "this session already has {MAX_COPIES} copies of creds.json, of many identities; see `creds list`, and remove copies that are no longer needed from {}",
                 self.state.join(DIR).join(encoded(session)).display()
             )));
         }
@@ -339,7 +339,7 @@ impl CopyStore {
         Ok(Added::New(number))
     }
 
-    /// Lets go of what is crowded out of one identity's copies. Only whole ones count.
+    /// Deletes the copies of one identity above the limit. Only complete ones count.
     fn thin_out(
         &self,
         dir: BorrowedFd<'_>,
@@ -383,13 +383,13 @@ impl CopyStore {
             Ok(())
         })();
         written.map_err(|error| {
-            // It holds private keys, and what is half of a copy is of no use.
+            // An incomplete copy is useless and holds private keys.
             let _ = remove_file(dir, TMP);
             self.error(doing, error)
         })
     }
 
-    /// Notes that the newest copy of this identity is what the folder holds.
+    /// Records that the folder still holds the identity of this copy.
     pub fn mark(
         &self,
         session: &str,
@@ -408,7 +408,7 @@ impl CopyStore {
         entry: &CopyEntry,
         now: Timestamp,
     ) -> Result<(), CopyStoreError> {
-        // One dated ahead was marked under a wrong clock.
+        // A time in the future comes from a wrong clock; overwrite it.
         if entry.seen <= now && entry.seen.until(now) < MARK_EVERY {
             return Ok(());
         }
@@ -458,8 +458,8 @@ impl CopyStore {
         encoded(session)
     }
 
-    /// Lets go of the copies of a session that is no longer there; `due` says which of them
-    /// have been due for long enough.
+    /// Deletes expired copies of a session that no longer exists, if `due(number)` agrees.
+    /// Returns how many.
     pub fn expire_directory(
         &self,
         directory: &str,
@@ -488,7 +488,7 @@ impl CopyStore {
         self.remove_in(dir.as_fd(), &aged)?;
         if aged.len() == kept.len() {
             let _ = remove_file(dir.as_fd(), TMP);
-            // Refuses where anything is left in it.
+            // Fails, as intended, if the directory is not empty.
             let _ = rustix::fs::unlinkat(&all, directory, AtFlags::REMOVEDIR);
         }
         Ok(aged.len())
@@ -503,12 +503,12 @@ impl CopyStore {
             }
         }
         Err(CopyStoreError(
-            "another process holds the copies of this session's creds.json; try again".into(),
+            "another process has locked the copies of this session's creds.json; try again".into(),
         ))
     }
 }
 
-/// Reads a copy back; `None` where it is not what its name says.
+/// Reads a copy; `None` if its content does not match its name.
 fn read(dir: BorrowedFd<'_>, entry: &CopyEntry) -> Option<Copy> {
     let bytes = read_plain_file(dir, OsStr::new(&entry.name()), MAX_CREDS_BYTES).ok()?;
     let facts = insurable(&bytes)?;
@@ -546,7 +546,7 @@ pub(super) fn set_modified(file: BorrowedFd<'_>, at: Timestamp) -> io::Result<()
     )?)
 }
 
-/// A session's name as one plain directory name. Long ones end in a hash of the whole.
+/// A session's name as a directory name. A long name is cut and ends in a hash of the whole.
 fn encoded(session: &str) -> String {
     let plain = utf8_percent_encode(session, PLAIN).to_string();
     if plain.len() <= 200 {
@@ -555,7 +555,7 @@ fn encoded(session: &str) -> String {
     format!("{}~{:032x}", &plain[..150], xxh3_128(session.as_bytes()))
 }
 
-/// Where the copies of all sessions are.
+/// The directory of all copies.
 pub fn path_in(state: &Path) -> PathBuf {
     state.join(DIR)
 }

@@ -1,5 +1,5 @@
-//! Takes the copies while `serve` runs: at its start and every ten minutes one look at each
-//! creds.json, by `stat` first, without the folder's lock and without writing there.
+//! Takes the copies while `serve` runs: checks each creds.json at the start and every ten
+//! minutes. Calls `stat` first, takes no folder lock and writes nothing into the folder.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ffi::OsStr;
@@ -17,46 +17,45 @@ use crate::remediator::runner::blocking;
 use super::restore;
 use super::store::{CopyEntry, CopyStore};
 
-/// Sessions that are looked at at the same time.
+/// Sessions that are checked at the same time.
 const AT_ONCE: usize = 8;
-/// A look that takes longer hangs on its file system; that session is left alone until it ends.
+/// A check that takes longer hangs in its file system. The session is skipped until it ends.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
-/// A copy must have been due to go for this long by the monotonic clock: a wall clock that
-/// jumped ahead must cost nobody the insurance.
+/// A copy is deleted only after it has been expired for this long by the monotonic clock, so
+/// that a wall clock that jumps ahead deletes nothing.
 const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
-/// A file written less than this long ago is read again even when nothing seems changed.
+/// A file that was written less than this long ago is read again even if `stat` is unchanged.
 const RACY: Duration = Duration::from_secs(2);
 
-/// What is known of the insurance after a look at all sessions.
+/// The state of the insurance after a check of all sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// For each session with a copy: when its newest copy was last known to be what the
-    /// folder holds.
+    /// For each session with a copy: when the newest copy last matched the folder.
     pub insured: BTreeMap<String, Timestamp>,
-    /// When the look ended.
+    /// When the check ended.
     pub ended: Option<Timestamp>,
-    /// Looks that could not keep a copy they should have kept.
+    /// Checks that failed to keep a copy.
     pub failures: u64,
 }
 
-/// Whether anything may be deleted because its time is over.
+/// Whether expired files may be deleted.
 #[derive(Clone, Copy, Debug)]
 pub struct Deletes {
-    /// Since when the clock on the wall runs as a clock does: what was dated before may have
-    /// been dated wrong, and its time begins anew.
+    /// Since when the wall clock has run without a step. Earlier dates may be wrong, so
+    /// retention counts from this time at the earliest.
     pub since: Timestamp,
-    /// A person has paused all action.
+    /// An operator has paused automatic actions.
     pub paused: bool,
 }
 
 impl Deletes {
-    /// Whether what has to stay for `span` may be over at all.
+    /// Whether anything with a retention of `span` may have expired.
     fn allows(self, span: Duration, now: Timestamp) -> bool {
         !self.paused && self.since.plus(span) < now
     }
 }
 
-/// What the last look at a session's creds.json found.
+/// What the last check of a session's creds.json found.
 #[derive(Clone, Copy)]
 struct Looked {
     stamp: Stamp,
@@ -64,21 +63,21 @@ struct Looked {
     content: u64,
 }
 
-/// What a creds.json is, read until it held still.
+/// A creds.json, read until two reads agree.
 pub enum Reading {
-    /// Whole, logged in, and the same at two reads.
+    /// Complete, logged in, and the same in two reads.
     Good {
         /// Private keys.
         bytes: Vec<u8>,
-        /// What they say.
+        /// Their parsed content.
         facts: Box<Insurable>,
         /// The file.
         stamp: Stamp,
     },
-    /// Missing, broken, unreadable, not logged in, or of nobody's identity.
+    /// Missing, broken, unreadable, not logged in, or without an identity.
     Nothing,
     /// It changed with every read.
-    Restless,
+    Unstable,
 }
 
 impl std::fmt::Debug for Reading {
@@ -90,19 +89,19 @@ impl std::fmt::Debug for Reading {
                 .field("stamp", stamp)
                 .finish_non_exhaustive(),
             Reading::Nothing => f.write_str("Nothing"),
-            Reading::Restless => f.write_str("Restless"),
+            Reading::Unstable => f.write_str("Unstable"),
         }
     }
 }
 
-/// One read of creds.json: the file it was, and its bytes.
+/// One read of creds.json: the file's stamp and its bytes.
 type Read = Option<(Stamp, Vec<u8>)>;
 
-/// Reads creds.json twice, until both reads and both looks at the file agree. Baileys writes
-/// in place, so a single read may be of half a file.
+/// Reads creds.json until two reads in a row give the same stamp and bytes. Baileys writes in
+/// place, so a single read may see half a file.
 pub fn read_settled(folder: BorrowedFd<'_>) -> Reading {
     let name = OsStr::new("creds.json");
-    settle(
+    read_until_stable(
         || {
             let (shape, stamp) = stat(folder, name).ok().flatten()?;
             let bytes = read_plain_file(folder, name, MAX_CREDS_BYTES).ok()?;
@@ -112,7 +111,7 @@ pub fn read_settled(folder: BorrowedFd<'_>) -> Reading {
     )
 }
 
-fn settle(mut read: impl FnMut() -> Read, pause: impl Fn()) -> Reading {
+fn read_until_stable(mut read: impl FnMut() -> Read, pause: impl Fn()) -> Reading {
     let mut former = read();
     let mut seen_good = false;
     for _ in 0..CREDS_LOOKS {
@@ -138,7 +137,7 @@ fn settle(mut read: impl FnMut() -> Read, pause: impl Fn()) -> Reading {
         }
     }
     if seen_good {
-        Reading::Restless
+        Reading::Unstable
     } else {
         Reading::Nothing
     }
@@ -148,7 +147,7 @@ fn is_file(shape: Shape) -> bool {
     matches!(shape, Shape::Regular | Shape::HardLinked)
 }
 
-/// Looks at every session again and again.
+/// Checks every session, again and again.
 #[derive(Debug)]
 pub struct Watch {
     store: CopyStore,
@@ -172,8 +171,8 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Watch {
-    /// Over the copies in `store`. `retention`: how long files that a restore replaced stay
-    /// in the quarantine. Where the insurance is switched off, only those are looked after.
+    /// `retention` is how long the quarantine keeps files that a restore replaced. If the
+    /// insurance is off, the watch only deletes those files.
     pub fn new(store: CopyStore, insurance: Insurance, retention: Duration) -> Self {
         Self {
             store,
@@ -185,7 +184,7 @@ impl Watch {
         }
     }
 
-    /// One look at all sessions that are there.
+    /// Checks all these sessions once.
     pub async fn look_at_all(self: &Arc<Self>, found: Vec<Found>, deletes: Deletes) -> Report {
         let mut report = Report::default();
         let mut looks = tokio::task::JoinSet::new();
@@ -222,7 +221,7 @@ impl Watch {
         }
         let watch = Arc::clone(self);
         let now = (Timestamp::now(), Instant::now());
-        blocking(move || watch.expire_the_gone(&directories, &names, deletes, now.0, now.1)).await;
+        blocking(move || watch.expire_removed(&directories, &names, deletes, now.0, now.1)).await;
         report.ended = Some(Timestamp::now());
         report
     }
@@ -249,7 +248,7 @@ impl Watch {
             Err(_) => {
                 tracing::error!(
                     session,
-                    "looking at creds.json takes too long; its file system may hang"
+                    "timeout: checking creds.json takes too long; its file system may hang"
                 );
                 (
                     session,
@@ -262,7 +261,7 @@ impl Watch {
         }
     }
 
-    /// One look at one session. Blocks.
+    /// Checks one session. Blocks.
     fn look(&self, found: &Found, deletes: Deletes, now: Timestamp, clock: Instant) -> Outcome {
         let session = found.session.as_str();
         let mut outcome = Outcome::default();
@@ -277,7 +276,7 @@ impl Watch {
             is_over && self.is_due(session, run, clock)
         });
         if let Err(error) = tidied {
-            tracing::error!(session, "what a restore replaced: {error}");
+            tracing::error!(session, "failed to clean up after a restore: {error}");
         }
         outcome
     }
@@ -296,7 +295,7 @@ impl Watch {
             Err(error) => {
                 tracing::error!(session, "no copy of creds.json was kept: {error}");
                 outcome.failed = true;
-                // What cannot be replaced is not let go.
+                // Delete no old copy while a new one cannot be taken.
                 Holds::NoLogin
             }
         };
@@ -313,10 +312,10 @@ impl Watch {
         outcome
     }
 
-    /// Keeps a copy, where there is something new to keep.
+    /// Keeps a copy if the file is new or changed.
     fn insure(&self, found: &Found, now: Timestamp) -> Result<Holds, String> {
         let session = found.session.as_str();
-        // A folder that cannot be opened is reported by the discovery; nothing is let go.
+        // Discovery reports a folder that cannot be opened. Delete nothing.
         let Ok(folder) = found.place.open() else {
             return Ok(Holds::NoLogin);
         };
@@ -344,7 +343,7 @@ impl Watch {
         }
         held(&self.looked).remove(session);
         match read_settled(folder.as_fd()) {
-            Reading::Nothing | Reading::Restless => Ok(Holds::NoLogin),
+            Reading::Nothing | Reading::Unstable => Ok(Holds::NoLogin),
             Reading::Good {
                 bytes,
                 facts,
@@ -359,7 +358,7 @@ impl Watch {
                     &self.insurance.keep,
                 );
                 let added = added.map_err(|error| error.to_string())?;
-                tracing::debug!(session, ?added, "creds.json looked at");
+                tracing::debug!(session, ?added, "checked creds.json");
                 if stamp.changed < now.minus(RACY) {
                     let content = xxhash_rust::xxh3::xxh3_64(&bytes);
                     let looked = Looked {
@@ -404,14 +403,15 @@ impl Watch {
             Ok(()) => tracing::info!(
                 session,
                 copies = gone.len(),
-                "old copies of creds.json deleted"
+                "deleted old copies of creds.json"
             ),
             Err(error) => tracing::error!(session, "{error}"),
         }
     }
 
-    /// `present`: the directories of the sessions that are there; `names`: their names.
-    fn expire_the_gone(
+    /// Deletes expired copies of sessions that no longer exist. `present` and `names` are the
+    /// directories and names of the sessions that do.
+    fn expire_removed(
         &self,
         present: &HashSet<String>,
         names: &HashSet<String>,
@@ -443,16 +443,16 @@ impl Watch {
                 .expire_directory(&directory, now, &self.insurance.keep, due)
             {
                 Ok(0) => {}
-                Ok(copies) => tracing::info!(copies, "copies of a session that is gone deleted"),
+                Ok(copies) => tracing::info!(copies, "deleted copies of a removed session"),
                 Err(error) => tracing::error!("{error}"),
             }
         }
-        // What is due no longer begins anew when it is due again.
+        // The wait starts again for copies that are no longer due.
         let asked = asked.into_inner();
         held(&self.due).retain(|key, _| names.contains(&key.0) || asked.contains(key));
     }
 
-    /// Whether this was due already [`DUE_FOR`] ago.
+    /// Whether this has been due for at least [`DUE_FOR`].
     fn is_due(&self, session: &str, what: &str, clock: Instant) -> bool {
         let key = (session.to_owned(), what.to_owned());
         let since = *held(&self.due).entry(key).or_insert(clock);
@@ -460,7 +460,7 @@ impl Watch {
     }
 
     fn forget_due(&self, session: &str, no_longer: impl Fn(&str) -> bool) {
-        held(&self.due).retain(|(whose, what), _| whose != session || !no_longer(what));
+        held(&self.due).retain(|(owner, what), _| owner != session || !no_longer(what));
     }
 }
 
@@ -470,7 +470,7 @@ struct Outcome {
     failed: bool,
 }
 
-/// When the newest copy was last what the folder holds: now, where its identity is.
+/// When the newest copy last matched the folder: now, if the folder's identity has a copy.
 fn insured_at(entries: &[CopyEntry], holds: Holds, now: Timestamp) -> Option<Timestamp> {
     match holds {
         Holds::Identity(own) if entries.iter().any(|entry| entry.identity == own) => Some(now),

@@ -79,25 +79,25 @@ fn running_but_not_connected_and_down_are_two_reasons() {
     assert_eq!(label(BotState::StartUnknown("x".into())), "start_unknown");
 }
 
-/// What was neither stopped nor started is not called started, and what does not run neither.
+/// A service that was not started, or does not run, is not called started.
 #[test]
 fn a_sentence_claims_no_start_that_did_not_happen() {
-    let told = |error: RunError, bot| {
+    let sentence = |error: RunError, bot| {
         RunError::AfterStop {
             error: Box::new(error),
             bot,
         }
         .to_string()
     };
-    let not_stopped = told(
+    let not_stopped = sentence(
         RunError::NotStopped("exit code 1".into()),
         BotState::Connected,
     );
     assert_eq!(
         not_stopped,
-        "the service could not be stopped: exit code 1; nothing was moved. The bot is connected"
+        "failed to stop the service: exit code 1; no file was moved. The bot is connected"
     );
-    let down = told(
+    let down = sentence(
         RunError::Changed(0),
         BotState::Down("the service could not be started: exit code 1".into()),
     );
@@ -116,7 +116,7 @@ fn a_sentence_claims_no_start_that_did_not_happen() {
 }
 
 #[test]
-fn a_run_is_armed_while_a_better_moment_may_come() {
+fn a_refusal_that_may_end_arms_the_run() {
     let either = |stop, cleanup: RunError| RunError::NotCleanedEither {
         stop,
         cleanup: Box::new(cleanup),

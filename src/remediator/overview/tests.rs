@@ -3,7 +3,7 @@ use crate::remediator::store::runs::{Action, Status};
 use crate::remediator::store::session_status::Refused;
 
 #[test]
-fn what_is_gone_or_over_is_not_told() {
+fn removed_sessions_and_ended_refusals_are_left_out() {
     let at = Timestamp::from_secs;
     let status = |session: &str, last: i64| SessionStatus {
         session: session.into(),
@@ -24,10 +24,10 @@ fn what_is_gone_or_over_is_not_told() {
         status("gone", 9_000),
     ];
     let here = ["a", "b", "new"].map(|name| SessionName::from_dir(name.as_ref()));
-    let told = of_those_here(all.clone(), &here, at(9_000));
+    let shown = of_present_sessions(all.clone(), &here, at(9_000));
     let over = SessionStatus {
         refused: None,
         ..all[0].clone()
     };
-    assert_eq!(told, [over, all[1].clone()]);
+    assert_eq!(shown, [over, all[1].clone()]);
 }

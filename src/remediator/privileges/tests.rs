@@ -196,10 +196,10 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
     for (facts, check, weight) in cases {
         let found = judge(&facts, ME);
         assert_eq!(checks(&facts, ME), [(check, weight)], "{facts:?}");
-        assert!(!found[0].mend.is_empty());
+        assert!(!found[0].fix.is_empty());
         assert!(
             !found[0].message.contains("/bots"),
-            "a message stands for many folders"
+            "a message covers many folders"
         );
     }
     let theirs = Facts {
@@ -209,7 +209,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
     assert_eq!(
         checks(&theirs, Me { uid: 0 }),
         [],
-        "root gives a file to anybody"
+        "root may chown to any user"
     );
     assert_eq!(
         checks(
@@ -243,16 +243,16 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
         [],
         "btrfs counts none"
     );
-    let mend = &judge(
+    let fix = &judge(
         &Facts {
             closed: Some(Errno::ACCESS),
             ..sound()
         },
         ME,
     )[0]
-    .mend;
+    .fix;
     assert_eq!(
-        mend, "chmod u+rwx '/bots/a b'",
+        fix, "chmod u+rwx '/bots/a b'",
         "a command that can be pasted"
     );
 }
@@ -279,7 +279,7 @@ fn one_line_stands_for_many_sessions() {
         check,
         weight: Weight::Problem,
         message: "m".into(),
-        mend: "x".into(),
+        fix: "x".into(),
     };
     let warning = PermissionFinding {
         weight: Weight::Warning,
@@ -288,7 +288,7 @@ fn one_line_stands_for_many_sessions() {
     let mut all = vec![(None, warning)];
     all.extend((0..500).map(|n| (Some(format!("s{n}")), finding("rename"))));
     let groups = grouped(all);
-    let whom: Vec<String> = groups.iter().map(Group::whom).collect();
+    let whom: Vec<String> = groups.iter().map(Group::subject).collect();
     assert_eq!(whom, ["s0, s1, s2 and 497 more", "this program"]);
 }
 

@@ -1,4 +1,4 @@
-//! Files and directories of a quarantine: made, written and removed without following links.
+//! Creates, writes and removes files and directories of a quarantine, without following links.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -19,7 +19,8 @@ const NFS_MAGIC: i64 = 0x6969;
 pub(super) fn write_file(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> Result<(), Obstacle> {
     let doing = "writing a record into the quarantine";
     let tmp = format!("{name}.tmp");
-    // What stands there was cut short, or planted: a pipe would hang us, a link mislead us.
+    // A file of this name is incomplete or planted. A planted pipe would block the write, and
+    // a planted link would redirect it.
     unlink(dir, &tmp)?;
     let fd = rustix::fs::openat(
         dir,
@@ -71,7 +72,7 @@ pub(in crate::remediator) fn make_dir(
     name: &str,
     must_be_new: bool,
 ) -> Result<OwnedFd, Obstacle> {
-    let doing = "making a directory in the quarantine";
+    let doing = "creating a directory in the quarantine";
     match rustix::fs::mkdirat(parent, name, Mode::RWXU) {
         Ok(()) => {}
         Err(Errno::EXIST) if !must_be_new => {}
@@ -83,8 +84,8 @@ pub(in crate::remediator) fn make_dir(
     Ok(fd)
 }
 
-/// What root makes in a bot's folder belongs to the bot's user, so that a remediator that
-/// runs as that user can go on with it.
+/// Gives a file that root created to the owner of its directory, so that a remediator that
+/// runs as that user can use it.
 pub(in crate::remediator) fn give_to_owner_of(
     parent: BorrowedFd<'_>,
     made: BorrowedFd<'_>,
@@ -92,7 +93,7 @@ pub(in crate::remediator) fn give_to_owner_of(
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let doing = "handing the quarantine to the folder's owner";
+    let doing = "giving the quarantine to the folder's owner";
     let owner = rustix::fs::fstat(parent).map_err(|e| obstacle(doing, e))?;
     let (user, group) = (
         rustix::fs::Uid::from_raw(owner.st_uid),
@@ -101,17 +102,17 @@ pub(in crate::remediator) fn give_to_owner_of(
     rustix::fs::fchown(made, Some(user), Some(group)).map_err(|e| obstacle(doing, e))
 }
 
-/// Refuses file systems on which the protocol's promises do not hold.
+/// Refuses file systems on which locks or renames are not reliable.
 pub(in crate::remediator) fn check_filesystem(magic: i64) -> Result<(), Obstacle> {
     match magic {
         NFS_MAGIC => Err(Obstacle::Filesystem(
-            "the folder is on NFS, where neither the lock nor the rename can be relied on".into(),
+            "the folder is on NFS, where locks and renames are not reliable".into(),
         )),
         _ => Ok(()),
     }
 }
 
-/// Finds out whether this file system knows RENAME_NOREPLACE, with a file of our own.
+/// Checks with a temporary file that this file system supports RENAME_NOREPLACE.
 pub(super) fn check_noreplace(dir: BorrowedFd<'_>, files: BorrowedFd<'_>) -> Result<(), Obstacle> {
     let probe = "rename-probe";
     write_file(dir, probe, b"")?;
@@ -128,8 +129,8 @@ pub(in crate::remediator) fn unlink(dir: BorrowedFd<'_>, name: &str) -> Result<(
     }
 }
 
-/// Removes a run's own records and its directories. Key files are never removed here: a
-/// directory that still holds one does not go (`rmdir` refuses).
+/// Removes a run's records and directories. Never removes a key file: `rmdir` refuses a
+/// directory that still holds one.
 pub(super) fn remove_run_dir(
     quarantine: BorrowedFd<'_>,
     run: &RunId,
@@ -141,8 +142,8 @@ pub(super) fn remove_run_dir(
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(obstacle(doing, error)),
         };
-    // Without plan.json the run is empty for every reader; purged.json says until the end
-    // that a purge is under way.
+    // Without plan.json the run is empty for every reader. purged.json goes last, because it
+    // marks a purge that is under way.
     unlink(dir, PLAN)?;
     if let Ok(files) = open_beneath(dir, FILES) {
         unlink(files.as_fd(), "rename-probe")?;

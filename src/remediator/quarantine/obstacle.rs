@@ -1,16 +1,16 @@
-//! What keeps files from being moved.
+//! Errors that prevent the moves of a run.
 
 use std::fmt;
 use std::io;
 
 use rustix::io::Errno;
 
-/// What keeps a run from happening although the guard table allows it.
+/// Why a run that the guard table allows cannot be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Somebody else holds the folder's lock.
+    /// Another process holds the folder's lock.
     Locked,
-    /// The file system lacks something without which a move is not safe.
+    /// The file system cannot make a move safe.
     Filesystem(String),
     /// The quarantine may not grow further.
     QuarantineFull {
@@ -49,26 +49,26 @@ impl fmt::Display for Obstacle {
                 "another run holds the lock of this folder; try again when it has ended",
             ),
             Obstacle::Filesystem(what) => {
-                write!(f, "the file system cannot do this safely: {what}")
+                write!(f, "moves are not safe on this file system: {what}")
             }
             Obstacle::QuarantineFull { bytes, limit } => write!(
                 f,
-                "the quarantine is full: it holds {bytes} bytes, the limit is {limit}; wait for its retention, or raise quarantine.max_bytes"
+                "the quarantine is full: it holds {bytes} bytes, the limit is {limit}; wait for the retention, or raise quarantine.max_bytes"
             ),
             Obstacle::Immovable(what) => write!(
                 f,
-                "no planned file can be moved: {what}; see what baileys_remediator doctor says"
+                "no planned file can be moved: {what}; run baileys_remediator doctor"
             ),
             Obstacle::Io(what) => f.write_str(what),
         }
     }
 }
 
-/// Turns an errno into an obstacle, saying what was tried.
+/// The obstacle for an errno. `doing` is the operation that failed.
 pub(in crate::remediator) fn obstacle(doing: &str, errno: Errno) -> Obstacle {
     match errno {
         Errno::XDEV => Obstacle::Filesystem(format!(
-            "{doing}: the quarantine would be on another file system or mount; nothing is ever copied"
+            "{doing}: the quarantine is on another file system or mount; files are never copied"
         )),
         Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::NOLCK => {
             Obstacle::Filesystem(format!(
@@ -85,10 +85,10 @@ pub(in crate::remediator) fn obstacle(doing: &str, errno: Errno) -> Obstacle {
             Obstacle::Io(format!("{doing}: no space left; free some and try again"))
         }
         Errno::LOOP => Obstacle::Io(format!(
-            "{doing}: a link stands where a directory should be; look at what put it there, and remove it"
+            "{doing}: a symbolic link is in the place of a directory; find out what created it, and remove it"
         )),
         Errno::STALE => Obstacle::Io(format!(
-            "{doing}: {errno}: it was replaced on its server; keys belong on a local file system such as ext4 or xfs"
+            "{doing}: {errno}: replaced on the file server; keep keys on a local file system such as ext4 or xfs"
         )),
         other => Obstacle::Io(format!("{doing}: {other}")),
     }

@@ -29,28 +29,28 @@ impl Prepared {
         &self.record.run
     }
 
-    /// Drops the plan: nothing was moved, and the run leaves no trace.
+    /// Drops the plan and removes the run's directory. No file was moved.
     pub fn cancel(self) -> Result<(), Obstacle> {
         remove_run_dir(self.quarantine.as_fd(), &self.record.run, self.dir.as_fd())
     }
 
-    /// Moves the files. A file that is no longer what it was when the plan was made means
-    /// that somebody writes here: then everything moved so far is put back.
+    /// Moves the files. If a file has changed since the plan, a process writes into the
+    /// folder: then all moved files are put back.
     pub fn execute(&self, now: Timestamp) -> Result<Done, Obstacle> {
         let mut moved: Vec<&MoveRecord> = Vec::new();
         for planned in &self.record.moves {
             match self.move_one(planned) {
                 Ok(Moved::Yes | Moved::Already) => moved.push(planned),
                 Ok(Moved::Changed) => {
-                    // What came under its name in the meantime goes back, too.
+                    // A new file of this name may have been moved; put it back as well.
                     moved.push(planned);
                     let left = self.put_all_back(&moved)?;
                     return self.end(MoveOutcome::RolledBack, left, now);
                 }
-                // Its bot is about to be started: nothing is put back under it, either.
+                // The bot is about to be started, so no file may move back either.
                 Ok(Moved::Halted) => return self.end(MoveOutcome::Interrupted, moved.len(), now),
                 Err(error) => {
-                    // It may have been moved all the same: the look after the move can fail.
+                    // The file may have moved: the check after the move can fail.
                     moved.push(planned);
                     let left = self.put_all_back(&moved).map_err(|back| self.held(&back))?;
                     self.end(MoveOutcome::RolledBack, left, now)?;
@@ -58,7 +58,7 @@ impl Prepared {
                 }
             }
         }
-        // A writer that had a file open before its move would write into the quarantine.
+        // A writer that had a file open before the move writes into the quarantine.
         for planned in &moved {
             let found = stat(self.files.as_fd(), planned.file_name());
             let same = matches!(found, Ok(Some((_, stamp))) if planned.is_same(&stamp));
@@ -109,8 +109,8 @@ impl Prepared {
         )
     }
 
-    /// Returns how many files could not be put back, because the folder has one of that
-    /// name again.
+    /// Returns how many files were not put back, because the folder has a new file of the
+    /// same name.
     fn put_all_back(&self, moved: &[&MoveRecord]) -> Result<usize, Obstacle> {
         let (mut left, mut failed) = (0, None);
         for planned in moved.iter().rev() {
@@ -121,7 +121,7 @@ impl Prepared {
             match put_back(self.files.as_fd(), self.folder.fd.as_fd(), planned) {
                 Ok(PutBack::Restored | PutBack::NotHere { .. }) => {}
                 Ok(_) => left += 1,
-                // The others can still be put back.
+                // Continue with the other files.
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
@@ -167,7 +167,7 @@ impl Prepared {
         if is_planned(&here(files)?) {
             return Ok(Moved::Yes);
         }
-        // Another file came under this name between the look and the move.
+        // Another file took this name between the check and the move.
         match rename(files, folder, name) {
             Ok(()) | Err(Errno::EXIST | Errno::NOENT) => Ok(Moved::Changed),
             Err(error) => Err(obstacle("putting a file back", error)),
@@ -211,10 +211,8 @@ pub(super) enum Moved {
     Halted,
 }
 
-pub(super) fn broken_off() -> Obstacle {
-    Obstacle::Io(
-        "it was broken off, for the bot is started; what is moved stays where it is".into(),
-    )
+pub(super) fn aborted() -> Obstacle {
+    Obstacle::Io("aborted, because the bot is started; moved files stay where they are".into())
 }
 
 #[derive(PartialEq)]
@@ -225,8 +223,8 @@ pub(super) enum PutBack {
     NotHere { in_folder: bool },
 }
 
-/// Moves one file back, never over another; also one that is no longer what the plan says
-/// (a bot that had it open has written to it, a backup was restored): it is the only copy.
+/// Moves one file back, never over another. Also moves a file that has changed since the plan
+/// (a bot that had it open wrote to it, or a backup was restored), because it is the only copy.
 pub(super) fn put_back(
     files: BorrowedFd<'_>,
     folder: BorrowedFd<'_>,
@@ -240,7 +238,7 @@ pub(super) fn put_back(
             return Ok(PutBack::NotHere { in_folder });
         }
         Some((Shape::Regular | Shape::HardLinked, _)) => {}
-        // A link or a directory was never moved by a run.
+        // No run ever moves a link or a directory.
         Some(_) => return Ok(PutBack::Planted),
     }
     match rename(files, folder, name) {

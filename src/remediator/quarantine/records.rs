@@ -1,4 +1,4 @@
-//! What a quarantine says of each run: the plan, how it ended, what was undone.
+//! The records of a run in a quarantine: plan, outcome, undo.
 
 use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
@@ -21,9 +21,10 @@ pub(super) const TAG_TEXT: &[u8] = b"Signature: baileys_remediator quarantine\n\
 Files moved away from this auth folder, one directory a run. They hold private keys.\n\
 `baileys_remediator undo RUN` puts them back; after the retention they are deleted.\n";
 
-/// Largest plan.json that is read back.
+/// Largest record that is read, in bytes.
 const MAX_RECORD_BYTES: u64 = 64 << 20;
-/// One file of a plan, as it is recorded.
+
+/// One file of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct MoveRecord {
     pub(super) name: String,
@@ -42,8 +43,8 @@ impl MoveRecord {
     }
 
     pub(super) fn is_same(&self, stamp: &Stamp) -> bool {
-        // Not the device: its number may change with a reboot, and both directories are
-        // opened on one mount.
+        // Does not compare the device: its number may change with a reboot, and both
+        // directories are on one mount.
         (self.inode, self.size, self.modified_ns)
             == (stamp.inode, stamp.size, stamp.modified.nanos())
     }
@@ -64,7 +65,7 @@ pub(super) struct PlanRecord {
 pub struct Done {
     /// When, nanoseconds since the epoch.
     pub at_ns: i64,
-    /// What became of it.
+    /// The outcome of the moves.
     pub outcome: MoveOutcome,
     /// Files now in the quarantine.
     pub moved: usize,
@@ -72,24 +73,25 @@ pub struct Done {
     pub left: usize,
 }
 
-/// What became of a run's moves.
+/// The outcome of a run's moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MoveOutcome {
     /// Every planned file was moved.
     Moved,
-    /// A file changed while the run was under way: somebody writes here. Everything was put back.
+    /// A file changed during the run, so a process writes into the folder. All files were put
+    /// back.
     RolledBack,
-    /// A crash interrupted it and the rest was moved after the restart.
+    /// A crash interrupted it, and recovery moved the other files.
     RolledForward,
-    /// A crash interrupted it and the bot was not known to be disconnected after the
-    /// restart, or it was broken off because its bot is started again: what had been moved
-    /// stays in the quarantine, nothing more was moved.
+    /// A crash interrupted it and the bot was not known to be disconnected after the restart,
+    /// or it was aborted because its bot is started. The moved files stay in the quarantine;
+    /// no other file was moved.
     Interrupted,
 }
 
 impl MoveOutcome {
-    /// The word for it.
+    /// Its name in records and in the audit trail.
     pub const fn label(self) -> &'static str {
         match self {
             MoveOutcome::Moved => "moved",
@@ -114,7 +116,7 @@ pub struct Undone {
     pub restored: usize,
     /// Files that stay in the quarantine because the folder has one of that name again.
     pub blocked: usize,
-    /// Files that are neither in the quarantine nor, as they were, in the folder.
+    /// Files that are neither in the quarantine nor unchanged in the folder.
     pub missing: usize,
 }
 
@@ -123,7 +125,7 @@ pub struct Undone {
 pub struct StoredRun {
     /// Its name.
     pub run: RunId,
-    /// What is known of its end.
+    /// Its state.
     pub state: StoredState,
     /// Bytes it holds.
     pub bytes: u64,
@@ -134,7 +136,7 @@ pub struct StoredRun {
 /// State of a run in a quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoredState {
-    /// A plan without an end: a crash interrupted it.
+    /// A plan without an outcome: a crash interrupted it.
     Unfinished,
     /// An undo was begun and has not ended.
     UndoUnfinished,
@@ -145,9 +147,9 @@ pub enum StoredState {
         /// When, nanoseconds since the epoch.
         at_ns: i64,
     },
-    /// Its retention ended and its files are going.
+    /// Its retention has ended and its files are being deleted.
     Purging,
-    /// It never got as far as a plan: nothing was moved.
+    /// It has no plan: no file was moved.
     Empty,
     /// Its records cannot be read.
     Damaged,
@@ -190,8 +192,8 @@ pub(super) fn stored_state(dir: BorrowedFd<'_>) -> StoredState {
     state().unwrap_or(StoredState::Damaged)
 }
 
-/// Reads plan.json or purged.json. The folder's owner can write there, so nothing in it is
-/// trusted: a plan that names what the guard never moves was not written by us.
+/// Reads plan.json or purged.json. The folder's owner can write there, so the content is not
+/// trusted: a plan with a file that the guard never moves is treated as damaged.
 pub(super) fn read_plan(dir: BorrowedFd<'_>, name: &str) -> Result<PlanRecord, Obstacle> {
     let record: PlanRecord = read_record(dir, name)?;
     let sound = record.version == 1
@@ -205,7 +207,7 @@ pub(super) fn read_plan(dir: BorrowedFd<'_>, name: &str) -> Result<PlanRecord, O
 }
 
 fn damaged() -> Obstacle {
-    Obstacle::Io("the records of this run are damaged; its files are left where they are".into())
+    Obstacle::Io("the records of this run are damaged; its files stay where they are".into())
 }
 
 pub(in crate::remediator) fn read_record<T: for<'de> Deserialize<'de>>(

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::folder::Timestamp;
 
-/// Name of one run: when it began, and six random hex digits.
+/// Name of one run: its start time and six random hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunId(String);
@@ -25,7 +25,7 @@ impl RunId {
             "19700101T000000Z".to_owned()
         };
         let mut random = [0u8; 3];
-        // Only uniqueness rests on it, and a name that is taken is refused by mkdir.
+        // The name only has to be unique, and mkdir refuses a name that is taken.
         let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
         Self(format!(
             "{stamp}-{:02x}{:02x}{:02x}",
@@ -33,8 +33,7 @@ impl RunId {
         ))
     }
 
-    /// Parses a name; anything that is not exactly of that shape is `None`, so a name
-    /// never carries a path.
+    /// Parses a name; `None` for any other shape, so that a name never contains a path.
     pub fn parse(text: &str) -> Option<Self> {
         let shape = b"00000000T000000Z-xxxxxx";
         let fits = text.len() == shape.len()

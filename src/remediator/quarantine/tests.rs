@@ -251,7 +251,7 @@ fn there_and_back_again() {
         (after.ino(), after.mtime_nsec())
     );
     let again = folder.undo(&run, now()).unwrap_err().to_string();
-    assert!(again.contains("undone already"), "{again}");
+    assert!(again.contains("already undone"), "{again}");
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn one_run_at_a_time() {
     );
 }
 
-/// What somebody else does between plan and move, and what must then be true.
+/// What another process does between plan and move, and what must be true after that.
 fn meddle(meddle: impl FnOnce(&Path)) -> (Sample, Done) {
     let sample = Sample::new(&NAMES);
     let folder = LockedFolder::lock(&sample.place).unwrap();
@@ -541,7 +541,7 @@ fn once_halted_nothing_moves_in_either_direction() {
             .count()
     };
 
-    // Halted between the plan and its first move: whoever waits for a permit gets none.
+    // Halted between the plan and its first move: a waiting thread gets no permit.
     let prepared = folder
         .prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20)
         .unwrap();
@@ -560,7 +560,7 @@ fn once_halted_nothing_moves_in_either_direction() {
     assert_eq!(there(), 3);
     drop(folder);
 
-    // Nor does what a crash left, and an undo ends where it stands.
+    // Recovery moves no file either, and an undo stops.
     fs::remove_file(
         sample
             .place

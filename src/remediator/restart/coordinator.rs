@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::control::Service;
 use crate::folder::{Found, SessionName, Timestamp};
-use crate::remediator::insurance::stop::MENDED_WITHIN;
+use crate::remediator::insurance::stop::RESTORE_TIMEOUT;
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::runner::{Context, blocking};
 use crate::remediator::store::runs::{Ending, Run};
@@ -223,7 +223,7 @@ impl RestartCoordinator {
             gone: service.gone_timeout,
             start: service.start_timeout,
             connect: service.connect_timeout,
-            clean: self.bounds.down + HALTS_WITHIN + MENDED_WITHIN * 2 + GRACE,
+            clean: self.bounds.down + HALTS_WITHIN + RESTORE_TIMEOUT * 2 + GRACE,
             retry: self.ctx.settings.armed.look_every.min(RETRY_EVERY),
         }
     }

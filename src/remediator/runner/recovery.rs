@@ -1,4 +1,4 @@
-//! What a restart does about a run that a crash cut short.
+//! Recovery after a restart: completes or ends the runs that a crash interrupted.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,15 +20,17 @@ use super::super::store::audit::{Fate, FileRecord, Step};
 use super::super::store::runs::{Action, Ending, Run, Status};
 use super::{Context, ask_and_scan, blocking, lock};
 
-/// An accepted run that had not begun when the process died is begun anew, if it is not
-/// older than this: a run that kills the process must not do so for ever.
+/// Recovery queues a run again if no file had moved and the run is not older than this. The
+/// limit keeps a run that crashes the process from doing so for ever.
 const REQUEUE_WITHIN: Duration = Duration::from_secs(600);
 
-/// Deals with what a crash left in this folder's quarantine. While the bot is
-/// disconnected, a run is rolled forward as far as the guard table still allows its files
-/// to go, and an undo is taken to its end; otherwise a run ends where it stands (the order
-/// of its moves makes that safe) and an undo waits. One run that cannot be dealt with does
-/// not keep the others. Says whether there was anything; fails where nobody can tell.
+/// Completes the interrupted runs in this folder's quarantine. While the bot is disconnected,
+/// a run is rolled forward with the files that the guard table still allows, and an undo is
+/// completed. Otherwise a run ends without further moves (the order of its moves makes that
+/// safe), and an undo waits. A failure of one run does not stop the others. Returns whether
+/// there was an interrupted run.
+///
+/// Errors: the quarantine cannot be listed.
 pub(super) async fn resume(
     settings: &Settings,
     found: &Found,
@@ -72,7 +74,7 @@ pub(super) async fn resume(
                     .undo(run, now)
                     .map(|undone| Some(format!("undo ended: {} files", undone.restored))),
                 StoredState::Damaged => Err(Obstacle::Io(
-                    "its records cannot be read; its files are left where they are".into(),
+                    "failed to read the records of the run; its files stay where they are".into(),
                 )),
                 _ => continue,
             };
@@ -91,9 +93,9 @@ pub(super) async fn resume(
     .await
 }
 
-/// Whether the service of this session is on its way down or up: then its folder is left
-/// alone, whatever a source says, for it may be started at any moment.
-async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, StoreError> {
+/// Whether the service of this session has a pending restart. Then the folder must not be
+/// touched, whatever a source reports, because the bot may be started at any moment.
+async fn has_pending_restart(ctx: &Context, found: &Found) -> Result<bool, StoreError> {
     let Some(service) = ctx.settings.services.of(&found.session) else {
         return Ok(false);
     };
@@ -101,9 +103,8 @@ async fn is_owed(ctx: &Context, found: &Found) -> Result<bool, StoreError> {
     Ok(pending.iter().any(|one| one.service == service.name))
 }
 
-/// After a restart: ends what a crash left in this folder. `Ok(false)`: somebody has it
-/// locked, so a run is under way there and it is left alone; or its service is on its way
-/// down or up.
+/// Completes the interrupted runs of this folder after a restart. Returns `false` if it
+/// skipped the folder, because a run holds its lock or its service has a pending restart.
 pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, RunError> {
     let place = found.place.clone();
     let stored = blocking(move || stored_runs(&place)).await?;
@@ -116,27 +117,27 @@ pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, RunError> {
     if !stored.iter().any(|stored| unfinished(&stored.state)) {
         return Ok(true);
     }
-    if is_owed(ctx, found).await? {
+    if has_pending_restart(ctx, found).await? {
         return Ok(false);
     }
-    // Asked before the lock is taken, so that sources that hang hold up no queued run, and
-    // again under it: the bot may have been started since.
+    // Ask before taking the lock, so that hanging sources block no queued run. Ask again under
+    // the lock, because the bot may have been started since.
     ctx.connection.ask(&found.session).await;
     let folder = match lock(found).await {
         Err(Obstacle::Locked) => return Ok(false),
         folder => folder?,
     };
     let (verdict, inventory) = ask_and_scan(&ctx.connection, found, &folder, None).await?;
-    if is_owed(ctx, found).await? {
+    if has_pending_restart(ctx, found).await? {
         return Ok(false);
     }
     resume(&ctx.settings, found, &folder, &verdict, &inventory).await?;
     Ok(true)
 }
 
-/// Ends the record of a run whose process died, by what its quarantine says; [`recover`]
-/// has dealt with the files. `sessions` are all that are here: the folder may have been
-/// renamed.
+/// Ends the record of a run whose process died. The quarantine shows the outcome; [`recover`]
+/// has already completed the moves. `sessions` are all present sessions, because the folder
+/// may have been renamed.
 pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Result<(), RunError> {
     if orphan.action == Action::Restore {
         return insurance::restore::end_orphan(ctx, &orphan, sessions).await;
@@ -183,29 +184,29 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
     };
     let now = Timestamp::now();
     let age = orphan.created_at.until(now);
-    // Not begun anew: its service has been stopped once, and is started by the restart coordinator.
+    // Not queued again: the service was stopped once. The restart coordinator starts it.
     let id = orphan.id;
     let was_stopped = ctx
         .ask(move |store| store.restarts().was_stopped_for(id))
         .await?;
     let failed = |error: RunError| {
         let mut ending = Ending::default();
-        (outcome::settle(&Err(error), &mut ending), ending)
+        (outcome::apply_result(&Err(error), &mut ending), ending)
     };
     let (status, ending) = match looked {
         Ok(None) if was_stopped => failed(RunError::Crashed(Crash::WhileDown)),
         Ok(None) if by_alert && is_here && orphan.created_at <= now && age < REQUEUE_WITHIN => {
-            let why = "the remediator was stopped before anything moved";
+            let why = "the remediator was stopped before the first move";
             ctx.ask(move |store| store.queue().requeue(id, why)).await?;
             tracing::warn!(
                 session = orphan.session,
                 id,
-                "a run from before the restart waits again"
+                "queued an interrupted run again"
             );
             return Ok(());
         }
         Ok(None) => failed(RunError::Crashed(Crash::NothingMoved)),
-        // Somebody is at work on it; the next sweep sees what came of it.
+        // Another process works on the folder; the next sweep tries again.
         Ok(Some(LookedUp {
             state: StoredState::Unfinished | StoredState::Empty,
             ..
@@ -214,8 +215,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
             state: StoredState::Undone { .. },
             ..
         })) => {
-            let detail =
-                "the remediator was stopped in the middle; the undo was ended after the restart";
+            let detail = "the remediator was stopped during the undo; recovery completed the undo";
             (
                 Status::Done,
                 Ending {
@@ -231,7 +231,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         })) if orphan.action != Action::Undo => match done.outcome {
             MoveOutcome::Moved | MoveOutcome::RolledForward => {
                 let detail =
-                    "the remediator was stopped in the middle; the run was ended after the restart";
+                    "the remediator was stopped during the run; recovery completed the run";
                 (
                     Status::Done,
                     Ending {
@@ -261,7 +261,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         session = orphan.session,
         id,
         status = status.label(),
-        "a run from before the restart was ended"
+        "ended an interrupted run"
     );
     Ok(())
 }

@@ -209,25 +209,24 @@ impl Remediator {
             (privileges::grouped(findings), closed)
         });
         let Ok((groups, closed)) = tokio::time::timeout(PRIVILEGES_TIMEOUT, looked).await else {
-            tracing::warn!(
-                "what may be done in the folders could not be found out in time; a file system may hang"
-            );
+            tracing::warn!("timeout: the permission check takes too long; a file system may hang");
             return;
         };
         for group in &groups {
             tracing::warn!(
                 check = group.finding.check,
                 sessions = group.sessions.len(),
-                whom = group.whom(),
-                mend = group.finding.mend,
+                subject = group.subject(),
+                fix = group.finding.fix,
                 "{}",
                 group.finding.message
             );
         }
-        tracing::info!(
-            "may move files in {} of {count} folders, within one file system and with owner and mode kept",
-            count - closed
-        );
+        if closed == 0 {
+            tracing::info!(folders = count, "permission check passed");
+        } else {
+            tracing::warn!(folders = count, failed = closed, "permission check failed");
+        }
         *self
             .pages
             .privileges

@@ -1,4 +1,5 @@
-//! What a crash, or an ended retention, leaves of a restore.
+//! Completes restores that a crash interrupted, and deletes replaced files after the
+//! retention.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,12 +21,12 @@ use crate::remediator::store::runs::{Ending, Run, Status};
 
 use super::{NEW, PREFIX, RECORD, REPLACED, RestoreRecord, exchanged};
 
-/// Where a restore stands.
+/// How far a restore has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It was never whole, or was given up.
+    /// The record was never written, or was removed.
     Begun,
-    /// Everything is written, and the folder has the old file.
+    /// The record is written; the folder has the old file.
     Prepared,
     /// The folder has the new file.
     Exchanged,
@@ -40,16 +41,16 @@ pub(super) fn stage(slot: BorrowedFd<'_>) -> Result<Stage, Obstacle> {
         });
     }
     let record: RestoreRecord = read_record(slot, RECORD)?;
-    let looking = |error: &std::io::Error| obstacle_io("looking at a restore", error);
-    let Some((shape, stamp)) = stat(slot, OsStr::new(NEW)).map_err(|e| looking(&e))? else {
+    let failed = |error: &std::io::Error| obstacle_io("looking at a restore", error);
+    let Some((shape, stamp)) = stat(slot, OsStr::new(NEW)).map_err(|e| failed(&e))? else {
         return Ok(Stage::Exchanged);
     };
-    // Ours is a plain file that is not too large.
+    // A file that this program wrote is regular and not too large.
     if !matches!(shape, Shape::Regular | Shape::HardLinked) || stamp.size > MAX_CREDS_BYTES {
         return Ok(Stage::Exchanged);
     }
     let read = read_plain_file(slot, OsStr::new(NEW), MAX_CREDS_BYTES);
-    let is_new = is_new(&record, &stamp, read).map_err(|error| looking(&error))?;
+    let is_new = is_new(&record, &stamp, read).map_err(|error| failed(&error))?;
     Ok(if is_new {
         Stage::Prepared
     } else {
@@ -57,7 +58,7 @@ pub(super) fn stage(slot: BorrowedFd<'_>) -> Result<Stage, Obstacle> {
     })
 }
 
-/// Whether this is the file that was to be put back.
+/// Whether this is the file to put back.
 pub(super) fn is_new(
     record: &RestoreRecord,
     stamp: &Stamp,
@@ -65,15 +66,15 @@ pub(super) fn is_new(
 ) -> std::io::Result<bool> {
     match (read, record.inode) {
         (Ok(bytes), _) => Ok(format!("{:016x}", xxh3_64(&bytes)) == record.content),
-        // That it cannot be read says nothing about which of the two it is.
+        // An unreadable file may be either of the two; only the inode tells.
         (Err(_), Some(inode)) => Ok(inode == stamp.inode),
         (Err(error), None) => Err(error),
     }
 }
 
-/// Ends what stands in this directory of the quarantine: what was not put back goes, what
-/// was replaced gets its name.
-pub(super) fn settle(quarantine: BorrowedFd<'_>, name: &str) -> Result<Stage, Obstacle> {
+/// Completes the restore in this directory of the quarantine: removes it if nothing was put
+/// back, else renames the replaced file to replaced.json.
+pub(super) fn complete(quarantine: BorrowedFd<'_>, name: &str) -> Result<Stage, Obstacle> {
     let slot = open_beneath(quarantine, name).map_err(|e| obstacle("opening a restore", e))?;
     let stage = stage(slot.as_fd())?;
     match stage {
@@ -88,7 +89,8 @@ pub(super) fn settle(quarantine: BorrowedFd<'_>, name: &str) -> Result<Stage, Ob
     Ok(stage)
 }
 
-/// Removes a restore that put nothing back. Without its record it counts as begun only.
+/// Removes a restore that put nothing back. Removes the record first: without it the stage
+/// is `Begun`.
 pub(super) fn remove(
     quarantine: BorrowedFd<'_>,
     slot: BorrowedFd<'_>,
@@ -125,22 +127,22 @@ fn slots(quarantine: BorrowedFd<'_>) -> Result<Vec<(String, RunId)>, Obstacle> {
     Ok(slots)
 }
 
-pub(super) fn settle_all(folder: &LockedFolder) -> Result<(), Obstacle> {
+pub(super) fn complete_all(folder: &LockedFolder) -> Result<(), Obstacle> {
     let Some(quarantine) = folder.quarantine(false)? else {
         return Ok(());
     };
     for (name, _) in slots(quarantine.as_fd())? {
-        // One that cannot be settled does not keep the others.
-        if let Err(error) = settle(quarantine.as_fd(), &name) {
+        // A failure here does not stop the others.
+        if let Err(error) = complete(quarantine.as_fd(), &name) {
             tracing::error!(restore = name, "{error}");
         }
     }
     Ok(())
 }
 
-/// Ends what a crash left, and deletes replaced files whose time is over, as `is_due` says
-/// of their run and time. Takes the lock only where there is something; a folder that is
-/// locked is left for the next time.
+/// Completes interrupted restores, and deletes replaced files for which `is_due(run, time)`
+/// is true. Takes the lock only if there is a restore; skips a locked folder until the next
+/// call.
 pub fn tidy(
     place: &FolderPath,
     mut is_due: impl FnMut(&str, Timestamp) -> bool,
@@ -157,7 +159,7 @@ pub fn tidy(
         Err(Obstacle::Locked) => return Ok(()),
         folder => folder?,
     };
-    settle_all(&folder)?;
+    complete_all(&folder)?;
     let Some(quarantine) = folder.quarantine(false)? else {
         return Ok(());
     };
@@ -171,13 +173,13 @@ pub fn tidy(
             unlink(slot.as_fd(), REPLACED)?;
             unlink(slot.as_fd(), RECORD)?;
             rmdir(quarantine.as_fd(), &name)?;
-            tracing::info!(%run, "retention ended, the replaced creds.json deleted");
+            tracing::info!(%run, "deleted a replaced creds.json after the retention");
         }
     }
     Ok(())
 }
 
-/// Ends the record of a restore whose process died, by what its quarantine says.
+/// Ends the record of a restore whose process died. The quarantine shows the outcome.
 pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Result<(), RunError> {
     let (run, session) = (orphan.run.clone(), orphan.session.clone());
     let stage = blocking(
@@ -199,7 +201,7 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
             if !exists(quarantine.as_fd(), &name)? {
                 return Ok(None);
             }
-            let stage = settle(quarantine.as_fd(), &name)?;
+            let stage = complete(quarantine.as_fd(), &name)?;
             let files = match stage {
                 Stage::Exchanged => {
                     let slot = open_beneath(quarantine.as_fd(), &name);
@@ -215,11 +217,12 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
     let mut moves = Vec::new();
     let mut ending = Ending::default();
     let status = match stage {
-        // Somebody is at work on it; the next sweep sees what came of it.
+        // Another process works on the folder; the next sweep tries again.
         Err(Obstacle::Locked) => return Ok(()),
         Ok(Some((Stage::Exchanged, files))) => {
             moves = files;
-            let detail = "the remediator was stopped in the middle; the copy had been put back";
+            let detail =
+                "the remediator was stopped during the restore; the copy was already put back";
             ending.detail = Some(detail.to_owned());
             Status::Done
         }
@@ -228,11 +231,11 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
             ctx.ask(move |store| store.audit().planned_are_left(id))
                 .await?;
             let error = RunError::Crashed(Crash::NothingRestored);
-            outcome::settle(&Err(error), &mut ending)
+            outcome::apply_result(&Err(error), &mut ending)
         }
         Err(error) => {
             let error = RunError::Crashed(Crash::Unreadable(error.to_string()));
-            outcome::settle(&Err(error), &mut ending)
+            outcome::apply_result(&Err(error), &mut ending)
         }
     };
     let ending = Ending { moves, ..ending };

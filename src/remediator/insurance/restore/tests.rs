@@ -30,13 +30,13 @@ fn only_what_was_replaced_counts_as_exchanged() {
     let unreadable = || Err(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
     assert!(
         is_new(&record, &stamp, unreadable()).is_err(),
-        "nobody knows"
+        "no inode on record"
     );
     assert!(is_new(&write(Some(stamp.inode)), &stamp, unreadable()).unwrap());
     assert!(!is_new(&write(Some(stamp.inode + 1)), &stamp, unreadable()).unwrap());
     std::fs::write(&path, "old").unwrap();
     assert_eq!(stage(slot.as_fd()).unwrap(), Stage::Exchanged);
-    // What a bot's folder may hold under that name, and we never wrote.
+    // Files of this name that this program never writes.
     std::fs::File::create(&path)
         .unwrap()
         .set_len(MAX_CREDS_BYTES + 1)

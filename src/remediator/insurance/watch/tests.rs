@@ -89,7 +89,7 @@ fn a_copy_of_a_gone_session_that_was_seen_again_is_due_anew() {
     sample.write(&creds(31));
     sample.watch.look(&sample.found, ANY, then, clock);
     let none = HashSet::new();
-    let expire = |now, clock| sample.watch.expire_the_gone(&none, &none, ANY, now, clock);
+    let expire = |now, clock| sample.watch.expire_removed(&none, &none, ANY, now, clock);
     expire(then.plus(long), clock);
     // The clock was wrong: for a time nothing was due.
     expire(then, clock + DUE_FOR / 2);
@@ -224,7 +224,7 @@ fn what_is_over_goes_but_not_under_a_pause_or_after_a_leap_of_the_clock() {
         let present = HashSet::from([CopyStore::directory("bot")]);
         sample
             .watch
-            .expire_the_gone(&present, &names, deletes, now, clock);
+            .expire_removed(&present, &names, deletes, now, clock);
         let of_gone = sample.watch.store.entries("gone").unwrap().len();
         (
             sample.slot().join("replaced.json").exists(),
@@ -295,7 +295,7 @@ fn only_what_two_reads_agree_on_is_good() {
         let count = reads.len();
         let mut reads = reads.into_iter();
         let mut taken = 0;
-        let reading = settle(
+        let reading = read_until_stable(
             || {
                 taken += 1;
                 reads.next().unwrap_or(None)
@@ -308,7 +308,7 @@ fn only_what_two_reads_agree_on_is_good() {
                 format!("good {}", facts.next_pre_key_id)
             }
             Reading::Nothing => "nothing".into(),
-            Reading::Restless => "restless".into(),
+            Reading::Unstable => "unstable".into(),
         }
     };
     assert_eq!(said(vec![whole(31, 1), whole(31, 1)]), "good 31");
@@ -337,7 +337,7 @@ fn only_what_two_reads_agree_on_is_good() {
     );
     assert_eq!(said(vec![torn(); 20]), "nothing");
     assert_eq!(said(vec![None; 20]), "nothing");
-    assert_eq!(said((0..20).map(|n| whole(31, n)).collect()), "restless");
+    assert_eq!(said((0..20).map(|n| whole(31, n)).collect()), "unstable");
 }
 
 #[test]

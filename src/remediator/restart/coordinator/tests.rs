@@ -610,7 +610,7 @@ fn the_shipped_unit_waits_for_the_longest_run() {
         // It is cleaned, or its stop comes late.
         + DOWN_FOR_AT_MOST.max(STOPS_LATE_WITHIN)
         + HALTS_WITHIN
-        + MENDED_WITHIN * 2
+        + RESTORE_TIMEOUT * 2
         + starts
         + timing.connect_timeout;
     let unit = include_str!("../../../../deploy/systemd/baileys_remediator.service");

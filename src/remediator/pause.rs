@@ -1,4 +1,4 @@
-//! The operator's commands about the whole remediator: `status`, `pause`, `resume`.
+//! The commands `status`, `pause` and `resume`.
 
 use anstyle::{AnsiColor, Style};
 
@@ -10,7 +10,7 @@ use super::console::{Exit, Output, context, fail, operator};
 use super::overview::{Overview, overview};
 use super::store::Store;
 
-/// `status`: what is halted, what waits, and what each service has left.
+/// `status`: pause and circuit breaker, queue, armed runs, and the budget of each service.
 pub fn status(settings: &Settings, output: Output) -> Exit {
     let sessions: Vec<SessionName> = settings
         .discovery()
@@ -37,9 +37,8 @@ pub fn status(settings: &Settings, output: Output) -> Exit {
 
 fn text(overview: &Overview) -> String {
     let mut out = String::new();
-    let switches = &overview.switches;
-    match (&switches.paused, &switches.breaker) {
-        (None, None) => out.push_str("Action is taken.\n"),
+    match (&overview.pause.paused, &overview.pause.breaker) {
+        (None, None) => out.push_str("Automatic actions are on.\n"),
         (paused, breaker) => {
             if let Some(paused) = paused {
                 out.push_str(&format!(
@@ -49,11 +48,11 @@ fn text(overview: &Overview) -> String {
             }
             if let Some(open) = breaker {
                 out.push_str(&format!(
-                    "THE BREAKER IS OPEN since {}: {}\n",
+                    "CIRCUIT BREAKER OPEN since {}: {}\n",
                     open.since, open.reason
                 ));
             }
-            out.push_str("Nothing is stopped or cleaned until: baileys_remediator resume\n");
+            out.push_str("Automatic actions are off. To resume them: baileys_remediator resume\n");
         }
     }
     let count = |status: &str| overview.queue.get(status).copied().unwrap_or(0);
@@ -67,7 +66,7 @@ fn text(overview: &Overview) -> String {
             format!("; undo with: baileys_remediator undo {run}")
         });
         out.push_str(&format!(
-            "NOT BACK ({}) since {}: the service {}, session {}, run {}{undo}\n",
+            "NOT BACK ({}) since {}: service {}, session {}, run {}{undo}\n",
             late.reason, late.since, late.service, late.session, late.run_id
         ));
     }
@@ -86,21 +85,21 @@ fn text(overview: &Overview) -> String {
         out.push_str(&format!("\n{armed}"));
     }
     if overview.services.is_empty() {
-        out.push_str("\nNo restart is allowed by the configuration: no bot is ever stopped.");
+        out.push_str("\nThe configuration allows no restart, so no bot is ever stopped.");
         return out;
     }
     let mut services = table::Table::new(&[
         "SERVICE",
         "SESSIONS",
-        "LEFT TODAY",
+        "STOPS LEFT TODAY",
         "LAST STOP",
-        "RESTS UNTIL",
+        "COOLDOWN UNTIL",
         "NOW",
     ]);
     for service in &overview.services {
         let now = match (service.phase, service.in_window) {
             (Some(phase), _) => table::styled(phase, AnsiColor::Yellow.on_default()),
-            (None, true) => table::plain("in its window"),
+            (None, true) => table::plain("maintenance window"),
             (None, false) => table::styled("-", Style::new()),
         };
         let or_none =
@@ -110,23 +109,23 @@ fn text(overview: &Overview) -> String {
             table::right(service.sessions.len().to_string()),
             table::right(service.budget_left.to_string()),
             or_none(&service.last_stop),
-            or_none(&service.rests_until),
+            or_none(&service.cooldown_until),
             now,
         ]);
     }
     out.push_str(&format!(
-        "\n{services}\nThe breaker opens when more than {} of these services are in an emergency at once.",
+        "\n{services}\nThe circuit breaker opens when more than {} of these services are in an emergency at once.",
         overview.breaker_limit
     ));
     out
 }
 
-/// `pause`: no alert and no window moves anything until `resume`.
+/// `pause`: switches automatic actions off until `resume`.
 pub fn pause(settings: Settings, reason: &str) -> Exit {
     let reason = reason.trim();
     if reason.is_empty() || reason.chars().any(char::is_control) {
         return fail(
-            "say why, in one line: baileys_remediator pause --reason \"new release of the bot\"",
+            "give a reason in one line: baileys_remediator pause --reason \"new release of the bot\"",
         );
     }
     let ctx = match context(settings) {
@@ -139,7 +138,7 @@ pub fn pause(settings: Settings, reason: &str) -> Exit {
     match paused {
         Ok(()) => {
             print(
-                "Paused. What would be done is recorded (`runs`, reason `paused`). A service that is stopped for a run under way is still started again. Go on with: baileys_remediator resume",
+                "Paused. Alerts are still recorded (`runs`, reason `paused`). A service that is already stopped for a run is still started again. To resume: baileys_remediator resume",
             );
             Exit::Done
         }
@@ -159,10 +158,10 @@ pub fn resume(settings: Settings) -> Exit {
     match halted {
         Ok(halted) => {
             print(match (halted.paused.is_some(), halted.breaker.is_some()) {
-                (true, true) => "The pause has ended and the breaker is closed.",
+                (true, true) => "The pause has ended and the circuit breaker is closed.",
                 (true, false) => "The pause has ended.",
-                (false, true) => "The breaker is closed.",
-                (false, false) => "Nothing was halted.",
+                (false, true) => "The circuit breaker is closed.",
+                (false, false) => "Automatic actions were already on.",
             });
             Exit::Done
         }

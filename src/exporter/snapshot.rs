@@ -228,12 +228,14 @@ impl Collector {
         let sessions = scanned
             .into_iter()
             .map(|(found, scan)| {
-                let state = scan.map_err(|error| FolderError::new(&error)).and_then(|inventory| {
-                    if !inventory.history.was_auth_folder {
-                        return Err(not_an_auth_folder(&inventory));
-                    }
-                    Ok(Measured::new(inventory, &found.session, &self.settings, at))
-                });
+                let state = scan
+                    .map_err(|error| FolderError::new(&error))
+                    .and_then(|inventory| {
+                        if !inventory.history.was_auth_folder {
+                            return Err(not_an_auth_folder(&inventory));
+                        }
+                        Ok(Measured::new(inventory, &found.session, &self.settings, at))
+                    });
                 let thresholds = self.settings.limits(&found.session).thresholds;
                 SessionView {
                     session: found.session,

@@ -245,6 +245,19 @@ fn metrics_md_equals_a_real_scrape() {
     let dir = tempfile::tempdir().unwrap();
     let sessions = dir.path().join("sessions");
     fixture::unpack("modern-1003", &sessions.join("bot"), SystemTime::now()).unwrap();
+    fixture::unpack(
+        "modern-1003",
+        &sessions.join("elsewhere"),
+        SystemTime::now(),
+    )
+    .unwrap();
+    std::fs::remove_file(sessions.join("elsewhere/creds.json")).unwrap();
+    let config = dir.path().join("config.yml");
+    std::fs::write(
+        &config,
+        "overrides: [{sessions: [elsewhere], creds: elsewhere}]\n",
+    )
+    .unwrap();
     let token = dir.path().join("token");
     std::fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
     let mut mode = std::fs::metadata(&token).unwrap().permissions();
@@ -260,6 +273,7 @@ fn metrics_md_equals_a_real_scrape() {
             vec![
                 format!("--logs.path={}", dir.path().join("bot-out.log").display()),
                 format!("--logs.state-path={}", dir.path().join("logs").display()),
+                format!("--config.file={}", config.display()),
                 // One that cannot be looked at.
                 format!("--sessions.path=gone={}", dir.path().join("gone").display()),
             ],

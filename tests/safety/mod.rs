@@ -740,7 +740,9 @@ fn look_up(files: &mut BTreeMap<String, String>, named: &str) -> Result<bool, St
         };
     }
     let is_product = file.starts_with("src/") || file.starts_with("crates/");
-    let (is_known, what) = match file.starts_with("tests/") || file.ends_with("/tests.rs") {
+    let holds_tests =
+        file.starts_with("tests/") || file.ends_with("/tests.rs") || file.contains("/tests/");
+    let (is_known, what) = match holds_tests {
         true => (is_test(source, name), true),
         false => (is_product && defines(source, name), false),
     };

@@ -17,7 +17,7 @@ use crate::folder::discovery::ProblemLog;
 use super::LogSettings;
 use super::counter::{Counter, Counts};
 use super::pattern::Severity;
-use super::store::{Saved, Store};
+use super::store::{LogStore, Saved};
 
 /// More problems than this are not told one by one.
 const MOST_PROBLEMS: usize = 20;
@@ -99,7 +99,7 @@ impl Monitor {
     ///
     /// Errors: the state directory cannot be used; a sentence that says what to do.
     pub fn start(settings: Arc<LogSettings>, sessions: HashSet<Arc<str>>) -> Result<Self, String> {
-        let store = Store::open(&settings.state_path)?;
+        let store = LogStore::open(&settings.state_path)?;
         let saved = store.load().map_err(|error| {
             format!(
                 "{}: what was saved cannot be read: {error}; move the directory away to begin anew",
@@ -219,7 +219,7 @@ struct CountingSink {
     shared: Arc<Shared>,
     settings: Arc<LogSettings>,
     counter: Counter,
-    store: Store,
+    store: LogStore,
     commit_failed: bool,
     problems: ProblemLog,
 }

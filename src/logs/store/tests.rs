@@ -23,9 +23,9 @@ fn checkpoint(ino: u64) -> Checkpoint {
 #[test]
 fn what_is_committed_is_there_again() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = LogStore::open(dir.path()).unwrap();
     assert!(
-        Store::open(dir.path())
+        LogStore::open(dir.path())
             .unwrap_err()
             .contains("another baileys_exporter")
     );
@@ -51,7 +51,7 @@ fn what_is_committed_is_there_again() {
         )
         .unwrap();
     drop(store);
-    let Saved { tailer, counts } = Store::open(dir.path()).unwrap().load().unwrap();
+    let Saved { tailer, counts } = LogStore::open(dir.path()).unwrap().load().unwrap();
     assert_eq!(tailer.files, [(1, checkpoint(1))]);
     assert_eq!(counts[&("s".into(), "n".into())], 3);
     assert_eq!(tailer.globs, BTreeSet::from(["/l/*".to_owned()]));
@@ -73,23 +73,23 @@ fn a_damaged_or_newer_database_is_told_apart() {
     )
     .unwrap();
     assert!(
-        Store::open(dir.path())
+        LogStore::open(dir.path())
             .unwrap_err()
             .contains("move it away")
     );
     let dir = tempfile::tempdir().unwrap();
-    drop(Store::open(dir.path()).unwrap());
+    drop(LogStore::open(dir.path()).unwrap());
     Connection::open(dir.path().join(FILE))
         .unwrap()
         .pragma_update(None, "user_version", 9)
         .unwrap();
     assert!(
-        Store::open(dir.path())
+        LogStore::open(dir.path())
             .unwrap_err()
             .contains("newer version")
     );
     assert!(
-        Store::open(Path::new("/proc/nothing/here"))
+        LogStore::open(Path::new("/proc/nothing/here"))
             .unwrap_err()
             .contains("--logs.state-path")
     );

@@ -37,81 +37,21 @@ const MB: u64 = 1_000_000;
 /// mtail reads this much of the backlog; all of it would take many minutes.
 const MTAIL_MB: u64 = 200;
 
-macro_rules! stream_error {
-    ($code:literal) => {
-        concat!(
-            r#""tag":"stream:error","attrs":\{[^{}]*"code":""#,
-            $code,
-            r#""|(?:^|: |\| ) {8}"code": ""#,
-            $code,
-            r#""$"#
-        )
-    };
+/// The shipped patterns, as expressions for mtail and ripgrep, without what a line must not hold.
+fn patterns() -> Vec<(&'static str, &'static str)> {
+    SHIPPED
+        .iter()
+        .map(|pattern| (pattern.name.as_ref(), pattern.regex.as_ref()))
+        .collect()
 }
 
-/// The shipped patterns, as regexes for mtail and ripgrep, without what a line must not hold,
-/// in the letters that are printed. [`are_shipped`] holds them to `src/logs/pattern/shipped.rs`.
-const PATTERNS: [(&str, &str); 19] = [
-    ("closing_stale_open_session", "Closing stale open session"),
-    (
-        "closing_open_session",
-        "Closing open session in favor of incoming prekey bundle",
-    ),
-    (
-        "decrypted_with_closed_session",
-        "Decrypted message with closed session",
-    ),
-    (
-        "bad_mac",
-        r#"Session error: ?Error: Bad MAC|"message": ?"Bad MAC"#,
-    ),
-    (
-        "key_used_already",
-        r#"Session error: ?MessageCounterError: Key used already|"message": ?"Key used already"#,
-    ),
-    (
-        "over_2000_messages",
-        r#"Session error: ?SessionError: Over 2000 messages into the future|"message": ?"Over 2000 messages into the future"#,
-    ),
-    ("invalid_pre_key_id", r#""message": ?"Invalid PreKey ID"#),
-    ("no_session_record", r#""message": ?"No session record"#),
-    ("decrypt_failed", "failed to decrypt message"),
-    ("waiting_for_message", "[Ww]aiting for (?:this )?message"),
-    ("device_removed", "device_removed"),
-    (
-        "connection_replaced",
-        r#"[Cc]onnection ?[Rr]eplaced|"type": ?"replaced""#,
-    ),
-    ("stream_errored", "stream errored out"),
-    ("stream_error_401", stream_error!("401")),
-    ("stream_error_500", stream_error!("500")),
-    ("stream_error_503", stream_error!("503")),
-    ("stream_error_515", stream_error!("515")),
-    ("connection_failure", "Error: Connection Failure"),
-    ("pre_key_upload", "uploading pre-keys"),
-];
-
-/// The four that whoever knows the trouble looks for first: few and simple, mtail at its best.
+/// Four simple patterns, with which mtail is at its best.
 const SIMPLE: [(&str, &str); 4] = [
     ("closing_stale_open_session", "Closing stale open session"),
     ("waiting_for_message", "waiting for message"),
     ("device_removed", "device_removed"),
     ("connection_replaced", "Connection replaced"),
 ];
-
-/// Whether all are measured with the patterns that the exporter ships, but for upper case.
-fn are_shipped() -> bool {
-    let folded = |regex: &str| {
-        let lower = regex.to_ascii_lowercase();
-        ('a'..='z').fold(lower, |regex, c| {
-            regex.replace(&format!("[{c}{c}]"), &c.to_string())
-        })
-    };
-    let shipped = SHIPPED
-        .iter()
-        .map(|pattern| (pattern.name.as_ref(), folded(&pattern.regex)));
-    shipped.eq(PATTERNS.iter().map(|(name, regex)| (*name, folded(regex))))
-}
 
 /// A line of about 120 bytes, one in a hundred with a pattern.
 fn line(n: usize, into: &mut Vec<u8>) {
@@ -389,7 +329,6 @@ fn program(name: &str) -> PathBuf {
 
 /// With the same patterns as the exporter.
 const MTAIL: &str = "mtail";
-const MTAIL_CASE: &str = "mtail with regard to case";
 
 /// mtail, once over so many lines and bytes.
 fn mtail(
@@ -431,7 +370,7 @@ fn mtail(
         lines,
         "mtail read all of it"
     );
-    if patterns.len() == PATTERNS.len() {
+    if what == MTAIL {
         for (pattern, every, at) in [("bad_mac", 400, 99), ("stream_error_515", 400, 399)] {
             let matches = metrics.sum("warnings", &[("pattern", pattern)]).unwrap();
             assert_eq!(
@@ -484,8 +423,7 @@ fn backlog(dir: &Path, megabytes: u64) -> (u64, Vec<Took>) {
     let part = dir.join("part.log");
     let part_of = write_backlog(&part, MTAIL_MB.min(megabytes) * MB);
     warm(&part);
-    took.push(mtail(dir, &part, part_of, MTAIL, "(?i)", &PATTERNS));
-    took.push(mtail(dir, &part, part_of, MTAIL_CASE, "", &PATTERNS));
+    took.push(mtail(dir, &part, part_of, MTAIL, "(?i)", &patterns()));
     took.push(mtail(
         dir,
         &part,
@@ -510,7 +448,7 @@ fn backlog(dir: &Path, megabytes: u64) -> (u64, Vec<Took>) {
         "-c".to_owned(),
     ];
     args.extend(
-        PATTERNS
+        patterns()
             .iter()
             .flat_map(|(_, regex)| ["-e".to_owned(), (*regex).to_owned()]),
     );
@@ -552,7 +490,7 @@ fn report(
         took[0].bytes as f64 / MB as f64,
         lines as f64 / 1e6,
         took[0].bytes / lines,
-        PATTERNS.len(),
+        SHIPPED.len(),
     )
     .unwrap();
     for one in took {
@@ -591,7 +529,6 @@ fn main() {
     for needed in ["mtail", "rg"] {
         program(needed);
     }
-    assert!(are_shipped(), "PATTERNS are not the shipped ones");
     let number = |name: &str| {
         std::env::var(name)
             .ok()
@@ -627,11 +564,8 @@ fn hold((exporter, bare): (Duration, Duration), took: &[Took]) {
         following <= MOST_OF_BARE,
         "following costs {following:.2} times the bare loop"
     );
-    let same: Vec<&Took> = took
-        .iter()
-        .filter(|one| [MTAIL, MTAIL_CASE].contains(&one.what))
-        .collect();
-    assert_eq!(same.len(), 2, "mtail was not measured");
+    let same: Vec<&Took> = took.iter().filter(|one| one.what == MTAIL).collect();
+    assert_eq!(same.len(), 1, "mtail was not measured");
     for mtail in same {
         let times = took[0].mb_per_cpu_second() / mtail.mb_per_cpu_second();
         assert!(

@@ -54,7 +54,9 @@ fn table(metrics: &[Declared]) -> String {
 
 /// What `baileys_exporter patterns` lists.
 fn patterns() -> String {
-    let mut text = "| pattern | severity | meaning | expression |\n|---|---|---|---|\n".to_owned();
+    let mut text =
+        "| pattern | severity | printed by | meaning | expression |\n|---|---|---|---|---|\n"
+            .to_owned();
     for pattern in SHIPPED {
         let except = pattern
             .exclude
@@ -64,8 +66,8 @@ fn patterns() -> String {
         let (name, severity) = (&pattern.name, pattern.severity.label());
         writeln!(
             text,
-            "| `{name}` | {severity} | {} | {expression} |",
-            pattern.help
+            "| `{name}` | {severity} | {} | {} | {expression} |",
+            pattern.printed_by, pattern.help
         )
         .unwrap();
     }

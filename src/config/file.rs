@@ -297,6 +297,7 @@ impl LogPattern {
             exclude: own(&self.exclude),
             severity: self.severity,
             help: Cow::Owned(self.help.clone()),
+            printed_by: Cow::Borrowed(""),
         }
     }
 }

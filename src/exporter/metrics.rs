@@ -72,6 +72,10 @@ declare_metrics! {
         "Lines in the session's logs that show a private key. Kept across restarts.";
     LOG_LAST_LINE: gauge "baileys_auth_log_last_line_timestamp_seconds" SESSION,
         "When the newest line in the session's logs was written, as Unix time.";
+    REPORTS: counter "baileys_auth_signal_reports_total" &["session", "pattern"],
+        "Of the critical patterns: events in a form that only the library's logger or the bot's own report writes, no word of a chat. Kept across restarts.";
+    HALF_MONITORED: gauge "baileys_auth_log_half_monitored" &["session"],
+        "1 while no line of the library's logger was ever seen in the session's logs: only what the bot itself prints is counted.";
     PATTERN_INFO: gauge "baileys_exporter_log_pattern_info" &["pattern", "severity"],
         "A pattern that is looked for in the logs; the value is 1.";
     LOG_FILES: gauge "baileys_exporter_log_files" &[],
@@ -167,8 +171,15 @@ fn add_logs(out: &mut MetricFamilies, snapshot: &Snapshot, logs: &Published, pat
         for (pattern, events) in &log.events {
             out.add(&WARNINGS, &[session, pattern], *events as f64);
         }
+        for (pattern, reports) in &log.reports {
+            out.add(&REPORTS, &[session, pattern], *reports as f64);
+        }
         out.add(&LOG_LINES, &[session], log.lines as f64);
         out.add(&LOG_SECRETS, &[session], log.secrets as f64);
+        if log.lines > 0 {
+            let half = f64::from(u8::from(!log.library));
+            out.add(&HALF_MONITORED, &[session], half);
+        }
         if let Some(at) = log.last_line {
             out.add(&LOG_LAST_LINE, &[session], at.seconds());
         }

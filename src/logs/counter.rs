@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use log_tailer::{Block, Consumer};
-use memchr::memchr_iter;
+use memchr::{memchr_iter, memmem};
 
 use crate::folder::Timestamp;
 
 use super::LogSettings;
-use super::pattern::{Found, Pattern};
+use super::pattern::{Found, Hit, Patterns, ScanState, Severity};
+use super::repeats::Repeats;
+use super::session_mapper::SessionMapper;
 
 /// The sessions of so many logs are remembered at most.
 const MOST_PATHS: usize = 100_000;
@@ -20,8 +22,13 @@ const MOST_PATHS: usize = 100_000;
 pub struct SessionCounts {
     /// By the pattern's name.
     pub events: HashMap<String, Count>,
+    /// Of these, those in a form that only the library or the bot's own report writes; of
+    /// critical patterns only.
+    pub reports: HashMap<String, Count>,
     pub lines: Count,
     pub secrets: Count,
+    /// 1 once a line of the library's logger was seen.
+    pub library: Count,
     /// When its newest line was written, if one was read since the start.
     pub last_line: Option<Timestamp>,
 }
@@ -72,8 +79,11 @@ impl Counts {
             match name.as_str() {
                 "lines" => session.lines = count,
                 "secrets" => session.secrets = count,
+                "library" => session.library = count,
                 _ => {
-                    if let Some(event) = name.strip_prefix("event:") {
+                    if let Some(report) = name.strip_prefix("report:") {
+                        session.reports.insert(report.to_owned(), count);
+                    } else if let Some(event) = name.strip_prefix("event:") {
                         session.events.insert(event.to_owned(), count);
                     }
                 }
@@ -93,8 +103,12 @@ impl Counts {
             };
             push("lines".into(), counts.lines);
             push("secrets".into(), counts.secrets);
+            push("library".into(), counts.library);
             for (name, count) in &counts.events {
                 push(format!("event:{name}"), *count);
+            }
+            for (name, count) in &counts.reports {
+                push(format!("report:{name}"), *count);
             }
         }
         if self.unplaced.dirty {
@@ -106,8 +120,9 @@ impl Counts {
     /// Whether something is not saved yet.
     pub fn is_dirty(&self) -> bool {
         let is_dirty = |counts: &SessionCounts| {
-            let mut events = counts.events.values();
-            counts.lines.dirty || counts.secrets.dirty || events.any(|count| count.dirty)
+            let mut named = counts.events.values().chain(counts.reports.values());
+            let single = [counts.lines, counts.secrets, counts.library];
+            single.iter().any(|count| count.dirty) || named.any(|count| count.dirty)
         };
         self.unplaced.dirty || self.sessions.values().any(is_dirty)
     }
@@ -118,7 +133,9 @@ impl Counts {
         for counts in self.sessions.values_mut() {
             counts.lines.dirty = false;
             counts.secrets.dirty = false;
-            for count in counts.events.values_mut() {
+            counts.library.dirty = false;
+            let named = counts.events.values_mut();
+            for count in named.chain(counts.reports.values_mut()) {
                 count.dirty = false;
             }
         }
@@ -139,35 +156,49 @@ impl SessionCounts {
     fn add_all(&mut self, more: &Self) {
         self.lines.add(more.lines.value);
         self.secrets.add(more.secrets.value);
-        for (name, count) in &more.events {
-            self.events
-                .entry(name.clone())
-                .or_default()
-                .add(count.value);
+        if more.library.value > 0 {
+            self.library_was_seen();
+        }
+        for (all, more) in [
+            (&mut self.events, &more.events),
+            (&mut self.reports, &more.reports),
+        ] {
+            for (name, count) in more {
+                all.entry(name.clone()).or_default().add(count.value);
+            }
         }
         self.last_line = self.last_line.max(more.last_line);
     }
 
-    fn add(&mut self, found: &Found, patterns: &[Pattern]) {
-        self.secrets.add(found.secrets);
-        for name in found
-            .signs
-            .iter()
-            .filter_map(|sign| patterns.get(*sign))
-            .map(|pattern| &pattern.name)
-        {
-            match self.events.get_mut(name.as_ref()) {
-                Some(count) => count.add(1),
-                None => {
-                    let count = Count {
-                        value: 1,
-                        dirty: true,
-                    };
-                    self.events.insert(name.to_string(), count);
-                }
-            }
+    fn library_was_seen(&mut self) {
+        if self.library.value == 0 {
+            self.library.add(1);
         }
     }
+}
+
+fn add_one(counts: &mut HashMap<String, Count>, name: &str) {
+    match counts.get_mut(name) {
+        Some(count) => count.add(1),
+        None => {
+            let count = Count {
+                value: 1,
+                dirty: true,
+            };
+            counts.insert(name.to_owned(), count);
+        }
+    }
+}
+
+/// Where a log's next lines are judged from.
+#[derive(Debug, Default)]
+struct LogScan {
+    state: ScanState,
+    repeats: Repeats,
+    /// Lines so far.
+    line: u64,
+    /// Looks since something undecided was found.
+    undecided_for: u32,
 }
 
 /// Counts lines.
@@ -179,6 +210,9 @@ pub struct Counter {
     counts: Counts,
     /// What was counted of a copy that is not known to be complete.
     copy: Option<Counts>,
+    /// By log, as far as its last lines may belong to its next ones.
+    scans: HashMap<PathBuf, LogScan>,
+    copy_scans: HashMap<PathBuf, LogScan>,
     /// By log; told anew when the sessions or the settings change.
     by_path: HashMap<PathBuf, Option<Arc<str>>>,
     scratch: Vec<u8>,
@@ -192,6 +226,8 @@ impl Counter {
             sessions,
             counts,
             copy: None,
+            scans: HashMap::new(),
+            copy_scans: HashMap::new(),
             by_path: HashMap::new(),
             scratch: Vec::new(),
         }
@@ -199,8 +235,49 @@ impl Counter {
 
     /// Takes a changed configuration.
     pub fn configure(&mut self, settings: Arc<LogSettings>) {
+        // An open record refers to the patterns before.
+        self.flush(|_| true);
+        self.scans.clear();
         self.settings = settings;
         self.by_path.clear();
+    }
+
+    /// Counts what was found and depends on lines that have not come since the last look but
+    /// one.
+    pub fn flush_undecided(&mut self) {
+        self.flush(|scan| {
+            let undecided = scan.state.is_undecided();
+            scan.undecided_for = if undecided { scan.undecided_for + 1 } else { 0 };
+            scan.undecided_for > 2
+        });
+    }
+
+    fn flush(&mut self, mut due: impl FnMut(&mut LogScan) -> bool) {
+        let settings = Arc::clone(&self.settings);
+        let mut scans = std::mem::take(&mut self.scans);
+        for (log, scan) in &mut scans {
+            if !due(scan) {
+                continue;
+            }
+            let session = self.session_of(log);
+            let LogScan {
+                state,
+                repeats,
+                line,
+                ..
+            } = scan;
+            let mut tally = Tally {
+                counts: &mut self.counts,
+                written: None,
+            };
+            let (mapper, sessions) = (&settings.mapper, &self.sessions);
+            settings.patterns.flush(state, |hit, found| {
+                if let Some(session) = session_of_hit(mapper, sessions, session.as_ref(), hit) {
+                    tally.add(&session, found, &settings.patterns, repeats, *line);
+                }
+            });
+        }
+        self.scans = scans;
     }
 
     /// The sessions there are.
@@ -233,6 +310,35 @@ impl Counter {
     }
 }
 
+/// The session that a record names, or that of its log.
+fn session_of_hit(
+    mapper: &SessionMapper,
+    sessions: &HashSet<Arc<str>>,
+    of_log: Option<&Arc<str>>,
+    hit: Hit<'_>,
+) -> Option<Arc<str>> {
+    if !mapper.by_line() {
+        return of_log.cloned();
+    }
+    match mapper.of_line(hit.raw).or_else(|| mapper.of_line(hit.text)) {
+        Some(named) => sessions.get(&named).cloned(),
+        None => of_log.cloned(),
+    }
+}
+
+/// Whether a line of these shows that the library's logger wrote it.
+fn shows_library(lines: &[u8]) -> bool {
+    memmem::find_iter(lines, b"baileys").any(|at| {
+        let before = &lines[at.saturating_sub(16)..at];
+        let key: Vec<u8> = before
+            .iter()
+            .copied()
+            .filter(|byte| byte.is_ascii_alphabetic() || *byte == b':')
+            .collect();
+        key.ends_with(b"class:")
+    })
+}
+
 impl Consumer for Counter {
     fn lines(&mut self, block: Block<'_>) {
         let session = self.session_of(block.origin);
@@ -241,38 +347,69 @@ impl Consumer for Counter {
             sessions,
             counts,
             copy,
+            scans,
+            copy_scans,
             scratch,
             ..
         } = self;
         let mapper = &settings.mapper;
+        let scans = if copy.is_some() { copy_scans } else { scans };
         let mut tally = Tally {
             counts: copy.as_mut().unwrap_or(counts),
-            written: block.modified.into(),
+            written: Some(block.modified.into()),
         };
         let session_of = |line: &[u8]| match mapper.of_line(line) {
             Some(named) => sessions.get(&named).cloned(),
             None => session.clone(),
         };
+        let ended = memchr_iter(b'\n', block.lines).count() as u64;
         if mapper.by_line() {
             let whole = block.lines.strip_suffix(b"\n").unwrap_or(block.lines);
             for line in whole.split(|byte| *byte == b'\n') {
                 tally.lines(session_of(line).as_ref(), 1);
             }
         } else {
-            let ended = memchr_iter(b'\n', block.lines).count() as u64;
             let count = ended + u64::from(block.lines.last() != Some(&b'\n'));
             tally.lines(session.as_ref(), count);
+            if let Some(session) = &session {
+                let counts = tally.session(session);
+                if counts.library.value == 0 && shows_library(block.lines) {
+                    counts.library_was_seen();
+                }
+            }
         }
+        if scans.len() >= MOST_PATHS {
+            scans.clear();
+        }
+        let mut scan = scans.remove(block.origin).unwrap_or_default();
+        let LogScan {
+            state,
+            repeats,
+            line,
+            undecided_for,
+        } = &mut scan;
+        *undecided_for = 0;
         let patterns = &settings.patterns;
-        patterns.scan(block.lines, scratch, |line, found| {
-            if let Some(session) = session_of(line) {
-                tally.session(&session).add(found, patterns.patterns());
+        let start = block.lines.as_ptr() as usize;
+        let first = *line;
+        patterns.scan(block.lines, state, scratch, |hit, found| {
+            // Within the block, or in front of it.
+            let at = (hit.raw.as_ptr() as usize).wrapping_sub(start);
+            let before = block.lines.get(..at).unwrap_or_default();
+            if let Some(session) = session_of_hit(mapper, sessions, session.as_ref(), hit) {
+                let line = first + memchr_iter(b'\n', before).count() as u64;
+                tally.add(&session, found, patterns, repeats, line);
             }
         });
+        *line += ended;
+        if !scan.state.is_empty() || !scan.repeats.is_empty() {
+            scans.insert(block.origin.to_owned(), scan);
+        }
     }
 
     fn begin_copy(&mut self) {
         self.copy = Some(Counts::default());
+        self.copy_scans.clear();
     }
 
     fn end_copy(&mut self, complete: bool) {
@@ -293,7 +430,7 @@ impl Consumer for Counter {
 /// Where the lines of one block are counted.
 struct Tally<'a> {
     counts: &'a mut Counts,
-    written: Timestamp,
+    written: Option<Timestamp>,
 }
 
 impl Tally<'_> {
@@ -306,8 +443,43 @@ impl Tally<'_> {
 
     fn session(&mut self, session: &Arc<str>) -> &mut SessionCounts {
         let counts = self.counts.sessions.entry(Arc::clone(session)).or_default();
-        counts.last_line = counts.last_line.max(Some(self.written));
+        counts.last_line = counts.last_line.max(self.written);
         counts
+    }
+
+    /// Counts what one record holds; it stands at this line of its log.
+    fn add(
+        &mut self,
+        session: &Arc<str>,
+        found: &Found,
+        patterns: &Patterns,
+        repeats: &mut Repeats,
+        line: u64,
+    ) {
+        let counts = self.session(session);
+        counts.secrets.add(found.secrets);
+        if found.library {
+            counts.library_was_seen();
+        }
+        // What a conflict is, the library has said already.
+        if found.conflict && repeats.is_reported(session, &patterns.of_conflicts(), line) {
+            return;
+        }
+        for sign in &found.signs {
+            let Some(pattern) = patterns.patterns().get(sign.pattern) else {
+                continue;
+            };
+            let shipped = !pattern.printed_by.is_empty();
+            if let Some(message) = found.message.filter(|_| shipped)
+                && repeats.is_repeat(session, sign.pattern, message, line)
+            {
+                continue;
+            }
+            add_one(&mut counts.events, &pattern.name);
+            if sign.certain && pattern.severity == Severity::Critical {
+                add_one(&mut counts.reports, &pattern.name);
+            }
+        }
     }
 }
 

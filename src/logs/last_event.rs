@@ -19,7 +19,7 @@ use crate::folder::discovery::Discovery;
 use crate::folder::{SessionName, Source, Timestamp};
 
 use super::LogSettings;
-use super::pattern::Found;
+use super::pattern::{Found, Hit, ScanState, Sign};
 use super::session_mapper::pm2_name;
 
 /// How far back a file is read.
@@ -273,36 +273,40 @@ impl LastEventReader {
         let by_line = self.settings.mapper.by_line();
         let mut scratch = Vec::new();
         let names = self.settings.patterns.patterns();
-        let is_401 = |sign: &usize| {
+        let is_401 = |sign: &Sign| {
             names
-                .get(*sign)
+                .get(sign.pattern)
                 .is_some_and(|pattern| LOGGED_OUT.contains(&pattern.name.as_ref()))
         };
-        self.settings
-            .patterns
-            .scan(&text, &mut scratch, |line, found: &Found| {
-                let for_good = found.signs.iter().any(is_401);
-                if found.opened.is_none() && !for_good {
-                    return;
-                }
-                // One process that runs many sessions: what names none speaks of none.
-                let session = if by_line {
-                    self.settings.mapper.of_line(line)
-                } else {
-                    by_path.clone()
-                };
-                let Some(session) = session else { return };
-                // A line cannot be younger than the file.
-                let at = date_in(line).filter(|at| *at <= modified.plus(Duration::from_secs(2)));
-                let events = events.entry(session).or_default();
-                if let Some(opened) = found.opened {
-                    events.apply(opened, at, process_of(line));
-                }
-                // Only of a connection that is closed: a text that somebody sent the bot is none.
-                if for_good && events.closed {
-                    events.logged_out = at.or(Some(modified));
-                }
-            });
+        let mut state = ScanState::default();
+        let mut sink = |hit: Hit<'_>, found: &Found| {
+            let for_good = found.signs.iter().any(|sign| sign.certain && is_401(sign));
+            if found.opened.is_none() && !for_good {
+                return;
+            }
+            // One process that runs many sessions: what names none speaks of none.
+            let session = if by_line {
+                let mapper = &self.settings.mapper;
+                mapper.of_line(hit.raw).or_else(|| mapper.of_line(hit.text))
+            } else {
+                by_path.clone()
+            };
+            let Some(session) = session else { return };
+            // A line cannot be younger than the file.
+            let at = date_in(hit.text).or_else(|| date_in(hit.raw));
+            let at = at.filter(|at| *at <= modified.plus(Duration::from_secs(2)));
+            let events = events.entry(session).or_default();
+            if let Some(opened) = found.opened {
+                events.apply(opened, at, process_of(hit.text));
+            }
+            // Only of a connection that is closed: a text that somebody sent the bot is none.
+            if for_good && events.closed {
+                events.logged_out = at.or(Some(modified));
+            }
+        };
+        let patterns = &self.settings.patterns;
+        patterns.scan(&text, &mut state, &mut scratch, &mut sink);
+        patterns.flush(&mut state, &mut sink);
         let seen = Seen {
             at: self.clock.now(),
             mark,
@@ -381,18 +385,27 @@ impl LogView for LastEventReader {
 }
 
 /// Which process says so, and on which host: pino writes both into every line.
-fn process_of(line: &[u8]) -> Option<u64> {
+fn process_of(record: &[u8]) -> Option<u64> {
     static PROCESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(concat!(
-            r#"(?-u)\\?"pid\\?":(?<pid>\d+),\\?"hostname\\?":\\?"(?<host>[^"\\]{1,255})|"#,
-            r"(?:INFO|WARN|ERROR)(?:\x1b\[[0-9;]*m)* \((?<pretty>[^)]{1,100})\): "
+            r#"(?-u)[{,]"pid":(?<pid>\d+)|[{,]"hostname":"(?<host>[^"\\]{1,255})"|"#,
+            r"^\[[^\]\n]{5,40}\] (?:INFO|WARN|ERROR) \((?<pretty>[^)\n]{1,100})\): "
         ))
         .ok()
     });
-    let found = PROCESS.as_ref()?.captures(line)?;
-    let of = |name: &str| found.name(name).map(|part| part.as_bytes().to_vec());
-    let who = of("pretty").or_else(|| Some([of("pid")?, b"@".to_vec(), of("host")?].concat()))?;
-    Some(xxh3_64(&who))
+    let (mut pid, mut host) = (None, None);
+    for found in PROCESS.as_ref()?.captures_iter(record) {
+        let of = |name: &str| found.name(name).map(|part| part.as_bytes().to_vec());
+        if let Some(pretty) = of("pretty") {
+            return Some(xxh3_64(&pretty));
+        }
+        pid = pid.or_else(|| of("pid"));
+        host = host.or_else(|| of("host"));
+        if let (Some(pid), Some(host)) = (&pid, &host) {
+            return Some(xxh3_64(&[&pid[..], b"@", &host[..]].concat()));
+        }
+    }
+    None
 }
 
 /// The date that a line carries: pino's `time`, or one before the text (pm2, pino-pretty),

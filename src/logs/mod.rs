@@ -10,9 +10,12 @@
 //! connection. No raw line leaves this module in any form.
 
 mod counter;
+mod encoding;
 pub mod last_event;
 pub mod monitor;
 pub mod pattern;
+pub mod record;
+mod repeats;
 pub mod session_mapper;
 mod store;
 

@@ -16,6 +16,7 @@ use crate::folder::discovery::ProblemLog;
 
 use super::LogSettings;
 use super::counter::{Counter, Counts};
+use super::pattern::Severity;
 use super::store::{LogStore, Saved};
 
 /// More problems than this are not told one by one.
@@ -53,6 +54,12 @@ pub struct Published {
 pub struct SessionLog {
     /// Events by pattern, in the order of the configuration.
     pub events: Vec<(String, u64)>,
+    /// Of the critical patterns: events in a form that only the library or the bot's own report
+    /// writes.
+    pub reports: Vec<(String, u64)>,
+    /// Whether a line of the library's logger was ever seen. Without, only what the bot itself
+    /// prints is counted.
+    pub library: bool,
     /// Lines.
     pub lines: u64,
     /// Lines that show a private key.
@@ -251,6 +258,7 @@ impl Sink for CountingSink {
         if let Some(sessions) = sessions {
             self.counter.set_sessions(sessions);
         }
+        self.counter.flush_undecided();
         let globs = settings.map(|settings| {
             self.counter.configure(Arc::clone(&settings));
             self.settings = settings;
@@ -330,11 +338,20 @@ impl CountingSink {
                 .map(|pattern| (pattern.name.to_string(), count(&pattern.name)))
                 .collect()
         };
+        let reports = |count: &dyn Fn(&str) -> u64| -> Vec<(String, u64)> {
+            patterns
+                .iter()
+                .filter(|pattern| pattern.severity == Severity::Critical)
+                .map(|pattern| (pattern.name.to_string(), count(&pattern.name)))
+                .collect()
+        };
         let counts = self.counter.counts();
         let mut sessions: BTreeMap<String, SessionLog> = BTreeMap::new();
         for (name, counts) in &counts.sessions {
             let log = SessionLog {
                 events: events(&|name| counts.events.get(name).map_or(0, |count| count.value)),
+                reports: reports(&|name| counts.reports.get(name).map_or(0, |count| count.value)),
+                library: counts.library.value > 0,
                 lines: counts.lines.value,
                 secrets: counts.secrets.value,
                 last_line: counts
@@ -346,6 +363,7 @@ impl CountingSink {
         }
         let none = || SessionLog {
             events: events(&|_| 0),
+            reports: reports(&|_| 0),
             ..SessionLog::default()
         };
         for (name, last_line) in &with_files {

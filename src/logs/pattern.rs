@@ -1,32 +1,33 @@
 //! Signs of trouble in a log, and how to find them fast.
 //!
-//! Matching has two phases. A chunk of whole lines is folded to lower case and searched
-//! for all patterns at once, which may only say "perhaps here"; each line it stops at is then
-//! judged by itself, as a loop over all lines would have done. What is searched for are
-//! literals of which every match holds one, where all patterns have such, else one
-//! alternation of all expressions.
-//!
-//! A record of pm2's `log_type: json` holds several lines of the bot in one line of the
-//! file. It is taken apart, and each of its lines is judged.
+//! A record is a line without its envelopes (`record`), together with the lines that continue
+//! it. Every pattern counts a record once. A chunk of a log is folded to lower case and searched
+//! for literals of which every match holds one (`sieve`); only the records that hold such a
+//! literal are put together (`scan`) and judged.
 
+mod close;
+mod scan;
+mod shape;
 mod shipped;
 mod sieve;
 
 use std::borrow::Cow;
 use std::fmt;
 
-use memchr::{memchr, memrchr};
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 use serde::{Deserialize, Serialize};
 
 pub use log_tailer::MAX_LINE;
+pub use scan::{Hit, ScanState};
+use shape::Shape;
+use shipped::SECRET;
 pub use shipped::SHIPPED;
-use shipped::{CLOSED, OPENED, SECRET};
 use sieve::{Sieve, folded};
 
-/// How a record of pm2's `log_type: json` begins.
-const PM2_RECORD: &[u8] = b"{\"message\":\"";
+/// The patterns that a disconnect reason counts for.
+const LOGGED_OUT: &str = "device_removed";
+const REPLACED: &str = "connection_replaced";
 
 /// How much a sign matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,8 +52,8 @@ impl Severity {
     }
 }
 
-/// One sign, as configured. All expressions are matched without regard to case, on
-/// bytes, within one line.
+/// One sign, as configured. Expressions are matched without regard to case, on bytes. Those of
+/// the configuration see one line at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pattern {
     /// The value of the label `pattern`.
@@ -65,6 +66,8 @@ pub struct Pattern {
     pub severity: Severity,
     /// What it means, for a person.
     pub help: Cow<'static, str>,
+    /// Which versions of Baileys print it; empty for one of the configuration.
+    pub printed_by: Cow<'static, str>,
 }
 
 /// Why a pattern cannot be used.
@@ -82,37 +85,41 @@ impl fmt::Display for PatternError {
     }
 }
 
-/// What one expression of the set stands for.
-#[derive(Clone, Copy, Debug)]
-enum Role {
-    /// The pattern of this index.
-    Sign(usize),
-    Secret,
-    Opened,
-    Closed,
+/// One event of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sign {
+    /// The pattern's index.
+    pub pattern: usize,
+    /// The record has a form that only the library or the bot's own report writes. A text that
+    /// somebody sent the bot has not.
+    pub certain: bool,
 }
 
-/// What one line of the file holds.
+/// What one record holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// The index of a pattern for each event.
-    pub signs: Vec<usize>,
-    /// Lines of the bot that show a private key.
+    /// Each pattern once at most.
+    pub signs: Vec<Sign>,
+    /// Lines that show a private key.
     pub secrets: u64,
-    /// The connection's last word: opened (`true`) or closed.
+    /// What it says of the connection: opened (`true`) or ended.
     pub opened: Option<bool>,
+    /// The library's own logger wrote it.
+    pub library: bool,
+    /// The hash of the logger's message, where a logger wrote the record.
+    pub message: Option<u64>,
+    /// A conflict of connections. The rest of the record may say which one it is.
+    pub conflict: bool,
 }
 
 impl Found {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.signs.is_empty() && self.secrets == 0 && self.opened.is_none()
-    }
-
-    fn clear(&mut self) {
-        self.signs.clear();
-        self.secrets = 0;
-        self.opened = None;
+        self.signs.is_empty()
+            && self.secrets == 0
+            && self.opened.is_none()
+            && !self.library
+            && !self.conflict
     }
 }
 
@@ -120,9 +127,13 @@ impl Found {
 #[derive(Clone, Debug)]
 pub struct Patterns {
     patterns: Vec<Pattern>,
-    roles: Vec<Role>,
+    /// The expressions of the patterns in their order, then that of a private key.
     set: RegexSet,
-    excludes: Vec<Option<Regex>>,
+    /// Of a pattern with a text that excludes it: its expression, and that text's.
+    excludes: Vec<Option<(Regex, Regex)>>,
+    secret: Regex,
+    logged_out: Option<usize>,
+    replaced: Option<usize>,
     sieve: Sieve,
 }
 
@@ -145,51 +156,35 @@ impl Patterns {
 
     /// These patterns.
     pub fn new(patterns: Vec<Pattern>) -> Result<Self, PatternError> {
-        let mut this = Self {
-            patterns: Vec::new(),
-            roles: Vec::new(),
-            set: RegexSet::empty(),
-            excludes: Vec::new(),
-            sieve: Sieve::Literals(None),
-        };
         let mut sources: Vec<String> = Vec::new();
-        let mut sieves = Vec::new();
-        for (index, pattern) in patterns.into_iter().enumerate() {
+        let mut literals = Vec::new();
+        let mut excludes = Vec::new();
+        for (index, pattern) in patterns.iter().enumerate() {
             let at = |message| PatternError { index, message };
             check_name(&pattern.name).map_err(at)?;
-            if this.patterns.iter().any(|other| other.name == pattern.name) {
-                return Err(at(format!(
-                    "the pattern {} stands there twice",
-                    pattern.name
-                )));
+            if patterns[..index]
+                .iter()
+                .any(|other| other.name == pattern.name)
+            {
+                return Err(at(format!("the pattern {} is given twice", pattern.name)));
             }
-            this.roles.push(Role::Sign(index));
-            sieves.push(checked(&pattern.regex).map_err(at)?);
-            sources.push(pattern.regex.to_string());
-            this.excludes.push(match &pattern.exclude {
+            literals.push(checked(&pattern.regex).map_err(at)?);
+            sources.push(in_both_cases(&pattern.regex).into_owned());
+            excludes.push(match &pattern.exclude {
                 Some(exclude) => {
                     checked(exclude).map_err(at)?;
-                    Some(bytes(exclude).map_err(|error| at(error.to_string()))?)
+                    let compiled =
+                        |source: &str| bytes(source).map_err(|error| at(error.to_string()));
+                    Some((compiled(&pattern.regex)?, compiled(exclude)?))
                 }
                 None => None,
             });
-            this.patterns.push(pattern);
         }
-        let ours = [
-            (Role::Secret, SECRET),
-            (Role::Opened, OPENED),
-            (Role::Closed, CLOSED),
-        ];
-        for (role, source) in ours {
-            this.roles.push(role);
-            sieves.push(checked(source).map_err(|message| PatternError { index: 0, message })?);
-            sources.push(source.to_owned());
-        }
-        sieves.push(Hir::concat(vec![
-            Hir::look(Look::StartLF),
-            Hir::literal(PM2_RECORD),
-        ]));
-        this.set = build(
+        let of_secret = |message| PatternError { index: 0, message };
+        literals.push(checked(SECRET).map_err(of_secret)?);
+        let secret = bytes(SECRET).map_err(|error| of_secret(error.to_string()))?;
+        sources.push(SECRET.to_owned());
+        let set = build(
             |sources| {
                 RegexSetBuilder::new(sources)
                     .multi_line(true)
@@ -199,8 +194,21 @@ impl Patterns {
             },
             &sources,
         )?;
-        this.sieve = Sieve::new(&sieves.iter().map(folded).collect::<Vec<_>>())?;
-        Ok(this)
+        let literals: Vec<Hir> = literals.iter().map(folded).collect();
+        // A pattern of the configuration that replaces a shipped one counts what it says.
+        let shipped = |name: &str| {
+            let is = |pattern: &Pattern| pattern.name == name && !pattern.printed_by.is_empty();
+            patterns.iter().position(is)
+        };
+        Ok(Self {
+            logged_out: shipped(LOGGED_OUT),
+            replaced: shipped(REPLACED),
+            sieve: Sieve::new(&literals)?,
+            patterns,
+            set,
+            excludes,
+            secret,
+        })
     }
 
     /// The patterns, in the order of their counts.
@@ -208,75 +216,76 @@ impl Patterns {
         &self.patterns
     }
 
-    /// Calls `sink` for each line of `chunk` that holds something, in order, with its place
-    /// in the chunk. `chunk` holds whole lines. `scratch` is overwritten.
-    pub fn scan(&self, chunk: &[u8], scratch: &mut Vec<u8>, mut sink: impl FnMut(&[u8], &Found)) {
-        scratch.clear();
-        scratch.extend_from_slice(chunk);
-        scratch.make_ascii_lowercase();
-        let mut found = Found::default();
-        let mut at = 0;
-        while at < chunk.len() {
-            let Some(perhaps) = self.sieve.find(scratch, at) else {
-                return;
-            };
-            let start = memrchr(b'\n', &chunk[at..perhaps]).map_or(at, |newline| at + newline + 1);
-            let end =
-                memchr(b'\n', &chunk[perhaps..]).map_or(chunk.len(), |newline| perhaps + newline);
-            let line = &chunk[start..end];
-            self.judge(line, &mut found);
-            if !found.is_empty() {
-                sink(line, &found);
-            }
-            at = end + 1;
-        }
-    }
-
-    /// What one line of a file, without its newline, holds.
-    pub fn judge(&self, line: &[u8], found: &mut Found) {
-        found.clear();
-        match pm2_message(line) {
-            Some(message) => message
-                .split('\n')
-                .for_each(|line| self.judge_plain(line.as_bytes(), found)),
-            None => self.judge_plain(line, found),
-        }
-    }
-
-    fn judge_plain(&self, line: &[u8], found: &mut Found) {
-        let line = &line[..line.len().min(MAX_LINE)];
-        for role in self
-            .set
-            .matches(line)
-            .into_iter()
-            .filter_map(|index| self.roles.get(index))
-        {
-            match *role {
-                Role::Sign(index) => {
-                    let excluded = self.excludes.get(index).and_then(Option::as_ref);
-                    if !excluded.is_some_and(|exclude| exclude.is_match(line)) {
-                        found.signs.push(index);
-                    }
+    /// What a record without its envelopes holds.
+    pub fn judge(&self, record: &[u8]) -> Found {
+        let shape = Shape::of(record);
+        let mut found = Found {
+            opened: shape.opened,
+            library: shape.library,
+            message: shape.message,
+            ..Found::default()
+        };
+        let mut signs = Vec::new();
+        for index in self.set.matches(record) {
+            match self.excludes.get(index) {
+                Some(Some((regex, exclude))) if is_excluded(record, regex, exclude) => {}
+                Some(_) => signs.push(index),
+                None => {
+                    let lines = record.split(|byte| *byte == b'\n');
+                    found.secrets = lines.filter(|line| self.secret.is_match(line)).count() as u64;
                 }
-                Role::Secret => found.secrets += 1,
-                Role::Opened => found.opened = Some(true),
-                Role::Closed => found.opened = Some(false),
             }
+        }
+        let reason = close::reason(record, &shape);
+        for (pattern, closed) in [
+            (self.logged_out, reason.logged_out),
+            (self.replaced, reason.replaced),
+        ] {
+            if let Some(pattern) = pattern.filter(|pattern| closed && !signs.contains(pattern)) {
+                signs.push(pattern);
+            }
+        }
+        found.conflict = reason.conflict
+            && [self.logged_out, self.replaced]
+                .iter()
+                .flatten()
+                .all(|pattern| !signs.contains(pattern));
+        if !signs.is_empty() || found.conflict {
+            let certain = close::is_certain(record, &shape);
+            signs.sort_unstable();
+            found.signs = signs
+                .into_iter()
+                .map(|pattern| Sign { pattern, certain })
+                .collect();
+        }
+        found
+    }
+
+    /// The patterns that a conflict may be counted for.
+    pub(super) fn of_conflicts(&self) -> Vec<usize> {
+        self.logged_out.into_iter().chain(self.replaced).collect()
+    }
+
+    /// What a conflict is that nothing else in its record explains.
+    fn decide_conflict(&self, found: &mut Found, certain: bool) {
+        if found.conflict
+            && let Some(pattern) = self.replaced
+        {
+            found.signs.push(Sign { pattern, certain });
         }
     }
 }
 
-/// The bot's lines in a record of pm2's `log_type: json`; `None` if it is none.
-fn pm2_message(line: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Record {
-        message: String,
-        #[serde(rename = "app_name")]
-        _app_name: serde::de::IgnoredAny,
+/// Whether every line that matches holds what excludes it. An expression may span lines.
+fn is_excluded(record: &[u8], regex: &Regex, exclude: &Regex) -> bool {
+    let mut matching = record
+        .split(|byte| *byte == b'\n')
+        .filter(|line| regex.is_match(line))
+        .peekable();
+    if matching.peek().is_none() {
+        return exclude.is_match(record);
     }
-    line.starts_with(PM2_RECORD)
-        .then(|| serde_json::from_slice::<Record>(line).ok())?
-        .map(|r| r.message)
+    matching.all(|line| exclude.is_match(line))
 }
 
 fn check_name(name: &str) -> Result<(), String> {
@@ -292,7 +301,7 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn bytes(source: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(source)
+    RegexBuilder::new(&in_both_cases(source))
         .multi_line(true)
         .case_insensitive(true)
         .unicode(false)
@@ -309,6 +318,71 @@ fn build<S, T>(
     })
 }
 
+/// Letters outside ASCII in both cases: on bytes, an expression knows the cases of ASCII only.
+/// Within a class they become alternatives of it.
+fn in_both_cases(source: &str) -> Cow<'_, str> {
+    if source.is_ascii() {
+        return Cow::Borrowed(source);
+    }
+    let mut out = String::with_capacity(source.len() * 2);
+    let mut chars = source.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                out.push(c);
+                out.extend(chars.next());
+            }
+            '[' => {
+                let mut class = String::from("[");
+                let mut others = Vec::new();
+                let mut depth = 1;
+                while depth > 0
+                    && let Some(c) = chars.next()
+                {
+                    match c {
+                        '\\' => {
+                            class.push(c);
+                            class.extend(chars.next());
+                            continue;
+                        }
+                        '[' => depth += 1,
+                        ']' if class != "[" && class != "[^" => depth -= 1,
+                        _ => {}
+                    }
+                    if c.is_ascii() {
+                        class.push(c);
+                    } else {
+                        others.push(both_cases(c));
+                    }
+                }
+                let alone = class == "[]";
+                if others.is_empty() || class.starts_with("[^") {
+                    // A negated class takes single bytes; it stays as it is without them.
+                    out.push_str(&class);
+                } else if alone {
+                    out.push_str(&format!("(?:{})", others.join("|")));
+                } else {
+                    out.push_str(&format!("(?:{class}|{})", others.join("|")));
+                }
+            }
+            c if c.is_ascii() => out.push(c),
+            c => out.push_str(&format!("(?:{})", both_cases(c))),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// A letter in both cases, as alternatives.
+fn both_cases(c: char) -> String {
+    let mut forms = vec![c.to_string()];
+    for other in [c.to_lowercase().to_string(), c.to_uppercase().to_string()] {
+        if !forms.contains(&other) {
+            forms.push(other);
+        }
+    }
+    forms.join("|")
+}
+
 /// The expression, if it can be used.
 fn checked(source: &str) -> Result<Hir, String> {
     bytes(source).map_err(|error| format!("{source:?} cannot be compiled: {error}"))?;
@@ -318,7 +392,7 @@ fn checked(source: &str) -> Result<Hir, String> {
         .unicode(false)
         .utf8(false)
         .build()
-        .parse(source)
+        .parse(&in_both_cases(source))
         .map_err(|error| format!("{source:?} cannot be compiled: {error}"))?;
     if crosses_lines(&hir) {
         return Err(format!(

@@ -183,8 +183,13 @@ fn a_401_is_the_end_of_the_login() {
         "it was paired again"
     );
     // Several lines of pino-pretty.
-    assert!(!after("[10:00:07.000] ERROR (8): stream errored out\n"));
-    assert!(after("        \"code\": \"401\"\n"));
+    assert!(!after(
+        "[10:00:07.000] ERROR (8): stream errored out\n    node: {\n"
+    ));
+    assert!(!after(
+        "      \"tag\": \"stream:error\",\n      \"attrs\": {\n"
+    ));
+    assert!(after("        \"code\": \"401\"\n      }\n    }\n"));
 }
 
 #[test]

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 
 use super::{Pattern, Severity};
 
-pub(super) const fn sign(
+const fn sign(
     name: &'static str,
     severity: Severity,
     regex: &'static str,
     exclude: Option<&'static str>,
     help: &'static str,
+    printed_by: &'static str,
 ) -> Pattern {
     const fn own(text: Option<&'static str>) -> Option<Cow<'static, str>> {
         match text {
@@ -23,31 +24,70 @@ pub(super) const fn sign(
         exclude: own(exclude),
         severity,
         help: Cow::Borrowed(help),
+        printed_by: Cow::Borrowed(printed_by),
     }
 }
 
-/// The code of WhatsApp's own error, which is a node `stream:error`: many a program prints an
-/// error with a code. pino-pretty gives the code a line of its own, without another attribute
-/// behind it and always as deep; of what stands around it a line knows nothing.
+/// The node of WhatsApp's error with this code, as JSON, as `util.inspect` prints it or as XML,
+/// over one or several lines, with its keys in any order.
 macro_rules! stream_error {
     ($code:literal) => {
         concat!(
-            r#""tag":"stream:error","attrs":\{[^{}]*"code":""#,
+            r"stream:error\W{1,80}(?:attrs\W{1,80})?code\W{1,8}",
             $code,
-            r#""|(?:^|: |\| ) {8}"code": ""#,
+            r"\b|attrs\W{1,80}code\W{1,8}",
             $code,
-            r#""$"#
+            r"\b[^\x00]{0,400}?tag\W{1,8}stream:error"
         )
     };
 }
+pub(super) use stream_error;
 
-/// The signs that are shipped, taken from what libsignal and Baileys 6.7 to 7.0.0-rc14
-/// print. libsignal writes to stderr, the logger (pino) to stdout, and no event to both: of
-/// a message in a known session libsignal gives the reason and pino only that none matched,
-/// of a first message only pino tells.
-///
-/// Multi-line pino-pretty of 7.x shows a conflict twice, as `reasonNode` (8 spaces) and in
-/// `fullErrorNode` (12 spaces); the first is left out.
+/// The node `conflict` of this type, in the same forms.
+macro_rules! conflict {
+    ($kind:literal) => {
+        concat!(
+            r"conflict\W{1,80}(?:attrs\W{1,80})?type\W{1,8}",
+            $kind,
+            r"\b|attrs\W{1,80}type\W{1,8}",
+            $kind,
+            r"\W{1,80}tag\W{1,8}conflict\b"
+        )
+    };
+}
+pub(super) use conflict;
+
+/// The word of WhatsApp's node, and what bots print instead of it in English, Spanish,
+/// Portuguese and Indonesian. A disconnect reason of 401 counts as well: `close.rs`.
+const LOGGED_OUT: &str = concat!(
+    r"device_removed|",
+    r"\b(?:device|you are|you have been|whatsapp(?: session)?|session|bot|instance)\W{1,3}(?:is |was |has been |got )?logged out\b|",
+    r"logged out\W{1,4}(?:please|scan|re-?scan|re-?link|re-?pair)|",
+    r"sesi.{1,3}n (?:ha sido |fue )?(?:cerrada|invalidada)|dispositivo (?:foi |fue |ha sido )?(?:desconectado|desvinculado|removido|eliminado)|",
+    r"sess.{1,3}o (?:foi )?(?:encerrada|desconectada|invalidada)|",
+    r"\b(?:session|sesi|perangkat|device|akun|bot)\W(?:anda )?(?:telah |sudah |ter)?(?:logout|log out|dikeluarkan)\b"
+);
+
+/// What WhatsApp's node and bots print where another process connected with the same login.
+/// A disconnect reason of 440 counts as well: `close.rs`.
+const REPLACED: &str = concat!(
+    r"connection ?replaced\b|another (?:new )?session (?:is |was |has been )?opened|\bsession conflict\b|",
+    r"conexi.{1,3}n (?:fue |ha sido )?reemplazada|otra (?:nueva )?sesi.{1,3}n (?:fue )?abierta|",
+    r"conex.{1,3}o (?:foi )?substitu.{1,3}da|outra (?:nova )?sess.{1,3}o (?:foi )?aberta|",
+    r"koneksi (?:telah |ter)?(?:di)?(?:ganti|timpa|replace)|sesi baru (?:telah )?(?:ter|di)buka|",
+    conflict!("replaced")
+);
+
+/// Connections of another kind that are replaced.
+const OTHER_CONNECTION: &str = concat!(
+    r"\b(?:\w{0,10}socket|wss?|redis|mysql|mariadb|postgres\w*|mongo\w*|amqp|mqtt|sse|db|database|pool|peer|client|tcp|http)\W{1,4}connection ?replaced|",
+    r"connection ?replaced\W{1,4}(?:browser|tab)\b"
+);
+
+/// The signs that are shipped, from what libsignal, Baileys 6.7 to 7.0.0-rc14, the version after
+/// it, its Rust engine and bots print. libsignal writes to stderr, the logger (pino) to stdout,
+/// and no event to both: of a message in a known session libsignal gives the reason and pino
+/// only that none matched, of a first message only pino gives it.
 pub const SHIPPED: &[Pattern] = {
     use Severity::{Critical, Info, Warning};
     &[
@@ -57,6 +97,7 @@ pub const SHIPPED: &[Pattern] = {
             "closing stale open session",
             None,
             "libsignal before 2025-11-20 threw an open session away to begin a new one.",
+            "6",
         ),
         sign(
             "closing_open_session",
@@ -64,6 +105,7 @@ pub const SHIPPED: &[Pattern] = {
             "closing open session in favor of incoming prekey bundle",
             None,
             "A contact began a new session: it had lost the old one, or could not read the bot.",
+            "6, 7",
         ),
         sign(
             "decrypted_with_closed_session",
@@ -71,41 +113,87 @@ pub const SHIPPED: &[Pattern] = {
             "decrypted message with closed session",
             None,
             "A message was read with a session closed before; libsignal damages the open one while it tries.",
+            "6, 7",
         ),
         sign(
             "bad_mac",
             Warning,
-            r#"session error: ?error: bad mac|"message": ?"bad mac"#,
+            r"session error: ?error: bad mac|\bmessage\W{1,6}bad mac|mac verification failed for",
             None,
             "A message could not be decrypted: the keys of the two sides differ.",
+            "6, 7, Rust engine",
         ),
         sign(
             "key_used_already",
             Warning,
-            r#"session error: ?messagecountererror: key used already|"message": ?"key used already"#,
+            r"session error: ?messagecountererror: key used already|\bmessage\W{1,6}key used already",
             None,
             "A message came twice, or the folder was put back to an older state.",
+            "6, 7",
         ),
         sign(
             "over_2000_messages",
             Warning,
-            r#"session error: ?sessionerror: over 2000 messages into the future|"message": ?"over 2000 messages into the future"#,
+            r"session error: ?sessionerror: over 2000 messages into the future|\bmessage\W{1,6}over 2000 messages into the future",
             None,
             "More than 2,000 messages of a contact never reached this folder.",
+            "6, 7",
         ),
         sign(
             "invalid_pre_key_id",
             Warning,
-            r#""message": ?"invalid prekey id"#,
+            r"\bmessage\W{1,6}invalid prekey id|invalid prekey identifier",
             None,
             "A contact used a pre-key that is no longer in the folder.",
+            "6, 7, Rust engine",
         ),
         sign(
             "no_session_record",
             Warning,
-            r#""message": ?"no session record"#,
+            r"\bmessage\W{1,6}no session record|\bsession with \S{1,80} not found",
             None,
             "A contact wrote in a session that is no longer in the folder.",
+            "6, 7, Rust engine",
+        ),
+        sign(
+            "no_matching_session",
+            Warning,
+            "no matching sessions found for message",
+            None,
+            "None of a contact's sessions could read a message.",
+            "6, 7",
+        ),
+        sign(
+            "old_counter",
+            Warning,
+            "message with old counter",
+            None,
+            "A message came twice, or the folder was put back to an older state.",
+            "6, 7, Rust engine",
+        ),
+        sign(
+            "no_sender_key",
+            Warning,
+            "no senderkeyrecord found for decryption|no session found to decrypt message|no sender message key found|no sender key state",
+            None,
+            "A group message could not be read: the sender's key is not in the folder. A retry heals it.",
+            "6, 7, Rust engine",
+        ),
+        sign(
+            "untrusted_identity",
+            Warning,
+            "untrusted identity for address",
+            None,
+            "A contact's identity key is not the one in the folder.",
+            "Rust engine",
+        ),
+        sign(
+            "sender_key_refused",
+            Warning,
+            "failed to process sender key distribution message",
+            None,
+            "A group member's new key could not be stored.",
+            "7",
         ),
         sign(
             "decrypt_failed",
@@ -113,27 +201,63 @@ pub const SHIPPED: &[Pattern] = {
             "failed to decrypt message",
             Some("with any known session"),
             "The bot could not read a message, whatever the reason.",
+            "6, 7",
+        ),
+        sign(
+            "encrypt_failed",
+            Warning,
+            "failed to encrypt for recipient|all encryptions failed",
+            None,
+            "The bot could not encrypt a message.",
+            "7 since rc14",
+        ),
+        sign(
+            "session_recreated",
+            Warning,
+            "mac error detected, forcing immediate session recreation|base key collision on retry|reg id mismatch on retry",
+            None,
+            "The library threw a contact's session away because its messages could not be read.",
+            "7 since rc14",
+        ),
+        sign(
+            "retries_exhausted",
+            Warning,
+            "will not send message again",
+            None,
+            "A contact asked for a message too often; it stays unreadable there.",
+            "6, 7",
         ),
         sign(
             "waiting_for_message",
             Warning,
-            "waiting for (?:this )?message",
-            None,
+            r"waiting for (?:this )?message\b",
+            Some(r"timed out waiting|waiting for messages?(?: ?\.\.| ?\xe2\x80\xa6)"),
             "The other side, or the bot, waits for a message that could not be read.",
+            "bots, WhatsApp's screen",
+        ),
+        sign(
+            "query_timeout",
+            Warning,
+            "timed out waiting for message",
+            None,
+            "WhatsApp did not answer a question of the library: a network problem, no lost message.",
+            "7",
         ),
         sign(
             "device_removed",
             Critical,
-            "device_removed",
-            Some(r#"(?:^|: |\| ) {8}"type": "device_removed""#),
-            "WhatsApp has removed the device: somebody must scan a QR code.",
+            LOGGED_OUT,
+            None,
+            "WhatsApp has ended the login: somebody must scan a QR code.",
+            "6, 7, bots",
         ),
         sign(
             "connection_replaced",
             Critical,
-            r#"connection ?replaced|"type": ?"replaced""#,
-            Some(r#"(?:^|: |\| ) {8}"type": "replaced""#),
+            REPLACED,
+            Some(OTHER_CONNECTION),
             "Another process connected with the same auth folder.",
+            "6, 7, bots",
         ),
         sign(
             "stream_errored",
@@ -141,6 +265,7 @@ pub const SHIPPED: &[Pattern] = {
             "stream errored out",
             None,
             "WhatsApp ended the connection with an error, whatever its code.",
+            "6, 7",
         ),
         sign(
             "stream_error_401",
@@ -148,6 +273,7 @@ pub const SHIPPED: &[Pattern] = {
             stream_error!("401"),
             None,
             "WhatsApp ended the connection with 401: the login is no longer valid.",
+            "6, 7",
         ),
         sign(
             "stream_error_500",
@@ -155,6 +281,7 @@ pub const SHIPPED: &[Pattern] = {
             stream_error!("500"),
             None,
             "WhatsApp ended the connection with 500.",
+            "6, 7",
         ),
         sign(
             "stream_error_503",
@@ -162,6 +289,7 @@ pub const SHIPPED: &[Pattern] = {
             stream_error!("503"),
             None,
             "WhatsApp ended the connection with 503: its service is not available.",
+            "6, 7",
         ),
         sign(
             "stream_error_515",
@@ -169,13 +297,55 @@ pub const SHIPPED: &[Pattern] = {
             stream_error!("515"),
             None,
             "WhatsApp asked for a restart (515), as it does after pairing.",
+            "6, 7",
         ),
         sign(
             "connection_failure",
             Warning,
-            "error: connection failure",
+            r"error: connection failure|\bmessage\W{1,6}connection failure",
             None,
             "WhatsApp refused the login (Connection Failure).",
+            "6, 7",
+        ),
+        sign(
+            "account_restricted",
+            Critical,
+            r"error 463: account restricted|reachout timelock restriction set",
+            None,
+            "WhatsApp has restricted the account: it may not write to new contacts.",
+            "7 since rc14",
+        ),
+        sign(
+            "own_identity_changed",
+            Critical,
+            "self primary identity changed",
+            None,
+            "The account was registered anew on its phone; the bot will have to be paired again.",
+            "7 since rc14",
+        ),
+        sign(
+            "creds_corrupt",
+            Critical,
+            "auth file is corrupt or unreadable",
+            None,
+            "A file of the auth folder cannot be read, and the bot does not start.",
+            "after rc14",
+        ),
+        sign(
+            "keys_not_stored",
+            Critical,
+            r"failed to commit mutations|transaction failed, rolling back[^\x00]{0,400}?(?:enospc|edquot|erofs|eacces|eperm|eio\b|emfile|econn|etimedout|sqlite)",
+            None,
+            "Keys could not be stored: a full or read-only disk, a permission, or a database that is away.",
+            "7",
+        ),
+        sign(
+            "transaction_failed",
+            Warning,
+            "transaction failed, rolling back",
+            None,
+            "A change to the keys was undone; 7.x prints it after every message that it could not decrypt.",
+            "7",
         ),
         sign(
             "pre_key_upload",
@@ -183,6 +353,55 @@ pub const SHIPPED: &[Pattern] = {
             "uploading pre-keys",
             None,
             "The bot minted and uploaded new pre-keys.",
+            "6, 7",
+        ),
+        sign(
+            "pre_key_upload_failed",
+            Warning,
+            "failed to upload pre-keys to server|failed to check/upload pre-keys during initialization",
+            None,
+            "WhatsApp refused new pre-keys; 7.x mints a new batch at each attempt.",
+            "7",
+        ),
+        sign(
+            "pre_keys_low",
+            Info,
+            "server count low",
+            None,
+            "WhatsApp holds few pre-keys of the bot, so new ones are uploaded.",
+            "7",
+        ),
+        sign(
+            "pre_key_vanished",
+            Warning,
+            "skipping deletion of non-existent pre-key",
+            None,
+            "A used pre-key had been removed by something else than the library.",
+            "7 since rc14",
+        ),
+        sign(
+            "identity_changed",
+            Info,
+            "identity key changed or new contact",
+            None,
+            "A new contact, or one with a new phone. Again and again for one contact: the store breaks identity keys.",
+            "7 since rc14",
+        ),
+        sign(
+            "stanza_refused",
+            Warning,
+            r"smax-invalid \(479\)",
+            None,
+            "WhatsApp refused a message: the list of the recipient's devices is old.",
+            "7 since rc14",
+        ),
+        sign(
+            "app_state_failed",
+            Warning,
+            r"lthash verification failed|failed to find key .{1,80} to decode (?:mutation|patch)",
+            None,
+            "The state of chats (archived, muted) could not be read.",
+            "6, 7",
         ),
     ]
 };
@@ -193,30 +412,3 @@ pub(super) const SECRET: &str = concat!(
     r#"(?:<buffer [0-9a-f]|uint8array\(|\{\s?['"]?type['"]?:\s?['"]buffer|['"][a-z0-9+/]{40})"#,
     r#"|\badvsecretkey['"]?\s?:\s?['"][a-z0-9+/]{8}"#,
 );
-
-/// What pm2 puts before a line.
-macro_rules! prefix {
-    () => {
-        r"^(?:\d{4}-[0-9T:. +Z-]{10,40}: |\d{1,4}\|[^|{]{1,60}\| )?"
-    };
-}
-/// A whole line of pino's with this message, raw or pretty (colours allowed). A text that
-/// somebody sent the bot and that it logs must not look like one, so all of the line has to
-/// fit; within a string of JSON no bare quote can stand.
-macro_rules! message {
-    ($text:literal) => {
-        concat!(
-            prefix!(),
-            r#"\{"level":\d\d,"time":(?:"[^"]{10,40}"|\d{13}),.*"msg":"(?:"#,
-            $text,
-            r#")"\}$|"#,
-            prefix!(),
-            r"\[[^\]]{5,40}\] (?:\x1b\[[0-9;]*m)*(?:INFO|WARN|ERROR)(?:\x1b\[[0-9;]*m)* \([^)]{1,100}\): ",
-            r"(?:\x1b\[[0-9;]*m)*(?:",
-            $text,
-            r")(?:\x1b\[[0-9;]*m)*(?: \{.*)?$"
-        )
-    };
-}
-pub(super) const OPENED: &str = message!("opened connection to WA");
-pub(super) const CLOSED: &str = message!("connection errored|connection closed|stream errored out");

@@ -13,60 +13,160 @@ use super::{PatternError, build};
 /// A literal shorter than this stands in too many lines to look for.
 const SHORTEST_LITERAL: usize = 4;
 /// More of them than this are no quicker than the expression.
-const MOST_LITERALS: usize = 16;
+const MOST_LITERALS: usize = 160;
+/// So many are searched for in one pass.
+const IN_ONE_PASS: usize = 32;
+/// Words that stand in too many lines to look for, if there is another.
+const COMMON: [&str; 8] = [
+    "session",
+    "message",
+    "connection",
+    "conflict",
+    "another",
+    "type",
+    "attrs",
+    "with",
+];
+/// What is looked for beside the patterns: what the connection does, and why it ended.
+const BESIDE: [&[u8]; 9] = [
+    b"opened connection to wa",
+    b"connection errored",
+    b"connection closed",
+    b"stream errored",
+    b"loggedout",
+    b"logged_out",
+    // A line of journald's whose text is given as numbers.
+    b"\"message\":[",
+    // Disconnect reasons, where they are numbers by themselves.
+    b"401",
+    b"440",
+];
 
 /// The first phase: where a line might be that holds something.
 #[derive(Clone, Debug)]
 pub(super) enum Sieve {
-    /// Every pattern needs one of some literals. `None` finds nothing.
-    Literals(Option<Searcher>),
+    /// Every pattern needs one of some literals.
+    Literals(Vec<Searcher>),
     /// One of them does not, or there are too many.
     Expression(Regex),
 }
 
+/// A search through one chunk.
+#[derive(Debug)]
+pub(super) struct Search<'a> {
+    sieve: &'a Sieve,
+    folded: &'a [u8],
+    /// What each pass has found last.
+    next: Vec<Option<usize>>,
+}
+
 impl Sieve {
-    /// For expressions that are folded already. Only whole lines are judged, so it does not
+    /// For expressions that are folded already. Only whole records are judged, so it does not
     /// matter where in a line the literal stands.
     pub(super) fn new(expressions: &[Hir]) -> Result<Self, PatternError> {
         let literals: Option<Vec<_>> = expressions.iter().map(required).collect();
-        let searcher = literals.and_then(|literals| {
-            let all: BTreeSet<Vec<u8>> = literals.into_iter().flatten().collect();
-            let holds = |long: &[u8], short: &[u8]| {
-                long != short && long.windows(short.len()).any(|window| window == short)
-            };
-            Searcher::new(
-                all.iter()
-                    .filter(|long| !all.iter().any(|short| holds(long, short))),
-            )
-        });
-        if searcher.is_some() {
-            return Ok(Self::Literals(searcher));
+        if let Some(literals) = literals
+            && let Some(searchers) = searchers(literals.into_iter().flatten().collect())
+        {
+            return Ok(Self::Literals(searchers));
         }
-        let any = Hir::alternation(expressions.to_vec());
+        let mut all = expressions.to_vec();
+        all.extend(BESIDE.iter().map(|literal| Hir::literal(*literal)));
+        let any = Hir::alternation(all);
         build(
-            |source: &str| RegexBuilder::new(source).unicode(false).build(),
+            // What is printed says itself what is matched on bytes.
+            |source: &str| RegexBuilder::new(source).build(),
             any.to_string().as_str(),
         )
         .map(Self::Expression)
     }
 
-    /// Where the next such line might be, at or after `at`.
-    pub(super) fn find(&self, folded: &[u8], at: usize) -> Option<usize> {
-        match self {
-            Sieve::Literals(searcher) => searcher
-                .as_ref()?
-                .find_in(folded, (at..folded.len()).into())
-                .map(|found| found.start()),
+    /// Whether it also finds what stands in an envelope: quotes are escaped there.
+    pub(super) fn sees_through_envelopes(&self) -> bool {
+        matches!(self, Self::Literals(_))
+    }
+
+    /// Searches text folded to lower case.
+    pub(super) fn search<'a>(&'a self, folded: &'a [u8]) -> Search<'a> {
+        let passes = match self {
+            Self::Literals(searchers) => searchers.len(),
+            Self::Expression(_) => 1,
+        };
+        Search {
+            sieve: self,
+            folded,
+            next: vec![Some(0); passes],
+        }
+    }
+}
+
+impl Search<'_> {
+    /// Where the next such line might be, at or after `at`, which does not go back.
+    pub(super) fn find(&mut self, at: usize) -> Option<usize> {
+        let folded = self.folded;
+        match self.sieve {
+            Sieve::Literals(searchers) => {
+                for (searcher, next) in searchers.iter().zip(&mut self.next) {
+                    // Nothing was searched yet where it is 0.
+                    if next.is_some_and(|next| next < at || next == 0) {
+                        *next = find_literal(searcher, folded, at);
+                    }
+                }
+                self.next.iter().flatten().min().copied()
+            }
             Sieve::Expression(regex) => regex.find_at(folded, at).map(|found| found.start()),
         }
     }
 }
 
-/// Literals of which every match holds one.
+fn find_literal(searcher: &Searcher, folded: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let found = searcher.find_in(folded, (at..folded.len()).into())?;
+        let number = found.end() - found.start() < SHORTEST_LITERAL;
+        let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        let within_another = number
+            && (digit(folded.get(found.end()))
+                || digit(
+                    found
+                        .start()
+                        .checked_sub(1)
+                        .and_then(|before| folded.get(before)),
+                ));
+        if !within_another {
+            return Some(found.start());
+        }
+        at = found.start() + 1;
+    }
+}
+
+fn searchers(mut literals: BTreeSet<Vec<u8>>) -> Option<Vec<Searcher>> {
+    literals.extend(BESIDE.iter().map(|literal| literal.to_vec()));
+    let holds = |long: &[u8], short: &[u8]| {
+        long != short
+            && short.len() >= SHORTEST_LITERAL
+            && long.windows(short.len()).any(|window| window == short)
+    };
+    let all: Vec<&Vec<u8>> = literals
+        .iter()
+        .filter(|long| !literals.iter().any(|short| holds(long, short)))
+        .collect();
+    if all.len() > MOST_LITERALS {
+        return None;
+    }
+    all.chunks(IN_ONE_PASS).map(Searcher::new).collect()
+}
+
+/// Literals of which every match holds one, in an envelope as well: without bytes that JSON
+/// escapes.
 fn required(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
-        HirKind::Literal(literal) if literal.0.len() >= SHORTEST_LITERAL => {
-            Some(vec![literal.0.to_vec()])
+        HirKind::Literal(literal) => {
+            let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" _:.,()-".contains(byte);
+            let longest = literal
+                .0
+                .split(|byte| !plain(byte))
+                .max_by_key(|run| run.len())?;
+            (longest.len() >= SHORTEST_LITERAL).then(|| vec![longest.to_vec()])
         }
         HirKind::Capture(capture) => required(&capture.sub),
         HirKind::Repetition(repetition) if repetition.min > 0 => required(&repetition.sub),
@@ -75,19 +175,21 @@ fn required(hir: &Hir) -> Option<Vec<Vec<u8>>> {
             all.map(|all| all.concat())
                 .filter(|all| all.len() <= MOST_LITERALS)
         }
-        // The rarest one, as far as length tells. A JSON key stands in too many lines.
-        HirKind::Concat(subs) => subs.iter().filter_map(required).max_by_key(|literals| {
-            let worth = |literal: &Vec<u8>| {
-                if literal.ends_with(b":") {
-                    0
-                } else {
-                    literal.len()
-                }
-            };
-            literals.iter().map(worth).min()
-        }),
+        // The rarest one, as far as length tells.
+        HirKind::Concat(subs) => subs
+            .iter()
+            .filter_map(required)
+            .max_by_key(|literals| literals.iter().map(|literal| worth(literal)).min()),
         _ => None,
     }
+}
+
+fn worth(literal: &[u8]) -> usize {
+    let word = literal.trim_ascii();
+    if COMMON.iter().any(|common| common.as_bytes() == word) {
+        return 0;
+    }
+    literal.len()
 }
 
 /// The expression for text folded to lower case: it matches wherever the original matches

@@ -1,4 +1,4 @@
-use super::shipped::sign;
+use super::super::record;
 use super::*;
 use proptest::prelude::*;
 
@@ -8,43 +8,33 @@ fn shipped() -> Patterns {
 
 fn own(regex: &str) -> Pattern {
     Pattern {
+        name: "own".into(),
         regex: regex.to_owned().into(),
-        ..sign("own", Severity::Info, "", None, "")
+        exclude: None,
+        severity: Severity::Info,
+        help: "".into(),
+        printed_by: "".into(),
     }
 }
 
-/// What the two phases find, as pairs of line number and what was found.
-fn scanned(patterns: &Patterns, text: &[u8]) -> Vec<(usize, Found)> {
+/// What is found, one after the other.
+fn scanned(patterns: &Patterns, text: &[u8]) -> Vec<Found> {
     let mut all = Vec::new();
-    patterns.scan(text, &mut Vec::new(), |line, found| {
-        let at = line.as_ptr() as usize - text.as_ptr() as usize;
-        all.push((
-            text[..at].iter().filter(|byte| **byte == b'\n').count(),
-            found.clone(),
-        ));
-    });
-    all
-}
-
-/// What a loop over all lines finds.
-fn naive(patterns: &Patterns, text: &[u8]) -> Vec<(usize, Found)> {
-    let whole = text.strip_suffix(b"\n").unwrap_or(text);
-    let mut all = Vec::new();
-    for (number, line) in whole.split(|byte| *byte == b'\n').enumerate() {
-        let mut found = Found::default();
-        patterns.judge(line, &mut found);
-        if !found.is_empty() {
-            all.push((number, found));
-        }
-    }
+    let mut state = ScanState::default();
+    let mut sink = |_: Hit<'_>, found: &Found| all.push(found.clone());
+    patterns.scan(text, &mut state, &mut Vec::new(), &mut sink);
+    patterns.flush(&mut state, &mut sink);
     all
 }
 
 fn counts(text: &str) -> Vec<(&'static str, u64)> {
     let patterns = shipped();
     let mut counts = vec![0; SHIPPED.len()];
-    for (_, found) in scanned(&patterns, text.as_bytes()) {
-        found.signs.iter().for_each(|sign| counts[*sign] += 1);
+    for found in scanned(&patterns, text.as_bytes()) {
+        found
+            .signs
+            .iter()
+            .for_each(|sign| counts[sign.pattern] += 1);
     }
     let all = SHIPPED.iter().zip(counts);
     all.filter(|(_, count)| *count > 0)
@@ -70,22 +60,41 @@ fn one_event_counts_once() {
     assert!(many.len() > MAX_LINE);
     assert_eq!(counts(&many), is("closing_stale_open_session", 2_000));
     let pretty = concat!(
+        "[18:16:57.000] ERROR (7): stream errored out\n",
         "    reasonNode: {\n      \"tag\": \"conflict\",\n      \"attrs\": {\n        \"type\": \"device_removed\"\n      }\n    }\n",
         "    fullErrorNode: {\n          \"attrs\": {\n            \"type\": \"device_removed\"\n"
     );
-    assert_eq!(counts(pretty), is("device_removed", 1));
-    let prefixed: String = pretty
-        .lines()
-        .map(|line| format!("2026-11-23T18:16:57: {line}\n"))
-        .collect();
-    assert_eq!(counts(&prefixed), is("device_removed", 1));
+    let both = vec![("device_removed", 1), ("stream_errored", 1)];
+    assert_eq!(counts(pretty), both);
+    for prefix in PREFIXES {
+        let prefixed: String = pretty
+            .lines()
+            .map(|line| format!("{prefix}{line}\n"))
+            .collect();
+        assert_eq!(counts(&prefixed), both, "{prefix}");
+    }
     assert_eq!(
         counts("Connection replaced\nconnectionReplaced\n"),
         is("connection_replaced", 2)
     );
 }
 
-/// Many a program prints the code of an error.
+/// What stands in front of a line in a log.
+const PREFIXES: [&str; 11] = [
+    "2026-11-23T18:16:57: ",
+    "2026-11-23 23:47:29.822 +00:00: ",
+    "0|wbot  | ",
+    "bot-1  | ",
+    "2026-11-28T20:00:00.123456789Z stdout F ",
+    "2026-11-28T20:00:00.123456789Z ",
+    "Nov 28 20:00:01 vps node[4711]: ",
+    "2026-11-28T20:00:01+00:00 vps node[4711]: ",
+    "<14>1 2026-11-28T20:00:01.001Z vps node 4711 - - ",
+    "2026-11-28T05:08:36.920530+00:00 app[worker.1]: ",
+    "\u{1b}[36mbot-1  |\u{1b}[0m ",
+];
+
+/// Many programs print the code of an error.
 #[test]
 fn a_code_counts_only_in_whatsapps_own_error() {
     let codes = |text: &str| {
@@ -101,16 +110,35 @@ fn a_code_counts_only_in_whatsapps_own_error() {
             .name
             .as_ref();
         let raw = format!(r#""node":{{"tag":"stream:error","attrs":{{"code":"{code}"}}}}"#);
-        let pretty = format!(r#"        "code": "{code}""#);
-        for line in [
+        let pretty = |indent: usize| {
+            let space = " ".repeat(indent);
+            format!(
+                "{space}\"tag\": \"stream:error\",\n{space}\"attrs\": {{\n{space}  \"code\": \"{code}\"\n{space}}}"
+            )
+        };
+        let mut forms = vec![
             format!(r#"{{"level":50,"time":"t",{raw},"msg":"stream errored out"}}"#),
-            format!(r#"2026-11-23T23:47:18: {{"level":50,{raw},"msg":"stream errored out"}}"#),
             format!(r#"[23:47:12.135] ERROR (2): stream errored out {{{raw}}}"#),
-            pretty.clone(),
-            format!("2026-11-23 23:47:29.822 +00:00: {pretty}"),
-            format!("0|wbot  | {pretty}"),
-        ] {
-            assert_eq!(codes(&line), [(name, 1)], "{line}");
+            format!(
+                "[23:47:12.135] ERROR (2): stream errored out\n    node: {{\n{}\n    }}",
+                pretty(6)
+            ),
+            format!("close {{\n{}\n}}", pretty(2)),
+            format!("close {{ tag: 'stream:error', attrs: {{ code: '{code}' }} }}"),
+            format!(
+                r#"{{"msg":"x","node":{{"attrs":{{"code":"{code}"}},"content":[{{"attrs":{{}},"tag":"x"}}],"tag":"stream:error"}}}}"#
+            ),
+            format!(r#"{{"level":10,"xml":"<stream:error code='{code}'/>","msg":"recv xml"}}"#),
+        ];
+        for form in forms.clone() {
+            for prefix in PREFIXES {
+                let lines = form.lines().map(|line| format!("{prefix}{line}"));
+                forms.push(lines.collect::<Vec<_>>().join("\n"));
+            }
+            forms.push(form.replace('\n', "\r\n"));
+        }
+        for form in forms {
+            assert_eq!(codes(&form), [(name, 1)], "{form}");
         }
         for line in [
             format!(
@@ -121,9 +149,8 @@ fn a_code_counts_only_in_whatsapps_own_error() {
                 r#"{{"body":{{"code":"{code}"}},{},"msg":"x"}}"#,
                 raw.replace(code, "999")
             ),
-            format!(r#"      "code": "{code}""#),
-            format!(r#"          "code": "{code}""#),
-            format!("{pretty},"),
+            format!("x\n        \"code\": \"{code}\""),
+            format!("x\n          \"code\": \"{code}\""),
             format!(r#"they wrote: "code":"{code}""#),
         ] {
             assert_eq!(codes(&line), [], "{line}");
@@ -187,7 +214,7 @@ fn what_cannot_be_used_is_refused() {
         Patterns::shipped_and(&[own("x"), own("y")])
             .unwrap_err()
             .message
-            .contains("twice")
+            .contains("given twice")
     );
     let replaced = Patterns::shipped_and(&[Pattern {
         name: "bad_mac".into(),
@@ -200,11 +227,7 @@ fn what_cannot_be_used_is_refused() {
 #[test]
 fn only_what_pino_says_tells_of_the_connection() {
     let patterns = shipped();
-    let opened = |line: &str| {
-        let mut found = Found::default();
-        patterns.judge(line.as_bytes(), &mut found);
-        found.opened
-    };
+    let opened = |line: &str| patterns.judge(&record::unwrap(line.as_bytes()).text).opened;
     let raw = |msg: &str, more: &str| {
         format!(
             r#"{{"level":30,"time":"2026-11-23T18:14:04.021Z","pid":7,"hostname":"vm",{more}"msg":"{msg}"}}"#
@@ -263,9 +286,8 @@ fn only_what_pino_says_tells_of_the_connection() {
 fn secrets() {
     let patterns = shipped();
     let secrets = |line: &str| {
-        let mut found = Found::default();
-        patterns.judge(line.as_bytes(), &mut found);
-        found.secrets
+        let found = scanned(&patterns, line.as_bytes());
+        found.iter().map(|found| found.secrets).sum::<u64>()
     };
     for line in [
         "      privKey: <Buffer 00 00 00 00>",
@@ -359,30 +381,83 @@ fn any_own() -> impl Strategy<Value = Vec<Pattern>> {
     })
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+/// Where text is split into chunks, after a newline.
+fn split(text: &[u8], places: &[prop::sample::Index]) -> Vec<usize> {
+    let ends: Vec<usize> = (0..text.len()).filter(|at| text[*at] == b'\n').collect();
+    let mut cuts: Vec<usize> = places
+        .iter()
+        .filter(|_| !ends.is_empty())
+        .map(|place| ends[place.index(ends.len())] + 1)
+        .collect();
+    cuts.push(text.len());
+    cuts.sort_unstable();
+    cuts
+}
 
+/// How often each pattern, and how many secret lines.
+fn totals(found: &[Found]) -> (Vec<usize>, u64, usize) {
+    let mut signs: Vec<usize> = found
+        .iter()
+        .flat_map(|found| found.signs.iter().map(|sign| sign.pattern))
+        .collect();
+    signs.sort_unstable();
+    let opened = found.iter().filter(|found| found.opened.is_some()).count();
+    (signs, found.iter().map(|found| found.secrets).sum(), opened)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// Compiling the patterns takes longer than searching, so each case has many texts.
     #[test]
-    fn two_phases_find_what_a_loop_over_lines_finds(
-        // Compiling the patterns takes longer than searching.
-        texts in proptest::collection::vec(proptest::collection::vec(piece(), 0..60), 40),
+    fn where_a_chunk_ends_makes_no_difference(
+        texts in proptest::collection::vec(
+            (proptest::collection::vec(piece(), 0..60), proptest::collection::vec(any::<prop::sample::Index>(), 0..6)),
+            40,
+        ),
+        own in any_own(),
+    ) {
+        let patterns = Patterns::shipped_and(&own).unwrap();
+        for (text, places) in texts {
+            let text = text.concat();
+            let whole = scanned(&patterns, &text);
+            let (mut parts, mut state, mut at) = (Vec::new(), ScanState::default(), 0);
+            let mut sink = |_: Hit<'_>, found: &Found| parts.push(found.clone());
+            for cut in split(&text, &places) {
+                patterns.scan(&text[at..cut], &mut state, &mut Vec::new(), &mut sink);
+                at = cut;
+            }
+            patterns.flush(&mut state, &mut sink);
+            prop_assert_eq!(totals(&whole), totals(&parts), "{:?}", String::from_utf8_lossy(&text));
+        }
+    }
+
+    /// The search for literals skips no record that judging every record finds.
+    #[test]
+    fn the_search_misses_nothing(
+        texts in proptest::collection::vec(proptest::collection::vec(piece(), 0..40), 40),
         own in any_own(),
     ) {
         let patterns = Patterns::shipped_and(&own).unwrap();
         for text in texts {
             let text = text.concat();
-            prop_assert_eq!(scanned(&patterns, &text), naive(&patterns, &text));
+            for line in text.split(|byte| *byte == b'\n').filter(|line| !line.contains(&0)) {
+                let unwrapped = record::unwrap(line);
+                if unwrapped.partial || unwrapped.text.contains(&b'\n') {
+                    continue;
+                }
+                let judged = patterns.judge(&unwrapped.text);
+                let scanned = scanned(&patterns, line);
+                prop_assert_eq!(judged.signs.is_empty() && !judged.conflict, scanned.iter().all(|found| found.signs.is_empty()), "{:?}", String::from_utf8_lossy(line));
+            }
         }
     }
 }
 
 #[test]
-fn a_line_is_judged_by_its_beginning() {
+fn a_line_is_judged_to_its_end() {
     let patterns = shipped();
-    let mut text = vec![b'x'; MAX_LINE - 10];
-    text.extend_from_slice(b"device_removed\n");
-    assert!(scanned(&patterns, &text).is_empty());
-    let mut text = vec![b'x'; MAX_LINE - 14];
-    text.extend_from_slice(b"device_removed and more\n");
+    let mut text = vec![b'x'; 250 << 10];
+    text.extend_from_slice(b" device_removed\n");
     assert_eq!(scanned(&patterns, &text).len(), 1);
 }

@@ -1,0 +1,134 @@
+//! Why a connection ended, from what a bot prints of it: many bots silence the library's
+//! logger and print only the reason.
+
+use std::sync::LazyLock;
+
+use regex::bytes::{RegexSet, RegexSetBuilder, SetMatches};
+
+use super::shape::Shape;
+use super::shipped::{conflict, stream_error};
+
+/// What a record says of the end of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CloseReason {
+    /// The login has ended.
+    pub logged_out: bool,
+    /// Another connection with the same login replaced it.
+    pub replaced: bool,
+    /// A conflict. Which one it is stands in the rest of the record, if there is more of it;
+    /// otherwise it is a replaced connection, for the other one is printed with its code.
+    pub conflict: bool,
+}
+
+/// `status…: CODE`, as the disconnect reason of Baileys is printed.
+macro_rules! status_is {
+    ($code:literal) => {
+        concat!(
+            r"(?:status(?:[ _]?code|[ _]?reason)?|reason(?:[ _]?code)?|c.{1,2}digo|close[ _]?code)",
+            r"[^a-z0-9\n]{1,12}",
+            $code,
+            r"\b|\(",
+            $code,
+            r"\)|^[^a-z0-9\n]{0,20}",
+            $code,
+            r"[ :,]"
+        )
+    };
+}
+
+/// One sign of [`SIGNS`].
+#[derive(Clone, Copy)]
+#[repr(usize)]
+enum Is {
+    Code401,
+    Code440,
+    Node401,
+    Conflict,
+    LoggedOut,
+    NotLoggedOut,
+    OfAConnection,
+    OfAnother,
+    ReplacedNode,
+    RemovedNode,
+}
+
+/// In the order of [`Is`].
+const SIGNS: [&str; 10] = [
+    status_is!("401"),
+    status_is!("440"),
+    stream_error!("401"),
+    r"stream errored \(conflict",
+    r"\b(?:is)?logged_?out\b",
+    concat!(
+        r#"\b(?:is)?logged_?out\b["']?\s{0,3}[:=]\s{0,3}(?:false|0|no\b|null|undefined)|"#,
+        r"\bnot (?:is)?logged_?out\b|logged_?out:? \?"
+    ),
+    concat!(
+        r"isboom|disconnect|desconect|stream errored|connection (?:closed?|lost|update|errored)|",
+        r"conex|koneksi|logged ?out|\bclosed?\b|baileys|whatsapp|conflict|reconnect|",
+        // Nothing but the code.
+        r"^[^a-z0-9\n]{0,10}status(?:_?code|_?reason)?\W{1,4}(?:401|440)\W{0,4}$"
+    ),
+    r"axios|https?://|request failed|\b(?:get|post|put|patch|delete) /|not-authorized",
+    conflict!("replaced"),
+    conflict!("device_removed"),
+];
+
+/// How a record begins, or what it holds, that the bot itself wrote. Before it stand a time,
+/// tags, signs and a level only.
+const REPORT: [&str; 2] = [
+    r"^\s{2,}isboom: true|error: stream errored \(|output: \{",
+    concat!(
+        r"\A(?:\[[^\]\n]{1,60}\]|[^a-z\n\[])*",
+        r"(?:(?:info|warn|warning|error|fatal|debug|log)\b\W{0,4})?(?:",
+        r"connection (?:replaced|closed)|connectionreplaced|connection update|device logged out|",
+        r"you are logged out|whatsapp (?:session )?logged out|logged out\W{1,3}please|",
+        r"closed: |reason\W|status(?:_?code|_?reason)?\W{1,4}4[04][10]|disconnect|",
+        r"conexi.{1,3}n (?:reemplazada|cerrada)|sesi.{1,3}n cerrada|",
+        r"conex.{1,3}o substitu|dispositivo desconectado|sess.{1,3}o encerrada|",
+        r"koneksi |session (?:telah )?logout|perangkat |close \{|stream errored|\{ *$",
+        r")"
+    ),
+];
+
+fn compiled(sources: &[&str]) -> Option<RegexSet> {
+    RegexSetBuilder::new(sources)
+        .case_insensitive(true)
+        .multi_line(true)
+        .unicode(false)
+        .build()
+        .ok()
+}
+
+/// Of a whole record.
+pub(super) fn reason(record: &[u8], shape: &Shape) -> CloseReason {
+    static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| compiled(&SIGNS));
+    // The library reports the reason one record earlier.
+    let Some(set) = SET.as_ref().filter(|_| !shape.connection_errored) else {
+        return CloseReason::default();
+    };
+    let found: SetMatches = set.matches(record);
+    let is = |sign: Is| found.matched(sign as usize);
+    let reported = is(Is::OfAConnection) && !is(Is::OfAnother);
+    let replaced_node = is(Is::ReplacedNode);
+    let logged_out = is(Is::RemovedNode)
+        || is(Is::LoggedOut) && !is(Is::NotLoggedOut) && !is(Is::OfAnother)
+        || is(Is::Code401) && reported && !replaced_node
+        || is(Is::Node401) && !replaced_node;
+    let replaced = replaced_node || is(Is::Code440) && reported;
+    CloseReason {
+        logged_out,
+        replaced,
+        conflict: is(Is::Conflict) && !logged_out && !replaced,
+    }
+}
+
+/// Whether the record is written as only the library's logger or the bot's own report writes
+/// it, not as the text of a chat that the bot prints.
+pub(super) fn is_certain(record: &[u8], shape: &Shape) -> bool {
+    static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| compiled(&REPORT));
+    shape.library || SET.as_ref().is_some_and(|set| set.is_match(record))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,496 @@
+//! From a chunk of a log to records: puts lines that belong together together, where something
+//! was found.
+
+use std::borrow::Cow;
+
+use memchr::{memchr, memrchr};
+
+use super::super::encoding::to_utf8;
+use super::super::record::{
+    Envelope, Unwrapped, is_continuation, is_key_value, is_pretty_header, unwrap,
+};
+use super::{Found, Patterns, close, shape::Shape};
+
+/// A record has so many lines and bytes at most.
+const MOST_LINES: usize = 120;
+const MOST_BYTES: usize = 64 << 10;
+/// Of a line that comes in parts so much is kept together.
+const MOST_JOINED: usize = 256 << 10;
+/// Of the part before so much is judged again with the next one.
+const OVERLAP: usize = 2 << 10;
+
+/// Where something was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Hit<'a> {
+    /// The lines as they stand in the log, from the record's first.
+    pub raw: &'a [u8],
+    /// The record without envelopes.
+    pub text: &'a [u8],
+}
+
+/// What a log's next chunk continues.
+#[derive(Clone, Debug, Default)]
+pub struct ScanState {
+    /// The record at the end of the last chunk, in which something was found.
+    open: Option<OpenRecord>,
+    /// What came of a line whose parts stand in several envelopes, while it goes on.
+    joined: Option<Vec<u8>>,
+    /// A line that is longer than a chunk.
+    long: Option<LongLine>,
+}
+
+#[derive(Clone, Debug)]
+struct OpenRecord {
+    raw: Vec<u8>,
+    text: Vec<u8>,
+    lines: usize,
+    found: Found,
+}
+
+#[derive(Clone, Debug, Default)]
+struct LongLine {
+    overlap: Vec<u8>,
+    found: Found,
+}
+
+impl ScanState {
+    /// Whether it is what a new log begins with.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_none() && self.joined.is_none() && self.long.is_none()
+    }
+
+    /// Whether something was found that is counted only when its record has ended.
+    pub fn is_undecided(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.found.conflict)
+    }
+}
+
+/// A line of a chunk.
+#[derive(Clone, Copy)]
+struct Line {
+    start: usize,
+    /// Without the newline.
+    end: usize,
+}
+
+impl Patterns {
+    /// Calls `sink` for each record that holds something, in order. `chunk` holds whole lines
+    /// and follows what `state` has seen of the log. `scratch` is overwritten.
+    pub fn scan(
+        &self,
+        chunk: &[u8],
+        state: &mut ScanState,
+        scratch: &mut Vec<u8>,
+        mut sink: impl FnMut(Hit<'_>, &Found),
+    ) {
+        let chunk = to_utf8(chunk);
+        scratch.clear();
+        scratch.extend_from_slice(&chunk);
+        scratch.make_ascii_lowercase();
+        self.scan_chunk(&chunk, scratch, None, state, &mut sink);
+    }
+
+    /// Like [`scan`](Self::scan), for a part of one line that is longer than a chunk. `last` is
+    /// the part with its end.
+    pub fn scan_part(
+        &self,
+        part: &[u8],
+        last: bool,
+        state: &mut ScanState,
+        mut sink: impl FnMut(Hit<'_>, &Found),
+    ) {
+        self.close_record(state, &mut sink);
+        let mut long = state.long.take().unwrap_or_default();
+        let part = to_utf8(part);
+        let mut text = std::mem::take(&mut long.overlap);
+        text.extend_from_slice(&part);
+        let found = self.judge(&without_escapes(&text));
+        let mut fresh = Found {
+            message: None,
+            opened: None,
+            secrets: u64::from(found.secrets > 0 && long.found.secrets == 0),
+            conflict: false,
+            library: found.library && !long.found.library,
+            signs: found.signs.clone(),
+        };
+        let seen = &long.found.signs;
+        fresh
+            .signs
+            .retain(|sign| seen.iter().all(|other| other.pattern != sign.pattern));
+        if !fresh.is_empty() {
+            sink(
+                Hit {
+                    raw: &text,
+                    text: &text,
+                },
+                &fresh,
+            );
+        }
+        if last {
+            return;
+        }
+        long.found.signs.extend(fresh.signs);
+        long.found.secrets += fresh.secrets;
+        long.found.library |= fresh.library;
+        let from = text.len().saturating_sub(OVERLAP);
+        long.overlap = text.split_off(from);
+        state.long = Some(long);
+    }
+
+    /// Takes the record at the end of what was scanned as complete.
+    pub fn flush(&self, state: &mut ScanState, mut sink: impl FnMut(Hit<'_>, &Found)) {
+        self.close_record(state, &mut sink);
+    }
+
+    /// `raw` is the line that carries these lines, if an envelope does.
+    fn scan_chunk(
+        &self,
+        chunk: &[u8],
+        folded: &[u8],
+        raw: Option<&[u8]>,
+        state: &mut ScanState,
+        sink: &mut impl FnMut(Hit<'_>, &Found),
+    ) {
+        let Some(first) = line_at(chunk, 0) else {
+            return;
+        };
+        let envelope = match raw {
+            Some(_) => Envelope::Whole,
+            None => Envelope::of(&chunk[first.start..first.end]),
+        };
+        let mut at = self.continue_record(chunk, 0, raw, state, sink);
+        let mut search = self.sieve.search(folded);
+        let every_line = raw.is_none()
+            && !self.sieve.sees_through_envelopes()
+            && !matches!(unwrap(&chunk[first.start..first.end]).text, Cow::Borrowed(text)
+                if text.len() == first.end - first.start);
+        let mut parts = Parts { envelope, next: 0 };
+        while at < chunk.len() {
+            let line = if every_line || state.joined.is_some() {
+                line_at(chunk, at)
+            } else {
+                let found = search.find(at);
+                let part = parts.find(chunk, at, found);
+                let perhaps = match (found, part) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+                perhaps.and_then(|perhaps| {
+                    let start =
+                        memrchr(b'\n', &chunk[at..perhaps]).map_or(at, |newline| at + newline + 1);
+                    line_at(chunk, start)
+                })
+            };
+            let Some(line) = line else { break };
+            if line.start > at {
+                self.close_record(state, sink);
+            }
+            at = self.take_line(chunk, at, line, raw, state, sink);
+        }
+        // An open record that lines without a hit follow has ended.
+        if state.open.is_some() && at < chunk.len() {
+            self.close_record(state, sink);
+        }
+    }
+
+    /// Judges the record of this line; where the next one begins.
+    fn take_line(
+        &self,
+        chunk: &[u8],
+        from: usize,
+        line: Line,
+        raw: Option<&[u8]>,
+        state: &mut ScanState,
+        sink: &mut impl FnMut(Hit<'_>, &Found),
+    ) -> usize {
+        let bytes = &chunk[line.start..line.end];
+        let next = (line.end + 1).min(chunk.len());
+        let Unwrapped { text, partial } = match raw {
+            Some(_) => Unwrapped {
+                text: Cow::Borrowed(bytes),
+                partial: false,
+            },
+            None => unwrap(bytes),
+        };
+        if partial || state.joined.is_some() {
+            self.join_part(bytes, &text, partial, state, sink);
+            return next;
+        }
+        if memchr(b'\n', &text).is_some() {
+            let folded = text.to_ascii_lowercase();
+            self.scan_chunk(&text, &folded, Some(bytes), state, sink);
+            return self.continue_record(chunk, next, raw, state, sink);
+        }
+        self.close_record(state, sink);
+        let closed = is_complete(&text);
+        let mut lines = vec![text];
+        let mut start = line.start;
+        if !closed {
+            // Back to the first line of the record.
+            while lines.len() < MOST_LINES && start > from {
+                let first = &lines[lines.len() - 1];
+                let beneath = is_key_value(first);
+                if !is_continuation(first) && !beneath {
+                    break;
+                }
+                let before = Line {
+                    start: memrchr(b'\n', &chunk[from..start - 1])
+                        .map_or(from, |newline| from + newline + 1),
+                    end: start - 1,
+                };
+                let text = text_of(&chunk[before.start..before.end], raw);
+                if memchr(b'\n', &text).is_some()
+                    || is_complete(&text)
+                    || beneath && !is_pretty_header(&text)
+                {
+                    break;
+                }
+                start = before.start;
+                lines.push(text);
+            }
+            lines.reverse();
+        }
+        let mut count = lines.len();
+        let mut text = lines.join(&b'\n');
+        let mut end = next;
+        if !closed {
+            let header = is_pretty_header(&text);
+            end = self.extend(chunk, next, raw, header, &mut text, &mut count);
+        }
+        let found = self.judge(&text);
+        let lines = raw.unwrap_or(&chunk[start..end]);
+        let fresh = counted(&found, None);
+        if !fresh.is_empty() {
+            sink(
+                Hit {
+                    raw: lines,
+                    text: &text,
+                },
+                &fresh,
+            );
+        }
+        if !closed && end >= chunk.len() && count < MOST_LINES && text.len() < MOST_BYTES {
+            state.open = Some(OpenRecord {
+                raw: lines[..lines.len().min(MOST_BYTES)].to_vec(),
+                text,
+                lines: count,
+                found,
+            });
+        } else if found.conflict {
+            self.decide(lines, &text, sink);
+        }
+        end
+    }
+
+    /// Appends the lines that continue a record; where the first other one begins.
+    fn extend(
+        &self,
+        chunk: &[u8],
+        mut at: usize,
+        raw: Option<&[u8]>,
+        mut header: bool,
+        text: &mut Vec<u8>,
+        count: &mut usize,
+    ) -> usize {
+        while *count < MOST_LINES
+            && text.len() < MOST_BYTES
+            && let Some(line) = line_at(chunk, at)
+        {
+            let more = text_of(&chunk[line.start..line.end], raw);
+            let continues = is_continuation(&more) || header && is_key_value(&more);
+            if !continues || memchr(b'\n', &more).is_some() {
+                break;
+            }
+            header = false;
+            text.push(b'\n');
+            text.extend_from_slice(&more);
+            *count += 1;
+            at = (line.end + 1).min(chunk.len());
+        }
+        at
+    }
+
+    /// Continues the open record with the lines from `at` on; where the next one begins.
+    fn continue_record(
+        &self,
+        chunk: &[u8],
+        at: usize,
+        raw: Option<&[u8]>,
+        state: &mut ScanState,
+        sink: &mut impl FnMut(Hit<'_>, &Found),
+    ) -> usize {
+        let Some(mut open) = state.open.take() else {
+            return at;
+        };
+        let header = open.lines == 1 && is_pretty_header(&open.text);
+        let before = open.lines;
+        let end = self.extend(chunk, at, raw, header, &mut open.text, &mut open.lines);
+        if open.lines > before {
+            self.judge_again(open, state, sink);
+        } else {
+            state.open = Some(open);
+        }
+        if end < chunk.len() {
+            self.close_record(state, sink);
+        }
+        end
+    }
+
+    /// Judges a record to which lines were added.
+    fn judge_again(
+        &self,
+        mut open: OpenRecord,
+        state: &mut ScanState,
+        sink: &mut impl FnMut(Hit<'_>, &Found),
+    ) {
+        let found = self.judge(&open.text);
+        let fresh = counted(&found, Some(&open.found));
+        if !fresh.is_empty() {
+            let hit = Hit {
+                raw: &open.raw,
+                text: &open.text,
+            };
+            sink(hit, &fresh);
+        }
+        open.found = found;
+        state.open = Some(open);
+    }
+
+    /// Adds a part of a line whose parts stand in several envelopes. `raw` carries the part.
+    fn join_part(
+        &self,
+        raw: &[u8],
+        part: &[u8],
+        partial: bool,
+        state: &mut ScanState,
+        sink: &mut impl FnMut(Hit<'_>, &Found),
+    ) {
+        self.close_record(state, sink);
+        let mut joined = state.joined.take().unwrap_or_default();
+        joined.extend_from_slice(part);
+        if partial && joined.len() > MOST_JOINED {
+            self.scan_part(&joined, false, state, &mut *sink);
+            joined.clear();
+        }
+        if partial {
+            state.joined = Some(joined);
+        } else if state.long.is_some() {
+            self.scan_part(&joined, true, state, &mut *sink);
+        } else {
+            // The parts together may be an envelope again.
+            self.emit(raw, &unwrap(&joined).text, sink);
+        }
+    }
+
+    fn close_record(&self, state: &mut ScanState, sink: &mut impl FnMut(Hit<'_>, &Found)) {
+        if let Some(open) = state.open.take()
+            && open.found.conflict
+        {
+            self.decide(&open.raw, &open.text, sink);
+        }
+    }
+
+    /// Counts a conflict that nothing in its record explains.
+    fn decide(&self, raw: &[u8], text: &[u8], sink: &mut impl FnMut(Hit<'_>, &Found)) {
+        let shape = Shape::of(text);
+        let mut found = Found {
+            message: shape.message,
+            conflict: true,
+            ..Found::default()
+        };
+        self.decide_conflict(&mut found, close::is_certain(text, &shape));
+        if !found.signs.is_empty() {
+            sink(Hit { raw, text }, &found);
+        }
+    }
+
+    /// Judges a record that is complete.
+    fn emit(&self, raw: &[u8], text: &[u8], sink: &mut impl FnMut(Hit<'_>, &Found)) {
+        let found = self.judge(text);
+        let fresh = counted(&found, None);
+        if !fresh.is_empty() {
+            sink(Hit { raw, text }, &fresh);
+        }
+        if found.conflict {
+            self.decide(raw, text, sink);
+        }
+    }
+}
+
+/// What of this was not counted before. A conflict is not decided yet.
+fn counted(found: &Found, before: Option<&Found>) -> Found {
+    let mut fresh = Found {
+        conflict: false,
+        ..found.clone()
+    };
+    if let Some(before) = before {
+        let seen = &before.signs;
+        fresh
+            .signs
+            .retain(|sign| seen.iter().all(|other| other.pattern != sign.pattern));
+        fresh.secrets = found.secrets.saturating_sub(before.secrets);
+        fresh.opened = found.opened.filter(|_| before.opened.is_none());
+        fresh.library &= !before.library;
+    }
+    fresh
+}
+
+/// A line without its envelopes, unless `raw` carries it.
+fn text_of<'a>(line: &'a [u8], raw: Option<&[u8]>) -> Cow<'a, [u8]> {
+    match raw {
+        Some(_) => Cow::Borrowed(line),
+        None => unwrap(line).text,
+    }
+}
+
+/// Where the next line is that may be a part of a longer one.
+struct Parts {
+    envelope: Envelope,
+    /// No such line begins before this place.
+    next: usize,
+}
+
+impl Parts {
+    /// At or after `at`; not beyond `limit`, if there is one.
+    fn find(&mut self, chunk: &[u8], at: usize, limit: Option<usize>) -> Option<usize> {
+        if self.envelope == Envelope::Whole {
+            return None;
+        }
+        let mut from = self.next.max(at);
+        while from < limit.unwrap_or(chunk.len())
+            && let Some(line) = line_at(chunk, from)
+        {
+            if self.envelope.may_be_part(&chunk[line.start..line.end]) {
+                self.next = line.start;
+                return Some(line.start);
+            }
+            from = line.end + 1;
+        }
+        self.next = from;
+        None
+    }
+}
+
+/// Whether nothing can continue this line: it is a whole object of JSON.
+fn is_complete(text: &[u8]) -> bool {
+    text.len() > 2 && text.first() == Some(&b'{') && text.trim_ascii_end().ends_with(b"}")
+}
+
+/// The line that begins here.
+fn line_at(chunk: &[u8], start: usize) -> Option<Line> {
+    (start < chunk.len()).then(|| Line {
+        start,
+        end: memchr(b'\n', &chunk[start..]).map_or(chunk.len(), |newline| start + newline),
+    })
+}
+
+/// Without the escapes of JSON within JSON, as far as patterns need it.
+fn without_escapes(text: &[u8]) -> Cow<'_, [u8]> {
+    if memchr(b'\\', text).is_none() {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.iter().copied().filter(|byte| *byte != b'\\').collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+use super::*;
+
+fn patterns() -> Patterns {
+    Patterns::shipped_and(&[]).unwrap()
+}
+
+/// The names of what is found in these chunks of one log.
+fn names(chunks: &[&str]) -> Vec<String> {
+    let patterns = patterns();
+    let mut all = Vec::new();
+    let mut sink = |_: Hit<'_>, found: &Found| {
+        for sign in &found.signs {
+            all.push(patterns.patterns()[sign.pattern].name.to_string());
+        }
+    };
+    let mut state = ScanState::default();
+    for chunk in chunks {
+        patterns.scan(chunk.as_bytes(), &mut state, &mut Vec::new(), &mut sink);
+    }
+    patterns.flush(&mut state, &mut sink);
+    all
+}
+
+const PRETTY: &str = concat!(
+    "[18:16:57.000] ERROR (7): stream errored out\n",
+    "    reasonNode: {\n      \"tag\": \"conflict\",\n      \"attrs\": {\n        \"type\": \"device_removed\"\n      }\n    }\n",
+    "    fullErrorNode: {\n      \"tag\": \"stream:error\",\n      \"attrs\": {\n        \"code\": \"401\"\n      },\n",
+    "      \"content\": [\n        {\n          \"tag\": \"conflict\",\n          \"attrs\": {\n            \"type\": \"device_removed\"\n          }\n        }\n      ]\n    }\n",
+);
+
+#[test]
+fn a_record_may_come_in_any_number_of_chunks() {
+    let wanted = ["device_removed", "stream_error_401", "stream_errored"];
+    let sorted = |chunks: &[&str]| {
+        let mut names = names(chunks);
+        names.sort();
+        names
+    };
+    for (cut, _) in PRETTY.match_indices('\n') {
+        let (a, b) = PRETTY.split_at(cut + 1);
+        assert_eq!(sorted(&[a, b]), wanted, "{a}");
+        assert_eq!(sorted(&[a, b, a, b]).len(), 6, "two events are two");
+    }
+    let lines: Vec<&str> = PRETTY.split_inclusive('\n').collect();
+    assert_eq!(sorted(&lines), wanted);
+}
+
+fn docker(part: &str, stream: &str) -> String {
+    let log = serde_json::to_string(part).unwrap();
+    format!("{{\"log\":{log},\"stream\":\"{stream}\",\"time\":\"2026-11-28T20:00:00Z\"}}\n")
+}
+
+/// Docker cuts a line after 16 KiB, in the middle of a word as well.
+#[test]
+fn the_parts_of_a_line_are_joined() {
+    let line = format!(
+        "{{\"level\":50,\"x\":\"{}\",\"k\":\"device_removed\"}}\n",
+        "y".repeat(16_370)
+    );
+    for cut in [16_384, line.len() - 10, line.len() - 5] {
+        let (a, b) = line.split_at(cut);
+        let (first, second) = (docker(a, "stdout"), docker(b, "stdout"));
+        assert_eq!(
+            names(&[&format!("{first}{second}")]),
+            ["device_removed"],
+            "{cut}"
+        );
+        assert_eq!(names(&[&first, &second]), ["device_removed"], "{cut}");
+        let cri = |tag: &str, part: &str| {
+            format!("2026-11-28T20:00:00.1Z stdout {tag} {}\n", part.trim_end())
+        };
+        let joined = format!("{}{}{}", cri("F", "x"), cri("P", a), cri("F", b));
+        assert_eq!(names(&[&joined]), ["device_removed"], "{cut}");
+    }
+    // A line of many parts does not grow without bound.
+    let many = docker(&"z".repeat(16_384), "stdout").repeat(100);
+    let text = format!("{many}{}", docker("device_removed\n", "stdout"));
+    assert_eq!(names(&[&text]), ["device_removed"]);
+    assert_eq!(
+        names(&[&text, &docker("device_removed\n", "stdout")]).len(),
+        2
+    );
+}
+
+#[test]
+fn a_line_longer_than_a_chunk_counts_once_wherever_the_sign_stands() {
+    let patterns = patterns();
+    let count = |parts: &[&str]| {
+        let mut count = 0;
+        let mut state = ScanState::default();
+        for (number, part) in parts.iter().enumerate() {
+            let last = number + 1 == parts.len();
+            patterns.scan_part(part.as_bytes(), last, &mut state, |_, found| {
+                count += found.signs.len();
+            });
+        }
+        assert!(state.is_empty());
+        count
+    };
+    let x = "x".repeat(100_000);
+    assert_eq!(count(&[&x, &x, "device_removed"]), 1);
+    assert_eq!(count(&["device_removed", &x, "device_removed"]), 1);
+    assert_eq!(
+        count(&[&format!("{x} device_re"), &format!("moved {x}"), &x]),
+        1
+    );
+    assert_eq!(
+        count(&[
+            &format!("{x} device_removed "),
+            &format!("{x} Bad \\\"message\\\":\\\"Bad MAC\\\"")
+        ]),
+        2
+    );
+}
+
+/// Own expressions without a literal are found in envelopes as well.
+#[test]
+fn an_expression_is_found_in_an_envelope() {
+    let own = super::super::Pattern {
+        name: "own".into(),
+        regex: r#""a":"[0-9]""#.into(),
+        exclude: None,
+        severity: super::super::Severity::Info,
+        help: "".into(),
+        printed_by: "".into(),
+    };
+    let patterns = Patterns::shipped_and(&[own]).unwrap();
+    for line in [
+        r#"{"a":"5"}"#.to_owned(),
+        docker("{\"a\":\"5\"}\n", "stdout"),
+    ] {
+        let mut count = 0;
+        let mut state = ScanState::default();
+        patterns.scan(line.as_bytes(), &mut state, &mut Vec::new(), |_, found| {
+            count += found.signs.len();
+        });
+        assert_eq!(count, 1, "{line}");
+    }
+}

@@ -1,0 +1,304 @@
+//! Takes a line out of what was put around it on the way to the log file.
+//!
+//! Known envelopes: Docker's json-file, `journalctl -o json`, CRI (Kubernetes), records of
+//! filebeat, fluent-bit, vector and pm2 (`log_type: json`), with their keys in any order; the
+//! prefixes of syslog, Docker Compose, `docker logs -t`, Heroku, pm2 and a CSV export. Several
+//! may be nested. All functions are pure.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use memchr::{memchr, memmem};
+use regex::bytes::Regex;
+use serde_json::value::RawValue;
+
+/// Envelopes within envelopes are opened up to this depth.
+const DEEPEST: usize = 5;
+
+/// A line without its envelopes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unwrapped<'a> {
+    /// What the program wrote, without colours. It holds newlines if one record carries
+    /// several lines.
+    pub text: Cow<'a, [u8]>,
+    /// The line continues in the next record.
+    pub partial: bool,
+}
+
+/// Takes the line, without its newline, out of its envelopes.
+pub fn unwrap(line: &[u8]) -> Unwrapped<'_> {
+    let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+    let mut text = without_colours(Cow::Borrowed(trim_cr(line)));
+    let mut partial = false;
+    for _ in 0..DEEPEST {
+        if text.first() == Some(&b'{') {
+            let Some(payload) = envelope(&text) else {
+                break;
+            };
+            partial |= payload.partial;
+            text = without_colours(Cow::Owned(payload.text));
+        } else if let Some((end, cut)) = prefix(&text) {
+            partial |= cut;
+            text = match text {
+                Cow::Borrowed(text) => Cow::Borrowed(&text[end..]),
+                Cow::Owned(mut text) => {
+                    text.drain(..end);
+                    Cow::Owned(text)
+                }
+            };
+            if text.starts_with(b"\"{\"\"") {
+                text = Cow::Owned(without_csv_quotes(&text));
+            }
+        } else {
+            break;
+        }
+    }
+    Unwrapped { text, partial }
+}
+
+/// Whether a line that was taken out of its envelopes continues the record before it.
+pub fn is_continuation(text: &[u8]) -> bool {
+    matches!(text.first(), Some(b' ' | b'\t' | b'}' | b']' | b')'))
+}
+
+/// Whether the line is the header of a record of pino-pretty.
+pub fn is_pretty_header(text: &[u8]) -> bool {
+    static HEADER: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"(?-u)^\[[^\]\n]{5,40}\] (?:TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\b").ok()
+    });
+    HEADER.as_ref().is_some_and(|header| header.is_match(text))
+}
+
+/// Whether the line is `key=value …`, which WAHA writes below the header of a record.
+pub fn is_key_value(text: &[u8]) -> bool {
+    let key = text
+        .iter()
+        .take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_')
+        .count();
+    key > 0 && text.get(key) == Some(&b'=')
+}
+
+/// Whether lines of this form may be parts of longer lines, judged by one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Envelope {
+    /// No line is a part.
+    Whole,
+    /// Docker's json-file: a part does not end with a newline.
+    Docker,
+    /// CRI: a part has the tag `P`.
+    Cri,
+}
+
+impl Envelope {
+    /// What the first line of a chunk shows.
+    pub fn of(line: &[u8]) -> Self {
+        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        if line.first() == Some(&b'{') {
+            return match memmem::find(line, b"\"log\":\"") {
+                Some(_) => Self::Docker,
+                None => Self::Whole,
+            };
+        }
+        let start = &line[..line.len().min(60)];
+        match memmem::find(start, b" stdout ").or_else(|| memmem::find(start, b" stderr ")) {
+            Some(_) => Self::Cri,
+            None => Self::Whole,
+        }
+    }
+
+    /// Whether this line may be a part. Never false for a line that is one.
+    pub fn may_be_part(self, line: &[u8]) -> bool {
+        match self {
+            Self::Whole => false,
+            Self::Docker => {
+                // Docker writes `log` first, so the newline stands near the end.
+                let near = &line[line.len().saturating_sub(120)..];
+                memmem::find(near, b"\\n\"").is_none() && memmem::find(line, b"\\n\"").is_none()
+            }
+            Self::Cri => {
+                let start = &line[..line.len().min(60)];
+                memmem::find(start, b" stdout P ").is_some()
+                    || memmem::find(start, b" stderr P ").is_some()
+            }
+        }
+    }
+}
+
+fn trim_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+fn without_colours(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    static COLOUR: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(?-u)\x1b\[[0-9;]*[A-Za-z]").ok());
+    if memchr(0x1b, &text).is_none() {
+        return text;
+    }
+    match COLOUR.as_ref() {
+        Some(colour) => Cow::Owned(colour.replace_all(&text, &b""[..]).into_owned()),
+        None => text,
+    }
+}
+
+/// A field of CSV without its quotes.
+fn without_csv_quotes(field: &[u8]) -> Vec<u8> {
+    let field = field.strip_prefix(b"\"").unwrap_or(field);
+    let field = field.strip_suffix(b"\"").unwrap_or(field);
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some(at) = memmem::find(rest, b"\"\"") {
+        out.extend_from_slice(&rest[..=at]);
+        rest = &rest[at + 2..];
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// Where the text behind a prefix begins, and whether the prefix says that the line continues.
+fn prefix(text: &[u8]) -> Option<(usize, bool)> {
+    static PREFIX: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        let time = r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?: ?(?:Z|[+-]\d\d:?\d\d))?";
+        let old_time = r"[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d";
+        let forms = [
+            // CRI.
+            format!(r"{time} std(?:out|err) (?P<tag>[FP])(?::\w)? "),
+            // syslog, RFC 5424.
+            format!(
+                r"(?:<\d{{1,3}}>)?1 {time} \S{{1,255}} \S{{1,64}} \S{{1,64}} \S{{1,64}} (?:-|\[[^\n]{{1,400}}?\]) "
+            ),
+            // syslog and `journalctl -o short`.
+            format!(
+                r"(?:<\d{{1,3}}>)?{old_time} \S{{1,255}} [\w./@-]{{1,64}}(?:\[\d{{1,10}}\])?: "
+            ),
+            format!(r"{time} \S{{1,255}} [\w./@-]{{1,64}}\[\d{{1,10}}\]: "),
+            // Heroku.
+            format!(r"{time} [a-z]{{2,20}}\[[\w.-]{{1,40}}\]: "),
+            // pm2 with `time`, `docker logs -t`.
+            format!(r"{time}(?:: | )"),
+            // Docker Compose, `pm2 logs`.
+            r"[\w.-]{1,100} *\| ".to_owned(),
+            r"\d{1,4}\|[^|{\n]{1,60}\| ?".to_owned(),
+            // A CSV export with milliseconds.
+            r"\d{13},".to_owned(),
+        ];
+        Regex::new(&format!("(?-u)^(?:{})", forms.join("|"))).ok()
+    });
+    // Every prefix begins with a digit, a letter or `<`: most other text is told apart here.
+    if !text
+        .first()
+        .is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'<')
+    {
+        return None;
+    }
+    let found = PREFIX.as_ref()?.captures(text)?;
+    let partial = found.name("tag").is_some_and(|tag| tag.as_bytes() == b"P");
+    Some((found.get(0)?.end(), partial))
+}
+
+struct Payload {
+    text: Vec<u8>,
+    partial: bool,
+}
+
+type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+
+/// What a JSON object carries, if it is an envelope.
+fn envelope(text: &[u8]) -> Option<Payload> {
+    const KEYS: [&[u8]; 5] = [
+        b"\"log\"",
+        b"\"MESSAGE\"",
+        b"\"message\"",
+        b"\"line\"",
+        b"\"textPayload\"",
+    ];
+    if !KEYS.iter().any(|key| memmem::find(text, key).is_some()) {
+        return None;
+    }
+    let fields: Fields<'_> = serde_json::from_slice(text).ok()?;
+    let has = |key: &str| fields.contains_key(key);
+    let string = |key: &str| -> Option<Vec<u8>> {
+        let value = fields.get(key)?.get();
+        if value.starts_with('"') {
+            return serde_json::from_str::<String>(value)
+                .ok()
+                .map(String::into_bytes);
+        }
+        // journald writes bytes as numbers where they are not printable.
+        (value.starts_with('[') && key == "MESSAGE")
+            .then(|| serde_json::from_str(value).ok())
+            .flatten()
+    };
+    let own = has("msg") || has("level") && has("pid");
+    if let Some(log) = string("log").filter(|_| !own) {
+        let docker = fields
+            .keys()
+            .all(|key| matches!(key.as_ref(), "log" | "stream" | "attrs" | "time"));
+        let tag = string("logtag");
+        let ended = log.ends_with(b"\n");
+        return Some(Payload {
+            partial: docker && has("stream") && !ended || tag.as_deref() == Some(b"P"),
+            text: trimmed(log),
+        });
+    }
+    if let Some(message) = string("MESSAGE") {
+        return Some(Payload {
+            partial: string("_LINE_BREAK").as_deref() == Some(b"line-max"),
+            text: trimmed(message),
+        });
+    }
+    if let Some(message) = string("message") {
+        let pm2 = has("app_name");
+        let shipped = [
+            "@timestamp",
+            "source_type",
+            "kubernetes",
+            "agent",
+            "container",
+        ];
+        let shipper = shipped.iter().any(|key| has(key))
+            || has("stream")
+            || fields.keys().any(|key| key.starts_with('_'));
+        let details = [
+            "level",
+            "node",
+            "err",
+            "error",
+            "trace",
+            "fullErrorNode",
+            "pid",
+        ];
+        let own = details.iter().any(|key| has(key));
+        return (pm2 || shipper && !own || looks_like_record(&message)).then(|| Payload {
+            partial: false,
+            text: trimmed(message),
+        });
+    }
+    let line = string("line").or_else(|| string("textPayload"))?;
+    (!own && !has("level") || looks_like_record(&line)).then(|| Payload {
+        partial: false,
+        text: trimmed(line),
+    })
+}
+
+/// Without the newline at its end.
+fn trimmed(mut text: Vec<u8>) -> Vec<u8> {
+    if text.last() == Some(&b'\n') {
+        text.pop();
+    }
+    if text.last() == Some(&b'\r') {
+        text.pop();
+    }
+    text
+}
+
+/// Whether this text is a record of a logger by itself.
+fn looks_like_record(text: &[u8]) -> bool {
+    let text = text.trim_ascii();
+    text.starts_with(b"{\"") && text.ends_with(b"}") && memmem::find(text, b"\"msg\"").is_some()
+        || is_pretty_header(text)
+        || matches!(prefix(text), Some((end, _)) if text[end..].starts_with(b"{\""))
+}
+
+#[cfg(test)]
+mod tests;

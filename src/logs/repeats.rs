@@ -1,0 +1,94 @@
+//! An event that a logger writes at two levels, or in two records, counts once.
+//!
+//! At trace level WhatsApp's node is printed as it arrives (`recv xml`), and again as an error.
+//! The two records have different messages. So among records of one log and session that stand
+//! near each other, an event of a pattern occurred as often as the most frequent message.
+
+use std::sync::Arc;
+
+/// Records that are farther apart than this belong to different events.
+const NEAR_LINES: u64 = 50;
+/// So many are remembered for one log.
+const MOST: usize = 64;
+
+/// What was counted lately in one log.
+#[derive(Clone, Debug, Default)]
+pub struct Repeats {
+    groups: Vec<Group>,
+}
+
+#[derive(Clone, Debug)]
+struct Group {
+    session: Arc<str>,
+    pattern: usize,
+    line: u64,
+    /// Messages by their hash, and how often.
+    messages: Vec<(u64, u32)>,
+}
+
+impl Repeats {
+    /// Whether a record of a logger with this message, at this line of its log, reports an
+    /// event that was counted already.
+    pub fn is_repeat(
+        &mut self,
+        session: &Arc<str>,
+        pattern: usize,
+        message: u64,
+        line: u64,
+    ) -> bool {
+        self.groups
+            .retain(|group| line.saturating_sub(group.line) <= NEAR_LINES);
+        let known = self
+            .groups
+            .iter_mut()
+            .find(|group| group.pattern == pattern && group.session == *session);
+        let Some(group) = known else {
+            if self.groups.len() >= MOST {
+                self.groups.remove(0);
+            }
+            self.groups.push(Group {
+                session: Arc::clone(session),
+                pattern,
+                line,
+                messages: vec![(message, 1)],
+            });
+            return false;
+        };
+        group.line = line;
+        let events = group.messages.iter().map(|(_, count)| *count).max();
+        let seen = group
+            .messages
+            .iter_mut()
+            .find(|(other, _)| *other == message);
+        let count = match seen {
+            Some((_, count)) => {
+                *count = count.saturating_add(1);
+                *count
+            }
+            None => {
+                if group.messages.len() < MOST {
+                    group.messages.push((message, 1));
+                }
+                1
+            }
+        };
+        Some(count) <= events
+    }
+
+    /// Whether a logger's record near this line reported an event of one of these patterns.
+    pub fn is_reported(&self, session: &Arc<str>, patterns: &[usize], line: u64) -> bool {
+        self.groups.iter().any(|group| {
+            patterns.contains(&group.pattern)
+                && group.session == *session
+                && line.saturating_sub(group.line) <= NEAR_LINES
+        })
+    }
+
+    /// Whether nothing is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,36 @@
+use super::*;
+
+#[test]
+fn one_event_in_records_with_different_messages_counts_once() {
+    let mut repeats = Repeats::default();
+    let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+    let (trace, error, end) = (1, 2, 3);
+    let mut counted = |session: &Arc<str>, message, line| {
+        u32::from(!repeats.is_repeat(session, 7, message, line))
+    };
+    // Two sessions in one log, in turns.
+    let first = counted(&a, trace, 1) + counted(&b, trace, 2);
+    let second = counted(&a, error, 3) + counted(&b, error, 4);
+    assert_eq!((first, second), (2, 0));
+    // The same message again is another event.
+    assert_eq!(counted(&a, error, 5), 1);
+    assert_eq!(counted(&a, trace, 6), 0);
+    assert_eq!(counted(&a, end, 7), 0);
+    assert_eq!(counted(&a, end, 8), 0);
+    assert_eq!(counted(&a, end, 9), 1);
+    // Far away it is another event, whatever its message.
+    assert_eq!(counted(&a, end, 10 + NEAR_LINES), 1);
+    assert!(repeats.is_reported(&a, &[1, 7], 20 + NEAR_LINES));
+    assert!(!repeats.is_reported(&b, &[1, 7], 20 + NEAR_LINES));
+    assert!(!repeats.is_reported(&a, &[1], 20 + NEAR_LINES));
+}
+
+#[test]
+fn little_is_remembered() {
+    let mut repeats = Repeats::default();
+    for session in 0..1000 {
+        let session = Arc::from(session.to_string().as_str());
+        assert!(!repeats.is_repeat(&session, 0, 0, 0));
+    }
+    assert!(repeats.groups.len() <= MOST);
+}

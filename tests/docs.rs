@@ -260,6 +260,13 @@ fn metrics_md_equals_a_real_scrape() {
         "overrides: [{sessions: [elsewhere], creds: elsewhere}]\n",
     )
     .unwrap();
+    // The service whose restart is pending in the journal.
+    let processes = dir.path().join("processes.yml");
+    std::fs::write(
+        &processes,
+        "processes: [{name: bots, allow_restart: true, command: {stop: ['true'], start: ['true'], gone: ['false']}}]\n",
+    )
+    .unwrap();
     let token = dir.path().join("token");
     std::fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
     let mut mode = std::fs::metadata(&token).unwrap().permissions();
@@ -287,6 +294,7 @@ fn metrics_md_equals_a_real_scrape() {
                 "serve".to_owned(),
                 format!("--webhook.token-file={}", token.display()),
                 format!("--state.path={}", dir.path().join("state").display()),
+                format!("--config.file={}", processes.display()),
             ],
         ),
     ] {

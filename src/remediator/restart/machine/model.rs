@@ -409,9 +409,14 @@ impl World {
             let was_waiting = state.phase == Phase::WaitingForConnection;
             self.all[who].alive = Some(state);
             self.feed(who, &Event::OwnRestart, None);
-            // It ran after its start, and nobody has watched since.
+            // It ran after its start, and nobody has watched since; unless another may have
+            // stopped it, which starts it then.
             let is = self.all[who].alive.as_ref().map(|state| state.phase);
-            if was_waiting && is == Some(Phase::RunningNotConnected) {
+            let other_is_pending = self.all.iter().enumerate().any(|(other, one)| {
+                let mut states = [&one.alive, &one.disk].into_iter().flatten();
+                other != who && states.any(|state| state.phase.is_pending())
+            });
+            if was_waiting && is == Some(Phase::RunningNotConnected) && !other_is_pending {
                 self.stays_stopped |= self.live.is_empty() || self.is_stopping();
             }
         }

@@ -28,13 +28,16 @@ const COMMON: [&str; 8] = [
     "with",
 ];
 /// What is looked for beside the patterns: what the connection does, and why it ended.
-const BESIDE: [&[u8]; 9] = [
+const BESIDE: [&[u8]; 11] = [
     b"opened connection to wa",
     b"connection errored",
     b"connection closed",
     b"stream errored",
     b"loggedout",
     b"logged_out",
+    // The first lines of a node; the rest of it may stand in the next chunk.
+    b"stream:error",
+    b"conflict",
     // A line of journald's whose text is given as numbers.
     b"\"message\":[",
     // Disconnect reasons, where they are numbers by themselves.

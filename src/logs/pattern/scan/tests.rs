@@ -137,3 +137,13 @@ fn an_expression_is_found_in_an_envelope() {
         assert_eq!(count, 1, "{line}");
     }
 }
+
+/// A node without a header of the library's, in two chunks.
+#[test]
+fn a_node_that_a_chunk_ends_within_counts() {
+    let chunks = [
+        "close {\n  tag: 'conflict',\n",
+        "  attrs: { type: 'replaced' }\n}\n",
+    ];
+    assert_eq!(names(&chunks), ["connection_replaced"]);
+}

@@ -47,8 +47,12 @@ lane_end() {
   status=$?
   printf '\n==> %s\n' "${lane_name[$pid]}"
   cat "${lane_log[$pid]}"
-  rm -f "${lane_log[$pid]}"
   record "${lane_name[$pid]}" "$status" $((SECONDS - lane_began[$pid]))
+  # A part of a test that this machine does not allow.
+  if [[ $status == 0 ]] && grep -q '^NOT RUN: ' "${lane_log[$pid]}"; then
+    results[-1]="passed, in part $(grep -m1 '^NOT RUN: ' "${lane_log[$pid]}")"
+  fi
+  rm -f "${lane_log[$pid]}"
   unset "lane_name[$pid]" "lane_began[$pid]" "lane_log[$pid]"
 }
 beside() {
@@ -120,7 +124,7 @@ else
       integration emergency the_real_baileys
       integration crash_safety
       integration emergency --skip the_real_baileys
-      for test in logs before_a_stop signals real_baileys creds_insurance log_samples web_config storms dashboards end_to_end \
+      for test in logs availability before_a_stop signals real_baileys creds_insurance folder_readings log_samples web_config storms dashboards end_to_end \
         webhook races exporter inhibition browser service_control connection status_apis records cli rules; do
         integration "$test"
       done

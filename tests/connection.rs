@@ -460,10 +460,9 @@ fn a_connection_to_port_443_tells_that_the_bot_is_connected() {
     let whatsapp = match TcpListener::bind("127.0.0.1:443") {
         Ok(listener) => listener,
         Err(error) => {
-            // Shown also when the test succeeds.
-            let told =
-                format!("NOT RUN: 127.0.0.1:443: {error}; this test needs root and the port\n");
-            return std::io::stderr().write_all(told.as_bytes()).unwrap();
+            return testkit::not_run(format_args!(
+                "127.0.0.1:443: {error}; this test needs root and the port"
+            ));
         }
     };
     let process = "processes: [{pid_file: 'DIR/{session}.pid'}]\n";

@@ -37,7 +37,7 @@ impl HungMount {
                 device: Some(device),
             }),
             Err(error) => {
-                eprintln!("NOT RUN: no FUSE mount is possible here: {error}");
+                crate::not_run(format_args!("no FUSE mount is possible here: {error}"));
                 None
             }
         }

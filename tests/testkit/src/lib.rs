@@ -136,3 +136,10 @@ impl Patience {
         Ok(())
     }
 }
+
+/// Says that a test, or a part of it, cannot run on this machine. Also shown when the test
+/// passes; `scripts/test.sh` puts it into its table.
+pub fn not_run(why: impl Display) {
+    use std::io::Write;
+    let _ = std::io::stderr().write_all(format!("NOT RUN: {why}\n").as_bytes());
+}

@@ -240,6 +240,8 @@ fn all_that_a_journal_tells(state: &Path) {
         ..Restart::new("bots", "bot", id, Trigger::Emergency, decided, times)
     };
     journal.restarts().save(&restart).unwrap();
+    // Nothing of it is acted on.
+    journal.pause().set("test", "test", now).unwrap();
 }
 
 #[test]

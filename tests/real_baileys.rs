@@ -105,7 +105,9 @@ fn modern(version: &str) {
             "60:20",
         ],
     );
-    bloated.survives_a_clean_up(282, 93);
+    // What goes is of the 812 that were minted together, of which only the first 30 count: the
+    // guard keeps 832 pre-keys, and such a folder stays high.
+    bloated.survives_a_clean_up(314, 298);
     bloated.cannot_be_cleaned_while_it_talks();
 }
 

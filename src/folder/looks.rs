@@ -27,7 +27,9 @@ pub const MAX_STUCK_OF_A_MOUNT: usize = 16;
 /// A thread without a look ends after this time.
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
-type Job = Box<dyn FnOnce() + Send>;
+/// A look; what it returns hands over its result.
+type Job = Box<dyn FnOnce() -> Deliver + Send>;
+type Deliver = Box<dyn FnOnce() + Send>;
 
 thread_local! {
     /// Whether this thread belongs to a pool.
@@ -169,8 +171,8 @@ impl Looks {
             };
             let value = work();
             drop(ends);
-            // Whoever asked may have gone on.
-            let _ = done.send(value);
+            // The caller may have gone on.
+            Box::new(move || _ = done.send(value))
         });
         if let Err(error) = self.give(job) {
             self.pool.state().under_way.remove(directory);
@@ -249,13 +251,21 @@ impl Looks {
                 LOOKS.set(true);
                 let mut next = Some(job);
                 while let Some(job) = next.take() {
-                    // A panic is for whoever asked, who finds that it broke off.
-                    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+                    // After a panic the caller finds that the look broke off.
+                    let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
                     let (give, wait) = mpsc::channel();
-                    match pool.upgrade() {
-                        Some(pool) => pool.state().idle.push(give),
-                        None => return,
+                    let pool = pool.upgrade();
+                    // First, so that looks one after the other use one thread.
+                    if let Some(pool) = &pool {
+                        pool.state().idle.push(give);
                     }
+                    if let Ok(deliver) = looked {
+                        deliver();
+                    }
+                    if pool.is_none() {
+                        return;
+                    }
+                    drop(pool);
                     next = wait.recv_timeout(IDLE_FOR).ok();
                 }
             })?;

@@ -8,7 +8,6 @@
 )]
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

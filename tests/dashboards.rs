@@ -224,7 +224,8 @@ struct World {
 const CLEANED: &str = "company_cleaned";
 const REFUSED: &str = "company_refused";
 const GROWING: &str = "company_growing";
-const NOT_BACK: &str = "company_not_back";
+const ARMED: &str = "company_armed";
+const MODERN: &str = "company_modern";
 
 impl World {
     fn new() -> Self {
@@ -268,8 +269,8 @@ impl World {
             (CLEANED, "bloated-classic-387", quiet),
             (REFUSED, "bloated-classic-387", quiet),
             (GROWING, "normal", now),
-            (NOT_BACK, "warning-130", now),
-            ("company_modern", "modern-816", now),
+            (ARMED, "warning-130", now),
+            (MODERN, "modern-816", now),
         ] {
             fixture::unpack(fixture, &self.folder(session), written).unwrap();
             self.log(session, "the bot starts");
@@ -284,7 +285,7 @@ impl World {
         let now = Timestamp::now();
         let journal = Store::open(&self.at("state")).unwrap();
         let request = Request {
-            session: NOT_BACK.into(),
+            session: ARMED.into(),
             action: Action::Emergency,
             tier: "emergency".into(),
             fingerprint: "f".into(),
@@ -295,7 +296,7 @@ impl World {
             panic!("not queued")
         };
         journal.armed().arm(id, now).unwrap();
-        // A session that has not come back.
+        // A service that has not come back.
         let second = std::time::Duration::from_secs(1);
         let times = Times {
             stop: second,
@@ -309,9 +310,13 @@ impl World {
         let restart = Restart {
             phase: Phase::RunningNotConnected,
             late_ns: Some(decided),
-            ..Restart::new("bots", NOT_BACK, id, Trigger::Emergency, decided, times)
+            ..Restart::new("bots", MODERN, id, Trigger::Emergency, decided, times)
         };
         journal.restarts().save(&restart).unwrap();
+        let process = format!(
+            "processes: [{{sessions: [{MODERN}], name: bots, allow_restart: true, command: {{stop: ['true'], start: ['true'], gone: ['false']}}}}]\n"
+        );
+        fs::write(self.at("remediator.yml"), process).unwrap();
     }
 
     fn start(&mut self) {
@@ -332,6 +337,7 @@ impl World {
             format!("--web.listen-address=127.0.0.1:{}", self.remediator),
             format!("--webhook.token-file={}", file("token")),
             format!("--state.path={}", file("state")),
+            format!("--config.file={}", file("remediator.yml")),
         ];
         remediator.extend(common);
         fs::write(self.at("baileys.rules.yml"), rules()).unwrap();

@@ -962,6 +962,17 @@ fn the_exposition_is_what_prometheus_expects() {
     bot(&world, "normal", "normal");
     bot(&world, "no creds", "normal");
     fs::remove_file(world.folder("no creds").join("creds.json")).unwrap();
+    bot(&world, "elsewhere", "normal");
+    fs::remove_file(world.folder("elsewhere").join("creds.json")).unwrap();
+    let config = world.path("config.yml");
+    fs::write(
+        &config,
+        "overrides: [{sessions: [elsewhere], creds: elsewhere}]\n",
+    )
+    .unwrap();
+    world
+        .flags
+        .push(format!("--config.file={}", config.display()));
     // And one that cannot be looked at.
     let gone = world.path("gone");
     let gone = format!("--sessions.path=gone={}", gone.display());
@@ -1108,7 +1119,7 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
             let known = match label.as_str() {
                 "session" => {
                     *per_session.entry(value).or_default() += 1;
-                    ["worst", "normal", "no creds", "gone"].contains(&value)
+                    ["worst", "normal", "no creds", "elsewhere", "gone"].contains(&value)
                 }
                 "kind" => kinds.contains(value),
                 "action" => ["cleanup", "emergency"].contains(&value),

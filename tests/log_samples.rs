@@ -553,3 +553,157 @@ fn more_files_than_may_be_open() {
         Some(0.0)
     );
 }
+
+/// What log shippers and bots make of the library's events: text, pattern and count.
+#[test]
+fn logs_in_every_form_count_what_they_show() {
+    let node = |kind: &str| {
+        format!(
+            r#"{{"level":50,"time":1795897492308,"pid":7,"hostname":"vm","class":"baileys","node":{{"tag":"stream:error","attrs":{{"code":"401"}},"content":[{{"tag":"conflict","attrs":{{"type":"{kind}"}}}}]}},"msg":"stream errored out"}}"#
+        )
+    };
+    let json = |text: &str| serde_json::to_string(text).unwrap();
+    let removed = node("device_removed");
+    let docker = |text: &str| {
+        format!(
+            "{{\"log\":{},\"stream\":\"stdout\",\"time\":\"2026-11-28T20:00:00Z\"}}\n",
+            json(text)
+        )
+    };
+    let long = format!(
+        "{{\"x\":\"{}\",\"k\":\"device_removed\"}}\n",
+        "y".repeat(16_375)
+    );
+    let (first, rest) = long.split_at(16_384);
+    let utf16: Vec<u8> = format!("\u{feff}{removed}\r\n")
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    let pretty = "[20:24:52.386] ERROR (7): stream errored out\r\n    node: {\r\n      \"tag\": \"stream:error\",\r\n      \"attrs\": {\r\n        \"code\": \"401\"\r\n      }\r\n    }\r\n";
+    let indented = "close {\n  \"tag\": \"stream:error\",\n  \"attrs\": {},\n  \"content\": [\n    {\n      \"tag\": \"conflict\",\n      \"attrs\": {\n        \"type\": \"replaced\"\n      }\n    }\n  ]\n}\n";
+    let megabytes = format!("{}device_removed\n", "z".repeat(3 << 20));
+    let cases: Vec<(&str, Vec<u8>, &str, f64)> = vec![
+        ("docker", docker(&format!("{removed}\n")).into(), "stream_error_401", 1.0),
+        ("docker_parts", (docker(first) + &docker(rest)).into(), "device_removed", 1.0),
+        ("journald", format!("{{\"__CURSOR\":\"s=1\",\"MESSAGE\":{}}}\n", json(&removed)).into(), "device_removed", 1.0),
+        ("cri", format!("2026-11-28T20:00:00.1Z stdout F {}\n", node("replaced")).into(), "connection_replaced", 1.0),
+        ("pm2_keys", format!("{{\"timestamp\":\"t\",\"message\":{},\"type\":\"out\",\"process_id\":0,\"app_name\":\"x\"}}\n", json(&node("replaced"))).into(), "connection_replaced", 1.0),
+        ("utf_16", utf16, "device_removed", 1.0),
+        ("crlf", pretty.into(), "stream_error_401", 1.0),
+        ("indented", indented.into(), "connection_replaced", 1.0),
+        ("three_megabytes", megabytes.into(), "device_removed", 1.0),
+        ("silent", b"Connection closed. Status: 440, Reason: Stream Errored (conflict)\n".to_vec(), "connection_replaced", 1.0),
+        ("spanish", "[ ⚠ ] 401 Sesión cerrada, elimina la carpeta\n".into(), "device_removed", 1.0),
+        ("idle", b"Worker Waiting For Messages!\nINFO: Waiting for message...\n".to_vec(), "waiting_for_message", 0.0),
+        ("screen", b"Waiting for this message. This may take a while.\n".to_vec(), "waiting_for_message", 1.0),
+        ("other_socket", b"ws: connection replaced\n".to_vec(), "connection_replaced", 0.0),
+        ("own", "CONEXIÓN CERRADA\nconexión cerrada\n".into(), "own", 2.0),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let logs = dir.path().join("logs");
+    std::fs::create_dir(&logs).unwrap();
+    for (name, text, ..) in &cases {
+        let folder = dir.path().join("sessions").join(name);
+        fixture::unpack("normal", &folder, SystemTime::now()).unwrap();
+        std::fs::write(logs.join(format!("{name}.log")), text).unwrap();
+    }
+    let config = dir.path().join("config.yml");
+    let yaml = format!(
+        "logs:\n  paths: ['{}/*.log']\n  patterns:\n    - {{name: own, regex: 'conexión cerrada', severity: info, help: x}}\n",
+        logs.display()
+    );
+    std::fs::write(&config, yaml).unwrap();
+    let port = net::free_port(None).unwrap();
+    let flags = [
+        format!("--config.file={}", config.display()),
+        "--logs.from-start".into(),
+    ];
+    let mut exporter = exporter(dir.path(), port, &flags);
+    let differences = |text: &str| -> Vec<String> {
+        let counted = |name: &str, pattern: &str| {
+            let series = format!(
+                "baileys_auth_signal_warnings_total{{session=\"{name}\",pattern=\"{pattern}\"}} "
+            );
+            value(text, &series)
+        };
+        cases
+            .iter()
+            .filter(|(name, _, pattern, wanted)| counted(name, pattern) != Some(*wanted))
+            .map(|(name, _, pattern, _)| format!("{name}: {:?}", counted(name, pattern)))
+            .collect()
+    };
+    Patience::new(Duration::from_secs(60))
+        .wait_until(Duration::from_secs(50), "all is counted", || {
+            exporter.alive()?;
+            let text = net::get(&format!("http://127.0.0.1:{port}/metrics"))?.ok()?;
+            let differ = differences(&text);
+            // A file that was not read yet differs as well, but for those that count nothing.
+            let unread = value(&text, "baileys_exporter_log_unread_bytes ");
+            if differ.is_empty() && unread == Some(0.0) {
+                Ok(())
+            } else {
+                Err(format!("{differ:?}"))
+            }
+        })
+        .unwrap();
+    let text = net::get(&format!("http://127.0.0.1:{port}/metrics"))
+        .unwrap()
+        .ok()
+        .unwrap();
+    for (name, half) in [("docker", 0.0), ("silent", 1.0)] {
+        let series = format!("baileys_auth_log_half_monitored{{session=\"{name}\"}} ");
+        assert_eq!(value(&text, &series), Some(half), "{name}");
+    }
+}
+
+/// The log as a source of the verdict, in each way a log is kept.
+#[test]
+fn the_verdict_reads_every_form_of_a_log() {
+    let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    let raw = format!(
+        r#"{{"level":30,"time":"{now}","pid":7,"hostname":"h","class":"baileys","msg":"opened connection to WA"}}"#
+    );
+    let json = |text: &str| serde_json::to_string(text).unwrap();
+    for line in [
+        raw.clone(),
+        format!("{raw}\r"),
+        format!("{}: {raw}", &now[..19]),
+        format!(
+            "{{\"log\":{},\"stream\":\"stdout\",\"time\":\"{now}\"}}",
+            json(&format!("{raw}\n"))
+        ),
+        format!("{now} stdout F {raw}"),
+        format!("{now} {raw}"),
+        format!("{now} app[worker.1]: {raw}"),
+        format!("Nov 28 20:00:01 vps node[7]: {raw}"),
+        format!("bot-1  | {raw}"),
+        "[20:00:01.021] INFO (7): opened connection to WA".to_owned(),
+        "[03:21:09.021] INFO (N/7): session:bot - opened connection to WA {\"session\":\"bot\"}"
+            .to_owned(),
+        raw.replace("\"level\":30", "\"level\":\"INFO\""),
+        format!(
+            r#"{{"name":"bot","hostname":"h","pid":7,"level":30,"msg":"opened connection to WA","time":"{now}","v":0}}"#
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let bot = dir.path().join("sessions/bot");
+        fixture::unpack("normal", &bot, SystemTime::now()).unwrap();
+        let log = dir.path().join("bot.log");
+        std::fs::write(&log, format!("{line}\n")).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_baileys_exporter"))
+            .args(["status", "--output=json"])
+            .arg(format!(
+                "--sessions.path={}",
+                dir.path().join("sessions").display()
+            ))
+            .arg(format!(
+                "--logs.state-path={}",
+                dir.path().join("state").display()
+            ))
+            .arg(format!("--logs.path={}", log.display()))
+            .output()
+            .unwrap();
+        let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(rows[0]["connection"], "connected", "{line}");
+    }
+}

@@ -1199,11 +1199,12 @@ fn a_line_of_300_megabytes() {
             exporter.start();
         }
     }
-    file.write_all(b"\n").unwrap();
+    file.write_all(b" device_removed\n").unwrap();
     log.burst(1000).unwrap();
-    // The long line is a line; nothing is looked for in what is behind its bound.
+    // The long line is a line, and judged to its end.
     let mut tally = site.written();
     tally.lines += 1;
+    *tally.matches.entry("device_removed").or_default() += 1;
     exporter.settles(&BTreeMap::from([(
         site.session.clone(),
         Expected::exactly(tally),

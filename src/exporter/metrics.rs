@@ -73,9 +73,9 @@ declare_metrics! {
     LOG_LAST_LINE: gauge "baileys_auth_log_last_line_timestamp_seconds" SESSION,
         "When the newest line in the session's logs was written, as Unix time.";
     REPORTS: counter "baileys_auth_signal_reports_total" &["session", "pattern"],
-        "Of the critical patterns: events in a form that only the library's logger or the bot's own report writes, no word of a chat. Kept across restarts.";
+        "Of device_removed and connection_replaced: events in a form that only the library's logger or the bot's own report writes, no word of a chat. Kept across restarts.";
     HALF_MONITORED: gauge "baileys_auth_log_half_monitored" &["session"],
-        "1 while no line of the library's logger was ever seen in the session's logs: only what the bot itself prints is counted.";
+        "1 where the session has log lines, but none of the library's logger was ever seen: only what the bot itself prints is counted.";
     PATTERN_INFO: gauge "baileys_exporter_log_pattern_info" &["pattern", "severity"],
         "A pattern that is looked for in the logs; the value is 1.";
     LOG_FILES: gauge "baileys_exporter_log_files" &[],
@@ -85,7 +85,7 @@ declare_metrics! {
     LOG_UNPLACED: counter "baileys_exporter_log_lines_unplaced_total" &[],
         "Lines that belong to no session: the path and the line do not tell it, or name one that does not exist. Kept across restarts.";
     LOG_OVERLONG: counter "baileys_exporter_log_overlong_lines_total" &[],
-        "Lines of more than 64 KiB, of which only the beginning was looked at. Kept across restarts.";
+        "Lines of more than 64 KiB; they are judged to their end. Kept across restarts.";
     LOG_TRUNCATIONS: counter "baileys_exporter_log_truncations_total" &["copy"],
         "Logs that were emptied or taken away, by whether a copy of what had not been read was found. Kept across restarts.";
     LOG_READ_ERRORS: counter "baileys_exporter_log_read_errors_total" &[],
@@ -176,10 +176,8 @@ fn add_logs(out: &mut MetricFamilies, snapshot: &Snapshot, logs: &Published, pat
         }
         out.add(&LOG_LINES, &[session], log.lines as f64);
         out.add(&LOG_SECRETS, &[session], log.secrets as f64);
-        if log.lines > 0 {
-            let half = f64::from(u8::from(!log.library));
-            out.add(&HALF_MONITORED, &[session], half);
-        }
+        let half = log.lines > 0 && !log.library;
+        out.add(&HALF_MONITORED, &[session], f64::from(u8::from(half)));
         if let Some(at) = log.last_line {
             out.add(&LOG_LAST_LINE, &[session], at.seconds());
         }

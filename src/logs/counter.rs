@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use log_tailer::{Block, Consumer};
+use log_tailer::{Block, Consumer, Part};
 use memchr::{memchr_iter, memmem};
 
 use crate::folder::Timestamp;
 
 use super::LogSettings;
-use super::pattern::{Found, Hit, Patterns, ScanState, Severity};
+use super::pattern::{Found, Hit, Patterns, REPORTED, ScanState};
 use super::repeats::Repeats;
 use super::session_mapper::SessionMapper;
 
@@ -23,7 +23,7 @@ pub struct SessionCounts {
     /// By the pattern's name.
     pub events: HashMap<String, Count>,
     /// Of these, those in a form that only the library or the bot's own report writes; of
-    /// critical patterns only.
+    /// the patterns that page.
     pub reports: HashMap<String, Count>,
     pub lines: Count,
     pub secrets: Count,
@@ -362,8 +362,15 @@ impl Consumer for Counter {
             Some(named) => sessions.get(&named).cloned(),
             None => session.clone(),
         };
-        let ended = memchr_iter(b'\n', block.lines).count() as u64;
-        if mapper.by_line() {
+        let ended = match block.part {
+            Part::Lines => memchr_iter(b'\n', block.lines).count() as u64,
+            Part::First => 1,
+            Part::Middle | Part::Last => 0,
+        };
+        if block.part != Part::Lines {
+            let session = session_of(block.lines);
+            tally.lines(session.as_ref(), ended);
+        } else if mapper.by_line() {
             let whole = block.lines.strip_suffix(b"\n").unwrap_or(block.lines);
             for line in whole.split(|byte| *byte == b'\n') {
                 tally.lines(session_of(line).as_ref(), 1);
@@ -392,7 +399,7 @@ impl Consumer for Counter {
         let patterns = &settings.patterns;
         let start = block.lines.as_ptr() as usize;
         let first = *line;
-        patterns.scan(block.lines, state, scratch, |hit, found| {
+        let sink = |hit: Hit<'_>, found: &Found| {
             // Within the block, or in front of it.
             let at = (hit.raw.as_ptr() as usize).wrapping_sub(start);
             let before = block.lines.get(..at).unwrap_or_default();
@@ -400,7 +407,11 @@ impl Consumer for Counter {
                 let line = first + memchr_iter(b'\n', before).count() as u64;
                 tally.add(&session, found, patterns, repeats, line);
             }
-        });
+        };
+        match block.part {
+            Part::Lines => patterns.scan(block.lines, state, scratch, sink),
+            part => patterns.scan_part(block.lines, part == Part::Last, state, sink),
+        }
         *line += ended;
         if !scan.state.is_empty() || !scan.repeats.is_empty() {
             scans.insert(block.origin.to_owned(), scan);
@@ -476,7 +487,7 @@ impl Tally<'_> {
                 continue;
             }
             add_one(&mut counts.events, &pattern.name);
-            if sign.certain && pattern.severity == Severity::Critical {
+            if sign.certain && REPORTED.contains(&pattern.name.as_ref()) {
                 add_one(&mut counts.reports, &pattern.name);
             }
         }

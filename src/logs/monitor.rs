@@ -16,7 +16,7 @@ use crate::folder::discovery::ProblemLog;
 
 use super::LogSettings;
 use super::counter::{Counter, Counts};
-use super::pattern::Severity;
+use super::pattern::REPORTED;
 use super::store::{LogStore, Saved};
 
 /// More problems than this are not told one by one.
@@ -53,10 +53,10 @@ pub struct Published {
 #[derive(Clone, Debug, Default)]
 pub struct SessionLog {
     /// Events by pattern, in the order of the configuration.
-    pub events: Vec<(String, u64)>,
-    /// Of the critical patterns: events in a form that only the library or the bot's own report
+    pub events: Vec<(Arc<str>, u64)>,
+    /// Of the patterns that page: events in a form that only the library or the bot's own report
     /// writes.
-    pub reports: Vec<(String, u64)>,
+    pub reports: Vec<(Arc<str>, u64)>,
     /// Whether a line of the library's logger was ever seen. Without, only what the bot itself
     /// prints is counted.
     pub library: bool,
@@ -331,18 +331,25 @@ impl CountingSink {
                 *newest = (*newest).max(written.map(Timestamp::from));
             }
         }
-        let patterns = self.settings.patterns.patterns();
-        let events = |count: &dyn Fn(&str) -> u64| -> Vec<(String, u64)> {
-            patterns
+        // Shared by all sessions: there may be thousands.
+        let names: Vec<Arc<str>> = self
+            .settings
+            .patterns
+            .patterns()
+            .iter()
+            .map(|pattern| Arc::from(pattern.name.as_ref()))
+            .collect();
+        let events = |count: &dyn Fn(&str) -> u64| -> Vec<(Arc<str>, u64)> {
+            names
                 .iter()
-                .map(|pattern| (pattern.name.to_string(), count(&pattern.name)))
+                .map(|name| (Arc::clone(name), count(name)))
                 .collect()
         };
-        let reports = |count: &dyn Fn(&str) -> u64| -> Vec<(String, u64)> {
-            patterns
+        let reports = |count: &dyn Fn(&str) -> u64| -> Vec<(Arc<str>, u64)> {
+            names
                 .iter()
-                .filter(|pattern| pattern.severity == Severity::Critical)
-                .map(|pattern| (pattern.name.to_string(), count(&pattern.name)))
+                .filter(|name| REPORTED.contains(&name.as_ref()))
+                .map(|name| (Arc::clone(name), count(name)))
                 .collect()
         };
         let counts = self.counter.counts();

@@ -28,6 +28,8 @@ use sieve::{Sieve, folded};
 /// The patterns that a disconnect reason counts for.
 const LOGGED_OUT: &str = "device_removed";
 const REPLACED: &str = "connection_replaced";
+/// The patterns that page, where the record is a report of the library or the bot.
+pub const REPORTED: [&str; 2] = [LOGGED_OUT, REPLACED];
 
 /// How much a sign matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

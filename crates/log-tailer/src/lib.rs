@@ -48,7 +48,7 @@ pub use end::{EndMark, LogEnd, read_end};
 pub use file::{FileId, Listed, Stat};
 pub use fingerprint::Fingerprint;
 pub use follower::Follower;
-pub use lines::{Block, Consumer, MAX_LINE};
+pub use lines::{Block, Consumer, MAX_LINE, Part};
 pub use notify::Notifier;
 pub use paths::LogGlob;
 pub use server::Server;

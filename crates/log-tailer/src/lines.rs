@@ -12,13 +12,25 @@ use crate::checkpoint::Checkpoint;
 use crate::file::{read_full, read_full_at};
 use crate::fingerprint::{FINGERPRINT_BYTES, Fingerprint, tail_before};
 
-/// A longer line counts as overlong. Of one that does not fit into a chunk (256 KiB) only
-/// its first bytes up to here are handed over.
+/// A longer line counts as overlong.
 pub const MAX_LINE: usize = 64 << 10;
-/// Bytes looked at together; longer than any line that is handed over whole.
+/// Bytes looked at together. A line that does not fit is handed over in parts.
 pub(crate) const CHUNK: usize = 256 << 10;
 
-/// Whole lines of one log.
+/// What the bytes of a block are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Whole lines.
+    Lines,
+    /// The first part of a line that is longer than a chunk.
+    First,
+    /// A part of such a line.
+    Middle,
+    /// Its last part, without the newline.
+    Last,
+}
+
+/// Lines of one log, or a part of a long one.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
     /// The path of the log, whatever its file is called now.
@@ -27,11 +39,13 @@ pub struct Block<'a> {
     pub modified: SystemTime,
     /// The lines; a newline ends each but perhaps the last.
     pub lines: &'a [u8],
+    /// Whether these are whole lines.
+    pub part: Part,
 }
 
 /// What takes the lines.
 pub trait Consumer {
-    /// Takes lines. Each line is given once, in the order of its file.
+    /// Takes lines, or a part of a long one. Each is given once, in the order of its file.
     fn lines(&mut self, block: Block<'_>);
 
     /// From here on lines come out of a copy that may turn out to break off.
@@ -184,8 +198,10 @@ impl<'a, C: Consumer> Feed<'a, C> {
         let mut at = 0;
         if *skipping {
             let Some(newline) = memchr(b'\n', data) else {
+                self.hand_over(data, Part::Middle);
                 return data.len();
             };
+            self.hand_over(&data[..newline], Part::Last);
             at = newline + 1;
             *skipping = false;
         }
@@ -201,7 +217,7 @@ impl<'a, C: Consumer> Feed<'a, C> {
                 end
             }
             None if full && at == 0 => {
-                self.lines(&data[..MAX_LINE]);
+                self.hand_over(data, Part::First);
                 self.overlong += 1;
                 *skipping = true;
                 data.len()
@@ -215,10 +231,15 @@ impl<'a, C: Consumer> Feed<'a, C> {
             return;
         }
         self.overlong += overlong(lines);
+        self.hand_over(lines, Part::Lines);
+    }
+
+    fn hand_over(&mut self, lines: &[u8], part: Part) {
         self.consumer.lines(Block {
             origin: self.origin,
             modified: self.modified,
             lines,
+            part,
         });
     }
 }

@@ -19,6 +19,7 @@ fn block<'a>(log: &'a str, lines: &'a str) -> Block<'a> {
         origin: Path::new(log),
         modified: SystemTime::now(),
         lines: lines.as_bytes(),
+        part: Part::Lines,
     }
 }
 
@@ -83,4 +84,81 @@ fn a_line_names_its_session() {
     counter.set_sessions(["c"].map(Arc::from).into());
     counter.lines(block("/l/b.log", "bot=c\n"));
     assert_eq!(counter.counts().sessions["c"].lines.value, 1);
+}
+
+/// A line that is longer than a chunk of the tailer.
+#[test]
+fn a_line_in_parts_is_one_line_and_counts_to_its_end() {
+    let mut counter = counter(None);
+    let x = "x".repeat(300_000);
+    let mut part = |part, lines: &str| {
+        counter.lines(Block {
+            part,
+            ..block("/l/a-out.log", lines)
+        });
+    };
+    part(Part::First, &x);
+    part(Part::Middle, &x);
+    part(Part::Last, r#""type":"device_removed"}"#);
+    part(Part::Lines, "device_removed\n");
+    let changes = changes(&counter);
+    let is = |name: &str, value| ("a".to_owned(), name.to_owned(), value);
+    assert!(
+        changes.contains(&is("event:device_removed", 2)),
+        "{changes:?}"
+    );
+    assert!(changes.contains(&is("lines", 2)), "{changes:?}");
+}
+
+/// One event that the library logs at trace level and as an error, then the bot's own report.
+#[test]
+fn an_event_at_two_levels_counts_once_and_the_bots_report_again() {
+    let mut counter = counter(None);
+    let node = r#"reasonNode={"tag":"conflict","attrs":{"type":"device_removed"}}"#;
+    let cri = "2026-11-28T20:00:00.123456789Z stdout F ";
+    let record = |level: &str, message: &str| {
+        format!(
+            "{cri}[00:42:03.670] {level} (N/7): session:a - {message} \n{cri}reqId=1 {node} {node}\n"
+        )
+    };
+    let library = record("TRACE", "recv xml") + &record("ERROR", "stream errored out");
+    counter.lines(block("/l/a-out.log", &library));
+    let nest = "[Nest] 30  - 11/28/2026 ERROR [Session] Error: Stream Errored (conflict)\n";
+    counter.lines(block("/l/a-out.log", nest));
+    let is = |name: &str, value| ("a".to_owned(), name.to_owned(), value);
+    for _ in 0..4 {
+        counter.flush_undecided();
+    }
+    let first = changes(&counter);
+    assert!(first.contains(&is("event:device_removed", 1)), "{first:?}");
+    assert!(first.contains(&is("report:device_removed", 1)), "{first:?}");
+    assert!(first.contains(&is("library", 1)), "{first:?}");
+    assert!(
+        !first.iter().any(|(_, name, _)| name.contains("replaced")),
+        "{first:?}"
+    );
+    let own = "Device Logged Out, Please Scan Again And Run.\n";
+    counter.lines(block("/l/a-out.log", own));
+    assert!(changes(&counter).contains(&is("event:device_removed", 2)));
+}
+
+/// What a conflict was is known when its record has ended; a log that falls silent ends it.
+#[test]
+fn a_conflict_at_the_end_of_a_log_counts_when_nothing_follows() {
+    let mut counter = counter(None);
+    counter.lines(block(
+        "/l/a-out.log",
+        "closed: Error: Stream Errored (conflict)\n",
+    ));
+    let replaced = |counter: &Counter| {
+        let changes = changes(counter);
+        changes
+            .iter()
+            .any(|(_, name, _)| name == "event:connection_replaced")
+    };
+    assert!(!replaced(&counter));
+    for _ in 0..4 {
+        counter.flush_undecided();
+    }
+    assert!(replaced(&counter));
 }

@@ -104,7 +104,11 @@ impl Patterns {
         let part = to_utf8(part);
         let mut text = std::mem::take(&mut long.overlap);
         text.extend_from_slice(&part);
-        let found = self.judge(&without_escapes(&text));
+        let folded = text.to_ascii_lowercase();
+        let found = match self.sieve.search(&folded).find(0) {
+            Some(_) => self.judge(&without_escapes(&text)),
+            None => Found::default(),
+        };
         let mut fresh = Found {
             message: None,
             opened: None,

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 use crate::file::Stat;
 use crate::fingerprint::Fingerprint;
-use crate::lines::Block;
+use crate::lines::{Block, Part};
 use crate::rotation::LISTED;
 use clock::ManualClock;
 use std::collections::BTreeMap;
@@ -30,7 +30,11 @@ fn bot(path: &Path) -> String {
 
 impl Consumer for Counter {
     fn lines(&mut self, block: Block<'_>) {
-        let lines = String::from_utf8_lossy(block.lines).lines().count();
+        let lines = match block.part {
+            Part::Lines => String::from_utf8_lossy(block.lines).lines().count(),
+            Part::First => 1,
+            Part::Middle | Part::Last => 0,
+        };
         let counts = self.copy.as_mut().unwrap_or(&mut self.lines);
         *counts.entry(bot(block.origin)).or_default() += lines as u64;
     }

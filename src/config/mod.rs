@@ -20,6 +20,7 @@ use regex::Regex;
 use crate::connection::{Connection, LogView, Probe};
 use crate::control::Services;
 use crate::folder::{Discovery, SessionName, Source};
+use crate::logs::sessions::Declared;
 use crate::logs::{self, LastEventReader, LogGlob, LogSettings, Patterns, SessionMapper};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::insurance::Keep;
@@ -390,17 +391,34 @@ fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
         [] => ("logs.paths", file.paths.as_slice()),
         paths => ("--logs.path", paths),
     };
-    let globs = paths
-        .iter()
-        .map(|text| LogGlob::new(text).map_err(|error| format!("{key}: {error}")))
-        .collect::<Result<_, _>>()?;
+    let mut log_globs = Vec::new();
+    let mut of_sessions = Vec::new();
+    for text in paths {
+        let (name, text) = logs::split_name(text).map_err(|error| format!("{key}: {error}"))?;
+        let glob = LogGlob::new(text).map_err(|error| format!("{key}: {error}"))?;
+        if let Some(name) = name {
+            of_sessions.push((glob.clone(), name));
+        }
+        log_globs.push(glob);
+    }
+    let is_glob = |name: &&String| name.contains(['*', '?', '[', '{']);
+    let (patterns, names): (Vec<&String>, Vec<&String>) = file.sessions.iter().partition(is_glob);
+    let patterns: Vec<String> = patterns.into_iter().cloned().collect();
+    let declared = Declared {
+        names: names
+            .into_iter()
+            .map(|name| Arc::from(name.as_str()))
+            .collect(),
+        globs: globs(&patterns, "logs.sessions")?,
+    };
     let mapper = SessionMapper::new(
         file.session_path.as_deref(),
         file.session_line.as_deref(),
         file.session_name.as_deref(),
         file.default_session.as_deref(),
     )
-    .map_err(|(key, error)| format!("logs.{key}: {error}"))?;
+    .map_err(|(key, error)| format!("logs.{key}: {error}"))?
+    .with_sessions(of_sessions, declared);
     let own: Vec<_> = file
         .patterns
         .iter()
@@ -414,7 +432,7 @@ fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
         format!("logs.patterns, line {line}: {error}")
     })?;
     Ok(LogSettings {
-        globs,
+        globs: log_globs,
         from_start: file.from_start,
         state_path: file
             .state_path

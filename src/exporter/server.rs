@@ -8,20 +8,23 @@
 //! | `GET /-/ready` | 200 once the first look at the folders is done |
 //! | `POST /-/reload` | reads the configuration again, as SIGHUP does |
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use clock::Clock;
+use globset::GlobSet;
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::Notify;
 
 use crate::config::Settings;
 use crate::connection::{Memory, State, Verdict};
-use crate::folder::{SessionName, Timestamp};
-use crate::logs::{LogSettings, Monitor};
+use crate::folder::discovery::SkipReason;
+use crate::folder::{Discovery, SessionName, Source, Timestamp};
+use crate::logs::{LogSettings, Monitor, SessionsSeen};
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response, exposition};
 
 use super::alive::Kept;
@@ -47,6 +50,9 @@ const SHARE_FOR: Duration = Duration::from_secs(10);
 /// The first look at the logs is waited for so long; a large backlog takes longer.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 
+/// How often auth folders beside the watched ones are looked for.
+const BESIDE_EVERY: Duration = Duration::from_secs(60);
+
 /// How to read the configuration again.
 pub type Load = Box<dyn Fn() -> Result<Settings, String> + Send + Sync>;
 
@@ -64,6 +70,8 @@ pub struct Exporter {
     /// The same, where it is kept over a restart.
     kept: Option<Arc<Kept>>,
     reloaded: Notify,
+    /// Whether there are auth folders that are not watched.
+    others: AtomicBool,
     clock: Clock,
 }
 
@@ -119,6 +127,7 @@ impl Exporter {
             memory,
             kept,
             reloaded: Notify::new(),
+            others: AtomicBool::new(true),
             clock,
             metrics_path,
             scrapes: ConcurrencyLimit::new(max_requests),
@@ -134,13 +143,36 @@ impl Exporter {
     pub async fn follow_logs(&self, first: &Snapshot) -> Result<(), String> {
         let settings = Arc::clone(&self.settings().logs);
         if !settings.globs.is_empty() {
-            let monitor = Arc::new(Monitor::start(settings, session_names(first))?);
+            let _ = tokio::time::timeout(FIRST_LOOK, self.look_beside()).await;
+            let monitor = Arc::new(Monitor::start(settings, &self.sessions_seen(first))?);
             *self.monitor() = Some(Arc::clone(&monitor));
             // Once the exporter is ready, lines may be written and it may be killed.
             let _ =
                 tokio::task::spawn_blocking(move || monitor.wait_for_first_look(FIRST_LOOK)).await;
         }
         Ok(())
+    }
+
+    /// What a look at the folders tells the logs.
+    fn sessions_seen(&self, snapshot: &Snapshot) -> SessionsSeen {
+        let names = snapshot.sessions.iter().map(|view| view.session.as_str());
+        let mut skipped = snapshot.skipped.iter();
+        SessionsSeen {
+            // Its begin: what was read meanwhile waits for the next one.
+            at: snapshot.at.minus(snapshot.took),
+            found: names.map(Arc::from).collect(),
+            complete: skipped.all(|skipped| skipped.reason != SkipReason::SourceUnreadable),
+            others: self.others.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Looks for auth folders beside the only watched one: while there are some, no log is
+    /// guessed to be its.
+    async fn look_beside(&self) {
+        let settings = self.settings();
+        let look = tokio::task::spawn_blocking(move || has_others(&settings));
+        self.others
+            .store(look.await.unwrap_or(true), Ordering::Relaxed);
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -216,7 +248,7 @@ impl Exporter {
             None => {
                 *monitor = Some(Arc::new(Monitor::start(
                     Arc::clone(settings),
-                    HashSet::new(),
+                    &SessionsSeen::default(),
                 )?))
             }
         }
@@ -242,12 +274,24 @@ impl Exporter {
                 }
             }
         });
+        let beside = tokio::spawn({
+            let exporter = Arc::clone(&self);
+            async move {
+                loop {
+                    exporter.clock.sleep(BESIDE_EVERY).await;
+                    if keeps_state(&exporter.settings()) {
+                        exporter.look_beside().await;
+                    }
+                }
+            }
+        });
         let handler = move |request: Request<Incoming>, _| {
             let exporter = Arc::clone(&self);
             async move { exporter.answer(request).await }
         };
         web::serve(listeners, web::Limits::default(), handler, shutdown).await;
         verdicts.abort();
+        beside.abort();
         let monitor = logs.monitor().take();
         if let Some(monitor) = monitor {
             // A last commit.
@@ -325,6 +369,7 @@ impl Exporter {
         let patterns = Arc::clone(&self.settings().logs.patterns);
         let monitor = self.monitor().clone();
         let clock = self.clock.clone();
+        let seen = self.sessions_seen(&snapshot);
         let encode = move || {
             let latest = latest
                 .lock()
@@ -332,7 +377,7 @@ impl Exporter {
                 .clone();
             let connection = |session: &SessionName| latest_of(&latest, session, clock.now());
             let published = monitor.map(|monitor| {
-                monitor.set_sessions(session_names(&snapshot));
+                monitor.set_sessions(seen);
                 monitor.published()
             });
             let logs = published
@@ -376,12 +421,18 @@ pub fn keeps_state(settings: &Settings) -> bool {
     !settings.logs.globs.is_empty()
 }
 
-fn session_names(snapshot: &Snapshot) -> HashSet<Arc<str>> {
-    snapshot
-        .sessions
-        .iter()
-        .map(|view| Arc::from(view.session.as_str()))
-        .collect()
+/// Whether there are auth folders beside the only watched one. Blocks.
+fn has_others(settings: &Settings) -> bool {
+    let survey = settings.discovery().survey();
+    let [only] = survey.found.as_slice() else {
+        return false;
+    };
+    let parent = Source {
+        name: None,
+        path: only.place.parent.clone(),
+    };
+    let beside = Discovery::new(vec![parent], None, GlobSet::empty()).survey();
+    beside.found.iter().any(|found| found.place != only.place)
 }
 
 /// Keeps the verdicts for the metrics, and forgets those of sessions that are gone.

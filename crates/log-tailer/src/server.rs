@@ -35,6 +35,8 @@ pub struct Orders {
     pub stop: bool,
     /// Follow other globs; and whether those are read from the beginning of their files.
     pub globs: Option<(Vec<LogGlob>, bool)>,
+    /// Save and show at once.
+    pub commit: bool,
 }
 
 /// What a server does with what it read: a consumer that saves.
@@ -69,8 +71,8 @@ pub struct Server<S> {
     /// When the watch ended because there were too many events.
     unwatched: Option<Instant>,
     committed: Instant,
-    /// Nothing was committed yet.
-    first: bool,
+    /// The next look is followed by a commit, as the first one is.
+    commit_now: bool,
 }
 
 impl<S: Sink> Server<S> {
@@ -91,7 +93,7 @@ impl<S: Sink> Server<S> {
             runtime,
             watcher: None,
             unwatched: None,
-            first: true,
+            commit_now: true,
         }
     }
 
@@ -135,8 +137,8 @@ impl<S: Sink> Server<S> {
                 more = self.follower.look(wakeup.any);
             }
             let is_due = self.clock.since(self.committed) >= COMMIT;
-            if self.follower.must_commit() || self.first || is_due {
-                self.first = false;
+            if self.follower.must_commit() || self.commit_now || is_due {
+                self.commit_now = false;
                 self.commit();
             }
         }
@@ -149,6 +151,7 @@ impl<S: Sink> Server<S> {
             self.follower.configure(globs, from_start);
             self.watch();
         }
+        self.commit_now |= orders.commit;
         orders.stop
     }
 

@@ -1087,6 +1087,7 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
         }
     }
     let kinds: BTreeSet<&str> = Kind::ALL.into_iter().map(Kind::label).collect();
+    let logs = world.path("*.log").display().to_string();
     let mut per_session: BTreeMap<&str, u32> = BTreeMap::new();
     for sample in &metrics.0 {
         let metric = declared()
@@ -1115,6 +1116,7 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
                 "pattern" => SHIPPED.iter().any(|pattern| pattern.name == value),
                 "severity" => ["critical", "warning", "info"].contains(&value),
                 "copy" => ["found", "missing"].contains(&value),
+                "glob" => value == logs,
                 "version" => value == env!("CARGO_PKG_VERSION"),
                 _ => false,
             };

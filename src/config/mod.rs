@@ -353,6 +353,58 @@ impl Settings {
         )
     }
 
+    /// Whether there are auth folders beside the only one that is watched. Blocks.
+    pub fn has_others(&self) -> bool {
+        let survey = self.discovery().survey();
+        let [only] = survey.found.as_slice() else {
+            return false;
+        };
+        let parent = Source {
+            name: None,
+            path: only.place.parent.clone(),
+        };
+        let beside = Discovery::new(vec![parent], None, GlobSet::empty()).survey();
+        beside.found.iter().any(|found| found.place != only.place)
+    }
+
+    /// Which log is whose, and what is likely to be wrong with the configured paths, for a
+    /// command that runs once. Blocks.
+    pub fn log_overview<'a>(
+        &self,
+        folders: impl IntoIterator<Item = &'a SessionName>,
+    ) -> logs::overview::Overview {
+        let mut overview = logs::overview::Overview::default();
+        if !self.logs.globs.is_empty() {
+            let names = folders.into_iter().map(|name| Arc::from(name.as_str()));
+            let seen = logs::SessionsSeen {
+                found: names.collect(),
+                complete: true,
+                others: self.has_others(),
+                ..logs::SessionsSeen::default()
+            };
+            overview = logs::overview::look_once(&self.logs, &seen);
+        }
+        overview.warnings.splice(0..0, self.quoted_homes());
+        overview
+    }
+
+    /// Paths that begin with a `~` that no shell has expanded, a sentence each.
+    pub fn quoted_homes(&self) -> Vec<String> {
+        let sources = self.sources.iter().map(|source| {
+            let path = source.path.to_string_lossy().into_owned();
+            ("--sessions.path", path)
+        });
+        let globs = self.logs.globs.iter();
+        let globs = globs.map(|glob| ("--logs.path", logs::log_name::redacted(glob.as_str())));
+        sources
+            .chain(globs)
+            .filter(|(_, path)| path.starts_with('~'))
+            .map(|(flag, path)| {
+                format!("{flag} {path}: ~ was not expanded (it was quoted, or follows a = or stands in a file); write the home directory in full or use $HOME")
+            })
+            .collect()
+    }
+
     /// The limits that hold for one session: of each the first override that matches its
     /// name and has it.
     pub fn limits(&self, session: &SessionName) -> Limits {

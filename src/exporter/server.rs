@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use clock::Clock;
-use globset::GlobSet;
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::Notify;
@@ -23,8 +22,8 @@ use tokio::sync::Notify;
 use crate::config::Settings;
 use crate::connection::{Memory, State, Verdict};
 use crate::folder::discovery::SkipReason;
-use crate::folder::{Discovery, SessionName, Source, Timestamp};
-use crate::logs::{LogSettings, Monitor, SessionsSeen};
+use crate::folder::{SessionName, Timestamp};
+use crate::logs::{LogSettings, Monitor, SessionsSeen, overview};
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response, exposition};
 
 use super::alive::Kept;
@@ -150,7 +149,27 @@ impl Exporter {
             let _ =
                 tokio::task::spawn_blocking(move || monitor.wait_for_first_look(FIRST_LOOK)).await;
         }
+        for warning in self.log_warnings(first).await {
+            tracing::warn!("{warning}");
+        }
         Ok(())
+    }
+
+    /// What is likely to be wrong with the configured paths of logs and folders.
+    async fn log_warnings(&self, snapshot: &Snapshot) -> Vec<String> {
+        let settings = self.settings();
+        let mut warnings = settings.quoted_homes();
+        let Some(monitor) = self.monitor().clone() else {
+            return warnings;
+        };
+        let folders = self.sessions_seen(snapshot).found;
+        let look = tokio::task::spawn_blocking(move || {
+            let published = monitor.published();
+            let seen = Some(&*published.logs);
+            overview::look(&settings.logs, &published.known, &folders, seen).warnings
+        });
+        warnings.extend(look.await.unwrap_or_default());
+        warnings
     }
 
     /// What a look at the folders tells the logs.
@@ -170,7 +189,7 @@ impl Exporter {
     /// guessed to be its.
     async fn look_beside(&self) {
         let settings = self.settings();
-        let look = tokio::task::spawn_blocking(move || has_others(&settings));
+        let look = tokio::task::spawn_blocking(move || settings.has_others());
         self.others
             .store(look.await.unwrap_or(true), Ordering::Relaxed);
     }
@@ -409,8 +428,9 @@ impl Exporter {
         let verdicts = verdicts(&snapshot, &settings.connection).await;
         note(&latest, &snapshot, &verdicts, self.clock.now());
         let rows = lay_out(&snapshot, &verdicts);
-        let skipped: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();
-        let page = page(&rows, &skipped, snapshot.at, &self.metrics_path);
+        let mut notes: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();
+        notes.extend(self.log_warnings(&snapshot).await);
+        let page = page(&rows, &notes, snapshot.at, &self.metrics_path);
         *last = Some((self.clock.now(), page.clone()));
         page
     }
@@ -419,20 +439,6 @@ impl Exporter {
 /// Whether there is a state directory: where logs are read.
 pub fn keeps_state(settings: &Settings) -> bool {
     !settings.logs.globs.is_empty()
-}
-
-/// Whether there are auth folders beside the only watched one. Blocks.
-fn has_others(settings: &Settings) -> bool {
-    let survey = settings.discovery().survey();
-    let [only] = survey.found.as_slice() else {
-        return false;
-    };
-    let parent = Source {
-        name: None,
-        path: only.place.parent.clone(),
-    };
-    let beside = Discovery::new(vec![parent], None, GlobSet::empty()).survey();
-    beside.found.iter().any(|found| found.place != only.place)
 }
 
 /// Keeps the verdicts for the metrics, and forgets those of sessions that are gone.

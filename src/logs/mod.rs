@@ -16,6 +16,7 @@ mod evidence;
 pub mod last_event;
 pub mod log_name;
 pub mod monitor;
+pub mod overview;
 pub mod own;
 pub mod pattern;
 mod placer;

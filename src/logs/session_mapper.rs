@@ -177,7 +177,10 @@ impl SessionMapper {
         }
         let guess = || {
             // With an expression of the operator's own nothing is guessed.
-            if self.path.is_some() {
+            // Nor is the log of a session that had a folder before.
+            let full = |name: &String| self.fill(|_| Some(name.as_bytes()));
+            let former = |name: &String| full(name).is_some_and(|name| sessions.is_former(&name));
+            if self.path.is_some() || candidates(log).iter().any(former) {
                 return None;
             }
             let program = Program::of(log);

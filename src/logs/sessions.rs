@@ -12,6 +12,9 @@ use crate::folder::Timestamp;
 /// A session counts for so long after its folder was seen to be gone: many bots delete the
 /// folder at the moment when the log says `device_removed`.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 86_400);
+/// The name of a session that does not count any more is kept for so long: what is named after
+/// it is not guessed to be another's.
+const NAME_KEPT_FOR: Duration = Duration::from_secs(365 * 86_400);
 
 /// What one look at the folders saw.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct SessionsSeen {
 #[derive(Clone, Debug, Default)]
 pub struct SessionMemory {
     sessions: BTreeMap<Arc<str>, Option<Timestamp>>,
+    /// When the last look was.
+    at: Timestamp,
     others: bool,
     changed: BTreeSet<Arc<str>>,
 }
@@ -50,11 +55,15 @@ impl SessionMemory {
     /// Takes what a look saw. A look that could not read every root makes no folder vanish.
     /// Whether other sessions are known now.
     pub fn see(&mut self, seen: &SessionsSeen) -> bool {
-        let before = (self.sessions.len(), self.others);
-        let is_new = seen
-            .found
-            .iter()
-            .any(|name| !self.sessions.contains_key(name));
+        let sizes = |this: &Self| (this.names().count(), this.sessions.len(), this.others);
+        let is_known = |name: &Arc<str>| self.names().any(|known| known == name);
+        let is_new = seen.found.iter().any(|name| match self.sessions.get(name) {
+            Some(None) => false,
+            Some(Some(_)) => !is_known(name),
+            None => true,
+        });
+        let before = sizes(self);
+        self.at = seen.at;
         self.others = seen.others;
         for name in &seen.found {
             let known = self.sessions.insert(Arc::clone(name), None);
@@ -62,38 +71,39 @@ impl SessionMemory {
                 self.changed.insert(Arc::clone(name));
             }
         }
-        if seen.complete {
-            self.see_what_is_gone(seen);
-        }
-        is_new || before != (self.sessions.len(), self.others)
-    }
-
-    fn see_what_is_gone(&mut self, seen: &SessionsSeen) {
-        let mut forgotten = Vec::new();
         for (name, gone) in &mut self.sessions {
-            if seen.found.contains(name) {
-                continue;
-            }
-            match gone {
-                None => {
-                    *gone = Some(seen.at);
-                    self.changed.insert(Arc::clone(name));
-                }
-                Some(since) if since.until(seen.at) > REMEMBERED_FOR => {
-                    forgotten.push(Arc::clone(name));
-                }
-                Some(_) => {}
+            if seen.complete && gone.is_none() && !seen.found.contains(name) {
+                *gone = Some(seen.at);
+                self.changed.insert(Arc::clone(name));
             }
         }
-        for name in forgotten {
-            self.sessions.remove(&name);
-            self.changed.insert(name);
-        }
+        let (sessions, changed) = (&mut self.sessions, &mut self.changed);
+        sessions.retain(|name, gone| {
+            let keep = gone.is_none_or(|since| since.until(seen.at) <= NAME_KEPT_FOR);
+            if !keep {
+                changed.insert(Arc::clone(name));
+            }
+            keep
+        });
+        is_new || before != sizes(self)
     }
 
     /// The sessions that have a folder or had one within [`REMEMBERED_FOR`].
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.sessions.keys()
+        let all = self.sessions.iter();
+        all.filter(|(_, gone)| self.is_recent(**gone))
+            .map(|(name, _)| name)
+    }
+
+    /// Those that had a folder before.
+    pub fn former(&self) -> impl Iterator<Item = &Arc<str>> {
+        let all = self.sessions.iter();
+        all.filter(|(_, gone)| !self.is_recent(**gone))
+            .map(|(name, _)| name)
+    }
+
+    fn is_recent(&self, gone: Option<Timestamp>) -> bool {
+        gone.is_none_or(|since| since.until(self.at) <= REMEMBERED_FOR)
     }
 
     /// What is not saved yet.
@@ -133,6 +143,8 @@ pub struct KnownSessions {
     /// What a bot calls them whose folder has a longer name.
     by_bot: BTreeMap<String, Option<Arc<str>>>,
     others: bool,
+    /// Those that had a folder before.
+    former: Option<Arc<KnownSessions>>,
 }
 
 impl KnownSessions {
@@ -142,6 +154,7 @@ impl KnownSessions {
         Self {
             globs: declared.globs.clone(),
             others: memory.others,
+            former: Some(Arc::new(Self::of(memory.former().cloned()))),
             ..Self::of(names)
         }
     }
@@ -187,6 +200,12 @@ impl KnownSessions {
         }
         let alias = self.by_pm2.get(name).or_else(|| self.by_bot.get(name))?;
         alias.clone()
+    }
+
+    /// Whether this is the name of a session that had a folder before.
+    pub fn is_former(&self, name: &str) -> bool {
+        let former = self.former.as_ref();
+        former.is_some_and(|former| former.named(name).is_some())
     }
 
     /// The session, where there is one and no other.

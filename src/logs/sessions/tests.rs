@@ -24,10 +24,13 @@ fn a_folder_is_remembered_for_30_days() {
     memory.see(&seen(1, &["a"], true));
     memory.see(&seen(31, &["a"], true));
     assert_eq!(names(&memory), ["a", "b"], "30 days");
-    memory.see(&seen(32, &["a"], true));
+    assert!(memory.see(&seen(32, &["a"], true)));
     assert_eq!(names(&memory), ["a"]);
+    let known = KnownSessions::new(&memory, &Declared::default());
+    assert!(known.is_former("b") && !known.contains("b") && !known.is_former("a"));
+    assert!(!memory.see(&seen(32, &["a"], true)));
     memory.see(&seen(33, &["a", "b"], true));
-    memory.see(&seen(90, &["a", "b"], true));
+    memory.see(&seen(900, &["a", "b"], true));
     assert_eq!(names(&memory), ["a", "b"], "it is back");
 }
 
@@ -67,6 +70,8 @@ fn what_changed_is_saved_once() {
     let saved = BTreeMap::from([(Arc::from("a"), None), (Arc::from("b"), Some(gone))]);
     let mut memory = SessionMemory::from_saved(saved);
     memory.see(&seen(33, &["a"], true));
+    assert!(!memory.is_dirty(), "the name is kept");
+    memory.see(&seen(400, &["a"], true));
     assert_eq!(changes(&memory), [("b".to_owned(), None)]);
 }
 

@@ -9,6 +9,7 @@ use crate::cli::{complain, print, table};
 use crate::config::Settings;
 use crate::connection::{Finding, Recollection, State, Verdict};
 use crate::folder::{Found, SessionName, Timestamp};
+use crate::logs::overview::ProgramLogs;
 
 use super::super::privileges::Finding as Privilege;
 use super::super::runner;
@@ -55,6 +56,13 @@ pub async fn doctor(
             survey.found
         }
     };
+    let logs = block_in_place(|| {
+        let folders = settings.discovery().survey().found;
+        settings.log_overview(folders.iter().map(|found| &found.session))
+    });
+    for warning in &logs.warnings {
+        complain(&format!("warning: {warning}"));
+    }
     if found.is_empty() {
         return fail("no auth folder was found; check --sessions.path");
     }
@@ -87,6 +95,9 @@ pub async fn doctor(
     match output {
         Output::Table => {
             print(&doctor_table(&check_ups));
+            if !logs.programs.is_empty() {
+                print(&format!("\n{}", logs_table(&logs.programs)));
+            }
             print(&format!("\n{}", privileges::told(&groups, &folders, trial)));
         }
         Output::Json => {
@@ -250,6 +261,23 @@ fn doctor_table(check_ups: &[CheckUp]) -> String {
         }
     }
     format!("{out}\n{advice}")
+}
+
+/// Which log is whose.
+fn logs_table(programs: &[ProgramLogs]) -> String {
+    let mut out = table::Table::new(&["LOGS", "BELONG TO", "BECAUSE OF"]);
+    for program in programs {
+        let (session, rule) = match &program.session {
+            Some((session, rule)) => (table::plain(&**session), rule.label()),
+            None => (
+                table::styled("no session", AnsiColor::Yellow.on_default()),
+                "-",
+            ),
+        };
+        let files = program.files.join(", ");
+        out.row(vec![table::plain(files), session, table::plain(rule)]);
+    }
+    out.to_string()
 }
 
 fn doctor_json(check_up: &CheckUp, program: &[&Privilege]) -> serde_json::Value {

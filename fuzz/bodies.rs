@@ -18,8 +18,8 @@ use baileys_exporter::folder::kind::{
     has_lid_name, is_telltale, parse_name, pre_key_id, sender_key_id,
 };
 use baileys_exporter::folder::{
-    Creds, CredsFacts, Entry, FileName, Inside, Inventory, Kind, SessionName, Shape, Stamp,
-    Timestamp,
+    Creds, CredsFacts, Entry, FileName, Inventory, Kind, SessionActivity, SessionName, Shape,
+    Stamp, Timestamp,
 };
 use baileys_exporter::logs::pattern::{Found, Pattern, Patterns, Severity};
 use baileys_exporter::policy::guard::MOVABLE_KINDS;
@@ -144,8 +144,8 @@ pub fn names(data: &[u8]) {
         shape: Shape::Regular,
         stamp: old,
         inside: match parse_name(name).kind {
-            Kind::Session => Inside::Latest(None),
-            _ => Inside::NotRead,
+            Kind::Session => SessionActivity::Latest(None),
+            _ => SessionActivity::NotRead,
         },
     });
     let facts = CredsFacts {

@@ -24,6 +24,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 // The map of the house; each room says at its door what it holds.
+pub mod app;
 pub mod cli;
 pub mod config;
 // The modules with this attribute still read the time themselves.

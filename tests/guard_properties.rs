@@ -18,7 +18,7 @@ use std::time::Duration;
 use baileys_exporter::connection::{State, Verdict};
 use baileys_exporter::folder::creds::BrokenCreds;
 use baileys_exporter::folder::{
-    Creds, CredsFacts, Entry, FileName, Inside, Inventory, Kind, Shape, Stamp, Timestamp,
+    Creds, CredsFacts, Entry, FileName, Inventory, Kind, SessionActivity, Shape, Stamp, Timestamp,
 };
 use baileys_exporter::policy::measure::Batches;
 use baileys_exporter::policy::{
@@ -91,14 +91,14 @@ struct Made {
     what: What,
     shape: Shape,
     modified: i64,
-    inside: Inside,
+    inside: SessionActivity,
 }
 
 impl Made {
     fn new(main: impl Into<String>, what: What, modified: i64) -> Self {
         let inside = match what {
-            What::Session { .. } => Inside::Latest(Some(Timestamp::from_nanos(modified))),
-            _ => Inside::NotRead,
+            What::Session { .. } => SessionActivity::Latest(Some(Timestamp::from_nanos(modified))),
+            _ => SessionActivity::NotRead,
         };
         Self {
             main: main.into(),
@@ -131,7 +131,7 @@ impl Made {
             inside: if self.shape == Shape::Regular {
                 self.inside
             } else {
-                Inside::NotRead
+                SessionActivity::NotRead
             },
         }
     }
@@ -139,13 +139,13 @@ impl Made {
     /// Its modification time and what stands inside, whichever is later.
     fn active(&self) -> i64 {
         match self.inside {
-            Inside::Latest(Some(inside)) => self.modified.max(inside.nanos()),
+            SessionActivity::Latest(Some(inside)) => self.modified.max(inside.nanos()),
             _ => self.modified,
         }
     }
 
     fn is_plain(&self) -> bool {
-        self.shape == Shape::Regular && self.inside != Inside::Unparsable
+        self.shape == Shape::Regular && self.inside != SessionActivity::Unparsable
     }
 }
 
@@ -261,7 +261,7 @@ impl fmt::Debug for Case {
         // The odd ones are mostly at the end.
         for made in self.files.iter().rev().take(100) {
             let inside = match made.inside {
-                Inside::Latest(Some(at)) => days(at.nanos()),
+                SessionActivity::Latest(Some(at)) => days(at.nanos()),
                 other => format!("{other:?}"),
             };
             writeln!(
@@ -321,7 +321,7 @@ fn instant(genes: &mut Genes, anchor: i64) -> i64 {
 
 fn shape(genes: &mut Genes) -> Shape {
     match genes.below(40) {
-        39 => Shape::ManyNames,
+        39 => Shape::HardLinked,
         38 => Shape::Link,
         37 => Shape::Special,
         36 => Shape::Unreadable,
@@ -345,10 +345,12 @@ fn key(gene: u64, anchor: i64, out: &mut Vec<Made>) {
             let name = format!("session-{number}{domain}.{}{odd}.json", genes.below(2));
             let mut made = Made::new(name, What::Session { lid }, at);
             made.inside = match genes.below(10) {
-                9 => Inside::Unparsable,
-                8 => Inside::Latest(None),
+                9 => SessionActivity::Unparsable,
+                8 => SessionActivity::Latest(None),
                 0..=3 => made.inside,
-                _ => Inside::Latest(Some(Timestamp::from_nanos(instant(&mut genes, anchor)))),
+                _ => SessionActivity::Latest(Some(Timestamp::from_nanos(instant(
+                    &mut genes, anchor,
+                )))),
             };
             made
         }
@@ -810,7 +812,7 @@ fn must_stay(case: &Case, facts: &Facts, made: &Made) -> Option<&'static str> {
         if file.shape != Shape::Regular {
             return Some("not a plain file with one name");
         }
-        if file.inside == Inside::Unparsable {
+        if file.inside == SessionActivity::Unparsable {
             return Some("not understood");
         }
         if file.active() > case.now {
@@ -1657,7 +1659,7 @@ fn boundaries_to_the_nanosecond() {
         }
         // The inside alone keeps it.
         let mut old = session(1, newest - 90 * DAY);
-        old.inside = Inside::Latest(Some(Timestamp::from_nanos(at)));
+        old.inside = SessionActivity::Latest(Some(Timestamp::from_nanos(at)));
         let case = Case::plain(vec![session(8, newest), session(9, newest - 3 * DAY), old]);
         assert_eq!(case.decide().is_ok(), goes, "{case:?}");
     }

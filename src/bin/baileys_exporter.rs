@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use baileys_exporter::app::App;
 use baileys_exporter::cli::{complain, print, until_stopped};
 use baileys_exporter::config::{CommonFlags, ExporterFlags, LogFlags, RemediatorFlags, Settings};
-use baileys_exporter::exporter::alive::Kept;
+use baileys_exporter::connection::{Memory, Recent};
 use baileys_exporter::exporter::server::{Exporter, keeps_state};
+use baileys_exporter::exporter::sightings_file::SightingsFile;
 use baileys_exporter::exporter::snapshot::Collector;
 use baileys_exporter::exporter::status;
 use clap::{Parser, Subcommand, ValueEnum};
@@ -169,13 +171,19 @@ fn show(
 }
 
 async fn show_status(settings: Settings, output: Output) -> ExitCode {
-    let mut connection = settings.connection.clone();
-    if keeps_state(&settings) {
+    let memory: Arc<dyn Memory> = match keeps_state(&settings) {
         // What the running exporter has seen counts here as well.
-        connection.memory = Arc::new(Kept::load(&settings.logs.state_path, Clock::system()));
-    }
+        true => Arc::new(SightingsFile::load(
+            &settings.logs.state_path,
+            Clock::system(),
+        )),
+        false => Arc::new(Recent::default()),
+    };
+    let App {
+        settings,
+        connection,
+    } = App::new(settings, memory, Clock::system());
     let look = tokio::task::spawn_blocking(move || {
-        let settings = Arc::new(settings);
         let snapshot = Collector::new(Arc::clone(&settings), Clock::system()).collect();
         let names = snapshot.sessions.iter().map(|view| &view.session);
         let warnings = settings.log_overview(names).warnings;

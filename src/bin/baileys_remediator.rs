@@ -12,7 +12,7 @@ use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings}
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
 use baileys_exporter::remediator::restart::operator;
-use baileys_exporter::remediator::service::Service;
+use baileys_exporter::remediator::service::Remediator;
 use baileys_exporter::remediator::services::{self, Task};
 use baileys_exporter::remediator::switchboard;
 use clap::{Parser, Subcommand};
@@ -316,7 +316,7 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
         Ok(web_config) => web_config,
         Err(error) => return cannot_serve(&settings, &error).await,
     };
-    let opened = block_in_place(|| console::context(settings.clone()).and_then(Service::new));
+    let opened = block_in_place(|| console::context(settings.clone()).and_then(Remediator::new));
     let service = match opened {
         Ok(service) => Arc::new(service),
         Err(error) => return cannot_serve(&settings, &error).await,

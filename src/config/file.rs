@@ -20,6 +20,7 @@ use crate::rules::RuleSettings;
 use exporter_toolkit::secret;
 
 use super::processes::{BreakerSection, MOVED, ProcessSection};
+use super::span::span;
 
 /// Reads the file at `path`.
 pub fn read(path: &Path) -> Result<File, String> {
@@ -46,18 +47,18 @@ pub fn parse(text: &str) -> Result<File, String> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct File {
-    pub sessions: Sessions,
+    pub sessions: SessionsSection,
     pub tiers: Tiers,
     pub pre_key_batch: Option<Batch>,
-    pub overrides: Vec<Override>,
+    pub overrides: Vec<OverrideEntry>,
     pub limits: LimitsSection,
     pub emergency: Emergency,
     pub connection: ConnectionSection,
     pub logs: Logs,
     pub webhook: Webhook,
-    pub quarantine: Quarantine,
+    pub quarantine: QuarantineSection,
     pub insurance: InsuranceSection,
-    pub state: State,
+    pub state: StateSection,
     pub processes: Vec<ProcessSection>,
     pub breaker: BreakerSection,
     pub armed: ArmedSection,
@@ -104,7 +105,7 @@ pub struct ArmedSection {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Sessions {
+pub struct SessionsSection {
     pub paths: Vec<String>,
     pub include: Vec<String>,
     pub exclude: Vec<String>,
@@ -135,7 +136,7 @@ impl Tiers {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Override {
+pub struct OverrideEntry {
     pub sessions: Vec<String>,
     pub pre_key_batch: Option<Batch>,
     pub tiers: Option<Tiers>,
@@ -292,7 +293,7 @@ pub struct Webhook {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Quarantine {
+pub struct QuarantineSection {
     #[serde(deserialize_with = "span")]
     pub retention: Option<Duration>,
     pub max_bytes: Option<u64>,
@@ -332,7 +333,7 @@ impl InsuranceSection {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct State {
+pub struct StateSection {
     pub path: Option<PathBuf>,
 }
 
@@ -376,13 +377,4 @@ impl<'de> Deserialize<'de> for Batch {
         }
         deserializer.deserialize_any(Word)
     }
-}
-
-pub(super) fn span<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    humantime::parse_duration(&text)
-        .map(Some)
-        .map_err(|_| de::Error::custom("not a time span such as 10m or 14d"))
 }

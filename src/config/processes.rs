@@ -12,15 +12,15 @@ use supervisor::{
 use crate::control::window::{Window, Windows};
 use crate::control::{ServiceRule, Services, Timing, placeholders};
 
-use super::file::span;
 use super::globs;
+use super::span::span;
 
 /// What to write in the place of the two sections that `processes` has replaced.
 pub const MOVED: &str = "`service` and `connection.process` are now one section `processes`, which names each process once: an entry holds one of systemd: {unit}, pm2: {name, home}, docker: {container}, command and pid_file; one that may also be stopped and started needs `allow_restart: true`; see docs/configuration.md";
 
 /// When everything is stopped because too much happens at once.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Breaker {
+pub struct BreakerSettings {
     /// More services than this trip it.
     pub services: u32,
     /// More than this share of all services, between 0 and 1, trips it.
@@ -29,7 +29,7 @@ pub struct Breaker {
     pub within: Duration,
 }
 
-impl Default for Breaker {
+impl Default for BreakerSettings {
     fn default() -> Self {
         Self {
             services: 3,
@@ -117,8 +117,8 @@ struct WindowSection {
 
 impl BreakerSection {
     /// Errors: a sentence that names the key.
-    pub fn build(self) -> Result<Breaker, String> {
-        let default = Breaker::default();
+    pub fn build(self) -> Result<BreakerSettings, String> {
+        let default = BreakerSettings::default();
         let share = match self.share {
             None => default.share,
             Some(text) => text
@@ -134,7 +134,7 @@ impl BreakerSection {
         {
             return Err("breaker.within: not less than 1m".into());
         }
-        Ok(Breaker {
+        Ok(BreakerSettings {
             services: self.services.unwrap_or(default.services),
             share,
             within: self.within.unwrap_or(default.within),

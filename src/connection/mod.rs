@@ -22,7 +22,8 @@ mod template;
 mod verdict;
 
 pub use log::{LogEvent, LogView, log_says};
-pub use memory::{Memory, REMEMBERED_FOR, Recent, Recollection, Record, Trust, vouched};
+use memory::ReadOnly;
+pub use memory::{Memory, REMEMBERED_FOR, Recent, Recollection, SightingRecord, Trust, vouched};
 pub use probe::{Probe, ProbeError};
 pub use template::Template;
 pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};
@@ -39,32 +40,26 @@ use crate::folder::{Inventory, SessionName, Timestamp};
 /// A memory that takes longer remembers nothing: its disk may stall.
 const MEMORY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How to find out whether a bot is connected.
+/// Which sources say whether a bot is connected, and how they are asked.
 #[derive(Clone, Debug)]
-pub struct Connection {
+pub struct ConnectionSettings {
     /// No file may have been written for this long.
     pub quiet: Duration,
     /// A source that takes longer has said nothing.
     pub timeout: Duration,
-    /// Whom to ask; all of them.
+    /// The probes to ask; all of them.
     pub probes: Vec<Probe>,
     /// The bots' processes.
     pub processes: Services,
     /// Whether the sockets of a process that runs are looked at.
     pub sockets: bool,
-    /// Who reads the bots' logs.
-    pub log: Option<Arc<dyn LogView>>,
     /// How old the last line of a log may be.
     pub log_fresh: Duration,
     /// Sessions for which a person vouches: their sources are believed from the start.
     pub trust: GlobSet,
-    /// Who was seen alive.
-    pub memory: Arc<dyn Memory>,
-    /// An answer that holds for many sessions may be this old. Zero for whoever acts on it.
-    pub share_for: Duration,
 }
 
-impl Default for Connection {
+impl Default for ConnectionSettings {
     fn default() -> Self {
         Self {
             quiet: Duration::from_secs(600),
@@ -72,12 +67,30 @@ impl Default for Connection {
             probes: Vec::new(),
             processes: Services::default(),
             sockets: true,
-            log: None,
             log_fresh: Duration::from_secs(900),
             trust: GlobSet::empty(),
-            memory: Arc::new(Recent::default()),
-            share_for: Duration::ZERO,
         }
+    }
+}
+
+/// The sources of the verdict, and the memory of which of them saw a session alive.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Which sources, and how they are asked.
+    pub settings: ConnectionSettings,
+    log: Option<Arc<dyn LogView>>,
+    memory: Arc<dyn Memory>,
+    share_for: Duration,
+}
+
+impl Default for Connection {
+    /// Without a source.
+    fn default() -> Self {
+        Self::new(
+            ConnectionSettings::default(),
+            None,
+            Arc::new(Recent::default()),
+        )
     }
 }
 
@@ -110,15 +123,46 @@ impl Asked {
 }
 
 impl Connection {
-    /// Whether there is anybody to ask.
+    /// `log` reads the bots' logs; `memory` keeps which sources have seen a session alive.
+    pub fn new(
+        settings: ConnectionSettings,
+        log: Option<Arc<dyn LogView>>,
+        memory: Arc<dyn Memory>,
+    ) -> Self {
+        Self {
+            settings,
+            log,
+            memory,
+            share_for: Duration::ZERO,
+        }
+    }
+
+    /// The same, where an answer that holds for many sessions may be this old. Zero, as it is
+    /// without this, for what acts on it.
+    #[must_use]
+    pub fn sharing_for(mut self, share_for: Duration) -> Self {
+        self.share_for = share_for;
+        self
+    }
+
+    /// The same sources, with a memory that takes nothing in.
+    #[must_use]
+    pub fn without_remembering(mut self) -> Self {
+        self.memory = Arc::new(ReadOnly(self.memory));
+        self
+    }
+
+    /// Whether any source is configured.
     pub fn has_sources(&self) -> bool {
-        !self.probes.is_empty() || self.processes.has_observed() || self.log.is_some()
+        !self.settings.probes.is_empty()
+            || self.settings.processes.has_observed()
+            || self.log.is_some()
     }
 
     /// The ids of a session's sources that an operator can vouch for.
     pub fn ids(&self, session: &SessionName) -> Vec<String> {
-        let probes = self.probes.iter().map(probe_id);
-        let process = self.processes.observed(session);
+        let probes = self.settings.probes.iter().map(probe_id);
+        let process = self.settings.processes.observed(session);
         let process = process.iter().map(process::process_id);
         probes
             .chain(process)
@@ -144,14 +188,14 @@ impl Connection {
                 .flatten()
                 .unwrap_or_default()
         };
-        memory.trusted_by_configuration = self.trust.is_match(Path::new(session.as_str()));
+        memory.trusted_by_configuration = self.settings.trust.is_match(Path::new(session.as_str()));
         let mut evidence = Vec::new();
         if !self.has_sources() {
             let nobody = "none configured (see --connection.command)";
             evidence.push(Evidence::new("probe", Finding::NoAnswer, nobody));
         }
-        for probe in &self.probes {
-            let answer = probe.ask(session, self.timeout).await;
+        for probe in &self.settings.probes {
+            let answer = probe.ask(session, self.settings.timeout).await;
             let alive = (answer.finding == Finding::Connected).then(|| Alive::at(Timestamp::now()));
             evidence.push(Evidence {
                 id: probe_id(probe),
@@ -159,11 +203,12 @@ impl Connection {
                 ..answer
             });
         }
-        if let Some(process) = self.processes.observed(session) {
-            let look = process::look(&process, self.timeout, self.share_for, &memory).await;
+        if let Some(process) = self.settings.processes.observed(session) {
+            let look =
+                process::look(&process, self.settings.timeout, self.share_for, &memory).await;
             evidence.push(look.evidence);
-            if self.sockets && !look.pids.is_empty() {
-                evidence.push(sockets::look(look.pids, self.timeout).await);
+            if self.settings.sockets && !look.pids.is_empty() {
+                evidence.push(sockets::look(look.pids, self.settings.timeout).await);
             }
         }
         let mut sightings = evidence.clone();
@@ -177,7 +222,7 @@ impl Connection {
                     reader.logged_out(&session),
                 )
             });
-            let read = tokio::time::timeout(self.timeout, read)
+            let read = tokio::time::timeout(self.settings.timeout, read)
                 .await
                 .ok()
                 .flatten();
@@ -228,8 +273,8 @@ impl Connection {
                 gone,
                 inventory.newest_write(),
                 now,
-                self.log_fresh,
-                self.quiet,
+                self.settings.log_fresh,
+                self.settings.quiet,
             );
             let said = Evidence {
                 id,
@@ -237,7 +282,7 @@ impl Connection {
             };
             evidence.extend(vouched(vec![said], &asked.memory, now));
         }
-        evidence.push(writes(inventory, now, self.quiet));
+        evidence.push(writes(inventory, now, self.settings.quiet));
         fold(evidence)
     }
 }
@@ -281,164 +326,4 @@ pub fn writes(inventory: &Inventory, now: Timestamp, quiet: Duration) -> Evidenc
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::folder::{Creds, Entry, FileName, Inside, Shape, Stamp};
-    use std::ffi::OsStr;
-
-    /// A log that tells what a test says.
-    #[derive(Debug)]
-    struct Told(Option<LogEvent>, Option<Timestamp>);
-
-    impl LogView for Told {
-        fn last_event(&self, _: &SessionName) -> Result<Option<LogEvent>, String> {
-            Ok(self.0)
-        }
-        fn last_opened(&self, _: &SessionName) -> Option<Timestamp> {
-            self.1
-        }
-    }
-
-    fn quiet_folder() -> Inventory {
-        let modified = Timestamp::now().minus(Duration::from_secs(7200));
-        let entry = Entry {
-            name: FileName::new("creds.json"),
-            shape: Shape::Regular,
-            stamp: Stamp {
-                modified,
-                ..Stamp::default()
-            },
-            inside: Inside::NotRead,
-        };
-        Inventory::new([entry], Creds::Missing)
-    }
-
-    #[tokio::test]
-    async fn a_log_counts_once_it_told_of_an_opened_connection() {
-        let ago = |seconds| Timestamp::now().minus(Duration::from_secs(seconds));
-        let session = SessionName::from_dir(OsStr::new("a"));
-        let mut connection = Connection::default();
-        let mut says = async |event: Option<(bool, u64)>, opened: Option<u64>| {
-            let event = event.map(|(opened, at)| LogEvent {
-                opened: Some(opened),
-                at: Some(ago(at)),
-                last_line: ago(60),
-            });
-            connection.log = Some(Arc::new(Told(event, opened.map(ago))));
-            let verdict = connection.verdict(&session, &quiet_folder()).await;
-            (verdict.state, verdict.evidence[0].finding)
-        };
-        assert_eq!(says(None, None).await, (State::Unknown, Finding::Nothing));
-        assert_eq!(
-            says(Some((false, 3600)), None).await,
-            (State::Unknown, Finding::NoAnswer)
-        );
-        let older = Some(31 * 86_400);
-        assert_eq!(
-            says(Some((false, 3600)), older).await,
-            (State::Unknown, Finding::NoAnswer)
-        );
-        let opened = Some(7200);
-        assert_eq!(
-            says(Some((false, 3600)), opened).await,
-            (State::Disconnected, Finding::Disconnected)
-        );
-        assert_eq!(
-            says(Some((true, 3600)), None).await,
-            (State::Connected, Finding::Connected)
-        );
-        // It is remembered, though the log no longer tells.
-        assert_eq!(
-            says(Some((false, 3600)), None).await,
-            (State::Disconnected, Finding::Disconnected)
-        );
-    }
-
-    #[tokio::test]
-    async fn whom_nobody_knows_is_asked_and_not_believed() {
-        let session = SessionName::from_dir(OsStr::new("a"));
-        let probe = |word: &str| vec![Probe::command_line(&format!("echo {word}"), None).unwrap()];
-        let mut connection = Connection {
-            probes: probe("disconnected"),
-            ..Connection::default()
-        };
-        let folder = quiet_folder();
-        let verdict = connection.verdict(&session, &folder).await;
-        assert_eq!(verdict.state, State::Unknown);
-        assert!(
-            verdict.because().contains("--connection.trust"),
-            "{}",
-            verdict.because()
-        );
-        let trusted = Connection {
-            trust: globset::GlobSetBuilder::new()
-                .add(globset::Glob::new("a*").unwrap())
-                .build()
-                .unwrap(),
-            ..connection.clone()
-        };
-        assert_eq!(
-            trusted.verdict(&session, &folder).await.state,
-            State::Disconnected
-        );
-        let other = SessionName::from_dir(OsStr::new("b"));
-        assert_eq!(trusted.verdict(&other, &folder).await.state, State::Unknown);
-        // Another command that calls it connected vouches for itself only.
-        connection.probes = probe("connected");
-        assert_eq!(
-            connection.verdict(&session, &folder).await.state,
-            State::Connected
-        );
-        connection.probes = probe("disconnected");
-        assert_eq!(
-            connection.verdict(&session, &folder).await.state,
-            State::Unknown
-        );
-        assert_eq!(connection.ids(&session).len(), 1);
-        assert_eq!(connection.memory.recall(&session).alive.len(), 1);
-        connection.probes.clear();
-        assert!(
-            connection
-                .verdict(&session, &folder)
-                .await
-                .because()
-                .contains("none configured")
-        );
-    }
-
-    #[test]
-    fn the_quiet_window() {
-        let now = Timestamp::from_secs(1_000_000);
-        let with = |modified: Option<Timestamp>| {
-            let entry = modified.map(|modified| Entry {
-                name: FileName::new("creds.json"),
-                shape: Shape::Regular,
-                stamp: Stamp {
-                    modified,
-                    ..Stamp::default()
-                },
-                inside: Inside::NotRead,
-            });
-            writes(
-                &Inventory::new(entry, Creds::Missing),
-                now,
-                Duration::from_secs(600),
-            )
-            .finding
-        };
-        assert_eq!(with(None), Finding::NoAnswer);
-        assert_eq!(
-            with(Some(now.plus(Duration::from_nanos(1)))),
-            Finding::Writing
-        );
-        assert_eq!(with(Some(now)), Finding::Writing);
-        assert_eq!(
-            with(Some(now.minus(Duration::from_secs(599)))),
-            Finding::Writing
-        );
-        assert_eq!(
-            with(Some(now.minus(Duration::from_secs(600)))),
-            Finding::Quiet
-        );
-    }
-}
+mod tests;

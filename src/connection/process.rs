@@ -12,7 +12,7 @@ use super::{Alive, Evidence, Finding, Recollection, source_id};
 
 /// What a query about the process came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Look {
+pub(super) struct ProcessEvidence {
     /// What it is evidence of.
     pub(super) evidence: Evidence,
     /// The bot's processes, as far as they are known to run.
@@ -31,7 +31,7 @@ pub(super) async fn look(
     timeout: Duration,
     max_age: Duration,
     memory: &Recollection,
-) -> Look {
+) -> ProcessEvidence {
     let id = process_id(service);
     let last = memory.last_alive(&id, Timestamp::now());
     let query = Query {
@@ -44,7 +44,7 @@ pub(super) async fn look(
 }
 
 /// What an observation is evidence of. Pure.
-fn judge(id: String, observed: Observation, now: Timestamp) -> Look {
+fn judge(id: String, observed: Observation, now: Timestamp) -> ProcessEvidence {
     let says = |finding, detail| Evidence {
         id,
         ..Evidence::new("process", finding, detail)
@@ -68,7 +68,7 @@ fn judge(id: String, observed: Observation, now: Timestamp) -> Look {
             (says(Finding::NoAnswer, why), Vec::new())
         }
     };
-    Look { evidence, pids }
+    ProcessEvidence { evidence, pids }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::folder::Timestamp;
 use crate::policy::Tier;
 use exporter_toolkit::page::{self, Column};
 
-use super::status::Row;
+use super::status::SessionRow;
 
 const STYLE: &str = include_str!("page.css");
 /// Stands where a tier would, for a folder that could not be looked at.
@@ -63,7 +63,7 @@ const COLUMNS: [Column; 9] = [
 ];
 
 /// The page at `/`. `notes` stand above the table; `metrics_path` is linked.
-pub fn page(rows: &[Row], notes: &[String], at: Timestamp, metrics_path: &str) -> String {
+pub fn page(rows: &[SessionRow], notes: &[String], at: Timestamp, metrics_path: &str) -> String {
     let sessions = if rows.len() == 1 {
         "1 session".to_owned()
     } else {
@@ -101,7 +101,7 @@ fn to_the_second(at: Timestamp) -> String {
     format!("{} UTC", seconds.replace('T', " "))
 }
 
-fn tier_word(row: &Row) -> &'static str {
+fn tier_word(row: &SessionRow) -> &'static str {
     row.tier.unwrap_or(UNSEEN)
 }
 
@@ -110,7 +110,7 @@ fn chip(word: &str, tier: Option<&str>) -> Markup {
 }
 
 /// How many sessions are in which tier, worst first.
-fn summary(rows: &[Row]) -> Markup {
+fn summary(rows: &[SessionRow]) -> Markup {
     let count = |tier: Option<&str>| rows.iter().filter(|row| row.tier == tier).count();
     let worst_first = Tier::ALL
         .into_iter()
@@ -131,7 +131,7 @@ fn summary(rows: &[Row]) -> Markup {
     }
 }
 
-fn legend(row: &Row) -> Markup {
+fn legend(row: &SessionRow) -> Markup {
     let [warning, cleanup, emergency, fatal] = row.thresholds;
     html! {
         p.legend {
@@ -144,7 +144,7 @@ fn legend(row: &Row) -> Markup {
     }
 }
 
-fn table_row(row: &Row) -> Markup {
+fn table_row(row: &SessionRow) -> Markup {
     let number = |n: Option<usize>| n.map_or("?".to_owned(), |n| n.to_string());
     let creds = row.creds.unwrap_or("?");
     let oldest = row.oldest_active_word();
@@ -175,7 +175,7 @@ fn table_row(row: &Row) -> Markup {
 }
 
 /// A bar of the accumulated files against warning, cleanup and emergency; full at fatal.
-fn bar(row: &Row) -> Markup {
+fn bar(row: &SessionRow) -> Markup {
     let [.., fatal] = row.thresholds;
     let word = row
         .accumulated_files
@@ -191,7 +191,7 @@ fn bar(row: &Row) -> Markup {
     }
 }
 
-fn ticks(row: &Row) -> Markup {
+fn ticks(row: &SessionRow) -> Markup {
     let [warning, cleanup, emergency, fatal] = row.thresholds;
     html! {
         @for (at, name) in [(warning, "warning"), (cleanup, "cleanup"), (emergency, "emergency")] {

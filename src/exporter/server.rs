@@ -19,16 +19,17 @@ use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use tokio::sync::Notify;
 
+use crate::app::App;
 use crate::config::Settings;
-use crate::connection::{Memory, State, Verdict};
+use crate::connection::{Connection, Memory, Recent, State, Verdict};
 use crate::folder::discovery::SkipReason;
 use crate::folder::{SessionName, Timestamp};
 use crate::logs::{LogSettings, Monitor, SessionsSeen, overview};
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response, exposition};
 
-use super::alive::Kept;
 use super::metrics::{ReloadState, metric_families};
 use super::page::page;
+use super::sightings_file::SightingsFile;
 use super::snapshot::{Collector, Snapshot};
 use super::status::{lay_out, verdicts};
 
@@ -67,7 +68,7 @@ pub struct Exporter {
     logs: Mutex<Option<Arc<Monitor>>>,
     memory: Arc<dyn Memory>,
     /// The same, where it is kept over a restart.
-    kept: Option<Arc<Kept>>,
+    kept: Option<Arc<SightingsFile>>,
     reloaded: Notify,
     /// Whether there are auth folders that are not watched.
     others: AtomicBool,
@@ -79,22 +80,25 @@ type Latest = Arc<Mutex<HashMap<SessionName, (Instant, State)>>>;
 
 struct Loaded {
     settings: Arc<Settings>,
+    connection: Connection,
     collector: Arc<Mutex<Collector>>,
     reload: ReloadState,
     latest: Latest,
 }
 
 impl Loaded {
-    fn new(mut settings: Settings, memory: &Arc<dyn Memory>, clock: &Clock) -> Self {
-        settings.connection.memory = Arc::clone(memory);
-        settings.connection.share_for = SHARE_FOR;
-        let settings = Arc::new(settings);
+    fn new(settings: Settings, memory: &Arc<dyn Memory>, clock: &Clock) -> Self {
+        let App {
+            settings,
+            connection,
+        } = App::new(settings, Arc::clone(memory), clock.clone());
         Self {
             collector: Arc::new(Mutex::new(Collector::new(
                 Arc::clone(&settings),
                 clock.clone(),
             ))),
             settings,
+            connection: connection.sharing_for(SHARE_FOR),
             reload: ReloadState {
                 successful: true,
                 loaded_at: Timestamp::of(clock),
@@ -114,11 +118,15 @@ impl Exporter {
         clock: Clock,
     ) -> Self {
         // It outlives a reload of the configuration.
-        let kept = keeps_state(&settings)
-            .then(|| Arc::new(Kept::load(&settings.logs.state_path, clock.clone())));
+        let kept = keeps_state(&settings).then(|| {
+            Arc::new(SightingsFile::load(
+                &settings.logs.state_path,
+                clock.clone(),
+            ))
+        });
         let memory: Arc<dyn Memory> = match &kept {
             Some(kept) => Arc::clone(kept) as _,
-            None => Arc::clone(&settings.connection.memory),
+            None => Arc::new(Recent::default()),
         };
         Self {
             load,
@@ -320,17 +328,17 @@ impl Exporter {
 
     /// Asks about every session, for the metrics.
     async fn take_verdicts(&self) {
-        let (settings, latest) = {
+        let (connection, latest) = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            (Arc::clone(&state.settings), Arc::clone(&state.latest))
+            (state.connection.clone(), Arc::clone(&state.latest))
         };
         // With nobody to ask everything is unknown, and need not be looked at for it.
-        if settings.connection.has_sources() {
+        if connection.has_sources() {
             let snapshot = self.look().await;
             note(
                 &latest,
                 &snapshot,
-                &verdicts(&snapshot, &settings.connection).await,
+                &verdicts(&snapshot, &connection).await,
                 self.clock.now(),
             );
             if let Some(kept) = self.kept.clone() {
@@ -421,11 +429,11 @@ impl Exporter {
             return page.clone();
         }
         let snapshot = self.look().await;
-        let (settings, latest) = {
+        let (connection, latest) = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
-            (Arc::clone(&state.settings), Arc::clone(&state.latest))
+            (state.connection.clone(), Arc::clone(&state.latest))
         };
-        let verdicts = verdicts(&snapshot, &settings.connection).await;
+        let verdicts = verdicts(&snapshot, &connection).await;
         note(&latest, &snapshot, &verdicts, self.clock.now());
         let rows = lay_out(&snapshot, &verdicts);
         let mut notes: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();

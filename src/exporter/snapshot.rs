@@ -10,7 +10,9 @@ use clock::Clock;
 use crate::config::Settings;
 use crate::folder::discovery::{ProblemLog, Skipped, explain};
 use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, needs_second_look, read_creds, scan};
-use crate::folder::{Discovery, Found, Inventory, Kind, Place, ReadCache, SessionName, Timestamp};
+use crate::folder::{
+    Discovery, FolderPath, Found, Inventory, Kind, ReadCache, SessionName, Timestamp,
+};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::{
     Batches, CleanupMode, Thresholds, Tier, accumulated_files, is_dormant, newest_pre_key_missing,
@@ -111,7 +113,7 @@ impl Measured {
 pub struct Collector {
     settings: Arc<Settings>,
     discovery: Discovery,
-    caches: HashMap<Place, ReadCache>,
+    caches: HashMap<FolderPath, ReadCache>,
     problems: ProblemLog,
     clock: Clock,
 }
@@ -192,7 +194,7 @@ impl Collector {
 /// One pause for all folders whose creds.json looks broken or gone, then a second read:
 /// Baileys writes it in place.
 fn second_look(scanned: &mut [(Found, std::io::Result<Inventory>)], clock: &Clock) {
-    let mut doubtful: Vec<(&Place, &mut Inventory)> = scanned
+    let mut doubtful: Vec<(&FolderPath, &mut Inventory)> = scanned
         .iter_mut()
         .filter_map(|(found, scan)| Some((&found.place, scan.as_mut().ok()?)))
         .filter(|(_, inventory)| needs_second_look(&inventory.creds))

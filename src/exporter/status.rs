@@ -24,7 +24,7 @@ const MOST_EXPLAINED: usize = 20;
 
 /// One session's row.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct SessionRow {
     /// Its name.
     pub session: String,
     /// All files; `None` where the folder could not be looked at.
@@ -78,13 +78,13 @@ pub enum Overall {
 }
 
 /// Asks for every session's connection and lays the rows out, worst first.
-pub async fn rows(snapshot: &Snapshot, connection: &Connection) -> Vec<Row> {
+pub async fn rows(snapshot: &Snapshot, connection: &Connection) -> Vec<SessionRow> {
     lay_out(snapshot, &verdicts(snapshot, connection).await)
 }
 
 /// Lays the rows out, worst first; the verdicts are those of the sessions, in their order.
-pub fn lay_out(snapshot: &Snapshot, verdicts: &[Verdict]) -> Vec<Row> {
-    let mut rows: Vec<Row> = snapshot
+pub fn lay_out(snapshot: &Snapshot, verdicts: &[Verdict]) -> Vec<SessionRow> {
+    let mut rows: Vec<SessionRow> = snapshot
         .sessions
         .iter()
         .zip(verdicts)
@@ -122,9 +122,9 @@ pub async fn verdicts(snapshot: &Snapshot, connection: &Connection) -> Vec<Verdi
     verdicts
 }
 
-fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> Row {
+fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> SessionRow {
     let t = &view.thresholds;
-    let mut row = Row {
+    let mut row = SessionRow {
         session: view.session.to_string(),
         files: None,
         accumulated_files: None,
@@ -168,7 +168,7 @@ fn row(view: &SessionView, verdict: &Verdict, now: Timestamp) -> Row {
 }
 
 /// What the table says as a whole.
-pub fn overall(rows: &[Row], snapshot: &Snapshot) -> Overall {
+pub fn overall(rows: &[SessionRow], snapshot: &Snapshot) -> Overall {
     if rows.is_empty() || !snapshot.skipped.is_empty() {
         return Overall::CouldNotLook;
     }
@@ -190,7 +190,7 @@ pub fn short_span(seconds: u64) -> String {
     words.join(" ").replace("days", "d").replace("day", "d")
 }
 
-impl Row {
+impl SessionRow {
     /// The word in the column `tier`.
     pub fn tier_word(&self) -> &'static str {
         self.tier.unwrap_or("?")
@@ -222,7 +222,7 @@ impl Row {
 }
 
 /// The table for a terminal.
-pub fn table(rows: &[Row]) -> String {
+pub fn table(rows: &[SessionRow]) -> String {
     let number = |n: Option<usize>| n.map_or("?".to_owned(), |n| n.to_string());
     let mut out = table::Table::new(&[
         "SESSION",
@@ -274,8 +274,8 @@ pub fn table(rows: &[Row]) -> String {
     }
     let mut text = out.to_string();
     // What an answer rests on, where somebody was asked and not all is well.
-    let doubtful = |row: &&Row| row.connection != "connected" && row.error.is_none();
-    let asked = |row: &&Row| {
+    let doubtful = |row: &&SessionRow| row.connection != "connected" && row.error.is_none();
+    let asked = |row: &&SessionRow| {
         !row.connection_evidence
             .iter()
             .any(|evidence| evidence.contains("none configured"))

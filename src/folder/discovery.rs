@@ -13,7 +13,7 @@ use rustix::fs::Dir;
 use walkdir::WalkDir;
 
 use super::kind::is_telltale;
-use super::scan::{Place, QUARANTINE_TAG, open_dir, read_creds, stat};
+use super::scan::{FolderPath, QUARANTINE_TAG, open_dir, read_creds, stat};
 
 /// The value of the label `session`: a directory name or the name the operator gave.
 /// Always printable: bytes that are not UTF-8 and control characters are escaped.
@@ -90,7 +90,7 @@ pub struct Found {
     /// Its name in metrics, alerts and commands.
     pub session: SessionName,
     /// Where it is.
-    pub place: Place,
+    pub place: FolderPath,
 }
 
 /// Why a place that was named, or a directory in a root, is not among the sessions.
@@ -182,7 +182,7 @@ pub struct Discovery {
     sources: Vec<Source>,
     include: Option<GlobSet>,
     exclude: GlobSet,
-    known: BTreeSet<Place>,
+    known: BTreeSet<FolderPath>,
 }
 
 impl Discovery {
@@ -200,11 +200,11 @@ impl Discovery {
     /// [`Survey::skipped`].
     pub fn survey(&mut self) -> Survey {
         let mut survey = Survey::default();
-        let mut by_name: BTreeMap<SessionName, Place> = BTreeMap::new();
+        let mut by_name: BTreeMap<SessionName, FolderPath> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         // A folder that was given a name has that name alone, also where its root is listed.
         let named = self.sources.iter().filter(|source| source.name.is_some());
-        let named: BTreeSet<Place> = named
+        let named: BTreeSet<FolderPath> = named
             .filter_map(|source| place_of(&source.path).ok())
             .collect();
         for source in &self.sources {
@@ -292,7 +292,7 @@ impl Discovery {
             if !child.file_type().is_dir() || !self.wanted(child.file_name()) {
                 continue;
             }
-            let place = Place {
+            let place = FolderPath {
                 parent: parent.clone(),
                 name: child.file_name().to_owned(),
             };
@@ -324,7 +324,7 @@ impl Discovery {
 }
 
 /// Splits a path into its parent, links resolved, and its last name, not resolved.
-fn place_of(path: &Path) -> io::Result<Place> {
+fn place_of(path: &Path) -> io::Result<FolderPath> {
     let absolute = std::path::absolute(path)?;
     let name: OsString = absolute
         .file_name()
@@ -332,19 +332,19 @@ fn place_of(path: &Path) -> io::Result<Place> {
         .to_owned();
     let parent = absolute.parent().unwrap_or(Path::new("/"));
     // A parent that is not there yet keeps its name; opening it tells.
-    Ok(Place {
+    Ok(FolderPath {
         parent: parent.canonicalize().unwrap_or_else(|_| parent.to_owned()),
         name,
     })
 }
 
 /// Whether a folder that is no auth folder has sub-directories that are.
-fn is_root_of_auth_folders(place: &Place) -> bool {
+fn is_root_of_auth_folders(place: &FolderPath) -> bool {
     let Ok(fd) = place.open() else { return false };
     !is_auth_folder(fd.as_fd()).unwrap_or(true) && has_auth_folders(place)
 }
 
-fn has_auth_folders(place: &Place) -> bool {
+fn has_auth_folders(place: &FolderPath) -> bool {
     let children = WalkDir::new(place.path())
         .min_depth(1)
         .max_depth(1)
@@ -353,7 +353,7 @@ fn has_auth_folders(place: &Place) -> bool {
     children
         .filter(|child| child.file_type().is_dir())
         .any(|child| {
-            let child = Place {
+            let child = FolderPath {
                 parent: place.path(),
                 name: child.file_name().to_owned(),
             };
@@ -397,7 +397,7 @@ fn has_telltale(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(false)
 }
 
-fn duplicate_hint(session: &SessionName, first: &Place, second: &Place) -> String {
+fn duplicate_hint(session: &SessionName, first: &FolderPath, second: &FolderPath) -> String {
     format!(
         "two auth folders are called {session}: {} and {}; name one of them yourself: --sessions.path=NAME={}",
         first.path().display(),

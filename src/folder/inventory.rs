@@ -49,7 +49,7 @@ pub enum Shape {
     /// A regular file with this one name.
     Regular,
     /// A regular file that has other names too (hard links).
-    ManyNames,
+    HardLinked,
     /// A symbolic link.
     Link,
     /// A directory.
@@ -86,7 +86,7 @@ impl Stamp {
 
 /// What the inside of a session file says of its last use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inside {
+pub enum SessionActivity {
     /// Not a session file: nothing was read.
     NotRead,
     /// The latest `used` or `created` in it; `None` where it holds no session.
@@ -105,7 +105,7 @@ pub struct Entry {
     /// Identity and times; all zero where `shape` is [`Shape::Unreadable`].
     pub stamp: Stamp,
     /// For session files, what the inside says.
-    pub inside: Inside,
+    pub inside: SessionActivity,
 }
 
 impl Entry {
@@ -119,7 +119,7 @@ impl Entry {
     /// modification time on every encryption as well.)
     pub fn last_activity(&self) -> Timestamp {
         match self.inside {
-            Inside::Latest(Some(inside)) => self.stamp.modified.max(inside),
+            SessionActivity::Latest(Some(inside)) => self.stamp.modified.max(inside),
             _ => self.stamp.modified,
         }
     }
@@ -152,9 +152,9 @@ impl Unit<'_> {
         self.files.iter().all(|file| {
             file.shape == Shape::Regular
                 && match file.inside {
-                    Inside::Unparsable => false,
-                    Inside::NotRead => self.kind != Kind::Session,
-                    Inside::Latest(_) => true,
+                    SessionActivity::Unparsable => false,
+                    SessionActivity::NotRead => self.kind != Kind::Session,
+                    SessionActivity::Latest(_) => true,
                 }
                 && file.name.as_bytes().iter().all(|b| b.is_ascii_graphic())
         })

@@ -14,7 +14,7 @@ pub mod time;
 
 pub use creds::{Creds, CredsFacts};
 pub use discovery::{Discovery, Found, SessionName, Source, Survey};
-pub use inventory::{Entry, FileName, Inside, Inventory, Shape, Stamp, Unit};
+pub use inventory::{Entry, FileName, Inventory, SessionActivity, Shape, Stamp, Unit};
 pub use kind::Kind;
-pub use scan::{Place, ReadCache};
+pub use scan::{FolderPath, ReadCache};
 pub use time::Timestamp;

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
 
 use super::creds::{Creds, parse_creds, parse_session};
-use super::inventory::{Entry, FileName, Inside, Inventory, Shape, Stamp};
+use super::inventory::{Entry, FileName, Inventory, SessionActivity, Shape, Stamp};
 use super::kind::Kind;
 use super::time::Timestamp;
 
@@ -40,14 +40,14 @@ pub const CREDS_LOOKS: u32 = 10;
 
 /// Where a session's folder is: a root the operator named, and a directory name in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct FolderPath {
     /// The directory that holds the auth folder; links in this path are followed.
     pub parent: std::path::PathBuf,
     /// The auth folder's own name; must not be a link.
     pub name: std::ffi::OsString,
 }
 
-impl Place {
+impl FolderPath {
     /// The whole path, for messages to the operator.
     pub fn path(&self) -> std::path::PathBuf {
         self.parent.join(&self.name)
@@ -81,7 +81,7 @@ pub fn open_dir(path: &Path) -> io::Result<OwnedFd> {
 /// twice. Holds times only.
 #[derive(Debug, Default)]
 pub struct ReadCache {
-    seen: HashMap<Stamp, Inside>,
+    seen: HashMap<Stamp, SessionActivity>,
     clock: Clock,
 }
 
@@ -123,7 +123,7 @@ pub fn scan(fd: BorrowedFd<'_>, cache: &mut ReadCache) -> io::Result<Inventory> 
             continue;
         }
         let parts = name.parts();
-        let mut inside = Inside::NotRead;
+        let mut inside = SessionActivity::NotRead;
         if parts.kind == Kind::Session && shape == Shape::Regular {
             inside = match cache.seen.get(&stamp) {
                 Some(known) if stamp.changed < racy_after => *known,
@@ -189,7 +189,7 @@ pub fn stat(fd: BorrowedFd<'_>, name: &OsStr) -> io::Result<Option<(Shape, Stamp
 fn shape_of(stat: &Stat) -> Shape {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile if stat.st_nlink == 1 => Shape::Regular,
-        FileType::RegularFile => Shape::ManyNames,
+        FileType::RegularFile => Shape::HardLinked,
         FileType::Symlink => Shape::Link,
         FileType::Directory => Shape::Directory,
         _ => Shape::Special,
@@ -208,10 +208,10 @@ fn stamp_of(stat: &Stat) -> Stamp {
     }
 }
 
-fn read_session(fd: BorrowedFd<'_>, name: &OsStr) -> Inside {
+fn read_session(fd: BorrowedFd<'_>, name: &OsStr) -> SessionActivity {
     match read_plain_file(fd, name, MAX_SESSION_BYTES).map(|bytes| parse_session(&bytes)) {
-        Ok(Ok(latest)) => Inside::Latest(latest),
-        Ok(Err(_)) | Err(_) => Inside::Unparsable,
+        Ok(Ok(latest)) => SessionActivity::Latest(latest),
+        Ok(Err(_)) | Err(_) => SessionActivity::Unparsable,
     }
 }
 

@@ -23,7 +23,7 @@ use super::own::OwnLogs;
 use super::placer::Placer;
 use super::session_mapper::LogsSeen;
 use super::sessions::{KnownSessions, SessionMemory, SessionsSeen};
-use super::store::{Saved, Store, Unsaved};
+use super::store::{LogStore, Saved, Unsaved};
 
 /// More problems than this are not told one by one.
 const MOST_PROBLEMS: usize = 20;
@@ -107,7 +107,7 @@ impl Monitor {
     ///
     /// Errors: the state directory cannot be used; a sentence that says what to do.
     pub fn start(settings: Arc<LogSettings>, first: &SessionsSeen) -> Result<Self, String> {
-        let store = Store::open(&settings.state_path)?;
+        let store = LogStore::open(&settings.state_path)?;
         let saved = store.load().map_err(|error| {
             format!(
                 "{}: what was saved cannot be read: {error}; move the directory away to begin anew",
@@ -250,7 +250,7 @@ struct CountingSink {
     settings: Arc<LogSettings>,
     counter: Counter,
     clock: Clock,
-    store: Store,
+    store: LogStore,
     commit_failed: bool,
     problems: ProblemLog,
 }

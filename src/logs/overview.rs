@@ -31,7 +31,7 @@ pub struct ProgramLogs {
 
 /// What is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Overview {
+pub struct LogOverview {
     /// The programs.
     pub programs: Vec<ProgramLogs>,
     /// What is likely to be wrong, a sentence each.
@@ -40,7 +40,7 @@ pub struct Overview {
 
 /// The same without a running exporter: of folders that are gone nothing is known, and what the
 /// logs have shown is read from their ends. Blocks.
-pub fn look_once(settings: &LogSettings, seen: &SessionsSeen) -> Overview {
+pub fn look_once(settings: &LogSettings, seen: &SessionsSeen) -> LogOverview {
     let mut memory = SessionMemory::default();
     memory.see(seen);
     let sessions = KnownSessions::new(&memory, settings.mapper.declared());
@@ -54,7 +54,7 @@ pub fn look(
     sessions: &KnownSessions,
     folders: &BTreeSet<Arc<str>>,
     seen: Option<&LogsSeen>,
-) -> Overview {
+) -> LogOverview {
     let own = OwnLogs::of_this_process();
     let mut files: Vec<Vec<PathBuf>> = Vec::new();
     for glob in &settings.globs {
@@ -100,7 +100,7 @@ pub fn overview(
     sessions: &KnownSessions,
     folders: &BTreeSet<Arc<str>>,
     logs: &LogsSeen,
-) -> Overview {
+) -> LogOverview {
     let mapper = &settings.mapper;
     let mut all: BTreeMap<Program, ProgramLogs> = BTreeMap::new();
     let mut warnings = Vec::new();
@@ -136,7 +136,7 @@ pub fn overview(
             .collect();
         warnings.extend(lost_logs(&lost, &silent));
     }
-    Overview {
+    LogOverview {
         programs: all.into_values().collect(),
         warnings,
     }

@@ -169,56 +169,50 @@ impl SessionMapper {
         sessions: &KnownSessions,
         logs: &LogsSeen,
     ) -> Option<(Arc<str>, Rule)> {
+        let is_bot = logs.bots.contains(&Program::of(log));
+        self.place_if(log, sessions, &logs.programs, is_bot)
+    }
+
+    /// Whether a line of the library's in this log would place it.
+    pub fn wants_evidence(&self, log: &Path, sessions: &KnownSessions, logs: &LogsSeen) -> bool {
+        let place = |is_bot| self.place_if(log, sessions, &logs.programs, is_bot);
+        !logs.bots.contains(&Program::of(log)) && place(false) != place(true)
+    }
+
+    /// `is_bot`: the log's program has shown a line of the library's.
+    fn place_if(
+        &self,
+        log: &Path,
+        sessions: &KnownSessions,
+        programs: &BTreeSet<Program>,
+        is_bot: bool,
+    ) -> Option<(Arc<str>, Rule)> {
         if let Some(session) = self.configured_for(log) {
             return Some((session, Rule::Configured));
         }
         if let Some(session) = self.named(log, sessions) {
             return Some((session, Rule::Path));
         }
-        let guess = || {
-            // With an expression of the operator's own nothing is guessed.
-            // Nor is the log of a session that had a folder before.
-            let full = |name: &String| self.fill(|_| Some(name.as_bytes()));
-            let former = |name: &String| full(name).is_some_and(|name| sessions.is_former(&name));
-            if self.path.is_some() || candidates(log).iter().any(former) {
-                return None;
-            }
-            let program = Program::of(log);
-            logs.bots.contains(&program).then_some(program)
-        };
-        if let Some(program) = guess()
+        let full = |name: &str| self.fill(|_| Some(name.as_bytes()));
+        // With an expression of the operator's own nothing is guessed. Nor is the log of a
+        // session that had a folder before.
+        let is_former = |name: &String| full(name).is_some_and(|name| sessions.is_former(&name));
+        let may_guess = is_bot && self.path.is_none() && !candidates(log).iter().any(is_former);
+        let program = may_guess.then(|| Program::of(log));
+        if let Some(program) = &program
+            && is_alone_in_its_directory(program, programs)
             && let Some(folder) = program.folder()
-            && let Some(session) = self.fill(|_| Some(folder.as_bytes()))
-            && let Some(session) = sessions.called(&session)
-            && logs
-                .programs
-                .iter()
-                .filter(|other| other.dir == program.dir)
-                .count()
-                <= 1
+            && let Some(session) = full(&folder).and_then(|name| sessions.called(&name))
         {
             return Some((session, Rule::Directory));
         }
         if let Some(session) = &self.default {
             return Some((Arc::clone(session), Rule::Default));
         }
-        let program = guess()?;
-        let alone = logs.programs.iter().all(|other| *other == program);
+        let program = program?;
+        let alone = programs.iter().all(|other| *other == program);
         let session = sessions.only().filter(|_| alone)?;
         Some((session, Rule::OnlyOne))
-    }
-
-    /// Whether a line of the library's in this log would place it.
-    pub fn wants_evidence(&self, log: &Path, sessions: &KnownSessions, logs: &LogsSeen) -> bool {
-        let program = Program::of(log);
-        if logs.bots.contains(&program) {
-            return false;
-        }
-        let with = LogsSeen {
-            programs: logs.programs.clone(),
-            bots: BTreeSet::from([program]),
-        };
-        self.place(log, sessions, logs) != self.place(log, sessions, &with)
     }
 
     fn configured_for(&self, log: &Path) -> Option<Arc<str>> {
@@ -289,6 +283,17 @@ impl SessionMapper {
         (!name.is_empty())
             .then(|| Arc::from(SessionName::from_dir(OsStr::from_bytes(&name)).as_str()))
     }
+}
+
+fn is_alone_in_its_directory(program: &Program, programs: &BTreeSet<Program>) -> bool {
+    let first = Program {
+        dir: program.dir.clone(),
+        name: String::new(),
+    };
+    let beside = programs.range(first..);
+    beside
+        .take_while(|other| other.dir == program.dir)
+        .all(|other| other == program)
 }
 
 /// Splits `[NAME=]GLOB`. A `=` behind a `/` belongs to the glob.

@@ -50,12 +50,12 @@ pub struct Unsaved {
 
 /// The database. One program at a time.
 #[derive(Debug)]
-pub struct Store {
+pub struct LogStore {
     db: Connection,
     _owner: File,
 }
 
-impl Store {
+impl LogStore {
     /// Opens or makes the database in `dir`.
     ///
     /// Errors: a sentence that says what to do.

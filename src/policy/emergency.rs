@@ -22,7 +22,8 @@ use crate::connection::{Finding, State, Verdict};
 use crate::folder::{Creds, FileName, Inventory, Timestamp};
 
 use super::guard::{CleanRequest, CleanupMode, Limits, Plan, Refusal, plan};
-use super::immovable::{Immovable, without_immovable};
+use super::immovable::without_immovable;
+use super::left_out::Immovable;
 use super::measure::{Batches, accumulated_files};
 use super::tiers::Tier;
 

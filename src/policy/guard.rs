@@ -20,7 +20,7 @@ use crate::connection::{State, Verdict};
 use crate::folder::kind::sender_key_id;
 use crate::folder::{Creds, CredsFacts, FileName, Inventory, Kind, Shape, Stamp, Timestamp, Unit};
 
-use super::immovable::LeftOut;
+use super::left_out::LeftOut;
 use super::measure::{
     BatchSetting, Batches, accumulated, accumulated_files, pre_keys, usable_pre_key,
 };
@@ -319,7 +319,7 @@ pub fn plan(
         None => limits.inactive_for.max(INACTIVE_FOR),
     };
     let batches = Batches::of(inventory, limits.batch);
-    let table = Table {
+    let table = GuardTable {
         now,
         cutoff: reference.minus(inactive_for),
         facts,
@@ -415,14 +415,14 @@ enum Owner {
     Unsure,
 }
 
-struct Table<'a> {
+struct GuardTable<'a> {
     now: Timestamp,
     cutoff: Timestamp,
     facts: &'a CredsFacts,
     process_gone: bool,
 }
 
-impl Table<'_> {
+impl GuardTable<'_> {
     fn is_movable(&self, unit: &Unit<'_>) -> bool {
         unit.is_plain() && unit.last_activity() <= self.now
     }

@@ -7,33 +7,8 @@ use crate::folder::kind::sender_key_id;
 use crate::folder::{FileName, Inventory, Kind};
 
 use super::guard::{Limits, Plan};
+use super::left_out::Immovable;
 use super::measure::{Batches, accumulated, pre_keys};
-
-/// Why a file cannot be moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Immovable {
-    /// It is immutable or append-only (chattr +i, +a).
-    Immutable,
-    /// The folder is sticky, and neither it nor the file belongs to this user.
-    Sticky,
-    /// A file that goes with it cannot be moved: a `.bak` or `.tmp`, a sender key of the
-    /// same group, or the group's memory.
-    Partner,
-}
-
-impl Immovable {
-    /// The word for it.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Immovable::Immutable => "immutable",
-            Immovable::Sticky => "sticky",
-            Immovable::Partner => "partner",
-        }
-    }
-}
-
-/// What a plan leaves out, and why: files by reason and kind.
-pub type LeftOut = BTreeMap<(Immovable, Kind), usize>;
 
 /// A unit, or all sender keys and the memory of one group, which stay or go together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

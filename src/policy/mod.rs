@@ -5,6 +5,7 @@ pub mod emergency;
 pub mod guard;
 pub mod immovable;
 pub mod insurance;
+pub mod left_out;
 pub mod measure;
 pub mod tiers;
 
@@ -13,6 +14,7 @@ pub use guard::{
     CleanRequest, CleanupMode, Force, Limits, Move, Plan, Refusal, decide, is_dormant, plan,
     removable,
 };
-pub use immovable::{Immovable, LeftOut, without_immovable};
+pub use immovable::without_immovable;
+pub use left_out::{Immovable, LeftOut};
 pub use measure::{BatchSetting, Batches, accumulated_files, newest_pre_key_missing, pre_keys};
 pub use tiers::{Thresholds, Tier};

@@ -10,8 +10,11 @@ use anstyle::{AnsiColor, Style};
 use tokio::task::block_in_place;
 
 use crate::cli::{complain, complete_what_has_begun, print, table};
+use clock::Clock;
+
+use crate::app::App;
 use crate::config::Settings;
-use crate::connection::{State, Verdict};
+use crate::connection::{Recent, State, Verdict};
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Force, Plan};
@@ -22,8 +25,7 @@ use super::quarantine::{Obstacle, RunId, look_up};
 use super::restart::operator::pending_restart_of;
 use super::runner::{self, Context};
 use super::store::runs::{Action, Ending, Run, Status};
-use super::store::sightings::StoredSightings;
-use super::store::{self, SharedStore, Store};
+use super::store::{self, Store};
 
 mod doctor;
 mod privileges;
@@ -63,30 +65,22 @@ pub(super) fn fail(message: &str) -> Exit {
 /// Opens the store for a command that records something.
 pub fn context(settings: Settings) -> Result<Context, String> {
     let store = Store::open(&settings.state_path).map_err(|error| error.to_string())?;
-    Ok(with_store(settings, store))
-}
-
-fn with_store(mut settings: Settings, store: Store) -> Context {
-    let store = SharedStore::new(store);
-    settings.connection.memory = Arc::new(StoredSightings(store.clone()));
-    Context {
-        settings: Arc::new(settings),
-        store,
-    }
+    Ok(Context::new(settings, store))
 }
 
 /// Lets a command that only looks know who was seen alive, if there is a journal.
-fn with_memory(settings: Settings) -> Settings {
+fn with_memory(settings: Settings) -> App {
+    let forgetful = |settings| App::new(settings, Arc::new(Recent::default()), Clock::system());
     if !settings.state_path.join(store::FILE).exists() {
-        return settings;
+        return forgetful(settings);
     }
     match Store::open_existing(&settings.state_path) {
-        Ok(store) => Settings::clone(&with_store(settings, store).settings),
+        Ok(store) => Context::new(settings, store).app(),
         Err(error) => {
             complain(&format!(
                 "warning: who was seen alive before is not known here: {error}"
             ));
-            settings
+            forgetful(settings)
         }
     }
 }
@@ -143,8 +137,8 @@ pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
         force: None,
     };
     // A plan is only looked at, so it needs no state directory.
-    let settings = block_in_place(|| with_memory(settings));
-    let (verdict, plan) = runner::preview(&settings, &found, ask).await;
+    let app = block_in_place(|| with_memory(settings));
+    let (verdict, plan) = runner::preview(&app, &found, ask).await;
     show_plan(session, &verdict, plan.as_ref(), output);
     match plan {
         Ok(_) => Exit::Done,
@@ -235,8 +229,8 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
         force,
     };
     if options.dry_run {
-        let settings = block_in_place(|| with_memory(settings));
-        let (verdict, plan) = runner::preview(&settings, &found, ask).await;
+        let app = block_in_place(|| with_memory(settings));
+        let (verdict, plan) = runner::preview(&app, &found, ask).await;
         show_plan(session, &verdict, plan.as_ref(), Output::Table);
         print("Dry run: nothing was moved.");
         return match plan {

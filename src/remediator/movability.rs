@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use rustix::fs::{Access, AtFlags, StatVfsMountFlags, StatxFlags};
 use rustix::io::Errno;
 
-use crate::folder::{FileName, Inventory, Kind, Place};
+use crate::folder::{FileName, FolderPath, Inventory, Kind};
 use crate::policy::{Immovable, LeftOut, Plan};
 
 use super::privileges::{self, Me, Quarantine};
@@ -59,7 +59,7 @@ pub fn immovable(
 /// Blocks.
 ///
 /// Errors: the obstacle that the moves would run into.
-pub fn check(place: &Place, plan: &Plan, max_bytes: u64) -> Result<(), Obstacle> {
+pub fn check(place: &FolderPath, plan: &Plan, max_bytes: u64) -> Result<(), Obstacle> {
     let doing = "checking the folder";
     let folder = place
         .open()

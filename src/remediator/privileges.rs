@@ -20,13 +20,13 @@ use rustix::io::Errno;
 use crate::config::Settings;
 use crate::folder::discovery::explain;
 use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, stat};
-use crate::folder::{FileName, Kind, Place};
+use crate::folder::{FileName, FolderPath, Kind};
 use exporter_toolkit::secret::{self, SecretError};
-
-use super::service::MAX_TOKEN_BYTES;
 
 use super::quarantine::{Obstacle, check_filesystem};
 
+/// The token file is no longer than this.
+pub(super) const MAX_TOKEN_BYTES: u64 = 8 << 10;
 /// Less room than this is too little for the records of a run.
 const FEW_BYTES: u64 = 16 << 20;
 /// Less free inodes than this are too few.
@@ -57,7 +57,7 @@ impl Weight {
 
 /// Something that this process may not do, or should not be able to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct PermissionFinding {
     /// The check in one word.
     pub check: &'static str,
     /// How much it matters.
@@ -72,7 +72,7 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// The finding, with the mend for the first of them.
-    pub finding: Finding,
+    pub finding: PermissionFinding,
     /// The sessions.
     pub sessions: Vec<String>,
 }
@@ -96,7 +96,7 @@ impl Group {
 }
 
 /// Puts findings that say the same of many sessions into one; problems first.
-pub fn grouped(findings: Vec<(Option<String>, Finding)>) -> Vec<Group> {
+pub fn grouped(findings: Vec<(Option<String>, PermissionFinding)>) -> Vec<Group> {
     let mut groups: BTreeMap<(Weight, &'static str, String), Group> = BTreeMap::new();
     for (session, finding) in findings {
         let key = (finding.weight, finding.check, finding.message.clone());
@@ -186,7 +186,7 @@ pub struct Facts {
 /// creds.json stands for them.
 ///
 /// Errors: it cannot be opened.
-pub fn look(place: &Place, each_file: bool) -> Result<Facts, String> {
+pub fn look(place: &FolderPath, each_file: bool) -> Result<Facts, String> {
     let fd = place.open().map_err(|error| explain(&error))?;
     let broken = |error: Errno| explain(&error.into());
     let about = statx_of(fd.as_fd()).map_err(broken)?;
@@ -290,10 +290,10 @@ fn quoted(path: &Path) -> String {
 }
 
 /// What these facts mean for a process of this user. Pure.
-pub fn judge(facts: &Facts, me: Me) -> Vec<Finding> {
+pub fn judge(facts: &Facts, me: Me) -> Vec<PermissionFinding> {
     let mut findings = Vec::new();
     let mut say = |check, weight, message: String, mend: String| {
-        findings.push(Finding {
+        findings.push(PermissionFinding {
             check,
             weight,
             message,
@@ -472,8 +472,8 @@ fn doubtful(magic: i64) -> Option<&'static str> {
 }
 
 /// A folder that could not even be opened.
-pub fn closed(place: &Place, why: &str) -> Finding {
-    Finding {
+pub fn closed(place: &FolderPath, why: &str) -> PermissionFinding {
+    PermissionFinding {
         check: "open",
         weight: Weight::Problem,
         message: format!("the folder cannot be opened: {why}"),
@@ -485,10 +485,10 @@ pub fn closed(place: &Place, why: &str) -> Finding {
 }
 
 /// Findings about the program: who it runs as, its state directory, its token.
-pub fn program(settings: &Settings, me: Me) -> Vec<Finding> {
+pub fn program(settings: &Settings, me: Me) -> Vec<PermissionFinding> {
     let mut findings = Vec::new();
     if me.is_root() {
-        findings.push(Finding {
+        findings.push(PermissionFinding {
             check: "root",
             weight: Weight::Warning,
             message:
@@ -505,7 +505,7 @@ pub fn program(settings: &Settings, me: Me) -> Vec<Finding> {
     findings
 }
 
-fn state(dir: &Path, me: Me) -> Vec<Finding> {
+fn state(dir: &Path, me: Me) -> Vec<PermissionFinding> {
     let mut findings = Vec::new();
     // It is made, private, by the first who needs it.
     let Ok(about) = std::fs::metadata(dir) else {
@@ -514,7 +514,7 @@ fn state(dir: &Path, me: Me) -> Vec<Finding> {
     let path = quoted(dir);
     let may = Access::WRITE_OK | Access::EXEC_OK | Access::READ_OK;
     if rustix::fs::accessat(CWD, dir, may, AtFlags::EACCESS).is_err() {
-        findings.push(Finding {
+        findings.push(PermissionFinding {
             check: "state",
             weight: Weight::Problem,
             message: "this user may not write into the state directory: nothing can be put on record, so nothing is done".into(),
@@ -524,7 +524,7 @@ fn state(dir: &Path, me: Me) -> Vec<Finding> {
     let journal = dir.join("journal.sqlite");
     let others = |about: &std::fs::Metadata| about.mode() & 0o077 != 0;
     if others(&about) || std::fs::metadata(&journal).is_ok_and(|about| others(&about)) {
-        findings.push(Finding {
+        findings.push(PermissionFinding {
             check: "state_mode",
             weight: Weight::Warning,
             message: "the state directory or its journal can be looked into by others".into(),
@@ -533,7 +533,7 @@ fn state(dir: &Path, me: Me) -> Vec<Finding> {
     }
     let nfs = rustix::fs::statfs(dir).is_ok_and(|fs| check_filesystem(fs.f_type).is_err());
     if nfs {
-        findings.push(Finding {
+        findings.push(PermissionFinding {
             check: "state_filesystem",
             weight: Weight::Problem,
             message: "the state directory is on NFS, where the journal's locks cannot be relied on"
@@ -544,8 +544,8 @@ fn state(dir: &Path, me: Me) -> Vec<Finding> {
     findings
 }
 
-fn token(path: &Path) -> Option<Finding> {
-    let problem = |message: String, mend: String| Finding {
+fn token(path: &Path) -> Option<PermissionFinding> {
+    let problem = |message: String, mend: String| PermissionFinding {
         check: "token",
         weight: Weight::Problem,
         message,
@@ -555,7 +555,7 @@ fn token(path: &Path) -> Option<Finding> {
         Ok(path) => path,
         // Only the unit has its credentials: from a shell nothing can be said of them.
         Err(error) if error.contains("LoadCredential=") => {
-            return Some(Finding {
+            return Some(PermissionFinding {
                 weight: Weight::Warning,
                 ..problem(
                     format!("the token cannot be looked at from here: {error}"),

@@ -36,7 +36,7 @@ use rustix::fs::{Dir, FlockOperation};
 use rustix::io::Errno;
 
 use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, scan_settled, stat};
-use crate::folder::{FileName, Inventory, Kind, Place, ReadCache, Shape, Timestamp};
+use crate::folder::{FileName, FolderPath, Inventory, Kind, ReadCache, Shape, Timestamp};
 use crate::policy::Plan;
 
 use self::files::{FromCStr, check_noreplace, remove_run_dir, write_file};
@@ -98,7 +98,7 @@ pub struct LockedFolder {
 
 impl LockedFolder {
     /// Opens and locks the folder; does not wait for whoever works on it.
-    pub fn lock(place: &Place) -> Result<Arc<Self>, Obstacle> {
+    pub fn lock(place: &FolderPath) -> Result<Arc<Self>, Obstacle> {
         Self::lock_under(place, Halt::default())
     }
 
@@ -109,7 +109,7 @@ impl LockedFolder {
     }
 
     /// The same, and what moves files in it ends where it stands once `halt` says so.
-    pub fn lock_under(place: &Place, halt: Halt) -> Result<Arc<Self>, Obstacle> {
+    pub fn lock_under(place: &FolderPath, halt: Halt) -> Result<Arc<Self>, Obstacle> {
         let fd = place
             .open()
             .map_err(|error| obstacle_io("opening the folder", &error))?;
@@ -146,7 +146,7 @@ impl LockedFolder {
 
     /// Whether `place` still names this folder: a rename during a run must not let the
     /// verdict on one bot clean another's folder.
-    pub fn is_still_at(&self, place: &Place) -> bool {
+    pub fn is_still_at(&self, place: &FolderPath) -> bool {
         let id = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
         match (place.open(), id(self.fd.as_fd())) {
             (Ok(there), Ok(here)) => id(there.as_fd()) == Ok(here),
@@ -507,7 +507,7 @@ pub(super) fn has_room(stored: &[StoredRun], plan: &Plan, max_bytes: u64) -> Res
 }
 
 /// The runs in the quarantine of the folder at `place`. Only looks, so it takes no lock.
-pub fn stored_runs(place: &Place) -> Result<Vec<StoredRun>, Obstacle> {
+pub fn stored_runs(place: &FolderPath) -> Result<Vec<StoredRun>, Obstacle> {
     let fd = place
         .open()
         .map_err(|error| obstacle_io("opening the folder", &error))?;
@@ -557,7 +557,7 @@ pub struct LookedUp {
 
 /// Looks a run up; `None` where this folder's quarantine does not have it. Only looks, so
 /// it takes no lock.
-pub fn look_up(place: &Place, run: &RunId) -> Result<Option<LookedUp>, Obstacle> {
+pub fn look_up(place: &FolderPath, run: &RunId) -> Result<Option<LookedUp>, Obstacle> {
     let Some(stored) = stored_runs(place)?
         .into_iter()
         .find(|stored| stored.run == *run)
@@ -580,7 +580,7 @@ pub fn look_up(place: &Place, run: &RunId) -> Result<Option<LookedUp>, Obstacle>
 }
 
 /// Bytes in the quarantine of the folder at `place`. Only looks, so it takes no lock.
-pub fn quarantined_bytes(place: &Place) -> Result<u64, Obstacle> {
+pub fn quarantined_bytes(place: &FolderPath) -> Result<u64, Obstacle> {
     Ok(stored_runs(place)?.iter().map(|run| run.bytes).sum())
 }
 

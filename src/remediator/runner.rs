@@ -7,8 +7,11 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clock::Clock;
+
+use crate::app::App;
 use crate::config::Settings;
-use crate::connection::{State, Verdict};
+use crate::connection::{Connection, State, Verdict};
 use crate::control::{Presence, Service};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
 use crate::policy::{
@@ -20,6 +23,7 @@ use super::outcome::{self, ArmedChange, RunError, RunOutcome, RunResult};
 use super::quarantine::{At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, obstacle_io};
 use super::store::audit::{Fate, FileRecord, Step};
 use super::store::runs::{Action, Ending, Run};
+use super::store::sightings::StoredSightings;
 use super::store::{SharedStore, Store};
 
 use self::recovery::resume;
@@ -33,11 +37,37 @@ const LOCK_PAUSE: Duration = Duration::from_millis(200);
 pub struct Context {
     /// The configuration.
     pub settings: Arc<Settings>,
+    /// The sources of the verdict.
+    pub connection: Connection,
     /// The store.
     pub store: SharedStore,
 }
 
 impl Context {
+    /// The parts that the configuration asks for, with a store that also keeps who was seen
+    /// connected.
+    pub fn new(settings: Settings, store: Store) -> Self {
+        let store = SharedStore::new(store);
+        let memory = Arc::new(StoredSightings(store.clone()));
+        let App {
+            settings,
+            connection,
+        } = App::new(settings, memory, Clock::system());
+        Self {
+            settings,
+            connection,
+            store,
+        }
+    }
+
+    /// What runs by the configuration, without the store.
+    pub fn app(&self) -> App {
+        App {
+            settings: Arc::clone(&self.settings),
+            connection: self.connection.clone(),
+        }
+    }
+
     /// One short access to the store, on a thread that may block: its disk may stall.
     pub async fn ask<T: Send + 'static>(
         &self,
@@ -119,22 +149,20 @@ pub(super) async fn folder_of(
 /// Asks the probes, and only then scans: what a bot that woke up while a slow probe
 /// answered has written is in the scan, and overrules the probe.
 pub(super) async fn ask_and_scan(
-    settings: &Settings,
+    connection: &Connection,
     found: &Found,
     folder: &Arc<LockedFolder>,
     down: Option<&Down>,
 ) -> Result<(Verdict, Inventory), Obstacle> {
-    let evidence = settings.connection.ask(&found.session).await;
+    let evidence = connection.ask(&found.session).await;
     let gone = match down {
         Some(down) => down.service.presence().await == Presence::Gone,
         None => false,
     };
     let inventory = scan(folder).await?;
     let verdict = match down {
-        Some(down) => settings
-            .connection
-            .judge_stopped(evidence, &inventory, gone, down.since),
-        None => settings.connection.judge(evidence, &inventory),
+        Some(down) => connection.judge_stopped(evidence, &inventory, gone, down.since),
+        None => connection.judge(evidence, &inventory),
     };
     Ok((verdict, inventory))
 }
@@ -254,11 +282,11 @@ pub async fn look(found: &Found) -> Result<Inventory, RunError> {
 /// A dry run: what would be moved, whatever the connection; the verdict is taken for the
 /// record. Moves nothing and takes no lock.
 pub async fn preview(
-    settings: &Settings,
+    app: &App,
     found: &Found,
     ask: CleanRequest,
 ) -> (Verdict, Result<Plan, RunError>) {
-    let evidence = settings.connection.ask(&found.session).await;
+    let evidence = app.connection.ask(&found.session).await;
     let inventory = match look(found).await {
         Ok(inventory) => inventory,
         Err(stop) => {
@@ -268,8 +296,8 @@ pub async fn preview(
             );
         }
     };
-    let verdict = settings.connection.judge(evidence, &inventory);
-    let limits = settings.limits(&found.session);
+    let verdict = app.connection.judge(evidence, &inventory);
+    let limits = app.settings.limits(&found.session);
     // As if disconnected: the tier and the table are asked, the connection is not.
     let assumed = Verdict {
         state: State::Disconnected,
@@ -321,7 +349,7 @@ async fn clean_under(
     let halt = down.map(|down| down.halt.clone()).unwrap_or_default();
     let folder = folder_of(found, down, &halt).await?;
     ending.step(Step::new("locked", None));
-    let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder, down).await?;
+    let (verdict, inventory) = ask_and_scan(&ctx.connection, found, &folder, down).await?;
     ending.step(Step::verdict(&verdict, false));
     let before = count(&inventory);
     ending.accumulated = Some((before, before));
@@ -380,7 +408,7 @@ async fn clean_under(
     // The plan is written and nothing has moved: the last moment to ask again.
     let mut error = None;
     if ask.force.is_none() {
-        let again = match ask_and_scan(&ctx.settings, found, &folder, down).await {
+        let again = match ask_and_scan(&ctx.connection, found, &folder, down).await {
             Ok((again, _)) => again,
             Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),
         };
@@ -494,7 +522,7 @@ pub async fn undo(
 ) -> Result<RunOutcome, RunError> {
     let folder = lock(found).await?;
     ending.step(Step::new("locked", None));
-    let (verdict, _) = ask_and_scan(&ctx.settings, found, &folder, None).await?;
+    let (verdict, _) = ask_and_scan(&ctx.connection, found, &folder, None).await?;
     ending.step(Step::verdict(&verdict, false));
     ending.evidence = Some(verdict.because());
     match verdict.state {

@@ -41,8 +41,6 @@ use super::store::runs::Action;
 use super::store::{BlockingStore, StoreError};
 use super::webhook::{self, Payload};
 
-pub(super) use self::token::MAX_TOKEN_BYTES;
-
 /// Runs under way at the same time; never two on one session.
 const WORKERS: usize = 4;
 /// Requests to the webhook at the same time; more get 503.
@@ -66,7 +64,7 @@ mod perform;
 mod token;
 
 /// The running remediator.
-pub struct Service {
+pub struct Remediator {
     ctx: Context,
     restarts: Arc<RestartCoordinator>,
     token: token::TokenFile,
@@ -104,7 +102,7 @@ struct KnownSessions {
     at: Option<Instant>,
 }
 
-impl Service {
+impl Remediator {
     /// A service over this configuration and journal.
     ///
     /// Errors: no usable token file, or another `serve` has this state directory.
@@ -113,7 +111,7 @@ impl Service {
             "--webhook.token-file is missing: it holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)",
         )?;
         let token = token::TokenFile::new(token_file)?;
-        if !ctx.settings.connection.has_sources() {
+        if !ctx.connection.has_sources() {
             tracing::warn!(
                 "no connection probe is configured: every clean-up will be refused; see --connection.command"
             );
@@ -660,7 +658,7 @@ impl Service {
     }
 
     async fn is_disconnected(&self, found: &Found) -> bool {
-        let connection = &self.ctx.settings.connection;
+        let connection = &self.ctx.connection;
         let asked = connection.ask(&found.session).await;
         match runner::look(found).await {
             Ok(inventory) => connection.judge(asked, &inventory).state == State::Disconnected,

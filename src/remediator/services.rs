@@ -57,7 +57,7 @@ pub async fn service(
         }
         .or_else(|| settings.services.observed(session));
         let Some(service) = service else {
-            rows.push(Row::new(
+            rows.push(ServiceRow::new(
                 session,
                 None,
                 Presence::Unknown("no entry of `processes` matches it".into()),
@@ -90,13 +90,13 @@ pub async fn service(
         if wanted.is_some_and(|wanted| wanted != presence) {
             exit = Exit::Failed;
         }
-        rows.push(Row::new(session, Some(&service), presence));
+        rows.push(ServiceRow::new(session, Some(&service), presence));
     }
     show(&rows, output);
     exit
 }
 
-struct Row {
+struct ServiceRow {
     session: String,
     service: String,
     preset: &'static str,
@@ -104,7 +104,7 @@ struct Row {
     detail: String,
 }
 
-impl Row {
+impl ServiceRow {
     fn new(session: &SessionName, service: Option<&Service>, presence: Presence) -> Self {
         let (word, detail) = match presence {
             Presence::Running => ("running", String::new()),
@@ -123,7 +123,7 @@ impl Row {
     }
 }
 
-fn show(rows: &[Row], output: Output) {
+fn show(rows: &[ServiceRow], output: Output) {
     match output {
         Output::Json => {
             let all: Vec<_> = rows

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use baileys_exporter::connection::{Evidence, Finding, State, Verdict, fold};
 use baileys_exporter::folder::{
-    Creds, CredsFacts, Entry, FileName, Inside, Inventory, Kind, Shape, Stamp, Timestamp,
+    Creds, CredsFacts, Entry, FileName, Inventory, Kind, SessionActivity, Shape, Stamp, Timestamp,
 };
 use baileys_exporter::policy::guard::MOVABLE_KINDS;
 use baileys_exporter::policy::insurance::RestoreRefusal;
@@ -62,9 +62,9 @@ fn ago(seconds: i64) -> Timestamp {
 fn entry(name: &str, age: i64) -> Entry {
     let modified = ago(age);
     let inside = if name.starts_with("session-") {
-        Inside::Latest(Some(modified))
+        SessionActivity::Latest(Some(modified))
     } else {
-        Inside::NotRead
+        SessionActivity::NotRead
     };
     let stamp = Stamp {
         modified,
@@ -718,16 +718,6 @@ fn is_test(source: &str, name: &str) -> bool {
         && !attributes.iter().any(|line| line.starts_with("#[ignore"))
 }
 
-/// Where the unit tests of `a/b.rs` are if they are not in that file: `a/b/tests.rs`; those of
-/// `a/mod.rs` and `a/lib.rs` are in `a/tests.rs`.
-fn unit_tests_of(file: &str) -> PathBuf {
-    let path = path_of(file);
-    match file.rsplit('/').next() {
-        Some("mod.rs" | "lib.rs") => path.with_file_name("tests.rs"),
-        _ => path.with_extension("").join("tests.rs"),
-    }
-}
-
 /// Whether it is a test's name, or a function's; an error where it does not exist.
 fn look_up(files: &mut BTreeMap<String, String>, named: &str) -> Result<bool, String> {
     let (file, name) = named.split_once("::").unwrap();
@@ -743,17 +733,10 @@ fn look_up(files: &mut BTreeMap<String, String>, named: &str) -> Result<bool, St
             Err(format!("{file} tests no {name}"))
         };
     }
-    let (code, inline) = source.split_once("\nmod tests {").unwrap_or((source, ""));
     let is_product = file.starts_with("src/") || file.starts_with("crates/");
-    let (is_known, what) = match name.strip_prefix("tests::") {
-        Some(name) => {
-            let sibling = std::fs::read_to_string(unit_tests_of(file)).unwrap_or_default();
-            (is_test(inline, name) || is_test(&sibling, name), true)
-        }
-        None if file.starts_with("tests/") || file.ends_with("/tests.rs") => {
-            (is_test(source, name), true)
-        }
-        None => (is_product && defines(code, name), false),
+    let (is_known, what) = match file.starts_with("tests/") || file.ends_with("/tests.rs") {
+        true => (is_test(source, name), true),
+        false => (is_product && defines(source, name), false),
     };
     if is_known {
         Ok(what)

@@ -8,7 +8,7 @@ mod copies;
 mod retire;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use clock::Clock;
@@ -18,10 +18,10 @@ use crate::file::FileId;
 use crate::lines::Consumer;
 use crate::paths::{LogGlob, PathsProvider};
 use crate::rotation::RotationIndex;
-use crate::server::Sink;
+use crate::sink::{Progress, Sink};
 use crate::table::FileTable;
 use crate::time::{after, before, until};
-use crate::watcher::{FileWatcher, Look, Taken};
+use crate::watcher::{Look, Taken};
 
 /// What a rotation is still writing, or what could not be seen while files were renamed, is
 /// waited for this long.
@@ -49,47 +49,6 @@ pub struct Follower<C> {
     rotated: bool,
     /// Bytes that were read and are not committed.
     uncommitted: u64,
-}
-
-/// How far the reading has come.
-#[derive(Debug)]
-pub struct Progress<'a> {
-    files: &'a FileTable,
-    /// The totals, those not saved yet included.
-    pub statistics: Statistics,
-    /// Bytes that were read and are not committed.
-    pub uncommitted_bytes: u64,
-    /// When this was; wall time.
-    pub at: SystemTime,
-}
-
-impl Progress<'_> {
-    /// The logs that are followed, by the path of each. When it was written last, unless it
-    /// is empty or was not looked at yet.
-    pub fn logs(&self) -> impl Iterator<Item = (&Path, Option<SystemTime>)> {
-        self.files.live().map(|file| {
-            let seen = file.seen.filter(|seen| seen.size > 0);
-            let origin = file.checkpoint.origin.as_path();
-            (origin, seen.map(|seen| seen.modified))
-        })
-    }
-
-    /// How many files are followed.
-    pub fn file_count(&self) -> usize {
-        self.followed().count()
-    }
-
-    /// Bytes that are there and were not looked at.
-    pub fn unread_bytes(&self) -> u64 {
-        self.followed()
-            .filter_map(|file| Some(file.seen?.size.saturating_sub(file.read_to)))
-            .sum()
-    }
-
-    /// Without those that may be a copy of another.
-    fn followed(&self) -> impl Iterator<Item = &FileWatcher> {
-        self.files.live().filter(|file| file.copy_of.is_none())
-    }
 }
 
 impl<C: Sink> Follower<C> {

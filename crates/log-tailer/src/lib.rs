@@ -28,6 +28,7 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 
 mod checkpoint;
+mod content;
 mod end;
 mod file;
 mod fingerprint;
@@ -37,6 +38,7 @@ mod notify;
 mod paths;
 mod rotation;
 mod server;
+mod sink;
 mod table;
 mod time;
 mod watcher;
@@ -45,8 +47,9 @@ pub use checkpoint::{Changes, Checkpoint, FileState, Saved, Statistics};
 pub use end::{EndMark, LogEnd, read_end};
 pub use file::{FileId, Listed, Stat};
 pub use fingerprint::Fingerprint;
-pub use follower::{Follower, Progress};
+pub use follower::Follower;
 pub use lines::{Block, Consumer, MAX_LINE};
 pub use notify::Notifier;
 pub use paths::LogGlob;
-pub use server::{Orders, Server, Sink};
+pub use server::Server;
+pub use sink::{Orders, Progress, Sink};

@@ -6,11 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 use clock::Clock;
 use tokio::runtime::Handle;
 
-use crate::checkpoint::Changes;
-use crate::follower::{Follower, Progress};
-use crate::lines::Consumer;
+use crate::follower::Follower;
 use crate::notify::{DirectoryWatcher, Notifier, Wakeup};
-use crate::paths::LogGlob;
+use crate::sink::Sink;
 
 /// All files are looked at this often, whatever inotify says.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -27,38 +25,6 @@ const EVENTS_PER_SECOND: u64 = 200;
 const QUIET_FILES: usize = 20;
 /// After its end it does not start for this long.
 const NOT_WATCHED_FOR: Duration = Duration::from_secs(10);
-
-/// What the owner wants of the server.
-#[derive(Debug, Default)]
-pub struct Orders {
-    /// End after a last sweep and commit.
-    pub stop: bool,
-    /// Follow other globs; and whether those are read from the beginning of their files.
-    pub globs: Option<(Vec<LogGlob>, bool)>,
-    /// Save and show at once.
-    pub commit: bool,
-}
-
-/// What a server does with what it read: a consumer that saves.
-pub trait Sink: Consumer + Sized {
-    /// Asked before each look.
-    fn orders(&mut self) -> Orders;
-
-    /// Paths that could not be read since the last call, each with the error.
-    fn report(&mut self, problems: Vec<String>);
-
-    /// Whether there is something to save besides checkpoints.
-    fn is_dirty(&self) -> bool;
-
-    /// Saves the checkpoints together with what was made of the lines, in one transaction
-    /// that is on disk when this returns. Whether it did; if not, the same changes and later
-    /// ones are given again.
-    fn commit(&mut self, changes: &Changes) -> bool;
-
-    /// Called after each attempt to save, and after looks that left nothing to save.
-    /// `saved`: everything that was taken is on disk.
-    fn show(&mut self, progress: &Progress<'_>, saved: bool);
-}
 
 /// Follows logs until it is ordered to stop.
 #[derive(Debug)]

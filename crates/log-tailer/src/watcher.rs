@@ -8,8 +8,9 @@ use std::time::{Duration, Instant, SystemTime};
 use clock::Clock;
 
 use crate::checkpoint::{Checkpoint, FileState};
+use crate::content::has_content_of;
 use crate::file::{FileId, Listed, Stat, open_log, open_same, read_full_at};
-use crate::fingerprint::{FINGERPRINT_BYTES, Fingerprint, has_content_of};
+use crate::fingerprint::{FINGERPRINT_BYTES, Fingerprint};
 use crate::lines::{Consumer, Cursor, Drained, Feed};
 use crate::rotation::is_rotation_of;
 

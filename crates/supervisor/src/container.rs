@@ -158,14 +158,14 @@ impl OneContainer {
 struct Found {
     id: String,
     name: String,
-    state: State,
+    state: ContainerState,
     auto_remove: Option<bool>,
     labels: Option<BTreeMap<String, Value>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct State {
+struct ContainerState {
     status: String,
     running: bool,
     #[serde(default)]
@@ -186,7 +186,7 @@ fn parse(answer: &[u8], name: &str) -> Result<Found, String> {
     }
 }
 
-impl State {
+impl ContainerState {
     fn judge(&self) -> Observation {
         let status = self.status.as_str();
         if self.running && self.pid > 0 && matches!(status, "running" | "paused") {

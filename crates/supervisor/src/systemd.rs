@@ -133,12 +133,12 @@ impl Supervisor for Systemd {
 }
 
 impl Systemd {
-    async fn show(&self, timeout: Duration) -> Result<State, String> {
+    async fn show(&self, timeout: Duration) -> Result<UnitState, String> {
         self.query(PROPERTIES, &[&self.unit], timeout).await
     }
 
     /// The states of other units, one block each.
-    async fn show_states(&self, units: &[&str]) -> Result<State, String> {
+    async fn show_states(&self, units: &[&str]) -> Result<UnitState, String> {
         if !units.iter().all(|unit| is_unit(unit)) {
             return Err(NOT_TRIED.into());
         }
@@ -151,12 +151,12 @@ impl Systemd {
         properties: &str,
         units: &[&str],
         timeout: Duration,
-    ) -> Result<State, String> {
+    ) -> Result<UnitState, String> {
         let show = ["systemctl", "--no-ask-password", "show", properties, "--"];
         let argv = argv(&[&show, units].concat());
         let exec = Exec::new(&argv, timeout).clean_env(&[]);
         let answer = exec.query("systemctl show", MAX_STATE_BYTES).await?;
-        Ok(State(String::from_utf8_lossy(&answer).into_owned()))
+        Ok(UnitState(String::from_utf8_lossy(&answer).into_owned()))
     }
 }
 
@@ -177,9 +177,9 @@ fn with_hint(error: CallError) -> CallError {
 
 /// What `systemctl show` printed.
 #[derive(Debug)]
-struct State(String);
+struct UnitState(String);
 
-impl State {
+impl UnitState {
     /// `None`: it was not printed.
     fn value(&self, key: &str) -> Option<&str> {
         self.0

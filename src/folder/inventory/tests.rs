@@ -5,7 +5,7 @@ fn entry(name: &str) -> Entry {
         name: FileName::new(name),
         shape: Shape::Regular,
         stamp: Stamp::default(),
-        inside: Inside::NotRead,
+        inside: SessionActivity::NotRead,
     }
 }
 

@@ -14,7 +14,12 @@ fn settings(globs: &[&str], line: Option<&str>) -> LogSettings {
     }
 }
 
-fn seen(settings: &LogSettings, files: &[&[&str]], sessions: &[&str], bots: &[&str]) -> Overview {
+fn seen(
+    settings: &LogSettings,
+    files: &[&[&str]],
+    sessions: &[&str],
+    bots: &[&str],
+) -> LogOverview {
     let files: Vec<Vec<PathBuf>> = files
         .iter()
         .map(|files| files.iter().map(PathBuf::from).collect())
@@ -41,7 +46,7 @@ fn a_session_without_a_log_beside_a_log_without_a_session() {
         "/l/index-out.log",
         "/l/79001234567-out.log",
     ];
-    let Overview { programs, warnings } = seen(&settings, &[&files], &["auth"], &[]);
+    let LogOverview { programs, warnings } = seen(&settings, &[&files], &["auth"], &[]);
     assert_eq!(programs.len(), 2);
     assert_eq!(programs[1].files, ["index-error.log", "index-out.log"]);
     let [warning] = warnings.as_slice() else {

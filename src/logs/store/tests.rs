@@ -23,9 +23,9 @@ fn checkpoint(ino: u64) -> Checkpoint {
 #[test]
 fn what_is_committed_is_there_again() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = LogStore::open(dir.path()).unwrap();
     assert!(
-        Store::open(dir.path())
+        LogStore::open(dir.path())
             .unwrap_err()
             .contains("another baileys_exporter")
     );
@@ -79,7 +79,7 @@ fn what_is_committed_is_there_again() {
         counts,
         sessions,
         bots,
-    } = Store::open(dir.path()).unwrap().load().unwrap();
+    } = LogStore::open(dir.path()).unwrap().load().unwrap();
     assert_eq!(counts.len(), 5, "s, and the four totals");
     assert_eq!(
         sessions,
@@ -101,7 +101,7 @@ fn what_is_committed_is_there_again() {
 #[test]
 fn a_database_of_the_first_schema_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
-    let mut store = Store::open(dir.path()).unwrap();
+    let mut store = LogStore::open(dir.path()).unwrap();
     let unsaved = Unsaved {
         counts: CountChanges {
             counts: vec![("s".into(), "lines".into(), 3)],
@@ -115,7 +115,7 @@ fn a_database_of_the_first_schema_is_taken_over() {
         .execute_batch("DROP TABLE sessions; DROP TABLE bots; PRAGMA user_version = 1")
         .unwrap();
     drop(store);
-    let saved = Store::open(dir.path()).unwrap().load().unwrap();
+    let saved = LogStore::open(dir.path()).unwrap().load().unwrap();
     assert_eq!(saved.counts[&("s".into(), "lines".into())], 3);
     assert!(saved.sessions.is_empty() && saved.bots.is_empty());
 }
@@ -129,23 +129,23 @@ fn a_damaged_or_newer_database_is_told_apart() {
     )
     .unwrap();
     assert!(
-        Store::open(dir.path())
+        LogStore::open(dir.path())
             .unwrap_err()
             .contains("move it away")
     );
     let dir = tempfile::tempdir().unwrap();
-    drop(Store::open(dir.path()).unwrap());
+    drop(LogStore::open(dir.path()).unwrap());
     Connection::open(dir.path().join(FILE))
         .unwrap()
         .pragma_update(None, "user_version", 9)
         .unwrap();
     assert!(
-        Store::open(dir.path())
+        LogStore::open(dir.path())
             .unwrap_err()
             .contains("newer version")
     );
     assert!(
-        Store::open(Path::new("/proc/nothing/here"))
+        LogStore::open(Path::new("/proc/nothing/here"))
             .unwrap_err()
             .contains("--logs.state-path")
     );

@@ -1,6 +1,6 @@
 use super::*;
 use crate::connection::{Evidence, fold};
-use crate::folder::{CredsFacts, Entry, FileName, Inside, Shape, Stamp};
+use crate::folder::{CredsFacts, Entry, FileName, SessionActivity, Shape, Stamp};
 use proptest::prelude::*;
 
 const NOW: i64 = 1_800_000_000;
@@ -15,9 +15,9 @@ fn ago(span: Duration) -> Timestamp {
 
 fn entry(name: &str, modified: Timestamp) -> Entry {
     let inside = if name.starts_with("session-") {
-        Inside::Latest(Some(modified))
+        SessionActivity::Latest(Some(modified))
     } else {
-        Inside::NotRead
+        SessionActivity::NotRead
     };
     let stamp = Stamp {
         modified,

@@ -1,6 +1,6 @@
 use super::*;
-use crate::folder::{Creds, Entry, Inside, Shape, Stamp, Timestamp};
-use crate::policy::{CleanupMode, Move};
+use crate::folder::{Creds, Entry, SessionActivity, Shape, Stamp, Timestamp};
+use crate::policy::{CleanupMode, LeftOut, Move};
 use proptest::prelude::*;
 
 const NAMES: [&str; 9] = [
@@ -20,7 +20,7 @@ fn inventory() -> Inventory {
         name: FileName::new(name),
         shape: Shape::Regular,
         stamp: Stamp::default(),
-        inside: Inside::NotRead,
+        inside: SessionActivity::NotRead,
     });
     Inventory::new(entries.to_vec(), Creds::Missing)
 }

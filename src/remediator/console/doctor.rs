@@ -1,17 +1,16 @@
 //! `doctor`: who says what of the connection, and what this process may do.
 
-use std::sync::Arc;
-
 use anstyle::AnsiColor;
 use tokio::task::block_in_place;
 
+use crate::app::App;
 use crate::cli::{complain, print, table};
 use crate::config::Settings;
 use crate::connection::{Finding, Recollection, State, Verdict};
 use crate::folder::{Found, SessionName, Timestamp};
 use crate::logs::overview::ProgramLogs;
 
-use super::super::privileges::Finding as Privilege;
+use super::super::privileges::PermissionFinding;
 use super::super::runner;
 use super::{Exit, Output, context, fail, find, operator, privileges, with_memory};
 
@@ -20,7 +19,7 @@ struct CheckUp {
     session: String,
     verdict: Verdict,
     memory: Recollection,
-    privileges: Vec<Privilege>,
+    privileges: Vec<PermissionFinding>,
 }
 
 /// Sessions that `doctor` looks at at the same time.
@@ -66,22 +65,21 @@ pub async fn doctor(
     if found.is_empty() {
         return fail("no auth folder was found; check --sessions.path");
     }
-    let settings = match trust {
+    let app = match trust {
         None => block_in_place(|| with_memory(settings)),
         Some(trust) => match vouch(settings, trust) {
-            Ok(settings) => settings,
+            Ok(app) => app,
             Err(error) => return fail(&error),
         },
     };
-    let settings = Arc::new(settings);
     let mut at_work = tokio::task::JoinSet::new();
     let mut check_ups = Vec::new();
     for found in found {
         if at_work.len() >= CHECK_UPS_AT_ONCE {
             check_ups.extend(at_work.join_next().await.and_then(Result::ok));
         }
-        let settings = Arc::clone(&settings);
-        at_work.spawn(async move { check_up(&settings, &found, trial).await });
+        let app = app.clone();
+        at_work.spawn(async move { check_up(&app, &found, trial).await });
     }
     while let Some(done) = at_work.join_next().await {
         check_ups.extend(done.ok());
@@ -91,7 +89,7 @@ pub async fn doctor(
         .iter()
         .map(|check_up| (check_up.session.clone(), check_up.privileges.clone()))
         .collect();
-    let groups = privileges::groups(&settings, &folders);
+    let groups = privileges::groups(&app.settings, &folders);
     match output {
         Output::Table => {
             print(&doctor_table(&check_ups));
@@ -120,14 +118,12 @@ pub async fn doctor(
 }
 
 /// Puts on record that the operator vouches for the sources of a session.
-fn vouch(settings: Settings, session: &str) -> Result<Settings, String> {
-    let ids = settings
-        .connection
-        .ids(&SessionName::from_dir(session.as_ref()));
-    if ids.is_empty() {
-        return Err("there is nobody to vouch for: no probe, process or log is configured".into());
-    }
+fn vouch(settings: Settings, session: &str) -> Result<App, String> {
     let ctx = block_in_place(|| context(settings))?;
+    let ids = ctx.connection.ids(&SessionName::from_dir(session.as_ref()));
+    if ids.is_empty() {
+        return Err("no probe, process or log is configured: there is no source to trust".into());
+    }
     ctx.store
         .in_place(|store| {
             store
@@ -135,15 +131,15 @@ fn vouch(settings: Settings, session: &str) -> Result<Settings, String> {
                 .trust(session, &ids, &operator(), Timestamp::now())
         })
         .map_err(|error| error.to_string())?;
-    Ok(Settings::clone(&ctx.settings))
+    Ok(ctx.app())
 }
 
-async fn check_up(settings: &Settings, found: &Found, trial: bool) -> CheckUp {
+async fn check_up(app: &App, found: &Found, trial: bool) -> CheckUp {
     let privileges = privileges::look(found, trial).await;
-    let asked = settings.connection.ask(&found.session).await;
+    let asked = app.connection.ask(&found.session).await;
     let memory = asked.memory().clone();
     let verdict = match runner::look(found).await {
-        Ok(inventory) => settings.connection.judge(asked, &inventory),
+        Ok(inventory) => app.connection.judge(asked, &inventory),
         Err(stop) => Verdict::unknown("folder", stop.to_string()),
     };
     CheckUp {
@@ -280,7 +276,7 @@ fn logs_table(programs: &[ProgramLogs]) -> String {
     out.to_string()
 }
 
-fn doctor_json(check_up: &CheckUp, program: &[&Privilege]) -> serde_json::Value {
+fn doctor_json(check_up: &CheckUp, program: &[&PermissionFinding]) -> serde_json::Value {
     let sources = check_up.verdict.evidence.iter().map(|evidence| {
         serde_json::json!({
             "source": evidence.source,

@@ -6,13 +6,13 @@ use crate::cli::table;
 use crate::config::Settings;
 use crate::folder::{Found, Timestamp};
 
-use super::super::privileges::{self, Finding, Group, Me, Weight};
+use super::super::privileges::{self, Group, Me, PermissionFinding, Weight};
 use super::super::quarantine::{LockedFolder, Obstacle};
 use super::super::runner::blocking;
 
 /// What may be done in one folder: every file is looked at, and with `trial` a lock and a
 /// rename are tried, inside its quarantine.
-pub(super) async fn look(found: &Found, trial: bool) -> Vec<Finding> {
+pub(super) async fn look(found: &Found, trial: bool) -> Vec<PermissionFinding> {
     let place = found.place.clone();
     blocking(move || {
         let mut findings = match privileges::look(&place, true) {
@@ -34,7 +34,7 @@ pub(super) async fn look(found: &Found, trial: bool) -> Vec<Finding> {
     .await
 }
 
-fn failed(obstacle: &Obstacle) -> Finding {
+fn failed(obstacle: &Obstacle) -> PermissionFinding {
     let (weight, mend) = match obstacle {
         Obstacle::Locked => (Weight::Warning, "baileys_remediator doctor --try"),
         _ => (
@@ -42,7 +42,7 @@ fn failed(obstacle: &Obstacle) -> Finding {
             "see the message; then again: baileys_remediator doctor --try",
         ),
     };
-    Finding {
+    PermissionFinding {
         check: "trial",
         weight,
         message: format!("the trial failed: {obstacle}"),
@@ -51,7 +51,10 @@ fn failed(obstacle: &Obstacle) -> Finding {
 }
 
 /// Everything that is to be mended, one line a finding.
-pub(super) fn groups(settings: &Settings, folders: &[(String, Vec<Finding>)]) -> Vec<Group> {
+pub(super) fn groups(
+    settings: &Settings,
+    folders: &[(String, Vec<PermissionFinding>)],
+) -> Vec<Group> {
     let program = privileges::program(settings, Me::now())
         .into_iter()
         .map(|finding| (None, finding));
@@ -64,8 +67,12 @@ pub(super) fn groups(settings: &Settings, folders: &[(String, Vec<Finding>)]) ->
 }
 
 /// The part of `doctor` below the table of sources.
-pub(super) fn told(groups: &[Group], folders: &[(String, Vec<Finding>)], trial: bool) -> String {
-    let fails = |findings: &[Finding]| {
+pub(super) fn told(
+    groups: &[Group],
+    folders: &[(String, Vec<PermissionFinding>)],
+    trial: bool,
+) -> String {
+    let fails = |findings: &[PermissionFinding]| {
         findings
             .iter()
             .any(|finding| finding.weight == Weight::Problem)
@@ -116,7 +123,7 @@ pub(super) fn told(groups: &[Group], folders: &[(String, Vec<Finding>)], trial: 
 }
 
 /// A finding for a program.
-pub(super) fn json(finding: &Finding) -> serde_json::Value {
+pub(super) fn json(finding: &PermissionFinding) -> serde_json::Value {
     serde_json::json!({
         "check": finding.check,
         "weight": finding.weight.label(),

@@ -60,7 +60,7 @@ const PREFIX: &str = "creds-";
 
 /// restore.json.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Record {
+struct RestoreRecord {
     version: u32,
     at_ns: i64,
     copy: u64,
@@ -83,13 +83,13 @@ struct Restored {
 }
 
 /// Owner, group and mode.
-type Owner = (u32, u32, u32);
+type FileOwner = (u32, u32, u32);
 
 /// What stands in the folder under the name of creds.json.
 struct There {
     shape: Shape,
     stamp: Stamp,
-    owner: Owner,
+    owner: FileOwner,
     bytes: Option<Vec<u8>>,
 }
 
@@ -113,7 +113,7 @@ pub async fn restore(
         let folder = Arc::clone(&folder);
         blocking(move || settle_all(&folder)).await?;
     }
-    let (verdict, inventory) = runner::ask_and_scan(&ctx.settings, found, &folder, down).await?;
+    let (verdict, inventory) = runner::ask_and_scan(&ctx.connection, found, &folder, down).await?;
     ending.evidence = Some(verdict.because());
     ending.step(Step::verdict(&verdict, false));
     let refusal = |state: State| match state {
@@ -152,7 +152,7 @@ pub async fn restore(
     // Everything is written and nothing has moved: the last moment to ask again.
     let mut stop = None;
     if !force {
-        let again = match runner::ask_and_scan(&ctx.settings, found, &folder, down).await {
+        let again = match runner::ask_and_scan(&ctx.connection, found, &folder, down).await {
             Ok((again, _)) => again,
             Err(obstacle) => crate::connection::Verdict::unknown("folder", obstacle.to_string()),
         };
@@ -225,7 +225,7 @@ fn plan_dropped(store: &Store, id: i64) -> Result<(), StoreError> {
 }
 
 /// A restore of which everything is written, and nothing is in its place.
-struct Prepared {
+struct PreparedRestore {
     folder: Arc<LockedFolder>,
     quarantine: OwnedFd,
     slot: OwnedFd,
@@ -246,7 +246,7 @@ fn prepare(
     run: &RunId,
     version: Option<u64>,
     force: bool,
-) -> Result<Prepared, RunError> {
+) -> Result<PreparedRestore, RunError> {
     let io = |what: String| RunError::from(Obstacle::Io(what));
     let session = found.session.as_str();
     let store = CopyStore::new(&ctx.settings.state_path);
@@ -317,7 +317,7 @@ fn prepare(
         }
     }
     let owner = match &there {
-        Some(there) if matches!(there.shape, Shape::Regular | Shape::ManyNames) => there.owner,
+        Some(there) if matches!(there.shape, Shape::Regular | Shape::HardLinked) => there.owner,
         _ => usual_owner(folder.fd(), inventory)?,
     };
 
@@ -335,7 +335,7 @@ fn prepare(
         .ok_or_else(|| io("no quarantine".into()))?;
     let name = format!("{PREFIX}{run}");
     let slot = make_dir(quarantine.as_fd(), &name, true)?;
-    let prepared = Prepared {
+    let prepared = PreparedRestore {
         folder: Arc::clone(folder),
         quarantine,
         slot,
@@ -347,7 +347,7 @@ fn prepare(
             replaced: false,
         },
     };
-    let record = |inode| Record {
+    let record = |inode| RestoreRecord {
         version: 1,
         at_ns: Timestamp::now().nanos(),
         copy: copy.entry.number,
@@ -380,15 +380,15 @@ fn look(folder: BorrowedFd<'_>) -> Result<Option<There>, Obstacle> {
     }))
 }
 
-fn owner_of(folder: BorrowedFd<'_>, name: &OsStr) -> Result<Owner, Obstacle> {
+fn owner_of(folder: BorrowedFd<'_>, name: &OsStr) -> Result<FileOwner, Obstacle> {
     let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
         .map_err(|e| obstacle("looking at the owner of a file", e))?;
     Ok((stat.st_uid, stat.st_gid, stat.st_mode & 0o777))
 }
 
 /// What most files of the folder have; the folder's owner alone where it has none.
-fn usual_owner(folder: BorrowedFd<'_>, inventory: &Inventory) -> Result<Owner, Obstacle> {
-    let mut counts: HashMap<Owner, usize> = HashMap::new();
+fn usual_owner(folder: BorrowedFd<'_>, inventory: &Inventory) -> Result<FileOwner, Obstacle> {
+    let mut counts: HashMap<FileOwner, usize> = HashMap::new();
     for file in inventory
         .files()
         .iter()
@@ -549,7 +549,7 @@ fn not_given(errno: Errno, user: u32) -> Obstacle {
 fn write_new(
     slot: BorrowedFd<'_>,
     bytes: &[u8],
-    (user, group, mode): Owner,
+    (user, group, mode): FileOwner,
     written: Timestamp,
 ) -> Result<u64, Obstacle> {
     let doing = "writing the creds.json that is to be put back";
@@ -572,7 +572,7 @@ fn write_new(
     Ok(now.st_ino)
 }
 
-impl Prepared {
+impl PreparedRestore {
     /// Nothing was put back, and no trace stays.
     fn cancel(self) -> Result<(), Obstacle> {
         remove(self.quarantine.as_fd(), self.slot.as_fd(), &self.name)

@@ -145,9 +145,9 @@ impl Copy {
 
 /// The copies cannot be kept or read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreError(String);
+pub struct CopyStoreError(String);
 
-impl fmt::Display for StoreError {
+impl fmt::Display for CopyStoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -176,7 +176,7 @@ impl CopyStore {
         }
     }
 
-    fn error(&self, doing: &str, error: impl Into<io::Error>) -> StoreError {
+    fn error(&self, doing: &str, error: impl Into<io::Error>) -> CopyStoreError {
         let error: io::Error = error.into();
         let mend = match error.kind() {
             io::ErrorKind::PermissionDenied => {
@@ -186,14 +186,14 @@ impl CopyStore {
             io::ErrorKind::ReadOnlyFilesystem => "; remount the file system read-write",
             _ => "",
         };
-        StoreError(format!(
+        CopyStoreError(format!(
             "{doing} in {}: {error}{mend}",
             self.state.join(DIR).display()
         ))
     }
 
     /// The session's directory; `None` where there is none and none is to be made.
-    fn open(&self, session: &str, create: bool) -> Result<Option<OwnedFd>, StoreError> {
+    fn open(&self, session: &str, create: bool) -> Result<Option<OwnedFd>, CopyStoreError> {
         let doing = "opening the copies of creds.json";
         let all = match open_dir(&self.state) {
             Ok(state) => self.dir_in(state.as_fd(), DIR, create)?,
@@ -211,7 +211,7 @@ impl CopyStore {
         parent: BorrowedFd<'_>,
         name: &str,
         create: bool,
-    ) -> Result<Option<OwnedFd>, StoreError> {
+    ) -> Result<Option<OwnedFd>, CopyStoreError> {
         let doing = "making the directory of the copies of creds.json";
         let mut made = false;
         loop {
@@ -220,7 +220,7 @@ impl CopyStore {
                 Ok(dir) => {
                     if made {
                         give_to_owner_of(parent, dir.as_fd())
-                            .map_err(|obstacle| StoreError(obstacle.to_string()))?;
+                            .map_err(|obstacle| CopyStoreError(obstacle.to_string()))?;
                         rustix::fs::fsync(parent).map_err(|e| self.error(doing, e))?;
                     }
                     let mode = rustix::fs::fstat(&dir)
@@ -242,14 +242,14 @@ impl CopyStore {
     }
 
     /// The copies of a session, newest first, by their names alone: nothing is read.
-    pub fn entries(&self, session: &str) -> Result<Vec<CopyEntry>, StoreError> {
+    pub fn entries(&self, session: &str) -> Result<Vec<CopyEntry>, CopyStoreError> {
         match self.open(session, false)? {
             Some(dir) => self.entries_in(dir.as_fd()),
             None => Ok(Vec::new()),
         }
     }
 
-    fn entries_in(&self, dir: BorrowedFd<'_>) -> Result<Vec<CopyEntry>, StoreError> {
+    fn entries_in(&self, dir: BorrowedFd<'_>) -> Result<Vec<CopyEntry>, CopyStoreError> {
         let doing = "listing the copies of creds.json";
         let mut entries = Vec::new();
         for entry in Dir::read_from(dir).map_err(|e| self.error(doing, e))? {
@@ -269,7 +269,7 @@ impl CopyStore {
     }
 
     /// The copies of a session, newest first, each with its content where that is whole.
-    pub fn copies(&self, session: &str) -> Result<Vec<(CopyEntry, Option<Copy>)>, StoreError> {
+    pub fn copies(&self, session: &str) -> Result<Vec<(CopyEntry, Option<Copy>)>, CopyStoreError> {
         let Some(dir) = self.open(session, false)? else {
             return Ok(Vec::new());
         };
@@ -290,7 +290,7 @@ impl CopyStore {
         written: Timestamp,
         now: Timestamp,
         keep: &Keep,
-    ) -> Result<Added, StoreError> {
+    ) -> Result<Added, CopyStoreError> {
         let doing = "keeping a copy of creds.json";
         let dir = self
             .open(session, true)?
@@ -314,7 +314,7 @@ impl CopyStore {
         if entries.len() >= MAX_COPIES
             && entries.iter().all(|entry| entry.identity != facts.identity)
         {
-            return Err(StoreError(format!(
+            return Err(CopyStoreError(format!(
                 "{MAX_COPIES} copies of this session's creds.json are kept already, of many identities; look at `creds list`, and remove what nobody needs from {}",
                 self.state.join(DIR).join(encoded(session)).display()
             )));
@@ -345,7 +345,7 @@ impl CopyStore {
         identity: Identity,
         now: Timestamp,
         keep: &Keep,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), CopyStoreError> {
         let own = entries
             .into_iter()
             .filter(|entry| entry.identity == identity);
@@ -363,7 +363,7 @@ impl CopyStore {
         dir: BorrowedFd<'_>,
         entry: &CopyEntry,
         bytes: &[u8],
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), CopyStoreError> {
         let doing = "keeping a copy of creds.json";
         let written = (|| -> io::Result<()> {
             remove_file(dir, TMP)?;
@@ -388,7 +388,12 @@ impl CopyStore {
     }
 
     /// Notes that the newest copy of this identity is what the folder holds.
-    pub fn mark(&self, session: &str, entry: &CopyEntry, now: Timestamp) -> Result<(), StoreError> {
+    pub fn mark(
+        &self,
+        session: &str,
+        entry: &CopyEntry,
+        now: Timestamp,
+    ) -> Result<(), CopyStoreError> {
         match self.open(session, false)? {
             Some(dir) => self.mark_in(dir.as_fd(), entry, now),
             None => Ok(()),
@@ -400,7 +405,7 @@ impl CopyStore {
         dir: BorrowedFd<'_>,
         entry: &CopyEntry,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), CopyStoreError> {
         // One dated ahead was marked under a wrong clock.
         if entry.seen <= now && entry.seen.until(now) < MARK_EVERY {
             return Ok(());
@@ -413,7 +418,7 @@ impl CopyStore {
     }
 
     /// Deletes copies.
-    pub fn remove(&self, session: &str, numbers: &[u64]) -> Result<(), StoreError> {
+    pub fn remove(&self, session: &str, numbers: &[u64]) -> Result<(), CopyStoreError> {
         let Some(dir) = self.open(session, false)? else {
             return Ok(());
         };
@@ -421,7 +426,7 @@ impl CopyStore {
         self.remove_in(dir.as_fd(), numbers)
     }
 
-    fn remove_in(&self, dir: BorrowedFd<'_>, numbers: &[u64]) -> Result<(), StoreError> {
+    fn remove_in(&self, dir: BorrowedFd<'_>, numbers: &[u64]) -> Result<(), CopyStoreError> {
         let doing = "deleting a copy of creds.json";
         for entry in self.entries_in(dir)? {
             if numbers.contains(&entry.number) {
@@ -432,7 +437,7 @@ impl CopyStore {
     }
 
     /// Names of the session directories that hold copies, as [`CopyStore::directory`] gives them.
-    pub fn directories(&self) -> Result<Vec<String>, StoreError> {
+    pub fn directories(&self) -> Result<Vec<String>, CopyStoreError> {
         let doing = "listing the copies of creds.json";
         match std::fs::read_dir(self.state.join(DIR)) {
             Ok(entries) => {
@@ -459,7 +464,7 @@ impl CopyStore {
         now: Timestamp,
         keep: &Keep,
         mut due: impl FnMut(u64) -> bool,
-    ) -> Result<usize, StoreError> {
+    ) -> Result<usize, CopyStoreError> {
         let state = open_dir(&self.state).map_err(|error| self.error("opening", error))?;
         let Some(all) = self.dir_in(state.as_fd(), DIR, false)? else {
             return Ok(0);
@@ -487,7 +492,7 @@ impl CopyStore {
         Ok(aged.len())
     }
 
-    fn lock(&self, dir: BorrowedFd<'_>) -> Result<(), StoreError> {
+    fn lock(&self, dir: BorrowedFd<'_>) -> Result<(), CopyStoreError> {
         for _ in 0..LOCK_TRIES {
             match rustix::fs::flock(dir, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(()),
@@ -495,7 +500,7 @@ impl CopyStore {
                 Err(error) => return Err(self.error("locking the copies of creds.json", error)),
             }
         }
-        Err(StoreError(
+        Err(CopyStoreError(
             "another process holds the copies of this session's creds.json; try again".into(),
         ))
     }

@@ -145,7 +145,7 @@ fn settle(mut read: impl FnMut() -> Read, pause: impl Fn()) -> Reading {
 }
 
 fn is_file(shape: Shape) -> bool {
-    matches!(shape, Shape::Regular | Shape::ManyNames)
+    matches!(shape, Shape::Regular | Shape::HardLinked)
 }
 
 /// Looks at every session again and again.

@@ -275,13 +275,13 @@ fn a_credential_of_the_unit_is_no_problem_in_a_shell() {
 
 #[test]
 fn one_line_stands_for_many_sessions() {
-    let finding = |check| Finding {
+    let finding = |check| PermissionFinding {
         check,
         weight: Weight::Problem,
         message: "m".into(),
         mend: "x".into(),
     };
-    let warning = Finding {
+    let warning = PermissionFinding {
         weight: Weight::Warning,
         ..finding("a")
     };
@@ -311,14 +311,14 @@ fn looking_changes_nothing() {
         )
     };
     let before = seen();
-    let place = Place {
+    let place = FolderPath {
         parent: dir.path().to_owned(),
         name: "bot".into(),
     };
     let facts = look(&place, true).unwrap();
     assert_eq!(judge(&facts, Me::now()), []);
     assert_eq!(seen(), before);
-    let gone = Place {
+    let gone = FolderPath {
         parent: dir.path().to_owned(),
         name: "gone".into(),
     };

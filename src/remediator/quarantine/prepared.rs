@@ -186,7 +186,7 @@ pub(super) fn locate(
     let mut found = Vec::with_capacity(record.moves.len());
     for planned in &record.moves {
         let at = match look(files, planned)? {
-            Some((Shape::Regular | Shape::ManyNames, _)) => At::Quarantine,
+            Some((Shape::Regular | Shape::HardLinked, _)) => At::Quarantine,
             _ => match look(folder, planned)? {
                 Some((_, stamp)) if planned.is_same(&stamp) => At::Folder,
                 _ => At::Nowhere,
@@ -239,7 +239,7 @@ pub(super) fn put_back(
             let in_folder = look(folder)?.is_some_and(|(_, stamp)| planned.is_same(&stamp));
             return Ok(PutBack::NotHere { in_folder });
         }
-        Some((Shape::Regular | Shape::ManyNames, _)) => {}
+        Some((Shape::Regular | Shape::HardLinked, _)) => {}
         // A link or a directory was never moved by a run.
         Some(_) => return Ok(PutBack::Planted),
     }

@@ -9,13 +9,13 @@ use std::path::Path;
 
 struct Sample {
     _dir: tempfile::TempDir,
-    place: Place,
+    place: FolderPath,
 }
 
 impl Sample {
     fn new(names: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let place = Place {
+        let place = FolderPath {
             parent: dir.path().canonicalize().unwrap(),
             name: "bot".into(),
         };

@@ -231,13 +231,13 @@ impl RestartCoordinator {
         if presence == Presence::Gone {
             return Ok(false);
         }
-        let asked = settings.connection.ask(&found.session).await;
+        let asked = self.ctx.connection.ask(&found.session).await;
         let logged_out = asked.logged_out();
         let looked = runner::look(found).await;
         if let Presence::Unknown(why) = presence {
             // Whose bot is disconnected need not be stopped; the clean-up itself looks again.
             let is_disconnected = looked.is_ok_and(|inventory| {
-                settings.connection.judge(asked, &inventory).state == State::Disconnected
+                self.ctx.connection.judge(asked, &inventory).state == State::Disconnected
             });
             return match is_disconnected {
                 true => Ok(false),
@@ -245,7 +245,7 @@ impl RestartCoordinator {
             };
         }
         let inventory = looked?;
-        let verdict = settings.connection.judge(asked, &inventory);
+        let verdict = self.ctx.connection.judge(asked, &inventory);
         ending.evidence = Some(verdict.because());
         if trigger == Trigger::Window && verdict.state == State::Disconnected {
             return Ok(false);
@@ -297,7 +297,7 @@ impl RestartCoordinator {
                 for other in some.iter().cloned() {
                     let ctx = self.ctx.clone();
                     looks.spawn(async move {
-                        let connection = &ctx.settings.connection;
+                        let connection = &ctx.connection;
                         let asked = connection.ask(&other.session).await;
                         let logged_out = asked.logged_out();
                         let inventory = runner::look(&other).await.ok()?;

@@ -121,7 +121,7 @@ impl RestartCoordinator {
     async fn settle(&self, found: &Found) {
         let began = Instant::now();
         while began.elapsed() < SETTLES_WITHIN {
-            let asked = self.ctx.settings.connection.ask(&found.session).await;
+            let asked = self.ctx.connection.ask(&found.session).await;
             if !asked.says(Finding::Connected) {
                 return;
             }

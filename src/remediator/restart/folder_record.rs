@@ -23,7 +23,7 @@ const NEW: &str = "restart.json.new";
 const MAX_BYTES: u64 = 1 << 20;
 
 #[derive(Deserialize, Serialize)]
-struct Record {
+struct RestartRecord {
     /// Whose it is: another remediator does not resume it.
     state_path: PathBuf,
     restart: Restart,
@@ -36,7 +36,7 @@ pub fn write(folder: &Arc<LockedFolder>, state_path: &Path, state: &Restart) -> 
         .quarantine(true)
         .map_err(|error| error.to_string())?
         .ok_or("no quarantine")?;
-    let record = Record {
+    let record = RestartRecord {
         state_path: state_path.to_owned(),
         restart: state.clone(),
     };
@@ -80,7 +80,7 @@ pub fn other_call_may_be_under_way(found: &Found, state_path: Option<&Path>, now
     })
 }
 
-fn read_any(found: &Found) -> Option<Record> {
+fn read_any(found: &Found) -> Option<RestartRecord> {
     let folder = found.place.open().ok()?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let dir = flags | OFlags::DIRECTORY;

@@ -97,8 +97,8 @@
 use std::time::Duration;
 
 use super::state::{
-    Call, CallKind, CheckResult, Effect, Event, HandedTo, Look, Notice, Now, Phase, Restart,
-    RestartStep, Returned, Seen, Sources, Times, Trigger, Verdict, WaitingSession,
+    BotVerdict, Call, CallKind, CheckResult, Effect, Event, HandedTo, Look, Notice, Now, Phase,
+    Restart, RestartStep, Returned, Seen, Sources, Times, Trigger, WaitingSession,
 };
 
 /// Between two looks.
@@ -177,7 +177,7 @@ impl Restart {
 
 /// The state after this event, and what is to be done about it.
 pub fn next(state: &Restart, event: &Event, now: Now) -> (Restart, Vec<Effect>) {
-    let mut step = Step {
+    let mut step = Transition {
         s: state.clone(),
         effects: Vec::new(),
         now,
@@ -201,13 +201,13 @@ pub fn next(state: &Restart, event: &Event, now: Now) -> (Restart, Vec<Effect>) 
     (step.s, step.effects)
 }
 
-struct Step {
+struct Transition {
     s: Restart,
     effects: Vec<Effect>,
     now: Now,
 }
 
-impl Step {
+impl Transition {
     fn take(&mut self, event: &Event) {
         match (self.s.phase, event) {
             (_, Event::Resolved | Event::ClockStep) => {}
@@ -276,7 +276,7 @@ impl Step {
     }
 
     /// Once.
-    fn report(&mut self, verdict: Verdict) {
+    fn report(&mut self, verdict: BotVerdict) {
         if !self.s.reported {
             self.s.reported = true;
             self.effects.push(Effect::Report(verdict));
@@ -287,7 +287,7 @@ impl Step {
         self.s.phase = phase;
     }
 
-    fn release(&mut self, forget: bool, phase: Phase, verdict: Verdict) {
+    fn release(&mut self, forget: bool, phase: Phase, verdict: BotVerdict) {
         self.to(phase);
         if forget {
             self.effects.push(Effect::Forget);
@@ -326,10 +326,10 @@ impl Step {
             Event::Alert => self.lock(Duration::ZERO),
             Event::Locked(_) => self.await_result(Effect::Check, None),
             Event::LockBusy(_) | Event::Deadline(_) | Event::LockLost => {
-                self.release(false, Phase::Released, Verdict::Busy);
+                self.release(false, Phase::Released, BotVerdict::Busy);
             }
             Event::Checked(_, CheckResult::No) => {
-                self.release(false, Phase::Released, Verdict::NotBegun);
+                self.release(false, Phase::Released, BotVerdict::NotBegun);
             }
             Event::Checked(_, CheckResult::Go) => {
                 self.to(Phase::StopIntended);
@@ -343,17 +343,17 @@ impl Step {
         match event {
             Event::Saved(_) => self.observe(Duration::ZERO, Sources::No),
             Event::NotSaved(_) | Event::Deadline(_) => {
-                self.release(true, Phase::Released, Verdict::NotSaved);
+                self.release(true, Phase::Released, BotVerdict::NotSaved);
             }
-            Event::LockLost => self.release(true, Phase::Released, Verdict::Busy),
+            Event::LockLost => self.release(true, Phase::Released, BotVerdict::Busy),
             Event::Looked(_, look) => match &look.seen {
                 Seen::Gone => self.release(
                     true,
                     Phase::HandedOver(HandedTo::Operator),
-                    Verdict::StoppedByOperator,
+                    BotVerdict::StoppedByOperator,
                 ),
                 Seen::Running(_) if !self.may_begin() => {
-                    self.release(true, Phase::Released, Verdict::Busy);
+                    self.release(true, Phase::Released, BotVerdict::Busy);
                 }
                 Seen::Running(process) => {
                     self.s.process.clone_from(process);
@@ -366,7 +366,7 @@ impl Step {
                     self.await_result(Effect::Stop, Some(within));
                 }
                 _ if self.may_begin() => self.observe(LOOK_EVERY, Sources::No),
-                _ => self.release(true, Phase::Released, Verdict::Unknown),
+                _ => self.release(true, Phase::Released, BotVerdict::Unknown),
             },
             _ => {}
         }
@@ -382,26 +382,26 @@ impl Step {
                 self.observe(Duration::ZERO, Sources::No);
             }
             Event::Returned(_, Returned::NotSpawned) => {
-                let verdict = Verdict::NotStopped(Returned::NotSpawned);
+                let verdict = BotVerdict::NotStopped(Returned::NotSpawned);
                 self.release(true, Phase::Released, verdict);
             }
             Event::Returned(_, returned) => {
                 if *returned == Returned::Failed {
                     self.s.call = None;
                 }
-                self.stop_is_unknown(Verdict::NotStopped(*returned));
+                self.stop_is_unknown(BotVerdict::NotStopped(*returned));
             }
-            Event::Deadline(_) => self.stop_is_unknown(Verdict::NotStopped(Returned::Timeout)),
+            Event::Deadline(_) => self.stop_is_unknown(BotVerdict::NotStopped(Returned::Timeout)),
             Event::Looked(_, look) => match look.seen {
                 Seen::Gone => self.gone(),
-                _ if self.now.is_past(self.s.until) => self.stop_is_unknown(Verdict::NotGone),
+                _ if self.now.is_past(self.s.until) => self.stop_is_unknown(BotVerdict::NotGone),
                 _ => self.observe(LOOK_EVERY, Sources::No),
             },
             _ => {}
         }
     }
 
-    fn stop_is_unknown(&mut self, verdict: Verdict) {
+    fn stop_is_unknown(&mut self, verdict: BotVerdict) {
         self.to(Phase::StopUnknown);
         self.s.until = Some(self.now.plus(STOPS_LATE_WITHIN));
         self.report(verdict);
@@ -486,7 +486,7 @@ impl Step {
                     self.s.contradicted = true;
                     self.s.until = None;
                     self.effects.push(Effect::Notify(Notice::Contradicted));
-                    self.report(Verdict::Contradicted);
+                    self.report(BotVerdict::Contradicted);
                     self.effects.push(Effect::Note);
                     self.observe(self.s.times.retry, Sources::Live);
                 }
@@ -554,7 +554,7 @@ impl Step {
             }
             Seen::Unknown | Seen::Contradicted => {
                 self.effects.push(Effect::Notify(Notice::StartUnknown));
-                self.report(Verdict::StartUnknown);
+                self.report(BotVerdict::StartUnknown);
                 self.s.told_unknown = true;
                 self.effects.push(Effect::Note);
                 // Known to be gone it has the time of a round again.
@@ -568,7 +568,7 @@ impl Step {
         self.to(Phase::Down);
         self.s.call = None;
         self.effects.push(Effect::Notify(Notice::Down));
-        self.report(Verdict::Down);
+        self.report(BotVerdict::Down);
         self.effects.push(Effect::Note);
         self.effects.push(Effect::Unlock);
         self.observe(self.s.times.retry, Sources::Live);
@@ -632,7 +632,7 @@ impl Step {
                 self.effects.push(Effect::Step(RestartStep::Connected));
                 self.effects.push(Effect::Forget);
                 self.effects.push(Effect::Unlock);
-                self.report(Verdict::Back);
+                self.report(BotVerdict::Back);
             }
             Seen::Gone if has_time && self.s.again < STARTS_AGAIN => {
                 self.s.again += 1;
@@ -645,7 +645,7 @@ impl Step {
                 self.s.waiting.retain(|one| one.seen < 2);
                 self.effects
                     .push(Effect::Notify(Notice::RunningNotConnected));
-                self.report(Verdict::RunningNotConnected);
+                self.report(BotVerdict::RunningNotConnected);
                 self.effects.push(Effect::Note);
                 self.effects.push(Effect::Unlock);
                 self.observe(self.s.times.retry, Sources::Connection);
@@ -653,7 +653,7 @@ impl Step {
             Seen::Gone => self.is_down(),
             Seen::Unknown | Seen::Contradicted => {
                 self.effects.push(Effect::Notify(Notice::StartUnknown));
-                self.report(Verdict::StartUnknown);
+                self.report(BotVerdict::StartUnknown);
                 self.s.told_unknown = true;
                 self.start_is_unknown();
             }

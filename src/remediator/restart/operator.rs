@@ -2,7 +2,6 @@
 //! keeps away meanwhile, or stops and starts a service itself; a `serve` that cannot serve
 //! starts what is pending before it ends.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Settings;
@@ -11,7 +10,7 @@ use crate::folder::{Found, SessionName};
 use crate::remediator::quarantine::Obstacle;
 use crate::remediator::runner::{self, Context};
 use crate::remediator::service::lock_state;
-use crate::remediator::store::{FILE, SharedStore, Store, StoreError};
+use crate::remediator::store::{FILE, Store, StoreError};
 
 use super::coordinator::RestartCoordinator;
 use super::driver::{other_call_may_be_under_way, presence};
@@ -121,10 +120,7 @@ pub async fn start_pending_without_serving(settings: &Settings) {
         Ok(store) => store,
         Err(error) => return tracing::error!("{error}"),
     };
-    let coordinator = RestartCoordinator::new(Context {
-        settings: Arc::new(settings.clone()),
-        store: SharedStore::new(store),
-    });
+    let coordinator = RestartCoordinator::new(Context::new(settings.clone(), store));
     coordinator.resume(&known, true).await;
     let longest = settings
         .services

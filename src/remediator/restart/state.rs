@@ -382,7 +382,7 @@ impl Event {
 
 /// What the run is told, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum BotVerdict {
     /// It was not stopped, for the reason that the driver knows from the checks.
     NotBegun,
     /// A lock is held by another process, or a look came too late: the run waits again.
@@ -488,7 +488,7 @@ pub enum Effect {
     /// Put a step on record.
     Step(RestartStep),
     /// Tell the run what it came to.
-    Report(Verdict),
+    Report(BotVerdict),
     /// End; the state stays on disk.
     Leave,
 }

@@ -120,12 +120,12 @@ pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, RunError> {
     }
     // Asked before the lock is taken, so that sources that hang hold up no queued run, and
     // again under it: the bot may have been started since.
-    ctx.settings.connection.ask(&found.session).await;
+    ctx.connection.ask(&found.session).await;
     let folder = match lock(found).await {
         Err(Obstacle::Locked) => return Ok(false),
         folder => folder?,
     };
-    let (verdict, inventory) = ask_and_scan(&ctx.settings, found, &folder, None).await?;
+    let (verdict, inventory) = ask_and_scan(&ctx.connection, found, &folder, None).await?;
     if is_owed(ctx, found).await? {
         return Ok(false);
     }

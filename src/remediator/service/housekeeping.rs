@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::connection::Connection;
 use crate::folder::{Found, Timestamp};
 use crate::remediator::insurance::store::CopyStore;
 use crate::remediator::insurance::watch::{Deletes, Watch};
@@ -14,7 +13,7 @@ use crate::remediator::quarantine::{LockedFolder, StoredState, is_due, quarantin
 use crate::remediator::runner::{self, blocking};
 use crate::remediator::store::{BlockingStore, StoreError};
 
-use super::Service;
+use super::Remediator;
 
 /// How often the quarantines are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
@@ -33,7 +32,7 @@ const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
 /// A folder that could not be looked at for what a crash left is looked at again.
 const RECOVER_AGAIN: Duration = Duration::from_secs(5);
 
-impl Service {
+impl Remediator {
     /// Ends what a crash left: in the folders, then in the journal. `false`: a folder was
     /// left alone, for its service is on its way up or a run is under way there.
     pub(super) async fn recover(self: &Arc<Self>) -> bool {
@@ -165,7 +164,7 @@ impl Service {
         self: Arc<Self>,
         mut stopping: tokio::sync::watch::Receiver<bool>,
     ) {
-        if !self.ctx.settings.connection.has_sources() {
+        if !self.ctx.connection.has_sources() {
             return;
         }
         loop {
@@ -182,10 +181,11 @@ impl Service {
 
     /// Asks about every session; that is all, for to ask is to remember who is alive.
     pub(super) async fn roll_call(self: &Arc<Self>) {
-        let connection = Connection {
-            share_for: ROLL_CALL_SHARES_FOR,
-            ..self.ctx.settings.connection.clone()
-        };
+        let connection = self
+            .ctx
+            .connection
+            .clone()
+            .sharing_for(ROLL_CALL_SHARES_FOR);
         let connection = Arc::new(connection);
         let mut asked = tokio::task::JoinSet::new();
         for found in self.all_sessions().await {

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
 
-use crate::config::Settings;
-use crate::connection::{Alive, Memory, Recollection};
-use crate::folder::{SessionName, Timestamp};
+use crate::app::App;
+use crate::folder::Timestamp;
 use crate::policy::CleanRequest;
 use crate::policy::guard::CleanupMode;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Response};
@@ -22,7 +21,7 @@ use super::super::store::armed::ArmedRun;
 use super::super::store::audit::RunKey;
 use super::super::store::pause::PauseEntry;
 use super::super::store::{Store, StoreError};
-use super::Service;
+use super::Remediator;
 
 /// Pages at the same time; more get 503.
 const MAX_PAGES: usize = 4;
@@ -56,19 +55,7 @@ impl Default for Pages {
     }
 }
 
-/// A memory that is only read.
-#[derive(Debug)]
-struct ReadOnly(Arc<dyn Memory>);
-
-impl Memory for ReadOnly {
-    fn recall(&self, session: &SessionName) -> Recollection {
-        self.0.recall(session)
-    }
-
-    fn remember(&self, _session: &SessionName, _seen: &[(String, Alive)]) {}
-}
-
-impl Service {
+impl Remediator {
     /// Answers a GET for one of the pages.
     pub(super) async fn page(self: &Arc<Self>, path: &str, query: &str) -> Response {
         let (service, path, query) = (Arc::clone(self), path.to_owned(), query.to_owned());
@@ -173,14 +160,16 @@ impl Service {
                 );
             }
         };
-        let mut settings = Settings::clone(&self.ctx.settings);
-        settings.connection.memory = Arc::new(ReadOnly(settings.connection.memory));
+        let app = App {
+            settings: Arc::clone(&self.ctx.settings),
+            connection: self.ctx.connection.clone().without_remembering(),
+        };
         let ask = CleanRequest {
             mode: CleanupMode::Cleanup,
             tier: None,
             force: None,
         };
-        let (verdict, plan) = runner::preview(&settings, &found, ask).await;
+        let (verdict, plan) = runner::preview(&app, &found, ask).await;
         let page = page::plan(&session, &verdict, plan.as_ref(), Timestamp::now());
         let mut plans = self
             .pages
@@ -289,20 +278,4 @@ fn parameter(query: &str, name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_decoded() {
-        assert_eq!(
-            parameter("session=a%20b%2Fc%3D&id=1", "session").as_deref(),
-            Some("a b/c=")
-        );
-        assert_eq!(
-            parameter("x=1&session=a+b", "session").as_deref(),
-            Some("a b")
-        );
-        assert_eq!(parameter("session", "session"), None);
-        assert_eq!(parameter("session=%ff", "session"), None);
-    }
-}
+mod tests;

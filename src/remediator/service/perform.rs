@@ -17,7 +17,7 @@ use crate::remediator::store::StoreError;
 use crate::remediator::store::audit::Step;
 use crate::remediator::store::runs::{Action, Ending, Run, Status};
 
-use super::Service;
+use super::Remediator;
 
 /// What became of a run that was taken.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(super) enum Performed {
 /// Why a run waits again, for its record.
 const WAITS: &str = "its service was being stopped or started, or another run was under way on it";
 
-impl Service {
+impl Remediator {
     pub(super) async fn perform(self: &Arc<Self>, run: &Run) {
         let mut ending = Ending::default();
         match self.perform_inner(run, &mut ending).await {
@@ -80,7 +80,7 @@ impl Service {
             tier: run.tier.as_deref().and_then(Tier::from_label),
             force: None,
         };
-        let (verdict, plan) = runner::preview(&self.ctx.settings, &found, ask).await;
+        let (verdict, plan) = runner::preview(&self.ctx.app(), &found, ask).await;
         ending.evidence = Some(verdict.because());
         ending.step(Step::verdict(&verdict, false));
         let plan = plan?;
@@ -254,7 +254,7 @@ impl Service {
         ending: &mut Ending,
     ) -> Result<Plan, RunError> {
         let settings = &self.ctx.settings;
-        let asked = settings.connection.ask(&found.session).await;
+        let asked = self.ctx.connection.ask(&found.session).await;
         let logged_out = asked.logged_out();
         let presence = match stop {
             Some((service, _)) => Some(service.presence().await),
@@ -268,7 +268,7 @@ impl Service {
                 return Err(stop);
             }
         };
-        let verdict = settings.connection.judge(asked, &inventory);
+        let verdict = self.ctx.connection.judge(asked, &inventory);
         ending.evidence = Some(verdict.because());
         let limits = settings.limits(&found.session);
         let live = runner::count(&inventory, &limits);

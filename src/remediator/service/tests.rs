@@ -1,5 +1,6 @@
 use super::perform::Performed;
 use super::*;
+use crate::app::App;
 use crate::config::{CommonFlags, RemediatorFlags, Settings};
 use crate::connection::State;
 use crate::folder::Source;
@@ -7,13 +8,22 @@ use crate::policy::{CleanRequest, CleanupMode};
 use crate::remediator::console::context;
 use crate::remediator::quarantine::LockedFolder;
 use crate::remediator::store::runs::{Ending, Status};
+use crate::remediator::store::sightings::StoredSightings;
 use std::ffi::OsStr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A service over one small bot whose clean-up moves one session of 40 days ago.
-fn service(dir: &Path) -> Service {
+/// Gives the service other settings, and the parts that they ask for.
+fn set(service: &mut Remediator, settings: Settings) {
+    let memory = Arc::new(StoredSightings(service.ctx.store.clone()));
+    let app = App::new(settings, memory, clock::Clock::system());
+    service.ctx.settings = app.settings;
+    service.ctx.connection = app.connection;
+}
+
+fn service(dir: &Path) -> Remediator {
     let bot = dir.join("sessions/bot");
     std::fs::create_dir_all(&bot).unwrap();
     std::fs::write(
@@ -43,7 +53,7 @@ fn service(dir: &Path) -> Service {
         state_path: Some(dir.join("state")),
         ..RemediatorFlags::default()
     };
-    Service::new(context(Settings::load(&common, &remediator).unwrap()).unwrap()).unwrap()
+    Remediator::new(context(Settings::load(&common, &remediator).unwrap()).unwrap()).unwrap()
 }
 
 #[tokio::test]
@@ -231,7 +241,7 @@ async fn the_roll_call_remembers_who_is_alive_and_touches_nothing() {
     settings.connection.probes = vec![
         crate::connection::Probe::command_line(&format!("cat {}", answer.display()), None).unwrap(),
     ];
-    service.ctx.settings = Arc::new(settings);
+    set(&mut service, settings);
     let service = Arc::new(service);
     let found = service.find_now("bot").unwrap().unwrap();
     let verdict = async || {
@@ -240,7 +250,7 @@ async fn the_roll_call_remembers_who_is_alive_and_touches_nothing() {
             tier: None,
             force: None,
         };
-        runner::preview(&service.ctx.settings, &found, ask).await.0
+        runner::preview(&service.ctx.app(), &found, ask).await.0
     };
     std::fs::write(&answer, "disconnected").unwrap();
     service.roll_call().await;
@@ -302,7 +312,7 @@ async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
             .build();
         let rule = ServiceRule::new(globs.unwrap(), None, spec, false, Timing::default()).unwrap();
         settings.connection.processes = Services::new(vec![rule]).unwrap();
-        service.ctx.settings = Arc::new(settings);
+        set(&mut service, settings);
         let found = service.find_now("bot").unwrap().unwrap();
         let ask = CleanRequest {
             mode: CleanupMode::Cleanup,
@@ -360,7 +370,7 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
     // Nothing but a stop would do.
     settings.connection.probes =
         vec![crate::connection::Probe::command_line("echo connected", None).unwrap()];
-    service.ctx.settings = Arc::new(settings);
+    set(&mut service, settings);
     service.restarts = RestartCoordinator::new(service.ctx.clone());
     let service = Arc::new(service);
     assert_eq!(service.known_sessions().len(), 2);
@@ -423,7 +433,7 @@ fn start_is_refused_with_the_mend() {
             .mode();
         assert_eq!(found & 0o777, mode, "{name}");
     }
-    let again = Service::new(first.ctx.clone()).err().unwrap();
+    let again = Remediator::new(first.ctx.clone()).err().unwrap();
     assert!(again.contains("another `serve`"), "{again}");
     drop(first);
     let token = dir.path().join("token");

@@ -63,7 +63,7 @@ pub struct SessionStatus {
     /// The refusals up to now of what alerts ask for, if the latest of these runs was refused.
     pub refused: Option<Refused>,
     /// The latest run that moved files and ended well, whoever asked for it.
-    pub cleaned: Option<Cleaned>,
+    pub cleaned: Option<LastCleanup>,
 }
 
 /// Refusals one after the other, never more than an hour apart, of runs that alerts asked for.
@@ -86,7 +86,7 @@ impl Refused {
 
 /// A clean-up that moved files and ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cleaned {
+pub struct LastCleanup {
     /// When it ended.
     pub ended: Timestamp,
     /// Accumulated files after it; none where a restart ended the run: they were not counted then.
@@ -188,7 +188,7 @@ impl SessionStatus {
             (false, ..) => former.cloned(),
         };
         let cleaned = match run.cleaned() {
-            true => Some(Cleaned {
+            true => Some(LastCleanup {
                 ended: run.ended,
                 files: run.files,
                 lead: None,
@@ -226,7 +226,7 @@ impl SessionStatus {
                 }),
                 _ => None,
             },
-            cleaned: row.get::<_, Option<i64>>(8)?.map(|ended| Cleaned {
+            cleaned: row.get::<_, Option<i64>>(8)?.map(|ended| LastCleanup {
                 ended: time(ended),
                 files: files.and_then(|count| u64::try_from(count).ok()),
                 lead: lead
@@ -288,7 +288,7 @@ pub(super) fn ended(db: &Sqlite, id: i64) -> Result<(), rusqlite::Error> {
 fn lead(
     db: &Sqlite,
     run: &EndedRun,
-    former: Option<Cleaned>,
+    former: Option<LastCleanup>,
 ) -> Result<Option<Duration>, rusqlite::Error> {
     // One that is dated after this one was written under a wrong clock.
     let former = former

@@ -5,6 +5,7 @@
 
 mod basic_auth;
 mod file;
+mod reader;
 mod tls;
 
 #[doc(hidden)]
@@ -21,7 +22,8 @@ use tokio::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
 
 use self::basic_auth::{Authenticator, Login};
-use self::file::{ActiveConfig, Rate, Watch};
+use self::file::{ActiveConfig, Rate};
+use self::reader::Watch;
 
 use crate::{Response, text};
 

@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{
 };
 use x509_parser::extensions::GeneralName;
 
-use super::file::Reader;
+use super::reader::Reader;
 
 /// How connections are encrypted and who may open one.
 pub struct Tls {

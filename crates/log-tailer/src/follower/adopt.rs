@@ -8,8 +8,9 @@ use memchr::memrchr;
 
 use super::Follower;
 use crate::checkpoint::{Checkpoint, FileState};
+use crate::content::{cursor_at_end, has_content_of};
 use crate::file::{Listed, Stat, is_compressed, is_gzip, open_log};
-use crate::fingerprint::{Fingerprint, content_head_of, cursor_at_end, has_content_of, head_of};
+use crate::fingerprint::{Fingerprint, content_head_of, head_of};
 use crate::lines::Consumer;
 use crate::paths::Listing;
 use crate::rotation::{RotationIndex, is_rotation_of};

@@ -9,10 +9,10 @@ use flate2::read::MultiGzDecoder;
 use super::retire::LAST_LINE_AFTER;
 use super::{Follower, TICK, after, until};
 use crate::checkpoint::{Checkpoint, FileState};
+use crate::content::{has_content_of, is_prefix};
 use crate::file::{Listed, Stat, is_compressed, is_gzip, open_log, open_same};
 use crate::fingerprint::{
-    FINGERPRINT_BYTES, Fingerprint, content_head_of, has_content_of, head_of_file, is_prefix,
-    tail_before, tail_matches,
+    FINGERPRINT_BYTES, Fingerprint, content_head_of, head_of_file, tail_before, tail_matches,
 };
 use crate::lines::{Consumer, Cursor, Drained, Feed};
 use crate::rotation::RotationIndex;

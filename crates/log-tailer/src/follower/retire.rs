@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use super::{Follower, before, until};
 use crate::checkpoint::FileState;
+use crate::content::has_content_of;
 use crate::file::{FileId, is_compressed};
-use crate::fingerprint::has_content_of;
 use crate::lines::Consumer;
 use crate::watcher::Taken;
 

@@ -1,6 +1,8 @@
 use super::adopt::MISSED_OFTEN;
 use super::copies::ORPHAN_FOR;
 use super::retire::{LAST_LINE_AFTER, REMEMBERED, RETIRED_LOOK};
+use std::path::Path;
+
 use super::*;
 use crate::file::Stat;
 use crate::fingerprint::Fingerprint;

@@ -1,8 +1,12 @@
 use super::*;
+use crate::checkpoint::Changes;
+use crate::lines::Consumer;
+use crate::paths::LogGlob;
+use crate::sink::{Orders, Progress};
 use std::path::Path;
 use std::sync::Mutex;
 
-use crate::checkpoint::{Changes, Saved};
+use crate::checkpoint::Saved;
 use crate::lines::Block;
 
 /// What a server did, as another thread sees it.

@@ -1,7 +1,7 @@
 use super::*;
 
 fn state(status: &str, running: bool, restarting: bool, pid: u32) -> &'static str {
-    match (State {
+    match (ContainerState {
         status: status.into(),
         running,
         restarting,

@@ -3,7 +3,7 @@ use super::*;
 const GONE: &str = "LoadState=loaded\nActiveState=inactive\nSubState=dead\nMainPID=0\nControlPID=0\nControlGroup=\nTasksCurrent=[not set]\nTriggeredBy=\n";
 
 fn word(text: &str, populated: Option<bool>) -> &'static str {
-    match State(text.into()).judge(populated) {
+    match UnitState(text.into()).judge(populated) {
         Observation::Running { .. } | Observation::Changing(_) => "running",
         Observation::Gone(_) => "gone",
         Observation::Unknown(_) => "unknown",
@@ -97,13 +97,13 @@ fn a_control_group_is_looked_into() {
         assert_eq!(populated(dir.path()), says, "{events}");
     }
     assert_eq!(populated(&dir.path().join("none")), None);
-    assert_eq!(State("ControlGroup=/../../x".into()).cgroup(), None);
-    assert_eq!(State("ControlGroup=".into()).cgroup(), None);
+    assert_eq!(UnitState("ControlGroup=/../../x".into()).cgroup(), None);
+    assert_eq!(UnitState("ControlGroup=".into()).cgroup(), None);
 }
 
 #[test]
 fn what_must_not_be_stopped() {
-    assert_eq!(State(GONE.into()).problem(), None);
+    assert_eq!(UnitState(GONE.into()).problem(), None);
     for (from, to, says) in [
         ("TriggeredBy=", "TriggeredBy=bot.timer", "TriggeredBy"),
         ("LoadState=loaded", "LoadState=not-found", "no such unit"),
@@ -111,14 +111,14 @@ fn what_must_not_be_stopped() {
         ("LoadState=loaded", "LoadState=bad-setting", "cannot load"),
         ("LoadState=loaded\n", "", "cannot be understood"),
     ] {
-        let problem = State(GONE.replace(from, to)).problem().unwrap();
+        let problem = UnitState(GONE.replace(from, to)).problem().unwrap();
         assert!(problem.contains(says), "{problem}");
     }
 }
 
 #[test]
 fn units_stopped_along_must_not_run() {
-    let along = |more: &str| State(format!("{GONE}{more}")).stopped_along().join(" ");
+    let along = |more: &str| UnitState(format!("{GONE}{more}")).stopped_along().join(" ");
     assert_eq!(along(""), "");
     assert_eq!(
         along("RequiredBy=multi-user.target\nBoundBy=\n"),
@@ -154,7 +154,7 @@ fn units_stopped_along_must_not_run() {
         ("ActiveState=inactive\n", 2, Some("cannot be understood")),
         ("", 1, Some("cannot be understood")),
     ] {
-        let problem = State(answer.into()).problem_of_those(units);
+        let problem = UnitState(answer.into()).problem_of_those(units);
         assert_eq!(problem.is_some(), says.is_some(), "{answer}");
         assert!(
             problem.is_none_or(|problem| problem.contains(says.unwrap())),
@@ -167,7 +167,7 @@ fn units_stopped_along_must_not_run() {
 #[test]
 fn only_an_active_unit_is_settled() {
     let settled = |from: &str, to: &str| {
-        let state = State(
+        let state = UnitState(
             GONE.replace("SubState=dead", "SubState=running")
                 .replace(from, to),
         );

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::folder::scan::{MAX_CREDS_BYTES, read_plain_file, stat};
-use crate::folder::{Found, Place, Shape, Stamp, Timestamp};
+use crate::folder::{FolderPath, Found, Shape, Stamp, Timestamp};
 use crate::remediator::outcome::{self, Crash, RunError};
 use crate::remediator::quarantine::{
     LockedFolder, Obstacle, RunId, exists, obstacle, obstacle_io, open_beneath, read_record, sync,
@@ -18,7 +18,7 @@ use crate::remediator::runner::{Context, blocking};
 use crate::remediator::store::audit::FileRecord;
 use crate::remediator::store::runs::{Ending, Run, Status};
 
-use super::{NEW, PREFIX, RECORD, REPLACED, Record, exchanged};
+use super::{NEW, PREFIX, RECORD, REPLACED, RestoreRecord, exchanged};
 
 /// Where a restore stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +39,13 @@ pub(super) fn stage(slot: BorrowedFd<'_>) -> Result<Stage, Obstacle> {
             Stage::Begun
         });
     }
-    let record: Record = read_record(slot, RECORD)?;
+    let record: RestoreRecord = read_record(slot, RECORD)?;
     let looking = |error: &std::io::Error| obstacle_io("looking at a restore", error);
     let Some((shape, stamp)) = stat(slot, OsStr::new(NEW)).map_err(|e| looking(&e))? else {
         return Ok(Stage::Exchanged);
     };
     // Ours is a plain file that is not too large.
-    if !matches!(shape, Shape::Regular | Shape::ManyNames) || stamp.size > MAX_CREDS_BYTES {
+    if !matches!(shape, Shape::Regular | Shape::HardLinked) || stamp.size > MAX_CREDS_BYTES {
         return Ok(Stage::Exchanged);
     }
     let read = read_plain_file(slot, OsStr::new(NEW), MAX_CREDS_BYTES);
@@ -59,7 +59,7 @@ pub(super) fn stage(slot: BorrowedFd<'_>) -> Result<Stage, Obstacle> {
 
 /// Whether this is the file that was to be put back.
 pub(super) fn is_new(
-    record: &Record,
+    record: &RestoreRecord,
     stamp: &Stamp,
     read: std::io::Result<Vec<u8>>,
 ) -> std::io::Result<bool> {
@@ -142,7 +142,7 @@ pub(super) fn settle_all(folder: &LockedFolder) -> Result<(), Obstacle> {
 /// of their run and time. Takes the lock only where there is something; a folder that is
 /// locked is left for the next time.
 pub fn tidy(
-    place: &Place,
+    place: &FolderPath,
     mut is_due: impl FnMut(&str, Timestamp) -> bool,
 ) -> Result<(), Obstacle> {
     use crate::folder::scan::QUARANTINE_DIR;
@@ -164,7 +164,7 @@ pub fn tidy(
     for (name, run) in slots(quarantine.as_fd())? {
         let slot = open_beneath(quarantine.as_fd(), &name)
             .map_err(|e| obstacle("opening a restore", e))?;
-        let Ok(record) = read_record::<Record>(slot.as_fd(), RECORD) else {
+        let Ok(record) = read_record::<RestoreRecord>(slot.as_fd(), RECORD) else {
             continue;
         };
         if is_due(run.as_str(), Timestamp::from_nanos(record.at_ns)) {

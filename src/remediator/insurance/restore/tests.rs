@@ -7,7 +7,7 @@ fn only_what_was_replaced_counts_as_exchanged() {
     let path = dir.path().join(NEW);
     let slot = std::fs::File::open(dir.path()).unwrap();
     let write = |inode| {
-        let record = Record {
+        let record = RestoreRecord {
             version: 1,
             at_ns: 1,
             copy: 1,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::folder::scan::QUARANTINE_DIR;
-use crate::folder::{Place, SessionName};
+use crate::folder::{FolderPath, SessionName};
 use crate::remediator::quarantine::{LockedFolder, make_dir, write_record};
 
 const SLOT: &str = "creds-20261123T201510Z-4f2a91";
@@ -29,7 +29,7 @@ impl Sample {
         std::fs::create_dir_all(dir.path().join("bot")).unwrap();
         let store = CopyStore::new(dir.path());
         let watch = Watch::new(store, Insurance::default(), Duration::from_secs(86_400));
-        let place = Place {
+        let place = FolderPath {
             parent: dir.path().to_owned(),
             name: "bot".into(),
         };

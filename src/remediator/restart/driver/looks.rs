@@ -67,7 +67,7 @@ pub(super) async fn is_alive(ctx: &Context, sessions: &[Found]) -> bool {
             for found in some.iter().cloned() {
                 let ctx = ctx.clone();
                 looks.spawn(async move {
-                    let asked = ctx.settings.connection.ask(&found.session).await;
+                    let asked = ctx.connection.ask(&found.session).await;
                     asked.says(Finding::Connected)
                 });
             }
@@ -111,7 +111,7 @@ pub(super) async fn is_paused(ctx: &Context) -> bool {
 
 /// Whether a session is connected since then.
 async fn is_back(ctx: &Context, found: &Found, since: Timestamp) -> bool {
-    let connection = &ctx.settings.connection;
+    let connection = &ctx.connection;
     let asked = connection.ask(&found.session).await;
     match runner::look(found).await {
         Ok(inventory) => connection.is_back(asked, &inventory, since),

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use crate::policy::StopRefusal;
 use crate::remediator::outcome::{BotState, RunError, RunResult};
 use crate::remediator::restart::coordinator::RestartResult;
-use crate::remediator::restart::state::{Returned, Verdict, WaitingSession};
+use crate::remediator::restart::state::{BotVerdict, Returned, WaitingSession};
 use crate::remediator::runner::{self, blocking};
 use crate::remediator::store::runs::Ending;
 
@@ -13,7 +13,7 @@ use super::Driver;
 
 impl Driver {
     /// What is known of the bot of this session.
-    fn bot(&self, verdict: Verdict, session: &str) -> BotState {
+    fn bot(&self, verdict: BotVerdict, session: &str) -> BotState {
         let is_late = |one: &WaitingSession| one.session == session && one.seen < 2;
         let why = match self.why.is_empty() {
             true => "it ended after its start".to_owned(),
@@ -21,19 +21,19 @@ impl Driver {
         };
         match verdict {
             _ if !self.state.waiting.iter().any(is_late) => BotState::Connected,
-            Verdict::RunningNotConnected => BotState::NotConnected(format!(
+            BotVerdict::RunningNotConnected => BotState::NotConnected(format!(
                 "not connected within {}",
                 humantime::format_duration(self.state.times.connect)
             )),
-            Verdict::StartUnknown => BotState::StartUnknown(why),
-            Verdict::Contradicted => BotState::Down(
+            BotVerdict::StartUnknown => BotState::StartUnknown(why),
+            BotVerdict::Contradicted => BotState::Down(
                 "it is not started while a live source says that it is connected".into(),
             ),
             _ => BotState::Down(why),
         }
     }
 
-    pub(super) async fn report(&mut self, verdict: Verdict) {
+    pub(super) async fn report(&mut self, verdict: BotVerdict) {
         let Some(mut live) = self.live.take() else {
             return;
         };
@@ -56,24 +56,28 @@ impl Driver {
             Some(error) => RestartResult::Ended(Err(error)),
         };
         let result = match verdict {
-            Verdict::NotBegun if live.needs_no_stop => RestartResult::NeedsNoStop,
-            Verdict::StoppedByOperator => RestartResult::NeedsNoStop,
-            Verdict::NotBegun | Verdict::Busy => not_begun(live.error.take()),
-            Verdict::NotSaved => match live.error.take() {
+            BotVerdict::NotBegun if live.needs_no_stop => RestartResult::NeedsNoStop,
+            BotVerdict::StoppedByOperator => RestartResult::NeedsNoStop,
+            BotVerdict::NotBegun | BotVerdict::Busy => not_begun(live.error.take()),
+            BotVerdict::NotSaved => match live.error.take() {
                 None => RestartResult::Ended(Err(RunError::Store(
                     "the journal hangs; nothing was stopped".into(),
                 ))),
                 error => not_begun(error),
             },
-            Verdict::Unknown => RestartResult::Ended(Err(StopRefusal::ServiceUnknown(why).into())),
-            Verdict::NotStopped(returned) => {
+            BotVerdict::Unknown => {
+                RestartResult::Ended(Err(StopRefusal::ServiceUnknown(why).into()))
+            }
+            BotVerdict::NotStopped(returned) => {
                 let why = match (returned, why.is_empty()) {
                     (Returned::Timeout, _) | (_, true) => "it took too long".to_owned(),
                     _ => why,
                 };
                 RestartResult::Ended(Err(RunError::NotStopped(why)))
             }
-            Verdict::NotGone => RestartResult::Ended(Err(RunError::NotGone(self.state.times.gone))),
+            BotVerdict::NotGone => {
+                RestartResult::Ended(Err(RunError::NotGone(self.state.times.gone)))
+            }
             verdict => {
                 let bot = self.bot(verdict, live.found.session.as_str());
                 let cleaned = live.cleaned.take().unwrap_or(Err(RunError::DownTimeout));

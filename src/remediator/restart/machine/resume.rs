@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::super::state::{CallKind, Effect, HandedTo, Notice, Phase, Sources, Verdict};
-use super::{STOPS_LATE_WITHIN, Step};
+use super::super::state::{BotVerdict, CallKind, Effect, HandedTo, Notice, Phase, Sources};
+use super::{STOPS_LATE_WITHIN, Transition};
 
-impl Step {
+impl Transition {
     /// What was awaited is lost with the process that awaited it. A call may be under way.
     pub(super) fn resume(&mut self) {
         self.s.reported = true;
@@ -84,7 +84,7 @@ impl Step {
         self.effects.push(Effect::BreakOff);
         self.effects.push(Effect::Unlock);
         self.effects.push(Effect::Notify(Notice::Removed));
-        self.report(Verdict::Removed);
+        self.report(BotVerdict::Removed);
         self.effects.push(Effect::Note);
     }
 
@@ -98,9 +98,9 @@ impl Step {
         if self.s.leaving && may && !self.s.phase.is_final() {
             self.effects.push(Effect::Leave);
             self.report(match self.s.phase {
-                Phase::RunningNotConnected => Verdict::RunningNotConnected,
-                Phase::Down => Verdict::Down,
-                _ => Verdict::StartUnknown,
+                Phase::RunningNotConnected => BotVerdict::RunningNotConnected,
+                Phase::Down => BotVerdict::Down,
+                _ => BotVerdict::StartUnknown,
             });
         }
     }

@@ -89,7 +89,7 @@ fn since(store: &Store) -> Option<Timestamp> {
     status_of(store).refused.map(|refused| refused.since)
 }
 
-fn minutes(cleaned: Option<Cleaned>) -> Option<u64> {
+fn minutes(cleaned: Option<LastCleanup>) -> Option<u64> {
     cleaned.unwrap().lead.map(|lead| lead.as_secs() / 60)
 }
 
@@ -329,7 +329,7 @@ fn a_run_that_moved_nothing_is_no_clean_up() {
         .unwrap();
     assert_eq!(
         status_of(&store).cleaned,
-        Some(Cleaned {
+        Some(LastCleanup {
             ended: at(3),
             files: None,
             lead: None

@@ -15,14 +15,14 @@ const FILE: &str = "alive.json";
 
 /// A memory that can be saved in a state directory.
 #[derive(Debug)]
-pub struct Kept {
+pub struct SightingsFile {
     recent: Recent,
     path: PathBuf,
     changed: AtomicBool,
     clock: Clock,
 }
 
-impl Kept {
+impl SightingsFile {
     /// With what was saved in `dir`, if anything was and can be understood: what is lost
     /// comes again with the next look at a bot that lives.
     pub fn load(dir: &Path, clock: Clock) -> Self {
@@ -70,7 +70,7 @@ impl Kept {
     }
 }
 
-impl Memory for Kept {
+impl Memory for SightingsFile {
     fn recall(&self, session: &SessionName) -> Recollection {
         self.recent.recall(session)
     }

@@ -1,0 +1,71 @@
+use super::*;
+use Finding::*;
+
+#[test]
+fn the_rules() {
+    let now = Timestamp::from_secs(1_800_000_000);
+    let ago = |seconds: u64| now.minus(Duration::from_secs(seconds));
+    let event = |opened, at: u64, line: u64| {
+        Some(LogEvent {
+            opened: Some(opened),
+            at: Some(ago(at)),
+            last_line: ago(line),
+        })
+    };
+    let ahead = now.plus(Duration::from_secs(1));
+    let is = |opened, at, last_line| {
+        Some(LogEvent {
+            opened,
+            at,
+            last_line,
+        })
+    };
+    for (event, gone, written, finding) in [
+        (None, false, None, Nothing),
+        (None, true, None, Nothing),
+        (event(true, 5000, 900), false, None, Connected),
+        (event(true, 5000, 901), false, None, Nothing),
+        (event(false, 5000, 900), false, None, Disconnected),
+        (
+            event(false, 5000, 900),
+            false,
+            Some(ago(4998)),
+            Disconnected,
+        ),
+        (event(false, 5000, 900), false, Some(ago(4997)), Nothing),
+        (event(false, 5000, 901), false, None, Nothing),
+        (event(true, 5000, 5000), true, None, Nothing),
+        (event(false, 5000, 5000), true, None, Disconnected),
+        (event(false, 5000, 5000), true, Some(ago(1)), Disconnected),
+        // A log that is still written contradicts a process that is gone.
+        (event(true, 5000, 599), true, None, NoAnswer),
+        (event(false, 5000, 599), true, None, NoAnswer),
+        (is(None, None, ago(599)), true, None, NoAnswer),
+        (is(None, None, ago(600)), true, None, Nothing),
+        (is(None, None, ago(5)), false, None, Nothing),
+        (is(Some(false), Some(ago(5)), ahead), false, None, Nothing),
+        (is(Some(false), None, ago(1)), false, None, Nothing),
+        (is(Some(true), None, ago(1)), false, None, Connected),
+        (is(Some(true), Some(ahead), ago(0)), false, None, Nothing),
+        (is(Some(false), Some(ahead), ahead), true, None, NoAnswer),
+    ] {
+        let (seen, why) = log_says(
+            Ok(event),
+            gone,
+            written,
+            now,
+            Duration::from_secs(900),
+            Duration::from_secs(600),
+        );
+        assert_eq!(seen, finding, "{event:?} {gone} {written:?}: {why}");
+    }
+    let unreadable = log_says(
+        Err("x".into()),
+        false,
+        None,
+        now,
+        Duration::from_secs(900),
+        Duration::from_secs(600),
+    );
+    assert_eq!(unreadable, (NoAnswer, "x".to_owned()));
+}

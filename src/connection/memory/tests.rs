@@ -1,0 +1,152 @@
+use super::*;
+use std::ffi::OsStr;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn now() -> Timestamp {
+    Timestamp::from_secs(1_800_000_000)
+}
+
+fn says(id: &str, finding: Finding) -> Evidence {
+    Evidence {
+        id: id.into(),
+        ..Evidence::new("probe", finding, "disconnected")
+    }
+}
+
+fn seen(at: Timestamp) -> Recollection {
+    let alive = BTreeMap::from([("probe-1".to_owned(), Alive::at(at))]);
+    Recollection {
+        alive,
+        ..Recollection::default()
+    }
+}
+
+fn heard(memory: &Recollection, evidence: Evidence) -> Evidence {
+    vouched(vec![evidence], memory, now()).remove(0)
+}
+
+#[test]
+fn only_a_source_that_saw_this_session_alive_may_say_that_it_is_not() {
+    for finding in [Finding::Disconnected, Finding::Gone] {
+        for (memory, counts) in [
+            (Recollection::default(), false),
+            (seen(now()), true),
+            (seen(now().minus(30 * DAY)), true),
+            (seen(now().minus(30 * DAY + Duration::from_nanos(1))), false),
+            (seen(now().plus(Duration::from_secs(300))), true),
+            // Written under a clock that ran ahead.
+            (seen(now().plus(Duration::from_secs(301))), false),
+            (seen(now().plus(3000 * DAY)), false),
+            (seen(Timestamp::from_nanos(i64::MAX)), false),
+            (seen(Timestamp::from_nanos(i64::MIN)), false),
+            (
+                Recollection {
+                    trusted_by_configuration: true,
+                    ..Recollection::default()
+                },
+                true,
+            ),
+        ] {
+            let told = heard(&memory, says("probe-1", finding));
+            assert_eq!(
+                told.finding,
+                if counts { finding } else { Finding::NoAnswer },
+                "{memory:?}"
+            );
+            assert_eq!(
+                told.detail.contains("doctor --trust"),
+                !counts,
+                "{}",
+                told.detail
+            );
+        }
+    }
+    let other = heard(&seen(now()), says("probe-2", Finding::Disconnected));
+    assert_eq!(
+        other.finding,
+        Finding::NoAnswer,
+        "what another source saw is not its merit"
+    );
+    let nameless = heard(&seen(now()), says("", Finding::Gone));
+    assert_eq!(nameless.finding, Finding::NoAnswer);
+    let trust = Trust {
+        by: "somebody".into(),
+        at: now(),
+    };
+    let trusted = Recollection {
+        trusted: BTreeMap::from([("probe-1".into(), trust)]),
+        ..Recollection::default()
+    };
+    assert_eq!(
+        heard(&trusted, says("probe-1", Finding::Gone)).finding,
+        Finding::Gone
+    );
+    assert_eq!(
+        heard(&trusted, says("probe-2", Finding::Gone)).finding,
+        Finding::NoAnswer
+    );
+}
+
+#[test]
+fn what_is_no_accusation_needs_nobody() {
+    use Finding::*;
+    for finding in [Connected, Quiet, Writing, NoAnswer, Nothing] {
+        assert_eq!(
+            heard(&Recollection::default(), says("", finding)).finding,
+            finding
+        );
+    }
+}
+
+#[test]
+fn a_wrong_clock_is_mended_by_the_next_sighting() {
+    let connected = |at| Evidence {
+        alive: Some(Alive::at(at)),
+        ..says("probe-1", Finding::Connected)
+    };
+    let told = |memory: &Recollection, at| memory.missing(&[connected(at)], now()).len();
+    assert_eq!(told(&Recollection::default(), now()), 1);
+    assert_eq!(
+        told(&seen(now().plus(3000 * DAY)), now()),
+        1,
+        "replaced, though it is later"
+    );
+    assert_eq!(told(&seen(now()), now()), 0, "not every time");
+    assert_eq!(told(&seen(now().minus(Duration::from_secs(61))), now()), 1);
+    assert_eq!(
+        told(&Recollection::default(), now().plus(DAY)),
+        0,
+        "never from the future"
+    );
+    assert_eq!(told(&Recollection::default(), now().minus(31 * DAY)), 0);
+    // An older line of a log does not replace what was seen since.
+    assert_eq!(told(&seen(now()), now().minus(DAY)), 0);
+}
+
+#[test]
+fn the_memory_of_a_process_can_be_kept() {
+    let (a, ab) = (
+        SessionName::from_dir(OsStr::new("a")),
+        SessionName::from_dir(OsStr::new("ab")),
+    );
+    let recent = Recent::default();
+    recent.remember(
+        &a,
+        &[(
+            "probe-1".into(),
+            Alive {
+                at: now(),
+                mark: Some("m".into()),
+            },
+        )],
+    );
+    recent.remember(&ab, &[("probe-2".into(), Alive::at(now().minus(31 * DAY)))]);
+    assert_eq!(recent.recall(&a).alive.len(), 1);
+    let kept = recent.save(now());
+    assert_eq!(kept.len(), 1, "what is too old is forgotten");
+    let again = Recent::default();
+    again.load(kept);
+    assert_eq!(again.recall(&a), recent.recall(&a));
+    assert!(again.recall(&ab).alive.is_empty());
+}

@@ -1,0 +1,235 @@
+use super::*;
+use crate::connection::Alive;
+use crate::folder::{Creds, Entry, FileName, SessionActivity, Shape, Stamp};
+
+fn asked(findings: &[Finding], log: Option<LogEvent>) -> Asked {
+    Asked {
+        evidence: findings
+            .iter()
+            .map(|finding| Evidence::new("probe", *finding, ""))
+            .collect(),
+        log: log.map(|event| ("log".into(), Ok(Some(event)))),
+        logged_out: false,
+        memory: Recollection {
+            trusted_by_configuration: true,
+            ..Recollection::default()
+        },
+    }
+}
+
+fn folder(modified: Timestamp) -> Inventory {
+    let stamp = Stamp {
+        modified,
+        ..Stamp::default()
+    };
+    let inside = SessionActivity::NotRead;
+    let name = FileName::new("creds.json");
+    Inventory::new(
+        [Entry {
+            name,
+            shape: Shape::Regular,
+            stamp,
+            inside,
+        }],
+        Creds::Missing,
+    )
+}
+
+#[test]
+fn while_it_is_stopped() {
+    use Finding::*;
+    let since = Timestamp::now().minus(Duration::from_secs(10));
+    let later = since.plus(Duration::from_nanos(1));
+    let line = |last_line| {
+        Some(LogEvent {
+            opened: Some(true),
+            at: Some(since),
+            last_line,
+        })
+    };
+    for (findings, log, gone, written, state) in [
+        (&[][..], None, true, since, State::Disconnected),
+        (&[NoAnswer], None, true, since, State::Disconnected),
+        (&[Disconnected], None, true, since, State::Disconnected),
+        (
+            &[Gone, NoAnswer],
+            line(since.plus(TICK)),
+            true,
+            since,
+            State::Disconnected,
+        ),
+        (&[Connected], None, true, since, State::Unknown),
+        (&[NoAnswer], None, false, since, State::Unknown),
+        (&[Gone], None, false, since, State::Unknown),
+        (&[NoAnswer], None, true, later, State::Unknown),
+        (
+            &[Gone],
+            line(since.plus(TICK * 2)),
+            true,
+            since,
+            State::Unknown,
+        ),
+    ] {
+        let verdict = Connection::default().judge_stopped(
+            asked(findings, log),
+            &folder(written),
+            gone,
+            since,
+        );
+        assert_eq!(
+            verdict.state, state,
+            "{findings:?} {log:?} {gone} {verdict:?}"
+        );
+        assert_eq!(verdict.process_gone, state == State::Disconnected);
+    }
+}
+
+/// The service of another bot was stopped, and the log of this one is the only source.
+#[test]
+fn a_log_that_ends_with_an_opened_connection_is_not_enough() {
+    use Finding::*;
+    let since = Timestamp::now().minus(Duration::from_secs(10));
+    let long_ago = since.minus(Duration::from_secs(3600));
+    let log = |opened, last_line| {
+        Some(LogEvent {
+            opened,
+            at: Some(long_ago),
+            last_line,
+        })
+    };
+    let open = Some(true);
+    for (source, finding, log, written, state) in [
+        ("sockets", Nothing, log(open, since), since, State::Unknown),
+        ("probe", Nothing, log(open, since), since, State::Unknown),
+        ("process", Nothing, log(open, since), since, State::Unknown),
+        ("sockets", NoAnswer, log(open, since), since, State::Unknown),
+        // Either of them was still.
+        (
+            "sockets",
+            Nothing,
+            log(open, long_ago),
+            since,
+            State::Unknown,
+        ),
+        (
+            "sockets",
+            Nothing,
+            log(open, since),
+            long_ago,
+            State::Unknown,
+        ),
+        (
+            "sockets",
+            Nothing,
+            log(open, long_ago),
+            long_ago,
+            State::Disconnected,
+        ),
+        // Somebody else saw it go.
+        (
+            "probe",
+            Disconnected,
+            log(open, since),
+            since,
+            State::Disconnected,
+        ),
+        (
+            "process",
+            Gone,
+            log(open, since),
+            since,
+            State::Disconnected,
+        ),
+        // It said so itself, or never spoke of a connection.
+        (
+            "sockets",
+            Nothing,
+            log(Some(false), since),
+            since,
+            State::Disconnected,
+        ),
+        (
+            "sockets",
+            Nothing,
+            log(None, since),
+            since,
+            State::Disconnected,
+        ),
+    ] {
+        let mut asked = asked(&[], log);
+        asked.evidence.push(Evidence::new(source, finding, ""));
+        let verdict = Connection::default().judge_stopped(asked, &folder(written), true, since);
+        assert_eq!(
+            verdict.state, state,
+            "{source} {finding:?} {log:?} {verdict:?}"
+        );
+    }
+}
+
+#[test]
+fn who_saw_that_it_went() {
+    use Finding::*;
+    let since = Timestamp::now();
+    let seen = |seconds| Recollection {
+        alive: [(
+            "id".to_owned(),
+            Alive::at(since.minus(Duration::from_secs(seconds))),
+        )]
+        .into(),
+        ..Recollection::default()
+    };
+    let heard = |finding| Evidence {
+        id: "id".into(),
+        ..Evidence::new("probe", finding, "")
+    };
+    let nobody = Recollection::default();
+    let trusted = Recollection {
+        trusted_by_configuration: true,
+        ..Recollection::default()
+    };
+    for (finding, memory, confirmed) in [
+        (Gone, &seen(86_400), true),
+        (Disconnected, &trusted, true),
+        // It never saw this bot at all.
+        (Gone, &nobody, false),
+        (NoAnswer, &nobody, false),
+        (NoAnswer, &trusted, false),
+        // It may have been out of order for long.
+        (NoAnswer, &seen(86_400), false),
+        (NoAnswer, &seen(60), true),
+        (Nothing, &seen(60), false),
+        (Connected, &seen(60), false),
+    ] {
+        assert_eq!(
+            confirms(&heard(finding), memory, since),
+            confirmed,
+            "{finding:?} {memory:?}"
+        );
+    }
+}
+
+#[test]
+fn after_it_was_started() {
+    use Finding::*;
+    let since = Timestamp::now().minus(Duration::from_secs(10));
+    let opened = |at| {
+        Some(LogEvent {
+            opened: Some(true),
+            at,
+            last_line: Timestamp::now(),
+        })
+    };
+    for (findings, log, back) in [
+        (&[Connected][..], None, true),
+        (&[Disconnected], None, false),
+        (&[NoAnswer], None, false),
+        (&[Connected, Gone], None, false),
+        (&[], opened(Some(since)), true),
+        (&[], opened(Some(since.minus(TICK * 2))), false),
+        (&[], opened(None), false),
+        (&[Disconnected], opened(Some(since)), false),
+    ] {
+        let is_back = Connection::default().is_back(asked(findings, log), &folder(since), since);
+        assert_eq!(is_back, back, "{findings:?} {log:?}");
+    }
+}

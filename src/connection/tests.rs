@@ -1,0 +1,155 @@
+use super::*;
+use crate::folder::{Creds, Entry, FileName, SessionActivity, Shape, Stamp};
+use std::ffi::OsStr;
+
+/// A log that tells what a test says.
+#[derive(Debug)]
+struct Told(Option<LogEvent>, Option<Timestamp>);
+
+impl LogView for Told {
+    fn last_event(&self, _: &SessionName) -> Result<Option<LogEvent>, String> {
+        Ok(self.0)
+    }
+    fn last_opened(&self, _: &SessionName) -> Option<Timestamp> {
+        self.1
+    }
+}
+
+fn quiet_folder() -> Inventory {
+    let modified = Timestamp::now().minus(Duration::from_secs(7200));
+    let entry = Entry {
+        name: FileName::new("creds.json"),
+        shape: Shape::Regular,
+        stamp: Stamp {
+            modified,
+            ..Stamp::default()
+        },
+        inside: SessionActivity::NotRead,
+    };
+    Inventory::new([entry], Creds::Missing)
+}
+
+#[tokio::test]
+async fn a_log_counts_once_it_told_of_an_opened_connection() {
+    let ago = |seconds| Timestamp::now().minus(Duration::from_secs(seconds));
+    let session = SessionName::from_dir(OsStr::new("a"));
+    let mut connection = Connection::default();
+    let mut says = async |event: Option<(bool, u64)>, opened: Option<u64>| {
+        let event = event.map(|(opened, at)| LogEvent {
+            opened: Some(opened),
+            at: Some(ago(at)),
+            last_line: ago(60),
+        });
+        connection.log = Some(Arc::new(Told(event, opened.map(ago))));
+        let verdict = connection.verdict(&session, &quiet_folder()).await;
+        (verdict.state, verdict.evidence[0].finding)
+    };
+    assert_eq!(says(None, None).await, (State::Unknown, Finding::Nothing));
+    assert_eq!(
+        says(Some((false, 3600)), None).await,
+        (State::Unknown, Finding::NoAnswer)
+    );
+    let older = Some(31 * 86_400);
+    assert_eq!(
+        says(Some((false, 3600)), older).await,
+        (State::Unknown, Finding::NoAnswer)
+    );
+    let opened = Some(7200);
+    assert_eq!(
+        says(Some((false, 3600)), opened).await,
+        (State::Disconnected, Finding::Disconnected)
+    );
+    assert_eq!(
+        says(Some((true, 3600)), None).await,
+        (State::Connected, Finding::Connected)
+    );
+    // It is remembered, though the log no longer tells.
+    assert_eq!(
+        says(Some((false, 3600)), None).await,
+        (State::Disconnected, Finding::Disconnected)
+    );
+}
+
+#[tokio::test]
+async fn whom_nobody_knows_is_asked_and_not_believed() {
+    let session = SessionName::from_dir(OsStr::new("a"));
+    let probe = |word: &str| vec![Probe::command_line(&format!("echo {word}"), None).unwrap()];
+    let mut connection = Connection::default();
+    connection.settings.probes = probe("disconnected");
+    let folder = quiet_folder();
+    let verdict = connection.verdict(&session, &folder).await;
+    assert_eq!(verdict.state, State::Unknown);
+    assert!(
+        verdict.because().contains("--connection.trust"),
+        "{}",
+        verdict.because()
+    );
+    let mut trusted = connection.clone();
+    trusted.settings.trust = globset::GlobSetBuilder::new()
+        .add(globset::Glob::new("a*").unwrap())
+        .build()
+        .unwrap();
+    assert_eq!(
+        trusted.verdict(&session, &folder).await.state,
+        State::Disconnected
+    );
+    let other = SessionName::from_dir(OsStr::new("b"));
+    assert_eq!(trusted.verdict(&other, &folder).await.state, State::Unknown);
+    // Another command that calls it connected vouches for itself only.
+    connection.settings.probes = probe("connected");
+    assert_eq!(
+        connection.verdict(&session, &folder).await.state,
+        State::Connected
+    );
+    connection.settings.probes = probe("disconnected");
+    assert_eq!(
+        connection.verdict(&session, &folder).await.state,
+        State::Unknown
+    );
+    assert_eq!(connection.ids(&session).len(), 1);
+    assert_eq!(connection.memory.recall(&session).alive.len(), 1);
+    connection.settings.probes.clear();
+    assert!(
+        connection
+            .verdict(&session, &folder)
+            .await
+            .because()
+            .contains("none configured")
+    );
+}
+
+#[test]
+fn the_quiet_window() {
+    let now = Timestamp::from_secs(1_000_000);
+    let with = |modified: Option<Timestamp>| {
+        let entry = modified.map(|modified| Entry {
+            name: FileName::new("creds.json"),
+            shape: Shape::Regular,
+            stamp: Stamp {
+                modified,
+                ..Stamp::default()
+            },
+            inside: SessionActivity::NotRead,
+        });
+        writes(
+            &Inventory::new(entry, Creds::Missing),
+            now,
+            Duration::from_secs(600),
+        )
+        .finding
+    };
+    assert_eq!(with(None), Finding::NoAnswer);
+    assert_eq!(
+        with(Some(now.plus(Duration::from_nanos(1)))),
+        Finding::Writing
+    );
+    assert_eq!(with(Some(now)), Finding::Writing);
+    assert_eq!(
+        with(Some(now.minus(Duration::from_secs(599)))),
+        Finding::Writing
+    );
+    assert_eq!(
+        with(Some(now.minus(Duration::from_secs(600)))),
+        Finding::Quiet
+    );
+}

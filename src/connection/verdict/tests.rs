@@ -1,0 +1,119 @@
+use super::*;
+use Finding::*;
+use proptest::prelude::*;
+
+const ALL: [Finding; 7] = [
+    Connected,
+    Disconnected,
+    Gone,
+    Quiet,
+    Writing,
+    NoAnswer,
+    Nothing,
+];
+
+fn folded(findings: &[Finding]) -> Verdict {
+    fold(
+        findings
+            .iter()
+            .map(|finding| Evidence::new("test", *finding, ""))
+            .collect(),
+    )
+}
+
+/// The rows of docs/configuration.md: connected, negative, quiet, writing, silent, verdict.
+fn documented() -> Vec<([String; 5], String)> {
+    let text = include_str!("../../../docs/configuration.md");
+    let from = text.find("<!-- BEGIN verdict -->").unwrap();
+    let to = text.find("<!-- END verdict -->").unwrap();
+    let rows = text[from..to]
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.contains("verdict"));
+    rows.map(|row| {
+        let cells: Vec<String> = row
+            .trim_matches('|')
+            .split('|')
+            .map(|cell| cell.trim().to_owned())
+            .collect();
+        let [a, b, c, d, e, verdict] = <[String; 6]>::try_from(cells).unwrap();
+        ([a, b, c, d, e], verdict)
+    })
+    .collect()
+}
+
+#[test]
+fn the_documented_table_is_whole_and_true() {
+    let rows = documented();
+    assert!(rows.len() >= 5, "{rows:?}");
+    for bits in 0..32_u32 {
+        let has = |index: usize| bits & (1 << index) != 0;
+        let fits: Vec<&str> = rows
+            .iter()
+            .filter(|(cells, _)| {
+                cells
+                    .iter()
+                    .enumerate()
+                    .all(|(index, cell)| match cell.as_str() {
+                        "any" => true,
+                        "yes" => has(index),
+                        "no" => !has(index),
+                        other => panic!("{other:?} in the table of docs/configuration.md"),
+                    })
+            })
+            .map(|(_, verdict)| verdict.as_str())
+            .collect();
+        let [verdict] = fits[..] else {
+            panic!("{bits:05b}: {fits:?}")
+        };
+        for negative in [&[Disconnected][..], &[Gone], &[Gone, Disconnected]] {
+            for nothing in [&[][..], &[Nothing]] {
+                let mut findings = nothing.to_vec();
+                for (index, finding) in [(0, Connected), (2, Quiet), (3, Writing), (4, NoAnswer)] {
+                    findings.extend(has(index).then_some(finding));
+                }
+                if has(1) {
+                    findings.extend(negative);
+                }
+                let seen = folded(&findings);
+                assert_eq!(seen.state.label(), verdict, "{findings:?}");
+                let gone = seen.state == State::Disconnected && findings.contains(&Gone);
+                assert_eq!(seen.process_gone, gone, "{findings:?}");
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Order and repetition change nothing; evidence of nothing changes nothing; a veto
+    /// or a contradiction never makes it disconnected.
+    #[test]
+    fn more_evidence_of_life_is_never_worse(
+        findings in proptest::collection::vec(proptest::sample::select(&ALL[..]), 0..8),
+        at in 0_usize..8,
+    ) {
+        let before = folded(&findings);
+        for more in ALL {
+            let mut longer = findings.clone();
+            longer.insert(at.min(findings.len()), more);
+            let after = folded(&longer);
+            match more {
+                Nothing => prop_assert_eq!(after.state, before.state),
+                Writing | NoAnswer | Connected => prop_assert_ne!(after.state, State::Disconnected),
+                _ => {}
+            }
+            if findings.contains(&more) {
+                prop_assert_eq!((after.state, after.process_gone), (before.state, before.process_gone));
+            }
+            prop_assert!(!after.process_gone || after.state == State::Disconnected);
+        }
+        let turned: Vec<Finding> = findings.iter().rev().copied().collect();
+        prop_assert_eq!(folded(&turned).state, before.state);
+    }
+}
+
+#[test]
+fn an_id_tells_configurations_apart_and_stays() {
+    assert_eq!(source_id("probe", ""), "probe-cbf29ce484222325");
+    assert_eq!(source_id("probe", "a"), "probe-af63dc4c8601ec8c");
+    assert_ne!(source_id("probe", "a"), source_id("probe", "b"));
+}

@@ -1,0 +1,77 @@
+use super::*;
+use crate::folder::Timestamp;
+use crate::remediator::store::session_status::{Refused, SessionStatus};
+
+#[test]
+fn a_reason_is_one_of_those_that_are_documented() {
+    let all: Vec<&str> = refusals().chain(RunError::FAILURES).collect();
+    let docs = include_str!("../../../docs/metrics.md");
+    for reason in &all {
+        assert!(docs.contains(&format!("`{reason}`")), "{reason}");
+    }
+    let unique: std::collections::BTreeSet<&&str> = all.iter().collect();
+    assert_eq!(unique.len(), all.len());
+    assert_eq!(reason_of(Status::Refused, Some("connected")), "connected");
+    assert_eq!(reason_of(Status::Failed, Some("down")), "down");
+    for (status, reason) in [
+        (Status::Refused, Some("pre-key-4917012345678.json")),
+        (Status::Refused, Some("down")),
+        (Status::Failed, Some("connected")),
+        (Status::Failed, None),
+    ] {
+        assert_eq!(reason_of(status, reason), OTHER);
+    }
+    assert_eq!(reason_of(Status::Done, Some("connected")), "");
+}
+
+#[test]
+fn a_session_has_one_latest_run_and_what_is_known_of_its_clean_up() {
+    let at = Timestamp::from_secs;
+    let latest = SessionStatus {
+        session: "a".into(),
+        ended: at(50),
+        action: Action::Emergency,
+        status: Status::Refused,
+        reason: Some("paused".into()),
+        refused: Some(Refused {
+            since: at(40),
+            last: at(50),
+            reason: "paused".into(),
+        }),
+        cleaned: None,
+    };
+    let overview = Overview {
+        session_status: vec![latest],
+        ..Overview::default()
+    };
+    let families =
+        metric_families(&Live::default(), &CounterTotals::default(), &overview).into_vec();
+    let series = |name: &str| -> Vec<(Vec<String>, f64)> {
+        let of_name = families.iter().filter(|family| family.name() == name);
+        let metrics = of_name.flat_map(|family| family.get_metric());
+        metrics
+            .map(|metric| {
+                let labels = metric
+                    .get_label()
+                    .iter()
+                    .map(|label| label.value().to_owned());
+                (labels.collect(), metric.get_gauge().get_value())
+            })
+            .collect()
+    };
+    let text = |labels: &[&str]| {
+        labels
+            .iter()
+            .map(|label| (*label).to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        series("baileys_remediator_last_run_timestamp_seconds"),
+        [(text(&["a", "emergency", "refused", "paused"]), 50.0)]
+    );
+    assert_eq!(
+        series("baileys_remediator_refused_since_timestamp_seconds"),
+        [(text(&["a", "paused"]), 40.0)]
+    );
+    assert!(series("baileys_remediator_last_cleanup_timestamp_seconds").is_empty());
+}

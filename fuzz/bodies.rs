@@ -58,7 +58,7 @@ pub fn webhook(data: &[u8]) {
                 BadPayload::Version => {
                     assert_eq!(
                         text,
-                        "only version  of Alertmanager's webhook payload is understood"
+                        "only version  of Alertmanager's webhook payload is supported"
                     );
                     assert!(json.is_none_or(|json| json["version"] != "4"));
                 }

@@ -76,6 +76,8 @@ impl Exporter {
         for inside in ["sessions", "logs", "all", "one"] {
             fs::create_dir(dir.path().join(inside)).unwrap();
         }
+        // The sessions have no folders here.
+        fs::write(dir.path().join("config.yml"), "logs: {sessions: ['*']}\n").unwrap();
         let port = net::free_port(None).unwrap();
         Self {
             dir,
@@ -111,6 +113,7 @@ impl Exporter {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
         let mut args = vec![
             format!("--sessions.path={}", path("sessions")),
+            format!("--config.file={}", path("config.yml")),
             format!("--web.listen-address=127.0.0.1:{}", self.port),
             format!("--logs.state-path={}", path("state")),
         ];

@@ -183,11 +183,18 @@ async fn show_status(settings: Settings, output: Output) -> ExitCode {
         settings,
         connection,
     } = App::new(settings, memory, Clock::system());
-    let look =
-        tokio::task::spawn_blocking(move || Collector::new(settings, Clock::system()).collect());
-    let Ok(snapshot) = look.await else {
+    let look = tokio::task::spawn_blocking(move || {
+        let snapshot = Collector::new(Arc::clone(&settings), Clock::system()).collect();
+        let names = snapshot.sessions.iter().map(|view| &view.session);
+        let warnings = settings.log_overview(names).warnings;
+        (snapshot, warnings)
+    });
+    let Ok((snapshot, warnings)) = look.await else {
         return ExitCode::from(2);
     };
+    for warning in warnings {
+        complain(&format!("warning: {warning}"));
+    }
     let rows = status::rows(&snapshot, &connection).await;
     match output {
         Output::Table if rows.is_empty() => complain("no auth folder found; check --sessions.path"),

@@ -274,6 +274,7 @@ pub struct Logs {
     pub session_line: Option<String>,
     pub session_name: Option<String>,
     pub default_session: Option<String>,
+    pub sessions: Vec<String>,
     pub patterns: Vec<Spanned<LogPattern>>,
 }
 

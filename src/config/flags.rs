@@ -64,10 +64,10 @@ pub struct CommonFlags {
     )]
     pub connection_trust: Vec<String>,
 
-    /// Logs of the bots: a path, or a glob in quotes. pm2 writes NAME-out.log and NAME-error.log; name both. Repeatable.
+    /// Logs of the bots: a path, or a glob in quotes. pm2 writes NAME-out.log and NAME-error.log; name both. NAME=GLOB: they are the session NAME's. Repeatable.
     #[arg(
         long = "logs.path",
-        value_name = "GLOB",
+        value_name = "[NAME=]GLOB",
         global = true,
         help_heading = "Logs"
     )]

@@ -21,6 +21,7 @@ use regex::Regex;
 use crate::connection::{ConnectionSettings, Probe};
 use crate::control::Services;
 use crate::folder::{Discovery, SessionName, Source};
+use crate::logs::sessions::Declared;
 use crate::logs::{self, LogGlob, LogSettings, Patterns, SessionMapper};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::insurance::Keep;
@@ -347,6 +348,58 @@ impl Settings {
         )
     }
 
+    /// Whether there are auth folders beside the only one that is watched. Blocks.
+    pub fn has_others(&self) -> bool {
+        let survey = self.discovery().survey();
+        let [only] = survey.found.as_slice() else {
+            return false;
+        };
+        let parent = Source {
+            name: None,
+            path: only.place.parent.clone(),
+        };
+        let beside = Discovery::new(vec![parent], None, GlobSet::empty()).survey();
+        beside.found.iter().any(|found| found.place != only.place)
+    }
+
+    /// Which log is whose, and what is likely to be wrong with the configured paths, for a
+    /// command that runs once. Blocks.
+    pub fn log_overview<'a>(
+        &self,
+        folders: impl IntoIterator<Item = &'a SessionName>,
+    ) -> logs::overview::LogOverview {
+        let mut overview = logs::overview::LogOverview::default();
+        if !self.logs.globs.is_empty() {
+            let names = folders.into_iter().map(|name| Arc::from(name.as_str()));
+            let seen = logs::SessionsSeen {
+                found: names.collect(),
+                complete: true,
+                others: self.has_others(),
+                ..logs::SessionsSeen::default()
+            };
+            overview = logs::overview::look_once(&self.logs, &seen);
+        }
+        overview.warnings.splice(0..0, self.quoted_homes());
+        overview
+    }
+
+    /// Paths that begin with a `~` that no shell has expanded, a sentence each.
+    pub fn quoted_homes(&self) -> Vec<String> {
+        let sources = self.sources.iter().map(|source| {
+            let path = source.path.to_string_lossy().into_owned();
+            ("--sessions.path", path)
+        });
+        let globs = self.logs.globs.iter();
+        let globs = globs.map(|glob| ("--logs.path", logs::log_name::redacted(glob.as_str())));
+        sources
+            .chain(globs)
+            .filter(|(_, path)| path.starts_with('~'))
+            .map(|(flag, path)| {
+                format!("{flag} {path}: ~ was not expanded (it was quoted, or follows a = or stands in a file); write the home directory in full or use $HOME")
+            })
+            .collect()
+    }
+
     /// The limits that hold for one session: of each the first override that matches its
     /// name and has it.
     pub fn limits(&self, session: &SessionName) -> Limits {
@@ -388,17 +441,34 @@ fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
         [] => ("logs.paths", file.paths.as_slice()),
         paths => ("--logs.path", paths),
     };
-    let globs = paths
-        .iter()
-        .map(|text| LogGlob::new(text).map_err(|error| format!("{key}: {error}")))
-        .collect::<Result<_, _>>()?;
+    let mut log_globs = Vec::new();
+    let mut of_sessions = Vec::new();
+    for text in paths {
+        let (name, text) = logs::split_name(text).map_err(|error| format!("{key}: {error}"))?;
+        let glob = LogGlob::new(text).map_err(|error| format!("{key}: {error}"))?;
+        if let Some(name) = name {
+            of_sessions.push((glob.clone(), name));
+        }
+        log_globs.push(glob);
+    }
+    let is_glob = |name: &&String| name.contains(['*', '?', '[', '{']);
+    let (patterns, names): (Vec<&String>, Vec<&String>) = file.sessions.iter().partition(is_glob);
+    let patterns: Vec<String> = patterns.into_iter().cloned().collect();
+    let declared = Declared {
+        names: names
+            .into_iter()
+            .map(|name| Arc::from(name.as_str()))
+            .collect(),
+        globs: globs(&patterns, "logs.sessions")?,
+    };
     let mapper = SessionMapper::new(
         file.session_path.as_deref(),
         file.session_line.as_deref(),
         file.session_name.as_deref(),
         file.default_session.as_deref(),
     )
-    .map_err(|(key, error)| format!("logs.{key}: {error}"))?;
+    .map_err(|(key, error)| format!("logs.{key}: {error}"))?
+    .with_sessions(of_sessions, declared);
     let own: Vec<_> = file
         .patterns
         .iter()
@@ -412,7 +482,7 @@ fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
         format!("logs.patterns, line {line}: {error}")
     })?;
     Ok(LogSettings {
-        globs,
+        globs: log_globs,
         from_start: file.from_start,
         state_path: file
             .state_path

@@ -83,7 +83,9 @@ declare_metrics! {
     LOG_UNREAD: gauge "baileys_exporter_log_unread_bytes" &[],
         "Bytes that stand in the logs and are not counted and saved yet.";
     LOG_UNPLACED: counter "baileys_exporter_log_lines_unplaced_total" &[],
-        "Lines that belong to no session: the path and the line do not tell it, or name one that does not exist. Kept across restarts.";
+        "Lines of logs that belong to no session that has a folder, had one within 30 days, or is declared. Kept across restarts.";
+    LOG_UNPLACED_SIGNALS: counter "baileys_exporter_log_unplaced_signals_total" &["glob", "pattern"],
+        "Signs of trouble in lines that belong to no session, by the configured glob that names the log, and by pattern. Kept across restarts.";
     LOG_OVERLONG: counter "baileys_exporter_log_overlong_lines_total" &[],
         "Lines of more than 64 KiB; they are judged to their end. Kept across restarts.";
     LOG_TRUNCATIONS: counter "baileys_exporter_log_truncations_total" &["copy"],
@@ -158,13 +160,13 @@ pub fn metric_families(
 }
 
 fn add_logs(out: &mut MetricFamilies, snapshot: &Snapshot, logs: &Published, patterns: &Patterns) {
-    // Every session has every counter from the start, and so has a log whose folder is
+    // Every session has every counter from the start, and so has one whose folder is gone or
     // elsewhere.
     let folders = snapshot.sessions.iter().map(|view| view.session.as_str());
     let alone = logs
         .sessions
         .iter()
-        .filter(|(_, log)| log.has_files)
+        .filter(|(_, log)| log.is_known)
         .map(|(name, _)| name.as_str());
     for session in folders.chain(alone).collect::<BTreeSet<_>>() {
         let log = logs.sessions.get(session).unwrap_or(&logs.unheard);
@@ -192,6 +194,11 @@ fn add_logs(out: &mut MetricFamilies, snapshot: &Snapshot, logs: &Published, pat
     out.add(&LOG_FILES, &[], logs.files as f64);
     out.add(&LOG_UNREAD, &[], logs.unread_bytes as f64);
     out.add(&LOG_UNPLACED, &[], logs.unplaced as f64);
+    for (glob, events) in &logs.unplaced_events {
+        for (pattern, events) in events {
+            out.add(&LOG_UNPLACED_SIGNALS, &[glob, pattern], *events as f64);
+        }
+    }
     out.add(&LOG_OVERLONG, &[], logs.overlong as f64);
     out.add(&LOG_TRUNCATIONS, &["found"], logs.copies_found as f64);
     out.add(&LOG_TRUNCATIONS, &["missing"], logs.copies_missing as f64);

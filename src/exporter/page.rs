@@ -62,8 +62,8 @@ const COLUMNS: [Column; 9] = [
     CREDS,
 ];
 
-/// The page at `/`. `metrics_path` is linked.
-pub fn page(rows: &[SessionRow], skipped: &[String], at: Timestamp, metrics_path: &str) -> String {
+/// The page at `/`. `notes` stand above the table; `metrics_path` is linked.
+pub fn page(rows: &[SessionRow], notes: &[String], at: Timestamp, metrics_path: &str) -> String {
     let sessions = if rows.len() == 1 {
         "1 session".to_owned()
     } else {
@@ -78,7 +78,7 @@ pub fn page(rows: &[SessionRow], skipped: &[String], at: Timestamp, metrics_path
             h1 { "Baileys auth folders" }
             p.sub { (sessions) ", seen at " (to_the_second(at)) ". This page renews itself every minute." }
         }
-        @for message in skipped { p.note { (message) } }
+        @for message in notes { p.note { (message) } }
         @if let Some(worst) = rows.first() {
             (summary(rows))
             (legend(worst))

@@ -8,8 +8,9 @@
 //! | `GET /-/ready` | 200 once the first look at the folders is done |
 //! | `POST /-/reload` | reads the configuration again, as SIGHUP does |
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -21,8 +22,9 @@ use tokio::sync::Notify;
 use crate::app::App;
 use crate::config::Settings;
 use crate::connection::{Connection, Memory, Recent, State, Verdict};
+use crate::folder::discovery::SkipReason;
 use crate::folder::{SessionName, Timestamp};
-use crate::logs::{LogSettings, Monitor};
+use crate::logs::{LogSettings, Monitor, SessionsSeen, overview};
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response, exposition};
 
 use super::metrics::{ReloadState, metric_families};
@@ -48,6 +50,9 @@ const SHARE_FOR: Duration = Duration::from_secs(10);
 /// The first look at the logs is waited for so long; a large backlog takes longer.
 const FIRST_LOOK: Duration = Duration::from_secs(10);
 
+/// How often auth folders beside the watched ones are looked for.
+const BESIDE_EVERY: Duration = Duration::from_secs(60);
+
 /// How to read the configuration again.
 pub type Load = Box<dyn Fn() -> Result<Settings, String> + Send + Sync>;
 
@@ -65,6 +70,8 @@ pub struct Exporter {
     /// The same, where it is kept over a restart.
     kept: Option<Arc<SightingsFile>>,
     reloaded: Notify,
+    /// Whether there are auth folders that are not watched.
+    others: AtomicBool,
     clock: Clock,
 }
 
@@ -127,6 +134,7 @@ impl Exporter {
             memory,
             kept,
             reloaded: Notify::new(),
+            others: AtomicBool::new(true),
             clock,
             metrics_path,
             scrapes: ConcurrencyLimit::new(max_requests),
@@ -142,13 +150,56 @@ impl Exporter {
     pub async fn follow_logs(&self, first: &Snapshot) -> Result<(), String> {
         let settings = Arc::clone(&self.settings().logs);
         if !settings.globs.is_empty() {
-            let monitor = Arc::new(Monitor::start(settings, session_names(first))?);
+            let _ = tokio::time::timeout(FIRST_LOOK, self.look_beside()).await;
+            let monitor = Arc::new(Monitor::start(settings, &self.sessions_seen(first))?);
             *self.monitor() = Some(Arc::clone(&monitor));
             // Once the exporter is ready, lines may be written and it may be killed.
             let _ =
                 tokio::task::spawn_blocking(move || monitor.wait_for_first_look(FIRST_LOOK)).await;
         }
+        for warning in self.log_warnings(first).await {
+            tracing::warn!("{warning}");
+        }
         Ok(())
+    }
+
+    /// What is likely to be wrong with the configured paths of logs and folders.
+    async fn log_warnings(&self, snapshot: &Snapshot) -> Vec<String> {
+        let settings = self.settings();
+        let mut warnings = settings.quoted_homes();
+        let Some(monitor) = self.monitor().clone() else {
+            return warnings;
+        };
+        let folders = self.sessions_seen(snapshot).found;
+        let look = tokio::task::spawn_blocking(move || {
+            let published = monitor.published();
+            let seen = Some(&*published.logs);
+            overview::look(&settings.logs, &published.known, &folders, seen).warnings
+        });
+        warnings.extend(look.await.unwrap_or_default());
+        warnings
+    }
+
+    /// What a look at the folders tells the logs.
+    fn sessions_seen(&self, snapshot: &Snapshot) -> SessionsSeen {
+        let names = snapshot.sessions.iter().map(|view| view.session.as_str());
+        let mut skipped = snapshot.skipped.iter();
+        SessionsSeen {
+            // Its begin: what was read meanwhile waits for the next one.
+            at: snapshot.at.minus(snapshot.took),
+            found: names.map(Arc::from).collect(),
+            complete: skipped.all(|skipped| skipped.reason != SkipReason::SourceUnreadable),
+            others: self.others.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Looks for auth folders beside the only watched one: while there are some, no log is
+    /// guessed to be its.
+    async fn look_beside(&self) {
+        let settings = self.settings();
+        let look = tokio::task::spawn_blocking(move || settings.has_others());
+        self.others
+            .store(look.await.unwrap_or(true), Ordering::Relaxed);
     }
 
     fn settings(&self) -> Arc<Settings> {
@@ -224,7 +275,7 @@ impl Exporter {
             None => {
                 *monitor = Some(Arc::new(Monitor::start(
                     Arc::clone(settings),
-                    HashSet::new(),
+                    &SessionsSeen::default(),
                 )?))
             }
         }
@@ -250,12 +301,24 @@ impl Exporter {
                 }
             }
         });
+        let beside = tokio::spawn({
+            let exporter = Arc::clone(&self);
+            async move {
+                loop {
+                    exporter.clock.sleep(BESIDE_EVERY).await;
+                    if keeps_state(&exporter.settings()) {
+                        exporter.look_beside().await;
+                    }
+                }
+            }
+        });
         let handler = move |request: Request<Incoming>, _| {
             let exporter = Arc::clone(&self);
             async move { exporter.answer(request).await }
         };
         web::serve(listeners, web::Limits::default(), handler, shutdown).await;
         verdicts.abort();
+        beside.abort();
         let monitor = logs.monitor().take();
         if let Some(monitor) = monitor {
             // A last commit.
@@ -333,6 +396,7 @@ impl Exporter {
         let patterns = Arc::clone(&self.settings().logs.patterns);
         let monitor = self.monitor().clone();
         let clock = self.clock.clone();
+        let seen = self.sessions_seen(&snapshot);
         let encode = move || {
             let latest = latest
                 .lock()
@@ -340,7 +404,7 @@ impl Exporter {
                 .clone();
             let connection = |session: &SessionName| latest_of(&latest, session, clock.now());
             let published = monitor.map(|monitor| {
-                monitor.set_sessions(session_names(&snapshot));
+                monitor.set_sessions(seen);
                 monitor.published()
             });
             let logs = published
@@ -372,8 +436,9 @@ impl Exporter {
         let verdicts = verdicts(&snapshot, &connection).await;
         note(&latest, &snapshot, &verdicts, self.clock.now());
         let rows = lay_out(&snapshot, &verdicts);
-        let skipped: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();
-        let page = page(&rows, &skipped, snapshot.at, &self.metrics_path);
+        let mut notes: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();
+        notes.extend(self.log_warnings(&snapshot).await);
+        let page = page(&rows, &notes, snapshot.at, &self.metrics_path);
         *last = Some((self.clock.now(), page.clone()));
         page
     }
@@ -382,14 +447,6 @@ impl Exporter {
 /// Whether there is a state directory: where logs are read.
 pub fn keeps_state(settings: &Settings) -> bool {
     !settings.logs.globs.is_empty()
-}
-
-fn session_names(snapshot: &Snapshot) -> HashSet<Arc<str>> {
-    snapshot
-        .sessions
-        .iter()
-        .map(|view| Arc::from(view.session.as_str()))
-        .collect()
 }
 
 /// Keeps the verdicts for the metrics, and forgets those of sessions that are gone.

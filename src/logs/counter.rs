@@ -1,193 +1,42 @@
 //! What the lines of the logs amount to: counts by session and pattern.
+//!
+//! Lines of no known session wait ([`Waiting`]) until the folders were looked at after they
+//! were read: a new bot writes to its log before anyone has looked at its folder. Then they are
+//! unplaced.
 
-use std::collections::{HashMap, HashSet};
+mod counts;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use log_tailer::{Block, Consumer, Part};
-use memchr::{memchr_iter, memmem};
+use log_tailer::{Block, Consumer, Listed, Part};
+use memchr::{memchr, memchr_iter, memmem};
 
 use crate::folder::Timestamp;
 
 use super::LogSettings;
+use super::encoding::to_utf8;
 use super::pattern::{Found, Hit, Patterns, REPORTED, ScanState};
+use super::placer::{MOST_PATHS, Placer};
+use super::record::unwrap;
 use super::repeats::Repeats;
 use super::session_mapper::SessionMapper;
 
-/// The sessions of so many logs are remembered at most.
-const MOST_PATHS: usize = 100_000;
+use counts::add_one;
+pub use counts::{Count, CountChanges, Counts, SessionCounts, Waiting};
 
-/// What was counted for one session.
-#[derive(Clone, Debug, Default)]
-pub struct SessionCounts {
-    /// By the pattern's name.
-    pub events: HashMap<String, Count>,
-    /// Of these, those in a form that only the library or the bot's own report writes; of
-    /// the patterns that page.
-    pub reports: HashMap<String, Count>,
-    pub lines: Count,
-    pub secrets: Count,
-    /// 1 once a line of the library's logger was seen.
-    pub library: Count,
-    /// When its newest line was written, if one was read since the start.
-    pub last_line: Option<Timestamp>,
-}
+/// Lines wait for a look at the folders so long at most.
+const WAIT_AT_MOST: Duration = Duration::from_secs(120);
+/// Lines of so many logs and names wait at most.
+const MOST_WAITING: usize = 1000;
 
-/// A number, and whether it is on disk.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Count {
-    pub value: u64,
-    dirty: bool,
-}
-
-impl Count {
-    fn add(&mut self, more: u64) {
-        if more > 0 {
-            self.value += more;
-            self.dirty = true;
-        }
-    }
-}
-
-/// All counts.
-#[derive(Clone, Debug, Default)]
-pub struct Counts {
-    pub sessions: HashMap<Arc<str>, SessionCounts>,
-    /// Lines of no session.
-    pub unplaced: Count,
-}
-
-impl Counts {
-    /// From what [`Counts::changes`] gave.
-    pub fn from_saved(saved: &HashMap<(String, String), u64>) -> Self {
-        let mut counts = Self::default();
-        for ((session, name), value) in saved {
-            let count = Count {
-                value: *value,
-                dirty: false,
-            };
-            if session.is_empty() {
-                if name == "unplaced" {
-                    counts.unplaced = count;
-                }
-                continue;
-            }
-            let session = counts
-                .sessions
-                .entry(Arc::from(session.as_str()))
-                .or_default();
-            match name.as_str() {
-                "lines" => session.lines = count,
-                "secrets" => session.secrets = count,
-                "library" => session.library = count,
-                _ => {
-                    if let Some(report) = name.strip_prefix("report:") {
-                        session.reports.insert(report.to_owned(), count);
-                    } else if let Some(event) = name.strip_prefix("event:") {
-                        session.events.insert(event.to_owned(), count);
-                    }
-                }
-            }
-        }
-        counts
-    }
-
-    /// What is not saved yet: session (empty for none), name and value.
-    pub fn changes(&self) -> Vec<(String, String, u64)> {
-        let mut changes = Vec::new();
-        for (session, counts) in &self.sessions {
-            let mut push = |name: String, count: Count| {
-                if count.dirty {
-                    changes.push((session.to_string(), name, count.value));
-                }
-            };
-            push("lines".into(), counts.lines);
-            push("secrets".into(), counts.secrets);
-            push("library".into(), counts.library);
-            for (name, count) in &counts.events {
-                push(format!("event:{name}"), *count);
-            }
-            for (name, count) in &counts.reports {
-                push(format!("report:{name}"), *count);
-            }
-        }
-        if self.unplaced.dirty {
-            changes.push((String::new(), "unplaced".into(), self.unplaced.value));
-        }
-        changes
-    }
-
-    /// Whether something is not saved yet.
-    pub fn is_dirty(&self) -> bool {
-        let is_dirty = |counts: &SessionCounts| {
-            let mut named = counts.events.values().chain(counts.reports.values());
-            let single = [counts.lines, counts.secrets, counts.library];
-            single.iter().any(|count| count.dirty) || named.any(|count| count.dirty)
-        };
-        self.unplaced.dirty || self.sessions.values().any(is_dirty)
-    }
-
-    /// The changes were saved.
-    pub fn committed(&mut self) {
-        self.unplaced.dirty = false;
-        for counts in self.sessions.values_mut() {
-            counts.lines.dirty = false;
-            counts.secrets.dirty = false;
-            counts.library.dirty = false;
-            let named = counts.events.values_mut();
-            for count in named.chain(counts.reports.values_mut()) {
-                count.dirty = false;
-            }
-        }
-    }
-
-    fn add_all(&mut self, more: &Self) {
-        self.unplaced.add(more.unplaced.value);
-        for (session, counts) in &more.sessions {
-            self.sessions
-                .entry(Arc::clone(session))
-                .or_default()
-                .add_all(counts);
-        }
-    }
-}
-
-impl SessionCounts {
-    fn add_all(&mut self, more: &Self) {
-        self.lines.add(more.lines.value);
-        self.secrets.add(more.secrets.value);
-        if more.library.value > 0 {
-            self.library_was_seen();
-        }
-        for (all, more) in [
-            (&mut self.events, &more.events),
-            (&mut self.reports, &more.reports),
-        ] {
-            for (name, count) in more {
-                all.entry(name.clone()).or_default().add(count.value);
-            }
-        }
-        self.last_line = self.last_line.max(more.last_line);
-    }
-
-    fn library_was_seen(&mut self) {
-        if self.library.value == 0 {
-            self.library.add(1);
-        }
-    }
-}
-
-fn add_one(counts: &mut HashMap<String, Count>, name: &str) {
-    match counts.get_mut(name) {
-        Some(count) => count.add(1),
-        None => {
-            let count = Count {
-                value: 1,
-                dirty: true,
-            };
-            counts.insert(name.to_owned(), count);
-        }
-    }
+/// Where a line counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Target {
+    Session(Arc<str>),
+    Waiting(Waiting),
 }
 
 /// Where a log's next lines are judged from.
@@ -199,36 +48,44 @@ struct LogScan {
     line: u64,
     /// Looks since something undecided was found.
     undecided_for: u32,
+    /// The session that a part named of a line that goes on.
+    named: Option<Arc<str>>,
 }
 
 /// Counts lines.
 #[derive(Debug)]
 pub struct Counter {
     settings: Arc<LogSettings>,
-    /// Sessions that a line may name; one that names another is counted as unplaced.
-    sessions: HashSet<Arc<str>>,
+    placer: Placer,
     counts: Counts,
     /// What was counted of a copy that is not known to be complete.
     copy: Option<Counts>,
     /// By log, as far as its last lines may belong to its next ones.
     scans: HashMap<PathBuf, LogScan>,
     copy_scans: HashMap<PathBuf, LogScan>,
-    /// By log; told anew when the sessions or the settings change.
-    by_path: HashMap<PathBuf, Option<Arc<str>>>,
+    /// The session that the last line to name one named, by log.
+    named_last: HashMap<PathBuf, Arc<str>>,
+    now: (Timestamp, Instant),
     scratch: Vec<u8>,
 }
 
 impl Counter {
-    /// Goes on counting.
-    pub fn new(settings: Arc<LogSettings>, sessions: HashSet<Arc<str>>, counts: Counts) -> Self {
+    /// Goes on counting, at this time.
+    pub fn new(
+        settings: Arc<LogSettings>,
+        placer: Placer,
+        counts: Counts,
+        now: (Timestamp, Instant),
+    ) -> Self {
         Self {
             settings,
-            sessions,
+            placer,
             counts,
             copy: None,
             scans: HashMap::new(),
             copy_scans: HashMap::new(),
-            by_path: HashMap::new(),
+            named_last: HashMap::new(),
+            now,
             scratch: Vec::new(),
         }
     }
@@ -238,8 +95,9 @@ impl Counter {
         // An open record refers to the patterns before.
         self.flush(|_| true);
         self.scans.clear();
-        self.settings = settings;
-        self.by_path.clear();
+        self.settings = Arc::clone(&settings);
+        self.placer.configure(settings);
+        self.named_last.clear();
     }
 
     /// Counts what was found and depends on lines that have not come since the last look but
@@ -259,75 +117,196 @@ impl Counter {
             if !due(scan) {
                 continue;
             }
-            let session = self.session_of(log);
+            let unnamed = self.target_of_unnamed(log);
+            let mut tally = Tally {
+                counts: &mut self.counts,
+                written: None,
+                now: self.now,
+                placer: &self.placer,
+            };
             let LogScan {
                 state,
                 repeats,
                 line,
                 ..
             } = scan;
-            let mut tally = Tally {
-                counts: &mut self.counts,
-                written: None,
-            };
-            let (mapper, sessions) = (&settings.mapper, &self.sessions);
             settings.patterns.flush(state, |hit, found| {
-                if let Some(session) = session_of_hit(mapper, sessions, session.as_ref(), hit) {
-                    tally.add(&session, found, &settings.patterns, repeats, *line);
-                }
+                let named = named_by(&settings.mapper, hit);
+                let target = named.map(|name| tally.placer.target(log, Some(name)));
+                let target = target.as_ref().unwrap_or(&unnamed);
+                tally.add(target, found, &settings.patterns, repeats, *line);
             });
         }
         self.scans = scans;
     }
 
-    /// The sessions there are.
-    pub fn set_sessions(&mut self, sessions: HashSet<Arc<str>>) {
-        if self.sessions != sessions {
-            self.sessions = sessions;
-            self.by_path.clear();
-        }
+    /// What places the lines.
+    pub fn placer(&mut self) -> &mut Placer {
+        &mut self.placer
     }
 
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    pub fn committed(&mut self) {
-        self.counts.committed();
+    /// Whether something is not saved yet.
+    pub fn is_dirty(&self) -> bool {
+        self.counts.is_dirty() || self.placer.is_dirty()
     }
 
-    /// The session of a log's lines, where they do not tell it themselves.
-    pub fn session_of(&mut self, log: &Path) -> Option<Arc<str>> {
-        if let Some(session) = self.by_path.get(log) {
-            return session.clone();
+    pub fn committed(&mut self) {
+        self.counts.committed();
+        self.placer.committed();
+    }
+
+    /// Sets the time at which the lines that follow are read.
+    pub fn set_time(&mut self, now: (Timestamp, Instant)) {
+        self.now = now;
+    }
+
+    /// Counts the lines that wait: for the session that they are known to belong to by now, or
+    /// as unplaced where the folders were looked at (`looked_at`) after they were read. Whether
+    /// any was counted.
+    pub fn settle(&mut self, looked_at: Option<Timestamp>) -> bool {
+        let now = self.now.1;
+        let waiting = std::mem::take(&mut self.counts.waiting);
+        let before = waiting.len();
+        for (key, waiting) in waiting {
+            let session = match &key.named {
+                Some(name) => self.placer.called(name),
+                None => self.placer.session_of(&key.log),
+            };
+            let is_due = match waiting.since {
+                Some((read_at, since)) => {
+                    looked_at.is_some_and(|at| at >= read_at)
+                        || now.saturating_duration_since(since) >= WAIT_AT_MOST
+                }
+                None => looked_at.is_some(),
+            };
+            let counts = match session {
+                Some(session) => self.counts.sessions.entry(session).or_default(),
+                None if is_due => {
+                    let glob = self.placer.glob_of(&key.log);
+                    self.counts.unplaced.entry(glob).or_default()
+                }
+                None => {
+                    self.counts.waiting.insert(key, waiting);
+                    continue;
+                }
+            };
+            counts.add_all(&waiting.counts);
+            self.counts.moved.push(key.saved());
         }
-        if self.by_path.len() >= MOST_PATHS {
-            self.by_path.clear();
+        self.counts.waiting.len() != before
+    }
+
+    /// Where a line of this log counts that names no session: by the log's path, or else for
+    /// the session that a line before it named.
+    fn target_of_unnamed(&mut self, log: &Path) -> Target {
+        match self.placer.session_of(log) {
+            Some(session) => Target::Session(session),
+            None => {
+                let last = self.named_last.get(log).cloned();
+                self.placer.target(log, last)
+            }
         }
-        let session = self.settings.mapper.session_of(log, &self.sessions);
-        self.by_path.insert(log.to_owned(), session.clone());
-        session
+    }
+
+    /// The target of each line of `lines`: the end of its last byte, and where it counts.
+    /// Without `session_line` they have one target.
+    fn targets(&mut self, log: &Path, lines: &[u8]) -> Vec<(usize, Target)> {
+        let unnamed = self.target_of_unnamed(log);
+        if !self.settings.mapper.by_line() {
+            return vec![(lines.len(), unnamed)];
+        }
+        let by_path = self.placer.session_of(log).is_some();
+        let mut targets: Vec<(usize, Target)> = Vec::new();
+        let mut last = None;
+        let mut current = unnamed.clone();
+        let mut at = 0;
+        while at < lines.len() {
+            let end = memchr(b'\n', &lines[at..]).map_or(lines.len(), |newline| at + newline + 1);
+            let line = lines[at..end]
+                .strip_suffix(b"\n")
+                .unwrap_or(&lines[at..end]);
+            match named_by_line(&self.settings.mapper, line) {
+                Some(name) => {
+                    if last.as_ref() != Some(&name) {
+                        current = self.placer.target(log, Some(Arc::clone(&name)));
+                        last = Some(name);
+                    } else if by_path {
+                        current = self.placer.target(log, Some(name));
+                    }
+                }
+                None if by_path => current = unnamed.clone(),
+                None => {}
+            }
+            match targets.last_mut() {
+                Some((before, same)) if *same == current => *before = end,
+                _ => targets.push((end, current.clone())),
+            }
+            at = end;
+        }
+        if let Some(last) = last {
+            if self.named_last.len() >= MOST_PATHS {
+                self.named_last.clear();
+            }
+            self.named_last.insert(log.to_owned(), last);
+        }
+        targets
+    }
+
+    /// The target of a part of one line. `named` is the session that an earlier part named.
+    fn target_of_part(
+        &mut self,
+        log: &Path,
+        part: &[u8],
+        named: &mut Option<Arc<str>>,
+    ) -> (usize, Target) {
+        if named.is_none() {
+            *named = named_by_line(&self.settings.mapper, part);
+            if let Some(name) = &*named {
+                self.named_last.insert(log.to_owned(), Arc::clone(name));
+            }
+        }
+        let target = match &*named {
+            Some(name) => self.placer.target(log, Some(Arc::clone(name))),
+            None => self.target_of_unnamed(log),
+        };
+        (part.len(), target)
     }
 }
 
-/// The session that a record names, or that of its log.
-fn session_of_hit(
-    mapper: &SessionMapper,
-    sessions: &HashSet<Arc<str>>,
-    of_log: Option<&Arc<str>>,
-    hit: Hit<'_>,
-) -> Option<Arc<str>> {
+impl Placer {
+    /// Where lines of this log count that name this session, or none.
+    fn target(&self, log: &Path, named: Option<Arc<str>>) -> Target {
+        match named.as_ref().and_then(|name| self.called(name)) {
+            Some(session) => Target::Session(session),
+            None => Target::Waiting(Waiting {
+                log: log.to_owned(),
+                named,
+            }),
+        }
+    }
+}
+
+/// The session that a line names, as it stands in the log or without its envelopes.
+fn named_by_line(mapper: &SessionMapper, line: &[u8]) -> Option<Arc<str>> {
     if !mapper.by_line() {
-        return of_log.cloned();
+        return None;
     }
-    match mapper.of_line(hit.raw).or_else(|| mapper.of_line(hit.text)) {
-        Some(named) => sessions.get(&named).cloned(),
-        None => of_log.cloned(),
-    }
+    mapper
+        .of_line(line)
+        .or_else(|| mapper.of_line(&unwrap(line).text))
+}
+
+/// The session that a record names.
+fn named_by(mapper: &SessionMapper, hit: Hit<'_>) -> Option<Arc<str>> {
+    mapper.of_line(hit.raw).or_else(|| mapper.of_line(hit.text))
 }
 
 /// Whether a line of these shows that the library's logger wrote it.
-fn shows_library(lines: &[u8]) -> bool {
+fn shows_logger(lines: &[u8]) -> bool {
     memmem::find_iter(lines, b"baileys").any(|at| {
         let before = &lines[at.saturating_sub(16)..at];
         let key: Vec<u8> = before
@@ -341,80 +320,103 @@ fn shows_library(lines: &[u8]) -> bool {
 
 impl Consumer for Counter {
     fn lines(&mut self, block: Block<'_>) {
-        let session = self.session_of(block.origin);
-        let Self {
-            settings,
-            sessions,
-            counts,
-            copy,
-            scans,
-            copy_scans,
-            scratch,
-            ..
-        } = self;
-        let mapper = &settings.mapper;
-        let scans = if copy.is_some() { copy_scans } else { scans };
-        let mut tally = Tally {
-            counts: copy.as_mut().unwrap_or(counts),
-            written: Some(block.modified.into()),
-        };
-        let session_of = |line: &[u8]| match mapper.of_line(line) {
-            Some(named) => sessions.get(&named).cloned(),
-            None => session.clone(),
-        };
-        let ended = match block.part {
-            Part::Lines => memchr_iter(b'\n', block.lines).count() as u64,
-            Part::First => 1,
-            Part::Middle | Part::Last => 0,
-        };
-        if block.part != Part::Lines {
-            let session = session_of(block.lines);
-            tally.lines(session.as_ref(), ended);
-        } else if mapper.by_line() {
-            let whole = block.lines.strip_suffix(b"\n").unwrap_or(block.lines);
-            for line in whole.split(|byte| *byte == b'\n') {
-                tally.lines(session_of(line).as_ref(), 1);
-            }
-        } else {
-            let count = ended + u64::from(block.lines.last() != Some(&b'\n'));
-            tally.lines(session.as_ref(), count);
-            if let Some(session) = &session {
-                let counts = tally.session(session);
-                if counts.library.value == 0 && shows_library(block.lines) {
-                    counts.library_was_seen();
-                }
-            }
+        let log = block.origin;
+        let text = to_utf8(block.lines);
+        let text = &text[..];
+        if self.placer.note(log, text) {
+            self.settle(None);
         }
+        let scans = match self.copy {
+            Some(_) => &mut self.copy_scans,
+            None => &mut self.scans,
+        };
         if scans.len() >= MOST_PATHS {
             scans.clear();
         }
-        let mut scan = scans.remove(block.origin).unwrap_or_default();
+        let mut scan = scans.remove(log).unwrap_or_default();
+        // Of what the lines before hold.
+        let before = self.target_of_unnamed(log);
+        let targets = match block.part {
+            Part::Lines => self.targets(log, text),
+            _ => vec![self.target_of_part(log, text, &mut scan.named)],
+        };
         let LogScan {
             state,
             repeats,
             line,
             undecided_for,
+            named: named_by_part,
         } = &mut scan;
         *undecided_for = 0;
+        let Self {
+            settings,
+            placer,
+            counts,
+            copy,
+            now,
+            scratch,
+            ..
+        } = &mut *self;
+        let mut tally = Tally {
+            counts: copy.as_mut().unwrap_or(counts),
+            written: Some(block.modified.into()),
+            now: *now,
+            placer,
+        };
+        let mut begin = 0;
+        for (end, target) in &targets {
+            let lines = &text[begin..*end];
+            let newlines = memchr_iter(b'\n', lines).count() as u64;
+            let counts = tally.of(target);
+            counts.lines.add(match block.part {
+                Part::Lines => newlines + u64::from(lines.last() != Some(&b'\n')),
+                Part::First => 1,
+                Part::Middle | Part::Last => 0,
+            });
+            if counts.library.value == 0 && shows_logger(lines) {
+                counts.library_was_seen();
+            }
+            begin = *end;
+        }
         let patterns = &settings.patterns;
-        let start = block.lines.as_ptr() as usize;
+        let start = text.as_ptr() as usize;
         let first = *line;
         let sink = |hit: Hit<'_>, found: &Found| {
             // Within the block, or in front of it.
             let at = (hit.raw.as_ptr() as usize).wrapping_sub(start);
-            let before = block.lines.get(..at).unwrap_or_default();
-            if let Some(session) = session_of_hit(mapper, sessions, session.as_ref(), hit) {
-                let line = first + memchr_iter(b'\n', before).count() as u64;
-                tally.add(&session, found, patterns, repeats, line);
-            }
+            let named = match &*named_by_part {
+                Some(_) => None,
+                None => named_by(&settings.mapper, hit).map(|name| placer.target(log, Some(name))),
+            };
+            let index = targets.partition_point(|(end, _)| *end <= at);
+            let of_line = targets.get(index).map(|(_, target)| target);
+            let target = named.as_ref().or(of_line).unwrap_or(match block.part {
+                Part::Lines => &before,
+                _ => &targets[0].1,
+            });
+            let inside = text.get(..at).unwrap_or_default();
+            let line = first + memchr_iter(b'\n', inside).count() as u64;
+            tally.add(target, found, patterns, repeats, line);
         };
         match block.part {
-            Part::Lines => patterns.scan(block.lines, state, scratch, sink),
-            part => patterns.scan_part(block.lines, part == Part::Last, state, sink),
+            Part::Lines => patterns.scan(text, state, scratch, sink),
+            part => patterns.scan_part(text, part == Part::Last, state, sink),
         }
-        *line += ended;
-        if !scan.state.is_empty() || !scan.repeats.is_empty() {
-            scans.insert(block.origin.to_owned(), scan);
+        *line += match block.part {
+            Part::Lines => memchr_iter(b'\n', text).count() as u64,
+            Part::First => 1,
+            Part::Middle | Part::Last => 0,
+        };
+        if matches!(block.part, Part::Lines | Part::Last) {
+            scan.named = None;
+        }
+        let keep = !scan.state.is_empty() || !scan.repeats.is_empty() || scan.named.is_some();
+        if keep {
+            let scans = match self.copy {
+                Some(_) => &mut self.copy_scans,
+                None => &mut self.scans,
+            };
+            scans.insert(log.to_owned(), scan);
         }
     }
 
@@ -427,14 +429,20 @@ impl Consumer for Counter {
         if let Some(copy) = self.copy.take()
             && complete
         {
-            self.counts.add_all(&copy);
+            self.counts.add_all(copy);
         }
     }
 
     fn is_of_another(&self, path: &Path, origin: &Path) -> bool {
-        self.settings
-            .mapper
-            .is_of_another(path, origin, &self.sessions)
+        self.placer.is_of_another(path, origin)
+    }
+
+    fn is_wanted(&self, listed: &Listed) -> bool {
+        !self.placer.own().contains(listed)
+    }
+
+    fn listed(&mut self, logs: &mut dyn Iterator<Item = &Path>) {
+        self.placer.listed(logs);
     }
 }
 
@@ -442,18 +450,29 @@ impl Consumer for Counter {
 struct Tally<'a> {
     counts: &'a mut Counts,
     written: Option<Timestamp>,
+    now: (Timestamp, Instant),
+    placer: &'a Placer,
 }
 
 impl Tally<'_> {
-    fn lines(&mut self, session: Option<&Arc<str>>, count: u64) {
-        match session {
-            Some(session) => self.session(session).lines.add(count),
-            None => self.counts.unplaced.add(count),
-        }
-    }
-
-    fn session(&mut self, session: &Arc<str>) -> &mut SessionCounts {
-        let counts = self.counts.sessions.entry(Arc::clone(session)).or_default();
+    fn of(&mut self, target: &Target) -> &mut SessionCounts {
+        let counts = match target {
+            Target::Session(session) => {
+                self.counts.sessions.entry(Arc::clone(session)).or_default()
+            }
+            Target::Waiting(key)
+                if self.counts.waiting.len() < MOST_WAITING
+                    || self.counts.waiting.contains_key(key) =>
+            {
+                let waiting = self.counts.waiting.entry(key.clone()).or_default();
+                waiting.since.get_or_insert(self.now);
+                &mut waiting.counts
+            }
+            Target::Waiting(key) => {
+                let glob = self.placer.glob_of(&key.log);
+                self.counts.unplaced.entry(glob).or_default()
+            }
+        };
         counts.last_line = counts.last_line.max(self.written);
         counts
     }
@@ -461,19 +480,24 @@ impl Tally<'_> {
     /// Counts what one record holds; it stands at this line of its log.
     fn add(
         &mut self,
-        session: &Arc<str>,
+        target: &Target,
         found: &Found,
         patterns: &Patterns,
         repeats: &mut Repeats,
         line: u64,
     ) {
-        let counts = self.session(session);
+        let counts = self.of(target);
         counts.secrets.add(found.secrets);
         if found.library {
             counts.library_was_seen();
         }
+        // `repeats` are of one log, so that its lines without a name need none here.
+        let session = match target {
+            Target::Session(session) => Arc::clone(session),
+            Target::Waiting(key) => key.named.clone().unwrap_or_else(|| Arc::from("")),
+        };
         // What a conflict is, the library has said already.
-        if found.conflict && repeats.is_reported(session, &patterns.of_conflicts(), line) {
+        if found.conflict && repeats.is_reported(&session, &patterns.of_conflicts(), line) {
             return;
         }
         for sign in &found.signs {
@@ -482,7 +506,7 @@ impl Tally<'_> {
             };
             let shipped = !pattern.printed_by.is_empty();
             if let Some(message) = found.message.filter(|_| shipped)
-                && repeats.is_repeat(session, sign.pattern, message, line)
+                && repeats.is_repeat(&session, sign.pattern, message, line)
             {
                 continue;
             }

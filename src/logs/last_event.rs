@@ -1,7 +1,7 @@
 //! The end of a session's log, read for one purpose: was the connection's last event
 //! "opened" or "closed", and when?
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,8 +19,10 @@ use crate::folder::discovery::Discovery;
 use crate::folder::{SessionName, Source, Timestamp};
 
 use super::LogSettings;
+use super::own::OwnLogs;
 use super::pattern::{Found, Hit, ScanState, Sign};
-use super::session_mapper::pm2_name;
+use super::session_mapper::LogsSeen;
+use super::sessions::KnownSessions;
 
 /// How far back a file is read.
 const WINDOW: u64 = 1 << 20;
@@ -88,6 +90,7 @@ pub struct LastEventReader {
     seen: Mutex<HashMap<PathBuf, Seen>>,
     looks: AtomicUsize,
     looked_for: Duration,
+    own: OwnLogs,
     clock: Clock,
 }
 
@@ -95,7 +98,7 @@ pub struct LastEventReader {
 #[derive(Debug)]
 struct Sessions {
     discovery: Discovery,
-    found: Option<(Instant, Arc<HashSet<Arc<str>>>)>,
+    found: Option<(Instant, Arc<KnownSessions>)>,
 }
 
 /// The files, each with the session that its path tells.
@@ -116,6 +119,7 @@ impl LastEventReader {
             seen: Mutex::default(),
             looks: AtomicUsize::new(0),
             looked_for: LOOKED_FOR,
+            own: OwnLogs::of_this_process(),
             clock,
         }
     }
@@ -129,14 +133,13 @@ impl LastEventReader {
             // As pm2 calls it, if not as it is, and if it calls no other so: what another bot's
             // log tells would be believed of this one.
             let called = by_path.as_deref().unwrap_or_default();
-            let by_path = called == session.as_str()
-                || called == pm2_name(session.as_str())
-                    && self
-                        .settings
-                        .mapper
-                        .session_of(&listed.path, &self.sessions())
-                        .as_deref()
-                        == Some(session.as_str());
+            // Nothing is guessed here.
+            let logs = LogsSeen::default();
+            let mapper = &self.settings.mapper;
+            let by_path = match mapper.place(&listed.path, &self.sessions(), &logs) {
+                Some((placed, _)) => *placed == *session.as_str(),
+                None => called == session.as_str(),
+            };
             let called = if by_path && !self.settings.mapper.by_line() {
                 called
             } else {
@@ -176,7 +179,7 @@ impl LastEventReader {
 
     /// The sessions, and every directory beside one: where a single folder is named, those
     /// around it are bots as well.
-    fn sessions(&self) -> Arc<HashSet<Arc<str>>> {
+    fn sessions(&self) -> Arc<KnownSessions> {
         let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((at, found)) = sessions.found.as_ref()
             && self.clock.since(*at) < LISTED_FOR
@@ -197,11 +200,8 @@ impl LastEventReader {
         let beside = beside.filter(|entry| entry.path().is_dir());
         let beside = beside.map(|entry| SessionName::from_dir(&entry.file_name()));
         let named = survey.found.iter().map(|found| found.session.clone());
-        let found: HashSet<Arc<str>> = named
-            .chain(beside)
-            .map(|name| Arc::from(name.as_str()))
-            .collect();
-        let found = Arc::new(found);
+        let names = named.chain(beside).map(|name| Arc::from(name.as_str()));
+        let found = Arc::new(KnownSessions::of(names));
         sessions.found = Some((self.clock.now(), Arc::clone(&found)));
         found
     }
@@ -217,6 +217,7 @@ impl LastEventReader {
         for glob in &self.settings.globs {
             glob.list(|file| files.push(file), |_, _| {});
         }
+        files.retain(|file| !self.own.contains(file));
         files.sort_by(|a, b| a.path.cmp(&b.path));
         files.dedup_by(|a, b| a.stat.id == b.stat.id);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

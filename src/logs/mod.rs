@@ -1,8 +1,10 @@
 //! What the bots' logs say.
 //!
 //! ```text
-//! log_tailer (files, offsets) -> counter (pattern: what a line holds; session_mapper: whose
-//! it is) -> store (offsets and counts in one transaction) -> Published -> exporter
+//! log_tailer (files, offsets) -> counter (pattern: what a line holds; placer: whose it is)
+//!     -> store (offsets and counts in one transaction) -> Published -> exporter
+//! placer: log_name (what a path tells), sessions (folders of the last 30 days, declared ones),
+//!     evidence (lines of the library's) -> session_mapper (the rules)
 //! ```
 //!
 //! The crate `log_tailer` follows the files and gives every line once. [`monitor`] runs it and
@@ -11,12 +13,18 @@
 
 mod counter;
 mod encoding;
+mod evidence;
 pub mod last_event;
+pub mod log_name;
 pub mod monitor;
+pub mod overview;
+pub mod own;
 pub mod pattern;
+mod placer;
 pub mod record;
 mod repeats;
 pub mod session_mapper;
+pub mod sessions;
 mod store;
 
 use std::path::PathBuf;
@@ -26,7 +34,8 @@ pub use last_event::LastEventReader;
 pub use log_tailer::LogGlob;
 pub use monitor::{Monitor, Published, SessionLog};
 pub use pattern::{Pattern, PatternError, Patterns, Severity};
-pub use session_mapper::SessionMapper;
+pub use session_mapper::{SessionMapper, split_name};
+pub use sessions::SessionsSeen;
 
 /// Where the exporter keeps offsets and counts, unless configured.
 pub const DEFAULT_STATE_PATH: &str = "/var/lib/baileys_exporter";

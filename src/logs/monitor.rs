@@ -1,13 +1,15 @@
 //! The running monitor: a thread that reads the logs, and what it has counted and saved.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clock::Clock;
-use log_tailer::{Block, Changes, Consumer, Follower, Notifier, Orders, Progress, Server, Sink};
+use log_tailer::{
+    Block, Changes, Consumer, Follower, Listed, Notifier, Orders, Progress, Server, Sink,
+};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Handle;
 
@@ -15,9 +17,14 @@ use crate::folder::Timestamp;
 use crate::folder::discovery::ProblemLog;
 
 use super::LogSettings;
-use super::counter::{Counter, Counts};
+use super::counter::{Count, Counter, Counts, SessionCounts};
+use super::log_name::redacted;
+use super::own::OwnLogs;
 use super::pattern::REPORTED;
-use super::store::{LogStore, Saved};
+use super::placer::Placer;
+use super::session_mapper::LogsSeen;
+use super::sessions::{KnownSessions, SessionMemory, SessionsSeen};
+use super::store::{LogStore, Saved, Unsaved};
 
 /// More problems than this are not told one by one.
 const MOST_PROBLEMS: usize = 20;
@@ -33,8 +40,16 @@ pub struct Published {
     pub unheard: SessionLog,
     /// Files that are followed.
     pub files: usize,
-    /// Lines nobody could place.
+    /// Lines of no session.
     pub unplaced: u64,
+    /// Events in them, by the glob that names their log.
+    pub unplaced_events: BTreeMap<Arc<str>, Vec<(Arc<str>, u64)>>,
+    /// Lines wait for a look at the folders.
+    pub waiting: bool,
+    /// The sessions that a line may count for.
+    pub known: Arc<KnownSessions>,
+    /// What the logs have shown.
+    pub logs: Arc<LogsSeen>,
     /// Lines longer than is judged.
     pub overlong: u64,
     /// Logs that were emptied and of which a copy was found.
@@ -66,8 +81,8 @@ pub struct SessionLog {
     pub secrets: u64,
     /// When the newest line was written, where there is one.
     pub last_line: Option<Timestamp>,
-    /// Whether it has a log now.
-    pub has_files: bool,
+    /// Whether lines count for it now, so that it is shown although its folder is gone.
+    pub is_known: bool,
 }
 
 /// What the thread has not taken yet.
@@ -75,7 +90,7 @@ pub struct SessionLog {
 struct PendingOrders {
     stop: bool,
     settings: Option<Arc<LogSettings>>,
-    sessions: Option<HashSet<Arc<str>>>,
+    sessions: Option<SessionsSeen>,
 }
 
 #[derive(Debug)]
@@ -98,7 +113,7 @@ impl Monitor {
     /// watches for changes.
     ///
     /// Errors: the state directory cannot be used; a sentence that says what to do.
-    pub fn start(settings: Arc<LogSettings>, sessions: HashSet<Arc<str>>) -> Result<Self, String> {
+    pub fn start(settings: Arc<LogSettings>, first: &SessionsSeen) -> Result<Self, String> {
         let store = LogStore::open(&settings.state_path)?;
         let saved = store.load().map_err(|error| {
             format!(
@@ -112,17 +127,32 @@ impl Monitor {
             published: RwLock::default(),
         });
         let state_path = settings.state_path.clone();
-        let Saved { tailer, counts } = saved;
+        let Saved {
+            tailer,
+            counts,
+            sessions,
+            bots,
+        } = saved;
+        let clock = Clock::system();
+        let memory = SessionMemory::from_saved(sessions);
+        let own = OwnLogs::of_this_process();
+        let mut placer = Placer::new(Arc::clone(&settings), memory, bots, own);
+        placer.see(first);
         let sink = CountingSink {
             shared: Arc::clone(&shared),
-            counter: Counter::new(Arc::clone(&settings), sessions, Counts::from_saved(&counts)),
+            counter: Counter::new(
+                Arc::clone(&settings),
+                placer,
+                Counts::from_saved(&counts),
+                time_of(&clock),
+            ),
+            clock: clock.clone(),
             settings: Arc::clone(&settings),
             store,
             commit_failed: false,
             problems: ProblemLog::default(),
         };
         let (globs, from_start) = (settings.globs.clone(), settings.from_start);
-        let clock = Clock::system();
         let follower = Follower::new(sink, globs, from_start, tailer, open_max(), clock.clone());
         let notifier = Arc::clone(&shared.notifier);
         let server = Server::new(follower, notifier, Handle::current(), clock);
@@ -163,9 +193,12 @@ impl Monitor {
         }
     }
 
-    /// The sessions there are.
-    pub fn set_sessions(&self, sessions: HashSet<Arc<str>>) {
-        self.orders().sessions = Some(sessions);
+    /// What a look at the folders saw.
+    pub fn set_sessions(&self, seen: SessionsSeen) {
+        self.orders().sessions = Some(seen);
+        if self.published().waiting {
+            self.shared.notifier.call();
+        }
     }
 
     /// Takes a changed configuration. The state directory stays.
@@ -204,6 +237,10 @@ impl Drop for Monitor {
     }
 }
 
+fn time_of(clock: &Clock) -> (Timestamp, Instant) {
+    (Timestamp::of(clock), clock.now())
+}
+
 /// Raises the limit of open files as far as it may be, and says how many logs may stay open.
 fn open_max() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
@@ -219,6 +256,7 @@ struct CountingSink {
     shared: Arc<Shared>,
     settings: Arc<LogSettings>,
     counter: Counter,
+    clock: Clock,
     store: LogStore,
     commit_failed: bool,
     problems: ProblemLog,
@@ -240,6 +278,14 @@ impl Consumer for CountingSink {
     fn is_of_another(&self, path: &Path, origin: &Path) -> bool {
         self.counter.is_of_another(path, origin)
     }
+
+    fn is_wanted(&self, listed: &Listed) -> bool {
+        self.counter.is_wanted(listed)
+    }
+
+    fn listed(&mut self, logs: &mut dyn Iterator<Item = &Path>) {
+        self.counter.listed(logs);
+    }
 }
 
 impl Sink for CountingSink {
@@ -255,8 +301,9 @@ impl Sink for CountingSink {
             sessions,
         } = std::mem::take(&mut *pending);
         drop(pending);
-        if let Some(sessions) = sessions {
-            self.counter.set_sessions(sessions);
+        self.counter.set_time(time_of(&self.clock));
+        if let Some(seen) = &sessions {
+            self.counter.placer().see(seen);
         }
         self.counter.flush_undecided();
         let globs = settings.map(|settings| {
@@ -264,7 +311,12 @@ impl Sink for CountingSink {
             self.settings = settings;
             (self.settings.globs.clone(), self.settings.from_start)
         });
-        Orders { stop, globs }
+        let commit = self.counter.settle(sessions.map(|seen| seen.at));
+        Orders {
+            stop,
+            globs,
+            commit,
+        }
     }
 
     fn report(&mut self, mut problems: Vec<String>) {
@@ -279,11 +331,21 @@ impl Sink for CountingSink {
     }
 
     fn is_dirty(&self) -> bool {
-        self.counter.counts().is_dirty()
+        self.counter.is_dirty()
     }
 
     fn commit(&mut self, changes: &Changes) -> bool {
-        match self.store.commit(changes, &self.counter.counts().changes()) {
+        let placer = self.counter.placer();
+        let unsaved = Unsaved {
+            sessions: placer
+                .memory()
+                .changes()
+                .map(|(name, saved)| (name.to_owned(), saved))
+                .collect(),
+            bots: placer.new_bots().iter().cloned().collect(),
+            counts: self.counter.counts().changes(),
+        };
+        match self.store.commit(changes, &unsaved) {
             Ok(()) => {
                 self.counter.committed();
                 if std::mem::take(&mut self.commit_failed) {
@@ -324,70 +386,87 @@ impl Sink for CountingSink {
 
 impl CountingSink {
     fn publish(&mut self, progress: &Progress<'_>) {
+        let placer = self.counter.placer();
         let mut with_files: HashMap<Arc<str>, Option<Timestamp>> = HashMap::new();
         for (log, written) in progress.logs() {
-            if let Some(session) = self.counter.session_of(log) {
+            if let Some(session) = placer.session_of(log) {
                 let newest = with_files.entry(session).or_default();
                 *newest = (*newest).max(written.map(Timestamp::from));
             }
         }
+        let declared = &self.settings.mapper.declared().names;
+        let (known, logs) = (Arc::clone(placer.sessions()), Arc::clone(placer.logs()));
         // Shared by all sessions: there may be thousands.
-        let names: Vec<Arc<str>> = self
+        let patterns: Vec<Arc<str>> = self
             .settings
             .patterns
             .patterns()
             .iter()
             .map(|pattern| Arc::from(pattern.name.as_ref()))
             .collect();
-        let events = |count: &dyn Fn(&str) -> u64| -> Vec<(Arc<str>, u64)> {
-            names
+        let value = |counts: &HashMap<String, Count>, name: &str| {
+            counts.get(name).map_or(0, |count| count.value)
+        };
+        let events = |counts: &SessionCounts| -> Vec<(Arc<str>, u64)> {
+            patterns
                 .iter()
-                .map(|name| (Arc::clone(name), count(name)))
+                .map(|name| (Arc::clone(name), value(&counts.events, name)))
                 .collect()
         };
-        let reports = |count: &dyn Fn(&str) -> u64| -> Vec<(Arc<str>, u64)> {
-            names
+        let reports = |counts: &SessionCounts| -> Vec<(Arc<str>, u64)> {
+            patterns
                 .iter()
                 .filter(|name| REPORTED.contains(&name.as_ref()))
-                .map(|name| (Arc::clone(name), count(name)))
+                .map(|name| (Arc::clone(name), value(&counts.reports, name)))
                 .collect()
         };
+        let none = SessionCounts::default();
         let counts = self.counter.counts();
+        let names = counts
+            .sessions
+            .keys()
+            .chain(with_files.keys())
+            .chain(declared);
         let mut sessions: BTreeMap<String, SessionLog> = BTreeMap::new();
-        for (name, counts) in &counts.sessions {
+        for name in names {
+            let counts = counts.sessions.get(name).unwrap_or(&none);
+            let written = with_files.get(name).copied().flatten();
             let log = SessionLog {
-                events: events(&|name| counts.events.get(name).map_or(0, |count| count.value)),
-                reports: reports(&|name| counts.reports.get(name).map_or(0, |count| count.value)),
+                events: events(counts),
+                reports: reports(counts),
                 library: counts.library.value > 0,
                 lines: counts.lines.value,
                 secrets: counts.secrets.value,
-                last_line: counts
-                    .last_line
-                    .max(with_files.get(name).copied().flatten()),
-                has_files: with_files.contains_key(name),
+                last_line: counts.last_line.max(written),
+                is_known: known.contains(name),
             };
             sessions.insert(name.to_string(), log);
         }
-        let none = || SessionLog {
-            events: events(&|_| 0),
-            reports: reports(&|_| 0),
-            ..SessionLog::default()
-        };
-        for (name, last_line) in &with_files {
-            sessions
-                .entry(name.to_string())
-                .or_insert_with(|| SessionLog {
-                    has_files: true,
-                    last_line: *last_line,
-                    ..none()
-                });
-        }
+        let globs = self
+            .settings
+            .globs
+            .iter()
+            .map(|glob| redacted(glob.as_str()));
+        let unplaced_events = globs
+            .map(|glob| {
+                let counts = counts.unplaced.get(glob.as_str()).unwrap_or(&none);
+                (Arc::from(glob.as_str()), events(counts))
+            })
+            .collect();
         let statistics = progress.statistics;
         let published = Published {
             sessions,
-            unheard: none(),
+            unheard: SessionLog {
+                events: events(&none),
+                reports: reports(&none),
+                ..SessionLog::default()
+            },
             files: progress.file_count(),
-            unplaced: counts.unplaced.value,
+            unplaced: counts.unplaced_lines(),
+            unplaced_events,
+            waiting: counts.has_waiting(),
+            known,
+            logs,
             overlong: statistics.overlong,
             copies_found: statistics.copies_found,
             copies_missing: statistics.copies_missing,

@@ -231,6 +231,7 @@ impl Patterns {
         for index in self.set.matches(record) {
             match self.excludes.get(index) {
                 Some(Some((regex, exclude))) if is_excluded(record, regex, exclude) => {}
+                Some(_) if !self.is_in_one_line(record, index) => {}
                 Some(_) => signs.push(index),
                 None => {
                     let lines = record.split(|byte| *byte == b'\n');
@@ -261,6 +262,18 @@ impl Patterns {
                 .collect();
         }
         found
+    }
+
+    /// Whether a pattern of the configuration matches a line by itself; the shipped ones may
+    /// match across the lines of a record.
+    fn is_in_one_line(&self, record: &[u8], index: usize) -> bool {
+        let pattern = self.patterns.get(index);
+        if pattern.is_some_and(|pattern| !pattern.printed_by.is_empty()) {
+            return true;
+        }
+        record
+            .split(|byte| *byte == b'\n')
+            .any(|line| self.set.matches(line).matched(index))
     }
 
     /// The patterns that a conflict may be counted for.

@@ -1,35 +1,90 @@
-//! Which session a line belongs to: told by the line, by the path of its file, or by
-//! configuration, in that order.
+//! Which session a line belongs to. [`SessionMapper::place`] and [`SessionMapper::named`] are
+//! pure functions of the log's path, the sessions that are known, and what the logs have shown.
+//!
+//! A line counts for a known session only ([`KnownSessions`]). In this order:
+//!
+//! | rule | what tells the session |
+//! |---|---|
+//! | line | `session_line` |
+//! | configured | `--logs.path=NAME=GLOB` |
+//! | path | `session_path`, or by default the name of the file |
+//! | directory | the directory is named after the session, holds the logs of one program only, and the log has shown a line of the library |
+//! | default | `default_session` |
+//! | only one | there is one session and one program, and the log has shown a line of the library |
+//! | before | with `session_line`: the session that the lines before it named |
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use log_tailer::LogGlob;
 use regex::bytes::{Captures, Regex};
 
 use crate::folder::SessionName;
 
-/// pm2's `NAME-out.log`, `NAME-error.log` and `NAME-out-0.log`, the same names rotated, and
-/// plain `NAME.log`.
-pub const DEFAULT_PATH: &str = r"(?-u)(?:^|/)(?<session>[^/]+?)(?:[-_.](?:out|err|error|stdout|stderr)(?:-\d+)?)?(?:__\d[\dTZ_:.+-]*)?\.(?:log|txt|json|jsonl|ndjson)(?:[-._].*)?$";
+use super::log_name::{Program, candidates, plain_name};
+use super::sessions::{Declared, KnownSessions};
+
 /// The name of a session, where the group `session` is it.
-pub const DEFAULT_NAME: &str = "{session}";
+const DEFAULT_NAME: &str = "{session}";
+/// The group that the default rule for paths fills.
+const DEFAULT_GROUP: &str = "session";
 
 /// How to find a line's session.
 #[derive(Clone, Debug)]
 pub struct SessionMapper {
-    path: Regex,
+    /// `session_path`; `None` for the default rules.
+    path: Option<Regex>,
     line: Option<Regex>,
     name: Vec<Part>,
-    fallback: Option<Arc<str>>,
+    default: Option<Arc<str>>,
+    configured: Vec<(LogGlob, Arc<str>)>,
+    declared: Declared,
 }
 
 #[derive(Clone, Debug)]
 enum Part {
     Text(String),
     Group(String),
+}
+
+/// The rule that placed a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// `--logs.path=NAME=GLOB`.
+    Configured,
+    /// Its path.
+    Path,
+    /// The name of its directory.
+    Directory,
+    /// `default_session`.
+    Default,
+    /// There is one session and one program.
+    OnlyOne,
+}
+
+impl Rule {
+    /// For a person.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Rule::Configured => "configured",
+            Rule::Path => "its path",
+            Rule::Directory => "the name of its directory",
+            Rule::Default => "logs.default_session",
+            Rule::OnlyOne => "the only session and the only program",
+        }
+    }
+}
+
+/// What the logs have shown.
+#[derive(Clone, Debug, Default)]
+pub struct LogsSeen {
+    /// The programs that write logs.
+    pub programs: BTreeSet<Program>,
+    /// Those whose logs have shown a line of the library's or the bot's own report.
+    pub bots: BTreeSet<Program>,
 }
 
 impl SessionMapper {
@@ -41,40 +96,64 @@ impl SessionMapper {
         path: Option<&str>,
         line: Option<&str>,
         name: Option<&str>,
-        fallback: Option<&str>,
+        default: Option<&str>,
     ) -> Result<Self, (&'static str, String)> {
         let compile = |key, source: &str| {
             Regex::new(source)
                 .map_err(|error| (key, format!("{source:?} cannot be compiled: {error}")))
         };
-        let path = compile("session_path", path.unwrap_or(DEFAULT_PATH))?;
+        let path = path
+            .map(|source| compile("session_path", source))
+            .transpose()?;
         let line = line
             .map(|source| compile("session_line", source))
             .transpose()?;
         let name = parse(name.unwrap_or(DEFAULT_NAME)).map_err(|error| ("session_name", error))?;
-        for (key, regex) in [
-            ("session_path", Some(&path)),
-            ("session_line", line.as_ref()),
-        ] {
-            let Some(regex) = regex else { continue };
-            let knows = |group: &str| regex.capture_names().flatten().any(|known| known == group);
-            for part in &name {
-                if let Part::Group(group) = part
-                    && !knows(group)
-                {
-                    return Err((
-                        key,
-                        format!("it has no group (?<{group}>…), which session_name asks for"),
-                    ));
-                }
+        let knows = |regex: &Option<Regex>, group: &str| match regex {
+            Some(regex) => regex.capture_names().flatten().any(|known| known == group),
+            None => group == DEFAULT_GROUP,
+        };
+        for part in &name {
+            let Part::Group(group) = part else { continue };
+            let missing = || format!("it has no group (?<{group}>…), which session_name asks for");
+            if !knows(&path, group) {
+                return Err(("session_path", missing()));
+            }
+            if line.is_some() && !knows(&line, group) {
+                return Err(("session_line", missing()));
             }
         }
         Ok(Self {
             path,
             line,
             name,
-            fallback: fallback.map(Arc::from),
+            declared: Declared {
+                names: default.map(Arc::from).into_iter().collect(),
+                ..Declared::default()
+            },
+            default: default.map(Arc::from),
+            configured: Vec::new(),
         })
+    }
+
+    /// With globs of logs that belong to one session each, and sessions that need no folder.
+    #[must_use]
+    pub fn with_sessions(
+        mut self,
+        configured: Vec<(LogGlob, Arc<str>)>,
+        declared: Declared,
+    ) -> Self {
+        self.declared.globs = declared.globs;
+        self.declared.names.extend(declared.names);
+        let names = configured.iter().map(|(_, name)| Arc::clone(name));
+        self.declared.names.extend(names);
+        self.configured = configured;
+        self
+    }
+
+    /// The sessions that the configuration declares.
+    pub fn declared(&self) -> &Declared {
+        &self.declared
     }
 
     /// Whether lines are to be asked one by one.
@@ -82,45 +161,123 @@ impl SessionMapper {
         self.line.is_some()
     }
 
-    /// The session of a file's lines, where they do not tell it themselves.
-    pub fn of_path(&self, path: &Path) -> Option<Arc<str>> {
-        self.named_by(path).or_else(|| self.fallback.clone())
+    /// The session of a log's lines, where they do not tell it themselves, and the rule that
+    /// says so. `None` where no rule does: the lines are unplaced.
+    pub fn place(
+        &self,
+        log: &Path,
+        sessions: &KnownSessions,
+        logs: &LogsSeen,
+    ) -> Option<(Arc<str>, Rule)> {
+        let is_bot = logs.bots.contains(&Program::of(log));
+        self.place_if(log, sessions, &logs.programs, is_bot)
     }
 
-    fn named_by(&self, path: &Path) -> Option<Arc<str>> {
-        self.path
-            .captures(path.as_os_str().as_bytes())
-            .and_then(|found| self.fill(&found))
+    /// Whether a line of the library's in this log would place it.
+    pub fn wants_evidence(&self, log: &Path, sessions: &KnownSessions, logs: &LogsSeen) -> bool {
+        let place = |is_bot| self.place_if(log, sessions, &logs.programs, is_bot);
+        !logs.bots.contains(&Program::of(log)) && place(false) != place(true)
+    }
+
+    /// `is_bot`: the log's program has shown a line of the library's.
+    fn place_if(
+        &self,
+        log: &Path,
+        sessions: &KnownSessions,
+        programs: &BTreeSet<Program>,
+        is_bot: bool,
+    ) -> Option<(Arc<str>, Rule)> {
+        if let Some(session) = self.configured_for(log) {
+            return Some((session, Rule::Configured));
+        }
+        if let Some(session) = self.named(log, sessions) {
+            return Some((session, Rule::Path));
+        }
+        let full = |name: &str| self.fill(|_| Some(name.as_bytes()));
+        // With an expression of the operator's own nothing is guessed. Nor is the log of a
+        // session that had a folder before.
+        let is_former = |name: &String| full(name).is_some_and(|name| sessions.is_former(&name));
+        let may_guess = is_bot && self.path.is_none() && !candidates(log).iter().any(is_former);
+        let program = may_guess.then(|| Program::of(log));
+        if let Some(program) = &program
+            && is_alone_in_its_directory(program, programs)
+            && let Some(folder) = program.folder()
+            && let Some(session) = full(&folder).and_then(|name| sessions.called(&name))
+        {
+            return Some((session, Rule::Directory));
+        }
+        if let Some(session) = &self.default {
+            return Some((Arc::clone(session), Rule::Default));
+        }
+        let program = program?;
+        let alone = programs.iter().all(|other| *other == program);
+        let session = sessions.only().filter(|_| alone)?;
+        Some((session, Rule::OnlyOne))
+    }
+
+    fn configured_for(&self, log: &Path) -> Option<Arc<str>> {
+        let mut globs = self.configured.iter();
+        let (_, session) = globs.find(|(glob, _)| glob.matches(log))?;
+        Some(Arc::clone(session))
+    }
+
+    /// The known session that the path itself tells.
+    fn named(&self, log: &Path, sessions: &KnownSessions) -> Option<Arc<str>> {
+        let Some(path) = &self.path else {
+            let full = |name: &str| self.fill(|_| Some(name.as_bytes()));
+            let names = candidates(log);
+            let named = names.iter().filter_map(|name| full(name));
+            return named
+                .into_iter()
+                .find_map(|name| sessions.named(&name))
+                .or_else(|| sessions.declared(&full(&plain_name(log)?)?));
+        };
+        let found = path.captures(log.as_os_str().as_bytes())?;
+        sessions.called(&self.fill_from(&found)?)
     }
 
     /// Whether a file's name is that of a log of another session than `origin`'s: of one that
     /// exists, and told by the name itself.
-    pub fn is_of_another(&self, path: &Path, origin: &Path, sessions: &HashSet<Arc<str>>) -> bool {
-        let Some(session) = self.named_by(path).map(|name| among(name, sessions)) else {
+    pub fn is_of_another(&self, path: &Path, origin: &Path, sessions: &KnownSessions) -> bool {
+        let Some(session) = self.named(path, sessions) else {
             return false;
         };
-        sessions.contains(&session) && Some(session) != self.session_of(origin, sessions)
+        let of_origin = self
+            .configured_for(origin)
+            .or_else(|| self.named(origin, sessions))
+            .or_else(|| self.default.clone());
+        Some(session) != of_origin
     }
 
-    /// The session of a file's lines among those that exist. pm2 writes a dash into a file's
-    /// name for whatever is no letter, digit, dot or dash, so the log of `company_7` is
-    /// `company-7-out.log`: where no session has the very name, the one that pm2 would call
-    /// so is meant.
-    pub fn session_of(&self, path: &Path, sessions: &HashSet<Arc<str>>) -> Option<Arc<str>> {
-        Some(among(self.of_path(path)?, sessions))
-    }
-
-    /// The session that a line names.
+    /// The session that a line names, known or not.
     pub fn of_line(&self, line: &[u8]) -> Option<Arc<str>> {
-        self.fill(&self.line.as_ref()?.captures(line)?)
+        self.fill_from(&self.line.as_ref()?.captures(line)?)
     }
 
-    fn fill(&self, captures: &Captures<'_>) -> Option<Arc<str>> {
+    /// The name that the path tells, whether there is such a session or not.
+    pub fn of_path(&self, path: &Path) -> Option<Arc<str>> {
+        let told = || match &self.path {
+            Some(regex) => self.fill_from(&regex.captures(path.as_os_str().as_bytes())?),
+            None => {
+                let name = plain_name(path)?;
+                self.fill(|_| Some(name.as_bytes()))
+            }
+        };
+        self.configured_for(path)
+            .or_else(told)
+            .or_else(|| self.default.clone())
+    }
+
+    fn fill_from(&self, captures: &Captures<'_>) -> Option<Arc<str>> {
+        self.fill(|group| Some(captures.name(group)?.as_bytes()))
+    }
+
+    fn fill<'a>(&self, group: impl Fn(&str) -> Option<&'a [u8]>) -> Option<Arc<str>> {
         let mut name: Vec<u8> = Vec::new();
         for part in &self.name {
             match part {
                 Part::Text(text) => name.extend_from_slice(text.as_bytes()),
-                Part::Group(group) => name.extend_from_slice(captures.name(group)?.as_bytes()),
+                Part::Group(asked) => name.extend_from_slice(group(asked)?),
             }
         }
         (!name.is_empty())
@@ -128,28 +285,36 @@ impl SessionMapper {
     }
 }
 
-/// The session that is called so, by itself or, where it is the only one, by pm2.
-fn among(name: Arc<str>, sessions: &HashSet<Arc<str>>) -> Arc<str> {
-    if sessions.contains(&name) {
-        return name;
-    }
-    let mut called_so = sessions.iter().filter(|session| pm2_name(session) == *name);
-    match (called_so.next(), called_so.next()) {
-        (Some(session), None) => Arc::clone(session),
-        _ => name,
+fn is_alone_in_its_directory(program: &Program, programs: &BTreeSet<Program>) -> bool {
+    let first = Program {
+        dir: program.dir.clone(),
+        name: String::new(),
+    };
+    let beside = programs.range(first..);
+    beside
+        .take_while(|other| other.dir == program.dir)
+        .all(|other| other == program)
+}
+
+/// Splits `[NAME=]GLOB`. A `=` behind a `/` belongs to the glob.
+///
+/// Errors: an empty name.
+pub fn split_name(text: &str) -> Result<(Option<Arc<str>>, &str), String> {
+    match text.find(['=', '/']) {
+        Some(0) if text.starts_with('=') => {
+            Err("the name before `=` is empty; give NAME=GLOB".into())
+        }
+        Some(at) if text[at..].starts_with('=') => {
+            let name = SessionName::from_dir(OsStr::new(&text[..at]));
+            Ok((Some(Arc::from(name.as_str())), &text[at + 1..]))
+        }
+        _ => Ok((None, text)),
     }
 }
 
-/// What pm2 makes of an app's name in the name of its log.
-pub fn pm2_name(name: &str) -> String {
-    let plain = |c: char| {
-        if c.is_ascii_alphanumeric() || c == '.' || c == '-' {
-            c
-        } else {
-            '-'
-        }
-    };
-    name.chars().map(plain).collect()
+/// The programs that write these logs.
+pub fn programs<'a>(logs: impl IntoIterator<Item = &'a PathBuf>) -> BTreeSet<Program> {
+    logs.into_iter().map(|log| Program::of(log)).collect()
 }
 
 /// `{group}` and text; `{{` and `}}` are braces.

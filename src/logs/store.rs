@@ -2,12 +2,13 @@
 //! far it was read, so a crash between the two cannot happen. Nothing is exposed before it
 //! is committed. Of the logs themselves only hashes are kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use log_tailer::{Changes, Checkpoint, FileId, FileState, Fingerprint};
@@ -16,7 +17,11 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::folder::Timestamp;
 
-const SCHEMA: i64 = 1;
+use super::counter::CountChanges;
+use super::log_name::Program;
+use super::sessions::SavedSession;
+
+const SCHEMA: i64 = 2;
 const FILE: &str = "logs.sqlite";
 
 /// Everything that was saved.
@@ -26,6 +31,21 @@ pub struct Saved {
     pub tailer: log_tailer::Saved,
     /// By session and name. The session is empty for what concerns none.
     pub counts: HashMap<(String, String), u64>,
+    /// Folders that were seen, each with the time since which it is gone.
+    pub sessions: BTreeMap<Arc<str>, Option<Timestamp>>,
+    /// Programs whose logs have shown a line of the library's.
+    pub bots: BTreeSet<Program>,
+}
+
+/// What is to be saved beside the checkpoints.
+#[derive(Debug, Default)]
+pub struct Unsaved {
+    /// Counts.
+    pub counts: CountChanges,
+    /// Folders.
+    pub sessions: Vec<(String, SavedSession)>,
+    /// Programs to add.
+    pub bots: Vec<Program>,
 }
 
 /// The database. One program at a time.
@@ -97,6 +117,19 @@ impl LogStore {
                      ) WITHOUT ROWID;
                      CREATE TABLE globs (glob TEXT PRIMARY KEY) WITHOUT ROWID;
                      CREATE TABLE looked (one INTEGER PRIMARY KEY CHECK (one = 1), at INTEGER NOT NULL);",
+                )?;
+                tx.pragma_update(None, "user_version", 1)?;
+                tx.commit()?;
+            }
+            if version <= 1 {
+                let tx = db.transaction()?;
+                tx.execute_batch(
+                    "CREATE TABLE sessions (
+                        name TEXT PRIMARY KEY, gone INTEGER
+                     ) WITHOUT ROWID;
+                     CREATE TABLE bots (
+                        dir BLOB NOT NULL, name TEXT NOT NULL, PRIMARY KEY (dir, name)
+                     ) WITHOUT ROWID;",
                 )?;
                 tx.pragma_update(None, "user_version", SCHEMA)?;
                 tx.commit()?;
@@ -174,18 +207,29 @@ impl LogStore {
             .query_row("SELECT at FROM looked", [], |row| row.get(0))
             .optional()?
             .map(time);
+        let mut sessions = self.db.prepare("SELECT name, gone FROM sessions")?;
+        let rows = sessions.query_map([], |row| {
+            let name: String = row.get(0)?;
+            let gone: Option<i64> = row.get(1)?;
+            Ok((Arc::from(name), gone.map(Timestamp::from_nanos)))
+        })?;
+        saved.sessions = rows.collect::<Result<_, _>>()?;
+        let mut bots = self.db.prepare("SELECT dir, name FROM bots")?;
+        let rows = bots.query_map([], |row| {
+            Ok(Program {
+                dir: std::ffi::OsString::from_vec(row.get(0)?).into(),
+                name: row.get(1)?,
+            })
+        })?;
+        saved.bots = rows.collect::<Result<_, _>>()?;
         Ok(saved)
     }
 
-    /// Writes the checkpoints and the counts (session, name, value), or nothing. It is on
-    /// disk when this returns.
-    pub fn commit(
-        &mut self,
-        changes: &Changes,
-        counts: &[(String, String, u64)],
-    ) -> rusqlite::Result<()> {
+    /// Writes the checkpoints and the rest, or nothing. It is on disk when this returns.
+    pub fn commit(&mut self, changes: &Changes, unsaved: &Unsaved) -> rusqlite::Result<()> {
         let tx = self.db.transaction()?;
-        write(&tx, changes, counts)?;
+        write(&tx, changes, &unsaved.counts)?;
+        write_sessions(&tx, unsaved)?;
         tx.commit()
     }
 }
@@ -199,11 +243,24 @@ fn time(nanos: i64) -> SystemTime {
     Timestamp::from_nanos(nanos).into()
 }
 
-fn write(
-    tx: &Transaction<'_>,
-    changes: &Changes,
-    counts: &[(String, String, u64)],
-) -> rusqlite::Result<()> {
+fn write_sessions(tx: &Transaction<'_>, unsaved: &Unsaved) -> rusqlite::Result<()> {
+    let mut session =
+        tx.prepare_cached("INSERT OR REPLACE INTO sessions (name, gone) VALUES (?, ?)")?;
+    let mut forgotten = tx.prepare_cached("DELETE FROM sessions WHERE name = ?")?;
+    for (name, saved) in &unsaved.sessions {
+        match saved {
+            Some(gone) => session.execute(params![name, gone.map(Timestamp::nanos)])?,
+            None => forgotten.execute([name])?,
+        };
+    }
+    let mut bot = tx.prepare_cached("INSERT OR IGNORE INTO bots (dir, name) VALUES (?, ?)")?;
+    for program in &unsaved.bots {
+        bot.execute(params![program.dir.as_os_str().as_bytes(), program.name])?;
+    }
+    Ok(())
+}
+
+fn write(tx: &Transaction<'_>, changes: &Changes, counts: &CountChanges) -> rusqlite::Result<()> {
     let mut file = tx.prepare_cached(
         "INSERT OR REPLACE INTO files (id, state, dev, ino, path, origin, offset, skipping, head_len, head, tail_len, tail, since)
          VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -235,7 +292,11 @@ fn write(
         let value = i64::try_from(value).unwrap_or(i64::MAX);
         count.execute(params![session, name, value])
     };
-    for (session, name, value) in counts {
+    let mut moved = tx.prepare_cached("DELETE FROM counts WHERE session = ?")?;
+    for session in &counts.gone {
+        moved.execute([session])?;
+    }
+    for (session, name, value) in &counts.counts {
         save(session, name, *value)?;
     }
     if let Some(mut statistics) = changes.statistics {

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use memchr::{memchr, memrchr};
 
 use crate::checkpoint::Checkpoint;
-use crate::file::{read_full, read_full_at};
+use crate::file::{Listed, read_full, read_full_at};
 use crate::fingerprint::{FINGERPRINT_BYTES, Fingerprint, tail_before};
 
 /// A longer line counts as overlong.
@@ -57,6 +57,17 @@ pub trait Consumer {
     /// Whether the file at `path` is a log of its own by its name alone, although it is
     /// called as a rotation of the log `origin` might be.
     fn is_of_another(&self, path: &Path, origin: &Path) -> bool;
+
+    /// Whether a file that a glob matches is to be followed.
+    fn is_wanted(&self, listed: &Listed) -> bool {
+        let _ = listed;
+        true
+    }
+
+    /// The logs that the globs match now, before any new line of them is given.
+    fn listed(&mut self, logs: &mut dyn Iterator<Item = &Path>) {
+        let _ = logs;
+    }
 }
 
 /// A place in a file.

@@ -37,8 +37,8 @@ pub struct Server<S> {
     /// When the watch ended because there were too many events.
     unwatched: Option<Instant>,
     committed: Instant,
-    /// Nothing was committed yet.
-    first: bool,
+    /// The next look is followed by a commit, as the first one is.
+    commit_now: bool,
 }
 
 impl<S: Sink> Server<S> {
@@ -59,7 +59,7 @@ impl<S: Sink> Server<S> {
             runtime,
             watcher: None,
             unwatched: None,
-            first: true,
+            commit_now: true,
         }
     }
 
@@ -103,8 +103,8 @@ impl<S: Sink> Server<S> {
                 more = self.follower.look(wakeup.any);
             }
             let is_due = self.clock.since(self.committed) >= COMMIT;
-            if self.follower.must_commit() || self.first || is_due {
-                self.first = false;
+            if self.follower.must_commit() || self.commit_now || is_due {
+                self.commit_now = false;
                 self.commit();
             }
         }
@@ -117,6 +117,7 @@ impl<S: Sink> Server<S> {
             self.follower.configure(globs, from_start);
             self.watch();
         }
+        self.commit_now |= orders.commit;
         orders.stop
     }
 

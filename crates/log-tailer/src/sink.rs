@@ -16,6 +16,8 @@ pub struct Orders {
     pub stop: bool,
     /// Follow other globs; and whether those are read from the beginning of their files.
     pub globs: Option<(Vec<LogGlob>, bool)>,
+    /// Save and show at once.
+    pub commit: bool,
 }
 
 /// How far the reading has come.

@@ -1,17 +1,45 @@
-use super::*;
-use crate::logs::{Patterns, SessionMapper};
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
-fn counter(line: Option<&str>) -> Counter {
-    let settings = LogSettings {
-        globs: Vec::new(),
+use clock::Clock;
+
+use super::*;
+use crate::logs::log_name::Program;
+use crate::logs::own::OwnLogs;
+use crate::logs::sessions::{SessionMemory, SessionsSeen};
+use crate::logs::{LogGlob, Patterns, SessionMapper};
+
+fn settings(line: Option<&str>) -> Arc<LogSettings> {
+    Arc::new(LogSettings {
+        globs: vec![LogGlob::new("/l/*").unwrap()],
         from_start: true,
         state_path: PathBuf::new(),
         mapper: SessionMapper::new(None, line, None, None).unwrap(),
         patterns: Arc::new(Patterns::shipped_and(&[]).unwrap()),
-    };
-    let sessions = ["a", "b"].map(Arc::from).into();
-    Counter::new(Arc::new(settings), sessions, Counts::default())
+    })
+}
+
+fn seen(at: i64, found: &[&str]) -> SessionsSeen {
+    SessionsSeen {
+        at: Timestamp::from_secs(at),
+        found: found.iter().map(|name| Arc::from(*name)).collect(),
+        complete: true,
+        others: false,
+    }
+}
+
+/// At the second 0, with these sessions.
+fn counter(line: Option<&str>, sessions: &[&str]) -> Counter {
+    let settings = settings(line);
+    let mut placer = Placer::new(
+        Arc::clone(&settings),
+        SessionMemory::default(),
+        BTreeSet::<Program>::new(),
+        OwnLogs::default(),
+    );
+    placer.see(&seen(0, sessions));
+    let now = (Timestamp::from_secs(0), Clock::system().now());
+    Counter::new(settings, placer, Counts::default(), now)
 }
 
 fn block<'a>(log: &'a str, lines: &'a str) -> Block<'a> {
@@ -23,40 +51,55 @@ fn block<'a>(log: &'a str, lines: &'a str) -> Block<'a> {
     }
 }
 
+/// The folders are looked at in this second.
+fn look(counter: &mut Counter, at: i64, sessions: &[&str]) {
+    counter.placer().see(&seen(at, sessions));
+    counter.settle(Some(Timestamp::from_secs(at)));
+}
+
 fn changes(counter: &Counter) -> Vec<(String, String, u64)> {
-    let mut changes = counter.counts().changes();
+    let mut changes = counter.counts().changes().counts;
     changes.sort();
     changes
 }
 
+fn saved(counter: &Counter) -> Counts {
+    let saved = changes(counter).into_iter();
+    let saved = saved.map(|(session, name, value)| ((session, name), value));
+    Counts::from_saved(&saved.collect())
+}
+
 #[test]
 fn what_is_counted_is_saved_once_and_found_again() {
-    let mut counter = counter(None);
+    let mut counter = counter(None, &["a", "b"]);
     let text = "x\nSession error:Error: Bad MAC Error: Bad MAC\n  privKey: <Buffer 00>\n";
     counter.lines(block("/l/a-out.log", text));
-    counter.lines(block("/l/other", "one\ntwo"));
+    counter.lines(block("/l/other", "one\ndevice_removed"));
+    look(&mut counter, 1, &["a", "b"]);
     let is = |session: &str, name: &str, value| (session.to_owned(), name.to_owned(), value);
     let expected = [
-        is("", "unplaced", 2),
+        is("\0unplaced\0/l/*", "event:device_removed", 1),
+        is("\0unplaced\0/l/*", "lines", 2),
         is("a", "event:bad_mac", 1),
         is("a", "lines", 3),
         is("a", "secrets", 1),
     ];
     assert_eq!(changes(&counter), expected);
-    let saved = changes(&counter).into_iter();
-    let saved = saved.map(|(session, name, value)| ((session, name), value));
+    assert_eq!(counter.counts().unplaced_lines(), 2);
+    let again = saved(&counter);
     counter.committed();
     assert!(!counter.counts().is_dirty());
     assert_eq!(changes(&counter), []);
-    counter.counts = Counts::from_saved(&saved.collect());
+    counter.counts = again;
     assert!(!counter.counts().is_dirty());
+    assert_eq!(counter.counts().unplaced_lines(), 2);
     counter.lines(block("/l/a-out.log", text));
     assert_eq!(changes(&counter)[1], is("a", "lines", 6));
 }
 
 #[test]
 fn a_copy_that_breaks_off_counts_nothing() {
-    let mut counter = counter(None);
+    let mut counter = counter(None, &["a"]);
     counter.begin_copy();
     counter.lines(block("/l/a.log", "device_removed\n"));
     counter.lines(block("/l/none", "x\n"));
@@ -64,24 +107,28 @@ fn a_copy_that_breaks_off_counts_nothing() {
     assert_eq!(changes(&counter), []);
     counter.begin_copy();
     counter.lines(block("/l/a.log", "device_removed\n"));
+    counter.lines(block("/l/none", "x\n"));
     counter.end_copy(true);
+    look(&mut counter, 1, &["a"]);
     assert_eq!(counter.counts().sessions["a"].lines.value, 1);
-    assert_eq!(changes(&counter).len(), 2);
+    assert_eq!(changes(&counter).len(), 3);
+    assert_eq!(counter.counts().unplaced_lines(), 1);
 }
 
 #[test]
 fn a_line_names_its_session() {
-    let mut counter = counter(Some("bot=(?<session>[a-z]+)"));
+    let mut counter = counter(Some("bot=(?<session>[a-z]+)"), &["a", "b"]);
     let text = "bot=a device_removed\nbot=b\nbot=c device_removed\nx\n";
     counter.lines(block("/l/b.log", text));
+    look(&mut counter, 1, &["a", "b"]);
     let counts = counter.counts();
     assert_eq!(counts.sessions["a"].lines.value, 1);
     assert_eq!(counts.sessions["a"].events["device_removed"].value, 1);
     assert_eq!(counts.sessions["b"].lines.value, 2, "x by its path");
     assert!(counts.sessions["b"].events.is_empty());
-    assert_eq!(counts.unplaced.value, 1, "c is no session");
+    assert_eq!(counts.unplaced_lines(), 1, "c is no session");
     // Another set of sessions places the lines anew.
-    counter.set_sessions(["c"].map(Arc::from).into());
+    look(&mut counter, 2, &["c"]);
     counter.lines(block("/l/b.log", "bot=c\n"));
     assert_eq!(counter.counts().sessions["c"].lines.value, 1);
 }
@@ -89,7 +136,7 @@ fn a_line_names_its_session() {
 /// A line that is longer than a chunk of the tailer.
 #[test]
 fn a_line_in_parts_is_one_line_and_counts_to_its_end() {
-    let mut counter = counter(None);
+    let mut counter = counter(None, &["a"]);
     let x = "x".repeat(300_000);
     let mut part = |part, lines: &str| {
         counter.lines(Block {
@@ -113,7 +160,7 @@ fn a_line_in_parts_is_one_line_and_counts_to_its_end() {
 /// One event that the library logs at trace level and as an error, then the bot's own report.
 #[test]
 fn an_event_at_two_levels_counts_once_and_the_bots_report_again() {
-    let mut counter = counter(None);
+    let mut counter = counter(None, &["a"]);
     let node = r#"reasonNode={"tag":"conflict","attrs":{"type":"device_removed"}}"#;
     let cri = "2026-11-28T20:00:00.123456789Z stdout F ";
     let record = |level: &str, message: &str| {
@@ -145,7 +192,7 @@ fn an_event_at_two_levels_counts_once_and_the_bots_report_again() {
 /// What a conflict was is known when its record has ended; a log that falls silent ends it.
 #[test]
 fn a_conflict_at_the_end_of_a_log_counts_when_nothing_follows() {
-    let mut counter = counter(None);
+    let mut counter = counter(None, &["a"]);
     counter.lines(block(
         "/l/a-out.log",
         "closed: Error: Stream Errored (conflict)\n",
@@ -161,4 +208,220 @@ fn a_conflict_at_the_end_of_a_log_counts_when_nothing_follows() {
         counter.flush_undecided();
     }
     assert!(replaced(&counter));
+}
+
+#[test]
+fn a_line_that_names_none_follows_the_one_before() {
+    let mut counter = counter(Some(r"\[(?<session>[a-z]+)\]"), &["shop", "salon"]);
+    counter.lines(block("/l/all.log", "first\n[shop] x\nstream errored out\n"));
+    // The next block goes on where the last one ended.
+    counter.lines(block("/l/all.log", "    at x\n[salon] x\ndevice_removed\n"));
+    counter.lines(block("/l/else.log", "y\n"));
+    let lines = |counter: &Counter, session: &str| counter.counts().sessions[session].lines.value;
+    assert_eq!((lines(&counter, "shop"), lines(&counter, "salon")), (3, 2));
+    assert_eq!(
+        counter.counts().sessions["salon"].events["device_removed"].value,
+        1
+    );
+    look(&mut counter, 1, &["shop", "salon"]);
+    assert_eq!(
+        counter.counts().unplaced_lines(),
+        2,
+        "what no line was before"
+    );
+}
+
+#[test]
+fn lines_of_a_new_bot_wait_for_a_look_at_its_folder() {
+    let mut counter = counter(None, &[]);
+    counter.set_time((Timestamp::from_secs(10), Clock::system().now()));
+    counter.lines(block("/l/a-out.log", "device_removed\n"));
+    counter.lines(block("/l/b-out.log", "device_removed\n"));
+    look(&mut counter, 9, &[]);
+    assert_eq!(
+        counter.counts().unplaced_lines(),
+        0,
+        "that look began before"
+    );
+    assert!(counter.counts().has_waiting());
+    // They are saved meanwhile.
+    let mut after_restart = self::counter(None, &[]);
+    after_restart.counts = saved(&counter);
+    for counter in [&mut counter, &mut after_restart] {
+        look(counter, 20, &["a"]);
+        assert_eq!(
+            counter.counts().sessions["a"].events["device_removed"].value,
+            1
+        );
+        assert_eq!(counter.counts().unplaced_lines(), 1);
+        assert!(!counter.counts().has_waiting());
+        assert_eq!(counter.counts().changes().gone.len(), 2);
+        look(counter, 30, &["a", "b"]);
+        assert_eq!(
+            counter.counts().unplaced_lines(),
+            1,
+            "a counter never falls"
+        );
+    }
+}
+
+#[test]
+fn nothing_waits_for_ever() {
+    let mut counter = counter(None, &[]);
+    let began = Clock::system().now();
+    counter.set_time((Timestamp::from_secs(10), began));
+    counter.lines(block("/l/a-out.log", "x\n"));
+    counter.settle(None);
+    assert!(counter.counts().has_waiting());
+    counter.set_time((Timestamp::from_secs(0), began + WAIT_AT_MOST));
+    counter.settle(None);
+    assert_eq!(counter.counts().unplaced_lines(), 1);
+    for log in 0..MOST_WAITING + 7 {
+        counter.lines(block(&format!("/l/{log}-out.log"), "x\n"));
+    }
+    assert_eq!(
+        counter.counts().unplaced_lines(),
+        8,
+        "and no more than so many"
+    );
+}
+
+#[test]
+fn a_line_of_the_library_places_the_only_program() {
+    let mut counter = counter(None, &["auth"]);
+    let logs = ["/l/index-out.log", "/l/index-error.log"].map(Path::new);
+    counter.listed(&mut logs.into_iter());
+    counter.lines(block("/l/index-error.log", "ws: connection replaced\n"));
+    counter.lines(block(
+        "/l/index-out.log",
+        "[1] INFO (7): connected to WA\ny\n",
+    ));
+    let lines = |counter: &Counter| counter.counts().sessions["auth"].lines.value;
+    assert_eq!(lines(&counter), 3, "what waited as well");
+    assert_eq!(counter.placer().new_bots().len(), 1);
+    // Another program comes.
+    counter.listed(&mut [Path::new("/l/shop-out.log")].into_iter());
+    counter.lines(block("/l/shop-out.log", "ws: connection replaced\n"));
+    counter.lines(block("/l/index-out.log", "z\n"));
+    look(&mut counter, 1, &["auth"]);
+    assert_eq!(lines(&counter), 3);
+    assert_eq!(counter.counts().unplaced_lines(), 2);
+}
+
+/// What is saved of lines that wait and of lines that are unplaced is the same as of a session.
+#[test]
+fn reports_and_the_library_wait_and_are_saved() {
+    let mut counter = counter(None, &[]);
+    let closed = "Device Logged Out, Please Scan Again And Run.\n";
+    let library = "{\"level\":30,\"class\":\"baileys\",\"msg\":\"x\"}\n";
+    for log in ["/l/a-out.log", "/l/b-out.log"] {
+        counter.lines(block(log, closed));
+        counter.lines(block(log, library));
+    }
+    let mut after_restart = self::counter(None, &[]);
+    after_restart.counts = saved(&counter);
+    for counter in [&mut counter, &mut after_restart] {
+        look(counter, 1, &["a"]);
+        let changes = changes(counter);
+        for session in ["a", "\0unplaced\0/l/*"] {
+            for (name, value) in [
+                ("event:device_removed", 1),
+                ("report:device_removed", 1),
+                ("library", 1),
+                ("lines", 2),
+            ] {
+                let expected = (session.to_owned(), name.to_owned(), value);
+                assert!(changes.contains(&expected), "{expected:?}: {changes:?}");
+            }
+        }
+        counter.committed();
+        assert!(!counter.is_dirty());
+    }
+}
+
+/// The envelope escapes the quotes that the expression asks for.
+#[test]
+fn a_line_names_its_session_within_an_envelope() {
+    let line = r#""session":"(?<session>[a-z]+)""#;
+    let docker = |text: &str| {
+        let text = text.trim_end().replace('"', "\\\"");
+        format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\"}}\n")
+    };
+    let utf16 = |text: &str| -> String {
+        // Each byte of this text is one character.
+        text.chars().flat_map(|c| [c, '\0']).collect()
+    };
+    for wrap in [&docker as &dyn Fn(&str) -> String, &utf16] {
+        let mut counter = counter(Some(line), &["shop", "salon"]);
+        let text = [
+            wrap("{\"session\":\"shop\",\"msg\":\"x\"}\n"),
+            wrap("Device Logged Out, Please Scan Again And Run.\n"),
+        ]
+        .concat();
+        counter.lines(block("/l/all.log", &text));
+        // The folders are looked at between two blocks.
+        look(&mut counter, 1, &["shop", "salon"]);
+        counter.lines(block("/l/all.log", &wrap("one more\n")));
+        look(&mut counter, 2, &["shop", "salon"]);
+        let shop = &counter.counts().sessions["shop"];
+        assert_eq!(shop.events["device_removed"].value, 1, "{text}");
+        assert_eq!(shop.reports["device_removed"].value, 1);
+        assert_eq!(shop.lines.value, 3);
+        assert_eq!(counter.counts().unplaced_lines(), 0);
+    }
+}
+
+/// A line that comes in parts counts for the session that its first part names.
+#[test]
+fn the_parts_of_a_line_count_for_one_session() {
+    let mut counter = counter(Some(r"bot=(?<session>[a-z]+)"), &["a", "b"]);
+    let x = "x".repeat(10_000);
+    for (part, lines) in [
+        (Part::First, format!("bot=b {x}")),
+        (Part::Middle, format!("{x} bot=a")),
+        (Part::Last, r#""type":"device_removed"}"#.to_owned()),
+        (Part::Lines, "device_removed\n".to_owned()),
+    ] {
+        counter.lines(Block {
+            part,
+            ..block("/l/a-out.log", &lines)
+        });
+    }
+    let counts = counter.counts();
+    assert_eq!(counts.sessions["b"].lines.value, 1);
+    assert_eq!(counts.sessions["b"].events["device_removed"].value, 1);
+    assert_eq!(counts.sessions["a"].lines.value, 1);
+    assert_eq!(counts.sessions["a"].events["device_removed"].value, 1);
+}
+
+/// A record that is open at the end of a block belongs to what was before the next one.
+#[test]
+fn an_open_record_counts_for_its_own_session() {
+    let mut counter = counter(Some(r"^\[(?<session>[a-z]+)\]"), &["shop", "salon"]);
+    counter.lines(block("/l/all.log", "[shop] x\n"));
+    counter.lines(block(
+        "/l/all.log",
+        "closed: Error: Stream Errored (conflict)\n",
+    ));
+    counter.lines(block("/l/all.log", "[salon] x\n"));
+    let counts = counter.counts();
+    assert_eq!(
+        counts.sessions["shop"].events["connection_replaced"].value,
+        1
+    );
+    assert!(counts.sessions["salon"].events.is_empty());
+    // The same where nothing follows.
+    counter.lines(block(
+        "/l/all.log",
+        "closed: Error: Stream Errored (conflict)\n",
+    ));
+    for second in 2..6 {
+        counter.flush_undecided();
+        look(&mut counter, second, &["shop", "salon"]);
+    }
+    let counts = counter.counts();
+    assert_eq!(
+        counts.sessions["salon"].events["connection_replaced"].value,
+        1
+    );
 }

@@ -73,7 +73,9 @@ impl Sieve {
         {
             return Ok(Self::Literals(searchers));
         }
-        let mut all = expressions.to_vec();
+        // Literals where there are some: a record begins with one of its lines, and the others
+        // may stand in the next chunk.
+        let mut all: Vec<Hir> = expressions.iter().map(literals_or_all).collect();
         all.extend(BESIDE.iter().map(|literal| Hir::literal(*literal)));
         let any = Hir::alternation(all);
         build(
@@ -187,6 +189,13 @@ fn required(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     }
 }
 
+fn literals_or_all(hir: &Hir) -> Hir {
+    match required(hir) {
+        Some(literals) => Hir::alternation(literals.into_iter().map(Hir::literal).collect()),
+        None => hir.clone(),
+    }
+}
+
 fn worth(literal: &[u8]) -> usize {
     let word = literal.trim_ascii();
     if COMMON.iter().any(|common| common.as_bytes() == word) {
@@ -231,7 +240,8 @@ pub(super) fn folded(hir: &Hir) -> Hir {
             class.difference(&upper);
             Hir::class(Class::Unicode(class))
         }
-        HirKind::Look(look) => Hir::look(*look),
+        // What stands beside it in the file (`\r`, an escape) may not be in the record.
+        HirKind::Look(_) => Hir::empty(),
         HirKind::Repetition(repetition) => Hir::repetition(Repetition {
             sub: Box::new(folded(&repetition.sub)),
             ..repetition.clone()

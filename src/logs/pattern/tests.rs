@@ -158,6 +158,32 @@ fn a_code_counts_only_in_whatsapps_own_error() {
     }
 }
 
+/// Its class includes the newline, but it sees one line at a time.
+#[test]
+fn an_expression_of_the_configuration_matches_within_a_line() {
+    let patterns = Patterns::shipped_and(&[own("\\W{2}a")]).unwrap();
+    assert!(patterns.judge(b"x\n aXb").is_empty());
+    assert_eq!(patterns.judge(b"x\n  aXb").signs.len(), 1);
+}
+
+/// The lines of a record come in two chunks, and a pattern of the configuration is too short
+/// to search for.
+#[test]
+fn a_short_expression_of_the_configuration_hides_no_record() {
+    let patterns = Patterns::shipped_and(&[own("b$")]).unwrap();
+    let (mut state, mut found) = (ScanState::default(), Vec::new());
+    let mut sink = |_: Hit<'_>, more: &Found| found.push(more.clone());
+    for chunk in [
+        "\"tag\":\"stream:error\",\"attrs\":{\n",
+        "        \"code\": \"401\"\n",
+    ] {
+        patterns.scan(chunk.as_bytes(), &mut state, &mut Vec::new(), &mut sink);
+    }
+    assert!(!totals(&found).0.is_empty());
+    // One line without a carriage return, then one with.
+    assert_eq!(totals(&scanned(&patterns, b"x\nb\r\n")).0.len(), 1);
+}
+
 #[test]
 fn what_cannot_be_used_is_refused() {
     for (regex, says) in [

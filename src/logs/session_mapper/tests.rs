@@ -1,88 +1,238 @@
+use proptest::prelude::*;
+
 use super::*;
+use crate::logs::sessions::SessionMemory;
+
+fn mapper() -> SessionMapper {
+    SessionMapper::new(None, None, None, None).unwrap()
+}
+
+fn known(names: &[&str]) -> KnownSessions {
+    KnownSessions::of(names.iter().map(|name| Arc::from(*name)))
+}
+
+/// These logs are there, and these of them have shown a line of the library.
+fn seen(logs: &[&str], bots: &[&str]) -> LogsSeen {
+    let of = |paths: &[&str]| programs(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
+    LogsSeen {
+        programs: of(logs),
+        bots: of(bots),
+    }
+}
+
+fn placed(
+    mapper: &SessionMapper,
+    log: &str,
+    sessions: &[&str],
+    logs: &LogsSeen,
+) -> Option<(String, Rule)> {
+    mapper
+        .place(Path::new(log), &known(sessions), logs)
+        .map(|(session, rule)| (session.to_string(), rule))
+}
+
+fn by_path(log: &str, sessions: &[&str]) -> Option<String> {
+    let (session, rule) = placed(&mapper(), log, sessions, &LogsSeen::default())?;
+    assert_eq!(rule, Rule::Path);
+    Some(session)
+}
 
 #[test]
-fn names_of_pm2_files() {
-    let mapper = SessionMapper::new(None, None, None, None).unwrap();
-    for (path, session) in [
+fn the_name_of_the_file() {
+    for (log, sessions, session) in [
         (
             "/root/.pm2/logs/company_962302-out.log",
+            &["company_962302"][..],
             Some("company_962302"),
         ),
         (
-            "/root/.pm2/logs/company_962302-error.log",
+            "/root/.pm2/logs/company-962302-error.log",
+            &["company_962302"],
             Some("company_962302"),
         ),
-        ("/l/bot-error-12.log", Some("bot")),
-        ("/l/bot-out__2026-01-01_00-00-00.log", Some("bot")),
-        ("/l/bot-out.log.1", Some("bot")),
-        ("/l/bot.log", Some("bot")),
-        ("bot.jsonl", Some("bot")),
-        ("/l/a.b-out.log", Some("a.b")),
-        ("/l/syslog", None),
+        ("/l/bot-out__2026-01-01_00-00-00.log", &["bot"], Some("bot")),
+        ("/l/bot-2026-11-28.log", &["bot"], Some("bot")),
+        (
+            "/l/bot-2026-11-28.log",
+            &["bot", "bot-2026-11-28"],
+            Some("bot-2026-11-28"),
+        ),
+        ("/l/bot-error.log", &["bot", "bot-error"], Some("bot")),
+        ("/l/bot-error.log", &["bot-error"], Some("bot-error")),
+        (
+            "/l/default.log",
+            &["default-c21f969b5f03d33d43e04f8f136e7682"],
+            Some("default-c21f969b5f03d33d43e04f8f136e7682"),
+        ),
+        ("/l/bot.log", &["bot_sessions"], Some("bot_sessions")),
+        ("/l/company-7.log", &["company_7", "company 7"], None),
+        ("/l/index-out.log", &["auth_info_baileys"], None),
+        ("/l/syslog", &["bot"], None),
     ] {
         assert_eq!(
-            mapper.of_path(Path::new(path)).as_deref(),
+            by_path(log, sessions).as_deref(),
             session,
-            "{path}"
+            "{log} {sessions:?}"
         );
     }
 }
 
 #[test]
-fn pm2_writes_a_dash_for_an_underscore() {
-    let mapper = SessionMapper::new(None, None, None, None).unwrap();
-    let of = |sessions: &[&str]| {
-        let sessions = sessions.iter().map(|session| Arc::from(*session)).collect();
-        mapper
-            .session_of(Path::new("/l/company-7-out.log"), &sessions)
-            .unwrap()
-            .to_string()
+fn one_session_and_one_program_need_no_configuration() {
+    let both = ["/l/index-out.log", "/l/index-error.log"];
+    let place =
+        |log: &str, sessions: &[&str], logs: &LogsSeen| placed(&mapper(), log, sessions, logs);
+    let shown = seen(&both, &["/l/index-out.log"]);
+    for log in both {
+        let expected = Some(("auth".to_owned(), Rule::OnlyOne));
+        assert_eq!(
+            place(log, &["auth"], &shown),
+            expected,
+            "-out and -error are one"
+        );
+        assert_eq!(
+            place(log, &["auth"], &seen(&both, &[])),
+            None,
+            "no line of the library"
+        );
+        assert_eq!(place(log, &["auth", "other"], &shown), None, "two sessions");
+        assert_eq!(place(log, &[], &shown), None);
+    }
+    let two = ["/l/index-out.log", "/l/shop-out.log"];
+    for log in two {
+        assert_eq!(
+            place(log, &["auth"], &seen(&two, &two)),
+            None,
+            "two programs"
+        );
+        assert_eq!(place(log, &["auth"], &seen(&two, &two[..1])), None);
+    }
+    // The log that waits for a line of the library is asked for one.
+    let wants = |sessions: &[&str], logs: &LogsSeen| {
+        mapper().wants_evidence(Path::new(both[0]), &known(sessions), logs)
     };
-    assert_eq!(of(&["company_7", "other"]), "company_7");
-    assert_eq!(of(&["company_7", "company-7"]), "company-7");
+    assert!(wants(&["auth"], &seen(&both, &[])));
+    assert!(!wants(&["auth"], &shown));
+    assert!(!wants(&["auth", "other"], &seen(&both, &[])));
+}
+
+#[test]
+fn the_name_of_the_directory() {
+    let logs = [
+        "/srv/alpha/logs/app.log",
+        "/srv/beta/out.log",
+        "/srv/beta/error.log",
+    ];
+    let shown = seen(&logs, &logs);
+    let place = |log: &str, logs: &LogsSeen| placed(&mapper(), log, &["alpha", "beta"], logs);
     assert_eq!(
-        of(&["company_7", "company 7"]),
-        "company-7",
-        "which of them nobody can say"
+        place(logs[0], &shown),
+        Some(("alpha".into(), Rule::Directory))
     );
-    assert_eq!(of(&[]), "company-7");
+    assert_eq!(
+        place(logs[1], &shown),
+        Some(("beta".into(), Rule::Directory))
+    );
+    assert_eq!(
+        place(logs[2], &shown),
+        Some(("beta".into(), Rule::Directory))
+    );
+    assert_eq!(
+        place(logs[0], &seen(&logs, &[])),
+        None,
+        "no line of the library"
+    );
+    // The home of the user `alpha`, with the logs of several programs.
+    let many = ["/home/alpha/logs/app.log", "/home/alpha/logs/shop.log"];
+    assert_eq!(place(many[0], &seen(&many, &many)), None);
+}
+
+#[test]
+fn what_is_configured() {
+    let glob = |text: &str| LogGlob::new(text).unwrap();
+    let with = |default: Option<&str>| {
+        SessionMapper::new(None, None, None, default)
+            .unwrap()
+            .with_sessions(
+                vec![(glob("/l/index-*"), Arc::from("auth"))],
+                Declared::default(),
+            )
+    };
+    let none = LogsSeen::default();
+    let place = |mapper: &SessionMapper, log: &str| {
+        let sessions = KnownSessions::new(&SessionMemory::default(), mapper.declared());
+        mapper
+            .place(Path::new(log), &sessions, &none)
+            .map(|(session, rule)| (session.to_string(), rule))
+    };
+    let configured = Some(("auth".to_owned(), Rule::Configured));
+    assert_eq!(place(&with(None), "/l/index-out.log"), configured);
+    assert_eq!(
+        place(&with(None), "/l/auth-out.log"),
+        Some(("auth".into(), Rule::Path)),
+        "it is declared"
+    );
+    assert_eq!(place(&with(None), "/l/shop-out.log"), None);
+    let all = Declared {
+        globs: globset::GlobSetBuilder::new()
+            .add(globset::Glob::new("*").unwrap())
+            .build()
+            .unwrap(),
+        ..Declared::default()
+    };
+    let all = mapper().with_sessions(Vec::new(), all);
+    for log in ["/l/a-out.log", "/l/a-2026-11-28-error.log", "/l/a.log.1"] {
+        assert_eq!(
+            place(&all, log),
+            Some(("a".into(), Rule::Path)),
+            "the plainest name"
+        );
+    }
+    assert_eq!(place(&all, "/l/syslog"), None);
+    let rest = Some(("rest".to_owned(), Rule::Default));
+    assert_eq!(place(&with(Some("rest")), "/l/index-out.log"), configured);
+    assert_eq!(place(&with(Some("rest")), "/l/shop-out.log"), rest);
+    assert_eq!(split_name("a=/l/*.log"), Ok((Some("a".into()), "/l/*.log")));
+    assert_eq!(split_name("/l/a=b.log"), Ok((None, "/l/a=b.log")));
+    assert!(split_name("=/l/*.log").is_err());
 }
 
 #[test]
 fn a_name_of_another_session() {
     let mapper = SessionMapper::new(None, None, None, Some("bot")).unwrap();
-    let sessions = ["wa", "wa.1", "bot", "a_b"]
-        .into_iter()
-        .map(Arc::from)
-        .collect();
+    let sessions = known(&["wa", "wa.1", "bot", "a_b"]);
     let is = |path: &str| mapper.is_of_another(Path::new(path), Path::new("/l/wa.log"), &sessions);
     assert!(is("/l/wa.1.log"));
     assert!(is("/l/a-b-out.log"));
     assert!(!is("/l/wa.log.1"));
     assert!(!is("/l/wa.2.log"), "there is no such session");
-    assert!(
-        !is("/l/wa.7"),
-        "the name tells of none, and the default is for what nobody tells"
-    );
+    assert!(!is("/l/other.7"), "the name tells of none");
 }
 
 #[test]
-fn lines_paths_and_the_default() {
+fn expressions_of_the_operators_own() {
     let mapper = SessionMapper::new(
         Some(r"ai-admin-(?<id>\d+)-(?:out|error)\.log$"),
         Some(r#""company":(?<id>\d+)"#),
         Some("company_{id}"),
-        Some("bot"),
+        None,
     )
     .unwrap();
-    let of = |path: &str| mapper.of_path(Path::new(path));
-    assert_eq!(of("/l/ai-admin-7-out.log").as_deref(), Some("company_7"));
-    assert_eq!(of("/l/other.log").as_deref(), Some("bot"));
+    let log = "/l/ai-admin-7-out.log";
+    let all = seen(&[log], &[log]);
+    let place = |log: &str, sessions: &[&str]| placed(&mapper, log, sessions, &all);
     assert_eq!(
-        mapper.of_line(br#"{"company":12}"#).as_deref(),
-        Some("company_12")
+        place(log, &["company_7"]),
+        Some(("company_7".into(), Rule::Path))
     );
-    assert_eq!(mapper.of_line(b"nothing"), None);
+    assert_eq!(place(log, &["company_8"]), None, "nothing is guessed");
+    assert_eq!(mapper.of_path(Path::new(log)).as_deref(), Some("company_7"));
+    let of_line = |line: &[u8]| mapper.of_line(line);
+    assert_eq!(of_line(br#"{"company":12}"#).as_deref(), Some("company_12"));
+    assert_eq!(of_line(b"nothing"), None);
+    let named = SessionMapper::new(None, None, Some("company_{session}"), None).unwrap();
+    let place = placed(&named, "/l/7-out.log", &["company_7"], &LogsSeen::default());
+    assert_eq!(place, Some(("company_7".into(), Rule::Path)));
 }
 
 #[test]
@@ -94,4 +244,87 @@ fn what_cannot_work_is_refused() {
     assert_eq!(refused(None, Some("x"), None), "session_line");
     assert_eq!(refused(None, None, Some("{session")), "session_name");
     assert_eq!(refused(None, None, Some("all")), "session_name");
+}
+
+const NAMES: [&str; 6] = [
+    "bot",
+    "auth",
+    "index",
+    "company_7",
+    "company-7",
+    "bot-2026-11-28",
+];
+const LOGS: [&str; 8] = [
+    "/l/index-out.log",
+    "/l/index-error.log",
+    "/l/bot-2026-11-28.log",
+    "/l/company-7-out.log",
+    "/srv/bot/logs/app.log",
+    "/srv/auth/out.log",
+    "/l/shop-out.log",
+    "/l/bot.log.1",
+];
+
+fn some(of: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
+    prop::sample::subsequence(of, 0..=of.len())
+}
+
+proptest! {
+    /// A log is placed at a known session only; without one there is none.
+    #[test]
+    fn only_a_known_session(sessions in some(&NAMES), logs in some(&LOGS), bots in some(&LOGS)) {
+        for log in LOGS {
+            if let Some((session, _)) = placed(&mapper(), log, &sessions, &seen(&logs, &bots)) {
+                prop_assert!(sessions.contains(&session.as_str()));
+            }
+        }
+    }
+
+    /// A program that has shown no line of the library is placed by its name alone.
+    #[test]
+    fn nothing_is_guessed_without_evidence(sessions in some(&NAMES), logs in some(&LOGS)) {
+        for log in LOGS {
+            let place = placed(&mapper(), log, &sessions, &seen(&logs, &[]));
+            prop_assert!(place.is_none_or(|(_, rule)| rule == Rule::Path));
+        }
+    }
+
+    /// By elimination a log is placed only with one session and one program.
+    #[test]
+    fn one_of_each(sessions in some(&NAMES), logs in some(&LOGS), bots in some(&LOGS)) {
+        let seen = seen(&logs, &bots);
+        for log in LOGS {
+            if let Some((_, Rule::OnlyOne)) = placed(&mapper(), log, &sessions, &seen) {
+                prop_assert_eq!(sessions.len(), 1);
+                prop_assert!(seen.programs.iter().all(|program| *program == Program::of(Path::new(log))));
+            }
+        }
+    }
+
+    /// Evidence and other logs never change the session that the name of a file tells.
+    #[test]
+    fn a_name_is_never_overruled(sessions in some(&NAMES), logs in some(&LOGS), bots in some(&LOGS)) {
+        for log in LOGS {
+            let alone = placed(&mapper(), log, &sessions, &LogsSeen::default());
+            if alone.is_some() {
+                prop_assert_eq!(placed(&mapper(), log, &sessions, &seen(&logs, &bots)), alone);
+            }
+        }
+    }
+
+    /// Another session never moves a line from one session to a third.
+    #[test]
+    fn another_session_changes_nothing_of_others(
+        sessions in some(&NAMES), more in prop::sample::select(&NAMES[..]), logs in some(&LOGS), bots in some(&LOGS),
+    ) {
+        let seen = seen(&logs, &bots);
+        let mut with = sessions.clone();
+        with.push(more);
+        for log in LOGS {
+            let (before, after) = (placed(&mapper(), log, &sessions, &seen), placed(&mapper(), log, &with, &seen));
+            if let (Some((before, _)), Some((after, _))) = (before, after) {
+                prop_assert!(after == before || after == more, "{} {} {}", log, before, after);
+            }
+        }
+    }
 }

@@ -39,19 +39,53 @@ fn what_is_committed_is_there_again() {
         }),
         ..Changes::default()
     };
-    let counts = [("s".into(), "n".into(), 3)];
-    store.commit(&changes, &counts).unwrap();
+    let program = |name: &str| Program {
+        dir: "/l".into(),
+        name: name.to_owned(),
+    };
+    let gone = Timestamp::from_secs(8);
+    let unsaved = Unsaved {
+        counts: CountChanges {
+            counts: vec![("s".into(), "n".into(), 3), ("t".into(), "n".into(), 4)],
+            gone: Vec::new(),
+        },
+        sessions: vec![
+            ("a".into(), Some(None)),
+            ("b".into(), Some(None)),
+            ("c".into(), Some(Some(gone))),
+        ],
+        bots: vec![program("x"), program("")],
+    };
+    store.commit(&changes, &unsaved).unwrap();
     store
         .commit(
             &Changes {
                 gone: vec![2],
                 ..Changes::default()
             },
-            &[],
+            &Unsaved {
+                counts: CountChanges {
+                    counts: Vec::new(),
+                    gone: vec!["t".into()],
+                },
+                sessions: vec![("b".into(), None)],
+                bots: vec![program("x")],
+            },
         )
         .unwrap();
     drop(store);
-    let Saved { tailer, counts } = LogStore::open(dir.path()).unwrap().load().unwrap();
+    let Saved {
+        tailer,
+        counts,
+        sessions,
+        bots,
+    } = LogStore::open(dir.path()).unwrap().load().unwrap();
+    assert_eq!(counts.len(), 5, "s, and the four totals");
+    assert_eq!(
+        sessions,
+        BTreeMap::from([(Arc::from("a"), None), (Arc::from("c"), Some(gone))])
+    );
+    assert_eq!(bots, BTreeSet::from([program("x"), program("")]));
     assert_eq!(tailer.files, [(1, checkpoint(1))]);
     assert_eq!(counts[&("s".into(), "n".into())], 3);
     assert_eq!(tailer.globs, BTreeSet::from(["/l/*".to_owned()]));
@@ -62,6 +96,28 @@ fn what_is_committed_is_there_again() {
         let mode = entry.unwrap().metadata().unwrap().permissions().mode() & 0o077;
         assert_eq!(mode, 0, "nobody else reads it");
     }
+}
+
+#[test]
+fn a_database_of_the_first_schema_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = LogStore::open(dir.path()).unwrap();
+    let unsaved = Unsaved {
+        counts: CountChanges {
+            counts: vec![("s".into(), "lines".into(), 3)],
+            gone: Vec::new(),
+        },
+        ..Unsaved::default()
+    };
+    store.commit(&Changes::default(), &unsaved).unwrap();
+    store
+        .db
+        .execute_batch("DROP TABLE sessions; DROP TABLE bots; PRAGMA user_version = 1")
+        .unwrap();
+    drop(store);
+    let saved = LogStore::open(dir.path()).unwrap().load().unwrap();
+    assert_eq!(saved.counts[&("s".into(), "lines".into())], 3);
+    assert!(saved.sessions.is_empty() && saved.bots.is_empty());
 }
 
 #[test]

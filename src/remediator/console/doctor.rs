@@ -8,6 +8,7 @@ use crate::cli::{complain, print, table};
 use crate::config::Settings;
 use crate::connection::{Finding, Recollection, State, Verdict};
 use crate::folder::{Found, SessionName, Timestamp};
+use crate::logs::overview::ProgramLogs;
 
 use super::super::privileges::PermissionFinding;
 use super::super::runner;
@@ -53,6 +54,13 @@ pub async fn doctor(
             survey.found
         }
     };
+    let logs = block_in_place(|| {
+        let folders = settings.discovery().survey().found;
+        settings.log_overview(folders.iter().map(|found| &found.session))
+    });
+    for warning in &logs.warnings {
+        complain(&format!("warning: {warning}"));
+    }
     if found.is_empty() {
         return fail("no auth folder was found; check --sessions.path");
     }
@@ -84,6 +92,9 @@ pub async fn doctor(
     match output {
         Output::Table => {
             print(&doctor_table(&check_ups));
+            if !logs.programs.is_empty() {
+                print(&format!("\n{}", logs_table(&logs.programs)));
+            }
             let report = privileges::report(&groups, &folders, trial);
             print(&format!("\n{report}"));
         }
@@ -246,6 +257,23 @@ fn doctor_table(check_ups: &[CheckUp]) -> String {
         }
     }
     format!("{out}\n{advice}")
+}
+
+/// Which log is whose.
+fn logs_table(programs: &[ProgramLogs]) -> String {
+    let mut out = table::Table::new(&["LOGS", "BELONG TO", "BECAUSE OF"]);
+    for program in programs {
+        let (session, rule) = match &program.session {
+            Some((session, rule)) => (table::plain(&**session), rule.label()),
+            None => (
+                table::styled("no session", AnsiColor::Yellow.on_default()),
+                "-",
+            ),
+        };
+        let files = program.files.join(", ");
+        out.row(vec![table::plain(files), session, table::plain(rule)]);
+    }
+    out.to_string()
 }
 
 fn doctor_json(check_up: &CheckUp, program: &[&PermissionFinding]) -> serde_json::Value {

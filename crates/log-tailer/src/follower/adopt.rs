@@ -27,7 +27,7 @@ impl<C: Consumer> Follower<C> {
         let now = self.clock.wall();
         let files = &self.files;
         let Listing {
-            found,
+            mut found,
             failed,
             first_asked,
         } = self.paths.list(|listed| {
@@ -44,6 +44,20 @@ impl<C: Consumer> Follower<C> {
         for file in self.files.iter_mut() {
             file.listed = false;
         }
+        found.retain(|id, (listed, _)| {
+            let wanted = self.consumer.is_wanted(listed);
+            if !wanted
+                && let Some(row) = self.files.row_of(*id)
+                && let Some(file) = self.files.get_mut(row)
+                && file.is_live()
+            {
+                file.set_state(FileState::Done, now);
+                file.file = None;
+            }
+            wanted
+        });
+        let mut logs = found.values().map(|(listed, _)| listed.path.as_path());
+        self.consumer.listed(&mut logs);
         let mut fresh = Vec::new();
         for (id, (listed, at_end)) in found {
             let is_certain = self.files.detach_recycled(&listed, now);

@@ -42,6 +42,7 @@ impl Sink for TestSink {
         Orders {
             stop: self.0.lock().unwrap().stop,
             globs: None,
+            commit: false,
         }
     }
 

@@ -1,0 +1,282 @@
+//! Counts by session and pattern, with what of them is not on disk yet.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::folder::Timestamp;
+
+/// In the place of a session's name in the saved counts: lines that are unplaced, by glob, and
+/// lines that wait, by log and name. No session's name holds such a byte.
+const UNPLACED: &str = "\0unplaced\0";
+const WAITING: &str = "\0waiting\0";
+
+/// What was counted for one session.
+#[derive(Clone, Debug, Default)]
+pub struct SessionCounts {
+    /// By the pattern's name.
+    pub events: HashMap<String, Count>,
+    /// Of these, those in a form that only the library or the bot's own report writes; of
+    /// the patterns that page.
+    pub reports: HashMap<String, Count>,
+    pub lines: Count,
+    pub secrets: Count,
+    /// 1 once a line of the library's logger was seen.
+    pub library: Count,
+    /// When its newest line was written, if one was read since the start.
+    pub last_line: Option<Timestamp>,
+}
+
+/// A number, and whether it is on disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Count {
+    pub value: u64,
+    dirty: bool,
+}
+
+impl Count {
+    pub(super) fn add(&mut self, more: u64) {
+        if more > 0 {
+            self.value += more;
+            self.dirty = true;
+        }
+    }
+}
+
+/// Whose lines wait.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Waiting {
+    /// The log.
+    pub log: PathBuf,
+    /// The session that the lines name themselves.
+    pub named: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct WaitingCounts {
+    pub(super) counts: SessionCounts,
+    /// When the first of them was read; `None` for what was saved by an earlier process.
+    pub(super) since: Option<(Timestamp, Instant)>,
+}
+
+/// All counts.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    pub sessions: HashMap<Arc<str>, SessionCounts>,
+    /// Lines of no session, by the glob that names their log.
+    pub unplaced: BTreeMap<Arc<str>, SessionCounts>,
+    /// Lines of no session that were counted without a glob.
+    unplaced_before: Count,
+    pub(super) waiting: BTreeMap<Waiting, WaitingCounts>,
+    /// Saved names whose counts were moved elsewhere.
+    pub(super) moved: Vec<String>,
+}
+
+/// What is to be saved.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CountChanges {
+    /// Session (empty for none), name and value.
+    pub counts: Vec<(String, String, u64)>,
+    /// Sessions of which nothing is saved from now on. Deleted before `counts` is written.
+    pub gone: Vec<String>,
+}
+
+impl Counts {
+    /// From what [`Counts::changes`] gave.
+    pub fn from_saved(saved: &HashMap<(String, String), u64>) -> Self {
+        let mut counts = Self::default();
+        for ((session, name), value) in saved {
+            let count = Count {
+                value: *value,
+                dirty: false,
+            };
+            if session.is_empty() {
+                if name == "unplaced" {
+                    counts.unplaced_before = count;
+                }
+            } else if let Some(glob) = session.strip_prefix(UNPLACED) {
+                let unplaced = counts.unplaced.entry(Arc::from(glob)).or_default();
+                unplaced.set(name, count);
+            } else if let Some(key) = Waiting::from_saved(session) {
+                let waiting = counts.waiting.entry(key).or_default();
+                waiting.counts.set(name, count);
+            } else {
+                let session = counts
+                    .sessions
+                    .entry(Arc::from(session.as_str()))
+                    .or_default();
+                session.set(name, count);
+            }
+        }
+        counts
+    }
+
+    /// What is not saved yet.
+    pub fn changes(&self) -> CountChanges {
+        let mut changes = Vec::new();
+        for (session, counts) in &self.sessions {
+            counts.changes(session, &mut changes);
+        }
+        for (glob, counts) in &self.unplaced {
+            counts.changes(&format!("{UNPLACED}{glob}"), &mut changes);
+        }
+        for (key, waiting) in &self.waiting {
+            waiting.counts.changes(&key.saved(), &mut changes);
+        }
+        CountChanges {
+            counts: changes,
+            gone: self.moved.clone(),
+        }
+    }
+
+    /// Whether something is not saved yet.
+    pub fn is_dirty(&self) -> bool {
+        let waiting = self.waiting.values().map(|waiting| &waiting.counts);
+        let mut all = self
+            .sessions
+            .values()
+            .chain(self.unplaced.values())
+            .chain(waiting);
+        !self.moved.is_empty() || all.any(SessionCounts::is_dirty)
+    }
+
+    /// The changes were saved.
+    pub fn committed(&mut self) {
+        self.moved.clear();
+        let waiting = self.waiting.values_mut().map(|waiting| &mut waiting.counts);
+        let all = self
+            .sessions
+            .values_mut()
+            .chain(self.unplaced.values_mut())
+            .chain(waiting);
+        all.for_each(SessionCounts::committed);
+    }
+
+    /// Lines that belong to no session, those that wait left out.
+    pub fn unplaced_lines(&self) -> u64 {
+        let lines = self.unplaced.values().map(|counts| counts.lines.value);
+        self.unplaced_before.value + lines.sum::<u64>()
+    }
+
+    /// Whether lines wait for the next look at the folders.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    pub(super) fn add_all(&mut self, more: Self) {
+        for (session, counts) in more.sessions {
+            self.sessions.entry(session).or_default().add_all(&counts);
+        }
+        for (glob, counts) in more.unplaced {
+            self.unplaced.entry(glob).or_default().add_all(&counts);
+        }
+        for (key, waiting) in more.waiting {
+            let mine = self.waiting.entry(key).or_default();
+            mine.counts.add_all(&waiting.counts);
+            mine.since = mine.since.or(waiting.since);
+        }
+    }
+}
+
+impl Waiting {
+    pub(super) fn saved(&self) -> String {
+        let named = self.named.as_deref().unwrap_or_default();
+        format!("{WAITING}{}\0{named}", self.log.display())
+    }
+
+    fn from_saved(text: &str) -> Option<Self> {
+        let (log, named) = text.strip_prefix(WAITING)?.split_once('\0')?;
+        Some(Self {
+            log: log.into(),
+            named: Some(named).filter(|name| !name.is_empty()).map(Arc::from),
+        })
+    }
+}
+
+impl SessionCounts {
+    fn set(&mut self, name: &str, count: Count) {
+        match name {
+            "lines" => self.lines = count,
+            "secrets" => self.secrets = count,
+            "library" => self.library = count,
+            _ => {
+                if let Some(report) = name.strip_prefix("report:") {
+                    self.reports.insert(report.to_owned(), count);
+                } else if let Some(event) = name.strip_prefix("event:") {
+                    self.events.insert(event.to_owned(), count);
+                }
+            }
+        }
+    }
+
+    fn changes(&self, session: &str, changes: &mut Vec<(String, String, u64)>) {
+        let mut push = |name: String, count: Count| {
+            if count.dirty {
+                changes.push((session.to_owned(), name, count.value));
+            }
+        };
+        push("lines".into(), self.lines);
+        push("secrets".into(), self.secrets);
+        push("library".into(), self.library);
+        for (name, count) in &self.events {
+            push(format!("event:{name}"), *count);
+        }
+        for (name, count) in &self.reports {
+            push(format!("report:{name}"), *count);
+        }
+    }
+
+    fn is_dirty(&self) -> bool {
+        let mut named = self.events.values().chain(self.reports.values());
+        let single = [self.lines, self.secrets, self.library];
+        single.iter().any(|count| count.dirty) || named.any(|count| count.dirty)
+    }
+
+    fn committed(&mut self) {
+        self.lines.dirty = false;
+        self.secrets.dirty = false;
+        self.library.dirty = false;
+        let named = self.events.values_mut();
+        for count in named.chain(self.reports.values_mut()) {
+            count.dirty = false;
+        }
+    }
+
+    pub(super) fn add_all(&mut self, more: &Self) {
+        self.lines.add(more.lines.value);
+        self.secrets.add(more.secrets.value);
+        if more.library.value > 0 {
+            self.library_was_seen();
+        }
+        for (all, more) in [
+            (&mut self.events, &more.events),
+            (&mut self.reports, &more.reports),
+        ] {
+            for (name, count) in more {
+                all.entry(name.clone()).or_default().add(count.value);
+            }
+        }
+        self.last_line = self.last_line.max(more.last_line);
+    }
+
+    pub(super) fn library_was_seen(&mut self) {
+        if self.library.value == 0 {
+            self.library.add(1);
+        }
+    }
+}
+
+/// One more of this name.
+pub(super) fn add_one(counts: &mut HashMap<String, Count>, name: &str) {
+    match counts.get_mut(name) {
+        Some(count) => count.add(1),
+        None => {
+            let count = Count {
+                value: 1,
+                dirty: true,
+            };
+            counts.insert(name.to_owned(), count);
+        }
+    }
+}

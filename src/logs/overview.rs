@@ -1,0 +1,190 @@
+//! Which log is whose, for a person, and what is likely to be wrong with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use log_tailer::{LogEnd, read_end};
+
+use super::LogSettings;
+use super::evidence::shows_library;
+use super::log_name::{Program, redacted};
+use super::own::OwnLogs;
+use super::session_mapper::{LogsSeen, Rule, programs};
+use super::sessions::{KnownSessions, SessionMemory, SessionsSeen};
+
+/// So many bytes at the end of a log are searched for a line of the library.
+const WINDOW: u64 = 1 << 20;
+/// So many programs are named in one sentence.
+const MOST_NAMED: usize = 10;
+
+/// The logs of one program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramLogs {
+    /// The names of the files, without what may be a phone number.
+    pub files: Vec<String>,
+    /// The configured glob that matches the first of them.
+    pub glob: String,
+    /// Whose they are, and the rule that says so.
+    pub session: Option<(Arc<str>, Rule)>,
+}
+
+/// What is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogOverview {
+    /// The programs.
+    pub programs: Vec<ProgramLogs>,
+    /// What is likely to be wrong, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// The same without a running exporter: of folders that are gone nothing is known, and what the
+/// logs have shown is read from their ends. Blocks.
+pub fn look_once(settings: &LogSettings, seen: &SessionsSeen) -> LogOverview {
+    let mut memory = SessionMemory::default();
+    memory.see(seen);
+    let sessions = KnownSessions::new(&memory, settings.mapper.declared());
+    look(settings, &sessions, &seen.found, None)
+}
+
+/// Looks which logs are there. `folders` are the names of the sessions that have a folder.
+/// `seen` tells what the logs have shown; without it their ends are read. Blocks.
+pub fn look(
+    settings: &LogSettings,
+    sessions: &KnownSessions,
+    folders: &BTreeSet<Arc<str>>,
+    seen: Option<&LogsSeen>,
+) -> LogOverview {
+    let own = OwnLogs::of_this_process();
+    let mut files: Vec<Vec<PathBuf>> = Vec::new();
+    for glob in &settings.globs {
+        let mut of_glob = Vec::new();
+        glob.list(
+            |listed| {
+                if !own.contains(&listed) {
+                    of_glob.push(listed.path);
+                }
+            },
+            |_, _| {},
+        );
+        of_glob.sort();
+        files.push(of_glob);
+    }
+    let logs = match seen {
+        Some(seen) => seen.clone(),
+        None => LogsSeen {
+            programs: programs(files.iter().flatten()),
+            bots: files
+                .iter()
+                .flatten()
+                .filter(|log| shows_library_at_its_end(log))
+                .map(|log| Program::of(log))
+                .collect(),
+        },
+    };
+    overview(settings, &files, sessions, folders, &logs)
+}
+
+fn shows_library_at_its_end(log: &Path) -> bool {
+    match read_end(log, None, WINDOW, 0) {
+        Ok(Some((_, LogEnd::New { lines } | LogEnd::Grew { lines, .. }))) => shows_library(&lines),
+        _ => false,
+    }
+}
+
+/// The same as a pure function. `files` are the paths that each glob matches, in the order of
+/// the globs.
+pub fn overview(
+    settings: &LogSettings,
+    files: &[Vec<PathBuf>],
+    sessions: &KnownSessions,
+    folders: &BTreeSet<Arc<str>>,
+    logs: &LogsSeen,
+) -> LogOverview {
+    let mapper = &settings.mapper;
+    let mut all: BTreeMap<Program, ProgramLogs> = BTreeMap::new();
+    let mut warnings = Vec::new();
+    for (glob, files) in settings.globs.iter().zip(files) {
+        let glob = redacted(glob.as_str());
+        // A quoted `~` is told of elsewhere.
+        if files.is_empty() && !glob.starts_with('~') {
+            warnings.push(format!("--logs.path {glob}: no file matches"));
+        }
+        for file in files {
+            let logs = all.entry(Program::of(file)).or_insert_with(|| ProgramLogs {
+                files: Vec::new(),
+                glob: glob.clone(),
+                session: mapper.place(file, sessions, logs),
+            });
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let name = redacted(&name);
+            if !logs.files.contains(&name) {
+                logs.files.push(name);
+            }
+        }
+    }
+    // With session_line it is the lines that tell.
+    if !mapper.by_line() {
+        let lost: Vec<&ProgramLogs> = all.values().filter(|logs| logs.session.is_none()).collect();
+        let heard: BTreeSet<&Arc<str>> = all
+            .values()
+            .filter_map(|logs| Some(&logs.session.as_ref()?.0))
+            .collect();
+        let silent: Vec<&Arc<str>> = folders
+            .iter()
+            .filter(|name| !heard.contains(name))
+            .collect();
+        warnings.extend(lost_logs(&lost, &silent));
+    }
+    LogOverview {
+        programs: all.into_values().collect(),
+        warnings,
+    }
+}
+
+/// Logs that belong to no session, beside sessions that have no log.
+fn lost_logs(lost: &[&ProgramLogs], silent: &[&Arc<str>]) -> Option<String> {
+    let first = lost.first()?;
+    let more = |all: usize| match all.saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let named: Vec<String> = lost
+        .iter()
+        .take(MOST_NAMED)
+        .map(|logs| format!("{} ({})", logs.files.join(", "), logs.glob))
+        .collect();
+    let named = format!("{}{}", named.join("; "), more(lost.len()));
+    let remedy = |session: &str| {
+        format!(
+            "give --logs.path='{session}=GLOB', for instance --logs.path='{session}={}', or set logs.session_path",
+            first.glob
+        )
+    };
+    Some(match silent {
+        [] => format!(
+            "these logs belong to no session: {named}; what they hold raises no page. Leave them out of --logs.path, or {}",
+            remedy("NAME")
+        ),
+        [session] => format!(
+            "session {session} has no log, and these logs belong to no session: {named}. If they are of {session}, {}",
+            remedy(session)
+        ),
+        several => {
+            let names: Vec<&str> = several
+                .iter()
+                .take(MOST_NAMED)
+                .map(|name| &***name)
+                .collect();
+            format!(
+                "sessions without a log: {}{}; logs that belong to no session: {named}. Say which belongs to which: {}",
+                names.join(", "),
+                more(several.len()),
+                remedy("NAME")
+            )
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+use super::*;
+use crate::logs::{LogGlob, Patterns, SessionMapper};
+
+fn settings(globs: &[&str], line: Option<&str>) -> LogSettings {
+    LogSettings {
+        globs: globs
+            .iter()
+            .map(|glob| LogGlob::new(glob).unwrap())
+            .collect(),
+        from_start: false,
+        state_path: PathBuf::new(),
+        mapper: SessionMapper::new(None, line, None, None).unwrap(),
+        patterns: Arc::new(Patterns::shipped_and(&[]).unwrap()),
+    }
+}
+
+fn seen(
+    settings: &LogSettings,
+    files: &[&[&str]],
+    sessions: &[&str],
+    bots: &[&str],
+) -> LogOverview {
+    let files: Vec<Vec<PathBuf>> = files
+        .iter()
+        .map(|files| files.iter().map(PathBuf::from).collect())
+        .collect();
+    let folders: BTreeSet<Arc<str>> = sessions.iter().map(|name| Arc::from(*name)).collect();
+    let logs = LogsSeen {
+        programs: programs(files.iter().flatten()),
+        bots: bots.iter().map(|log| Program::of(Path::new(log))).collect(),
+    };
+    overview(
+        settings,
+        &files,
+        &KnownSessions::of(folders.clone()),
+        &folders,
+        &logs,
+    )
+}
+
+#[test]
+fn a_session_without_a_log_beside_a_log_without_a_session() {
+    let settings = settings(&["/l/*"], None);
+    let files = [
+        "/l/index-error.log",
+        "/l/index-out.log",
+        "/l/79001234567-out.log",
+    ];
+    let LogOverview { programs, warnings } = seen(&settings, &[&files], &["auth"], &[]);
+    assert_eq!(programs.len(), 2);
+    assert_eq!(programs[1].files, ["index-error.log", "index-out.log"]);
+    let [warning] = warnings.as_slice() else {
+        panic!("{warnings:?}")
+    };
+    for part in [
+        "session auth has no log",
+        "index-error.log, index-out.log",
+        "*-out.log",
+        "--logs.path='auth=/l/*'",
+    ] {
+        assert!(warning.contains(part), "{warning}");
+    }
+    assert!(!warning.contains("7900"), "{warning}");
+    // With a line of the library it is that session's.
+    let placed = seen(&settings, &[&files[..2]], &["auth"], &files[..1]);
+    assert_eq!(
+        placed.programs[0].session,
+        Some((Arc::from("auth"), Rule::OnlyOne))
+    );
+    assert_eq!(placed.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_in_order_and_what_is_not() {
+    let none = Vec::<String>::new();
+    let two = settings(&["/l/*-out.log", "/m/*.log"], None);
+    let found = seen(&two, &[&["/l/a-out.log"], &[]], &["a"], &[]);
+    assert_eq!(found.warnings, ["--logs.path /m/*.log: no file matches"]);
+    let found = seen(&two, &[&["/l/a-out.log"], &["/m/b.log"]], &["a", "b"], &[]);
+    assert_eq!(found.warnings, none);
+    let found = seen(
+        &two,
+        &[&["/l/a-out.log", "/l/x-out.log"], &["/m/b.log"]],
+        &["a", "b"],
+        &[],
+    );
+    assert!(found.warnings[0].starts_with("these logs belong to no session: x-out.log"));
+    let found = seen(&two, &[&["/l/x-out.log"], &["/m/y.log"]], &["a", "b"], &[]);
+    assert!(found.warnings[0].starts_with("sessions without a log: a, b; logs"));
+    let by_line = settings(&["/l/*"], Some("bot=(?<session>.)"));
+    assert_eq!(seen(&by_line, &[&["/l/x.log"]], &["a"], &[]).warnings, none);
+    let found = seen(&settings(&["~/x*.log"], None), &[&[]], &["a"], &[]);
+    assert_eq!(found.warnings, none, "told of elsewhere");
+}
+
+#[test]
+fn the_end_of_a_log_shows_whose_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("index-out.log");
+    let settings = settings(&[&format!("{}/*", dir.path().display())], None);
+    let folders = BTreeSet::from([Arc::from("auth")]);
+    let sessions = KnownSessions::of(folders.clone());
+    let look = || look(&settings, &sessions, &folders, None);
+    std::fs::write(&log, "ws: connection replaced\n").unwrap();
+    assert_eq!(look().programs[0].session, None);
+    std::fs::write(&log, "Session error:Error: Bad MAC Error: Bad MAC\n").unwrap();
+    assert!(look().programs[0].session.is_some());
+}

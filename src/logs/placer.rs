@@ -1,0 +1,189 @@
+//! What places logs at this moment: the mapper, the sessions that are known, and what the logs
+//! have shown. It remembers its answers until one of these changes.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::LogSettings;
+use super::evidence::shows_library;
+use super::log_name::{Program, redacted};
+use super::own::OwnLogs;
+use super::session_mapper::{LogsSeen, programs};
+use super::sessions::{KnownSessions, SessionMemory, SessionsSeen};
+
+/// The answers for so many logs are remembered at most.
+pub(super) const MOST_PATHS: usize = 100_000;
+
+/// Places logs and lines.
+#[derive(Debug)]
+pub struct Placer {
+    settings: Arc<LogSettings>,
+    own: OwnLogs,
+    memory: SessionMemory,
+    sessions: Arc<KnownSessions>,
+    logs: Arc<LogsSeen>,
+    listed: HashSet<PathBuf>,
+    /// Programs that have shown a line of the library's and are not saved yet.
+    new_bots: BTreeSet<Program>,
+    by_path: HashMap<PathBuf, Answer>,
+}
+
+#[derive(Clone, Debug)]
+struct Answer {
+    session: Option<Arc<str>>,
+    wants_evidence: bool,
+}
+
+impl Placer {
+    /// With the sessions and programs that were saved.
+    pub fn new(
+        settings: Arc<LogSettings>,
+        memory: SessionMemory,
+        bots: BTreeSet<Program>,
+        own: OwnLogs,
+    ) -> Self {
+        let mut this = Self {
+            settings,
+            own,
+            memory,
+            sessions: Arc::default(),
+            logs: Arc::new(LogsSeen {
+                bots,
+                ..LogsSeen::default()
+            }),
+            listed: HashSet::new(),
+            new_bots: BTreeSet::new(),
+            by_path: HashMap::new(),
+        };
+        this.renew();
+        this
+    }
+
+    /// Takes a changed configuration.
+    pub fn configure(&mut self, settings: Arc<LogSettings>) {
+        self.settings = settings;
+        self.listed.clear();
+        Arc::make_mut(&mut self.logs).programs.clear();
+        self.renew();
+    }
+
+    /// Takes what a look at the folders saw.
+    pub fn see(&mut self, seen: &SessionsSeen) {
+        if self.memory.see(seen) {
+            self.renew();
+        }
+    }
+
+    /// The logs that are there.
+    pub fn listed<'a>(&mut self, logs: impl Iterator<Item = &'a Path>) {
+        let new: Vec<PathBuf> = logs
+            .filter(|log| !self.listed.contains(*log))
+            .map(Path::to_owned)
+            .collect();
+        if new.is_empty() {
+            return;
+        }
+        let before = self.logs.programs.len();
+        let logs = Arc::make_mut(&mut self.logs);
+        logs.programs.extend(programs(&new));
+        if logs.programs.len() != before {
+            self.by_path.clear();
+        }
+        self.listed.extend(new);
+    }
+
+    /// Takes the lines of a log as evidence, where the log waits for some. Whether that placed
+    /// it.
+    pub fn note(&mut self, log: &Path, lines: &[u8]) -> bool {
+        if !self.answer(log).wants_evidence || !shows_library(lines) {
+            return false;
+        }
+        let program = Program::of(log);
+        self.new_bots.insert(program.clone());
+        Arc::make_mut(&mut self.logs).bots.insert(program);
+        self.by_path.clear();
+        true
+    }
+
+    /// The session of a log's lines, where they do not tell it themselves.
+    pub fn session_of(&mut self, log: &Path) -> Option<Arc<str>> {
+        self.answer(log).session
+    }
+
+    /// The known session that a line means by this name.
+    pub fn called(&self, name: &str) -> Option<Arc<str>> {
+        self.sessions.called(name)
+    }
+
+    /// The sessions that a line may count for.
+    pub fn sessions(&self) -> &Arc<KnownSessions> {
+        &self.sessions
+    }
+
+    /// What the logs have shown.
+    pub fn logs(&self) -> &Arc<LogsSeen> {
+        &self.logs
+    }
+
+    /// The first configured glob that matches a log, without what may be a phone number.
+    pub fn glob_of(&self, log: &Path) -> Arc<str> {
+        let mut globs = self.settings.globs.iter();
+        let glob = globs.find(|glob| glob.matches(log));
+        Arc::from(redacted(glob.map_or("", |glob| glob.as_str())))
+    }
+
+    /// Whether the file at `path` is another session's than the log `origin`.
+    pub fn is_of_another(&self, path: &Path, origin: &Path) -> bool {
+        let mapper = &self.settings.mapper;
+        mapper.is_of_another(path, origin, &self.sessions)
+    }
+
+    /// The files that are never followed.
+    pub fn own(&self) -> &OwnLogs {
+        &self.own
+    }
+
+    /// The folders that were seen.
+    pub fn memory(&self) -> &SessionMemory {
+        &self.memory
+    }
+
+    /// Programs to save.
+    pub fn new_bots(&self) -> &BTreeSet<Program> {
+        &self.new_bots
+    }
+
+    /// Whether something is not saved yet.
+    pub fn is_dirty(&self) -> bool {
+        self.memory.is_dirty() || !self.new_bots.is_empty()
+    }
+
+    /// It was saved.
+    pub fn committed(&mut self) {
+        self.memory.committed();
+        self.new_bots.clear();
+    }
+
+    fn renew(&mut self) {
+        let declared = self.settings.mapper.declared();
+        self.sessions = Arc::new(KnownSessions::new(&self.memory, declared));
+        self.by_path.clear();
+    }
+
+    fn answer(&mut self, log: &Path) -> Answer {
+        if let Some(answer) = self.by_path.get(log) {
+            return answer.clone();
+        }
+        if self.by_path.len() >= MOST_PATHS {
+            self.by_path.clear();
+        }
+        let (mapper, sessions, logs) = (&self.settings.mapper, &self.sessions, &self.logs);
+        let answer = Answer {
+            session: mapper.place(log, sessions, logs).map(|(name, _)| name),
+            wants_evidence: mapper.wants_evidence(log, sessions, logs),
+        };
+        self.by_path.insert(log.to_owned(), answer.clone());
+        answer
+    }
+}

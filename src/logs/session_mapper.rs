@@ -1,4 +1,4 @@
-//! Which session a line belongs to. [`SessionMapper::place`] and [`SessionMapper::named`] are
+//! Which session a line belongs to. [`SessionMapper::place`] and `SessionMapper::named` are
 //! pure functions of the log's path, the sessions that are known, and what the logs have shown.
 //!
 //! A line counts for a known session only ([`KnownSessions`]). In this order:

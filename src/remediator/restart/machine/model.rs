@@ -190,7 +190,10 @@ impl World {
             self.perform(who, *effect, &after);
         }
         // It ran in the end, and a person was stopping it.
-        if after.phase == Phase::RunningNotConnected && self.is_stopping() {
+        if after.phase == Phase::RunningNotConnected
+            && self.is_stopping()
+            && !self.other_is_pending(who)
+        {
             self.stays_stopped = true;
         }
         if after.phase.is_final() && half.is_none() {
@@ -412,11 +415,8 @@ impl World {
             // It ran after its start, and nobody has watched since; unless another may have
             // stopped it, which starts it then.
             let is = self.all[who].alive.as_ref().map(|state| state.phase);
-            let other_is_pending = self.all.iter().enumerate().any(|(other, one)| {
-                let mut states = [&one.alive, &one.disk].into_iter().flatten();
-                other != who && states.any(|state| state.phase.is_pending())
-            });
-            if was_waiting && is == Some(Phase::RunningNotConnected) && !other_is_pending {
+            if was_waiting && is == Some(Phase::RunningNotConnected) && !self.other_is_pending(who)
+            {
                 self.stays_stopped |= self.live.is_empty() || self.is_stopping();
             }
         }
@@ -435,6 +435,14 @@ impl World {
     fn is_stopping(&self) -> bool {
         let number = self.live.first().map(|one| one.number);
         self.stopping.is_some_and(|(one, _)| Some(one) == number)
+    }
+
+    /// Whether another coordinator's record says that it stopped the bot, or may have.
+    fn other_is_pending(&self, who: usize) -> bool {
+        self.all.iter().enumerate().any(|(other, one)| {
+            let mut states = [&one.alive, &one.disk].into_iter().flatten();
+            other != who && states.any(|state| state.phase.is_pending())
+        })
     }
 
     /// Whether a restart has begun that is not over.
@@ -511,9 +519,12 @@ impl World {
         if self.all[who].unrecorded {
             return;
         }
-        // Whether the stop had been called is unknown then: the bot is started.
-        let of = |state: &Option<Restart>| state.as_ref().map(|state| state.phase);
-        if of(&self.all[who].disk) == Some(Phase::StopIntended) {
+        // The record says that it was stopped for a clean-up, or may have been: the bot is
+        // started. What came after it is lost where the disk failed.
+        let may_be_ours = |state: &Restart| {
+            state.phase.is_pending() && state.phase != Phase::WaitingForConnection
+        };
+        if self.all[who].disk.as_ref().is_some_and(may_be_ours) {
             self.stays_stopped = false;
         }
         self.kill(who);

@@ -92,7 +92,7 @@ pub(super) async fn still_protect(folders: Folders, sessions: &[Found]) -> bool 
         .collect();
     let looked = blocking(move || {
         let mut all = places.iter();
-        all.all(|(folder, place)| folder.is_still_at(place))
+        all.all(|(folder, place)| folder.confirm_place(place).is_ok())
     });
     tokio::time::timeout(OPENED_WITHIN, looked)
         .await

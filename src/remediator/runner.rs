@@ -42,22 +42,25 @@ pub struct Context {
     pub connection: Connection,
     /// The store.
     pub store: SharedStore,
+    /// Tells the time.
+    pub clock: Clock,
 }
 
 impl Context {
     /// Builds the parts from the configuration. The store also keeps the sightings of
     /// connected bots.
-    pub fn new(settings: Settings, store: Store) -> Self {
+    pub fn new(settings: Settings, store: Store, clock: Clock) -> Self {
         let store = SharedStore::new(store);
         let memory = Arc::new(StoredSightings(store.clone()));
         let App {
             settings,
             connection,
-        } = App::new(settings, memory, Clock::system());
+        } = App::new(settings, memory, clock.clone());
         Self {
             settings,
             connection,
             store,
+            clock,
         }
     }
 

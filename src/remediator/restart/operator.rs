@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use clock::Clock;
+
 use crate::config::Settings;
 use crate::control::{Presence, Service};
 use crate::folder::{Found, SessionName};
@@ -54,6 +56,7 @@ pub fn pending_restart_of(
 /// Stops a service for an operator, or starts it: under the locks of its folders, so that no
 /// run is under way on them. Says whether that worked, and whether it runs.
 pub async fn call_for_operator(
+    clock: &Clock,
     service: &Service,
     sessions: &[Found],
     stop: bool,
@@ -64,7 +67,7 @@ pub async fn call_for_operator(
             Ok(folder) => folders.push(folder),
             Err(Obstacle::Locked) => {
                 let why = format!("{}: {}", found.session, Obstacle::Locked);
-                return (Err(why), presence(service).await);
+                return (Err(why), presence(clock, service).await);
             }
             // It may be for this very reason that an operator is at work.
             Err(error) => {
@@ -73,34 +76,34 @@ pub async fn call_for_operator(
         }
     }
     // Started beside it, two processes of one identity would run.
-    if !stop && other_call_may_be_under_way(sessions.to_vec(), None).await {
+    if !stop && other_call_may_be_under_way(clock, sessions.to_vec(), None).await {
         let why = "a call of a remediator that has ended may still be under way; look again in a minute, and start it if it does not run then";
-        return (Err(why.into()), presence(service).await);
+        return (Err(why.into()), presence(clock, service).await);
     }
     let called = match stop {
         true => service.stop(None).await,
         false => service.start(None).await,
     };
     if let Err(error) = called {
-        return (Err(error.to_string()), presence(service).await);
+        return (Err(error.to_string()), presence(clock, service).await);
     }
     if !stop {
-        return (Ok(()), presence(service).await);
+        return (Ok(()), presence(clock, service).await);
     }
-    let until = tokio::time::Instant::now() + service.gone_timeout;
+    let until = clock.now() + service.gone_timeout;
     loop {
-        let presence = presence(service).await;
-        if presence == Presence::Gone || tokio::time::Instant::now() >= until {
+        let presence = presence(clock, service).await;
+        if presence == Presence::Gone || clock.now() >= until {
             return (Ok(()), presence);
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        clock.sleep(LOOK_EVERY).await;
     }
 }
 
 /// For a `serve` that cannot start (a token file that others can read, an address in use, a
 /// journal that cannot be read): starts what is pending all the same, for nobody else would.
 /// It stays on record, for nobody has seen it connected.
-pub async fn start_pending_without_serving(settings: &Settings) {
+pub async fn start_pending_without_serving(settings: &Settings, clock: Clock) {
     let known = settings.discovery().survey().found;
     // Where another `serve` has the state directory, that one starts it.
     let has_journal = settings.state_path.join(FILE).exists();
@@ -120,7 +123,7 @@ pub async fn start_pending_without_serving(settings: &Settings) {
         Ok(store) => store,
         Err(error) => return tracing::error!("{error}"),
     };
-    let coordinator = RestartCoordinator::new(Context::new(settings.clone(), store));
+    let coordinator = RestartCoordinator::new(Context::new(settings.clone(), store, clock));
     coordinator.resume(&known, true).await;
     let longest = settings
         .services
@@ -130,10 +133,8 @@ pub async fn start_pending_without_serving(settings: &Settings) {
         .map(|service| (service.stop_timeout + service.start_timeout) * 2)
         .max();
     let longest = START_TIMEOUT.max(longest.unwrap_or_default());
-    if tokio::time::timeout(longest, coordinator.drained())
-        .await
-        .is_err()
-    {
+    let clock = &coordinator.ctx.clock;
+    if clock.timeout(longest, coordinator.drained()).await.is_err() {
         tracing::error!("starting what is pending takes too long");
     }
 }

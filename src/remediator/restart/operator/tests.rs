@@ -1,3 +1,4 @@
+use clock::Clock;
 use std::path::Path;
 
 use super::*;
@@ -88,7 +89,7 @@ async fn what_cannot_serve_starts_what_is_pending() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(dir.path());
     let runs = dir.path().join("runs");
-    start_pending_without_serving(&settings).await;
+    start_pending_without_serving(&settings, Clock::system()).await;
     let file = settings.state_path.join(FILE);
     assert!(!file.exists(), "nothing is made");
     let owe = |phase: Phase| {
@@ -105,14 +106,14 @@ async fn what_cannot_serve_starts_what_is_pending() {
     };
     for before in pending() {
         owe(before);
-        start_pending_without_serving(&settings).await;
+        start_pending_without_serving(&settings, Clock::system()).await;
         assert!(runs.exists(), "{before:?}");
         assert_eq!(phase(), Phase::WaitingForConnection, "{before:?}");
     }
     // Another `serve` is at it.
     owe(Phase::Gone);
     let held = lock_state(&settings.state_path).unwrap();
-    start_pending_without_serving(&settings).await;
+    start_pending_without_serving(&settings, Clock::system()).await;
     assert!(!runs.exists());
     drop(held);
     // A person has paused after the first start had failed.
@@ -122,7 +123,7 @@ async fn what_cannot_serve_starts_what_is_pending() {
         .pause()
         .set("ann", "undo", Timestamp::now())
         .unwrap();
-    start_pending_without_serving(&settings).await;
+    start_pending_without_serving(&settings, Clock::system()).await;
     assert!(!runs.exists());
     assert_eq!(phase(), Phase::HandedOver(HandedTo::Pause));
 }

@@ -8,7 +8,8 @@ async fn unknown_and_connected_is_not_started() {
     let world = World::new(
         bounds(),
         "[ -e lies ] && touch unknown && echo connected && exit",
-    );
+    )
+    .fast();
     world.write("gone.sh", "[ -e unknown ] && exit 7; test ! -e runs");
     std::fs::write(world.dir.path().join("lies"), "").unwrap();
     let run = world.asked();

@@ -1,9 +1,11 @@
 use super::super::record;
 use super::*;
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
-fn shipped() -> Patterns {
-    Patterns::shipped_and(&[]).unwrap()
+fn shipped() -> &'static Patterns {
+    static SHIPPED: LazyLock<Patterns> = LazyLock::new(|| Patterns::shipped_and(&[]).unwrap());
+    &SHIPPED
 }
 
 fn own(regex: &str) -> Pattern {
@@ -30,7 +32,7 @@ fn scanned(patterns: &Patterns, text: &[u8]) -> Vec<Found> {
 fn counts(text: &str) -> Vec<(&'static str, u64)> {
     let patterns = shipped();
     let mut counts = vec![0; SHIPPED.len()];
-    for found in scanned(&patterns, text.as_bytes()) {
+    for found in scanned(patterns, text.as_bytes()) {
         found
             .signs
             .iter()

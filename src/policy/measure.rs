@@ -6,7 +6,7 @@ use crate::folder::identity::MAX_PRE_KEY_ID;
 use crate::folder::kind::{has_lid_name, pre_key_id};
 use crate::folder::{Entry, Inventory, Kind, Shape, Timestamp, Unit};
 
-use super::minted::{MintedGroup, Minted, largest_group};
+use super::minted::{Minted, MintedGroup, largest_group};
 
 /// Pre-keys a bot mints at login up to Baileys 7.0.0-rc.5.
 pub const CLASSIC_BATCH: u32 = 30;

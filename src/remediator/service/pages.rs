@@ -161,6 +161,7 @@ impl Remediator {
             }
         };
         let app = App {
+            clock: self.ctx.clock.clone(),
             settings: Arc::clone(&self.ctx.settings),
             connection: self.ctx.connection.clone().without_remembering(),
         };

@@ -5,13 +5,16 @@
 
 mod http;
 
+use std::cell::Cell;
 use std::fmt;
 use std::time::Duration;
 
 use regex::Regex;
 use serde_json::Value;
 use supervisor::exec::Exec;
+use supervisor::{ArgTemplate, Part};
 
+use crate::control::placeholders;
 use crate::folder::SessionName;
 
 pub use http::HttpProbe;
@@ -29,6 +32,8 @@ pub enum Probe {
     Command {
         /// Program and arguments.
         argv: Vec<Template>,
+        /// Names of variables that it gets beside `PATH`, `HOME` and a plain locale.
+        env: Vec<String>,
     },
     /// `GET` of a URL that answers 200 with JSON.
     Http(Box<HttpProbe>),
@@ -47,25 +52,50 @@ impl fmt::Display for ProbeError {
 impl Probe {
     /// A command from its program and arguments, each a [`Template`].
     ///
-    /// Errors: no program, or a placeholder that nothing fills.
+    /// Errors: no program, a placeholder that nothing fills, or one behind a lone dash.
     pub fn command(argv: &[String], pattern: Option<&Regex>) -> Result<Self, ProbeError> {
         if argv.first().is_none_or(String::is_empty) {
             return Err(ProbeError("the connection command is empty".into()));
         }
         let parse = |(index, word): (usize, &String)| {
-            Template::parse(word, pattern).map_err(|error| {
+            let of_word = |error: String| {
                 ProbeError(format!(
                     "word {} of the connection command: {error}",
                     index + 1
                 ))
-            })
+            };
+            let template = Template::parse(word, pattern).map_err(|error| of_word(error.0))?;
+            ArgTemplate::parse(word, &placeholders(pattern)).map_err(of_word)?;
+            Ok(template)
         };
         let argv = argv
             .iter()
             .enumerate()
             .map(parse)
             .collect::<Result<_, _>>()?;
-        Ok(Self::Command { argv })
+        let env = Vec::new();
+        Ok(Self::Command { argv, env })
+    }
+
+    /// A command that also gets these variables of this program, as far as they are set.
+    ///
+    /// Errors: a text that is no name of a variable.
+    pub fn with_env(self, names: &[String]) -> Result<Self, ProbeError> {
+        if names
+            .iter()
+            .any(|name| name.is_empty() || name.contains(['=', '\0']))
+        {
+            return Err(ProbeError(
+                "connection.env holds what is no name of a variable; give names such as PM2_HOME, without a value".into(),
+            ));
+        }
+        Ok(match self {
+            Self::Command { argv, .. } => Self::Command {
+                argv,
+                env: names.to_vec(),
+            },
+            http @ Self::Http(_) => http,
+        })
     }
 
     /// A command given as one line, split as a shell splits words; no shell runs.
@@ -139,7 +169,7 @@ impl Probe {
     /// Asks. Never fails: what goes wrong is evidence of nothing.
     pub async fn ask(&self, session: &SessionName, timeout: Duration) -> Evidence {
         let said = match self {
-            Probe::Command { argv } => match ask_command(argv, session, timeout).await {
+            Probe::Command { argv, env } => match ask_command(argv, env, session, timeout).await {
                 Ok(Finding::Connected) => Ok((Finding::Connected, "connected".to_owned())),
                 Ok(finding) => Ok((finding, "disconnected".to_owned())),
                 Err(why) => Err(format!("the command {why}")),
@@ -153,19 +183,37 @@ impl Probe {
 
 async fn ask_command(
     argv: &[Template],
+    env: &[String],
     session: &SessionName,
     timeout: Duration,
 ) -> Result<Finding, String> {
     let argv: Vec<String> = argv
         .iter()
-        .map(|arg| arg.fill(session, |value| value.to_owned()))
+        .map(|arg| fill_argument(arg, session))
         .collect::<Result<_, _>>()?;
     let exec = Exec::new(&argv, timeout).read(MAX_ANSWER_BYTES);
+    let passed: Vec<&str> = env.iter().map(String::as_str).collect();
+    let exec = exec.clean_env(&passed).keep_dir();
     let answer = exec.output().await.map_err(|error| error.to_string())?;
     match answer.as_slice() {
         b"connected" | b"connected\n" => Ok(Finding::Connected),
         b"disconnected" | b"disconnected\n" => Ok(Finding::Disconnected),
         _ => Err("printed neither `connected` nor `disconnected`".into()),
+    }
+}
+
+/// Fills an argument. No part of a session's name that begins with a dash gets into one: a
+/// program might take it for an option.
+fn fill_argument(argument: &Template, session: &SessionName) -> Result<String, String> {
+    let is_option = Cell::new(false);
+    let filled = argument.fill(session, |value| {
+        is_option.set(is_option.get() || value.starts_with('-'));
+        value.to_owned()
+    })?;
+    let begins_filled = !matches!(argument.parts().first(), Some(Part::Text(_)) | None);
+    match is_option.get() || (begins_filled && filled.starts_with('-')) {
+        true => Err("was not asked: the session's name would read as an option".into()),
+        false => Ok(filled),
     }
 }
 

@@ -72,7 +72,7 @@ const RUNS: [Column; 9] = [
 const OUTCOME: Column = Column(
     "Why no run",
     false,
-    "in_progress: a run waits or is under way. cooldown: a run succeeded within 6 hours. retry_later: a run was refused or failed within 5 minutes. unknown_session: no folder has this name.",
+    "in_progress: a run waits or is under way. cooldown: a run succeeded within 6 hours. retry_later: a run was refused or failed within 4 minutes. unknown_session: no folder has this name.",
 );
 const UNSTARTED: [Column; 6] = [
     SESSION,

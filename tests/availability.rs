@@ -341,3 +341,145 @@ fn no_bot_is_stopped_that_could_not_be_put_on_record() {
         assert_eq!(world.moved(before), 0, "{how}");
     });
 }
+
+/// What another user can put in the place of a file. Each returns the file that a program which
+/// follows it would make or change.
+const PLANTS: [(&str, fn(&World, &Path) -> std::path::PathBuf); 5] = [
+    ("is a symbolic link", |world, at| {
+        let target = world.path("victim");
+        std::os::unix::fs::symlink(&target, at).unwrap();
+        target
+    }),
+    ("is a symbolic link", |world, at| {
+        let target = world.path("missing");
+        std::os::unix::fs::symlink(&target, at).unwrap();
+        target
+    }),
+    ("has more than one name", |world, at| {
+        let target = world.path("victim");
+        fs::hard_link(&target, at).unwrap();
+        target
+    }),
+    ("is no regular file", |world, at| {
+        rustix::fs::mkfifoat(rustix::fs::CWD, at, 0o600.into()).unwrap();
+        world.path("victim")
+    }),
+    ("belongs to the user 4711", |world, at| {
+        fs::write(at, "").unwrap();
+        // Only root can be two users.
+        let is_root = rustix::process::geteuid().is_root();
+        match is_root {
+            true => std::os::unix::fs::chown(at, Some(4711), None).unwrap(),
+            false => fs::remove_file(at).unwrap(),
+        }
+        world.path("victim")
+    }),
+];
+
+/// Plants each of [`PLANTS`] at `at` in turn, and lets `program` start and refuse it.
+fn refuses_plants(world: &World, at: &Path, program: &Path, args: &[String]) {
+    for (says, plant) in PLANTS {
+        fs::write(world.path("victim"), "").unwrap();
+        let target = plant(world, at);
+        let before = fs::read(&target).ok();
+        if fs::symlink_metadata(at).is_err() {
+            continue;
+        }
+        let ran = testkit::world::Ran::of(program, args.iter().cloned());
+        assert_ne!(ran.code, 0, "{}: {ran:#?}", at.display());
+        assert!(ran.err.contains(says), "{}: {ran:#?}", at.display());
+        assert!(ran.err.contains("this program did not make it"), "{ran:#?}");
+        assert_eq!(fs::read(&target).ok(), before, "{}", at.display());
+        fs::remove_file(at).unwrap();
+    }
+}
+
+#[test]
+fn the_remediator_refuses_what_others_put_in_its_state_directory() {
+    let mut world = new_world();
+    let before = world.bot("bot", "bloated-classic-387", "disconnected");
+    world.with_probe();
+    let state = world.path("state");
+    fs::create_dir(&state).unwrap();
+    let args = world.serve_args();
+    for name in ["journal.sqlite", "journal.sqlite-journal", "serve.lock"] {
+        refuses_plants(
+            &world,
+            &state.join(name),
+            &testkit::programs!().remediator,
+            &args,
+        );
+        for entry in fs::read_dir(&state).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+    }
+    // Those that belong to another process are passed over, and block nothing.
+    for name in ["owner-0123456789abcdef.lock", "call-0123456789abcdef"] {
+        rustix::fs::mkfifoat(rustix::fs::CWD, state.join(name), 0o600.into()).unwrap();
+    }
+    world.start_remediator();
+    // Planted under a running `serve`.
+    let journal = state.join("journal.sqlite-journal");
+    let _ = fs::remove_file(&journal);
+    fs::write(world.path("victim"), "victim").unwrap();
+    fs::hard_link(world.path("victim"), &journal).unwrap();
+    let (status, said) = world.deliver(&[alert("bot", "cleanup")]);
+    assert_eq!(status, 503, "{said}");
+    assert_eq!(fs::read(world.path("victim")).unwrap(), b"victim");
+    world.unchanged("bot", &before);
+    world.wait("the log tells", || {
+        match world.log().contains("hard link") {
+            true => Ok(()),
+            false => Err("not yet".into()),
+        }
+    });
+    fs::remove_file(&journal).unwrap();
+    assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
+    world.wait_until_idle();
+    world.finish();
+}
+
+#[test]
+fn the_exporter_refuses_what_others_put_in_its_state_directory() {
+    let mut world = new_world();
+    world.bot("bot", "normal", "disconnected");
+    let state = world.path("counts");
+    fs::create_dir(&state).unwrap();
+    world.flags.extend([
+        format!("--logs.path={}", world.path("bot.log").display()),
+        format!("--logs.state-path={}", state.display()),
+    ]);
+    let mut args = vec![format!("--web.listen-address=127.0.0.1:{}", world.port)];
+    args.extend(world.exporter_flags());
+    for name in [
+        "lock",
+        "logs.sqlite",
+        "logs.sqlite-journal",
+        "logs.sqlite-wal",
+        "logs.sqlite-shm",
+    ] {
+        refuses_plants(
+            &world,
+            &state.join(name),
+            &testkit::programs!().exporter,
+            &args,
+        );
+        for entry in fs::read_dir(&state).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_linked_state_directory_is_fine() {
+    let mut world = new_world();
+    world.bot("bot", "bloated-classic-387", "disconnected");
+    world.with_probe();
+    fs::create_dir(world.path("private")).unwrap();
+    std::os::unix::fs::symlink(world.path("private"), world.path("state")).unwrap();
+    world.start_remediator();
+    assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
+    world.wait_until_idle();
+    assert_eq!(world.run_of("bot")["status"], "done");
+    world.finish();
+}

@@ -499,6 +499,7 @@ fn alerts_that_ask_for_nothing() {
         "filesystem",
         "quarantine_full",
         "unknown_session",
+        "duplicate_name",
     ] {
         assert!(reasons.contains(reason), "{reason}: {reasons:?}");
     }

@@ -847,7 +847,11 @@ fn odd_files_never_fail_a_scrape() {
     let metrics = world.metrics();
     assert_eq!(
         sessions(&metrics),
-        set(&["odd", "bot-\\xff\\xfe", &awkward.replace('\n', "\\n")])
+        set(&[
+            "odd",
+            "bot-\\xff\\xfe",
+            &awkward.replace('\\', "\\\\").replace('\n', "\\n")
+        ])
     );
     let told = [
         ("creds", 3.0),

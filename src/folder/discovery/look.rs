@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::Dir;
+use rustix::io::Errno;
 
-use crate::folder::kind::is_telltale;
+use crate::folder::kind::{Kind, is_telltale, parse_name};
 use crate::folder::resolve::{Resolved, resolve};
 use crate::folder::scan::{FolderPath, QUARANTINE_DIR, QUARANTINE_TAG, read_creds, stat};
 
@@ -77,7 +79,8 @@ pub(super) enum Fault {
 
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
-        if is_gone(&error) {
+        let is_loop = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+        if is_loop || is_gone(&error) {
             Self::Gone
         } else {
             Self::Io(error)
@@ -227,7 +230,7 @@ pub(super) enum NamedFault {
     Fault(Fault),
 }
 
-/// The directories and links in a directory, by name; not the quarantine.
+/// The directories and links in a directory, by name; not the quarantine, nor key files.
 pub(super) fn children(path: &Path) -> io::Result<Vec<Child>> {
     let mut children = Vec::new();
     // Not WalkDir: it opens each directory, and one may hang.
@@ -236,7 +239,9 @@ pub(super) fn children(path: &Path) -> io::Result<Vec<Child>> {
             continue;
         };
         let (name, is_link) = (child.file_name(), kind.is_symlink());
-        if (kind.is_dir() || is_link) && name != QUARANTINE_DIR {
+        // What is named as a key file is no folder, and its name is not to be repeated.
+        let is_key = parse_name(name.as_bytes()).kind != Kind::Unknown;
+        if (kind.is_dir() || is_link) && name != QUARANTINE_DIR && !is_key {
             children.push(Child { name, is_link });
         }
     }

@@ -90,6 +90,7 @@ impl Loaded {
         let App {
             settings,
             connection,
+            ..
         } = App::new(settings, Arc::clone(memory), clock.clone());
         Self {
             collector: Arc::new(Mutex::new(Collector::new(

@@ -20,7 +20,7 @@ use super::insurance::store::limits_of;
 use super::movability;
 use super::outcome::{self, ArmedChange, RunError, RunOutcome, RunResult};
 use super::quarantine::{
-    At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, look_at, obstacle_io,
+    At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, change, look_at_async, obstacle_io,
 };
 use super::store::audit::{Fate, FileRecord, Step};
 use super::store::runs::{Action, Ending, Run};
@@ -42,22 +42,26 @@ pub struct Context {
     pub connection: Connection,
     /// The store.
     pub store: SharedStore,
+    /// Tells the time.
+    pub clock: Clock,
 }
 
 impl Context {
     /// Builds the parts from the configuration. The store also keeps the sightings of
     /// connected bots.
-    pub fn new(settings: Settings, store: Store) -> Self {
+    pub fn new(settings: Settings, store: Store, clock: Clock) -> Self {
         let store = SharedStore::new(store);
         let memory = Arc::new(StoredSightings(store.clone()));
         let App {
             settings,
             connection,
-        } = App::new(settings, memory, Clock::system());
+            clock,
+        } = App::new(settings, memory, clock);
         Self {
             settings,
             connection,
             store,
+            clock,
         }
     }
 
@@ -66,7 +70,13 @@ impl Context {
         App {
             settings: Arc::clone(&self.settings),
             connection: self.connection.clone(),
+            clock: self.clock.clone(),
         }
+    }
+
+    /// Wall time.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::of(&self.clock)
     }
 
     /// One short access to the store, on a thread that may block, because the disk may stall.
@@ -105,8 +115,8 @@ pub(super) async fn lock_under(found: &Found, halt: &Halt) -> Result<Arc<LockedF
 }
 
 async fn scan(found: &Found, folder: &Arc<LockedFolder>) -> Result<Inventory, Obstacle> {
-    let (place, folder) = (found.place.clone(), Arc::clone(folder));
-    blocking(move || look_at(&place, move || folder.scan())).await
+    let folder = Arc::clone(folder);
+    look_at_async(&found.place, move || folder.scan()).await
 }
 
 /// A service that this program has stopped and that is known to be gone.
@@ -181,9 +191,8 @@ pub async fn could_be_cleaned(
     plan: Plan,
 ) -> Result<(), RunError> {
     let (place, max_bytes) = (found.place.clone(), settings.quarantine_bytes);
-    blocking(move || {
-        let own = place.clone();
-        look_at(&place, move || movability::check(&own, &plan, max_bytes))
+    look_at_async(&found.place, move || {
+        movability::check(&place, &plan, max_bytes)
     })
     .await?;
     Ok(())
@@ -195,14 +204,11 @@ pub async fn immovable(
     inventory: &Inventory,
 ) -> Result<BTreeMap<FileName, Immovable>, RunError> {
     let (place, inventory) = (found.place.clone(), inventory.clone());
-    let looked = blocking(move || {
-        let own = place.clone();
-        look_at(&place, move || {
-            let folder = own
-                .open()
-                .map_err(|error| obstacle_io("opening the folder", &error))?;
-            movability::immovable(folder.as_fd(), &inventory)
-        })
+    let looked = look_at_async(&found.place, move || {
+        let folder = place
+            .open()
+            .map_err(|error| obstacle_io("opening the folder", &error))?;
+        movability::immovable(folder.as_fd(), &inventory)
     });
     Ok(looked.await?)
 }
@@ -242,7 +248,7 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
     );
     for attempt in 0u32..5 {
         let (ending, run) = (ending.clone(), run.clone());
-        let (id, now) = (run.id, Timestamp::now());
+        let (id, now) = (run.id, ctx.now());
         let finished = ctx.ask(move |store| {
             store.atomic(|| {
                 match armed {
@@ -264,7 +270,7 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
             Ok(()) => return,
             Err(error) => tracing::error!(id, attempt, "failed to record the outcome: {error}"),
         }
-        tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
+        ctx.clock.sleep(Duration::from_secs(1 << attempt)).await;
     }
 }
 
@@ -306,7 +312,13 @@ pub async fn preview(
         state: State::Disconnected,
         ..verdict.clone()
     };
-    let plan = policy::decide(&inventory, &assumed, Timestamp::now(), &limits, &ask);
+    let plan = policy::decide(
+        &inventory,
+        &assumed,
+        Timestamp::of(&app.clock),
+        &limits,
+        &ask,
+    );
     let plan = match plan {
         Ok(plan) => without_immovable(found, &inventory, &limits, plan).await,
         Err(refusal) => Err(refusal.into()),
@@ -357,7 +369,7 @@ async fn clean_under(
     let before = count(&inventory);
     ending.accumulated = Some((before, before));
     ending.evidence = Some(verdict.because());
-    let inventory = match resume(&ctx.settings, found, &folder, &verdict, &inventory).await? {
+    let inventory = match resume(ctx, found, &folder, &verdict, &inventory).await? {
         true => {
             ending.step(Step::new(
                 "earlier_run_ended",
@@ -367,12 +379,12 @@ async fn clean_under(
         }
         false => inventory,
     };
-    let plan = policy::decide(&inventory, &verdict, Timestamp::now(), &limits, &ask)?;
+    let plan = policy::decide(&inventory, &verdict, ctx.now(), &limits, &ask)?;
     let plan = without_immovable(found, &inventory, &limits, plan).await?;
 
     let max_bytes = ctx.settings.quarantine_bytes;
     let kinds = plan.by_kind();
-    let run = RunId::new(Timestamp::now());
+    let run = RunId::new(ctx.now());
     let planned = FileRecord::planned(&plan);
     let left = || {
         planned
@@ -393,7 +405,8 @@ async fn clean_under(
     }
     let prepared = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
-        blocking(move || folder.prepare(&plan, run, Timestamp::now(), max_bytes)).await
+        let now = ctx.now();
+        change(move || folder.prepare(&plan, run, now, max_bytes)).await
     };
     let prepared = match prepared {
         Ok(prepared) => prepared,
@@ -431,14 +444,12 @@ async fn clean_under(
             again.because()
         ));
     }
-    if error.is_none() && !folder.is_still_at(&found.place) {
-        error = Some(
-            Obstacle::Io("the folder was renamed or replaced while the run was prepared".into())
-                .into(),
-        );
+    if error.is_none() {
+        let confirmed = folder.confirm_place_async(&found.place).await;
+        error = confirmed.err().map(RunError::from);
     }
     if let Some(error) = error {
-        blocking(move || prepared.cancel()).await?;
+        change(move || prepared.cancel()).await?;
         ending.step(Step::new(
             "cancelled",
             Some("the plan was dropped, no file has moved".into()),
@@ -455,17 +466,18 @@ async fn clean_under(
     };
     if let Err(error) = noted {
         // No move without a record.
-        blocking(move || prepared.cancel()).await?;
+        change(move || prepared.cancel()).await?;
         ending.moves = left();
         ctx.ask(move |store| store.runs().forget_name(id)).await?;
         return Err(error.into());
     }
     // `whereabouts` uses the open descriptors, so it looks at the same directories.
-    let (executed, files) = blocking(move || {
-        let executed = prepared.execute(Timestamp::now());
-        (executed, prepared.whereabouts())
+    let clock = ctx.clock.clone();
+    let (executed, files) = change(move || {
+        let executed = prepared.execute(Timestamp::of(&clock));
+        Ok((executed, prepared.whereabouts()))
     })
-    .await;
+    .await?;
     let (away, stayed) = match &executed {
         Ok(done) if done.outcome != MoveOutcome::RolledBack => (Fate::Moved, Fate::Left),
         _ => (Fate::Moved, Fate::PutBack),
@@ -495,7 +507,7 @@ async fn clean_under(
         MoveOutcome::RolledBack => Err(RunError::Changed(done.moved)),
         MoveOutcome::Interrupted => {
             let run = run.clone();
-            ending.files = blocking(move || folder.held_kinds(&run))
+            ending.files = change(move || folder.held_kinds(&run))
                 .await
                 .unwrap_or_default();
             Err(Obstacle::Io("aborted, because the bot is started again".into()).into())
@@ -534,13 +546,10 @@ pub async fn undo(
         State::Connected => return Err(Refusal::Connected.into()),
         State::Unknown => return Err(Refusal::ConnectionUnknown.into()),
     }
-    if !folder.is_still_at(&found.place) {
-        let renamed = "the folder was renamed or replaced while the undo was prepared";
-        return Err(Obstacle::Io(renamed.into()).into());
-    }
+    folder.confirm_place_async(&found.place).await?;
     let held = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
-        blocking(move || folder.whereabouts(&run))
+        change(move || folder.whereabouts(&run))
             .await
             .unwrap_or_default()
     };
@@ -563,15 +572,17 @@ pub async fn undo(
     ending.run = Some(run.to_string());
     let before = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
-        blocking(move || folder.held_kinds(&run)).await?
+        change(move || folder.held_kinds(&run)).await?
     };
     let (folder, run) = (Arc::clone(&folder), run.clone());
-    let (undone, after, files) = blocking(move || {
-        let undone = folder.undo(&run, Timestamp::now());
+    let clock = ctx.clock.clone();
+    let (undone, after, files) = change(move || {
+        let undone = folder.undo(&run, Timestamp::of(&clock));
         let after = folder.held_kinds(&run).unwrap_or_default();
-        (undone, after, folder.whereabouts(&run).unwrap_or_default())
+        let files = folder.whereabouts(&run).unwrap_or_default();
+        Ok((undone, after, files))
     })
-    .await;
+    .await?;
     // Record the files that are back even if the undo failed.
     ending.moves = of_this_undo(FileRecord::found(&files, Fate::Blocked, Fate::Restored));
     let undone = undone?;

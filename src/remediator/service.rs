@@ -71,7 +71,7 @@ pub struct Remediator {
     restarts: Arc<RestartCoordinator>,
     token: token::TokenFile,
     discovery: Mutex<(Discovery, ProblemLog)>,
-    known: Mutex<KnownSessions>,
+    known: Mutex<LastSurvey>,
     active: Mutex<HashSet<i64>>,
     due: Mutex<HashMap<(String, RunId), Instant>>,
     /// When the clock on the wall was last held against one that nobody sets.
@@ -102,7 +102,7 @@ impl From<Busy> for StoreError {
 
 /// What the last look around found.
 #[derive(Default)]
-struct KnownSessions {
+struct LastSurvey {
     found: Vec<Found>,
     /// What was left out.
     skipped: Vec<Skipped>,
@@ -137,7 +137,7 @@ impl Remediator {
             token,
             discovery: Mutex::new((discovery, ProblemLog::default())),
             // A scrape that comes before the first look around tells of these.
-            known: Mutex::new(KnownSessions {
+            known: Mutex::new(LastSurvey {
                 found: survey.found,
                 skipped: survey.skipped,
                 at: None,

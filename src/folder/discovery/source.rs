@@ -77,7 +77,7 @@ impl Source {
             ));
         }
         if name.is_none() {
-            Pattern::of(&path)?;
+            PathGlob::of(&path)?;
         }
         Ok(Self { name, path })
     }
@@ -85,16 +85,16 @@ impl Source {
 
 /// A glob over paths, part by part.
 #[derive(Clone, Debug)]
-pub(super) struct Pattern {
+pub(super) struct PathGlob {
     /// The path before the first part that varies.
     pub(super) base: PathBuf,
     /// The parts below it.
-    pub(super) steps: Vec<Step>,
+    pub(super) steps: Vec<GlobPart>,
 }
 
-/// A part of a [`Pattern`].
+/// A part of a [`PathGlob`].
 #[derive(Clone, Debug)]
-pub(super) enum Step {
+pub(super) enum GlobPart {
     /// This name.
     Fixed(OsString),
     /// Names that match.
@@ -103,7 +103,7 @@ pub(super) enum Step {
     Deep,
 }
 
-impl Pattern {
+impl PathGlob {
     /// `None`: the path is no glob.
     ///
     /// Errors: a glob that cannot be used.
@@ -122,9 +122,9 @@ impl Pattern {
         let mut steps = Vec::new();
         for part in rest {
             steps.push(match part {
-                Component::Normal(name) if *name == "**" => Step::Deep,
-                Component::Normal(name) if is_glob(name) => Step::Varying(matcher(name)?),
-                Component::Normal(name) => Step::Fixed(name.into()),
+                Component::Normal(name) if *name == "**" => GlobPart::Deep,
+                Component::Normal(name) if is_glob(name) => GlobPart::Varying(matcher(name)?),
+                Component::Normal(name) => GlobPart::Fixed(name.into()),
                 _ => return Err(format!("{}: no `..` behind a `*`", path.display())),
             });
         }

@@ -13,7 +13,7 @@ use super::look::{
     Child, Depth, Fault, Inspected, Looker, NamedFault, Nature, children, is_gone,
     place_without_a_look,
 };
-use super::source::{Pattern, Source, Step, is_of_copies, is_plain, name_of};
+use super::source::{GlobPart, PathGlob, Source, is_of_copies, is_plain, name_of};
 use super::{Filter, Found, SkipReason, Skipped, explain};
 
 /// Directories that are looked at for one path, at most.
@@ -164,7 +164,7 @@ impl<'a> Walk<'a> {
     }
 
     fn unnamed(&mut self, path: &Path) -> io::Result<()> {
-        let pattern = Pattern::of(path).map_err(io::Error::other)?;
+        let pattern = PathGlob::of(path).map_err(io::Error::other)?;
         let own = path.to_owned();
         let pattern = match pattern {
             // A directory of that very name is no glob.
@@ -493,14 +493,14 @@ impl<'a> Walk<'a> {
     }
 
     /// The paths that a glob matches, each with what varies.
-    fn expand(&mut self, pattern: &Pattern) -> io::Result<Vec<(PathBuf, Vec<OsString>)>> {
+    fn expand(&mut self, pattern: &PathGlob) -> io::Result<Vec<(PathBuf, Vec<OsString>)>> {
         let mut paths = vec![(pattern.base.clone(), Vec::new())];
         for step in &pattern.steps {
             let mut next = Vec::new();
             for (path, parts) in paths {
                 match step {
-                    Step::Fixed(name) => next.push((path.join(name), parts)),
-                    Step::Varying(glob) => {
+                    GlobPart::Fixed(name) => next.push((path.join(name), parts)),
+                    GlobPart::Varying(glob) => {
                         for child in self.children(&path, &pattern.base)? {
                             if glob.is_match(Path::new(&child.name)) {
                                 let mut parts = parts.clone();
@@ -509,7 +509,7 @@ impl<'a> Walk<'a> {
                             }
                         }
                     }
-                    Step::Deep => self.deep(path, parts, &pattern.base, &mut next)?,
+                    GlobPart::Deep => self.deep(path, parts, &pattern.base, &mut next)?,
                 }
             }
             paths = next;

@@ -1,9 +1,11 @@
 use super::super::record;
 use super::*;
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
-fn shipped() -> Patterns {
-    Patterns::shipped_and(&[]).unwrap()
+fn shipped() -> &'static Patterns {
+    static SHIPPED: LazyLock<Patterns> = LazyLock::new(|| Patterns::shipped_and(&[]).unwrap());
+    &SHIPPED
 }
 
 fn own(regex: &str) -> Pattern {
@@ -18,10 +20,10 @@ fn own(regex: &str) -> Pattern {
 }
 
 /// What is found, one after the other.
-fn scanned(patterns: &Patterns, text: &[u8]) -> Vec<Found> {
+fn scanned(patterns: &Patterns, text: &[u8]) -> Vec<RecordSigns> {
     let mut all = Vec::new();
     let mut state = ScanState::default();
-    let mut sink = |_: Hit<'_>, found: &Found| all.push(found.clone());
+    let mut sink = |_: Hit<'_>, found: &RecordSigns| all.push(found.clone());
     patterns.scan(text, &mut state, &mut Vec::new(), &mut sink);
     patterns.flush(&mut state, &mut sink);
     all
@@ -30,7 +32,7 @@ fn scanned(patterns: &Patterns, text: &[u8]) -> Vec<Found> {
 fn counts(text: &str) -> Vec<(&'static str, u64)> {
     let patterns = shipped();
     let mut counts = vec![0; SHIPPED.len()];
-    for found in scanned(&patterns, text.as_bytes()) {
+    for found in scanned(patterns, text.as_bytes()) {
         found
             .signs
             .iter()
@@ -172,7 +174,7 @@ fn an_expression_of_the_configuration_matches_within_a_line() {
 fn a_short_expression_of_the_configuration_hides_no_record() {
     let patterns = Patterns::shipped_and(&[own("b$")]).unwrap();
     let (mut state, mut found) = (ScanState::default(), Vec::new());
-    let mut sink = |_: Hit<'_>, more: &Found| found.push(more.clone());
+    let mut sink = |_: Hit<'_>, more: &RecordSigns| found.push(more.clone());
     for chunk in [
         "\"tag\":\"stream:error\",\"attrs\":{\n",
         "        \"code\": \"401\"\n",
@@ -312,7 +314,7 @@ fn only_what_pino_says_tells_of_the_connection() {
 fn secrets() {
     let patterns = shipped();
     let secrets = |line: &str| {
-        let found = scanned(&patterns, line.as_bytes());
+        let found = scanned(patterns, line.as_bytes());
         found.iter().map(|found| found.secrets).sum::<u64>()
     };
     for line in [
@@ -421,7 +423,7 @@ fn split(text: &[u8], places: &[prop::sample::Index]) -> Vec<usize> {
 }
 
 /// How often each pattern, and how many secret lines.
-fn totals(found: &[Found]) -> (Vec<usize>, u64, usize) {
+fn totals(found: &[RecordSigns]) -> (Vec<usize>, u64, usize) {
     let mut signs: Vec<usize> = found
         .iter()
         .flat_map(|found| found.signs.iter().map(|sign| sign.pattern))
@@ -448,7 +450,7 @@ proptest! {
             let text = text.concat();
             let whole = scanned(&patterns, &text);
             let (mut parts, mut state, mut at) = (Vec::new(), ScanState::default(), 0);
-            let mut sink = |_: Hit<'_>, found: &Found| parts.push(found.clone());
+            let mut sink = |_: Hit<'_>, found: &RecordSigns| parts.push(found.clone());
             for cut in split(&text, &places) {
                 patterns.scan(&text[at..cut], &mut state, &mut Vec::new(), &mut sink);
                 at = cut;
@@ -485,5 +487,5 @@ fn a_line_is_judged_to_its_end() {
     let patterns = shipped();
     let mut text = vec![b'x'; 250 << 10];
     text.extend_from_slice(b" device_removed\n");
-    assert_eq!(scanned(&patterns, &text).len(), 1);
+    assert_eq!(scanned(patterns, &text).len(), 1);
 }

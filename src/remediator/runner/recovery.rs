@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Settings;
 use crate::connection::{State, Verdict};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
 use crate::policy::{self, CleanRequest};
@@ -13,7 +12,7 @@ use super::super::insurance;
 use super::super::insurance::store::limits_of;
 use super::super::outcome::{self, Crash, Interruption, RunError};
 use super::super::quarantine::{
-    LockedFolder, LookedUp, MoveOutcome, Obstacle, RunId, StoredState, look_up, stored_runs,
+    LockedFolder, LookedUp, MoveOutcome, Obstacle, RunId, StoredState, change, look_up, stored_runs,
 };
 use super::super::store::StoreError;
 use super::super::store::audit::{Fate, FileRecord, Step};
@@ -32,36 +31,31 @@ const REQUEUE_WITHIN: Duration = Duration::from_secs(600);
 ///
 /// Errors: the quarantine cannot be listed.
 pub(super) async fn resume(
-    settings: &Settings,
+    ctx: &Context,
     found: &Found,
     folder: &Arc<LockedFolder>,
     verdict: &Verdict,
     inventory: &Inventory,
 ) -> Result<bool, Obstacle> {
-    let disconnected = verdict.state == State::Disconnected && folder.is_still_at(&found.place);
+    let disconnected = verdict.state == State::Disconnected
+        && folder.confirm_place_async(&found.place).await.is_ok();
     let ask = CleanRequest {
         mode: policy::CleanupMode::Cleanup,
         tier: None,
         force: None,
     };
-    let limits = limits_of(settings, &found.session);
+    let limits = limits_of(&ctx.settings, &found.session);
     let allowed: BTreeSet<FileName> = match disconnected {
-        true => policy::plan(
-            inventory,
-            verdict.process_gone,
-            Timestamp::now(),
-            &limits,
-            &ask,
-        )
-        .map(|plan| plan.moves.into_iter().map(|planned| planned.name).collect())
-        .unwrap_or_default(),
+        true => policy::plan(inventory, verdict.process_gone, ctx.now(), &limits, &ask)
+            .map(|plan| plan.moves.into_iter().map(|planned| planned.name).collect())
+            .unwrap_or_default(),
         false => BTreeSet::new(),
     };
-    let folder = Arc::clone(folder);
-    blocking(move || {
+    let (folder, clock) = (Arc::clone(folder), ctx.clock.clone());
+    change(move || {
         let mut any = false;
         for stored in folder.stored()? {
-            let (run, now) = (&stored.run, Timestamp::now());
+            let (run, now) = (&stored.run, Timestamp::of(&clock));
             let ended = match stored.state {
                 StoredState::Empty | StoredState::Unfinished => {
                     folder.finish(run, &allowed, now).map(|done| {
@@ -131,7 +125,7 @@ pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, RunError> {
     if has_pending_restart(ctx, found).await? {
         return Ok(false);
     }
-    resume(&ctx.settings, found, &folder, &verdict, &inventory).await?;
+    resume(ctx, found, &folder, &verdict, &inventory).await?;
     Ok(true)
 }
 
@@ -182,7 +176,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         }
         Err(_) => Vec::new(),
     };
-    let now = Timestamp::now();
+    let now = ctx.now();
     let age = orphan.created_at.until(now);
     // Not queued again: the service was stopped once. The restart coordinator starts it.
     let id = orphan.id;

@@ -36,13 +36,18 @@ fn sources_are_parsed() {
 
 #[test]
 fn a_glob_begins_where_the_path_varies() {
-    let pattern = |text: &str| Pattern::of(Path::new(text)).unwrap();
+    let pattern = |text: &str| PathGlob::of(Path::new(text)).unwrap();
     assert!(pattern("/srv/bots").is_none());
     let pattern = pattern("/srv/*/x/**/auth").unwrap();
     assert_eq!(pattern.base, Path::new("/srv"));
     assert!(matches!(
         pattern.steps.as_slice(),
-        [Step::Varying(_), Step::Fixed(_), Step::Deep, Step::Fixed(_)]
+        [
+            GlobPart::Varying(_),
+            GlobPart::Fixed(_),
+            GlobPart::Deep,
+            GlobPart::Fixed(_)
+        ]
     ));
 }
 

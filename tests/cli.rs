@@ -215,9 +215,10 @@ fn status_is_the_morning_check() {
     );
 }
 
-/// Two folders of one name: said with what to do about it.
+/// Two folders of one name: said with what to do about it. What `serve` does then is in
+/// tests/discovery.rs.
 #[test]
-fn two_sessions_of_one_name_are_refused_with_a_hint() {
+fn two_sessions_of_one_name_are_reported_with_a_hint() {
     let world = new_world();
     for root in ["one", "two"] {
         let folder = world.path(root).join("auth_info_baileys");
@@ -230,11 +231,14 @@ fn two_sessions_of_one_name_are_refused_with_a_hint() {
     world
         .run(EXPORTER, &["status"], paths.clone())
         .must(2, &["two auth folders are called", hint]);
-    let mut serve = paths.clone();
-    serve.push("--web.listen-address=127.0.0.1:0".to_owned());
-    world
-        .run(EXPORTER, &[], serve)
-        .must(2, &["two auth folders are called", hint]);
+    let mut commands = paths.clone();
+    commands.push(format!("--state.path={}", world.path("state").display()));
+    for command in ["plan", "clean"] {
+        let args = [command, "auth_info_baileys"];
+        world
+            .run(REMEDIATOR, &args, commands.clone())
+            .must(2, &["two auth folders are called", hint]);
+    }
     let named = |one: &str, two: &str| {
         let path = |name: &str, root: &str| {
             format!(

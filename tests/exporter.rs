@@ -849,7 +849,11 @@ fn odd_files_never_fail_a_scrape() {
     let metrics = world.metrics();
     assert_eq!(
         sessions(&metrics),
-        set(&["odd", "bot-\\xff\\xfe", &awkward.replace('\n', "\\n")])
+        set(&[
+            "odd",
+            "bot-\\xff\\xfe",
+            &awkward.replace('\\', "\\\\").replace('\n', "\\n")
+        ])
     );
     let told = [
         ("creds", 3.0),
@@ -1129,7 +1133,14 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
                 "tier" => ["monitor", "warning", "cleanup", "emergency", "fatal"].contains(&value),
                 "state" => ["connected", "disconnected", "unknown"].contains(&value),
                 "collector" => value == "folders",
-                "reason" => ["duplicate_name", "source_unreadable", "missing"].contains(&value),
+                "reason" => [
+                    "duplicate_name",
+                    "link_refused",
+                    "source_unreadable",
+                    "too_many_directories",
+                    "missing",
+                ]
+                .contains(&value),
                 "pattern" => SHIPPED.iter().any(|pattern| pattern.name == value),
                 "severity" => ["critical", "warning", "info"].contains(&value),
                 "copy" => ["found", "missing"].contains(&value),

@@ -501,6 +501,7 @@ fn alerts_that_ask_for_nothing() {
         "filesystem",
         "quarantine_full",
         "unknown_session",
+        "duplicate_name",
     ] {
         assert!(reasons.contains(reason), "{reason}: {reasons:?}");
     }
@@ -991,10 +992,12 @@ fn what_is_asked_for_is_done_once() {
     let old = SystemTime::now() - Duration::from_secs(900);
     fixture::unpack(BLOATED, &decoy, old).unwrap();
     let decoy_before = Snapshot::take(&decoy).unwrap();
-    symlink(&decoy, world.path("swapped")).unwrap();
+    fixture::unpack(BLOATED, &world.path("swapped"), old).unwrap();
     world.probe_says("swapped", "disconnected");
     world.bot("slipped", BLOATED, "hold");
     world.start_remediator();
+    fs::rename(world.path("swapped"), world.path("swapped-away")).unwrap();
+    symlink(&decoy, world.path("swapped")).unwrap();
 
     // An emergency, delivered while it waits or is under way.
     let emergency = alert("jumped", "emergency");

@@ -136,10 +136,6 @@ async fn program() -> ExitCode {
             show(output, || status::patterns_table(patterns), patterns)
         }
         None => {
-            if let Some(hint) = settings.discovery().survey().duplicate() {
-                complain(&format!("error: {hint}"));
-                return ExitCode::from(2);
-            }
             let exporter = Exporter::new(
                 settings,
                 Box::new(load),

@@ -17,11 +17,11 @@ use super::file::parse_batch;
 /// before or behind a command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonFlags {
-    /// A root whose sub-directories are auth folders, or one auth folder (NAME then is its session). Repeatable.
+    /// A root with auth folders in it, two levels deep; or one auth folder (NAME then is its session); or a glob in quotes, such as '/srv/*/auth_info_baileys', where what `*` stands for is the name. Repeatable.
     #[arg(long = "sessions.path", value_name = "[NAME=]PATH", global = true, value_parser = source_parser(), help_heading = "Sessions")]
     pub sessions_path: Vec<Source>,
 
-    /// Only directories of a root whose name matches. Repeatable.
+    /// Only sessions whose name, or whose directory's name, matches. Repeatable.
     #[arg(
         long = "sessions.include",
         value_name = "GLOB",
@@ -30,7 +30,7 @@ pub struct CommonFlags {
     )]
     pub sessions_include: Vec<String>,
 
-    /// No directory of a root whose name matches. Repeatable.
+    /// No session whose name matches, and no directory of a root, with all in it, whose name matches. Repeatable.
     #[arg(
         long = "sessions.exclude",
         value_name = "GLOB",

@@ -22,7 +22,6 @@ use tokio::sync::Notify;
 use crate::app::App;
 use crate::config::Settings;
 use crate::connection::{Connection, Memory, Recent, State, Verdict};
-use crate::folder::discovery::SkipReason;
 use crate::folder::{SessionName, Timestamp};
 use crate::logs::{LogSettings, Monitor, SessionsSeen, overview};
 use exporter_toolkit::{
@@ -214,7 +213,7 @@ impl Exporter {
             // Its begin: what was read meanwhile waits for the next one.
             at: snapshot.at.minus(snapshot.took),
             found: names.map(Arc::from).collect(),
-            complete: skipped.all(|skipped| skipped.reason != SkipReason::SourceUnreadable),
+            complete: skipped.all(|skipped| !skipped.reason.hides_folders()),
             others: self.others.load(Ordering::Relaxed),
         }
     }
@@ -476,6 +475,7 @@ impl Exporter {
         note(&latest, &snapshot, &verdicts, self.clock.now());
         let rows = lay_out(&snapshot, &verdicts);
         let mut notes: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();
+        notes.extend(snapshot.passed_over.iter().cloned());
         notes.extend(self.log_warnings(&snapshot).await);
         let page = page(&rows, &notes, snapshot.at, &self.metrics_path);
         *last = Some((self.clock.now(), page.clone()));

@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub sessions: Vec<SessionView>,
     /// What was left out, and why.
     pub skipped: Vec<Skipped>,
+    /// What may be wanted and was passed over, a sentence each.
+    pub passed_over: Vec<String>,
     /// How long the look took.
     pub took: Duration,
     /// When it was.
@@ -193,7 +195,7 @@ impl Collector {
     /// A collector for these settings.
     pub fn new(settings: Arc<Settings>, clock: Clock) -> Self {
         Self {
-            discovery: settings.discovery(),
+            discovery: settings.discovery().explaining(),
             looks: Looks::default().with_timeout(LOOK_TIMEOUT),
             settings,
             caches: HashMap::new(),
@@ -251,6 +253,7 @@ impl Collector {
         let snapshot = Snapshot {
             sessions,
             skipped: survey.skipped,
+            passed_over: survey.passed_over,
             took: self.clock.since(began),
             at,
         };
@@ -281,6 +284,8 @@ impl Collector {
                 .then(|| format!("session {}: {}", view.session, advice::creds_here()))
         });
         let noted = ambiguous.chain(creds_here);
+        let passed_over = snapshot.passed_over.iter().cloned();
+        let noted = noted.chain(passed_over);
         self.problems.report(skipped.chain(unseen).chain(noted));
     }
 }

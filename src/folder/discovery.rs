@@ -1,90 +1,31 @@
 //! Which directories are auth folders. Told by what is in them, never by their name.
 
+//!
+//! A `--sessions.path` is one auth folder, a root, or a glob over such paths. Two levels of
+//! directories below each are looked at, those in an auth folder included. A link is resolved
+//! where it is found; from then on its canonical path counts.
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::OsStr;
-use std::fmt;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use globset::GlobSet;
-use rustix::fs::Dir;
-use walkdir::WalkDir;
 
-use super::kind::is_telltale;
 use super::looks::{Looks, Round};
-use super::scan::{FolderPath, QUARANTINE_TAG, open_dir, read_creds, stat};
+use super::scan::FolderPath;
+use super::session_name::SessionName;
+use super::time::Timestamp;
 
-/// The value of the label `session`: a directory name or the name the operator gave.
-/// Always printable: bytes that are not UTF-8 and control characters are escaped.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionName(String);
+mod look;
+mod source;
+mod walk;
 
-impl SessionName {
-    /// From a directory name.
-    pub fn from_dir(name: &OsStr) -> Self {
-        let mut shown = String::new();
-        for chunk in name.as_bytes().utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if c.is_control() {
-                    shown.extend(c.escape_default());
-                } else {
-                    shown.push(c);
-                }
-            }
-            for byte in chunk.invalid() {
-                shown.push_str(&format!("\\x{byte:02x}"));
-            }
-        }
-        Self(shown)
-    }
+pub use source::Source;
 
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for SessionName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// One `--sessions.path=[NAME=]PATH`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// The name given, where one was given: then PATH is one auth folder.
-    pub name: Option<SessionName>,
-    /// A root whose sub-directories are auth folders, or one auth folder.
-    pub path: PathBuf,
-}
-
-impl Source {
-    /// Parses `[NAME=]PATH`. A `=` behind a `/` belongs to the path.
-    ///
-    /// Errors: an empty name or path.
-    pub fn parse(text: &OsStr) -> Result<Self, String> {
-        let bytes = text.as_bytes();
-        let name_end = bytes.iter().position(|b| matches!(b, b'=' | b'/'));
-        let (name, path) = match name_end {
-            Some(at) if bytes[at] == b'=' => (Some(&bytes[..at]), &bytes[at + 1..]),
-            _ => (None, bytes),
-        };
-        if path.is_empty() {
-            return Err("the path is empty; give --sessions.path=[NAME=]PATH".into());
-        }
-        if name.is_some_and(<[u8]>::is_empty) {
-            return Err("the name before `=` is empty; give --sessions.path=NAME=PATH".into());
-        }
-        Ok(Self {
-            name: name.map(|name| SessionName::from_dir(OsStr::from_bytes(name))),
-            path: PathBuf::from(OsStr::from_bytes(path)),
-        })
-    }
-}
+use look::Looker;
+use walk::{Candidate, Deeper, Walk, copy_hint};
 
 /// An auth folder that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,25 +36,44 @@ pub struct Found {
     pub place: FolderPath,
 }
 
-/// Why a place that was named, or a directory in a root, is not among the sessions.
+/// Why something that was asked for is not among the sessions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SkipReason {
-    /// Another folder has this session name already.
+    /// Another folder has this session name, or another name was given to this folder.
     DuplicateName,
+    /// A link that leads to it belongs to another user.
+    LinkRefused,
     /// A path named on the command line cannot be looked into.
     SourceUnreadable,
+    /// There are too many directories.
+    TooManyDirectories,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [SkipReason; 2] = [SkipReason::DuplicateName, SkipReason::SourceUnreadable];
+    pub const ALL: [SkipReason; 4] = [
+        SkipReason::DuplicateName,
+        SkipReason::LinkRefused,
+        SkipReason::SourceUnreadable,
+        SkipReason::TooManyDirectories,
+    ];
 
     /// Value of the label `reason`.
     pub const fn label(self) -> &'static str {
         match self {
             SkipReason::DuplicateName => "duplicate_name",
+            SkipReason::LinkRefused => "link_refused",
             SkipReason::SourceUnreadable => "source_unreadable",
+            SkipReason::TooManyDirectories => "too_many_directories",
         }
+    }
+
+    /// Whether folders may be there all the same.
+    pub const fn hides_folders(self) -> bool {
+        matches!(
+            self,
+            SkipReason::SourceUnreadable | SkipReason::TooManyDirectories
+        )
     }
 }
 
@@ -125,36 +85,38 @@ pub struct Skipped {
     /// For the log: the path, and the fix.
     pub message: String,
     session: Option<SessionName>,
-}
-
-impl Skipped {
-    /// Whether it is a folder of this name that was left out.
-    pub fn names(&self, session: &str) -> bool {
-        self.session
-            .as_ref()
-            .is_some_and(|name| name.as_str() == session)
-    }
+    place: Option<FolderPath>,
 }
 
 /// The outcome of one look around.
 #[derive(Clone, Debug, Default)]
 pub struct Survey {
-    /// Auth folders, by name.
+    /// Auth folders, by name. No two have one name, and no two are one folder.
     pub found: Vec<Found>,
-    /// What was left out.
+    /// What was left out though it was asked for.
     pub skipped: Vec<Skipped>,
+    /// What may be wanted and is not looked at: a sentence each, with the setting that
+    /// includes it.
+    pub passed_over: Vec<String>,
+    /// Auth folders that include or exclude leave out. Filled by [`Discovery::explaining`].
+    pub filtered: Vec<PathBuf>,
 }
 
 impl Survey {
-    /// The hint for the first two folders that share a name, if any do. Programs refuse to
-    /// start with such folders; found later, the second one is left out.
-    pub fn duplicate(&self) -> Option<&str> {
-        let duplicate = self
-            .skipped
-            .iter()
-            .find(|skipped| skipped.reason == SkipReason::DuplicateName)?;
-        Some(&duplicate.message)
+    /// What is known of a name that several folders have: a sentence. Nothing may be done to
+    /// such a session.
+    pub fn duplicate(&self, session: &str) -> Option<&str> {
+        duplicate(&self.skipped, session)
     }
+}
+
+/// As [`Survey::duplicate`].
+pub fn duplicate<'a>(skipped: &'a [Skipped], session: &str) -> Option<&'a str> {
+    let mut of_the_name = skipped.iter().filter(|skipped| {
+        let name = skipped.session.as_ref();
+        name.is_some_and(|name| name.as_str() == session)
+    });
+    of_the_name.next().map(|skipped| skipped.message.as_str())
 }
 
 /// Logs what is wrong when it begins and when it ends, not each time it is seen.
@@ -177,32 +139,75 @@ impl ProblemLog {
     }
 }
 
+/// Which directories and sessions of a root are wanted.
+#[derive(Clone, Debug)]
+struct Filter {
+    include: Option<GlobSet>,
+    exclude: GlobSet,
+}
+
+impl Filter {
+    /// Whether directories of this name are left out, with all below.
+    fn excludes(&self, name: &OsStr) -> bool {
+        self.exclude.is_match(Path::new(name))
+    }
+
+    /// Whether a session is wanted that was found by these names of directories.
+    fn wants(&self, parts: &[OsString], session: &SessionName) -> bool {
+        let is_one = |globs: &GlobSet| {
+            globs.is_match(session.as_str())
+                || parts
+                    .last()
+                    .is_some_and(|name| globs.is_match(Path::new(name)))
+        };
+        self.include.as_ref().is_none_or(is_one) && !is_one(&self.exclude)
+    }
+}
+
 /// Finds auth folders. Remembers those it has seen, so that a folder whose creds.json
 /// vanishes stays a session for as long as the directory is there.
 #[derive(Debug)]
 pub struct Discovery {
     sources: Vec<Source>,
-    include: Option<GlobSet>,
-    exclude: GlobSet,
-    known: Arc<BTreeSet<FolderPath>>,
+    filter: Filter,
+    looker: Looker,
+    /// The folders that have the names.
+    held: BTreeMap<SessionName, FolderPath>,
     /// What the last look into each source found.
-    last: Vec<Vec<Found>>,
+    last: Vec<Vec<Candidate>>,
+    explains: bool,
+    /// What the look that explains found to lie too deep.
+    deeper: Vec<Deeper>,
 }
 
 impl Discovery {
-    /// `include` (all, where `None`) and `exclude` hold for names of directories in a root.
+    /// `include` (all, where `None`) and `exclude` hold for names of sessions and of
+    /// directories in a root.
     pub fn new(sources: Vec<Source>, include: Option<GlobSet>, exclude: GlobSet) -> Self {
         Self {
             last: vec![Vec::new(); sources.len()],
             sources,
-            include,
-            exclude,
-            known: Arc::default(),
+            filter: Filter { include, exclude },
+            looker: Looker {
+                known: Arc::default(),
+                own: rustix::process::geteuid().as_raw(),
+            },
+            held: BTreeMap::new(),
+            explains: false,
+            deeper: Vec::new(),
         }
     }
 
+    /// Makes the first look around tell also what lies too deep or is filtered out. It takes
+    /// longer.
+    #[must_use]
+    pub fn explaining(mut self) -> Self {
+        self.explains = true;
+        self
+    }
+
     /// Looks around once. Never fails as a whole: what cannot be looked into is in
-    /// [`Survey::skipped`]. A source that hangs keeps the folders that it had.
+    /// [`Survey::skipped`]. What hangs keeps the folders that it had.
     pub fn survey(&mut self) -> Survey {
         self.survey_in(&mut Looks::default().round())
     }
@@ -210,260 +215,161 @@ impl Discovery {
     /// The same, as a part of a longer round of looks.
     pub fn survey_in(&mut self, round: &mut Round) -> Survey {
         let mut survey = Survey::default();
-        let mut by_name: BTreeMap<SessionName, FolderPath> = BTreeMap::new();
-        let mut seen = BTreeSet::new();
-        let looked: Vec<_> = (0..self.sources.len())
-            .map(|index| self.look_again_into(index, round))
+        let mut passed_over = Vec::new();
+        let explains = std::mem::take(&mut self.explains);
+        for (source, last) in self.sources.iter().zip(&mut self.last) {
+            let walk = Walk::new(round, &self.looker, &self.filter, last, explains);
+            let walked = walk.walk(source);
+            survey.skipped.extend(walked.skipped);
+            survey.filtered.extend(walked.filtered);
+            self.deeper.extend(walked.deeper);
+            passed_over.extend(walked.passed_over);
+            *last = walked.candidates;
+        }
+        let all = || self.last.iter().flatten();
+        let known = all().map(|one| one.found.place.clone()).collect();
+        let named: BTreeSet<&FolderPath> = all()
+            .filter(|one| one.is_named)
+            .map(|one| &one.found.place)
             .collect();
-        // A folder that was given a name has that name alone, also where its root is listed.
-        let named: BTreeSet<FolderPath> = self
-            .sources
+        // A folder that was named is not passed over.
+        let is_named =
+            |place: &Option<FolderPath>| place.as_ref().is_some_and(|p| named.contains(p));
+        survey.skipped.retain(|skipped| !is_named(&skipped.place));
+        passed_over.retain(|(place, _)| !is_named(place));
+        survey.passed_over = passed_over
+            .into_iter()
+            .map(|(_, message)| message)
+            .collect();
+        let places: BTreeSet<&FolderPath> = all().map(|one| &one.found.place).collect();
+        let deeper = self.deeper.iter();
+        let deeper = deeper.filter(|deeper| !places.contains(&deeper.place));
+        survey.passed_over.extend(deeper_hints(deeper));
+        survey
+            .filtered
+            .retain(|path| all().all(|one| one.found.place.path() != *path));
+        let candidates = all().cloned().collect();
+        let (found, duplicates) = settle(candidates, &self.held, |place| born(place, round));
+        survey.skipped.extend(duplicates);
+        self.held = found
             .iter()
-            .zip(&looked)
-            .filter(|(source, _)| source.name.is_some())
-            .flat_map(|(_, (found, _))| found.iter().map(|found| found.place.clone()))
+            .map(|found| (found.session.clone(), found.place.clone()))
             .collect();
-        for (source, (found, error)) in self.sources.iter().zip(looked) {
-            for found in found {
-                if source.name.is_none() && named.contains(&found.place) {
-                    continue;
-                }
-                seen.insert(found.place.clone());
-                match by_name.get(&found.session) {
-                    // Named twice by overlapping paths: one folder, one session.
-                    Some(place) if *place == found.place => {}
-                    Some(place) => survey.skipped.push(Skipped {
-                        reason: SkipReason::DuplicateName,
-                        message: duplicate_hint(&found.session, place, &found.place),
-                        session: Some(found.session),
-                    }),
-                    None => {
-                        by_name.insert(found.session.clone(), found.place.clone());
-                        survey.found.push(found);
-                    }
-                }
-            }
-            if let Some(error) = error {
-                survey.skipped.push(Skipped {
-                    reason: SkipReason::SourceUnreadable,
-                    message: format!(
-                        "cannot look into {}: {}",
-                        source.path.display(),
-                        explain(&error)
-                    ),
-                    session: None,
+        survey.found = found;
+        self.looker.known = Arc::new(known);
+        survey
+    }
+}
+
+/// Gives each folder one name and each name one folder; pure but for `born`, the time at which
+/// a directory was made. The order of preference: what the operator named, what had the name
+/// before, a folder found without a link; of two of one name the older; the first in order.
+fn settle(
+    candidates: Vec<Candidate>,
+    held: &BTreeMap<SessionName, FolderPath>,
+    mut born: impl FnMut(&FolderPath) -> Option<Timestamp>,
+) -> (Vec<Found>, Vec<Skipped>) {
+    let is_held = |one: &Candidate| held.get(&one.found.session) == Some(&one.found.place);
+    let mut skipped = Vec::new();
+    let mut by_place: BTreeMap<FolderPath, Vec<Candidate>> = BTreeMap::new();
+    for one in candidates {
+        by_place
+            .entry(one.found.place.clone())
+            .or_default()
+            .push(one);
+    }
+    let mut by_name: BTreeMap<SessionName, Vec<Candidate>> = BTreeMap::new();
+    for (_, mut same) in by_place {
+        same.sort_by_key(|one| (!one.is_named, !is_held(one), one.links));
+        let mut same = same.into_iter();
+        let Some(first) = same.next() else { continue };
+        for other in same {
+            if other.is_named && other.found.session != first.found.session {
+                skipped.push(Skipped {
+                    reason: SkipReason::DuplicateName,
+                    message: second_name_hint(&first.found, &other.found),
+                    session: Some(other.found.session),
+                    place: None,
                 });
             }
         }
-        survey.found.sort_by(|a, b| a.session.cmp(&b.session));
-        self.known = Arc::new(seen);
-        survey
+        by_name
+            .entry(first.found.session.clone())
+            .or_default()
+            .push(first);
     }
-
-    /// What is in a source, and why it could not be looked into. One that hangs has what it
-    /// had.
-    fn look_again_into(
-        &mut self,
-        index: usize,
-        round: &mut Round,
-    ) -> (Vec<Found>, Option<io::Error>) {
-        let looked = match self.sources.get(index) {
-            Some(source) => self.look_into(source, round),
-            None => Ok(Vec::new()),
-        };
-        let last = self.last.get(index).cloned().unwrap_or_default();
-        let (found, error) = match looked {
-            Ok(found) => (found, None),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => (last, Some(error)),
-            Err(error) => (Vec::new(), Some(error)),
-        };
-        if let Some(last) = self.last.get_mut(index) {
-            last.clone_from(&found);
-        }
-        (found, error)
-    }
-
-    fn look_into(&self, source: &Source, round: &mut Round) -> io::Result<Vec<Found>> {
-        if let Some(session) = &source.name {
-            // A named folder is a session from the start, even before it is there.
-            let path = source.path.clone();
-            let looked = round.run(&source.path, move || {
-                let place = place_of(&path)?;
-                let is_root = is_root_of_auth_folders(&place);
-                Ok::<_, io::Error>((place, is_root))
-            });
-            let place = match looked {
-                Ok(Ok((_, true))) => {
-                    return Err(io::Error::other(format!(
-                        "it holds auth folders and is none itself; give it without `{session}=`"
-                    )));
-                }
-                Ok(looked) => looked?.0,
-                // And while it hangs; the look at the folder tells why.
-                Err(_) => place_without_a_look(&source.path)?,
-            };
-            return Ok(vec![Found {
-                session: session.clone(),
-                place,
-            }]);
-        }
-        let (path, known) = (source.path.clone(), Arc::clone(&self.known));
-        let places = match round.run(&source.path, move || list(&path, &known))?? {
-            Listing::Folder(place) => {
-                let session = SessionName::from_dir(&place.name);
-                return Ok(vec![Found { session, place }]);
-            }
-            Listing::Root(places) => places,
-        };
-        let mut found = Vec::new();
-        for place in places {
-            if !self.wanted(&place.name) {
-                continue;
-            }
-            let (inside, is_known) = (place.clone(), self.known.contains(&place));
-            let is_session = round
-                .run(&place.path(), move || is_session(&inside, is_known))
-                // It does not answer, so it cannot be called something else either.
-                .unwrap_or(true);
-            if is_session {
-                let session = SessionName::from_dir(&place.name);
-                found.push(Found { session, place });
-            }
-        }
-        Ok(found)
-    }
-
-    fn wanted(&self, name: &OsStr) -> bool {
-        let name = Path::new(name);
-        self.include
-            .as_ref()
-            .is_none_or(|globs| globs.is_match(name))
-            && !self.exclude.is_match(name)
-    }
-}
-
-/// What a path without a name is.
-enum Listing {
-    /// One auth folder.
-    Folder(FolderPath),
-    /// A root, with its directories.
-    Root(Vec<FolderPath>),
-}
-
-fn list(path: &Path, known: &BTreeSet<FolderPath>) -> io::Result<Listing> {
-    let root = open_dir(path)?;
-    if is_quarantine(root.as_fd()) {
-        return Err(io::Error::other("this is a quarantine, not an auth folder"));
-    }
-    if let Ok(place) = place_of(path) {
-        let known = known.contains(&place) && place.open().is_ok();
-        let is_one = known || is_auth_folder(root.as_fd())?;
-        // A stray creds.json in a root must not hide the folders below it.
-        if is_one && (has_telltale(root.as_fd())? || !has_auth_folders(&place)) {
-            return Ok(Listing::Folder(place));
-        }
-    }
-    let parent = path.canonicalize()?;
-    let mut places = Vec::new();
-    // Not WalkDir: it opens each directory, and one may hang.
-    for child in std::fs::read_dir(path)?.flatten() {
-        if child.file_type().is_ok_and(|kind| kind.is_dir()) {
-            places.push(FolderPath {
-                parent: parent.clone(),
-                name: child.file_name(),
+    let mut found = Vec::new();
+    for (session, mut same) in by_name {
+        if same.len() > 1 {
+            same.sort_by_cached_key(|one| {
+                let born = born(&one.found.place);
+                (!one.is_named, !is_held(one), born.is_none(), born)
             });
         }
-    }
-    Ok(Listing::Root(places))
-}
-
-fn is_session(place: &FolderPath, is_known: bool) -> bool {
-    match place.open() {
-        Ok(fd) => {
-            !is_quarantine(fd.as_fd()) && (is_known || is_auth_folder(fd.as_fd()).unwrap_or(true))
+        let mut same = same.into_iter();
+        let Some(first) = same.next() else { continue };
+        for other in same {
+            skipped.push(Skipped {
+                reason: SkipReason::DuplicateName,
+                message: duplicate_hint(&session, &first.found.place, &other.found.place),
+                session: Some(session.clone()),
+                place: None,
+            });
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        // It cannot be looked into, so it cannot be called something else either.
-        Err(_) => true,
+        found.push(first.found);
     }
+    (found, skipped)
 }
 
-/// As [`place_of`], with no link resolved.
-fn place_without_a_look(path: &Path) -> io::Result<FolderPath> {
-    let absolute = std::path::absolute(path)?;
-    let name = absolute
-        .file_name()
-        .ok_or_else(|| io::Error::other("not the path of an auth folder"))?
-        .to_owned();
-    let parent = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok(FolderPath { parent, name })
-}
-
-/// Splits a path into its parent, links resolved, and its last name, not resolved.
-fn place_of(path: &Path) -> io::Result<FolderPath> {
-    let FolderPath { parent, name } = place_without_a_look(path)?;
-    // A parent that is not there yet keeps its name; opening it tells.
-    Ok(FolderPath {
-        parent: parent.canonicalize().unwrap_or(parent),
-        name,
-    })
-}
-
-/// Whether a folder that is no auth folder has sub-directories that are.
-fn is_root_of_auth_folders(place: &FolderPath) -> bool {
-    let Ok(fd) = place.open() else { return false };
-    !is_auth_folder(fd.as_fd()).unwrap_or(true) && has_auth_folders(place)
-}
-
-fn has_auth_folders(place: &FolderPath) -> bool {
-    let children = WalkDir::new(place.path())
-        .min_depth(1)
-        .max_depth(1)
-        .into_iter()
-        .flatten();
-    children
-        .filter(|child| child.file_type().is_dir())
-        .any(|child| {
-            let child = FolderPath {
-                parent: place.path(),
-                name: child.file_name().to_owned(),
-            };
-            child
-                .open()
-                .is_ok_and(|fd| is_auth_folder(fd.as_fd()).unwrap_or(false))
-        })
-}
-
-fn is_quarantine(fd: BorrowedFd<'_>) -> bool {
-    match stat(fd, OsStr::new(QUARANTINE_TAG)) {
-        Ok(found) => found.is_some(),
-        // A folder that may not be searched must not silently be none: nothing can be moved
-        // in it, and it is reported.
-        Err(error) => error.kind() != io::ErrorKind::PermissionDenied,
-    }
-}
-
-/// A folder is an auth folder when its creds.json is Baileys' or unusable, or when a name
-/// in it is plainly Baileys'.
-fn is_auth_folder(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    Ok(read_creds(fd).makes_an_auth_folder() || has_telltale(fd)?)
-}
-
-fn has_telltale(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    for entry in Dir::read_from(fd)? {
-        if is_telltale(entry?.file_name().to_bytes()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+/// When a directory was made, where its file system knows.
+fn born(place: &FolderPath, round: &mut Round) -> Option<Timestamp> {
+    let own = place.clone();
+    let made = round.run(&place.path(), move || {
+        let fd = own.open().ok()?;
+        std::fs::File::from(fd).metadata().ok()?.created().ok()
+    });
+    made.ok().flatten().map(Timestamp::from)
 }
 
 fn duplicate_hint(session: &SessionName, first: &FolderPath, second: &FolderPath) -> String {
+    let (first, second) = (first.path(), second.path());
+    let (first, second) = (first.display(), second.display());
     format!(
-        "two auth folders are called {session}: {} and {}; name one of them yourself: --sessions.path=NAME={}",
-        first.path().display(),
-        second.path().display(),
-        second.path().display(),
+        "two auth folders are called {session}: {first} is watched, {second} is not, and neither is cleaned; name one of them yourself: --sessions.path=NAME={second}"
+    )
+}
+
+/// A sentence for each copy, and one for each glob.
+fn deeper_hints<'a>(deeper: impl Iterator<Item = &'a Deeper>) -> Vec<String> {
+    let mut hints = Vec::new();
+    let mut by_glob: BTreeMap<&Path, Vec<&FolderPath>> = BTreeMap::new();
+    for Deeper { place, glob } in deeper {
+        match glob {
+            Some(glob) => by_glob.entry(glob).or_default().push(place),
+            None => hints.push(copy_hint(place)),
+        }
+    }
+    for (glob, places) in by_glob {
+        let [first, ..] = places.as_slice() else {
+            continue;
+        };
+        hints.push(format!(
+            "auth folders more than two levels below a --sessions.path are passed over: {}, such as {}; to include them add --sessions.path={} (in quotes)",
+            places.len(),
+            first.path().display(),
+            glob.display()
+        ));
+    }
+    hints
+}
+
+fn second_name_hint(first: &Found, other: &Found) -> String {
+    format!(
+        "{} and {} are one auth folder, {}; it is watched as {}: take one --sessions.path=NAME=PATH away",
+        first.session,
+        other.session,
+        first.place.path().display(),
+        first.session
     )
 }
 
@@ -475,7 +381,9 @@ pub fn explain(error: &io::Error) -> String {
         ),
         io::ErrorKind::NotFound => format!("{error}; it will be looked for again"),
         _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            format!("{error}; the folder itself is a link: give the path it points to")
+            format!(
+                "{error}; the folder itself is a link now, or leads nowhere: give the path it points to"
+            )
         }
         _ => error.to_string(),
     }

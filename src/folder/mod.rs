@@ -10,15 +10,18 @@ pub mod inventory;
 pub mod json;
 pub mod kind;
 pub mod looks;
+pub mod resolve;
 pub mod scan;
+pub mod session_name;
 pub mod time;
 
 pub use creds::{Creds, CredsFacts};
-pub use discovery::{Discovery, Found, SessionName, Source, Survey};
+pub use discovery::{Discovery, Found, Source, Survey};
 pub use inventory::{
     Entry, FileName, History, Inventory, SessionActivity, SessionTimes, Shape, Stamp, Unit,
 };
 pub use kind::Kind;
 pub use looks::Looks;
 pub use scan::{FolderPath, ReadCache};
+pub use session_name::SessionName;
 pub use time::Timestamp;

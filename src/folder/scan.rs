@@ -38,10 +38,10 @@ pub const CREDS_SECOND_LOOK: Duration = Duration::from_millis(25);
 /// of many writes.
 pub const CREDS_LOOKS: u32 = 10;
 
-/// Where a session's folder is: a root the operator named, and a directory name in it.
+/// Where a session's folder is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FolderPath {
-    /// The directory that holds the auth folder; links in this path are followed.
+    /// The directory that holds the auth folder. No part of this path may be a link.
     pub parent: std::path::PathBuf,
     /// The auth folder's own name; must not be a link.
     pub name: std::ffi::OsString,
@@ -53,16 +53,15 @@ impl FolderPath {
         self.parent.join(&self.name)
     }
 
-    /// Opens the folder. The last step is not allowed to be a link, so a folder swapped
-    /// for a link is an error (`ELOOP`) and never another folder.
+    /// Opens the folder. No part of its path may be a link, so a directory swapped for a link
+    /// is an error (`ELOOP`) and never another folder.
     pub fn open(&self) -> io::Result<OwnedFd> {
-        let parent = open_dir(&self.parent)?;
         Ok(rustix::fs::openat2(
-            &parent,
-            &self.name,
+            CWD,
+            self.path(),
             OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
             Mode::empty(),
-            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+            ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
         )?)
     }
 }

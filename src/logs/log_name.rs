@@ -51,15 +51,20 @@ impl Program {
         }
     }
 
-    /// The directory that may be named after a session: that of the logs, or the one above a
-    /// directory `logs`.
-    pub fn folder(&self) -> Option<String> {
-        let name = |path: &Path| path.file_name().map(shown);
-        let own = name(&self.dir)?;
-        match own.as_str() {
-            "log" | "logs" => name(self.dir.parent()?),
-            _ => Some(own),
+    /// The names of sessions that the directory may tell, the likeliest first: that of the
+    /// logs, or the one above a directory `logs`, with and without the one above it.
+    pub fn folders(&self) -> Vec<String> {
+        let mut dir = self.dir.as_path();
+        if dir.ends_with("log") || dir.ends_with("logs") {
+            dir = dir.parent().unwrap_or(dir);
         }
+        let Some(own) = dir.file_name() else {
+            return Vec::new();
+        };
+        let above = dir.parent().and_then(Path::file_name);
+        let joined = above.map(|above| SessionName::from_dirs([above, own]));
+        let names = joined.into_iter().chain([SessionName::from_dir(own)]);
+        names.map(|name| name.as_str().to_owned()).collect()
     }
 }
 

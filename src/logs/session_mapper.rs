@@ -193,7 +193,7 @@ impl SessionMapper {
         if let Some(session) = self.named(log, sessions) {
             return Some((session, Rule::Path));
         }
-        let full = |name: &str| self.fill(|_| Some(name.as_bytes()));
+        let full = |name: &str| self.fill(|_| Some(name.to_owned()));
         // With an expression of the operator's own nothing is guessed. Nor is the log of a
         // session that had a folder before.
         let is_former = |name: &String| full(name).is_some_and(|name| sessions.is_former(&name));
@@ -201,8 +201,11 @@ impl SessionMapper {
         let program = may_guess.then(|| Program::of(log));
         if let Some(program) = &program
             && is_alone_in_its_directory(program, programs)
-            && let Some(folder) = program.folder()
-            && let Some(session) = full(&folder).and_then(|name| sessions.called(&name))
+            && let names = program.folders()
+            && let Some(session) = names
+                .iter()
+                .find_map(|folder| sessions.named(&full(folder)?))
+                .or_else(|| sessions.declared(&full(names.last()?)?))
         {
             return Some((session, Rule::Directory));
         }
@@ -224,7 +227,7 @@ impl SessionMapper {
     /// The known session that the path itself tells.
     fn named(&self, log: &Path, sessions: &KnownSessions) -> Option<Arc<str>> {
         let Some(path) = &self.path else {
-            let full = |name: &str| self.fill(|_| Some(name.as_bytes()));
+            let full = |name: &str| self.fill(|_| Some(name.to_owned()));
             let names = candidates(log);
             let named = names.iter().filter_map(|name| full(name));
             return named
@@ -260,7 +263,7 @@ impl SessionMapper {
             Some(regex) => self.fill_from(&regex.captures(path.as_os_str().as_bytes())?),
             None => {
                 let name = plain_name(path)?;
-                self.fill(|_| Some(name.as_bytes()))
+                self.fill(|_| Some(name.clone()))
             }
         };
         self.configured_for(path)
@@ -269,19 +272,22 @@ impl SessionMapper {
     }
 
     fn fill_from(&self, captures: &Captures<'_>) -> Option<Arc<str>> {
-        self.fill(|group| Some(captures.name(group)?.as_bytes()))
+        self.fill(|group| {
+            let found = OsStr::from_bytes(captures.name(group)?.as_bytes());
+            Some(SessionName::from_dir(found).as_str().to_owned())
+        })
     }
 
-    fn fill<'a>(&self, group: impl Fn(&str) -> Option<&'a [u8]>) -> Option<Arc<str>> {
-        let mut name: Vec<u8> = Vec::new();
+    /// `group` gives what stands for a group, escaped as in a session's name.
+    fn fill(&self, group: impl Fn(&str) -> Option<String>) -> Option<Arc<str>> {
+        let mut name = String::new();
         for part in &self.name {
             match part {
-                Part::Text(text) => name.extend_from_slice(text.as_bytes()),
-                Part::Group(asked) => name.extend_from_slice(group(asked)?),
+                Part::Text(text) => name.push_str(text),
+                Part::Group(asked) => name.push_str(&group(asked)?),
             }
         }
-        (!name.is_empty())
-            .then(|| Arc::from(SessionName::from_dir(OsStr::from_bytes(&name)).as_str()))
+        (!name.is_empty()).then(|| Arc::from(SessionName::from_text(&name).as_str()))
     }
 }
 
@@ -305,7 +311,7 @@ pub fn split_name(text: &str) -> Result<(Option<Arc<str>>, &str), String> {
             Err("the name before `=` is empty; give NAME=GLOB".into())
         }
         Some(at) if text[at..].starts_with('=') => {
-            let name = SessionName::from_dir(OsStr::new(&text[..at]));
+            let name = SessionName::from_text(&text[..at]);
             Ok((Some(Arc::from(name.as_str())), &text[at + 1..]))
         }
         _ => Ok((None, text)),

@@ -90,8 +90,8 @@ pub(super) fn find(settings: &Settings, name: &str) -> Result<Found, String> {
     for skipped in &survey.skipped {
         complain(&format!("warning: {}", skipped.message));
     }
-    if let Some(duplicate) = survey.skipped.iter().find(|skipped| skipped.names(name)) {
-        return Err(duplicate.message.clone());
+    if let Some(duplicate) = survey.duplicate(name) {
+        return Err(duplicate.to_owned());
     }
     let known: Vec<&str> = survey
         .found
@@ -276,8 +276,9 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
     let survey = settings.discovery().survey();
     let holders: Vec<Found> = survey
         .found
-        .into_iter()
+        .iter()
         .filter(|found| matches!(look_up(&found.place, &run), Ok(Some(_))))
+        .cloned()
         .collect();
     // A copy of a folder holds a copy of its quarantine: the journal says whose run it is.
     let owner = block_in_place(|| {
@@ -299,6 +300,9 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
         }
     };
     let session = found.session.to_string();
+    if let Some(duplicate) = survey.duplicate(&session) {
+        return fail(duplicate);
+    }
     if force && !yes {
         complain(&format!(
             "--force puts files of {session} back WITHOUT knowing that the bot is disconnected.\nA running bot does not see them until it is restarted, and may overwrite them: stop it first."
@@ -325,7 +329,7 @@ pub(super) async fn record(
     action: Action,
     work: impl AsyncFnOnce(i64, &mut Ending) -> RunResult,
 ) -> Exit {
-    let name = SessionName::from_dir(session.as_ref());
+    let name = SessionName::from_text(session);
     let in_the_way = || {
         ctx.store
             .in_place(|store| pending_restart_of(&ctx.settings, store, &name))

@@ -196,6 +196,8 @@ pub enum RunError {
     Store(String),
     /// There is no such session.
     UnknownSession,
+    /// Several folders have the name of the session.
+    DuplicateName,
     /// Only an operator may ask for this.
     OperatorOnly,
     /// The remediator ended during the run, which had no effect.
@@ -262,7 +264,7 @@ impl RunError {
             .into_iter()
             .chain(StopRefusal::LABELS)
             .chain(Obstacle::REFUSALS)
-            .chain(["unknown_session"])
+            .chain(["unknown_session", "duplicate_name"])
     }
 
     /// Value of the label `reason`.
@@ -275,6 +277,7 @@ impl RunError {
             RunError::Changed(_) => "changed",
             RunError::Store(_) => "journal",
             RunError::UnknownSession => "unknown_session",
+            RunError::DuplicateName => "duplicate_name",
             RunError::OperatorOnly => "unknown_action",
             RunError::Crashed(_) => "crashed",
             RunError::Interrupted(_) => "interrupted",
@@ -297,7 +300,8 @@ impl RunError {
             | RunError::StopRefused(_)
             | RunError::NotCleanedEither { .. }
             | RunError::Restore(_)
-            | RunError::UnknownSession => Status::Refused,
+            | RunError::UnknownSession
+            | RunError::DuplicateName => Status::Refused,
             RunError::Obstacle(Obstacle::Io(_)) => Status::Failed,
             RunError::Obstacle(_) => Status::Refused,
             RunError::AfterStop { error, .. } => error.status(),
@@ -398,6 +402,9 @@ impl fmt::Display for RunError {
             ),
             RunError::Store(error) => f.write_str(error),
             RunError::UnknownSession => f.write_str("the session no longer exists"),
+            RunError::DuplicateName => f.write_str(
+                "several auth folders have the name of this session; the log of the remediator names them",
+            ),
             RunError::OperatorOnly => f.write_str("only an operator may request this"),
             RunError::Crashed(crash) => match crash {
                 Crash::WhileDown => f.write_str(

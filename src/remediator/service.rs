@@ -26,7 +26,7 @@ use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
 
 use crate::connection::State;
-use crate::folder::discovery::ProblemLog;
+use crate::folder::discovery::{self, ProblemLog, Skipped};
 use crate::folder::{Discovery, Found, Timestamp};
 use crate::state_file;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
@@ -52,6 +52,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The directories are looked through again at most this often, unless a name is unknown.
 const SURVEY_FOR: Duration = Duration::from_secs(10);
+/// And for a run: its name must belong to one folder.
+const SURVEY_FOR_A_RUN: Duration = Duration::from_secs(1);
 /// Pending restarts are looked at at least this often, however seldom armed runs are.
 const RESUME_EVERY: Duration = Duration::from_secs(60);
 /// Looking around takes no longer, where somebody waits to be started.
@@ -104,6 +106,8 @@ impl From<Busy> for StoreError {
 #[derive(Default)]
 struct LastSurvey {
     found: Vec<Found>,
+    /// What was left out.
+    skipped: Vec<Skipped>,
     at: Option<Instant>,
 }
 
@@ -128,9 +132,6 @@ impl Remediator {
         }
         let mut discovery = ctx.settings.discovery();
         let survey = discovery.survey();
-        if let Some(hint) = survey.duplicate() {
-            return Err(hint.to_owned());
-        }
         let state_lock = lock_state(&ctx.settings.state_path)?;
         Ok(Self {
             restarts: RestartCoordinator::new(ctx.clone()),
@@ -140,6 +141,7 @@ impl Remediator {
             // A scrape that comes before the first look around tells of these.
             known: Mutex::new(LastSurvey {
                 found: survey.found,
+                skipped: survey.skipped,
                 at: None,
             }),
             active: Mutex::default(),
@@ -390,14 +392,27 @@ impl Remediator {
 
     /// The session of this name, if discovery finds one.
     async fn find(self: &Arc<Self>, name: String) -> Result<Option<Found>, Busy> {
+        self.find_by(name, SURVEY_FOR).await
+    }
+
+    /// The same, by a look that is not older than `max_age`.
+    async fn find_by(
+        self: &Arc<Self>,
+        name: String,
+        max_age: Duration,
+    ) -> Result<Option<Found>, Busy> {
         let service = Arc::clone(self);
-        blocking(move || service.find_now(&name)).await
+        blocking(move || service.find_now_by(&name, max_age)).await
     }
 
     /// The same; blocks. Looks around again where the name is not known, or where the last
     /// look is old and nobody else is looking (on a hung mount that may take for ever, and
     /// what is known goes on being known).
     fn find_now(&self, name: &str) -> Result<Option<Found>, Busy> {
+        self.find_now_by(name, SURVEY_FOR)
+    }
+
+    fn find_now_by(&self, name: &str, max_age: Duration) -> Result<Option<Found>, Busy> {
         let known = |max_age: Duration| {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             let is_fresh = known.at.is_some_and(|at| at.elapsed() < max_age);
@@ -410,7 +425,7 @@ impl Remediator {
                 is_fresh,
             )
         };
-        match known(SURVEY_FOR) {
+        match known(max_age) {
             (Some(found), true) => return Ok(Some(found)),
             (Some(found), false) => match self.discovery.try_lock() {
                 Ok(mut discovery) => self.survey(&mut discovery),
@@ -447,13 +462,21 @@ impl Remediator {
 
     fn survey(&self, (discovery, problems): &mut (Discovery, ProblemLog)) {
         let survey = discovery.survey();
-        problems.report(survey.skipped.iter().map(|skipped| skipped.message.clone()));
+        let skipped = survey.skipped.iter().map(|skipped| skipped.message.clone());
+        problems.report(skipped.chain(survey.passed_over));
         self.live
             .sessions
             .store(survey.found.len() as u64, Ordering::Relaxed);
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.found = survey.found;
+        known.skipped = survey.skipped;
         known.at = Some(Instant::now());
+    }
+
+    /// Whether the last look around found several folders of this name.
+    fn is_duplicate(&self, session: &str) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        discovery::duplicate(&known.skipped, session).is_some()
     }
 
     async fn all_sessions(self: &Arc<Self>) -> Vec<Found> {

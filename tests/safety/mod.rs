@@ -672,7 +672,7 @@ fn the_refusals_come_in_the_order_that_is_told() {
         .into_iter()
         .chain(Obstacle::REFUSALS)
         .chain(restore)
-        .chain(["unknown_session"])
+        .chain(["unknown_session", "duplicate_name"])
     {
         assert!(
             text.contains(&format!("`{label}`")),

@@ -1,6 +1,11 @@
 #![allow(clippy::unwrap_used)]
-use super::*;
+use std::os::unix::fs::symlink;
+
 use globset::GlobSetBuilder;
+use proptest::prelude::*;
+
+use super::*;
+use crate::folder::scan::QUARANTINE_TAG;
 
 fn discovery(sources: &[&Path]) -> Discovery {
     let sources = sources
@@ -29,19 +34,6 @@ fn put(path: &Path, files: &[(&str, &str)]) {
 }
 
 const CREDS: (&str, &str) = ("creds.json", r#"{"noiseKey":{},"nextPreKeyId":31}"#);
-
-#[test]
-fn sources_are_parsed() {
-    let parse = |text: &str| Source::parse(OsStr::new(text)).map(|s| (s.name.map(|n| n.0), s.path));
-    assert_eq!(parse("/a/b").unwrap(), (None, "/a/b".into()));
-    assert_eq!(
-        parse("bot=/a/b").unwrap(),
-        (Some("bot".into()), "/a/b".into())
-    );
-    assert_eq!(parse("/a=b/c").unwrap(), (None, "/a=b/c".into()));
-    assert_eq!(parse("./a=b").unwrap(), (None, "./a=b".into()));
-    assert!(parse("=x").is_err() && parse("").is_err() && parse("bot=").is_err());
-}
 
 #[test]
 fn by_content_not_by_name() {
@@ -114,7 +106,7 @@ fn by_content_not_by_name() {
     }
 
     let named = Source {
-        name: Some(SessionName("bot".into())),
+        name: Some(SessionName::from_text("bot")),
         path: root.path().to_path_buf(),
     };
     let survey = Discovery::new(vec![named], None, GlobSet::empty()).survey();
@@ -158,7 +150,7 @@ fn one_folder_itself_and_names() {
         })
         .collect();
     sources.push(Source {
-        name: Some(SessionName("bot".into())),
+        name: Some(SessionName::from_text("bot")),
         path: b.clone(),
     });
     let survey = Discovery::new(sources, None, GlobSet::empty()).survey();
@@ -173,10 +165,355 @@ fn one_folder_itself_and_names() {
     );
 }
 
+/// A canonical root, and a directory in it for each of these paths, each an auth folder.
+fn root_with(folders: &[&str]) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    for folder in folders {
+        put(&root.join(folder), &[CREDS, ("pre-key-1.json", "{}")]);
+    }
+    (dir, root)
+}
+
+fn over(root: &Path, paths: &[&str]) -> Discovery {
+    let paths: Vec<PathBuf> = paths.iter().map(|path| root.join(path)).collect();
+    discovery(&paths.iter().map(PathBuf::as_path).collect::<Vec<_>>())
+}
+
+fn globs(texts: &[&str]) -> GlobSet {
+    let mut set = GlobSetBuilder::new();
+    for text in texts {
+        set.add(globset::Glob::new(text).unwrap());
+    }
+    set.build().unwrap()
+}
+
 #[test]
-fn names_are_printable() {
+fn what_a_glob_leaves_open_is_the_name() {
+    let (_dir, root) = root_with(&[
+        "p1/auth_info_baileys",
+        "p2/auth_info_baileys",
+        "p2/company_1",
+        "p2/company_1/auth_info_baileys",
+        "deep/a/b/auth",
+        "bots[1]",
+    ]);
+    std::fs::write(root.join("p3"), "a file").unwrap();
+    put(&root.join("p4/auth_info_baileys"), &[("x", "")]);
+    for (glob, names_of_it) in [
+        ("*/auth_info_baileys", vec!["p1", "p2"]),
+        ("p[2-9]/auth_*", vec!["p2"]),
+        (
+            "*/{auth_info_baileys,company_*}",
+            vec!["p1", "p2", "p2-company_1", "p2-company_1-auth_info_baileys"],
+        ),
+        ("*/*/*/auth", vec!["deep-a-b"]),
+        ("**/auth", vec!["deep-a-b"]),
+        (
+            "p*",
+            vec!["p1", "p2", "p2-company_1", "p2-company_1-auth_info_baileys"],
+        ),
+        ("bots[1]", vec!["bots[1]"]),
+    ] {
+        let survey = over(&root, &[glob]).survey();
+        assert_eq!(names(&survey), names_of_it, "{glob}");
+        assert_eq!(survey.skipped, [], "{glob}");
+    }
+    for glob in ["*/none", "gone/*/auth"] {
+        let survey = over(&root, &[glob]).survey();
+        assert_eq!(survey.skipped[0].reason, SkipReason::SourceUnreadable);
+    }
+}
+
+#[test]
+fn two_levels_and_sub_bots() {
+    let (_dir, root) = root_with(&[
+        "srv/p1/auth_info_baileys",
+        "srv/p2/auth",
+        "srv/p2/backup",
+        "srv/p3/one",
+        "srv/p3/two",
+        "srv/company_7",
+        "srv/x/y/auth",
+        "main",
+        "main/5550001",
+        "main/auth",
+        "main/auth.bak",
+        "main/5550001/.baileys_quarantine/run",
+    ]);
+    let mut srv = over(&root, &["srv"]).explaining();
+    for _ in 0..2 {
+        let survey = srv.survey();
+        assert_eq!(
+            names(&survey),
+            ["company_7", "p1", "p2", "p3-one", "p3-two"]
+        );
+        assert_eq!(survey.skipped, []);
+        let [copy, deep] = survey.passed_over.as_slice() else {
+            panic!("{:?}", survey.passed_over);
+        };
+        let backup = root.join("srv/p2/backup");
+        assert!(copy.contains(&format!("--sessions.path=NAME={}", backup.display())));
+        let glob = root.join("srv/*/*/auth");
+        assert!(deep.contains(&format!("--sessions.path={} ", glob.display())));
+    }
+    let survey = over(&root, &["main"]).survey();
+    assert_eq!(names(&survey), ["5550001", "auth", "main"]);
+    assert_eq!(survey.passed_over.len(), 1, "{:?}", survey.passed_over);
+    let survey = over(&root, &["."]).survey();
     assert_eq!(
-        SessionName::from_dir(OsStr::from_bytes(b"a\xff\n\x1b[31m")).as_str(),
-        "a\\xff\\n\\u{1b}[31m"
+        names(&survey),
+        ["main", "main-5550001", "main-auth", "srv-company_7"],
+        "as in a directory of a root"
     );
+
+    // What the sentences say to do, does it.
+    let mut sources = vec![Source::parse(root.join("srv").as_os_str()).unwrap()];
+    let backup = format!("spare={}", root.join("srv/p2/backup").display());
+    sources.push(Source::parse(OsStr::new(&backup)).unwrap());
+    sources.push(Source::parse(root.join("srv/*/*/auth").as_os_str()).unwrap());
+    let survey = Discovery::new(sources, None, GlobSet::empty()).survey();
+    assert_eq!(
+        names(&survey),
+        ["company_7", "p1", "p2", "p3-one", "p3-two", "spare", "x-y"]
+    );
+    assert_eq!(survey.passed_over, [""; 0]);
+}
+
+#[test]
+fn include_and_exclude_hold_for_both_levels() {
+    let (_dir, root) = root_with(&["p1/auth", "p2/auth", "p2/company_1", "company_2"]);
+    let with = |include: Option<&str>, exclude: &[&str]| {
+        let source = Source::parse(root.as_os_str()).unwrap();
+        let include = include.map(|glob| globs(&[glob]));
+        let mut discovery = Discovery::new(vec![source], include, globs(exclude)).explaining();
+        let survey = discovery.survey();
+        let names = names(&survey).join(" ");
+        (names, survey.filtered.len())
+    };
+    assert_eq!(with(None, &[]), ("company_2 p1 p2 p2-company_1".into(), 0));
+    assert_eq!(with(Some("company_*"), &[]).0, "company_2 p2-company_1");
+    assert_eq!(with(Some("p1"), &[]), ("p1".into(), 3));
+    assert_eq!(with(None, &["p2"]).0, "company_2 p1");
+    assert_eq!(
+        with(None, &["p2-company_1", "company_2"]),
+        ("p1 p2".into(), 2)
+    );
+}
+
+#[test]
+fn a_link_counts_as_its_canonical_path() {
+    let (_dir, root) = root_with(&["srv/p1/auth", "srv/p2/auth", "bots/real", "bots/p3"]);
+    let at = |path: &str| root.join(path);
+    symlink(at("srv/p1/auth"), at("bots/p1")).unwrap();
+    symlink("../srv/p2", at("bots/p2")).unwrap();
+    symlink("real", at("bots/another")).unwrap();
+    symlink(".", at("bots/loop")).unwrap();
+    symlink("self", at("bots/self")).unwrap();
+    symlink("gone", at("bots/dangling")).unwrap();
+    let mut bots = over(&root, &["bots"]);
+    let survey = bots.survey();
+    assert_eq!(names(&survey), ["p1", "p2", "p3", "real"]);
+    let place = |name: &str, survey: &Survey| {
+        let mut found = survey.found.iter();
+        let found = found.find(|found| found.session.as_str() == name).unwrap();
+        found.place.clone()
+    };
+    assert_eq!(place("p1", &survey).path(), at("srv/p1/auth"));
+    assert_eq!(place("p2", &survey).path(), at("srv/p2/auth"));
+    for name in ["p1", "p2", "p3", "real"] {
+        place(name, &survey).open().unwrap();
+    }
+
+    // Both roots, a link as a root, and a named link: one path is one session.
+    symlink(at("bots"), at("link")).unwrap();
+    assert_eq!(names(&over(&root, &["link"]).survey()), names(&survey));
+    let mut sources: Vec<Source> = ["srv", "link", "bots"]
+        .iter()
+        .map(|path| Source::parse(at(path).as_os_str()).unwrap())
+        .collect();
+    let named = format!("shop={}", at("bots/p1").display());
+    sources.push(Source::parse(OsStr::new(&named)).unwrap());
+    let mut all = Discovery::new(sources, None, GlobSet::empty());
+    let survey = all.survey();
+    assert_eq!(names(&survey), ["p2", "p3", "real", "shop"]);
+    assert_eq!(survey.skipped, []);
+
+    // A link that leads elsewhere now is followed; a directory that became one is not.
+    std::fs::remove_file(at("bots/p1")).unwrap();
+    symlink(at("srv/p2/auth"), at("bots/p1")).unwrap();
+    std::fs::rename(at("bots/p3"), at("away")).unwrap();
+    symlink(at("srv/p1/auth"), at("bots/p3")).unwrap();
+    for _ in 0..2 {
+        let survey = bots.survey();
+        assert_eq!(names(&survey), ["p2", "p3", "real"], "{survey:?}");
+        let opened = place("p3", &survey).open().unwrap_err();
+        assert_eq!(
+            opened.raw_os_error(),
+            Some(rustix::io::Errno::LOOP.raw_os_error())
+        );
+        assert!(survey.passed_over[0].contains("before a restart"));
+    }
+    assert_eq!(
+        names(&over(&root, &["bots"]).survey()),
+        ["p1", "p3", "real"]
+    );
+}
+
+#[test]
+fn a_link_of_another_user_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let (_dir, root) = root_with(&["srv/p1/auth", "srv/p2/auth", "bots/real"]);
+    put(&root.join("srv/other"), &[("x", "")]);
+    let at = |path: &str| root.join(path);
+    for (target, link) in [
+        ("srv/p1/auth", "bots/p1"),
+        ("srv/p2", "bots/p2"),
+        ("srv/other", "bots/other"),
+        ("bots", "link"),
+    ] {
+        symlink(at(target), at(link)).unwrap();
+        std::os::unix::fs::lchown(at(link), Some(65_534), None).unwrap();
+    }
+    let survey = over(&root, &["bots"]).survey();
+    assert_eq!(names(&survey), ["real"]);
+    let said: Vec<_> = survey
+        .skipped
+        .iter()
+        .map(|skipped| &skipped.message)
+        .collect();
+    assert_eq!(said.len(), 2, "{said:?}");
+    let canonical = format!("--sessions.path=NAME={}", at("srv/p1/auth").display());
+    assert!(said[0].contains(&canonical), "{said:?}");
+    for path in ["link", "link/real", "bots/p*"] {
+        let survey = over(&root, &[path]).survey();
+        assert_eq!(names(&survey), [""; 0], "{path}");
+        assert_eq!(survey.skipped[0].reason, SkipReason::LinkRefused, "{path}");
+    }
+    let named = format!("shop={}", at("bots/p1").display());
+    let named = || Source::parse(OsStr::new(&named)).unwrap();
+    let survey = Discovery::new(vec![named()], None, GlobSet::empty()).survey();
+    assert_eq!(survey.skipped[0].reason, SkipReason::LinkRefused);
+    // The owner of the folder may link to it.
+    std::os::unix::fs::chown(at("srv/p1/auth"), Some(65_534), None).unwrap();
+    let survey = Discovery::new(vec![named()], None, GlobSet::empty()).survey();
+    assert_eq!(names(&survey), ["shop"]);
+}
+
+#[test]
+fn of_two_of_one_name_the_one_known_before_is_kept() {
+    let (_dir, root) = root_with(&["b/bot"]);
+    std::fs::create_dir(root.join("a")).unwrap();
+    let place = |survey: &Survey| survey.found[0].place.parent.file_name().unwrap().to_owned();
+    let mut both = over(&root, &["a", "b"]);
+    assert_eq!(place(&both.survey()), "b");
+    put(&root.join("a/bot"), &[CREDS]);
+    for _ in 0..2 {
+        let survey = both.survey();
+        assert_eq!(names(&survey), ["bot"]);
+        assert_eq!(
+            place(&survey),
+            "b",
+            "not the first, but the one known before"
+        );
+        let said = survey.duplicate("bot").unwrap();
+        assert!(said.contains("--sessions.path=NAME="), "{said}");
+        assert_eq!(survey.duplicate("bo"), None);
+    }
+    std::fs::remove_dir_all(root.join("b/bot")).unwrap();
+    let survey = both.survey();
+    assert_eq!(
+        (place(&survey), survey.duplicate("bot")),
+        ("a".into(), None)
+    );
+}
+
+fn candidate(session: &str, path: &str, is_named: bool, is_link: bool) -> Candidate {
+    let path = Path::new(path);
+    Candidate {
+        found: Found {
+            session: SessionName::from_text(session),
+            place: FolderPath {
+                parent: path.parent().unwrap().to_owned(),
+                name: path.file_name().unwrap().to_owned(),
+            },
+        },
+        route: path.to_owned(),
+        is_link,
+        links: usize::from(is_link),
+        is_named,
+    }
+}
+
+#[test]
+fn the_older_of_two_is_taken_for_the_one_known_before() {
+    let two = vec![
+        candidate("bot", "/a/bot", false, false),
+        candidate("bot", "/b/bot", false, false),
+    ];
+    let place = |found: &[Found]| found[0].place.path();
+    let seconds = |place: &FolderPath| match place.parent.to_str() {
+        Some("/a") => Some(Timestamp::from_secs(20)),
+        _ => Some(Timestamp::from_secs(10)),
+    };
+    let (found, skipped) = settle(two.clone(), &BTreeMap::new(), seconds);
+    assert_eq!((place(&found), skipped.len()), ("/b/bot".into(), 1));
+    let (found, _) = settle(two.clone(), &BTreeMap::new(), |_| None);
+    assert_eq!(place(&found), Path::new("/a/bot"));
+    let mut named = two;
+    named[0].is_named = true;
+    let (found, _) = settle(named, &BTreeMap::new(), seconds);
+    assert_eq!(place(&found), Path::new("/a/bot"), "the operator said so");
+}
+
+#[test]
+fn one_folder_with_two_names_has_the_first() {
+    let two = vec![
+        candidate("b", "/x/bot", true, false),
+        candidate("a", "/x/bot", true, false),
+        candidate("bot", "/x/bot", false, false),
+    ];
+    let (found, skipped) = settle(two, &BTreeMap::new(), |_| None);
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].session.as_str(), "b");
+    assert_eq!(skipped.len(), 1, "{skipped:?}");
+    assert!(duplicate(&skipped, "a").is_some());
+}
+
+proptest! {
+    /// Small names and few paths, so that they meet.
+    #[test]
+    fn each_folder_has_one_name_and_each_name_one_folder(
+        all in prop::collection::vec((0..4u8, 0..4u8, any::<bool>(), any::<bool>()), 0..10),
+        later in prop::collection::vec((0..4u8, 0..4u8, any::<bool>()), 0..6),
+    ) {
+        let build = |(name, path, is_named, is_link): (u8, u8, bool, bool)| {
+            candidate(&format!("s{name}"), &format!("/r/{path}"), is_named, is_link)
+        };
+        let first: Vec<Candidate> = all.into_iter().map(build).collect();
+        let (found, skipped) = settle(first.clone(), &BTreeMap::new(), |_| None);
+        let names: BTreeSet<_> = found.iter().map(|found| found.session.clone()).collect();
+        let places: BTreeSet<_> = found.iter().map(|found| found.place.clone()).collect();
+        prop_assert_eq!((names.len(), places.len()), (found.len(), found.len()));
+        for one in &first {
+            let place = &one.found.place;
+            let told = duplicate(&skipped, one.found.session.as_str()).is_some();
+            prop_assert!(places.contains(place) || told || first.iter().any(|other| {
+                other.found.place == *place && duplicate(&skipped, other.found.session.as_str()).is_some()
+            }), "no folder is left out without a word");
+        }
+        // What was not named by the operator comes later: nothing loses its folder.
+        let held: BTreeMap<_, _> = found
+            .iter()
+            .map(|found| (found.session.clone(), found.place.clone()))
+            .collect();
+        let later = later.into_iter().map(|(name, path, link)| build((name, path, false, link)));
+        let more = later.chain(first).collect();
+        let (after, _) = settle(more, &held, |_| None);
+        for before in &found {
+            prop_assert!(after.contains(before), "{:?} lost its folder", before);
+        }
+    }
 }

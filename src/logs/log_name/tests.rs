@@ -74,10 +74,11 @@ fn all_logs_of_one_program() {
         "/l",
         "",
     );
-    let folder = |path: &str| Program::of(Path::new(path)).folder();
-    assert_eq!(folder("/srv/alpha/out.log").as_deref(), Some("alpha"));
-    assert_eq!(folder("/srv/alpha/logs/out.log").as_deref(), Some("alpha"));
-    assert_eq!(folder("/out.log"), None);
+    let folders = |path: &str| Program::of(Path::new(path)).folders();
+    assert_eq!(folders("/srv/alpha/out.log"), ["srv-alpha", "alpha"]);
+    assert_eq!(folders("/srv/alpha/logs/out.log"), ["srv-alpha", "alpha"]);
+    assert_eq!(folders("/alpha/out.log"), ["alpha"]);
+    assert_eq!(folders("/out.log"), [""; 0]);
 }
 
 #[test]

@@ -142,6 +142,17 @@ fn the_name_of_the_directory() {
         None,
         "no line of the library"
     );
+    // A session that is called by two directories.
+    let deep = ["/srv/alpha/beta/logs/app.log"];
+    let named = |sessions: &[&str]| placed(&mapper(), deep[0], sessions, &seen(&deep, &deep));
+    for sessions in [&["alpha-beta", "other"][..], &["alpha-beta", "beta"]] {
+        let expected = Some(("alpha-beta".into(), Rule::Directory));
+        assert_eq!(named(sessions), expected);
+    }
+    assert_eq!(
+        named(&["alpha", "beta"]),
+        Some(("beta".into(), Rule::Directory))
+    );
     // The home of the user `alpha`, with the logs of several programs.
     let many = ["/home/alpha/logs/app.log", "/home/alpha/logs/shop.log"];
     assert_eq!(place(many[0], &seen(&many, &many)), None);
@@ -207,6 +218,17 @@ fn a_name_of_another_session() {
     assert!(!is("/l/wa.log.1"));
     assert!(!is("/l/wa.2.log"), "there is no such session");
     assert!(!is("/l/other.7"), "the name tells of none");
+}
+
+#[test]
+fn a_backslash_in_a_name() {
+    let session = SessionName::from_dir(r"a\xff".as_ref());
+    let sessions = [session.as_str(), "other"];
+    let place = placed(&mapper(), r"/l/a\xff-out.log", &sessions, &seen(&[], &[]));
+    assert_eq!(place, Some((session.as_str().into(), Rule::Path)));
+    let own = SessionMapper::new(Some(r"/l/(?<id>.+)-out"), None, Some("{id}"), None).unwrap();
+    let place = placed(&own, r"/l/a\xff-out.log", &sessions, &seen(&[], &[]));
+    assert_eq!(place, Some((session.as_str().into(), Rule::Path)));
 }
 
 #[test]

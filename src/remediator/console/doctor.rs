@@ -47,9 +47,16 @@ pub async fn doctor(
             Err(error) => return fail(&error),
         },
         None => {
-            let survey = settings.discovery().survey();
-            for skipped in &survey.skipped {
-                complain(&format!("warning: {}", skipped.message));
+            let survey = settings.discovery().explaining().survey();
+            let skipped = survey.skipped.iter().map(|skipped| &skipped.message);
+            for message in skipped.chain(&survey.passed_over) {
+                complain(&format!("warning: {message}"));
+            }
+            for folder in &survey.filtered {
+                let folder = folder.display();
+                complain(&format!(
+                    "note: {folder} is left out by sessions.include or sessions.exclude"
+                ));
             }
             survey.found
         }
@@ -120,7 +127,7 @@ pub async fn doctor(
 /// Records that the operator trusts the sources of a session.
 fn record_trust(settings: Settings, session: &str) -> Result<App, String> {
     let ctx = block_in_place(|| context(settings))?;
-    let ids = ctx.connection.ids(&SessionName::from_dir(session.as_ref()));
+    let ids = ctx.connection.ids(&SessionName::from_text(session));
     if ids.is_empty() {
         return Err("no probe, process or log is configured: there is no source to trust".into());
     }

@@ -17,6 +17,7 @@ fn all() -> Vec<RunError> {
         RunError::Changed(2),
         RunError::Store(why()),
         RunError::UnknownSession,
+        RunError::DuplicateName,
         RunError::Crashed(Crash::WhileDown),
         RunError::Crashed(Crash::NothingMoved),
         RunError::Crashed(Crash::NothingRestored),
@@ -135,6 +136,7 @@ fn a_refusal_that_may_end_arms_the_run() {
         ),
         (stale.clone().into(), ArmedChange::Disarm),
         (RunError::UnknownSession, ArmedChange::Keep),
+        (RunError::DuplicateName, ArmedChange::Keep),
         (budget().into(), ArmedChange::Keep),
         (
             either(budget(), Refusal::Connected.into()),

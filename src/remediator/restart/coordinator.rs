@@ -409,7 +409,7 @@ impl RestartCoordinator {
             let service = self.ctx.settings.services.of(session);
             service.filter(|service| service.name == state.service)
         };
-        let own = SessionName::from_dir(state.session.as_ref());
+        let own = SessionName::from_text(&state.session);
         named(&own).or_else(|| known.iter().find_map(|found| named(&found.session)))
     }
 

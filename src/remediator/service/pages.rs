@@ -160,6 +160,12 @@ impl Remediator {
                 );
             }
         };
+        if self.is_duplicate(&session) {
+            return sorry(
+                StatusCode::CONFLICT,
+                "Several folders have this name; the log names them.",
+            );
+        }
         let app = App {
             clock: self.ctx.clock.clone(),
             settings: Arc::clone(&self.ctx.settings),

@@ -19,7 +19,7 @@ use crate::remediator::store::StoreError;
 use crate::remediator::store::audit::Step;
 use crate::remediator::store::runs::{Action, Ending, Run, Status};
 
-use super::Remediator;
+use super::{Remediator, SURVEY_FOR_A_RUN};
 
 /// What became of a run that was taken.
 #[derive(Debug)]
@@ -69,10 +69,14 @@ impl Remediator {
 
     /// The session of this run.
     async fn session_of(self: &Arc<Self>, run: &Run) -> Result<Found, RunError> {
-        match self.find(run.session.clone()).await {
-            Ok(Some(found)) => Ok(found),
-            _ => Err(RunError::UnknownSession),
+        let found = match self.find_by(run.session.clone(), SURVEY_FOR_A_RUN).await {
+            Ok(Some(found)) => found,
+            _ => return Err(RunError::UnknownSession),
+        };
+        if self.is_duplicate(&run.session) {
+            return Err(RunError::DuplicateName);
         }
+        Ok(found)
     }
 
     async fn plan(self: &Arc<Self>, run: &Run, ending: &mut Ending) -> RunResult {

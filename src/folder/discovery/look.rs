@@ -1,0 +1,308 @@
+//! One look at one directory: whether it is an auth folder, and what is in it. These functions
+//! block, and run in a look of [`crate::folder::looks`].
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::Dir;
+use rustix::io::Errno;
+
+use crate::folder::kind::{Kind, is_telltale, parse_name};
+use crate::folder::resolve::{Resolved, resolve};
+use crate::folder::scan::{FolderPath, QUARANTINE_DIR, QUARANTINE_TAG, read_creds, stat};
+
+/// What is known before a look.
+#[derive(Clone, Debug)]
+pub(super) struct Looker {
+    /// Folders that were auth folders.
+    pub(super) known: Arc<BTreeSet<FolderPath>>,
+    /// The user of this program.
+    pub(super) own: u32,
+}
+
+/// What a directory is.
+#[derive(Debug)]
+pub(super) enum Nature {
+    /// An auth folder.
+    Folder,
+    /// Another directory.
+    Other,
+    /// A quarantine.
+    Quarantine,
+    /// It cannot be looked into.
+    Unsure(io::Error),
+}
+
+/// A directory that was looked at.
+#[derive(Debug)]
+pub(super) struct Inspected {
+    /// Its canonical place.
+    pub(super) place: FolderPath,
+    /// The path that led there is a link itself.
+    pub(super) is_link: bool,
+    /// What it is.
+    pub(super) nature: Nature,
+    /// The directories and links in it, by name.
+    pub(super) children: Vec<Child>,
+}
+
+/// A directory, or a link, in a directory.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Child {
+    /// Its name.
+    pub(super) name: OsString,
+    /// A link, to anything.
+    pub(super) is_link: bool,
+}
+
+/// Why there is nothing to look at.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// No directory is there.
+    Gone,
+    /// A link of another user leads to an auth folder.
+    Refused {
+        /// The owner of the link.
+        owner: u32,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// The path cannot be followed.
+    Io(io::Error),
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        let is_loop = error.raw_os_error() == Some(Errno::LOOP.raw_os_error());
+        if is_loop || is_gone(&error) {
+            Self::Gone
+        } else {
+            Self::Io(error)
+        }
+    }
+}
+
+pub(super) fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// Whether the look at a directory lists what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// The directory only; of one with very many files not all.
+    Itself,
+    /// What is in it as well.
+    Children,
+    /// As [`Depth::Children`]; and a stray creds.json makes no auth folder of a root.
+    Root,
+}
+
+/// Names that are read of a directory deep in a tree, where it has no creds.json.
+const FEW_NAMES: usize = 1_000;
+
+impl Looker {
+    /// Looks at the directory that `route` leads to.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    pub(super) fn at(&self, route: &Path, depth: Depth) -> Result<Inspected, Fault> {
+        let is_link = route.symlink_metadata()?.is_symlink();
+        let resolved = resolve(route)?;
+        let meta = resolved.path.symlink_metadata()?;
+        if !meta.is_dir() {
+            return Err(Fault::Gone);
+        }
+        let mut found = self.inspect(&resolved.path, depth)?;
+        if let Some(owner) = resolved.foreign_link(self.own, meta.uid()) {
+            let matters = match found.nature {
+                Nature::Folder | Nature::Unsure(_) => true,
+                Nature::Other => has_auth_folders(&found.place),
+                Nature::Quarantine => false,
+            };
+            let target = resolved.path;
+            return Err(match matters {
+                true => Fault::Refused { owner, target },
+                false => Fault::Gone,
+            });
+        }
+        found.is_link = is_link;
+        Ok(found)
+    }
+
+    fn inspect(&self, path: &Path, depth: Depth) -> Result<Inspected, Fault> {
+        let place = place_without_a_look(path).unwrap_or_else(|_| FolderPath {
+            parent: path.to_owned(),
+            name: ".".into(),
+        });
+        let mut found = Inspected {
+            place,
+            is_link: false,
+            nature: Nature::Other,
+            children: Vec::new(),
+        };
+        let fd = match found.place.open() {
+            Ok(fd) => fd,
+            Err(error) if is_gone(&error) => return Err(Fault::Gone),
+            Err(error) => {
+                found.nature = Nature::Unsure(error);
+                return Ok(found);
+            }
+        };
+        let fd = fd.as_fd();
+        if is_quarantine(fd) {
+            found.nature = Nature::Quarantine;
+            return Ok(found);
+        }
+        let names = match depth {
+            Depth::Itself => FEW_NAMES,
+            Depth::Children | Depth::Root => usize::MAX,
+        };
+        let is_known = self.known.contains(&found.place);
+        found.nature = match is_known || is_auth_folder(fd, names)? {
+            true => Nature::Folder,
+            false => Nature::Other,
+        };
+        if depth == Depth::Itself {
+            return Ok(found);
+        }
+        let is_stray = || Ok::<_, io::Error>(!has_telltale(fd, names)?);
+        if depth == Depth::Root
+            && matches!(found.nature, Nature::Folder)
+            && is_stray()?
+            && has_auth_folders(&found.place)
+        {
+            found.nature = Nature::Other;
+        }
+        found.children = match (children(path), &found.nature) {
+            (Err(_), Nature::Folder) => Vec::new(),
+            (listed, _) => listed?,
+        };
+        Ok(found)
+    }
+
+    /// The place of a folder that the operator named, and whether its path is a link itself.
+    ///
+    /// # Errors
+    /// A link of another user, or a directory that is no auth folder and holds some.
+    pub(super) fn named(&self, path: &Path) -> Result<(FolderPath, bool), NamedFault> {
+        let io = |error| NamedFault::Fault(Fault::Io(error));
+        let raw = place_without_a_look(path).map_err(io)?;
+        let Ok((resolved, meta)) = canonical(&raw.path()) else {
+            // It is not there yet, or not any more; opening it tells.
+            let parent = raw.parent.canonicalize().unwrap_or(raw.parent);
+            let name = raw.name;
+            return Ok((FolderPath { parent, name }, true));
+        };
+        let is_link = raw.path().symlink_metadata().is_ok_and(|m| m.is_symlink());
+        if let Some(owner) = resolved.foreign_link(self.own, meta.uid()) {
+            let target = resolved.path;
+            return Err(NamedFault::Fault(Fault::Refused { owner, target }));
+        }
+        let place = place_without_a_look(&resolved.path).map_err(io)?;
+        if is_root_of_auth_folders(&place) {
+            return Err(NamedFault::Root);
+        }
+        Ok((place, is_link))
+    }
+}
+
+fn canonical(path: &Path) -> io::Result<(Resolved, std::fs::Metadata)> {
+    let resolved = resolve(path)?;
+    let meta = resolved.path.symlink_metadata()?;
+    Ok((resolved, meta))
+}
+
+/// Why a folder that the operator named is none.
+#[derive(Debug)]
+pub(super) enum NamedFault {
+    /// It holds auth folders and is none itself.
+    Root,
+    /// It cannot be looked at.
+    Fault(Fault),
+}
+
+/// The directories and links in a directory, by name; not the quarantine, nor key files.
+pub(super) fn children(path: &Path) -> io::Result<Vec<Child>> {
+    let mut children = Vec::new();
+    // Not WalkDir: it opens each directory, and one may hang.
+    for child in std::fs::read_dir(path)?.flatten() {
+        let Ok(kind) = child.file_type() else {
+            continue;
+        };
+        let (name, is_link) = (child.file_name(), kind.is_symlink());
+        // What is named as a key file is no folder, and its name is not to be repeated.
+        let is_key = parse_name(name.as_bytes()).kind != Kind::Unknown;
+        if (kind.is_dir() || is_link) && name != QUARANTINE_DIR && !is_key {
+            children.push(Child { name, is_link });
+        }
+    }
+    children.sort();
+    Ok(children)
+}
+
+/// Splits a path into its parent and its last name; no link is resolved.
+pub(super) fn place_without_a_look(path: &Path) -> io::Result<FolderPath> {
+    let absolute = std::path::absolute(path)?;
+    let name = absolute
+        .file_name()
+        .ok_or_else(|| io::Error::other("not the path of an auth folder"))?
+        .to_owned();
+    let parent = absolute.parent().unwrap_or(Path::new("/")).to_owned();
+    Ok(FolderPath { parent, name })
+}
+
+/// Whether a folder that is no auth folder has sub-directories that are.
+fn is_root_of_auth_folders(place: &FolderPath) -> bool {
+    let Ok(fd) = place.open() else { return false };
+    !is_auth_folder(fd.as_fd(), usize::MAX).unwrap_or(true) && has_auth_folders(place)
+}
+
+fn has_auth_folders(place: &FolderPath) -> bool {
+    let children = children(&place.path()).unwrap_or_default();
+    children
+        .into_iter()
+        .filter(|child| !child.is_link)
+        .any(|child| {
+            let child = FolderPath {
+                parent: place.path(),
+                name: child.name,
+            };
+            child.open().is_ok_and(|fd| {
+                !is_quarantine(fd.as_fd())
+                    && is_auth_folder(fd.as_fd(), usize::MAX).unwrap_or(false)
+            })
+        })
+}
+
+fn is_quarantine(fd: BorrowedFd<'_>) -> bool {
+    match stat(fd, OsStr::new(QUARANTINE_TAG)) {
+        Ok(found) => found.is_some(),
+        // A folder that may not be searched must not silently be none: nothing can be moved
+        // in it, and it is reported.
+        Err(error) => error.kind() != io::ErrorKind::PermissionDenied,
+    }
+}
+
+/// A folder is an auth folder when its creds.json is Baileys' or unusable, or when a name
+/// in it is plainly Baileys'.
+fn is_auth_folder(fd: BorrowedFd<'_>, names: usize) -> io::Result<bool> {
+    Ok(read_creds(fd).makes_an_auth_folder() || has_telltale(fd, names)?)
+}
+
+fn has_telltale(fd: BorrowedFd<'_>, names: usize) -> io::Result<bool> {
+    for entry in Dir::read_from(fd)?.take(names) {
+        if is_telltale(entry?.file_name().to_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

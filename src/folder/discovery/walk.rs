@@ -1,0 +1,657 @@
+//! From one `--sessions.path` to auth folders: the paths that a glob matches, and two levels
+//! of directories below each.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::folder::SessionName;
+use crate::folder::looks::Round;
+use crate::folder::scan::FolderPath;
+
+use super::look::{
+    Child, Depth, Fault, Inspected, Looker, NamedFault, Nature, children, is_gone,
+    place_without_a_look,
+};
+use super::source::{GlobPart, PathGlob, Source, is_of_copies, is_plain, name_of};
+use super::{Filter, Found, SkipReason, Skipped, explain};
+
+/// Directories that are looked at for one path, at most.
+const MAX_DIRECTORIES: usize = 20_000;
+/// `**` stands for so many directories, at most.
+const MAX_DEEP: usize = 8;
+/// Directories of one that hangs that are looked at one by one.
+const MAX_ONE_BY_ONE: usize = 64;
+
+/// An auth folder, and the path that led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) found: Found,
+    /// The path as it was walked.
+    pub(super) route: PathBuf,
+    /// The path is a link itself, or nothing was there yet.
+    pub(super) is_link: bool,
+    /// Directories of the walk that are links.
+    pub(super) links: usize,
+    /// The operator named the folder.
+    pub(super) is_named: bool,
+}
+
+/// What one walk found.
+#[derive(Debug, Default)]
+pub(super) struct Walked {
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) skipped: Vec<Skipped>,
+    /// A sentence for each thing passed over, with the place if it is one auth folder.
+    pub(super) passed_over: Vec<(Option<FolderPath>, String)>,
+    /// Auth folders below the second level; filled if it is to be explained.
+    pub(super) deeper: Vec<Deeper>,
+    /// Auth folders that include or exclude leave out; filled if it is to be explained.
+    pub(super) filtered: Vec<PathBuf>,
+}
+
+/// An auth folder below the second level.
+#[derive(Clone, Debug)]
+pub(super) struct Deeper {
+    pub(super) place: FolderPath,
+    /// The glob that would include it; `None` for a copy.
+    pub(super) glob: Option<PathBuf>,
+}
+
+/// One walk.
+pub(super) struct Walk<'a> {
+    pub(super) round: &'a mut Round,
+    pub(super) looker: &'a Looker,
+    pub(super) filter: &'a Filter,
+    /// What the walk before found.
+    pub(super) last: &'a [Candidate],
+    /// Also look for what is passed over.
+    pub(super) explains: bool,
+    walked: Walked,
+    left: usize,
+    /// Links on the way to the directories that are looked at now.
+    links: usize,
+    /// As `left`, for what is looked at only to explain.
+    left_to_explain: usize,
+    /// Paths that could not be looked at: what was found there before is still there.
+    failed: Vec<PathBuf>,
+    /// Directories that may hold auth folders and cannot be looked at: how many, and the first.
+    unclear: Option<(usize, String)>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(
+        round: &'a mut Round,
+        looker: &'a Looker,
+        filter: &'a Filter,
+        last: &'a [Candidate],
+        explains: bool,
+    ) -> Self {
+        Self {
+            round,
+            looker,
+            filter,
+            last,
+            explains,
+            walked: Walked::default(),
+            left: MAX_DIRECTORIES,
+            links: 0,
+            left_to_explain: MAX_DIRECTORIES,
+            failed: Vec::new(),
+            unclear: None,
+        }
+    }
+
+    /// Walks. Blocks, for as long as a [`Round`] does.
+    pub(super) fn walk(mut self, source: &Source) -> Walked {
+        let walked = match &source.name {
+            Some(session) => self.named(session, &source.path),
+            None => self.unnamed(&source.path),
+        };
+        if let Err(error) = walked {
+            if error.kind() == io::ErrorKind::TimedOut {
+                self.failed.push(PathBuf::from("/"));
+            }
+            let path = source.path.display();
+            let message = format!("cannot look into {path}: {}", explain(&error));
+            self.skip(SkipReason::SourceUnreadable, message, None);
+        }
+        if self.left == 0 {
+            self.failed.push(PathBuf::from("/"));
+            let message = format!(
+                "{}: more than {MAX_DIRECTORIES} directories; the others are not looked at; give a narrower --sessions.path, such as a glob",
+                source.path.display()
+            );
+            self.skip(SkipReason::TooManyDirectories, message, None);
+        }
+        self.keep_what_was_there();
+        if let Some((count, first)) = self.unclear.take() {
+            let message = format!(
+                "{}: {count} directories cannot be looked into and are passed over; the first: {first}",
+                source.path.display()
+            );
+            self.walked.passed_over.push((None, message));
+        }
+        self.walked
+    }
+
+    fn named(&mut self, session: &SessionName, path: &Path) -> io::Result<()> {
+        // A named folder is a session from the start, even before it is there.
+        let (own, looker) = (path.to_owned(), self.looker.clone());
+        let (place, is_link) = match self.round.run(path, move || looker.named(&own)) {
+            Ok(Ok(found)) => found,
+            Ok(Err(NamedFault::Root)) => {
+                return Err(io::Error::other(format!(
+                    "it holds auth folders and is none itself; give it without `{session}=`"
+                )));
+            }
+            Ok(Err(NamedFault::Fault(Fault::Refused { owner, target }))) => {
+                self.refuse(path, owner, &target);
+                return Ok(());
+            }
+            Ok(Err(NamedFault::Fault(Fault::Io(error)))) => return Err(error),
+            Ok(Err(NamedFault::Fault(Fault::Gone))) => {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            // And while it hangs; the look at the folder tells why.
+            Err(_) => match self.last.first() {
+                Some(last) => (last.found.place.clone(), last.is_link),
+                None => (place_without_a_look(path)?, true),
+            },
+        };
+        self.add(path, session.clone(), place, is_link, true);
+        Ok(())
+    }
+
+    fn unnamed(&mut self, path: &Path) -> io::Result<()> {
+        let pattern = PathGlob::of(path).map_err(io::Error::other)?;
+        let own = path.to_owned();
+        let pattern = match pattern {
+            // A directory of that very name is no glob.
+            Some(_) if self.round.run(path, move || own.exists())? => None,
+            pattern => pattern,
+        };
+        let Some(pattern) = pattern else {
+            let route = std::path::absolute(path)?;
+            return match self.inspect(&route, Depth::Root)? {
+                Err(Fault::Gone) => Err(io::ErrorKind::NotFound.into()),
+                Err(Fault::Io(error)) => Err(error),
+                Err(Fault::Refused { owner, target }) => {
+                    self.refuse(&route, owner, &target);
+                    Ok(())
+                }
+                Ok(Inspected {
+                    nature: Nature::Unsure(error),
+                    ..
+                }) => Err(error),
+                Ok(Inspected {
+                    nature: Nature::Quarantine,
+                    ..
+                }) => Err(io::Error::other("this is a quarantine, not an auth folder")),
+                Ok(root) => {
+                    self.root(&route, &[], root);
+                    Ok(())
+                }
+            };
+        };
+        let mut matches = 0;
+        for (route, parts) in self.expand(&pattern)? {
+            if parts.iter().any(|part| self.filter.excludes(part)) {
+                matches += 1;
+                self.note_excluded(&route);
+                continue;
+            }
+            let inspected = self.inspect(&route, Depth::Root);
+            matches += usize::from(!matches!(inspected, Ok(Err(Fault::Gone))));
+            if let Some(root) = self.certain(&route, inspected, &parts, false) {
+                self.root(&route, &parts, root);
+            }
+        }
+        if matches == 0 && self.failed.is_empty() {
+            let error = "no directory matches this glob; it will be looked for again";
+            return Err(io::Error::other(error));
+        }
+        Ok(())
+    }
+
+    /// A path that was given, or that a glob matches: an auth folder, a root, or both.
+    fn root(&mut self, route: &Path, parts: &[OsString], root: Inspected) {
+        let is_folder = matches!(root.nature, Nature::Folder);
+        if is_folder {
+            let session = called(route, parts, false);
+            if parts.is_empty() || self.wants(parts, &session, &root.place) {
+                self.add(route, session, root.place.clone(), root.is_link, false);
+            }
+        }
+        let inside = root.place.path();
+        self.links = usize::from(root.is_link);
+        for child in root.children {
+            let mut parts = parts.to_vec();
+            parts.push(child.name.clone());
+            self.first_level(&inside, &child, &parts, is_folder);
+        }
+        self.links = 0;
+    }
+
+    fn first_level(&mut self, above: &Path, child: &Child, parts: &[OsString], inside: bool) {
+        let route = above.join(&child.name);
+        if self.filter.excludes(&child.name) {
+            return self.note_excluded(&route);
+        }
+        let inspected = self.inspect(&route, Depth::Children);
+        // Without an answer it cannot be called something else.
+        let Some(found) = self.certain(&route, inspected, parts, child.is_link) else {
+            return;
+        };
+        let is_folder = match found.nature {
+            Nature::Folder => true,
+            Nature::Other => false,
+            Nature::Quarantine | Nature::Unsure(_) => return,
+        };
+        if is_folder {
+            if inside && is_of_copies(&child.name) && !self.is_known(&found.place) {
+                return self.pass_over_copy(&found.place);
+            }
+            let session = name_of(parts, inside);
+            if self.wants(parts, &session, &found.place) {
+                self.add(&route, session, found.place.clone(), found.is_link, false);
+            }
+        }
+        let links = self.links;
+        self.links += usize::from(found.is_link);
+        self.second_level(&found.place.path(), found.children, parts, is_folder);
+        self.links = links;
+    }
+
+    fn second_level(
+        &mut self,
+        above: &Path,
+        children: Vec<Child>,
+        parts: &[OsString],
+        inside: bool,
+    ) {
+        let is_excluded = |child: &Child| self.filter.excludes(&child.name);
+        let (excluded, mut children): (Vec<_>, Vec<_>) =
+            children.into_iter().partition(is_excluded);
+        for child in excluded {
+            self.note_excluded(&above.join(child.name));
+        }
+        children.truncate(self.left);
+        self.left -= children.len();
+        if children.is_empty() {
+            return;
+        }
+        let looker = self.looker.clone();
+        let routes: Vec<PathBuf> = children.iter().map(|c| above.join(&c.name)).collect();
+        let all = routes.clone();
+        // A name of its own: if one of them hangs, the directory itself can still be looked at.
+        let looked = self.round.run(&above.join("*"), move || {
+            let look = |route: &PathBuf| looker.at(route, Depth::Itself);
+            all.iter().map(look).collect::<Vec<_>>()
+        });
+        let looked: Vec<io::Result<Result<Inspected, Fault>>> = match looked {
+            Ok(looked) => looked.into_iter().map(Ok).collect(),
+            Err(_) => routes
+                .iter()
+                .take(MAX_ONE_BY_ONE)
+                .map(|route| {
+                    let (looker, own) = (self.looker.clone(), route.clone());
+                    let look = move || looker.at(&own, Depth::Itself);
+                    self.round.run(route, look)
+                })
+                .collect(),
+        };
+        if looked.len() < routes.len() {
+            self.failed.push(above.to_owned());
+        }
+        for ((child, route), inspected) in children.into_iter().zip(routes).zip(looked) {
+            let mut parts = parts.to_vec();
+            parts.push(child.name.clone());
+            self.at_second_level(&route, &parts, inspected, inside);
+        }
+    }
+
+    fn at_second_level(
+        &mut self,
+        route: &Path,
+        parts: &[OsString],
+        inspected: io::Result<Result<Inspected, Fault>>,
+        inside: bool,
+    ) {
+        let session = name_of(parts, inside);
+        let (place, is_link) = match inspected {
+            Ok(Ok(found)) => match found.nature {
+                Nature::Folder => (found.place, found.is_link),
+                Nature::Unsure(error) => return self.unsure_below(route, session, parts, &error),
+                Nature::Other => return self.look_deeper(route, false),
+                Nature::Quarantine => return,
+            },
+            Ok(Err(Fault::Gone)) => return,
+            Ok(Err(Fault::Refused { owner, target })) => {
+                return self.refuse(route, owner, &target);
+            }
+            Ok(Err(Fault::Io(error))) | Err(error) => {
+                return self.unsure_below(route, session, parts, &error);
+            }
+        };
+        let mut below = parts.iter().rev().take(2);
+        if below.any(|part| is_of_copies(part)) && !self.is_known(&place) {
+            return self.pass_over_copy(&place);
+        }
+        if self.wants(parts, &session, &place) {
+            self.add(route, session, place, is_link, false);
+            self.look_deeper(route, true);
+        }
+    }
+
+    /// A directory at the second level that cannot be looked at: its name decides whether it
+    /// may be an auth folder.
+    fn unsure_below(
+        &mut self,
+        route: &Path,
+        session: SessionName,
+        parts: &[OsString],
+        error: &io::Error,
+    ) {
+        self.failed.push(route.to_owned());
+        if self.last.iter().any(|last| last.route == route) {
+            return;
+        }
+        match place_without_a_look(route) {
+            Ok(place) if parts.last().is_some_and(|name| is_plain(name)) => {
+                if self.wants(parts, &session, &place) {
+                    self.add(route, session, place, false, false);
+                }
+            }
+            _ => self.cannot_look(route, error),
+        }
+    }
+
+    /// Looks for auth folders below the second level, if it is to be explained.
+    fn look_deeper(&mut self, route: &Path, is_folder: bool) {
+        if !self.explains || route.ends_with("node_modules") || route.ends_with(".git") {
+            return;
+        }
+        let (looker, own, limit) = (self.looker.clone(), route.to_owned(), self.left_to_explain);
+        let looked = self.round.run(&route.join("*"), move || {
+            let mut below = children(&own).unwrap_or_default();
+            below.retain(|child| !child.is_link);
+            below.truncate(limit);
+            let count = below.len();
+            let all = below.into_iter().map(|child| own.join(child.name));
+            let is_one = |route: &PathBuf| {
+                let found = looker.at(route, Depth::Itself);
+                found.is_ok_and(|found| matches!(found.nature, Nature::Folder))
+            };
+            (count, all.filter(is_one).collect::<Vec<_>>())
+        });
+        let Ok((count, found)) = looked else { return };
+        self.left_to_explain -= count;
+        for folder in found {
+            if folder
+                .file_name()
+                .is_some_and(|name| self.filter.excludes(name))
+            {
+                continue;
+            }
+            let (Ok(place), Some(root)) = (place_without_a_look(&folder), route.ancestors().nth(2))
+            else {
+                continue;
+            };
+            // A glob for the folder that holds it finds those in it as well.
+            let (levels, last) = match is_folder {
+                true => ("*", route.file_name().unwrap_or_default()),
+                false => ("*/*", place.name.as_os_str()),
+            };
+            let last = if is_plain(last) { last } else { "*".as_ref() };
+            let glob = root.join(levels).join(last);
+            let glob = (!is_folder || !is_of_copies(&place.name)).then_some(glob);
+            self.walked.deeper.push(Deeper { place, glob });
+        }
+    }
+
+    /// What could be looked at; the rest is kept, reported, or taken for what it may be.
+    fn certain(
+        &mut self,
+        route: &Path,
+        inspected: io::Result<Result<Inspected, Fault>>,
+        parts: &[OsString],
+        is_link: bool,
+    ) -> Option<Inspected> {
+        let (place, error) = match inspected {
+            Ok(Ok(Inspected {
+                nature: Nature::Unsure(error),
+                place,
+                ..
+            })) => (Some(place), error),
+            Ok(Ok(found)) => return Some(found),
+            Ok(Err(Fault::Gone)) => return None,
+            Ok(Err(Fault::Refused { owner, target })) => {
+                self.refuse(route, owner, &target);
+                return None;
+            }
+            Ok(Err(Fault::Io(error))) => (None, error),
+            Err(error) => (None, error),
+        };
+        self.failed.push(route.to_owned());
+        let was_there = self.last.iter().any(|last| last.route.starts_with(route));
+        let is_over = self.left == 0;
+        if was_there || is_over {
+            return None;
+        }
+        match place.or_else(|| place_without_a_look(route).ok()) {
+            Some(place) if !is_link => {
+                let session = called(route, parts, false);
+                if self.wants(parts, &session, &place) {
+                    self.add(route, session, place, false, false);
+                }
+            }
+            _ => self.cannot_look(route, &error),
+        }
+        None
+    }
+
+    /// Adds an auth folder. One that was a directory and is a link now stays where it was: it
+    /// must not become another folder while the program runs.
+    fn add(
+        &mut self,
+        route: &Path,
+        session: SessionName,
+        mut place: FolderPath,
+        mut is_link: bool,
+        is_named: bool,
+    ) {
+        let before = self.last.iter().find(|last| last.route == route);
+        if let Some(before) = before
+            && is_link
+            && !before.is_link
+        {
+            place = before.found.place.clone();
+            is_link = false;
+            let message = format!(
+                "{} was a directory and is a link now; it is not followed before a restart",
+                route.display()
+            );
+            self.walked.passed_over.push((None, message));
+        }
+        self.walked.candidates.push(Candidate {
+            found: Found { session, place },
+            route: route.to_owned(),
+            links: self.links + usize::from(is_link),
+            is_link,
+            is_named,
+        });
+    }
+
+    fn inspect(&mut self, route: &Path, depth: Depth) -> io::Result<Result<Inspected, Fault>> {
+        if self.left == 0 {
+            return Err(io::Error::other("too many directories"));
+        }
+        self.left -= 1;
+        let (looker, own) = (self.looker.clone(), route.to_owned());
+        self.round.run(route, move || looker.at(&own, depth))
+    }
+
+    /// The paths that a glob matches, each with what varies.
+    fn expand(&mut self, pattern: &PathGlob) -> io::Result<Vec<(PathBuf, Vec<OsString>)>> {
+        let mut paths = vec![(pattern.base.clone(), Vec::new())];
+        for step in &pattern.steps {
+            let mut next = Vec::new();
+            for (path, parts) in paths {
+                match step {
+                    GlobPart::Fixed(name) => next.push((path.join(name), parts)),
+                    GlobPart::Varying(glob) => {
+                        for child in self.children(&path, &pattern.base)? {
+                            if glob.is_match(Path::new(&child.name)) {
+                                let mut parts = parts.clone();
+                                parts.push(child.name.clone());
+                                next.push((path.join(child.name), parts));
+                            }
+                        }
+                    }
+                    GlobPart::Deep => self.deep(path, parts, &pattern.base, &mut next)?,
+                }
+            }
+            paths = next;
+        }
+        Ok(paths)
+    }
+
+    /// A directory and all below it, links not followed.
+    fn deep(
+        &mut self,
+        path: PathBuf,
+        parts: Vec<OsString>,
+        base: &Path,
+        found: &mut Vec<(PathBuf, Vec<OsString>)>,
+    ) -> io::Result<()> {
+        let mut level = vec![(path, parts)];
+        for _ in 0..MAX_DEEP {
+            let mut next = Vec::new();
+            for (path, parts) in &level {
+                for child in self.children(path, base)? {
+                    if !child.is_link {
+                        let mut parts = parts.clone();
+                        parts.push(child.name.clone());
+                        next.push((path.join(child.name), parts));
+                    }
+                }
+            }
+            found.extend(std::mem::replace(&mut level, next));
+        }
+        found.extend(level);
+        Ok(())
+    }
+
+    fn children(&mut self, path: &Path, base: &Path) -> io::Result<Vec<Child>> {
+        if self.left == 0 {
+            return Ok(Vec::new());
+        }
+        self.left -= 1;
+        let own = path.to_owned();
+        let listed = self.round.run(path, move || children(&own));
+        match listed.and_then(|listed| listed) {
+            Ok(children) => Ok(children),
+            Err(error) if path == base => Err(error),
+            Err(error) if is_gone(&error) => Ok(Vec::new()),
+            Err(error) => {
+                self.cannot_look(path, &error);
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn wants(&mut self, parts: &[OsString], session: &SessionName, place: &FolderPath) -> bool {
+        let wants = self.filter.wants(parts, session);
+        if !wants && self.explains {
+            self.walked.filtered.push(place.path());
+        }
+        wants
+    }
+
+    /// Notes the auth folders of a directory that is left out, if it is to be explained.
+    fn note_excluded(&mut self, route: &Path) {
+        if !self.explains || self.left_to_explain == 0 {
+            return;
+        }
+        let (looker, own, limit) = (self.looker.clone(), route.to_owned(), self.left_to_explain);
+        let looked = self.round.run(route, move || {
+            let mut below = children(&own).unwrap_or_default();
+            below.truncate(limit);
+            let routes = below.into_iter().map(|child| own.join(child.name));
+            let all = std::iter::once(own.clone()).chain(routes);
+            let looked: Vec<_> = all.map(|route| looker.at(&route, Depth::Itself)).collect();
+            let folders = looked.iter().filter_map(|looked| match looked {
+                Ok(found) => matches!(found.nature, Nature::Folder).then(|| found.place.path()),
+                Err(_) => None,
+            });
+            (looked.len(), folders.collect::<Vec<_>>())
+        });
+        let Ok((count, folders)) = looked else { return };
+        self.left_to_explain -= count.min(self.left_to_explain);
+        self.walked.filtered.extend(folders);
+    }
+
+    fn is_known(&self, place: &FolderPath) -> bool {
+        self.looker.known.contains(place)
+    }
+
+    fn keep_what_was_there(&mut self) {
+        for last in self.last {
+            let is_here = |found: &Candidate| found.route == last.route;
+            let cannot_tell = self.failed.iter().any(|path| last.route.starts_with(path));
+            if cannot_tell && !self.walked.candidates.iter().any(is_here) {
+                self.walked.candidates.push(last.clone());
+            }
+        }
+    }
+
+    fn cannot_look(&mut self, route: &Path, error: &io::Error) {
+        self.failed.push(route.to_owned());
+        let first = || format!("{}: {}", route.display(), explain(error));
+        self.unclear.get_or_insert_with(|| (0, first())).0 += 1;
+    }
+
+    fn pass_over_copy(&mut self, place: &FolderPath) {
+        let message = copy_hint(place);
+        self.walked.passed_over.push((Some(place.clone()), message));
+    }
+
+    fn refuse(&mut self, route: &Path, owner: u32, target: &Path) {
+        let message = format!(
+            "a link on the path {} belongs to another user (uid {owner}) and is not followed; to include its folder add --sessions.path=NAME={}",
+            route.display(),
+            target.display()
+        );
+        self.skip(
+            SkipReason::LinkRefused,
+            message,
+            place_without_a_look(target).ok(),
+        );
+    }
+
+    fn skip(&mut self, reason: SkipReason, message: String, place: Option<FolderPath>) {
+        self.walked.skipped.push(Skipped {
+            reason,
+            message,
+            session: None,
+            place,
+        });
+    }
+}
+
+/// As [`name_of`]; a path that was given is called as its directory.
+fn called(route: &Path, parts: &[OsString], is_inside_another: bool) -> SessionName {
+    match (parts, route.file_name()) {
+        ([], Some(name)) => SessionName::from_dir(name),
+        _ => name_of(parts, is_inside_another),
+    }
+}
+
+pub(super) fn copy_hint(place: &FolderPath) -> String {
+    let path = place.path();
+    let path = path.display();
+    format!(
+        "{path} is passed over: its name says that it is a copy; if a bot uses it add --sessions.path=NAME={path}"
+    )
+}

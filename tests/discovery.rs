@@ -1,0 +1,338 @@
+//! Which folders are sessions, and of what name, through the real programs: the directory
+//! layouts of public bots, links, and names that are not unique.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::SystemTime;
+
+use testkit::fixture::{self, Snapshot};
+use testkit::net::{self, Metrics};
+use testkit::world::{QUARTER, World, alert};
+
+const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
+const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
+const BLOATED: &str = "bloated-classic-387";
+const SKIPPED: &str = "baileys_exporter_sessions_skipped";
+const UP: &str = "baileys_auth_folder_up";
+
+fn new_world() -> World {
+    World::new(testkit::programs!())
+}
+
+fn unpack(fixture: &str, folder: &Path) {
+    fixture::unpack(fixture, folder, SystemTime::now() - QUARTER).unwrap();
+}
+
+/// The flag for a path below the directory of the world.
+fn flag(world: &World, path: &str) -> String {
+    let (name, path) = path.split_once('=').unwrap_or(("", path));
+    let name = if name.is_empty() {
+        String::new()
+    } else {
+        format!("{name}=")
+    };
+    format!("--sessions.path={name}{}", world.path(path).display())
+}
+
+/// What `status` shows with these paths: the sessions, and what it says on standard error.
+fn status(world: &World, paths: &[&str]) -> (Vec<String>, String) {
+    let mut flags: Vec<String> = paths.iter().map(|path| flag(world, path)).collect();
+    flags.push("--output=json".into());
+    let ran = world.run(EXPORTER, &["status"], flags);
+    let rows: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    let rows = rows.as_array().unwrap().iter();
+    let name = |row: &serde_json::Value| row["session"].as_str().unwrap().to_owned();
+    (rows.map(name).collect(), ran.err)
+}
+
+fn sessions(world: &World, paths: &[&str]) -> Vec<String> {
+    status(world, paths).0
+}
+
+#[test]
+fn layouts_of_public_bots() {
+    let world = new_world();
+    for folder in [
+        // One project for each bot.
+        "srv/p1/auth_info_baileys",
+        "srv/p2/auth_info_baileys",
+        "srv/p3/baileys_auth_info",
+        // Sub-bots in the folder of the main bot.
+        "jadibot/main/5550001",
+        "jadibot/main/5550002",
+        "jadibot/main",
+        // An account below a channel.
+        "credentials/whatsapp/account",
+        // A directory with a glob's signs in its name.
+        "bots[1]/bot",
+    ] {
+        unpack("normal", &world.path(folder));
+    }
+    std::fs::create_dir_all(world.path("srv/p1/node_modules/x")).unwrap();
+    std::fs::write(world.path("srv/p1/package.json"), "{}").unwrap();
+    std::fs::create_dir_all(world.path("srv/p4/auth_info_baileys")).unwrap();
+    for (path, names) in [
+        ("srv", &["p1", "p2", "p3"][..]),
+        ("srv/*/auth_info_baileys", &["p1", "p2"]),
+        ("srv/p[13]/*", &["p1", "p3"]),
+        ("*/*/auth_info_baileys", &["srv-p1", "srv-p2"]),
+        ("jadibot/main", &["5550001", "5550002", "main"]),
+        ("jadibot", &["main", "main-5550001", "main-5550002"]),
+        ("only=jadibot/main", &["only"]),
+        ("credentials", &["whatsapp-account"]),
+        ("credentials/*", &["whatsapp-account"]),
+        ("bots[1]", &["bot"]),
+    ] {
+        let (found, said) = status(&world, &[path]);
+        assert_eq!(found, names, "{path}");
+        assert_eq!(said, "", "{path}");
+    }
+    let overlapping = ["srv", "srv/*/auth_info_baileys", "srv/p1/auth_info_baileys"];
+    assert_eq!(sessions(&world, &overlapping), ["p1", "p2", "p3"]);
+}
+
+#[test]
+fn what_is_passed_over_is_reported_with_its_setting() {
+    let world = new_world();
+    for folder in [
+        "srv/p1/auth",
+        "srv/p1/auth/backup_2024",
+        "srv/a/b/auth",
+        "srv/left_out/auth",
+    ] {
+        unpack("normal", &world.path(folder));
+    }
+    let at = |path: &str| world.path(path).canonicalize().unwrap();
+    let exclude = |mut flags: Vec<String>| {
+        flags.push("--sessions.exclude=left_out".into());
+        flags
+    };
+    let srv = at("srv");
+    let backup = at("srv/p1/auth/backup_2024");
+    let said = [
+        format!("--sessions.path={}/*/*/auth ", srv.display()),
+        format!("--sessions.path=NAME={}", backup.display()),
+    ];
+    let said: Vec<&str> = said.iter().map(String::as_str).collect();
+    world
+        .run(EXPORTER, &["status"], exclude(vec![flag(&world, "srv")]))
+        .must(0, &said);
+    let mut flags = exclude(vec![flag(&world, "srv")]);
+    flags.push(format!("--state.path={}", world.path("state").display()));
+    let doctor = world.run(REMEDIATOR, &["doctor"], flags);
+    let left_out = at("srv/left_out/auth");
+    for word in said.iter().copied().chain([left_out.to_str().unwrap()]) {
+        assert!(doctor.err.contains(word), "{}", doctor.err);
+    }
+    let all = ["srv", "srv/*/*/auth", "old=srv/p1/auth/backup_2024"];
+    let (found, said) = status(&world, &all);
+    assert_eq!(found, ["a-b", "left_out", "old", "p1"]);
+    assert_eq!(said, "", "what it says to do ends it");
+
+    let (found, said) = status(&world, &["srv/*/none"]);
+    assert_eq!(found, [""; 0]);
+    assert!(said.contains("no directory matches this glob"), "{said}");
+    world
+        .run(EXPORTER, &["status"], vec![flag(&world, "bot=srv/*/auth")])
+        .must(2, &["leave the name out"]);
+}
+
+#[test]
+fn a_folder_behind_a_link_is_cleaned_at_its_canonical_path() {
+    let mut world = new_world();
+    world.with_probe();
+    for bot in ["p1", "p2"] {
+        let folder = world.path("srv").join(bot).join("auth");
+        unpack(BLOATED, &folder);
+        symlink(&folder, world.folder(bot)).unwrap();
+        world.probe_says(bot, "disconnected");
+    }
+    symlink(".", world.folder("loop")).unwrap();
+    let before = Snapshot::take(&world.path("srv/p2/auth")).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        std::os::unix::fs::lchown(world.folder("p2"), Some(65_534), None).unwrap();
+    }
+    let (found, said) = status(&world, &["sessions"]);
+    if is_root {
+        assert_eq!(found, ["p1"]);
+        let auth = world.path("srv/p2/auth").canonicalize().unwrap();
+        let setting = format!("--sessions.path=NAME={}", auth.display());
+        assert!(said.contains(&setting), "{said}");
+    } else {
+        testkit::not_run("a link of another user: only root can make one");
+    }
+    world.start_remediator();
+    assert_eq!(world.accepted(&[alert("p1", "cleanup")]), 1);
+    world.wait_until_idle();
+    assert_eq!(world.run_of("p1")["status"], "done");
+    assert!(world.path("srv/p1/auth/.baileys_quarantine").is_dir());
+    assert!(world.folder("p1").is_symlink());
+    if is_root {
+        assert_eq!(world.accepted(&[alert("p2", "cleanup")]), 0);
+        let after = Snapshot::take(&world.path("srv/p2/auth")).unwrap();
+        assert_eq!(before.differences(&after), [""; 0]);
+    }
+    world.finish();
+}
+
+/// The number of files of a session, and how many names are not unique.
+fn files_and_duplicates(metrics: &Metrics) -> (f64, f64) {
+    let labels = [("session", "bot")];
+    let files = metrics.sum("baileys_auth_files", &labels).unwrap();
+    let reason = [("reason", "duplicate_name")];
+    (files, metrics.sum(SKIPPED, &reason).unwrap())
+}
+
+#[test]
+fn of_two_folders_of_one_name_the_exporter_keeps_the_one_known_before() {
+    let mut world = new_world();
+    unpack(BLOATED, &world.path("second/bot"));
+    std::fs::create_dir(world.path("first")).unwrap();
+    let args = vec![
+        flag(&world, "first"),
+        flag(&world, "second"),
+        format!("--web.listen-address=127.0.0.1:{}", world.port),
+    ];
+    world.start(&[], Path::new(EXPORTER), args.clone());
+    assert_eq!(files_and_duplicates(&world.metrics()), (387.0, 0.0));
+    unpack("normal", &world.path("first/bot"));
+    assert_eq!(files_and_duplicates(&world.metrics()), (387.0, 1.0));
+    assert!(world.log().contains("--sessions.path=NAME="));
+    // It starts with two of them; the older directory counts as the one known before.
+    world.stop();
+    world.start(&[], Path::new(EXPORTER), args);
+    assert_eq!(files_and_duplicates(&world.metrics()), (387.0, 1.0));
+    std::fs::remove_dir_all(world.path("second/bot")).unwrap();
+    let (files, duplicates) = files_and_duplicates(&world.metrics());
+    assert!(files < 387.0 && duplicates == 0.0);
+    world.finish();
+}
+
+#[test]
+fn the_remediator_refuses_every_run_on_a_name_that_is_not_unique() {
+    let mut world = new_world();
+    world.with_probe();
+    let before = world.bot("bot", BLOATED, "disconnected");
+    world.bot("other", BLOATED, "disconnected");
+    world.bot("late", BLOATED, "disconnected");
+    unpack(BLOATED, &world.path("more/bot"));
+    let second = Snapshot::take(&world.path("more/bot")).unwrap();
+    world.flags.push(flag(&world, "more"));
+    world.start_remediator();
+    let refused = |world: &World, session: &str| {
+        assert_eq!(world.accepted(&[alert(session, "cleanup")]), 1);
+        world.wait_until_idle();
+        let run = world.run_of(session);
+        assert_eq!(run["status"], "refused", "{run:#}");
+        assert_eq!(run["reason"], "duplicate_name", "{run:#}");
+    };
+    refused(&world, "bot");
+    let reason = [("reason", "duplicate_name")];
+    assert_eq!(world.metric("refusals_total", &reason), 1.0);
+    for args in [
+        &["plan", "bot"][..],
+        &["clean", "bot", "--force", "--yes"],
+        &["creds", "restore", "bot", "--version=1", "--yes"],
+    ] {
+        let ran = world.remediator(args);
+        assert_eq!(ran.code, 2, "{args:?}: {}", ran.err);
+        assert!(
+            ran.err.contains("two auth folders are called bot"),
+            "{}",
+            ran.err
+        );
+    }
+    let page = net::get(&world.url("/plan?session=bot")).unwrap();
+    assert_eq!(page.status, 409, "{}", page.body);
+
+    // Another name is not concerned, until it has a second folder as well.
+    assert_eq!(world.accepted(&[alert("other", "cleanup")]), 1);
+    world.wait_until_idle();
+    let run = world.run_of("other");
+    assert_eq!(run["status"], "done", "{run:#}");
+    unpack(BLOATED, &world.path("more/late"));
+    world.wait("the second folder is seen", || {
+        world.deliver(&[alert("nobody", "cleanup")]);
+        match world.log().contains("two auth folders are called late") {
+            true => Ok(()),
+            false => Err("not yet".into()),
+        }
+    });
+    refused(&world, "late");
+    unpack(BLOATED, &world.path("more/other"));
+    let undo = ["undo", run["run"].as_str().unwrap()];
+    let ran = world.remediator(&undo);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(
+        ran.err.contains("two auth folders are called other"),
+        "{}",
+        ran.err
+    );
+    std::fs::remove_dir_all(world.path("more/other")).unwrap();
+    world.remediator(&undo).must(0, &[]);
+
+    world.unchanged("bot", &before);
+    let after = Snapshot::take(&world.path("more/bot")).unwrap();
+    assert_eq!(second.differences(&after), [""; 0]);
+    world.finish();
+}
+
+#[test]
+fn a_raw_byte_and_its_escaped_spelling_are_two_sessions() {
+    use std::os::unix::ffi::OsStrExt;
+    let world = new_world();
+    for name in [&b"a\xff"[..], b"a\\xff"] {
+        let name = std::ffi::OsStr::from_bytes(name);
+        unpack("normal", &world.path("sessions").join(name));
+    }
+    let (found, said) = status(&world, &["sessions"]);
+    assert_eq!(found, [r"a\\xff", r"a\xff"]);
+    assert_eq!(said, "");
+    let mut flags = vec![flag(&world, "sessions")];
+    flags.push(format!("--state.path={}", world.path("state").display()));
+    for name in found {
+        let plan = world.run(REMEDIATOR, &["plan", &name], flags.clone());
+        assert_ne!(plan.code, 2, "it is found: {}", plan.err);
+    }
+}
+
+#[test]
+fn logs_find_the_sessions_of_a_glob() {
+    let mut world = new_world();
+    for folder in ["p1/auth_info_baileys", "p2/auth_info_baileys", "p2/one"] {
+        unpack("normal", &world.path("srv").join(folder));
+    }
+    std::fs::create_dir(world.path("logs")).unwrap();
+    let line = "{\"level\":50,\"time\":1795897492323,\"pid\":7,\"hostname\":\"vm\",\"class\":\"baileys\",\"node\":{\"tag\":\"stream:error\",\"attrs\":{\"code\":\"401\"},\"content\":[{\"tag\":\"conflict\",\"attrs\":{\"type\":\"device_removed\"}}]},\"msg\":\"stream errored out\"}\n";
+    for log in ["p1-out.log", "p2-one-error.log"] {
+        std::fs::write(world.path("logs").join(log), line).unwrap();
+    }
+    let inside = world.path("srv/p2/logs");
+    std::fs::create_dir(&inside).unwrap();
+    std::fs::write(inside.join("out.log"), line).unwrap();
+    let args = vec![
+        flag(&world, "srv/*/*"),
+        format!("--logs.path={}/*", world.path("logs").display()),
+        format!("--logs.path={}/*", inside.display()),
+        format!("--logs.state-path={}", world.path("logstate").display()),
+        "--logs.from-start".into(),
+        format!("--web.listen-address=127.0.0.1:{}", world.port),
+    ];
+    world.start(&[], Path::new(EXPORTER), args);
+    world.wait("each session has its line", || {
+        let metrics = net::get(&world.url("/metrics"))?.ok()?;
+        let metrics = Metrics::parse(&metrics)?;
+        for session in ["p1", "p2", "p2-one"] {
+            assert_eq!(metrics.having(UP, &[("session", session)]).count(), 1);
+            let labels = [("session", session), ("pattern", "device_removed")];
+            let count = metrics.sum("baileys_auth_signal_warnings_total", &labels)?;
+            if count < 1.0 {
+                return Err(format!("{session}: {count}"));
+            }
+        }
+        Ok(())
+    });
+    world.finish();
+}

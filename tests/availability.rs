@@ -342,9 +342,11 @@ fn no_bot_is_stopped_that_could_not_be_put_on_record() {
     });
 }
 
-/// What another user can put in the place of a file. Each returns the file that a program which
-/// follows it would make or change.
-const PLANTS: [(&str, fn(&World, &Path) -> std::path::PathBuf); 5] = [
+/// Puts something at a path; returns the file that a program which follows it would change.
+type Plant = fn(&World, &Path) -> std::path::PathBuf;
+
+/// What another user can put in the place of a file.
+const PLANTS: [(&str, Plant); 5] = [
     ("is a symbolic link", |world, at| {
         let target = world.path("victim");
         std::os::unix::fs::symlink(&target, at).unwrap();
@@ -481,5 +483,30 @@ fn a_linked_state_directory_is_fine() {
     assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
     world.wait_until_idle();
     assert_eq!(world.run_of("bot")["status"], "done");
+    world.finish();
+}
+
+#[test]
+fn a_clock_that_was_set_makes_no_folder_quiet() {
+    let mut world = new_world();
+    let before = world.bot("bot", "bloated-classic-387", "disconnected");
+    world.with_probe();
+    world.start_remediator();
+    world.stop();
+    // As if the clock had been set by an hour meanwhile.
+    let journal = rusqlite::Connection::open(world.path("state/journal.sqlite")).unwrap();
+    let changed = "UPDATE clock_steps SET wall_ns = wall_ns - 3600 * 1000000000";
+    assert_eq!(journal.execute(changed, []).unwrap(), 1);
+    drop(journal);
+    world.start_remediator();
+    assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
+    world.wait_until_idle();
+    let ran = world.remediator(&["clean", "bot", "--yes"]);
+    ran.must(1, &["the clock of this machine was set"]);
+    for run in world.runs_of("bot") {
+        assert_eq!(run["status"], "refused", "{run:#}");
+        assert_eq!(run["reason"], "connection_unknown", "{run:#}");
+    }
+    world.unchanged("bot", &before);
     world.finish();
 }

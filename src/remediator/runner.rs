@@ -50,6 +50,9 @@ impl Context {
     /// Builds the parts from the configuration. The store also keeps the sightings of
     /// connected bots.
     pub fn new(settings: Settings, store: Store, clock: Clock) -> Self {
+        if let Err(error) = store.clock().share_steps(&clock) {
+            tracing::warn!("failed to load the steps of the clock: {error}");
+        }
         let store = SharedStore::new(store);
         let memory = Arc::new(StoredSightings(store.clone()));
         let App {

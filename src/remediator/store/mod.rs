@@ -13,7 +13,7 @@
 //! | [`sightings`] | `alive`, `trust` | which source saw which bot alive |
 //! | [`session_status`] | `session_status` | the latest clean-up of each session, for the metrics |
 //! | [`counters`] | `counters` | counters that outlive a restart |
-//! | [`clock`] | `wall_clock` | since when the wall clock has run without a step |
+//! | [`clock`] | `wall_clock`, `clock_steps` | since when the wall clock has run without a step |
 //!
 //! Each module has its tables, its queries and a view: [`Store::runs`], [`Store::queue`] and so
 //! on. A method that writes is one transaction; [`Store::atomic`] makes several of them one.

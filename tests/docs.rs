@@ -464,6 +464,58 @@ fn the_example_configuration_is_understood_and_complete() {
     }
 }
 
+/// The blocks of YAML in a page.
+fn yaml_blocks(text: &str) -> Vec<&str> {
+    let blocks = text.split("```yaml\n").skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect()
+}
+
+#[test]
+fn the_recipes_load_and_name_a_supervisor() {
+    let (_, readme) = doc("README.md");
+    let from = readme.find("<!-- BEGIN recipe -->").unwrap();
+    let to = readme.find("<!-- END recipe -->").unwrap();
+    let blocks = yaml_blocks(&readme[from..to]);
+    let [recipe, with_systemd] = blocks[..] else {
+        panic!("{blocks:?}")
+    };
+    let lines: Vec<&str> = recipe.lines().collect();
+    assert_eq!(lines.len(), 3, "three lines, no script: {recipe}");
+    let systemd = format!("{}\n{}\n{with_systemd}", lines[0], lines[1]);
+    let (_, alerting) = doc("alerting-rules/README.md");
+    let others = yaml_blocks(&alerting);
+    let least = others.iter().find(|block| block.starts_with("sessions:"));
+    for (yaml, kind) in [
+        (recipe.to_owned(), "pm2"),
+        (systemd, "system"),
+        ((*least.unwrap()).to_owned(), "pm2"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let folder = dir.path().join("sessions/bot");
+        fixture::unpack("normal", &folder, SystemTime::now()).unwrap();
+        let yaml = yaml
+            .replace("/opt/ai-admin/baileys_sessions", &at("sessions"))
+            .replace("/home/bots/.pm2", &at("pm2"));
+        std::fs::write(dir.path().join("config.yml"), &yaml).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_baileys_remediator"))
+            .args(["doctor", "--output=json"])
+            .arg(format!("--config.file={}", at("config.yml")))
+            .arg(format!("--state.path={}", at("state")))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {yaml}\n{said}"));
+        let sources = told[0]["sources"].as_array().unwrap();
+        let process = sources.iter().find(|source| source["source"] == "process");
+        let detail = process.unwrap()["detail"].as_str().unwrap();
+        assert!(detail.contains(kind), "{detail}");
+    }
+}
+
 #[test]
 fn the_example_configuration_shows_every_key_of_a_process() {
     let (_, text) = doc("docs/configuration.md");

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
+use baileys_exporter::cli::exit_codes;
 use baileys_exporter::logs::pattern::SHIPPED;
 use baileys_exporter::{exporter, remediator};
 use exporter_toolkit::metric_families::{Declared, Kind};
@@ -99,6 +100,48 @@ fn metrics_md_holds_what_is_declared() {
             text == wanted,
             "docs/metrics.md is behind; run: UPDATE_DOCS=1 cargo test --test docs"
         );
+    }
+}
+
+#[test]
+fn configuration_md_has_the_table_of_exit_codes() {
+    let (path, text) = doc("docs/configuration.md");
+    let wanted = with_table(&text, "exit-codes", &exit_codes::table());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, wanted).unwrap();
+    } else {
+        assert!(
+            text == wanted,
+            "docs/configuration.md is behind; run: UPDATE_DOCS=1 cargo test --test docs"
+        );
+    }
+    // Every command of both programs has its row.
+    for (program, path) in [
+        ("baileys_exporter", env!("CARGO_BIN_EXE_baileys_exporter")),
+        (
+            "baileys_remediator",
+            env!("CARGO_BIN_EXE_baileys_remediator"),
+        ),
+    ] {
+        let help = Command::new(path).arg("--help").output().unwrap().stdout;
+        let help = String::from_utf8(help).unwrap();
+        let commands = help.split("Commands:\n").nth(1).unwrap();
+        let names = commands.lines().take_while(|line| !line.is_empty());
+        let names = names.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        let mut seen = 0;
+        for name in names.map(|line| line.split_whitespace().next().unwrap()) {
+            let is_named = |meaning: &exit_codes::Meaning| {
+                let of_program = meaning.commands.starts_with(&format!("`{program}"));
+                let words = meaning
+                    .commands
+                    .split(|c: char| !c.is_alphanumeric() && c != '_');
+                of_program && words.into_iter().any(|word| word == name)
+            };
+            let named = exit_codes::MEANINGS.iter().any(is_named);
+            assert!(named || name == "help", "{program} {name}");
+            seen += 1;
+        }
+        assert!(seen > 3, "{help}");
     }
 }
 

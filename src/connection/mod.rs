@@ -74,6 +74,14 @@ impl Default for ConnectionSettings {
     }
 }
 
+impl ConnectionSettings {
+    /// Sources that cannot answer as they are configured: commands whose program is not
+    /// there or cannot be run.
+    pub fn problems(&self) -> Vec<String> {
+        self.probes.iter().filter_map(Probe::problem).collect()
+    }
+}
+
 /// The sources of the verdict, and the memory of which of them saw a session alive.
 #[derive(Clone, Debug)]
 pub struct Connection {

@@ -18,9 +18,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
+use clock::Clock;
 use exporter_toolkit::exposition;
 use hyper::HeaderMap;
 use hyper::body::Incoming;
+use hyper::header::AUTHORIZATION;
 use hyper::{Method, Request as HttpRequest, StatusCode};
 use rustix::fs::FlockOperation;
 use serde_json::json;
@@ -60,6 +62,7 @@ const LOOK_AROUND_TIMEOUT: Duration = Duration::from_secs(10);
 mod housekeeping;
 mod pages;
 mod perform;
+mod refusal_log;
 mod token;
 mod work;
 
@@ -82,6 +85,7 @@ pub struct Remediator {
     /// What a worker needs to take a run.
     places: Arc<Semaphore>,
     webhooks: ConcurrencyLimit,
+    refusals: refusal_log::RefusalLog,
     scrapes: ConcurrencyLimit,
     scrape: tokio::sync::Mutex<()>,
     recovered: AtomicBool,
@@ -119,6 +123,9 @@ impl Remediator {
                 "no connection probe is configured: every clean-up will be refused; see --connection.command"
             );
         }
+        for problem in ctx.connection.settings.problems() {
+            tracing::warn!("{problem}");
+        }
         if ctx.settings.alert_match.is_empty() {
             tracing::warn!(
                 "no --webhook.match is configured: an alert of another host about a session of the same name would act here; with more than one host set --webhook.match=instance=…"
@@ -149,6 +156,7 @@ impl Remediator {
             wake: Notify::new(),
             places: Arc::new(Semaphore::new(work::WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
+            refusals: refusal_log::RefusalLog::new(Clock::system()),
             scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
             scrape: tokio::sync::Mutex::default(),
             recovered: AtomicBool::new(false),
@@ -270,6 +278,13 @@ impl Remediator {
             }
         };
         if !web::bearer_matches(request.headers(), &token) {
+            let why = match request.headers().contains_key(AUTHORIZATION) {
+                true => "its bearer token is not the one in the token file (401)",
+                false => {
+                    "it has no bearer token; Alertmanager sends it with http_config.authorization (401)"
+                }
+            };
+            self.refusals.refused(401, why);
             return web::unauthorized();
         }
         let Some(permit) = self.webhooks.try_acquire() else {
@@ -277,11 +292,20 @@ impl Remediator {
         };
         let body = match web::read_body(request, webhook::MAX_BODY_BYTES, BODY_TIMEOUT).await {
             Ok(body) => body,
-            Err(error) => return error.response(),
+            Err(error) => {
+                let response = error.response();
+                let status = response.status().as_u16();
+                let why = "its body is too long, too slow or broken";
+                self.refusals.refused(status, &format!("{why} ({status})"));
+                return response;
+            }
         };
         let payload = match webhook::parse(&body) {
             Ok(payload) => payload,
-            Err(error) => return web::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+            Err(error) => {
+                self.refusals.refused(400, &format!("{error} (400)"));
+                return web::text(StatusCode::BAD_REQUEST, format!("{error}\n"));
+            }
         };
         // In a task of its own: what is accepted is put on record even when the client goes away.
         let service = Arc::clone(&self);

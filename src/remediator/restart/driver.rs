@@ -12,11 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use clock::Clock;
-use supervisor::ExecError;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::control::{CallError, Observation, Service};
+use crate::control::{Observation, Service};
 use crate::folder::{Found, Timestamp};
 use crate::policy::StopRefusal;
 use crate::remediator::insurance::stop as insurance;
@@ -31,13 +30,13 @@ use super::coordinator::{RestartCoordinator, RestartResult, ServiceLease};
 use super::folder_record;
 use super::machine::{self, PERSIST_WITHIN};
 use super::state::{
-    CheckResult, Effect, Event, HandedTo, Look, Now, Phase, Restart, Returned, Seen, Sources,
+    CallKind, CheckResult, Effect, Event, HandedTo, Look, Now, Phase, Restart, Seen, Sources,
     Trigger, WaitingSession,
 };
 
 #[cfg(test)]
 pub(super) use looks::is_alive;
-pub(super) use looks::{end_moves, observe, other_call_may_be_under_way, presence};
+pub(super) use looks::{call, end_moves, observe, other_call_may_be_under_way, presence};
 use looks::{is_paused, who_is_back};
 
 /// The clock of the state machine.
@@ -582,29 +581,13 @@ impl Driver {
             if stop { "stopping" } else { "starting" }
         );
         let held = self.call_lock.take();
+        let kind = match stop {
+            true => CallKind::Stop,
+            false => CallKind::Start,
+        };
         self.await_task(async move {
-            let called = match stop {
-                true => service.stop(held).await,
-                false => service.start(held).await,
-            };
-            match called {
-                Ok(()) => (
-                    Event::Returned(id, Returned::Ok),
-                    Side::Called(String::new()),
-                ),
-                Err(error) => {
-                    let returned = match &error {
-                        error if !error.may_have_acted() => Returned::NotSpawned,
-                        CallError::Failed {
-                            error: ExecError::Timeout(_),
-                            ..
-                        } => Returned::Timeout,
-                        _ => Returned::Failed,
-                    };
-                    let why = error.to_string();
-                    (Event::Returned(id, returned), Side::Called(why))
-                }
-            }
+            let (returned, why) = call(&service, kind, held).await;
+            (Event::Returned(id, returned), Side::Called(why))
         });
     }
 

@@ -2,6 +2,7 @@
 //! keeps away meanwhile, or stops and starts a service itself; a `serve` that cannot serve
 //! starts what is pending before it ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
@@ -9,15 +10,16 @@ use clock::Clock;
 use crate::config::Settings;
 use crate::control::{Presence, Service};
 use crate::folder::{Found, SessionName};
-use crate::remediator::quarantine::Obstacle;
-use crate::remediator::runner::{self, Context};
+use crate::remediator::quarantine::{LockedFolder, Obstacle};
+use crate::remediator::runner::{self, Context, blocking};
 use crate::remediator::service::lock_state;
 use crate::remediator::store::{FILE, Store, StoreError};
 
 use super::coordinator::RestartCoordinator;
-use super::driver::{other_call_may_be_under_way, presence};
-use super::machine::LOOK_EVERY;
-use super::state::{HandedTo, Phase, Restart};
+use super::driver::{call, now, other_call_may_be_under_way, presence};
+use super::folder_record;
+use super::machine::{LOOK_EVERY, PERSIST_WITHIN};
+use super::state::{Call, CallKind, HandedTo, Phase, Restart, Returned};
 
 /// All that is pending is started within this time, or left to the next try; more where a
 /// service may take longer.
@@ -80,12 +82,22 @@ pub async fn call_for_operator(
         let why = "a call of a remediator that has ended may still be under way; look again in a minute, and start it if it does not run then";
         return (Err(why.into()), presence(clock, service).await);
     }
-    let called = match stop {
-        true => service.stop(None).await,
-        false => service.start(None).await,
+    let (kind, timeout) = match stop {
+        true => (CallKind::Stop, service.stop_timeout),
+        false => (CallKind::Start, service.start_timeout),
     };
-    if let Err(error) = called {
-        return (Err(error.to_string()), presence(clock, service).await);
+    // Should this command be killed, its call goes on: no remediator starts it beside that.
+    let record = Call::new(0, kind, now(clock), timeout);
+    let folders: Arc<[_]> = folders.into();
+    let written = move |folder: &_| folder_record::write_call(folder, &record);
+    note_call(clock, &folders, written).await;
+    let (returned, why) = call(service, kind, None).await;
+    if returned != Returned::Timeout {
+        let removed = |folder: &_| folder_record::remove_call(folder).map_err(|e| e.to_string());
+        note_call(clock, &folders, removed).await;
+    }
+    if returned != Returned::Ok {
+        return (Err(why), presence(clock, service).await);
     }
     if !stop {
         return (Ok(()), presence(clock, service).await);
@@ -97,6 +109,26 @@ pub async fn call_for_operator(
             return (Ok(()), presence);
         }
         clock.sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Writes or removes the record of the call in each folder; a file system that hangs keeps
+/// nobody from stopping or starting a bot.
+async fn note_call(
+    clock: &Clock,
+    folders: &Arc<[Arc<LockedFolder>]>,
+    note: impl Fn(&Arc<LockedFolder>) -> Result<(), String> + Send + 'static,
+) {
+    let folders = Arc::clone(folders);
+    let noted = blocking(move || {
+        for folder in folders.iter() {
+            if let Err(error) = note(folder) {
+                tracing::warn!("failed to note the call in the quarantine: {error}");
+            }
+        }
+    });
+    if clock.timeout(PERSIST_WITHIN, noted).await.is_err() {
+        tracing::warn!("failed to note the call in the quarantine: timeout");
     }
 }
 

@@ -1,18 +1,21 @@
-//! What the driver asks: the supervisor, the sources, and the pause.
+//! What the driver asks: the supervisor, the sources, and the pause; and its calls.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clock::Clock;
-use supervisor::Query;
+use supervisor::{ExecError, Query};
 
 use crate::connection::Finding;
-use crate::control::{Observation, Presence, Service};
+use crate::control::{CallError, Observation, Presence, Service};
 use crate::folder::{Found, Timestamp};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::cleaning::HALTS_WITHIN;
 use crate::remediator::restart::folder_record;
 use crate::remediator::restart::machine::{GRACE, PERSIST_WITHIN};
+use crate::remediator::restart::state::{CallKind, Returned};
 use crate::remediator::runner::{self, Context, blocking};
 use crate::remediator::store::StoreError;
 
@@ -41,6 +44,30 @@ pub(in crate::remediator::restart) async fn observe(
         Ok(observation) => observation,
         Err(_) => Observation::Unknown("the look took too long".into()),
     }
+}
+
+/// Calls the supervisor: how that ended, and why it failed. `held` is its standard input.
+pub(in crate::remediator::restart) async fn call(
+    service: &Service,
+    kind: CallKind,
+    held: Option<Arc<File>>,
+) -> (Returned, String) {
+    let called = match kind {
+        CallKind::Stop => service.stop(held).await,
+        CallKind::Start => service.start(held).await,
+    };
+    let Err(error) = called else {
+        return (Returned::Ok, String::new());
+    };
+    let returned = match &error {
+        error if !error.may_have_acted() => Returned::NotSpawned,
+        CallError::Failed {
+            error: ExecError::Timeout(_),
+            ..
+        } => Returned::Timeout,
+        _ => Returned::Failed,
+    };
+    (returned, error.to_string())
 }
 
 /// Whether a call of another remediator may be under way for one of these, by the record in

@@ -228,8 +228,6 @@ enum Tracee {
     /// the first time: the lock is held, and nothing has been changed.
     Planning,
     /// The same, from the second time on: the plan is written, and nothing has been moved.
-    /// (What follows either moment is one thread's work. Between the two it may pass to
-    /// another one, and strace counts for each apart.)
     Moving,
 }
 
@@ -373,25 +371,23 @@ read -r strace; exec $strace"#;
         if !ended() {
             until("the pid is known", || number("pid").is_some());
             let pid = number("pid").unwrap();
-            // The first is main, the second tokio's only worker; the others do what blocks.
+            // Everything in the folder is done by the threads of this name.
             let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-            let ids = tasks.map(|task| {
-                task.unwrap()
-                    .file_name()
-                    .into_string()
-                    .unwrap()
-                    .parse::<i32>()
-                    .unwrap()
+            let tasks = tasks.map(|task| task.unwrap());
+            let is_look = |task: &fs::DirEntry| {
+                fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name == "look\n")
+            };
+            let ids = tasks.filter(is_look).map(|task| {
+                let id = task.file_name().into_string().unwrap();
+                id.parse::<i32>().unwrap()
             });
-            let mut movers: Vec<i32> = ids.collect::<BTreeSet<i32>>().into_iter().skip(2).collect();
+            let mut movers: Vec<i32> = ids.collect();
+            movers.sort_unstable();
+            assert!(!movers.is_empty(), "no thread works on the folder");
             if inject.is_some_and(|what| what.contains("error=")) {
                 // An error must come from one place only, and strace counts for each thread apart.
                 let turn = self.turn.replace(self.turn.get() + 1);
-                movers = movers
-                    .get(turn % movers.len().max(1))
-                    .copied()
-                    .into_iter()
-                    .collect();
+                movers = vec![movers[turn % movers.len()]];
             }
             let mut line = strace().display().to_string();
             for arg in strace_args(&log, inject) {
@@ -1142,13 +1138,18 @@ fn failing(
     error: &str,
     prepare: impl Fn() -> Vec<String>,
 ) -> Option<Ran> {
-    // Its first two arguments, without numbers and names of runs.
+    // Its first two arguments, without numbers and names of runs. Of a read the name alone: in
+    // which order files are read, and where to, is not known.
+    let arguments = match at.name.as_str() {
+        "read" | "pread64" | "fstat" | "getdents64" => 0,
+        _ => 2,
+    };
     let shape = |line: &str| -> String {
-        let call: String = line.split(',').take(2).collect();
+        let call: String = line.split(',').take(arguments).collect();
         let call = call.split(") = ").next().unwrap_or_default();
         call.chars().filter(|c| !c.is_ascii_hexdigit()).collect()
     };
-    for _ in 0..60 {
+    for _ in 0..10 {
         let command = prepare();
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
         let ran = bot.traced(
@@ -1156,8 +1157,7 @@ fn failing(
             Some(&at.inject(&format!("error={error}"))),
             &command,
         );
-        // Where two threads share the work, strace may come to this number at another call.
-        // And it counts by thread: the journal's may have failed as well, which is another case.
+        // The order of the files in a directory may have changed: another call has this number.
         if !ran.injected.is_empty()
             && ran
                 .injected
@@ -1244,22 +1244,24 @@ fn a_clean_up_in_which_any_call_fails() {
             tried += 1;
             bot.nothing_is_lost(&movable, &case);
             let away = bot.away();
-            // A second look at the whole folder can do without one file.
+            // A second look at the whole folder can do without one file. And without an earlier
+            // run to end it does not matter whether the folder still has its name, which is
+            // looked at once more before the first move.
             if ran.code == 0 {
-                assert!(at.name == "newfstatat", "{case}: it went on: {}", ran.out);
+                let by_name = at.name == "openat2" && is(at, "/sessions>, \"bot\"");
+                assert!(
+                    at.name == "newfstatat" || by_name,
+                    "{case}: it went on: {}",
+                    ran.out
+                );
                 bot.undo_all(&case);
                 continue;
             }
             let (code, reason, words) = told(error);
             let held = !away.is_empty();
             if held {
-                // Only what ends a run fails after the last move; then it says what to do. (Where
-                // two threads share the work a call that comes before the moves and after them,
-                // such as fsync of the folder, may be struck after them.)
-                assert!(
-                    i > Some(last_move) || at.name == "fsync",
-                    "{case}: {away:?} were not put back"
-                );
+                // Only what ends a run fails after the last move; then it says what to do.
+                assert!(i > Some(last_move), "{case}: {away:?} were not put back");
                 assert!(
                     ran.err.contains("baileys_remediator undo"),
                     "{case}: {}",
@@ -1299,7 +1301,7 @@ fn a_clean_up_in_which_any_call_fails() {
         began.elapsed(),
         missed.len()
     );
-    assert!(tried > 60 && missed.len() <= 1 + tried / 50, "{missed:?}");
+    assert!(tried > 100 && missed.is_empty(), "{missed:?}");
 }
 
 /// EXDEV, ENOSPC, EROFS, EACCES and ESTALE at every call that a clean-up and an undo make in
@@ -1323,17 +1325,10 @@ fn every_errno_at_every_call() {
     let steps = planning.iter().map(|at| (Tracee::Planning, true, at));
     let steps = steps.chain(moving.iter().map(|at| (Tracee::Moving, true, at)));
     let steps = steps.chain(undoing.iter().map(|at| (Tracee::Planning, false, at)));
-    // Which thread comes to a look first is not known, and strace counts for each apart:
-    // those that a clean-up makes often are hit by chance at best.
-    let often = ["fstat", "fstatfs", "getdents64"];
-    let in_folder = |at: &Call| {
-        at.line.contains("/sessions/bot")
-            && (at.changes() || all || !often.contains(&at.name.as_str()))
-    };
     let (mut tried, mut failed, mut missed, began) =
         (BTreeMap::new(), 0, Vec::new(), Instant::now());
     let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for (tracee, cleans, at) in steps.filter(|(_, _, at)| in_folder(at)) {
+    for (tracee, cleans, at) in steps.filter(|(_, _, at)| at.line.contains("/sessions/bot")) {
         let nth = seen.entry(at.name.as_str()).or_default();
         *nth += 1;
         for (index, error) in ERRNOS.into_iter().enumerate() {
@@ -1348,9 +1343,7 @@ fn every_errno_at_every_call() {
                 false => failing(&bot, tracee, at, error, undo),
             };
             let Some(ran) = ran else {
-                if at.changes() {
-                    missed.push(case);
-                }
+                missed.push(case);
                 continue;
             };
             *tried.entry((at.name.clone(), error)).or_insert(0) += 1;
@@ -1394,7 +1387,7 @@ fn every_errno_at_every_call() {
         missed.len(),
         tried.len()
     );
-    assert!(missed.len() <= 2 + count / 20, "{missed:?}");
+    assert!(missed.is_empty(), "{missed:?}");
     let calls: BTreeSet<&str> = tried.keys().map(|(name, _)| name.as_str()).collect();
     for call in [
         "mkdirat",

@@ -302,7 +302,7 @@ async fn program() -> ExitCode {
 /// Whatever keeps it from serving: who was left stopped by a crash is started.
 async fn cannot_serve(settings: &Settings, error: &str) -> ExitCode {
     complain(&format!("error: {error}"));
-    operator::start_pending_without_serving(settings).await;
+    operator::start_pending_without_serving(settings, clock::Clock::system()).await;
     ExitCode::from(FAILED)
 }
 

@@ -173,6 +173,10 @@ impl Measured {
     }
 }
 
+/// How long a look at one folder may take. A scrape may have to wait for a look that began
+/// before it, and Prometheus waits 10 s for both.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Looks at the folders, again and again; remembers what need not be read twice.
 #[derive(Debug)]
 pub struct Collector {
@@ -190,7 +194,7 @@ impl Collector {
     pub fn new(settings: Arc<Settings>, clock: Clock) -> Self {
         Self {
             discovery: settings.discovery(),
-            looks: Looks::default(),
+            looks: Looks::default().with_timeout(LOOK_TIMEOUT),
             settings,
             caches: HashMap::new(),
             problems: ProblemLog::default(),

@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
@@ -148,7 +149,28 @@ impl Looks {
         let (looks, directory) = (self.clone(), directory.to_owned());
         match tokio::task::spawn_blocking(move || looks.run(&directory, work)).await {
             Ok(looked) => looked,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// Runs `work`, which changes a directory, on a thread of the pool. There is no time limit,
+    /// because a change must not be left halfway.
+    ///
+    /// # Errors
+    /// No thread could be started. A panic of `work` is resumed.
+    pub async fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let (done, result) = tokio::sync::oneshot::channel();
+        self.give(Box::new(move || {
+            let value = catch_unwind(AssertUnwindSafe(work));
+            Box::new(move || _ = done.send(value))
+        }))?;
+        match result.await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(_) => Err(io::Error::other("the thread has ended")),
         }
     }
 
@@ -252,7 +274,7 @@ impl Looks {
                 let mut next = Some(job);
                 while let Some(job) = next.take() {
                     // After a panic the caller finds that the look broke off.
-                    let looked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+                    let looked = catch_unwind(AssertUnwindSafe(job));
                     let (give, wait) = mpsc::channel();
                     let pool = pool.upgrade();
                     // First, so that looks one after the other use one thread.

@@ -66,7 +66,7 @@ pub(super) fn fail(message: &str) -> Exit {
 /// Opens the store for a command that records something.
 pub fn context(settings: Settings) -> Result<Context, String> {
     let store = Store::open(&settings.state_path).map_err(|error| error.to_string())?;
-    Ok(Context::new(settings, store))
+    Ok(Context::new(settings, store, Clock::system()))
 }
 
 /// Lets a command that only looks know who was seen alive, if there is a journal.
@@ -76,7 +76,7 @@ fn with_memory(settings: Settings) -> App {
         return forgetful(settings);
     }
     match Store::open_existing(&settings.state_path) {
-        Ok(store) => Context::new(settings, store).app(),
+        Ok(store) => Context::new(settings, store, Clock::system()).app(),
         Err(error) => {
             complain(&format!(
                 "warning: who was seen alive before is not known here: {error}"

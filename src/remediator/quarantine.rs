@@ -150,18 +150,29 @@ impl LockedFolder {
         self.fd.as_fd()
     }
 
-    /// Whether `place` still names this folder. After a rename during a run, the verdict on
-    /// one bot must not clean the folder of another.
-    pub fn is_still_at(&self, place: &FolderPath) -> bool {
+    /// Checks that `place` still names this folder. After a rename during a run, the verdict on
+    /// one bot must not clean the folder of another. Blocks.
+    pub fn confirm_place(&self, place: &FolderPath) -> Result<(), Obstacle> {
         let id = |fd: BorrowedFd<'_>| rustix::fs::fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
-        let (own, here) = (place.clone(), self.fd.try_clone());
-        let same = look_at(place, move || {
-            Ok(match (own.open(), here) {
-                (Ok(there), Ok(here)) => id(there.as_fd()) == id(here.as_fd()),
-                _ => false,
-            })
-        });
-        same.unwrap_or(false)
+        let of_lock =
+            id(self.fd.as_fd()).map_err(|error| obstacle("looking at the lock", error))?;
+        let own = place.clone();
+        look_at(place, move || {
+            let of_place = own
+                .open()
+                .and_then(|there| Ok(id(there.as_fd())?))
+                .map_err(|error| obstacle_io("opening the folder again", &error))?;
+            match of_place == of_lock {
+                true => Ok(()),
+                false => Err(Obstacle::Io("the folder was renamed or replaced".into())),
+            }
+        })
+    }
+
+    /// The same for async code.
+    pub async fn confirm_place_async(self: &Arc<Self>, place: &FolderPath) -> Result<(), Obstacle> {
+        let (own, there) = (Arc::clone(self), place.clone());
+        look_at_async(place, move || own.confirm_place(&there)).await
     }
 
     /// Scans the folder. Blocks.
@@ -535,6 +546,23 @@ pub(super) fn look_at<T: Send + 'static>(
     look: impl FnOnce() -> Result<T, Obstacle> + Send + 'static,
 ) -> Result<T, Obstacle> {
     let looked = Looks::default().run(&place.path(), look);
+    looked.unwrap_or_else(|error| Err(obstacle_io("looking at the folder", &error)))
+}
+
+/// Changes to a folder. All of them, and all looks, run on the threads of [`Looks`].
+pub(super) async fn change<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Obstacle> + Send + 'static,
+) -> Result<T, Obstacle> {
+    let changed = Looks::default().change(work).await;
+    changed.unwrap_or_else(|error| Err(obstacle_io("starting a thread", &error)))
+}
+
+/// A look at the folder for async code, within the bounds of [`Looks`].
+pub(super) async fn look_at_async<T: Send + 'static>(
+    place: &FolderPath,
+    look: impl FnOnce() -> Result<T, Obstacle> + Send + 'static,
+) -> Result<T, Obstacle> {
+    let looked = Looks::default().run_async(&place.path(), look).await;
     looked.unwrap_or_else(|error| Err(obstacle_io("looking at the folder", &error)))
 }
 

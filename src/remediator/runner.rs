@@ -20,7 +20,7 @@ use super::insurance::store::limits_of;
 use super::movability;
 use super::outcome::{self, ArmedChange, RunError, RunOutcome, RunResult};
 use super::quarantine::{
-    At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, look_at, obstacle_io,
+    At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, change, look_at_async, obstacle_io,
 };
 use super::store::audit::{Fate, FileRecord, Step};
 use super::store::runs::{Action, Ending, Run};
@@ -42,22 +42,25 @@ pub struct Context {
     pub connection: Connection,
     /// The store.
     pub store: SharedStore,
+    /// Tells the time.
+    pub clock: Clock,
 }
 
 impl Context {
     /// Builds the parts from the configuration. The store also keeps the sightings of
     /// connected bots.
-    pub fn new(settings: Settings, store: Store) -> Self {
+    pub fn new(settings: Settings, store: Store, clock: Clock) -> Self {
         let store = SharedStore::new(store);
         let memory = Arc::new(StoredSightings(store.clone()));
         let App {
             settings,
             connection,
-        } = App::new(settings, memory, Clock::system());
+        } = App::new(settings, memory, clock.clone());
         Self {
             settings,
             connection,
             store,
+            clock,
         }
     }
 
@@ -105,8 +108,8 @@ pub(super) async fn lock_under(found: &Found, halt: &Halt) -> Result<Arc<LockedF
 }
 
 async fn scan(found: &Found, folder: &Arc<LockedFolder>) -> Result<Inventory, Obstacle> {
-    let (place, folder) = (found.place.clone(), Arc::clone(folder));
-    blocking(move || look_at(&place, move || folder.scan())).await
+    let folder = Arc::clone(folder);
+    look_at_async(&found.place, move || folder.scan()).await
 }
 
 /// A service that this program has stopped and that is known to be gone.
@@ -181,9 +184,8 @@ pub async fn could_be_cleaned(
     plan: Plan,
 ) -> Result<(), RunError> {
     let (place, max_bytes) = (found.place.clone(), settings.quarantine_bytes);
-    blocking(move || {
-        let own = place.clone();
-        look_at(&place, move || movability::check(&own, &plan, max_bytes))
+    look_at_async(&found.place, move || {
+        movability::check(&place, &plan, max_bytes)
     })
     .await?;
     Ok(())
@@ -195,14 +197,11 @@ pub async fn immovable(
     inventory: &Inventory,
 ) -> Result<BTreeMap<FileName, Immovable>, RunError> {
     let (place, inventory) = (found.place.clone(), inventory.clone());
-    let looked = blocking(move || {
-        let own = place.clone();
-        look_at(&place, move || {
-            let folder = own
-                .open()
-                .map_err(|error| obstacle_io("opening the folder", &error))?;
-            movability::immovable(folder.as_fd(), &inventory)
-        })
+    let looked = look_at_async(&found.place, move || {
+        let folder = place
+            .open()
+            .map_err(|error| obstacle_io("opening the folder", &error))?;
+        movability::immovable(folder.as_fd(), &inventory)
     });
     Ok(looked.await?)
 }
@@ -393,7 +392,7 @@ async fn clean_under(
     }
     let prepared = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
-        blocking(move || folder.prepare(&plan, run, Timestamp::now(), max_bytes)).await
+        change(move || folder.prepare(&plan, run, Timestamp::now(), max_bytes)).await
     };
     let prepared = match prepared {
         Ok(prepared) => prepared,
@@ -431,14 +430,12 @@ async fn clean_under(
             again.because()
         ));
     }
-    if error.is_none() && !folder.is_still_at(&found.place) {
-        error = Some(
-            Obstacle::Io("the folder was renamed or replaced while the run was prepared".into())
-                .into(),
-        );
+    if error.is_none() {
+        let confirmed = folder.confirm_place_async(&found.place).await;
+        error = confirmed.err().map(RunError::from);
     }
     if let Some(error) = error {
-        blocking(move || prepared.cancel()).await?;
+        change(move || prepared.cancel()).await?;
         ending.step(Step::new(
             "cancelled",
             Some("the plan was dropped, no file has moved".into()),
@@ -455,17 +452,17 @@ async fn clean_under(
     };
     if let Err(error) = noted {
         // No move without a record.
-        blocking(move || prepared.cancel()).await?;
+        change(move || prepared.cancel()).await?;
         ending.moves = left();
         ctx.ask(move |store| store.runs().forget_name(id)).await?;
         return Err(error.into());
     }
     // `whereabouts` uses the open descriptors, so it looks at the same directories.
-    let (executed, files) = blocking(move || {
+    let (executed, files) = change(move || {
         let executed = prepared.execute(Timestamp::now());
-        (executed, prepared.whereabouts())
+        Ok((executed, prepared.whereabouts()))
     })
-    .await;
+    .await?;
     let (away, stayed) = match &executed {
         Ok(done) if done.outcome != MoveOutcome::RolledBack => (Fate::Moved, Fate::Left),
         _ => (Fate::Moved, Fate::PutBack),
@@ -495,7 +492,7 @@ async fn clean_under(
         MoveOutcome::RolledBack => Err(RunError::Changed(done.moved)),
         MoveOutcome::Interrupted => {
             let run = run.clone();
-            ending.files = blocking(move || folder.held_kinds(&run))
+            ending.files = change(move || folder.held_kinds(&run))
                 .await
                 .unwrap_or_default();
             Err(Obstacle::Io("aborted, because the bot is started again".into()).into())
@@ -534,13 +531,10 @@ pub async fn undo(
         State::Connected => return Err(Refusal::Connected.into()),
         State::Unknown => return Err(Refusal::ConnectionUnknown.into()),
     }
-    if !folder.is_still_at(&found.place) {
-        let renamed = "the folder was renamed or replaced while the undo was prepared";
-        return Err(Obstacle::Io(renamed.into()).into());
-    }
+    folder.confirm_place_async(&found.place).await?;
     let held = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
-        blocking(move || folder.whereabouts(&run))
+        change(move || folder.whereabouts(&run))
             .await
             .unwrap_or_default()
     };
@@ -563,15 +557,16 @@ pub async fn undo(
     ending.run = Some(run.to_string());
     let before = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
-        blocking(move || folder.held_kinds(&run)).await?
+        change(move || folder.held_kinds(&run)).await?
     };
     let (folder, run) = (Arc::clone(&folder), run.clone());
-    let (undone, after, files) = blocking(move || {
+    let (undone, after, files) = change(move || {
         let undone = folder.undo(&run, Timestamp::now());
         let after = folder.held_kinds(&run).unwrap_or_default();
-        (undone, after, folder.whereabouts(&run).unwrap_or_default())
+        let files = folder.whereabouts(&run).unwrap_or_default();
+        Ok((undone, after, files))
     })
-    .await;
+    .await?;
     // Record the files that are back even if the undo failed.
     ending.moves = of_this_undo(FileRecord::found(&files, Fate::Blocked, Fate::Restored));
     let undone = undone?;

@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use clock::Clock;
 use exporter_toolkit::exposition;
 use hyper::HeaderMap;
 use hyper::body::Incoming;
@@ -137,6 +136,7 @@ impl Remediator {
             return Err(hint.to_owned());
         }
         let state_lock = lock_state(&ctx.settings.state_path)?;
+        let refusals = refusal_log::RefusalLog::new(ctx.clock.clone());
         Ok(Self {
             restarts: RestartCoordinator::new(ctx.clone()),
             ctx,
@@ -156,7 +156,7 @@ impl Remediator {
             wake: Notify::new(),
             places: Arc::new(Semaphore::new(work::WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
-            refusals: refusal_log::RefusalLog::new(Clock::system()),
+            refusals,
             scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
             scrape: tokio::sync::Mutex::default(),
             recovered: AtomicBool::new(false),

@@ -1,6 +1,8 @@
 //! The command `service`: shows the service of each session and whether it runs; stops and
 //! starts one. Touches no file of a session and writes no record of a run.
 
+use clock::Clock;
+
 use crate::cli::{complain, defer_signals, print, table};
 use crate::config::Settings;
 use crate::control::{Presence, Service};
@@ -75,7 +77,7 @@ pub async fn service(
                     })
                     .cloned()
                     .collect();
-                call_for_operator(&service, &sessions, task == Task::Stop).await
+                call_for_operator(&Clock::system(), &service, &sessions, task == Task::Stop).await
             }
         };
         if let Err(error) = done {

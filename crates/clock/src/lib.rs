@@ -28,7 +28,23 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     System,
+    Fast(Arc<Fast>),
     Manual(Arc<Manual>),
+}
+
+/// The clock of the machine, from a moment on `factor` times as fast.
+#[derive(Debug)]
+struct Fast {
+    start: Instant,
+    wall: SystemTime,
+    boot: Duration,
+    factor: u32,
+}
+
+impl Fast {
+    fn passed(&self) -> Duration {
+        self.start.elapsed() * self.factor
+    }
 }
 
 /// The time of [`Clock::timeout`] is over.
@@ -49,10 +65,22 @@ impl Clock {
         Self(Source::System)
     }
 
+    /// A clock that begins at the time of the machine and runs `factor` times as fast, for tests
+    /// of code that works with real processes and waits long.
+    pub fn fast(factor: u32) -> Self {
+        Self(Source::Fast(Arc::new(Fast {
+            start: Instant::now(),
+            wall: SystemTime::now(),
+            boot: since_boot(),
+            factor: factor.max(1),
+        })))
+    }
+
     /// Wall time. It may step in either direction.
     pub fn wall(&self) -> SystemTime {
         match &self.0 {
             Source::System => SystemTime::now(),
+            Source::Fast(fast) => fast.wall + fast.passed(),
             Source::Manual(manual) => manual.wall(),
         }
     }
@@ -61,6 +89,7 @@ impl Clock {
     pub fn now(&self) -> Instant {
         match &self.0 {
             Source::System => Instant::now(),
+            Source::Fast(fast) => fast.start + fast.passed(),
             Source::Manual(manual) => manual.now(),
         }
     }
@@ -70,6 +99,7 @@ impl Clock {
     pub fn boot(&self) -> Duration {
         match &self.0 {
             Source::System => since_boot(),
+            Source::Fast(fast) => fast.boot + fast.passed(),
             Source::Manual(manual) => manual.boot(),
         }
     }
@@ -83,6 +113,7 @@ impl Clock {
     pub async fn sleep(&self, span: Duration) {
         match &self.0 {
             Source::System => tokio::time::sleep(span).await,
+            Source::Fast(fast) => tokio::time::sleep(span / fast.factor).await,
             Source::Manual(manual) => manual.sleep_until(manual.after(span)).await,
         }
     }
@@ -91,6 +122,10 @@ impl Clock {
     pub async fn sleep_until(&self, deadline: Instant) {
         match &self.0 {
             Source::System => tokio::time::sleep_until(deadline.into()).await,
+            Source::Fast(fast) => {
+                let left = deadline.saturating_duration_since(fast.start + fast.passed());
+                tokio::time::sleep(left / fast.factor).await;
+            }
             Source::Manual(manual) => manual.sleep_until(deadline).await,
         }
     }
@@ -115,6 +150,7 @@ impl Clock {
     pub fn block(&self, span: Duration) {
         match &self.0 {
             Source::System => std::thread::sleep(span),
+            Source::Fast(fast) => std::thread::sleep(span / fast.factor),
             Source::Manual(manual) => manual.block_until(manual.after(span)),
         }
     }

@@ -87,3 +87,17 @@ async fn the_system_clock_sleeps() {
     assert!(clock.boot() > boot);
     assert!(clock.wall() > SystemTime::UNIX_EPOCH + 1_000_000 * HOUR / 3);
 }
+
+#[tokio::test]
+async fn a_fast_clock_is_faster_on_every_clock() {
+    let (wall, fast) = (SystemTime::now(), Clock::fast(1000));
+    let (start, boot) = (fast.now(), fast.boot());
+    fast.sleep(Duration::from_secs(30)).await;
+    fast.sleep_until(start + Duration::from_secs(40)).await;
+    fast.block(Duration::from_secs(10));
+    let slept = Duration::from_secs(50);
+    assert!(fast.since(start) >= slept && fast.boot() - boot >= slept);
+    assert!(fast.wall().duration_since(wall).unwrap() >= slept);
+    let late = fast.timeout(slept, std::future::pending::<()>()).await;
+    assert_eq!(late, Err(TimedOut));
+}

@@ -1,9 +1,11 @@
 use super::super::record;
 use super::*;
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
-fn shipped() -> Patterns {
-    Patterns::shipped_and(&[]).unwrap()
+fn shipped() -> &'static Patterns {
+    static SHIPPED: LazyLock<Patterns> = LazyLock::new(|| Patterns::shipped_and(&[]).unwrap());
+    &SHIPPED
 }
 
 fn own(regex: &str) -> Pattern {
@@ -30,7 +32,7 @@ fn scanned(patterns: &Patterns, text: &[u8]) -> Vec<Found> {
 fn counts(text: &str) -> Vec<(&'static str, u64)> {
     let patterns = shipped();
     let mut counts = vec![0; SHIPPED.len()];
-    for found in scanned(&patterns, text.as_bytes()) {
+    for found in scanned(patterns, text.as_bytes()) {
         found
             .signs
             .iter()
@@ -312,7 +314,7 @@ fn only_what_pino_says_tells_of_the_connection() {
 fn secrets() {
     let patterns = shipped();
     let secrets = |line: &str| {
-        let found = scanned(&patterns, line.as_bytes());
+        let found = scanned(patterns, line.as_bytes());
         found.iter().map(|found| found.secrets).sum::<u64>()
     };
     for line in [
@@ -446,7 +448,7 @@ proptest! {
         let patterns = Patterns::shipped_and(&own).unwrap();
         for (text, places) in texts {
             let text = text.concat();
-            let whole = scanned(&patterns, &text);
+            let whole = scanned(patterns, &text);
             let (mut parts, mut state, mut at) = (Vec::new(), ScanState::default(), 0);
             let mut sink = |_: Hit<'_>, found: &Found| parts.push(found.clone());
             for cut in split(&text, &places) {
@@ -485,5 +487,5 @@ fn a_line_is_judged_to_its_end() {
     let patterns = shipped();
     let mut text = vec![b'x'; 250 << 10];
     text.extend_from_slice(b" device_removed\n");
-    assert_eq!(scanned(&patterns, &text).len(), 1);
+    assert_eq!(scanned(patterns, &text).len(), 1);
 }

@@ -36,10 +36,10 @@ use crate::policy::insurance::{Known, Present, may_restore};
 use crate::policy::measure::{Batches, CLASSIC_BATCH, MODERN_BATCH};
 use crate::remediator::outcome::{RunError, RunOutcome};
 use crate::remediator::quarantine::{
-    LockedFolder, Obstacle, RunId, make_dir, obstacle, obstacle_io, open_beneath, sync,
+    LockedFolder, Obstacle, RunId, change, make_dir, obstacle, obstacle_io, open_beneath, sync,
     write_record,
 };
-use crate::remediator::runner::{self, Context, Down, blocking};
+use crate::remediator::runner::{self, Context, Down};
 use crate::remediator::store::audit::{Fate, FileRecord, Step};
 use crate::remediator::store::runs::Ending;
 use crate::remediator::store::{BlockingStore, Store, StoreError};
@@ -111,7 +111,7 @@ pub async fn restore(
     ending.step(Step::new("locked", None));
     {
         let folder = Arc::clone(&folder);
-        blocking(move || complete_all(&folder)).await?;
+        change(move || complete_all(&folder)).await?;
     }
     let (verdict, inventory) = runner::ask_and_scan(&ctx.connection, found, &folder, down).await?;
     ending.evidence = Some(verdict.because());
@@ -164,16 +164,16 @@ pub async fn restore(
         ));
         ending.step(Step::verdict(&again, true));
     }
-    if stop.is_none() && !folder.is_still_at(&found.place) {
-        let renamed = "the folder was renamed or replaced while the restore was prepared";
-        stop = Some(Obstacle::Io(renamed.into()).into());
+    if stop.is_none() {
+        let confirmed = folder.confirm_place_async(&found.place).await;
+        stop = confirmed.err().map(RunError::from);
     }
     if let Some(stop) = stop {
         ending.step(Step::new(
             "cancelled",
             Some("the copy was dropped, nothing has moved".into()),
         ));
-        blocking(move || prepared.cancel()).await?;
+        change(move || prepared.cancel()).await?;
         let dropped = move |store: &Store| plan_dropped(store, id);
         ask_store(ctx, down, dropped).await?;
         return Err(stop);
@@ -185,7 +185,7 @@ pub async fn restore(
     ));
     let steps = std::mem::take(&mut ending.steps);
     ask_store(ctx, down, move |store| store.audit().note(id, &steps)).await?;
-    let (restored, moves) = blocking(move || prepared.exchange()).await?;
+    let (restored, moves) = change(move || Ok(prepared.exchange())).await??;
     ending.files.insert(Kind::Creds, 1);
     ending.moves = moves;
     ending.step(Step::new(

@@ -199,15 +199,15 @@ fn one_odd_entry_does_not_block_the_quarantine() {
 fn a_renamed_folder_is_another() {
     let sample = Sample::new(&NAMES);
     let folder = LockedFolder::lock(&sample.place).unwrap();
-    assert!(folder.is_still_at(&sample.place));
+    folder.confirm_place(&sample.place).unwrap();
     fs::rename(
         sample.place.path(),
         sample.place.path().with_file_name("old"),
     )
     .unwrap();
-    assert!(!folder.is_still_at(&sample.place));
+    assert!(folder.confirm_place(&sample.place).is_err());
     fs::create_dir(sample.place.path()).unwrap();
-    assert!(!folder.is_still_at(&sample.place));
+    assert!(folder.confirm_place(&sample.place).is_err());
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl RestartCoordinator {
         sessions: &[String],
         fleet: usize,
     ) -> Result<Result<Restart, StopRefusal>, StoreError> {
-        let now = Timestamp::now();
+        let now = Timestamp::of(&self.ctx.clock);
         let (trigger, id) = (state.trigger, state.run_id);
         let is_window = trigger == Trigger::Window;
         let intended = store.restarts().intend_stop(
@@ -229,7 +229,7 @@ impl RestartCoordinator {
         ending: &mut Ending,
     ) -> Result<bool, RunError> {
         let settings = &self.ctx.settings;
-        let unclear = match observe(service).await {
+        let unclear = match observe(&self.ctx.clock, service).await {
             Observation::Gone { .. } => return Ok(false),
             Observation::Running { .. } => None,
             // A person may be stopping it: it would be started again.
@@ -255,7 +255,7 @@ impl RestartCoordinator {
         if trigger == Trigger::Window && verdict.state == State::Disconnected {
             return Ok(false);
         }
-        let now = Timestamp::now();
+        let now = Timestamp::of(&self.ctx.clock);
         let (stops, resumed) = self
             .ctx
             .ask(move |store| {
@@ -322,7 +322,8 @@ impl RestartCoordinator {
                 }
             }
         };
-        if tokio::time::timeout(SURVEY_TIMEOUT, survey).await.is_err() {
+        let surveyed = self.ctx.clock.timeout(SURVEY_TIMEOUT, survey);
+        if surveyed.await.is_err() {
             let service = &service.name;
             tracing::warn!(service, "not all of its sessions could be asked in time");
         }
@@ -360,7 +361,7 @@ impl RestartCoordinator {
         service: &Service,
         known: &[Found],
     ) -> Result<bool, StoreError> {
-        let (began, id) = (std::time::Instant::now(), run.id);
+        let (began, id) = (self.ctx.clock.now(), run.id);
         let all = self.sessions_of(service, found, known);
         loop {
             let all = all.clone();
@@ -371,10 +372,10 @@ impl RestartCoordinator {
             if !asked.await? {
                 return Ok(true);
             }
-            if began.elapsed() >= self.bounds.others {
+            if self.ctx.clock.since(began) >= self.bounds.others {
                 return Ok(false);
             }
-            tokio::time::sleep(super::machine::LOOK_EVERY).await;
+            self.ctx.clock.sleep(super::machine::LOOK_EVERY).await;
         }
     }
 }

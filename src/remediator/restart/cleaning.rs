@@ -1,7 +1,9 @@
 //! The clean-up of the folders of a service that is gone.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use clock::Clock;
 
 use crate::connection::Finding;
 use crate::folder::{Found, Timestamp};
@@ -70,7 +72,7 @@ impl RestartCoordinator {
             tokio::spawn(async move { coordinator.clean_in_turn(job, &down).await })
         };
         let abort = work.abort_handle();
-        match tokio::time::timeout(self.bounds.down, work).await {
+        match self.ctx.clock.timeout(self.bounds.down, work).await {
             Ok(Ok((ending, result))) => Cleaned {
                 ending,
                 result: Some(result),
@@ -91,11 +93,12 @@ impl RestartCoordinator {
 
     async fn clean_in_turn(self: Arc<Self>, job: CleanJob, down: &Down) -> (Ending, RunResult) {
         let mut ending = job.ending;
-        let gone = Instant::now();
+        let clock = &self.ctx.clock;
+        let gone = clock.now();
         self.settle(&job.found).await;
         let watched = WATCHED_FOR.min(self.ctx.settings.connection.quiet);
-        tokio::time::sleep(watched.saturating_sub(gone.elapsed())).await;
-        let began = Instant::now();
+        clock.sleep(watched.saturating_sub(clock.since(gone))).await;
+        let began = clock.now();
         let mode = match job.emergency {
             true => CleanupMode::Emergency,
             false => CleanupMode::Cleanup,
@@ -110,7 +113,7 @@ impl RestartCoordinator {
                 && service.is_some_and(|service| service.name == down.service.name)
         });
         for other in others {
-            if !down.halt.is_halted() && began.elapsed() < self.bounds.all_clean {
+            if !down.halt.is_halted() && clock.since(began) < self.bounds.all_clean {
                 self.clean_sibling(other, down, &job.sibling_runs).await;
             }
         }
@@ -119,13 +122,14 @@ impl RestartCoordinator {
 
     /// Waits until no source calls it connected any more; a status may lag.
     async fn settle(&self, found: &Found) {
-        let began = Instant::now();
-        while began.elapsed() < SETTLES_WITHIN {
+        let clock = &self.ctx.clock;
+        let began = clock.now();
+        while clock.since(began) < SETTLES_WITHIN {
             let asked = self.ctx.connection.ask(&found.session).await;
             if !asked.says(Finding::Connected) {
                 return;
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            clock.sleep(LOOK_EVERY).await;
         }
     }
 
@@ -143,11 +147,11 @@ impl RestartCoordinator {
             force: None,
         };
         let clean = runner::clean_while_down(&self.ctx, run.id, found, ask, down, ending);
-        match tokio::time::timeout(self.bounds.clean, clean).await {
+        match self.ctx.clock.timeout(self.bounds.clean, clean).await {
             Ok(result) => result,
             Err(_) => {
-                super::driver::end_moves(&down.halt).await;
-                look_what_moved(found, ending).await;
+                super::driver::end_moves(&self.ctx.clock, &down.halt).await;
+                look_what_moved(&self.ctx.clock, found, ending).await;
                 Err(RunError::CleanTimeout(self.bounds.clean))
             }
         }
@@ -192,15 +196,13 @@ impl RestartCoordinator {
         runs: &Mutex<Vec<SiblingRun>>,
     ) -> Result<Option<(Run, Ending)>, StoreError> {
         let session = found.session.as_str();
+        let now = Timestamp::of(&self.ctx.clock);
         for action in [Action::Emergency, Action::Cleanup] {
-            store
-                .lock()
-                .armed()
-                .enqueue(session, action, Timestamp::now())?;
+            store.lock().armed().enqueue(session, action, now)?;
         }
         // Known before anybody can take it for a leftover.
         let mut ours = self.claimed();
-        let Some(run) = store.lock().queue().claim(session, Timestamp::now())? else {
+        let Some(run) = store.lock().queue().claim(session, now)? else {
             return Ok(None);
         };
         // Whoever collects them says `halt` first, and must not wait for the journal.
@@ -229,13 +231,13 @@ impl RestartCoordinator {
 }
 
 /// For the record of a run that was broken off.
-async fn look_what_moved(found: &Found, ending: &mut Ending) {
+async fn look_what_moved(clock: &Clock, found: &Found, ending: &mut Ending) {
     let Some(run) = ending.run.as_deref().and_then(RunId::parse) else {
         return;
     };
     let place = found.place.clone();
     let looked = blocking(move || look_up(&place, &run));
-    if let Ok(Ok(Some(there))) = tokio::time::timeout(GRACE, looked).await {
+    if let Ok(Ok(Some(there))) = clock.timeout(GRACE, looked).await {
         ending.moves = FileRecord::found(&there.moves, Fate::Moved, Fate::Left);
         ending.files = there.files;
     }

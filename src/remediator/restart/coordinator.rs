@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
@@ -69,7 +69,7 @@ pub struct RestartCoordinator {
     leased: Mutex<BTreeSet<String>>,
     claimed: Mutex<BTreeSet<i64>>,
     /// Services of which a run waits again, until then.
-    waits: Mutex<BTreeMap<String, tokio::time::Instant>>,
+    waits: Mutex<BTreeMap<String, Instant>>,
     /// Service, run and time of restarts that are over and may still be on record.
     over: Mutex<BTreeSet<(String, i64, i64)>>,
     pub(super) window: tokio::sync::Mutex<()>,
@@ -125,7 +125,7 @@ impl RestartCoordinator {
     /// Services whose runs were to wait a moment ago: they are not asked again at once.
     fn waiting_services(&self) -> Vec<String> {
         let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = tokio::time::Instant::now();
+        let now = self.ctx.clock.now();
         waits.retain(|_, until| *until > now);
         waits.keys().cloned().collect()
     }
@@ -243,7 +243,7 @@ impl RestartCoordinator {
             .restart(run, found, service, trigger, known, ending)
             .await;
         if matches!(result, RestartResult::Busy) {
-            let until = tokio::time::Instant::now() + LOCK_EVERY;
+            let until = self.ctx.clock.now() + LOCK_EVERY;
             let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
             waits.insert(name, until);
         }
@@ -281,7 +281,7 @@ impl RestartCoordinator {
             Ok(false) => return RestartResult::Busy,
             Err(error) => return RestartResult::Ended(Err(error.into())),
         }
-        let decided = Timestamp::now().nanos();
+        let decided = Timestamp::of(&self.ctx.clock).nanos();
         let (name, session) = (&service.name, found.session.as_str());
         let times = self.times(&service);
         let state = Restart::new(name, session, run.id, trigger, decided, times);
@@ -390,7 +390,7 @@ impl RestartCoordinator {
                 let (service, phase) = (&state.service, state.phase.label());
                 tracing::warn!(service, phase, "a pending restart is resumed");
             }
-            if state.call_may_be_under_way(super::driver::now()) {
+            if state.call_may_be_under_way(super::driver::now(&self.ctx.clock)) {
                 let service = &state.service;
                 tracing::warn!(
                     service,
@@ -424,7 +424,7 @@ impl RestartCoordinator {
             states.collect::<Vec<_>>()
         });
         // A file system that hangs keeps nobody else down.
-        let Ok(found) = tokio::time::timeout(GRACE, read).await else {
+        let Ok(found) = self.ctx.clock.timeout(GRACE, read).await else {
             return Vec::new();
         };
         // A record speaks for the service of its own folder only.

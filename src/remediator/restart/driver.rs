@@ -9,15 +9,13 @@ mod report;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
-use supervisor::ExecError;
+use clock::Clock;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
-use crate::control::{CallError, Observation, Service};
+use crate::control::{Observation, Service};
 use crate::folder::{Found, Timestamp};
 use crate::policy::StopRefusal;
 use crate::remediator::insurance::stop as insurance;
@@ -32,24 +30,20 @@ use super::coordinator::{RestartCoordinator, RestartResult, ServiceLease};
 use super::folder_record;
 use super::machine::{self, PERSIST_WITHIN};
 use super::state::{
-    CheckResult, Effect, Event, HandedTo, Look, Now, Phase, Restart, Returned, Seen, Sources,
+    CallKind, CheckResult, Effect, Event, HandedTo, Look, Now, Phase, Restart, Seen, Sources,
     Trigger, WaitingSession,
 };
 
 #[cfg(test)]
 pub(super) use looks::is_alive;
-pub(super) use looks::{end_moves, observe, other_call_may_be_under_way, presence};
+pub(super) use looks::{call, end_moves, observe, other_call_may_be_under_way, presence};
 use looks::{is_paused, who_is_back};
 
 /// The clock of the state machine.
-pub fn now() -> Now {
-    let since_boot = clock_gettime(ClockId::Boottime);
+pub fn now(clock: &Clock) -> Now {
     Now {
         boot: boot_id(),
-        at: Duration::new(
-            u64::try_from(since_boot.tv_sec).unwrap_or_default(),
-            u32::try_from(since_boot.tv_nsec).unwrap_or_default(),
-        ),
+        at: clock.boot(),
     }
 }
 
@@ -150,7 +144,7 @@ impl Driver {
             only_start: false,
             folders: Folders::default(),
             halt: Halt::default(),
-            gone_since: Timestamp::now(),
+            gone_since: Timestamp::of(&coordinator.ctx.clock),
             why: String::new(),
             awaited: None,
             deadline: None,
@@ -159,12 +153,17 @@ impl Driver {
         }
     }
 
+    fn clock(&self) -> &Clock {
+        &self.coordinator.ctx.clock
+    }
+
     fn ctx(&self) -> &Context {
         &self.coordinator.ctx
     }
 
     /// Feeds the machine until it ends or may be left.
     pub async fn drive(mut self, first: Event) {
+        let clock = self.clock().clone();
         let mut leaving = self.coordinator.leaving();
         let mut event = first;
         loop {
@@ -188,7 +187,7 @@ impl Driver {
                         Event::Deadline(id)
                     }
                 },
-                () = sleep_until(deadline) => Event::Deadline(id),
+                () = sleep_until(&clock, deadline) => Event::Deadline(id),
                 () = leave(&mut leaving), if !self.state.leaving => Event::Signal,
             };
         }
@@ -197,7 +196,7 @@ impl Driver {
     /// One event. Says whether this is the end.
     async fn step(&mut self, event: &Event) -> bool {
         let before = self.state.phase;
-        let (state, effects) = machine::next(&self.state, event, now());
+        let (state, effects) = machine::next(&self.state, event, now(self.clock()));
         self.state = state;
         let phase = self.state.phase;
         if phase != before {
@@ -210,14 +209,14 @@ impl Driver {
                 "restart"
             );
             if phase == Phase::Gone {
-                self.gone_since = Timestamp::now();
+                self.gone_since = Timestamp::of(self.clock());
             }
             if before == Phase::Checking && phase == Phase::StopIntended {
                 self.watch_siblings();
             }
         }
         if self.state.late_ns.is_none() && self.state.is_late() {
-            self.state.late_ns = Some(Timestamp::now().nanos());
+            self.state.late_ns = Some(Timestamp::of(self.clock()).nanos());
         }
         let mut report = None;
         let mut ends = phase.is_final();
@@ -332,18 +331,19 @@ impl Driver {
             Effect::Persist => self.persist(id),
             Effect::Note => {
                 let written = self.write(Write::Save);
-                let _ = tokio::time::timeout(PERSIST_WITHIN, written).await;
+                let _ = self.clock().timeout(PERSIST_WITHIN, written).await;
             }
             Effect::Forget => {
                 let written = self.write(Write::Forget);
-                if tokio::time::timeout(PERSIST_WITHIN, written).await.is_err() {
+                let written = self.clock().timeout(PERSIST_WITHIN, written);
+                if written.await.is_err() {
                     tracing::error!(service = self.state.service, "the journal hangs");
                 }
             }
             Effect::Observe(after, sources) => self.observe(id, after, sources),
             Effect::Stop => self.call(id, true),
             Effect::Start => {
-                self.state.started_ns = Some(Timestamp::now().nanos());
+                self.state.started_ns = Some(Timestamp::of(self.clock()).nanos());
                 self.call(id, false);
             }
             Effect::Clean(files) => self.clean(id, files),
@@ -351,10 +351,10 @@ impl Driver {
                 if let Some(awaited) = self.awaited.take() {
                     awaited.abort();
                 }
-                end_moves(&self.halt).await;
+                end_moves(self.clock(), &self.halt).await;
                 self.watch_cleaned();
             }
-            Effect::SetDeadline(within) => self.deadline = Some(Instant::now() + within),
+            Effect::SetDeadline(within) => self.deadline = Some(self.clock().now() + within),
             Effect::Notify(notice) => self.notify(notice),
             Effect::Step(step) => self.record(step),
             Effect::Report(_) | Effect::Leave => {}
@@ -374,6 +374,7 @@ impl Driver {
         self.folders.clear();
         let own = self.live.as_ref().map(|live| live.found.session.clone());
         let locking = locks::lock(
+            self.clock().clone(),
             id,
             after,
             self.sessions.clone(),
@@ -426,7 +427,9 @@ impl Driver {
                     (Event::Saved(id), Side::Saved(saved))
                 }
                 Ok(Err(RunError::StopRefused(StopRefusal::BreakerOpen))) if is_emergency => {
-                    let error = coordinator.open_breaker(&known, Timestamp::now()).await;
+                    let error = coordinator
+                        .open_breaker(&known, Timestamp::of(&coordinator.ctx.clock))
+                        .await;
                     (Event::NotSaved(id), refused(error))
                 }
                 Ok(Err(error)) => {
@@ -522,18 +525,20 @@ impl Driver {
         let folders = self.folders.clone();
         self.await_task(async move {
             let phase = state.phase;
-            tokio::time::sleep(after).await;
-            if phase == Phase::StopIntended && !locks::still_protect(folders, &sessions).await {
+            ctx.clock.sleep(after).await;
+            if phase == Phase::StopIntended
+                && !locks::still_protect(&ctx.clock, folders, &sessions).await
+            {
                 return (Event::LockLost, Side::None);
             }
             let state_path = ctx.settings.state_path.clone();
             let call_ended = match phase {
                 Phase::StopUnknown | Phase::StartUnknown => {
-                    call_lock::has_ended_within(state_path, state).await
+                    call_lock::has_ended_within(&ctx.clock, state_path, state).await
                 }
                 _ => false,
             };
-            let (seen, why) = match observe(&service).await {
+            let (seen, why) = match observe(&ctx.clock, &service).await {
                 Observation::Running { mark, .. } => (Seen::Running(mark), String::new()),
                 Observation::Changing(why) => (Seen::Changing, why),
                 Observation::Gone { .. } | Observation::Unknown(_)
@@ -576,29 +581,13 @@ impl Driver {
             if stop { "stopping" } else { "starting" }
         );
         let held = self.call_lock.take();
+        let kind = match stop {
+            true => CallKind::Stop,
+            false => CallKind::Start,
+        };
         self.await_task(async move {
-            let called = match stop {
-                true => service.stop(held).await,
-                false => service.start(held).await,
-            };
-            match called {
-                Ok(()) => (
-                    Event::Returned(id, Returned::Ok),
-                    Side::Called(String::new()),
-                ),
-                Err(error) => {
-                    let returned = match &error {
-                        error if !error.may_have_acted() => Returned::NotSpawned,
-                        CallError::Failed {
-                            error: ExecError::Timeout(_),
-                            ..
-                        } => Returned::Timeout,
-                        _ => Returned::Failed,
-                    };
-                    let why = error.to_string();
-                    (Event::Returned(id, returned), Side::Called(why))
-                }
-            }
+            let (returned, why) = call(&service, kind, held).await;
+            (Event::Returned(id, returned), Side::Called(why))
         });
     }
 
@@ -627,7 +616,7 @@ impl Driver {
                 Some(job) => Some(coordinator.clean_all(job, &down).await),
                 None => None,
             };
-            end_moves(&down.halt).await;
+            end_moves(&coordinator.ctx.clock, &down.halt).await;
             insurance::before_a_start(&coordinator.ctx, &down, sessions, whole).await;
             let side = cleaned.map_or(Side::None, |cleaned| Side::Cleaned(Box::new(cleaned)));
             (Event::Cleaned(id), side)
@@ -650,9 +639,9 @@ fn refused(error: RunError) -> Side {
     Side::Refused(Box::new(error))
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
+async fn sleep_until(clock: &Clock, deadline: Option<Instant>) {
     match deadline {
-        Some(at) => tokio::time::sleep_until(at).await,
+        Some(at) => clock.sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

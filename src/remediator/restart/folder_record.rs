@@ -4,22 +4,27 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::scan::QUARANTINE_DIR;
 use crate::folder::{FolderPath, Found, Looks};
 use crate::remediator::quarantine::{LockedFolder, Obstacle};
 
-use super::state::{Now, Restart};
+use super::state::{Call, Now, Restart};
 
 /// Its name in the quarantine.
 pub const NAME: &str = "restart.json";
 const NEW: &str = "restart.json.new";
+/// The record of a call that an operator's command makes, while that is under way.
+const OPERATOR: &str = "operator.json";
+const OPERATOR_NEW: &str = "operator.json.new";
 const MAX_BYTES: u64 = 1 << 20;
 
 #[derive(Deserialize, Serialize)]
@@ -31,33 +36,53 @@ struct RestartRecord {
 
 /// Writes it, beneath the lock. Blocks.
 pub fn write(folder: &Arc<LockedFolder>, state_path: &Path, state: &Restart) -> Result<(), String> {
-    let failed = |error: Errno| error.to_string();
-    let quarantine = folder
-        .quarantine(true)
-        .map_err(|error| error.to_string())?
-        .ok_or("no quarantine")?;
     let record = RestartRecord {
         state_path: state_path.to_owned(),
         restart: state.clone(),
     };
-    let text = serde_json::to_vec(&record).map_err(|error| error.to_string())?;
+    let quarantine = folder.quarantine(true).map_err(|error| error.to_string())?;
+    let quarantine = quarantine.ok_or("no quarantine")?;
+    put(&quarantine, NAME, NEW, &record)
+}
+
+/// Writes the call that an operator's command is about to make, beneath the lock. A folder
+/// without a quarantine gets none: no remediator has stopped its service. Blocks.
+pub fn write_call(folder: &Arc<LockedFolder>, call: &Call) -> Result<(), String> {
+    let quarantine = folder.quarantine(false);
+    match quarantine.map_err(|error| error.to_string())? {
+        Some(quarantine) => put(&quarantine, OPERATOR, OPERATOR_NEW, call),
+        None => Ok(()),
+    }
+}
+
+fn put(quarantine: &OwnedFd, name: &str, new: &str, value: &impl Serialize) -> Result<(), String> {
+    let failed = |error: Errno| error.to_string();
+    let text = serde_json::to_vec(value).map_err(|error| error.to_string())?;
     let flags =
         OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd =
-        rustix::fs::openat(&quarantine, NEW, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+    let fd = rustix::fs::openat(quarantine, new, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
     let mut file = File::from(fd);
     file.write_all(&text).map_err(|error| error.to_string())?;
     file.sync_all().map_err(|error| error.to_string())?;
-    rustix::fs::renameat(&quarantine, NEW, &quarantine, NAME).map_err(failed)?;
-    rustix::fs::fsync(&quarantine).map_err(failed)
+    rustix::fs::renameat(quarantine, new, quarantine, name).map_err(failed)?;
+    rustix::fs::fsync(quarantine).map_err(failed)
 }
 
 /// Removes it. Blocks.
 pub fn remove(folder: &Arc<LockedFolder>) -> Result<(), Obstacle> {
+    unlink(folder, [NEW, NAME])
+}
+
+/// Removes the record of an operator's call. Blocks.
+pub fn remove_call(folder: &Arc<LockedFolder>) -> Result<(), Obstacle> {
+    unlink(folder, [OPERATOR_NEW, OPERATOR])
+}
+
+fn unlink(folder: &Arc<LockedFolder>, names: [&str; 2]) -> Result<(), Obstacle> {
     let Some(quarantine) = folder.quarantine(false)? else {
         return Ok(());
     };
-    for name in [NEW, NAME] {
+    for name in names {
         match rustix::fs::unlinkat(&quarantine, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => {}
             Err(error) => return Err(Obstacle::Io(format!("removing a record: {error}"))),
@@ -68,30 +93,33 @@ pub fn remove(folder: &Arc<LockedFolder>) -> Result<(), Obstacle> {
 
 /// What stands there, if it is of the remediator of this state directory. Blocks.
 pub fn read(found: &Found, state_path: &Path) -> Option<Restart> {
-    let record = read_any(found)?;
+    let record: RestartRecord = read_json(found, NAME)?;
     (record.state_path == state_path).then_some(record.restart)
 }
 
-/// Whether a call of another remediator may be under way: one that was killed has left its
-/// lock and not its call. `state_path`: whose record does not count, if any. Blocks.
+/// Whether a call of another remediator, or of an operator's command, may be under way: one that
+/// was killed has left its lock and not its call. `state_path`: whose record does not count, if
+/// any. Blocks.
 pub fn other_call_may_be_under_way(found: &Found, state_path: Option<&Path>, now: Now) -> bool {
-    read_any(found).is_some_and(|record| {
+    let is_under_way = |record: RestartRecord| {
         Some(record.state_path.as_path()) != state_path && record.restart.call_may_be_under_way(now)
-    })
+    };
+    read_json(found, NAME).is_some_and(is_under_way)
+        || read_json(found, OPERATOR).is_some_and(|call: Call| call.may_be_under_way(now))
 }
 
-fn read_any(found: &Found) -> Option<RestartRecord> {
+fn read_json<T: DeserializeOwned + Send + 'static>(found: &Found, name: &'static str) -> Option<T> {
     let place = found.place.clone();
-    let read = Looks::default().run(&found.place.path(), move || read_now(&place));
+    let read = Looks::default().run(&found.place.path(), move || read_now(&place, name));
     read.ok().flatten()
 }
 
-fn read_now(place: &FolderPath) -> Option<RestartRecord> {
+fn read_now<T: DeserializeOwned>(place: &FolderPath, name: &str) -> Option<T> {
     let folder = place.open().ok()?;
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let dir = flags | OFlags::DIRECTORY;
     let quarantine = rustix::fs::openat(&folder, QUARANTINE_DIR, dir, Mode::empty()).ok()?;
-    let file = rustix::fs::openat(&quarantine, NAME, flags, Mode::empty()).ok()?;
+    let file = rustix::fs::openat(&quarantine, name, flags, Mode::empty()).ok()?;
     let file = File::from(file);
     if !file.metadata().is_ok_and(|about| about.is_file()) {
         return None;

@@ -178,10 +178,26 @@ impl Restart {
 
     /// Whether an earlier call may be under way.
     pub fn call_may_be_under_way(&self, now: Now) -> bool {
-        self.call.is_some_and(|call| {
-            let believed = now.plus(LONGEST_CALL).is_past(Some(call.over_at));
-            believed && !now.is_past(Some(call.over_at))
-        })
+        self.call.is_some_and(|call| call.may_be_under_way(now))
+    }
+}
+
+impl Call {
+    /// A call that takes at most `timeout`, and begins by then or not at all.
+    pub fn new(id: u64, kind: CallKind, begins_by: Now, timeout: Duration) -> Self {
+        let over_at = begins_by.plus(ASKED_WITHIN + timeout + CALL_MARGIN);
+        Self {
+            id,
+            kind,
+            begins_by,
+            over_at,
+        }
+    }
+
+    /// Whether it may be under way. An end that no call can have is not believed.
+    pub fn may_be_under_way(&self, now: Now) -> bool {
+        let is_believed = now.plus(LONGEST_CALL).is_past(Some(self.over_at));
+        is_believed && !now.is_past(Some(self.over_at))
     }
 }
 
@@ -317,12 +333,7 @@ impl Transition {
             CallKind::Start => self.s.times.start,
         };
         let begins_by = self.now.plus(CALL_BEGINS_WITHIN);
-        self.s.call = Some(Call {
-            id: self.s.awaited + 1,
-            kind,
-            begins_by,
-            over_at: begins_by.plus(ASKED_WITHIN).plus(timeout).plus(CALL_MARGIN),
-        });
+        self.s.call = Some(Call::new(self.s.awaited + 1, kind, begins_by, timeout));
         self.persist();
     }
 

@@ -2,20 +2,24 @@
 //! keeps away meanwhile, or stops and starts a service itself; a `serve` that cannot serve
 //! starts what is pending before it ends.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use clock::Clock;
 
 use crate::config::Settings;
 use crate::control::{Presence, Service};
 use crate::folder::{Found, SessionName};
-use crate::remediator::quarantine::Obstacle;
-use crate::remediator::runner::{self, Context};
+use crate::remediator::quarantine::{LockedFolder, Obstacle};
+use crate::remediator::runner::{self, Context, blocking};
 use crate::remediator::service::lock_state;
 use crate::remediator::store::{FILE, Store, StoreError};
 
 use super::coordinator::RestartCoordinator;
-use super::driver::{other_call_may_be_under_way, presence};
-use super::machine::LOOK_EVERY;
-use super::state::{HandedTo, Phase, Restart};
+use super::driver::{call, now, other_call_may_be_under_way, presence};
+use super::folder_record;
+use super::machine::{LOOK_EVERY, PERSIST_WITHIN};
+use super::state::{Call, CallKind, HandedTo, Phase, Restart, Returned};
 
 /// All that is pending is started within this time, or left to the next try; more where a
 /// service may take longer.
@@ -54,6 +58,7 @@ pub fn pending_restart_of(
 /// Stops a service for an operator, or starts it: under the locks of its folders, so that no
 /// run is under way on them. Says whether that worked, and whether it runs.
 pub async fn call_for_operator(
+    clock: &Clock,
     service: &Service,
     sessions: &[Found],
     stop: bool,
@@ -64,7 +69,7 @@ pub async fn call_for_operator(
             Ok(folder) => folders.push(folder),
             Err(Obstacle::Locked) => {
                 let why = format!("{}: {}", found.session, Obstacle::Locked);
-                return (Err(why), presence(service).await);
+                return (Err(why), presence(clock, service).await);
             }
             // It may be for this very reason that an operator is at work.
             Err(error) => {
@@ -73,34 +78,64 @@ pub async fn call_for_operator(
         }
     }
     // Started beside it, two processes of one identity would run.
-    if !stop && other_call_may_be_under_way(sessions.to_vec(), None).await {
+    if !stop && other_call_may_be_under_way(clock, sessions.to_vec(), None).await {
         let why = "a call of a remediator that has ended may still be under way; look again in a minute, and start it if it does not run then";
-        return (Err(why.into()), presence(service).await);
+        return (Err(why.into()), presence(clock, service).await);
     }
-    let called = match stop {
-        true => service.stop(None).await,
-        false => service.start(None).await,
+    let (kind, timeout) = match stop {
+        true => (CallKind::Stop, service.stop_timeout),
+        false => (CallKind::Start, service.start_timeout),
     };
-    if let Err(error) = called {
-        return (Err(error.to_string()), presence(service).await);
+    // Should this command be killed, its call goes on: no remediator starts it beside that.
+    let record = Call::new(0, kind, now(clock), timeout);
+    let folders: Arc<[_]> = folders.into();
+    let written = move |folder: &_| folder_record::write_call(folder, &record);
+    note_call(clock, &folders, written).await;
+    let (returned, why) = call(service, kind, None).await;
+    if returned != Returned::Timeout {
+        let removed = |folder: &_| folder_record::remove_call(folder).map_err(|e| e.to_string());
+        note_call(clock, &folders, removed).await;
+    }
+    if returned != Returned::Ok {
+        return (Err(why), presence(clock, service).await);
     }
     if !stop {
-        return (Ok(()), presence(service).await);
+        return (Ok(()), presence(clock, service).await);
     }
-    let until = tokio::time::Instant::now() + service.gone_timeout;
+    let until = clock.now() + service.gone_timeout;
     loop {
-        let presence = presence(service).await;
-        if presence == Presence::Gone || tokio::time::Instant::now() >= until {
+        let presence = presence(clock, service).await;
+        if presence == Presence::Gone || clock.now() >= until {
             return (Ok(()), presence);
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        clock.sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Writes or removes the record of the call in each folder; a file system that hangs keeps
+/// nobody from stopping or starting a bot.
+async fn note_call(
+    clock: &Clock,
+    folders: &Arc<[Arc<LockedFolder>]>,
+    note: impl Fn(&Arc<LockedFolder>) -> Result<(), String> + Send + 'static,
+) {
+    let folders = Arc::clone(folders);
+    let noted = blocking(move || {
+        for folder in folders.iter() {
+            if let Err(error) = note(folder) {
+                tracing::warn!("failed to note the call in the quarantine: {error}");
+            }
+        }
+    });
+    if clock.timeout(PERSIST_WITHIN, noted).await.is_err() {
+        tracing::warn!("failed to note the call in the quarantine: timeout");
     }
 }
 
 /// For a `serve` that cannot start (a token file that others can read, an address in use, a
 /// journal that cannot be read): starts what is pending all the same, for nobody else would.
 /// It stays on record, for nobody has seen it connected.
-pub async fn start_pending_without_serving(settings: &Settings) {
+pub async fn start_pending_without_serving(settings: &Settings, clock: Clock) {
     let known = settings.discovery().survey().found;
     // Where another `serve` has the state directory, that one starts it.
     let has_journal = settings.state_path.join(FILE).exists();
@@ -120,7 +155,7 @@ pub async fn start_pending_without_serving(settings: &Settings) {
         Ok(store) => store,
         Err(error) => return tracing::error!("{error}"),
     };
-    let coordinator = RestartCoordinator::new(Context::new(settings.clone(), store));
+    let coordinator = RestartCoordinator::new(Context::new(settings.clone(), store, clock));
     coordinator.resume(&known, true).await;
     let longest = settings
         .services
@@ -130,10 +165,8 @@ pub async fn start_pending_without_serving(settings: &Settings) {
         .map(|service| (service.stop_timeout + service.start_timeout) * 2)
         .max();
     let longest = START_TIMEOUT.max(longest.unwrap_or_default());
-    if tokio::time::timeout(longest, coordinator.drained())
-        .await
-        .is_err()
-    {
+    let clock = &coordinator.ctx.clock;
+    if clock.timeout(longest, coordinator.drained()).await.is_err() {
         tracing::error!("starting what is pending takes too long");
     }
 }

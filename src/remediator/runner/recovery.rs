@@ -13,7 +13,7 @@ use super::super::insurance;
 use super::super::insurance::store::limits_of;
 use super::super::outcome::{self, Crash, Interruption, RunError};
 use super::super::quarantine::{
-    LockedFolder, LookedUp, MoveOutcome, Obstacle, RunId, StoredState, look_up, stored_runs,
+    LockedFolder, LookedUp, MoveOutcome, Obstacle, RunId, StoredState, change, look_up, stored_runs,
 };
 use super::super::store::StoreError;
 use super::super::store::audit::{Fate, FileRecord, Step};
@@ -38,7 +38,8 @@ pub(super) async fn resume(
     verdict: &Verdict,
     inventory: &Inventory,
 ) -> Result<bool, Obstacle> {
-    let disconnected = verdict.state == State::Disconnected && folder.is_still_at(&found.place);
+    let disconnected = verdict.state == State::Disconnected
+        && folder.confirm_place_async(&found.place).await.is_ok();
     let ask = CleanRequest {
         mode: policy::CleanupMode::Cleanup,
         tier: None,
@@ -58,7 +59,7 @@ pub(super) async fn resume(
         false => BTreeSet::new(),
     };
     let folder = Arc::clone(folder);
-    blocking(move || {
+    change(move || {
         let mut any = false;
         for stored in folder.stored()? {
             let (run, now) = (&stored.run, Timestamp::now());

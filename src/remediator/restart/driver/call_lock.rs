@@ -7,6 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clock::Clock;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::remediator::restart::machine::PERSIST_WITHIN;
@@ -71,11 +72,9 @@ fn has_ended(state_path: &Path, state: &Restart) -> bool {
 }
 
 /// The same; a disk that hangs says nothing.
-pub(super) async fn has_ended_within(state_path: PathBuf, state: Restart) -> bool {
+pub(super) async fn has_ended_within(clock: &Clock, state_path: PathBuf, state: Restart) -> bool {
     let looked = blocking(move || has_ended(&state_path, &state));
-    tokio::time::timeout(PERSIST_WITHIN, looked)
-        .await
-        .unwrap_or(false)
+    clock.timeout(PERSIST_WITHIN, looked).await.unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clock::Clock;
 use tokio::task::JoinSet;
 
 use crate::folder::{Found, SessionName};
@@ -21,23 +22,25 @@ const LOCKED_WITHIN: Duration = Duration::from_secs(6);
 /// Takes the lock of every folder, after a pause. A folder that cannot be locked is left out,
 /// so that a file system that hangs keeps nobody down; `own` must be lockable.
 pub(super) async fn lock(
+    clock: Clock,
     id: u64,
     after: Duration,
     mut sessions: Vec<Found>,
     own: Option<SessionName>,
     state_path: PathBuf,
 ) -> (Event, Side) {
-    tokio::time::sleep(after).await;
+    clock.sleep(after).await;
     // Two processes that lock the same folders do so in the same order.
     sessions.sort_by(|a, b| a.session.as_str().cmp(b.session.as_str()));
-    let answering = answering(&sessions).await;
-    let until = tokio::time::Instant::now() + LOCKED_WITHIN;
+    let answering = answering(&clock, &sessions).await;
+    let began = clock.now();
     let mut folders = BTreeMap::new();
     for found in &sessions {
         let locked = match answering.contains(found.session.as_str()) {
-            true => tokio::time::timeout_at(until, runner::lock(found))
-                .await
-                .ok(),
+            true => {
+                let within = LOCKED_WITHIN.saturating_sub(clock.since(began));
+                clock.timeout(within, runner::lock(found)).await.ok()
+            }
             false => None,
         };
         let locked =
@@ -53,7 +56,7 @@ pub(super) async fn lock(
             }
         }
     }
-    match other_call_may_be_under_way(sessions, Some(state_path)).await {
+    match other_call_may_be_under_way(&clock, sessions, Some(state_path)).await {
         true => (Event::LockBusy(id), Side::None),
         false => (Event::Locked(id), Side::Locked(Folders(folders))),
     }
@@ -61,7 +64,7 @@ pub(super) async fn lock(
 
 /// Those whose folder can be opened, or fails at once. They are asked at the same time: those
 /// that hang cost their time once.
-async fn answering(sessions: &[Found]) -> BTreeSet<String> {
+async fn answering(clock: &Clock, sessions: &[Found]) -> BTreeSet<String> {
     let mut looks = JoinSet::new();
     for found in sessions.iter().cloned() {
         looks.spawn(async move {
@@ -76,13 +79,13 @@ async fn answering(sessions: &[Found]) -> BTreeSet<String> {
             answering.extend(looked.ok());
         }
     };
-    let _ = tokio::time::timeout(OPENED_WITHIN, asked).await;
+    let _ = clock.timeout(OPENED_WITHIN, asked).await;
     answering
 }
 
 /// Whether each locked folder is still the one that is found by its path. One that does not
 /// answer in time counts as replaced.
-pub(super) async fn still_protect(folders: Folders, sessions: &[Found]) -> bool {
+pub(super) async fn still_protect(clock: &Clock, folders: Folders, sessions: &[Found]) -> bool {
     let places: Vec<_> = sessions
         .iter()
         .filter_map(|found| {
@@ -92,11 +95,9 @@ pub(super) async fn still_protect(folders: Folders, sessions: &[Found]) -> bool 
         .collect();
     let looked = blocking(move || {
         let mut all = places.iter();
-        all.all(|(folder, place)| folder.is_still_at(place))
+        all.all(|(folder, place)| folder.confirm_place(place).is_ok())
     });
-    tokio::time::timeout(OPENED_WITHIN, looked)
-        .await
-        .unwrap_or(false)
+    clock.timeout(OPENED_WITHIN, looked).await.unwrap_or(false)
 }
 
 #[cfg(test)]

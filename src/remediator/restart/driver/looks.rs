@@ -1,17 +1,21 @@
-//! What the driver asks: the supervisor, the sources, and the pause.
+//! What the driver asks: the supervisor, the sources, and the pause; and its calls.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use supervisor::Query;
+use clock::Clock;
+use supervisor::{ExecError, Query};
 
 use crate::connection::Finding;
-use crate::control::{Observation, Presence, Service};
+use crate::control::{CallError, Observation, Presence, Service};
 use crate::folder::{Found, Timestamp};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::cleaning::HALTS_WITHIN;
 use crate::remediator::restart::folder_record;
 use crate::remediator::restart::machine::{GRACE, PERSIST_WITHIN};
+use crate::remediator::restart::state::{CallKind, Returned};
 use crate::remediator::runner::{self, Context, blocking};
 use crate::remediator::store::StoreError;
 
@@ -19,10 +23,10 @@ use crate::remediator::store::StoreError;
 const AT_ONCE: usize = 8;
 
 /// From here on nothing moves.
-pub(in crate::remediator::restart) async fn end_moves(halt: &Halt) {
+pub(in crate::remediator::restart) async fn end_moves(clock: &Clock, halt: &Halt) {
     halt.halt();
     let halt = halt.clone();
-    let ended = tokio::time::timeout(HALTS_WITHIN, blocking(move || halt.wait()));
+    let ended = clock.timeout(HALTS_WITHIN, blocking(move || halt.wait()));
     if ended.await.is_err() {
         tracing::error!(
             "a move hangs in the file system; no other follows it, and the service is started"
@@ -31,32 +35,61 @@ pub(in crate::remediator::restart) async fn end_moves(halt: &Halt) {
 }
 
 /// What its supervisor says of it; a look that does not end says nothing.
-pub(in crate::remediator::restart) async fn observe(service: &Service) -> Observation {
-    match tokio::time::timeout(GRACE, service.observe(&Query::default())).await {
+pub(in crate::remediator::restart) async fn observe(
+    clock: &Clock,
+    service: &Service,
+) -> Observation {
+    let query = Query::default();
+    match clock.timeout(GRACE, service.observe(&query)).await {
         Ok(observation) => observation,
         Err(_) => Observation::Unknown("the look took too long".into()),
     }
+}
+
+/// Calls the supervisor: how that ended, and why it failed. `held` is its standard input.
+pub(in crate::remediator::restart) async fn call(
+    service: &Service,
+    kind: CallKind,
+    held: Option<Arc<File>>,
+) -> (Returned, String) {
+    let called = match kind {
+        CallKind::Stop => service.stop(held).await,
+        CallKind::Start => service.start(held).await,
+    };
+    let Err(error) = called else {
+        return (Returned::Ok, String::new());
+    };
+    let returned = match &error {
+        error if !error.may_have_acted() => Returned::NotSpawned,
+        CallError::Failed {
+            error: ExecError::Timeout(_),
+            ..
+        } => Returned::Timeout,
+        _ => Returned::Failed,
+    };
+    (returned, error.to_string())
 }
 
 /// Whether a call of another remediator may be under way for one of these, by the record in
 /// its folder. A folder that does not answer in time says nothing. `state_path`: whose record
 /// does not count, if any.
 pub(in crate::remediator::restart) async fn other_call_may_be_under_way(
+    clock: &Clock,
     sessions: Vec<Found>,
     state_path: Option<PathBuf>,
 ) -> bool {
+    let now = super::now(clock);
     let read = blocking(move || {
-        let now = super::now();
         sessions.iter().any(|found| {
             folder_record::other_call_may_be_under_way(found, state_path.as_deref(), now)
         })
     });
-    tokio::time::timeout(GRACE, read).await.unwrap_or(false)
+    clock.timeout(GRACE, read).await.unwrap_or(false)
 }
 
 /// Whether it runs.
-pub(in crate::remediator::restart) async fn presence(service: &Service) -> Presence {
-    observe(service).await.presence()
+pub(in crate::remediator::restart) async fn presence(clock: &Clock, service: &Service) -> Presence {
+    observe(clock, service).await.presence()
 }
 
 /// Whether a source that answers live says that one of these is connected.
@@ -78,7 +111,7 @@ pub(in crate::remediator::restart) async fn is_alive(ctx: &Context, sessions: &[
         }
         false
     };
-    tokio::time::timeout(GRACE, asked).await.unwrap_or(false)
+    ctx.clock.timeout(GRACE, asked).await.unwrap_or(false)
 }
 
 /// Who of these is connected since then.
@@ -102,10 +135,7 @@ pub(super) async fn who_is_back(ctx: &Context, asked: Vec<(Found, Timestamp)>) -
 
 pub(super) async fn is_paused(ctx: &Context) -> bool {
     let asked = ctx.ask(|store| Ok::<_, StoreError>(store.pause().state()?.paused.is_some()));
-    matches!(
-        tokio::time::timeout(PERSIST_WITHIN, asked).await,
-        Ok(Ok(true))
-    )
+    matches!(ctx.clock.timeout(PERSIST_WITHIN, asked).await, Ok(Ok(true)))
 }
 
 /// Whether a session is connected since then.

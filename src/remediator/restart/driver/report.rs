@@ -117,7 +117,7 @@ impl Driver {
         let down = self
             .state
             .stopped_at
-            .map(|at| format!("down for {} s", now().since(at).as_secs()));
+            .map(|at| format!("down for {} s", now(self.clock()).since(at).as_secs()));
         let step = match step {
             RestartStep::Stopping => Step::new("stopping", Some(self.state.service.clone())),
             RestartStep::Gone => Step::new("gone", None),

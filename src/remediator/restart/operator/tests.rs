@@ -1,3 +1,4 @@
+use clock::Clock;
 use std::path::Path;
 
 use super::*;
@@ -17,7 +18,13 @@ fn settings(dir: &Path) -> Settings {
     std::fs::write(&config, yaml).unwrap();
     let sessions = dir.join("sessions");
     std::fs::create_dir_all(sessions.join("bot1")).unwrap();
-    std::fs::write(sessions.join("bot1/creds.json"), "{}").unwrap();
+    let creds = r#"{"noiseKey":{},"nextPreKeyId":31,"account":{},"me":{"id":"1@s.whatsapp.net"}}"#;
+    std::fs::write(sessions.join("bot1/creds.json"), creds).unwrap();
+    load(dir)
+}
+
+fn load(dir: &Path) -> Settings {
+    let (config, sessions) = (dir.join("config.yml"), dir.join("sessions"));
     let common = CommonFlags {
         config_file: Some(config),
         sessions_path: vec![Source::parse(sessions.as_os_str()).unwrap()],
@@ -88,7 +95,7 @@ async fn what_cannot_serve_starts_what_is_pending() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings(dir.path());
     let runs = dir.path().join("runs");
-    start_pending_without_serving(&settings).await;
+    start_pending_without_serving(&settings, Clock::system()).await;
     let file = settings.state_path.join(FILE);
     assert!(!file.exists(), "nothing is made");
     let owe = |phase: Phase| {
@@ -105,14 +112,14 @@ async fn what_cannot_serve_starts_what_is_pending() {
     };
     for before in pending() {
         owe(before);
-        start_pending_without_serving(&settings).await;
+        start_pending_without_serving(&settings, Clock::system()).await;
         assert!(runs.exists(), "{before:?}");
         assert_eq!(phase(), Phase::WaitingForConnection, "{before:?}");
     }
     // Another `serve` is at it.
     owe(Phase::Gone);
     let held = lock_state(&settings.state_path).unwrap();
-    start_pending_without_serving(&settings).await;
+    start_pending_without_serving(&settings, Clock::system()).await;
     assert!(!runs.exists());
     drop(held);
     // A person has paused after the first start had failed.
@@ -122,7 +129,42 @@ async fn what_cannot_serve_starts_what_is_pending() {
         .pause()
         .set("ann", "undo", Timestamp::now())
         .unwrap();
-    start_pending_without_serving(&settings).await;
+    start_pending_without_serving(&settings, Clock::system()).await;
     assert!(!runs.exists());
     assert_eq!(phase(), Phase::HandedOver(HandedTo::Pause));
+}
+
+/// A command that was killed leaves its call, and no remediator starts the bot beside that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_call_of_an_operator_is_on_record_while_it_is_under_way() {
+    let dir = tempfile::tempdir().unwrap();
+    settings(dir.path());
+    let config = dir.path().join("config.yml");
+    let yaml = std::fs::read_to_string(&config).unwrap();
+    let quarantine = dir.path().join("sessions/bot1/.baileys_quarantine");
+    let record = quarantine.join("operator.json");
+    let copied = format!("start: [cp, {}", record.display());
+    let yaml = yaml.replace(&format!("start: [cp, {}", config.display()), &copied);
+    std::fs::write(&config, yaml).unwrap();
+    let settings = load(dir.path());
+    let known = settings.discovery().survey().found;
+    let service = settings.services.of(&known[0].session).unwrap();
+    // An earlier clean-up has made it.
+    let folder = LockedFolder::lock(&known[0].place).unwrap();
+    folder.quarantine(true).unwrap();
+    drop(folder);
+    let (started, _) = call_for_operator(&Clock::system(), &service, &known, false).await;
+    started.unwrap();
+    assert!(!record.exists(), "it has ended");
+    let text = std::fs::read_to_string(dir.path().join("runs")).unwrap();
+    let called: Call = serde_json::from_str(&text).unwrap();
+    assert_eq!(called.kind, CallKind::Start);
+    // As it is left by a command that was killed.
+    std::fs::remove_file(dir.path().join("runs")).unwrap();
+    std::fs::write(&record, text).unwrap();
+    let state_path = Some(settings.state_path.clone());
+    assert!(other_call_may_be_under_way(&Clock::system(), known.clone(), state_path).await);
+    let (started, presence) = call_for_operator(&Clock::system(), &service, &known, false).await;
+    assert!(started.unwrap_err().contains("may still be under way"));
+    assert_eq!(presence, Presence::Gone);
 }

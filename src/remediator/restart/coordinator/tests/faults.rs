@@ -8,7 +8,8 @@ async fn unknown_and_connected_is_not_started() {
     let world = World::new(
         bounds(),
         "[ -e lies ] && touch unknown && echo connected && exit",
-    );
+    )
+    .fast();
     world.write("gone.sh", "[ -e unknown ] && exit 7; test ! -e runs");
     std::fs::write(world.dir.path().join("lies"), "").unwrap();
     let run = world.asked();
@@ -142,4 +143,20 @@ async fn nobody_waits_for_a_session_whose_folder_is_gone() {
         .await;
     world.coordinator.drained().await;
     assert!(store.in_test().restarts().all().unwrap().is_empty());
+}
+
+/// Another folder stands where the locked one was: its lock protects nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_stopped_whose_folder_was_replaced() {
+    let world = World::new(bounds(), "");
+    // The second one to be asked is the sibling.
+    world.write(
+        "ask.sh",
+        "echo x >>asks; [ $(wc -l <asks) -eq 2 ] && mv sessions/a aside && cp -a aside sessions/a; echo connected",
+    );
+    let run = world.asked();
+    let (led, _) = world.lead(&run).await;
+    assert!(matches!(led, RestartResult::Busy), "{led:?}");
+    assert!(world.dir.path().join("aside").exists(), "it was replaced");
+    assert!(world.runs().exists() && world.phases().is_empty());
 }

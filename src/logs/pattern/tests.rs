@@ -448,7 +448,7 @@ proptest! {
         let patterns = Patterns::shipped_and(&own).unwrap();
         for (text, places) in texts {
             let text = text.concat();
-            let whole = scanned(patterns, &text);
+            let whole = scanned(&patterns, &text);
             let (mut parts, mut state, mut at) = (Vec::new(), ScanState::default(), 0);
             let mut sink = |_: Hit<'_>, found: &Found| parts.push(found.clone());
             for cut in split(&text, &places) {

@@ -21,7 +21,7 @@ use baileys_exporter::folder::{
     Creds, CredsFacts, Entry, FileName, Inventory, Kind, SessionActivity, SessionName, Shape,
     Stamp, Timestamp,
 };
-use baileys_exporter::logs::pattern::{Found, Hit, Pattern, Patterns, ScanState, Severity};
+use baileys_exporter::logs::pattern::{Hit, Pattern, Patterns, RecordSigns, ScanState, Severity};
 use baileys_exporter::logs::record;
 use baileys_exporter::policy::guard::MOVABLE_KINDS;
 use baileys_exporter::policy::{CleanRequest, CleanupMode, Force, Limits, Tier, decide, plan};
@@ -613,7 +613,7 @@ pub fn logs(data: &[u8]) {
 }
 
 /// Patterns, lines with secrets and reports of a connection.
-fn totals(found: &[Found]) -> (Vec<usize>, u64, usize) {
+fn totals(found: &[RecordSigns]) -> (Vec<usize>, u64, usize) {
     let signs = found.iter().flat_map(|found| &found.signs);
     let mut signs: Vec<usize> = signs.map(|sign| sign.pattern).collect();
     signs.sort_unstable();
@@ -621,9 +621,9 @@ fn totals(found: &[Found]) -> (Vec<usize>, u64, usize) {
     (signs, found.iter().map(|found| found.secrets).sum(), opened)
 }
 
-fn scanned(patterns: &Patterns, chunks: &[&[u8]]) -> Vec<Found> {
+fn scanned(patterns: &Patterns, chunks: &[&[u8]]) -> Vec<RecordSigns> {
     let (mut all, mut state) = (Vec::new(), ScanState::default());
-    let mut sink = |_: Hit<'_>, found: &Found| all.push(found.clone());
+    let mut sink = |_: Hit<'_>, found: &RecordSigns| all.push(found.clone());
     for chunk in chunks {
         patterns.scan(chunk, &mut state, &mut Vec::new(), &mut sink);
     }

@@ -15,6 +15,8 @@ pub struct App {
     pub settings: Arc<Settings>,
     /// The sources of the verdict.
     pub connection: Connection,
+    /// Tells the time.
+    pub clock: Clock,
 }
 
 impl App {
@@ -22,13 +24,17 @@ impl App {
     pub fn new(settings: Settings, memory: Arc<dyn Memory>, clock: Clock) -> Self {
         let log = (!settings.logs.globs.is_empty()).then(|| {
             let logs = Arc::clone(&settings.logs);
-            Arc::new(LastEventReader::new(logs, settings.sources.clone(), clock))
-                as Arc<dyn LogView>
+            Arc::new(LastEventReader::new(
+                logs,
+                settings.sources.clone(),
+                clock.clone(),
+            )) as Arc<dyn LogView>
         });
         let connection = Connection::new(settings.connection.clone(), log, memory);
         Self {
             settings: Arc::new(settings),
             connection,
+            clock,
         }
     }
 }

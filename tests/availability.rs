@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use testkit::fixture::Snapshot;
 use testkit::hung::HungMount;
 use testkit::world::{World, alert};
 
@@ -219,4 +220,124 @@ fn a_flood_of_scrapes_keeps_no_bot_down() {
     assert!(refused.into_inner() > 0, "no scrape was refused");
     // The workers of the runtime, and few threads that block.
     assert!(most < 100, "{most} threads");
+}
+
+/// The ways to lose a journal, by what is done to the state directory.
+type Loss = fn(&Path);
+const LOSSES: [(&str, Loss); 4] = [
+    ("its directory is deleted", |state| {
+        fs::remove_dir_all(state).unwrap();
+    }),
+    ("it is deleted", |state| {
+        fs::remove_file(state.join("journal.sqlite")).unwrap();
+    }),
+    ("it is truncated", |state| {
+        let mut file = fs::File::options();
+        let file = file.write(true).open(state.join("journal.sqlite")).unwrap();
+        file.set_len(0).unwrap();
+    }),
+    ("it is replaced", |state| {
+        let (file, new) = (state.join("journal.sqlite"), state.join("new"));
+        fs::copy(&file, &new).unwrap();
+        fs::rename(new, file).unwrap();
+    }),
+];
+
+#[test]
+fn a_journal_that_is_lost_is_found_and_nothing_is_accepted() {
+    for (how, lose) in LOSSES {
+        let mut world = new_world();
+        let before = world.bot("bot", "bloated-classic-387", "disconnected");
+        world.with_probe();
+        world.start_remediator();
+        assert_eq!(world.metric("journal_up", &[]), 1.0);
+        lose(&world.path("state"));
+        // Whatever comes first finds it.
+        let (status, said) = world.deliver(&[alert("bot", "cleanup")]);
+        assert_eq!(status, 503, "{how}: {said}");
+        assert_eq!(world.metric("journal_up", &[]), 0.0, "{how}");
+        let ready = || testkit::net::get(&world.url("/-/ready"));
+        assert_eq!(ready().unwrap().status, 503, "{how}");
+        assert_eq!(
+            world.metric("webhook_requests_total", &[("code", "503")]),
+            1.0
+        );
+        assert!(
+            world.log().contains("no run begins"),
+            "{how}: {}",
+            world.log()
+        );
+        world.unchanged("bot", &before);
+        let _ = fs::remove_dir_all(world.path("state"));
+        world.stop();
+        // A new journal.
+        world.start_remediator();
+        assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1, "{how}");
+        world.wait_until_idle();
+        assert_eq!(world.run_of("bot")["status"], "done", "{how}");
+        world.finish();
+    }
+}
+
+#[test]
+fn a_lost_journal_is_found_without_a_request() {
+    let mut world = new_world();
+    world.bot("bot", "normal", "disconnected");
+    world.with_probe();
+    world.start_remediator();
+    fs::remove_dir_all(world.path("state")).unwrap();
+    world.wait("the log tells", || {
+        match world.log().contains("no run begins") {
+            true => Ok(()),
+            false => Err("not yet".into()),
+        }
+    });
+    world.finish();
+}
+
+/// Loses the journal of a remediator at a point of a restart, in all ways.
+fn lose_while(held: &str, then: impl Fn(&str, restart_world::World, &Snapshot) + Sync) {
+    std::thread::scope(|scope| {
+        for (how, lose) in LOSSES {
+            let then = &then;
+            scope.spawn(move || {
+                let (mut world, before) = restart_world::World::new();
+                world.start();
+                world.mark(&format!("hold-{held}"));
+                world.deliver("emergency");
+                world.wait_for_file(&format!("reached-{held}"));
+                world.wait("the run is under way", || match world.ended() {
+                    Err(run) if run.contains("\"running\"") => Ok(()),
+                    other => Err(format!("{other:?}")),
+                });
+                lose(&world.at("state"));
+                world.unmark(&format!("hold-{held}"));
+                then(how, world, &before);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_bot_that_is_down_is_started_without_a_journal() {
+    for held in ["stop", "start"] {
+        lose_while(held, |how, world, _| {
+            world.wait(how, || match world.calls("start") {
+                0 => Err("not started".into()),
+                _ => world.is_connected(),
+            });
+            assert_eq!(world.calls("stop"), 1, "{how}");
+        });
+    }
+}
+
+#[test]
+fn no_bot_is_stopped_that_could_not_be_put_on_record() {
+    lose_while("asked", |how, mut world, before| {
+        world.says("no run begins");
+        world.signal(rustix::process::Signal::TERM);
+        assert!(world.ends(), "{how}");
+        assert_eq!(world.calls("stop"), 0, "{how}: {}", world.read("log"));
+        assert_eq!(world.moved(before), 0, "{how}");
+    });
 }

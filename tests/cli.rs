@@ -750,3 +750,109 @@ fn help_names_every_flag() {
             .must(0, &[env!("CARGO_PKG_VERSION")]);
     }
 }
+
+/// A probe's command gets a clean environment, and the variables that the configuration names.
+#[test]
+fn a_probe_command_gets_no_variable_that_is_not_named() {
+    let mut world = World::new(testkit::programs!());
+    world.bot("bot", "normal", "connected");
+    let (script, seen) = (world.path("probe/env.sh"), world.path("seen"));
+    fs::write(&script, "env >\"$1\"\necho connected\n").unwrap();
+    world.with_config(&format!(
+        "connection: {{command: [sh, '{}', '{}'], env: [NAMED, MISSING]}}\n",
+        script.display(),
+        seen.display()
+    ));
+    for (program, command, flags) in [
+        (
+            env!("CARGO_BIN_EXE_baileys_exporter"),
+            "status",
+            world.exporter_flags(),
+        ),
+        (
+            env!("CARGO_BIN_EXE_baileys_remediator"),
+            "doctor",
+            world.remediator_flags(),
+        ),
+    ] {
+        let _ = fs::remove_file(&seen);
+        let args = ["SECRET_KEY=hidden", "NAMED=given", program, command];
+        world.run("env", &args, flags);
+        let env = fs::read_to_string(&seen).unwrap();
+        let mut names: Vec<&str> = env
+            .lines()
+            .filter_map(|line| Some(line.split_once('=')?.0))
+            .collect();
+        // The shell's own.
+        names.retain(|name| !["PWD", "OLDPWD", "SHLVL", "_"].contains(name));
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            ["HOME", "LANG", "LC_ALL", "NAMED", "PATH"],
+            "{command}"
+        );
+        assert!(env.contains("NAMED=given"));
+    }
+}
+
+/// Names and paths may hold anything; a terminal must not obey them.
+#[test]
+fn no_name_reorders_the_terminal() {
+    let mut world = new_world();
+    let name = "bot\u{202e}txt\u{2066}";
+    world.bot(name, "normal", "connected");
+    world.bot(&"测".repeat(60), "normal", "connected");
+    fs::write(world.folder(name).join("creds.json"), "").unwrap();
+    // Not an auth folder, and one that cannot be opened.
+    std::os::unix::fs::symlink("/nowhere", world.folder("li\u{1b}[2Jnk\u{7}")).unwrap();
+    let missing = format!(
+        "--sessions.path={}",
+        world.path("no\u{202e}\u{1b}[8mne").display()
+    );
+    let active = |text: &str| {
+        let active = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}".contains(c);
+        text.chars().any(active)
+    };
+    let mut seen = String::new();
+    for (program, commands) in [
+        (EXPORTER, [vec!["status"], vec!["status", "--output=json"]]),
+        (REMEDIATOR, [vec!["doctor"], vec!["plan", name]]),
+    ] {
+        for mut command in commands {
+            let flags = match program == EXPORTER {
+                true => world.exporter_flags(),
+                false => world.remediator_flags(),
+            };
+            command.push(&missing);
+            let ran = world.run(program, &command, flags);
+            assert!(
+                !active(&ran.out) && !active(&ran.err),
+                "{command:?}: {ran:#?}"
+            );
+            seen.push_str(&ran.out);
+            seen.push_str(&ran.err);
+        }
+    }
+    assert!(seen.contains("bot\\u202etxt\\u2066"), "{seen}");
+    assert!(seen.contains("no\\u202e\\u001b[8mne"), "{seen}");
+    let status = world.run(
+        EXPORTER,
+        &["status", "--output=json"],
+        world.exporter_flags(),
+    );
+    let names: Vec<Value> = status
+        .json()
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["session"].clone())
+        .collect();
+    assert!(names.contains(&Value::from(name)), "{names:?}");
+    // The log of a server as well.
+    world.flags.push(missing);
+    world.start_exporter();
+    world.metrics();
+    assert!(!active(&world.log()), "{}", world.log());
+    assert!(world.log().contains("202e"), "{}", world.log());
+    world.finish();
+}

@@ -105,7 +105,9 @@ fn request(world: &World, request: &str) -> Answer {
 fn ask(world: &World, method: &str, path: &str, headers: &str) -> Answer {
     request(
         world,
-        &format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n"),
+        &format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n"
+        ),
     )
 }
 
@@ -1333,5 +1335,88 @@ fn concurrent_scrapes_are_bounded() {
     // Other pages are not scrapes.
     assert_eq!(ask(&world, "GET", "/-/healthy", "").status, 200);
     assert_eq!(ask(&world, "GET", "/metrics", "").status, 200);
+    world.finish();
+}
+
+/// A page of another site, or of a name that the site points at this machine, changes nothing.
+#[test]
+fn a_foreign_page_cannot_reload_the_configuration() {
+    let mut world = new_world();
+    bot(&world, "a", "normal");
+    world.start_exporter();
+    let reload = |headers: &str| {
+        let begin = "POST /-/reload HTTP/1.1\r\nConnection: close\r\nContent-Length: 0\r\n";
+        request(&world, &format!("{begin}{headers}\r\n"))
+    };
+    let loaded = "configuration loaded";
+    for (headers, what) in [
+        ("Host: evil.example\r\n", "Host"),
+        (
+            "Host: localhost\r\nOrigin: http://evil.example\r\n",
+            "Origin",
+        ),
+        ("Host: localhost\r\nOrigin: null\r\n", "Origin"),
+        (
+            "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n",
+            "Origin",
+        ),
+        (
+            "Host: evil.example\r\nOrigin: http://evil.example\r\nSec-Fetch-Site: same-origin\r\n",
+            "Host",
+        ),
+    ] {
+        let answer = reload(headers);
+        assert_eq!(answer.status, 403, "{headers}");
+        assert!(
+            answer.body.contains(&format!("foreign {what}")),
+            "{headers}"
+        );
+    }
+    assert!(!world.log().contains(loaded));
+    let own = format!(
+        "Host: 127.0.0.1:{0}\r\nOrigin: http://127.0.0.1:{0}\r\n",
+        world.port
+    );
+    assert_eq!(reload(&own).status, 200);
+    // Too many are refused, and those that came before them are not.
+    let answers: Vec<u16> = (0..20)
+        .map(|_| reload("Host: localhost\r\n").status)
+        .collect();
+    assert!(answers.contains(&429), "{answers:?}");
+    assert_eq!(answers[0], 200, "{answers:?}");
+    assert!(
+        answers.iter().all(|status| [200, 429].contains(status)),
+        "{answers:?}"
+    );
+    world.finish();
+}
+
+/// Until the sources have answered again, the last verdict holds.
+#[test]
+fn a_reload_keeps_the_verdicts() {
+    let mut world = new_world();
+    bot(&world, "bot", "normal");
+    world.probe_says("bot", "connected");
+    world.with_probe();
+    world.with_config("connection: {timeout: 1m}\n");
+    world.start_exporter();
+    let state = |world: &World, state: &str| {
+        let labels = [("session", "bot"), ("state", state)];
+        auth(&world.metrics(), "connection_state", &labels)
+    };
+    world.wait("it is connected", || match state(&world, "connected") {
+        1.0 => Ok(()),
+        other => Err(format!("{other}")),
+    });
+    // The next call waits for as long as the test wants.
+    let next = world.probe_calls("bot") + 1;
+    world.hold_probe("bot", next);
+    let reload = ask(&world, "POST", "/-/reload", "Content-Length: 0\r\n");
+    assert_eq!(reload.status, 200);
+    let held = world.path("probe/bot.held");
+    world.wait_for_file("the probe is asked after the reload", &held);
+    assert_eq!(state(&world, "connected"), 1.0);
+    assert_eq!(state(&world, "unknown"), 0.0);
+    world.release_probe("bot");
     world.finish();
 }

@@ -187,6 +187,7 @@ async fn show_status(settings: Settings, output: Output) -> ExitCode {
     let App {
         settings,
         connection,
+        ..
     } = App::new(settings, memory, Clock::system());
     let look = tokio::task::spawn_blocking(move || {
         let snapshot = Collector::new(Arc::clone(&settings), Clock::system()).collect();

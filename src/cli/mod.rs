@@ -1,12 +1,15 @@
 //! Terminal output and signals of both programs.
 
 pub mod exit_codes;
+pub mod neutral;
 pub mod table;
 
 use std::future::Future;
 use std::io::{self, Write};
 
 use tokio::signal::unix::{SignalKind, signal};
+
+use self::neutral::neutral_styled;
 
 /// Resolves with the name of the first signal that asks for a graceful shutdown: SIGINT,
 /// SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2 or SIGALRM. After this call none of them ends the
@@ -64,15 +67,15 @@ pub fn defer_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes to standard output, with colours only on a terminal. A closed pipe (`| head`) is no
-/// error.
+/// Writes to standard output, with colours only on a terminal. What a terminal would obey, but
+/// for the colours of the tables, is escaped. A closed pipe (`| head`) is no error.
 pub fn print(text: &str) {
     let mut out = anstream::stdout().lock();
-    let _ = writeln!(out, "{text}");
+    let _ = writeln!(out, "{}", neutral_styled(text));
 }
 
-/// Writes to standard error, with colours only on a terminal.
+/// The same on standard error.
 pub fn complain(text: &str) {
     let mut err = anstream::stderr().lock();
-    let _ = writeln!(err, "{text}");
+    let _ = writeln!(err, "{}", neutral_styled(text));
 }

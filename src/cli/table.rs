@@ -5,6 +5,11 @@ use std::fmt;
 use anstyle::Style;
 use unicode_width::UnicodeWidthStr;
 
+use super::neutral::{fit, neutral_line};
+
+/// A cell that is not the last of its row is cut to so many columns of the terminal.
+const MAX_COLUMNS: usize = 48;
+
 /// One cell.
 #[derive(Clone, Debug)]
 pub struct Cell {
@@ -16,7 +21,7 @@ pub struct Cell {
 /// A cell without colour.
 pub fn plain(text: impl Into<String>) -> Cell {
     Cell {
-        text: text.into(),
+        text: neutral_line(&text.into()).into_owned(),
         style: Style::new(),
         right: false,
     }
@@ -58,7 +63,11 @@ impl Table {
     }
 
     /// Adds a row.
-    pub fn row(&mut self, cells: Vec<Cell>) {
+    pub fn row(&mut self, mut cells: Vec<Cell>) {
+        let last = cells.len().saturating_sub(1);
+        for cell in cells.iter_mut().take(last) {
+            cell.text = fit(&cell.text, MAX_COLUMNS).into_owned();
+        }
         self.rows.push(cells);
     }
 }

@@ -184,6 +184,7 @@ pub struct ConnectionSection {
     pub timeout: Option<Duration>,
     pub session_pattern: Option<String>,
     pub command: Option<Vec<String>>,
+    pub env: Vec<String>,
     pub http: Option<Http>,
     pub sockets: Option<bool>,
     pub trust: Vec<String>,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
+use crate::cli::neutral::NeutralStderr;
 use crate::folder::Source;
 use crate::policy::BatchSetting;
 
@@ -174,7 +175,7 @@ impl LogFlags {
                     tracing_logfmt::builder()
                         .with_target(false)
                         .layer()
-                        .with_writer(std::io::stderr),
+                        .with_writer(|| NeutralStderr),
                 )
                 .init(),
             LogFormat::Json => registry
@@ -182,7 +183,7 @@ impl LogFlags {
                     tracing_subscriber::fmt::layer()
                         .json()
                         .flatten_event(true)
-                        .with_writer(std::io::stderr),
+                        .with_writer(|| NeutralStderr),
                 )
                 .init(),
         }

@@ -175,17 +175,21 @@ impl Settings {
             ),
             None => None,
         };
-        let mut probes = Vec::new();
-        match (&flags.connection_command, &file.connection.command) {
-            (Some(line), _) => probes.push(
+        let command = match (&flags.connection_command, &file.connection.command) {
+            (Some(line), _) => Some(
                 Probe::command_line(line, pattern.as_ref())
                     .map_err(|e| format!("--connection.command: {e}"))?,
             ),
-            (None, Some(argv)) => probes.push(
+            (None, Some(argv)) => Some(
                 Probe::command(argv, pattern.as_ref())
                     .map_err(|e| format!("connection.command: {e}"))?,
             ),
-            (None, None) => {}
+            (None, None) => None,
+        };
+        let mut probes = Vec::new();
+        if let Some(command) = command {
+            let command = command.with_env(&file.connection.env);
+            probes.push(command.map_err(|error| error.to_string())?);
         }
         if let Some(http) = file.connection.http {
             probes.push(http.probe(pattern.as_ref())?);

@@ -6,6 +6,7 @@
 mod http;
 mod redact;
 
+use std::cell::Cell;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::LazyLock;
@@ -14,9 +15,10 @@ use std::time::Duration;
 use regex::Regex;
 use rustix::fs::{Access, access};
 use serde_json::Value;
-use supervisor::Part;
 use supervisor::exec::{Ended, Exec};
+use supervisor::{ArgTemplate, Part};
 
+use crate::control::placeholders;
 use crate::folder::SessionName;
 
 pub use http::HttpProbe;
@@ -38,6 +40,8 @@ pub enum Probe {
     Command {
         /// Program and arguments.
         argv: Vec<Template>,
+        /// Names of variables that it gets beside `PATH`, `HOME` and a plain locale.
+        env: Vec<String>,
     },
     /// `GET` of a URL that answers 200 with JSON.
     Http(Box<HttpProbe>),
@@ -56,25 +60,50 @@ impl fmt::Display for ProbeError {
 impl Probe {
     /// A command from its program and arguments, each a [`Template`].
     ///
-    /// Errors: no program, or a placeholder that nothing fills.
+    /// Errors: no program, a placeholder that nothing fills, or one behind a lone dash.
     pub fn command(argv: &[String], pattern: Option<&Regex>) -> Result<Self, ProbeError> {
         if argv.first().is_none_or(String::is_empty) {
             return Err(ProbeError("the connection command is empty".into()));
         }
         let parse = |(index, word): (usize, &String)| {
-            Template::parse(word, pattern).map_err(|error| {
+            let of_word = |error: String| {
                 ProbeError(format!(
                     "word {} of the connection command: {error}",
                     index + 1
                 ))
-            })
+            };
+            let template = Template::parse(word, pattern).map_err(|error| of_word(error.0))?;
+            ArgTemplate::parse(word, &placeholders(pattern)).map_err(of_word)?;
+            Ok(template)
         };
         let argv = argv
             .iter()
             .enumerate()
             .map(parse)
             .collect::<Result<_, _>>()?;
-        Ok(Self::Command { argv })
+        let env = Vec::new();
+        Ok(Self::Command { argv, env })
+    }
+
+    /// A command that also gets these variables of this program, as far as they are set.
+    ///
+    /// Errors: a text that is no name of a variable.
+    pub fn with_env(self, names: &[String]) -> Result<Self, ProbeError> {
+        if names
+            .iter()
+            .any(|name| name.is_empty() || name.contains(['=', '\0']))
+        {
+            return Err(ProbeError(
+                "connection.env holds what is no name of a variable; give names such as PM2_HOME, without a value".into(),
+            ));
+        }
+        Ok(match self {
+            Self::Command { argv, .. } => Self::Command {
+                argv,
+                env: names.to_vec(),
+            },
+            http @ Self::Http(_) => http,
+        })
     }
 
     /// A command given as one line, split as a shell splits words; no shell runs.
@@ -147,7 +176,7 @@ impl Probe {
 
     /// Why it cannot answer, where that can be seen beforehand. Blocks.
     pub(super) fn problem(&self) -> Option<String> {
-        let Probe::Command { argv } = self else {
+        let Probe::Command { argv, .. } = self else {
             return None;
         };
         let [Part::Text(program)] = argv.first()?.parts() else {
@@ -165,7 +194,7 @@ impl Probe {
     /// Asks. Never fails: what goes wrong is evidence of nothing.
     pub async fn ask(&self, session: &SessionName, timeout: Duration) -> Evidence {
         let said = match self {
-            Probe::Command { argv } => ask_command(argv, session, timeout)
+            Probe::Command { argv, env } => ask_command(argv, env, session, timeout)
                 .await
                 .map_err(|why| format!("the command {why}")),
             Probe::Http(http) => http.ask(session, timeout).await,
@@ -197,16 +226,20 @@ fn find_program(program: &str) -> Result<(), &'static str> {
 
 async fn ask_command(
     argv: &[Template],
+    env: &[String],
     session: &SessionName,
     timeout: Duration,
 ) -> Result<(Finding, String), String> {
     let argv: Vec<String> = argv
         .iter()
-        .map(|arg| arg.fill(session, |value| value.to_owned()))
+        .map(|arg| fill_argument(arg, session))
         .collect::<Result<_, _>>()?;
+    let passed: Vec<&str> = env.iter().map(String::as_str).collect();
     let exec = Exec::new(&argv, timeout)
         .read(MAX_ANSWER_BYTES)
-        .read_error(MAX_ERROR_BYTES);
+        .read_error(MAX_ERROR_BYTES)
+        .clean_env(&passed)
+        .keep_dir();
     judge_command(&exec.run().await.map_err(|error| error.to_string())?)
 }
 
@@ -249,6 +282,21 @@ fn is_refusal(error: &str) -> bool {
     });
     let has = |regex: &Option<Regex>, unless| regex.as_ref().map_or(unless, |r| r.is_match(error));
     has(&REFUSED, false) && !has(&OTHER, true)
+}
+
+/// Fills an argument. No part of a session's name that begins with a dash gets into one: a
+/// program might take it for an option.
+fn fill_argument(argument: &Template, session: &SessionName) -> Result<String, String> {
+    let is_option = Cell::new(false);
+    let filled = argument.fill(session, |value| {
+        is_option.set(is_option.get() || value.starts_with('-'));
+        value.to_owned()
+    })?;
+    let begins_filled = !matches!(argument.parts().first(), Some(Part::Text(_)) | None);
+    match is_option.get() || (begins_filled && filled.starts_with('-')) {
+        true => Err("was not asked: the session's name would read as an option".into()),
+        false => Ok(filled),
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! | `GET /metrics` (`--web.telemetry-path`) | the metrics |
 //! | `GET /-/healthy` | 200 while the process serves |
 //! | `GET /-/ready` | 200 once the first look at the folders is done |
-//! | `POST /-/reload` | reads the configuration again, as SIGHUP does |
+//! | `POST /-/reload` | reads the configuration again, as SIGHUP does; not from a foreign page |
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -25,7 +25,9 @@ use crate::connection::{Connection, Memory, Recent, State, Verdict};
 use crate::folder::discovery::SkipReason;
 use crate::folder::{SessionName, Timestamp};
 use crate::logs::{LogSettings, Monitor, SessionsSeen, overview};
-use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response, exposition};
+use exporter_toolkit::{
+    self as web, ConcurrencyLimit, Listeners, Rate, RateLimit, Response, exposition,
+};
 
 use super::metrics::{ReloadState, metric_families};
 use super::page::page;
@@ -37,8 +39,14 @@ use super::status::{lay_out, verdicts};
 /// F5 does not keep every probe busy.
 const PAGE_FOR: Duration = Duration::from_secs(10);
 
-/// Pages and reloads at the same time; more get 503.
+/// Pages at the same time; more get 503.
 const MAX_PAGES: usize = 8;
+
+/// Reloads by HTTP; more get 429.
+const RELOADS: Rate = Rate {
+    interval: Duration::from_secs(5),
+    burst: 5,
+};
 
 /// How often all sources are asked about all sessions.
 const VERDICTS_EVERY: Duration = Duration::from_secs(30);
@@ -63,6 +71,9 @@ pub struct Exporter {
     metrics_path: String,
     scrapes: ConcurrencyLimit,
     pages: ConcurrencyLimit,
+    /// One at a time.
+    reloads: (ConcurrencyLimit, RateLimit),
+    reloading: Mutex<()>,
     page: tokio::sync::Mutex<Option<(Instant, String)>>,
     /// Set once the logs are read, where any are named.
     logs: Mutex<Option<Arc<Monitor>>>,
@@ -91,6 +102,7 @@ impl Loaded {
         let App {
             settings,
             connection,
+            ..
         } = App::new(settings, Arc::clone(memory), clock.clone());
         Self {
             collector: Arc::new(Mutex::new(Collector::new(
@@ -105,6 +117,15 @@ impl Loaded {
             },
             latest: Latest::default(),
         }
+    }
+
+    /// The same with the verdicts of `former`, until the sources were asked again. Without a
+    /// source nothing would replace them.
+    fn after(mut self, former: &Self) -> Self {
+        if self.connection.has_sources() {
+            self.latest = Arc::clone(&former.latest);
+        }
+        self
     }
 }
 
@@ -135,6 +156,11 @@ impl Exporter {
             kept,
             reloaded: Notify::new(),
             others: AtomicBool::new(true),
+            reloads: (
+                ConcurrencyLimit::new(1),
+                RateLimit::new(RELOADS, clock.clone()),
+            ),
+            reloading: Mutex::new(()),
             clock,
             metrics_path,
             scrapes: ConcurrencyLimit::new(max_requests),
@@ -236,6 +262,11 @@ impl Exporter {
 
     /// Reads the configuration again. After a failure the former one stays in force.
     pub fn reload(&self) -> Result<(), String> {
+        // The latest file is the last to be laid over the others.
+        let _turn = self
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let loaded = (self.load)();
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match loaded {
@@ -248,7 +279,8 @@ impl Exporter {
                     );
                     return Err(error);
                 }
-                *state = Loaded::new(settings, &self.memory, &self.clock);
+                let new = Loaded::new(settings, &self.memory, &self.clock);
+                *state = new.after(&state);
                 self.reloaded.notify_one();
                 tracing::info!("configuration loaded");
                 Ok(())
@@ -354,7 +386,14 @@ impl Exporter {
             "/-/reload" if request.method() != Method::POST => {
                 web::method_not_allowed(&[Method::POST])
             }
-            "/-/reload" => pages.run(self.reload_now()).await,
+            "/-/reload" => {
+                let (one, rate) = &self.reloads;
+                let refusal = web::refuse_foreign(&request).or_else(|| rate.refusal());
+                match refusal {
+                    Some(refusal) => refusal,
+                    None => one.clone().run(Arc::clone(&self).reload_now()).await,
+                }
+            }
             path if !reads
                 && (path == self.metrics_path
                     || matches!(path, "/" | "/-/healthy" | "/-/ready")) =>

@@ -18,7 +18,7 @@ use crate::folder::Timestamp;
 
 use super::LogSettings;
 use super::encoding::to_utf8;
-use super::pattern::{Found, Hit, Patterns, REPORTED, ScanState};
+use super::pattern::{Hit, Patterns, REPORTED, RecordSigns, ScanState};
 use super::placer::{MOST_PATHS, Placer};
 use super::record::unwrap;
 use super::repeats::Repeats;
@@ -381,7 +381,7 @@ impl Consumer for Counter {
         let patterns = &settings.patterns;
         let start = text.as_ptr() as usize;
         let first = *line;
-        let sink = |hit: Hit<'_>, found: &Found| {
+        let sink = |hit: Hit<'_>, found: &RecordSigns| {
             // Within the block, or in front of it.
             let at = (hit.raw.as_ptr() as usize).wrapping_sub(start);
             let named = match &*named_by_part {
@@ -481,7 +481,7 @@ impl Tally<'_> {
     fn add(
         &mut self,
         target: &Target,
-        found: &Found,
+        found: &RecordSigns,
         patterns: &Patterns,
         repeats: &mut Repeats,
         line: u64,

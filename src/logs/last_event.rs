@@ -20,7 +20,7 @@ use crate::folder::{SessionName, Source, Timestamp};
 
 use super::LogSettings;
 use super::own::OwnLogs;
-use super::pattern::{Found, Hit, ScanState, Sign};
+use super::pattern::{Hit, RecordSigns, ScanState, Sign};
 use super::session_mapper::LogsSeen;
 use super::sessions::KnownSessions;
 
@@ -77,7 +77,7 @@ struct LastEvent {
 }
 
 #[derive(Clone, Debug)]
-struct Seen {
+struct SeenEvent {
     at: Instant,
     mark: EndMark,
     events: HashMap<Arc<str>, SessionEvents>,
@@ -89,7 +89,7 @@ pub struct LastEventReader {
     settings: Arc<LogSettings>,
     sessions: Mutex<Sessions>,
     listed: Mutex<Option<(Instant, Files)>>,
-    seen: Mutex<HashMap<PathBuf, Seen>>,
+    seen: Mutex<HashMap<PathBuf, SeenEvent>>,
     looks: AtomicUsize,
     looked_for: Duration,
     own: OwnLogs,
@@ -237,7 +237,7 @@ impl LastEventReader {
         files
     }
 
-    fn look(&self, path: &Path) -> io::Result<Option<Seen>> {
+    fn look(&self, path: &Path) -> io::Result<Option<SeenEvent>> {
         let before = self
             .seen
             .lock()
@@ -257,7 +257,7 @@ impl LastEventReader {
         let mut events = before.map(|seen| seen.events).unwrap_or_default();
         let at = self.clock.now();
         let text = match end {
-            LogEnd::Unchanged => return Ok(Some(self.keep(path, Seen { at, mark, events }))),
+            LogEnd::Unchanged => return Ok(Some(self.keep(path, SeenEvent { at, mark, events }))),
             LogEnd::Grew { lines, gap } => {
                 if gap {
                     // What stands between was never read, and may be the last event.
@@ -286,7 +286,7 @@ impl LastEventReader {
                 .is_some_and(|pattern| LOGGED_OUT.contains(&pattern.name.as_ref()))
         };
         let mut state = ScanState::default();
-        let mut sink = |hit: Hit<'_>, found: &Found| {
+        let mut sink = |hit: Hit<'_>, found: &RecordSigns| {
             let for_good = found.signs.iter().any(|sign| sign.certain && is_401(sign));
             if found.opened.is_none() && !for_good {
                 return;
@@ -314,7 +314,7 @@ impl LastEventReader {
         let patterns = &self.settings.patterns;
         patterns.scan(&text, &mut state, &mut scratch, &mut sink);
         patterns.flush(&mut state, &mut sink);
-        let seen = Seen {
+        let seen = SeenEvent {
             at: self.clock.now(),
             mark,
             events,
@@ -322,7 +322,7 @@ impl LastEventReader {
         Ok(Some(self.keep(path, seen)))
     }
 
-    fn keep(&self, path: &Path, seen: Seen) -> Seen {
+    fn keep(&self, path: &Path, seen: SeenEvent) -> SeenEvent {
         self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

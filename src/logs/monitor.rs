@@ -24,7 +24,7 @@ use super::pattern::REPORTED;
 use super::placer::Placer;
 use super::session_mapper::LogsSeen;
 use super::sessions::{KnownSessions, SessionMemory, SessionsSeen};
-use super::store::{LogStore, Saved, Unsaved};
+use super::store::{LogStore, SavedLogs, Unsaved};
 
 /// More problems than this are not told one by one.
 const MOST_PROBLEMS: usize = 20;
@@ -127,7 +127,7 @@ impl Monitor {
             published: RwLock::default(),
         });
         let state_path = settings.state_path.clone();
-        let Saved {
+        let SavedLogs {
             tailer,
             counts,
             sessions,

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use log_tailer::MAX_LINE;
 pub use scan::{Hit, ScanState};
-use shape::Shape;
+use shape::RecordShape;
 use shipped::SECRET;
 pub use shipped::SHIPPED;
 use sieve::{Sieve, folded};
@@ -99,7 +99,7 @@ pub struct Sign {
 
 /// What one record holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
+pub struct RecordSigns {
     /// Each pattern once at most.
     pub signs: Vec<Sign>,
     /// Lines that show a private key.
@@ -114,7 +114,7 @@ pub struct Found {
     pub conflict: bool,
 }
 
-impl Found {
+impl RecordSigns {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.signs.is_empty()
@@ -219,13 +219,13 @@ impl Patterns {
     }
 
     /// What a record without its envelopes holds.
-    pub fn judge(&self, record: &[u8]) -> Found {
-        let shape = Shape::of(record);
-        let mut found = Found {
+    pub fn judge(&self, record: &[u8]) -> RecordSigns {
+        let shape = RecordShape::of(record);
+        let mut found = RecordSigns {
             opened: shape.opened,
             library: shape.library,
             message: shape.message,
-            ..Found::default()
+            ..RecordSigns::default()
         };
         let mut signs = Vec::new();
         for index in self.set.matches(record) {
@@ -282,7 +282,7 @@ impl Patterns {
     }
 
     /// What a conflict is that nothing else in its record explains.
-    fn decide_conflict(&self, found: &mut Found, certain: bool) {
+    fn decide_conflict(&self, found: &mut RecordSigns, certain: bool) {
         if found.conflict
             && let Some(pattern) = self.replaced
         {

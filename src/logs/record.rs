@@ -196,15 +196,15 @@ fn prefix(text: &[u8]) -> Option<(usize, bool)> {
     Some((found.get(0)?.end(), partial))
 }
 
-struct Payload {
+struct RecordPayload {
     text: Vec<u8>,
     partial: bool,
 }
 
-type Fields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+type RecordFields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
 /// What a JSON object carries, if it is an envelope.
-fn envelope(text: &[u8]) -> Option<Payload> {
+fn envelope(text: &[u8]) -> Option<RecordPayload> {
     const KEYS: [&[u8]; 5] = [
         b"\"log\"",
         b"\"MESSAGE\"",
@@ -215,7 +215,7 @@ fn envelope(text: &[u8]) -> Option<Payload> {
     if !KEYS.iter().any(|key| memmem::find(text, key).is_some()) {
         return None;
     }
-    let fields: Fields<'_> = serde_json::from_slice(text).ok()?;
+    let fields: RecordFields<'_> = serde_json::from_slice(text).ok()?;
     let has = |key: &str| fields.contains_key(key);
     let string = |key: &str| -> Option<Vec<u8>> {
         let value = fields.get(key)?.get();
@@ -236,13 +236,13 @@ fn envelope(text: &[u8]) -> Option<Payload> {
             .all(|key| matches!(key.as_ref(), "log" | "stream" | "attrs" | "time"));
         let tag = string("logtag");
         let ended = log.ends_with(b"\n");
-        return Some(Payload {
+        return Some(RecordPayload {
             partial: docker && has("stream") && !ended || tag.as_deref() == Some(b"P"),
             text: trimmed(log),
         });
     }
     if let Some(message) = string("MESSAGE") {
-        return Some(Payload {
+        return Some(RecordPayload {
             partial: string("_LINE_BREAK").as_deref() == Some(b"line-max"),
             text: trimmed(message),
         });
@@ -269,13 +269,13 @@ fn envelope(text: &[u8]) -> Option<Payload> {
             "pid",
         ];
         let own = details.iter().any(|key| has(key));
-        return (pm2 || shipper && !own || looks_like_record(&message)).then(|| Payload {
+        return (pm2 || shipper && !own || looks_like_record(&message)).then(|| RecordPayload {
             partial: false,
             text: trimmed(message),
         });
     }
     let line = string("line").or_else(|| string("textPayload"))?;
-    (!own && !has("level") || looks_like_record(&line)).then(|| Payload {
+    (!own && !has("level") || looks_like_record(&line)).then(|| RecordPayload {
         partial: false,
         text: trimmed(line),
     })

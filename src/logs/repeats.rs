@@ -14,11 +14,11 @@ const MOST: usize = 64;
 /// What was counted lately in one log.
 #[derive(Clone, Debug, Default)]
 pub struct Repeats {
-    groups: Vec<Group>,
+    groups: Vec<RepeatGroup>,
 }
 
 #[derive(Clone, Debug)]
-struct Group {
+struct RepeatGroup {
     session: Arc<str>,
     pattern: usize,
     line: u64,
@@ -46,7 +46,7 @@ impl Repeats {
             if self.groups.len() >= MOST {
                 self.groups.remove(0);
             }
-            self.groups.push(Group {
+            self.groups.push(RepeatGroup {
                 session: Arc::clone(session),
                 pattern,
                 line,

@@ -26,7 +26,7 @@ const FILE: &str = "logs.sqlite";
 
 /// Everything that was saved.
 #[derive(Debug, Default)]
-pub struct Saved {
+pub struct SavedLogs {
     /// How far the logs were read.
     pub tailer: log_tailer::Saved,
     /// By session and name. The session is empty for what concerns none.
@@ -155,8 +155,8 @@ impl LogStore {
     }
 
     /// Everything.
-    pub fn load(&self) -> rusqlite::Result<Saved> {
-        let mut saved = Saved::default();
+    pub fn load(&self) -> rusqlite::Result<SavedLogs> {
+        let mut saved = SavedLogs::default();
         let mut files = self.db.prepare("SELECT id, state, dev, ino, path, origin, offset, skipping, head_len, head, tail_len, tail, since FROM files")?;
         let rows = files.query_map([], |row| {
             let fingerprint = |len: usize, hash: usize| -> rusqlite::Result<Fingerprint> {

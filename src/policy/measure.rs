@@ -6,7 +6,7 @@ use crate::folder::identity::MAX_PRE_KEY_ID;
 use crate::folder::kind::{has_lid_name, pre_key_id};
 use crate::folder::{Entry, Inventory, Kind, Shape, Timestamp, Unit};
 
-use super::minted::{Group, Minted, largest_group};
+use super::minted::{Minted, MintedGroup, largest_group};
 
 /// Pre-keys a bot mints at login up to Baileys 7.0.0-rc.5.
 pub const CLASSIC_BATCH: u32 = 30;
@@ -168,7 +168,7 @@ fn counter(inventory: &Inventory) -> u32 {
 
 /// The largest group of pre-keys that were minted together, without the units that `gone`
 /// names.
-fn minted_together(inventory: &Inventory, gone: &dyn Fn(&Unit<'_>) -> bool) -> Option<Group> {
+fn minted_together(inventory: &Inventory, gone: &dyn Fn(&Unit<'_>) -> bool) -> Option<MintedGroup> {
     let minted: Vec<Minted> = inventory
         .units()
         .filter(|unit| unit.kind == Kind::PreKey && !gone(unit))
@@ -194,7 +194,7 @@ const COPY_TAKES: Duration = Duration::from_secs(3600);
 /// group whose files are not, and next to no file is older. In a folder whose times are its
 /// own, some files are older than the group, or no session is. More keys at one time than one
 /// batch explains are a sign as well.
-fn times_are_lost(inventory: &Inventory, group: &Group) -> bool {
+fn times_are_lost(inventory: &Inventory, group: &MintedGroup) -> bool {
     let before = group.since.minus(COPY_TAKES);
     let (mut older_files, mut older_inside) = (0usize, 0usize);
     for file in inventory.readable() {

@@ -24,7 +24,7 @@ pub struct Minted {
 
 /// Pre-keys that were minted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct MintedGroup {
     /// How many there are.
     pub keys: usize,
     /// The earliest modification time among them.
@@ -37,7 +37,7 @@ pub struct Group {
 /// were all written within 2 minutes; the earliest of several. `None` where there is no key.
 ///
 /// One more key makes it larger by at most one; one more file of a key never makes it larger.
-pub fn largest_group(minted: &[Minted]) -> Option<Group> {
+pub fn largest_group(minted: &[Minted]) -> Option<MintedGroup> {
     let mut ids: Vec<u32> = minted.iter().map(|key| key.id).collect();
     ids.sort_unstable();
     let mut by_first: Vec<&Minted> = minted.iter().collect();
@@ -47,13 +47,13 @@ pub fn largest_group(minted: &[Minted]) -> Option<Group> {
 
     // A span of ids starts at each id; the tree counts, for each span, the keys in it that
     // were written within the 2 minutes that start at `since`.
-    let mut spans = Counts::new(ids.len());
+    let mut spans = SegmentTree::new(ids.len());
     let starts = |id: u32| {
         let from = ids.partition_point(|start| *start < id.saturating_sub(MODERN_BATCH - 1));
         let to = ids.partition_point(|start| *start <= id);
         from..to
     };
-    let mut best: Option<Group> = None;
+    let mut best: Option<MintedGroup> = None;
     let (mut enter, mut leave) = (by_last.iter().peekable(), by_first.iter().peekable());
     for since in by_first.iter().map(|key| key.first) {
         let until = since.plus(WITHIN);
@@ -65,7 +65,7 @@ pub fn largest_group(minted: &[Minted]) -> Option<Group> {
         }
         let keys = spans.largest();
         if keys > 0 && best.is_none_or(|best| keys as usize > best.keys) {
-            best = Some(Group {
+            best = Some(MintedGroup {
                 keys: keys as usize,
                 since,
                 others: 0,
@@ -88,14 +88,14 @@ pub fn largest_group(minted: &[Minted]) -> Option<Group> {
 }
 
 /// A count for each of a row of places: adds to many at once, tells the largest.
-/// (A segment tree. Node 1 is the root; a node's largest holds for its whole subtree.)
-struct Counts {
+/// Node 1 is the root; a node's largest holds for its whole subtree.
+struct SegmentTree {
     places: usize,
     added: Vec<i64>,
     largest: Vec<i64>,
 }
 
-impl Counts {
+impl SegmentTree {
     fn new(places: usize) -> Self {
         let nodes = 2 * places.next_power_of_two();
         Self {

@@ -19,6 +19,8 @@ use super::webhook::Ignored;
 declare_metrics! {
     BUILD_INFO: gauge "baileys_remediator_build_info" &["version"],
         "Version of the remediator; the value is 1.";
+    JOURNAL_UP: gauge "baileys_remediator_journal_up" &[],
+        "1 if the journal can be read and is still the file in the state directory. At 0 no run begins, and the metrics that come from it are absent.";
     RUNS: counter "baileys_remediator_runs_total" &["action"],
         "Runs that ended, by action: plan (dry run), cleanup, emergency, undo, restore (of a creds.json). Kept across restarts.";
     FAILURES: counter "baileys_remediator_run_failures_total" &["action"],
@@ -157,11 +159,25 @@ impl Live {
     }
 }
 
-/// Fills the metric families of one scrape. Every known series exists from the start, at 0.
-pub fn metric_families(live: &Live, totals: &CounterTotals, overview: &Overview) -> MetricFamilies {
+/// Fills the metric families of one scrape. Every known series exists from the start, at 0;
+/// those from the journal are absent while it cannot be used.
+pub fn metric_families(
+    live: &Live,
+    journal: Option<(&CounterTotals, &Overview)>,
+) -> MetricFamilies {
     let mut out = MetricFamilies::default();
     process_metrics::add(&mut out);
     out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
+    out.add(&JOURNAL_UP, &[], f64::from(journal.is_some()));
+    if let Some((totals, overview)) = journal {
+        add_journal(&mut out, totals, overview);
+    }
+    add_live(&mut out, live);
+    out
+}
+
+/// What the journal says.
+fn add_journal(out: &mut MetricFamilies, totals: &CounterTotals, overview: &Overview) {
     let number =
         |map: &BTreeMap<String, u64>, label: &str| map.get(label).copied().unwrap_or(0) as f64;
     for action in Action::ALL {
@@ -245,6 +261,10 @@ pub fn metric_families(live: &Live, totals: &CounterTotals, overview: &Overview)
         let labels = [&late.service, &late.session, late.reason, run];
         out.add(&NOT_BACK, &labels, 1.0);
     }
+}
+
+/// What is known without the journal.
+fn add_live(out: &mut MetricFamilies, live: &Live) {
     out.add(
         &QUARANTINED,
         &[],
@@ -290,7 +310,6 @@ pub fn metric_families(live: &Live, totals: &CounterTotals, overview: &Overview)
             alerts.get(outcome).copied().unwrap_or(0) as f64,
         );
     }
-    out
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use exporter_toolkit::page::{self, Column};
 
 use super::movability;
 use super::outcome::RunError;
-use super::privileges::{Group, Weight};
+use super::privileges::{FindingGroup, Weight};
 use super::store::audit::{FileShown, RunDetails};
 use super::store::runs::{Action, Run, Status};
 use super::store::unstarted::UnstartedAlert;
@@ -72,7 +72,7 @@ const RUNS: [Column; 9] = [
 const OUTCOME: Column = Column(
     "Why no run",
     false,
-    "in_progress: a run waits or is under way. cooldown: a run succeeded within 6 hours. retry_later: a run was refused or failed within 5 minutes. unknown_session: no folder has this name.",
+    "in_progress: a run waits or is under way. cooldown: a run succeeded within 6 hours. retry_later: a run was refused or failed within 4 minutes. unknown_session: no folder has this name.",
 );
 const UNSTARTED: [Column; 6] = [
     SESSION,
@@ -108,7 +108,7 @@ pub struct Front {
     /// Alerts that started no run.
     pub unstarted: Vec<UnstartedAlert>,
     /// Findings of the permission check.
-    pub privileges: Vec<Group>,
+    pub privileges: Vec<FindingGroup>,
 }
 
 /// The page at `/`.
@@ -212,7 +212,7 @@ fn maintenance_summary(maintenance: &Maintenance) -> Markup {
     }
 }
 
-fn privilege(group: &Group) -> Markup {
+fn privilege(group: &FindingGroup) -> Markup {
     html! {
         p.note {
             b { @if group.finding.weight == Weight::Problem { "Cannot clean " } @else { "Warning" } }

@@ -70,14 +70,14 @@ pub struct PermissionFinding {
 
 /// One finding and the sessions that have it; no session if it is about the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct FindingGroup {
     /// The finding, with the fix for the first session.
     pub finding: PermissionFinding,
     /// The sessions.
     pub sessions: Vec<String>,
 }
 
-impl Group {
+impl FindingGroup {
     /// The sessions as text, e.g. `a, b, c and 41 more`; `this program` without a session.
     pub fn subject(&self) -> String {
         let shown = self
@@ -96,11 +96,11 @@ impl Group {
 }
 
 /// Groups equal findings of several sessions; problems first.
-pub fn grouped(findings: Vec<(Option<String>, PermissionFinding)>) -> Vec<Group> {
-    let mut groups: BTreeMap<(Weight, &'static str, String), Group> = BTreeMap::new();
+pub fn grouped(findings: Vec<(Option<String>, PermissionFinding)>) -> Vec<FindingGroup> {
+    let mut groups: BTreeMap<(Weight, &'static str, String), FindingGroup> = BTreeMap::new();
     for (session, finding) in findings {
         let key = (finding.weight, finding.check, finding.message.clone());
-        let group = groups.entry(key).or_insert_with(|| Group {
+        let group = groups.entry(key).or_insert_with(|| FindingGroup {
             finding,
             sessions: Vec::new(),
         });

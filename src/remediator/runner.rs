@@ -55,7 +55,8 @@ impl Context {
         let App {
             settings,
             connection,
-        } = App::new(settings, memory, clock.clone());
+            clock,
+        } = App::new(settings, memory, clock);
         Self {
             settings,
             connection,
@@ -69,7 +70,13 @@ impl Context {
         App {
             settings: Arc::clone(&self.settings),
             connection: self.connection.clone(),
+            clock: self.clock.clone(),
         }
+    }
+
+    /// Wall time.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::of(&self.clock)
     }
 
     /// One short access to the store, on a thread that may block, because the disk may stall.
@@ -241,7 +248,7 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
     );
     for attempt in 0u32..5 {
         let (ending, run) = (ending.clone(), run.clone());
-        let (id, now) = (run.id, Timestamp::now());
+        let (id, now) = (run.id, ctx.now());
         let finished = ctx.ask(move |store| {
             store.atomic(|| {
                 match armed {
@@ -263,7 +270,7 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
             Ok(()) => return,
             Err(error) => tracing::error!(id, attempt, "failed to record the outcome: {error}"),
         }
-        tokio::time::sleep(Duration::from_secs(1 << attempt)).await;
+        ctx.clock.sleep(Duration::from_secs(1 << attempt)).await;
     }
 }
 
@@ -305,7 +312,13 @@ pub async fn preview(
         state: State::Disconnected,
         ..verdict.clone()
     };
-    let plan = policy::decide(&inventory, &assumed, Timestamp::now(), &limits, &ask);
+    let plan = policy::decide(
+        &inventory,
+        &assumed,
+        Timestamp::of(&app.clock),
+        &limits,
+        &ask,
+    );
     let plan = match plan {
         Ok(plan) => without_immovable(found, &inventory, &limits, plan).await,
         Err(refusal) => Err(refusal.into()),
@@ -356,7 +369,7 @@ async fn clean_under(
     let before = count(&inventory);
     ending.accumulated = Some((before, before));
     ending.evidence = Some(verdict.because());
-    let inventory = match resume(&ctx.settings, found, &folder, &verdict, &inventory).await? {
+    let inventory = match resume(ctx, found, &folder, &verdict, &inventory).await? {
         true => {
             ending.step(Step::new(
                 "earlier_run_ended",
@@ -366,12 +379,12 @@ async fn clean_under(
         }
         false => inventory,
     };
-    let plan = policy::decide(&inventory, &verdict, Timestamp::now(), &limits, &ask)?;
+    let plan = policy::decide(&inventory, &verdict, ctx.now(), &limits, &ask)?;
     let plan = without_immovable(found, &inventory, &limits, plan).await?;
 
     let max_bytes = ctx.settings.quarantine_bytes;
     let kinds = plan.by_kind();
-    let run = RunId::new(Timestamp::now());
+    let run = RunId::new(ctx.now());
     let planned = FileRecord::planned(&plan);
     let left = || {
         planned
@@ -392,7 +405,8 @@ async fn clean_under(
     }
     let prepared = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
-        change(move || folder.prepare(&plan, run, Timestamp::now(), max_bytes)).await
+        let now = ctx.now();
+        change(move || folder.prepare(&plan, run, now, max_bytes)).await
     };
     let prepared = match prepared {
         Ok(prepared) => prepared,
@@ -458,8 +472,9 @@ async fn clean_under(
         return Err(error.into());
     }
     // `whereabouts` uses the open descriptors, so it looks at the same directories.
+    let clock = ctx.clock.clone();
     let (executed, files) = change(move || {
-        let executed = prepared.execute(Timestamp::now());
+        let executed = prepared.execute(Timestamp::of(&clock));
         Ok((executed, prepared.whereabouts()))
     })
     .await?;
@@ -560,8 +575,9 @@ pub async fn undo(
         change(move || folder.held_kinds(&run)).await?
     };
     let (folder, run) = (Arc::clone(&folder), run.clone());
+    let clock = ctx.clock.clone();
     let (undone, after, files) = change(move || {
-        let undone = folder.undo(&run, Timestamp::now());
+        let undone = folder.undo(&run, Timestamp::of(&clock));
         let after = folder.held_kinds(&run).unwrap_or_default();
         let files = folder.whereabouts(&run).unwrap_or_default();
         Ok((undone, after, files))

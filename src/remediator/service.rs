@@ -8,7 +8,7 @@
 //! | `GET /run?id=N` | all that is on record of a run |
 //! | `GET /metrics` | the metrics |
 //! | `GET /-/healthy` | 200 while the process serves |
-//! | `GET /-/ready` | 200 once what a restart cut short has been dealt with |
+//! | `GET /-/ready` | 200 once what a restart cut short has been dealt with, while the journal can be used |
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -58,6 +58,7 @@ const RESUME_EVERY: Duration = Duration::from_secs(60);
 /// Looking around takes no longer, where somebody waits to be started.
 const LOOK_AROUND_TIMEOUT: Duration = Duration::from_secs(10);
 
+mod health;
 mod housekeeping;
 mod pages;
 mod perform;
@@ -71,7 +72,7 @@ pub struct Remediator {
     restarts: Arc<RestartCoordinator>,
     token: token::TokenFile,
     discovery: Mutex<(Discovery, ProblemLog)>,
-    known: Mutex<KnownSessions>,
+    known: Mutex<LastSurvey>,
     active: Mutex<HashSet<i64>>,
     due: Mutex<HashMap<(String, RunId), Instant>>,
     /// When the clock on the wall was last held against one that nobody sets.
@@ -88,6 +89,7 @@ pub struct Remediator {
     scrapes: ConcurrencyLimit,
     scrape: tokio::sync::Mutex<()>,
     recovered: AtomicBool,
+    journal: health::JournalHealth,
     _state_lock: std::fs::File,
 }
 
@@ -103,7 +105,7 @@ impl From<Busy> for StoreError {
 
 /// What the last look around found.
 #[derive(Default)]
-struct KnownSessions {
+struct LastSurvey {
     found: Vec<Found>,
     at: Option<Instant>,
 }
@@ -143,7 +145,7 @@ impl Remediator {
             token,
             discovery: Mutex::new((discovery, ProblemLog::default())),
             // A scrape that comes before the first look around tells of these.
-            known: Mutex::new(KnownSessions {
+            known: Mutex::new(LastSurvey {
                 found: survey.found,
                 at: None,
             }),
@@ -160,6 +162,7 @@ impl Remediator {
             scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
             scrape: tokio::sync::Mutex::default(),
             recovered: AtomicBool::new(false),
+            journal: health::JournalHealth::default(),
             _state_lock: state_lock,
         })
     }
@@ -178,6 +181,7 @@ impl Remediator {
         for _ in 0..work::WORKERS + work::MAX_OVERDUE {
             tasks.spawn(Arc::clone(&self).work(stopping.clone()));
         }
+        tasks.spawn(Arc::clone(&self).check_journal_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).insure_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
@@ -217,13 +221,7 @@ impl Remediator {
                 scrapes.run(self.metrics(request.headers().clone())).await
             }
             "/-/healthy" => web::text(StatusCode::OK, "baileys_remediator is healthy.\n"),
-            "/-/ready" if self.recovered.load(Ordering::Relaxed) => {
-                web::text(StatusCode::OK, "baileys_remediator is ready.\n")
-            }
-            "/-/ready" => web::text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "baileys_remediator is still looking for runs that a restart cut short.\n",
-            ),
+            "/-/ready" => self.ready(),
             _ => web::not_found(&["/", "POST /webhook", "/metrics", "/-/healthy", "/-/ready"]),
         }
     }
@@ -241,24 +239,15 @@ impl Remediator {
                     .collect();
                 let read = {
                     let store = store.lock();
-                    let seen = overview(&self.ctx.settings, &store, &sessions, Timestamp::now());
-                    store
-                        .counters()
-                        .totals()
-                        .and_then(|totals| Ok((totals, seen?)))
+                    store.check().and_then(|()| {
+                        let seen =
+                            overview(&self.ctx.settings, &store, &sessions, Timestamp::now())?;
+                        Ok((store.counters().totals()?, seen))
+                    })
                 };
-                match read {
-                    Ok((totals, seen)) => {
-                        exposition::respond(&headers, metric_families(&self.live, &totals, &seen))
-                    }
-                    Err(error) => {
-                        tracing::error!("metrics: {error}");
-                        web::text(
-                            StatusCode::SERVICE_UNAVAILABLE,
-                            "the journal cannot be read; see the log\n",
-                        )
-                    }
-                }
+                let read = read.map_err(|error| self.journal.note(&Err(error))).ok();
+                let journal = read.as_ref().map(|(totals, seen)| (totals, seen));
+                exposition::respond(&headers, metric_families(&self.live, journal))
             })
             .await
     }
@@ -356,6 +345,9 @@ impl Remediator {
                 "Alertmanager truncated its request: these alerts did not arrive; remove max_alerts from the receiver"
             );
         }
+        let checked = store.lock().check();
+        self.journal.note(&checked);
+        checked?;
         let (mut wanted, mut unknown, via) = (Vec::new(), Vec::new(), payload.via());
         let matches = &self.ctx.settings.alert_match;
         for over in payload

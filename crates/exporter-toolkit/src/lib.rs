@@ -6,6 +6,7 @@
 //! | [`bind`], [`serve`], [`Limits`] | listeners and an HTTP/1.1 server whose cost is bounded |
 //! | [`WebConfig`] | `--web.config.file`: TLS, client certificates, users, headers, rate limit |
 //! | [`ConcurrencyLimit`], [`read_body`] | bounds for a handler: requests at a time, body size |
+//! | [`refuse_foreign`], [`RateLimit`] | bounds for requests that change something |
 //! | [`text`], [`html`], [`json`], [`not_found`] and others | answers |
 //! | [`metric_families`], [`exposition`] | metrics, and the format and encoding a scraper asks for |
 //! | [`process_metrics`] | `process_*` |
@@ -22,12 +23,14 @@ mod body;
 pub mod client;
 mod concurrency;
 pub mod exposition;
+mod foreign;
 mod listen;
 pub mod metric_families;
 mod negotiation;
 mod openmetrics;
 pub mod page;
 pub mod process_metrics;
+mod rate_limit;
 mod response;
 pub mod secret;
 mod server;
@@ -36,7 +39,9 @@ mod web_config;
 pub use bearer::bearer_matches;
 pub use body::{BodyError, read_body};
 pub use concurrency::{ConcurrencyLimit, Permit};
+pub use foreign::refuse_foreign;
 pub use listen::{BindError, bind};
+pub use rate_limit::{Rate, RateLimit};
 pub use response::{Response, html, json, method_not_allowed, not_found, text, unauthorized};
 pub use server::{Limits, Listeners, serve};
 pub use web_config::{WebConfig, web_config_of_text};

@@ -34,6 +34,7 @@ pub struct Exec<'a> {
     max_error_bytes: u64,
     env: Vec<(OsString, OsString)>,
     is_clean: bool,
+    keeps_dir: bool,
     kills_group: bool,
     stdin: Option<Arc<File>>,
     user: Option<(u32, u32)>,
@@ -103,6 +104,7 @@ impl<'a> Exec<'a> {
             max_error_bytes: 0,
             env: Vec::new(),
             is_clean: false,
+            keeps_dir: false,
             kills_group: false,
             stdin: None,
             user: None,
@@ -149,6 +151,15 @@ impl<'a> Exec<'a> {
         self
     }
 
+    /// With a clean environment it begins in this program's directory all the same.
+    #[must_use]
+    pub fn keep_dir(self) -> Self {
+        Self {
+            keeps_dir: true,
+            ..self
+        }
+    }
+
     /// Kills what it leaves running in its process group, also when it ends in time.
     #[must_use]
     pub fn kill_group(self) -> Self {
@@ -187,7 +198,10 @@ impl<'a> Exec<'a> {
         };
         let mut command = Command::new(program);
         if self.is_clean {
-            command.env_clear().current_dir(Path::new(DIR));
+            command.env_clear();
+        }
+        if self.is_clean && !self.keeps_dir {
+            command.current_dir(Path::new(DIR));
         }
         if let Some((user, group)) = self.user {
             command.uid(user).gid(group);

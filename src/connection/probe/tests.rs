@@ -63,6 +63,44 @@ async fn a_command_must_say_it_in_so_many_words() {
     }
 }
 
+/// Neither a whole name nor a part of one that a group captured is an option.
+#[tokio::test]
+async fn no_name_that_begins_with_a_dash_reaches_a_command() {
+    let pattern = Regex::new("(?<a>x?)(?<b>.+)").unwrap();
+    for (word, name, is_asked) in [
+        ("{session}", "-rf", false),
+        ("--name={session}", "-rf", false),
+        ("{a}{b}", "-rf", false),
+        ("{a}-{b}", "rf", false),
+        ("bot-{b}", "x-rf", false),
+        ("{a}-{b}", "xrf", true),
+        ("--name={session}", "rf-", true),
+    ] {
+        let argv = ["echo", "connected", word].map(str::to_owned);
+        let probe = Probe::command(&argv, Some(&pattern)).unwrap();
+        let evidence = probe.ask(&session(name), Duration::from_secs(20)).await;
+        let was_asked = !evidence.detail.contains("was not asked");
+        assert_eq!(was_asked, is_asked, "{word} {name}: {}", evidence.detail);
+    }
+}
+
+#[test]
+fn variables_are_named_without_a_value() {
+    for (name, is_fine) in [
+        ("PM2_HOME", true),
+        ("", false),
+        ("A=b", false),
+        ("A\0", false),
+    ] {
+        let probe = Probe::command_line("check", None).unwrap();
+        assert_eq!(
+            probe.with_env(&[name.to_owned()]).is_ok(),
+            is_fine,
+            "{name:?}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn an_error_says_what_the_command_did() {
     for (line, says) in [
@@ -267,6 +305,14 @@ fn templates() {
             .contains("without a placeholder in the host")
     );
     assert!(http("{session}").is_err());
+    for word in ["-{session}", "--{id}"] {
+        let argv = ["check".to_owned(), word.to_owned()];
+        let error = Probe::command(&argv, Some(&pattern)).unwrap_err().0;
+        assert!(
+            error.starts_with("word 2 of the connection command"),
+            "{error}"
+        );
+    }
     for (line, says) in [
         (
             r#"curl -d '{"token": "TOPSECRET123"}'"#,

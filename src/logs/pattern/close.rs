@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::bytes::{RegexSet, RegexSetBuilder, SetMatches};
 
-use super::shape::Shape;
+use super::shape::RecordShape;
 use super::shipped::{conflict, stream_error};
 
 /// What a record says of the end of a connection.
@@ -101,7 +101,7 @@ fn compiled(sources: &[&str]) -> Option<RegexSet> {
 }
 
 /// Of a whole record.
-pub(super) fn reason(record: &[u8], shape: &Shape) -> CloseReason {
+pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
     static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| compiled(&SIGNS));
     // The library reports the reason one record earlier.
     let Some(set) = SET.as_ref().filter(|_| !shape.connection_errored) else {
@@ -125,7 +125,7 @@ pub(super) fn reason(record: &[u8], shape: &Shape) -> CloseReason {
 
 /// Whether the record is written as only the library's logger or the bot's own report writes
 /// it, not as the text of a chat that the bot prints.
-pub(super) fn is_certain(record: &[u8], shape: &Shape) -> bool {
+pub(super) fn is_certain(record: &[u8], shape: &RecordShape) -> bool {
     static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| compiled(&REPORT));
     shape.library || SET.as_ref().is_some_and(|set| set.is_match(record))
 }

@@ -9,7 +9,7 @@ use super::super::encoding::to_utf8;
 use super::super::record::{
     Envelope, Unwrapped, is_continuation, is_key_value, is_pretty_header, unwrap,
 };
-use super::{Found, Patterns, close, shape::Shape};
+use super::{Patterns, RecordSigns, close, shape::RecordShape};
 
 /// A record has so many lines and bytes at most.
 const MOST_LINES: usize = 120;
@@ -44,13 +44,13 @@ struct OpenRecord {
     raw: Vec<u8>,
     text: Vec<u8>,
     lines: usize,
-    found: Found,
+    found: RecordSigns,
 }
 
 #[derive(Clone, Debug, Default)]
 struct LongLine {
     overlap: Vec<u8>,
-    found: Found,
+    found: RecordSigns,
 }
 
 impl ScanState {
@@ -81,7 +81,7 @@ impl Patterns {
         chunk: &[u8],
         state: &mut ScanState,
         scratch: &mut Vec<u8>,
-        mut sink: impl FnMut(Hit<'_>, &Found),
+        mut sink: impl FnMut(Hit<'_>, &RecordSigns),
     ) {
         let chunk = to_utf8(chunk);
         scratch.clear();
@@ -97,7 +97,7 @@ impl Patterns {
         part: &[u8],
         last: bool,
         state: &mut ScanState,
-        mut sink: impl FnMut(Hit<'_>, &Found),
+        mut sink: impl FnMut(Hit<'_>, &RecordSigns),
     ) {
         self.close_record(state, &mut sink);
         let mut long = state.long.take().unwrap_or_default();
@@ -107,9 +107,9 @@ impl Patterns {
         let folded = text.to_ascii_lowercase();
         let found = match self.sieve.search(&folded).find(0) {
             Some(_) => self.judge(&without_escapes(&text)),
-            None => Found::default(),
+            None => RecordSigns::default(),
         };
-        let mut fresh = Found {
+        let mut fresh = RecordSigns {
             message: None,
             opened: None,
             secrets: u64::from(found.secrets > 0 && long.found.secrets == 0),
@@ -142,7 +142,7 @@ impl Patterns {
     }
 
     /// Takes the record at the end of what was scanned as complete.
-    pub fn flush(&self, state: &mut ScanState, mut sink: impl FnMut(Hit<'_>, &Found)) {
+    pub fn flush(&self, state: &mut ScanState, mut sink: impl FnMut(Hit<'_>, &RecordSigns)) {
         self.close_record(state, &mut sink);
     }
 
@@ -153,7 +153,7 @@ impl Patterns {
         folded: &[u8],
         raw: Option<&[u8]>,
         state: &mut ScanState,
-        sink: &mut impl FnMut(Hit<'_>, &Found),
+        sink: &mut impl FnMut(Hit<'_>, &RecordSigns),
     ) {
         let Some(first) = line_at(chunk, 0) else {
             return;
@@ -205,7 +205,7 @@ impl Patterns {
         line: Line,
         raw: Option<&[u8]>,
         state: &mut ScanState,
-        sink: &mut impl FnMut(Hit<'_>, &Found),
+        sink: &mut impl FnMut(Hit<'_>, &RecordSigns),
     ) -> usize {
         let bytes = &chunk[line.start..line.end];
         let next = (line.end + 1).min(chunk.len());
@@ -321,7 +321,7 @@ impl Patterns {
         at: usize,
         raw: Option<&[u8]>,
         state: &mut ScanState,
-        sink: &mut impl FnMut(Hit<'_>, &Found),
+        sink: &mut impl FnMut(Hit<'_>, &RecordSigns),
     ) -> usize {
         let Some(mut open) = state.open.take() else {
             return at;
@@ -345,7 +345,7 @@ impl Patterns {
         &self,
         mut open: OpenRecord,
         state: &mut ScanState,
-        sink: &mut impl FnMut(Hit<'_>, &Found),
+        sink: &mut impl FnMut(Hit<'_>, &RecordSigns),
     ) {
         let found = self.judge(&open.text);
         let fresh = counted(&found, Some(&open.found));
@@ -367,7 +367,7 @@ impl Patterns {
         part: &[u8],
         partial: bool,
         state: &mut ScanState,
-        sink: &mut impl FnMut(Hit<'_>, &Found),
+        sink: &mut impl FnMut(Hit<'_>, &RecordSigns),
     ) {
         self.close_record(state, sink);
         let mut joined = state.joined.take().unwrap_or_default();
@@ -386,7 +386,7 @@ impl Patterns {
         }
     }
 
-    fn close_record(&self, state: &mut ScanState, sink: &mut impl FnMut(Hit<'_>, &Found)) {
+    fn close_record(&self, state: &mut ScanState, sink: &mut impl FnMut(Hit<'_>, &RecordSigns)) {
         if let Some(open) = state.open.take()
             && open.found.conflict
         {
@@ -395,12 +395,12 @@ impl Patterns {
     }
 
     /// Counts a conflict that nothing in its record explains.
-    fn decide(&self, raw: &[u8], text: &[u8], sink: &mut impl FnMut(Hit<'_>, &Found)) {
-        let shape = Shape::of(text);
-        let mut found = Found {
+    fn decide(&self, raw: &[u8], text: &[u8], sink: &mut impl FnMut(Hit<'_>, &RecordSigns)) {
+        let shape = RecordShape::of(text);
+        let mut found = RecordSigns {
             message: shape.message,
             conflict: true,
-            ..Found::default()
+            ..RecordSigns::default()
         };
         self.decide_conflict(&mut found, close::is_certain(text, &shape));
         if !found.signs.is_empty() {
@@ -409,7 +409,7 @@ impl Patterns {
     }
 
     /// Judges a record that is complete.
-    fn emit(&self, raw: &[u8], text: &[u8], sink: &mut impl FnMut(Hit<'_>, &Found)) {
+    fn emit(&self, raw: &[u8], text: &[u8], sink: &mut impl FnMut(Hit<'_>, &RecordSigns)) {
         let found = self.judge(text);
         let fresh = counted(&found, None);
         if !fresh.is_empty() {
@@ -422,8 +422,8 @@ impl Patterns {
 }
 
 /// What of this was not counted before. A conflict is not decided yet.
-fn counted(found: &Found, before: Option<&Found>) -> Found {
-    let mut fresh = Found {
+fn counted(found: &RecordSigns, before: Option<&RecordSigns>) -> RecordSigns {
+    let mut fresh = RecordSigns {
         conflict: false,
         ..found.clone()
     };

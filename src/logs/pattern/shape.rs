@@ -30,7 +30,7 @@ const LIBRARY: [&str; 8] = [
 
 /// What a record of a logger says. Other text has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct RecordShape {
     /// The message's hash; `None` where no logger wrote the record.
     pub message: Option<u64>,
     /// The library's own logger wrote it.
@@ -41,7 +41,7 @@ pub(super) struct Shape {
     pub connection_errored: bool,
 }
 
-impl Shape {
+impl RecordShape {
     /// Of a record without envelopes.
     pub(super) fn of(record: &[u8]) -> Self {
         let line = &record[..memchr(b'\n', record).unwrap_or(record.len())];

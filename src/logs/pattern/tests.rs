@@ -20,10 +20,10 @@ fn own(regex: &str) -> Pattern {
 }
 
 /// What is found, one after the other.
-fn scanned(patterns: &Patterns, text: &[u8]) -> Vec<Found> {
+fn scanned(patterns: &Patterns, text: &[u8]) -> Vec<RecordSigns> {
     let mut all = Vec::new();
     let mut state = ScanState::default();
-    let mut sink = |_: Hit<'_>, found: &Found| all.push(found.clone());
+    let mut sink = |_: Hit<'_>, found: &RecordSigns| all.push(found.clone());
     patterns.scan(text, &mut state, &mut Vec::new(), &mut sink);
     patterns.flush(&mut state, &mut sink);
     all
@@ -174,7 +174,7 @@ fn an_expression_of_the_configuration_matches_within_a_line() {
 fn a_short_expression_of_the_configuration_hides_no_record() {
     let patterns = Patterns::shipped_and(&[own("b$")]).unwrap();
     let (mut state, mut found) = (ScanState::default(), Vec::new());
-    let mut sink = |_: Hit<'_>, more: &Found| found.push(more.clone());
+    let mut sink = |_: Hit<'_>, more: &RecordSigns| found.push(more.clone());
     for chunk in [
         "\"tag\":\"stream:error\",\"attrs\":{\n",
         "        \"code\": \"401\"\n",
@@ -423,7 +423,7 @@ fn split(text: &[u8], places: &[prop::sample::Index]) -> Vec<usize> {
 }
 
 /// How often each pattern, and how many secret lines.
-fn totals(found: &[Found]) -> (Vec<usize>, u64, usize) {
+fn totals(found: &[RecordSigns]) -> (Vec<usize>, u64, usize) {
     let mut signs: Vec<usize> = found
         .iter()
         .flat_map(|found| found.signs.iter().map(|sign| sign.pattern))
@@ -450,7 +450,7 @@ proptest! {
             let text = text.concat();
             let whole = scanned(&patterns, &text);
             let (mut parts, mut state, mut at) = (Vec::new(), ScanState::default(), 0);
-            let mut sink = |_: Hit<'_>, found: &Found| parts.push(found.clone());
+            let mut sink = |_: Hit<'_>, found: &RecordSigns| parts.push(found.clone());
             for cut in split(&text, &places) {
                 patterns.scan(&text[at..cut], &mut state, &mut Vec::new(), &mut sink);
                 at = cut;

@@ -74,7 +74,7 @@ fn what_is_committed_is_there_again() {
         )
         .unwrap();
     drop(store);
-    let Saved {
+    let SavedLogs {
         tailer,
         counts,
         sessions,

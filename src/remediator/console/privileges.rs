@@ -6,7 +6,7 @@ use crate::cli::table;
 use crate::config::Settings;
 use crate::folder::{Found, Timestamp};
 
-use super::super::privileges::{self, Group, Me, PermissionFinding, Weight};
+use super::super::privileges::{self, FindingGroup, Me, PermissionFinding, Weight};
 use super::super::quarantine::{LockedFolder, Obstacle};
 use super::super::runner::blocking;
 
@@ -54,7 +54,7 @@ fn failed(obstacle: &Obstacle) -> PermissionFinding {
 pub(super) fn groups(
     settings: &Settings,
     folders: &[(String, Vec<PermissionFinding>)],
-) -> Vec<Group> {
+) -> Vec<FindingGroup> {
     let program = privileges::program(settings, Me::now())
         .into_iter()
         .map(|finding| (None, finding));
@@ -68,7 +68,7 @@ pub(super) fn groups(
 
 /// The part of `doctor` below the table of sources.
 pub(super) fn report(
-    groups: &[Group],
+    groups: &[FindingGroup],
     folders: &[(String, Vec<PermissionFinding>)],
     trial: bool,
 ) -> String {

@@ -125,7 +125,7 @@ pub async fn restore(
     if let Some(stop) = refusal(verdict.state) {
         return Err(stop);
     }
-    let run = RunId::new(Timestamp::now());
+    let run = RunId::new(ctx.now());
     let prepared = {
         let (ctx, folder, found, run) =
             (ctx.clone(), Arc::clone(&folder), found.clone(), run.clone());
@@ -304,7 +304,7 @@ fn prepare(
             bytes,
             &facts,
             current.stamp.modified,
-            Timestamp::now(),
+            ctx.now(),
             &keep,
         );
         match added {
@@ -354,7 +354,7 @@ fn prepare(
     };
     let record = |inode| RestoreRecord {
         version: 1,
-        at_ns: Timestamp::now().nanos(),
+        at_ns: ctx.now().nanos(),
         copy: copy.entry.number,
         content: format!("{:016x}", xxh3_64(&bytes)),
         inode: Some(inode),

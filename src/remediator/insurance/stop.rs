@@ -36,10 +36,11 @@ pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) -> Option<BTreeS
         CopyStore::new(&ctx.settings.state_path),
         ctx.settings.insurance.keep,
     );
+    let now = ctx.now();
     let taken = blocking(move || {
         let mut whole = BTreeSet::new();
         for found in &sessions {
-            match take(&store, found, &keep) {
+            match take(&store, found, now, &keep) {
                 Ok(true) => _ = whole.insert(found.session.to_string()),
                 Ok(false) => {}
                 Err(error) => {
@@ -49,7 +50,7 @@ pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) -> Option<BTreeS
         }
         whole
     });
-    let whole = tokio::time::timeout(COPY_TIMEOUT, taken).await.ok();
+    let whole = ctx.clock.timeout(COPY_TIMEOUT, taken).await.ok();
     if whole.is_none() {
         tracing::error!("timeout while copying creds.json before the stop");
     }
@@ -57,7 +58,7 @@ pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) -> Option<BTreeS
 }
 
 /// Keeps a copy if the file is complete, and returns whether it is. Blocks.
-fn take(store: &CopyStore, found: &Found, keep: &Keep) -> Result<bool, String> {
+fn take(store: &CopyStore, found: &Found, now: Timestamp, keep: &Keep) -> Result<bool, String> {
     let place = found.place.clone();
     let read = Looks::default().run(&found.place.path(), move || {
         let folder = place.open()?;
@@ -74,14 +75,7 @@ fn take(store: &CopyStore, found: &Found, keep: &Keep) -> Result<bool, String> {
         return Ok(false);
     };
     let session = found.session.as_str();
-    let added = store.add(
-        session,
-        &bytes,
-        &facts,
-        stamp.modified,
-        Timestamp::now(),
-        keep,
-    );
+    let added = store.add(session, &bytes, &facts, stamp.modified, now, keep);
     added.map(|_| true).map_err(|error| error.to_string())
 }
 
@@ -119,7 +113,7 @@ pub async fn before_a_start(
             }
         })
     };
-    let restored = tokio::time::timeout(RESTORE_TIMEOUT, restoring).await;
+    let restored = ctx.clock.timeout(RESTORE_TIMEOUT, restoring).await;
     if restored.is_err() {
         tracing::error!(
             service = service.name,
@@ -129,7 +123,7 @@ pub async fn before_a_start(
     // No file moves after this line.
     halt.halt();
     let wait = blocking(move || halt.wait());
-    if tokio::time::timeout(RESTORE_TIMEOUT, wait).await.is_err() {
+    if ctx.clock.timeout(RESTORE_TIMEOUT, wait).await.is_err() {
         tracing::error!(
             service = service.name,
             "timeout: putting creds.json back hangs in the file system"
@@ -154,13 +148,9 @@ async fn restore_torn(ctx: &Context, down: &Down, found: &Found) {
     let service = &down.service;
     let session = found.session.to_string();
     let why = format!("before the start of {}", service.name);
-    let name = session.clone();
+    let (name, now) = (session.clone(), ctx.now());
     let begun = ctx
-        .ask(move |store| {
-            store
-                .runs()
-                .begin_own(&name, Action::Restore, &why, Timestamp::now())
-        })
+        .ask(move |store| store.runs().begin_own(&name, Action::Restore, &why, now))
         .await;
     let id = match begun {
         Ok(id) => id,
@@ -172,7 +162,7 @@ async fn restore_torn(ctx: &Context, down: &Down, found: &Found) {
         }
     };
     let down = Down {
-        since: Timestamp::now(),
+        since: ctx.now(),
         ..down.clone()
     };
     let mut ending = Ending::default();
@@ -202,8 +192,9 @@ async fn restore_torn(ctx: &Context, down: &Down, found: &Found) {
             );
         }
     }
+    let now = ctx.now();
     let ended = ctx
-        .ask(move |store| store.runs().finish(id, status, &ending, Timestamp::now()))
+        .ask(move |store| store.runs().finish(id, status, &ending, now))
         .await;
     if let Err(error) = ended {
         tracing::error!(

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Settings;
 use crate::connection::{State, Verdict};
 use crate::folder::{FileName, Found, Inventory, Timestamp};
 use crate::policy::{self, CleanRequest};
@@ -32,7 +31,7 @@ const REQUEUE_WITHIN: Duration = Duration::from_secs(600);
 ///
 /// Errors: the quarantine cannot be listed.
 pub(super) async fn resume(
-    settings: &Settings,
+    ctx: &Context,
     found: &Found,
     folder: &Arc<LockedFolder>,
     verdict: &Verdict,
@@ -45,24 +44,18 @@ pub(super) async fn resume(
         tier: None,
         force: None,
     };
-    let limits = limits_of(settings, &found.session);
+    let limits = limits_of(&ctx.settings, &found.session);
     let allowed: BTreeSet<FileName> = match disconnected {
-        true => policy::plan(
-            inventory,
-            verdict.process_gone,
-            Timestamp::now(),
-            &limits,
-            &ask,
-        )
-        .map(|plan| plan.moves.into_iter().map(|planned| planned.name).collect())
-        .unwrap_or_default(),
+        true => policy::plan(inventory, verdict.process_gone, ctx.now(), &limits, &ask)
+            .map(|plan| plan.moves.into_iter().map(|planned| planned.name).collect())
+            .unwrap_or_default(),
         false => BTreeSet::new(),
     };
-    let folder = Arc::clone(folder);
+    let (folder, clock) = (Arc::clone(folder), ctx.clock.clone());
     change(move || {
         let mut any = false;
         for stored in folder.stored()? {
-            let (run, now) = (&stored.run, Timestamp::now());
+            let (run, now) = (&stored.run, Timestamp::of(&clock));
             let ended = match stored.state {
                 StoredState::Empty | StoredState::Unfinished => {
                     folder.finish(run, &allowed, now).map(|done| {
@@ -132,7 +125,7 @@ pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, RunError> {
     if has_pending_restart(ctx, found).await? {
         return Ok(false);
     }
-    resume(&ctx.settings, found, &folder, &verdict, &inventory).await?;
+    resume(ctx, found, &folder, &verdict, &inventory).await?;
     Ok(true)
 }
 
@@ -183,7 +176,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         }
         Err(_) => Vec::new(),
     };
-    let now = Timestamp::now();
+    let now = ctx.now();
     let age = orphan.created_at.until(now);
     // Not queued again: the service was stopped once. The restart coordinator starts it.
     let id = orphan.id;

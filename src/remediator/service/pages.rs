@@ -15,7 +15,7 @@ use crate::policy::guard::CleanupMode;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Response};
 
 use super::super::page::{self, Front, Maintenance};
-use super::super::privileges::{self, Group, Me};
+use super::super::privileges::{self, FindingGroup, Me};
 use super::super::runner::{self, blocking};
 use super::super::store::armed::ArmedRun;
 use super::super::store::audit::RunKey;
@@ -42,7 +42,7 @@ const PRIVILEGES_TIMEOUT: Duration = Duration::from_secs(60);
 pub(super) struct Pages {
     limit: ConcurrencyLimit,
     plans: Mutex<HashMap<String, (Instant, String)>>,
-    privileges: Mutex<Vec<Group>>,
+    privileges: Mutex<Vec<FindingGroup>>,
 }
 
 impl Default for Pages {
@@ -161,6 +161,7 @@ impl Remediator {
             }
         };
         let app = App {
+            clock: self.ctx.clock.clone(),
             settings: Arc::clone(&self.ctx.settings),
             connection: self.ctx.connection.clone().without_remembering(),
         };

@@ -32,6 +32,11 @@ impl Remediator {
                 .ctx
                 .store
                 .block(move |store| {
+                    let checked = store.lock().check();
+                    service.journal.note(&checked);
+                    if checked.is_err() {
+                        return Ok(None);
+                    }
                     let busy = service
                         .restarts
                         .busy_sessions(store, &service.known_sessions())?;

@@ -53,6 +53,7 @@ pub mod audit;
 pub mod clock;
 pub mod counters;
 mod handle;
+mod health;
 pub mod pause;
 mod process_lock;
 pub mod queue;
@@ -104,6 +105,8 @@ impl From<rusqlite::Error> for StoreError {
 #[derive(Debug)]
 pub struct Store {
     db: Sqlite,
+    /// `None` in memory.
+    file: Option<health::OpenFile>,
     process: ProcessLock,
 }
 
@@ -220,6 +223,7 @@ impl Store {
         }
         drop(file);
         check_file(&path)?;
+        let opened = health::OpenFile::new(&path).map_err(unusable)?;
         let db = Sqlite::open(&path)?;
         db.busy_handler(Some(wait_for_lock))?;
         db.pragma_update(None, "journal_mode", "TRUNCATE")?;
@@ -232,7 +236,11 @@ impl Store {
             )));
         }
         let process = ProcessLock::new(dir).map_err(unusable)?;
-        Ok(Self { db, process })
+        Ok(Self {
+            db,
+            file: Some(opened),
+            process,
+        })
     }
 
     /// A store that is on no disk, for a start that must not wait for one.
@@ -240,7 +248,8 @@ impl Store {
         let db = Sqlite::open_in_memory()?;
         lay_tables(&db)?;
         let process = ProcessLock::unproven(PathBuf::new());
-        Ok(Self { db, process })
+        let file = None;
+        Ok(Self { db, file, process })
     }
 
     /// Opens the store in `dir`, which must be there.

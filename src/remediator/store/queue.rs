@@ -15,8 +15,15 @@ use super::{Store, StoreError, atomic, session_status, unstarted};
 
 /// After a successful run the same session is left alone for this long.
 pub const COOLDOWN: Duration = Duration::from_secs(6 * 3_600);
-/// A refused or failed attempt is tried again at most this often.
-pub const RETRY_AFTER: Duration = Duration::from_secs(300);
+/// An alert starts no run while a refused run is younger than this, or a failed one ended less
+/// than this ago.
+///
+/// Alertmanager repeats an alert every 5 to 6 minutes (`repeat_interval` 5 m, looked at every
+/// `group_interval` of 1 m). This is shorter than the shortest pause, by more than deliveries
+/// vary, so the next repeat is always accepted. A refused run counts from when it was queued,
+/// as the repeats do: from its end, one that took long would miss the next repeat. A failed
+/// run may have stopped the bot, and counts from its end.
+pub const RETRY_AFTER: Duration = Duration::from_secs(240);
 /// More runs than this never wait; the webhook answers 503.
 pub const MAX_QUEUED: u64 = 10_000;
 
@@ -55,7 +62,7 @@ pub enum Accepted {
     InProgress,
     /// A run succeeded less than [`COOLDOWN`] ago.
     Cooldown,
-    /// An attempt was refused or failed less than [`RETRY_AFTER`] ago.
+    /// A run was refused or failed, and [`RETRY_AFTER`] is not over.
     RetryLater,
 }
 
@@ -79,8 +86,8 @@ impl Queue<'_> {
     /// Queues the runs that alerts ask for. An alert starts none
     /// while a run of this action on this session waits or is under way; for
     /// [`COOLDOWN`] after a run of this session succeeded, whatever the alert's start
-    /// (a gap in the scrapes gives the same trouble a new one); for [`RETRY_AFTER`] after
-    /// an attempt was refused or failed.
+    /// (a gap in the scrapes gives the same trouble a new one); and until [`RETRY_AFTER`] is
+    /// over for one that was refused or failed.
     ///
     /// One delivery is one transaction: all of it is on record, or nothing.
     pub fn accept(
@@ -122,7 +129,9 @@ impl Queue<'_> {
         }
         let (from, to) = around(now, RETRY_AFTER);
         let too_soon = exists(
-            "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2 AND status IN ('refused','failed') AND finished_ns > ?3 AND finished_ns < ?4",
+            "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2
+             AND (status = 'refused' AND created_ns > ?3 AND created_ns < ?4
+                  OR status = 'failed' AND finished_ns > ?3 AND finished_ns < ?4)",
             &[session, &action.label(), &from, &to],
         )?;
         if too_soon {

@@ -11,7 +11,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::Spanned;
 
-use crate::secret;
+use crate::{Rate, secret};
 
 use super::basic_auth::Users;
 use super::reader::{Reader, Watch};
@@ -27,13 +27,6 @@ pub struct ActiveConfig {
     pub rate: Option<Rate>,
     /// Of everything that was read.
     digest: Vec<u8>,
-}
-
-/// One request every `interval`, and `burst` at once.
-#[derive(Clone, Copy, Debug)]
-pub struct Rate {
-    pub interval: Duration,
-    pub burst: u32,
 }
 
 impl ActiveConfig {

@@ -22,9 +22,10 @@ use tokio::time::Instant;
 use tokio_rustls::rustls::ServerConfig;
 
 use self::basic_auth::{Authenticator, Login};
-use self::file::{ActiveConfig, Rate};
+use self::file::ActiveConfig;
 use self::reader::Watch;
 
+use crate::rate_limit::TokenBucket;
 use crate::{Response, text};
 
 /// On a file system that hangs, a request waits no longer for the check of the file.
@@ -166,7 +167,7 @@ impl RequestCheck {
     ) -> Result<(), Response> {
         if let Some(rate) = self.active.rate {
             let mut bucket = lock(&self.config.bucket);
-            if !bucket.take(rate, Instant::now()) {
+            if !bucket.take(rate, Instant::now().into_std()) {
                 return Err(text(StatusCode::TOO_MANY_REQUESTS, "Too many requests\n"));
             }
         }
@@ -217,26 +218,3 @@ impl RequestCheck {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-/// A token bucket: how many requests may still come, and since when.
-#[derive(Default)]
-struct TokenBucket {
-    last: Option<(Instant, f64)>,
-}
-
-impl TokenBucket {
-    fn take(&mut self, rate: Rate, now: Instant) -> bool {
-        let burst = f64::from(rate.burst);
-        let left = self.last.map_or(burst, |(at, left)| {
-            let earned =
-                now.saturating_duration_since(at).as_secs_f64() / rate.interval.as_secs_f64();
-            (left + earned).min(burst)
-        });
-        let taken = left >= 1.0;
-        self.last = Some((now, if taken { left - 1.0 } else { left }));
-        taken
-    }
-}
-
-#[cfg(test)]
-mod tests;

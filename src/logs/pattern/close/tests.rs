@@ -1,4 +1,4 @@
-use super::super::{Found, Hit, Patterns, ScanState};
+use super::super::{Hit, Patterns, RecordSigns, ScanState};
 use super::*;
 
 /// How often `device_removed` and `connection_replaced` are counted in this text, and how often
@@ -6,7 +6,7 @@ use super::*;
 fn closes(text: &str) -> ((u32, u32), (u32, u32)) {
     let patterns = Patterns::shipped_and(&[]).unwrap();
     let (mut all, mut certain) = ((0, 0), (0, 0));
-    let mut sink = |_: Hit<'_>, found: &Found| {
+    let mut sink = |_: Hit<'_>, found: &RecordSigns| {
         for sign in &found.signs {
             let name = patterns.patterns()[sign.pattern].name.as_ref();
             let add = |counts: &mut (u32, u32)| match name {

@@ -8,7 +8,7 @@ fn patterns() -> Patterns {
 fn names(chunks: &[&str]) -> Vec<String> {
     let patterns = patterns();
     let mut all = Vec::new();
-    let mut sink = |_: Hit<'_>, found: &Found| {
+    let mut sink = |_: Hit<'_>, found: &RecordSigns| {
         for sign in &found.signs {
             all.push(patterns.patterns()[sign.pattern].name.to_string());
         }

@@ -239,8 +239,8 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
         }
     };
     let ending = Ending { moves, ..ending };
-    let id = orphan.id;
-    ctx.ask(move |store| store.runs().finish(id, status, &ending, Timestamp::now()))
+    let (id, now) = (orphan.id, ctx.now());
+    ctx.ask(move |store| store.runs().finish(id, status, &ending, now))
         .await?;
     Ok(())
 }

@@ -142,30 +142,65 @@ fn cooldown_is_per_session_whatever_the_start() {
     ));
 }
 
+fn seconds(seconds: u64) -> Timestamp {
+    at(0).plus(Duration::from_secs(seconds))
+}
+
 #[test]
-fn a_refused_or_failed_attempt_is_tried_again_after_five_minutes() {
-    for status in [Status::Refused, Status::Failed] {
+fn the_next_repeat_of_a_refused_emergency_is_accepted() {
+    let emergency = request("a", Action::Emergency, "t1");
+    // How long the refusal took, and when Alertmanager repeats the alert.
+    for (took, repeat) in [
+        (0, 300),
+        (1, 300),
+        (90, 300),
+        (240, 300),
+        (299, 300),
+        (1, 360),
+    ] {
         let (_dir, store) = open();
-        let cleanup = request("a", Action::Cleanup, "t1");
-        accept(&store, &cleanup, at(0)).unwrap();
-        end(&store, status, at(1));
+        accept(&store, &emergency, at(0)).unwrap();
+        // Another Alertmanager of the same cluster.
         assert_eq!(
-            accept(&store, &cleanup, at(5)).unwrap(),
-            Accepted::RetryLater
+            accept(&store, &emergency, seconds(15)).unwrap(),
+            Accepted::InProgress
         );
-        let emergency = request("a", Action::Emergency, "t1");
+        end(&store, Status::Refused, seconds(took));
+        if took < RETRY_AFTER.as_secs() {
+            assert_eq!(
+                accept(&store, &emergency, seconds(RETRY_AFTER.as_secs() - 1)).unwrap(),
+                Accepted::RetryLater
+            );
+        }
+        let again = accept(&store, &emergency, seconds(repeat)).unwrap();
         assert!(
-            matches!(
-                accept(&store, &emergency, at(5)).unwrap(),
-                Accepted::Queued(_)
-            ),
-            "worse news is heard"
+            matches!(again, Accepted::Queued(_)),
+            "refused after {took} s, repeated after {repeat} s: {again:?}"
         );
-        assert!(matches!(
-            accept(&store, &cleanup, at(6)).unwrap(),
-            Accepted::Queued(_)
-        ));
     }
+}
+
+#[test]
+fn a_failed_run_is_left_alone_from_its_end() {
+    let (_dir, store) = open();
+    let cleanup = request("a", Action::Cleanup, "t1");
+    accept(&store, &cleanup, at(0)).unwrap();
+    end(&store, Status::Failed, seconds(30));
+    assert_eq!(
+        accept(&store, &cleanup, seconds(269)).unwrap(),
+        Accepted::RetryLater
+    );
+    assert!(
+        matches!(
+            accept(&store, &request("a", Action::Emergency, "t1"), seconds(269)).unwrap(),
+            Accepted::Queued(_)
+        ),
+        "another action does not wait"
+    );
+    assert!(matches!(
+        accept(&store, &cleanup, seconds(270)).unwrap(),
+        Accepted::Queued(_)
+    ));
 }
 
 #[test]

@@ -1,0 +1,104 @@
+//! Text from outside on a terminal: names, paths and errors may hold anything.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use unicode_width::UnicodeWidthChar;
+
+/// Styles that the tables use: reset, bold, dim, and four colours.
+const STYLES: [&str; 7] = ["0", "1", "2", "31", "32", "33", "36"];
+/// Stands for what was cut out.
+const CUT: char = '…';
+
+/// Whether a terminal would obey a character, or show what follows in another order.
+fn is_active(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text with control and bidi characters as `\u001b`, which JSON reads as the same text.
+/// Line ends and tabs stay.
+pub fn neutral(text: &str) -> Cow<'_, str> {
+    escape(text, |c, _| matches!(c, '\n' | '\t'))
+}
+
+/// The same on one line.
+pub fn neutral_line(text: &str) -> Cow<'_, str> {
+    escape(text, |_, _| false)
+}
+
+/// The same as [`neutral`]; the styles of the tables stay as well.
+pub fn neutral_styled(text: &str) -> Cow<'_, str> {
+    escape(text, |c, rest| {
+        let style = rest.strip_prefix('[').and_then(|rest| rest.split_once('m'));
+        matches!(c, '\n' | '\t')
+            || c == '\x1b' && style.is_some_and(|(style, _)| STYLES.contains(&style))
+    })
+}
+
+/// Escapes active characters; `stays` is asked with what follows.
+fn escape(text: &str, stays: impl Fn(char, &str) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(is_active) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match is_active(c) && !stays(c, chars.as_str()) {
+            // All of them have four hexadecimal digits.
+            true => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The text within so many columns of a terminal. Its middle is cut out: names differ at
+/// their ends.
+pub fn fit(text: &str, columns: usize) -> Cow<'_, str> {
+    // The variation selector makes what is before it wide.
+    let width = |c: char| match c {
+        '\u{fe0f}' => 1,
+        _ => c.width().unwrap_or(0),
+    };
+    if text.chars().map(width).sum::<usize>() <= columns {
+        return Cow::Borrowed(text);
+    }
+    let room = columns.saturating_sub(1);
+    let take = |chars: &mut dyn Iterator<Item = char>, room: usize| {
+        let mut left = room;
+        let mut taken = String::new();
+        for c in chars {
+            let Some(less) = left.checked_sub(width(c)) else {
+                break;
+            };
+            left = less;
+            taken.push(c);
+        }
+        taken
+    };
+    let tail = take(&mut text.chars().rev(), room / 2);
+    let head = take(&mut text.chars(), room - room / 2);
+    let tail = tail.chars().rev();
+    Cow::Owned(head.chars().chain([CUT]).chain(tail).collect())
+}
+
+/// Standard error for the log: a line is one write.
+#[derive(Debug)]
+pub struct NeutralStderr;
+
+impl Write for NeutralStderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        io::stderr().write_all(neutral(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! Whether the journal can be used. Without it no run begins, `/webhook` and `/-/ready` answer
+//! 503, and `baileys_remediator_journal_up` is 0. A restart that is under way goes on: what it
+//! needs for a start is in memory and in the folders' quarantines.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use exporter_toolkit::{self as web, Response};
+use hyper::StatusCode;
+use tokio::task::JoinHandle;
+
+use crate::remediator::store::StoreError;
+
+use super::Remediator;
+
+/// How often the journal is checked.
+const CHECK_EVERY: Duration = Duration::from_secs(10);
+/// A check takes no longer, or the disk hangs.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the last check found.
+#[derive(Debug, Default)]
+pub(super) struct JournalHealth(Mutex<Option<String>>);
+
+impl JournalHealth {
+    /// What is wrong; `None` while nothing is.
+    fn problem(&self) -> Option<String> {
+        let problem = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        problem.clone()
+    }
+
+    /// Notes a check; logs what has changed.
+    pub(super) fn note(&self, checked: &Result<(), StoreError>) {
+        let now = checked.as_ref().err().map(ToString::to_string);
+        let mut problem = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*problem, &now) {
+            (before, Some(error)) if before.as_ref() != Some(error) => {
+                tracing::error!("no run begins: {error}");
+            }
+            (Some(_), None) => tracing::info!("the journal can be used again"),
+            _ => {}
+        }
+        *problem = now;
+    }
+}
+
+impl Remediator {
+    /// Checks the journal until told to stop.
+    pub(super) async fn check_journal_for_ever(
+        self: Arc<Self>,
+        mut stopping: tokio::sync::watch::Receiver<bool>,
+    ) {
+        // One at a time: where the disk hangs, one thread waits.
+        let mut checking: Option<JoinHandle<Result<(), StoreError>>> = None;
+        loop {
+            let check = checking.get_or_insert_with(|| {
+                let store = self.ctx.store.clone();
+                tokio::spawn(async move { store.call(|store| store.check()).await })
+            });
+            let checked = tokio::select! {
+                _ = stopping.changed() => return,
+                checked = tokio::time::timeout(CHECK_TIMEOUT, check) => checked,
+            };
+            let hangs =
+                || StoreError::Unusable("the journal does not answer; its disk may hang".into());
+            let checked = match checked {
+                Ok(checked) => {
+                    checking = None;
+                    checked.unwrap_or_else(|_| Err(hangs()))
+                }
+                Err(_) => Err(hangs()),
+            };
+            self.journal.note(&checked);
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = tokio::time::sleep(CHECK_EVERY) => {}
+            }
+        }
+    }
+
+    /// The answer of `/-/ready`.
+    pub(super) fn ready(&self) -> Response {
+        use std::sync::atomic::Ordering;
+        let unavailable = |why: &'static str| web::text(StatusCode::SERVICE_UNAVAILABLE, why);
+        match self.journal.problem() {
+            Some(_) => unavailable("baileys_remediator cannot use its journal; see the log.\n"),
+            None if self.recovered.load(Ordering::Relaxed) => {
+                web::text(StatusCode::OK, "baileys_remediator is ready.\n")
+            }
+            None => unavailable(
+                "baileys_remediator is still looking for runs that a restart cut short.\n",
+            ),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Whether the database is still the file in the state directory, and whole.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection as Sqlite, Transaction, TransactionBehavior};
+
+use super::{SCHEMA_VERSION, Store, StoreError};
+
+/// The file that was opened. A file that is deleted or replaced can still be written to, and
+/// what is written there is lost.
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    path: PathBuf,
+    id: (u64, u64),
+}
+
+fn id(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+impl OpenFile {
+    pub(super) fn new(path: &Path) -> std::io::Result<Self> {
+        Ok(Self {
+            path: path.to_owned(),
+            id: id(&std::fs::symlink_metadata(path)?),
+        })
+    }
+
+    /// Checks within a read transaction, so that nobody changes the length meanwhile.
+    fn check(&self, db: &Sqlite) -> Result<(), StoreError> {
+        let lost = |what: &str| {
+            StoreError::Unusable(format!(
+                "the journal {} {what}. Restore it or leave it away, and restart `serve`: until then no run begins",
+                self.path.display()
+            ))
+        };
+        let metadata = match std::fs::symlink_metadata(&self.path) {
+            Ok(metadata) => metadata,
+            Err(error) => return Err(lost(&format!("is gone: {error}"))),
+        };
+        if !metadata.is_file() || id(&metadata) != self.id {
+            return Err(lost("was replaced"));
+        }
+        let number = |pragma| -> Result<u64, rusqlite::Error> {
+            db.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
+                .map(i64::unsigned_abs)
+        };
+        let tx = Transaction::new_unchecked(db, TransactionBehavior::Deferred)?;
+        let version = number("user_version")?;
+        let bytes = number("page_count")? * number("page_size")?;
+        let metadata = std::fs::symlink_metadata(&self.path);
+        let is_whole = metadata.is_ok_and(|metadata| metadata.len() >= bytes);
+        tx.commit()?;
+        match version == SCHEMA_VERSION.unsigned_abs() && is_whole {
+            true => Ok(()),
+            false => Err(lost("was truncated or overwritten")),
+        }
+    }
+}
+
+impl Store {
+    /// Whether what is written now stays: the database is whole, and still the file at its
+    /// path. A store in memory always is.
+    ///
+    /// Errors: [`StoreError::Unusable`], with what to do.
+    pub fn check(&self) -> Result<(), StoreError> {
+        match &self.file {
+            Some(file) => file.check(&self.db),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

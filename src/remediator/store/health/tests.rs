@@ -1,0 +1,58 @@
+use std::fs::{self, OpenOptions};
+
+use super::*;
+use crate::folder::Timestamp;
+use crate::remediator::store::FILE;
+
+fn open() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("state")).unwrap();
+    (dir, store)
+}
+
+fn broken(store: &Store, says: &str) {
+    let error = store.check().unwrap_err().to_string();
+    assert!(error.contains(says), "{error}");
+}
+
+#[test]
+fn a_journal_that_is_there_is_fine_while_others_write() {
+    let (dir, store) = open();
+    store.check().unwrap();
+    let other = Store::open(&dir.path().join("state")).unwrap();
+    for second in 0..200 {
+        let now = Timestamp::from_secs(1_800_000_000 + second);
+        other.pause().set("ann", &"x".repeat(5_000), now).unwrap();
+        store.unstarted().recent(1).unwrap();
+        store.check().unwrap();
+        other.check().unwrap();
+    }
+    Store::in_memory().unwrap().check().unwrap();
+}
+
+#[test]
+fn a_deleted_replaced_or_truncated_journal_is_found() {
+    let (dir, store) = open();
+    let path = dir.path().join("state").join(FILE);
+    fs::rename(&path, dir.path().join("kept")).unwrap();
+    broken(&store, "is gone");
+    fs::copy(dir.path().join("kept"), &path).unwrap();
+    broken(&store, "was replaced");
+    fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(dir.path().join("kept"), &path).unwrap();
+    broken(&store, "was replaced");
+    fs::rename(dir.path().join("kept"), &path).unwrap();
+    store.check().unwrap();
+    fs::remove_dir_all(dir.path().join("state")).unwrap();
+    broken(&store, "is gone");
+
+    for length in [0, 10, 100, 4096, 8192] {
+        let (dir, store) = open();
+        let path = dir.path().join("state").join(FILE);
+        let before = fs::metadata(&path).unwrap().len();
+        assert!(length < before);
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(length).unwrap();
+        assert!(store.check().is_err(), "{length} of {before} bytes");
+    }
+}

@@ -409,7 +409,7 @@ fn plan_clean_undo() {
     for wrong in ["x", "../..", "/etc/passwd", "", "20260101T000000Z-ABCDEF"] {
         world
             .remediator(&["undo", wrong])
-            .must(2, &["is not the name of a run"]);
+            .must(2, &["is neither the number nor the name of a run"]);
     }
     world
         .remediator(&["undo", "20260101T000000Z-abcdef"])
@@ -674,7 +674,7 @@ fn mistakes_are_explained() {
     let said = world.run(EXPORTER, &[&sessions, &taken], Vec::new());
     assert_ne!(said.code, 0);
     said.must(
-        1,
+        2,
         &[
             "the port is already in use",
             "choose another port with --web.listen-address",

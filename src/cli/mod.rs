@@ -1,5 +1,6 @@
 //! Terminal output and signals of both programs.
 
+pub mod exit_codes;
 pub mod neutral;
 pub mod table;
 

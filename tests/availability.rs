@@ -510,3 +510,32 @@ fn a_clock_that_was_set_makes_no_folder_quiet() {
     world.unchanged("bot", &before);
     world.finish();
 }
+
+/// A journal that takes no outcome, as on a full disk.
+#[test]
+fn an_outcome_is_recorded_as_soon_as_the_journal_takes_it() {
+    let mut world = new_world();
+    world.bot("bot", "bloated-classic-387", "disconnected");
+    world.with_probe();
+    world.start_remediator();
+    let journal = rusqlite::Connection::open(world.path("state/journal.sqlite")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE UPDATE ON runs WHEN NEW.status = 'done' BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    journal.execute_batch(full).unwrap();
+    assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
+    world.wait("all tries have failed", || {
+        let tries = world.log().matches("failed to record the outcome").count();
+        match tries >= 3 {
+            true => Ok(()),
+            false => Err(format!("{tries} tries")),
+        }
+    });
+    assert_eq!(world.run_of("bot")["status"], "running");
+    journal.execute_batch("DROP TRIGGER full").unwrap();
+    drop(journal);
+    world.wait_until_idle();
+    let run = world.run_of("bot");
+    assert_eq!(run["status"], "done", "{run:#}");
+    // What came of it, and not what a crash would have left.
+    assert!(!run.to_string().contains("was stopped during"), "{run:#}");
+    world.finish();
+}

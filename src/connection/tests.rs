@@ -178,6 +178,7 @@ fn a_step_of_the_clock_is_a_veto_for_the_quiet_window() {
         evidence: Vec::new(),
         log: None,
         logged_out: false,
+        ended_by: None,
         memory: Recollection::default(),
     };
     let old = written_at(Some(Timestamp::from_secs(1_000)));

@@ -190,14 +190,12 @@ fn flood(port: u16, over: &AtomicBool, refused: &AtomicUsize) {
     }
 }
 
-#[test]
-fn a_flood_of_scrapes_keeps_no_bot_down() {
-    let (mut world, before) = restart_world::World::new();
-    world.start();
+/// An emergency in a flood of scrapes; returns the most threads that the remediator had.
+fn emergency_in_a_flood(world: &restart_world::World, before: &Snapshot, clients: usize) -> usize {
     let (over, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (port, pid) = (world.port(), world.pid());
     let most = std::thread::scope(|scope| {
-        for _ in 0..100 {
+        for _ in 0..clients {
             scope.spawn(|| flood(port, &over, &refused));
         }
         let most = scope.spawn(|| {
@@ -215,11 +213,64 @@ fn a_flood_of_scrapes_keeps_no_bot_down() {
     });
     let run = world.ended().unwrap();
     assert_eq!(run["status"], "done", "{run}");
-    assert!(world.moved(&before) > 0);
+    assert!(world.moved(before) > 0);
     world.is_connected().unwrap();
     assert!(refused.into_inner() > 0, "no scrape was refused");
+    most
+}
+
+#[test]
+fn a_flood_of_scrapes_keeps_no_bot_down() {
+    let (mut world, before) = restart_world::World::new();
+    world.start();
+    let most = emergency_in_a_flood(&world, &before, 100);
     // The workers of the runtime, and few threads that block.
     assert!(most < 100, "{most} threads");
+}
+
+/// The kernel refuses a thread or a process above the limit, as it does with `TasksMax=`.
+#[test]
+fn a_flood_under_a_limit_of_tasks_keeps_no_bot_down() {
+    // Of no other test: the kernel counts the tasks of a user.
+    const USER: u32 = 61_240;
+    const TASKS: usize = 64;
+    let (mut world, before) = restart_world::World::new();
+    if !world.run_all_as(USER) {
+        return;
+    }
+    // Of util-linux, as setpriv is.
+    world.start_by(&["prlimit", &format!("--nproc={TASKS}")]);
+    world.start();
+    emergency_in_a_flood(&world, &before, 3 * TASKS);
+    let failed = ["Resource temporarily unavailable", "EAGAIN", "panicked"];
+    let log = world.read("log");
+    assert!(failed.iter().all(|word| !log.contains(word)), "{log}");
+}
+
+#[test]
+fn an_emergency_does_not_wait_for_other_bots_whose_folders_hang() {
+    let (mut world, before) = restart_world::World::new();
+    world.configure("    sessions: [bot]");
+    let folders = HUNG.map(|session| world.at("sessions").join(session));
+    for folder in &folders {
+        let quiet = std::time::SystemTime::now() - Duration::from_secs(900);
+        testkit::fixture::unpack("bloated-classic-387", folder, quiet).unwrap();
+    }
+    world.start();
+    let mounts: Option<Vec<HungMount>> = folders
+        .iter()
+        .map(|folder| HungMount::over(folder))
+        .collect();
+    let Some(mounts) = mounts else { return };
+    for session in HUNG {
+        let answer = world.try_deliver_for(session, "emergency").unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.body);
+    }
+    let run = world.asked("emergency");
+    assert_eq!(run["status"], "done", "{run}");
+    assert!(world.moved(&before) > 0);
+    world.is_connected().unwrap();
+    drop(mounts);
 }
 
 /// The ways to lose a journal, by what is done to the state directory.

@@ -79,6 +79,10 @@ pub fn print(text: &str) {
 /// `--version`.
 pub fn parse<T: clap::Parser>() -> T {
     T::try_parse().unwrap_or_else(|error| {
+        // `--help` and `--version` belong on standard output.
+        if !error.use_stderr() {
+            error.exit();
+        }
         let text = error.render().to_string();
         match neutral(&text) {
             Cow::Borrowed(_) => error.exit(),

@@ -1,9 +1,10 @@
 //! Level 3: a bot is stopped, cleaned and started again, whatever happens in between.
 //!
 //! The supervisor is a stand-in (`sv`, a script that keeps one process a name, as systemd
-//! keeps a unit) behind the preset `command`, and pm2 from npm behind its own. The bots are
-//! processes that hold a folder open and write: the real Baileys where it matters that its
-//! messages can still be read, a script elsewhere.
+//! keeps a unit) behind the preset `command`; pm2 from npm and a real systemd are behind
+//! their own (`tests/systemd.rs` has more of the latter). The bots are processes that hold a
+//! folder open and write: the real Baileys where it matters that its messages can still be
+//! read, a script elsewhere.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -28,7 +29,7 @@ use serde_json::{Value, json};
 use testkit::fixture::{self, Snapshot};
 use testkit::net::{self, Metrics};
 use testkit::npm;
-use testkit::{Patience, process};
+use testkit::{Patience, process, systemd};
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const TOKEN: &str = "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw";
@@ -2472,4 +2473,132 @@ fn the_real_baileys_under_the_real_pm2_outlives_a_remediator_that_is_killed() {
             }
         },
     );
+}
+
+/// The real library in conversation as a service of a real systemd, which the test has booted
+/// for itself.
+struct UnderSystemd {
+    world: World,
+    library: PathBuf,
+    before: Snapshot,
+}
+
+impl UnderSystemd {
+    const UNIT: &str = "company_962302.service";
+
+    fn new() -> Self {
+        let library = real::library();
+        let world = World::new();
+        let before = real::unpack(&world);
+        let dir = world.dir.path().display().to_string();
+        fs::write(world.at("bot.sh"), real::script(&world, &library)).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        let unit = format!(
+            "[Service]\nExecStart=/bin/sh {dir}/bot.sh\nEnvironment=\"PATH={path}\"\nStandardOutput=append:{dir}/bot.out\nStandardError=inherit\n"
+        );
+        fs::write(Path::new(systemd::UNITS).join(Self::UNIT), unit).unwrap();
+        // Connected is a bot that runs and has said nothing since its first message.
+        let ask = format!(
+            "cd {dir}\n[ \"$(systemctl is-active {})\" = active ] && [ \"$(tail -n1 bot.out)\" = ready ] && echo connected && exit\nwhile [ -e hold-ask ]; do touch reached-ask; sleep 0.05; done\necho disconnected\n",
+            Self::UNIT
+        );
+        fs::write(world.at("ask"), ask).unwrap();
+        let yaml = format!(
+            "sessions: {{include: [{}]}}
+connection: {{command: [sh, {dir}/ask], timeout: 30s, quiet: 1s}}
+armed: {{look_every: 1s}}
+processes: [{{allow_restart: true, systemd: {{unit: '{{session}}.service'}}, connect_timeout: 40s, stop_timeout: 20s, gone_timeout: 20s, start_timeout: 20s}}]
+",
+            real::SESSION
+        );
+        fs::write(world.at("config.yml"), yaml).unwrap();
+        let mut bot = Self {
+            world,
+            library,
+            before,
+        };
+        bot.call("start");
+        bot.world.wait("its first message", || bot.talks());
+        bot.world.start();
+        bot
+    }
+
+    fn call(&self, what: &str) -> String {
+        let args = match what {
+            "start" | "stop" => vec![what, Self::UNIT],
+            property => vec!["show", "--value", "--property", property, Self::UNIT],
+        };
+        let (status, out, err) = process::run(Path::new("systemctl"), args, SOON).unwrap();
+        assert!(status.success(), "{out}{err}");
+        out
+    }
+
+    fn talks(&self) -> testkit::Result<()> {
+        let said = self.world.read("bot.out");
+        match said.trim_end().ends_with("ready") {
+            true => Ok(()),
+            false => Err(said),
+        }
+    }
+
+    /// Ended well, it has lost no message, and everybody can still be read.
+    fn ends_well(mut self) {
+        self.talks().unwrap();
+        self.world.terminate();
+        self.call("stop");
+        let said = self.world.read("bot.out");
+        assert!(
+            said.contains("\"failed\": 0") && !said.contains("\"failed\": 1"),
+            "{said}"
+        );
+        real::verify(&self.world, &self.library);
+    }
+}
+
+#[test]
+fn the_real_baileys_under_the_real_systemd() {
+    real::library();
+    let _slot = Slot::take();
+    systemd::inside("the_real_baileys_under_the_real_systemd", || {
+        let bot = UnderSystemd::new();
+        let first = bot.call("MainPID");
+        let run = bot.world.asked(real::SESSION, "emergency");
+        assert_eq!(run["status"], "done", "{run}\n{}", bot.world.read("log"));
+        assert!(run["accumulated_after"].as_i64() < Some(180), "{run}");
+        assert!(bot.world.nothing_is_lost(real::SESSION, &bot.before) > 200);
+        assert_ne!(bot.call("MainPID"), first, "another process");
+        bot.ends_well();
+    });
+}
+
+/// Killed while the bot is gone, before the plan.
+#[test]
+fn the_real_baileys_under_the_real_systemd_outlives_a_remediator_that_is_killed() {
+    real::library();
+    let _slot = Slot::take();
+    let name = "the_real_baileys_under_the_real_systemd_outlives_a_remediator_that_is_killed";
+    systemd::inside(name, || {
+        let mut bot = UnderSystemd::new();
+        bot.world.mark("hold-ask");
+        bot.world.deliver("firing", &[(real::SESSION, "emergency")]);
+        bot.world.wait_for_file("reached-ask");
+        bot.world.kill();
+        assert_eq!(bot.call("ActiveState").trim(), "inactive");
+        bot.world.unmark("hold-ask");
+        bot.world.start();
+        bot.world.wait("the bot is back", || {
+            match bot.world.status()["services"][0]["phase"].as_str() {
+                None => bot.talks(),
+                Some(phase) => Err(phase.to_owned()),
+            }
+        });
+        let run = bot
+            .world
+            .wait("the run is ended", || bot.world.ended(real::SESSION));
+        assert_eq!(run["reason"], "crashed", "{run}");
+        assert_eq!(bot.call("ActiveState").trim(), "active");
+        assert_eq!(bot.world.metric("service_not_back", &[]), 0.0);
+        bot.world.nothing_moved(real::SESSION, &bot.before);
+        bot.ends_well();
+    });
 }

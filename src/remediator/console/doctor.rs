@@ -126,7 +126,7 @@ pub async fn doctor(
         .all(|check_up| check_up.verdict.state == State::Unknown)
     {
         complain(
-            "warning: it is known of no session whether its bot is connected: no clean-up is allowed; `to fix` says why",
+            "warning: no session is known to be connected or disconnected, so no clean-up is allowed; see `to fix`",
         );
         return Exit::Refused;
     }

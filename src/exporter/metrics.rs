@@ -178,8 +178,8 @@ fn add_logs(out: &mut MetricFamilies, snapshot: &Snapshot, logs: &Published, pat
         }
         out.add(&LOG_LINES, &[session], log.lines as f64);
         out.add(&LOG_SECRETS, &[session], log.secrets as f64);
-        let half = log.lines > 0 && !log.library;
-        out.add(&HALF_MONITORED, &[session], f64::from(u8::from(half)));
+        let half = f64::from(log.is_half_monitored());
+        out.add(&HALF_MONITORED, &[session], half);
         if let Some(at) = log.last_line {
             out.add(&LOG_LAST_LINE, &[session], at.seconds());
         }

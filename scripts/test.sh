@@ -124,7 +124,7 @@ else
       integration emergency the_real_baileys
       integration crash_safety
       integration emergency --skip the_real_baileys
-      for test in logs availability before_a_stop signals real_baileys creds_insurance folder_readings log_samples log_sessions discovery web_config storms dashboards end_to_end \
+      for test in logs availability messages before_a_stop signals real_baileys creds_insurance folder_readings log_samples log_sessions discovery web_config storms dashboards end_to_end \
         webhook races exporter inhibition browser service_control connection status_apis records cli rules; do
         integration "$test"
       done

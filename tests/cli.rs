@@ -409,7 +409,7 @@ fn plan_clean_undo() {
     for wrong in ["x", "../..", "/etc/passwd", "", "20260101T000000Z-ABCDEF"] {
         world
             .remediator(&["undo", wrong])
-            .must(2, &["is not the name of a run"]);
+            .must(2, &["is neither the number nor the name of a run"]);
     }
     world
         .remediator(&["undo", "20260101T000000Z-abcdef"])
@@ -674,7 +674,7 @@ fn mistakes_are_explained() {
     let said = world.run(EXPORTER, &[&sessions, &taken], Vec::new());
     assert_ne!(said.code, 0);
     said.must(
-        1,
+        2,
         &[
             "the port is already in use",
             "choose another port with --web.listen-address",
@@ -811,7 +811,7 @@ fn no_name_reorders_the_terminal() {
     std::os::unix::fs::symlink("/nowhere", world.folder("li\u{1b}[2Jnk\u{7}")).unwrap();
     let missing = format!(
         "--sessions.path={}",
-        world.path("no\u{202e}\u{1b}[8mne").display()
+        world.path("no\u{202e}\u{1b}cne").display()
     );
     let active = |text: &str| {
         let active = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}".contains(c);
@@ -838,7 +838,14 @@ fn no_name_reorders_the_terminal() {
         }
     }
     assert!(seen.contains("bot\\u202etxt\\u2066"), "{seen}");
-    assert!(seen.contains("no\\u202e\\u001b[8mne"), "{seen}");
+    assert!(seen.contains("no\\u202e\\u001bcne"), "{seen}");
+    // A value that is refused.
+    for program in [EXPORTER, REMEDIATOR] {
+        let flag = "--sessions.path=/no\u{202e}\u{1b}[8mne";
+        let ran = world.run(program, &[flag], Vec::new());
+        assert!(!active(&ran.err), "{ran:#?}");
+        ran.must(2, &["/no\\u202ene", "is not a glob"]);
+    }
     let status = world.run(
         EXPORTER,
         &["status", "--output=json"],

@@ -8,9 +8,11 @@
 )]
 
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -92,8 +94,8 @@ impl World {
             .chain(args)
             .copied()
             .collect();
-        let (code, out, err) = self.remediator(&args);
-        assert_eq!(code, Some(0), "{err}");
+        let (_, out, err) = self.remediator(&args);
+        assert!(out.starts_with('['), "{err}");
         let told: Value = serde_json::from_str(&out).unwrap();
         assert_eq!(told[0]["session"], session);
         Told(told[0].clone())
@@ -243,8 +245,7 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
         let told = world.doctor(session, &["--connection.trust=*"]);
         assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
     }
-    let (code, out, err) = world.remediator(&["doctor"]);
-    assert_eq!(code, Some(0), "{err}");
+    let (_, out, _) = world.remediator(&["doctor"]);
     for word in [
         "LAST SEEN ALIVE",
         "never",
@@ -262,6 +263,223 @@ fn a_unit_that_is_gone_is_believed_once_it_was_seen_alive() {
         assert_eq!(code, Some(2));
         assert!(err.contains(says), "{err}");
     }
+}
+
+/// Something at the bot's address that answers each request, or accepts it and says nothing.
+struct Address {
+    port: u16,
+    says: Arc<Mutex<String>>,
+}
+
+impl Address {
+    fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let says = Arc::new(Mutex::new(String::new()));
+        let told = Arc::clone(&says);
+        std::thread::spawn(move || {
+            // Held open, so that nobody is answered by an end.
+            let mut held = Vec::new();
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 2048]);
+                let says = told.lock().unwrap().clone();
+                stream.write_all(says.as_bytes()).unwrap();
+                if says.is_empty() {
+                    held.push(stream);
+                }
+            }
+        });
+        Self { port, says }
+    }
+
+    fn says(&self, status: &str, body: &str) {
+        let length = body.len();
+        *self.says.lock().unwrap() =
+            format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+    }
+
+    fn says_raw(&self, text: &str) {
+        *self.says.lock().unwrap() = text.to_owned();
+    }
+}
+
+/// The row of the verdict's table for a bot that was stopped, and all that stands against it.
+#[test]
+fn a_stopped_bot_answers_no_probe() {
+    let address = Address::open();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let nothing = free.local_addr().unwrap().port();
+    drop(free);
+    let unit = "processes: [{systemd: {unit: '{session}.service'}}";
+    let http = |port: u16, rest: &str| {
+        format!(
+            "connection: {{timeout: 2s, http: {{url: 'http://127.0.0.1:{port}/', pointer: /up, connected: [true], disconnected: [false]}}}}\n{unit}{rest}]\n"
+        )
+    };
+    let command = |script: &str| {
+        format!("connection: {{timeout: 2s, command: [sh, -c, '{script}']}}\n{unit}]\n")
+    };
+    let world = World::new(&["bot", "other"], &http(address.port, ""));
+    world.program("systemctl", "[ -e \"$5\" ] && cat \"$5\"");
+    world.write("bin/docker", "");
+    let state = |active: &str, sub: &str, pid: u32| {
+        format!(
+            "MainPID={pid}\nControlPID=0\nLoadState=loaded\nActiveState={active}\nSubState={sub}\nControlGroup=\n"
+        )
+    };
+    let (gone, runs) = (
+        state("inactive", "dead", 0),
+        state("active", "running", std::process::id()),
+    );
+    let unreachable = |told: &Told| told.finding("probe") == "unreachable";
+
+    // Nobody has seen this process alive, and a person's word is not enough.
+    world.configure(&http(nothing, ""));
+    for session in ["bot", "other"] {
+        world.write(&format!("{session}.service"), &gone);
+    }
+    with_journal(&world);
+    let told = world.doctor("other", &["--trust=other"]);
+    assert_eq!(told.verdict(), ("unknown", false), "{told:?}");
+    assert_eq!(told.finding("process"), "gone", "{told:?}");
+    assert_eq!(told.finding("probe"), "silent", "{told:?}");
+
+    // It runs, and the address answers.
+    address.says("200 OK", r#"{"up":true}"#);
+    world.configure(&http(address.port, ""));
+    world.write("bot.service", &runs);
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("connected", false));
+    world.write("bot.service", &gone);
+
+    // Whatever answers at its address may be the bot.
+    for (status, body) in [
+        ("200 OK", r#"{"up":true}"#),
+        ("200 OK", r#"{"up":"?"}"#),
+        ("200 OK", "nonsense"),
+        ("500 Internal Server Error", r#"{"up":false}"#),
+        ("503 Service Unavailable", ""),
+        ("404 Not Found", ""),
+        ("302 Found", ""),
+    ] {
+        address.says(status, body);
+        let told = world.doctor("bot", &[]);
+        assert_eq!(told.verdict(), ("unknown", false), "{status} {told:?}");
+    }
+    for text in ["nonsense\r\n\r\n", "HTTP/1.1 2", ""] {
+        address.says_raw(text);
+        let told = world.doctor("bot", &[]);
+        assert_eq!(told.verdict(), ("unknown", false), "{text:?} {told:?}");
+        assert_eq!(told.finding("probe"), "silent", "{text:?} {told:?}");
+    }
+
+    // Nobody is there.
+    world.configure(&http(nothing, ""));
+    let told = world.doctor("bot", &[]);
+    assert_eq!(told.verdict(), ("disconnected", true), "{told:?}");
+    assert!(unreachable(&told), "{told:?}");
+    for script in [
+        "exit 4",
+        "false",
+        "true",
+        "echo connection refused >&2; exit 1",
+    ] {
+        world.configure(&command(script));
+        let told = world.doctor("bot", &[]);
+        assert_eq!(told.verdict(), ("disconnected", true), "{script} {told:?}");
+        assert!(unreachable(&told), "{script} {told:?}");
+    }
+    for script in [
+        "sleep 30",
+        "exit 127",
+        "kill -9 $$",
+        "echo no; exit 1",
+        "echo curl: 22 >&2; exit 22",
+        "/no/such/program",
+    ] {
+        world.configure(&command(script));
+        let told = world.doctor("bot", &[]);
+        assert_eq!(told.verdict(), ("unknown", false), "{script} {told:?}");
+    }
+
+    // Another entry that matches the session has a word as well.
+    let second = |service: &str| http(nothing, &format!(", {{name: b, {service}}}"));
+    for (service, verdict) in [
+        ("systemd: {unit: other.service}", ("disconnected", true)),
+        ("systemd: {unit: missing.service}", ("unknown", false)),
+        ("docker: {container: x}", ("unknown", false)),
+        ("pm2: {name: x, home: DIR/pm2}", ("unknown", false)),
+        ("pid_file: DIR/none.pid", ("unknown", false)),
+        (
+            "sessions: [\"o*\"], systemd: {unit: missing.service}",
+            ("disconnected", true),
+        ),
+    ] {
+        world.configure(&second(service));
+        let told = world.doctor("bot", &[]);
+        assert_eq!(told.verdict(), verdict, "{service} {told:?}");
+    }
+    world.write("other.service", &runs);
+    world.configure(&second("systemd: {unit: other.service}"));
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
+
+    // A process is left, or a file was just written.
+    world.configure(&http(nothing, ""));
+    world.write("bot.service", &format!("{gone}TasksCurrent=1\n"));
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
+    world.write("bot.service", &gone);
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
+    fs::write(world.at("sessions/bot/pre-key-1.json"), "{}").unwrap();
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("unknown", false));
+}
+
+#[test]
+fn a_line_in_the_log_from_after_the_end_stands_against_it() {
+    let config = "connection: {quiet: 1m}\nprocesses: [{systemd: {unit: '{session}.service'}}]\nlogs: {paths: ['bot=DIR/bot.log']}\n";
+    let world = World::new(&["bot"], config);
+    world.program("systemctl", "cat \"$5\"");
+    let state = |active: &str, rest: &str| {
+        world.write(
+            "bot.service",
+            &format!("LoadState=loaded\nControlPID=0\nControlGroup=\nActiveState={active}\n{rest}"),
+        );
+    };
+    let log = |ago: u64, text: &str| {
+        world.write("bot.log", text);
+        let file = File::options()
+            .append(true)
+            .open(world.at("bot.log"))
+            .unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(ago))
+            .unwrap();
+    };
+    log(900, "hello\n");
+    state(
+        "active",
+        &format!("SubState=running\nMainPID={}\n", std::process::id()),
+    );
+    with_journal(&world);
+    // It ended 8 minutes ago, as systemd says.
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    let uptime: f64 = uptime.split(' ').next().unwrap().parse().unwrap();
+    let ended = ((uptime - 480.0) * 1e6) as u64;
+    state(
+        "inactive",
+        &format!("SubState=dead\nMainPID=0\nInactiveEnterTimestampMonotonic={ended}\n"),
+    );
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
+    log(300, "hello\n");
+    let told = world.doctor("bot", &[]);
+    assert_eq!(told.verdict(), ("unknown", false), "{told:?}");
+    assert!(
+        told.0["to_fix"]
+            .to_string()
+            .contains("after the end of its process"),
+        "{told:?}"
+    );
+    // Emptied by a rotation it has no line.
+    log(300, "");
+    assert_eq!(world.doctor("bot", &[]).verdict(), ("disconnected", true));
 }
 
 #[test]
@@ -742,6 +960,67 @@ fn the_real_pm2() {
     );
     assert_eq!(pm2.daemon(), Some(daemon), "no other daemon was started");
     assert!(std::os::unix::net::UnixStream::connect(world.at("pm2/rpc.sock")).is_err());
+}
+
+/// The recipe of the README: a probe that asks the bot, and pm2. The bot is stopped, and
+/// cleaned.
+#[test]
+fn a_bot_stopped_with_the_real_pm2_is_cleaned() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let probe = format!(
+        "#!/bin/sh\n# $1\ncurl -fsS --max-time 20 \"http://localhost:{port}/status/$1\" | jq -er '\n  if .status.connected == true then \"connected\"\n  elif .status.connected == false then \"disconnected\"\n  else error(\"no answer\") end'\n"
+    );
+    for asks in ["command", "http"] {
+        let world = World::new(&["bot"], "");
+        let quiet = SystemTime::now() - Duration::from_secs(900);
+        let folder = world.at("sessions/bot");
+        fs::remove_dir_all(&folder).unwrap();
+        fixture::unpack("bloated-classic-387", &folder, quiet).unwrap();
+        let by = match asks {
+            "command" => "command: [DIR/bin/bot-state, '{session}']".to_owned(),
+            _ => format!(
+                "http: {{url: 'http://localhost:{port}/status/{{session}}', pointer: /status/connected, connected: [true], disconnected: [false]}}"
+            ),
+        };
+        world.configure(&format!(
+            "connection: {{timeout: 30s, {by}}}\nprocesses: [{{pm2: {{name: '{{session}}', home: DIR/pm2}}}}]\n"
+        ));
+        world.write("bin/bot-state", &probe);
+        fs::set_permissions(world.at("bin/bot-state"), PermissionsExt::from_mode(0o700)).unwrap();
+        let installed = install_pm2();
+        std::os::unix::fs::symlink(&installed, world.at("bin/pm2")).unwrap();
+        let pm2 = Pm2 {
+            world: &world,
+            program: installed,
+        };
+        fs::create_dir(world.at("pm2")).unwrap();
+        world.write(
+            "bot.js",
+            &format!(
+                "require('http').createServer((_, answer) => answer.end('{{\"status\":{{\"connected\":true}}}}')).listen({port}, '127.0.0.1', () =>\n  require('fs').writeFileSync(__dirname + '/bot.number', String(process.pid)));\n"
+            ),
+        );
+        let script = world.at("bot.js").display().to_string();
+        pm2.run(&["start", &script, "--name", "bot"]);
+        with_journal(&world);
+        let connected = Patience::new(BOUND).wait_until(BOUND, "the bot is connected", || {
+            let told = world.doctor("bot", &[]);
+            match told.verdict() {
+                ("connected", _) => Ok(()),
+                _ => Err(format!("{told:?}")),
+            }
+        });
+        connected.unwrap();
+        let (code, out, err) = world.remediator(&["clean", "bot"]);
+        assert_eq!(code, Some(1), "{out}{err}");
+
+        pm2.run(&["stop", "bot"]);
+        let (code, out, err) = world.remediator(&["clean", "bot"]);
+        assert_eq!(code, Some(0), "{asks}: {out}{err}");
+        assert!(out.contains("moved into the quarantine"), "{out}");
+    }
 }
 
 /// Installs the pm2 of tests/pm2, unless the same lockfile has been installed before.

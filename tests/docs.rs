@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
+use baileys_exporter::cli::exit_codes;
 use baileys_exporter::logs::pattern::SHIPPED;
 use baileys_exporter::{exporter, remediator};
 use exporter_toolkit::metric_families::{Declared, Kind};
@@ -99,6 +100,48 @@ fn metrics_md_holds_what_is_declared() {
             text == wanted,
             "docs/metrics.md is behind; run: UPDATE_DOCS=1 cargo test --test docs"
         );
+    }
+}
+
+#[test]
+fn configuration_md_has_the_table_of_exit_codes() {
+    let (path, text) = doc("docs/configuration.md");
+    let wanted = with_table(&text, "exit-codes", &exit_codes::table());
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(path, wanted).unwrap();
+    } else {
+        assert!(
+            text == wanted,
+            "docs/configuration.md is behind; run: UPDATE_DOCS=1 cargo test --test docs"
+        );
+    }
+    // Every command of both programs has its row.
+    for (program, path) in [
+        ("baileys_exporter", env!("CARGO_BIN_EXE_baileys_exporter")),
+        (
+            "baileys_remediator",
+            env!("CARGO_BIN_EXE_baileys_remediator"),
+        ),
+    ] {
+        let help = Command::new(path).arg("--help").output().unwrap().stdout;
+        let help = String::from_utf8(help).unwrap();
+        let commands = help.split("Commands:\n").nth(1).unwrap();
+        let names = commands.lines().take_while(|line| !line.is_empty());
+        let names = names.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        let mut seen = 0;
+        for name in names.map(|line| line.split_whitespace().next().unwrap()) {
+            let is_named = |meaning: &exit_codes::Meaning| {
+                let of_program = meaning.commands.starts_with(&format!("`{program}"));
+                let words = meaning
+                    .commands
+                    .split(|c: char| !c.is_alphanumeric() && c != '_');
+                of_program && words.into_iter().any(|word| word == name)
+            };
+            let named = exit_codes::MEANINGS.iter().any(is_named);
+            assert!(named || name == "help", "{program} {name}");
+            seen += 1;
+        }
+        assert!(seen > 3, "{help}");
     }
 }
 
@@ -461,6 +504,58 @@ fn the_example_configuration_is_understood_and_complete() {
                 "the example does not show {section}.{key}"
             );
         }
+    }
+}
+
+/// The blocks of YAML in a page.
+fn yaml_blocks(text: &str) -> Vec<&str> {
+    let blocks = text.split("```yaml\n").skip(1);
+    blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect()
+}
+
+#[test]
+fn the_recipes_load_and_name_a_supervisor() {
+    let (_, readme) = doc("README.md");
+    let from = readme.find("<!-- BEGIN recipe -->").unwrap();
+    let to = readme.find("<!-- END recipe -->").unwrap();
+    let blocks = yaml_blocks(&readme[from..to]);
+    let [recipe, with_systemd] = blocks[..] else {
+        panic!("{blocks:?}")
+    };
+    let lines: Vec<&str> = recipe.lines().collect();
+    assert_eq!(lines.len(), 3, "three lines, no script: {recipe}");
+    let systemd = format!("{}\n{}\n{with_systemd}", lines[0], lines[1]);
+    let (_, alerting) = doc("alerting-rules/README.md");
+    let others = yaml_blocks(&alerting);
+    let least = others.iter().find(|block| block.starts_with("sessions:"));
+    for (yaml, kind) in [
+        (recipe.to_owned(), "pm2"),
+        (systemd, "system"),
+        ((*least.unwrap()).to_owned(), "pm2"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let folder = dir.path().join("sessions/bot");
+        fixture::unpack("normal", &folder, SystemTime::now()).unwrap();
+        let yaml = yaml
+            .replace("/opt/ai-admin/baileys_sessions", &at("sessions"))
+            .replace("/home/bots/.pm2", &at("pm2"));
+        std::fs::write(dir.path().join("config.yml"), &yaml).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_baileys_remediator"))
+            .args(["doctor", "--output=json"])
+            .arg(format!("--config.file={}", at("config.yml")))
+            .arg(format!("--state.path={}", at("state")))
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {yaml}\n{said}"));
+        let sources = told[0]["sources"].as_array().unwrap();
+        let process = sources.iter().find(|source| source["source"] == "process");
+        let detail = process.unwrap()["detail"].as_str().unwrap();
+        assert!(detail.contains(kind), "{detail}");
     }
 }
 

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use baileys_exporter::app::App;
-use baileys_exporter::cli::{complain, print, until_stopped};
+use baileys_exporter::cli::exit_codes::FAILED;
+use baileys_exporter::cli::{complain, parse, print, until_stopped};
 use baileys_exporter::config::{CommonFlags, ExporterFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::connection::{Memory, Recent};
 use baileys_exporter::exporter::server::{Exporter, keeps_state};
@@ -21,7 +22,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Prometheus exporter for the auth folders of WhatsApp bots built on Baileys.
 ///
-/// It only reads. `baileys_exporter --sessions.path=DIR` is enough to run.
+/// It only reads. `baileys_exporter --sessions.path=DIR` is enough to run. Exit code 0: ended
+/// by a signal, 2: could not start.
 #[derive(Parser)]
 #[command(name = "baileys_exporter", version, max_term_width = 100)]
 struct Cli {
@@ -101,7 +103,10 @@ fn main() -> ExitCode {
 }
 
 async fn program() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = match parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     cli.log.init();
     let (common, own) = (cli.common.clone(), cli.exporter.clone());
     let needs_sessions = !matches!(cli.command, Some(Command::Patterns { .. } | Command::Rules));
@@ -116,7 +121,7 @@ async fn program() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => {
             complain(&format!("error: {error}"));
-            return ExitCode::from(2);
+            return ExitCode::from(FAILED);
         }
     };
     match cli.command {
@@ -128,7 +133,7 @@ async fn program() -> ExitCode {
             }
             Err(error) => {
                 complain(&format!("error: {error}"));
-                ExitCode::from(2)
+                ExitCode::from(FAILED)
             }
         },
         Some(Command::Patterns { output }) => {
@@ -136,6 +141,9 @@ async fn program() -> ExitCode {
             show(output, || status::patterns_table(patterns), patterns)
         }
         None => {
+            for problem in settings.connection.problems() {
+                tracing::warn!("{problem}");
+            }
             let exporter = Exporter::new(
                 settings,
                 Box::new(load),
@@ -159,7 +167,7 @@ fn show(
             Ok(text) => print(&text),
             Err(error) => {
                 complain(&format!("error: {error}"));
-                return ExitCode::from(2);
+                return ExitCode::from(FAILED);
             }
         },
     }
@@ -187,7 +195,7 @@ async fn show_status(settings: Settings, output: Output) -> ExitCode {
         (snapshot, logs)
     });
     let Ok((snapshot, logs)) = look.await else {
-        return ExitCode::from(2);
+        return ExitCode::from(FAILED);
     };
     for warning in &logs.warnings {
         complain(&format!("warning: {warning}"));
@@ -200,7 +208,7 @@ async fn show_status(settings: Settings, output: Output) -> ExitCode {
             Ok(text) => print(&text),
             Err(error) => {
                 complain(&format!("error: {error}"));
-                return ExitCode::from(2);
+                return ExitCode::from(FAILED);
             }
         },
     }
@@ -210,26 +218,26 @@ async fn show_status(settings: Settings, output: Output) -> ExitCode {
 async fn serve(exporter: Arc<Exporter>, listen: &[String], web_config: Option<&Path>) -> ExitCode {
     let (Ok(stopped), Ok(mut hangup)) = (until_stopped(), signal(SignalKind::hangup())) else {
         complain("error: cannot listen for signals");
-        return ExitCode::FAILURE;
+        return ExitCode::from(FAILED);
     };
     let web_config = match web_config.map(WebConfig::open).transpose() {
         Ok(web_config) => web_config,
         Err(error) => {
             complain(&format!("error: {error}"));
-            return ExitCode::from(2);
+            return ExitCode::from(FAILED);
         }
     };
     let listeners = match bind(listen).await {
         Ok(listeners) => listeners,
         Err(error) => {
             complain(&format!("error: {error}"));
-            return ExitCode::FAILURE;
+            return ExitCode::from(FAILED);
         }
     };
     let first = exporter.look().await;
     if let Err(error) = exporter.follow_logs(&first).await {
         complain(&format!("error: {error}"));
-        return ExitCode::from(2);
+        return ExitCode::from(FAILED);
     }
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baileys_exporter::cli::{complain, ignore_hangups, until_stopped};
+use baileys_exporter::cli::exit_codes::FAILED;
+use baileys_exporter::cli::{complain, ignore_hangups, parse, until_stopped};
 use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
@@ -23,7 +24,7 @@ use tokio::task::block_in_place;
 ///
 /// Files are moved into a quarantine inside the folder, never deleted before its retention
 /// ends, and only while the bot is known to be disconnected. Exit code 0: done, 1: refused
-/// by a guard, 2: an error.
+/// by a guard, or (`doctor`) the connection of no session is known, 2: an error.
 #[derive(Parser)]
 #[command(name = "baileys_remediator", version, max_term_width = 100)]
 struct Cli {
@@ -140,7 +141,7 @@ enum Command {
     },
     /// Put back what a run moved. Never replaces a newer file; restart the bot afterwards.
     Undo {
-        /// The run's name, as `runs` shows it in the last column.
+        /// The run's number, or its name in the quarantine; `runs` shows both.
         run: String,
         /// Go on although the bot is not known to be disconnected. Asks for the session's name.
         #[arg(long)]
@@ -194,7 +195,10 @@ fn main() -> ExitCode {
 }
 
 async fn program() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = match parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     cli.log.init();
     let loaded =
         Settings::load(&cli.common, &cli.remediator).and_then(|settings| match cli.command {
@@ -205,7 +209,7 @@ async fn program() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => {
             complain(&format!("error: {error}"));
-            return ExitCode::from(2);
+            return ExitCode::from(FAILED);
         }
     };
     let exit = match cli.command {
@@ -302,7 +306,7 @@ async fn program() -> ExitCode {
 async fn cannot_serve(settings: &Settings, error: &str) -> ExitCode {
     complain(&format!("error: {error}"));
     operator::start_pending_without_serving(settings, clock::Clock::system()).await;
-    ExitCode::from(2)
+    ExitCode::from(FAILED)
 }
 
 async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>) -> ExitCode {

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use baileys_exporter::cli::complain;
+use baileys_exporter::cli::exit_codes::FAILED;
 
 /// Threads that may block. With those of `folder::looks`, and the processes that are asked and
 /// started, they stay below the `TasksMax` of the shipped units.
@@ -22,7 +23,7 @@ pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("error: {error}"));
-            return ExitCode::FAILURE;
+            return ExitCode::from(FAILED);
         }
     };
     let exit = runtime.block_on(program);

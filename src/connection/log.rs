@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::folder::{SessionName, Timestamp};
 
-use super::Finding;
+use super::{Evidence, Finding};
 
 /// The resolution of what is compared: a line's date against a file's modification time.
 const TICK: Duration = Duration::from_secs(2);
@@ -18,8 +18,10 @@ pub struct LogEvent {
     pub opened: Option<bool>,
     /// When, where the line carries a date.
     pub at: Option<Timestamp>,
-    /// When the log's last line, of whatever kind, was written.
+    /// When the log was last written or emptied.
     pub last_line: Timestamp,
+    /// When its last line, of whatever kind, was written; `None` for a log without a line.
+    pub last_text: Option<Timestamp>,
 }
 
 /// Somebody who reads the logs.
@@ -46,6 +48,18 @@ pub trait LogView: fmt::Debug + Send + Sync {
     }
 }
 
+/// A log with a line that is later than the end of the process: another process writes it,
+/// and may be the bot. Pure.
+pub(super) fn written_after(
+    event: &Result<Option<LogEvent>, String>,
+    ended_by: Option<Timestamp>,
+) -> Option<Evidence> {
+    let written = event.as_ref().ok()?.as_ref()?.last_text?;
+    let detail =
+        "its log has a line from after the end of its process: another process may be the bot";
+    (written > ended_by?.plus(TICK)).then(|| Evidence::new("log", Finding::NoAnswer, detail))
+}
+
 /// What the log is evidence of. Pure.
 ///
 /// Of a process that is said to be gone the log must have fallen silent as well. While the
@@ -67,6 +81,7 @@ pub fn log_says(
         opened,
         at,
         last_line,
+        ..
     } = match event {
         Ok(Some(event)) => event,
         Ok(None) => return nothing("there is no log of this session"),

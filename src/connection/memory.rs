@@ -49,6 +49,22 @@ impl Recollection {
         self.alive.get(id).filter(|alive| counts(alive.at, now))
     }
 
+    /// When a process that is gone now was first found so, since it was last seen alive: the
+    /// id of that record and the record. It had ended by then.
+    pub fn first_gone(&self, id: &str, now: Timestamp) -> (String, Alive) {
+        let record = format!("{id}-gone");
+        let alive = self.last_alive(id, now);
+        let known = self.last_alive(&record, now).filter(|gone| {
+            gone.at <= now
+                && alive.is_none_or(|alive| alive.at <= gone.at && alive.mark == gone.mark)
+        });
+        let first = known.cloned().unwrap_or_else(|| Alive {
+            at: now,
+            mark: alive.and_then(|alive| alive.mark.clone()),
+        });
+        (record, first)
+    }
+
     /// Whether this source may say that the bot is not connected.
     pub fn vouches_for(&self, id: &str, now: Timestamp) -> bool {
         self.trusted_by_configuration
@@ -79,7 +95,9 @@ fn counts(at: Timestamp, now: Timestamp) -> bool {
 }
 
 /// Lets evidence of a bot that is not connected count only from a source that is vouched
-/// for; from any other it is no usable answer. Pure.
+/// for; from any other it is no usable answer. Neither is what is unreachable, unless a
+/// process is gone that its supervisor has seen alive: a person's word is not enough there.
+/// Pure.
 pub fn vouched(evidence: Vec<Evidence>, memory: &Recollection, now: Timestamp) -> Vec<Evidence> {
     let judge = |evidence: Evidence| {
         if !evidence.finding.is_negative() || memory.vouches_for(&evidence.id, now) {
@@ -96,7 +114,17 @@ pub fn vouched(evidence: Vec<Evidence>, memory: &Recollection, now: Timestamp) -
             ..evidence
         }
     };
-    evidence.into_iter().map(judge).collect()
+    let mut evidence: Vec<Evidence> = evidence.into_iter().map(judge).collect();
+    let is_proven = |e: &Evidence| {
+        e.finding == Finding::Gone && !e.id.is_empty() && memory.last_alive(&e.id, now).is_some()
+    };
+    if !evidence.iter().any(is_proven) {
+        let unreachable = |e: &&mut Evidence| e.finding == Finding::Unreachable;
+        for evidence in evidence.iter_mut().filter(unreachable) {
+            evidence.finding = Finding::NoAnswer;
+        }
+    }
+    evidence
 }
 
 /// Where sightings are kept. Calls may block; what fails is told in the log and counts as

@@ -3,7 +3,7 @@
 //! | source | what it can say |
 //! |---|---|
 //! | [`writes`] | quiet, or a veto |
-//! | [`Probe`] | connected, disconnected |
+//! | [`Probe`] | connected, disconnected, unreachable |
 //! | the process, by its supervisor | gone; that it runs says nothing |
 //! | the sockets of the process | connected |
 //! | [`LogView`] | connected, disconnected |
@@ -21,6 +21,7 @@ mod stopped;
 mod template;
 mod verdict;
 
+use log::written_after;
 pub use log::{LogEvent, LogView, log_says};
 use memory::ReadOnly;
 pub use memory::{Memory, REMEMBERED_FOR, Recent, Recollection, SightingRecord, Trust, vouched};
@@ -73,6 +74,14 @@ impl Default for ConnectionSettings {
     }
 }
 
+impl ConnectionSettings {
+    /// Sources that cannot answer as they are configured: commands whose program is not
+    /// there or cannot be run.
+    pub fn problems(&self) -> Vec<String> {
+        self.probes.iter().filter_map(Probe::problem).collect()
+    }
+}
+
 /// The sources of the verdict, and the memory of which of them saw a session alive.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -100,6 +109,8 @@ pub struct Asked {
     evidence: Vec<Evidence>,
     log: Option<(String, Result<Option<LogEvent>, String>)>,
     logged_out: bool,
+    /// The process had ended by then; `None` where it is not gone.
+    ended_by: Option<Timestamp>,
     memory: Recollection,
 }
 
@@ -190,6 +201,7 @@ impl Connection {
         };
         memory.trusted_by_configuration = self.settings.trust.is_match(Path::new(session.as_str()));
         let mut evidence = Vec::new();
+        let (mut first_gone, mut ended_by) = (None, None);
         if !self.has_sources() {
             let nobody = "none configured (see --connection.command)";
             evidence.push(Evidence::new("probe", Finding::NoAnswer, nobody));
@@ -206,12 +218,25 @@ impl Connection {
         if let Some(process) = self.settings.processes.observed(session) {
             let look =
                 process::look(&process, self.settings.timeout, self.share_for, &memory).await;
+            if look.evidence.finding == Finding::Gone {
+                let id = look.evidence.id.clone();
+                first_gone = Some(memory.first_gone(&id, Timestamp::now()));
+                ended_by = look
+                    .ended_by
+                    .or(first_gone.as_ref().map(|(_, gone)| gone.at));
+                evidence.extend(self.doubts(session, &evidence).await);
+            }
             evidence.push(look.evidence);
             if self.settings.sockets && !look.pids.is_empty() {
                 evidence.push(sockets::look(look.pids, self.settings.timeout).await);
             }
         }
         let mut sightings = evidence.clone();
+        sightings.extend(first_gone.map(|(id, gone)| Evidence {
+            id,
+            alive: Some(gone),
+            ..Evidence::new("process", Finding::Gone, "")
+        }));
         let (mut log, mut logged_out) = (None, false);
         if let Some(view) = &self.log {
             let (reader, session) = (Arc::clone(view), session.clone());
@@ -258,8 +283,21 @@ impl Connection {
             evidence,
             log,
             logged_out,
+            ended_by,
             memory,
         }
+    }
+
+    /// Where a probe is unreachable and the process is gone, the further entries of
+    /// `processes` that match the session are asked as well.
+    async fn doubts(&self, session: &SessionName, heard: &[Evidence]) -> Vec<Evidence> {
+        let mut doubts = Vec::new();
+        if heard.iter().any(|e| e.finding == Finding::Unreachable) {
+            for other in self.settings.processes.others(session) {
+                doubts.extend(process::doubt(&other, self.settings.timeout).await);
+            }
+        }
+        doubts
     }
 
     /// Folds what the sources said and what the files say.
@@ -268,6 +306,7 @@ impl Connection {
         let mut evidence = vouched(asked.evidence, &asked.memory, now);
         if let Some((id, event)) = asked.log {
             let gone = evidence.iter().any(|e| e.finding == Finding::Gone);
+            evidence.extend(written_after(&event, asked.ended_by.filter(|_| gone)));
             let (finding, detail) = log_says(
                 event,
                 gone,

@@ -1,17 +1,21 @@
 //! Asking somebody whether the bot is connected.
 //!
 //! A probe that crashes, times out, prints or answers anything unforeseen has said
-//! nothing. What it printed is never repeated: it may hold anything.
+//! nothing. Of what it printed only the first line of its error is repeated, redacted.
 
 mod http;
+mod redact;
 
 use std::cell::Cell;
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use regex::Regex;
+use rustix::fs::{Access, access};
 use serde_json::Value;
-use supervisor::exec::Exec;
+use supervisor::exec::{Ended, Exec};
 use supervisor::{ArgTemplate, Part};
 
 use crate::control::placeholders;
@@ -23,6 +27,10 @@ use super::{Evidence, Finding, Template};
 
 /// A command's answer is read up to here; `disconnected` has 12 bytes.
 const MAX_ANSWER_BYTES: u64 = 64;
+/// What it says on standard error is read up to here.
+const MAX_ERROR_BYTES: u64 = 4 << 10;
+/// The exit codes with which a shell says that it could not run a program.
+const NOT_RUN: [i32; 2] = [126, 127];
 
 /// Somebody to ask.
 #[derive(Clone, Debug)]
@@ -166,18 +174,53 @@ impl Probe {
         }
     }
 
+    /// Why it cannot answer, where that can be seen beforehand. Blocks.
+    pub(super) fn problem(&self) -> Option<String> {
+        let Probe::Command { argv, .. } = self else {
+            return None;
+        };
+        let [Part::Text(program)] = argv.first()?.parts() else {
+            return None;
+        };
+        let why = match find_program(program) {
+            Ok(()) => return None,
+            Err(why) => why,
+        };
+        Some(format!(
+            "the probe command {program:?} {why}: until it can be run, no bot is known to be disconnected, and every clean-up is refused"
+        ))
+    }
+
     /// Asks. Never fails: what goes wrong is evidence of nothing.
     pub async fn ask(&self, session: &SessionName, timeout: Duration) -> Evidence {
         let said = match self {
-            Probe::Command { argv, env } => match ask_command(argv, env, session, timeout).await {
-                Ok(Finding::Connected) => Ok((Finding::Connected, "connected".to_owned())),
-                Ok(finding) => Ok((finding, "disconnected".to_owned())),
-                Err(why) => Err(format!("the command {why}")),
-            },
+            Probe::Command { argv, env } => ask_command(argv, env, session, timeout)
+                .await
+                .map_err(|why| format!("the command {why}")),
             Probe::Http(http) => http.ask(session, timeout).await,
         };
         let (finding, detail) = said.unwrap_or_else(|why| (Finding::NoAnswer, why));
         Evidence::new("probe", finding, detail)
+    }
+}
+
+/// Whether a program can be run, on the PATH unless it is a path.
+fn find_program(program: &str) -> Result<(), &'static str> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places: Vec<PathBuf> = match program.contains('/') {
+        true => vec![program.into()],
+        false => std::env::split_paths(&path)
+            .map(|dir| dir.join(program))
+            .collect(),
+    };
+    let files: Vec<_> = places.iter().filter(|place| place.is_file()).collect();
+    if files.is_empty() {
+        return Err("does not exist");
+    }
+    let can_run = |place: &&PathBuf| access(place.as_path(), Access::EXEC_OK).is_ok();
+    match files.iter().any(can_run) {
+        true => Ok(()),
+        false => Err("may not be run by this user"),
     }
 }
 
@@ -186,20 +229,59 @@ async fn ask_command(
     env: &[String],
     session: &SessionName,
     timeout: Duration,
-) -> Result<Finding, String> {
+) -> Result<(Finding, String), String> {
     let argv: Vec<String> = argv
         .iter()
         .map(|arg| fill_argument(arg, session))
         .collect::<Result<_, _>>()?;
-    let exec = Exec::new(&argv, timeout).read(MAX_ANSWER_BYTES);
     let passed: Vec<&str> = env.iter().map(String::as_str).collect();
-    let exec = exec.clean_env(&passed).keep_dir();
-    let answer = exec.output().await.map_err(|error| error.to_string())?;
-    match answer.as_slice() {
-        b"connected" | b"connected\n" => Ok(Finding::Connected),
-        b"disconnected" | b"disconnected\n" => Ok(Finding::Disconnected),
-        _ => Err("printed neither `connected` nor `disconnected`".into()),
+    let exec = Exec::new(&argv, timeout)
+        .read(MAX_ANSWER_BYTES)
+        .read_error(MAX_ERROR_BYTES)
+        .clean_env(&passed)
+        .keep_dir();
+    judge_command(&exec.run().await.map_err(|error| error.to_string())?)
+}
+
+/// What a command that has ended says. Pure.
+fn judge_command(ended: &Ended) -> Result<(Finding, String), String> {
+    let finding = match ended.output.as_slice() {
+        b"connected" | b"connected\n" => Some(Finding::Connected),
+        b"disconnected" | b"disconnected\n" => Some(Finding::Disconnected),
+        _ => None,
+    };
+    if let (Some(finding), Some(0)) = (finding, ended.code) {
+        return Ok((finding, finding.label().to_owned()));
     }
+    let error = String::from_utf8_lossy(&ended.error);
+    let said = match redact::first_line(&error) {
+        Some(line) => format!("; its error: {line}"),
+        None => String::new(),
+    };
+    let Some(code) = ended.code else {
+        return Err(format!("was ended by a signal{said}"));
+    };
+    let why = match code {
+        0 => format!("printed neither `connected` nor `disconnected`{said}"),
+        code => format!("exited with {code}{said}"),
+    };
+    let is_mute = ended.output.is_empty() && (error.trim().is_empty() || is_refusal(&error));
+    match is_mute && !NOT_RUN.contains(&code) {
+        true => Ok((Finding::Unreachable, format!("the command {why}"))),
+        false => Err(why),
+    }
+}
+
+/// Whether what a command says on standard error is that the connection was refused, and
+/// nothing of an answer or a timeout.
+fn is_refusal(error: &str) -> bool {
+    static REFUSED: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"(?i)refused|curl: \(7\)").ok());
+    static OTHER: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"(?i)timed? ?out|curl: \((?:[^7)]|7[^)])|HTTP[/ ]|parse error|unexpected").ok()
+    });
+    let has = |regex: &Option<Regex>, unless| regex.as_ref().map_or(unless, |r| r.is_match(error));
+    has(&REFUSED, false) && !has(&OTHER, true)
 }
 
 /// Fills an argument. No part of a session's name that begins with a dash gets into one: a

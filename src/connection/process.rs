@@ -17,6 +17,8 @@ pub(super) struct ProcessEvidence {
     pub(super) evidence: Evidence,
     /// The bot's processes, as far as they are known to run.
     pub(super) pids: Vec<u32>,
+    /// It had ended by then, where its supervisor tells.
+    pub(super) ended_by: Option<Timestamp>,
 }
 
 /// The id of the process as a source of evidence.
@@ -43,12 +45,34 @@ pub(super) async fn look(
     judge(id, service.observe(&query).await, Timestamp::now())
 }
 
+/// Whether another entry of the configuration that matches the session contradicts that its
+/// process is gone, or could not be asked. `None` where it says so as well. That it has seen
+/// the session alive is not asked of it.
+pub(super) async fn doubt(service: &Service, timeout: Duration) -> Option<Evidence> {
+    let query = Query {
+        timeout,
+        is_trusted: true,
+        ..Query::default()
+    };
+    let why = match service.observe(&query).await {
+        Observation::Gone { .. } => return None,
+        Observation::Running { .. } => "it runs".to_owned(),
+        Observation::Changing(why) | Observation::Unknown(why) => why,
+    };
+    let detail = format!(
+        "another entry of `processes` that matches this session ({}) does not say that it is gone: {why}",
+        service.kind()
+    );
+    Some(Evidence::new("process", Finding::NoAnswer, detail))
+}
+
 /// What an observation is evidence of. Pure.
 fn judge(id: String, observed: Observation, now: Timestamp) -> ProcessEvidence {
     let says = |finding, detail| Evidence {
         id,
         ..Evidence::new("process", finding, detail)
     };
+    let mut ended = None;
     let (evidence, pids) = match observed {
         Observation::Running { pids, mark } => {
             let numbers: Vec<String> = pids.iter().map(u32::to_string).collect();
@@ -62,13 +86,20 @@ fn judge(id: String, observed: Observation, now: Timestamp) -> ProcessEvidence {
             };
             (evidence, pids)
         }
-        Observation::Gone(how) => (says(Finding::Gone, how), Vec::new()),
+        Observation::Gone { how, ended_by } => {
+            ended = ended_by.map(Timestamp::from);
+            (says(Finding::Gone, how), Vec::new())
+        }
         // Not settled: it keeps the verdict from being disconnected.
         Observation::Changing(why) | Observation::Unknown(why) => {
             (says(Finding::NoAnswer, why), Vec::new())
         }
     };
-    ProcessEvidence { evidence, pids }
+    ProcessEvidence {
+        evidence,
+        pids,
+        ended_by: ended,
+    }
 }
 
 #[cfg(test)]

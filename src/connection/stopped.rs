@@ -37,7 +37,7 @@ impl Connection {
             .any(|heard| confirms(heard, &asked.memory, since));
         for heard in evidence
             .iter_mut()
-            .filter(|heard| heard.finding == Finding::NoAnswer)
+            .filter(|heard| matches!(heard.finding, Finding::NoAnswer | Finding::Unreachable))
         {
             heard.finding = Finding::Nothing;
         }
@@ -127,7 +127,7 @@ impl Connection {
 fn confirms(heard: &Evidence, memory: &Recollection, since: Timestamp) -> bool {
     match heard.finding {
         Finding::Disconnected | Finding::Gone => memory.vouches_for(&heard.id, since),
-        Finding::NoAnswer => memory
+        Finding::NoAnswer | Finding::Unreachable => memory
             .last_alive(&heard.id, since)
             .is_some_and(|alive| alive.at >= since.minus(JUST_BEFORE)),
         _ => false,

@@ -39,6 +39,7 @@ async fn a_log_counts_once_it_told_of_an_opened_connection() {
             opened: Some(opened),
             at: Some(ago(at)),
             last_line: ago(60),
+            last_text: None,
         });
         connection.log = Some(Arc::new(Told(event, opened.map(ago))));
         let verdict = connection.verdict(&session, &quiet_folder()).await;

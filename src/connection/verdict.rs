@@ -52,6 +52,10 @@ pub enum Finding {
     /// The source was asked and gave no usable answer. Keeps the verdict from being
     /// disconnected.
     NoAnswer,
+    /// Where the source asked there is no answer at all: the connection was refused, or the
+    /// command ended and printed nothing. The same as [`Finding::NoAnswer`], unless the
+    /// process is proven gone: then it must be so.
+    Unreachable,
     /// What the source saw is evidence of nothing, e.g. a process that runs. Changes no
     /// verdict.
     Nothing,
@@ -67,6 +71,7 @@ impl Finding {
             Finding::Quiet => "quiet",
             Finding::Writing => "writing",
             Finding::NoAnswer => "silent",
+            Finding::Unreachable => "unreachable",
             Finding::Nothing => "nothing",
         }
     }
@@ -105,7 +110,8 @@ pub struct Evidence {
     pub finding: Finding,
     /// The bot as this source last saw it alive, if its answer tells.
     pub alive: Option<Alive>,
-    /// What it saw, for a person. Never the output of a probe, which may hold anything.
+    /// What it saw, for a person. Of the output of a probe at most the first line of its
+    /// error, redacted.
     pub detail: String,
 }
 
@@ -169,11 +175,14 @@ impl Verdict {
 }
 
 /// From evidence to verdict. Disconnected needs a source to say so, a folder that was
-/// quiet, and nobody who contradicts or failed to answer.
+/// quiet, and no source that contradicts or failed to answer. What is unreachable failed to
+/// answer, unless the process is proven gone.
 pub fn fold(evidence: Vec<Evidence>) -> Verdict {
     let says = |finding| evidence.iter().any(|e| e.finding == finding);
     let negative = evidence.iter().any(|e| e.finding.is_negative());
-    let vetoed = says(Finding::Writing) || says(Finding::NoAnswer);
+    let vetoed = says(Finding::Writing)
+        || says(Finding::NoAnswer)
+        || says(Finding::Unreachable) && !says(Finding::Gone);
     let state = match (says(Finding::Connected), negative) {
         (true, false) => State::Connected,
         (false, true) if says(Finding::Quiet) && !vetoed => State::Disconnected,

@@ -167,6 +167,18 @@ impl Services {
         Some(Service::new(rule, session))
     }
 
+    /// The processes of the further entries that match a session, beside
+    /// [`Services::observed`].
+    pub fn others(&self, session: &SessionName) -> Vec<Service> {
+        let matching = self
+            .rules
+            .iter()
+            .filter(|rule| rule.sessions.is_match(Path::new(session.as_str())));
+        let mut services = matching.map(|rule| Service::new(rule, session));
+        let own = services.next().map(|own| own.id());
+        services.filter(|other| Some(other.id()) != own).collect()
+    }
+
     /// The service of a session that is there among these. Where another one's service has
     /// the same name and is not the same process, it is unknown which one a stop would hit:
     /// it can neither be stopped nor started then.

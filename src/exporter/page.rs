@@ -69,10 +69,7 @@ pub fn page(rows: &[SessionRow], notes: &[String], at: Timestamp, metrics_path: 
     } else {
         format!("{} sessions", rows.len())
     };
-    let title = match rows.first() {
-        Some(worst) => format!("baileys_exporter: {sessions}, worst: {}", tier_word(worst)),
-        None => format!("baileys_exporter: {sessions}"),
-    };
+    let title = format!("baileys_exporter: {sessions}{}", worst(rows));
     let body = html! {
         header {
             h1 { "Baileys auth folders" }
@@ -92,6 +89,20 @@ pub fn page(rows: &[SessionRow], notes: &[String], at: Timestamp, metrics_path: 
         }
     };
     page::document(&title, STYLE, Some(60), &body)
+}
+
+/// The worst tier of all rows, for the title. A row without a tier, or with a broken
+/// creds.json, may stand before it.
+fn worst(rows: &[SessionRow]) -> String {
+    let words = rows.iter().filter_map(|row| row.tier);
+    let unseen = rows.iter().filter(|row| row.tier.is_none()).count();
+    let worst = words.max_by_key(|word| Tier::from_label(word));
+    match (worst, unseen) {
+        (None, 0) => String::new(),
+        (None, _) => format!(", {UNSEEN}"),
+        (Some(tier), 0) => format!(", worst: {tier}"),
+        (Some(tier), unseen) => format!(", worst: {tier}, {unseen} {UNSEEN}"),
+    }
 }
 
 /// `2026-01-02 03:04:05 UTC`.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::cli::table;
+use crate::cli::{exit_codes, table};
 use crate::connection::{Connection, State, Verdict};
 use crate::folder::{Creds, SessionName, Timestamp};
 use crate::logs::overview::HALF_MONITORED;
@@ -79,11 +79,11 @@ enum Rank {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Overall {
     /// Nothing at warning or worse.
-    Normal = 0,
+    Normal = exit_codes::DONE as isize,
     /// A session at warning or worse, or one without a valid creds.json.
-    Warning = 1,
+    Warning = exit_codes::REFUSED as isize,
     /// Something could not be looked at, or there was nothing to look at.
-    CouldNotLook = 2,
+    CouldNotLook = exit_codes::FAILED as isize,
 }
 
 /// Asks for every session's connection and lays the rows out, worst first.

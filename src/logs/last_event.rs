@@ -70,8 +70,10 @@ struct LastEvent {
     opened: Option<Timestamp>,
     /// When the login was ended.
     logged_out: Option<Timestamp>,
-    /// When the newest line was written.
+    /// When a log was last written or emptied.
     last_line: Timestamp,
+    /// When the newest line was written.
+    last_text: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -161,7 +163,11 @@ impl LastEventReader {
                 opened: None,
                 logged_out: None,
                 last_line: written,
+                last_text: None,
             });
+            if seen.mark.stat.size > 0 {
+                event.last_text = event.last_text.max(Some(written));
+            }
             event.last_line = event.last_line.max(written);
             let Some(events) = events else { continue };
             event.opened = event.opened.max(events.opened);
@@ -359,6 +365,7 @@ impl LogView for LastEventReader {
             opened: event.last.map(|last| last.opened),
             at: event.last.and_then(|last| last.at),
             last_line: event.last_line,
+            last_text: event.last_text,
         }))
     }
 

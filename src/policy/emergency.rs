@@ -248,19 +248,23 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
 fn somebody_knows(verdict: &Verdict) -> bool {
     let says = |finding| verdict.evidence.iter().any(|e| e.finding == finding);
     let negative = verdict.evidence.iter().any(|e| e.finding.is_negative());
+    let silent = says(Finding::NoAnswer) || says(Finding::Unreachable);
     match verdict.state {
         State::Connected | State::Disconnected => true,
-        State::Unknown => says(Finding::Connected) != negative && !says(Finding::NoAnswer),
+        State::Unknown => says(Finding::Connected) != negative && !silent,
     }
 }
 
 /// Whether the log is the only source, and the folder is not quiet: with the bot stopped
 /// nobody could tell that it was this one, and the clean-up would be refused.
 fn only_its_log_knows(verdict: &Verdict) -> bool {
+    let is_silent = |e: &crate::connection::Evidence| {
+        matches!(e.finding, Finding::NoAnswer | Finding::Unreachable)
+    };
     let mut sources = verdict
         .evidence
         .iter()
-        .filter(|e| !matches!(e.source, "writes" | "sockets") && e.finding != Finding::NoAnswer);
+        .filter(|e| !matches!(e.source, "writes" | "sockets") && !is_silent(e));
     let quiet = verdict.evidence.iter().any(|e| e.finding == Finding::Quiet);
     !quiet && !verdict.evidence.is_empty() && sources.all(|e| e.source == "log")
 }

@@ -24,6 +24,7 @@ use super::outcome::{self, RunError, RunResult};
 use super::quarantine::{Obstacle, RunId, look_up};
 use super::restart::operator::pending_restart_of;
 use super::runner::{self, Context};
+use super::store::audit::RunKey;
 use super::store::runs::{Action, Ending, Run, Status};
 use super::store::{self, Store};
 
@@ -99,7 +100,7 @@ pub(super) fn find(settings: &Settings, name: &str) -> Result<Found, String> {
         .map(|found| found.session.as_str())
         .collect();
     let hint = match known.len() {
-        0 => "no auth folder was found; check --sessions.path".to_owned(),
+        0 => no_folder(settings),
         1..=20 => format!("there is: {}", known.join(", ")),
         more => format!("there are {more} others; `baileys_exporter status` lists them"),
     };
@@ -109,6 +110,16 @@ pub(super) fn find(settings: &Settings, name: &str) -> Result<Found, String> {
         .find(|found| found.session.as_str() == name)
         .cloned()
         .ok_or_else(|| format!("no session is called {name:?}; {hint}"))
+}
+
+/// Says where no auth folder was found.
+pub(super) fn no_folder(settings: &Settings) -> String {
+    let paths = settings.sources.iter().map(|source| source.path.display());
+    let paths: Vec<String> = paths.map(|path| path.to_string()).collect();
+    format!(
+        "no auth folder was found in {}; check --sessions.path",
+        paths.join(", ")
+    )
 }
 
 pub(super) fn operator() -> String {
@@ -140,6 +151,13 @@ pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
     let app = block_in_place(|| with_memory(settings));
     let (verdict, plan) = runner::preview(&app, &found, ask).await;
     show_plan(session, &verdict, plan.as_ref(), output);
+    if plan.is_err()
+        && runner::look(&found)
+            .await
+            .is_ok_and(|look| look.files().is_empty())
+    {
+        complain("The folder holds no file of a bot: is it the right one? See --sessions.path.");
+    }
     match plan {
         Ok(_) => Exit::Done,
         Err(error) => error.status().into(),
@@ -266,12 +284,45 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
     .await
 }
 
+/// The run that an operator means: its name in the quarantine, or its number.
+fn run_id(settings: &Settings, wanted: &str) -> Result<RunId, String> {
+    if let Some(run) = RunId::parse(wanted) {
+        return Ok(run);
+    }
+    let Ok(number) = wanted.trim_start_matches('#').parse::<i64>() else {
+        return Err(format!(
+            "{wanted:?} is neither the number nor the name of a run; `baileys_remediator runs` lists both"
+        ));
+    };
+    let store = Store::open_existing(&settings.state_path).map_err(|error| error.to_string())?;
+    let record = store.audit().show(&RunKey::Id(number));
+    let record = record.map_err(|error| error.to_string())?;
+    let run = match record {
+        Some(record) => record.run,
+        None => return Err(format!("no run {number} is on record")),
+    };
+    let name = run.run.as_deref().and_then(RunId::parse);
+    match (run.action, name) {
+        (Action::Cleanup | Action::Emergency, Some(name)) => Ok(name),
+        (Action::Undo, Some(name)) => Err(format!(
+            "run {number} is itself an undo; to undo the clean-up again: undo {name}"
+        )),
+        (Action::Restore, _) => Err(format!(
+            "run {number} put back a copy of creds.json; see `creds list` and `creds restore`"
+        )),
+        (action, _) => Err(format!(
+            "run {number} ({}, {}) moved no file: there is nothing to undo",
+            action.label(),
+            run.status.label()
+        )),
+    }
+}
+
 /// `undo RUN`.
 pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit {
-    let Some(run) = RunId::parse(run) else {
-        return fail(&format!(
-            "{run:?} is not the name of a run; `baileys_remediator runs` lists them"
-        ));
+    let run = match block_in_place(|| run_id(&settings, run)) {
+        Ok(run) => run,
+        Err(error) => return fail(&error),
     };
     let survey = settings.discovery().survey();
     let holders: Vec<Found> = survey
@@ -430,6 +481,7 @@ pub fn runs(settings: &Settings, limit: u32, output: Output) -> Exit {
             Ok(text) => print(&text),
             Err(error) => return fail(&error.to_string()),
         },
+        Output::Table if limit == 0 => print("--limit=0 lists no run."),
         Output::Table if runs.is_empty() => print("No run is on record yet."),
         Output::Table => print(&runs_table(&runs)),
     }

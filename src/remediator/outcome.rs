@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::cli::exit_codes;
 use crate::policy::insurance::RestoreRefusal;
 use crate::policy::{Refusal, StopRefusal};
 
@@ -357,15 +358,15 @@ pub fn apply_result(result: &RunResult, ending: &mut Ending) -> Status {
     }
 }
 
-/// Exit code of a command.
+/// Exit code of a command; see [`exit_codes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// The command succeeded.
-    Done = 0,
-    /// A guard refused; no file was touched.
-    Refused = 1,
+    Done = exit_codes::DONE as isize,
+    /// A guard refused, and no file was touched; or the answer needs a person.
+    Refused = exit_codes::REFUSED as isize,
     /// An error, or invalid arguments.
-    Failed = 2,
+    Failed = exit_codes::FAILED as isize,
 }
 
 impl From<Status> for Exit {

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use exporter_toolkit::exposition;
 use hyper::HeaderMap;
 use hyper::body::Incoming;
+use hyper::header::AUTHORIZATION;
 use hyper::{Method, Request as HttpRequest, StatusCode};
 use rustix::fs::FlockOperation;
 use serde_json::json;
@@ -63,6 +64,7 @@ mod health;
 mod housekeeping;
 mod pages;
 mod perform;
+mod refusal_log;
 mod token;
 mod work;
 
@@ -85,6 +87,7 @@ pub struct Remediator {
     /// What a worker needs to take a run.
     places: Arc<Semaphore>,
     webhooks: ConcurrencyLimit,
+    refusals: refusal_log::RefusalLog,
     scrapes: ConcurrencyLimit,
     scrape: tokio::sync::Mutex<()>,
     recovered: AtomicBool,
@@ -125,6 +128,9 @@ impl Remediator {
                 "no connection probe is configured: every clean-up will be refused; see --connection.command"
             );
         }
+        for problem in ctx.connection.settings.problems() {
+            tracing::warn!("{problem}");
+        }
         if ctx.settings.alert_match.is_empty() {
             tracing::warn!(
                 "no --webhook.match is configured: an alert of another host about a session of the same name would act here; with more than one host set --webhook.match=instance=…"
@@ -133,6 +139,7 @@ impl Remediator {
         let mut discovery = ctx.settings.discovery();
         let survey = discovery.survey();
         let state_lock = lock_state(&ctx.settings.state_path)?;
+        let refusals = refusal_log::RefusalLog::new(ctx.clock.clone());
         Ok(Self {
             restarts: RestartCoordinator::new(ctx.clone()),
             ctx,
@@ -153,6 +160,7 @@ impl Remediator {
             wake: Notify::new(),
             places: Arc::new(Semaphore::new(work::WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
+            refusals,
             scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
             scrape: tokio::sync::Mutex::default(),
             recovered: AtomicBool::new(false),
@@ -261,6 +269,13 @@ impl Remediator {
             }
         };
         if !web::bearer_matches(request.headers(), &token) {
+            let why = match request.headers().contains_key(AUTHORIZATION) {
+                true => "its bearer token is not the one in the token file (401)",
+                false => {
+                    "it has no bearer token; Alertmanager sends it with http_config.authorization (401)"
+                }
+            };
+            self.refusals.refused(401, why);
             return web::unauthorized();
         }
         let Some(permit) = self.webhooks.try_acquire() else {
@@ -268,11 +283,20 @@ impl Remediator {
         };
         let body = match web::read_body(request, webhook::MAX_BODY_BYTES, BODY_TIMEOUT).await {
             Ok(body) => body,
-            Err(error) => return error.response(),
+            Err(error) => {
+                let response = error.response();
+                let status = response.status().as_u16();
+                let why = "its body is too long, too slow or broken";
+                self.refusals.refused(status, &format!("{why} ({status})"));
+                return response;
+            }
         };
         let payload = match webhook::parse(&body) {
             Ok(payload) => payload,
-            Err(error) => return web::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+            Err(error) => {
+                self.refusals.refused(400, &format!("{error} (400)"));
+                return web::text(StatusCode::BAD_REQUEST, format!("{error}\n"));
+            }
         };
         // In a task of its own: what is accepted is put on record even when the client goes away.
         let service = Arc::clone(&self);

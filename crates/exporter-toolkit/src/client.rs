@@ -56,6 +56,11 @@ pub enum ClientError {
         /// What was wrong.
         why: String,
     },
+    /// All addresses of the host refuse a connection: no program listens there.
+    Refused {
+        /// The host asked for.
+        host: String,
+    },
     /// The host has no address, or none of them accepts a connection.
     Connect {
         /// The host asked for.
@@ -90,6 +95,7 @@ impl fmt::Display for ClientError {
             Self::BadHeader { name } => write!(f, "the header {name:?} cannot be sent"),
             Self::Authorities { why } => write!(f, "no certificate can be verified: {why}"),
             Self::Tls { host, why } => write!(f, "no TLS with {host:?}: {why}"),
+            Self::Refused { host } => write!(f, "the connection to {host:?} was refused"),
             Self::Connect { host, why } => write!(f, "cannot connect to {host:?}: {why}"),
             Self::TimedOut { after } => write!(f, "no complete answer within {after:?}"),
             Self::TooLarge { limit } => write!(f, "the answer is longer than {limit} bytes"),
@@ -144,10 +150,17 @@ pub async fn get(
             .retry_canceled_requests(false)
             .http1_max_buf_size(MAX_HEADER_BYTES)
             .build(connector);
-        let response = client
-            .request(request)
-            .await
-            .map_err(|error| request_error(&error, host))?;
+        let port = port_of(request.uri());
+        let response = match client.request(request).await {
+            Ok(response) => response,
+            Err(error) => {
+                let error = request_error(&error, host);
+                return match error {
+                    ClientError::Refused { host } => Err(refused(host, port).await),
+                    error => Err(error),
+                };
+            }
+        };
         let status = response.status().as_u16();
         match collect(response.into_body(), max_body).await {
             Ok(body) => Ok((status, body)),
@@ -165,9 +178,12 @@ pub async fn get(
 
 fn request_error(error: &hyper_util::client::legacy::Error, host: String) -> ClientError {
     let mut cause: &(dyn Error + 'static) = error;
-    let mut is_tls = false;
+    let (mut is_tls, mut is_refused) = (false, false);
     loop {
         is_tls |= cause.is::<rustls::Error>();
+        is_refused |= cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
         // An `io::Error` may be a wrapper whose `source` skips what it wraps.
         let wrapped = cause
             .downcast_ref::<io::Error>()
@@ -181,9 +197,49 @@ fn request_error(error: &hyper_util::client::legacy::Error, host: String) -> Cli
     let why = cause.to_string();
     match (is_tls, error.is_connect()) {
         (true, _) => ClientError::Tls { host, why },
+        (false, true) if is_refused => ClientError::Refused { host },
         (false, true) => ClientError::Connect { host, why },
         (false, false) => ClientError::Protocol { why },
     }
+}
+
+fn port_of(uri: &Uri) -> u16 {
+    let default = match uri.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    uri.port_u16().unwrap_or(default)
+}
+
+/// One address has refused the connection; whether all of them do.
+async fn refused(host: String, port: u16) -> ClientError {
+    let name = host.trim_matches(['[', ']']).to_owned();
+    let other = |error: io::Error| error.to_string();
+    let addresses = match tokio::net::lookup_host((name.as_str(), port)).await {
+        Ok(addresses) => addresses,
+        Err(error) => {
+            return ClientError::Connect {
+                host,
+                why: other(error),
+            };
+        }
+    };
+    for address in addresses {
+        match tokio::net::TcpStream::connect(address).await {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+            Err(error) => {
+                return ClientError::Connect {
+                    host,
+                    why: other(error),
+                };
+            }
+            Ok(_) => {
+                let why = "it was refused at first and accepted then".into();
+                return ClientError::Connect { host, why };
+            }
+        }
+    }
+    ClientError::Refused { host }
 }
 
 /// With the authorities in a file, or those of the system, which are read once.

@@ -87,7 +87,7 @@ impl Supervisor for OneCommands {
     async fn observe(&self, query: &Query) -> Observation {
         let exec = Exec::new(&self.gone, query.timeout).clean_env(&PASSED);
         match exec.kill_group().run().await.map(|ended| ended.code) {
-            Ok(Some(0)) => Observation::Gone("the gone command says that it is gone".into()),
+            Ok(Some(0)) => Observation::gone("the gone command says that it is gone"),
             Ok(Some(1)) => Observation::Running {
                 pids: Vec::new(),
                 mark: None,

@@ -171,6 +171,8 @@ struct ContainerState {
     #[serde(default)]
     restarting: bool,
     pid: u32,
+    #[serde(default)]
+    finished_at: Option<String>,
 }
 
 fn parse(answer: &[u8], name: &str) -> Result<Found, String> {
@@ -201,7 +203,11 @@ impl ContainerState {
                 Observation::Changing("the container neither runs for good nor has ended".into())
             }
             (false, "exited" | "created" | "dead" | "stopped") => {
-                Observation::Gone(format!("the container is {status}"))
+                let finished = self.finished_at.as_deref();
+                Observation::Gone {
+                    how: format!("the container is {status}"),
+                    ended_by: finished.and_then(|at| humantime::parse_rfc3339(at).ok()),
+                }
             }
             _ => Observation::Unknown("the container neither runs nor has ended".into()),
         }

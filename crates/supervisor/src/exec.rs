@@ -1,5 +1,5 @@
 //! Runs a program with bounds: an argv without a shell, a timeout, a limit on what is read,
-//! and a process group of its own. What it prints is never repeated: it may hold anything.
+//! and a process group of its own. No error repeats what it prints: that may hold anything.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -11,10 +11,13 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
-use tokio::process::Command;
+use tokio::process::{ChildStderr, Command};
 
 use crate::{Call, CallError};
 
+/// What it said on standard error is waited for this long, where something it left running
+/// still holds that.
+const ERROR_WITHIN: Duration = Duration::from_millis(200);
 /// How long a killed child is waited for.
 const REAPED_WITHIN: Duration = Duration::from_secs(5);
 /// The working directory of a program with a clean environment.
@@ -28,6 +31,7 @@ pub struct Exec<'a> {
     argv: &'a [String],
     timeout: Duration,
     max_bytes: u64,
+    max_error_bytes: u64,
     env: Vec<(OsString, OsString)>,
     is_clean: bool,
     keeps_dir: bool,
@@ -43,6 +47,8 @@ pub struct Ended {
     pub code: Option<i32>,
     /// The beginning of what it printed.
     pub output: Vec<u8>,
+    /// The beginning of what it printed on standard error.
+    pub error: Vec<u8>,
 }
 
 /// A program that was not run, or not to a good end. Completes "the command …".
@@ -95,6 +101,7 @@ impl<'a> Exec<'a> {
             argv,
             timeout,
             max_bytes: 0,
+            max_error_bytes: 0,
             env: Vec::new(),
             is_clean: false,
             keeps_dir: false,
@@ -108,6 +115,15 @@ impl<'a> Exec<'a> {
     #[must_use]
     pub fn read(self, max_bytes: u64) -> Self {
         Self { max_bytes, ..self }
+    }
+
+    /// Reads the first bytes of what it prints on standard error.
+    #[must_use]
+    pub fn read_error(self, max_error_bytes: u64) -> Self {
+        Self {
+            max_error_bytes,
+            ..self
+        }
     }
 
     /// Adds to its environment.
@@ -190,13 +206,16 @@ impl<'a> Exec<'a> {
         if let Some((user, group)) = self.user {
             command.uid(user).gid(group);
         }
-        let reads = self.max_bytes > 0;
+        let piped = |max_bytes| match max_bytes {
+            0 => Stdio::null(),
+            _ => Stdio::piped(),
+        };
         let mut child = command
             .args(args)
             .envs(self.env)
             .stdin(stdin)
-            .stdout(if reads { Stdio::piped() } else { Stdio::null() })
-            .stderr(Stdio::null())
+            .stdout(piped(self.max_bytes))
+            .stderr(piped(self.max_error_bytes))
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -209,7 +228,8 @@ impl<'a> Exec<'a> {
                 .and_then(|id| i32::try_from(id).ok())
                 .and_then(Pid::from_raw),
         );
-        let talk = async {
+        let (mut stderr, mut error) = (child.stderr.take(), Vec::new());
+        let end = async {
             let mut output = Vec::new();
             if let Some(stdout) = child.stdout.take() {
                 stdout.take(self.max_bytes).read_to_end(&mut output).await?;
@@ -217,7 +237,20 @@ impl<'a> Exec<'a> {
             let status = child.wait().await?;
             Ok::<_, std::io::Error>((status, output))
         };
-        match tokio::time::timeout(self.timeout, talk).await {
+        let talk = async {
+            let listen = listen(stderr.as_mut(), self.max_error_bytes, &mut error);
+            let (mut end, mut listen) = (std::pin::pin!(end), std::pin::pin!(listen));
+            tokio::select! {
+                biased;
+                ended = &mut end => {
+                    let _ = tokio::time::timeout(ERROR_WITHIN, listen).await;
+                    ended
+                }
+                () = &mut listen => end.await,
+            }
+        };
+        let talked = tokio::time::timeout(self.timeout, talk).await;
+        match talked {
             Ok(Ok((status, output))) => {
                 if !self.kills_group {
                     group.0 = None;
@@ -225,6 +258,7 @@ impl<'a> Exec<'a> {
                 Ok(Ended {
                     code: status.code(),
                     output,
+                    error,
                 })
             }
             Ok(Err(error)) => Err(ExecError::Io(error.to_string())),
@@ -263,6 +297,16 @@ impl<'a> Exec<'a> {
             error,
             hint: "",
         })
+    }
+}
+
+/// Keeps the first bytes and reads the others as well: a program that cannot write ends
+/// otherwise.
+async fn listen(stderr: Option<&mut ChildStderr>, max_bytes: u64, kept: &mut Vec<u8>) {
+    let Some(stderr) = stderr else { return };
+    let mut start = (&mut *stderr).take(max_bytes);
+    if start.read_to_end(kept).await.is_ok() {
+        let _ = tokio::io::copy(stderr, &mut tokio::io::sink()).await;
     }
 }
 

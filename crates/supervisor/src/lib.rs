@@ -29,7 +29,7 @@ mod template;
 use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
@@ -83,18 +83,31 @@ pub enum Observation {
     /// Something runs or is about to run, but the process is not settled: it is starting,
     /// stopping, between two restarts, or has left child processes. Why, as a sentence.
     Changing(String),
-    /// It is proven gone, and its supervisor is not about to start it. How, as a sentence.
-    Gone(String),
+    /// It is proven gone, and its supervisor is not about to start it.
+    Gone {
+        /// How that is known, as a sentence.
+        how: String,
+        /// It had ended by this time. `None` where the supervisor does not tell.
+        ended_by: Option<SystemTime>,
+    },
     /// The supervisor cannot tell. Why, as a sentence.
     Unknown(String),
 }
 
 impl Observation {
+    /// Gone, at a time that is not known.
+    pub fn gone(how: impl Into<String>) -> Self {
+        Observation::Gone {
+            how: how.into(),
+            ended_by: None,
+        }
+    }
+
     /// The same, for a caller that wants to know only whether anything runs.
     pub fn presence(&self) -> Presence {
         match self {
             Observation::Running { .. } | Observation::Changing(_) => Presence::Running,
-            Observation::Gone(_) => Presence::Gone,
+            Observation::Gone { .. } => Presence::Gone,
             Observation::Unknown(why) => Presence::Unknown(why.clone()),
         }
     }

@@ -150,7 +150,7 @@ fn judge_gone(pid: u32, run: &str, query: &Query, how: &str) -> Observation {
     let last_mark = query.last_mark.as_deref();
     let was_seen = last_mark.is_some_and(|last| run_of(last) == run_of(run));
     match was_seen || query.is_trusted {
-        true => Observation::Gone(format!("process {pid} {how}")),
+        true => Observation::gone(format!("process {pid} {how}")),
         false => Observation::Unknown(format!(
             "process {pid} {how}, which does not count: it was not seen alive with the pid file as it is now; let `serve` run while the bot does, or vouch for this source with `baileys_remediator doctor --trust` or --connection.trust"
         )),
@@ -179,7 +179,7 @@ fn judge_pid(named: Named, last: Option<&str>) -> Observation {
             humantime::format_duration(WRITTEN_WITHIN)
         )),
         (Some(started), _) if started <= written + START_SLACK => running(mark),
-        (_, Some(last)) if run_of(last) == run_of(&mark) => Observation::Gone(format!(
+        (_, Some(last)) if run_of(last) == run_of(&mark) => Observation::gone(format!(
             "process {pid} is another one than the bot's, which is gone"
         )),
         _ => Observation::Unknown(format!(

@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use rustix::process::geteuid;
@@ -40,8 +40,8 @@ const NO_DAEMON: &str = "its daemon does not run or does not answer, and any cal
 
 /// Processes by id and start, so that another one of the same id is not meant.
 type Processes = BTreeSet<(u32, u64)>;
-/// What each name consisted of when it was asked to stop.
-type Stopped = Arc<Mutex<BTreeMap<String, Processes>>>;
+/// What each name consisted of when it was last seen running or was asked to stop.
+type Trees = Arc<Mutex<BTreeMap<String, Processes>>>;
 /// The last list and when it was asked for: one call answers for all processes of a home.
 type SharedList = Arc<tokio::sync::Mutex<Option<(Instant, Result<Arc<Vec<Entry>>, String>)>>>;
 
@@ -51,7 +51,7 @@ pub struct Pm2 {
     name: ArgTemplate,
     home: PathBuf,
     list: SharedList,
-    stopped: Stopped,
+    trees: Trees,
 }
 
 /// The same processes; what was seen of them does not count.
@@ -81,7 +81,7 @@ impl Pm2 {
             name,
             home: home.to_owned(),
             list: SharedList::default(),
-            stopped: Stopped::default(),
+            trees: Trees::default(),
         })
     }
 
@@ -94,7 +94,7 @@ impl Pm2 {
             name: self.name.fill(subject)?,
             home: self.home.clone(),
             list: Arc::clone(&self.list),
-            stopped: Arc::clone(&self.stopped),
+            trees: Arc::clone(&self.trees),
         })
     }
 }
@@ -105,7 +105,7 @@ pub(crate) struct OnePm2 {
     name: String,
     home: PathBuf,
     list: SharedList,
-    stopped: Stopped,
+    trees: Trees,
 }
 
 #[async_trait]
@@ -140,14 +140,8 @@ impl Supervisor for OnePm2 {
             return Ok(());
         }
         let pids: BTreeSet<u32> = entries.iter().filter_map(|entry| entry.pid()).collect();
-        let tree = within("listing processes", QUERY_TIMEOUT, move || {
-            Ok(tree(&ProcDir::default(), &pids))
-        });
-        let tree = tree.await.map_err(not_called)?;
-        self.stopped()
-            .entry(self.name.clone())
-            .or_default()
-            .extend(tree);
+        let kept = self.keep_tree(pids, QUERY_TIMEOUT).await;
+        kept.map_err(not_called)?;
         self.act("stop", &ids, &call).await
     }
 
@@ -182,28 +176,68 @@ impl OnePm2 {
         let list = self.list(query.timeout, query.max_age).await?;
         let entries = self.entries(&list)?;
         if let Some(observed) = judge(&entries)? {
+            // For what is only shown, a walk through all processes is too much.
+            if let Observation::Running { pids, .. } = &observed
+                && query.max_age.is_zero()
+            {
+                let pids = pids.iter().copied().collect();
+                // It runs, whatever else can be seen of it.
+                let _ = self.keep_tree(pids, query.timeout).await;
+            }
             return Ok(with_mark(observed, query.timeout).await);
         }
         // pm2 watches only the process that it has started itself.
-        let stopped = self.stopped().get(&self.name).cloned().unwrap_or_default();
+        let mut kept = self.trees().get(&self.name).cloned().unwrap_or_default();
+        if let Some(mark) = &query.last_mark {
+            kept.extend(ProcDir::processes_in(mark));
+        }
         let (home, ids) = (
             self.home.clone(),
             entries.iter().map(|entry| entry.pm_id).collect(),
         );
-        let work = move || remains(&ProcDir::default(), &stopped, &home, &ids);
+        let work = move || remains(&ProcDir::default(), &kept, &home, &ids);
         match within("looking for child processes", query.timeout, work).await? {
             true => Ok(Observation::Changing(
                 "pm2 has stopped it, and a process that it has started still runs".into(),
             )),
             false => {
-                self.stopped().remove(&self.name);
-                Ok(Observation::Gone("pm2 has stopped it".into()))
+                self.trees().remove(&self.name);
+                Ok(Observation::Gone {
+                    how: "pm2 has stopped it".into(),
+                    ended_by: self.last_change(query.timeout).await,
+                })
             }
         }
     }
 
-    fn stopped(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Processes>> {
-        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Keeps these processes and all that they have started, beside those kept before that
+    /// still run.
+    async fn keep_tree(&self, roots: BTreeSet<u32>, timeout: Duration) -> Result<(), String> {
+        let before = self.trees().get(&self.name).cloned().unwrap_or_default();
+        let work = move || {
+            let proc = ProcDir::default();
+            let mut kept = tree(&proc, &roots);
+            let is_left = |(pid, started): &(u32, u64)| proc.is_same(*pid, *started);
+            kept.extend(before.into_iter().filter(is_left));
+            Ok(kept)
+        };
+        let kept = within("listing processes", timeout, work).await?;
+        self.trees().insert(self.name.clone(), kept);
+        Ok(())
+    }
+
+    /// When a process of this pm2 last came or went: it had ended by then.
+    async fn last_change(&self, timeout: Duration) -> Option<SystemTime> {
+        let pids = self.home.join("pids");
+        let work = move || {
+            let changed = fs::metadata(pids).and_then(|metadata| metadata.modified());
+            changed.map_err(|error| error.to_string())
+        };
+        within("looking at the pid files", timeout, work).await.ok()
+    }
+
+    fn trees(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Processes>> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The processes of the name; at least one.
@@ -473,11 +507,11 @@ fn tree(proc: &ProcDir, roots: &BTreeSet<u32>) -> Processes {
 /// of these ids: whatever such a process starts has its environment. Blocks.
 fn remains(
     proc: &ProcDir,
-    stopped: &Processes,
+    kept: &Processes,
     home: &Path,
     ids: &BTreeSet<u32>,
 ) -> Result<bool, String> {
-    for (pid, started) in stopped {
+    for (pid, started) in kept {
         if proc
             .info(*pid)?
             .is_some_and(|info| !info.is_zombie && info.started == *started)

@@ -129,6 +129,26 @@ impl ProcDir {
         }
         (!pids.is_empty()).then(|| mark + &boot_id())
     }
+
+    /// The ids and starts of the processes in a mark of this boot.
+    pub(crate) fn processes_in(mark: &str) -> Vec<(u32, u64)> {
+        let words = match mark.rsplit_once(' ') {
+            Some((processes, boot)) if boot == boot_id() => processes.split(' '),
+            _ => return Vec::new(),
+        };
+        let numbers: Vec<u64> = words.filter_map(|word| word.parse().ok()).collect();
+        let pairs = numbers.chunks_exact(2);
+        let pair = |pair: &[u64]| match pair {
+            [pid, started] => Some((u32::try_from(*pid).ok()?, *started)),
+            _ => None,
+        };
+        pairs.filter_map(pair).collect()
+    }
+
+    /// Whether the process of this id that started then still runs.
+    pub(crate) fn is_same(&self, pid: u32, started: u64) -> bool {
+        matches!(self.info(pid), Ok(Some(info)) if !info.is_zombie && info.started == started)
+    }
 }
 
 /// The observation, with the mark of the processes that run.

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::bounded::within;
 use crate::exec::{Exec, argv};
@@ -16,7 +17,7 @@ use crate::{
 
 /// What `systemctl show` prints is read up to here.
 const MAX_STATE_BYTES: u64 = 64 << 10;
-const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo";
+const PROPERTIES: &str = "--property=LoadState,ActiveState,SubState,MainPID,ControlPID,Job,ControlGroup,TasksCurrent,TriggeredBy,RequiredBy,RequisiteOf,BoundBy,ConsistsOf,PropagatesStopTo,InactiveEnterTimestampMonotonic";
 /// Units that systemd stops along with this one, and does not start again with it.
 const STOPPED_ALONG: [&str; 5] = [
     "RequiredBy",
@@ -299,14 +300,26 @@ impl UnitState {
             (_, Some(1..), _) | (_, _, Some(true)) => {
                 changing(" and has left processes running (see KillMode)")
             }
-            (Some(""), ..) | (_, Some(0), _) | (_, _, Some(false)) => {
-                Observation::Gone(format!("the unit is {active}"))
-            }
+            (Some(""), ..) | (_, Some(0), _) | (_, _, Some(false)) => Observation::Gone {
+                how: format!("the unit is {active}"),
+                ended_by: self
+                    .number("InactiveEnterTimestampMonotonic")
+                    .and_then(wall_time),
+            },
             _ => unknown(
                 "it cannot be told whether the unit has left processes running; set TasksAccounting=yes for it",
             ),
         }
     }
+}
+
+/// The wall time of a monotonic time in microseconds; 0 is none. Too late by the time that
+/// the machine was suspended since, never too early.
+fn wall_time(micros: u64) -> Option<SystemTime> {
+    let read = |clock| Duration::try_from(clock_gettime(clock)).ok();
+    let since = read(ClockId::Monotonic)?.checked_sub(Duration::from_micros(micros))?;
+    let at = read(ClockId::Realtime)?.checked_sub(since)?;
+    (micros > 0).then_some(SystemTime::UNIX_EPOCH + at)
 }
 
 /// Whether a control group, or one below it, holds processes.

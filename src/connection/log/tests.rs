@@ -10,6 +10,7 @@ fn the_rules() {
             opened: Some(opened),
             at: Some(ago(at)),
             last_line: ago(line),
+            last_text: None,
         })
     };
     let ahead = now.plus(Duration::from_secs(1));
@@ -18,6 +19,7 @@ fn the_rules() {
             opened,
             at,
             last_line,
+            last_text: None,
         })
     };
     for (event, gone, written, finding) in [
@@ -68,4 +70,34 @@ fn the_rules() {
         Duration::from_secs(600),
     );
     assert_eq!(unreadable, (NoAnswer, "x".to_owned()));
+}
+
+#[test]
+fn a_line_from_after_the_end_of_the_process() {
+    let end = Timestamp::from_secs(1_000_000);
+    let after = |seconds| end.plus(Duration::from_secs(seconds));
+    let log = |last_text| {
+        Ok(Some(LogEvent {
+            opened: None,
+            at: None,
+            last_line: after(3600),
+            last_text,
+        }))
+    };
+    let vetoes = |event: Result<Option<LogEvent>, String>, ended_by| {
+        written_after(&event, ended_by).map(|evidence| evidence.finding)
+    };
+    assert_eq!(
+        vetoes(log(Some(after(3))), Some(end)),
+        Some(Finding::NoAnswer)
+    );
+    assert_eq!(
+        vetoes(log(Some(after(2))), Some(end)),
+        None,
+        "its own last line"
+    );
+    assert_eq!(vetoes(log(Some(end)), Some(end)), None);
+    assert_eq!(vetoes(log(None), Some(end)), None, "it was only emptied");
+    assert_eq!(vetoes(log(Some(after(3))), None), None);
+    assert_eq!(vetoes(Ok(None), Some(end)), None);
 }

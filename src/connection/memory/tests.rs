@@ -150,3 +150,72 @@ fn the_memory_of_a_process_can_be_kept() {
     assert_eq!(again.recall(&a), recent.recall(&a));
     assert!(again.recall(&ab).alive.is_empty());
 }
+
+#[test]
+fn what_is_unreachable_counts_as_silent_unless_the_process_was_seen_alive_and_is_gone() {
+    use Finding::*;
+    let trusted = Recollection {
+        trusted_by_configuration: true,
+        ..Recollection::default()
+    };
+    let by_person = Recollection {
+        trusted: BTreeMap::from([(
+            "probe-1".to_owned(),
+            Trust {
+                by: "a".into(),
+                at: now(),
+            },
+        )]),
+        ..Recollection::default()
+    };
+    for (memory, source, excused) in [
+        (seen(now()), Gone, true),
+        (seen(now().minus(30 * DAY)), Gone, true),
+        (seen(now().minus(31 * DAY)), Gone, false),
+        (Recollection::default(), Gone, false),
+        (trusted, Gone, false),
+        (by_person, Gone, false),
+        (seen(now()), Disconnected, false),
+        (seen(now()), Nothing, false),
+        (seen(now()), Quiet, false),
+    ] {
+        let heard = vec![says("probe-2", Unreachable), says("probe-1", source)];
+        let found = vouched(heard, &memory, now()).remove(0).finding;
+        let expected = if excused { Unreachable } else { NoAnswer };
+        assert_eq!(found, expected, "{source:?} {memory:?}");
+    }
+}
+
+#[test]
+fn when_a_process_was_first_found_gone() {
+    let id = "process-1";
+    let alive = |ago: u64, mark: &str| Alive {
+        at: now().minus(Duration::from_secs(ago)),
+        mark: Some(mark.to_owned()),
+    };
+    let first = |seen: Option<Alive>, gone: Option<Alive>| {
+        let records = [(id.to_owned(), seen), (format!("{id}-gone"), gone)];
+        let alive = records
+            .into_iter()
+            .filter_map(|(id, alive)| Some((id, alive?)));
+        let memory = Recollection {
+            alive: alive.collect(),
+            ..Recollection::default()
+        };
+        memory.first_gone(id, now()).1.at
+    };
+    assert_eq!(first(None, None), now());
+    assert_eq!(first(Some(alive(60, "a")), None), now());
+    assert_eq!(
+        first(Some(alive(60, "a")), Some(alive(30, "a"))),
+        now().minus(Duration::from_secs(30))
+    );
+    // It ran again since.
+    assert_eq!(first(Some(alive(20, "a")), Some(alive(30, "a"))), now());
+    assert_eq!(first(Some(alive(60, "b")), Some(alive(30, "a"))), now());
+    let ahead = Alive {
+        at: now().plus(Duration::from_secs(9)),
+        mark: None,
+    };
+    assert_eq!(first(None, Some(ahead)), now());
+}

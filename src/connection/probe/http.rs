@@ -300,12 +300,18 @@ impl HttpProbe {
             MAX_BODY_BYTES,
         )
         .await;
-        let (status, body) = answer.map_err(|error| match error {
-            ClientError::Tls { .. } => {
-                format!("{error}; connection.http.ca_file names who certifies a server of your own")
+        let (status, body) = match answer {
+            Ok(answer) => answer,
+            Err(error @ ClientError::Refused { .. }) => {
+                return Ok((Finding::Unreachable, error.to_string()));
             }
-            error => error.to_string(),
-        })?;
+            Err(error @ ClientError::Tls { .. }) => {
+                return Err(format!(
+                    "{error}; connection.http.ca_file names who certifies a server of your own"
+                ));
+            }
+            Err(error) => return Err(error.to_string()),
+        };
         let who = self.preset.as_ref().map_or("the URL", |preset| preset.name);
         if status != 200 {
             return Err(format!("{who} answered {status}{}", self.hint(status)));

@@ -25,8 +25,29 @@ async fn a_command_must_say_it_in_so_many_words() {
             "sh -c 'test \"$0\" = company_962302 && echo disconnected' {session}",
             Finding::Disconnected,
         ),
-        ("true", Finding::NoAnswer),
-        ("false", Finding::NoAnswer),
+        ("true", Finding::Unreachable),
+        ("false", Finding::Unreachable),
+        ("sh -c 'exit 7'", Finding::Unreachable),
+        (
+            "sh -c 'echo connect ECONNREFUSED >&2; exit 1'",
+            Finding::Unreachable,
+        ),
+        (
+            "sh -c 'echo \"curl: (7) Failed to connect\" >&2; exit 4'",
+            Finding::Unreachable,
+        ),
+        (
+            "sh -c 'echo \"curl: (22) error: 500\" >&2; exit 4'",
+            Finding::NoAnswer,
+        ),
+        (
+            "sh -c 'echo \"curl: (28) timed out, 1 refused\" >&2; exit 4'",
+            Finding::NoAnswer,
+        ),
+        ("sh -c 'echo broken >&2; exit 1'", Finding::NoAnswer),
+        ("sh -c 'exit 126'", Finding::NoAnswer),
+        ("sh -c 'exit 127'", Finding::NoAnswer),
+        ("sh -c 'echo; exit 1'", Finding::NoAnswer),
         ("sh -c 'echo disconnected; exit 1'", Finding::NoAnswer),
         ("echo Disconnected", Finding::NoAnswer),
         ("echo ' disconnected'", Finding::NoAnswer),
@@ -78,6 +99,41 @@ fn variables_are_named_without_a_value() {
             "{name:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_error_says_what_the_command_did() {
+    for (line, says) in [
+        ("sh -c 'exit 3'", "the command exited with 3"),
+        (
+            "sh -c 'echo >&2; echo no route to bot >&2; echo more >&2; exit 5'",
+            "the command exited with 5; its error: no route to bot",
+        ),
+        (
+            "sh -c 'echo the token: TOPSECRET123 is old >&2; echo what'",
+            "the command printed neither `connected` nor `disconnected`; its error: the token: …",
+        ),
+        (
+            "sh -c 'echo no chat with 447700900123 >&2; kill -9 $$'",
+            "the command was ended by a signal; its error: no chat with …",
+        ),
+        (
+            "/no/such/program",
+            "the command cannot be started: No such file or directory (os error 2)",
+        ),
+    ] {
+        assert_eq!(ask(line).await.1, says, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_says_a_lot_on_standard_error_is_heard_out() {
+    let line = "sh -c 'yes refused | head -c 1000000 >&2; echo connected'";
+    let (finding, detail) = ask(line).await;
+    assert_eq!(finding, Finding::Connected, "{detail}");
+    // What it leaves running holds its standard error.
+    let (finding, detail) = ask("sh -c 'sleep 3 >&- & echo disconnected'").await;
+    assert_eq!(finding, Finding::Disconnected, "{detail}");
 }
 
 #[tokio::test]
@@ -199,7 +255,7 @@ async fn nobody_listens_and_nobody_answers() {
     assert_eq!(silent.finding, Finding::NoAnswer, "{}", silent.detail);
     drop(listener);
     let refused = probe(&url).ask(&session("a"), Duration::from_secs(2)).await;
-    assert_eq!(refused.finding, Finding::NoAnswer, "{}", refused.detail);
+    assert_eq!(refused.finding, Finding::Unreachable, "{}", refused.detail);
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn only_a_settled_process_counts_as_alive() {
             Finding::Nothing,
             true,
         ),
-        (Observation::Gone("x".into()), Finding::Gone, false),
+        (Observation::gone("x"), Finding::Gone, false),
         (Observation::Changing("x".into()), Finding::NoAnswer, false),
         (Observation::Unknown("x".into()), Finding::NoAnswer, false),
     ] {

@@ -10,6 +10,7 @@ fn asked(findings: &[Finding], log: Option<LogEvent>) -> Asked {
             .collect(),
         log: log.map(|event| ("log".into(), Ok(Some(event)))),
         logged_out: false,
+        ended_by: None,
         memory: Recollection {
             trusted_by_configuration: true,
             ..Recollection::default()
@@ -45,6 +46,7 @@ fn while_it_is_stopped() {
             opened: Some(true),
             at: Some(since),
             last_line,
+            last_text: None,
         })
     };
     for (findings, log, gone, written, state) in [
@@ -95,6 +97,7 @@ fn a_log_that_ends_with_an_opened_connection_is_not_enough() {
             opened,
             at: Some(long_ago),
             last_line,
+            last_text: None,
         })
     };
     let open = Some(true);
@@ -217,6 +220,7 @@ fn after_it_was_started() {
             opened: Some(true),
             at,
             last_line: Timestamp::now(),
+            last_text: None,
         })
     };
     for (findings, log, back) in [

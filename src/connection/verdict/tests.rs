@@ -2,13 +2,14 @@ use super::*;
 use Finding::*;
 use proptest::prelude::*;
 
-const ALL: [Finding; 7] = [
+const ALL: [Finding; 8] = [
     Connected,
     Disconnected,
     Gone,
     Quiet,
     Writing,
     NoAnswer,
+    Unreachable,
     Nothing,
 ];
 
@@ -21,8 +22,9 @@ fn folded(findings: &[Finding]) -> Verdict {
     )
 }
 
-/// The rows of docs/configuration.md: connected, negative, quiet, writing, silent, verdict.
-fn documented() -> Vec<([String; 5], String)> {
+/// The rows of docs/configuration.md: connected, negative, quiet, writing, silent,
+/// unreachable, gone, verdict.
+fn documented() -> Vec<([String; 7], String)> {
     let text = include_str!("../../../docs/configuration.md");
     let from = text.find("<!-- BEGIN verdict -->").unwrap();
     let to = text.find("<!-- END verdict -->").unwrap();
@@ -35,8 +37,8 @@ fn documented() -> Vec<([String; 5], String)> {
             .split('|')
             .map(|cell| cell.trim().to_owned())
             .collect();
-        let [a, b, c, d, e, verdict] = <[String; 6]>::try_from(cells).unwrap();
-        ([a, b, c, d, e], verdict)
+        let [a, b, c, d, e, f, g, verdict] = <[String; 8]>::try_from(cells).unwrap();
+        ([a, b, c, d, e, f, g], verdict)
     })
     .collect()
 }
@@ -45,8 +47,12 @@ fn documented() -> Vec<([String; 5], String)> {
 fn the_documented_table_is_whole_and_true() {
     let rows = documented();
     assert!(rows.len() >= 5, "{rows:?}");
-    for bits in 0..32_u32 {
+    for bits in 0..128_u32 {
         let has = |index: usize| bits & (1 << index) != 0;
+        // What is gone is "disconnected or gone".
+        if has(6) && !has(1) {
+            continue;
+        }
         let fits: Vec<&str> = rows
             .iter()
             .filter(|(cells, _)| {
@@ -63,16 +69,26 @@ fn the_documented_table_is_whole_and_true() {
             .map(|(_, verdict)| verdict.as_str())
             .collect();
         let [verdict] = fits[..] else {
-            panic!("{bits:05b}: {fits:?}")
+            panic!("{bits:07b}: {fits:?}")
         };
-        for negative in [&[Disconnected][..], &[Gone], &[Gone, Disconnected]] {
+        let negatives: &[&[Finding]] = match has(6) {
+            true => &[&[Gone], &[Gone, Disconnected]],
+            false => &[&[Disconnected]],
+        };
+        for negative in negatives {
             for nothing in [&[][..], &[Nothing]] {
                 let mut findings = nothing.to_vec();
-                for (index, finding) in [(0, Connected), (2, Quiet), (3, Writing), (4, NoAnswer)] {
+                for (index, finding) in [
+                    (0, Connected),
+                    (2, Quiet),
+                    (3, Writing),
+                    (4, NoAnswer),
+                    (5, Unreachable),
+                ] {
                     findings.extend(has(index).then_some(finding));
                 }
                 if has(1) {
-                    findings.extend(negative);
+                    findings.extend(*negative);
                 }
                 let seen = folded(&findings);
                 assert_eq!(seen.state.label(), verdict, "{findings:?}");
@@ -99,12 +115,21 @@ proptest! {
             match more {
                 Nothing => prop_assert_eq!(after.state, before.state),
                 Writing | NoAnswer | Connected => prop_assert_ne!(after.state, State::Disconnected),
+                Unreachable if !findings.contains(&Gone) => prop_assert_ne!(after.state, State::Disconnected),
+                // It never helps: without it the verdict was the same or better known.
+                Unreachable => prop_assert_eq!(after.state, before.state),
                 _ => {}
             }
             if findings.contains(&more) {
                 prop_assert_eq!((after.state, after.process_gone), (before.state, before.process_gone));
             }
             prop_assert!(!after.process_gone || after.state == State::Disconnected);
+        }
+        // Where nothing is gone, unreachable is no answer.
+        let silent = |f: &Finding| if *f == Unreachable { NoAnswer } else { *f };
+        if !findings.contains(&Gone) {
+            let strict: Vec<Finding> = findings.iter().map(silent).collect();
+            prop_assert_eq!(folded(&strict).state, before.state);
         }
         let turned: Vec<Finding> = findings.iter().rev().copied().collect();
         prop_assert_eq!(folded(&turned).state, before.state);

@@ -12,7 +12,7 @@ use crate::logs::overview::{HALF_MONITORED, ProgramLogs};
 
 use super::super::privileges::PermissionFinding;
 use super::super::runner;
-use super::{Exit, Output, context, fail, find, operator, privileges, with_memory};
+use super::{Exit, Output, context, fail, find, no_folder, operator, privileges, with_memory};
 
 /// What `doctor` found about one session.
 struct CheckUp {
@@ -71,7 +71,7 @@ pub async fn doctor(
         complain(&format!("warning: {warning}"));
     }
     if found.is_empty() {
-        return fail("no auth folder was found; check --sessions.path");
+        return fail(&no_folder(&settings));
     }
     let app = match trust {
         None => block_in_place(|| with_memory(settings)),
@@ -125,6 +125,15 @@ pub async fn doctor(
                 Err(error) => return fail(&error.to_string()),
             }
         }
+    }
+    if check_ups
+        .iter()
+        .all(|check_up| check_up.verdict.state == State::Unknown)
+    {
+        complain(
+            "warning: it is known of no session whether its bot is connected: no clean-up is allowed; `to fix` says why",
+        );
+        return Exit::Refused;
     }
     Exit::Done
 }

@@ -230,7 +230,7 @@ impl RestartCoordinator {
     ) -> Result<bool, RunError> {
         let settings = &self.ctx.settings;
         let unclear = match observe(&self.ctx.clock, service).await {
-            Observation::Gone(_) => return Ok(false),
+            Observation::Gone { .. } => return Ok(false),
             Observation::Running { .. } => None,
             // A person may be stopping it: it would be started again.
             Observation::Changing(_) => Some(StopRefusal::Busy),

@@ -541,12 +541,12 @@ impl Driver {
             let (seen, why) = match observe(&ctx.clock, &service).await {
                 Observation::Running { mark, .. } => (Seen::Running(mark), String::new()),
                 Observation::Changing(why) => (Seen::Changing, why),
-                Observation::Gone(_) | Observation::Unknown(_)
+                Observation::Gone { .. } | Observation::Unknown(_)
                     if sources == Sources::Live && looks::is_alive(&ctx, &sessions).await =>
                 {
                     (Seen::Contradicted, String::new())
                 }
-                Observation::Gone(_) => (Seen::Gone, String::new()),
+                Observation::Gone { .. } => (Seen::Gone, String::new()),
                 Observation::Unknown(why) => (Seen::Unknown, why),
             };
             let asks = sources == Sources::Connection

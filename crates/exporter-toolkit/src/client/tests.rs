@@ -91,7 +91,7 @@ async fn broken_peers_are_errors() {
     let url = format!("http://{}/", closed.local_addr().unwrap());
     drop(closed);
     let error = get(&url, &[], None, SECOND, 5).await.unwrap_err();
-    assert!(matches!(error, ClientError::Connect { .. }), "{error}");
+    assert!(matches!(error, ClientError::Refused { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -6,12 +6,13 @@ fn state(status: &str, running: bool, restarting: bool, pid: u32) -> &'static st
         running,
         restarting,
         pid,
+        finished_at: None,
     })
     .judge()
     {
         Observation::Running { .. } => "settled",
         Observation::Changing(_) => "running",
-        Observation::Gone(_) => "gone",
+        Observation::Gone { .. } => "gone",
         Observation::Unknown(_) => "unknown",
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 fn word(seen: &Observation) -> &'static str {
     match seen {
         Observation::Running { .. } | Observation::Changing(_) => "running",
-        Observation::Gone(_) => "gone",
+        Observation::Gone { .. } => "gone",
         Observation::Unknown(_) => "unknown",
     }
 }
@@ -198,11 +198,11 @@ fn pid_files() {
     }
     assert_eq!(word(&look(None).unwrap()), "unknown");
     assert!(
-        matches!(look(Some(&mark)).unwrap(), Observation::Gone(why) if why.contains("has ended"))
+        matches!(look(Some(&mark)).unwrap(), Observation::Gone { how, .. } if how.contains("has ended"))
     );
     child.wait().unwrap();
     assert!(
-        matches!(look(Some(&mark)).unwrap(), Observation::Gone(why) if why.contains("is gone"))
+        matches!(look(Some(&mark)).unwrap(), Observation::Gone { how, .. } if how.contains("is gone"))
     );
     assert_eq!(word(&look(None).unwrap()), "unknown");
 }

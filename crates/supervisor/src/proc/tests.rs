@@ -85,3 +85,19 @@ fn a_real_connection() {
     other.wait().unwrap();
     assert!(is_connected_to(u32::MAX, port).is_err());
 }
+
+#[test]
+fn a_mark_tells_its_processes() {
+    let proc = ProcDir::default();
+    let own = std::process::id();
+    let mark = proc.mark(&[own, own]).unwrap();
+    let started = proc.info(own).unwrap().unwrap().started;
+    assert_eq!(
+        ProcDir::processes_in(&mark),
+        [(own, started), (own, started)]
+    );
+    assert!(proc.is_same(own, started) && !proc.is_same(own, started + 1));
+    for other in ["", "7", "7 8 another-boot", "7 8 "] {
+        assert_eq!(ProcDir::processes_in(other), [], "{other}");
+    }
+}

@@ -5,7 +5,7 @@ const GONE: &str = "LoadState=loaded\nActiveState=inactive\nSubState=dead\nMainP
 fn word(text: &str, populated: Option<bool>) -> &'static str {
     match UnitState(text.into()).judge(populated) {
         Observation::Running { .. } | Observation::Changing(_) => "running",
-        Observation::Gone(_) => "gone",
+        Observation::Gone { .. } => "gone",
         Observation::Unknown(_) => "unknown",
     }
 }

@@ -1,0 +1,69 @@
+//! Requests to the webhook that were refused, in the log: a wrong token or a body that is no
+//! payload would stay unnoticed, because Alertmanager only counts them. Rate-limited: anybody
+//! who reaches the address can cause them.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use clock::Clock;
+
+/// One line for each status within this time.
+const ONE_LINE_EACH: Duration = Duration::from_secs(60);
+
+/// Logs refused requests.
+#[derive(Debug)]
+pub(super) struct RefusalLog {
+    clock: Clock,
+    by_status: Mutex<BTreeMap<u16, RateLimit>>,
+}
+
+impl RefusalLog {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            by_status: Mutex::default(),
+        }
+    }
+
+    /// A request was refused with this status. `why` holds nothing of the request.
+    pub(super) fn refused(&self, status: u16, why: &str) {
+        let left_out = {
+            let mut by_status = self
+                .by_status
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            by_status.entry(status).or_default().take(self.clock.now())
+        };
+        if let Some(left_out) = left_out {
+            tracing::warn!(
+                status,
+                not_logged_before = left_out,
+                "a request to the webhook was refused: {why}"
+            );
+        }
+    }
+}
+
+/// When a line was last written, and how many were left out since. Pure.
+#[derive(Clone, Copy, Debug, Default)]
+struct RateLimit {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl RateLimit {
+    /// Whether a line may be written now, and how many were left out before it.
+    fn take(&mut self, now: Instant) -> Option<u64> {
+        let is_due = |last: Instant| now.saturating_duration_since(last) >= ONE_LINE_EACH;
+        if self.last.is_none_or(is_due) {
+            self.last = Some(now);
+            return Some(std::mem::take(&mut self.left_out));
+        }
+        self.left_out = self.left_out.saturating_add(1);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

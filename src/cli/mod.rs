@@ -6,26 +6,10 @@ pub mod table;
 
 use std::future::Future;
 use std::io::{self, Write};
-use std::process::ExitCode;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::neutral::neutral_styled;
-
-/// The flags and commands of the process. What is wrong with them is printed, without what a
-/// terminal would obey; so are help and version.
-///
-/// Errors: the exit code, where the process has nothing else to do.
-pub fn parse<Cli: clap::Parser>() -> Result<Cli, ExitCode> {
-    Cli::try_parse().map_err(|error| {
-        if error.use_stderr() {
-            complain(error.render().to_string().trim_end());
-        } else {
-            let _ = error.print();
-        }
-        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
-    })
-}
 
 /// Resolves with the name of the first signal that asks for a graceful shutdown: SIGINT,
 /// SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2 or SIGALRM. After this call none of them ends the

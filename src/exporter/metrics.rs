@@ -55,7 +55,7 @@ declare_metrics! {
     UP: gauge "baileys_auth_folder_up" SESSION,
         "1 if the auth folder could be looked at.";
     FOLDER_ERROR: gauge "baileys_auth_folder_error" &["session", "reason"],
-        "1 for an auth folder that could not be looked at: missing, permission, link (the folder is a link), timeout (its file system hangs) or io; absent for the others.";
+        "1 for an auth folder that could not be looked at: missing, permission, link (the folder is a link), timeout (its file system hangs), not_an_auth_folder or io; absent for the others.";
     CREDS_VALID: gauge "baileys_auth_creds_valid" SESSION,
         "1 if creds.json is there and can be understood; 0 if it is missing, empty, cut off or unreadable. Absent where the creds are elsewhere.";
     CREDS_ELSEWHERE: gauge "baileys_auth_creds_elsewhere" SESSION,

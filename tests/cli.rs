@@ -811,8 +811,10 @@ fn no_name_reorders_the_terminal() {
     std::os::unix::fs::symlink("/nowhere", world.folder("li\u{1b}[2Jnk\u{7}")).unwrap();
     let missing = format!(
         "--sessions.path={}",
-        world.path("no\u{202e}\u{1b}[8mne").display()
+        world.path("no\u{202e}\u{1b}]8mne").display()
     );
+    // clap repeats it: a glob that cannot be used.
+    let wrong = "--sessions.path=/no\u{202e}\u{1b}[8mne";
     let active = |text: &str| {
         let active = |c: char| (c.is_control() && c != '\n') || "\u{202e}\u{2066}".contains(c);
         text.chars().any(active)
@@ -837,8 +839,13 @@ fn no_name_reorders_the_terminal() {
             seen.push_str(&ran.err);
         }
     }
+    for program in [EXPORTER, REMEDIATOR] {
+        let ran = world.run(program, &["status", wrong], Vec::new());
+        assert!(ran.code == 2 && !active(&ran.err), "{ran:#?}");
+        assert!(ran.err.contains("no\\u202ene"), "{ran:#?}");
+    }
     assert!(seen.contains("bot\\u202etxt\\u2066"), "{seen}");
-    assert!(seen.contains("no\\u202e\\u001b[8mne"), "{seen}");
+    assert!(seen.contains("no\\u202e\\u001b]8mne"), "{seen}");
     let status = world.run(
         EXPORTER,
         &["status", "--output=json"],

@@ -1248,7 +1248,7 @@ fn a_clean_up_in_which_any_call_fails() {
             // run to end it does not matter whether the folder still has its name, which is
             // looked at once more before the first move.
             if ran.code == 0 {
-                let by_name = at.name == "openat2" && is(at, "/sessions>, \"bot\"");
+                let by_name = at.name == "openat2" && is(at, "\"/sessions/bot\"");
                 assert!(
                     at.name == "newfstatat" || by_name,
                     "{case}: it went on: {}",

@@ -130,7 +130,8 @@ impl World {
             format!("--config.file={}", self.at("config.yml").display()),
         ];
         let (status, out, err) = process::run(Path::new("env"), flags, BOUND).unwrap();
-        assert!(status.success(), "{err}");
+        // 1: it is not known whether the bot is connected.
+        assert!(matches!(status.code(), Some(0 | 1)), "{err}");
         let told: Value = serde_json::from_str(&out).unwrap();
         let sources = told[0]["sources"].as_array().unwrap();
         let process = sources

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use baileys_exporter::app::App;
 use baileys_exporter::cli::exit_codes::FAILED;
-use baileys_exporter::cli::{complain, print, until_stopped};
+use baileys_exporter::cli::{self, complain, print, until_stopped};
 use baileys_exporter::config::{CommonFlags, ExporterFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::connection::{Memory, Recent};
 use baileys_exporter::exporter::server::{Exporter, keeps_state};
@@ -103,7 +103,7 @@ fn main() -> ExitCode {
 }
 
 async fn program() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = cli::parse();
     cli.log.init();
     let (common, own) = (cli.common.clone(), cli.exporter.clone());
     let needs_sessions = !matches!(cli.command, Some(Command::Patterns { .. } | Command::Rules));

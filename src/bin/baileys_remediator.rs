@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baileys_exporter::cli::exit_codes::FAILED;
-use baileys_exporter::cli::{complain, ignore_hangups, until_stopped};
+use baileys_exporter::cli::{self, complain, ignore_hangups, until_stopped};
 use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
@@ -195,7 +195,7 @@ fn main() -> ExitCode {
 }
 
 async fn program() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = cli::parse();
     cli.log.init();
     let loaded =
         Settings::load(&cli.common, &cli.remediator).and_then(|settings| match cli.command {

@@ -4,12 +4,13 @@ pub mod exit_codes;
 pub mod neutral;
 pub mod table;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::io::{self, Write};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::neutral::neutral_styled;
+use self::neutral::{neutral, neutral_styled};
 
 /// Resolves with the name of the first signal that asks for a graceful shutdown: SIGINT,
 /// SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2 or SIGALRM. After this call none of them ends the
@@ -72,6 +73,22 @@ pub fn defer_signals() -> io::Result<()> {
 pub fn print(text: &str) {
     let mut out = anstream::stdout().lock();
     let _ = writeln!(out, "{}", neutral_styled(text));
+}
+
+/// Parses the command line. Ends the program where it is wrong, and for `--help` and
+/// `--version`.
+pub fn parse<T: clap::Parser>() -> T {
+    T::try_parse().unwrap_or_else(|error| {
+        let text = error.render().to_string();
+        match neutral(&text) {
+            Cow::Borrowed(_) => error.exit(),
+            // It repeats what was given, which a terminal must not obey.
+            Cow::Owned(text) => {
+                complain(&text);
+                std::process::exit(error.exit_code())
+            }
+        }
+    })
 }
 
 /// The same on standard error.

@@ -118,6 +118,16 @@ impl PathGlob {
         let Some(first) = parts.iter().position(|part| is_glob(part.as_os_str())) else {
             return Ok(None);
         };
+        // Names may hold brackets.
+        if !absolute
+            .as_os_str()
+            .as_bytes()
+            .iter()
+            .any(|b| b"*?".contains(b))
+            && absolute.symlink_metadata().is_ok()
+        {
+            return Ok(None);
+        }
         let (fixed, rest) = parts.split_at(first);
         let mut steps = Vec::new();
         for part in rest {

@@ -108,3 +108,13 @@ proptest! {
         prop_assert_eq!(name(&a) == name(&b), a == b);
     }
 }
+
+#[test]
+fn a_path_with_brackets_that_exists_is_no_glob() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bots [old");
+    assert!(PathGlob::of(&path).is_err());
+    std::fs::create_dir(&path).unwrap();
+    assert!(PathGlob::of(&path).unwrap().is_none());
+    assert!(PathGlob::of(&path.join("*")).is_err());
+}

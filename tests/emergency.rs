@@ -1944,7 +1944,7 @@ mod real {
             scripts().join("busy.mjs").display()
         );
         format!(
-            "cd {dir}\necho begins\n[ -e dies ] && exec timeout -s KILL 0.3 {node}\nflags=\n[ -e mute ] && flags=--mute\n[ -e deaf ] && flags=--deaf\nexec {node} $flags\n"
+            "cd {dir}\necho begins\nflags=\n[ -e dies ] && flags=--die\n[ -e mute ] && flags=--mute\n[ -e deaf ] && flags=--deaf\nexec {node} $flags\n"
         )
     }
 

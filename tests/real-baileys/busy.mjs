@@ -14,8 +14,10 @@ const o = args(`usage: BAILEYS_DIR=DIR node busy.mjs OUT [flags]
   --contacts N   with how many of the active contacts, in turn (5)
   --cache        with the library's key cache in front, as most bots have
   --mute         opens the folder and never says a word, as one that cannot connect
-  --deaf         stops for no SIGTERM and no SIGINT`, {
-	folder: '', every: 50, seconds: 10, contacts: 5, cache: false, mute: false, deaf: false,
+  --deaf         stops for no SIGTERM and no SIGINT
+  --die          is killed when the folder is open, before its first message: a kill in the middle of a write would
+                 tear a file of the library's`, {
+	folder: '', every: 50, seconds: 10, contacts: 5, cache: false, mute: false, deaf: false, die: false,
 })
 const B = await loadBaileys()
 const manifest = readJson(path.join(o.out, 'manifest.json'))
@@ -26,6 +28,8 @@ const chosen = manifest.contacts.filter(c => c.ageDays <= 14).slice(0, o.contact
 if (!chosen.length) throw new Error('the folder has no active contact')
 const peers = []
 for (const c of chosen) peers.push({ ...c, party: await openParty(B, path.join(o.out, c.dir)) })
+
+if (o.die) process.kill(process.pid, 'SIGKILL')
 
 let stop = false
 for (const s of ['SIGINT', 'SIGTERM']) process.on(s, () => { stop = !o.deaf })

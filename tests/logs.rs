@@ -141,15 +141,19 @@ impl Exporter {
         answered.and_then(|alive| alive).unwrap();
     }
 
-    /// The most memory that it ever had.
+    /// The most memory that it ever had, without the pages of the program's file, which is large
+    /// in a debug build.
     fn note_memory(&mut self) {
         let Some(process) = &self.process else { return };
         let status =
             fs::read_to_string(format!("/proc/{}/status", process.pid())).unwrap_or_default();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes =
-            peak.and_then(|peak| peak.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        self.peak_memory = self.peak_memory.max(kilobytes.unwrap_or_default() << 10);
+        let kilobytes = |name: &str| -> u64 {
+            let value = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = value.and_then(|value| value.trim().trim_end_matches(" kB").parse().ok());
+            number.unwrap_or_default()
+        };
+        let own = kilobytes("VmHWM:").saturating_sub(kilobytes("RssFile:"));
+        self.peak_memory = self.peak_memory.max(own << 10);
     }
 
     fn kill(&mut self) {

@@ -260,6 +260,8 @@ fn two_levels_and_sub_bots() {
     let survey = over(&root, &["main"]).survey();
     assert_eq!(names(&survey), ["5550001", "auth", "main"]);
     assert_eq!(survey.passed_over.len(), 1, "{:?}", survey.passed_over);
+    let behind = over(&root, &["main/auth/../5550001/.."]).survey();
+    assert_eq!(names(&behind), names(&survey), "a `..` is no name");
     let survey = over(&root, &["."]).survey();
     assert_eq!(
         names(&survey),

@@ -20,8 +20,8 @@ use super::{Filter, Found, SkipReason, Skipped, explain};
 const MAX_DIRECTORIES: usize = 20_000;
 /// `**` stands for so many directories, at most.
 const MAX_DEEP: usize = 8;
-/// Directories of one that hangs that are looked at one by one.
-const MAX_ONE_BY_ONE: usize = 64;
+/// After so many directories of one that time out the others of it are not looked at.
+const MAX_LATE: usize = 64;
 
 /// An auth folder, and the path that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,7 +189,10 @@ impl<'a> Walk<'a> {
                     ..
                 }) => Err(io::Error::other("this is a quarantine, not an auth folder")),
                 Ok(root) => {
-                    self.root(&route, &[], root);
+                    // Behind a `..` the path does not tell the name.
+                    let place = root.place.path();
+                    let route = route.file_name().map_or(&place, |_| &route);
+                    self.root(route, &[], root);
                     Ok(())
                 }
             };
@@ -291,24 +294,35 @@ impl<'a> Walk<'a> {
         });
         let looked: Vec<io::Result<Result<Inspected, Fault>>> = match looked {
             Ok(looked) => looked.into_iter().map(Ok).collect(),
-            Err(_) => routes
-                .iter()
-                .take(MAX_ONE_BY_ONE)
-                .map(|route| {
-                    let (looker, own) = (self.looker.clone(), route.clone());
-                    let look = move || looker.at(&own, Depth::Itself);
-                    self.round.run(route, look)
-                })
-                .collect(),
+            Err(_) => self.one_by_one(&routes),
         };
         if looked.len() < routes.len() {
             self.failed.push(above.to_owned());
+            let message = format!(
+                "{}: {} directories in it are not looked at, because {MAX_LATE} others time out; their file system may hang",
+                above.display(),
+                routes.len() - looked.len()
+            );
+            self.skip(SkipReason::SourceUnreadable, message, None);
         }
         for ((child, route), inspected) in children.into_iter().zip(routes).zip(looked) {
             let mut parts = parts.to_vec();
             parts.push(child.name.clone());
             self.at_second_level(&route, &parts, inspected, inside);
         }
+    }
+
+    /// Looks at directories until too many of them time out: there may be fewer answers.
+    fn one_by_one(&mut self, routes: &[PathBuf]) -> Vec<io::Result<Result<Inspected, Fault>>> {
+        let mut late = 0;
+        let looked = routes.iter().map_while(|route| {
+            let (looker, own) = (self.looker.clone(), route.clone());
+            let look = move || looker.at(&own, Depth::Itself);
+            let looked = (late < MAX_LATE).then(|| self.round.run(route, look));
+            late += usize::from(matches!(looked, Some(Err(_))));
+            looked
+        });
+        looked.collect()
     }
 
     fn at_second_level(
@@ -644,6 +658,7 @@ impl<'a> Walk<'a> {
 fn called(route: &Path, parts: &[OsString], is_inside_another: bool) -> SessionName {
     match (parts, route.file_name()) {
         ([], Some(name)) => SessionName::from_dir(name),
+        ([], None) => SessionName::from_text("/"),
         _ => name_of(parts, is_inside_another),
     }
 }

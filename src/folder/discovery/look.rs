@@ -102,7 +102,8 @@ pub(super) enum Depth {
     Itself,
     /// What is in it as well.
     Children,
-    /// As [`Depth::Children`]; and a stray creds.json makes no auth folder of a root.
+    /// As [`Depth::Children`]; and a stray creds.json makes no auth folder of a root or of a
+    /// project.
     Root,
 }
 
@@ -176,6 +177,7 @@ impl Looker {
         }
         let is_stray = || Ok::<_, io::Error>(!has_telltale(fd, names)?);
         if depth == Depth::Root
+            && !is_known
             && matches!(found.nature, Nature::Folder)
             && is_stray()?
             && has_auth_folders(&found.place)

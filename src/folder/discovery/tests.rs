@@ -283,6 +283,32 @@ fn two_levels_and_sub_bots() {
 }
 
 #[test]
+fn key_files_beside_an_auth_folder_do_not_rename_it() {
+    let (_dir, root) = root_with(&["srv/p2/auth"]);
+    let mut running = over(&root, &["srv"]);
+    assert_eq!(names(&running.survey()), ["p2"]);
+    put(&root.join("srv/p2"), &[CREDS]);
+    for discovery in [&mut running, &mut over(&root, &["srv"])] {
+        let survey = discovery.survey();
+        assert_eq!(names(&survey), ["p2"]);
+        assert_eq!(survey.found[0].place.path(), root.join("srv/p2/auth"));
+        assert_eq!(survey.skipped, []);
+    }
+    put(&root.join("srv/p2"), &[("pre-key-1.json", "{}")]);
+    for _ in 0..2 {
+        let survey = running.survey();
+        assert_eq!(names(&survey), ["p2"]);
+        assert_eq!(survey.found[0].place.path(), root.join("srv/p2/auth"));
+        assert!(survey.duplicate("p2").is_some());
+    }
+    assert_eq!(
+        names(&over(&root, &["srv"]).survey()),
+        ["p2", "p2-auth"],
+        "after a restart"
+    );
+}
+
+#[test]
 fn include_and_exclude_hold_for_both_levels() {
     let (_dir, root) = root_with(&["p1/auth", "p2/auth", "p2/company_1", "company_2"]);
     let with = |include: Option<&str>, exclude: &[&str]| {

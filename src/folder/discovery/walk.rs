@@ -241,7 +241,8 @@ impl<'a> Walk<'a> {
         if self.filter.excludes(&child.name) {
             return self.note_excluded(&route);
         }
-        let inspected = self.inspect(&route, Depth::Children);
+        let depth = if inside { Depth::Children } else { Depth::Root };
+        let inspected = self.inspect(&route, depth);
         // Without an answer it cannot be called something else.
         let Some(found) = self.certain(&route, inspected, parts, child.is_link) else {
             return;
@@ -470,7 +471,7 @@ impl<'a> Walk<'a> {
     fn add(
         &mut self,
         route: &Path,
-        session: SessionName,
+        mut session: SessionName,
         mut place: FolderPath,
         mut is_link: bool,
         is_named: bool,
@@ -487,6 +488,14 @@ impl<'a> Walk<'a> {
                 route.display()
             );
             self.walked.passed_over.push((None, message));
+        }
+        // Nor is it called something else because the directory above became an auth folder.
+        let is_here = |last: &&Candidate| last.route == route && last.found.place == place;
+        let names = || self.last.iter().filter(is_here).map(|l| &l.found.session);
+        if let Some(first) = names().next()
+            && names().all(|name| *name != session)
+        {
+            session = first.clone();
         }
         self.walked.candidates.push(Candidate {
             found: Found { session, place },

@@ -54,6 +54,7 @@ fn by_content_not_by_name() {
         &at("quarantine"),
         &[(QUARANTINE_TAG, ""), ("pre-key-1.json", "{}"), CREDS],
     );
+    put(&at("lost+found"), &[CREDS]);
     put(&at("stray"), &[]);
     std::os::unix::fs::symlink(at("company_1"), at("link")).unwrap();
     let mut discovery = discovery(&[root.path()]);

@@ -226,6 +226,8 @@ const REFUSED: &str = "company_refused";
 const GROWING: &str = "company_growing";
 const ARMED: &str = "company_armed";
 const MODERN: &str = "company_modern";
+/// A directory that is no auth folder.
+const NO_FOLDER: &str = "company_logs";
 
 impl World {
     fn new() -> Self {
@@ -275,6 +277,8 @@ impl World {
             fixture::unpack(fixture, &self.folder(session), written).unwrap();
             self.log(session, "the bot starts");
         }
+        // Of no session.
+        self.log("shop", "the shop starts");
         let says = format!(
             "case $1 in {CLEANED}) echo disconnected ;; {REFUSED}) echo connected ;; *) exit 1 ;; esac"
         );
@@ -327,6 +331,7 @@ impl World {
             "--connection.trust=*".to_owned(),
         ];
         let mut exporter = vec![
+            format!("--sessions.path={NO_FOLDER}={}", file("logs")),
             format!("--web.listen-address=127.0.0.1:{}", self.exporter),
             format!("--logs.path={}/*-out.log", file("logs")),
             format!("--logs.state-path={}", file("log-state")),
@@ -456,6 +461,7 @@ impl World {
             self.log(session, "Session error:Error: Bad MAC");
             self.log(session, r#"{"reason":"401","type":"device_removed"}"#);
         }
+        self.log("shop", "Session error:Error: Bad MAC");
         self.alert(CLEANED, "cleanup");
         self.alert(REFUSED, "emergency");
         self.wait("the runs end", || {
@@ -611,7 +617,7 @@ fn every_query_of_every_dashboard_returns_data_from_the_real_programs() {
     let sessions = world
         .values("baileys_auth_folder_up", "session")
         .expect("the sessions that Prometheus knows");
-    assert_eq!(sessions.len(), 5, "{sessions:?}");
+    assert_eq!(sessions.len(), 6, "{sessions:?}");
     // The dashboard of one session is asked about each: some were cleaned, others refused.
     let mut missing: BTreeMap<String, String> = BTreeMap::new();
     let all: Vec<Query> = DASHBOARDS.iter().flat_map(|name| queries(name)).collect();

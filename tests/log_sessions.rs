@@ -216,6 +216,75 @@ fn one_bot_whose_app_has_another_name_than_its_folder() {
     assert!(!said.contains("belong to no session"), "{said}");
 }
 
+/// A bot that silences the library's logger and prints only why its connection ended.
+const CLOSED: &str = "Connection closed. Status: 440, Reason: Stream Errored (conflict)\n";
+
+#[test]
+fn a_session_without_a_line_of_the_librarys_logger_is_half_monitored() {
+    let mut bots = Bots::new(&["full", "silent"]);
+    let state = bots.path("state");
+    bots.config(&format!("logs: {{state_path: {}}}\n", state.display()));
+    bots.log("silent-out.log", CLOSED);
+    bots.log("full-out.log", REMOVED);
+    let says = |bots: &Bots, by: &str, half: bool| {
+        for (program, command) in [(EXPORTER, "status"), (REMEDIATOR, "doctor")] {
+            let said = bots.run(program, command);
+            let times = said
+                .matches("half monitored: its log shows no line")
+                .count();
+            assert_eq!(times, usize::from(half), "{by}: {command}: {said}");
+        }
+    };
+    // By the end of the log, before anything was counted.
+    says(&bots, "without a state", true);
+    let said = bots.run(EXPORTER, "status");
+    assert!(said.contains("silent: half monitored: its log"), "{said}");
+    let half = |session: &'static str, value| {
+        let labels: &'static [(&str, &str)] = match session {
+            "full" => &[("session", "full")],
+            _ => &[("session", "silent")],
+        };
+        ("baileys_auth_log_half_monitored", labels, Some(value))
+    };
+    bots.start()
+        .shows(&[half("silent", 1.0), half("full", 0.0)]);
+    let url = format!("http://127.0.0.1:{}/", bots.port);
+    let page = net::get(&url).unwrap().ok().unwrap();
+    assert_eq!(page.matches("half monitored: its log").count(), 1, "{page}");
+    says(&bots, "with a state", true);
+    // What was seen once is remembered when the log is begun anew.
+    bots.log("silent-out.log", REMOVED);
+    bots.shows(&[half("silent", 0.0)]);
+    bots.stop();
+    std::fs::write(bots.path("logs/silent-out.log"), CLOSED).unwrap();
+    says(&bots, "after the log was emptied", false);
+}
+
+#[test]
+fn a_bot_that_prints_only_why_its_connection_ended_is_placed() {
+    for (text, pattern) in [
+        (
+            "Device Logged Out, Please Scan Again And Run.\n",
+            "device_removed",
+        ),
+        ("statusCode: 440\n", "connection_replaced"),
+    ] {
+        let mut bots = Bots::one("auth_info_baileys");
+        bots.log("index-out.log", text);
+        bots.start()
+            .counts("auth_info_baileys", &[(pattern, 1.0)], 0.0);
+        let said = bots.run(EXPORTER, "status");
+        assert!(!said.contains("has no log"), "{said}");
+        assert!(said.contains("auth_info_baileys: half monitored"), "{said}");
+    }
+    // What a program of another kind prints as well.
+    let mut bots = Bots::one("auth_info_baileys");
+    let lines = "statusCode: 401\nYou are logged out\nuser logged out, please log in again\n";
+    bots.log("shop-api-out.log", lines);
+    let events = [("connection_replaced", 0.0), ("device_removed", 0.0)];
+    bots.start().counts("auth_info_baileys", &events, 3.0);
+}
+
 #[test]
 fn an_unrelated_app_is_never_placed() {
     let mut bots = Bots::one("auth_info_baileys");

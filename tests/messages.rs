@@ -117,7 +117,7 @@ fn doctor_warns_where_no_connection_is_known() {
     let mut world = new_world();
     world.bot("bot", BLOATED, "disconnected");
     world.bot("other", BLOATED, "disconnected");
-    let unknown = &["warning: it is known of no session"];
+    let unknown = &["warning: no session is known to be connected or disconnected"];
     world
         .remediator(&["doctor"])
         .must(1, &["none configured"])
@@ -157,7 +157,12 @@ fn doctor_warns_where_no_connection_is_known() {
     let one = "[sh, -c, '[ $0 = bot ] && echo disconnected', '{session}']";
     world.with_config(&probe(one));
     let said = world.remediator(&["doctor"]).must(0, &[]);
-    assert!(!said.err.contains("it is known of no session"), "{said:?}");
+    assert!(
+        !said
+            .err
+            .contains("no session is known to be connected or disconnected"),
+        "{said:?}"
+    );
     world.remediator(&["doctor", "other"]).must(1, unknown);
     world.finish();
 }

@@ -31,6 +31,7 @@ use testkit::net::{self, Metrics};
 use testkit::npm;
 use testkit::process::{self, Process};
 
+const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const SESSION: &str = "company_962302";
 /// Longer than the default quiet window of 10 minutes: the clean-ups here need no flag for it.
@@ -119,6 +120,120 @@ fn a_lost_creds_json_with_6_7_18() {
 #[test]
 fn a_lost_creds_json_with_7_0_0_rc14() {
     Bot::survives_the_loss_of_its_creds("7.0.0-rc14", 812);
+}
+
+/// Folders of the library as months leave them, as one look by Baileys 7 leaves them, and as a
+/// copy that keeps no times leaves both: what is counted, in which tier, and whether the batch
+/// is ambiguous.
+#[test]
+fn the_batch_is_told_from_real_folders() {
+    let [classic, rc_9, rc14] = ["6.7.18", "7.0.0-rc.9", "7.0.0-rc14"].map(Library::install);
+    let old = |inflight: &str| {
+        let flags = ["--inflight", inflight, "--prekey-days", "210:1"];
+        Bot::generate(&classic, &flags)
+    };
+    let upgraded = |inflight: &str| {
+        let bot = old(inflight);
+        let (ok, report) = rc14.run("open.mjs", &[&bot.out()]);
+        assert!(ok && report["identity_keys"] == 1, "{report}");
+        bot
+    };
+    // Their first 812 pre-keys were minted 60 days ago, the others since.
+    let modern = |library: &Library| {
+        let flags = ["--inflight", "300", "--prekey-days", "60:1"];
+        Bot::generate(library, &flags)
+    };
+    let fresh = |library: &Library| Bot::generate(library, &["--fresh-login"]);
+    let cases = [
+        // 6.7.18 with at most 812 pre-keys ever minted, and with more.
+        (
+            "young",
+            old("300"),
+            (387, "fatal", false),
+            (387, "fatal", false),
+        ),
+        (
+            "old",
+            old("900"),
+            (987, "fatal", true),
+            (987, "fatal", true),
+        ),
+        (
+            "young-upgraded",
+            upgraded("300"),
+            (387, "fatal", false),
+            (387, "fatal", false),
+        ),
+        // After a copy the kinds decide.
+        (
+            "old-upgraded",
+            upgraded("900"),
+            (987, "fatal", false),
+            (205, "fatal", true),
+        ),
+        // A healthy modern bot that was moved raises no page.
+        (
+            "rc9",
+            modern(&rc_9),
+            (89, "normal", false),
+            (89, "normal", true),
+        ),
+        (
+            "rc14",
+            modern(&rc14),
+            (89, "normal", false),
+            (89, "normal", true),
+        ),
+        (
+            "rc9-fresh",
+            fresh(&rc_9),
+            (31, "normal", false),
+            (31, "normal", false),
+        ),
+        (
+            "rc14-fresh",
+            fresh(&rc14),
+            (31, "normal", false),
+            (31, "normal", false),
+        ),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let mut args = vec!["status".to_owned(), "--output=json".to_owned()];
+    for (name, bot, ..) in &cases {
+        let copy = dir.path().join(name);
+        let cp = [OsStr::new("-r"), bot.folder.as_os_str(), copy.as_os_str()];
+        let (status, _, errors) = process::run(Path::new("cp"), cp, BOUND).unwrap();
+        assert!(status.success(), "{errors}");
+        args.push(format!("--sessions.path={name}={}", bot.folder.display()));
+        args.push(format!("--sessions.path={name}-copied={}", copy.display()));
+    }
+    let (_, out, errors) = process::run(Path::new(EXPORTER), args, BOUND).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{errors}"));
+    let mut wrong = Vec::new();
+    for (name, _, as_made, copied) in &cases {
+        for (session, expected) in [
+            (name.to_string(), as_made),
+            (format!("{name}-copied"), copied),
+        ] {
+            let row = rows.iter().find(|row| row["session"] == *session).unwrap();
+            let (files, tier, ambiguous) = *expected;
+            let seen = (
+                &row["accumulated_files"],
+                &row["tier"],
+                &row["pre_key_batch_ambiguous"],
+            );
+            if seen != (&files.into(), &tier.into(), &ambiguous.into()) {
+                wrong.push(format!("{session}: {seen:?}, expected {expected:?}"));
+            }
+            let notes = row["notes"].to_string();
+            assert_eq!(
+                notes.contains("set pre_key_batch"),
+                ambiguous,
+                "{session}: {notes}"
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 /// The folder that ships with the repository, not one made a moment ago.

@@ -180,6 +180,8 @@ for (const host of HOSTS) {
   series('up', 'gauge', exporter(host), () => 1);
 }
 gauge('baileys_auth_folder_up', (add) => add({}, () => 1));
+series('baileys_auth_folder_up', 'gauge', { ...exporter(HOSTS[0]), session: 'moved-away' }, () => 0);
+series('baileys_auth_folder_error', 'gauge', { ...exporter(HOSTS[0]), session: 'moved-away', reason: 'missing' }, () => 1);
 gauge('baileys_auth_files', (add, s) => Object.entries(s.kinds).forEach(([kind, counts]) => add({ kind }, (i) => counts[i])));
 gauge('baileys_auth_tier_threshold_files', (add) => Object.entries(TIERS).forEach(([tier, files]) => add({ tier }, () => files)));
 gauge('baileys_auth_pre_keys', (add, s) => add({}, (i) => s.preKeys[i]));
@@ -230,6 +232,8 @@ if (!WITHOUT.includes('logs')) {
   each('baileys_auth_signal_warnings_total', 'counter', (add, s) => Object.keys(PATTERNS).forEach((pattern) => add({ pattern }, (i) => s.warnings[pattern][i])));
   each('baileys_auth_log_lines_total', 'counter', (add, s) => add({}, (i) => s.lines[i]));
   each('baileys_auth_log_secret_lines_total', 'counter', (add, s) => add({}, (i) => s.secrets[i]));
+  gauge('baileys_auth_log_half_monitored', (add, s) => add({}, () => (s.name === 'tiny' ? 1 : 0)));
+  HOSTS.forEach((host) => series('baileys_exporter_log_unplaced_signals_total', 'counter', { ...exporter(host), glob: '/home/bots/.pm2/logs/*.log', pattern: 'bad_mac' }, (i) => (host === HOSTS[0] ? Math.floor(i / H) : 0)));
   HOSTS.forEach((host) => series('baileys_exporter_log_unread_bytes', 'gauge', exporter(host), () => 0));
   gauge('session:baileys_auth_signal_warnings_total:sum', (add, s) => add({}, (i) => s.total[i]));
   gauge('session:baileys_auth_signal_warnings:increase1d', (add, s) => add({}, (i) => s.total[i] - s.total[lastIndex(i, DAY)]));

@@ -261,10 +261,37 @@ const watchers = {
   ],
 };
 
+const inLogs = `round(sum by (instance, glob, pattern) (increase(baileys_exporter_log_unplaced_signals_total{${T}}[1d])))`;
+// What a table of one query calls its value.
+const VALUE = ['Value', 'Value #A'];
+const unseen = {
+  height: 7,
+  panels: [
+    [4, g.stat('Half monitored', 'Sessions whose logs never showed a line of the library’s logger (pino at silent or fatal): only what the bot itself prints is counted.', [g.now(`sum(baileys_auth_log_half_monitored{${S}}) or vector(-1)`)], { thresholds: g.none('yellow'), mappings: NO_LOGS })],
+    [
+      10,
+      g.table('Folders not read, by reason', 'Auth folders that the exporter could not look at, and why.', [g.rows(`max by (${BY}, reason) (baileys_auth_folder_error{${S}} == 1)`)], {
+        sortBy: 'Session',
+        hidden: VALUE,
+        defaults: { noValue: 'all are read' },
+        columns: [['session', 'Session', { links: [g.sessionOfInstanceLink], 'custom.width': 120 }], ['instance', 'Instance', { 'custom.width': 160 }], ['reason', 'Reason', { 'custom.minWidth': 80 }]],
+      }),
+    ],
+    [
+      10,
+      g.table('Signs in logs of no session, in 24 h', 'Signs of trouble in lines that belong to no session, by the glob that names the log. `baileys_remediator doctor` says which log belongs to which session.', [g.rows(`${inLogs} > 0`)], {
+        sortBy: 'In 24 h',
+        defaults: { noValue: 'none' },
+        columns: [['glob', 'Logs', { 'custom.minWidth': 120 }], ['instance', 'Instance', { 'custom.width': 160 }], ['pattern', 'Pattern', { 'custom.width': 140 }], ...VALUE.map((name) => [name, 'In 24 h', { decimals: 0, 'custom.width': 65 }])],
+      }),
+    ],
+  ],
+};
+
 export default g.dashboard({
   uid: g.UIDS.fleet,
   title: 'Baileys / Fleet overview',
   description: 'The auth folders of all WhatsApp bots on Baileys: which are in trouble, which will be soon, and what was done about it.',
   from: 'now-24h',
-  layout: [sessionsNow, success, tiers, growth, every, watchers],
+  layout: [sessionsNow, success, tiers, growth, every, watchers, unseen],
 });

@@ -178,7 +178,7 @@ const lines = {
   height: 8,
   panels: [
     [
-      12,
+      9,
       g.timeseries(
         'Log lines',
         'Lines in the session’s logs, and lines that show a private key, which nobody should be able to read.',
@@ -187,7 +187,7 @@ const lines = {
       ),
     ],
     [
-      12,
+      9,
       g.timeseries(
         'Removable by kind',
         'Files that a clean-up could move, by kind, whatever the connection.',
@@ -195,6 +195,8 @@ const lines = {
         { custom: g.STACKED, defaults: { decimals: 0 } },
       ),
     ],
+    [3, g.stat('Log coverage', 'half: its logs never showed a line of the library’s logger (pino at silent or fatal), so only what the bot itself prints is counted.', [g.now(orNone(`max(baileys_auth_log_half_monitored{${S}})`))], { mappings: g.words({ '-1': ['no logs', 'text'], 0: ['full', 'green'], 1: ['half', 'yellow'] }) })],
+    [3, g.stat('Pre-key batch', 'ambiguous: the folder does not tell how many pre-keys a login mints, so its count may be wrong; set pre_key_batch for the session.', [g.now(orNone(`max(baileys_auth_pre_key_batch_ambiguous{${S}})`))], { mappings: g.words({ '-1': ['no data', 'text'], 0: ['told', 'green'], 1: ['ambiguous', 'yellow'] }) })],
   ],
 };
 

@@ -188,16 +188,16 @@ async fn show_status(settings: Settings, output: Output) -> ExitCode {
     let look = tokio::task::spawn_blocking(move || {
         let snapshot = Collector::new(Arc::clone(&settings), Clock::system()).collect();
         let names = snapshot.sessions.iter().map(|view| &view.session);
-        let warnings = settings.log_overview(names).warnings;
-        (snapshot, warnings)
+        let logs = settings.log_overview(names);
+        (snapshot, logs)
     });
-    let Ok((snapshot, warnings)) = look.await else {
+    let Ok((snapshot, logs)) = look.await else {
         return ExitCode::from(FAILED);
     };
-    for warning in warnings {
+    for warning in &logs.warnings {
         complain(&format!("warning: {warning}"));
     }
-    let rows = status::rows(&snapshot, &connection).await;
+    let rows = status::rows(&snapshot, &connection, &logs.half_monitored).await;
     match output {
         Output::Table if rows.is_empty() => complain("no auth folder found; check --sessions.path"),
         Output::Table => print(&status::table(&rows)),

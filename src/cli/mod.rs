@@ -4,7 +4,6 @@ pub mod exit_codes;
 pub mod neutral;
 pub mod table;
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::io::{self, Write};
 
@@ -84,14 +83,13 @@ pub fn parse<T: clap::Parser>() -> T {
             error.exit();
         }
         let text = error.render().to_string();
-        match neutral(&text) {
-            Cow::Borrowed(_) => error.exit(),
-            // It repeats what was given, which a terminal must not obey.
-            Cow::Owned(text) => {
-                complain(&text);
-                std::process::exit(error.exit_code())
-            }
+        let harmless = neutral(&text);
+        if harmless == text {
+            error.exit();
         }
+        // It repeats what was given, which a terminal must not obey.
+        complain(&harmless);
+        std::process::exit(error.exit_code())
     })
 }
 

@@ -55,7 +55,7 @@ declare_metrics! {
     UP: gauge "baileys_auth_folder_up" SESSION,
         "1 if the auth folder could be looked at.";
     FOLDER_ERROR: gauge "baileys_auth_folder_error" &["session", "reason"],
-        "1 for an auth folder that could not be looked at: missing, permission, link (the folder is a link), timeout (its file system hangs) or io; absent for the others.";
+        "1 for an auth folder that could not be looked at: missing, permission, link (the folder is a link), timeout (its file system hangs), not_an_auth_folder or io; absent for the others.";
     CREDS_VALID: gauge "baileys_auth_creds_valid" SESSION,
         "1 if creds.json is there and can be understood; 0 if it is missing, empty, cut off or unreadable. Absent where the creds are elsewhere.";
     CREDS_ELSEWHERE: gauge "baileys_auth_creds_elsewhere" SESSION,
@@ -178,8 +178,8 @@ fn add_logs(out: &mut MetricFamilies, snapshot: &Snapshot, logs: &Published, pat
         }
         out.add(&LOG_LINES, &[session], log.lines as f64);
         out.add(&LOG_SECRETS, &[session], log.secrets as f64);
-        let half = log.lines > 0 && !log.library;
-        out.add(&HALF_MONITORED, &[session], f64::from(u8::from(half)));
+        let half = f64::from(log.is_half_monitored());
+        out.add(&HALF_MONITORED, &[session], half);
         if let Some(at) = log.last_line {
             out.add(&LOG_LAST_LINE, &[session], at.seconds());
         }

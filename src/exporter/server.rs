@@ -8,7 +8,7 @@
 //! | `GET /-/ready` | 200 once the first look at the folders is done |
 //! | `POST /-/reload` | reads the configuration again, as SIGHUP does; not from a foreign page |
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -198,11 +198,20 @@ impl Exporter {
         let folders = self.sessions_seen(snapshot).found;
         let look = tokio::task::spawn_blocking(move || {
             let published = monitor.published();
-            let seen = Some(&*published.logs);
-            overview::look(&settings.logs, &published.known, &folders, seen).warnings
+            overview::look(&settings.logs, &published.known, &folders, &published.logs).warnings
         });
         warnings.extend(look.await.unwrap_or_default());
         warnings
+    }
+
+    /// The sessions whose logs never showed a line of the library's logger.
+    fn half_monitored(&self) -> BTreeSet<Arc<str>> {
+        let published = self.monitor().as_ref().map(|monitor| monitor.published());
+        let sessions = published.iter().flat_map(|published| &published.sessions);
+        sessions
+            .filter(|(_, log)| log.is_half_monitored())
+            .map(|(name, _)| Arc::from(name.as_str()))
+            .collect()
     }
 
     /// What a look at the folders tells the logs.
@@ -473,7 +482,8 @@ impl Exporter {
         };
         let verdicts = verdicts(&snapshot, &connection).await;
         note(&latest, &snapshot, &verdicts, self.clock.now());
-        let rows = lay_out(&snapshot, &verdicts);
+        let half_monitored = self.half_monitored();
+        let rows = lay_out(&snapshot, &verdicts, &half_monitored);
         let mut notes: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();
         notes.extend(snapshot.passed_over.iter().cloned());
         notes.extend(self.log_warnings(&snapshot).await);

@@ -1,5 +1,6 @@
 //! The morning check: one row a session, for the terminal, as JSON and for the page.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::cli::{exit_codes, table};
 use crate::connection::{Connection, State, Verdict};
 use crate::folder::{Creds, SessionName, Timestamp};
+use crate::logs::overview::HALF_MONITORED;
 use crate::logs::{Pattern, Severity};
 use crate::policy::{CleanupMode, Tier};
 
@@ -55,7 +57,7 @@ pub struct SessionRow {
     /// `ok`, `not logged in`, `missing`, `empty`, `cut off`, `not valid`, `unreadable` or
     /// `elsewhere`.
     pub creds: Option<&'static str>,
-    /// What else a person should know of the folder, and what they can do.
+    /// What else a person should know of the folder or its logs, and what they can do.
     pub notes: Vec<String>,
     /// Why the folder could not be looked at.
     pub error: Option<String>,
@@ -85,18 +87,33 @@ pub enum Overall {
 }
 
 /// Asks for every session's connection and lays the rows out, worst first.
-pub async fn rows(snapshot: &Snapshot, connection: &Connection) -> Vec<SessionRow> {
-    lay_out(snapshot, &verdicts(snapshot, connection).await)
+pub async fn rows(
+    snapshot: &Snapshot,
+    connection: &Connection,
+    half_monitored: &BTreeSet<Arc<str>>,
+) -> Vec<SessionRow> {
+    let verdicts = verdicts(snapshot, connection).await;
+    lay_out(snapshot, &verdicts, half_monitored)
 }
 
 /// Lays the rows out, worst first; the verdicts are those of the sessions, in their order.
-pub fn lay_out(snapshot: &Snapshot, verdicts: &[Verdict]) -> Vec<SessionRow> {
+/// `half_monitored` are the sessions whose logs show no line of the library's logger.
+pub fn lay_out(
+    snapshot: &Snapshot,
+    verdicts: &[Verdict],
+    half_monitored: &BTreeSet<Arc<str>>,
+) -> Vec<SessionRow> {
     let mut rows: Vec<SessionRow> = snapshot
         .sessions
         .iter()
         .zip(verdicts)
         .map(|(view, verdict)| row(view, verdict, snapshot.at))
         .collect();
+    for row in &mut rows {
+        if half_monitored.contains(row.session.as_str()) {
+            row.notes.push(HALF_MONITORED.to_owned());
+        }
+    }
     rows.sort_by(|a, b| {
         (b.rank, b.accumulated_files)
             .cmp(&(a.rank, a.accumulated_files))

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log_tailer::{Block, Consumer, Listed, Part};
-use memchr::{memchr, memchr_iter, memmem};
+use memchr::{memchr, memchr_iter};
 
 use crate::folder::Timestamp;
 
 use super::LogSettings;
 use super::encoding::to_utf8;
+use super::evidence::shows_logger;
 use super::pattern::{Hit, Patterns, REPORTED, RecordSigns, ScanState};
 use super::placer::{MOST_PATHS, Placer};
 use super::record::unwrap;
@@ -303,19 +304,6 @@ fn named_by_line(mapper: &SessionMapper, line: &[u8]) -> Option<Arc<str>> {
 /// The session that a record names.
 fn named_by(mapper: &SessionMapper, hit: Hit<'_>) -> Option<Arc<str>> {
     mapper.of_line(hit.raw).or_else(|| mapper.of_line(hit.text))
-}
-
-/// Whether a line of these shows that the library's logger wrote it.
-fn shows_logger(lines: &[u8]) -> bool {
-    memmem::find_iter(lines, b"baileys").any(|at| {
-        let before = &lines[at.saturating_sub(16)..at];
-        let key: Vec<u8> = before
-            .iter()
-            .copied()
-            .filter(|byte| byte.is_ascii_alphabetic() || *byte == b':')
-            .collect();
-        key.ends_with(b"class:")
-    })
 }
 
 impl Consumer for Counter {

@@ -5,18 +5,25 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use memchr::memmem;
 use regex::bytes::Regex;
 
+use super::pattern::is_own_report;
 use super::record::unwrap;
+
+/// Messages of the library's logger, as pino writes them, also within the JSON of a container's
+/// log, and as pino-pretty does.
+const LOGGER: [&str; 2] = [
+    r#"\\?"msg\\?": ?\\?"(?:opened connection to WA|connected to WA|stream errored out|uploading pre-keys|uploaded pre-keys|not logged in, attempting registration|pairing configured successfully|PreKey validation|handled \d+ offline)"#,
+    r"(?:INFO|WARN|ERROR)(?:\x1b\[[0-9;]*m)* ?\([^)]{1,100}\): (?:\x1b\[[0-9;]*m)*(?:session:[\w.-]{1,100} - )?(?:opened connection to WA|connected to WA|stream errored out|uploading pre-keys|uploaded pre-keys|not logged in, attempting registration|pairing configured successfully|PreKey validation|handled \d+ offline)",
+];
 
 /// Each expression is a shape that other programs do not write. A word that a stranger can
 /// type into a chat (`connection replaced`, `device_removed`) is none.
 const SHAPES: &[&str] = &[
-    // pino, also within the JSON of a container's log.
     r#"\\?"class\\?": ?\\?"baileys\\?""#,
-    r#"\\?"msg\\?": ?\\?"(?:opened connection to WA|connected to WA|stream errored out|uploading pre-keys|uploaded pre-keys|not logged in, attempting registration|pairing configured successfully|PreKey validation|handled \d+ offline)"#,
-    // pino-pretty.
-    r"(?:INFO|WARN|ERROR)(?:\x1b\[[0-9;]*m)* ?\([^)]{1,100}\): (?:\x1b\[[0-9;]*m)*(?:opened connection to WA|connected to WA|stream errored out|uploading pre-keys|uploaded pre-keys|not logged in, attempting registration|pairing configured successfully|PreKey validation|handled \d+ offline)",
+    LOGGER[0],
+    LOGGER[1],
     // libsignal, which writes to the console.
     r"(?:Session error:|Session already closed|Closing session: SessionEntry|Opening session: SessionEntry|Removing old closed session: SessionEntry|Closing (?:stale )?open session (?:for|in favor)|Decrypted message with closed session|Failed to decrypt message with any known session|V1 session storage migration error)",
     // A stack or a node of the library.
@@ -34,11 +41,29 @@ pub fn shows_library(lines: &[u8]) -> bool {
         return false;
     };
     // A line in an envelope carries its colours and quotes escaped.
-    let in_envelope = |line: &[u8]| match unwrap(line).text {
-        Cow::Borrowed(_) => false,
-        Cow::Owned(text) => shape.is_match(&text),
+    let within = |line: &[u8]| {
+        let text = unwrap(line).text;
+        matches!(text, Cow::Owned(_)) && shape.is_match(&text)
+            || text.split(|byte| *byte == b'\n').any(is_own_report)
     };
-    shape.is_match(lines) || lines.split(|byte| *byte == b'\n').any(in_envelope)
+    shape.is_match(lines) || lines.split(|byte| *byte == b'\n').any(within)
+}
+
+/// Whether one of these lines shows that the library's logger wrote it. Without such a line only
+/// what the bot itself prints is counted.
+pub fn shows_logger(lines: &[u8]) -> bool {
+    static MESSAGE: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(&format!("(?-u){}", LOGGER.join("|"))).ok());
+    let has_class = memmem::find_iter(lines, b"baileys").any(|at| {
+        let before = &lines[at.saturating_sub(16)..at];
+        let key: Vec<u8> = before
+            .iter()
+            .copied()
+            .filter(|byte| byte.is_ascii_alphabetic() || *byte == b':')
+            .collect();
+        key.ends_with(b"class:")
+    });
+    has_class || MESSAGE.as_ref().is_some_and(|set| set.is_match(lines))
 }
 
 #[cfg(test)]

@@ -85,6 +85,13 @@ pub struct SessionLog {
     pub is_known: bool,
 }
 
+impl SessionLog {
+    /// Whether there are lines, but only what the bot itself prints is counted.
+    pub fn is_half_monitored(&self) -> bool {
+        self.lines > 0 && !self.library
+    }
+}
+
 /// What the thread has not taken yet.
 #[derive(Debug, Default)]
 struct PendingOrders {

@@ -4,19 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use log_tailer::{LogEnd, read_end};
+use log_tailer::{LogEnd, LogGlob, read_end};
 
 use super::LogSettings;
-use super::evidence::shows_library;
+use super::evidence::{shows_library, shows_logger};
 use super::log_name::{Program, redacted};
 use super::own::OwnLogs;
 use super::session_mapper::{LogsSeen, Rule, programs};
 use super::sessions::{KnownSessions, SessionMemory, SessionsSeen};
+use super::store::saved_half_monitored;
 
 /// So many bytes at the end of a log are searched for a line of the library.
 const WINDOW: u64 = 1 << 20;
 /// So many programs are named in one sentence.
 const MOST_NAMED: usize = 10;
+
+/// What a person should know of a session whose log never shows a line of the library's logger.
+pub const HALF_MONITORED: &str = "half monitored: its log shows no line of the library's logger (pino at silent or fatal), so only what the bot itself prints is counted; give Baileys a logger of level info to count all signs";
 
 /// The logs of one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,17 @@ pub struct LogOverview {
     pub programs: Vec<ProgramLogs>,
     /// What is likely to be wrong, a sentence each.
     pub warnings: Vec<String>,
+    /// Sessions whose logs have lines, but none of the library's logger; see [`HALF_MONITORED`].
+    /// Only of [`look_once`].
+    pub half_monitored: BTreeSet<Arc<str>>,
+}
+
+/// What a log's end holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Shown {
+    lines: bool,
+    library: bool,
+    logger: bool,
 }
 
 /// The same without a running exporter: of folders that are gone nothing is known, and what the
@@ -44,52 +59,83 @@ pub fn look_once(settings: &LogSettings, seen: &SessionsSeen) -> LogOverview {
     let mut memory = SessionMemory::default();
     memory.see(seen);
     let sessions = KnownSessions::new(&memory, settings.mapper.declared());
-    look(settings, &sessions, &seen.found, None)
+    let files = list(settings);
+    let mut shown: BTreeMap<PathBuf, Shown> = BTreeMap::new();
+    for log in files.iter().flatten() {
+        shown.entry(log.clone()).or_insert_with(|| end_of(log));
+    }
+    let logs = LogsSeen {
+        programs: programs(shown.keys()),
+        bots: shown
+            .iter()
+            .filter(|(_, shown)| shown.library)
+            .map(|(log, _)| Program::of(log))
+            .collect(),
+    };
+    let mut found = overview(settings, &files, &sessions, &seen.found, &logs);
+    let saved = saved_half_monitored(&settings.state_path);
+    found.half_monitored = half_monitored(settings, &shown, &sessions, &logs, saved);
+    found
 }
 
-/// Looks which logs are there. `folders` are the names of the sessions that have a folder.
-/// `seen` tells what the logs have shown; without it their ends are read. Blocks.
+/// The same with a running monitor: `sessions` and `seen` are what it knows. `folders` are the
+/// names of the sessions that have a folder. Blocks.
 pub fn look(
     settings: &LogSettings,
     sessions: &KnownSessions,
     folders: &BTreeSet<Arc<str>>,
-    seen: Option<&LogsSeen>,
+    seen: &LogsSeen,
 ) -> LogOverview {
+    overview(settings, &list(settings), sessions, folders, seen)
+}
+
+/// The paths that each glob matches.
+fn list(settings: &LogSettings) -> Vec<Vec<PathBuf>> {
     let own = OwnLogs::of_this_process();
-    let mut files: Vec<Vec<PathBuf>> = Vec::new();
-    for glob in &settings.globs {
-        let mut of_glob = Vec::new();
+    let of_glob = |glob: &LogGlob| {
+        let mut files = Vec::new();
         glob.list(
             |listed| {
                 if !own.contains(&listed) {
-                    of_glob.push(listed.path);
+                    files.push(listed.path);
                 }
             },
             |_, _| {},
         );
-        of_glob.sort();
-        files.push(of_glob);
-    }
-    let logs = match seen {
-        Some(seen) => seen.clone(),
-        None => LogsSeen {
-            programs: programs(files.iter().flatten()),
-            bots: files
-                .iter()
-                .flatten()
-                .filter(|log| shows_library_at_its_end(log))
-                .map(|log| Program::of(log))
-                .collect(),
-        },
+        files.sort();
+        files
     };
-    overview(settings, &files, sessions, folders, &logs)
+    settings.globs.iter().map(of_glob).collect()
 }
 
-fn shows_library_at_its_end(log: &Path) -> bool {
+fn end_of(log: &Path) -> Shown {
     match read_end(log, None, WINDOW, 0) {
-        Ok(Some((_, LogEnd::New { lines } | LogEnd::Grew { lines, .. }))) => shows_library(&lines),
-        _ => false,
+        Ok(Some((_, LogEnd::New { lines } | LogEnd::Grew { lines, .. }))) => Shown {
+            lines: !lines.is_empty(),
+            library: shows_library(&lines),
+            logger: shows_logger(&lines),
+        },
+        _ => Shown::default(),
     }
+}
+
+/// By what a running exporter has saved (`saved`: whether a session is half monitored) and by
+/// what the ends of the logs show.
+fn half_monitored(
+    settings: &LogSettings,
+    shown: &BTreeMap<PathBuf, Shown>,
+    sessions: &KnownSessions,
+    logs: &LogsSeen,
+    saved: BTreeMap<Arc<str>, bool>,
+) -> BTreeSet<Arc<str>> {
+    let mut half = saved;
+    for (log, shown) in shown.iter().filter(|(_, shown)| shown.lines) {
+        if let Some((session, _)) = settings.mapper.place(log, sessions, logs) {
+            *half.entry(session).or_insert(true) &= !shown.logger;
+        }
+    }
+    half.retain(|session, half| *half && sessions.contains(session));
+    half.into_keys().collect()
 }
 
 /// The same as a pure function. `files` are the paths that each glob matches, in the order of
@@ -139,6 +185,7 @@ pub fn overview(
     LogOverview {
         programs: all.into_values().collect(),
         warnings,
+        half_monitored: BTreeSet::new(),
     }
 }
 

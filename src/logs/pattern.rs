@@ -18,6 +18,7 @@ use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 use serde::{Deserialize, Serialize};
 
+pub(in crate::logs) use close::is_own_report;
 pub use log_tailer::MAX_LINE;
 pub use scan::{Hit, ScanState};
 use shape::RecordShape;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use log_tailer::{Changes, Checkpoint, FileId, FileState, Fingerprint};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::folder::Timestamp;
@@ -232,6 +232,27 @@ impl LogStore {
         write_sessions(&tx, unsaved)?;
         tx.commit()
     }
+}
+
+/// The sessions of which a running exporter has counted lines, each with whether none of them
+/// was of the library's logger. Empty where nothing is saved in `dir`, or it cannot be read.
+/// Changes nothing.
+pub fn saved_half_monitored(dir: &Path) -> BTreeMap<Arc<str>, bool> {
+    let read = || -> rusqlite::Result<BTreeMap<Arc<str>, bool>> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(dir.join(FILE), flags)?;
+        let mut lines = db.prepare(
+            "SELECT session, NOT EXISTS (SELECT 1 FROM counts AS other WHERE other.session = counts.session
+                                         AND other.name = 'library' AND other.value > 0)
+             FROM counts WHERE name = 'lines' AND value > 0",
+        )?;
+        let rows = lines.query_map([], |row| {
+            let session: String = row.get(0)?;
+            Ok((Arc::from(session), row.get(1)?))
+        })?;
+        rows.collect()
+    };
+    read().unwrap_or_default()
 }
 
 /// As it is saved.

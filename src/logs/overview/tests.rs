@@ -46,7 +46,9 @@ fn a_session_without_a_log_beside_a_log_without_a_session() {
         "/l/index-out.log",
         "/l/79001234567-out.log",
     ];
-    let LogOverview { programs, warnings } = seen(&settings, &[&files], &["auth"], &[]);
+    let LogOverview {
+        programs, warnings, ..
+    } = seen(&settings, &[&files], &["auth"], &[]);
     assert_eq!(programs.len(), 2);
     assert_eq!(programs[1].files, ["index-error.log", "index-out.log"]);
     let [warning] = warnings.as_slice() else {
@@ -98,11 +100,46 @@ fn the_end_of_a_log_shows_whose_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("index-out.log");
     let settings = settings(&[&format!("{}/*", dir.path().display())], None);
-    let folders = BTreeSet::from([Arc::from("auth")]);
-    let sessions = KnownSessions::of(folders.clone());
-    let look = || look(&settings, &sessions, &folders, None);
+    let look = || look_once(&settings, &found(&["auth"]));
     std::fs::write(&log, "ws: connection replaced\n").unwrap();
     assert_eq!(look().programs[0].session, None);
     std::fs::write(&log, "Session error:Error: Bad MAC Error: Bad MAC\n").unwrap();
     assert!(look().programs[0].session.is_some());
+}
+
+fn found(folders: &[&str]) -> SessionsSeen {
+    SessionsSeen {
+        found: folders.iter().map(|name| Arc::from(*name)).collect(),
+        complete: true,
+        ..SessionsSeen::default()
+    }
+}
+
+#[test]
+fn a_log_without_a_line_of_the_librarys_logger() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings(&[&format!("{}/*", dir.path().display())], None);
+    let half = || {
+        let found = look_once(&settings, &found(&["a", "b", "c", "d"]));
+        let names = found.half_monitored.iter().map(|name| name.to_string());
+        names.collect::<Vec<_>>()
+    };
+    let write = |log: &str, text: &str| std::fs::write(dir.path().join(log), text).unwrap();
+    write("a-out.log", "Connection closed. Status: 401\n");
+    write(
+        "a-error.log",
+        "Session error:Error: Bad MAC Error: Bad MAC\n",
+    );
+    write("b-out.log", "");
+    write("c-out.log", "x\n");
+    write(
+        "c-error.log",
+        "[18:15:27.956] INFO (7): opened connection to WA\n",
+    );
+    assert_eq!(half(), ["a"]);
+    write(
+        "a-error.log",
+        "{\"level\":30,\"class\":\"baileys\",\"msg\":\"x\"}\n",
+    );
+    assert_eq!(half(), Vec::<String>::new());
 }

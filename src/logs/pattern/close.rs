@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::bytes::{RegexSet, RegexSetBuilder, SetMatches};
 
 use super::shape::RecordShape;
-use super::shipped::{conflict, stream_error};
+use super::shipped::{LOGGED_OUT, REPLACED, conflict, stream_error};
 
 /// What a record says of the end of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,6 +91,21 @@ const REPORT: [&str; 2] = [
     ),
 ];
 
+/// What a report says beside the reason, where the connection is one to WhatsApp. The reason
+/// alone (`connection replaced`, `statusCode: 401`) is what other programs print as well.
+const TO_WHATSAPP: [&str; 2] = [
+    concat!(
+        r"(?:status(?:[ _]?code|[ _]?reason)?|reason(?:[ _]?code)?|c.{1,2}digo|close[ _]?code)",
+        r"[^a-z0-9\n]{1,12}440\b|\(440\)|connection_?replaced\W{1,4}440\b|",
+        r"logged_?out\W{1,4}401\b|\b401\W{1,4}(?:is)?logged_?out"
+    ),
+    concat!(
+        r"whatsapp|baileys|\bqr\b|\b(?:re-?)?scan\b|escane|re-?link\b|",
+        r"connection closed\W{1,3}you are logged out|another new session|",
+        r"otra nueva sesi|outra nova sess|sesi baru (?:telah )?(?:ter|di)buka|verifique novamente"
+    ),
+];
+
 fn compiled(sources: &[&str]) -> Option<RegexSet> {
     RegexSetBuilder::new(sources)
         .case_insensitive(true)
@@ -128,6 +143,18 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
 pub(super) fn is_certain(record: &[u8], shape: &RecordShape) -> bool {
     static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| compiled(&REPORT));
     shape.library || SET.as_ref().is_some_and(|set| set.is_match(record))
+}
+
+/// Whether this line, without envelopes, is a bot's own report that WhatsApp has ended its
+/// connection, and not one that another program could print.
+pub(in crate::logs) fn is_own_report(line: &[u8]) -> bool {
+    static ENDS: LazyLock<Option<RegexSet>> = LazyLock::new(|| compiled(&[LOGGED_OUT, REPLACED]));
+    static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| compiled(&TO_WHATSAPP));
+    let is_match = |set: &Option<RegexSet>| set.as_ref().is_some_and(|set| set.is_match(line));
+    let shape = RecordShape::default();
+    is_match(&SET)
+        && is_certain(line, &shape)
+        && (is_match(&ENDS) || reason(line, &shape) != CloseReason::default())
 }
 
 #[cfg(test)]

@@ -347,7 +347,7 @@ impl Patterns {
         state: &mut ScanState,
         sink: &mut impl FnMut(Hit<'_>, &RecordSigns),
     ) {
-        let found = self.judge(&open.text);
+        let mut found = self.judge(&open.text);
         let fresh = counted(&found, Some(&open.found));
         if !fresh.is_empty() {
             let hit = Hit {
@@ -356,6 +356,11 @@ impl Patterns {
             };
             sink(hit, &fresh);
         }
+        // What was counted stays counted, also where the new lines take it back.
+        found.signs = std::mem::take(&mut open.found.signs);
+        found.signs.extend(fresh.signs);
+        let explained = |pattern| found.signs.iter().any(|sign| sign.pattern == pattern);
+        found.conflict &= !self.of_conflicts().into_iter().any(explained);
         open.found = found;
         state.open = Some(open);
     }

@@ -59,7 +59,7 @@ pub(super) use conflict;
 
 /// The word of WhatsApp's node, and what bots print instead of it in English, Spanish,
 /// Portuguese and Indonesian. A disconnect reason of 401 counts as well: `close.rs`.
-const LOGGED_OUT: &str = concat!(
+pub(super) const LOGGED_OUT: &str = concat!(
     r"device_removed|",
     r"\b(?:device|you are|you have been|whatsapp(?: session)?|session|bot|instance)\W{1,3}(?:is |was |has been |got )?logged out\b|",
     r"logged out\W{1,4}(?:please|scan|re-?scan|re-?link|re-?pair)|",
@@ -70,7 +70,7 @@ const LOGGED_OUT: &str = concat!(
 
 /// What WhatsApp's node and bots print where another process connected with the same login.
 /// A disconnect reason of 440 counts as well: `close.rs`.
-const REPLACED: &str = concat!(
+pub(super) const REPLACED: &str = concat!(
     r"connection ?replaced\b|another (?:new )?session (?:is |was |has been )?opened|\bsession conflict\b|",
     r"conexi.{1,3}n (?:fue |ha sido )?reemplazada|otra (?:nueva )?sesi.{1,3}n (?:fue )?abierta|",
     r"conex.{1,3}o (?:foi )?substitu.{1,3}da|outra (?:nova )?sess.{1,3}o (?:foi )?aberta|",

@@ -374,6 +374,12 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         b"OWN",
         b"foo",
         b"\"msg\":\"connection closed\"}",
+        b"[18:16:57.000] ERROR (7): stream errored out",
+        b"\n    reasonNode: {\n",
+        b"Stream Errored (conflict) x",
+        b"Connection closed. ",
+        b"\n    at ",
+        b"statusCode: 440",
     ];
     prop_oneof![8 => proptest::sample::select(pieces).prop_map(<[u8]>::to_vec), 1 => proptest::collection::vec(any::<u8>(), 0..6)]
 }
@@ -441,7 +447,7 @@ proptest! {
     fn where_a_chunk_ends_makes_no_difference(
         texts in proptest::collection::vec(
             (proptest::collection::vec(piece(), 0..60), proptest::collection::vec(any::<prop::sample::Index>(), 0..6)),
-            40,
+            1000,
         ),
         own in any_own(),
     ) {
@@ -463,7 +469,7 @@ proptest! {
     /// The search for literals skips no record that judging every record finds.
     #[test]
     fn the_search_misses_nothing(
-        texts in proptest::collection::vec(proptest::collection::vec(piece(), 0..40), 40),
+        texts in proptest::collection::vec(proptest::collection::vec(piece(), 0..40), 1000),
         own in any_own(),
     ) {
         let patterns = Patterns::shipped_and(&own).unwrap();

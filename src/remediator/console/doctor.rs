@@ -8,7 +8,7 @@ use crate::cli::{complain, print, table};
 use crate::config::Settings;
 use crate::connection::{Finding, Recollection, State, Verdict};
 use crate::folder::{Found, SessionName, Timestamp};
-use crate::logs::overview::ProgramLogs;
+use crate::logs::overview::{HALF_MONITORED, ProgramLogs};
 
 use super::super::privileges::PermissionFinding;
 use super::super::runner;
@@ -19,6 +19,8 @@ struct CheckUp {
     session: String,
     verdict: Verdict,
     memory: Recollection,
+    /// Its log shows no line of the library's logger.
+    half_monitored: bool,
     privileges: Vec<PermissionFinding>,
 }
 
@@ -89,6 +91,9 @@ pub async fn doctor(
     }
     while let Some(done) = at_work.join_next().await {
         check_ups.extend(done.ok());
+    }
+    for check_up in &mut check_ups {
+        check_up.half_monitored = logs.half_monitored.contains(check_up.session.as_str());
     }
     check_ups.sort_by(|a, b| a.session.cmp(&b.session));
     let folders: Vec<_> = check_ups
@@ -162,6 +167,7 @@ async fn check_up(app: &App, found: &Found, trial: bool) -> CheckUp {
         session: found.session.to_string(),
         verdict,
         memory,
+        half_monitored: false,
         privileges,
     }
 }
@@ -271,6 +277,9 @@ fn doctor_table(check_ups: &[CheckUp]) -> String {
         for line in check_up.advice() {
             advice.push_str(&format!("\n  to fix: {line}"));
         }
+        if check_up.half_monitored {
+            advice.push_str(&format!("\n  {HALF_MONITORED}"));
+        }
     }
     format!("{out}\n{advice}")
 }
@@ -309,6 +318,7 @@ fn doctor_json(check_up: &CheckUp, program: &[&PermissionFinding]) -> serde_json
         "process_gone": check_up.verdict.process_gone,
         "sources": sources.collect::<Vec<_>>(),
         "to_fix": check_up.advice(),
+        "half_monitored": check_up.half_monitored,
         "privileges": check_up.privileges.iter().chain(program.iter().copied()).map(privileges::json).collect::<Vec<_>>(),
     })
 }

@@ -45,6 +45,19 @@ fn a_record_may_come_in_any_number_of_chunks() {
     assert_eq!(sorted(&lines), wanted);
 }
 
+/// The second line takes back what the first one said; the third says it again.
+#[test]
+fn a_record_counts_once_although_a_line_takes_it_back() {
+    let lines = [
+        "Connection closed. statusCode: 401\n",
+        "    \"tag\": \"conflict\", \"type\": \"replaced\"\n",
+        "    at device_removed\n",
+    ];
+    let mut counted = names(&lines);
+    counted.sort();
+    assert_eq!(counted, ["connection_replaced", "device_removed"]);
+}
+
 fn docker(part: &str, stream: &str) -> String {
     let log = serde_json::to_string(part).unwrap();
     format!("{{\"log\":{log},\"stream\":\"{stream}\",\"time\":\"2026-11-28T20:00:00Z\"}}\n")

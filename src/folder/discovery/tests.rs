@@ -284,6 +284,17 @@ fn two_levels_and_sub_bots() {
 }
 
 #[test]
+fn a_directory_with_too_many_directories_leaves_the_others() {
+    let (_dir, root) = root_with(&["srv/z/auth", "srv/zbot"]);
+    for n in 0..20_000 {
+        std::fs::create_dir_all(root.join(format!("srv/a/{n}"))).unwrap();
+    }
+    let survey = over(&root, &["srv"]).survey();
+    assert_eq!(names(&survey), ["z", "zbot"]);
+    assert_eq!(survey.skipped[0].reason, SkipReason::TooManyDirectories);
+}
+
+#[test]
 fn key_files_beside_an_auth_folder_do_not_rename_it() {
     let (_dir, root) = root_with(&["srv/p2/auth"]);
     let mut running = over(&root, &["srv"]);

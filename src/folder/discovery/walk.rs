@@ -228,43 +228,54 @@ impl<'a> Walk<'a> {
         }
         let inside = root.place.path();
         self.links = usize::from(root.is_link);
+        let mut below = Vec::new();
         for child in root.children {
             let mut parts = parts.to_vec();
             parts.push(child.name.clone());
-            self.first_level(&inside, &child, &parts, is_folder);
+            below.extend(self.first_level(&inside, &child, parts, is_folder));
+        }
+        // One with very many directories, such as uploads, comes last: it may use up the limit.
+        below.sort_by_key(|(found, _)| found.children.len());
+        for (found, parts) in below {
+            let is_folder = matches!(found.nature, Nature::Folder);
+            self.links = usize::from(root.is_link) + usize::from(found.is_link);
+            self.second_level(&found.place.path(), found.children, &parts, is_folder);
         }
         self.links = 0;
     }
 
-    fn first_level(&mut self, above: &Path, child: &Child, parts: &[OsString], inside: bool) {
+    /// Looks at a directory of a root; `None`: what is in it is not looked at.
+    fn first_level(
+        &mut self,
+        above: &Path,
+        child: &Child,
+        parts: Vec<OsString>,
+        inside: bool,
+    ) -> Option<(Inspected, Vec<OsString>)> {
         let route = above.join(&child.name);
         if self.filter.excludes(&child.name) {
-            return self.note_excluded(&route);
+            self.note_excluded(&route);
+            return None;
         }
         let depth = if inside { Depth::Children } else { Depth::Root };
         let inspected = self.inspect(&route, depth);
         // Without an answer it cannot be called something else.
-        let Some(found) = self.certain(&route, inspected, parts, child.is_link) else {
-            return;
-        };
-        let is_folder = match found.nature {
-            Nature::Folder => true,
-            Nature::Other => false,
-            Nature::Quarantine | Nature::Unsure(_) => return,
-        };
-        if is_folder {
-            if inside && is_of_copies(&child.name) && !self.is_known(&found.place) {
-                return self.pass_over_copy(&found.place);
+        let found = self.certain(&route, inspected, &parts, child.is_link)?;
+        match found.nature {
+            Nature::Folder => {
+                if inside && is_of_copies(&child.name) && !self.is_known(&found.place) {
+                    self.pass_over_copy(&found.place);
+                    return None;
+                }
+                let session = name_of(&parts, inside);
+                if self.wants(&parts, &session, &found.place) {
+                    self.add(&route, session, found.place.clone(), found.is_link, false);
+                }
             }
-            let session = name_of(parts, inside);
-            if self.wants(parts, &session, &found.place) {
-                self.add(&route, session, found.place.clone(), found.is_link, false);
-            }
+            Nature::Other => {}
+            Nature::Quarantine | Nature::Unsure(_) => return None,
         }
-        let links = self.links;
-        self.links += usize::from(found.is_link);
-        self.second_level(&found.place.path(), found.children, parts, is_folder);
-        self.links = links;
+        Some((found, parts))
     }
 
     fn second_level(

@@ -30,7 +30,8 @@ impl App {
                 clock.clone(),
             )) as Arc<dyn LogView>
         });
-        let connection = Connection::new(settings.connection.clone(), log, memory);
+        let connection =
+            Connection::new(settings.connection.clone(), log, memory).with_clock(clock.clone());
         Self {
             settings: Arc::new(settings),
             connection,

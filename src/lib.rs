@@ -47,3 +47,4 @@ pub mod policy;
 #[allow(clippy::disallowed_methods)]
 pub mod remediator;
 pub mod rules;
+pub mod state_file;

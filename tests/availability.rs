@@ -190,14 +190,12 @@ fn flood(port: u16, over: &AtomicBool, refused: &AtomicUsize) {
     }
 }
 
-#[test]
-fn a_flood_of_scrapes_keeps_no_bot_down() {
-    let (mut world, before) = restart_world::World::new();
-    world.start();
+/// An emergency in a flood of scrapes; returns the most threads that the remediator had.
+fn emergency_in_a_flood(world: &restart_world::World, before: &Snapshot, clients: usize) -> usize {
     let (over, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
     let (port, pid) = (world.port(), world.pid());
     let most = std::thread::scope(|scope| {
-        for _ in 0..100 {
+        for _ in 0..clients {
             scope.spawn(|| flood(port, &over, &refused));
         }
         let most = scope.spawn(|| {
@@ -215,11 +213,64 @@ fn a_flood_of_scrapes_keeps_no_bot_down() {
     });
     let run = world.ended().unwrap();
     assert_eq!(run["status"], "done", "{run}");
-    assert!(world.moved(&before) > 0);
+    assert!(world.moved(before) > 0);
     world.is_connected().unwrap();
     assert!(refused.into_inner() > 0, "no scrape was refused");
+    most
+}
+
+#[test]
+fn a_flood_of_scrapes_keeps_no_bot_down() {
+    let (mut world, before) = restart_world::World::new();
+    world.start();
+    let most = emergency_in_a_flood(&world, &before, 100);
     // The workers of the runtime, and few threads that block.
     assert!(most < 100, "{most} threads");
+}
+
+/// The kernel refuses a thread or a process above the limit, as it does with `TasksMax=`.
+#[test]
+fn a_flood_under_a_limit_of_tasks_keeps_no_bot_down() {
+    // Of no other test: the kernel counts the tasks of a user.
+    const USER: u32 = 61_240;
+    const TASKS: usize = 64;
+    let (mut world, before) = restart_world::World::new();
+    if !world.run_all_as(USER) {
+        return;
+    }
+    // Of util-linux, as setpriv is.
+    world.start_by(&["prlimit", &format!("--nproc={TASKS}")]);
+    world.start();
+    emergency_in_a_flood(&world, &before, 3 * TASKS);
+    let failed = ["Resource temporarily unavailable", "EAGAIN", "panicked"];
+    let log = world.read("log");
+    assert!(failed.iter().all(|word| !log.contains(word)), "{log}");
+}
+
+#[test]
+fn an_emergency_does_not_wait_for_other_bots_whose_folders_hang() {
+    let (mut world, before) = restart_world::World::new();
+    world.configure("    sessions: [bot]");
+    let folders = HUNG.map(|session| world.at("sessions").join(session));
+    for folder in &folders {
+        let quiet = std::time::SystemTime::now() - Duration::from_secs(900);
+        testkit::fixture::unpack("bloated-classic-387", folder, quiet).unwrap();
+    }
+    world.start();
+    let mounts: Option<Vec<HungMount>> = folders
+        .iter()
+        .map(|folder| HungMount::over(folder))
+        .collect();
+    let Some(mounts) = mounts else { return };
+    for session in HUNG {
+        let answer = world.try_deliver_for(session, "emergency").unwrap();
+        assert_eq!(answer.status, 202, "{}", answer.body);
+    }
+    let run = world.asked("emergency");
+    assert_eq!(run["status"], "done", "{run}");
+    assert!(world.moved(&before) > 0);
+    world.is_connected().unwrap();
+    drop(mounts);
 }
 
 /// The ways to lose a journal, by what is done to the state directory.
@@ -379,4 +430,202 @@ fn no_bot_is_stopped_that_could_not_be_put_on_record() {
         assert_eq!(world.calls("stop"), 0, "{how}: {}", world.read("log"));
         assert_eq!(world.moved(before), 0, "{how}");
     });
+}
+
+/// Puts something at a path; returns the file that a program which follows it would change.
+type Plant = fn(&World, &Path) -> std::path::PathBuf;
+
+/// What another user can put in the place of a file.
+const PLANTS: [(&str, Plant); 5] = [
+    ("is a symbolic link", |world, at| {
+        let target = world.path("victim");
+        std::os::unix::fs::symlink(&target, at).unwrap();
+        target
+    }),
+    ("is a symbolic link", |world, at| {
+        let target = world.path("missing");
+        std::os::unix::fs::symlink(&target, at).unwrap();
+        target
+    }),
+    ("has more than one name", |world, at| {
+        let target = world.path("victim");
+        fs::hard_link(&target, at).unwrap();
+        target
+    }),
+    ("is no regular file", |world, at| {
+        rustix::fs::mkfifoat(rustix::fs::CWD, at, 0o600.into()).unwrap();
+        world.path("victim")
+    }),
+    ("belongs to the user 4711", |world, at| {
+        fs::write(at, "").unwrap();
+        // Only root can be two users.
+        let is_root = rustix::process::geteuid().is_root();
+        match is_root {
+            true => std::os::unix::fs::chown(at, Some(4711), None).unwrap(),
+            false => fs::remove_file(at).unwrap(),
+        }
+        world.path("victim")
+    }),
+];
+
+/// Plants each of [`PLANTS`] at `at` in turn, and lets `program` start and refuse it.
+fn refuses_plants(world: &World, at: &Path, program: &Path, args: &[String]) {
+    for (says, plant) in PLANTS {
+        fs::write(world.path("victim"), "").unwrap();
+        let target = plant(world, at);
+        let before = fs::read(&target).ok();
+        if fs::symlink_metadata(at).is_err() {
+            continue;
+        }
+        let ran = testkit::world::Ran::of(program, args.iter().cloned());
+        assert_ne!(ran.code, 0, "{}: {ran:#?}", at.display());
+        assert!(ran.err.contains(says), "{}: {ran:#?}", at.display());
+        assert!(ran.err.contains("this program did not make it"), "{ran:#?}");
+        assert_eq!(fs::read(&target).ok(), before, "{}", at.display());
+        fs::remove_file(at).unwrap();
+    }
+}
+
+#[test]
+fn the_remediator_refuses_what_others_put_in_its_state_directory() {
+    let mut world = new_world();
+    let before = world.bot("bot", "bloated-classic-387", "disconnected");
+    world.with_probe();
+    let state = world.path("state");
+    fs::create_dir(&state).unwrap();
+    let args = world.serve_args();
+    for name in ["journal.sqlite", "journal.sqlite-journal", "serve.lock"] {
+        refuses_plants(
+            &world,
+            &state.join(name),
+            &testkit::programs!().remediator,
+            &args,
+        );
+        for entry in fs::read_dir(&state).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+    }
+    // Those that belong to another process are passed over, and block nothing.
+    for name in ["owner-0123456789abcdef.lock", "call-0123456789abcdef"] {
+        rustix::fs::mkfifoat(rustix::fs::CWD, state.join(name), 0o600.into()).unwrap();
+    }
+    world.start_remediator();
+    // Planted under a running `serve`.
+    let journal = state.join("journal.sqlite-journal");
+    let _ = fs::remove_file(&journal);
+    fs::write(world.path("victim"), "victim").unwrap();
+    fs::hard_link(world.path("victim"), &journal).unwrap();
+    let (status, said) = world.deliver(&[alert("bot", "cleanup")]);
+    assert_eq!(status, 503, "{said}");
+    assert_eq!(fs::read(world.path("victim")).unwrap(), b"victim");
+    world.unchanged("bot", &before);
+    world.wait("the log tells", || {
+        match world.log().contains("hard link") {
+            true => Ok(()),
+            false => Err("not yet".into()),
+        }
+    });
+    fs::remove_file(&journal).unwrap();
+    assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
+    world.wait_until_idle();
+    world.finish();
+}
+
+#[test]
+fn the_exporter_refuses_what_others_put_in_its_state_directory() {
+    let mut world = new_world();
+    world.bot("bot", "normal", "disconnected");
+    let state = world.path("counts");
+    fs::create_dir(&state).unwrap();
+    world.flags.extend([
+        format!("--logs.path={}", world.path("bot.log").display()),
+        format!("--logs.state-path={}", state.display()),
+    ]);
+    let mut args = vec![format!("--web.listen-address=127.0.0.1:{}", world.port)];
+    args.extend(world.exporter_flags());
+    for name in [
+        "lock",
+        "logs.sqlite",
+        "logs.sqlite-journal",
+        "logs.sqlite-wal",
+        "logs.sqlite-shm",
+    ] {
+        refuses_plants(
+            &world,
+            &state.join(name),
+            &testkit::programs!().exporter,
+            &args,
+        );
+        for entry in fs::read_dir(&state).unwrap() {
+            fs::remove_file(entry.unwrap().path()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_linked_state_directory_is_fine() {
+    let mut world = new_world();
+    world.bot("bot", "bloated-classic-387", "disconnected");
+    world.with_probe();
+    fs::create_dir(world.path("private")).unwrap();
+    std::os::unix::fs::symlink(world.path("private"), world.path("state")).unwrap();
+    world.start_remediator();
+    assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
+    world.wait_until_idle();
+    assert_eq!(world.run_of("bot")["status"], "done");
+    world.finish();
+}
+
+#[test]
+fn a_clock_that_was_set_makes_no_folder_quiet() {
+    let mut world = new_world();
+    let before = world.bot("bot", "bloated-classic-387", "disconnected");
+    world.with_probe();
+    world.start_remediator();
+    world.stop();
+    // As if the clock had been set by an hour meanwhile.
+    let journal = rusqlite::Connection::open(world.path("state/journal.sqlite")).unwrap();
+    let changed = "UPDATE clock_steps SET wall_ns = wall_ns - 3600 * 1000000000";
+    assert_eq!(journal.execute(changed, []).unwrap(), 1);
+    drop(journal);
+    world.start_remediator();
+    assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
+    world.wait_until_idle();
+    let ran = world.remediator(&["clean", "bot", "--yes"]);
+    ran.must(1, &["the clock of this machine was set"]);
+    for run in world.runs_of("bot") {
+        assert_eq!(run["status"], "refused", "{run:#}");
+        assert_eq!(run["reason"], "connection_unknown", "{run:#}");
+    }
+    world.unchanged("bot", &before);
+    world.finish();
+}
+
+/// A journal that takes no outcome, as on a full disk.
+#[test]
+fn an_outcome_is_recorded_as_soon_as_the_journal_takes_it() {
+    let mut world = new_world();
+    world.bot("bot", "bloated-classic-387", "disconnected");
+    world.with_probe();
+    world.start_remediator();
+    let journal = rusqlite::Connection::open(world.path("state/journal.sqlite")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE UPDATE ON runs WHEN NEW.status = 'done' BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    journal.execute_batch(full).unwrap();
+    assert_eq!(world.accepted(&[alert("bot", "cleanup")]), 1);
+    world.wait("all tries have failed", || {
+        let tries = world.log().matches("failed to record the outcome").count();
+        match tries >= 3 {
+            true => Ok(()),
+            false => Err(format!("{tries} tries")),
+        }
+    });
+    assert_eq!(world.run_of("bot")["status"], "running");
+    journal.execute_batch("DROP TRIGGER full").unwrap();
+    drop(journal);
+    world.wait_until_idle();
+    let run = world.run_of("bot");
+    assert_eq!(run["status"], "done", "{run:#}");
+    // What came of it, and not what a crash would have left.
+    assert!(!run.to_string().contains("was stopped during"), "{run:#}");
+    world.finish();
 }

@@ -33,6 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clock::Clock;
 use globset::GlobSet;
 
 use crate::control::Services;
@@ -90,6 +91,7 @@ pub struct Connection {
     log: Option<Arc<dyn LogView>>,
     memory: Arc<dyn Memory>,
     share_for: Duration,
+    clock: Clock,
 }
 
 impl Default for Connection {
@@ -145,7 +147,15 @@ impl Connection {
             log,
             memory,
             share_for: Duration::ZERO,
+            clock: Clock::system(),
         }
+    }
+
+    /// The same, with the clock of which the steps are watched.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// The same, where an answer that holds for many sessions may be this old. Zero, as it is
@@ -190,6 +200,7 @@ impl Connection {
     /// Asks every source, and remembers which of them saw the bot alive. Slow: scan the
     /// folder after it, so that [`Connection::judge`] sees what was written meanwhile.
     pub async fn ask(&self, session: &SessionName) -> Asked {
+        self.clock.steady_for();
         let mut memory = {
             let (memory, session) = (Arc::clone(&self.memory), session.clone());
             let recalled = blocking(move || memory.recall(&session));
@@ -320,7 +331,8 @@ impl Connection {
             };
             evidence.extend(vouched(vec![said], &asked.memory, now));
         }
-        evidence.push(writes(inventory, now, self.settings.quiet));
+        let quiet = self.settings.quiet;
+        evidence.push(writes(inventory, now, quiet, self.clock.steady_for()));
         fold(evidence)
     }
 }
@@ -338,10 +350,15 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.ok()
 }
 
-/// What the files' modification times say. Pure.
-pub fn writes(inventory: &Inventory, now: Timestamp, quiet: Duration) -> Evidence {
+/// What the files' modification times say. `steady`: how long the wall clock has run without a
+/// step, if it ever stepped; what was written before the step may be younger than it looks. Pure.
+pub fn writes(
+    inventory: &Inventory,
+    now: Timestamp,
+    quiet: Duration,
+    steady: Option<Duration>,
+) -> Evidence {
     let evidence = |finding, detail: String| Evidence::new("writes", finding, detail);
-    let span = |span: Duration| humantime::format_duration(Duration::from_secs(span.as_secs()));
     match inventory.newest_write() {
         None => evidence(Finding::NoAnswer, "there is no file to tell from".into()),
         Some(newest) if newest > now => evidence(
@@ -356,11 +373,31 @@ pub fn writes(inventory: &Inventory, now: Timestamp, quiet: Duration) -> Evidenc
                 span(quiet)
             ),
         ),
-        Some(newest) => evidence(
-            Finding::Quiet,
-            format!("no file was written for {}", span(newest.until(now))),
-        ),
+        Some(newest) => match unsteady(steady, quiet) {
+            Some(steady) => evidence(Finding::Writing, after_a_step(steady, quiet)),
+            None => evidence(
+                Finding::Quiet,
+                format!("no file was written for {}", span(newest.until(now))),
+            ),
+        },
     }
+}
+
+/// How long ago the wall clock stepped, if that was within the quiet window. Pure.
+fn unsteady(steady: Option<Duration>, quiet: Duration) -> Option<Duration> {
+    steady.filter(|steady| *steady < quiet)
+}
+
+fn after_a_step(steady: Duration, quiet: Duration) -> String {
+    format!(
+        "the clock of this machine was set {} ago, so the age of the files is unknown for the quiet window of {}",
+        span(steady),
+        span(quiet)
+    )
+}
+
+fn span(span: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(span.as_secs()))
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::folder::{Inventory, Timestamp};
 
 use super::{
-    Asked, Connection, Evidence, Finding, LogEvent, Recollection, State, Verdict, fold, log_says,
+    Asked, Connection, Evidence, Finding, LogEvent, Recollection, State, Verdict, after_a_step,
+    fold, log_says, unsteady,
 };
 
 /// The resolution of what is compared: a line's date against the clock.
@@ -72,13 +73,18 @@ impl Connection {
         let written = inventory
             .newest_write()
             .is_some_and(|written| written > since);
-        evidence.push(match written {
-            true => Evidence::new(
+        let quiet = self.settings.quiet.max(JUST_BEFORE);
+        let stepped = unsteady(self.clock.steady_for(), quiet);
+        evidence.push(match (written, stepped) {
+            (true, _) => Evidence::new(
                 "writes",
                 Finding::Writing,
                 "a file was written after it was stopped",
             ),
-            false => Evidence::new(
+            (false, Some(steady)) => {
+                Evidence::new("writes", Finding::Writing, after_a_step(steady, quiet))
+            }
+            (false, None) => Evidence::new(
                 "writes",
                 Finding::Quiet,
                 "no file was written since it was stopped",

@@ -119,26 +119,25 @@ async fn whom_nobody_knows_is_asked_and_not_believed() {
     );
 }
 
+const QUIET: Duration = Duration::from_secs(600);
+
+fn written_at(modified: Option<Timestamp>) -> Inventory {
+    let entry = modified.map(|modified| Entry {
+        name: FileName::new("creds.json"),
+        shape: Shape::Regular,
+        stamp: Stamp {
+            modified,
+            ..Stamp::default()
+        },
+        inside: SessionActivity::NotRead,
+    });
+    Inventory::new(entry, Creds::Missing)
+}
+
 #[test]
 fn the_quiet_window() {
     let now = Timestamp::from_secs(1_000_000);
-    let with = |modified: Option<Timestamp>| {
-        let entry = modified.map(|modified| Entry {
-            name: FileName::new("creds.json"),
-            shape: Shape::Regular,
-            stamp: Stamp {
-                modified,
-                ..Stamp::default()
-            },
-            inside: SessionActivity::NotRead,
-        });
-        writes(
-            &Inventory::new(entry, Creds::Missing),
-            now,
-            Duration::from_secs(600),
-        )
-        .finding
-    };
+    let with = |modified| writes(&written_at(modified), now, QUIET, None).finding;
     assert_eq!(with(None), Finding::NoAnswer);
     assert_eq!(
         with(Some(now.plus(Duration::from_nanos(1)))),
@@ -153,4 +152,92 @@ fn the_quiet_window() {
         with(Some(now.minus(Duration::from_secs(600)))),
         Finding::Quiet
     );
+}
+
+#[test]
+fn after_a_step_of_the_clock_nothing_is_known_to_be_quiet() {
+    let now = Timestamp::from_secs(1_000_000);
+    let old = written_at(Some(now.minus(QUIET * 2)));
+    let with = |steady| writes(&old, now, QUIET, steady).finding;
+    assert_eq!(with(None), Finding::Quiet);
+    assert_eq!(with(Some(Duration::ZERO)), Finding::Writing);
+    assert_eq!(with(Some(Duration::from_secs(599))), Finding::Writing);
+    assert_eq!(with(Some(QUIET)), Finding::Quiet);
+}
+
+#[test]
+fn a_step_of_the_clock_is_a_veto_for_the_quiet_window() {
+    let start = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let manual = clock::ManualClock::new(start);
+    let connection = Connection::default().with_clock(manual.clock());
+    let vetoed = |judged: &Verdict| {
+        let mut all = judged.evidence.iter();
+        all.any(|e| e.finding == Finding::Writing && e.detail.contains("was set"))
+    };
+    let asked = || Asked {
+        evidence: Vec::new(),
+        log: None,
+        logged_out: false,
+        ended_by: None,
+        memory: Recollection::default(),
+    };
+    let old = written_at(Some(Timestamp::from_secs(1_000)));
+    let judged = || connection.judge(asked(), &old);
+    let stopped = || connection.judge_stopped(asked(), &old, true, Timestamp::from_secs(2_000));
+    assert!(!vetoed(&judged()) && !vetoed(&stopped()));
+    manual.set_wall(start + Duration::from_secs(3_600));
+    assert!(vetoed(&judged()) && vetoed(&stopped()));
+    manual.advance(QUIET - Duration::from_secs(1));
+    assert!(vetoed(&judged()) && vetoed(&stopped()));
+    manual.advance(Duration::from_secs(1));
+    assert!(!vetoed(&judged()) && !vetoed(&stopped()));
+}
+
+/// What happens, in seconds.
+#[derive(Clone, Copy, Debug)]
+enum Happening {
+    Passes(u64),
+    Steps(i64),
+    Write,
+}
+
+fn happening() -> impl proptest::strategy::Strategy<Value = Happening> {
+    use proptest::prelude::*;
+    prop_oneof![
+        (1..700_u64).prop_map(Happening::Passes),
+        (-5_000..5_000_i64).prop_map(Happening::Steps),
+        (-3..3_i64).prop_map(Happening::Steps),
+        Just(Happening::Write),
+    ]
+}
+
+proptest::proptest! {
+    /// Whatever the clock on the wall does, a folder that is called quiet was not written to
+    /// for the quiet window of true time, but for the tolerance of two readings.
+    #[test]
+    fn quiet_is_quiet_by_true_time(all in proptest::collection::vec(happening(), 1..40)) {
+        let start = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000);
+        let manual = clock::ManualClock::new(start);
+        let clock = manual.clock();
+        clock.steady_for();
+        let mut newest: Option<(Timestamp, Duration)> = None;
+        for one in all {
+            match one {
+                Happening::Passes(seconds) => manual.advance(Duration::from_secs(seconds)),
+                Happening::Steps(by) => {
+                    let by_span = Duration::from_secs(by.unsigned_abs());
+                    let wall = clock.wall();
+                    manual.set_wall(if by < 0 { wall - by_span } else { wall + by_span });
+                }
+                Happening::Write => newest = Some((Timestamp::of(&clock), clock.boot())),
+            }
+            let steady = clock.steady_for();
+            let Some((modified, written)) = newest else { continue };
+            let said = writes(&written_at(Some(modified)), Timestamp::of(&clock), QUIET, steady);
+            if said.finding == Finding::Quiet {
+                let age = clock.boot() - written;
+                proptest::prop_assert!(age + Duration::from_secs(4) >= QUIET, "{age:?}: {said}");
+            }
+        }
+    }
 }

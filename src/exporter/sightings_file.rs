@@ -1,8 +1,7 @@
 //! Who was seen alive, kept beside the counts of the logs over a restart. The remediator
 //! has a record of its own: it acts, and trusts nobody else's.
 
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,8 +9,11 @@ use clock::Clock;
 
 use crate::connection::{Alive, Memory, Recent, Recollection};
 use crate::folder::{SessionName, Timestamp};
+use crate::state_file;
 
 const FILE: &str = "alive.json";
+/// More than the records of any number of sessions.
+const MAX_BYTES: u64 = 64 << 20;
 
 /// A memory that can be saved in a state directory.
 #[derive(Debug)]
@@ -32,14 +34,17 @@ impl SightingsFile {
             changed: AtomicBool::new(false),
             clock,
         };
-        match std::fs::read(&kept.path).map(|bytes| serde_json::from_slice(&bytes)) {
+        match state_file::read(&kept.path, MAX_BYTES).map(|bytes| serde_json::from_slice(&bytes)) {
             Ok(Ok(records)) => kept.recent.load(records),
             Ok(Err(_)) => tracing::warn!(
                 "{}: cannot be understood and is written anew; until a bot is seen alive again, a bot that is down shows as unknown",
                 kept.path.display()
             ),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::debug!("{}: {error}", kept.path.display()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                tracing::debug!("{}: {error}", kept.path.display());
+            }
+            Err(error) => tracing::warn!("{}: {error}", kept.path.display()),
         }
         kept
     }
@@ -57,16 +62,7 @@ impl SightingsFile {
 
     fn write(&self) -> io::Result<()> {
         let text = serde_json::to_vec(&self.recent.save(Timestamp::of(&self.clock)))?;
-        let new = self.path.with_extension("new");
-        let mut file = std::fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        std::fs::rename(&new, &self.path)
+        state_file::replace(&self.path, &text)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -16,6 +16,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 use rustix::fs::{FlockOperation, flock};
 
 use crate::folder::Timestamp;
+use crate::state_file;
 
 use super::counter::CountChanges;
 use super::log_name::Program;
@@ -71,13 +72,14 @@ impl LogStore {
             .mode(0o700)
             .create(dir)
             .map_err(|error| hint("cannot be made", &error))?;
-        let owner = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(dir.join("lock"))
-            .map_err(|error| hint("cannot be written to", &error))?;
+        let real = state_file::resolve_dir(dir).map_err(|error| hint("cannot be used", &error))?;
+        let make = |name: &str| {
+            let mut options = OpenOptions::new();
+            let options = options.create(true).truncate(false).write(true);
+            state_file::open(options, &real.join(name))
+                .map_err(|error| hint("cannot be written to", &error))
+        };
+        let owner = make("lock")?;
         if let Err(error) = flock(&owner, FlockOperation::NonBlockingLockExclusive) {
             let error = io::Error::from(error);
             return Err(match error.kind() {
@@ -89,16 +91,15 @@ impl LogStore {
             });
         }
         let file = dir.join(FILE);
+        for beside in ["-journal", "-wal", "-shm"] {
+            state_file::check(&real.join(format!("{FILE}{beside}")))
+                .map_err(|error| hint("cannot be written to", &error))?;
+        }
         // Made here so that it is nobody else's to read.
-        OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&file)
-            .map_err(|error| hint("cannot be written to", &error))?;
+        make(FILE)?;
         let open = || -> rusqlite::Result<Connection> {
-            let mut db = Connection::open(&file)?;
+            let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+            let mut db = Connection::open_with_flags(real.join(FILE), flags)?;
             db.pragma_update(None, "journal_mode", "WAL")?;
             // A power cut must not take back what was exposed.
             db.pragma_update(None, "synchronous", "FULL")?;

@@ -23,13 +23,18 @@ use super::quarantine::{
     At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, change, look_at_async, obstacle_io,
 };
 use super::store::audit::{Fate, FileRecord, Step};
-use super::store::runs::{Action, Ending, Run};
+use super::store::runs::{Action, Ending, Run, Status};
 use super::store::sightings::StoredSightings;
-use super::store::{SharedStore, Store};
+use super::store::{SharedStore, Store, StoreError};
 
 use self::recovery::resume;
 pub use self::recovery::{end_orphan, recover};
 
+/// A caller waits for so many tries to record an outcome, longer each time.
+const RECORD_TRIES: u32 = 3;
+/// After them it is tried this often, for a day.
+const RECORD_EVERY: Duration = Duration::from_secs(5);
+const RECORD_LATER_TRIES: u32 = 86_400 / 5;
 const LOCK_TRIES: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(200);
 
@@ -50,6 +55,9 @@ impl Context {
     /// Builds the parts from the configuration. The store also keeps the sightings of
     /// connected bots.
     pub fn new(settings: Settings, store: Store, clock: Clock) -> Self {
+        if let Err(error) = store.clock().share_steps(&clock) {
+            tracing::warn!("failed to load the steps of the clock: {error}");
+        }
         let store = SharedStore::new(store);
         let memory = Arc::new(StoredSightings(store.clone()));
         let App {
@@ -246,12 +254,52 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
         files = moved,
         "run ended"
     );
-    for attempt in 0u32..5 {
-        let (ending, run) = (ending.clone(), run.clone());
-        let (id, now) = (run.id, ctx.now());
-        let finished = ctx.ask(move |store| {
+    let outcome = Outcome {
+        run: run.clone(),
+        status,
+        armed,
+        ending,
+    };
+    for attempt in 0..RECORD_TRIES {
+        match outcome.record(ctx).await {
+            Ok(()) => return,
+            Err(error) => tracing::error!(
+                id = run.id,
+                attempt,
+                "failed to record the outcome: {error}"
+            ),
+        }
+        ctx.clock.sleep(Duration::from_secs(1 << attempt)).await;
+    }
+    // The disk may be full: the caller goes on, and the run is shown as running until then.
+    let ctx = ctx.clone();
+    tokio::spawn(async move {
+        for _ in 0..RECORD_LATER_TRIES {
+            if outcome.record(&ctx).await.is_ok() {
+                tracing::info!(id = outcome.run.id, "recorded the outcome");
+                return;
+            }
+            ctx.clock.sleep(RECORD_EVERY).await;
+        }
+    });
+}
+
+/// What became of a run.
+#[derive(Clone)]
+struct Outcome {
+    run: Run,
+    status: Status,
+    armed: Option<ArmedChange>,
+    ending: Ending,
+}
+
+impl Outcome {
+    async fn record(&self, ctx: &Context) -> Result<(), StoreError> {
+        let (outcome, now) = (self.clone(), ctx.now());
+        ctx.ask(move |store| {
+            let run = &outcome.run;
             store.atomic(|| {
-                match armed {
+                match outcome.armed {
                     // The folder is clean now, for every tier.
                     None if run.action != Action::Plan => {
                         store.armed().disarm(&run.session, Action::Cleanup)?;
@@ -260,17 +308,15 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
                     Some(ArmedChange::Disarm) => {
                         store.armed().disarm(&run.session, run.action)?;
                     }
-                    Some(ArmedChange::Arm) => store.armed().arm(id, now)?,
+                    Some(ArmedChange::Arm) => store.armed().arm(run.id, now)?,
                     None | Some(ArmedChange::Keep) => {}
                 }
-                store.runs().finish(id, status, &ending, now)
+                store
+                    .runs()
+                    .finish(run.id, outcome.status, &outcome.ending, now)
             })
-        });
-        match finished.await {
-            Ok(()) => return,
-            Err(error) => tracing::error!(id, attempt, "failed to record the outcome: {error}"),
-        }
-        ctx.clock.sleep(Duration::from_secs(1 << attempt)).await;
+        })
+        .await
     }
 }
 

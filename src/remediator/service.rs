@@ -12,7 +12,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -30,6 +29,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::connection::State;
 use crate::folder::discovery::{self, ProblemLog, Skipped};
 use crate::folder::{Discovery, Found, Timestamp};
+use crate::state_file;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 
 use super::metrics::{Live, metric_families};
@@ -659,11 +659,8 @@ impl Remediator {
 /// The lock that one `serve` holds on its state directory.
 pub(super) fn lock_state(dir: &Path) -> Result<std::fs::File, String> {
     let path = dir.join("serve.lock");
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&path)
+    let mut options = std::fs::OpenOptions::new();
+    let file = state_file::open(options.create(true).append(true), &path)
         .map_err(|error| format!("{}: {error}", path.display()))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),

@@ -61,6 +61,8 @@ pub struct World {
     patience: Patience,
     flags: Vec<String>,
     user: Option<u32>,
+    /// Goes before the remediator's command.
+    wrapper: Vec<String>,
 }
 
 impl World {
@@ -79,6 +81,7 @@ impl World {
             patience: Patience::new(6 * SOON),
             flags: Vec::new(),
             user: None,
+            wrapper: Vec::new(),
         };
         world.configure("");
         let quiet = SystemTime::now() - Duration::from_secs(900);
@@ -124,9 +127,37 @@ MORE
         self.flags.push(flag);
     }
 
+    /// The remediator is started by this command.
+    pub fn start_by(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+    }
+
     /// The remediator runs as this user, without capabilities.
     pub fn run_as(&mut self, uid: u32) {
         self.user = Some(uid);
+    }
+
+    /// The remediator and the bot run as this user, and all files are its. `false`: this user
+    /// cannot give files away.
+    pub fn run_all_as(&mut self, uid: u32) -> bool {
+        self.sv("stop");
+        for entry in walkdir::WalkDir::new(self.dir.path()) {
+            let path = entry.unwrap().into_path();
+            if let Err(error) = std::os::unix::fs::lchown(path, Some(uid), Some(uid)) {
+                testkit::not_run(format_args!("chown cannot be done here: {error}"));
+                return false;
+            }
+        }
+        self.run_as(uid);
+        let sv = self.at("sv").display().to_string();
+        let (reuid, regid) = (format!("--reuid={uid}"), format!("--regid={uid}"));
+        let args = [reuid.as_str(), &regid, "--clear-groups", "sh", &sv, "start"];
+        let args = args.map(str::to_owned);
+        let (status, _, err) = process::run(Path::new("setpriv"), args, SOON).unwrap();
+        assert!(status.success(), "{err}");
+        self.wait("the bot is connected", || self.is_connected());
+        self.unmark("calls");
+        true
     }
 
     pub fn at(&self, name: &str) -> PathBuf {
@@ -197,7 +228,9 @@ MORE
             ]);
         }
         command
-            .args(["--", REMEDIATOR, "serve"])
+            .arg("--")
+            .args(&self.wrapper)
+            .args([REMEDIATOR, "serve"])
             .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
             .arg(format!(
                 "--webhook.token-file={}",
@@ -298,11 +331,15 @@ MORE
     }
 
     fn try_deliver(&self, tier: &str) -> testkit::Result<net::Answer> {
+        self.try_deliver_for(BOT, tier)
+    }
+
+    pub fn try_deliver_for(&self, session: &str, tier: &str) -> testkit::Result<net::Answer> {
         let alerts = json!([{
             "status": "firing",
-            "labels": {"ladder": "baileys_auth_files", "tier": tier, "session": BOT},
+            "labels": {"ladder": "baileys_auth_files", "tier": tier, "session": session},
             "startsAt": "2026-11-23T18:00:00.000Z",
-            "fingerprint": format!("{BOT}-{tier}"),
+            "fingerprint": format!("{session}-{tier}"),
         }]);
         let body = json!({"version": "4", "alerts": alerts}).to_string();
         let headers = [("Authorization".to_owned(), format!("Bearer {TOKEN}"))];

@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod manual;
+mod steps;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use manual::Manual;
 pub use manual::ManualClock;
+use steps::Detector;
+pub use steps::{Reading, Steps};
+
+/// The steps of the machine's clock, which all system clocks of a process share.
+static MACHINE: Detector = Detector::new();
 
 /// Tells the time and sleeps. Cheap to clone; all clones of a manual clock share its time.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +45,7 @@ struct Fast {
     wall: SystemTime,
     boot: Duration,
     factor: u32,
+    steps: Detector,
 }
 
 impl Fast {
@@ -73,6 +80,7 @@ impl Clock {
             wall: SystemTime::now(),
             boot: since_boot(),
             factor: factor.max(1),
+            steps: Detector::new(),
         })))
     }
 
@@ -101,6 +109,40 @@ impl Clock {
             Source::System => since_boot(),
             Source::Fast(fast) => fast.boot + fast.passed(),
             Source::Manual(manual) => manual.boot(),
+        }
+    }
+
+    /// How long the wall clock is known to have run without a step; `None` where it was never
+    /// found to have stepped. A step is found by the first call after it, and counts from then:
+    /// what is dated by the wall clock is older than this only if it was dated before the step.
+    /// The first call of a process finds none, unless it knows of an earlier process.
+    pub fn steady_for(&self) -> Option<Duration> {
+        self.detector().take(|| {
+            let before = self.boot();
+            let wall = self.wall();
+            Reading {
+                wall,
+                before,
+                after: self.boot(),
+            }
+        })
+    }
+
+    /// What is known about the steps, for a later process.
+    pub fn steps(&self) -> Steps {
+        self.detector().steps()
+    }
+
+    /// Adds what an earlier process has seen since the same boot of the machine.
+    pub fn add_earlier_steps(&self, earlier: Steps) {
+        self.detector().add_earlier(earlier);
+    }
+
+    fn detector(&self) -> &Detector {
+        match &self.0 {
+            Source::System => &MACHINE,
+            Source::Fast(fast) => &fast.steps,
+            Source::Manual(manual) => manual.steps(),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
+use crate::steps::Detector;
 use crate::{Clock, Source};
 
 /// Advances the clocks that [`ManualClock::clock`] hands out. Clones share the time.
@@ -24,6 +25,7 @@ impl ManualClock {
             }),
             changes,
             changed: Condvar::new(),
+            steps: Detector::new(),
         }))
     }
 
@@ -73,6 +75,7 @@ pub(crate) struct Manual {
     changes: watch::Sender<()>,
     /// Wakes threads after each change.
     changed: Condvar,
+    steps: Detector,
 }
 
 #[derive(Debug)]
@@ -109,6 +112,10 @@ impl Manual {
 
     pub(crate) fn wall(&self) -> SystemTime {
         self.time().wall
+    }
+
+    pub(crate) fn steps(&self) -> &Detector {
+        &self.steps
     }
 
     pub(crate) fn now(&self) -> Instant {

@@ -101,3 +101,78 @@ async fn a_fast_clock_is_faster_on_every_clock() {
     let late = fast.timeout(slept, std::future::pending::<()>()).await;
     assert_eq!(late, Err(TimedOut));
 }
+
+#[test]
+fn steps_are_found_and_what_cannot_be_measured_is_none() {
+    let (manual, clock) = manual();
+    let (second, hour) = (Duration::from_secs(1), HOUR);
+    assert_eq!(clock.steady_for(), None);
+    manual.advance(hour * 1_000);
+    assert_eq!(clock.steady_for(), None);
+    // A leap second.
+    manual.set_wall(clock.wall() - second);
+    assert_eq!(clock.steady_for(), None);
+    // Small steps add up.
+    manual.set_wall(clock.wall() - second);
+    assert_eq!(clock.steady_for(), None);
+    manual.set_wall(clock.wall() - second);
+    assert_eq!(clock.steady_for(), Some(Duration::ZERO));
+    manual.advance(hour);
+    assert_eq!(clock.steady_for(), Some(hour));
+    for wall in [clock.wall() + hour, clock.wall() - hour / 2] {
+        manual.set_wall(wall);
+        assert_eq!(clock.steady_for(), Some(Duration::ZERO));
+        manual.advance(second);
+        assert_eq!(clock.steady_for(), Some(second));
+    }
+    assert_eq!(Clock::system().steady_for(), None);
+}
+
+#[test]
+fn a_reading_that_was_interrupted_is_no_step() {
+    let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let second = Duration::from_secs;
+    let at = |passed: u64, before: u64, after: u64| Reading {
+        wall: wall + second(passed),
+        before: second(before),
+        after: second(after),
+    };
+    // The process slept for a minute within a reading.
+    let steps = Steps::default().with(at(0, 10, 70)).with(at(100, 120, 180));
+    assert_eq!(steps.steady_for(second(200)), None);
+    let steps = steps.with(at(100, 300, 301));
+    assert_eq!(steps.steady_for(second(311)), Some(second(10)));
+}
+
+#[test]
+fn a_step_between_two_processes_is_found() {
+    let (start, minute) = (SystemTime::UNIX_EPOCH + HOUR, Duration::from_secs(60));
+    let (first, clock) = manual();
+    clock.steady_for();
+    let earlier = clock.steps();
+    // A process that began after `minute`, with a clock that was set by `step` before.
+    let later = |step: Duration| {
+        let later = ManualClock::new(start + step);
+        later.advance(minute);
+        later.clock().add_earlier_steps(earlier);
+        later
+    };
+    assert_eq!(later(Duration::ZERO).clock().steady_for(), None);
+    let stepped = later(minute * 5);
+    assert_eq!(stepped.clock().steady_for(), Some(Duration::ZERO));
+    stepped.advance(minute);
+    assert_eq!(stepped.clock().steady_for(), Some(minute));
+    // Two that agree, whichever read first.
+    let own = ManualClock::new(start);
+    own.advance(minute);
+    own.clock().steady_for();
+    first.clock().add_earlier_steps(own.clock().steps());
+    own.clock().add_earlier_steps(earlier);
+    assert_eq!(first.clock().steady_for(), None);
+    assert_eq!(own.clock().steady_for(), None);
+    // Two that do not.
+    let own = ManualClock::new(start + minute * 5);
+    own.clock().steady_for();
+    own.clock().add_earlier_steps(earlier);
+    assert!(own.clock().steady_for().is_some());
+}

@@ -32,6 +32,7 @@ use crate::folder::{SessionName, Shape, Timestamp};
 use crate::policy::insurance::{Holds, Keep, Kept, Known, surplus};
 use crate::policy::{CredsPlace, Limits};
 use crate::remediator::quarantine::give_to_owner_of;
+use crate::state_file;
 
 const DIR: &str = "creds";
 const SUFFIX: &str = ".creds";
@@ -225,9 +226,9 @@ impl CopyStore {
                             .map_err(|obstacle| CopyStoreError(obstacle.to_string()))?;
                         rustix::fs::fsync(parent).map_err(|e| self.error(doing, e))?;
                     }
-                    let mode = rustix::fs::fstat(&dir)
-                        .map_err(|e| self.error(doing, e))?
-                        .st_mode;
+                    let about = rustix::fs::fstat(&dir).map_err(|e| self.error(doing, e))?;
+                    self.refuse_foreign(parent, about.st_uid)?;
+                    let mode = about.st_mode;
                     if create && mode & 0o077 != 0 {
                         rustix::fs::fchmod(&dir, Mode::RWXU).map_err(|e| self.error(doing, e))?;
                     }
@@ -240,6 +241,28 @@ impl CopyStore {
                 },
                 Err(error) => return Err(self.error(doing, error)),
             }
+        }
+    }
+
+    /// Whether another user has put a file there.
+    fn is_foreign(&self, dir: BorrowedFd<'_>, name: &str) -> bool {
+        rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|file| self.refuse_foreign(dir, file.st_uid).is_err())
+    }
+
+    /// A directory of another user may hold what that user has made up.
+    fn refuse_foreign(&self, parent: BorrowedFd<'_>, owner: u32) -> Result<(), CopyStoreError> {
+        let doing = "opening the copies of creds.json";
+        let above = rustix::fs::fstat(parent).map_err(|e| self.error(doing, e))?;
+        let user = rustix::process::geteuid().as_raw();
+        match state_file::is_foreign(owner, above.st_uid, user) {
+            false => Ok(()),
+            true => Err(self.error(
+                doing,
+                io::Error::other(format!(
+                    "a directory belongs to the user {owner}, and this program did not make it. Find out who did, and remove it"
+                )),
+            )),
         }
     }
 
@@ -262,7 +285,9 @@ impl CopyStore {
             if !name.ends_with(SUFFIX) {
                 continue;
             }
-            if let Ok(Some((Shape::Regular, stamp))) = stat(dir, OsStr::new(name)) {
+            if let Ok(Some((Shape::Regular, stamp))) = stat(dir, OsStr::new(name))
+                && !self.is_foreign(dir, name)
+            {
                 entries.extend(CopyEntry::parse(name, stamp.modified, stamp.size));
             }
         }

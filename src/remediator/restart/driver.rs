@@ -22,6 +22,7 @@ use crate::remediator::insurance::stop as insurance;
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::runner::{Context, Down, Folders, blocking};
+use crate::remediator::store::clock::boot_id;
 use crate::remediator::store::runs::{Ending, Run};
 
 use super::checks::{Checked, Siblings};
@@ -45,15 +46,6 @@ pub fn now(clock: &Clock) -> Now {
         boot: boot_id(),
         at: clock.boot(),
     }
-}
-
-/// Which boot this is. Where the kernel does not tell, all boots are one.
-fn boot_id() -> u64 {
-    static BOOT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
-    *BOOT.get_or_init(|| {
-        std::fs::read("/proc/sys/kernel/random/boot_id")
-            .map_or(0, |id| xxhash_rust::xxh3::xxh3_64(&id))
-    })
 }
 
 /// The run for which the service is restarted, until its outcome is reported.

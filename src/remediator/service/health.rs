@@ -9,7 +9,7 @@ use exporter_toolkit::{self as web, Response};
 use hyper::StatusCode;
 use tokio::task::JoinHandle;
 
-use crate::remediator::store::StoreError;
+use crate::remediator::store::{Store, StoreError};
 
 use super::Remediator;
 
@@ -61,8 +61,14 @@ impl Remediator {
         let mut checking: Option<JoinHandle<Result<(), StoreError>>> = None;
         loop {
             let check = checking.get_or_insert_with(|| {
-                let store = self.ctx.store.clone();
-                tokio::spawn(async move { store.call(|store| store.check_write()).await })
+                let (store, clock) = (self.ctx.store.clone(), self.ctx.clock.clone());
+                let check = move |store: &Store| {
+                    // A step is found soon, also where the journal is lost.
+                    clock.steady_for();
+                    store.check_write()?;
+                    store.clock().share_steps(&clock)
+                };
+                tokio::spawn(async move { store.call(check).await })
             });
             let checked = tokio::select! {
                 _ = stopping.changed() => return,

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::folder::{Found, Timestamp};
 use crate::remediator::insurance::store::CopyStore;
 use crate::remediator::insurance::watch::{Deletes, Watch};
+use crate::remediator::outcome::RunError;
 use crate::remediator::quarantine::{LockedFolder, StoredState, is_due, quarantined_bytes};
 use crate::remediator::runner::{self, blocking};
 use crate::remediator::store::{BlockingStore, StoreError};
@@ -34,7 +35,8 @@ const RECOVER_AGAIN: Duration = Duration::from_secs(5);
 
 impl Remediator {
     /// Ends what a crash left: in the folders, then in the journal. `false`: a folder was
-    /// left alone, for its service is on its way up or a run is under way there.
+    /// left alone, for its service is on its way up or a run is under way there, or the journal
+    /// failed, whose disk may be full.
     pub(super) async fn recover(self: &Arc<Self>) -> bool {
         let (mut busy, mut all) = (HashSet::new(), true);
         for found in self.all_sessions().await {
@@ -70,6 +72,7 @@ impl Remediator {
         });
         let (orphans, active) = looked.await.unwrap_or_else(|error| {
             tracing::error!("{error}");
+            all = false;
             (Vec::new(), HashSet::new())
         });
         for orphan in orphans {
@@ -78,6 +81,7 @@ impl Remediator {
             }
             if let Err(stop) = runner::end_orphan(&self.ctx, orphan, self.known_sessions()).await {
                 tracing::error!("ending a run from before the restart: {stop}");
+                all &= !matches!(stop, RunError::Store(_));
             }
         }
         self.wake.notify_waiters();

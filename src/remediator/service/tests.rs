@@ -443,3 +443,73 @@ fn start_is_refused_with_the_mend() {
     std::fs::write(&token, "short\n").unwrap();
     assert!(token::read(&token).unwrap_err().contains("at least 16"));
 }
+
+/// Whatever a run waits for: here for its probe, which hangs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn runs_that_hang_give_their_places_to_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let hung: Vec<String> = (0..work::WORKERS).map(|n| format!("hung-{n}")).collect();
+    for session in &hung {
+        let folder = dir.path().join("sessions").join(session);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(
+            folder.join("creds.json"),
+            r#"{"noiseKey":{},"nextPreKeyId":31}"#,
+        )
+        .unwrap();
+    }
+    // The probes end with the test, whose directory goes.
+    let hold = dir.path().join("hold");
+    std::fs::write(&hold, "").unwrap();
+    let probe = format!(
+        "sh -c 'case $0 in hung*) while [ -e {} ]; do sleep 0.1; done ;; esac; echo disconnected' {{session}}",
+        hold.display()
+    );
+    let mut service = service(dir.path());
+    let mut settings = Settings::clone(&service.ctx.settings);
+    settings.connection.timeout = DAY;
+    settings.connection.probes =
+        vec![crate::connection::Probe::command_line(&probe, None).unwrap()];
+    set(&mut service, settings);
+    service.ctx.clock = clock::Clock::fast(60);
+    let service = Arc::new(service);
+    let ask = |session: &str| {
+        let request = Request {
+            session: session.into(),
+            action: Action::Cleanup,
+            tier: "cleanup".into(),
+            fingerprint: session.into(),
+            starts_at: "s".into(),
+            via: crate::remediator::store::queue::Via::default(),
+        };
+        let store = service.ctx.store.in_test();
+        store.queue().accept(&[request], Timestamp::now()).unwrap();
+    };
+    for session in hung.iter().map(String::as_str).chain(["bot"]) {
+        ask(session);
+    }
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let workers: Vec<_> = (0..work::WORKERS + work::MAX_OVERDUE)
+        .map(|_| tokio::spawn(Arc::clone(&service).work(stopping.clone())))
+        .collect();
+    let ended = |session: &str| {
+        let store = service.ctx.store.in_test();
+        let runs = store.audit().recent(10).unwrap();
+        let run = runs.into_iter().find(|run| run.session == session);
+        run.is_some_and(|run| ![Status::Queued, Status::Running].contains(&run.status))
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        while !ended("bot") {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let waited = waited.await;
+    let runs = service.ctx.store.in_test().audit().recent(10);
+    assert!(waited.is_ok(), "{runs:#?}");
+    assert!(hung.iter().all(|session| !ended(session)));
+    std::fs::remove_file(&hold).unwrap();
+    let _ = stop.send(true);
+    for worker in workers {
+        worker.await.unwrap();
+    }
+}

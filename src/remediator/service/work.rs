@@ -61,7 +61,7 @@ impl Remediator {
                     let mut run = tokio::spawn(async move { service.perform(&run).await });
                     let ended = tokio::select! {
                         ended = &mut run => ended,
-                        () = tokio::time::sleep(GIVES_PLACE_AFTER) => {
+                        () = self.ctx.clock.sleep(GIVES_PLACE_AFTER) => {
                             drop(place);
                             run.await
                         }

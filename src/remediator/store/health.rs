@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection as Sqlite, ErrorCode, Transaction, TransactionBehavior};
 
+use crate::state_file;
+
 use super::{SCHEMA_VERSION, Store, StoreError, wait_for_lock};
 
 /// The file that was opened. A file that is deleted or replaced can still be written to, and
@@ -14,6 +16,14 @@ use super::{SCHEMA_VERSION, Store, StoreError, wait_for_lock};
 pub(super) struct OpenFile {
     path: PathBuf,
     id: (u64, u64),
+}
+
+/// The file that SQLite writes the old content of pages to; it is empty or missing between two
+/// transactions.
+pub(super) fn rollback_journal(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push("-journal");
+    path.into()
 }
 
 fn id(metadata: &Metadata) -> (u64, u64) {
@@ -43,6 +53,8 @@ impl OpenFile {
         if !metadata.is_file() || id(&metadata) != self.id {
             return Err(lost("was replaced"));
         }
+        state_file::check(&rollback_journal(&self.path))
+            .map_err(|error| lost(&format!("cannot be written: {error}")))?;
         let number = |pragma| -> Result<u64, rusqlite::Error> {
             db.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
                 .map(i64::unsigned_abs)

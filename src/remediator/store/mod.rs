@@ -13,7 +13,7 @@
 //! | [`sightings`] | `alive`, `trust` | which source saw which bot alive |
 //! | [`session_status`] | `session_status` | the latest clean-up of each session, for the metrics |
 //! | [`counters`] | `counters` | counters that outlive a restart |
-//! | [`clock`] | `wall_clock` | since when the wall clock has run without a step |
+//! | [`clock`] | `wall_clock`, `clock_steps` | since when the wall clock has run without a step |
 //!
 //! Each module has its tables, its queries and a view: [`Store::runs`], [`Store::queue`] and so
 //! on. A method that writes is one transaction; [`Store::atomic`] makes several of them one.
@@ -38,13 +38,14 @@
 
 use std::fmt;
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection as Sqlite, Transaction, TransactionBehavior};
+use rusqlite::{Connection as Sqlite, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::folder::Timestamp;
+use crate::state_file;
 
 use self::process_lock::{ProcessLock, hand_over};
 
@@ -170,12 +171,12 @@ fn check_file(path: &Path) -> Result<(), StoreError> {
         let mut beside = path.as_os_str().to_owned();
         beside.push(suffix);
         let beside = PathBuf::from(beside);
-        if beside.exists() {
+        if beside.symlink_metadata().is_ok() {
             return Err(refused(&beside, other_version));
         }
     }
     let mut header = Vec::new();
-    std::fs::File::open(path)
+    state_file::open(std::fs::OpenOptions::new().read(true), path)
         .and_then(|file| file.take(20).read_to_end(&mut header))
         .map_err(|error| StoreError::Unusable(format!("{}: {error}", path.display())))?;
     // Bytes 18 and 19 are 2 where the database has a write-ahead log.
@@ -210,13 +211,11 @@ impl Store {
                 .map_err(unusable)?;
         }
         let path = dir.join(FILE);
+        let real = state_file::resolve_dir(dir).map_err(unusable)?.join(FILE);
         let is_new = !path.exists();
-        let file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&path);
-        let file = file.map_err(unusable)?;
+        let mut options = std::fs::OpenOptions::new();
+        let file = state_file::open(options.create(true).append(true), &path).map_err(unusable)?;
+        state_file::check(&health::rollback_journal(&path)).map_err(unusable)?;
         if is_new {
             // Where root is the first, `serve` must still be able to write it.
             hand_over(dir, &file).map_err(unusable)?;
@@ -224,7 +223,8 @@ impl Store {
         drop(file);
         check_file(&path)?;
         let opened = health::OpenFile::new(&path).map_err(unusable)?;
-        let db = Sqlite::open(&path)?;
+        let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let db = Sqlite::open_with_flags(real, flags)?;
         db.busy_handler(Some(wait_for_lock))?;
         db.pragma_update(None, "journal_mode", "TRUNCATE")?;
         db.pragma_update(None, "synchronous", "FULL")?;

@@ -2,12 +2,12 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::folder::scan::open_dir;
+use crate::state_file;
 
 use super::super::quarantine::give_to_owner_of;
 
@@ -28,11 +28,8 @@ impl ProcessLock {
             rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
             let name = format!("owner-{:016x}.lock", u64::from_ne_bytes(random));
             let path = dir.join(&name);
-            let lock = std::fs::OpenOptions::new()
-                .create_new(true)
-                .append(true)
-                .mode(0o600)
-                .open(&path)?;
+            let mut options = std::fs::OpenOptions::new();
+            let lock = state_file::open(options.create_new(true).append(true), &path)?;
             hand_over(dir, &lock)?;
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && path.exists() {
                 return Ok(Self {
@@ -96,7 +93,7 @@ fn is_locked(dir: &Path, name: &str) -> bool {
     if !name.starts_with("owner-") || name.contains('/') {
         return false;
     }
-    match std::fs::File::open(dir.join(name)) {
+    match state_file::open(std::fs::OpenOptions::new().read(true), &dir.join(name)) {
         Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_err(),
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }

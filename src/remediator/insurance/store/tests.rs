@@ -52,6 +52,27 @@ fn copies_are_private_and_come_back_as_they_were() {
 }
 
 #[test]
+fn what_another_user_made_is_no_copy() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root can be two users.
+        return;
+    }
+    let give = |path: &Path| std::os::unix::fs::chown(path, Some(4711), None).unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let store = CopyStore::new(state.path());
+    for next in [31, 32] {
+        add(&store, "bot", &creds("Q0M=", next), now());
+    }
+    let dir = path_in(state.path()).join("bot");
+    let newest = store.entries("bot").unwrap().remove(0);
+    give(&dir.join(newest.name()));
+    assert_eq!(store.entries("bot").unwrap().len(), 1);
+    give(&dir);
+    let error = store.copies("bot").unwrap_err().to_string();
+    assert!(error.contains("the user 4711"), "{error}");
+}
+
+#[test]
 fn a_new_identity_pushes_no_other_out() {
     let state = tempfile::tempdir().unwrap();
     let store = CopyStore::new(state.path());

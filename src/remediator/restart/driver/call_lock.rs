@@ -3,7 +3,6 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::remediator::restart::machine::PERSIST_WITHIN;
 use crate::remediator::restart::state::Restart;
 use crate::remediator::runner::blocking;
+use crate::state_file;
 
 /// More than the text of any call.
 const MAX_BYTES: u64 = 100;
@@ -35,12 +35,9 @@ pub(super) fn create(state_path: &Path, state: &Restart) -> Option<Arc<File>> {
     let made = (|| {
         // What an earlier call has left may hold the file of that call.
         let _ = fs::remove_file(&path);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)?;
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create_new(true);
+        let mut file = state_file::open(options, &path)?;
         // Who reads its standard input is at the end.
         file.write_all(text.as_bytes())?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
@@ -61,7 +58,8 @@ fn has_ended(state_path: &Path, state: &Restart) -> bool {
     let Some(expected) = text(state) else {
         return false;
     };
-    let Ok(file) = File::open(path(state_path, &state.service)) else {
+    let path = path(state_path, &state.service);
+    let Ok(file) = state_file::open(OpenOptions::new().read(true), &path) else {
         return false;
     };
     let mut text = String::new();

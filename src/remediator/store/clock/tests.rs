@@ -47,3 +47,40 @@ fn a_clock_that_was_set_is_noticed() {
     let again = store.clock().runs_since(at(134 * day + 5), None).unwrap();
     assert_eq!(again, at(134 * day), "it is on disk");
 }
+
+#[test]
+fn a_step_between_two_programs_is_found_and_remembered() {
+    let start = SystemTime::from(at(0));
+    let hour = MINUTE * 60;
+    let (dir, store) = open();
+    let serve = clock::ManualClock::new(start);
+    store.clock().share_steps(&serve.clock()).unwrap();
+    assert_eq!(serve.clock().steady_for(), None);
+    // A command after the clock was set; and one after it, which sees no step of its own.
+    for passed in [MINUTE, MINUTE * 2] {
+        let command = clock::ManualClock::new(start + hour);
+        command.advance(passed);
+        let store = Store::open(dir.path()).unwrap();
+        store.clock().share_steps(&command.clock()).unwrap();
+        let steady = command.clock().steady_for();
+        assert_eq!(steady, Some(passed - MINUTE));
+    }
+    // `serve` hears of it, and two that agree write nothing.
+    serve.set_wall(start + hour);
+    serve.advance(MINUTE * 3);
+    store.clock().share_steps(&serve.clock()).unwrap();
+    assert!(serve.clock().steady_for().is_some());
+    let changes = store.db.changes();
+    for _ in 0..3 {
+        store.clock().share_steps(&serve.clock()).unwrap();
+    }
+    assert_eq!(store.db.changes(), changes);
+    // Another boot begins anew.
+    store
+        .db
+        .execute("UPDATE clock_steps SET boot = boot + 1", [])
+        .unwrap();
+    let booted = clock::ManualClock::new(start);
+    store.clock().share_steps(&booted.clock()).unwrap();
+    assert_eq!(booted.clock().steady_for(), None);
+}

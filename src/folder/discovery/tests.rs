@@ -284,6 +284,32 @@ fn two_levels_and_sub_bots() {
 }
 
 #[test]
+fn a_reload_keeps_what_was_found() {
+    let (_dir, root) = root_with(&["r2/bot", "r2/gone", "r2/out", "older"]);
+    let sources = ["r1", "r2"];
+    put(&root.join("r1"), &[]);
+    let mut former = over(&root, &sources);
+    former.survey();
+    // An older folder of the name of one, one that loses its key files, one that becomes a link.
+    std::fs::remove_dir_all(root.join("r2/bot")).unwrap();
+    put(&root.join("r2/bot"), &[CREDS]);
+    former.survey();
+    std::fs::rename(root.join("older"), root.join("r1/bot")).unwrap();
+    std::fs::remove_file(root.join("r2/gone").join(CREDS.0)).unwrap();
+    std::fs::remove_file(root.join("r2/gone/pre-key-1.json")).unwrap();
+    std::fs::remove_dir_all(root.join("r2/out")).unwrap();
+    symlink(root.join("r1/bot"), root.join("r2/out")).unwrap();
+    let mut new = over(&root, &sources);
+    new.remember(&former);
+    for discovery in [&mut former, &mut new] {
+        let survey = discovery.survey();
+        assert_eq!(names(&survey), ["bot", "gone", "out"]);
+        assert_eq!(survey.found[0].place.path(), root.join("r2/bot"));
+        assert_eq!(survey.found[2].place.path(), root.join("r2/out"));
+    }
+}
+
+#[test]
 fn a_directory_with_too_many_directories_leaves_the_others() {
     let (_dir, root) = root_with(&["srv/z/auth", "srv/zbot"]);
     for n in 0..20_000 {

@@ -346,6 +346,45 @@ fn a_lost_journal_is_found_without_a_request() {
     world.finish();
 }
 
+#[test]
+fn a_full_disk_is_found_without_a_request() {
+    let mut world = new_world();
+    world.bot("bot", "normal", "disconnected");
+    world.with_probe();
+    // No file may grow. (The signal that comes with it would kill the program.)
+    world.start_remediator_in(&["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
+    let pid = format!("--pid={}", world.pid());
+    let limit = |bytes: &str| {
+        let mut prlimit = std::process::Command::new("prlimit");
+        let status = prlimit.args([&pid, &format!("--fsize={bytes}:unlimited")]);
+        assert!(status.status().expect("prlimit (util-linux)").success());
+    };
+    let is_ready = |world: &World| {
+        let answer = testkit::net::get(&world.url("/-/ready"));
+        answer.is_ok_and(|answer| answer.status == 200)
+    };
+    let wait = |world: &World, up: bool| {
+        world.wait("the check finds it", || match is_ready(world) == up {
+            true => Ok(()),
+            false => Err("not yet".into()),
+        });
+        assert_eq!(world.metric("journal_up", &[]), f64::from(up));
+        // It can be read all the while.
+        assert_eq!(world.metric("runs_total", &[("action", "cleanup")]), 0.0);
+    };
+    wait(&world, true);
+    limit("0");
+    wait(&world, false);
+    assert_eq!(world.deliver(&[alert("bot", "cleanup")]).0, 503);
+    assert!(
+        !is_ready(&world),
+        "a request ends no failure of the journal"
+    );
+    limit("unlimited");
+    wait(&world, true);
+    world.finish();
+}
+
 /// Loses the journal of a remediator at a point of a restart, in all ways.
 fn lose_while(held: &str, then: impl Fn(&str, restart_world::World, &Snapshot) + Sync) {
     std::thread::scope(|scope| {

@@ -138,6 +138,24 @@ fn what_is_passed_over_is_reported_with_its_setting() {
         .must(2, &["leave the name out"]);
 }
 
+/// More than are looked at one by one after that many timeouts.
+#[test]
+fn one_of_many_folders_that_hangs_leaves_the_others() {
+    let world = new_world();
+    let folder = |n: usize| world.path(&format!("srv/bots/bot-{n:03}"));
+    for n in 0..100 {
+        std::fs::create_dir_all(folder(n)).unwrap();
+        std::fs::write(folder(n).join("pre-key-1.json"), "{}").unwrap();
+    }
+    let Some(mount) = testkit::hung::HungMount::over(&folder(0)) else {
+        return;
+    };
+    let (sessions, said) = status(&world, &["srv"]);
+    assert_eq!(sessions.len(), 99, "{said}");
+    assert!(said.contains("bot-000: timeout"), "{said}");
+    drop(mount);
+}
+
 #[test]
 fn a_folder_behind_a_link_is_cleaned_at_its_canonical_path() {
     let mut world = new_world();

@@ -231,10 +231,9 @@ impl Connection {
                 process::look(&process, self.settings.timeout, self.share_for, &memory).await;
             if look.evidence.finding == Finding::Gone {
                 let id = look.evidence.id.clone();
-                first_gone = Some(memory.first_gone(&id, Timestamp::now()));
-                ended_by = look
-                    .ended_by
-                    .or(first_gone.as_ref().map(|(_, gone)| gone.at));
+                let gone = memory.first_gone(&id, Timestamp::now());
+                ended_by = Some(process::had_ended_by(&look, gone.1.at));
+                first_gone = Some(gone);
                 evidence.extend(self.doubts(session, &evidence).await);
             }
             evidence.push(look.evidence);

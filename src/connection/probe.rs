@@ -275,10 +275,11 @@ fn judge_command(ended: &Ended) -> Result<(Finding, String), String> {
 /// Whether what a command says on standard error is that the connection was refused, and
 /// nothing of an answer or a timeout.
 fn is_refusal(error: &str) -> bool {
-    static REFUSED: LazyLock<Option<Regex>> =
-        LazyLock::new(|| Regex::new(r"(?i)refused|curl: \(7\)").ok());
+    static REFUSED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"(?i)connection[ _-]?(?:was )?refused|connection to \S+ refused|refused to connect|econnrefused|curl: \(7\)").ok()
+    });
     static OTHER: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?i)timed? ?out|curl: \((?:[^7)]|7[^)])|HTTP[/ ]|parse error|unexpected").ok()
+        Regex::new(r"(?i)timed? ?out|curl: \((?:[^7)]|7[^)])|HTTP[/ ]|parse error|unexpected|forbidden|unauthori[sz]ed|denied").ok()
     });
     let has = |regex: &Option<Regex>, unless| regex.as_ref().map_or(unless, |r| r.is_match(error));
     has(&REFUSED, false) && !has(&OTHER, true)

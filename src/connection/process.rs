@@ -19,6 +19,8 @@ pub(super) struct ProcessEvidence {
     pub(super) pids: Vec<u32>,
     /// It had ended by then, where its supervisor tells.
     pub(super) ended_by: Option<Timestamp>,
+    /// See [`Observation::Gone`].
+    pub(super) last_start: Option<Timestamp>,
 }
 
 /// The id of the process as a source of evidence.
@@ -72,7 +74,7 @@ fn judge(id: String, observed: Observation, now: Timestamp) -> ProcessEvidence {
         id,
         ..Evidence::new("process", finding, detail)
     };
-    let mut ended = None;
+    let (mut ended, mut started) = (None, None);
     let (evidence, pids) = match observed {
         Observation::Running { pids, mark } => {
             let numbers: Vec<String> = pids.iter().map(u32::to_string).collect();
@@ -86,8 +88,13 @@ fn judge(id: String, observed: Observation, now: Timestamp) -> ProcessEvidence {
             };
             (evidence, pids)
         }
-        Observation::Gone { how, ended_by } => {
+        Observation::Gone {
+            how,
+            ended_by,
+            last_start,
+        } => {
             ended = ended_by.map(Timestamp::from);
+            started = last_start.map(Timestamp::from);
             (says(Finding::Gone, how), Vec::new())
         }
         // Not settled: it keeps the verdict from being disconnected.
@@ -99,6 +106,19 @@ fn judge(id: String, observed: Observation, now: Timestamp) -> ProcessEvidence {
         evidence,
         pids,
         ended_by: ended,
+        last_start: started,
+    }
+}
+
+/// The process had ended by this time. What its supervisor tells may be the end of another
+/// process; where it was found gone before and has not started since, that is earlier. Pure.
+pub(super) fn had_ended_by(look: &ProcessEvidence, first_gone: Timestamp) -> Timestamp {
+    match look.ended_by {
+        None => first_gone,
+        Some(ended) if look.last_start.is_some_and(|start| start < first_gone) => {
+            ended.min(first_gone)
+        }
+        Some(ended) => ended,
     }
 }
 

@@ -97,17 +97,24 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn new(settings: Settings, memory: &Arc<dyn Memory>, clock: &Clock) -> Self {
+    /// `former`: the collector before a reload.
+    fn new(
+        settings: Settings,
+        memory: &Arc<dyn Memory>,
+        clock: &Clock,
+        former: Option<Arc<Mutex<Collector>>>,
+    ) -> Self {
         let App {
             settings,
             connection,
             ..
         } = App::new(settings, Arc::clone(memory), clock.clone());
+        let collector = Collector::new(Arc::clone(&settings), clock.clone());
         Self {
-            collector: Arc::new(Mutex::new(Collector::new(
-                Arc::clone(&settings),
-                clock.clone(),
-            ))),
+            collector: Arc::new(Mutex::new(match former {
+                Some(former) => collector.after(former),
+                None => collector,
+            })),
             settings,
             connection: connection.sharing_for(SHARE_FOR),
             reload: ReloadState {
@@ -150,7 +157,7 @@ impl Exporter {
         };
         Self {
             load,
-            state: RwLock::new(Loaded::new(settings, &memory, &clock)),
+            state: RwLock::new(Loaded::new(settings, &memory, &clock, None)),
             memory,
             kept,
             reloaded: Notify::new(),
@@ -287,7 +294,8 @@ impl Exporter {
                     );
                     return Err(error);
                 }
-                let new = Loaded::new(settings, &self.memory, &self.clock);
+                let former = Some(Arc::clone(&state.collector));
+                let new = Loaded::new(settings, &self.memory, &self.clock, former);
                 *state = new.after(&state);
                 self.reloaded.notify_one();
                 tracing::info!("configuration loaded");

@@ -184,6 +184,8 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Collector {
     settings: Arc<Settings>,
     discovery: Discovery,
+    /// Whose memory it takes over at its first look.
+    former: Option<Arc<Mutex<Collector>>>,
     looks: Looks,
     /// A look that takes too long still leaves here what it has read.
     caches: HashMap<FolderPath, Arc<Mutex<ReadCache>>>,
@@ -196,6 +198,7 @@ impl Collector {
     pub fn new(settings: Arc<Settings>, clock: Clock) -> Self {
         Self {
             discovery: settings.discovery().explaining(),
+            former: None,
             looks: Looks::default().with_timeout(LOOK_TIMEOUT),
             settings,
             caches: HashMap::new(),
@@ -204,11 +207,28 @@ impl Collector {
         }
     }
 
+    /// The same after a reload: it remembers which folders `former` has found.
+    #[must_use]
+    pub fn after(mut self, former: Arc<Mutex<Collector>>) -> Self {
+        self.former = Some(former);
+        self
+    }
+
+    /// Blocks while the former one looks.
+    fn remember(&mut self) {
+        if let Some(former) = self.former.take() {
+            let mut former = former.lock().unwrap_or_else(PoisonError::into_inner);
+            former.remember();
+            self.discovery.remember(&former.discovery);
+        }
+    }
+
     /// Looks at everything once. Blocks; a folder that hangs is one that could not be looked
     /// at.
     pub fn collect(&mut self) -> Snapshot {
         let began = self.clock.now();
         let mut round = self.looks.round();
+        self.remember();
         let survey = self.discovery.survey_in(&mut round);
         let mut scanned: Vec<(Found, io::Result<Inventory>)> = Vec::new();
         let mut caches = HashMap::new();

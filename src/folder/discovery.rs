@@ -206,6 +206,21 @@ impl Discovery {
         self
     }
 
+    /// Takes over what `former` remembers, as after a reload of the configuration: which folders
+    /// have the names, which were auth folders, and which paths were no links.
+    pub fn remember(&mut self, former: &Self) {
+        self.held.clone_from(&former.held);
+        self.looker.known = Arc::clone(&former.looker.known);
+        for (source, last) in self.sources.iter().zip(&mut self.last) {
+            let same = former.sources.iter().position(|other| other == source);
+            let found = same.and_then(|at| former.last.get(at));
+            let found = found.into_iter().flatten();
+            let wanted =
+                |one: &&Candidate| one.is_named || self.filter.wants(&[], &one.found.session);
+            *last = found.filter(wanted).cloned().collect();
+        }
+    }
+
     /// Looks around once. Never fails as a whole: what cannot be looked into is in
     /// [`Survey::skipped`]. What hangs keeps the folders that it had.
     pub fn survey(&mut self) -> Survey {

@@ -20,7 +20,7 @@ declare_metrics! {
     BUILD_INFO: gauge "baileys_remediator_build_info" &["version"],
         "Version of the remediator; the value is 1.";
     JOURNAL_UP: gauge "baileys_remediator_journal_up" &[],
-        "1 if the journal can be read and is still the file in the state directory. At 0 no run begins, and the metrics that come from it are absent.";
+        "1 if the journal can be read and written and is still the file in the state directory. At 0 no run begins; where it cannot be read, the metrics that come from it are absent.";
     RUNS: counter "baileys_remediator_runs_total" &["action"],
         "Runs that ended, by action: plan (dry run), cleanup, emergency, undo, restore (of a creds.json). Kept across restarts.";
     FAILURES: counter "baileys_remediator_run_failures_total" &["action"],
@@ -160,15 +160,16 @@ impl Live {
 }
 
 /// Fills the metric families of one scrape. Every known series exists from the start, at 0;
-/// those from the journal are absent while it cannot be used.
+/// those from the journal are absent while it cannot be read.
 pub fn metric_families(
     live: &Live,
+    is_journal_up: bool,
     journal: Option<(&CounterTotals, &Overview)>,
 ) -> MetricFamilies {
     let mut out = MetricFamilies::default();
     process_metrics::add(&mut out);
     out.add(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1.0);
-    out.add(&JOURNAL_UP, &[], f64::from(journal.is_some()));
+    out.add(&JOURNAL_UP, &[], f64::from(is_journal_up));
     if let Some((totals, overview)) = journal {
         add_journal(&mut out, totals, overview);
     }

@@ -247,9 +247,11 @@ impl Remediator {
                         Ok((store.counters().totals()?, seen))
                     })
                 };
-                let read = read.map_err(|error| self.journal.note(&Err(error))).ok();
+                let failed = |error| self.journal.note_failure(&Err(error));
+                let read = read.map_err(failed).ok();
                 let journal = read.as_ref().map(|(totals, seen)| (totals, seen));
-                exposition::respond(&headers, metric_families(&self.live, journal))
+                let is_up = self.journal.problem().is_none();
+                exposition::respond(&headers, metric_families(&self.live, is_up, journal))
             })
             .await
     }
@@ -348,7 +350,7 @@ impl Remediator {
             );
         }
         let checked = store.lock().check();
-        self.journal.note(&checked);
+        self.journal.note_failure(&checked);
         checked?;
         let (mut wanted, mut unknown, via) = (Vec::new(), Vec::new(), payload.via());
         let matches = &self.ctx.settings.alert_match;

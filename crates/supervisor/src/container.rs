@@ -207,6 +207,7 @@ impl ContainerState {
                 Observation::Gone {
                     how: format!("the container is {status}"),
                     ended_by: finished.and_then(|at| humantime::parse_rfc3339(at).ok()),
+                    last_start: None,
                 }
             }
             _ => Observation::Unknown("the container neither runs nor has ended".into()),

@@ -89,6 +89,8 @@ pub enum Observation {
         how: String,
         /// It had ended by this time. `None` where the supervisor does not tell.
         ended_by: Option<SystemTime>,
+        /// When it last started, where `ended_by` may be that of another process.
+        last_start: Option<SystemTime>,
     },
     /// The supervisor cannot tell. Why, as a sentence.
     Unknown(String),
@@ -100,6 +102,7 @@ impl Observation {
         Observation::Gone {
             how: how.into(),
             ended_by: None,
+            last_start: None,
         }
     }
 

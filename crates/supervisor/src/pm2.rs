@@ -205,6 +205,7 @@ impl OnePm2 {
                 Ok(Observation::Gone {
                     how: "pm2 has stopped it".into(),
                     ended_by: self.last_change(query.timeout).await,
+                    last_start: last_start(&entries),
                 })
             }
         }
@@ -361,6 +362,9 @@ struct Entry {
 #[derive(Debug, Deserialize)]
 struct Env {
     status: String,
+    /// When it was last started, in milliseconds since the epoch.
+    #[serde(default)]
+    pm_uptime: Value,
     #[serde(default)]
     watch: Value,
     #[serde(default)]
@@ -412,6 +416,15 @@ impl Env {
         };
         is_set(&self.watch) || is_set(&self.cron_restart)
     }
+}
+
+/// When one of these was last started.
+fn last_start(entries: &[&Entry]) -> Option<SystemTime> {
+    let starts = entries
+        .iter()
+        .map(|entry| entry.pm2_env.pm_uptime.as_u64().map(Duration::from_millis));
+    let last = starts.collect::<Option<Vec<_>>>()?.into_iter().max()?;
+    SystemTime::UNIX_EPOCH.checked_add(last)
 }
 
 /// The list among whatever else pm2 prints before it.

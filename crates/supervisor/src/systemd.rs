@@ -305,6 +305,7 @@ impl UnitState {
                 ended_by: self
                     .number("InactiveEnterTimestampMonotonic")
                     .and_then(wall_time),
+                last_start: None,
             },
             _ => unknown(
                 "it cannot be told whether the unit has left processes running; set TasksAccounting=yes for it",

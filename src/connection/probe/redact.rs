@@ -15,14 +15,16 @@ const HIDDEN: &str = "…";
 /// 1. the value behind a word such as `token` or `authorization`, to the end of the line
 /// 2. what of a URL may hold a secret: user, path and query
 /// 3. an address such as a JID or an e-mail address
-/// 4. the name of a key file
-/// 5. a number of seven digits or more
-/// 6. a word of letters and digits mixed that is too long to be a word
+/// 4. a user with a password, as in `user:password`
+/// 5. the name of a key file
+/// 6. a number of seven digits or more
+/// 7. a word of letters and digits mixed that is too long to be a word
 static SECRET: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(concat!(
-        r#"(?i)(?<name>(?:(?:key|auth|authorization|cookie|credentials?|qr|code)["']?\s*[:=]|(?:token|secret|pass|password|passwd|passphrase|bearer|basic)["']?[\s:=])\s*)\S.*$"#,
-        r#"|(?<scheme>[a-z][a-z0-9+.-]*://)(?:[^\s/@]*@)?(?<host>[^\s/?#"'<>()]*)[^\s"'<>()]*"#,
+        r#"(?i)(?<name>(?:(?:key|auth|authorization|cookie|credentials?|qr|code|pin)["']?\s*[:=]|(?:token|secret|pass|password|passwd|passphrase|pwd|bearer|basic|api[-_ ]?key|pairing code)["']?[\s:=])\s*)\S.*$"#,
+        r#"|(?<scheme>[a-z][a-z0-9+.-]*://)(?:[^\s/@]*@)?(?<host>[^\s/?#"'<>()]*)(?<tail>[^\s"'<>()]*)"#,
         r"|\S+@\S+",
+        r#"|[^\s:/"'(]+:(?:[^\s:/\d"'][^\s"']*|\d+[a-z_][^\s"']*)"#,
         r"|\S*(?:pre-key|session|sender-key|app-state|identity-key|lid-mapping|device-list|tctoken)[-_]\S*",
         r"|\S+\.json\b",
         r"|(?<number>\+?\d(?:[-_. ()]{0,2}\d){6,})",
@@ -72,7 +74,11 @@ fn redact(found: &Captures<'_>) -> String {
         return format!("{}{HIDDEN}", part("name"));
     }
     if found.name("scheme").is_some() {
-        return format!("{}{}/{HIDDEN}", part("scheme"), part("host"));
+        // Where a password holds a `/` or an `@`, nothing tells where it ends.
+        return match part("host").contains('@') || part("tail").contains('@') {
+            true => format!("{}{HIDDEN}", part("scheme")),
+            false => format!("{}{}/{HIDDEN}", part("scheme"), part("host")),
+        };
     }
     if found.name("word").is_some() {
         let is_plain = |part: &str| PLAIN.as_ref().is_some_and(|plain| plain.is_match(part));

@@ -41,6 +41,14 @@ async fn a_command_must_say_it_in_so_many_words() {
             Finding::NoAnswer,
         ),
         (
+            "sh -c 'echo \"access refused: wrong key\" >&2; exit 1'",
+            Finding::NoAnswer,
+        ),
+        (
+            "sh -c 'echo \"connection refused: 403 forbidden\" >&2; exit 1'",
+            Finding::NoAnswer,
+        ),
+        (
             "sh -c 'echo \"curl: (28) timed out, 1 refused\" >&2; exit 4'",
             Finding::NoAnswer,
         ),

@@ -23,3 +23,23 @@ fn only_a_settled_process_counts_as_alive() {
         assert_eq!(look.evidence.id, "id");
     }
 }
+
+/// pm2 tells when any of its processes last came or went.
+#[test]
+fn the_end_of_another_process_does_not_count() {
+    let at = Timestamp::from_secs;
+    let look = |ended: Option<i64>, started: Option<i64>| {
+        let wall = |secs: Option<i64>| secs.map(|secs| at(secs).into());
+        let gone = Observation::Gone {
+            how: "x".into(),
+            ended_by: wall(ended),
+            last_start: wall(started),
+        };
+        had_ended_by(&judge("id".into(), gone, at(900)), at(500))
+    };
+    assert_eq!(look(None, None), at(500));
+    assert_eq!(look(Some(800), None), at(800));
+    assert_eq!(look(Some(800), Some(100)), at(500), "another process ended");
+    assert_eq!(look(Some(400), Some(100)), at(400));
+    assert_eq!(look(Some(800), Some(600)), at(800), "it has run since");
+}

@@ -102,7 +102,8 @@ pub(super) enum Depth {
     Itself,
     /// What is in it as well.
     Children,
-    /// As [`Depth::Children`]; and a stray creds.json makes no auth folder of a root.
+    /// As [`Depth::Children`]; and a stray creds.json makes no auth folder of a root or of a
+    /// project.
     Root,
 }
 
@@ -176,6 +177,7 @@ impl Looker {
         }
         let is_stray = || Ok::<_, io::Error>(!has_telltale(fd, names)?);
         if depth == Depth::Root
+            && !is_known
             && matches!(found.nature, Nature::Folder)
             && is_stray()?
             && has_auth_folders(&found.place)
@@ -230,7 +232,11 @@ pub(super) enum NamedFault {
     Fault(Fault),
 }
 
-/// The directories and links in a directory, by name; not the quarantine, nor key files.
+/// What a file system keeps in its top directory. It is root's, and nobody else may read it.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// The directories and links in a directory, by name; not the quarantine, nor key files, nor
+/// `lost+found`.
 pub(super) fn children(path: &Path) -> io::Result<Vec<Child>> {
     let mut children = Vec::new();
     // Not WalkDir: it opens each directory, and one may hang.
@@ -241,7 +247,8 @@ pub(super) fn children(path: &Path) -> io::Result<Vec<Child>> {
         let (name, is_link) = (child.file_name(), kind.is_symlink());
         // What is named as a key file is no folder, and its name is not to be repeated.
         let is_key = parse_name(name.as_bytes()).kind != Kind::Unknown;
-        if (kind.is_dir() || is_link) && name != QUARANTINE_DIR && !is_key {
+        let is_none = name == QUARANTINE_DIR || name == LOST_AND_FOUND || is_key;
+        if (kind.is_dir() || is_link) && !is_none {
             children.push(Child { name, is_link });
         }
     }

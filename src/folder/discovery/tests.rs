@@ -54,6 +54,7 @@ fn by_content_not_by_name() {
         &at("quarantine"),
         &[(QUARANTINE_TAG, ""), ("pre-key-1.json", "{}"), CREDS],
     );
+    put(&at("lost+found"), &[CREDS]);
     put(&at("stray"), &[]);
     std::os::unix::fs::symlink(at("company_1"), at("link")).unwrap();
     let mut discovery = discovery(&[root.path()]);
@@ -260,6 +261,8 @@ fn two_levels_and_sub_bots() {
     let survey = over(&root, &["main"]).survey();
     assert_eq!(names(&survey), ["5550001", "auth", "main"]);
     assert_eq!(survey.passed_over.len(), 1, "{:?}", survey.passed_over);
+    let behind = over(&root, &["main/auth/../5550001/.."]).survey();
+    assert_eq!(names(&behind), names(&survey), "a `..` is no name");
     let survey = over(&root, &["."]).survey();
     assert_eq!(
         names(&survey),
@@ -278,6 +281,69 @@ fn two_levels_and_sub_bots() {
         ["company_7", "p1", "p2", "p3-one", "p3-two", "spare", "x-y"]
     );
     assert_eq!(survey.passed_over, [""; 0]);
+}
+
+#[test]
+fn a_reload_keeps_what_was_found() {
+    let (_dir, root) = root_with(&["r2/bot", "r2/gone", "r2/out", "older"]);
+    let sources = ["r1", "r2"];
+    put(&root.join("r1"), &[]);
+    let mut former = over(&root, &sources);
+    former.survey();
+    // An older folder of the name of one, one that loses its key files, one that becomes a link.
+    std::fs::remove_dir_all(root.join("r2/bot")).unwrap();
+    put(&root.join("r2/bot"), &[CREDS]);
+    former.survey();
+    std::fs::rename(root.join("older"), root.join("r1/bot")).unwrap();
+    std::fs::remove_file(root.join("r2/gone").join(CREDS.0)).unwrap();
+    std::fs::remove_file(root.join("r2/gone/pre-key-1.json")).unwrap();
+    std::fs::remove_dir_all(root.join("r2/out")).unwrap();
+    symlink(root.join("r1/bot"), root.join("r2/out")).unwrap();
+    let mut new = over(&root, &sources);
+    new.remember(&former);
+    for discovery in [&mut former, &mut new] {
+        let survey = discovery.survey();
+        assert_eq!(names(&survey), ["bot", "gone", "out"]);
+        assert_eq!(survey.found[0].place.path(), root.join("r2/bot"));
+        assert_eq!(survey.found[2].place.path(), root.join("r2/out"));
+    }
+}
+
+#[test]
+fn a_directory_with_too_many_directories_leaves_the_others() {
+    let (_dir, root) = root_with(&["srv/z/auth", "srv/zbot"]);
+    for n in 0..20_000 {
+        std::fs::create_dir_all(root.join(format!("srv/a/{n}"))).unwrap();
+    }
+    let survey = over(&root, &["srv"]).survey();
+    assert_eq!(names(&survey), ["z", "zbot"]);
+    assert_eq!(survey.skipped[0].reason, SkipReason::TooManyDirectories);
+}
+
+#[test]
+fn key_files_beside_an_auth_folder_do_not_rename_it() {
+    let (_dir, root) = root_with(&["srv/p2/auth"]);
+    let mut running = over(&root, &["srv"]);
+    assert_eq!(names(&running.survey()), ["p2"]);
+    put(&root.join("srv/p2"), &[CREDS]);
+    for discovery in [&mut running, &mut over(&root, &["srv"])] {
+        let survey = discovery.survey();
+        assert_eq!(names(&survey), ["p2"]);
+        assert_eq!(survey.found[0].place.path(), root.join("srv/p2/auth"));
+        assert_eq!(survey.skipped, []);
+    }
+    put(&root.join("srv/p2"), &[("pre-key-1.json", "{}")]);
+    for _ in 0..2 {
+        let survey = running.survey();
+        assert_eq!(names(&survey), ["p2"]);
+        assert_eq!(survey.found[0].place.path(), root.join("srv/p2/auth"));
+        assert!(survey.duplicate("p2").is_some());
+    }
+    assert_eq!(
+        names(&over(&root, &["srv"]).survey()),
+        ["p2", "p2-auth"],
+        "after a restart"
+    );
 }
 
 #[test]

@@ -20,8 +20,8 @@ use super::{Filter, Found, SkipReason, Skipped, explain};
 const MAX_DIRECTORIES: usize = 20_000;
 /// `**` stands for so many directories, at most.
 const MAX_DEEP: usize = 8;
-/// Directories of one that hangs that are looked at one by one.
-const MAX_ONE_BY_ONE: usize = 64;
+/// After so many directories of one that time out the others of it are not looked at.
+const MAX_LATE: usize = 64;
 
 /// An auth folder, and the path that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -189,7 +189,10 @@ impl<'a> Walk<'a> {
                     ..
                 }) => Err(io::Error::other("this is a quarantine, not an auth folder")),
                 Ok(root) => {
-                    self.root(&route, &[], root);
+                    // Behind a `..` the path does not tell the name.
+                    let place = root.place.path();
+                    let route = route.file_name().map_or(&place, |_| &route);
+                    self.root(route, &[], root);
                     Ok(())
                 }
             };
@@ -225,42 +228,54 @@ impl<'a> Walk<'a> {
         }
         let inside = root.place.path();
         self.links = usize::from(root.is_link);
+        let mut below = Vec::new();
         for child in root.children {
             let mut parts = parts.to_vec();
             parts.push(child.name.clone());
-            self.first_level(&inside, &child, &parts, is_folder);
+            below.extend(self.first_level(&inside, &child, parts, is_folder));
+        }
+        // One with very many directories, such as uploads, comes last: it may use up the limit.
+        below.sort_by_key(|(found, _)| found.children.len());
+        for (found, parts) in below {
+            let is_folder = matches!(found.nature, Nature::Folder);
+            self.links = usize::from(root.is_link) + usize::from(found.is_link);
+            self.second_level(&found.place.path(), found.children, &parts, is_folder);
         }
         self.links = 0;
     }
 
-    fn first_level(&mut self, above: &Path, child: &Child, parts: &[OsString], inside: bool) {
+    /// Looks at a directory of a root; `None`: what is in it is not looked at.
+    fn first_level(
+        &mut self,
+        above: &Path,
+        child: &Child,
+        parts: Vec<OsString>,
+        inside: bool,
+    ) -> Option<(Inspected, Vec<OsString>)> {
         let route = above.join(&child.name);
         if self.filter.excludes(&child.name) {
-            return self.note_excluded(&route);
+            self.note_excluded(&route);
+            return None;
         }
-        let inspected = self.inspect(&route, Depth::Children);
+        let depth = if inside { Depth::Children } else { Depth::Root };
+        let inspected = self.inspect(&route, depth);
         // Without an answer it cannot be called something else.
-        let Some(found) = self.certain(&route, inspected, parts, child.is_link) else {
-            return;
-        };
-        let is_folder = match found.nature {
-            Nature::Folder => true,
-            Nature::Other => false,
-            Nature::Quarantine | Nature::Unsure(_) => return,
-        };
-        if is_folder {
-            if inside && is_of_copies(&child.name) && !self.is_known(&found.place) {
-                return self.pass_over_copy(&found.place);
+        let found = self.certain(&route, inspected, &parts, child.is_link)?;
+        match found.nature {
+            Nature::Folder => {
+                if inside && is_of_copies(&child.name) && !self.is_known(&found.place) {
+                    self.pass_over_copy(&found.place);
+                    return None;
+                }
+                let session = name_of(&parts, inside);
+                if self.wants(&parts, &session, &found.place) {
+                    self.add(&route, session, found.place.clone(), found.is_link, false);
+                }
             }
-            let session = name_of(parts, inside);
-            if self.wants(parts, &session, &found.place) {
-                self.add(&route, session, found.place.clone(), found.is_link, false);
-            }
+            Nature::Other => {}
+            Nature::Quarantine | Nature::Unsure(_) => return None,
         }
-        let links = self.links;
-        self.links += usize::from(found.is_link);
-        self.second_level(&found.place.path(), found.children, parts, is_folder);
-        self.links = links;
+        Some((found, parts))
     }
 
     fn second_level(
@@ -291,24 +306,35 @@ impl<'a> Walk<'a> {
         });
         let looked: Vec<io::Result<Result<Inspected, Fault>>> = match looked {
             Ok(looked) => looked.into_iter().map(Ok).collect(),
-            Err(_) => routes
-                .iter()
-                .take(MAX_ONE_BY_ONE)
-                .map(|route| {
-                    let (looker, own) = (self.looker.clone(), route.clone());
-                    let look = move || looker.at(&own, Depth::Itself);
-                    self.round.run(route, look)
-                })
-                .collect(),
+            Err(_) => self.one_by_one(&routes),
         };
         if looked.len() < routes.len() {
             self.failed.push(above.to_owned());
+            let message = format!(
+                "{}: {} directories in it are not looked at, because {MAX_LATE} others time out; their file system may hang",
+                above.display(),
+                routes.len() - looked.len()
+            );
+            self.skip(SkipReason::SourceUnreadable, message, None);
         }
         for ((child, route), inspected) in children.into_iter().zip(routes).zip(looked) {
             let mut parts = parts.to_vec();
             parts.push(child.name.clone());
             self.at_second_level(&route, &parts, inspected, inside);
         }
+    }
+
+    /// Looks at directories until too many of them time out: there may be fewer answers.
+    fn one_by_one(&mut self, routes: &[PathBuf]) -> Vec<io::Result<Result<Inspected, Fault>>> {
+        let mut late = 0;
+        let looked = routes.iter().map_while(|route| {
+            let (looker, own) = (self.looker.clone(), route.clone());
+            let look = move || looker.at(&own, Depth::Itself);
+            let looked = (late < MAX_LATE).then(|| self.round.run(route, look));
+            late += usize::from(matches!(looked, Some(Err(_))));
+            looked
+        });
+        looked.collect()
     }
 
     fn at_second_level(
@@ -456,7 +482,7 @@ impl<'a> Walk<'a> {
     fn add(
         &mut self,
         route: &Path,
-        session: SessionName,
+        mut session: SessionName,
         mut place: FolderPath,
         mut is_link: bool,
         is_named: bool,
@@ -473,6 +499,14 @@ impl<'a> Walk<'a> {
                 route.display()
             );
             self.walked.passed_over.push((None, message));
+        }
+        // Nor is it called something else because the directory above became an auth folder.
+        let is_here = |last: &&Candidate| last.route == route && last.found.place == place;
+        let names = || self.last.iter().filter(is_here).map(|l| &l.found.session);
+        if let Some(first) = names().next()
+            && names().all(|name| *name != session)
+        {
+            session = first.clone();
         }
         self.walked.candidates.push(Candidate {
             found: Found { session, place },
@@ -644,6 +678,7 @@ impl<'a> Walk<'a> {
 fn called(route: &Path, parts: &[OsString], is_inside_another: bool) -> SessionName {
     match (parts, route.file_name()) {
         ([], Some(name)) => SessionName::from_dir(name),
+        ([], None) => SessionName::from_text("/"),
         _ => name_of(parts, is_inside_another),
     }
 }

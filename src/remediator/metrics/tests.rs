@@ -46,6 +46,7 @@ fn a_session_has_one_latest_run_and_what_is_known_of_its_clean_up() {
     };
     let families = metric_families(
         &Live::default(),
+        true,
         Some((&CounterTotals::default(), &overview)),
     )
     .into_vec();

@@ -327,11 +327,13 @@ impl RestartCoordinator {
                 Vec::new()
             }
         };
-        if !self
-            .looked_in_folders
-            .swap(true, std::sync::atomic::Ordering::Relaxed)
+        use std::sync::atomic::Ordering::Relaxed;
+        // Once, as soon as there are folders that answer: their mount may come late.
+        if !known.is_empty()
+            && !self.looked_in_folders.load(Relaxed)
+            && let Some(lost) = self.lost(known, &all).await
         {
-            let lost = self.lost(known, &all).await;
+            self.looked_in_folders.store(true, Relaxed);
             all.extend(lost);
         }
         for state in all {
@@ -414,7 +416,8 @@ impl RestartCoordinator {
     }
 
     /// Restarts that stand in the quarantines, and of which the journal has lost even the run.
-    async fn lost(&self, known: &[Found], on_record: &[Restart]) -> Vec<Restart> {
+    /// `None`: the folders do not answer in time.
+    async fn lost(&self, known: &[Found], on_record: &[Restart]) -> Option<Vec<Restart>> {
         let (known, state_path) = (known.to_vec(), self.ctx.settings.state_path.clone());
         let read = blocking(move || {
             let states = known.into_iter().filter_map(|found| {
@@ -424,9 +427,7 @@ impl RestartCoordinator {
             states.collect::<Vec<_>>()
         });
         // A file system that hangs keeps nobody else down.
-        let Ok(found) = self.ctx.clock.timeout(GRACE, read).await else {
-            return Vec::new();
-        };
+        let found = self.ctx.clock.timeout(GRACE, read).await.ok()?;
         // A record speaks for the service of its own folder only.
         let services = &self.ctx.settings.services;
         let is_its_own = |(session, state): &(SessionName, Restart)| match services.of(session) {
@@ -459,7 +460,7 @@ impl RestartCoordinator {
                 lost.push(state);
             }
         }
-        lost
+        Some(lost)
     }
 }
 

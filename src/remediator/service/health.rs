@@ -24,13 +24,20 @@ pub(super) struct JournalHealth(Mutex<Option<String>>);
 
 impl JournalHealth {
     /// What is wrong; `None` while nothing is.
-    fn problem(&self) -> Option<String> {
+    pub(super) fn problem(&self) -> Option<String> {
         let problem = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         problem.clone()
     }
 
+    /// Notes a failure between two checks; the next check tells when it is over.
+    pub(super) fn note_failure(&self, checked: &Result<(), StoreError>) {
+        if checked.is_err() {
+            self.note(checked);
+        }
+    }
+
     /// Notes a check; logs what has changed.
-    pub(super) fn note(&self, checked: &Result<(), StoreError>) {
+    fn note(&self, checked: &Result<(), StoreError>) {
         let now = checked.as_ref().err().map(ToString::to_string);
         let mut problem = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match (&*problem, &now) {
@@ -58,7 +65,7 @@ impl Remediator {
                 let check = move |store: &Store| {
                     // A step is found soon, also where the journal is lost.
                     clock.steady_for();
-                    store.check()?;
+                    store.check_write()?;
                     store.clock().share_steps(&clock)
                 };
                 tokio::spawn(async move { store.call(check).await })

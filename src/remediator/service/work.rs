@@ -33,7 +33,7 @@ impl Remediator {
                 .store
                 .block(move |store| {
                     let checked = store.lock().check();
-                    service.journal.note(&checked);
+                    service.journal.note_failure(&checked);
                     if checked.is_err() {
                         return Ok(None);
                     }

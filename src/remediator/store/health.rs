@@ -4,11 +4,11 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection as Sqlite, Transaction, TransactionBehavior};
+use rusqlite::{Connection as Sqlite, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::state_file;
 
-use super::{SCHEMA_VERSION, Store, StoreError};
+use super::{SCHEMA_VERSION, Store, StoreError, wait_for_lock};
 
 /// The file that was opened. A file that is deleted or replaced can still be written to, and
 /// what is written there is lost.
@@ -83,6 +83,32 @@ impl Store {
             None => Ok(()),
         }
     }
+
+    /// As [`Store::check`], and whether something can be written: on a full or read-only disk
+    /// everything can still be read. Nothing is changed, and nobody is waited for.
+    ///
+    /// Errors: [`StoreError::Unusable`].
+    pub fn check_write(&self) -> Result<(), StoreError> {
+        self.check()?;
+        if self.file.is_none() {
+            return Ok(());
+        }
+        self.db.busy_handler(None)?;
+        let tried = try_to_write(&self.db);
+        self.db.busy_handler(Some(wait_for_lock))?;
+        match tried {
+            // Another process writes, so it can be written.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => Ok(()),
+            tried => Ok(tried?),
+        }
+    }
+}
+
+/// Begins to write and rolls back: only the rollback journal is written.
+fn try_to_write(db: &Sqlite) -> Result<(), rusqlite::Error> {
+    let tx = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    tx.rollback()
 }
 
 #[cfg(test)]

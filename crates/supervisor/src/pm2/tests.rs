@@ -225,3 +225,20 @@ fn pm2_is_called_as_the_owner_of_its_home() {
         assert_eq!(daemon_user(&proc, home, 0).unwrap_err(), NO_DAEMON);
     }
 }
+
+#[test]
+fn the_last_start_of_a_name() {
+    let of = |env: &str| {
+        entry(&format!(
+            r#"{{"name":"a","pm_id":1,"pm2_env":{{"status":"stopped"{env}}}}}"#
+        ))
+    };
+    let at = |millis| Some(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+    let (one, two, none) = (
+        of(r#","pm_uptime":1500"#),
+        of(r#","pm_uptime":2500"#),
+        of(""),
+    );
+    assert_eq!(last_start(&[&one, &two]), at(2500));
+    assert_eq!(last_start(&[&one, &none]), None);
+}

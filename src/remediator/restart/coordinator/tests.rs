@@ -586,6 +586,10 @@ async fn a_start_that_is_due_survives_the_loss_of_the_journal() {
             bounds(),
         )),
     };
+    // The mount of the folders comes late.
+    again.coordinator.resume_pending_restarts(&[]).await;
+    again.coordinator.drained().await;
+    assert!(!world.runs().exists());
     again
         .coordinator
         .resume_pending_restarts(&again.known)

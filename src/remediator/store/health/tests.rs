@@ -56,3 +56,24 @@ fn a_deleted_replaced_or_truncated_journal_is_found() {
         assert!(store.check().is_err(), "{length} of {before} bytes");
     }
 }
+
+#[test]
+fn a_journal_that_can_only_be_read_is_found() {
+    let (dir, store) = open();
+    let state = dir.path().join("state");
+    let before = fs::read(state.join(FILE)).unwrap();
+    store.check_write().unwrap();
+    // In the place of the rollback journal: nothing can be written.
+    fs::remove_file(state.join(format!("{FILE}-journal"))).unwrap();
+    fs::create_dir(state.join(format!("{FILE}-journal"))).unwrap();
+    store.check_write().unwrap_err();
+    fs::remove_dir(state.join(format!("{FILE}-journal"))).unwrap();
+    store.check_write().unwrap();
+    assert_eq!(fs::read(state.join(FILE)).unwrap(), before);
+    // Another process that writes is not waited for.
+    let other = Store::open(&state).unwrap();
+    let tx = Transaction::new_unchecked(&other.db, TransactionBehavior::Immediate).unwrap();
+    store.check_write().unwrap();
+    drop(tx);
+    Store::in_memory().unwrap().check_write().unwrap();
+}

@@ -430,9 +430,19 @@ impl RestartCoordinator {
         let found = self.ctx.clock.timeout(GRACE, read).await.ok()?;
         // A record speaks for the service of its own folder only.
         let services = &self.ctx.settings.services;
-        let is_its_own = |(session, state): &(SessionName, Restart)| match services.of(session) {
-            Some(service) => service.name == state.service,
-            None => state.session == session.as_str(),
+        let is_its_own = |(session, state): &(SessionName, Restart)| {
+            let is_its_own = match services.of(session) {
+                Some(service) => service.name == state.service,
+                None => state.session == session.as_str(),
+            };
+            if !is_its_own {
+                tracing::error!(
+                    %session,
+                    service = state.service,
+                    "a restart on record in the folder of this session is not resumed, because its service is another one by the configuration; check whether the bot runs"
+                );
+            }
+            is_its_own
         };
         let mut found: Vec<Restart> = found
             .into_iter()

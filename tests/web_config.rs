@@ -1393,6 +1393,6 @@ fn a_port_that_is_taken_is_an_error_with_tls_as_well() {
     world.config(TLS);
     let _held = TcpListener::bind(("127.0.0.1", world.exporter)).unwrap();
     let (status, _, err) = process::run(Path::new(EXPORTER), world.exporter_args(), SOON).unwrap();
-    assert_eq!(status.code(), Some(1), "{err}");
+    assert_eq!(status.code(), Some(2), "{err}");
     assert!(err.contains("already in use"), "{err}");
 }

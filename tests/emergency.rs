@@ -1180,6 +1180,27 @@ fn asked_to_end_it_finishes_what_it_has_begun() {
 }
 
 #[test]
+fn one_process_under_two_names_is_not_stopped() {
+    let mut world = World::new();
+    let before = ["a", "b"].map(|session| world.folder_of(session, BLOATED));
+    let folders = ["a", "b"].map(|session| world.folder(session));
+    let script = scribbler(world.dir.path(), "bots", &folders);
+    world.configure("bots", "", "");
+    let yaml = world.read("config.yml");
+    let yaml = yaml.replace("name: \"bots\"", "name: \"{session}\"");
+    fs::write(world.at("config.yml"), yaml).unwrap();
+    world.supervise("bots", &script);
+    world.start();
+    world.deliver("firing", &[("a", "emergency"), ("b", "emergency")]);
+    for (session, before) in ["a", "b"].iter().zip(&before) {
+        let run = world.wait("the run ends", || world.ended(session));
+        assert_eq!(run["reason"], "service_unknown", "{run}");
+        world.nothing_moved(session, before);
+    }
+    assert_eq!(world.calls("stop", "bots"), 0, "{}", world.read("log"));
+}
+
+#[test]
 fn one_process_of_several_sessions_is_stopped_once_for_all() {
     let mut world = World::new();
     let sessions = ["a", "b", "c"];

@@ -179,25 +179,33 @@ impl Services {
         services.filter(|other| Some(other.id()) != own).collect()
     }
 
-    /// The service of a session that is there among these. Where another one's service has
-    /// the same name and is not the same process, it is unknown which one a stop would hit:
-    /// it can neither be stopped nor started then.
+    /// The service of a session that is there among these. It can neither be stopped nor started
+    /// where another session's service has the same name and is not the same process (it is
+    /// unknown which one a stop would hit), nor where the process is that of another session
+    /// under another name or without `allow_restart` (the locks of that session's folder would
+    /// not be taken, and the two would be stopped and started beside each other).
     pub fn among<'a>(
         &self,
         session: &SessionName,
         all: impl IntoIterator<Item = &'a SessionName>,
     ) -> Option<Service> {
         let own = self.of(session)?;
-        let mut others = all.into_iter().filter_map(|other| self.of(other));
-        match others.any(|other| other.name == own.name && other.id() != own.id()) {
-            false => Some(own),
-            true => Some(Service {
-                supervisor: Err(
-                    "not tried: the service of another session has the same name and is not the same process; give one of the two another `name`".into(),
-                ),
+        let why = all.into_iter().find_map(|other| {
+            let other = self.observed(other)?;
+            let has_name = other.may_restart && other.name == own.name;
+            match (has_name, other.id() == own.id()) {
+                (true, false) => Some("not tried: the service of another session has the same name and is not the same process; give one of the two another `name`"),
+                (false, true) if own.id().is_ok() => Some("not tried: the process is also that of another session, whose service has another name or no `allow_restart: true`; give both the same `name` and `allow_restart`"),
+                _ => None,
+            }
+        });
+        Some(match why {
+            None => own,
+            Some(why) => Service {
+                supervisor: Err(why.into()),
                 ..own
-            }),
-        }
+            },
+        })
     }
 
     /// Whether none may be stopped and started.

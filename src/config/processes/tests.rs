@@ -175,6 +175,44 @@ async fn a_name_that_turns_out_to_be_another_process_has_neither_stop_nor_start(
     }
 }
 
+/// Stopped for one session, it would be started in the middle of the clean-up of another.
+#[tokio::test]
+async fn one_process_under_several_names_has_neither_stop_nor_start() {
+    let bots = "pm2: {name: bots, home: /p}";
+    let named = "allow_restart: true, name: '{session}'";
+    for (entries, sessions, is_known) in [
+        (format!("{{{named}, {bots}}}"), &["a", "b"][..], false),
+        (format!("{{{named}, {bots}}}"), &["a"][..], true),
+        (
+            format!("{{sessions: [b], {bots}}}, {{allow_restart: true, {bots}}}"),
+            &["a", "b"][..],
+            false,
+        ),
+        (
+            format!(
+                "{{sessions: [b], name: x, {bots}, allow_restart: true}}, {{allow_restart: true, {bots}}}"
+            ),
+            &["a", "b"][..],
+            false,
+        ),
+        (
+            format!("{{allow_restart: true, {bots}}}"),
+            &["a", "b"][..],
+            true,
+        ),
+        (
+            "{allow_restart: true, pm2: {name: '{session}', home: /p}}".into(),
+            &["a", "b"][..],
+            true,
+        ),
+    ] {
+        let (services, _) = load(&format!("processes: [{entries}]")).unwrap();
+        let all: Vec<_> = sessions.iter().map(|name| session(name)).collect();
+        let service = services.among(&all[0], &all).unwrap();
+        assert_eq!(service.check().is_ok(), is_known, "{entries}");
+    }
+}
+
 #[test]
 fn errors_name_the_key() {
     for (service, says) in [

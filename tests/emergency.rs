@@ -1201,6 +1201,33 @@ fn one_process_under_two_names_is_not_stopped() {
 }
 
 #[test]
+fn a_restart_of_another_state_directory_is_logged_and_not_resumed() {
+    let mut world = World::new();
+    world.bot("bot", BLOATED);
+    world.start();
+    world.mark("hold-ask-down");
+    world.deliver("firing", &[("bot", "emergency")]);
+    world.wait_for_file("reached-ask-down");
+    world.kill();
+    world.unmark("hold-ask-down");
+    fs::rename(world.at("state"), world.at("before")).unwrap();
+    let record = world.folder("bot").join(".baileys_quarantine/restart.json");
+    let text = fs::read_to_string(&record).unwrap();
+    let (now, before) = (world.at("state"), world.at("before"));
+    let text = text.replace(now.to_str().unwrap(), before.to_str().unwrap());
+    fs::write(&record, text).unwrap();
+    world.start();
+    world.says(&format!("another state directory ({})", before.display()));
+    assert_eq!(world.calls("start", "bot"), 0);
+    world.terminate();
+    // With that one it is resumed.
+    fs::remove_dir_all(world.at("state")).unwrap();
+    fs::rename(&before, &now).unwrap();
+    world.start();
+    world.wait("it is started", || world.is_connected("bot"));
+}
+
+#[test]
 fn one_process_of_several_sessions_is_stopped_once_for_all() {
     let mut world = World::new();
     let sessions = ["a", "b", "c"];

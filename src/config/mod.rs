@@ -199,6 +199,9 @@ impl Settings {
             .clone()
             .or(file.state.path)
             .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE_PATH));
+        // It is put on record: another directory of the same relative path is another one.
+        let state_path =
+            std::path::absolute(state_path).map_err(|error| format!("state.path: {error}"))?;
         let services = processes::build(file.processes, pattern.as_ref())?;
         let trust = or_file(&flags.connection_trust, file.connection.trust);
         let log_settings = Arc::new(logs(&flags.logs_path, file.logs)?);

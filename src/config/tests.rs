@@ -26,6 +26,18 @@ fn session(name: &str) -> SessionName {
     SessionName::from_dir(OsStr::new(name))
 }
 
+/// It is compared with what is on record in the quarantines.
+#[test]
+fn the_state_path_is_absolute() {
+    for (flags, yaml) in [
+        (vec!["--sessions.path=/a", "--state.path=state"], ""),
+        (vec!["--sessions.path=/a"], "state: {path: state}"),
+    ] {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(load(&flags, yaml).unwrap().state_path, here.join("state"));
+    }
+}
+
 #[test]
 fn a_full_file() {
     let settings = load(

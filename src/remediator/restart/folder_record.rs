@@ -91,10 +91,20 @@ fn unlink(folder: &Arc<LockedFolder>, names: [&str; 2]) -> Result<(), Obstacle> 
     Ok(())
 }
 
-/// What stands there, if it is of the remediator of this state directory. Blocks.
+/// What stands there, if it is of the remediator of this state directory; what is of another one
+/// is logged. Blocks.
 pub fn read(found: &Found, state_path: &Path) -> Option<Restart> {
     let record: RestartRecord = read_json(found, NAME)?;
-    (record.state_path == state_path).then_some(record.restart)
+    let is_own = record.state_path == state_path;
+    if !is_own && record.restart.phase.is_pending() {
+        tracing::error!(
+            session = %found.session,
+            service = record.restart.service,
+            "a restart on record in the folder of this session is not resumed, because it was begun with another state directory ({}); run `serve` with that one, or check whether the bot runs",
+            record.state_path.display()
+        );
+    }
+    is_own.then_some(record.restart)
 }
 
 /// Whether a call of another remediator, or of an operator's command, may be under way: one that

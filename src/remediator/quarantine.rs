@@ -39,7 +39,7 @@ use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, scan_settled, stat};
 use crate::folder::{FileName, FolderPath, Inventory, Kind, Looks, ReadCache, Shape, Timestamp};
 use crate::policy::Plan;
 
-use self::files::{FromCStr, check_noreplace, remove_run_dir, write_file};
+use self::files::{FromCStr, check_noreplace, remove_run_dir};
 use self::prepared::{PutBack, aborted, locate, put_back};
 use self::records::{
     FILES, MoveRecord, PLAN, PURGED, PlanRecord, TAG_TEXT, UNDONE, UndoRecord, read_plan,
@@ -47,7 +47,7 @@ use self::records::{
 };
 
 pub(super) use self::files::{
-    check_filesystem, exists, give_to_owner_of, make_dir, open_beneath, sync, unlink,
+    check_filesystem, exists, give_to_owner_of, make_dir, open_beneath, sync, unlink, write_file,
 };
 pub use self::obstacle::Obstacle;
 pub(super) use self::obstacle::{obstacle, obstacle_io};

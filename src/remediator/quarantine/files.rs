@@ -16,7 +16,11 @@ use super::{Obstacle, RunId, obstacle, obstacle_io};
 const NFS_MAGIC: i64 = 0x6969;
 
 /// tmp, fsync, rename, fsync of the directory.
-pub(super) fn write_file(dir: BorrowedFd<'_>, name: &str, bytes: &[u8]) -> Result<(), Obstacle> {
+pub(in crate::remediator) fn write_file(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(), Obstacle> {
     let doing = "writing a record into the quarantine";
     let tmp = format!("{name}.tmp");
     // A file of this name is incomplete or planted. A planted pipe would block the write, and

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,16 +15,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::folder::scan::QUARANTINE_DIR;
 use crate::folder::{FolderPath, Found, Looks};
-use crate::remediator::quarantine::{LockedFolder, Obstacle};
+use crate::remediator::quarantine::{LockedFolder, Obstacle, write_file};
 
 use super::state::{Call, Now, Restart};
 
 /// Its name in the quarantine.
 pub const NAME: &str = "restart.json";
-const NEW: &str = "restart.json.new";
+const NEW: &str = "restart.json.tmp";
 /// The record of a call that an operator's command makes, while that is under way.
 const OPERATOR: &str = "operator.json";
-const OPERATOR_NEW: &str = "operator.json.new";
+const OPERATOR_NEW: &str = "operator.json.tmp";
 const MAX_BYTES: u64 = 1 << 20;
 
 #[derive(Deserialize, Serialize)]
@@ -42,7 +42,7 @@ pub fn write(folder: &Arc<LockedFolder>, state_path: &Path, state: &Restart) -> 
     };
     let quarantine = folder.quarantine(true).map_err(|error| error.to_string())?;
     let quarantine = quarantine.ok_or("no quarantine")?;
-    put(&quarantine, NAME, NEW, &record)
+    put(&quarantine, NAME, &record)
 }
 
 /// Writes the call that an operator's command is about to make, beneath the lock. A folder
@@ -50,22 +50,14 @@ pub fn write(folder: &Arc<LockedFolder>, state_path: &Path, state: &Restart) -> 
 pub fn write_call(folder: &Arc<LockedFolder>, call: &Call) -> Result<(), String> {
     let quarantine = folder.quarantine(false);
     match quarantine.map_err(|error| error.to_string())? {
-        Some(quarantine) => put(&quarantine, OPERATOR, OPERATOR_NEW, call),
+        Some(quarantine) => put(&quarantine, OPERATOR, call),
         None => Ok(()),
     }
 }
 
-fn put(quarantine: &OwnedFd, name: &str, new: &str, value: &impl Serialize) -> Result<(), String> {
-    let failed = |error: Errno| error.to_string();
+fn put(quarantine: &OwnedFd, name: &str, value: &impl Serialize) -> Result<(), String> {
     let text = serde_json::to_vec(value).map_err(|error| error.to_string())?;
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = rustix::fs::openat(quarantine, new, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
-    let mut file = File::from(fd);
-    file.write_all(&text).map_err(|error| error.to_string())?;
-    file.sync_all().map_err(|error| error.to_string())?;
-    rustix::fs::renameat(quarantine, new, quarantine, name).map_err(failed)?;
-    rustix::fs::fsync(quarantine).map_err(failed)
+    write_file(quarantine.as_fd(), name, &text).map_err(|error| error.to_string())
 }
 
 /// Removes it. Blocks.
@@ -160,3 +152,6 @@ pub fn keep(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::time::Duration;
+
+use super::*;
+use crate::folder::SessionName;
+use crate::remediator::restart::state::CallKind;
+
+/// The folder's owner can put anything into the quarantine, and this program may be root.
+#[test]
+fn a_record_overwrites_no_other_file_and_belongs_to_the_folders_owner() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, other) = (dir.path().join("bot"), dir.path().join("other"));
+    fs::create_dir(&path).unwrap();
+    fs::write(&other, "kept").unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        chown(&path, Some(4321), Some(4321)).unwrap();
+    }
+    let found = Found {
+        session: SessionName::from_text("bot"),
+        place: FolderPath {
+            parent: dir.path().canonicalize().unwrap(),
+            name: "bot".into(),
+        },
+    };
+    let folder = LockedFolder::lock(&found.place).unwrap();
+    folder.quarantine(true).unwrap();
+    let quarantine = path.join(QUARANTINE_DIR);
+    let now = Now {
+        boot: 1,
+        at: Duration::ZERO,
+    };
+    let call = Call::new(1, CallKind::Stop, now, Duration::ZERO);
+    for planted in ["operator.json", "operator.json.new", "operator.json.tmp"] {
+        fs::hard_link(&other, quarantine.join(planted)).unwrap();
+    }
+    write_call(&folder, &call).unwrap();
+    assert_eq!(fs::read(&other).unwrap(), b"kept");
+    let fifo = quarantine.join("operator.json.tmp");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, Mode::RUSR | Mode::WUSR).unwrap();
+    write_call(&folder, &call).unwrap();
+    let owner = fs::metadata(quarantine.join(OPERATOR)).unwrap().uid();
+    assert_eq!(owner == 4321, is_root);
+    assert!(read_json::<Call>(&found, OPERATOR).is_some());
+}

@@ -1227,6 +1227,27 @@ fn a_restart_of_another_state_directory_is_logged_and_not_resumed() {
     world.wait("it is started", || world.is_connected("bot"));
 }
 
+/// The state directory may be read-only, or its lock may be planted.
+#[test]
+fn a_lock_that_cannot_be_opened_leaves_no_bot_down() {
+    let mut world = World::new();
+    world.bot("bot", BLOATED);
+    world.start();
+    world.mark("hold-ask-down");
+    world.deliver("firing", &[("bot", "emergency")]);
+    world.wait_for_file("reached-ask-down");
+    world.kill();
+    world.unmark("hold-ask-down");
+    let lock = world.at("state/serve.lock");
+    fs::remove_file(&lock).unwrap();
+    std::os::unix::fs::symlink(world.at("log"), &lock).unwrap();
+    world.spawn();
+    world.wait("it is started", || world.is_connected("bot"));
+    assert_eq!(world.calls("start", "bot"), 1);
+    let mut server = world.server.take().unwrap();
+    assert!(!server.wait().unwrap().success());
+}
+
 #[test]
 fn one_process_of_several_sessions_is_stopped_once_for_all() {
     let mut world = World::new();

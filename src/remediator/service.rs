@@ -138,7 +138,9 @@ impl Remediator {
         }
         let mut discovery = ctx.settings.discovery();
         let survey = discovery.survey();
-        let state_lock = lock_state(&ctx.settings.state_path)?;
+        let state_path = &ctx.settings.state_path;
+        let state_lock = lock_state(state_path)?
+            .ok_or_else(|| format!("another `serve` uses --state.path {}", state_path.display()))?;
         let refusals = refusal_log::RefusalLog::new(ctx.clock.clone());
         Ok(Self {
             restarts: RestartCoordinator::new(ctx.clone()),
@@ -656,18 +658,16 @@ impl Remediator {
     }
 }
 
-/// The lock that one `serve` holds on its state directory.
-pub(super) fn lock_state(dir: &Path) -> Result<std::fs::File, String> {
+/// The lock that one `serve` holds on its state directory; `None`: another one holds it.
+pub(super) fn lock_state(dir: &Path) -> Result<Option<std::fs::File>, String> {
     let path = dir.join("serve.lock");
     let mut options = std::fs::OpenOptions::new();
     let file = state_file::open(options.create(true).append(true), &path)
         .map_err(|error| format!("{}: {error}", path.display()))?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(_) => Err(format!(
-            "another `serve` uses --state.path {}",
-            dir.display()
-        )),
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(format!("{}: {error}", path.display())),
     }
 }
 

@@ -140,8 +140,14 @@ pub async fn start_pending_without_serving(settings: &Settings, clock: Clock) {
     // Where another `serve` has the state directory, that one starts it.
     let has_journal = settings.state_path.join(FILE).exists();
     let _lock = match has_journal.then(|| lock_state(&settings.state_path)) {
-        Some(Err(_)) => return,
-        lock => lock,
+        Some(Ok(None)) => return,
+        // The locks of the folders keep it apart from another one.
+        Some(Err(error)) => {
+            tracing::error!("{error}");
+            None
+        }
+        Some(Ok(lock)) => lock,
+        None => None,
     };
     let store = match has_journal.then(|| Store::open_existing(&settings.state_path)) {
         Some(Ok(store)) => Ok(store),

@@ -24,8 +24,13 @@ pub(super) struct CloseReason {
 macro_rules! status_is {
     ($code:literal) => {
         concat!(
-            r"(?:status(?:[ _]?code|[ _]?reason)?|reason(?:[ _]?code)?|c.{1,2}digo|close[ _]?code)",
+            r"(?:status(?:[ _]?code|[ _]?reason)?|reason(?:[ _]?code)?|c.{1,2}digo|close[ _]?code|",
+            r"\braz.{1,2}n|\bmotivo|\bestado|\bkode|\balasan)",
             r"[^a-z0-9\n]{1,12}",
+            $code,
+            r"\b|(?:disconnected|connection closed?|errored \(conflict\))[^\n]{0,40}\bcode[^a-z0-9\n]{1,4}",
+            $code,
+            r"\b|errored \(conflict\)[^a-z0-9\n]{1,12}",
             $code,
             r"\b|\(",
             $code,
@@ -84,8 +89,8 @@ const REPORT: [&str; 2] = [
         r"connection (?:replaced|closed)|connectionreplaced|connection update|device logged out|",
         r"you are logged out|whatsapp (?:session )?logged out|logged out\W{1,3}please|",
         r"closed: |reason\W|status(?:_?code|_?reason)?\W{1,4}4[04][10]|disconnect|",
-        r"conexi.{1,3}n (?:reemplazada|cerrada)|sesi.{1,3}n cerrada|",
-        r"conex.{1,3}o substitu|dispositivo desconectado|sess.{1,3}o encerrada|",
+        r"conexi.{1,3}n (?:reemplazada|cerrada|perdida)|sesi.{1,3}n cerrada|desconectado\W|",
+        r"conex.{1,3}o (?:substitu|fechada|encerrada|perdida)|dispositivo desconectado|sess.{1,3}o encerrada|",
         r"koneksi |session (?:telah )?logout|perangkat |close \{|stream errored|\{ *$",
         r")"
     ),

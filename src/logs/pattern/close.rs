@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::bytes::{RegexSet, RegexSetBuilder, SetMatches};
 
 use super::shape::RecordShape;
-use super::shipped::{LOGGED_OUT, REPLACED, conflict, stream_error};
+use super::shipped::{LOGGED_OUT, REPLACED, conflict, source_code, stream_error};
 
 /// What a record says of the end of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,10 +55,11 @@ enum Is {
     OfAnother,
     ReplacedNode,
     RemovedNode,
+    AllReasons,
 }
 
 /// In the order of [`Is`].
-const SIGNS: [&str; 10] = [
+const SIGNS: [&str; 11] = [
     status_is!("401"),
     status_is!("440"),
     stream_error!("401"),
@@ -66,7 +67,8 @@ const SIGNS: [&str; 10] = [
     r"\b(?:is)?logged_?out\b",
     concat!(
         r#"\b(?:is)?logged_?out\b["']?\s{0,3}[:=]\s{0,3}(?:false|0|no\b|null|undefined)|"#,
-        r"\bnot (?:is)?logged_?out\b|logged_?out:? \?"
+        r"\bnot (?:is)?logged_?out\b|logged_?out:? \?|",
+        source_code!()
     ),
     concat!(
         r"isboom|disconnect|desconect|stream errored|connection (?:closed?|lost|update|errored)|",
@@ -77,6 +79,8 @@ const SIGNS: [&str; 10] = [
     r"axios|https?://|request failed|\b(?:get|post|put|patch|delete) /|not-authorized",
     conflict!("replaced"),
     conflict!("device_removed"),
+    // `DisconnectReason` itself.
+    r"connectionlost\W{1,6}408\b[^\x00]{0,200}?loggedout\W{1,6}401\b",
 ];
 
 /// How a record begins, or what it holds, that the bot itself wrote. Before it stand a time,
@@ -129,6 +133,9 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
     };
     let found: SetMatches = set.matches(record);
     let is = |sign: Is| found.matched(sign as usize);
+    if is(Is::AllReasons) {
+        return CloseReason::default();
+    }
     let reported = is(Is::OfAConnection) && !is(Is::OfAnother);
     let replaced_node = is(Is::ReplacedNode);
     let logged_out = is(Is::RemovedNode)

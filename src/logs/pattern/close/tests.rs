@@ -90,6 +90,11 @@ fn what_is_no_close_of_this_connection_does_not_count() {
         "[18:14:04.021] INFO (7): connection errored\n    trace: \"Error: Stream Errored (conflict)\\n    at x\"",
         "Error: Stream Errored (restart required)",
         "order 440 of 401",
+        "/app/index.js:50\n        const again = statusCode !== DisconnectReason.loggedOut\n                       ^\n\nTypeError: x",
+        "        if (reason === DisconnectReason.connectionReplaced) { warn() }",
+        "        if (reason === DisconnectReason.loggedOut) { log(`Device Logged Out, Please Scan Again`) }",
+        "DisconnectReason { connectionClosed: 428, connectionLost: 408, connectionReplaced: 440, timedOut: 408, loggedOut: 401, badSession: 500 }",
+        "{\n  connectionClosed: 428,\n  connectionLost: 408,\n  connectionReplaced: 440,\n  timedOut: 408,\n  loggedOut: 401,\n  badSession: 500\n}",
     ] {
         assert_eq!(closes(text), ((0, 0), (0, 0)), "{text}");
     }

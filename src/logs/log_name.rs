@@ -126,8 +126,14 @@ fn collect(name: &str, names: &mut Vec<String>) {
         return;
     }
     if let Some(shorter) = without_stream(name) {
+        // pm2 adds `-out` or `-error`; `ventas-info-out` is of `ventas-info`, not of `ventas`.
+        // Any other stream may as well be a part of the bot's name.
+        let of_pm2 = name[shorter.len()..].to_ascii_lowercase();
+        let of_pm2 = of_pm2.starts_with("-out") || of_pm2.starts_with("-error");
+        names.push(if of_pm2 { shorter } else { name }.to_owned());
         collect(shorter, names);
         names.push(name.to_owned());
+        names.dedup();
     } else {
         names.push(name.to_owned());
         if let Some(shorter) = without_date(name) {

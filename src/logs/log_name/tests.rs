@@ -18,6 +18,14 @@ fn names_of_files() {
         "/l/bot-out__2026-01-01_00-00-00.log",
         &["bot-out__2026-01-01_00-00-00", "bot", "bot-out"],
     );
+    is(
+        "/l/ventas-info-out.log",
+        &["ventas-info", "ventas", "ventas-info", "ventas-info-out"],
+    );
+    is(
+        "/l/ventas-info.log",
+        &["ventas-info", "ventas", "ventas-info"],
+    );
     is("/l/bot.log.1", &["bot"]);
     is("/l/a.b-out.log", &["a.b", "a.b-out"]);
     is("/l/bot-2026-11-28.log", &["bot-2026-11-28", "bot"]);

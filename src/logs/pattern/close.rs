@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::bytes::{RegexSet, RegexSetBuilder, SetMatches};
 
 use super::shape::RecordShape;
-use super::shipped::{LOGGED_OUT, REPLACED, conflict, stream_error};
+use super::shipped::{LOGGED_OUT, REPLACED, conflict, source_code, stream_error};
 
 /// What a record says of the end of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,8 +24,13 @@ pub(super) struct CloseReason {
 macro_rules! status_is {
     ($code:literal) => {
         concat!(
-            r"(?:status(?:[ _]?code|[ _]?reason)?|reason(?:[ _]?code)?|c.{1,2}digo|close[ _]?code)",
+            r"(?:status(?:[ _]?code|[ _]?reason)?|reason(?:[ _]?code)?|c.{1,2}digo|close[ _]?code|",
+            r"\braz.{1,2}n|\bmotivo|\bestado|\bkode|\balasan)",
             r"[^a-z0-9\n]{1,12}",
+            $code,
+            r"\b|(?:disconnected|connection closed?|errored \(conflict\))[^\n]{0,40}\bcode[^a-z0-9\n]{1,4}",
+            $code,
+            r"\b|errored \(conflict\)[^a-z0-9\n]{1,12}",
             $code,
             r"\b|\(",
             $code,
@@ -50,10 +55,11 @@ enum Is {
     OfAnother,
     ReplacedNode,
     RemovedNode,
+    AllReasons,
 }
 
 /// In the order of [`Is`].
-const SIGNS: [&str; 10] = [
+const SIGNS: [&str; 11] = [
     status_is!("401"),
     status_is!("440"),
     stream_error!("401"),
@@ -61,7 +67,8 @@ const SIGNS: [&str; 10] = [
     r"\b(?:is)?logged_?out\b",
     concat!(
         r#"\b(?:is)?logged_?out\b["']?\s{0,3}[:=]\s{0,3}(?:false|0|no\b|null|undefined)|"#,
-        r"\bnot (?:is)?logged_?out\b|logged_?out:? \?"
+        r"\bnot (?:is)?logged_?out\b|logged_?out:? \?|",
+        source_code!()
     ),
     concat!(
         r"isboom|disconnect|desconect|stream errored|connection (?:closed?|lost|update|errored)|",
@@ -72,6 +79,8 @@ const SIGNS: [&str; 10] = [
     r"axios|https?://|request failed|\b(?:get|post|put|patch|delete) /|not-authorized",
     conflict!("replaced"),
     conflict!("device_removed"),
+    // `DisconnectReason` itself.
+    r"connectionlost\W{1,6}408\b[^\x00]{0,200}?loggedout\W{1,6}401\b",
 ];
 
 /// How a record begins, or what it holds, that the bot itself wrote. Before it stand a time,
@@ -84,8 +93,8 @@ const REPORT: [&str; 2] = [
         r"connection (?:replaced|closed)|connectionreplaced|connection update|device logged out|",
         r"you are logged out|whatsapp (?:session )?logged out|logged out\W{1,3}please|",
         r"closed: |reason\W|status(?:_?code|_?reason)?\W{1,4}4[04][10]|disconnect|",
-        r"conexi.{1,3}n (?:reemplazada|cerrada)|sesi.{1,3}n cerrada|",
-        r"conex.{1,3}o substitu|dispositivo desconectado|sess.{1,3}o encerrada|",
+        r"conexi.{1,3}n (?:reemplazada|cerrada|perdida)|sesi.{1,3}n cerrada|desconectado\W|",
+        r"conex.{1,3}o (?:substitu|fechada|encerrada|perdida)|dispositivo desconectado|sess.{1,3}o encerrada|",
         r"koneksi |session (?:telah )?logout|perangkat |close \{|stream errored|\{ *$",
         r")"
     ),
@@ -124,6 +133,9 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
     };
     let found: SetMatches = set.matches(record);
     let is = |sign: Is| found.matched(sign as usize);
+    if is(Is::AllReasons) {
+        return CloseReason::default();
+    }
     let reported = is(Is::OfAConnection) && !is(Is::OfAnother);
     let replaced_node = is(Is::ReplacedNode);
     let logged_out = is(Is::RemovedNode)

@@ -78,8 +78,18 @@ pub(super) const REPLACED: &str = concat!(
     conflict!("replaced")
 );
 
-/// Connections of another kind that are replaced.
+/// A line of source that compares a reason, as Node prints one above an error's stack.
+macro_rules! source_code {
+    () => {
+        r"[!=]==?\s{0,3}(?:\w{1,30}\.){1,3}(?:loggedout|connectionreplaced)\b"
+    };
+}
+pub(super) use source_code;
+
+/// Connections of another kind that are replaced, source, and the list of all reasons.
 const OTHER_CONNECTION: &str = concat!(
+    source_code!(),
+    r#"|^\s{0,8}["']?connectionreplaced["']?: 440,?\s{0,3}$|connectionlost\W{1,4}408\b|"#,
     r"\b(?:\w{0,10}socket|wss?|redis|mysql|mariadb|postgres\w*|mongo\w*|amqp|mqtt|sse|db|database|pool|peer|client|tcp|http)\W{1,4}connection ?replaced|",
     r"connection ?replaced\W{1,4}(?:browser|tab)\b"
 );
@@ -247,7 +257,7 @@ pub const SHIPPED: &[Pattern] = {
             "device_removed",
             Critical,
             LOGGED_OUT,
-            None,
+            Some(source_code!()),
             "WhatsApp has ended the login: somebody must scan a QR code.",
             "6, 7, bots",
         ),

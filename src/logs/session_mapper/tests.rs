@@ -60,6 +60,18 @@ fn the_name_of_the_file() {
         ("/l/bot-error.log", &["bot", "bot-error"], Some("bot")),
         ("/l/bot-error.log", &["bot-error"], Some("bot-error")),
         (
+            "/l/bot-info-out.log",
+            &["bot", "bot-info"],
+            Some("bot-info"),
+        ),
+        (
+            "/l/bot-err-error-2.log",
+            &["bot", "bot-err"],
+            Some("bot-err"),
+        ),
+        ("/l/bot-info.log", &["bot", "bot-info"], Some("bot-info")),
+        ("/l/bot-info.log", &["bot"], Some("bot")),
+        (
             "/l/default.log",
             &["default-c21f969b5f03d33d43e04f8f136e7682"],
             Some("default-c21f969b5f03d33d43e04f8f136e7682"),

@@ -39,6 +39,9 @@ fn what_bots_print_counts_and_is_their_own_report() {
         "statusReason: 440",
         "Connection closed. Status: 440, Reason: Stream Errored (conflict)",
         "Error: Stream Errored (conflict)\n    at x (y)",
+        "Conexión cerrada. Razón: 440",
+        "Koneksi terputus, kode: 440",
+        "Connection closed with code 440",
         "disconnect {\n  \"tag\": \"stream:error\",\n  \"attrs\": {},\n  \"content\": [\n    {\n      \"tag\": \"conflict\",\n      \"attrs\": {\n        \"type\": \"replaced\"\n      }\n    }\n  ]\n}",
     ] {
         assert_eq!(closes(text), ((0, 1), (0, 1)), "{text}");
@@ -53,6 +56,15 @@ fn what_bots_print_counts_and_is_their_own_report() {
         "Dispositivo desconectado, verifique novamente e execute.",
         "session telah logout, harap hapus session dan scan kembali",
         "Connection closed. Status: 401, Reason: Stream Errored (conflict)",
+        "Connection closed: Stream Errored (conflict) 401",
+        "Error: Stream Errored (conflict), code 401",
+        "Disconnected, code=401",
+        "Conexión cerrada. Razón: 401",
+        "Conexión perdida, motivo: 401",
+        "Desconectado. Motivo: 401",
+        "Conexão fechada. Código: 401",
+        "Conexão perdida (401)",
+        "Koneksi terputus, alasan: 401",
         "connection closed due to  Error: Stream Errored (conflict)\n    at x (y) {\n  isBoom: true,\n  output: {\n    statusCode: 401\n  }\n} , reconnecting  false",
     ] {
         assert_eq!(closes(text), ((1, 0), (1, 0)), "{text}");
@@ -78,6 +90,11 @@ fn what_is_no_close_of_this_connection_does_not_count() {
         "[18:14:04.021] INFO (7): connection errored\n    trace: \"Error: Stream Errored (conflict)\\n    at x\"",
         "Error: Stream Errored (restart required)",
         "order 440 of 401",
+        "/app/index.js:50\n        const again = statusCode !== DisconnectReason.loggedOut\n                       ^\n\nTypeError: x",
+        "        if (reason === DisconnectReason.connectionReplaced) { warn() }",
+        "        if (reason === DisconnectReason.loggedOut) { log(`Device Logged Out, Please Scan Again`) }",
+        "DisconnectReason { connectionClosed: 428, connectionLost: 408, connectionReplaced: 440, timedOut: 408, loggedOut: 401, badSession: 500 }",
+        "{\n  connectionClosed: 428,\n  connectionLost: 408,\n  connectionReplaced: 440,\n  timedOut: 408,\n  loggedOut: 401,\n  badSession: 500\n}",
     ] {
         assert_eq!(closes(text), ((0, 0), (0, 0)), "{text}");
     }

@@ -127,10 +127,20 @@ processes:
         bot.is_back();
         fs::remove_file(bot.world.path("starts")).unwrap();
         bot.serve();
+        bot.world.wait("systemd has been seen to run it", || {
+            let told = bot.world.remediator(&["doctor", "bot", "--output=json"]);
+            let told = told.json();
+            let mut sources = told[0]["sources"].as_array().unwrap().iter();
+            let process = sources.find(|source| source["source"] == "process");
+            match process.is_some_and(|process| process["last_alive"].is_string()) {
+                true => Ok(()),
+                false => Err(told.to_string()),
+            }
+        });
         bot
     }
 
-    /// Starts the remediator, and waits until it has asked about the bot.
+    /// Starts the remediator.
     fn serve(&mut self) {
         let path = std::env::var("PATH").unwrap();
         let path = format!("PATH={}:{path}", self.world.path("bin").display());

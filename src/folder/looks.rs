@@ -25,6 +25,8 @@ pub const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 pub const MAX_STUCK: usize = 64;
 /// Overdue looks at a time on one mount: other mounts still get theirs.
 pub const MAX_STUCK_OF_A_MOUNT: usize = 16;
+/// A change whose end woke nobody is found after this time.
+const LOST_WAKE_UP: Duration = Duration::from_secs(1);
 /// A thread without a look ends after this time.
 const IDLE_FOR: Duration = Duration::from_secs(30);
 
@@ -167,7 +169,14 @@ impl Looks {
             let value = catch_unwind(AssertUnwindSafe(work));
             Box::new(move || _ = done.send(value))
         }))?;
-        match result.await {
+        // Looked at every second as well: a wake-up that is lost must not lose a change.
+        let mut result = std::pin::pin!(result);
+        let ended = loop {
+            if let Ok(ended) = tokio::time::timeout(LOST_WAKE_UP, &mut result).await {
+                break ended;
+            }
+        };
+        match ended {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(panic)) => resume_unwind(panic),
             Err(_) => Err(io::Error::other("the thread has ended")),

@@ -38,7 +38,7 @@ impl TokenBucket {
     }
 }
 
-/// Bounds how often something is done, whoever asks.
+/// Limits how often an action is taken, for all callers together.
 #[derive(Debug)]
 pub struct RateLimit {
     rate: Rate,

@@ -258,7 +258,7 @@ pub const SHIPPED: &[Pattern] = {
             Critical,
             LOGGED_OUT,
             Some(source_code!()),
-            "WhatsApp has ended the login: somebody must scan a QR code.",
+            "WhatsApp has ended the login: an operator must scan a QR code.",
             "6, 7, bots",
         ),
         sign(

@@ -25,6 +25,7 @@ pub mod outcome;
 pub mod overview;
 pub mod page;
 pub mod pause;
+pub mod plan_view;
 pub mod privileges;
 pub mod quarantine;
 pub mod requester;

@@ -7,7 +7,7 @@ use crate::config::Settings;
 use crate::folder::{SessionName, Timestamp};
 
 use super::console::{Exit, Output, context, fail, operator};
-use super::overview::{Overview, overview};
+use super::overview::{Notice, NoticeKind, Overview, overview};
 use super::store::Store;
 
 /// `status`: pause and circuit breaker, queue, armed runs, and the budget of each service.
@@ -37,21 +37,18 @@ pub fn status(settings: &Settings, output: Output) -> Exit {
 
 fn text(overview: &Overview) -> String {
     let mut out = String::new();
-    match (&overview.pause.paused, &overview.pause.breaker) {
-        (None, None) => out.push_str("Automatic actions are on.\n"),
-        (paused, breaker) => {
-            if let Some(paused) = paused {
-                out.push_str(&format!(
-                    "PAUSED since {} by {}: {}\n",
-                    paused.since, paused.by, paused.reason
-                ));
-            }
-            if let Some(open) = breaker {
-                out.push_str(&format!(
-                    "CIRCUIT BREAKER OPEN since {}: {}\n",
-                    open.since, open.reason
-                ));
-            }
+    let notices: Vec<Notice> = overview.notices();
+    let lines = |kinds: &[NoticeKind]| -> String {
+        notices
+            .iter()
+            .filter(|notice| kinds.contains(&notice.kind))
+            .map(|notice| format!("{} {}\n", notice.kind.label().to_uppercase(), notice.text))
+            .collect()
+    };
+    match lines(&[NoticeKind::Paused, NoticeKind::BreakerOpen]) {
+        off if off.is_empty() => out.push_str("Automatic actions are on.\n"),
+        off => {
+            out.push_str(&off);
             out.push_str("Automatic actions are off. To resume them: baileys_remediator resume\n");
         }
     }
@@ -61,15 +58,7 @@ fn text(overview: &Overview) -> String {
         count("queued"),
         count("running")
     ));
-    for late in &overview.not_back {
-        let undo = late.run.as_ref().map_or(String::new(), |run| {
-            format!("; undo with: baileys_remediator undo {run}")
-        });
-        out.push_str(&format!(
-            "NOT BACK ({}) since {}: service {}, session {}, run {}{undo}\n",
-            late.reason, late.since, late.service, late.session, late.run_id
-        ));
-    }
+    out.push_str(&lines(&[NoticeKind::NotBack]));
     if !overview.armed.is_empty() {
         let mut armed =
             table::Table::new(&["ARMED SESSION", "ACTION", "TIER", "SINCE", "LAST ALERT"]);

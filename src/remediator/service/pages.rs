@@ -14,13 +14,13 @@ use crate::policy::CleanRequest;
 use crate::policy::guard::CleanupMode;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Response};
 
-use super::super::page::{self, Front, Maintenance};
+use super::super::overview::overview;
+use super::super::page::{self, Front};
+use super::super::plan_view::PlanView;
 use super::super::privileges::{self, FindingGroup, Me};
 use super::super::runner::{self, blocking};
-use super::super::store::armed::ArmedRun;
+use super::super::store::StoreError;
 use super::super::store::audit::RunKey;
-use super::super::store::pause::PauseEntry;
-use super::super::store::{Store, StoreError};
 use super::Remediator;
 
 /// Pages at the same time; more get 503.
@@ -78,13 +78,19 @@ impl Remediator {
     async fn front_page(self: Arc<Self>) -> Response {
         let service = Arc::clone(&self);
         let told = self.ctx.ask(move |store| {
-            let sessions = service.known_sessions();
+            let sessions: Vec<_> = service
+                .known_sessions()
+                .into_iter()
+                .map(|found| found.session)
+                .collect();
             Ok::<_, StoreError>(Front {
-                sessions: sessions
-                    .iter()
-                    .map(|found| found.session.to_string())
-                    .collect(),
-                maintenance: Some(maintenance(store)?),
+                overview: overview(
+                    &service.ctx.settings,
+                    store,
+                    &sessions,
+                    Timestamp::of(&service.ctx.clock),
+                )?,
+                sessions: sessions.iter().map(ToString::to_string).collect(),
                 waiting: store.audit().waiting(SHOWN)?,
                 runs: store.audit().recent(SHOWN)?,
                 unstarted: store.unstarted().recent(SHOWN)?,
@@ -177,7 +183,8 @@ impl Remediator {
             force: None,
         };
         let (verdict, plan) = runner::preview(&app, &found, ask).await;
-        let page = page::plan(&session, &verdict, plan.as_ref(), Timestamp::now());
+        let view = PlanView::new(&session, &verdict, plan.as_ref());
+        let page = page::plan(&view, Timestamp::of(&self.ctx.clock));
         let mut plans = self
             .pages
             .plans
@@ -240,29 +247,6 @@ impl Remediator {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = groups;
     }
-}
-
-/// Paused, breaker, armed.
-fn maintenance(store: &Store) -> Result<Maintenance, StoreError> {
-    let switches = store.pause().state()?;
-    let told =
-        |switch: PauseEntry| format!("since {} by {}: {}", switch.since, switch.by, switch.reason);
-    let waits = |armed: ArmedRun| {
-        let waits_for = "until its bot is found stopped, or for its service's maintenance window";
-        (
-            armed.session,
-            format!(
-                "the {} of {} waits {waits_for}",
-                armed.action.label(),
-                armed.since
-            ),
-        )
-    };
-    Ok(Maintenance {
-        paused: switches.paused.map(told),
-        breaker: switches.breaker.map(told),
-        armed: store.armed().all()?.into_iter().map(waits).collect(),
-    })
 }
 
 fn sorry(status: StatusCode, text: &str) -> Response {

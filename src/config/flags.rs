@@ -8,7 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use crate::cli::neutral::NeutralStderr;
-use crate::folder::Source;
+use crate::folder::SessionsPath;
 use crate::policy::BatchSetting;
 
 use super::file::parse_batch;
@@ -19,7 +19,7 @@ use super::file::parse_batch;
 pub struct CommonFlags {
     /// A root with auth folders in it, two levels deep; or one auth folder (NAME then is its session); or a glob in quotes, such as '/srv/*/auth_info_baileys', where what `*` stands for is the name. Repeatable.
     #[arg(long = "sessions.path", value_name = "[NAME=]PATH", global = true, value_parser = source_parser(), help_heading = "Sessions")]
-    pub sessions_path: Vec<Source>,
+    pub sessions_path: Vec<SessionsPath>,
 
     /// Only sessions whose name, or whose directory's name, matches. Repeatable.
     #[arg(
@@ -124,8 +124,8 @@ fn label_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn source_parser() -> impl TypedValueParser<Value = Source> {
-    OsStringValueParser::new().try_map(|text| Source::parse(OsStr::new(&text)))
+fn source_parser() -> impl TypedValueParser<Value = SessionsPath> {
+    OsStringValueParser::new().try_map(|text| SessionsPath::parse(OsStr::new(&text)))
 }
 
 /// Flags about the log.

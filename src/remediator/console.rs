@@ -39,9 +39,9 @@ pub use record::show;
 /// Form of a command's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
-    /// For a person.
+    /// Human-readable table.
     Table,
-    /// For a program.
+    /// Machine-readable JSON.
     Json,
 }
 

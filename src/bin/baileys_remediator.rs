@@ -85,7 +85,7 @@ enum Command {
     },
     /// List the saved copies of a session's creds.json, or restore one.
     #[command(subcommand)]
-    Creds(Creds),
+    Creds(CredsCommand),
     /// List recorded runs, newest first, or show one of them.
     Runs {
         #[command(subcommand)]
@@ -165,7 +165,7 @@ enum RunsCommand {
 }
 
 #[derive(Subcommand)]
-enum Creds {
+enum CredsCommand {
     /// List the saved copies, newest first. Shows no keys.
     List {
         /// Session name, as `baileys_exporter status` shows it.
@@ -271,10 +271,10 @@ async fn program() -> ExitCode {
             limit,
             output,
         } => block_in_place(|| console::runs(&settings, limit, output)),
-        Command::Creds(Creds::List { session, output }) => {
+        Command::Creds(CredsCommand::List { session, output }) => {
             insurance::list(&settings, &session, output)
         }
-        Command::Creds(Creds::Restore {
+        Command::Creds(CredsCommand::Restore {
             session,
             version,
             force,

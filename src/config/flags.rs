@@ -8,7 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use crate::cli::neutral::NeutralStderr;
-use crate::folder::Source;
+use crate::folder::SessionsPath;
 use crate::policy::BatchSetting;
 
 use super::file::parse_batch;
@@ -19,7 +19,7 @@ use super::file::parse_batch;
 pub struct CommonFlags {
     /// A directory that holds auth folders, up to two levels deep; or NAME=PATH for one auth folder with a session name of its own; or a quoted glob such as '/srv/*/auth_info_baileys', where the part that `*` matches is the session name. Repeatable.
     #[arg(long = "sessions.path", value_name = "[NAME=]PATH", global = true, value_parser = source_parser(), help_heading = "Sessions")]
-    pub sessions_path: Vec<Source>,
+    pub sessions_path: Vec<SessionsPath>,
 
     /// Include only sessions whose name or directory name matches. Repeatable.
     #[arg(
@@ -124,8 +124,8 @@ fn label_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn source_parser() -> impl TypedValueParser<Value = Source> {
-    OsStringValueParser::new().try_map(|text| Source::parse(OsStr::new(&text)))
+fn source_parser() -> impl TypedValueParser<Value = SessionsPath> {
+    OsStringValueParser::new().try_map(|text| SessionsPath::parse(OsStr::new(&text)))
 }
 
 /// Flags about the log.

@@ -26,7 +26,7 @@ pub use log::{LogEvent, LogView, log_says};
 use memory::ReadOnly;
 pub use memory::{Memory, REMEMBERED_FOR, Recent, Recollection, SightingRecord, Trust, vouched};
 pub use probe::{Probe, ProbeError};
-pub use template::Template;
+pub use template::SessionTemplate;
 pub use verdict::{Alive, Evidence, Finding, State, Verdict, fold, source_id};
 
 use std::path::Path;

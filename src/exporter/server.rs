@@ -364,7 +364,7 @@ impl Exporter {
             let exporter = Arc::clone(&self);
             async move { exporter.answer(request).await }
         };
-        web::serve(listeners, web::Limits::default(), handler, shutdown).await;
+        web::serve(listeners, web::ServerLimits::default(), handler, shutdown).await;
         verdicts.abort();
         beside.abort();
         let monitor = logs.monitor().take();

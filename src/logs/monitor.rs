@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use clock::Clock;
 use log_tailer::{
-    Block, Changes, Consumer, Follower, Listed, Notifier, Orders, Progress, Server, Sink,
+    Block, Changes, Consumer, Follower, Listed, Notifier, Orders, Progress, Sink, Tailer,
 };
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::runtime::Handle;
@@ -162,7 +162,7 @@ impl Monitor {
         let (globs, from_start) = (settings.globs.clone(), settings.from_start);
         let follower = Follower::new(sink, globs, from_start, tailer, open_max(), clock.clone());
         let notifier = Arc::clone(&shared.notifier);
-        let server = Server::new(follower, notifier, Handle::current(), clock);
+        let server = Tailer::new(follower, notifier, Handle::current(), clock);
         let thread = std::thread::Builder::new()
             .name("logs".into())
             .spawn(move || server.run())

@@ -199,7 +199,7 @@ impl Remediator {
         };
         // Alertmanager can send one credential only, and the webhook wants the token.
         let listeners = listeners.into().with_own_credential("/webhook");
-        web::serve(listeners, web::Limits::default(), handler, shutdown).await;
+        web::serve(listeners, web::ServerLimits::default(), handler, shutdown).await;
         let _ = stop.send(true);
         privileges.abort();
         while tasks.join_next().await.is_some() {}

@@ -270,7 +270,7 @@ async fn nobody_listens_and_nobody_answers() {
 fn templates() {
     let pattern = Regex::new(r"company_(?<id>\d+)").unwrap();
     let fill = |text: &str, name: &str| {
-        Template::parse(text, Some(&pattern))
+        SessionTemplate::parse(text, Some(&pattern))
             .unwrap()
             .fill(&session(name), |v| v.replace('/', "%2F"))
     };
@@ -281,10 +281,10 @@ fn templates() {
         "no name is ever taken for an option"
     );
     assert_eq!(fill("--name={session}", "-rf").unwrap(), "--name=-rf");
-    assert!(Template::parse("{nope}", Some(&pattern)).is_err());
-    assert!(Template::parse("{id}", None).is_err());
-    assert!(Template::parse("{", None).is_err());
-    let refused = |text: &str| Template::parse(text, None).unwrap_err().0;
+    assert!(SessionTemplate::parse("{nope}", Some(&pattern)).is_err());
+    assert!(SessionTemplate::parse("{id}", None).is_err());
+    assert!(SessionTemplate::parse("{", None).is_err());
+    let refused = |text: &str| SessionTemplate::parse(text, None).unwrap_err().0;
     assert!(refused("a{{{nope_1}").starts_with("nothing fills {nope_1} at byte 3; "));
     assert!(refused("abc}").starts_with("a single `}` stands at byte 3; "));
     assert!(refused("{}").contains("what stands in the braces at byte 0"));

@@ -12,7 +12,7 @@ use crate::remediator::store::runs::Action;
 
 use super::restore;
 use super::store::{Copy, CopyEntry, CopyStore, path_in};
-use super::watch::{Reading, read_settled};
+use super::watch::{CredsReading, read_settled};
 
 /// `creds list SESSION`: the copies, newest first. Prints none of their content.
 pub fn list(settings: &Settings, session: &str, output: Output) -> Exit {
@@ -30,7 +30,7 @@ pub fn list(settings: &Settings, session: &str, output: Output) -> Exit {
     let present = found.ok().and_then(|found| {
         let folder = found.place.open().ok()?;
         match read_settled(folder.as_fd()) {
-            Reading::Good { bytes, .. } => Some(bytes),
+            CredsReading::Good { bytes, .. } => Some(bytes),
             _ => None,
         }
     });

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::folder::{Found, Timestamp};
 use crate::remediator::insurance::store::CopyStore;
-use crate::remediator::insurance::watch::{Deletes, Watch};
+use crate::remediator::insurance::watch::{CredsWatch, Deletes};
 use crate::remediator::outcome::RunError;
 use crate::remediator::quarantine::{LockedFolder, StoredState, is_due, quarantined_bytes};
 use crate::remediator::runner::{self, blocking};
@@ -135,7 +135,11 @@ impl Remediator {
     ) {
         let settings = &self.ctx.settings;
         let store = CopyStore::new(&settings.state_path);
-        let watch = Arc::new(Watch::new(store, settings.insurance, settings.retention));
+        let watch = Arc::new(CredsWatch::new(
+            store,
+            settings.insurance,
+            settings.retention,
+        ));
         loop {
             let found = self.all_sessions().await;
             let service = Arc::clone(&self);

@@ -12,7 +12,7 @@ use crate::remediator::quarantine::Obstacle;
 use crate::remediator::restart::state::Event;
 use crate::remediator::runner::{self, Folders, blocking};
 
-use super::{Side, other_call_may_be_under_way, refused};
+use super::{EffectOutput, other_call_may_be_under_way, refused};
 
 /// A folder that cannot be opened within this time is on a file system that hangs.
 const OPENED_WITHIN: Duration = Duration::from_secs(6);
@@ -28,7 +28,7 @@ pub(super) async fn lock(
     mut sessions: Vec<Found>,
     own: Option<SessionName>,
     state_path: PathBuf,
-) -> (Event, Side) {
+) -> (Event, EffectOutput) {
     clock.sleep(after).await;
     // Two processes that lock the same folders do so in the same order.
     sessions.sort_by(|a, b| a.session.as_str().cmp(b.session.as_str()));
@@ -47,7 +47,7 @@ pub(super) async fn lock(
             locked.unwrap_or_else(|| Err(Obstacle::Io("locking the folder takes too long".into())));
         match locked {
             Ok(folder) => _ = folders.insert(found.session.to_string(), folder),
-            Err(Obstacle::Locked) => return (Event::LockBusy(id), Side::None),
+            Err(Obstacle::Locked) => return (Event::LockBusy(id), EffectOutput::None),
             Err(error) if own.as_ref() == Some(&found.session) => {
                 return (Event::LockBusy(id), refused(error.into()));
             }
@@ -57,8 +57,8 @@ pub(super) async fn lock(
         }
     }
     match other_call_may_be_under_way(&clock, sessions, Some(state_path)).await {
-        true => (Event::LockBusy(id), Side::None),
-        false => (Event::Locked(id), Side::Locked(Folders(folders))),
+        true => (Event::LockBusy(id), EffectOutput::None),
+        false => (Event::Locked(id), EffectOutput::Locked(Folders(folders))),
     }
 }
 

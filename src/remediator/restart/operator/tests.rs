@@ -3,7 +3,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::{CommonFlags, RemediatorFlags};
-use crate::folder::{Source, Timestamp};
+use crate::folder::{SessionsPath, Timestamp};
 use crate::remediator::restart::state::{Times, Trigger};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ fn load(dir: &Path) -> Settings {
     let (config, sessions) = (dir.join("config.yml"), dir.join("sessions"));
     let common = CommonFlags {
         config_file: Some(config),
-        sessions_path: vec![Source::parse(sessions.as_os_str()).unwrap()],
+        sessions_path: vec![SessionsPath::parse(sessions.as_os_str()).unwrap()],
         ..CommonFlags::default()
     };
     let remediator = RemediatorFlags {

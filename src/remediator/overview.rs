@@ -62,16 +62,16 @@ pub struct ServiceState {
 
 /// What an operator should know first.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
+pub struct StatusNotice {
     /// What it is about.
-    pub kind: NoticeKind,
+    pub kind: StatusNoticeKind,
     /// A sentence that follows the label of the kind.
     pub text: String,
 }
 
 /// Kinds of notices, the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoticeKind {
+pub enum StatusNoticeKind {
     /// An operator has switched automatic actions off.
     Paused,
     /// The circuit breaker has switched them off.
@@ -84,7 +84,7 @@ pub enum NoticeKind {
     Armed,
 }
 
-impl NoticeKind {
+impl StatusNoticeKind {
     /// Its name.
     pub fn label(self) -> &'static str {
         match self {
@@ -99,15 +99,15 @@ impl NoticeKind {
 
 impl Overview {
     /// What an operator should know first, the most important at the top.
-    pub fn notices(&self) -> Vec<Notice> {
-        let notice = |kind, text| Notice { kind, text };
+    pub fn notices(&self) -> Vec<StatusNotice> {
+        let notice = |kind, text| StatusNotice { kind, text };
         let paused = self.pause.paused.iter().map(|entry| {
             let text = format!("since {} by {}: {}", entry.since, entry.by, entry.reason);
-            notice(NoticeKind::Paused, text)
+            notice(StatusNoticeKind::Paused, text)
         });
         let breaker = self.pause.breaker.iter().map(|entry| {
             let text = format!("since {}: {}", entry.since, entry.reason);
-            notice(NoticeKind::BreakerOpen, text)
+            notice(StatusNoticeKind::BreakerOpen, text)
         });
         let not_back = self.not_back.iter().map(|late| {
             let undo = late.run.as_ref().map_or(String::new(), |run| {
@@ -117,11 +117,11 @@ impl Overview {
                 "({}) since {}: service {}, session {}, run {}{undo}",
                 late.reason, late.since, late.service, late.session, late.run_id
             );
-            notice(NoticeKind::NotBack, text)
+            notice(StatusNoticeKind::NotBack, text)
         });
         let restarts = self.services.iter().filter_map(|service| {
             let text = format!("service {}, phase {}", service.service, service.phase?);
-            Some(notice(NoticeKind::Restart, text))
+            Some(notice(StatusNoticeKind::Restart, text))
         });
         let armed = self.armed.iter().map(|run| {
             let text = format!(
@@ -130,7 +130,7 @@ impl Overview {
                 run.action.label(),
                 run.since
             );
-            notice(NoticeKind::Armed, text)
+            notice(StatusNoticeKind::Armed, text)
         });
         paused
             .chain(breaker)

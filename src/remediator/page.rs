@@ -10,7 +10,7 @@ use crate::connection::State;
 use crate::folder::Timestamp;
 use exporter_toolkit::page::{self, Column};
 
-use super::overview::{NoticeKind, Overview};
+use super::overview::{Overview, StatusNoticeKind};
 use super::plan_view::{PlanResult, PlanView};
 use super::privileges::{FindingGroup, Weight};
 use super::store::audit::{FileShown, RunDetails};
@@ -191,9 +191,9 @@ fn summary(overview: &Overview) -> Markup {
     let notices = overview.notices();
     let count = |kind| notices.iter().filter(|notice| notice.kind == kind).count();
     let chips = [
-        (NoticeKind::NotBack, "crit"),
-        (NoticeKind::Restart, "warn"),
-        (NoticeKind::Armed, "warn"),
+        (StatusNoticeKind::NotBack, "crit"),
+        (StatusNoticeKind::Restart, "warn"),
+        (StatusNoticeKind::Armed, "warn"),
     ];
     html! {
         p.summary #state {

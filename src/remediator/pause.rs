@@ -7,7 +7,7 @@ use crate::config::Settings;
 use crate::folder::{SessionName, Timestamp};
 
 use super::console::{Exit, Output, context, fail, operator};
-use super::overview::{Notice, NoticeKind, Overview, overview};
+use super::overview::{Overview, StatusNotice, StatusNoticeKind, overview};
 use super::store::Store;
 
 /// `status`: pause and circuit breaker, queue, armed runs, and the budget of each service.
@@ -37,15 +37,15 @@ pub fn status(settings: &Settings, output: Output) -> Exit {
 
 fn text(overview: &Overview) -> String {
     let mut out = String::new();
-    let notices: Vec<Notice> = overview.notices();
-    let lines = |kinds: &[NoticeKind]| -> String {
+    let notices: Vec<StatusNotice> = overview.notices();
+    let lines = |kinds: &[StatusNoticeKind]| -> String {
         notices
             .iter()
             .filter(|notice| kinds.contains(&notice.kind))
             .map(|notice| format!("{} {}\n", notice.kind.label().to_uppercase(), notice.text))
             .collect()
     };
-    match lines(&[NoticeKind::Paused, NoticeKind::BreakerOpen]) {
+    match lines(&[StatusNoticeKind::Paused, StatusNoticeKind::BreakerOpen]) {
         off if off.is_empty() => out.push_str("Automatic actions are on.\n"),
         off => {
             out.push_str(&off);
@@ -58,7 +58,7 @@ fn text(overview: &Overview) -> String {
         count("queued"),
         count("running")
     ));
-    out.push_str(&lines(&[NoticeKind::NotBack]));
+    out.push_str(&lines(&[StatusNoticeKind::NotBack]));
     if !overview.armed.is_empty() {
         let mut armed =
             table::Table::new(&["ARMED SESSION", "ACTION", "TIER", "SINCE", "LAST ALERT"]);

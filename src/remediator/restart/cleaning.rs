@@ -212,7 +212,7 @@ impl RestartCoordinator {
             store
                 .lock()
                 .queue()
-                .requeue(run.id, "its service was to be started again")?;
+                .requeue(run.id, "its service was to be started again", now)?;
             return Ok(None);
         }
         ours.insert(run.id);

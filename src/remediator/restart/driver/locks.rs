@@ -38,7 +38,10 @@ pub(super) async fn lock(
         let locked = match answering.contains(found.session.as_str()) {
             true => {
                 let within = LOCKED_WITHIN.saturating_sub(clock.since(began));
-                clock.timeout(within, runner::lock(found)).await.ok()
+                clock
+                    .timeout(within, runner::lock(&clock, found))
+                    .await
+                    .ok()
             }
             false => None,
         };

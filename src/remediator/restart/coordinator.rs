@@ -20,7 +20,7 @@ use super::checks::Siblings;
 use super::cleaning::{ALL_CLEAN_TIMEOUT, CLEAN_TIMEOUT, DOWN_FOR_AT_MOST, HALTS_WITHIN};
 use super::driver::{Driver, LiveRun};
 use super::folder_record;
-use super::machine::{GRACE, LOCK_EVERY};
+use super::machine::{GRACE, LOCK_EVERY, SHOWS_WITHIN};
 use super::state::{Event, HandedTo, Phase, Restart, RestartId, Times, Trigger};
 
 /// A clean-up of another session of the process that had begun before is waited for so long;
@@ -220,6 +220,10 @@ impl RestartCoordinator {
             stop: service.stop_timeout,
             gone: service.gone_timeout,
             start: service.start_timeout,
+            shows: match service.shows_at_once() {
+                true => SHOWS_WITHIN,
+                false => service.start_timeout,
+            },
             connect: service.connect_timeout,
             clean: self.bounds.down + HALTS_WITHIN + RESTORE_TIMEOUT * 2 + GRACE,
             retry: self.ctx.settings.armed.look_every.min(RETRY_EVERY),
@@ -366,18 +370,17 @@ impl RestartCoordinator {
             let service = self.service_of(&state, known);
             let is_removed = state.phase == Phase::HandedOver(HandedTo::Removed);
             let first = match &service {
-                None => Event::Configured(false),
+                None if !is_removed => Event::Configured(false),
                 Some(_) if is_removed => Event::Configured(true),
-                Some(_) => Event::OwnRestart,
+                _ => Event::OwnRestart,
             };
             if service.is_none() && is_removed {
                 let (service, session) = (&state.service, &state.session);
                 tracing::error!(
                     service,
                     session,
-                    "this program has stopped the service and is to start it again, but the configuration no longer names it: start it by hand"
+                    "the remediator stopped this service, and the configuration no longer names it: start it by hand"
                 );
-                continue;
             }
             if let Some(service) = &service {
                 state.times = self.times(service);

@@ -22,8 +22,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use baileys_exporter::folder::Timestamp;
 use baileys_exporter::remediator::store::Store;
+use baileys_exporter::remediator::store::clock::Moment;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::fixture::{self, Snapshot};
@@ -1658,7 +1658,7 @@ fn a_pause_and_an_open_breaker_hold_against_an_open_window() {
             _ => Store::open(&world.at("state"))
                 .unwrap()
                 .pause()
-                .open_breaker("a test", Timestamp::now())
+                .open_breaker("a test", Moment::now())
                 .unwrap(),
         }
         world.start();

@@ -15,7 +15,7 @@ use clock::Clock;
 use crate::app::App;
 use crate::config::Settings;
 use crate::connection::{Recent, State, Verdict};
-use crate::folder::{Found, SessionName, Timestamp};
+use crate::folder::{Found, SessionName};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Force, Plan};
 
@@ -25,6 +25,7 @@ use super::quarantine::{Obstacle, RunId, look_up};
 use super::restart::operator::pending_restart_of;
 use super::runner::{self, Context};
 use super::store::audit::RunKey;
+use super::store::clock::Moment;
 use super::store::runs::{Action, Ending, Run, Status};
 use super::store::{self, Store};
 
@@ -400,7 +401,7 @@ pub(super) async fn record(
     let begun = ctx.store.in_place(|store| {
         store
             .runs()
-            .begin(session, action, &operator(), Timestamp::now())
+            .begin(session, action, &operator(), Moment::now())
     });
     let id = match begun {
         Ok(id) => id,
@@ -439,7 +440,7 @@ pub(super) async fn record(
     }
     let finished = ctx
         .store
-        .in_place(|store| store.runs().finish(id, status, &ending, Timestamp::now()));
+        .in_place(|store| store.runs().finish(id, status, &ending, Moment::now()));
     if let Err(error) = finished {
         return fail(&format!("the outcome could not be put on record: {error}"));
     }

@@ -4,11 +4,12 @@ use anstyle::{AnsiColor, Style};
 
 use crate::cli::{print, table};
 use crate::config::Settings;
-use crate::folder::{SessionName, Timestamp};
+use crate::folder::SessionName;
 
 use super::console::{Exit, Output, context, fail, operator};
 use super::overview::{Overview, overview};
 use super::store::Store;
+use super::store::clock::Moment;
 
 /// `status`: pause and circuit breaker, queue, armed runs, and the budget of each service.
 pub fn status(settings: &Settings, output: Output) -> Exit {
@@ -20,7 +21,7 @@ pub fn status(settings: &Settings, output: Output) -> Exit {
         .map(|found| found.session)
         .collect();
     let looked = Store::open_existing(&settings.state_path)
-        .and_then(|store| overview(settings, &store, &sessions, Timestamp::now()));
+        .and_then(|store| overview(settings, &store, &sessions, Moment::now()));
     let overview = match looked {
         Ok(overview) => overview,
         Err(error) => return fail(&error.to_string()),
@@ -134,7 +135,7 @@ pub fn pause(settings: Settings, reason: &str) -> Exit {
     };
     let paused = ctx
         .store
-        .in_place(|store| store.pause().set(&operator(), reason, Timestamp::now()));
+        .in_place(|store| store.pause().set(&operator(), reason, Moment::now()));
     match paused {
         Ok(()) => {
             print(
@@ -154,7 +155,7 @@ pub fn resume(settings: Settings) -> Exit {
     };
     let halted = ctx
         .store
-        .in_place(|store| store.pause().resume(&operator(), Timestamp::now()));
+        .in_place(|store| store.pause().resume(&operator(), Moment::now()));
     match halted {
         Ok(halted) => {
             print(match (halted.paused.is_some(), halted.breaker.is_some()) {

@@ -23,6 +23,7 @@ use super::quarantine::{
     At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, change, look_at_async, obstacle_io,
 };
 use super::store::audit::{Fate, FileRecord, Step};
+use super::store::clock::Moment;
 use super::store::runs::{Action, Ending, Run, Status};
 use super::store::sightings::StoredSightings;
 use super::store::{SharedStore, Store, StoreError};
@@ -71,6 +72,11 @@ impl Context {
             store,
             clock,
         }
+    }
+
+    /// Now, by all clocks.
+    pub fn moment(&self) -> Moment {
+        Moment::of(&self.clock)
     }
 
     /// The parts without the store.
@@ -295,7 +301,7 @@ struct Outcome {
 
 impl Outcome {
     async fn record(&self, ctx: &Context) -> Result<(), StoreError> {
-        let (outcome, now) = (self.clone(), ctx.now());
+        let (outcome, now) = (self.clone(), ctx.moment());
         ctx.ask(move |store| {
             let run = &outcome.run;
             store.atomic(|| {

@@ -245,7 +245,7 @@ impl Remediator {
                     let store = store.lock();
                     store.check().and_then(|()| {
                         let seen =
-                            overview(&self.ctx.settings, &store, &sessions, Timestamp::now())?;
+                            overview(&self.ctx.settings, &store, &sessions, self.ctx.moment())?;
                         Ok((store.counters().totals()?, seen))
                     })
                 };
@@ -395,7 +395,7 @@ impl Remediator {
                 .add_unknown(&unknown, Timestamp::now())?;
         }
         let accepted = {
-            let (store, now) = (store.lock(), Timestamp::now());
+            let (store, now) = (store.lock(), self.ctx.moment());
             store.atomic(|| {
                 let accepted = store.queue().accept(&wanted, now)?;
                 store.armed().repeated(&wanted, now)?;
@@ -584,10 +584,11 @@ impl Remediator {
     /// Queues the armed runs whose bot is found stopped, and one whose window is open.
     async fn look_at_armed(self: &Arc<Self>, known: &[Found]) -> Result<(), StoreError> {
         let keep_for = self.ctx.settings.armed.keep_for;
+        let now = self.ctx.moment();
         let armed = self
             .ctx
             .ask(move |store| {
-                let forgotten = store.armed().disarm_forgotten(keep_for, Timestamp::now())?;
+                let forgotten = store.armed().disarm_forgotten(keep_for, now)?;
                 if forgotten > 0 {
                     tracing::info!(
                         forgotten,
@@ -618,21 +619,17 @@ impl Remediator {
                     .ctx
                     .store
                     .block(move |store| {
-                        service.restarts.window_is_open(
-                            store,
-                            &place.session,
-                            &all,
-                            Timestamp::now(),
-                        )
+                        service.restarts.window_is_open(store, &place.session, &all)
                     })
                     .await?;
             if !in_window && !self.is_disconnected(found).await {
                 continue;
             }
             let (session, action) = (armed.session.clone(), armed.action);
+            let now = self.ctx.moment();
             let queued = self
                 .ctx
-                .ask(move |store| store.armed().enqueue(&session, action, Timestamp::now()))
+                .ask(move |store| store.armed().enqueue(&session, action, now))
                 .await?;
             if let Some(id) = queued {
                 one_has_a_window |= in_window;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clock::Clock;
 
 use crate::connection::Finding;
-use crate::folder::{Found, Timestamp};
+use crate::folder::Found;
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Tier};
 use crate::remediator::outcome::{RunError, RunResult};
@@ -196,7 +196,7 @@ impl RestartCoordinator {
         runs: &Mutex<Vec<SiblingRun>>,
     ) -> Result<Option<(Run, Ending)>, StoreError> {
         let session = found.session.as_str();
-        let now = Timestamp::of(&self.ctx.clock);
+        let now = self.ctx.moment();
         for action in [Action::Emergency, Action::Cleanup] {
             store.lock().armed().enqueue(session, action, now)?;
         }

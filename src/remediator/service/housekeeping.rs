@@ -122,7 +122,8 @@ impl Remediator {
                     }
                 })
                 .await;
-            if let Err(error) = self.ctx.ask(|store| store.prune(Timestamp::now())).await {
+            let now = self.ctx.moment();
+            if let Err(error) = self.ctx.ask(move |store| store.prune(now)).await {
                 tracing::error!("{error}");
             }
         }

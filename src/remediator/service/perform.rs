@@ -6,7 +6,7 @@ use supervisor::Query;
 
 use crate::connection::{State, Verdict};
 use crate::control::{self, Observation};
-use crate::folder::{Found, Timestamp};
+use crate::folder::Found;
 use crate::policy::{
     self, CleanRequest, CleanupMode, Plan, StopInputs, StopRefusal, Tier, may_stop,
 };
@@ -200,12 +200,9 @@ impl Remediator {
                 .contains(found.session.as_str(), action)?;
             let known = service.known_sessions();
             Ok(armed
-                && service.restarts.window_is_open(
-                    store,
-                    &found.session,
-                    &known,
-                    Timestamp::now(),
-                )?)
+                && service
+                    .restarts
+                    .window_is_open(store, &found.session, &known)?)
         });
         let open: Result<bool, StoreError> = open.await;
         Ok(open?.then_some(Trigger::Window))
@@ -279,7 +276,7 @@ impl Remediator {
         let limits = settings.limits(&found.session);
         let live = runner::count(&inventory, &limits);
         ending.accumulated = Some((live, live));
-        let now = Timestamp::now();
+        let now = self.ctx.moment();
         let immovable = runner::immovable(found, &inventory).await?;
         let is_disconnected = verdict.state == State::Disconnected;
         let service = match (stop, presence) {
@@ -296,7 +293,7 @@ impl Remediator {
             }
             // Nobody need be stopped.
             _ => {
-                let plan = policy::decide(&inventory, &verdict, now, &limits, &ask);
+                let plan = policy::decide(&inventory, &verdict, now.wall, &limits, &ask);
                 let plan = policy::without_immovable(plan?, &inventory, &limits, &immovable);
                 return Ok(plan);
             }
@@ -316,12 +313,12 @@ impl Remediator {
             tier: ask.tier.unwrap_or(Tier::Emergency),
             service: &budget(service, &stops),
         };
-        may_stop(&before, now).or_else(|refusal| {
+        may_stop(&before, now.wall).or_else(|refusal| {
             let ask = CleanRequest {
                 mode: CleanupMode::Cleanup,
                 ..ask
             };
-            let instead = policy::decide(&inventory, &verdict, now, &limits, &ask);
+            let instead = policy::decide(&inventory, &verdict, now.wall, &limits, &ask);
             match instead {
                 Ok(plan) if is_emergency && refusal.leaves_a_cleanup() => Ok(
                     policy::without_immovable(plan, &inventory, &limits, &immovable),

@@ -13,7 +13,7 @@
 //! | [`sightings`] | `alive`, `trust` | which source saw which bot alive |
 //! | [`session_status`] | `session_status` | the latest clean-up of each session, for the metrics |
 //! | [`counters`] | `counters` | counters that outlive a restart |
-//! | [`clock`] | `wall_clock`, `clock_steps` | since when the wall clock has run without a step |
+//! | [`clock`] | `wall_clock`, `clock_steps`, `steady_clock` | steps of the wall clock, and a clock without steps for all limits |
 //!
 //! Each module has its tables, its queries and a view: [`Store::runs`], [`Store::queue`] and so
 //! on. A method that writes is one transaction; [`Store::atomic`] makes several of them one.
@@ -44,7 +44,6 @@ use std::time::Duration;
 
 use rusqlite::{Connection as Sqlite, OpenFlags, Transaction, TransactionBehavior};
 
-use crate::folder::Timestamp;
 use crate::state_file;
 
 use self::process_lock::{ProcessLock, hand_over};
@@ -332,14 +331,15 @@ impl Store {
     }
 
     /// Deletes what is too old, and the files of dead processes. Counters stay.
-    pub fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub fn prune(&self, now: impl Into<clock::Moment>) -> Result<(), StoreError> {
+        let now = now.into();
         self.process.tidy();
         restarts::prune(&self.db, now)?;
         runs::prune(&self.db, now)?;
         audit::prune(&self.db)?;
-        unstarted::prune(&self.db, now)?;
-        session_status::prune(&self.db, now)?;
-        sightings::prune(&self.db, now)?;
+        unstarted::prune(&self.db, now.wall)?;
+        session_status::prune(&self.db, now.wall)?;
+        sightings::prune(&self.db, now.wall)?;
         Ok(())
     }
 }

@@ -273,6 +273,42 @@ fn an_emergency_does_not_wait_for_other_bots_whose_folders_hang() {
     drop(mounts);
 }
 
+/// A person tries it as root, once; then it runs as the user it is meant to run as.
+#[test]
+fn what_root_makes_in_the_state_directory_belongs_to_its_owner() {
+    // Of no other test.
+    const USER: u32 = 61_241;
+    let (mut world, _) = restart_world::World::new();
+    fs::create_dir(world.at("state")).unwrap();
+    if !world.run_all_as(USER) {
+        return;
+    }
+    world.run_as(0);
+    world.start();
+    let run = world.asked("emergency");
+    assert_eq!(run["status"], "done", "{run}");
+    world.signal(rustix::process::Signal::KILL);
+    assert!(!world.ends());
+    let mut names = Vec::new();
+    for entry in walkdir::WalkDir::new(world.at("state")) {
+        let entry = entry.unwrap();
+        let about = entry.metadata().unwrap();
+        let owner = std::os::unix::fs::MetadataExt::uid(&about);
+        assert_eq!(owner, USER, "{}", entry.path().display());
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    for name in ["serve.lock", "journal.sqlite", "journal.sqlite-journal"] {
+        assert!(names.iter().any(|there| there == name), "{names:?}");
+    }
+    for start in ["call-", "owner-"] {
+        let is_there = |name: &String| name.starts_with(start);
+        assert!(names.iter().any(is_there), "{names:?}");
+    }
+    world.run_as(USER);
+    world.start();
+    world.status();
+}
+
 /// The ways to lose a journal, by what is done to the state directory.
 type Loss = fn(&Path);
 const LOSSES: [(&str, Loss); 4] = [

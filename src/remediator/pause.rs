@@ -70,6 +70,9 @@ fn text(overview: &Overview) -> String {
             "NOT BACK ({}) since {}: service {}, session {}, run {}{undo}\n",
             late.reason, late.since, late.service, late.session, late.run_id
         ));
+        if let Some(why) = late.forbidden {
+            out.push_str(&format!("  {why}\n"));
+        }
     }
     if !overview.armed.is_empty() {
         let mut armed =

@@ -46,7 +46,7 @@ use rusqlite::{Connection as Sqlite, OpenFlags, Transaction, TransactionBehavior
 
 use crate::state_file;
 
-use self::process_lock::{ProcessLock, hand_over};
+use self::process_lock::ProcessLock;
 
 pub mod armed;
 pub mod audit;
@@ -211,15 +211,9 @@ impl Store {
         }
         let path = dir.join(FILE);
         let real = state_file::resolve_dir(dir).map_err(unusable)?.join(FILE);
-        let is_new = !path.exists();
         let mut options = std::fs::OpenOptions::new();
-        let file = state_file::open(options.create(true).append(true), &path).map_err(unusable)?;
+        state_file::open(options.create(true).append(true), &path).map_err(unusable)?;
         state_file::check(&health::rollback_journal(&path)).map_err(unusable)?;
-        if is_new {
-            // Where root is the first, `serve` must still be able to write it.
-            hand_over(dir, &file).map_err(unusable)?;
-        }
-        drop(file);
         check_file(&path)?;
         let opened = health::OpenFile::new(&path).map_err(unusable)?;
         let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW;

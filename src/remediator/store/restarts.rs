@@ -50,6 +50,8 @@ pub struct NotBack {
     pub run: Option<String>,
     /// Since when.
     pub since: String,
+    /// What has happened and what to do, where the configuration keeps it from being started.
+    pub forbidden: Option<&'static str>,
 }
 
 impl NotBack {
@@ -229,6 +231,10 @@ impl Restarts<'_> {
                     run_id: one.run_id,
                     run,
                     since: Timestamp::from_nanos(since).rfc3339(),
+                    forbidden: match state.phase {
+                        Phase::HandedOver(HandedTo::Config(how)) => Some(how.text()),
+                        _ => None,
+                    },
                 });
             }
         }
@@ -248,7 +254,7 @@ impl Restart {
         match self.phase {
             Phase::RunningNotConnected
             | Phase::Down
-            | Phase::HandedOver(HandedTo::Pause | HandedTo::Removed) => true,
+            | Phase::HandedOver(HandedTo::Pause | HandedTo::Config(_)) => true,
             Phase::StartUnknown => self.told_unknown,
             Phase::StartIntended => self.contradicted,
             _ => false,

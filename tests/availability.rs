@@ -637,6 +637,34 @@ fn a_clock_that_was_set_makes_no_folder_quiet() {
     world.finish();
 }
 
+/// A full disk while a run is to wait again.
+#[test]
+fn a_run_that_is_to_wait_again_waits_as_soon_as_the_journal_takes_it() {
+    let (mut world, before) = restart_world::World::new();
+    world.start();
+    let journal = rusqlite::Connection::open(world.at("state/journal.sqlite")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE UPDATE ON runs WHEN NEW.status = 'queued' BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    journal.execute_batch(full).unwrap();
+    // Another program is at work in the folder.
+    let folder = fs::File::open(world.folder()).unwrap();
+    folder.lock().unwrap();
+    world.deliver("emergency");
+    world.says("failed to queue a run again");
+    drop(folder);
+    world.wait("all tries have failed", || {
+        let log = world.read("log");
+        match log.matches("failed to queue a run again").count() {
+            2.. => Ok(()),
+            tries => Err(format!("{tries} tries")),
+        }
+    });
+    journal.execute_batch("DROP TRIGGER full").unwrap();
+    drop(journal);
+    let run = world.wait("the run ends", || world.ended());
+    assert_eq!(run["status"], "done", "{run}");
+    assert!(world.moved(&before) > 0);
+}
+
 /// A journal that takes no outcome, as on a full disk.
 #[test]
 fn an_outcome_is_recorded_as_soon_as_the_journal_takes_it() {

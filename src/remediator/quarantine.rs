@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use clock::Clock;
 use rustix::fs::{Dir, FlockOperation};
 use rustix::io::Errno;
 
@@ -40,7 +41,8 @@ use crate::folder::{FileName, FolderPath, Inventory, Kind, Looks, ReadCache, Sha
 use crate::policy::Plan;
 
 use self::files::{FromCStr, check_noreplace, remove_run_dir};
-use self::prepared::{PutBack, aborted, locate, put_back};
+pub(super) use self::prepared::aborted;
+use self::prepared::{PutBack, locate, put_back};
 use self::records::{
     FILES, MoveRecord, PLAN, PURGED, PlanRecord, TAG_TEXT, UNDONE, UndoRecord, read_plan,
     stored_state,
@@ -60,11 +62,47 @@ pub use self::run_id::RunId;
 /// them a lock that the parent has already released. So a lock is retried for this long.
 const FORK_WINDOW: Duration = Duration::from_millis(200);
 
+/// A file moves only so soon after the last look at the bot, or after the file before. In between
+/// this program may have been stopped (SIGSTOP), frozen (cgroup) or suspended with the machine,
+/// and the bot may have been started.
+pub const MOVES_WITHIN: Duration = Duration::from_secs(5);
+
 /// Stops the moves of a run from outside, because a blocking call cannot be dropped.
 #[derive(Clone, Debug, Default)]
 pub struct Halt {
     halted: Arc<AtomicBool>,
-    moving: Arc<Mutex<()>>,
+    moving: Arc<Mutex<Lease>>,
+    /// The clock of the machine: a freeze is real also where a test makes time pass faster.
+    clock: Clock,
+}
+
+/// Until when a file may move.
+#[derive(Debug, Default)]
+struct Lease {
+    /// When the bot was looked at, or the last file moved, by the time since boot. `None`: a
+    /// person has forced it, and what the bot does is not asked.
+    renewed: Option<Duration>,
+}
+
+impl Lease {
+    fn is_over(&self, now: Duration) -> bool {
+        let renewed = self.renewed;
+        renewed.is_some_and(|renewed| now.saturating_sub(renewed) > MOVES_WITHIN)
+    }
+}
+
+/// The right to one move.
+#[derive(Debug)]
+pub(super) struct Permit<'a> {
+    lease: MutexGuard<'a, Lease>,
+    clock: &'a Clock,
+}
+
+impl Permit<'_> {
+    /// Whether the move that was made came in time.
+    pub(super) fn was_in_time(&self) -> bool {
+        !self.lease.is_over(self.clock.boot())
+    }
 }
 
 impl Halt {
@@ -84,10 +122,25 @@ impl Halt {
         drop(self.moving.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// The bot was looked at just now, and may not be running: files may move, for
+    /// [`MOVES_WITHIN`] or as long as one move follows the other.
+    fn confirm(&self) {
+        let mut lease = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        lease.renewed = Some(self.clock.boot());
+    }
+
     /// The right to one move.
-    fn permit(&self) -> Option<MutexGuard<'_, ()>> {
-        let moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        (!self.is_halted()).then_some(moving)
+    fn permit(&self) -> Option<Permit<'_>> {
+        let mut lease = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.boot();
+        if self.is_halted() || lease.is_over(now) {
+            return None;
+        }
+        lease.renewed = lease.renewed.map(|_| now);
+        Some(Permit {
+            lease,
+            clock: &self.clock,
+        })
     }
 }
 
@@ -104,9 +157,21 @@ impl LockedFolder {
         Self::lock_under(place, Halt::default())
     }
 
-    /// The right to one move; `None` after [`Halt::halt`].
-    pub(super) fn permit(&self) -> Option<MutexGuard<'_, ()>> {
+    /// The right to one move; `None` after [`Halt::halt`], or too long after
+    /// [`LockedFolder::confirm_moves`].
+    pub(super) fn permit(&self) -> Option<Permit<'_>> {
         self.halt.permit()
+    }
+
+    /// Whether a file may move now.
+    pub fn may_move(&self) -> bool {
+        self.halt.permit().is_some()
+    }
+
+    /// The bot was looked at just now and does not run. From here on no file moves later than
+    /// [`MOVES_WITHIN`] after this, or after the file before.
+    pub fn confirm_moves(&self) {
+        self.halt.confirm();
     }
 
     /// Like [`LockedFolder::lock`]; moves under this lock end when `halt` is set.

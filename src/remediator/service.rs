@@ -84,6 +84,8 @@ pub struct Remediator {
     live: Live,
     pages: pages::Pages,
     wake: Notify,
+    /// A run is on record as under way, and nobody works on it.
+    sweep_now: Notify,
     /// What a worker needs to take a run.
     places: Arc<Semaphore>,
     webhooks: ConcurrencyLimit,
@@ -160,6 +162,7 @@ impl Remediator {
             live: Live::default(),
             pages: pages::Pages::default(),
             wake: Notify::new(),
+            sweep_now: Notify::new(),
             places: Arc::new(Semaphore::new(work::WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
             refusals,

@@ -220,7 +220,7 @@ fn there_and_back_again() {
         .unwrap();
     let run = prepared.run().clone();
     assert!(sample.has(NAMES[0]), "nothing moves before execute");
-    let done = prepared.execute(now()).unwrap();
+    let done = prepared.execute(now()).unwrap().unwrap();
     assert_eq!(
         (done.outcome, done.moved, done.left),
         (MoveOutcome::Moved, 2, 0)
@@ -272,7 +272,7 @@ fn meddle(meddle: impl FnOnce(&Path)) -> (Sample, Done) {
         .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
         .unwrap();
     meddle(&sample.place.path());
-    let done = prepared.execute(now()).unwrap();
+    let done = prepared.execute(now()).unwrap().unwrap();
     drop(folder);
     (sample, done)
 }
@@ -547,7 +547,7 @@ fn once_halted_nothing_moves_in_either_direction() {
         .unwrap();
     let run = prepared.run().clone();
     let moving = halt.moving.lock().unwrap();
-    let mover = std::thread::spawn(move || prepared.execute(now));
+    let mover = std::thread::spawn(move || prepared.execute(now).map(Option::unwrap));
     halt.halt();
     drop(moving);
     halt.wait();
@@ -579,9 +579,41 @@ fn once_halted_nothing_moves_in_either_direction() {
         .prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20)
         .unwrap();
     let run = prepared.run().clone();
-    assert_eq!(prepared.execute(now).unwrap().outcome, MoveOutcome::Moved);
+    assert_eq!(
+        prepared.execute(now).unwrap().unwrap().outcome,
+        MoveOutcome::Moved
+    );
     drop((prepared, folder));
     let halted = LockedFolder::lock_under(&sample.place, halt).unwrap();
     assert!(halted.undo(&run, now).is_err());
     assert_eq!(there(), 0);
+}
+
+#[test]
+fn no_file_moves_long_after_the_last_look() {
+    let manual = clock::ManualClock::new(now().into());
+    let halt = Halt {
+        clock: manual.clock(),
+        ..Halt::default()
+    };
+    manual.advance(MOVES_WITHIN * 100);
+    assert!(halt.permit().is_some(), "a person forced it");
+    halt.confirm();
+    for _ in 0..10 {
+        manual.advance(MOVES_WITHIN);
+        let permit = halt.permit().unwrap();
+        assert!(permit.was_in_time(), "one follows the other");
+    }
+    let permit = halt.permit().unwrap();
+    manual.advance(MOVES_WITHIN + Duration::from_millis(1));
+    assert!(
+        !permit.was_in_time(),
+        "frozen between the check and the move"
+    );
+    drop(permit);
+    assert!(halt.permit().is_none());
+    halt.confirm();
+    assert!(halt.permit().is_some(), "looked at again");
+    halt.halt();
+    assert!(halt.permit().is_none());
 }

@@ -51,6 +51,9 @@ pub(super) async fn resume(
             .unwrap_or_default(),
         false => BTreeSet::new(),
     };
+    if disconnected {
+        folder.confirm_moves();
+    }
     let (folder, clock) = (Arc::clone(folder), ctx.clock.clone());
     change(move || {
         let mut any = false;

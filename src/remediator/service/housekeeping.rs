@@ -101,6 +101,8 @@ impl Remediator {
             tokio::select! {
                 _ = stopping.changed() => return,
                 () = tokio::time::sleep(wait) => {}
+                // The worker lets go of the run first.
+                () = self.sweep_now.notified() => tokio::time::sleep(RECOVER_AGAIN).await,
             }
             wait = tokio::select! {
                 _ = stopping.changed() => return,

@@ -1,6 +1,7 @@
 //! Runs that alerts ask for: what is done for each, or why not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use supervisor::Query;
 
@@ -33,22 +34,35 @@ pub(super) enum Performed {
 /// Why a run waits again, for its record.
 const WAITS: &str = "its service was being stopped or started, or another run was under way on it";
 
+/// A run that waits again is put on record at once, or after 1 or 2 seconds.
+const REQUEUE_TRIES: u32 = 2;
+
 impl Remediator {
     pub(super) async fn perform(self: &Arc<Self>, run: &Run) {
         let mut ending = Ending::default();
         match self.perform_inner(run, &mut ending).await {
-            Performed::Waits => {
-                let id = run.id;
-                let requeued = self
-                    .ctx
-                    .ask(move |journal| journal.queue().requeue(id, WAITS))
-                    .await;
-                if let Err(error) = requeued {
-                    tracing::error!(id, "{error}");
-                }
-            }
+            Performed::Waits => self.requeue(run.id).await,
             Performed::Ended(result) => runner::end(&self.ctx, run, result, ending).await,
         }
+    }
+
+    /// Lets a run wait again. Where the journal does not take that, the sweep does it as soon as
+    /// the journal can be used: until then nobody works on the run, as after a crash.
+    async fn requeue(&self, id: i64) {
+        for attempt in 0..REQUEUE_TRIES {
+            let requeued = self
+                .ctx
+                .ask(move |journal| journal.queue().requeue(id, WAITS));
+            match requeued.await {
+                Ok(()) => return,
+                Err(error) => tracing::error!(id, attempt, "failed to queue a run again: {error}"),
+            }
+            self.ctx
+                .clock
+                .sleep(Duration::from_secs(1 << attempt))
+                .await;
+        }
+        self.sweep_now.notify_one();
     }
 
     pub(super) async fn perform_inner(

@@ -1,18 +1,19 @@
 //! The commands `status`, `pause` and `resume`.
 
 use anstyle::{AnsiColor, Style};
+use clock::Clock;
 
 use crate::cli::{print, table};
 use crate::config::Settings;
 use crate::folder::SessionName;
 
 use super::console::{Exit, Output, context, fail, operator};
-use super::overview::{Overview, overview};
+use super::overview::{Overview, StatusNotice, StatusNoticeKind, overview};
 use super::store::Store;
 use super::store::clock::Moment;
 
 /// `status`: pause and circuit breaker, queue, armed runs, and the budget of each service.
-pub fn status(settings: &Settings, output: Output) -> Exit {
+pub fn status(settings: &Settings, clock: &Clock, output: Output) -> Exit {
     let sessions: Vec<SessionName> = settings
         .discovery()
         .survey()
@@ -21,7 +22,7 @@ pub fn status(settings: &Settings, output: Output) -> Exit {
         .map(|found| found.session)
         .collect();
     let looked = Store::open_existing(&settings.state_path)
-        .and_then(|store| overview(settings, &store, &sessions, Moment::now()));
+        .and_then(|store| overview(settings, &store, &sessions, Moment::of(clock)));
     let overview = match looked {
         Ok(overview) => overview,
         Err(error) => return fail(&error.to_string()),
@@ -38,21 +39,18 @@ pub fn status(settings: &Settings, output: Output) -> Exit {
 
 fn text(overview: &Overview) -> String {
     let mut out = String::new();
-    match (&overview.pause.paused, &overview.pause.breaker) {
-        (None, None) => out.push_str("Automatic actions are on.\n"),
-        (paused, breaker) => {
-            if let Some(paused) = paused {
-                out.push_str(&format!(
-                    "PAUSED since {} by {}: {}\n",
-                    paused.since, paused.by, paused.reason
-                ));
-            }
-            if let Some(open) = breaker {
-                out.push_str(&format!(
-                    "CIRCUIT BREAKER OPEN since {}: {}\n",
-                    open.since, open.reason
-                ));
-            }
+    let notices: Vec<StatusNotice> = overview.notices();
+    let lines = |kinds: &[StatusNoticeKind]| -> String {
+        notices
+            .iter()
+            .filter(|notice| kinds.contains(&notice.kind))
+            .map(|notice| format!("{} {}\n", notice.kind.label().to_uppercase(), notice.text))
+            .collect()
+    };
+    match lines(&[StatusNoticeKind::Paused, StatusNoticeKind::BreakerOpen]) {
+        off if off.is_empty() => out.push_str("Automatic actions are on.\n"),
+        off => {
+            out.push_str(&off);
             out.push_str("Automatic actions are off. To resume them: baileys_remediator resume\n");
         }
     }
@@ -62,18 +60,7 @@ fn text(overview: &Overview) -> String {
         count("queued"),
         count("running")
     ));
-    for late in &overview.not_back {
-        let undo = late.run.as_ref().map_or(String::new(), |run| {
-            format!("; undo with: baileys_remediator undo {run}")
-        });
-        out.push_str(&format!(
-            "NOT BACK ({}) since {}: service {}, session {}, run {}{undo}\n",
-            late.reason, late.since, late.service, late.session, late.run_id
-        ));
-        if let Some(why) = late.forbidden {
-            out.push_str(&format!("  {why}\n"));
-        }
-    }
+    out.push_str(&lines(&[StatusNoticeKind::NotBack]));
     if !overview.armed.is_empty() {
         let mut armed =
             table::Table::new(&["ARMED SESSION", "ACTION", "TIER", "SINCE", "LAST ALERT"]);
@@ -138,7 +125,7 @@ pub fn pause(settings: Settings, reason: &str) -> Exit {
     };
     let paused = ctx
         .store
-        .in_place(|store| store.pause().set(&operator(), reason, Moment::now()));
+        .in_place(|store| store.pause().set(&operator(), reason, ctx.moment()));
     match paused {
         Ok(()) => {
             print(
@@ -158,7 +145,7 @@ pub fn resume(settings: Settings) -> Exit {
     };
     let halted = ctx
         .store
-        .in_place(|store| store.pause().resume(&operator(), Moment::now()));
+        .in_place(|store| store.pause().resume(&operator(), ctx.moment()));
     match halted {
         Ok(halted) => {
             print(match (halted.paused.is_some(), halted.breaker.is_some()) {

@@ -278,7 +278,7 @@ impl RestartCoordinator {
         ending.accumulated = Some((live, live));
         let plan = may_stop(&inputs, now.wall)?;
         if !plan.left_out.is_empty() {
-            ending.step(Step::plan(&plan));
+            ending.step(Step::plan(now.wall, &plan));
         }
         // What would fail at the first move must not cost a restart.
         runner::could_be_cleaned(settings, found, plan).await?;

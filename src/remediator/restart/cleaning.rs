@@ -209,10 +209,11 @@ impl RestartCoordinator {
         let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
         if halt.is_halted() {
             drop(runs);
-            store
-                .lock()
-                .queue()
-                .requeue(run.id, "its service was to be started again")?;
+            store.lock().queue().requeue(
+                run.id,
+                "its service was to be started again",
+                now.wall,
+            )?;
             return Ok(None);
         }
         ours.insert(run.id);
@@ -223,7 +224,7 @@ impl RestartCoordinator {
         runs.push(SiblingRun {
             run: run.clone(),
             found: found.clone(),
-            cleaned: Err(RunError::BrokeOff("it was not reached in time".into())),
+            cleaned: Err(RunError::DownTimeout),
             ending: ending.clone(),
         });
         Ok(Some((run, ending)))

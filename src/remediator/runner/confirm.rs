@@ -37,7 +37,7 @@ impl Mover<'_> {
                 Ok((again, _)) => again,
                 Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),
             };
-            ending.step(Step::verdict(&again, true));
+            ending.step(Step::verdict(self.ctx.now(), &again, true));
             ending.evidence = Some(format!(
                 "{}; asked again: {}",
                 self.first.because(),
@@ -78,7 +78,7 @@ impl Mover<'_> {
                 session = %self.found.session,
                 "the last look at the bot is too long ago, as after a suspend; it is looked at again"
             );
-            ending.step(Step::new("stood_still", None));
+            ending.step(Step::new(self.ctx.now(), "stood_still", None));
             if let Err(error) = self.confirm(ending).await {
                 why = format!("this program stood still, and then: {error}");
                 break;

@@ -50,9 +50,10 @@ impl Remediator {
     /// the journal can be used: until then nobody works on the run, as after a crash.
     async fn requeue(&self, id: i64) {
         for attempt in 0..REQUEUE_TRIES {
+            let now = self.ctx.now();
             let requeued = self
                 .ctx
-                .ask(move |journal| journal.queue().requeue(id, WAITS));
+                .ask(move |journal| journal.queue().requeue(id, WAITS, now));
             match requeued.await {
                 Ok(()) => return,
                 Err(error) => tracing::error!(id, attempt, "failed to queue a run again: {error}"),
@@ -102,9 +103,9 @@ impl Remediator {
         };
         let (verdict, plan) = runner::preview(&self.ctx.app(), &found, ask).await;
         ending.evidence = Some(verdict.because());
-        ending.step(Step::verdict(&verdict, false));
+        ending.step(Step::verdict(self.ctx.now(), &verdict, false));
         let plan = plan?;
-        ending.step(Step::plan(&plan));
+        ending.step(Step::plan(self.ctx.now(), &plan));
         ending.files = plan.by_kind();
         ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
         ending.note = Some(RunOutcome::Planned.to_string());
@@ -179,7 +180,11 @@ impl Remediator {
                 stop,
             });
         }
-        ending.step(Step::new("stop_refused", Some(stop.to_string())));
+        ending.step(Step::new(
+            self.ctx.now(),
+            "stop_refused",
+            Some(stop.to_string()),
+        ));
         let ask = CleanRequest {
             mode: CleanupMode::Cleanup,
             tier: run.tier.as_deref().and_then(Tier::from_label),

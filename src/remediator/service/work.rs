@@ -80,7 +80,7 @@ impl Remediator {
                     tokio::select! {
                         () = woken => {}
                         // A second way to wake up, should a notification have come too early.
-                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                        () = self.ctx.clock.sleep(Duration::from_secs(1)) => {}
                         _ = stopping.changed() => {}
                     }
                 }

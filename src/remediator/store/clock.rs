@@ -6,7 +6,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use clock::{Clock, Reading, Steps};
+use clock::{Clock, ClockReading, Steps};
 use rusqlite::{Connection as Sqlite, OptionalExtension, params};
 
 use crate::folder::Timestamp;
@@ -240,7 +240,7 @@ impl WallClock<'_> {
                     [boot],
                     |row| {
                         Ok(Steps {
-                            since: Some(Reading {
+                            since: Some(ClockReading {
                                 wall: SystemTime::from(Timestamp::from_nanos(row.get(0)?)),
                                 before: span(row.get(1)?),
                                 after: span(row.get(2)?),

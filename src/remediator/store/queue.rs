@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection as Sqlite, OptionalExtension, params};
 
+use crate::folder::Timestamp;
+
 use super::super::requester::Requester;
 use super::audit::{self, Step};
 use super::clock::{Moment, Steady};
@@ -211,14 +213,7 @@ impl Queue<'_> {
                         "UPDATE runs SET status = 'running', owner = ?2 WHERE id = ?1",
                         params![run.id, self.0.process.name()],
                     )?;
-                    audit::write_steps(
-                        tx,
-                        run.id,
-                        &[Step {
-                            at: now.wall,
-                            ..Step::new("begun", None)
-                        }],
-                    )?;
+                    audit::write_steps(tx, run.id, &[Step::new(now.wall, "begun", None)])?;
                     break Some(run);
                 }
                 let ending = Ending {
@@ -241,14 +236,18 @@ impl Queue<'_> {
 
     /// Lets a run wait again that was taken and had not begun to move anything; `why` is put
     /// on record.
-    pub fn requeue(&self, id: i64, why: &str) -> Result<(), StoreError> {
+    pub fn requeue(&self, id: i64, why: &str, now: Timestamp) -> Result<(), StoreError> {
         atomic(&self.0.db, |tx| {
             let requeued = tx.execute(
             "UPDATE runs SET status = 'queued', run = NULL WHERE id = ?1 AND status = 'running'",
             [id],
         )?;
             if requeued > 0 {
-                audit::write_steps(tx, id, &[Step::new("waits_again", Some(why.to_owned()))])?;
+                audit::write_steps(
+                    tx,
+                    id,
+                    &[Step::new(now, "waits_again", Some(why.to_owned()))],
+                )?;
             }
             Ok(())
         })

@@ -20,6 +20,7 @@
 //! the backup. A crash at any point leaves each file in exactly one place.
 
 mod files;
+mod halt;
 mod obstacle;
 mod prepared;
 mod records;
@@ -28,11 +29,9 @@ mod run_id;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use clock::Clock;
 use rustix::fs::{Dir, FlockOperation};
 use rustix::io::Errno;
 
@@ -51,6 +50,8 @@ use self::records::{
 pub(super) use self::files::{
     check_filesystem, exists, give_to_owner_of, make_dir, open_beneath, sync, unlink, write_file,
 };
+pub use self::halt::Halt;
+pub(super) use self::halt::Permit;
 pub use self::obstacle::Obstacle;
 pub(super) use self::obstacle::{obstacle, obstacle_io};
 pub use self::prepared::Prepared;
@@ -62,88 +63,6 @@ pub use self::run_id::RunId;
 /// them a lock that the parent has already released. So a lock is tried this often.
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
-
-/// A file moves only so soon after the last look at the bot, or after the file before. In between
-/// this program may have been stopped (SIGSTOP), frozen (cgroup) or suspended with the machine,
-/// and the bot may have been started.
-pub const MOVES_WITHIN: Duration = Duration::from_secs(5);
-
-/// Stops the moves of a run from outside, because a blocking call cannot be dropped.
-#[derive(Clone, Debug, Default)]
-pub struct Halt {
-    halted: Arc<AtomicBool>,
-    moving: Arc<Mutex<Lease>>,
-    /// The clock of the machine: a freeze is real also where a test makes time pass faster.
-    clock: Clock,
-}
-
-/// Until when a file may move.
-#[derive(Debug, Default)]
-struct Lease {
-    /// When the bot was looked at, or the last file moved, by the time since boot. `None`: a
-    /// person has forced it, and what the bot does is not asked.
-    renewed: Option<Duration>,
-}
-
-impl Lease {
-    fn is_over(&self, now: Duration) -> bool {
-        let renewed = self.renewed;
-        renewed.is_some_and(|renewed| now.saturating_sub(renewed) > MOVES_WITHIN)
-    }
-}
-
-/// The right to one move.
-#[derive(Debug)]
-pub(super) struct Permit<'a> {
-    lease: MutexGuard<'a, Lease>,
-    clock: &'a Clock,
-}
-
-impl Permit<'_> {
-    /// Whether the move that was made came in time.
-    pub(super) fn was_in_time(&self) -> bool {
-        !self.lease.is_over(self.clock.boot())
-    }
-}
-
-impl Halt {
-    /// Allows no further move. A move that is under way completes.
-    pub fn halt(&self) {
-        self.halted.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether [`Halt::halt`] was called.
-    pub fn is_halted(&self) -> bool {
-        self.halted.load(Ordering::SeqCst)
-    }
-
-    /// Blocks until the move under way has ended. After [`Halt::halt`], no file moves from
-    /// then on.
-    pub fn wait(&self) {
-        drop(self.moving.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// The bot was looked at just now, and may not be running: files may move, for
-    /// [`MOVES_WITHIN`] or as long as one move follows the other.
-    fn confirm(&self) {
-        let mut lease = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        lease.renewed = Some(self.clock.boot());
-    }
-
-    /// The right to one move.
-    fn permit(&self) -> Option<Permit<'_>> {
-        let mut lease = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.boot();
-        if self.is_halted() || lease.is_over(now) {
-            return None;
-        }
-        lease.renewed = lease.renewed.map(|_| now);
-        Some(Permit {
-            lease,
-            clock: &self.clock,
-        })
-    }
-}
 
 /// An auth folder with its lock held. Dropping it releases the lock.
 #[derive(Debug)]

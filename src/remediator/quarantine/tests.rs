@@ -546,7 +546,7 @@ fn once_halted_nothing_moves_in_either_direction() {
         .prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20)
         .unwrap();
     let run = prepared.run().clone();
-    let moving = halt.moving.lock().unwrap();
+    let moving = halt.permit().unwrap();
     let mover = std::thread::spawn(move || prepared.execute(now).map(Option::unwrap));
     halt.halt();
     drop(moving);
@@ -587,33 +587,4 @@ fn once_halted_nothing_moves_in_either_direction() {
     let halted = LockedFolder::lock_under(&sample.place, halt).unwrap();
     assert!(halted.undo(&run, now).is_err());
     assert_eq!(there(), 0);
-}
-
-#[test]
-fn no_file_moves_long_after_the_last_look() {
-    let manual = clock::ManualClock::new(now().into());
-    let halt = Halt {
-        clock: manual.clock(),
-        ..Halt::default()
-    };
-    manual.advance(MOVES_WITHIN * 100);
-    assert!(halt.permit().is_some(), "a person forced it");
-    halt.confirm();
-    for _ in 0..10 {
-        manual.advance(MOVES_WITHIN);
-        let permit = halt.permit().unwrap();
-        assert!(permit.was_in_time(), "one follows the other");
-    }
-    let permit = halt.permit().unwrap();
-    manual.advance(MOVES_WITHIN + Duration::from_millis(1));
-    assert!(
-        !permit.was_in_time(),
-        "frozen between the check and the move"
-    );
-    drop(permit);
-    assert!(halt.permit().is_none());
-    halt.confirm();
-    assert!(halt.permit().is_some(), "looked at again");
-    halt.halt();
-    assert!(halt.permit().is_none());
 }

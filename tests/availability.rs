@@ -302,7 +302,8 @@ fn what_root_makes_in_the_state_directory_belongs_to_its_owner() {
     }
     for start in ["call-", "owner-"] {
         let is_there = |name: &String| name.starts_with(start);
-        assert!(names.iter().any(is_there), "{names:?}");
+        let is_there = names.iter().any(is_there);
+        assert!(is_there, "{names:?} {run}\n{}", world.read("log"));
     }
     world.run_as(USER);
     world.start();
@@ -635,6 +636,51 @@ fn a_clock_that_was_set_makes_no_folder_quiet() {
     }
     world.unchanged("bot", &before);
     world.finish();
+}
+
+/// Other bytes in the pages of a journal; its header stays.
+fn damage_pages(journal: &Path) {
+    const PAGE: usize = 4096;
+    let mut bytes = fs::read(journal).unwrap();
+    let mut random = 1_u64;
+    for page in bytes.chunks_mut(PAGE).skip(1) {
+        for byte in page.iter_mut().skip(2).step_by(7) {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            *byte = random.to_be_bytes()[0];
+        }
+    }
+    fs::write(journal, bytes).unwrap();
+}
+
+#[test]
+fn a_journal_with_damaged_pages_is_refused_at_the_start_and_a_bot_that_is_down_is_started() {
+    let (mut world, before) = restart_world::World::new();
+    world.start();
+    world.mark("hold-stop");
+    world.deliver("emergency");
+    world.wait_for_file("reached-stop");
+    world.signal(rustix::process::Signal::KILL);
+    assert!(!world.ends());
+    world.unmark("hold-stop");
+    let journal = world.at("state/journal.sqlite");
+    damage_pages(&journal);
+    let damaged = fs::read(&journal).unwrap();
+    let mut again = world.serve_command().spawn().unwrap();
+    let ended = world.wait("it ends", || {
+        let ended = again.try_wait().map_err(|error| error.to_string())?;
+        ended.ok_or_else(|| "it runs".to_owned())
+    });
+    assert_eq!(ended.code(), Some(2), "{}", world.read("log"));
+    let log = world.read("log");
+    assert!(
+        log.contains("the journal is damaged") && log.contains("Move journal.sqlite"),
+        "{log}"
+    );
+    assert_eq!(fs::read(&journal).unwrap(), damaged, "it is left as it is");
+    world.wait("the bot is started", || world.is_connected());
+    assert_eq!(world.moved(&before), 0);
 }
 
 /// A full disk while a run is to wait again.

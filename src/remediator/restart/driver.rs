@@ -31,8 +31,8 @@ use super::coordinator::{RestartCoordinator, RestartResult, ServiceLease};
 use super::folder_record;
 use super::machine::{self, LOOK_EVERY, PERSIST_WITHIN};
 use super::state::{
-    CallKind, CheckResult, Effect, Event, HandedTo, Look, Now, Phase, Restart, Seen, Sources,
-    Trigger, WaitingSession,
+    CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Look, Now, Phase, Restart, Seen,
+    Sources, Trigger, WaitingSession,
 };
 
 #[cfg(test)]
@@ -422,9 +422,7 @@ impl Driver {
                     (Event::Saved(id), EffectOutput::Saved(saved))
                 }
                 Ok(Err(RunError::StopRefused(StopRefusal::BreakerOpen))) if is_emergency => {
-                    let error = coordinator
-                        .open_breaker(&known, Timestamp::of(&coordinator.ctx.clock))
-                        .await;
+                    let error = coordinator.open_breaker(&known).await;
                     (Event::NotSaved(id), refused(error))
                 }
                 Ok(Err(error)) => {
@@ -537,7 +535,8 @@ impl Driver {
                 && (matches!(seen, Seen::Running(_) | Seen::Changing)
                     || matches!(
                         phase,
-                        Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Removed)
+                        Phase::RunningNotConnected
+                            | Phase::HandedOver(HandedTo::Config(Forbids::Removed))
                     ));
             let mut connected = BTreeSet::new();
             if asks {

@@ -34,3 +34,21 @@ fn little_is_remembered() {
     }
     assert!(repeats.groups.len() <= MOST);
 }
+
+/// The sentence that a bot prints after the reason is no event of its own.
+#[test]
+fn what_follows_the_reason_is_known_for_some_lines() {
+    let mut repeats = Repeats::default();
+    let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+    assert!(!repeats.follows_reason(&a, 7, 1));
+    repeats.note_reason(&a, 7, 1);
+    assert!(repeats.follows_reason(&a, 7, 2));
+    assert!(repeats.follows_reason(&a, 7, 1 + NEAR_LINES));
+    assert!(!repeats.follows_reason(&a, 7, 2 + NEAR_LINES));
+    assert!(!repeats.follows_reason(&b, 7, 2));
+    assert!(!repeats.follows_reason(&a, 8, 2));
+    for session in 0..1000 {
+        repeats.note_reason(&Arc::from(session.to_string().as_str()), 7, 1);
+    }
+    assert!(repeats.reasons.len() <= MOST);
+}

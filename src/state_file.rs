@@ -17,7 +17,7 @@ const ROOT: u32 = 0;
 
 /// What is known about a file before it is trusted.
 #[derive(Clone, Copy, Debug)]
-struct Facts {
+struct FileFacts {
     is_file: bool,
     is_link: bool,
     names: u64,
@@ -41,8 +41,8 @@ pub fn is_foreign(owner: u32, dir_owner: u32, user: u32) -> bool {
 }
 
 /// Why a file is refused. Pure.
-fn refusal(facts: Facts) -> Option<String> {
-    let Facts {
+fn refusal(facts: FileFacts) -> Option<String> {
+    let FileFacts {
         owner,
         dir_owner,
         user,
@@ -70,7 +70,7 @@ fn dir_of(path: &Path) -> &Path {
 }
 
 fn judge(path: &Path, metadata: &Metadata) -> io::Result<()> {
-    let facts = Facts {
+    let facts = FileFacts {
         is_file: metadata.is_file(),
         is_link: metadata.is_symlink(),
         names: metadata.nlink(),

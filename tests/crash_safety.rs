@@ -27,6 +27,7 @@ use testkit::fixture::{self, KeyFile};
 use testkit::net;
 use testkit::probe::HttpProbe;
 use testkit::process::{self, Process};
+use testkit::strace;
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
 const QUARANTINE: &str = ".baileys_quarantine";
@@ -315,7 +316,7 @@ impl Bot {
         }
         args.push(REMEDIATOR.into());
         args.extend(self.args(command));
-        let (status, out, err) = process::run(&strace(), args, BOUND).unwrap();
+        let (status, out, err) = process::run(&strace_program(), args, BOUND).unwrap();
         Ran {
             code: status.code().unwrap_or(128 + 9),
             out,
@@ -389,7 +390,7 @@ read -r strace; exec $strace"#;
                 let turn = self.turn.replace(self.turn.get() + 1);
                 movers = vec![movers[turn % movers.len()]];
             }
-            let mut line = strace().display().to_string();
+            let mut line = strace_program().display().to_string();
             for arg in strace_args(&log, inject) {
                 line.push(' ');
                 line.push_str(&arg);
@@ -441,10 +442,7 @@ read -r strace; exec $strace"#;
         let text = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
         let here = self.dir.path().display().to_string();
         let mut threads: BTreeMap<String, Vec<Call>> = BTreeMap::new();
-        for line in text.lines() {
-            // With more than one thread the thread's number comes first.
-            let thread: String = line.chars().take_while(char::is_ascii_digit).collect();
-            let line = line[thread.len()..].trim_start();
+        for strace::Line { thread, call: line } in strace::lines(&text) {
             let Some((name, _)) = line.split_once('(') else {
                 continue;
             };
@@ -471,12 +469,11 @@ read -r strace; exec $strace"#;
     fn injected(&self, log: &Path) -> Vec<String> {
         let text = String::from_utf8_lossy(&fs::read(log).unwrap()).into_owned();
         let here = self.dir.path().display().to_string();
-        let lines = text.lines().filter(|line| line.contains("(INJECTED)"));
-        let call = |line: &str| {
-            line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ')
-                .replace(&here, "")
-        };
-        lines.map(call).collect()
+        strace::lines(&text)
+            .into_iter()
+            .filter(|line| line.call.contains("(INJECTED)"))
+            .map(|line| line.call.replace(&here, ""))
+            .collect()
     }
 
     /// Starts `serve` and lets it end what it finds; it answers only after that.
@@ -641,7 +638,7 @@ fn strace_args(log: &Path, inject: Option<&str>) -> Vec<String> {
     args
 }
 
-fn strace() -> PathBuf {
+fn strace_program() -> PathBuf {
     process::find(&["strace"])
         .unwrap_or_else(|| panic!("strace is missing; install it with: {INSTALL}"))
 }

@@ -20,6 +20,7 @@ use testkit::fixture::{self, Snapshot};
 use testkit::net::{self, Metrics};
 use testkit::probe::HttpProbe;
 use testkit::process::{self, Process};
+use testkit::strace;
 use testkit::world::{QUARTER, Ran, World};
 
 const REMEDIATOR: &str = env!("CARGO_BIN_EXE_baileys_remediator");
@@ -1082,7 +1083,29 @@ struct Call {
     line: String,
 }
 
-fn strace() -> PathBuf {
+/// The calls that change something or make a file; a wake-up of a thread is none of them.
+fn changes(lines: Vec<strace::Line>) -> Vec<Call> {
+    let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut calls = Vec::new();
+    for strace::Line { thread, call } in lines {
+        let Some((name, _)) = call.split_once('(') else {
+            continue;
+        };
+        let nth = counts.entry((thread, name.to_owned())).or_default();
+        *nth += 1;
+        let makes = name != "openat" || call.contains("O_CREAT");
+        if makes && !call.contains("anon_inode") {
+            calls.push(Call {
+                name: name.to_owned(),
+                nth: *nth,
+                line: call.clone(),
+            });
+        }
+    }
+    calls
+}
+
+fn strace_program() -> PathBuf {
     process::find(&["strace"]).unwrap_or_else(|| {
         panic!("strace is missing; install it with: sudo apt-get install --no-install-recommends strace")
     })
@@ -1111,38 +1134,20 @@ impl Host {
         let limit = ["-s", "KILL", "20"].map(String::from);
         let words = limit
             .into_iter()
-            .chain([strace().display().to_string()])
+            .chain([strace_program().display().to_string()])
             .chain(words);
         let (status, out, err) = process::run(Path::new("timeout"), words, BOUND).unwrap();
+        let trace = String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
+        let lines = strace::lines(&trace);
         if inject.is_some_and(|inject| inject.contains("error=")) && status.code().is_none() {
             // tokio wakes its threads with writes of its own, which do not fail outside of strace;
             // without one it may wait for ever. Nothing else may hang.
-            let trace = String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
-            let mut failed = trace.lines().filter(|line| line.contains("(INJECTED)"));
-            assert!(
-                failed.any(|line| line.contains("anon_inode")),
-                "it hangs: {trace}"
-            );
-        }
-        let mut calls = Vec::new();
-        let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
-        for line in String::from_utf8_lossy(&fs::read(&log).unwrap()).lines() {
-            let thread: String = line.chars().take_while(char::is_ascii_digit).collect();
-            let rest = line[thread.len()..].trim_start();
-            let Some((name, _)) = rest.split_once('(') else {
-                continue;
+            let is_wake_up = |line: &strace::Line| {
+                line.call.contains("(INJECTED)") && line.call.contains("anon_inode")
             };
-            let nth = counts.entry((thread, name.to_owned())).or_default();
-            *nth += 1;
-            let makes = name != "openat" || rest.contains("O_CREAT");
-            if makes && !rest.contains("anon_inode") {
-                calls.push(Call {
-                    name: name.to_owned(),
-                    nth: *nth,
-                    line: rest.to_owned(),
-                });
-            }
+            assert!(lines.iter().any(is_wake_up), "it hangs: {trace}");
         }
+        let calls = changes(lines);
         (status.code(), calls, err + &out)
     }
 
@@ -1415,7 +1420,7 @@ impl Host {
         }
         words.push(REMEDIATOR.into());
         words.extend(self.serve_args(port));
-        let mut child = Command::new(strace())
+        let mut child = Command::new(strace_program())
             .args(&words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -1441,25 +1446,9 @@ impl Host {
             }
             until("serve ends", || child.try_wait().unwrap().is_some());
         }
-        let mut calls = Vec::new();
-        let mut counts: BTreeMap<(String, String), usize> = BTreeMap::new();
-        for line in String::from_utf8_lossy(&fs::read(&log).unwrap()).lines() {
-            let thread: String = line.chars().take_while(char::is_ascii_digit).collect();
-            let rest = line[thread.len()..].trim_start();
-            let Some((name, _)) = rest.split_once('(') else {
-                continue;
-            };
-            let nth = counts.entry((thread, name.to_owned())).or_default();
-            *nth += 1;
-            if name != "openat" || rest.contains("O_CREAT") {
-                calls.push(Call {
-                    name: name.to_owned(),
-                    nth: *nth,
-                    line: rest.to_owned(),
-                });
-            }
-        }
-        calls
+        changes(strace::lines(&String::from_utf8_lossy(
+            &fs::read(&log).unwrap(),
+        )))
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use baileys_exporter::cli::exit_codes;
 use baileys_exporter::logs::pattern::SHIPPED;
 use baileys_exporter::{exporter, remediator};
-use exporter_toolkit::metric_families::{Declared, Kind};
+use exporter_toolkit::metric_families::{MetricDeclaration, MetricKind};
 use exporter_toolkit::process_metrics;
 use testkit::process::Process;
 use testkit::{fixture, net};
@@ -25,14 +25,14 @@ fn doc(name: &str) -> (PathBuf, String) {
     (path, text)
 }
 
-fn type_word(kind: Kind) -> &'static str {
+fn type_word(kind: MetricKind) -> &'static str {
     match kind {
-        Kind::Gauge => "gauge",
-        Kind::Counter => "counter",
+        MetricKind::Gauge => "gauge",
+        MetricKind::Counter => "counter",
     }
 }
 
-fn table(metrics: &[Declared]) -> String {
+fn table(metrics: &[MetricDeclaration]) -> String {
     let mut text = "| metric | type | labels | meaning |\n|---|---|---|---|\n".to_owned();
     for metric in metrics {
         let labels: Vec<String> = metric
@@ -640,6 +640,85 @@ fn contributing_md_names_paths_and_targets_that_exist() {
     }
     assert!(paths > 50, "only {paths} paths were found");
     assert_eq!(wrong, Vec::<String>::new(), "CONTRIBUTING.md");
+}
+
+/// The Rust files of a directory of this project.
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let (mut dirs, mut found) = (vec![dir.to_owned()], Vec::new());
+    while let Some(dir) = dirs.pop() {
+        for entry in std::fs::read_dir(&dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Of the library, each program and each crate.
+fn crates() -> Vec<Vec<PathBuf>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (programs, library): (Vec<_>, Vec<_>) = sources(&root.join("src"))
+        .into_iter()
+        .partition(|path| path.starts_with(root.join("src/bin")));
+    let mut crates = vec![library];
+    for program in programs
+        .iter()
+        .filter(|path| path.parent() == Some(&root.join("src/bin")))
+    {
+        let shared = programs
+            .iter()
+            .filter(|path| path.parent() != Some(&root.join("src/bin")));
+        crates.push(shared.chain([program]).cloned().collect());
+    }
+    for entry in std::fs::read_dir(root.join("crates")).unwrap() {
+        crates.push(sources(&entry.unwrap().path().join("src")));
+    }
+    crates
+}
+
+/// The name of the type that a line defines.
+fn defines(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let line = match line.strip_prefix("pub") {
+        Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
+        Some(rest) => rest.strip_prefix(' ')?,
+        None => line,
+    };
+    let name = ["struct ", "enum ", "trait "]
+        .iter()
+        .find_map(|word| line.strip_prefix(word))?;
+    let end = name.find(|c: char| !c.is_alphanumeric() && c != '_');
+    Some(&name[..end.unwrap_or(name.len())])
+}
+
+/// What CONTRIBUTING.md says of every source file, unit tests included.
+#[test]
+fn a_source_file_is_short_and_a_type_has_one_name_in_its_crate() {
+    let mut wrong = BTreeSet::new();
+    let mut types = 0;
+    for sources in crates() {
+        let mut seen = BTreeSet::new();
+        for path in sources {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let lines = text.lines().count();
+            if lines > 700 {
+                wrong.insert(format!("{}: {lines} lines", path.display()));
+            }
+            for name in text.lines().filter_map(defines) {
+                types += 1;
+                if !seen.insert(name.to_owned()) && !matches!(name, "Error" | "Config") {
+                    wrong.insert(format!("{}: {name} is defined twice", path.display()));
+                }
+            }
+        }
+    }
+    assert!(types > 500, "only {types} types were found");
+    assert_eq!(wrong, BTreeSet::new());
 }
 
 /// The lines of a Markdown text outside of fenced code.

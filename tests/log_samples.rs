@@ -433,53 +433,68 @@ fn of_two_sessions_that_pm2_calls_alike_the_log_tells_of_one() {
 
 const BAD_MAC: &str = "Session error:Error: Bad MAC Error: Bad MAC\n";
 
-/// Waits until so many lines of the session `bot` are counted.
-fn wait_for_lines(exporter: &mut Process, port: u16, lines: u64) -> String {
+/// Waits until a metric has this value.
+fn wait_for_value(exporter: &mut Process, port: u16, series: &str, wanted: f64) -> String {
     let mut text = String::new();
     Patience::new(Duration::from_secs(60))
-        .wait_until(Duration::from_secs(50), &format!("{lines} lines"), || {
-            exporter.alive()?;
-            text = net::get(&format!("http://127.0.0.1:{port}/metrics"))?.ok()?;
-            let seen = value(&text, r#"baileys_auth_log_lines_total{session="bot"} "#);
-            if seen == Some(lines as f64) {
-                Ok(())
-            } else {
-                Err(format!("{seen:?}"))
-            }
-        })
+        .wait_until(
+            Duration::from_secs(50),
+            &format!("{series}{wanted}"),
+            || {
+                exporter.alive()?;
+                text = net::get(&format!("http://127.0.0.1:{port}/metrics"))?.ok()?;
+                let seen = value(&text, series);
+                if seen == Some(wanted) {
+                    Ok(())
+                } else {
+                    Err(format!("{seen:?}"))
+                }
+            },
+        )
         .unwrap();
     text
 }
 
-/// The path `moved` is away while the exporter starts again, for longer than a copy of the log
-/// is looked for.
+/// Waits until so many lines of the session `bot` are counted.
+fn wait_for_lines(exporter: &mut Process, port: u16, lines: u64) -> String {
+    let series = r#"baileys_auth_log_lines_total{session="bot"} "#;
+    wait_for_value(exporter, port, series, lines as f64)
+}
+
+fn append(log: &Path) {
+    let mut log = std::fs::File::options().append(true).open(log).unwrap();
+    std::io::Write::write_all(&mut log, BAD_MAC.as_bytes()).unwrap();
+}
+
+/// The path `moved` is away while the exporter starts again. The tests of the follower let the
+/// time pass in which a copy of the log is looked for.
 fn out_of_reach(moved: &str) {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     fixture::unpack("normal", &at("sessions/bot"), SystemTime::now()).unwrap();
     std::fs::create_dir(at("logs")).unwrap();
+    std::fs::create_dir(at("more")).unwrap();
     std::fs::write(at("logs/bot-out.log"), BAD_MAC.repeat(50)).unwrap();
+    std::fs::write(at("more/bot-error.log"), BAD_MAC).unwrap();
     let port = net::free_port(None).unwrap();
     let flags = [
         format!("--logs.path={}/*.log", at("logs").display()),
+        format!("--logs.path={}/*.log", at("more").display()),
         "--logs.from-start".into(),
     ];
     let mut running = exporter(dir.path(), port, &flags);
-    wait_for_lines(&mut running, port, 50);
+    wait_for_lines(&mut running, port, 51);
     drop(running);
     std::fs::rename(at(moved), at("away")).unwrap();
     let mut running = exporter(dir.path(), port, &flags);
-    std::thread::sleep(Duration::from_secs(36));
-    wait_for_lines(&mut running, port, 50);
+    // It has looked at the logs.
+    append(&at("more/bot-error.log"));
+    wait_for_lines(&mut running, port, 52);
     std::fs::rename(at("away"), at(moved)).unwrap();
-    let mut log = std::fs::File::options()
-        .append(true)
-        .open(at("logs/bot-out.log"))
-        .unwrap();
-    std::io::Write::write_all(&mut log, BAD_MAC.as_bytes()).unwrap();
-    wait_for_lines(&mut running, port, 51);
-    std::thread::sleep(Duration::from_secs(5));
-    wait_for_lines(&mut running, port, 51);
+    append(&at("logs/bot-out.log"));
+    wait_for_lines(&mut running, port, 53);
+    append(&at("logs/bot-out.log"));
+    wait_for_lines(&mut running, port, 54);
 }
 
 #[test]
@@ -505,15 +520,14 @@ fn what_could_not_be_read_at_the_first_start_is_begun_at_its_end() {
     wait_for_lines(&mut running, port, 0);
     drop(running);
     let mut running = exporter(dir.path(), port, &flags);
-    std::fs::write(at("mended"), BAD_MAC.repeat(50)).unwrap();
-    std::fs::rename(at("mended"), at("bot-out.log")).unwrap();
-    std::thread::sleep(Duration::from_secs(5));
+    let files = "baileys_exporter_log_files ";
+    wait_for_value(&mut running, port, files, 0.0);
+    std::fs::write(at("fixed"), BAD_MAC.repeat(50)).unwrap();
+    std::fs::rename(at("fixed"), at("bot-out.log")).unwrap();
+    // It stands at the end of the log.
+    wait_for_value(&mut running, port, files, 1.0);
     wait_for_lines(&mut running, port, 0);
-    let mut log = std::fs::File::options()
-        .append(true)
-        .open(at("bot-out.log"))
-        .unwrap();
-    std::io::Write::write_all(&mut log, BAD_MAC.as_bytes()).unwrap();
+    append(&at("bot-out.log"));
     wait_for_lines(&mut running, port, 1);
 }
 
@@ -543,9 +557,7 @@ fn more_files_than_may_be_open() {
     .unwrap();
     wait_for_lines(&mut running, port, 400);
     for n in 0..400 {
-        let log = at(&format!("logs/bot-out-{n}.log"));
-        let mut log = std::fs::File::options().append(true).open(log).unwrap();
-        std::io::Write::write_all(&mut log, BAD_MAC.as_bytes()).unwrap();
+        append(&at(&format!("logs/bot-out-{n}.log")));
     }
     let text = wait_for_lines(&mut running, port, 800);
     assert_eq!(

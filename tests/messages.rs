@@ -104,7 +104,7 @@ fn where_there_is_no_auth_folder_each_command_says_where_it_looked() {
     said.must(
         1,
         &[
-            "nothing would be moved",
+            "No file would be moved",
             "The folder holds no file of a bot",
         ],
     );

@@ -874,7 +874,7 @@ fn silent_and_pipelining_clients_delay_a_scrape_by_one_header_timeout() {
     world.config(TLS);
     world.start_both();
     let client = world.client();
-    let places = exporter_toolkit::Limits::default().max_connections;
+    let places = exporter_toolkit::ServerLimits::default().max_connections;
     for port in [world.exporter, world.remediator] {
         let silent = |count: usize| -> Vec<TcpStream> {
             let connect = |n: usize| {

@@ -1,4 +1,5 @@
 //! baileys_exporter: flags and wiring only.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod runtime;
 
@@ -22,8 +23,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Prometheus exporter for the auth folders of WhatsApp bots built on Baileys.
 ///
-/// It only reads. `baileys_exporter --sessions.path=DIR` is enough to run. Exit code 0: ended
-/// by a signal, 2: could not start.
+/// It never changes an auth folder. To start it: `baileys_exporter --sessions.path=DIR`. Exit
+/// code 0: ended by a signal, 2: failed to start.
 #[derive(Parser)]
 #[command(name = "baileys_exporter", version, max_term_width = 100)]
 struct Cli {
@@ -39,7 +40,7 @@ struct Cli {
     #[command(flatten)]
     log: LogFlags,
 
-    /// Address to serve on. Repeatable.
+    /// Address to listen on. Repeatable.
     #[arg(
         long = "web.listen-address",
         value_name = "HOST:PORT",
@@ -48,15 +49,15 @@ struct Cli {
     )]
     listen: Vec<String>,
 
-    /// TLS, client certificates and users, in the format of Prometheus' exporter-toolkit.
+    /// File with TLS and authentication settings, in the format of Prometheus' exporter-toolkit.
     #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web")]
     web_config: Option<PathBuf>,
 
-    /// Path of the metrics.
+    /// Path of the metrics endpoint.
     #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", value_parser = metrics_path, help_heading = "Web")]
     metrics_path: String,
 
-    /// Scrapes answered at the same time; more get 503. 0 is no bound.
+    /// Maximum number of parallel scrapes; further ones get 503. 0 means no limit.
     #[arg(
         long = "web.max-requests",
         value_name = "N",
@@ -68,17 +69,17 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List what is looked for in the logs, shipped and configured.
+    /// List the log patterns, built-in and configured.
     Patterns {
-        /// Form of the output.
+        /// Output format.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Print the alerting rules for the configured tiers, as a file for Prometheus.
+    /// Print the alerting rules for the configured tiers, as a Prometheus rule file.
     Rules,
-    /// Show every session once. Exit code 0: normal, 1: warning or worse, 2: could not look.
+    /// Show the current state of every session. Exit code 0: normal, 1: warning or worse, 2: failed to look.
     Status {
-        /// Form of the output.
+        /// Output format.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },

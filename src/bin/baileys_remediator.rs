@@ -1,4 +1,5 @@
 //! baileys_remediator: flags and wiring only.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod runtime;
 
@@ -22,9 +23,9 @@ use tokio::task::block_in_place;
 
 /// Cleans up the auth folders of WhatsApp bots built on Baileys, under guard.
 ///
-/// Files are moved into a quarantine inside the folder, never deleted before its retention
-/// ends, and only while the bot is known to be disconnected. Exit code 0: done, 1: refused
-/// by a guard, or (`doctor`) the connection of no session is known, 2: an error.
+/// It moves files into a quarantine inside the folder, only while the bot is known to be
+/// disconnected, and deletes them only after the retention time. Exit code 0: done, 1: refused
+/// by a guard, or (`doctor`) the connection state of no session is known, 2: error.
 #[derive(Parser)]
 #[command(name = "baileys_remediator", version, max_term_width = 100)]
 struct Cli {
@@ -45,7 +46,7 @@ struct Cli {
 enum Command {
     /// Receive Alertmanager's webhook and act on it.
     Serve {
-        /// Address to serve on. Repeatable.
+        /// Address to listen on. Repeatable.
         #[arg(
             long = "web.listen-address",
             value_name = "HOST:PORT",
@@ -54,99 +55,99 @@ enum Command {
         )]
         listen: Vec<String>,
 
-        /// TLS, client certificates and users, in the format of Prometheus' exporter-toolkit.
+        /// File with TLS and authentication settings, in the format of Prometheus' exporter-toolkit.
         #[arg(long = "web.config.file", value_name = "FILE", help_heading = "Web")]
         web_config: Option<PathBuf>,
     },
-    /// Show what a clean-up would move, by kind, and whether it would be let. Moves nothing.
+    /// Show what a clean-up would move, by kind, and whether the guards would allow it. Moves nothing.
     Plan {
-        /// The session's name, as `baileys_exporter status` shows it.
+        /// Session name, as `baileys_exporter status` shows it.
         session: String,
-        /// Form of the output.
+        /// Output format.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
     /// Clean up one session under guard.
     Clean {
-        /// The session's name, as `baileys_exporter status` shows it.
+        /// Session name, as `baileys_exporter status` shows it.
         session: String,
-        /// Only say what would be done.
+        /// Show what would be done, and do nothing.
         #[arg(long)]
         dry_run: bool,
-        /// Go on although the bot is not known to be disconnected, or the folder is dormant or has only just woken up. Asks for the session's name. Overrides nothing else.
+        /// Clean up even if the bot is not known to be disconnected, or the folder is dormant or has only just become active again. Asks you to type the session name. All other guards still apply.
         #[arg(long)]
         force: bool,
-        /// Do not ask back (only --force does).
+        /// Skip the confirmation of --force.
         #[arg(long)]
         yes: bool,
-        /// With --force: keys inactive for this long may go, instead of 14d.
+        /// With --force: move keys that were inactive for this long, instead of 14d.
         #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
         inactive_for: Option<Duration>,
     },
-    /// Copies of a session's creds.json: list them, put one back.
+    /// List the saved copies of a session's creds.json, or restore one.
     #[command(subcommand)]
-    Creds(Creds),
-    /// List the runs on record, newest first, or show one of them.
+    Creds(CredsCommand),
+    /// List recorded runs, newest first, or show one of them.
     Runs {
         #[command(subcommand)]
         command: Option<RunsCommand>,
-        /// How many.
+        /// Maximum number of runs.
         #[arg(long, value_name = "N", default_value_t = 20)]
         limit: u32,
-        /// Form of the output.
+        /// Output format.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Show how things stand: what is halted, what is armed, and what each service has left.
+    /// Show whether actions are paused, which clean-ups are waiting, and the remaining restart budget of each service.
     Status {
-        /// Form of the output.
+        /// Output format.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Halt all action of alerts and maintenance windows until `resume`. What would have been done is recorded.
+    /// Stop acting on alerts and maintenance windows until `resume`. What would have been done is recorded.
     Pause {
-        /// Why, for whoever asks later.
+        /// Reason, shown by `status`.
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },
     /// Resume automatic actions and reset the circuit breaker.
     Resume,
-    /// Say of each session whether its bot is connected, who says so, what this user may do in its folder, and what to fix.
+    /// Show for each session whether its bot is connected and how that is known, what this user may do in its folder, and what to fix.
     Doctor {
-        /// The session's name; all sessions without it.
+        /// Session name; without it, all sessions.
         session: Option<String>,
-        /// Vouch for the sources of this session, as they are configured now: they may say that the bot is not connected without having seen it alive within 30 days.
+        /// Trust the connection sources of this session as they are configured now: "not connected" counts even if a source has not seen the bot connected within 30 days.
         #[arg(long, value_name = "SESSION")]
         trust: Option<String>,
-        /// Also try a lock and a rename, inside the quarantine of each folder; without it nothing is changed.
+        /// Also test a lock and a rename inside the quarantine of each folder. Without it, nothing is changed.
         #[arg(long = "try")]
         trial: bool,
-        /// Form of the output.
+        /// Output format.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Show which service each session has and whether it runs; stop or start one, to see whether this user may.
+    /// Show the service of each session and whether it runs; or stop or start one, for example to test permissions.
     Service {
-        /// The session's name; all sessions without it.
+        /// Session name; without it, all sessions.
         session: Option<String>,
-        /// Stop its service, with all sessions that it serves, and wait until it is gone.
+        /// Stop the service, with all its sessions, and wait until its process is gone.
         #[arg(long, conflicts_with = "start")]
         stop: bool,
-        /// Start its service.
+        /// Start the service.
         #[arg(long)]
         start: bool,
-        /// Form of the output.
+        /// Output format.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Put back what a run moved. Never replaces a newer file; restart the bot afterwards.
+    /// Put back the files that a run moved. Never replaces a newer file; restart the bot afterwards.
     Undo {
-        /// The run's number, or its name in the quarantine; `runs` shows both.
+        /// Run number, or its name in the quarantine; `runs` shows both.
         run: String,
-        /// Go on although the bot is not known to be disconnected. Asks for the session's name.
+        /// Undo even if the bot is not known to be disconnected. Asks you to type the session name.
         #[arg(long)]
         force: bool,
-        /// Do not ask back (only --force does).
+        /// Skip the confirmation of --force.
         #[arg(long)]
         yes: bool,
     },
@@ -154,37 +155,37 @@ enum Command {
 
 #[derive(Subcommand)]
 enum RunsCommand {
-    /// Show all that is on record of one run: who asked, the evidence, the plan, each step with its time, each file by kind and inode.
+    /// Show the record of one run: trigger, evidence, plan, each step with its time, each file by kind and inode.
     Show {
-        /// The run's number, or its name in the quarantine.
+        /// Run number, or its name in the quarantine.
         id: String,
-        /// Form of the output.
+        /// Output format.
         #[arg(long, value_enum)]
         output: Option<Output>,
     },
 }
 
 #[derive(Subcommand)]
-enum Creds {
-    /// List the copies that are kept, newest first. Shows no key.
+enum CredsCommand {
+    /// List the saved copies, newest first. Shows no keys.
     List {
-        /// The session's name, as `baileys_exporter status` shows it.
+        /// Session name, as `baileys_exporter status` shows it.
         session: String,
-        /// Form of the output.
+        /// Output format.
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Put a copy back, with its counters raised above every pre-key. Asks for the session's name; the bot must be stopped, and started afterwards.
+    /// Restore a copy, with its counters raised above every pre-key. Asks you to type the session name. Stop the bot first, and start it afterwards.
     Restore {
-        /// The session's name, as `baileys_exporter status` shows it.
+        /// Session name, as `baileys_exporter status` shows it.
         session: String,
-        /// The copy, as `creds list` numbers it; the newest whole one without it.
+        /// Version of the copy, as `creds list` shows it; without it, the newest complete one.
         #[arg(long, value_name = "N")]
         version: Option<u64>,
-        /// Go on although the bot is not known to be disconnected, or the folder's own creds.json is logged in and not older, or the copy is of another identity.
+        /// Restore even if the bot is not known to be disconnected, or the current creds.json is logged in and not older, or the copy belongs to another identity.
         #[arg(long)]
         force: bool,
-        /// Do not ask back.
+        /// Skip the confirmation.
         #[arg(long)]
         yes: bool,
     },
@@ -271,10 +272,10 @@ async fn program() -> ExitCode {
             limit,
             output,
         } => block_in_place(|| console::runs(&settings, limit, output)),
-        Command::Creds(Creds::List { session, output }) => {
+        Command::Creds(CredsCommand::List { session, output }) => {
             insurance::list(&settings, &session, output)
         }
-        Command::Creds(Creds::Restore {
+        Command::Creds(CredsCommand::Restore {
             session,
             version,
             force,
@@ -291,7 +292,9 @@ async fn program() -> ExitCode {
             )
             .await
         }
-        Command::Status { output } => block_in_place(|| pause::status(&settings, output)),
+        Command::Status { output } => {
+            block_in_place(|| pause::status(&settings, &clock::Clock::system(), output))
+        }
         Command::Pause { reason } => block_in_place(|| pause::pause(settings, &reason)),
         Command::Resume => block_in_place(|| pause::resume(settings)),
         Command::Undo { run, force, yes } => console::undo(settings, &run, force, yes).await,

@@ -8,7 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use crate::cli::neutral::NeutralStderr;
-use crate::folder::Source;
+use crate::folder::SessionsPath;
 use crate::policy::BatchSetting;
 
 use super::file::parse_batch;
@@ -17,11 +17,11 @@ use super::file::parse_batch;
 /// before or behind a command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonFlags {
-    /// A root with auth folders in it, two levels deep; or one auth folder (NAME then is its session); or a glob in quotes, such as '/srv/*/auth_info_baileys', where what `*` stands for is the name. Repeatable.
+    /// A directory that holds auth folders, up to two levels deep; or NAME=PATH for one auth folder with a session name of its own; or a quoted glob such as '/srv/*/auth_info_baileys', where the part that `*` matches is the session name. Repeatable.
     #[arg(long = "sessions.path", value_name = "[NAME=]PATH", global = true, value_parser = source_parser(), help_heading = "Sessions")]
-    pub sessions_path: Vec<Source>,
+    pub sessions_path: Vec<SessionsPath>,
 
-    /// Only sessions whose name, or whose directory's name, matches. Repeatable.
+    /// Include only sessions whose name or directory name matches. Repeatable.
     #[arg(
         long = "sessions.include",
         value_name = "GLOB",
@@ -30,7 +30,7 @@ pub struct CommonFlags {
     )]
     pub sessions_include: Vec<String>,
 
-    /// No session whose name matches, and no directory of a root, with all in it, whose name matches. Repeatable.
+    /// Exclude sessions whose name matches, and directories whose name matches with everything in them. Repeatable.
     #[arg(
         long = "sessions.exclude",
         value_name = "GLOB",
@@ -39,11 +39,11 @@ pub struct CommonFlags {
     )]
     pub sessions_exclude: Vec<String>,
 
-    /// Pre-keys that the bots' Baileys mints at login: 30 (up to 7.0.0-rc.5), 812 (later), or auto (told from each folder).
+    /// Number of pre-keys that Baileys creates at login: 30 (up to 7.0.0-rc.5), 812 (later versions), or auto (detect it for each folder) [default: auto]
     #[arg(long = "pre-keys.batch", value_name = "30|812|auto", global = true, value_parser = parse_batch, help_heading = "Sessions")]
     pub pre_key_batch: Option<BatchSetting>,
 
-    /// Asks whether a bot is connected: exits 0 and prints exactly `connected` or `disconnected`. `{session}` is the session's name. Split into words as a shell would, run without one.
+    /// Command that reports whether a bot is connected: it must exit 0 and print exactly `connected` or `disconnected`. `{session}` is replaced by the session name. Quoting works as in a shell, but no shell runs.
     #[arg(
         long = "connection.command",
         value_name = "CMD ARG...",
@@ -52,11 +52,11 @@ pub struct CommonFlags {
     )]
     pub connection_command: Option<String>,
 
-    /// A bot counts as disconnected only when no file of it was written for this long [default: 10m]
+    /// Treat a bot as disconnected only if none of its files was written for this long [default: 10m]
     #[arg(long = "connection.quiet", value_name = "SPAN", global = true, value_parser = humantime::parse_duration, help_heading = "Connection")]
     pub connection_quiet: Option<Duration>,
 
-    /// Sessions whose sources a person vouches for: they may say "not connected" without having seen the bot alive first. Repeatable.
+    /// Sessions whose connection sources you trust: "not connected" counts even if the source has never seen the bot connected. Repeatable.
     #[arg(
         long = "connection.trust",
         value_name = "GLOB",
@@ -65,7 +65,7 @@ pub struct CommonFlags {
     )]
     pub connection_trust: Vec<String>,
 
-    /// Logs of the bots: a path, or a glob in quotes. pm2 writes NAME-out.log and NAME-error.log; name both. NAME=GLOB: they are the session NAME's. Repeatable.
+    /// Log files of the bots: a path or a quoted glob. pm2 writes NAME-out.log and NAME-error.log; match both. NAME=GLOB assigns the logs to the session NAME. Repeatable.
     #[arg(
         long = "logs.path",
         value_name = "[NAME=]GLOB",
@@ -74,7 +74,7 @@ pub struct CommonFlags {
     )]
     pub logs_path: Vec<String>,
 
-    /// The YAML configuration file, the same for both programs; flags win over it.
+    /// YAML configuration file; both programs read the same one. Flags take precedence over it.
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub config_file: Option<PathBuf>,
 }
@@ -82,11 +82,11 @@ pub struct CommonFlags {
 /// Flags that only the exporter knows.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ExporterFlags {
-    /// At the very first start, count the logs from their beginning, not from their end.
+    /// On the very first start, read the logs from the beginning instead of the end.
     #[arg(long = "logs.from-start", help_heading = "Logs")]
     pub logs_from_start: bool,
 
-    /// Directory that remembers how far the logs were read and what was counted; used only with --logs.path [default: /var/lib/baileys_exporter]
+    /// Directory for read positions and counters of the logs; used only with --logs.path [default: /var/lib/baileys_exporter]
     #[arg(
         long = "logs.state-path",
         value_name = "DIR",
@@ -99,7 +99,7 @@ pub struct ExporterFlags {
 /// Flags that only the remediator knows.
 #[derive(Args, Clone, Debug, Default)]
 pub struct RemediatorFlags {
-    /// Directory of the journal; must be the same for `serve` and the other commands [default: /var/lib/baileys_remediator]
+    /// Directory of the journal. All commands must use the same one as `serve` [default: /var/lib/baileys_remediator]
     #[arg(long = "state.path", value_name = "DIR", global = true)]
     pub state_path: Option<PathBuf>,
 
@@ -112,7 +112,7 @@ pub struct RemediatorFlags {
     )]
     pub webhook_token_file: Option<PathBuf>,
 
-    /// A label that an alert must carry before it acts, e.g. instance=host1:10273. Repeatable.
+    /// Act only on alerts with this label, e.g. instance=host1:10273. Repeatable.
     #[arg(long = "webhook.match", value_name = "LABEL=VALUE", global = true, value_parser = label_value, help_heading = "Webhook")]
     pub webhook_match: Vec<(String, String)>,
 }
@@ -124,14 +124,14 @@ fn label_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn source_parser() -> impl TypedValueParser<Value = Source> {
-    OsStringValueParser::new().try_map(|text| Source::parse(OsStr::new(&text)))
+fn source_parser() -> impl TypedValueParser<Value = SessionsPath> {
+    OsStringValueParser::new().try_map(|text| SessionsPath::parse(OsStr::new(&text)))
 }
 
 /// Flags about the log.
 #[derive(Args, Clone, Debug)]
 pub struct LogFlags {
-    /// Least severe message that is logged: debug, info, warn or error.
+    /// Minimum level of messages to log: debug, info, warn or error.
     #[arg(
         long = "log.level",
         value_name = "LEVEL",
@@ -141,7 +141,7 @@ pub struct LogFlags {
     )]
     pub level: tracing::Level,
 
-    /// Form of the log, which goes to standard error.
+    /// Log format. The log is written to standard error.
     #[arg(
         long = "log.format",
         value_name = "FORMAT",
@@ -158,7 +158,7 @@ pub struct LogFlags {
 pub enum LogFormat {
     /// `ts=… level=info message="…" key=value`
     Logfmt,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 

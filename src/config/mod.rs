@@ -20,8 +20,8 @@ use regex::Regex;
 
 use crate::connection::{ConnectionSettings, Probe};
 use crate::control::Services;
-use crate::folder::{Discovery, SessionName, Source};
-use crate::logs::sessions::Declared;
+use crate::folder::{Discovery, SessionName, SessionsPath};
+use crate::logs::sessions::DeclaredSessions;
 use crate::logs::{self, LogGlob, LogSettings, Patterns, SessionMapper};
 use crate::policy::guard::INACTIVE_FOR;
 use crate::policy::insurance::Keep;
@@ -68,7 +68,7 @@ pub struct Armed {
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where to look for auth folders.
-    pub sources: Vec<Source>,
+    pub sources: Vec<SessionsPath>,
     /// Directory names in a root to look at; all where `None`.
     pub include: Option<GlobSet>,
     /// Directory names in a root to leave out.
@@ -147,7 +147,7 @@ impl Settings {
             file.sessions
                 .paths
                 .iter()
-                .map(|path| Source::parse(path.as_ref()))
+                .map(|path| SessionsPath::parse(path.as_ref()))
                 .collect::<Result<Vec<_>, _>>()
         } else {
             Ok(flags.sessions_path.clone())
@@ -361,7 +361,7 @@ impl Settings {
         let [only] = survey.found.as_slice() else {
             return false;
         };
-        let parent = Source {
+        let parent = SessionsPath {
             name: None,
             path: only.place.parent.clone(),
         };
@@ -461,7 +461,7 @@ fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
     let is_glob = |name: &&String| name.contains(['*', '?', '[', '{']);
     let (patterns, names): (Vec<&String>, Vec<&String>) = file.sessions.iter().partition(is_glob);
     let patterns: Vec<String> = patterns.into_iter().cloned().collect();
-    let declared = Declared {
+    let declared = DeclaredSessions {
         names: names
             .into_iter()
             .map(|name| Arc::from(name.as_str()))

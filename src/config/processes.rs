@@ -6,7 +6,7 @@ use std::time::Duration;
 use regex::Regex;
 use serde::Deserialize;
 use supervisor::{
-    ArgTemplate, Commands, Container, PidFile, Placeholders, Pm2, Runtime, Spec, Unit,
+    ArgTemplate, Commands, Container, PidFile, Placeholders, Pm2, Runtime, Spec, SystemdUnit,
 };
 
 use crate::control::window::{Window, Windows};
@@ -229,9 +229,11 @@ impl ProcessSection {
             ..
         } = self;
         match (systemd, pm2, docker, command, pid_file) {
-            (Some(systemd), None, None, None, None) => Unit::new(&systemd.unit, placeholders)
-                .map(Spec::Systemd)
-                .map_err(|error| at("systemd.unit", error)),
+            (Some(systemd), None, None, None, None) => {
+                SystemdUnit::new(&systemd.unit, placeholders)
+                    .map(Spec::Systemd)
+                    .map_err(|error| at("systemd.unit", error))
+            }
             (None, Some(pm2), None, None, None) => Pm2::new(&pm2.name, &pm2.home, placeholders)
                 .map(Spec::Pm2)
                 .map_err(|(name, error)| at(&format!("pm2.{name}"), error)),

@@ -4,7 +4,7 @@ use clap::Parser;
 use std::ffi::OsStr;
 
 #[derive(Parser)]
-struct Cli {
+struct FlagsParser {
     #[command(flatten)]
     common: CommonFlags,
     #[command(flatten)]
@@ -17,7 +17,7 @@ fn load(flags: &[&str], yaml: &str) -> Result<Settings, String> {
     std::fs::write(&path, yaml).unwrap();
     let config = format!("--config.file={}", path.display());
     let all = ["test", &config].into_iter().chain(flags.iter().copied());
-    let cli = Cli::try_parse_from(all).map_err(|e| e.to_string())?;
+    let cli = FlagsParser::try_parse_from(all).map_err(|e| e.to_string())?;
     let settings = Settings::load(&cli.common, &cli.remediator)?;
     settings.require_sessions().map(|()| settings)
 }

@@ -12,18 +12,19 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use clock::Clock;
 use regex::Regex;
 use rustix::fs::{Access, access};
 use serde_json::Value;
 use supervisor::exec::{Ended, Exec};
-use supervisor::{ArgTemplate, Part};
+use supervisor::{ArgTemplate, TemplatePart};
 
 use crate::control::placeholders;
 use crate::folder::SessionName;
 
 pub use http::HttpProbe;
 
-use super::{Evidence, Finding, Template};
+use super::{Evidence, Finding, SessionTemplate};
 
 /// A command's answer is read up to here; `disconnected` has 12 bytes.
 const MAX_ANSWER_BYTES: u64 = 64;
@@ -39,7 +40,7 @@ pub enum Probe {
     /// `disconnected`. (An exit status alone would fail open: a crashed check exits 1 too.)
     Command {
         /// Program and arguments.
-        argv: Vec<Template>,
+        argv: Vec<SessionTemplate>,
         /// Names of variables that it gets beside `PATH`, `HOME` and a plain locale.
         env: Vec<String>,
     },
@@ -58,7 +59,7 @@ impl fmt::Display for ProbeError {
 }
 
 impl Probe {
-    /// A command from its program and arguments, each a [`Template`].
+    /// A command from its program and arguments, each a [`SessionTemplate`].
     ///
     /// Errors: no program, a placeholder that nothing fills, or one behind a lone dash.
     pub fn command(argv: &[String], pattern: Option<&Regex>) -> Result<Self, ProbeError> {
@@ -72,7 +73,8 @@ impl Probe {
                     index + 1
                 ))
             };
-            let template = Template::parse(word, pattern).map_err(|error| of_word(error.0))?;
+            let template =
+                SessionTemplate::parse(word, pattern).map_err(|error| of_word(error.0))?;
             ArgTemplate::parse(word, &placeholders(pattern)).map_err(of_word)?;
             Ok(template)
         };
@@ -132,7 +134,7 @@ impl Probe {
     }
 
     /// One of the known APIs (`evolution`, `waha`, `wppconnect`) at `base_url`. It calls the
-    /// session `instance`, a [`Template`].
+    /// session `instance`, a [`SessionTemplate`].
     ///
     /// Errors: another name, not `http://`, a placeholder that nothing fills.
     pub fn preset(
@@ -144,7 +146,7 @@ impl Probe {
         HttpProbe::preset(name, base_url, instance, pattern).map(|http| Self::Http(Box::new(http)))
     }
 
-    /// The HTTP probe with a header whose value is read from `file` (a [`Template`]) at each
+    /// The HTTP probe with a header whose value is read from `file` (a [`SessionTemplate`]) at each
     /// ask. Without a `name` it is the preset's.
     ///
     /// Errors: no name, not a header's name, no such file, or not an HTTP probe.
@@ -179,7 +181,7 @@ impl Probe {
         let Probe::Command { argv, .. } = self else {
             return None;
         };
-        let [Part::Text(program)] = argv.first()?.parts() else {
+        let [TemplatePart::Text(program)] = argv.first()?.parts() else {
             return None;
         };
         let why = match find_program(program) {
@@ -192,12 +194,12 @@ impl Probe {
     }
 
     /// Asks. Never fails: what goes wrong is evidence of nothing.
-    pub async fn ask(&self, session: &SessionName, timeout: Duration) -> Evidence {
+    pub async fn ask(&self, session: &SessionName, timeout: Duration, clock: &Clock) -> Evidence {
         let said = match self {
             Probe::Command { argv, env } => ask_command(argv, env, session, timeout)
                 .await
                 .map_err(|why| format!("the command {why}")),
-            Probe::Http(http) => http.ask(session, timeout).await,
+            Probe::Http(http) => http.ask(session, timeout, clock).await,
         };
         let (finding, detail) = said.unwrap_or_else(|why| (Finding::NoAnswer, why));
         Evidence::new("probe", finding, detail)
@@ -225,7 +227,7 @@ fn find_program(program: &str) -> Result<(), &'static str> {
 }
 
 async fn ask_command(
-    argv: &[Template],
+    argv: &[SessionTemplate],
     env: &[String],
     session: &SessionName,
     timeout: Duration,
@@ -287,13 +289,13 @@ fn is_refusal(error: &str) -> bool {
 
 /// Fills an argument. No part of a session's name that begins with a dash gets into one: a
 /// program might take it for an option.
-fn fill_argument(argument: &Template, session: &SessionName) -> Result<String, String> {
+fn fill_argument(argument: &SessionTemplate, session: &SessionName) -> Result<String, String> {
     let is_option = Cell::new(false);
     let filled = argument.fill(session, |value| {
         is_option.set(is_option.get() || value.starts_with('-'));
         value.to_owned()
     })?;
-    let begins_filled = !matches!(argument.parts().first(), Some(Part::Text(_)) | None);
+    let begins_filled = !matches!(argument.parts().first(), Some(TemplatePart::Text(_)) | None);
     match is_option.get() || (begins_filled && filled.starts_with('-')) {
         true => Err("was not asked: the session's name would read as an option".into()),
         false => Ok(filled),

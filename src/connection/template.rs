@@ -1,7 +1,7 @@
 //! Texts with placeholders that a session's name fills.
 
 use regex::Regex;
-use supervisor::{Part, TemplateError};
+use supervisor::{TemplateError, TemplatePart};
 
 use crate::control::placeholders;
 use crate::folder::SessionName;
@@ -11,9 +11,9 @@ use super::ProbeError;
 /// A text with placeholders: `{session}` is the session's name, `{NAME}` what the named
 /// group NAME of `connection.session_pattern` captured from it, `{{` and `}}` are braces.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Template(supervisor::Template);
+pub struct SessionTemplate(supervisor::Template);
 
-impl Template {
+impl SessionTemplate {
     /// Parses a template. `pattern` must match a whole session name.
     ///
     /// Errors: a placeholder that neither is `session` nor a group of the pattern, or a
@@ -24,11 +24,11 @@ impl Template {
             .map_err(|TemplateError(error)| ProbeError(error))
     }
 
-    pub(super) fn parts(&self) -> &[Part] {
+    pub(super) fn parts(&self) -> &[TemplatePart] {
         self.0.parts()
     }
 
-    pub(super) fn with_parts(&self, parts: Vec<Part>) -> Self {
+    pub(super) fn with_parts(&self, parts: Vec<TemplatePart>) -> Self {
         Self(self.0.with_parts(parts))
     }
 

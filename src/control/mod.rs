@@ -12,7 +12,8 @@ use std::time::Duration;
 use globset::GlobSet;
 use regex::Regex;
 use supervisor::{
-    ArgTemplate, Call, ExecError, Placeholders, QUERY_TIMEOUT, Query, Spec, Supervisor, Template,
+    ArgTemplate, CallOptions, ExecError, Placeholders, QUERY_TIMEOUT, Query, Spec, Supervisor,
+    Template,
 };
 
 use crate::folder::SessionName;
@@ -356,8 +357,8 @@ impl Service {
     }
 }
 
-fn call(timeout: Duration, stdin: Option<Arc<File>>) -> Call {
-    Call { timeout, stdin }
+fn call(timeout: Duration, stdin: Option<Arc<File>>) -> CallOptions {
+    CallOptions { timeout, stdin }
 }
 
 /// What the supervisor is asked before the call has its own time. Dropped, the call is killed.

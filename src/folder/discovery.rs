@@ -22,7 +22,7 @@ mod look;
 mod source;
 mod walk;
 
-pub use source::Source;
+pub use source::SessionsPath;
 
 use look::Looker;
 use walk::{Candidate, Deeper, Walk, copy_hint};
@@ -168,7 +168,7 @@ impl Filter {
 /// vanishes stays a session for as long as the directory is there.
 #[derive(Debug)]
 pub struct Discovery {
-    sources: Vec<Source>,
+    sources: Vec<SessionsPath>,
     filter: Filter,
     looker: Looker,
     /// The folders that have the names.
@@ -183,7 +183,7 @@ pub struct Discovery {
 impl Discovery {
     /// `include` (all, where `None`) and `exclude` hold for names of sessions and of
     /// directories in a root.
-    pub fn new(sources: Vec<Source>, include: Option<GlobSet>, exclude: GlobSet) -> Self {
+    pub fn new(sources: Vec<SessionsPath>, include: Option<GlobSet>, exclude: GlobSet) -> Self {
         Self {
             last: vec![Vec::new(); sources.len()],
             sources,

@@ -16,7 +16,7 @@ pub mod session_name;
 pub mod time;
 
 pub use creds::{Creds, CredsFacts};
-pub use discovery::{Discovery, Found, Source, Survey};
+pub use discovery::{Discovery, Found, SessionsPath, Survey};
 pub use inventory::{
     Entry, FileName, History, Inventory, SessionActivity, SessionTimes, Shape, Stamp, Unit,
 };

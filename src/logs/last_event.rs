@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::connection::{LogEvent, LogView};
 use crate::folder::discovery::Discovery;
-use crate::folder::{SessionName, Source, Timestamp};
+use crate::folder::{SessionName, SessionsPath, Timestamp};
 
 use super::LogSettings;
 use super::own::OwnLogs;
@@ -109,7 +109,7 @@ type Files = Arc<Vec<(Listed, Option<Arc<str>>)>>;
 impl LastEventReader {
     /// Over the configured files. `sources` tell which sessions there are: those left out of
     /// the metrics have logs too.
-    pub fn new(settings: Arc<LogSettings>, sources: Vec<Source>, clock: Clock) -> Self {
+    pub fn new(settings: Arc<LogSettings>, sources: Vec<SessionsPath>, clock: Clock) -> Self {
         let discovery = Discovery::new(sources, None, GlobSet::empty());
         Self {
             settings,

@@ -47,7 +47,7 @@ pub struct LogOverview {
 
 /// What a log's end holds.
 #[derive(Clone, Copy, Debug, Default)]
-struct Shown {
+struct TailContent {
     lines: bool,
     library: bool,
     logger: bool,
@@ -60,7 +60,7 @@ pub fn look_once(settings: &LogSettings, seen: &SessionsSeen) -> LogOverview {
     memory.see(seen);
     let sessions = KnownSessions::new(&memory, settings.mapper.declared());
     let files = list(settings);
-    let mut shown: BTreeMap<PathBuf, Shown> = BTreeMap::new();
+    let mut shown: BTreeMap<PathBuf, TailContent> = BTreeMap::new();
     for log in files.iter().flatten() {
         shown.entry(log.clone()).or_insert_with(|| end_of(log));
     }
@@ -108,14 +108,14 @@ fn list(settings: &LogSettings) -> Vec<Vec<PathBuf>> {
     settings.globs.iter().map(of_glob).collect()
 }
 
-fn end_of(log: &Path) -> Shown {
+fn end_of(log: &Path) -> TailContent {
     match read_end(log, None, WINDOW, 0) {
-        Ok(Some((_, LogEnd::New { lines } | LogEnd::Grew { lines, .. }))) => Shown {
+        Ok(Some((_, LogEnd::New { lines } | LogEnd::Grew { lines, .. }))) => TailContent {
             lines: !lines.is_empty(),
             library: shows_library(&lines),
             logger: shows_logger(&lines),
         },
-        _ => Shown::default(),
+        _ => TailContent::default(),
     }
 }
 
@@ -123,7 +123,7 @@ fn end_of(log: &Path) -> Shown {
 /// what the ends of the logs show.
 fn half_monitored(
     settings: &LogSettings,
-    shown: &BTreeMap<PathBuf, Shown>,
+    shown: &BTreeMap<PathBuf, TailContent>,
     sessions: &KnownSessions,
     logs: &LogsSeen,
     saved: BTreeMap<Arc<str>, bool>,

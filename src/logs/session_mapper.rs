@@ -25,7 +25,7 @@ use regex::bytes::{Captures, Regex};
 use crate::folder::SessionName;
 
 use super::log_name::{Program, candidates, plain_name};
-use super::sessions::{Declared, KnownSessions};
+use super::sessions::{DeclaredSessions, KnownSessions};
 
 /// The name of a session, where the group `session` is it.
 const DEFAULT_NAME: &str = "{session}";
@@ -38,14 +38,14 @@ pub struct SessionMapper {
     /// `session_path`; `None` for the default rules.
     path: Option<Regex>,
     line: Option<Regex>,
-    name: Vec<Part>,
+    name: Vec<NamePart>,
     default: Option<Arc<str>>,
     configured: Vec<(LogGlob, Arc<str>)>,
-    declared: Declared,
+    declared: DeclaredSessions,
 }
 
 #[derive(Clone, Debug)]
-enum Part {
+enum NamePart {
     Text(String),
     Group(String),
 }
@@ -114,7 +114,9 @@ impl SessionMapper {
             None => group == DEFAULT_GROUP,
         };
         for part in &name {
-            let Part::Group(group) = part else { continue };
+            let NamePart::Group(group) = part else {
+                continue;
+            };
             let missing = || format!("it has no group (?<{group}>…), which session_name asks for");
             if !knows(&path, group) {
                 return Err(("session_path", missing()));
@@ -127,9 +129,9 @@ impl SessionMapper {
             path,
             line,
             name,
-            declared: Declared {
+            declared: DeclaredSessions {
                 names: default.map(Arc::from).into_iter().collect(),
-                ..Declared::default()
+                ..DeclaredSessions::default()
             },
             default: default.map(Arc::from),
             configured: Vec::new(),
@@ -141,7 +143,7 @@ impl SessionMapper {
     pub fn with_sessions(
         mut self,
         configured: Vec<(LogGlob, Arc<str>)>,
-        declared: Declared,
+        declared: DeclaredSessions,
     ) -> Self {
         self.declared.globs = declared.globs;
         self.declared.names.extend(declared.names);
@@ -152,7 +154,7 @@ impl SessionMapper {
     }
 
     /// The sessions that the configuration declares.
-    pub fn declared(&self) -> &Declared {
+    pub fn declared(&self) -> &DeclaredSessions {
         &self.declared
     }
 
@@ -283,8 +285,8 @@ impl SessionMapper {
         let mut name = String::new();
         for part in &self.name {
             match part {
-                Part::Text(text) => name.push_str(text),
-                Part::Group(asked) => name.push_str(&group(asked)?),
+                NamePart::Text(text) => name.push_str(text),
+                NamePart::Group(asked) => name.push_str(&group(asked)?),
             }
         }
         (!name.is_empty()).then(|| Arc::from(SessionName::from_text(&name).as_str()))
@@ -324,7 +326,7 @@ pub fn programs<'a>(logs: impl IntoIterator<Item = &'a PathBuf>) -> BTreeSet<Pro
 }
 
 /// `{group}` and text; `{{` and `}}` are braces.
-fn parse(text: &str) -> Result<Vec<Part>, String> {
+fn parse(text: &str) -> Result<Vec<NamePart>, String> {
     let mut parts = Vec::new();
     let mut literal = String::new();
     let mut rest = text;
@@ -336,9 +338,9 @@ fn parse(text: &str) -> Result<Vec<Part>, String> {
             rest = after;
         } else if let ("{", Some((name, after))) = (brace, after.split_once('}')) {
             if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal)));
+                parts.push(NamePart::Text(std::mem::take(&mut literal)));
             }
-            parts.push(Part::Group(name.to_owned()));
+            parts.push(NamePart::Group(name.to_owned()));
             rest = after;
         } else {
             return Err(format!(
@@ -348,9 +350,9 @@ fn parse(text: &str) -> Result<Vec<Part>, String> {
     }
     literal.push_str(rest);
     if !literal.is_empty() {
-        parts.push(Part::Text(literal));
+        parts.push(NamePart::Text(literal));
     }
-    if !parts.iter().any(|part| matches!(part, Part::Group(_))) {
+    if !parts.iter().any(|part| matches!(part, NamePart::Group(_))) {
         return Err(format!(
             "{text:?} holds no {{group}}, so all lines would be of one session"
         ));

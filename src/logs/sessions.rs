@@ -126,7 +126,7 @@ impl SessionMemory {
 
 /// Sessions that the configuration declares.
 #[derive(Clone, Debug, Default)]
-pub struct Declared {
+pub struct DeclaredSessions {
     /// By their names.
     pub names: BTreeSet<Arc<str>>,
     /// By globs over names.
@@ -149,7 +149,7 @@ pub struct KnownSessions {
 
 impl KnownSessions {
     /// Those of the memory and those declared.
-    pub fn new(memory: &SessionMemory, declared: &Declared) -> Self {
+    pub fn new(memory: &SessionMemory, declared: &DeclaredSessions) -> Self {
         let names = memory.names().chain(&declared.names).cloned();
         Self {
             globs: declared.globs.clone(),

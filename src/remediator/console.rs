@@ -14,13 +14,13 @@ use clock::Clock;
 
 use crate::app::App;
 use crate::config::Settings;
-use crate::connection::{Recent, State, Verdict};
-use crate::folder::{Found, SessionName, Timestamp};
+use crate::connection::{Recent, State};
+use crate::folder::{Found, SessionName};
 use crate::policy::guard::CleanupMode;
-use crate::policy::{CleanRequest, Force, Plan};
+use crate::policy::{CleanRequest, Force};
 
-use super::movability;
-use super::outcome::{self, RunError, RunResult};
+use super::outcome::{self, RunResult};
+use super::plan_view::{PlanResult, PlanView};
 use super::quarantine::{Obstacle, RunId, look_up};
 use super::restart::operator::pending_restart_of;
 use super::runner::{self, Context};
@@ -39,9 +39,9 @@ pub use record::show;
 /// Form of a command's output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
-    /// For a person.
+    /// Human-readable table.
     Table,
-    /// For a program.
+    /// Machine-readable JSON.
     Json,
 }
 
@@ -150,7 +150,7 @@ pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
     // A plan is only looked at, so it needs no state directory.
     let app = block_in_place(|| with_memory(settings));
     let (verdict, plan) = runner::preview(&app, &found, ask).await;
-    show_plan(session, &verdict, plan.as_ref(), output);
+    show_plan(&PlanView::new(session, &verdict, plan.as_ref()), output);
     if plan.is_err()
         && runner::look(&found)
             .await
@@ -164,66 +164,23 @@ pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
     }
 }
 
-fn show_plan(session: &str, verdict: &Verdict, plan: Result<&Plan, &RunError>, output: Output) {
+fn show_plan(view: &PlanView, output: Output) {
     if output == Output::Json {
-        let files = |plan: &Plan| {
-            plan.by_kind()
-                .iter()
-                .map(|(kind, n)| (kind.label().to_owned(), (*n).into()))
-                .collect::<serde_json::Map<_, _>>()
-        };
-        let body = match plan {
-            Ok(plan) => serde_json::json!({
-                "session": session,
-                "connection": verdict.state.label(),
-                "evidence": verdict.evidence.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "accumulated_before": plan.accumulated_before,
-                "accumulated_after": plan.accumulated_after,
-                "pre_keys_left": plan.pre_keys_left,
-                "files": files(plan),
-                "left_out": movability::as_json(&plan.left_out),
-            }),
-            Err(stop) => serde_json::json!({
-                "session": session,
-                "connection": verdict.state.label(),
-                "evidence": verdict.evidence.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                "refused": stop.label(),
-                "detail": stop.to_string(),
-            }),
-        };
-        return print(&body.to_string());
+        return print(&serde_json::json!(view).to_string());
     }
-    match plan {
-        Ok(plan) => {
-            let mut rows = table::Table::new(&["KIND", "FILES TO MOVE"]);
-            for (kind, files) in plan.by_kind() {
-                rows.row(vec![
-                    table::plain(kind.label()),
-                    table::right(files.to_string()),
-                ]);
-            }
-            print(&rows.to_string());
-            print(&format!(
-                "\n{session}: {} accumulated files now, {} after; {} pre-keys stay.",
-                plan.accumulated_before, plan.accumulated_after, plan.pre_keys_left
-            ));
-            if !plan.left_out.is_empty() {
-                let left_out = movability::in_words(&plan.left_out);
-                print(&format!(
-                    "Left out, because they cannot be moved: {left_out}."
-                ));
-            }
+    if let PlanResult::Planned(planned) = &view.result {
+        let mut rows = table::Table::new(&["KIND", "FILES TO MOVE"]);
+        for (kind, files) in &planned.files {
+            rows.row(vec![table::plain(*kind), table::right(files.to_string())]);
         }
-        Err(stop) => print(&format!("{session}: nothing would be moved. {stop}")),
+        print(&format!("{rows}\n"));
     }
+    print(&format!("{}: {}", view.session, view.answer()));
     print(&format!(
         "Connection: {} ({}).",
-        verdict.state,
-        verdict.because()
+        view.connection,
+        view.evidence.join("; ")
     ));
-    if plan.is_ok() && verdict.state != State::Disconnected {
-        print("A clean-up would be refused now: the bot is not known to be disconnected.");
-    }
 }
 
 /// `clean SESSION`.
@@ -249,7 +206,10 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
     if options.dry_run {
         let app = block_in_place(|| with_memory(settings));
         let (verdict, plan) = runner::preview(&app, &found, ask).await;
-        show_plan(session, &verdict, plan.as_ref(), Output::Table);
+        show_plan(
+            &PlanView::new(session, &verdict, plan.as_ref()),
+            Output::Table,
+        );
         print("Dry run: no file was moved.");
         return match plan {
             Ok(_) if force.is_none() && verdict.state != State::Disconnected => Exit::Refused,
@@ -397,11 +357,9 @@ pub(super) async fn record(
     if let Err(error) = defer_signals() {
         complain(&format!("warning: failed to listen for signals: {error}"));
     }
-    let begun = ctx.store.in_place(|store| {
-        store
-            .runs()
-            .begin(session, action, &operator(), Timestamp::now())
-    });
+    let begun = ctx
+        .store
+        .in_place(|store| store.runs().begin(session, action, &operator(), ctx.now()));
     let id = match begun {
         Ok(id) => id,
         Err(error) => return fail(&error.to_string()),
@@ -439,7 +397,7 @@ pub(super) async fn record(
     }
     let finished = ctx
         .store
-        .in_place(|store| store.runs().finish(id, status, &ending, Timestamp::now()));
+        .in_place(|store| store.runs().finish(id, status, &ending, ctx.now()));
     if let Err(error) = finished {
         return fail(&format!("the outcome could not be put on record: {error}"));
     }
@@ -511,16 +469,6 @@ fn runs_table(runs: &[Run]) -> String {
         "RUN",
     ]);
     for run in runs {
-        let accumulated = match (run.accumulated_before, run.accumulated_after) {
-            (Some(before), Some(after)) => format!("{before} -> {after}"),
-            _ => "-".into(),
-        };
-        let files: u64 = run.files.values().sum();
-        let reason = run
-            .reason
-            .clone()
-            .or(run.note.clone())
-            .unwrap_or_else(|| "-".into());
         out.row(vec![
             table::right(run.id.to_string()),
             table::plain(&run.created),
@@ -528,9 +476,9 @@ fn runs_table(runs: &[Run]) -> String {
             table::plain(run.action.label()),
             table::plain(run.requested_by.to_string()),
             table::styled(run.status.label(), status_style(run.status)),
-            table::plain(reason),
-            table::right(files.to_string()),
-            table::plain(accumulated),
+            table::plain(run.cause()),
+            table::right(run.moved().to_string()),
+            table::plain(run.accumulated("->")),
             table::plain(run.run.clone().unwrap_or_else(|| "-".into())),
         ]);
     }

@@ -60,6 +60,87 @@ pub struct ServiceState {
     pub in_window: bool,
 }
 
+/// What an operator should know first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusNotice {
+    /// What it is about.
+    pub kind: StatusNoticeKind,
+    /// A sentence that follows the label of the kind.
+    pub text: String,
+}
+
+/// Kinds of notices, the most important first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatusNoticeKind {
+    /// An operator has switched automatic actions off.
+    Paused,
+    /// The circuit breaker has switched them off.
+    BreakerOpen,
+    /// A session has not come back after a restart of its service.
+    NotBack,
+    /// A restart of a service is under way.
+    Restart,
+    /// A run waits for its bot to stop, or for a maintenance window.
+    Armed,
+}
+
+impl StatusNoticeKind {
+    /// Its name.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Paused => "Paused",
+            Self::BreakerOpen => "Circuit breaker open",
+            Self::NotBack => "Not back",
+            Self::Restart => "Restart pending",
+            Self::Armed => "Armed",
+        }
+    }
+}
+
+impl Overview {
+    /// What an operator should know first, the most important at the top.
+    pub fn notices(&self) -> Vec<StatusNotice> {
+        let notice = |kind, text| StatusNotice { kind, text };
+        let paused = self.pause.paused.iter().map(|entry| {
+            let text = format!("since {} by {}: {}", entry.since, entry.by, entry.reason);
+            notice(StatusNoticeKind::Paused, text)
+        });
+        let breaker = self.pause.breaker.iter().map(|entry| {
+            let text = format!("since {}: {}", entry.since, entry.reason);
+            notice(StatusNoticeKind::BreakerOpen, text)
+        });
+        let not_back = self.not_back.iter().map(|late| {
+            let undo = late.run.as_ref().map_or(String::new(), |run| {
+                format!("; undo with: baileys_remediator undo {run}")
+            });
+            let text = format!(
+                "({}) since {}: service {}, session {}, run {}{undo}",
+                late.reason, late.since, late.service, late.session, late.run_id
+            );
+            notice(StatusNoticeKind::NotBack, text)
+        });
+        let restarts = self.services.iter().filter_map(|service| {
+            let text = format!("service {}, phase {}", service.service, service.phase?);
+            Some(notice(StatusNoticeKind::Restart, text))
+        });
+        let armed = self.armed.iter().map(|run| {
+            let text = format!(
+                "session {}: the {} of {} waits until the bot is stopped, or for a maintenance window of its service",
+                run.session,
+                run.action.label(),
+                run.since
+            );
+            notice(StatusNoticeKind::Armed, text)
+        });
+        paused
+            .chain(breaker)
+            .chain(not_back)
+            .chain(restarts)
+            .chain(armed)
+            .collect()
+    }
+}
+
 /// Reads the state. `sessions` are the present sessions.
 ///
 /// Errors: the journal cannot be read.

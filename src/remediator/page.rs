@@ -6,21 +6,23 @@ use std::collections::BTreeMap;
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::connection::{State, Verdict};
+use crate::connection::State;
 use crate::folder::Timestamp;
-use crate::policy::Plan;
 use exporter_toolkit::page::{self, Column};
 
-use super::movability;
-use super::outcome::RunError;
+use super::overview::{Overview, StatusNoticeKind};
+use super::plan_view::{PlanResult, PlanView};
 use super::privileges::{FindingGroup, Weight};
 use super::store::audit::{FileShown, RunDetails};
+use super::store::pause::PauseState;
 use super::store::runs::{Action, Run, Status};
 use super::store::unstarted::UnstartedAlert;
 
 const STYLE: &str = include_str!("page.css");
 /// Most sessions that the page lists.
 const MAX_SESSIONS: usize = 1_000;
+/// Most notices that the page lists.
+const MAX_NOTICES: usize = 50;
 /// Most files of one run that the page lists.
 const MAX_FILES: usize = 500;
 
@@ -83,24 +85,13 @@ const UNSTARTED: [Column; 6] = [
     Column("Times", true, "How often the alert arrived."),
 ];
 
-/// Pause, circuit breaker and armed runs.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Maintenance {
-    /// The pause as text: since when, by which operator, and why.
-    pub paused: Option<String>,
-    /// The open circuit breaker as text.
-    pub breaker: Option<String>,
-    /// Sessions with an armed run, each with what the run waits for.
-    pub armed: Vec<(String, String)>,
-}
-
 /// The content of the front page.
 #[derive(Clone, Debug, Default)]
 pub struct Front {
     /// Names of the sessions.
     pub sessions: Vec<String>,
-    /// Pause, circuit breaker and armed runs; `None` hides them.
-    pub maintenance: Option<Maintenance>,
+    /// The state of the remediator.
+    pub overview: Overview,
     /// Runs that wait or are under way, oldest first.
     pub waiting: Vec<Run>,
     /// The newest runs.
@@ -122,7 +113,7 @@ pub fn front(front: &Front, at: Timestamp) -> String {
             h1 { "Baileys remediator" }
             p.sub { (count) ", seen at " (to_the_second(&at.rfc3339())) ". This page reloads every minute. It changes nothing." }
         }
-        @if let Some(maintenance) = &front.maintenance { (maintenance_summary(maintenance)) }
+        (summary(&front.overview))
         @for group in &front.privileges { (privilege(group)) }
         h2 { "Waiting and under way" }
         @if front.waiting.is_empty() { p.sub #idle { "No run waits." } }
@@ -196,19 +187,29 @@ fn status_chip(status: Status) -> Markup {
     html! { span class={ "chip " (colour) } { (status.label()) } }
 }
 
-fn maintenance_summary(maintenance: &Maintenance) -> Markup {
+fn summary(overview: &Overview) -> Markup {
+    let notices = overview.notices();
+    let count = |kind| notices.iter().filter(|notice| notice.kind == kind).count();
+    let chips = [
+        (StatusNoticeKind::NotBack, "crit"),
+        (StatusNoticeKind::Restart, "warn"),
+        (StatusNoticeKind::Armed, "warn"),
+    ];
     html! {
-        p.summary #maintenance {
-            @match &maintenance.paused {
-                Some(_) => span { span.chip.crit { "paused" } },
-                None => span { span.chip.good { "acting" } },
+        p.summary #state {
+            @if overview.pause.paused.is_some() { span { span.chip.crit { "paused" } } }
+            @if overview.pause.breaker.is_some() { span { span.chip.crit { "breaker open" } } }
+            @if overview.pause == PauseState::default() { span { span.chip.good { "acting" } } }
+            @for (kind, colour) in chips {
+                @if count(kind) > 0 {
+                    span { span class={ "chip " (colour) } { (kind.label().to_lowercase()) } " " (count(kind)) }
+                }
             }
-            @if maintenance.breaker.is_some() { span { span.chip.crit { "breaker open" } } }
-            @if !maintenance.armed.is_empty() { span { span.chip.warn { "armed" } " " (maintenance.armed.len()) } }
         }
-        @if let Some(paused) = &maintenance.paused { p.note { "Paused: " (paused) } }
-        @if let Some(breaker) = &maintenance.breaker { p.note { "Circuit breaker open: " (breaker) } }
-        @for (session, waits_for) in &maintenance.armed { p.note { (session) " is armed: " (waits_for) } }
+        @for notice in notices.iter().take(MAX_NOTICES) { p.note { (notice.kind.label()) " " (notice.text) } }
+        @if notices.len() > MAX_NOTICES {
+            p.sub { "and " (notices.len() - MAX_NOTICES) " more: " code { "baileys_remediator status" } }
+        }
     }
 }
 
@@ -229,8 +230,6 @@ fn runs(runs: &[Run]) -> Markup {
 
 fn run_row(run: &Run) -> Markup {
     let label = |column: &Column| column.0;
-    let files: u64 = run.files.values().sum();
-    let reason = run.reason.as_deref().or(run.note.as_deref()).unwrap_or("-");
     html! {
         tr data-run=(run.id) {
             td.name { a href={ "/run?id=" (run.id) } { (run.session) } }
@@ -238,14 +237,9 @@ fn run_row(run: &Run) -> Markup {
             td data-label=(label(&ACTION)) { (run.action.label()) }
             td.by data-label=(label(&BY)) { (run.requested_by) }
             td data-label=(label(&STATUS)) { (status_chip(run.status)) }
-            td.by data-label=(label(&REASON)) { (breakable(reason)) }
-            td.n data-label=(label(&FILES)) { (files) }
-            td.n data-label=(label(&ACCUMULATED)) {
-                @match (run.accumulated_before, run.accumulated_after) {
-                    (Some(before), Some(after)) => { (before) " → " (after) }
-                    _ => "-",
-                }
-            }
+            td.by data-label=(label(&REASON)) { (breakable(run.cause())) }
+            td.n data-label=(label(&FILES)) { (run.moved()) }
+            td.n data-label=(label(&ACCUMULATED)) { (run.accumulated("→")) }
             td.n data-label=(label(&NUMBER)) { a href={ "/run?id=" (run.id) } { "#" (run.id) } }
         }
     }
@@ -266,19 +260,15 @@ fn unstarted(skipped: &UnstartedAlert) -> Markup {
 }
 
 /// The page of a session's plan.
-pub fn plan(
-    session: &str,
-    verdict: &Verdict,
-    plan: Result<&Plan, &RunError>,
-    at: Timestamp,
-) -> String {
+pub fn plan(view: &PlanView, at: Timestamp) -> String {
     const KIND: Column = Column("Kind", false, "Kind of key.");
     const MOVED: Column = Column(
         "Files to move",
         true,
         "Into the quarantine inside the folder.",
     );
-    let colour = match verdict.state {
+    let session = &view.session;
+    let colour = match view.connection {
         State::Connected => "good",
         State::Disconnected => "info",
         State::Unknown => "plain",
@@ -288,26 +278,17 @@ pub fn plan(
             h1 { "Plan for " (session) }
             p.sub { "Made at " (to_the_second(&at.rfc3339())) " from the current files. This page moves no file." }
         }
-        p.summary { span { "The bot is " span class={ "chip " (colour) } { (verdict.state.label()) } } }
-        @match plan {
-            Ok(plan) => {
-                p #answer {
-                    @if verdict.state == State::Disconnected { b { "A clean-up would be allowed now." } " It would move " }
-                    @else { b { "A clean-up would be refused now" } ", because the bot is not known to be disconnected. Otherwise it would move " }
-                    (plan.moves.len()) " files: " (plan.accumulated_before) " accumulated files now, "
-                    (plan.accumulated_after) " after; " (plan.pre_keys_left) " pre-keys stay."
-                    @if !plan.left_out.is_empty() { " Left out, because they cannot be moved: " (movability::in_words(&plan.left_out)) "." }
-                }
-                div.small {
-                (page::table(&[KIND, MOVED], &plan.by_kind().iter().map(|(kind, files)| html! {
-                    tr { td.name { (kind.label()) } td.n data-label=(MOVED.0) { (files) } }
-                }).collect::<Vec<_>>()))
-                }
+        p.summary { span { "The bot is " span class={ "chip " (colour) } { (view.connection.label()) } } }
+        p #answer { (view.answer()) }
+        @if let PlanResult::Planned(planned) = &view.result {
+            div.small {
+            (page::table(&[KIND, MOVED], &planned.files.iter().map(|(kind, files)| html! {
+                tr { td.name { (kind) } td.n data-label=(MOVED.0) { (files) } }
+            }).collect::<Vec<_>>()))
             }
-            Err(stop) => { p #answer { b { "No file would be moved." } " " (stop) } }
         }
         h2 { "Connection sources" }
-        ul { @for evidence in &verdict.evidence { li { b { (evidence.source) ": " (evidence.finding.label()) } " – " (evidence.detail) } } }
+        ul { @for evidence in &view.evidence { li { (evidence) } } }
         (footer())
     };
     page::document(&format!("{session}: plan"), STYLE, None, &body)

@@ -1,17 +1,18 @@
 //! The commands `status`, `pause` and `resume`.
 
 use anstyle::{AnsiColor, Style};
+use clock::Clock;
 
 use crate::cli::{print, table};
 use crate::config::Settings;
 use crate::folder::{SessionName, Timestamp};
 
 use super::console::{Exit, Output, context, fail, operator};
-use super::overview::{Overview, overview};
+use super::overview::{Overview, StatusNotice, StatusNoticeKind, overview};
 use super::store::Store;
 
 /// `status`: pause and circuit breaker, queue, armed runs, and the budget of each service.
-pub fn status(settings: &Settings, output: Output) -> Exit {
+pub fn status(settings: &Settings, clock: &Clock, output: Output) -> Exit {
     let sessions: Vec<SessionName> = settings
         .discovery()
         .survey()
@@ -20,7 +21,7 @@ pub fn status(settings: &Settings, output: Output) -> Exit {
         .map(|found| found.session)
         .collect();
     let looked = Store::open_existing(&settings.state_path)
-        .and_then(|store| overview(settings, &store, &sessions, Timestamp::now()));
+        .and_then(|store| overview(settings, &store, &sessions, Timestamp::of(clock)));
     let overview = match looked {
         Ok(overview) => overview,
         Err(error) => return fail(&error.to_string()),
@@ -37,21 +38,18 @@ pub fn status(settings: &Settings, output: Output) -> Exit {
 
 fn text(overview: &Overview) -> String {
     let mut out = String::new();
-    match (&overview.pause.paused, &overview.pause.breaker) {
-        (None, None) => out.push_str("Automatic actions are on.\n"),
-        (paused, breaker) => {
-            if let Some(paused) = paused {
-                out.push_str(&format!(
-                    "PAUSED since {} by {}: {}\n",
-                    paused.since, paused.by, paused.reason
-                ));
-            }
-            if let Some(open) = breaker {
-                out.push_str(&format!(
-                    "CIRCUIT BREAKER OPEN since {}: {}\n",
-                    open.since, open.reason
-                ));
-            }
+    let notices: Vec<StatusNotice> = overview.notices();
+    let lines = |kinds: &[StatusNoticeKind]| -> String {
+        notices
+            .iter()
+            .filter(|notice| kinds.contains(&notice.kind))
+            .map(|notice| format!("{} {}\n", notice.kind.label().to_uppercase(), notice.text))
+            .collect()
+    };
+    match lines(&[StatusNoticeKind::Paused, StatusNoticeKind::BreakerOpen]) {
+        off if off.is_empty() => out.push_str("Automatic actions are on.\n"),
+        off => {
+            out.push_str(&off);
             out.push_str("Automatic actions are off. To resume them: baileys_remediator resume\n");
         }
     }
@@ -61,15 +59,7 @@ fn text(overview: &Overview) -> String {
         count("queued"),
         count("running")
     ));
-    for late in &overview.not_back {
-        let undo = late.run.as_ref().map_or(String::new(), |run| {
-            format!("; undo with: baileys_remediator undo {run}")
-        });
-        out.push_str(&format!(
-            "NOT BACK ({}) since {}: service {}, session {}, run {}{undo}\n",
-            late.reason, late.since, late.service, late.session, late.run_id
-        ));
-    }
+    out.push_str(&lines(&[StatusNoticeKind::NotBack]));
     if !overview.armed.is_empty() {
         let mut armed =
             table::Table::new(&["ARMED SESSION", "ACTION", "TIER", "SINCE", "LAST ALERT"]);
@@ -134,7 +124,7 @@ pub fn pause(settings: Settings, reason: &str) -> Exit {
     };
     let paused = ctx
         .store
-        .in_place(|store| store.pause().set(&operator(), reason, Timestamp::now()));
+        .in_place(|store| store.pause().set(&operator(), reason, ctx.now()));
     match paused {
         Ok(()) => {
             print(
@@ -154,7 +144,7 @@ pub fn resume(settings: Settings) -> Exit {
     };
     let halted = ctx
         .store
-        .in_place(|store| store.pause().resume(&operator(), Timestamp::now()));
+        .in_place(|store| store.pause().resume(&operator(), ctx.now()));
     match halted {
         Ok(halted) => {
             print(match (halted.paused.is_some(), halted.breaker.is_some()) {

@@ -153,7 +153,7 @@ pub enum Quarantine {
 
 /// The facts about a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct FolderFacts {
     /// Where it is.
     pub path: PathBuf,
     /// Its owner.
@@ -186,20 +186,20 @@ pub struct Facts {
 /// otherwise only creds.json.
 ///
 /// Errors: it cannot be opened.
-pub fn look(place: &FolderPath, each_file: bool) -> Result<Facts, String> {
+pub fn look(place: &FolderPath, each_file: bool) -> Result<FolderFacts, String> {
     let own = place.clone();
     let looked = Looks::default().run(&place.path(), move || look_now(&own, each_file));
     looked.unwrap_or_else(|error| Err(explain(&error)))
 }
 
-fn look_now(place: &FolderPath, each_file: bool) -> Result<Facts, String> {
+fn look_now(place: &FolderPath, each_file: bool) -> Result<FolderFacts, String> {
     let fd = place.open().map_err(|error| explain(&error))?;
     let broken = |error: Errno| explain(&error.into());
     let about = statx_of(fd.as_fd()).map_err(broken)?;
     let space = rustix::fs::fstatvfs(&fd).map_err(broken)?;
     let filesystem = rustix::fs::fstatfs(&fd).map_err(broken)?.f_type;
     let may = Access::WRITE_OK | Access::EXEC_OK | Access::READ_OK;
-    let mut facts = Facts {
+    let mut facts = FolderFacts {
         path: place.path(),
         uid: about.stx_uid,
         mode: u32::from(about.stx_mode),
@@ -233,7 +233,7 @@ pub(super) fn is_immutable(about: &Statx) -> bool {
         .intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND)
 }
 
-fn look_at_files(fd: BorrowedFd<'_>, facts: &mut Facts) {
+fn look_at_files(fd: BorrowedFd<'_>, facts: &mut FolderFacts) {
     let Ok(names) = Dir::read_from(fd) else {
         return;
     };
@@ -246,7 +246,7 @@ fn look_at_files(fd: BorrowedFd<'_>, facts: &mut Facts) {
     }
 }
 
-fn look_at_file(fd: BorrowedFd<'_>, name: &OsStr, facts: &mut Facts) {
+fn look_at_file(fd: BorrowedFd<'_>, name: &OsStr, facts: &mut FolderFacts) {
     let Ok(about) = rustix::fs::statx(fd, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BASIC_STATS)
     else {
         return;
@@ -296,7 +296,7 @@ fn quoted(path: &Path) -> String {
 }
 
 /// The findings that follow from these facts for a process of this user. Pure.
-pub fn judge(facts: &Facts, me: Me) -> Vec<PermissionFinding> {
+pub fn judge(facts: &FolderFacts, me: Me) -> Vec<PermissionFinding> {
     let mut findings = Vec::new();
     let mut add = |check, weight, message: String, fix: String| {
         findings.push(PermissionFinding {

@@ -2,7 +2,7 @@ use std::os::unix::fs::symlink;
 
 use super::*;
 
-const OURS: Facts = Facts {
+const OURS: FileFacts = FileFacts {
     is_file: true,
     is_link: false,
     names: 1,
@@ -16,19 +16,19 @@ fn owners_and_kinds() {
     let refused = |facts| refusal(facts).unwrap_or_default();
     assert_eq!(refusal(OURS), None);
     // Root works for the service's user, and what root makes there is no foreign file.
-    assert_eq!(refusal(Facts { user: 0, ..OURS }), None);
-    assert_eq!(refusal(Facts { owner: 0, ..OURS }), None);
+    assert_eq!(refusal(FileFacts { user: 0, ..OURS }), None);
+    assert_eq!(refusal(FileFacts { owner: 0, ..OURS }), None);
     assert_eq!(
-        refusal(Facts {
+        refusal(FileFacts {
             dir_owner: 0,
             ..OURS
         }),
         None
     );
 
-    assert!(refused(Facts { owner: 7, ..OURS }).contains("user 7"));
+    assert!(refused(FileFacts { owner: 7, ..OURS }).contains("user 7"));
     assert!(
-        refused(Facts {
+        refused(FileFacts {
             owner: 7,
             user: 0,
             ..OURS
@@ -36,7 +36,7 @@ fn owners_and_kinds() {
         .contains("user 7")
     );
     assert!(
-        refused(Facts {
+        refused(FileFacts {
             owner: 7,
             dir_owner: 7,
             ..OURS
@@ -44,21 +44,21 @@ fn owners_and_kinds() {
         .contains("directory of the user 7")
     );
     assert!(
-        refused(Facts {
+        refused(FileFacts {
             dir_owner: 7,
             ..OURS
         })
         .contains("directory of the user 7")
     );
-    assert!(refused(Facts { names: 2, ..OURS }).contains("hard link"));
+    assert!(refused(FileFacts { names: 2, ..OURS }).contains("hard link"));
     assert!(
-        refused(Facts {
+        refused(FileFacts {
             is_file: false,
             ..OURS
         })
         .contains("regular")
     );
-    let link = Facts {
+    let link = FileFacts {
         is_file: false,
         is_link: true,
         ..OURS

@@ -21,7 +21,7 @@ try {
 			const context = await browser.newContext({ viewport: { width, height: 844 }, colorScheme, isMobile: width < 600, hasTouch: width < 600 })
 			const page = await context.newPage()
 			assert.equal((await page.goto(url, { waitUntil: 'networkidle' })).status(), 200)
-			const chips = page.locator('#maintenance .chip')
+			const chips = page.locator('#state .chip')
 			assert.deepEqual((await chips.allInnerTexts()).map(text => text.toLowerCase()), wanted)
 			for (const chip of await chips.all()) {
 				const box = await chip.boundingBox()
@@ -30,9 +30,9 @@ try {
 			assert.ok(await page.evaluate(width => document.documentElement.scrollWidth <= width, width), `the page scrolls sideways at ${width} px`)
 			// Before the runs, and so without scrolling.
 			const first = await page.locator('tr[data-run]').first().boundingBox()
-			assert.ok((await page.locator('#maintenance').boundingBox()).y < first.y)
+			assert.ok((await page.locator('#state').boundingBox()).y < first.y)
 			const text = await page.innerText('body')
-			assert.ok(text.includes('company_962302 is armed'), text)
+			assert.ok(text.includes('Armed session company_962302'), text)
 			assert.equal(text.includes('a new <b>release</b>'), expected === 'paused', 'the reason, letter by letter')
 			assert.equal(text.includes('more than 3 services in an emergency within 1h'), expected === 'paused')
 			await page.screenshot({ path: path.join(screenshots, `remediator-${expected}-${width}-${colorScheme}.png`), fullPage: true })

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 use manual::Manual;
 pub use manual::ManualClock;
 use steps::Detector;
-pub use steps::{Reading, Steps};
+pub use steps::{ClockReading, Steps};
 
 /// The steps of the machine's clock, which all system clocks of a process share.
 static MACHINE: Detector = Detector::new();
@@ -120,7 +120,7 @@ impl Clock {
         self.detector().take(|| {
             let before = self.boot();
             let wall = self.wall();
-            Reading {
+            ClockReading {
                 wall,
                 before,
                 after: self.boot(),

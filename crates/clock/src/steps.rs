@@ -8,7 +8,7 @@ const TOLERANCE: Duration = Duration::from_secs(2);
 
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct ClockReading {
     /// Wall time.
     pub wall: SystemTime,
     /// Time since boot, read before the wall time.
@@ -21,7 +21,7 @@ pub struct Reading {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Steps {
     /// A reading since which there was no step.
-    pub since: Option<Reading>,
+    pub since: Option<ClockReading>,
     /// Time since boot at which the last step was found; it happened at or before that.
     pub found: Option<Duration>,
 }
@@ -30,7 +30,7 @@ impl Steps {
     /// Takes in a reading. Small steps add up, because it is compared with the first reading
     /// and not with the last. Pure.
     #[must_use]
-    pub fn with(self, now: Reading) -> Self {
+    pub fn with(self, now: ClockReading) -> Self {
         let Some(since) = self.since else {
             return Self {
                 since: Some(now),
@@ -88,7 +88,7 @@ impl Detector {
         };
     }
 
-    pub(crate) fn take(&self, read: impl FnOnce() -> Reading) -> Option<Duration> {
+    pub(crate) fn take(&self, read: impl FnOnce() -> ClockReading) -> Option<Duration> {
         // Read under the lock: readings must not overtake each other.
         let mut steps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let reading = read();

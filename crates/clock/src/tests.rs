@@ -132,7 +132,7 @@ fn steps_are_found_and_what_cannot_be_measured_is_none() {
 fn a_reading_that_was_interrupted_is_no_step() {
     let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000);
     let second = Duration::from_secs;
-    let at = |passed: u64, before: u64, after: u64| Reading {
+    let at = |passed: u64, before: u64, after: u64| ClockReading {
         wall: wall + second(passed),
         before: second(before),
         after: second(after),

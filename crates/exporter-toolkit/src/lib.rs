@@ -3,7 +3,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`bind`], [`serve`], [`Limits`] | listeners and an HTTP/1.1 server whose cost is bounded |
+//! | [`bind`], [`serve`], [`ServerLimits`] | listeners and an HTTP/1.1 server whose cost is bounded |
 //! | [`WebConfig`] | `--web.config.file`: TLS, client certificates, users, headers, rate limit |
 //! | [`ConcurrencyLimit`], [`read_body`] | bounds for a handler: requests at a time, body size |
 //! | [`refuse_foreign`], [`RateLimit`] | bounds for requests that change something |
@@ -43,5 +43,5 @@ pub use foreign::refuse_foreign;
 pub use listen::{BindError, bind};
 pub use rate_limit::{Rate, RateLimit};
 pub use response::{Response, html, json, method_not_allowed, not_found, text, unauthorized};
-pub use server::{Limits, Listeners, serve};
+pub use server::{Listeners, ServerLimits, serve};
 pub use web_config::{WebConfig, web_config_of_text};

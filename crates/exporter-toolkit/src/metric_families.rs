@@ -6,7 +6,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 /// What kind of number a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Goes up and down.
     Gauge,
     /// Only goes up while the process lives; its name ends in `_total`.
@@ -15,18 +15,18 @@ pub enum Kind {
 
 /// The declaration of a metric.
 #[derive(Clone, Copy, Debug)]
-pub struct Declared {
+pub struct MetricDeclaration {
     /// Full name.
     pub name: &'static str,
     /// The HELP text.
     pub help: &'static str,
     /// Gauge or counter.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// Label names, in the order in which [`MetricFamilies::add`] takes their values.
     pub labels: &'static [&'static str],
 }
 
-impl Declared {
+impl MetricDeclaration {
     /// A gauge.
     pub const fn gauge(
         name: &'static str,
@@ -36,7 +36,7 @@ impl Declared {
         Self {
             name,
             help,
-            kind: Kind::Gauge,
+            kind: MetricKind::Gauge,
             labels,
         }
     }
@@ -50,7 +50,7 @@ impl Declared {
         Self {
             name,
             help,
-            kind: Kind::Counter,
+            kind: MetricKind::Counter,
             labels,
         }
     }
@@ -65,15 +65,15 @@ pub struct MetricFamilies {
 impl MetricFamilies {
     /// Adds one sample. `values` are those of the declared labels; surplus on either side
     /// is left out.
-    pub fn add(&mut self, declared: &Declared, values: &[&str], value: f64) {
+    pub fn add(&mut self, declared: &MetricDeclaration, values: &[&str], value: f64) {
         debug_assert_eq!(declared.labels.len(), values.len(), "{}", declared.name);
         let family = self.by_name.entry(declared.name).or_insert_with(|| {
             let mut family = MetricFamily::default();
             family.set_name(declared.name.to_owned());
             family.set_help(declared.help.to_owned());
             family.set_field_type(match declared.kind {
-                Kind::Gauge => MetricType::GAUGE,
-                Kind::Counter => MetricType::COUNTER,
+                MetricKind::Gauge => MetricType::GAUGE,
+                MetricKind::Counter => MetricType::COUNTER,
             });
             family
         });
@@ -85,12 +85,12 @@ impl MetricFamilies {
         });
         let mut metric = Metric::from_label(labels.collect());
         match declared.kind {
-            Kind::Gauge => {
+            MetricKind::Gauge => {
                 let mut gauge = Gauge::default();
                 gauge.set_value(value);
                 metric.set_gauge(gauge);
             }
-            Kind::Counter => {
+            MetricKind::Counter => {
                 let mut counter = Counter::default();
                 counter.set_value(value);
                 metric.set_counter(counter);
@@ -109,9 +109,9 @@ impl MetricFamilies {
 #[macro_export]
 macro_rules! declare_metrics {
     ($($ident:ident: $ctor:ident $name:literal $labels:expr, $help:literal;)*) => {
-        $(const $ident: $crate::metric_families::Declared =
-            $crate::metric_families::Declared::$ctor($name, $labels, $help);)*
+        $(const $ident: $crate::metric_families::MetricDeclaration =
+            $crate::metric_families::MetricDeclaration::$ctor($name, $labels, $help);)*
         /// Every metric declared here.
-        pub const ALL: &[$crate::metric_families::Declared] = &[$($ident),*];
+        pub const ALL: &[$crate::metric_families::MetricDeclaration] = &[$($ident),*];
     };
 }

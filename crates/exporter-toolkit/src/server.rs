@@ -2,10 +2,10 @@
 //!
 //! | limit | what it bounds |
 //! |---|---|
-//! | [`Limits::max_connections`] | connections; one more waits in the system's backlog |
-//! | [`Limits::header_timeout`] | from the connection to the end of the first headers, with the TLS handshake; also how long the last answer of a connection may take to be sent |
-//! | [`Limits::request_timeout`] | from the headers to the answer |
-//! | [`Limits::idle_timeout`] | from an answer to the end of the next headers |
+//! | [`ServerLimits::max_connections`] | connections; one more waits in the system's backlog |
+//! | [`ServerLimits::header_timeout`] | from the connection to the end of the first headers, with the TLS handshake; also how long the last answer of a connection may take to be sent |
+//! | [`ServerLimits::request_timeout`] | from the headers to the answer |
+//! | [`ServerLimits::idle_timeout`] | from an answer to the end of the next headers |
 //!
 //! A connection is kept alive only while at least half of the places are free. So at least
 //! half of the places become free within one header timeout, whatever clients do: say
@@ -39,7 +39,7 @@ use crate::{Response, WebConfig, text};
 
 /// What clients can make the server spend at most.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct ServerLimits {
     /// From the connection to the end of the first request's headers, including the TLS
     /// handshake; and for sending an answer that ends its connection.
     pub header_timeout: Duration,
@@ -56,7 +56,7 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-impl Default for Limits {
+impl Default for ServerLimits {
     /// 10 s for headers, 60 s for a request, 2 min between requests, 256 connections,
     /// 16 KiB of headers, 10 s to drain.
     fn default() -> Self {
@@ -110,13 +110,13 @@ impl From<Vec<TcpListener>> for Listeners {
 struct ServerState<H> {
     web_config: Option<Arc<WebConfig>>,
     own_credential: Vec<&'static str>,
-    limits: Limits,
+    limits: ServerLimits,
     slots: Arc<Semaphore>,
     handler: H,
 }
 
 /// Serves HTTP/1.1 on every listener until `shutdown` resolves; then a graceful shutdown:
-/// idle connections end, and running requests have [`Limits::drain`] to finish.
+/// idle connections end, and running requests have [`ServerLimits::drain`] to finish.
 ///
 /// `handler` gets each request and the client's address. A panic in it is answered with 500
 /// and harms nothing else. A client that goes away, and the request timeout, drop the
@@ -128,7 +128,7 @@ struct ServerState<H> {
 /// such as when file descriptors run out, the server retries with a backoff.
 pub async fn serve<H, F, S>(
     listeners: impl Into<Listeners>,
-    limits: Limits,
+    limits: ServerLimits,
     handler: H,
     shutdown: S,
 ) where
@@ -138,7 +138,7 @@ pub async fn serve<H, F, S>(
 {
     let listeners = listeners.into();
     let max_connections = limits.max_connections.clamp(1, Semaphore::MAX_PERMITS);
-    let limits = Limits {
+    let limits = ServerLimits {
         max_connections,
         ..limits
     };

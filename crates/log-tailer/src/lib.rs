@@ -51,5 +51,5 @@ pub use follower::Follower;
 pub use lines::{Block, Consumer, MAX_LINE, Part};
 pub use notify::Notifier;
 pub use paths::LogGlob;
-pub use server::Server;
+pub use server::Tailer;
 pub use sink::{Orders, Progress, Sink};

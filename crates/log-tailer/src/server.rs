@@ -28,7 +28,7 @@ const NOT_WATCHED_FOR: Duration = Duration::from_secs(10);
 
 /// Follows logs until it is ordered to stop.
 #[derive(Debug)]
-pub struct Server<S> {
+pub struct Tailer<S> {
     follower: Follower<S>,
     clock: Clock,
     notifier: Arc<Notifier>,
@@ -41,7 +41,7 @@ pub struct Server<S> {
     commit_now: bool,
 }
 
-impl<S: Sink> Server<S> {
+impl<S: Sink> Tailer<S> {
     /// Shows what was saved before, as of 1970. `runtime` runs the watch over the directories;
     /// `notifier` wakes the server when there are orders.
     pub fn new(

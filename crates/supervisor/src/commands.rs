@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use crate::exec::Exec;
 use crate::{
-    ArgTemplate, Call, CallError, Observation, Placeholders, Presence, Query, Supervisor, Template,
+    ArgTemplate, CallError, CallOptions, Observation, Placeholders, Presence, Query, Supervisor,
+    Template,
 };
 
 /// For `systemctl --user` and the like.
@@ -100,12 +101,12 @@ impl Supervisor for OneCommands {
         }
     }
 
-    async fn stop(&self, call: Call) -> Result<(), CallError> {
+    async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
         act("stop", self.stop.as_deref(), &call).await
     }
 
     /// What runs is not started: the command might start a second process beside it.
-    async fn start(&self, call: Call) -> Result<(), CallError> {
+    async fn start(&self, call: CallOptions) -> Result<(), CallError> {
         let query = Query {
             timeout: ASKED_FOR,
             ..Query::default()
@@ -119,7 +120,7 @@ impl Supervisor for OneCommands {
     }
 }
 
-async fn act(verb: &str, argv: Option<&[String]>, call: &Call) -> Result<(), CallError> {
+async fn act(verb: &str, argv: Option<&[String]>, call: &CallOptions) -> Result<(), CallError> {
     let Some(argv) = argv else {
         return Err(CallError::NotCalled(format!(
             "not tried: no {verb} command is configured"

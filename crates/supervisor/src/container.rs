@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::exec::{Exec, argv};
 use crate::proc::with_mark;
 use crate::{
-    ArgTemplate, Call, CallError, Observation, Placeholders, Presence, QUERY_TIMEOUT, Query,
+    ArgTemplate, CallError, CallOptions, Observation, Placeholders, Presence, QUERY_TIMEOUT, Query,
     Supervisor, Template,
 };
 
@@ -102,7 +102,7 @@ impl Supervisor for OneContainer {
         }
     }
 
-    async fn stop(&self, call: Call) -> Result<(), CallError> {
+    async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
         let found = self.inspect(QUERY_TIMEOUT).await;
         let found = found.map_err(CallError::NotCalled)?;
         if found.auto_remove != Some(false) {
@@ -119,7 +119,7 @@ impl Supervisor for OneContainer {
         self.act("stop", &found.id, &call).await
     }
 
-    async fn start(&self, call: Call) -> Result<(), CallError> {
+    async fn start(&self, call: CallOptions) -> Result<(), CallError> {
         let found = self.inspect(QUERY_TIMEOUT).await;
         let found = found.map_err(CallError::NotCalled)?;
         match found.state.judge().presence() {
@@ -130,13 +130,13 @@ impl Supervisor for OneContainer {
 }
 
 impl OneContainer {
-    async fn act(&self, verb: &str, id: &str, call: &Call) -> Result<(), CallError> {
+    async fn act(&self, verb: &str, id: &str, call: &CallOptions) -> Result<(), CallError> {
         let argv = argv(&[self.program, verb, id]);
         let exec = Exec::new(&argv, call.timeout).clean_env(&PASSED);
         exec.act(&format!("{} {verb}", self.program), call).await
     }
 
-    async fn inspect(&self, timeout: Duration) -> Result<Found, String> {
+    async fn inspect(&self, timeout: Duration) -> Result<InspectedContainer, String> {
         let argv = argv(&[
             self.program,
             "inspect",
@@ -155,7 +155,7 @@ impl OneContainer {
 }
 
 #[derive(Debug, Deserialize)]
-struct Found {
+struct InspectedContainer {
     id: String,
     name: String,
     state: ContainerState,
@@ -175,8 +175,9 @@ struct ContainerState {
     finished_at: Option<String>,
 }
 
-fn parse(answer: &[u8], name: &str) -> Result<Found, String> {
-    let found: Found = serde_json::from_slice(answer).map_err(|_| NOT_UNDERSTOOD.to_owned())?;
+fn parse(answer: &[u8], name: &str) -> Result<InspectedContainer, String> {
+    let found: InspectedContainer =
+        serde_json::from_slice(answer).map_err(|_| NOT_UNDERSTOOD.to_owned())?;
     // Docker writes /NAME.
     if found.name.strip_prefix('/').unwrap_or(&found.name) != name {
         return Err("no container has this name".into());

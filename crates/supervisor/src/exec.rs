@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 use tokio::process::{ChildStderr, Command};
 
-use crate::{Call, CallError};
+use crate::{CallError, CallOptions};
 
 /// What it said on standard error is waited for this long, where something it left running
 /// still holds that.
@@ -290,7 +290,7 @@ impl<'a> Exec<'a> {
     }
 
     /// Runs what stops or starts a process. What it leaves running stays.
-    pub(crate) async fn act(self, what: &str, call: &Call) -> Result<(), CallError> {
+    pub(crate) async fn act(self, what: &str, call: &CallOptions) -> Result<(), CallError> {
         let ended = self.stdin(call.stdin.clone()).output().await;
         ended.map(|_| ()).map_err(|error| CallError::Failed {
             call: what.to_owned(),

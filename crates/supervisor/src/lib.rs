@@ -38,8 +38,8 @@ pub use container::{Container, Runtime};
 pub use exec::ExecError;
 pub use pid_file::PidFile;
 pub use pm2::Pm2;
-pub use systemd::Unit;
-pub use template::{ArgTemplate, Part, Placeholders, Template, TemplateError};
+pub use systemd::SystemdUnit;
+pub use template::{ArgTemplate, Placeholders, Template, TemplateError, TemplatePart};
 
 /// How long one query may take, unless the caller says otherwise.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -129,14 +129,14 @@ pub enum Presence {
 
 /// How a call that stops or starts is made.
 #[derive(Clone, Debug)]
-pub struct Call {
+pub struct CallOptions {
     /// A call that takes longer is killed.
     pub timeout: Duration,
     /// What the called program gets as its standard input; nothing unless given.
     pub stdin: Option<Arc<File>>,
 }
 
-impl Call {
+impl CallOptions {
     /// A call without standard input.
     pub fn new(timeout: Duration) -> Self {
         Self {
@@ -198,17 +198,17 @@ pub trait Supervisor: fmt::Debug + Send + Sync {
 
     /// Asks it to stop. Does not wait until it is gone: observe it. Stopping what is stopped
     /// is no error.
-    async fn stop(&self, call: Call) -> Result<(), CallError>;
+    async fn stop(&self, call: CallOptions) -> Result<(), CallError>;
 
     /// Starts it. Starting what runs is no error and starts no second process.
-    async fn start(&self, call: Call) -> Result<(), CallError>;
+    async fn start(&self, call: CallOptions) -> Result<(), CallError>;
 }
 
 /// A process as an operator names it, with placeholders.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Spec {
     /// A unit of systemd.
-    Systemd(Unit),
+    Systemd(SystemdUnit),
     /// The processes that pm2 runs under a name.
     Pm2(Pm2),
     /// A container of docker or podman.

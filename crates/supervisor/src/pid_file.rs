@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::bounded::within;
 use crate::proc::{ProcDir, boot_id, read_small, wall_clock};
 use crate::{
-    Call, CallError, Observation, Placeholders, Query, Supervisor, Template, TemplateError,
+    CallError, CallOptions, Observation, Placeholders, Query, Supervisor, Template, TemplateError,
 };
 
 /// The kernel tells a process's start to the second only.
@@ -80,11 +80,11 @@ impl Supervisor for OnePidFile {
             .unwrap_or_else(Observation::Unknown)
     }
 
-    async fn stop(&self, _: Call) -> Result<(), CallError> {
+    async fn stop(&self, _: CallOptions) -> Result<(), CallError> {
         Err(CallError::NotCalled(OBSERVED_ONLY.into()))
     }
 
-    async fn start(&self, _: Call) -> Result<(), CallError> {
+    async fn start(&self, _: CallOptions) -> Result<(), CallError> {
         Err(CallError::NotCalled(OBSERVED_ONLY.into()))
     }
 }

@@ -28,8 +28,8 @@ use crate::bounded::within;
 use crate::exec::{Exec, argv};
 use crate::proc::{ProcDir, read_small, with_mark};
 use crate::{
-    ArgTemplate, Call, CallError, Observation, Placeholders, QUERY_TIMEOUT, Query, Supervisor,
-    Template,
+    ArgTemplate, CallError, CallOptions, Observation, Placeholders, QUERY_TIMEOUT, Query,
+    Supervisor, Template,
 };
 
 /// The list of pm2 holds the environment of every process.
@@ -43,7 +43,7 @@ type Processes = BTreeSet<(u32, u64)>;
 /// What each name consisted of when it was last seen running or was asked to stop.
 type Trees = Arc<Mutex<BTreeMap<String, Processes>>>;
 /// The last list and when it was asked for: one call answers for all processes of a home.
-type SharedList = Arc<tokio::sync::Mutex<Option<(Instant, Result<Arc<Vec<Entry>>, String>)>>>;
+type SharedList = Arc<tokio::sync::Mutex<Option<(Instant, Result<Arc<Vec<Pm2Process>>, String>)>>>;
 
 /// The processes of one name, with placeholders.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ impl Supervisor for OnePm2 {
         self.look(query).await.unwrap_or_else(Observation::Unknown)
     }
 
-    async fn stop(&self, call: Call) -> Result<(), CallError> {
+    async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
         let not_called = CallError::NotCalled;
         let list = self.list(QUERY_TIMEOUT, Duration::ZERO).await;
         let list = list.map_err(not_called)?;
@@ -145,7 +145,7 @@ impl Supervisor for OnePm2 {
         self.act("stop", &ids, &call).await
     }
 
-    async fn start(&self, call: Call) -> Result<(), CallError> {
+    async fn start(&self, call: CallOptions) -> Result<(), CallError> {
         let not_called = CallError::NotCalled;
         let until = Instant::now() + call.timeout;
         loop {
@@ -153,7 +153,7 @@ impl Supervisor for OnePm2 {
             let list = list.map_err(not_called)?;
             let entries = self.entries(&list).map_err(not_called)?;
             // Started now, pm2 would lose count of it.
-            let stopping = |entry: &&Entry| entry.pm2_env.status == "stopping";
+            let stopping = |entry: &&Pm2Process| entry.pm2_env.status == "stopping";
             if entries.iter().any(stopping) && Instant::now() < until {
                 tokio::time::sleep(PAUSE).await;
                 continue;
@@ -242,8 +242,8 @@ impl OnePm2 {
     }
 
     /// The processes of the name; at least one.
-    fn entries<'a>(&self, list: &'a [Entry]) -> Result<Vec<&'a Entry>, String> {
-        let entries: Vec<&Entry> = list
+    fn entries<'a>(&self, list: &'a [Pm2Process]) -> Result<Vec<&'a Pm2Process>, String> {
+        let entries: Vec<&Pm2Process> = list
             .iter()
             .filter(|entry| entry.is_named(&self.name))
             .collect();
@@ -254,7 +254,11 @@ impl OnePm2 {
     }
 
     /// The list, which may be one that was asked for up to `max_age` before now.
-    async fn list(&self, timeout: Duration, max_age: Duration) -> Result<Arc<Vec<Entry>>, String> {
+    async fn list(
+        &self,
+        timeout: Duration,
+        max_age: Duration,
+    ) -> Result<Arc<Vec<Pm2Process>>, String> {
         let asked = Instant::now();
         let mut shared = self.list.lock().await;
         if let Some((began, list)) = shared.as_ref()
@@ -268,7 +272,7 @@ impl OnePm2 {
         list
     }
 
-    async fn ask(&self, timeout: Duration) -> Result<Vec<Entry>, String> {
+    async fn ask(&self, timeout: Duration) -> Result<Vec<Pm2Process>, String> {
         let user = self.user(timeout).await?;
         let argv = argv(&["pm2", "jlist"]);
         let exec = self.exec(&argv, timeout, user);
@@ -276,7 +280,7 @@ impl OnePm2 {
         list_in(&answer).ok_or_else(|| "the list of pm2 cannot be understood".into())
     }
 
-    async fn act(&self, verb: &str, ids: &[String], call: &Call) -> Result<(), CallError> {
+    async fn act(&self, verb: &str, ids: &[String], call: &CallOptions) -> Result<(), CallError> {
         let user = self.user(QUERY_TIMEOUT).await;
         let user = user.map_err(CallError::NotCalled)?;
         let args = ["pm2", verb].into_iter();
@@ -352,7 +356,7 @@ fn daemon_pid(home: &Path) -> Option<u32> {
 
 /// One process of pm2's list.
 #[derive(Debug, Deserialize)]
-struct Entry {
+struct Pm2Process {
     name: Value,
     pm_id: u32,
     pid: Option<u32>,
@@ -371,7 +375,7 @@ struct Env {
     cron_restart: Value,
 }
 
-impl Entry {
+impl Pm2Process {
     fn is_named(&self, name: &str) -> bool {
         match &self.name {
             Value::String(text) => text == name,
@@ -419,7 +423,7 @@ impl Env {
 }
 
 /// When one of these was last started.
-fn last_start(entries: &[&Entry]) -> Option<SystemTime> {
+fn last_start(entries: &[&Pm2Process]) -> Option<SystemTime> {
     let starts = entries
         .iter()
         .map(|entry| entry.pm2_env.pm_uptime.as_u64().map(Duration::from_millis));
@@ -428,7 +432,7 @@ fn last_start(entries: &[&Entry]) -> Option<SystemTime> {
 }
 
 /// The list among whatever else pm2 prints before it.
-fn list_in(answer: &[u8]) -> Option<Vec<Entry>> {
+fn list_in(answer: &[u8]) -> Option<Vec<Pm2Process>> {
     let mut at = 0;
     for line in answer.split_inclusive(|byte| *byte == b'\n') {
         if line.starts_with(b"[")
@@ -444,7 +448,7 @@ fn list_in(answer: &[u8]) -> Option<Vec<Entry>> {
 }
 
 /// What the list says of the processes of a name. `None`: all have ended. Pure.
-fn judge(entries: &[&Entry]) -> Result<Option<Observation>, String> {
+fn judge(entries: &[&Pm2Process]) -> Result<Option<Observation>, String> {
     if !entries.iter().all(|entry| entry.pm2_env.is_known()) {
         return Err("pm2 reports a status that is not known here".into());
     }
@@ -452,7 +456,7 @@ fn judge(entries: &[&Entry]) -> Result<Option<Observation>, String> {
         return Ok(None);
     }
     let is = |statuses: &'static [&'static str]| {
-        move |entry: &&&Entry| statuses.contains(&entry.pm2_env.status.as_str())
+        move |entry: &&&Pm2Process| statuses.contains(&entry.pm2_env.status.as_str())
     };
     if entries
         .iter()
@@ -475,8 +479,8 @@ fn judge(entries: &[&Entry]) -> Result<Option<Observation>, String> {
 ///
 /// Errors: some run and some have ended. The start afterwards starts all that have ended,
 /// also what an operator had stopped before.
-fn to_stop(entries: &[&Entry]) -> Result<Vec<String>, String> {
-    let (ended, running): (Vec<&Entry>, Vec<&Entry>) =
+fn to_stop(entries: &[&Pm2Process]) -> Result<Vec<String>, String> {
+    let (ended, running): (Vec<&Pm2Process>, Vec<&Pm2Process>) =
         entries.iter().partition(|entry| entry.has_ended());
     if !ended.is_empty() && !running.is_empty() {
         return Err(format!(

@@ -11,8 +11,8 @@ use crate::bounded::within;
 use crate::exec::{Exec, argv};
 use crate::proc::with_mark;
 use crate::{
-    ArgTemplate, Call, CallError, ExecError, Observation, Placeholders, QUERY_TIMEOUT, Query,
-    Supervisor, Template,
+    ArgTemplate, CallError, CallOptions, ExecError, Observation, Placeholders, QUERY_TIMEOUT,
+    Query, Supervisor, Template,
 };
 
 /// What `systemctl show` prints is read up to here.
@@ -32,9 +32,9 @@ const HINT: &str = "; may this user do it? See deploy/polkit and `systemctl stat
 
 /// A unit, with placeholders.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Unit(ArgTemplate);
+pub struct SystemdUnit(ArgTemplate);
 
-impl Unit {
+impl SystemdUnit {
     /// From the unit's name.
     ///
     /// Errors: not the name of a service.
@@ -100,7 +100,7 @@ impl Supervisor for Systemd {
         with_mark(state.judge(populated), query.timeout).await
     }
 
-    async fn stop(&self, call: Call) -> Result<(), CallError> {
+    async fn stop(&self, call: CallOptions) -> Result<(), CallError> {
         let not_called = CallError::NotCalled;
         let state = self.show(QUERY_TIMEOUT).await.map_err(not_called)?;
         if let Some(problem) = state.problem() {
@@ -126,7 +126,7 @@ impl Supervisor for Systemd {
         exec.act("systemctl stop", &call).await.map_err(with_hint)
     }
 
-    async fn start(&self, call: Call) -> Result<(), CallError> {
+    async fn start(&self, call: CallOptions) -> Result<(), CallError> {
         let argv = argv(&["systemctl", "--no-ask-password", "start", "--", &self.unit]);
         let exec = Exec::new(&argv, call.timeout).clean_env(&[]);
         exec.act("systemctl start", &call).await.map_err(with_hint)

@@ -47,7 +47,7 @@ impl std::error::Error for TemplateError {}
 /// NAME captured from it, `{{` and `}}` are braces.
 #[derive(Clone)]
 pub struct Template {
-    parts: Vec<Part>,
+    parts: Vec<TemplatePart>,
     placeholders: Placeholders,
 }
 
@@ -70,7 +70,7 @@ impl PartialEq for Template {
 
 /// A part of a [`Template`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
+pub enum TemplatePart {
     /// Text as it is.
     Text(String),
     /// The subject's name.
@@ -114,14 +114,14 @@ impl Template {
                 }
             };
             if !literal.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut literal)));
+                parts.push(TemplatePart::Text(std::mem::take(&mut literal)));
             }
             let is_group = pattern
                 .as_ref()
                 .is_some_and(|p| p.capture_names().flatten().any(|group| group == name));
             parts.push(match name {
-                _ if name == *subject => Part::Subject,
-                _ if is_group => Part::Group(name.to_owned()),
+                _ if name == *subject => TemplatePart::Subject,
+                _ if is_group => TemplatePart::Group(name.to_owned()),
                 _ => {
                     let shown = match is_identifier(name) {
                         true => format!("{{{name}}}"),
@@ -135,7 +135,7 @@ impl Template {
         }
         literal.push_str(rest);
         if !literal.is_empty() {
-            parts.push(Part::Text(literal));
+            parts.push(TemplatePart::Text(literal));
         }
         Ok(Self {
             parts,
@@ -144,12 +144,12 @@ impl Template {
     }
 
     /// Its parts.
-    pub fn parts(&self) -> &[Part] {
+    pub fn parts(&self) -> &[TemplatePart] {
         &self.parts
     }
 
     /// Other parts, filled with the same placeholders.
-    pub fn with_parts(&self, parts: Vec<Part>) -> Self {
+    pub fn with_parts(&self, parts: Vec<TemplatePart>) -> Self {
         Self {
             parts,
             placeholders: self.placeholders.clone(),
@@ -158,16 +158,19 @@ impl Template {
 
     /// The pattern, if a group of it is used.
     fn pattern(&self) -> Option<&Regex> {
-        let uses_group = self.parts.iter().any(|part| matches!(part, Part::Group(_)));
+        let uses_group = self
+            .parts
+            .iter()
+            .any(|part| matches!(part, TemplatePart::Group(_)));
         self.placeholders.pattern.as_ref().filter(|_| uses_group)
     }
 
     /// The names of its placeholders.
     pub fn placeholders(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Text(_) => None,
-            Part::Subject => Some(self.placeholders.subject),
-            Part::Group(name) => Some(name),
+            TemplatePart::Text(_) => None,
+            TemplatePart::Subject => Some(self.placeholders.subject),
+            TemplatePart::Group(name) => Some(name),
         })
     }
 
@@ -178,13 +181,13 @@ impl Template {
 
     /// Whether it holds the whole name of the subject.
     pub fn has_subject(&self) -> bool {
-        self.parts.contains(&Part::Subject)
+        self.parts.contains(&TemplatePart::Subject)
     }
 
     /// The text before the first placeholder.
     pub fn literal_start(&self) -> &str {
         match self.parts.first() {
-            Some(Part::Text(text)) => text,
+            Some(TemplatePart::Text(text)) => text,
             _ => "",
         }
     }
@@ -192,7 +195,7 @@ impl Template {
     /// The text after the last placeholder.
     pub fn literal_end(&self) -> &str {
         match self.parts.last() {
-            Some(Part::Text(text)) => text,
+            Some(TemplatePart::Text(text)) => text,
             _ => "",
         }
     }
@@ -213,12 +216,12 @@ impl Template {
         let mut filled = String::new();
         for (index, part) in self.parts.iter().enumerate() {
             let value = match part {
-                Part::Text(text) => {
+                TemplatePart::Text(text) => {
                     filled.push_str(text);
                     continue;
                 }
-                Part::Subject => name,
-                Part::Group(group) => captures
+                TemplatePart::Subject => name,
+                TemplatePart::Group(group) => captures
                     .as_ref()
                     .and_then(|captures| captures.name(group))
                     .map(|found| found.as_str())

@@ -3,7 +3,7 @@ use crate::folder::SessionName;
 use std::ffi::OsStr;
 
 #[derive(Deserialize)]
-struct File {
+struct ProcessesFile {
     #[serde(default)]
     processes: Vec<ProcessSection>,
     #[serde(default)]
@@ -12,7 +12,7 @@ struct File {
 
 fn load(yaml: &str) -> Result<(Services, BreakerSettings), String> {
     let pattern = Regex::new(r"^(?:company_(?<id>\d+))$").unwrap();
-    let file: File = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
+    let file: ProcessesFile = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
     Ok((
         build(file.processes, Some(&pattern))?,
         file.breaker.build()?,

@@ -5,17 +5,18 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use clock::Clock;
 use hyper::header::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::Regex;
 use serde_json::Value;
 
-use supervisor::Part;
+use supervisor::TemplatePart;
 use supervisor::bounded::within;
 
-use super::{ProbeError, Template};
+use super::{ProbeError, SessionTemplate};
 use crate::connection::Finding;
 use crate::folder::SessionName;
 use exporter_toolkit::client::{self, ClientError};
@@ -35,7 +36,7 @@ const IN_URL: &AsciiSet = &NON_ALPHANUMERIC
 /// How to ask over HTTP and how to read the answer.
 #[derive(Clone, Debug)]
 pub struct HttpProbe {
-    url: Template,
+    url: SessionTemplate,
     /// JSON pointer to the value that tells.
     pointer: String,
     connected: Vec<Value>,
@@ -50,7 +51,7 @@ pub struct HttpProbe {
 #[derive(Clone, Debug)]
 struct Header {
     name: String,
-    file: Template,
+    file: SessionTemplate,
     /// Set before a value that does not begin with it.
     prefix: &'static str,
 }
@@ -64,7 +65,7 @@ struct Preset {
     /// Values that are neither connected nor disconnected.
     between: &'static [&'static str],
     /// What the API calls the session.
-    instance: Template,
+    instance: SessionTemplate,
     /// JSON pointer to where the answer repeats that.
     repeats: Option<&'static str>,
 }
@@ -122,7 +123,7 @@ impl HttpProbe {
         instance: &str,
         pattern: Option<&Regex>,
     ) -> Result<Self, ProbeError> {
-        let instance = Template::parse(instance, pattern)
+        let instance = SessionTemplate::parse(instance, pattern)
             .map_err(|error| ProbeError(format!("connection.http.instance: {error}")))?;
         let preset = |name, header, prefix, between, repeats| Preset {
             name,
@@ -179,21 +180,23 @@ impl HttpProbe {
             }
         };
         let base = parse_url("base_url", base_url, pattern)?;
-        let in_query = |part: &Part| matches!(part, Part::Text(text) if text.contains(['?', '#']));
+        let in_query = |part: &TemplatePart| matches!(part, TemplatePart::Text(text) if text.contains(['?', '#']));
         if base.parts().iter().any(in_query) {
             return Err(ProbeError(
                 "connection.http.base_url must end before the API's own path: http://HOST[:PORT][/PREFIX]"
                     .into(),
             ));
         }
-        let text = |text: &str| Part::Text(text.to_owned());
+        let text = |text: &str| TemplatePart::Text(text.to_owned());
         let mut parts = base.parts().to_vec();
-        if let Some(Part::Text(last)) = parts.last_mut() {
+        if let Some(TemplatePart::Text(last)) = parts.last_mut() {
             last.truncate(last.trim_end_matches('/').len());
         }
         parts.push(text(before));
         parts.extend(instance.parts().iter().map(|part| match part {
-            Part::Text(plain) => Part::Text(utf8_percent_encode(plain, IN_URL).to_string()),
+            TemplatePart::Text(plain) => {
+                TemplatePart::Text(utf8_percent_encode(plain, IN_URL).to_string())
+            }
             filled => filled.clone(),
         }));
         parts.push(text(after));
@@ -212,7 +215,7 @@ impl HttpProbe {
 
     /// Believes a server that the authorities in this PEM file certify, and no other.
     pub(super) fn authorities(mut self, file: &Path) -> Result<Self, ProbeError> {
-        let encrypted = matches!(self.url.parts().first(), Some(Part::Text(text)) if text.starts_with("https://"));
+        let encrypted = matches!(self.url.parts().first(), Some(TemplatePart::Text(text)) if text.starts_with("https://"));
         if !encrypted {
             return Err(ProbeError(
                 "connection.http.ca_file is for a URL that begins with https://".into(),
@@ -256,10 +259,10 @@ impl HttpProbe {
                     .into(),
             ));
         }
-        let file = Template::parse(file, pattern)
+        let file = SessionTemplate::parse(file, pattern)
             .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
         // One without a placeholder can be looked for now.
-        if let [Part::Text(path)] = file.parts() {
+        if let [TemplatePart::Text(path)] = file.parts() {
             let path = secret::locate(Path::new(path))
                 .map_err(|error| ProbeError(format!("connection.http.header.file: {error}")))?;
             std::fs::metadata(path)
@@ -283,15 +286,16 @@ impl HttpProbe {
         &self,
         session: &SessionName,
         timeout: Duration,
+        clock: &Clock,
     ) -> Result<(Finding, String), String> {
         let url = fill_url(&self.url, session).map_err(|error| format!("the URL {error}"))?;
-        let began = Instant::now();
+        let began = clock.now();
         let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
         let mut headers = vec![("user-agent".to_owned(), agent.to_owned())];
         if let Some(header) = &self.header {
             headers.push((header.name.clone(), header.value(session, timeout).await?));
         }
-        let left = timeout.saturating_sub(began.elapsed());
+        let left = timeout.saturating_sub(clock.since(began));
         let answer = client::get(
             &url,
             &headers,
@@ -390,11 +394,11 @@ fn word(finding: Finding) -> &'static str {
 }
 
 /// Parses a URL whose scheme and host are never filled from a session's name.
-fn parse_url(key: &str, url: &str, pattern: Option<&Regex>) -> Result<Template, ProbeError> {
-    let url = Template::parse(url, pattern)
+fn parse_url(key: &str, url: &str, pattern: Option<&Regex>) -> Result<SessionTemplate, ProbeError> {
+    let url = SessionTemplate::parse(url, pattern)
         .map_err(|error| ProbeError(format!("connection.http.{key}: {error}")))?;
     match url.parts().first() {
-        Some(Part::Text(text))
+        Some(TemplatePart::Text(text))
             if text
                 .strip_prefix("http://")
                 .or_else(|| text.strip_prefix("https://"))
@@ -409,7 +413,7 @@ fn parse_url(key: &str, url: &str, pattern: Option<&Regex>) -> Result<Template, 
 }
 
 /// Fills a URL. What is empty or a dot segment would ask for another path.
-fn fill_url(url: &Template, session: &SessionName) -> Result<String, String> {
+fn fill_url(url: &SessionTemplate, session: &SessionName) -> Result<String, String> {
     let other_path = Cell::new(false);
     let filled = url.fill(session, |value| {
         other_path.set(other_path.get() || matches!(value, "" | "." | ".."));

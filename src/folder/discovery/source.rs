@@ -35,14 +35,14 @@ const PLAIN_NAMES: [&str; 20] = [
 
 /// One `--sessions.path=[NAME=]PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Source {
+pub struct SessionsPath {
     /// The name given, where one was given: then PATH is one auth folder.
     pub name: Option<SessionName>,
     /// One auth folder, or a root with auth folders in it, or a glob over such paths.
     pub path: PathBuf,
 }
 
-impl Source {
+impl SessionsPath {
     /// Parses `[NAME=]PATH`. A `=` behind a `/` belongs to the path.
     ///
     /// Errors: an empty name or path, a name before a glob, or a glob that cannot be used.

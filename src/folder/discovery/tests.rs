@@ -10,7 +10,7 @@ use crate::folder::scan::QUARANTINE_TAG;
 fn discovery(sources: &[&Path]) -> Discovery {
     let sources = sources
         .iter()
-        .map(|path| Source {
+        .map(|path| SessionsPath {
             name: None,
             path: path.to_path_buf(),
         })
@@ -81,7 +81,7 @@ fn by_content_not_by_name() {
         set.add(globset::Glob::new(glob).unwrap());
         set.build().unwrap()
     };
-    let source = Source {
+    let source = SessionsPath {
         name: None,
         path: root.path().to_path_buf(),
     };
@@ -106,7 +106,7 @@ fn by_content_not_by_name() {
         let _ = std::fs::remove_file(root.path().join("creds.json"));
     }
 
-    let named = Source {
+    let named = SessionsPath {
         name: Some(SessionName::from_text("bot")),
         path: root.path().to_path_buf(),
     };
@@ -134,8 +134,8 @@ fn one_folder_itself_and_names() {
         "{:?}",
         survey.skipped
     );
-    let named = Source::parse(OsStr::new(&format!("bot={}", b.display()))).unwrap();
-    let plain = Source {
+    let named = SessionsPath::parse(OsStr::new(&format!("bot={}", b.display()))).unwrap();
+    let plain = SessionsPath {
         name: None,
         path: a.clone(),
     };
@@ -143,14 +143,14 @@ fn one_folder_itself_and_names() {
     assert_eq!(names(&both.survey()), ["auth_info_baileys", "bot"]);
     // The hint's own advice, where both roots are listed.
     let roots = [a.parent().unwrap(), b.parent().unwrap()];
-    let mut sources: Vec<Source> = roots
+    let mut sources: Vec<SessionsPath> = roots
         .iter()
-        .map(|root| Source {
+        .map(|root| SessionsPath {
             name: None,
             path: root.to_path_buf(),
         })
         .collect();
-    sources.push(Source {
+    sources.push(SessionsPath {
         name: Some(SessionName::from_text("bot")),
         path: b.clone(),
     });
@@ -271,10 +271,10 @@ fn two_levels_and_sub_bots() {
     );
 
     // What the sentences say to do, does it.
-    let mut sources = vec![Source::parse(root.join("srv").as_os_str()).unwrap()];
+    let mut sources = vec![SessionsPath::parse(root.join("srv").as_os_str()).unwrap()];
     let backup = format!("spare={}", root.join("srv/p2/backup").display());
-    sources.push(Source::parse(OsStr::new(&backup)).unwrap());
-    sources.push(Source::parse(root.join("srv/*/*/auth").as_os_str()).unwrap());
+    sources.push(SessionsPath::parse(OsStr::new(&backup)).unwrap());
+    sources.push(SessionsPath::parse(root.join("srv/*/*/auth").as_os_str()).unwrap());
     let survey = Discovery::new(sources, None, GlobSet::empty()).survey();
     assert_eq!(
         names(&survey),
@@ -350,7 +350,7 @@ fn key_files_beside_an_auth_folder_do_not_rename_it() {
 fn include_and_exclude_hold_for_both_levels() {
     let (_dir, root) = root_with(&["p1/auth", "p2/auth", "p2/company_1", "company_2"]);
     let with = |include: Option<&str>, exclude: &[&str]| {
-        let source = Source::parse(root.as_os_str()).unwrap();
+        let source = SessionsPath::parse(root.as_os_str()).unwrap();
         let include = include.map(|glob| globs(&[glob]));
         let mut discovery = Discovery::new(vec![source], include, globs(exclude)).explaining();
         let survey = discovery.survey();
@@ -394,12 +394,12 @@ fn a_link_counts_as_its_canonical_path() {
     // Both roots, a link as a root, and a named link: one path is one session.
     symlink(at("bots"), at("link")).unwrap();
     assert_eq!(names(&over(&root, &["link"]).survey()), names(&survey));
-    let mut sources: Vec<Source> = ["srv", "link", "bots"]
+    let mut sources: Vec<SessionsPath> = ["srv", "link", "bots"]
         .iter()
-        .map(|path| Source::parse(at(path).as_os_str()).unwrap())
+        .map(|path| SessionsPath::parse(at(path).as_os_str()).unwrap())
         .collect();
     let named = format!("shop={}", at("bots/p1").display());
-    sources.push(Source::parse(OsStr::new(&named)).unwrap());
+    sources.push(SessionsPath::parse(OsStr::new(&named)).unwrap());
     let mut all = Discovery::new(sources, None, GlobSet::empty());
     let survey = all.survey();
     assert_eq!(names(&survey), ["p2", "p3", "real", "shop"]);
@@ -459,7 +459,7 @@ fn a_link_of_another_user_is_refused() {
         assert_eq!(survey.skipped[0].reason, SkipReason::LinkRefused, "{path}");
     }
     let named = format!("shop={}", at("bots/p1").display());
-    let named = || Source::parse(OsStr::new(&named)).unwrap();
+    let named = || SessionsPath::parse(OsStr::new(&named)).unwrap();
     let survey = Discovery::new(vec![named()], None, GlobSet::empty()).survey();
     assert_eq!(survey.skipped[0].reason, SkipReason::LinkRefused);
     // The owner of the folder may link to it.

@@ -13,7 +13,7 @@ use super::look::{
     Child, Depth, Fault, Inspected, Looker, NamedFault, Nature, children, is_gone,
     place_without_a_look,
 };
-use super::source::{GlobPart, PathGlob, Source, is_of_copies, is_plain, name_of};
+use super::source::{GlobPart, PathGlob, SessionsPath, is_of_copies, is_plain, name_of};
 use super::{Filter, Found, SkipReason, Skipped, explain};
 
 /// Directories that are looked at for one path, at most.
@@ -103,7 +103,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks. Blocks, for as long as a [`Round`] does.
-    pub(super) fn walk(mut self, source: &Source) -> Walked {
+    pub(super) fn walk(mut self, source: &SessionsPath) -> Walked {
         let walked = match &source.name {
             Some(session) => self.named(session, &source.path),
             None => self.unnamed(&source.path),

@@ -178,7 +178,7 @@ fn what_is_configured() {
             .unwrap()
             .with_sessions(
                 vec![(glob("/l/index-*"), Arc::from("auth"))],
-                Declared::default(),
+                DeclaredSessions::default(),
             )
     };
     let none = LogsSeen::default();
@@ -196,12 +196,12 @@ fn what_is_configured() {
         "it is declared"
     );
     assert_eq!(place(&with(None), "/l/shop-out.log"), None);
-    let all = Declared {
+    let all = DeclaredSessions {
         globs: globset::GlobSetBuilder::new()
             .add(globset::Glob::new("*").unwrap())
             .build()
             .unwrap(),
-        ..Declared::default()
+        ..DeclaredSessions::default()
     };
     let all = mapper().with_sessions(Vec::new(), all);
     for log in ["/l/a-out.log", "/l/a-2026-11-28-error.log", "/l/a.log.1"] {

@@ -26,7 +26,7 @@ fn a_folder_is_remembered_for_30_days() {
     assert_eq!(names(&memory), ["a", "b"], "30 days");
     assert!(memory.see(&seen(32, &["a"], true)));
     assert_eq!(names(&memory), ["a"]);
-    let known = KnownSessions::new(&memory, &Declared::default());
+    let known = KnownSessions::new(&memory, &DeclaredSessions::default());
     assert!(known.is_former("b") && !known.contains("b") && !known.is_former("a"));
     assert!(!memory.see(&seen(32, &["a"], true)));
     memory.see(&seen(33, &["a", "b"], true));
@@ -111,7 +111,7 @@ fn one_session_and_no_other() {
         others: true,
         ..seen(0, &["a"], true)
     });
-    let known = KnownSessions::new(&memory, &Declared::default());
+    let known = KnownSessions::new(&memory, &DeclaredSessions::default());
     assert_eq!(known.only(), None, "there are bots that are not watched");
     assert!(known.contains("a") && !known.contains("b"));
 }

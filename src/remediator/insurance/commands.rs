@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use anstyle::{AnsiColor, Style};
+use clock::Clock;
 
 use crate::cli::{complain, print, table};
 use crate::config::Settings;
@@ -12,7 +13,7 @@ use crate::remediator::store::runs::Action;
 
 use super::restore;
 use super::store::{Copy, CopyEntry, CopyStore, path_in};
-use super::watch::{Reading, read_settled};
+use super::watch::{CredsReading, read_settled};
 
 /// `creds list SESSION`: the copies, newest first. Prints none of their content.
 pub fn list(settings: &Settings, session: &str, output: Output) -> Exit {
@@ -30,7 +31,7 @@ pub fn list(settings: &Settings, session: &str, output: Output) -> Exit {
     let present = found.ok().and_then(|found| {
         let folder = found.place.open().ok()?;
         match read_settled(folder.as_fd()) {
-            Reading::Good { bytes, .. } => Some(bytes),
+            CredsReading::Good { bytes, .. } => Some(bytes),
             _ => None,
         }
     });
@@ -176,7 +177,7 @@ pub async fn restore(settings: Settings, session: &str, options: RestoreOptions)
 }
 
 fn age(at: Timestamp) -> String {
-    let minutes = at.until(Timestamp::now()).as_secs() / 60;
+    let minutes = at.until(Timestamp::of(&Clock::system())).as_secs() / 60;
     match minutes {
         0..120 => format!("{minutes} min"),
         120..2_880 => format!("{} h", minutes / 60),

@@ -19,7 +19,7 @@ use crate::remediator::store::runs::{Action, Ending};
 
 use super::restore::restore;
 use super::store::CopyStore;
-use super::watch::{Reading, read_settled};
+use super::watch::{CredsReading, read_settled};
 
 /// Longest wait for the copies before a stop.
 const COPY_TIMEOUT: Duration = Duration::from_secs(15);
@@ -64,7 +64,7 @@ fn take(store: &CopyStore, found: &Found, now: Timestamp, keep: &Keep) -> Result
         let folder = place.open()?;
         Ok::<_, std::io::Error>(read_settled(std::os::fd::AsFd::as_fd(&folder)))
     });
-    let Reading::Good {
+    let CredsReading::Good {
         bytes,
         facts,
         stamp,

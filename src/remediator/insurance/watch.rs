@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use clock::Clock;
+
 use crate::config::Insurance;
 use crate::folder::identity::{Identity, Insurable, insurable};
 use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, MAX_CREDS_BYTES, read_plain_file, stat};
@@ -64,7 +66,7 @@ struct Looked {
 }
 
 /// A creds.json, read until two reads agree.
-pub enum Reading {
+pub enum CredsReading {
     /// Complete, logged in, and the same in two reads.
     Good {
         /// Private keys.
@@ -80,16 +82,16 @@ pub enum Reading {
     Unstable,
 }
 
-impl std::fmt::Debug for Reading {
+impl std::fmt::Debug for CredsReading {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Reading::Good { facts, stamp, .. } => f
+            CredsReading::Good { facts, stamp, .. } => f
                 .debug_struct("Good")
                 .field("facts", facts)
                 .field("stamp", stamp)
                 .finish_non_exhaustive(),
-            Reading::Nothing => f.write_str("Nothing"),
-            Reading::Unstable => f.write_str("Unstable"),
+            CredsReading::Nothing => f.write_str("Nothing"),
+            CredsReading::Unstable => f.write_str("Unstable"),
         }
     }
 }
@@ -99,7 +101,7 @@ type Read = Option<(Stamp, Vec<u8>)>;
 
 /// Reads creds.json until two reads in a row give the same stamp and bytes. Baileys writes in
 /// place, so a single read may see half a file.
-pub fn read_settled(folder: BorrowedFd<'_>) -> Reading {
+pub fn read_settled(folder: BorrowedFd<'_>) -> CredsReading {
     let name = OsStr::new("creds.json");
     read_until_stable(
         || {
@@ -111,7 +113,7 @@ pub fn read_settled(folder: BorrowedFd<'_>) -> Reading {
     )
 }
 
-fn read_until_stable(mut read: impl FnMut() -> Read, pause: impl Fn()) -> Reading {
+fn read_until_stable(mut read: impl FnMut() -> Read, pause: impl Fn()) -> CredsReading {
     let mut former = read();
     let mut seen_good = false;
     for _ in 0..CREDS_LOOKS {
@@ -119,7 +121,7 @@ fn read_until_stable(mut read: impl FnMut() -> Read, pause: impl Fn()) -> Readin
             creds::parse_creds(bytes).is_ok_and(|facts| !facts.logged_in)
         };
         if former.as_ref().is_some_and(is_pairing) {
-            return Reading::Nothing;
+            return CredsReading::Nothing;
         }
         pause();
         let again = read();
@@ -127,7 +129,7 @@ fn read_until_stable(mut read: impl FnMut() -> Read, pause: impl Fn()) -> Readin
         seen_good |= facts.is_some();
         match (facts, again) {
             (Some(facts), Some((stamp, bytes))) if former == Some((stamp, bytes.clone())) => {
-                return Reading::Good {
+                return CredsReading::Good {
                     bytes,
                     facts: Box::new(facts),
                     stamp,
@@ -137,9 +139,9 @@ fn read_until_stable(mut read: impl FnMut() -> Read, pause: impl Fn()) -> Readin
         }
     }
     if seen_good {
-        Reading::Unstable
+        CredsReading::Unstable
     } else {
-        Reading::Nothing
+        CredsReading::Nothing
     }
 }
 
@@ -149,10 +151,11 @@ fn is_file(shape: Shape) -> bool {
 
 /// Checks every session, again and again.
 #[derive(Debug)]
-pub struct Watch {
+pub struct CredsWatch {
     store: CopyStore,
     insurance: Insurance,
     retention: Duration,
+    clock: Clock,
     looked: Mutex<HashMap<String, Looked>>,
     due: Mutex<HashMap<(String, String), Instant>>,
     hanging: Mutex<HashSet<String>>,
@@ -170,18 +173,23 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Watch {
+impl CredsWatch {
     /// `retention` is how long the quarantine keeps files that a restore replaced. If the
     /// insurance is off, the watch only deletes those files.
-    pub fn new(store: CopyStore, insurance: Insurance, retention: Duration) -> Self {
+    pub fn new(store: CopyStore, insurance: Insurance, retention: Duration, clock: Clock) -> Self {
         Self {
             store,
             insurance,
             retention,
+            clock,
             looked: Mutex::default(),
             due: Mutex::default(),
             hanging: Mutex::default(),
         }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::of(&self.clock)
     }
 
     /// Checks all these sessions once.
@@ -216,22 +224,26 @@ impl Watch {
         }
         held(&self.looked).retain(|session, _| names.contains(session));
         if !self.insurance.enabled {
-            report.ended = Some(Timestamp::now());
+            report.ended = Some(self.now());
             return report;
         }
         let watch = Arc::clone(self);
-        let now = (Timestamp::now(), Instant::now());
+        let now = (self.now(), self.clock.now());
         blocking(move || watch.expire_removed(&directories, &names, deletes, now.0, now.1)).await;
-        report.ended = Some(Timestamp::now());
+        report.ended = Some(self.now());
         report
     }
 
-    async fn look_within(self: Arc<Self>, found: Found, deletes: Deletes) -> (String, Outcome) {
+    async fn look_within(
+        self: Arc<Self>,
+        found: Found,
+        deletes: Deletes,
+    ) -> (String, CheckOutcome) {
         let session = found.session.to_string();
         if !held(&self.hanging).insert(session.clone()) {
             return (
                 session,
-                Outcome {
+                CheckOutcome {
                     failed: true,
                     insured: None,
                 },
@@ -239,11 +251,11 @@ impl Watch {
         }
         let watch = Arc::clone(&self);
         let look = blocking(move || {
-            let looked = watch.look(&found, deletes, Timestamp::now(), Instant::now());
+            let looked = watch.look(&found, deletes, watch.now(), watch.clock.now());
             held(&watch.hanging).remove(found.session.as_str());
             looked
         });
-        match tokio::time::timeout(LOOK_TIMEOUT, look).await {
+        match self.clock.timeout(LOOK_TIMEOUT, look).await {
             Ok(looked) => (session, looked),
             Err(_) => {
                 tracing::error!(
@@ -252,7 +264,7 @@ impl Watch {
                 );
                 (
                     session,
-                    Outcome {
+                    CheckOutcome {
                         failed: true,
                         insured: None,
                     },
@@ -262,9 +274,15 @@ impl Watch {
     }
 
     /// Checks one session. Blocks.
-    fn look(&self, found: &Found, deletes: Deletes, now: Timestamp, clock: Instant) -> Outcome {
+    fn look(
+        &self,
+        found: &Found,
+        deletes: Deletes,
+        now: Timestamp,
+        clock: Instant,
+    ) -> CheckOutcome {
         let session = found.session.as_str();
-        let mut outcome = Outcome::default();
+        let mut outcome = CheckOutcome::default();
         if self.insurance.enabled {
             outcome = self.look_at_creds(found, deletes, now, clock);
         }
@@ -287,9 +305,9 @@ impl Watch {
         deletes: Deletes,
         now: Timestamp,
         clock: Instant,
-    ) -> Outcome {
+    ) -> CheckOutcome {
         let session = found.session.as_str();
-        let mut outcome = Outcome::default();
+        let mut outcome = CheckOutcome::default();
         let holds = match self.insure(found, now) {
             Ok(holds) => holds,
             Err(error) => {
@@ -343,8 +361,8 @@ impl Watch {
         }
         held(&self.looked).remove(session);
         match read_settled(folder.as_fd()) {
-            Reading::Nothing | Reading::Unstable => Ok(Holds::NoLogin),
-            Reading::Good {
+            CredsReading::Nothing | CredsReading::Unstable => Ok(Holds::NoLogin),
+            CredsReading::Good {
                 bytes,
                 facts,
                 stamp,
@@ -465,7 +483,7 @@ impl Watch {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Outcome {
+struct CheckOutcome {
     insured: Option<Timestamp>,
     failed: bool,
 }

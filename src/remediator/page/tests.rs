@@ -1,33 +1,70 @@
 use super::*;
+use crate::remediator::overview::ServiceState;
+use crate::remediator::store::armed::ArmedRun;
+use crate::remediator::store::pause::PauseEntry;
+use crate::remediator::store::restarts::NotBack;
 
 #[test]
-fn what_holds_it_back_is_told_first() {
-    let maintenance = Maintenance {
-        paused: Some("by <ops>, since noon".into()),
-        breaker: Some("4 services within 1h".into()),
-        armed: vec![("bot".into(), "a disconnection".into())],
+fn what_an_operator_should_know_comes_first() {
+    let entry = |by: &str, reason: &str| {
+        Some(PauseEntry {
+            since: "noon".into(),
+            at: Timestamp::from_secs(0),
+            by: by.into(),
+            reason: reason.into(),
+        })
     };
-    let told = front(
+    let overview = Overview {
+        pause: PauseState {
+            paused: entry("<ops>", "a release"),
+            breaker: entry("serve", "4 services within 1h"),
+        },
+        armed: vec![ArmedRun {
+            session: "bot".into(),
+            action: Action::Cleanup,
+            tier: "cleanup".into(),
+            since: "noon".into(),
+            last_alert: "noon".into(),
+            last_alert_at: Timestamp::from_secs(0),
+        }],
+        services: vec![ServiceState {
+            service: "shop".into(),
+            phase: Some("down"),
+            sessions: vec!["shop".into()],
+            last_stop: None,
+            cooldown_until: None,
+            budget_left: 1,
+            in_window: false,
+        }],
+        not_back: vec![NotBack {
+            service: "cafe".into(),
+            session: "cafe".into(),
+            reason: NotBack::REASONS[0],
+            run_id: 7,
+            run: None,
+            since: "noon".into(),
+        }],
+        ..Overview::default()
+    };
+    let shown = front(
         &Front {
-            maintenance: Some(maintenance),
+            overview,
             ..Front::default()
         },
-        Timestamp::now(),
+        Timestamp::from_secs(0),
     );
-    for word in [
-        "paused",
-        "by &lt;ops&gt;",
+    for text in [
+        "Paused since noon by &lt;ops&gt;: a release",
         "breaker open",
-        "4 services",
-        "bot is armed: a disconnection",
+        "Circuit breaker open since noon: 4 services",
+        "Not back (",
+        "Restart pending service shop, phase down",
+        "Armed session bot: ",
     ] {
-        assert!(told.contains(word), "{word}");
+        let at = shown.find(text);
+        assert!(at.is_some(), "{text}");
+        assert!(at < shown.find("Waiting and under way"), "{text}");
     }
-    assert!(told.find("Paused") < told.find("Waiting and under way"));
-    let acting = Front {
-        maintenance: Some(Maintenance::default()),
-        ..Front::default()
-    };
-    assert!(front(&acting, Timestamp::now()).contains(">acting<"));
-    assert!(!front(&Front::default(), Timestamp::now()).contains("id=\"maintenance\""));
+    assert!(!shown.contains(">acting<"));
+    assert!(front(&Front::default(), Timestamp::from_secs(0)).contains(">acting<"));
 }

@@ -3,8 +3,8 @@ use std::os::unix::fs::DirBuilderExt;
 
 const ME: Me = Me { uid: 1000 };
 
-fn sound() -> Facts {
-    Facts {
+fn sound() -> FolderFacts {
+    FolderFacts {
         path: "/bots/a b".into(),
         uid: 1000,
         mode: 0o40700,
@@ -21,7 +21,7 @@ fn sound() -> Facts {
     }
 }
 
-fn checks(facts: &Facts, me: Me) -> Vec<(&'static str, Weight)> {
+fn checks(facts: &FolderFacts, me: Me) -> Vec<(&'static str, Weight)> {
     judge(facts, me)
         .into_iter()
         .map(|finding| (finding.check, finding.weight))
@@ -40,7 +40,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
     };
     assert_eq!(
         checks(
-            &Facts {
+            &FolderFacts {
                 quarantine: tagged(1000, 0o700, true),
                 ..sound()
             },
@@ -56,7 +56,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
     };
     let cases = [
         (
-            Facts {
+            FolderFacts {
                 closed: Some(Errno::ACCESS),
                 ..sound()
             },
@@ -64,7 +64,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Problem,
         ),
         (
-            Facts {
+            FolderFacts {
                 read_only: true,
                 closed: Some(Errno::ROFS),
                 ..sound()
@@ -73,7 +73,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Problem,
         ),
         (
-            Facts {
+            FolderFacts {
                 immutable: true,
                 ..sound()
             },
@@ -81,7 +81,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Problem,
         ),
         (
-            Facts {
+            FolderFacts {
                 filesystem: 0x6969,
                 ..sound()
             },
@@ -89,7 +89,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Problem,
         ),
         (
-            Facts {
+            FolderFacts {
                 filesystem: 0x6573_5546,
                 ..sound()
             },
@@ -97,7 +97,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Warning,
         ),
         (
-            Facts {
+            FolderFacts {
                 unreadable: 1,
                 ..sound()
             },
@@ -105,7 +105,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Problem,
         ),
         (
-            Facts {
+            FolderFacts {
                 foreign: 1,
                 ..sound()
             },
@@ -113,7 +113,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Warning,
         ),
         (
-            Facts {
+            FolderFacts {
                 creds_uid: Some(1001),
                 ..sound()
             },
@@ -121,7 +121,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Warning,
         ),
         (
-            Facts {
+            FolderFacts {
                 free_bytes: 4096,
                 ..sound()
             },
@@ -129,7 +129,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Warning,
         ),
         (
-            Facts {
+            FolderFacts {
                 free_inodes: Some(3),
                 ..sound()
             },
@@ -137,7 +137,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Warning,
         ),
         (
-            Facts {
+            FolderFacts {
                 quarantine: Quarantine::OtherMount,
                 ..sound()
             },
@@ -145,7 +145,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Problem,
         ),
         (
-            Facts {
+            FolderFacts {
                 quarantine: Quarantine::Closed("x".into()),
                 ..sound()
             },
@@ -153,7 +153,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Problem,
         ),
         (
-            Facts {
+            FolderFacts {
                 quarantine: odd,
                 ..sound()
             },
@@ -161,7 +161,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Problem,
         ),
         (
-            Facts {
+            FolderFacts {
                 quarantine: tagged(0, 0o700, false),
                 ..sound()
             },
@@ -169,7 +169,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Problem,
         ),
         (
-            Facts {
+            FolderFacts {
                 quarantine: tagged(0, 0o700, true),
                 ..sound()
             },
@@ -177,7 +177,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Warning,
         ),
         (
-            Facts {
+            FolderFacts {
                 quarantine: tagged(1000, 0o755, true),
                 ..sound()
             },
@@ -185,7 +185,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             Warning,
         ),
         (
-            Facts {
+            FolderFacts {
                 uid: 1001,
                 ..sound()
             },
@@ -202,7 +202,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
             "a message covers many folders"
         );
     }
-    let theirs = Facts {
+    let theirs = FolderFacts {
         creds_uid: Some(1001),
         ..sound()
     };
@@ -213,7 +213,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
     );
     assert_eq!(
         checks(
-            &Facts {
+            &FolderFacts {
                 creds_uid: None,
                 ..sound()
             },
@@ -222,7 +222,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
         []
     );
     let quarantine = tagged(1001, 0o700, true);
-    let sticky = Facts {
+    let sticky = FolderFacts {
         mode: 0o41777,
         uid: 1001,
         creds_uid: None,
@@ -234,7 +234,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
     assert_eq!(checks(&sticky, Me { uid: 0 }), [], "root may");
     assert_eq!(
         checks(
-            &Facts {
+            &FolderFacts {
                 free_inodes: None,
                 ..sound()
             },
@@ -244,7 +244,7 @@ fn each_fact_has_its_finding_and_a_sound_folder_none() {
         "btrfs counts none"
     );
     let fix = &judge(
-        &Facts {
+        &FolderFacts {
             closed: Some(Errno::ACCESS),
             ..sound()
         },

@@ -65,10 +65,10 @@ pub(super) struct LiveRun {
 }
 
 /// What an awaited effect has to say beside its event.
-enum Side {
+enum EffectOutput {
     None,
     Locked(Folders),
-    Saved(Box<Saved>),
+    Saved(Box<SavedRestart>),
     Checked(Box<Checked>),
     Cleaned(Box<Cleaned>),
     Refused(Box<RunError>),
@@ -79,14 +79,14 @@ enum Side {
 }
 
 /// What a write of the state has brought.
-struct Saved {
+struct SavedRestart {
     /// The state as it is on record.
     state: Restart,
     /// For the call that follows; see [`call_lock`].
     call_lock: Option<Arc<File>>,
 }
 
-type Awaited = JoinHandle<(Event, Side)>;
+type Awaited = JoinHandle<(Event, EffectOutput)>;
 
 /// One restart under way.
 pub(super) struct Driver {
@@ -243,23 +243,23 @@ impl Driver {
         ends
     }
 
-    fn take(&mut self, side: Side) {
+    fn take(&mut self, side: EffectOutput) {
         match side {
-            Side::None => {}
-            Side::Locked(folders) => self.folders = folders,
-            Side::Saved(saved) => {
+            EffectOutput::None => {}
+            EffectOutput::Locked(folders) => self.folders = folders,
+            EffectOutput::Saved(saved) => {
                 // What was added from the restart before.
                 (self.state.waiting, self.state.before) = (saved.state.waiting, saved.state.before);
                 self.call_lock = saved.call_lock;
             }
-            Side::Looked(why) if why.is_empty() => {}
-            Side::Looked(why) | Side::Called(why) => self.why = why,
-            Side::Refused(error) => {
+            EffectOutput::Looked(why) if why.is_empty() => {}
+            EffectOutput::Looked(why) | EffectOutput::Called(why) => self.why = why,
+            EffectOutput::Refused(error) => {
                 if let Some(live) = &mut self.live {
                     live.error = Some(*error);
                 }
             }
-            Side::Checked(checked) => {
+            EffectOutput::Checked(checked) => {
                 if let Some(live) = &mut self.live {
                     live.ending = checked.ending;
                     match checked.result {
@@ -269,7 +269,7 @@ impl Driver {
                     }
                 }
             }
-            Side::Cleaned(cleaned) => {
+            EffectOutput::Cleaned(cleaned) => {
                 if let Some(live) = &mut self.live {
                     live.ending = cleaned.ending;
                     live.cleaned = cleaned.result;
@@ -353,7 +353,7 @@ impl Driver {
         }
     }
 
-    fn await_task(&mut self, task: impl Future<Output = (Event, Side)> + Send + 'static) {
+    fn await_task(&mut self, task: impl Future<Output = (Event, EffectOutput)> + Send + 'static) {
         self.deadline = None;
         self.awaited = Some(tokio::spawn(task));
     }
@@ -371,7 +371,7 @@ impl Driver {
             after,
             self.sessions.clone(),
             own,
-            self.ctx().settings.state_path.clone(),
+            self.state.id(),
         );
         self.await_task(locking);
     }
@@ -391,7 +391,10 @@ impl Driver {
                 Ok(Some(_)) => CheckResult::Go,
                 _ => CheckResult::No,
             };
-            (Event::Checked(id, result), Side::Checked(Box::new(checked)))
+            (
+                Event::Checked(id, result),
+                EffectOutput::Checked(Box::new(checked)),
+            )
         });
     }
 
@@ -415,8 +418,8 @@ impl Driver {
             let call_lock = blocking(move || call_lock::create(&state_path, &state)).await;
             match written.await {
                 Ok(Ok(state)) => {
-                    let saved = Box::new(Saved { state, call_lock });
-                    (Event::Saved(id), Side::Saved(saved))
+                    let saved = Box::new(SavedRestart { state, call_lock });
+                    (Event::Saved(id), EffectOutput::Saved(saved))
                 }
                 Ok(Err(RunError::StopRefused(StopRefusal::BreakerOpen))) if is_emergency => {
                     let error = coordinator
@@ -428,7 +431,7 @@ impl Driver {
                     tracing::error!("failed to save a restart: {error}");
                     (Event::NotSaved(id), refused(error))
                 }
-                Err(_) => (Event::NotSaved(id), Side::None),
+                Err(_) => (Event::NotSaved(id), EffectOutput::None),
             }
         });
     }
@@ -442,7 +445,7 @@ impl Driver {
         let coordinator = Arc::clone(&self.coordinator);
         let forget = matches!(what, Write::Forget);
         if forget {
-            coordinator.is_over(&state);
+            coordinator.mark_over(&state);
         }
         self.last_write = Some(tokio::spawn(async move {
             if let Some(last) = last {
@@ -521,7 +524,7 @@ impl Driver {
             if phase == Phase::StopIntended
                 && !locks::still_protect(&ctx.clock, folders, &sessions).await
             {
-                return (Event::LockLost, Side::None);
+                return (Event::LockLost, EffectOutput::None);
             }
             let state_path = ctx.settings.state_path.clone();
             let call_ended = match phase {
@@ -558,7 +561,7 @@ impl Driver {
                 paused,
                 call_ended,
             };
-            (Event::Looked(id, look), Side::Looked(why))
+            (Event::Looked(id, look), EffectOutput::Looked(why))
         });
     }
 
@@ -579,7 +582,7 @@ impl Driver {
         };
         self.await_task(async move {
             let (returned, why) = call(&service, kind, held).await;
-            (Event::Returned(id, returned), Side::Called(why))
+            (Event::Returned(id, returned), EffectOutput::Called(why))
         });
     }
 
@@ -610,7 +613,9 @@ impl Driver {
             };
             end_moves(&coordinator.ctx.clock, &down.halt).await;
             insurance::before_a_start(&coordinator.ctx, &down, sessions, whole).await;
-            let side = cleaned.map_or(Side::None, |cleaned| Side::Cleaned(Box::new(cleaned)));
+            let side = cleaned.map_or(EffectOutput::None, |cleaned| {
+                EffectOutput::Cleaned(Box::new(cleaned))
+            });
             (Event::Cleaned(id), side)
         });
     }
@@ -627,8 +632,8 @@ enum Write {
     Forget,
 }
 
-fn refused(error: RunError) -> Side {
-    Side::Refused(Box::new(error))
+fn refused(error: RunError) -> EffectOutput {
+    EffectOutput::Refused(Box::new(error))
 }
 
 async fn sleep_until(clock: &Clock, deadline: Option<Instant>) {

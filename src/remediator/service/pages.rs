@@ -9,18 +9,17 @@ use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
 
 use crate::app::App;
-use crate::folder::Timestamp;
 use crate::policy::CleanRequest;
 use crate::policy::guard::CleanupMode;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Response};
 
-use super::super::page::{self, Front, Maintenance};
+use super::super::overview::overview;
+use super::super::page::{self, Front};
+use super::super::plan_view::PlanView;
 use super::super::privileges::{self, FindingGroup, Me};
 use super::super::runner::{self, blocking};
-use super::super::store::armed::ArmedRun;
+use super::super::store::StoreError;
 use super::super::store::audit::RunKey;
-use super::super::store::pause::PauseEntry;
-use super::super::store::{Store, StoreError};
 use super::Remediator;
 
 /// Pages at the same time; more get 503.
@@ -66,7 +65,7 @@ impl Remediator {
                 _ => service.front_page().await,
             }
         });
-        match tokio::time::timeout(PAGE_TIMEOUT, answer).await {
+        match self.ctx.clock.timeout(PAGE_TIMEOUT, answer).await {
             Ok(response) => response,
             Err(_) => sorry(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -78,13 +77,14 @@ impl Remediator {
     async fn front_page(self: Arc<Self>) -> Response {
         let service = Arc::clone(&self);
         let told = self.ctx.ask(move |store| {
-            let sessions = service.known_sessions();
+            let sessions: Vec<_> = service
+                .known_sessions()
+                .into_iter()
+                .map(|found| found.session)
+                .collect();
             Ok::<_, StoreError>(Front {
-                sessions: sessions
-                    .iter()
-                    .map(|found| found.session.to_string())
-                    .collect(),
-                maintenance: Some(maintenance(store)?),
+                overview: overview(&service.ctx.settings, store, &sessions, service.ctx.now())?,
+                sessions: sessions.iter().map(ToString::to_string).collect(),
                 waiting: store.audit().waiting(SHOWN)?,
                 runs: store.audit().recent(SHOWN)?,
                 unstarted: store.unstarted().recent(SHOWN)?,
@@ -97,7 +97,7 @@ impl Remediator {
             })
         });
         match told.await {
-            Ok(front) => web::html(page::front(&front, Timestamp::now())),
+            Ok(front) => web::html(page::front(&front, self.ctx.now())),
             Err(error) => {
                 tracing::error!("the page: {error}");
                 sorry(
@@ -144,7 +144,7 @@ impl Remediator {
         };
         let held = |pages: &Pages| {
             let mut plans = pages.plans.lock().unwrap_or_else(PoisonError::into_inner);
-            plans.retain(|_, (at, _)| at.elapsed() < PLAN_FOR);
+            plans.retain(|_, (at, _)| self.ctx.clock.since(*at) < PLAN_FOR);
             plans.get(&session).map(|(_, page)| page.clone())
         };
         if let Some(page) = held(&self.pages) {
@@ -177,14 +177,15 @@ impl Remediator {
             force: None,
         };
         let (verdict, plan) = runner::preview(&app, &found, ask).await;
-        let page = page::plan(&session, &verdict, plan.as_ref(), Timestamp::now());
+        let view = PlanView::new(&session, &verdict, plan.as_ref());
+        let page = page::plan(&view, self.ctx.now());
         let mut plans = self
             .pages
             .plans
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if plans.len() < MAX_HELD {
-            plans.insert(session, (Instant::now(), page.clone()));
+            plans.insert(session, (self.ctx.clock.now(), page.clone()));
         }
         web::html(page)
     }
@@ -215,7 +216,7 @@ impl Remediator {
             }
             (privileges::grouped(findings), closed)
         });
-        let Ok((groups, closed)) = tokio::time::timeout(PRIVILEGES_TIMEOUT, looked).await else {
+        let Ok((groups, closed)) = self.ctx.clock.timeout(PRIVILEGES_TIMEOUT, looked).await else {
             tracing::warn!("timeout: the permission check takes too long; a file system may hang");
             return;
         };
@@ -240,29 +241,6 @@ impl Remediator {
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = groups;
     }
-}
-
-/// Paused, breaker, armed.
-fn maintenance(store: &Store) -> Result<Maintenance, StoreError> {
-    let switches = store.pause().state()?;
-    let told =
-        |switch: PauseEntry| format!("since {} by {}: {}", switch.since, switch.by, switch.reason);
-    let waits = |armed: ArmedRun| {
-        let waits_for = "until its bot is found stopped, or for its service's maintenance window";
-        (
-            armed.session,
-            format!(
-                "the {} of {} waits {waits_for}",
-                armed.action.label(),
-                armed.since
-            ),
-        )
-    };
-    Ok(Maintenance {
-        paused: switches.paused.map(told),
-        breaker: switches.breaker.map(told),
-        armed: store.armed().all()?.into_iter().map(waits).collect(),
-    })
 }
 
 fn sorry(status: StatusCode, text: &str) -> Response {

@@ -15,7 +15,7 @@ const ONE_LINE_EACH: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct RefusalLog {
     clock: Clock,
-    by_status: Mutex<BTreeMap<u16, RateLimit>>,
+    by_status: Mutex<BTreeMap<u16, LogRateLimit>>,
 }
 
 impl RefusalLog {
@@ -47,12 +47,12 @@ impl RefusalLog {
 
 /// When a line was last written, and how many were left out since. Pure.
 #[derive(Clone, Copy, Debug, Default)]
-struct RateLimit {
+struct LogRateLimit {
     last: Option<Instant>,
     left_out: u64,
 }
 
-impl RateLimit {
+impl LogRateLimit {
     /// Whether a line may be written now, and how many were left out before it.
     fn take(&mut self, now: Instant) -> Option<u64> {
         let is_due = |last: Instant| now.saturating_duration_since(last) >= ONE_LINE_EACH;

@@ -3,7 +3,7 @@ use super::*;
 use crate::app::App;
 use crate::config::{CommonFlags, RemediatorFlags, Settings};
 use crate::connection::State;
-use crate::folder::Source;
+use crate::folder::{SessionsPath, Timestamp};
 use crate::policy::{CleanRequest, CleanupMode};
 use crate::remediator::console::context;
 use crate::remediator::quarantine::LockedFolder;
@@ -42,7 +42,7 @@ fn service(dir: &Path) -> Remediator {
     std::fs::write(&token, "0123456789abcdef\n").unwrap();
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
     let common = CommonFlags {
-        sessions_path: vec![Source::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
+        sessions_path: vec![SessionsPath::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
         connection_command: Some("echo disconnected".into()),
         connection_quiet: Some(Duration::ZERO),
         connection_trust: vec!["*".into()],

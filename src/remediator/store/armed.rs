@@ -42,7 +42,7 @@ pub struct ArmedRun {
     /// When the alert was last repeated.
     pub last_alert: String,
     #[serde(skip)]
-    last_alert_at: Timestamp,
+    pub(in crate::remediator) last_alert_at: Timestamp,
 }
 
 /// The armed runs.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use clock::{Clock, Reading, Steps};
+use clock::{Clock, ClockReading, Steps};
 use rusqlite::{OptionalExtension, params};
 
 use crate::folder::Timestamp;
@@ -86,7 +86,7 @@ impl WallClock<'_> {
                     [boot],
                     |row| {
                         Ok(Steps {
-                            since: Some(Reading {
+                            since: Some(ClockReading {
                                 wall: SystemTime::from(Timestamp::from_nanos(row.get(0)?)),
                                 before: span(row.get(1)?),
                                 after: span(row.get(2)?),

@@ -177,6 +177,29 @@ pub struct Run {
     pub owner: String,
 }
 
+impl Run {
+    /// Number of files moved (or, for a plan, that would be).
+    pub fn moved(&self) -> u64 {
+        self.files.values().sum()
+    }
+
+    /// The reason, else the note, else a dash.
+    pub fn cause(&self) -> &str {
+        self.reason
+            .as_deref()
+            .or(self.note.as_deref())
+            .unwrap_or("-")
+    }
+
+    /// The accumulated files before and after, with `arrow` between them; else a dash.
+    pub fn accumulated(&self, arrow: &str) -> String {
+        match (self.accumulated_before, self.accumulated_after) {
+            (Some(before), Some(after)) => format!("{before} {arrow} {after}"),
+            _ => "-".to_owned(),
+        }
+    }
+}
+
 /// What a run came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ending {

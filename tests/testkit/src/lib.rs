@@ -15,6 +15,7 @@
 //! | [`recorder`] | a webhook receiver that remembers what it was sent |
 //! | [`stack`] | the loop, from the shipped `alerting-rules` |
 //! | [`story`] | what the demo shows and the tests check, step by step |
+//! | [`strace`] | the calls in a trace |
 //! | [`systemd`] | a real systemd of its own for one test |
 
 use std::fmt::Display;
@@ -33,6 +34,7 @@ pub mod recorder;
 pub mod rotation;
 pub mod stack;
 pub mod story;
+pub mod strace;
 pub mod systemd;
 pub mod world;
 

@@ -4,7 +4,7 @@ use flate2::read::GzDecoder;
 use http_body_util::BodyExt;
 use hyper::header::HeaderName;
 
-use crate::metric_families::Declared;
+use crate::metric_families::MetricDeclaration;
 use proptest::prelude::*;
 use std::io::Read;
 
@@ -17,7 +17,7 @@ fn with(name: HeaderName, values: &[&str]) -> HeaderMap {
 }
 
 fn families() -> MetricFamilies {
-    const A: Declared = Declared::counter("a_total", &[], "A.");
+    const A: MetricDeclaration = MetricDeclaration::counter("a_total", &[], "A.");
     let mut families = MetricFamilies::default();
     families.add(&A, &[], 2.0);
     families

@@ -1,18 +1,21 @@
 use super::*;
-use crate::metric_families::{Declared, MetricFamilies};
+use crate::metric_families::{MetricDeclaration, MetricFamilies};
 use proptest::prelude::*;
 
 #[test]
 fn golden() {
-    const RUNS: Declared = Declared::counter("app_runs_total", &["action"], "Runs.");
-    const CPU: Declared = Declared::counter("app_cpu_seconds_total", &[], "Time.");
-    const INFO: Declared = Declared::gauge("app_build_info", &["version", "os"], "Build.");
-    const SIZE: Declared = Declared::gauge(
+    const RUNS: MetricDeclaration =
+        MetricDeclaration::counter("app_runs_total", &["action"], "Runs.");
+    const CPU: MetricDeclaration =
+        MetricDeclaration::counter("app_cpu_seconds_total", &[], "Time.");
+    const INFO: MetricDeclaration =
+        MetricDeclaration::gauge("app_build_info", &["version", "os"], "Build.");
+    const SIZE: MetricDeclaration = MetricDeclaration::gauge(
         "app_size_bytes",
         &[],
         "Size with \"quotes\",\na line and \\.",
     );
-    const UP: Declared = Declared::gauge("app_up", &[], "Up.");
+    const UP: MetricDeclaration = MetricDeclaration::gauge("app_up", &[], "Up.");
     let mut families = MetricFamilies::default();
     families.add(&RUNS, &["plan"], 3.0);
     families.add(&RUNS, &["a\\b\"c\nd"], 1.0);

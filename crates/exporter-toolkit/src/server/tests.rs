@@ -20,12 +20,12 @@ struct Server {
 }
 
 impl Server {
-    async fn start(limits: Limits) -> Self {
+    async fn start(limits: ServerLimits) -> Self {
         let listeners = bind(&["127.0.0.1:0".to_owned()]).await.unwrap();
         Self::on(listeners, limits)
     }
 
-    fn on(listeners: Vec<TcpListener>, limits: Limits) -> Self {
+    fn on(listeners: Vec<TcpListener>, limits: ServerLimits) -> Self {
         let address = listeners[0].local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let running = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
@@ -126,18 +126,18 @@ async fn answer(stream: &mut TcpStream, ending: &str) -> String {
 const HOME: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 const HOME_KEPT: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-fn short(milliseconds: u64) -> Limits {
+fn short(milliseconds: u64) -> ServerLimits {
     let time = Duration::from_millis(milliseconds);
-    Limits {
+    ServerLimits {
         header_timeout: time,
         idle_timeout: time,
-        ..Limits::default()
+        ..ServerLimits::default()
     }
 }
 
 #[tokio::test]
 async fn get_and_head() {
-    let server = Server::start(Limits::default()).await;
+    let server = Server::start(ServerLimits::default()).await;
     let got = server.ask(HOME).await;
     assert!(
         got.starts_with("HTTP/1.1 200 OK\r\n") && got.ends_with("\r\n\r\nhome"),
@@ -172,9 +172,9 @@ async fn connections_are_reused_and_cut_when_idle() {
 
 #[tokio::test]
 async fn slow_headers_are_cut() {
-    let server = Server::start(Limits {
+    let server = Server::start(ServerLimits {
         header_timeout: Duration::from_millis(200),
-        ..Limits::default()
+        ..ServerLimits::default()
     })
     .await;
     let begun = Instant::now();
@@ -198,7 +198,7 @@ async fn slow_headers_are_cut() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_is_cut() {
-    let server = Server::start(Limits {
+    let server = Server::start(ServerLimits {
         max_connections: 1,
         ..short(300)
     })
@@ -214,7 +214,7 @@ async fn a_client_that_does_not_read_is_cut() {
 
 #[tokio::test]
 async fn a_large_answer_arrives_whole() {
-    let server = Server::start(Limits::default()).await;
+    let server = Server::start(ServerLimits::default()).await;
     let got = server
         .ask(b"GET /huge HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         .await;
@@ -224,7 +224,7 @@ async fn a_large_answer_arrives_whole() {
 
 #[tokio::test]
 async fn bodies_are_bounded() {
-    let server = Server::start(Limits::default()).await;
+    let server = Server::start(ServerLimits::default()).await;
     let fine = server
         .ask(b"POST /body HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc")
         .await;
@@ -259,7 +259,7 @@ async fn bodies_are_bounded() {
 
 #[tokio::test]
 async fn garbage_and_large_headers_are_refused() {
-    let server = Server::start(Limits::default()).await;
+    let server = Server::start(ServerLimits::default()).await;
     let mut noise = vec![0xff, 0x00, 0x16, 0x03];
     noise.extend_from_slice(&[0x80; 2000]);
     for bytes in [
@@ -285,7 +285,7 @@ async fn garbage_and_large_headers_are_refused() {
 
 #[tokio::test]
 async fn a_panic_is_a_500_and_nothing_else() {
-    let server = Server::start(Limits::default()).await;
+    let server = Server::start(ServerLimits::default()).await;
     let mut stream = server.connect().await;
     stream
         .write_all(b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -300,9 +300,9 @@ async fn a_panic_is_a_500_and_nothing_else() {
 
 #[tokio::test]
 async fn connections_are_bounded() {
-    let server = Server::start(Limits {
+    let server = Server::start(ServerLimits {
         max_connections: 2,
-        ..Limits::default()
+        ..ServerLimits::default()
     })
     .await;
     let mut streams = Vec::new();
@@ -325,20 +325,20 @@ async fn connections_are_bounded() {
 }
 
 /// No timeout frees a place while a test runs.
-fn patient(max_connections: usize) -> Limits {
+fn patient(max_connections: usize) -> ServerLimits {
     let long = 10 * PATIENCE;
-    Limits {
+    ServerLimits {
         max_connections,
         header_timeout: long,
         idle_timeout: long,
         request_timeout: long,
-        ..Limits::default()
+        ..ServerLimits::default()
     }
 }
 
 #[tokio::test]
 async fn silent_clients_delay_a_request_by_one_header_timeout() {
-    let server = Server::start(Limits {
+    let server = Server::start(ServerLimits {
         header_timeout: Duration::from_millis(300),
         ..patient(4)
     })
@@ -403,7 +403,7 @@ async fn at_most_half_of_the_places_are_kept_by_idle_clients() {
 
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_a_503() {
-    let server = Server::start(Limits {
+    let server = Server::start(ServerLimits {
         request_timeout: Duration::from_millis(100),
         ..patient(2)
     })
@@ -433,9 +433,9 @@ async fn one_connection_at_a_time_over_all_listeners() {
     let addresses: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
     let server = Server::on(
         listeners,
-        Limits {
+        ServerLimits {
             max_connections: 1,
-            ..Limits::default()
+            ..ServerLimits::default()
         },
     );
     for address in addresses.iter().chain(&addresses) {
@@ -447,9 +447,9 @@ async fn one_connection_at_a_time_over_all_listeners() {
 
 #[tokio::test]
 async fn shutdown_finishes_running_requests() {
-    let mut server = Server::start(Limits {
+    let mut server = Server::start(ServerLimits {
         drain: PATIENCE,
-        ..Limits::default()
+        ..ServerLimits::default()
     })
     .await;
     let mut idle = server.connect().await;
@@ -476,9 +476,9 @@ async fn shutdown_finishes_running_requests() {
 #[tokio::test]
 async fn the_drain_is_bounded() {
     let drain = Duration::from_millis(200);
-    let server = Server::start(Limits {
+    let server = Server::start(ServerLimits {
         drain,
-        ..Limits::default()
+        ..ServerLimits::default()
     })
     .await;
     let mut busy = server.connect().await;
@@ -498,7 +498,7 @@ const PORT_FILE: &str = "WEB_TEST_PORT_FILE";
 async fn running_out_of_descriptors() {
     // This test runs itself again with few descriptors; there it is the server.
     if let Some(file) = std::env::var_os(PORT_FILE) {
-        let server = Server::start(Limits::default()).await;
+        let server = Server::start(ServerLimits::default()).await;
         std::fs::write(file, server.address.port().to_string()).unwrap();
         server.task.await.unwrap();
         return;

@@ -116,9 +116,9 @@ fn load(path: &Path, reader: &mut Reader) -> Result<ActiveConfig, String> {
     })
 }
 
-fn parse(text: &str) -> Result<File, String> {
+fn parse(text: &str) -> Result<WebConfigFile, String> {
     // YAML of nothing is null: no text, white space, comments.
-    let file: Option<File> = match text.trim().is_empty() {
+    let file: Option<WebConfigFile> = match text.trim().is_empty() {
         true => None,
         false => serde_saphyr::from_str(text).map_err(|error| secret::yaml_error(&error))?,
     };
@@ -160,7 +160,7 @@ pub fn web_config_of_text(text: &str) -> Result<(), String> {
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct File {
+struct WebConfigFile {
     #[serde(deserialize_with = "present")]
     tls_server_config: Option<Option<TlsSection>>,
     http_server_config: Option<HttpSection>,
@@ -169,7 +169,7 @@ struct File {
     rate_limit: Option<RateSection>,
 }
 
-impl File {
+impl WebConfigFile {
     fn is_blank(&self) -> bool {
         self.tls_server_config.is_none()
             && self.http_server_config.is_none()

@@ -427,6 +427,50 @@ fn a_log_rotated_between_being_found_and_being_opened_is_read() {
     assert_eq!(counted(&follower), 18);
 }
 
+/// As it would be saved now.
+fn saved_by(follower: &Follower<Counter>) -> Saved {
+    let changes = follower.changes();
+    Saved {
+        files: changes.files,
+        globs: changes.globs.into_iter().collect(),
+        looked_at: changes.looked_at,
+        statistics: follower.statistics,
+    }
+}
+
+/// Over a restart, for longer than a copy of the log is looked for.
+#[test]
+fn a_log_that_was_out_of_reach_is_read_on_and_not_counted_again() {
+    // Of a directory that is away nothing is known, so it is waited for.
+    for (moved, given_up) in [("logs", 0), ("logs/a-out.log", 1)] {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::create_dir(at("logs")).unwrap();
+        std::fs::write(at("logs/a-out.log"), lines("a", 0..50)).unwrap();
+        let (mut before, _) = follower(&at("logs"), Saved::default(), 100);
+        sweeps(&mut before, 2);
+        assert_eq!(counted(&before), 50);
+        let saved = saved_by(&before);
+        drop(before);
+        std::fs::rename(at(moved), at("away")).unwrap();
+        let (mut follower, clock) = follower(&at("logs"), saved, 100);
+        for _ in 0..8 {
+            sweeps(&mut follower, MISSED_OFTEN + 1);
+            clock.advance(ORPHAN_FOR / 4);
+        }
+        assert_eq!(follower.statistics.copies_missing, given_up, "{moved}");
+        std::fs::rename(at("away"), at(moved)).unwrap();
+        let log = at("logs/a-out.log");
+        for read in 1..=2 {
+            let mut log = File::options().append(true).open(&log).unwrap();
+            log.write_all(&lines("a", 50..51)).unwrap();
+            sweeps(&mut follower, MISSED_OFTEN + 1);
+            assert_eq!(counted(&follower), read, "{moved}");
+            clock.advance(ORPHAN_FOR * 2);
+        }
+    }
+}
+
 /// Every log of a fleet is rotated at midnight.
 #[test]
 fn many_logs_emptied_at_once_list_their_directory_a_few_times() {

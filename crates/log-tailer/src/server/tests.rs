@@ -85,7 +85,7 @@ async fn what_could_not_be_saved_is_saved_later_and_at_the_stop() {
     let (clock, notifier) = (Clock::system(), Arc::new(Notifier::default()));
     let sink = TestSink(Arc::clone(&seen));
     let follower = Follower::new(sink, globs, true, Saved::default(), 10, clock.clone());
-    let server = Server::new(follower, Arc::clone(&notifier), Handle::current(), clock);
+    let server = Tailer::new(follower, Arc::clone(&notifier), Handle::current(), clock);
     let thread = std::thread::spawn(move || server.run());
     let wait = |what: &str, done: &dyn Fn(&Seen) -> bool| {
         let began = Instant::now();

@@ -21,7 +21,7 @@ async fn what_runs_is_not_started_a_second_time() {
     let stop = argv(&["rm", "-f", &runs]);
     let new = |stop, start| Commands::new(&gone, stop, start, &placeholders).unwrap();
     let argvs = new(Some(&stop), Some(&start)).fill("bot").unwrap();
-    let call = || Call::new(Duration::from_secs(20));
+    let call = || CallOptions::new(Duration::from_secs(20));
     for _ in 0..2 {
         argvs.start(call()).await.unwrap();
     }

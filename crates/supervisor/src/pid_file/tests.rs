@@ -119,8 +119,8 @@ async fn a_pid_file_is_another_source_in_another_pid_namespace() {
         "{seen:?}"
     );
     for tried in [
-        nowhere.stop(Call::new(Duration::ZERO)).await,
-        nowhere.start(Call::new(Duration::ZERO)).await,
+        nowhere.stop(CallOptions::new(Duration::ZERO)).await,
+        nowhere.start(CallOptions::new(Duration::ZERO)).await,
     ] {
         assert!(!tried.unwrap_err().may_have_acted());
     }

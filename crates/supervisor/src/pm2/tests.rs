@@ -1,6 +1,6 @@
 use super::*;
 
-fn entry(json: &str) -> Entry {
+fn entry(json: &str) -> Pm2Process {
     serde_json::from_str(json).unwrap()
 }
 
@@ -171,7 +171,7 @@ fn the_list_of_pm2() {
             entries.join(",")
         );
         let list = list_in(answer.as_bytes()).unwrap();
-        let named: Vec<&Entry> = list.iter().filter(|entry| entry.is_named("bot")).collect();
+        let named: Vec<&Pm2Process> = list.iter().filter(|entry| entry.is_named("bot")).collect();
         let word = match judge(&named).unwrap() {
             None => "gone",
             Some(Observation::Running { .. }) => "running",

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 #[test]
 fn sources_are_parsed() {
     let parse = |text: &str| {
-        let source = Source::parse(OsStr::new(text));
+        let source = SessionsPath::parse(OsStr::new(text));
         source.map(|s| (s.name.map(|n| n.as_str().to_owned()), s.path))
     };
     assert_eq!(parse("/a/b").unwrap(), (None, "/a/b".into()));
@@ -31,7 +31,7 @@ fn sources_are_parsed() {
     ] {
         assert!(parse(wrong).is_err(), "{wrong}");
     }
-    assert!(Source::parse(OsStr::from_bytes(b"\xff=/a")).is_err());
+    assert!(SessionsPath::parse(OsStr::from_bytes(b"\xff=/a")).is_err());
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn copies_are_told_by_their_names() {
 proptest! {
     #[test]
     fn parsing_never_panics(text in prop::collection::vec(any::<u8>(), 0..40)) {
-        let _ = Source::parse(OsStr::from_bytes(&text));
+        let _ = SessionsPath::parse(OsStr::from_bytes(&text));
     }
 
     #[test]

@@ -17,18 +17,23 @@ const ANY: Deletes = Deletes {
     paused: false,
 };
 
-struct Sample {
+struct WatchedBot {
     dir: tempfile::TempDir,
-    watch: Watch,
+    watch: CredsWatch,
     found: Found,
 }
 
-impl Sample {
+impl WatchedBot {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("bot")).unwrap();
         let store = CopyStore::new(dir.path());
-        let watch = Watch::new(store, Insurance::default(), Duration::from_secs(86_400));
+        let watch = CredsWatch::new(
+            store,
+            Insurance::default(),
+            Duration::from_secs(86_400),
+            Clock::system(),
+        );
         let place = FolderPath {
             parent: dir.path().to_owned(),
             name: "bot".into(),
@@ -70,10 +75,10 @@ impl Sample {
 
 #[test]
 fn what_was_read_is_never_shown() {
-    let sample = Sample::new();
+    let sample = WatchedBot::new();
     sample.write(&creds(31));
     let reading = read_settled(sample.found.place.open().unwrap().as_fd());
-    assert!(matches!(reading, Reading::Good { .. }));
+    assert!(matches!(reading, CredsReading::Good { .. }));
     let told = format!("{reading:?}");
     assert!(
         told.starts_with("Good") && !told.contains("999100") && !told.contains("bytes"),
@@ -83,7 +88,7 @@ fn what_was_read_is_never_shown() {
 
 #[test]
 fn a_copy_of_a_gone_session_that_was_seen_again_is_due_anew() {
-    let sample = Sample::new();
+    let sample = WatchedBot::new();
     let long = sample.watch.insurance.keep.keep_for * 2;
     let (then, clock) = (Timestamp::now(), Instant::now());
     sample.write(&creds(31));
@@ -101,7 +106,7 @@ fn a_copy_of_a_gone_session_that_was_seen_again_is_due_anew() {
 
 #[test]
 fn a_look_keeps_what_is_new_and_good() {
-    let sample = Sample::new();
+    let sample = WatchedBot::new();
     let mut clock = Instant::now();
     let mut look = |now: Timestamp| {
         clock += DUE_FOR;
@@ -147,7 +152,7 @@ fn a_look_keeps_what_is_new_and_good() {
 
 #[test]
 fn a_former_identity_goes_when_its_time_is_over_by_both_clocks() {
-    let sample = Sample::new();
+    let sample = WatchedBot::new();
     sample.write(&creds(31));
     let (now, clock) = (Timestamp::now(), Instant::now());
     sample.watch.look(&sample.found, ANY, now, clock);
@@ -185,7 +190,7 @@ fn what_is_over_goes_but_not_under_a_pause_or_after_a_leap_of_the_clock() {
     let clock = Instant::now();
     let start = Timestamp::now();
     let set_up = || {
-        let mut sample = Sample::new();
+        let mut sample = WatchedBot::new();
         sample.watch.retention = sample.watch.insurance.keep.keep_for;
         for identity in ["Q0M=", "QUE="] {
             sample.write(&creds(31).replace("Q0M=", identity));
@@ -217,7 +222,7 @@ fn what_is_over_goes_but_not_under_a_pause_or_after_a_leap_of_the_clock() {
         sample
     };
     // At this hour, and what is left afterwards: replaced, former, gone.
-    let left = |sample: &Sample, deletes: Deletes, at: Duration| {
+    let left = |sample: &WatchedBot, deletes: Deletes, at: Duration| {
         let (now, clock) = (start.plus(at), clock + at);
         sample.watch.look(&sample.found, deletes, now, clock);
         let names = HashSet::from(["bot".to_owned()]);
@@ -303,12 +308,12 @@ fn only_what_two_reads_agree_on_is_good() {
             || {},
         );
         match reading {
-            Reading::Good { facts, .. } => {
+            CredsReading::Good { facts, .. } => {
                 assert_eq!(taken, count, "not before the last two agree");
                 format!("good {}", facts.next_pre_key_id)
             }
-            Reading::Nothing => "nothing".into(),
-            Reading::Unstable => "unstable".into(),
+            CredsReading::Nothing => "nothing".into(),
+            CredsReading::Unstable => "unstable".into(),
         }
     };
     assert_eq!(said(vec![whole(31, 1), whole(31, 1)]), "good 31");
@@ -342,7 +347,7 @@ fn only_what_two_reads_agree_on_is_good() {
 
 #[test]
 fn beside_a_busy_writer_only_whole_copies_are_kept() {
-    let sample = Sample::new();
+    let sample = WatchedBot::new();
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
     let (file, stopped) = (sample.file(), Arc::clone(&stop));
     sample.write(&creds(31));

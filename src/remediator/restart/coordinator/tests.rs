@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::{CommonFlags, RemediatorFlags, Settings};
-use crate::folder::Source;
+use crate::folder::SessionsPath;
 use crate::policy::StopRefusal;
 use crate::remediator::console::context;
 use crate::remediator::quarantine::Halt;
@@ -102,7 +102,7 @@ impl World {
 
     fn settings(dir: &std::path::Path) -> Settings {
         let common = CommonFlags {
-            sessions_path: vec![Source::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
+            sessions_path: vec![SessionsPath::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
             config_file: Some(dir.join("config.yml")),
             ..CommonFlags::default()
         };

@@ -1,7 +1,6 @@
 //! The locks of the folders of a service.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clock::Clock;
@@ -9,10 +8,10 @@ use tokio::task::JoinSet;
 
 use crate::folder::{Found, SessionName};
 use crate::remediator::quarantine::Obstacle;
-use crate::remediator::restart::state::Event;
+use crate::remediator::restart::state::{Event, RestartId};
 use crate::remediator::runner::{self, Folders, blocking};
 
-use super::{Side, other_call_may_be_under_way, refused};
+use super::{EffectOutput, other_call_may_be_under_way, refused};
 
 /// A folder that cannot be opened within this time is on a file system that hangs.
 const OPENED_WITHIN: Duration = Duration::from_secs(6);
@@ -27,8 +26,8 @@ pub(super) async fn lock(
     after: Duration,
     mut sessions: Vec<Found>,
     own: Option<SessionName>,
-    state_path: PathBuf,
-) -> (Event, Side) {
+    restart: RestartId,
+) -> (Event, EffectOutput) {
     clock.sleep(after).await;
     // Two processes that lock the same folders do so in the same order.
     sessions.sort_by(|a, b| a.session.as_str().cmp(b.session.as_str()));
@@ -39,7 +38,10 @@ pub(super) async fn lock(
         let locked = match answering.contains(found.session.as_str()) {
             true => {
                 let within = LOCKED_WITHIN.saturating_sub(clock.since(began));
-                clock.timeout(within, runner::lock(found)).await.ok()
+                clock
+                    .timeout(within, runner::lock(&clock, found))
+                    .await
+                    .ok()
             }
             false => None,
         };
@@ -47,7 +49,7 @@ pub(super) async fn lock(
             locked.unwrap_or_else(|| Err(Obstacle::Io("locking the folder takes too long".into())));
         match locked {
             Ok(folder) => _ = folders.insert(found.session.to_string(), folder),
-            Err(Obstacle::Locked) => return (Event::LockBusy(id), Side::None),
+            Err(Obstacle::Locked) => return (Event::LockBusy(id), EffectOutput::None),
             Err(error) if own.as_ref() == Some(&found.session) => {
                 return (Event::LockBusy(id), refused(error.into()));
             }
@@ -56,9 +58,9 @@ pub(super) async fn lock(
             }
         }
     }
-    match other_call_may_be_under_way(&clock, sessions, Some(state_path)).await {
-        true => (Event::LockBusy(id), Side::None),
-        false => (Event::Locked(id), Side::Locked(Folders(folders))),
+    match other_call_may_be_under_way(&clock, sessions, Some(restart)).await {
+        true => (Event::LockBusy(id), EffectOutput::None),
+        false => (Event::Locked(id), EffectOutput::Locked(Folders(folders))),
     }
 }
 

@@ -3,6 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::state::Look;
 use super::*;
 
+mod model;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn times() -> Times {
@@ -437,6 +439,20 @@ fn a_call_that_has_ended_is_not_waited_for_until_its_timeout() {
     assert_eq!(start.phase, Phase::StartUnknown);
     let (start, _) = ended(&start, 25);
     assert_eq!(start.phase, Phase::StartUnknown);
+    // Where the supervisor does not tell, it is not started again, also when the time is over.
+    let (mut unclear, mut effects) = (start.clone(), Vec::new());
+    for secs in [31, 60, 661, 2000] {
+        let look = looked(&unclear, Seen::Unknown);
+        (unclear, effects) = next(&unclear, &look, at(1, secs));
+        assert_eq!(unclear.phase, Phase::StartUnknown, "{secs}");
+    }
+    assert!(
+        effects.contains(&Effect::Notify(Notice::StartUnknown)),
+        "{effects:?}"
+    );
+    let running = looked(&unclear, Seen::Running(None));
+    let (unclear, _) = next(&unclear, &running, at(1, 2010));
+    assert_eq!(unclear.phase, Phase::WaitingForConnection);
     let (start, _) = ended(&start, 31);
     assert_eq!(start.phase, Phase::StartIntended);
 }

@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn one_line_a_minute_that_counts_what_was_left_out() {
-    let mut limit = RateLimit::default();
+    let mut limit = LogRateLimit::default();
     let begin = Clock::system().now();
     let at = |seconds| begin + Duration::from_secs(seconds);
     assert_eq!(limit.take(at(0)), Some(0));

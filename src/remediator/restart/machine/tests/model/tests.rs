@@ -13,7 +13,7 @@ proptest! {
         steps in prop::collection::vec(any::<u8>(), 0..160),
         choices in prop::collection::vec(any::<u8>(), 400),
     ) {
-        let mut world = World::new(choices);
+        let mut world = ModelWorld::new(choices);
         world.alert(0);
         for step in steps {
             world.step(step);
@@ -37,7 +37,7 @@ proptest! {
         steps in prop::collection::vec(any::<u8>(), 0..60),
         choices in prop::collection::vec(any::<u8>(), 200),
     ) {
-        let mut world = World::new(choices);
+        let mut world = ModelWorld::new(choices);
         world.alert(0);
         for step in steps {
             world.step(step);

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::state::Look;
-use super::tests::restart;
-use super::*;
+use super::restart;
+use crate::remediator::restart::machine::*;
+use crate::remediator::restart::state::Look;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Two processes at most run the machine.
@@ -50,7 +50,7 @@ struct Shown<'a> {
     log: &'a [String],
 }
 
-struct World {
+struct ModelWorld {
     now: Now,
     live: Vec<Process>,
     calls: Vec<Pending>,
@@ -77,7 +77,7 @@ struct World {
     log: Vec<String>,
 }
 
-impl std::fmt::Debug for World {
+impl std::fmt::Debug for ModelWorld {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let of = |state: &Option<Restart>| state.as_ref().map(|state| state.phase);
         let shown = Shown {
@@ -96,7 +96,7 @@ impl std::fmt::Debug for World {
     }
 }
 
-impl World {
+impl ModelWorld {
     fn new(choices: Vec<u8>) -> Self {
         let first = Process {
             number: 0,
@@ -204,7 +204,7 @@ impl World {
 
     fn perform(&mut self, who: usize, effect: Effect, state: &Restart) {
         let (delay, fails) = (self.choose(), self.choose());
-        let in_secs = |world: &World, n: u64| world.now.plus(SECOND * n as u32);
+        let in_secs = |world: &ModelWorld, n: u64| world.now.plus(SECOND * n as u32);
         match effect {
             Effect::Lock(after) => {
                 self.all[who].awaited = Some((effect, self.now.plus(after), true));

@@ -96,10 +96,15 @@ impl Repeats {
         }
     }
 
-    /// Whether a record shortly before this line gave the reason of an end.
-    pub fn follows_reason(&self, session: &Arc<str>, pattern: usize, line: u64) -> bool {
-        self.reasons.iter().any(|(other, known, at)| {
+    /// Whether a record shortly before this line gave the reason of an end. Of one sentence
+    /// only: the next one is an event of its own.
+    pub fn follows_reason(&mut self, session: &Arc<str>, pattern: usize, line: u64) -> bool {
+        let found = self.reasons.iter().position(|(other, known, at)| {
             other == session && *known == pattern && line.saturating_sub(*at) <= NEAR_LINES
+        });
+        found.is_some_and(|index| {
+            self.reasons.swap_remove(index);
+            true
         })
     }
 

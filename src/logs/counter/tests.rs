@@ -209,6 +209,7 @@ fn the_sentence_after_the_reason_is_the_same_event() {
         ),
         ("Logged out, clearing session and restarting...\n", 1),
         ("Logged out\nx\nLogged out\n", 2),
+        ("Closed. Code: 401\nLogged out\nLogged out\n", 2),
         (
             "Closed. Code: 401\nx\n[Baileys] Logged out\nClosed. Code: 401\nLogged out\n",
             2,

@@ -333,6 +333,10 @@ fn labels_are_whole() {
         },
         StopRefusal::Budget { budget: 2 },
         StopRefusal::BreakerOpen,
+        StopRefusal::CredsNotCopied {
+            session: "bot".into(),
+            why: "x".into(),
+        },
         StopRefusal::Paused,
     ];
     assert_eq!(

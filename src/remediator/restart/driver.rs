@@ -191,6 +191,10 @@ impl Driver {
         if let Some(reporting) = self.reporting.take() {
             let _ = reporting.await;
         }
+        // Or what ended well would be resumed at the next start of this program.
+        if let Some(last) = self.last_write.take() {
+            let _ = clock.timeout(PERSIST_WITHIN, last).await;
+        }
     }
 
     /// One event. Says whether this is the end.

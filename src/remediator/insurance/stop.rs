@@ -11,8 +11,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::control::Presence;
-use crate::folder::{Creds, Found, Looks, Timestamp};
 use crate::folder::scan::read_creds;
+use crate::folder::{Creds, Found, Looks, Timestamp};
 use crate::policy::insurance::Keep;
 use crate::policy::{Refusal, StopRefusal};
 use crate::remediator::outcome::{self, RunError, RunOutcome};

@@ -126,7 +126,10 @@ impl Restarts<'_> {
                 RestartEnd::NothingCalled => {
                     let delete =
                         "DELETE FROM stops WHERE service = ?1 AND run_id = ?2 AND decided_ns = ?3";
-                    tx.execute(delete, params![state.service, state.run_id, state.decided_ns])?;
+                    tx.execute(
+                        delete,
+                        params![state.service, state.run_id, state.decided_ns],
+                    )?;
                 }
             }
             let there = self.of(&state.service)?;

@@ -254,6 +254,31 @@ fn a_log_reader_that_hangs_leaves_no_bot_down() {
     drop(reader);
 }
 
+#[test]
+fn a_log_reader_that_hangs_does_not_stop_the_exporter() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_reader, writer) = full_pipe();
+    let port = testkit::net::free_port(None).unwrap();
+    let mut exporter = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(env!("CARGO_BIN_EXE_baileys_exporter"))
+        .arg(format!("--sessions.path={}", dir.path().display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdin(Stdio::null())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let (world, _) = World::new();
+    let url = format!("http://127.0.0.1:{port}/metrics");
+    world.wait("a scrape", || testkit::net::get(&url)?.ok());
+    kill_process(Pid::from_child(&exporter), Signal::TERM).unwrap();
+    let ended = world.wait("the exporter ends", || {
+        let ended = exporter.try_wait().map_err(|error| error.to_string())?;
+        ended.ok_or_else(|| "it runs".to_owned())
+    });
+    assert!(ended.success());
+}
+
 /// What is logged until the end is written, also before an exit with an error.
 #[test]
 fn the_log_is_written_to_its_end() {

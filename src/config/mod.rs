@@ -223,10 +223,10 @@ impl Settings {
         };
 
         if connection.quiet.is_zero() {
-            return Err("connection.quiet: more than 0s".into());
+            return Err("connection.quiet: must be more than 0s".into());
         }
         if connection.timeout.is_zero() {
-            return Err("connection.timeout: more than 0s".into());
+            return Err("connection.timeout: must be more than 0s".into());
         }
         if connection.timeout > MAX_TIMEOUT {
             return Err("connection.timeout: not more than 1h".into());

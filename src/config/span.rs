@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, de};
 
 /// No span is longer: ten years.
 const MAX_SPAN: Duration = Duration::from_secs(3650 * 86_400);
-const TOO_LONG: &str = "a time span of more than 3650d";
+const TOO_LONG: &str = "a time span must not be longer than 3650d";
 
 /// Parses the value of a flag.
 ///

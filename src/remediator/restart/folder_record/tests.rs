@@ -51,6 +51,7 @@ fn a_record_overwrites_no_other_file_and_belongs_to_the_folders_owner() {
         (about.mode() & 0o777, about.uid() == 4321),
         (0o700, is_root)
     );
+    fs::remove_file(quarantine.join(OPERATOR)).unwrap();
     for planted in ["operator.json", "operator.json.new", "operator.json.tmp"] {
         fs::hard_link(&other, quarantine.join(planted)).unwrap();
     }

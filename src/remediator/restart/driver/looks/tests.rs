@@ -9,9 +9,9 @@ use crate::folder::SessionsPath;
 async fn a_look_takes_as_long_as_its_supervisor_may() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().display();
-    let yaml = format!(
-        "processes:\n  - name: bot\n    command: {{gone: [sh, -c, 'until [ -e {path}/answer ]; do sleep 0.02; done']}}\n"
-    );
+    let yaml = format!("processes:\n  - name: bot\n    command: {{gone: [sh, {path}/gone.sh]}}\n");
+    let script = format!("until [ -e {path}/answer ]; do sleep 0.02; done");
+    std::fs::write(dir.path().join("gone.sh"), script).unwrap();
     std::fs::write(dir.path().join("config.yml"), yaml).unwrap();
     std::fs::create_dir_all(dir.path().join("sessions/bot")).unwrap();
     std::fs::write(dir.path().join("sessions/bot/creds.json"), "{}").unwrap();

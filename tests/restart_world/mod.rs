@@ -257,6 +257,18 @@ MORE
         self.wait_until_ready();
     }
 
+    /// The same, with this as its standard error.
+    pub fn start_with_log(&mut self, log: Stdio) {
+        self.spawn_with_log(log);
+        self.wait_until_ready();
+    }
+
+    /// Serves, or fails to.
+    pub fn spawn_with_log(&mut self, log: Stdio) {
+        let child = self.serve_command().stderr(log).spawn();
+        self.server = Some(child.expect("setpriv (util-linux) starts the remediator"));
+    }
+
     pub fn wait_until_ready(&self) {
         let ready = format!("http://127.0.0.1:{}/-/ready", self.port);
         self.wait("the remediator is ready", || net::get(&ready)?.ok());

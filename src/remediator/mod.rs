@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod overview;
 pub mod page;
 pub mod privileges;
+pub mod pull;
 pub mod quarantine;
 pub mod requester;
 pub mod restart;

@@ -10,7 +10,7 @@
 //! | [`metric_families`], [`exposition`] | metrics, and the format and encoding a scraper asks for |
 //! | [`process_metrics`] | `process_*` |
 //! | [`page`] | HTML pages without script |
-//! | [`client`] | one bounded GET |
+//! | [`client`], [`http_config`] | one bounded GET, with credentials and TLS |
 //! | [`secret`] | files that only their owner may read |
 //!
 //! The server wraps [hyper](https://docs.rs/hyper) without a router: a handler is one function
@@ -22,6 +22,7 @@ mod body;
 pub mod client;
 mod concurrency;
 pub mod exposition;
+pub mod http_config;
 mod listen;
 pub mod metric_families;
 mod negotiation;

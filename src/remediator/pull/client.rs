@@ -35,6 +35,11 @@ impl Poller {
         self.config.urls.iter().map(|url| name_of(url)).collect()
     }
 
+    /// The labels of this host's alerts.
+    pub fn matches(&self) -> &BTreeMap<String, String> {
+        &self.config.matches
+    }
+
     /// Asks all of them at once for the ladder's alerts: those with the labels of this host,
     /// or those of all hosts.
     pub async fn poll(&self, all_hosts: bool) -> Poll {

@@ -2,11 +2,13 @@
 //!
 //! A flag wins over the file. [`Settings`] is what the rest of the program sees.
 
+mod alertmanager;
 mod file;
 mod flags;
 mod processes;
 mod span;
 
+pub use alertmanager::Alertmanagers;
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 pub use processes::BreakerSettings;
 
@@ -79,6 +81,8 @@ pub struct Settings {
     pub logs: Arc<LogSettings>,
     /// Labels an alert must carry before it acts.
     pub alert_match: BTreeMap<String, String>,
+    /// The Alertmanagers that are polled, if any.
+    pub alertmanagers: Option<Alertmanagers>,
     /// File with the webhook's bearer token.
     pub token_file: Option<PathBuf>,
     /// How long the quarantine keeps what was moved.
@@ -291,6 +295,10 @@ impl Settings {
         if armed.look_every < Duration::from_secs(1) {
             return Err("armed.look_every: not less than 1s".into());
         }
+        let alertmanagers = file
+            .alertmanager
+            .map(|section| section.build(&alertmanager::System))
+            .transpose()?;
         let mut alert_match = file.webhook.r#match;
         if !remediator.webhook_match.is_empty() {
             alert_match = remediator.webhook_match.iter().cloned().collect();
@@ -306,6 +314,7 @@ impl Settings {
             connection,
             logs: log_settings,
             alert_match,
+            alertmanagers,
             token_file: remediator
                 .webhook_token_file
                 .clone()

@@ -79,18 +79,23 @@ declare_metrics! {
         "Requests to the webhook since the start, by HTTP status.";
     ALERTS: counter "baileys_remediator_webhook_alerts_total" &["outcome"],
         "Alerts in accepted requests since the start, by outcome.";
+    ALERTMANAGER_UP: gauge "baileys_remediator_alertmanager_up" &["alertmanager"],
+        "1 if the last poll of this Alertmanager succeeded, else 0; absent where none is polled.";
+    OTHER_HOSTS: gauge "baileys_remediator_alertmanager_unmatched_alerts" &[],
+        "Alerts about auth folders of which none has the labels of this host (alertmanager.match), as of the last look at all hosts; 0 while one has.";
     TRUNCATED: counter "baileys_remediator_webhook_alerts_truncated_total" &[],
         "Alerts that Alertmanager truncated from its requests (max_alerts) since the start; they start no run.";
 }
 
 const CODES: [u16; 8] = [202, 400, 401, 405, 408, 413, 500, 503];
 /// Outcomes of an alert that was not ignored.
-pub const OUTCOMES: [&str; 5] = [
+pub const OUTCOMES: [&str; 6] = [
     "queued",
     "in_progress",
     "cooldown",
     "retry_later",
     "unknown_session",
+    "suppressed",
 ];
 /// Reason of a run that waited while its session was cleaned or undone.
 const COOLED: &str = "cooldown";
@@ -118,6 +123,9 @@ fn reason_of(status: Status, reason: Option<&str>) -> &'static str {
 pub struct Live {
     requests: Mutex<BTreeMap<u16, u64>>,
     alerts: Mutex<BTreeMap<&'static str, u64>>,
+    alertmanagers: Mutex<BTreeMap<String, bool>>,
+    /// Alerts of other hosts where none is of this one.
+    pub others: AtomicU64,
     /// Alerts truncated by Alertmanager.
     pub truncated: AtomicU64,
     /// Bytes in all quarantines.
@@ -146,6 +154,15 @@ impl Live {
             .unwrap_or_else(PoisonError::into_inner);
         report.failures += known.failures;
         *known = report;
+    }
+
+    /// Takes whether an Alertmanager answered, and says whether that is new.
+    pub fn alertmanager(&self, name: &str, is_up: bool) -> bool {
+        self.alertmanagers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), is_up)
+            != Some(is_up)
     }
 
     /// Counts an alert by its outcome.
@@ -288,6 +305,18 @@ fn add_live(out: &mut MetricFamilies, live: &Live) {
             out.add(&INSURED_AT, &[session], at.seconds());
         }
     }
+    let alertmanagers = live
+        .alertmanagers
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    for (name, is_up) in alertmanagers.iter() {
+        out.add(&ALERTMANAGER_UP, &[name], f64::from(*is_up));
+    }
+    out.add(
+        &OTHER_HOSTS,
+        &[],
+        live.others.load(Ordering::Relaxed) as f64,
+    );
     out.add(
         &TRUNCATED,
         &[],

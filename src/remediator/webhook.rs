@@ -166,7 +166,22 @@ pub fn resolved(alert: &Alert, demanded: &BTreeMap<String, String>) -> Option<Re
 }
 
 fn about(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Request, Ignored> {
-    let label = |name: &str| alert.label(name);
+    request_of(
+        &alert.labels,
+        &alert.starts_at,
+        &alert.fingerprint,
+        demanded,
+    )
+}
+
+/// What an alert with these labels asks for, if it fires. Pure.
+pub fn request_of(
+    labels: &BTreeMap<String, String>,
+    starts_at: &str,
+    fingerprint: &str,
+    demanded: &BTreeMap<String, String>,
+) -> Result<Request, Ignored> {
+    let label = |name: &str| labels.get(name).map(String::as_str);
     if label("ladder") != Some(LADDER) {
         return Err(Ignored::OtherLadder);
     }
@@ -187,8 +202,8 @@ fn about(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Request, 
         session: session.to_owned(),
         action,
         tier: tier.label().to_owned(),
-        fingerprint: short(&alert.fingerprint),
-        starts_at: short(&alert.starts_at),
+        fingerprint: short(fingerprint),
+        starts_at: short(starts_at),
         via: Via::default(),
     })
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use exporter_toolkit::client::check_url;
 use exporter_toolkit::http_config::{HttpClient, HttpConfig};
 use serde::Deserialize;
 
@@ -12,6 +13,9 @@ use super::span::span;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(3_600);
+/// Alertmanagers at most: each is asked at every poll.
+const MAX_URLS: usize = 16;
 
 /// The Alertmanagers that are polled.
 #[derive(Clone, Debug)]
@@ -27,6 +31,11 @@ pub struct Alertmanagers {
     /// Credentials and TLS.
     pub client: HttpClient,
 }
+
+/// The checked section. Its placeholders are filled in by [`AlertmanagerSettings::resolve`]:
+/// only `serve` and `doctor` poll, and only their environment has to hold the variables.
+#[derive(Clone, Debug)]
+pub struct AlertmanagerSettings(Alertmanagers);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -67,62 +76,114 @@ impl Placeholders for System {
     }
 }
 
+/// Any host and any environment, to check the form of a text.
+struct Anywhere;
+
+impl Placeholders for Anywhere {
+    fn hostname(&self) -> String {
+        "host".into()
+    }
+
+    fn variable(&self, _name: &str) -> Option<String> {
+        Some("value".into())
+    }
+}
+
 impl AlertmanagerSection {
     /// Errors: a sentence that names the key.
-    pub fn build(self, placeholders: &dyn Placeholders) -> Result<Alertmanagers, String> {
+    pub fn build(self) -> Result<AlertmanagerSettings, String> {
         if self.urls.is_empty() {
             return Err(
                 "alertmanager.urls: at least one URL, such as http://localhost:9093".into(),
             );
         }
-        let mut urls = Vec::new();
-        for (index, url) in self.urls.iter().enumerate() {
-            let key = format!("alertmanager.urls[{index}]");
-            let url = expand(url, placeholders).map_err(|error| format!("{key}: {error}"))?;
-            let rest = url
-                .strip_prefix("http://")
-                .or_else(|| url.strip_prefix("https://"));
-            // The value is not repeated: it may hold a password.
-            let is_plain = rest.is_some_and(|rest| {
-                !rest.is_empty() && !rest.contains(['@', '?', '#', ' ']) && !rest.starts_with('/')
-            });
-            if !is_plain {
+        if self.urls.len() > MAX_URLS {
+            return Err(format!("alertmanager.urls: not more than {MAX_URLS}"));
+        }
+        for label in self.r#match.keys() {
+            let is_word = |c: char| c == '_' || c.is_ascii_alphanumeric();
+            if label.is_empty()
+                || label.starts_with(|c: char| c.is_ascii_digit())
+                || !label.chars().all(is_word)
+            {
                 return Err(format!(
-                    "{key}: must look like http://host:9093 or https://host/prefix, without credentials and without a query"
+                    "alertmanager.match: {label:?} is not the name of a label; use letters, digits and _"
                 ));
             }
-            let url = url.trim_end_matches('/').to_owned();
-            if urls.contains(&url) {
-                return Err(format!("{key}: the same URL stands there twice"));
+        }
+        let between = |key: &str, given: Option<Duration>, default| match given {
+            Some(given) if !(SHORTEST..=LONGEST).contains(&given) => {
+                Err(format!("alertmanager.{key}: from 1s to 1h"))
             }
-            urls.push(url);
-        }
-        let mut matches = BTreeMap::new();
-        for (label, value) in self.r#match {
-            let value = expand(&value, placeholders)
-                .map_err(|error| format!("alertmanager.match.{label}: {error}"))?;
-            matches.insert(label, value);
-        }
-        let at_least = |key: &str, given: Option<Duration>, default| match given {
-            Some(given) if given < SHORTEST => Err(format!("alertmanager.{key}: not less than 1s")),
             given => Ok(given.unwrap_or(default)),
         };
-        Ok(Alertmanagers {
-            urls,
-            matches,
-            interval: at_least("interval", self.interval, DEFAULT_INTERVAL)?,
-            timeout: at_least("timeout", self.timeout, DEFAULT_TIMEOUT)?,
+        let settings = AlertmanagerSettings(Alertmanagers {
+            urls: self.urls,
+            matches: self.r#match,
+            interval: between("interval", self.interval, DEFAULT_INTERVAL)?,
+            timeout: between("timeout", self.timeout, DEFAULT_TIMEOUT)?,
             client: self
                 .http_config
                 .build()
                 .map_err(|error| format!("alertmanager.http_config.{error}"))?,
+        });
+        // A variable may hold a part of a URL that cannot be guessed here, such as its scheme.
+        settings.expanded(&Anywhere, |url| url.contains("${"))?;
+        Ok(settings)
+    }
+}
+
+impl AlertmanagerSettings {
+    /// Fills in the placeholders.
+    ///
+    /// Errors: a sentence that names the key. Repeats no value: it may hold a secret.
+    pub fn resolve(&self, placeholders: &dyn Placeholders) -> Result<Alertmanagers, String> {
+        self.expanded(placeholders, |_| false)
+    }
+
+    /// The form of a URL is not checked where `is_unchecked` holds for its text.
+    fn expanded(
+        &self,
+        placeholders: &dyn Placeholders,
+        is_unchecked: impl Fn(&str) -> bool,
+    ) -> Result<Alertmanagers, String> {
+        let mut urls = Vec::new();
+        for (index, text) in self.0.urls.iter().enumerate() {
+            let key = format!("alertmanager.urls[{index}]");
+            let url = expand(text, placeholders).map_err(|error| format!("{key}: {error}"))?;
+            let url = url.trim_end_matches('/').to_owned();
+            if !is_unchecked(text) {
+                if url.contains(['?', '#']) || check_url(&url).is_err() {
+                    return Err(format!(
+                        "{key}: must look like http://host:9093 or https://host/prefix, without credentials and without a query"
+                    ));
+                }
+                if urls.contains(&url) {
+                    return Err(format!("{key}: the same URL stands there twice"));
+                }
+            }
+            urls.push(url);
+        }
+        let mut matches = BTreeMap::new();
+        for (label, text) in &self.0.matches {
+            let key = format!("alertmanager.match.{label}");
+            let value = expand(text, placeholders).map_err(|error| format!("{key}: {error}"))?;
+            if value.is_empty() {
+                return Err(format!("{key}: the value is empty; no alert has it"));
+            }
+            matches.insert(label.clone(), value);
+        }
+        Ok(Alertmanagers {
+            urls,
+            matches,
+            ..self.0.clone()
         })
     }
 }
 
 /// Fills in `{hostname}` and `${NAME}`.
 ///
-/// Errors: a variable is not set, or a brace is not closed.
+/// Errors: a variable is not set or is empty, a brace is not closed, or another placeholder.
 pub fn expand(text: &str, placeholders: &dyn Placeholders) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
@@ -138,7 +199,10 @@ pub fn expand(text: &str, placeholders: &dyn Placeholders) -> Result<String, Str
                 .ok_or("a ${ is not closed; write ${NAME}")?;
             let value = placeholders
                 .variable(name)
-                .ok_or_else(|| format!("the environment variable {name} is not set"))?;
+                .filter(|value| !value.is_empty())
+                .ok_or_else(|| {
+                    format!("the environment variable {name:?} is not set or is empty")
+                })?;
             out.push_str(&value);
             rest = after;
         } else if rest.starts_with('{') {

@@ -8,7 +8,7 @@ mod flags;
 mod processes;
 mod span;
 
-pub use alertmanager::Alertmanagers;
+pub use alertmanager::{AlertmanagerSettings, Alertmanagers, Placeholders, System};
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 pub use processes::BreakerSettings;
 
@@ -82,7 +82,7 @@ pub struct Settings {
     /// Labels an alert must carry before it acts.
     pub alert_match: BTreeMap<String, String>,
     /// The Alertmanagers that are polled, if any.
-    pub alertmanagers: Option<Alertmanagers>,
+    pub alertmanagers: Option<AlertmanagerSettings>,
     /// File with the webhook's bearer token.
     pub token_file: Option<PathBuf>,
     /// How long the quarantine keeps what was moved.
@@ -297,7 +297,7 @@ impl Settings {
         }
         let alertmanagers = file
             .alertmanager
-            .map(|section| section.build(&alertmanager::System))
+            .map(alertmanager::AlertmanagerSection::build)
             .transpose()?;
         let mut alert_match = file.webhook.r#match;
         if !remediator.webhook_match.is_empty() {

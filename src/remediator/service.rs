@@ -26,6 +26,7 @@ use rustix::fs::FlockOperation;
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::config::System;
 use crate::connection::State;
 use crate::folder::discovery::{self, ProblemLog, Skipped};
 use crate::folder::{Discovery, Found, Timestamp};
@@ -34,6 +35,7 @@ use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 
 use super::metrics::{Live, metric_families};
 use super::overview::overview;
+use super::pull::Poller;
 use super::quarantine::RunId;
 use super::restart::coordinator::RestartCoordinator;
 use super::runner::{self, Context, blocking};
@@ -64,6 +66,7 @@ mod housekeeping;
 mod intake;
 mod pages;
 mod perform;
+mod polling;
 mod refusal_log;
 mod token;
 mod work;
@@ -74,6 +77,8 @@ pub struct Remediator {
     restarts: Arc<RestartCoordinator>,
     /// The webhook is off without it.
     token: Option<token::TokenFile>,
+    /// No Alertmanager is polled without it.
+    poller: Option<Poller>,
     discovery: Mutex<(Discovery, ProblemLog)>,
     known: Mutex<LastSurvey>,
     active: Mutex<HashSet<i64>>,
@@ -127,6 +132,17 @@ impl Remediator {
                 return Err("no source of alerts is configured; poll Alertmanager (alertmanager.urls in the configuration), or take its webhook with --webhook.token-file, which holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)".into());
             }
         };
+        let poller = match &ctx.settings.alertmanagers {
+            Some(settings) => Some(Poller::new(settings.resolve(&System)?)),
+            None => None,
+        };
+        if let Some(poller) = &poller
+            && poller.matches().is_empty()
+        {
+            tracing::warn!(
+                "no alertmanager.match is configured: an alert of another host about a session of the same name would act here; with more than one host set alertmanager.match: {{instance: \"{{hostname}}:10273\"}}"
+            );
+        }
         if !ctx.connection.has_sources() {
             tracing::warn!(
                 "no connection probe is configured: every clean-up will be refused; see --connection.command"
@@ -150,6 +166,7 @@ impl Remediator {
             restarts: RestartCoordinator::new(ctx.clone()),
             ctx,
             token,
+            poller,
             discovery: Mutex::new((discovery, ProblemLog::default())),
             // A scrape that comes before the first look around tells of these.
             known: Mutex::new(LastSurvey {

@@ -203,9 +203,17 @@ pub fn request_of(
         action,
         tier: tier.label().to_owned(),
         fingerprint: short(fingerprint),
-        starts_at: short(starts_at),
+        starts_at: start_of(starts_at),
         via: Via::default(),
     })
+}
+
+/// An alert's start in UTC with milliseconds: the webhook tells nanoseconds and any offset,
+/// `GET /api/v2/alerts` of the same Alertmanager milliseconds. What is no time is kept.
+fn start_of(text: &str) -> String {
+    let at = text.parse::<jiff::Timestamp>().ok();
+    let at = at.and_then(|at| jiff::Timestamp::from_millisecond(at.as_millisecond()).ok());
+    at.map_or_else(|| short(text), |at| format!("{at:.3}"))
 }
 
 /// The part of an identifying text that is kept.

@@ -383,6 +383,15 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
     Ok(roots)
 }
 
+/// Whether a URL can be asked.
+///
+/// # Errors
+///
+/// [`ClientError::BadUrl`] or [`ClientError::UserInfo`].
+pub fn check_url(url: &str) -> Result<(), ClientError> {
+    parse_url(url).map(drop)
+}
+
 fn parse_url(url: &str) -> Result<Uri, ClientError> {
     // Checked on the text: a credential may be what makes the URL invalid.
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);

@@ -15,14 +15,15 @@ use crate::secret;
 /// A file of credentials is read up to here.
 const MAX_SECRET_BYTES: u64 = 8 << 10;
 
-/// The keys `authorization`, `basic_auth` and `tls_config` of Prometheus' `http_config`.
-/// Secrets come from files only.
+/// The keys `authorization`, `basic_auth`, `tls_config` and `follow_redirects` of Prometheus'
+/// `http_config`. Secrets come from files only, and redirects are never followed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HttpConfig {
     authorization: Option<Authorization>,
     basic_auth: Option<BasicAuth>,
     tls_config: TlsConfig,
+    follow_redirects: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -82,9 +83,17 @@ impl fmt::Display for HttpError {
         match self {
             HttpError::Credentials(why) => f.write_str(why),
             HttpError::Client(error) => error.fmt(f),
-            HttpError::Status(401 | 403) => {
-                f.write_str("the server refused the credentials (401 or 403)")
-            }
+            HttpError::Status(status @ (401 | 403)) => write!(
+                f,
+                "the server refused the credentials (status {status}); correct authorization or basic_auth"
+            ),
+            HttpError::Status(status @ 300..=399) => write!(
+                f,
+                "the server redirects (status {status}), and redirects are not followed; configure the URL where it leads"
+            ),
+            HttpError::Status(404) => f.write_str(
+                "the server does not know the path (status 404); correct the path in the URL",
+            ),
             HttpError::Status(status) => write!(f, "the server answered with status {status}"),
         }
     }
@@ -97,6 +106,9 @@ impl HttpConfig {
     ///
     /// Errors: a sentence that begins with the key.
     pub fn build(self) -> Result<HttpClient, String> {
+        if self.follow_redirects {
+            return Err("follow_redirects: redirects are never followed, because the credentials are for the configured server only; leave the key out".into());
+        }
         let credentials = match (self.authorization, self.basic_auth) {
             (Some(_), Some(_)) => {
                 return Err("authorization and basic_auth: give one of them".into());

@@ -8,14 +8,22 @@ impl Placeholders for Fixed {
     }
 
     fn variable(&self, name: &str) -> Option<String> {
-        (name == "DOMAIN").then(|| "example.org".into())
+        let value = match name {
+            "DOMAIN" => "example.org",
+            "EMPTY" => "",
+            "BASE" => "https://am-c/prefix",
+            "USERINFO" => "http://user:hunter@am",
+            _ => return None,
+        };
+        Some(value.to_owned())
     }
 }
 
 fn build(yaml: &str) -> Result<Alertmanagers, String> {
     serde_saphyr::from_str::<AlertmanagerSection>(yaml)
         .map_err(|error| error.to_string())?
-        .build(&Fixed)
+        .build()?
+        .resolve(&Fixed)
 }
 
 #[test]
@@ -44,15 +52,36 @@ fn errors_say_where_and_repeat_no_url() {
             "urls[0]: must look like",
         ),
         ("urls: ['http://a', 'http://a/']", "urls[1]: the same URL"),
-        ("urls: ['http://${NOWHERE}']", "NOWHERE is not set"),
+        ("urls: ['http://${NOWHERE}']", "\"NOWHERE\" is not set"),
         ("urls: ['http://${NOWHERE']", "not closed"),
         (
             "urls: ['http://a']\nmatch: {a: '{host}'}",
             "match.a: the only placeholders",
         ),
+        ("urls: ['http://a/?x=hunter']", "urls[0]: must look like"),
+        ("urls: ['http://a:99999']", "urls[0]: must look like"),
+        ("urls: ['${USERINFO}']", "urls[0]: must look like"),
+        ("urls: ['http://${EMPTY}']", "is not set or is empty"),
+        (
+            "urls: ['http://a']\nmatch: {a: '${EMPTY}'}",
+            "match.a: the environment variable",
+        ),
+        (
+            "urls: ['http://a']\nmatch: {a: ''}",
+            "match.a: the value is empty",
+        ),
+        (
+            "urls: ['http://a']\nmatch: {'a-b': x}",
+            "is not the name of a label",
+        ),
         (
             "urls: ['http://a']\ninterval: 10ms",
-            "interval: not less than 1s",
+            "interval: from 1s to 1h",
+        ),
+        ("urls: ['http://a']\ntimeout: 2h", "timeout: from 1s to 1h"),
+        (
+            "urls: ['http://a']\nhttp_config: {follow_redirects: true}",
+            "http_config.follow_redirects",
         ),
         (
             "urls: ['http://a']\nhttp_config: {tls_config: {cert_file: a}}",
@@ -63,4 +92,17 @@ fn errors_say_where_and_repeat_no_url() {
         assert!(error.contains(says), "{yaml}: {error}");
         assert!(!error.contains("hunter"), "{error}");
     }
+}
+
+#[test]
+fn variables_are_needed_only_where_alertmanagers_are_polled() {
+    let yaml = "urls: ['http://${NOWHERE}', '${BASE}']\nmatch: {a: '${NOWHERE}'}";
+    let section: AlertmanagerSection = serde_saphyr::from_str(yaml).unwrap();
+    assert!(section.build().unwrap().resolve(&Fixed).is_err());
+    assert_eq!(
+        build("urls: ['${BASE}']").unwrap().urls,
+        ["https://am-c/prefix"]
+    );
+    let many: Vec<String> = (0..17).map(|n| format!("'http://a{n}'")).collect();
+    assert!(build(&format!("urls: [{}]", many.join(", "))).is_err());
 }

@@ -7,13 +7,15 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::task::JoinSet;
 
 use crate::config::Alertmanagers;
-use crate::folder::json::Object;
 use crate::remediator::webhook::LADDER;
 
-use super::merge::PolledAlert;
+use super::answer::{PolledAlert, parse};
 
 /// Largest answer that is read, in bytes. A thousand alerts have about two million.
-const MAX_BODY_BYTES: usize = 16 << 20;
+const MAX_BODY_BYTES: usize = 8 << 20;
+/// The first poll comes within this time, or within the interval, so that hosts that start
+/// together do not ask together.
+const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
 /// What each Alertmanager answered, in the order of the configuration.
 pub type Poll = Vec<Result<Vec<PolledAlert>, String>>;
@@ -22,22 +24,32 @@ pub type Poll = Vec<Result<Vec<PolledAlert>, String>>;
 #[derive(Clone, Debug)]
 pub struct Poller {
     config: Alertmanagers,
+    names: Vec<String>,
 }
 
 impl Poller {
     /// With this configuration.
     pub fn new(config: Alertmanagers) -> Self {
-        Self { config }
+        let names = names_of(&config.urls);
+        Self { config, names }
     }
 
-    /// The names of the Alertmanagers for metrics and logs: host and port of each.
-    pub fn names(&self) -> Vec<String> {
-        self.config.urls.iter().map(|url| name_of(url)).collect()
+    /// The names of the Alertmanagers for metrics and logs: host and port of each, without
+    /// the path, which may hold a secret. No name occurs twice.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// The labels of this host's alerts.
     pub fn matches(&self) -> &BTreeMap<String, String> {
         &self.config.matches
+    }
+
+    /// The same in one line, for a person.
+    pub fn matches_text(&self) -> String {
+        let matches = self.config.matches.iter();
+        let matches = matches.map(|(label, value)| format!("{label}={value}"));
+        matches.collect::<Vec<_>>().join(", ")
     }
 
     /// Asks all of them at once for the ladder's alerts: those with the labels of this host,
@@ -73,19 +85,14 @@ impl Poller {
             .interval
             .mul_f64(0.9 + 0.2 * random.clamp(0.0, 1.0))
     }
-}
 
-/// Errors: the answer is not a list of alerts. Repeats nothing of it.
-fn parse(body: &[u8]) -> Result<Vec<PolledAlert>, String> {
-    serde_json::from_slice::<Vec<Object<PolledAlert>>>(body)
-        .map(|alerts| alerts.into_iter().map(|alert| alert.0).collect())
-        .map_err(|error| {
-            format!(
-                "the answer is not Alertmanager's list of alerts (line {}, column {})",
-                error.line(),
-                error.column()
-            )
-        })
+    /// How long to wait until the first poll; `random` is from 0 to 1.
+    pub fn first_pause(&self, random: f64) -> Duration {
+        self.config
+            .interval
+            .min(FIRST_WITHIN)
+            .mul_f64(random.clamp(0.0, 1.0))
+    }
 }
 
 fn query(matches: &BTreeMap<String, String>, all_hosts: bool) -> String {
@@ -103,9 +110,21 @@ fn query(matches: &BTreeMap<String, String>, all_hosts: bool) -> String {
         .join("&")
 }
 
-fn name_of(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split('/').next().unwrap_or(rest).to_owned()
+fn names_of(urls: &[String]) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for url in urls {
+        let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
+        let host = rest.split('/').next().unwrap_or(rest);
+        let same = |number: usize| match number {
+            1 => host.to_owned(),
+            number => format!("{host} ({number})"),
+        };
+        // One of the first that many is free.
+        let free = (1..=urls.len()).map(same);
+        let name = free.into_iter().find(|name| !names.contains(name));
+        names.push(name.unwrap_or_else(|| host.to_owned()));
+    }
+    names
 }
 
 #[cfg(test)]

@@ -10,45 +10,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
-
 use crate::remediator::store::queue::Request;
 use crate::remediator::store::runs::Action;
 use crate::remediator::webhook::{self, Ignored};
 
+use super::answer::{AlertStatus, PolledAlert};
+
 /// Complete polls in a row without an alert after which it is gone.
 const GONE_AFTER: u32 = 2;
-
-/// One alert of `GET /api/v2/alerts`. Unknown fields are ignored.
-#[derive(Clone, Debug, Deserialize)]
-pub struct PolledAlert {
-    /// Its labels.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// When it began, as Alertmanager writes it.
-    #[serde(default, rename = "startsAt")]
-    pub starts_at: String,
-    /// What identifies it.
-    #[serde(default)]
-    pub fingerprint: String,
-    /// Whether Alertmanager would notify of it.
-    #[serde(default)]
-    pub status: AlertStatus,
-}
-
-/// The status of a polled alert.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct AlertStatus {
-    /// `active`, `suppressed` or `unprocessed`.
-    pub state: String,
-    /// Ids of silences.
-    pub silenced_by: Vec<String>,
-    /// Fingerprints of alerts that inhibit it.
-    pub inhibited_by: Vec<String>,
-    /// Names of time intervals that mute it.
-    pub muted_by: Vec<String>,
-}
 
 /// What Alertmanagers think of an alert; a later one wins where they disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,7 +31,7 @@ impl AlertStatus {
     fn seen(&self) -> Seen {
         let suppressed = [&self.silenced_by, &self.inhibited_by, &self.muted_by]
             .iter()
-            .any(|by| !by.is_empty());
+            .any(|by| by.as_ref().is_some_and(|by| !by.is_empty()));
         match self.state.as_str() {
             _ if suppressed => Seen::Suppressed,
             "active" => Seen::Active,
@@ -88,9 +57,22 @@ pub struct Merged {
 
 /// How many complete polls in a row did not have the alert of each armed run.
 #[derive(Debug, Default)]
-pub struct Absences(BTreeMap<(String, Action), u32>);
+pub struct Absences {
+    counts: BTreeMap<(String, Action), u32>,
+    /// Armed runs whose alert was seen at a poll; `None` where that does not matter.
+    seen: Option<BTreeSet<(String, Action)>>,
+}
 
 impl Absences {
+    /// With the webhook, a run may be armed by an Alertmanager that is not polled: the
+    /// absence of an alert counts only once a poll has seen it.
+    pub fn beside_the_webhook() -> Self {
+        Self {
+            counts: BTreeMap::new(),
+            seen: Some(BTreeSet::new()),
+        }
+    }
+
     /// Merges one poll. `answers`: of each configured Alertmanager its alerts, or `None`
     /// where it did not answer. `demanded`: the labels of this host. `armed`: the runs that
     /// wait.
@@ -101,7 +83,7 @@ impl Absences {
         armed: &[(String, Action)],
     ) -> Merged {
         let mut merged = Merged::default();
-        let mut alerts: BTreeMap<(&str, &str), (Seen, Request)> = BTreeMap::new();
+        let mut alerts: BTreeMap<(&str, String, &str), (Seen, Request)> = BTreeMap::new();
         let mut others: BTreeSet<&str> = BTreeSet::new();
         for alert in answers.iter().flatten().flatten() {
             let seen = alert.status.seen();
@@ -113,11 +95,17 @@ impl Absences {
             ) {
                 Ok(request) => {
                     // Without the start: it may differ for a moment between two of a cluster.
-                    let key = (alert.fingerprint.as_str(), request.action.label());
-                    alerts
-                        .entry(key)
-                        .and_modify(|known| known.0 = known.0.max(seen))
-                        .or_insert((seen, request));
+                    let (fingerprint, action) = (&alert.fingerprint, request.action.label());
+                    let key = (fingerprint.as_str(), request.session.clone(), action);
+                    match alerts.get_mut(&key) {
+                        None => drop(alerts.insert(key, (seen, request))),
+                        Some((known, first)) => {
+                            *known = seen.max(*known);
+                            if request.starts_at < first.starts_at {
+                                first.starts_at = request.starts_at;
+                            }
+                        }
+                    }
                 }
                 Err(Ignored::OtherTarget) => {
                     others.insert(&alert.fingerprint);
@@ -138,11 +126,18 @@ impl Absences {
             }
         }
         let is_complete = !answers.is_empty() && answers.iter().all(Option::is_some);
-        self.0
+        self.counts
             .retain(|key, _| armed.contains(key) && !present.contains(key));
+        if let Some(seen) = &mut self.seen {
+            seen.retain(|key| armed.contains(key));
+            seen.extend(armed.iter().filter(|key| present.contains(*key)).cloned());
+        }
         if is_complete {
             for key in armed.iter().filter(|key| !present.contains(*key)) {
-                let absent = self.0.entry(key.clone()).or_default();
+                if self.seen.as_ref().is_some_and(|seen| !seen.contains(key)) {
+                    continue;
+                }
+                let absent = self.counts.entry(key.clone()).or_default();
                 *absent += 1;
                 if *absent >= GONE_AFTER {
                     merged.gone.push(key.clone());

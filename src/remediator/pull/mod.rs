@@ -6,7 +6,9 @@
 //!
 //! An Alertmanager that does not answer is a metric and a log line, never an action.
 
+mod answer;
 mod client;
 pub mod merge;
 
+pub use answer::{AlertStatus, PolledAlert};
 pub use client::{Poll, Poller};

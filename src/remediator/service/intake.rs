@@ -1,30 +1,56 @@
 //! Alerts become requests on record: those that Alertmanager posts, and those that are polled.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use crate::folder::Timestamp;
-use crate::remediator::pull::Poller;
-use crate::remediator::pull::merge::{Absences, Merged};
-use crate::remediator::store::queue::{Accepted, Request, Via};
+use crate::remediator::metrics::SUPPRESSED;
+use crate::remediator::store::queue::{Accepted, Request};
 use crate::remediator::store::runs::Action;
 use crate::remediator::store::{BlockingStore, StoreError};
 use crate::remediator::webhook::{self, Payload};
 
 use super::Remediator;
 
-/// Polls after which the alerts of all hosts are asked for, while there is none of this host.
-const ALL_HOSTS_EVERY: u32 = 20;
-
 /// What one delivery, or one poll, asks for.
 #[derive(Debug, Default)]
-struct Intake {
+pub(super) struct Intake {
     /// Alerts that may ask for a run.
-    wanted: Vec<Request>,
+    pub(super) wanted: Vec<Request>,
     /// Alerts that ask for one and are silenced or inhibited.
-    suppressed: Vec<Request>,
+    pub(super) suppressed: Vec<Request>,
     /// Sessions and actions whose alert is over.
-    over: Vec<(String, Action)>,
+    pub(super) over: Vec<(String, Action)>,
+}
+
+impl Intake {
+    pub(super) fn is_empty(&self) -> bool {
+        self.wanted.is_empty() && self.suppressed.is_empty() && self.over.is_empty()
+    }
+}
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    /// Runs that were queued.
+    pub(super) queued: usize,
+    /// Alerts, by outcome.
+    pub(super) outcomes: BTreeMap<&'static str, u64>,
+    /// Alerts that started no run.
+    pub(super) unstarted: BTreeSet<(String, Action, &'static str)>,
+}
+
+impl Taken {
+    fn add(&mut self, request: &Request, outcome: &'static str, is_queued: bool) {
+        *self.outcomes.entry(outcome).or_default() += 1;
+        match is_queued {
+            true => self.queued += 1,
+            false => {
+                let session = request.session.clone();
+                self.unstarted.insert((session, request.action, outcome));
+            }
+        }
+    }
 }
 
 impl Remediator {
@@ -56,15 +82,31 @@ impl Remediator {
                     via: via.clone(),
                     ..request
                 }),
-                Err(ignored) => self.live.alert(ignored.label()),
+                Err(ignored) => self.live.alert(ignored.label(), 1),
             }
         }
-        let queued = self.take(store, intake)?;
-        Ok((queued, payload.alerts.len() - queued))
+        let taken = self.take(store, intake)?;
+        for (outcome, alerts) in &taken.outcomes {
+            self.live.alert(outcome, *alerts);
+        }
+        for (_, action, outcome) in &taken.unstarted {
+            if *outcome == UNKNOWN_SESSION {
+                // Without the name, which anybody may have chosen.
+                tracing::warn!(
+                    action = action.label(),
+                    "an alert names a session that is not here; see --sessions.path and --webhook.match"
+                );
+            }
+        }
+        Ok((taken.queued, payload.alerts.len() - taken.queued))
     }
 
-    /// Puts alerts on record. Returns how many runs were queued.
-    fn take(&self, store: &BlockingStore<'_>, intake: Intake) -> Result<usize, StoreError> {
+    /// Puts alerts on record.
+    pub(super) fn take(
+        &self,
+        store: &BlockingStore<'_>,
+        intake: Intake,
+    ) -> Result<Taken, StoreError> {
         let checked = store.lock().check();
         self.journal.note_failure(&checked);
         checked?;
@@ -81,23 +123,20 @@ impl Remediator {
         for request in intake.wanted {
             match self.find_now(&request.session)? {
                 Some(_) => wanted.push(request),
-                None => {
-                    tracing::warn!(
-                        action = request.action.label(),
-                        "an alert names a session that is not here; see --sessions.path and the labels that are demanded of an alert (--webhook.match, alertmanager.match)"
-                    );
-                    self.live.alert(UNKNOWN_SESSION);
-                    unknown.push(request);
-                }
+                None => unknown.push(request),
             }
         }
         let now = Timestamp::of(&self.ctx.clock);
+        let mut taken = Taken::default();
         for (requests, outcome) in [
             (&unknown, UNKNOWN_SESSION),
             (&intake.suppressed, SUPPRESSED),
         ] {
             if !requests.is_empty() {
                 store.lock().unstarted().add(requests, outcome, now)?;
+            }
+            for request in requests {
+                taken.add(request, outcome, false);
             }
         }
         let accepted = {
@@ -109,14 +148,10 @@ impl Remediator {
                 Ok::<_, StoreError>(accepted)
             })?
         };
-        for _ in &intake.suppressed {
-            self.live.alert(SUPPRESSED);
-        }
-        let mut queued = 0;
         for (request, accepted) in wanted.iter().zip(accepted) {
-            self.live.alert(accepted.label());
+            let is_queued = matches!(accepted, Accepted::Queued(_));
+            taken.add(request, accepted.label(), is_queued);
             if let Accepted::Queued(id) = accepted {
-                queued += 1;
                 tracing::info!(
                     id,
                     session = request.session,
@@ -125,158 +160,9 @@ impl Remediator {
                 );
             }
         }
-        Ok(queued)
+        Ok(taken)
     }
-
-    /// Polls the configured Alertmanagers until the end.
-    pub(super) async fn poll_for_ever(
-        self: Arc<Self>,
-        mut stopping: tokio::sync::watch::Receiver<bool>,
-    ) {
-        let Some(config) = self.ctx.settings.alertmanagers.clone() else {
-            return;
-        };
-        let poller = Poller::new(config);
-        let (mut absences, mut polls, mut was_up) = (Absences::default(), 0, None);
-        loop {
-            tokio::select! {
-                _ = stopping.changed() => return,
-                () = self.poll(&poller, &mut absences, polls, &mut was_up) => {}
-            }
-            polls = polls.wrapping_add(1);
-            let pause = poller.pause(random());
-            tokio::select! {
-                _ = stopping.changed() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    }
-
-    async fn poll(
-        self: &Arc<Self>,
-        poller: &Poller,
-        absences: &mut Absences,
-        polls: u32,
-        was_up: &mut Option<bool>,
-    ) {
-        let answers = poller.poll(false).await;
-        self.note_answers(poller, &answers, was_up);
-        let answers: Vec<_> = answers.into_iter().map(Result::ok).collect();
-        let armed = self
-            .ctx
-            .ask(|store| store.armed().all())
-            .await
-            .map(|armed| armed.into_iter().map(|run| (run.session, run.action)));
-        let armed: Vec<(String, Action)> = match armed {
-            Ok(armed) => armed.collect(),
-            Err(error) => return tracing::error!("failed to load the armed runs: {error}"),
-        };
-        let matches = poller.matches().clone();
-        let merged = absences.merge(&answers, &matches, &armed);
-        let is_empty = merged.active.is_empty() && merged.suppressed.is_empty();
-        if is_empty && !matches.is_empty() && polls.is_multiple_of(ALL_HOSTS_EVERY) {
-            self.note_other_hosts(poller, &matches).await;
-        }
-        self.record(merged).await;
-    }
-
-    /// Puts on record what a poll found.
-    async fn record(self: &Arc<Self>, merged: Merged) {
-        let via = Via {
-            receiver: "poll".into(),
-            group_key: String::new(),
-        };
-        let intake = Intake {
-            wanted: merged
-                .active
-                .into_iter()
-                .map(|request| Request {
-                    via: via.clone(),
-                    ..request
-                })
-                .collect(),
-            suppressed: merged.suppressed,
-            over: merged.gone,
-        };
-        if intake.wanted.is_empty() && intake.suppressed.is_empty() && intake.over.is_empty() {
-            return;
-        }
-        let remediator = Arc::clone(self);
-        let taken = self
-            .ctx
-            .store
-            .block(move |store| remediator.take(store, intake));
-        match taken.await {
-            Ok(0) => {}
-            Ok(_) => self.wake.notify_waiters(),
-            Err(error) => tracing::error!("a polled alert could not be put on record: {error}"),
-        }
-    }
-
-    /// Metric and log: which Alertmanagers answer.
-    fn note_answers(
-        &self,
-        poller: &Poller,
-        answers: &crate::remediator::pull::Poll,
-        was_up: &mut Option<bool>,
-    ) {
-        for (name, answer) in poller.names().into_iter().zip(answers) {
-            if self.live.alertmanager(&name, answer.is_ok())
-                && let Err(error) = answer
-            {
-                tracing::warn!(alertmanager = name, "polling failed: {error}");
-            }
-        }
-        let is_up = answers.iter().any(Result::is_ok);
-        match (*was_up, is_up) {
-            (Some(true) | None, false) => tracing::error!(
-                "no Alertmanager answers: no alert can ask for a clean-up until one does"
-            ),
-            (Some(false), true) => tracing::info!("an Alertmanager answers again"),
-            _ => {}
-        }
-        *was_up = Some(is_up);
-    }
-
-    /// Says so if there are alerts of the ladder and none has this host's labels: the match
-    /// may be wrong.
-    async fn note_other_hosts(
-        &self,
-        poller: &Poller,
-        matches: &std::collections::BTreeMap<String, String>,
-    ) {
-        let answers: Vec<_> = poller
-            .poll(true)
-            .await
-            .into_iter()
-            .map(Result::ok)
-            .collect();
-        if !answers.iter().any(Option::is_some) {
-            return;
-        }
-        let seen = Absences::default().merge(&answers, matches, &[]);
-        let others = match seen.active.is_empty() && seen.suppressed.is_empty() {
-            true => seen.others as u64,
-            false => 0,
-        };
-        if self.live.others.swap(others, Ordering::Relaxed) == 0 && others > 0 {
-            tracing::warn!(
-                alerts = others,
-                "Alertmanager has alerts about auth folders, and none of them has the labels in alertmanager.match: right if they are of other hosts, else correct the labels"
-            );
-        }
-    }
-}
-
-/// From 0 to 1.
-fn random() -> f64 {
-    let mut bytes = [0; 2];
-    // Without it all hosts may poll at the same time, and that is all.
-    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    f64::from(u16::from_le_bytes(bytes)) / f64::from(u16::MAX)
 }
 
 /// An alert that names no session of this host.
 pub(super) const UNKNOWN_SESSION: &str = "unknown_session";
-/// An alert that is silenced, inhibited or muted.
-pub(super) const SUPPRESSED: &str = "suppressed";

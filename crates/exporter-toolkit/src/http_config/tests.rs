@@ -61,7 +61,9 @@ async fn credentials_are_sent_and_read_anew() {
         header.contains("authorization: Bearer second\r\n"),
         "{header}"
     );
-    assert!(matches!(answer, Err(HttpError::Status(401))));
+    let refused = answer.unwrap_err().to_string();
+    assert!(refused.contains("correct authorization"), "{refused}");
+    assert!(!refused.contains("second"), "{refused}");
 
     let password = secret(dir.path(), "password", "b:c");
     let basic = build(&format!(
@@ -97,6 +99,16 @@ async fn a_secret_that_others_can_read_is_not_sent() {
     assert!(!error.to_string().contains("first"));
 }
 
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let client = build("follow_redirects: false").unwrap();
+    let status = "302 Found\r\nLocation: http://127.0.0.1:1/elsewhere";
+    let (_, answer) = asked(&client, status).await;
+    let error = answer.unwrap_err();
+    assert!(matches!(error, HttpError::Status(302)), "{error}");
+    assert!(error.to_string().contains("not followed"), "{error}");
+}
+
 #[test]
 fn errors_name_the_key() {
     for (yaml, says) in [
@@ -111,6 +123,7 @@ fn errors_name_the_key() {
         ("tls_config: {cert_file: a}", "cert_file and key_file"),
         ("tls_config: {insecure_skip_verify: true}", "unknown field"),
         ("authorization: {credentials: secret}", "unknown field"),
+        ("follow_redirects: true", "follow_redirects"),
     ] {
         let error = build(yaml).unwrap_err();
         assert!(error.contains(says), "{yaml}: {error}");

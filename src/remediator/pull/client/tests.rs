@@ -12,21 +12,31 @@ fn the_query_asks_for_the_ladder_and_this_host() {
 }
 
 #[test]
-fn the_name_is_the_host() {
-    assert_eq!(name_of("https://am-a:9093/prefix"), "am-a:9093");
+fn a_name_is_a_host_and_no_two_are_the_same() {
+    let urls = [
+        "https://am-a:9093/secret",
+        "http://am-b:9093",
+        "https://am-a:9093/other",
+        "http://am-a:9093",
+    ];
+    assert_eq!(
+        names_of(&urls.map(str::to_owned)),
+        ["am-a:9093", "am-b:9093", "am-a:9093 (2)", "am-a:9093 (3)"]
+    );
 }
 
 #[test]
-fn an_answer_of_alertmanager_is_understood() {
-    let body = br#"[{"annotations":{"summary":"x"},"endsAt":"2026-01-01T00:05:00.000Z",
-        "fingerprint":"abc","receivers":[{"name":"r"}],"startsAt":"2026-01-01T00:00:00.000Z",
-        "status":{"inhibitedBy":[],"mutedBy":[],"silencedBy":["s"],"state":"suppressed"},
-        "updatedAt":"2026-01-01T00:00:00.000Z","generatorURL":"http://p/",
-        "labels":{"alertname":"A","session":"bot"}}]"#;
-    let alerts = parse(body).unwrap();
-    assert_eq!(alerts[0].fingerprint, "abc");
-    assert_eq!(alerts[0].status.silenced_by, ["s"]);
-    assert_eq!(alerts[0].labels["session"], "bot");
-    let error = parse(b"{\"secret\": 1}").unwrap_err();
-    assert!(!error.contains("secret"), "{error}");
+fn polls_are_spread() {
+    let poller = Poller::new(Alertmanagers {
+        urls: Vec::new(),
+        matches: BTreeMap::new(),
+        interval: Duration::from_secs(30),
+        timeout: Duration::from_secs(10),
+        client: exporter_toolkit::http_config::HttpClient::default(),
+    });
+    assert_eq!(poller.pause(0.0), Duration::from_secs(27));
+    assert_eq!(poller.pause(1.0), Duration::from_secs(33));
+    assert_eq!(poller.pause(7.0), Duration::from_secs(33));
+    assert_eq!(poller.first_pause(0.0), Duration::ZERO);
+    assert_eq!(poller.first_pause(1.0), FIRST_WITHIN);
 }

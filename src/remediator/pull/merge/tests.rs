@@ -1,8 +1,9 @@
 use super::*;
 use proptest::prelude::*;
+use serde::de::IgnoredAny;
 
 fn alert(fingerprint: &str, host: &str, tier: &str, state: &str) -> PolledAlert {
-    let by = |is: bool| is.then(|| "x".to_owned()).into_iter().collect();
+    let by = |is: bool| Some(vec![IgnoredAny; usize::from(is)]);
     PolledAlert {
         labels: [
             ("ladder", webhook::LADDER),
@@ -17,8 +18,8 @@ fn alert(fingerprint: &str, host: &str, tier: &str, state: &str) -> PolledAlert 
         status: AlertStatus {
             state: state.into(),
             silenced_by: by(state == "suppressed"),
-            inhibited_by: Vec::new(),
-            muted_by: Vec::new(),
+            inhibited_by: None,
+            muted_by: Some(Vec::new()),
         },
     }
 }
@@ -64,7 +65,7 @@ fn the_table() {
 #[test]
 fn what_suppresses_counts_whatever_the_state_says() {
     let mut silenced = cleanup("active");
-    silenced.status.inhibited_by = vec!["x".into()];
+    silenced.status.inhibited_by = Some(vec![IgnoredAny]);
     let merged = Absences::default().merge(&[Some(vec![silenced])], &mine(), &[]);
     assert!(merged.active.is_empty());
     assert_eq!(sessions(&merged.suppressed), ["bot"]);
@@ -95,6 +96,52 @@ fn only_two_complete_polls_without_the_alert_disarm() {
     assert_eq!(gone(&[none(), Some(vec![cleanup("suppressed")])]), 0);
     assert_eq!(gone(&[none(), none()]), 0);
     assert_eq!(gone(&[none(), none()]), 1);
+}
+
+/// The webhook may have armed it for an alert of an Alertmanager that is not polled.
+#[test]
+fn beside_the_webhook_only_an_alert_that_was_seen_can_be_gone() {
+    let armed = [("bot".to_owned(), Action::Cleanup)];
+    let mut absences = Absences::beside_the_webhook();
+    let mut gone =
+        |answer: Vec<PolledAlert>| absences.merge(&[Some(answer)], &mine(), &armed).gone.len();
+    for _ in 0..5 {
+        assert_eq!(gone(Vec::new()), 0);
+    }
+    assert_eq!(gone(vec![cleanup("active")]), 0);
+    assert_eq!(gone(Vec::new()), 0);
+    assert_eq!(gone(Vec::new()), 1);
+}
+
+/// What identifies an alert is what the webhook records of it.
+#[test]
+fn the_key_is_that_of_the_webhook() {
+    let pushed: webhook::Payload = webhook::parse(
+        br#"{"version":"4","alerts":[{"status":"firing","fingerprint":"bot",
+            "startsAt":"2026-01-01T01:00:00.123987654+01:00",
+            "labels":{"ladder":"baileys_auth_files","tier":"cleanup","session":"bot"}}]}"#,
+    )
+    .unwrap();
+    let pushed = webhook::request(&pushed.alerts[0], &BTreeMap::new()).unwrap();
+    let mut polled = cleanup("active");
+    polled.starts_at = "2026-01-01T00:00:00.123Z".into();
+    let merged = Absences::default().merge(&[Some(vec![polled])], &mine(), &[]);
+    assert_eq!(merged.active, [pushed]);
+}
+
+/// Two of a cluster may tell another start for a moment; and one fingerprint for two
+/// sessions, which no Alertmanager has, is two alerts.
+#[test]
+fn one_alert_is_one_request() {
+    let mut later = cleanup("active");
+    later.starts_at = "2026-01-01T00:00:01.000Z".into();
+    let mut other = cleanup("suppressed");
+    other.labels.insert("session".into(), "other".into());
+    let answers = [Some(vec![later, other]), Some(vec![cleanup("active")])];
+    let merged = Absences::default().merge(&answers, &mine(), &[]);
+    assert_eq!(sessions(&merged.active), ["bot"]);
+    assert_eq!(merged.active[0].starts_at, "2026-01-01T00:00:00.000Z");
+    assert_eq!(sessions(&merged.suppressed), ["other"]);
 }
 
 fn answer() -> impl Strategy<Value = Option<Vec<PolledAlert>>> {

@@ -114,7 +114,7 @@ impl<'de> Deserialize<'de> for Alerts {
 pub fn parse(body: &[u8]) -> Result<Vec<PolledAlert>, String> {
     let answer: Alerts = serde_json::from_slice(body).map_err(|error| {
         format!(
-            "the answer is not Alertmanager's list of alerts (line {}, column {}); is it the URL of an Alertmanager, with its path prefix?",
+            "the answer is not the list of alerts of an Alertmanager (line {}, column {}); check the URL and its path prefix",
             error.line(),
             error.column()
         )

@@ -44,7 +44,7 @@ fn anything_else_is_an_error_that_repeats_nothing() {
     ] {
         let error = parse(body.as_bytes()).unwrap_err();
         assert!(
-            error.contains("is it the URL of an Alertmanager"),
+            error.contains("check the URL and its path prefix"),
             "{body}: {error}"
         );
         assert!(!error.contains("secret"), "{error}");

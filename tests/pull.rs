@@ -438,13 +438,8 @@ fn a_hostile_answer_is_no_answer() {
     let elsewhere = CannedServer::start(listed(&[])).unwrap();
     let server = CannedServer::start(listed(&[])).unwrap();
     let mut world = host("");
-    let secret = world.path("alertmanager.token");
-    fs::write(&secret, TOKEN).unwrap();
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-    let credentials = format!(
-        "  http_config: {{authorization: {{credentials_file: {}}}}}\n",
-        secret.display()
-    );
+    let token = secret(&world, "alertmanager.token", TOKEN);
+    let credentials = format!("  http_config: {{authorization: {{credentials_file: {token}}}}}\n");
     world.with_config(&config(&[&server.url()], &credentials));
     let before = world.bot("bot", BLOATED, "disconnected");
     start(&mut world, "h");
@@ -521,4 +516,179 @@ fn a_hostile_answer_is_no_answer() {
     server.answers(listed(&[firing]));
     wait_until_cleaned(&world, "bot");
     world.finish();
+}
+
+/// A file of its owner alone.
+fn secret(world: &World, name: &str, text: &str) -> String {
+    let path = world.path(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path.display().to_string()
+}
+
+/// An authority, a server's certificate for a name, and a client's.
+struct Certificates {
+    authority: String,
+    server: (String, String),
+    client: (String, String),
+}
+
+impl Certificates {
+    fn new(server: &str) -> Self {
+        use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let authority = params.self_signed(&key).unwrap().pem();
+        let issuer = Issuer::new(params, key);
+        let issue = |name: &str| {
+            let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            let key = KeyPair::generate().unwrap();
+            let cert = params.signed_by(&key, &issuer).unwrap();
+            (cert.pem(), key.serialize_pem())
+        };
+        Self {
+            authority,
+            server: issue(server),
+            client: issue("client"),
+        }
+    }
+}
+
+/// A real Alertmanager that asks for a client's certificate and for a password, under
+/// another name than its address.
+#[test]
+fn tls_and_passwords_are_those_of_prometheus() {
+    let mut world = host("");
+    world.bot("bot", BLOATED, "disconnected");
+    let certificates = Certificates::new("am.example.org");
+    let file = |name: &str, text: &str| secret(&world, name, text);
+    let ca = file("ca.pem", &certificates.authority);
+    let other_ca = file("other.pem", &Certificates::new("x").authority);
+    let client = (
+        file("c.pem", &certificates.client.0),
+        file("c.key", &certificates.client.1),
+    );
+    let web = format!(
+        "tls_server_config: {{cert_file: {}, key_file: {}, client_auth_type: RequireAndVerifyClientCert, client_ca_file: {ca}}}\nbasic_auth_users: {{remediator: {:?}}}\n",
+        file("s.pem", &certificates.server.0),
+        file("s.key", &certificates.server.1),
+        bcrypt::hash("right", 4).unwrap(),
+    );
+    let web = file("web.yml", &web);
+    let options = Options {
+        flags: vec![format!("--web.config.file={web}")],
+        ..Options::default()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let alertmanager = alertmanager(dir.path(), options);
+    let url = alertmanager.url().replace("http://", "https://");
+    let password = file("password", "right\n");
+    let wrong = file("wrong", "wrong");
+
+    let identity = format!("cert_file: {}, key_file: {}", client.0, client.1);
+    let with = |password: &str, tls: &str| {
+        let http = format!(
+            "  http_config:\n    basic_auth: {{username: remediator, password_file: {password}}}\n    tls_config: {{{tls}}}\n"
+        );
+        config(&[&url], &http).replace("${HOST}", "h")
+    };
+    let name = "server_name: am.example.org";
+    let good = with(&password, &format!("ca_file: {ca}, {identity}, {name}"));
+    world.with_config(&good);
+    start(&mut world, "h");
+    wait_for(&world, "alertmanager_up", &[], 1.0);
+
+    for (yaml, said) in [
+        (
+            with(&wrong, &format!("ca_file: {ca}, {identity}, {name}")),
+            "refused the credentials",
+        ),
+        (
+            with(
+                "/nonexistent",
+                &format!("ca_file: {ca}, {identity}, {name}"),
+            ),
+            "/nonexistent",
+        ),
+        (
+            with(&password, &format!("ca_file: {ca}, {identity}")),
+            "no TLS with",
+        ),
+        (
+            with(
+                &password,
+                &format!("ca_file: {other_ca}, {identity}, {name}"),
+            ),
+            "no TLS with",
+        ),
+        (
+            with(&password, &format!("{identity}, {name}")),
+            "no TLS with",
+        ),
+        // The alert of TLS 1.3 comes after the handshake.
+        (with(&password, &format!("ca_file: {ca}, {name}")), "no "),
+        (
+            with(
+                &password,
+                &format!("ca_file: {ca}, cert_file: {}", client.0),
+            ),
+            "belong together",
+        ),
+        (good.clone().replace("https:", "http:"), "status 400"),
+    ] {
+        world.with_config(&yaml);
+        let ran = world.remediator(&["doctor"]);
+        let text = format!("{}{}", ran.out, ran.err);
+        assert!(text.contains(said), "{said}: {text}");
+        for word in ["right", "wrong\n"] {
+            assert!(!text.contains(word), "{text}");
+        }
+    }
+    world.with_config(&good);
+    let told = world
+        .remediator(&["doctor", "--output=json"])
+        .must(0, &[])
+        .json();
+    assert_eq!(told[0]["alertmanagers"]["to_fix"], json!([]), "{told:#}");
+
+    // The file is read at each poll.
+    fs::write(&password, "wrong").unwrap();
+    wait_for(&world, "alertmanager_up", &[], 0.0);
+    fs::write(&password, "right").unwrap();
+    wait_for(&world, "alertmanager_up", &[], 1.0);
+    // Others could read it.
+    fs::set_permissions(&password, fs::Permissions::from_mode(0o644)).unwrap();
+    wait_for(&world, "alertmanager_up", &[], 0.0);
+    assert!(
+        world.log().contains("refused the credentials"),
+        "{}",
+        world.log()
+    );
+    assert!(world.log().contains("chmod"), "{}", world.log());
+    world.finish();
+}
+
+/// `serve` needs a source of alerts, and the variables of its configuration; nothing else does.
+#[test]
+fn a_source_and_its_variables_are_needed_by_serve_alone() {
+    let mut world = host("sessions: {}\n");
+    let before = world.bot("bot", BLOATED, "disconnected");
+    let port = format!("--web.listen-address=127.0.0.1:{}", world.port);
+    world
+        .remediator(&["serve", &port])
+        .must(2, &["alertmanager.urls", "--webhook.token-file"]);
+    world.with_config(&config(&["http://127.0.0.1:1"], ""));
+    world
+        .remediator(&["serve", &port])
+        .must(2, &["alertmanager.match.instance", "\"HOST\""]);
+    world.remediator(&["plan", "bot"]).must(0, &[]);
+    // A folder is above warning.
+    world.exporter(&["status"]).must(1, &["bot"]);
+    world.with_config("alertmanager: {urls: ['http://user:password@am:9093']}\n");
+    let ran = world
+        .remediator(&["serve", &port])
+        .must(2, &["alertmanager.urls[0]"]);
+    assert!(!ran.err.contains("password"), "{ran:#?}");
+    world.unchanged("bot", &before);
 }

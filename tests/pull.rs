@@ -473,7 +473,10 @@ fn a_hostile_answer_is_no_answer() {
             "not the list of alerts",
         ),
         (without_status, "not the list of alerts"),
-        (cut(listed(&[firing.clone()])), "not the list of alerts"),
+        (
+            cut(listed(std::slice::from_ref(&firing))),
+            "not the list of alerts",
+        ),
         (status("401 Unauthorized", ""), "correct authorization"),
         (status("404 Not Found", ""), "correct the path"),
         (status("302 Found", &location), "redirects are not followed"),

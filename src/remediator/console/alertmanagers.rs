@@ -16,14 +16,14 @@ pub(super) struct Polled {
     /// The labels that an alert for this host carries, in one line.
     labels: String,
     /// Each of them.
-    answers: Vec<Answer>,
+    answers: Vec<AskedAlertmanager>,
     /// What to do, a sentence each.
     to_fix: Vec<String>,
 }
 
 /// What one said.
 #[derive(Debug, Serialize)]
-struct Answer {
+struct AskedAlertmanager {
     /// Its host and port.
     name: String,
     /// Why it does not answer.
@@ -64,7 +64,7 @@ fn judge(poller: &Poller, poll: Poll) -> Polled {
             Err(error) => (Some(error), (0, 0)),
         };
         to_fix.extend(error.iter().map(|error| format!("{name}: {error}")));
-        answers.push(Answer {
+        answers.push(AskedAlertmanager {
             name: name.clone(),
             error,
             all_hosts,
@@ -75,7 +75,8 @@ fn judge(poller: &Poller, poll: Poll) -> Polled {
     if labels.is_empty() {
         to_fix.push("no label is demanded, so an alert of another host about a session of the same name acts here: with more than one host set alertmanager.match".into());
     }
-    let any = |count: fn(&Answer) -> usize| answers.iter().any(|answer| count(answer) > 0);
+    let any =
+        |count: fn(&AskedAlertmanager) -> usize| answers.iter().any(|answer| count(answer) > 0);
     if any(|answer| answer.all_hosts) && !any(|answer| answer.this_host) {
         to_fix.push(format!("there are alerts about auth folders, and none has the labels of this host ({labels}): right if they are about other hosts, else correct alertmanager.match"));
     }

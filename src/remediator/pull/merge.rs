@@ -21,23 +21,23 @@ const GONE_AFTER: u32 = 2;
 
 /// What Alertmanagers think of an alert; a later one wins where they disagree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Seen {
+enum AlertState {
     Unprocessed,
     Active,
     Suppressed,
 }
 
 impl AlertStatus {
-    fn seen(&self) -> Seen {
+    fn seen(&self) -> AlertState {
         let suppressed = [&self.silenced_by, &self.inhibited_by, &self.muted_by]
             .iter()
             .any(|by| by.as_ref().is_some_and(|by| !by.is_empty()));
         match self.state.as_str() {
-            _ if suppressed => Seen::Suppressed,
-            "active" => Seen::Active,
+            _ if suppressed => AlertState::Suppressed,
+            "active" => AlertState::Active,
             // Not known: a state of a later version never acts.
-            "unprocessed" => Seen::Unprocessed,
-            _ => Seen::Suppressed,
+            "unprocessed" => AlertState::Unprocessed,
+            _ => AlertState::Suppressed,
         }
     }
 }
@@ -83,7 +83,7 @@ impl Absences {
         armed: &[(String, Action)],
     ) -> Merged {
         let mut merged = Merged::default();
-        let mut alerts: BTreeMap<(&str, String, &str), (Seen, Request)> = BTreeMap::new();
+        let mut alerts: BTreeMap<(&str, String, &str), (AlertState, Request)> = BTreeMap::new();
         let mut others: BTreeSet<&str> = BTreeSet::new();
         for alert in answers.iter().flatten().flatten() {
             let seen = alert.status.seen();
@@ -120,9 +120,9 @@ impl Absences {
             .collect();
         for (seen, request) in alerts.into_values() {
             match seen {
-                Seen::Active => merged.active.push(request),
-                Seen::Suppressed => merged.suppressed.push(request),
-                Seen::Unprocessed => {}
+                AlertState::Active => merged.active.push(request),
+                AlertState::Suppressed => merged.suppressed.push(request),
+                AlertState::Unprocessed => {}
             }
         }
         let is_complete = !answers.is_empty() && answers.iter().all(Option::is_some);

@@ -30,8 +30,7 @@ impl App {
                 clock.clone(),
             )) as Arc<dyn LogView>
         });
-        let connection =
-            Connection::new(settings.connection.clone(), log, memory).with_clock(clock.clone());
+        let connection = Connection::new(settings.connection.clone(), log, memory, clock.clone());
         Self {
             settings: Arc::new(settings),
             connection,

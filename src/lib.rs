@@ -35,16 +35,12 @@
 pub mod app;
 pub mod cli;
 pub mod config;
-// The modules with this attribute still read the time themselves.
-#[allow(clippy::disallowed_methods)]
 pub mod connection;
-#[allow(clippy::disallowed_methods)]
 pub mod control;
 pub mod exporter;
 pub mod folder;
 pub mod logs;
 pub mod policy;
-#[allow(clippy::disallowed_methods)]
 pub mod remediator;
 pub mod rules;
 pub mod state_file;

@@ -1,4 +1,5 @@
 //! baileys_exporter: flags and wiring only.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod runtime;
 

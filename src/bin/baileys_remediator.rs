@@ -1,4 +1,5 @@
 //! baileys_remediator: flags and wiring only.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 mod runtime;
 
@@ -291,7 +292,9 @@ async fn program() -> ExitCode {
             )
             .await
         }
-        Command::Status { output } => block_in_place(|| pause::status(&settings, output)),
+        Command::Status { output } => {
+            block_in_place(|| pause::status(&settings, &clock::Clock::system(), output))
+        }
         Command::Pause { reason } => block_in_place(|| pause::pause(settings, &reason)),
         Command::Resume => block_in_place(|| pause::resume(settings)),
         Command::Undo { run, force, yes } => console::undo(settings, &run, force, yes).await,

@@ -101,6 +101,7 @@ impl Default for Connection {
             ConnectionSettings::default(),
             None,
             Arc::new(Recent::default()),
+            Clock::system(),
         )
     }
 }
@@ -141,21 +142,15 @@ impl Connection {
         settings: ConnectionSettings,
         log: Option<Arc<dyn LogView>>,
         memory: Arc<dyn Memory>,
+        clock: Clock,
     ) -> Self {
         Self {
             settings,
             log,
             memory,
             share_for: Duration::ZERO,
-            clock: Clock::system(),
+            clock,
         }
-    }
-
-    /// The same, with the clock of which the steps are watched.
-    #[must_use]
-    pub fn with_clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
-        self
     }
 
     /// The same, where an answer that holds for many sessions may be this old. Zero, as it is
@@ -171,6 +166,10 @@ impl Connection {
     pub fn without_remembering(mut self) -> Self {
         self.memory = Arc::new(ReadOnly(self.memory));
         self
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::of(&self.clock)
     }
 
     /// Whether any source is configured.
@@ -204,7 +203,8 @@ impl Connection {
         let mut memory = {
             let (memory, session) = (Arc::clone(&self.memory), session.clone());
             let recalled = blocking(move || memory.recall(&session));
-            tokio::time::timeout(MEMORY_TIMEOUT, recalled)
+            self.clock
+                .timeout(MEMORY_TIMEOUT, recalled)
                 .await
                 .ok()
                 .flatten()
@@ -218,8 +218,8 @@ impl Connection {
             evidence.push(Evidence::new("probe", Finding::NoAnswer, nobody));
         }
         for probe in &self.settings.probes {
-            let answer = probe.ask(session, self.settings.timeout).await;
-            let alive = (answer.finding == Finding::Connected).then(|| Alive::at(Timestamp::now()));
+            let answer = probe.ask(session, self.settings.timeout, &self.clock).await;
+            let alive = (answer.finding == Finding::Connected).then(|| Alive::at(self.now()));
             evidence.push(Evidence {
                 id: probe_id(probe),
                 alive,
@@ -227,11 +227,17 @@ impl Connection {
             });
         }
         if let Some(process) = self.settings.processes.observed(session) {
-            let look =
-                process::look(&process, self.settings.timeout, self.share_for, &memory).await;
+            let look = process::look(
+                &process,
+                self.settings.timeout,
+                self.share_for,
+                &memory,
+                &self.clock,
+            )
+            .await;
             if look.evidence.finding == Finding::Gone {
                 let id = look.evidence.id.clone();
-                let gone = memory.first_gone(&id, Timestamp::now());
+                let gone = memory.first_gone(&id, self.now());
                 ended_by = Some(process::had_ended_by(&look, gone.1.at));
                 first_gone = Some(gone);
                 evidence.extend(self.doubts(session, &evidence).await);
@@ -278,15 +284,12 @@ impl Connection {
             });
             log = Some((id, event));
         }
-        let missing = memory.missing(&sightings, Timestamp::now());
+        let missing = memory.missing(&sightings, self.now());
         if !missing.is_empty() {
             let (store, session, seen) =
                 (Arc::clone(&self.memory), session.clone(), missing.clone());
-            let _ = tokio::time::timeout(
-                MEMORY_TIMEOUT,
-                blocking(move || store.remember(&session, &seen)),
-            )
-            .await;
+            let remembered = blocking(move || store.remember(&session, &seen));
+            let _ = self.clock.timeout(MEMORY_TIMEOUT, remembered).await;
             memory.alive.extend(missing);
         }
         Asked {
@@ -312,7 +315,7 @@ impl Connection {
 
     /// Folds what the sources said and what the files say.
     pub fn judge(&self, asked: Asked, inventory: &Inventory) -> Verdict {
-        let now = Timestamp::now();
+        let now = self.now();
         let mut evidence = vouched(asked.evidence, &asked.memory, now);
         if let Some((id, event)) = asked.log {
             let gone = evidence.iter().any(|e| e.finding == Finding::Gone);

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use clock::Clock;
 use regex::Regex;
 use rustix::fs::{Access, access};
 use serde_json::Value;
@@ -193,12 +194,12 @@ impl Probe {
     }
 
     /// Asks. Never fails: what goes wrong is evidence of nothing.
-    pub async fn ask(&self, session: &SessionName, timeout: Duration) -> Evidence {
+    pub async fn ask(&self, session: &SessionName, timeout: Duration, clock: &Clock) -> Evidence {
         let said = match self {
             Probe::Command { argv, env } => ask_command(argv, env, session, timeout)
                 .await
                 .map_err(|why| format!("the command {why}")),
-            Probe::Http(http) => http.ask(session, timeout).await,
+            Probe::Http(http) => http.ask(session, timeout, clock).await,
         };
         let (finding, detail) = said.unwrap_or_else(|why| (Finding::NoAnswer, why));
         Evidence::new("probe", finding, detail)

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use clock::Clock;
 use supervisor::Query;
 
 use crate::control::{Observation, Service};
@@ -35,16 +36,17 @@ pub(super) async fn look(
     timeout: Duration,
     max_age: Duration,
     memory: &Recollection,
+    clock: &Clock,
 ) -> ProcessEvidence {
     let id = process_id(service);
-    let last = memory.last_alive(&id, Timestamp::now());
+    let last = memory.last_alive(&id, Timestamp::of(clock));
     let query = Query {
         timeout,
         max_age,
         last_mark: last.and_then(|alive| alive.mark.clone()),
         is_trusted: memory.trusted_by_configuration || memory.trusted.contains_key(&id),
     };
-    judge(id, service.observe(&query).await, Timestamp::now())
+    judge(id, service.observe(&query).await, Timestamp::of(clock))
 }
 
 /// Whether another entry of the configuration that matches the session contradicts that its

@@ -63,7 +63,7 @@ impl Connection {
         )) = &asked.log
             && !confirmed
         {
-            let now = Timestamp::now();
+            let now = self.now();
             let still = |last: Timestamp| last <= now && last.until(now) >= self.settings.quiet;
             if !still(*last_line) || !inventory.newest_write().is_some_and(still) {
                 let unsure = "its log ends with an opened connection, and no probe and no process says that it was this bot which was stopped; give one";
@@ -108,7 +108,7 @@ impl Connection {
     /// Whether a bot that was started at `since` is connected. What its log said before that
     /// does not count.
     pub fn is_back(&self, asked: Asked, inventory: &Inventory, since: Timestamp) -> bool {
-        let now = Timestamp::now();
+        let now = self.now();
         let mut evidence = asked.evidence;
         if let Some((_, event)) = asked.log {
             let new = |event: &LogEvent| event.at.is_some_and(|at| at.plus(TICK) >= since);

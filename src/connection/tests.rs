@@ -169,7 +169,10 @@ fn after_a_step_of_the_clock_nothing_is_known_to_be_quiet() {
 fn a_step_of_the_clock_is_a_veto_for_the_quiet_window() {
     let start = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000);
     let manual = clock::ManualClock::new(start);
-    let connection = Connection::default().with_clock(manual.clock());
+    let connection = Connection {
+        clock: manual.clock(),
+        ..Connection::default()
+    };
     let vetoed = |judged: &Verdict| {
         let mut all = judged.evidence.iter();
         all.any(|e| e.finding == Finding::Writing && e.detail.contains("was set"))
@@ -191,6 +194,32 @@ fn a_step_of_the_clock_is_a_veto_for_the_quiet_window() {
     assert!(vetoed(&judged()) && vetoed(&stopped()));
     manual.advance(Duration::from_secs(1));
     assert!(!vetoed(&judged()) && !vetoed(&stopped()));
+}
+
+#[test]
+fn the_quiet_window_is_measured_by_the_injected_clock() {
+    let start = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let manual = clock::ManualClock::new(start);
+    let connection = Connection {
+        clock: manual.clock(),
+        ..Connection::default()
+    };
+    let written = written_at(Some(Timestamp::from_secs(999_990)));
+    let finding = || {
+        let asked = Asked {
+            evidence: Vec::new(),
+            log: None,
+            logged_out: false,
+            ended_by: None,
+            memory: Recollection::default(),
+        };
+        let judged = connection.judge(asked, &written);
+        let mut all = judged.evidence.iter();
+        all.find(|e| e.source == "writes").map(|e| e.finding)
+    };
+    assert_eq!(finding(), Some(Finding::Writing));
+    manual.advance(QUIET);
+    assert_eq!(finding(), Some(Finding::Quiet));
 }
 
 /// What happens, in seconds.

@@ -182,8 +182,9 @@ impl Exporter {
     pub async fn follow_logs(&self, first: &Snapshot) -> Result<(), String> {
         let settings = Arc::clone(&self.settings().logs);
         if !settings.globs.is_empty() {
-            let _ = tokio::time::timeout(FIRST_LOOK, self.look_beside()).await;
-            let monitor = Arc::new(Monitor::start(settings, &self.sessions_seen(first))?);
+            let _ = self.clock.timeout(FIRST_LOOK, self.look_beside()).await;
+            let seen = self.sessions_seen(first);
+            let monitor = Arc::new(Monitor::start(settings, &seen, self.clock.clone())?);
             *self.monitor() = Some(Arc::clone(&monitor));
             // Once the exporter is ready, lines may be written and it may be killed.
             let _ =
@@ -324,6 +325,7 @@ impl Exporter {
                 *monitor = Some(Arc::new(Monitor::start(
                     Arc::clone(settings),
                     &SessionsSeen::default(),
+                    self.clock.clone(),
                 )?))
             }
         }

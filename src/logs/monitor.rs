@@ -112,6 +112,7 @@ struct Shared {
 pub struct Monitor {
     state_path: PathBuf,
     shared: Arc<Shared>,
+    clock: Clock,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -120,7 +121,11 @@ impl Monitor {
     /// watches for changes.
     ///
     /// Errors: the state directory cannot be used; a sentence that says what to do.
-    pub fn start(settings: Arc<LogSettings>, first: &SessionsSeen) -> Result<Self, String> {
+    pub fn start(
+        settings: Arc<LogSettings>,
+        first: &SessionsSeen,
+        clock: Clock,
+    ) -> Result<Self, String> {
         let store = LogStore::open(&settings.state_path)?;
         let saved = store.load().map_err(|error| {
             format!(
@@ -140,7 +145,6 @@ impl Monitor {
             sessions,
             bots,
         } = saved;
-        let clock = Clock::system();
         let memory = SessionMemory::from_saved(sessions);
         let own = OwnLogs::of_this_process();
         let mut placer = Placer::new(Arc::clone(&settings), memory, bots, own);
@@ -162,7 +166,7 @@ impl Monitor {
         let (globs, from_start) = (settings.globs.clone(), settings.from_start);
         let follower = Follower::new(sink, globs, from_start, tailer, open_max(), clock.clone());
         let notifier = Arc::clone(&shared.notifier);
-        let server = Tailer::new(follower, notifier, Handle::current(), clock);
+        let server = Tailer::new(follower, notifier, Handle::current(), clock.clone());
         let thread = std::thread::Builder::new()
             .name("logs".into())
             .spawn(move || server.run())
@@ -170,6 +174,7 @@ impl Monitor {
         Ok(Self {
             state_path,
             shared,
+            clock,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -193,10 +198,11 @@ impl Monitor {
     /// Waits until the files were looked at once and where they begin is saved, at most for
     /// `span`. Blocks.
     pub fn wait_for_first_look(&self, span: Duration) {
-        let clock = Clock::system();
-        let began = clock.now();
-        while self.published().committed_at == Timestamp::default() && clock.since(began) < span {
-            clock.block(Duration::from_millis(10));
+        let began = self.clock.now();
+        while self.published().committed_at == Timestamp::default()
+            && self.clock.since(began) < span
+        {
+            self.clock.block(Duration::from_millis(10));
         }
     }
 

@@ -15,7 +15,7 @@ use clock::Clock;
 use crate::app::App;
 use crate::config::Settings;
 use crate::connection::{Recent, State};
-use crate::folder::{Found, SessionName, Timestamp};
+use crate::folder::{Found, SessionName};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Force};
 
@@ -358,11 +358,9 @@ pub(super) async fn record(
     if let Err(error) = defer_signals() {
         complain(&format!("warning: failed to listen for signals: {error}"));
     }
-    let begun = ctx.store.in_place(|store| {
-        store
-            .runs()
-            .begin(session, action, &operator(), Timestamp::now())
-    });
+    let begun = ctx
+        .store
+        .in_place(|store| store.runs().begin(session, action, &operator(), ctx.now()));
     let id = match begun {
         Ok(id) => id,
         Err(error) => return fail(&error.to_string()),
@@ -400,7 +398,7 @@ pub(super) async fn record(
     }
     let finished = ctx
         .store
-        .in_place(|store| store.runs().finish(id, status, &ending, Timestamp::now()));
+        .in_place(|store| store.runs().finish(id, status, &ending, ctx.now()));
     if let Err(error) = finished {
         return fail(&format!("the outcome could not be put on record: {error}"));
     }

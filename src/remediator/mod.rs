@@ -12,6 +12,7 @@
 //! | [`insurance`] | keeps copies of each creds.json |
 //! | [`outcome`] | the result of a run: label, sentence, status, exit code |
 //! | [`console`], [`pause`], [`services`] | the operator's commands |
+//! | [`plan_view`] | what a clean-up would do, for `plan` and the page |
 //! | [`overview`] | the state for `status`, the metrics and the page |
 //! | [`page`], [`metrics`] | the web pages and the metrics |
 //! | [`privileges`], [`movability`] | the permission check, and the check before a stop |

@@ -1,6 +1,7 @@
 //! The commands `status`, `pause` and `resume`.
 
 use anstyle::{AnsiColor, Style};
+use clock::Clock;
 
 use crate::cli::{print, table};
 use crate::config::Settings;
@@ -11,7 +12,7 @@ use super::overview::{Overview, StatusNotice, StatusNoticeKind, overview};
 use super::store::Store;
 
 /// `status`: pause and circuit breaker, queue, armed runs, and the budget of each service.
-pub fn status(settings: &Settings, output: Output) -> Exit {
+pub fn status(settings: &Settings, clock: &Clock, output: Output) -> Exit {
     let sessions: Vec<SessionName> = settings
         .discovery()
         .survey()
@@ -20,7 +21,7 @@ pub fn status(settings: &Settings, output: Output) -> Exit {
         .map(|found| found.session)
         .collect();
     let looked = Store::open_existing(&settings.state_path)
-        .and_then(|store| overview(settings, &store, &sessions, Timestamp::now()));
+        .and_then(|store| overview(settings, &store, &sessions, Timestamp::of(clock)));
     let overview = match looked {
         Ok(overview) => overview,
         Err(error) => return fail(&error.to_string()),
@@ -123,7 +124,7 @@ pub fn pause(settings: Settings, reason: &str) -> Exit {
     };
     let paused = ctx
         .store
-        .in_place(|store| store.pause().set(&operator(), reason, Timestamp::now()));
+        .in_place(|store| store.pause().set(&operator(), reason, ctx.now()));
     match paused {
         Ok(()) => {
             print(
@@ -143,7 +144,7 @@ pub fn resume(settings: Settings) -> Exit {
     };
     let halted = ctx
         .store
-        .in_place(|store| store.pause().resume(&operator(), Timestamp::now()));
+        .in_place(|store| store.pause().resume(&operator(), ctx.now()));
     match halted {
         Ok(halted) => {
             print(match (halted.paused.is_some(), halted.breaker.is_some()) {

@@ -30,7 +30,7 @@ use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{Dir, FlockOperation};
 use rustix::io::Errno;
@@ -57,8 +57,9 @@ pub(super) use self::records::{read_record, write_record};
 pub use self::run_id::RunId;
 
 /// Between fork and exec, a child process holds copies of its parent's descriptors, and with
-/// them a lock that the parent has already released. So a lock is retried for this long.
-const FORK_WINDOW: Duration = Duration::from_millis(200);
+/// them a lock that the parent has already released. So a lock is tried this often.
+const LOCK_TRIES: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Stops the moves of a run from outside, because a blocking call cannot be dropped.
 #[derive(Clone, Debug, Default)]
@@ -122,16 +123,16 @@ impl LockedFolder {
         let statfs =
             rustix::fs::fstatfs(&fd).map_err(|e| obstacle("checking the file system", e))?;
         check_filesystem(statfs.f_type)?;
-        let began = Instant::now();
+        let mut tries = 0;
         loop {
             match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Arc::new(Self { fd, halt })),
                 Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) if began.elapsed() < FORK_WINDOW => {}
+                Err(Errno::WOULDBLOCK) if tries < LOCK_TRIES => tries += 1,
                 Err(Errno::WOULDBLOCK) => return Err(Obstacle::Locked),
                 Err(error) => return Err(obstacle("locking the folder", error)),
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(LOCK_PAUSE);
         }
     }
 

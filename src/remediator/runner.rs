@@ -105,11 +105,15 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 }
 
 /// Takes the folder's lock. Retries for 2 seconds, because a sweep or a scan holds it briefly.
-pub(super) async fn lock(found: &Found) -> Result<Arc<LockedFolder>, Obstacle> {
-    lock_under(found, &Halt::default()).await
+pub(super) async fn lock(clock: &Clock, found: &Found) -> Result<Arc<LockedFolder>, Obstacle> {
+    lock_under(clock, found, &Halt::default()).await
 }
 
-pub(super) async fn lock_under(found: &Found, halt: &Halt) -> Result<Arc<LockedFolder>, Obstacle> {
+pub(super) async fn lock_under(
+    clock: &Clock,
+    found: &Found,
+    halt: &Halt,
+) -> Result<Arc<LockedFolder>, Obstacle> {
     let mut tries = 0;
     loop {
         let (place, halt) = (found.place.clone(), halt.clone());
@@ -118,7 +122,7 @@ pub(super) async fn lock_under(found: &Found, halt: &Halt) -> Result<Arc<LockedF
         if tries == LOCK_TRIES || !matches!(locked, Err(Obstacle::Locked)) {
             return locked;
         }
-        tokio::time::sleep(LOCK_PAUSE).await;
+        clock.sleep(LOCK_PAUSE).await;
     }
 }
 
@@ -154,6 +158,7 @@ impl Folders {
 /// The lock of a folder: the one held for the restart of its service, or a new one. Moves
 /// under it end when `halt` is set.
 pub(super) async fn folder_of(
+    clock: &Clock,
     found: &Found,
     down: Option<&Down>,
     halt: &Halt,
@@ -161,7 +166,7 @@ pub(super) async fn folder_of(
     let held = down.and_then(|down| down.folders.0.get(found.session.as_str()));
     match held {
         Some(folder) => folder.with_halt(halt.clone()),
-        None => lock_under(found, halt).await,
+        None => lock_under(clock, found, halt).await,
     }
 }
 
@@ -408,16 +413,17 @@ async fn clean_under(
     let count = |inventory: &Inventory| count(inventory, &limits);
 
     let halt = down.map(|down| down.halt.clone()).unwrap_or_default();
-    let folder = folder_of(found, down, &halt).await?;
-    ending.step(Step::new("locked", None));
+    let folder = folder_of(&ctx.clock, found, down, &halt).await?;
+    ending.step(Step::new(ctx.now(), "locked", None));
     let (verdict, inventory) = ask_and_scan(&ctx.connection, found, &folder, down).await?;
-    ending.step(Step::verdict(&verdict, false));
+    ending.step(Step::verdict(ctx.now(), &verdict, false));
     let before = count(&inventory);
     ending.accumulated = Some((before, before));
     ending.evidence = Some(verdict.because());
     let inventory = match resume(ctx, found, &folder, &verdict, &inventory).await? {
         true => {
             ending.step(Step::new(
+                ctx.now(),
                 "earlier_run_ended",
                 Some("a crash had interrupted it".into()),
             ));
@@ -441,7 +447,7 @@ async fn clean_under(
             })
             .collect()
     };
-    ending.step(Step::plan(&plan));
+    ending.step(Step::plan(ctx.now(), &plan));
     // Record the run before its plan exists, so that recovery always knows the run.
     {
         let (run, planned) = (run.clone(), planned.clone());
@@ -463,6 +469,7 @@ async fn clean_under(
         }
     };
     ending.step(Step::new(
+        ctx.now(),
         "prepared",
         Some("the plan is in the quarantine, no file has moved".into()),
     ));
@@ -474,7 +481,7 @@ async fn clean_under(
             Ok((again, _)) => again,
             Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),
         };
-        ending.step(Step::verdict(&again, true));
+        ending.step(Step::verdict(ctx.now(), &again, true));
         error = match again.state {
             // The plan may include files that may move only if the process is proven gone.
             State::Disconnected if verdict.process_gone && !again.process_gone => {
@@ -497,6 +504,7 @@ async fn clean_under(
     if let Some(error) = error {
         change(move || prepared.cancel()).await?;
         ending.step(Step::new(
+            ctx.now(),
             "cancelled",
             Some("the plan was dropped, no file has moved".into()),
         ));
@@ -505,7 +513,7 @@ async fn clean_under(
         return Err(error);
     }
     ending.run = Some(run.to_string());
-    ending.step(Step::new("moving", None));
+    ending.step(Step::new(ctx.now(), "moving", None));
     let noted = {
         let steps = std::mem::take(&mut ending.steps);
         ctx.ask(move |store| store.audit().note(id, &steps)).await
@@ -543,6 +551,7 @@ async fn clean_under(
     }
     let done = executed?;
     ending.step(Step::new(
+        ctx.now(),
         done.outcome.label(),
         Some(format!("{} files", done.moved)),
     ));
@@ -581,10 +590,10 @@ pub async fn undo(
     force: bool,
     ending: &mut Ending,
 ) -> Result<RunOutcome, RunError> {
-    let folder = lock(found).await?;
-    ending.step(Step::new("locked", None));
+    let folder = lock(&ctx.clock, found).await?;
+    ending.step(Step::new(ctx.now(), "locked", None));
     let (verdict, _) = ask_and_scan(&ctx.connection, found, &folder, None).await?;
-    ending.step(Step::verdict(&verdict, false));
+    ending.step(Step::verdict(ctx.now(), &verdict, false));
     ending.evidence = Some(verdict.because());
     match verdict.state {
         _ if force => {}
@@ -609,7 +618,11 @@ pub async fn undo(
             .collect()
     };
     // Record the plan before the first move, so that recovery knows the run.
-    ending.step(Step::new("moving", Some("back into the folder".into())));
+    ending.step(Step::new(
+        ctx.now(),
+        "moving",
+        Some("back into the folder".into()),
+    ));
     let steps = std::mem::take(&mut ending.steps);
     let planned = of_this_undo(FileRecord::found(&held, Fate::Planned, Fate::Planned));
     let name = run.clone();
@@ -633,6 +646,7 @@ pub async fn undo(
     ending.moves = of_this_undo(FileRecord::found(&files, Fate::Blocked, Fate::Restored));
     let undone = undone?;
     ending.step(Step::new(
+        ctx.now(),
         "restored",
         Some(format!(
             "{} files; the bot must be restarted",

@@ -29,7 +29,7 @@ use tokio::sync::{Notify, Semaphore};
 use crate::config::System;
 use crate::connection::State;
 use crate::folder::discovery::{self, ProblemLog, Skipped};
-use crate::folder::{Discovery, Found, Timestamp};
+use crate::folder::{Discovery, Found};
 use crate::state_file;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 
@@ -266,8 +266,7 @@ impl Remediator {
                 let read = {
                     let store = store.lock();
                     store.check().and_then(|()| {
-                        let seen =
-                            overview(&self.ctx.settings, &store, &sessions, Timestamp::now())?;
+                        let seen = overview(&self.ctx.settings, &store, &sessions, self.ctx.now())?;
                         Ok((store.counters().totals()?, seen))
                     })
                 };
@@ -337,7 +336,7 @@ impl Remediator {
             let _permit = permit;
             service.accept(store, &payload)
         });
-        let Ok(accepted) = tokio::time::timeout(ACCEPT_TIMEOUT, accepted).await else {
+        let Ok(accepted) = self.ctx.clock.timeout(ACCEPT_TIMEOUT, accepted).await else {
             tracing::error!("an alert could not be put on record in time; a file system may hang");
             return web::text(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -389,7 +388,9 @@ impl Remediator {
     fn find_now_by(&self, name: &str, max_age: Duration) -> Result<Option<Found>, Busy> {
         let known = |max_age: Duration| {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_fresh = known.at.is_some_and(|at| at.elapsed() < max_age);
+            let is_fresh = known
+                .at
+                .is_some_and(|at| self.ctx.clock.since(at) < max_age);
             (
                 known
                     .found
@@ -423,13 +424,14 @@ impl Remediator {
         &self,
         patience: Duration,
     ) -> Option<MutexGuard<'_, (Discovery, ProblemLog)>> {
-        let began = Instant::now();
+        let clock = &self.ctx.clock;
+        let began = clock.now();
         loop {
             match self.discovery.try_lock() {
                 Ok(discovery) => return Some(discovery),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) if began.elapsed() >= patience => return None,
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+                Err(TryLockError::WouldBlock) if clock.since(began) >= patience => return None,
+                Err(TryLockError::WouldBlock) => clock.block(Duration::from_millis(20)),
             }
         }
     }
@@ -444,7 +446,7 @@ impl Remediator {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.found = survey.found;
         known.skipped = survey.skipped;
-        known.at = Some(Instant::now());
+        known.at = Some(self.ctx.clock.now());
     }
 
     /// Whether the last look around found several folders of this name.
@@ -496,19 +498,19 @@ impl Remediator {
             // A file system that hangs keeps nobody from being started.
             let service = Arc::clone(&self);
             let looked = blocking(move || service.sessions_unless_busy());
-            let known = match tokio::time::timeout(LOOK_AROUND_TIMEOUT, looked).await {
+            let known = match self.ctx.clock.timeout(LOOK_AROUND_TIMEOUT, looked).await {
                 Ok(known) => known,
                 Err(_) => self.known_sessions(),
             };
             self.restarts.resume_pending_restarts(&known).await;
             // Sources that answer slowly keep nobody from being started.
-            let is_time = looked_at.is_none_or(|at| at.elapsed() >= look_every);
+            let is_time = looked_at.is_none_or(|at| self.ctx.clock.since(at) >= look_every);
             if is_time
                 && looking
                     .as_ref()
                     .is_none_or(tokio::task::JoinHandle::is_finished)
             {
-                looked_at = Some(Instant::now());
+                looked_at = Some(self.ctx.clock.now());
                 let service = Arc::clone(&self);
                 looking = Some(tokio::spawn(async move {
                     if let Err(error) = service.look_at_armed(&known).await {
@@ -518,7 +520,7 @@ impl Remediator {
             }
             tokio::select! {
                 _ = stopping.changed() => break,
-                () = tokio::time::sleep(look_every.min(RESUME_EVERY)) => {}
+                () = self.ctx.clock.sleep(look_every.min(RESUME_EVERY)) => {}
             }
         }
         if let Some(looking) = looking {
@@ -530,10 +532,11 @@ impl Remediator {
     /// Queues the armed runs whose bot is found stopped, and one whose window is open.
     async fn look_at_armed(self: &Arc<Self>, known: &[Found]) -> Result<(), StoreError> {
         let keep_for = self.ctx.settings.armed.keep_for;
+        let now = self.ctx.now();
         let armed = self
             .ctx
             .ask(move |store| {
-                let forgotten = store.armed().disarm_forgotten(keep_for, Timestamp::now())?;
+                let forgotten = store.armed().disarm_forgotten(keep_for, now)?;
                 if forgotten > 0 {
                     tracing::info!(
                         forgotten,
@@ -568,17 +571,17 @@ impl Remediator {
                             store,
                             &place.session,
                             &all,
-                            Timestamp::now(),
+                            service.ctx.now(),
                         )
                     })
                     .await?;
             if !in_window && !self.is_disconnected(found).await {
                 continue;
             }
-            let (session, action) = (armed.session.clone(), armed.action);
+            let (session, action, now) = (armed.session.clone(), armed.action, self.ctx.now());
             let queued = self
                 .ctx
-                .ask(move |store| store.armed().enqueue(&session, action, Timestamp::now()))
+                .ask(move |store| store.armed().enqueue(&session, action, now))
                 .await?;
             if let Some(id) = queued {
                 one_has_a_window |= in_window;

@@ -5,8 +5,9 @@
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use clock::Clock;
 use hyper::header::HeaderName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::Regex;
@@ -285,15 +286,16 @@ impl HttpProbe {
         &self,
         session: &SessionName,
         timeout: Duration,
+        clock: &Clock,
     ) -> Result<(Finding, String), String> {
         let url = fill_url(&self.url, session).map_err(|error| format!("the URL {error}"))?;
-        let began = Instant::now();
+        let began = clock.now();
         let agent = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
         let mut headers = vec![("user-agent".to_owned(), agent.to_owned())];
         if let Some(header) = &self.header {
             headers.push((header.name.clone(), header.value(session, timeout).await?));
         }
-        let left = timeout.saturating_sub(began.elapsed());
+        let left = timeout.saturating_sub(clock.since(began));
         let answer = client::get(
             &url,
             &headers,

@@ -11,7 +11,11 @@ fn session(name: &str) -> SessionName {
 async fn ask(line: &str) -> (Finding, String) {
     let probe = Probe::command_line(line, None).unwrap();
     let evidence = probe
-        .ask(&session("company_962302"), Duration::from_secs(2))
+        .ask(
+            &session("company_962302"),
+            Duration::from_secs(2),
+            &Clock::system(),
+        )
         .await;
     (evidence.finding, evidence.detail)
 }
@@ -86,7 +90,9 @@ async fn no_name_that_begins_with_a_dash_reaches_a_command() {
     ] {
         let argv = ["echo", "connected", word].map(str::to_owned);
         let probe = Probe::command(&argv, Some(&pattern)).unwrap();
-        let evidence = probe.ask(&session(name), Duration::from_secs(20)).await;
+        let evidence = probe
+            .ask(&session(name), Duration::from_secs(20), &Clock::system())
+            .await;
         let was_asked = !evidence.detail.contains("was not asked");
         assert_eq!(was_asked, is_asked, "{word} {name}: {}", evidence.detail);
     }
@@ -149,7 +155,9 @@ async fn a_command_that_hangs_is_ended_with_its_children() {
     let marker = format!("{}.5", 70_000 + std::process::id() % 1000);
     let probe = Probe::command_line(&format!("sh -c 'sleep {marker} & wait'"), None).unwrap();
     let began = Instant::now();
-    let evidence = probe.ask(&session("a"), Duration::from_millis(200)).await;
+    let evidence = probe
+        .ask(&session("a"), Duration::from_millis(200), &Clock::system())
+        .await;
     assert_eq!(evidence.finding, Finding::NoAnswer);
     assert!(
         evidence.detail.contains("longer than 200ms"),
@@ -235,7 +243,11 @@ async fn http_answers() {
         )
         .unwrap();
         let evidence = probe
-            .ask(&session("company_962302"), Duration::from_secs(5))
+            .ask(
+                &session("company_962302"),
+                Duration::from_secs(5),
+                &Clock::system(),
+            )
             .await;
         assert_eq!(evidence.finding, finding, "{answer}: {}", evidence.detail);
         let line = server.await.unwrap();
@@ -245,7 +257,11 @@ async fn http_answers() {
         );
         // Another session's name that merely contains the pattern is not asked for.
         let evidence = probe
-            .ask(&session("old_company_962302"), Duration::from_secs(5))
+            .ask(
+                &session("old_company_962302"),
+                Duration::from_secs(5),
+                &Clock::system(),
+            )
             .await;
         assert_eq!(evidence.finding, Finding::NoAnswer);
     }
@@ -258,11 +274,13 @@ async fn nobody_listens_and_nobody_answers() {
     let probe =
         |url: &str| Probe::http(url, "", vec![true.into()], vec![false.into()], None).unwrap();
     let silent = probe(&url)
-        .ask(&session("a"), Duration::from_millis(100))
+        .ask(&session("a"), Duration::from_millis(100), &Clock::system())
         .await;
     assert_eq!(silent.finding, Finding::NoAnswer, "{}", silent.detail);
     drop(listener);
-    let refused = probe(&url).ask(&session("a"), Duration::from_secs(2)).await;
+    let refused = probe(&url)
+        .ask(&session("a"), Duration::from_secs(2), &Clock::system())
+        .await;
     assert_eq!(refused.finding, Finding::Unreachable, "{}", refused.detail);
 }
 

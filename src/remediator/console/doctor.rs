@@ -25,6 +25,7 @@ struct CheckUp {
     memory: Recollection,
     /// Its log shows no line of the library's logger.
     half_monitored: bool,
+    now: Timestamp,
     privileges: Vec<PermissionFinding>,
 }
 
@@ -158,14 +159,14 @@ fn record_trust(settings: Settings, session: &str) -> Result<App, String> {
         .in_place(|store| {
             store
                 .sightings()
-                .trust(session, &ids, &operator(), Timestamp::now())
+                .trust(session, &ids, &operator(), ctx.now())
         })
         .map_err(|error| error.to_string())?;
     Ok(ctx.app())
 }
 
 async fn check_up(app: &App, found: &Found, trial: bool) -> CheckUp {
-    let privileges = privileges::look(found, trial).await;
+    let privileges = privileges::look(found, trial, app.clock.clone()).await;
     let asked = app.connection.ask(&found.session).await;
     let memory = asked.memory().clone();
     let verdict = match runner::look(found).await {
@@ -177,6 +178,7 @@ async fn check_up(app: &App, found: &Found, trial: bool) -> CheckUp {
         verdict,
         memory,
         half_monitored: false,
+        now: Timestamp::of(&app.clock),
         privileges,
     }
 }
@@ -222,7 +224,7 @@ impl CheckUp {
 
     fn last_alive(&self, id: &str) -> Option<String> {
         self.memory
-            .last_alive(id, Timestamp::now())
+            .last_alive(id, self.now)
             .map(|alive| alive.at.rfc3339())
     }
 

@@ -1,6 +1,7 @@
 //! The permission check of `doctor`.
 
 use anstyle::AnsiColor;
+use clock::Clock;
 
 use crate::cli::table;
 use crate::config::Settings;
@@ -12,7 +13,7 @@ use super::super::runner::blocking;
 
 /// Checks one folder and each file in it. With `trial` it also tries a lock and a rename
 /// inside the quarantine.
-pub(super) async fn look(found: &Found, trial: bool) -> Vec<PermissionFinding> {
+pub(super) async fn look(found: &Found, trial: bool, clock: Clock) -> Vec<PermissionFinding> {
     let place = found.place.clone();
     blocking(move || {
         let mut findings = match privileges::look(&place, true) {
@@ -26,7 +27,7 @@ pub(super) async fn look(found: &Found, trial: bool) -> Vec<PermissionFinding> {
                 .all(|finding| finding.weight != Weight::Problem)
         {
             let tried =
-                LockedFolder::lock(&place).and_then(|folder| folder.try_out(Timestamp::now()));
+                LockedFolder::lock(&place).and_then(|folder| folder.try_out(Timestamp::of(&clock)));
             findings.extend(tried.err().map(|obstacle| failed(&obstacle)));
         }
         findings

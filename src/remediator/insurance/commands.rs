@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use anstyle::{AnsiColor, Style};
+use clock::Clock;
 
 use crate::cli::{complain, print, table};
 use crate::config::Settings;
@@ -176,7 +177,7 @@ pub async fn restore(settings: Settings, session: &str, options: RestoreOptions)
 }
 
 fn age(at: Timestamp) -> String {
-    let minutes = at.until(Timestamp::now()).as_secs() / 60;
+    let minutes = at.until(Timestamp::of(&Clock::system())).as_secs() / 60;
     match minutes {
         0..120 => format!("{minutes} min"),
         120..2_880 => format!("{} h", minutes / 60),

@@ -107,15 +107,15 @@ pub async fn restore(
     ending: &mut Ending,
 ) -> Result<RunOutcome, RunError> {
     let halt = down.map(|down| down.halt.clone()).unwrap_or_default();
-    let folder = runner::folder_of(found, down, &halt).await?;
-    ending.step(Step::new("locked", None));
+    let folder = runner::folder_of(&ctx.clock, found, down, &halt).await?;
+    ending.step(Step::new(ctx.now(), "locked", None));
     {
         let folder = Arc::clone(&folder);
         change(move || complete_all(&folder)).await?;
     }
     let (verdict, inventory) = runner::ask_and_scan(&ctx.connection, found, &folder, down).await?;
     ending.evidence = Some(verdict.because());
-    ending.step(Step::verdict(&verdict, false));
+    ending.step(Step::verdict(ctx.now(), &verdict, false));
     let refusal = |state: State| match state {
         State::Disconnected => None,
         _ if force => None,
@@ -146,6 +146,7 @@ pub async fn restore(
         prepared.restored.counters.1
     ));
     ending.step(Step::new(
+        ctx.now(),
         "prepared",
         Some("the copy is in the quarantine, nothing has moved".into()),
     ));
@@ -162,7 +163,7 @@ pub async fn restore(
             verdict.because(),
             again.because()
         ));
-        ending.step(Step::verdict(&again, true));
+        ending.step(Step::verdict(ctx.now(), &again, true));
     }
     if stop.is_none() {
         let confirmed = folder.confirm_place_async(&found.place).await;
@@ -170,6 +171,7 @@ pub async fn restore(
     }
     if let Some(stop) = stop {
         ending.step(Step::new(
+            ctx.now(),
             "cancelled",
             Some("the copy was dropped, nothing has moved".into()),
         ));
@@ -180,6 +182,7 @@ pub async fn restore(
     }
     ending.run = Some(run.to_string());
     ending.step(Step::new(
+        ctx.now(),
         "moving",
         Some("exchanging the copy and the folder's creds.json".into()),
     ));
@@ -189,6 +192,7 @@ pub async fn restore(
     ending.files.insert(Kind::Creds, 1);
     ending.moves = moves;
     ending.step(Step::new(
+        ctx.now(),
         "exchanged",
         Some(match restored.replaced {
             true => "the copy is in the folder, the replaced file is in the quarantine".into(),

@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use clock::Clock;
+
 use crate::config::Insurance;
 use crate::folder::identity::{Identity, Insurable, insurable};
 use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, MAX_CREDS_BYTES, read_plain_file, stat};
@@ -153,6 +155,7 @@ pub struct CredsWatch {
     store: CopyStore,
     insurance: Insurance,
     retention: Duration,
+    clock: Clock,
     looked: Mutex<HashMap<String, Looked>>,
     due: Mutex<HashMap<(String, String), Instant>>,
     hanging: Mutex<HashSet<String>>,
@@ -173,15 +176,20 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl CredsWatch {
     /// `retention` is how long the quarantine keeps files that a restore replaced. If the
     /// insurance is off, the watch only deletes those files.
-    pub fn new(store: CopyStore, insurance: Insurance, retention: Duration) -> Self {
+    pub fn new(store: CopyStore, insurance: Insurance, retention: Duration, clock: Clock) -> Self {
         Self {
             store,
             insurance,
             retention,
+            clock,
             looked: Mutex::default(),
             due: Mutex::default(),
             hanging: Mutex::default(),
         }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::of(&self.clock)
     }
 
     /// Checks all these sessions once.
@@ -216,13 +224,13 @@ impl CredsWatch {
         }
         held(&self.looked).retain(|session, _| names.contains(session));
         if !self.insurance.enabled {
-            report.ended = Some(Timestamp::now());
+            report.ended = Some(self.now());
             return report;
         }
         let watch = Arc::clone(self);
-        let now = (Timestamp::now(), Instant::now());
+        let now = (self.now(), self.clock.now());
         blocking(move || watch.expire_removed(&directories, &names, deletes, now.0, now.1)).await;
-        report.ended = Some(Timestamp::now());
+        report.ended = Some(self.now());
         report
     }
 
@@ -243,11 +251,11 @@ impl CredsWatch {
         }
         let watch = Arc::clone(&self);
         let look = blocking(move || {
-            let looked = watch.look(&found, deletes, Timestamp::now(), Instant::now());
+            let looked = watch.look(&found, deletes, watch.now(), watch.clock.now());
             held(&watch.hanging).remove(found.session.as_str());
             looked
         });
-        match tokio::time::timeout(LOOK_TIMEOUT, look).await {
+        match self.clock.timeout(LOOK_TIMEOUT, look).await {
             Ok(looked) => (session, looked),
             Err(_) => {
                 tracing::error!(

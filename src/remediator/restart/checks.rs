@@ -135,7 +135,7 @@ impl RestartCoordinator {
         sessions: &[String],
         fleet: usize,
     ) -> Result<Result<Restart, StopRefusal>, StoreError> {
-        let now = Timestamp::of(&self.ctx.clock);
+        let now = self.ctx.now();
         let (trigger, id) = (state.trigger, state.run_id);
         let is_window = trigger == Trigger::Window;
         let intended = store.restarts().intend_stop(
@@ -255,7 +255,7 @@ impl RestartCoordinator {
         if trigger == Trigger::Window && verdict.state == State::Disconnected {
             return Ok(false);
         }
-        let now = Timestamp::of(&self.ctx.clock);
+        let now = self.ctx.now();
         let (stops, resumed) = self
             .ctx
             .ask(move |store| {
@@ -279,7 +279,7 @@ impl RestartCoordinator {
         ending.accumulated = Some((live, live));
         let plan = may_stop(&inputs, now)?;
         if !plan.left_out.is_empty() {
-            ending.step(Step::plan(&plan));
+            ending.step(Step::plan(now, &plan));
         }
         // What would fail at the first move must not cost a restart.
         runner::could_be_cleaned(settings, found, plan).await?;

@@ -212,7 +212,7 @@ impl RestartCoordinator {
             store
                 .lock()
                 .queue()
-                .requeue(run.id, "its service was to be started again")?;
+                .requeue(run.id, "its service was to be started again", now)?;
             return Ok(None);
         }
         ours.insert(run.id);
@@ -223,7 +223,7 @@ impl RestartCoordinator {
         runs.push(SiblingRun {
             run: run.clone(),
             found: found.clone(),
-            cleaned: Err(RunError::BrokeOff("it was not reached in time".into())),
+            cleaned: Err(RunError::DownTimeout),
             ending: ending.clone(),
         });
         Ok(Some((run, ending)))

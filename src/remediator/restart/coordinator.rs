@@ -21,7 +21,7 @@ use super::cleaning::{ALL_CLEAN_TIMEOUT, CLEAN_TIMEOUT, DOWN_FOR_AT_MOST, HALTS_
 use super::driver::{Driver, LiveRun};
 use super::folder_record;
 use super::machine::{GRACE, LOCK_EVERY};
-use super::state::{Event, HandedTo, Phase, Restart, Times, Trigger};
+use super::state::{Event, HandedTo, Phase, Restart, RestartId, Times, Trigger};
 
 /// A clean-up of another session of the process that had begun before is waited for so long;
 /// then the run waits again.
@@ -71,7 +71,7 @@ pub struct RestartCoordinator {
     /// Services of which a run waits again, until then.
     waits: Mutex<BTreeMap<String, Instant>>,
     /// Service, run and time of restarts that are over and may still be on record.
-    over: Mutex<BTreeSet<(String, i64, i64)>>,
+    over: Mutex<BTreeSet<RestartId>>,
     pub(super) window: tokio::sync::Mutex<()>,
     leaving: watch::Sender<bool>,
     drivers: Mutex<JoinSet<()>>,
@@ -130,14 +130,13 @@ impl RestartCoordinator {
         waits.keys().cloned().collect()
     }
 
-    fn over(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, i64, i64)>> {
+    fn over(&self) -> std::sync::MutexGuard<'_, BTreeSet<RestartId>> {
         self.over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This restart is over: it is never resumed, also while its record cannot be deleted.
-    pub(super) fn is_over(&self, state: &Restart) {
-        self.over()
-            .insert((state.service.clone(), state.run_id, state.decided_ns));
+    pub(super) fn mark_over(&self, state: &Restart) {
+        self.over().insert(state.id());
     }
 
     /// Deletes the record of a restart that is over. Until that works it is tried again.
@@ -148,8 +147,7 @@ impl RestartCoordinator {
             .ask(move |store| store.restarts().forget(&asked))
             .await;
         if forgotten.is_ok() {
-            let key = (state.service.clone(), state.run_id, state.decided_ns);
-            self.over().remove(&key);
+            self.over().remove(&state.id());
         }
         forgotten.map_err(RunError::from)
     }
@@ -349,8 +347,7 @@ impl RestartCoordinator {
                 _ => state,
             };
             state.adopted = false;
-            let key = (state.service.clone(), state.run_id, state.decided_ns);
-            if self.over().contains(&key) {
+            if self.over().contains(&state.id()) {
                 if let Err(error) = self.forget(&state).await {
                     let service = &state.service;
                     tracing::error!(

@@ -371,7 +371,7 @@ impl Driver {
             after,
             self.sessions.clone(),
             own,
-            self.ctx().settings.state_path.clone(),
+            self.state.id(),
         );
         self.await_task(locking);
     }
@@ -445,7 +445,7 @@ impl Driver {
         let coordinator = Arc::clone(&self.coordinator);
         let forget = matches!(what, Write::Forget);
         if forget {
-            coordinator.is_over(&state);
+            coordinator.mark_over(&state);
         }
         self.last_write = Some(tokio::spawn(async move {
             if let Some(last) = last {

@@ -17,7 +17,7 @@ use crate::folder::scan::QUARANTINE_DIR;
 use crate::folder::{FolderPath, Found, Looks};
 use crate::remediator::quarantine::{LockedFolder, Obstacle, write_file};
 
-use super::state::{Call, Now, Restart};
+use super::state::{Call, Now, Restart, RestartId};
 
 /// Its name in the quarantine.
 pub const NAME: &str = "restart.json";
@@ -99,12 +99,12 @@ pub fn read(found: &Found, state_path: &Path) -> Option<Restart> {
     is_own.then_some(record.restart)
 }
 
-/// Whether a call of another remediator, or of an operator's command, may be under way: one that
-/// was killed has left its lock and not its call. `state_path`: whose record does not count, if
-/// any. Blocks.
-pub fn other_call_may_be_under_way(found: &Found, state_path: Option<&Path>, now: Now) -> bool {
+/// Whether a call of another restart, or of an operator's command, may be under way: a kill
+/// releases its lock, but does not end its call. `own`: the restart that asks, whose own call
+/// does not count. Blocks.
+pub fn other_call_may_be_under_way(found: &Found, own: Option<&RestartId>, now: Now) -> bool {
     let is_under_way = |record: RestartRecord| {
-        Some(record.state_path.as_path()) != state_path && record.restart.call_may_be_under_way(now)
+        Some(&record.restart.id()) != own && record.restart.call_may_be_under_way(now)
     };
     read_json(found, NAME).is_some_and(is_under_way)
         || read_json(found, OPERATOR).is_some_and(|call: Call| call.may_be_under_way(now))

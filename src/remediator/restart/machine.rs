@@ -650,6 +650,4 @@ mod connection;
 mod resume;
 
 #[cfg(test)]
-mod model;
-#[cfg(test)]
 mod tests;

@@ -65,7 +65,7 @@ pub async fn call_for_operator(
 ) -> (Result<(), String>, Presence) {
     let mut folders = Vec::new();
     for found in sessions {
-        match runner::lock(found).await {
+        match runner::lock(clock, found).await {
             Ok(folder) => folders.push(folder),
             Err(Obstacle::Locked) => {
                 let why = format!("{}: {}", found.session, Obstacle::Locked);

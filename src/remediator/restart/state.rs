@@ -209,6 +209,17 @@ pub struct Times {
     pub retry: Duration,
 }
 
+/// Identifies a restart: its service, its run in the journal and the time of the decision.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RestartId(String, i64, i64);
+
+impl Restart {
+    /// Which restart it is.
+    pub fn id(&self) -> RestartId {
+        RestartId(self.service.clone(), self.run_id, self.decided_ns)
+    }
+}
+
 /// One restart of one service: all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {

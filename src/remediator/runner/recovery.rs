@@ -117,7 +117,7 @@ pub async fn recover(ctx: &Context, found: &Found) -> Result<bool, RunError> {
     // Ask before taking the lock, so that hanging sources block no queued run. Ask again under
     // the lock, because the bot may have been started since.
     ctx.connection.ask(&found.session).await;
-    let folder = match lock(found).await {
+    let folder = match lock(&ctx.clock, found).await {
         Err(Obstacle::Locked) => return Ok(false),
         folder => folder?,
     };
@@ -191,7 +191,8 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         Ok(None) if was_stopped => failed(RunError::Crashed(Crash::WhileDown)),
         Ok(None) if by_alert && is_here && orphan.created_at <= now && age < REQUEUE_WITHIN => {
             let why = "the remediator was stopped before the first move";
-            ctx.ask(move |store| store.queue().requeue(id, why)).await?;
+            ctx.ask(move |store| store.queue().requeue(id, why, now))
+                .await?;
             tracing::warn!(
                 session = orphan.session,
                 id,
@@ -243,7 +244,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         Ok(Some(_)) => failed(RunError::Interrupted(Interruption::Undo)),
         Err(error) => failed(RunError::Crashed(Crash::Unreadable(error.to_string()))),
     };
-    let restarted = Step::new("found_after_restart", None);
+    let restarted = Step::new(ctx.now(), "found_after_restart", None);
     let ending = Ending {
         moves,
         steps: vec![restarted],

@@ -72,7 +72,7 @@ impl Remediator {
             });
             let checked = tokio::select! {
                 _ = stopping.changed() => return,
-                checked = tokio::time::timeout(CHECK_TIMEOUT, check) => checked,
+                checked = self.ctx.clock.timeout(CHECK_TIMEOUT, check) => checked,
             };
             let hangs =
                 || StoreError::Unusable("the journal does not answer; its disk may hang".into());
@@ -86,7 +86,7 @@ impl Remediator {
             self.journal.note(&checked);
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = tokio::time::sleep(CHECK_EVERY) => {}
+                () = self.ctx.clock.sleep(CHECK_EVERY) => {}
             }
         }
     }

@@ -40,8 +40,11 @@ impl Remediator {
     pub(super) async fn recover(self: &Arc<Self>) -> bool {
         let (mut busy, mut all) = (HashSet::new(), true);
         for found in self.all_sessions().await {
-            let recovered =
-                tokio::time::timeout(RECOVER_TIMEOUT, runner::recover(&self.ctx, &found)).await;
+            let recovered = self
+                .ctx
+                .clock
+                .timeout(RECOVER_TIMEOUT, runner::recover(&self.ctx, &found))
+                .await;
             match recovered {
                 Ok(Ok(true)) => {}
                 Ok(Ok(false)) => {
@@ -100,29 +103,30 @@ impl Remediator {
         loop {
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = tokio::time::sleep(wait) => {}
+                () = self.ctx.clock.sleep(wait) => {}
             }
             wait = tokio::select! {
                 _ = stopping.changed() => return,
                 all = self.recover() => if all { SWEEP_EVERY } else { RECOVER_AGAIN },
             };
             self.recovered.store(true, Ordering::Relaxed);
-            if swept.is_some_and(|at| at.elapsed() < SWEEP_EVERY) {
+            if swept.is_some_and(|at| self.ctx.clock.since(at) < SWEEP_EVERY) {
                 continue;
             }
-            swept = Some(Instant::now());
+            swept = Some(self.ctx.clock.now());
             let service = Arc::clone(&self);
             let store = &self.ctx.store;
             store
                 .block(move |store| {
                     if let Err(error) =
-                        service.empty_quarantines(store, Timestamp::now(), Instant::now())
+                        service.empty_quarantines(store, service.ctx.now(), service.ctx.clock.now())
                     {
                         tracing::error!("{error}");
                     }
                 })
                 .await;
-            if let Err(error) = self.ctx.ask(|store| store.prune(Timestamp::now())).await {
+            let now = self.ctx.now();
+            if let Err(error) = self.ctx.ask(move |store| store.prune(now)).await {
                 tracing::error!("{error}");
             }
         }
@@ -139,15 +143,16 @@ impl Remediator {
             store,
             settings.insurance,
             settings.retention,
+            self.ctx.clock.clone(),
         ));
         loop {
             let found = self.all_sessions().await;
             let service = Arc::clone(&self);
             let deletes = self.ctx.store.block(move |store| {
-                let now = Timestamp::now();
+                let now = service.ctx.now();
                 // Where nobody can tell, everything stays.
                 service
-                    .deletes(store, now, Instant::now())
+                    .deletes(store, now, service.ctx.clock.now())
                     .unwrap_or_else(|error| {
                         tracing::error!("{error}");
                         Deletes {
@@ -163,7 +168,7 @@ impl Remediator {
             }
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                () = self.ctx.clock.sleep(SWEEP_EVERY) => {}
             }
         }
     }
@@ -182,7 +187,7 @@ impl Remediator {
             }
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = tokio::time::sleep(ROLL_CALL_EVERY) => {}
+                () = self.ctx.clock.sleep(ROLL_CALL_EVERY) => {}
             }
         }
     }

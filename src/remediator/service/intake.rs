@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-use crate::folder::Timestamp;
 use crate::remediator::metrics::SUPPRESSED;
 use crate::remediator::store::queue::{Accepted, Request};
 use crate::remediator::store::runs::Action;
@@ -72,6 +71,7 @@ impl Remediator {
             );
         }
         let (mut intake, via) = (Intake::default(), payload.via());
+        let mut ignored = BTreeMap::<&'static str, u64>::new();
         let matches = &self.ctx.settings.alert_match;
         for alert in &payload.alerts {
             if let Some(over) = webhook::resolved(alert, matches) {
@@ -82,11 +82,11 @@ impl Remediator {
                     via: via.clone(),
                     ..request
                 }),
-                Err(ignored) => self.live.alert(ignored.label(), 1),
+                Err(reason) => *ignored.entry(reason.label()).or_default() += 1,
             }
         }
         let taken = self.take(store, intake)?;
-        for (outcome, alerts) in &taken.outcomes {
+        for (outcome, alerts) in ignored.iter().chain(&taken.outcomes) {
             self.live.alert(outcome, *alerts);
         }
         for (_, action, outcome) in &taken.unstarted {
@@ -126,7 +126,7 @@ impl Remediator {
                 None => unknown.push(request),
             }
         }
-        let now = Timestamp::of(&self.ctx.clock);
+        let now = self.ctx.now();
         let mut taken = Taken::default();
         for (requests, outcome) in [
             (&unknown, UNKNOWN_SESSION),

@@ -9,7 +9,6 @@ use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
 
 use crate::app::App;
-use crate::folder::Timestamp;
 use crate::policy::CleanRequest;
 use crate::policy::guard::CleanupMode;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Response};
@@ -66,7 +65,7 @@ impl Remediator {
                 _ => service.front_page().await,
             }
         });
-        match tokio::time::timeout(PAGE_TIMEOUT, answer).await {
+        match self.ctx.clock.timeout(PAGE_TIMEOUT, answer).await {
             Ok(response) => response,
             Err(_) => sorry(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -84,12 +83,7 @@ impl Remediator {
                 .map(|found| found.session)
                 .collect();
             Ok::<_, StoreError>(Front {
-                overview: overview(
-                    &service.ctx.settings,
-                    store,
-                    &sessions,
-                    Timestamp::of(&service.ctx.clock),
-                )?,
+                overview: overview(&service.ctx.settings, store, &sessions, service.ctx.now())?,
                 sessions: sessions.iter().map(ToString::to_string).collect(),
                 waiting: store.audit().waiting(SHOWN)?,
                 runs: store.audit().recent(SHOWN)?,
@@ -103,7 +97,7 @@ impl Remediator {
             })
         });
         match told.await {
-            Ok(front) => web::html(page::front(&front, Timestamp::now())),
+            Ok(front) => web::html(page::front(&front, self.ctx.now())),
             Err(error) => {
                 tracing::error!("the page: {error}");
                 sorry(
@@ -150,7 +144,7 @@ impl Remediator {
         };
         let held = |pages: &Pages| {
             let mut plans = pages.plans.lock().unwrap_or_else(PoisonError::into_inner);
-            plans.retain(|_, (at, _)| at.elapsed() < PLAN_FOR);
+            plans.retain(|_, (at, _)| self.ctx.clock.since(*at) < PLAN_FOR);
             plans.get(&session).map(|(_, page)| page.clone())
         };
         if let Some(page) = held(&self.pages) {
@@ -184,14 +178,14 @@ impl Remediator {
         };
         let (verdict, plan) = runner::preview(&app, &found, ask).await;
         let view = PlanView::new(&session, &verdict, plan.as_ref());
-        let page = page::plan(&view, Timestamp::of(&self.ctx.clock));
+        let page = page::plan(&view, self.ctx.now());
         let mut plans = self
             .pages
             .plans
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         if plans.len() < MAX_HELD {
-            plans.insert(session, (Instant::now(), page.clone()));
+            plans.insert(session, (self.ctx.clock.now(), page.clone()));
         }
         web::html(page)
     }
@@ -222,7 +216,7 @@ impl Remediator {
             }
             (privileges::grouped(findings), closed)
         });
-        let Ok((groups, closed)) = tokio::time::timeout(PRIVILEGES_TIMEOUT, looked).await else {
+        let Ok((groups, closed)) = self.ctx.clock.timeout(PRIVILEGES_TIMEOUT, looked).await else {
             tracing::warn!("timeout: the permission check takes too long; a file system may hang");
             return;
         };

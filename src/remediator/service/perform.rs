@@ -6,7 +6,7 @@ use supervisor::Query;
 
 use crate::connection::{State, Verdict};
 use crate::control::{self, Observation};
-use crate::folder::{Found, Timestamp};
+use crate::folder::Found;
 use crate::policy::{
     self, CleanRequest, CleanupMode, Plan, StopInputs, StopRefusal, Tier, may_stop,
 };
@@ -38,10 +38,10 @@ impl Remediator {
         let mut ending = Ending::default();
         match self.perform_inner(run, &mut ending).await {
             Performed::Waits => {
-                let id = run.id;
+                let (id, now) = (run.id, self.ctx.now());
                 let requeued = self
                     .ctx
-                    .ask(move |journal| journal.queue().requeue(id, WAITS))
+                    .ask(move |journal| journal.queue().requeue(id, WAITS, now))
                     .await;
                 if let Err(error) = requeued {
                     tracing::error!(id, "{error}");
@@ -88,9 +88,9 @@ impl Remediator {
         };
         let (verdict, plan) = runner::preview(&self.ctx.app(), &found, ask).await;
         ending.evidence = Some(verdict.because());
-        ending.step(Step::verdict(&verdict, false));
+        ending.step(Step::verdict(self.ctx.now(), &verdict, false));
         let plan = plan?;
-        ending.step(Step::plan(&plan));
+        ending.step(Step::plan(self.ctx.now(), &plan));
         ending.files = plan.by_kind();
         ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
         ending.note = Some(RunOutcome::Planned.to_string());
@@ -165,7 +165,11 @@ impl Remediator {
                 stop,
             });
         }
-        ending.step(Step::new("stop_refused", Some(stop.to_string())));
+        ending.step(Step::new(
+            self.ctx.now(),
+            "stop_refused",
+            Some(stop.to_string()),
+        ));
         let ask = CleanRequest {
             mode: CleanupMode::Cleanup,
             tier: run.tier.as_deref().and_then(Tier::from_label),
@@ -204,7 +208,7 @@ impl Remediator {
                     store,
                     &found.session,
                     &known,
-                    Timestamp::now(),
+                    service.ctx.now(),
                 )?)
         });
         let open: Result<bool, StoreError> = open.await;
@@ -279,7 +283,7 @@ impl Remediator {
         let limits = settings.limits(&found.session);
         let live = runner::count(&inventory, &limits);
         ending.accumulated = Some((live, live));
-        let now = Timestamp::now();
+        let now = self.ctx.now();
         let immovable = runner::immovable(found, &inventory).await?;
         let is_disconnected = verdict.state == State::Disconnected;
         let service = match (stop, presence) {

@@ -3,7 +3,7 @@ use super::*;
 use crate::app::App;
 use crate::config::{CommonFlags, RemediatorFlags, Settings};
 use crate::connection::State;
-use crate::folder::SessionsPath;
+use crate::folder::{SessionsPath, Timestamp};
 use crate::policy::{CleanRequest, CleanupMode};
 use crate::remediator::console::context;
 use crate::remediator::quarantine::LockedFolder;

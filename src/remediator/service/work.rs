@@ -3,8 +3,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::folder::Timestamp;
-
 use super::Remediator;
 
 /// Runs under way at the same time; never two on one session.
@@ -45,7 +43,7 @@ impl Remediator {
                         .active
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner);
-                    let next = store.lock().queue().take(Timestamp::now(), &busy);
+                    let next = store.lock().queue().take(service.ctx.now(), &busy);
                     if let Ok(Some(run)) = &next {
                         active.insert(run.id);
                     }
@@ -82,7 +80,7 @@ impl Remediator {
                     tokio::select! {
                         () = woken => {}
                         // A second way to wake up, should a notification have come too early.
-                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                        () = self.ctx.clock.sleep(Duration::from_secs(1)) => {}
                         _ = stopping.changed() => {}
                     }
                 }

@@ -60,10 +60,10 @@ pub struct Step {
 }
 
 impl Step {
-    /// A step, now.
-    pub fn new(step: &'static str, detail: Option<String>) -> Self {
+    /// A step at this time.
+    pub fn new(at: Timestamp, step: &'static str, detail: Option<String>) -> Self {
         Self {
-            at: Timestamp::now(),
+            at,
             step,
             detail,
             facts: None,
@@ -71,7 +71,7 @@ impl Step {
     }
 
     /// The bot's connection was asked for; `again` for the second time.
-    pub fn verdict(verdict: &Verdict, again: bool) -> Self {
+    pub fn verdict(at: Timestamp, verdict: &Verdict, again: bool) -> Self {
         let sources = verdict.evidence.iter().map(|evidence| {
             json!({"source": evidence.source, "finding": evidence.finding.label(), "detail": evidence.detail})
         });
@@ -83,12 +83,12 @@ impl Step {
         let step = if again { "asked_again" } else { "asked" };
         Self {
             facts: Some(facts),
-            ..Self::new(step, Some(verdict.state.label().to_owned()))
+            ..Self::new(at, step, Some(verdict.state.label().to_owned()))
         }
     }
 
     /// A plan was made.
-    pub fn plan(plan: &Plan) -> Self {
+    pub fn plan(at: Timestamp, plan: &Plan) -> Self {
         let kinds = plan.by_kind();
         let files: serde_json::Map<_, _> = kinds
             .iter()
@@ -115,7 +115,7 @@ impl Step {
         });
         Self {
             facts: Some(facts),
-            ..Self::new("planned", Some(detail))
+            ..Self::new(at, "planned", Some(detail))
         }
     }
 }
@@ -304,14 +304,7 @@ impl Audit<'_> {
                 )?;
                 if deleted > 0 {
                     let detail = format!("the retention has ended; {deleted} files were deleted");
-                    write_steps(
-                        tx,
-                        id,
-                        &[Step {
-                            at: now,
-                            ..Step::new("deleted", Some(detail))
-                        }],
-                    )?;
+                    write_steps(tx, id, &[Step::new(now, "deleted", Some(detail))])?;
                 }
             }
             Ok(())

@@ -204,14 +204,7 @@ impl Queue<'_> {
                         "UPDATE runs SET status = 'running', owner = ?2 WHERE id = ?1",
                         params![run.id, self.0.process.name()],
                     )?;
-                    audit::write_steps(
-                        tx,
-                        run.id,
-                        &[Step {
-                            at: now,
-                            ..Step::new("begun", None)
-                        }],
-                    )?;
+                    audit::write_steps(tx, run.id, &[Step::new(now, "begun", None)])?;
                     break Some(run);
                 }
                 let ending = Ending {
@@ -234,14 +227,18 @@ impl Queue<'_> {
 
     /// Lets a run wait again that was taken and had not begun to move anything; `why` is put
     /// on record.
-    pub fn requeue(&self, id: i64, why: &str) -> Result<(), StoreError> {
+    pub fn requeue(&self, id: i64, why: &str, now: Timestamp) -> Result<(), StoreError> {
         atomic(&self.0.db, |tx| {
             let requeued = tx.execute(
             "UPDATE runs SET status = 'queued', run = NULL WHERE id = ?1 AND status = 'running'",
             [id],
         )?;
             if requeued > 0 {
-                audit::write_steps(tx, id, &[Step::new("waits_again", Some(why.to_owned()))])?;
+                audit::write_steps(
+                    tx,
+                    id,
+                    &[Step::new(now, "waits_again", Some(why.to_owned()))],
+                )?;
             }
             Ok(())
         })

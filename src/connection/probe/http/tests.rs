@@ -34,7 +34,9 @@ async fn the_key_is_read_at_each_ask() {
             stream.write_all(answer).await.unwrap();
             String::from_utf8_lossy(&request[..n]).into_owned()
         };
-        let (said, request) = tokio::join!(probe.ask(&session, Duration::from_secs(5)), server);
+        let clock = Clock::system();
+        let (said, request) =
+            tokio::join!(probe.ask(&session, Duration::from_secs(5), &clock), server);
         let told = "wppconnect answered true: connected".to_owned();
         assert_eq!(said, Ok((Finding::Connected, told)));
         assert!(
@@ -67,7 +69,7 @@ async fn the_key_is_read_at_each_ask() {
     for mode in [0o644, 0o640, 0o620] {
         write("third", mode);
         let said = probe
-            .ask(&session, Duration::from_secs(5))
+            .ask(&session, Duration::from_secs(5), &Clock::system())
             .await
             .unwrap_err();
         assert!(

@@ -28,7 +28,12 @@ impl WatchedBot {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("bot")).unwrap();
         let store = CopyStore::new(dir.path());
-        let watch = CredsWatch::new(store, Insurance::default(), Duration::from_secs(86_400));
+        let watch = CredsWatch::new(
+            store,
+            Insurance::default(),
+            Duration::from_secs(86_400),
+            Clock::system(),
+        );
         let place = FolderPath {
             parent: dir.path().to_owned(),
             name: "bot".into(),

@@ -1,7 +1,6 @@
 //! The locks of the folders of a service.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use clock::Clock;
@@ -9,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::folder::{Found, SessionName};
 use crate::remediator::quarantine::Obstacle;
-use crate::remediator::restart::state::Event;
+use crate::remediator::restart::state::{Event, RestartId};
 use crate::remediator::runner::{self, Folders, blocking};
 
 use super::{EffectOutput, other_call_may_be_under_way, refused};
@@ -27,7 +26,7 @@ pub(super) async fn lock(
     after: Duration,
     mut sessions: Vec<Found>,
     own: Option<SessionName>,
-    state_path: PathBuf,
+    restart: RestartId,
 ) -> (Event, EffectOutput) {
     clock.sleep(after).await;
     // Two processes that lock the same folders do so in the same order.
@@ -39,7 +38,10 @@ pub(super) async fn lock(
         let locked = match answering.contains(found.session.as_str()) {
             true => {
                 let within = LOCKED_WITHIN.saturating_sub(clock.since(began));
-                clock.timeout(within, runner::lock(found)).await.ok()
+                clock
+                    .timeout(within, runner::lock(&clock, found))
+                    .await
+                    .ok()
             }
             false => None,
         };
@@ -56,7 +58,7 @@ pub(super) async fn lock(
             }
         }
     }
-    match other_call_may_be_under_way(&clock, sessions, Some(state_path)).await {
+    match other_call_may_be_under_way(&clock, sessions, Some(restart)).await {
         true => (Event::LockBusy(id), EffectOutput::None),
         false => (Event::Locked(id), EffectOutput::Locked(Folders(folders))),
     }

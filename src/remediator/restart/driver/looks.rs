@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clock::Clock;
@@ -15,7 +14,7 @@ use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::cleaning::HALTS_WITHIN;
 use crate::remediator::restart::folder_record;
 use crate::remediator::restart::machine::{GRACE, PERSIST_WITHIN};
-use crate::remediator::restart::state::{CallKind, Returned};
+use crate::remediator::restart::state::{CallKind, RestartId, Returned};
 use crate::remediator::runner::{self, Context, blocking};
 use crate::remediator::store::StoreError;
 
@@ -70,19 +69,19 @@ pub(in crate::remediator::restart) async fn call(
     (returned, error.to_string())
 }
 
-/// Whether a call of another remediator may be under way for one of these, by the record in
-/// its folder. A folder that does not answer in time says nothing. `state_path`: whose record
-/// does not count, if any.
+/// Whether a call of another restart, or of an operator's command, may be under way for one of
+/// these, by the record in its folder. A folder that does not answer in time says nothing. `own`:
+/// the restart that asks, whose own call does not count.
 pub(in crate::remediator::restart) async fn other_call_may_be_under_way(
     clock: &Clock,
     sessions: Vec<Found>,
-    state_path: Option<PathBuf>,
+    own: Option<RestartId>,
 ) -> bool {
     let now = super::now(clock);
     let read = blocking(move || {
-        sessions.iter().any(|found| {
-            folder_record::other_call_may_be_under_way(found, state_path.as_deref(), now)
-        })
+        sessions
+            .iter()
+            .any(|found| folder_record::other_call_may_be_under_way(found, own.as_ref(), now))
     });
     clock.timeout(GRACE, read).await.unwrap_or(false)
 }

@@ -114,16 +114,17 @@ impl Driver {
 
     /// A step in the record of the run, with the downtime.
     pub(super) fn record(&mut self, step: RestartStep) {
+        let at = self.ctx().now();
         let down = self
             .state
             .stopped_at
             .map(|at| format!("down for {} s", now(self.clock()).since(at).as_secs()));
         let step = match step {
-            RestartStep::Stopping => Step::new("stopping", Some(self.state.service.clone())),
-            RestartStep::Gone => Step::new("gone", None),
-            RestartStep::Starting => Step::new("starting", None),
-            RestartStep::Started => Step::new("started", down),
-            RestartStep::Connected => Step::new("connected", down),
+            RestartStep::Stopping => Step::new(at, "stopping", Some(self.state.service.clone())),
+            RestartStep::Gone => Step::new(at, "gone", None),
+            RestartStep::Starting => Step::new(at, "starting", None),
+            RestartStep::Started => Step::new(at, "started", down),
+            RestartStep::Connected => Step::new(at, "connected", down),
         };
         match &mut self.live {
             Some(live) => live.ending.step(step),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::folder::SessionName;
-use crate::remediator::restart::state::CallKind;
+use crate::remediator::restart::state::{CallKind, Times, Trigger};
 
 /// The folder's owner can put anything into the quarantine, and this program may be root.
 #[test]
@@ -43,4 +43,43 @@ fn a_record_overwrites_no_other_file_and_belongs_to_the_folders_owner() {
     let owner = fs::metadata(quarantine.join(OPERATOR)).unwrap().uid();
     assert_eq!(owner == 4321, is_root);
     assert!(read_json::<Call>(&found, OPERATOR).is_some());
+}
+
+/// Two containers may call their state directories the same: a record of another restart counts
+/// whatever its path.
+#[test]
+fn the_call_of_another_restart_counts_and_that_of_the_own_does_not() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("bot")).unwrap();
+    let found = Found {
+        session: SessionName::from_text("bot"),
+        place: FolderPath {
+            parent: dir.path().canonicalize().unwrap(),
+            name: "bot".into(),
+        },
+    };
+    let now = Now {
+        boot: 1,
+        at: Duration::from_secs(100),
+    };
+    let second = Duration::from_secs(1);
+    let times = Times {
+        stop: second,
+        gone: second,
+        start: second,
+        connect: second,
+        clean: second,
+        retry: second,
+    };
+    let restart = |decided_ns| Restart::new("bot", "bot", 1, Trigger::Emergency, decided_ns, times);
+    let mut state = restart(1);
+    state.call = Some(Call::new(1, CallKind::Start, now, Duration::from_secs(60)));
+    let folder = LockedFolder::lock(&found.place).unwrap();
+    let state_path = Path::new("/var/lib/baileys_remediator");
+    write(&folder, state_path, &state).unwrap();
+    let is_under_way =
+        |own: i64| other_call_may_be_under_way(&found, Some(&restart(own).id()), now);
+    assert!(is_under_way(2));
+    assert!(!is_under_way(1));
+    assert!(read(&found, state_path).is_some());
 }

@@ -3,6 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::state::Look;
 use super::*;
 
+mod model;
+
 const SECOND: Duration = Duration::from_secs(1);
 
 pub(super) fn times() -> Times {

@@ -162,8 +162,7 @@ async fn the_call_of_an_operator_is_on_record_while_it_is_under_way() {
     // As it is left by a command that was killed.
     std::fs::remove_file(dir.path().join("runs")).unwrap();
     std::fs::write(&record, text).unwrap();
-    let state_path = Some(settings.state_path.clone());
-    assert!(other_call_may_be_under_way(&Clock::system(), known.clone(), state_path).await);
+    assert!(other_call_may_be_under_way(&Clock::system(), known.clone(), None).await);
     let (started, presence) = call_for_operator(&Clock::system(), &service, &known, false).await;
     assert!(started.unwrap_err().contains("may still be under way"));
     assert_eq!(presence, Presence::Gone);

@@ -41,10 +41,7 @@ fn a_run_is_told_step_by_step() {
     let (_dir, store) = open();
     store.queue().accept(&[request("a")], at(0)).unwrap();
     let run = store.queue().take(at(1), &[]).unwrap().unwrap();
-    let step = |step, seconds| Step {
-        at: at(seconds),
-        ..Step::new(step, None)
-    };
+    let step = |step, seconds| Step::new(at(seconds), step, None);
     store
         .audit()
         .set_plan(

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use super::super::state::Look;
-use super::tests::restart;
-use super::*;
+use super::restart;
+use crate::remediator::restart::machine::*;
+use crate::remediator::restart::state::Look;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Two processes at most run the machine.

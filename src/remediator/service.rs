@@ -129,7 +129,7 @@ impl Remediator {
             (Some(file), _) => Some(token::TokenFile::new(file.clone())?),
             (None, Some(_)) => None,
             (None, None) => {
-                return Err("no source of alerts is configured; poll Alertmanager (alertmanager.urls in the configuration), or take its webhook with --webhook.token-file, which holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)".into());
+                return Err("no source of alerts: --webhook.token-file is missing (it holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)), and so is alertmanager.urls in the configuration (Alertmanager is polled then, without a token)".into());
             }
         };
         let poller = match &ctx.settings.alertmanagers {

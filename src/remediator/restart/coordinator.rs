@@ -20,7 +20,7 @@ use super::checks::Siblings;
 use super::cleaning::{ALL_CLEAN_TIMEOUT, CLEAN_TIMEOUT, DOWN_FOR_AT_MOST, HALTS_WITHIN};
 use super::driver::{Driver, LiveRun};
 use super::folder_record;
-use super::machine::{GRACE, LOCK_EVERY};
+use super::machine::{GRACE, LOCK_EVERY, SHOWS_WITHIN};
 use super::state::{Event, Forbids, HandedTo, Phase, Restart, RestartId, Times, Trigger};
 
 /// A clean-up of another session of the process that had begun before is waited for so long;
@@ -220,6 +220,10 @@ impl RestartCoordinator {
             stop: service.stop_timeout,
             gone: service.gone_timeout,
             start: service.start_timeout,
+            shows: match service.shows_at_once() {
+                true => SHOWS_WITHIN,
+                false => service.start_timeout,
+            },
             connect: service.connect_timeout,
             clean: self.bounds.down + HALTS_WITHIN + RESTORE_TIMEOUT * 2 + GRACE,
             retry: self.ctx.settings.armed.look_every.min(RETRY_EVERY),
@@ -370,12 +374,10 @@ impl RestartCoordinator {
                 Some(_) => None,
             };
             let first = match (forbids, state.phase) {
-                (Some(how), Phase::HandedOver(HandedTo::Config(Forbids::Removed)))
-                    if how == Forbids::Removed =>
-                {
+                (Some(how), Phase::HandedOver(HandedTo::Config(before))) if how == before => {
                     let (service, session) = (&state.service, &state.session);
                     tracing::error!(service, session, "{}", how.text());
-                    continue;
+                    Event::OwnRestart
                 }
                 (Some(how), _) => Event::Forbidden(how),
                 (None, Phase::HandedOver(HandedTo::Config(_))) => Event::Configured,

@@ -101,12 +101,18 @@ impl Driver {
             Notice::StartUnknown => {
                 "it is unknown whether the service runs; it is not started again before it is known to be gone"
             }
+            Notice::NotGone => {
+                "the service does not run, and it is not known to be gone, so it is not started: end what is left of it, or start it yourself"
+            }
             Notice::Contradicted => {
                 "the supervisor does not say that the service runs, and a live source says that it is connected: it is not started. Look which process of this bot runs; name the right one in the configuration"
             }
             Notice::Down => "the service does not run; the start is retried",
             Notice::RunningNotConnected => "the service runs, and is not connected in time",
             Notice::Forbidden(how) => how.text(),
+            Notice::Ended => {
+                "the service ran after its start and has ended since, so it is not started again; start it yourself"
+            }
         };
         tracing::error!(service, session, run = self.state.run_id, why, "{text}");
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::super::state::{
-    BotVerdict, CallKind, Effect, Forbids, HandedTo, Notice, Phase, Seen, Sources,
+    BotVerdict, CallKind, Effect, Forbids, HandedTo, Notice, Phase, Sources,
 };
 use super::{STOPS_LATE_WITHIN, Transition};
 
@@ -50,6 +50,7 @@ impl Transition {
                 self.resume_start();
             }
             Phase::WaitingForConnection => match self.s.until {
+                // It ran after its start, and an operator may have stopped it since.
                 Some(until) if until.boot == self.now.boot && self.now.is_past(Some(until)) => {
                     self.to(Phase::RunningNotConnected);
                     self.observe(Duration::ZERO, Sources::Connection);
@@ -60,7 +61,9 @@ impl Transition {
                     self.lock(Duration::ZERO);
                 }
             },
-            Phase::RunningNotConnected => self.observe(Duration::ZERO, Sources::Connection),
+            Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Config(_)) => {
+                self.observe(Duration::ZERO, Sources::Connection);
+            }
             Phase::Down | Phase::HandedOver(HandedTo::Pause) => {
                 self.observe(Duration::ZERO, Sources::Live);
             }
@@ -102,29 +105,14 @@ impl Transition {
         self.effects.push(Effect::Notify(Notice::Forbidden(how)));
         self.report(BotVerdict::Forbidden(how));
         self.effects.push(Effect::Note);
-        // What is not configured cannot be looked at.
-        if how == Forbids::NotAllowed {
-            self.observe(self.s.times.retry, Sources::No);
-        }
-    }
-
-    /// Once it runs nothing is left to do.
-    pub(super) fn started_by_hand(&mut self, seen: &Seen) {
-        match seen {
-            Seen::Running(_) => {
-                self.s.reported = true;
-                self.release(true, Phase::Released, BotVerdict::Back);
-            }
-            _ => self.observe(self.s.times.retry, Sources::No),
-        }
     }
 
     pub(super) fn leave_if_asked(&mut self) {
         let may = match self.s.phase {
-            Phase::StopUnknown => self.s.told_unknown && !self.stop_may_come(),
             Phase::StartUnknown => self.s.told_unknown,
             Phase::RunningNotConnected | Phase::Down | Phase::HandedOver(_) => true,
-            _ => self.s.contradicted,
+            Phase::StartIntended => self.s.contradicted,
+            _ => false,
         };
         if self.s.leaving && may && !self.s.phase.is_final() {
             self.effects.push(Effect::Leave);

@@ -332,13 +332,10 @@ fn an_unrelated_app_is_never_placed() {
         "no session `shop-api`"
     );
     let glob = format!("{}/*", bots.path("logs").display());
-    let unplaced = |pattern: &'static str, value| {
-        let labels = [("glob", glob.as_str()), ("pattern", pattern)];
-        let seen = metrics.sum("baileys_exporter_log_unplaced_signals_total", &labels);
-        assert_eq!(seen, Ok(value), "{pattern}");
-    };
-    unplaced("connection_replaced", 1.0);
-    unplaced("device_removed", 0.0);
+    let labels = |pattern: &'static str| [("glob", glob.as_str()), ("pattern", pattern)];
+    let (replaced, removed) = (labels("connection_replaced"), labels("device_removed"));
+    let name = "baileys_exporter_log_unplaced_signals_total";
+    bots.shows(&[(name, &replaced, Some(1.0)), (name, &removed, Some(0.0))]);
     // Nor beside a bot with another name, whose log shows lines of the library.
     bots.log("index-out.log", REMOVED);
     let events = [("connection_replaced", 0.0), ("device_removed", 0.0)];

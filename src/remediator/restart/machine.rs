@@ -76,11 +76,13 @@
 //! | paused | changing, gone, unknown, contradicted | | paused | observe live |
 //! | paused | locked | | start_intended | observe live |
 //! | paused | lock busy, deadline | | paused | observe live |
-//! | removed, not_allowed | own restart | | the same | observe connection |
-//! | removed, not_allowed | running, changing, gone, unknown, contradicted | all are connected | back | forget |
-//! | removed, not_allowed | running, changing, gone, unknown, contradicted | | the same | note |
+//! | removed | own restart | | removed | observe connection |
+//! | removed | running, changing, gone, unknown, contradicted | all are connected | back | forget |
+//! | removed | running, changing, gone, unknown, contradicted | | removed | note |
 //! | removed, not_allowed | configured | the last call was no start | stop_unknown | lock, deadline |
 //! | removed, not_allowed | configured | the last call was a start | start_unknown | lock, deadline |
+//! | not_allowed | running | a person started it | released | forget, unlock |
+//! | not_allowed | changing, gone, unknown | | not_allowed | observe |
 //! | stop_intended, stopping, stop_unknown, gone, cleaning | own restart | | stop_unknown | lock, deadline |
 //! | start_intended, starting, start_unknown | own restart | | start_unknown | lock, deadline |
 //! | waiting_for_connection | own restart | | waiting_for_connection | lock, deadline |
@@ -90,10 +92,10 @@
 //! | paused | own restart | | paused | observe live |
 //! | stop_intended, stopping, stop_unknown, gone, cleaning | not configured | | removed | break off, unlock, notify, (report), note |
 //! | start_intended, starting, start_unknown, down, paused | not configured | | removed | break off, unlock, notify, (report), note |
-//! | stop_intended, stopping, stop_unknown, gone, cleaning | not allowed | | not_allowed | break off, unlock, notify, (report), note |
-//! | start_intended, starting, start_unknown, down, paused | not allowed | | not_allowed | break off, unlock, notify, (report), note |
+//! | stop_intended, stopping, stop_unknown, gone, cleaning | not allowed | | not_allowed | break off, unlock, notify, (report), note, observe |
+//! | start_intended, starting, start_unknown, down, paused | not allowed | | not_allowed | break off, unlock, notify, (report), note, observe |
 //! | removed, not_allowed | not configured | | removed | break off, unlock, notify, (report), note |
-//! | removed, not_allowed | not allowed | | not_allowed | break off, unlock, notify, (report), note |
+//! | removed, not_allowed | not allowed | | not_allowed | break off, unlock, notify, (report), note, observe |
 //! | waiting_for_connection, running_not_connected | not configured, not allowed | it was seen running | released | forget, unlock, (report) |
 //! | running_not_connected, down, paused, removed, not_allowed | signal | | the same | leave, (report) |
 //! | start_unknown | signal | the operator was told | the same | leave, (report) |
@@ -103,11 +105,12 @@
 //! resolves or that the clock on the wall is set is no event: a stop that has begun is
 //! completed all the same, and the deadlines are those of the clock since boot.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::state::{
-    BotVerdict, Call, CallKind, CheckResult, Effect, Event, HandedTo, Notice, Now, Phase, Restart,
-    RestartStep, Returned, Seen, Sources, Times, Trigger, WaitingSession,
+    BotVerdict, Call, CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Notice, Now, Phase,
+    Restart, RestartStep, Returned, Seen, Sources, Times, Trigger, WaitingSession,
 };
 
 /// Between two looks.
@@ -177,6 +180,7 @@ impl Restart {
                 run_id,
                 seen: 0,
             }],
+            whole: BTreeSet::new(),
             before: None,
             times,
         }
@@ -252,11 +256,14 @@ impl Transition {
             (Phase::Checking, Event::OwnRestart) => {}
             (_, Event::OwnRestart) => self.resume(),
             (Phase::HandedOver(HandedTo::Config(_)), Event::Configured) => self.configured(),
-            (Phase::HandedOver(HandedTo::Config(_)), Event::Looked(_, look)) => {
-                self.forbidden_looked(look);
-            }
             (_, Event::Configured) => {}
             (_, Event::Forbidden(how)) => self.forbidden(*how),
+            (Phase::HandedOver(HandedTo::Config(Forbids::Removed)), Event::Looked(_, look)) => {
+                self.removed_looked(look);
+            }
+            (Phase::HandedOver(HandedTo::Config(_)), Event::Looked(_, look)) => {
+                self.started_by_hand(&look.seen);
+            }
             (Phase::Checking, event) => self.checking(event),
             (Phase::StopIntended, event) => self.stop_intended(event),
             (Phase::Stopping, event) => self.stopping(event),

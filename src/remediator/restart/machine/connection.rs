@@ -75,7 +75,7 @@ impl Transition {
     }
 
     /// An operator may have started it by hand. The next look comes with the next resumption.
-    pub(super) fn forbidden_looked(&mut self, look: &Look) {
+    pub(super) fn removed_looked(&mut self, look: &Look) {
         self.all_are_back(look);
     }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::super::state::{
-    BotVerdict, CallKind, Effect, Forbids, HandedTo, Notice, Phase, Sources,
+    BotVerdict, CallKind, Effect, Forbids, HandedTo, Notice, Phase, Seen, Sources,
 };
 use super::{STOPS_LATE_WITHIN, Transition};
 
@@ -61,7 +61,7 @@ impl Transition {
                     self.lock(Duration::ZERO);
                 }
             },
-            Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Config(_)) => {
+            Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Config(Forbids::Removed)) => {
                 self.observe(Duration::ZERO, Sources::Connection);
             }
             Phase::Down | Phase::HandedOver(HandedTo::Pause) => {
@@ -105,6 +105,21 @@ impl Transition {
         self.effects.push(Effect::Notify(Notice::Forbidden(how)));
         self.report(BotVerdict::Forbidden(how));
         self.effects.push(Effect::Note);
+        // What is not configured cannot be looked at.
+        if how == Forbids::NotAllowed {
+            self.observe(self.s.times.retry, Sources::No);
+        }
+    }
+
+    /// Once it runs nothing is left to do.
+    pub(super) fn started_by_hand(&mut self, seen: &Seen) {
+        match seen {
+            Seen::Running(_) => {
+                self.s.reported = true;
+                self.release(true, Phase::Released, BotVerdict::Back);
+            }
+            _ => self.observe(self.s.times.retry, Sources::No),
+        }
     }
 
     pub(super) fn leave_if_asked(&mut self) {

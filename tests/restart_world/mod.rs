@@ -20,7 +20,7 @@ const TOKEN: &str = "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw";
 const SOON: Duration = Duration::from_secs(60);
 
 /// `sv start|stop|gone|ask`. It waits at a point while `hold-POINT` is there. With `offline`
-/// the bot runs and is not connected.
+/// the bot runs and is not connected; with `late` a stop returns, and has not stopped it.
 const SV: &str = r#"
 cd "$(dirname "$0")" || exit 9
 hold() { while [ -e "hold-$1" ]; do touch "reached-$1"; sleep 0.05; done; }
@@ -41,6 +41,7 @@ start)
 stop)
     echo stop >>calls
     hold stop
+    [ -e late ] && exit 0
     if alive; then kill "$pid"; fi
     ;;
 gone) ! alive ;;
@@ -141,6 +142,10 @@ MORE
     /// cannot give files away.
     pub fn run_all_as(&mut self, uid: u32) -> bool {
         self.sv("stop");
+        self.wait("the bot is gone", || match self.sv("gone") {
+            (true, _) => Ok(()),
+            (false, said) => Err(said),
+        });
         for entry in walkdir::WalkDir::new(self.dir.path()) {
             let path = entry.unwrap().into_path();
             if let Err(error) = std::os::unix::fs::lchown(path, Some(uid), Some(uid)) {
@@ -191,6 +196,12 @@ MORE
             "connected" => Ok(()),
             other => Err(other.to_owned()),
         }
+    }
+
+    /// As a stop that comes late.
+    pub fn end_bot(&self) {
+        let pid = self.read("bot.pid").trim().parse().ok();
+        kill_process(pid.and_then(Pid::from_raw).unwrap(), Signal::TERM).unwrap();
     }
 
     /// How often the supervisor was asked to.
@@ -370,6 +381,13 @@ MORE
         let (code, out, err) = self.command(args);
         assert_eq!(code, Some(0), "{err}");
         serde_json::from_str(&out).unwrap()
+    }
+
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        let metrics = net::get(&url).unwrap().body;
+        let mut lines = metrics.lines().filter_map(|line| line.split_once(' '));
+        lines.find_map(|(found, value)| (found == name).then(|| value.parse().unwrap()))
     }
 
     pub fn status(&self) -> Value {

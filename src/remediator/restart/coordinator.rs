@@ -21,7 +21,9 @@ use super::cleaning::{ALL_CLEAN_TIMEOUT, CLEAN_TIMEOUT, DOWN_FOR_AT_MOST, HALTS_
 use super::driver::{Driver, LiveRun};
 use super::folder_record;
 use super::machine::{GRACE, LOCK_EVERY, SHOWS_WITHIN};
-use super::state::{Event, Forbids, HandedTo, Phase, Restart, RestartId, Times, Trigger};
+use super::state::{
+    Event, Forbids, HandedTo, Phase, Restart, RestartEnd, RestartId, Times, Trigger,
+};
 
 /// A clean-up of another session of the process that had begun before is waited for so long;
 /// then the run waits again.
@@ -70,8 +72,8 @@ pub struct RestartCoordinator {
     claimed: Mutex<BTreeSet<i64>>,
     /// Services of which a run waits again, until then.
     waits: Mutex<BTreeMap<String, Instant>>,
-    /// Service, run and time of restarts that are over and may still be on record.
-    over: Mutex<BTreeSet<RestartId>>,
+    /// Restarts that are over and may still be on record.
+    over: Mutex<BTreeMap<RestartId, RestartEnd>>,
     pub(super) window: tokio::sync::Mutex<()>,
     leaving: watch::Sender<bool>,
     drivers: Mutex<JoinSet<()>>,
@@ -130,21 +132,21 @@ impl RestartCoordinator {
         waits.keys().cloned().collect()
     }
 
-    fn over(&self) -> std::sync::MutexGuard<'_, BTreeSet<RestartId>> {
+    fn over(&self) -> std::sync::MutexGuard<'_, BTreeMap<RestartId, RestartEnd>> {
         self.over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This restart is over: it is never resumed, also while its record cannot be deleted.
-    pub(super) fn mark_over(&self, state: &Restart) {
-        self.over().insert(state.id());
+    pub(super) fn mark_over(&self, state: &Restart, end: RestartEnd) {
+        self.over().insert(state.id(), end);
     }
 
     /// Deletes the record of a restart that is over. Until that works it is tried again.
-    pub(super) async fn forget(&self, state: &Restart) -> Result<(), RunError> {
+    pub(super) async fn forget(&self, state: &Restart, end: RestartEnd) -> Result<(), RunError> {
         let asked = state.clone();
         let forgotten = self
             .ctx
-            .ask(move |store| store.restarts().forget(&asked))
+            .ask(move |store| store.restarts().forget(&asked, end))
             .await;
         if forgotten.is_ok() {
             self.over().remove(&state.id());
@@ -294,7 +296,6 @@ impl RestartCoordinator {
             needs_no_stop: false,
             cleaned: None,
             siblings: Siblings::default(),
-            whole: None,
             sibling_runs: Arc::default(),
             result: sender,
         });
@@ -348,8 +349,9 @@ impl RestartCoordinator {
                 _ => state,
             };
             state.adopted = false;
-            if self.over().contains(&state.id()) {
-                if let Err(error) = self.forget(&state).await {
+            let end = self.over().get(&state.id()).copied();
+            if let Some(end) = end {
+                if let Err(error) = self.forget(&state, end).await {
                     let service = &state.service;
                     tracing::error!(
                         service,

@@ -219,6 +219,13 @@ impl World {
         intended.unwrap()
     }
 
+    /// Stops on record, and stops that were counted.
+    fn stops(&self) -> (usize, u64) {
+        let store = self.coordinator.ctx.store.in_test();
+        let stops = store.restarts().stops(Timestamp::now()).unwrap();
+        (stops.len(), store.counters().totals().unwrap().stops)
+    }
+
     fn left(&self, session: &str) -> usize {
         let files = std::fs::read_dir(self.dir.path().join("sessions").join(session)).unwrap();
         files
@@ -452,6 +459,7 @@ async fn whom_a_person_stops_during_the_looks_is_not_started() {
     let (led, _) = world.lead(&run).await;
     assert!(matches!(led, RestartResult::NeedsNoStop), "{led:?}");
     assert!(!world.runs().exists() && world.phases().is_empty());
+    assert_eq!(world.stops(), (0, 0), "nothing was called");
     world
         .coordinator
         .resume_pending_restarts(&world.known)
@@ -569,7 +577,8 @@ async fn a_start_that_is_due_survives_the_loss_of_the_journal() {
     drop(folder);
     // The journal knows the run, and that its restart is over: this is what a failed delete left.
     let store = &world.coordinator.ctx.store;
-    store.in_test().restarts().forget(&state).unwrap();
+    let end = RestartEnd::Stopped;
+    store.in_test().restarts().forget(&state, end).unwrap();
     world
         .coordinator
         .resume_pending_restarts(&world.known)

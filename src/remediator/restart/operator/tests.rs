@@ -4,7 +4,7 @@ use std::path::Path;
 use super::*;
 use crate::config::{CommonFlags, RemediatorFlags};
 use crate::folder::{SessionsPath, Timestamp};
-use crate::remediator::restart::state::{Times, Trigger};
+use crate::remediator::restart::state::{RestartEnd, Times, Trigger};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -87,7 +87,7 @@ fn commands_keep_away_from_a_pending_restart() {
         "the configuration no longer names it"
     );
     let bots = store.restarts().of("bots").unwrap().unwrap();
-    store.restarts().forget(&bots).unwrap();
+    store.restarts().forget(&bots, RestartEnd::Stopped).unwrap();
     assert_eq!(why("bot1"), None);
 }
 

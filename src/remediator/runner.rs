@@ -1,10 +1,12 @@
 //! Performs one run, from the lock of the folder to the record of its outcome.
 
+mod confirm;
+mod folders;
 mod recovery;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
@@ -23,10 +25,13 @@ use super::quarantine::{
     At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, change, look_at_async, obstacle_io,
 };
 use super::store::audit::{Fate, FileRecord, Step};
+use super::store::clock::Moment;
 use super::store::runs::{Action, Ending, Run, Status};
 use super::store::sightings::StoredSightings;
 use super::store::{SharedStore, Store, StoreError};
 
+use self::confirm::Mover;
+pub use self::folders::{Folders, WeakFolders};
 use self::recovery::resume;
 pub use self::recovery::{end_orphan, recover};
 
@@ -71,6 +76,11 @@ impl Context {
             store,
             clock,
         }
+    }
+
+    /// Now, by all clocks.
+    pub fn moment(&self) -> Moment {
+        Moment::of(&self.clock)
     }
 
     /// The parts without the store.
@@ -144,42 +154,6 @@ pub struct Down {
     pub folders: Folders,
 }
 
-/// Locked folders, by session.
-#[derive(Clone, Debug, Default)]
-pub struct Folders(pub BTreeMap<String, Arc<LockedFolder>>);
-
-impl Folders {
-    /// Releases the locks.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// The same folders, for as long as they are locked.
-    pub fn downgrade(&self) -> WeakFolders {
-        let folders = self.0.iter();
-        let weak = folders.map(|(session, folder)| (session.clone(), Arc::downgrade(folder)));
-        WeakFolders(weak.collect())
-    }
-}
-
-/// Folders that may be locked, by session. Keeps no lock.
-#[derive(Clone, Debug, Default)]
-pub struct WeakFolders(BTreeMap<String, Weak<LockedFolder>>);
-
-impl WeakFolders {
-    /// The folder of a session, if it is still locked.
-    pub fn get(&self, session: &str) -> Option<Arc<LockedFolder>> {
-        self.0.get(session)?.upgrade()
-    }
-
-    /// Those that are still locked.
-    pub fn held(&self) -> Folders {
-        let all = self.0.keys();
-        let held = all.filter_map(|session| Some((session.clone(), self.get(session)?)));
-        Folders(held.collect())
-    }
-}
-
 /// The lock of a folder: the one held for the restart of its service, or a new one. Moves
 /// under it end when `halt` is set.
 pub(super) async fn folder_of(
@@ -195,6 +169,18 @@ pub(super) async fn folder_of(
     }
 }
 
+/// Sources beside the probes: memory, process, sockets, log. Each has the same timeout.
+const OTHER_SOURCES: u32 = 4;
+
+/// A look at the bot cannot take longer. Where it did, this program stood still meanwhile, and an
+/// answer may be old.
+fn longest_look(connection: &Connection) -> Duration {
+    let probes = u32::try_from(connection.settings.probes.len()).unwrap_or(u32::MAX);
+    let sources = probes.saturating_add(OTHER_SOURCES);
+    let asked = connection.settings.timeout.saturating_mul(sources);
+    asked + supervisor::QUERY_TIMEOUT + Looks::default().timeout()
+}
+
 /// Asks the probes first and scans after that, so that the scan sees the writes of a bot that
 /// woke up during a slow probe. Such a write overrules the probe.
 pub(super) async fn ask_and_scan(
@@ -203,6 +189,9 @@ pub(super) async fn ask_and_scan(
     folder: &Arc<LockedFolder>,
     down: Option<&Down>,
 ) -> Result<(Verdict, Inventory), Obstacle> {
+    // The clock of the machine: it stands still also where a test makes time pass faster.
+    let clock = Clock::system();
+    let began = clock.boot();
     let evidence = connection.ask(&found.session).await;
     let gone = match down {
         Some(down) => down.service.presence().await == Presence::Gone,
@@ -210,6 +199,9 @@ pub(super) async fn ask_and_scan(
     };
     let inventory = scan(found, folder).await?;
     let verdict = match down {
+        _ if clock.boot().saturating_sub(began) > longest_look(connection) => {
+            Verdict::unknown("clock", "this program stood still while it asked")
+        }
         Some(down) => connection.judge_stopped(evidence, &inventory, gone, down.since),
         None => connection.judge(evidence, &inventory),
     };
@@ -325,7 +317,7 @@ struct Outcome {
 
 impl Outcome {
     async fn record(&self, ctx: &Context) -> Result<(), StoreError> {
-        let (outcome, now) = (self.clone(), ctx.now());
+        let (outcome, now) = (self.clone(), ctx.moment());
         ctx.ask(move |store| {
             let run = &outcome.run;
             store.atomic(|| {
@@ -500,34 +492,22 @@ async fn clean_under(
     ));
 
     // The plan is written and no file has moved. Ask again before the first move.
-    let mut error = None;
-    if ask.force.is_none() {
-        let again = match ask_and_scan(&ctx.connection, found, &folder, down).await {
-            Ok((again, _)) => again,
-            Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),
-        };
-        ending.step(Step::verdict(ctx.now(), &again, true));
-        error = match again.state {
-            // The plan may include files that may move only if the process is proven gone.
-            State::Disconnected if verdict.process_gone && !again.process_gone => {
-                Some(Refusal::ConnectionUnknown.into())
-            }
-            State::Disconnected => None,
-            State::Connected => Some(Refusal::Connected.into()),
-            State::Unknown => Some(Refusal::ConnectionUnknown.into()),
-        };
-        ending.evidence = Some(format!(
-            "{}; asked again: {}",
-            verdict.because(),
-            again.because()
-        ));
-    }
-    if error.is_none() {
-        let confirmed = folder.confirm_place_async(&found.place).await;
-        error = confirmed.err().map(RunError::from);
-    }
-    if let Some(error) = error {
-        change(move || prepared.cancel()).await?;
+    let prepared = Arc::new(prepared);
+    let cancel = || {
+        let prepared = Arc::clone(&prepared);
+        change(move || prepared.cancel())
+    };
+    let mover = Mover {
+        ctx,
+        found,
+        folder: &folder,
+        down,
+        first: &verdict,
+        is_forced: ask.force.is_some(),
+    };
+    let confirmed = mover.confirm(ending).await;
+    if let Err(error) = confirmed {
+        cancel().await?;
         ending.step(Step::new(
             ctx.now(),
             "cancelled",
@@ -545,25 +525,21 @@ async fn clean_under(
     };
     if let Err(error) = noted {
         // No move without a record.
-        change(move || prepared.cancel()).await?;
+        cancel().await?;
         ending.moves = left();
         ctx.ask(move |store| store.runs().forget_name(id)).await?;
         return Err(error.into());
     }
+    let executed = mover.execute(&prepared, ending).await;
     // `whereabouts` uses the open descriptors, so it looks at the same directories.
-    let clock = ctx.clock.clone();
-    let (executed, files) = change(move || {
-        let executed = prepared.execute(Timestamp::of(&clock));
-        Ok((executed, prepared.whereabouts()))
-    })
-    .await?;
+    let files = change(move || prepared.whereabouts()).await;
     let (away, stayed) = match &executed {
-        Ok(done) if done.outcome != MoveOutcome::RolledBack => (Fate::Moved, Fate::Left),
+        Ok((done, _)) if done.outcome != MoveOutcome::RolledBack => (Fate::Moved, Fate::Left),
         _ => (Fate::Moved, Fate::PutBack),
     };
     match (files, &executed) {
         (Ok(files), _) => ending.moves = FileRecord::found(&files, away, stayed),
-        (Err(_), Ok(done)) if done.outcome == MoveOutcome::Moved => {
+        (Err(_), Ok((done, _))) if done.outcome == MoveOutcome::Moved => {
             ending.moves = planned
                 .iter()
                 .map(|file| FileRecord {
@@ -574,7 +550,7 @@ async fn clean_under(
         }
         (Err(error), _) => tracing::error!(%run, "failed to find the moved files: {error}"),
     }
-    let done = executed?;
+    let (done, why) = executed?;
     ending.step(Step::new(
         ctx.now(),
         done.outcome.label(),
@@ -590,7 +566,7 @@ async fn clean_under(
             ending.files = change(move || folder.held_kinds(&run))
                 .await
                 .unwrap_or_default();
-            Err(Obstacle::Io("aborted, because the bot is started again".into()).into())
+            Err(Obstacle::Io(format!("aborted, because {why}")).into())
         }
         _ => {
             ending.files = kinds;
@@ -626,6 +602,9 @@ pub async fn undo(
         State::Connected => return Err(Refusal::Connected.into()),
         State::Unknown => return Err(Refusal::ConnectionUnknown.into()),
     }
+    if !force {
+        folder.confirm_moves();
+    }
     folder.confirm_place_async(&found.place).await?;
     let held = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
@@ -658,6 +637,17 @@ pub async fn undo(
         let (folder, run) = (Arc::clone(&folder), run.clone());
         change(move || folder.held_kinds(&run)).await?
     };
+    if !force && !folder.may_move() {
+        let mover = Mover {
+            ctx,
+            found,
+            folder: &folder,
+            down: None,
+            first: &verdict,
+            is_forced: false,
+        };
+        mover.confirm(ending).await?;
+    }
     let (folder, run) = (Arc::clone(&folder), run.clone());
     let clock = ctx.clock.clone();
     let (undone, after, files) = change(move || {

@@ -84,6 +84,8 @@ pub struct Remediator {
     live: Live,
     pages: pages::Pages,
     wake: Notify,
+    /// A run is on record as under way, and nobody works on it.
+    sweep_now: Notify,
     /// What a worker needs to take a run.
     places: Arc<Semaphore>,
     webhooks: ConcurrencyLimit,
@@ -160,6 +162,7 @@ impl Remediator {
             live: Live::default(),
             pages: pages::Pages::default(),
             wake: Notify::new(),
+            sweep_now: Notify::new(),
             places: Arc::new(Semaphore::new(work::WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
             refusals,
@@ -244,7 +247,8 @@ impl Remediator {
                 let read = {
                     let store = store.lock();
                     store.check().and_then(|()| {
-                        let seen = overview(&self.ctx.settings, &store, &sessions, self.ctx.now())?;
+                        let seen =
+                            overview(&self.ctx.settings, &store, &sessions, self.ctx.moment())?;
                         Ok((store.counters().totals()?, seen))
                     })
                 };
@@ -394,7 +398,7 @@ impl Remediator {
                 .add_unknown(&unknown, self.ctx.now())?;
         }
         let accepted = {
-            let (store, now) = (store.lock(), self.ctx.now());
+            let (store, now) = (store.lock(), self.ctx.moment());
             store.atomic(|| {
                 let accepted = store.queue().accept(&wanted, now)?;
                 store.armed().repeated(&wanted, now)?;
@@ -586,7 +590,7 @@ impl Remediator {
     /// Queues the armed runs whose bot is found stopped, and one whose window is open.
     async fn look_at_armed(self: &Arc<Self>, known: &[Found]) -> Result<(), StoreError> {
         let keep_for = self.ctx.settings.armed.keep_for;
-        let now = self.ctx.now();
+        let now = self.ctx.moment();
         let armed = self
             .ctx
             .ask(move |store| {
@@ -621,18 +625,14 @@ impl Remediator {
                     .ctx
                     .store
                     .block(move |store| {
-                        service.restarts.window_is_open(
-                            store,
-                            &place.session,
-                            &all,
-                            service.ctx.now(),
-                        )
+                        service.restarts.window_is_open(store, &place.session, &all)
                     })
                     .await?;
             if !in_window && !self.is_disconnected(found).await {
                 continue;
             }
-            let (session, action, now) = (armed.session.clone(), armed.action, self.ctx.now());
+            let (session, action) = (armed.session.clone(), armed.action);
+            let now = self.ctx.moment();
             let queued = self
                 .ctx
                 .ask(move |store| store.armed().enqueue(&session, action, now))

@@ -20,8 +20,10 @@ use super::checks::Siblings;
 use super::cleaning::{ALL_CLEAN_TIMEOUT, CLEAN_TIMEOUT, DOWN_FOR_AT_MOST, HALTS_WITHIN};
 use super::driver::{Driver, LiveRun};
 use super::folder_record;
-use super::machine::{GRACE, LOCK_EVERY};
-use super::state::{Event, HandedTo, Phase, Restart, RestartEnd, RestartId, Times, Trigger};
+use super::machine::{GRACE, LOCK_EVERY, SHOWS_WITHIN};
+use super::state::{
+    Event, Forbids, HandedTo, Phase, Restart, RestartEnd, RestartId, Times, Trigger,
+};
 
 /// A clean-up of another session of the process that had begun before is waited for so long;
 /// then the run waits again.
@@ -220,6 +222,10 @@ impl RestartCoordinator {
             stop: service.stop_timeout,
             gone: service.gone_timeout,
             start: service.start_timeout,
+            shows: match service.shows_at_once() {
+                true => SHOWS_WITHIN,
+                false => service.start_timeout,
+            },
             connect: service.connect_timeout,
             clean: self.bounds.down + HALTS_WITHIN + RESTORE_TIMEOUT * 2 + GRACE,
             retry: self.ctx.settings.armed.look_every.min(RETRY_EVERY),
@@ -364,21 +370,23 @@ impl RestartCoordinator {
                 state.waiting.retain(|one| is_here(&one.session));
             }
             let service = self.service_of(&state, known);
-            let is_removed = state.phase == Phase::HandedOver(HandedTo::Removed);
-            let first = match &service {
-                None => Event::Configured(false),
-                Some(_) if is_removed => Event::Configured(true),
-                Some(_) => Event::OwnRestart,
+            let forbids = match &service {
+                None => Some(Forbids::Removed),
+                Some(service) if !service.may_restart() => Some(Forbids::NotAllowed),
+                Some(_) => None,
             };
-            if service.is_none() && is_removed {
-                let (service, session) = (&state.service, &state.session);
-                tracing::error!(
-                    service,
-                    session,
-                    "this program has stopped the service and is to start it again, but the configuration no longer names it: start it by hand"
-                );
-                continue;
-            }
+            let first = match (forbids, state.phase) {
+                (Some(how), Phase::HandedOver(HandedTo::Config(Forbids::Removed)))
+                    if how == Forbids::Removed =>
+                {
+                    let (service, session) = (&state.service, &state.session);
+                    tracing::error!(service, session, "{}", how.text());
+                    Event::OwnRestart
+                }
+                (Some(how), _) => Event::Forbidden(how),
+                (None, Phase::HandedOver(HandedTo::Config(_))) => Event::Configured,
+                (None, _) => Event::OwnRestart,
+            };
             if let Some(service) = &service {
                 state.times = self.times(service);
             }
@@ -405,7 +413,7 @@ impl RestartCoordinator {
     /// Should its own session be matched by another entry now, a sibling still names it.
     fn service_of(&self, state: &Restart, known: &[Found]) -> Option<Service> {
         let named = |session: &SessionName| {
-            let service = self.ctx.settings.services.of(session);
+            let service = self.ctx.settings.services.observed(session);
             service.filter(|service| service.name == state.service)
         };
         let own = SessionName::from_text(&state.session);

@@ -29,10 +29,10 @@ use super::checks::{Checked, Siblings};
 use super::cleaning::{CleanJob, Cleaned, SiblingRun};
 use super::coordinator::{RestartCoordinator, RestartResult, ServiceLease};
 use super::folder_record;
-use super::machine::{self, PERSIST_WITHIN};
+use super::machine::{self, LOOK_EVERY, PERSIST_WITHIN};
 use super::state::{
-    CallKind, CheckResult, Effect, Event, HandedTo, Look, Now, Phase, Restart, RestartEnd, Seen,
-    Sources, Trigger, WaitingSession,
+    CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Look, Now, Phase, Restart, RestartEnd,
+    Seen, Sources, Trigger, WaitingSession,
 };
 
 #[cfg(test)]
@@ -346,7 +346,7 @@ impl Driver {
                 let written = self.clock().timeout(PERSIST_WITHIN, written);
                 if written.await.is_err() {
                     tracing::error!(service = self.state.service, "the journal hangs");
-                    self.remove_folder_records().await;
+                    locks::remove_records(self).await;
                 }
             }
             Effect::Observe(after, sources) => self.observe(id, after, sources),
@@ -440,9 +440,7 @@ impl Driver {
                     (Event::Saved(id), EffectOutput::Saved(saved))
                 }
                 Ok(Err(RunError::StopRefused(StopRefusal::BreakerOpen))) if is_emergency => {
-                    let error = coordinator
-                        .open_breaker(&known, Timestamp::of(&coordinator.ctx.clock))
-                        .await;
+                    let error = coordinator.open_breaker(&known).await;
                     (Event::NotSaved(id), refused(error))
                 }
                 Ok(Err(error)) => {
@@ -520,19 +518,8 @@ impl Driver {
         receiver
     }
 
-    /// The records in the folders do not wait for a journal that hangs: the locks are given
-    /// back next.
-    async fn remove_folder_records(&self) {
-        let (folders, state) = (self.folders.clone(), self.state.clone());
-        let state_path = self.ctx().settings.state_path.clone();
-        let removing = blocking(move || folder_record::keep(&folders.0, &state_path, &state, true));
-        let _ = self.clock().timeout(PERSIST_WITHIN, removing).await;
-    }
-
     fn observe(&mut self, id: u64, after: Duration, sources: Sources) {
-        let Some(service) = self.service.clone() else {
-            return;
-        };
+        let service = self.service.clone();
         let (ctx, sessions) = (self.ctx().clone(), self.sessions.clone());
         // What a log said before does not count.
         let since = self.state.started_ns.unwrap_or(self.state.decided_ns);
@@ -542,7 +529,8 @@ impl Driver {
             .iter()
             .filter(|one| one.seen < 2)
             .filter_map(|one| {
-                let found = sessions
+                let found = self
+                    .known
                     .iter()
                     .find(|found| found.session.as_str() == one.session)?;
                 Some((found.clone(), Timestamp::from_nanos(since)))
@@ -565,24 +553,23 @@ impl Driver {
                 }
                 _ => false,
             };
-            let (seen, why) = match observe(&ctx.clock, &service).await {
-                Observation::Running { mark, .. } => (Seen::Running(mark), String::new()),
-                Observation::Changing(why) => (Seen::Changing, why),
-                Observation::Gone { .. } | Observation::Unknown(_)
-                    if sources == Sources::Live && looks::is_alive(&ctx, &sessions).await =>
-                {
-                    (Seen::Contradicted, String::new())
-                }
-                Observation::Gone { .. } => (Seen::Gone, String::new()),
-                Observation::Unknown(why) => (Seen::Unknown, why),
-            };
+            let (mut seen, mut why) = seen(&ctx, service.as_ref(), sources, &sessions).await;
             let asks = sources == Sources::Connection
                 && (matches!(seen, Seen::Running(_) | Seen::Changing)
-                    || phase == Phase::RunningNotConnected);
-            let connected = match asks {
-                true => who_is_back(&ctx, waiting).await,
-                false => BTreeSet::new(),
-            };
+                    || matches!(
+                        phase,
+                        Phase::RunningNotConnected
+                            | Phase::HandedOver(HandedTo::Config(Forbids::Removed))
+                    ));
+            let mut connected = BTreeSet::new();
+            if asks {
+                let began = ctx.clock.now();
+                connected = who_is_back(&ctx, waiting).await;
+                // The process may have ended meanwhile.
+                if ctx.clock.since(began) > LOOK_EVERY {
+                    (seen, why) = self::seen(&ctx, service.as_ref(), sources, &sessions).await;
+                }
+            }
             let paused = match phase {
                 Phase::Down | Phase::HandedOver(HandedTo::Pause) => is_paused(&ctx).await,
                 _ => false,
@@ -650,6 +637,29 @@ impl Driver {
             });
             (Event::Cleaned(id), side)
         });
+    }
+}
+
+/// What the supervisor says about the process, and why that is unclear.
+async fn seen(
+    ctx: &Context,
+    service: Option<&Service>,
+    sources: Sources,
+    sessions: &[Found],
+) -> (Seen, String) {
+    let Some(service) = service else {
+        return (Seen::Unknown, "the configuration does not name it".into());
+    };
+    match observe(&ctx.clock, service).await {
+        Observation::Running { mark, .. } => (Seen::Running(mark), String::new()),
+        Observation::Changing(why) => (Seen::Changing, why),
+        Observation::Gone { .. } | Observation::Unknown(_)
+            if sources == Sources::Live && looks::is_alive(ctx, sessions).await =>
+        {
+            (Seen::Contradicted, String::new())
+        }
+        Observation::Gone { .. } => (Seen::Gone, String::new()),
+        Observation::Unknown(why) => (Seen::Unknown, why),
     }
 }
 

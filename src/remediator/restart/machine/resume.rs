@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::super::state::{BotVerdict, CallKind, Effect, HandedTo, Notice, Phase, Sources};
+use super::super::state::{
+    BotVerdict, CallKind, Effect, Forbids, HandedTo, Notice, Phase, Seen, Sources,
+};
 use super::{STOPS_LATE_WITHIN, Transition};
 
 impl Transition {
@@ -48,6 +50,7 @@ impl Transition {
                 self.resume_start();
             }
             Phase::WaitingForConnection => match self.s.until {
+                // It ran after its start, and an operator may have stopped it since.
                 Some(until) if until.boot == self.now.boot && self.now.is_past(Some(until)) => {
                     self.to(Phase::RunningNotConnected);
                     self.observe(Duration::ZERO, Sources::Connection);
@@ -58,7 +61,9 @@ impl Transition {
                     self.lock(Duration::ZERO);
                 }
             },
-            Phase::RunningNotConnected => self.observe(Duration::ZERO, Sources::Connection),
+            Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Config(Forbids::Removed)) => {
+                self.observe(Duration::ZERO, Sources::Connection);
+            }
             Phase::Down | Phase::HandedOver(HandedTo::Pause) => {
                 self.observe(Duration::ZERO, Sources::Live);
             }
@@ -85,30 +90,44 @@ impl Transition {
         }
     }
 
-    pub(super) fn removed(&mut self) {
+    pub(super) fn forbidden(&mut self, how: Forbids) {
         match self.s.phase {
             // Seen running after its start. Who stops it from now on is not this program.
             Phase::WaitingForConnection | Phase::RunningNotConnected => {
-                return self.release(true, Phase::Released, BotVerdict::Removed);
+                return self.release(true, Phase::Released, BotVerdict::Forbidden(how));
             }
-            Phase::HandedOver(HandedTo::Removed) => return,
             phase if !phase.is_pending() => return,
             _ => {}
         }
-        self.to(Phase::HandedOver(HandedTo::Removed));
+        self.to(Phase::HandedOver(HandedTo::Config(how)));
         self.effects.push(Effect::BreakOff);
         self.effects.push(Effect::Unlock);
-        self.effects.push(Effect::Notify(Notice::Removed));
-        self.report(BotVerdict::Removed);
+        self.effects.push(Effect::Notify(Notice::Forbidden(how)));
+        self.report(BotVerdict::Forbidden(how));
         self.effects.push(Effect::Note);
+        // What is not configured cannot be looked at.
+        if how == Forbids::NotAllowed {
+            self.observe(self.s.times.retry, Sources::No);
+        }
+    }
+
+    /// Once it runs nothing is left to do.
+    pub(super) fn started_by_hand(&mut self, seen: &Seen) {
+        match seen {
+            Seen::Running(_) => {
+                self.s.reported = true;
+                self.release(true, Phase::Released, BotVerdict::Back);
+            }
+            _ => self.observe(self.s.times.retry, Sources::No),
+        }
     }
 
     pub(super) fn leave_if_asked(&mut self) {
         let may = match self.s.phase {
-            Phase::StopUnknown => self.s.told_unknown && !self.stop_may_come(),
             Phase::StartUnknown => self.s.told_unknown,
             Phase::RunningNotConnected | Phase::Down | Phase::HandedOver(_) => true,
-            _ => self.s.contradicted,
+            Phase::StartIntended => self.s.contradicted,
+            _ => false,
         };
         if self.s.leaving && may && !self.s.phase.is_final() {
             self.effects.push(Effect::Leave);

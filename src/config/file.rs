@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
 use super::Insurance;
+use super::alertmanager::AlertmanagerSection;
 use crate::connection::Probe;
 use crate::logs::{Pattern, Severity};
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
@@ -56,6 +57,7 @@ pub struct File {
     pub connection: ConnectionSection,
     pub logs: Logs,
     pub webhook: Webhook,
+    pub alertmanager: Option<AlertmanagerSection>,
     pub quarantine: QuarantineSection,
     pub insurance: InsuranceSection,
     pub state: StateSection,

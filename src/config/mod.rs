@@ -2,13 +2,18 @@
 //!
 //! A flag wins over the file. [`Settings`] is what the rest of the program sees.
 
+mod alertmanager;
 mod file;
 mod flags;
 mod processes;
 mod span;
 
+pub use alertmanager::{AlertmanagerSettings, Alertmanagers, Placeholders, System};
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 pub use processes::BreakerSettings;
+pub use span::parse_span;
+
+use self::processes::MAX_TIMEOUT;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -79,6 +84,8 @@ pub struct Settings {
     pub logs: Arc<LogSettings>,
     /// Labels an alert must carry before it acts.
     pub alert_match: BTreeMap<String, String>,
+    /// The Alertmanagers that are polled, if any.
+    pub alertmanagers: Option<AlertmanagerSettings>,
     /// File with the webhook's bearer token.
     pub token_file: Option<PathBuf>,
     /// How long the quarantine keeps what was moved.
@@ -219,6 +226,16 @@ impl Settings {
             trust: globs(&trust, "connection.trust")?,
         };
 
+        if connection.quiet.is_zero() {
+            return Err("connection.quiet: must be more than 0s".into());
+        }
+        if connection.timeout.is_zero() {
+            return Err("connection.timeout: must be more than 0s".into());
+        }
+        if connection.timeout > MAX_TIMEOUT {
+            return Err("connection.timeout: not more than 1h".into());
+        }
+
         let mut limits = Limits::default();
         limits.thresholds = file.tiers.thresholds(limits.thresholds);
         if !limits.thresholds.is_ascending() {
@@ -291,6 +308,13 @@ impl Settings {
         if armed.look_every < Duration::from_secs(1) {
             return Err("armed.look_every: not less than 1s".into());
         }
+        if armed.look_every > MAX_TIMEOUT {
+            return Err("armed.look_every: not more than 1h".into());
+        }
+        let alertmanagers = file
+            .alertmanager
+            .map(alertmanager::AlertmanagerSection::build)
+            .transpose()?;
         let mut alert_match = file.webhook.r#match;
         if !remediator.webhook_match.is_empty() {
             alert_match = remediator.webhook_match.iter().cloned().collect();
@@ -306,6 +330,7 @@ impl Settings {
             connection,
             logs: log_settings,
             alert_match,
+            alertmanagers,
             token_file: remediator
                 .webhook_token_file
                 .clone()

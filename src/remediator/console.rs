@@ -28,6 +28,7 @@ use super::store::audit::RunKey;
 use super::store::runs::{Action, Ending, Run, Status};
 use super::store::{self, Store};
 
+mod alertmanagers;
 mod doctor;
 mod privileges;
 mod record;
@@ -403,7 +404,10 @@ pub(super) async fn record(
     if let Err(error) = finished {
         return fail(&format!("the outcome could not be put on record: {error}"));
     }
-    status.into()
+    match result.is_ok_and(|outcome| outcome.left().is_some()) {
+        true => Exit::Refused,
+        false => status.into(),
+    }
 }
 
 pub(super) fn confirm(session: &str) -> Result<(), String> {

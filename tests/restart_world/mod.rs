@@ -142,6 +142,10 @@ MORE
     /// cannot give files away.
     pub fn run_all_as(&mut self, uid: u32) -> bool {
         self.sv("stop");
+        self.wait("the bot is gone", || match self.sv("gone") {
+            (true, _) => Ok(()),
+            (false, said) => Err(said),
+        });
         for entry in walkdir::WalkDir::new(self.dir.path()) {
             let path = entry.unwrap().into_path();
             if let Err(error) = std::os::unix::fs::lchown(path, Some(uid), Some(uid)) {
@@ -255,6 +259,18 @@ MORE
         let child = self.serve_command().spawn();
         self.server = Some(child.expect("setpriv (util-linux) starts the remediator"));
         self.wait_until_ready();
+    }
+
+    /// The same, with this as its standard error.
+    pub fn start_with_log(&mut self, log: Stdio) {
+        self.spawn_with_log(log);
+        self.wait_until_ready();
+    }
+
+    /// Serves, or fails to.
+    pub fn spawn_with_log(&mut self, log: Stdio) {
+        let child = self.serve_command().stderr(log).spawn();
+        self.server = Some(child.expect("setpriv (util-linux) starts the remediator"));
     }
 
     pub fn wait_until_ready(&self) {

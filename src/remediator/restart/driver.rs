@@ -36,7 +36,7 @@ use super::state::{
 };
 
 #[cfg(test)]
-pub(super) use looks::is_alive;
+pub(super) use looks::{OBSERVED_WITHIN, is_alive};
 pub(super) use looks::{call, end_moves, observe, other_call_may_be_under_way, presence};
 use looks::{is_paused, who_is_back};
 

@@ -7,6 +7,7 @@ use crate::folder::{SessionsPath, Timestamp};
 use crate::policy::{CleanRequest, CleanupMode};
 use crate::remediator::console::context;
 use crate::remediator::quarantine::LockedFolder;
+use crate::remediator::store::queue::Request;
 use crate::remediator::store::runs::{Ending, Status};
 use crate::remediator::store::sightings::StoredSightings;
 use std::ffi::OsStr;
@@ -44,7 +45,7 @@ fn service(dir: &Path) -> Remediator {
     let common = CommonFlags {
         sessions_path: vec![SessionsPath::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
         connection_command: Some("echo disconnected".into()),
-        connection_quiet: Some(Duration::ZERO),
+        connection_quiet: Some(Duration::from_millis(1)),
         connection_trust: vec!["*".into()],
         ..CommonFlags::default()
     };

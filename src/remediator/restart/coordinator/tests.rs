@@ -5,6 +5,7 @@ use crate::policy::StopRefusal;
 use crate::remediator::console::context;
 use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::cleaning::{SETTLES_WITHIN, WATCHED_FOR};
+use crate::remediator::restart::driver::OBSERVED_WITHIN;
 use crate::remediator::restart::machine::{
     ASKED_WITHIN, CALL_MARGIN, LOCK_WITHIN, PERSIST_WITHIN, SHOWS_WITHIN, STARTS_AGAIN,
     STOPS_LATE_WITHIN,
@@ -64,7 +65,7 @@ impl World {
         std::fs::write(dir.path().join("ask.sh"), ask).unwrap();
         std::fs::write(dir.path().join("runs"), "").unwrap();
         let yaml = format!(
-            "connection: {{command: [sh, {path}/ask.sh], timeout: 30s, quiet: 0s, trust: ['*']}}\narmed: {{look_every: 1s}}\nprocesses:\n  - name: bots\n    allow_restart: true\n    command: {{stop: [rm, {path}/runs], start: [sh, {path}/start.sh], gone: [sh, {path}/gone.sh]}}\n    stop_timeout: 1s\n    gone_timeout: 1s\n    start_timeout: 5s\n    connect_timeout: 20s\n"
+            "connection: {{command: [sh, {path}/ask.sh], timeout: 30s, quiet: 1ms, trust: ['*']}}\narmed: {{look_every: 1s}}\nprocesses:\n  - name: bots\n    allow_restart: true\n    command: {{stop: [rm, {path}/runs], start: [sh, {path}/start.sh], gone: [sh, {path}/gone.sh]}}\n    stop_timeout: 1s\n    gone_timeout: 1s\n    start_timeout: 5s\n    connect_timeout: 20s\n"
         );
         std::fs::write(dir.path().join("config.yml"), yaml).unwrap();
         let ctx = context(Self::settings(dir.path())).unwrap();
@@ -625,20 +626,28 @@ async fn no_stop_begins_after_its_window() {
 fn the_shipped_unit_waits_for_the_longest_run() {
     let timing = crate::control::Timing::default();
     // The last try begins within its time.
-    let call = ASKED_WITHIN + timing.start_timeout + GRACE + PERSIST_WITHIN + SHOWS_WITHIN;
+    let call = ASKED_WITHIN
+        + timing.start_timeout
+        + GRACE
+        + PERSIST_WITHIN
+        + SHOWS_WITHIN
+        + OBSERVED_WITHIN;
     let starts = (timing.start_timeout + call + CALL_MARGIN) * (STARTS_AGAIN + 1);
     let longest = LOCK_WITHIN
         + ASKED_WITHIN
         + timing.stop_timeout
         + GRACE
         + timing.gone_timeout
+        // The looks that begin within its time.
+        + OBSERVED_WITHIN * 2
         + PERSIST_WITHIN * 2
         // It is cleaned, or its stop comes late.
         + DOWN_FOR_AT_MOST.max(STOPS_LATE_WITHIN)
         + HALTS_WITHIN
         + RESTORE_TIMEOUT * 2
         + starts
-        + timing.connect_timeout;
+        + timing.connect_timeout
+        + OBSERVED_WITHIN;
     let unit = include_str!("../../../../deploy/systemd/baileys_remediator.service");
     let waits = unit
         .lines()

@@ -1,11 +1,12 @@
 //! Performs one run, from the lock of the folder to the record of its outcome.
 
 mod confirm;
+mod folders;
 mod recovery;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
@@ -30,6 +31,7 @@ use super::store::sightings::StoredSightings;
 use super::store::{SharedStore, Store, StoreError};
 
 use self::confirm::Mover;
+pub use self::folders::{Folders, WeakFolders};
 use self::recovery::resume;
 pub use self::recovery::{end_orphan, recover};
 
@@ -150,42 +152,6 @@ pub struct Down {
     pub halt: Halt,
     /// The folders of the service that are locked.
     pub folders: Folders,
-}
-
-/// Locked folders, by session.
-#[derive(Clone, Debug, Default)]
-pub struct Folders(pub BTreeMap<String, Arc<LockedFolder>>);
-
-impl Folders {
-    /// Releases the locks.
-    pub fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    /// The same folders, for as long as they are locked.
-    pub fn downgrade(&self) -> WeakFolders {
-        let folders = self.0.iter();
-        let weak = folders.map(|(session, folder)| (session.clone(), Arc::downgrade(folder)));
-        WeakFolders(weak.collect())
-    }
-}
-
-/// Folders that may be locked, by session. Keeps no lock.
-#[derive(Clone, Debug, Default)]
-pub struct WeakFolders(BTreeMap<String, Weak<LockedFolder>>);
-
-impl WeakFolders {
-    /// The folder of a session, if it is still locked.
-    pub fn get(&self, session: &str) -> Option<Arc<LockedFolder>> {
-        self.0.get(session)?.upgrade()
-    }
-
-    /// Those that are still locked.
-    pub fn held(&self) -> Folders {
-        let all = self.0.keys();
-        let held = all.filter_map(|session| Some((session.clone(), self.get(session)?)));
-        Folders(held.collect())
-    }
 }
 
 /// The lock of a folder: the one held for the restart of its service, or a new one. Moves

@@ -9,10 +9,12 @@ use tokio::task::JoinSet;
 
 use crate::folder::{Found, SessionName};
 use crate::remediator::quarantine::{LockedFolder, Obstacle};
+use crate::remediator::restart::folder_record;
+use crate::remediator::restart::machine::PERSIST_WITHIN;
 use crate::remediator::restart::state::{Event, RestartId};
 use crate::remediator::runner::{self, Folders, WeakFolders, blocking};
 
-use super::{EffectOutput, other_call_may_be_under_way, refused};
+use super::{Driver, EffectOutput, other_call_may_be_under_way, refused};
 
 /// A folder that cannot be opened within this time is on a file system that hangs.
 const OPENED_WITHIN: Duration = Duration::from_secs(6);
@@ -97,6 +99,15 @@ async fn answering(clock: &Clock, sessions: &[Found]) -> BTreeSet<String> {
     };
     let _ = clock.timeout(OPENED_WITHIN, asked).await;
     answering
+}
+
+/// Removes the records in the locked folders. They do not wait for a journal that hangs: the
+/// locks are given back next.
+pub(super) async fn remove_records(driver: &Driver) {
+    let (folders, state) = (driver.folders.clone(), driver.state.clone());
+    let state_path = driver.ctx().settings.state_path.clone();
+    let removing = blocking(move || folder_record::keep(&folders.0, &state_path, &state, true));
+    let _ = driver.clock().timeout(PERSIST_WITHIN, removing).await;
 }
 
 /// Whether each locked folder is still the one that is found by its path. One that does not

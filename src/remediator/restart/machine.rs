@@ -122,7 +122,7 @@ pub const STOPS_LATE_WITHIN: Duration = Duration::from_secs(900);
 /// Time from the end of a start until the process shows, where the supervisor itself starts it.
 pub const SHOWS_WITHIN: Duration = Duration::from_secs(10);
 /// A call begins within this time of its record, or not at all.
-pub const CALL_BEGINS_WITHIN: Duration = Duration::from_secs(15);
+pub const CALL_BEGINS_WITHIN: Duration = Duration::from_secs(40);
 /// A call may take so much longer than its timeout.
 pub const CALL_MARGIN: Duration = Duration::from_secs(5);
 /// What a supervisor is asked before a call takes no longer.

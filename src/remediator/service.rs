@@ -42,6 +42,10 @@ use super::store::runs::Action;
 use super::store::{BlockingStore, StoreError};
 use super::webhook::{self, Payload};
 
+/// Runs under way at the same time; never two on one session.
+const WORKERS: usize = 4;
+/// Runs at the same time that have given their place.
+const MAX_OVERDUE: usize = 16;
 /// Requests to the webhook at the same time; more get 503.
 const MAX_REQUESTS: usize = 32;
 /// Scrapes at the same time; more get 503. One of them reads the journal, so that a start
@@ -62,6 +66,8 @@ const LOOK_AROUND_TIMEOUT: Duration = Duration::from_secs(10);
 
 mod health;
 mod housekeeping;
+mod journal_health;
+mod page_cache;
 mod pages;
 mod perform;
 mod refusal_log;
@@ -82,7 +88,7 @@ pub struct Remediator {
     /// Bytes in each session's quarantine.
     held: Mutex<HashMap<String, u64>>,
     live: Live,
-    pages: pages::Pages,
+    pages: page_cache::Pages,
     wake: Notify,
     /// What a worker needs to take a run.
     places: Arc<Semaphore>,
@@ -91,7 +97,7 @@ pub struct Remediator {
     scrapes: ConcurrencyLimit,
     scrape: tokio::sync::Mutex<()>,
     recovered: AtomicBool,
-    journal: health::JournalHealth,
+    journal: journal_health::JournalHealth,
     _state_lock: std::fs::File,
 }
 
@@ -158,15 +164,15 @@ impl Remediator {
             clock: Mutex::default(),
             held: Mutex::default(),
             live: Live::default(),
-            pages: pages::Pages::default(),
+            pages: page_cache::Pages::default(),
             wake: Notify::new(),
-            places: Arc::new(Semaphore::new(work::WORKERS)),
+            places: Arc::new(Semaphore::new(WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
             refusals,
             scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
             scrape: tokio::sync::Mutex::default(),
             recovered: AtomicBool::new(false),
-            journal: health::JournalHealth::default(),
+            journal: journal_health::JournalHealth::default(),
             _state_lock: state_lock,
         })
     }
@@ -182,7 +188,7 @@ impl Remediator {
         let mut tasks = tokio::task::JoinSet::new();
         // First: what a crash left stopped is started.
         tasks.spawn(Arc::clone(&self).watch_for_ever(stopping.clone()));
-        for _ in 0..work::WORKERS + work::MAX_OVERDUE {
+        for _ in 0..WORKERS + MAX_OVERDUE {
             tasks.spawn(Arc::clone(&self).work(stopping.clone()));
         }
         tasks.spawn(Arc::clone(&self).check_journal_for_ever(stopping.clone()));

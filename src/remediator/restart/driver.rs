@@ -2,6 +2,7 @@
 //! and start, they stop and start here.
 
 mod call_lock;
+mod effect_output;
 mod locks;
 mod looks;
 mod report;
@@ -22,31 +23,24 @@ use crate::remediator::insurance::stop as insurance;
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::runner::{Context, Down, Folders, blocking};
-use crate::remediator::store::clock::boot_id;
 use crate::remediator::store::runs::{Ending, Run};
 
-use super::checks::{Checked, Siblings};
-use super::cleaning::{CleanJob, Cleaned, SiblingRun};
-use super::coordinator::{RestartCoordinator, RestartResult, ServiceLease};
+use super::checks::Siblings;
+use super::cleaning::{CleanJob, SiblingRun};
 use super::folder_record;
+use super::leases::{RestartCoordinator, RestartResult, ServiceLease};
 use super::machine::{self, PERSIST_WITHIN};
 use super::state::{
-    CallKind, CheckResult, Effect, Event, HandedTo, Look, Now, Phase, Restart, Seen, Sources,
-    Trigger, WaitingSession,
+    CallKind, CheckResult, Effect, Event, HandedTo, Look, Phase, Restart, Seen, Sources, Trigger,
+    WaitingSession,
 };
 
+use effect_output::{EffectOutput, SavedRestart, refused};
 #[cfg(test)]
 pub(super) use looks::is_alive;
+pub use looks::now;
 pub(super) use looks::{call, end_moves, observe, other_call_may_be_under_way, presence};
 use looks::{is_paused, who_is_back};
-
-/// The clock of the state machine.
-pub fn now(clock: &Clock) -> Now {
-    Now {
-        boot: boot_id(),
-        at: clock.boot(),
-    }
-}
 
 /// The run for which the service is restarted, until its outcome is reported.
 pub(super) struct LiveRun {
@@ -62,28 +56,6 @@ pub(super) struct LiveRun {
     pub whole: Option<BTreeSet<String>>,
     pub sibling_runs: Arc<Mutex<Vec<SiblingRun>>>,
     pub result: oneshot::Sender<(RestartResult, Ending)>,
-}
-
-/// What an awaited effect has to say beside its event.
-enum EffectOutput {
-    None,
-    Locked(Folders),
-    Saved(Box<SavedRestart>),
-    Checked(Box<Checked>),
-    Cleaned(Box<Cleaned>),
-    Refused(Box<RunError>),
-    /// What is unclear about the process.
-    Looked(String),
-    /// Why the call failed; empty where it did not.
-    Called(String),
-}
-
-/// What a write of the state has brought.
-struct SavedRestart {
-    /// The state as it is on record.
-    state: Restart,
-    /// For the call that follows; see [`call_lock`].
-    call_lock: Option<Arc<File>>,
 }
 
 type Awaited = JoinHandle<(Event, EffectOutput)>;
@@ -630,10 +602,6 @@ enum Write {
     },
     Save,
     Forget,
-}
-
-fn refused(error: RunError) -> EffectOutput {
-    EffectOutput::Refused(Box::new(error))
 }
 
 async fn sleep_until(clock: &Clock, deadline: Option<Instant>) {

@@ -11,7 +11,8 @@ use crate::remediator::quarantine::Obstacle;
 use crate::remediator::restart::state::{Event, RestartId};
 use crate::remediator::runner::{self, Folders, blocking};
 
-use super::{EffectOutput, other_call_may_be_under_way, refused};
+use super::effect_output::{EffectOutput, refused};
+use super::looks::other_call_may_be_under_way;
 
 /// A folder that cannot be opened within this time is on a file system that hangs.
 const OPENED_WITHIN: Duration = Duration::from_secs(6);
@@ -103,13 +104,4 @@ pub(super) async fn still_protect(clock: &Clock, folders: Folders, sessions: &[F
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::remediator::restart::machine::{GRACE, LOCK_WITHIN};
-
-    /// Or a file system that hangs would keep a bot down.
-    #[test]
-    fn all_that_may_hang_ends_before_the_deadline_of_the_machine() {
-        assert!(OPENED_WITHIN + LOCKED_WITHIN + GRACE < LOCK_WITHIN);
-    }
-}
+mod tests;

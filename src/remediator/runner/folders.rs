@@ -1,0 +1,107 @@
+//! The lock of a folder, and a look at its bot under the lock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clock::Clock;
+
+use crate::connection::{Connection, Verdict};
+use crate::control::{Presence, Service};
+use crate::folder::{Found, Inventory, Timestamp};
+use crate::remediator::quarantine::{Halt, LockedFolder, Obstacle, look_at_async};
+
+use super::context::blocking;
+
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+
+/// Takes the folder's lock. Retries for 2 seconds, because a sweep or a scan holds it briefly.
+pub(in crate::remediator) async fn lock(
+    clock: &Clock,
+    found: &Found,
+) -> Result<Arc<LockedFolder>, Obstacle> {
+    lock_under(clock, found, &Halt::default()).await
+}
+
+pub(in crate::remediator) async fn lock_under(
+    clock: &Clock,
+    found: &Found,
+    halt: &Halt,
+) -> Result<Arc<LockedFolder>, Obstacle> {
+    let mut tries = 0;
+    loop {
+        let (place, halt) = (found.place.clone(), halt.clone());
+        let locked = blocking(move || LockedFolder::lock_under(&place, halt)).await;
+        tries += 1;
+        if tries == LOCK_TRIES || !matches!(locked, Err(Obstacle::Locked)) {
+            return locked;
+        }
+        clock.sleep(LOCK_PAUSE).await;
+    }
+}
+
+pub(super) async fn scan(found: &Found, folder: &Arc<LockedFolder>) -> Result<Inventory, Obstacle> {
+    let folder = Arc::clone(folder);
+    look_at_async(&found.place, move || folder.scan()).await
+}
+
+/// A service that this program has stopped and that is known to be gone.
+#[derive(Clone, Debug)]
+pub struct Down {
+    /// The service.
+    pub service: Service,
+    /// When it was found gone. Any later write to its folders proves that a bot runs.
+    pub since: Timestamp,
+    /// Set before the service is started again; then no further file moves.
+    pub halt: Halt,
+    /// The folders of the service that are locked.
+    pub folders: Folders,
+}
+
+/// Locked folders, by session.
+#[derive(Clone, Debug, Default)]
+pub struct Folders(pub BTreeMap<String, Arc<LockedFolder>>);
+
+impl Folders {
+    /// Releases the locks.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// The lock of a folder: the one held for the restart of its service, or a new one. Moves
+/// under it end when `halt` is set.
+pub(in crate::remediator) async fn folder_of(
+    clock: &Clock,
+    found: &Found,
+    down: Option<&Down>,
+    halt: &Halt,
+) -> Result<Arc<LockedFolder>, Obstacle> {
+    let held = down.and_then(|down| down.folders.0.get(found.session.as_str()));
+    match held {
+        Some(folder) => folder.with_halt(halt.clone()),
+        None => lock_under(clock, found, halt).await,
+    }
+}
+
+/// Asks the probes first and scans after that, so that the scan sees the writes of a bot that
+/// woke up during a slow probe. Such a write overrules the probe.
+pub(in crate::remediator) async fn ask_and_scan(
+    connection: &Connection,
+    found: &Found,
+    folder: &Arc<LockedFolder>,
+    down: Option<&Down>,
+) -> Result<(Verdict, Inventory), Obstacle> {
+    let evidence = connection.ask(&found.session).await;
+    let gone = match down {
+        Some(down) => down.service.presence().await == Presence::Gone,
+        None => false,
+    };
+    let inventory = scan(found, folder).await?;
+    let verdict = match down {
+        Some(down) => connection.judge_stopped(evidence, &inventory, gone, down.since),
+        None => connection.judge(evidence, &inventory),
+    };
+    Ok((verdict, inventory))
+}

@@ -306,6 +306,7 @@ impl World {
             stop: second,
             gone: second,
             start: second,
+            shows: second,
             connect: second,
             clean: second,
             retry: second,

@@ -273,6 +273,7 @@ fn all_that_a_journal_tells(state: &Path) {
         stop: second,
         gone: second,
         start: second,
+        shows: second,
         connect: second,
         clean: second,
         retry: second,

@@ -312,6 +312,13 @@ impl Service {
             .map_or("none", |supervisor| supervisor.kind())
     }
 
+    /// See [`Supervisor::shows_at_once`].
+    pub fn shows_at_once(&self) -> bool {
+        self.supervisor
+            .as_ref()
+            .is_ok_and(|supervisor| supervisor.shows_at_once())
+    }
+
     /// Names the process; see [`Supervisor::id`].
     pub fn id(&self) -> Result<String, String> {
         let supervisor = self.supervisor.as_ref().map_err(Clone::clone)?;

@@ -85,6 +85,11 @@ impl Supervisor for OneCommands {
         format!("command {:?} {:?} {:?}", self.gone, self.stop, self.start)
     }
 
+    /// The start command may return before the `gone` command sees the process.
+    fn shows_at_once(&self) -> bool {
+        false
+    }
+
     async fn observe(&self, query: &Query) -> Observation {
         let exec = Exec::new(&self.gone, query.timeout).clean_env(&PASSED);
         match exec.kill_group().run().await.map(|ended| ended.code) {

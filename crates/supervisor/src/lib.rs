@@ -192,6 +192,12 @@ pub trait Supervisor: fmt::Debug + Send + Sync {
     /// Names the process. Two supervisors with the same id watch the same process.
     fn id(&self) -> String;
 
+    /// Whether the process shows at once when [`start`](Self::start) has returned. Where it does
+    /// not, its absence does not mean that the start failed.
+    fn shows_at_once(&self) -> bool {
+        true
+    }
+
     /// Whether the process runs. Changes nothing, and never fails: what goes wrong is
     /// [`Observation::Unknown`].
     async fn observe(&self, query: &Query) -> Observation;

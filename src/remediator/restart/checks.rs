@@ -232,9 +232,10 @@ impl RestartCoordinator {
         let unclear = match observe(&self.ctx.clock, service).await {
             Observation::Gone { .. } => return Ok(false),
             Observation::Running { .. } => None,
-            // A person may be stopping it: it would be started again.
-            Observation::Changing(_) => Some(StopRefusal::Busy),
-            Observation::Unknown(why) => Some(StopRefusal::ServiceUnknown(why)),
+            // An operator may be stopping it: it would be started again.
+            Observation::Changing(why) | Observation::Unknown(why) => {
+                Some(StopRefusal::ServiceUnknown(why))
+            }
         };
         let asked = self.ctx.connection.ask(&found.session).await;
         let logged_out = asked.logged_out();

@@ -29,7 +29,7 @@ use super::checks::Siblings;
 use super::cleaning::{CleanJob, SiblingRun};
 use super::folder_record;
 use super::leases::{RestartCoordinator, RestartResult, ServiceLease};
-use super::machine::{self, PERSIST_WITHIN};
+use super::machine::{self, LOOK_EVERY, PERSIST_WITHIN};
 use super::state::{
     CallKind, CheckResult, Effect, Event, HandedTo, Look, Phase, Restart, Seen, Sources, Trigger,
     WaitingSession,
@@ -470,9 +470,7 @@ impl Driver {
     }
 
     fn observe(&mut self, id: u64, after: Duration, sources: Sources) {
-        let Some(service) = self.service.clone() else {
-            return;
-        };
+        let service = self.service.clone();
         let (ctx, sessions) = (self.ctx().clone(), self.sessions.clone());
         // What a log said before does not count.
         let since = self.state.started_ns.unwrap_or(self.state.decided_ns);
@@ -482,7 +480,8 @@ impl Driver {
             .iter()
             .filter(|one| one.seen < 2)
             .filter_map(|one| {
-                let found = sessions
+                let found = self
+                    .known
                     .iter()
                     .find(|found| found.session.as_str() == one.session)?;
                 Some((found.clone(), Timestamp::from_nanos(since)))
@@ -505,24 +504,22 @@ impl Driver {
                 }
                 _ => false,
             };
-            let (seen, why) = match observe(&ctx.clock, &service).await {
-                Observation::Running { mark, .. } => (Seen::Running(mark), String::new()),
-                Observation::Changing(why) => (Seen::Changing, why),
-                Observation::Gone { .. } | Observation::Unknown(_)
-                    if sources == Sources::Live && looks::is_alive(&ctx, &sessions).await =>
-                {
-                    (Seen::Contradicted, String::new())
-                }
-                Observation::Gone { .. } => (Seen::Gone, String::new()),
-                Observation::Unknown(why) => (Seen::Unknown, why),
-            };
+            let (mut seen, mut why) = seen(&ctx, service.as_ref(), sources, &sessions).await;
             let asks = sources == Sources::Connection
                 && (matches!(seen, Seen::Running(_) | Seen::Changing)
-                    || phase == Phase::RunningNotConnected);
-            let connected = match asks {
-                true => who_is_back(&ctx, waiting).await,
-                false => BTreeSet::new(),
-            };
+                    || matches!(
+                        phase,
+                        Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Removed)
+                    ));
+            let mut connected = BTreeSet::new();
+            if asks {
+                let began = ctx.clock.now();
+                connected = who_is_back(&ctx, waiting).await;
+                // The process may have ended meanwhile.
+                if ctx.clock.since(began) > LOOK_EVERY {
+                    (seen, why) = self::seen(&ctx, service.as_ref(), sources, &sessions).await;
+                }
+            }
             let paused = match phase {
                 Phase::Down | Phase::HandedOver(HandedTo::Pause) => is_paused(&ctx).await,
                 _ => false,
@@ -590,6 +587,29 @@ impl Driver {
             });
             (Event::Cleaned(id), side)
         });
+    }
+}
+
+/// What the supervisor says about the process, and why that is unclear.
+async fn seen(
+    ctx: &Context,
+    service: Option<&Service>,
+    sources: Sources,
+    sessions: &[Found],
+) -> (Seen, String) {
+    let Some(service) = service else {
+        return (Seen::Unknown, "the configuration does not name it".into());
+    };
+    match observe(&ctx.clock, service).await {
+        Observation::Running { mark, .. } => (Seen::Running(mark), String::new()),
+        Observation::Changing(why) => (Seen::Changing, why),
+        Observation::Gone { .. } | Observation::Unknown(_)
+            if sources == Sources::Live && looks::is_alive(ctx, sessions).await =>
+        {
+            (Seen::Contradicted, String::new())
+        }
+        Observation::Gone { .. } => (Seen::Gone, String::new()),
+        Observation::Unknown(why) => (Seen::Unknown, why),
     }
 }
 

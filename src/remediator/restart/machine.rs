@@ -17,8 +17,7 @@
 //! | stop_intended | not saved, deadline, lock lost | | released | forget, unlock, report |
 //! | stop_intended | running | | stopping | step, note, stop, deadline |
 //! | stop_intended | running, changing, unknown | the look came too late | released | forget, unlock, report |
-//! | stop_intended | unknown | | stop_intended | observe |
-//! | stop_intended | changing | a person stops or starts it | stop_intended | observe |
+//! | stop_intended | changing, unknown | | stop_intended | observe |
 //! | stop_intended | gone | a person stopped it | operator | forget, unlock, report |
 //! | stopping | returned 0 | | stopping | observe |
 //! | stopping | returned n, call timeout, deadline | | stop_unknown | report, notify, note, observe |
@@ -31,7 +30,7 @@
 //! | stop_unknown | running, changing, gone, unknown | the stop may still come | stop_unknown | observe |
 //! | stop_unknown | gone | no stop is under way | gone | step, persist, deadline |
 //! | stop_unknown | running | no stop comes any more, or another process runs | waiting_for_connection | note, observe connection |
-//! | stop_unknown | changing, unknown | no stop comes any more | stop_unknown | notify, observe |
+//! | stop_unknown | changing, unknown | no stop comes any more | down | notify, note, unlock, observe live |
 //! | gone | saved, not saved, deadline | the run was not reported | cleaning | clean, deadline |
 //! | gone | saved, not saved, deadline | the run was reported | cleaning | put back, deadline |
 //! | cleaning | cleaned | | start_intended | observe live |
@@ -65,18 +64,21 @@
 //! | waiting_for_connection | running, changing | no time is left | running_not_connected | notify, (report), note, unlock, observe connection |
 //! | waiting_for_connection | gone | no time is left | down | notify, (report), note, unlock, observe live |
 //! | waiting_for_connection | unknown, contradicted | no time is left | start_unknown | notify, (report), note, observe live |
-//! | running_not_connected | running, changing, gone, unknown, contradicted | all are connected | back | forget |
-//! | running_not_connected | running, changing, gone, unknown, contradicted | | running_not_connected | note, observe connection |
-//! | down | running, changing, gone | | down | lock, deadline |
+//! | running_not_connected | running, changing, gone, unknown, contradicted | all are connected | back | (notify), forget |
+//! | running_not_connected | running, changing, gone, unknown, contradicted | | running_not_connected | (notify), note, observe connection |
+//! | down | running, gone | | down | lock, deadline |
 //! | down | gone | a person has paused | paused | note, observe live |
-//! | down | unknown, contradicted | | down | notify, observe live |
+//! | down | changing, unknown, contradicted | | down | notify, observe live |
 //! | down | locked | | start_intended | observe live |
 //! | down | lock busy, deadline | | down | notify, observe live |
-//! | paused | running, changing | | paused | lock, deadline |
+//! | paused | running | | paused | lock, deadline |
 //! | paused | gone | no longer paused | paused | lock, deadline |
-//! | paused | gone, unknown, contradicted | | paused | observe live |
+//! | paused | changing, gone, unknown, contradicted | | paused | observe live |
 //! | paused | locked | | start_intended | observe live |
 //! | paused | lock busy, deadline | | paused | observe live |
+//! | removed | own restart | | removed | observe connection |
+//! | removed | running, changing, gone, unknown, contradicted | all are connected | back | forget |
+//! | removed | running, changing, gone, unknown, contradicted | | removed | note |
 //! | removed | configured | the last call was no start | stop_unknown | lock, deadline |
 //! | removed | configured | the last call was a start | start_unknown | lock, deadline |
 //! | stop_intended, stopping, stop_unknown, gone, cleaning | own restart | | stop_unknown | lock, deadline |
@@ -90,7 +92,6 @@
 //! | start_intended, starting, start_unknown, down, paused | not configured | | removed | break off, unlock, notify, (report), note |
 //! | waiting_for_connection, running_not_connected | not configured | it was seen running | released | forget, unlock, (report) |
 //! | running_not_connected, down, paused, removed | signal | | the same | leave, (report) |
-//! | stop_unknown | signal | no stop comes any more, and the operator was told | the same | leave, (report) |
 //! | start_unknown | signal | the operator was told | the same | leave, (report) |
 //! | start_intended | signal | contradicted | the same | leave, (report) |
 //!
@@ -111,7 +112,7 @@ pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub const LOOK_LATE_EVERY: Duration = Duration::from_secs(2);
 /// A stop that did not work in its time may still do so: for so long it is waited for.
 pub const STOPS_LATE_WITHIN: Duration = Duration::from_secs(900);
-/// So long after a start has returned it may take until the process shows.
+/// Time from the end of a start until the process shows, where the supervisor itself starts it.
 pub const SHOWS_WITHIN: Duration = Duration::from_secs(10);
 /// A call begins within this time of its record, or not at all.
 pub const CALL_BEGINS_WITHIN: Duration = Duration::from_secs(15);
@@ -161,6 +162,7 @@ impl Restart {
             reported: false,
             told_unknown: false,
             contradicted: false,
+            ended: false,
             adopted: false,
             leaving: false,
             stopped_at: None,
@@ -246,6 +248,9 @@ impl Transition {
             (Phase::Checking, Event::OwnRestart) => {}
             (_, Event::OwnRestart) => self.resume(),
             (Phase::HandedOver(HandedTo::Removed), Event::Configured(true)) => self.configured(),
+            (Phase::HandedOver(HandedTo::Removed), Event::Looked(_, look)) => {
+                self.removed_looked(look);
+            }
             (_, Event::Configured(true)) => {}
             (_, Event::Configured(false)) => self.removed(),
             (Phase::Checking, event) => self.checking(event),
@@ -339,7 +344,7 @@ impl Transition {
 
     /// Its effect shows within its time, as after a call that this process has made.
     fn call_ended(&mut self) {
-        let shows_by = self.now.plus(SHOWS_WITHIN);
+        let shows_by = self.now.plus(self.s.times.shows);
         match &mut self.s.call {
             Some(call) if call.kind == CallKind::Start && shows_by.at < call.over_at.at => {
                 call.over_at = shows_by;
@@ -403,7 +408,6 @@ impl Transition {
                     self.await_result(Effect::Stop, Some(within));
                 }
                 _ if self.may_begin() => self.observe(LOOK_EVERY, Sources::No),
-                Seen::Changing => self.release(true, Phase::Released, BotVerdict::Busy),
                 _ => self.release(true, Phase::Released, BotVerdict::Unknown),
             },
             _ => {}
@@ -460,10 +464,10 @@ impl Transition {
             Seen::Running(process) if !under_way && (!may_come || is_other(process)) => {
                 self.connect(false);
             }
+            // What is left of it may be the bot: it is not started before it is gone. An operator
+            // may do so meanwhile.
             Seen::Unknown | Seen::Contradicted | Seen::Changing if !may_come => {
-                self.effects.push(Effect::Notify(Notice::StopUnknown));
-                self.s.told_unknown = true;
-                self.observe(self.s.times.retry, Sources::No);
+                self.is_down(Notice::NotGone);
             }
             _ => self.observe(LOOK_LATE_EVERY, Sources::No),
         }
@@ -555,7 +559,7 @@ impl Transition {
             Event::Returned(_, returned) => {
                 let shows_by = match returned {
                     Returned::NotSpawned => self.now,
-                    _ => self.now.plus(SHOWS_WITHIN),
+                    _ => self.now.plus(self.s.times.shows),
                 };
                 self.s.until = Some(shows_by);
                 if let Some(call) = &mut self.s.call {
@@ -566,7 +570,7 @@ impl Transition {
             Event::Looked(_, look) => match look.seen {
                 Seen::Running(_) | Seen::Changing => self.connect(true),
                 _ if !self.now.is_past(self.s.until) => self.observe(LOOK_EVERY, Sources::No),
-                Seen::Gone if self.now.is_past(self.s.round_until) => self.is_down(),
+                Seen::Gone if self.now.is_past(self.s.round_until) => self.is_down(Notice::Down),
                 Seen::Gone => {
                     self.s.tries += 1;
                     let pause = LOOK_EVERY.saturating_mul(1 << self.s.tries.min(8));
@@ -591,7 +595,7 @@ impl Transition {
             Seen::Running(_) | Seen::Changing => self.connect(true),
             Seen::Gone if under_way => self.observe(LOOK_EVERY, Sources::Live),
             Seen::Gone if has_time => self.intend_start(),
-            Seen::Gone => self.is_down(),
+            Seen::Gone => self.is_down(Notice::Down),
             Seen::Unknown | Seen::Contradicted if under_way || has_time => {
                 self.observe(LOOK_EVERY, Sources::Live);
             }
@@ -607,10 +611,10 @@ impl Transition {
         }
     }
 
-    fn is_down(&mut self) {
+    fn is_down(&mut self, notice: Notice) {
         self.to(Phase::Down);
         self.s.call = None;
-        self.effects.push(Effect::Notify(Notice::Down));
+        self.effects.push(Effect::Notify(notice));
         self.report(BotVerdict::Down);
         self.effects.push(Effect::Note);
         self.effects.push(Effect::Unlock);
@@ -623,7 +627,7 @@ impl Transition {
         match event {
             Event::Locked(_) => self.intend_start_after(Duration::ZERO),
             Event::Looked(_, look) => match look.seen {
-                Seen::Running(_) | Seen::Changing => self.lock(Duration::ZERO),
+                Seen::Running(_) => self.lock(Duration::ZERO),
                 Seen::Gone if !look.paused => self.lock(Duration::ZERO),
                 Seen::Gone if !is_paused => {
                     self.to(Phase::HandedOver(HandedTo::Pause));
@@ -631,7 +635,7 @@ impl Transition {
                     self.observe(self.s.times.retry, Sources::Live);
                 }
                 Seen::Contradicted => self.still_down(Notice::Contradicted),
-                _ => self.still_down(Notice::StartUnknown),
+                _ => self.still_down(Notice::NotGone),
             },
             Event::LockBusy(_) | Event::Deadline(_) => self.still_down(Notice::LockBusy),
             _ => {}

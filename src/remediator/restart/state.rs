@@ -201,6 +201,8 @@ pub struct Times {
     pub gone: Duration,
     /// One call to start, and all tries of one round.
     pub start: Duration,
+    /// After a call to start has ended, until the process shows.
+    pub shows: Duration,
     /// After the start, until it is connected.
     pub connect: Duration,
     /// The clean-up of all its folders.
@@ -255,6 +257,8 @@ pub struct Restart {
     pub told_unknown: bool,
     /// Gone, and a live source says that it is connected.
     pub contradicted: bool,
+    /// It ran after its start, and the last look found it gone.
+    pub ended: bool,
     /// The journal has lost it: it comes from a quarantine.
     pub adopted: bool,
     /// The program is to end.
@@ -431,12 +435,16 @@ pub enum Notice {
     StopUnknown,
     /// It is unknown whether it runs.
     StartUnknown,
+    /// It neither runs nor is it known to be gone.
+    NotGone,
     /// Gone, and a live source says connected.
     Contradicted,
     /// It does not run.
     Down,
     /// It runs, and is not connected.
     RunningNotConnected,
+    /// It ran after its start, and has ended since.
+    Ended,
     /// The configuration no longer names it.
     Removed,
 }

@@ -292,10 +292,9 @@ impl Remediator {
             {
                 service
             }
-            (Some(_), Some(Observation::Changing(_))) if !is_disconnected => {
-                return Err(StopRefusal::Busy.into());
-            }
-            (Some(_), Some(Observation::Unknown(why))) if !is_disconnected => {
+            (Some(_), Some(Observation::Changing(why) | Observation::Unknown(why)))
+                if !is_disconnected =>
+            {
                 return Err(StopRefusal::ServiceUnknown(why).into());
             }
             // Nobody need be stopped.

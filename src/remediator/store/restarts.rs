@@ -218,7 +218,11 @@ impl Restarts<'_> {
                     service: state.service.clone(),
                     session: one.session.clone(),
                     reason: match state.phase {
-                        Phase::RunningNotConnected | Phase::WaitingForConnection => not_connected,
+                        Phase::RunningNotConnected | Phase::WaitingForConnection
+                            if !state.ended =>
+                        {
+                            not_connected
+                        }
                         _ => down,
                     },
                     run_id: one.run_id,

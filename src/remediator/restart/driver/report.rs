@@ -100,11 +100,17 @@ impl Driver {
             Notice::StartUnknown => {
                 "it is unknown whether the service runs; it is not started again before it is known to be gone"
             }
+            Notice::NotGone => {
+                "the service does not run, and it is not known to be gone, so it is not started: end what is left of it, or start it yourself"
+            }
             Notice::Contradicted => {
                 "the supervisor does not say that the service runs, and a live source says that it is connected: it is not started. Look which process of this bot runs; name the right one in the configuration"
             }
             Notice::Down => "the service does not run; the start is retried",
             Notice::RunningNotConnected => "the service runs, and is not connected in time",
+            Notice::Ended => {
+                "the service ran after its start and has ended since, so it is not started again; start it yourself"
+            }
             Notice::Removed => {
                 "this program has stopped the service and is to start it again, but the configuration no longer names it: start it by hand"
             }

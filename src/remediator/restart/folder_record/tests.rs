@@ -67,6 +67,7 @@ fn the_call_of_another_restart_counts_and_that_of_the_own_does_not() {
         stop: second,
         gone: second,
         start: second,
+        shows: second,
         connect: second,
         clean: second,
         retry: second,

@@ -10,6 +10,7 @@ impl Transition {
         self.to(Phase::WaitingForConnection);
         (self.s.call, self.s.before) = (None, None);
         (self.s.contradicted, self.s.told_unknown) = (false, false);
+        self.s.ended = false;
         self.s.until = Some(self.now.plus(self.s.times.connect));
         if started {
             self.effects.push(Effect::Step(RestartStep::Started));
@@ -52,7 +53,7 @@ impl Transition {
                 self.effects.push(Effect::Unlock);
                 self.observe(self.s.times.retry, Sources::Connection);
             }
-            Seen::Gone => self.is_down(),
+            Seen::Gone => self.is_down(Notice::Down),
             Seen::Unknown | Seen::Contradicted => {
                 self.effects.push(Effect::Notify(Notice::StartUnknown));
                 self.report(BotVerdict::StartUnknown);
@@ -63,15 +64,33 @@ impl Transition {
     }
 
     pub(super) fn not_connected(&mut self, look: &Look) {
+        let ended = look.seen == Seen::Gone;
+        if ended && !self.s.ended {
+            self.effects.push(Effect::Notify(Notice::Ended));
+        }
+        self.s.ended = ended;
+        if !self.all_are_back(look) {
+            self.observe(self.s.times.retry, Sources::Connection);
+        }
+    }
+
+    /// An operator may have started it by hand. The next look comes with the next resumption.
+    pub(super) fn removed_looked(&mut self, look: &Look) {
+        self.all_are_back(look);
+    }
+
+    fn all_are_back(&mut self, look: &Look) -> bool {
         self.s
             .waiting
             .retain(|one| !look.connected.contains(&one.session));
-        if self.s.waiting.is_empty() {
+        let are_back = self.s.waiting.is_empty();
+        if are_back {
             self.to(Phase::Back);
-            self.effects.push(Effect::Forget);
-        } else {
-            self.effects.push(Effect::Note);
-            self.observe(self.s.times.retry, Sources::Connection);
         }
+        self.effects.push(match are_back {
+            true => Effect::Forget,
+            false => Effect::Note,
+        });
+        are_back
     }
 }

@@ -48,6 +48,7 @@ impl Transition {
                 self.resume_start();
             }
             Phase::WaitingForConnection => match self.s.until {
+                // It ran after its start, and an operator may have stopped it since.
                 Some(until) if until.boot == self.now.boot && self.now.is_past(Some(until)) => {
                     self.to(Phase::RunningNotConnected);
                     self.observe(Duration::ZERO, Sources::Connection);
@@ -58,7 +59,9 @@ impl Transition {
                     self.lock(Duration::ZERO);
                 }
             },
-            Phase::RunningNotConnected => self.observe(Duration::ZERO, Sources::Connection),
+            Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Removed) => {
+                self.observe(Duration::ZERO, Sources::Connection);
+            }
             Phase::Down | Phase::HandedOver(HandedTo::Pause) => {
                 self.observe(Duration::ZERO, Sources::Live);
             }
@@ -105,10 +108,10 @@ impl Transition {
 
     pub(super) fn leave_if_asked(&mut self) {
         let may = match self.s.phase {
-            Phase::StopUnknown => self.s.told_unknown && !self.stop_may_come(),
             Phase::StartUnknown => self.s.told_unknown,
             Phase::RunningNotConnected | Phase::Down | Phase::HandedOver(_) => true,
-            _ => self.s.contradicted,
+            Phase::StartIntended => self.s.contradicted,
+            _ => false,
         };
         if self.s.leaving && may && !self.s.phase.is_final() {
             self.effects.push(Effect::Leave);

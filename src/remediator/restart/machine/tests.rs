@@ -12,6 +12,7 @@ pub(super) fn times() -> Times {
         stop: SECOND * 60,
         gone: SECOND * 120,
         start: SECOND * 60,
+        shows: SHOWS_WITHIN,
         connect: SECOND * 180,
         clean: SECOND * 600,
         retry: SECOND * 60,
@@ -357,7 +358,7 @@ fn what_a_person_is_stopping_is_not_stopped_and_started() {
     let (state, effects) = next(&state, &looked(&state, Seen::Changing), at(1, 20));
     assert_eq!(state.phase, Phase::Released);
     assert!(
-        effects.contains(&Effect::Report(BotVerdict::Busy)),
+        effects.contains(&Effect::Report(BotVerdict::Unknown)),
         "{effects:?}"
     );
 }
@@ -408,7 +409,7 @@ fn a_stop_that_may_still_come_is_not_left() {
     let running = looked(&state, Seen::Running(Some("1".into())));
     let (state, effects) = next(&state, &running, at(1, 12));
     assert!(!effects.contains(&Effect::Leave), "{effects:?}");
-    // Nobody can tell, and no stop comes any more.
+    // It is unknown, and no stop comes any more.
     let (_, effects) = next(&state, &looked(&state, Seen::Unknown), at(1, 950));
     assert!(effects.contains(&Effect::Leave), "{effects:?}");
 }
@@ -469,4 +470,74 @@ fn a_call_without_an_end_is_not_believed() {
     });
     assert!(!state.call_may_be_under_way(at(1, 10)));
     assert!(state.call_may_be_under_way(at(1, 12)));
+}
+
+/// A helper that outlives its bot, for example: pm2 has stopped it, and is not done with it.
+#[test]
+fn what_is_neither_running_nor_gone_counts_as_down_and_is_started_once_it_is_gone() {
+    for unclear in [Seen::Changing, Seen::Unknown] {
+        let mut state = in_phase(Phase::StopUnknown);
+        state.until = Some(at(1, 900));
+        let (state, effects) = next(&state, &looked(&state, unclear.clone()), at(1, 950));
+        assert_eq!(state.phase, Phase::Down);
+        assert!(effects.contains(&Effect::Notify(Notice::NotGone)));
+        assert!(effects.contains(&Effect::Unlock));
+        // It may be the bot: it is not started.
+        let (state, effects) = next(&state, &looked(&state, unclear), at(1, 1010));
+        assert!(matches!(awaited(&effects), Some(Effect::Observe(..))));
+        let (state, effects) = next(&state, &looked(&state, Seen::Gone), at(1, 1070));
+        assert!(matches!(awaited(&effects), Some(Effect::Lock(_))));
+        let (state, _) = next(&state, &Event::Locked(state.awaited), at(1, 1071));
+        assert_eq!(state.phase, Phase::StartIntended);
+    }
+}
+
+/// A command may return long before the process shows.
+#[test]
+fn a_start_is_not_repeated_before_its_process_had_time_to_show() {
+    let mut state = in_phase(Phase::Starting);
+    state.times.shows = SECOND * 60;
+    state.round_until = Some(at(1, 200));
+    let returned = Event::Returned(state.awaited, Returned::Ok);
+    let (state, _) = next(&state, &returned, at(1, 0));
+    let (state, _) = next(&state, &looked(&state, Seen::Gone), at(1, 59));
+    assert_eq!(state.phase, Phase::Starting);
+    let (state, _) = next(&state, &looked(&state, Seen::Gone), at(1, 61));
+    assert_eq!(state.phase, Phase::StartIntended);
+}
+
+#[test]
+fn what_ends_after_its_start_is_told_once_and_counts_as_down() {
+    let state = in_phase(Phase::RunningNotConnected);
+    let (state, effects) = next(&state, &looked(&state, Seen::Gone), at(1, 1));
+    assert!(state.ended && effects.contains(&Effect::Notify(Notice::Ended)));
+    let (state, effects) = next(&state, &looked(&state, Seen::Gone), at(1, 2));
+    assert!(state.ended && !effects.contains(&Effect::Notify(Notice::Ended)));
+    let (state, _) = next(&state, &looked(&state, Seen::Running(None)), at(1, 3));
+    assert!(!state.ended);
+}
+
+/// The configuration no longer names it, and an operator has started it.
+#[test]
+fn a_removed_service_is_over_once_its_sessions_are_connected() {
+    let state = in_phase(Phase::HandedOver(HandedTo::Removed));
+    let (state, effects) = next(&state, &Event::OwnRestart, at(1, 1));
+    assert_eq!(
+        awaited(&effects),
+        Some(Effect::Observe(Duration::ZERO, Sources::Connection))
+    );
+    let look = Look {
+        seen: Seen::Unknown,
+        connected: state
+            .waiting
+            .iter()
+            .map(|one| one.session.clone())
+            .collect(),
+        ..Look::default()
+    };
+    let (missing, _) = next(&state, &looked(&state, Seen::Unknown), at(1, 2));
+    assert_eq!(missing.phase, Phase::HandedOver(HandedTo::Removed));
+    let (state, effects) = next(&state, &Event::Looked(state.awaited, look), at(1, 2));
+    assert_eq!(state.phase, Phase::Back);
+    assert!(effects.contains(&Effect::Forget));
 }

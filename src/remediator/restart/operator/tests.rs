@@ -42,6 +42,7 @@ fn restart(service: &str, session: &str, phase: Phase) -> Restart {
         stop: SECOND,
         gone: SECOND,
         start: SECOND,
+        shows: SECOND,
         connect: SECOND,
         clean: SECOND,
         retry: SECOND,

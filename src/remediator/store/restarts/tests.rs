@@ -41,6 +41,7 @@ fn restart(service: &str, session: &str, run_id: i64, trigger: Trigger) -> Resta
         stop: MINUTE,
         gone: MINUTE,
         start: MINUTE,
+        shows: MINUTE,
         connect: MINUTE,
         clean: MINUTE,
         retry: MINUTE,

@@ -10,6 +10,7 @@ fn intended(id: u64) -> Restart {
         stop: second,
         gone: second,
         start: second,
+        shows: second,
         connect: second,
         clean: second,
         retry: second,

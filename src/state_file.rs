@@ -98,28 +98,56 @@ pub fn check(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a file with these options; one that it makes has the mode 0600. Never follows a link
-/// and never blocks.
+/// What root makes in a directory of another user belongs to that user: the program usually runs
+/// as that one, and must be able to open it.
+fn hand_over(path: &Path, made: &File) -> io::Result<()> {
+    let dir = std::fs::metadata(dir_of(path))?;
+    match geteuid().is_root() && dir.uid() != ROOT {
+        true => std::os::unix::fs::fchown(made, Some(dir.uid()), Some(dir.gid())),
+        false => Ok(()),
+    }
+}
+
+/// Opens a file with these options; one that it makes has the mode 0600 and belongs to the owner
+/// of the directory where this process is root. Never follows a link and never blocks.
 ///
 /// Errors: it cannot be opened, or is not this program's: what is wrong with it.
 pub fn open(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let is_new = std::fs::symlink_metadata(path).is_err();
     let opened = options
         .mode(0o600)
         .custom_flags(flags.bits().cast_signed())
         .open(path);
     match opened {
-        Ok(file) => judge(path, &file.metadata()?).map(|()| file),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
-            ) =>
-        {
-            Err(error)
+        Ok(file) => {
+            judge(path, &file.metadata()?)?;
+            if is_new {
+                hand_over(path, &file)?;
+            }
+            Ok(file)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(of_another_user(path, error))
         }
         // A link, a directory, a pipe without a reader.
         Err(error) => Err(check(path).err().unwrap_or(error)),
+    }
+}
+
+/// Not permitted: the usual cause is that the program once ran as another user.
+fn of_another_user(path: &Path, error: io::Error) -> io::Error {
+    let user = geteuid().as_raw();
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.uid() != user => {
+            let (kind, path, owner) = (error.kind(), path.display(), metadata.uid());
+            let text = format!(
+                "{error}: it belongs to the user {owner}, and this program runs as {user}; run it as the same user always, and give it the file: chown {user} '{path}'"
+            );
+            io::Error::new(kind, text)
+        }
+        _ => error,
     }
 }
 

@@ -273,6 +273,43 @@ fn an_emergency_does_not_wait_for_other_bots_whose_folders_hang() {
     drop(mounts);
 }
 
+/// A person tries it as root, once; then it runs as the user it is meant to run as.
+#[test]
+fn what_root_makes_in_the_state_directory_belongs_to_its_owner() {
+    // Of no other test.
+    const USER: u32 = 61_241;
+    let (mut world, _) = restart_world::World::new();
+    fs::create_dir(world.at("state")).unwrap();
+    if !world.run_all_as(USER) {
+        return;
+    }
+    world.run_as(0);
+    world.start();
+    let run = world.asked("emergency");
+    assert_eq!(run["status"], "done", "{run}");
+    world.signal(rustix::process::Signal::KILL);
+    assert!(!world.ends());
+    let mut names = Vec::new();
+    for entry in walkdir::WalkDir::new(world.at("state")) {
+        let entry = entry.unwrap();
+        let about = entry.metadata().unwrap();
+        let owner = std::os::unix::fs::MetadataExt::uid(&about);
+        assert_eq!(owner, USER, "{}", entry.path().display());
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    for name in ["serve.lock", "journal.sqlite", "journal.sqlite-journal"] {
+        assert!(names.iter().any(|there| there == name), "{names:?}");
+    }
+    for start in ["call-", "owner-"] {
+        let is_there = |name: &String| name.starts_with(start);
+        let is_there = names.iter().any(is_there);
+        assert!(is_there, "{names:?} {run}\n{}", world.read("log"));
+    }
+    world.run_as(USER);
+    world.start();
+    world.status();
+}
+
 /// The ways to lose a journal, by what is done to the state directory.
 type Loss = fn(&Path);
 const LOSSES: [(&str, Loss); 4] = [
@@ -599,6 +636,79 @@ fn a_clock_that_was_set_makes_no_folder_quiet() {
     }
     world.unchanged("bot", &before);
     world.finish();
+}
+
+/// Other bytes in the pages of a journal; its header stays.
+fn damage_pages(journal: &Path) {
+    const PAGE: usize = 4096;
+    let mut bytes = fs::read(journal).unwrap();
+    let mut random = 1_u64;
+    for page in bytes.chunks_mut(PAGE).skip(1) {
+        for byte in page.iter_mut().skip(2).step_by(7) {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            *byte = random.to_be_bytes()[0];
+        }
+    }
+    fs::write(journal, bytes).unwrap();
+}
+
+#[test]
+fn a_journal_with_damaged_pages_is_refused_at_the_start_and_a_bot_that_is_down_is_started() {
+    let (mut world, before) = restart_world::World::new();
+    world.start();
+    world.mark("hold-stop");
+    world.deliver("emergency");
+    world.wait_for_file("reached-stop");
+    world.signal(rustix::process::Signal::KILL);
+    assert!(!world.ends());
+    world.unmark("hold-stop");
+    let journal = world.at("state/journal.sqlite");
+    damage_pages(&journal);
+    let damaged = fs::read(&journal).unwrap();
+    let mut again = world.serve_command().spawn().unwrap();
+    let ended = world.wait("it ends", || {
+        let ended = again.try_wait().map_err(|error| error.to_string())?;
+        ended.ok_or_else(|| "it runs".to_owned())
+    });
+    assert_eq!(ended.code(), Some(2), "{}", world.read("log"));
+    let log = world.read("log");
+    assert!(
+        log.contains("the journal is damaged") && log.contains("Move journal.sqlite"),
+        "{log}"
+    );
+    assert_eq!(fs::read(&journal).unwrap(), damaged, "it is left as it is");
+    world.wait("the bot is started", || world.is_connected());
+    assert_eq!(world.moved(&before), 0);
+}
+
+/// A full disk while a run is to wait again.
+#[test]
+fn a_run_that_is_to_wait_again_waits_as_soon_as_the_journal_takes_it() {
+    let (mut world, before) = restart_world::World::new();
+    world.start();
+    let journal = rusqlite::Connection::open(world.at("state/journal.sqlite")).unwrap();
+    let full = "CREATE TRIGGER full BEFORE UPDATE ON runs WHEN NEW.status = 'queued' BEGIN SELECT RAISE(ABORT, 'disk full'); END";
+    journal.execute_batch(full).unwrap();
+    // Another program is at work in the folder.
+    let folder = fs::File::open(world.folder()).unwrap();
+    folder.lock().unwrap();
+    world.deliver("emergency");
+    world.says("failed to queue a run again");
+    drop(folder);
+    world.wait("all tries have failed", || {
+        let log = world.read("log");
+        match log.matches("failed to queue a run again").count() {
+            2.. => Ok(()),
+            tries => Err(format!("{tries} tries")),
+        }
+    });
+    journal.execute_batch("DROP TRIGGER full").unwrap();
+    drop(journal);
+    let run = world.wait("the run ends", || world.ended());
+    assert_eq!(run["status"], "done", "{run}");
+    assert!(world.moved(&before) > 0);
 }
 
 /// A journal that takes no outcome, as on a full disk.

@@ -238,7 +238,7 @@ fn what_holds_the_remediator_back_reads_well() {
     armed.unwrap();
     // The breaker opens by emergencies; here by hand.
     let journal = baileys_exporter::remediator::store::Store::open(&state).unwrap();
-    let now = baileys_exporter::folder::Timestamp::now();
+    let now = baileys_exporter::remediator::store::clock::Moment::now();
     journal
         .pause()
         .open_breaker("more than 3 services in an emergency within 1h", now)

@@ -18,6 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use baileys_exporter::folder::Timestamp;
 use baileys_exporter::remediator::restart::state::{Phase, Restart, Times, Trigger};
 use baileys_exporter::remediator::store::Store;
+use baileys_exporter::remediator::store::clock::Moment;
 use baileys_exporter::remediator::store::queue::{Accepted, Request, Via};
 use baileys_exporter::remediator::store::runs::Action;
 use rustix::fs::{FlockOperation, flock};
@@ -296,10 +297,11 @@ impl World {
             starts_at: "s".into(),
             via: Via::default(),
         };
-        let Accepted::Queued(id) = journal.queue().accept(&[request], now).unwrap()[0] else {
+        let Accepted::Queued(id) = journal.queue().accept(&[request], Moment::now()).unwrap()[0]
+        else {
             panic!("not queued")
         };
-        journal.armed().arm(id, now).unwrap();
+        journal.armed().arm(id, Moment::now()).unwrap();
         // A service that has not come back.
         let second = std::time::Duration::from_secs(1);
         let times = Times {

@@ -354,3 +354,32 @@ fn logs_find_the_sessions_of_a_glob() {
     });
     world.finish();
 }
+
+#[test]
+fn a_directory_that_cannot_be_looked_into_is_left_out_with_a_reason() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    // Of no other test.
+    const USER: u32 = 61_242;
+    let world = new_world();
+    unpack("normal", &world.path("srv/p1/auth_info_baileys"));
+    for closed in ["srv/p1/company_1", "srv/p1/.cache"] {
+        std::fs::create_dir(world.path(closed)).unwrap();
+    }
+    for entry in walkdir::WalkDir::new(world.path("")) {
+        if let Err(error) = chown(entry.unwrap().path(), Some(USER), Some(USER)) {
+            return testkit::not_run(format_args!("chown cannot be done here: {error}"));
+        }
+    }
+    let ids = [format!("--reuid={USER}"), format!("--regid={USER}")];
+    let args = [&ids[0], &ids[1], "--clear-groups", "--", EXPORTER, "status"];
+    let status = || world.run("setpriv", &args, vec![flag(&world, "srv")]);
+    status().must(0, &["p1"]);
+    let close = |name: &str| {
+        let mode = std::fs::Permissions::from_mode(0o000);
+        std::fs::set_permissions(world.path(name), mode).unwrap();
+    };
+    close("srv/p1/.cache");
+    status().must(0, &["p1"]);
+    close("srv/p1/company_1");
+    status().must(2, &["p1", "auth folders: 1", "company_1", "`exclude`"]);
+}

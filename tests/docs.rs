@@ -216,6 +216,7 @@ fn all_that_a_journal_tells(state: &Path) {
     use baileys_exporter::folder::{Kind, Timestamp};
     use baileys_exporter::remediator::restart::state::{Phase, Restart, Times, Trigger};
     use baileys_exporter::remediator::store::Store;
+    use baileys_exporter::remediator::store::clock::Moment;
     use baileys_exporter::remediator::store::queue::{Accepted, Request, Via};
     use baileys_exporter::remediator::store::runs::{Action, Ending, Status};
     let now = Timestamp::now();
@@ -236,7 +237,7 @@ fn all_that_a_journal_tells(state: &Path) {
                     action,
                     ..request.clone()
                 }],
-                when,
+                Moment::agreeing(when),
             )
             .unwrap()[0];
         let Accepted::Queued(id) = accepted else {
@@ -260,13 +261,20 @@ fn all_that_a_journal_tells(state: &Path) {
     ] {
         let id = accept(&journal, Action::Cleanup, when);
         assert_eq!(
-            journal.queue().take(when, &[]).unwrap().map(|run| run.id),
+            journal
+                .queue()
+                .take(Moment::agreeing(when), &[])
+                .unwrap()
+                .map(|run| run.id),
             Some(id)
         );
-        journal.runs().finish(id, status, &ending, when).unwrap();
+        journal
+            .runs()
+            .finish(id, status, &ending, Moment::agreeing(when))
+            .unwrap();
     }
     let id = accept(&journal, Action::Emergency, now);
-    journal.armed().arm(id, now).unwrap();
+    journal.armed().arm(id, Moment::agreeing(now)).unwrap();
     // A session that has not come back.
     let second = std::time::Duration::from_secs(1);
     let times = Times {
@@ -286,7 +294,10 @@ fn all_that_a_journal_tells(state: &Path) {
     };
     journal.restarts().save(&restart).unwrap();
     // Nothing of it is acted on.
-    journal.pause().set("test", "test", now).unwrap();
+    journal
+        .pause()
+        .set("test", "test", Moment::agreeing(now))
+        .unwrap();
 }
 
 #[test]

@@ -22,8 +22,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use baileys_exporter::folder::Timestamp;
 use baileys_exporter::remediator::store::Store;
+use baileys_exporter::remediator::store::clock::Moment;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use testkit::fixture::{self, Snapshot};
@@ -1658,7 +1658,7 @@ fn a_pause_and_an_open_breaker_hold_against_an_open_window() {
             _ => Store::open(&world.at("state"))
                 .unwrap()
                 .pause()
-                .open_breaker("a test", Timestamp::now())
+                .open_breaker("a test", Moment::now())
                 .unwrap(),
         }
         world.start();
@@ -1779,9 +1779,28 @@ fn a_persons_clean_and_undo_go_through_a_pause() {
     assert_eq!(world.metric("paused", &[]), 1.0);
 }
 
-/// Killed while the bot was down, and the configuration was changed meanwhile.
+/// Killed while the bot was down, and the configuration was changed meanwhile: another name.
 #[test]
 fn a_service_that_the_configuration_no_longer_names_is_told_of() {
+    forbidden_while_down(
+        |text| text.replace("- name: \"{session}\"", "- name: \"{session}.other\""),
+        "the configuration no longer names it: start it by hand, or name it again",
+        false,
+    );
+}
+
+/// The same, and `allow_restart` was set to `false` meanwhile.
+#[test]
+fn a_service_that_may_no_longer_be_restarted_is_told_of() {
+    let edit = |text: &str| text.replace("allow_restart: true", "allow_restart: false");
+    let says = "its entry of `processes` has no `allow_restart: true` any more: start it by hand, or set that again";
+    forbidden_while_down(edit, says, false);
+    forbidden_while_down(edit, says, true);
+}
+
+/// Killed while the bot was down; then the configuration as `edit` makes it keeps `serve` from
+/// starting it. It is started by hand, or by `serve` under the old configuration.
+fn forbidden_while_down(edit: impl Fn(&str) -> String, says: &str, by_hand: bool) {
     let mut world = World::new();
     let before = world.bot("bot", BLOATED);
     world.start();
@@ -1791,11 +1810,7 @@ fn a_service_that_the_configuration_no_longer_names_is_told_of() {
     world.kill();
     world.unmark("hold-ask-down");
     let text = world.read("config.yml");
-    fs::write(
-        world.at("config.yml"),
-        text.replace("- name: \"{session}\"", "- name: \"{session}.other\""),
-    )
-    .unwrap();
+    fs::write(world.at("config.yml"), edit(&text)).unwrap();
     world.start();
     let labels = [("service", "bot"), ("session", "bot")];
     world.wait("it is told of", || {
@@ -1805,10 +1820,9 @@ fn a_service_that_the_configuration_no_longer_names_is_told_of() {
         }
     });
     let said = world.read("log");
-    assert!(
-        said.contains("no longer names it: start it by hand"),
-        "{said}"
-    );
+    assert!(said.contains(says), "{said}");
+    let (code, out, _) = world.command(&["status"]);
+    assert!(code == Some(0) && out.contains(says), "{out}");
     assert_eq!(
         (
             world.calls("start", "bot"),
@@ -1816,10 +1830,14 @@ fn a_service_that_the_configuration_no_longer_names_is_told_of() {
         ),
         (0, 1.0)
     );
-    // Named again, it is started.
-    world.terminate();
-    fs::write(world.at("config.yml"), text).unwrap();
-    world.start();
+    if by_hand {
+        world.sv("start", "bot");
+    } else {
+        // Named again, it is started.
+        world.terminate();
+        fs::write(world.at("config.yml"), text).unwrap();
+        world.start();
+    }
     world.wait("nobody is missed", || {
         match world.metric("service_not_back", &[]) {
             0.0 => world.is_connected("bot"),

@@ -17,6 +17,7 @@ use baileys_exporter::remediator::pause;
 use baileys_exporter::remediator::restart::operator;
 use baileys_exporter::remediator::service::Remediator;
 use baileys_exporter::remediator::services::{self, Task};
+use baileys_exporter::remediator::store::Store;
 use clap::{Parser, Subcommand};
 use exporter_toolkit::{Listeners, WebConfig, bind};
 use tokio::task::block_in_place;
@@ -320,7 +321,12 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
         Ok(web_config) => web_config,
         Err(error) => return cannot_serve(&settings, &error).await,
     };
-    let opened = block_in_place(|| console::context(settings.clone()).and_then(Remediator::new));
+    let opened = block_in_place(|| {
+        let ctx = console::context(settings.clone())?;
+        let checked = ctx.store.in_place(Store::check_pages);
+        checked.map_err(|error| error.to_string())?;
+        Remediator::new(ctx)
+    });
     let service = match opened {
         Ok(service) => Arc::new(service),
         Err(error) => return cannot_serve(&settings, &error).await,

@@ -103,6 +103,11 @@ impl Looks {
         }
     }
 
+    /// A look takes no longer, or counts as without an answer.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// The same bounds, with another time limit.
     #[must_use]
     pub fn with_timeout(&self, timeout: Duration) -> Self {

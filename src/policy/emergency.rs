@@ -53,8 +53,8 @@ pub enum StopRefusal {
     ServiceUnknown(String),
     /// The service was stopped less than its cooldown ago.
     Cooldown {
-        /// When.
-        stopped: Timestamp,
+        /// So long ago.
+        ago: Duration,
         /// The cooldown.
         cooldown: Duration,
     },
@@ -146,10 +146,10 @@ impl fmt::Display for StopRefusal {
             StopRefusal::ServiceUnknown(why) => {
                 write!(f, "nobody can say whether the service runs ({why}); see `processes` in the configuration")
             }
-            StopRefusal::Cooldown { stopped, cooldown } => write!(
+            StopRefusal::Cooldown { ago, cooldown } => write!(
                 f,
-                "the service was stopped at {} for a clean-up, and is left alone for {}",
-                stopped.rfc3339(),
+                "the service was stopped {} ago for a clean-up, and is left alone for {}",
+                humantime::format_duration(Duration::from_secs(ago.as_secs())),
                 humantime::format_duration(*cooldown)
             ),
             StopRefusal::Budget { budget } => write!(
@@ -239,7 +239,7 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
             immovable: plan.left_out.values().sum(),
         });
     }
-    before.service.may_be_stopped(now)?;
+    before.service.may_be_stopped()?;
     Ok(plan)
 }
 
@@ -272,8 +272,8 @@ fn only_its_log_knows(verdict: &Verdict) -> bool {
 /// What one service has had to bear: whole days of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestartBudget {
-    /// When it was stopped, in any order.
-    pub stops: Vec<Timestamp>,
+    /// How long ago it was stopped, in any order.
+    pub stops: Vec<Duration>,
     /// It is left alone for this long.
     pub cooldown: Duration,
     /// So many times in 24 hours.
@@ -282,45 +282,33 @@ pub struct RestartBudget {
 
 impl RestartBudget {
     /// How many stops are left of the day's budget.
-    pub fn budget_left(&self, now: Timestamp) -> u32 {
-        let used = self
-            .stops
-            .iter()
-            .filter(|at| is_within(**at, now, DAY))
-            .count();
+    pub fn budget_left(&self) -> u32 {
+        let used = self.stops.iter().filter(|ago| **ago < DAY).count();
         self.daily_budget
             .saturating_sub(u32::try_from(used).unwrap_or(u32::MAX))
     }
 
-    /// The stop that it still rests from.
-    pub fn cooling_since(&self, now: Timestamp) -> Option<Timestamp> {
-        self.stops
-            .iter()
-            .copied()
-            .filter(|at| is_within(*at, now, self.cooldown))
-            .max()
+    /// How long ago the stop was that it still rests from.
+    pub fn cooling_since(&self) -> Option<Duration> {
+        let stops = self.stops.iter().copied();
+        stops.filter(|ago| *ago < self.cooldown).min()
     }
 
     /// Errors: cooldown or budget.
-    pub fn may_be_stopped(&self, now: Timestamp) -> Result<(), StopRefusal> {
-        if let Some(stopped) = self.cooling_since(now) {
+    pub fn may_be_stopped(&self) -> Result<(), StopRefusal> {
+        if let Some(ago) = self.cooling_since() {
             return Err(StopRefusal::Cooldown {
-                stopped,
+                ago,
                 cooldown: self.cooldown,
             });
         }
-        match self.budget_left(now) {
+        match self.budget_left() {
             0 => Err(StopRefusal::Budget {
                 budget: self.daily_budget,
             }),
             _ => Ok(()),
         }
     }
-}
-
-/// A time far in the future was written under a wrong clock and holds nobody up.
-fn is_within(at: Timestamp, now: Timestamp, span: Duration) -> bool {
-    at > now.minus(span) && at < now.plus(span)
 }
 
 /// How much of the fleet may be stopped within a span before that looks like a bad rule.
@@ -353,12 +341,12 @@ impl Breaker {
         by_share.max(self.services as usize)
     }
 
-    /// Whether one more service may be stopped, beside those stopped since `since`. Two
+    /// Whether one more service may be stopped, beside those stopped before. Two
     /// stops of one service are one.
-    pub fn lets(&self, stops: &[Stopped], service: &str, fleet: usize, now: Timestamp) -> bool {
+    pub fn lets(&self, stops: &[Stopped], service: &str, fleet: usize) -> bool {
         let mut services: BTreeSet<&str> = stops
             .iter()
-            .filter(|stop| is_within(stop.at, now, self.within))
+            .filter(|stop| stop.ago < self.within)
             .map(|stop| stop.service.as_str())
             .collect();
         services.insert(service);
@@ -371,8 +359,8 @@ impl Breaker {
 pub struct Stopped {
     /// Which.
     pub service: String,
-    /// When.
-    pub at: Timestamp,
+    /// How long ago, by a clock that nobody sets.
+    pub ago: Duration,
     /// Whether within a maintenance window, and not in an emergency.
     pub in_window: bool,
 }

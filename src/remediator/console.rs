@@ -357,9 +357,11 @@ pub(super) async fn record(
     if let Err(error) = defer_signals() {
         complain(&format!("warning: failed to listen for signals: {error}"));
     }
-    let begun = ctx
-        .store
-        .in_place(|store| store.runs().begin(session, action, &operator(), ctx.now()));
+    let begun = ctx.store.in_place(|store| {
+        store
+            .runs()
+            .begin(session, action, &operator(), ctx.moment())
+    });
     let id = match begun {
         Ok(id) => id,
         Err(error) => return fail(&error.to_string()),
@@ -397,7 +399,7 @@ pub(super) async fn record(
     }
     let finished = ctx
         .store
-        .in_place(|store| store.runs().finish(id, status, &ending, ctx.now()));
+        .in_place(|store| store.runs().finish(id, status, &ending, ctx.moment()));
     if let Err(error) = finished {
         return fail(&format!("the outcome could not be put on record: {error}"));
     }

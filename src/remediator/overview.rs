@@ -2,14 +2,17 @@
 //! each service, and bots that have not come back. For `status`, the metrics and the page.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::config::Settings;
 use crate::folder::{SessionName, Timestamp};
-use crate::policy::{Breaker, RestartBudget};
+use crate::policy::Breaker;
 
+use super::restart::budget;
 use super::store::armed::ArmedRun;
+use super::store::clock::Moment;
 use super::store::pause::PauseState;
 use super::store::restarts::NotBack;
 use super::store::session_status::SessionStatus;
@@ -113,8 +116,11 @@ impl Overview {
             let undo = late.run.as_ref().map_or(String::new(), |run| {
                 format!("; undo with: baileys_remediator undo {run}")
             });
+            let forbidden = late
+                .forbidden
+                .map_or(String::new(), |why| format!(". {why}"));
             let text = format!(
-                "({}) since {}: service {}, session {}, run {}{undo}",
+                "({}) since {}: service {}, session {}, run {}{undo}{forbidden}",
                 late.reason, late.since, late.service, late.session, late.run_id
             );
             notice(StatusNoticeKind::NotBack, text)
@@ -148,7 +154,7 @@ pub fn overview(
     settings: &Settings,
     store: &Store,
     sessions: &[SessionName],
-    now: Timestamp,
+    now: Moment,
 ) -> Result<Overview, StoreError> {
     let (stops, pending) = (store.restarts().stops(now)?, store.restarts().pending()?);
     let names = settings.services.names(sessions);
@@ -165,29 +171,21 @@ pub fn overview(
         else {
             continue;
         };
-        let own: Vec<Timestamp> = stops
-            .iter()
-            .filter(|stop| stop.service == *name)
-            .map(|stop| stop.at)
-            .collect();
-        let budget = RestartBudget {
-            stops: own,
-            cooldown: service.cooldown,
-            daily_budget: service.daily_budget,
-        };
+        let budget = budget(&service, &stops);
+        let at = |ago: Duration| now.wall.minus(ago);
         services.push(ServiceState {
             service: name.clone(),
             sessions: sessions.iter().map(ToString::to_string).collect(),
-            last_stop: budget.stops.iter().max().map(|at| at.rfc3339()),
+            last_stop: budget.stops.iter().min().map(|ago| at(*ago).rfc3339()),
             cooldown_until: budget
-                .cooling_since(now)
-                .map(|at| at.plus(service.cooldown).rfc3339()),
-            budget_left: budget.budget_left(now),
+                .cooling_since()
+                .map(|ago| at(ago).plus(service.cooldown).rfc3339()),
+            budget_left: budget.budget_left(),
             phase: pending
                 .iter()
                 .find(|state| state.service == *name)
                 .map(|state| state.phase.label()),
-            in_window: service.windows.contains(now),
+            in_window: service.windows.contains(now.wall),
         });
     }
     Ok(Overview {
@@ -199,7 +197,7 @@ pub fn overview(
         down: pending.len(),
         breaker_limit: breaker.limit(names.len()),
         not_back: store.restarts().not_back()?,
-        session_status: of_present_sessions(store.session_status().all()?, sessions, now),
+        session_status: of_present_sessions(store.session_status().all()?, sessions, now.wall),
     })
 }
 

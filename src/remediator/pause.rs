@@ -5,11 +5,12 @@ use clock::Clock;
 
 use crate::cli::{print, table};
 use crate::config::Settings;
-use crate::folder::{SessionName, Timestamp};
+use crate::folder::SessionName;
 
 use super::console::{Exit, Output, context, fail, operator};
 use super::overview::{Overview, StatusNotice, StatusNoticeKind, overview};
 use super::store::Store;
+use super::store::clock::Moment;
 
 /// `status`: pause and circuit breaker, queue, armed runs, and the budget of each service.
 pub fn status(settings: &Settings, clock: &Clock, output: Output) -> Exit {
@@ -21,7 +22,7 @@ pub fn status(settings: &Settings, clock: &Clock, output: Output) -> Exit {
         .map(|found| found.session)
         .collect();
     let looked = Store::open_existing(&settings.state_path)
-        .and_then(|store| overview(settings, &store, &sessions, Timestamp::of(clock)));
+        .and_then(|store| overview(settings, &store, &sessions, Moment::of(clock)));
     let overview = match looked {
         Ok(overview) => overview,
         Err(error) => return fail(&error.to_string()),
@@ -124,7 +125,7 @@ pub fn pause(settings: Settings, reason: &str) -> Exit {
     };
     let paused = ctx
         .store
-        .in_place(|store| store.pause().set(&operator(), reason, ctx.now()));
+        .in_place(|store| store.pause().set(&operator(), reason, ctx.moment()));
     match paused {
         Ok(()) => {
             print(
@@ -144,7 +145,7 @@ pub fn resume(settings: Settings) -> Exit {
     };
     let halted = ctx
         .store
-        .in_place(|store| store.pause().resume(&operator(), ctx.now()));
+        .in_place(|store| store.pause().resume(&operator(), ctx.moment()));
     match halted {
         Ok(halted) => {
             print(match (halted.paused.is_some(), halted.breaker.is_some()) {

@@ -21,6 +21,7 @@
 
 mod files;
 mod files_of_run;
+mod halt;
 mod obstacle;
 mod prepared;
 mod records;
@@ -29,8 +30,7 @@ mod run_id;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::{Dir, FlockOperation};
@@ -40,7 +40,8 @@ use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, scan_settled, stat};
 use crate::folder::{FolderPath, Inventory, Kind, Looks, ReadCache, Shape, Timestamp};
 
 use self::files::{FromCStr, check_noreplace};
-use self::files_of_run::{PutBack, aborted, locate, put_back};
+pub(super) use self::files_of_run::aborted;
+use self::files_of_run::{PutBack, locate, put_back};
 use self::records::{
     FILES, PLAN, PURGED, TAG_TEXT, UNDONE, UndoRecord, read_plan, remove_run_dir, stored_state,
 };
@@ -49,6 +50,8 @@ pub(super) use self::files::{
     check_filesystem, exists, give_to_owner_of, make_dir, open_beneath, sync, unlink, write_file,
 };
 pub use self::files_of_run::{At, Whereabouts};
+pub use self::halt::Halt;
+pub(super) use self::halt::Permit;
 pub use self::obstacle::Obstacle;
 pub(super) use self::obstacle::{obstacle, obstacle_io};
 pub use self::prepared::Prepared;
@@ -60,37 +63,6 @@ pub use self::run_id::RunId;
 /// them a lock that the parent has already released. So a lock is tried this often.
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
-
-/// Stops the moves of a run from outside, because a blocking call cannot be dropped.
-#[derive(Clone, Debug, Default)]
-pub struct Halt {
-    halted: Arc<AtomicBool>,
-    moving: Arc<Mutex<()>>,
-}
-
-impl Halt {
-    /// Allows no further move. A move that is under way completes.
-    pub fn halt(&self) {
-        self.halted.store(true, Ordering::SeqCst);
-    }
-
-    /// Whether [`Halt::halt`] was called.
-    pub fn is_halted(&self) -> bool {
-        self.halted.load(Ordering::SeqCst)
-    }
-
-    /// Blocks until the move under way has ended. After [`Halt::halt`], no file moves from
-    /// then on.
-    pub fn wait(&self) {
-        drop(self.moving.lock().unwrap_or_else(PoisonError::into_inner));
-    }
-
-    /// The right to one move.
-    fn permit(&self) -> Option<MutexGuard<'_, ()>> {
-        let moving = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
-        (!self.is_halted()).then_some(moving)
-    }
-}
 
 /// An auth folder with its lock held. Dropping it releases the lock.
 #[derive(Debug)]
@@ -105,9 +77,21 @@ impl LockedFolder {
         Self::lock_under(place, Halt::default())
     }
 
-    /// The right to one move; `None` after [`Halt::halt`].
-    pub(super) fn permit(&self) -> Option<MutexGuard<'_, ()>> {
+    /// The right to one move; `None` after [`Halt::halt`], or too long after
+    /// [`LockedFolder::confirm_moves`].
+    pub(super) fn permit(&self) -> Option<Permit<'_>> {
         self.halt.permit()
+    }
+
+    /// Whether a file may move now.
+    pub fn may_move(&self) -> bool {
+        self.halt.permit().is_some()
+    }
+
+    /// The bot was looked at just now and does not run. From here on no file moves later than
+    /// [`MOVES_WITHIN`] after this, or after the file before.
+    pub fn confirm_moves(&self) {
+        self.halt.confirm();
     }
 
     /// Like [`LockedFolder::lock`]; moves under this lock end when `halt` is set.

@@ -1,5 +1,6 @@
 //! Performs one run, from the lock of the folder to the record of its outcome.
 
+mod confirm;
 mod context;
 mod folders;
 mod recovery;
@@ -23,6 +24,7 @@ use super::store::StoreError;
 use super::store::audit::{Fate, FileRecord, Step};
 use super::store::runs::{Action, Ending, Run, Status};
 
+use self::confirm::Mover;
 pub use self::context::Context;
 pub(super) use self::context::blocking;
 use self::folders::scan;
@@ -146,7 +148,7 @@ struct Outcome {
 
 impl Outcome {
     async fn record(&self, ctx: &Context) -> Result<(), StoreError> {
-        let (outcome, now) = (self.clone(), ctx.now());
+        let (outcome, now) = (self.clone(), ctx.moment());
         ctx.ask(move |store| {
             let run = &outcome.run;
             store.atomic(|| {
@@ -321,34 +323,22 @@ async fn clean_under(
     ));
 
     // The plan is written and no file has moved. Ask again before the first move.
-    let mut error = None;
-    if ask.force.is_none() {
-        let again = match ask_and_scan(&ctx.connection, found, &folder, down).await {
-            Ok((again, _)) => again,
-            Err(obstacle) => Verdict::unknown("folder", obstacle.to_string()),
-        };
-        ending.step(Step::verdict(ctx.now(), &again, true));
-        error = match again.state {
-            // The plan may include files that may move only if the process is proven gone.
-            State::Disconnected if verdict.process_gone && !again.process_gone => {
-                Some(Refusal::ConnectionUnknown.into())
-            }
-            State::Disconnected => None,
-            State::Connected => Some(Refusal::Connected.into()),
-            State::Unknown => Some(Refusal::ConnectionUnknown.into()),
-        };
-        ending.evidence = Some(format!(
-            "{}; asked again: {}",
-            verdict.because(),
-            again.because()
-        ));
-    }
-    if error.is_none() {
-        let confirmed = folder.confirm_place_async(&found.place).await;
-        error = confirmed.err().map(RunError::from);
-    }
-    if let Some(error) = error {
-        change(move || prepared.cancel()).await?;
+    let prepared = Arc::new(prepared);
+    let cancel = || {
+        let prepared = Arc::clone(&prepared);
+        change(move || prepared.cancel())
+    };
+    let mover = Mover {
+        ctx,
+        found,
+        folder: &folder,
+        down,
+        first: &verdict,
+        is_forced: ask.force.is_some(),
+    };
+    let confirmed = mover.confirm(ending).await;
+    if let Err(error) = confirmed {
+        cancel().await?;
         ending.step(Step::new(
             ctx.now(),
             "cancelled",
@@ -366,25 +356,21 @@ async fn clean_under(
     };
     if let Err(error) = noted {
         // No move without a record.
-        change(move || prepared.cancel()).await?;
+        cancel().await?;
         ending.moves = left();
         ctx.ask(move |store| store.runs().forget_name(id)).await?;
         return Err(error.into());
     }
+    let executed = mover.execute(&prepared, ending).await;
     // `whereabouts` uses the open descriptors, so it looks at the same directories.
-    let clock = ctx.clock.clone();
-    let (executed, files) = change(move || {
-        let executed = prepared.execute(Timestamp::of(&clock));
-        Ok((executed, prepared.whereabouts()))
-    })
-    .await?;
+    let files = change(move || prepared.whereabouts()).await;
     let (away, stayed) = match &executed {
-        Ok(done) if done.outcome != MoveOutcome::RolledBack => (Fate::Moved, Fate::Left),
+        Ok((done, _)) if done.outcome != MoveOutcome::RolledBack => (Fate::Moved, Fate::Left),
         _ => (Fate::Moved, Fate::PutBack),
     };
     match (files, &executed) {
         (Ok(files), _) => ending.moves = FileRecord::found(&files, away, stayed),
-        (Err(_), Ok(done)) if done.outcome == MoveOutcome::Moved => {
+        (Err(_), Ok((done, _))) if done.outcome == MoveOutcome::Moved => {
             ending.moves = planned
                 .iter()
                 .map(|file| FileRecord {
@@ -395,7 +381,7 @@ async fn clean_under(
         }
         (Err(error), _) => tracing::error!(%run, "failed to find the moved files: {error}"),
     }
-    let done = executed?;
+    let (done, why) = executed?;
     ending.step(Step::new(
         ctx.now(),
         done.outcome.label(),
@@ -411,7 +397,7 @@ async fn clean_under(
             ending.files = change(move || folder.held_kinds(&run))
                 .await
                 .unwrap_or_default();
-            Err(Obstacle::Io("aborted, because the bot is started again".into()).into())
+            Err(Obstacle::Io(format!("aborted, because {why}")).into())
         }
         _ => {
             ending.files = kinds;
@@ -447,6 +433,9 @@ pub async fn undo(
         State::Connected => return Err(Refusal::Connected.into()),
         State::Unknown => return Err(Refusal::ConnectionUnknown.into()),
     }
+    if !force {
+        folder.confirm_moves();
+    }
     folder.confirm_place_async(&found.place).await?;
     let held = {
         let (folder, run) = (Arc::clone(&folder), run.clone());
@@ -479,6 +468,17 @@ pub async fn undo(
         let (folder, run) = (Arc::clone(&folder), run.clone());
         change(move || folder.held_kinds(&run)).await?
     };
+    if !force && !folder.may_move() {
+        let mover = Mover {
+            ctx,
+            found,
+            folder: &folder,
+            down: None,
+            first: &verdict,
+            is_forced: false,
+        };
+        mover.confirm(ending).await?;
+    }
     let (folder, run) = (Arc::clone(&folder), run.clone());
     let clock = ctx.clock.clone();
     let (undone, after, files) = change(move || {

@@ -90,6 +90,8 @@ pub struct Remediator {
     live: Live,
     pages: page_cache::Pages,
     wake: Notify,
+    /// A run is on record as under way, and nobody works on it.
+    sweep_now: Notify,
     /// What a worker needs to take a run.
     places: Arc<Semaphore>,
     webhooks: ConcurrencyLimit,
@@ -166,6 +168,7 @@ impl Remediator {
             live: Live::default(),
             pages: page_cache::Pages::default(),
             wake: Notify::new(),
+            sweep_now: Notify::new(),
             places: Arc::new(Semaphore::new(WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
             refusals,
@@ -250,7 +253,8 @@ impl Remediator {
                 let read = {
                     let store = store.lock();
                     store.check().and_then(|()| {
-                        let seen = overview(&self.ctx.settings, &store, &sessions, self.ctx.now())?;
+                        let seen =
+                            overview(&self.ctx.settings, &store, &sessions, self.ctx.moment())?;
                         Ok((store.counters().totals()?, seen))
                     })
                 };
@@ -400,7 +404,7 @@ impl Remediator {
                 .add_unknown(&unknown, self.ctx.now())?;
         }
         let accepted = {
-            let (store, now) = (store.lock(), self.ctx.now());
+            let (store, now) = (store.lock(), self.ctx.moment());
             store.atomic(|| {
                 let accepted = store.queue().accept(&wanted, now)?;
                 store.armed().repeated(&wanted, now)?;
@@ -592,7 +596,7 @@ impl Remediator {
     /// Queues the armed runs whose bot is found stopped, and one whose window is open.
     async fn look_at_armed(self: &Arc<Self>, known: &[Found]) -> Result<(), StoreError> {
         let keep_for = self.ctx.settings.armed.keep_for;
-        let now = self.ctx.now();
+        let now = self.ctx.moment();
         let armed = self
             .ctx
             .ask(move |store| {
@@ -627,18 +631,14 @@ impl Remediator {
                     .ctx
                     .store
                     .block(move |store| {
-                        service.restarts.window_is_open(
-                            store,
-                            &place.session,
-                            &all,
-                            service.ctx.now(),
-                        )
+                        service.restarts.window_is_open(store, &place.session, &all)
                     })
                     .await?;
             if !in_window && !self.is_disconnected(found).await {
                 continue;
             }
-            let (session, action, now) = (armed.session.clone(), armed.action, self.ctx.now());
+            let (session, action) = (armed.session.clone(), armed.action);
+            let now = self.ctx.moment();
             let queued = self
                 .ctx
                 .ask(move |store| store.armed().enqueue(&session, action, now))

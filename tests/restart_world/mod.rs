@@ -180,7 +180,7 @@ MORE
         String::from_utf8_lossy(&fs::read(self.at(name)).unwrap_or_default()).into_owned()
     }
 
-    fn sv(&self, what: &str) -> (bool, String) {
+    pub fn sv(&self, what: &str) -> (bool, String) {
         let args = [self.at("sv").display().to_string(), what.to_owned()];
         let (status, out, _) = process::run(Path::new("sh"), args, SOON).unwrap();
         (status.success(), out)

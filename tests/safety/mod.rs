@@ -609,7 +609,11 @@ impl Asked {
             tier: Tier::Emergency,
             immovable: &BTreeMap::new(),
             service: &RestartBudget {
-                stops: self.stops.iter().map(|seconds| ago(*seconds)).collect(),
+                stops: self
+                    .stops
+                    .iter()
+                    .map(|seconds| Duration::from_secs(seconds.unsigned_abs()))
+                    .collect(),
                 cooldown: Duration::from_secs(6 * 3_600),
                 daily_budget: 2,
             },

@@ -27,16 +27,19 @@ pub enum SkipReason {
     LinkRefused,
     /// A path named on the command line cannot be looked into.
     SourceUnreadable,
+    /// Directories below such a path cannot be looked into, and may be auth folders.
+    DirectoryUnreadable,
     /// There are too many directories.
     TooManyDirectories,
 }
 
 impl SkipReason {
     /// Every reason.
-    pub const ALL: [SkipReason; 4] = [
+    pub const ALL: [SkipReason; 5] = [
         SkipReason::DuplicateName,
         SkipReason::LinkRefused,
         SkipReason::SourceUnreadable,
+        SkipReason::DirectoryUnreadable,
         SkipReason::TooManyDirectories,
     ];
 
@@ -46,6 +49,7 @@ impl SkipReason {
             SkipReason::DuplicateName => "duplicate_name",
             SkipReason::LinkRefused => "link_refused",
             SkipReason::SourceUnreadable => "source_unreadable",
+            SkipReason::DirectoryUnreadable => "directory_unreadable",
             SkipReason::TooManyDirectories => "too_many_directories",
         }
     }
@@ -54,7 +58,9 @@ impl SkipReason {
     pub const fn hides_folders(self) -> bool {
         matches!(
             self,
-            SkipReason::SourceUnreadable | SkipReason::TooManyDirectories
+            SkipReason::SourceUnreadable
+                | SkipReason::DirectoryUnreadable
+                | SkipReason::TooManyDirectories
         )
     }
 }

@@ -127,10 +127,10 @@ impl<'a> Walk<'a> {
         self.keep_what_was_there();
         if let Some((count, first)) = self.unclear.take() {
             let message = format!(
-                "{}: {count} directories cannot be looked into and are passed over; the first: {first}",
+                "{}: directories that cannot be looked into, and may be auth folders: {count}; let this program's user read them, or leave them out with `exclude`; the first: {first}",
                 source.path.display()
             );
-            self.walked.passed_over.push((None, message));
+            self.skip(SkipReason::DirectoryUnreadable, message, None);
         }
         self.walked
     }
@@ -642,6 +642,11 @@ impl<'a> Walk<'a> {
 
     fn cannot_look(&mut self, route: &Path, error: &io::Error) {
         self.failed.push(route.to_owned());
+        // `.cache` or `.ssh`; a hidden auth folder has a plain name.
+        let name = route.file_name().unwrap_or_default();
+        if name.as_encoded_bytes().starts_with(b".") {
+            return;
+        }
         let first = || format!("{}: {}", route.display(), explain(error));
         self.unclear.get_or_insert_with(|| (0, first())).0 += 1;
     }

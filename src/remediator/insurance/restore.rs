@@ -35,8 +35,8 @@ use crate::policy::insurance::{Known, Present, may_restore};
 use crate::policy::measure::{Batches, CLASSIC_BATCH, MODERN_BATCH};
 use crate::remediator::outcome::{RunError, RunOutcome};
 use crate::remediator::quarantine::{
-    LockedFolder, Obstacle, RunId, change, make_dir, obstacle, obstacle_io, open_beneath, sync,
-    write_record,
+    LockedFolder, Obstacle, RunId, aborted, change, make_dir, obstacle, obstacle_io, open_beneath,
+    sync, write_record,
 };
 use crate::remediator::runner::{self, Context, Down};
 use crate::remediator::store::audit::{Fate, FileRecord, Step};
@@ -140,6 +140,10 @@ pub async fn restore(
             Err(obstacle) => crate::connection::Verdict::unknown("folder", obstacle.to_string()),
         };
         stop = refusal(again.state);
+        // While the service is down the copy must be put back, however slow a disk is.
+        if stop.is_none() && down.is_none() {
+            folder.confirm_moves();
+        }
         ending.evidence = Some(format!(
             "{}; asked again: {}",
             verdict.because(),
@@ -561,7 +565,7 @@ impl PreparedRestore {
         };
         let Some(_moving) = self.folder.permit() else {
             complete(self.quarantine.as_fd(), &self.name)?;
-            return Err(RunError::Changed(0));
+            return Err(aborted().into());
         };
         let mut swapped = Ok(());
         let mut changed = !is(stamp_of(folder, CREDS)?, self.current);

@@ -148,7 +148,7 @@ async fn restore_torn(ctx: &Context, down: &Down, found: &Found) {
     let service = &down.service;
     let session = found.session.to_string();
     let why = format!("before the start of {}", service.name);
-    let (name, now) = (session.clone(), ctx.now());
+    let (name, now) = (session.clone(), ctx.moment());
     let begun = ctx
         .ask(move |store| store.runs().begin_own(&name, Action::Restore, &why, now))
         .await;
@@ -192,7 +192,7 @@ async fn restore_torn(ctx: &Context, down: &Down, found: &Found) {
             );
         }
     }
-    let now = ctx.now();
+    let now = ctx.moment();
     let ended = ctx
         .ask(move |store| store.runs().finish(id, status, &ending, now))
         .await;

@@ -9,7 +9,6 @@ fn what_an_operator_should_know_comes_first() {
     let entry = |by: &str, reason: &str| {
         Some(PauseEntry {
             since: "noon".into(),
-            at: Timestamp::from_secs(0),
             by: by.into(),
             reason: reason.into(),
         })
@@ -43,6 +42,7 @@ fn what_an_operator_should_know_comes_first() {
             run_id: 7,
             run: None,
             since: "noon".into(),
+            forbidden: None,
         }],
         ..Overview::default()
     };

@@ -65,8 +65,8 @@ pub(super) fn locate(
     Ok(found)
 }
 
-pub(super) fn aborted() -> Obstacle {
-    Obstacle::Io("aborted, because the bot is started; moved files stay where they are".into())
+pub(in crate::remediator) fn aborted() -> Obstacle {
+    Obstacle::Io("aborted, because the bot is started or this program stood still for too long; moved files stay where they are".into())
 }
 
 #[derive(PartialEq)]

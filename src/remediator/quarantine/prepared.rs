@@ -134,13 +134,14 @@ impl Prepared {
     }
 
     /// Drops the plan and removes the run's directory. No file was moved.
-    pub fn cancel(self) -> Result<(), Obstacle> {
+    pub fn cancel(&self) -> Result<(), Obstacle> {
         remove_run_dir(self.quarantine.as_fd(), &self.record.run, self.dir.as_fd())
     }
 
     /// Moves the files. If a file has changed since the plan, a process writes into the
-    /// folder: then all moved files are put back.
-    pub fn execute(&self, now: Timestamp) -> Result<Done, Obstacle> {
+    /// folder: then all moved files are put back. `None`: the look at the bot was too long ago;
+    /// after another one this goes on where it was, or [`Prepared::interrupt`] ends it.
+    pub fn execute(&self, now: Timestamp) -> Result<Option<Done>, Obstacle> {
         let mut moved: Vec<&MoveRecord> = Vec::new();
         for planned in &self.record.moves {
             match self.move_one(planned) {
@@ -149,10 +150,14 @@ impl Prepared {
                     // A new file of this name may have been moved; put it back as well.
                     moved.push(planned);
                     let left = self.put_all_back(&moved)?;
-                    return self.end(MoveOutcome::RolledBack, left, now);
+                    return self.end(MoveOutcome::RolledBack, left, now).map(Some);
                 }
                 // The bot is about to be started, so no file may move back either.
-                Ok(Moved::Halted) => return self.end(MoveOutcome::Interrupted, moved.len(), now),
+                Ok(Moved::Halted) if self.folder.halt.is_halted() => {
+                    let moved = moved.len();
+                    return self.end(MoveOutcome::Interrupted, moved, now).map(Some);
+                }
+                Ok(Moved::Halted) => return Ok(None),
                 Err(error) => {
                     // The file may have moved: the check after the move can fail.
                     moved.push(planned);
@@ -168,12 +173,22 @@ impl Prepared {
             let same = matches!(found, Ok(Some((_, stamp))) if planned.is_same(&stamp));
             if !same {
                 let left = self.put_all_back(&moved)?;
-                return self.end(MoveOutcome::RolledBack, left, now);
+                return self.end(MoveOutcome::RolledBack, left, now).map(Some);
             }
         }
         let moved = moved.len();
-        self.end(MoveOutcome::Moved, moved, now)
-            .map_err(|error| self.held(&error))
+        let ended = self.end(MoveOutcome::Moved, moved, now);
+        ended.map(Some).map_err(|error| self.held(&error))
+    }
+
+    /// Ends the run where it is; no file moves. The order of the moves makes that safe, also
+    /// while the bot runs.
+    pub fn interrupt(&self, now: Timestamp) -> Result<Done, Obstacle> {
+        let mut moved = 0;
+        for planned in &self.record.moves {
+            moved += usize::from(exists(self.files.as_fd(), &planned.name)?);
+        }
+        self.end(MoveOutcome::Interrupted, moved, now)
     }
 
     /// Where each file of the plan is now.
@@ -246,7 +261,7 @@ impl Prepared {
     }
 
     pub(super) fn move_one(&self, planned: &MoveRecord) -> Result<Moved, Obstacle> {
-        let Some(_moving) = self.folder.halt.permit() else {
+        let Some(permit) = self.folder.halt.permit() else {
             return Ok(Moved::Halted);
         };
         let (folder, files) = (self.folder.fd.as_fd(), self.files.as_fd());
@@ -268,12 +283,16 @@ impl Prepared {
             Err(Errno::NOENT | Errno::EXIST) => return Ok(Moved::Changed),
             Err(error) => return Err(obstacle("moving a file into the quarantine", error)),
         }
-        if is_planned(&here(files)?) {
-            return Ok(Moved::Yes);
-        }
-        // Another file took this name between the check and the move.
+        let moved = match (permit.was_in_time(), is_planned(&here(files)?)) {
+            (true, true) => return Ok(Moved::Yes),
+            // The program stood still between the check and the move, or just after it.
+            (false, true) => Moved::Halted,
+            // Another file took this name between the check and the move.
+            (_, false) => Moved::Changed,
+        };
         match rename(files, folder, name) {
-            Ok(()) | Err(Errno::EXIST | Errno::NOENT) => Ok(Moved::Changed),
+            Ok(()) => Ok(moved),
+            Err(Errno::EXIST | Errno::NOENT) => Ok(Moved::Changed),
             Err(error) => Err(obstacle("putting a file back", error)),
         }
     }

@@ -222,7 +222,7 @@ fn there_and_back_again() {
         .unwrap();
     let run = prepared.run().clone();
     assert!(sample.has(NAMES[0]), "nothing moves before execute");
-    let done = prepared.execute(now()).unwrap();
+    let done = prepared.execute(now()).unwrap().unwrap();
     assert_eq!(
         (done.outcome, done.moved, done.left),
         (MoveOutcome::Moved, 2, 0)
@@ -274,7 +274,7 @@ fn meddle(meddle: impl FnOnce(&Path)) -> (Sample, Done) {
         .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
         .unwrap();
     meddle(&sample.place.path());
-    let done = prepared.execute(now()).unwrap();
+    let done = prepared.execute(now()).unwrap().unwrap();
     drop(folder);
     (sample, done)
 }
@@ -548,8 +548,8 @@ fn once_halted_nothing_moves_in_either_direction() {
         .prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20)
         .unwrap();
     let run = prepared.run().clone();
-    let moving = halt.moving.lock().unwrap();
-    let mover = std::thread::spawn(move || prepared.execute(now));
+    let moving = halt.permit().unwrap();
+    let mover = std::thread::spawn(move || prepared.execute(now).map(Option::unwrap));
     halt.halt();
     drop(moving);
     halt.wait();
@@ -581,7 +581,10 @@ fn once_halted_nothing_moves_in_either_direction() {
         .prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20)
         .unwrap();
     let run = prepared.run().clone();
-    assert_eq!(prepared.execute(now).unwrap().outcome, MoveOutcome::Moved);
+    assert_eq!(
+        prepared.execute(now).unwrap().unwrap().outcome,
+        MoveOutcome::Moved
+    );
     drop((prepared, folder));
     let halted = LockedFolder::lock_under(&sample.place, halt).unwrap();
     assert!(halted.undo(&run, now).is_err());

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::connection::State;
 use crate::control::{Observation, Service};
-use crate::folder::{Found, SessionName, Timestamp};
+use crate::folder::{Found, SessionName};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, Tier, may_stop};
 use crate::remediator::insurance::stop as insurance;
@@ -63,7 +63,7 @@ pub(super) struct Checked {
 pub fn budget(service: &Service, stops: &[Stopped]) -> RestartBudget {
     let own = stops.iter().filter(|stop| stop.service == service.name);
     RestartBudget {
-        stops: own.map(|stop| stop.at).collect(),
+        stops: own.map(|stop| stop.ago).collect(),
         cooldown: service.cooldown,
         daily_budget: service.daily_budget,
     }
@@ -89,25 +89,25 @@ impl RestartCoordinator {
     fn breaker_allows(
         &self,
         stops: &[Stopped],
-        resumed: Option<Timestamp>,
+        resumed: Option<Duration>,
         service: &str,
         trigger: Trigger,
         fleet: usize,
-        now: Timestamp,
     ) -> bool {
         let counted: Vec<Stopped> = stops
             .iter()
             .filter(|stop| {
                 (trigger == Trigger::Window || !stop.in_window)
-                    && resumed.is_none_or(|at| stop.at > at)
+                    && resumed.is_none_or(|resumed| stop.ago < resumed)
             })
             .cloned()
             .collect();
-        self.breaker().lets(&counted, service, fleet, now)
+        self.breaker().lets(&counted, service, fleet)
     }
 
     /// Opens the breaker.
-    pub(super) async fn open_breaker(&self, known: &[Found], now: Timestamp) -> RunError {
+    pub(super) async fn open_breaker(&self, known: &[Found]) -> RunError {
+        let now = self.ctx.moment();
         let breaker = self.breaker();
         let limit = breaker.limit(self.fleet(known));
         let reason = format!(
@@ -135,7 +135,7 @@ impl RestartCoordinator {
         sessions: &[String],
         fleet: usize,
     ) -> Result<Result<Restart, StopRefusal>, StoreError> {
-        let now = self.ctx.now();
+        let now = self.ctx.moment();
         let (trigger, id) = (state.trigger, state.run_id);
         let is_window = trigger == Trigger::Window;
         let intended = store.restarts().intend_stop(
@@ -152,13 +152,12 @@ impl RestartCoordinator {
                     return Err(StopRefusal::Paused);
                 }
                 // The looks took time, and the window has ended: the run waits for the next.
-                if is_window && !service.windows.contains(now) {
+                if is_window && !service.windows.contains(now.wall) {
                     return Err(StopRefusal::Busy);
                 }
-                budget(service, stops).may_be_stopped(now)?;
+                budget(service, stops).may_be_stopped()?;
                 let open = pause.breaker.is_some();
-                let allows =
-                    self.breaker_allows(stops, resumed, &service.name, trigger, fleet, now);
+                let allows = self.breaker_allows(stops, resumed, &service.name, trigger, fleet);
                 match allows && !open {
                     true => Ok(()),
                     false => Err(StopRefusal::BreakerOpen),
@@ -175,12 +174,12 @@ impl RestartCoordinator {
         store: &BlockingStore<'_>,
         session: &SessionName,
         known: &[Found],
-        now: Timestamp,
     ) -> Result<bool, StoreError> {
+        let now = self.ctx.moment();
         let Some(service) = self.ctx.settings.services.of(session) else {
             return Ok(false);
         };
-        if !service.windows.contains(now) || self.window.try_lock().is_err() {
+        if !service.windows.contains(now.wall) || self.window.try_lock().is_err() {
             return Ok(false);
         }
         let (stops, resumed) = {
@@ -188,8 +187,8 @@ impl RestartCoordinator {
             (store.restarts().stops(now)?, store.pause().resumed(now)?)
         };
         let (name, fleet) = (&service.name, self.fleet(known));
-        Ok(budget(&service, &stops).may_be_stopped(now).is_ok()
-            && self.breaker_allows(&stops, resumed, name, Trigger::Window, fleet, now))
+        Ok(budget(&service, &stops).may_be_stopped().is_ok()
+            && self.breaker_allows(&stops, resumed, name, Trigger::Window, fleet))
     }
 
     /// All that is asked before a stop. The locks of the folders are held.
@@ -256,7 +255,7 @@ impl RestartCoordinator {
         if trigger == Trigger::Window && verdict.state == State::Disconnected {
             return Ok(false);
         }
-        let now = self.ctx.now();
+        let now = self.ctx.moment();
         let (stops, resumed) = self
             .ctx
             .ask(move |store| {
@@ -278,17 +277,17 @@ impl RestartCoordinator {
         };
         let live = runner::count(&inventory, &limits);
         ending.accumulated = Some((live, live));
-        let plan = may_stop(&inputs, now)?;
+        let plan = may_stop(&inputs, now.wall)?;
         if !plan.left_out.is_empty() {
-            ending.step(Step::plan(now, &plan));
+            ending.step(Step::plan(now.wall, &plan));
         }
         // What would fail at the first move must not cost a restart.
         runner::could_be_cleaned(settings, found, plan).await?;
         let (name, fleet) = (&service.name, self.fleet(known));
-        match self.breaker_allows(&stops, resumed, name, trigger, fleet, now) {
+        match self.breaker_allows(&stops, resumed, name, trigger, fleet) {
             true => Ok(true),
             false if trigger == Trigger::Window => Ok(false),
-            false => Err(self.open_breaker(known, now).await),
+            false => Err(self.open_breaker(known).await),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clock::Clock;
 
 use crate::connection::Finding;
-use crate::folder::{Found, Timestamp};
+use crate::folder::Found;
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Tier};
 use crate::remediator::outcome::{RunError, RunResult};
@@ -187,7 +187,7 @@ impl RestartCoordinator {
         runs: &Mutex<Vec<SiblingRun>>,
     ) -> Result<Option<(Run, Ending)>, StoreError> {
         let session = found.session.as_str();
-        let now = Timestamp::of(&self.ctx.clock);
+        let now = self.ctx.moment();
         for action in [Action::Emergency, Action::Cleanup] {
             store.lock().armed().enqueue(session, action, now)?;
         }
@@ -200,10 +200,11 @@ impl RestartCoordinator {
         let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
         if halt.is_halted() {
             drop(runs);
-            store
-                .lock()
-                .queue()
-                .requeue(run.id, "its service was to be started again", now)?;
+            store.lock().queue().requeue(
+                run.id,
+                "its service was to be started again",
+                now.wall,
+            )?;
             return Ok(None);
         }
         ours.insert(run.id);

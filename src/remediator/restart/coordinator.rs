@@ -19,7 +19,7 @@ use super::folder_record;
 use super::leases::HALTS_WITHIN;
 pub use super::leases::{RestartCoordinator, RestartResult};
 use super::machine::{GRACE, LOCK_EVERY, SHOWS_WITHIN};
-use super::state::{Event, HandedTo, Phase, Restart, Times, Trigger};
+use super::state::{Event, Forbids, HandedTo, Phase, Restart, Times, Trigger};
 
 /// What has failed is tried again at least this often.
 const RETRY_EVERY: Duration = Duration::from_secs(60);
@@ -189,20 +189,23 @@ impl RestartCoordinator {
                 state.waiting.retain(|one| is_here(&one.session));
             }
             let service = self.service_of(&state, known);
-            let is_removed = state.phase == Phase::HandedOver(HandedTo::Removed);
-            let first = match &service {
-                None if !is_removed => Event::Configured(false),
-                Some(_) if is_removed => Event::Configured(true),
-                _ => Event::OwnRestart,
+            let forbids = match &service {
+                None => Some(Forbids::Removed),
+                Some(service) if !service.may_restart() => Some(Forbids::NotAllowed),
+                Some(_) => None,
             };
-            if service.is_none() && is_removed {
-                let (service, session) = (&state.service, &state.session);
-                tracing::error!(
-                    service,
-                    session,
-                    "the remediator stopped this service, and the configuration no longer names it: start it by hand"
-                );
-            }
+            let first = match (forbids, state.phase) {
+                (Some(how), Phase::HandedOver(HandedTo::Config(Forbids::Removed)))
+                    if how == Forbids::Removed =>
+                {
+                    let (service, session) = (&state.service, &state.session);
+                    tracing::error!(service, session, "{}", how.text());
+                    Event::OwnRestart
+                }
+                (Some(how), _) => Event::Forbidden(how),
+                (None, Phase::HandedOver(HandedTo::Config(_))) => Event::Configured,
+                (None, _) => Event::OwnRestart,
+            };
             if let Some(service) = &service {
                 state.times = self.times(service);
             }
@@ -229,7 +232,7 @@ impl RestartCoordinator {
     /// Should its own session be matched by another entry now, a sibling still names it.
     fn service_of(&self, state: &Restart, known: &[Found]) -> Option<Service> {
         let named = |session: &SessionName| {
-            let service = self.ctx.settings.services.of(session);
+            let service = self.ctx.settings.services.observed(session);
             service.filter(|service| service.name == state.service)
         };
         let own = SessionName::from_text(&state.session);

@@ -394,9 +394,7 @@ impl Driver {
                     (Event::Saved(id), EffectOutput::Saved(saved))
                 }
                 Ok(Err(RunError::StopRefused(StopRefusal::BreakerOpen))) if is_emergency => {
-                    let error = coordinator
-                        .open_breaker(&known, Timestamp::of(&coordinator.ctx.clock))
-                        .await;
+                    let error = coordinator.open_breaker(&known).await;
                     (Event::NotSaved(id), refused(error))
                 }
                 Ok(Err(error)) => {

@@ -79,8 +79,10 @@
 //! | removed | own restart | | removed | observe connection |
 //! | removed | running, changing, gone, unknown, contradicted | all are connected | back | forget |
 //! | removed | running, changing, gone, unknown, contradicted | | removed | note |
-//! | removed | configured | the last call was no start | stop_unknown | lock, deadline |
-//! | removed | configured | the last call was a start | start_unknown | lock, deadline |
+//! | removed, not_allowed | configured | the last call was no start | stop_unknown | lock, deadline |
+//! | removed, not_allowed | configured | the last call was a start | start_unknown | lock, deadline |
+//! | not_allowed | running | a person started it | released | forget, unlock |
+//! | not_allowed | changing, gone, unknown | | not_allowed | observe |
 //! | stop_intended, stopping, stop_unknown, gone, cleaning | own restart | | stop_unknown | lock, deadline |
 //! | start_intended, starting, start_unknown | own restart | | start_unknown | lock, deadline |
 //! | waiting_for_connection | own restart | | waiting_for_connection | lock, deadline |
@@ -90,8 +92,12 @@
 //! | paused | own restart | | paused | observe live |
 //! | stop_intended, stopping, stop_unknown, gone, cleaning | not configured | | removed | break off, unlock, notify, (report), note |
 //! | start_intended, starting, start_unknown, down, paused | not configured | | removed | break off, unlock, notify, (report), note |
-//! | waiting_for_connection, running_not_connected | not configured | it was seen running | released | forget, unlock, (report) |
-//! | running_not_connected, down, paused, removed | signal | | the same | leave, (report) |
+//! | stop_intended, stopping, stop_unknown, gone, cleaning | not allowed | | not_allowed | break off, unlock, notify, (report), note, observe |
+//! | start_intended, starting, start_unknown, down, paused | not allowed | | not_allowed | break off, unlock, notify, (report), note, observe |
+//! | removed, not_allowed | not configured | | removed | break off, unlock, notify, (report), note |
+//! | removed, not_allowed | not allowed | | not_allowed | break off, unlock, notify, (report), note, observe |
+//! | waiting_for_connection, running_not_connected | not configured, not allowed | it was seen running | released | forget, unlock, (report) |
+//! | running_not_connected, down, paused, removed, not_allowed | signal | | the same | leave, (report) |
 //! | start_unknown | signal | the operator was told | the same | leave, (report) |
 //! | start_intended | signal | contradicted | the same | leave, (report) |
 //!
@@ -102,8 +108,8 @@
 use std::time::Duration;
 
 use super::state::{
-    BotVerdict, Call, CallKind, CheckResult, Effect, Event, HandedTo, Notice, Now, Phase, Restart,
-    RestartStep, Returned, Seen, Sources, Times, Trigger, WaitingSession,
+    BotVerdict, Call, CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Notice, Now, Phase,
+    Restart, RestartStep, Returned, Seen, Sources, Times, Trigger, WaitingSession,
 };
 
 /// Between two looks.
@@ -247,12 +253,15 @@ impl Transition {
             // It is not on disk.
             (Phase::Checking, Event::OwnRestart) => {}
             (_, Event::OwnRestart) => self.resume(),
-            (Phase::HandedOver(HandedTo::Removed), Event::Configured(true)) => self.configured(),
-            (Phase::HandedOver(HandedTo::Removed), Event::Looked(_, look)) => {
+            (Phase::HandedOver(HandedTo::Config(_)), Event::Configured) => self.configured(),
+            (_, Event::Configured) => {}
+            (_, Event::Forbidden(how)) => self.forbidden(*how),
+            (Phase::HandedOver(HandedTo::Config(Forbids::Removed)), Event::Looked(_, look)) => {
                 self.removed_looked(look);
             }
-            (_, Event::Configured(true)) => {}
-            (_, Event::Configured(false)) => self.removed(),
+            (Phase::HandedOver(HandedTo::Config(_)), Event::Looked(_, look)) => {
+                self.started_by_hand(&look.seen);
+            }
             (Phase::Checking, event) => self.checking(event),
             (Phase::StopIntended, event) => self.stop_intended(event),
             (Phase::Stopping, event) => self.stopping(event),

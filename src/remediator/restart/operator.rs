@@ -44,6 +44,8 @@ pub fn pending_restart_of(
     let name = &state.service;
     let paused = store.pause().state()?.paused.is_some();
     Ok(match state.phase {
+        // Nobody but a person starts it.
+        Phase::HandedOver(HandedTo::Config(_)) if service.is_none() => None,
         Phase::Down | Phase::HandedOver(HandedTo::Pause) if paused => None,
         Phase::Down | Phase::HandedOver(HandedTo::Pause) => Some(format!(
             "the service {name} was stopped for a clean-up and does not start; `serve` tries again every minute, also while this command is at work. Pause that first: baileys_remediator pause --reason \"…\"; go on with resume"

@@ -57,8 +57,32 @@ pub enum HandedTo {
     Operator,
     /// The start failed, and a person has paused all action since.
     Pause,
-    /// The configuration no longer names the service.
+    /// The configuration no longer lets the service be started.
+    Config(Forbids),
+}
+
+/// How a configuration forbids a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forbids {
+    /// It does not name the service.
     Removed,
+    /// Its entry has no `allow_restart: true`: the service is only observed.
+    NotAllowed,
+}
+
+impl Forbids {
+    /// What has happened, and what to do.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Forbids::Removed => {
+                "this program has stopped the service, and the configuration no longer names it: start it by hand, or name it again and restart `serve`, which then starts it"
+            }
+            Forbids::NotAllowed => {
+                "this program has stopped the service, and its entry of `processes` has no `allow_restart: true` any more: start it by hand, or set that again and restart `serve`, which then starts it"
+            }
+        }
+    }
 }
 
 /// How far a restart has come.
@@ -100,7 +124,7 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase.
-    pub const ALL: [Phase; 17] = [
+    pub const ALL: [Phase; 18] = [
         Phase::Checking,
         Phase::StopIntended,
         Phase::Stopping,
@@ -116,7 +140,8 @@ impl Phase {
         Phase::Down,
         Phase::HandedOver(HandedTo::Operator),
         Phase::HandedOver(HandedTo::Pause),
-        Phase::HandedOver(HandedTo::Removed),
+        Phase::HandedOver(HandedTo::Config(Forbids::Removed)),
+        Phase::HandedOver(HandedTo::Config(Forbids::NotAllowed)),
         Phase::Released,
     ];
 
@@ -138,7 +163,8 @@ impl Phase {
             Phase::Down => "down",
             Phase::HandedOver(HandedTo::Operator) => "operator",
             Phase::HandedOver(HandedTo::Pause) => "paused",
-            Phase::HandedOver(HandedTo::Removed) => "removed",
+            Phase::HandedOver(HandedTo::Config(Forbids::Removed)) => "removed",
+            Phase::HandedOver(HandedTo::Config(Forbids::NotAllowed)) => "not_allowed",
             Phase::Released => "released",
         }
     }
@@ -358,8 +384,10 @@ pub enum Event {
     Signal,
     /// This program was started, and found the restart on disk.
     OwnRestart,
-    /// The configuration names the service, or no longer does.
-    Configured(bool),
+    /// The configuration lets the service be restarted.
+    Configured,
+    /// It does not.
+    Forbidden(Forbids),
 }
 
 impl Event {
@@ -389,8 +417,9 @@ impl Event {
             Event::Deadline(_) => "deadline",
             Event::Signal => "signal",
             Event::OwnRestart => "own restart",
-            Event::Configured(true) => "configured",
-            Event::Configured(false) => "not configured",
+            Event::Configured => "configured",
+            Event::Forbidden(Forbids::Removed) => "not configured",
+            Event::Forbidden(Forbids::NotAllowed) => "not allowed",
         }
     }
 }
@@ -422,8 +451,8 @@ pub enum BotVerdict {
     Contradicted,
     /// It does not run.
     Down,
-    /// The configuration no longer names it.
-    Removed,
+    /// The configuration no longer lets it be started.
+    Forbidden(Forbids),
 }
 
 /// A notice: an error in the log, and the alert's metric.
@@ -445,8 +474,8 @@ pub enum Notice {
     RunningNotConnected,
     /// It ran after its start, and has ended since.
     Ended,
-    /// The configuration no longer names it.
-    Removed,
+    /// The configuration no longer lets it be started.
+    Forbidden(Forbids),
 }
 
 /// A step in the record of the run.

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::config::Settings;
 use crate::connection::Connection;
 use crate::folder::Timestamp;
+use crate::remediator::store::clock::Moment;
 use crate::remediator::store::sightings::StoredSightings;
 use crate::remediator::store::{SharedStore, Store};
 
@@ -44,6 +45,11 @@ impl Context {
             store,
             clock,
         }
+    }
+
+    /// Now, by all clocks.
+    pub fn moment(&self) -> Moment {
+        Moment::of(&self.clock)
     }
 
     /// The parts without the store.

@@ -8,7 +8,7 @@ use clock::Clock;
 
 use crate::connection::{Connection, Verdict};
 use crate::control::{Presence, Service};
-use crate::folder::{Found, Inventory, Timestamp};
+use crate::folder::{Found, Inventory, Looks, Timestamp};
 use crate::remediator::quarantine::{Halt, LockedFolder, Obstacle, look_at_async};
 
 use super::context::blocking;
@@ -85,6 +85,18 @@ pub(in crate::remediator) async fn folder_of(
     }
 }
 
+/// Sources beside the probes: memory, process, sockets, log. Each has the same timeout.
+const OTHER_SOURCES: u32 = 4;
+
+/// A look at the bot cannot take longer. Where it did, this program stood still meanwhile, and an
+/// answer may be old.
+fn longest_look(connection: &Connection) -> Duration {
+    let probes = u32::try_from(connection.settings.probes.len()).unwrap_or(u32::MAX);
+    let sources = probes.saturating_add(OTHER_SOURCES);
+    let asked = connection.settings.timeout.saturating_mul(sources);
+    asked + supervisor::QUERY_TIMEOUT + Looks::default().timeout()
+}
+
 /// Asks the probes first and scans after that, so that the scan sees the writes of a bot that
 /// woke up during a slow probe. Such a write overrules the probe.
 pub(in crate::remediator) async fn ask_and_scan(
@@ -93,6 +105,9 @@ pub(in crate::remediator) async fn ask_and_scan(
     folder: &Arc<LockedFolder>,
     down: Option<&Down>,
 ) -> Result<(Verdict, Inventory), Obstacle> {
+    // The clock of the machine: it stands still also where a test makes time pass faster.
+    let clock = Clock::system();
+    let began = clock.boot();
     let evidence = connection.ask(&found.session).await;
     let gone = match down {
         Some(down) => down.service.presence().await == Presence::Gone,
@@ -100,6 +115,9 @@ pub(in crate::remediator) async fn ask_and_scan(
     };
     let inventory = scan(found, folder).await?;
     let verdict = match down {
+        _ if clock.boot().saturating_sub(began) > longest_look(connection) => {
+            Verdict::unknown("clock", "this program stood still while it asked")
+        }
         Some(down) => connection.judge_stopped(evidence, &inventory, gone, down.since),
         None => connection.judge(evidence, &inventory),
     };

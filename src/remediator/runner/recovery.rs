@@ -51,6 +51,9 @@ pub(super) async fn resume(
             .unwrap_or_default(),
         false => BTreeSet::new(),
     };
+    if disconnected {
+        folder.confirm_moves();
+    }
     let (folder, clock) = (Arc::clone(folder), ctx.clock.clone());
     change(move || {
         let mut any = false;
@@ -176,7 +179,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         }
         Err(_) => Vec::new(),
     };
-    let now = ctx.now();
+    let (now, moment) = (ctx.now(), ctx.moment());
     let age = orphan.created_at.until(now);
     // Not queued again: the service was stopped once. The restart coordinator starts it.
     let id = orphan.id;
@@ -250,7 +253,7 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
         steps: vec![restarted],
         ..ending
     };
-    ctx.ask(move |store| store.runs().finish(id, status, &ending, now))
+    ctx.ask(move |store| store.runs().finish(id, status, &ending, moment))
         .await?;
     tracing::warn!(
         session = orphan.session,

@@ -104,6 +104,8 @@ impl Remediator {
             tokio::select! {
                 _ = stopping.changed() => return,
                 () = self.ctx.clock.sleep(wait) => {}
+                // The worker lets go of the run first.
+                () = self.sweep_now.notified() => self.ctx.clock.sleep(RECOVER_AGAIN).await,
             }
             wait = tokio::select! {
                 _ = stopping.changed() => return,
@@ -125,7 +127,7 @@ impl Remediator {
                     }
                 })
                 .await;
-            let now = self.ctx.now();
+            let now = self.ctx.moment();
             if let Err(error) = self.ctx.ask(move |store| store.prune(now)).await {
                 tracing::error!("{error}");
             }

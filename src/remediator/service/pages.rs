@@ -63,7 +63,12 @@ impl Remediator {
                 .map(|found| found.session)
                 .collect();
             Ok::<_, StoreError>(Front {
-                overview: overview(&service.ctx.settings, store, &sessions, service.ctx.now())?,
+                overview: overview(
+                    &service.ctx.settings,
+                    store,
+                    &sessions,
+                    service.ctx.moment(),
+                )?,
                 sessions: sessions.iter().map(ToString::to_string).collect(),
                 waiting: store.audit().waiting(SHOWN)?,
                 runs: store.audit().recent(SHOWN)?,

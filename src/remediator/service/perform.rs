@@ -1,6 +1,7 @@
 //! Runs that alerts ask for: what is done for each, or why not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use supervisor::Query;
 
@@ -33,22 +34,36 @@ pub(super) enum Performed {
 /// Why a run waits again, for its record.
 const WAITS: &str = "its service was being stopped or started, or another run was under way on it";
 
+/// A run that waits again is put on record at once, or after 1 or 2 seconds.
+const REQUEUE_TRIES: u32 = 2;
+
 impl Remediator {
     pub(super) async fn perform(self: &Arc<Self>, run: &Run) {
         let mut ending = Ending::default();
         match self.perform_inner(run, &mut ending).await {
-            Performed::Waits => {
-                let (id, now) = (run.id, self.ctx.now());
-                let requeued = self
-                    .ctx
-                    .ask(move |journal| journal.queue().requeue(id, WAITS, now))
-                    .await;
-                if let Err(error) = requeued {
-                    tracing::error!(id, "{error}");
-                }
-            }
+            Performed::Waits => self.requeue(run.id).await,
             Performed::Ended(result) => runner::end(&self.ctx, run, result, ending).await,
         }
+    }
+
+    /// Lets a run wait again. Where the journal does not take that, the sweep does it as soon as
+    /// the journal can be used: until then nobody works on the run, as after a crash.
+    async fn requeue(&self, id: i64) {
+        for attempt in 0..REQUEUE_TRIES {
+            let now = self.ctx.now();
+            let requeued = self
+                .ctx
+                .ask(move |journal| journal.queue().requeue(id, WAITS, now));
+            match requeued.await {
+                Ok(()) => return,
+                Err(error) => tracing::error!(id, attempt, "failed to queue a run again: {error}"),
+            }
+            self.ctx
+                .clock
+                .sleep(Duration::from_secs(1 << attempt))
+                .await;
+        }
+        self.sweep_now.notify_one();
     }
 
     pub(super) async fn perform_inner(
@@ -204,12 +219,9 @@ impl Remediator {
                 .contains(found.session.as_str(), action)?;
             let known = service.known_sessions();
             Ok(armed
-                && service.restarts.window_is_open(
-                    store,
-                    &found.session,
-                    &known,
-                    service.ctx.now(),
-                )?)
+                && service
+                    .restarts
+                    .window_is_open(store, &found.session, &known)?)
         });
         let open: Result<bool, StoreError> = open.await;
         Ok(open?.then_some(Trigger::Window))
@@ -283,7 +295,7 @@ impl Remediator {
         let limits = settings.limits(&found.session);
         let live = runner::count(&inventory, &limits);
         ending.accumulated = Some((live, live));
-        let now = self.ctx.now();
+        let now = self.ctx.moment();
         let immovable = runner::immovable(found, &inventory).await?;
         let is_disconnected = verdict.state == State::Disconnected;
         let service = match (stop, presence) {
@@ -299,7 +311,7 @@ impl Remediator {
             }
             // Nobody need be stopped.
             _ => {
-                let plan = policy::decide(&inventory, &verdict, now, &limits, &ask);
+                let plan = policy::decide(&inventory, &verdict, now.wall, &limits, &ask);
                 let plan = policy::without_immovable(plan?, &inventory, &limits, &immovable);
                 return Ok(plan);
             }
@@ -319,12 +331,12 @@ impl Remediator {
             tier: ask.tier.unwrap_or(Tier::Emergency),
             service: &budget(service, &stops),
         };
-        may_stop(&before, now).or_else(|refusal| {
+        may_stop(&before, now.wall).or_else(|refusal| {
             let ask = CleanRequest {
                 mode: CleanupMode::Cleanup,
                 ..ask
             };
-            let instead = policy::decide(&inventory, &verdict, now, &limits, &ask);
+            let instead = policy::decide(&inventory, &verdict, now.wall, &limits, &ask);
             match instead {
                 Ok(plan) if is_emergency && refusal.leaves_a_cleanup() => Ok(
                     policy::without_immovable(plan, &inventory, &limits, &immovable),

@@ -40,7 +40,7 @@ impl Remediator {
                         .active
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner);
-                    let next = store.lock().queue().take(service.ctx.now(), &busy);
+                    let next = store.lock().queue().take(service.ctx.moment(), &busy);
                     if let Ok(Some(run)) = &next {
                         active.insert(run.id);
                     }

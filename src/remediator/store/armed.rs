@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::folder::Timestamp;
 
+use super::clock::{Moment, Steady};
 use super::pause::HALTED;
 use super::queue::{RETRY_AFTER, Request};
 use super::runs::Action;
@@ -23,7 +24,8 @@ CREATE TABLE armed (
     starts_at TEXT NOT NULL,
     since_ns INTEGER NOT NULL,
     alert_ns INTEGER NOT NULL,
-    queued_ns INTEGER,
+    alert_steady_ns INTEGER NOT NULL,
+    queued_steady_ns INTEGER,
     PRIMARY KEY (session, action)
 );
 ";
@@ -51,25 +53,34 @@ pub struct ArmedRuns<'a>(pub(super) &'a Store);
 
 impl ArmedRuns<'_> {
     /// Lets a run that was refused because its bot is connected wait for a better moment.
-    pub fn arm(&self, run_id: i64, now: Timestamp) -> Result<(), StoreError> {
+    pub fn arm(&self, run_id: i64, now: impl Into<Moment>) -> Result<(), StoreError> {
+        let now = now.into();
+        let steady = Steady::at(&self.0.db, now)?;
         self.0.db.execute(
-            "INSERT INTO armed (session, action, tier, fingerprint, starts_at, since_ns, alert_ns)
-             SELECT session, action, tier, coalesce(fingerprint, ''), coalesce(starts_at, ''), ?2, ?2
+            "INSERT INTO armed (session, action, tier, fingerprint, starts_at, since_ns, alert_ns, alert_steady_ns)
+             SELECT session, action, tier, coalesce(fingerprint, ''), coalesce(starts_at, ''), ?2, ?2, ?3
              FROM runs WHERE id = ?1 AND tier IS NOT NULL
              ON CONFLICT (session, action) DO UPDATE
              SET tier = excluded.tier, fingerprint = excluded.fingerprint, starts_at = excluded.starts_at",
-            params![run_id, now.nanos()],
+            params![run_id, now.wall.nanos(), steady.nanos()],
         )?;
         Ok(())
     }
 
     /// The alerts were repeated: what they armed goes on waiting.
-    pub fn repeated(&self, requests: &[Request], now: Timestamp) -> Result<(), StoreError> {
+    pub fn repeated(&self, requests: &[Request], now: impl Into<Moment>) -> Result<(), StoreError> {
+        let now = now.into();
         atomic(&self.0.db, |tx| {
+            let steady = Steady::at(tx, now)?;
             for request in requests {
                 tx.execute(
-                    "UPDATE armed SET alert_ns = ?3 WHERE session = ?1 AND action = ?2",
-                    params![request.session, request.action.label(), now.nanos()],
+                    "UPDATE armed SET alert_ns = ?3, alert_steady_ns = ?4 WHERE session = ?1 AND action = ?2",
+                    params![
+                        request.session,
+                        request.action.label(),
+                        now.wall.nanos(),
+                        steady.nanos()
+                    ],
                 )?;
             }
             Ok(())
@@ -86,11 +97,15 @@ impl ArmedRuns<'_> {
     }
 
     /// Drops armed runs whose alert was not repeated for `span`; how many.
-    pub fn disarm_forgotten(&self, span: Duration, now: Timestamp) -> Result<usize, StoreError> {
-        let (from, to) = (now.minus(span).nanos(), now.plus(span).nanos());
+    pub fn disarm_forgotten(
+        &self,
+        span: Duration,
+        now: impl Into<Moment>,
+    ) -> Result<usize, StoreError> {
+        let steady = Steady::at(&self.0.db, now.into())?;
         Ok(self.0.db.execute(
-            "DELETE FROM armed WHERE alert_ns < ?1 OR alert_ns > ?2",
-            [from, to],
+            "DELETE FROM armed WHERE alert_steady_ns < ?1",
+            [steady.minus(span).nanos()],
         )?)
     }
 
@@ -130,14 +145,16 @@ impl ArmedRuns<'_> {
         &self,
         session: &str,
         action: Action,
-        now: Timestamp,
+        now: impl Into<Moment>,
     ) -> Result<Option<i64>, StoreError> {
+        let now = now.into();
         atomic(&self.0.db, |tx| {
+            let steady = Steady::at(tx, now)?;
             let queue = format!(
-            "INSERT INTO runs (created_ns, session, action, tier, requested_by, fingerprint, starts_at, status)
-             SELECT ?3, session, action, tier, 'alert ' || fingerprint, fingerprint, starts_at, 'queued'
+            "INSERT INTO runs (created_ns, created_steady_ns, session, action, tier, requested_by, fingerprint, starts_at, status, was_armed)
+             SELECT ?3, ?4, session, action, tier, 'alert ' || fingerprint, fingerprint, starts_at, 'queued', 1
              FROM armed WHERE session = ?1 AND action = ?2
-             AND (queued_ns IS NULL OR queued_ns < ?4 OR queued_ns > ?3)
+             AND (queued_steady_ns IS NULL OR queued_steady_ns < ?5)
              AND NOT EXISTS (SELECT 1 FROM runs WHERE session = ?1 AND status IN ('queued', 'running')
                              AND action IN ('cleanup', 'emergency'))
              AND NOT {HALTED}"
@@ -147,15 +164,16 @@ impl ArmedRuns<'_> {
                 params![
                     session,
                     action.label(),
-                    now.nanos(),
-                    now.minus(RETRY_AFTER).nanos()
+                    now.wall.nanos(),
+                    steady.nanos(),
+                    steady.minus(RETRY_AFTER).nanos()
                 ],
             )?;
             let id = (queued > 0).then(|| tx.last_insert_rowid());
             if id.is_some() {
                 tx.execute(
-                    "UPDATE armed SET queued_ns = ?3 WHERE session = ?1 AND action = ?2",
-                    params![session, action.label(), now.nanos()],
+                    "UPDATE armed SET queued_steady_ns = ?3 WHERE session = ?1 AND action = ?2",
+                    params![session, action.label(), steady.nanos()],
                 )?;
             }
             Ok(id)

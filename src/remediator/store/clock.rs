@@ -1,9 +1,13 @@
-//! Since when the wall clock has run without a step.
+//! Time: since when the wall clock has run without a step, and a clock without steps.
+//!
+//! Every limit of the journal (cooldown, budget, breaker, retry) is measured by [`Steady`], and
+//! none by the wall clock: that may be set ahead, which would pass all limits, or back, which
+//! would make them last.
 
 use std::time::{Duration, SystemTime};
 
 use clock::{Clock, ClockReading, Steps};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection as Sqlite, OptionalExtension, params};
 
 use crate::folder::Timestamp;
 
@@ -29,14 +33,163 @@ CREATE TABLE clock_steps (
     boot_after_ns INTEGER NOT NULL,
     boot_found_ns INTEGER
 );
+CREATE TABLE steady_clock (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    boot INTEGER NOT NULL,
+    offset_ns INTEGER NOT NULL,
+    seen_ns INTEGER NOT NULL
+);
 ";
+
+/// The steady clock is put on record at least this often, also where nothing else is. At most
+/// this much of an uptime is lost for it over a boot.
+const SEEN_EVERY: Duration = Duration::from_secs(300);
+
+/// One reading of the clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Wall time, for a person to read.
+    pub wall: Timestamp,
+    /// Which boot of the machine.
+    boot: u64,
+    /// Since that boot, suspension included.
+    since_boot: Duration,
+}
+
+impl Moment {
+    /// Now.
+    pub fn of(clock: &Clock) -> Self {
+        Self {
+            wall: Timestamp::of(clock),
+            boot: boot_id(),
+            since_boot: clock.boot(),
+        }
+    }
+
+    /// Now, on this machine.
+    pub fn now() -> Self {
+        Self::of(&Clock::system())
+    }
+
+    /// This time, on a machine that was booted at the Unix epoch and whose wall clock is right.
+    /// For tests.
+    pub fn agreeing(wall: Timestamp) -> Self {
+        Self {
+            wall,
+            boot: 1,
+            since_boot: Duration::from_nanos(wall.nanos().unsigned_abs()),
+        }
+    }
+}
+
+#[cfg(test)]
+impl From<Timestamp> for Moment {
+    fn from(wall: Timestamp) -> Self {
+        Self::agreeing(wall)
+    }
+}
+
+/// Nanoseconds by a clock that nobody sets. It counts the time since boot, goes on where it was
+/// after the next boot, and never goes back. The time without power is not counted, for nobody
+/// knows it: over a boot a limit lasts longer, by at most its own length, and never shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Steady(i64);
+
+impl Steady {
+    /// At this moment. `db` is asked which offset this boot has.
+    pub(super) fn at(db: &Sqlite, now: Moment) -> Result<Self, rusqlite::Error> {
+        Ok(SteadyClock::read(db)?.map_or(Self(nanos(now.since_boot)), |clock| clock.at(now)))
+    }
+
+    /// The same within a transaction that writes: it is put on record, so that the clock goes on
+    /// from here after the next boot.
+    pub(super) fn mark(db: &Sqlite, now: Moment) -> Result<Self, rusqlite::Error> {
+        let clock = SteadyClock::read(db)?;
+        let steady = clock.map_or(Self(nanos(now.since_boot)), |clock| clock.at(now));
+        let offset = match clock {
+            // Another process may have read its clock first and written later.
+            Some(clock) if clock.boot == now.boot && now.boot != UNKNOWN_BOOT => clock.offset,
+            _ => steady.0.saturating_sub(nanos(now.since_boot)),
+        };
+        db.execute(
+            "INSERT OR REPLACE INTO steady_clock (id, boot, offset_ns, seen_ns) VALUES (1, ?1, ?2, ?3)",
+            params![now.boot.cast_signed(), offset, steady.0],
+        )?;
+        Ok(steady)
+    }
+
+    /// Of a column.
+    pub(super) const fn from_nanos(nanos: i64) -> Self {
+        Self(nanos)
+    }
+
+    /// For a column.
+    pub(super) const fn nanos(self) -> i64 {
+        self.0
+    }
+
+    /// So much earlier.
+    pub(super) fn minus(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(span)))
+    }
+
+    /// How long `earlier` was before this; zero where it is later.
+    pub(super) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// The row of the steady clock.
+#[derive(Clone, Copy, Debug)]
+struct SteadyClock {
+    /// The boot in which it was last put on record.
+    boot: u64,
+    /// Plus the time since that boot it is the steady time.
+    offset: i64,
+    /// The latest steady time on record.
+    seen: Steady,
+}
+
+impl SteadyClock {
+    fn read(db: &Sqlite) -> Result<Option<Self>, rusqlite::Error> {
+        db.query_row(
+            "SELECT boot, offset_ns, seen_ns FROM steady_clock",
+            [],
+            |row| {
+                Ok(Self {
+                    boot: row.get::<_, i64>(0)?.cast_unsigned(),
+                    offset: row.get(1)?,
+                    seen: Steady(row.get(2)?),
+                })
+            },
+        )
+        .optional()
+    }
+
+    /// Pure.
+    fn at(self, now: Moment) -> Steady {
+        match self.boot == now.boot {
+            true => self
+                .seen
+                .max(Steady(self.offset.saturating_add(nanos(now.since_boot)))),
+            false => self.seen,
+        }
+    }
+}
+
+fn nanos(span: Duration) -> i64 {
+    i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// The boot where the kernel does not tell which one it is.
+const UNKNOWN_BOOT: u64 = 0;
 
 /// Which boot of the machine this is. Where the kernel does not tell, all boots are one.
 pub fn boot_id() -> u64 {
     static BOOT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     *BOOT.get_or_init(|| {
         std::fs::read("/proc/sys/kernel/random/boot_id")
-            .map_or(0, |id| xxhash_rust::xxh3::xxh3_64(&id))
+            .map_or(UNKNOWN_BOOT, |id| xxhash_rust::xxh3::xxh3_64(&id))
     })
 }
 
@@ -73,7 +226,8 @@ impl WallClock<'_> {
     }
 
     /// Tells `clock` of the steps that earlier processes found since the boot of the machine,
-    /// and puts on record what it finds now.
+    /// and puts on record what it finds now. Also puts the steady clock on record, after a boot
+    /// and every few minutes.
     ///
     /// Errors: those of the journal; `clock` then knows what this process has seen.
     pub fn share_steps(&self, clock: &Clock) -> Result<(), StoreError> {
@@ -104,7 +258,6 @@ impl WallClock<'_> {
             if let Some(since) = known.since
                 && saved != Some(known)
             {
-                let nanos = |span: Duration| i64::try_from(span.as_nanos()).unwrap_or(i64::MAX);
                 tx.execute(
                     "INSERT OR REPLACE INTO clock_steps (id, boot, wall_ns, boot_before_ns, boot_after_ns, boot_found_ns) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
                     params![
@@ -115,6 +268,13 @@ impl WallClock<'_> {
                         known.found.map(nanos)
                     ],
                 )?;
+            }
+            let now = Moment::of(clock);
+            let is_recent = SteadyClock::read(tx)?.is_some_and(|steady| {
+                steady.boot == now.boot && steady.at(now).since(steady.seen) < SEEN_EVERY
+            });
+            if !is_recent {
+                Steady::mark(tx, now)?;
             }
             Ok(())
         })

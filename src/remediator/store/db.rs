@@ -44,7 +44,19 @@ impl fmt::Display for StoreError {
 
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        Self::Unusable(format!("the journal: {error}"))
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        match error.sqlite_error_code() {
+            Some(DatabaseCorrupt | NotADatabase) => Self::damaged(&error.to_string()),
+            _ => Self::Unusable(format!("the journal: {error}")),
+        }
+    }
+}
+
+impl StoreError {
+    pub(super) fn damaged(what: &str) -> Self {
+        Self::Unusable(format!(
+            "the journal is damaged ({what}). Move {FILE} in --state.path away to begin a new one, or restore it, and restart `serve`"
+        ))
     }
 }
 

@@ -53,6 +53,23 @@ impl Store {
         }
     }
 
+    /// Checks every page. Slow: about a second for a journal of 100,000 runs that is in memory,
+    /// and as long as the disk takes to read it. What a page holds where its structure is right
+    /// is not checked; SQLite keeps no sum of it.
+    ///
+    /// Errors: [`StoreError::Unusable`], with the first damage and what to do.
+    pub fn check_pages(&self) -> Result<(), StoreError> {
+        let found: String = self
+            .db
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        match found.as_str() {
+            "ok" => Ok(()),
+            damage => Err(StoreError::damaged(
+                damage.lines().next().unwrap_or_default(),
+            )),
+        }
+    }
+
     /// As [`Store::check`], and whether something can be written: on a full or read-only disk
     /// everything can still be read. Nothing is changed, and nobody is waited for.
     ///

@@ -13,7 +13,7 @@
 //! | [`sightings`] | `alive`, `trust` | which source saw which bot alive |
 //! | [`session_status`] | `session_status` | the latest clean-up of each session, for the metrics |
 //! | [`counters`] | `counters` | counters that outlive a restart |
-//! | [`clock`] | `wall_clock`, `clock_steps` | since when the wall clock has run without a step |
+//! | [`clock`] | `wall_clock`, `clock_steps`, `steady_clock` | steps of the wall clock, and a clock without steps for all limits |
 //!
 //! Each module has its tables, its queries and a view: [`Store::runs`], [`Store::queue`] and so
 //! on. A method that writes is one transaction; [`Store::atomic`] makes several of them one.
@@ -42,12 +42,11 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection as Sqlite, OpenFlags};
 
-use crate::folder::Timestamp;
 use crate::state_file;
 
 pub use self::db::{FILE, Store, StoreError};
 use self::db::{KEPT_FOR, OpenFile, SCHEMA_VERSION, atomic, rollback_journal, wait_for_lock};
-use self::process_lock::{ProcessLock, hand_over};
+use self::process_lock::ProcessLock;
 
 pub mod armed;
 pub mod audit;
@@ -155,15 +154,9 @@ impl Store {
         }
         let path = dir.join(FILE);
         let real = state_file::resolve_dir(dir).map_err(unusable)?.join(FILE);
-        let is_new = !path.exists();
         let mut options = std::fs::OpenOptions::new();
-        let file = state_file::open(options.create(true).append(true), &path).map_err(unusable)?;
+        state_file::open(options.create(true).append(true), &path).map_err(unusable)?;
         state_file::check(&rollback_journal(&path)).map_err(unusable)?;
-        if is_new {
-            // Where root is the first, `serve` must still be able to write it.
-            hand_over(dir, &file).map_err(unusable)?;
-        }
-        drop(file);
         check_file(&path)?;
         let opened = OpenFile::new(&path).map_err(unusable)?;
         let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW;
@@ -275,14 +268,15 @@ impl Store {
     }
 
     /// Deletes what is too old, and the files of dead processes. Counters stay.
-    pub fn prune(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub fn prune(&self, now: impl Into<clock::Moment>) -> Result<(), StoreError> {
+        let now = now.into();
         self.process.tidy();
         restarts::prune(&self.db, now)?;
         runs::prune(&self.db, now)?;
         audit::prune(&self.db)?;
-        unstarted::prune(&self.db, now)?;
-        session_status::prune(&self.db, now)?;
-        sightings::prune(&self.db, now)?;
+        unstarted::prune(&self.db, now.wall)?;
+        session_status::prune(&self.db, now.wall)?;
+        sightings::prune(&self.db, now.wall)?;
         Ok(())
     }
 }

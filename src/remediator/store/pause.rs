@@ -1,10 +1,13 @@
 //! What halts all action: a pause by a person, and the circuit breaker.
 
-use rusqlite::{OptionalExtension, Row, params};
+use std::time::Duration;
+
+use rusqlite::{Connection as Sqlite, OptionalExtension, Row, params};
 use serde::Serialize;
 
 use crate::folder::Timestamp;
 
+use super::clock::{Moment, Steady};
 use super::{Store, StoreError, atomic};
 
 /// The tables of this module.
@@ -13,7 +16,8 @@ CREATE TABLE pause (
     name TEXT PRIMARY KEY,
     by TEXT NOT NULL,
     reason TEXT NOT NULL,
-    at_ns INTEGER NOT NULL
+    at_ns INTEGER NOT NULL,
+    steady_ns INTEGER NOT NULL
 );
 ";
 
@@ -26,9 +30,6 @@ pub struct PauseEntry {
     pub reason: String,
     /// When.
     pub since: String,
-    #[serde(skip)]
-    /// The same, as a point in time.
-    pub at: Timestamp,
 }
 
 /// What halts all action.
@@ -60,23 +61,23 @@ impl Pause<'_> {
         })
     }
 
-    /// When a person last resumed. Not a time in the future: the clock was wrong then, and
-    /// it would excuse every stop until that time.
-    pub fn resumed(&self, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-        Ok(self
-            .entry(RESUMED)?
-            .map(|entry| entry.at)
-            .filter(|at| *at <= now))
+    /// How long ago a person last resumed.
+    pub fn resumed(&self, now: impl Into<Moment>) -> Result<Option<Duration>, StoreError> {
+        let steady = Steady::at(&self.0.db, now.into())?;
+        let resumed = self.0.db.query_row(
+            "SELECT steady_ns FROM pause WHERE name = ?1",
+            [RESUMED],
+            |row| row.get(0).map(Steady::from_nanos),
+        );
+        Ok(resumed.optional()?.map(|at| steady.since(at)))
     }
 
     fn entry(&self, name: &str) -> Result<Option<PauseEntry>, StoreError> {
         let read = |row: &Row<'_>| {
-            let at = Timestamp::from_nanos(row.get(2)?);
             Ok(PauseEntry {
                 by: row.get(0)?,
                 reason: row.get(1)?,
-                since: at.rfc3339(),
-                at,
+                since: Timestamp::from_nanos(row.get(2)?).rfc3339(),
             })
         };
         let mut query = self
@@ -86,36 +87,40 @@ impl Pause<'_> {
         Ok(query.query_row([name], read).optional()?)
     }
 
-    fn put(&self, name: &str, by: &str, reason: &str, now: Timestamp) -> Result<(), StoreError> {
-        self.0.db.execute(
-            "INSERT OR REPLACE INTO pause (name, by, reason, at_ns) VALUES (?1, ?2, ?3, ?4)",
-            params![name, by, reason, now.nanos()],
+    fn put(db: &Sqlite, name: &str, by: &str, reason: &str, now: Moment) -> Result<(), StoreError> {
+        let steady = Steady::mark(db, now)?;
+        db.execute(
+            "INSERT OR REPLACE INTO pause (name, by, reason, at_ns, steady_ns) VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![name, by, reason, now.wall.nanos(), steady.nanos()],
         )?;
         Ok(())
     }
 
     /// A person pauses all action.
-    pub fn set(&self, by: &str, reason: &str, now: Timestamp) -> Result<(), StoreError> {
-        self.put(PAUSED, by, reason, now)
+    pub fn set(&self, by: &str, reason: &str, now: impl Into<Moment>) -> Result<(), StoreError> {
+        let now = now.into();
+        atomic(&self.0.db, |tx| Self::put(tx, PAUSED, by, reason, now))
     }
 
     /// The breaker opens, and stays open until a person says [`Pause::resume`].
-    pub fn open_breaker(&self, reason: &str, now: Timestamp) -> Result<(), StoreError> {
-        atomic(&self.0.db, |_| match self.entry(BREAKER)? {
+    pub fn open_breaker(&self, reason: &str, now: impl Into<Moment>) -> Result<(), StoreError> {
+        let now = now.into();
+        atomic(&self.0.db, |tx| match self.entry(BREAKER)? {
             Some(_) => Ok(()),
-            None => self.put(BREAKER, "baileys_remediator", reason, now),
+            None => Self::put(tx, BREAKER, "baileys_remediator", reason, now),
         })
     }
 
     /// A person resumes automatic actions and resets the circuit breaker; what was halted.
-    pub fn resume(&self, by: &str, now: Timestamp) -> Result<PauseState, StoreError> {
+    pub fn resume(&self, by: &str, now: impl Into<Moment>) -> Result<PauseState, StoreError> {
+        let now = now.into();
         atomic(&self.0.db, |tx| {
             let halted = self.state()?;
             tx.execute(
                 "DELETE FROM pause WHERE name IN (?1, ?2)",
                 [PAUSED, BREAKER],
             )?;
-            self.put(RESUMED, by, "", now)?;
+            Self::put(tx, RESUMED, by, "", now)?;
             Ok(halted)
         })
     }

@@ -1,15 +1,11 @@
 //! Proof that the process behind a run lives.
 
 use std::io;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::folder::scan::open_dir;
 use crate::state_file;
-
-use super::super::quarantine::give_to_owner_of;
 
 /// A file in the state directory that is locked for as long as the store is open. It tells a run under way from one whose process died, also between containers.
 #[derive(Debug)]
@@ -30,7 +26,6 @@ impl ProcessLock {
             let path = dir.join(&name);
             let mut options = std::fs::OpenOptions::new();
             let lock = state_file::open(options.create_new(true).append(true), &path)?;
-            hand_over(dir, &lock)?;
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() && path.exists() {
                 return Ok(Self {
                     name,
@@ -106,11 +101,4 @@ impl Drop for ProcessLock {
         }
         let _ = std::fs::remove_file(&self.path);
     }
-}
-
-/// What root makes in a state directory of another user belongs to that user.
-pub(super) fn hand_over(dir: &Path, made: &std::fs::File) -> io::Result<()> {
-    let dir = open_dir(dir)?;
-    give_to_owner_of(dir.as_fd(), made.as_fd())
-        .map_err(|obstacle| io::Error::other(obstacle.to_string()))
 }

@@ -9,6 +9,7 @@ use crate::folder::Timestamp;
 
 use super::super::requester::Requester;
 use super::audit::{self, Step};
+use super::clock::{Moment, Steady};
 use super::db::MAX_QUEUED;
 use super::pause::HALTED;
 pub use super::request::{Request, Via};
@@ -67,16 +68,18 @@ impl Queue<'_> {
     pub fn accept(
         &self,
         requests: &[Request],
-        now: Timestamp,
+        now: impl Into<Moment>,
     ) -> Result<Vec<Accepted>, StoreError> {
+        let now = now.into();
         atomic(&self.0.db, |tx| {
+            let steady = Steady::mark(tx, now)?;
             let accepted = requests
                 .iter()
                 .map(|request| {
-                    let accepted = Self::accept_one(tx, request, now)?;
+                    let accepted = Self::accept_one(tx, request, now, steady)?;
                     match accepted {
-                        Accepted::Queued(id) => audit::accepted(tx, id, request, now)?,
-                        other => unstarted::add(tx, request, other.label(), now)?,
+                        Accepted::Queued(id) => audit::accepted(tx, id, request, now.wall)?,
+                        other => unstarted::add(tx, request, other.label(), now.wall)?,
                     }
                     Ok(accepted)
                 })
@@ -85,7 +88,12 @@ impl Queue<'_> {
         })
     }
 
-    fn accept_one(tx: &Sqlite, request: &Request, now: Timestamp) -> Result<Accepted, StoreError> {
+    fn accept_one(
+        tx: &Sqlite,
+        request: &Request,
+        now: Moment,
+        steady: Steady,
+    ) -> Result<Accepted, StoreError> {
         let exists =
             |sql: &str, values: &[&dyn rusqlite::ToSql]| -> Result<bool, rusqlite::Error> {
                 tx.query_row(&format!("SELECT EXISTS ({sql})"), values, |row| row.get(0))
@@ -98,15 +106,14 @@ impl Queue<'_> {
         if in_progress {
             return Ok(Accepted::InProgress);
         }
-        if is_cooling(tx, session, action, now)? {
+        if is_cooling(tx, session, action, steady)? {
             return Ok(Accepted::Cooldown);
         }
-        let (from, to) = around(now, RETRY_AFTER);
         let too_soon = exists(
             "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2
-             AND (status = 'refused' AND created_ns > ?3 AND created_ns < ?4
-                  OR status = 'failed' AND finished_ns > ?3 AND finished_ns < ?4)",
-            &[session, &action.label(), &from, &to],
+             AND (status = 'refused' AND created_steady_ns > ?3 AND NOT was_armed
+                  OR status = 'failed' AND finished_steady_ns > ?3)",
+            &[session, &action.label(), &steady.minus(RETRY_AFTER).nanos()],
         )?;
         if too_soon {
             return Ok(Accepted::RetryLater);
@@ -120,10 +127,11 @@ impl Queue<'_> {
             return Err(StoreError::Full);
         }
         tx.execute(
-            "INSERT INTO runs (created_ns, session, action, tier, requested_by, fingerprint, starts_at, status)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued')",
+            "INSERT INTO runs (created_ns, created_steady_ns, session, action, tier, requested_by, fingerprint, starts_at, status)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued')",
             params![
-                now.nanos(),
+                now.wall.nanos(),
+                steady.nanos(),
                 session,
                 action.label(),
                 request.tier,
@@ -140,10 +148,10 @@ impl Queue<'_> {
     ///
     /// Clean-ups of the sessions `but` are left waiting: their service is being stopped, or
     /// started again.
-    pub fn take(&self, now: Timestamp, but: &[String]) -> Result<Option<Run>, StoreError> {
+    pub fn take(&self, now: impl Into<Moment>, but: &[String]) -> Result<Option<Run>, StoreError> {
         let but = serde_json::to_string(but).unwrap_or_default();
         self.take_where(
-            now,
+            now.into(),
             "(action = 'plan' OR session NOT IN (SELECT value FROM json_each(?1)))",
             &[&but as &dyn rusqlite::ToSql],
         )
@@ -151,9 +159,9 @@ impl Queue<'_> {
 
     /// Takes the waiting clean-ups of one session, which has none under way: its bot is
     /// stopped now. None begins while all action is halted; it goes on waiting.
-    pub fn claim(&self, session: &str, now: Timestamp) -> Result<Option<Run>, StoreError> {
+    pub fn claim(&self, session: &str, now: impl Into<Moment>) -> Result<Option<Run>, StoreError> {
         self.take_where(
-            now,
+            now.into(),
             &format!("session = ?1 AND action IN ('cleanup', 'emergency') AND NOT {HALTED}"),
             &[&session as &dyn rusqlite::ToSql],
         )
@@ -161,11 +169,12 @@ impl Queue<'_> {
 
     fn take_where(
         &self,
-        now: Timestamp,
+        now: Moment,
         which: &str,
         values: &[&dyn rusqlite::ToSql],
     ) -> Result<Option<Run>, StoreError> {
         atomic(&self.0.db, |tx| {
+            let steady = Steady::at(tx, now)?;
             let next = format!(
                 "{SELECT} WHERE status = 'queued' AND {which} AND session NOT IN (SELECT session FROM runs WHERE status = 'running') ORDER BY id LIMIT 1"
             );
@@ -173,12 +182,12 @@ impl Queue<'_> {
                 let Some(run) = tx.query_row(&next, values, read_run).optional()? else {
                     break None;
                 };
-                if !is_cooling(tx, &run.session, run.action, now)? {
+                if !is_cooling(tx, &run.session, run.action, steady)? {
                     tx.execute(
                         "UPDATE runs SET status = 'running', owner = ?2 WHERE id = ?1",
                         params![run.id, self.0.process.name()],
                     )?;
-                    audit::write_steps(tx, run.id, &[Step::new(now, "begun", None)])?;
+                    audit::write_steps(tx, run.id, &[Step::new(now.wall, "begun", None)])?;
                     break Some(run);
                 }
                 let ending = Ending {
@@ -189,10 +198,10 @@ impl Queue<'_> {
                     ..Ending::default()
                 };
                 tx.execute(
-                "UPDATE runs SET status = 'refused', finished_ns = ?2, reason = ?3, detail = ?4 WHERE id = ?1",
-                params![run.id, now.nanos(), ending.reason, ending.detail],
+                "UPDATE runs SET status = 'refused', finished_ns = ?2, finished_steady_ns = ?3, reason = ?4, detail = ?5 WHERE id = ?1",
+                params![run.id, now.wall.nanos(), steady.nanos(), ending.reason, ending.detail],
             )?;
-                audit::ended(tx, run.id, Status::Refused.label(), &ending, now)?;
+                audit::ended(tx, run.id, Status::Refused.label(), &ending, now.wall)?;
                 session_status::ended(tx, run.id)?;
             };
             Ok(taken)
@@ -218,15 +227,15 @@ impl Queue<'_> {
         })
     }
 
-    /// Seconds that the run has waited that has waited longest, by action. A run from the
-    /// future, of a clock that was set back, has waited for 0 seconds.
-    pub fn ages(&self, now: Timestamp) -> Result<BTreeMap<String, u64>, StoreError> {
+    /// Seconds that the run has waited that has waited longest, by action.
+    pub fn ages(&self, now: impl Into<Moment>) -> Result<BTreeMap<String, u64>, StoreError> {
+        let steady = Steady::at(&self.0.db, now.into())?;
         let mut query = self.0.db.prepare(
-            "SELECT action, min(created_ns) FROM runs WHERE status = 'queued' GROUP BY action",
+            "SELECT action, min(created_steady_ns) FROM runs WHERE status = 'queued' GROUP BY action",
         )?;
         let rows = query.query_map([], |row| {
-            let since = Timestamp::from_nanos(row.get(1)?);
-            Ok((row.get(0)?, since.until(now).as_secs()))
+            let since = Steady::from_nanos(row.get(1)?);
+            Ok((row.get(0)?, steady.since(since).as_secs()))
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -248,23 +257,16 @@ fn is_cooling(
     db: &Sqlite,
     session: &str,
     action: Action,
-    now: Timestamp,
+    now: Steady,
 ) -> Result<bool, rusqlite::Error> {
-    let (from, to) = around(now, COOLDOWN);
     db.query_row(
         &format!(
-            "SELECT EXISTS (SELECT 1 FROM runs WHERE session = ?1 AND action IN {} AND status = 'done' AND finished_ns > ?2 AND finished_ns < ?3)",
+            "SELECT EXISTS (SELECT 1 FROM runs WHERE session = ?1 AND action IN {} AND status = 'done' AND finished_steady_ns > ?2)",
             action.cooled_by()
         ),
-        params![session, from, to],
+        params![session, now.minus(COOLDOWN).nanos()],
         |row| row.get(0),
     )
-}
-
-/// The times that lie less than `span` before or after `now`. A time further in the future
-/// was written under a wrong clock and does not count.
-fn around(now: Timestamp, span: Duration) -> (i64, i64) {
-    (now.minus(span).nanos(), now.plus(span).nanos())
 }
 
 #[cfg(test)]

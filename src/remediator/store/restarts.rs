@@ -10,11 +10,13 @@ use crate::folder::Timestamp;
 use crate::policy::{StopRefusal, Stopped};
 use crate::remediator::restart::state::{HandedTo, Phase, Restart, Trigger};
 
+use super::clock::{Moment, Steady};
 use super::counters::raise;
 use super::pause::PauseState;
 use super::{Store, StoreError, atomic};
 
-/// Stops are remembered for this long; no cooldown and no budget looks further back.
+/// Stops are remembered for this long; no cooldown and no budget looks further back. All of it
+/// is by the steady clock of [`super::clock`].
 const STOPS_KEPT_FOR: Duration = Duration::from_secs(30 * 86_400);
 
 /// The tables of this module.
@@ -28,7 +30,7 @@ CREATE TABLE stops (
     service TEXT NOT NULL,
     run_id INTEGER NOT NULL,
     in_window INTEGER NOT NULL,
-    at_ns INTEGER NOT NULL
+    steady_ns INTEGER NOT NULL
 );
 ";
 
@@ -48,6 +50,8 @@ pub struct NotBack {
     pub run: Option<String>,
     /// Since when.
     pub since: String,
+    /// What has happened and what to do, where the configuration keeps it from being started.
+    pub forbidden: Option<&'static str>,
 }
 
 impl NotBack {
@@ -71,9 +75,10 @@ impl Restarts<'_> {
         &self,
         state: &mut Restart,
         here: &[String],
-        now: Timestamp,
-        lets: impl FnOnce(&Store, &PauseState, &[Stopped], Option<Timestamp>) -> Result<(), StopRefusal>,
+        now: impl Into<Moment>,
+        lets: impl FnOnce(&Store, &PauseState, &[Stopped], Option<Duration>) -> Result<(), StopRefusal>,
     ) -> Result<Result<(), StopRefusal>, StoreError> {
+        let now = now.into();
         atomic(&self.0.db, |tx| {
             let earlier = self.of(&state.service)?;
             if earlier.as_ref().is_some_and(|one| one.phase.is_pending()) {
@@ -97,9 +102,10 @@ impl Restarts<'_> {
             state.before = earlier.map(Box::new);
             write(tx, state)?;
             let in_window = state.trigger == Trigger::Window;
+            let steady = Steady::mark(tx, now)?;
             tx.execute(
-                "INSERT INTO stops (service, run_id, in_window, at_ns) VALUES (?1, ?2, ?3, ?4)",
-                params![state.service, state.run_id, in_window, now.nanos()],
+                "INSERT INTO stops (service, run_id, in_window, steady_ns) VALUES (?1, ?2, ?3, ?4)",
+                params![state.service, state.run_id, in_window, steady.nanos()],
             )?;
             raise(tx, "stops", "", 1)?;
             Ok(Ok(()))
@@ -182,15 +188,16 @@ impl Restarts<'_> {
     }
 
     /// The stops of all services, as far back as any limit looks.
-    pub fn stops(&self, now: Timestamp) -> Result<Vec<Stopped>, StoreError> {
+    pub fn stops(&self, now: impl Into<Moment>) -> Result<Vec<Stopped>, StoreError> {
+        let steady = Steady::at(&self.0.db, now.into())?;
         let mut query = self
             .0
             .db
-            .prepare("SELECT service, at_ns, in_window FROM stops WHERE at_ns > ?1")?;
-        let rows = query.query_map([now.minus(STOPS_KEPT_FOR).nanos()], |row| {
+            .prepare("SELECT service, steady_ns, in_window FROM stops WHERE steady_ns > ?1")?;
+        let rows = query.query_map([steady.minus(STOPS_KEPT_FOR).nanos()], |row| {
             Ok(Stopped {
                 service: row.get(0)?,
-                at: Timestamp::from_nanos(row.get(1)?),
+                ago: steady.since(Steady::from_nanos(row.get(1)?)),
                 in_window: row.get(2)?,
             })
         })?;
@@ -228,6 +235,10 @@ impl Restarts<'_> {
                     run_id: one.run_id,
                     run,
                     since: Timestamp::from_nanos(since).rfc3339(),
+                    forbidden: match state.phase {
+                        Phase::HandedOver(HandedTo::Config(how)) => Some(how.text()),
+                        _ => None,
+                    },
                 });
             }
         }
@@ -247,7 +258,7 @@ impl Restart {
         match self.phase {
             Phase::RunningNotConnected
             | Phase::Down
-            | Phase::HandedOver(HandedTo::Pause | HandedTo::Removed) => true,
+            | Phase::HandedOver(HandedTo::Pause | HandedTo::Config(_)) => true,
             Phase::StartUnknown => self.told_unknown,
             Phase::StartIntended => self.contradicted,
             _ => false,
@@ -266,10 +277,11 @@ fn write(db: &Sqlite, state: &Restart) -> Result<(), rusqlite::Error> {
 }
 
 /// Forgets stops that no limit looks back at.
-pub(super) fn prune(db: &Sqlite, now: Timestamp) -> Result<(), rusqlite::Error> {
+pub(super) fn prune(db: &Sqlite, now: Moment) -> Result<(), rusqlite::Error> {
+    let steady = Steady::at(db, now)?;
     db.execute(
-        "DELETE FROM stops WHERE at_ns < ?1",
-        [now.minus(STOPS_KEPT_FOR).nanos()],
+        "DELETE FROM stops WHERE steady_ns < ?1",
+        [steady.minus(STOPS_KEPT_FOR).nanos()],
     )?;
     Ok(())
 }

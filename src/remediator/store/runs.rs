@@ -4,20 +4,22 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection as Sqlite, OptionalExtension, params};
 
-use crate::folder::Timestamp;
-
 use super::super::requester::Requester;
 use super::audit;
+use super::clock::{Moment, Steady};
 pub use super::run_record::{Action, Ending, Run, Status};
 use super::run_record::{SELECT, read_run};
 use super::{KEPT_FOR, Store, StoreError, atomic, counters::raise, session_status};
 
-/// The tables of this module.
+/// The tables of this module. Times with `steady_` are for limits, the others for a person to
+/// read; see [`super::clock`]. `was_armed`: no alert has just asked for the run, it was armed.
 pub(super) const SCHEMA: &str = "
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     created_ns INTEGER NOT NULL,
+    created_steady_ns INTEGER NOT NULL,
     finished_ns INTEGER,
+    finished_steady_ns INTEGER,
     session TEXT NOT NULL,
     action TEXT NOT NULL,
     tier TEXT,
@@ -33,9 +35,10 @@ CREATE TABLE runs (
     accumulated_before INTEGER,
     accumulated_after INTEGER,
     files TEXT,
-    owner TEXT
+    owner TEXT,
+    was_armed INTEGER NOT NULL DEFAULT 0
 );
-CREATE INDEX runs_by_session ON runs (session, action, status, finished_ns);
+CREATE INDEX runs_by_session ON runs (session, action, status, finished_steady_ns);
 CREATE INDEX runs_by_status ON runs (status, id);
 CREATE INDEX runs_by_name ON runs (run) WHERE run IS NOT NULL;
 ";
@@ -51,7 +54,7 @@ impl Runs<'_> {
         session: &str,
         action: Action,
         operator: &str,
-        now: Timestamp,
+        now: impl Into<Moment>,
     ) -> Result<i64, StoreError> {
         let facts = serde_json::json!({"operator": operator});
         self.begin_by(
@@ -59,7 +62,7 @@ impl Runs<'_> {
             action,
             &Requester::Operator(operator.to_owned()),
             &facts,
-            now,
+            now.into(),
         )
     }
 
@@ -69,7 +72,7 @@ impl Runs<'_> {
         session: &str,
         action: Action,
         why: &str,
-        now: Timestamp,
+        now: impl Into<Moment>,
     ) -> Result<i64, StoreError> {
         let facts = serde_json::json!({"why": why});
         self.begin_by(
@@ -77,7 +80,7 @@ impl Runs<'_> {
             action,
             &Requester::Serve(why.to_owned()),
             &facts,
-            now,
+            now.into(),
         )
     }
 
@@ -87,16 +90,24 @@ impl Runs<'_> {
         action: Action,
         by: &Requester,
         facts: &serde_json::Value,
-        now: Timestamp,
+        now: Moment,
     ) -> Result<i64, StoreError> {
         let by = by.to_string();
         atomic(&self.0.db, |tx| {
+            let steady = Steady::mark(tx, now)?;
             tx.execute(
-            "INSERT INTO runs (created_ns, session, action, requested_by, status, owner) VALUES (?1, ?2, ?3, ?4, 'running', ?5)",
-            params![now.nanos(), session, action.label(), by, self.0.process.name()],
-        )?;
+                "INSERT INTO runs (created_ns, created_steady_ns, session, action, requested_by, status, owner) VALUES (?1, ?2, ?3, ?4, ?5, 'running', ?6)",
+                params![
+                    now.wall.nanos(),
+                    steady.nanos(),
+                    session,
+                    action.label(),
+                    by,
+                    self.0.process.name()
+                ],
+            )?;
             let id = tx.last_insert_rowid();
-            audit::begun(tx, id, action, &by, facts, now)?;
+            audit::begun(tx, id, action, &by, facts, now.wall)?;
             Ok(id)
         })
     }
@@ -123,9 +134,11 @@ impl Runs<'_> {
         id: i64,
         status: Status,
         ending: &Ending,
-        now: Timestamp,
+        now: impl Into<Moment>,
     ) -> Result<(), StoreError> {
+        let now = now.into();
         atomic(&self.0.db, |tx| {
+            let steady = Steady::mark(tx, now)?;
             let action: Option<String> = tx
                 .query_row(
                     "SELECT action FROM runs WHERE id = ?1 AND status = 'running'",
@@ -143,11 +156,12 @@ impl Runs<'_> {
             let files_json = serde_json::to_string(&files).unwrap_or_default();
             tx.execute(
             "UPDATE runs SET status = ?2, finished_ns = ?3, reason = ?4, detail = ?5, note = ?6, evidence = ?7,
-             run = coalesce(?8, run), accumulated_before = ?9, accumulated_after = ?10, files = ?11 WHERE id = ?1",
+             run = coalesce(?8, run), accumulated_before = ?9, accumulated_after = ?10, files = ?11,
+             finished_steady_ns = ?12 WHERE id = ?1",
             params![
                 id,
                 status.label(),
-                now.nanos(),
+                now.wall.nanos(),
                 ending.reason,
                 ending.detail,
                 ending.note,
@@ -156,9 +170,10 @@ impl Runs<'_> {
                 ending.accumulated.map(|(before, _)| before as i64),
                 ending.accumulated.map(|(_, after)| after as i64),
                 files_json,
+                steady.nanos(),
             ],
         )?;
-            audit::ended(tx, id, status.label(), ending, now)?;
+            audit::ended(tx, id, status.label(), ending, now.wall)?;
             let raise = |name: &str, label: &str, by: u64| raise(tx, name, label, by);
             raise("runs", &action, 1)?;
             match status {
@@ -216,11 +231,12 @@ impl Runs<'_> {
     }
 }
 
-/// Forgets runs that ended long ago.
-pub(super) fn prune(db: &Sqlite, now: Timestamp) -> Result<(), rusqlite::Error> {
+/// Forgets runs that ended long ago, by both clocks.
+pub(super) fn prune(db: &Sqlite, now: Moment) -> Result<(), rusqlite::Error> {
+    let steady = Steady::at(db, now)?;
     db.execute(
-        "DELETE FROM runs WHERE finished_ns IS NOT NULL AND finished_ns < ?1",
-        [now.minus(KEPT_FOR).nanos()],
+        "DELETE FROM runs WHERE finished_ns IS NOT NULL AND finished_ns < ?1 AND finished_steady_ns < ?2",
+        [now.wall.minus(KEPT_FOR).nanos(), steady.minus(KEPT_FOR).nanos()],
     )?;
     Ok(())
 }

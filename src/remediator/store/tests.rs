@@ -1,4 +1,5 @@
 use super::*;
+use crate::folder::Timestamp;
 
 fn open() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();

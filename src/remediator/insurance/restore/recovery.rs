@@ -239,7 +239,7 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
         }
     };
     let ending = Ending { moves, ..ending };
-    let (id, now) = (orphan.id, ctx.now());
+    let (id, now) = (orphan.id, ctx.moment());
     ctx.ask(move |store| store.runs().finish(id, status, &ending, now))
         .await?;
     Ok(())

@@ -32,6 +32,7 @@ impl Driver {
             BotVerdict::Contradicted => BotState::Down(
                 "it is not started while a live source says that it is connected".into(),
             ),
+            BotVerdict::Forbidden(how) => BotState::Down(how.text().into()),
             _ => BotState::Down(why),
         }
     }
@@ -111,9 +112,7 @@ impl Driver {
             Notice::Ended => {
                 "the service ran after its start and has ended since, so it is not started again; start it yourself"
             }
-            Notice::Removed => {
-                "this program has stopped the service and is to start it again, but the configuration no longer names it: start it by hand"
-            }
+            Notice::Forbidden(how) => how.text(),
         };
         tracing::error!(service, session, run = self.state.run_id, why, "{text}");
     }

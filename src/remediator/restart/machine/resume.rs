@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use super::super::state::{BotVerdict, CallKind, Effect, HandedTo, Notice, Phase, Sources};
+use super::super::state::{
+    BotVerdict, CallKind, Effect, Forbids, HandedTo, Notice, Phase, Seen, Sources,
+};
 use super::{STOPS_LATE_WITHIN, Transition};
 
 impl Transition {
@@ -88,22 +90,36 @@ impl Transition {
         }
     }
 
-    pub(super) fn removed(&mut self) {
+    pub(super) fn forbidden(&mut self, how: Forbids) {
         match self.s.phase {
             // Seen running after its start. Who stops it from now on is not this program.
             Phase::WaitingForConnection | Phase::RunningNotConnected => {
-                return self.release(true, Phase::Released, BotVerdict::Removed);
+                return self.release(true, Phase::Released, BotVerdict::Forbidden(how));
             }
-            Phase::HandedOver(HandedTo::Removed) => return,
             phase if !phase.is_pending() => return,
             _ => {}
         }
-        self.to(Phase::HandedOver(HandedTo::Removed));
+        self.to(Phase::HandedOver(HandedTo::Config(how)));
         self.effects.push(Effect::BreakOff);
         self.effects.push(Effect::Unlock);
-        self.effects.push(Effect::Notify(Notice::Removed));
-        self.report(BotVerdict::Removed);
+        self.effects.push(Effect::Notify(Notice::Forbidden(how)));
+        self.report(BotVerdict::Forbidden(how));
         self.effects.push(Effect::Note);
+        // What is not configured cannot be looked at.
+        if how == Forbids::NotAllowed {
+            self.observe(self.s.times.retry, Sources::No);
+        }
+    }
+
+    /// Once it runs nothing is left to do.
+    pub(super) fn started_by_hand(&mut self, seen: &Seen) {
+        match seen {
+            Seen::Running(_) => {
+                self.s.reported = true;
+                self.release(true, Phase::Released, BotVerdict::Back);
+            }
+            _ => self.observe(self.s.times.retry, Sources::No),
+        }
     }
 
     pub(super) fn leave_if_asked(&mut self) {

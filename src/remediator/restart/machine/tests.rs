@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::state::Look;
+use super::super::state::{Forbids, Look};
 use super::*;
 
 mod model;
@@ -81,7 +81,11 @@ fn events(id: u64, choices: &mut Choices) -> Event {
         32 => Event::Deadline(id),
         33 if choices.below(4) == 0 => Event::LockLost,
         34 if choices.below(4) == 0 => Event::OwnRestart,
-        35 | 37 => Event::Configured(choices.below(8) > 0),
+        35 | 37 => match choices.below(12) {
+            0 => Event::Forbidden(Forbids::Removed),
+            1 => Event::Forbidden(Forbids::NotAllowed),
+            _ => Event::Configured,
+        },
         36 if choices.below(6) == 0 => Event::Signal,
         _ => Event::Alert,
     }
@@ -263,7 +267,8 @@ fn late_results_and_what_does_not_matter_change_nothing() {
                 Event::Alert
                     | Event::LockLost
                     | Event::OwnRestart
-                    | Event::Configured(_)
+                    | Event::Configured
+                    | Event::Forbidden(_)
                     | Event::Signal
             );
             if has_number || phase.is_final() {
@@ -366,13 +371,16 @@ fn what_a_person_is_stopping_is_not_stopped_and_started() {
 /// Its own configuration names it again later, and a person has stopped it since.
 #[test]
 fn what_was_seen_running_is_forgotten_when_the_configuration_no_longer_names_it() {
-    for phase in [Phase::WaitingForConnection, Phase::RunningNotConnected] {
-        let (state, effects) = next(&in_phase(phase), &Event::Configured(false), at(1, 9));
-        assert_eq!(state.phase, Phase::Released, "{phase:?}");
-        assert!(effects.contains(&Effect::Forget), "{phase:?}");
+    for how in [Forbids::Removed, Forbids::NotAllowed] {
+        let event = Event::Forbidden(how);
+        for phase in [Phase::WaitingForConnection, Phase::RunningNotConnected] {
+            let (state, effects) = next(&in_phase(phase), &event, at(1, 9));
+            assert_eq!(state.phase, Phase::Released, "{phase:?}");
+            assert!(effects.contains(&Effect::Forget), "{phase:?}");
+        }
+        let (state, _) = next(&in_phase(Phase::Gone), &event, at(1, 9));
+        assert_eq!(state.phase, Phase::HandedOver(HandedTo::Config(how)));
     }
-    let (state, _) = next(&in_phase(Phase::Gone), &Event::Configured(false), at(1, 9));
-    assert_eq!(state.phase, Phase::HandedOver(HandedTo::Removed));
 }
 
 /// Who stops it after its time is a person, and not each restart of this program starts it.

@@ -84,3 +84,70 @@ fn a_step_between_two_programs_is_found_and_remembered() {
     store.clock().share_steps(&booted.clock()).unwrap();
     assert_eq!(booted.clock().steady_for(), None);
 }
+
+/// Minutes of the steady clock; `boot` and `up` (minutes since then) tell when, the wall clock
+/// shows anything.
+fn steady(store: &Store, boot: u64, up: u32, marked: bool) -> u64 {
+    let now = Moment {
+        wall: at(up ^ 0x55),
+        boot,
+        since_boot: MINUTE * up,
+    };
+    let steady = match marked {
+        true => Steady::mark(&store.db, now),
+        false => Steady::at(&store.db, now),
+    };
+    steady.unwrap().since(Steady(0)).as_secs() / 60
+}
+
+#[test]
+fn the_steady_clock_goes_on_over_a_boot_and_never_back() {
+    let (dir, store) = open();
+    assert_eq!(steady(&store, 7, 100, false), 100, "nothing is on record");
+    assert_eq!(steady(&store, 7, 100, true), 100);
+    assert_eq!(steady(&store, 7, 160, false), 160);
+    assert_eq!(steady(&store, 7, 160, true), 160);
+    assert_eq!(
+        steady(&store, 7, 150, true),
+        160,
+        "read first, written later"
+    );
+    assert_eq!(steady(&store, 7, 170, true), 170);
+    drop(store);
+    // After a boot it goes on from there; before the first mark it stands.
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(steady(&store, 8, 1, false), 170);
+    assert_eq!(steady(&store, 8, 5, true), 170);
+    assert_eq!(steady(&store, 8, 65, false), 230);
+    // A longer uptime than the boot before.
+    assert_eq!(steady(&store, 9, 1_000, true), 170);
+    assert_eq!(steady(&store, 9, 1_001, true), 171);
+    // Where the kernel names no boot, an earlier time is another one.
+    for (up, expected) in [(500, 171), (501, 172), (3, 172), (4, 173)] {
+        assert_eq!(steady(&store, UNKNOWN_BOOT, up, true), expected, "{up}");
+    }
+}
+
+#[test]
+fn the_steady_clock_is_put_on_record_after_a_boot_and_then_seldom() {
+    let (_dir, store) = open();
+    let clock = clock::ManualClock::new(at(0).into());
+    let seen = || SteadyClock::read(&store.db).unwrap().unwrap().seen;
+    store.clock().share_steps(&clock.clock()).unwrap();
+    let first = seen();
+    clock.advance(MINUTE * 4);
+    store.clock().share_steps(&clock.clock()).unwrap();
+    assert_eq!(seen(), first);
+    clock.advance(MINUTE);
+    store.clock().share_steps(&clock.clock()).unwrap();
+    assert_eq!(seen().since(first), MINUTE * 5);
+    let other_boot = "UPDATE steady_clock SET boot = boot + 1";
+    store.db.execute(other_boot, []).unwrap();
+    clock.advance(MINUTE);
+    store.clock().share_steps(&clock.clock()).unwrap();
+    assert_eq!(seen().since(first), MINUTE * 5, "goes on from there");
+    assert_eq!(
+        SteadyClock::read(&store.db).unwrap().unwrap().boot,
+        boot_id()
+    );
+}

@@ -77,3 +77,26 @@ fn a_journal_that_can_only_be_read_is_found() {
     drop(tx);
     Store::in_memory().unwrap().check_write().unwrap();
 }
+
+#[test]
+fn a_damaged_page_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.check_pages().unwrap();
+    let path = dir.path().join(super::super::FILE);
+    drop(store);
+    let whole = std::fs::read(&path).unwrap();
+    let mut found = 0;
+    let pages = whole.len() / 4096;
+    for page in 1..pages {
+        let mut bytes = whole.clone();
+        // The header of the page.
+        bytes[page * 4096] = 0x77;
+        std::fs::write(&path, bytes).unwrap();
+        let checked = Store::open(dir.path()).and_then(|store| store.check_pages());
+        found += usize::from(checked.is_err_and(|error| error.to_string().contains("is damaged")));
+    }
+    assert!(pages > 10 && found == pages - 1, "{found} of {pages}");
+    std::fs::write(&path, whole).unwrap();
+    Store::open(dir.path()).unwrap().check_pages().unwrap();
+}

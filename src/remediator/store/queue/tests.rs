@@ -1,4 +1,5 @@
 use super::*;
+use crate::folder::Timestamp;
 use crate::remediator::store::Store;
 
 fn at(minutes: u64) -> Timestamp {
@@ -203,16 +204,74 @@ fn a_failed_run_is_left_alone_from_its_end() {
     ));
 }
 
+/// The wall clock is set, and time passes: minutes, and by how many the clock is wrong then.
+fn wrong_by(clock: &clock::ManualClock, passed: u64, wrong: i64) -> Moment {
+    clock.advance(Duration::from_secs(passed * 60));
+    let true_time = at(0).plus(clock.clock().boot());
+    let span = Duration::from_secs(wrong.unsigned_abs() * 60);
+    clock.set_wall(match wrong < 0 {
+        true => true_time.minus(span).into(),
+        false => true_time.plus(span).into(),
+    });
+    Moment::of(&clock.clock())
+}
+
 #[test]
-fn a_wrong_clock_holds_nobody_up() {
+fn a_clock_that_is_set_neither_ends_a_cooldown_nor_makes_it_last() {
+    let year = 365 * 24 * 60;
+    for (before, after) in [(0, year), (year, 0), (0, -year), (-year, 0), (0, 7 * 60)] {
+        let (_dir, store) = open();
+        let clock = clock::ManualClock::new(at(0).into());
+        let cleanup = request("a", Action::Cleanup, "t1");
+        let accepted = |now: Moment| {
+            let accepted = store.queue().accept(std::slice::from_ref(&cleanup), now);
+            accepted.unwrap()[0]
+        };
+        let begins = wrong_by(&clock, 0, before);
+        assert!(matches!(accepted(begins), Accepted::Queued(_)));
+        let run = store.queue().take(begins, &[]).unwrap().unwrap();
+        store
+            .runs()
+            .finish(run.id, Status::Done, &Ending::default(), begins)
+            .unwrap();
+        let soon = wrong_by(&clock, 10, after);
+        assert_eq!(accepted(soon), Accepted::Cooldown, "{before} {after}");
+        store.prune(soon).unwrap();
+        let late = wrong_by(&clock, 6 * 60 - 11, after);
+        assert_eq!(accepted(late), Accepted::Cooldown, "{before} {after}");
+        let later = wrong_by(&clock, 1, after);
+        assert!(matches!(accepted(later), Accepted::Queued(_)));
+        let ages = store.queue().ages(wrong_by(&clock, 2, before)).unwrap();
+        assert_eq!(ages["cleanup"], 120, "{before} {after}");
+    }
+}
+
+#[test]
+fn a_repeat_does_not_wait_for_the_try_of_an_armed_run() {
     let (_dir, store) = open();
-    let cleanup = request("a", Action::Cleanup, "t1");
-    accept(&store, &cleanup, at(0)).unwrap();
-    end(&store, Status::Done, at(60 * 24 * 365));
-    assert!(matches!(
-        accept(&store, &cleanup, at(10)).unwrap(),
-        Accepted::Queued(_)
-    ));
+    let emergency = request("a", Action::Emergency, "t1");
+    accept(&store, &emergency, at(0)).unwrap();
+    let run = store.queue().take(at(0), &[]).unwrap().unwrap();
+    store.armed().arm(run.id, at(0)).unwrap();
+    let refused = Ending {
+        reason: Some("connected"),
+        ..Ending::default()
+    };
+    let refuse = |id, when| {
+        let ended = store.runs().finish(id, Status::Refused, &refused, when);
+        ended.unwrap();
+    };
+    refuse(run.id, at(0));
+    let tried = store.armed().enqueue("a", Action::Emergency, at(4));
+    let tried = tried.unwrap().unwrap();
+    assert_eq!(
+        store.queue().take(at(4), &[]).unwrap().unwrap().id,
+        tried,
+        "the armed run"
+    );
+    refuse(tried, at(4));
+    let repeat = accept(&store, &emergency, at(5)).unwrap();
+    assert!(matches!(repeat, Accepted::Queued(_)), "{repeat:?}");
 }
 
 #[test]

@@ -224,3 +224,31 @@ fn the_restart_before_is_on_record_again_where_nothing_was_stopped() {
     restarts.forget(&back).unwrap();
     assert!(restarts.all().unwrap().is_empty());
 }
+
+#[test]
+fn a_clock_that_is_set_hides_no_stop() {
+    let (_dir, store) = open();
+    let clock = clock::ManualClock::new(at(0).into());
+    let mut state = restart("bots", "a", 7, Trigger::Emergency);
+    let now = Moment::of(&clock.clock());
+    let intended = store
+        .restarts()
+        .intend_stop(&mut state, &here(), now, |_, _, _, _| Ok(()));
+    intended.unwrap().unwrap();
+    let day = MINUTE * 60 * 24;
+    for wall in [at(0).plus(day * 60), at(0).minus(day * 60), at(0)] {
+        clock.advance(MINUTE);
+        clock.set_wall(wall.into());
+        let now = Moment::of(&clock.clock());
+        store.prune(now).unwrap();
+        let ago: Vec<Duration> = (store.restarts().stops(now).unwrap().iter())
+            .map(|stop| stop.ago)
+            .collect();
+        assert_eq!(ago, [now_since(&clock)], "{}", wall.rfc3339());
+    }
+}
+
+/// Since the clock was made.
+fn now_since(clock: &clock::ManualClock) -> Duration {
+    clock.clock().boot() - Duration::from_secs(3600)
+}

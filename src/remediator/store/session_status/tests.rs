@@ -210,16 +210,22 @@ fn a_run_that_waited_while_its_session_was_cleaned_was_denied_nothing() {
 #[test]
 fn a_clock_that_was_put_back_ends_the_refusals() {
     let (_dir, store) = open();
-    alert(&store, Action::Cleanup, "", 60 * 24 * 365, CONNECTED);
-    alert(&store, Action::Cleanup, "", 0, CONNECTED);
+    // Each time long enough after the run before that the alert is accepted.
+    let alert = |when| {
+        let long_ago = "UPDATE runs SET created_steady_ns = 0";
+        store.db.execute(long_ago, []).unwrap();
+        alert(&store, Action::Cleanup, "", when, CONNECTED);
+    };
+    alert(60 * 24 * 365);
+    alert(0);
     let now = status_of(&store);
     assert_eq!(
         (now.ended, now.refused.unwrap().since),
         (at(1), at(1)),
         "the latest to end"
     );
-    alert(&store, Action::Cleanup, "", 30, CONNECTED);
-    alert(&store, Action::Cleanup, "", 20, CONNECTED);
+    alert(30);
+    alert(20);
     assert_eq!(since(&store), Some(at(1)), "a little is nothing");
 }
 

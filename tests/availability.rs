@@ -13,7 +13,7 @@ mod restart_world;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -207,11 +207,11 @@ fn emergency_in_a_flood(world: &restart_world::World, before: &Snapshot, clients
             most
         });
         world.deliver_in_a_flood("emergency");
-        world.wait("the run ends", || world.ended());
+        let run = world.wait("the run ends", || world.ended());
         over.store(true, Ordering::Relaxed);
-        most.join().unwrap()
+        (most.join().unwrap(), run)
     });
-    let run = world.ended().unwrap();
+    let (most, run) = most;
     assert_eq!(run["status"], "done", "{run}");
     assert!(world.moved(before) > 0);
     world.is_connected().unwrap();
@@ -245,6 +245,64 @@ fn a_flood_under_a_limit_of_tasks_keeps_no_bot_down() {
     let failed = ["Resource temporarily unavailable", "EAGAIN", "panicked"];
     let log = world.read("log");
     assert!(failed.iter().all(|word| !log.contains(word)), "{log}");
+}
+
+/// A control group that is removed when it is empty at last.
+struct ControlGroup(PathBuf);
+
+impl ControlGroup {
+    /// One that allows so many tasks. `None`: not possible here.
+    fn with_tasks(tasks: usize) -> Option<Self> {
+        let name = format!("baileys-test-{}", std::process::id());
+        for root in ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"] {
+            let group = Self(Path::new(root).join(&name));
+            if fs::create_dir(&group.0).is_ok()
+                && fs::write(group.0.join("pids.max"), tasks.to_string()).is_ok()
+            {
+                return Some(group);
+            }
+        }
+        testkit::not_run(format_args!(
+            "no control group with a limit of tasks can be made here"
+        ));
+        None
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        // The bot was killed a moment ago.
+        let until = testkit::Patience::new(Duration::from_secs(10));
+        let _ = until.wait_until(
+            Duration::from_secs(10),
+            "it is empty",
+            || match fs::remove_dir(&self.0) {
+                Err(error) if self.0.exists() => Err(error.to_string()),
+                _ => Ok(()),
+            },
+        );
+    }
+}
+
+/// The limit of `TasksMax=`: also for the bot, which the remediator starts.
+#[test]
+fn a_flood_in_a_control_group_with_few_tasks_keeps_no_bot_down() {
+    const TASKS: usize = 64;
+    let Some(group) = ControlGroup::with_tasks(TASKS) else {
+        return;
+    };
+    let (mut world, before) = restart_world::World::new();
+    let procs = group.0.join("cgroup.procs");
+    let join = format!("echo $$ > {} && exec \"$0\" \"$@\"", procs.display());
+    world.start_by(&["sh", "-c", &join]);
+    world.start();
+    emergency_in_a_flood(&world, &before, 3 * TASKS);
+    let failed = ["Resource temporarily unavailable", "EAGAIN", "panicked"];
+    let log = world.read("log");
+    assert!(failed.iter().all(|word| !log.contains(word)), "{log}");
+    let bot = fs::read_to_string(procs).unwrap();
+    assert!(bot.lines().any(|pid| pid == world.read("bot.pid").trim()));
+    drop(world);
 }
 
 #[test]

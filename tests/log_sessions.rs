@@ -260,6 +260,40 @@ fn a_session_without_a_line_of_the_librarys_logger_is_half_monitored() {
     says(&bots, "after the log was emptied", false);
 }
 
+/// It has no row in a table.
+#[test]
+fn a_declared_session_without_a_folder_is_said_to_be_half_monitored() {
+    let mut bots = Bots::new(&["full"]);
+    let state = bots.path("state");
+    bots.config(&format!(
+        "logs: {{state_path: {}, sessions: [faraway]}}\n",
+        state.display()
+    ));
+    bots.log("faraway-out.log", CLOSED);
+    bots.log("full-out.log", REMOVED);
+    let says = |said: &str, by: &str| {
+        let expected = "session faraway has no auth folder here, and is half monitored";
+        assert_eq!(said.matches(expected).count(), 1, "{by}: {said}");
+    };
+    says(&bots.run(EXPORTER, "status"), "status");
+    says(&bots.run(REMEDIATOR, "doctor"), "doctor");
+    bots.start().shows(&[(
+        "baileys_auth_log_half_monitored",
+        &[("session", "faraway")],
+        Some(1.0),
+    )]);
+    let url = format!("http://127.0.0.1:{}/", bots.port);
+    says(&net::get(&url).unwrap().ok().unwrap(), "page");
+    bots.log("faraway-out.log", REMOVED);
+    bots.shows(&[(
+        "baileys_auth_log_half_monitored",
+        &[("session", "faraway")],
+        Some(0.0),
+    )]);
+    let said = bots.run(EXPORTER, "status");
+    assert!(!said.contains("half monitored"), "{said}");
+}
+
 #[test]
 fn a_bot_that_prints_only_why_its_connection_ended_is_placed() {
     for (text, pattern) in [
@@ -298,13 +332,10 @@ fn an_unrelated_app_is_never_placed() {
         "no session `shop-api`"
     );
     let glob = format!("{}/*", bots.path("logs").display());
-    let unplaced = |pattern: &'static str, value| {
-        let labels = [("glob", glob.as_str()), ("pattern", pattern)];
-        let seen = metrics.sum("baileys_exporter_log_unplaced_signals_total", &labels);
-        assert_eq!(seen, Ok(value), "{pattern}");
-    };
-    unplaced("connection_replaced", 1.0);
-    unplaced("device_removed", 0.0);
+    let labels = |pattern: &'static str| [("glob", glob.as_str()), ("pattern", pattern)];
+    let (replaced, removed) = (labels("connection_replaced"), labels("device_removed"));
+    let name = "baileys_exporter_log_unplaced_signals_total";
+    bots.shows(&[(name, &replaced, Some(1.0)), (name, &removed, Some(0.0))]);
     // Nor beside a bot with another name, whose log shows lines of the library.
     bots.log("index-out.log", REMOVED);
     let events = [("connection_replaced", 0.0), ("device_removed", 0.0)];

@@ -497,6 +497,8 @@ impl Exporter {
         let mut notes: Vec<String> = snapshot.skipped.iter().map(|s| s.message.clone()).collect();
         notes.extend(snapshot.passed_over.iter().cloned());
         notes.extend(self.log_warnings(&snapshot).await);
+        let folders = self.sessions_seen(&snapshot).found;
+        notes.extend(overview::half_without_folder(&half_monitored, &folders));
         let page = page(&rows, &notes, snapshot.at, &self.metrics_path);
         *last = Some((self.clock.now(), page.clone()));
         page

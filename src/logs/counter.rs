@@ -40,6 +40,15 @@ enum Target {
     Waiting(Waiting),
 }
 
+/// What becomes of the record at the end of a log.
+#[derive(Clone, Copy, Debug)]
+enum Flush {
+    /// It is counted, and may go on.
+    Settle,
+    /// It has ended.
+    End,
+}
+
 /// Where a log's next lines are judged from.
 #[derive(Debug, Default)]
 struct LogScan {
@@ -94,7 +103,7 @@ impl Counter {
     /// Takes a changed configuration.
     pub fn configure(&mut self, settings: Arc<LogSettings>) {
         // An open record refers to the patterns before.
-        self.flush(|_| true);
+        self.flush_all();
         self.scans.clear();
         self.settings = Arc::clone(&settings);
         self.placer.configure(settings);
@@ -104,41 +113,69 @@ impl Counter {
     /// Counts what was found and depends on lines that have not come since the last look but
     /// one.
     pub fn flush_undecided(&mut self) {
-        self.flush(|scan| {
+        self.with_scans(|scan| {
             let undecided = scan.state.is_undecided();
             scan.undecided_for = if undecided { scan.undecided_for + 1 } else { 0 };
-            scan.undecided_for > 2
+            (scan.undecided_for > 2).then_some(Flush::Settle)
         });
     }
 
-    fn flush(&mut self, mut due: impl FnMut(&mut LogScan) -> bool) {
-        let settings = Arc::clone(&self.settings);
+    /// Counts what was found and depends on lines that may come: what was read is saved as read.
+    pub fn settle_undecided(&mut self) {
+        self.with_scans(|scan| scan.state.is_undecided().then_some(Flush::Settle));
+    }
+
+    /// Counts what was found; no line belongs to it any more.
+    pub fn flush_all(&mut self) {
+        self.with_scans(|_| Some(Flush::End));
+    }
+
+    fn with_scans(&mut self, mut due: impl FnMut(&mut LogScan) -> Option<Flush>) {
+        // Not in a copy that is being read.
+        let copy = self.copy.take();
         let mut scans = std::mem::take(&mut self.scans);
         for (log, scan) in &mut scans {
-            if !due(scan) {
-                continue;
+            if let Some(flush) = due(scan) {
+                self.flush_scan(log, scan, flush);
             }
-            let unnamed = self.target_of_unnamed(log);
-            let mut tally = Tally {
-                counts: &mut self.counts,
-                written: None,
-                now: self.now,
-                placer: &self.placer,
-            };
-            let LogScan {
-                state,
-                repeats,
-                line,
-                ..
-            } = scan;
-            settings.patterns.flush(state, |hit, found| {
-                let named = named_by(&settings.mapper, hit);
-                let target = named.map(|name| tally.placer.target(log, Some(name)));
-                let target = target.as_ref().unwrap_or(&unnamed);
-                tally.add(target, found, &settings.patterns, repeats, *line);
-            });
         }
         self.scans = scans;
+        self.copy = copy;
+    }
+
+    /// Counts what is open in this log, in the copy that is being read if there is one.
+    fn flush_scan(&mut self, log: &Path, scan: &mut LogScan, flush: Flush) {
+        let unnamed = self.target_of_unnamed(log);
+        let Self {
+            settings,
+            placer,
+            counts,
+            copy,
+            now,
+            ..
+        } = &mut *self;
+        let mut tally = Tally {
+            counts: copy.as_mut().unwrap_or(counts),
+            written: None,
+            now: *now,
+            placer,
+        };
+        let LogScan {
+            state,
+            repeats,
+            line,
+            ..
+        } = scan;
+        let sink = |hit: Hit<'_>, found: &RecordSigns| {
+            let named = named_by(&settings.mapper, hit);
+            let target = named.map(|name| tally.placer.target(log, Some(name)));
+            let target = target.as_ref().unwrap_or(&unnamed);
+            tally.add(target, found, &settings.patterns, repeats, *line);
+        };
+        match flush {
+            Flush::Settle => settings.patterns.settle(state, sink),
+            Flush::End => settings.patterns.flush(state, sink),
+        }
     }
 
     /// What places the lines.
@@ -414,6 +451,10 @@ impl Consumer for Counter {
     }
 
     fn end_copy(&mut self, complete: bool) {
+        // The copy is read to its end.
+        for (log, mut scan) in std::mem::take(&mut self.copy_scans) {
+            self.flush_scan(&log, &mut scan, Flush::End);
+        }
         if let Some(copy) = self.copy.take()
             && complete
         {
@@ -493,6 +534,12 @@ impl Tally<'_> {
                 continue;
             };
             let shipped = !pattern.printed_by.is_empty();
+            if sign.after_the_reason && repeats.follows_reason(&session, sign.pattern, line) {
+                continue;
+            }
+            if REPORTED.contains(&pattern.name.as_ref()) && !sign.after_the_reason {
+                repeats.note_reason(&session, sign.pattern, line);
+            }
             if let Some(message) = found.message.filter(|_| shipped)
                 && repeats.is_repeat(&session, sign.pattern, message, line)
             {

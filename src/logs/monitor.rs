@@ -332,6 +332,10 @@ impl Sink for CountingSink {
         }
     }
 
+    fn finish(&mut self) {
+        self.counter.flush_all();
+    }
+
     fn report(&mut self, mut problems: Vec<String>) {
         problems.sort();
         if problems.len() > MOST_PROBLEMS {
@@ -348,6 +352,8 @@ impl Sink for CountingSink {
     }
 
     fn commit(&mut self, changes: &Changes) -> bool {
+        // What was read is not read again after a crash.
+        self.counter.settle_undecided();
         let placer = self.counter.placer();
         let unsaved = Unsaved {
             sessions: placer

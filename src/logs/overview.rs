@@ -75,7 +75,19 @@ pub fn look_once(settings: &LogSettings, seen: &SessionsSeen) -> LogOverview {
     let mut found = overview(settings, &files, &sessions, &seen.found, &logs);
     let saved = saved_half_monitored(&settings.state_path);
     found.half_monitored = half_monitored(settings, &shown, &sessions, &logs, saved);
+    let no_row = half_without_folder(&found.half_monitored, &seen.found);
+    found.warnings.extend(no_row);
     found
+}
+
+/// Half monitored sessions that have no folder, and so no row in a table: a sentence each.
+pub fn half_without_folder(half: &BTreeSet<Arc<str>>, folders: &BTreeSet<Arc<str>>) -> Vec<String> {
+    let without = half.difference(folders);
+    without
+        .map(|session| {
+            format!("session {session} has no auth folder here, and is {HALF_MONITORED}")
+        })
+        .collect()
 }
 
 /// The same with a running monitor: `sessions` and `seen` are what it knows. `folders` are the

@@ -30,8 +30,9 @@ use sieve::{Sieve, folded};
 /// The patterns that a disconnect reason counts for.
 const LOGGED_OUT: &str = "device_removed";
 const REPLACED: &str = "connection_replaced";
+const BANNED: &str = "account_banned";
 /// The patterns that page, where the record is a report of the library or the bot.
-pub const REPORTED: [&str; 2] = [LOGGED_OUT, REPLACED];
+pub const REPORTED: [&str; 4] = [LOGGED_OUT, REPLACED, BANNED, "creds_corrupt"];
 
 /// One event of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,9 @@ pub struct Sign {
     /// The record has a form that only the library or the bot's own report writes. A text that
     /// somebody sent the bot has not.
     pub certain: bool,
+    /// It is the sentence that a bot prints after the reason: near a record that gives the
+    /// reason it is the same event.
+    pub after_the_reason: bool,
 }
 
 /// What one record holds.
@@ -56,6 +60,8 @@ pub struct RecordSigns {
     pub library: bool,
     /// The hash of the logger's message, where a logger wrote the record.
     pub message: Option<u64>,
+    /// What the rest of the record may take back: counted when the record has ended.
+    pub pending: Vec<Sign>,
     /// A conflict of connections. The rest of the record may say which one it is.
     pub conflict: bool,
 }
@@ -64,6 +70,7 @@ impl RecordSigns {
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.signs.is_empty()
+            && self.pending.is_empty()
             && self.secrets == 0
             && self.opened.is_none()
             && !self.library
@@ -82,6 +89,9 @@ pub struct Patterns {
     secret: Regex,
     logged_out: Option<usize>,
     replaced: Option<usize>,
+    banned: Option<usize>,
+    /// The patterns that a record counts for when it has ended.
+    at_the_end: Vec<usize>,
     sieve: Sieve,
 }
 
@@ -151,6 +161,8 @@ impl Patterns {
         Ok(Self {
             logged_out: shipped(LOGGED_OUT),
             replaced: shipped(REPLACED),
+            banned: shipped(BANNED),
+            at_the_end: REPORTED.iter().filter_map(|name| shipped(name)).collect(),
             sieve: Sieve::new(&literals)?,
             patterns,
             set,
@@ -164,7 +176,8 @@ impl Patterns {
         &self.patterns
     }
 
-    /// What a record without its envelopes holds.
+    /// What a record without its envelopes holds. It may go on: what more of it could take back
+    /// is pending.
     pub fn judge(&self, record: &[u8]) -> RecordSigns {
         let shape = RecordShape::of(record);
         let mut found = RecordSigns {
@@ -186,12 +199,18 @@ impl Patterns {
             }
         }
         let reason = close::reason(record, &shape);
+        let mut after_the_reason = None;
         for (pattern, closed) in [
             (self.logged_out, reason.logged_out),
             (self.replaced, reason.replaced),
+            (self.banned, reason.banned),
         ] {
-            if let Some(pattern) = pattern.filter(|pattern| closed && !signs.contains(pattern)) {
-                signs.push(pattern);
+            let Some(pattern) = pattern.filter(|pattern| closed && !signs.contains(pattern)) else {
+                continue;
+            };
+            signs.push(pattern);
+            if Some(pattern) == self.logged_out && reason.after_the_reason {
+                after_the_reason = Some(pattern);
             }
         }
         found.conflict = reason.conflict
@@ -199,13 +218,16 @@ impl Patterns {
                 .iter()
                 .flatten()
                 .all(|pattern| !signs.contains(pattern));
-        if !signs.is_empty() || found.conflict {
+        if !signs.is_empty() {
             let certain = close::is_certain(record, &shape);
             signs.sort_unstable();
-            found.signs = signs
-                .into_iter()
-                .map(|pattern| Sign { pattern, certain })
-                .collect();
+            let signs = signs.into_iter().map(|pattern| Sign {
+                pattern,
+                certain,
+                after_the_reason: after_the_reason == Some(pattern),
+            });
+            (found.pending, found.signs) =
+                signs.partition(|sign| self.at_the_end.contains(&sign.pattern));
         }
         found
     }
@@ -232,7 +254,11 @@ impl Patterns {
         if found.conflict
             && let Some(pattern) = self.replaced
         {
-            found.signs.push(Sign { pattern, certain });
+            found.signs.push(Sign {
+                pattern,
+                certain,
+                after_the_reason: false,
+            });
         }
     }
 }

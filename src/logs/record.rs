@@ -79,50 +79,15 @@ pub fn is_key_value(text: &[u8]) -> bool {
     key > 0 && text.get(key) == Some(&b'=')
 }
 
-/// Whether lines of this form may be parts of longer lines, judged by one of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Envelope {
-    /// No line is a part.
-    Whole,
-    /// Docker's json-file: a part does not end with a newline.
-    Docker,
-    /// CRI: a part has the tag `P`.
-    Cri,
-}
+/// What every line of Docker's json-file holds.
+pub const DOCKER: &[u8] = b"\"log\":\"";
 
-impl Envelope {
-    /// What the first line of a chunk shows.
-    pub fn of(line: &[u8]) -> Self {
-        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
-        if line.first() == Some(&b'{') {
-            return match memmem::find(line, b"\"log\":\"") {
-                Some(_) => Self::Docker,
-                None => Self::Whole,
-            };
-        }
-        let start = &line[..line.len().min(60)];
-        match memmem::find(start, b" stdout ").or_else(|| memmem::find(start, b" stderr ")) {
-            Some(_) => Self::Cri,
-            None => Self::Whole,
-        }
-    }
-
-    /// Whether this line may be a part. Never false for a line that is one.
-    pub fn may_be_part(self, line: &[u8]) -> bool {
-        match self {
-            Self::Whole => false,
-            Self::Docker => {
-                // Docker writes `log` first, so the newline stands near the end.
-                let near = &line[line.len().saturating_sub(120)..];
-                memmem::find(near, b"\\n\"").is_none() && memmem::find(line, b"\\n\"").is_none()
-            }
-            Self::Cri => {
-                let start = &line[..line.len().min(60)];
-                memmem::find(start, b" stdout P ").is_some()
-                    || memmem::find(start, b" stderr P ").is_some()
-            }
-        }
-    }
+/// Whether a line with [`DOCKER`] may be a part of a longer one: the last part ends with a
+/// newline. Never false for a line that is one.
+pub fn may_be_docker_part(line: &[u8]) -> bool {
+    // Docker writes `log` first, so the newline stands near the end.
+    let near = &line[line.len().saturating_sub(120)..];
+    memmem::find(near, b"\\n\"").is_none() && memmem::find(line, b"\\n\"").is_none()
 }
 
 fn trim_cr(line: &[u8]) -> &[u8] {

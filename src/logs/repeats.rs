@@ -15,6 +15,8 @@ const MOST: usize = 64;
 #[derive(Clone, Debug, Default)]
 pub struct Repeats {
     groups: Vec<RepeatGroup>,
+    /// Where a record gave the reason of an end: session, pattern and line.
+    reasons: Vec<(Arc<str>, usize, u64)>,
 }
 
 #[derive(Clone, Debug)]
@@ -84,9 +86,31 @@ impl Repeats {
         })
     }
 
+    /// Remembers that a record at this line gave the reason of an end.
+    pub fn note_reason(&mut self, session: &Arc<str>, pattern: usize, line: u64) {
+        self.reasons.retain(|(other, known, at)| {
+            (other != session || *known != pattern) && line.saturating_sub(*at) <= NEAR_LINES
+        });
+        if self.reasons.len() < MOST {
+            self.reasons.push((Arc::clone(session), pattern, line));
+        }
+    }
+
+    /// Whether a record shortly before this line gave the reason of an end. Of one sentence
+    /// only: the next one is an event of its own.
+    pub fn follows_reason(&mut self, session: &Arc<str>, pattern: usize, line: u64) -> bool {
+        let found = self.reasons.iter().position(|(other, known, at)| {
+            other == session && *known == pattern && line.saturating_sub(*at) <= NEAR_LINES
+        });
+        found.is_some_and(|index| {
+            self.reasons.swap_remove(index);
+            true
+        })
+    }
+
     /// Whether nothing is remembered.
     pub fn is_empty(&self) -> bool {
-        self.groups.is_empty()
+        self.groups.is_empty() && self.reasons.is_empty()
     }
 }
 

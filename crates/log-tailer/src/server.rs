@@ -88,6 +88,7 @@ impl<S: Sink> Tailer<S> {
             }
             if self.take_orders() {
                 self.follower.sweep();
+                self.follower.consumer_mut().finish();
                 self.report();
                 self.commit();
                 return;

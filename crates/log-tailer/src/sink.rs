@@ -66,6 +66,9 @@ pub trait Sink: Consumer + Sized {
     /// Asked before each look.
     fn orders(&mut self) -> Orders;
 
+    /// The last lines before a stop were read; what follows is saved.
+    fn finish(&mut self) {}
+
     /// Paths that could not be read since the last call, each with the error.
     fn report(&mut self, problems: Vec<String>);
 

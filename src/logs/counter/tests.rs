@@ -51,8 +51,9 @@ fn block<'a>(log: &'a str, lines: &'a str) -> Block<'a> {
     }
 }
 
-/// The folders are looked at in this second.
+/// The folders are looked at in this second, and the logs have ended.
 fn look(counter: &mut Counter, at: i64, sessions: &[&str]) {
+    counter.flush_all();
     counter.placer().see(&seen(at, sessions));
     counter.settle(Some(Timestamp::from_secs(at)));
 }
@@ -148,6 +149,7 @@ fn a_line_in_parts_is_one_line_and_counts_to_its_end() {
     part(Part::Middle, &x);
     part(Part::Last, r#""type":"device_removed"}"#);
     part(Part::Lines, "device_removed\n");
+    counter.flush_all();
     let changes = changes(&counter);
     let is = |name: &str, value| ("a".to_owned(), name.to_owned(), value);
     assert!(
@@ -186,7 +188,48 @@ fn an_event_at_two_levels_counts_once_and_the_bots_report_again() {
     );
     let own = "Device Logged Out, Please Scan Again And Run.\n";
     counter.lines(block("/l/a-out.log", own));
+    counter.flush_all();
     assert!(changes(&counter).contains(&is("event:device_removed", 2)));
+}
+
+/// A bot gives the reason, and then says in a sentence what it means.
+#[test]
+fn the_sentence_after_the_reason_is_the_same_event() {
+    let events = |text: &str| {
+        let mut counter = counter(None, &["a"]);
+        counter.lines(block("/l/a-out.log", text));
+        counter.flush_all();
+        let event = counter.counts().sessions["a"].events.get("device_removed");
+        event.map_or(0, |count| count.value)
+    };
+    for (text, count) in [
+        (
+            "Connection closed. Status: 401\nLogged out, clearing session and restarting...\n",
+            1,
+        ),
+        ("Logged out, clearing session and restarting...\n", 1),
+        ("Logged out\nx\nLogged out\n", 2),
+        ("Closed. Code: 401\nLogged out\nLogged out\n", 2),
+        (
+            "Closed. Code: 401\nx\n[Baileys] Logged out\nClosed. Code: 401\nLogged out\n",
+            2,
+        ),
+    ] {
+        assert_eq!(events(text), count, "{text}");
+    }
+}
+
+/// The end of a log that was rotated away.
+#[test]
+fn the_last_record_of_a_copy_counts() {
+    let mut counter = counter(None, &["a"]);
+    counter.begin_copy();
+    counter.lines(block("/l/a.log", "x\nConnection closed. Status: 401\n"));
+    counter.end_copy(true);
+    assert_eq!(
+        counter.counts().sessions["a"].events["device_removed"].value,
+        1
+    );
 }
 
 /// What a conflict was is known when its record has ended; a log that falls silent ends it.
@@ -217,6 +260,7 @@ fn a_line_that_names_none_follows_the_one_before() {
     // The next block goes on where the last one ended.
     counter.lines(block("/l/all.log", "    at x\n[salon] x\ndevice_removed\n"));
     counter.lines(block("/l/else.log", "y\n"));
+    counter.flush_all();
     let lines = |counter: &Counter, session: &str| counter.counts().sessions[session].lines.value;
     assert_eq!((lines(&counter, "shop"), lines(&counter, "salon")), (3, 2));
     assert_eq!(
@@ -387,6 +431,7 @@ fn the_parts_of_a_line_count_for_one_session() {
             ..block("/l/a-out.log", &lines)
         });
     }
+    counter.flush_all();
     let counts = counter.counts();
     assert_eq!(counts.sessions["b"].lines.value, 1);
     assert_eq!(counts.sessions["b"].events["device_removed"].value, 1);

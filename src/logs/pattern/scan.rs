@@ -3,11 +3,11 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr2, memmem, memrchr};
 
 use super::super::encoding::to_utf8;
 use super::super::record::{
-    Envelope, Unwrapped, is_continuation, is_key_value, is_pretty_header, unwrap,
+    DOCKER, Unwrapped, is_continuation, is_key_value, is_pretty_header, may_be_docker_part, unwrap,
 };
 use super::{Patterns, RecordSigns, close, shape::RecordShape};
 
@@ -31,7 +31,7 @@ pub struct Hit<'a> {
 /// What a log's next chunk continues.
 #[derive(Clone, Debug, Default)]
 pub struct ScanState {
-    /// The record at the end of the last chunk, in which something was found.
+    /// The record at the end of the last chunk.
     open: Option<OpenRecord>,
     /// What came of a line whose parts stand in several envelopes, while it goes on.
     joined: Option<Vec<u8>>,
@@ -45,6 +45,12 @@ struct OpenRecord {
     text: Vec<u8>,
     lines: usize,
     found: RecordSigns,
+}
+
+impl OpenRecord {
+    fn is_undecided(&self) -> bool {
+        self.found.conflict || !self.found.pending.is_empty()
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -61,7 +67,7 @@ impl ScanState {
 
     /// Whether something was found that is counted only when its record has ended.
     pub fn is_undecided(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.found.conflict)
+        self.open.as_ref().is_some_and(OpenRecord::is_undecided)
     }
 }
 
@@ -115,7 +121,8 @@ impl Patterns {
             secrets: u64::from(found.secrets > 0 && long.found.secrets == 0),
             conflict: false,
             library: found.library && !long.found.library,
-            signs: found.signs.clone(),
+            signs: [found.signs, found.pending].concat(),
+            pending: Vec::new(),
         };
         let seen = &long.found.signs;
         fresh
@@ -146,6 +153,23 @@ impl Patterns {
         self.close_record(state, &mut sink);
     }
 
+    /// Counts what is pending as if the record had ended; more of it may come all the same.
+    pub fn settle(&self, state: &mut ScanState, mut sink: impl FnMut(Hit<'_>, &RecordSigns)) {
+        if let Some(open) = state.open.as_mut() {
+            let pending = RecordSigns {
+                message: open.found.message,
+                pending: std::mem::take(&mut open.found.pending),
+                conflict: std::mem::take(&mut open.found.conflict),
+                ..RecordSigns::default()
+            };
+            let signs = &mut open.found.signs;
+            self.end_record(&open.raw, &open.text, pending, &mut |hit, found| {
+                signs.extend_from_slice(&found.signs);
+                sink(hit, found);
+            });
+        }
+    }
+
     /// `raw` is the line that carries these lines, if an envelope does.
     fn scan_chunk(
         &self,
@@ -155,26 +179,18 @@ impl Patterns {
         state: &mut ScanState,
         sink: &mut impl FnMut(Hit<'_>, &RecordSigns),
     ) {
-        let Some(first) = line_at(chunk, 0) else {
-            return;
-        };
-        let envelope = match raw {
-            Some(_) => Envelope::Whole,
-            None => Envelope::of(&chunk[first.start..first.end]),
-        };
         let mut at = self.continue_record(chunk, 0, raw, state, sink);
         let mut search = self.sieve.search(folded);
-        let every_line = raw.is_none()
-            && !self.sieve.sees_through_envelopes()
-            && !matches!(unwrap(&chunk[first.start..first.end]).text, Cow::Borrowed(text)
-                if text.len() == first.end - first.start);
-        let mut parts = Parts { envelope, next: 0 };
+        // What an expression looks for may stand in an envelope with other bytes between.
+        let every_line =
+            raw.is_none() && !self.sieve.sees_through_envelopes() && may_hide_text(chunk);
+        let mut parts = DockerParts::new(raw.is_none());
         while at < chunk.len() {
             let line = if every_line || state.joined.is_some() {
                 line_at(chunk, at)
             } else {
                 let found = search.find(at);
-                let part = parts.find(chunk, at, found);
+                let part = parts.find(chunk, at);
                 let perhaps = match (found, part) {
                     (Some(a), Some(b)) => Some(a.min(b)),
                     (a, b) => a.or(b),
@@ -194,6 +210,10 @@ impl Patterns {
         // An open record that lines without a hit follow has ended.
         if state.open.is_some() && at < chunk.len() {
             self.close_record(state, sink);
+        }
+        if state.joined.is_none() && at < chunk.len() {
+            // Nothing was found in it so far.
+            state.open = last_record(chunk, at, raw);
         }
     }
 
@@ -230,29 +250,7 @@ impl Patterns {
         let mut lines = vec![text];
         let mut start = line.start;
         if !closed {
-            // Back to the first line of the record.
-            while lines.len() < MOST_LINES && start > from {
-                let first = &lines[lines.len() - 1];
-                let beneath = is_key_value(first);
-                if !is_continuation(first) && !beneath {
-                    break;
-                }
-                let before = Line {
-                    start: memrchr(b'\n', &chunk[from..start - 1])
-                        .map_or(from, |newline| from + newline + 1),
-                    end: start - 1,
-                };
-                let text = text_of(&chunk[before.start..before.end], raw);
-                if memchr(b'\n', &text).is_some()
-                    || is_complete(&text)
-                    || beneath && !is_pretty_header(&text)
-                {
-                    break;
-                }
-                start = before.start;
-                lines.push(text);
-            }
-            lines.reverse();
+            start = first_line(chunk, from, start, raw, &mut lines);
         }
         let mut count = lines.len();
         let mut text = lines.join(&b'\n');
@@ -275,13 +273,13 @@ impl Patterns {
         }
         if !closed && end >= chunk.len() && count < MOST_LINES && text.len() < MOST_BYTES {
             state.open = Some(OpenRecord {
-                raw: lines[..lines.len().min(MOST_BYTES)].to_vec(),
+                raw: short(lines),
                 text,
                 lines: count,
                 found,
             });
-        } else if found.conflict {
-            self.decide(lines, &text, sink);
+        } else {
+            self.end_record(lines, &text, found, sink);
         }
         end
     }
@@ -300,9 +298,11 @@ impl Patterns {
             && text.len() < MOST_BYTES
             && let Some(line) = line_at(chunk, at)
         {
-            let more = text_of(&chunk[line.start..line.end], raw);
-            let continues = is_continuation(&more) || header && is_key_value(&more);
-            if !continues || memchr(b'\n', &more).is_some() {
+            // A part of a longer line, and a line that carries several, begin anew.
+            let Some(more) = line_of_record(&chunk[line.start..line.end], raw) else {
+                break;
+            };
+            if !(is_continuation(&more) || header && is_key_value(&more)) {
                 break;
             }
             header = false;
@@ -359,8 +359,9 @@ impl Patterns {
         // What was counted stays counted, also where the new lines take it back.
         found.signs = std::mem::take(&mut open.found.signs);
         found.signs.extend(fresh.signs);
-        let explained = |pattern| found.signs.iter().any(|sign| sign.pattern == pattern);
-        found.conflict &= !self.of_conflicts().into_iter().any(explained);
+        let counted = |pattern| found.signs.iter().any(|sign| sign.pattern == pattern);
+        found.pending.retain(|sign| !counted(sign.pattern));
+        found.conflict &= !self.of_conflicts().into_iter().any(counted);
         open.found = found;
         state.open = Some(open);
     }
@@ -392,24 +393,41 @@ impl Patterns {
     }
 
     fn close_record(&self, state: &mut ScanState, sink: &mut impl FnMut(Hit<'_>, &RecordSigns)) {
-        if let Some(open) = state.open.take()
-            && open.found.conflict
-        {
-            self.decide(&open.raw, &open.text, sink);
+        if let Some(open) = state.open.take() {
+            self.end_record(&open.raw, &open.text, open.found, sink);
         }
     }
 
-    /// Counts a conflict that nothing in its record explains.
-    fn decide(&self, raw: &[u8], text: &[u8], sink: &mut impl FnMut(Hit<'_>, &RecordSigns)) {
-        let shape = RecordShape::of(text);
-        let mut found = RecordSigns {
-            message: shape.message,
-            conflict: true,
-            ..RecordSigns::default()
-        };
-        self.decide_conflict(&mut found, close::is_certain(text, &shape));
-        if !found.signs.is_empty() {
-            sink(Hit { raw, text }, &found);
+    /// Counts what depends on the whole of a record.
+    fn end_record(
+        &self,
+        raw: &[u8],
+        text: &[u8],
+        found: RecordSigns,
+        sink: &mut impl FnMut(Hit<'_>, &RecordSigns),
+    ) {
+        // Only what is pending, and a conflict, are looked at.
+        let hit = Hit { raw, text };
+        if !found.pending.is_empty() {
+            let ended = RecordSigns {
+                signs: found.pending,
+                message: found.message,
+                ..RecordSigns::default()
+            };
+            sink(hit, &ended);
+        }
+        if found.conflict {
+            // Nothing in the record explains it.
+            let shape = RecordShape::of(text);
+            let mut found = RecordSigns {
+                message: shape.message,
+                conflict: true,
+                ..RecordSigns::default()
+            };
+            self.decide_conflict(&mut found, close::is_certain(text, &shape));
+            if !found.signs.is_empty() {
+                sink(hit, &found);
+            }
         }
     }
 
@@ -420,16 +438,15 @@ impl Patterns {
         if !fresh.is_empty() {
             sink(Hit { raw, text }, &fresh);
         }
-        if found.conflict {
-            self.decide(raw, text, sink);
-        }
+        self.end_record(raw, text, found, sink);
     }
 }
 
-/// What of this was not counted before. A conflict is not decided yet.
+/// What of this was not counted before. What depends on the whole record is not decided yet.
 fn counted(found: &RecordSigns, before: Option<&RecordSigns>) -> RecordSigns {
     let mut fresh = RecordSigns {
         conflict: false,
+        pending: Vec::new(),
         ..found.clone()
     };
     if let Some(before) = before {
@@ -444,40 +461,129 @@ fn counted(found: &RecordSigns, before: Option<&RecordSigns>) -> RecordSigns {
     fresh
 }
 
-/// A line without its envelopes, unless `raw` carries it.
-fn text_of<'a>(line: &'a [u8], raw: Option<&[u8]>) -> Cow<'a, [u8]> {
-    match raw {
-        Some(_) => Cow::Borrowed(line),
-        None => unwrap(line).text,
-    }
-}
-
-/// Where the next line is that may be a part of a longer one.
-struct Parts {
-    envelope: Envelope,
-    /// No such line begins before this place.
-    next: usize,
-}
-
-impl Parts {
-    /// At or after `at`; not beyond `limit`, if there is one.
-    fn find(&mut self, chunk: &[u8], at: usize, limit: Option<usize>) -> Option<usize> {
-        if self.envelope == Envelope::Whole {
-            return None;
+/// Goes back from a record's last known line, which begins at `start`, to its first one, not
+/// beyond `from`. Where that begins; `lines` are then all of them in order.
+fn first_line<'a>(
+    chunk: &'a [u8],
+    from: usize,
+    mut start: usize,
+    raw: Option<&[u8]>,
+    lines: &mut Vec<Cow<'a, [u8]>>,
+) -> usize {
+    while lines.len() < MOST_LINES && start > from {
+        let first = &lines[lines.len() - 1];
+        let beneath = is_key_value(first);
+        if !is_continuation(first) && !beneath {
+            break;
         }
-        let mut from = self.next.max(at);
-        while from < limit.unwrap_or(chunk.len())
-            && let Some(line) = line_at(chunk, from)
-        {
-            if self.envelope.may_be_part(&chunk[line.start..line.end]) {
-                self.next = line.start;
-                return Some(line.start);
+        let before = Line {
+            start: memrchr(b'\n', &chunk[from..start - 1])
+                .map_or(from, |newline| from + newline + 1),
+            end: start - 1,
+        };
+        let Some(text) = line_of_record(&chunk[before.start..before.end], raw) else {
+            break;
+        };
+        if is_complete(&text) || beneath && !is_pretty_header(&text) {
+            break;
+        }
+        start = before.start;
+        lines.push(text);
+    }
+    lines.reverse();
+    start
+}
+
+/// The record at the end of a chunk, in which nothing was found from `from` on: the next chunk
+/// may go on with it.
+fn last_record(chunk: &[u8], from: usize, raw: Option<&[u8]>) -> Option<OpenRecord> {
+    let end = chunk.len() - usize::from(chunk.ends_with(b"\n"));
+    if end < from {
+        return None;
+    }
+    let start = memrchr(b'\n', &chunk[from..end]).map_or(from, |newline| from + newline + 1);
+    let last = line_of_record(&chunk[start..end], raw)?;
+    if is_complete(&last) {
+        return None;
+    }
+    let mut lines = vec![last];
+    let start = first_line(chunk, from, start, raw, &mut lines);
+    let count = lines.len();
+    let text = lines.join(&b'\n');
+    (count < MOST_LINES && text.len() < MOST_BYTES).then(|| OpenRecord {
+        raw: short(raw.unwrap_or(&chunk[start..])),
+        text,
+        lines: count,
+        found: RecordSigns::default(),
+    })
+}
+
+/// A line without its envelopes, unless `raw` carries it. `None` for a part of a longer line
+/// and for one that carries several.
+fn line_of_record<'a>(line: &'a [u8], raw: Option<&[u8]>) -> Option<Cow<'a, [u8]>> {
+    let unwrapped = match raw {
+        Some(_) => Unwrapped {
+            text: Cow::Borrowed(line),
+            partial: false,
+        },
+        None => unwrap(line),
+    };
+    let whole = !unwrapped.partial && memchr(b'\n', &unwrapped.text).is_none();
+    whole.then_some(unwrapped.text)
+}
+
+/// Where the next line of Docker's json-file is that may be a part of a longer one. Those of
+/// other envelopes the sieve finds.
+struct DockerParts {
+    /// No such line begins before this place; `None` where there is none at all.
+    next: Option<usize>,
+    searched: bool,
+}
+
+impl DockerParts {
+    /// `wanted`: whether there may be any.
+    fn new(wanted: bool) -> Self {
+        Self {
+            next: wanted.then_some(0),
+            searched: false,
+        }
+    }
+
+    /// At or after `at`, which does not go back.
+    fn find(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
+        let next = self.next?;
+        if self.searched && next >= at {
+            return self.next;
+        }
+        self.searched = true;
+        let mut from = at;
+        self.next = loop {
+            let Some(found) = memmem::find(&chunk[from..], DOCKER) else {
+                break None;
+            };
+            let start =
+                memrchr(b'\n', &chunk[at..from + found]).map_or(at, |newline| at + newline + 1);
+            let Some(line) = line_at(chunk, start) else {
+                break None;
+            };
+            if may_be_docker_part(&chunk[line.start..line.end]) {
+                break Some(line.start);
             }
-            from = line.end + 1;
-        }
-        self.next = from;
-        None
+            from = (line.end + 1).min(chunk.len());
+        };
+        self.next
     }
+}
+
+/// Whether a line of this may hold text that reads otherwise without its envelope: with
+/// escapes, colours or doubled quotes.
+fn may_hide_text(chunk: &[u8]) -> bool {
+    memchr2(b'\\', 0x1b, chunk).is_some() || memmem::find(chunk, b"\"\"").is_some()
+}
+
+/// As much of a record as is kept.
+fn short(raw: &[u8]) -> Vec<u8> {
+    raw[..raw.len().min(MOST_BYTES)].to_vec()
 }
 
 /// Whether nothing can continue this line: it is a whole object of JSON.

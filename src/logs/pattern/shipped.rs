@@ -62,10 +62,27 @@ pub(super) use conflict;
 pub(super) const LOGGED_OUT: &str = concat!(
     r"device_removed|",
     r"\b(?:device|you are|you have been|whatsapp(?: session)?|session|bot|instance)\W{1,3}(?:is |was |has been |got )?logged out\b|",
-    r"logged out\W{1,4}(?:please|scan|re-?scan|re-?link|re-?pair)|",
+    r"logged out\W{1,4}(?:please|scan|re-?scan|re-?link|re-?pair)|logged out dari hp\b|",
     r"sesi.{1,3}n (?:ha sido |fue )?(?:cerrada|invalidada)|dispositivo (?:foi |fue |ha sido )?(?:desconectado|desvinculado|removido|eliminado)|",
+    r"sesi.{1,3}n inv.{1,2}lida\W{1,4}(?:por favor )?(?:borr|elimin|vuelv|escane)|",
+    r"conexi.{1,3}n cerrada\W{1,4}(?:por favor )?(?:elimin|borr)|desconectado permanentemente|",
+    r"(?:has|ha|fuiste|fue|foi)(?: sido)? desconectad[oa] d[eo]l? whatsapp|\bdeslogad[oa] d[eo] whatsapp|\bbot (?:foi )?deslogado\b|",
+    r"\baparelho (?:foi )?(?:desconectado|desvinculado|removido)|",
     r"sess.{1,3}o (?:foi )?(?:encerrada|desconectada|invalidada)|",
-    r"\b(?:session|sesi|perangkat|device|akun|bot)\W(?:anda )?(?:telah |sudah |ter)?(?:logout|log out|dikeluarkan)\b"
+    r"\b(?:session|sesi|perangkat|device|akun|bot)\W(?:anda )?(?:telah |sudah |ter)?(?:logout|log out|dikeluarkan)\b|",
+    r"\bperangkat (?:anda )?(?:telah |sudah )?keluar\W{1,4}(?:sila|harap|tolong|mohon|hapus|pindai|scan|logged|dari sesi|dari whatsapp)"
+);
+
+/// What bots print of an account that WhatsApp has banned or locked. A disconnect reason of
+/// 402, 403 or 406 counts as well: `close.rs`.
+pub(super) const BANNED: &str = concat!(
+    r"\b(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun)\W{1,3}(?:[\w+*-]{1,20}\W)?(?:is |was |has been |got |fue |ha sido |foi |telah |sudah |di ?)?",
+    r"(?:banned|banid[oa]|banead[oa]|suspend(?:ed|id[oa])|bloquead[oa]|blokir|diblokir|dibanned|terblokir)",
+    r"(?: temporarily| permanently| temporalmente| permanentemente)?\W{1,3}(?:by |por |pelo |pela |oleh |from |on |do |de |del )?(?:whatsapp\b|wa\b|meta\b|\(?403\b)|",
+    r"\bwhatsapp (?:has |ha )?(?:banned|bloqueou|baniu|bane.{1,2}|suspendi.{1,2}) (?:this|the|your|a|o|el|la|este|esta|tu|su|seu|sua) (?:account|number|n.{1,2}mero|cuenta|conta)|",
+    r"\bwhatsapp (?:account|number) (?:is |was |has been )?(?:temporarily |permanently )?(?:banned|suspended)|",
+    r"^(?:\[[^\]\n]{1,60}\]|[^a-z\n\[]){0,40}(?:(?:your|this|bot) )?(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun) (?:is |was |has been |fue |ha sido |foi |telah |sudah )?",
+    r"(?:banned|banid[oa]|banead[oa]|diblokir|dibanned)\W{0,4}$"
 );
 
 /// What WhatsApp's node and bots print where another process connected with the same login.
@@ -81,15 +98,22 @@ pub(super) const REPLACED: &str = concat!(
 /// A line of source that compares a reason, as Node prints one above an error's stack.
 macro_rules! source_code {
     () => {
-        r"[!=]==?\s{0,3}(?:\w{1,30}\.){1,3}(?:loggedout|connectionreplaced)\b"
+        r"[!=]==?\s{0,3}(?:\w{1,30}\.){0,3}(?:loggedout|connectionreplaced)\b"
     };
 }
 pub(super) use source_code;
 
+/// Source, and the end of a session of a person on a page of the bot's own.
+const OTHER_SESSION: &str = concat!(
+    source_code!(),
+    r"|sesi.{1,3}n cerrada (?:correctamente|exitosamente|con .{1,2}xito|desde (?:ip\b|el auth|la web|el panel|el navegador))|",
+    r"sess.{1,3}o encerrada com sucesso|(?:session|device|instance) logged out success|dispositivo desconectado com sucesso"
+);
+
 /// Connections of another kind that are replaced, source, and the list of all reasons.
 const OTHER_CONNECTION: &str = concat!(
     source_code!(),
-    r#"|^\s{0,8}["']?connectionreplaced["']?: 440,?\s{0,3}$|connectionlost\W{1,4}408\b|"#,
+    r#"|^\s{0,8}["']?connectionreplaced["']?: 440,?\s{0,3}$|connectionlost\W{1,4}408\b|connectionreplaced (?:is|es|=)\W{1,3}440\b|"#,
     r"\b(?:\w{0,10}socket|wss?|redis|mysql|mariadb|postgres\w*|mongo\w*|amqp|mqtt|sse|db|database|pool|peer|client|tcp|http)\W{1,4}connection ?replaced|",
     r"connection ?replaced\W{1,4}(?:browser|tab)\b"
 );
@@ -257,7 +281,7 @@ pub const SHIPPED: &[Pattern] = {
             "device_removed",
             Critical,
             LOGGED_OUT,
-            Some(source_code!()),
+            Some(OTHER_SESSION),
             "WhatsApp has ended the login: an operator must scan a QR code.",
             "6, 7, bots",
         ),
@@ -268,6 +292,14 @@ pub const SHIPPED: &[Pattern] = {
             Some(OTHER_CONNECTION),
             "Another process connected with the same auth folder.",
             "6, 7, bots",
+        ),
+        sign(
+            "account_banned",
+            Critical,
+            BANNED,
+            Some(r"success|com sucesso|con .{1,2}xito|berhasil|\b(?:group|grupo|grup)\b"),
+            "WhatsApp has banned or locked the account (disconnect reason 402, 403 or 406).",
+            "bots",
         ),
         sign(
             "stream_errored",

@@ -17,7 +17,7 @@ const MOST_LITERALS: usize = 160;
 /// So many are searched for in one pass.
 const IN_ONE_PASS: usize = 32;
 /// Words that stand in too many lines to look for, if there is another.
-const COMMON: [&str; 8] = [
+const COMMON: [&str; 9] = [
     "session",
     "message",
     "connection",
@@ -26,22 +26,33 @@ const COMMON: [&str; 8] = [
     "type",
     "attrs",
     "with",
+    "whatsapp",
 ];
 /// What is looked for beside the patterns: what the connection does, and why it ended.
-const BESIDE: [&[u8]; 11] = [
+const BESIDE: [&[u8]; 20] = [
     b"opened connection to wa",
     b"connection errored",
     b"connection closed",
     b"stream errored",
     b"loggedout",
     b"logged_out",
+    b"logged out",
+    b"logout",
+    b"forbidden",
     // The first lines of a node; the rest of it may stand in the next chunk.
     b"stream:error",
     b"conflict",
     // A line of journald's whose text is given as numbers.
     b"\"message\":[",
+    // Parts of a line, of CRI and of journald.
+    b" stdout p ",
+    b" stderr p ",
+    b"line-max",
     // Disconnect reasons, where they are numbers by themselves.
     b"401",
+    b"402",
+    b"403",
+    b"406",
     b"440",
 ];
 

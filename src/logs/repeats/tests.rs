@@ -34,3 +34,28 @@ fn little_is_remembered() {
     }
     assert!(repeats.groups.len() <= MOST);
 }
+
+/// The sentence that a bot prints after the reason is no event of its own.
+#[test]
+fn what_follows_the_reason_is_known_for_some_lines() {
+    let mut repeats = Repeats::default();
+    let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+    assert!(!repeats.follows_reason(&a, 7, 1));
+    for (session, pattern, line, follows) in [
+        (&a, 7, 2, true),
+        (&a, 7, 1 + NEAR_LINES, true),
+        (&a, 7, 2 + NEAR_LINES, false),
+        (&b, 7, 2, false),
+        (&a, 8, 2, false),
+    ] {
+        repeats.note_reason(&a, 7, 1);
+        assert_eq!(repeats.follows_reason(session, pattern, line), follows);
+    }
+    repeats.note_reason(&a, 7, 1);
+    assert!(repeats.follows_reason(&a, 7, 2));
+    assert!(!repeats.follows_reason(&a, 7, 2), "of one sentence only");
+    for session in 0..1000 {
+        repeats.note_reason(&Arc::from(session.to_string().as_str()), 7, 1);
+    }
+    assert!(repeats.reasons.len() <= MOST);
+}

@@ -31,8 +31,8 @@ use super::folder_record;
 use super::leases::{RestartCoordinator, RestartResult, ServiceLease};
 use super::machine::{self, LOOK_EVERY, PERSIST_WITHIN};
 use super::state::{
-    CallKind, CheckResult, Effect, Event, HandedTo, Look, Phase, Restart, Seen, Sources, Trigger,
-    WaitingSession,
+    CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Look, Phase, Restart, Seen, Sources,
+    Trigger, WaitingSession,
 };
 
 use effect_output::{EffectOutput, SavedRestart, refused};
@@ -507,7 +507,8 @@ impl Driver {
                 && (matches!(seen, Seen::Running(_) | Seen::Changing)
                     || matches!(
                         phase,
-                        Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Removed)
+                        Phase::RunningNotConnected
+                            | Phase::HandedOver(HandedTo::Config(Forbids::Removed))
                     ));
             let mut connected = BTreeSet::new();
             if asks {

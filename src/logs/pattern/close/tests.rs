@@ -1,10 +1,12 @@
 use super::super::{Hit, Patterns, RecordSigns, ScanState};
 use super::*;
 
+static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| Patterns::shipped_and(&[]).unwrap());
+
 /// How often `device_removed` and `connection_replaced` are counted in this text, and how often
 /// in a form that pages.
 fn closes(text: &str) -> ((u32, u32), (u32, u32)) {
-    let patterns = Patterns::shipped_and(&[]).unwrap();
+    let patterns = &*PATTERNS;
     let (mut all, mut certain) = ((0, 0), (0, 0));
     let mut sink = |_: Hit<'_>, found: &RecordSigns| {
         for sign in &found.signs {
@@ -51,7 +53,6 @@ fn what_bots_print_counts_and_is_their_own_report() {
         "Connection closed. You are logged out.",
         "[WhatsApp] Logged out. Please delete the whatsapp-auth/ folder and restart the app to re-link.",
         "closed: loggedOut (401)",
-        "statusCode: 401",
         "[ ⚠ ] 401 Sesión cerrada, elimina la carpeta y escanea nuevamente.",
         "Dispositivo desconectado, verifique novamente e execute.",
         "session telah logout, harap hapus session dan scan kembali",
@@ -144,6 +145,234 @@ fn the_librarys_own_record_is_a_report() {
 }
 
 #[test]
-fn the_sets_compile() {
+fn the_expressions_compile() {
     assert!(compiled(&SIGNS).is_some() && compiled(&REPORT).is_some());
+    assert!(compiled(&[REPORT_OF_WHATSAPP, HINT, ANY_PROGRAM]).is_some());
+    assert!(compiled(&[LOGGED_OUT, REPLACED, BANNED]).is_some());
+    assert!(expression(LABELLED).is_some() && expression(PLACED).is_some());
+}
+
+/// How often each pattern of an end is counted: logged out, replaced, banned.
+fn ends(text: &str) -> [u32; 3] {
+    let patterns = &*PATTERNS;
+    let mut counts = [0; 3];
+    let mut sink = |_: Hit<'_>, found: &RecordSigns| {
+        for sign in &found.signs {
+            match patterns.patterns()[sign.pattern].name.as_ref() {
+                "device_removed" => counts[0] += 1,
+                "connection_replaced" => counts[1] += 1,
+                "account_banned" => counts[2] += 1,
+                _ => {}
+            }
+        }
+    };
+    let mut state = ScanState::default();
+    patterns.scan(text.as_bytes(), &mut state, &mut Vec::new(), &mut sink);
+    patterns.flush(&mut state, &mut sink);
+    counts
+}
+
+/// What real bots print when their login has ended, in four languages.
+#[test]
+fn a_login_that_has_ended_counts_in_every_wording() {
+    for text in [
+        "Logged out: true",
+        "Connection closed. Code: 401 | Logged out: true",
+        "Logged Out",
+        "🚪 Logged Out",
+        "[LOGGED OUT]",
+        "[Logged out, clearing state....]",
+        "❌ Logged out. Clearing auth and restarting...",
+        "❌ Logged out - session required",
+        "❌ Logged out! Deleting session and exiting...",
+        "Logged out, clearing session and restarting...",
+        "warn: [sales:client] Logged out",
+        "[Baileys] Logged out",
+        "[baileys] Logged out — re-scan QR to reconnect",
+        "[Baileys] Logged out: sess-12",
+        "[Baileys] Logged out for acme. Clearing auth.",
+        "[BAILEYS] Logged out. Manual reconnect required.",
+        "[BAILEYS] Logged out detected, reinitializing with cleared session...",
+        "2026-11-28T20:00:00Z [wa] Logged out",
+        "🔒 Device Logged Out",
+        "⚠️ WhatsApp logged out.",
+        "LoggedOut!",
+        "Alasan: Logged Out dari HP",
+        "closed: 401 Unauthorized",
+        "[2026-11-28T20:00:00.000Z] Closed: 401",
+        "❌ [auth_info_baileys] Closed: 401 - Unauthorized",
+        "Closed. Code: 401",
+        "Closed with code: 401",
+        "[Baileys] Closed sess-12 — code: 401",
+        "[BAILEYS] empresa 7 desconectou (code 401)",
+        "[SESSION] Connection closed — code: 401",
+        "❌ WhatsApp connection closed: 401",
+        "Connection closed 401",
+        "WhatsApp desconectado u-12 401",
+        "disconnected with reason: loggedOut",
+        "❌ Conexão fechada. Motivo: 401. Reconectando: false",
+        "⚠️ [ACME] Conexão encerrada: 401",
+        "Conexão fechada (logout). A sessão pode ser inválida.",
+        "Bot deslogado!",
+        "❌ Bot deslogado no dispositivo loja. Reinicie manualmente.",
+        "🔒 Bot deslogado. Escaneie o QR Code novamente.",
+        "Conexão: #3 - Account: #7 | Deslogada do WhatsApp.",
+        "Você foi desconectado do WhatsApp. Escaneie o QR code novamente",
+        "❌ Você foi desconectado do WhatsApp.",
+        "O bot foi desconectado do WhatsApp, irei apagar e gerar um qr code novo.",
+        "sessão encerrada no celular",
+        "Aparelho desconectado. Leia o QR code.",
+        "❌ Sesión inválida. Borra la carpeta y vuelve a vincular.",
+        "[ ⚠ ] Conexion cerrada, por favor elimina la carpeta MysticSession y escanea nuevamente.",
+        "Borre la carpeta baileys, Bot desconectado Permanentemente",
+        "Sesión cerrada desde el teléfono. Borrando sesión guardada...",
+        "[bot] Sesión cerrada (LOGOUT). Re-vincular",
+        "⚠️ Bot desconectado (razón: 401). Reintentando...",
+        "Has sido desconectado de WhatsApp",
+        "Perangkat Keluar, Silakan Pindai Ulang",
+        "Perangkat Keluar. Hapus folder \"session\" dan jalankan ulang.",
+        "→ Perangkat keluar dari sesi. Pairing ulang diperlukan.",
+        "File sesi rusak/perangkat keluar. Silakan hapus file sesi dan pindai ulang.",
+        "Perangkat logout. Silakan scan ulang.",
+        "Sesi logout. Hapus folder sessions/creds.json lalu pairing ulang.",
+        "Koneksi ditutup karena 401",
+        "❌ Koneksi close: loggedOut (401) - Connection Failure",
+        "[Evolution API]  [salon]  v2.2.2  163   -  Thu Nov 26 2026 22:36:12     WARN   [WAMonitoringService]  [string]  Instance \"salon\" - LOGOUT",
+        r#"{"level":"warn","msg":"Instance \"salon\" - LOGOUT"}"#,
+    ] {
+        assert_eq!(ends(text), [1, 0, 0], "{text}");
+    }
+}
+
+#[test]
+fn a_banned_account_counts() {
+    for text in [
+        "Connection closed. Status: 403, Reason: Connection Failure",
+        "Closed. Code: 403",
+        "❌ Koneksi close: forbidden (403) - Connection Failure",
+        "Conexão fechada. Motivo: 403",
+        "[Baileys] Connection closed — reason: forbidden",
+        "connection closed { statusCode: 406 }",
+        "🚫 Account banned",
+        "Your account has been banned by WhatsApp",
+        "Número banido pelo WhatsApp (403)",
+        "Tu número ha sido bloqueado por WhatsApp",
+        "Nomor telah diblokir oleh WhatsApp",
+        "WhatsApp account is temporarily banned",
+    ] {
+        assert_eq!(ends(text), [0, 0, 1], "{text}");
+    }
+}
+
+/// Other parts of a bot, other services, source and comparisons.
+#[test]
+fn what_only_resembles_an_end_does_not_count() {
+    for text in [
+        "statusCode: 408, loggedOut is 401",
+        "loggedOut is 401, statusCode: 408",
+        "Connection closed. statusCode: 408 (loggedOut = 401)",
+        "statusCode(515) !== DisconnectReason.loggedOut(401)",
+        "Connection closed: 515 !== loggedOut",
+        "shouldReconnect = 428 !== DisconnectReason.loggedOut",
+        "statusCode: 408, connectionReplaced is 440",
+        "code 428 !== connectionReplaced (440)",
+        "Desconectado del CRM. Estado: 401",
+        "[CRM] Desconectado. Motivo: 401",
+        "Desconectado de la base de datos. Código: 401",
+        "Conexión con Chatwoot cerrada. Código: 401",
+        "Disconnected from the ticket server of Acme, code=401",
+        "Telegram bot disconnected: 401: Unauthorized",
+        "Discord gateway closed, code: 401",
+        "Connection to api.example.org closed: 401",
+        "OpenAI request closed with status 401",
+        "API status: 401, connection closed",
+        "[API] Connection closed. Status: 403",
+        "Conexão com o banco fechada. Motivo: 401",
+        "Koneksi ke database terputus, kode: 401",
+        "Ticket closed: 401",
+        "Fails closed: 401 session-missing",
+        "is fail-closed: 401",
+        "if (lastDisconnect?.error?.output?.statusCode === 401) { console.log(\"closed\") }",
+        "const gone = statusCode == 401 || statusCode == 403 // connection closed",
+        "[Auth] Logged out",
+        "Logged out user 12",
+        "[AuthService] Logged out: user 12",
+        "Logged out successfully",
+        "user logged out: true",
+        "the User is logged out: true",
+        "socket.emit userLoggedOut 7",
+        r#"{"event":"user.loggedOut","id":7}"#,
+        r#"{"success":true,"loggedOut":true}"#,
+        "chatbot deslogado",
+        "Usuário deslogado!",
+        "O usuário foi desconectado do sistema",
+        "Sesión cerrada exitosamente",
+        "Sesión cerrada desde IP: 10.0.0.1",
+        "Conexión cerrada, reconectando...",
+        "[ ⚠ ] Sesión incorrecta, por favor elimina la carpeta x y escanea nuevamente.",
+        "Perangkat keluaran: printer",
+        "semua perangkat keluar atau Room ID salah",
+        "Instance \"salon\" - REMOVED",
+        "✅ Número banido com sucesso!",
+        "User banned from the group",
+        "Account banned until 12/12/2026",
+        "Forbidden: 403 GET /admin",
+        "AxiosError: Request failed with status code 403",
+    ] {
+        assert_eq!(ends(text), [0, 0, 0], "{text}");
+    }
+}
+
+/// Where nothing tells whether the bot is connected, these page.
+#[test]
+fn a_report_that_other_programs_write_as_well_does_not_page() {
+    for text in [
+        "statusCode: 401",
+        "Logged out",
+        "Logged out: true",
+        "Sesión cerrada",
+        "❌ Dispositivo desconectado",
+        "Bot deslogado!",
+        "Account banned",
+        "Ana: Logged out, please scan again",
+        "Ana wrote: closed: 401",
+    ] {
+        assert_eq!(closes(text).1, (0, 0), "{text}");
+    }
+    for text in [
+        "[Baileys] Logged out",
+        "❌ Logged out. Clearing auth and restarting...",
+        "closed: 401 Unauthorized",
+        "Sesión cerrada desde el teléfono",
+        "Você foi desconectado do WhatsApp. Escaneie",
+        "Perangkat Keluar, Silakan Pindai",
+        "🔒 Bot deslogado. Escaneie o QR Code novamente.",
+        "[salon]  Instance \"salon\" - LOGOUT",
+        "❌ WhatsApp connection closed: 401",
+    ] {
+        assert_eq!(closes(text).1, (1, 0), "{text}");
+    }
+}
+
+/// A file of the folder that cannot be read, as Node prints the error and as pino does.
+#[test]
+fn an_unreadable_file_of_the_folder_is_the_librarys_report() {
+    for (text, certain) in [
+        (
+            "AuthFileCorruptError: Auth file is corrupt or unreadable: /srv/bot/creds.json\n    at x (y)",
+            true,
+        ),
+        (
+            r#"{"level":60,"err":{"type":"AuthFileCorruptError","message":"Auth file is corrupt or unreadable: /srv"},"msg":"x"}"#,
+            true,
+        ),
+        ("Ana: my bot says Auth file is corrupt or unreadable", false),
+    ] {
+        let found = PATTERNS.judge(text.as_bytes());
+        let [sign] = found.pending[..] else {
+            panic!("{text}: {found:?}");
+        };
+        assert_eq!(PATTERNS.patterns()[sign.pattern].name, "creds_corrupt");
+        assert_eq!(sign.certain, certain, "{text}");
+    }
 }

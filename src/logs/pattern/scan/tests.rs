@@ -58,6 +58,106 @@ fn a_record_counts_once_although_a_line_takes_it_back() {
     assert_eq!(counted, ["connection_replaced", "device_removed"]);
 }
 
+/// What a later line takes back is not counted before it is there.
+#[test]
+fn a_later_line_tells_what_the_code_stands_for() {
+    for (lines, wanted) in [
+        (
+            [
+                "Connection closed. statusCode: 401\n",
+                "    { tag: 'conflict', attrs: { type: 'replaced' } }\n",
+            ],
+            &["connection_replaced"][..],
+        ),
+        (
+            [
+                "Connection closed. statusCode: 401\n",
+                "    at AxiosError: Request failed\n",
+            ],
+            &[],
+        ),
+        (["isLoggedOut\n", "  disconnected, statusCode: 515\n"], &[]),
+        (
+            ["Connection closed. statusCode: 401\n", "    at x (y)\n"],
+            &["device_removed"],
+        ),
+    ] {
+        let whole = lines.concat();
+        assert_eq!(names(&[&whole]), wanted, "{whole}");
+        assert_eq!(names(&lines), wanted, "{whole}");
+        assert_eq!(names(&[lines[0], "", lines[1]]), wanted, "{whole}");
+    }
+}
+
+/// What was counted before the record had ended is not counted again when more of it comes.
+#[test]
+fn a_record_that_was_settled_may_go_on() {
+    let patterns = patterns();
+    let mut all = Vec::new();
+    let mut sink = |_: Hit<'_>, found: &RecordSigns| {
+        for sign in &found.signs {
+            all.push(patterns.patterns()[sign.pattern].name.to_string());
+        }
+    };
+    let mut state = ScanState::default();
+    for chunk in [
+        "Connection closed. statusCode: 401\n",
+        "    at device_removed\n",
+        "    { tag: 'conflict', attrs: { type: 'replaced' } }\n",
+        "Error: Stream Errored (conflict)\n",
+        "    at x (y)\n",
+        "    { code: 440 } closed\n",
+    ] {
+        patterns.scan(chunk.as_bytes(), &mut state, &mut Vec::new(), &mut sink);
+        patterns.settle(&mut state, &mut sink);
+    }
+    assert!(!state.is_undecided());
+    patterns.flush(&mut state, &mut sink);
+    let wanted = [
+        "device_removed",
+        "connection_replaced",
+        "connection_replaced",
+    ];
+    assert_eq!(all, wanted);
+}
+
+/// The lines before a sign say whose it is, and may stand in the chunk before.
+#[test]
+fn a_record_begins_in_the_chunk_before() {
+    let lines = ["AxiosError: a\n", "    status: 401,\n", "    closed\n"];
+    assert_eq!(names(&lines), [""; 0]);
+    assert_eq!(names(&[&lines.concat()]), [""; 0]);
+}
+
+/// Which envelopes a log holds is no matter of its first line.
+#[test]
+fn lines_with_and_without_an_envelope_may_be_mixed() {
+    let (a, b) = ("x device_re", "moved y");
+    let cri = |tag: &str, part: &str| format!("2026-11-28T20:00:00.1Z stdout {tag} {part}\n");
+    let stderr = |tag: &str, part: &str| format!("2026-11-28T20:00:00.1Z stderr {tag} {part}\n");
+    for parts in [
+        cri("P", a) + &cri("F", b),
+        stderr("P", a) + &stderr("F", b),
+        docker(a, "stdout") + &docker(&format!("{b}\n"), "stdout"),
+        format!("{{\"MESSAGE\":\"{a}\",\"_LINE_BREAK\":\"line-max\"}}\n{{\"MESSAGE\":\"{b}\"}}\n"),
+    ] {
+        for before in [
+            "",
+            "plain\n",
+            "{\"level\":30,\"msg\":\"x\"}\n",
+            "==> bot.log <==\n\n",
+        ] {
+            let text = format!("{before}{parts}plain\n");
+            assert_eq!(names(&[&text]), ["device_removed"], "{text}");
+            assert_eq!(
+                names(&[before, &parts, "plain\n"]),
+                ["device_removed"],
+                "{text}"
+            );
+        }
+    }
+}
+
 fn docker(part: &str, stream: &str) -> String {
     let log = serde_json::to_string(part).unwrap();
     format!("{{\"log\":{log},\"stream\":\"{stream}\",\"time\":\"2026-11-28T20:00:00Z\"}}\n")

@@ -61,7 +61,7 @@ impl Transition {
                     self.lock(Duration::ZERO);
                 }
             },
-            Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Removed) => {
+            Phase::RunningNotConnected | Phase::HandedOver(HandedTo::Config(Forbids::Removed)) => {
                 self.observe(Duration::ZERO, Sources::Connection);
             }
             Phase::Down | Phase::HandedOver(HandedTo::Pause) => {

@@ -528,7 +528,7 @@ fn what_ends_after_its_start_is_told_once_and_counts_as_down() {
 /// The configuration no longer names it, and an operator has started it.
 #[test]
 fn a_removed_service_is_over_once_its_sessions_are_connected() {
-    let state = in_phase(Phase::HandedOver(HandedTo::Removed));
+    let state = in_phase(Phase::HandedOver(HandedTo::Config(Forbids::Removed)));
     let (state, effects) = next(&state, &Event::OwnRestart, at(1, 1));
     assert_eq!(
         awaited(&effects),
@@ -544,7 +544,10 @@ fn a_removed_service_is_over_once_its_sessions_are_connected() {
         ..Look::default()
     };
     let (missing, _) = next(&state, &looked(&state, Seen::Unknown), at(1, 2));
-    assert_eq!(missing.phase, Phase::HandedOver(HandedTo::Removed));
+    assert_eq!(
+        missing.phase,
+        Phase::HandedOver(HandedTo::Config(Forbids::Removed))
+    );
     let (state, effects) = next(&state, &Event::Looked(state.awaited, look), at(1, 2));
     assert_eq!(state.phase, Phase::Back);
     assert!(effects.contains(&Effect::Forget));

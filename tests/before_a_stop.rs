@@ -1,5 +1,6 @@
-//! What can be known before a bot is stopped is asked before: five kinds of restarts that
-//! could only fail; and what an emergency does that may not stop the bot.
+//! What can be known before a bot is stopped is asked before: six kinds of restarts that
+//! could only fail; what an emergency does that may not stop the bot; and what of before the
+//! stop still counts after it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -241,4 +242,105 @@ fn an_emergency_that_may_not_stop_a_connected_bot_is_armed() {
     assert!(world.moved(&before) > 100, "{run}");
     assert_eq!((world.calls("stop"), world.calls("start")), (0, 0));
     assert_eq!(world.status()["armed"], json!([]));
+}
+
+/// A stop may damage it, and there would be no copy to put back.
+#[test]
+fn a_creds_json_that_cannot_be_copied() {
+    let (mut world, before) = World::new();
+    if !world.run_all_as(61_241) {
+        return;
+    }
+    let state = world.at("state");
+    fs::create_dir(&state).unwrap();
+    std::os::unix::fs::chown(&state, Some(61_241), Some(61_241)).unwrap();
+    // Of root.
+    fs::create_dir(state.join("creds")).unwrap();
+    fs::set_permissions(state.join("creds"), PermissionsExt::from_mode(0o700)).unwrap();
+    world.start();
+    let run = nobody_is_stopped(&world, &before, "creds_not_copied");
+    let detail = run["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("chown") && detail.contains("the bot is connected"),
+        "{detail}"
+    );
+    assert_eq!(world.status()["armed"][0]["session"], "bot");
+}
+
+/// A second session of the process, whose creds.json has a copy and is missing: a person is
+/// about to pair it anew.
+fn unpaired(world: &mut World) -> PathBuf {
+    let folder = world.at("sessions/two");
+    let quiet = std::time::SystemTime::now() - std::time::Duration::from_secs(900);
+    testkit::fixture::unpack("bloated-classic-387", &folder, quiet).unwrap();
+    world.start();
+    world.wait("it has a copy", || {
+        let (code, out, err) = world.command(&["creds", "list", "two"]);
+        match code == Some(0) && out.contains("in the folder") {
+            true => Ok(()),
+            false => Err(format!("{out}{err}")),
+        }
+    });
+    let creds = folder.join("creds.json");
+    fs::remove_file(&creds).unwrap();
+    creds
+}
+
+fn nothing_was_put_back(world: &World, creds: &Path) {
+    world.wait("the restart is over", || {
+        match world.status()["services"][0]["phase"].as_str() {
+            None => Ok(()),
+            Some(phase) => Err(phase.to_owned()),
+        }
+    });
+    assert_eq!((world.calls("stop"), world.calls("start")), (1, 1));
+    world.is_connected().unwrap();
+    assert!(!creds.exists(), "{}", world.read("log"));
+    assert_eq!(
+        world.metric("baileys_remediator_service_stops_total"),
+        Some(1.0)
+    );
+}
+
+#[test]
+fn a_creds_json_that_was_missing_before_a_late_stop_stays_missing() {
+    let (mut world, _) = World::new();
+    let creds = unpaired(&mut world);
+    world.mark("late");
+    let run = world.asked("emergency");
+    assert_eq!(run["reason"], "not_gone", "{run}");
+    world.end_bot();
+    nothing_was_put_back(&world, &creds);
+}
+
+#[test]
+fn a_creds_json_that_was_missing_before_a_crash_stays_missing() {
+    let (mut world, _) = World::new();
+    let creds = unpaired(&mut world);
+    world.mark("hold-ask-down");
+    world.deliver("emergency");
+    world.wait_for_file("reached-ask-down");
+    world.signal(rustix::process::Signal::KILL);
+    world.ends();
+    world.unmark("hold-ask-down");
+    world.start();
+    nothing_was_put_back(&world, &creds);
+}
+
+#[test]
+fn a_stop_that_cannot_be_called_counts_as_none() {
+    let (mut world, before) = World::new();
+    let config = fs::read_to_string(world.at("config.yml")).unwrap();
+    let missing = config.replace("stop: [sh,", "stop: [/nonexistent/sh,");
+    fs::write(world.at("config.yml"), missing).unwrap();
+    world.start();
+    nobody_is_stopped(&world, &before, "not_stopped");
+    let service = world.status()["services"][0].clone();
+    assert_eq!(service["last_stop"], Value::Null, "{service}");
+    assert_eq!(service["cooldown_until"], Value::Null, "{service}");
+    assert_eq!(service["budget_left"], 2, "{service}");
+    assert_eq!(
+        world.metric("baileys_remediator_service_stops_total"),
+        Some(0.0)
+    );
 }

@@ -425,13 +425,17 @@ fn plan_clean_undo() {
         .set_modified(SystemTime::now() - QUARTER)
         .unwrap();
     world.remediator(&["undo", &run]).must(
-        0,
+        1,
         &[
             &format!("{} files put back", planned - 1),
             "1 stay in the quarantine",
             "Restart the bot",
         ],
     );
+    let again = world
+        .remediator(&["undo", &run])
+        .must(1, &["no file was put back", "1 stay in the quarantine"]);
+    assert!(!again.out.contains("Restart the bot"), "{}", again.out);
     let undone = world.snapshot("bot");
     assert_eq!(undone.bytes(anew), Some(&b"made anew"[..]));
     let mut rest = before.clone();
@@ -454,6 +458,76 @@ fn plan_clean_undo() {
         (&last["action"], &last["status"]),
         (&"undo".into(), &"done".into())
     );
+}
+
+/// As on a full disk. A reader that has closed its pipe is no error.
+#[test]
+fn output_that_cannot_be_written_is_an_error_of_every_command() {
+    let world = new_world();
+    world.bot("bot", BLOATED, "disconnected");
+    world.remediator(&["pause", "--reason=x"]).must(0, &[]);
+    world.remediator(&["resume"]).must(0, &[]);
+    world.remediator(&["clean", "bot"]).must(0, &[]);
+    let exporter: &[&[&str]] = &[
+        &["--help"],
+        &["--version"],
+        &["rules"],
+        &["patterns"],
+        &["patterns", "--output=json"],
+        &["status"],
+        &["status", "--output=json"],
+    ];
+    let remediator: &[&[&str]] = &[
+        &["--help"],
+        &["--version"],
+        &["plan", "bot"],
+        &["plan", "bot", "--output=json"],
+        &["clean", "bot", "--dry-run"],
+        &["runs"],
+        &["runs", "--output=json"],
+        &["runs", "show", "1"],
+        &["status"],
+        &["status", "--output=json"],
+        &["doctor"],
+        &["doctor", "--output=json"],
+        &["creds", "list", "bot"],
+        &["pause", "--reason=x"],
+        &["resume"],
+    ];
+    let of_exporter = exporter.iter().map(|args| (EXPORTER, args));
+    let of_remediator = remediator.iter().map(|args| (REMEDIATOR, args));
+    for (program, args) in of_exporter.chain(of_remediator) {
+        let flags = match program == EXPORTER {
+            true => world.exporter_flags(),
+            false => world.remediator_flags(),
+        };
+        let run = |out: std::process::Stdio| {
+            let output = Command::new(program)
+                .args(*args)
+                .args(&flags)
+                .stdout(out)
+                .output()
+                .unwrap();
+            (
+                output.status.code(),
+                String::from_utf8(output.stderr).unwrap(),
+            )
+        };
+        let says = "failed to write to standard output";
+        let full = File::options().write(true).open("/dev/full").unwrap();
+        let (code, err) = run(full.into());
+        assert!(
+            code == Some(2) && err.contains(says),
+            "{args:?}: {code:?} {err}"
+        );
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (code, err) = run(writer.into());
+        assert!(
+            code != Some(2) && !err.contains(says),
+            "{args:?}: {code:?} {err}"
+        );
+    }
 }
 
 /// `--force` overrides the connection only, and asks a person for the session's name.

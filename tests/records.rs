@@ -534,7 +534,11 @@ fn every_attribute_survives_clean_and_undo() {
         .unwrap();
     let newer = attributes(&folder.join(&anew));
     let (code, said, err) = command(&world, &["undo", &run]);
-    assert_eq!(code, 0, "{err}");
+    assert_eq!(code, 1, "{err}");
+    assert_eq!(
+        world.show("3")["detail"],
+        "files of the run that were not put back: 1"
+    );
     assert!(
         said.contains("1 stay in the quarantine") && said.contains("Restart the bot"),
         "{said}"

@@ -575,6 +575,14 @@ fn plain_commands() {
         })
         .unwrap();
 
+    // It may have been carried out all the same, so nothing is started beside it yet.
+    let told = world.service("bot7", &["--start"]);
+    assert!(
+        told.code == Some(2) && told.err.contains("may still be under way"),
+        "{told:?}"
+    );
+    fs::remove_file(world.at("sessions/bot7/.baileys_quarantine/operator.json")).unwrap();
+
     // What a start command leaves running stays; what a look leaves does not.
     world.write(
         "does",

@@ -9,6 +9,10 @@
 
 mod restart_world;
 
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -17,20 +21,44 @@ use restart_world::{REMEDIATOR, World};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Signals that ask for a graceful shutdown.
-const END: [(&str, Signal); 6] = [
-    ("SIGINT", Signal::INT),
-    ("SIGTERM", Signal::TERM),
-    ("SIGQUIT", Signal::QUIT),
-    ("SIGUSR1", Signal::USR1),
-    ("SIGUSR2", Signal::USR2),
-    ("SIGALRM", Signal::ALARM),
+const END: [(&str, i32); 18] = [
+    ("SIGINT", libc::SIGINT),
+    ("SIGTERM", libc::SIGTERM),
+    ("SIGQUIT", libc::SIGQUIT),
+    ("SIGUSR1", libc::SIGUSR1),
+    ("SIGUSR2", libc::SIGUSR2),
+    ("SIGALRM", libc::SIGALRM),
+    ("SIGVTALRM", libc::SIGVTALRM),
+    ("SIGPROF", libc::SIGPROF),
+    ("SIGXCPU", libc::SIGXCPU),
+    ("SIGXFSZ", libc::SIGXFSZ),
+    ("SIGIO", libc::SIGIO),
+    ("SIGPWR", libc::SIGPWR),
+    ("SIGSTKFLT", libc::SIGSTKFLT),
+    ("SIGSYS", libc::SIGSYS),
+    ("SIGTRAP", libc::SIGTRAP),
+    ("SIGABRT", libc::SIGABRT),
+    ("SIGRTMIN+1", 0),
+    ("SIGRTMIN+30", 0),
 ];
 /// Signals with which it goes on.
-const IGNORED: [(&str, Signal); 2] = [("SIGHUP", Signal::HUP), ("SIGPIPE", Signal::PIPE)];
+const IGNORED: [(&str, i32); 2] = [("SIGHUP", libc::SIGHUP), ("SIGPIPE", libc::SIGPIPE)];
 
-/// The cases wait rather than work: three at a time.
+fn send(pid: u32, name: &str, number: i32) {
+    let number = match name.strip_prefix("SIGRTMIN+") {
+        Some(beyond) => libc::SIGRTMIN() + beyond.parse::<i32>().unwrap(),
+        None => number,
+    };
+    // The real-time signals have no name in rustix.
+    let sent = Command::new("sh")
+        .args(["-c", &format!("kill -{number} {pid}")])
+        .status();
+    assert!(sent.unwrap().success(), "{name}");
+}
+
+/// The cases wait rather than work: six at a time.
 fn few_at_once<T: Sync>(cases: &[T], case: impl Fn(&T) + Sync) {
-    for some in cases.chunks(3) {
+    for some in cases.chunks(6) {
         thread::scope(|scope| {
             for one in some {
                 scope.spawn(|| case(one));
@@ -62,7 +90,7 @@ fn is_done(world: &World, before: &testkit::fixture::Snapshot) {
 fn the_others_complete_what_has_begun_and_end() {
     few_at_once(&END, |(name, signal)| {
         let (mut world, before) = stopped_bot();
-        world.signal(*signal);
+        send(world.pid(), name, *signal);
         world.says(&format!("signal={name}"));
         world.unmark("hold-ask-down");
         assert!(world.ends(), "{name}");
@@ -74,8 +102,8 @@ fn the_others_complete_what_has_begun_and_end() {
 fn with_a_hangup_it_goes_on() {
     few_at_once(&IGNORED, |(name, signal)| {
         let (world, before) = stopped_bot();
-        world.signal(*signal);
-        if *signal == Signal::HUP {
+        send(world.pid(), name, *signal);
+        if *signal == libc::SIGHUP {
             world.says("reload is not supported yet; ignoring");
         }
         world.unmark("hold-ask-down");
@@ -170,8 +198,8 @@ fn a_command_completes_what_has_begun() {
             .spawn()
             .unwrap();
         world.wait_for_file(&format!("reached-{point}"));
-        for (_, signal) in END.iter().chain(&IGNORED) {
-            kill_process(Pid::from_child(&command), *signal).unwrap();
+        for (name, signal) in END.iter().chain(&IGNORED) {
+            send(command.id(), name, *signal);
         }
         world.unmark(&format!("hold-{point}"));
         let ended = world.wait("the command ends", || {
@@ -184,4 +212,88 @@ fn a_command_completes_what_has_begun() {
             _ => assert!(world.moved(&before) > 200),
         }
     });
+}
+
+/// A pipe that takes no more, as that of a log reader that hangs.
+fn full_pipe() -> (std::io::PipeReader, std::io::PipeWriter) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut filled = OpenOptions::new()
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(format!("/proc/self/fd/{}", writer.as_raw_fd()))
+        .unwrap();
+    let full = loop {
+        if let Err(error) = filled.write(&[b'x'; 4096]) {
+            break error.kind();
+        }
+    };
+    assert_eq!(full, ErrorKind::WouldBlock);
+    (reader, writer)
+}
+
+#[test]
+fn a_log_reader_that_hangs_leaves_no_bot_down() {
+    let (mut world, before) = World::new();
+    let (reader, writer) = full_pipe();
+    world.start_with_log(writer.try_clone().unwrap().into());
+    let run = world.asked("emergency");
+    assert_eq!(run["status"], "done", "{run}");
+    assert!(world.moved(&before) > 200);
+    world.is_connected().unwrap();
+    world.signal(Signal::TERM);
+    assert!(world.ends(), "it does not wait for the reader");
+    // Killed while the bot is down, it cannot serve at its next start.
+    let (mut world, _) = stopped_bot();
+    world.signal(Signal::KILL);
+    assert!(!world.ends());
+    world.unmark("hold-ask-down");
+    std::fs::remove_file(world.at("token")).unwrap();
+    world.spawn_with_log(writer.into());
+    world.wait("the bot is connected", || world.is_connected());
+    assert!(!world.ends(), "it could not serve");
+    drop(reader);
+}
+
+#[test]
+fn a_log_reader_that_hangs_does_not_stop_the_exporter() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_reader, writer) = full_pipe();
+    let port = testkit::net::free_port(None).unwrap();
+    let mut exporter = Command::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(env!("CARGO_BIN_EXE_baileys_exporter"))
+        .arg(format!("--sessions.path={}", dir.path().display()))
+        .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+        .stdin(Stdio::null())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let (world, _) = World::new();
+    let url = format!("http://127.0.0.1:{port}/metrics");
+    world.wait("a scrape", || testkit::net::get(&url)?.ok());
+    kill_process(Pid::from_child(&exporter), Signal::TERM).unwrap();
+    let ended = world.wait("the exporter ends", || {
+        let ended = exporter.try_wait().map_err(|error| error.to_string())?;
+        ended.ok_or_else(|| "it runs".to_owned())
+    });
+    assert!(ended.success());
+}
+
+/// What is logged until the end is written, also before an exit with an error.
+#[test]
+fn the_log_is_written_to_its_end() {
+    let (mut world, _) = World::new();
+    world.start();
+    world.signal(Signal::TERM);
+    assert!(world.ends());
+    assert!(world.read("log").contains("graceful shutdown"));
+    std::fs::remove_file(world.at("token")).unwrap();
+    let log = std::fs::File::create(world.at("log")).unwrap();
+    world.spawn_with_log(log.into());
+    assert!(!world.ends());
+    assert!(
+        world.read("log").contains("error: "),
+        "{}",
+        world.read("log")
+    );
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use baileys_exporter::app::App;
 use baileys_exporter::cli::exit_codes::FAILED;
-use baileys_exporter::cli::{self, complain, print, until_stopped};
+use baileys_exporter::cli::{self, complain, log, print, until_stopped};
 use baileys_exporter::config::{CommonFlags, ExporterFlags, LogFlags, RemediatorFlags, Settings};
 use baileys_exporter::connection::{Memory, Recent};
 use baileys_exporter::exporter::server::{Exporter, keeps_state};
@@ -215,26 +215,26 @@ async fn show_status(settings: Settings, output: Output) -> ExitCode {
 
 async fn serve(exporter: Arc<Exporter>, listen: &[String], web_config: Option<&Path>) -> ExitCode {
     let (Ok(stopped), Ok(mut hangup)) = (until_stopped(), signal(SignalKind::hangup())) else {
-        complain("error: cannot listen for signals");
+        log::say("error: cannot listen for signals");
         return ExitCode::from(FAILED);
     };
     let web_config = match web_config.map(WebConfig::open).transpose() {
         Ok(web_config) => web_config,
         Err(error) => {
-            complain(&format!("error: {error}"));
+            log::say(&format!("error: {error}"));
             return ExitCode::from(FAILED);
         }
     };
     let listeners = match bind(listen).await {
         Ok(listeners) => listeners,
         Err(error) => {
-            complain(&format!("error: {error}"));
+            log::say(&format!("error: {error}"));
             return ExitCode::from(FAILED);
         }
     };
     let first = exporter.look().await;
     if let Err(error) = exporter.follow_logs(&first).await {
-        complain(&format!("error: {error}"));
+        log::say(&format!("error: {error}"));
         return ExitCode::from(FAILED);
     }
     tracing::info!(

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baileys_exporter::cli::exit_codes::FAILED;
-use baileys_exporter::cli::{self, complain, ignore_hangups, until_stopped};
-use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings};
+use baileys_exporter::cli::{self, complain, ignore_hangups, log, until_stopped};
+use baileys_exporter::config::{CommonFlags, LogFlags, RemediatorFlags, Settings, parse_span};
 use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
 use baileys_exporter::remediator::pause;
@@ -82,7 +82,7 @@ enum Command {
         #[arg(long)]
         yes: bool,
         /// With --force: move keys that were inactive for this long, instead of 14d.
-        #[arg(long, value_name = "SPAN", value_parser = humantime::parse_duration)]
+        #[arg(long, value_name = "SPAN", value_parser = parse_span)]
         inactive_for: Option<Duration>,
     },
     /// List the saved copies of a session's creds.json, or restore one.
@@ -305,7 +305,8 @@ async fn program() -> ExitCode {
 
 /// Whatever keeps it from serving: who was left stopped by a crash is started.
 async fn cannot_serve(settings: &Settings, error: &str) -> ExitCode {
-    complain(&format!("error: {error}"));
+    // A reader that hangs keeps no bot down.
+    log::say(&format!("error: {error}"));
     operator::start_pending_without_serving(settings, clock::Clock::system()).await;
     ExitCode::from(FAILED)
 }

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use baileys_exporter::cli::complain;
 use baileys_exporter::cli::exit_codes::FAILED;
+use baileys_exporter::cli::{self, complain, log};
 
 /// Threads that may block. With those of `folder::looks`, and the processes that are asked and
 /// started, they stay below the `TasksMax` of the shipped units.
@@ -12,9 +12,19 @@ const MAX_BLOCKING_THREADS: usize = 128;
 /// What hangs in the kernel gets this long at the end.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
+/// Writes the rest of the log, also where the program panics.
+struct Flush;
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        log::flush();
+    }
+}
+
 /// Runs a program to its end. A look that hangs, on a file system that does not answer for
 /// example, does not keep it from ending.
 pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
+    let _flush = Flush;
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
@@ -28,7 +38,7 @@ pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
     };
     let exit = runtime.block_on(program);
     runtime.shutdown_timeout(LAST_WAIT);
-    exit
+    cli::exit_code(exit)
 }
 
 #[cfg(test)]

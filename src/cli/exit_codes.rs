@@ -57,7 +57,7 @@ pub const MEANINGS: [Meaning; 9] = [
     Meaning {
         commands: "`baileys_remediator clean`, `undo`, `creds restore`",
         done: "done",
-        refused: "a guard refused; no file was touched",
+        refused: "a guard refused, and no file was touched; or `undo` left a file, because the folder has a newer one or it is missing",
         failed: "an error, or no such session or run",
     },
     Meaning {

@@ -1,40 +1,23 @@
 //! Terminal output and signals of both programs.
 
 pub mod exit_codes;
+pub mod log;
 pub mod neutral;
+mod signals;
 pub mod table;
 
-use std::future::Future;
 use std::io::{self, Write};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::exit_codes::FAILED;
 use self::neutral::{neutral, neutral_styled};
+pub use self::signals::until_stopped;
 
-/// Resolves with the name of the first signal that asks for a graceful shutdown: SIGINT,
-/// SIGTERM, SIGQUIT, SIGUSR1, SIGUSR2 or SIGALRM. After this call none of them ends the
-/// process by itself. Every Rust program ignores SIGPIPE, which a client that disconnects
-/// would raise.
-///
-/// Errors: failed to install the signal handlers.
-pub fn until_stopped() -> io::Result<impl Future<Output = &'static str>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut quit = signal(SignalKind::quit())?;
-    let mut user1 = signal(SignalKind::user_defined1())?;
-    let mut user2 = signal(SignalKind::user_defined2())?;
-    let mut alarm = signal(SignalKind::alarm())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => "SIGINT",
-            _ = terminate.recv() => "SIGTERM",
-            _ = quit.recv() => "SIGQUIT",
-            _ = user1.recv() => "SIGUSR1",
-            _ = user2.recv() => "SIGUSR2",
-            _ = alarm.recv() => "SIGALRM",
-        }
-    })
-}
+/// Whether something could not be written to standard output.
+static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Keeps SIGHUP, including that of a closed terminal, from ending the process.
 ///
@@ -58,9 +41,9 @@ pub fn defer_signals() -> io::Result<()> {
     tokio::spawn(async move {
         let name = tokio::select! {
             name = stopped => name,
-            _ = hangup.recv() => "SIGHUP",
+            _ = hangup.recv() => "SIGHUP".to_owned(),
         };
-        complain(&format!(
+        log::say(&format!(
             "{name} received: completing the command before exiting"
         ));
     });
@@ -68,10 +51,31 @@ pub fn defer_signals() -> io::Result<()> {
 }
 
 /// Writes to standard output, with colours only on a terminal. What a terminal would obey, but
-/// for the colours of the tables, is escaped. A closed pipe (`| head`) is no error.
+/// for the colours of the tables, is escaped. A closed pipe (`| head`) is no error; after any
+/// other error the program ends with exit code 2, see [`exit_code`].
 pub fn print(text: &str) {
     let mut out = anstream::stdout().lock();
-    let _ = writeln!(out, "{}", neutral_styled(text));
+    let written = writeln!(out, "{}", neutral_styled(text)).and_then(|()| out.flush());
+    drop(out);
+    check_output(written);
+}
+
+fn check_output(written: io::Result<()>) {
+    let Err(error) = written else { return };
+    let is_closed_pipe = error.kind() == io::ErrorKind::BrokenPipe;
+    if !is_closed_pipe && !OUTPUT_FAILED.swap(true, Ordering::Relaxed) {
+        complain(&format!(
+            "error: failed to write to standard output: {error}"
+        ));
+    }
+}
+
+/// The exit code of a program that ends with this one: 2 where its output could not be written.
+pub fn exit_code(exit: ExitCode) -> ExitCode {
+    match OUTPUT_FAILED.load(Ordering::Relaxed) {
+        true => ExitCode::from(FAILED),
+        false => exit,
+    }
 }
 
 /// Parses the command line. Ends the program where it is wrong, and for `--help` and
@@ -80,7 +84,13 @@ pub fn parse<T: clap::Parser>() -> T {
     T::try_parse().unwrap_or_else(|error| {
         // `--help` and `--version` belong on standard output.
         if !error.use_stderr() {
-            error.exit();
+            check_output(error.print().and_then(|()| io::stdout().flush()));
+            let failed = OUTPUT_FAILED.load(Ordering::Relaxed);
+            std::process::exit(if failed {
+                FAILED.into()
+            } else {
+                error.exit_code()
+            });
         }
         let text = error.render().to_string();
         let harmless = neutral(&text);
@@ -93,8 +103,9 @@ pub fn parse<T: clap::Parser>() -> T {
     })
 }
 
-/// The same on standard error.
+/// The same on standard error, behind the log. Waits for the reader.
 pub fn complain(text: &str) {
+    log::flush();
     let mut err = anstream::stderr().lock();
     let _ = writeln!(err, "{}", neutral_styled(text));
 }

@@ -1,7 +1,6 @@
 //! Text from outside on a terminal: names, paths and errors may hold anything.
 
 use std::borrow::Cow;
-use std::io::{self, Write};
 
 use unicode_width::UnicodeWidthChar;
 
@@ -82,22 +81,6 @@ pub fn fit(text: &str, columns: usize) -> Cow<'_, str> {
     let head = take(&mut text.chars(), room - room / 2);
     let tail = tail.chars().rev();
     Cow::Owned(head.chars().chain([CUT]).chain(tail).collect())
-}
-
-/// Standard error for the log: a line is one write.
-#[derive(Debug)]
-pub struct NeutralStderr;
-
-impl Write for NeutralStderr {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(line);
-        io::stderr().write_all(neutral(&text).as_bytes())?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
-    }
 }
 
 #[cfg(test)]

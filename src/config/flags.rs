@@ -7,11 +7,12 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
-use crate::cli::neutral::NeutralStderr;
+use crate::cli::log::{self, LogWriter};
 use crate::folder::SessionsPath;
 use crate::policy::BatchSetting;
 
 use super::file::parse_batch;
+use super::span::parse_span;
 
 /// Flags about sessions, their connection and the state; global, so that they may stand
 /// before or behind a command.
@@ -53,7 +54,7 @@ pub struct CommonFlags {
     pub connection_command: Option<String>,
 
     /// Treat a bot as disconnected only if none of its files was written for this long [default: 10m]
-    #[arg(long = "connection.quiet", value_name = "SPAN", global = true, value_parser = humantime::parse_duration, help_heading = "Connection")]
+    #[arg(long = "connection.quiet", value_name = "SPAN", global = true, value_parser = parse_span, help_heading = "Connection")]
     pub connection_quiet: Option<Duration>,
 
     /// Sessions whose connection sources you trust: "not connected" counts even if the source has never seen the bot connected. Repeatable.
@@ -165,6 +166,10 @@ pub enum LogFormat {
 impl LogFlags {
     /// Sets the log up for the whole process.
     pub fn init(&self) {
+        if let Err(error) = log::start() {
+            log::say(&format!("warning: failed to start the log: {error}"));
+        }
+        log::log_panics();
         use tracing_subscriber::filter::LevelFilter;
         use tracing_subscriber::prelude::*;
         let level = LevelFilter::from_level(self.level);
@@ -175,7 +180,7 @@ impl LogFlags {
                     tracing_logfmt::builder()
                         .with_target(false)
                         .layer()
-                        .with_writer(|| NeutralStderr),
+                        .with_writer(|| LogWriter),
                 )
                 .init(),
             LogFormat::Json => registry
@@ -183,7 +188,7 @@ impl LogFlags {
                     tracing_subscriber::fmt::layer()
                         .json()
                         .flatten_event(true)
-                        .with_writer(|| NeutralStderr),
+                        .with_writer(|| LogWriter),
                 )
                 .init(),
         }

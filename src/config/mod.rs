@@ -11,6 +11,9 @@ mod span;
 pub use file::Insurance;
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 pub use processes::BreakerSettings;
+pub use span::parse_span;
+
+use self::processes::MAX_TIMEOUT;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -204,6 +207,16 @@ impl Settings {
             trust: globs(&trust, "connection.trust")?,
         };
 
+        if connection.quiet.is_zero() {
+            return Err("connection.quiet: must be more than 0s".into());
+        }
+        if connection.timeout.is_zero() {
+            return Err("connection.timeout: must be more than 0s".into());
+        }
+        if connection.timeout > MAX_TIMEOUT {
+            return Err("connection.timeout: not more than 1h".into());
+        }
+
         let mut limits = Limits::default();
         limits.thresholds = file.tiers.thresholds(limits.thresholds);
         if !limits.thresholds.is_ascending() {
@@ -275,6 +288,9 @@ impl Settings {
         };
         if armed.look_every < Duration::from_secs(1) {
             return Err("armed.look_every: not less than 1s".into());
+        }
+        if armed.look_every > MAX_TIMEOUT {
+            return Err("armed.look_every: not more than 1h".into());
         }
         let mut alert_match = file.webhook.r#match;
         if !remediator.webhook_match.is_empty() {

@@ -19,7 +19,7 @@ use super::span::span;
 pub const MOVED: &str = "`service` and `connection.process` are now one section `processes`, which names each process once: an entry holds one of systemd: {unit}, pm2: {name, home}, docker: {container}, command and pid_file; one that may also be stopped and started needs `allow_restart: true`; see docs/configuration.md";
 
 /// No time of a process may be longer: what waits for it must end.
-const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// When everything is stopped because too much happens at once.
 #[derive(Clone, Copy, Debug, PartialEq)]

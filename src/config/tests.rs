@@ -196,6 +196,71 @@ fn errors_say_where_and_what() {
             "insurance.for: not less than 1d",
         ),
         (path, "insurance: {keep: 0}", "insurance.keep: from 1 to 20"),
+        (
+            path,
+            "connection: {quiet: 0s}",
+            "connection.quiet: must be more than 0s",
+        ),
+        (
+            &["--sessions.path=/a", "--connection.quiet=0s"],
+            "",
+            "connection.quiet: must be more than 0s",
+        ),
+        (
+            path,
+            "connection: {quiet: 3651d}",
+            "not be longer than 3650d",
+        ),
+        (
+            path,
+            "connection: {timeout: 0s}",
+            "connection.timeout: must be more than 0s",
+        ),
+        (
+            path,
+            "connection: {timeout: 2h}",
+            "connection.timeout: not more than 1h",
+        ),
+        (
+            path,
+            "connection: {log_fresh: 3651d}",
+            "not be longer than 3650d",
+        ),
+        (
+            path,
+            "armed: {look_every: 2h}",
+            "armed.look_every: not more than 1h",
+        ),
+        (
+            path,
+            "armed: {keep_for: 9999999999d}",
+            "not be longer than 3650d",
+        ),
+        (
+            path,
+            "breaker: {within: 9999999999d}",
+            "not be longer than 3650d",
+        ),
+        (
+            path,
+            "quarantine: {retention: 9999999999d}",
+            "not be longer than 3650d",
+        ),
+        (
+            path,
+            "insurance: {for: 9999999999d}",
+            "not be longer than 3650d",
+        ),
+        (
+            path,
+            "limits: {inactive_for: 9999999999d}",
+            "not be longer than 3650d",
+        ),
+        (
+            path,
+            "processes: [{command: {gone: [x]}, cooldown: 9999999999d}]",
+            "not be longer than 3650d",
+        ),
         (path, "pre_key_batch: 31", "30, 812 or auto"),
         (
             path,

@@ -1,5 +1,6 @@
 //! Whether a bot may be stopped for a clean-up. Pure; the table is [`may_stop`]. The stops of
-//! one process and of all are counted here as well: [`Breaker::lets`] is asked after the table.
+//! one process and of all are counted here as well: [`Breaker::lets`] is asked after the table,
+//! and at last each creds.json is copied.
 //!
 //! | asked in this order | refusal |
 //! |---|---|
@@ -65,6 +66,14 @@ pub enum StopRefusal {
     },
     /// Too many services within the breaker's span, or the breaker is open since.
     BreakerOpen,
+    /// No copy of a creds.json of the service could be kept: a stop that damages it would cost
+    /// the identity.
+    CredsNotCopied {
+        /// Whose.
+        session: String,
+        /// What failed.
+        why: String,
+    },
     /// A person has paused all action.
     Paused,
     /// Another run is under way on a session of the same process. No refusal: the run waits.
@@ -84,13 +93,14 @@ impl StopRefusal {
             StopRefusal::Cooldown { .. } => "service_cooldown",
             StopRefusal::Budget { .. } => "service_budget",
             StopRefusal::BreakerOpen => "breaker_open",
+            StopRefusal::CredsNotCopied { .. } => "creds_not_copied",
             StopRefusal::Paused => "paused",
             StopRefusal::Busy => "busy",
         }
     }
 
     /// Every value of the label but the guard table's own.
-    pub const LABELS: [&'static str; 9] = [
+    pub const LABELS: [&'static str; 10] = [
         "creds_elsewhere",
         "not_worth_a_restart",
         "not_logged_in",
@@ -99,6 +109,7 @@ impl StopRefusal {
         "service_cooldown",
         "service_budget",
         "breaker_open",
+        "creds_not_copied",
         "paused",
     ];
 }
@@ -113,6 +124,7 @@ impl StopRefusal {
                 | StopRefusal::Cooldown { .. }
                 | StopRefusal::Budget { .. }
                 | StopRefusal::BreakerOpen
+                | StopRefusal::CredsNotCopied { .. }
                 | StopRefusal::NotWorthARestart { .. }
         )
     }
@@ -158,6 +170,10 @@ impl fmt::Display for StopRefusal {
             ),
             StopRefusal::BreakerOpen => f.write_str(
                 "the breaker is open: too many services needed this within a short time, which looks like a bad rule or a bad release; look at them, then: baileys_remediator resume",
+            ),
+            StopRefusal::CredsNotCopied { session, why } => write!(
+                f,
+                "creds.json of {session} could not be copied ({why}), so the service is not stopped: a stop could damage it, and there would be no copy to put back. Fix that; baileys_remediator creds list {session} shows the copies"
             ),
             StopRefusal::Paused => f.write_str("a person has paused all action; baileys_remediator resume ends it"),
             StopRefusal::Busy => f.write_str("another run is under way on a session of the same process"),

@@ -403,7 +403,10 @@ pub(super) async fn record(
     if let Err(error) = finished {
         return fail(&format!("the outcome could not be put on record: {error}"));
     }
-    status.into()
+    match result.is_ok_and(|outcome| outcome.left().is_some()) {
+        true => Exit::Refused,
+        false => status.into(),
+    }
 }
 
 pub(super) fn confirm(session: &str) -> Result<(), String> {

@@ -69,7 +69,15 @@ impl fmt::Display for RunOutcome {
                 blocked,
                 missing,
             } => {
-                write!(f, "{restored} files put back.")?;
+                match (restored, blocked, missing) {
+                    (0, 0, 0) => {
+                        return f.write_str(
+                            "nothing to put back: every file of this run is back already.",
+                        );
+                    }
+                    (0, ..) => f.write_str("no file was put back.")?,
+                    _ => write!(f, "{restored} files put back.")?,
+                }
                 if *blocked > 0 {
                     write!(
                         f,
@@ -82,7 +90,12 @@ impl fmt::Display for RunOutcome {
                         " {missing} files of this run are missing or have changed."
                     )?;
                 }
-                f.write_str("\nRestart the bot now: it reads these files only when it starts.")
+                if *restored > 0 {
+                    f.write_str(
+                        "\nRestart the bot now: it reads these files only when it starts.",
+                    )?;
+                }
+                Ok(())
             }
             RunOutcome::Restored {
                 copy,
@@ -349,11 +362,29 @@ impl RunError {
 /// Sets reason and detail of a run's record from its result, and returns its status.
 pub fn apply_result(result: &RunResult, ending: &mut Ending) -> Status {
     match result {
-        Ok(_) => Status::Done,
+        Ok(outcome) => {
+            ending.detail = outcome.left();
+            Status::Done
+        }
         Err(error) => {
             ending.reason = Some(error.label());
             ending.detail = Some(error.to_string());
             error.status()
+        }
+    }
+}
+
+impl RunOutcome {
+    /// What is left to a person, as a short sentence: an undo did not put every file back.
+    pub fn left(&self) -> Option<String> {
+        match self {
+            RunOutcome::Undone {
+                blocked, missing, ..
+            } if blocked + missing > 0 => Some(format!(
+                "files of the run that were not put back: {}",
+                blocked + missing
+            )),
+            _ => None,
         }
     }
 }

@@ -28,7 +28,7 @@ use self::confirm::Mover;
 pub use self::context::Context;
 pub(super) use self::context::blocking;
 use self::folders::scan;
-pub use self::folders::{Down, Folders};
+pub use self::folders::{Down, Folders, WeakFolders};
 pub(super) use self::folders::{ask_and_scan, folder_of, lock};
 use self::recovery::resume;
 pub use self::recovery::{end_orphan, recover};

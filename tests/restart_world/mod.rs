@@ -20,7 +20,7 @@ const TOKEN: &str = "c2VjcmV0LXRva2VuLW9mLXRoZS10ZXN0cw";
 const SOON: Duration = Duration::from_secs(60);
 
 /// `sv start|stop|gone|ask`. It waits at a point while `hold-POINT` is there. With `offline`
-/// the bot runs and is not connected.
+/// the bot runs and is not connected; with `late` a stop returns, and has not stopped it.
 const SV: &str = r#"
 cd "$(dirname "$0")" || exit 9
 hold() { while [ -e "hold-$1" ]; do touch "reached-$1"; sleep 0.05; done; }
@@ -41,6 +41,7 @@ start)
 stop)
     echo stop >>calls
     hold stop
+    [ -e late ] && exit 0
     if alive; then kill "$pid"; fi
     ;;
 gone) ! alive ;;
@@ -193,6 +194,12 @@ MORE
         }
     }
 
+    /// As a stop that comes late.
+    pub fn end_bot(&self) {
+        let pid = self.read("bot.pid").trim().parse().ok();
+        kill_process(pid.and_then(Pid::from_raw).unwrap(), Signal::TERM).unwrap();
+    }
+
     /// How often the supervisor was asked to.
     pub fn calls(&self, what: &str) -> usize {
         self.read("calls")
@@ -248,6 +255,18 @@ MORE
         let child = self.serve_command().spawn();
         self.server = Some(child.expect("setpriv (util-linux) starts the remediator"));
         self.wait_until_ready();
+    }
+
+    /// The same, with this as its standard error.
+    pub fn start_with_log(&mut self, log: Stdio) {
+        self.spawn_with_log(log);
+        self.wait_until_ready();
+    }
+
+    /// Serves, or fails to.
+    pub fn spawn_with_log(&mut self, log: Stdio) {
+        let child = self.serve_command().stderr(log).spawn();
+        self.server = Some(child.expect("setpriv (util-linux) starts the remediator"));
     }
 
     pub fn wait_until_ready(&self) {
@@ -358,6 +377,13 @@ MORE
         let (code, out, err) = self.command(args);
         assert_eq!(code, Some(0), "{err}");
         serde_json::from_str(&out).unwrap()
+    }
+
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let url = format!("http://127.0.0.1:{}/metrics", self.port);
+        let metrics = net::get(&url).unwrap().body;
+        let mut lines = metrics.lines().filter_map(|line| line.split_once(' '));
+        lines.find_map(|(found, value)| (found == name).then(|| value.parse().unwrap()))
     }
 
     pub fn status(&self) -> Value {

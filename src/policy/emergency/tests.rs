@@ -214,7 +214,17 @@ fn a_cleanup_is_left_where_only_the_stop_is_refused() {
         cooldown: DAY,
     };
     let budget = StopRefusal::Budget { budget: 2 };
-    for refusal in [not_worth, cooldown, budget, StopRefusal::BreakerOpen] {
+    let not_copied = StopRefusal::CredsNotCopied {
+        session: "bot".into(),
+        why: "x".into(),
+    };
+    for refusal in [
+        not_worth,
+        cooldown,
+        budget,
+        not_copied,
+        StopRefusal::BreakerOpen,
+    ] {
         assert!(refusal.leaves_a_cleanup(), "{refusal}");
     }
     for refusal in [
@@ -330,6 +340,10 @@ fn labels_are_whole() {
         },
         StopRefusal::Budget { budget: 2 },
         StopRefusal::BreakerOpen,
+        StopRefusal::CredsNotCopied {
+            session: "bot".into(),
+            why: "x".into(),
+        },
         StopRefusal::Paused,
     ];
     assert_eq!(

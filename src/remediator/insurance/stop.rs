@@ -3,15 +3,18 @@
 //! Baileys writes creds.json in place. A process that is killed during the write leaves a torn
 //! file, and the next start would create a new identity over it. So this program takes a copy
 //! before the stop, and puts the newest copy back before the start if the file is missing or
-//! broken.
+//! broken then. Without a copy nothing is stopped.
 
 use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::control::Presence;
+use crate::folder::scan::read_creds;
 use crate::folder::{Creds, Found, Looks, Timestamp};
-use crate::policy::Refusal;
 use crate::policy::insurance::Keep;
+use crate::policy::{Refusal, StopRefusal};
 use crate::remediator::outcome::{self, RunError, RunOutcome};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::runner::{self, Context, Down, blocking};
@@ -21,75 +24,104 @@ use super::restore::restore;
 use super::store::CopyStore;
 use super::watch::{CredsReading, read_settled};
 
-/// Longest wait for the copies before a stop.
+/// Longest wait for one copy before a stop.
 const COPY_TIMEOUT: Duration = Duration::from_secs(15);
+/// Copies that are taken at once.
+const COPIED_AT_ONCE: usize = 8;
+/// A bot may write its creds.json all the time: so often it is read until it stays the same.
+const UNSTABLE_TRIES: u32 = 20;
 /// Longest wait for each part of a restore before a start.
 pub const RESTORE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Keeps a copy of each complete creds.json that differs from the newest copy. Returns the
-/// sessions whose file is complete; `None` on a timeout, or if the insurance is off.
-pub async fn before_a_stop(ctx: &Context, sessions: Vec<Found>) -> Option<BTreeSet<String>> {
+/// sessions whose file is complete; none if the insurance is off.
+///
+/// Errors: a file that is complete, or that cannot be read, could not be copied. The stop might
+/// damage it, and nothing could be put back.
+pub async fn before_a_stop(
+    ctx: &Context,
+    sessions: &[Found],
+) -> Result<BTreeSet<String>, StopRefusal> {
+    let mut whole = BTreeSet::new();
     if !ctx.settings.insurance.enabled {
-        return None;
+        return Ok(whole);
     }
-    let (store, keep) = (
-        CopyStore::new(&ctx.settings.state_path),
-        ctx.settings.insurance.keep,
-    );
-    let now = ctx.now();
-    let taken = blocking(move || {
-        let mut whole = BTreeSet::new();
-        for found in &sessions {
-            match take(&store, found, now, &keep) {
-                Ok(true) => _ = whole.insert(found.session.to_string()),
+    let (keep, now) = (ctx.settings.insurance.keep, ctx.now());
+    for some in sessions.chunks(COPIED_AT_ONCE) {
+        let copies = some.iter().cloned().map(|found| {
+            let store = CopyStore::new(&ctx.settings.state_path);
+            let (session, clock) = (found.session.to_string(), ctx.clock.clone());
+            let copy = tokio::spawn(async move {
+                let taking = blocking(move || take(&store, &found, now, &keep));
+                let taken = clock.timeout(COPY_TIMEOUT, taking).await;
+                taken.unwrap_or_else(|_| Err("timeout".into()))
+            });
+            (session, copy)
+        });
+        for (session, copy) in copies.collect::<Vec<_>>() {
+            match copy.await.unwrap_or_else(|error| Err(error.to_string())) {
+                Ok(true) => _ = whole.insert(session),
                 Ok(false) => {}
-                Err(error) => {
-                    tracing::error!(session = %found.session, "no copy of creds.json was kept: {error}");
+                Err(why) => {
+                    tracing::error!(session, "no copy of creds.json was kept: {why}");
+                    return Err(StopRefusal::CredsNotCopied { session, why });
                 }
             }
         }
-        whole
-    });
-    let whole = ctx.clock.timeout(COPY_TIMEOUT, taken).await.ok();
-    if whole.is_none() {
-        tracing::error!("timeout while copying creds.json before the stop");
     }
-    whole
+    Ok(whole)
 }
 
 /// Keeps a copy if the file is complete, and returns whether it is. Blocks.
 fn take(store: &CopyStore, found: &Found, now: Timestamp, keep: &Keep) -> Result<bool, String> {
-    let place = found.place.clone();
-    let read = Looks::default().run(&found.place.path(), move || {
-        let folder = place.open()?;
-        Ok::<_, std::io::Error>(read_settled(std::os::fd::AsFd::as_fd(&folder)))
-    });
-    let CredsReading::Good {
-        bytes,
-        facts,
-        stamp,
-    } = read
-        .and_then(|read| read)
-        .map_err(|error| error.to_string())?
-    else {
-        return Ok(false);
-    };
-    let session = found.session.as_str();
-    let added = store.add(session, &bytes, &facts, stamp.modified, now, keep);
-    added.map(|_| true).map_err(|error| error.to_string())
+    for _ in 0..UNSTABLE_TRIES {
+        let place = found.place.clone();
+        let read = Looks::default().run(&found.place.path(), move || {
+            let folder = match place.open() {
+                Ok(folder) => folder,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok((CredsReading::Nothing, Creds::Missing));
+                }
+                Err(error) => return Err(error),
+            };
+            let reading = read_settled(folder.as_fd());
+            Ok((reading, read_creds(folder.as_fd())))
+        });
+        let read = read.and_then(|read| read);
+        match read.map_err(|error| format!("reading it: {error}"))? {
+            (
+                CredsReading::Good {
+                    bytes,
+                    facts,
+                    stamp,
+                },
+                _,
+            ) => {
+                let session = found.session.as_str();
+                let added = store.add(session, &bytes, &facts, stamp.modified, now, keep);
+                return added.map(|_| true).map_err(|error| error.to_string());
+            }
+            (CredsReading::Nothing, Creds::Unreadable(why)) => {
+                return Err(format!("reading it: {why}"));
+            }
+            (CredsReading::Nothing, _) => return Ok(false),
+            (CredsReading::Unstable, _) => {}
+        }
+    }
+    Err("it changes all the time".into())
 }
 
 /// Puts the newest copy back if creds.json is missing or broken and was `whole` before the
-/// stop. After a crash `whole` is unknown; then any session with a copy qualifies. Each restore
-/// is a run of its own. A file that was broken before the stop is left for an operator. Acts
-/// only while the service is known to be gone, and within a bounded time, so that a file system
-/// that hangs does not hold up the start.
+/// stop. Each restore is a run of its own. A file that was missing or broken before the stop is
+/// left for an operator. Acts only while the service is known to be gone, and within a bounded
+/// time, so that a file system that hangs does not hold up the start.
 pub async fn before_a_start(
     ctx: &Context,
     down: &Down,
-    sessions: Vec<Found>,
-    whole: Option<BTreeSet<String>>,
+    mut sessions: Vec<Found>,
+    whole: &BTreeSet<String>,
 ) {
+    sessions.retain(|found| whole.contains(found.session.as_str()));
     if !ctx.settings.insurance.enabled {
         return;
     }
@@ -107,7 +139,7 @@ pub async fn before_a_start(
                     continue;
                 };
                 let is_torn = matches!(inventory.creds, Creds::Missing | Creds::Broken(_));
-                if is_torn && was_whole(&ctx, found.session.as_str(), whole.as_ref()).await {
+                if is_torn {
                     restore_torn(&ctx, &down, found).await;
                 }
             }
@@ -129,19 +161,6 @@ pub async fn before_a_start(
             "timeout: putting creds.json back hangs in the file system"
         );
     }
-}
-
-async fn was_whole(ctx: &Context, session: &str, whole: Option<&BTreeSet<String>>) -> bool {
-    if let Some(whole) = whole {
-        return whole.contains(session);
-    }
-    let (store, session) = (CopyStore::new(&ctx.settings.state_path), session.to_owned());
-    blocking(move || {
-        store
-            .entries(&session)
-            .is_ok_and(|copies| !copies.is_empty())
-    })
-    .await
 }
 
 async fn restore_torn(ctx: &Context, down: &Down, found: &Found) {

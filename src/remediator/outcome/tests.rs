@@ -155,3 +155,28 @@ fn a_refusal_that_may_end_arms_the_run() {
         assert_eq!(error.armed(), armed, "{error:?}");
     }
 }
+
+#[test]
+fn an_undo_says_what_it_left_and_asks_for_a_restart_only_where_files_are_back() {
+    let undone = |restored, blocked, missing| RunOutcome::Undone {
+        restored,
+        blocked,
+        missing,
+    };
+    for (outcome, is_left, restart) in [
+        (undone(3, 0, 0), false, true),
+        (undone(3, 1, 0), true, true),
+        (undone(3, 0, 1), true, true),
+        (undone(0, 1, 0), true, false),
+        (undone(0, 0, 1), true, false),
+        (undone(0, 0, 0), false, false),
+    ] {
+        let said = outcome.to_string();
+        assert_eq!(outcome.left().is_some(), is_left, "{said}");
+        assert_eq!(said.contains("Restart the bot"), restart, "{said}");
+        assert!(!said.contains("0 files"), "{said}");
+        let mut ending = Ending::default();
+        assert_eq!(apply_result(&Ok(outcome), &mut ending), Status::Done);
+        assert_eq!(ending.detail.is_some(), is_left, "{said}");
+    }
+}

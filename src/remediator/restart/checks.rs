@@ -47,8 +47,8 @@ pub(super) struct Siblings {
 #[derive(Debug)]
 pub(super) struct Go {
     pub siblings: Siblings,
-    /// Whose creds.json is whole and was copied.
-    pub whole: Option<BTreeSet<String>>,
+    /// The sessions whose creds.json is whole, and was copied.
+    pub whole: BTreeSet<String>,
 }
 
 /// What the checks have found.
@@ -208,8 +208,10 @@ impl RestartCoordinator {
             Ok(true) => {
                 let siblings = self.siblings(found, service, known).await;
                 let all = self.found_of(service, found, known);
-                let whole = insurance::before_a_stop(&self.ctx, all).await;
-                Ok(Some(Go { siblings, whole }))
+                let whole = insurance::before_a_stop(&self.ctx, &all).await;
+                whole
+                    .map(|whole| Some(Go { siblings, whole }))
+                    .map_err(RunError::from)
             }
             Ok(false) => Ok(None),
             Err(error) => Err(error),

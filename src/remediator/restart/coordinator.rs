@@ -118,7 +118,6 @@ impl RestartCoordinator {
             needs_no_stop: false,
             cleaned: None,
             siblings: Siblings::default(),
-            whole: None,
             sibling_runs: Arc::default(),
             result: sender,
         });
@@ -172,8 +171,9 @@ impl RestartCoordinator {
                 _ => state,
             };
             state.adopted = false;
-            if self.over().contains(&state.id()) {
-                if let Err(error) = self.forget(&state).await {
+            let end = self.over().get(&state.id()).copied();
+            if let Some(end) = end {
+                if let Err(error) = self.forget(&state, end).await {
                     let service = &state.service;
                     tracing::error!(
                         service,

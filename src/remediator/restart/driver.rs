@@ -22,7 +22,7 @@ use crate::policy::StopRefusal;
 use crate::remediator::insurance::stop as insurance;
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::quarantine::Halt;
-use crate::remediator::runner::{Context, Down, Folders, blocking};
+use crate::remediator::runner::{Context, Down, Folders, WeakFolders, blocking};
 use crate::remediator::store::runs::{Ending, Run};
 
 use super::checks::Siblings;
@@ -31,14 +31,14 @@ use super::folder_record;
 use super::leases::{RestartCoordinator, RestartResult, ServiceLease};
 use super::machine::{self, LOOK_EVERY, PERSIST_WITHIN};
 use super::state::{
-    CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Look, Phase, Restart, Seen, Sources,
-    Trigger, WaitingSession,
+    CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Look, Phase, Restart, RestartEnd,
+    Seen, Sources, Trigger, WaitingSession,
 };
 
 use effect_output::{EffectOutput, SavedRestart, refused};
-#[cfg(test)]
-pub(super) use looks::is_alive;
 pub use looks::now;
+#[cfg(test)]
+pub(super) use looks::{OBSERVED_WITHIN, is_alive};
 pub(super) use looks::{call, end_moves, observe, other_call_may_be_under_way, presence};
 use looks::{is_paused, who_is_back};
 
@@ -52,8 +52,6 @@ pub(super) struct LiveRun {
     pub needs_no_stop: bool,
     pub cleaned: Option<RunResult>,
     pub siblings: Siblings,
-    /// Whose creds.json was whole before the stop.
-    pub whole: Option<BTreeSet<String>>,
     pub sibling_runs: Arc<Mutex<Vec<SiblingRun>>>,
     pub result: oneshot::Sender<(RestartResult, Ending)>,
 }
@@ -74,12 +72,15 @@ pub(super) struct Driver {
     /// End once it runs: nobody is there to wait for the connection.
     pub only_start: bool,
     folders: Folders,
+    /// The last ones: a write that hangs in a folder still has its lock.
+    last_held: WeakFolders,
     halt: Halt,
     gone_since: Timestamp,
     why: String,
     awaited: Option<Awaited>,
     deadline: Option<Instant>,
     last_write: Option<JoinHandle<()>>,
+    reporting: Option<JoinHandle<()>>,
     call_lock: Option<Arc<File>>,
 }
 
@@ -107,12 +108,14 @@ impl Driver {
             live: None,
             only_start: false,
             folders: Folders::default(),
+            last_held: WeakFolders::default(),
             halt: Halt::default(),
             gone_since: Timestamp::of(&coordinator.ctx.clock),
             why: String::new(),
             awaited: None,
             deadline: None,
             last_write: None,
+            reporting: None,
             call_lock: None,
         }
     }
@@ -132,10 +135,10 @@ impl Driver {
         let mut event = first;
         loop {
             if self.step(&event).await {
-                return;
+                break;
             }
             let Some(awaited) = &mut self.awaited else {
-                return;
+                break;
             };
             let deadline = self.deadline;
             let id = self.state.awaited;
@@ -154,6 +157,15 @@ impl Driver {
                 () = sleep_until(&clock, deadline) => Event::Deadline(id),
                 () = leave(&mut leaving), if !self.state.leaving => Event::Signal,
             };
+        }
+        self.folders.clear();
+        self.lease = None;
+        if let Some(reporting) = self.reporting.take() {
+            let _ = reporting.await;
+        }
+        // Or what ended well would be resumed at the next start of this program.
+        if let Some(last) = self.last_write.take() {
+            let _ = clock.timeout(PERSIST_WITHIN, last).await;
         }
     }
 
@@ -194,7 +206,7 @@ impl Driver {
             match effect {
                 Effect::Report(verdict) => report = Some(verdict),
                 Effect::Leave => ends = true,
-                effect => self.perform(effect).await,
+                effect => self.perform(effect, before).await,
             }
         }
         // A new restart may begin before the next look at those who are missing.
@@ -210,7 +222,7 @@ impl Driver {
             self.lease = None;
         }
         if let Some(verdict) = report {
-            self.report(verdict).await;
+            self.report(verdict);
         }
         ends
     }
@@ -218,7 +230,10 @@ impl Driver {
     fn take(&mut self, side: EffectOutput) {
         match side {
             EffectOutput::None => {}
-            EffectOutput::Locked(folders) => self.folders = folders,
+            EffectOutput::Locked(folders) => {
+                self.last_held = folders.downgrade();
+                self.folders = folders;
+            }
             EffectOutput::Saved(saved) => {
                 // What was added from the restart before.
                 (self.state.waiting, self.state.before) = (saved.state.waiting, saved.state.before);
@@ -235,7 +250,7 @@ impl Driver {
                 if let Some(live) = &mut self.live {
                     live.ending = checked.ending;
                     match checked.result {
-                        Ok(Some(go)) => (live.siblings, live.whole) = (go.siblings, go.whole),
+                        Ok(Some(go)) => (live.siblings, self.state.whole) = (go.siblings, go.whole),
                         Ok(None) => live.needs_no_stop = true,
                         Err(error) => live.error = Some(error),
                     }
@@ -286,7 +301,8 @@ impl Driver {
         }
     }
 
-    async fn perform(&mut self, effect: Effect) {
+    /// `before`: the phase that the event has ended.
+    async fn perform(&mut self, effect: Effect, before: Phase) {
         let id = self.state.awaited;
         match effect {
             Effect::Lock(after) => self.lock(id, after),
@@ -298,10 +314,11 @@ impl Driver {
                 let _ = self.clock().timeout(PERSIST_WITHIN, written).await;
             }
             Effect::Forget => {
-                let written = self.write(Write::Forget);
+                let written = self.write(Write::Forget(RestartEnd::from_phase(before)));
                 let written = self.clock().timeout(PERSIST_WITHIN, written);
                 if written.await.is_err() {
                     tracing::error!(service = self.state.service, "the journal hangs");
+                    self.remove_folder_records().await;
                 }
             }
             Effect::Observe(after, sources) => self.observe(id, after, sources),
@@ -344,6 +361,7 @@ impl Driver {
             self.sessions.clone(),
             own,
             self.state.id(),
+            self.last_held.clone(),
         );
         self.await_task(locking);
     }
@@ -411,12 +429,16 @@ impl Driver {
     fn write(&mut self, what: Write) -> oneshot::Receiver<Result<Restart, RunError>> {
         let (sender, receiver) = oneshot::channel();
         let (last, mut state) = (self.last_write.take(), self.state.clone());
-        let folders = self.folders.clone();
+        // A write that hangs keeps no lock: the next start needs it.
+        let held = self.folders.downgrade();
         let coordinator = Arc::clone(&self.coordinator);
-        let forget = matches!(what, Write::Forget);
-        if forget {
-            coordinator.mark_over(&state);
-        }
+        let forget = match what {
+            Write::Forget(end) => {
+                coordinator.mark_over(&state, end);
+                true
+            }
+            _ => false,
+        };
         self.last_write = Some(tokio::spawn(async move {
             if let Some(last) = last {
                 let _ = last.await;
@@ -449,11 +471,12 @@ impl Driver {
                     let saved = ctx.ask(move |store| store.restarts().save(&state));
                     saved.await.map_err(RunError::from)
                 }
-                Write::Forget => coordinator.forget(&state).await,
+                Write::Forget(end) => coordinator.forget(&state, end).await,
             };
             let state_path = ctx.settings.state_path.clone();
             let kept = state.clone();
-            blocking(move || folder_record::keep(&folders.0, &state_path, &kept, forget)).await;
+            let keep = move || folder_record::keep(&held.held().0, &state_path, &kept, forget);
+            blocking(keep).await;
             if let Err(error) = &saved
                 && (forget || sender.is_closed())
             {
@@ -465,6 +488,15 @@ impl Driver {
             let _ = sender.send(saved.map(|()| state));
         }));
         receiver
+    }
+
+    /// The records in the folders do not wait for a journal that hangs: the locks are given
+    /// back next.
+    async fn remove_folder_records(&self) {
+        let (folders, state) = (self.folders.clone(), self.state.clone());
+        let state_path = self.ctx().settings.state_path.clone();
+        let removing = blocking(move || folder_record::keep(&folders.0, &state_path, &state, true));
+        let _ = self.clock().timeout(PERSIST_WITHIN, removing).await;
     }
 
     fn observe(&mut self, id: u64, after: Duration, sources: Sources) {
@@ -572,7 +604,7 @@ impl Driver {
             sibling_runs: Arc::clone(&live.sibling_runs),
             ending: live.ending.clone(),
         });
-        let whole = self.live.as_ref().and_then(|live| live.whole.clone());
+        let whole = self.state.whole.clone();
         let (coordinator, sessions) = (Arc::clone(&self.coordinator), self.sessions.clone());
         self.await_task(async move {
             let cleaned = match job {
@@ -580,7 +612,7 @@ impl Driver {
                 None => None,
             };
             end_moves(&coordinator.ctx.clock, &down.halt).await;
-            insurance::before_a_start(&coordinator.ctx, &down, sessions, whole).await;
+            insurance::before_a_start(&coordinator.ctx, &down, sessions, &whole).await;
             let side = cleaned.map_or(EffectOutput::None, |cleaned| {
                 EffectOutput::Cleaned(Box::new(cleaned))
             });
@@ -620,7 +652,7 @@ enum Write {
         fleet: usize,
     },
     Save,
-    Forget,
+    Forget(RestartEnd),
 }
 
 async fn sleep_until(clock: &Clock, deadline: Option<Instant>) {

@@ -40,19 +40,18 @@ pub fn write(folder: &Arc<LockedFolder>, state_path: &Path, state: &Restart) -> 
         state_path: state_path.to_owned(),
         restart: state.clone(),
     };
-    let quarantine = folder.quarantine(true).map_err(|error| error.to_string())?;
-    let quarantine = quarantine.ok_or("no quarantine")?;
-    put(&quarantine, NAME, &record)
+    put(&made_quarantine(folder)?, NAME, &record)
 }
 
-/// Writes the call that an operator's command is about to make, beneath the lock. A folder
-/// without a quarantine gets none: no remediator has stopped its service. Blocks.
+/// Writes the call that an operator's command is about to make, beneath the lock. Blocks.
 pub fn write_call(folder: &Arc<LockedFolder>, call: &Call) -> Result<(), String> {
-    let quarantine = folder.quarantine(false);
-    match quarantine.map_err(|error| error.to_string())? {
-        Some(quarantine) => put(&quarantine, OPERATOR, call),
-        None => Ok(()),
-    }
+    put(&made_quarantine(folder)?, OPERATOR, call)
+}
+
+/// The quarantine, which is made where there is none.
+fn made_quarantine(folder: &Arc<LockedFolder>) -> Result<OwnedFd, String> {
+    let quarantine = folder.quarantine(true).map_err(|error| error.to_string())?;
+    quarantine.ok_or_else(|| "no quarantine".into())
 }
 
 fn put(quarantine: &OwnedFd, name: &str, value: &impl Serialize) -> Result<(), String> {

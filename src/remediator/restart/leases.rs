@@ -13,7 +13,7 @@ use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::runner::Context;
 use crate::remediator::store::{BlockingStore, StoreError};
 
-use super::state::{Restart, RestartId};
+use super::state::{Restart, RestartEnd, RestartId};
 
 /// One folder's clean-up may take so long while its bot is down.
 pub(super) const CLEAN_TIMEOUT: Duration = Duration::from_secs(120);
@@ -69,8 +69,8 @@ pub struct RestartCoordinator {
     claimed: Mutex<BTreeSet<i64>>,
     /// Services of which a run waits again, until then.
     pub(super) waits: Mutex<BTreeMap<String, Instant>>,
-    /// Service, run and time of restarts that are over and may still be on record.
-    over: Mutex<BTreeSet<RestartId>>,
+    /// Restarts that are over and may still be on record.
+    over: Mutex<BTreeMap<RestartId, RestartEnd>>,
     pub(super) window: tokio::sync::Mutex<()>,
     pub(super) leaving: watch::Sender<bool>,
     drivers: Mutex<JoinSet<()>>,
@@ -129,21 +129,21 @@ impl RestartCoordinator {
         waits.keys().cloned().collect()
     }
 
-    pub(super) fn over(&self) -> std::sync::MutexGuard<'_, BTreeSet<RestartId>> {
+    pub(super) fn over(&self) -> std::sync::MutexGuard<'_, BTreeMap<RestartId, RestartEnd>> {
         self.over.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// This restart is over: it is never resumed, also while its record cannot be deleted.
-    pub(super) fn mark_over(&self, state: &Restart) {
-        self.over().insert(state.id());
+    pub(super) fn mark_over(&self, state: &Restart, end: RestartEnd) {
+        self.over().insert(state.id(), end);
     }
 
     /// Deletes the record of a restart that is over. Until that works it is tried again.
-    pub(super) async fn forget(&self, state: &Restart) -> Result<(), RunError> {
+    pub(super) async fn forget(&self, state: &Restart, end: RestartEnd) -> Result<(), RunError> {
         let asked = state.clone();
         let forgotten = self
             .ctx
-            .ask(move |store| store.restarts().forget(&asked))
+            .ask(move |store| store.restarts().forget(&asked, end))
             .await;
         if forgotten.is_ok() {
             self.over().remove(&state.id());

@@ -105,6 +105,7 @@
 //! resolves or that the clock on the wall is set is no event: a stop that has begun is
 //! completed all the same, and the deadlines are those of the clock since boot.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::state::{
@@ -179,6 +180,7 @@ impl Restart {
                 run_id,
                 seen: 0,
             }],
+            whole: BTreeSet::new(),
             before: None,
             times,
         }

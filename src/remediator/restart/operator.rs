@@ -18,7 +18,7 @@ use crate::remediator::store::{FILE, Store, StoreError};
 use super::coordinator::RestartCoordinator;
 use super::driver::{call, now, other_call_may_be_under_way, presence};
 use super::folder_record;
-use super::machine::{LOOK_EVERY, PERSIST_WITHIN};
+use super::machine::{LOOK_EVERY, PERSIST_WITHIN, SHOWS_WITHIN};
 use super::state::{Call, CallKind, HandedTo, Phase, Restart, Returned};
 
 /// All that is pending is started within this time, or left to the next try; more where a
@@ -58,7 +58,8 @@ pub fn pending_restart_of(
 }
 
 /// Stops a service for an operator, or starts it: under the locks of its folders, so that no
-/// run is under way on them. Says whether that worked, and whether it runs.
+/// run is under way on them. Waits until it is gone (`gone_timeout`), or runs (10 seconds). Says
+/// whether that worked, and whether it runs.
 pub async fn call_for_operator(
     clock: &Clock,
     service: &Service,
@@ -94,21 +95,43 @@ pub async fn call_for_operator(
     let written = move |folder: &_| folder_record::write_call(folder, &record);
     note_call(clock, &folders, written).await;
     let (returned, why) = call(service, kind, None).await;
+    // A start may return before the process shows. Until then its record keeps others away.
+    let (wanted, within) = match stop {
+        true => (Presence::Gone, service.gone_timeout),
+        false => (Presence::Running, SHOWS_WITHIN),
+    };
+    let presence = match returned {
+        Returned::Ok => shows(clock, service, &wanted, within).await,
+        _ => presence(clock, service).await,
+    };
     if returned != Returned::Timeout {
         let removed = |folder: &_| folder_record::remove_call(folder).map_err(|e| e.to_string());
         note_call(clock, &folders, removed).await;
     }
-    if returned != Returned::Ok {
-        return (Err(why), presence(clock, service).await);
-    }
-    if !stop {
-        return (Ok(()), presence(clock, service).await);
-    }
-    let until = clock.now() + service.gone_timeout;
+    let done = match (returned, &presence) {
+        (Returned::Ok, presence) if *presence == wanted => Ok(()),
+        (Returned::Ok, _) => Err(format!(
+            "the {} ended without an error, but {} later the service {}",
+            if stop { "stop" } else { "start" },
+            humantime::format_duration(within),
+            match &presence {
+                Presence::Running => "still runs".to_owned(),
+                Presence::Gone => "does not run".to_owned(),
+                Presence::Unknown(why) => format!("may run or not: {why}"),
+            }
+        )),
+        _ => Err(why),
+    };
+    (done, presence)
+}
+
+/// Whether it runs, once it is as wanted, or this time is over.
+async fn shows(clock: &Clock, service: &Service, wanted: &Presence, within: Duration) -> Presence {
+    let until = clock.now() + within;
     loop {
         let presence = presence(clock, service).await;
-        if presence == Presence::Gone || clock.now() >= until {
-            return (Ok(()), presence);
+        if presence == *wanted || clock.now() >= until {
+            return presence;
         }
         clock.sleep(LOOK_EVERY).await;
     }

@@ -183,6 +183,26 @@ impl Phase {
     }
 }
 
+/// How a restart that is over has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestartEnd {
+    /// The stop was not called: the restart counts as no stop.
+    NothingCalled,
+    /// The stop was called, or may have been.
+    Stopped,
+}
+
+impl RestartEnd {
+    /// That of a restart which is over straight from this phase. From [`Phase::Stopping`] that
+    /// is one whose stop could not be spawned.
+    pub const fn from_phase(before: Phase) -> Self {
+        match before {
+            Phase::Checking | Phase::StopIntended | Phase::Stopping => Self::NothingCalled,
+            _ => Self::Stopped,
+        }
+    }
+}
+
 /// The two calls that change something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -297,6 +317,9 @@ pub struct Restart {
     pub late_ns: Option<i64>,
     /// Who is to come back.
     pub waiting: Vec<WaitingSession>,
+    /// The sessions whose creds.json was whole just before the stop, and was copied then. Before
+    /// the start no other one is put back.
+    pub whole: BTreeSet<String>,
     /// The restart before, some of whose sessions have not come back. It is on record again if
     /// this one stops nothing.
     pub before: Option<Box<Restart>>,

@@ -44,7 +44,7 @@ fn service(dir: &Path) -> Remediator {
     let common = CommonFlags {
         sessions_path: vec![SessionsPath::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
         connection_command: Some("echo disconnected".into()),
-        connection_quiet: Some(Duration::ZERO),
+        connection_quiet: Some(Duration::from_millis(1)),
         connection_trust: vec!["*".into()],
         ..CommonFlags::default()
     };

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::folder::Timestamp;
 use crate::policy::{StopRefusal, Stopped};
-use crate::remediator::restart::state::{HandedTo, Phase, Restart, Trigger};
+use crate::remediator::restart::state::{HandedTo, Phase, Restart, RestartEnd, Trigger};
 
 use super::clock::{Moment, Steady};
 use super::counters::raise;
@@ -29,6 +29,8 @@ CREATE TABLE stops (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     service TEXT NOT NULL,
     run_id INTEGER NOT NULL,
+    decided_ns INTEGER NOT NULL,
+    counted INTEGER NOT NULL DEFAULT 0,
     in_window INTEGER NOT NULL,
     steady_ns INTEGER NOT NULL
 );
@@ -104,27 +106,42 @@ impl Restarts<'_> {
             let in_window = state.trigger == Trigger::Window;
             let steady = Steady::mark(tx, now)?;
             tx.execute(
-                "INSERT INTO stops (service, run_id, in_window, steady_ns) VALUES (?1, ?2, ?3, ?4)",
-                params![state.service, state.run_id, in_window, steady.nanos()],
+                "INSERT INTO stops (service, run_id, decided_ns, in_window, steady_ns) VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![state.service, state.run_id, state.decided_ns, in_window, steady.nanos()],
             )?;
-            raise(tx, "stops", "", 1)?;
             Ok(Ok(()))
         })
     }
 
-    /// Saves the state of a restart.
+    /// Saves the state of a restart. Once its stop is known to have been called, it is counted.
     pub fn save(&self, state: &Restart) -> Result<(), StoreError> {
-        Ok(write(&self.0.db, state)?)
+        atomic(&self.0.db, |tx| {
+            if RestartEnd::from_phase(state.phase) == RestartEnd::Stopped {
+                count_stop(tx, state)?;
+            }
+            Ok(write(tx, state)?)
+        })
     }
 
-    /// This restart is over. The record of another restart of the service stays; where this one
-    /// has stopped nothing, the one before is on record again.
-    pub fn forget(&self, state: &Restart) -> Result<(), StoreError> {
+    /// This restart is over. The record of another restart of the service stays. Where nothing
+    /// was called, its stop is deleted, and the restart before is on record again.
+    pub fn forget(&self, state: &Restart, end: RestartEnd) -> Result<(), StoreError> {
         atomic(&self.0.db, |tx| {
+            match end {
+                RestartEnd::Stopped => count_stop(tx, state)?,
+                RestartEnd::NothingCalled => {
+                    let delete =
+                        "DELETE FROM stops WHERE service = ?1 AND run_id = ?2 AND decided_ns = ?3";
+                    tx.execute(
+                        delete,
+                        params![state.service, state.run_id, state.decided_ns],
+                    )?;
+                }
+            }
             let there = self.of(&state.service)?;
             let before = match there {
                 Some(there) if !there.is_same(state) => return Ok(()),
-                Some(there) if state.phase != Phase::Back => there.before,
+                Some(there) if end == RestartEnd::NothingCalled => there.before,
                 _ => None,
             };
             match before {
@@ -274,6 +291,19 @@ fn write(db: &Sqlite, state: &Restart) -> Result<(), rusqlite::Error> {
         params![state.service, text],
     )?;
     Ok(())
+}
+
+/// Counts the stop of this restart, once. The counter never goes backwards, so a stop that may
+/// still be deleted is not in it.
+fn count_stop(db: &Sqlite, state: &Restart) -> Result<(), rusqlite::Error> {
+    let counted = db.execute(
+        "UPDATE stops SET counted = 1 WHERE service = ?1 AND run_id = ?2 AND decided_ns = ?3 AND counted = 0",
+        params![state.service, state.run_id, state.decided_ns],
+    )?;
+    match counted {
+        0 => Ok(()),
+        _ => raise(db, "stops", "", 1),
+    }
 }
 
 /// Forgets stops that no limit looks back at.

@@ -5,6 +5,7 @@ use crate::policy::StopRefusal;
 use crate::remediator::console::context;
 use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::cleaning::{SETTLES_WITHIN, WATCHED_FOR};
+use crate::remediator::restart::driver::OBSERVED_WITHIN;
 use crate::remediator::restart::leases::{
     ALL_CLEAN_TIMEOUT, Bounds, CLEAN_TIMEOUT, DOWN_FOR_AT_MOST,
 };
@@ -68,7 +69,7 @@ impl World {
         std::fs::write(dir.path().join("ask.sh"), ask).unwrap();
         std::fs::write(dir.path().join("runs"), "").unwrap();
         let yaml = format!(
-            "connection: {{command: [sh, {path}/ask.sh], timeout: 30s, quiet: 0s, trust: ['*']}}\narmed: {{look_every: 1s}}\nprocesses:\n  - name: bots\n    allow_restart: true\n    command: {{stop: [rm, {path}/runs], start: [sh, {path}/start.sh], gone: [sh, {path}/gone.sh]}}\n    stop_timeout: 1s\n    gone_timeout: 1s\n    start_timeout: 5s\n    connect_timeout: 20s\n"
+            "connection: {{command: [sh, {path}/ask.sh], timeout: 30s, quiet: 1ms, trust: ['*']}}\narmed: {{look_every: 1s}}\nprocesses:\n  - name: bots\n    allow_restart: true\n    command: {{stop: [rm, {path}/runs], start: [sh, {path}/start.sh], gone: [sh, {path}/gone.sh]}}\n    stop_timeout: 1s\n    gone_timeout: 1s\n    start_timeout: 5s\n    connect_timeout: 20s\n"
         );
         std::fs::write(dir.path().join("config.yml"), yaml).unwrap();
         let ctx = context(Self::settings(dir.path())).unwrap();
@@ -220,6 +221,13 @@ impl World {
             .coordinator
             .intend(&store, state, &service, &sessions, 1);
         intended.unwrap()
+    }
+
+    /// Stops on record, and stops that were counted.
+    fn stops(&self) -> (usize, u64) {
+        let store = self.coordinator.ctx.store.in_test();
+        let stops = store.restarts().stops(Timestamp::now()).unwrap();
+        (stops.len(), store.counters().totals().unwrap().stops)
     }
 
     fn left(&self, session: &str) -> usize {
@@ -455,6 +463,7 @@ async fn whom_a_person_stops_during_the_looks_is_not_started() {
     let (led, _) = world.lead(&run).await;
     assert!(matches!(led, RestartResult::NeedsNoStop), "{led:?}");
     assert!(!world.runs().exists() && world.phases().is_empty());
+    assert_eq!(world.stops(), (0, 0), "nothing was called");
     world
         .coordinator
         .resume_pending_restarts(&world.known)
@@ -572,7 +581,8 @@ async fn a_start_that_is_due_survives_the_loss_of_the_journal() {
     drop(folder);
     // The journal knows the run, and that its restart is over: this is what a failed delete left.
     let store = &world.coordinator.ctx.store;
-    store.in_test().restarts().forget(&state).unwrap();
+    let end = RestartEnd::Stopped;
+    store.in_test().restarts().forget(&state, end).unwrap();
     world
         .coordinator
         .resume_pending_restarts(&world.known)
@@ -620,20 +630,28 @@ async fn no_stop_begins_after_its_window() {
 fn the_shipped_unit_waits_for_the_longest_run() {
     let timing = crate::control::Timing::default();
     // The last try begins within its time.
-    let call = ASKED_WITHIN + timing.start_timeout + GRACE + PERSIST_WITHIN + SHOWS_WITHIN;
+    let call = ASKED_WITHIN
+        + timing.start_timeout
+        + GRACE
+        + PERSIST_WITHIN
+        + SHOWS_WITHIN
+        + OBSERVED_WITHIN;
     let starts = (timing.start_timeout + call + CALL_MARGIN) * (STARTS_AGAIN + 1);
     let longest = LOCK_WITHIN
         + ASKED_WITHIN
         + timing.stop_timeout
         + GRACE
         + timing.gone_timeout
+        // The looks that begin within its time.
+        + OBSERVED_WITHIN * 2
         + PERSIST_WITHIN * 2
         // It is cleaned, or its stop comes late.
         + DOWN_FOR_AT_MOST.max(STOPS_LATE_WITHIN)
         + HALTS_WITHIN
         + RESTORE_TIMEOUT * 2
         + starts
-        + timing.connect_timeout;
+        + timing.connect_timeout
+        + OBSERVED_WITHIN;
     let unit = include_str!("../../../../deploy/systemd/baileys_remediator.service");
     let waits = unit
         .lines()

@@ -1,15 +1,16 @@
 //! The locks of the folders of a service.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
 use tokio::task::JoinSet;
 
 use crate::folder::{Found, SessionName};
-use crate::remediator::quarantine::Obstacle;
+use crate::remediator::quarantine::{LockedFolder, Obstacle};
 use crate::remediator::restart::state::{Event, RestartId};
-use crate::remediator::runner::{self, Folders, blocking};
+use crate::remediator::runner::{self, Folders, WeakFolders, blocking};
 
 use super::effect_output::{EffectOutput, refused};
 use super::looks::other_call_may_be_under_way;
@@ -20,7 +21,8 @@ const OPENED_WITHIN: Duration = Duration::from_secs(6);
 const LOCKED_WITHIN: Duration = Duration::from_secs(6);
 
 /// Takes the lock of every folder, after a pause. A folder that cannot be locked is left out,
-/// so that a file system that hangs keeps nobody down; `own` must be lockable.
+/// so that a file system that hangs keeps nobody down; `own` must be lockable. A lock that a
+/// write of this restart still has, `last_held`, is taken over.
 pub(super) async fn lock(
     clock: Clock,
     id: u64,
@@ -28,6 +30,7 @@ pub(super) async fn lock(
     mut sessions: Vec<Found>,
     own: Option<SessionName>,
     restart: RestartId,
+    last_held: WeakFolders,
 ) -> (Event, EffectOutput) {
     clock.sleep(after).await;
     // Two processes that lock the same folders do so in the same order.
@@ -39,10 +42,8 @@ pub(super) async fn lock(
         let locked = match answering.contains(found.session.as_str()) {
             true => {
                 let within = LOCKED_WITHIN.saturating_sub(clock.since(began));
-                clock
-                    .timeout(within, runner::lock(&clock, found))
-                    .await
-                    .ok()
+                let locking = lock_or_take_over(&clock, found, &last_held);
+                clock.timeout(within, locking).await.ok()
             }
             false => None,
         };
@@ -63,6 +64,19 @@ pub(super) async fn lock(
         true => (Event::LockBusy(id), EffectOutput::None),
         false => (Event::Locked(id), EffectOutput::Locked(Folders(folders))),
     }
+}
+
+async fn lock_or_take_over(
+    clock: &Clock,
+    found: &Found,
+    last_held: &WeakFolders,
+) -> Result<Arc<LockedFolder>, Obstacle> {
+    if let Some(folder) = last_held.get(found.session.as_str())
+        && folder.confirm_place_async(&found.place).await.is_ok()
+    {
+        return Ok(folder);
+    }
+    runner::lock(clock, found).await
 }
 
 /// Those whose folder can be opened, or fails at once. They are asked at the same time: those

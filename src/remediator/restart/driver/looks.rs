@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clock::Clock;
 use supervisor::{ExecError, Query};
@@ -13,12 +14,15 @@ use crate::folder::{Found, Timestamp};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::folder_record;
 use crate::remediator::restart::leases::HALTS_WITHIN;
-use crate::remediator::restart::machine::{GRACE, PERSIST_WITHIN};
+use crate::remediator::restart::machine::{ASKED_WITHIN, CALL_MARGIN, GRACE, PERSIST_WITHIN};
 use crate::remediator::restart::state::{CallKind, Now, RestartId, Returned};
 use crate::remediator::runner::{self, Context, blocking};
 use crate::remediator::store::StoreError;
 use crate::remediator::store::clock::boot_id;
 
+/// A supervisor has this long to say whether its process runs: its own time limit, and a margin.
+pub(in crate::remediator::restart) const OBSERVED_WITHIN: Duration =
+    ASKED_WITHIN.saturating_add(CALL_MARGIN);
 /// Sessions that are asked at once.
 const AT_ONCE: usize = 8;
 
@@ -48,7 +52,10 @@ pub(in crate::remediator::restart) async fn observe(
     service: &Service,
 ) -> Observation {
     let query = Query::default();
-    match clock.timeout(GRACE, service.observe(&query)).await {
+    match clock
+        .timeout(OBSERVED_WITHIN, service.observe(&query))
+        .await
+    {
         Ok(observation) => observation,
         Err(_) => Observation::Unknown("the look took too long".into()),
     }
@@ -155,3 +162,6 @@ async fn is_back(ctx: &Context, found: &Found, since: Timestamp) -> bool {
         Err(_) => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

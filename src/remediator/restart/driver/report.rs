@@ -37,7 +37,8 @@ impl Driver {
         }
     }
 
-    pub(super) async fn report(&mut self, verdict: BotVerdict) {
+    /// In a task of its own: the records of the runs wait for the journal, and no start does.
+    pub(super) fn report(&mut self, verdict: BotVerdict) {
         let Some(mut live) = self.live.take() else {
             return;
         };
@@ -47,13 +48,12 @@ impl Driver {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner),
         );
-        for sibling in runs {
+        let siblings = runs.into_iter().map(|sibling| {
             let bot = self.bot(verdict, sibling.found.session.as_str());
             let result = done_if_back(sibling.cleaned, bot, &sibling.ending);
-            runner::end(self.ctx(), &sibling.run, result, sibling.ending).await;
-            let (coordinator, id) = (Arc::clone(&self.coordinator), sibling.run.id);
-            blocking(move || coordinator.claimed().remove(&id)).await;
-        }
+            (sibling.run, result, sibling.ending)
+        });
+        let siblings: Vec<_> = siblings.collect();
         let why = self.why.clone();
         let not_begun = |error: Option<RunError>| match error {
             Some(RunError::StopRefused(StopRefusal::Busy)) | None => RestartResult::Busy,
@@ -88,7 +88,15 @@ impl Driver {
                 RestartResult::Ended(done_if_back(cleaned, bot, &live.ending))
             }
         };
-        let _ = live.result.send((result, live.ending));
+        let coordinator = Arc::clone(&self.coordinator);
+        self.reporting = Some(tokio::spawn(async move {
+            for (run, result, ending) in siblings {
+                runner::end(&coordinator.ctx, &run, result, ending).await;
+                let (coordinator, id) = (Arc::clone(&coordinator), run.id);
+                blocking(move || coordinator.claimed().remove(&id)).await;
+            }
+            let _ = live.result.send((result, live.ending));
+        }));
     }
 
     pub(super) fn notify(&self, notice: Notice) {

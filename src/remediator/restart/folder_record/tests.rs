@@ -25,13 +25,33 @@ fn a_record_overwrites_no_other_file_and_belongs_to_the_folders_owner() {
         },
     };
     let folder = LockedFolder::lock(&found.place).unwrap();
-    folder.quarantine(true).unwrap();
     let quarantine = path.join(QUARANTINE_DIR);
     let now = Now {
         boot: 1,
         at: Duration::ZERO,
     };
     let call = Call::new(1, CallKind::Stop, now, Duration::ZERO);
+    let elsewhere = dir.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &quarantine).unwrap();
+    assert!(write_call(&folder, &call).is_err(), "a planted link");
+    fs::remove_file(&quarantine).unwrap();
+    fs::create_dir(&quarantine).unwrap();
+    fs::write(quarantine.join("mine"), "").unwrap();
+    assert!(
+        write_call(&folder, &call).is_err(),
+        "a directory of someone else"
+    );
+    assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), 0);
+    fs::remove_file(quarantine.join("mine")).unwrap();
+    fs::remove_dir(&quarantine).unwrap();
+    write_call(&folder, &call).unwrap();
+    let about = fs::metadata(&quarantine).unwrap();
+    assert_eq!(
+        (about.mode() & 0o777, about.uid() == 4321),
+        (0o700, is_root)
+    );
+    fs::remove_file(quarantine.join(OPERATOR)).unwrap();
     for planted in ["operator.json", "operator.json.new", "operator.json.tmp"] {
         fs::hard_link(&other, quarantine.join(planted)).unwrap();
     }

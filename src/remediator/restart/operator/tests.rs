@@ -4,7 +4,7 @@ use std::path::Path;
 use super::*;
 use crate::config::{CommonFlags, RemediatorFlags};
 use crate::folder::{SessionsPath, Timestamp};
-use crate::remediator::restart::state::{Times, Trigger};
+use crate::remediator::restart::state::{RestartEnd, Times, Trigger};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -87,7 +87,7 @@ fn commands_keep_away_from_a_pending_restart() {
         "the configuration no longer names it"
     );
     let bots = store.restarts().of("bots").unwrap().unwrap();
-    store.restarts().forget(&bots).unwrap();
+    store.restarts().forget(&bots, RestartEnd::Stopped).unwrap();
     assert_eq!(why("bot1"), None);
 }
 
@@ -150,10 +150,7 @@ async fn the_call_of_an_operator_is_on_record_while_it_is_under_way() {
     let settings = load(dir.path());
     let known = settings.discovery().survey().found;
     let service = settings.services.of(&known[0].session).unwrap();
-    // An earlier clean-up has made it.
-    let folder = LockedFolder::lock(&known[0].place).unwrap();
-    folder.quarantine(true).unwrap();
-    drop(folder);
+    assert!(!quarantine.exists(), "no remediator was here before");
     let (started, _) = call_for_operator(&Clock::system(), &service, &known, false).await;
     started.unwrap();
     assert!(!record.exists(), "it has ended");
@@ -166,5 +163,50 @@ async fn the_call_of_an_operator_is_on_record_while_it_is_under_way() {
     assert!(other_call_may_be_under_way(&Clock::system(), known.clone(), None).await);
     let (started, presence) = call_for_operator(&Clock::system(), &service, &known, false).await;
     assert!(started.unwrap_err().contains("may still be under way"));
+    assert_eq!(presence, Presence::Gone);
+}
+
+/// Its record stays until then: typed again after a kill, it would start a second process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_is_waited_for_until_the_process_shows() {
+    let dir = tempfile::tempdir().unwrap();
+    settings(dir.path());
+    let config = dir.path().join("config.yml");
+    let path = dir.path().display();
+    let edit = |start: &str| {
+        let yaml = std::fs::read_to_string(&config).unwrap();
+        let (before, rest) = yaml.split_once("start: [").unwrap();
+        let (_, after) = rest.split_once(']').unwrap();
+        std::fs::write(&config, format!("{before}start: [{start}]{after}")).unwrap();
+        load(dir.path())
+    };
+    // It returns at once; the process shows once somebody has asked twice.
+    std::fs::write(
+        dir.path().join("gone.sh"),
+        format!(
+            "cd {path}; [ -e started ] || exit 0; [ -e asked ] && [ -e sessions/bot1/.baileys_quarantine/operator.json ] && touch runs; touch asked; test ! -e runs"
+        ),
+    )
+    .unwrap();
+    let yaml = std::fs::read_to_string(&config).unwrap();
+    let yaml = yaml.replace(
+        &format!("gone: [test, '!', -e, {path}/runs]"),
+        &format!("gone: [sh, {path}/gone.sh]"),
+    );
+    std::fs::write(&config, yaml).unwrap();
+    let settings = edit(&format!("touch, {path}/started"));
+    let known = settings.discovery().survey().found;
+    let service = settings.services.of(&known[0].session).unwrap();
+    let (started, presence) = call_for_operator(&Clock::system(), &service, &known, false).await;
+    assert_eq!((started, presence), (Ok(()), Presence::Running));
+    // One that never shows is an error that says so.
+    for file in ["runs", "started"] {
+        std::fs::remove_file(dir.path().join(file)).unwrap();
+    }
+    let settings = edit("'true'");
+    let service = settings.services.of(&known[0].session).unwrap();
+    let (started, presence) = call_for_operator(&Clock::fast(20), &service, &known, false).await;
+    let why = started.unwrap_err();
+    assert!(why.contains("10s later the service does not run"), "{why}");
     assert_eq!(presence, Presence::Gone);
 }

@@ -73,7 +73,7 @@ fn a_pending_restart_outlasts_the_process() {
     state.phase = Phase::Down;
     restarts.save(&state).unwrap();
     assert_eq!(restarts.of("bots").unwrap(), Some(state.clone()));
-    restarts.forget(&state).unwrap();
+    restarts.forget(&state, RestartEnd::Stopped).unwrap();
     assert!(restarts.all().unwrap().is_empty());
     let stops = restarts.stops(at(1)).unwrap();
     assert_eq!(stops.len(), 1, "it was stopped all the same");
@@ -189,6 +189,54 @@ fn a_journal_that_was_lost_does_not_know_the_run() {
     assert!(!store.restarts().knows_run_of(&state).unwrap());
 }
 
+/// Or the next emergency would be refused by the cooldown, the budget or the breaker.
+#[test]
+fn a_stop_that_was_not_called_is_no_stop() {
+    let (_dir, store) = open();
+    let restarts = store.restarts();
+    let stops = || {
+        let counted = store.counters().totals().unwrap().stops;
+        (restarts.stops(at(9)).unwrap().len(), counted)
+    };
+    let intend = |run_id, decided: u32| {
+        let mut state = restart("bots", "a", run_id, Trigger::Emergency);
+        state.decided_ns = at(decided).nanos();
+        let intended = restarts.intend_stop(&mut state, &here(), at(decided), |_, _, _, _| Ok(()));
+        intended.unwrap().unwrap();
+        state
+    };
+    // A run may try it more than once.
+    for decided in [0, 1] {
+        let mut state = intend(7, decided);
+        assert_eq!(stops(), (1, 0), "it counts from its intent");
+        state.phase = Phase::Stopping;
+        restarts.save(&state).unwrap();
+        assert_eq!(stops(), (1, 0));
+        state.phase = Phase::Released;
+        restarts.forget(&state, RestartEnd::NothingCalled).unwrap();
+        assert_eq!(stops(), (0, 0));
+        assert!(!restarts.was_stopped_for(7).unwrap());
+    }
+    let mut called = intend(7, 2);
+    for phase in [Phase::Stopping, Phase::Gone, Phase::WaitingForConnection] {
+        called.phase = phase;
+        restarts.save(&called).unwrap();
+    }
+    assert_eq!(stops(), (1, 1), "once");
+    // The first one is deleted late, as after a disk that was full.
+    let mut first = called.clone();
+    first.decided_ns = at(0).nanos();
+    restarts.forget(&first, RestartEnd::NothingCalled).unwrap();
+    called.phase = Phase::Back;
+    restarts.forget(&called, RestartEnd::Stopped).unwrap();
+    assert_eq!(stops(), (1, 1));
+    // No write since its intent has succeeded.
+    let mut full = intend(8, 3);
+    full.phase = Phase::Back;
+    restarts.forget(&full, RestartEnd::Stopped).unwrap();
+    assert_eq!(stops(), (2, 2));
+}
+
 /// A session whose folder is gone is waited for no longer.
 #[test]
 fn the_restart_before_is_on_record_again_where_nothing_was_stopped() {
@@ -204,7 +252,8 @@ fn the_restart_before_is_on_record_again_where_nothing_was_stopped() {
     });
     assert!(intended.unwrap().is_err());
     refused.phase = Phase::Released;
-    restarts.forget(&refused).unwrap();
+    let nothing = RestartEnd::NothingCalled;
+    restarts.forget(&refused, nothing).unwrap();
     assert_eq!(restarts.all().unwrap(), [late.clone()]);
     // One that a person has stopped meanwhile.
     let mut stopped = restart("bots", "b", 3, Trigger::Emergency);
@@ -213,7 +262,7 @@ fn the_restart_before_is_on_record_again_where_nothing_was_stopped() {
     intended.unwrap().unwrap();
     assert_eq!(stopped.waiting.len(), 1, "the folder of a is gone");
     stopped.phase = Phase::HandedOver(HandedTo::Operator);
-    restarts.forget(&stopped).unwrap();
+    restarts.forget(&stopped, nothing).unwrap();
     assert_eq!(restarts.all().unwrap(), [late.clone()]);
     // One that is over replaces it.
     let mut back = restart("bots", "b", 4, Trigger::Emergency);
@@ -221,7 +270,7 @@ fn the_restart_before_is_on_record_again_where_nothing_was_stopped() {
     intended.unwrap().unwrap();
     assert_eq!(back.waiting.len(), 2);
     back.phase = Phase::Back;
-    restarts.forget(&back).unwrap();
+    restarts.forget(&back, RestartEnd::Stopped).unwrap();
     assert!(restarts.all().unwrap().is_empty());
 }
 

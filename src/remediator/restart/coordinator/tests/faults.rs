@@ -86,6 +86,7 @@ async fn a_restart_that_is_over_is_not_resumed_while_its_record_cannot_be_delete
     sql("DROP TRIGGER full");
     world.resumed_until(|| world.phases().is_empty()).await;
     assert!(!world.runs().exists());
+    assert_eq!(world.stops(), (0, 0), "nothing was called");
 }
 
 /// Whoever may write into one folder may have written it.
@@ -159,4 +160,97 @@ async fn nobody_is_stopped_whose_folder_was_replaced() {
     assert!(matches!(led, RestartResult::Busy), "{led:?}");
     assert!(world.dir.path().join("aside").exists(), "it was replaced");
     assert!(world.runs().exists() && world.phases().is_empty());
+}
+
+/// The stop fails before it is called, or the journal hangs at its record: the cooldown, the
+/// budget, the breaker and the metric count what was called.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_was_not_called_is_not_counted() {
+    let world = World::new(bounds(), "")
+        .configured(|yaml| yaml.replace("stop: [rm,", "stop: [/nonexistent/rm,"));
+    let run = world.asked();
+    let (led, _) = world.lead(&run).await;
+    let RestartResult::Ended(Err(RunError::NotStopped(_))) = led else {
+        panic!("{led:?}")
+    };
+    assert!(world.runs().exists() && world.phases().is_empty());
+    assert_eq!(world.stops(), (0, 0));
+
+    let world = World::new(bounds(), "")
+        .configured(|yaml| yaml.replace("/ask.sh]", "/ask.sh, '{session}']"))
+        .fast();
+    // The sibling is asked last.
+    world.write("ask.sh", "[ $1 = b ] && touch asked; echo connected");
+    let run = world.asked();
+    let (ctx, asked) = (
+        world.coordinator.ctx.clone(),
+        world.dir.path().join("asked"),
+    );
+    let (ended, wait) = std::sync::mpsc::channel::<()>();
+    let stalled = std::thread::spawn(move || {
+        let was_asked = wait_for(&asked, true);
+        let _held = ctx.store.in_test();
+        let _ = wait.recv();
+        was_asked
+    });
+    let (led, _) = world.lead(&run).await;
+    drop(ended);
+    assert!(stalled.join().unwrap());
+    let RestartResult::Ended(Err(RunError::Store(_))) = led else {
+        panic!("{led:?}")
+    };
+    let began = Instant::now();
+    while !world.coordinator.over().is_empty() {
+        assert!(began.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(world.runs().exists() && world.phases().is_empty());
+    assert_eq!(world.stops(), (0, 0));
+
+    let world = World::new(bounds(), "");
+    let run = world.asked();
+    let (led, _) = world.lead(&run).await;
+    assert!(matches!(led, RestartResult::Ended(Ok(_))), "{led:?}");
+    assert_eq!(world.stops(), (1, 1));
+}
+
+/// Neither the locks nor the record of a sibling's run wait for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_journal_that_stalls_after_a_failed_start_leaves_nobody_stopped() {
+    for has_sibling in [false, true] {
+        let world = World::new(bounds(), "").fast();
+        world.write("start.sh", "[ -e called ] && touch runs; touch called");
+        let run = world.asked();
+        if has_sibling {
+            let request = Request {
+                session: "b".into(),
+                action: Action::Emergency,
+                tier: "emergency".into(),
+                fingerprint: "f".into(),
+                starts_at: "s".into(),
+                via: Via::default(),
+            };
+            let store = world.coordinator.ctx.store.in_test();
+            store.queue().accept(&[request], Timestamp::now()).unwrap();
+        }
+        let (ctx, runs) = (world.coordinator.ctx.clone(), world.runs());
+        let called = world.dir.path().join("called");
+        let stalled = std::thread::spawn(move || {
+            let was_called = wait_for(&called, true);
+            let _held = ctx.store.in_test();
+            (was_called, wait_for(&runs, true))
+        });
+        let (led, _) = world.lead(&run).await;
+        assert_eq!(stalled.join().unwrap(), (true, true), "{has_sibling}");
+        let RestartResult::Ended(Err(error)) = led else {
+            panic!("{led:?}")
+        };
+        assert_eq!(error.label(), "down", "{error}");
+        assert_eq!(world.left("b") < 201, has_sibling, "it was cleaned");
+        world.coordinator.drained().await;
+        assert!(world.phases().is_empty(), "{:?}", world.phases());
+        assert!(world.coordinator.claimed().is_empty());
+        let store = world.coordinator.ctx.store.in_test();
+        assert!(!store.runs().is_under_way(&["b"], 0).unwrap());
+    }
 }

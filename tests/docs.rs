@@ -322,7 +322,7 @@ fn metrics_md_equals_a_real_scrape() {
     let processes = dir.path().join("processes.yml");
     std::fs::write(
         &processes,
-        "processes: [{name: bots, allow_restart: true, command: {stop: ['true'], start: ['true'], gone: ['false']}}]\n",
+        "alertmanager: {urls: ['http://127.0.0.1:1'], interval: 1s}\nprocesses: [{name: bots, allow_restart: true, command: {stop: ['true'], start: ['true'], gone: ['false']}}]\n",
     )
     .unwrap();
     let token = dir.path().join("token");
@@ -490,6 +490,11 @@ fn the_example_configuration_is_understood_and_complete() {
         "connection",
         "logs",
         "webhook",
+        "alertmanager",
+        "alertmanager.http_config",
+        "alertmanager.http_config.authorization",
+        "alertmanager.http_config.basic_auth",
+        "alertmanager.http_config.tls_config",
         "quarantine",
         "insurance",
         "state",

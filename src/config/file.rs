@@ -11,6 +11,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
+use super::alertmanager::AlertmanagerSection;
 use crate::connection::Probe;
 use crate::logs::{Pattern, Severity};
 use crate::policy::insurance::Keep;
@@ -56,6 +57,7 @@ pub struct File {
     pub connection: ConnectionSection,
     pub logs: Logs,
     pub webhook: Webhook,
+    pub alertmanager: Option<AlertmanagerSection>,
     pub quarantine: QuarantineSection,
     pub insurance: InsuranceSection,
     pub state: StateSection,

@@ -2,12 +2,14 @@
 //!
 //! A flag wins over the file. [`Settings`] is what the rest of the program sees.
 
+mod alertmanager;
 mod file;
 mod flags;
 mod globs;
 mod processes;
 mod span;
 
+pub use alertmanager::{AlertmanagerSettings, Alertmanagers, Placeholders, System};
 pub use file::Insurance;
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 pub use processes::BreakerSettings;
@@ -67,6 +69,8 @@ pub struct Settings {
     pub logs: Arc<LogSettings>,
     /// Labels an alert must carry before it acts.
     pub alert_match: BTreeMap<String, String>,
+    /// The Alertmanagers that are polled, if any.
+    pub alertmanagers: Option<AlertmanagerSettings>,
     /// File with the webhook's bearer token.
     pub token_file: Option<PathBuf>,
     /// How long the quarantine keeps what was moved.
@@ -292,6 +296,10 @@ impl Settings {
         if armed.look_every > MAX_TIMEOUT {
             return Err("armed.look_every: not more than 1h".into());
         }
+        let alertmanagers = file
+            .alertmanager
+            .map(alertmanager::AlertmanagerSection::build)
+            .transpose()?;
         let mut alert_match = file.webhook.r#match;
         if !remediator.webhook_match.is_empty() {
             alert_match = remediator.webhook_match.iter().cloned().collect();
@@ -307,6 +315,7 @@ impl Settings {
             connection,
             logs: log_settings,
             alert_match,
+            alertmanagers,
             token_file: remediator
                 .webhook_token_file
                 .clone()

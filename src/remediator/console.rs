@@ -28,6 +28,7 @@ use super::store::audit::RunKey;
 use super::store::runs::{Action, Ending, Run, Status};
 use super::store::{self, Store};
 
+mod alertmanagers;
 mod doctor;
 mod privileges;
 mod record;

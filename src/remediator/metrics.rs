@@ -79,6 +79,12 @@ declare_metrics! {
         "Requests to the webhook since the start, by HTTP status.";
     ALERTS: counter "baileys_remediator_webhook_alerts_total" &["outcome"],
         "Alerts in accepted requests since the start, by outcome.";
+    ALERTMANAGER_UP: gauge "baileys_remediator_alertmanager_up" &["alertmanager"],
+        "1 if the last poll of this Alertmanager succeeded, else 0; absent where none is polled.";
+    POLLED: gauge "baileys_remediator_polled_alerts" &["outcome"],
+        "Alerts for this host at the last poll of the Alertmanagers, by outcome; absent where none is polled.";
+    OTHER_HOSTS: gauge "baileys_remediator_unmatched_alerts" &[],
+        "Alerts about auth folders while none of them has the labels of this host (alertmanager.match), as of the last look at all hosts; 0 while one has, and where no Alertmanager is polled.";
     TRUNCATED: counter "baileys_remediator_webhook_alerts_truncated_total" &[],
         "Alerts that Alertmanager truncated from its requests (max_alerts) since the start; they start no run.";
 }
@@ -92,6 +98,8 @@ pub const OUTCOMES: [&str; 5] = [
     "retry_later",
     "unknown_session",
 ];
+/// Outcome, beside these, of a polled alert that is silenced, inhibited or muted.
+pub const SUPPRESSED: &str = "suppressed";
 /// Reason of a run that waited while its session was cleaned or undone.
 const COOLED: &str = "cooldown";
 /// Any other reason, from an older or newer version.
@@ -118,6 +126,11 @@ fn reason_of(status: Status, reason: Option<&str>) -> &'static str {
 pub struct Live {
     requests: Mutex<BTreeMap<u16, u64>>,
     alerts: Mutex<BTreeMap<&'static str, u64>>,
+    /// Whether each polled Alertmanager has answered; `None` before the first poll.
+    alertmanagers: Mutex<BTreeMap<String, Option<bool>>>,
+    polled: Mutex<BTreeMap<&'static str, u64>>,
+    /// Alerts of other hosts where none is of this one.
+    pub others: AtomicU64,
     /// Alerts truncated by Alertmanager.
     pub truncated: AtomicU64,
     /// Bytes in all quarantines.
@@ -148,14 +161,40 @@ impl Live {
         *known = report;
     }
 
-    /// Counts an alert by its outcome.
-    pub fn alert(&self, outcome: &'static str) {
+    /// These Alertmanagers are polled.
+    pub fn polls(&self, names: &[String]) {
+        let names = names.iter().map(|name| (name.clone(), None));
+        self.alertmanagers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(names);
+    }
+
+    /// Stores whether an Alertmanager answered, and says whether that is new.
+    pub fn alertmanager(&self, name: &str, is_up: bool) -> bool {
+        self.alertmanagers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.to_owned(), Some(is_up))
+            != Some(Some(is_up))
+    }
+
+    /// Stores the alerts of a poll by their outcome.
+    pub fn polled(&self, outcomes: &BTreeMap<&'static str, u64>) {
+        self.polled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(outcomes);
+    }
+
+    /// Counts alerts by their outcome.
+    pub fn alert(&self, outcome: &'static str, alerts: u64) {
         *self
             .alerts
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .entry(outcome)
-            .or_default() += 1;
+            .or_default() += alerts;
     }
 }
 
@@ -288,6 +327,25 @@ fn add_live(out: &mut MetricFamilies, live: &Live) {
             out.add(&INSURED_AT, &[session], at.seconds());
         }
     }
+    let alertmanagers = live
+        .alertmanagers
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
+    for (name, is_up) in alertmanagers.iter() {
+        out.add(&ALERTMANAGER_UP, &[name], f64::from(*is_up == Some(true)));
+    }
+    if !alertmanagers.is_empty() {
+        let polled = live.polled.lock().unwrap_or_else(PoisonError::into_inner);
+        for outcome in OUTCOMES.into_iter().chain([SUPPRESSED]) {
+            let alerts = polled.get(outcome).copied().unwrap_or(0);
+            out.add(&POLLED, &[outcome], alerts as f64);
+        }
+    }
+    out.add(
+        &OTHER_HOSTS,
+        &[],
+        live.others.load(Ordering::Relaxed) as f64,
+    );
     out.add(
         &TRUNCATED,
         &[],

@@ -28,6 +28,7 @@ pub mod page;
 pub mod pause;
 pub mod plan_view;
 pub mod privileges;
+pub mod pull;
 pub mod quarantine;
 pub mod requester;
 pub mod restart;

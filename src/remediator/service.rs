@@ -26,6 +26,7 @@ use rustix::fs::FlockOperation;
 use serde_json::json;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::config::System;
 use crate::connection::State;
 use crate::folder::discovery::{self, ProblemLog, Skipped};
 use crate::folder::{Discovery, Found};
@@ -34,13 +35,13 @@ use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 
 use super::metrics::{Live, metric_families};
 use super::overview::overview;
+use super::pull::Poller;
 use super::quarantine::RunId;
 use super::restart::coordinator::RestartCoordinator;
 use super::runner::{self, Context, blocking};
-use super::store::queue::{Accepted, Request};
+use super::store::StoreError;
 use super::store::runs::Action;
-use super::store::{BlockingStore, StoreError};
-use super::webhook::{self, Payload};
+use super::webhook;
 
 /// Runs under way at the same time; never two on one session.
 const WORKERS: usize = 4;
@@ -66,10 +67,12 @@ const LOOK_AROUND_TIMEOUT: Duration = Duration::from_secs(10);
 
 mod health;
 mod housekeeping;
+mod intake;
 mod journal_health;
 mod page_cache;
 mod pages;
 mod perform;
+mod polling;
 mod refusal_log;
 mod token;
 mod work;
@@ -78,7 +81,10 @@ mod work;
 pub struct Remediator {
     ctx: Context,
     restarts: Arc<RestartCoordinator>,
-    token: token::TokenFile,
+    /// The webhook is off without it.
+    token: Option<token::TokenFile>,
+    /// No Alertmanager is polled without it.
+    poller: Option<Poller>,
     discovery: Mutex<(Discovery, ProblemLog)>,
     known: Mutex<LastSurvey>,
     active: Mutex<HashSet<i64>>,
@@ -127,10 +133,24 @@ impl Remediator {
     ///
     /// Errors: no usable token file, or another `serve` has this state directory.
     pub fn new(ctx: Context) -> Result<Self, String> {
-        let token_file = ctx.settings.token_file.clone().ok_or(
-            "--webhook.token-file is missing: it holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)",
-        )?;
-        let token = token::TokenFile::new(token_file)?;
+        let token = match (&ctx.settings.token_file, &ctx.settings.alertmanagers) {
+            (Some(file), _) => Some(token::TokenFile::new(file.clone())?),
+            (None, Some(_)) => None,
+            (None, None) => {
+                return Err("no source of alerts: --webhook.token-file is missing (it holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)), and so is alertmanager.urls in the configuration (Alertmanager is polled then, without a token)".into());
+            }
+        };
+        let poller = match &ctx.settings.alertmanagers {
+            Some(settings) => Some(Poller::new(settings.resolve(&System)?)),
+            None => None,
+        };
+        if let Some(poller) = &poller
+            && poller.matches().is_empty()
+        {
+            tracing::warn!(
+                "no alertmanager.match is configured: an alert of another host about a session of the same name would act here; with more than one host set alertmanager.match: {{instance: \"{{hostname}}:10273\"}}"
+            );
+        }
         if !ctx.connection.has_sources() {
             tracing::warn!(
                 "no connection probe is configured: every clean-up will be refused; see --connection.command"
@@ -139,7 +159,7 @@ impl Remediator {
         for problem in ctx.connection.settings.problems() {
             tracing::warn!("{problem}");
         }
-        if ctx.settings.alert_match.is_empty() {
+        if token.is_some() && ctx.settings.alert_match.is_empty() {
             tracing::warn!(
                 "no --webhook.match is configured: an alert of another host about a session of the same name would act here; with more than one host set --webhook.match=instance=…"
             );
@@ -154,6 +174,7 @@ impl Remediator {
             restarts: RestartCoordinator::new(ctx.clone()),
             ctx,
             token,
+            poller,
             discovery: Mutex::new((discovery, ProblemLog::default())),
             // A scrape that comes before the first look around tells of these.
             known: Mutex::new(LastSurvey {
@@ -197,6 +218,7 @@ impl Remediator {
         tasks.spawn(Arc::clone(&self).check_journal_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).roll_call_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).insure_for_ever(stopping.clone()));
+        tasks.spawn(Arc::clone(&self).poll_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
         let privileges = tokio::spawn(Arc::clone(&self).say_privileges());
         let handler = {
@@ -271,7 +293,13 @@ impl Remediator {
         if request.method() != Method::POST {
             return web::method_not_allowed(&[Method::POST]);
         }
-        let token = match self.token.read().await {
+        let Some(token) = &self.token else {
+            return web::text(
+                StatusCode::NOT_FOUND,
+                "the webhook is off: no --webhook.token-file is configured\n",
+            );
+        };
+        let token = match token.read().await {
             Ok(token) => token,
             Err(error) => {
                 tracing::error!("{error}");
@@ -343,88 +371,6 @@ impl Remediator {
                 )
             }
         }
-    }
-
-    fn accept(
-        &self,
-        store: &BlockingStore<'_>,
-        payload: &Payload,
-    ) -> Result<(usize, usize), StoreError> {
-        if payload.truncated > 0 {
-            self.live
-                .truncated
-                .fetch_add(payload.truncated, Ordering::Relaxed);
-            tracing::warn!(
-                alerts = payload.truncated,
-                receiver = payload.via().receiver,
-                "Alertmanager truncated its request: these alerts did not arrive; remove max_alerts from the receiver"
-            );
-        }
-        let checked = store.lock().check();
-        self.journal.note_failure(&checked);
-        checked?;
-        let (mut wanted, mut unknown, via) = (Vec::new(), Vec::new(), payload.via());
-        let matches = &self.ctx.settings.alert_match;
-        for over in payload
-            .alerts
-            .iter()
-            .filter_map(|alert| webhook::resolved(alert, matches))
-        {
-            if store.lock().armed().disarm(&over.session, over.action)? {
-                tracing::info!(
-                    session = over.session,
-                    action = over.action.label(),
-                    "its alert has resolved: disarmed"
-                );
-            }
-        }
-        for alert in &payload.alerts {
-            match webhook::request(alert, &self.ctx.settings.alert_match) {
-                Ok(request) if self.find_now(&request.session)?.is_some() => {
-                    wanted.push(Request {
-                        via: via.clone(),
-                        ..request
-                    });
-                }
-                Ok(request) => {
-                    tracing::warn!(
-                        action = request.action.label(),
-                        "an alert names a session that is not here; see --sessions.path and --webhook.match"
-                    );
-                    self.live.alert("unknown_session");
-                    unknown.push(request);
-                }
-                Err(ignored) => self.live.alert(ignored.label()),
-            }
-        }
-        if !unknown.is_empty() {
-            store
-                .lock()
-                .unstarted()
-                .add_unknown(&unknown, self.ctx.now())?;
-        }
-        let accepted = {
-            let (store, now) = (store.lock(), self.ctx.moment());
-            store.atomic(|| {
-                let accepted = store.queue().accept(&wanted, now)?;
-                store.armed().repeated(&wanted, now)?;
-                Ok::<_, StoreError>(accepted)
-            })?
-        };
-        let mut queued = 0;
-        for (request, accepted) in wanted.iter().zip(accepted) {
-            self.live.alert(accepted.label());
-            if let Accepted::Queued(id) = accepted {
-                queued += 1;
-                tracing::info!(
-                    id,
-                    session = request.session,
-                    action = request.action.label(),
-                    "accepted"
-                );
-            }
-        }
-        Ok((queued, payload.alerts.len() - queued))
     }
 
     /// The session of this name, if discovery finds one.

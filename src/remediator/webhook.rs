@@ -166,7 +166,22 @@ pub fn resolved(alert: &Alert, demanded: &BTreeMap<String, String>) -> Option<Re
 }
 
 fn about(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Request, Ignored> {
-    let label = |name: &str| alert.label(name);
+    request_of(
+        &alert.labels,
+        &alert.starts_at,
+        &alert.fingerprint,
+        demanded,
+    )
+}
+
+/// What an alert with these labels asks for, if it fires. Pure.
+pub fn request_of(
+    labels: &BTreeMap<String, String>,
+    starts_at: &str,
+    fingerprint: &str,
+    demanded: &BTreeMap<String, String>,
+) -> Result<Request, Ignored> {
+    let label = |name: &str| labels.get(name).map(String::as_str);
     if label("ladder") != Some(LADDER) {
         return Err(Ignored::OtherLadder);
     }
@@ -187,10 +202,18 @@ fn about(alert: &Alert, demanded: &BTreeMap<String, String>) -> Result<Request, 
         session: session.to_owned(),
         action,
         tier: tier.label().to_owned(),
-        fingerprint: short(&alert.fingerprint),
-        starts_at: short(&alert.starts_at),
+        fingerprint: short(fingerprint),
+        starts_at: start_of(starts_at),
         via: Via::default(),
     })
+}
+
+/// An alert's start in UTC with milliseconds: the webhook tells nanoseconds and any offset,
+/// `GET /api/v2/alerts` of the same Alertmanager milliseconds. What is no time is kept.
+fn start_of(text: &str) -> String {
+    let at = text.parse::<jiff::Timestamp>().ok();
+    let at = at.and_then(|at| jiff::Timestamp::from_millisecond(at.as_millisecond()).ok());
+    at.map_or_else(|| short(text), |at| format!("{at:.3}"))
 }
 
 /// The part of an identifying text that is kept.

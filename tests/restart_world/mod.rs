@@ -142,6 +142,10 @@ MORE
     /// cannot give files away.
     pub fn run_all_as(&mut self, uid: u32) -> bool {
         self.sv("stop");
+        self.wait("the bot is gone", || match self.sv("gone") {
+            (true, _) => Ok(()),
+            (false, said) => Err(said),
+        });
         for entry in walkdir::WalkDir::new(self.dir.path()) {
             let path = entry.unwrap().into_path();
             if let Err(error) = std::os::unix::fs::lchown(path, Some(uid), Some(uid)) {

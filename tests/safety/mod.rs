@@ -665,7 +665,13 @@ fn the_refusals_come_in_the_order_that_is_told() {
     let told = in_this_order(&text, "refusals of a stop", &fine, Asked::stop);
     let all: BTreeSet<&str> = told.iter().map(String::as_str).collect();
     // These are asked elsewhere; that the bot is connected is no reason here.
-    let elsewhere = ["connected", "service_unknown", "breaker_open", "paused"];
+    let elsewhere = [
+        "connected",
+        "service_unknown",
+        "breaker_open",
+        "creds_not_copied",
+        "paused",
+    ];
     let labels = Refusal::LABELS.into_iter().chain(StopRefusal::LABELS);
     assert_eq!(
         all,

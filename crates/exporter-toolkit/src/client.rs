@@ -11,14 +11,14 @@ use http_body_util::Empty;
 use hyper::body::Bytes;
 use hyper::header::{CONNECTION, HeaderName, HeaderValue};
 use hyper::{Request, Uri};
-use hyper_rustls::HttpsConnectorBuilder;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::OnceCell;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
 use crate::body::{CollectError, collect};
@@ -46,6 +46,11 @@ pub enum ClientError {
     },
     /// No authorities to verify a certificate with.
     Authorities {
+        /// Why not.
+        why: String,
+    },
+    /// The client's certificate or key cannot be used.
+    Identity {
         /// Why not.
         why: String,
     },
@@ -94,6 +99,7 @@ impl fmt::Display for ClientError {
             }
             Self::BadHeader { name } => write!(f, "the header {name:?} cannot be sent"),
             Self::Authorities { why } => write!(f, "no certificate can be verified: {why}"),
+            Self::Identity { why } => write!(f, "the client's certificate cannot be used: {why}"),
             Self::Tls { host, why } => write!(f, "no TLS with {host:?}: {why}"),
             Self::Refused { host } => write!(f, "the connection to {host:?} was refused"),
             Self::Connect { host, why } => write!(f, "cannot connect to {host:?}: {why}"),
@@ -128,11 +134,51 @@ pub async fn get(
     timeout: Duration,
     max_body: usize,
 ) -> Result<(u16, Bytes), ClientError> {
+    let tls = ClientTls {
+        ca_file: authorities.map(Path::to_owned),
+        ..ClientTls::default()
+    };
+    get_with(url, headers, &tls, timeout, max_body).await
+}
+
+/// How a server is verified, and what the client shows of itself. All files are PEM and are
+/// read for each request.
+#[derive(Clone, Debug, Default)]
+pub struct ClientTls {
+    /// The authorities of the server's certificate; those of the system where `None`.
+    pub ca_file: Option<PathBuf>,
+    /// The client's certificate and its key.
+    pub cert_and_key: Option<(PathBuf, PathBuf)>,
+    /// The name in the server's certificate, where it is not the URL's host.
+    pub server_name: Option<String>,
+}
+
+/// [`get`] with all of [`ClientTls`].
+///
+/// # Errors
+///
+/// Those of [`get`], and [`ClientError::Identity`].
+pub async fn get_with(
+    url: &str,
+    headers: &[(String, String)],
+    tls: &ClientTls,
+    timeout: Duration,
+    max_body: usize,
+) -> Result<(u16, Bytes), ClientError> {
     let request = request(parse_url(url)?, headers)?;
     let exchange = async {
         let host = request.uri().host().unwrap_or_default().to_owned();
-        let tls = match request.uri().scheme_str() {
-            Some("https") => tls_config(authorities).await?,
+        let config = match (request.uri().scheme_str(), &tls.cert_and_key) {
+            (Some("https"), None) => tls_config(tls.ca_file.as_deref()).await?,
+            (Some("https"), Some((cert, key))) => {
+                let (ca, cert, key) = (tls.ca_file.clone(), cert.clone(), key.clone());
+                let load =
+                    tokio::task::spawn_blocking(move || with_identity(ca.as_deref(), &cert, &key));
+                let config = load.await.map_err(|_| ClientError::Identity {
+                    why: "reading it failed".into(),
+                })?;
+                Arc::new(config?)
+            }
             // Never used: the URL is of http.
             _ => Arc::new(client_config(RootCertStore::empty())?),
         };
@@ -141,10 +187,19 @@ pub async fn get(
         // It is divided among the host's addresses.
         tcp.set_connect_timeout(Some(timeout));
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(Arc::unwrap_or_clone(tls))
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+            .with_tls_config(Arc::unwrap_or_clone(config))
+            .https_or_http();
+        let connector = match &tls.server_name {
+            Some(name) => {
+                let name = ServerName::try_from(name.clone()).map_err(|_| ClientError::Tls {
+                    host: host.clone(),
+                    why: "server_name is not a valid host name".into(),
+                })?;
+                connector.with_server_name_resolver(FixedServerNameResolver::new(name))
+            }
+            None => connector,
+        };
+        let connector = connector.enable_http1().wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
             .retry_canceled_requests(false)
@@ -272,6 +327,34 @@ fn client_config(roots: RootCertStore) -> Result<ClientConfig, ClientError> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
+/// With a certificate of the client. Blocks.
+fn with_identity(ca: Option<&Path>, cert: &Path, key: &Path) -> Result<ClientConfig, ClientError> {
+    let roots = roots(ca).map_err(|why| ClientError::Authorities { why })?;
+    let identity = |why: String| ClientError::Identity { why };
+    let broken =
+        |path: &Path, error: secret::SecretError| identity(format!("{} {error}", path.display()));
+    // The certificate is public, the key is not.
+    let (pem, _) =
+        secret::read_with_exposure(cert, MAX_PEM_BYTES).map_err(|error| broken(cert, error))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let chain = chain.map_err(|_| identity(format!("{} is not valid PEM", cert.display())))?;
+    let pem = secret::read(key, MAX_PEM_BYTES).map_err(|error| broken(key, error))?;
+    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
+        identity(format!(
+            "{} holds no private key in PEM form",
+            key.display()
+        ))
+    })?;
+    ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| {
+            builder
+                .with_root_certificates(roots)
+                .with_client_auth_cert(chain, key)
+        })
+        .map_err(|error| identity(error.to_string()))
+}
+
 /// Reads authorities. Blocks.
 fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
@@ -298,6 +381,15 @@ fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
         }
     }
     Ok(roots)
+}
+
+/// Whether a URL can be asked.
+///
+/// # Errors
+///
+/// [`ClientError::BadUrl`] or [`ClientError::UserInfo`].
+pub fn check_url(url: &str) -> Result<(), ClientError> {
+    parse_url(url).map(drop)
 }
 
 fn parse_url(url: &str) -> Result<Uri, ClientError> {

@@ -11,7 +11,7 @@
 //! | [`metric_families`], [`exposition`] | metrics, and the format and encoding a scraper asks for |
 //! | [`process_metrics`] | `process_*` |
 //! | [`page`] | HTML pages without script |
-//! | [`client`] | one bounded GET |
+//! | [`client`], [`http_config`] | one bounded GET, with credentials and TLS |
 //! | [`secret`] | files that only their owner may read |
 //!
 //! The server wraps [hyper](https://docs.rs/hyper) without a router: a handler is one function
@@ -24,6 +24,7 @@ pub mod client;
 mod concurrency;
 pub mod exposition;
 mod foreign;
+pub mod http_config;
 mod listen;
 pub mod metric_families;
 mod negotiation;

@@ -1,4 +1,7 @@
-//! `doctor`: the answer of each connection source, and the permission check.
+//! `doctor`: the answer of each connection source and of each polled Alertmanager, and the
+//! permission check.
+
+use std::sync::Arc;
 
 use anstyle::AnsiColor;
 use tokio::task::block_in_place;
@@ -12,6 +15,7 @@ use crate::logs::overview::{HALF_MONITORED, ProgramLogs};
 
 use super::super::privileges::PermissionFinding;
 use super::super::runner;
+use super::alertmanagers;
 use super::{Exit, Output, context, fail, find, no_folder, operator, privileges, with_memory};
 
 /// What `doctor` found about one session.
@@ -81,6 +85,7 @@ pub async fn doctor(
             Err(error) => return fail(&error),
         },
     };
+    let polled = tokio::spawn(alertmanagers::ask(Arc::clone(&app.settings)));
     let mut at_work = tokio::task::JoinSet::new();
     let mut check_ups = Vec::new();
     for found in found {
@@ -102,11 +107,15 @@ pub async fn doctor(
         .map(|check_up| (check_up.session.clone(), check_up.privileges.clone()))
         .collect();
     let groups = privileges::groups(&app.settings, &folders);
+    let polled = polled.await.ok().flatten();
     match output {
         Output::Table => {
             print(&doctor_table(&check_ups));
             if !logs.programs.is_empty() {
                 print(&format!("\n{}", logs_table(&logs.programs)));
+            }
+            if let Some(polled) = &polled {
+                print(&format!("\n{}", alertmanagers::table(polled)));
             }
             let report = privileges::report(&groups, &folders, trial);
             print(&format!("\n{report}"));
@@ -119,7 +128,7 @@ pub async fn doctor(
                 .collect();
             let all: Vec<_> = check_ups
                 .iter()
-                .map(|check_up| doctor_json(check_up, &program))
+                .map(|check_up| doctor_json(check_up, &program, polled.as_ref()))
                 .collect();
             match serde_json::to_string_pretty(&all) {
                 Ok(text) => print(&text),
@@ -303,7 +312,11 @@ fn logs_table(programs: &[ProgramLogs]) -> String {
     out.to_string()
 }
 
-fn doctor_json(check_up: &CheckUp, program: &[&PermissionFinding]) -> serde_json::Value {
+fn doctor_json(
+    check_up: &CheckUp,
+    program: &[&PermissionFinding],
+    polled: Option<&alertmanagers::Polled>,
+) -> serde_json::Value {
     let sources = check_up.verdict.evidence.iter().map(|evidence| {
         serde_json::json!({
             "source": evidence.source,
@@ -321,6 +334,7 @@ fn doctor_json(check_up: &CheckUp, program: &[&PermissionFinding]) -> serde_json
         "sources": sources.collect::<Vec<_>>(),
         "to_fix": check_up.advice(),
         "half_monitored": check_up.half_monitored,
+        "alertmanagers": polled,
         "privileges": check_up.privileges.iter().chain(program.iter().copied()).map(privileges::json).collect::<Vec<_>>(),
     })
 }

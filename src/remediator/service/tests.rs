@@ -7,6 +7,7 @@ use crate::folder::{SessionsPath, Timestamp};
 use crate::policy::{CleanRequest, CleanupMode};
 use crate::remediator::console::context;
 use crate::remediator::quarantine::LockedFolder;
+use crate::remediator::store::queue::Request;
 use crate::remediator::store::runs::{Ending, Status};
 use crate::remediator::store::sightings::StoredSightings;
 use std::ffi::OsStr;

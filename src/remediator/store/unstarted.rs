@@ -32,7 +32,7 @@ pub struct UnstartedAlert {
     pub session: String,
     /// What was asked for.
     pub action: String,
-    /// Why there was no run: `in_progress`, `cooldown`, `retry_later`, `unknown_session`.
+    /// Why there was no run: `in_progress`, `cooldown`, `retry_later`, `unknown_session`, `suppressed`.
     pub outcome: String,
     /// The alert.
     pub fingerprint: String,
@@ -49,11 +49,16 @@ pub struct UnstartedAlert {
 pub struct UnstartedAlerts<'a>(pub(super) &'a Store);
 
 impl UnstartedAlerts<'_> {
-    /// Records alerts that name no session of this host.
-    pub fn add_unknown(&self, requests: &[Request], now: Timestamp) -> Result<(), StoreError> {
+    /// Records alerts that started no run, with the outcome.
+    pub fn add(
+        &self,
+        requests: &[Request],
+        outcome: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         atomic(&self.0.db, |tx| {
             for request in requests {
-                add(tx, request, "unknown_session", now)?;
+                add(tx, request, outcome, now)?;
             }
             Ok(())
         })

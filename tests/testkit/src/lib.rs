@@ -9,6 +9,7 @@
 //! | [`world`] | one host for a test: folders, bots, a configuration, one server, its commands |
 //! | [`probe`] | a bot's status API |
 //! | [`alertmanager`] | the real Alertmanager with the shipped configuration |
+//! | [`canned`] | an HTTP server that answers as the test says |
 //! | [`npm`] | packages as a lockfile says |
 //! | [`net`] | free ports, a small HTTP client, the text form of metrics |
 //! | [`rotation`] | log files, written and rotated in every style, with what was written |
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 pub mod alertmanager;
+pub mod canned;
 pub mod fixture;
 pub mod hung;
 pub mod net;

@@ -119,6 +119,11 @@ pub fn post(url: &str, headers: &[(String, String)], body: &[u8]) -> Result<Answ
     answer(url, request.send(body))
 }
 
+/// `DELETE url`.
+pub fn delete(url: &str) -> Result<Answer> {
+    answer(url, AGENT.delete(url).call())
+}
+
 fn answer(
     url: &str,
     response: std::result::Result<ureq::http::Response<ureq::Body>, ureq::Error>,

@@ -13,6 +13,7 @@ use crate::remediator::restart::machine::{
     ASKED_WITHIN, CALL_MARGIN, LOCK_WITHIN, PERSIST_WITHIN, SHOWS_WITHIN, STARTS_AGAIN,
     STOPS_LATE_WITHIN,
 };
+use crate::remediator::restart::state::RestartEnd;
 use crate::remediator::store::queue::{Accepted, Request, Via};
 use crate::remediator::store::runs::Action;
 use crate::remediator::store::runs::Status;

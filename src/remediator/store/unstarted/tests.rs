@@ -33,7 +33,7 @@ fn alerts_asked_in_vain_are_counted_once_each() {
     }
     store
         .unstarted()
-        .add_unknown(&[request("stranger")], at(9))
+        .add(&[request("stranger")], "unknown_session", at(9))
         .unwrap();
     let seen: Vec<(String, String, i64)> = store
         .unstarted()
@@ -58,7 +58,7 @@ fn the_oldest_are_deleted_first() {
     for n in 0..20 {
         store
             .unstarted()
-            .add_unknown(&[request(&format!("s{n}"))], at(n))
+            .add(&[request(&format!("s{n}"))], "unknown_session", at(n))
             .unwrap();
     }
     prune_to(&store.db, at(20), 9).unwrap();

@@ -1,0 +1,207 @@
+//! Polls the Alertmanagers, and puts on record what they answer.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::remediator::metrics::SUPPRESSED;
+use crate::remediator::pull::merge::{Absences, Merged};
+use crate::remediator::pull::{Poll, Poller};
+use crate::remediator::store::queue::{Request, Via};
+use crate::remediator::store::runs::Action;
+
+use super::intake::{Intake, Taken, UNKNOWN_SESSION};
+use super::{ACCEPT_TIMEOUT, Remediator};
+
+/// Polls after which the alerts of all hosts are asked for, while there is none of this host.
+const ALL_HOSTS_EVERY: u32 = 20;
+
+/// What is known from one poll to the next.
+struct Polling {
+    poller: Poller,
+    absences: Absences,
+    polls: u32,
+    /// Whether any Alertmanager answered.
+    was_up: Option<bool>,
+    /// Alerts that started no run, as of the last poll: each is logged once.
+    unstarted: BTreeSet<(String, Action, &'static str)>,
+}
+
+impl Remediator {
+    /// Polls the configured Alertmanagers until the end.
+    pub(super) async fn poll_for_ever(
+        self: Arc<Self>,
+        mut stopping: tokio::sync::watch::Receiver<bool>,
+    ) {
+        let Some(poller) = self.poller.clone() else {
+            return;
+        };
+        self.live.polls(poller.names());
+        let mut pause = poller.first_pause(random());
+        let mut polling = Polling {
+            absences: match self.token {
+                Some(_) => Absences::beside_the_webhook(),
+                None => Absences::default(),
+            },
+            poller,
+            polls: 0,
+            was_up: None,
+            unstarted: BTreeSet::new(),
+        };
+        loop {
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = self.ctx.clock.sleep(pause) => {}
+            }
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = self.poll(&mut polling) => {}
+            }
+            polling.polls = polling.polls.wrapping_add(1);
+            pause = polling.poller.pause(random());
+        }
+    }
+
+    async fn poll(self: &Arc<Self>, polling: &mut Polling) {
+        let answers = polling.poller.poll(false).await;
+        self.note_answers(polling, &answers);
+        let answers: Vec<_> = answers.into_iter().map(Result::ok).collect();
+        let armed = match self.ctx.ask(|store| store.armed().all()).await {
+            Ok(armed) => armed,
+            Err(error) => return tracing::error!("failed to load the armed runs: {error}"),
+        };
+        let armed: Vec<_> = armed
+            .into_iter()
+            .map(|run| (run.session, run.action))
+            .collect();
+        let matches = polling.poller.matches();
+        let merged = polling.absences.merge(&answers, matches, &armed);
+        if !merged.active.is_empty() || !merged.suppressed.is_empty() {
+            self.live.others.store(0, Ordering::Relaxed);
+        } else if !matches.is_empty() && polling.polls.is_multiple_of(ALL_HOSTS_EVERY) {
+            self.note_other_hosts(&polling.poller).await;
+        }
+        self.record(polling, merged).await;
+    }
+
+    /// Puts on record what a poll found.
+    async fn record(self: &Arc<Self>, polling: &mut Polling, merged: Merged) {
+        let via = Via {
+            receiver: "poll".into(),
+            group_key: String::new(),
+        };
+        let via = |request| Request {
+            via: via.clone(),
+            ..request
+        };
+        let intake = Intake {
+            wanted: merged.active.into_iter().map(via).collect(),
+            suppressed: merged.suppressed,
+            over: merged.gone,
+        };
+        let mut taken = Taken::default();
+        if !intake.is_empty() {
+            let remediator = Arc::clone(self);
+            let work = self
+                .ctx
+                .store
+                .block(move |store| remediator.take(store, intake));
+            tokio::pin!(work);
+            // Not left behind: with each poll one more thread would wait for that disk.
+            let result = match tokio::time::timeout(ACCEPT_TIMEOUT, &mut work).await {
+                Ok(result) => result,
+                Err(_) => {
+                    tracing::error!(
+                        "polled alerts could not be put on record in time, and polling waits; a file system may hang"
+                    );
+                    work.await
+                }
+            };
+            match result {
+                Ok(result) => taken = result,
+                Err(error) => {
+                    return tracing::error!("polled alerts could not be put on record: {error}");
+                }
+            }
+        }
+        self.live.polled(&taken.outcomes);
+        if taken.queued > 0 {
+            self.wake.notify_waiters();
+        }
+        for (session, action, outcome) in taken.unstarted.difference(&polling.unstarted) {
+            let action = action.label();
+            match *outcome {
+                // Without the name, which anybody may have chosen.
+                UNKNOWN_SESSION => tracing::warn!(
+                    action,
+                    "an alert names a session that is not here; see --sessions.path and alertmanager.match"
+                ),
+                SUPPRESSED => tracing::info!(
+                    action,
+                    "an alert is silenced or inhibited: on record, and no run is queued"
+                ),
+                outcome => tracing::info!(
+                    session,
+                    action,
+                    outcome,
+                    "an alert goes on, and no run is queued"
+                ),
+            }
+        }
+        polling.unstarted = taken.unstarted;
+    }
+
+    /// Metric and log: which Alertmanagers answer.
+    fn note_answers(&self, polling: &mut Polling, answers: &Poll) {
+        for (name, answer) in polling.poller.names().iter().zip(answers) {
+            let is_new = self.live.alertmanager(name, answer.is_ok());
+            match answer {
+                Ok(_) if is_new => tracing::info!(alertmanager = name, "Alertmanager answers"),
+                Ok(_) => {}
+                Err(error) if is_new => {
+                    tracing::warn!(alertmanager = name, "polling failed: {error}");
+                }
+                Err(error) => tracing::debug!(alertmanager = name, "polling failed: {error}"),
+            }
+        }
+        let is_up = answers.iter().any(Result::is_ok);
+        match (polling.was_up, is_up) {
+            (Some(true) | None, false) => tracing::error!(
+                "no Alertmanager answers: until one does, no polled alert can ask for a clean-up; check alertmanager.urls and the network"
+            ),
+            (Some(false), true) => tracing::info!("an Alertmanager answers again"),
+            _ => {}
+        }
+        polling.was_up = Some(is_up);
+    }
+
+    /// Says so if there are alerts of the ladder and none has this host's labels: the match
+    /// may be wrong.
+    async fn note_other_hosts(&self, poller: &Poller) {
+        let answers = poller.poll(true).await;
+        if !answers.iter().any(Result::is_ok) {
+            return;
+        }
+        let answers: Vec<_> = answers.into_iter().map(Result::ok).collect();
+        let seen = Absences::default().merge(&answers, poller.matches(), &[]);
+        let others = match seen.active.is_empty() && seen.suppressed.is_empty() {
+            true => seen.others as u64,
+            false => 0,
+        };
+        if self.live.others.swap(others, Ordering::Relaxed) == 0 && others > 0 {
+            tracing::warn!(
+                alerts = others,
+                labels = poller.matches_text(),
+                "there are alerts about auth folders, and none has the labels of this host (alertmanager.match): right if they are about other hosts, else correct the labels"
+            );
+        }
+    }
+}
+
+/// From 0 to 1.
+fn random() -> f64 {
+    let mut bytes = [0; 2];
+    // Without it all hosts may poll at the same time, and that is all.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    f64::from(u16::from_le_bytes(bytes)) / f64::from(u16::MAX)
+}

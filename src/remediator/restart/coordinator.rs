@@ -41,10 +41,7 @@ impl RestartCoordinator {
             stop: service.stop_timeout,
             gone: service.gone_timeout,
             start: service.start_timeout,
-            shows: match service.shows_at_once() {
-                true => SHOWS_WITHIN,
-                false => service.start_timeout,
-            },
+            shows: shows_within(service),
             connect: service.connect_timeout,
             clean: self.bounds.down + HALTS_WITHIN + RESTORE_TIMEOUT * 2 + GRACE,
             retry: self.ctx.settings.armed.look_every.min(RETRY_EVERY),
@@ -295,6 +292,14 @@ impl RestartCoordinator {
             }
         }
         Some(lost)
+    }
+}
+
+/// Time from the end of a start until the process shows.
+pub(super) fn shows_within(service: &Service) -> Duration {
+    match service.shows_at_once() {
+        true => SHOWS_WITHIN,
+        false => service.start_timeout,
     }
 }
 

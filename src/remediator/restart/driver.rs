@@ -318,7 +318,8 @@ impl Driver {
                 let written = self.clock().timeout(PERSIST_WITHIN, written);
                 if written.await.is_err() {
                     tracing::error!(service = self.state.service, "the journal hangs");
-                    self.remove_folder_records().await;
+                    locks::remove_records(self.ctx(), self.folders.clone(), self.state.clone())
+                        .await;
                 }
             }
             Effect::Observe(after, sources) => self.observe(id, after, sources),
@@ -488,15 +489,6 @@ impl Driver {
             let _ = sender.send(saved.map(|()| state));
         }));
         receiver
-    }
-
-    /// The records in the folders do not wait for a journal that hangs: the locks are given
-    /// back next.
-    async fn remove_folder_records(&self) {
-        let (folders, state) = (self.folders.clone(), self.state.clone());
-        let state_path = self.ctx().settings.state_path.clone();
-        let removing = blocking(move || folder_record::keep(&folders.0, &state_path, &state, true));
-        let _ = self.clock().timeout(PERSIST_WITHIN, removing).await;
     }
 
     fn observe(&mut self, id: u64, after: Duration, sources: Sources) {

@@ -15,10 +15,10 @@ use crate::remediator::runner::{self, Context, blocking};
 use crate::remediator::service::lock_state;
 use crate::remediator::store::{FILE, Store, StoreError};
 
-use super::coordinator::RestartCoordinator;
+use super::coordinator::{RestartCoordinator, shows_within};
 use super::driver::{call, now, other_call_may_be_under_way, presence};
 use super::folder_record;
-use super::machine::{LOOK_EVERY, PERSIST_WITHIN, SHOWS_WITHIN};
+use super::machine::{LONGEST_CALL, LOOK_EVERY, PERSIST_WITHIN};
 use super::state::{Call, CallKind, HandedTo, Phase, Restart, Returned};
 
 /// All that is pending is started within this time, or left to the next try; more where a
@@ -58,8 +58,8 @@ pub fn pending_restart_of(
 }
 
 /// Stops a service for an operator, or starts it: under the locks of its folders, so that no
-/// run is under way on them. Waits until it is gone (`gone_timeout`), or runs (10 seconds). Says
-/// whether that worked, and whether it runs.
+/// run is under way on them. Waits until it is gone (`gone_timeout`), or runs (as long as `serve`
+/// waits). Says whether that worked, and whether it runs.
 pub async fn call_for_operator(
     clock: &Clock,
     service: &Service,
@@ -85,9 +85,14 @@ pub async fn call_for_operator(
         let why = "a call of a remediator that has ended may still be under way; look again in a minute, and start it if it does not run then";
         return (Err(why.into()), presence(clock, service).await);
     }
-    let (kind, timeout) = match stop {
-        true => (CallKind::Stop, service.stop_timeout),
-        false => (CallKind::Start, service.start_timeout),
+    let (kind, wanted, within) = match stop {
+        true => (CallKind::Stop, Presence::Gone, service.gone_timeout),
+        false => (CallKind::Start, Presence::Running, shows_within(service)),
+    };
+    // A start may return before the process shows. Until then its record keeps others away.
+    let timeout = match stop {
+        true => service.stop_timeout,
+        false => (service.start_timeout + within).min(LONGEST_CALL / 2),
     };
     // Should this command be killed, its call goes on: no remediator starts it beside that.
     let record = Call::new(0, kind, now(clock), timeout);
@@ -95,11 +100,6 @@ pub async fn call_for_operator(
     let written = move |folder: &_| folder_record::write_call(folder, &record);
     note_call(clock, &folders, written).await;
     let (returned, why) = call(service, kind, None).await;
-    // A start may return before the process shows. Until then its record keeps others away.
-    let (wanted, within) = match stop {
-        true => (Presence::Gone, service.gone_timeout),
-        false => (Presence::Running, SHOWS_WITHIN),
-    };
     let presence = match returned {
         Returned::Ok => shows(clock, service, &wanted, within).await,
         _ => presence(clock, service).await,

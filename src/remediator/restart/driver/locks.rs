@@ -9,8 +9,10 @@ use tokio::task::JoinSet;
 
 use crate::folder::{Found, SessionName};
 use crate::remediator::quarantine::{LockedFolder, Obstacle};
-use crate::remediator::restart::state::{Event, RestartId};
-use crate::remediator::runner::{self, Folders, WeakFolders, blocking};
+use crate::remediator::restart::folder_record;
+use crate::remediator::restart::machine::PERSIST_WITHIN;
+use crate::remediator::restart::state::{Event, Restart, RestartId};
+use crate::remediator::runner::{self, Context, Folders, WeakFolders, blocking};
 
 use super::effect_output::{EffectOutput, refused};
 use super::looks::other_call_may_be_under_way;
@@ -98,6 +100,14 @@ async fn answering(clock: &Clock, sessions: &[Found]) -> BTreeSet<String> {
     };
     let _ = clock.timeout(OPENED_WITHIN, asked).await;
     answering
+}
+
+/// Removes the records in the locked folders. They do not wait for a journal that hangs: the
+/// locks are given back next.
+pub(super) async fn remove_records(ctx: &Context, folders: Folders, state: Restart) {
+    let state_path = ctx.settings.state_path.clone();
+    let removing = blocking(move || folder_record::keep(&folders.0, &state_path, &state, true));
+    let _ = ctx.clock.timeout(PERSIST_WITHIN, removing).await;
 }
 
 /// Whether each locked folder is still the one that is found by its path. One that does not

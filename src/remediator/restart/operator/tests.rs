@@ -189,6 +189,7 @@ async fn a_start_is_waited_for_until_the_process_shows() {
     )
     .unwrap();
     let yaml = std::fs::read_to_string(&config).unwrap();
+    let yaml = yaml.replace("start_timeout: 1s", "start_timeout: 30s");
     let yaml = yaml.replace(
         &format!("gone: [test, '!', -e, {path}/runs]"),
         &format!("gone: [sh, {path}/gone.sh]"),
@@ -207,6 +208,6 @@ async fn a_start_is_waited_for_until_the_process_shows() {
     let service = settings.services.of(&known[0].session).unwrap();
     let (started, presence) = call_for_operator(&Clock::fast(20), &service, &known, false).await;
     let why = started.unwrap_err();
-    assert!(why.contains("10s later the service does not run"), "{why}");
+    assert!(why.contains("30s later the service does not run"), "{why}");
     assert_eq!(presence, Presence::Gone);
 }

@@ -17,6 +17,7 @@ use exporter_toolkit::process_metrics;
 use testkit::process::Process;
 use testkit::{fixture, net};
 
+mod cycles;
 mod safety;
 
 fn doc(name: &str) -> (PathBuf, String) {

@@ -11,10 +11,10 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_saphyr::Spanned;
 
-use super::Insurance;
 use super::alertmanager::AlertmanagerSection;
 use crate::connection::Probe;
 use crate::logs::{Pattern, Severity};
+use crate::policy::insurance::Keep;
 use crate::policy::measure::{CLASSIC_BATCH, MODERN_BATCH};
 use crate::policy::{BatchSetting, CredsPlace, Thresholds};
 use crate::rules::RuleSettings;
@@ -319,6 +319,24 @@ pub struct QuarantineSection {
     #[serde(deserialize_with = "span")]
     pub retention: Option<Duration>,
     pub max_bytes: Option<u64>,
+}
+
+/// Whether and how long copies of each creds.json are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Insurance {
+    /// Whether `serve` takes copies and lets old ones go.
+    pub enabled: bool,
+    /// How many, and how long.
+    pub keep: Keep,
+}
+
+impl Default for Insurance {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            keep: Keep::default(),
+        }
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

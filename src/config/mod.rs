@@ -5,10 +5,12 @@
 mod alertmanager;
 mod file;
 mod flags;
+mod globs;
 mod processes;
 mod span;
 
 pub use alertmanager::{AlertmanagerSettings, Alertmanagers, Placeholders, System};
+pub use file::Insurance;
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 pub use processes::BreakerSettings;
 pub use span::parse_span;
@@ -20,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use globset::{Glob, GlobSet, GlobSetBuilder};
+use globset::GlobSet;
 use regex::Regex;
 
 use crate::connection::{ConnectionSettings, Probe};
@@ -29,9 +31,10 @@ use crate::folder::{Discovery, SessionName, SessionsPath};
 use crate::logs::sessions::DeclaredSessions;
 use crate::logs::{self, LogGlob, LogSettings, Patterns, SessionMapper};
 use crate::policy::guard::INACTIVE_FOR;
-use crate::policy::insurance::Keep;
 use crate::policy::{BatchSetting, CredsPlace, Limits, Thresholds};
 use crate::rules::{self, RuleSettings};
+
+use globs::globs;
 
 /// How long the quarantine keeps what was moved, unless configured.
 pub const DEFAULT_RETENTION: Duration = Duration::from_secs(30 * 86_400);
@@ -41,24 +44,6 @@ const MIN_RETENTION: Duration = Duration::from_secs(86_400);
 pub const DEFAULT_QUARANTINE_BYTES: u64 = 256 << 20;
 /// Where the remediator keeps its journal, unless configured.
 pub const DEFAULT_STATE_PATH: &str = "/var/lib/baileys_remediator";
-
-/// Whether and how long copies of each creds.json are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Insurance {
-    /// Whether `serve` takes copies and lets old ones go.
-    pub enabled: bool,
-    /// How many, and how long.
-    pub keep: Keep,
-}
-
-impl Default for Insurance {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            keep: Keep::default(),
-        }
-    }
-}
 
 /// How runs wait whose bot is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -522,14 +507,6 @@ fn logs(paths: &[String], file: file::Logs) -> Result<LogSettings, String> {
         mapper,
         patterns: Arc::new(patterns),
     })
-}
-
-fn globs(patterns: &[String], key: &str) -> Result<GlobSet, String> {
-    let mut set = GlobSetBuilder::new();
-    for pattern in patterns {
-        set.add(Glob::new(pattern).map_err(|error| format!("{key}: {error}"))?);
-    }
-    set.build().map_err(|error| format!("{key}: {error}"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use supervisor::{
 use crate::control::window::{Window, Windows};
 use crate::control::{ServiceRule, Services, Timing, placeholders};
 
-use super::globs;
+use super::globs::globs;
 use super::span::span;
 
 /// What to write in the place of the two sections that `processes` has replaced.

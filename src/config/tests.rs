@@ -1,5 +1,6 @@
 use super::*;
 use crate::policy::Tier;
+use crate::policy::insurance::Keep;
 use clap::Parser;
 use std::ffi::OsStr;
 

@@ -6,8 +6,6 @@ use supervisor::{TemplateError, TemplatePart};
 use crate::control::placeholders;
 use crate::folder::SessionName;
 
-use super::ProbeError;
-
 /// A text with placeholders: `{session}` is the session's name, `{NAME}` what the named
 /// group NAME of `connection.session_pattern` captured from it, `{{` and `}}` are braces.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,10 +16,8 @@ impl SessionTemplate {
     ///
     /// Errors: a placeholder that neither is `session` nor a group of the pattern, or a
     /// brace left open. They do not repeat the text, which may hold a secret.
-    pub fn parse(text: &str, pattern: Option<&Regex>) -> Result<Self, ProbeError> {
-        supervisor::Template::parse(text, &placeholders(pattern))
-            .map(Self)
-            .map_err(|TemplateError(error)| ProbeError(error))
+    pub fn parse(text: &str, pattern: Option<&Regex>) -> Result<Self, TemplateError> {
+        supervisor::Template::parse(text, &placeholders(pattern)).map(Self)
     }
 
     pub(super) fn parts(&self) -> &[TemplatePart] {

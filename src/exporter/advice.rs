@@ -3,7 +3,7 @@
 use crate::folder::Kind;
 use crate::policy::{Ambiguity, Refusal, Thresholds, Tier};
 
-use super::snapshot::Measured;
+use super::measured::Measured;
 
 const SET_THE_BATCH: &str = "set pre_key_batch for this session (overrides in the configuration, or --pre-keys.batch): 30 if its Baileys is older than 7.0.0-rc.6, else 812";
 

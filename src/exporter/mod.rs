@@ -2,6 +2,7 @@
 //! nothing below a sessions path.
 
 pub mod advice;
+mod measured;
 pub mod metrics;
 mod page;
 pub mod server;

@@ -6,7 +6,6 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::inventory::SessionTimes;
 use super::json::Object;
 use super::time::Timestamp;
 
@@ -161,6 +160,15 @@ pub fn parse_creds(bytes: &[u8]) -> Result<CredsFacts, BrokenCreds> {
 fn jid_user(jid: &str) -> Option<String> {
     let user = jid.split(['@', ':', '_']).next()?;
     (!user.is_empty() && user.bytes().all(|b| b.is_ascii_digit())).then(|| user.to_owned())
+}
+
+/// When a session file was used, by the records in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionTimes {
+    /// The earliest `used` or `created`.
+    pub first: Timestamp,
+    /// The latest `used` or `created`.
+    pub last: Timestamp,
 }
 
 #[derive(Deserialize)]

@@ -6,8 +6,6 @@
 //! where it is found; from then on its canonical path counts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,81 +16,17 @@ use super::scan::FolderPath;
 use super::session_name::SessionName;
 use super::time::Timestamp;
 
+mod found;
 mod look;
 mod source;
 mod walk;
 
+pub use found::{Found, SkipReason, Skipped, duplicate, explain};
 pub use source::SessionsPath;
 
+use found::Filter;
 use look::Looker;
 use walk::{Candidate, Deeper, Walk, copy_hint};
-
-/// An auth folder that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    /// Its name in metrics, alerts and commands.
-    pub session: SessionName,
-    /// Where it is.
-    pub place: FolderPath,
-}
-
-/// Why something that was asked for is not among the sessions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum SkipReason {
-    /// Another folder has this session name, or another name was given to this folder.
-    DuplicateName,
-    /// A link that leads to it belongs to another user.
-    LinkRefused,
-    /// A path named on the command line cannot be looked into.
-    SourceUnreadable,
-    /// Directories below such a path cannot be looked into, and may be auth folders.
-    DirectoryUnreadable,
-    /// There are too many directories.
-    TooManyDirectories,
-}
-
-impl SkipReason {
-    /// Every reason.
-    pub const ALL: [SkipReason; 5] = [
-        SkipReason::DuplicateName,
-        SkipReason::LinkRefused,
-        SkipReason::SourceUnreadable,
-        SkipReason::DirectoryUnreadable,
-        SkipReason::TooManyDirectories,
-    ];
-
-    /// Value of the label `reason`.
-    pub const fn label(self) -> &'static str {
-        match self {
-            SkipReason::DuplicateName => "duplicate_name",
-            SkipReason::LinkRefused => "link_refused",
-            SkipReason::SourceUnreadable => "source_unreadable",
-            SkipReason::DirectoryUnreadable => "directory_unreadable",
-            SkipReason::TooManyDirectories => "too_many_directories",
-        }
-    }
-
-    /// Whether folders may be there all the same.
-    pub const fn hides_folders(self) -> bool {
-        matches!(
-            self,
-            SkipReason::SourceUnreadable
-                | SkipReason::DirectoryUnreadable
-                | SkipReason::TooManyDirectories
-        )
-    }
-}
-
-/// Something left out, with what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Skipped {
-    /// Why.
-    pub reason: SkipReason,
-    /// For the log: the path, and the fix.
-    pub message: String,
-    session: Option<SessionName>,
-    place: Option<FolderPath>,
-}
 
 /// The outcome of one look around.
 #[derive(Clone, Debug, Default)]
@@ -116,15 +50,6 @@ impl Survey {
     }
 }
 
-/// As [`Survey::duplicate`].
-pub fn duplicate<'a>(skipped: &'a [Skipped], session: &str) -> Option<&'a str> {
-    let mut of_the_name = skipped.iter().filter(|skipped| {
-        let name = skipped.session.as_ref();
-        name.is_some_and(|name| name.as_str() == session)
-    });
-    of_the_name.next().map(|skipped| skipped.message.as_str())
-}
-
 /// Logs what is wrong when it begins and when it ends, not each time it is seen.
 #[derive(Debug, Default)]
 pub struct ProblemLog {
@@ -142,31 +67,6 @@ impl ProblemLog {
             tracing::info!("no longer so: {message}");
         }
         self.known = wrong;
-    }
-}
-
-/// Which directories and sessions of a root are wanted.
-#[derive(Clone, Debug)]
-struct Filter {
-    include: Option<GlobSet>,
-    exclude: GlobSet,
-}
-
-impl Filter {
-    /// Whether directories of this name are left out, with all below.
-    fn excludes(&self, name: &OsStr) -> bool {
-        self.exclude.is_match(Path::new(name))
-    }
-
-    /// Whether a session is wanted that was found by these names of directories.
-    fn wants(&self, parts: &[OsString], session: &SessionName) -> bool {
-        let is_one = |globs: &GlobSet| {
-            globs.is_match(session.as_str())
-                || parts
-                    .last()
-                    .is_some_and(|name| globs.is_match(Path::new(name)))
-        };
-        self.include.as_ref().is_none_or(is_one) && !is_one(&self.exclude)
     }
 }
 
@@ -392,22 +292,6 @@ fn second_name_hint(first: &Found, other: &Found) -> String {
         first.place.path().display(),
         first.session
     )
-}
-
-/// An i/o error with what to do about it.
-pub fn explain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => format!(
-            "{error}; this program's user needs to read and search it (see `ls -ld`; run it as the bot's user, add it to the bot's group, or leave the directory out with --sessions.exclude)"
-        ),
-        io::ErrorKind::NotFound => format!("{error}; it will be looked for again"),
-        _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            format!(
-                "{error}; the folder itself is a link now, or leads nowhere: give the path it points to"
-            )
-        }
-        _ => error.to_string(),
-    }
 }
 
 #[cfg(test)]

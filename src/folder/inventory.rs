@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 
-use super::creds::Creds;
+use super::creds::{Creds, SessionTimes};
 use super::kind::{Kind, NameParts, is_telltale, parse_name};
 use super::time::Timestamp;
 
@@ -82,15 +82,6 @@ impl Stamp {
         (self.device, self.inode, self.size, self.modified)
             == (other.device, other.inode, other.size, other.modified)
     }
-}
-
-/// When a session file was used, by the records in it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SessionTimes {
-    /// The earliest `used` or `created`.
-    pub first: Timestamp,
-    /// The latest `used` or `created`.
-    pub last: Timestamp,
 }
 
 /// What the inside of a session file says of its use.

@@ -15,11 +15,9 @@ pub mod scan;
 pub mod session_name;
 pub mod time;
 
-pub use creds::{Creds, CredsFacts};
+pub use creds::{Creds, CredsFacts, SessionTimes};
 pub use discovery::{Discovery, Found, SessionsPath, Survey};
-pub use inventory::{
-    Entry, FileName, History, Inventory, SessionActivity, SessionTimes, Shape, Stamp, Unit,
-};
+pub use inventory::{Entry, FileName, History, Inventory, SessionActivity, Shape, Stamp, Unit};
 pub use kind::Kind;
 pub use looks::Looks;
 pub use scan::{FolderPath, ReadCache};

@@ -6,19 +6,20 @@
 //! literal are put together (`scan`) and judged.
 
 mod close;
+mod definition;
 mod scan;
 mod shape;
 mod shipped;
 mod sieve;
 
 use std::borrow::Cow;
-use std::fmt;
 
 use regex::bytes::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
-use serde::{Deserialize, Serialize};
 
 pub(in crate::logs) use close::is_own_report;
+use definition::build;
+pub use definition::{Pattern, PatternError, Severity};
 pub use log_tailer::MAX_LINE;
 pub use scan::{Hit, ScanState};
 use shape::RecordShape;
@@ -32,62 +33,6 @@ const REPLACED: &str = "connection_replaced";
 const BANNED: &str = "account_banned";
 /// The patterns that page, where the record is a report of the library or the bot.
 pub const REPORTED: [&str; 4] = [LOGGED_OUT, REPLACED, BANNED, "creds_corrupt"];
-
-/// How much a sign matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Wake somebody.
-    Critical,
-    /// Look at it by day.
-    Warning,
-    /// Good to know.
-    Info,
-}
-
-impl Severity {
-    /// The word for it.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Severity::Critical => "critical",
-            Severity::Warning => "warning",
-            Severity::Info => "info",
-        }
-    }
-}
-
-/// One sign, as configured. Expressions are matched without regard to case, on bytes. Those of
-/// the configuration see one line at a time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Pattern {
-    /// The value of the label `pattern`.
-    pub name: Cow<'static, str>,
-    /// What a line must hold.
-    pub regex: Cow<'static, str>,
-    /// What it must not hold.
-    pub exclude: Option<Cow<'static, str>>,
-    /// How much it matters.
-    pub severity: Severity,
-    /// What it means, for a person.
-    pub help: Cow<'static, str>,
-    /// Which versions of Baileys print it; empty for one of the configuration.
-    pub printed_by: Cow<'static, str>,
-}
-
-/// Why a pattern cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PatternError {
-    /// Its place in the list given to [`Patterns::new`].
-    pub index: usize,
-    /// What is wrong, and what to do.
-    pub message: String,
-}
-
-impl fmt::Display for PatternError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
 
 /// One event of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -348,16 +293,6 @@ fn bytes(source: &str) -> Result<Regex, regex::Error> {
         .case_insensitive(true)
         .unicode(false)
         .build()
-}
-
-fn build<S, T>(
-    build: impl FnOnce(S) -> Result<T, regex::Error>,
-    source: S,
-) -> Result<T, PatternError> {
-    build(source).map_err(|error| PatternError {
-        index: 0,
-        message: format!("the patterns together cannot be compiled: {error}"),
-    })
 }
 
 /// Letters outside ASCII in both cases: on bytes, an expression knows the cases of ASCII only.

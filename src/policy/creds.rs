@@ -2,8 +2,6 @@
 
 use crate::folder::{Creds, CredsFacts, Inventory};
 
-use super::guard::Refusal;
-
 /// Where the creds of a bot are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CredsPlace {
@@ -32,12 +30,12 @@ impl CredsPlace {
     /// What the guard table knows of the account. Where the creds are elsewhere that is
     /// nothing, so that no sender key is ever moved.
     ///
-    /// Errors: [`Refusal::CredsBroken`].
-    pub(super) fn facts(self, inventory: &Inventory) -> Result<&CredsFacts, Refusal> {
+    /// Errors: the creds, which say nothing usable.
+    pub(super) fn facts(self, inventory: &Inventory) -> Result<&CredsFacts, &Creds> {
         match &inventory.creds {
             Creds::Valid(facts) => Ok(facts),
             _ if self.is_elsewhere(inventory) => Ok(&NOTHING_KNOWN),
-            broken => Err(Refusal::CredsBroken(broken.word())),
+            broken => Err(broken),
         }
     }
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::connection::{Finding, State, Verdict};
 use crate::folder::{FileName, Inventory, Timestamp};
 
-use super::guard::{CleanRequest, CleanupMode, Limits, Plan, Refusal, plan};
+use super::guard::{CleanRequest, CleanupMode, Limits, Plan, Refusal, facts, plan};
 use super::immovable::without_immovable;
 use super::left_out::Immovable;
 use super::measure::accumulated_files;
@@ -219,7 +219,7 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
     if limits.creds.is_elsewhere(inventory) {
         return Err(StopRefusal::CredsElsewhere);
     }
-    let facts = limits.creds.facts(inventory)?;
+    let facts = facts(limits.creds, inventory)?;
     let live = accumulated_files(inventory, limits.batch);
     let threshold = limits.thresholds.of(before.tier);
     if live < threshold {

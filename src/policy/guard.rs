@@ -292,6 +292,15 @@ pub fn is_dormant(inventory: &Inventory, now: Timestamp) -> bool {
         .is_some_and(|newest| is_recent(newest, now))
 }
 
+/// What creds.json says of the account.
+///
+/// Errors: [`Refusal::CredsBroken`].
+pub(super) fn facts(creds: CredsPlace, inventory: &Inventory) -> Result<&CredsFacts, Refusal> {
+    creds
+        .facts(inventory)
+        .map_err(|broken| Refusal::CredsBroken(broken.word()))
+}
+
 /// What could be moved, whatever the connection and the tier: the same table, for the
 /// exporter's gauge and for dry runs.
 pub fn plan(
@@ -301,7 +310,7 @@ pub fn plan(
     limits: &Limits,
     ask: &CleanRequest,
 ) -> Result<Plan, Refusal> {
-    let facts = limits.creds.facts(inventory)?;
+    let facts = facts(limits.creds, inventory)?;
     let newest = inventory.newest_activity(now);
     let reference = match ask.force {
         Some(_) => newest.unwrap_or(now),

@@ -6,12 +6,8 @@ use crate::folder::identity::MAX_PRE_KEY_ID;
 use crate::folder::kind::{has_lid_name, pre_key_id};
 use crate::folder::{Entry, Inventory, Kind, Shape, Timestamp, Unit};
 
+pub use super::minted::{CLASSIC_BATCH, MODERN_BATCH};
 use super::minted::{Minted, MintedGroup, largest_group};
-
-/// Pre-keys a bot mints at login up to Baileys 7.0.0-rc.5.
-pub const CLASSIC_BATCH: u32 = 30;
-/// Pre-keys a bot mints at login from Baileys 7.0.0-rc.6 on.
-pub const MODERN_BATCH: u32 = 812;
 
 /// How many pre-keys the bot's Baileys mints at login.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

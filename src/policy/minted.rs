@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use crate::folder::Timestamp;
 
-use super::measure::MODERN_BATCH;
+/// Pre-keys a bot mints at login up to Baileys 7.0.0-rc.5.
+pub const CLASSIC_BATCH: u32 = 30;
+/// Pre-keys a bot mints at login from Baileys 7.0.0-rc.6 on.
+pub const MODERN_BATCH: u32 = 812;
 
 /// Files of one batch are written within this span.
 const WITHIN: Duration = Duration::from_secs(120);

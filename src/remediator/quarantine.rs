@@ -20,13 +20,14 @@
 //! the backup. A crash at any point leaves each file in exactly one place.
 
 mod files;
+mod files_of_run;
 mod halt;
 mod obstacle;
 mod prepared;
 mod records;
 mod run_id;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -36,27 +37,26 @@ use rustix::fs::{Dir, FlockOperation};
 use rustix::io::Errno;
 
 use crate::folder::scan::{QUARANTINE_DIR, QUARANTINE_TAG, scan_settled, stat};
-use crate::folder::{FileName, FolderPath, Inventory, Kind, Looks, ReadCache, Shape, Timestamp};
-use crate::policy::Plan;
+use crate::folder::{FolderPath, Inventory, Kind, Looks, ReadCache, Shape, Timestamp};
 
-use self::files::{FromCStr, check_noreplace, remove_run_dir};
-pub(super) use self::prepared::aborted;
-use self::prepared::{PutBack, locate, put_back};
+use self::files::{FromCStr, check_noreplace};
+pub(super) use self::files_of_run::aborted;
+use self::files_of_run::{PutBack, locate, put_back};
 use self::records::{
-    FILES, MoveRecord, PLAN, PURGED, PlanRecord, TAG_TEXT, UNDONE, UndoRecord, read_plan,
-    stored_state,
+    FILES, PLAN, PURGED, TAG_TEXT, UNDONE, UndoRecord, read_plan, remove_run_dir, stored_state,
 };
 
 pub(super) use self::files::{
     check_filesystem, exists, give_to_owner_of, make_dir, open_beneath, sync, unlink, write_file,
 };
+pub use self::files_of_run::{At, Whereabouts};
 pub use self::halt::Halt;
 pub(super) use self::halt::Permit;
 pub use self::obstacle::Obstacle;
 pub(super) use self::obstacle::{obstacle, obstacle_io};
 pub use self::prepared::Prepared;
 pub use self::records::{Done, MoveOutcome, StoredRun, StoredState, Undone, is_due};
-pub(super) use self::records::{read_record, write_record};
+pub(super) use self::records::{has_room, read_record, write_record};
 pub use self::run_id::RunId;
 
 /// Between fork and exec, a child process holds copies of its parent's descriptors, and with
@@ -166,72 +166,6 @@ impl LockedFolder {
             .map_err(|error| obstacle_io("listing the folder", &error))
     }
 
-    /// Writes the plan into the quarantine: the commit point. Moves no file yet.
-    pub fn prepare(
-        self: &Arc<Self>,
-        plan: &Plan,
-        run: RunId,
-        now: Timestamp,
-        max_bytes: u64,
-    ) -> Result<Prepared, Obstacle> {
-        let quarantine = self
-            .quarantine(true)?
-            .ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
-        has_room(&self.stored_in(&quarantine)?, plan, max_bytes)?;
-        let dir = make_dir(quarantine.as_fd(), run.as_str(), true)?;
-        let prepared = self.write_plan(&dir, plan, &run, now).and_then(|written| {
-            // On an error the plan must go: recovery would carry it out after a restart.
-            rustix::fs::fsync(&quarantine).map_err(|e| obstacle("saving the quarantine", e))?;
-            Ok(written)
-        });
-        match prepared {
-            Ok((record, files)) => Ok(Prepared {
-                folder: Arc::clone(self),
-                quarantine,
-                dir,
-                files,
-                record,
-            }),
-            Err(error) => {
-                // Best effort: the next start removes an empty run that stays.
-                let _ = remove_run_dir(quarantine.as_fd(), &run, dir.as_fd());
-                Err(error)
-            }
-        }
-    }
-
-    fn write_plan(
-        &self,
-        dir: &OwnedFd,
-        plan: &Plan,
-        run: &RunId,
-        now: Timestamp,
-    ) -> Result<(PlanRecord, OwnedFd), Obstacle> {
-        let files = make_dir(dir.as_fd(), FILES, true)?;
-        check_noreplace(dir.as_fd(), files.as_fd())?;
-        let mut moves = Vec::with_capacity(plan.moves.len());
-        for planned in &plan.moves {
-            let Some(name) = planned.name.as_os_str().to_str() else {
-                return Err(Obstacle::Io("a planned name is not UTF-8".into()));
-            };
-            moves.push(MoveRecord {
-                name: name.to_owned(),
-                inode: planned.stamp.inode,
-                size: planned.stamp.size,
-                modified_ns: planned.stamp.modified.nanos(),
-            });
-        }
-        let record = PlanRecord {
-            version: 1,
-            run: run.clone(),
-            made_ns: now.nanos(),
-            mode: plan.mode.label().to_owned(),
-            moves,
-        };
-        write_record(dir.as_fd(), PLAN, &record)?;
-        Ok((record, files))
-    }
-
     /// The runs in this folder's quarantine, oldest first.
     pub fn stored(&self) -> Result<Vec<StoredRun>, Obstacle> {
         match self.quarantine(false)? {
@@ -277,37 +211,6 @@ impl LockedFolder {
         }
         runs.sort_by(|a, b| a.run.cmp(&b.run));
         Ok(runs)
-    }
-
-    /// Completes a run that a crash interrupted. Of the remaining files it moves those in
-    /// `allowed`, each only if it is unchanged. Removes a run without a plan.
-    pub fn finish(
-        self: &Arc<Self>,
-        run: &RunId,
-        allowed: &BTreeSet<FileName>,
-        now: Timestamp,
-    ) -> Result<Option<Done>, Obstacle> {
-        let (quarantine, dir) = self.open_run(run)?;
-        match stored_state(dir.as_fd()) {
-            StoredState::Empty => {
-                remove_run_dir(quarantine.as_fd(), run, dir.as_fd())?;
-                return Ok(None);
-            }
-            StoredState::Unfinished => {}
-            StoredState::Done(done) => return Ok(Some(done)),
-            _ => return Ok(None),
-        }
-        let record = read_plan(dir.as_fd(), PLAN)?;
-        let files =
-            open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
-        let prepared = Prepared {
-            folder: Arc::clone(self),
-            quarantine,
-            dir,
-            files,
-            record,
-        };
-        prepared.resume(allowed, now).map(Some)
     }
 
     /// Puts the files of a run back. Never replaces a file that is in the folder now.
@@ -497,19 +400,6 @@ impl LockedFolder {
     }
 }
 
-/// Whether a quarantine that holds these runs may grow by this plan.
-pub(super) fn has_room(stored: &[StoredRun], plan: &Plan, max_bytes: u64) -> Result<(), Obstacle> {
-    let held: u64 = stored.iter().map(|run| run.bytes).sum();
-    let more: u64 = plan.moves.iter().map(|planned| planned.stamp.size).sum();
-    match held.saturating_add(more) > max_bytes {
-        true => Err(Obstacle::QuarantineFull {
-            bytes: held,
-            limit: max_bytes,
-        }),
-        false => Ok(()),
-    }
-}
-
 /// The runs in the quarantine of the folder at `place`. Reads only, so it takes no lock.
 pub fn stored_runs(place: &FolderPath) -> Result<Vec<StoredRun>, Obstacle> {
     let own = place.clone();
@@ -549,32 +439,6 @@ pub(super) async fn look_at_async<T: Send + 'static>(
 ) -> Result<T, Obstacle> {
     let looked = Looks::default().run_async(&place.path(), look).await;
     looked.unwrap_or_else(|error| Err(obstacle_io("looking at the folder", &error)))
-}
-
-/// Where a file of a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
-    /// In the quarantine.
-    Quarantine,
-    /// In the folder, as it was when the plan was made.
-    Folder,
-    /// Neither.
-    Nowhere,
-}
-
-/// A file of a run's plan, and where it is now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whereabouts {
-    /// Its kind.
-    pub kind: Kind,
-    /// Its inode.
-    pub inode: u64,
-    /// Its size in bytes.
-    pub size: u64,
-    /// When it was modified.
-    pub modified: Timestamp,
-    /// Where it is.
-    pub at: At,
 }
 
 /// One run in a quarantine.

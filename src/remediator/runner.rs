@@ -1,6 +1,7 @@
 //! Performs one run, from the lock of the folder to the record of its outcome.
 
 mod confirm;
+mod context;
 mod folders;
 mod recovery;
 
@@ -9,29 +10,26 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clock::Clock;
-
 use crate::app::App;
 use crate::config::Settings;
-use crate::connection::{Connection, State, Verdict};
-use crate::control::{Presence, Service};
+use crate::connection::{State, Verdict};
 use crate::folder::{FileName, Found, Inventory, Looks, Timestamp};
 use crate::policy::{self, CleanRequest, Immovable, Limits, Plan, Refusal, accumulated_files};
 
 use super::insurance::store::limits_of;
 use super::movability;
 use super::outcome::{self, ArmedChange, RunError, RunOutcome, RunResult};
-use super::quarantine::{
-    At, Halt, LockedFolder, MoveOutcome, Obstacle, RunId, change, look_at_async, obstacle_io,
-};
+use super::quarantine::{At, MoveOutcome, Obstacle, RunId, change, look_at_async, obstacle_io};
+use super::store::StoreError;
 use super::store::audit::{Fate, FileRecord, Step};
-use super::store::clock::Moment;
 use super::store::runs::{Action, Ending, Run, Status};
-use super::store::sightings::StoredSightings;
-use super::store::{SharedStore, Store, StoreError};
 
 use self::confirm::Mover;
-pub use self::folders::{Folders, WeakFolders};
+pub use self::context::Context;
+pub(super) use self::context::blocking;
+use self::folders::scan;
+pub use self::folders::{Down, Folders, WeakFolders};
+pub(super) use self::folders::{ask_and_scan, folder_of, lock};
 use self::recovery::resume;
 pub use self::recovery::{end_orphan, recover};
 
@@ -40,173 +38,6 @@ const RECORD_TRIES: u32 = 3;
 /// After them it is tried this often, for a day.
 const RECORD_EVERY: Duration = Duration::from_secs(5);
 const RECORD_LATER_TRIES: u32 = 86_400 / 5;
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(200);
-
-/// The parts that every run needs.
-#[derive(Clone, Debug)]
-pub struct Context {
-    /// The configuration.
-    pub settings: Arc<Settings>,
-    /// The sources of the verdict.
-    pub connection: Connection,
-    /// The store.
-    pub store: SharedStore,
-    /// Tells the time.
-    pub clock: Clock,
-}
-
-impl Context {
-    /// Builds the parts from the configuration. The store also keeps the sightings of
-    /// connected bots.
-    pub fn new(settings: Settings, store: Store, clock: Clock) -> Self {
-        if let Err(error) = store.clock().share_steps(&clock) {
-            tracing::warn!("failed to load the steps of the clock: {error}");
-        }
-        let store = SharedStore::new(store);
-        let memory = Arc::new(StoredSightings(store.clone()));
-        let App {
-            settings,
-            connection,
-            clock,
-        } = App::new(settings, memory, clock);
-        Self {
-            settings,
-            connection,
-            store,
-            clock,
-        }
-    }
-
-    /// Now, by all clocks.
-    pub fn moment(&self) -> Moment {
-        Moment::of(&self.clock)
-    }
-
-    /// The parts without the store.
-    pub fn app(&self) -> App {
-        App {
-            settings: Arc::clone(&self.settings),
-            connection: self.connection.clone(),
-            clock: self.clock.clone(),
-        }
-    }
-
-    /// Wall time.
-    pub fn now(&self) -> Timestamp {
-        Timestamp::of(&self.clock)
-    }
-
-    /// One short access to the store, on a thread that may block, because the disk may stall.
-    pub async fn ask<T: Send + 'static>(
-        &self,
-        ask: impl FnOnce(&Store) -> T + Send + 'static,
-    ) -> T {
-        self.store.call(ask).await
-    }
-}
-
-/// Runs a blocking function on a thread for it.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(value) => value,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
-/// Takes the folder's lock. Retries for 2 seconds, because a sweep or a scan holds it briefly.
-pub(super) async fn lock(clock: &Clock, found: &Found) -> Result<Arc<LockedFolder>, Obstacle> {
-    lock_under(clock, found, &Halt::default()).await
-}
-
-pub(super) async fn lock_under(
-    clock: &Clock,
-    found: &Found,
-    halt: &Halt,
-) -> Result<Arc<LockedFolder>, Obstacle> {
-    let mut tries = 0;
-    loop {
-        let (place, halt) = (found.place.clone(), halt.clone());
-        let locked = blocking(move || LockedFolder::lock_under(&place, halt)).await;
-        tries += 1;
-        if tries == LOCK_TRIES || !matches!(locked, Err(Obstacle::Locked)) {
-            return locked;
-        }
-        clock.sleep(LOCK_PAUSE).await;
-    }
-}
-
-async fn scan(found: &Found, folder: &Arc<LockedFolder>) -> Result<Inventory, Obstacle> {
-    let folder = Arc::clone(folder);
-    look_at_async(&found.place, move || folder.scan()).await
-}
-
-/// A service that this program has stopped and that is known to be gone.
-#[derive(Clone, Debug)]
-pub struct Down {
-    /// The service.
-    pub service: Service,
-    /// When it was found gone. Any later write to its folders proves that a bot runs.
-    pub since: Timestamp,
-    /// Set before the service is started again; then no further file moves.
-    pub halt: Halt,
-    /// The folders of the service that are locked.
-    pub folders: Folders,
-}
-
-/// The lock of a folder: the one held for the restart of its service, or a new one. Moves
-/// under it end when `halt` is set.
-pub(super) async fn folder_of(
-    clock: &Clock,
-    found: &Found,
-    down: Option<&Down>,
-    halt: &Halt,
-) -> Result<Arc<LockedFolder>, Obstacle> {
-    let held = down.and_then(|down| down.folders.0.get(found.session.as_str()));
-    match held {
-        Some(folder) => folder.with_halt(halt.clone()),
-        None => lock_under(clock, found, halt).await,
-    }
-}
-
-/// Sources beside the probes: memory, process, sockets, log. Each has the same timeout.
-const OTHER_SOURCES: u32 = 4;
-
-/// A look at the bot cannot take longer. Where it did, this program stood still meanwhile, and an
-/// answer may be old.
-fn longest_look(connection: &Connection) -> Duration {
-    let probes = u32::try_from(connection.settings.probes.len()).unwrap_or(u32::MAX);
-    let sources = probes.saturating_add(OTHER_SOURCES);
-    let asked = connection.settings.timeout.saturating_mul(sources);
-    asked + supervisor::QUERY_TIMEOUT + Looks::default().timeout()
-}
-
-/// Asks the probes first and scans after that, so that the scan sees the writes of a bot that
-/// woke up during a slow probe. Such a write overrules the probe.
-pub(super) async fn ask_and_scan(
-    connection: &Connection,
-    found: &Found,
-    folder: &Arc<LockedFolder>,
-    down: Option<&Down>,
-) -> Result<(Verdict, Inventory), Obstacle> {
-    // The clock of the machine: it stands still also where a test makes time pass faster.
-    let clock = Clock::system();
-    let began = clock.boot();
-    let evidence = connection.ask(&found.session).await;
-    let gone = match down {
-        Some(down) => down.service.presence().await == Presence::Gone,
-        None => false,
-    };
-    let inventory = scan(found, folder).await?;
-    let verdict = match down {
-        _ if clock.boot().saturating_sub(began) > longest_look(connection) => {
-            Verdict::unknown("clock", "this program stood still while it asked")
-        }
-        Some(down) => connection.judge_stopped(evidence, &inventory, gone, down.since),
-        None => connection.judge(evidence, &inventory),
-    };
-    Ok((verdict, inventory))
-}
 
 /// Number of accumulated files, as the tiers count them.
 pub fn count(inventory: &Inventory, limits: &Limits) -> usize {

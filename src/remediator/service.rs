@@ -43,6 +43,10 @@ use super::store::StoreError;
 use super::store::runs::Action;
 use super::webhook;
 
+/// Runs under way at the same time; never two on one session.
+const WORKERS: usize = 4;
+/// Runs at the same time that have given their place.
+const MAX_OVERDUE: usize = 16;
 /// Requests to the webhook at the same time; more get 503.
 const MAX_REQUESTS: usize = 32;
 /// Scrapes at the same time; more get 503. One of them reads the journal, so that a start
@@ -64,6 +68,8 @@ const LOOK_AROUND_TIMEOUT: Duration = Duration::from_secs(10);
 mod health;
 mod housekeeping;
 mod intake;
+mod journal_health;
+mod page_cache;
 mod pages;
 mod perform;
 mod polling;
@@ -88,7 +94,7 @@ pub struct Remediator {
     /// Bytes in each session's quarantine.
     held: Mutex<HashMap<String, u64>>,
     live: Live,
-    pages: pages::Pages,
+    pages: page_cache::Pages,
     wake: Notify,
     /// A run is on record as under way, and nobody works on it.
     sweep_now: Notify,
@@ -99,7 +105,7 @@ pub struct Remediator {
     scrapes: ConcurrencyLimit,
     scrape: tokio::sync::Mutex<()>,
     recovered: AtomicBool,
-    journal: health::JournalHealth,
+    journal: journal_health::JournalHealth,
     _state_lock: std::fs::File,
 }
 
@@ -181,16 +187,16 @@ impl Remediator {
             clock: Mutex::default(),
             held: Mutex::default(),
             live: Live::default(),
-            pages: pages::Pages::default(),
+            pages: page_cache::Pages::default(),
             wake: Notify::new(),
             sweep_now: Notify::new(),
-            places: Arc::new(Semaphore::new(work::WORKERS)),
+            places: Arc::new(Semaphore::new(WORKERS)),
             webhooks: ConcurrencyLimit::new(MAX_REQUESTS),
             refusals,
             scrapes: ConcurrencyLimit::new(MAX_SCRAPES),
             scrape: tokio::sync::Mutex::default(),
             recovered: AtomicBool::new(false),
-            journal: health::JournalHealth::default(),
+            journal: journal_health::JournalHealth::default(),
             _state_lock: state_lock,
         })
     }
@@ -206,7 +212,7 @@ impl Remediator {
         let mut tasks = tokio::task::JoinSet::new();
         // First: what a crash left stopped is started.
         tasks.spawn(Arc::clone(&self).watch_for_ever(stopping.clone()));
-        for _ in 0..work::WORKERS + work::MAX_OVERDUE {
+        for _ in 0..WORKERS + MAX_OVERDUE {
             tasks.spawn(Arc::clone(&self).work(stopping.clone()));
         }
         tasks.spawn(Arc::clone(&self).check_journal_for_ever(stopping.clone()));

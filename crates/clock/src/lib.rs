@@ -198,6 +198,13 @@ impl Clock {
     }
 }
 
+impl ManualClock {
+    /// The clock for the code under test.
+    pub fn clock(&self) -> Clock {
+        Clock(Source::Manual(Arc::clone(&self.0)))
+    }
+}
+
 #[cfg(target_os = "linux")]
 fn since_boot() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

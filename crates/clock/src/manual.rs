@@ -6,11 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 use crate::steps::Detector;
-use crate::{Clock, Source};
 
 /// Advances the clocks that [`ManualClock::clock`] hands out. Clones share the time.
 #[derive(Clone, Debug)]
-pub struct ManualClock(Arc<Manual>);
+pub struct ManualClock(pub(crate) Arc<Manual>);
 
 impl ManualClock {
     /// A clock whose wall time is `wall`. The machine has been up for an hour.
@@ -27,11 +26,6 @@ impl ManualClock {
             changed: Condvar::new(),
             steps: Detector::new(),
         }))
-    }
-
-    /// The clock for the code under test.
-    pub fn clock(&self) -> Clock {
-        Clock(Source::Manual(Arc::clone(&self.0)))
     }
 
     /// Lets `span` pass, on every clock, and wakes what has slept long enough.

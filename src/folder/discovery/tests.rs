@@ -1,4 +1,5 @@
 #![allow(clippy::unwrap_used)]
+use std::ffi::OsStr;
 use std::os::unix::fs::symlink;
 
 use globset::GlobSetBuilder;

@@ -9,12 +9,12 @@ use crate::folder::SessionName;
 use crate::folder::looks::Round;
 use crate::folder::scan::FolderPath;
 
+use super::found::{Filter, Found, SkipReason, Skipped, explain};
 use super::look::{
     Child, Depth, Fault, Inspected, Looker, NamedFault, Nature, children, is_gone,
     place_without_a_look,
 };
 use super::source::{GlobPart, PathGlob, SessionsPath, is_of_copies, is_plain, name_of};
-use super::{Filter, Found, SkipReason, Skipped, explain};
 
 /// Directories that are looked at for one path, at most.
 const MAX_DIRECTORIES: usize = 20_000;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Pattern, Severity};
+use super::definition::{Pattern, Severity};
 
 const fn sign(
     name: &'static str,

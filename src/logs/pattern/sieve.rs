@@ -8,7 +8,7 @@ use regex_syntax::hir::{
     Class, ClassBytes, ClassBytesRange, ClassUnicode, ClassUnicodeRange, Hir, HirKind, Repetition,
 };
 
-use super::{PatternError, build};
+use super::definition::{PatternError, build};
 
 /// A literal shorter than this stands in too many lines to look for.
 const SHORTEST_LITERAL: usize = 4;

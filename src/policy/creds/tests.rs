@@ -6,8 +6,8 @@ use crate::connection::{Evidence, Finding, fold};
 use crate::folder::creds::BrokenCreds;
 use crate::folder::{Entry, FileName, Kind, SessionActivity, Shape, Stamp, Timestamp};
 use crate::policy::{
-    CleanRequest, CleanupMode, Force, Limits, RestartBudget, StopInputs, StopRefusal, Tier, decide,
-    may_stop, possible,
+    CleanRequest, CleanupMode, Force, Limits, Refusal, RestartBudget, StopInputs, StopRefusal,
+    Tier, decide, may_stop, possible,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);

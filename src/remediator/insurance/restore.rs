@@ -22,7 +22,6 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, Gid, Mode, OFlags, RenameFlags, Uid};
 use rustix::io::Errno;
-use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::connection::State;
@@ -46,29 +45,12 @@ use crate::remediator::store::{BlockingStore, Store, StoreError};
 
 use super::store::{Copy, CopyStore, set_modified};
 
+mod record;
 mod recovery;
 
+use self::record::{CREDS, NEW, PREFIX, RECORD, REPLACED, RestoreRecord, creds_record, exchanged};
 use self::recovery::{complete, complete_all, remove};
 pub use self::recovery::{end_orphan, tidy};
-
-const CREDS: &str = "creds.json";
-const NEW: &str = "new.json";
-const RECORD: &str = "restore.json";
-const REPLACED: &str = "replaced.json";
-const PREFIX: &str = "creds-";
-
-/// restore.json.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct RestoreRecord {
-    version: u32,
-    at_ns: i64,
-    copy: u64,
-    /// Fingerprint of the file to put back, in hex.
-    content: String,
-    /// Inode of that file, used when the file cannot be read.
-    #[serde(default)]
-    inode: Option<u64>,
-}
 
 /// What a restore did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -521,30 +503,6 @@ fn shows_counter(present: Option<&[u8]>, copy: &Copy, copies: &[Copy]) -> bool {
     let known = same.filter_map(|other| highest_counter(&other.bytes)).max();
     let is_cut = present.last().is_some_and(u8::is_ascii_digit);
     parse_creds(present).is_err() && !is_cut && highest_counter(present) >= known.max(Some(0))
-}
-
-/// creds.json in the record of a run.
-fn creds_record(stamp: &Stamp, fate: Fate) -> FileRecord {
-    FileRecord {
-        kind: Kind::Creds.label(),
-        inode: stamp.inode,
-        size: stamp.size,
-        modified: stamp.modified,
-        fate,
-    }
-}
-
-/// The two files of a restore after the exchange: the one moved out and the one put back.
-fn exchanged(slot: BorrowedFd<'_>, folder: BorrowedFd<'_>) -> Vec<FileRecord> {
-    let look = |at, name: &str, fate| {
-        let (_, stamp) = stat(at, OsStr::new(name)).ok().flatten()?;
-        Some(creds_record(&stamp, fate))
-    };
-    let files = [
-        look(slot, REPLACED, Fate::Moved),
-        look(folder, CREDS, Fate::Restored),
-    ];
-    files.into_iter().flatten().collect()
 }
 
 /// The error of a failed chown; only root may give a file to another user.

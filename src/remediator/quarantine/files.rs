@@ -9,8 +9,7 @@ use rustix::io::Errno;
 
 use crate::folder::scan::stat;
 
-use super::records::{DONE, FILES, PLAN, PURGED, UNDONE};
-use super::{Obstacle, RunId, obstacle, obstacle_io};
+use super::{Obstacle, obstacle, obstacle_io};
 
 /// `f_type` of NFS.
 const NFS_MAGIC: i64 = 0x6969;
@@ -131,40 +130,6 @@ pub(in crate::remediator) fn unlink(dir: BorrowedFd<'_>, name: &str) -> Result<(
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(error) => Err(obstacle("removing a record", error)),
     }
-}
-
-/// Removes a run's records and directories. Never removes a key file: `rmdir` refuses a
-/// directory that still holds one.
-pub(super) fn remove_run_dir(
-    quarantine: BorrowedFd<'_>,
-    run: &RunId,
-    dir: BorrowedFd<'_>,
-) -> Result<(), Obstacle> {
-    let doing = "removing an ended run";
-    let rmdir =
-        |at: BorrowedFd<'_>, name: &str| match rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => Ok(()),
-            Err(error) => Err(obstacle(doing, error)),
-        };
-    // Without plan.json the run is empty for every reader. purged.json goes last, because it
-    // marks a purge that is under way.
-    unlink(dir, PLAN)?;
-    if let Ok(files) = open_beneath(dir, FILES) {
-        unlink(files.as_fd(), "rename-probe")?;
-    }
-    rmdir(dir, FILES)?;
-    let leftovers = [
-        "rename-probe",
-        "rename-probe.tmp",
-        "plan.json.tmp",
-        "done.json.tmp",
-        "undone.json.tmp",
-    ];
-    for record in leftovers.into_iter().chain([DONE, UNDONE, PURGED]) {
-        unlink(dir, record)?;
-    }
-    rmdir(quarantine, run.as_str())?;
-    sync(&[quarantine])
 }
 
 /// `OsStr` of a directory entry's name.

@@ -1,17 +1,22 @@
 //! The moves of one run, in both directions.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
 
 use crate::folder::scan::stat;
 use crate::folder::{FileName, Shape, Stamp, Timestamp};
+use crate::policy::Plan;
 
-use super::files::{exists, remove_run_dir, rename, sync};
-use super::records::{DONE, Done, MoveOutcome, MoveRecord, PlanRecord, write_record};
-use super::{At, LockedFolder, Obstacle, RunId, Whereabouts, obstacle, obstacle_io};
+use super::files::{check_noreplace, exists, make_dir, open_beneath, rename, sync};
+use super::files_of_run::{PutBack, Whereabouts, locate, put_back};
+use super::records::{
+    DONE, Done, FILES, MoveOutcome, MoveRecord, PLAN, PlanRecord, StoredState, has_room, read_plan,
+    remove_run_dir, stored_state, write_record,
+};
+use super::{LockedFolder, Obstacle, RunId, obstacle, obstacle_io};
 
 /// A run whose plan is written and whose files are still in the folder.
 #[derive(Debug)]
@@ -21,6 +26,105 @@ pub struct Prepared {
     pub(super) dir: OwnedFd,
     pub(super) files: OwnedFd,
     pub(super) record: PlanRecord,
+}
+
+impl LockedFolder {
+    /// Writes the plan into the quarantine: the commit point. Moves no file yet.
+    pub fn prepare(
+        self: &Arc<Self>,
+        plan: &Plan,
+        run: RunId,
+        now: Timestamp,
+        max_bytes: u64,
+    ) -> Result<Prepared, Obstacle> {
+        let quarantine = self
+            .quarantine(true)?
+            .ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
+        has_room(&self.stored_in(&quarantine)?, plan, max_bytes)?;
+        let dir = make_dir(quarantine.as_fd(), run.as_str(), true)?;
+        let prepared = self.write_plan(&dir, plan, &run, now).and_then(|written| {
+            // On an error the plan must go: recovery would carry it out after a restart.
+            rustix::fs::fsync(&quarantine).map_err(|e| obstacle("saving the quarantine", e))?;
+            Ok(written)
+        });
+        match prepared {
+            Ok((record, files)) => Ok(Prepared {
+                folder: Arc::clone(self),
+                quarantine,
+                dir,
+                files,
+                record,
+            }),
+            Err(error) => {
+                // Best effort: the next start removes an empty run that stays.
+                let _ = remove_run_dir(quarantine.as_fd(), &run, dir.as_fd());
+                Err(error)
+            }
+        }
+    }
+
+    fn write_plan(
+        &self,
+        dir: &OwnedFd,
+        plan: &Plan,
+        run: &RunId,
+        now: Timestamp,
+    ) -> Result<(PlanRecord, OwnedFd), Obstacle> {
+        let files = make_dir(dir.as_fd(), FILES, true)?;
+        check_noreplace(dir.as_fd(), files.as_fd())?;
+        let mut moves = Vec::with_capacity(plan.moves.len());
+        for planned in &plan.moves {
+            let Some(name) = planned.name.as_os_str().to_str() else {
+                return Err(Obstacle::Io("a planned name is not UTF-8".into()));
+            };
+            moves.push(MoveRecord {
+                name: name.to_owned(),
+                inode: planned.stamp.inode,
+                size: planned.stamp.size,
+                modified_ns: planned.stamp.modified.nanos(),
+            });
+        }
+        let record = PlanRecord {
+            version: 1,
+            run: run.clone(),
+            made_ns: now.nanos(),
+            mode: plan.mode.label().to_owned(),
+            moves,
+        };
+        write_record(dir.as_fd(), PLAN, &record)?;
+        Ok((record, files))
+    }
+
+    /// Completes a run that a crash interrupted. Of the remaining files it moves those in
+    /// `allowed`, each only if it is unchanged. Removes a run without a plan.
+    pub fn finish(
+        self: &Arc<Self>,
+        run: &RunId,
+        allowed: &BTreeSet<FileName>,
+        now: Timestamp,
+    ) -> Result<Option<Done>, Obstacle> {
+        let (quarantine, dir) = self.open_run(run)?;
+        match stored_state(dir.as_fd()) {
+            StoredState::Empty => {
+                remove_run_dir(quarantine.as_fd(), run, dir.as_fd())?;
+                return Ok(None);
+            }
+            StoredState::Unfinished => {}
+            StoredState::Done(done) => return Ok(Some(done)),
+            _ => return Ok(None),
+        }
+        let record = read_plan(dir.as_fd(), PLAN)?;
+        let files =
+            open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
+        let prepared = Prepared {
+            folder: Arc::clone(self),
+            quarantine,
+            dir,
+            files,
+            record,
+        };
+        prepared.resume(allowed, now).map(Some)
+    }
 }
 
 impl Prepared {
@@ -194,75 +298,10 @@ impl Prepared {
     }
 }
 
-pub(super) fn locate(
-    files: BorrowedFd<'_>,
-    folder: BorrowedFd<'_>,
-    record: &PlanRecord,
-) -> Result<Vec<Whereabouts>, Obstacle> {
-    let look = |fd: BorrowedFd<'_>, planned: &MoveRecord| {
-        stat(fd, planned.file_name()).map_err(|error| obstacle_io("looking at a file", &error))
-    };
-    let mut found = Vec::with_capacity(record.moves.len());
-    for planned in &record.moves {
-        let at = match look(files, planned)? {
-            Some((Shape::Regular | Shape::HardLinked, _)) => At::Quarantine,
-            _ => match look(folder, planned)? {
-                Some((_, stamp)) if planned.is_same(&stamp) => At::Folder,
-                _ => At::Nowhere,
-            },
-        };
-        found.push(Whereabouts {
-            kind: planned.kind(),
-            inode: planned.inode,
-            size: planned.size,
-            modified: Timestamp::from_nanos(planned.modified_ns),
-            at,
-        });
-    }
-    Ok(found)
-}
-
 #[derive(PartialEq)]
 pub(super) enum Moved {
     Yes,
     Already,
     Changed,
     Halted,
-}
-
-pub(in crate::remediator) fn aborted() -> Obstacle {
-    Obstacle::Io("aborted, because the bot is started or this program stood still for too long; moved files stay where they are".into())
-}
-
-#[derive(PartialEq)]
-pub(super) enum PutBack {
-    Restored,
-    Blocked,
-    Planted,
-    NotHere { in_folder: bool },
-}
-
-/// Moves one file back, never over another. Also moves a file that has changed since the plan
-/// (a bot that had it open wrote to it, or a backup was restored), because it is the only copy.
-pub(super) fn put_back(
-    files: BorrowedFd<'_>,
-    folder: BorrowedFd<'_>,
-    planned: &MoveRecord,
-) -> Result<PutBack, Obstacle> {
-    let name = planned.file_name();
-    let look = |fd| stat(fd, name).map_err(|error| obstacle_io("looking at a file", &error));
-    match look(files)? {
-        None => {
-            let in_folder = look(folder)?.is_some_and(|(_, stamp)| planned.is_same(&stamp));
-            return Ok(PutBack::NotHere { in_folder });
-        }
-        Some((Shape::Regular | Shape::HardLinked, _)) => {}
-        // No run ever moves a link or a directory.
-        Some(_) => return Ok(PutBack::Planted),
-    }
-    match rename(files, folder, name) {
-        Ok(()) => Ok(PutBack::Restored),
-        Err(Errno::EXIST) => Ok(PutBack::Blocked),
-        Err(error) => Err(obstacle("putting a file back", error)),
-    }
 }

@@ -1,16 +1,19 @@
 //! The records of a run in a quarantine: plan, outcome, undo.
 
 use std::ffi::OsStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::folder::scan::read_plain_file;
 use crate::folder::{FileName, Kind, Stamp, Timestamp};
+use crate::policy::Plan;
 
-use super::files::{exists, write_file};
-use super::{Obstacle, RunId, obstacle_io};
+use super::files::{exists, open_beneath, sync, unlink, write_file};
+use super::{Obstacle, RunId, obstacle, obstacle_io};
 
 pub(super) const PLAN: &str = "plan.json";
 pub(super) const DONE: &str = "done.json";
@@ -226,4 +229,55 @@ pub(in crate::remediator) fn write_record(
 ) -> Result<(), Obstacle> {
     let bytes = serde_json::to_vec(record).map_err(|error| Obstacle::Io(error.to_string()))?;
     write_file(dir, name, &bytes)
+}
+
+/// Removes a run's records and directories. Never removes a key file: `rmdir` refuses a
+/// directory that still holds one.
+pub(super) fn remove_run_dir(
+    quarantine: BorrowedFd<'_>,
+    run: &RunId,
+    dir: BorrowedFd<'_>,
+) -> Result<(), Obstacle> {
+    let doing = "removing an ended run";
+    let rmdir =
+        |at: BorrowedFd<'_>, name: &str| match rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(obstacle(doing, error)),
+        };
+    // Without plan.json the run is empty for every reader. purged.json goes last, because it
+    // marks a purge that is under way.
+    unlink(dir, PLAN)?;
+    if let Ok(files) = open_beneath(dir, FILES) {
+        unlink(files.as_fd(), "rename-probe")?;
+    }
+    rmdir(dir, FILES)?;
+    let leftovers = [
+        "rename-probe",
+        "rename-probe.tmp",
+        "plan.json.tmp",
+        "done.json.tmp",
+        "undone.json.tmp",
+    ];
+    for record in leftovers.into_iter().chain([DONE, UNDONE, PURGED]) {
+        unlink(dir, record)?;
+    }
+    rmdir(quarantine, run.as_str())?;
+    sync(&[quarantine])
+}
+
+/// Whether a quarantine that holds these runs may grow by this plan.
+pub(in crate::remediator) fn has_room(
+    stored: &[StoredRun],
+    plan: &Plan,
+    max_bytes: u64,
+) -> Result<(), Obstacle> {
+    let held: u64 = stored.iter().map(|run| run.bytes).sum();
+    let more: u64 = plan.moves.iter().map(|planned| planned.stamp.size).sum();
+    match held.saturating_add(more) > max_bytes {
+        true => Err(Obstacle::QuarantineFull {
+            bytes: held,
+            limit: max_bytes,
+        }),
+        false => Ok(()),
+    }
 }

@@ -1,8 +1,10 @@
 use super::prepared::Moved;
-use super::records::{DONE, write_record};
+use super::records::{DONE, MoveRecord, PlanRecord, write_record};
 use super::*;
-use crate::policy::{CleanupMode, Move};
+use crate::folder::FileName;
+use crate::policy::{CleanupMode, Move, Plan};
 use rustix::fs::Mode;
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;

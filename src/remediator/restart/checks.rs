@@ -17,8 +17,8 @@ use crate::remediator::store::audit::Step;
 use crate::remediator::store::runs::{Ending, Run};
 use crate::remediator::store::{BlockingStore, Store, StoreError};
 
-use super::coordinator::RestartCoordinator;
 use super::driver::observe;
+use super::leases::RestartCoordinator;
 use super::state::{Restart, Trigger};
 
 /// All sessions of a service are asked about within this time, so many at once.

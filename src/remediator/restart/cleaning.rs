@@ -16,7 +16,7 @@ use crate::remediator::store::audit::{Fate, FileRecord};
 use crate::remediator::store::runs::{Action, Ending, Run};
 use crate::remediator::store::{BlockingStore, StoreError};
 
-use super::coordinator::RestartCoordinator;
+use super::leases::RestartCoordinator;
 use super::machine::{GRACE, LOOK_EVERY};
 
 /// A source may go on saying `connected` for so long after the process is gone.
@@ -25,15 +25,6 @@ pub(super) const SETTLES_WITHIN: Duration = Duration::from_secs(30);
 /// that is shorter) before anything moves: had the wrong service been named, the bot that
 /// still runs would be seen to write.
 pub(super) const WATCHED_FOR: Duration = Duration::from_secs(10);
-/// One folder's clean-up may take so long while its bot is down.
-pub(super) const CLEAN_TIMEOUT: Duration = Duration::from_secs(120);
-/// All of them together.
-pub(super) const ALL_CLEAN_TIMEOUT: Duration = Duration::from_secs(300);
-/// Whatever waits for a disk or a source meanwhile, so long after it is gone it is started.
-pub(super) const DOWN_FOR_AT_MOST: Duration = Duration::from_secs(600);
-/// A move that is under way when the bot is to be started is waited for so long; one that
-/// hangs for longer is one on a file system that hangs, and no other follows it.
-pub(super) const HALTS_WITHIN: Duration = Duration::from_secs(30);
 
 /// A run of another session that was cleaned along. It ends when its bot is back.
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 //! and start, they stop and start here.
 
 mod call_lock;
+mod effect_output;
 mod locks;
 mod looks;
 mod report;
@@ -22,31 +23,24 @@ use crate::remediator::insurance::stop as insurance;
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::runner::{Context, Down, Folders, WeakFolders, blocking};
-use crate::remediator::store::clock::boot_id;
 use crate::remediator::store::runs::{Ending, Run};
 
-use super::checks::{Checked, Siblings};
-use super::cleaning::{CleanJob, Cleaned, SiblingRun};
-use super::coordinator::{RestartCoordinator, RestartResult, ServiceLease};
+use super::checks::Siblings;
+use super::cleaning::{CleanJob, SiblingRun};
 use super::folder_record;
+use super::leases::{RestartCoordinator, RestartResult, ServiceLease};
 use super::machine::{self, LOOK_EVERY, PERSIST_WITHIN};
 use super::state::{
-    CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Look, Now, Phase, Restart, RestartEnd,
+    CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Look, Phase, Restart, RestartEnd,
     Seen, Sources, Trigger, WaitingSession,
 };
 
+use effect_output::{EffectOutput, SavedRestart, refused};
+pub use looks::now;
 #[cfg(test)]
 pub(super) use looks::{OBSERVED_WITHIN, is_alive};
 pub(super) use looks::{call, end_moves, observe, other_call_may_be_under_way, presence};
 use looks::{is_paused, who_is_back};
-
-/// The clock of the state machine.
-pub fn now(clock: &Clock) -> Now {
-    Now {
-        boot: boot_id(),
-        at: clock.boot(),
-    }
-}
 
 /// The run for which the service is restarted, until its outcome is reported.
 pub(super) struct LiveRun {
@@ -60,28 +54,6 @@ pub(super) struct LiveRun {
     pub siblings: Siblings,
     pub sibling_runs: Arc<Mutex<Vec<SiblingRun>>>,
     pub result: oneshot::Sender<(RestartResult, Ending)>,
-}
-
-/// What an awaited effect has to say beside its event.
-enum EffectOutput {
-    None,
-    Locked(Folders),
-    Saved(Box<SavedRestart>),
-    Checked(Box<Checked>),
-    Cleaned(Box<Cleaned>),
-    Refused(Box<RunError>),
-    /// What is unclear about the process.
-    Looked(String),
-    /// Why the call failed; empty where it did not.
-    Called(String),
-}
-
-/// What a write of the state has brought.
-struct SavedRestart {
-    /// The state as it is on record.
-    state: Restart,
-    /// For the call that follows; see [`call_lock`].
-    call_lock: Option<Arc<File>>,
 }
 
 type Awaited = JoinHandle<(Event, EffectOutput)>;
@@ -346,7 +318,8 @@ impl Driver {
                 let written = self.clock().timeout(PERSIST_WITHIN, written);
                 if written.await.is_err() {
                     tracing::error!(service = self.state.service, "the journal hangs");
-                    locks::remove_records(self).await;
+                    locks::remove_records(self.ctx(), self.folders.clone(), self.state.clone())
+                        .await;
                 }
             }
             Effect::Observe(after, sources) => self.observe(id, after, sources),
@@ -672,10 +645,6 @@ enum Write {
     },
     Save,
     Forget(RestartEnd),
-}
-
-fn refused(error: RunError) -> EffectOutput {
-    EffectOutput::Refused(Box::new(error))
 }
 
 async fn sleep_until(clock: &Clock, deadline: Option<Instant>) {

@@ -26,6 +26,7 @@ mod cleaning;
 pub mod coordinator;
 mod driver;
 pub mod folder_record;
+mod leases;
 pub mod machine;
 pub mod operator;
 pub mod state;

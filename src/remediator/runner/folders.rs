@@ -1,9 +1,63 @@
-//! The locked folders of a service.
+//! The lock of a folder, and a look at its bot under the lock.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use crate::remediator::quarantine::LockedFolder;
+use clock::Clock;
+
+use crate::connection::{Connection, Verdict};
+use crate::control::{Presence, Service};
+use crate::folder::{Found, Inventory, Looks, Timestamp};
+use crate::remediator::quarantine::{Halt, LockedFolder, Obstacle, look_at_async};
+
+use super::context::blocking;
+
+const LOCK_TRIES: u32 = 10;
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+
+/// Takes the folder's lock. Retries for 2 seconds, because a sweep or a scan holds it briefly.
+pub(in crate::remediator) async fn lock(
+    clock: &Clock,
+    found: &Found,
+) -> Result<Arc<LockedFolder>, Obstacle> {
+    lock_under(clock, found, &Halt::default()).await
+}
+
+pub(in crate::remediator) async fn lock_under(
+    clock: &Clock,
+    found: &Found,
+    halt: &Halt,
+) -> Result<Arc<LockedFolder>, Obstacle> {
+    let mut tries = 0;
+    loop {
+        let (place, halt) = (found.place.clone(), halt.clone());
+        let locked = blocking(move || LockedFolder::lock_under(&place, halt)).await;
+        tries += 1;
+        if tries == LOCK_TRIES || !matches!(locked, Err(Obstacle::Locked)) {
+            return locked;
+        }
+        clock.sleep(LOCK_PAUSE).await;
+    }
+}
+
+pub(super) async fn scan(found: &Found, folder: &Arc<LockedFolder>) -> Result<Inventory, Obstacle> {
+    let folder = Arc::clone(folder);
+    look_at_async(&found.place, move || folder.scan()).await
+}
+
+/// A service that this program has stopped and that is known to be gone.
+#[derive(Clone, Debug)]
+pub struct Down {
+    /// The service.
+    pub service: Service,
+    /// When it was found gone. Any later write to its folders proves that a bot runs.
+    pub since: Timestamp,
+    /// Set before the service is started again; then no further file moves.
+    pub halt: Halt,
+    /// The folders of the service that are locked.
+    pub folders: Folders,
+}
 
 /// Locked folders, by session.
 #[derive(Clone, Debug, Default)]
@@ -39,4 +93,58 @@ impl WeakFolders {
         let held = all.filter_map(|session| Some((session.clone(), self.get(session)?)));
         Folders(held.collect())
     }
+}
+
+/// The lock of a folder: the one held for the restart of its service, or a new one. Moves
+/// under it end when `halt` is set.
+pub(in crate::remediator) async fn folder_of(
+    clock: &Clock,
+    found: &Found,
+    down: Option<&Down>,
+    halt: &Halt,
+) -> Result<Arc<LockedFolder>, Obstacle> {
+    let held = down.and_then(|down| down.folders.0.get(found.session.as_str()));
+    match held {
+        Some(folder) => folder.with_halt(halt.clone()),
+        None => lock_under(clock, found, halt).await,
+    }
+}
+
+/// Sources beside the probes: memory, process, sockets, log. Each has the same timeout.
+const OTHER_SOURCES: u32 = 4;
+
+/// A look at the bot cannot take longer. Where it did, this program stood still meanwhile, and an
+/// answer may be old.
+fn longest_look(connection: &Connection) -> Duration {
+    let probes = u32::try_from(connection.settings.probes.len()).unwrap_or(u32::MAX);
+    let sources = probes.saturating_add(OTHER_SOURCES);
+    let asked = connection.settings.timeout.saturating_mul(sources);
+    asked + supervisor::QUERY_TIMEOUT + Looks::default().timeout()
+}
+
+/// Asks the probes first and scans after that, so that the scan sees the writes of a bot that
+/// woke up during a slow probe. Such a write overrules the probe.
+pub(in crate::remediator) async fn ask_and_scan(
+    connection: &Connection,
+    found: &Found,
+    folder: &Arc<LockedFolder>,
+    down: Option<&Down>,
+) -> Result<(Verdict, Inventory), Obstacle> {
+    // The clock of the machine: it stands still also where a test makes time pass faster.
+    let clock = Clock::system();
+    let began = clock.boot();
+    let evidence = connection.ask(&found.session).await;
+    let gone = match down {
+        Some(down) => down.service.presence().await == Presence::Gone,
+        None => false,
+    };
+    let inventory = scan(found, folder).await?;
+    let verdict = match down {
+        _ if clock.boot().saturating_sub(began) > longest_look(connection) => {
+            Verdict::unknown("clock", "this program stood still while it asked")
+        }
+        Some(down) => connection.judge_stopped(evidence, &inventory, gone, down.since),
+        None => connection.judge(evidence, &inventory),
+    };
+    Ok((verdict, inventory))
 }

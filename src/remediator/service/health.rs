@@ -2,7 +2,7 @@
 //! 503, and `baileys_remediator_journal_up` is 0. A restart that is under way goes on: what it
 //! needs for a start is in memory and in the folders' quarantines.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use exporter_toolkit::{self as web, Response};
@@ -17,39 +17,6 @@ use super::Remediator;
 const CHECK_EVERY: Duration = Duration::from_secs(10);
 /// A check takes no longer, or the disk hangs.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// What the last check found.
-#[derive(Debug, Default)]
-pub(super) struct JournalHealth(Mutex<Option<String>>);
-
-impl JournalHealth {
-    /// What is wrong; `None` while nothing is.
-    pub(super) fn problem(&self) -> Option<String> {
-        let problem = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        problem.clone()
-    }
-
-    /// Notes a failure between two checks; the next check tells when it is over.
-    pub(super) fn note_failure(&self, checked: &Result<(), StoreError>) {
-        if checked.is_err() {
-            self.note(checked);
-        }
-    }
-
-    /// Notes a check; logs what has changed.
-    fn note(&self, checked: &Result<(), StoreError>) {
-        let now = checked.as_ref().err().map(ToString::to_string);
-        let mut problem = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&*problem, &now) {
-            (before, Some(error)) if before.as_ref() != Some(error) => {
-                tracing::error!("no run begins: {error}");
-            }
-            (Some(_), None) => tracing::info!("the journal can be used again"),
-            _ => {}
-        }
-        *problem = now;
-    }
-}
 
 impl Remediator {
     /// Checks the journal until told to stop.

@@ -1,9 +1,8 @@
 //! `/`, `/plan` and `/run`: GET only, a few at a time, and without any effect: not even
 //! who was seen alive is remembered from a look at a plan.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use hyper::StatusCode;
 use percent_encoding::percent_decode_str;
@@ -11,19 +10,18 @@ use percent_encoding::percent_decode_str;
 use crate::app::App;
 use crate::policy::CleanRequest;
 use crate::policy::guard::CleanupMode;
-use exporter_toolkit::{self as web, ConcurrencyLimit, Response};
+use exporter_toolkit::{self as web, Response};
 
 use super::super::overview::overview;
 use super::super::page::{self, Front};
 use super::super::plan_view::PlanView;
-use super::super::privileges::{self, FindingGroup, Me};
+use super::super::privileges::{self, Me};
 use super::super::runner::{self, blocking};
 use super::super::store::StoreError;
 use super::super::store::audit::RunKey;
 use super::Remediator;
+use super::page_cache::Pages;
 
-/// Pages at the same time; more get 503.
-const MAX_PAGES: usize = 4;
 /// Runs, and alerts without a run, that the front page shows.
 const SHOWN: u32 = 50;
 /// A plan is shown again without a new look for this long, so that a reader who holds F5
@@ -35,24 +33,6 @@ const MAX_HELD: usize = 32;
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Looking at what may be done in all folders takes no longer.
 const PRIVILEGES_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// What the pages need beside the service.
-#[derive(Debug)]
-pub(super) struct Pages {
-    limit: ConcurrencyLimit,
-    plans: Mutex<HashMap<String, (Instant, String)>>,
-    privileges: Mutex<Vec<FindingGroup>>,
-}
-
-impl Default for Pages {
-    fn default() -> Self {
-        Self {
-            limit: ConcurrencyLimit::new(MAX_PAGES),
-            plans: Mutex::default(),
-            privileges: Mutex::default(),
-        }
-    }
-}
 
 impl Remediator {
     /// Answers a GET for one of the pages.

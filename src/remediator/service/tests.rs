@@ -449,7 +449,7 @@ fn start_is_refused_with_the_mend() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn runs_that_hang_give_their_places_to_others() {
     let dir = tempfile::tempdir().unwrap();
-    let hung: Vec<String> = (0..work::WORKERS).map(|n| format!("hung-{n}")).collect();
+    let hung: Vec<String> = (0..WORKERS).map(|n| format!("hung-{n}")).collect();
     for session in &hung {
         let folder = dir.path().join("sessions").join(session);
         std::fs::create_dir_all(&folder).unwrap();
@@ -490,7 +490,7 @@ async fn runs_that_hang_give_their_places_to_others() {
         ask(session);
     }
     let (stop, stopping) = tokio::sync::watch::channel(false);
-    let workers: Vec<_> = (0..work::WORKERS + work::MAX_OVERDUE)
+    let workers: Vec<_> = (0..WORKERS + MAX_OVERDUE)
         .map(|_| tokio::spawn(Arc::clone(&service).work(stopping.clone())))
         .collect();
     let ended = |session: &str| {

@@ -5,12 +5,9 @@ use std::time::Duration;
 
 use super::Remediator;
 
-/// Runs under way at the same time; never two on one session.
-pub(super) const WORKERS: usize = 4;
 /// A run that takes longer gives its place to another one: its file system may hang.
 const GIVES_PLACE_AFTER: Duration = Duration::from_secs(120);
-/// Runs at the same time that have given their place.
-pub(super) const MAX_OVERDUE: usize = 16;
+
 impl Remediator {
     /// Takes runs until told to stop; a run that has begun is taken to its end.
     pub(super) async fn work(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {

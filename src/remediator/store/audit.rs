@@ -10,14 +10,11 @@ use rusqlite::{Connection as Sqlite, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::connection::Verdict;
 use crate::folder::Timestamp;
-use crate::policy::Plan;
 
-use super::super::movability;
-use super::super::quarantine::{At, Whereabouts};
-use super::queue::Request;
-use super::runs::{Action, Ending, Run, SELECT, read_run};
+use super::request::Request;
+use super::run_record::{Action, Ending, Run, SELECT, read_run};
+pub use super::run_record::{Fate, FileRecord, Step};
 use super::{Store, StoreError, atomic};
 
 /// The tables of this module.
@@ -45,159 +42,6 @@ CREATE TABLE run_files (
 
 /// Rows of one kind of detail that are kept at the most; the oldest runs lose theirs first.
 const MAX_ROWS: i64 = 500_000;
-
-/// One step of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
-    /// When.
-    pub at: Timestamp,
-    /// Its name in the database and in outputs.
-    pub step: &'static str,
-    /// A sentence, where there is more to say.
-    pub detail: Option<String>,
-    /// What a program reads: the verdict, the plan, who asked.
-    pub facts: Option<Value>,
-}
-
-impl Step {
-    /// A step at this time.
-    pub fn new(at: Timestamp, step: &'static str, detail: Option<String>) -> Self {
-        Self {
-            at,
-            step,
-            detail,
-            facts: None,
-        }
-    }
-
-    /// The bot's connection was asked for; `again` for the second time.
-    pub fn verdict(at: Timestamp, verdict: &Verdict, again: bool) -> Self {
-        let sources = verdict.evidence.iter().map(|evidence| {
-            json!({"source": evidence.source, "finding": evidence.finding.label(), "detail": evidence.detail})
-        });
-        let facts = json!({
-            "connection": verdict.state.label(),
-            "process_gone": verdict.process_gone,
-            "sources": sources.collect::<Vec<_>>(),
-        });
-        let step = if again { "asked_again" } else { "asked" };
-        Self {
-            facts: Some(facts),
-            ..Self::new(at, step, Some(verdict.state.label().to_owned()))
-        }
-    }
-
-    /// A plan was made.
-    pub fn plan(at: Timestamp, plan: &Plan) -> Self {
-        let kinds = plan.by_kind();
-        let files: serde_json::Map<_, _> = kinds
-            .iter()
-            .map(|(kind, count)| (kind.label().to_owned(), (*count).into()))
-            .collect();
-        let left_out = match plan.left_out.is_empty() {
-            true => String::new(),
-            false => format!("; left out: {}", movability::in_words(&plan.left_out)),
-        };
-        let detail = format!(
-            "{} files, {} accumulated before, {} after, {} pre-keys left{left_out}",
-            plan.moves.len(),
-            plan.accumulated_before,
-            plan.accumulated_after,
-            plan.pre_keys_left
-        );
-        let facts = json!({
-            "mode": plan.mode.label(),
-            "files": files,
-            "accumulated_before": plan.accumulated_before,
-            "accumulated_after": plan.accumulated_after,
-            "pre_keys_left": plan.pre_keys_left,
-            "left_out": movability::as_json(&plan.left_out),
-        });
-        Self {
-            facts: Some(facts),
-            ..Self::new(at, "planned", Some(detail))
-        }
-    }
-}
-
-/// What became of a file of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It was to be moved; nothing says yet that it was.
-    Planned,
-    /// It is in the quarantine.
-    Moved,
-    /// It stayed where it was.
-    Left,
-    /// It was moved, and put back in the same run.
-    PutBack,
-    /// An undo put it back.
-    Restored,
-    /// An undo left it in the quarantine: the folder has a newer one of its name.
-    Blocked,
-    /// It is neither in the quarantine nor, as it was, in the folder.
-    Missing,
-}
-
-impl Fate {
-    /// Its name in the database and in outputs. `deleted` is another one: the retention has ended.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Fate::Planned => "planned",
-            Fate::Moved => "moved",
-            Fate::Left => "left",
-            Fate::PutBack => "put_back",
-            Fate::Restored => "restored",
-            Fate::Blocked => "blocked",
-            Fate::Missing => "missing",
-        }
-    }
-}
-
-/// A file of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileRecord {
-    /// Its kind.
-    pub kind: &'static str,
-    /// Its inode.
-    pub inode: u64,
-    /// Its size in bytes.
-    pub size: u64,
-    /// When it was modified.
-    pub modified: Timestamp,
-    /// What became of it.
-    pub fate: Fate,
-}
-
-impl FileRecord {
-    /// The files of a plan, before anything moved.
-    pub fn planned(plan: &Plan) -> Vec<Self> {
-        let record = |planned: &crate::policy::guard::Move| Self {
-            kind: planned.kind().label(),
-            inode: planned.stamp.inode,
-            size: planned.stamp.size,
-            modified: planned.stamp.modified,
-            fate: Fate::Planned,
-        };
-        plan.moves.iter().map(record).collect()
-    }
-
-    /// The files of a run by where they are now.
-    pub fn found(files: &[Whereabouts], in_quarantine: Fate, in_folder: Fate) -> Vec<Self> {
-        let record = |file: &Whereabouts| Self {
-            kind: file.kind.label(),
-            inode: file.inode,
-            size: file.size,
-            modified: file.modified,
-            fate: match file.at {
-                At::Quarantine => in_quarantine,
-                At::Folder => in_folder,
-                At::Nowhere => Fate::Missing,
-            },
-        };
-        files.iter().map(record).collect()
-    }
-}
 
 /// Which run is to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]

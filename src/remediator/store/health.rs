@@ -1,43 +1,12 @@
 //! Whether the database is still the file in the state directory, and whole.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-
 use rusqlite::{Connection as Sqlite, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::state_file;
 
-use super::{SCHEMA_VERSION, Store, StoreError, wait_for_lock};
-
-/// The file that was opened. A file that is deleted or replaced can still be written to, and
-/// what is written there is lost.
-#[derive(Debug)]
-pub(super) struct OpenFile {
-    path: PathBuf,
-    id: (u64, u64),
-}
-
-/// The file that SQLite writes the old content of pages to; it is empty or missing between two
-/// transactions.
-pub(super) fn rollback_journal(database: &Path) -> PathBuf {
-    let mut path = database.as_os_str().to_owned();
-    path.push("-journal");
-    path.into()
-}
-
-fn id(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
-}
+use super::db::{OpenFile, SCHEMA_VERSION, Store, StoreError, id, rollback_journal, wait_for_lock};
 
 impl OpenFile {
-    pub(super) fn new(path: &Path) -> std::io::Result<Self> {
-        Ok(Self {
-            path: path.to_owned(),
-            id: id(&std::fs::symlink_metadata(path)?),
-        })
-    }
-
     /// Checks within a read transaction, so that nobody changes the length meanwhile.
     fn check(&self, db: &Sqlite) -> Result<(), StoreError> {
         let lost = |what: &str| {

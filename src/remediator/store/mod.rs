@@ -36,106 +36,37 @@
 //!    what it holds is read after the migration;
 //! 4. say in CHANGELOG.md that the older release cannot open the file any more.
 
-use std::fmt;
 use std::io::Read;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::{Connection as Sqlite, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection as Sqlite, OpenFlags};
 
 use crate::state_file;
 
+pub use self::db::{FILE, Store, StoreError};
+use self::db::{KEPT_FOR, OpenFile, SCHEMA_VERSION, atomic, rollback_journal, wait_for_lock};
 use self::process_lock::ProcessLock;
 
 pub mod armed;
 pub mod audit;
 pub mod clock;
 pub mod counters;
+mod db;
 mod handle;
 mod health;
 pub mod pause;
 mod process_lock;
 pub mod queue;
+mod request;
 pub mod restarts;
+mod run_record;
 pub mod runs;
 pub mod session_status;
 pub mod sightings;
 pub mod unstarted;
 
 pub use self::handle::{BlockingStore, SharedStore};
-
-/// Name of the database in the state directory.
-pub const FILE: &str = "journal.sqlite";
-/// Version of the tables.
-const SCHEMA_VERSION: i64 = 1;
-/// The lock of another process is waited for this long.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// Between two tries. Short, because `serve` may write without a pause: SQLite's own handler
-/// sleeps for up to 100 ms and misses the moments between two of its transactions.
-const BUSY_PAUSE: Duration = Duration::from_millis(2);
-/// Ended runs, and what belongs to them, are kept for this long.
-const KEPT_FOR: Duration = Duration::from_secs(400 * 86_400);
-
-/// Why the store cannot be used.
-#[derive(Debug)]
-pub enum StoreError {
-    /// The database or its directory; what to do.
-    Unusable(String),
-    /// Too many runs wait.
-    Full,
-}
-
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            StoreError::Unusable(why) => f.write_str(why),
-            StoreError::Full => write!(f, "{} runs wait already", queue::MAX_QUEUED),
-        }
-    }
-}
-
-impl From<rusqlite::Error> for StoreError {
-    fn from(error: rusqlite::Error) -> Self {
-        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        match error.sqlite_error_code() {
-            Some(DatabaseCorrupt | NotADatabase) => Self::damaged(&error.to_string()),
-            _ => Self::Unusable(format!("the journal: {error}")),
-        }
-    }
-}
-
-impl StoreError {
-    fn damaged(what: &str) -> Self {
-        Self::Unusable(format!(
-            "the journal is damaged ({what}). Move {FILE} in --state.path away to begin a new one, or restore it, and restart `serve`"
-        ))
-    }
-}
-
-/// The store. One connection; callers serialise their access.
-#[derive(Debug)]
-pub struct Store {
-    db: Sqlite,
-    /// `None` in memory.
-    file: Option<health::OpenFile>,
-    process: ProcessLock,
-}
-
-/// Runs `work` in one transaction; within another one, as a part of it. A part that fails must
-/// fail the whole: what it wrote is undone only then.
-fn atomic<T, E: From<rusqlite::Error>>(
-    db: &Sqlite,
-    work: impl FnOnce(&Sqlite) -> Result<T, E>,
-) -> Result<T, E> {
-    if !db.is_autocommit() {
-        return work(db);
-    }
-    let tx = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
-    let value = work(&tx)?;
-    tx.commit()?;
-    Ok(value)
-}
 
 /// Lays the tables where there are none; the version that the file has then.
 fn lay_tables(db: &Sqlite) -> Result<i64, rusqlite::Error> {
@@ -225,9 +156,9 @@ impl Store {
         let real = state_file::resolve_dir(dir).map_err(unusable)?.join(FILE);
         let mut options = std::fs::OpenOptions::new();
         state_file::open(options.create(true).append(true), &path).map_err(unusable)?;
-        state_file::check(&health::rollback_journal(&path)).map_err(unusable)?;
+        state_file::check(&rollback_journal(&path)).map_err(unusable)?;
         check_file(&path)?;
-        let opened = health::OpenFile::new(&path).map_err(unusable)?;
+        let opened = OpenFile::new(&path).map_err(unusable)?;
         let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let db = Sqlite::open_with_flags(real, flags)?;
         db.busy_handler(Some(wait_for_lock))?;
@@ -348,12 +279,6 @@ impl Store {
         sightings::prune(&self.db, now.wall)?;
         Ok(())
     }
-}
-
-/// SQLite's busy handler: says whether to try again.
-fn wait_for_lock(tries: i32) -> bool {
-    std::thread::sleep(BUSY_PAUSE);
-    BUSY_PAUSE.saturating_mul(tries.unsigned_abs()) < BUSY_TIMEOUT
 }
 
 #[cfg(test)]

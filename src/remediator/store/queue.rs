@@ -10,8 +10,10 @@ use crate::folder::Timestamp;
 use super::super::requester::Requester;
 use super::audit::{self, Step};
 use super::clock::{Moment, Steady};
+use super::db::MAX_QUEUED;
 use super::pause::HALTED;
-use super::runs::{Action, Ending, Run, SELECT, Status, read_run};
+pub use super::request::{Request, Via};
+use super::run_record::{Action, Ending, Run, SELECT, Status, read_run};
 use super::{Store, StoreError, atomic, session_status, unstarted};
 
 /// After a successful run the same session is left alone for this long.
@@ -25,34 +27,6 @@ pub const COOLDOWN: Duration = Duration::from_secs(6 * 3_600);
 /// as the repeats do: from its end, one that took long would miss the next repeat. A failed
 /// run may have stopped the bot, and counts from its end.
 pub const RETRY_AFTER: Duration = Duration::from_secs(240);
-/// More runs than this never wait; the webhook answers 503.
-pub const MAX_QUEUED: u64 = 10_000;
-
-/// An alert that asks for a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The session.
-    pub session: String,
-    /// What to do.
-    pub action: Action,
-    /// The alert's tier.
-    pub tier: String,
-    /// The alert's fingerprint.
-    pub fingerprint: String,
-    /// The alert's start, as it was given.
-    pub starts_at: String,
-    /// How it came.
-    pub via: Via,
-}
-
-/// Which delivery brought an alert.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Via {
-    /// Alertmanager's receiver.
-    pub receiver: String,
-    /// The group of alerts.
-    pub group_key: String,
-}
 
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

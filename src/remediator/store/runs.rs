@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection as Sqlite, OptionalExtension, Row, params};
-use serde::Serialize;
-
-use crate::folder::{Kind, Timestamp};
+use rusqlite::{Connection as Sqlite, OptionalExtension, params};
 
 use super::super::requester::Requester;
-use super::audit::{self, FileRecord, Step};
+use super::audit;
 use super::clock::{Moment, Steady};
+pub use super::run_record::{Action, Ending, Run, Status};
+use super::run_record::{SELECT, read_run};
 use super::{KEPT_FOR, Store, StoreError, atomic, counters::raise, session_status};
 
 /// The tables of this module. Times with `steady_` are for limits, the others for a person to
@@ -43,197 +42,6 @@ CREATE INDEX runs_by_session ON runs (session, action, status, finished_steady_n
 CREATE INDEX runs_by_status ON runs (status, id);
 CREATE INDEX runs_by_name ON runs (run) WHERE run IS NOT NULL;
 ";
-
-/// What a run is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// Compute and record a plan; move nothing.
-    Plan,
-    /// Clean up under guard.
-    Cleanup,
-    /// Clean up under guard, asked for by the emergency tier.
-    Emergency,
-    /// Put the files of a run back.
-    Undo,
-    /// Put a copy of creds.json back.
-    Restore,
-}
-
-impl Action {
-    /// All actions.
-    pub const ALL: [Action; 5] = [
-        Action::Plan,
-        Action::Cleanup,
-        Action::Emergency,
-        Action::Undo,
-        Action::Restore,
-    ];
-
-    /// Value of the label `action`.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Action::Plan => "plan",
-            Action::Cleanup => "cleanup",
-            Action::Emergency => "emergency",
-            Action::Undo => "undo",
-            Action::Restore => "restore",
-        }
-    }
-
-    pub(super) fn from_label(label: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|action| action.label() == label)
-    }
-
-    /// The actions after which this one has a cooldown: both kinds of clean-up, and an undo,
-    /// because a person does not want this session cleaned again at once. An emergency has
-    /// none after a clean-up: that one left too much, or much has come since.
-    pub(super) fn cooled_by(self) -> &'static str {
-        match self {
-            Action::Plan => "('plan')",
-            Action::Restore => "('restore')",
-            Action::Emergency => "('emergency','undo')",
-            Action::Cleanup | Action::Undo => "('cleanup','emergency','undo')",
-        }
-    }
-}
-
-/// Where a run stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// Accepted, waits.
-    Queued,
-    /// Under way.
-    Running,
-    /// Did what it was to do.
-    Done,
-    /// The guards said no.
-    Refused,
-    /// Something broke.
-    Failed,
-}
-
-impl Status {
-    /// Its name in the database and in outputs.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Status::Queued => "queued",
-            Status::Running => "running",
-            Status::Done => "done",
-            Status::Refused => "refused",
-            Status::Failed => "failed",
-        }
-    }
-
-    pub(super) fn from_label(label: &str) -> Option<Self> {
-        [
-            Status::Queued,
-            Status::Running,
-            Status::Done,
-            Status::Refused,
-            Status::Failed,
-        ]
-        .into_iter()
-        .find(|status| status.label() == label)
-    }
-}
-
-/// A run on record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Run {
-    /// Number in the journal.
-    pub id: i64,
-    /// When it was asked for, RFC 3339.
-    pub created: String,
-    #[serde(skip)]
-    /// The same, as a point in time.
-    pub created_at: Timestamp,
-    /// When it ended.
-    pub finished: Option<String>,
-    /// The session.
-    pub session: String,
-    /// What it was to do.
-    pub action: Action,
-    /// The alert's tier; none for an operator's command.
-    pub tier: Option<String>,
-    /// Who asked.
-    pub requested_by: Requester,
-    /// Where it stands.
-    pub status: Status,
-    /// The reason in one word, for a refusal or failure.
-    pub reason: Option<String>,
-    /// The reason in a sentence.
-    pub detail: Option<String>,
-    /// Something else worth knowing, e.g. `restart not allowed by the configuration`.
-    pub note: Option<String>,
-    /// What the verdict on the connection rested on.
-    pub evidence: Option<String>,
-    /// Name of the run in the folder's quarantine; what `undo` takes.
-    pub run: Option<String>,
-    /// Accumulated files before.
-    pub accumulated_before: Option<i64>,
-    /// Accumulated files after.
-    pub accumulated_after: Option<i64>,
-    /// Files moved (or, for a plan, that would be), by kind.
-    pub files: BTreeMap<String, u64>,
-    #[serde(skip)]
-    /// The lock file of the process that took it.
-    pub owner: String,
-}
-
-impl Run {
-    /// Number of files moved (or, for a plan, that would be).
-    pub fn moved(&self) -> u64 {
-        self.files.values().sum()
-    }
-
-    /// The reason, else the note, else a dash.
-    pub fn cause(&self) -> &str {
-        self.reason
-            .as_deref()
-            .or(self.note.as_deref())
-            .unwrap_or("-")
-    }
-
-    /// The accumulated files before and after, with `arrow` between them; else a dash.
-    pub fn accumulated(&self, arrow: &str) -> String {
-        match (self.accumulated_before, self.accumulated_after) {
-            (Some(before), Some(after)) => format!("{before} {arrow} {after}"),
-            _ => "-".to_owned(),
-        }
-    }
-}
-
-/// What a run came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ending {
-    /// The reason in one word.
-    pub reason: Option<&'static str>,
-    /// The reason in a sentence.
-    pub detail: Option<String>,
-    /// Something else worth knowing.
-    pub note: Option<String>,
-    /// What the verdict rested on.
-    pub evidence: Option<String>,
-    /// Name in the quarantine.
-    pub run: Option<String>,
-    /// Accumulated files before and after.
-    pub accumulated: Option<(usize, usize)>,
-    /// Files by kind.
-    pub files: BTreeMap<Kind, usize>,
-    /// Steps that are not on record yet.
-    pub steps: Vec<Step>,
-    /// What became of each file of the plan; empty where nothing new is known of them.
-    pub moves: Vec<FileRecord>,
-}
-
-impl Ending {
-    /// Notes a step; it is written with the next step of the journal, or with the end.
-    pub fn step(&mut self, step: Step) {
-        self.steps.push(step);
-    }
-}
 
 /// The table of the runs.
 #[derive(Clone, Copy, Debug)]
@@ -431,39 +239,6 @@ pub(super) fn prune(db: &Sqlite, now: Moment) -> Result<(), rusqlite::Error> {
         [now.wall.minus(KEPT_FOR).nanos(), steady.minus(KEPT_FOR).nanos()],
     )?;
     Ok(())
-}
-
-pub(super) const SELECT: &str =
-    "SELECT id, created_ns, finished_ns, session, action, tier, requested_by, status, reason,
-    detail, note, evidence, run, accumulated_before, accumulated_after, files, owner FROM runs";
-
-pub(super) fn read_run(row: &Row<'_>) -> Result<Run, rusqlite::Error> {
-    let time = |nanos: i64| Timestamp::from_nanos(nanos).rfc3339();
-    let action: String = row.get(4)?;
-    let status: String = row.get(7)?;
-    let files: Option<String> = row.get(15)?;
-    Ok(Run {
-        id: row.get(0)?,
-        created: time(row.get(1)?),
-        created_at: Timestamp::from_nanos(row.get(1)?),
-        finished: row.get::<_, Option<i64>>(2)?.map(time),
-        session: row.get(3)?,
-        action: Action::from_label(&action).ok_or(rusqlite::Error::InvalidQuery)?,
-        tier: row.get(5)?,
-        requested_by: Requester::parse(&row.get::<_, String>(6)?),
-        status: Status::from_label(&status).ok_or(rusqlite::Error::InvalidQuery)?,
-        reason: row.get(8)?,
-        detail: row.get(9)?,
-        note: row.get(10)?,
-        evidence: row.get(11)?,
-        run: row.get(12)?,
-        accumulated_before: row.get(13)?,
-        accumulated_after: row.get(14)?,
-        files: files
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default(),
-        owner: row.get::<_, Option<String>>(16)?.unwrap_or_default(),
-    })
 }
 
 #[cfg(test)]

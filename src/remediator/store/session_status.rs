@@ -17,7 +17,7 @@ use crate::folder::Timestamp;
 
 use super::super::requester::Requester;
 use super::counters::raise;
-use super::runs::{Action, Status};
+use super::run_record::{Action, Status};
 use super::{KEPT_FOR, Store, StoreError};
 
 /// The tables of this module. The index is for the runs of one episode.

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::folder::Timestamp;
 
-use super::queue::Request;
+use super::request::Request;
 use super::{KEPT_FOR, Store, StoreError, atomic};
 
 /// The tables of this module.

@@ -19,7 +19,7 @@ use crate::remediator::runner::{Context, blocking};
 use crate::remediator::store::audit::FileRecord;
 use crate::remediator::store::runs::{Ending, Run, Status};
 
-use super::{NEW, PREFIX, RECORD, REPLACED, RestoreRecord, exchanged};
+use super::record::{NEW, PREFIX, RECORD, REPLACED, RestoreRecord, exchanged};
 
 /// How far a restore has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

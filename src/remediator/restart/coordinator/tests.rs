@@ -6,16 +6,21 @@ use crate::remediator::console::context;
 use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::cleaning::{SETTLES_WITHIN, WATCHED_FOR};
 use crate::remediator::restart::driver::OBSERVED_WITHIN;
+use crate::remediator::restart::leases::{
+    ALL_CLEAN_TIMEOUT, Bounds, CLEAN_TIMEOUT, DOWN_FOR_AT_MOST,
+};
 use crate::remediator::restart::machine::{
     ASKED_WITHIN, CALL_MARGIN, LOCK_WITHIN, PERSIST_WITHIN, SHOWS_WITHIN, STARTS_AGAIN,
     STOPS_LATE_WITHIN,
 };
+use crate::remediator::restart::state::RestartEnd;
 use crate::remediator::store::queue::{Accepted, Request, Via};
 use crate::remediator::store::runs::Action;
 use crate::remediator::store::runs::Status;
 use clock::Clock;
 use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);

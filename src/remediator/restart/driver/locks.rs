@@ -11,10 +11,11 @@ use crate::folder::{Found, SessionName};
 use crate::remediator::quarantine::{LockedFolder, Obstacle};
 use crate::remediator::restart::folder_record;
 use crate::remediator::restart::machine::PERSIST_WITHIN;
-use crate::remediator::restart::state::{Event, RestartId};
-use crate::remediator::runner::{self, Folders, WeakFolders, blocking};
+use crate::remediator::restart::state::{Event, Restart, RestartId};
+use crate::remediator::runner::{self, Context, Folders, WeakFolders, blocking};
 
-use super::{Driver, EffectOutput, other_call_may_be_under_way, refused};
+use super::effect_output::{EffectOutput, refused};
+use super::looks::other_call_may_be_under_way;
 
 /// A folder that cannot be opened within this time is on a file system that hangs.
 const OPENED_WITHIN: Duration = Duration::from_secs(6);
@@ -103,11 +104,10 @@ async fn answering(clock: &Clock, sessions: &[Found]) -> BTreeSet<String> {
 
 /// Removes the records in the locked folders. They do not wait for a journal that hangs: the
 /// locks are given back next.
-pub(super) async fn remove_records(driver: &Driver) {
-    let (folders, state) = (driver.folders.clone(), driver.state.clone());
-    let state_path = driver.ctx().settings.state_path.clone();
+pub(super) async fn remove_records(ctx: &Context, folders: Folders, state: Restart) {
+    let state_path = ctx.settings.state_path.clone();
     let removing = blocking(move || folder_record::keep(&folders.0, &state_path, &state, true));
-    let _ = driver.clock().timeout(PERSIST_WITHIN, removing).await;
+    let _ = ctx.clock.timeout(PERSIST_WITHIN, removing).await;
 }
 
 /// Whether each locked folder is still the one that is found by its path. One that does not
@@ -128,13 +128,4 @@ pub(super) async fn still_protect(clock: &Clock, folders: Folders, sessions: &[F
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::remediator::restart::machine::{GRACE, LOCK_WITHIN};
-
-    /// Or a file system that hangs would keep a bot down.
-    #[test]
-    fn all_that_may_hang_ends_before_the_deadline_of_the_machine() {
-        assert!(OPENED_WITHIN + LOCKED_WITHIN + GRACE < LOCK_WITHIN);
-    }
-}
+mod tests;

@@ -12,18 +12,27 @@ use crate::connection::Finding;
 use crate::control::{CallError, Observation, Presence, Service};
 use crate::folder::{Found, Timestamp};
 use crate::remediator::quarantine::Halt;
-use crate::remediator::restart::cleaning::HALTS_WITHIN;
 use crate::remediator::restart::folder_record;
+use crate::remediator::restart::leases::HALTS_WITHIN;
 use crate::remediator::restart::machine::{ASKED_WITHIN, CALL_MARGIN, GRACE, PERSIST_WITHIN};
-use crate::remediator::restart::state::{CallKind, RestartId, Returned};
+use crate::remediator::restart::state::{CallKind, Now, RestartId, Returned};
 use crate::remediator::runner::{self, Context, blocking};
 use crate::remediator::store::StoreError;
+use crate::remediator::store::clock::boot_id;
 
 /// A supervisor has this long to say whether its process runs: its own time limit, and a margin.
 pub(in crate::remediator::restart) const OBSERVED_WITHIN: Duration =
     ASKED_WITHIN.saturating_add(CALL_MARGIN);
 /// Sessions that are asked at once.
 const AT_ONCE: usize = 8;
+
+/// The clock of the state machine.
+pub fn now(clock: &Clock) -> Now {
+    Now {
+        boot: boot_id(),
+        at: clock.boot(),
+    }
+}
 
 /// From here on nothing moves.
 pub(in crate::remediator::restart) async fn end_moves(clock: &Clock, halt: &Halt) {
@@ -84,7 +93,7 @@ pub(in crate::remediator::restart) async fn other_call_may_be_under_way(
     sessions: Vec<Found>,
     own: Option<RestartId>,
 ) -> bool {
-    let now = super::now(clock);
+    let now = now(clock);
     let read = blocking(move || {
         sessions
             .iter()

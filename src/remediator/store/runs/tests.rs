@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::folder::{Kind, Timestamp};
 use crate::remediator::store::queue::{Accepted, Request, Via};
 
 fn at(minutes: u64) -> Timestamp {

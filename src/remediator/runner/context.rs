@@ -1,0 +1,86 @@
+//! What every run needs.
+
+use std::sync::Arc;
+
+use clock::Clock;
+
+use crate::app::App;
+use crate::config::Settings;
+use crate::connection::Connection;
+use crate::folder::Timestamp;
+use crate::remediator::store::clock::Moment;
+use crate::remediator::store::sightings::StoredSightings;
+use crate::remediator::store::{SharedStore, Store};
+
+/// The parts that every run needs.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The configuration.
+    pub settings: Arc<Settings>,
+    /// The sources of the verdict.
+    pub connection: Connection,
+    /// The store.
+    pub store: SharedStore,
+    /// Tells the time.
+    pub clock: Clock,
+}
+
+impl Context {
+    /// Builds the parts from the configuration. The store also keeps the sightings of
+    /// connected bots.
+    pub fn new(settings: Settings, store: Store, clock: Clock) -> Self {
+        if let Err(error) = store.clock().share_steps(&clock) {
+            tracing::warn!("failed to load the steps of the clock: {error}");
+        }
+        let store = SharedStore::new(store);
+        let memory = Arc::new(StoredSightings(store.clone()));
+        let App {
+            settings,
+            connection,
+            clock,
+        } = App::new(settings, memory, clock);
+        Self {
+            settings,
+            connection,
+            store,
+            clock,
+        }
+    }
+
+    /// Now, by all clocks.
+    pub fn moment(&self) -> Moment {
+        Moment::of(&self.clock)
+    }
+
+    /// The parts without the store.
+    pub fn app(&self) -> App {
+        App {
+            settings: Arc::clone(&self.settings),
+            connection: self.connection.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// Wall time.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::of(&self.clock)
+    }
+
+    /// One short access to the store, on a thread that may block, because the disk may stall.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Store) -> T + Send + 'static,
+    ) -> T {
+        self.store.call(ask).await
+    }
+}
+
+/// Runs a blocking function on a thread for it.
+pub(in crate::remediator) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

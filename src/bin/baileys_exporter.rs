@@ -77,7 +77,7 @@ enum Command {
     },
     /// Print the alerting rules for the configured tiers, as a Prometheus rule file.
     Rules,
-    /// Show the current state of every session. Exit code 0: normal, 1: warning or worse, 2: failed to look.
+    /// Show the current state of every session. Exit code 0: normal, 1: warning or worse, 2: error.
     Status {
         /// Output format.
         #[arg(long, value_enum, default_value = "table")]
@@ -174,7 +174,7 @@ fn show(
 
 async fn show_status(settings: Settings, output: Output) -> ExitCode {
     let memory: Arc<dyn Memory> = match keeps_state(&settings) {
-        // What the running exporter has seen counts here as well.
+        // Use the sightings of the running exporter as well.
         true => Arc::new(SightingsFile::load(
             &settings.logs.state_path,
             Clock::system(),

@@ -22,7 +22,7 @@ use clap::{Parser, Subcommand};
 use exporter_toolkit::{Listeners, WebConfig, bind};
 use tokio::task::block_in_place;
 
-/// Cleans up the auth folders of WhatsApp bots built on Baileys, under guard.
+/// Safely cleans up the auth folders of WhatsApp bots built on Baileys.
 ///
 /// It moves files into a quarantine inside the folder, only while the bot is known to be
 /// disconnected, and deletes them only after the retention time. Exit code 0: done, 1: refused
@@ -68,7 +68,7 @@ enum Command {
         #[arg(long, value_enum, default_value = "table")]
         output: Output,
     },
-    /// Clean up one session under guard.
+    /// Clean up one session, if the guards allow it.
     Clean {
         /// Session name, as `baileys_exporter status` shows it.
         session: String,
@@ -303,7 +303,7 @@ async fn program() -> ExitCode {
     ExitCode::from(exit as u8)
 }
 
-/// Whatever keeps it from serving: who was left stopped by a crash is started.
+/// Reports why it cannot serve, and starts the bots that a crash left stopped.
 async fn cannot_serve(settings: &Settings, error: &str) -> ExitCode {
     // A reader that hangs keeps no bot down.
     log::say(&format!("error: {error}"));

@@ -9,7 +9,7 @@ use baileys_exporter::cli::{self, complain, log};
 /// Threads that may block. With those of `folder::looks`, and the processes that are asked and
 /// started, they stay below the `TasksMax` of the shipped units.
 const MAX_BLOCKING_THREADS: usize = 128;
-/// What hangs in the kernel gets this long at the end.
+/// At the end, threads that hang in the kernel are waited for this long.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Writes the rest of the log, also where the program panics.
@@ -21,8 +21,8 @@ impl Drop for Flush {
     }
 }
 
-/// Runs a program to its end. A look that hangs, on a file system that does not answer for
-/// example, does not keep it from ending.
+/// Runs a program to its end. A thread that hangs, for example on a file system that does not
+/// answer, does not prevent the exit.
 pub fn run(program: impl Future<Output = ExitCode>) -> ExitCode {
     let _flush = Flush;
     let runtime = match tokio::runtime::Builder::new_multi_thread()

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 /// The command did what it was asked for.
 pub const DONE: u8 = 0;
-/// The answer needs a person, or a guard refused; the command itself worked.
+/// A guard refused, or an operator has to act; the command itself worked.
 pub const REFUSED: u8 = 1;
 /// The command could not do its work, or its arguments or the configuration are wrong.
 pub const FAILED: u8 = 2;

@@ -50,8 +50,8 @@ pub fn defer_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Writes to standard output, with colours only on a terminal. What a terminal would obey, but
-/// for the colours of the tables, is escaped. A closed pipe (`| head`) is no error; after any
+/// Writes to standard output, with colours only on a terminal. Escapes what a terminal would
+/// interpret, except the colours of the tables. A closed pipe (`| head`) is no error; after any
 /// other error the program ends with exit code 2, see [`exit_code`].
 pub fn print(text: &str) {
     let mut out = anstream::stdout().lock();
@@ -78,7 +78,7 @@ pub fn exit_code(exit: ExitCode) -> ExitCode {
     }
 }
 
-/// Parses the command line. Ends the program where it is wrong, and for `--help` and
+/// Parses the command line. Exits if it is invalid, and after `--help` or
 /// `--version`.
 pub fn parse<T: clap::Parser>() -> T {
     T::try_parse().unwrap_or_else(|error| {
@@ -97,7 +97,7 @@ pub fn parse<T: clap::Parser>() -> T {
         if harmless == text {
             error.exit();
         }
-        // It repeats what was given, which a terminal must not obey.
+        // The message repeats the arguments, which a terminal must not interpret.
         complain(&harmless);
         std::process::exit(error.exit_code())
     })

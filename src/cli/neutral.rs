@@ -1,4 +1,4 @@
-//! Text from outside on a terminal: names, paths and errors may hold anything.
+//! Makes untrusted text safe for a terminal: names, paths and errors may contain anything.
 
 use std::borrow::Cow;
 
@@ -9,7 +9,7 @@ const STYLES: [&str; 7] = ["0", "1", "2", "31", "32", "33", "36"];
 /// Stands for what was cut out.
 const CUT: char = '…';
 
-/// Whether a terminal would obey a character, or show what follows in another order.
+/// Whether a terminal would interpret a character, or reorder the text after it.
 fn is_active(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -36,7 +36,7 @@ pub fn neutral_styled(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Escapes active characters; `stays` is asked with what follows.
+/// Escapes active characters, except those for which `stays` returns true.
 fn escape(text: &str, stays: impl Fn(char, &str) -> bool) -> Cow<'_, str> {
     if !text.chars().any(is_active) {
         return Cow::Borrowed(text);
@@ -53,8 +53,8 @@ fn escape(text: &str, stays: impl Fn(char, &str) -> bool) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// The text within so many columns of a terminal. Its middle is cut out: names differ at
-/// their ends.
+/// The text, cut to this many terminal columns. The middle is cut out, because names differ
+/// at their ends.
 pub fn fit(text: &str, columns: usize) -> Cow<'_, str> {
     // The variation selector makes what is before it wide.
     let width = |c: char| match c {

@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::neutral::{fit, neutral_line};
 
-/// A cell that is not the last of its row is cut to so many columns of the terminal.
+/// A cell that is not the last of its row is cut to this many terminal columns.
 const MAX_COLUMNS: usize = 48;
 
 /// One cell.

@@ -14,8 +14,8 @@ use crate::policy::BatchSetting;
 use super::file::parse_batch;
 use super::span::parse_span;
 
-/// Flags about sessions, their connection and the state; global, so that they may stand
-/// before or behind a command.
+/// Flags about sessions, their connection and the state; global, so that they are allowed
+/// before or after a command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct CommonFlags {
     /// A directory that holds auth folders, up to two levels deep; or NAME=PATH for one auth folder with a session name of its own; or a quoted glob such as '/srv/*/auth_info_baileys', where the part that `*` matches is the session name. Repeatable.
@@ -154,7 +154,7 @@ pub struct LogFlags {
     pub format: LogFormat,
 }
 
-/// Form of the log.
+/// Log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// `ts=… level=info message="…" key=value`

@@ -45,12 +45,12 @@ pub const DEFAULT_QUARANTINE_BYTES: u64 = 256 << 20;
 /// Where the remediator keeps its journal, unless configured.
 pub const DEFAULT_STATE_PATH: &str = "/var/lib/baileys_remediator";
 
-/// How runs wait whose bot is connected.
+/// How armed runs wait: those whose bot is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Armed {
     /// How often their bots are looked at.
     pub look_every: Duration,
-    /// They are dropped when nobody has repeated their alert for so long.
+    /// They are dropped if their alert was not repeated for this long.
     pub keep_for: Duration,
 }
 
@@ -442,7 +442,7 @@ impl Settings {
 
     /// The alerting rules for the configured thresholds, as a file for Prometheus.
     ///
-    /// Errors: a glob of `overrides` that Prometheus cannot be told.
+    /// Errors: a glob of `overrides` that a Prometheus rule cannot express.
     pub fn alerting_rules(&self) -> Result<String, String> {
         let own = self.overrides.iter().filter_map(|entry| {
             entry

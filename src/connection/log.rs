@@ -24,7 +24,7 @@ pub struct LogEvent {
     pub last_text: Option<Timestamp>,
 }
 
-/// Somebody who reads the logs.
+/// A reader of the bots' logs.
 pub trait LogView: fmt::Debug + Send + Sync {
     /// What a session's log says, if there is one. May block.
     ///
@@ -62,9 +62,9 @@ pub(super) fn written_after(
 
 /// What the log is evidence of. Pure.
 ///
-/// Of a process that is said to be gone the log must have fallen silent as well. While the
-/// process may live, only a fresh log tells, and a write after the closing contradicts it:
-/// somebody connected.
+/// If a source reports the process as gone, the log must have stopped as well. While the process
+/// may be alive, only a recent log counts, and a line after the close contradicts it, because the
+/// bot has connected again.
 pub fn log_says(
     event: Result<Option<LogEvent>, String>,
     process_gone: bool,

@@ -1,4 +1,4 @@
-//! Who has been seen alive, by whom.
+//! Sightings: which source has seen which bot alive.
 //!
 //! From another PID namespace every process looks gone, and many a status endpoint
 //! answers `false` for a session it never heard of. So a source may say that a bot is
@@ -127,8 +127,8 @@ pub fn vouched(evidence: Vec<Evidence>, memory: &Recollection, now: Timestamp) -
     evidence
 }
 
-/// Where sightings are kept. Calls may block; what fails is told in the log and counts as
-/// never seen.
+/// Stores the sightings. Calls may block. A failure is logged, and counts as never
+/// seen.
 pub trait Memory: fmt::Debug + Send + Sync {
     /// What is remembered of a session. `trusted_by_configuration` is filled in by the caller.
     fn recall(&self, session: &SessionName) -> Recollection;
@@ -163,8 +163,8 @@ pub struct SightingRecord {
     pub mark: Option<String>,
 }
 
-/// A memory that lives with the process; [`Recent::save`] and [`Recent::load`] let somebody
-/// keep it.
+/// A memory that ends with the process; [`Recent::save`] and [`Recent::load`] let the
+/// caller keep it.
 #[derive(Debug, Default)]
 pub struct Recent {
     seen: Mutex<BTreeMap<(String, String), Alive>>,

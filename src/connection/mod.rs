@@ -9,8 +9,8 @@
 //! | [`LogView`] | connected, disconnected |
 //!
 //! [`Connection::ask`] asks them, [`vouched`] drops what a source says that never saw the
-//! session alive, [`fold`] makes the verdict. With nobody to ask the verdict is unknown,
-//! and unknown counts as connected: failing open is the one thing never to do.
+//! session alive, [`fold`] makes the verdict. Without any source the verdict is unknown,
+//! and unknown counts as connected, so that a failure never allows a clean-up.
 
 mod log;
 mod memory;
@@ -47,7 +47,7 @@ const MEMORY_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct ConnectionSettings {
     /// No file may have been written for this long.
     pub quiet: Duration,
-    /// A source that takes longer has said nothing.
+    /// Time limit for the answer of a source.
     pub timeout: Duration,
     /// The probes to ask; all of them.
     pub probes: Vec<Probe>,
@@ -123,14 +123,14 @@ impl Asked {
         &self.memory
     }
 
-    /// Whether somebody says this, believed or not.
+    /// Whether any source reports this, trusted or not.
     pub fn says(&self, finding: Finding) -> bool {
         self.evidence
             .iter()
             .any(|evidence| evidence.finding == finding)
     }
 
-    /// Whether the log's last word is that the login has ended (401).
+    /// Whether the last close in the log says that the login has ended (401).
     pub fn logged_out(&self) -> bool {
         self.logged_out
     }
@@ -161,7 +161,7 @@ impl Connection {
         self
     }
 
-    /// The same sources, with a memory that takes nothing in.
+    /// The same sources, with a memory that records nothing.
     #[must_use]
     pub fn without_remembering(mut self) -> Self {
         self.memory = Arc::new(ReadOnly(self.memory));
@@ -190,7 +190,7 @@ impl Connection {
             .collect()
     }
 
-    /// Asks everybody and folds the answers, to be shown. Whoever acts on it uses
+    /// Asks all sources and folds the answers, for display. Code that acts on the verdict uses
     /// [`Connection::ask`], scans, and then [`Connection::judge`].
     pub async fn verdict(&self, session: &SessionName, inventory: &Inventory) -> Verdict {
         self.judge(self.ask(session).await, inventory)

@@ -1,4 +1,4 @@
-//! Asking somebody whether the bot is connected.
+//! Probes: a command or a URL that reports whether the bot is connected.
 //!
 //! A probe that crashes, times out, prints or answers anything unforeseen has said
 //! nothing. Of what it printed only the first line of its error is repeated, redacted.
@@ -33,7 +33,7 @@ const MAX_ERROR_BYTES: u64 = 4 << 10;
 /// The exit codes with which a shell says that it could not run a program.
 const NOT_RUN: [i32; 2] = [126, 127];
 
-/// Somebody to ask.
+/// A command or a URL to ask.
 #[derive(Clone, Debug)]
 pub enum Probe {
     /// A program, run without a shell. It must exit 0 and print exactly `connected` or

@@ -16,15 +16,15 @@ const TICK: Duration = Duration::from_secs(2);
 const JUST_BEFORE: Duration = Duration::from_secs(600);
 
 impl Connection {
-    /// The verdict on a bot whose service was found gone at `since`, and `gone` says whether
-    /// it still is. In the place of the quiet window nobody may have written since. A source
-    /// that no longer answers is as it should be, for most ask the process itself; one that
+    /// The verdict on a bot whose service was found gone at `since`; `gone` says whether it
+    /// still is. Instead of the quiet window, there must be no write since then. A source that
+    /// no longer answers is normal, because most sources ask the process itself. A source that
     /// still says `connected` watches another process, and nothing may be moved.
     ///
     /// A log that ends with `opened` says nothing of what came after: a process that is
-    /// killed writes no farewell, and neither does a bot that was never stopped, because
-    /// another one's service is configured. Where no other source has seen the change, log
-    /// and folder must have been still for the whole quiet window.
+    /// killed logs no close, and neither does a bot that was never stopped because the wrong
+    /// service is configured. If no other source has seen the change, log and folder must
+    /// have been unchanged for the whole quiet window.
     pub fn judge_stopped(
         &self,
         asked: Asked,

@@ -12,7 +12,7 @@ pub enum State {
     Connected,
     /// It is not.
     Disconnected,
-    /// Nobody can say.
+    /// The sources do not tell, or contradict each other.
     Unknown,
 }
 
@@ -52,9 +52,9 @@ pub enum Finding {
     /// The source was asked and gave no usable answer. Keeps the verdict from being
     /// disconnected.
     NoAnswer,
-    /// Where the source asked there is no answer at all: the connection was refused, or the
-    /// command ended and printed nothing. The same as [`Finding::NoAnswer`], unless the
-    /// process is proven gone: then it must be so.
+    /// The source got no answer at all: the connection was refused, or the command ended and
+    /// printed nothing. The same as [`Finding::NoAnswer`], unless the process is proven gone,
+    /// because then no answer is expected.
     Unreachable,
     /// What the source saw is evidence of nothing, e.g. a process that runs. Changes no
     /// verdict.
@@ -76,7 +76,7 @@ impl Finding {
         }
     }
 
-    /// Whether it speaks for a bot that is not connected.
+    /// Whether it indicates that the bot is not connected.
     pub const fn is_negative(self) -> bool {
         matches!(self, Finding::Disconnected | Finding::Gone)
     }
@@ -99,14 +99,14 @@ impl Alive {
     }
 }
 
-/// One source's word, with what it saw.
+/// The answer of one source, with details.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Evidence {
-    /// Who says so: `probe`, `process`, `sockets`, `log`, `writes`.
+    /// The source: `probe`, `process`, `sockets`, `log`, `writes`.
     pub source: &'static str,
     /// The source as it is configured; see [`source_id`]. Empty for what needs no memory.
     pub id: String,
-    /// What it says.
+    /// Its answer.
     pub finding: Finding,
     /// The bot as this source last saw it alive, if its answer tells.
     pub alive: Option<Alive>,
@@ -134,8 +134,8 @@ impl fmt::Display for Evidence {
     }
 }
 
-/// A name for a source that holds as long as its configuration does, and tells nothing of
-/// it: whoever asks another URL is another source, and starts without memory.
+/// A name for a source that stays the same as long as its configuration does, and does not reveal
+/// it: a source with another URL is another source, and starts without memory.
 pub fn source_id(source: &str, configuration: &str) -> String {
     // FNV-1a: the same on every machine and for every build.
     let hash = configuration

@@ -117,10 +117,10 @@ impl ServiceRule {
         }
     }
 
-    /// Whether two sessions, each of one of these, would have one name and two processes
-    /// for certain or by a mere likeness of what the pattern takes from them. Names that
-    /// hold the whole session are those of different sessions; see [`Services::among`] for
-    /// names that only turn out the same.
+    /// Whether the two rules can give one name to two processes: always, or when the pattern
+    /// takes the same text from two sessions. Names that contain the whole session name are
+    /// different for different sessions. [`Services::among`] checks the remaining case, names
+    /// that turn out to be the same.
     fn clashes_with(&self, other: &Self) -> bool {
         let by_session = self.name().is_some_and(Template::has_subject);
         self.name() == other.name() && !by_session && self.spec != other.spec

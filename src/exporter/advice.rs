@@ -7,7 +7,7 @@ use super::measured::Measured;
 
 const SET_THE_BATCH: &str = "set pre_key_batch for this session (overrides in the configuration, or --pre-keys.batch): 30 if its Baileys is older than 7.0.0-rc.6, else 812";
 
-/// Sentences about one folder; empty where all is told by the numbers.
+/// Advice on one folder; empty if the numbers say everything.
 pub fn advice(measured: &Measured, thresholds: &Thresholds) -> Vec<String> {
     let mut notes = Vec::new();
     notes.extend(measured.batches.ambiguity().map(ambiguous));

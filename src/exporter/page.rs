@@ -42,7 +42,7 @@ const OLDEST_ACTIVE: Column = Column(
 const CONNECTION: Column = Column(
     "Connection",
     false,
-    "Whether the bot is connected to WhatsApp; open it to see what that rests on. Unknown: nobody can say for sure, because no probe is configured, it gave no clear answer, or a file was written within the quiet window. Unknown counts as connected: nothing is cleaned.",
+    "Whether the bot is connected to WhatsApp; open it to see what that rests on. Unknown: no probe is configured, it gave no clear answer, or a file was written within the quiet window. Unknown counts as connected: nothing is cleaned.",
 );
 const CREDS: Column = Column(
     "creds.json",

@@ -382,7 +382,7 @@ impl Exporter {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             (state.connection.clone(), Arc::clone(&state.latest))
         };
-        // With nobody to ask everything is unknown, and need not be looked at for it.
+        // Without sources everything is unknown, and no scan is needed for that.
         if connection.has_sources() {
             let snapshot = self.look().await;
             note(

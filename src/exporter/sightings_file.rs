@@ -1,5 +1,5 @@
-//! Who was seen alive, kept beside the counts of the logs over a restart. The remediator
-//! has a record of its own: it acts, and trusts nobody else's.
+//! Which bots were seen alive, saved beside the counts of the logs for the next start. The
+//! remediator has its own record: it acts on it, and trusts no other.
 
 use std::io;
 use std::path::{Path, PathBuf};

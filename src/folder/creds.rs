@@ -78,8 +78,8 @@ impl Creds {
         }
     }
 
-    /// Whether a folder with this creds.json is an auth folder, whatever else it holds. Somebody
-    /// else's creds.json makes none.
+    /// Whether a folder with this creds.json is an auth folder, whatever else it contains. A
+    /// creds.json of another program does not make it one.
     pub const fn makes_an_auth_folder(&self) -> bool {
         match self {
             Creds::Valid(_) | Creds::Unreadable(_) => true,

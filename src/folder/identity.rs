@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::creds::{CredsFacts, Unparsable, parse_creds};
 
-/// Pre-key ids are sent in three bytes; a larger number is nobody's pre-key.
+/// Pre-key ids are sent in three bytes; a larger number is not a pre-key.
 pub const MAX_PRE_KEY_ID: u32 = 0x00FF_FFFF;
 
 /// Fingerprint of an identity key's public half: a hash, from which no key can be had.

@@ -1,12 +1,12 @@
 //! Looks at directories that may be on a file system that hangs.
 //!
 //! A system call on such a file system may never return, and its thread cannot be ended. So
-//! each look runs on a thread of its own pool, and whoever asked goes on after a time limit.
+//! each look runs on a thread of its own pool, and the caller continues after a time limit.
 //!
 //! | bound | what happens beyond it |
 //! |---|---|
 //! | one look at a time for each directory | the next one waits for it; once it is overdue, the next one fails at once |
-//! | [`LOOK_TIMEOUT`] for a look | it is overdue: whoever asked gets `TimedOut`, the thread is left to the system |
+//! | [`LOOK_TIMEOUT`] for a look | it is overdue: the caller gets `TimedOut`, and the thread is abandoned |
 //! | [`MAX_STUCK`] overdue looks, [`MAX_STUCK_OF_A_MOUNT`] of one mount | further looks there fail at once |
 
 use std::cell::Cell;
@@ -25,7 +25,7 @@ pub const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 pub const MAX_STUCK: usize = 64;
 /// Overdue looks at a time on one mount: other mounts still get theirs.
 pub const MAX_STUCK_OF_A_MOUNT: usize = 16;
-/// A change whose end woke nobody is found after this time.
+/// If the end of a change wakes no waiter, it is noticed after this time.
 const LOST_WAKE_UP: Duration = Duration::from_secs(1);
 /// A thread without a look ends after this time.
 const IDLE_FOR: Duration = Duration::from_secs(30);

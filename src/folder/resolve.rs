@@ -21,9 +21,9 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// The owner of a link that may not be followed, if there is one. Whoever owns a link can
-    /// point it at any folder. So it must be this program's user's, root's or that of the
-    /// directory's own owner.
+    /// The owner of a link that may not be followed, if there is one. The owner of a link can
+    /// point it at any folder. So the link must belong to this program's user, to root, or to the
+    /// owner of the directory.
     pub fn foreign_link(&self, own: u32, owner_of_target: u32) -> Option<u32> {
         let mut owners = self.link_owners.iter().copied();
         owners.find(|owner| ![0, own, owner_of_target].contains(owner))

@@ -57,7 +57,7 @@ struct SessionEvents {
     opened: Option<Timestamp>,
     /// The process that wrote it: process and host, as a hash.
     by: Option<u64>,
-    /// Whether the connection is closed, whoever closed it.
+    /// Whether the connection is closed, by either side.
     closed: bool,
     /// When it was closed for good (401), if it was not opened since.
     logged_out: Option<Timestamp>,
@@ -306,7 +306,7 @@ impl LastEventReader {
             if let Some(opened) = found.opened {
                 events.apply(opened, at, process_of(hit.text));
             }
-            // Only of a connection that is closed: a text that somebody sent the bot is none.
+            // Only for a closed connection: a text that was sent to the bot closes none.
             if for_good && events.closed {
                 events.logged_out = at.or(Some(modified));
             }

@@ -26,7 +26,7 @@ use super::session_mapper::LogsSeen;
 use super::sessions::{KnownSessions, SessionMemory, SessionsSeen};
 use super::store::{LogStore, SavedLogs, Unsaved};
 
-/// More problems than this are not told one by one.
+/// Maximum number of problems that are logged one by one.
 const MOST_PROBLEMS: usize = 20;
 /// Descriptors left for everything else.
 const SPARE_DESCRIPTORS: u64 = 256;

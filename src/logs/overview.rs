@@ -164,7 +164,7 @@ pub fn overview(
     let mut warnings = Vec::new();
     for (glob, files) in settings.globs.iter().zip(files) {
         let glob = redacted(glob.as_str());
-        // A quoted `~` is told of elsewhere.
+        // A quoted `~` is reported elsewhere.
         if files.is_empty() && !glob.starts_with('~') {
             warnings.push(format!("--logs.path {glob}: no file matches"));
         }

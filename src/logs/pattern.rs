@@ -39,8 +39,8 @@ pub const REPORTED: [&str; 4] = [LOGGED_OUT, REPLACED, BANNED, "creds_corrupt"];
 pub struct Sign {
     /// The pattern's index.
     pub pattern: usize,
-    /// The record has a form that only the library or the bot's own report writes. A text that
-    /// somebody sent the bot has not.
+    /// The record has a form that only the library or the bot's own report writes, and that no
+    /// text sent to the bot has.
     pub certain: bool,
     /// It is the sentence that a bot prints after the reason: near a record that gives the
     /// reason it is the same event.

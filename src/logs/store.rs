@@ -95,7 +95,7 @@ impl LogStore {
             state_file::check(&real.join(format!("{FILE}{beside}")))
                 .map_err(|error| hint("cannot be written to", &error))?;
         }
-        // Made here so that it is nobody else's to read.
+        // Created here with a mode that keeps other users from reading it.
         make(FILE)?;
         let open = || -> rusqlite::Result<Connection> {
             let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW;

@@ -2,14 +2,14 @@
 //! one process and of all are counted here as well: [`Breaker::lets`] is asked after the table,
 //! and at last each creds.json is copied.
 //!
-//! | asked in this order | refusal |
+//! | checked in this order | refusal |
 //! |---|---|
-//! | the creds are elsewhere, so that nothing tells whether the bot is logged in | `creds_elsewhere` |
+//! | the creds are elsewhere, so it is unknown whether the bot is logged in | `creds_elsewhere` |
 //! | creds.json is missing or broken | `creds_broken` |
 //! | the live count is below the alert's tier | `stale_alert` |
 //! | creds.json is not logged in | `not_logged_in` |
 //! | the log says that WhatsApp ended the login (401) | `logged_out` |
-//! | nobody can say whether the bot is connected, or its log alone says so while files are written | `connection_unknown` |
+//! | it is unknown whether the bot is connected, or only its log says so while files are written | `connection_unknown` |
 //! | dormant, woken recently, or nothing removable | the guard table's own reason |
 //! | the plan would not bring the folder below the alert's tier | `not_worth_a_restart` |
 //! | the service was stopped less than its cooldown ago | `service_cooldown` |
@@ -41,16 +41,16 @@ pub enum StopRefusal {
         after: usize,
         /// Where the alert's tier begins.
         threshold: usize,
-        /// Files that the table lets go and that cannot be moved.
+        /// Files that the table allows to move, but that cannot be moved.
         immovable: usize,
     },
-    /// The creds are not in the folder: nothing tells whether the bot is logged in.
+    /// The creds are not in the folder, so it is unknown whether the bot is logged in.
     CredsElsewhere,
-    /// creds.json belongs to nobody who is logged in: a restart would show a QR code.
+    /// creds.json is not logged in: a restart would show a QR code.
     NotLoggedIn,
-    /// The last close of the connection was a 401: a restart would only spin.
+    /// The last close of the connection was a 401: after a restart the bot could not connect.
     LoggedOut,
-    /// Nobody can say whether the service runs.
+    /// It is unknown whether the service runs.
     ServiceUnknown(String),
     /// The service was stopped less than its cooldown ago.
     Cooldown {
@@ -59,12 +59,12 @@ pub enum StopRefusal {
         /// The cooldown.
         cooldown: Duration,
     },
-    /// The service was stopped as often as a day allows.
+    /// The service has used up its daily budget of stops.
     Budget {
         /// The budget.
         budget: u32,
     },
-    /// Too many services within the breaker's span, or the breaker is open since.
+    /// Too many services were stopped within the breaker's time span, or the breaker is open.
     BreakerOpen,
     /// No copy of a creds.json of the service could be kept: a stop that damages it would cost
     /// the identity.
@@ -74,9 +74,10 @@ pub enum StopRefusal {
         /// What failed.
         why: String,
     },
-    /// A person has paused all action.
+    /// An operator has paused automatic actions.
     Paused,
-    /// Another run is under way on a session of the same process. No refusal: the run waits.
+    /// Another run is under way on a session of the same process. The run waits instead of
+    /// ending as refused.
     Busy,
 }
 
@@ -99,7 +100,7 @@ impl StopRefusal {
         }
     }
 
-    /// Every value of the label but the guard table's own.
+    /// Every value of the label, except those of the guard table.
     pub const LABELS: [&'static str; 10] = [
         "creds_elsewhere",
         "not_worth_a_restart",
@@ -115,8 +116,8 @@ impl StopRefusal {
 }
 
 impl StopRefusal {
-    /// Whether an emergency that this refuses does what the cleanup tier would do: the bot
-    /// may not be stopped, and nothing else is wrong.
+    /// Whether an emergency with this refusal still does what the cleanup tier would do: the
+    /// bot may not be stopped, but nothing else is wrong.
     pub const fn leaves_a_cleanup(&self) -> bool {
         matches!(
             self,
@@ -140,11 +141,11 @@ impl fmt::Display for StopRefusal {
                 immovable: 1..,
             } => write!(
                 f,
-                "not worth a restart: {after} accumulated files would stay, and the alert's tier begins at {threshold}: files cannot be moved; see what baileys_remediator doctor says"
+                "not worth a restart: {after} accumulated files would stay, and the alert's tier begins at {threshold}; some files cannot be moved: run baileys_remediator doctor"
             ),
             StopRefusal::NotWorthARestart { after, threshold, .. } => write!(
                 f,
-                "not worth a restart: {after} accumulated files would stay, and the alert's tier begins at {threshold}: a busy bot; raise its tiers, or move its keys to a database"
+                "not worth a restart: {after} accumulated files would stay, and the alert's tier begins at {threshold}; the bot is busy: raise its tiers, or move its keys to a database"
             ),
             StopRefusal::CredsElsewhere => f.write_str(
                 "the creds of this session are not in its folder: nothing tells whether it is logged in, so it is not stopped; it is cleaned while it is disconnected",
@@ -153,7 +154,7 @@ impl fmt::Display for StopRefusal {
                 f.write_str("creds.json is not logged in: a restart would only show a QR code; pair the bot")
             }
             StopRefusal::LoggedOut => f.write_str(
-                "the last close of the connection was a 401: WhatsApp has ended the login, and a restart would only spin; pair the bot again",
+                "the last close of the connection was a 401: WhatsApp has ended the login, so the bot could not connect after a restart; pair it again",
             ),
             StopRefusal::ServiceUnknown(why) => {
                 write!(f, "nobody can say whether the service runs ({why}); see `processes` in the configuration")
@@ -166,10 +167,10 @@ impl fmt::Display for StopRefusal {
             ),
             StopRefusal::Budget { budget } => write!(
                 f,
-                "the service was stopped {budget} times within a day, which is all that service.daily_budget allows"
+                "the service was stopped {budget} times within 24 hours, which is the limit (`daily_budget` in `processes`)"
             ),
             StopRefusal::BreakerOpen => f.write_str(
-                "the breaker is open: too many services needed this within a short time, which looks like a bad rule or a bad release; look at them, then: baileys_remediator resume",
+                "the circuit breaker is open: too many services had an emergency within a short time, perhaps because of a bad rule or a bad release; check them, then run: baileys_remediator resume",
             ),
             StopRefusal::CredsNotCopied { session, why } => write!(
                 f,
@@ -194,7 +195,7 @@ pub struct StopInputs<'a> {
     pub inventory: &'a Inventory,
     /// The verdict on the connection.
     pub verdict: &'a Verdict,
-    /// Whether the log's last word is that the login has ended.
+    /// Whether the last close in the log says that the login has ended.
     pub logged_out: bool,
     /// The limits.
     pub limits: &'a Limits,
@@ -208,7 +209,7 @@ pub struct StopInputs<'a> {
     pub service: &'a RestartBudget,
 }
 
-/// The table: the plan for the time when the process is gone, or why it is left running.
+/// The table: the plan for when the process is gone, or why it is not stopped.
 pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRefusal> {
     let StopInputs {
         inventory,
@@ -231,8 +232,8 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
     if before.logged_out {
         return Err(StopRefusal::LoggedOut);
     }
-    // Whoever cannot tell that it is connected cannot tell that it is back. A file dated
-    // ahead would look like a write after the stop.
+    // If the sources cannot show that the bot is connected, they cannot show that it is back. A
+    // file with a time in the future would look like a write after the stop.
     if !somebody_knows(verdict)
         || only_its_log_knows(verdict)
         || inventory
@@ -259,8 +260,8 @@ pub fn may_stop(before: &StopInputs<'_>, now: Timestamp) -> Result<Plan, StopRef
     Ok(plan)
 }
 
-/// Whether the sources agree on something: that it is connected, or that it is not. That
-/// files were written just now is no doubt here, for the process will be gone.
+/// Whether the sources agree that it is connected, or agree that it is not. Recent writes to
+/// files do not count as doubt here, because the process will be gone.
 fn somebody_knows(verdict: &Verdict) -> bool {
     let says = |finding| verdict.evidence.iter().any(|e| e.finding == finding);
     let negative = verdict.evidence.iter().any(|e| e.finding.is_negative());
@@ -271,8 +272,8 @@ fn somebody_knows(verdict: &Verdict) -> bool {
     }
 }
 
-/// Whether the log is the only source, and the folder is not quiet: with the bot stopped
-/// nobody could tell that it was this one, and the clean-up would be refused.
+/// Whether the log is the only source, and the folder is not quiet: after the stop nothing
+/// would prove that the right bot was stopped, and the clean-up would be refused.
 fn only_its_log_knows(verdict: &Verdict) -> bool {
     let is_silent = |e: &crate::connection::Evidence| {
         matches!(e.finding, Finding::NoAnswer | Finding::Unreachable)
@@ -285,14 +286,14 @@ fn only_its_log_knows(verdict: &Verdict) -> bool {
     !quiet && !verdict.evidence.is_empty() && sources.all(|e| e.source == "log")
 }
 
-/// What one service has had to bear: whole days of it.
+/// The recent stops of one service, and its limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestartBudget {
     /// How long ago it was stopped, in any order.
     pub stops: Vec<Duration>,
-    /// It is left alone for this long.
+    /// After a stop it is not stopped again for this long.
     pub cooldown: Duration,
-    /// So many times in 24 hours.
+    /// Stops allowed within 24 hours.
     pub daily_budget: u32,
 }
 
@@ -327,12 +328,12 @@ impl RestartBudget {
     }
 }
 
-/// How much of the fleet may be stopped within a span before that looks like a bad rule.
+/// How many services may be stopped within a time span before the breaker opens.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Breaker {
-    /// So many services in any case.
+    /// This many services, however small the fleet is.
     pub services: u32,
-    /// This share of all services, where it is more.
+    /// This share of all services, if that is more.
     pub share: f64,
     /// Counted within this span.
     pub within: Duration,
@@ -352,13 +353,13 @@ impl Breaker {
     /// How many services of a fleet may be stopped: the larger of the number and the share,
     /// so that 5 % of a small fleet, a fraction of one, does not forbid everything.
     pub fn limit(&self, fleet: usize) -> usize {
-        // `as` saturates, and makes 0 of what is no number.
+        // `as` saturates, and turns NaN into 0.
         let by_share = (fleet as f64 * self.share).floor() as usize;
         by_share.max(self.services as usize)
     }
 
     /// Whether one more service may be stopped, beside those stopped before. Two
-    /// stops of one service are one.
+    /// stops of one service count as one.
     pub fn lets(&self, stops: &[Stopped], service: &str, fleet: usize) -> bool {
         let mut services: BTreeSet<&str> = stops
             .iter()

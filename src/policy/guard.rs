@@ -9,8 +9,8 @@
 //! | sender-key of the bot itself, sender-key-memory | the same way, all of a group or none, and only when the process is proven gone | the same |
 //! | pre-key | beyond the newest max(50, batch + 20) by id **and** minted more than 14 days before it | beyond the newest max(50, batch + 20) by id **and** minted more than 24 hours ago |
 //!
-//! Whatever is not plainly what it should be (a future time, a link, a directory, a file
-//! with two names, one that cannot be read or understood) is kept, with its companions.
+//! A file that is unusual in any way (a time in the future, a link, a directory, a file with
+//! two names, one that cannot be read or parsed) is kept, with its companions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,19 +27,19 @@ use super::measure::{
 };
 use super::tiers::{Thresholds, Tier};
 
-/// Pre-keys that stay in any case.
+/// Minimum number of pre-keys that stay.
 pub const PRE_KEYS_LEFT_AT_LEAST: usize = 30;
-/// The newest pre-keys by id that stay, at the least.
+/// Minimum number of the newest pre-keys, by id, that stay.
 pub const PRE_KEYS_KEPT: u32 = 50;
-/// Pre-keys that stay beyond one batch: up to 5 of earlier batches are still with the server.
+/// Pre-keys that stay in addition to one batch: the server may still hold up to 5 older ones.
 pub const PRE_KEYS_BEYOND_BATCH: u32 = 20;
 /// Nothing used within this span is moved, unless an operator says otherwise with `--force`.
 pub const INACTIVE_FOR: Duration = Duration::from_secs(14 * 86_400);
-/// A folder that was silent between this long and [`INACTIVE_FOR`] before its newest
-/// activity has only just woken up: see [`Refusal::WokeRecently`].
+/// A folder without activity between this long and [`INACTIVE_FOR`] before its newest
+/// activity became active again only recently: see [`Refusal::WokeRecently`].
 pub const WOKE_WITHIN: Duration = Duration::from_secs(3 * 86_400);
 
-/// The kinds of which anything may ever be moved.
+/// The kinds of files that may ever be moved.
 pub const MOVABLE_KINDS: [Kind; 4] = [
     Kind::PreKey,
     Kind::Session,
@@ -50,9 +50,9 @@ pub const MOVABLE_KINDS: [Kind; 4] = [
 /// How a folder is cleaned: which column of the table applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CleanupMode {
-    /// At 150: while the bot happens to be disconnected.
+    /// From 150 files: only if the bot is disconnected anyway.
     Cleanup,
-    /// At 180: with the bot stopped for it.
+    /// From 180 files: the bot may be stopped for it.
     Emergency,
 }
 
@@ -69,7 +69,7 @@ impl CleanupMode {
     }
 }
 
-/// The numbers the table is read with.
+/// The limits that the table uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Where the tiers begin.
@@ -114,7 +114,7 @@ pub struct CleanRequest {
 /// What a person may override.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Force {
-    /// Takes the place of the 14 days.
+    /// Replaces the 14 days.
     pub inactive_for: Duration,
 }
 
@@ -134,7 +134,7 @@ impl Move {
     }
 }
 
-/// What will be moved, in the order in which that is safe to interrupt: companions before
+/// What will be moved, in an order that is safe to interrupt: companions before
 /// their main file, a group's memory before the bot's own sender-key of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -148,7 +148,7 @@ pub struct Plan {
     pub accumulated_after: usize,
     /// Pre-keys that stay.
     pub pre_keys_left: usize,
-    /// Files that the table lets go and that cannot be moved.
+    /// Files that the table allows to move, but that cannot be moved.
     pub left_out: LeftOut,
 }
 
@@ -172,7 +172,7 @@ fn count_by_kind(kinds: impl Iterator<Item = Kind>) -> BTreeMap<Kind, usize> {
 pub enum Refusal {
     /// The bot is connected.
     Connected,
-    /// Nobody can say that the bot is disconnected.
+    /// It is not known that the bot is disconnected.
     ConnectionUnknown,
     /// The live count is below the tier of the alert that asks.
     StaleAlert {
@@ -181,18 +181,18 @@ pub enum Refusal {
         /// Where the alert's tier begins.
         threshold: usize,
     },
-    /// creds.json is missing, broken or unreadable: the identity is at stake, not the count.
+    /// creds.json is missing, broken or unreadable, which no clean-up can repair.
     CredsBroken(&'static str),
     /// No session or sender-key was active within the last 14 days: the bot has been down,
-    /// or the clock is wrong. Age says nothing in such a folder.
+    /// or the clock is wrong. In such a folder the age of a file means nothing.
     Dormant {
         /// The newest activity, where there is any.
         newest: Option<Timestamp>,
     },
-    /// The folder shows life in its last three days and none in the eleven before them: the
-    /// bot was down for long, or the clock has jumped, and so every key only looks old.
+    /// The folder was active in its last three days and not in the eleven days before: the bot
+    /// was down for a long time, or the clock jumped, so keys may only look old.
     WokeRecently,
-    /// The table allows no file to go.
+    /// The table allows no file to be moved.
     NothingRemovable,
 }
 
@@ -238,11 +238,11 @@ impl fmt::Display for Refusal {
             ),
             Refusal::Dormant { newest: Some(newest) } => write!(
                 f,
-                "dormant: the newest session activity was {}; the bot has been down, or the clock is wrong, so age says nothing here",
+                "dormant: the newest session activity was {}; the bot has been down, or the clock is wrong, so the age of files means nothing here",
                 newest.rfc3339()
             ),
             Refusal::Dormant { newest: None } => {
-                f.write_str("dormant: there is no session and no sender-key to tell the folder's activity from")
+                f.write_str("dormant: the folder has no session and no sender-key, so its last activity is unknown")
             }
             Refusal::WokeRecently => f.write_str(
                 "woke recently: activity in the last 3 days and none in the 11 days before; the bot was down, or the clock jumped, so keys only look old; wait until it has run for a few days",
@@ -301,7 +301,7 @@ pub(super) fn facts(creds: CredsPlace, inventory: &Inventory) -> Result<&CredsFa
         .map_err(|broken| Refusal::CredsBroken(broken.word()))
 }
 
-/// What could be moved, whatever the connection and the tier: the same table, for the
+/// What could be moved, regardless of the connection and the tier: the same table, for the
 /// exporter's gauge and for dry runs.
 pub fn plan(
     inventory: &Inventory,
@@ -380,7 +380,7 @@ pub fn plan(
     })
 }
 
-/// What a clean-up could move now, whatever the connection and the tier.
+/// What a clean-up could move now, regardless of the connection and the tier.
 pub fn possible(
     inventory: &Inventory,
     now: Timestamp,
@@ -396,7 +396,7 @@ pub fn possible(
     plan(inventory, process_gone, now, limits, &ask)
 }
 
-/// Files by kind that a clean-up could move now, whatever the connection. Empty where the
+/// Files by kind that a clean-up could move now, regardless of the connection. Empty if the
 /// table refuses.
 pub fn removable(
     inventory: &Inventory,
@@ -417,8 +417,8 @@ fn pre_keys_to_keep(guard_batch: u32, limits: &Limits) -> usize {
     (keep as usize).max(PRE_KEYS_LEFT_AT_LEAST)
 }
 
-/// Life is a plain file of a known kind that was written, or a session that was used.
-/// (Sessions alone would not do: in a small bot all living contacts wrote today.)
+/// Activity is a write to a plain file of a known kind, or the use of a session. (Sessions
+/// alone are not enough: in a small bot all active contacts may have written today.)
 fn woke_recently(inventory: &Inventory, newest: Timestamp) -> bool {
     let (from, to) = (newest.minus(INACTIVE_FOR), newest.minus(WOKE_WITHIN));
     let lived = |at: Timestamp| at >= from && at <= to;
@@ -452,9 +452,9 @@ impl GuardTable<'_> {
         self.is_movable(unit) && unit.last_activity() < self.cutoff
     }
 
-    /// Whose sender key this is. Any device of the bot's own account counts as the bot's;
-    /// where creds.json does not name the identity that the key is filed under, nobody
-    /// can say.
+    /// The owner of a sender key. Any device of the bot's own account counts as the bot. If
+    /// creds.json does not name the identity in the name of the key, the owner is
+    /// [`Owner::Unsure`].
     fn owner(&self, unit: &Unit<'_>) -> Owner {
         let Some(key) = sender_key_id(unit.id) else {
             return Owner::Unsure;
@@ -505,9 +505,9 @@ impl GuardTable<'_> {
         chosen
     }
 
-    /// Pre-keys beyond the newest `keep` by id. Only plain files take a place among the
-    /// newest, so that a planted name cannot push a live key out; ids that creds.json has
-    /// not minted yet are odd, and stay.
+    /// Pre-keys beyond the newest `keep` by id. Only plain files count among the newest, so that
+    /// a planted name cannot displace a live key. Ids that creds.json has not minted yet are
+    /// suspicious, and stay.
     fn spare_pre_keys<'u>(
         &self,
         units: &'u [Unit<'u>],

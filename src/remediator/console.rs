@@ -37,7 +37,7 @@ pub use self::doctor::doctor;
 pub use super::outcome::Exit;
 pub use record::show;
 
-/// Form of a command's output.
+/// Output format of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Output {
     /// Human-readable table.
@@ -46,16 +46,16 @@ pub enum Output {
     Json,
 }
 
-/// What `clean` was told.
+/// Options of `clean`.
 #[derive(Clone, Copy, Debug)]
 pub struct CleanOptions {
-    /// Only say what would be done.
+    /// Only show what would be done.
     pub dry_run: bool,
-    /// Override the connection check, `dormant`, and the 14 days by `inactive_for`.
+    /// Skip the connection check and `dormant`, and use `inactive_for` instead of 14 days.
     pub force: bool,
-    /// Do not ask back.
+    /// Do not ask for confirmation.
     pub yes: bool,
-    /// With `force`: keys inactive for this long may go.
+    /// With `force`: keys inactive for this long may be moved.
     pub inactive_for: Option<Duration>,
 }
 
@@ -70,7 +70,7 @@ pub fn context(settings: Settings) -> Result<Context, String> {
     Ok(Context::new(settings, store, Clock::system()))
 }
 
-/// Lets a command that only looks know who was seen alive, if there is a journal.
+/// For a read-only command: uses the sightings of connected bots, if there is a journal.
 fn with_memory(settings: Settings) -> App {
     let forgetful = |settings| App::new(settings, Arc::new(Recent::default()), Clock::system());
     if !settings.state_path.join(store::FILE).exists() {
@@ -80,7 +80,7 @@ fn with_memory(settings: Settings) -> App {
         Ok(store) => Context::new(settings, store, Clock::system()).app(),
         Err(error) => {
             complain(&format!(
-                "warning: who was seen alive before is not known here: {error}"
+                "warning: failed to load the sightings of connected bots: {error}"
             ));
             forgetful(settings)
         }
@@ -113,7 +113,7 @@ pub(super) fn find(settings: &Settings, name: &str) -> Result<Found, String> {
         .ok_or_else(|| format!("no session is called {name:?}; {hint}"))
 }
 
-/// Says where no auth folder was found.
+/// The error message if no auth folder was found.
 pub(super) fn no_folder(settings: &Settings) -> String {
     let paths = settings.sources.iter().map(|source| source.path.display());
     let paths: Vec<String> = paths.map(|path| path.to_string()).collect();
@@ -137,7 +137,7 @@ pub(super) fn operator() -> String {
     }
 }
 
-/// `plan SESSION`: what a clean-up would move, and whether it would be let.
+/// `plan SESSION`: what a clean-up would move, and whether it would be allowed.
 pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
     let found = match find(&settings, session) {
         Ok(found) => found,
@@ -148,7 +148,7 @@ pub async fn plan(settings: Settings, session: &str, output: Output) -> Exit {
         tier: None,
         force: None,
     };
-    // A plan is only looked at, so it needs no state directory.
+    // A plan changes nothing, so it needs no state directory.
     let app = block_in_place(|| with_memory(settings));
     let (verdict, plan) = runner::preview(&app, &found, ask).await;
     show_plan(&PlanView::new(session, &verdict, plan.as_ref()), output);
@@ -245,7 +245,7 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
     .await
 }
 
-/// The run that an operator means: its name in the quarantine, or its number.
+/// Finds the run that an operator gave by its name in the quarantine, or by its number.
 fn run_id(settings: &Settings, wanted: &str) -> Result<RunId, String> {
     if let Some(run) = RunId::parse(wanted) {
         return Ok(run);
@@ -292,7 +292,7 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
         .filter(|found| matches!(look_up(&found.place, &run), Ok(Some(_))))
         .cloned()
         .collect();
-    // A copy of a folder holds a copy of its quarantine: the journal says whose run it is.
+    // A copied folder contains a copied quarantine, so the journal decides whose run it is.
     let owner = block_in_place(|| {
         let store = Store::open_existing(&settings.state_path).ok()?;
         store.audit().session_of(run.as_str()).ok()?
@@ -306,7 +306,7 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
         (None, several) => {
             let names: Vec<&str> = several.iter().map(|found| found.session.as_str()).collect();
             return fail(&format!(
-                "several folders hold a run {run}: {}; give the one that is meant with --sessions.path",
+                "several folders hold a run {run}: {}; select one of them with --sessions.path",
                 names.join(", ")
             ));
         }
@@ -334,7 +334,7 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
     .await
 }
 
-/// Puts an operator's run on record around `work`, and shows what it came to.
+/// Records an operator's run around `work`, and prints its result.
 pub(super) async fn record(
     ctx: &Context,
     session: &str,
@@ -354,7 +354,7 @@ pub(super) async fn record(
         }
         Err(error) => return fail(&error.to_string()),
     }
-    // Its end belongs on record as much as its begin.
+    // A run whose begin is recorded must also get its end recorded.
     if let Err(error) = defer_signals() {
         complain(&format!("warning: failed to listen for signals: {error}"));
     }
@@ -368,7 +368,7 @@ pub(super) async fn record(
         Err(error) => return fail(&error.to_string()),
     };
     let mut ending = Ending::default();
-    // Whoever stops the service from here on sees this run, and waits.
+    // From here on, a restart of the service sees this run, and waits.
     let result = match in_the_way() {
         Ok(None) => work(id, &mut ending).await,
         Ok(Some(_)) => Err(Obstacle::Locked.into()),
@@ -378,16 +378,14 @@ pub(super) async fn record(
     match &result {
         Ok(outcome) => {
             print(&format!("{session}: {outcome}"));
-            // What was armed has been done by hand, or undone, and the session rests now.
+            // The armed run was done by hand, or undone, and the session is in its cooldown now.
             for armed in [Action::Cleanup, Action::Emergency] {
                 if action != Action::Restore
                     && let Err(error) = ctx
                         .store
                         .in_place(|store| store.armed().disarm(session, armed))
                 {
-                    complain(&format!(
-                        "warning: the armed run could not be dropped: {error}"
-                    ));
+                    complain(&format!("warning: failed to drop the armed run: {error}"));
                 }
             }
         }
@@ -402,7 +400,7 @@ pub(super) async fn record(
         .store
         .in_place(|store| store.runs().finish(id, status, &ending, ctx.moment()));
     if let Err(error) = finished {
-        return fail(&format!("the outcome could not be put on record: {error}"));
+        return fail(&format!("failed to record the outcome: {error}"));
     }
     match result.is_ok_and(|outcome| outcome.left().is_some()) {
         true => Exit::Refused,
@@ -426,7 +424,7 @@ pub(super) fn confirm(session: &str) -> Result<(), String> {
     if line.trim() == session {
         Ok(())
     } else {
-        Err("that is not its name; nothing was done".into())
+        Err("the name does not match; nothing was done".into())
     }
 }
 

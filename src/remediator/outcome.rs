@@ -163,7 +163,7 @@ impl fmt::Display for BotState {
     }
 }
 
-/// At which point the remediator was killed or ended, in a run that moved no file for good.
+/// The point at which the remediator was killed or exited, in a run that left no file moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Crash {
     /// While the service was down for the run; the service has been started since.
@@ -394,7 +394,7 @@ impl RunOutcome {
 pub enum Exit {
     /// The command succeeded.
     Done = exit_codes::DONE as isize,
-    /// A guard refused, and no file was touched; or the answer needs a person.
+    /// A guard refused, and no file was touched; or an operator has to act.
     Refused = exit_codes::REFUSED as isize,
     /// An error, or invalid arguments.
     Failed = exit_codes::FAILED as isize,
@@ -473,7 +473,7 @@ impl fmt::Display for RunError {
             RunError::DownTimeout => f.write_str(
                 "timeout: the bot was down for too long; the run was aborted",
             ),
-            RunError::BrokeOff(error) => write!(f, "the run ended by a fault of this program: {error}"),
+            RunError::BrokeOff(error) => write!(f, "the run ended because of an internal error: {error}"),
             RunError::AfterStop { error, bot } => {
                 // After a failed stop this program starts nothing: the bot may still run.
                 match (&**error, bot) {

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! .baileys_quarantine/            0700
-//!   BAILEYS_QUARANTINE.TAG        marks the directory, so that discovery takes it for no session
+//!   BAILEYS_QUARANTINE.TAG        tag: discovery does not treat the directory as a session
 //!   20261123T201510Z-4f2a91/      one run, 0700
 //!     plan.json                   the commit point, written before the first move
 //!     files/                      the moved files, under their own names
@@ -154,7 +154,7 @@ impl LockedFolder {
         })
     }
 
-    /// The same for async code.
+    /// Like [`LockedFolder::confirm_place`], for async code.
     pub async fn confirm_place_async(self: &Arc<Self>, place: &FolderPath) -> Result<(), Obstacle> {
         let (own, there) = (Arc::clone(self), place.clone());
         look_at_async(place, move || own.confirm_place(&there)).await
@@ -415,7 +415,7 @@ pub fn stored_runs(place: &FolderPath) -> Result<Vec<StoredRun>, Obstacle> {
     })
 }
 
-/// A look at the folder, within the bounds of [`Looks`]: it may hang.
+/// Runs `look` on the folder, within the limits of [`Looks`], because it may hang. Blocks.
 pub(super) fn look_at<T: Send + 'static>(
     place: &FolderPath,
     look: impl FnOnce() -> Result<T, Obstacle> + Send + 'static,
@@ -424,7 +424,7 @@ pub(super) fn look_at<T: Send + 'static>(
     looked.unwrap_or_else(|error| Err(obstacle_io("looking at the folder", &error)))
 }
 
-/// Changes to a folder. All of them, and all looks, run on the threads of [`Looks`].
+/// Runs a change to a folder. All changes and all looks run on the threads of [`Looks`].
 pub(super) async fn change<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Obstacle> + Send + 'static,
 ) -> Result<T, Obstacle> {
@@ -432,7 +432,7 @@ pub(super) async fn change<T: Send + 'static>(
     changed.unwrap_or_else(|error| Err(obstacle_io("starting a thread", &error)))
 }
 
-/// A look at the folder for async code, within the bounds of [`Looks`].
+/// Like [`look_at`], for async code.
 pub(super) async fn look_at_async<T: Send + 'static>(
     place: &FolderPath,
     look: impl FnOnce() -> Result<T, Obstacle> + Send + 'static,

@@ -33,9 +33,9 @@ pub(super) use self::folders::{ask_and_scan, folder_of, lock};
 use self::recovery::resume;
 pub use self::recovery::{end_orphan, recover};
 
-/// A caller waits for so many tries to record an outcome, longer each time.
+/// A caller waits for this many attempts to record an outcome, with a growing pause.
 const RECORD_TRIES: u32 = 3;
-/// After them it is tried this often, for a day.
+/// After those, the record is retried at this interval, for a day.
 const RECORD_EVERY: Duration = Duration::from_secs(5);
 const RECORD_LATER_TRIES: u32 = 86_400 / 5;
 
@@ -124,7 +124,7 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
         }
         ctx.clock.sleep(Duration::from_secs(1 << attempt)).await;
     }
-    // The disk may be full: the caller goes on, and the run is shown as running until then.
+    // The disk may be full: the caller continues, and until then the run shows as running.
     let ctx = ctx.clone();
     tokio::spawn(async move {
         for _ in 0..RECORD_LATER_TRIES {
@@ -137,7 +137,7 @@ pub async fn end(ctx: &Context, run: &Run, result: RunResult, mut ending: Ending
     });
 }
 
-/// What became of a run.
+/// The end of a run, to be recorded.
 #[derive(Clone)]
 struct Outcome {
     run: Run,
@@ -237,7 +237,7 @@ pub async fn clean(
     clean_under(ctx, id, found, ask, None, ending).await
 }
 
-/// The same for a bot whose service this program has stopped.
+/// Like [`clean`], for a bot whose service this program has stopped.
 pub async fn clean_while_down(
     ctx: &Context,
     id: i64,

@@ -3,12 +3,12 @@
 //! | path | what |
 //! |---|---|
 //! | `POST /webhook` | Alertmanager's alerts, with the bearer token |
-//! | `GET /` | a page: the queue, the last runs, what may not be done here |
+//! | `GET /` | a page: the queue, the latest runs, missing permissions |
 //! | `GET /plan?session=NAME` | what a clean-up would do; nothing is moved |
-//! | `GET /run?id=N` | all that is on record of a run |
+//! | `GET /run?id=N` | the full record of a run |
 //! | `GET /metrics` | the metrics |
 //! | `GET /-/healthy` | 200 while the process serves |
-//! | `GET /-/ready` | 200 once what a restart cut short has been dealt with, while the journal can be used |
+//! | `GET /-/ready` | 200 if the recovery after a restart has ended and the journal can be used |
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -49,20 +49,20 @@ const WORKERS: usize = 4;
 const MAX_OVERDUE: usize = 16;
 /// Requests to the webhook at the same time; more get 503.
 const MAX_REQUESTS: usize = 32;
-/// Scrapes at the same time; more get 503. One of them reads the journal, so that a start
-/// never waits for more than one.
+/// Scrapes at the same time; more get 503. Only one at a time reads the journal, so that the
+/// start of a bot never waits for more than one.
 const MAX_SCRAPES: usize = 4;
 /// A body must be complete within this time.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// An alert must be put on record within this time, or the answer is 503.
+/// An alert must be recorded within this time, or the answer is 503.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The directories are looked through again at most this often, unless a name is unknown.
+/// Discovery runs at most this often, unless a name is unknown.
 const SURVEY_FOR: Duration = Duration::from_secs(10);
-/// And for a run: its name must belong to one folder.
+/// The same before a run, because its name must belong to exactly one folder.
 const SURVEY_FOR_A_RUN: Duration = Duration::from_secs(1);
-/// Pending restarts are looked at at least this often, however seldom armed runs are.
+/// Pending restarts are checked at least this often, even if armed runs are checked less often.
 const RESUME_EVERY: Duration = Duration::from_secs(60);
-/// Looking around takes no longer, where somebody waits to be started.
+/// Time limit for the discovery before pending restarts are resumed.
 const LOOK_AROUND_TIMEOUT: Duration = Duration::from_secs(10);
 
 mod health;
@@ -89,7 +89,7 @@ pub struct Remediator {
     known: Mutex<LastSurvey>,
     active: Mutex<HashSet<i64>>,
     due: Mutex<HashMap<(String, RunId), Instant>>,
-    /// When the clock on the wall was last held against one that nobody sets.
+    /// When the wall clock was last compared with the monotonic clock.
     clock: Mutex<Option<Instant>>,
     /// Bytes in each session's quarantine.
     held: Mutex<HashMap<String, u64>>,
@@ -98,7 +98,7 @@ pub struct Remediator {
     wake: Notify,
     /// A run is on record as under way, and nobody works on it.
     sweep_now: Notify,
-    /// What a worker needs to take a run.
+    /// A worker needs a permit to take a run.
     places: Arc<Semaphore>,
     webhooks: ConcurrencyLimit,
     refusals: refusal_log::RefusalLog,
@@ -109,7 +109,7 @@ pub struct Remediator {
     _state_lock: std::fs::File,
 }
 
-/// Somebody has been looking around for long: a file system may hang.
+/// Another discovery takes very long: a file system may hang.
 #[derive(Debug)]
 struct Busy;
 
@@ -119,7 +119,7 @@ impl From<Busy> for StoreError {
     }
 }
 
-/// What the last look around found.
+/// What the last discovery found.
 #[derive(Default)]
 struct LastSurvey {
     found: Vec<Found>,
@@ -129,9 +129,9 @@ struct LastSurvey {
 }
 
 impl Remediator {
-    /// A service over this configuration and journal.
+    /// Creates the remediator from this configuration and journal.
     ///
-    /// Errors: no usable token file, or another `serve` has this state directory.
+    /// Errors: no usable token file, or another `serve` uses this state directory.
     pub fn new(ctx: Context) -> Result<Self, String> {
         let token = match (&ctx.settings.token_file, &ctx.settings.alertmanagers) {
             (Some(file), _) => Some(token::TokenFile::new(file.clone())?),
@@ -161,7 +161,7 @@ impl Remediator {
         }
         if token.is_some() && ctx.settings.alert_match.is_empty() {
             tracing::warn!(
-                "no --webhook.match is configured: an alert of another host about a session of the same name would act here; with more than one host set --webhook.match=instance=…"
+                "no --webhook.match is configured: an alert from another host for a session of the same name would act here; with more than one host, set --webhook.match=instance=…"
             );
         }
         let mut discovery = ctx.settings.discovery();
@@ -176,7 +176,7 @@ impl Remediator {
             token,
             poller,
             discovery: Mutex::new((discovery, ProblemLog::default())),
-            // A scrape that comes before the first look around tells of these.
+            // A scrape before the first discovery of the watch loop reports these.
             known: Mutex::new(LastSurvey {
                 found: survey.found,
                 skipped: survey.skipped,
@@ -201,8 +201,8 @@ impl Remediator {
         })
     }
 
-    /// Ends what a crash left, then serves until `shutdown` resolves; runs that are under
-    /// way are waited for.
+    /// Recovers from a crash, then serves until `shutdown` resolves. Waits for runs that are
+    /// under way.
     pub async fn serve(
         self: Arc<Self>,
         listeners: impl Into<Listeners>,
@@ -210,7 +210,7 @@ impl Remediator {
     ) {
         let (stop, stopping) = tokio::sync::watch::channel(false);
         let mut tasks = tokio::task::JoinSet::new();
-        // First: what a crash left stopped is started.
+        // First, start the bots that a crash left stopped.
         tasks.spawn(Arc::clone(&self).watch_for_ever(stopping.clone()));
         for _ in 0..WORKERS + MAX_OVERDUE {
             tasks.spawn(Arc::clone(&self).work(stopping.clone()));
@@ -339,7 +339,7 @@ impl Remediator {
                 return web::text(StatusCode::BAD_REQUEST, format!("{error}\n"));
             }
         };
-        // In a task of its own: what is accepted is put on record even when the client goes away.
+        // In a separate task, so that alerts are recorded even if the client disconnects.
         let service = Arc::clone(&self);
         let store = &self.ctx.store;
         let accepted = store.block(move |store| {
@@ -347,10 +347,10 @@ impl Remediator {
             service.accept(store, &payload)
         });
         let Ok(accepted) = self.ctx.clock.timeout(ACCEPT_TIMEOUT, accepted).await else {
-            tracing::error!("an alert could not be put on record in time; a file system may hang");
+            tracing::error!("timeout while recording an alert; a file system may hang");
             return web::text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "not put on record in time; see the log\n",
+                "timeout: the alert was not recorded; see the log\n",
             );
         };
         match accepted {
@@ -364,10 +364,10 @@ impl Remediator {
                 )
             }
             Err(error) => {
-                tracing::error!("an alert could not be put on record: {error}");
+                tracing::error!("failed to record an alert: {error}");
                 web::text(
                     StatusCode::SERVICE_UNAVAILABLE,
-                    "the alert could not be put on record; see the log\n",
+                    "failed to record the alert; see the log\n",
                 )
             }
         }
@@ -378,7 +378,7 @@ impl Remediator {
         self.find_by(name, SURVEY_FOR).await
     }
 
-    /// The same, by a look that is not older than `max_age`.
+    /// Like [`Self::find`]; uses a discovery that is at most `max_age` old.
     async fn find_by(
         self: &Arc<Self>,
         name: String,
@@ -388,9 +388,9 @@ impl Remediator {
         blocking(move || service.find_now_by(&name, max_age)).await
     }
 
-    /// The same; blocks. Looks around again where the name is not known, or where the last
-    /// look is old and nobody else is looking (on a hung mount that may take for ever, and
-    /// what is known goes on being known).
+    /// Like [`Self::find`], but blocks. Runs the discovery again if the name is unknown, or if
+    /// the last one is old and no other thread is running one. (On a hung mount it may never
+    /// end; then the last result stays in use.)
     fn find_now(&self, name: &str) -> Result<Option<Found>, Busy> {
         self.find_now_by(name, SURVEY_FOR)
     }
@@ -420,7 +420,7 @@ impl Remediator {
                 let Some(mut discovery) = self.discovery_within(Duration::from_secs(5)) else {
                     return Err(Busy);
                 };
-                // Somebody may have looked while we waited.
+                // Another thread may have run it meanwhile.
                 if !known(Duration::from_secs(1)).1 {
                     self.survey(&mut discovery);
                 }
@@ -429,7 +429,7 @@ impl Remediator {
         Ok(known(SURVEY_FOR).0)
     }
 
-    /// The discovery, unless somebody has looked around with it for that long.
+    /// The discovery; `None` if another thread uses it for longer than `patience`.
     fn discovery_within(
         &self,
         patience: Duration,
@@ -459,7 +459,7 @@ impl Remediator {
         known.at = Some(self.ctx.clock.now());
     }
 
-    /// Whether the last look around found several folders of this name.
+    /// Whether the last discovery found several folders of this name.
     fn is_duplicate(&self, session: &str) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         discovery::duplicate(&known.skipped, session).is_some()
@@ -480,8 +480,8 @@ impl Remediator {
         self.known_sessions()
     }
 
-    /// The same, and where somebody looks around already, what is known: on a mount that
-    /// hangs, one thread waits and not one more a minute.
+    /// Like [`Self::all_sessions_now`], but returns the last result if another thread is running
+    /// the discovery. So on a hung mount one thread waits, not one more every minute.
     fn sessions_unless_busy(&self) -> Vec<Found> {
         match self.discovery.try_lock() {
             Ok(mut discovery) => self.survey(&mut discovery),
@@ -499,13 +499,13 @@ impl Remediator {
             .clone()
     }
 
-    /// Starts what a crash left stopped, and gives armed runs their moment.
+    /// Resumes pending restarts, and queues armed runs when they may run.
     async fn watch_for_ever(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
         let mut looking: Option<tokio::task::JoinHandle<()>> = None;
         let mut looked_at: Option<Instant> = None;
         let look_every = self.ctx.settings.armed.look_every;
         loop {
-            // A file system that hangs keeps nobody from being started.
+            // A hung file system must not delay the start of other bots.
             let service = Arc::clone(&self);
             let looked = blocking(move || service.sessions_unless_busy());
             let known = match self.ctx.clock.timeout(LOOK_AROUND_TIMEOUT, looked).await {
@@ -513,7 +513,7 @@ impl Remediator {
                 Err(_) => self.known_sessions(),
             };
             self.restarts.resume_pending_restarts(&known).await;
-            // Sources that answer slowly keep nobody from being started.
+            // Slow sources must not delay the start of other bots.
             let is_time = looked_at.is_none_or(|at| self.ctx.clock.since(at) >= look_every);
             if is_time
                 && looking
@@ -550,7 +550,7 @@ impl Remediator {
                 if forgotten > 0 {
                     tracing::info!(
                         forgotten,
-                        "armed runs were dropped: their alert was not repeated"
+                        "dropped armed runs, because their alert was not repeated"
                     );
                 }
                 let switches = store.pause().state()?;
@@ -595,7 +595,7 @@ impl Remediator {
                     id,
                     session = armed.session,
                     in_window,
-                    "an armed run was queued"
+                    "queued an armed run"
                 );
                 self.wake.notify_waiters();
             }
@@ -613,7 +613,7 @@ impl Remediator {
     }
 }
 
-/// The lock that one `serve` holds on its state directory; `None`: another one holds it.
+/// The lock that `serve` holds on its state directory; `None` if another `serve` holds it.
 pub(super) fn lock_state(dir: &Path) -> Result<Option<std::fs::File>, String> {
     let path = dir.join("serve.lock");
     let mut options = std::fs::OpenOptions::new();

@@ -77,7 +77,7 @@ pub enum Observation {
         /// Its process ids, as far as they are known.
         pids: Vec<u32>,
         /// Identifies this very process: another one of the same pid has another mark.
-        /// `None` where that cannot be told.
+        /// `None` if that is unknown.
         mark: Option<String>,
     },
     /// Something runs or is about to run, but the process is not settled: it is starting,

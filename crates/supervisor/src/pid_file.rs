@@ -93,7 +93,7 @@ impl Supervisor for OnePidFile {
 struct Named {
     pid: u32,
     written: SystemTime,
-    /// When the process started by the wall clock, as far as that can be told.
+    /// When the process started by the wall clock, if that is known.
     started: Option<SystemTime>,
     /// The process and the file: another process of this id, and another run, have another
     /// mark.

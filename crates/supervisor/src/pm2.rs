@@ -181,7 +181,7 @@ impl OnePm2 {
                 && query.max_age.is_zero()
             {
                 let pids = pids.iter().copied().collect();
-                // It runs, whatever else can be seen of it.
+                // It runs, even if the rest of this fails.
                 let _ = self.keep_tree(pids, query.timeout).await;
             }
             return Ok(with_mark(observed, query.timeout).await);

@@ -232,7 +232,7 @@ pub(super) enum NamedFault {
     Fault(Fault),
 }
 
-/// What a file system keeps in its top directory. It is root's, and nobody else may read it.
+/// A directory at the top of some file systems. It belongs to root, and only root may read it.
 const LOST_AND_FOUND: &str = "lost+found";
 
 /// The directories and links in a directory, by name; not the quarantine, nor key files, nor

@@ -44,7 +44,7 @@ pub async fn doctor(
 ) -> Exit {
     let name = match (session, trust) {
         (Some(session), Some(trust)) if session != trust => {
-            return fail("doctor takes one session; --trust names another one");
+            return fail("doctor takes one session, but --trust names a different one");
         }
         (session, trust) => trust.or(session),
     };
@@ -295,7 +295,7 @@ fn doctor_table(check_ups: &[CheckUp]) -> String {
     format!("{out}\n{advice}")
 }
 
-/// Which log is whose.
+/// Which logs belong to which session.
 fn logs_table(programs: &[ProgramLogs]) -> String {
     let mut out = table::Table::new(&["LOGS", "BELONG TO", "BECAUSE OF"]);
     for program in programs {

@@ -1,4 +1,4 @@
-//! `runs show`: all that is on record of one run.
+//! `runs show`: the full record of one run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -85,7 +85,7 @@ pub(in crate::remediator) fn obstacle(doing: &str, errno: Errno) -> Obstacle {
             Obstacle::Io(format!("{doing}: no space left; free some and try again"))
         }
         Errno::LOOP => Obstacle::Io(format!(
-            "{doing}: a symbolic link is in the place of a directory; find out what created it, and remove it"
+            "{doing}: a symbolic link is there instead of a directory; find out what created it, and remove it"
         )),
         Errno::STALE => Obstacle::Io(format!(
             "{doing}: {errno}: replaced on the file server; keep keys on a local file system such as ext4 or xfs"

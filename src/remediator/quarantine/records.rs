@@ -21,7 +21,7 @@ pub(super) const UNDONE: &str = "undone.json";
 pub(super) const PURGED: &str = "purged.json";
 pub(super) const FILES: &str = "files";
 pub(super) const TAG_TEXT: &[u8] = b"Signature: baileys_remediator quarantine\n\
-Files moved away from this auth folder, one directory a run. They hold private keys.\n\
+Files moved away from this auth folder, one directory per run. They hold private keys.\n\
 `baileys_remediator undo RUN` puts them back; after the retention they are deleted.\n";
 
 /// Largest record that is read, in bytes.

@@ -1,5 +1,5 @@
-//! What is asked before a service is stopped: whether it need be, whether it may be, and who
-//! else is served by it.
+//! The checks before a service is stopped: whether that is needed, whether it is allowed, and
+//! which other sessions the service has.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::driver::observe;
 use super::leases::RestartCoordinator;
 use super::state::{Restart, Trigger};
 
-/// All sessions of a service are asked about within this time, so many at once.
+/// Time limit for the connection check of all sessions of a service, and how many run at once.
 const SURVEY_TIMEOUT: Duration = Duration::from_secs(60);
 const ASKED_AT_ONCE: usize = 8;
 
@@ -34,12 +34,12 @@ impl Trigger {
     }
 }
 
-/// The other sessions of a service, before the stop. Of whom nothing is heard in time is in
+/// The other sessions of a service, before the stop. A session without an answer in time is in
 /// neither list.
 #[derive(Debug, Default)]
 pub(super) struct Siblings {
     pub connected: Vec<Found>,
-    /// Disconnected or logged out: they do not come back by a start.
+    /// Disconnected or logged out: a start does not bring them back.
     pub idle: BTreeSet<String>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Go {
 #[derive(Debug)]
 pub(super) struct Checked {
     pub ending: Ending,
-    /// `Ok(None)`: it need not be stopped.
+    /// `Ok(None)`: no stop is needed.
     pub result: Result<Option<Go>, RunError>,
 }
 
@@ -84,8 +84,8 @@ impl RestartCoordinator {
         self.ctx.settings.services.names(sessions).len()
     }
 
-    /// Whether the breaker lets this service be stopped. Emergencies count against it and
-    /// windows do not, but a window never goes beyond what it allows.
+    /// Whether the breaker allows a stop of this service. Stops in an emergency count towards its
+    /// limit and stops in a window do not, but a stop in a window must respect the limit too.
     fn breaker_allows(
         &self,
         stops: &[Stopped],
@@ -125,8 +125,8 @@ impl RestartCoordinator {
         }
     }
 
-    /// Puts the intent to stop on record, if nothing that has happened during the looks
-    /// refuses it. Blocks.
+    /// Records the intent to stop, unless something that happened during the checks forbids
+    /// it. Blocks.
     pub(super) fn intend(
         &self,
         store: &Store,
@@ -143,7 +143,7 @@ impl RestartCoordinator {
             sessions,
             now,
             |store, pause, stops, resumed| {
-                // It would be started in the middle of that.
+                // The restart would start the bot during that run.
                 let all: Vec<&str> = sessions.iter().map(String::as_str).collect();
                 if store.runs().is_under_way(&all, id).unwrap_or(true) {
                     return Err(StopRefusal::Busy);
@@ -151,7 +151,7 @@ impl RestartCoordinator {
                 if pause.paused.is_some() {
                     return Err(StopRefusal::Paused);
                 }
-                // The looks took time, and the window has ended: the run waits for the next.
+                // The checks took time and the window has ended: the run waits for the next one.
                 if is_window && !service.windows.contains(now.wall) {
                     return Err(StopRefusal::Busy);
                 }
@@ -167,8 +167,8 @@ impl RestartCoordinator {
         Ok(intended.map(|()| state))
     }
 
-    /// Whether an armed run may use a window now: the service has one, it is rested, and the
-    /// breaker would let it. Blocks.
+    /// Whether an armed run may use a window now: a window is open, the service has no cooldown,
+    /// and the breaker allows it. Blocks.
     pub fn window_is_open(
         &self,
         store: &BlockingStore<'_>,
@@ -191,7 +191,7 @@ impl RestartCoordinator {
             && self.breaker_allows(&stops, resumed, name, Trigger::Window, fleet))
     }
 
-    /// All that is asked before a stop. The locks of the folders are held.
+    /// Makes all checks before a stop. The locks of the folders are held.
     pub(super) async fn check(
         &self,
         run: &Run,
@@ -219,7 +219,7 @@ impl RestartCoordinator {
         Checked { ending, result }
     }
 
-    /// The live look before the stop; `false` where no stop is needed.
+    /// Checks the live state before the stop; `false` if no stop is needed.
     async fn check_live(
         &self,
         run: &Run,
@@ -242,7 +242,7 @@ impl RestartCoordinator {
         let logged_out = asked.logged_out();
         let looked = runner::look(found).await;
         if let Some(refusal) = unclear {
-            // Whose bot is disconnected need not be stopped; the clean-up itself looks again.
+            // A disconnected bot need not be stopped; the clean-up itself checks again.
             let is_disconnected = looked.is_ok_and(|inventory| {
                 self.ctx.connection.judge(asked, &inventory).state == State::Disconnected
             });
@@ -283,7 +283,7 @@ impl RestartCoordinator {
         if !plan.left_out.is_empty() {
             ending.step(Step::plan(now.wall, &plan));
         }
-        // What would fail at the first move must not cost a restart.
+        // Do not restart the bot for a clean-up that would fail at the first move.
         runner::could_be_cleaned(settings, found, plan).await?;
         let (name, fleet) = (&service.name, self.fleet(known));
         match self.breaker_allows(&stops, resumed, name, trigger, fleet) {
@@ -293,7 +293,7 @@ impl RestartCoordinator {
         }
     }
 
-    /// How the other sessions of the process stand.
+    /// The connection state of the other sessions of the process.
     async fn siblings(&self, found: &Found, service: &Service, known: &[Found]) -> Siblings {
         let mut siblings = Siblings::default();
         let mut others = self.found_of(service, found, known);
@@ -327,7 +327,10 @@ impl RestartCoordinator {
         let surveyed = self.ctx.clock.timeout(SURVEY_TIMEOUT, survey);
         if surveyed.await.is_err() {
             let service = &service.name;
-            tracing::warn!(service, "not all of its sessions could be asked in time");
+            tracing::warn!(
+                service,
+                "timeout: not all sessions of the service could be checked"
+            );
         }
         siblings
     }
@@ -354,8 +357,8 @@ impl RestartCoordinator {
             .collect()
     }
 
-    /// Waits until no run is under way on another session of the process; none begins
-    /// anew while the lease of the service is held.
+    /// Waits until no run is under way on another session of the process; no new one begins
+    /// while the lease of the service is held.
     pub(super) async fn others_have_ended(
         self: &Arc<Self>,
         run: &Run,

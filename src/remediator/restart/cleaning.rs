@@ -19,14 +19,14 @@ use crate::remediator::store::{BlockingStore, StoreError};
 use super::leases::RestartCoordinator;
 use super::machine::{GRACE, LOOK_EVERY};
 
-/// A source may go on saying `connected` for so long after the process is gone.
+/// A source may still report `connected` for this long after the process is gone.
 pub(super) const SETTLES_WITHIN: Duration = Duration::from_secs(30);
-/// Once the process is gone the folder is watched for so long (or for the quiet window where
-/// that is shorter) before anything moves: had the wrong service been named, the bot that
-/// still runs would be seen to write.
+/// After the process is gone, the folder is watched for this long (or for the quiet window if
+/// that is shorter) before anything moves: if the wrong service is configured, this shows the
+/// writes of the bot that still runs.
 pub(super) const WATCHED_FOR: Duration = Duration::from_secs(10);
 
-/// A run of another session that was cleaned along. It ends when its bot is back.
+/// A run of another session that was cleaned during the same stop. It ends when its bot is back.
 #[derive(Debug)]
 pub(super) struct SiblingRun {
     pub run: Run,
@@ -45,10 +45,10 @@ pub(super) struct CleanJob {
     pub ending: Ending,
 }
 
-/// What came of it.
+/// The result of a [`CleanJob`].
 pub(super) struct Cleaned {
     pub ending: Ending,
-    /// None where it took too long.
+    /// `None` on a timeout.
     pub result: Option<RunResult>,
 }
 
@@ -57,7 +57,7 @@ impl RestartCoordinator {
     /// for which a run waits.
     pub(super) async fn clean_all(self: &Arc<Self>, job: CleanJob, down: &Down) -> Cleaned {
         let kept = job.ending.clone();
-        // A disk that stalls keeps nobody stopped. In a task of its own: it may panic.
+        // A stalled disk must not keep the bot stopped. In a separate task, because it may panic.
         let work = {
             let (coordinator, down) = (Arc::clone(self), down.clone());
             tokio::spawn(async move { coordinator.clean_in_turn(job, &down).await })
@@ -111,7 +111,7 @@ impl RestartCoordinator {
         (ending, result)
     }
 
-    /// Waits until no source calls it connected any more; a status may lag.
+    /// Waits until no source reports it as connected any more; a source may lag.
     async fn settle(&self, found: &Found) {
         let clock = &self.ctx.clock;
         let began = clock.now();
@@ -148,8 +148,8 @@ impl RestartCoordinator {
         }
     }
 
-    /// Another session of the process that is stopped anyway: what is armed or queued for it
-    /// is done now. Its run goes to `runs`, also where this breaks off.
+    /// Performs the armed or queued run of another session of the process, which is stopped
+    /// anyway. The run is added to `runs`, even if this is aborted.
     async fn clean_sibling(
         self: &Arc<Self>,
         other: &Found,
@@ -177,8 +177,8 @@ impl RestartCoordinator {
         }
     }
 
-    /// Takes what waits for a session of a service that is down. Blocks, perhaps until
-    /// nobody waits for it any more: then the run waits again.
+    /// Takes the waiting run of a session whose service is down. May block for so long that the
+    /// caller has given up: then the run waits again.
     pub(super) fn claim(
         &self,
         store: &BlockingStore<'_>,
@@ -191,18 +191,18 @@ impl RestartCoordinator {
         for action in [Action::Emergency, Action::Cleanup] {
             store.lock().armed().enqueue(session, action, now)?;
         }
-        // Known before anybody can take it for a leftover.
+        // Claim it before recovery can take it for an interrupted run.
         let mut ours = self.claimed();
         let Some(run) = store.lock().queue().claim(session, now)? else {
             return Ok(None);
         };
-        // Whoever collects them says `halt` first, and must not wait for the journal.
+        // The code that collects the runs calls `halt` first, and must not wait for the journal.
         let mut runs = runs.lock().unwrap_or_else(PoisonError::into_inner);
         if halt.is_halted() {
             drop(runs);
             store.lock().queue().requeue(
                 run.id,
-                "its service was to be started again",
+                "its service was about to be started again",
                 now.wall,
             )?;
             return Ok(None);
@@ -222,7 +222,7 @@ impl RestartCoordinator {
     }
 }
 
-/// For the record of a run that was broken off.
+/// Completes the record of a run that was aborted.
 async fn look_what_moved(clock: &Clock, found: &Found, ending: &mut Ending) {
     let Some(run) = ending.run.as_deref().and_then(RunId::parse) else {
         return;

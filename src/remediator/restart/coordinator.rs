@@ -1,5 +1,5 @@
-//! Who restarts services: at most one restart of a service at a time in this process, and
-//! what was pending when the program started.
+//! Runs the restarts of services: at most one restart of a service at a time in this process,
+//! and those that were pending when the program started.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -21,11 +21,11 @@ pub use super::leases::{RestartCoordinator, RestartResult};
 use super::machine::{GRACE, LOCK_EVERY, SHOWS_WITHIN};
 use super::state::{Event, Forbids, HandedTo, Phase, Restart, Times, Trigger};
 
-/// What has failed is tried again at least this often.
+/// Failed actions are retried at least this often.
 const RETRY_EVERY: Duration = Duration::from_secs(60);
 
 impl RestartCoordinator {
-    /// Says whether it began: once the program is to end, nothing would wait for it.
+    /// Starts a driver. `false` during a shutdown, because nothing would wait for the driver.
     fn spawn(&self, driver: Driver, first: Event) -> bool {
         let mut drivers = self.drivers();
         if *self.leaving.borrow() {
@@ -118,7 +118,7 @@ impl RestartCoordinator {
             sibling_runs: Arc::default(),
             result: sender,
         });
-        // In a task of its own: whatever becomes of this one, the service is started again.
+        // In a separate task, so that the service is started again even if this task ends.
         if !self.spawn(driver, Event::Alert) {
             return RestartResult::Busy;
         }
@@ -131,8 +131,8 @@ impl RestartCoordinator {
         }
     }
 
-    /// Resumes what is pending and what has not come back: at the start of the program, and
-    /// whenever it is called again. What is under way is left alone.
+    /// Resumes pending restarts and those whose sessions are not back: at the start of the
+    /// program, and at each later call. Skips restarts that are under way.
     pub async fn resume_pending_restarts(self: &Arc<Self>, known: &[Found]) {
         self.resume(known, false).await;
     }
@@ -147,7 +147,7 @@ impl RestartCoordinator {
             }
         };
         use std::sync::atomic::Ordering::Relaxed;
-        // Once, as soon as there are folders that answer: their mount may come late.
+        // Only once, as soon as a folder is found, because a mount may appear late.
         if !known.is_empty()
             && !self.looked_in_folders.load(Relaxed)
             && let Some(lost) = self.lost(known, &all).await
@@ -179,7 +179,7 @@ impl RestartCoordinator {
                 }
                 continue;
             }
-            // Nobody waits for a session whose folder was removed. Where none is left, a mount
+            // Do not wait for a session whose folder was removed. If no folder is left, a mount
             // may be missing.
             if !known.is_empty() {
                 let is_here = |name: &str| known.iter().any(|found| found.session.as_str() == name);
@@ -211,14 +211,11 @@ impl RestartCoordinator {
             }
             if state.phase.is_pending() {
                 let (service, phase) = (&state.service, state.phase.label());
-                tracing::warn!(service, phase, "a pending restart is resumed");
+                tracing::warn!(service, phase, "resuming a pending restart");
             }
             if state.call_may_be_under_way(super::driver::now(&self.ctx.clock)) {
                 let service = &state.service;
-                tracing::warn!(
-                    service,
-                    "an earlier call may be under way; it is waited for"
-                );
+                tracing::warn!(service, "an earlier call may be under way; waiting for it");
             }
             let mut driver = Driver::new(self, lease, service, known, state);
             driver.only_start = only_start;
@@ -226,7 +223,8 @@ impl RestartCoordinator {
         }
     }
 
-    /// Should its own session be matched by another entry now, a sibling still names it.
+    /// Looks up the service by the session of the restart or, if that matches another entry of
+    /// `processes` now, by another session of the service.
     fn service_of(&self, state: &Restart, known: &[Found]) -> Option<Service> {
         let named = |session: &SessionName| {
             let service = self.ctx.settings.services.observed(session);
@@ -236,8 +234,8 @@ impl RestartCoordinator {
         named(&own).or_else(|| known.iter().find_map(|found| named(&found.session)))
     }
 
-    /// Restarts that stand in the quarantines, and of which the journal has lost even the run.
-    /// `None`: the folders do not answer in time.
+    /// Restarts that are recorded in the quarantines, and whose run is not in the journal.
+    /// `None`: the folders did not answer in time.
     async fn lost(&self, known: &[Found], on_record: &[Restart]) -> Option<Vec<Restart>> {
         let (known, state_path) = (known.to_vec(), self.ctx.settings.state_path.clone());
         let read = blocking(move || {
@@ -247,9 +245,9 @@ impl RestartCoordinator {
             });
             states.collect::<Vec<_>>()
         });
-        // A file system that hangs keeps nobody else down.
+        // A hung file system must not keep other bots down.
         let found = self.ctx.clock.timeout(GRACE, read).await.ok()?;
-        // A record speaks for the service of its own folder only.
+        // A record is valid only for the service of its own folder.
         let services = &self.ctx.settings.services;
         let is_its_own = |(session, state): &(SessionName, Restart)| {
             let is_its_own = match services.of(session) {
@@ -260,7 +258,7 @@ impl RestartCoordinator {
                 tracing::error!(
                     %session,
                     service = state.service,
-                    "a restart on record in the folder of this session is not resumed, because its service is another one by the configuration; check whether the bot runs"
+                    "not resuming the restart recorded in the folder of this session, because the configuration assigns another service to the session; check whether the bot runs"
                 );
             }
             is_its_own

@@ -1,5 +1,5 @@
-//! Performs what the state machine asks for: what `serve` and the recovery after a crash stop
-//! and start, they stop and start here.
+//! Performs the effects of the state machine. `serve` and the recovery after a crash stop and
+//! start services only here.
 
 mod call_lock;
 mod effect_output;
@@ -62,14 +62,14 @@ type Awaited = JoinHandle<(Event, EffectOutput)>;
 pub(super) struct Driver {
     pub coordinator: Arc<RestartCoordinator>,
     pub lease: Option<ServiceLease>,
-    /// None where the configuration no longer names it.
+    /// `None` if the configuration no longer names it.
     pub service: Option<Service>,
-    /// All its sessions that are here.
+    /// All sessions of the service whose folder was found.
     pub sessions: Vec<Found>,
     pub known: Vec<Found>,
     pub state: Restart,
     pub live: Option<LiveRun>,
-    /// End once it runs: nobody is there to wait for the connection.
+    /// End as soon as it runs, without waiting for the connection.
     pub only_start: bool,
     folders: Folders,
     /// The last ones: a write that hangs in a folder still has its lock.
@@ -128,7 +128,7 @@ impl Driver {
         &self.coordinator.ctx
     }
 
-    /// Feeds the machine until it ends or may be left.
+    /// Feeds events to the machine until the restart ends or may be left.
     pub async fn drive(mut self, first: Event) {
         let clock = self.clock().clone();
         let mut leaving = self.coordinator.leaving();
@@ -150,7 +150,7 @@ impl Driver {
                         event
                     }
                     Err(error) => {
-                        tracing::error!(service = self.state.service, "a task broke off: {error}");
+                        tracing::error!(service = self.state.service, "the task of an effect failed: {error}");
                         Event::Deadline(id)
                     }
                 },
@@ -169,7 +169,7 @@ impl Driver {
         }
     }
 
-    /// One event. Says whether this is the end.
+    /// Processes one event. Returns whether the driver ends.
     async fn step(&mut self, event: &Event) -> bool {
         let before = self.state.phase;
         let (state, effects) = machine::next(&self.state, event, now(self.clock()));
@@ -209,7 +209,7 @@ impl Driver {
                 effect => self.perform(effect, before).await,
             }
         }
-        // A new restart may begin before the next look at those who are missing.
+        // End here, so that a new restart may begin before the next look at the missing sessions.
         ends |= phase == Phase::RunningNotConnected && waits;
         let runs = matches!(event, Event::Looked(_, look) if matches!(look.seen, Seen::Running(_) | Seen::Changing));
         let is_started = phase == Phase::WaitingForConnection && runs;
@@ -235,7 +235,7 @@ impl Driver {
                 self.folders = folders;
             }
             EffectOutput::Saved(saved) => {
-                // What was added from the restart before.
+                // Waiting sessions of the earlier restart may have been added.
                 (self.state.waiting, self.state.before) = (saved.state.waiting, saved.state.before);
                 self.call_lock = saved.call_lock;
             }
@@ -266,7 +266,7 @@ impl Driver {
         }
     }
 
-    /// The session itself, and of the others those that were connected before the stop.
+    /// Also waits for the other sessions that were connected before the stop.
     fn watch_siblings(&mut self) {
         let Some(live) = &self.live else { return };
         let others = live.siblings.connected.iter().map(|found| WaitingSession {
@@ -277,7 +277,7 @@ impl Driver {
         self.state.waiting.extend(others);
     }
 
-    /// Of those that were cleaned along all that are not known to be idle; each has its run.
+    /// Also waits for the other cleaned sessions that are not known to be idle, each with its run.
     fn watch_cleaned(&mut self) {
         let Some(live) = &self.live else { return };
         let runs = live
@@ -349,7 +349,7 @@ impl Driver {
     }
 
     fn lock(&mut self, id: u64, after: Duration) {
-        // An earlier try may hold some of them.
+        // An earlier attempt may still hold some of the locks.
         if let Some(earlier) = self.awaited.take() {
             earlier.abort();
         }
@@ -425,8 +425,8 @@ impl Driver {
         });
     }
 
-    /// Queues a write behind the last one, however long that takes: what is on disk never
-    /// gets older.
+    /// Queues a write behind the last one, however long that takes, so that an older state never
+    /// overwrites a newer one.
     fn write(&mut self, what: Write) -> oneshot::Receiver<Result<Restart, RunError>> {
         let (sender, receiver) = oneshot::channel();
         let (last, mut state) = (self.last_write.take(), self.state.clone());
@@ -494,7 +494,7 @@ impl Driver {
     fn observe(&mut self, id: u64, after: Duration, sources: Sources) {
         let service = self.service.clone();
         let (ctx, sessions) = (self.ctx().clone(), self.sessions.clone());
-        // What a log said before does not count.
+        // Log lines from before this time do not count.
         let since = self.state.started_ns.unwrap_or(self.state.decided_ns);
         let waiting: Vec<(Found, Timestamp)> = self
             .state

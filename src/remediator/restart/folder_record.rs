@@ -1,5 +1,5 @@
 //! The second record of a restart: a file in the quarantine of each folder of the service, so
-//! that a start that is due survives the loss of the journal. It holds no secret of a session.
+//! that a pending start survives the loss of the journal. It contains no secret of a session.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -29,12 +29,12 @@ const MAX_BYTES: u64 = 1 << 20;
 
 #[derive(Deserialize, Serialize)]
 struct RestartRecord {
-    /// Whose it is: another remediator does not resume it.
+    /// The state directory of its remediator. One with another directory does not resume it.
     state_path: PathBuf,
     restart: Restart,
 }
 
-/// Writes it, beneath the lock. Blocks.
+/// Writes the record of a restart. The folder is locked. Blocks.
 pub fn write(folder: &Arc<LockedFolder>, state_path: &Path, state: &Restart) -> Result<(), String> {
     let record = RestartRecord {
         state_path: state_path.to_owned(),
@@ -59,7 +59,7 @@ fn put(quarantine: &OwnedFd, name: &str, value: &impl Serialize) -> Result<(), S
     write_file(quarantine.as_fd(), name, &text).map_err(|error| error.to_string())
 }
 
-/// Removes it. Blocks.
+/// Removes the record of a restart. Blocks.
 pub fn remove(folder: &Arc<LockedFolder>) -> Result<(), Obstacle> {
     unlink(folder, [NEW, NAME])
 }
@@ -82,8 +82,8 @@ fn unlink(folder: &Arc<LockedFolder>, names: [&str; 2]) -> Result<(), Obstacle> 
     Ok(())
 }
 
-/// What stands there, if it is of the remediator of this state directory; what is of another one
-/// is logged. Blocks.
+/// Reads the record, if it belongs to this state directory. A pending restart of another state
+/// directory is logged. Blocks.
 pub fn read(found: &Found, state_path: &Path) -> Option<Restart> {
     let record: RestartRecord = read_json(found, NAME)?;
     let is_own = record.state_path == state_path;
@@ -91,7 +91,7 @@ pub fn read(found: &Found, state_path: &Path) -> Option<Restart> {
         tracing::error!(
             session = %found.session,
             service = record.restart.service,
-            "a restart on record in the folder of this session is not resumed, because it was begun with another state directory ({}); run `serve` with that one, or check whether the bot runs",
+            "not resuming the restart recorded in the folder of this session, because it was begun with another state directory ({}); run `serve` with that one, or check whether the bot runs",
             record.state_path.display()
         );
     }
@@ -130,8 +130,8 @@ fn read_now<T: DeserializeOwned>(place: &FolderPath, name: &str) -> Option<T> {
     serde_json::from_slice(&text).ok()
 }
 
-/// Writes it to each folder, or removes it. Where that fails, the journal has the first record.
-/// Blocks.
+/// Writes the record to each folder, or removes it. A failure is only logged: the journal has the
+/// first record. Blocks.
 pub fn keep(
     folders: &BTreeMap<String, Arc<LockedFolder>>,
     state_path: &Path,
@@ -146,7 +146,7 @@ pub fn keep(
         if let Err(error) = kept {
             tracing::warn!(
                 session,
-                "failed to keep the restart in the quarantine: {error}"
+                "failed to update the record of the restart in the quarantine: {error}"
             );
         }
     }

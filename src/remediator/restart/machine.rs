@@ -1,5 +1,5 @@
-//! The restart state machine: one pure function. What a crash leaves is resumed by
-//! `own restart`, so there is no second implementation for it.
+//! The restart state machine: one pure function. After a crash, the event `own restart` resumes
+//! a restart, so there is no second implementation for that.
 //!
 //! The table is the specification; a test compares it with [`next`]. Rows with the same phase
 //! and event differ by the condition. An effect in parentheses may be missing: a run is reported
@@ -98,12 +98,12 @@
 //! | removed, not_allowed | not allowed | | not_allowed | break off, unlock, notify, (report), note, observe |
 //! | waiting_for_connection, running_not_connected | not configured, not allowed | it was seen running | released | forget, unlock, (report) |
 //! | running_not_connected, down, paused, removed, not_allowed | signal | | the same | leave, (report) |
-//! | start_unknown | signal | the operator was told | the same | leave, (report) |
+//! | start_unknown | signal | the operator was notified | the same | leave, (report) |
 //! | start_intended | signal | contradicted | the same | leave, (report) |
 //!
-//! After a signal every other phase goes on, and leaves as soon as it may. That an alert
-//! resolves or that the clock on the wall is set is no event: a stop that has begun is
-//! completed all the same, and the deadlines are those of the clock since boot.
+//! After a signal every other phase continues, and leaves as soon as it may. A resolved alert or
+//! a step of the wall clock is no event: a restart that has begun is completed anyway, and the
+//! deadlines use the boot clock.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -117,33 +117,33 @@ use super::state::{
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Between two looks at a stop that may still come.
 pub const LOOK_LATE_EVERY: Duration = Duration::from_secs(2);
-/// A stop that did not work in its time may still do so: for so long it is waited for.
+/// How long to wait for a stop that did not take effect in time.
 pub const STOPS_LATE_WITHIN: Duration = Duration::from_secs(900);
 /// Time from the end of a start until the process shows, where the supervisor itself starts it.
 pub const SHOWS_WITHIN: Duration = Duration::from_secs(10);
 /// A call begins within this time of its record, or not at all.
 pub const CALL_BEGINS_WITHIN: Duration = Duration::from_secs(40);
-/// A call may take so much longer than its timeout.
+/// How much longer than its timeout a call may take.
 pub const CALL_MARGIN: Duration = Duration::from_secs(5);
-/// What a supervisor is asked before a call takes no longer.
+/// Time limit for the query to the supervisor before a call.
 pub const ASKED_WITHIN: Duration = supervisor::QUERY_TIMEOUT;
-/// No call can be under way for longer: a record that says so is not believed.
+/// No call can be under way for longer: a record that says so is ignored.
 pub const LONGEST_CALL: Duration = Duration::from_secs(2 * 3600);
-/// The control's own timeouts are waited for, and this long beyond them.
+/// How long to wait beyond the timeouts of the supervisor itself.
 pub const GRACE: Duration = Duration::from_secs(15);
-/// A write to disk.
+/// Time limit for a write to disk.
 pub const PERSIST_WITHIN: Duration = Duration::from_secs(5);
-/// The locks of all folders of a service.
+/// Time limit for the locks of all folders of a service.
 pub const LOCK_WITHIN: Duration = Duration::from_secs(30);
 /// Between two tries to take a lock that another process holds.
 pub const LOCK_EVERY: Duration = Duration::from_secs(5);
-/// A service that dies after its start is started again so many times.
+/// How often a service that dies after its start is started again.
 pub const STARTS_AGAIN: u32 = 2;
 /// The longest pause between two tries of a round.
 const MAX_BACKOFF: Duration = Duration::from_secs(8);
 
 impl Restart {
-    /// A restart of which nothing has been done.
+    /// A restart that has not begun.
     pub fn new(
         service: &str,
         session: &str,
@@ -193,7 +193,7 @@ impl Restart {
 }
 
 impl Call {
-    /// A call that takes at most `timeout`, and begins by then or not at all.
+    /// A call that takes at most `timeout`, and begins by `begins_by` or not at all.
     pub fn new(id: u64, kind: CallKind, begins_by: Now, timeout: Duration) -> Self {
         let over_at = begins_by.plus(ASKED_WITHIN + timeout + CALL_MARGIN);
         Self {
@@ -204,14 +204,14 @@ impl Call {
         }
     }
 
-    /// Whether it may be under way. An end that no call can have is not believed.
+    /// Whether it may be under way. An end that no call can have is ignored.
     pub fn may_be_under_way(&self, now: Now) -> bool {
         let is_believed = now.plus(LONGEST_CALL).is_past(Some(self.over_at));
         is_believed && !now.is_past(Some(self.over_at))
     }
 }
 
-/// The state after this event, and what is to be done about it.
+/// The state after this event, and the effects to perform.
 pub fn next(state: &Restart, event: &Event, now: Now) -> (Restart, Vec<Effect>) {
     let mut step = Transition {
         s: state.clone(),
@@ -252,7 +252,7 @@ impl Transition {
         }
         match (self.s.phase, event) {
             (_, Event::Signal) => self.s.leaving = true,
-            // It is not on disk.
+            // This phase is never on disk.
             (Phase::Checking, Event::OwnRestart) => {}
             (_, Event::OwnRestart) => self.resume(),
             (Phase::HandedOver(HandedTo::Config(_)), Event::Configured) => self.configured(),
@@ -300,9 +300,9 @@ impl Transition {
         }
     }
 
-    // What is done.
+    // Effects.
 
-    /// The next effect has a result, which is the one that counts.
+    /// Adds an effect whose result is awaited from now on.
     fn await_result(&mut self, effect: Effect, within: Option<Duration>) {
         self.s.awaited += 1;
         self.effects.push(effect);
@@ -321,7 +321,7 @@ impl Transition {
         self.await_result(Effect::Persist, Some(PERSIST_WITHIN));
     }
 
-    /// Once.
+    /// At most one report.
     fn report(&mut self, verdict: BotVerdict) {
         if !self.s.reported {
             self.s.reported = true;
@@ -353,7 +353,7 @@ impl Transition {
         self.persist();
     }
 
-    /// Its effect shows within its time, as after a call that this process has made.
+    /// The last call has ended. Its effect may still take the usual time to appear.
     fn call_ended(&mut self) {
         let shows_by = self.now.plus(self.s.times.shows);
         match &mut self.s.call {
@@ -529,7 +529,7 @@ impl Transition {
             Event::Looked(_, look) => match look.seen {
                 Seen::Gone => self.intend_start(),
                 Seen::Running(_) | Seen::Changing => self.connect(true),
-                // A live source said that it is connected, and nothing has denied that since.
+                // A live source reported it as connected, and nothing has contradicted that.
                 Seen::Unknown if self.s.contradicted => {
                     self.observe(self.s.times.retry, Sources::Live);
                 }
@@ -537,7 +537,7 @@ impl Transition {
                     self.s.until = Some(self.now.plus(self.s.times.start));
                     self.observe(LOOK_EVERY, Sources::Live);
                 }
-                // It was gone, and better started than left stopped.
+                // It was gone. A needless start is better than a bot that stays stopped.
                 Seen::Unknown if self.now.is_past(self.s.until) => self.intend_start(),
                 Seen::Unknown => self.observe(LOOK_EVERY, Sources::Live),
                 Seen::Contradicted => {
@@ -549,7 +549,7 @@ impl Transition {
                     self.observe(self.s.times.retry, Sources::Live);
                 }
             },
-            // The start does not wait for a disk.
+            // The start is made even if the record could not be saved.
             Event::Saved(_) | Event::NotSaved(_) | Event::Deadline(_) if self.may_begin() => {
                 self.to(Phase::Starting);
                 self.s.until = None;
@@ -615,7 +615,7 @@ impl Transition {
                 self.report(BotVerdict::StartUnknown);
                 self.s.told_unknown = true;
                 self.effects.push(Effect::Note);
-                // Known to be gone it has the time of a round again.
+                // Once it is known to be gone, it gets the time of another round.
                 self.s.round_until = Some(self.now.plus(self.s.times.retry));
                 self.observe(self.s.times.retry, Sources::Live);
             }
@@ -632,7 +632,7 @@ impl Transition {
         self.observe(self.s.times.retry, Sources::Live);
     }
 
-    /// Also where a person has paused: then nothing is started before `resume`.
+    /// Also handles a pause: then nothing is started before `resume`.
     fn down(&mut self, event: &Event) {
         let is_paused = self.s.phase != Phase::Down;
         match event {

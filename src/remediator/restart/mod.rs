@@ -1,7 +1,7 @@
-//! The restart of a service: stopped, cleaned, started again, whatever happens in between.
+//! The restart of a service: stop, clean up, start again, even if something fails in between.
 //!
 //! [`machine`] decides, as a pure function over the values in [`state`]; its table is the
-//! specification. `driver` performs what it asks for, for `serve` and after a crash.
+//! specification. `driver` performs its effects, for `serve` and after a crash.
 //! [`coordinator`] gives each service to one driver at a time, and resumes what is pending.
 //! `checks` holds the checks before a stop, `cleaning` the work while the service is gone,
 //! [`folder_record`] the second record, in the quarantine, and [`operator`] what commands use.

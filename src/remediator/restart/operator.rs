@@ -1,6 +1,6 @@
-//! Restarts for everybody but the part of `serve` that makes them: an operator's command
-//! keeps away meanwhile, or stops and starts a service itself; a `serve` that cannot serve
-//! starts what is pending before it ends.
+//! Restarts outside a running `serve`: an operator's command is refused during a restart, or
+//! stops or starts a service itself; a `serve` that fails to start makes the pending starts
+//! before it exits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use super::folder_record;
 use super::machine::{LONGEST_CALL, LOOK_EVERY, PERSIST_WITHIN};
 use super::state::{Call, CallKind, HandedTo, Phase, Restart, Returned};
 
-/// All that is pending is started within this time, or left to the next try; more where a
-/// service may take longer.
+/// Time limit for all pending starts; the rest is left to the next try. Longer if a service has
+/// longer timeouts.
 const START_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Why an operator's command keeps away from this session: its service is on its way down
-/// or up, and would be started in the middle. `None` where no restart is pending, and where a
-/// pause keeps `serve` from starting it again.
+/// Why an operator's command must not touch this session: its service is being restarted, and
+/// would be started during the command. `None` if no restart is pending, or if a pause keeps
+/// `serve` from starting it again.
 pub fn pending_restart_of(
     settings: &Settings,
     store: &Store,
@@ -48,17 +48,17 @@ pub fn pending_restart_of(
         Phase::HandedOver(HandedTo::Config(_)) if service.is_none() => None,
         Phase::Down | Phase::HandedOver(HandedTo::Pause) if paused => None,
         Phase::Down | Phase::HandedOver(HandedTo::Pause) => Some(format!(
-            "the service {name} was stopped for a clean-up and does not start; `serve` tries again every minute, also while this command is at work. Pause that first: baileys_remediator pause --reason \"…\"; go on with resume"
+            "the service {name} was stopped for a clean-up and does not start; `serve` retries every minute, also while this command runs. Pause that first: baileys_remediator pause --reason \"…\"; afterwards: baileys_remediator resume"
         )),
         phase => Some(format!(
-            "the remediator has stopped the service {name} for a clean-up, and is to start it again (phase {}), which would happen while this command is at work. Wait until `baileys_remediator status` shows no phase for it, or `down`; `serve` has to run for that",
+            "the remediator has stopped the service {name} for a clean-up and is about to start it again (phase {}), which would happen while this command runs. Keep `serve` running, and wait until `baileys_remediator status` shows no phase for the service, or `down`",
             phase.label()
         )),
     })
 }
 
-/// Stops a service for an operator, or starts it: under the locks of its folders, so that no
-/// run is under way on them. Waits until it is gone (`gone_timeout`), or runs (as long as `serve`
+/// Stops or starts a service for an operator, under the locks of its folders, so that no run is
+/// under way on them. Waits until it is gone (`gone_timeout`), or runs (as long as `serve`
 /// waits). Says whether that worked, and whether it runs.
 pub async fn call_for_operator(
     clock: &Clock,
@@ -74,15 +74,15 @@ pub async fn call_for_operator(
                 let why = format!("{}: {}", found.session, Obstacle::Locked);
                 return (Err(why), presence(clock, service).await);
             }
-            // It may be for this very reason that an operator is at work.
+            // Continue: the operator may be working on exactly this problem.
             Err(error) => {
-                tracing::warn!(session = %found.session, "its folder is not locked: {error}")
+                tracing::warn!(session = %found.session, "continuing without the lock of its folder: {error}")
             }
         }
     }
-    // Started beside it, two processes of one identity would run.
+    // With both starts, two processes with one identity would run.
     if !stop && other_call_may_be_under_way(clock, sessions.to_vec(), None).await {
-        let why = "a call of a remediator that has ended may still be under way; look again in a minute, and start it if it does not run then";
+        let why = "a call of a remediator that has ended may still be under way; check again in a minute, and start the service if it does not run then";
         return (Err(why.into()), presence(clock, service).await);
     }
     let (kind, wanted, within) = match stop {
@@ -94,7 +94,7 @@ pub async fn call_for_operator(
         true => service.stop_timeout,
         false => (service.start_timeout + within).min(LONGEST_CALL / 2),
     };
-    // Should this command be killed, its call goes on: no remediator starts it beside that.
+    // If this command is killed, its call goes on: the record prevents a second start meanwhile.
     let record = Call::new(0, kind, now(clock), timeout);
     let folders: Arc<[_]> = folders.into();
     let written = move |folder: &_| folder_record::write_call(folder, &record);
@@ -137,8 +137,8 @@ async fn shows(clock: &Clock, service: &Service, wanted: &Presence, within: Dura
     }
 }
 
-/// Writes or removes the record of the call in each folder; a file system that hangs keeps
-/// nobody from stopping or starting a bot.
+/// Writes or removes the record of the call in each folder. A hung file system does not prevent
+/// the stop or the start.
 async fn note_call(
     clock: &Clock,
     folders: &Arc<[Arc<LockedFolder>]>,
@@ -158,15 +158,15 @@ async fn note_call(
 }
 
 /// For a `serve` that cannot start (a token file that others can read, an address in use, a
-/// journal that cannot be read): starts what is pending all the same, for nobody else would.
-/// It stays on record, for nobody has seen it connected.
+/// journal that cannot be read): makes the pending starts anyway, because nothing else would.
+/// The restarts stay recorded, because no connection was seen.
 pub async fn start_pending_without_serving(settings: &Settings, clock: Clock) {
     let known = settings.discovery().survey().found;
-    // Where another `serve` has the state directory, that one starts it.
+    // If another `serve` uses the state directory, that one makes the starts.
     let has_journal = settings.state_path.join(FILE).exists();
     let _lock = match has_journal.then(|| lock_state(&settings.state_path)) {
         Some(Ok(None)) => return,
-        // The locks of the folders keep it apart from another one.
+        // The locks of the folders still exclude another remediator.
         Some(Err(error)) => {
             tracing::error!("{error}");
             None
@@ -198,7 +198,7 @@ pub async fn start_pending_without_serving(settings: &Settings, clock: Clock) {
     let longest = START_TIMEOUT.max(longest.unwrap_or_default());
     let clock = &coordinator.ctx.clock;
     if clock.timeout(longest, coordinator.drained()).await.is_err() {
-        tracing::error!("starting what is pending takes too long");
+        tracing::error!("timeout: not all pending starts are complete");
     }
 }
 

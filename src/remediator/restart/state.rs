@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A point in time by the clock that counts since boot, also through a suspend. Nobody sets it.
+/// A point in time of the boot clock, which also counts during a suspend and cannot be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Now {
     /// Which boot, as a number.
@@ -16,7 +16,7 @@ pub struct Now {
 }
 
 impl Now {
-    /// So much later.
+    /// This much later.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
         Self {
@@ -25,7 +25,7 @@ impl Now {
         }
     }
 
-    /// Whether `moment` has passed. Every moment of another boot has.
+    /// Whether `moment` has passed. A moment of another boot always has.
     pub fn is_past(self, moment: Option<Now>) -> bool {
         moment.is_none_or(|moment| moment.boot != self.boot || self.at >= moment.at)
     }
@@ -53,9 +53,9 @@ pub enum Trigger {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HandedTo {
-    /// A person stopped the service, who starts it again.
+    /// An operator stopped the service, and has to start it again.
     Operator,
-    /// The start failed, and a person has paused all action since.
+    /// The start failed, and an operator has paused automatic actions since.
     Pause,
     /// The configuration no longer lets the service be started.
     Config(Forbids),
@@ -91,7 +91,7 @@ impl Forbids {
 pub enum Phase {
     /// The locks are taken and the checks before a stop are made. Nothing is on disk.
     Checking,
-    /// The stop is being put on disk; after that one last look is taken.
+    /// The intent to stop is being saved; then the process is checked one last time.
     StopIntended,
     /// The stop was called; the process is expected to go.
     Stopping,
@@ -101,7 +101,7 @@ pub enum Phase {
     Gone,
     /// The folders are being cleaned, and a torn creds.json is put back.
     Cleaning,
-    /// It is to be started: the last look before that, and the record of the call.
+    /// It is about to be started: the process is checked again, and the call is recorded.
     StartIntended,
     /// The start was called; the process is expected to run.
     Starting,
@@ -116,7 +116,7 @@ pub enum Phase {
     RunningNotConnected,
     /// It does not run. The start is retried.
     Down,
-    /// Somebody else has to act.
+    /// Something else has to act; see [`HandedTo`].
     HandedOver(HandedTo),
     /// There is nothing to restart. Final.
     Released,
@@ -145,7 +145,7 @@ impl Phase {
         Phase::Released,
     ];
 
-    /// The word for it.
+    /// Its name in records, metrics and logs.
     pub const fn label(self) -> &'static str {
         match self {
             Phase::Checking => "checking",
@@ -169,7 +169,7 @@ impl Phase {
         }
     }
 
-    /// Nothing follows, and nothing is on disk.
+    /// Whether the restart is over and nothing is on disk.
     pub const fn is_final(self) -> bool {
         matches!(
             self,
@@ -177,7 +177,7 @@ impl Phase {
         )
     }
 
-    /// Whether the service is on its way down or up: nothing else touches its sessions.
+    /// Whether the service is being stopped or started: nothing else may touch its sessions.
     pub const fn is_pending(self) -> bool {
         !self.is_final() && !matches!(self, Phase::Checking | Phase::RunningNotConnected)
     }
@@ -213,12 +213,12 @@ pub enum CallKind {
     Start,
 }
 
-/// A call to the supervisor that may be under way, whoever made it.
+/// A call to the supervisor that may be under way, made by this process or an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// Its number within this restart.
     pub id: u64,
-    /// Which.
+    /// Stop or start.
     pub kind: CallKind,
     /// It is called before this moment, or not at all.
     pub begins_by: Now,
@@ -233,8 +233,8 @@ pub struct WaitingSession {
     pub session: String,
     /// Its own run, or the run for which the service was stopped.
     pub run_id: i64,
-    /// Looks in a row that found it connected: twice is back, for one that dies at once may
-    /// have said so.
+    /// How many looks in a row found it connected. Two mean that it is back, because a bot that
+    /// dies at once may be connected for a moment.
     pub seen: u8,
 }
 
@@ -253,7 +253,7 @@ pub struct Times {
     pub connect: Duration,
     /// The clean-up of all its folders.
     pub clean: Duration,
-    /// Between two tries of what has failed, and two looks at what does not change.
+    /// Between two retries, and between two looks at a state that does not change.
     pub retry: Duration,
 }
 
@@ -287,27 +287,27 @@ pub struct Restart {
     pub process: Option<String>,
     /// The last call, while it may be under way.
     pub call: Option<Call>,
-    /// Number of the last effect that has a result. The result of any other is too late.
+    /// Number of the effect whose result is awaited. The result of any other one is ignored.
     pub awaited: u64,
-    /// The time of this phase ends.
+    /// End of the time limit of this phase.
     pub until: Option<Now>,
-    /// A round of tries to start it ends.
+    /// End of the current round of start attempts.
     pub round_until: Option<Now>,
-    /// Tries of this round.
+    /// Start attempts in this round.
     pub tries: u32,
-    /// Starts after it died.
+    /// How often it was started again after it died.
     pub again: u32,
     /// The outcome of the run was reported. Nothing moves after that.
     pub reported: bool,
-    /// The operator was told that it is unknown whether it runs.
+    /// The operator was notified that it is unknown whether it runs.
     pub told_unknown: bool,
-    /// Gone, and a live source says that it is connected.
+    /// The supervisor says gone, but a live source says connected.
     pub contradicted: bool,
     /// It ran after its start, and the last look found it gone.
     pub ended: bool,
-    /// The journal has lost it: it comes from a quarantine.
+    /// The journal has lost it, and it was loaded from a quarantine.
     pub adopted: bool,
-    /// The program is to end.
+    /// The program is shutting down.
     pub leaving: bool,
     /// When it was stopped, for the downtime.
     pub stopped_at: Option<Now>,
@@ -315,13 +315,13 @@ pub struct Restart {
     pub started_ns: Option<i64>,
     /// Since when the sessions count as not back, nanoseconds since the epoch.
     pub late_ns: Option<i64>,
-    /// Who is to come back.
+    /// Sessions that have to connect again.
     pub waiting: Vec<WaitingSession>,
     /// The sessions whose creds.json was whole just before the stop, and was copied then. Before
     /// the start no other one is put back.
     pub whole: BTreeSet<String>,
-    /// The restart before, some of whose sessions have not come back. It is on record again if
-    /// this one stops nothing.
+    /// The earlier restart of the service, if some of its sessions have not come back. It is
+    /// saved again if this one stops nothing.
     pub before: Option<Box<Restart>>,
     /// The service's times.
     pub times: Times,
@@ -334,9 +334,9 @@ pub struct Look {
     pub seen: Seen,
     /// The sessions that are connected.
     pub connected: BTreeSet<String>,
-    /// A person has paused all action.
+    /// An operator has paused automatic actions.
     pub paused: bool,
-    /// The last call has ended, whoever made it: nothing that it ran is left.
+    /// The last call has ended: none of its processes is left.
     pub call_ended: bool,
 }
 
@@ -345,14 +345,14 @@ pub struct Look {
 pub enum Seen {
     /// It runs, as this process where the supervisor tells.
     Running(Option<String>),
-    /// It is being stopped or started, by anybody.
+    /// It is being stopped or started, by this program or by an operator.
     Changing,
     /// It is gone.
     Gone,
-    /// The supervisor does not tell.
+    /// The supervisor does not know.
     #[default]
     Unknown,
-    /// The supervisor says gone, and a live source says connected.
+    /// The supervisor says gone, but a live source says connected.
     Contradicted,
 }
 
@@ -361,7 +361,7 @@ pub enum Seen {
 pub enum CheckResult {
     /// It may be stopped.
     Go,
-    /// It may not, need not, or not now: the driver knows why.
+    /// It may not be stopped, need not be, or not now: the driver knows why.
     No,
 }
 
@@ -405,7 +405,7 @@ pub enum Event {
     Deadline(u64),
     /// The program is asked to end.
     Signal,
-    /// This program was started, and found the restart on disk.
+    /// A driver takes up a recorded restart: after a start of this program, or in a later round.
     OwnRestart,
     /// The configuration lets the service be restarted.
     Configured,
@@ -447,7 +447,7 @@ impl Event {
     }
 }
 
-/// What the run is told, once.
+/// The result that is reported to the run, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BotVerdict {
     /// It was not stopped, for the reason that the driver knows from the checks.
@@ -470,7 +470,7 @@ pub enum BotVerdict {
     RunningNotConnected,
     /// A start was called, and it is unknown whether it runs.
     StartUnknown,
-    /// It is gone, and not started while a live source says that it is connected.
+    /// It is gone, but it is not started while a live source says that it is connected.
     Contradicted,
     /// It does not run.
     Down,
@@ -489,7 +489,7 @@ pub enum Notice {
     StartUnknown,
     /// It neither runs nor is it known to be gone.
     NotGone,
-    /// Gone, and a live source says connected.
+    /// It is gone, but a live source says connected.
     Contradicted,
     /// It does not run.
     Down,
@@ -523,7 +523,7 @@ pub enum Sources {
     No,
     /// Those that answer live, where the supervisor says gone.
     Live,
-    /// Those that tell who of the waiting sessions is connected.
+    /// Those that show which of the waiting sessions are connected.
     Connection,
 }
 
@@ -532,13 +532,13 @@ pub enum Sources {
 pub enum Effect {
     /// Take the lock of every folder, after a pause.
     Lock(Duration),
-    /// Give them back.
+    /// Release these locks.
     Unlock,
     /// Make the checks before a stop.
     Check,
-    /// Put the state on disk, and say whether that worked.
+    /// Save the state; [`Event::Saved`] or [`Event::NotSaved`] follows.
     Persist,
-    /// The same; nothing waits for it.
+    /// Save the state; no event follows.
     Note,
     /// Delete the state from disk.
     Forget,
@@ -546,19 +546,19 @@ pub enum Effect {
     Observe(Duration, Sources),
     /// Call the supervisor to stop it.
     Stop,
-    /// Clean the folders if `true`, and put back a creds.json that the stop has torn.
+    /// Clean the folders if `true`, and put back a creds.json that the stop has damaged.
     Clean(bool),
-    /// From here on nothing moves.
+    /// End all moves.
     BreakOff,
     /// Call the supervisor to start it.
     Start,
-    /// The awaited result comes within this time, or [`Event::Deadline`] does.
+    /// If the awaited result does not come within this time, [`Event::Deadline`] does.
     SetDeadline(Duration),
-    /// Tell the operator.
+    /// Notify the operator.
     Notify(Notice),
-    /// Put a step on record.
+    /// Record a step.
     Step(RestartStep),
-    /// Tell the run what it came to.
+    /// Report the result to the run.
     Report(BotVerdict),
     /// End; the state stays on disk.
     Leave,

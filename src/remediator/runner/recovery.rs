@@ -20,7 +20,7 @@ use super::super::store::runs::{Action, Ending, Run, Status};
 use super::{Context, ask_and_scan, blocking, lock};
 
 /// Recovery queues a run again if no file had moved and the run is not older than this. The
-/// limit keeps a run that crashes the process from doing so for ever.
+/// limit keeps a run that crashes the process from being repeated forever.
 const REQUEUE_WITHIN: Duration = Duration::from_secs(600);
 
 /// Completes the interrupted runs in this folder's quarantine. While the bot is disconnected,
@@ -91,7 +91,7 @@ pub(super) async fn resume(
 }
 
 /// Whether the service of this session has a pending restart. Then the folder must not be
-/// touched, whatever a source reports, because the bot may be started at any moment.
+/// touched, regardless of the sources, because the bot may be started at any moment.
 async fn has_pending_restart(ctx: &Context, found: &Found) -> Result<bool, StoreError> {
     let Some(service) = ctx.settings.services.of(&found.session) else {
         return Ok(false);

@@ -15,7 +15,7 @@ use super::Remediator;
 
 /// How often the journal is checked.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
-/// A check takes no longer, or the disk hangs.
+/// Time limit of a check; if it takes longer, the disk hangs.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Remediator {
@@ -24,13 +24,13 @@ impl Remediator {
         self: Arc<Self>,
         mut stopping: tokio::sync::watch::Receiver<bool>,
     ) {
-        // One at a time: where the disk hangs, one thread waits.
+        // One check at a time, so that a hung disk blocks one thread only.
         let mut checking: Option<JoinHandle<Result<(), StoreError>>> = None;
         loop {
             let check = checking.get_or_insert_with(|| {
                 let (store, clock) = (self.ctx.store.clone(), self.ctx.clock.clone());
                 let check = move |store: &Store| {
-                    // A step is found soon, also where the journal is lost.
+                    // Detect a step of the clock early, even if the journal is lost.
                     clock.steady_for();
                     store.check_write()?;
                     store.clock().share_steps(&clock)
@@ -68,7 +68,7 @@ impl Remediator {
                 web::text(StatusCode::OK, "baileys_remediator is ready.\n")
             }
             None => unavailable(
-                "baileys_remediator is still looking for runs that a restart cut short.\n",
+                "baileys_remediator is still recovering runs that a restart interrupted.\n",
             ),
         }
     }

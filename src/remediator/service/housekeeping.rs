@@ -1,5 +1,5 @@
-//! What `serve` does by itself: it ends what a crash left, empties quarantines, keeps copies
-//! of each creds.json and asks about every session.
+//! The background tasks of `serve`: recovery after a crash, deletion of old files from the
+//! quarantines, copies of each creds.json, and a regular connection check of every session.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
@@ -18,25 +18,25 @@ use super::Remediator;
 
 /// How often the quarantines are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
-/// How often all sources are asked about all sessions, so that it is on record who was
-/// seen alive before anybody has to act.
+/// How often all sources are asked about all sessions, so that sightings of connected bots are
+/// recorded before a run needs them.
 const ROLL_CALL_EVERY: Duration = Duration::from_secs(600);
 /// Sessions that are asked about at the same time.
 const ROLL_CALL_AT_ONCE: usize = 16;
-/// An answer of the roll call that holds for many sessions may be this old.
+/// Maximum age of an answer that the roll call uses for many sessions.
 const ROLL_CALL_SHARES_FOR: Duration = Duration::from_secs(10);
-/// Looking for what a crash left in one folder, its probes included, takes no longer.
+/// Time limit for the recovery of one folder, including its probes.
 const RECOVER_TIMEOUT: Duration = Duration::from_secs(60);
 /// A run must have been due for deletion for this long by the monotonic clock before it
-/// is deleted: a wall clock that jumped ahead must not cost anybody their undo.
+/// is deleted: a wall clock that jumped ahead must not make an undo impossible.
 const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
-/// A folder that could not be looked at for what a crash left is looked at again.
+/// A folder whose recovery was skipped is tried again after this time.
 const RECOVER_AGAIN: Duration = Duration::from_secs(5);
 
 impl Remediator {
-    /// Ends what a crash left: in the folders, then in the journal. `false`: a folder was
-    /// left alone, for its service is on its way up or a run is under way there, or the journal
-    /// failed, whose disk may be full.
+    /// Ends interrupted runs, first in the folders, then in the journal. `false` if a folder was
+    /// skipped, because its service has a pending restart or a run is under way there, or if the
+    /// journal failed, for example because its disk is full.
     pub(super) async fn recover(self: &Arc<Self>) -> bool {
         let (mut busy, mut all) = (HashSet::new(), true);
         for found in self.all_sessions().await {
@@ -52,10 +52,10 @@ impl Remediator {
                     busy.insert(found.session.to_string());
                 }
                 Ok(Err(stop)) => {
-                    tracing::error!(session = %found.session, "looking for interrupted runs: {stop}");
+                    tracing::error!(session = %found.session, "failed to look for interrupted runs: {stop}");
                 }
                 Err(_) => {
-                    tracing::error!(session = %found.session, "looking for interrupted runs took too long");
+                    tracing::error!(session = %found.session, "timeout while looking for interrupted runs");
                     busy.insert(found.session.to_string());
                 }
             }
@@ -63,8 +63,8 @@ impl Remediator {
         let service = Arc::clone(self);
         let looked = self.ctx.store.block(move |store| {
             let orphans = store.lock().runs().orphans()?;
-            // Asked after the journal: a run of ours that it named is active, or has ended
-            // since, and what has ended is not ended again.
+            // Read after the orphans: a run of this process among them is active, or has ended
+            // since, and a run that has ended is not ended again.
             let mut active = service
                 .active
                 .lock()
@@ -83,7 +83,7 @@ impl Remediator {
                 continue;
             }
             if let Err(stop) = runner::end_orphan(&self.ctx, orphan, self.known_sessions()).await {
-                tracing::error!("ending a run from before the restart: {stop}");
+                tracing::error!("failed to end a run from before the restart: {stop}");
                 all &= !matches!(stop, RunError::Store(_));
             }
         }
@@ -96,8 +96,8 @@ impl Remediator {
         self: Arc<Self>,
         mut stopping: tokio::sync::watch::Receiver<bool>,
     ) {
-        // What a crash left is dealt with first, while requests are already taken: a session
-        // with a run from before the restart waits for it.
+        // Recovery comes first, while requests are already accepted: a session with a run from
+        // before the restart waits for it.
         let mut wait = Duration::ZERO;
         let mut swept: Option<Instant> = None;
         loop {
@@ -152,7 +152,7 @@ impl Remediator {
             let service = Arc::clone(&self);
             let deletes = self.ctx.store.block(move |store| {
                 let now = service.ctx.now();
-                // Where nobody can tell, everything stays.
+                // If that is unknown, nothing is deleted.
                 service
                     .deletes(store, now, service.ctx.clock.now())
                     .unwrap_or_else(|error| {
@@ -194,7 +194,7 @@ impl Remediator {
         }
     }
 
-    /// Asks about every session; that is all, for to ask is to remember who is alive.
+    /// Asks all sources about every session. The answers are recorded as sightings.
     pub(super) async fn roll_call(self: &Arc<Self>) {
         let connection = self
             .ctx
@@ -215,7 +215,7 @@ impl Remediator {
         while asked.join_next().await.is_some() {}
     }
 
-    /// Deletes what is over by both clocks; nothing under a pause.
+    /// Deletes runs whose retention has ended by both clocks. Deletes nothing during a pause.
     pub(super) fn empty_quarantines(
         &self,
         store: &BlockingStore<'_>,
@@ -229,7 +229,7 @@ impl Remediator {
         Ok(())
     }
 
-    /// Whether anything may be deleted, and since when the clock is to be believed.
+    /// Whether anything may be deleted, and since when the wall clock is reliable.
     fn deletes(
         &self,
         store: &BlockingStore<'_>,
@@ -249,8 +249,8 @@ impl Remediator {
     }
 
     /// Deletes runs whose retention has ended, and has been seen to have ended for
-    /// [`DUE_FOR`]. It begins anew with each leap of the clock on the wall: what a run was
-    /// dated by before may have been wrong.
+    /// [`DUE_FOR`]. Each step of the wall clock restarts that time, because dates from before may
+    /// be wrong.
     fn purge(&self, store: &BlockingStore<'_>, now: Timestamp, clock: Instant, since: Timestamp) {
         let retention = self.ctx.settings.retention;
         let mut due = HashMap::new();
@@ -307,7 +307,7 @@ impl Remediator {
             .store(all.values().sum(), Ordering::Relaxed);
     }
 
-    /// After a run only its own: with many sessions, all of them would take longer than it.
+    /// Measures one quarantine after its run: with many sessions, all would take too long.
     pub(super) async fn measure_quarantine(&self, found: Found) {
         let session = found.session.to_string();
         let Ok(bytes) = blocking(move || quarantined_bytes(&found.place)).await else {

@@ -1,5 +1,5 @@
-//! `/`, `/plan` and `/run`: GET only, a few at a time, and without any effect: not even
-//! who was seen alive is remembered from a look at a plan.
+//! `/`, `/plan` and `/run`: GET only, a few at a time, and without any effect: a plan page does
+//! not even record a sighting.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -27,11 +27,11 @@ const SHOWN: u32 = 50;
 /// A plan is shown again without a new look for this long, so that a reader who holds F5
 /// does not keep every probe busy.
 const PLAN_FOR: Duration = Duration::from_secs(10);
-/// Plans that are held for that.
+/// Maximum number of plans kept for that.
 const MAX_HELD: usize = 32;
-/// A page takes no longer; a file system may hang.
+/// Time limit of a page, because a file system may hang.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Looking at what may be done in all folders takes no longer.
+/// Time limit of the permission check of all folders.
 const PRIVILEGES_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Remediator {
@@ -49,7 +49,7 @@ impl Remediator {
             Ok(response) => response,
             Err(_) => sorry(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "It takes too long; a probe, or a file system, may hang.",
+                "Timeout: a probe or a file system may hang.",
             ),
         }
     }
@@ -84,7 +84,7 @@ impl Remediator {
         match told.await {
             Ok(front) => web::html(page::front(&front, self.ctx.now())),
             Err(error) => {
-                tracing::error!("the page: {error}");
+                tracing::error!("failed to build the front page: {error}");
                 sorry(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "The journal cannot be read; see the log.",
@@ -108,10 +108,10 @@ impl Remediator {
             Ok(Some(record)) => web::html(page::run(&record)),
             Ok(None) => sorry(
                 StatusCode::NOT_FOUND,
-                "No such run is on record (any more).",
+                "There is no record of this run (any more).",
             ),
             Err(error) => {
-                tracing::error!("the page of a run: {error}");
+                tracing::error!("failed to build the page of a run: {error}");
                 sorry(
                     StatusCode::SERVICE_UNAVAILABLE,
                     "The journal cannot be read; see the log.",
@@ -137,7 +137,7 @@ impl Remediator {
         }
         let found = match self.find(session.clone()).await {
             Ok(Some(found)) => found,
-            Ok(None) => return sorry(StatusCode::NOT_FOUND, "No session is called so here."),
+            Ok(None) => return sorry(StatusCode::NOT_FOUND, "There is no session with this name."),
             Err(_) => {
                 return sorry(
                     StatusCode::SERVICE_UNAVAILABLE,
@@ -175,8 +175,8 @@ impl Remediator {
         web::html(page)
     }
 
-    /// Says in the log what may and may not be done here: one line a finding, however many
-    /// sessions it holds for.
+    /// Logs the result of the permission check: one line for each finding, however many sessions
+    /// have it.
     pub(super) async fn say_privileges(self: Arc<Self>) {
         let sessions = self.all_sessions().await;
         let settings = Arc::clone(&self.ctx.settings);

@@ -1,4 +1,4 @@
-//! Runs that alerts ask for: what is done for each, or why not.
+//! Performs the runs that alerts ask for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::remediator::store::runs::{Action, Ending, Run, Status};
 
 use super::{Remediator, SURVEY_FOR_A_RUN};
 
-/// What became of a run that was taken.
+/// The result of a run that a worker took.
 #[derive(Debug)]
 pub(super) enum Performed {
     /// It ended.
@@ -173,7 +173,7 @@ impl Remediator {
         stop: StopRefusal,
         ending: &mut Ending,
     ) -> RunResult {
-        // It halts the cleanup tier as well.
+        // An open breaker halts the cleanup tier as well.
         if stop == StopRefusal::BreakerOpen {
             return Err(RunError::NotCleanedEither {
                 cleanup: Box::new(stop.clone().into()),
@@ -206,7 +206,7 @@ impl Remediator {
         }
     }
 
-    /// What would let this run stop the bot, if anything.
+    /// The trigger that allows this run to stop the bot, if any.
     async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Trigger>, RunError> {
         if run.action == Action::Emergency {
             return Ok(Some(Trigger::Emergency));
@@ -227,8 +227,8 @@ impl Remediator {
         Ok(open?.then_some(Trigger::Window))
     }
 
-    /// Refuses while all action is halted, and records what would have been done: by the
-    /// questions that a run is asked which is not halted, up to its first move or stop.
+    /// Refuses while automatic actions are off, and records what would have been done. Makes the
+    /// same checks as any other run, up to its first move or stop.
     async fn not_halted(
         &self,
         found: &Found,
@@ -260,14 +260,14 @@ impl Remediator {
             Ok(plan) => {
                 ending.files = plan.by_kind();
                 ending.accumulated = Some((plan.accumulated_before, plan.accumulated_after));
-                "halted: the files are those that would have been moved".into()
+                "automatic actions are off; these files would have been moved".into()
             }
             Err(error) => format!("halted; it would have been refused as {}", error.label()),
         });
         Err(error)
     }
 
-    /// What a run would do, or the reason for which it would be refused. Takes no lock.
+    /// What a run would do, or why it would be refused. Takes no lock.
     async fn would_be_done(
         &self,
         found: &Found,
@@ -285,8 +285,7 @@ impl Remediator {
         let inventory = match runner::look(found).await {
             Ok(inventory) => inventory,
             Err(stop) => {
-                ending.evidence =
-                    Some(Verdict::unknown("folder", "it could not be looked at").because());
+                ending.evidence = Some(Verdict::unknown("folder", "failed to scan it").because());
                 return Err(stop);
             }
         };
@@ -309,7 +308,7 @@ impl Remediator {
             {
                 return Err(StopRefusal::ServiceUnknown(why).into());
             }
-            // Nobody need be stopped.
+            // No stop is needed.
             _ => {
                 let plan = policy::decide(&inventory, &verdict, now.wall, &limits, &ask);
                 let plan = policy::without_immovable(plan?, &inventory, &limits, &immovable);

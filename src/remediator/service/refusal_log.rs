@@ -1,6 +1,6 @@
-//! Requests to the webhook that were refused, in the log: a wrong token or a body that is no
-//! payload would stay unnoticed, because Alertmanager only counts them. Rate-limited: anybody
-//! who reaches the address can cause them.
+//! Logs refused requests to the webhook: a wrong token or an invalid body would stay unnoticed,
+//! because Alertmanager only counts them. Rate-limited, because every client that can reach the
+//! address can cause them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -26,7 +26,7 @@ impl RefusalLog {
         }
     }
 
-    /// A request was refused with this status. `why` holds nothing of the request.
+    /// Logs a request refused with this status. `why` contains nothing from the request.
     pub(super) fn refused(&self, status: u16, why: &str) {
         let left_out = {
             let mut by_status = self

@@ -1,7 +1,7 @@
-//! The bearer token, read anew for each request, so that it can be changed without a restart.
+//! The bearer token, read again for each request, so that it can be changed without a restart.
 //!
-//! Whoever asks has shown nothing yet. So on a file system that hangs no request waits for
-//! long, and only a few threads are lost to it.
+//! The client is not authenticated yet. So on a hung file system no request waits for long, and
+//! only a few threads are blocked.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::remediator::privileges::MAX_TOKEN_BYTES;
 
 /// Threads that read it at the same time.
 const READERS: usize = 4;
-/// Nobody waits longer for it.
+/// Time limit for reading it.
 const READ_FOR: Duration = Duration::from_secs(5);
 
 pub(super) struct TokenFile {
@@ -37,16 +37,13 @@ impl TokenFile {
         let path = self.path.clone();
         let token = bounded(&self.readers, READ_FOR, move || read(&path)).await;
         token.unwrap_or_else(|| {
-            Err(
-                "--webhook.token-file: it could not be read in time; its file system may hang"
-                    .into(),
-            )
+            Err("--webhook.token-file: timeout while reading it; its file system may hang".into())
         })
     }
 }
 
-/// What `work` gives, unless it takes longer. It keeps its place among the readers until it
-/// is done.
+/// The result of `work`; `None` on a timeout. It counts as one of the readers until it is
+/// done.
 async fn bounded<T: Send + 'static>(
     readers: &Arc<Semaphore>,
     patience: Duration,

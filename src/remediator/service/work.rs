@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::Remediator;
 
-/// A run that takes longer gives its place to another one: its file system may hang.
+/// After this time a run no longer counts as a worker's, because its file system may hang.
 const GIVES_PLACE_AFTER: Duration = Duration::from_secs(120);
 
 impl Remediator {
-    /// Takes runs until told to stop; a run that has begun is taken to its end.
+    /// Takes runs until the shutdown; completes a run that has begun.
     pub(super) async fn work(self: Arc<Self>, mut stopping: tokio::sync::watch::Receiver<bool>) {
         loop {
             if *stopping.borrow() {
@@ -19,7 +19,7 @@ impl Remediator {
                 place = Arc::clone(&self.places).acquire_owned() => place,
                 _ = stopping.changed() => continue,
             };
-            // Never closed.
+            // The semaphore is never closed.
             let Ok(place) = place else { return };
             let woken = self.wake.notified();
             let service = Arc::clone(&self);
@@ -35,7 +35,7 @@ impl Remediator {
                     let busy = service
                         .restarts
                         .busy_sessions(store, &service.known_sessions())?;
-                    // Active before anybody can take it for a leftover.
+                    // Mark it as active before recovery can take it for an interrupted run.
                     let mut active = service
                         .active
                         .lock()
@@ -50,8 +50,8 @@ impl Remediator {
             match next {
                 Ok(Some(run)) => {
                     let id = run.id;
-                    // In a task of its own: should it panic, the worker and the others go on,
-                    // and the next sweep ends what it left.
+                    // In a separate task: if it panics, the worker and the other runs continue,
+                    // and the next sweep ends the run.
                     let service = Arc::clone(&self);
                     let mut run = tokio::spawn(async move { service.perform(&run).await });
                     let ended = tokio::select! {
@@ -62,7 +62,7 @@ impl Remediator {
                         }
                     };
                     if let Err(error) = ended {
-                        tracing::error!(id, "a run broke off: {error}");
+                        tracing::error!(id, "the task of a run failed: {error}");
                     }
                     self.active
                         .lock()
@@ -76,7 +76,7 @@ impl Remediator {
                     }
                     tokio::select! {
                         () = woken => {}
-                        // A second way to wake up, should a notification have come too early.
+                        // Wake up without a notification too, in case it came too early.
                         () = self.ctx.clock.sleep(Duration::from_secs(1)) => {}
                         _ = stopping.changed() => {}
                     }

@@ -40,7 +40,7 @@ impl SharedStore {
         }
     }
 
-    /// One access on the current thread, of which the runtime is told that it blocks. For an
+    /// One access on the current thread, after telling the runtime that the thread blocks. For an
     /// operator's command, which has nothing else to do meanwhile.
     ///
     /// Panics within a runtime of one thread.

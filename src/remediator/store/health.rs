@@ -7,7 +7,7 @@ use crate::state_file;
 use super::db::{OpenFile, SCHEMA_VERSION, Store, StoreError, id, rollback_journal, wait_for_lock};
 
 impl OpenFile {
-    /// Checks within a read transaction, so that nobody changes the length meanwhile.
+    /// Checks within a read transaction, so that no other process changes the length meanwhile.
     fn check(&self, db: &Sqlite) -> Result<(), StoreError> {
         let lost = |what: &str| {
             StoreError::Unusable(format!(
@@ -71,7 +71,7 @@ impl Store {
     }
 
     /// As [`Store::check`], and whether something can be written: on a full or read-only disk
-    /// everything can still be read. Nothing is changed, and nobody is waited for.
+    /// everything can still be read. Changes nothing, and waits for no lock.
     ///
     /// Errors: [`StoreError::Unusable`].
     pub fn check_write(&self) -> Result<(), StoreError> {

@@ -3,7 +3,7 @@
 //!
 //! | module | table | what |
 //! |---|---|---|
-//! | [`runs`] | `runs` | each run, where it stands, what it came to |
+//! | [`runs`] | `runs` | each run, its status and its result |
 //! | [`queue`] | `runs` | which requests become runs, which run is next |
 //! | [`audit`] | `run_steps`, `run_files` | what a run did, step by step and file by file |
 //! | [`unstarted`] | `unstarted_alerts` | alerts that started no run |
@@ -179,7 +179,7 @@ impl Store {
         })
     }
 
-    /// A store that is on no disk, for a start that must not wait for one.
+    /// A store in memory, for a start that must not wait for a disk.
     pub fn in_memory() -> Result<Self, StoreError> {
         let db = Sqlite::open_in_memory()?;
         lay_tables(&db)?;

@@ -1,4 +1,4 @@
-//! Proof that the process behind a run lives.
+//! Proof that the process behind a run is alive.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ pub(super) struct ProcessLock {
 
 impl ProcessLock {
     pub(super) fn new(dir: &Path) -> io::Result<Self> {
-        // Another process may tidy the file away before it is locked: then once more.
+        // Another process may remove the file before it is locked: then try again.
         for _ in 0..4 {
             let mut random = [0u8; 8];
             rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
@@ -36,8 +36,8 @@ impl ProcessLock {
             }
             let _ = std::fs::remove_file(&path);
         }
-        // No lock can be had there. A run of this process may then be taken for a leftover by
-        // another one that starts meanwhile; the folder's own lock still keeps them apart.
+        // Files cannot be locked there. Another process that starts meanwhile may take a run of
+        // this process for an interrupted one; the lock of the folder still excludes both.
         tracing::warn!(
             "no file can be locked in {}; use a local file system",
             dir.display()
@@ -65,7 +65,7 @@ impl ProcessLock {
         self.name == name
     }
 
-    /// Whether the process behind `name` lives. What cannot be told counts as alive.
+    /// Whether the process behind `name` is alive; true if that is unknown.
     pub(super) fn is_alive(&self, name: &str) -> bool {
         self.is_own(name) || is_locked(&self.dir, name)
     }

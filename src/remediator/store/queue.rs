@@ -31,7 +31,7 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(240);
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accepted {
-    /// A run was put on record.
+    /// A run was recorded and waits.
     Queued(i64),
     /// A run of the kind waits or is under way.
     InProgress,
@@ -60,11 +60,11 @@ pub struct Queue<'a>(pub(super) &'a Store);
 impl Queue<'_> {
     /// Queues the runs that alerts ask for. An alert starts none
     /// while a run of this action on this session waits or is under way; for
-    /// [`COOLDOWN`] after a run of this session succeeded, whatever the alert's start
-    /// (a gap in the scrapes gives the same trouble a new one); and until [`RETRY_AFTER`] is
-    /// over for one that was refused or failed.
+    /// [`COOLDOWN`] after a run of this session succeeded, regardless of the alert's start
+    /// (after a gap in the scrapes the same problem has a new start); and until
+    /// [`RETRY_AFTER`] is over for one that was refused or failed.
     ///
-    /// One delivery is one transaction: all of it is on record, or nothing.
+    /// One delivery is one transaction: either all of it is recorded, or nothing.
     pub fn accept(
         &self,
         requests: &[Request],
@@ -157,8 +157,8 @@ impl Queue<'_> {
         )
     }
 
-    /// Takes the waiting clean-ups of one session, which has none under way: its bot is
-    /// stopped now. None begins while all action is halted; it goes on waiting.
+    /// Takes the next waiting clean-up of one session that has no run under way; its bot is
+    /// stopped now. While automatic actions are off it takes none, and the clean-up waits.
     pub fn claim(&self, session: &str, now: impl Into<Moment>) -> Result<Option<Run>, StoreError> {
         self.take_where(
             now.into(),
@@ -208,8 +208,8 @@ impl Queue<'_> {
         })
     }
 
-    /// Lets a run wait again that was taken and had not begun to move anything; `why` is put
-    /// on record.
+    /// Queues a run again that was taken but has not begun to move anything; `why` is
+    /// recorded.
     pub fn requeue(&self, id: i64, why: &str, now: Timestamp) -> Result<(), StoreError> {
         atomic(&self.0.db, |tx| {
             let requeued = tx.execute(

@@ -67,12 +67,12 @@ pub struct Restarts<'a>(pub(super) &'a Store);
 
 impl Restarts<'_> {
     /// Records the intent to stop a service, and the stop in the list of stops.
-    /// Nothing may be stopped before this has succeeded. `lets` is asked about the pause
-    /// and the stops of all services within the same transaction: looks are slow, and in the
-    /// meantime a person may have paused, another worker stopped the last service that the
-    /// breaker allows, or a run begun on another session of the process. Where it refuses,
-    /// nothing is on record. Those of the sessions `here` that have not come back since an
-    /// earlier restart are added to those of this one, which keeps the earlier record.
+    /// Nothing may be stopped before this has succeeded. `lets` checks the pause and the
+    /// stops of all services within the same transaction: the checks before are slow, and in the
+    /// meantime an operator may have paused, another worker stopped the last service that the
+    /// breaker allows, or a run begun on another session of the process. If it refuses,
+    /// nothing is recorded. The sessions in `here` that have not come back since an earlier
+    /// restart are added to those of this one, which keeps the earlier record.
     pub fn intend_stop(
         &self,
         state: &mut Restart,
@@ -306,7 +306,7 @@ fn count_stop(db: &Sqlite, state: &Restart) -> Result<(), rusqlite::Error> {
     }
 }
 
-/// Forgets stops that no limit looks back at.
+/// Deletes stops that are too old for any limit.
 pub(super) fn prune(db: &Sqlite, now: Moment) -> Result<(), rusqlite::Error> {
     let steady = Steady::at(db, now)?;
     db.execute(

@@ -1,4 +1,4 @@
-//! The runs: what each was to do, where it stands, and what it came to.
+//! The runs: what each has to do, its status, and its result.
 
 use std::collections::BTreeMap;
 

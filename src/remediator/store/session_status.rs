@@ -62,7 +62,7 @@ pub struct SessionStatus {
     pub reason: Option<String>,
     /// The refusals up to now of what alerts ask for, if the latest of these runs was refused.
     pub refused: Option<Refused>,
-    /// The latest run that moved files and ended well, whoever asked for it.
+    /// The latest successful run that moved files, requested by an alert or by an operator.
     pub cleaned: Option<LastCleanup>,
 }
 

@@ -1,5 +1,5 @@
-//! A file that a call to the supervisor holds locked, as its standard input, for as long as any
-//! process of it is left. After a crash it tells whether the call has ended.
+//! A lock file that a call to the supervisor gets as its standard input. It stays locked as long
+//! as any process of the call is left. After a crash it shows whether the call has ended.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -22,23 +22,23 @@ fn path(state_path: &Path, service: &str) -> PathBuf {
     state_path.join(format!("call-{hash:016x}"))
 }
 
-/// Names the call within the file. Another call of the service has another file.
+/// The content of the file: identifies the call. Every call of a service has a new file.
 fn text(state: &Restart) -> Option<String> {
     let id = state.call?.id;
     Some(format!("{} {} {id}\n", state.run_id, state.decided_ns))
 }
 
-/// A locked file for the call that is intended. None where there is no call, or no file can be
-/// made: then the call counts as under way until its time is over. Blocks.
+/// Creates the locked file for the intended call. `None` if there is no call, or if creating it
+/// fails: then the call counts as under way until its time is over. Blocks.
 pub(super) fn create(state_path: &Path, state: &Restart) -> Option<Arc<File>> {
     let (text, path) = (text(state)?, path(state_path, &state.service));
     let made = (|| {
-        // What an earlier call has left may hold the file of that call.
+        // Processes of an earlier call may still hold the old file.
         let _ = fs::remove_file(&path);
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create_new(true);
         let mut file = state_file::open(options, &path)?;
-        // Who reads its standard input is at the end.
+        // The offset is at the end now: a program that reads its standard input gets nothing.
         file.write_all(text.as_bytes())?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         Ok::<_, std::io::Error>(file)
@@ -47,13 +47,13 @@ pub(super) fn create(state_path: &Path, state: &Restart) -> Option<Arc<File>> {
         Ok(file) => Some(Arc::new(file)),
         Err(error) => {
             let service = &state.service;
-            tracing::warn!(service, "failed to make the lock of a call: {error}");
+            tracing::warn!(service, "failed to create the lock file of a call: {error}");
             None
         }
     }
 }
 
-/// Whether the last call has ended: nobody holds the file of that very call. Blocks.
+/// Whether the last call has ended: no process holds the file of that call. Blocks.
 fn has_ended(state_path: &Path, state: &Restart) -> bool {
     let Some(expected) = text(state) else {
         return false;
@@ -69,7 +69,7 @@ fn has_ended(state_path: &Path, state: &Restart) -> bool {
         && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
 }
 
-/// The same; a disk that hangs says nothing.
+/// Like [`has_ended`]; `false` if the disk hangs.
 pub(super) async fn has_ended_within(clock: &Clock, state_path: PathBuf, state: Restart) -> bool {
     let looked = blocking(move || has_ended(&state_path, &state));
     clock.timeout(PERSIST_WITHIN, looked).await.unwrap_or(false)

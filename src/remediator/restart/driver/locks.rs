@@ -17,13 +17,13 @@ use crate::remediator::runner::{self, Context, Folders, WeakFolders, blocking};
 use super::effect_output::{EffectOutput, refused};
 use super::looks::other_call_may_be_under_way;
 
-/// A folder that cannot be opened within this time is on a file system that hangs.
+/// A folder that cannot be opened within this time counts as hung.
 const OPENED_WITHIN: Duration = Duration::from_secs(6);
-/// The locks of all others, together.
+/// Time limit for the locks of all other folders together.
 const LOCKED_WITHIN: Duration = Duration::from_secs(6);
 
 /// Takes the lock of every folder, after a pause. A folder that cannot be locked is left out,
-/// so that a file system that hangs keeps nobody down; `own` must be lockable. A lock that a
+/// so that a hung file system does not keep a bot down; `own` must be lockable. A lock that a
 /// write of this restart still has, `last_held`, is taken over.
 pub(super) async fn lock(
     clock: Clock,
@@ -58,7 +58,7 @@ pub(super) async fn lock(
                 return (Event::LockBusy(id), refused(error.into()));
             }
             Err(error) => {
-                tracing::warn!(session = %found.session, "its folder is not locked: {error}");
+                tracing::warn!(session = %found.session, "continuing without the lock of its folder: {error}");
             }
         }
     }
@@ -81,8 +81,8 @@ async fn lock_or_take_over(
     runner::lock(clock, found).await
 }
 
-/// Those whose folder can be opened, or fails at once. They are asked at the same time: those
-/// that hang cost their time once.
+/// Sessions whose folder can be opened, or fails at once. All are tried at the same time, so that
+/// several hung folders cost the time limit only once.
 async fn answering(clock: &Clock, sessions: &[Found]) -> BTreeSet<String> {
     let mut looks = JoinSet::new();
     for found in sessions.iter().cloned() {
@@ -110,8 +110,8 @@ pub(super) async fn remove_records(ctx: &Context, folders: Folders, state: Resta
     let _ = ctx.clock.timeout(PERSIST_WITHIN, removing).await;
 }
 
-/// Whether each locked folder is still the one that is found by its path. One that does not
-/// answer in time counts as replaced.
+/// Whether the path of each locked folder still leads to it. A folder that does not answer in
+/// time counts as replaced.
 pub(super) async fn still_protect(clock: &Clock, folders: Folders, sessions: &[Found]) -> bool {
     let places: Vec<_> = sessions
         .iter()

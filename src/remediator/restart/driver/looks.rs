@@ -1,4 +1,4 @@
-//! What the driver asks: the supervisor, the sources, and the pause; and its calls.
+//! What the driver queries (the supervisor, the sources, the pause), and its calls.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -23,7 +23,7 @@ use crate::remediator::store::clock::boot_id;
 /// A supervisor has this long to say whether its process runs: its own time limit, and a margin.
 pub(in crate::remediator::restart) const OBSERVED_WITHIN: Duration =
     ASKED_WITHIN.saturating_add(CALL_MARGIN);
-/// Sessions that are asked at once.
+/// Sessions that are checked at the same time.
 const AT_ONCE: usize = 8;
 
 /// The clock of the state machine.
@@ -34,19 +34,19 @@ pub fn now(clock: &Clock) -> Now {
     }
 }
 
-/// From here on nothing moves.
+/// Ends all moves: no file moves after this.
 pub(in crate::remediator::restart) async fn end_moves(clock: &Clock, halt: &Halt) {
     halt.halt();
     let halt = halt.clone();
     let ended = clock.timeout(HALTS_WITHIN, blocking(move || halt.wait()));
     if ended.await.is_err() {
         tracing::error!(
-            "a move hangs in the file system; no other follows it, and the service is started"
+            "timeout: a move hangs in the file system; no other move follows, and the service is started"
         );
     }
 }
 
-/// What its supervisor says of it; a look that does not end says nothing.
+/// The answer of its supervisor; unknown on a timeout.
 pub(in crate::remediator::restart) async fn observe(
     clock: &Clock,
     service: &Service,
@@ -57,11 +57,11 @@ pub(in crate::remediator::restart) async fn observe(
         .await
     {
         Ok(observation) => observation,
-        Err(_) => Observation::Unknown("the look took too long".into()),
+        Err(_) => Observation::Unknown("timeout: its supervisor did not answer".into()),
     }
 }
 
-/// Calls the supervisor: how that ended, and why it failed. `held` is its standard input.
+/// Calls the supervisor. Returns how that ended, and the error. `held` is its standard input.
 pub(in crate::remediator::restart) async fn call(
     service: &Service,
     kind: CallKind,
@@ -107,10 +107,10 @@ pub(in crate::remediator::restart) async fn presence(clock: &Clock, service: &Se
     observe(clock, service).await.presence()
 }
 
-/// Whether a source that answers live says that one of these is connected.
+/// Whether a live source reports one of these sessions as connected.
 pub(in crate::remediator::restart) async fn is_alive(ctx: &Context, sessions: &[Found]) -> bool {
     let asked = async {
-        // All at once: the one that is connected must not wait for those that hang.
+        // All at once, so that a connected session does not wait for hung ones.
         let mut looks = tokio::task::JoinSet::new();
         for found in sessions.iter().cloned() {
             let ctx = ctx.clone();
@@ -129,7 +129,7 @@ pub(in crate::remediator::restart) async fn is_alive(ctx: &Context, sessions: &[
     ctx.clock.timeout(GRACE, asked).await.unwrap_or(false)
 }
 
-/// Who of these is connected since then.
+/// Which of these sessions have connected since the given times.
 pub(super) async fn who_is_back(ctx: &Context, asked: Vec<(Found, Timestamp)>) -> BTreeSet<String> {
     let mut back = BTreeSet::new();
     for some in asked.chunks(AT_ONCE) {
@@ -153,7 +153,7 @@ pub(super) async fn is_paused(ctx: &Context) -> bool {
     matches!(ctx.clock.timeout(PERSIST_WITHIN, asked).await, Ok(Ok(true)))
 }
 
-/// Whether a session is connected since then.
+/// Whether a session has connected since that time.
 async fn is_back(ctx: &Context, found: &Found, since: Timestamp) -> bool {
     let connection = &ctx.connection;
     let asked = connection.ask(&found.session).await;

@@ -1,4 +1,4 @@
-//! What the operator and the run are told.
+//! Reports to the operator and to the run.
 
 use std::sync::{Arc, PoisonError};
 
@@ -15,11 +15,11 @@ use crate::remediator::store::runs::Ending;
 use super::{Driver, now};
 
 impl Driver {
-    /// What is known of the bot of this session.
+    /// The state of the bot of this session.
     fn bot(&self, verdict: BotVerdict, session: &str) -> BotState {
         let is_late = |one: &WaitingSession| one.session == session && one.seen < 2;
         let why = match self.why.is_empty() {
-            true => "it ended after its start".to_owned(),
+            true => "its process ended after the start".to_owned(),
             false => self.why.clone(),
         };
         match verdict {
@@ -74,7 +74,7 @@ impl Driver {
             }
             BotVerdict::NotStopped(returned) => {
                 let why = match (returned, why.is_empty()) {
-                    (Returned::Timeout, _) | (_, true) => "it took too long".to_owned(),
+                    (Returned::Timeout, _) | (_, true) => "timeout".to_owned(),
                     _ => why,
                 };
                 RestartResult::Ended(Err(RunError::NotStopped(why)))
@@ -103,11 +103,11 @@ impl Driver {
         let (service, session, why) = (&self.state.service, &self.state.session, &self.why);
         let text = match notice {
             Notice::LockBusy => {
-                "another process holds the lock of its folder, or has called its supervisor a moment ago; retrying"
+                "another process holds the lock of its folder, or called its supervisor a moment ago; retrying"
             }
-            Notice::StopUnknown => "the stop failed or took too long, and may still happen",
+            Notice::StopUnknown => "the stop failed or took too long, and may still take effect",
             Notice::StartUnknown => {
-                "it is unknown whether the service runs; it is not started again before it is known to be gone"
+                "it is unknown whether the service runs; it is not started again until it is known to be gone"
             }
             Notice::NotGone => {
                 "the service does not run, and it is not known to be gone, so it is not started: end what is left of it, or start it yourself"
@@ -154,7 +154,7 @@ impl Driver {
     }
 }
 
-/// A run that has cleaned is done when its bot is back.
+/// A run that has cleaned succeeds only if its bot is back.
 fn done_if_back(cleaned: RunResult, bot: BotState, ending: &Ending) -> RunResult {
     match (cleaned, bot) {
         (Ok(done), BotState::Connected) => Ok(done),

@@ -1,5 +1,5 @@
-//! What comes from outside: a restart of this program, a change of the configuration, and the
-//! request to end.
+//! Events from outside: a restart of this program, a change of the configuration, and the
+//! request to shut down.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::super::state::{
 use super::{STOPS_LATE_WITHIN, Transition};
 
 impl Transition {
-    /// What was awaited is lost with the process that awaited it. A call may be under way.
+    /// The awaited result is lost with the earlier process. A call may still be under way.
     pub(super) fn resume(&mut self) {
         self.s.reported = true;
         (self.s.leaving, self.s.contradicted) = (false, false);
@@ -92,7 +92,7 @@ impl Transition {
 
     pub(super) fn forbidden(&mut self, how: Forbids) {
         match self.s.phase {
-            // Seen running after its start. Who stops it from now on is not this program.
+            // It was seen running after its start. From now on this program does not stop it.
             Phase::WaitingForConnection | Phase::RunningNotConnected => {
                 return self.release(true, Phase::Released, BotVerdict::Forbidden(how));
             }

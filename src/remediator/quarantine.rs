@@ -89,7 +89,7 @@ impl LockedFolder {
     }
 
     /// The bot was looked at just now and does not run. From here on no file moves later than
-    /// [`MOVES_WITHIN`] after this, or after the file before.
+    /// `MOVES_WITHIN` after this, or after the file before.
     pub fn confirm_moves(&self) {
         self.halt.confirm();
     }

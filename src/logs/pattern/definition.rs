@@ -49,7 +49,7 @@ pub struct Pattern {
 /// Why a pattern cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatternError {
-    /// Its place in the list given to [`Patterns::new`].
+    /// Its place in the list given to `Patterns::new`.
     pub index: usize,
     /// What is wrong, and what to do.
     pub message: String,

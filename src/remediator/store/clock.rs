@@ -1,6 +1,6 @@
 //! Time: since when the wall clock has run without a step, and a clock without steps.
 //!
-//! Every limit of the journal (cooldown, budget, breaker, retry) is measured by [`Steady`], and
+//! Every limit of the journal (cooldown, budget, breaker, retry) is measured by `Steady`, and
 //! none by the wall clock: that may be set ahead, which would pass all limits, or back, which
 //! would make them last.
 

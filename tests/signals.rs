@@ -21,7 +21,7 @@ use restart_world::{REMEDIATOR, World};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Signals that ask for a graceful shutdown.
-const END: [(&str, i32); 18] = [
+const END: [(&str, i32); 17] = [
     ("SIGINT", libc::SIGINT),
     ("SIGTERM", libc::SIGTERM),
     ("SIGQUIT", libc::SIGQUIT),
@@ -31,7 +31,6 @@ const END: [(&str, i32); 18] = [
     ("SIGVTALRM", libc::SIGVTALRM),
     ("SIGPROF", libc::SIGPROF),
     ("SIGXCPU", libc::SIGXCPU),
-    ("SIGXFSZ", libc::SIGXFSZ),
     ("SIGIO", libc::SIGIO),
     ("SIGPWR", libc::SIGPWR),
     ("SIGSTKFLT", libc::SIGSTKFLT),
@@ -42,7 +41,11 @@ const END: [(&str, i32); 18] = [
     ("SIGRTMIN+30", 0),
 ];
 /// Signals with which it goes on.
-const IGNORED: [(&str, i32); 2] = [("SIGHUP", libc::SIGHUP), ("SIGPIPE", libc::SIGPIPE)];
+const IGNORED: [(&str, i32); 3] = [
+    ("SIGHUP", libc::SIGHUP),
+    ("SIGPIPE", libc::SIGPIPE),
+    ("SIGXFSZ", libc::SIGXFSZ),
+];
 
 fn send(pid: u32, name: &str, number: i32) {
     let number = match name.strip_prefix("SIGRTMIN+") {

@@ -5,7 +5,7 @@ use super::*;
 /// Numbers of Linux on every architecture that the programs are built for.
 #[test]
 fn every_signal_that_ends_a_process_is_handled_or_named_as_an_exception() {
-    let goes_on = [libc::SIGHUP, libc::SIGPIPE];
+    let goes_on = [libc::SIGHUP, libc::SIGPIPE, libc::SIGXFSZ];
     let cannot = [
         libc::SIGKILL,
         libc::SIGSEGV,

@@ -2321,24 +2321,19 @@ processes: [{allow_restart: true, pm2: {name: '{session}', home: DIR/pm2}, conne
             program,
             _slot: slot,
         };
-        let (out, script) = (bot.world.at("bot.out"), bot.world.at("bot.sh"));
-        let (out, script) = (out.display().to_string(), script.display().to_string());
-        let app = [
-            "start",
-            "/bin/sh",
-            "--interpreter",
-            "none",
-            "--name",
-            real::SESSION,
-            "--output",
-            &out,
-        ];
-        let app = app
-            .iter()
-            .chain(&["--max-restarts", "2", "--", &script])
-            .copied()
-            .collect::<Vec<_>>();
-        bot.call(&app);
+        // pm2 gives up after two deaths, however long a busy machine takes to start the bot.
+        let app = json!({"apps": [{
+            "name": real::SESSION,
+            "script": "/bin/sh",
+            "interpreter": "none",
+            "args": [bot.world.at("bot.sh")],
+            "out_file": bot.world.at("bot.out"),
+            "max_restarts": 2,
+            "min_uptime": "600s",
+        }]});
+        let file = bot.world.at("bot.config.json");
+        fs::write(&file, app.to_string()).unwrap();
+        bot.call(&["start", &file.display().to_string()]);
         bot.world.wait("its first message", || bot.talks());
         bot.world.start();
         bot

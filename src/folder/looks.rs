@@ -25,7 +25,7 @@ pub const LOOK_TIMEOUT: Duration = Duration::from_secs(5);
 pub const MAX_STUCK: usize = 64;
 /// Overdue looks at a time on one mount: other mounts still get theirs.
 pub const MAX_STUCK_OF_A_MOUNT: usize = 16;
-/// If the end of a change wakes no waiter, it is noticed after this time.
+/// Interval of the extra check for the end of a change, in case its wake-up is lost.
 const LOST_WAKE_UP: Duration = Duration::from_secs(1);
 /// A thread without a look ends after this time.
 const IDLE_FOR: Duration = Duration::from_secs(30);

@@ -1137,6 +1137,7 @@ print(sum(len(family.samples) for family in parse(sys.stdin.read())))",
                     "duplicate_name",
                     "link_refused",
                     "source_unreadable",
+                    "directory_unreadable",
                     "too_many_directories",
                     "missing",
                 ]
@@ -1263,11 +1264,10 @@ fn it_conducts_itself_as_an_exporter() {
         "{}",
         answer.body
     );
-    let log = world.log();
-    assert!(
-        log.contains("sesions") && log.contains("config.yml"),
-        "{log}"
-    );
+    world.wait("the log names the key and the file", || match world.log() {
+        log if log.contains("sesions") && log.contains("config.yml") => Ok(()),
+        log => Err(log),
+    });
     let broken = look().unwrap();
     assert_eq!(
         (loaded(&broken), sessions(&broken)),

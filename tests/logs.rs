@@ -27,6 +27,7 @@ const EXPORTER: &str = env!("CARGO_BIN_EXE_baileys_exporter");
 const LINES: &str = "baileys_auth_log_lines_total";
 const MATCHES: &str = "baileys_auth_signal_warnings_total";
 const TRUNCATIONS: &str = "baileys_exporter_log_truncations_total";
+const COMMITTED: &str = "baileys_exporter_log_last_commit_timestamp_seconds";
 const UNREAD: &str = "baileys_exporter_log_unread_bytes";
 /// These must never be less than they were.
 const COUNTERS: [&str; 6] = [
@@ -65,6 +66,7 @@ struct Exporter {
     flags: Vec<String>,
     process: Option<Process>,
     starts: usize,
+    spawned: SystemTime,
     peak_memory: u64,
 }
 
@@ -86,6 +88,7 @@ impl Exporter {
             flags: Vec::new(),
             process: None,
             starts: 0,
+            spawned: UNIX_EPOCH,
             peak_memory: 0,
         }
     }
@@ -120,6 +123,7 @@ impl Exporter {
         ];
         args.extend(self.flags.iter().cloned());
         self.starts += 1;
+        self.spawned = SystemTime::now();
         let log = self
             .dir
             .path()
@@ -175,6 +179,13 @@ impl Exporter {
 
     fn scrape(&self) -> Result<Metrics> {
         Metrics::scrape(&self.url("/metrics"))
+    }
+
+    /// Whether it has looked at all files since its start, and saved what it counted.
+    fn has_looked(&self) -> bool {
+        let spawned = self.spawned.duration_since(UNIX_EPOCH).unwrap();
+        let committed = self.scrape().and_then(|all| all.sum(COMMITTED, &[]));
+        committed.is_ok_and(|at| at > spawned.as_secs_f64())
     }
 
     fn number(&self, metric: &str) -> f64 {
@@ -541,32 +552,41 @@ fn watch(
 }
 
 /// Kills the exporter at random moments and starts it again, until `done`. Returns how often.
+/// All but the kills within its start leave it time for a first look, however slow the machine
+/// is: a log that is never read for long loses what its rotations remove.
 fn torment(exporter: &mut Exporter, kill: bool, mut done: impl FnMut() -> bool) -> u64 {
-    let (mut chance, mut down, mut kills) = (Chance::new(), Chance::new(), 0);
-    let mut wait = |span: Duration| {
-        let until = Instant::now() + span;
-        while Instant::now() < until && !done() {
-            sleep(Duration::from_millis(5));
+    let (mut chance, mut kills) = (Chance::new(), 0);
+    let mut wait = |span: Duration, until: &dyn Fn() -> bool| {
+        let end = Instant::now() + span;
+        while Instant::now() < end && !done() && !until() {
+            sleep(Duration::from_millis(20));
         }
         done()
     };
-    let mut up = || match chance.below(12) {
-        // Within its start.
-        0..3 => chance.span(20, 400),
-        // Long enough for what it does after a while.
-        3 => chance.span(12_000, 15_000),
-        _ => chance.span(400, 5000),
-    };
-    while !wait(up()) {
+    let never = || false;
+    loop {
+        let up = match chance.below(12) {
+            0..3 => chance.span(20, 400),
+            life => {
+                wait(READ_WITHIN, &|| exporter.has_looked());
+                match life {
+                    // Long enough for what it does after a while.
+                    3 => chance.span(12_000, 15_000),
+                    _ => chance.span(400, 5000),
+                }
+            }
+        };
+        if wait(up, &never) {
+            return kills;
+        }
         if !kill {
             continue;
         }
         exporter.kill();
         kills += 1;
-        wait(down.span(0, 900));
+        wait(chance.span(0, 900), &never);
         exporter.spawn();
     }
-    kills
 }
 
 /// Says that it is over, also when a test fails: threads wait for that.

@@ -99,7 +99,7 @@ fn without_quiet_window(bots: usize) -> Fleet {
     let config = fs::read_to_string(fleet.path("config.yml")).unwrap();
     fs::write(
         fleet.path("config.yml"),
-        config.replace("timeout: 5m", "timeout: 5m\n  quiet: 1ms"),
+        config.replace("timeout: 5m", "timeout: 5m\n  quiet: 1ns"),
     )
     .unwrap();
     fleet

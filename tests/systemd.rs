@@ -400,8 +400,9 @@ fn a_unit_that_fails_at_its_start() {
 #[test]
 fn a_unit_that_reaches_its_start_limit() {
     systemd::inside("a_unit_that_reaches_its_start_limit", || {
-        let service = "Restart=always\nRestartSec=50ms";
-        let times = "    start_timeout: 10s\n    connect_timeout: 5s";
+        // It reaches the limit however slow the machine is, long before `connect_timeout`.
+        let service = "Restart=always\nRestartSec=50ms\n[Unit]\nStartLimitBurst=3\nStartLimitIntervalSec=infinity";
+        let times = "    start_timeout: 10s\n    connect_timeout: 90s";
         let bot = Bot::new(service, times);
         bot.mark("dies");
         bot.alert("emergency");
@@ -421,7 +422,8 @@ fn a_unit_that_reaches_its_start_limit() {
     });
 }
 
-/// An operator's stop is under way: the unit is `deactivating` for long.
+/// An operator's stop is under way: the unit is `deactivating` for long. No emergency
+/// begins; once it is stopped, a person can clean its folder.
 #[test]
 fn a_stop_of_an_operator_is_left_alone() {
     systemd::inside("a_stop_of_an_operator_is_left_alone", || {
@@ -430,18 +432,22 @@ fn a_stop_of_an_operator_is_left_alone() {
         bot.systemctl(&["stop", "--no-block", UNIT]);
         bot.becomes("deactivating");
         bot.alert("emergency");
-        bot.world.wait("the run waits", || {
-            match bot.world.log().matches("check: no").count() {
-                tries if tries > 1 => Ok(()),
-                tries => Err(format!("{tries}")),
-            }
-        });
+        let run = bot.ended();
+        assert_eq!(
+            run["reason"],
+            "service_unknown",
+            "{run}\n{}",
+            bot.world.log()
+        );
         assert_eq!((bot.calls(), bot.starts(), bot.moved()), ((0, 0), 0, 0));
         bot.unmark("deaf");
         bot.becomes("inactive");
-        // It is a stopped bot now.
-        let run = bot.ended();
-        assert_eq!(run["status"], "done", "{run}\n{}", bot.world.log());
+        bot.world.wait("the quiet window is over", || {
+            match bot.world.remediator(&["clean", "bot"]) {
+                clean if clean.code == 0 => Ok(()),
+                clean => Err(format!("{clean:?}")),
+            }
+        });
         assert!(bot.moved() > 100);
         assert_eq!((bot.calls(), bot.starts()), ((0, 0), 0));
         assert_eq!(bot.property("ActiveState"), "inactive");

@@ -183,7 +183,7 @@ impl<C: Consumer> Follower<C> {
     /// has more than one turn's worth.
     pub fn sweep(&mut self) -> bool {
         let now = self.clock.wall();
-        let (fresh, first_asked) = self.list();
+        let found = self.list();
         let renamed = self.find_renamed();
         self.wake_retired(now);
         let mut more = self.look(true);
@@ -194,6 +194,7 @@ impl<C: Consumer> Follower<C> {
                 .iter()
                 .filter_map(|row| Some(self.files.get(*row)?.checkpoint.origin.clone())),
         );
+        origins.extend(self.logs_without_a_file());
         for row in self
             .files
             .rows(|file| file.checkpoint.state == FileState::Orphan)
@@ -203,12 +204,24 @@ impl<C: Consumer> Follower<C> {
         for origin in origins {
             self.adopt_beside(&origin, &mut index);
         }
-        for (listed, at_end) in fresh {
+        let mut new = BTreeSet::new();
+        for (listed, at_end) in found.fresh {
+            if !at_end {
+                new.insert(self.origin_of(&listed.path));
+            }
             more |= self.adopt(listed, at_end);
+        }
+        // It may not be the first one since the last look. Only now is it known what it holds,
+        // and what is a copy of that.
+        for origin in new {
+            self.adopt_beside(&origin, &mut index);
+        }
+        for path in found.unclear {
+            self.unfinished.insert(self.origin_of(&path));
         }
         self.settle_copies();
         self.retire(now);
-        self.paths.note_asked(first_asked);
+        self.paths.note_asked(found.first_asked);
         self.note_look(now);
         more
     }

@@ -23,7 +23,7 @@ pub(crate) struct RotationIndex {
     clock: Clock,
     directories: HashMap<PathBuf, Names>,
     /// By log, as long as its directory is as it was.
-    rotations: HashMap<PathBuf, Rotations>,
+    rotations: HashMap<PathBuf, Found>,
 }
 
 /// A directory's sorted names, and when it had been changed last.
@@ -35,6 +35,14 @@ struct Names {
     settled: bool,
     /// How often it was listed in this look.
     listed: u32,
+}
+
+/// What was found beside a log.
+#[derive(Debug)]
+struct Found {
+    rotations: Rotations,
+    /// The listing of the directory that it comes from ([`Names::listed`]).
+    listing: u32,
 }
 
 impl Names {
@@ -96,25 +104,25 @@ impl RotationIndex {
     /// The rotations of the log `path`.
     pub(crate) fn rotations(&mut self, path: &Path) -> io::Result<&Rotations> {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-            return Ok(self
-                .rotations
-                .entry(path.to_owned())
-                .insert_entry(Rotations::nothing())
-                .into_mut());
+            return Ok(const { &Rotations::nothing() });
         };
-        let is_known = self
+        let listing = |this: &Self| this.directories.get(dir).map_or(0, |names| names.listed);
+        let is_known = self.rotations.get(path).is_some_and(|found| {
+            let names = self.directories.get(dir);
+            found.rotations.complete
+                && found.listing == listing(self)
+                && names.is_some_and(|names| names.holds(dir))
+        });
+        if !is_known {
+            let rotations = self.list(dir, name)?;
+            let listing = listing(self);
+            let found = Found { rotations, listing };
+            self.rotations.insert(path.to_owned(), found);
+        }
+        Ok(self
             .rotations
             .get(path)
-            .is_some_and(|beside| beside.complete)
-            && self
-                .directories
-                .get(dir)
-                .is_some_and(|names| names.holds(dir));
-        if !is_known {
-            let beside = self.list(dir, name)?;
-            self.rotations.insert(path.to_owned(), beside);
-        }
-        Ok(self.rotations.entry(path.to_owned()).or_default())
+            .map_or(const { &Rotations::nothing() }, |found| &found.rotations))
     }
 
     /// In a directory that is at rest one listing tells all. Where it changes, a file is missed
@@ -162,7 +170,7 @@ fn with(before: Vec<Listed>, now: Vec<Listed>) -> Vec<Listed> {
 }
 
 impl Rotations {
-    fn nothing() -> Self {
+    const fn nothing() -> Self {
         Self {
             files: Vec::new(),
             complete: true,

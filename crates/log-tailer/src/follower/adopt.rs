@@ -1,12 +1,13 @@
 //! Which files there are now, and what each of them is: known, renamed, or new.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use memchr::memrchr;
 
-use super::Follower;
+use super::{Follower, UNFINISHED_FOR};
 use crate::checkpoint::{Checkpoint, FileState};
 use crate::content::{cursor_at_end, has_content_of};
 use crate::file::{Listed, Stat, is_compressed, is_gzip, open_log};
@@ -16,14 +17,24 @@ use crate::paths::Listing;
 use crate::rotation::{RotationIndex, is_rotation_of};
 use crate::watcher::Look;
 
+/// What the globs found at one look.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Files that are not known, each with whether it is to be started at its end.
+    pub(super) fresh: Vec<(Listed, bool)>,
+    /// Paths of which it could not be told which file is there: it was renamed meanwhile, or
+    /// cannot be read.
+    pub(super) unclear: Vec<PathBuf>,
+    /// The globs that were asked for the first time.
+    pub(super) first_asked: Vec<String>,
+}
+
 /// A file that no descriptor holds is gone if so many looks in a row did not find it.
 pub(super) const MISSED_OFTEN: u32 = 3;
 
 impl<C: Consumer> Follower<C> {
-    /// Asks the globs and updates the files that are known. Returns those that are not, each
-    /// with whether it is to be started at its end, and the globs that were asked for the
-    /// first time.
-    pub(super) fn list(&mut self) -> (Vec<(Listed, bool)>, Vec<String>) {
+    /// Asks the globs and updates the files that are known.
+    pub(super) fn list(&mut self) -> Found {
         let now = self.clock.wall();
         let files = &self.files;
         let Listing {
@@ -58,7 +69,7 @@ impl<C: Consumer> Follower<C> {
         });
         let mut logs = found.values().map(|(listed, _)| listed.path.as_path());
         self.consumer.listed(&mut logs);
-        let mut fresh = Vec::new();
+        let (mut fresh, mut unclear) = (Vec::new(), Vec::new());
         for (id, (listed, at_end)) in found {
             let is_certain = self.files.detach_recycled(&listed, now);
             let row = self
@@ -76,6 +87,7 @@ impl<C: Consumer> Follower<C> {
             if !is_certain {
                 // It is there, under whatever name: the next look knows more.
                 file.listed = true;
+                unclear.push(listed.path);
                 continue;
             }
             if !file.is_live() {
@@ -83,7 +95,10 @@ impl<C: Consumer> Follower<C> {
                     FileState::Orphan => has_content_of(&listed, &file.checkpoint),
                     _ => head_of(&listed).map(|head| file.checkpoint.head.begins(&head)),
                 };
-                let Ok(same) = same else { continue };
+                let Ok(same) = same else {
+                    unclear.push(listed.path);
+                    continue;
+                };
                 if !same {
                     self.files.detach(row, now);
                     fresh.push((listed, at_end));
@@ -104,7 +119,11 @@ impl<C: Consumer> Follower<C> {
             let key = |listed: &Listed| (listed.path.as_os_str().len(), listed.stat.modified);
             key(a).cmp(&key(b))
         });
-        (fresh, first_asked)
+        Found {
+            fresh,
+            unclear,
+            first_asked,
+        }
     }
 
     /// Files whose name leads elsewhere now. Returns those that lost it in this sweep.
@@ -263,6 +282,31 @@ impl<C: Consumer> Follower<C> {
         }
     }
 
+    /// Logs that have no file now, and had one a short time ago. Generations may come and go
+    /// between two looks that find none.
+    pub(super) fn logs_without_a_file(&self) -> Vec<PathBuf> {
+        let live = self.files.live();
+        let present: HashSet<&Path> = live
+            .filter(|file| file.is_log() && file.listed)
+            .map(|file| file.checkpoint.origin.as_path())
+            .collect();
+        let files = self.files.iter().map(|(_, file)| file);
+        files
+            .filter(|file| {
+                file.checkpoint.state != FileState::Done
+                    && !present.contains(file.checkpoint.origin.as_path())
+                    && self.clock.since(file.grew_at) < UNFINISHED_FOR
+            })
+            .map(|file| file.checkpoint.origin.clone())
+            .collect()
+    }
+
+    /// The log that a file is, or is named as the rotation of.
+    pub(super) fn origin_of(&self, path: &Path) -> PathBuf {
+        let (_, origin) = self.log_of(path);
+        origin.unwrap_or_else(|| path.to_owned())
+    }
+
     /// The log that a file is named as the rotation of: if it is followed now, and its path.
     fn log_of(&self, path: &Path) -> (Option<i64>, Option<PathBuf>) {
         let Some(name) = path.file_name() else {
@@ -331,7 +375,10 @@ impl<C: Consumer> Follower<C> {
             if self.consumer.is_of_another(&listed.path, origin) {
                 continue;
             }
-            self.files.detach_recycled(&listed, self.clock.wall());
+            if !self.files.detach_recycled(&listed, self.clock.wall()) {
+                self.unfinished.insert(origin.to_owned());
+                continue;
+            }
             if self.files.row_of(listed.stat.id).is_some()
                 || !self.is_written_since_last_look(listed.stat.modified)
             {

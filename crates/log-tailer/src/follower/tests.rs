@@ -414,7 +414,7 @@ fn a_log_rotated_between_being_found_and_being_opened_is_read() {
     std::fs::write(at("a-out.log"), lines("a", 10..15)).unwrap();
     // The steps of a sweep.
     let begun = now();
-    let (fresh, _) = follower.list();
+    let fresh = follower.list().fresh;
     assert_eq!(follower.find_renamed().len(), 1);
     follower.adopt_beside(&at("a-out.log"), &mut RotationIndex::new(Clock::system()));
     std::fs::rename(at("a-out.log"), at("a-out.log.2")).unwrap();
@@ -425,6 +425,84 @@ fn a_log_rotated_between_being_found_and_being_opened_is_read() {
     follower.note_look(begun + Duration::from_secs(10));
     sweeps(&mut follower, 2);
     assert_eq!(counted(&follower), 18);
+}
+
+/// A look falls between the renaming of a log and the creation of the next one; more
+/// generations have come and gone before the look after that, and the newest one is empty.
+#[test]
+fn what_came_and_went_while_the_log_had_no_file_is_read() {
+    for (away, absent_again) in [(0, false), (0, true), (100, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        std::fs::write(at("a-out.log"), lines("a", 0..10)).unwrap();
+        let (mut follower, clock) = follower(dir.path(), Saved::default(), 100);
+        follower.sweep();
+        std::fs::rename(at("a-out.log"), at("a-out.log.1")).unwrap();
+        follower.sweep();
+        clock.advance(Duration::from_secs(away));
+        follower.sweep();
+        std::fs::write(at("a-out.log.2"), lines("a", 10..15)).unwrap();
+        let rotated = File::options().append(true).open(at("a-out.log.2"));
+        rotated.unwrap().set_modified(clock.clock().wall()).unwrap();
+        clock.advance(TICK * 3);
+        if absent_again {
+            follower.sweep();
+        }
+        std::fs::write(at("a-out.log"), "").unwrap();
+        follower.sweep();
+        clock.advance(TICK * 3);
+        std::fs::write(at("a-out.log"), lines("a", 15..18)).unwrap();
+        sweeps(&mut follower, 2);
+        assert_eq!(
+            counted(&follower),
+            18,
+            "{away} s away, absent again: {absent_again}"
+        );
+    }
+}
+
+/// A rotated file has the inode of another one that is gone, and is renamed while it is
+/// compared with what is known of that one.
+#[test]
+fn a_file_that_could_not_be_compared_is_asked_for_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::write(at("a-out.log"), lines("a", 20..30)).unwrap();
+    std::fs::write(at("a-out.log.1"), lines("a", 10..20)).unwrap();
+    let id = |name: &str| Stat::from(&at(name).metadata().unwrap()).id;
+    let mut gone = known(at("a-out.log.9"), id("a-out.log.1"), &lines("a", 0..5));
+    gone.origin = at("a-out.log");
+    gone.state = FileState::Done;
+    let all = lines("a", 20..30);
+    let saved = Saved {
+        files: vec![
+            (1, gone),
+            (2, known(at("a-out.log"), id("a-out.log"), &all)),
+        ],
+        looked_at: Some(now()),
+        ..Saved::default()
+    };
+    let (mut follower, clock) = follower(dir.path(), saved, 100);
+    follower.unfinished.clear();
+    let mut index = RotationIndex::new(Clock::system());
+    // So long ago that one listing tells all.
+    let rested = now() - Duration::from_secs(60);
+    let rest = || {
+        File::open(dir.path())
+            .unwrap()
+            .set_modified(rested)
+            .unwrap()
+    };
+    rest();
+    assert!(index.rotations(&at("a-out.log")).unwrap().complete);
+    std::fs::rename(at("a-out.log.1"), at("a-out.log.2")).unwrap();
+    rest();
+    follower.adopt_beside(&at("a-out.log"), &mut index);
+    assert_eq!(counted(&follower), 0);
+    follower.note_look(now());
+    clock.advance(TICK * 3);
+    sweeps(&mut follower, 2);
+    assert_eq!(counted(&follower), 10);
 }
 
 /// As it would be saved now.

@@ -150,3 +150,27 @@ fn what_changes_beside_a_log_is_no_matter() {
         );
     });
 }
+
+/// A directory is listed again for another log: what was found before for this one is old.
+#[test]
+fn what_was_found_before_the_last_listing_is_not_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let rested = |seconds| SystemTime::now() - Duration::from_secs(seconds);
+    let rest = |seconds| {
+        let dir = std::fs::File::open(dir.path()).unwrap();
+        dir.set_modified(rested(seconds)).unwrap();
+    };
+    let mut index = RotationIndex::new(Clock::system());
+    let mut beside = |name: &str| {
+        let found = index.rotations(&at(name)).unwrap();
+        (found.files.len(), found.complete)
+    };
+    std::fs::write(at("a.log.1"), "").unwrap();
+    rest(60);
+    assert_eq!(beside("a.log"), (1, true));
+    std::fs::write(at("a.log.2"), "").unwrap();
+    rest(30);
+    assert_eq!(beside("b.log"), (0, true));
+    assert_eq!(beside("a.log"), (2, true));
+}

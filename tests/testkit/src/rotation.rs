@@ -55,7 +55,7 @@ const LINES_PER_SECOND: u64 = 3000;
 /// A rotated file is removed after this long, so that a long run does not fill the disk.
 const KEPT: Duration = Duration::from_secs(120);
 /// How long the reader may take to catch up when a style waits for that.
-const READ_WITHIN: Duration = Duration::from_secs(90);
+const READ_WITHIN: Duration = Duration::from_secs(300);
 
 /// The pattern that line number `n` holds.
 pub fn pattern(n: u64) -> Option<&'static str> {

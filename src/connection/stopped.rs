@@ -66,7 +66,7 @@ impl Connection {
             let now = self.now();
             let still = |last: Timestamp| last <= now && last.until(now) >= self.settings.quiet;
             if !still(*last_line) || !inventory.newest_write().is_some_and(still) {
-                let unsure = "its log ends with an opened connection, and no probe and no process says that it was this bot which was stopped; give one";
+                let unsure = "its log ends with an opened connection, and no probe or process confirms that this bot was stopped; configure one";
                 evidence.push(Evidence::new("log", Finding::NoAnswer, unsure));
             }
         }

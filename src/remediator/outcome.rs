@@ -333,11 +333,6 @@ impl RunError {
         }
     }
 
-    /// Whether the stop that this run asked for may still take effect.
-    pub fn may_stop_late(&self) -> bool {
-        matches!(self, RunError::NotStopped(_) | RunError::NotGone(_))
-    }
-
     /// How it changes the armed run of its session.
     pub fn armed(&self) -> ArmedChange {
         match self {

@@ -314,8 +314,8 @@ impl UnitState {
     }
 }
 
-/// The wall time of a monotonic time in microseconds; 0 is none. Too late by the time that
-/// the machine was suspended since, never too early.
+/// The wall time of a monotonic time in microseconds; 0 means none. After a suspend of the
+/// machine it is late by the length of the suspend, never early.
 fn wall_time(micros: u64) -> Option<SystemTime> {
     let read = |clock| Duration::try_from(clock_gettime(clock)).ok();
     let since = read(ClockId::Monotonic)?.checked_sub(Duration::from_micros(micros))?;

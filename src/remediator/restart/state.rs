@@ -193,8 +193,8 @@ pub enum RestartEnd {
 }
 
 impl RestartEnd {
-    /// That of a restart which is over straight from this phase. From [`Phase::Stopping`] that
-    /// is one whose stop could not be spawned.
+    /// The end of a restart that is over directly after this phase. After [`Phase::Stopping`] the
+    /// stop could not be spawned.
     pub const fn from_phase(before: Phase) -> Self {
         match before {
             Phase::Checking | Phase::StopIntended | Phase::Stopping => Self::NothingCalled,

@@ -524,7 +524,7 @@ fn a_close_of_another_session_of_the_process_is_no_evidence() {
     assert_eq!(code, Some(1), "{out}{err}");
     let (_, out, err) = world.remediator(&["doctor"]);
     assert!(
-        out.contains("sessions without a log: cliente2"),
+        err.contains("sessions without a log: cliente2"),
         "{out}{err}"
     );
     // A process and a log for each.

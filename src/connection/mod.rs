@@ -270,10 +270,12 @@ impl Connection {
             let (event, opened, ended) =
                 read.unwrap_or((Err("the log could not be read in time".into()), None, false));
             logged_out = ended;
-            let last = event
-                .as_ref()
-                .ok()
-                .and_then(|event| event.filter(|event| event.opened == Some(true))?.at);
+            let last = event.as_ref().ok().and_then(|event| {
+                event
+                    .as_ref()
+                    .filter(|event| event.opened == Some(true))?
+                    .at
+            });
             let opened = last.max(opened);
             let id = log_id(view.as_ref());
             let seen = Evidence::new("log", Finding::Nothing, "");

@@ -22,7 +22,7 @@ const BEGINNING: &str = concat!(
     r"conexi.{1,3}n (?:reemplazada|cerrada|perdida)|desconectad[oa]\W|desconectado d[eo]l? whatsapp|",
     r"conex.{1,3}o (?:substitu|fechada|encerrada|perdida)|",
     r"koneksi |sambungan |sesi.{1,3}n tomada por otra|close \{|stream errored|conflict\W{1,3}replaced|",
-    r"(?:session|client|instance) [\w@.:-]{1,60} (?:is |was |has been )?(?:closed|disconnected)\W|",
+    r"(?:session|instance) [\w@.:-]{1,60} (?:is |was |has been )?(?:closed|disconnected)\W|",
     r#"instance "[^"\n]{1,100}" - logout$|"#,
     r"(?:uncaught )?(?:authfilecorrupt)?error: auth file is corrupt or unreadable",
     r")"
@@ -33,8 +33,10 @@ const BEGINNING: &str = concat!(
 const BEGINNING_OF_WHATSAPP: &str = concat!(
     prefix!(),
     r"(?:(?:la |se ha |a |sua |su |tu )?(?:sesi.{1,3}n|sess.{1,3}o)\b|dispositivo |aparelho |",
-    r"(?:se ha )?cerrado la sesi|logout |device |usu.{1,2}rio deslogad|client|cliente |user logged out from|",
-    r"session |instance |sesi |perangkat |logged out|bot |(?:voc.{1,2} |o bot )foi desconectado|you have been |",
+    r"(?:se ha )?cerrado la sesi|logout (?:realizado|detect)|usu.{1,2}rio deslogad|cliente (?:\S{1,60} )?deslogad|",
+    r"user logged out from|logged out|bot (?:foi )?(?:des|logged)|(?:voc.{1,2} |o bot )foi desconectado|you have been logged|",
+    r"(?:session|client|instance|device) (?:\S{1,60} )?(?:is |was |has been |got |telah )?(?:logged|logout|closed|disconnected|expired|invalid)|",
+    r"sesi |perangkat |",
     r"(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun|whatsapp)\b)",
 );
 

@@ -348,6 +348,7 @@ impl RunError {
                     _ => ArmedChange::Keep,
                 }
             }
+            RunError::StopRefused(StopRefusal::ClockSet(_)) => ArmedChange::Arm,
             RunError::NotCleanedEither { cleanup, .. } => match &**cleanup {
                 // The open breaker allows no clean-up: the run waits for `resume`.
                 RunError::StopRefused(StopRefusal::BreakerOpen) => ArmedChange::Arm,

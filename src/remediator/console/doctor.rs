@@ -166,7 +166,7 @@ fn record_trust(settings: Settings, session: &str) -> Result<App, String> {
 }
 
 async fn check_up(app: &App, found: &Found, trial: bool) -> CheckUp {
-    let privileges = privileges::look(found, trial, app.clock.clone()).await;
+    let privileges = privileges::look(&app.settings, found, trial, app.clock.clone()).await;
     let asked = app.connection.ask(&found.session).await;
     let memory = asked.memory().clone();
     let verdict = match runner::look(found).await {

@@ -374,9 +374,10 @@ impl Driver {
         let (coordinator, known) = (Arc::clone(&self.coordinator), self.known.clone());
         let (run, found) = (live.run.clone(), live.found.clone());
         let (ending, trigger) = (live.ending.clone(), self.state.trigger);
+        let folders = self.folders.clone();
         self.await_task(async move {
             let checked = coordinator
-                .check(&run, &found, &service, trigger, &known, ending)
+                .check(&run, &found, &service, trigger, &known, &folders, ending)
                 .await;
             let result = match checked.result {
                 Ok(Some(_)) => CheckResult::Go,

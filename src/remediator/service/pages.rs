@@ -183,14 +183,17 @@ impl Remediator {
         let count = sessions.len();
         let looked = blocking(move || {
             let me = Me::now();
-            let mut findings: Vec<_> = privileges::program(&settings, me)
+            let mut findings: Vec<_> = privileges::program(&settings, &me)
                 .into_iter()
                 .map(|finding| (None, finding))
                 .collect();
             let mut closed = 0;
             for found in &sessions {
                 let here = match privileges::look(&found.place, false) {
-                    Ok(facts) => privileges::judge(&facts, me),
+                    Ok(facts) => {
+                        let is_stopped = privileges::is_stopped(&settings, &found.session);
+                        privileges::judge(&facts, &me, is_stopped)
+                    }
                     Err(why) => vec![privileges::closed(&found.place, &why)],
                 };
                 closed += usize::from(here.iter().any(|f| f.weight == privileges::Weight::Problem));

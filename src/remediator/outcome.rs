@@ -130,6 +130,9 @@ pub enum BotState {
     /// Its service was started and it is unknown whether it runs, with the reason. It is not
     /// started a second time before it is known to be gone.
     StartUnknown(String),
+    /// Its service ran after its start and was stopped before it was connected, with what starts
+    /// it again.
+    Stopped(String),
     /// Its service does not run, with the reason. The start is retried.
     Down(String),
 }
@@ -142,7 +145,7 @@ impl BotState {
             BotState::Connected => None,
             BotState::NotConnected(_) => Some("not_connected"),
             BotState::StartUnknown(_) => Some("start_unknown"),
-            BotState::Down(_) => Some("down"),
+            BotState::Stopped(_) | BotState::Down(_) => Some("down"),
         }
     }
 }
@@ -155,6 +158,10 @@ impl fmt::Display for BotState {
             BotState::StartUnknown(why) => write!(
                 f,
                 "it is unknown whether it runs, so it is not started a second time: {why}"
+            ),
+            BotState::Stopped(what) => write!(
+                f,
+                "it was stopped after that, before it was connected: {what}"
             ),
             BotState::Down(why) => {
                 write!(f, "it is down: {why}; the start is retried every minute")
@@ -201,6 +208,8 @@ pub enum RunError {
     },
     /// A guard refused to put the copy of creds.json back.
     Restore(RestoreRefusal),
+    /// The files of the run to undo are of another identity than the folder is now.
+    OtherIdentity,
     /// The file system, the lock or the quarantine prevented the run.
     Obstacle(Obstacle),
     /// A file changed during the run. All files were put back except this many, which the
@@ -287,6 +296,7 @@ impl RunError {
             RunError::Refused(refusal) => refusal.label(),
             RunError::StopRefused(stop) | RunError::NotCleanedEither { stop, .. } => stop.label(),
             RunError::Restore(refusal) => refusal.label(),
+            RunError::OtherIdentity => RestoreRefusal::OtherIdentity.label(),
             RunError::Obstacle(obstacle) => obstacle.label(),
             RunError::Changed(_) => "changed",
             RunError::Store(_) => "journal",
@@ -314,6 +324,7 @@ impl RunError {
             | RunError::StopRefused(_)
             | RunError::NotCleanedEither { .. }
             | RunError::Restore(_)
+            | RunError::OtherIdentity
             | RunError::UnknownSession
             | RunError::DuplicateName => Status::Refused,
             RunError::Obstacle(Obstacle::Io(_)) => Status::Failed,
@@ -425,6 +436,7 @@ impl fmt::Display for RunError {
                 write!(f, "{stop}. A clean-up without a stop was refused too: {cleanup}")
             }
             RunError::Restore(refusal) => refusal.fmt(f),
+            RunError::OtherIdentity => f.write_str("the bot was paired anew since that run: its files belong to another identity, and their keys would lie beside those of the new one; leave them where they are, or override with --force"),
             RunError::Obstacle(obstacle) => obstacle.fmt(f),
             RunError::Changed(0) => f.write_str(
                 "a file changed during the move, so a process writes into the folder; all files were put back",

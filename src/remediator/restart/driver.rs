@@ -16,7 +16,7 @@ use clock::Clock;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::control::{Observation, Service};
+use crate::control::Service;
 use crate::folder::{Found, Timestamp};
 use crate::policy::StopRefusal;
 use crate::remediator::insurance::stop as insurance;
@@ -513,7 +513,7 @@ impl Driver {
         let state = self.state.clone();
         let folders = self.folders.clone();
         self.await_task(async move {
-            let phase = state.phase;
+            let (phase, again) = (state.phase, state.again);
             ctx.clock.sleep(after).await;
             if phase == Phase::StopIntended
                 && !locks::still_protect(&ctx.clock, folders, &sessions).await
@@ -527,9 +527,9 @@ impl Driver {
                 }
                 _ => false,
             };
-            let (mut seen, mut why) = seen(&ctx, service.as_ref(), sources, &sessions).await;
+            let mut seen = looks::seen(&ctx, service.as_ref(), sources, &sessions).await;
             let asks = sources == Sources::Connection
-                && (matches!(seen, Seen::Running(_) | Seen::Changing)
+                && (matches!(seen.seen, Seen::Running(_) | Seen::Changing)
                     || matches!(
                         phase,
                         Phase::RunningNotConnected
@@ -541,20 +541,23 @@ impl Driver {
                 connected = who_is_back(&ctx, waiting).await;
                 // The process may have ended meanwhile.
                 if ctx.clock.since(began) > LOOK_EVERY {
-                    (seen, why) = self::seen(&ctx, service.as_ref(), sources, &sessions).await;
+                    seen = looks::seen(&ctx, service.as_ref(), sources, &sessions).await;
                 }
             }
             let paused = match phase {
                 Phase::Down | Phase::HandedOver(HandedTo::Pause) => is_paused(&ctx).await,
+                Phase::WaitingForConnection => seen.seen == Seen::Gone && is_paused(&ctx).await,
+                Phase::StartIntended if again > 0 => is_paused(&ctx).await,
                 _ => false,
             };
             let look = Look {
-                seen,
+                seen: seen.seen,
                 connected,
                 paused,
                 call_ended,
+                on_request: seen.on_request,
             };
-            (Event::Looked(id, look), EffectOutput::Looked(why))
+            (Event::Looked(id, look), EffectOutput::Looked(seen.why))
         });
     }
 
@@ -611,29 +614,6 @@ impl Driver {
             });
             (Event::Cleaned(id), side)
         });
-    }
-}
-
-/// What the supervisor says about the process, and why that is unclear.
-async fn seen(
-    ctx: &Context,
-    service: Option<&Service>,
-    sources: Sources,
-    sessions: &[Found],
-) -> (Seen, String) {
-    let Some(service) = service else {
-        return (Seen::Unknown, "the configuration does not name it".into());
-    };
-    match observe(&ctx.clock, service).await {
-        Observation::Running { mark, .. } => (Seen::Running(mark), String::new()),
-        Observation::Changing(why) => (Seen::Changing, why),
-        Observation::Gone { .. } | Observation::Unknown(_)
-            if sources == Sources::Live && looks::is_alive(ctx, sessions).await =>
-        {
-            (Seen::Contradicted, String::new())
-        }
-        Observation::Gone { .. } => (Seen::Gone, String::new()),
-        Observation::Unknown(why) => (Seen::Unknown, why),
     }
 }
 

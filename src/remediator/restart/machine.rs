@@ -36,6 +36,7 @@
 //! | cleaning | cleaned | | start_intended | observe live |
 //! | cleaning | deadline | | start_intended | break off, observe live |
 //! | start_intended | gone | | start_intended | persist, deadline |
+//! | start_intended | gone | it ran after its start, and a person has paused | paused | (report), note, unlock, observe live |
 //! | start_intended | unknown | | start_intended | observe live |
 //! | start_intended | unknown | for the start timeout: started once | start_intended | persist, deadline |
 //! | start_intended | contradicted | | start_intended | notify, (report), note, observe live |
@@ -59,7 +60,9 @@
 //! | waiting_for_connection | locked | | waiting_for_connection | observe connection |
 //! | waiting_for_connection | lock busy, deadline | | waiting_for_connection | notify, lock, deadline |
 //! | waiting_for_connection | running | all are connected, twice in a row | back | step, forget, unlock, (report) |
-//! | waiting_for_connection | running, changing, gone, unknown, contradicted | time is left | waiting_for_connection | observe connection |
+//! | waiting_for_connection | running, changing, gone, unknown, contradicted | time is left, or it was stopped on request | waiting_for_connection | observe connection |
+//! | waiting_for_connection | gone | it was stopped on request, twice in a row: by a person | operator | forget, unlock, (report) |
+//! | waiting_for_connection | gone | a person has paused | paused | (report), note, unlock, observe live |
 //! | waiting_for_connection | gone | it died, and may be started again | start_intended | observe live |
 //! | waiting_for_connection | running, changing | no time is left | running_not_connected | notify, (report), note, unlock, observe connection |
 //! | waiting_for_connection | gone | no time is left | down | notify, (report), note, unlock, observe live |
@@ -86,6 +89,7 @@
 //! | stop_intended, stopping, stop_unknown, gone, cleaning | own restart | | stop_unknown | lock, deadline |
 //! | start_intended, starting, start_unknown | own restart | | start_unknown | lock, deadline |
 //! | waiting_for_connection | own restart | | waiting_for_connection | lock, deadline |
+//! | waiting_for_connection | own restart | after a reboot | start_unknown | lock, deadline |
 //! | waiting_for_connection | own restart | its time ended meanwhile | running_not_connected | observe connection |
 //! | down | own restart | | down | observe live |
 //! | running_not_connected | own restart | | running_not_connected | observe connection |
@@ -139,6 +143,8 @@ pub const LOCK_WITHIN: Duration = Duration::from_secs(30);
 pub const LOCK_EVERY: Duration = Duration::from_secs(5);
 /// How often a service that dies after its start is started again.
 pub const STARTS_AGAIN: u32 = 2;
+/// So many looks in a row that find it stopped on request mean that a person has stopped it.
+const STOPPED_LOOKS: u8 = 2;
 /// The longest pause between two tries of a round.
 const MAX_BACKOFF: Duration = Duration::from_secs(8);
 
@@ -170,6 +176,7 @@ impl Restart {
             told_unknown: false,
             contradicted: false,
             ended: false,
+            stopped_looks: 0,
             adopted: false,
             leaving: false,
             stopped_at: None,
@@ -527,6 +534,7 @@ impl Transition {
     fn start_intended(&mut self, event: &Event) {
         match event {
             Event::Looked(_, look) => match look.seen {
+                Seen::Gone if self.s.again > 0 && look.paused => self.pauses(),
                 Seen::Gone => self.intend_start(),
                 Seen::Running(_) | Seen::Changing => self.connect(true),
                 // A live source reported it as connected, and nothing has contradicted that.

@@ -15,7 +15,7 @@ use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::folder_record;
 use crate::remediator::restart::leases::HALTS_WITHIN;
 use crate::remediator::restart::machine::{ASKED_WITHIN, CALL_MARGIN, GRACE, PERSIST_WITHIN};
-use crate::remediator::restart::state::{CallKind, Now, RestartId, Returned};
+use crate::remediator::restart::state::{CallKind, Now, RestartId, Returned, Seen, Sources};
 use crate::remediator::runner::{self, Context, blocking};
 use crate::remediator::store::StoreError;
 use crate::remediator::store::clock::boot_id;
@@ -58,6 +58,51 @@ pub(in crate::remediator::restart) async fn observe(
     {
         Ok(observation) => observation,
         Err(_) => Observation::Unknown("timeout: its supervisor did not answer".into()),
+    }
+}
+
+/// What the supervisor says about the process.
+pub(super) struct SeenService {
+    pub(super) seen: Seen,
+    /// See [`Look::on_request`](crate::remediator::restart::state::Look::on_request).
+    pub(super) on_request: bool,
+    /// Why that is unclear.
+    pub(super) why: String,
+}
+
+impl SeenService {
+    fn new(seen: Seen, why: String) -> Self {
+        Self {
+            seen,
+            on_request: false,
+            why,
+        }
+    }
+}
+
+pub(super) async fn seen(
+    ctx: &Context,
+    service: Option<&Service>,
+    sources: Sources,
+    sessions: &[Found],
+) -> SeenService {
+    let Some(service) = service else {
+        let why = "the configuration does not name it";
+        return SeenService::new(Seen::Unknown, why.into());
+    };
+    match observe(&ctx.clock, service).await {
+        Observation::Running { mark, .. } => SeenService::new(Seen::Running(mark), String::new()),
+        Observation::Changing(why) => SeenService::new(Seen::Changing, why),
+        Observation::Gone { .. } | Observation::Unknown(_)
+            if sources == Sources::Live && is_alive(ctx, sessions).await =>
+        {
+            SeenService::new(Seen::Contradicted, String::new())
+        }
+        Observation::Gone { on_request, .. } => SeenService {
+            on_request,
+            ..SeenService::new(Seen::Gone, String::new())
+        },
+        Observation::Unknown(why) => SeenService::new(Seen::Unknown, why),
     }
 }
 

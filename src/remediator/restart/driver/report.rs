@@ -29,6 +29,10 @@ impl Driver {
                 humantime::format_duration(self.state.times.connect)
             )),
             BotVerdict::StartUnknown => BotState::StartUnknown(why),
+            BotVerdict::StoppedAfterStart => BotState::Stopped("a person starts it again".into()),
+            BotVerdict::PausedAfterStart => BotState::Stopped(
+                "all action is paused, so it is started after: baileys_remediator resume".into(),
+            ),
             BotVerdict::Contradicted => BotState::Down(
                 "it is not started while a live source says that it is connected".into(),
             ),

@@ -394,3 +394,24 @@ fn a_stop_that_cannot_be_called_counts_as_none() {
         Some(0.0)
     );
 }
+
+/// A glob that is written wrongly, or an entry behind one that takes every session.
+#[test]
+fn an_entry_of_processes_that_no_session_uses_is_named() {
+    let (mut world, _) = World::new();
+    let config = fs::read_to_string(world.at("config.yml")).unwrap();
+    let more = "  - {name: x, sessions: ['Bot_*'], command: {gone: ['true']}}\n  - {name: y, sessions: [bot], command: {gone: ['true']}}\n";
+    fs::write(world.at("config.yml"), format!("{config}{more}")).unwrap();
+    let (_, _, err) = world.command(&["doctor"]);
+    let wanted = [
+        "processes[1]: its `sessions` match no session",
+        "processes[2]: an earlier entry comes first",
+    ];
+    for wanted in wanted {
+        assert!(err.contains(wanted), "{err}");
+    }
+    world.start();
+    for wanted in wanted {
+        world.says(wanted);
+    }
+}

@@ -131,6 +131,13 @@ impl Asked {
             .any(|evidence| evidence.finding == finding)
     }
 
+    /// The first source that reports this, and what it saw.
+    pub fn who_says(&self, finding: Finding) -> Option<String> {
+        let mut evidence = self.evidence.iter();
+        let found = evidence.find(|evidence| evidence.finding == finding);
+        found.map(ToString::to_string)
+    }
+
     /// Whether the last close in the log says that the login has ended (401).
     pub fn logged_out(&self) -> bool {
         self.logged_out

@@ -133,6 +133,8 @@ pub enum BotState {
     /// Its service ran after its start and was stopped before it was connected, with what starts
     /// it again.
     Stopped(String),
+    /// Its service does not run, and the start is not retried, with the reason.
+    NotStarted(String),
     /// Its service does not run, with the reason. The start is retried.
     Down(String),
 }
@@ -145,7 +147,7 @@ impl BotState {
             BotState::Connected => None,
             BotState::NotConnected(_) => Some("not_connected"),
             BotState::StartUnknown(_) => Some("start_unknown"),
-            BotState::Stopped(_) | BotState::Down(_) => Some("down"),
+            BotState::Stopped(_) | BotState::NotStarted(_) | BotState::Down(_) => Some("down"),
         }
     }
 }
@@ -163,6 +165,7 @@ impl fmt::Display for BotState {
                 f,
                 "it was stopped after that, before it was connected: {what}"
             ),
+            BotState::NotStarted(why) => write!(f, "it is down and not started: {why}"),
             BotState::Down(why) => {
                 write!(f, "it is down: {why}; the start is retried every minute")
             }
@@ -494,14 +497,18 @@ impl fmt::Display for RunError {
                         write!(f, "{error}. The bot is connected")
                     }
                     (RunError::NotStopped(_) | RunError::NotGone(_), _)
-                    | (_, BotState::Down(_)) => write!(f, "{error}. The bot: {bot}"),
+                    | (_, BotState::Down(_) | BotState::NotStarted(_)) => {
+                        write!(f, "{error}. The bot: {bot}")
+                    }
                     _ => write!(f, "{error}. The service was started again; {bot}"),
                 }
             }
             RunError::NotBack { bot, run } => {
                 f.write_str("the folder was cleaned")?;
                 match bot {
-                    BotState::Down(_) => write!(f, ", and the bot has not come back: {bot}.")?,
+                    BotState::Down(_) | BotState::NotStarted(_) => {
+                        write!(f, ", and the bot has not come back: {bot}.")?;
+                    }
                     _ => write!(f, " and the service started; {bot}.")?,
                 }
                 match run {

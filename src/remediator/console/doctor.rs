@@ -68,10 +68,17 @@ pub async fn doctor(
             survey.found
         }
     };
-    let logs = block_in_place(|| {
+    let (logs, unused) = block_in_place(|| {
         let folders = settings.discovery().survey().found;
-        settings.log_overview(folders.iter().map(|found| &found.session))
+        let sessions = || folders.iter().map(|found| &found.session);
+        (
+            settings.log_overview(sessions()),
+            settings.services.unused(sessions()),
+        )
     });
+    for entry in &unused {
+        complain(&format!("warning: {entry}"));
+    }
     for warning in &logs.warnings {
         complain(&format!("warning: {warning}"));
     }

@@ -129,7 +129,16 @@ fn take(
     Err("it changes all the time".into())
 }
 
-/// Puts the newest copy back if creds.json is missing or broken and was `whole` before the
+/// Which creds.json is put back before a start.
+#[derive(Clone, Debug)]
+pub struct CredsCheck {
+    /// The sessions whose file was whole before the stop.
+    pub whole: BTreeSet<String>,
+    /// Also one that is missing, beside one that is broken.
+    pub missing: bool,
+}
+
+/// Puts the newest copy back if creds.json is broken, or missing, and was whole before the
 /// stop. Each restore is a run of its own. A file that was missing or broken before the stop is
 /// left for an operator. Acts only while the service is known to be gone, and within a bounded
 /// time, so that a file system that hangs does not hold up the start.
@@ -137,9 +146,10 @@ pub async fn before_a_start(
     ctx: &Context,
     down: &Down,
     mut sessions: Vec<Found>,
-    whole: &BTreeSet<String>,
+    check: &CredsCheck,
 ) {
-    sessions.retain(|found| whole.contains(found.session.as_str()));
+    sessions.retain(|found| check.whole.contains(found.session.as_str()));
+    let puts_missing = check.missing;
     if !ctx.settings.insurance.enabled {
         return;
     }
@@ -156,7 +166,11 @@ pub async fn before_a_start(
                 let Ok(inventory) = runner::look(found).await else {
                     continue;
                 };
-                let is_torn = matches!(inventory.creds, Creds::Missing | Creds::Broken(_));
+                let is_torn = match inventory.creds {
+                    Creds::Missing => puts_missing,
+                    Creds::Broken(_) => true,
+                    _ => false,
+                };
                 if is_torn {
                     restore_torn(&ctx, &down, found).await;
                 }

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use crate::control::Service;
 use crate::folder::{Found, Timestamp};
 use crate::policy::StopRefusal;
-use crate::remediator::insurance::stop as insurance;
+use crate::remediator::insurance::stop::{self as insurance, CredsCheck};
 use crate::remediator::outcome::{RunError, RunResult};
 use crate::remediator::quarantine::Halt;
 use crate::remediator::runner::{Context, Down, Folders, WeakFolders, blocking};
@@ -32,13 +32,13 @@ use super::leases::{RestartCoordinator, RestartResult, ServiceLease};
 use super::machine::{self, LOOK_EVERY, PERSIST_WITHIN};
 use super::state::{
     CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Look, Phase, Restart, RestartEnd,
-    Seen, Sources, Trigger, WaitingSession,
+    Returned, Seen, Sources, Trigger, WaitingSession,
 };
 
 use effect_output::{EffectOutput, SavedRestart, refused};
 pub use looks::now;
 #[cfg(test)]
-pub(super) use looks::{OBSERVED_WITHIN, is_alive};
+pub(super) use looks::{OBSERVED_WITHIN, who_is_alive};
 pub(super) use looks::{call, end_moves, observe, other_call_may_be_under_way, presence};
 use looks::{is_paused, who_is_back};
 
@@ -576,8 +576,14 @@ impl Driver {
             true => CallKind::Stop,
             false => CallKind::Start,
         };
+        let clock = self.clock().clone();
         self.await_task(async move {
+            let began = clock.now();
             let (returned, why) = call(&service, kind, held).await;
+            let is_long = clock.since(began) >= service.start_timeout;
+            if kind == CallKind::Start && returned == Returned::Ok && is_long {
+                tracing::warn!(service = service.name, "the start command did not return, and the service runs, so it was left alone; it ends with the unit of this program: use a command that returns");
+            }
             (Event::Returned(id, returned), EffectOutput::Called(why))
         });
     }
@@ -600,7 +606,11 @@ impl Driver {
             sibling_runs: Arc::clone(&live.sibling_runs),
             ending: live.ending.clone(),
         });
-        let whole = self.state.whole.clone();
+        let check = CredsCheck {
+            whole: self.state.whole.clone(),
+            // What a bot that has run since has removed, it has removed on purpose.
+            missing: self.state.started_ns.is_none(),
+        };
         let (coordinator, sessions) = (Arc::clone(&self.coordinator), self.sessions.clone());
         self.await_task(async move {
             let cleaned = match job {
@@ -608,7 +618,7 @@ impl Driver {
                 None => None,
             };
             end_moves(&coordinator.ctx.clock, &down.halt).await;
-            insurance::before_a_start(&coordinator.ctx, &down, sessions, &whole).await;
+            insurance::before_a_start(&coordinator.ctx, &down, sessions, &check).await;
             let side = cleaned.map_or(EffectOutput::None, |cleaned| {
                 EffectOutput::Cleaned(Box::new(cleaned))
             });

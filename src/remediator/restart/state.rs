@@ -297,6 +297,9 @@ pub struct Restart {
     pub tries: u32,
     /// How often it was started again after it died.
     pub again: u32,
+    /// No start was called since each creds.json was checked, and put back where it was torn.
+    #[serde(default)]
+    pub creds_checked: bool,
     /// The outcome of the run was reported. Nothing moves after that.
     pub reported: bool,
     /// The operator was notified that it is unknown whether it runs.

@@ -181,6 +181,12 @@ impl Remediator {
         let sessions = self.all_sessions().await;
         let settings = Arc::clone(&self.ctx.settings);
         let count = sessions.len();
+        for entry in settings
+            .services
+            .unused(sessions.iter().map(|found| &found.session))
+        {
+            tracing::warn!("{entry}");
+        }
         let looked = blocking(move || {
             let me = Me::now();
             let mut findings: Vec<_> = privileges::program(&settings, &me)

@@ -90,14 +90,17 @@ pub(super) async fn seen(
         let why = "the configuration does not name it";
         return SeenService::new(Seen::Unknown, why.into());
     };
-    match observe(&ctx.clock, service).await {
+    let observed = observe(&ctx.clock, service).await;
+    let is_unsettled = matches!(observed, Observation::Gone { .. } | Observation::Unknown(_));
+    if sources == Sources::Live
+        && is_unsettled
+        && let Some(says) = who_is_alive(ctx, sessions).await
+    {
+        return SeenService::new(Seen::Contradicted, says);
+    }
+    match observed {
         Observation::Running { mark, .. } => SeenService::new(Seen::Running(mark), String::new()),
         Observation::Changing(why) => SeenService::new(Seen::Changing, why),
-        Observation::Gone { .. } | Observation::Unknown(_)
-            if sources == Sources::Live && is_alive(ctx, sessions).await =>
-        {
-            SeenService::new(Seen::Contradicted, String::new())
-        }
         Observation::Gone { on_request, .. } => SeenService {
             on_request,
             ..SeenService::new(Seen::Gone, String::new())
@@ -152,8 +155,12 @@ pub(in crate::remediator::restart) async fn presence(clock: &Clock, service: &Se
     observe(clock, service).await.presence()
 }
 
-/// Whether a live source reports one of these sessions as connected.
-pub(in crate::remediator::restart) async fn is_alive(ctx: &Context, sessions: &[Found]) -> bool {
+/// A live source that reports one of these sessions as connected: which session, and what the
+/// source says.
+pub(in crate::remediator::restart) async fn who_is_alive(
+    ctx: &Context,
+    sessions: &[Found],
+) -> Option<String> {
     let asked = async {
         // All at once, so that a connected session does not wait for hung ones.
         let mut looks = tokio::task::JoinSet::new();
@@ -161,17 +168,18 @@ pub(in crate::remediator::restart) async fn is_alive(ctx: &Context, sessions: &[
             let ctx = ctx.clone();
             looks.spawn(async move {
                 let asked = ctx.connection.ask(&found.session).await;
-                asked.says(Finding::Connected)
+                let says = asked.who_says(Finding::Connected)?;
+                Some(format!("{}: {says}", found.session))
             });
         }
         while let Some(says) = looks.join_next().await {
-            if says.unwrap_or(false) {
-                return true;
+            if let Ok(Some(says)) = says {
+                return Some(says);
             }
         }
-        false
+        None
     };
-    ctx.clock.timeout(GRACE, asked).await.unwrap_or(false)
+    ctx.clock.timeout(GRACE, asked).await.ok().flatten()
 }
 
 /// Which of these sessions have connected since the given times.

@@ -479,7 +479,9 @@ fn a_pause_holds_once_the_bot_has_had_its_start() {
     let (again, _) = paused(&again, Seen::Gone);
     assert_eq!(again.phase, Phase::HandedOver(HandedTo::Pause));
     // Its first start: it was stopped for the clean-up, and is not left stopped.
-    let (first, effects) = paused(&in_phase(Phase::StartIntended), Seen::Gone);
+    let mut first = in_phase(Phase::StartIntended);
+    first.creds_checked = true;
+    let (first, effects) = paused(&first, Seen::Gone);
     assert_eq!(first.phase, Phase::StartIntended);
     assert_eq!(awaited(&effects), Some(Effect::Persist));
 }
@@ -538,7 +540,26 @@ fn a_call_that_has_ended_is_not_waited_for_until_its_timeout() {
     let (unclear, _) = next(&unclear, &running, at(1, 2010));
     assert_eq!(unclear.phase, Phase::WaitingForConnection);
     let (start, _) = ended(&start, 31);
-    assert_eq!(start.phase, Phase::StartIntended);
+    assert_eq!(start.phase, Phase::Cleaning);
+}
+
+/// A process of the start before may have been killed while it wrote its creds.json.
+#[test]
+fn before_each_further_start_creds_json_is_put_back() {
+    let mut state = in_phase(Phase::Starting);
+    state.round_until = Some(at(1, 200));
+    (state.again, state.tries) = (1, 0);
+    let (state, _) = next(&state, &looked(&state, Seen::Gone), at(1, 10));
+    assert_eq!(state.phase, Phase::StartIntended);
+    let (state, effects) = next(&state, &looked(&state, Seen::Gone), at(1, 12));
+    assert_eq!(awaited(&effects), Some(Effect::Clean(false)));
+    let (state, _) = next(&state, &Event::Cleaned(state.awaited), at(1, 14));
+    assert_eq!(state.phase, Phase::StartIntended);
+    assert_eq!((state.tries, state.again), (1, 1), "the round goes on");
+    let (state, effects) = next(&state, &looked(&state, Seen::Gone), at(1, 15));
+    assert_eq!(awaited(&effects), Some(Effect::Persist));
+    let (state, _) = next(&state, &Event::Saved(state.awaited), at(1, 15));
+    assert!(state.phase == Phase::Starting && !state.creds_checked);
 }
 
 /// Anybody who may write into a folder may have written it.

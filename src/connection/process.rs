@@ -94,6 +94,7 @@ fn judge(id: String, observed: Observation, now: Timestamp) -> ProcessEvidence {
             how,
             ended_by,
             last_start,
+            ..
         } => {
             ended = ended_by.map(Timestamp::from);
             started = last_start.map(Timestamp::from);

@@ -217,6 +217,14 @@ impl ModelWorld {
         {
             self.stays_stopped = true;
         }
+        // It was not stopped after all: a person had done so.
+        if state.phase == Phase::StopIntended
+            && after.phase == Phase::Released
+            && (self.live.is_empty() || self.is_stopping())
+            && !self.other_is_pending(who)
+        {
+            self.stays_stopped = true;
+        }
         if after.phase.is_final() && half.is_none() {
             self.all[who].alive = None;
             self.all[who].awaited = None;

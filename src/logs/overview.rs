@@ -186,8 +186,14 @@ pub fn overview(
         }
     }
     let paths: BTreeSet<&PathBuf> = files.iter().flatten().collect();
-    for (program, logs) in &mut all {
-        logs.own_glob = own_glob(program, &paths);
+    let mut by_program: BTreeMap<Program, Vec<&PathBuf>> = BTreeMap::new();
+    for path in &paths {
+        by_program.entry(Program::of(path)).or_default().push(path);
+    }
+    for (program, paths) in by_program {
+        if let Some(logs) = all.get_mut(&program) {
+            logs.own_glob = own_glob(&program, &paths);
+        }
     }
     warnings.extend(contested(&paths, |path| mapper.contested(path, sessions)));
     // With session_line it is the lines that tell.
@@ -220,16 +226,16 @@ pub fn overview(
     }
 }
 
-/// A glob for the files of one program. None of `paths` that is another's matches it.
-fn own_glob(program: &Program, paths: &BTreeSet<&PathBuf>) -> Option<String> {
+/// A glob that matches these files of a program and no others.
+fn own_glob(program: &Program, paths: &[&PathBuf]) -> Option<String> {
     // With what a shell, a glob or a terminal may take for something else none is offered.
     let is_plain = |text: &str| {
         let plain = |c: char| c.is_alphanumeric() || "/._-+@ ".contains(c);
         text.chars().all(plain) && redacted(text) == text
     };
-    let own = paths.iter().filter(|path| Program::of(path) == *program);
     // The rotations of a log are followed with it. Of dated names tomorrow's is not known.
-    let names: Option<Vec<&str>> = own
+    let names: Option<Vec<&str>> = paths
+        .iter()
         .filter(|path| !is_dated(path))
         .map(|path| path.file_name()?.to_str().filter(|name| is_plain(name)))
         .collect();
@@ -288,30 +294,34 @@ fn lost_logs(lost: &[&ProgramLogs], silent: &[&Arc<str>]) -> Option<String> {
         .map(|logs| format!("{} ({})", logs.files.join(", "), logs.glob))
         .collect();
     let named = format!("{}{}", named.join("; "), more(lost.len()));
-    let glob = lost.iter().find_map(|logs| logs.own_glob.as_ref());
-    let remedy = |session: &str| match glob {
+    let remedy = |session: &str, glob: Option<&String>| match glob {
         Some(glob) => format!("give --logs.path='{session}={glob}', or set logs.session_path"),
         None => format!(
             "give --logs.path='{session}=GLOB' with a GLOB that matches its logs and no others, or set logs.session_path"
         ),
     };
+    let any = lost.iter().find_map(|logs| logs.own_glob.as_ref());
     let is_plain = |name: &str| {
         name.chars()
             .all(|c| c.is_alphanumeric() || "._-+@".contains(c))
     };
-    Some(match (silent, lost) {
-        ([], _) => format!(
+    Some(match silent {
+        [] => format!(
             "these logs belong to no session: {named}; what they hold raises no page. Leave them out of --logs.path, or {}",
-            remedy("NAME")
+            remedy("NAME", any)
         ),
-        ([session], [_]) => format!(
-            "session {session} has no log, and these logs belong to no session: {named}. If they are of {session}, {}",
-            remedy(if is_plain(session) { session } else { "NAME" })
-        ),
-        (several, _) => format!(
+        [session] => {
+            // Which of several programs is the session's is not guessed.
+            let glob = any.filter(|_| lost.len() == 1);
+            format!(
+                "session {session} has no log, and these logs belong to no session: {named}. If they are of {session}, {}",
+                remedy(if is_plain(session) { session } else { "NAME" }, glob)
+            )
+        }
+        several => format!(
             "sessions without a log: {}; logs that belong to no session: {named}. Say which belongs to which, for each: {}",
             names_of(several),
-            remedy("NAME")
+            remedy("NAME", any)
         ),
     })
 }

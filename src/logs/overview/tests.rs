@@ -55,10 +55,10 @@ fn a_session_without_a_log_beside_a_log_without_a_session() {
         panic!("{warnings:?}")
     };
     for part in [
-        "sessions without a log: auth",
+        "session auth has no log",
         "index-error.log, index-out.log",
         "*-out.log",
-        "--logs.path='NAME=/l/{index-error.log,index-out.log}'",
+        "--logs.path='auth=GLOB'",
     ] {
         assert!(warning.contains(part), "{warning}");
     }
@@ -191,10 +191,7 @@ fn what_is_offered_matches_the_logs_of_one_program_only() {
     let rotated = ["/l/x-out.log", "/l/x-out__2026-11-28_00-00-00.log"];
     assert_eq!(offered(&rotated, &["a"]), "a=/l/x-out.log");
     // Two programs: which of them is not guessed.
-    assert_eq!(
-        offered(&["/l/x-out.log", "/l/y-out.log"], &["a"]),
-        "NAME=/l/x-out.log"
-    );
+    assert_eq!(offered(&["/l/x-out.log", "/l/y-out.log"], &["a"]), "a=GLOB");
 }
 
 #[test]

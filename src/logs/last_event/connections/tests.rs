@@ -5,7 +5,7 @@ const B: u64 = 2;
 
 /// What a process does.
 #[derive(Clone, Copy)]
-enum Step {
+enum LogStep {
     Starts(u64),
     Opens(u64),
     Closes(u64),
@@ -13,10 +13,10 @@ enum Step {
     /// Lines were not read.
     Gap,
 }
-use Step::*;
+use LogStep::*;
 
 /// After each step a second has passed.
-fn after(steps: &[Step]) -> Connections {
+fn after(steps: &[LogStep]) -> Connections {
     let mut log = Connections::default();
     for (step, second) in steps.iter().zip(1..) {
         let at = Some(Timestamp::from_secs(second));
@@ -31,7 +31,7 @@ fn after(steps: &[Step]) -> Connections {
     log
 }
 
-fn says(steps: &[Step]) -> &'static str {
+fn says(steps: &[LogStep]) -> &'static str {
     match after(steps).word() {
         None => "nothing",
         Some(LogWord::Opened { .. }) => "opened",

@@ -15,6 +15,7 @@ use memchr::{memchr, memmem};
 use regex::bytes::Regex;
 use serde_json::value::RawValue;
 
+pub use prefix::is_pretty_header;
 use prefix::prefix;
 
 /// Envelopes within envelopes are opened up to this depth.
@@ -102,14 +103,6 @@ pub fn unwrap(line: &[u8]) -> Unwrapped<'_> {
 /// Whether a line that was taken out of its envelopes continues the record before it.
 pub fn is_continuation(text: &[u8]) -> bool {
     matches!(text.first(), Some(b' ' | b'\t' | b'}' | b']' | b')'))
-}
-
-/// Whether the line is the header of a record of pino-pretty.
-pub fn is_pretty_header(text: &[u8]) -> bool {
-    static HEADER: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?-u)^\[[^\]\n]{5,40}\] (?:TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\b").ok()
-    });
-    HEADER.as_ref().is_some_and(|header| header.is_match(text))
 }
 
 /// Whether the line is `key=value …`, which WAHA writes below the header of a record.

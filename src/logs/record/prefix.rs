@@ -5,8 +5,6 @@ use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
-use super::is_pretty_header;
-
 /// A time of day, a zone.
 const CLOCK: &str = r"\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?(?: ?[AaPp]\.?[Mm]\b\.?)?";
 const ZONE: &str = r"(?: ?(?:Z\b|[+-]\d\d:?\d\d\b|(?:GMT|UTC)(?:[+-]\d{1,2}(?::?\d\d)?)?\b|[A-Z]{2,3}T\b|MSK\b|WIB\b|WITA\b)(?: \([A-Z][^)\n]{1,40}\))?)?";
@@ -99,6 +97,14 @@ fn is_no_host(prefix: &[u8]) -> bool {
         .ok()
     });
     WORDS.as_ref().is_some_and(|words| words.is_match(prefix))
+}
+
+/// Whether the line is the header of a record of pino-pretty.
+pub fn is_pretty_header(text: &[u8]) -> bool {
+    static HEADER: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r"(?-u)^\[[^\]\n]{5,40}\] (?:TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\b").ok()
+    });
+    HEADER.as_ref().is_some_and(|header| header.is_match(text))
 }
 
 /// Where the text behind a prefix begins, and whether the prefix says that the line continues.

@@ -3,17 +3,17 @@
 use super::*;
 
 /// Text of a log, and what it counts: of each pattern that may page its events and its reports.
-struct Sample {
+struct TextSample {
     wanted: Vec<(String, u64, u64)>,
     /// It may count, but is no report.
     chat: bool,
     text: String,
 }
 
-fn samples() -> Vec<Sample> {
+fn samples() -> Vec<TextSample> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/logs/reports.txt");
     let all = std::fs::read_to_string(path).unwrap();
-    let mut samples: Vec<Sample> = Vec::new();
+    let mut samples: Vec<TextSample> = Vec::new();
     for line in all.lines() {
         if line.starts_with("# ") {
             continue;
@@ -28,7 +28,7 @@ fn samples() -> Vec<Sample> {
                     reports.parse().unwrap(),
                 ))
             });
-            samples.push(Sample {
+            samples.push(TextSample {
                 wanted: counts.collect(),
                 chat: header == "chat",
                 text: String::new(),

@@ -189,7 +189,7 @@ impl LastEventReader {
             LastWord::Unclear(why) => event.unclear = Some(why),
             LastWord::Closed { at } => {
                 let log_of = |name: &str| newest_log.get(name).copied();
-                let other = around.without_a_log(session.as_str(), log_of);
+                let other = around.without_a_log(session.as_str(), event.last_line, log_of);
                 match other.filter(|_| !by_line) {
                     Some(name) => event.unclear = Some(without_a_log(name)),
                     None => event.last = Some(ConnectionEvent { opened: false, at }),

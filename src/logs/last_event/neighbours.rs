@@ -22,6 +22,8 @@ const MOST_FOLDERS: usize = 64;
 /// A connect writes creds.json. A log that ends longer before than this is not the bot's any
 /// more.
 const STALE_AFTER: Duration = Duration::from_secs(3_600);
+/// A bot whose creds.json is older than this was not connected.
+const DORMANT_AFTER: Duration = Duration::from_secs(30 * 86_400);
 
 /// The sessions that there are.
 #[derive(Debug, Default)]
@@ -92,25 +94,27 @@ impl Neighbours {
         }
     }
 
-    /// The first session but `session` without a log of its own. `log_of` gives when the newest
-    /// log of a session was written.
+    /// The first session but `session` without a log of its own, and not dormant at `at`, when
+    /// the log of `session` was written. `log_of` gives when the newest log of a session was
+    /// written.
     pub(super) fn without_a_log(
         &self,
         session: &str,
+        at: Timestamp,
         log_of: impl Fn(&str) -> Option<Timestamp>,
     ) -> Option<&str> {
         let mut others = self.bots.iter().filter(|(name, _)| ***name != *session);
         let (name, _) = others.find(|(name, creds)| {
-            let Some(written) = log_of(name) else {
-                return true;
-            };
             let creds = creds
                 .as_ref()
                 .and_then(|creds| creds.symlink_metadata().ok());
             let creds = creds
                 .and_then(|creds| creds.modified().ok())
                 .map(Timestamp::from);
-            creds.is_some_and(|creds| creds > written.plus(STALE_AFTER))
+            match log_of(name) {
+                None => creds.is_none_or(|creds| creds >= at.minus(DORMANT_AFTER)),
+                Some(written) => creds.is_some_and(|creds| creds > written.plus(STALE_AFTER)),
+            }
         })?;
         Some(name)
     }

@@ -807,7 +807,14 @@ fn help_names_every_flag_once() {
         (
             REMEDIATOR,
             &["clean"],
-            &["SESSION", "--dry-run", "--force", "--yes", "--inactive-for"],
+            &[
+                "SESSION",
+                "--tier",
+                "--dry-run",
+                "--force",
+                "--yes",
+                "--inactive-for",
+            ],
         ),
         (
             REMEDIATOR,

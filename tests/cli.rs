@@ -268,6 +268,55 @@ fn two_sessions_of_one_name_are_reported_with_a_hint() {
 }
 
 /// `plan`, `clean`, `runs`, `undo`, from beginning to end, and each refusal on the way.
+/// A bot that was logged out and paired anew: its folder was emptied file by file, and the
+/// quarantine stays.
+#[test]
+fn undo_puts_no_keys_of_an_old_identity_beside_a_new_one() {
+    let world = new_world();
+    world.bot("bot", BLOATED, "disconnected");
+    world
+        .remediator(&["clean", "bot"])
+        .must(0, &["files moved into the quarantine"]);
+    let folder = world.path("sessions/bot");
+    let creds = fs::read_to_string(folder.join("creds.json")).unwrap();
+    let mut creds: Value = serde_json::from_str(&creds).unwrap();
+    let quiet = SystemTime::now() - QUARTER;
+    let write = |creds: &Value| {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        let path = folder.join("creds.json");
+        fs::write(&path, creds.to_string()).unwrap();
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(quiet)
+            .unwrap();
+    };
+    creds["signedIdentityKey"]["public"] = serde_json::json!({"type": "Buffer", "data": "AAAA"});
+    let me = creds["me"].take();
+    // With a QR code shown, and logged in.
+    for me in [Value::Null, me] {
+        creds["me"] = me;
+        write(&creds);
+        world
+            .remediator(&["undo", "1"])
+            .must(1, &["paired anew", "--force"]);
+        assert_eq!(
+            fs::read_dir(&folder).unwrap().count(),
+            2,
+            "creds.json and the quarantine"
+        );
+    }
+    world
+        .remediator(&["undo", "1", "--force", "--yes"])
+        .must(0, &["files put back"]);
+}
+
 #[test]
 fn plan_clean_undo() {
     let world = new_world();

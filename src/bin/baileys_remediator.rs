@@ -166,7 +166,7 @@ enum Command {
     Undo {
         /// Run number, or its name in the quarantine; `runs` shows both.
         run: String,
-        /// Undo even if the bot is not known to be disconnected. Asks you to type the session name.
+        /// Undo even if the bot is not known to be disconnected, or was paired anew since. Asks you to type the session name.
         #[arg(long)]
         force: bool,
         /// Skip the confirmation of --force.

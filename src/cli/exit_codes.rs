@@ -68,8 +68,8 @@ pub const MEANINGS: [Meaning; 10] = [
     },
     Meaning {
         commands: "`baileys_remediator doctor`",
-        done: "of one session at least it is known whether its bot is connected",
-        refused: "of no session is that known",
+        done: "the connection of at least one session is known",
+        refused: "the connection of every session is unknown",
         failed: "an error, or there is no session",
     },
     Meaning {

@@ -210,6 +210,32 @@ impl Services {
         })
     }
 
+    /// A sentence for each entry that is the first for none of these sessions: its globs match
+    /// none, or an earlier entry comes first.
+    pub fn unused<'a>(&self, sessions: impl IntoIterator<Item = &'a SessionName>) -> Vec<String> {
+        // How many sessions each entry matches, and whether it is the first for one.
+        let mut matching = vec![(0_usize, false); self.rules.len()];
+        for session in sessions {
+            let name = Path::new(session.as_str());
+            let mut is_first = true;
+            for (rule, (count, first)) in self.rules.iter().zip(&mut matching) {
+                if rule.sessions.is_match(name) {
+                    *count += 1;
+                    *first |= std::mem::take(&mut is_first);
+                }
+            }
+        }
+        let unused = matching.iter().enumerate().filter(|(_, (_, first))| !first);
+        unused
+            .map(|(at, (count, _))| match count {
+                0 => format!("processes[{at}]: its `sessions` match no session"),
+                _ => format!(
+                    "processes[{at}]: an earlier entry comes first for each of the {count} sessions that it matches, so it stops and starts nothing; put it before that entry"
+                ),
+            })
+            .collect()
+    }
+
     /// Whether none may be stopped and started.
     pub fn is_empty(&self) -> bool {
         !self.rules.iter().any(|rule| rule.may_restart)

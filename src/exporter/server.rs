@@ -227,7 +227,7 @@ impl Exporter {
         let names = snapshot.sessions.iter().map(|view| view.session.as_str());
         let mut skipped = snapshot.skipped.iter();
         SessionsSeen {
-            // Its begin: what was read meanwhile waits for the next one.
+            // The start of the scan: logs read during it wait for the next one.
             at: snapshot.at.minus(snapshot.took),
             found: names.map(Arc::from).collect(),
             complete: skipped.all(|skipped| !skipped.reason.hides_folders()),

@@ -425,7 +425,7 @@ pub(super) async fn record(
 pub(super) fn confirm(session: &str) -> Result<(), String> {
     if !std::io::stdin().is_terminal() {
         return Err(
-            "this asks back, and there is no terminal to ask on; add --yes if a person has decided"
+            "this command asks for confirmation, and there is no terminal; add --yes if a person has decided"
                 .into(),
         );
     }

@@ -4,6 +4,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`webhook`] | parses alerts and decides what they ask for |
+//! | [`pull`] | polls Alertmanager for alerts |
 //! | [`store`] | the journal: alerts, runs, restarts |
 //! | [`service`] | `serve`: web server, workers, sweeps |
 //! | [`runner`] | performs one run |

@@ -181,16 +181,25 @@ impl Remediator {
         let sessions = self.all_sessions().await;
         let settings = Arc::clone(&self.ctx.settings);
         let count = sessions.len();
+        for entry in settings
+            .services
+            .unused(sessions.iter().map(|found| &found.session))
+        {
+            tracing::warn!("{entry}");
+        }
         let looked = blocking(move || {
             let me = Me::now();
-            let mut findings: Vec<_> = privileges::program(&settings, me)
+            let mut findings: Vec<_> = privileges::program(&settings, &me)
                 .into_iter()
                 .map(|finding| (None, finding))
                 .collect();
             let mut closed = 0;
             for found in &sessions {
                 let here = match privileges::look(&found.place, false) {
-                    Ok(facts) => privileges::judge(&facts, me),
+                    Ok(facts) => {
+                        let is_stopped = privileges::is_stopped(&settings, &found.session);
+                        privileges::judge(&facts, &me, is_stopped)
+                    }
                     Err(why) => vec![privileges::closed(&found.place, &why)],
                 };
                 closed += usize::from(here.iter().any(|f| f.weight == privileges::Weight::Problem));

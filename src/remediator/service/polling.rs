@@ -192,7 +192,7 @@ impl Remediator {
             tracing::warn!(
                 alerts = others,
                 labels = poller.matches_text(),
-                "there are alerts about auth folders, and none has the labels of this host (alertmanager.match): right if they are about other hosts, else correct the labels"
+                "there are alerts about auth folders, and none has the labels of this host: correct alertmanager.match, unless they are all about other hosts"
             );
         }
     }

@@ -110,9 +110,10 @@ impl Queue<'_> {
             return Ok(Accepted::Cooldown);
         }
         let too_soon = exists(
-            "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2
-             AND (status = 'refused' AND created_steady_ns > ?3 AND NOT was_armed
-                  OR status = 'failed' AND finished_steady_ns > ?3)",
+            "SELECT 1 FROM runs WHERE session = ?1 AND action = ?2 AND status = 'refused'
+             AND created_steady_ns > ?3 AND NOT was_armed
+             UNION ALL SELECT 1 FROM runs WHERE session = ?1 AND action = ?2 AND status = 'failed'
+             AND finished_steady_ns > ?3",
             &[session, &action.label(), &steady.minus(RETRY_AFTER).nanos()],
         )?;
         if too_soon {

@@ -39,9 +39,14 @@ CREATE TABLE runs (
     was_armed INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX runs_by_session ON runs (session, action, status, finished_steady_ns);
+CREATE INDEX runs_by_creation ON runs (session, action, status, created_steady_ns);
 CREATE INDEX runs_by_status ON runs (status, id);
 CREATE INDEX runs_by_name ON runs (run) WHERE run IS NOT NULL;
 ";
+
+/// So many refused runs of a session are kept. A bot that stays connected above its tier adds one
+/// with each repeat of its alert.
+const REFUSED_KEPT: i64 = 1_000;
 
 /// The table of the runs.
 #[derive(Clone, Copy, Debug)]
@@ -194,6 +199,9 @@ impl Runs<'_> {
                 _ => {}
             }
             session_status::ended(tx, id)?;
+            if status == Status::Refused {
+                prune_refused(tx, id, REFUSED_KEPT)?;
+            }
             Ok(())
         })
     }
@@ -229,6 +237,19 @@ impl Runs<'_> {
         }
         Ok(false)
     }
+}
+
+/// Of the session of this run, forgets the oldest refused runs beyond so many. What files they
+/// planned is deleted with the rows of other deleted runs.
+fn prune_refused(db: &Sqlite, id: i64, kept: i64) -> Result<(), rusqlite::Error> {
+    let mut query = db.prepare_cached(
+        "DELETE FROM runs WHERE id IN
+         (SELECT id FROM runs WHERE session = (SELECT session FROM runs WHERE id = ?1)
+          AND action IN ('cleanup', 'emergency', 'plan', 'undo', 'restore') AND status = 'refused'
+          ORDER BY id DESC LIMIT -1 OFFSET ?2)",
+    )?;
+    query.execute([id, kept])?;
+    Ok(())
 }
 
 /// Forgets runs that ended long ago, by both clocks.

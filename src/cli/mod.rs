@@ -98,28 +98,27 @@ pub fn exit_code(exit: ExitCode) -> ExitCode {
 /// `--version`.
 pub fn parse<T: clap::Parser>() -> T {
     let matches = help::with_short_help(T::command()).try_get_matches();
-    matches
-        .and_then(|matches| T::from_arg_matches(&matches))
-        .unwrap_or_else(|error| {
-            // `--help` and `--version` belong on standard output.
-            if !error.use_stderr() {
-                check_output(error.print().and_then(|()| io::stdout().flush()));
-                let failed = OUTPUT_FAILED.load(Ordering::Relaxed);
-                std::process::exit(if failed {
-                    FAILED.into()
-                } else {
-                    error.exit_code()
-                });
-            }
-            let text = error.render().to_string();
-            let harmless = neutral(&text);
-            if harmless == text {
-                error.exit();
-            }
-            // The message repeats the arguments, which a terminal must not interpret.
-            complain(&harmless);
-            std::process::exit(error.exit_code())
-        })
+    let parsed = matches.and_then(|matches| T::from_arg_matches(&matches));
+    parsed.unwrap_or_else(|error| {
+        // `--help` and `--version` belong on standard output.
+        if !error.use_stderr() {
+            check_output(error.print().and_then(|()| io::stdout().flush()));
+            let failed = OUTPUT_FAILED.load(Ordering::Relaxed);
+            std::process::exit(if failed {
+                FAILED.into()
+            } else {
+                error.exit_code()
+            });
+        }
+        let text = error.render().to_string();
+        let harmless = neutral(&text);
+        if harmless == text {
+            error.exit();
+        }
+        // The message repeats the arguments, which a terminal must not interpret.
+        complain(&harmless);
+        std::process::exit(error.exit_code())
+    })
 }
 
 /// The same on standard error, behind the log. Waits for the reader.

@@ -587,7 +587,7 @@ fn force_asks_back() {
     let flags = world.remediator_flags();
     world
         .remediator(&["clean", "bot", "--force"])
-        .must(2, &["no terminal to ask on", "--yes"]);
+        .must(2, &["there is no terminal", "--yes"]);
     // On its own --yes overrides nothing.
     world
         .remediator(&["clean", "bot", "--yes"])
@@ -633,7 +633,7 @@ fn force_asks_back() {
     world.remediator(&["undo", &run]).must(1, &["connected"]);
     world
         .remediator(&["undo", &run, "--force"])
-        .must(2, &["no terminal to ask on"]);
+        .must(2, &["there is no terminal"]);
     let said = on_terminal(
         &world,
         REMEDIATOR,

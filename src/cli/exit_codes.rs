@@ -23,12 +23,18 @@ pub struct Meaning {
 }
 
 /// Every command of both programs.
-pub const MEANINGS: [Meaning; 9] = [
+pub const MEANINGS: [Meaning; 10] = [
     Meaning {
         commands: "`baileys_exporter`",
         done: "ended by a signal",
         refused: "",
         failed: "could not start",
+    },
+    Meaning {
+        commands: "`baileys_exporter check-config`, `baileys_remediator check-config`",
+        done: "the file can be used",
+        refused: "",
+        failed: "it cannot, or there is none",
     },
     Meaning {
         commands: "`baileys_exporter status`",

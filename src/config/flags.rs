@@ -75,7 +75,7 @@ pub struct CommonFlags {
     )]
     pub logs_path: Vec<String>,
 
-    /// YAML configuration file; both programs read the same one. Flags take precedence over it.
+    /// YAML configuration file; both programs read the same one. Flags take precedence over it [default: the first of $BAILEYS_CONFIG, $XDG_CONFIG_HOME/baileys/config.yml and /etc/baileys/config.yml].
     #[arg(long = "config.file", value_name = "FILE", global = true)]
     pub config_file: Option<PathBuf>,
 }

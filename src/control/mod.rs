@@ -22,10 +22,11 @@ use window::Windows;
 
 pub use supervisor::{CallError, Observation, Presence};
 
-/// What fills the placeholders of a text: a session's name, and the named groups of
-/// `connection.session_pattern`.
+/// What fills the placeholders of a text: a session's name, the named groups of
+/// `connection.session_pattern`, and the name of this host.
 pub fn placeholders(pattern: Option<&Regex>) -> Placeholders {
     Placeholders::new("session", "connection.session_pattern", pattern)
+        .with_constant("hostname", crate::host::name())
 }
 
 /// Times and limits of a service; the same for all that a rule matches.

@@ -23,6 +23,7 @@ use log_tailer::LogGlob;
 use regex::bytes::{Captures, Regex};
 
 use crate::folder::SessionName;
+use crate::host;
 
 use super::log_name::{Program, candidates, plain_name, writer_name};
 use super::sessions::{DeclaredSessions, KnownSessions};
@@ -139,6 +140,15 @@ impl SessionMapper {
             Some(regex) => regex.capture_names().flatten().any(|known| known == group),
             None => group == DEFAULT_GROUP,
         };
+        let name = name.into_iter().map(|part| match part {
+            NamePart::Group(group)
+                if group == "hostname" && !knows(&path, &group) && !knows(&line, &group) =>
+            {
+                NamePart::Text(host::name())
+            }
+            part => part,
+        });
+        let name: Vec<NamePart> = name.collect();
         for part in &name {
             let NamePart::Group(group) = part else {
                 continue;

@@ -399,8 +399,8 @@ impl RunOutcome {
     }
 }
 
-/// Exit code of a command; see [`exit_codes`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Exit code of a command, the worst last; see [`exit_codes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
     /// The command succeeded.
     Done = exit_codes::DONE as isize,

@@ -284,7 +284,9 @@ impl Remediator {
                 let read = read.map_err(failed).ok();
                 let journal = read.as_ref().map(|(totals, seen)| (totals, seen));
                 let is_up = self.journal.problem().is_none();
-                exposition::respond(&headers, metric_families(&self.live, is_up, journal))
+                let families = metric_families(&self.live, is_up, journal);
+                let labels = self.ctx.settings.labels.pairs();
+                exposition::respond(&headers, families.with_labels(labels))
             })
             .await
     }

@@ -301,8 +301,8 @@ fn errors_name_the_key() {
             "must hold {session}",
         ),
         (
-            "{name: a, command: {stop: a b, start: [a], gone: [a]}}",
-            "line",
+            "{name: a, command: {stop: \"a 'b\", start: [a], gone: [a]}}",
+            "a quote in this command is not closed",
         ),
         (
             "{systemd: {unit: a.service}, sessions: ['[']}",

@@ -22,6 +22,7 @@ use exporter_toolkit::secret;
 
 use super::processes::{BreakerSection, MOVED, ProcessSection};
 use super::span::span;
+use super::trigger::TriggerSource;
 
 /// Reads the file at `path`.
 pub fn read(path: &Path) -> Result<File, String> {
@@ -56,6 +57,7 @@ pub struct File {
     pub emergency: Emergency,
     pub connection: ConnectionSection,
     pub logs: Logs,
+    pub trigger: Option<TriggerSource>,
     pub webhook: Webhook,
     pub alertmanager: Option<AlertmanagerSection>,
     pub quarantine: QuarantineSection,

@@ -4,6 +4,8 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`webhook`] | parses alerts and decides what they ask for |
+//! | [`pull`] | polls Alertmanagers for alerts |
+//! | [`local`] | evaluates the tiers without alerts |
 //! | [`store`] | the journal: alerts, runs, restarts |
 //! | [`service`] | `serve`: web server, workers, sweeps |
 //! | [`runner`] | performs one run |
@@ -20,6 +22,7 @@
 
 pub mod console;
 pub mod insurance;
+pub mod local;
 pub mod metrics;
 pub mod movability;
 pub mod outcome;

@@ -20,6 +20,7 @@ use crate::policy::{BatchSetting, CredsPlace, Thresholds};
 use crate::rules::RuleSettings;
 use exporter_toolkit::secret;
 
+use super::notify::NotifySection;
 use super::processes::{BreakerSection, MOVED, ProcessSection};
 use super::span::span;
 use super::trigger::TriggerSource;
@@ -60,6 +61,7 @@ pub struct File {
     pub trigger: Option<TriggerSource>,
     pub webhook: Webhook,
     pub alertmanager: Option<AlertmanagerSection>,
+    pub notify: Option<NotifySection>,
     pub quarantine: QuarantineSection,
     pub insurance: InsuranceSection,
     pub state: StateSection,

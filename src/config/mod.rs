@@ -6,6 +6,7 @@ mod alertmanager;
 mod file;
 mod flags;
 mod globs;
+mod notify;
 mod processes;
 mod span;
 mod trigger;
@@ -13,6 +14,7 @@ mod trigger;
 pub use alertmanager::{AlertmanagerSettings, Alertmanagers, Placeholders, System};
 pub use file::Insurance;
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
+pub use notify::{Notify, NotifyUrl, NotifyWebhook};
 pub use processes::BreakerSettings;
 pub use span::parse_span;
 pub use trigger::TriggerSource;
@@ -75,6 +77,8 @@ pub struct Settings {
     pub alert_match: BTreeMap<String, String>,
     /// The Alertmanagers that are polled, if any.
     pub alertmanagers: Option<AlertmanagerSettings>,
+    /// How a person is told what `serve` has done, if at all.
+    pub notify: Option<Notify>,
     /// File with the webhook's bearer token.
     pub token_file: Option<PathBuf>,
     /// How long the quarantine keeps what was moved.
@@ -321,6 +325,7 @@ impl Settings {
             trigger: remediator.trigger.or(file.trigger).unwrap_or_default(),
             alert_match,
             alertmanagers,
+            notify: file.notify.map(notify::NotifySection::build).transpose()?,
             token_file: remediator
                 .webhook_token_file
                 .clone()

@@ -88,6 +88,8 @@ declare_metrics! {
         "When the local trigger last evaluated all folders, as Unix time; 0 before the first time, and without --trigger=local.";
     LOCAL_UNREAD: gauge "baileys_remediator_local_unread_sessions" &[],
         "Auth folders that the local trigger could not read at its last evaluation; 0 without --trigger=local.";
+    NOTIFICATIONS: counter "baileys_remediator_notifications_total" &["outcome"],
+        "Messages of `notify` since the start, by outcome: sent, failed (and tried again).";
     OTHER_HOSTS: gauge "baileys_remediator_unmatched_alerts" &[],
         "Alerts about auth folders while none of them has the labels of this host (alertmanager.match), as of the last look at all hosts; 0 while one has, and where no Alertmanager is polled.";
     TRUNCATED: counter "baileys_remediator_webhook_alerts_truncated_total" &[],
@@ -136,6 +138,8 @@ pub struct Live {
     polled: Mutex<BTreeMap<&'static str, u64>>,
     /// When the local trigger last evaluated, and how many folders it could not read.
     evaluated: Mutex<Option<(Timestamp, usize)>>,
+    notifications_sent: AtomicU64,
+    notifications_failed: AtomicU64,
     /// Alerts of other hosts where none is of this one.
     pub others: AtomicU64,
     /// Alerts truncated by Alertmanager.
@@ -184,6 +188,15 @@ impl Live {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(name.to_owned(), Some(is_up))
             != Some(Some(is_up))
+    }
+
+    /// Counts a message of `notify`.
+    pub fn notified(&self, is_sent: bool) {
+        let count = match is_sent {
+            true => &self.notifications_sent,
+            false => &self.notifications_failed,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The local trigger has evaluated all folders but those that could not be read.
@@ -362,6 +375,13 @@ fn add_live(out: &mut MetricFamilies, live: &Live) {
             let alerts = polled.get(outcome).copied().unwrap_or(0);
             out.add(&POLLED, &[outcome], alerts as f64);
         }
+    }
+    for (outcome, count) in [
+        ("sent", &live.notifications_sent),
+        ("failed", &live.notifications_failed),
+    ] {
+        let count = count.load(Ordering::Relaxed) as f64;
+        out.add(&NOTIFICATIONS, &[outcome], count);
     }
     out.add(
         &OTHER_HOSTS,

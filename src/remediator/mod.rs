@@ -6,6 +6,7 @@
 //! | [`webhook`] | parses alerts and decides what they ask for |
 //! | [`pull`] | polls Alertmanagers for alerts |
 //! | [`local`] | evaluates the tiers without alerts |
+//! | [`notify`] | tells a person what has happened |
 //! | [`store`] | the journal: alerts, runs, restarts |
 //! | [`service`] | `serve`: web server, workers, sweeps |
 //! | [`runner`] | performs one run |
@@ -25,6 +26,7 @@ pub mod insurance;
 pub mod local;
 pub mod metrics;
 pub mod movability;
+pub mod notify;
 pub mod outcome;
 pub mod overview;
 pub mod page;

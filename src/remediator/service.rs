@@ -30,6 +30,7 @@ use crate::config::System;
 use crate::connection::State;
 use crate::folder::discovery::{self, ProblemLog, Skipped};
 use crate::folder::{Discovery, Found};
+use crate::policy::ladder::Standing;
 use crate::state_file;
 use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 
@@ -70,6 +71,7 @@ mod housekeeping;
 mod intake;
 mod journal_health;
 mod local;
+mod notifying;
 mod page_cache;
 mod pages;
 mod perform;
@@ -95,6 +97,8 @@ pub struct Remediator {
     /// Bytes in each session's quarantine.
     held: Mutex<HashMap<String, u64>>,
     live: Live,
+    /// What the local trigger found at its last evaluation.
+    standings: Mutex<Vec<Standing>>,
     pages: page_cache::Pages,
     wake: Notify,
     /// A run is on record as under way, and nobody works on it.
@@ -184,6 +188,7 @@ impl Remediator {
             clock: Mutex::default(),
             held: Mutex::default(),
             live: Live::default(),
+            standings: Mutex::default(),
             pages: page_cache::Pages::default(),
             wake: Notify::new(),
             sweep_now: Notify::new(),
@@ -217,6 +222,7 @@ impl Remediator {
         tasks.spawn(Arc::clone(&self).insure_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).poll_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).evaluate_for_ever(stopping.clone()));
+        tasks.spawn(Arc::clone(&self).notify_for_ever(stopping.clone()));
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
         let privileges = tokio::spawn(Arc::clone(&self).say_privileges());
         let handler = {

@@ -1,6 +1,6 @@
 //! The local trigger: evaluates the ladder on the live folders.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use crate::config::TriggerSource;
@@ -63,6 +63,10 @@ impl Remediator {
         evaluating.reader = Some(reader);
         let now = self.ctx.clock.since(evaluating.began);
         let standings = evaluating.ladder.evaluate(now, &readings);
+        self.standings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&standings);
         let armed = match self.ctx.ask(|store| store.armed().all()).await {
             Ok(armed) => armed,
             Err(error) => return tracing::error!("failed to load the armed runs: {error}"),

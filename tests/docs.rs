@@ -498,6 +498,8 @@ fn the_example_configuration_is_understood_and_complete() {
         "alertmanager.http_config.authorization",
         "alertmanager.http_config.basic_auth",
         "alertmanager.http_config.tls_config",
+        "notify",
+        "notify.webhook",
         "quarantine",
         "insurance",
         "state",

@@ -23,8 +23,10 @@ use crate::policy::{BatchSetting, CredsPlace, Thresholds};
 use crate::rules::RuleSettings;
 use exporter_toolkit::secret;
 
+use super::notify::NotifySection;
 use super::processes::{BreakerSection, ProcessSection};
 use super::span::span;
+use super::trigger::TriggerSource;
 
 /// The file's text.
 pub fn parse(text: &str) -> Result<File, ConfigError> {
@@ -67,8 +69,10 @@ pub struct File {
     pub emergency: Emergency,
     pub connection: ConnectionSection,
     pub logs: Logs,
+    pub trigger: Option<TriggerSource>,
     pub webhook: Webhook,
     pub alertmanager: Option<AlertmanagerSection>,
+    pub notify: Option<NotifySection>,
     pub quarantine: QuarantineSection,
     pub insurance: InsuranceSection,
     pub state: StateSection,

@@ -12,9 +12,11 @@ mod hint;
 mod labels;
 mod list;
 mod position;
+mod notify;
 mod processes;
 mod source;
 mod span;
+mod trigger;
 
 pub use alertmanager::{AlertmanagerSettings, Alertmanagers, Placeholders, System};
 pub use error::ConfigError;
@@ -22,9 +24,11 @@ pub use file::Insurance;
 pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags};
 pub use labels::CustomLabels;
 pub use position::Position;
+pub use notify::{Notify, NotifyUrl, NotifyWebhook};
 pub use processes::BreakerSettings;
 pub use source::{ConfigSource, OF_THE_MACHINE, VARIABLE};
 pub use span::parse_span;
+pub use trigger::TriggerSource;
 
 use self::processes::MAX_TIMEOUT;
 
@@ -83,10 +87,14 @@ pub struct Settings {
     pub connection: ConnectionSettings,
     /// Which logs are read, and what for.
     pub logs: Arc<LogSettings>,
+    /// Where `serve` gets to know that a folder has reached a tier.
+    pub trigger: TriggerSource,
     /// Labels an alert must carry before it acts.
     pub alert_match: BTreeMap<String, String>,
     /// The Alertmanagers that are polled, if any.
     pub alertmanagers: Option<AlertmanagerSettings>,
+    /// How a person is told what `serve` has done, if at all.
+    pub notify: Option<Notify>,
     /// File with the webhook's bearer token.
     pub token_file: Option<PathBuf>,
     /// How long the quarantine keeps what was moved.
@@ -388,8 +396,10 @@ impl Settings {
             labels,
             connection,
             logs: log_settings,
+            trigger: remediator.trigger.or(file.trigger).unwrap_or_default(),
             alert_match,
             alertmanagers,
+            notify: file.notify.map(notify::NotifySection::build).transpose()?,
             token_file: remediator
                 .webhook_token_file
                 .clone()
@@ -428,6 +438,31 @@ impl Settings {
             return Err("no auth folder is named; give --sessions.path=[NAME=]PATH, a root of auth folders or one of them (or sessions.paths in the configuration file)".into());
         }
         Ok(())
+    }
+
+    /// Errors: `serve` would learn of no tier, or the local trigger is combined with alerts.
+    pub fn require_trigger(&self) -> Result<(), String> {
+        let has_token = self.token_file.is_some();
+        match self.trigger {
+            TriggerSource::Local => {
+                let configured = [
+                    ("--webhook.token-file (webhook.token_file)", has_token),
+                    (
+                        "--webhook.match (webhook.match)",
+                        !self.alert_match.is_empty(),
+                    ),
+                    ("alertmanager", self.alertmanagers.is_some()),
+                ];
+                match configured.iter().find(|(_, is_configured)| *is_configured) {
+                    Some((key, _)) => Err(format!(
+                        "--trigger=local (trigger: local) excludes {key}: with it no alert is accepted, pushed or polled; remove one of the two"
+                    )),
+                    None => Ok(()),
+                }
+            }
+            TriggerSource::Alerts if has_token || self.alertmanagers.is_some() => Ok(()),
+            TriggerSource::Alerts => Err("no source of alerts: --webhook.token-file is missing (it holds the bearer token that Alertmanager sends; make one with: (umask 077; head -c 32 /dev/urandom | base64 > webhook.token)), and so is alertmanager.urls in the configuration (Alertmanager is polled then, without a token); without Prometheus and Alertmanager, set --trigger=local".into()),
+        }
     }
 
     /// A [`Discovery`] over the configured paths.

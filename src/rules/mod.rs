@@ -9,6 +9,8 @@
 //! | `<<{sessions}>>` | nothing, or the matcher of the group in braces |
 //! | `<<override>>` | nothing, or a label with the number of the group |
 //! | `<<warning>>` and so on | the group's threshold of that tier |
+//! | `<<hold warning>>` and so on | how long a folder holds that tier before its alert fires |
+//! | `<<look back>>` | how old a reading may be, [`LOOK_BACK`] |
 //! | `<<jump>>`, `<<refused seconds>>` | [`RuleSettings`] |
 //! | `<<exporter_job>>`, `<<remediator_job>>`, `<<runbooks>>`, `<<dashboards>>` | the same |
 //!
@@ -18,6 +20,7 @@ use std::time::Duration;
 
 use globset::Glob;
 
+use crate::policy::ladder::LOOK_BACK;
 use crate::policy::{Thresholds, Tier};
 
 const TEMPLATE: &str = include_str!("baileys.rules.yml");
@@ -200,12 +203,14 @@ fn with_scope(line: &str, scope: &Scope) -> String {
     } else {
         format!("{{{}}}", scope.matcher)
     };
-    let mut line = line.to_owned();
+    let mut line = line.replace("<<look back>>", &minutes(LOOK_BACK));
     for tier in Tier::ALL {
-        line = line.replace(
-            &format!("<<{tier}>>"),
-            &scope.thresholds.of(tier).to_string(),
-        );
+        line = line
+            .replace(
+                &format!("<<{tier}>>"),
+                &scope.thresholds.of(tier).to_string(),
+            )
+            .replace(&format!("<<hold {tier}>>"), &minutes(tier.hold()));
     }
     // Quoted, because a name may contain YAML syntax.
     if let Some((key, expr)) = line.split_once("expr: ")
@@ -342,6 +347,11 @@ fn ascii_only(expression: &str) -> String {
         }
     }
     out
+}
+
+/// A span of whole minutes as Prometheus writes it.
+fn minutes(span: Duration) -> String {
+    format!("{}m", span.as_secs() / 60)
 }
 
 /// A string of PromQL.

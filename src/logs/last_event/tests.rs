@@ -62,9 +62,9 @@ fn at(clock: &str) -> Option<Timestamp> {
 }
 
 /// Auth folders and logs.
-struct Host(tempfile::TempDir);
+struct LogDir(tempfile::TempDir);
 
-impl Host {
+impl LogDir {
     fn new(folders: &[&str]) -> Self {
         let host = Self(tempfile::tempdir().unwrap());
         std::fs::create_dir(host.0.path().join("logs")).unwrap();
@@ -131,7 +131,7 @@ const CLOSED: &str = "connection closed";
 fn a_close_of_another_session_of_the_process() {
     let text = pino("10:00:00", OPENED) + &pino("11:00:00", CLOSED);
     let two = pino("10:00:00", OPENED) + &pino("10:10:00", OPENED) + &pino("11:00:00", CLOSED);
-    let host = Host::new(&["main", "cliente2"]);
+    let host = LogDir::new(&["main", "cliente2"]);
     host.log("main-out.log", &text);
     let why = host.unclear("main", &[]);
     assert!(
@@ -155,7 +155,7 @@ fn a_close_of_another_session_of_the_process() {
         "{why}"
     );
     // One process with two connections, whoever has a log.
-    let host = Host::new(&["main"]);
+    let host = LogDir::new(&["main"]);
     host.log("main-out.log", &text);
     assert!(host.is_closed("main"), "a single bot gets its verdict");
     host.log("main-out.log", &two);
@@ -166,7 +166,7 @@ fn a_close_of_another_session_of_the_process() {
 fn a_close_of_a_sub_bot() {
     let text = pino("10:00:00", OPENED) + &pino("11:00:00", CLOSED);
     for folders in [&["ventas", "ventas/sub1"][..], &["ventas", "jadibot/sub1"]] {
-        let host = Host::new(folders);
+        let host = LogDir::new(folders);
         host.log("ventas-out.log", &text);
         assert!(
             host.unclear("ventas", &[]).contains("sub1 has no log"),
@@ -174,7 +174,7 @@ fn a_close_of_a_sub_bot() {
         );
     }
     // Directories that are no auth folders are no bots.
-    let host = Host::new(&["ventas"]);
+    let host = LogDir::new(&["ventas"]);
     for other in ["src", "node_modules/x", "tmp"] {
         std::fs::create_dir_all(host.0.path().join("sessions").join(other)).unwrap();
     }
@@ -184,7 +184,7 @@ fn a_close_of_a_sub_bot() {
 
 #[test]
 fn a_glob_over_the_logs_of_many_programs() {
-    let host = Host::new(&["ventas", "soporte", "tienda"]);
+    let host = LogDir::new(&["ventas", "soporte", "tienda"]);
     host.log("ventas-out.log", &by(1, "10:00:00", OPENED));
     host.log(
         "soporte-out.log",
@@ -222,7 +222,7 @@ fn a_glob_over_the_logs_of_many_programs() {
 #[test]
 fn several_logs_of_one_bot() {
     let closed = by(7, "10:00:00", OPENED) + &by(7, "11:00:00", CLOSED);
-    let host = Host::new(&["a"]);
+    let host = LogDir::new(&["a"]);
     host.log("a-out.log", &closed);
     host.log(
         "a-error.log",

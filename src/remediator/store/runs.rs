@@ -216,7 +216,7 @@ impl Runs<'_> {
         })
     }
 
-    /// The runs that have ended since an earlier look, oldest first, at most [`MAX_ENDED`] of them; and
+    /// The runs that have ended since an earlier look, oldest first, at most `MAX_ENDED` of them; and
     /// what that look has seen: the latest run, and those up to it that had not ended. Without
     /// an earlier look, none.
     pub fn ended_since(&self, seen: Option<RunsSeen>) -> Result<(RunsSeen, Vec<Run>), StoreError> {

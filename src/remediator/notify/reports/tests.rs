@@ -53,7 +53,9 @@ fn a_clean_up_is_reported_with_its_numbers_and_the_way_back() {
     };
     for quiet in [nothing, by_hand, plan, run(Status::Running, None)] {
         assert!(
-            reports.of_runs(&[quiet.clone()], MINUTE).is_empty(),
+            reports
+                .of_runs(std::slice::from_ref(&quiet), MINUTE)
+                .is_empty(),
             "{quiet:?}"
         );
     }

@@ -370,10 +370,24 @@ MORE
         net::post(&url, &headers, body.as_bytes())
     }
 
+    /// Runs a command as the user that serves.
     pub fn command(&self, args: &[&str]) -> (Option<i32>, String, String) {
         let args = args.iter().map(|arg| (*arg).to_owned());
         let args = args.chain(self.all_flags());
-        let (status, out, err) = process::run(Path::new(REMEDIATOR), args, SOON).unwrap();
+        let run = |program: &str, args: Vec<String>| {
+            process::run(Path::new(program), args, SOON).unwrap()
+        };
+        let (status, out, err) = match self.user {
+            None => run(REMEDIATOR, args.collect()),
+            Some(uid) => {
+                let user = [format!("--reuid={uid}"), format!("--regid={uid}")];
+                let rest = ["--clear-groups", "--", REMEDIATOR].map(str::to_owned);
+                run(
+                    "setpriv",
+                    user.into_iter().chain(rest).chain(args).collect(),
+                )
+            }
+        };
         (status.code(), out, err)
     }
 

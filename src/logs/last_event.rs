@@ -2,8 +2,8 @@
 //! "opened" or "closed", and when?
 //!
 //! A close counts only if the logs show that it ended the connection of this session:
-//! [`connections`] decides for one log, [`last_word`] for all logs of a session, and
-//! [`neighbours`] knows the sessions that the same process may run.
+//! `connections` decides for one log, `last_word` for all logs of a session, and
+//! `neighbours` knows the sessions that the same process may run.
 
 mod connections;
 mod dates;

@@ -37,9 +37,7 @@ impl Doubt {
     /// For a person; continues "the connection was closed, but".
     pub(super) const fn reason(self) -> &'static str {
         match self {
-            Self::NotTheOpener => {
-                "by another process than the one that had opened, as far as its log shows"
-            }
+            Self::NotTheOpener => "the log does not show that the same process had opened it",
             Self::SeveralConnections => {
                 "its process has several connections, and the log does not tell which one; set logs.session_line"
             }

@@ -85,7 +85,7 @@ impl Forms {
 }
 
 /// The indented lines of an error or an object.
-const CODE: &str = r#" +(?:at |[}\])]|["']?[\w$:.-]{1,60}["']?: |[{\[]|isBoom)"#;
+const CODE: &str = r#" +(?:at |[}\])]|["']?[\w$:.-]{1,60}["']?: |[{\[]\s*$|\[Symbol\(|isBoom)"#;
 
 /// Words that begin a sentence of the bot, where a host would stand.
 fn is_no_host(prefix: &[u8]) -> bool {

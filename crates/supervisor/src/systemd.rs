@@ -98,7 +98,7 @@ impl Supervisor for Systemd {
             None => None,
         };
         let mut observed = state.judge(populated);
-        // The machine stops its units at its own end; nobody means this one.
+        // At a shutdown the machine stops all units; no person asked for this one.
         if let Observation::Gone { on_request, .. } = &mut observed
             && *on_request
         {

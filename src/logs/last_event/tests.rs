@@ -154,7 +154,7 @@ fn a_close_of_another_session_of_the_process() {
         why.starts_with("session cliente2 has no log of its own"),
         "{why}"
     );
-    // One process with two connections, whoever has a log.
+    // One process with two connections, even if every session has a log.
     let host = LogDir::new(&["main"]);
     host.log("main-out.log", &text);
     assert!(host.is_closed("main"), "a single bot gets its verdict");

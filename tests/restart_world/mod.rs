@@ -64,6 +64,7 @@ pub struct World {
     user: Option<u32>,
     /// Goes before the remediator's command.
     wrapper: Vec<String>,
+    config: PathBuf,
 }
 
 impl World {
@@ -77,6 +78,7 @@ impl World {
         fs::set_permissions(dir.path().join("token"), mode).unwrap();
         let world = Self {
             port: net::free_port(None).unwrap(),
+            config: dir.path().join("config.yml"),
             dir,
             server: None,
             patience: Patience::new(6 * SOON),
@@ -121,6 +123,11 @@ MORE
             .replace("DIR", &self.dir.path().display().to_string())
             .replace("MORE", more);
         fs::write(self.at("config.yml"), yaml).unwrap();
+    }
+
+    /// The remediator reads this configuration.
+    pub fn use_config(&mut self, file: PathBuf) {
+        self.config = file;
     }
 
     /// The remediator gets this flag as well.
@@ -216,7 +223,7 @@ MORE
         let mut flags = vec![
             format!("--sessions.path={}", self.at("sessions").display()),
             format!("--state.path={}", self.at("state").display()),
-            format!("--config.file={}", self.at("config.yml").display()),
+            format!("--config.file={}", self.config.display()),
         ];
         flags.extend(self.flags.iter().cloned());
         flags

@@ -198,8 +198,12 @@ impl Driver {
         let mut ends = phase.is_final();
         // The next look, or the next try, comes later.
         let is_backoff = phase == Phase::StartIntended && !self.state.contradicted;
+        // A call that may be under way ends within its time limit.
+        let is_unknown = matches!(phase, Phase::StopUnknown | Phase::StartUnknown);
         let waits = effects.iter().any(|effect| match effect {
-            Effect::Observe(after, _) => *after >= self.state.times.retry && !is_backoff,
+            Effect::Observe(after, _) => {
+                *after >= self.state.times.retry && !is_backoff && !is_unknown
+            }
             _ => false,
         });
         for effect in effects {

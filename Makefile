@@ -10,7 +10,7 @@ TEST_PACKAGES := $(DEMO_PACKAGES) chromium iproute2 strace systemd python3 pytho
 # What the bench measures the exporter against.
 BENCH_PACKAGES := gcc libc6-dev mtail ripgrep
 
-.PHONY: demo test quick check deny build soak fuzz bench screenshots clean help
+.PHONY: demo test quick check deny build soak fuzz bench bench-fleet screenshots clean help
 
 help:
 	@echo "make demo    watch a bloated folder be found, alerted, cleaned and resolved (about 2 minutes)"
@@ -22,6 +22,7 @@ help:
 	@echo "make soak    what make test bounds, in full: logs in every style of rotation for 10 minutes, storms, errors"
 	@echo "make fuzz    each fuzz target for 10 minutes; needs a nightly compiler and cargo-fuzz"
 	@echo "make bench   what reading logs costs, beside mtail and ripgrep; writes docs/performance.md"
+	@echo "make bench-fleet    what 500 hosts that poll cost a real Alertmanager (8 minutes); writes docs/performance.md"
 	@echo "make screenshots    draws the dashboards with Grafana's own panels, into dashboards/screenshots"
 	@echo "make build   the two programs, into target/release"
 
@@ -75,6 +76,10 @@ screenshots:
 bench:
 	@scripts/install-debian-packages.sh $(BENCH_PACKAGES)
 	$(CARGO) bench --bench logs
+
+bench-fleet:
+	@scripts/install-debian-packages.sh $(DEMO_PACKAGES)
+	$(CARGO) bench --bench polling
 
 clean:
 	$(CARGO) clean

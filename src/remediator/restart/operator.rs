@@ -12,7 +12,7 @@ use crate::control::{Presence, Service};
 use crate::folder::{Found, SessionName};
 use crate::remediator::quarantine::{LockedFolder, Obstacle};
 use crate::remediator::runner::{self, Context, blocking};
-use crate::remediator::service::lock_state;
+use crate::remediator::serve::lock_state;
 use crate::remediator::store::{FILE, Store, StoreError};
 
 use super::coordinator::{RestartCoordinator, shows_within};

@@ -19,6 +19,7 @@ use crate::folder::{Found, SessionName};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Force};
 
+use super::insurance::store::limits_of;
 use super::outcome::{self, RunResult};
 use super::plan_view::{PlanResult, PlanView};
 use super::quarantine::{Obstacle, QuarantineName, look_up};
@@ -192,7 +193,7 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
         Ok(found) => found,
         Err(error) => return fail(&error),
     };
-    let inactive_for = settings.limits(&found.session).inactive_for;
+    let inactive_for = limits_of(&settings, &found.session).inactive_for;
     if options.inactive_for.is_some() && !options.force {
         return fail(
             "--inactive-for goes with --force only: nothing active within 14 days is moved otherwise",

@@ -44,7 +44,7 @@ use crate::remediator::store::audit::{Fate, FileRecord, Step};
 use crate::remediator::store::runs::Ending;
 use crate::remediator::store::{BlockingStore, Store, StoreError};
 
-use super::store::{Copy, CopyStore, set_modified};
+use super::store::{Copy, CopyStore, limits_of, set_modified};
 
 mod record;
 mod recovery;
@@ -266,7 +266,7 @@ fn prepare(
     let present_bytes = current
         .as_ref()
         .and_then(|current| current.bytes.as_deref());
-    let batch = Batches::of(inventory, ctx.settings.limits(&found.session).batch).guard;
+    let batch = Batches::of(inventory, limits_of(&ctx.settings, &found.session).batch).guard;
     let least = least_counter(folder, inventory, present_bytes, copy, &copies, batch)?;
     let (bytes, raised) = raise_counters(&copy.bytes, least)
         .map_err(|_| io("failed to raise the counters of this copy; choose another copy".into()))?;

@@ -585,9 +585,9 @@ pub fn path_in(state: &Path) -> PathBuf {
     state.join(DIR)
 }
 
-/// The limits that hold for a session. Where a copy of its creds.json is kept, it had one, and
-/// its creds are not taken to be elsewhere. Reads the state directory only for a session that
-/// is configured so.
+/// The limits of a session, for all of the remediator: those of the configuration, but a session
+/// with a copy of its creds.json had one, so its creds are not elsewhere. Reads the state
+/// directory only for a session whose creds are configured to be elsewhere.
 pub fn limits_of(settings: &Settings, session: &SessionName) -> Limits {
     let mut limits = settings.limits(session);
     if limits.creds == CredsPlace::Elsewhere {

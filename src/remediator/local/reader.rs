@@ -13,6 +13,7 @@ use crate::folder::scan::{scan, scan_settled};
 use crate::folder::{FolderPath, Found, Looks, ReadCache};
 use crate::policy::ladder::Reading;
 use crate::policy::{CredsPlace, accumulated_files};
+use crate::remediator::insurance::store::limits_of;
 
 /// How long a look at one folder may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -47,7 +48,7 @@ impl FolderReader {
         let (mut readings, mut problems) = (Vec::new(), Vec::new());
         let mut caches = HashMap::new();
         for found in found {
-            let limits = self.settings.limits(&found.session);
+            let limits = limits_of(&self.settings, &found.session);
             let known = self.caches.remove(&found.place);
             // Later looks remember what creds.json said.
             let settles = known.is_none() && limits.creds == CredsPlace::Folder;

@@ -16,7 +16,7 @@ use crate::remediator::store::audit::{Fate, FileRecord};
 use crate::remediator::store::runs::{Action, Ending, Run};
 use crate::remediator::store::{BlockingStore, StoreError};
 
-use super::leases::RestartCoordinator;
+use super::coordinator::RestartCoordinator;
 use super::machine::{GRACE, LOOK_EVERY};
 
 /// A source may still report `connected` for this long after the process is gone.

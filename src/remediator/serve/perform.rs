@@ -11,6 +11,7 @@ use crate::folder::Found;
 use crate::policy::{
     self, CleanRequest, CleanupMode, Plan, StopInputs, StopRefusal, Tier, may_stop,
 };
+use crate::remediator::insurance::store::limits_of;
 use crate::remediator::outcome::{RunError, RunOutcome, RunResult};
 use crate::remediator::restart::budget;
 use crate::remediator::restart::coordinator::RestartResult;
@@ -295,7 +296,7 @@ impl Remediator {
         };
         let verdict = self.ctx.connection.judge(asked, &inventory);
         ending.evidence = Some(verdict.because());
-        let limits = settings.limits(&found.session);
+        let limits = limits_of(settings, &found.session);
         let live = runner::count(&inventory, &limits);
         ending.accumulated = Some((live, live));
         let now = self.ctx.moment();

@@ -6,6 +6,7 @@ use crate::connection::State;
 use crate::folder::{SessionsPath, Timestamp};
 use crate::policy::{CleanRequest, CleanupMode};
 use crate::remediator::console::context;
+use crate::remediator::insurance::store::limits_of;
 use crate::remediator::quarantine::LockedFolder;
 use crate::remediator::store::queue::Request;
 use crate::remediator::store::runs::{Ending, Status};
@@ -152,7 +153,7 @@ async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
         tier: None,
         force: None,
     };
-    let limits = remediator.ctx.settings.limits(&found.session);
+    let limits = limits_of(&remediator.ctx.settings, &found.session);
     let plan = crate::policy::plan(&inventory, false, now, &limits, &ask).unwrap();
     let behind = now.minus(DAY * 60);
     folder
@@ -207,7 +208,7 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
             tier: None,
             force: None,
         };
-        let limits = remediator.ctx.settings.limits(&found.session);
+        let limits = limits_of(&remediator.ctx.settings, &found.session);
         let plan = crate::policy::plan(&inventory, false, Timestamp::now(), &limits, &ask).unwrap();
         let run = QuarantineName::new(Timestamp::now());
         // A crash right after the plan was written.

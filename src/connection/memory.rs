@@ -19,7 +19,7 @@ use super::{Alive, Evidence, Finding};
 /// For this long a source that saw the bot alive is believed.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 86_400);
 /// A record may be this far ahead of the clock, no further: clocks are set back a little.
-const AHEAD: Duration = Duration::from_secs(300);
+const MAX_BELIEVED_AHEAD: Duration = Duration::from_secs(300);
 /// A record that is younger than this is not written anew.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
@@ -91,7 +91,7 @@ impl Recollection {
 
 /// Whether a sighting is recent, and not from a clock that ran ahead.
 fn counts(at: Timestamp, now: Timestamp) -> bool {
-    at <= now.plus(AHEAD) && at.until(now) <= REMEMBERED_FOR
+    at <= now.plus(MAX_BELIEVED_AHEAD) && at.until(now) <= REMEMBERED_FOR
 }
 
 /// Evidence that a bot is not connected counts only from a source that has seen it alive, or

@@ -51,7 +51,7 @@ const LISTED_FOR: Duration = Duration::from_secs(10);
 const ALL: &str = "";
 
 /// The signs of a login that WhatsApp has ended.
-const LOGGED_OUT: [&str; 2] = ["device_removed", "stream_error_401"];
+const LOGIN_ENDED: [&str; 2] = ["device_removed", "stream_error_401"];
 
 /// The last event of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,7 +308,7 @@ impl LastEventReader {
         let is_401 = |sign: &Sign| {
             names
                 .get(sign.pattern)
-                .is_some_and(|pattern| LOGGED_OUT.contains(&pattern.name.as_ref()))
+                .is_some_and(|pattern| LOGIN_ENDED.contains(&pattern.name.as_ref()))
         };
         let mapper = &self.settings.mapper;
         // One process that runs many sessions: what names none speaks of none.

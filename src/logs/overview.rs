@@ -17,7 +17,7 @@ use super::store::saved_half_monitored;
 /// So many bytes at the end of a log are searched for a line of the library.
 const WINDOW: u64 = 1 << 20;
 /// So many programs are named in one sentence.
-const MOST_NAMED: usize = 10;
+const MAX_NAMES: usize = 10;
 
 /// What a person should know of a session whose log never shows a line of the library's logger.
 pub const HALF_MONITORED: &str = "half monitored: its log shows no line of the library's logger (pino at silent or fatal), so only what the bot itself prints is counted; give Baileys a logger of level info to count all signs";
@@ -243,7 +243,7 @@ fn own_glob(program: &Program, paths: &[&PathBuf]) -> Option<String> {
     match names?.as_slice() {
         [] => None,
         [name] => Some(format!("{dir}/{name}")),
-        names if names.len() <= MOST_NAMED => Some(format!("{dir}/{{{}}}", names.join(","))),
+        names if names.len() <= MAX_NAMES => Some(format!("{dir}/{{{}}}", names.join(","))),
         _ => None,
     }
 }
@@ -270,14 +270,14 @@ fn contested(
 fn names_of(sessions: &[&Arc<str>]) -> String {
     let names: Vec<&str> = sessions
         .iter()
-        .take(MOST_NAMED)
+        .take(MAX_NAMES)
         .map(|name| &***name)
         .collect();
     format!("{}{}", names.join(", "), more(sessions.len()))
 }
 
 fn more(all: usize) -> String {
-    match all.saturating_sub(MOST_NAMED) {
+    match all.saturating_sub(MAX_NAMES) {
         0 => String::new(),
         more => format!(" and {more} more"),
     }
@@ -290,7 +290,7 @@ fn lost_logs(lost: &[&ProgramLogs], silent: &[&Arc<str>]) -> Option<String> {
     }
     let named: Vec<String> = lost
         .iter()
-        .take(MOST_NAMED)
+        .take(MAX_NAMES)
         .map(|logs| format!("{} ({})", logs.files.join(", "), logs.glob))
         .collect();
     let named = format!("{}{}", named.join("; "), more(lost.len()));

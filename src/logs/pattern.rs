@@ -29,11 +29,16 @@ pub use shipped::SHIPPED;
 use sieve::{Sieve, folded};
 
 /// The patterns that a disconnect reason counts for.
-const LOGGED_OUT: &str = "device_removed";
-const REPLACED: &str = "connection_replaced";
-const BANNED: &str = "account_banned";
+const DEVICE_REMOVED: &str = "device_removed";
+const CONNECTION_REPLACED: &str = "connection_replaced";
+const ACCOUNT_BANNED: &str = "account_banned";
 /// The patterns that page, where the record is a report of the library or the bot.
-pub const REPORTED: [&str; 4] = [LOGGED_OUT, REPLACED, BANNED, "creds_corrupt"];
+pub const REPORTED: [&str; 4] = [
+    DEVICE_REMOVED,
+    CONNECTION_REPLACED,
+    ACCOUNT_BANNED,
+    "creds_corrupt",
+];
 
 /// One event of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,9 +168,9 @@ impl Patterns {
             patterns.iter().position(is)
         };
         Ok(Self {
-            logged_out: shipped(LOGGED_OUT),
-            replaced: shipped(REPLACED),
-            banned: shipped(BANNED),
+            logged_out: shipped(DEVICE_REMOVED),
+            replaced: shipped(CONNECTION_REPLACED),
+            banned: shipped(ACCOUNT_BANNED),
             at_the_end: REPORTED.iter().filter_map(|name| shipped(name)).collect(),
             sieve: Sieve::new(&literals)?,
             patterns,

@@ -62,10 +62,14 @@ pub use self::prepared::Prepared;
 pub use self::records::{Done, MoveOutcome, StoredRun, StoredState, Undone, is_due};
 pub(super) use self::records::{has_room, read_record, write_record};
 
+/// Quarantined files and copies of a creds.json are deleted only after they have been due for this
+/// long by the monotonic clock: a wall clock that jumps ahead deletes nothing, and an undo stays
+/// possible.
+pub(super) const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
 /// Between fork and exec, a child process holds copies of its parent's descriptors, and with
 /// them a lock that the parent has already released. So a lock is tried this often.
-const LOCK_TRIES: u32 = 40;
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
+const FLOCK_TRIES: u32 = 40;
+const FLOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// An auth folder with its lock held. Dropping it releases the lock.
 #[derive(Debug)]
@@ -115,11 +119,11 @@ impl LockedFolder {
             match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Arc::new(Self { fd, halt })),
                 Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) if tries < LOCK_TRIES => tries += 1,
+                Err(Errno::WOULDBLOCK) if tries < FLOCK_TRIES => tries += 1,
                 Err(Errno::WOULDBLOCK) => return Err(Obstacle::Locked),
                 Err(error) => return Err(obstacle("locking the folder", error)),
             }
-            std::thread::sleep(LOCK_PAUSE);
+            std::thread::sleep(FLOCK_PAUSE);
         }
     }
 

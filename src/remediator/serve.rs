@@ -328,7 +328,7 @@ impl Remediator {
         let Some(permit) = self.webhooks.try_acquire() else {
             return self.webhooks.refusal();
         };
-        let body = match web::read_body(request, webhook::MAX_BODY_BYTES, BODY_TIMEOUT).await {
+        let body = match web::read_body(request, webhook::MAX_DELIVERY_BYTES, BODY_TIMEOUT).await {
             Ok(body) => body,
             Err(error) => {
                 let response = error.response();

@@ -17,7 +17,7 @@ const MOST_BYTES: usize = 64 << 10;
 /// Of a line that comes in parts so much is kept together.
 const MOST_JOINED: usize = 256 << 10;
 /// Of the part before so much is judged again with the next one.
-const OVERLAP: usize = 2 << 10;
+const PART_OVERLAP: usize = 2 << 10;
 
 /// Where something was found.
 #[derive(Clone, Copy, Debug)]
@@ -143,7 +143,7 @@ impl Patterns {
         long.found.signs.extend(fresh.signs);
         long.found.secrets += fresh.secrets;
         long.found.library |= fresh.library;
-        let from = text.len().saturating_sub(OVERLAP);
+        let from = text.len().saturating_sub(PART_OVERLAP);
         long.overlap = text.split_off(from);
         state.long = Some(long);
     }

@@ -16,7 +16,7 @@ use crate::policy::{CredsPlace, accumulated_files};
 use crate::remediator::insurance::store::limits_of;
 
 /// How long a look at one folder may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Reads the folders, again and again; remembers what need not be read twice.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ impl FolderReader {
     pub fn new(settings: Arc<Settings>, clock: Clock) -> Self {
         Self {
             settings,
-            looks: Looks::default().with_timeout(LOOK_TIMEOUT),
+            looks: Looks::default().with_timeout(READ_TIMEOUT),
             caches: HashMap::new(),
             problems: ProblemLog::default(),
             clock,

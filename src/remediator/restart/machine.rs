@@ -147,7 +147,7 @@ pub const STARTS_AGAIN: u32 = 2;
 /// So many looks in a row that find it stopped on request mean that a person has stopped it.
 const STOPPED_LOOKS: u8 = 2;
 /// The longest pause between two tries of a round.
-const MAX_BACKOFF: Duration = Duration::from_secs(8);
+const MAX_START_BACKOFF: Duration = Duration::from_secs(8);
 
 impl Restart {
     /// A restart that has not begun.
@@ -616,7 +616,7 @@ impl Transition {
                 Seen::Gone => {
                     self.s.tries += 1;
                     let pause = LOOK_EVERY.saturating_mul(1 << self.s.tries.min(8));
-                    self.intend_start_after(pause.min(MAX_BACKOFF));
+                    self.intend_start_after(pause.min(MAX_START_BACKOFF));
                 }
                 Seen::Unknown | Seen::Contradicted => self.start_is_unknown(),
             },

@@ -10,7 +10,9 @@ use crate::folder::{Found, Timestamp};
 use crate::remediator::insurance::store::CopyStore;
 use crate::remediator::insurance::watch::{CredsWatch, Deletes};
 use crate::remediator::outcome::RunError;
-use crate::remediator::quarantine::{LockedFolder, StoredState, is_due, quarantined_bytes};
+use crate::remediator::quarantine::{
+    DUE_FOR, LockedFolder, StoredState, is_due, quarantined_bytes,
+};
 use crate::remediator::runner::{self, blocking};
 use crate::remediator::store::{BlockingStore, StoreError};
 
@@ -27,9 +29,6 @@ const ROLL_CALL_AT_ONCE: usize = 16;
 const ROLL_CALL_SHARES_FOR: Duration = Duration::from_secs(10);
 /// Time limit for the recovery of one folder, including its probes.
 const RECOVER_TIMEOUT: Duration = Duration::from_secs(60);
-/// A run must have been due for deletion for this long by the monotonic clock before it
-/// is deleted: a wall clock that jumped ahead must not make an undo impossible.
-const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
 /// A folder whose recovery was skipped is tried again after this time.
 const RECOVER_AGAIN: Duration = Duration::from_secs(5);
 

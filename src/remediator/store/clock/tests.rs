@@ -1,16 +1,7 @@
 use super::*;
+use crate::remediator::store::tests::{minutes as at, open};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn at(minutes: u32) -> Timestamp {
-    Timestamp::from_secs(1_800_000_000).plus(MINUTE * minutes)
-}
-
-fn open() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    (dir, store)
-}
 
 #[test]
 fn a_clock_that_was_set_is_noticed() {

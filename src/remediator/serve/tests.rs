@@ -3,10 +3,12 @@ use super::*;
 use crate::app::App;
 use crate::config::{CommonFlags, RemediatorFlags, Settings};
 use crate::connection::State;
+use crate::folder::identity::insurable;
 use crate::folder::{SessionsPath, Timestamp};
+use crate::policy::insurance::Keep;
 use crate::policy::{CleanRequest, CleanupMode};
 use crate::remediator::console::context;
-use crate::remediator::insurance::store::limits_of;
+use crate::remediator::insurance::store::{CopyStore, limits_of};
 use crate::remediator::quarantine::LockedFolder;
 use crate::remediator::store::queue::Request;
 use crate::remediator::store::runs::{Ending, Status};
@@ -16,7 +18,6 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A remediator for one small bot whose clean-up moves one session of 40 days ago.
 /// Gives the remediator other settings, and the parts that they ask for.
 fn set(remediator: &mut Remediator, settings: Settings) {
     let memory = Arc::new(StoredSightings(remediator.ctx.store.clone()));
@@ -25,6 +26,8 @@ fn set(remediator: &mut Remediator, settings: Settings) {
     remediator.ctx.connection = app.connection;
 }
 
+/// A remediator for one small bot whose clean-up moves one session of 40 days ago. It reads
+/// `config.yml`, if `dir` has one.
 fn remediator(dir: &Path) -> Remediator {
     let bot = dir.join("sessions/bot");
     std::fs::create_dir_all(&bot).unwrap();
@@ -44,6 +47,7 @@ fn remediator(dir: &Path) -> Remediator {
     std::fs::write(&token, "0123456789abcdef\n").unwrap();
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
     let common = CommonFlags {
+        config_file: Some(dir.join("config.yml")).filter(|path| path.exists()),
         sessions_path: vec![SessionsPath::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
         connection_command: Some("echo disconnected".into()),
         connection_quiet: Some(Duration::from_millis(1)),
@@ -421,8 +425,56 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
     }
 }
 
+/// A session of which a copy of creds.json is kept had one, so its creds are not elsewhere. What a
+/// pause holds back is judged by that as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_judges_by_the_limits_of_a_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = "overrides: [{sessions: [bot], creds: elsewhere}]";
+    std::fs::write(dir.path().join("config.yml"), config).unwrap();
+    let remediator = remediator(dir.path());
+    let now = Timestamp::now();
+    let bytes = br#"{"signedIdentityKey":{"public":{"type":"Buffer","data":"Q0M="}},"registrationId":7,"me":{"id":"1@s.whatsapp.net"},"account":{},"nextPreKeyId":31}"#;
+    CopyStore::new(&dir.path().join("state"))
+        .add(
+            "bot",
+            bytes,
+            &insurable(bytes).unwrap(),
+            now,
+            now,
+            &Keep::default(),
+        )
+        .unwrap();
+    std::fs::remove_file(dir.path().join("sessions/bot/creds.json")).unwrap();
+    let run = {
+        let store = remediator.ctx.store.in_test();
+        store.pause().set("ann", "a test", now).unwrap();
+        let request = Request {
+            session: "bot".into(),
+            action: Action::Cleanup,
+            // The folder is too small for any tier.
+            tier: String::new(),
+            fingerprint: "f".into(),
+            starts_at: "s".into(),
+            via: crate::remediator::store::queue::Via::default(),
+        };
+        store.queue().accept(&[request], now).unwrap();
+        store.queue().take(now, &[]).unwrap().unwrap()
+    };
+    let mut ending = Ending::default();
+    let performed = Arc::new(remediator).perform_inner(&run, &mut ending).await;
+    assert!(
+        matches!(performed, Performed::Ended(Err(_))),
+        "{performed:?}"
+    );
+    assert_eq!(
+        ending.note.as_deref(),
+        Some("halted; it would have been refused as creds_broken")
+    );
+}
+
 #[test]
-fn start_is_refused_with_the_mend() {
+fn start_is_refused_and_says_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let first = remediator(dir.path());
     for (name, mode) in [

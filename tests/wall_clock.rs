@@ -9,63 +9,26 @@
 
 mod restart_world;
 
-use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use testkit::wall_clock::WallClock;
 use testkit::{fixture, process};
 
 use restart_world::{REMEDIATOR, World};
 
-/// Wall time of the program is off by as many seconds as the file `$WRONG_BY` says. The other
-/// clocks are right.
-const SHIM: &str = r#"
-#include <fcntl.h>
-#include <stdlib.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
-int clock_gettime(clockid_t id, struct timespec *time) {
-    long failed = syscall(SYS_clock_gettime, id, time);
-    const char *path = getenv("WRONG_BY");
-    if (failed || id != CLOCK_REALTIME || !path) return failed;
-    char text[32] = {0};
-    int file = open(path, O_RDONLY | O_CLOEXEC);
-    if (file < 0) return failed;
-    if (read(file, text, sizeof text - 1) > 0) time->tv_sec += atol(text);
-    close(file);
-    return failed;
-}
-"#;
 const HOUR: i64 = 3_600;
 
-/// The words that go before a program whose wall clock is wrong.
-fn wrapper(world: &World) -> [String; 3] {
-    let (source, library) = (world.at("shim.c"), world.at("shim.so"));
-    fs::write(&source, SHIM).unwrap();
-    let args = ["-shared", "-fPIC", "-o"].map(str::to_owned);
-    let paths = [&library, &source].map(|path| path.display().to_string());
-    let args = args.into_iter().chain(paths);
-    let (status, _, err) = process::run(Path::new("cc"), args, Duration::from_secs(60)).unwrap();
-    assert!(status.success(), "{err}");
-    wrong_by(world, 0);
-    [
-        "env".to_owned(),
-        format!("LD_PRELOAD={}", library.display()),
-        format!("WRONG_BY={}", world.at("wrong-by").display()),
-    ]
-}
-
-/// Sets the wall clock.
-fn wrong_by(world: &World, seconds: i64) {
-    fs::write(world.at("wrong-by.new"), seconds.to_string()).unwrap();
-    fs::rename(world.at("wrong-by.new"), world.at("wrong-by")).unwrap();
+/// A wall clock for the programs of this world.
+fn wall_clock(world: &World) -> WallClock {
+    WallClock::new(&world.at("")).unwrap()
 }
 
 /// What `status` says of the service, by the same wall clock.
-fn service(world: &World, wrapper: &[String]) -> Value {
+fn service(world: &World, clock: &WallClock) -> Value {
     let command = [REMEDIATOR, "status", "--output=json"].map(str::to_owned);
+    let wrapper = clock.wrapper();
     let args = wrapper[1..].iter().cloned().chain(command);
     let args = args.chain(world.all_flags());
     let ran = process::run(Path::new(&wrapper[0]), args, Duration::from_secs(60));
@@ -79,21 +42,21 @@ fn service(world: &World, wrapper: &[String]) -> Value {
 /// the clock was set.
 fn set_after_a_stop(before: i64, after: &[i64]) {
     let (mut world, _) = World::new();
-    let wrapper = wrapper(&world);
-    wrong_by(&world, before);
-    world.start_by(&wrapper.each_ref().map(String::as_str));
+    let clock = wall_clock(&world);
+    clock.wrong_by(before).unwrap();
+    world.start_by(&clock.wrapper().each_ref().map(String::as_str));
     world.start();
     let run = world.asked("emergency");
     assert_eq!(run["status"], "done", "{run}");
     for wrong in after {
-        wrong_by(&world, *wrong);
+        clock.wrong_by(*wrong).unwrap();
         let quiet = SystemTime::now() - Duration::from_secs(900);
         fixture::unpack("bloated-classic-387", &world.folder(), quiet).unwrap();
         let answer = world.try_deliver_for("bot", "emergency").unwrap();
         assert_eq!(answer.status, 202, "{}", answer.body);
         let answer: Value = serde_json::from_str(&answer.body).unwrap();
         assert_eq!(answer["queued"], 0, "{before} {wrong}: {answer}");
-        let service = service(&world, &wrapper);
+        let service = service(&world, &clock);
         assert!(service["cooldown_until"].is_string(), "{wrong}: {service}");
         assert_eq!(service["budget_left"], 1, "{before} {wrong}: {service}");
     }
@@ -107,10 +70,10 @@ fn set_after_a_stop(before: i64, after: &[i64]) {
 fn no_bot_is_stopped_just_after_the_clock_was_set() {
     for by in [5, -HOUR] {
         let (mut world, before) = World::new();
-        let wrapper = wrapper(&world);
-        world.start_by(&wrapper.each_ref().map(String::as_str));
+        let clock = wall_clock(&world);
+        world.start_by(&clock.wrapper().each_ref().map(String::as_str));
         world.start();
-        wrong_by(&world, by);
+        clock.wrong_by(by).unwrap();
         let run = world.asked("emergency");
         assert_eq!(run["status"], "refused", "{by}: {run}");
         assert_eq!(run["reason"], "connection_unknown", "{by}: {run}");
@@ -121,7 +84,7 @@ fn no_bot_is_stopped_just_after_the_clock_was_set() {
         );
         assert_eq!((world.calls("stop"), world.calls("start")), (0, 0), "{run}");
         assert_eq!(world.moved(&before), 0);
-        let service = service(&world, &wrapper);
+        let service = service(&world, &clock);
         assert_eq!(service["cooldown_until"], Value::Null, "{service}");
         assert_eq!(service["budget_left"], 2, "{service}");
         assert_eq!(world.status()["armed"][0]["session"], "bot");

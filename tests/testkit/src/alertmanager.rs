@@ -1,6 +1,7 @@
 //! The real Alertmanager with the shipped configuration.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
 use serde_json::Value;
@@ -16,16 +17,22 @@ pub struct Alertmanager {
     pub process: Process,
     url: String,
     /// Where others of its cluster reach it.
-    cluster: Option<u16>,
+    cluster: Option<SocketAddrV4>,
 }
 
 /// How an [`Alertmanager`] is started, beside its configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Options<'a> {
+    /// Words that go before it, of which the last one runs its arguments.
+    pub wrapper: Vec<String>,
+    /// Its address; 127.0.0.1 where `None`.
+    pub address: Option<Ipv4Addr>,
     /// Its port; any free one where `None`.
     pub port: Option<u16>,
     /// It takes part in a cluster, as the first or with this one.
     pub cluster: Option<Option<&'a Alertmanager>>,
+    /// Its port in the cluster; any free one where `None`.
+    pub cluster_port: Option<u16>,
     /// More flags.
     pub flags: Vec<String>,
 }
@@ -60,32 +67,32 @@ impl Alertmanager {
         }
         let config = dir.join("alertmanager.yml");
         fs::write(&config, text).doing(config.display())?;
-        let port = match options.port {
-            Some(port) => port,
-            None => net::free_port(None)?,
-        };
+        let address = options.address.unwrap_or(Ipv4Addr::LOCALHOST);
+        let port_of = |port: Option<u16>| port.map_or_else(|| net::free_port(None), Ok);
+        let port = port_of(options.port)?;
         let mut args = vec![
             format!("--config.file={}", config.display()),
             format!("--storage.path={}", dir.join("alertmanager").display()),
-            format!("--web.listen-address=127.0.0.1:{port}"),
+            format!("--web.listen-address={address}:{port}"),
         ];
         let mut cluster = None;
         match options.cluster {
             None => args.push("--cluster.listen-address=".to_owned()),
             Some(peer) => {
-                let own = net::free_port(None)?;
+                let own = SocketAddrV4::new(address, port_of(options.cluster_port)?);
                 cluster = Some(own);
-                args.push(format!("--cluster.listen-address=127.0.0.1:{own}"));
+                args.push(format!("--cluster.listen-address={own}"));
                 if let Some(peer) = peer.and_then(|peer| peer.cluster) {
-                    args.push(format!("--cluster.peer=127.0.0.1:{peer}"));
+                    args.push(format!("--cluster.peer={peer}"));
                 }
             }
         }
         args.extend(options.flags);
         let log = dir.join("alertmanager.log");
+        let wrapper: Vec<&str> = options.wrapper.iter().map(String::as_str).collect();
         Ok(Self {
-            process: Process::start("alertmanager", &program, &args, &log)?,
-            url: format!("http://127.0.0.1:{port}"),
+            process: Process::start_in(&wrapper, &program, &args, &log)?,
+            url: format!("http://{address}:{port}"),
             cluster,
         })
     }
@@ -113,6 +120,17 @@ impl Alertmanager {
     /// Where it answers.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// How many members of its cluster it reaches, itself among them.
+    ///
+    /// # Errors
+    /// It does not say so.
+    pub fn members(&self) -> Result<usize> {
+        let text = net::get(&format!("{}/api/v2/status", self.url))?.ok()?;
+        let status: Value = serde_json::from_str(&text).doing("status of Alertmanager")?;
+        let peers = status["cluster"]["peers"].as_array();
+        peers.map(Vec::len).ok_or_else(|| "no cluster".to_owned())
     }
 
     /// Silences the alerts whose label `label` has this value; the silence's id.
@@ -157,6 +175,41 @@ impl Alertmanager {
     fn alerts_url(&self) -> String {
         format!("{}/api/v2/alerts", self.url)
     }
+}
+
+/// What to change in the shipped configuration, `shipped`, so that nothing is posted to a
+/// remediator: neither its route nor its receiver is there. What is for a person goes to the
+/// webhook `person`, or is not sent.
+///
+/// # Errors
+/// The shipped configuration has another form.
+pub fn without_route<'a>(shipped: &'a str, person: Option<&str>) -> Result<Vec<(&'a str, String)>> {
+    let part = |from: &str, to: &str| {
+        let begin = shipped.find(from);
+        let end = begin.and_then(|begin| Some(begin + shipped[begin..].find(to)?));
+        begin
+            .zip(end)
+            .map(|(begin, end)| &shipped[begin..end])
+            .ok_or_else(|| format!("alertmanager.yml: from {from:?} to {to:?}"))
+    };
+    let people = part("  - name: operator\n", "\n# Only the highest tier")?;
+    let told = person.map_or_else(String::new, |url| {
+        format!("    webhook_configs:\n      - url: {url}\n")
+    });
+    Ok(vec![
+        (
+            part("    # The tiers that the", "    # What cannot wait")?,
+            String::new(),
+        ),
+        (
+            part("  - name: baileys_remediator\n", "  - name: operator\n")?,
+            String::new(),
+        ),
+        (
+            people,
+            format!("  - name: operator\n{told}  - name: nobody\n  - name: pager\n"),
+        ),
+    ])
 }
 
 /// A file of `alerting-rules`.

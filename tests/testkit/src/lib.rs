@@ -10,6 +10,7 @@
 //! | [`probe`] | a bot's status API |
 //! | [`alertmanager`] | the real Alertmanager with the shipped configuration |
 //! | [`canned`] | an HTTP server that answers as the test says |
+//! | [`hosts`] | hosts with a network and a name of their own |
 //! | [`npm`] | packages as a lockfile says |
 //! | [`net`] | free ports, a small HTTP client, the text form of metrics |
 //! | [`rotation`] | log files, written and rotated in every style, with what was written |
@@ -18,6 +19,7 @@
 //! | [`story`] | what the demo shows and the tests check, step by step |
 //! | [`strace`] | the calls in a trace |
 //! | [`systemd`] | a real systemd of its own for one test |
+//! | [`wall_clock`] | a wall clock that is wrong |
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 pub mod alertmanager;
 pub mod canned;
 pub mod fixture;
+pub mod hosts;
 pub mod hung;
 pub mod net;
 pub mod npm;
@@ -38,6 +41,7 @@ pub mod stack;
 pub mod story;
 pub mod strace;
 pub mod systemd;
+pub mod wall_clock;
 pub mod world;
 
 /// A failure is a sentence for a person.

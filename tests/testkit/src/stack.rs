@@ -490,14 +490,7 @@ impl Stack {
 
     /// Rules, Prometheus, Alertmanager.
     fn configuration(&self) -> Result<(String, String, String)> {
-        let rules = adapt(
-            "baileys.rules.yml",
-            &[(
-                "        for: 2m\n",
-                &format!("        for: {}s\n", self.setup.alert_for.as_secs()),
-                7,
-            )],
-        )?;
+        let rules = short_rules(self.setup.alert_for)?;
 
         let scrape = |port: fn(&Host) -> u16| -> String {
             let one = |host: &Host| {
@@ -511,27 +504,11 @@ impl Stack {
             };
             self.hosts.iter().map(one).collect()
         };
-        let prometheus = adapt(
-            "prometheus.yml",
-            &[
-                ("scrape_interval: 15s", "scrape_interval: 1s", 1),
-                ("evaluation_interval: 15s", "evaluation_interval: 1s", 1),
-                (
-                    "[\"127.0.0.1:9093\"]",
-                    &format!("[\"127.0.0.1:{}\"]", self.alertmanager_port),
-                    1,
-                ),
-                (
-                    "      - targets: [\"127.0.0.1:10273\"]\n        # labels:\n        #   instance: bots1.example.org\n",
-                    &scrape(|host| host.exporter_port),
-                    1,
-                ),
-                (
-                    "      - targets: [\"127.0.0.1:10274\"]\n",
-                    &scrape(|host| host.remediator_port),
-                    1,
-                ),
-            ],
+        let alertmanager = format!("127.0.0.1:{}", self.alertmanager_port);
+        let prometheus = short_prometheus(
+            &[alertmanager],
+            &scrape(|host| host.exporter_port),
+            &scrape(|host| host.remediator_port),
         )?;
 
         let shipped = shipped("alertmanager.yml")?;
@@ -581,6 +558,41 @@ impl Drop for Stack {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// The shipped rules, in which the ladder's alerts are held for so long.
+///
+/// # Errors
+/// They have another form.
+pub fn short_rules(alert_for: Duration) -> Result<String> {
+    let held = format!("        for: {}s\n", alert_for.as_secs());
+    adapt("baileys.rules.yml", &[("        for: 2m\n", &held, 7)])
+}
+
+/// The shipped configuration of Prometheus with intervals of a second, these Alertmanagers, and
+/// these entries of `static_configs`.
+///
+/// # Errors
+/// It has another form.
+pub fn short_prometheus(
+    alertmanagers: &[String],
+    exporters: &str,
+    remediators: &str,
+) -> Result<String> {
+    adapt(
+        "prometheus.yml",
+        &[
+            ("scrape_interval: 15s", "scrape_interval: 1s", 1),
+            ("evaluation_interval: 15s", "evaluation_interval: 1s", 1),
+            ("[\"127.0.0.1:9093\"]", &format!("{alertmanagers:?}"), 1),
+            (
+                "      - targets: [\"127.0.0.1:10273\"]\n        # labels:\n        #   instance: bots1.example.org\n",
+                exporters,
+                1,
+            ),
+            ("      - targets: [\"127.0.0.1:10274\"]\n", remediators, 1),
+        ],
+    )
 }
 
 fn make_host(

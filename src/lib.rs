@@ -10,7 +10,7 @@
 //! files -> folder::Inventory -> exporter -> metrics, page, status
 //! logs  -> logs::Published   -> exporter
 //!
-//! alert -> remediator::webhook -> remediator::store -> remediator::service (workers)
+//! alert -> remediator::webhook -> remediator::store -> remediator::serve (workers)
 //!   -> remediator::runner: one run
 //!        -> connection::Connection -> Verdict
 //!        -> policy(Inventory, Verdict, now, Limits) -> Plan | Refusal

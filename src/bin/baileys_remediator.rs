@@ -18,7 +18,7 @@ use baileys_exporter::remediator::console::{self, CleanOptions, Output};
 use baileys_exporter::remediator::insurance::commands::{self as insurance, RestoreOptions};
 use baileys_exporter::remediator::pause;
 use baileys_exporter::remediator::restart::operator;
-use baileys_exporter::remediator::service::Remediator;
+use baileys_exporter::remediator::serve::Remediator;
 use baileys_exporter::remediator::services::{self, Task};
 use baileys_exporter::remediator::store::Store;
 use baileys_exporter::remediator::store::audit::RunFilter;
@@ -393,14 +393,14 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
         checked.map_err(|error| error.to_string())?;
         Remediator::new(ctx)
     });
-    let service = match opened {
-        Ok(service) => Arc::new(service),
+    let remediator = match opened {
+        Ok(remediator) => Arc::new(remediator),
         Err(error) => return cannot_serve(&settings, &error).await,
     };
     let listeners = match bind(listen).await {
         Ok(listeners) => listeners,
         Err(error) => {
-            drop(service);
+            drop(remediator);
             return cannot_serve(&settings, &error.to_string()).await;
         }
     };
@@ -417,7 +417,7 @@ async fn serve(settings: Settings, listen: &[String], web_config: Option<&Path>)
             "graceful shutdown: completing the runs that have begun"
         );
     };
-    service
+    remediator
         .serve(Listeners::new(listeners, web_config), shutdown)
         .await;
     ExitCode::SUCCESS

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::neutral::neutral;
 
 /// Lines that wait to be written, in bytes.
-const MAX_BYTES: usize = 1 << 20;
+const MAX_QUEUED_BYTES: usize = 1 << 20;
 /// Lines that wait at the end of the program are written within this time.
 const FLUSHED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -42,7 +42,7 @@ impl LogQueue {
     /// Never waits for the reader.
     fn push(&self, line: &[u8]) {
         let mut state = self.lock();
-        if state.is_full || state.bytes + line.len() > MAX_BYTES {
+        if state.is_full || state.bytes + line.len() > MAX_QUEUED_BYTES {
             state.is_full = true;
             state.dropped += 1;
             return;

@@ -25,7 +25,6 @@ pub use flags::{CommonFlags, ExporterFlags, LogFlags, LogFormat, RemediatorFlags
 pub use labels::CustomLabels;
 pub use notify::{Notify, NotifyUrl, NotifyWebhook};
 pub use position::Position;
-pub use processes::BreakerSettings;
 pub use source::{ConfigSource, OF_THE_MACHINE, VARIABLE};
 pub use span::parse_span;
 pub use trigger::TriggerSource;
@@ -47,7 +46,7 @@ use crate::host;
 use crate::logs::sessions::DeclaredSessions;
 use crate::logs::{self, LogGlob, LogSettings, Patterns, SessionMapper};
 use crate::policy::guard::INACTIVE_FOR;
-use crate::policy::{BatchSetting, CredsPlace, Limits, Thresholds};
+use crate::policy::{BatchSetting, Breaker, CredsPlace, Limits, Thresholds};
 use crate::rules::{self, OwnTiers, RuleSettings};
 
 use globs::globs;
@@ -108,7 +107,7 @@ pub struct Settings {
     /// The bots' processes, and which of them may be stopped and started.
     pub services: Services,
     /// When everything is stopped because too much happens at once.
-    pub breaker: BreakerSettings,
+    pub breaker: Breaker,
     /// Runs that wait for a better moment.
     pub armed: Armed,
     /// What the alerting rules are printed with, beside the tiers.

@@ -11,6 +11,7 @@ use supervisor::{
 
 use crate::control::window::{Window, Windows};
 use crate::control::{ServiceRule, Services, Timing, placeholders};
+use crate::policy::Breaker;
 
 use super::globs::globs;
 use super::list::{optional_list, optional_words, words};
@@ -21,27 +22,6 @@ pub const MOVED: &str = "`service` and `connection.process` are now one section 
 
 /// No time of a process may be longer: what waits for it must end.
 pub(super) const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
-
-/// When everything is stopped because too much happens at once.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BreakerSettings {
-    /// More services than this trip it.
-    pub services: u32,
-    /// More than this share of all services, between 0 and 1, trips it.
-    pub share: f64,
-    /// Counted over this span.
-    pub within: Duration,
-}
-
-impl Default for BreakerSettings {
-    fn default() -> Self {
-        Self {
-            services: 3,
-            share: 0.05,
-            within: Duration::from_secs(3600),
-        }
-    }
-}
 
 /// The section `breaker`.
 #[derive(Debug, Default, Deserialize)]
@@ -126,8 +106,8 @@ struct WindowSection {
 
 impl BreakerSection {
     /// Errors: a sentence that names the key.
-    pub fn build(self) -> Result<BreakerSettings, String> {
-        let default = BreakerSettings::default();
+    pub fn build(self) -> Result<Breaker, String> {
+        let default = Breaker::default();
         let share = match self.share {
             None => default.share,
             Some(text) => text
@@ -143,7 +123,7 @@ impl BreakerSection {
         {
             return Err("breaker.within: not less than 1m".into());
         }
-        Ok(BreakerSettings {
+        Ok(Breaker {
             services: self.services.unwrap_or(default.services),
             share,
             within: self.within.unwrap_or(default.within),

@@ -19,7 +19,7 @@ const OF_THE_USER: &str = "baileys/config.yml";
 /// As a file it says that none is read.
 const NONE: &str = "/dev/null";
 /// A longer file is none of ours.
-const MAX_BYTES: u64 = 4 << 20;
+const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
 /// The file that is read: the first of `--config.file`, `$BAILEYS_CONFIG`,
 /// `$XDG_CONFIG_HOME/baileys/config.yml` (`~/.config` where that is not set) and
@@ -116,9 +116,9 @@ impl ConfigSource {
             ));
         }
         let mut text = String::new();
-        let read = file.take(MAX_BYTES + 1).read_to_string(&mut text);
+        let read = file.take(MAX_CONFIG_BYTES + 1).read_to_string(&mut text);
         read.map_err(|error| wrong(error.to_string(), None))?;
-        match text.len() as u64 > MAX_BYTES {
+        match text.len() as u64 > MAX_CONFIG_BYTES {
             true => Err(wrong("it is longer than 4 MiB".to_owned(), None)),
             false => Ok(text),
         }

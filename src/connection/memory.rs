@@ -1,9 +1,8 @@
-//! Sightings: which source has seen which bot alive.
+//! Sightings: which source has seen which bot connected.
 //!
-//! From another PID namespace every process looks gone, and many a status endpoint
-//! answers `false` for a session it never heard of. So a source may say that a bot is
-//! *not* connected only when it has been right about this very session before: within 30
-//! days it saw the bot alive, or a person vouched for it.
+//! In another PID namespace every process looks gone, and many status endpoints answer `false` for
+//! an unknown session. So a source may report that a bot is *not* connected only if it has seen
+//! this session connected within 30 days, or the operator trusts it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,41 +15,41 @@ use crate::folder::{SessionName, Timestamp};
 
 use super::{Alive, Evidence, Finding};
 
-/// For this long a source that saw the bot alive is believed.
+/// How long a source is trusted after it saw the bot connected.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 86_400);
-/// A record may be this far ahead of the clock, no further: clocks are set back a little.
-const AHEAD: Duration = Duration::from_secs(300);
-/// A record that is younger than this is not written anew.
+/// A record may be at most this far ahead of the clock, because a clock may be set back a little.
+const MAX_BELIEVED_AHEAD: Duration = Duration::from_secs(300);
+/// A record younger than this is not replaced.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// A person's word for a source.
+/// An operator's statement that a source is right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
-    /// Who gave it.
+    /// The operator.
     pub by: String,
     /// When.
     pub at: Timestamp,
 }
 
-/// What is remembered of one session, by the source's id.
+/// The records of one session, by source id.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recollection {
-    /// When each source last saw it alive.
+    /// When each source last saw the session connected.
     pub alive: BTreeMap<String, Alive>,
-    /// Which sources a person vouched for.
+    /// The sources that an operator trusts.
     pub trusted: BTreeMap<String, Trust>,
-    /// Whether the configuration vouches for every source of this session.
+    /// Whether the configuration trusts every source of this session.
     pub trusted_by_configuration: bool,
 }
 
 impl Recollection {
-    /// When this source last saw the session alive, if that still counts.
+    /// When this source last saw the session connected, if that still counts.
     pub fn last_alive(&self, id: &str, now: Timestamp) -> Option<&Alive> {
         self.alive.get(id).filter(|alive| counts(alive.at, now))
     }
 
-    /// When a process that is gone now was first found so, since it was last seen alive: the
-    /// id of that record and the record. It had ended by then.
+    /// Since when a process has been known to be gone, after it was last seen connected: the id of
+    /// that record, and the record.
     pub fn first_gone(&self, id: &str, now: Timestamp) -> (String, Alive) {
         let record = format!("{id}-gone");
         let alive = self.last_alive(id, now);
@@ -65,21 +64,21 @@ impl Recollection {
         (record, first)
     }
 
-    /// Whether this source may say that the bot is not connected.
+    /// Whether this source may report that the bot is not connected.
     pub fn vouches_for(&self, id: &str, now: Timestamp) -> bool {
         self.trusted_by_configuration
             || (!id.is_empty()
                 && (self.trusted.contains_key(id) || self.last_alive(id, now).is_some()))
     }
 
-    /// The sightings that are not on record yet.
+    /// The sightings that are not saved yet.
     pub fn missing(&self, evidence: &[Evidence], now: Timestamp) -> Vec<(String, Alive)> {
         let seen = evidence
             .iter()
             .filter_map(|e| Some((e.id.clone(), e.alive.clone()?)));
         seen.filter(|(id, alive)| !id.is_empty() && counts(alive.at, now))
             .filter(|(id, alive)| match self.alive.get(id) {
-                // A record from the future was written under a wrong clock, and is replaced.
+                // A record from the future was written when the clock was wrong, and is replaced.
                 Some(known) if known.at <= now => {
                     known.mark != alive.mark || known.at.plus(WRITE_AGAIN_AFTER) <= alive.at
                 }
@@ -89,14 +88,14 @@ impl Recollection {
     }
 }
 
-/// Whether a sighting is recent, and not from a clock that ran ahead.
+/// Whether a sighting is recent, and not from a clock that was ahead.
 fn counts(at: Timestamp, now: Timestamp) -> bool {
-    at <= now.plus(AHEAD) && at.until(now) <= REMEMBERED_FOR
+    at <= now.plus(MAX_BELIEVED_AHEAD) && at.until(now) <= REMEMBERED_FOR
 }
 
-/// Evidence that a bot is not connected counts only from a source that has seen it alive, or
-/// that a person vouches for. An unreachable source counts only if the process is gone and its
-/// supervisor has seen it alive; a person's word is not enough there. Pure.
+/// Drops evidence that a bot is not connected unless its source has seen the bot connected, or an
+/// operator trusts the source. An unreachable source counts only if the process is gone and its
+/// supervisor has seen it running; trust is not enough there. Pure.
 pub fn vouched(evidence: Vec<Evidence>, memory: &Recollection, now: Timestamp) -> Vec<Evidence> {
     let judge = |evidence: Evidence| {
         if !evidence.finding.is_negative() || memory.vouches_for(&evidence.id, now) {
@@ -126,17 +125,17 @@ pub fn vouched(evidence: Vec<Evidence>, memory: &Recollection, now: Timestamp) -
     evidence
 }
 
-/// Stores the sightings. Calls may block. A failure is logged, and counts as never
-/// seen.
+/// Stores the sightings. Calls may block. After a failure, which is logged, a session counts as
+/// never seen.
 pub trait Memory: fmt::Debug + Send + Sync {
-    /// What is remembered of a session. `trusted_by_configuration` is filled in by the caller.
+    /// The records of a session. The caller sets `trusted_by_configuration`.
     fn recall(&self, session: &SessionName) -> Recollection;
 
-    /// Remembers that these sources saw the session alive; a newer word replaces an older one.
+    /// Records that these sources saw the session connected. A newer record replaces an older one.
     fn remember(&self, session: &SessionName, seen: &[(String, Alive)]);
 }
 
-/// A memory that is only read.
+/// A store that is only read.
 #[derive(Debug)]
 pub(super) struct ReadOnly(pub(super) Arc<dyn Memory>);
 
@@ -162,15 +161,14 @@ pub struct SightingRecord {
     pub mark: Option<String>,
 }
 
-/// A memory that ends with the process; [`Recent::save`] and [`Recent::load`] let the
-/// caller keep it.
+/// Keeps the sightings in memory. [`Recent::save`] and [`Recent::load`] let the caller save them.
 #[derive(Debug, Default)]
 pub struct Recent {
     seen: Mutex<BTreeMap<(String, String), Alive>>,
 }
 
 impl Recent {
-    /// Everything that still counts.
+    /// All records that still count.
     pub fn save(&self, now: Timestamp) -> Vec<SightingRecord> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|_, alive| counts(alive.at, now));
@@ -183,7 +181,7 @@ impl Recent {
         seen.iter().map(record).collect()
     }
 
-    /// Takes in what was kept; what is known already stays.
+    /// Adds saved records, and keeps the records that are already there.
     pub fn load(&self, records: Vec<SightingRecord>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for SightingRecord {

@@ -27,7 +27,7 @@ pub use http::HttpProbe;
 use super::{Evidence, Finding, SessionTemplate};
 
 /// A command's answer is read up to here; `disconnected` has 12 bytes.
-const MAX_ANSWER_BYTES: u64 = 64;
+const MAX_OUTPUT_BYTES: u64 = 64;
 /// What it says on standard error is read up to here.
 const MAX_ERROR_BYTES: u64 = 4 << 10;
 /// The exit codes with which a shell says that it could not run a program.
@@ -238,7 +238,7 @@ async fn ask_command(
         .collect::<Result<_, _>>()?;
     let passed: Vec<&str> = env.iter().map(String::as_str).collect();
     let exec = Exec::new(&argv, timeout)
-        .read(MAX_ANSWER_BYTES)
+        .read(MAX_OUTPUT_BYTES)
         .read_error(MAX_ERROR_BYTES)
         .clean_env(&passed)
         .keep_dir();

@@ -13,7 +13,7 @@ use crate::state_file;
 
 const FILE: &str = "alive.json";
 /// More than the records of any number of sessions.
-const MAX_BYTES: u64 = 64 << 20;
+const MAX_SIGHTINGS_BYTES: u64 = 64 << 20;
 
 /// A memory that can be saved in a state directory.
 #[derive(Debug)]
@@ -34,7 +34,9 @@ impl SightingsFile {
             changed: AtomicBool::new(false),
             clock,
         };
-        match state_file::read(&kept.path, MAX_BYTES).map(|bytes| serde_json::from_slice(&bytes)) {
+        match state_file::read(&kept.path, MAX_SIGHTINGS_BYTES)
+            .map(|bytes| serde_json::from_slice(&bytes))
+        {
             Ok(Ok(records)) => kept.recent.load(records),
             Ok(Err(_)) => tracing::warn!(
                 "{}: cannot be understood and is written anew; until a bot is seen alive again, a bot that is down shows as unknown",

@@ -21,7 +21,7 @@ use super::advice;
 pub use super::measured::Measured;
 
 /// A wrong name is answered with at most this many right ones.
-const MOST_NAMED: usize = 20;
+const MAX_SUGGESTIONS: usize = 20;
 
 /// Every session at one moment.
 #[derive(Debug)]
@@ -49,11 +49,11 @@ impl Snapshot {
     /// Errors: there is none; says which there are.
     pub fn select(&mut self, session: &str) -> Result<(), String> {
         let names = self.sessions.iter().map(|view| view.session.as_str());
-        let names: Vec<&str> = names.take(MOST_NAMED + 1).collect();
+        let names: Vec<&str> = names.take(MAX_SUGGESTIONS + 1).collect();
         if !self.sessions.iter().any(|v| v.session.as_str() == session) {
             let hint = match names.len() {
                 0 => "no auth folder was found; check --sessions.path".to_owned(),
-                1..=MOST_NAMED => format!("there is: {}", names.join(", ")),
+                1..=MAX_SUGGESTIONS => format!("there is: {}", names.join(", ")),
                 _ => "`baileys_exporter status` lists all".to_owned(),
             };
             return Err(format!("no session is called {session:?}; {hint}"));
@@ -115,7 +115,7 @@ impl FolderError {
 
 /// How long a look at one folder may take. A scrape may have to wait for a look that began
 /// before it, and Prometheus waits 10 s for both.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+const SCAN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Looks at the folders, again and again; remembers what need not be read twice.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl Collector {
         Self {
             discovery: settings.discovery().explaining(),
             former: None,
-            looks: Looks::default().with_timeout(LOOK_TIMEOUT),
+            looks: Looks::default().with_timeout(SCAN_TIMEOUT),
             settings,
             caches: HashMap::new(),
             problems: ProblemLog::default(),

@@ -28,9 +28,9 @@ pub const QUARANTINE_TAG: &str = "BAILEYS_QUARANTINE.TAG";
 pub const MAX_CREDS_BYTES: u64 = 1 << 20;
 /// A session file larger than this is not read. (The library keeps 40 entries, about 35 kB.)
 const MAX_SESSION_BYTES: u64 = 4 << 20;
-/// A session file written less than this long ago is read again even when nothing seems
-/// changed: file times have a coarse grain.
-const RACY: Duration = Duration::from_secs(2);
+/// A file written less than this long ago is read again even if `stat` shows no change, because
+/// file times are coarse.
+pub const RACY: Duration = Duration::from_secs(2);
 /// How long to wait before a creds.json found empty or cut off is read once more.
 /// Baileys writes in place: truncate, then write.
 pub const CREDS_SECOND_LOOK: Duration = Duration::from_millis(25);

@@ -1,8 +1,8 @@
-//! What the lines of the logs amount to: counts by session and pattern.
+//! Counts the lines of the logs by session and pattern.
 //!
-//! Lines of no known session wait ([`Waiting`]) until the folders were looked at after they
-//! were read: a new bot writes to its log before anyone has looked at its folder. Then they are
-//! unplaced.
+//! Lines of an unknown session wait ([`Waiting`]) until the folders were listed after the lines
+//! were read, because a new bot may write to its log before its folder is found. If they still
+//! belong to no session, they count as unplaced.
 
 mod counts;
 
@@ -28,37 +28,37 @@ use super::session_mapper::SessionMapper;
 use counts::add_one;
 pub use counts::{Count, CountChanges, Counts, SessionCounts, Waiting};
 
-/// Lines wait for a look at the folders so long at most.
+/// Maximum time that lines wait for a listing of the folders.
 const WAIT_AT_MOST: Duration = Duration::from_secs(120);
-/// Lines of so many logs and names wait at most.
+/// Maximum number of logs and names whose lines wait.
 const MOST_WAITING: usize = 1000;
 
-/// Where a line counts.
+/// Where a line is counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
     Session(Arc<str>),
     Waiting(Waiting),
 }
 
-/// What becomes of the record at the end of a log.
+/// What to do with the record at the end of a log.
 #[derive(Clone, Copy, Debug)]
 enum Flush {
-    /// It is counted, and may go on.
+    /// Count it; more of it may follow.
     Settle,
-    /// It has ended.
+    /// It is complete.
     End,
 }
 
-/// Where a log's next lines are judged from.
+/// What is known about the end of a log when its next lines arrive.
 #[derive(Debug, Default)]
 struct LogScan {
     state: ScanState,
     repeats: Repeats,
-    /// Lines so far.
+    /// Number of lines so far.
     line: u64,
-    /// Looks since something undecided was found.
+    /// Number of looks since an undecided sign was found.
     undecided_for: u32,
-    /// The session that a part named of a line that goes on.
+    /// The session that an earlier part of an unfinished line named.
     named: Option<Arc<str>>,
 }
 
@@ -68,19 +68,19 @@ pub struct Counter {
     settings: Arc<LogSettings>,
     placer: Placer,
     counts: Counts,
-    /// What was counted of a copy that is not known to be complete.
+    /// Counts from a copy that may be incomplete.
     copy: Option<Counts>,
-    /// By log, as far as its last lines may belong to its next ones.
+    /// By log, for logs whose last record may continue.
     scans: HashMap<PathBuf, LogScan>,
     copy_scans: HashMap<PathBuf, LogScan>,
-    /// The session that the last line to name one named, by log.
+    /// By log: the session that was named last, for lines that name none.
     named_last: HashMap<PathBuf, Arc<str>>,
     now: (Timestamp, Instant),
     scratch: Vec<u8>,
 }
 
 impl Counter {
-    /// Goes on counting, at this time.
+    /// Continues from the saved counts; `now` is the current time.
     pub fn new(
         settings: Arc<LogSettings>,
         placer: Placer,
@@ -100,9 +100,9 @@ impl Counter {
         }
     }
 
-    /// Takes a changed configuration.
+    /// Applies a changed configuration.
     pub fn configure(&mut self, settings: Arc<LogSettings>) {
-        // An open record refers to the patterns before.
+        // An open record refers to the old patterns.
         self.flush_all();
         self.scans.clear();
         self.settings = Arc::clone(&settings);
@@ -110,8 +110,7 @@ impl Counter {
         self.named_last.clear();
     }
 
-    /// Counts what was found and depends on lines that have not come since the last look but
-    /// one.
+    /// Counts undecided signs that no later line has changed for two looks.
     pub fn flush_undecided(&mut self) {
         self.with_scans(|scan| {
             let undecided = scan.state.is_undecided();
@@ -120,12 +119,12 @@ impl Counter {
         });
     }
 
-    /// Counts what was found and depends on lines that may come: what was read is saved as read.
+    /// Counts undecided signs, because the lines are about to be saved as read.
     pub fn settle_undecided(&mut self) {
         self.with_scans(|scan| scan.state.is_undecided().then_some(Flush::Settle));
     }
 
-    /// Counts what was found; no line belongs to it any more.
+    /// Counts undecided signs; no more lines follow.
     pub fn flush_all(&mut self) {
         self.with_scans(|_| Some(Flush::End));
     }
@@ -143,7 +142,7 @@ impl Counter {
         self.copy = copy;
     }
 
-    /// Counts what is open in this log, in the copy that is being read if there is one.
+    /// Counts the open record of this log, in the copy that is being read if there is one.
     fn flush_scan(&mut self, log: &Path, scan: &mut LogScan, flush: Flush) {
         let unnamed = self.target_of_unnamed(log);
         let Self {
@@ -178,7 +177,7 @@ impl Counter {
         }
     }
 
-    /// What places the lines.
+    /// What assigns lines to sessions.
     pub fn placer(&mut self) -> &mut Placer {
         &mut self.placer
     }
@@ -197,14 +196,14 @@ impl Counter {
         self.placer.committed();
     }
 
-    /// Sets the time at which the lines that follow are read.
+    /// Sets the time of the lines that follow.
     pub fn set_time(&mut self, now: (Timestamp, Instant)) {
         self.now = now;
     }
 
-    /// Counts the lines that wait: for the session that they are known to belong to by now, or
-    /// as unplaced where the folders were looked at (`looked_at`) after they were read. Whether
-    /// any was counted.
+    /// Counts the waiting lines for their session, if it is known now, or as unplaced, if the
+    /// folders were listed (at `looked_at`) after the lines were read. Returns whether any were
+    /// counted.
     pub fn settle(&mut self, looked_at: Option<Timestamp>) -> bool {
         let now = self.now.1;
         let waiting = std::mem::take(&mut self.counts.waiting);
@@ -238,8 +237,8 @@ impl Counter {
         self.counts.waiting.len() != before
     }
 
-    /// Where a line of this log counts that names no session: by the log's path, or else for
-    /// the session that a line before it named.
+    /// Where to count a line of this log that names no session: by the log's path, or else for the
+    /// session that was named last.
     fn target_of_unnamed(&mut self, log: &Path) -> Target {
         match self.placer.session_of(log) {
             Some(session) => Target::Session(session),
@@ -250,8 +249,8 @@ impl Counter {
         }
     }
 
-    /// The target of each line of `lines`: the end of its last byte, and where it counts.
-    /// Without `session_line` they have one target.
+    /// For each line of `lines`: the end of its last byte, and where it is counted. Without
+    /// `session_line` all have one target.
     fn targets(&mut self, log: &Path, lines: &[u8]) -> Vec<(usize, Target)> {
         let unnamed = self.target_of_unnamed(log);
         if !self.settings.mapper.by_line() {
@@ -294,7 +293,7 @@ impl Counter {
         targets
     }
 
-    /// The target of a part of one line. `named` is the session that an earlier part named.
+    /// The target of a part of a line. `named`: the session that an earlier part named.
     fn target_of_part(
         &mut self,
         log: &Path,
@@ -316,7 +315,7 @@ impl Counter {
 }
 
 impl Placer {
-    /// Where lines of this log count that name this session, or none.
+    /// Where to count lines of this log that name this session, or none.
     fn target(&self, log: &Path, named: Option<Arc<str>>) -> Target {
         match named.as_ref().and_then(|name| self.called(name)) {
             Some(session) => Target::Session(session),
@@ -328,7 +327,7 @@ impl Placer {
     }
 }
 
-/// The session that a line names, as it stands in the log or without its envelopes.
+/// The session that a line names, with or without its envelopes.
 fn named_by_line(mapper: &SessionMapper, line: &[u8]) -> Option<Arc<str>> {
     if !mapper.by_line() {
         return None;
@@ -359,7 +358,7 @@ impl Consumer for Counter {
             scans.clear();
         }
         let mut scan = scans.remove(log).unwrap_or_default();
-        // Of what the lines before hold.
+        // Part of what the lines before hold.
         let before = self.target_of_unnamed(log);
         let targets = match block.part {
             Part::Lines => self.targets(log, text),
@@ -407,7 +406,7 @@ impl Consumer for Counter {
         let start = text.as_ptr() as usize;
         let first = *line;
         let sink = |hit: Hit<'_>, found: &RecordSigns| {
-            // Within the block, or in front of it.
+            // Within the block, or before it.
             let at = (hit.raw.as_ptr() as usize).wrapping_sub(start);
             let named = match &*named_by_part {
                 Some(_) => None,
@@ -451,7 +450,7 @@ impl Consumer for Counter {
     }
 
     fn end_copy(&mut self, complete: bool) {
-        // The copy is read to its end.
+        // The copy was read to its end.
         for (log, mut scan) in std::mem::take(&mut self.copy_scans) {
             self.flush_scan(&log, &mut scan, Flush::End);
         }
@@ -475,7 +474,7 @@ impl Consumer for Counter {
     }
 }
 
-/// Where the lines of one block are counted.
+/// Where to count the lines of one block.
 struct Tally<'a> {
     counts: &'a mut Counts,
     written: Option<Timestamp>,
@@ -506,7 +505,7 @@ impl Tally<'_> {
         counts
     }
 
-    /// Counts what one record holds; it stands at this line of its log.
+    /// Counts the signs of a record, which begins at this line of its log.
     fn add(
         &mut self,
         target: &Target,
@@ -520,12 +519,12 @@ impl Tally<'_> {
         if found.library {
             counts.library_was_seen();
         }
-        // `repeats` are of one log, so that its lines without a name need none here.
+        // `repeats` is for one log, so lines without a name need none here.
         let session = match target {
             Target::Session(session) => Arc::clone(session),
             Target::Waiting(key) => key.named.clone().unwrap_or_else(|| Arc::from("")),
         };
-        // What a conflict is, the library has said already.
+        // The library has already reported the reason of this conflict.
         if found.conflict && repeats.is_reported(&session, &patterns.of_conflicts(), line) {
             return;
         }
@@ -543,7 +542,7 @@ impl Tally<'_> {
                 &[]
             };
             if let Some(certain) = repeats.follows_reason(&session, sign.pattern, line, before) {
-                // One event. That it is a report, the sentence may show first.
+                // These are one event. The sentence may be the first sign that it is a report.
                 if sign.certain && !certain {
                     add_one(&mut counts.reports, &pattern.name);
                 }

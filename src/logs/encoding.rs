@@ -1,11 +1,11 @@
-//! UTF-16, which PowerShell writes into a file, as UTF-8.
+//! Converts UTF-16, which PowerShell writes to files, to UTF-8.
 
 use std::borrow::Cow;
 
 use memchr::memchr;
 
-/// The bytes with every line of UTF-16 as UTF-8. Lines of other text stay as they are. Bytes
-/// that only mark an encoding or fill a hole in a file are left out.
+/// Converts each line of UTF-16 to UTF-8 and keeps other lines. Leaves out byte order marks and the
+/// zeros of holes.
 pub fn to_utf8(lines: &[u8]) -> Cow<'_, [u8]> {
     if memchr(0, lines).is_none() {
         return Cow::Borrowed(lines);
@@ -27,7 +27,7 @@ pub fn to_utf8(lines: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// Whether every second byte of most of this is zero, as in text of Western languages.
+/// Whether every second byte of most of this is zero, as in Western languages.
 fn is_utf16(text: &[u8]) -> bool {
     let start = &text[..text.len().min(400)];
     let zeros = start
@@ -37,7 +37,7 @@ fn is_utf16(text: &[u8]) -> bool {
     start.len() >= 4 && zeros * 4 >= start.len() * 3
 }
 
-/// Both byte orders: the newline's other byte stands before the line, or behind it.
+/// In both byte orders: the newline's other byte is before or after it.
 fn decode(text: &[u8], out: &mut Vec<u8>) {
     let text = match text {
         [0xff, 0xfe, rest @ ..] => rest,

@@ -1,6 +1,6 @@
-//! Whether a log shows lines of a bot on Baileys: of the library, of libsignal, or the bot's
-//! own report of why its connection was closed. A log that never did is never guessed to be a
-//! session's.
+//! Whether a log contains lines of a bot on Baileys: of the library, of libsignal, or the bot's own
+//! report of why its connection was closed. A log without such a line is not assigned to a session
+//! by a guess.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -11,36 +11,36 @@ use regex::bytes::Regex;
 use super::pattern::is_own_report;
 use super::record::unwrap;
 
-/// Messages of the library's logger, as pino writes them, also within the JSON of a container's
-/// log, and as pino-pretty does.
+/// Messages of the library's logger as pino writes them, also inside Docker's JSON, and as
+/// pino-pretty writes them.
 const LOGGER: [&str; 2] = [
     r#"\\?"msg\\?": ?\\?"(?:opened connection to WA|connected to WA|stream errored out|uploading pre-keys|uploaded pre-keys|not logged in, attempting registration|pairing configured successfully|PreKey validation|handled \d+ offline)"#,
     r"(?:INFO|WARN|ERROR)(?:\x1b\[[0-9;]*m)* ?\([^)]{1,100}\): (?:\x1b\[[0-9;]*m)*(?:session:[\w.-]{1,100} - )?(?:opened connection to WA|connected to WA|stream errored out|uploading pre-keys|uploaded pre-keys|not logged in, attempting registration|pairing configured successfully|PreKey validation|handled \d+ offline)",
 ];
 
-/// Each expression is a shape that other programs do not write. A word that a stranger can
-/// type into a chat (`connection replaced`, `device_removed`) is none.
+/// Each expression has a form that other programs do not write. Words that anyone can type into a
+/// chat (`connection replaced`, `device_removed`) are not among them.
 const SHAPES: &[&str] = &[
     r#"\\?"class\\?": ?\\?"baileys\\?""#,
     LOGGER[0],
     LOGGER[1],
     // libsignal, which writes to the console.
     r"(?:Session error:|Session already closed|Closing session: SessionEntry|Opening session: SessionEntry|Removing old closed session: SessionEntry|Closing (?:stale )?open session (?:for|in favor)|Decrypted message with closed session|Failed to decrypt message with any known session|V1 session storage migration error)",
-    // A stack or a node of the library.
+    // A stack trace or a node of the library.
     r"/node_modules/(?:@[^/ ]{1,60}/)?(?:libsignal(?:-node)?|[a-z-]{0,20}baileys[a-z-]{0,20})/",
     r#"\\?["']?tag\\?["']?: ?\\?["']stream:error"#,
     // The bot's own report.
     r"Stream Errored \(|DisconnectReason|lastDisconnect|connection\.update",
 ];
 
-/// Whether one of these lines shows it.
+/// Whether one of these lines is evidence.
 pub fn shows_library(lines: &[u8]) -> bool {
     static SHAPE: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(&format!("(?-u){}", SHAPES.join("|"))).ok());
     let Some(shape) = SHAPE.as_ref() else {
         return false;
     };
-    // A line in an envelope carries its colours and quotes escaped.
+    // A line in an envelope has escaped colours and quotes.
     let within = |line: &[u8]| {
         let text = unwrap(line).text;
         matches!(text, Cow::Owned(_)) && shape.is_match(&text)
@@ -49,8 +49,8 @@ pub fn shows_library(lines: &[u8]) -> bool {
     shape.is_match(lines) || lines.split(|byte| *byte == b'\n').any(within)
 }
 
-/// Whether one of these lines shows that the library's logger wrote it. Without such a line only
-/// what the bot itself prints is counted.
+/// Whether the library's logger wrote one of these lines. Otherwise only the bot's own output is
+/// counted.
 pub fn shows_logger(lines: &[u8]) -> bool {
     static MESSAGE: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(&format!("(?-u){}", LOGGER.join("|"))).ok());

@@ -1,9 +1,9 @@
-//! The end of a session's log, read for one purpose: was the connection's last event
-//! "opened" or "closed", and when?
+//! Reads the end of a session's log to find out whether the last event of the connection was
+//! "opened" or "closed", and when.
 //!
-//! A close counts only if the logs show that it ended the connection of this session:
-//! `connections` decides for one log, `last_word` for all logs of a session, and
-//! `neighbours` knows the sessions that the same process may run.
+//! A close counts only if the logs show that it ended the connection of this session: `connections`
+//! decides for one log, `last_word` for all logs of a session, and `neighbours` lists the sessions
+//! that the same process may run.
 
 mod connections;
 mod dates;
@@ -36,33 +36,34 @@ use dates::{Written, date_in, process_of, written};
 use last_word::{LastWord, OneLog, last_word};
 use neighbours::Neighbours;
 
-/// How far back a file is read.
+/// How many bytes are read at the end of a file.
 const WINDOW: u64 = 1 << 20;
-/// A file that grew is read again from a little before its former end, to begin with a line.
+/// A file that grew is read again from this many bytes before its former end, so that the text
+/// begins with a complete line.
 const OVERLAP: u64 = 64 << 10;
-/// A file is not looked at twice within this time, though many sessions may stand in it.
+/// A file that holds many sessions is not read again within this time.
 const LOOKED_FOR: Duration = Duration::from_secs(1);
-/// Looks that may be under way; one at a file system that hangs does not come back.
+/// Maximum number of reads at the same time. A read from a hanging file system does not return.
 const MOST_LOOKS: usize = 64;
-/// The list of files is good for this long, and so is that of the sessions.
+/// How long a list of the files, and of the sessions, is used.
 const LISTED_FOR: Duration = Duration::from_secs(10);
 
-/// The name under which all lines of a log count, where the lines do not tell the session.
+/// The session name for all lines of a log if the lines do not tell the session.
 const ALL: &str = "";
 
-/// The signs of a login that WhatsApp has ended.
-const LOGGED_OUT: [&str; 2] = ["device_removed", "stream_error_401"];
+/// Signs that WhatsApp has ended the login.
+const LOGIN_ENDED: [&str; 2] = ["device_removed", "stream_error_401"];
 
 /// The last event of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ConnectionEvent {
-    /// Opened, or closed.
+    /// Opened or closed.
     opened: bool,
-    /// When it was, where the line carries a date.
+    /// When, if the line has a date.
     at: Option<Timestamp>,
 }
 
-/// What the logs of one session say of its connection.
+/// What the logs of one session say about its connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct LastEvent {
     last: Option<ConnectionEvent>,
@@ -71,7 +72,7 @@ struct LastEvent {
     opened: Option<Timestamp>,
     /// When the login was ended.
     logged_out: Option<Timestamp>,
-    /// When a log was last written or emptied.
+    /// When a log was last written or truncated.
     last_line: Timestamp,
     /// When the newest line was written.
     last_text: Option<Timestamp>,
@@ -81,11 +82,11 @@ struct LastEvent {
 struct SeenEvent {
     at: Instant,
     mark: EndMark,
-    /// By session with `session_line`, else all under one empty name.
+    /// By session with `session_line`, otherwise all under one empty name.
     events: HashMap<Arc<str>, Connections>,
 }
 
-/// Reads the ends of logs, and remembers what did not change.
+/// Reads the ends of logs, and caches the results.
 #[derive(Debug)]
 pub struct LastEventReader {
     settings: Arc<LogSettings>,
@@ -98,7 +99,7 @@ pub struct LastEventReader {
     clock: Clock,
 }
 
-/// Which sessions there are.
+/// The sessions of this host.
 #[derive(Debug)]
 struct Sessions {
     discovery: Discovery,
@@ -109,8 +110,8 @@ struct Sessions {
 type Files = Arc<Vec<(Listed, Option<Arc<str>>)>>;
 
 impl LastEventReader {
-    /// Over the configured files. `sources` tell which sessions there are: those left out of
-    /// the metrics have logs too.
+    /// Reads the configured files. `sources` tell which sessions exist, including those left out of
+    /// the metrics, because they have logs too.
     pub fn new(settings: Arc<LogSettings>, sources: Vec<SessionsPath>, clock: Clock) -> Self {
         let discovery = neighbours::discovery(sources);
         Self {
@@ -128,7 +129,7 @@ impl LastEventReader {
         }
     }
 
-    /// What the logs of this session say; `None` if it has none. Blocks.
+    /// What the logs of this session say; `None` if it has no log. Blocks.
     fn last_event_of(&self, session: &SessionName) -> io::Result<Option<LastEvent>> {
         let around = self.sessions();
         let files = self.files();
@@ -199,9 +200,9 @@ impl LastEventReader {
         Ok(Some(event.clone()))
     }
 
-    /// The session of a log by its path: as pm2 calls it, if not as it is, and if it calls no
-    /// other so. Nothing is guessed here: what another bot's log says would be believed of this
-    /// one.
+    /// The session of a log by its path: by pm2's name for it, or else by the path itself if pm2
+    /// has no other name for the session. Never a guess, because lines of another bot's log would
+    /// count for this session.
     fn session_of(
         &self,
         path: &Path,
@@ -295,7 +296,7 @@ impl LastEventReader {
         Ok(Some(self.keep(path, seen)))
     }
 
-    /// Takes the lines of a log. The first `known` bytes were taken before.
+    /// Adds the lines of a log. The first `known` bytes were added before.
     fn take(
         &self,
         lines: &[u8],
@@ -308,10 +309,10 @@ impl LastEventReader {
         let is_401 = |sign: &Sign| {
             names
                 .get(sign.pattern)
-                .is_some_and(|pattern| LOGGED_OUT.contains(&pattern.name.as_ref()))
+                .is_some_and(|pattern| LOGIN_ENDED.contains(&pattern.name.as_ref()))
         };
         let mapper = &self.settings.mapper;
-        // One process that runs many sessions: what names none speaks of none.
+        // In a process that runs many sessions, a line without a name is about none of them.
         let session = |raw: &[u8], text: &[u8]| match mapper.by_line() {
             true => mapper.of_line(raw).or_else(|| mapper.of_line(text)),
             false => Some(Arc::from(ALL)),
@@ -347,7 +348,7 @@ impl LastEventReader {
         let mut last = None;
         for line in new.split_inclusive(|byte| *byte == b'\n') {
             at += line.len();
-            // The lines of a process, and the starts of its connections, in order with the rest.
+            // Put the lines of processes, the starts of connections and the events in order.
             let Some(Written { by, starts, text }) = written(line) else {
                 continue;
             };
@@ -382,14 +383,14 @@ impl LastEventReader {
         seen
     }
 
-    /// The last event, unless too many reads have not come back.
+    /// The last event, unless too many reads hang.
     fn bounded(&self, session: &SessionName) -> Result<Option<LastEvent>, String> {
         let looks = self.looks.fetch_add(1, Ordering::Relaxed);
         let answer = match looks < MOST_LOOKS {
             true => self
                 .last_event_of(session)
                 .map_err(|error| format!("a log cannot be read: {error}")),
-            false => Err("the logs cannot be read: earlier looks have not come back".to_owned()),
+            false => Err("failed to read the logs: earlier reads hang".to_owned()),
         };
         self.looks.fetch_sub(1, Ordering::Relaxed);
         answer

@@ -1,5 +1,5 @@
-//! What the path of a log tells: the program that wrote it, and the sessions that it may be
-//! named after. Pure functions over text.
+//! What the path of a log tells: the program that wrote it, and the sessions that its name may
+//! mean. Pure functions on text.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +10,7 @@ use regex::Regex;
 
 use crate::folder::SessionName;
 
-/// Names of files that tell a stream and no program.
+/// File names that name a stream and no program.
 const STREAMS: [&str; 16] = [
     "out",
     "err",
@@ -30,12 +30,12 @@ const STREAMS: [&str; 16] = [
     "info",
 ];
 
-/// The program that wrote a log: all its streams, instances, dates and rotations are one.
+/// The program that wrote a log. All its streams, instances, dates and rotations are one program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Program {
     /// The directory of its logs.
     pub dir: PathBuf,
-    /// Its name in the names of the files; empty where they tell a stream only.
+    /// Its name in the file names; empty if they name only a stream.
     pub name: String,
 }
 
@@ -56,8 +56,8 @@ impl Program {
         self.name == "pm2" || self.name.starts_with("pm2-")
     }
 
-    /// The names of sessions that the directory may tell, the likeliest first: that of the
-    /// logs, or the one above a directory `logs`, with and without the one above it.
+    /// Session names that the directory may mean, the likeliest first: the directory of the logs,
+    /// or its parent if it is called `logs`; alone, and with the name of the directory above.
     pub fn folders(&self) -> Vec<String> {
         let mut dir = self.dir.as_path();
         if dir.ends_with("log") || dir.ends_with("logs") {
@@ -73,16 +73,16 @@ impl Program {
     }
 }
 
-/// The names of sessions that the file's name may tell, the likeliest first: without what
-/// tells a stream or an instance, with and without a date.
+/// Session names that the file name may mean, the likeliest first: without the stream or instance,
+/// with and without a date.
 pub fn candidates(path: &Path) -> Vec<String> {
     let mut names = Vec::new();
     collect(&stem(path), &mut names);
     names
 }
 
-/// The name without any stream, date or number of a rotation: `bot` of
-/// `bot-2026-11-28-error.log.1`. `None` where the file has no extension of a log.
+/// The name without stream, date and rotation number: `bot` for `bot-2026-11-28-error.log.1`.
+/// `None` if the file has no extension of a log.
 pub fn plain_name(path: &Path) -> Option<String> {
     let name = shown(path.file_name()?);
     LOG_EXTENSION
@@ -92,9 +92,8 @@ pub fn plain_name(path: &Path) -> Option<String> {
         .filter(|name| !name.is_empty())
 }
 
-/// The part of the file's name that one process has for itself: without dates and rotations, and
-/// without pm2's `-out` and `-error`; the number of an instance stays. Empty where the name tells
-/// a stream only.
+/// The part of the file name that is unique to one process: without dates, rotation numbers and
+/// pm2's `-out` and `-error`; an instance number stays. Empty if the name has only a stream.
 pub fn writer_name(path: &Path) -> String {
     static PM2_STREAM: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"(?i)-(?:out|error)(?P<instance>-\d{1,4})?$").ok());
@@ -112,14 +111,14 @@ pub fn writer_name(path: &Path) -> String {
     }
 }
 
-/// Whether the file's name holds a date or the number of a rotation.
+/// Whether the file name contains a date or a rotation number.
 pub fn is_dated(path: &Path) -> bool {
     without_date(&stem(path)).is_some()
         || without_stream(&stem(path)).is_some_and(|name| without_date(name).is_some())
 }
 
-/// A name or a glob without what may be a phone number: six digits or more, separators between
-/// them allowed, become `*`.
+/// Replaces what may be a phone number in a name or a glob with `*`: six digits or more, with or
+/// without separators.
 pub fn redacted(text: &str) -> String {
     static NUMBER: LazyLock<Option<Regex>> =
         LazyLock::new(|| Regex::new(r"\+?\d(?:[-_. ()]{0,2}\d){5,}").ok());
@@ -138,7 +137,7 @@ fn shown(name: &OsStr) -> String {
         .to_owned()
 }
 
-/// The file's name up to its extension; what stands behind that is a rotation's.
+/// The file name up to its extension; rotations add text after it.
 fn stem(path: &Path) -> String {
     let name = path.file_name().map(shown).unwrap_or_default();
     let end = LOG_EXTENSION
@@ -157,8 +156,8 @@ fn collect(name: &str, names: &mut Vec<String>) {
         return;
     }
     if let Some(shorter) = without_stream(name) {
-        // pm2 adds `-out` or `-error`; `ventas-info-out` is of `ventas-info`, not of `ventas`.
-        // Any other stream may as well be a part of the bot's name.
+        // pm2 adds `-out` or `-error`; `ventas-info-out` belongs to `ventas-info`, not to `ventas`.
+        // Any other stream may be a part of the bot's name.
         let of_pm2 = name[shorter.len()..].to_ascii_lowercase();
         let of_pm2 = of_pm2.starts_with("-out") || of_pm2.starts_with("-error");
         names.push(if of_pm2 { shorter } else { name }.to_owned());
@@ -181,7 +180,7 @@ fn base_name(stem: &str) -> String {
     name.to_owned()
 }
 
-/// Without pm2's `-out`, `-error`, `-out-0` and the like.
+/// Removes pm2's `-out`, `-error`, `-out-0` and the like.
 fn without_stream(name: &str) -> Option<&str> {
     static STREAM: LazyLock<Option<Regex>> = LazyLock::new(|| {
         let streams = STREAMS.join("|");
@@ -191,9 +190,9 @@ fn without_stream(name: &str) -> Option<&str> {
     (at > 0).then(|| &name[..at])
 }
 
-/// Without a date at its end or its begin, or the number of a rotation.
+/// Removes a date at either end, or a rotation number.
 fn without_date(name: &str) -> Option<&str> {
-    /// A year, a month and perhaps a day, or the other way round.
+    /// A year, a month and perhaps a day, or the reverse.
     const DATE: &str = r"(?:20\d\d([-._]?)(?:0[1-9]|1[0-2])(?:[-._]?(?:0[1-9]|[12]\d|3[01]))?|(?:0[1-9]|[12]\d|3[01])[-._](?:0[1-9]|1[0-2])[-._]20\d\d)";
     static LAST: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(&format!(

@@ -1,4 +1,4 @@
-//! What the bots' logs say.
+//! Reads the bots' logs.
 //!
 //! ```text
 //! log_tailer (files, offsets) -> counter (pattern: what a line holds; placer: whose it is)
@@ -7,9 +7,9 @@
 //!     evidence (lines of the library's) -> session_mapper (the rules)
 //! ```
 //!
-//! The crate `log_tailer` follows the files and gives every line once. [`monitor`] runs it and
-//! saves. [`last_event`] reads the end of a session's log once, for the verdict on its
-//! connection. No raw line leaves this module in any form.
+//! The crate `log_tailer` follows the files and passes on every line once. [`monitor`] runs it and
+//! saves the results. [`last_event`] reads the end of a session's log, for the connection verdict.
+//! No raw line leaves this module in any form.
 
 mod counter;
 mod encoding;
@@ -37,20 +37,20 @@ pub use pattern::{Pattern, PatternError, Patterns, Severity};
 pub use session_mapper::{SessionMapper, split_name};
 pub use sessions::SessionsSeen;
 
-/// Where the exporter keeps offsets and counts, unless configured.
+/// Default directory of the exporter for offsets and counts.
 pub const DEFAULT_STATE_PATH: &str = "/var/lib/baileys_exporter";
 
-/// What was configured about logs, checked.
+/// The configuration of the logs, checked.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// Which files; none means that no log is read.
+    /// The globs; if there are none, no log is read.
     pub globs: Vec<LogGlob>,
-    /// Whether files that are there at the first start count from their beginning.
+    /// Whether files that exist at the first start are counted from their beginning.
     pub from_start: bool,
     /// Directory of the offsets and counts.
     pub state_path: PathBuf,
-    /// Whose a line is.
+    /// Assigns lines to sessions.
     pub mapper: SessionMapper,
-    /// What to look for.
+    /// The patterns.
     pub patterns: Arc<Patterns>,
 }

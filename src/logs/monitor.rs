@@ -1,4 +1,4 @@
-//! The running monitor: a thread that reads the logs, and what it has counted and saved.
+//! The log monitor: a thread that reads the logs, and the counts that it has saved.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -28,37 +28,37 @@ use super::store::{LogStore, SavedLogs, Unsaved};
 
 /// Maximum number of problems that are logged one by one.
 const MOST_PROBLEMS: usize = 20;
-/// Descriptors left for everything else.
+/// Number of descriptors kept free for other purposes.
 const SPARE_DESCRIPTORS: u64 = 256;
 
-/// What was counted and is on disk.
+/// The counts, all of them saved.
 #[derive(Clone, Debug, Default)]
 pub struct Published {
     /// By session.
     pub sessions: BTreeMap<String, SessionLog>,
-    /// What a session shows that no log has spoken of.
+    /// The counts of a session without any line.
     pub unheard: SessionLog,
-    /// Files that are followed.
+    /// Number of followed files.
     pub files: usize,
-    /// Lines of no session.
+    /// Number of lines without a session.
     pub unplaced: u64,
-    /// Events in them, by the glob that names their log.
+    /// Events in them, by the glob that matches their log.
     pub unplaced_events: BTreeMap<Arc<str>, Vec<(Arc<str>, u64)>>,
-    /// Lines wait for a look at the folders.
+    /// Whether lines wait for a listing of the folders.
     pub waiting: bool,
-    /// The sessions that a line may count for.
+    /// The sessions for which lines are counted.
     pub known: Arc<KnownSessions>,
     /// What the logs have shown.
     pub logs: Arc<LogsSeen>,
-    /// Lines longer than is judged.
+    /// Number of overlong lines.
     pub overlong: u64,
-    /// Logs that were emptied and of which a copy was found.
+    /// Truncated logs of which a copy was found.
     pub copies_found: u64,
-    /// Those without.
+    /// Truncated logs of which no copy was found.
     pub copies_missing: u64,
-    /// Attempts to read that failed.
+    /// Failed reads.
     pub read_errors: u64,
-    /// Bytes that are there and were not counted and saved.
+    /// Bytes that exist and were not counted and saved.
     pub unread_bytes: u64,
     /// When it was committed.
     pub committed_at: Timestamp,
@@ -69,30 +69,30 @@ pub struct Published {
 pub struct SessionLog {
     /// Events by pattern, in the order of the configuration.
     pub events: Vec<(Arc<str>, u64)>,
-    /// Of the patterns that page: events in a form that only the library or the bot's own report
-    /// writes.
+    /// For the patterns that page: events in a form that only the library or the bot's own report
+    /// uses.
     pub reports: Vec<(Arc<str>, u64)>,
-    /// Whether a line of the library's logger was ever seen. Without, only what the bot itself
-    /// prints is counted.
+    /// Whether a line of the library's logger was ever seen. Otherwise only the bot's own output is
+    /// counted.
     pub library: bool,
-    /// Lines.
+    /// Number of lines.
     pub lines: u64,
-    /// Lines that show a private key.
+    /// Number of lines that show a private key.
     pub secrets: u64,
-    /// When the newest line was written, where there is one.
+    /// When the newest line was written, if there is one.
     pub last_line: Option<Timestamp>,
-    /// Whether lines count for it now, so that it is shown although its folder is gone.
+    /// Whether lines are counted for it now, so that it is shown even if its folder is gone.
     pub is_known: bool,
 }
 
 impl SessionLog {
-    /// Whether there are lines, but only what the bot itself prints is counted.
+    /// Whether it has lines, but none of the library's logger.
     pub fn is_half_monitored(&self) -> bool {
         self.lines > 0 && !self.library
     }
 }
 
-/// What the thread has not taken yet.
+/// Input that the thread has not read yet.
 #[derive(Debug, Default)]
 struct PendingOrders {
     stop: bool,
@@ -117,10 +117,10 @@ pub struct Monitor {
 }
 
 impl Monitor {
-    /// Opens the state and begins to read. Must be called within a tokio runtime, which
-    /// watches for changes.
+    /// Opens the state and begins to read. Must be called in a tokio runtime, which runs the
+    /// inotify watch.
     ///
-    /// Errors: the state directory cannot be used; a sentence that says what to do.
+    /// Errors: the state directory cannot be used; a sentence with the fix.
     pub fn start(
         settings: Arc<LogSettings>,
         first: &SessionsSeen,
@@ -129,7 +129,7 @@ impl Monitor {
         let store = LogStore::open(&settings.state_path)?;
         let saved = store.load().map_err(|error| {
             format!(
-                "{}: what was saved cannot be read: {error}; move the directory away to begin anew",
+                "{}: failed to load the saved counts: {error}; move the directory away to start again",
                 settings.state_path.display()
             )
         })?;
@@ -184,7 +184,7 @@ impl Monitor {
         &self.state_path
     }
 
-    /// What was counted, as of the last commit.
+    /// The counts as of the last commit.
     pub fn published(&self) -> Arc<Published> {
         Arc::clone(
             &self
@@ -195,8 +195,8 @@ impl Monitor {
         )
     }
 
-    /// Waits until the files were looked at once and where they begin is saved, at most for
-    /// `span`. Blocks.
+    /// Waits until the files were read once and their offsets are saved, at most for `span`.
+    /// Blocks.
     pub fn wait_for_first_look(&self, span: Duration) {
         let began = self.clock.now();
         while self.published().committed_at == Timestamp::default()
@@ -206,7 +206,7 @@ impl Monitor {
         }
     }
 
-    /// What a look at the folders saw.
+    /// The result of a listing of the folders.
     pub fn set_sessions(&self, seen: SessionsSeen) {
         self.orders().sessions = Some(seen);
         if self.published().waiting {
@@ -214,7 +214,7 @@ impl Monitor {
         }
     }
 
-    /// Takes a changed configuration. The state directory stays.
+    /// Applies a changed configuration. The state directory stays the same.
     pub fn configure(&self, settings: Arc<LogSettings>) {
         self.orders().settings = Some(settings);
         self.shared.notifier.call();
@@ -232,7 +232,7 @@ impl Monitor {
         if let Some(thread) = thread
             && thread.join().is_err()
         {
-            tracing::error!("the thread that reads the logs had failed");
+            tracing::error!("the thread that reads the logs panicked");
         }
     }
 
@@ -254,7 +254,7 @@ fn time_of(clock: &Clock) -> (Timestamp, Instant) {
     (Timestamp::of(clock), clock.now())
 }
 
-/// Raises the limit of open files as far as it may be, and says how many logs may stay open.
+/// Raises the limit of open files as far as allowed, and returns how many logs may stay open.
 fn open_max() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -341,7 +341,8 @@ impl Sink for CountingSink {
         if problems.len() > MOST_PROBLEMS {
             problems.truncate(MOST_PROBLEMS);
             problems.push(
-                "more logs cannot be read; the limit of open files, a permission?".to_owned(),
+                "failed to read more logs; check the limit of open files and the permissions"
+                    .to_owned(),
             );
         }
         self.problems.report(problems.into_iter());
@@ -352,7 +353,7 @@ impl Sink for CountingSink {
     }
 
     fn commit(&mut self, changes: &Changes) -> bool {
-        // What was read is not read again after a crash.
+        // Lines that were read are not read again after a crash.
         self.counter.settle_undecided();
         let placer = self.counter.placer();
         let unsaved = Unsaved {
@@ -389,7 +390,7 @@ impl Sink for CountingSink {
             self.publish(progress);
             return;
         }
-        // What cannot be saved is not shown, but that there is more is.
+        // Unsaved counts are not published, but the number of unread bytes is.
         let mut shown = self
             .shared
             .published
@@ -415,7 +416,7 @@ impl CountingSink {
         }
         let declared = &self.settings.mapper.declared().names;
         let (known, logs) = (Arc::clone(placer.sessions()), Arc::clone(placer.logs()));
-        // Shared by all sessions: there may be thousands.
+        // Shared by all sessions, because there may be thousands.
         let patterns: Vec<Arc<str>> = self
             .settings
             .patterns

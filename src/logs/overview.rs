@@ -1,4 +1,4 @@
-//! Which log is whose, for a person, and what is likely to be wrong with it.
+//! Which log belongs to which session, and likely mistakes of the configuration, for the operator.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,41 +14,41 @@ use super::session_mapper::{LogsSeen, Rule, programs};
 use super::sessions::{KnownSessions, SessionMemory, SessionsSeen};
 use super::store::saved_half_monitored;
 
-/// So many bytes at the end of a log are searched for a line of the library.
+/// How many bytes at the end of a log are searched for a line of the library.
 const WINDOW: u64 = 1 << 20;
-/// So many programs are named in one sentence.
-const MOST_NAMED: usize = 10;
+/// Maximum number of programs that a sentence names.
+const MAX_NAMES: usize = 10;
 
-/// What a person should know of a session whose log never shows a line of the library's logger.
+/// A note about a session whose log has no line of the library's logger.
 pub const HALF_MONITORED: &str = "half monitored: its log shows no line of the library's logger (pino at silent or fatal), so only what the bot itself prints is counted; give Baileys a logger of level info to count all signs";
 
 /// The logs of one program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgramLogs {
-    /// The names of the files, without what may be a phone number.
+    /// The file names, without what may be a phone number.
     pub files: Vec<String>,
     /// The configured glob that matches the first of them.
     pub glob: String,
-    /// A glob that matches these files and no others, if one can be written without what may be
-    /// a phone number.
+    /// A glob that matches these files and no others, if one can be written without what may be a
+    /// phone number.
     pub own_glob: Option<String>,
-    /// Whose they are, and the rule that says so.
+    /// The session, and the rule that assigned it.
     pub session: Option<(Arc<str>, Rule)>,
 }
 
-/// What is there.
+/// The result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogOverview {
     /// The programs.
     pub programs: Vec<ProgramLogs>,
-    /// What is likely to be wrong, a sentence each.
+    /// Likely mistakes, one sentence each.
     pub warnings: Vec<String>,
     /// Sessions whose logs have lines, but none of the library's logger; see [`HALF_MONITORED`].
-    /// Only of [`look_once`].
+    /// Filled only by [`look_once`].
     pub half_monitored: BTreeSet<Arc<str>>,
 }
 
-/// What a log's end holds.
+/// The content of a log's end.
 #[derive(Clone, Copy, Debug, Default)]
 struct TailContent {
     lines: bool,
@@ -56,8 +56,8 @@ struct TailContent {
     logger: bool,
 }
 
-/// The same without a running exporter: of folders that are gone nothing is known, and what the
-/// logs have shown is read from their ends. Blocks.
+/// The same without a running exporter: reads the ends of the logs, and knows nothing about folders
+/// that are gone. Blocks.
 pub fn look_once(settings: &LogSettings, seen: &SessionsSeen) -> LogOverview {
     let mut memory = SessionMemory::default();
     memory.see(seen);
@@ -83,7 +83,7 @@ pub fn look_once(settings: &LogSettings, seen: &SessionsSeen) -> LogOverview {
     found
 }
 
-/// Half monitored sessions that have no folder, and so no row in a table: a sentence each.
+/// Half monitored sessions without a folder, and so without a row in a table: one sentence each.
 pub fn half_without_folder(half: &BTreeSet<Arc<str>>, folders: &BTreeSet<Arc<str>>) -> Vec<String> {
     let without = half.difference(folders);
     without
@@ -93,8 +93,8 @@ pub fn half_without_folder(half: &BTreeSet<Arc<str>>, folders: &BTreeSet<Arc<str
         .collect()
 }
 
-/// The same with a running monitor: `sessions` and `seen` are what it knows. `folders` are the
-/// names of the sessions that have a folder. Blocks.
+/// The same with a running monitor, which provides `sessions` and `seen`. `folders`: names of the
+/// sessions that have a folder. Blocks.
 pub fn look(
     settings: &LogSettings,
     sessions: &KnownSessions,
@@ -134,8 +134,8 @@ fn end_of(log: &Path) -> TailContent {
     }
 }
 
-/// By what a running exporter has saved (`saved`: whether a session is half monitored) and by
-/// what the ends of the logs show.
+/// From what a running exporter has saved (`saved`: whether a session is half monitored) and from
+/// the ends of the logs.
 fn half_monitored(
     settings: &LogSettings,
     shown: &BTreeMap<PathBuf, TailContent>,
@@ -153,8 +153,8 @@ fn half_monitored(
     half.into_keys().collect()
 }
 
-/// The same as a pure function. `files` are the paths that each glob matches, in the order of
-/// the globs.
+/// The same as a pure function. `files`: the paths that each glob matches, in the order of the
+/// globs.
 pub fn overview(
     settings: &LogSettings,
     files: &[Vec<PathBuf>],
@@ -196,7 +196,7 @@ pub fn overview(
         }
     }
     warnings.extend(contested(&paths, |path| mapper.contested(path, sessions)));
-    // With session_line it is the lines that tell.
+    // With session_line the lines decide.
     if !mapper.by_line() {
         let lost: Vec<&ProgramLogs> = all
             .iter()
@@ -228,12 +228,12 @@ pub fn overview(
 
 /// A glob that matches these files of a program and no others.
 fn own_glob(program: &Program, paths: &[&PathBuf]) -> Option<String> {
-    // With what a shell, a glob or a terminal may take for something else none is offered.
+    // No glob is offered if it would need quoting for a shell, a glob or a terminal.
     let is_plain = |text: &str| {
         let plain = |c: char| c.is_alphanumeric() || "/._-+@ ".contains(c);
         text.chars().all(plain) && redacted(text) == text
     };
-    // The rotations of a log are followed with it. Of dated names tomorrow's is not known.
+    // Rotations of a log are followed with it. Of a dated name, tomorrow's is unknown.
     let names: Option<Vec<&str>> = paths
         .iter()
         .filter(|path| !is_dated(path))
@@ -243,12 +243,12 @@ fn own_glob(program: &Program, paths: &[&PathBuf]) -> Option<String> {
     match names?.as_slice() {
         [] => None,
         [name] => Some(format!("{dir}/{name}")),
-        names if names.len() <= MOST_NAMED => Some(format!("{dir}/{{{}}}", names.join(","))),
+        names if names.len() <= MAX_NAMES => Some(format!("{dir}/{{{}}}", names.join(","))),
         _ => None,
     }
 }
 
-/// Globs of one session that match logs named after others.
+/// Globs of one session that match logs named after other sessions.
 fn contested(
     paths: &BTreeSet<&PathBuf>,
     claims: impl Fn(&Path) -> Option<[Arc<str>; 2]>,
@@ -270,27 +270,27 @@ fn contested(
 fn names_of(sessions: &[&Arc<str>]) -> String {
     let names: Vec<&str> = sessions
         .iter()
-        .take(MOST_NAMED)
+        .take(MAX_NAMES)
         .map(|name| &***name)
         .collect();
     format!("{}{}", names.join(", "), more(sessions.len()))
 }
 
 fn more(all: usize) -> String {
-    match all.saturating_sub(MOST_NAMED) {
+    match all.saturating_sub(MAX_NAMES) {
         0 => String::new(),
         more => format!(" and {more} more"),
     }
 }
 
-/// Logs that belong to no session, beside sessions that have no log.
+/// Logs without a session, together with sessions without a log.
 fn lost_logs(lost: &[&ProgramLogs], silent: &[&Arc<str>]) -> Option<String> {
     if lost.is_empty() {
         return None;
     }
     let named: Vec<String> = lost
         .iter()
-        .take(MOST_NAMED)
+        .take(MAX_NAMES)
         .map(|logs| format!("{} ({})", logs.files.join(", "), logs.glob))
         .collect();
     let named = format!("{}{}", named.join("; "), more(lost.len()));
@@ -311,7 +311,7 @@ fn lost_logs(lost: &[&ProgramLogs], silent: &[&Arc<str>]) -> Option<String> {
             remedy("NAME", any)
         ),
         [session] => {
-            // Which of several programs is the session's is not guessed.
+            // With several programs, which one is the session's is not guessed.
             let glob = any.filter(|_| lost.len() == 1);
             format!(
                 "session {session} has no log, and these logs belong to no session: {named}. If they are of {session}, {}",

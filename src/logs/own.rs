@@ -1,5 +1,5 @@
-//! The logs that this program and its sister write themselves. They are never followed: what
-//! they say of a bot would count as the bot's own word.
+//! The logs of this program and of the other one. They are never followed, because their messages
+//! about a bot would count as the bot's own.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -8,10 +8,10 @@ use log_tailer::{FileId, Listed, Stat};
 
 use super::log_name::Program;
 
-/// What pm2 tells a process about its logs.
+/// Variables by which pm2 tells a process the paths of its logs.
 const PM2_VARIABLES: [&str; 2] = ["pm_out_log_path", "pm_err_log_path"];
 
-/// Which files are logs of this program.
+/// Finds the logs of this program.
 #[derive(Clone, Debug, Default)]
 pub struct OwnLogs {
     files: HashSet<FileId>,
@@ -21,8 +21,8 @@ pub struct OwnLogs {
 }
 
 impl OwnLogs {
-    /// Those that standard output, standard error, pm2 and the container of this process lead
-    /// to.
+    /// The files to which standard output, standard error, pm2 and the container of this process
+    /// write.
     pub fn of_this_process() -> Self {
         let file = |number: u8| {
             let meta = std::fs::metadata(format!("/proc/self/fd/{number}")).ok()?;
@@ -42,12 +42,12 @@ impl OwnLogs {
         }
     }
 
-    /// Whether this file is one of them, or is named after one of the two programs.
+    /// Whether a file is one of them, or has the name of one of the two programs.
     pub fn contains(&self, listed: &Listed) -> bool {
         self.files.contains(&listed.stat.id) || self.is_own_path(&listed.path)
     }
 
-    /// The same, of a path alone.
+    /// The same for a path alone.
     pub fn is_own_path(&self, path: &Path) -> bool {
         let name = Program::of(path).name.replace('-', "_");
         if matches!(name.as_str(), "baileys_exporter" | "baileys_remediator")
@@ -63,8 +63,8 @@ impl OwnLogs {
     }
 }
 
-/// Docker names a container's host after the first 12 digits of its id, and the log after the
-/// whole id.
+/// Docker's host name for a container is the first 12 digits of its id; the log has the full id as
+/// its name.
 fn is_container_id(host: &str) -> bool {
     host.len() == 12 && host.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }

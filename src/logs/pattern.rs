@@ -1,9 +1,9 @@
-//! Signs of trouble in a log, and how to find them fast.
+//! Signs of trouble in a log, and a fast search for them.
 //!
-//! A record is a line without its envelopes (`record`), together with the lines that continue
-//! it. Every pattern counts a record once. A chunk of a log is folded to lower case and searched
-//! for literals of which every match holds one (`sieve`); only the records that hold such a
-//! literal are put together (`scan`) and judged.
+//! A record is a line without its envelopes (`record`), together with the lines that continue it.
+//! Every pattern counts a record once. A chunk of a log is converted to lower case and searched for
+//! literals of which every match contains one (`sieve`). Only the records with such a literal are
+//! assembled (`scan`) and judged.
 
 mod close;
 mod definition;
@@ -28,50 +28,55 @@ use shipped::SECRET;
 pub use shipped::SHIPPED;
 use sieve::{Sieve, folded};
 
-/// The patterns that a disconnect reason counts for.
-const LOGGED_OUT: &str = "device_removed";
-const REPLACED: &str = "connection_replaced";
-const BANNED: &str = "account_banned";
-/// The patterns that page, where the record is a report of the library or the bot.
-pub const REPORTED: [&str; 4] = [LOGGED_OUT, REPLACED, BANNED, "creds_corrupt"];
+/// Names of the patterns that a disconnect reason counts for.
+const DEVICE_REMOVED: &str = "device_removed";
+const CONNECTION_REPLACED: &str = "connection_replaced";
+const ACCOUNT_BANNED: &str = "account_banned";
+/// The patterns that page if the record is a report of the library or the bot.
+pub const REPORTED: [&str; 4] = [
+    DEVICE_REMOVED,
+    CONNECTION_REPLACED,
+    ACCOUNT_BANNED,
+    "creds_corrupt",
+];
 
 /// One event of a pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sign {
     /// The pattern's index.
     pub pattern: usize,
-    /// The record has a form that only the library or the bot's own report writes, and that no
-    /// text sent to the bot has.
+    /// The record has a form that only the library or the bot's own report uses, never a text that
+    /// was sent to the bot.
     pub certain: bool,
-    /// It is the sentence that a bot prints after the reason: near a record that gives the
-    /// reason it is the same event.
+    /// A sentence that bots print after the reason: near a record with the reason it is the same
+    /// event.
     pub after_the_reason: bool,
-    /// It is a bot's sentence without a reason: near a record in which a bot gives the reason it
-    /// is the same event.
+    /// A bot's sentence without a reason: near a record in which a bot gives the reason it is the
+    /// same event.
     pub sentence: bool,
 }
 
-/// What one record holds.
+/// The signs in one record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordSigns {
-    /// Each pattern once at most.
+    /// Each pattern at most once.
     pub signs: Vec<Sign>,
-    /// Lines that show a private key.
+    /// Number of lines that show a private key.
     pub secrets: u64,
-    /// What it says of the connection: opened (`true`) or ended.
+    /// Whether it says that the connection was opened (`true`) or ended.
     pub opened: Option<bool>,
-    /// The library's own logger wrote it.
+    /// The library's logger wrote it.
     pub library: bool,
-    /// The hash of the logger's message, where a logger wrote the record.
+    /// The hash of the logger's message, if a logger wrote the record.
     pub message: Option<u64>,
-    /// What the rest of the record may take back: counted when the record has ended.
+    /// Signs that the rest of the record may cancel; counted when the record has ended.
     pub pending: Vec<Sign>,
-    /// A conflict of connections. The rest of the record may say which one it is.
+    /// A conflict of connections. The rest of the record may say of which kind.
     pub conflict: bool,
 }
 
 impl RecordSigns {
-    /// Whether there is nothing in it.
+    /// Whether the record has no sign.
     pub fn is_empty(&self) -> bool {
         self.signs.is_empty()
             && self.pending.is_empty()
@@ -82,13 +87,13 @@ impl RecordSigns {
     }
 }
 
-/// All patterns, ready to search with.
+/// All patterns, compiled.
 #[derive(Clone, Debug)]
 pub struct Patterns {
     patterns: Vec<Pattern>,
     /// The expressions of the patterns in their order, then that of a private key.
     set: RegexSet,
-    /// Of a pattern with a text that excludes it: its expression, and that text's.
+    /// For a pattern with an exclusion: its expression, and that of the exclusion.
     excludes: Vec<Option<(Regex, Regex)>>,
     secret: Regex,
     logged_out: Option<usize>,
@@ -100,10 +105,10 @@ pub struct Patterns {
 }
 
 impl Patterns {
-    /// The shipped patterns and `more`; one with the name of a shipped one replaces it.
+    /// The shipped patterns and `more`; one with the name of a shipped pattern replaces it.
     ///
-    /// Errors: a name given twice, or an expression that cannot be compiled or could match
-    /// across lines. The index is that in `more`.
+    /// Errors: a name that occurs twice, or an expression that cannot be compiled or could match
+    /// across lines. The index is the one in `more`.
     pub fn shipped_and(more: &[Pattern]) -> Result<Self, PatternError> {
         let kept = SHIPPED
             .iter()
@@ -157,15 +162,16 @@ impl Patterns {
             &sources,
         )?;
         let literals: Vec<Hir> = literals.iter().map(folded).collect();
-        // A pattern of the configuration that replaces a shipped one counts what it says.
+        // A pattern of the configuration that replaces a shipped one also replaces its special
+        // rules.
         let shipped = |name: &str| {
             let is = |pattern: &Pattern| pattern.name == name && !pattern.printed_by.is_empty();
             patterns.iter().position(is)
         };
         Ok(Self {
-            logged_out: shipped(LOGGED_OUT),
-            replaced: shipped(REPLACED),
-            banned: shipped(BANNED),
+            logged_out: shipped(DEVICE_REMOVED),
+            replaced: shipped(CONNECTION_REPLACED),
+            banned: shipped(ACCOUNT_BANNED),
             at_the_end: REPORTED.iter().filter_map(|name| shipped(name)).collect(),
             sieve: Sieve::new(&literals)?,
             patterns,
@@ -180,8 +186,7 @@ impl Patterns {
         &self.patterns
     }
 
-    /// What a record without its envelopes holds. It may go on: what more of it could take back
-    /// is pending.
+    /// The signs in a record without its envelopes. Signs that later lines may cancel are pending.
     pub fn judge(&self, record: &[u8]) -> RecordSigns {
         let shape = RecordShape::of(record);
         let mut found = RecordSigns {
@@ -244,8 +249,8 @@ impl Patterns {
         found
     }
 
-    /// Whether a pattern of the configuration matches a line by itself; the shipped ones may
-    /// match across the lines of a record.
+    /// Whether a pattern of the configuration matches a single line; the shipped ones may match
+    /// across the lines of a record.
     fn is_in_one_line(&self, record: &[u8], index: usize) -> bool {
         let pattern = self.patterns.get(index);
         if pattern.is_some_and(|pattern| !pattern.printed_by.is_empty()) {
@@ -256,12 +261,12 @@ impl Patterns {
             .any(|line| self.set.matches(line).matched(index))
     }
 
-    /// The patterns that a conflict may be counted for.
+    /// The patterns that a conflict may count for.
     pub(super) fn of_conflicts(&self) -> Vec<usize> {
         self.logged_out.into_iter().chain(self.replaced).collect()
     }
 
-    /// What a conflict is that nothing else in its record explains.
+    /// The kind of a conflict that nothing else in its record explains.
     fn decide_conflict(&self, found: &mut RecordSigns, certain: bool) {
         if found.conflict
             && let Some(pattern) = self.replaced
@@ -276,7 +281,7 @@ impl Patterns {
     }
 }
 
-/// Whether every line that matches holds what excludes it. An expression may span lines.
+/// Whether each line that matches also contains the exclusion. An expression may span lines.
 fn is_excluded(record: &[u8], regex: &Regex, exclude: &Regex) -> bool {
     let mut matching = record
         .split(|byte| *byte == b'\n')
@@ -308,8 +313,8 @@ fn bytes(source: &str) -> Result<Regex, regex::Error> {
         .build()
 }
 
-/// Letters outside ASCII in both cases: on bytes, an expression knows the cases of ASCII only.
-/// Within a class they become alternatives of it.
+/// Replaces letters outside ASCII by both cases, because on bytes an expression ignores case for
+/// ASCII only. In a class they become alternatives of the class.
 fn in_both_cases(source: &str) -> Cow<'_, str> {
     if source.is_ascii() {
         return Cow::Borrowed(source);
@@ -347,7 +352,7 @@ fn in_both_cases(source: &str) -> Cow<'_, str> {
                 }
                 let alone = class == "[]";
                 if others.is_empty() || class.starts_with("[^") {
-                    // A negated class takes single bytes; it stays as it is without them.
+                    // A negated class matches single bytes, so it stays as it is without them.
                     out.push_str(&class);
                 } else if alone {
                     out.push_str(&format!("(?:{})", others.join("|")));
@@ -373,7 +378,7 @@ fn both_cases(c: char) -> String {
     forms.join("|")
 }
 
-/// The expression, if it can be used.
+/// Compiles the expression, if it can be used.
 fn checked(source: &str) -> Result<Hir, String> {
     bytes(source).map_err(|error| format!("{source:?} cannot be compiled: {error}"))?;
     let hir = regex_syntax::ParserBuilder::new()
@@ -397,8 +402,8 @@ fn checked(source: &str) -> Result<Hir, String> {
     Ok(hir)
 }
 
-/// Whether an expression asks for more than one line. A class that merely includes the
-/// newline (`\s`, `[^"]`) does not: it never meets one.
+/// Whether an expression needs more than one line. A class that merely contains the newline (`\s`,
+/// `[^"]`) does not: lines contain none.
 fn crosses_lines(hir: &Hir) -> bool {
     match hir.kind() {
         HirKind::Empty => false,

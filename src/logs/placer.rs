@@ -1,5 +1,5 @@
-//! What places logs at this moment: the mapper, the sessions that are known, and what the logs
-//! have shown. It remembers its answers until one of these changes.
+//! Assigns logs to sessions: combines the mapper, the known sessions and what the logs have shown.
+//! Caches its answers until one of these changes.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use super::own::OwnLogs;
 use super::session_mapper::{LogsSeen, programs};
 use super::sessions::{KnownSessions, SessionMemory, SessionsSeen};
 
-/// The answers for so many logs are remembered at most.
+/// Maximum number of logs with a cached answer.
 pub(super) const MOST_PATHS: usize = 100_000;
 
-/// Places logs and lines.
+/// Assigns logs and lines to sessions.
 #[derive(Debug)]
 pub struct Placer {
     settings: Arc<LogSettings>,
@@ -24,7 +24,7 @@ pub struct Placer {
     sessions: Arc<KnownSessions>,
     logs: Arc<LogsSeen>,
     listed: HashSet<PathBuf>,
-    /// Programs that have shown a line of the library's and are not saved yet.
+    /// Programs that have shown a line of the library and are not saved yet.
     new_bots: BTreeSet<Program>,
     by_path: HashMap<PathBuf, Answer>,
 }
@@ -36,7 +36,7 @@ struct Answer {
 }
 
 impl Placer {
-    /// With the sessions and programs that were saved.
+    /// Starts with the saved sessions and programs.
     pub fn new(
         settings: Arc<LogSettings>,
         memory: SessionMemory,
@@ -60,7 +60,7 @@ impl Placer {
         this
     }
 
-    /// Takes a changed configuration.
+    /// Applies a changed configuration.
     pub fn configure(&mut self, settings: Arc<LogSettings>) {
         self.settings = settings;
         self.listed.clear();
@@ -68,14 +68,14 @@ impl Placer {
         self.renew();
     }
 
-    /// Takes what a look at the folders saw.
+    /// Takes the result of a listing of the folders.
     pub fn see(&mut self, seen: &SessionsSeen) {
         if self.memory.see(seen) {
             self.renew();
         }
     }
 
-    /// The logs that are there.
+    /// The existing logs.
     pub fn listed<'a>(&mut self, logs: impl Iterator<Item = &'a Path>) {
         let new: Vec<PathBuf> = logs
             .filter(|log| !self.listed.contains(*log))
@@ -93,8 +93,8 @@ impl Placer {
         self.listed.extend(new);
     }
 
-    /// Takes the lines of a log as evidence, where the log waits for some. Whether that placed
-    /// it.
+    /// Uses the lines of a log as evidence, if the log needs some. Returns whether it has a session
+    /// now.
     pub fn note(&mut self, log: &Path, lines: &[u8]) -> bool {
         if !self.answer(log).wants_evidence || !shows_library(lines) {
             return false;
@@ -106,7 +106,7 @@ impl Placer {
         true
     }
 
-    /// The session of a log's lines, where they do not tell it themselves.
+    /// The session of a log's lines, if the lines do not name one.
     pub fn session_of(&mut self, log: &Path) -> Option<Arc<str>> {
         self.answer(log).session
     }
@@ -116,7 +116,7 @@ impl Placer {
         self.sessions.called(name)
     }
 
-    /// The sessions that a line may count for.
+    /// The sessions for which lines are counted.
     pub fn sessions(&self) -> &Arc<KnownSessions> {
         &self.sessions
     }
@@ -133,7 +133,7 @@ impl Placer {
         Arc::from(redacted(glob.map_or("", |glob| glob.as_str())))
     }
 
-    /// Whether the file at `path` is another session's than the log `origin`.
+    /// Whether the file at `path` belongs to another session than the log `origin`.
     pub fn is_of_another(&self, path: &Path, origin: &Path) -> bool {
         let mapper = &self.settings.mapper;
         mapper.is_of_another(path, origin, &self.sessions)

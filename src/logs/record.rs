@@ -1,4 +1,4 @@
-//! Takes a line out of what was put around it on the way to the log file.
+//! Removes the envelopes that were added to a line on the way to the log file.
 //!
 //! Known envelopes: Docker's json-file, `journalctl -o json`, CRI (Kubernetes), records of
 //! filebeat, fluent-bit, vector and pm2 (`log_type: json`), with their keys in any order; the
@@ -18,10 +18,10 @@ use serde_json::value::RawValue;
 pub use prefix::is_pretty_header;
 use prefix::prefix;
 
-/// Envelopes within envelopes are opened up to this depth.
+/// Maximum depth of nested envelopes.
 const DEEPEST: usize = 5;
 
-/// The fields of a record that holds nothing beside its message.
+/// The fields of a record that has only a message.
 const ALONE: [&str; 9] = [
     "message",
     "level",
@@ -34,7 +34,7 @@ const ALONE: [&str; 9] = [
     "stream",
 ];
 
-/// The message of the library's logger that its connection was opened.
+/// The library's message that its connection was opened.
 pub const OPENED: &str = "opened connection to WA";
 /// Its messages about the end of its connection.
 pub const CLOSED: [&str; 3] = [
@@ -62,14 +62,13 @@ pub fn is_library_message(message: &str) -> bool {
 /// A line without its envelopes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unwrapped<'a> {
-    /// What the program wrote, without colours. It holds newlines if one record carries
-    /// several lines.
+    /// The program's text without colours. It contains newlines if one record has several lines.
     pub text: Cow<'a, [u8]>,
     /// The line continues in the next record.
     pub partial: bool,
 }
 
-/// Takes the line, without its newline, out of its envelopes.
+/// Removes the envelopes of a line, which has no newline.
 pub fn unwrap(line: &[u8]) -> Unwrapped<'_> {
     let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
     let mut text = without_colours(Cow::Borrowed(trim_cr(line)));
@@ -100,7 +99,7 @@ pub fn unwrap(line: &[u8]) -> Unwrapped<'_> {
     Unwrapped { text, partial }
 }
 
-/// Whether a line that was taken out of its envelopes continues the record before it.
+/// Whether a line without envelopes continues the record before it.
 pub fn is_continuation(text: &[u8]) -> bool {
     matches!(text.first(), Some(b' ' | b'\t' | b'}' | b']' | b')'))
 }
@@ -114,13 +113,13 @@ pub fn is_key_value(text: &[u8]) -> bool {
     key > 0 && text.get(key) == Some(&b'=')
 }
 
-/// What every line of Docker's json-file holds.
+/// Every line of Docker's json-file contains this.
 pub const DOCKER: &[u8] = b"\"log\":\"";
 
-/// Whether a line with [`DOCKER`] may be a part of a longer one: the last part ends with a
-/// newline. Never false for a line that is one.
+/// Whether a line with [`DOCKER`] may be a part of a longer line: only the last part ends with a
+/// newline. Never false for such a part.
 pub fn may_be_docker_part(line: &[u8]) -> bool {
-    // Docker writes `log` first, so the newline stands near the end.
+    // Docker writes `log` first, so the newline is near the end.
     let near = &line[line.len().saturating_sub(120)..];
     memmem::find(near, b"\\n\"").is_none() && memmem::find(line, b"\\n\"").is_none()
 }
@@ -141,7 +140,7 @@ fn without_colours(text: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     }
 }
 
-/// A field of CSV without its quotes.
+/// A CSV field without its quotes.
 fn without_csv_quotes(field: &[u8]) -> Vec<u8> {
     let field = field.strip_prefix(b"\"").unwrap_or(field);
     let field = field.strip_suffix(b"\"").unwrap_or(field);
@@ -162,7 +161,7 @@ struct RecordPayload {
 
 type RecordFields<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
-/// What a JSON object carries, if it is an envelope.
+/// The content of a JSON object, if it is an envelope.
 fn envelope(text: &[u8]) -> Option<RecordPayload> {
     const KEYS: [&[u8]; 5] = [
         b"\"log\"",
@@ -183,7 +182,7 @@ fn envelope(text: &[u8]) -> Option<RecordPayload> {
                 .ok()
                 .map(String::into_bytes);
         }
-        // journald writes bytes as numbers where they are not printable.
+        // journald writes bytes that are not printable as numbers.
         (value.starts_with('[') && key == "MESSAGE")
             .then(|| serde_json::from_str(value).ok())
             .flatten()
@@ -228,7 +227,7 @@ fn envelope(text: &[u8]) -> Option<RecordPayload> {
             "pid",
         ];
         let own = details.iter().any(|key| has(key));
-        // Nothing is lost, and a logger is no more told by its level than text by a prefix.
+        // Nothing is lost, and the level of a logger says as little as a prefix of text.
         let alone = (has("level") || has("severity"))
             && fields.keys().all(|key| ALONE.contains(&key.as_ref()))
             && !std::str::from_utf8(&message).is_ok_and(is_library_message);
@@ -246,7 +245,7 @@ fn envelope(text: &[u8]) -> Option<RecordPayload> {
     })
 }
 
-/// Without the newline at its end.
+/// Removes a newline at the end.
 fn trimmed(mut text: Vec<u8>) -> Vec<u8> {
     if text.last() == Some(&b'\n') {
         text.pop();
@@ -257,7 +256,7 @@ fn trimmed(mut text: Vec<u8>) -> Vec<u8> {
     text
 }
 
-/// Whether this text is a record of a logger by itself.
+/// Whether this text is a complete record of a logger.
 fn looks_like_record(text: &[u8]) -> bool {
     let text = text.trim_ascii();
     text.starts_with(b"{\"") && text.ends_with(b"}") && memmem::find(text, b"\"msg\"").is_some()

@@ -1,17 +1,17 @@
 //! An event that a logger writes at two levels, or in two records, counts once.
 //!
-//! At trace level WhatsApp's node is printed as it arrives (`recv xml`), and again as an error.
-//! The two records have different messages. So among records of one log and session that stand
-//! near each other, an event of a pattern occurred as often as the most frequent message.
+//! At trace level WhatsApp's node is printed on arrival (`recv xml`), and again as an error. The
+//! two records have different messages. So among nearby records of one log and session, a pattern's
+//! event occurred as often as the most frequent message.
 
 use std::sync::Arc;
 
-/// Records that are farther apart than this belong to different events.
+/// Records farther apart than this are different events.
 const NEAR_LINES: u64 = 50;
-/// So many are remembered for one log.
+/// Maximum number of records that are kept for one log.
 const MOST: usize = 64;
 
-/// What was counted lately in one log.
+/// The recent counts of one log.
 #[derive(Clone, Debug, Default)]
 pub struct Repeats {
     groups: Vec<RepeatGroup>,
@@ -36,7 +36,7 @@ pub enum ReasonBy {
     Library,
     /// A bot's record with the reason.
     Bot,
-    /// A bot's sentence without one.
+    /// A bot's sentence without a reason.
     Sentence,
 }
 
@@ -45,13 +45,13 @@ struct RepeatGroup {
     session: Arc<str>,
     pattern: usize,
     line: u64,
-    /// Messages by their hash, and how often.
+    /// Messages by their hash, and how often each occurred.
     messages: Vec<(u64, u32)>,
 }
 
 impl Repeats {
-    /// Whether a record of a logger with this message, at this line of its log, reports an
-    /// event that was counted already.
+    /// Whether a logger's record with this message, at this line of its log, reports an event that
+    /// was already counted.
     pub fn is_repeat(
         &mut self,
         session: &Arc<str>,
@@ -130,8 +130,8 @@ impl Repeats {
         }
     }
 
-    /// Whether the reason of an end was given shortly before this line, by one of these, and
-    /// whether that was a report. Of one sentence only: the next one is an event of its own.
+    /// Whether one of these gave the reason of an end shortly before this line, and whether that
+    /// was a report. Only for one sentence: the next one is another event.
     pub fn follows_reason(
         &mut self,
         session: &Arc<str>,
@@ -148,7 +148,7 @@ impl Repeats {
         Some(self.reasons.swap_remove(found).certain)
     }
 
-    /// Whether nothing is remembered.
+    /// Whether it holds nothing.
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty() && self.reasons.is_empty()
     }

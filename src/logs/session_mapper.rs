@@ -1,7 +1,7 @@
-//! Which session a line belongs to. [`SessionMapper::place`] and `SessionMapper::named` are
-//! pure functions of the log's path, the sessions that are known, and what the logs have shown.
+//! Which session a line belongs to. [`SessionMapper::place`] and `SessionMapper::named` are pure
+//! functions of the log's path, the known sessions, and what the logs have shown.
 //!
-//! A line counts for a known session only ([`KnownSessions`]). In this order:
+//! A line counts only for a known session ([`KnownSessions`]). The rules, in this order:
 //!
 //! | rule | what tells the session |
 //! |---|---|
@@ -28,12 +28,12 @@ use crate::host;
 use super::log_name::{Program, candidates, plain_name, writer_name};
 use super::sessions::{DeclaredSessions, KnownSessions};
 
-/// The name of a session, where the group `session` is it.
+/// The session name is the group `session`.
 const DEFAULT_NAME: &str = "{session}";
-/// The group that the default rule for paths fills.
+/// The group of the default rule for paths.
 const DEFAULT_GROUP: &str = "session";
 
-/// How to find a line's session.
+/// The rules for finding a line's session.
 #[derive(Clone, Debug)]
 pub struct SessionMapper {
     /// `session_path`; `None` for the default rules.
@@ -51,7 +51,7 @@ enum NamePart {
     Group(String),
 }
 
-/// The rule that placed a log.
+/// The rule that assigned a log to its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// `--logs.path=NAME=GLOB`.
@@ -67,7 +67,7 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// For a person.
+    /// A phrase for the operator.
     pub const fn label(self) -> &'static str {
         match self {
             Rule::Configured => "configured",
@@ -84,12 +84,12 @@ impl Rule {
 pub struct LogsSeen {
     /// The programs that write logs.
     pub programs: BTreeSet<Program>,
-    /// Those whose logs have shown a line of the library's or the bot's own report.
+    /// Programs whose logs contain a line of the library or a bot's own report.
     pub bots: BTreeSet<Program>,
 }
 
 impl LogsSeen {
-    /// Whether it is pm2 or a module of pm2, and no bot: it may stand beside a bot's logs.
+    /// Whether it is pm2 or a module of pm2, not a bot. It may be beside a bot's logs.
     pub fn is_companion(&self, program: &Program) -> bool {
         program.is_pm2_module() && !self.bots.contains(program)
     }
@@ -105,8 +105,7 @@ impl LogsSeen {
             .all(|other| other == program || self.is_companion(other))
     }
 
-    /// Whether the log's directory is named after the session, and its program is the only one
-    /// there.
+    /// Whether the log's directory is named after the session and contains no other program.
     fn gives_the_directory_of(&self, session: &str, log: &Path) -> bool {
         let program = Program::of(log);
         program.folders().iter().any(|folder| folder == session)
@@ -117,8 +116,8 @@ impl LogsSeen {
 impl SessionMapper {
     /// From the configured expressions; see docs/configuration.md.
     ///
-    /// Errors: an expression that cannot be compiled, or a name that it cannot fill. The
-    /// first of the pair is the configuration's key.
+    /// Errors: an expression that cannot be compiled, or a name that it cannot fill. The first of
+    /// the pair is the configuration's key.
     pub fn new(
         path: Option<&str>,
         line: Option<&str>,
@@ -174,7 +173,7 @@ impl SessionMapper {
         })
     }
 
-    /// With globs of logs that belong to one session each, and sessions that need no folder.
+    /// Adds globs of logs that belong to one session each, and sessions without a folder.
     #[must_use]
     pub fn with_sessions(
         mut self,
@@ -194,13 +193,13 @@ impl SessionMapper {
         &self.declared
     }
 
-    /// Whether lines are to be asked one by one.
+    /// Whether each line may name its session.
     pub fn by_line(&self) -> bool {
         self.line.is_some()
     }
 
-    /// The session of a log's lines, where they do not tell it themselves, and the rule that
-    /// says so. `None` where no rule does: the lines are unplaced.
+    /// The session of a log's lines, if the lines do not name one, and the rule that assigned it.
+    /// `None`: the lines are unplaced.
     pub fn place(
         &self,
         log: &Path,
@@ -211,13 +210,13 @@ impl SessionMapper {
         self.place_if(log, sessions, logs, is_bot)
     }
 
-    /// Whether a line of the library's in this log would place it.
+    /// Whether a line of the library in this log would assign it to a session.
     pub fn wants_evidence(&self, log: &Path, sessions: &KnownSessions, logs: &LogsSeen) -> bool {
         let place = |is_bot| self.place_if(log, sessions, logs, is_bot);
         !logs.bots.contains(&Program::of(log)) && place(false) != place(true)
     }
 
-    /// `is_bot`: the log's program has shown a line of the library's.
+    /// `is_bot`: the log's program has shown a line of the library.
     fn place_if(
         &self,
         log: &Path,
@@ -237,8 +236,8 @@ impl SessionMapper {
             return Some((session, Rule::Path));
         }
         let full = |name: &str| self.fill(|_| Some(name.to_owned()));
-        // With an expression of the operator's own nothing is guessed. Nor is the log of a
-        // session that had a folder before.
+        // With a configured expression nothing is guessed. The log of a session that had a folder
+        // before is not guessed either.
         let is_former = |name: &String| full(name).is_some_and(|name| sessions.is_former(&name));
         let may_guess = is_bot && self.path.is_none() && !candidates(log).iter().any(is_former);
         let program = may_guess.then(|| Program::of(log));
@@ -262,7 +261,7 @@ impl SessionMapper {
         Some((session, Rule::OnlyOne))
     }
 
-    /// The `NAME=GLOB` that matches. One that pins the name of the file comes first.
+    /// The `NAME=GLOB` that matches. One that contains the file name comes first.
     fn configured_for(&self, log: &Path) -> Option<&(LogGlob, Arc<str>)> {
         let all = || self.configured.iter().filter(|(glob, _)| glob.matches(log));
         all()
@@ -270,14 +269,14 @@ impl SessionMapper {
             .or_else(|| all().next())
     }
 
-    /// Whether `--logs.path=NAME=GLOB` names this very file, without a wildcard.
+    /// Whether `--logs.path=NAME=GLOB` names this file, without a wildcard.
     pub fn is_exact(&self, log: &Path) -> bool {
         self.configured_for(log)
             .is_some_and(|(glob, _)| !glob.as_str().contains(['*', '?', '[']))
     }
 
-    /// Where `--logs.path=NAME=GLOB` matches a file that is named after another session, and
-    /// does not say its name: NAME and that session.
+    /// If `--logs.path=NAME=GLOB` matches a file that is named after another session, without
+    /// naming that file: NAME and the other session.
     pub fn contested(&self, log: &Path, sessions: &KnownSessions) -> Option<[Arc<str>; 2]> {
         let (glob, session) = self.configured_for(log)?;
         let named = self.named(log, sessions)?;
@@ -289,7 +288,7 @@ impl SessionMapper {
         self.default.as_deref() == Some(session)
     }
 
-    /// The known session that the path itself tells.
+    /// The known session that the path names.
     fn named(&self, log: &Path, sessions: &KnownSessions) -> Option<Arc<str>> {
         let Some(path) = &self.path else {
             let full = |name: &str| self.fill(|_| Some(name.to_owned()));
@@ -304,8 +303,8 @@ impl SessionMapper {
         sessions.called(&self.fill_from(&found)?)
     }
 
-    /// Whether a file's name is that of a log of another session than `origin`'s: of one that
-    /// exists, and told by the name itself.
+    /// Whether a file name is that of a log of another existing session than `origin`'s, judged by
+    /// the name alone.
     pub fn is_of_another(&self, path: &Path, origin: &Path, sessions: &KnownSessions) -> bool {
         let Some(session) = self.named(path, sessions) else {
             return false;
@@ -319,7 +318,7 @@ impl SessionMapper {
         self.fill_from(&self.line.as_ref()?.captures(line)?)
     }
 
-    /// The name that the path tells, whether there is such a session or not.
+    /// The name that the path gives, whether such a session exists or not.
     pub fn of_path(&self, path: &Path) -> Option<Arc<str>> {
         let told = || match &self.path {
             Some(regex) => self.fill_from(&regex.captures(path.as_os_str().as_bytes())?),
@@ -341,7 +340,7 @@ impl SessionMapper {
         })
     }
 
-    /// `group` gives what stands for a group, escaped as in a session's name.
+    /// `group` returns the text of a group, escaped as in a session's name.
     fn fill(&self, group: impl Fn(&str) -> Option<String>) -> Option<Arc<str>> {
         let mut name = String::new();
         for part in &self.name {
@@ -354,7 +353,7 @@ impl SessionMapper {
     }
 }
 
-/// Whether the glob says the name of the log: it does not match a log with a longer name.
+/// Whether the glob contains the name of the log: it matches no log with a longer name.
 fn pins_the_name(glob: &LogGlob, log: &Path) -> bool {
     let Some(name) = log.file_name().and_then(OsStr::to_str) else {
         return true;
@@ -365,7 +364,7 @@ fn pins_the_name(glob: &LogGlob, log: &Path) -> bool {
     !places.any(|at| glob.matches(&longer(at)))
 }
 
-/// Splits `[NAME=]GLOB`. A `=` behind a `/` belongs to the glob.
+/// Splits `[NAME=]GLOB`. A `=` after a `/` belongs to the glob.
 ///
 /// Errors: an empty name.
 pub fn split_name(text: &str) -> Result<(Option<Arc<str>>, &str), String> {

@@ -1,5 +1,5 @@
-//! Which sessions a line may count for: those with a folder, those that had one within 30 days,
-//! and those that the configuration declares.
+//! The sessions for which lines are counted: those with a folder, those that had one within 30
+//! days, and those that the configuration declares.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,42 +9,42 @@ use globset::GlobSet;
 
 use crate::folder::Timestamp;
 
-/// A session counts for so long after its folder was seen to be gone: many bots delete the
-/// folder at the moment when the log says `device_removed`.
+/// How long lines count for a session after its folder is gone: many bots delete the folder at the
+/// moment when the log says `device_removed`.
 pub const REMEMBERED_FOR: Duration = Duration::from_secs(30 * 86_400);
-/// The name of a session that does not count any more is kept for so long: what is named after
-/// it is not guessed to be another's.
+/// How long the name of a session is kept after that, so that a log named after it is not assigned
+/// to another session.
 const NAME_KEPT_FOR: Duration = Duration::from_secs(365 * 86_400);
 
-/// What one look at the folders saw.
+/// The result of a listing of the folders.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionsSeen {
-    /// When it was.
+    /// When it was made.
     pub at: Timestamp,
     /// The names of the folders that were found.
     pub found: BTreeSet<Arc<str>>,
-    /// Every root could be read, so that a folder that was not found is gone.
+    /// Every root could be read, so a folder that was not found is gone.
     pub complete: bool,
     /// There are auth folders beside the found ones that are not watched.
     pub others: bool,
 }
 
-/// The folders that were seen, each with the time since which it is gone.
+/// The folders that were seen, each with the time since when it is gone.
 #[derive(Clone, Debug, Default)]
 pub struct SessionMemory {
     sessions: BTreeMap<Arc<str>, Option<Timestamp>>,
-    /// When the last look was.
+    /// When the last listing was made.
     at: Timestamp,
     others: bool,
     changed: BTreeSet<Arc<str>>,
 }
 
-/// What is saved of one session: `None` is to be deleted, else the time since which its folder
-/// is gone.
+/// What is saved for one session: `None` deletes it, otherwise the time since when its folder is
+/// gone.
 pub type SavedSession = Option<Option<Timestamp>>;
 
 impl SessionMemory {
-    /// With what was saved.
+    /// Loads the saved folders.
     pub fn from_saved(sessions: BTreeMap<Arc<str>, Option<Timestamp>>) -> Self {
         Self {
             sessions,
@@ -52,8 +52,8 @@ impl SessionMemory {
         }
     }
 
-    /// Takes what a look saw. A look that could not read every root makes no folder vanish.
-    /// Whether other sessions are known now.
+    /// Adds the result of a listing. If it could not read every root, no folder counts as gone.
+    /// Returns whether the known sessions have changed.
     pub fn see(&mut self, seen: &SessionsSeen) -> bool {
         let sizes = |this: &Self| (this.names().count(), this.sessions.len(), this.others);
         let is_known = |name: &Arc<str>| self.names().any(|known| known == name);
@@ -95,7 +95,7 @@ impl SessionMemory {
             .map(|(name, _)| name)
     }
 
-    /// Those that had a folder before.
+    /// The sessions that had a folder before.
     pub fn former(&self) -> impl Iterator<Item = &Arc<str>> {
         let all = self.sessions.iter();
         all.filter(|(_, gone)| !self.is_recent(**gone))
@@ -124,23 +124,23 @@ impl SessionMemory {
     }
 }
 
-/// Sessions that the configuration declares.
+/// The sessions that the configuration declares.
 #[derive(Clone, Debug, Default)]
 pub struct DeclaredSessions {
     /// By their names.
     pub names: BTreeSet<Arc<str>>,
-    /// By globs over names.
+    /// By globs for names.
     pub globs: GlobSet,
 }
 
-/// The sessions that a line may count for.
+/// The sessions for which lines are counted.
 #[derive(Clone, Debug, Default)]
 pub struct KnownSessions {
     names: BTreeSet<Arc<str>>,
     globs: GlobSet,
-    /// What pm2 calls them in the names of logs; `None` where it calls two so.
+    /// pm2's names for them in the names of logs; `None` if two have the same.
     by_pm2: BTreeMap<String, Option<Arc<str>>>,
-    /// What a bot calls them whose folder has a longer name.
+    /// A bot's name for a session whose folder has a longer name.
     by_bot: BTreeMap<String, Option<Arc<str>>>,
     others: bool,
     /// Those that had a folder before.
@@ -148,7 +148,7 @@ pub struct KnownSessions {
 }
 
 impl KnownSessions {
-    /// Those of the memory and those declared.
+    /// The remembered and the declared sessions.
     pub fn new(memory: &SessionMemory, declared: &DeclaredSessions) -> Self {
         let names = memory.names().chain(&declared.names).cloned();
         Self {
@@ -159,7 +159,7 @@ impl KnownSessions {
         }
     }
 
-    /// These.
+    /// These sessions.
     pub fn of(names: impl IntoIterator<Item = Arc<str>>) -> Self {
         let names: BTreeSet<Arc<str>> = names.into_iter().collect();
         let (mut by_pm2, mut by_bot) = (BTreeMap::new(), BTreeMap::new());
@@ -182,8 +182,8 @@ impl KnownSessions {
         }
     }
 
-    /// The session that `name` means: the one of that name, the only one that pm2 or its bot
-    /// calls so, or one that a glob declares.
+    /// The session that `name` means: the one of that name, the only one with this name in pm2 or
+    /// its bot, or one that a glob declares.
     pub fn called(&self, name: &str) -> Option<Arc<str>> {
         self.named(name).or_else(|| self.declared(name))
     }
@@ -193,7 +193,7 @@ impl KnownSessions {
         self.globs.is_match(name).then(|| Arc::from(name))
     }
 
-    /// The session of that name, or the only one that pm2 or its bot calls so.
+    /// The session of that name, or the only one with this name in pm2 or its bot.
     pub fn named(&self, name: &str) -> Option<Arc<str>> {
         if let Some(name) = self.names.get(name) {
             return Some(Arc::clone(name));
@@ -208,7 +208,7 @@ impl KnownSessions {
         former.is_some_and(|former| former.named(name).is_some())
     }
 
-    /// The session, where there is one and no other.
+    /// The session, if there is exactly one.
     pub fn only(&self) -> Option<Arc<str>> {
         let mut names = self.names.iter();
         match (names.next(), names.next()) {
@@ -217,7 +217,7 @@ impl KnownSessions {
         }
     }
 
-    /// Whether a line may count for the session of this very name.
+    /// Whether lines are counted for the session of exactly this name.
     pub fn contains(&self, name: &str) -> bool {
         self.names.contains(name) || self.globs.is_match(name)
     }
@@ -228,8 +228,8 @@ impl KnownSessions {
     }
 }
 
-/// What pm2 makes of an app's name in the name of its log: a dash for each sign that is no
-/// letter, digit, dot or dash.
+/// How pm2 writes an app's name in the name of its log: every character that is not a letter,
+/// digit, dot or dash becomes a dash.
 pub fn pm2_name(name: &str) -> String {
     let plain = |c: char| {
         if c.is_ascii_alphanumeric() || c == '.' || c == '-' {
@@ -241,8 +241,8 @@ pub fn pm2_name(name: &str) -> String {
     name.chars().map(plain).collect()
 }
 
-/// What a bot calls the session of this folder: WAHA's folders are NAME-MD5, those of
-/// BuilderBot NAME_sessions.
+/// A bot's name for the session of this folder: WAHA's folders are NAME-MD5, BuilderBot's are
+/// NAME_sessions.
 fn bot_name(folder: &str) -> Option<&str> {
     if let Some(name) = folder.strip_suffix("_sessions") {
         return Some(name).filter(|name| !name.is_empty());

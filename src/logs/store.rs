@@ -1,6 +1,6 @@
-//! Offsets and counts on disk, as one record: a transaction holds what was counted and how
-//! far it was read, so a crash between the two cannot happen. Nothing is exposed before it
-//! is committed. Of the logs themselves only hashes are kept.
+//! Saves offsets and counts together: one transaction has the counts and the offsets, so a crash
+//! cannot separate them. Nothing is published before it is committed. Only hashes of the logs are
+//! kept.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::{File, OpenOptions};
@@ -30,15 +30,15 @@ const FILE: &str = "logs.sqlite";
 pub struct SavedLogs {
     /// How far the logs were read.
     pub tailer: log_tailer::Saved,
-    /// By session and name. The session is empty for what concerns none.
+    /// By session and name. The session is empty for values that belong to none.
     pub counts: HashMap<(String, String), u64>,
-    /// Folders that were seen, each with the time since which it is gone.
+    /// Folders that were seen, each with the time since when it is gone.
     pub sessions: BTreeMap<Arc<str>, Option<Timestamp>>,
-    /// Programs whose logs have shown a line of the library's.
+    /// Programs whose logs have shown a line of the library.
     pub bots: BTreeSet<Program>,
 }
 
-/// What is to be saved beside the checkpoints.
+/// What must be saved in addition to the checkpoints.
 #[derive(Debug, Default)]
 pub struct Unsaved {
     /// Counts.
@@ -49,7 +49,7 @@ pub struct Unsaved {
     pub bots: Vec<Program>,
 }
 
-/// The database. One program at a time.
+/// The database. Only one program may use it at a time.
 #[derive(Debug)]
 pub struct LogStore {
     db: Connection,
@@ -57,9 +57,9 @@ pub struct LogStore {
 }
 
 impl LogStore {
-    /// Opens or makes the database in `dir`.
+    /// Opens or creates the database in `dir`.
     ///
-    /// Errors: a sentence that says what to do.
+    /// Errors: a sentence with the fix.
     pub fn open(dir: &Path) -> Result<Self, String> {
         let hint = |doing: &str, error: &dyn std::fmt::Display| {
             format!(
@@ -95,13 +95,13 @@ impl LogStore {
             state_file::check(&real.join(format!("{FILE}{beside}")))
                 .map_err(|error| hint("cannot be written to", &error))?;
         }
-        // Created here with a mode that keeps other users from reading it.
+        // Created here with a mode that denies access to other users.
         make(FILE)?;
         let open = || -> rusqlite::Result<Connection> {
             let flags = OpenFlags::default() | OpenFlags::SQLITE_OPEN_NOFOLLOW;
             let mut db = Connection::open_with_flags(real.join(FILE), flags)?;
             db.pragma_update(None, "journal_mode", "WAL")?;
-            // A power cut must not take back what was exposed.
+            // A power failure must not undo what was published.
             db.pragma_update(None, "synchronous", "FULL")?;
             let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
             if version == 0 {
@@ -139,7 +139,7 @@ impl LogStore {
         };
         let db = open().map_err(|error| {
             format!(
-                "{}: {error}; if it is damaged, move it away: counting then begins anew at the ends of the logs",
+                "{}: {error}; if it is damaged, move it away: counting then starts again at the ends of the logs",
                 file.display()
             )
         })?;
@@ -155,7 +155,7 @@ impl LogStore {
         Ok(Self { db, _owner: owner })
     }
 
-    /// Everything.
+    /// Loads everything.
     pub fn load(&self) -> rusqlite::Result<SavedLogs> {
         let mut saved = SavedLogs::default();
         let mut files = self.db.prepare("SELECT id, state, dev, ino, path, origin, offset, skipping, head_len, head, tail_len, tail, since FROM files")?;
@@ -235,9 +235,9 @@ impl LogStore {
     }
 }
 
-/// The sessions of which a running exporter has counted lines, each with whether none of them
-/// was of the library's logger. Empty where nothing is saved in `dir`, or it cannot be read.
-/// Changes nothing.
+/// The sessions with lines that a running exporter has counted, each with whether none of them is
+/// from the library's logger. Empty if nothing is saved in `dir`, or it cannot be read. Changes
+/// nothing.
 pub fn saved_half_monitored(dir: &Path) -> BTreeMap<Arc<str>, bool> {
     let read = || -> rusqlite::Result<BTreeMap<Arc<str>, bool>> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -256,7 +256,7 @@ pub fn saved_half_monitored(dir: &Path) -> BTreeMap<Arc<str>, bool> {
     read().unwrap_or_default()
 }
 
-/// As it is saved.
+/// The saved form.
 fn nanos(time: SystemTime) -> i64 {
     Timestamp::from(time).nanos()
 }

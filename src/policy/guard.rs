@@ -27,8 +27,6 @@ use super::measure::{
 };
 use super::tiers::{Thresholds, Tier};
 
-/// Minimum number of pre-keys that stay.
-pub const PRE_KEYS_LEFT_AT_LEAST: usize = 30;
 /// Minimum number of the newest pre-keys, by id, that stay.
 pub const PRE_KEYS_KEPT: u32 = 50;
 /// Pre-keys that stay in addition to one batch: the server may still hold up to 5 older ones.
@@ -413,8 +411,7 @@ pub fn removable(
 /// How many of the newest pre-keys stay.
 fn pre_keys_to_keep(guard_batch: u32, limits: &Limits) -> usize {
     let by_batch = guard_batch.saturating_add(PRE_KEYS_BEYOND_BATCH);
-    let keep = PRE_KEYS_KEPT.max(by_batch).max(limits.pre_keys_kept);
-    (keep as usize).max(PRE_KEYS_LEFT_AT_LEAST)
+    PRE_KEYS_KEPT.max(by_batch).max(limits.pre_keys_kept) as usize
 }
 
 /// Activity is a write to a plain file of a known kind, or the use of a session. (Sessions

@@ -2,7 +2,6 @@
 //! limits to numbers, a plan or a refusal. No file is opened here.
 
 pub mod creds;
-pub mod emergency;
 pub mod guard;
 pub mod immovable;
 pub mod insurance;
@@ -10,10 +9,10 @@ pub mod ladder;
 pub mod left_out;
 pub mod measure;
 mod minted;
+pub mod stop;
 pub mod tiers;
 
 pub use creds::CredsPlace;
-pub use emergency::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, may_stop};
 pub use guard::{
     CleanRequest, CleanupMode, Force, Limits, Move, Plan, Refusal, decide, is_dormant, plan,
     possible, removable,
@@ -23,4 +22,5 @@ pub use left_out::{Immovable, LeftOut};
 pub use measure::{
     Ambiguity, BatchSetting, Batches, accumulated_files, newest_pre_key_missing, pre_keys,
 };
+pub use stop::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, may_stop};
 pub use tiers::{Thresholds, Tier};

@@ -19,9 +19,10 @@ use crate::folder::{Found, SessionName};
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Force};
 
+use super::insurance::store::limits_of;
 use super::outcome::{self, RunResult};
 use super::plan_view::{PlanResult, PlanView};
-use super::quarantine::{Obstacle, RunId, look_up};
+use super::quarantine::{Obstacle, QuarantineName, look_up};
 use super::restart::operator::pending_restart_of;
 use super::runner::{self, Context};
 use super::store::audit::{RunFilter, RunKey};
@@ -192,7 +193,7 @@ pub async fn clean(settings: Settings, session: &str, options: CleanOptions) -> 
         Ok(found) => found,
         Err(error) => return fail(&error),
     };
-    let inactive_for = settings.limits(&found.session).inactive_for;
+    let inactive_for = limits_of(&settings, &found.session).inactive_for;
     if options.inactive_for.is_some() && !options.force {
         return fail(
             "--inactive-for goes with --force only: nothing active within 14 days is moved otherwise",
@@ -260,9 +261,9 @@ async fn clean_recorded(ctx: &Context, found: &Found, ask: CleanRequest) -> Exit
 }
 
 /// Finds the run that an operator gave by its name in the quarantine, or by its number.
-fn run_id(settings: &Settings, wanted: &str) -> Result<RunId, String> {
-    if let Some(run) = RunId::parse(wanted) {
-        return Ok(run);
+fn quarantine_name(settings: &Settings, wanted: &str) -> Result<QuarantineName, String> {
+    if let Some(name) = QuarantineName::parse(wanted) {
+        return Ok(name);
     }
     let Ok(number) = wanted.trim_start_matches('#').parse::<i64>() else {
         return Err(format!(
@@ -276,7 +277,7 @@ fn run_id(settings: &Settings, wanted: &str) -> Result<RunId, String> {
         Some(record) => record.run,
         None => return Err(format!("no run {number} is on record")),
     };
-    let name = run.run.as_deref().and_then(RunId::parse);
+    let name = run.run.as_deref().and_then(QuarantineName::parse);
     match (run.action, name) {
         (Action::Cleanup | Action::Emergency, Some(name)) => Ok(name),
         (Action::Undo, Some(name)) => Err(format!(
@@ -295,32 +296,32 @@ fn run_id(settings: &Settings, wanted: &str) -> Result<RunId, String> {
 
 /// `undo RUN`.
 pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit {
-    let run = match block_in_place(|| run_id(&settings, run)) {
-        Ok(run) => run,
+    let name = match block_in_place(|| quarantine_name(&settings, run)) {
+        Ok(name) => name,
         Err(error) => return fail(&error),
     };
     let survey = settings.discovery().survey();
     let holders: Vec<Found> = survey
         .found
         .iter()
-        .filter(|found| matches!(look_up(&found.place, &run), Ok(Some(_))))
+        .filter(|found| matches!(look_up(&found.place, &name), Ok(Some(_))))
         .cloned()
         .collect();
     // A copied folder contains a copied quarantine, so the journal decides whose run it is.
     let owner = block_in_place(|| {
         let store = Store::open_existing(&settings.state_path).ok()?;
-        store.audit().session_of(run.as_str()).ok()?
+        store.audit().session_of(name.as_str()).ok()?
     });
     let own = holders
         .iter()
         .find(|found| Some(found.session.as_str()) == owner.as_deref());
     let found = match (own, holders.as_slice()) {
         (Some(found), _) | (None, [found]) => found.clone(),
-        (None, []) => return fail(&format!("no quarantine holds a run {run}")),
+        (None, []) => return fail(&format!("no quarantine holds a run {name}")),
         (None, several) => {
             let names: Vec<&str> = several.iter().map(|found| found.session.as_str()).collect();
             return fail(&format!(
-                "several folders hold a run {run}: {}; select one of them with --sessions.path",
+                "several folders hold a run {name}: {}; select one of them with --sessions.path",
                 names.join(", ")
             ));
         }
@@ -343,7 +344,7 @@ pub async fn undo(settings: Settings, run: &str, force: bool, yes: bool) -> Exit
     };
     record(&ctx, &session, Action::Undo, async |id, ending| {
         ending.note = force.then(|| "forced".to_owned());
-        runner::undo(&ctx, id, &found, &run, force, ending).await
+        runner::undo(&ctx, id, &found, &name, force, ending).await
     })
     .await
 }

@@ -8,7 +8,7 @@
 //! | [`local`] | evaluates the tiers without alerts |
 //! | [`notify`] | tells a person what has happened |
 //! | [`store`] | the journal: alerts, runs, restarts |
-//! | [`service`] | `serve`: web server, workers, sweeps |
+//! | [`serve`] | `serve`: web server, workers, sweeps |
 //! | [`runner`] | performs one run |
 //! | [`restart`] | stops a bot for a run and starts it again |
 //! | [`quarantine`] | moves files, and moves them back |
@@ -38,7 +38,7 @@ pub mod quarantine;
 pub mod requester;
 pub mod restart;
 pub mod runner;
-pub mod service;
+pub mod serve;
 pub mod services;
 pub mod store;
 pub mod webhook;

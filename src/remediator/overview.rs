@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::folder::{SessionName, Timestamp};
-use crate::policy::Breaker;
 
 use super::restart::budget;
 use super::store::armed::ArmedRun;
@@ -158,11 +157,6 @@ pub fn overview(
 ) -> Result<Overview, StoreError> {
     let (stops, pending) = (store.restarts().stops(now)?, store.restarts().pending()?);
     let names = settings.services.names(sessions);
-    let breaker = Breaker {
-        services: settings.breaker.services,
-        share: settings.breaker.share,
-        within: settings.breaker.within,
-    };
     let mut services = Vec::new();
     for (name, sessions) in &names {
         let Some(service) = sessions
@@ -195,7 +189,7 @@ pub fn overview(
         armed: store.armed().all()?,
         services,
         down: pending.len(),
-        breaker_limit: breaker.limit(names.len()),
+        breaker_limit: settings.breaker.limit(names.len()),
         not_back: store.restarts().not_back()?,
         session_status: of_present_sessions(store.session_status().all()?, sessions, now.wall),
     })

@@ -24,7 +24,7 @@ const MAX_SESSIONS: usize = 1_000;
 /// Most notices that the page lists.
 const MAX_NOTICES: usize = 50;
 /// Most files of one run that the page lists.
-const MAX_FILES: usize = 500;
+const MAX_FILES_SHOWN: usize = 500;
 
 const SESSION: Column = Column("Session", false, "One auth folder of one bot.");
 const ASKED: Column = Column("Asked for (UTC)", false, "When the run was asked for.");
@@ -360,9 +360,9 @@ pub fn run(record: &RunDetails) -> String {
             }
             details.meanings {
                 summary { "Each file" }
-                (page::table(&[KIND, INODE, BYTES, MODIFIED, FATE], &record.moves.iter().take(MAX_FILES).map(|file| file_row(file, [INODE.0, BYTES.0, MODIFIED.0, FATE.0])).collect::<Vec<_>>()))
-                @if record.moves.len() > MAX_FILES {
-                    p.sub { "and " (record.moves.len() - MAX_FILES) " more: " code { "baileys_remediator runs show " (run.id) } }
+                (page::table(&[KIND, INODE, BYTES, MODIFIED, FATE], &record.moves.iter().take(MAX_FILES_SHOWN).map(|file| file_row(file, [INODE.0, BYTES.0, MODIFIED.0, FATE.0])).collect::<Vec<_>>()))
+                @if record.moves.len() > MAX_FILES_SHOWN {
+                    p.sub { "and " (record.moves.len() - MAX_FILES_SHOWN) " more: " code { "baileys_remediator runs show " (run.id) } }
                 }
             }
             (page::meanings(&[STEP, FATE, INODE]))

@@ -32,7 +32,7 @@ const FEW_BYTES: u64 = 16 << 20;
 /// Fewer free inodes than this may be too few.
 const FEW_INODES: u64 = 128;
 /// Most files of a folder that are checked one by one.
-const MAX_FILES: usize = 20_000;
+const MAX_FILES_CHECKED: usize = 20_000;
 /// Number of session names that a group shows.
 const EXAMPLES: usize = 3;
 
@@ -251,7 +251,7 @@ fn look_at_files(fd: BorrowedFd<'_>, facts: &mut FolderFacts) {
     let Ok(names) = Dir::read_from(fd) else {
         return;
     };
-    for entry in names.flatten().take(MAX_FILES) {
+    for entry in names.flatten().take(MAX_FILES_CHECKED) {
         use std::os::unix::ffi::OsStrExt;
         let name = OsStr::from_bytes(entry.file_name().to_bytes());
         if FileName::new(name).parts().kind != Kind::Unknown {

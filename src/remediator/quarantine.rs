@@ -22,10 +22,10 @@
 mod files;
 mod files_of_run;
 mod halt;
+mod name;
 mod obstacle;
 mod prepared;
 mod records;
-mod run_id;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -55,17 +55,21 @@ pub(super) use self::files::{
 pub use self::files_of_run::{At, Whereabouts};
 pub use self::halt::Halt;
 pub(super) use self::halt::Permit;
+pub use self::name::QuarantineName;
 pub use self::obstacle::Obstacle;
 pub(super) use self::obstacle::{obstacle, obstacle_io};
 pub use self::prepared::Prepared;
 pub use self::records::{Done, MoveOutcome, StoredRun, StoredState, Undone, is_due};
 pub(super) use self::records::{has_room, read_record, write_record};
-pub use self::run_id::RunId;
 
+/// Quarantined files and copies of a creds.json are deleted only after they have been due for this
+/// long by the monotonic clock: a wall clock that jumps ahead deletes nothing, and an undo stays
+/// possible.
+pub(super) const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
 /// Between fork and exec, a child process holds copies of its parent's descriptors, and with
 /// them a lock that the parent has already released. So a lock is tried this often.
-const LOCK_TRIES: u32 = 40;
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
+const FLOCK_TRIES: u32 = 40;
+const FLOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// An auth folder with its lock held. Dropping it releases the lock.
 #[derive(Debug)]
@@ -115,11 +119,11 @@ impl LockedFolder {
             match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Arc::new(Self { fd, halt })),
                 Err(Errno::INTR) => {}
-                Err(Errno::WOULDBLOCK) if tries < LOCK_TRIES => tries += 1,
+                Err(Errno::WOULDBLOCK) if tries < FLOCK_TRIES => tries += 1,
                 Err(Errno::WOULDBLOCK) => return Err(Obstacle::Locked),
                 Err(error) => return Err(obstacle("locking the folder", error)),
             }
-            std::thread::sleep(LOCK_PAUSE);
+            std::thread::sleep(FLOCK_PAUSE);
         }
     }
 
@@ -182,12 +186,17 @@ impl LockedFolder {
         let mut runs = Vec::new();
         for entry in Dir::read_from(quarantine).map_err(|e| obstacle(doing, e))? {
             let entry = entry.map_err(|e| obstacle(doing, e))?;
-            let Some(run) = entry.file_name().to_str().ok().and_then(RunId::parse) else {
+            let Some(name) = entry
+                .file_name()
+                .to_str()
+                .ok()
+                .and_then(QuarantineName::parse)
+            else {
                 continue;
             };
-            let Ok(dir) = open_beneath(quarantine.as_fd(), run.as_str()) else {
+            let Ok(dir) = open_beneath(quarantine.as_fd(), name.as_str()) else {
                 runs.push(StoredRun {
-                    run,
+                    name,
                     state: StoredState::Damaged,
                     bytes: 0,
                     files: 0,
@@ -206,13 +215,13 @@ impl LockedFolder {
                 }
             }
             runs.push(StoredRun {
-                run,
+                name,
                 state: stored_state(dir.as_fd()),
                 bytes,
                 files,
             });
         }
-        runs.sort_by(|a, b| a.run.cmp(&b.run));
+        runs.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(runs)
     }
 
@@ -224,8 +233,8 @@ impl LockedFolder {
 
     /// Whether the files of a run are known to be of another identity than the folder is now.
     /// Blocks.
-    pub fn is_of_other_identity(&self, run: &RunId) -> Result<bool, Obstacle> {
-        let (_quarantine, dir) = self.open_run(run)?;
+    pub fn is_of_other_identity(&self, name: &QuarantineName) -> Result<bool, Obstacle> {
+        let (_quarantine, dir) = self.open_run(name)?;
         let of_run = read_plan(dir.as_fd(), PLAN)?.identity;
         let of_run = of_run.as_deref().and_then(Identity::parse);
         Ok(match (of_run, self.identity()) {
@@ -235,12 +244,12 @@ impl LockedFolder {
     }
 
     /// Puts the files of a run back. Never replaces a file that is in the folder now.
-    pub fn undo(&self, run: &RunId, now: Timestamp) -> Result<Undone, Obstacle> {
-        let (_quarantine, dir) = self.open_run(run)?;
+    pub fn undo(&self, name: &QuarantineName, now: Timestamp) -> Result<Undone, Obstacle> {
+        let (_quarantine, dir) = self.open_run(name)?;
         let state = stored_state(dir.as_fd());
         if matches!(state, StoredState::Purging | StoredState::Empty) {
             return Err(Obstacle::Io(format!(
-                "run {run} holds no files: it never moved any, or its retention has ended"
+                "run {name} holds no files: it never moved any, or its retention has ended"
             )));
         }
         let record = read_plan(dir.as_fd(), PLAN)?;
@@ -257,7 +266,7 @@ impl LockedFolder {
         // An undo that was interrupted after its last file is not recorded as complete yet.
         if state != StoredState::UndoUnfinished && !holds_any()? {
             return Err(Obstacle::Io(format!(
-                "run {run} holds no files: it was already undone"
+                "run {name} holds no files: it was already undone"
             )));
         }
         // After this write, recovery no longer rolls this run forward.
@@ -306,11 +315,11 @@ impl LockedFolder {
     /// due, or not a run that may be deleted.
     pub fn purge(
         &self,
-        run: &RunId,
+        name: &QuarantineName,
         now: Timestamp,
         retention: Duration,
     ) -> Result<bool, Obstacle> {
-        let (quarantine, dir) = self.open_run(run)?;
+        let (quarantine, dir) = self.open_run(name)?;
         if !is_due(&stored_state(dir.as_fd()), now, retention) {
             return Ok(false);
         }
@@ -325,13 +334,13 @@ impl LockedFolder {
                 unlink(files.as_fd(), &planned.name)?;
             }
         }
-        remove_run_dir(quarantine.as_fd(), run, dir.as_fd())?;
+        remove_run_dir(quarantine.as_fd(), name, dir.as_fd())?;
         Ok(true)
     }
 
-    /// Files of each kind that `run` holds now.
-    pub fn held_kinds(&self, run: &RunId) -> Result<BTreeMap<Kind, usize>, Obstacle> {
-        let (_quarantine, dir) = self.open_run(run)?;
+    /// Files of each kind that the run of this name holds now.
+    pub fn held_kinds(&self, name: &QuarantineName) -> Result<BTreeMap<Kind, usize>, Obstacle> {
+        let (_quarantine, dir) = self.open_run(name)?;
         let mut kinds = BTreeMap::new();
         let Ok(files) = open_beneath(dir.as_fd(), FILES) else {
             return Ok(kinds);
@@ -354,33 +363,33 @@ impl LockedFolder {
         let quarantine = self
             .quarantine(true)?
             .ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
-        let run = RunId::new(now);
+        let name = QuarantineName::new(now);
         // Looks like a run without a plan, so the next start removes it after a crash.
-        let dir = make_dir(quarantine.as_fd(), run.as_str(), true)?;
+        let dir = make_dir(quarantine.as_fd(), name.as_str(), true)?;
         let tried = make_dir(dir.as_fd(), FILES, true)
             .and_then(|files| check_noreplace(dir.as_fd(), files.as_fd()));
-        let removed = remove_run_dir(quarantine.as_fd(), &run, dir.as_fd());
+        let removed = remove_run_dir(quarantine.as_fd(), &name, dir.as_fd());
         tried.and(removed)
     }
 
     /// Where each file of a run's plan is now, in the order of the plan.
-    pub fn whereabouts(&self, run: &RunId) -> Result<Vec<Whereabouts>, Obstacle> {
-        let (_quarantine, dir) = self.open_run(run)?;
+    pub fn whereabouts(&self, name: &QuarantineName) -> Result<Vec<Whereabouts>, Obstacle> {
+        let (_quarantine, dir) = self.open_run(name)?;
         let record = read_plan(dir.as_fd(), PLAN)?;
         let files =
             open_beneath(dir.as_fd(), FILES).map_err(|e| obstacle("opening the quarantine", e))?;
         locate(files.as_fd(), self.fd.as_fd(), &record)
     }
 
-    /// Whether this folder's quarantine holds `run`.
-    pub fn holds(&self, run: &RunId) -> bool {
-        self.open_run(run).is_ok()
+    /// Whether this folder's quarantine holds a run of this name.
+    pub fn holds(&self, name: &QuarantineName) -> bool {
+        self.open_run(name).is_ok()
     }
 
-    fn open_run(&self, run: &RunId) -> Result<(OwnedFd, OwnedFd), Obstacle> {
-        let missing = || Obstacle::Io(format!("no run {run} in this folder's quarantine"));
+    fn open_run(&self, name: &QuarantineName) -> Result<(OwnedFd, OwnedFd), Obstacle> {
+        let missing = || Obstacle::Io(format!("no run {name} in this folder's quarantine"));
         let quarantine = self.quarantine(false)?.ok_or_else(missing)?;
-        match open_beneath(quarantine.as_fd(), run.as_str()) {
+        match open_beneath(quarantine.as_fd(), name.as_str()) {
             Ok(dir) => Ok((quarantine, dir)),
             Err(Errno::NOENT) => Err(missing()),
             Err(error) => Err(obstacle("opening the run", error)),
@@ -475,14 +484,14 @@ pub struct LookedUp {
 
 /// Looks up a run; `None` if this folder's quarantine does not have it. Reads only, so it
 /// takes no lock.
-pub fn look_up(place: &FolderPath, run: &RunId) -> Result<Option<LookedUp>, Obstacle> {
+pub fn look_up(place: &FolderPath, name: &QuarantineName) -> Result<Option<LookedUp>, Obstacle> {
     let Some(stored) = stored_runs(place)?
         .into_iter()
-        .find(|stored| stored.run == *run)
+        .find(|stored| stored.name == *name)
     else {
         return Ok(None);
     };
-    let (own, run) = (place.clone(), run.clone());
+    let (own, name) = (place.clone(), name.clone());
     look_at(place, move || {
         let fd = own
             .open()
@@ -491,10 +500,10 @@ pub fn look_up(place: &FolderPath, run: &RunId) -> Result<Option<LookedUp>, Obst
             fd,
             halt: Halt::default(),
         };
-        let moves = folder.whereabouts(&run).unwrap_or_default();
+        let moves = folder.whereabouts(&name).unwrap_or_default();
         Ok(Some(LookedUp {
             state: stored.state,
-            files: folder.held_kinds(&run)?,
+            files: folder.held_kinds(&name)?,
             moves,
         }))
     })

@@ -19,7 +19,9 @@ use crate::policy::{self, CleanRequest, Immovable, Limits, Plan, Refusal, accumu
 use super::insurance::store::limits_of;
 use super::movability;
 use super::outcome::{self, ArmedChange, RunError, RunOutcome, RunResult};
-use super::quarantine::{At, MoveOutcome, Obstacle, RunId, change, look_at_async, obstacle_io};
+use super::quarantine::{
+    At, MoveOutcome, Obstacle, QuarantineName, change, look_at_async, obstacle_io,
+};
 use super::store::StoreError;
 use super::store::audit::{Fate, FileRecord, Step};
 use super::store::runs::{Action, Ending, Run, Status};
@@ -284,7 +286,7 @@ async fn clean_under(
 
     let max_bytes = ctx.settings.quarantine_bytes;
     let kinds = plan.by_kind();
-    let run = RunId::new(ctx.now());
+    let name = QuarantineName::new(ctx.now());
     let planned = FileRecord::planned(&plan);
     let left = || {
         planned
@@ -298,15 +300,15 @@ async fn clean_under(
     ending.step(Step::plan(ctx.now(), &plan));
     // Record the run before its plan exists, so that recovery always knows the run.
     {
-        let (run, planned) = (run.clone(), planned.clone());
+        let (name, planned) = (name.clone(), planned.clone());
         let steps = std::mem::take(&mut ending.steps);
-        ctx.ask(move |store| store.audit().set_plan(id, run.as_str(), &steps, &planned))
+        ctx.ask(move |store| store.audit().set_plan(id, name.as_str(), &steps, &planned))
             .await?;
     }
     let prepared = {
-        let (folder, run) = (Arc::clone(&folder), run.clone());
+        let (folder, name) = (Arc::clone(&folder), name.clone());
         let now = ctx.now();
-        change(move || folder.prepare(&plan, run, now, max_bytes)).await
+        change(move || folder.prepare(&plan, name, now, max_bytes)).await
     };
     let prepared = match prepared {
         Ok(prepared) => prepared,
@@ -348,7 +350,7 @@ async fn clean_under(
         ctx.ask(move |store| store.runs().forget_name(id)).await?;
         return Err(error);
     }
-    ending.run = Some(run.to_string());
+    ending.run = Some(name.to_string());
     ending.step(Step::new(ctx.now(), "moving", None));
     let noted = {
         let steps = std::mem::take(&mut ending.steps);
@@ -379,7 +381,7 @@ async fn clean_under(
                 })
                 .collect();
         }
-        (Err(error), _) => tracing::error!(%run, "failed to find the moved files: {error}"),
+        (Err(error), _) => tracing::error!(run = %name, "failed to find the moved files: {error}"),
     }
     let (done, why) = executed?;
     ending.step(Step::new(
@@ -393,8 +395,8 @@ async fn clean_under(
     match done.outcome {
         MoveOutcome::RolledBack => Err(RunError::Changed(done.moved)),
         MoveOutcome::Interrupted => {
-            let run = run.clone();
-            ending.files = change(move || folder.held_kinds(&run))
+            let name = name.clone();
+            ending.files = change(move || folder.held_kinds(&name))
                 .await
                 .unwrap_or_default();
             Err(Obstacle::Io(format!("aborted, because {why}")).into())
@@ -406,7 +408,7 @@ async fn clean_under(
                 moved: done.moved,
                 before,
                 after,
-                run: run.to_string(),
+                run: name.to_string(),
             })
         }
     }
@@ -419,7 +421,7 @@ pub async fn undo(
     ctx: &Context,
     id: i64,
     found: &Found,
-    run: &RunId,
+    name: &QuarantineName,
     force: bool,
     ending: &mut Ending,
 ) -> Result<RunOutcome, RunError> {
@@ -439,16 +441,16 @@ pub async fn undo(
     }
     folder.confirm_place_async(&found.place).await?;
     if !force {
-        let (folder, run) = (Arc::clone(&folder), run.clone());
+        let (folder, name) = (Arc::clone(&folder), name.clone());
         // Where the record cannot be read, the undo itself says so.
-        let is_other = change(move || folder.is_of_other_identity(&run)).await;
+        let is_other = change(move || folder.is_of_other_identity(&name)).await;
         if is_other.unwrap_or(false) {
             return Err(RunError::OtherIdentity);
         }
     }
     let held = {
-        let (folder, run) = (Arc::clone(&folder), run.clone());
-        change(move || folder.whereabouts(&run))
+        let (folder, name) = (Arc::clone(&folder), name.clone());
+        change(move || folder.whereabouts(&name))
             .await
             .unwrap_or_default()
     };
@@ -469,13 +471,13 @@ pub async fn undo(
     ));
     let steps = std::mem::take(&mut ending.steps);
     let planned = of_this_undo(FileRecord::found(&held, Fate::Planned, Fate::Planned));
-    let name = run.clone();
-    ctx.ask(move |store| store.audit().set_plan(id, name.as_str(), &steps, &planned))
+    let noted = name.clone();
+    ctx.ask(move |store| store.audit().set_plan(id, noted.as_str(), &steps, &planned))
         .await?;
-    ending.run = Some(run.to_string());
+    ending.run = Some(name.to_string());
     let before = {
-        let (folder, run) = (Arc::clone(&folder), run.clone());
-        change(move || folder.held_kinds(&run)).await?
+        let (folder, name) = (Arc::clone(&folder), name.clone());
+        change(move || folder.held_kinds(&name)).await?
     };
     if !force && !folder.may_move() {
         let mover = Mover {
@@ -488,12 +490,12 @@ pub async fn undo(
         };
         mover.confirm(ending).await?;
     }
-    let (folder, run) = (Arc::clone(&folder), run.clone());
+    let (folder, name) = (Arc::clone(&folder), name.clone());
     let clock = ctx.clock.clone();
     let (undone, after, files) = change(move || {
-        let undone = folder.undo(&run, Timestamp::of(&clock));
-        let after = folder.held_kinds(&run).unwrap_or_default();
-        let files = folder.whereabouts(&run).unwrap_or_default();
+        let undone = folder.undo(&name, Timestamp::of(&clock));
+        let after = folder.held_kinds(&name).unwrap_or_default();
+        let files = folder.whereabouts(&name).unwrap_or_default();
         Ok((undone, after, files))
     })
     .await?;

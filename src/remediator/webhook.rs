@@ -16,7 +16,7 @@ use super::store::runs::Action;
 /// Value of the label `ladder` of every alert from this project's rules.
 pub const LADDER: &str = "baileys_auth_files";
 /// Largest body that is read, in bytes. A group of a thousand alerts has about 2 MB.
-pub const MAX_BODY_BYTES: usize = 4 << 20;
+pub const MAX_DELIVERY_BYTES: usize = 4 << 20;
 
 /// The payload. Unknown fields are ignored, because newer versions add some.
 #[derive(Clone, Debug, Deserialize)]

@@ -310,7 +310,7 @@ where
         deadline: &Arc<Deadline>,
         stopping: &mut watch::Receiver<bool>,
     ) {
-        let service = service_fn(|request| {
+        let handler = service_fn(|request| {
             let (state, deadline, tls) = (Arc::clone(self), Arc::clone(deadline), tls.clone());
             Box::pin(async move {
                 Ok::<_, Infallible>(state.answer(request, peer, &deadline, tls.as_ref()).await)
@@ -322,7 +322,7 @@ where
             .max_header_size(self.limits.max_header_bytes)
             // hyper panics below 8 KiB.
             .max_buf_size(self.limits.max_header_bytes.max(8 * 1024))
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(stream), handler);
         let (result, stops) = tokio::select! {
             result = &mut connection => (result, false),
             () = stopped(stopping) => {

@@ -1,5 +1,5 @@
-//! Checkpoints: how far each file was read, in the shape in which they are saved. Of the
-//! logs themselves they hold hashes only.
+//! Checkpoints: how far each file was read, in the form in which they are saved. They hold hashes
+//! of the logs, never their text.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -8,55 +8,55 @@ use std::time::SystemTime;
 use crate::file::FileId;
 use crate::fingerprint::Fingerprint;
 
-/// What is known of a file between two looks.
+/// What the tailer knows about a file between two looks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// What is done with it.
+    /// Whether it is still read.
     pub state: FileState,
     /// Which file.
     pub id: FileId,
-    /// Where it was seen last.
+    /// Where it was last seen.
     pub path: PathBuf,
     /// The path of the log that it belongs to: the name it had before a rotation.
     pub origin: PathBuf,
-    /// Everything before it was handed over.
+    /// All bytes before it were passed to the consumer.
     pub offset: u64,
-    /// `offset` lies within an overlong line.
+    /// `offset` is inside an overlong line.
     pub skipping: bool,
-    /// Of its first bytes.
+    /// Fingerprint of the first bytes.
     pub head: Fingerprint,
-    /// Of the bytes before `offset`.
+    /// Fingerprint of the bytes before `offset`.
     pub tail: Fingerprint,
-    /// When it came into this state.
+    /// When it entered this state.
     pub since: SystemTime,
 }
 
-/// What is done with a file.
+/// What the tailer does with a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileState {
-    /// It is read as it grows.
+    /// Read as it grows.
     Live = 0,
-    /// It was read to the end. It is remembered so that it is not read again.
+    /// Read to the end. Remembered, so that it is not read again.
     Done = 1,
-    /// Its bytes are gone from where they were; a copy of them may be found.
+    /// Its unread bytes are gone, but a copy of them may exist.
     Orphan = 2,
 }
 
-/// What the tailer counts itself. All are totals since the first start.
+/// Counters of the tailer: totals since the first start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Lines longer than [`crate::MAX_LINE`].
     pub overlong: u64,
-    /// Logs that were truncated and of which a copy was found.
+    /// Truncated logs of which a copy was found.
     pub copies_found: u64,
-    /// Those of which none was found.
+    /// Truncated logs of which no copy was found.
     pub copies_missing: u64,
     /// Attempts to read that failed.
     pub read_errors: u64,
 }
 
 impl Statistics {
-    /// Each with the name under which it is saved.
+    /// Each counter with the name under which it is saved.
     pub fn named(&mut self) -> [(&'static str, &mut u64); 4] {
         [
             ("overlong", &mut self.overlong),
@@ -67,14 +67,14 @@ impl Statistics {
     }
 }
 
-/// Everything that was saved before.
+/// Everything that was saved earlier.
 #[derive(Debug, Default)]
 pub struct Saved {
     /// The checkpoints by row.
     pub files: Vec<(i64, Checkpoint)>,
-    /// Globs whose files were started before, and paths that could not be looked at.
+    /// Globs that were listed before, and paths that could not be read then.
     pub globs: BTreeSet<String>,
-    /// When all files were last looked at.
+    /// When all files were last read.
     pub looked_at: Option<SystemTime>,
     /// The totals.
     pub statistics: Statistics,
@@ -91,14 +91,14 @@ pub struct Changes {
     pub globs: Vec<String>,
     /// Texts to remove from [`Saved::globs`].
     pub gone_globs: Vec<String>,
-    /// When all files were last looked at.
+    /// When all files were last read.
     pub looked_at: Option<SystemTime>,
-    /// The totals, where one of them changed.
+    /// The totals, if one of them changed.
     pub statistics: Option<Statistics>,
 }
 
 impl Changes {
-    /// Whether there is nothing to save but the time of the last look.
+    /// Whether only the time of the last look is new.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
             && self.gone.is_empty()

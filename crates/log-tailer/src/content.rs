@@ -1,4 +1,4 @@
-//! What a file holds, compared with what is known of another.
+//! Compares the content of a file with the checkpoint of another.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,16 +11,17 @@ use crate::file::{Listed, is_gzip, open_same, read_full, read_full_at};
 use crate::fingerprint::{FINGERPRINT_BYTES, Fingerprint, head_of_file, tail_before, tail_matches};
 use crate::lines::{CHUNK, Cursor, MAX_LINE};
 
-/// Whether a file holds the content that is known of another: the same beginning, and the
-/// same bytes before the offset unless it ends earlier.
+/// Whether a file has the content that a checkpoint describes: the same first bytes, and the same
+/// bytes before the offset, unless the file is shorter.
 ///
-/// Errors: the file cannot be read; a gzip file is unfinished.
+/// Errors: the file cannot be read, or a gzip file is incomplete.
 pub(crate) fn has_content_of(listed: &Listed, known: &Checkpoint) -> io::Result<bool> {
     let file = open_same(&listed.path, listed.stat.id)?;
     if !is_gzip(&listed.path) {
         let size = file.metadata()?.len();
         let head = head_of_file(&file)?;
-        // The hole that a writer leaves who kept its place is in every such file.
+        // A writer that kept its position when a log was truncated leaves a hole of zeros. Every
+        // such file begins with the same bytes.
         let is_hole = head.iter().all(|byte| *byte == 0);
         let is_shorter = size < known.offset && !is_hole;
         return Ok(known.head.begins(&head)
@@ -33,7 +34,7 @@ pub(crate) fn has_content_of(listed: &Listed, known: &Checkpoint) -> io::Result<
     if !known.head.begins(&bytes) {
         return Ok(false);
     }
-    // The bytes before the offset; they may begin within the head.
+    // The bytes before the offset. They may overlap the head.
     let start = known.offset.saturating_sub(u64::from(known.tail.len));
     let tail = usize::from(known.tail.len);
     if start < bytes.len() as u64 {
@@ -51,13 +52,14 @@ pub(crate) fn has_content_of(listed: &Listed, known: &Checkpoint) -> io::Result<
         let read = read_full(&mut stream, &mut bytes[had..])?;
         bytes.truncate(had + read);
     }
-    // To the end, which shows that it is whole.
+    // Read to the end: this shows that the gzip file is complete.
     io::copy(&mut stream, &mut io::sink())?;
     Ok(bytes.len() < tail || known.tail.begins(&bytes))
 }
 
-/// Where to begin with a file whose lines so far are not wanted: behind its last newline, so
-/// that a line being written is taken when it is whole. With the fingerprint of its head.
+/// Where to begin in a file whose present lines are not wanted: after its last newline, so that a
+/// line that is still being written is read when it is complete. Also returns the fingerprint of
+/// the head.
 pub(crate) fn cursor_at_end(file: &File) -> io::Result<(Cursor, Fingerprint)> {
     let size = file.metadata()?.len();
     let head = Fingerprint::of_head(&head_of_file(file)?);

@@ -1,4 +1,4 @@
-//! The end of a log, read once: for what its last lines say rather than for all of them.
+//! Reads the last lines of a log.
 
 use std::io;
 use std::path::Path;
@@ -8,42 +8,42 @@ use memchr::{memchr, memrchr};
 use crate::file::{Stat, open_log, read_full_at};
 use crate::fingerprint::{Fingerprint, head_of_file};
 
-/// How far a log was read, so that the next read takes only what is new.
+/// How far a log was read. The next read returns only what is new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EndMark {
-    /// What the file was.
+    /// Size, time and inode when it was read.
     pub stat: Stat,
     head: Fingerprint,
-    /// Where its whole lines end.
+    /// Where its last complete line ends.
     lines_end: u64,
 }
 
-/// What a log's end holds. Lines are whole; one that is being written is left out.
+/// The end of a log. Only complete lines; a line that is still being written is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogEnd {
-    /// The file is as it was.
+    /// The file has not changed.
     Unchanged,
     /// The file grew.
     Grew {
-        /// The lines that are new, and some before them.
+        /// The new lines, and some lines before them.
         lines: Vec<u8>,
-        /// So many bytes of `lines` were given before.
+        /// This many bytes of `lines` were returned before.
         known: usize,
-        /// It grew by more than was read: lines before these were never seen.
+        /// The file grew by more than the window, so lines before these were never read.
         gap: bool,
     },
-    /// Another file, or it was truncated: these are all lines that there are.
+    /// Another file, or the file was truncated.
     New {
         /// The last lines.
         lines: Vec<u8>,
     },
 }
 
-/// Reads `window` bytes at most from the end of a log. What was read before is read again
-/// from `overlap` bytes before its end, so that it begins with a whole line. `None` if there
-/// is no such file.
+/// Reads at most `window` bytes at the end of a log. If an earlier read was given, reads from
+/// `overlap` bytes before its end, to begin at the start of a line. `None` if there is no such
+/// file.
 ///
-/// Errors: it is no regular file, or cannot be read.
+/// Errors: not a regular file, or it cannot be read.
 pub fn read_end(
     path: &Path,
     before: Option<&EndMark>,

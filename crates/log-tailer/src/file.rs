@@ -1,4 +1,4 @@
-//! A file on disk: which one it is, what `stat` says of it, and how to open and read it.
+//! A file on disk: its identity, its metadata, and how to open and read it.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -8,11 +8,10 @@ use std::time::SystemTime;
 
 use rustix::fs::OFlags;
 
-/// Extensions of files that are not text. They are never followed, though they may hold a
-/// copy of a log.
+/// Extensions of compressed files. They are never followed, but may hold a copy of a log.
 const COMPRESSED: [&str; 6] = ["gz", "zst", "xz", "bz2", "lz4", "zip"];
 
-/// Which file it is, whatever its name.
+/// The identity of a file, regardless of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId {
     /// Device.
@@ -22,20 +21,20 @@ pub struct FileId {
 }
 
 impl FileId {
-    /// No file: that of a checkpoint whose file is gone.
+    /// No file: for a checkpoint whose file is gone.
     pub const NONE: Self = Self { dev: 0, ino: 0 };
 }
 
-/// What `stat` says of a file.
+/// The metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Which file.
+    /// Its identity.
     pub id: FileId,
-    /// Bytes.
+    /// Its size in bytes.
     pub size: u64,
-    /// When it was written last.
+    /// When it was last written.
     pub modified: SystemTime,
-    /// Names it has.
+    /// Number of hard links.
     pub links: u64,
 }
 
@@ -53,16 +52,16 @@ impl From<&Metadata> for Stat {
     }
 }
 
-/// A file that was found, and what it was then.
+/// A path with the metadata at the time of the listing.
 #[derive(Clone, Debug)]
 pub struct Listed {
     /// Its path.
     pub path: PathBuf,
-    /// What it is.
+    /// Its metadata.
     pub stat: Stat,
 }
 
-/// Whether the name says that it is compressed.
+/// Whether the name is that of a compressed file.
 pub(crate) fn is_compressed(path: &Path) -> bool {
     path.extension().is_some_and(|ext| {
         COMPRESSED
@@ -71,13 +70,13 @@ pub(crate) fn is_compressed(path: &Path) -> bool {
     })
 }
 
-/// Whether the name says gzip.
+/// Whether the name is that of a gzip file.
 pub(crate) fn is_gzip(path: &Path) -> bool {
     path.extension()
         .is_some_and(|ext| ext.eq_ignore_ascii_case("gz"))
 }
 
-/// Opens a regular file to read; never waits for a FIFO.
+/// Opens a regular file for reading. Does not block on a FIFO.
 pub(crate) fn open_log(path: &Path) -> io::Result<File> {
     let open = |flags: OFlags| {
         OpenOptions::new()
@@ -85,8 +84,7 @@ pub(crate) fn open_log(path: &Path) -> io::Result<File> {
             .custom_flags(flags.bits() as i32)
             .open(path)
     };
-    // Reading a log should not write to its inode each time. Only its owner and root may ask
-    // for that.
+    // Reading should not update the access time. Only the owner and root may ask for that.
     let file = match open(OFlags::NONBLOCK | OFlags::NOATIME) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(OFlags::NONBLOCK)?,
         other => other?,
@@ -100,17 +98,16 @@ pub(crate) fn open_log(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Opens a log only if it is still this file.
+/// Opens a log only if the path still leads to this file.
 ///
-/// Errors: `NotFound` as well if the name leads to another file by now. That says nothing
-/// about the file that was meant.
+/// Errors: `NotFound` also if the path leads to another file now. The wanted file may still exist.
 pub(crate) fn open_same(path: &Path, id: FileId) -> io::Result<File> {
     let file = open_log(path)?;
     match Stat::from(&file.metadata()?).id == id {
         true => Ok(file),
         false => Err(io::Error::new(
             io::ErrorKind::NotFound,
-            "renamed while it was looked at",
+            "renamed while it was opened",
         )),
     }
 }

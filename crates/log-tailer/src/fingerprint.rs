@@ -1,5 +1,5 @@
-//! Fingerprints: how a file is known again after it was renamed, copied or truncated. Only
-//! hashes are kept on disk, because a log may hold keys.
+//! Fingerprints identify a file after it was renamed, copied or truncated. Only hashes are saved,
+//! because a log may hold keys.
 
 use std::fs::File;
 use std::io;
@@ -9,20 +9,20 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::file::{Listed, is_gzip, open_same, read_full, read_full_at};
 
-/// How many bytes a fingerprint covers at most.
+/// A fingerprint covers at most this many bytes.
 pub(crate) const FINGERPRINT_BYTES: usize = 256;
 
-/// The hash of some bytes and how many they were.
+/// The hash of some bytes, and their number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// How many bytes, 256 at most. None match anything.
+    /// Number of bytes, at most 256. Zero bytes match anything.
     pub len: u16,
     /// Their hash.
     pub hash: u64,
 }
 
 impl Fingerprint {
-    /// Of at most 256 bytes from the beginning.
+    /// The fingerprint of the first 256 bytes at most.
     pub fn of_head(bytes: &[u8]) -> Self {
         let bytes = &bytes[..bytes.len().min(FINGERPRINT_BYTES)];
         Self {
@@ -31,12 +31,12 @@ impl Fingerprint {
         }
     }
 
-    /// Of at most 256 bytes up to the end.
+    /// The fingerprint of the last 256 bytes at most.
     pub fn of_tail(bytes: &[u8]) -> Self {
         Self::of_head(&bytes[bytes.len().saturating_sub(FINGERPRINT_BYTES)..])
     }
 
-    /// Whether `bytes` begin with what this is the fingerprint of.
+    /// Whether `bytes` begin with the bytes of this fingerprint.
     pub fn begins(self, bytes: &[u8]) -> bool {
         bytes
             .get(..usize::from(self.len))
@@ -53,12 +53,12 @@ pub(crate) fn head_of_file(file: &File) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// The first bytes of a file that was listed.
+/// The first bytes of a listed file.
 pub(crate) fn head_of(listed: &Listed) -> io::Result<Vec<u8>> {
     head_of_file(&open_same(&listed.path, listed.stat.id)?)
 }
 
-/// The first bytes of a file that was listed; of a gzip file, of what it holds.
+/// The first bytes of a listed file, decompressed if it is a gzip file.
 pub(crate) fn content_head_of(listed: &Listed) -> io::Result<Vec<u8>> {
     let file = open_same(&listed.path, listed.stat.id)?;
     if !is_gzip(&listed.path) {
@@ -70,7 +70,7 @@ pub(crate) fn content_head_of(listed: &Listed) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Of the bytes before `offset`.
+/// The fingerprint of the bytes before `offset`.
 pub(crate) fn tail_before(file: &File, offset: u64) -> io::Result<Fingerprint> {
     let len = offset.min(FINGERPRINT_BYTES as u64) as usize;
     let mut tail = vec![0; len];
@@ -78,7 +78,7 @@ pub(crate) fn tail_before(file: &File, offset: u64) -> io::Result<Fingerprint> {
     Ok(Fingerprint::of_tail(&tail[..read]))
 }
 
-/// Whether these bytes stand before `offset`.
+/// Whether the bytes before `offset` have this fingerprint.
 pub(crate) fn tail_matches(file: &File, offset: u64, tail: Fingerprint) -> bool {
     let len = usize::from(tail.len);
     let Some(start) = offset.checked_sub(len as u64) else {

@@ -1,7 +1,7 @@
-//! Following files: what one look at all of them does.
+//! Follows files. A *look* reads what is new in files; a *sweep* also lists the files first.
 //!
-//! [`adopt`] finds files and matches them with what is known, [`copies`] finds again what was
-//! copied before a log was truncated, [`retire`] ends what will not grow any more.
+//! [`adopt`] lists files and matches them with the checkpoints, [`copies`] finds copies of
+//! truncated logs, [`retire`] stops following files that will not grow any more.
 
 mod adopt;
 mod copies;
@@ -23,10 +23,10 @@ use crate::table::FileTable;
 use crate::time::{after, before, until};
 use crate::watcher::{Look, Taken};
 
-/// What a rotation is still writing, or what could not be seen while files were renamed, is
-/// waited for this long.
+/// How long a sweep waits for a rotation that is incomplete, or for a file that it missed because
+/// it was renamed during the listing.
 const UNFINISHED_FOR: Duration = Duration::from_secs(60);
-/// Clocks of files and of this program differ by a tick.
+/// The times of files and of this program may differ by this much.
 const TICK: Duration = Duration::from_secs(2);
 
 /// Follows all files that the globs match, and gives their lines to a consumer.
@@ -39,20 +39,20 @@ pub struct Follower<C> {
     statistics: Statistics,
     statistics_saved: Statistics,
     looked_at: Option<SystemTime>,
-    /// When the files that were retired were last looked at.
+    /// When [`Self::wake_retired`] last ran.
     looked_at_retired: Option<Instant>,
-    /// Logs beside which stands what a rotation had not finished at the last look.
+    /// Logs with a rotation that was incomplete at the last look.
     unfinished: BTreeSet<PathBuf>,
     chunk: Vec<u8>,
     problems: Vec<String>,
     /// Something was rotated, truncated or found since the last commit.
     rotated: bool,
-    /// Bytes that were read and are not committed.
+    /// Bytes that were read and not committed.
     uncommitted: u64,
 }
 
 impl<C: Sink> Follower<C> {
-    /// Lets the sink show how far the reading has come.
+    /// Reports the progress to the sink.
     pub(crate) fn show(&mut self, at: SystemTime, saved: bool) {
         let progress = Progress {
             files: &self.files,
@@ -65,9 +65,8 @@ impl<C: Sink> Follower<C> {
 }
 
 impl<C: Consumer> Follower<C> {
-    /// Goes on from what was saved. `from_start`: files that are there when their glob is
-    /// first asked are read from their beginning. `open_max` bounds the descriptors that stay
-    /// open.
+    /// Resumes from `saved`. `from_start`: when a glob is listed for the first time, read its files
+    /// from the beginning. `open_max`: how many descriptors stay open.
     pub fn new(
         consumer: C,
         globs: Vec<LogGlob>,
@@ -76,7 +75,7 @@ impl<C: Consumer> Follower<C> {
         open_max: usize,
         clock: Clock,
     ) -> Self {
-        // What was unfinished at the end is not known: whatever may have been is asked again.
+        // Which rotations were incomplete is not saved, so check every log.
         let is_asked_for = |known: &&Checkpoint| globs.iter().any(|g| g.matches(&known.origin));
         let unfinished = saved
             .files
@@ -102,22 +101,22 @@ impl<C: Consumer> Follower<C> {
         }
     }
 
-    /// Takes other globs.
+    /// Replaces the globs.
     pub fn configure(&mut self, globs: Vec<LogGlob>, from_start: bool) {
         self.paths.configure(globs, from_start);
     }
 
-    /// What takes the lines.
+    /// The consumer of the lines.
     pub fn consumer(&self) -> &C {
         &self.consumer
     }
 
-    /// What takes the lines.
+    /// The consumer of the lines.
     pub fn consumer_mut(&mut self) -> &mut C {
         &mut self.consumer
     }
 
-    /// How far the reading has come, as of `at` (wall time).
+    /// The progress at the wall time `at`.
     pub fn progress(&self, at: SystemTime) -> Progress<'_> {
         Progress {
             files: &self.files,
@@ -127,14 +126,14 @@ impl<C: Consumer> Follower<C> {
         }
     }
 
-    /// How many files grew only just now.
+    /// Number of files that grew within the last seconds.
     pub(crate) fn hot_files(&self) -> usize {
         let live = self.files.live();
         live.filter(|file| file.seen.is_some() && file.is_hot(&self.clock))
             .count()
     }
 
-    /// Whether some file grew only just now.
+    /// Whether a file grew within the last seconds.
     pub(crate) fn is_hot(&self) -> bool {
         self.files
             .live()
@@ -146,17 +145,17 @@ impl<C: Consumer> Follower<C> {
         self.paths.directories()
     }
 
-    /// What could not be done since the last call: a path and an error.
+    /// Errors since the last call, each with its path.
     pub(crate) fn take_problems(&mut self) -> Vec<String> {
         std::mem::take(&mut self.problems)
     }
 
-    /// Whether what changed is to be committed at once.
+    /// Whether the changes must be committed at once.
     pub(crate) fn must_commit(&self) -> bool {
         self.rotated || self.paths.has_changes()
     }
 
-    /// What is to be saved.
+    /// What must be saved.
     pub fn changes(&self) -> Changes {
         let (globs, gone_globs) = self.paths.changes();
         let mut changes = Changes {
@@ -170,7 +169,7 @@ impl<C: Consumer> Follower<C> {
         changes
     }
 
-    /// It was saved.
+    /// The changes were saved.
     pub fn committed(&mut self) {
         self.paths.committed();
         self.files.committed();
@@ -179,8 +178,8 @@ impl<C: Consumer> Follower<C> {
         self.uncommitted = 0;
     }
 
-    /// Looks at everything: which files there are, and what is new in them. Whether a file
-    /// has more than one turn's worth.
+    /// Lists the files and reads what is new in all of them. Returns whether a file has more data
+    /// than one turn reads.
     pub fn sweep(&mut self) -> bool {
         let now = self.clock.wall();
         let found = self.list();
@@ -211,8 +210,8 @@ impl<C: Consumer> Follower<C> {
             }
             more |= self.adopt(listed, at_end);
         }
-        // It may not be the first one since the last look. Only now is it known what it holds,
-        // and what is a copy of that.
+        // There may be earlier generations since the last look. They can be told from copies only
+        // now, because the content of the new file is known.
         for origin in new {
             self.adopt_beside(&origin, &mut index);
         }
@@ -226,31 +225,31 @@ impl<C: Consumer> Follower<C> {
         more
     }
 
-    /// Sets the time before which files count as old. While a rotation is unfinished it stays
-    /// behind, by [`UNFINISHED_FOR`] at most, also over a restart.
+    /// Sets the time before which files count as old. While a rotation is incomplete it lags, at
+    /// most by [`UNFINISHED_FOR`], even across a restart.
     fn note_look(&mut self, now: SystemTime) {
         let waits = !self.unfinished.is_empty();
         self.looked_at = match self.looked_at {
-            // What is there at the first look of all is old.
+            // Files that exist at the very first look are old.
             None if waits => None,
             Some(at) if waits && at <= now => Some(at.max(before(now, UNFINISHED_FOR))),
             _ => Some(now),
         };
     }
 
-    /// Whether a file was written since all files were last looked at.
+    /// Whether a file was written since the last sweep.
     fn is_written_since_last_look(&self, modified: SystemTime) -> bool {
         self.looked_at
             .is_some_and(|at| modified >= before(at, TICK))
     }
 
-    /// Reads what is new in the files that grew just now, or in all of them. Whether a file
-    /// has more than one turn's worth.
+    /// Reads what is new in all files, or only in those that grew within the last seconds. Returns
+    /// whether a file has more data than one turn reads.
     pub fn look(&mut self, all: bool) -> bool {
         let rows = self.files.rows(|file| {
             file.is_live() && file.copy_of.is_none() && (all || file.is_hot(&self.clock))
         });
-        // Many logs are rotated at the same hour.
+        // Many logs are rotated at the same time, so share one index.
         let (mut more, mut index) = (false, self.rotation_index());
         for row in rows {
             more |= self.look_beside(row, &mut index) == Look::More;
@@ -266,7 +265,7 @@ impl<C: Consumer> Follower<C> {
         RotationIndex::new(self.clock.clone())
     }
 
-    /// Reads what is new in a file, and what its rotation left beside it.
+    /// Reads what is new in a file and in what its rotation left beside it.
     fn look_beside(&mut self, row: i64, index: &mut RotationIndex) -> Look {
         let has_content = |this: &Self| {
             this.files
@@ -276,19 +275,19 @@ impl<C: Consumer> Follower<C> {
         let was_empty = has_content(self) == Some((false, false));
         let look = self.look_once_or_twice(row, index);
         if was_empty && has_content(self).is_some_and(|(has_content, _)| has_content) {
-            // It may have been filled, copied, truncated and filled again since the last look.
+            // It may have been written, copied, truncated and written again since the last look.
             self.adopt_unseen(row, index);
         }
         look
     }
 
-    /// Twice if it was truncated.
+    /// Reads a second time after a truncation.
     fn look_once_or_twice(&mut self, row: i64, index: &mut RotationIndex) -> Look {
         match self.read(row) {
             Ok(Look::Truncated) => {
                 let orphan = self.truncated(row);
                 let look = self.read(row).unwrap_or(Look::Same);
-                // Only now is it known what the log holds, and what is a copy of that.
+                // The content of the log is known only now, so its copies can be found.
                 if let Some(orphan) = orphan {
                     self.adopt_unseen(orphan, index);
                 }
@@ -326,15 +325,15 @@ impl<C: Consumer> Follower<C> {
         look
     }
 
-    /// A log was truncated: what was not read may be in a copy; the file begins anew.
-    /// Returns the row of the orphan.
+    /// Handles a truncated log: reads it from the beginning, and looks for the unread bytes in a
+    /// copy. Returns the row of the orphan.
     fn truncated(&mut self, row: i64) -> Option<i64> {
         self.rotated = true;
         let file = self.files.get_mut(row)?;
         let old = file.checkpoint.clone();
         file.rewind();
         if old.path != old.origin {
-            // A rotated file was written over. With what? Perhaps with a copy of its log.
+            // A rotated file was overwritten, perhaps with a copy of its log.
             let log = self
                 .files
                 .rows(|other| other.is_log() && other.checkpoint.path == old.origin);
@@ -344,7 +343,7 @@ impl<C: Consumer> Follower<C> {
                 return None;
             }
         }
-        // The inode stays the log's.
+        // The log keeps the inode.
         let orphan = Checkpoint {
             state: FileState::Orphan,
             id: FileId::NONE,

@@ -1,4 +1,4 @@
-//! Follows rotating log files and hands over every line exactly once.
+//! Follows rotating log files and passes on every line exactly once.
 //!
 //! ```text
 //! paths (globs) ─► follower ─► watcher (one file, one offset) ─► Consumer::lines
@@ -6,9 +6,9 @@
 //! notify (inotify) ─► server (wait, look, commit) ─► Sink::commit (checkpoints)
 //! ```
 //!
-//! A file is known by device, inode and the [`Fingerprint`] of its first bytes, never by its
-//! name. Its descriptor stays open, so a file that was renamed or unlinked is read to its
-//! end. What can happen to a file between two looks, and what the [`Follower`] does:
+//! A file is identified by device, inode and the [`Fingerprint`] of its first bytes, not by its
+//! name. Its descriptor stays open, so a renamed or deleted file is read to its end. What can
+//! happen to a file between two looks, and what the [`Follower`] does:
 //!
 //! | seen | done |
 //! |---|---|
@@ -18,12 +18,12 @@
 //! | unknown files beside it, named as its rotations and written since the last look | reads copies of an orphan from its offset, others from 0 |
 //! | a new file that begins with the bytes of a log and is named as its rotation | a copy in progress: waits until the log is truncated |
 //!
-//! Two kinds of lines cannot be counted: those written after a copy was made and before the
-//! log was truncated, and those in files that are gone before they were looked at.
+//! Two kinds of lines are lost: lines written after a copy was made and before the log was
+//! truncated, and lines of files that are deleted before they are read.
 //!
-//! The crate stores nothing. The [`Sink`] saves the [`Changes`] of the checkpoints together
-//! with what it made of the lines, in one transaction. inotify only makes the next look come
-//! sooner; without it every file is looked at every two seconds.
+//! The crate stores nothing. The [`Sink`] saves the [`Changes`] of the checkpoints together with
+//! its own results, in one transaction. inotify only shortens the time to the next look; without it
+//! every file is read every two seconds.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 #![cfg_attr(test, allow(clippy::disallowed_methods))]
 

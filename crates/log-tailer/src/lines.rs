@@ -1,4 +1,4 @@
-//! Whole lines out of bytes: the cursor in a file, and what a consumer is given.
+//! Splits bytes into lines: the cursor in a file, and the interface of a consumer.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -14,10 +14,10 @@ use crate::fingerprint::{FINGERPRINT_BYTES, Fingerprint, tail_before};
 
 /// A longer line counts as overlong.
 pub const MAX_LINE: usize = 64 << 10;
-/// Bytes looked at together. A line that does not fit is handed over in parts.
+/// Read size in bytes. A longer line is passed on in parts.
 pub(crate) const CHUNK: usize = 256 << 10;
 
-/// What the bytes of a block are.
+/// The kind of a block of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Whole lines.
@@ -33,44 +33,44 @@ pub enum Part {
 /// Lines of one log, or a part of a long one.
 #[derive(Clone, Copy, Debug)]
 pub struct Block<'a> {
-    /// The path of the log, whatever its file is called now.
+    /// The path of the log, even if its file was renamed.
     pub origin: &'a Path,
-    /// When the file was written last.
+    /// When the file was last written.
     pub modified: SystemTime,
-    /// The lines; a newline ends each but perhaps the last.
+    /// The lines; each ends with a newline, except perhaps the last.
     pub lines: &'a [u8],
     /// Whether these are whole lines.
     pub part: Part,
 }
 
-/// What takes the lines.
+/// Receives the lines.
 pub trait Consumer {
-    /// Takes lines, or a part of a long one. Each is given once, in the order of its file.
+    /// Receives lines, or a part of a long line. Each is passed on once, in the order of its file.
     fn lines(&mut self, block: Block<'_>);
 
-    /// From here on lines come out of a copy that may turn out to break off.
+    /// The next lines are from a copy, which may turn out to be incomplete.
     fn begin_copy(&mut self);
 
-    /// The copy ended. If it is not `complete`, nothing of it must stand: it is read again.
+    /// The copy ended. If it is not `complete`, discard its lines: the copy is read again.
     fn end_copy(&mut self, complete: bool);
 
-    /// Whether the file at `path` is a log of its own by its name alone, although it is
-    /// called as a rotation of the log `origin` might be.
+    /// Whether the file at `path` is a log, although its name looks like a rotation of the log
+    /// `origin`.
     fn is_of_another(&self, path: &Path, origin: &Path) -> bool;
 
-    /// Whether a file that a glob matches is to be followed.
+    /// Whether to follow a file that a glob matches.
     fn is_wanted(&self, listed: &Listed) -> bool {
         let _ = listed;
         true
     }
 
-    /// The logs that the globs match now, before any new line of them is given.
+    /// All logs that the globs match now. Called before any new line of them is passed on.
     fn listed(&mut self, logs: &mut dyn Iterator<Item = &Path>) {
         let _ = logs;
     }
 }
 
-/// A place in a file.
+/// A position in a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor {
     pub(crate) offset: u64,
@@ -80,11 +80,11 @@ pub(crate) struct Cursor {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Drained {
-    /// Read up to here; beyond the cursor is an unfinished line.
+    /// Read up to here. The bytes from the cursor to here are an incomplete line.
     To(u64),
-    /// The turn is over.
+    /// The turn ended before the file.
     More,
-    /// The bytes before the cursor are no longer those that were read.
+    /// The bytes before the cursor have changed.
     Truncated,
 }
 
@@ -99,7 +99,7 @@ impl From<&Checkpoint> for Cursor {
 }
 
 impl Cursor {
-    /// Reads whole lines from the cursor on, about `turn` bytes at most.
+    /// Reads complete lines from the cursor on, about `turn` bytes.
     pub(crate) fn drain<C: Consumer>(
         &mut self,
         file: &File,
@@ -110,9 +110,10 @@ impl Cursor {
         chunk.resize(CHUNK + FINGERPRINT_BYTES, 0);
         let began = self.offset;
         loop {
-            // With the bytes before it, which tell whether the file is still the same.
+            // Also reads the bytes before the cursor, which show whether the file is still the
+            // same.
             let before = usize::from(self.tail.len);
-            // A short read of a regular file is normally its end; the next look reads the rest.
+            // A short read of a regular file normally means its end. The next look reads the rest.
             let mut read = file.read_at(chunk, self.offset - before as u64)?;
             if read < before {
                 read = read_full_at(file, chunk, self.offset - before as u64)?;
@@ -134,7 +135,7 @@ impl Cursor {
         }
     }
 
-    /// Takes what stands between the cursor and `end` as the last line.
+    /// Passes on the bytes between the cursor and `end` as the last line.
     pub(crate) fn finish<C: Consumer>(
         &mut self,
         file: &File,
@@ -153,7 +154,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Reads a stream to its end. Everything before the cursor is thrown away.
+    /// Reads a stream to its end and skips everything before the cursor.
     pub(crate) fn drain_stream<C: Consumer>(
         &mut self,
         stream: &mut impl Read,
@@ -183,12 +184,12 @@ impl Cursor {
     }
 }
 
-/// Hands the lines of one file to the consumer.
+/// Passes the lines of one file to the consumer.
 pub(crate) struct Feed<'a, C> {
     consumer: &'a mut C,
     origin: &'a Path,
     modified: SystemTime,
-    /// Lines that were longer than [`MAX_LINE`].
+    /// Number of lines longer than [`MAX_LINE`].
     pub(crate) overlong: u64,
 }
 
@@ -202,8 +203,8 @@ impl<'a, C: Consumer> Feed<'a, C> {
         }
     }
 
-    /// Takes the whole lines of `data`; how many bytes that were. `full` says that no more
-    /// fits, so that a line without an end is overlong.
+    /// Passes on the complete lines of `data` and returns their size in bytes. `full`: the buffer
+    /// is full, so a line without a newline is overlong.
     fn take(&mut self, skipping: &mut bool, data: &[u8], full: bool) -> usize {
         let mut at = 0;
         if *skipping {
@@ -215,7 +216,7 @@ impl<'a, C: Consumer> Feed<'a, C> {
             at = newline + 1;
             *skipping = false;
         }
-        // A writer that kept its place when the file was truncated leaves a hole.
+        // A writer that kept its position when the file was truncated leaves a hole of zeros.
         at += data[at..]
             .iter()
             .position(|byte| *byte != 0)
@@ -254,7 +255,7 @@ impl<'a, C: Consumer> Feed<'a, C> {
     }
 }
 
-/// How many of these lines are longer than [`MAX_LINE`].
+/// Number of these lines that are longer than [`MAX_LINE`].
 fn overlong(lines: &[u8]) -> u64 {
     let mut count = 0;
     let mut at = 0;

@@ -1,6 +1,5 @@
-//! The wake-up: what happens in the directories of the logs makes the next look come sooner.
-//! It decides nothing. An event that is missed costs latency, never a line; without inotify
-//! every look waits for its time.
+//! Wakes the server when something changes in the directories of the logs. A missed event only
+//! delays the next look and never loses a line. Without inotify each look waits for its time.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,7 +12,7 @@ use linemux::MuxedEvents;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-/// linemux watches the directory of a file that is not there yet; this one never is.
+/// linemux watches the directory of a file that does not exist yet. This file never exists.
 const NEVER_THERE: &str = ".log-tailer.never-there";
 
 /// What happened since the last wait.
@@ -21,9 +20,9 @@ const NEVER_THERE: &str = ".log-tailer.never-there";
 pub(crate) struct Wakeup {
     /// Some file changed.
     pub(crate) any: bool,
-    /// A file was made, renamed or removed.
+    /// A file was created, renamed or deleted.
     pub(crate) names: bool,
-    /// The owner has orders.
+    /// The owner has a new order.
     pub(crate) called: bool,
 }
 
@@ -35,7 +34,7 @@ impl Wakeup {
     }
 }
 
-/// Wakes the thread that reads.
+/// Wakes the thread of the server.
 #[derive(Debug, Default)]
 pub struct Notifier {
     pending: Mutex<Wakeup>,
@@ -44,7 +43,7 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Makes the server ask for its orders at once.
+    /// Makes the server read its orders at once.
     pub fn call(&self) {
         self.pending().called = true;
         self.wake.notify_all();
@@ -62,12 +61,12 @@ impl Notifier {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something happens, at most for `span`.
+    /// Waits for an event, at most for `span`.
     pub(crate) fn wait(&self, span: Duration) -> Wakeup {
         self.wait_while(span, |pending| *pending == Wakeup::default())
     }
 
-    /// Waits for a call, at most for `span`. What else happens meanwhile comes with it.
+    /// Waits for a call of the owner, at most for `span`. Also returns other events of that time.
     pub(crate) fn wait_for_call(&self, span: Duration) -> Wakeup {
         self.wait_while(span, |pending| !pending.called)
     }
@@ -80,20 +79,20 @@ impl Notifier {
         std::mem::take(&mut *pending)
     }
 
-    /// How many events there were since the last call.
+    /// Number of events since the last call.
     pub(crate) fn take_events(&self) -> u64 {
         self.events.swap(0, Ordering::Relaxed)
     }
 }
 
-/// The watch over some directories; ends when it is dropped.
+/// Watches directories until it is dropped.
 #[derive(Debug)]
 pub(crate) struct DirectoryWatcher {
     task: JoinHandle<()>,
 }
 
 impl DirectoryWatcher {
-    /// Watches these directories, those that exist.
+    /// Watches those of these directories that exist.
     pub(crate) fn start(
         runtime: &Handle,
         directories: BTreeSet<PathBuf>,
@@ -110,7 +109,9 @@ impl DirectoryWatcher {
     ) -> Self {
         let task = runtime.spawn(async move {
             if let Err(error) = watch(open, directories, &notifier).await {
-                tracing::debug!("no inotify, logs are looked at every two seconds: {error}");
+                tracing::debug!(
+                    "inotify is not available, reading the logs every two seconds: {error}"
+                );
             }
         });
         Self { task }
@@ -147,10 +148,10 @@ async fn watch(
                     notifier.event(!kind.starts_with("Modify(Data"));
                 }
             }
-            // Nothing is watched any more: polling it again would spin.
+            // The watch has ended, and polling it again would return at once.
             Ok(None) => return Ok(()),
             Err(error) => {
-                tracing::debug!("failed to watch the logs: {error}");
+                tracing::debug!("the watch over the logs failed: {error}");
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }

@@ -1,4 +1,4 @@
-//! Which files there are: globs, what they match, and where a file is to be started.
+//! Globs: which files they match, and where in each to begin.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -10,12 +10,12 @@ use walkdir::WalkDir;
 
 use crate::file::{FileId, Listed, Stat, is_compressed};
 
-/// Directories below a glob's fixed part are entered this deep at most.
+/// Maximum depth of directories below the fixed part of a glob.
 const MAX_DEPTH: usize = 16;
-/// Before a path among the saved globs, says that it could not be looked at.
+/// Marks a path among the saved globs that could not be read.
 const UNREADABLE: &str = "unreadable:";
 
-/// A glob over the paths of logs.
+/// A glob for paths of logs.
 #[derive(Clone, Debug)]
 pub struct LogGlob {
     text: String,
@@ -25,9 +25,9 @@ pub struct LogGlob {
 }
 
 impl LogGlob {
-    /// A glob over paths, `*` within one directory, `**` across; or a plain path.
+    /// A glob, where `*` stays within one directory and `**` does not; or a plain path.
     ///
-    /// Errors: a sentence without the flag's name.
+    /// Errors: a sentence, without the name of the flag.
     pub fn new(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err("a path or a glob is missing".into());
@@ -66,7 +66,7 @@ impl LogGlob {
         })
     }
 
-    /// As it was given.
+    /// The text that was configured.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -87,8 +87,8 @@ impl LogGlob {
         }
     }
 
-    /// Calls `each` for every regular file that matches, compressed ones left out, and
-    /// `failed` for what could not be looked at. A base that is not there yet is no failure.
+    /// Calls `each` for every regular file that matches and is not compressed, and `failed` for
+    /// paths that cannot be read. A base directory that does not exist yet is no error.
     pub fn list(&self, mut each: impl FnMut(Listed), mut failed: impl FnMut(&Path, io::Error)) {
         let mut take = |path: PathBuf| match path.metadata() {
             Ok(meta) if meta.is_file() => each(Listed {
@@ -133,34 +133,34 @@ impl fmt::Display for LogGlob {
     }
 }
 
-/// What the globs match, and what is remembered of having asked them.
+/// The globs, and which of them were listed before.
 #[derive(Debug)]
 pub(crate) struct PathsProvider {
     globs: Vec<LogGlob>,
     from_start: bool,
-    /// Globs that were asked before.
+    /// Globs that were listed before.
     asked: BTreeSet<String>,
-    /// Paths that could not be looked at when their glob was first asked: what stands there
-    /// was there before, and is started at its end once it can be read.
+    /// Paths that could not be read when their glob was first listed. Their files existed before,
+    /// so they are read from their end once that is possible.
     unreadable: BTreeSet<PathBuf>,
     /// Not saved yet.
     added: Vec<String>,
     removed: Vec<String>,
 }
 
-/// What the globs answered.
+/// The result of listing the globs.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// The files, each with whether it is to be started at its end if it is new.
+    /// The files. `true`: begin at the end, if the file is new.
     pub(crate) found: HashMap<FileId, (Listed, bool)>,
-    /// What could not be looked at.
+    /// Paths that could not be read.
     pub(crate) failed: Vec<(PathBuf, io::Error)>,
-    /// Globs that were asked for the first time.
+    /// Globs that were listed for the first time.
     pub(crate) first_asked: Vec<String>,
 }
 
 impl PathsProvider {
-    /// `from_start`: what is there when a glob is first asked is read from its beginning.
+    /// `from_start`: when a glob is listed for the first time, read its files from the beginning.
     pub(crate) fn new(globs: Vec<LogGlob>, from_start: bool, saved: BTreeSet<String>) -> Self {
         Self {
             globs,
@@ -180,7 +180,7 @@ impl PathsProvider {
         self.from_start = from_start;
     }
 
-    /// Whether a glob asks for this path.
+    /// Whether a glob matches this path.
     pub(crate) fn matches(&self, path: &Path) -> bool {
         self.globs.iter().any(|glob| glob.matches(path))
     }
@@ -191,8 +191,8 @@ impl PathsProvider {
         all.map(|glob| glob.directory().to_owned()).collect()
     }
 
-    /// Asks all globs. Of a file that several paths lead to, the one that `is_known_path`
-    /// says of is kept.
+    /// Lists all globs. If several paths lead to one file, keeps the path for which `is_known_path`
+    /// returns true.
     pub(crate) fn list(&mut self, is_known_path: impl Fn(&Listed) -> bool) -> Listing {
         let mut listing = Listing::default();
         let mut failed_first = Vec::new();
@@ -235,7 +235,7 @@ impl PathsProvider {
                 .iter()
                 .any(|path| listed.path.starts_with(path));
         }
-        // What could be looked at this time is like any other from the next time on.
+        // From now on, a path that could be read this time counts as any other.
         let readable: Vec<PathBuf> = self
             .unreadable
             .iter()
@@ -250,7 +250,7 @@ impl PathsProvider {
         listing
     }
 
-    /// These globs were asked, and their files started.
+    /// These globs were listed, and their files are followed.
     pub(crate) fn note_asked(&mut self, globs: Vec<String>) {
         for glob in globs {
             if self.asked.insert(glob.clone()) {
@@ -273,12 +273,12 @@ impl PathsProvider {
         }
     }
 
-    /// Where files are started must be on disk before anything else is.
+    /// Where files begin must be saved before anything else.
     pub(crate) fn has_changes(&self) -> bool {
         !self.added.is_empty() || !self.removed.is_empty()
     }
 
-    /// Texts to add to what is saved, and texts to remove.
+    /// Texts to add to the saved globs, and texts to remove.
     pub(crate) fn changes(&self) -> (Vec<String>, Vec<String>) {
         (self.added.clone(), self.removed.clone())
     }

@@ -1,4 +1,4 @@
-//! The rotations of a log: which files beside it one may have made.
+//! Finds the rotations of a log: files beside it that a rotation may have made.
 
 mod names;
 
@@ -16,32 +16,32 @@ use crate::time::until;
 
 pub(crate) use names::is_rotation_of;
 
-/// The rotations of many logs, for one look at all of them: a directory is listed again only
-/// if it changed since, and a bounded number of times.
+/// The rotations of many logs, for one look. Lists a directory again only if it changed, and a
+/// limited number of times.
 #[derive(Debug)]
 pub(crate) struct RotationIndex {
     clock: Clock,
     directories: HashMap<PathBuf, Names>,
-    /// By log, as long as its directory is as it was.
+    /// By log, for as long as its directory does not change.
     rotations: HashMap<PathBuf, FoundRotations>,
 }
 
-/// A directory's sorted names, and when it had been changed last.
+/// The sorted names in a directory, and when it was last modified.
 #[derive(Debug, Default)]
 struct Names {
     names: Vec<OsString>,
     changed: Option<SystemTime>,
-    /// That was long enough before the listing: a change after it would show.
+    /// It was last modified long enough before the listing that a later change has another time.
     settled: bool,
     /// How often it was listed in this look.
     listed: u32,
 }
 
-/// What was found beside a log.
+/// The rotations of one log.
 #[derive(Debug)]
 struct FoundRotations {
     rotations: Rotations,
-    /// The listing of the directory that it comes from ([`Names::listed`]).
+    /// The number of the listing ([`Names::listed`]) that they come from.
     listing: u32,
 }
 
@@ -51,7 +51,7 @@ impl Names {
         LISTED.set(LISTED.get() + 1);
         self.listed += 1;
         self.changed = changed(dir);
-        // Told before the listing: between the two this thread may have had to wait.
+        // Read the clock before the listing, because this thread may be delayed in between.
         let now = clock.wall();
         self.settled = self
             .changed
@@ -62,34 +62,33 @@ impl Names {
         Ok(())
     }
 
-    /// Whether these are all the names there are, as far as its time tells.
+    /// Whether the listing is complete, judged by the directory's time.
     fn holds(&self, dir: &Path) -> bool {
         self.settled && self.changed == changed(dir)
     }
 }
 
-/// The files that a rotation of a log may have made, compressed ones included, oldest first.
+/// The files that a rotation of a log may have made, including compressed files, oldest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rotations {
     /// The files.
     pub(crate) files: Vec<Listed>,
-    /// Whether these are all: files that are renamed in turn while they are listed may be
-    /// missed.
+    /// Whether these are all. Files that are renamed during the listing may be missed.
     pub(crate) complete: bool,
 }
 
 #[cfg(test)]
 thread_local! {
-    /// Directories listed by this thread, for tests of the cost.
+    /// Number of directories that this thread listed; tests use it to measure the cost.
     pub(crate) static LISTED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
-/// A directory that changes meanwhile is listed so many times for one log.
+/// How often a directory that keeps changing is listed for one log.
 const LISTINGS: u32 = 4;
-/// And so many times for all logs in it. Many logs may be rotated at once; those that are left
-/// over have their turn at the next look.
+/// How often it is listed for all its logs together. Many logs may be rotated at the same time; the
+/// others wait for the next look.
 const LISTINGS_IN_ALL: u32 = 32;
-/// A directory's time is that of the kernel's last tick.
+/// The kernel sets a directory's time with this resolution.
 const TICKS: Duration = Duration::from_millis(10);
 
 impl RotationIndex {
@@ -125,9 +124,9 @@ impl RotationIndex {
             .map_or(const { &Rotations::nothing() }, |found| &found.rotations))
     }
 
-    /// In a directory that is at rest one listing tells all. Where it changes, a file is missed
-    /// if it is renamed during the listing; it is all if two listings in a row agree on this
-    /// log's names and on which file each is, for whatever is renamed shows in the second.
+    /// If the directory does not change, one listing is complete. If it changes, a file that is
+    /// renamed during the listing may be missed. Then two listings in a row must agree on the names
+    /// and inodes of this log, because the second one shows every rename.
     fn list(&mut self, dir: &Path, name: &OsStr) -> io::Result<Rotations> {
         let known = self.directories.entry(dir.to_owned()).or_default();
         let mut union: Vec<Listed> = Vec::new();
@@ -159,7 +158,7 @@ impl RotationIndex {
     }
 }
 
-/// The files of both lists; for a file in both, the later entry.
+/// The files of both lists. For a file in both, the later entry.
 fn with(before: Vec<Listed>, now: Vec<Listed>) -> Vec<Listed> {
     let is_old = |listed: &Listed| now.iter().all(|new| new.stat.id != listed.stat.id);
     before
@@ -182,7 +181,7 @@ fn changed(dir: &Path) -> Option<SystemTime> {
     dir.metadata().and_then(|meta| meta.modified()).ok()
 }
 
-/// Of sorted names in `dir` those that a rotation of `of` may have made.
+/// The names in `dir` (sorted) that a rotation of `of` may have made.
 fn rotations_among(names: &[OsString], dir: &Path, of: &OsStr) -> Vec<Listed> {
     let text = of.to_string_lossy();
     let stem = of

@@ -1,4 +1,4 @@
-//! The thread that reads the logs: wait, look, commit, again.
+//! The thread that reads the logs: wait, read, commit, repeat.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -10,23 +10,23 @@ use crate::follower::Follower;
 use crate::notify::{DirectoryWatcher, Notifier, Wakeup};
 use crate::sink::Sink;
 
-/// All files are looked at this often, whatever inotify says.
+/// Maximum time between two sweeps, regardless of inotify.
 const SWEEP: Duration = Duration::from_secs(2);
-/// Files that grow are looked at this often at most.
+/// Minimum time between two looks at files that grow.
 const BEAT: Duration = Duration::from_millis(250);
-/// What was read is committed this often at most, unless a file was rotated.
+/// Minimum time between two commits, unless a file was rotated.
 const COMMIT: Duration = Duration::from_secs(1);
-/// And this often at least, so that a restart knows when all files were last looked at.
+/// Maximum time between two commits, so that a restart knows the time of the last sweep.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// With more events than this in a second the watch costs more than looking four times a
-/// second: it ends.
+/// With more events per second than this the watch costs more than reading four times a second, so
+/// it ends.
 const EVENTS_PER_SECOND: u64 = 200;
-/// Fewer files than this grow when it starts again.
+/// It starts again when fewer files than this grow.
 const QUIET_FILES: usize = 20;
-/// After its end it does not start for this long.
+/// It does not start again before this time has passed.
 const NOT_WATCHED_FOR: Duration = Duration::from_secs(10);
 
-/// Follows logs until it is ordered to stop.
+/// Follows logs until it is told to stop.
 #[derive(Debug)]
 pub struct Tailer<S> {
     follower: Follower<S>,
@@ -34,16 +34,16 @@ pub struct Tailer<S> {
     notifier: Arc<Notifier>,
     runtime: Handle,
     watcher: Option<DirectoryWatcher>,
-    /// When the watch ended because there were too many events.
+    /// When the watch ended because of too many events.
     unwatched: Option<Instant>,
     committed: Instant,
-    /// The next look is followed by a commit, as the first one is.
+    /// Commit after the next look, as after the first one.
     commit_now: bool,
 }
 
 impl<S: Sink> Tailer<S> {
-    /// Shows what was saved before, as of 1970. `runtime` runs the watch over the directories;
-    /// `notifier` wakes the server when there are orders.
+    /// Shows the saved state, with a time of 1970. `runtime` runs the watch over the directories;
+    /// `notifier` wakes the server when there is an order.
     pub fn new(
         mut follower: Follower<S>,
         notifier: Arc<Notifier>,
@@ -63,7 +63,7 @@ impl<S: Sink> Tailer<S> {
         }
     }
 
-    /// Runs until it is ordered to stop. Blocks.
+    /// Runs until it is told to stop. Blocks.
     pub fn run(mut self) {
         let mut swept: Option<Instant> = None;
         let mut beat = self.clock.now();
@@ -83,7 +83,7 @@ impl<S: Sink> Tailer<S> {
             }
             let rest = BEAT.saturating_sub(since(beat));
             if !wakeup.called && !more && !rest.is_zero() {
-                // Many events make one look.
+                // Handle many events with one look.
                 wakeup.merge(self.notifier.wait_for_call(rest.min(due)));
             }
             if self.take_orders() {
@@ -111,7 +111,7 @@ impl<S: Sink> Tailer<S> {
         }
     }
 
-    /// Whether to stop.
+    /// Returns whether to stop.
     fn take_orders(&mut self) -> bool {
         let orders = self.follower.consumer_mut().orders();
         if let Some((globs, from_start)) = orders.globs {
@@ -123,7 +123,7 @@ impl<S: Sink> Tailer<S> {
     }
 
     fn watch(&mut self) {
-        // The old one ends first: a machine may allow one only.
+        // End the old watch first, because the machine may allow only one.
         self.watcher = None;
         self.watcher = Some(DirectoryWatcher::start(
             &self.runtime,
@@ -133,7 +133,7 @@ impl<S: Sink> Tailer<S> {
         self.unwatched = None;
     }
 
-    /// Ends the watch when there are too many events, and starts it again when it is quiet.
+    /// Ends the watch when there are too many events, and starts it again when there are few.
     fn watch_less_or_again(&mut self, since: Duration) {
         let events = self.notifier.take_events();
         let span = since.as_secs_f64().max(BEAT.as_secs_f64());
@@ -161,7 +161,7 @@ impl<S: Sink> Tailer<S> {
         let is_clean = changes.is_empty() && !self.follower.consumer().is_dirty();
         let at = self.clock.wall();
         if is_clean && self.clock.since(self.committed) < HEARTBEAT {
-            // Nothing to write; what is shown still holds.
+            // Nothing to save; what was shown is still right.
             self.follower.show(at, true);
             return;
         }

@@ -1,4 +1,4 @@
-//! What a server gives its lines and checkpoints to.
+//! The interface of the server's owner.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -9,32 +9,32 @@ use crate::paths::LogGlob;
 use crate::table::FileTable;
 use crate::watcher::FileWatcher;
 
-/// What the owner wants of the server.
+/// What the owner orders.
 #[derive(Debug, Default)]
 pub struct Orders {
-    /// End after a last sweep and commit.
+    /// Stop after a last sweep and commit.
     pub stop: bool,
-    /// Follow other globs; and whether those are read from the beginning of their files.
+    /// Follow other globs. `true`: read their files from the beginning.
     pub globs: Option<(Vec<LogGlob>, bool)>,
-    /// Save and show at once.
+    /// Save and report at once.
     pub commit: bool,
 }
 
-/// How far the reading has come.
+/// The progress of reading.
 #[derive(Debug)]
 pub struct Progress<'a> {
     pub(crate) files: &'a FileTable,
-    /// The totals, those not saved yet included.
+    /// The totals, including those not saved yet.
     pub statistics: Statistics,
-    /// Bytes that were read and are not committed.
+    /// Bytes that were read and not committed.
     pub uncommitted_bytes: u64,
-    /// When this was; wall time.
+    /// The wall time of this progress.
     pub at: SystemTime,
 }
 
 impl Progress<'_> {
-    /// The logs that are followed, by the path of each. When it was written last, unless it
-    /// is empty or was not looked at yet.
+    /// The logs that are followed, by path, with the time of the last write. No time if the log is
+    /// empty or was not read yet.
     pub fn logs(&self) -> impl Iterator<Item = (&Path, Option<SystemTime>)> {
         self.files.live().map(|file| {
             let seen = file.seen.filter(|seen| seen.size > 0);
@@ -43,30 +43,30 @@ impl Progress<'_> {
         })
     }
 
-    /// How many files are followed.
+    /// Number of followed files.
     pub fn file_count(&self) -> usize {
         self.followed().count()
     }
 
-    /// Bytes that are there and were not looked at.
+    /// Bytes that exist and were not read.
     pub fn unread_bytes(&self) -> u64 {
         self.followed()
             .filter_map(|file| Some(file.seen?.size.saturating_sub(file.read_to)))
             .sum()
     }
 
-    /// Without those that may be a copy of another.
+    /// Leave out files that may be a copy of another.
     fn followed(&self) -> impl Iterator<Item = &FileWatcher> {
         self.files.live().filter(|file| file.copy_of.is_none())
     }
 }
 
-/// What a server does with what it read: a consumer that saves.
+/// A consumer that also saves.
 pub trait Sink: Consumer + Sized {
-    /// Asked before each look.
+    /// The next order; asked before each look.
     fn orders(&mut self) -> Orders;
 
-    /// The last lines before a stop were read; what follows is saved.
+    /// The last lines before a stop were passed on; a last save follows.
     fn finish(&mut self) {}
 
     /// Paths that could not be read since the last call, each with the error.
@@ -75,12 +75,12 @@ pub trait Sink: Consumer + Sized {
     /// Whether there is something to save besides checkpoints.
     fn is_dirty(&self) -> bool;
 
-    /// Saves the checkpoints together with what was made of the lines, in one transaction
-    /// that is on disk when this returns. Whether it did; if not, the same changes and later
-    /// ones are given again.
+    /// Saves the checkpoints and the results of the lines in one transaction, which is on disk when
+    /// this returns. Returns whether that succeeded; if not, the same changes and later ones are
+    /// passed again.
     fn commit(&mut self, changes: &Changes) -> bool;
 
-    /// Called after each attempt to save, and after looks that left nothing to save.
-    /// `saved`: everything that was taken is on disk.
+    /// Called after each attempt to save, and after each look with nothing to save. `saved`:
+    /// everything that was passed on is on disk.
     fn show(&mut self, progress: &Progress<'_>, saved: bool);
 }

@@ -1,4 +1,4 @@
-//! All files that are known, by row and by inode.
+//! All known files, by row and by inode.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -8,7 +8,7 @@ use crate::checkpoint::{Changes, Checkpoint, FileState};
 use crate::file::{FileId, Listed};
 use crate::watcher::FileWatcher;
 
-/// All files that are known. A row is the name of a checkpoint where it is saved.
+/// All known files. A row is the number under which a checkpoint is saved.
 #[derive(Debug)]
 pub(crate) struct FileTable {
     files: BTreeMap<i64, FileWatcher>,
@@ -19,7 +19,7 @@ pub(crate) struct FileTable {
 }
 
 impl FileTable {
-    /// With what was saved. `open_max` bounds the descriptors that stay open.
+    /// Loads the saved files. `open_max`: how many descriptors stay open.
     pub(crate) fn new(saved: Vec<(i64, Checkpoint)>, open_max: usize, now: Instant) -> Self {
         let mut this = Self {
             files: BTreeMap::new(),
@@ -34,7 +34,7 @@ impl FileTable {
             file.dirty = false;
             this.files.insert(row, file);
         }
-        // What is read has the inode, rather than what had it before.
+        // An inode belongs to the file that is followed, not to one that had it before.
         for state in [FileState::Live, FileState::Done, FileState::Orphan] {
             for (row, file) in &this.files {
                 if file.checkpoint.state == state && file.checkpoint.id != FileId::NONE {
@@ -61,12 +61,12 @@ impl FileTable {
         self.files.values_mut()
     }
 
-    /// The row that has this inode.
+    /// The row of this inode.
     pub(crate) fn row_of(&self, id: FileId) -> Option<i64> {
         self.by_id.get(&id).copied()
     }
 
-    /// The file that has this inode.
+    /// The file of this inode.
     pub(crate) fn by_id(&self, id: FileId) -> Option<&FileWatcher> {
         self.files.get(self.by_id.get(&id)?)
     }
@@ -78,23 +78,23 @@ impl FileTable {
             .collect()
     }
 
-    /// Files that are followed, those that may be a copy of another included.
+    /// The files that are followed, including those that may be a copy of another.
     pub(crate) fn live(&self) -> impl Iterator<Item = &FileWatcher> {
         self.files.values().filter(|file| file.is_live())
     }
 
-    /// Whether one more descriptor may stay open.
+    /// Whether another descriptor may stay open.
     pub(crate) fn may_open(&self) -> bool {
         let open = self.files.values().filter(|file| file.file.is_some());
         open.count() < self.open_max
     }
 
-    /// Adds a file that is not open. Its row.
+    /// Adds a file that is not open; returns its row.
     pub(crate) fn add(&mut self, checkpoint: Checkpoint, now: Instant) -> i64 {
         self.insert(checkpoint, None, now)
     }
 
-    /// Adds a file. The descriptor stays open while there are some to spare.
+    /// Adds a file. Its descriptor stays open if the limit allows that.
     pub(crate) fn add_open(&mut self, checkpoint: Checkpoint, file: File, now: Instant) -> i64 {
         let file = Some(file).filter(|_| self.may_open());
         self.insert(checkpoint, file, now)
@@ -120,7 +120,7 @@ impl FileTable {
         }
     }
 
-    /// From now on the inode may be any file's.
+    /// The file is deleted, so another file may get its inode.
     pub(crate) fn release_id(&mut self, row: i64) {
         if let Some(file) = self.files.get_mut(&row) {
             self.by_id.remove(&file.checkpoint.id);
@@ -128,8 +128,8 @@ impl FileTable {
         }
     }
 
-    /// The inode of `row` is another file's by now. It is remembered without one: its bytes
-    /// may be in a copy, and a copy of what was read must be known.
+    /// Another file has the inode of `row` now. Keeps the checkpoint without an inode: its bytes
+    /// may be in a copy, and a copy of bytes that were read must be recognized.
     pub(crate) fn detach(&mut self, row: i64, now: SystemTime) {
         let Some(file) = self.files.get_mut(&row) else {
             return;
@@ -138,7 +138,7 @@ impl FileTable {
             self.by_id.remove(&file.checkpoint.id);
         }
         if file.copy_of.is_some() {
-            // Nothing was read of it.
+            // No byte of it was read.
             return self.remove(row);
         }
         file.checkpoint.id = FileId::NONE;
@@ -149,7 +149,7 @@ impl FileTable {
         }
     }
 
-    /// Detaches what has this inode if it is another file, as these first bytes show.
+    /// Detaches the file of this inode if `head` shows that it is another file now.
     pub(crate) fn detach_other(&mut self, id: FileId, head: &[u8], now: SystemTime) {
         let is_other = self.by_id(id).is_some_and(|file| {
             let known = file.checkpoint.head;
@@ -160,8 +160,8 @@ impl FileTable {
         }
     }
 
-    /// Without a descriptor of it a known file's inode may have become another file's; that
-    /// one is detached. Whether it is certain which file this is.
+    /// A file that is not open may have been deleted, and its inode used for another file. Then
+    /// detaches it. Returns whether the identity of the file is certain.
     pub(crate) fn detach_recycled(&mut self, listed: &Listed, now: SystemTime) -> bool {
         let Some((row, file)) = self
             .row_of(listed.stat.id)
@@ -169,7 +169,7 @@ impl FileTable {
         else {
             return true;
         };
-        // What is read there shows at the next look whether it is another.
+        // The next read shows whether it is another file.
         let is_read = file.is_live() && file.checkpoint.path == listed.path;
         if file.file.is_some() || is_read {
             return true;
@@ -184,7 +184,7 @@ impl FileTable {
         }
     }
 
-    /// The row of a file whose device has another number now. It has the new one then.
+    /// The row of a file whose device number changed. Sets the new number.
     pub(crate) fn renumber(&mut self, listed: &Listed) -> Option<i64> {
         let is_same = |(_, file): &(i64, &FileWatcher)| file.is_on_renumbered_device(listed);
         let row = self.iter().find(is_same)?.0;
@@ -198,10 +198,10 @@ impl FileTable {
         Some(row)
     }
 
-    /// Adds what is to be saved.
+    /// Adds what must be saved.
     pub(crate) fn changes(&self, changes: &mut Changes) {
         changes.gone.clone_from(&self.gone);
-        // A copy in progress is found again after a restart.
+        // After a restart a copy in progress is found again.
         let changed = self
             .iter()
             .filter(|(_, file)| file.dirty && file.copy_of.is_none());
@@ -210,7 +210,7 @@ impl FileTable {
             .extend(changed.map(|(row, file)| (row, file.checkpoint.clone())));
     }
 
-    /// It was saved.
+    /// The changes were saved.
     pub(crate) fn committed(&mut self) {
         self.gone.clear();
         for file in self.files.values_mut() {

@@ -1,8 +1,8 @@
-//! Arithmetic on wall time that cannot fail: a file may carry any time.
+//! Arithmetic on wall time that does not fail, because a file may have any time.
 
 use std::time::{Duration, SystemTime};
 
-/// How long before `later` a time is; zero if it is not before it.
+/// Time from `earlier` to `later`; zero if it is not before it.
 pub(crate) fn until(earlier: SystemTime, later: SystemTime) -> Duration {
     later.duration_since(earlier).unwrap_or_default()
 }

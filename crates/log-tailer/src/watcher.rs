@@ -1,4 +1,4 @@
-//! One file: its descriptor, its offset, and what was seen of it.
+//! One file: its descriptor, its offset, and its state at the last read.
 
 use std::fs::File;
 use std::io;
@@ -14,24 +14,24 @@ use crate::fingerprint::{FINGERPRINT_BYTES, Fingerprint};
 use crate::lines::{Consumer, Cursor, Drained, Feed};
 use crate::rotation::is_rotation_of;
 
-/// Bytes of one file read before the others have their turn.
+/// Number of bytes read from one file before the next file is read.
 pub(crate) const TURN: u64 = 32 << 20;
-/// A file that grew within this time is looked at more often.
+/// A file that grew within this time is read more often.
 const HOT: Duration = Duration::from_secs(5);
 
-/// What one look at a file found.
+/// The result of one look at a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Look {
     Same,
     Grew,
-    /// There is more than one turn's worth.
+    /// It has more data than one turn reads.
     More,
     Truncated,
-    /// Its path leads elsewhere and no descriptor is left.
+    /// Its path leads to another file, and it is not open.
     Lost,
 }
 
-/// What one look read.
+/// How much one look read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Taken {
     pub(crate) bytes: u64,
@@ -43,18 +43,18 @@ pub(crate) struct Taken {
 pub(crate) struct FileWatcher {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) file: Option<File>,
-    /// Its first bytes; in memory only.
+    /// The first bytes; in memory only.
     head: Vec<u8>,
-    /// What `stat` said when it was last read.
+    /// The metadata at the last read.
     pub(crate) seen: Option<Stat>,
-    /// Bytes looked at, an unfinished last line included.
+    /// Read up to here, including an incomplete last line.
     pub(crate) read_to: u64,
-    /// It may be a copy of this one, in progress.
+    /// The row of a log of which this may be a copy in progress.
     pub(crate) copy_of: Option<i64>,
     pub(crate) listed: bool,
-    /// Its name leads elsewhere now.
+    /// Its name belongs to another file now, or to none.
     pub(crate) renamed: bool,
-    /// Looks in a row in which it was nowhere, while no descriptor holds it.
+    /// Number of looks in a row that did not find it, while it is not open.
     pub(crate) missed: u32,
     pub(crate) grew_at: Instant,
     /// The checkpoint is not saved yet.
@@ -82,17 +82,17 @@ impl FileWatcher {
         self.checkpoint.state == FileState::Live
     }
 
-    /// Whether it is followed under the name of its log.
+    /// Whether it still has the name of its log.
     pub(crate) fn is_log(&self) -> bool {
         self.is_live() && !self.renamed && self.checkpoint.path == self.checkpoint.origin
     }
 
-    /// Whether it grew only just now.
+    /// Whether it grew within the last seconds.
     pub(crate) fn is_hot(&self, clock: &Clock) -> bool {
         clock.since(self.grew_at) < HOT
     }
 
-    /// Its first bytes, as far as they were read.
+    /// The first bytes that were read.
     pub(crate) fn head(&self) -> &[u8] {
         &self.head
     }
@@ -103,7 +103,7 @@ impl FileWatcher {
         self.dirty = true;
     }
 
-    /// Reads what is new. A descriptor that had to be opened for this is kept if `may_keep`.
+    /// Reads what is new. `may_keep`: keep the descriptor open.
     pub(crate) fn read<C: Consumer>(
         &mut self,
         may_keep: bool,
@@ -137,12 +137,12 @@ impl FileWatcher {
             .seen
             .is_some_and(|seen| (seen.size, seen.modified) == (stat.size, stat.modified));
         if same && self.read_to == stat.size {
-            // The number of names may have changed.
+            // Update the number of links.
             self.seen = Some(stat);
             return Ok(Look::Same);
         }
         let mut head = [0; FINGERPRINT_BYTES];
-        // As much is compared before the offset, with the same read that fetches what is new.
+        // The bytes before the offset are compared in the same read that returns the new bytes.
         let read = if self.head.len() == FINGERPRINT_BYTES
             && usize::from(self.checkpoint.tail.len) == FINGERPRINT_BYTES
         {
@@ -162,13 +162,13 @@ impl FileWatcher {
         taken.overlong += feed.overlong;
         let drained = match drained {
             Ok(Drained::Truncated) => {
-                // What was taken before that was there, and stands.
+                // The lines that were passed on before were in the file; keep them.
                 self.advance(&cursor, head);
                 return Ok(Look::Truncated);
             }
             Ok(drained) => drained,
             Err(error) => {
-                // What was taken before the error is not taken again.
+                // Do not pass on again what was passed on before the error.
                 self.advance(&cursor, head);
                 return Err(error);
             }
@@ -208,7 +208,7 @@ impl FileWatcher {
         }
     }
 
-    /// Starts again at the beginning.
+    /// Starts again at the beginning of the file.
     pub(crate) fn rewind(&mut self) {
         self.checkpoint.offset = 0;
         self.checkpoint.skipping = false;
@@ -220,7 +220,7 @@ impl FileWatcher {
         self.dirty = true;
     }
 
-    /// The last line of a file that is gone is whole, though no newline ends it.
+    /// Passes on the last line of a file that is gone, even without a newline.
     pub(crate) fn take_last_line<C: Consumer>(
         &mut self,
         consumer: &mut C,
@@ -230,7 +230,7 @@ impl FileWatcher {
         let opened;
         let file = match &self.file {
             Some(file) => file,
-            // There were more files than descriptors.
+            // The limit of open descriptors was reached.
             None => match open_same(&self.checkpoint.path, self.checkpoint.id) {
                 Ok(file) => {
                     opened = file;
@@ -247,13 +247,14 @@ impl FileWatcher {
         if finished.is_ok() {
             self.checkpoint.offset = cursor.offset;
             self.checkpoint.tail = cursor.tail;
-            // Should the rest of the line come after all, it is no line of its own.
+            // If the rest of the line is written later, it does not count as a line.
             self.checkpoint.skipping = true;
             self.dirty = true;
         }
     }
 
-    /// Opens it: through its descriptor, or by its name, which may lead elsewhere by now.
+    /// Opens the file through its descriptor, or else by its name, which may lead to another file
+    /// now.
     pub(crate) fn open(&self) -> io::Result<File> {
         match &self.file {
             Some(file) => file.try_clone(),
@@ -261,7 +262,7 @@ impl FileWatcher {
         }
     }
 
-    /// Whether its path leads to it still.
+    /// Whether its path still leads to it.
     pub(crate) fn is_at_its_path(&self) -> bool {
         self.checkpoint
             .path
@@ -269,8 +270,8 @@ impl FileWatcher {
             .is_ok_and(|meta| Stat::from(&meta).id == self.checkpoint.id)
     }
 
-    /// Whether a file with its inode and another name is still the same file. `None` if that
-    /// file cannot be opened, or was renamed once more.
+    /// Whether a listed file with the same inode and another name is this file. `None` if it cannot
+    /// be opened, or was renamed again.
     pub(crate) fn is_still(&self, listed: &Listed) -> Option<bool> {
         let origin = &self.checkpoint.origin;
         let name = |path: &Path| {
@@ -287,8 +288,8 @@ impl FileWatcher {
         has_content_of(listed, &self.checkpoint).ok()
     }
 
-    /// Whether it is known by the inode of `listed` under another device number: after a
-    /// restart of the machine a file system may have another.
+    /// Whether `listed` is this file under another device number, which a file system may get at a
+    /// restart of the machine.
     pub(crate) fn is_on_renumbered_device(&self, listed: &Listed) -> bool {
         let FileId { dev, ino } = listed.stat.id;
         let known = &self.checkpoint;

@@ -30,7 +30,7 @@ fn a_reader_that_hangs_keeps_nothing_waiting_and_what_it_missed_is_counted() {
         let _ = sender.send(String::from_utf8_lossy(line).into_owned());
         Ok(())
     });
-    let pushed = MAX_BYTES / 100 + 2_000;
+    let pushed = MAX_QUEUED_BYTES / 100 + 2_000;
     for n in 0..pushed {
         queue.push(format!("{n:099}\n").as_bytes());
     }

@@ -10,7 +10,7 @@ struct ProcessesFile {
     breaker: BreakerSection,
 }
 
-fn load(yaml: &str) -> Result<(Services, BreakerSettings), String> {
+fn load(yaml: &str) -> Result<(Services, Breaker), String> {
     let pattern = Regex::new(r"^(?:company_(?<id>\d+))$").unwrap();
     let file: ProcessesFile = serde_saphyr::from_str(yaml).map_err(|error| error.to_string())?;
     Ok((
@@ -61,7 +61,7 @@ breaker: {services: 5, share: 10%, within: 2h}
     assert_eq!(names.len(), 2);
     assert_eq!(
         breaker,
-        BreakerSettings {
+        Breaker {
             services: 5,
             share: 0.1,
             within: Duration::from_secs(7200)
@@ -70,7 +70,7 @@ breaker: {services: 5, share: 10%, within: 2h}
 
     let (none, breaker) = load("{}").unwrap();
     assert!(none.is_empty() && none.of(&session("a")).is_none());
-    assert_eq!(breaker, BreakerSettings::default());
+    assert_eq!(breaker, Breaker::default());
 }
 
 #[tokio::test]

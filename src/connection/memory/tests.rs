@@ -35,7 +35,7 @@ fn only_a_source_that_saw_this_session_alive_may_say_that_it_is_not() {
             (seen(now().minus(30 * DAY)), true),
             (seen(now().minus(30 * DAY + Duration::from_nanos(1))), false),
             (seen(now().plus(Duration::from_secs(300))), true),
-            // Written under a clock that ran ahead.
+            // Written when the clock was ahead.
             (seen(now().plus(Duration::from_secs(301))), false),
             (seen(now().plus(3000 * DAY)), false),
             (seen(Timestamp::from_nanos(i64::MAX)), false),
@@ -66,7 +66,7 @@ fn only_a_source_that_saw_this_session_alive_may_say_that_it_is_not() {
     assert_eq!(
         other.finding,
         Finding::NoAnswer,
-        "what another source saw is not its merit"
+        "what another source saw does not count"
     );
     let nameless = heard(&seen(now()), says("", Finding::Gone));
     assert_eq!(nameless.finding, Finding::NoAnswer);
@@ -120,7 +120,7 @@ fn a_wrong_clock_is_mended_by_the_next_sighting() {
         "never from the future"
     );
     assert_eq!(told(&Recollection::default(), now().minus(31 * DAY)), 0);
-    // An older line of a log does not replace what was seen since.
+    // An older line of a log does not replace a later sighting.
     assert_eq!(told(&seen(now()), now().minus(DAY)), 0);
 }
 

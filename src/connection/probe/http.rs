@@ -23,7 +23,7 @@ use exporter_toolkit::client::{self, ClientError};
 use exporter_toolkit::secret::{self, SecretError};
 
 /// An HTTP answer is read up to here.
-const MAX_BODY_BYTES: usize = 1 << 20;
+const MAX_STATUS_BYTES: usize = 1 << 20;
 /// A header's file is read up to here.
 const MAX_KEY_BYTES: u64 = 8 << 10;
 /// What stays as it is in a URL.
@@ -301,7 +301,7 @@ impl HttpProbe {
             &headers,
             self.authorities.as_deref(),
             left,
-            MAX_BODY_BYTES,
+            MAX_STATUS_BYTES,
         )
         .await;
         let (status, body) = match answer {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::{Captures, Regex};
 
 /// A line is shown up to here, in characters.
-const MAX_CHARS: usize = 160;
+const MAX_LINE_CHARS: usize = 160;
 /// Stands for what is left out.
 const HIDDEN: &str = "…";
 
@@ -48,7 +48,7 @@ pub(super) fn first_line(text: &str) -> Option<String> {
         Some(secret) => secret.replace_all(&line, redact).into_owned(),
         None => HIDDEN.to_owned(),
     };
-    let mut short: String = shown.chars().take(MAX_CHARS).collect();
+    let mut short: String = shown.chars().take(MAX_LINE_CHARS).collect();
     if short.len() < shown.len() {
         short.push_str(HIDDEN);
     }

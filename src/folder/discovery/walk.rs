@@ -11,15 +11,17 @@ use crate::folder::scan::FolderPath;
 
 use super::found::{Filter, Found, SkipReason, Skipped, explain};
 use super::look::{
-    Child, Depth, Fault, Inspected, Looker, NamedFault, Nature, children, is_gone,
-    place_without_a_look,
+    Child, Depth, Fault, Inspected, Looker, NamedFault, Nature, place_without_a_look,
 };
-use super::source::{GlobPart, PathGlob, SessionsPath, is_of_copies, is_plain, name_of};
+use super::source::{PathGlob, SessionsPath, is_of_copies, is_plain, name_of};
+
+mod glob;
+mod left_out;
+
+pub(super) use left_out::copy_hint;
 
 /// Directories that are looked at for one path, at most.
 const MAX_DIRECTORIES: usize = 20_000;
-/// `**` stands for so many directories, at most.
-const MAX_DEEP: usize = 8;
 /// After so many directories of one that time out the others of it are not looked at.
 const MAX_LATE: usize = 64;
 
@@ -394,49 +396,6 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Looks for auth folders below the second level, if it is to be explained.
-    fn look_deeper(&mut self, route: &Path, is_folder: bool) {
-        if !self.explains || route.ends_with("node_modules") || route.ends_with(".git") {
-            return;
-        }
-        let (looker, own, limit) = (self.looker.clone(), route.to_owned(), self.left_to_explain);
-        let looked = self.round.run(&route.join("*"), move || {
-            let mut below = children(&own).unwrap_or_default();
-            below.retain(|child| !child.is_link);
-            below.truncate(limit);
-            let count = below.len();
-            let all = below.into_iter().map(|child| own.join(child.name));
-            let is_one = |route: &PathBuf| {
-                let found = looker.at(route, Depth::Itself);
-                found.is_ok_and(|found| matches!(found.nature, Nature::Folder))
-            };
-            (count, all.filter(is_one).collect::<Vec<_>>())
-        });
-        let Ok((count, found)) = looked else { return };
-        self.left_to_explain -= count;
-        for folder in found {
-            if folder
-                .file_name()
-                .is_some_and(|name| self.filter.excludes(name))
-            {
-                continue;
-            }
-            let (Ok(place), Some(root)) = (place_without_a_look(&folder), route.ancestors().nth(2))
-            else {
-                continue;
-            };
-            // A glob for the folder that holds it finds those in it as well.
-            let (levels, last) = match is_folder {
-                true => ("*", route.file_name().unwrap_or_default()),
-                false => ("*/*", place.name.as_os_str()),
-            };
-            let last = if is_plain(last) { last } else { "*".as_ref() };
-            let glob = root.join(levels).join(last);
-            let glob = (!is_folder || !is_of_copies(&place.name)).then_some(glob);
-            self.walked.deeper.push(Deeper { place, glob });
-        }
-    }
-
     /// What could be looked at; the rest is kept, reported, or taken for what it may be.
     fn certain(
         &mut self,
@@ -527,106 +486,6 @@ impl<'a> Walk<'a> {
         self.round.run(route, move || looker.at(&own, depth))
     }
 
-    /// The paths that a glob matches, each with what varies.
-    fn expand(&mut self, pattern: &PathGlob) -> io::Result<Vec<(PathBuf, Vec<OsString>)>> {
-        let mut paths = vec![(pattern.base.clone(), Vec::new())];
-        for step in &pattern.steps {
-            let mut next = Vec::new();
-            for (path, parts) in paths {
-                match step {
-                    GlobPart::Fixed(name) => next.push((path.join(name), parts)),
-                    GlobPart::Varying(glob) => {
-                        for child in self.children(&path, &pattern.base)? {
-                            if glob.is_match(Path::new(&child.name)) {
-                                let mut parts = parts.clone();
-                                parts.push(child.name.clone());
-                                next.push((path.join(child.name), parts));
-                            }
-                        }
-                    }
-                    GlobPart::Deep => self.deep(path, parts, &pattern.base, &mut next)?,
-                }
-            }
-            paths = next;
-        }
-        Ok(paths)
-    }
-
-    /// A directory and all below it, links not followed.
-    fn deep(
-        &mut self,
-        path: PathBuf,
-        parts: Vec<OsString>,
-        base: &Path,
-        found: &mut Vec<(PathBuf, Vec<OsString>)>,
-    ) -> io::Result<()> {
-        let mut level = vec![(path, parts)];
-        for _ in 0..MAX_DEEP {
-            let mut next = Vec::new();
-            for (path, parts) in &level {
-                for child in self.children(path, base)? {
-                    if !child.is_link {
-                        let mut parts = parts.clone();
-                        parts.push(child.name.clone());
-                        next.push((path.join(child.name), parts));
-                    }
-                }
-            }
-            found.extend(std::mem::replace(&mut level, next));
-        }
-        found.extend(level);
-        Ok(())
-    }
-
-    fn children(&mut self, path: &Path, base: &Path) -> io::Result<Vec<Child>> {
-        if self.left == 0 {
-            return Ok(Vec::new());
-        }
-        self.left -= 1;
-        let own = path.to_owned();
-        let listed = self.round.run(path, move || children(&own));
-        match listed.and_then(|listed| listed) {
-            Ok(children) => Ok(children),
-            Err(error) if path == base => Err(error),
-            Err(error) if is_gone(&error) => Ok(Vec::new()),
-            Err(error) => {
-                self.cannot_look(path, &error);
-                Ok(Vec::new())
-            }
-        }
-    }
-
-    fn wants(&mut self, parts: &[OsString], session: &SessionName, place: &FolderPath) -> bool {
-        let wants = self.filter.wants(parts, session);
-        if !wants && self.explains {
-            self.walked.filtered.push(place.path());
-        }
-        wants
-    }
-
-    /// Notes the auth folders of a directory that is left out, if it is to be explained.
-    fn note_excluded(&mut self, route: &Path) {
-        if !self.explains || self.left_to_explain == 0 {
-            return;
-        }
-        let (looker, own, limit) = (self.looker.clone(), route.to_owned(), self.left_to_explain);
-        let looked = self.round.run(route, move || {
-            let mut below = children(&own).unwrap_or_default();
-            below.truncate(limit);
-            let routes = below.into_iter().map(|child| own.join(child.name));
-            let all = std::iter::once(own.clone()).chain(routes);
-            let looked: Vec<_> = all.map(|route| looker.at(&route, Depth::Itself)).collect();
-            let folders = looked.iter().filter_map(|looked| match looked {
-                Ok(found) => matches!(found.nature, Nature::Folder).then(|| found.place.path()),
-                Err(_) => None,
-            });
-            (looked.len(), folders.collect::<Vec<_>>())
-        });
-        let Ok((count, folders)) = looked else { return };
-        self.left_to_explain -= count.min(self.left_to_explain);
-        self.walked.filtered.extend(folders);
-    }
-
     fn is_known(&self, place: &FolderPath) -> bool {
         self.looker.known.contains(place)
     }
@@ -640,44 +499,6 @@ impl<'a> Walk<'a> {
             }
         }
     }
-
-    fn cannot_look(&mut self, route: &Path, error: &io::Error) {
-        self.failed.push(route.to_owned());
-        // `.cache` or `.ssh`; a hidden auth folder has a plain name.
-        let name = route.file_name().unwrap_or_default();
-        if name.as_encoded_bytes().starts_with(b".") {
-            return;
-        }
-        let first = || format!("{}: {}", route.display(), explain(error));
-        self.unclear.get_or_insert_with(|| (0, first())).0 += 1;
-    }
-
-    fn pass_over_copy(&mut self, place: &FolderPath) {
-        let message = copy_hint(place);
-        self.walked.passed_over.push((Some(place.clone()), message));
-    }
-
-    fn refuse(&mut self, route: &Path, owner: u32, target: &Path) {
-        let message = format!(
-            "a link on the path {} belongs to another user (uid {owner}) and is not followed; to include its folder add --sessions.path=NAME={}",
-            route.display(),
-            target.display()
-        );
-        self.skip(
-            SkipReason::LinkRefused,
-            message,
-            place_without_a_look(target).ok(),
-        );
-    }
-
-    fn skip(&mut self, reason: SkipReason, message: String, place: Option<FolderPath>) {
-        self.walked.skipped.push(Skipped {
-            reason,
-            message,
-            session: None,
-            place,
-        });
-    }
 }
 
 /// As [`name_of`]; a path that was given is called as its directory.
@@ -687,12 +508,4 @@ fn called(route: &Path, parts: &[OsString], is_inside_another: bool) -> SessionN
         ([], None) => SessionName::from_text("/"),
         _ => name_of(parts, is_inside_another),
     }
-}
-
-pub(super) fn copy_hint(place: &FolderPath) -> String {
-    let path = place.path();
-    let path = path.display();
-    format!(
-        "{path} is passed over: its name says that it is a copy; if a bot uses it add --sessions.path=NAME={path}"
-    )
 }

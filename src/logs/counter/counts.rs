@@ -1,4 +1,4 @@
-//! Counts by session and pattern, with what of them is not on disk yet.
+//! Counts by session and pattern, and which of them are not saved yet.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -7,22 +7,22 @@ use std::time::Instant;
 
 use crate::folder::Timestamp;
 
-/// In the place of a session's name in the saved counts: lines that are unplaced, by glob, and
-/// lines that wait, by log and name. No session's name holds such a byte.
+/// Stands for a session's name in the saved counts: for unplaced lines by glob, and for waiting
+/// lines by log and name. No session's name contains this byte.
 const UNPLACED: &str = "\0unplaced\0";
 const WAITING: &str = "\0waiting\0";
 
-/// What was counted for one session.
+/// The counts of one session.
 #[derive(Clone, Debug, Default)]
 pub struct SessionCounts {
     /// By the pattern's name.
     pub events: HashMap<String, Count>,
-    /// Of these, those in a form that only the library or the bot's own report writes; of
-    /// the patterns that page.
+    /// Of these, events in a form that only the library or the bot's own report uses. Only for the
+    /// patterns that page.
     pub reports: HashMap<String, Count>,
     pub lines: Count,
     pub secrets: Count,
-    /// 1 once a line of the library's logger was seen.
+    /// 1 after a line of the library's logger was seen.
     pub library: Count,
     /// When its newest line was written, if one was read since the start.
     pub last_line: Option<Timestamp>,
@@ -44,19 +44,19 @@ impl Count {
     }
 }
 
-/// Whose lines wait.
+/// Which lines wait.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Waiting {
     /// The log.
     pub log: PathBuf,
-    /// The session that the lines name themselves.
+    /// The session that the lines name.
     pub named: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct WaitingCounts {
     pub(super) counts: SessionCounts,
-    /// When the first of them was read; `None` for what was saved by an earlier process.
+    /// When the first of them was read; `None` if an earlier process saved them.
     pub(super) since: Option<(Timestamp, Instant)>,
 }
 
@@ -64,26 +64,26 @@ pub(super) struct WaitingCounts {
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     pub sessions: HashMap<Arc<str>, SessionCounts>,
-    /// Lines of no session, by the glob that names their log.
+    /// Lines without a session, by the glob that matches their log.
     pub unplaced: BTreeMap<Arc<str>, SessionCounts>,
-    /// Lines of no session that were counted without a glob.
+    /// Lines without a session and without a glob.
     unplaced_before: Count,
     pub(super) waiting: BTreeMap<Waiting, WaitingCounts>,
-    /// Saved names whose counts were moved elsewhere.
+    /// Saved names whose counts were moved.
     pub(super) moved: Vec<String>,
 }
 
-/// What is to be saved.
+/// What must be saved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CountChanges {
-    /// Session (empty for none), name and value.
+    /// Session (empty if none), name and value.
     pub counts: Vec<(String, String, u64)>,
-    /// Sessions of which nothing is saved from now on. Deleted before `counts` is written.
+    /// Sessions whose saved counts are deleted. This happens before `counts` is written.
     pub gone: Vec<String>,
 }
 
 impl Counts {
-    /// From what [`Counts::changes`] gave.
+    /// Built from the values that [`Counts::changes`] returned.
     pub fn from_saved(saved: &HashMap<(String, String), u64>) -> Self {
         let mut counts = Self::default();
         for ((session, name), value) in saved {
@@ -153,13 +153,13 @@ impl Counts {
         all.for_each(SessionCounts::committed);
     }
 
-    /// Lines that belong to no session, those that wait left out.
+    /// Number of unplaced lines, without those that wait.
     pub fn unplaced_lines(&self) -> u64 {
         let lines = self.unplaced.values().map(|counts| counts.lines.value);
         self.unplaced_before.value + lines.sum::<u64>()
     }
 
-    /// Whether lines wait for the next look at the folders.
+    /// Whether lines wait for the next listing of the folders.
     pub fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -267,7 +267,7 @@ impl SessionCounts {
     }
 }
 
-/// One more of this name.
+/// Adds one to this name.
 pub(super) fn add_one(counts: &mut HashMap<String, Count>, name: &str) {
     match counts.get_mut(name) {
         Some(count) => count.add(1),

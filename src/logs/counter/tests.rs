@@ -30,7 +30,7 @@ fn seen(at: i64, found: &[&str]) -> SessionsSeen {
     }
 }
 
-/// At the second 0, with these sessions.
+/// At second 0, with these sessions.
 fn counter(line: Option<&str>, sessions: &[&str]) -> Counter {
     let settings = settings(line);
     let mut placer = Placer::new(
@@ -53,7 +53,7 @@ fn block<'a>(log: &'a str, lines: &'a str) -> Block<'a> {
     }
 }
 
-/// The folders are looked at in this second, and the logs have ended.
+/// Lists the folders in this second, after the logs have ended.
 fn look(counter: &mut Counter, at: i64, sessions: &[&str]) {
     counter.flush_all();
     counter.placer().see(&seen(at, sessions));
@@ -130,7 +130,7 @@ fn a_line_names_its_session() {
     assert_eq!(counts.sessions["b"].lines.value, 2, "x by its path");
     assert!(counts.sessions["b"].events.is_empty());
     assert_eq!(counts.unplaced_lines(), 1, "c is no session");
-    // Another set of sessions places the lines anew.
+    // Another set of sessions: the lines are assigned again.
     look(&mut counter, 2, &["c"]);
     counter.lines(block("/l/b.log", "bot=c\n"));
     assert_eq!(counter.counts().sessions["c"].lines.value, 1);
@@ -161,7 +161,7 @@ fn a_line_in_parts_is_one_line_and_counts_to_its_end() {
     assert!(changes.contains(&is("lines", 2)), "{changes:?}");
 }
 
-/// One event that the library logs at trace level and as an error, then the bot's own report.
+/// One event that the library logs at trace level and as an error, and then the bot's own report.
 #[test]
 fn an_event_at_two_levels_counts_once_and_the_bots_report_again() {
     let mut counter = counter(None, &["a"]);
@@ -194,7 +194,7 @@ fn an_event_at_two_levels_counts_once_and_the_bots_report_again() {
     assert!(changes(&counter).contains(&is("event:device_removed", 2)));
 }
 
-/// A bot gives the reason, and then says in a sentence what it means.
+/// A bot prints the reason, and then a sentence that explains it.
 #[test]
 fn the_sentence_after_the_reason_is_the_same_event() {
     let events = |text: &str| {
@@ -221,7 +221,7 @@ fn the_sentence_after_the_reason_is_the_same_event() {
     }
 }
 
-/// The end of a log that was rotated away.
+/// The end of a log that was rotated.
 #[test]
 fn the_last_record_of_a_copy_counts() {
     let mut counter = counter(None, &["a"]);
@@ -234,7 +234,7 @@ fn the_last_record_of_a_copy_counts() {
     );
 }
 
-/// What a conflict was is known when its record has ended; a log that falls silent ends it.
+/// The kind of a conflict is known when its record has ended. A log without new lines ends it.
 #[test]
 fn a_conflict_at_the_end_of_a_log_counts_when_nothing_follows() {
     let mut counter = counter(None, &["a"]);
@@ -259,7 +259,7 @@ fn a_conflict_at_the_end_of_a_log_counts_when_nothing_follows() {
 fn a_line_that_names_none_follows_the_one_before() {
     let mut counter = counter(Some(r"\[(?<session>[a-z]+)\]"), &["shop", "salon"]);
     counter.lines(block("/l/all.log", "first\n[shop] x\nstream errored out\n"));
-    // The next block goes on where the last one ended.
+    // The next block continues where the last one ended.
     counter.lines(block("/l/all.log", "    at x\n[salon] x\ndevice_removed\n"));
     counter.lines(block("/l/else.log", "y\n"));
     counter.flush_all();
@@ -273,7 +273,7 @@ fn a_line_that_names_none_follows_the_one_before() {
     assert_eq!(
         counter.counts().unplaced_lines(),
         2,
-        "what no line was before"
+        "not as if no line had come before"
     );
 }
 
@@ -290,7 +290,7 @@ fn lines_of_a_new_bot_wait_for_a_look_at_its_folder() {
         "that look began before"
     );
     assert!(counter.counts().has_waiting());
-    // They are saved meanwhile.
+    // They are saved in between.
     let mut after_restart = self::counter(None, &[]);
     after_restart.counts = saved(&counter);
     for counter in [&mut counter, &mut after_restart] {
@@ -328,7 +328,7 @@ fn nothing_waits_for_ever() {
     assert_eq!(
         counter.counts().unplaced_lines(),
         8,
-        "and no more than so many"
+        "and not more than the limit"
     );
 }
 
@@ -343,9 +343,9 @@ fn a_line_of_the_library_places_the_only_program() {
         "[1] INFO (7): connected to WA\ny\n",
     ));
     let lines = |counter: &Counter| counter.counts().sessions["auth"].lines.value;
-    assert_eq!(lines(&counter), 3, "what waited as well");
+    assert_eq!(lines(&counter), 3, "including the lines that waited");
     assert_eq!(counter.placer().new_bots().len(), 1);
-    // Another program comes.
+    // Another program appears.
     counter.listed(&mut [Path::new("/l/shop-out.log")].into_iter());
     counter.lines(block("/l/shop-out.log", "ws: connection replaced\n"));
     counter.lines(block("/l/index-out.log", "z\n"));
@@ -354,7 +354,7 @@ fn a_line_of_the_library_places_the_only_program() {
     assert_eq!(counter.counts().unplaced_lines(), 2);
 }
 
-/// What is saved of lines that wait and of lines that are unplaced is the same as of a session.
+/// Waiting and unplaced lines are saved like those of a session.
 #[test]
 fn reports_and_the_library_wait_and_are_saved() {
     let mut counter = counter(None, &[]);
@@ -385,7 +385,7 @@ fn reports_and_the_library_wait_and_are_saved() {
     }
 }
 
-/// The envelope escapes the quotes that the expression asks for.
+/// The envelope escapes the quotes that the expression looks for.
 #[test]
 fn a_line_names_its_session_within_an_envelope() {
     let line = r#""session":"(?<session>[a-z]+)""#;
@@ -405,7 +405,7 @@ fn a_line_names_its_session_within_an_envelope() {
         ]
         .concat();
         counter.lines(block("/l/all.log", &text));
-        // The folders are looked at between two blocks.
+        // The folders are listed between two blocks.
         look(&mut counter, 1, &["shop", "salon"]);
         counter.lines(block("/l/all.log", &wrap("one more\n")));
         look(&mut counter, 2, &["shop", "salon"]);
@@ -417,7 +417,7 @@ fn a_line_names_its_session_within_an_envelope() {
     }
 }
 
-/// A line that comes in parts counts for the session that its first part names.
+/// A line that arrives in parts counts for the session that its first part names.
 #[test]
 fn the_parts_of_a_line_count_for_one_session() {
     let mut counter = counter(Some(r"bot=(?<session>[a-z]+)"), &["a", "b"]);
@@ -441,7 +441,7 @@ fn the_parts_of_a_line_count_for_one_session() {
     assert_eq!(counts.sessions["a"].events["device_removed"].value, 1);
 }
 
-/// A record that is open at the end of a block belongs to what was before the next one.
+/// A record that is open at the end of a block belongs to the lines before the next block.
 #[test]
 fn an_open_record_counts_for_its_own_session() {
     let mut counter = counter(Some(r"^\[(?<session>[a-z]+)\]"), &["shop", "salon"]);
@@ -457,7 +457,7 @@ fn an_open_record_counts_for_its_own_session() {
         1
     );
     assert!(counts.sessions["salon"].events.is_empty());
-    // The same where nothing follows.
+    // The same if nothing follows.
     counter.lines(block(
         "/l/all.log",
         "closed: Error: Stream Errored (conflict)\n",

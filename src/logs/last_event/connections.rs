@@ -1,40 +1,40 @@
-//! What one log says of a connection: a state machine for each process that writes the log.
+//! What one log says about a connection: a state machine for each process that writes to the log.
 //! Pure.
 //!
-//! A close counts only if the log shows whose connection it ends. One process may run several
+//! A close counts only if the log shows which connection it ends. One process may run several
 //! sessions, and several processes may write to one log.
 
 use std::collections::BTreeMap;
 
 use crate::folder::Timestamp;
 
-/// So many processes of one log are remembered.
+/// Maximum number of processes of one log that are tracked.
 const MOST_WRITERS: usize = 64;
 
-/// The last word of a log on the connection.
+/// The last event in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogWord {
     /// Opened.
     Opened { at: Option<Timestamp> },
-    /// Closed by the only process and the only connection that it can be.
+    /// Closed, by the only process and the only connection that are possible.
     Closed { at: Option<Timestamp>, by: u64 },
-    /// Closed, but perhaps another connection than that of the session.
+    /// Closed, but perhaps the connection of another session.
     Unclear { doubt: Doubt, at: Option<Timestamp> },
 }
 
-/// Why a close may be that of another connection.
+/// Why a close may belong to another connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// The process that closed is not known to be the one that had opened.
+    /// The process that closed may not be the one that opened.
     NotTheOpener,
-    /// The process has had two connections at once.
+    /// The process had two connections at the same time.
     SeveralConnections,
-    /// Another process with an open connection writes to the log as well.
+    /// Another process with an open connection also writes to the log.
     SeveralProcesses,
 }
 
 impl Doubt {
-    /// For a person; continues "the connection was closed, but".
+    /// A sentence for the operator that continues "the connection was closed, but".
     pub(super) const fn reason(self) -> &'static str {
         match self {
             Self::NotTheOpener => "the log does not show that the same process had opened it",
@@ -48,12 +48,12 @@ impl Doubt {
     }
 }
 
-/// What a process was last seen to do.
+/// The state of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum SocketPhase {
     #[default]
     Closed,
-    /// The socket is connected, and the login is under way.
+    /// The socket is connected, and the login is in progress.
     Starting,
     Opened,
 }
@@ -61,15 +61,15 @@ enum SocketPhase {
 #[derive(Clone, Copy, Debug, Default)]
 struct Writer {
     phase: SocketPhase,
-    /// It has had two connections at once. Stays so.
+    /// It had two connections at the same time. Never reset.
     several: bool,
     opened_at: Option<Timestamp>,
-    /// The number of the step with which it opened, and with which it last wrote.
+    /// The steps at which it opened, and at which it last wrote.
     opened_step: u64,
     last_step: u64,
 }
 
-/// What a log says of one session's connection.
+/// What a log says about one session's connection.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections {
     processes: BTreeMap<u64, Writer>,
@@ -100,7 +100,7 @@ impl Connections {
         self.processes.entry(by).or_default().last_step = steps;
     }
 
-    /// A process connected a socket, and begins to log in.
+    /// A process connected a socket and begins to log in.
     pub(super) fn started(&mut self, by: u64) {
         self.wrote(by);
         if let Some(process) = self.processes.get_mut(&by) {
@@ -148,15 +148,15 @@ impl Connections {
         }
     }
 
-    /// The login was ended. Counts only for a closed connection: a text that was sent to the
-    /// bot closes none.
+    /// The login was ended. Counts only if the connection is closed: a text sent to the bot closes
+    /// nothing.
     pub(super) fn logged_out(&mut self, at: Option<Timestamp>) {
         if self.is_closed {
             self.logged_out = at;
         }
     }
 
-    /// Lines were not read, and one of them may be the last word.
+    /// Lines were not read, and one of them may be the last event.
     pub(super) fn missed_lines(&mut self) {
         let mut processes = std::mem::take(&mut self.processes);
         processes.retain(|_, process| process.several);
@@ -171,7 +171,7 @@ impl Connections {
         };
     }
 
-    /// The log was replaced or emptied.
+    /// The log was replaced or truncated.
     pub(super) fn began_anew(&mut self) {
         self.missed_lines();
         self.opened = None;
@@ -183,7 +183,7 @@ impl Connections {
             return Some(Doubt::SeveralConnections);
         }
         let mut others = self.processes.iter().filter(|(other, _)| **other != by);
-        // One that is silent since was replaced, as by a restart.
+        // A process that has been silent since then was replaced, for example by a restart.
         let is_alive = |other: &Writer| {
             other.phase == SocketPhase::Opened && other.last_step > own.opened_step
         };
@@ -192,10 +192,10 @@ impl Connections {
             .then_some(Doubt::SeveralProcesses)
     }
 
-    /// The last word.
+    /// The last event.
     pub(super) fn word(&self) -> Option<LogWord> {
         match self.word? {
-            // What the log has shown since may raise a doubt.
+            // Later lines may raise a doubt.
             LogWord::Closed { at, by } => Some(match self.doubt(by) {
                 Some(doubt) => LogWord::Unclear { doubt, at },
                 None => LogWord::Closed { at, by },
@@ -204,7 +204,7 @@ impl Connections {
         }
     }
 
-    /// Whether the log says anything of a connection.
+    /// Whether the log says anything about a connection.
     pub(super) fn tells(&self) -> bool {
         self.word.is_some() || self.opened.is_some()
     }

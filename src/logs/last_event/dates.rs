@@ -1,4 +1,4 @@
-//! What a line says of itself: when it was written, and by which process. Pure.
+//! What a line says about itself: when it was written, and by which process. Pure.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -11,17 +11,17 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::folder::Timestamp;
 use crate::logs::record::unwrap;
 
-/// A line that tells the process that wrote it.
+/// A line that names the process that wrote it.
 pub(super) struct Written<'a> {
     /// The process; see [`process_of`].
     pub(super) by: u64,
-    /// It says that a socket was connected, and the login begins.
+    /// It reports that a socket was connected and the login begins.
     pub(super) starts: bool,
-    /// Without its envelopes.
+    /// The line without its envelopes.
     pub(super) text: Cow<'a, [u8]>,
 }
 
-/// The process that wrote a line, if the line tells.
+/// The process that wrote a line, if the line names it.
 pub(super) fn written(line: &[u8]) -> Option<Written<'_>> {
     // The library's logger writes this once for each socket.
     static STARTS: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -42,7 +42,7 @@ pub(super) fn written(line: &[u8]) -> Option<Written<'_>> {
     Some(Written { by, starts, text })
 }
 
-/// Which process says so, and on which host: pino writes both into every line.
+/// The process and its host, which pino writes into every line.
 pub(super) fn process_of(record: &[u8]) -> Option<u64> {
     static PROCESS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(concat!(
@@ -66,8 +66,8 @@ pub(super) fn process_of(record: &[u8]) -> Option<u64> {
     None
 }
 
-/// The date that a line carries: pino's `time`, or one before the text (pm2, pino-pretty),
-/// which counts only with a zone: a date without one may be hours off.
+/// The date of a line: pino's `time`, or one before the text (pm2, pino-pretty). Needs a time zone,
+/// because without one it may be hours off.
 pub(super) fn date_in(line: &[u8]) -> Option<Timestamp> {
     static DATE: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(concat!(

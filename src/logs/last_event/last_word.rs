@@ -1,4 +1,4 @@
-//! What all logs of a session together say of its connection. Pure.
+//! Combines all logs of a session. Pure.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use super::connections::{Connections, LogWord};
 /// A log of a session.
 #[derive(Debug)]
 pub(super) struct OneLog {
-    /// What one process writes: the directory, and the name without streams and dates.
+    /// The logs of one process: the directory, and the name without streams and dates.
     pub(super) writer: (Option<PathBuf>, String),
-    /// The configuration names this very file as the session's.
+    /// The configuration names this file as the session's, without a wildcard.
     pub(super) is_exact: bool,
-    /// Two sessions claim it: one by a glob, one by the name of the file.
+    /// Two sessions claim it: one by a glob, one by the file name.
     pub(super) contested: Option<[Arc<str>; 2]>,
     /// When it was last written.
     pub(super) written: Timestamp,
@@ -22,22 +22,23 @@ pub(super) struct OneLog {
     pub(super) connections: Connections,
 }
 
-/// The last word of the logs.
+/// The last event in the logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LastWord {
-    /// There is none.
+    /// No event.
     None,
     /// Opened.
     Opened { at: Option<Timestamp> },
-    /// Closed, and by what these logs show it was this session.
+    /// Closed, and according to these logs it was this session.
     Closed { at: Option<Timestamp> },
-    /// Closed, but perhaps another connection. Why; continues "the connection was closed, but".
+    /// Closed, but perhaps the connection of another session; the text continues "the connection
+    /// was closed, but".
     Unclear(String),
 }
 
-/// `by_line`: the lines name their session.
+/// `by_line`: each line names its session.
 pub(super) fn last_word(logs: &[OneLog], by_line: bool) -> LastWord {
-    // How far each log's last event reaches. An undated closing reaches nowhere.
+    // The time until which each log's last event is valid. A close without a date has none.
     let mut newest: Option<(Option<Timestamp>, usize, LogWord)> = None;
     let mut doubt = None;
     for (index, log) in logs.iter().enumerate() {
@@ -53,7 +54,7 @@ pub(super) fn last_word(logs: &[OneLog], by_line: bool) -> LastWord {
             }
         };
         let is_opened = matches!(word, LogWord::Opened { .. });
-        // Of two that reach as far the one that says connected is believed.
+        // If two are equal, trust the one that says connected.
         let is_newer = newest
             .as_ref()
             .is_none_or(|(known, _, _)| reach > *known || reach == *known && is_opened);
@@ -73,7 +74,7 @@ pub(super) fn last_word(logs: &[OneLog], by_line: bool) -> LastWord {
     }
 }
 
-/// Why a close in the log `index` by the process `by` may be that of another session.
+/// Why a close in the log `index` by the process `by` may belong to another session.
 fn why_not(logs: &[OneLog], index: usize, by: u64, by_line: bool) -> Option<String> {
     let closed = logs.get(index)?;
     if !by_line && let Some([claims, named]) = &closed.contested {
@@ -99,7 +100,7 @@ fn why_not(logs: &[OneLog], index: usize, by: u64, by_line: bool) -> Option<Stri
                 "the logs of several programs count for this session; name its own: --logs.path=NAME=PATH without a wildcard".into(),
             );
         }
-        // Of one program the process that opened later has replaced the one before.
+        // Of the processes of one program, the one that opened later replaced the earlier one.
         let replaced = |at: Option<Timestamp>| same_writer && at.is_some() && at < opened;
         match connections.word() {
             Some(LogWord::Opened { at }) if connections.opener() != Some(by) && !replaced(at) => {

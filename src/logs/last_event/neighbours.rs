@@ -1,5 +1,5 @@
-//! The sessions that one process may run together: those that are watched or declared, and the
-//! auth folders beside and in the watched ones.
+//! The sessions that one process may run together: those that are watched or declared, and the auth
+//! folders beside and inside the watched ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -15,28 +15,28 @@ use crate::folder::{SessionName, SessionsPath, Timestamp};
 use crate::logs::session_mapper::SessionMapper;
 use crate::logs::sessions::{KnownSessions, SessionMemory};
 
-/// So many directories beside the watched ones are looked at.
+/// Maximum number of directories beside the watched ones that are read.
 const MOST_DIRECTORIES: usize = 2_000;
-/// In so many watched folders sub-bots are looked for, beyond what discovery finds.
+/// Maximum number of watched folders that are searched for sub-bots, in addition to discovery.
 const MOST_FOLDERS: usize = 64;
-/// A connect writes creds.json. A log that ends longer before than this is not the bot's any
-/// more.
+/// A connect writes creds.json. A log that ended longer than this before that no longer belongs to
+/// the bot.
 const STALE_AFTER: Duration = Duration::from_secs(3_600);
 /// A bot whose creds.json is older than this was not connected.
 const DORMANT_AFTER: Duration = Duration::from_secs(30 * 86_400);
 
-/// The sessions that there are.
+/// The sessions of this host.
 #[derive(Debug, Default)]
 pub(super) struct Neighbours {
-    /// For the rules that tell the session of a log. Every directory beside an auth folder
-    /// counts: where a single folder is named, those around it are bots as well.
+    /// For the rules that find the session of a log. Every directory beside an auth folder counts:
+    /// if a single folder is configured, the ones around it are bots as well.
     pub(super) known: KnownSessions,
-    /// The bots, each with its creds.json, where it has a folder.
+    /// The bots, with the time of their creds.json if they have a folder.
     bots: BTreeMap<Arc<str>, Option<PathBuf>>,
 }
 
 impl Neighbours {
-    /// Looks around. Blocks.
+    /// Reads the directories. Blocks.
     pub(super) fn look(discovery: &mut Discovery, mapper: &SessionMapper) -> Self {
         let survey = discovery.survey();
         let mut names: BTreeSet<Arc<str>> = BTreeSet::new();
@@ -71,7 +71,7 @@ impl Neighbours {
                 };
                 names.insert(Arc::from(SessionName::from_dir(name).as_str()));
                 add(&mut bots, &[name], &beside);
-                // Discovery has looked into these, as a rule.
+                // Discovery normally has searched these already.
                 if folders.contains(&beside) && folders.len() > MOST_FOLDERS
                     || name == "node_modules"
                     || name.as_encoded_bytes().starts_with(b".")
@@ -94,9 +94,8 @@ impl Neighbours {
         }
     }
 
-    /// The first session but `session` without a log of its own, and not dormant at `at`, when
-    /// the log of `session` was written. `log_of` gives when the newest log of a session was
-    /// written.
+    /// The first other session without a log that was not dormant at `at`, when the log of
+    /// `session` was written. `log_of` returns when the newest log of a session was written.
     pub(super) fn without_a_log(
         &self,
         session: &str,
@@ -120,7 +119,7 @@ impl Neighbours {
     }
 }
 
-/// The directories in a directory, but no quarantine.
+/// The directories in a directory, without quarantines.
 fn directories(parent: &Path, left: &mut usize) -> Vec<PathBuf> {
     let Ok(entries) = parent.read_dir() else {
         return Vec::new();
@@ -141,7 +140,7 @@ fn directories(parent: &Path, left: &mut usize) -> Vec<PathBuf> {
     found
 }
 
-/// A [`Discovery`] that leaves nothing out: what is left out of the metrics has logs too.
+/// A [`Discovery`] without a filter, because sessions left out of the metrics have logs too.
 pub(super) fn discovery(sources: Vec<SessionsPath>) -> Discovery {
     Discovery::new(sources, None, GlobSet::empty())
 }

@@ -138,14 +138,14 @@ fn a_close_of_another_session_of_the_process() {
         why.starts_with("session cliente2 has no log of its own"),
         "{why}"
     );
-    // The other one has a log of its own, and another process.
+    // The other bot has its own log, and another process.
     let other = host.log("cliente2-out.log", &by(8, "09:00:00", OPENED));
     assert!(host.is_closed("main"));
     assert_eq!(
         host.says("cliente2", &[]).last.map(|last| last.opened),
         Some(true)
     );
-    // A log that was left behind: the folder was written since.
+    // A log that the bot no longer writes: its folder was written later.
     let file = std::fs::File::options().append(true).open(&other).unwrap();
     let before = std::time::SystemTime::now() - Duration::from_secs(2 * 86_400);
     file.set_modified(before).unwrap();
@@ -173,7 +173,7 @@ fn a_close_of_a_sub_bot() {
             "{folders:?}"
         );
     }
-    // Directories that are no auth folders are no bots.
+    // Directories that are not auth folders are not bots.
     let host = LogDir::new(&["ventas"]);
     for other in ["src", "node_modules/x", "tmp"] {
         std::fs::create_dir_all(host.0.path().join("sessions").join(other)).unwrap();
@@ -201,7 +201,7 @@ fn a_glob_over_the_logs_of_many_programs() {
         host.unclear("soporte", &all)
             .contains("named after soporte")
     );
-    // A bot whose name says nothing, and whose connection was opened long ago.
+    // A bot with a meaningless name, and a connection that was opened long ago.
     host.log("bot3-out.log", "hello\n");
     host.log(
         "other-out.log",
@@ -256,7 +256,8 @@ fn what_is_read_again_is_not_taken_twice() {
     assert_eq!(word(&logs), Some((false, at("11:00:00"))));
 }
 
-/// The logs of the real library: one process, one connection, which comes and goes.
+/// The logs of the real library: one process with one connection, which is opened and closed
+/// repeatedly.
 #[test]
 fn the_real_library_never_looks_like_several_connections() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/logs");
@@ -332,7 +333,7 @@ fn the_last_word_counts() {
     log.append(&"x".repeat(200_000));
     log.append("\n");
     assert_eq!(word(&logs), Some((true, at("10:00:00"))));
-    // A line being written.
+    // A line that is being written.
     let closed = pino("11:00:00", "connection errored");
     log.append(&closed[..50]);
     assert_eq!(word(&logs), Some((true, at("10:00:00"))));
@@ -344,7 +345,7 @@ fn the_last_word_counts() {
     assert_eq!(word(&logs), Some((true, None)));
     log.append("[12:00:00.000] INFO (7): connection closed\n");
     assert_eq!(word(&logs), Some((false, None)));
-    // Emptied: what it said is gone.
+    // Truncated: its former lines are gone.
     std::fs::write(log.path(), "").unwrap();
     assert_eq!(word(&logs), None);
 }
@@ -353,7 +354,7 @@ fn the_last_word_counts() {
 fn only_who_opened_can_close() {
     let log = Log::new();
     log.append(&pino("10:00:00", "connection closed"));
-    assert_eq!(word(&log.fresh()), None, "nobody had opened");
+    assert_eq!(word(&log.fresh()), None, "no connection was opened");
     log.append(&pino("10:00:01", "opened connection to WA"));
     log.append(&by(8, "11:00:00", "connection closed"));
     assert_eq!(word(&log.fresh()), None, "another process");
@@ -362,7 +363,7 @@ fn only_who_opened_can_close() {
     let pid_less = pino("13:00:00", "connection closed").replace("\"pid\":7,", "");
     log.append(&pid_less);
     assert_eq!(word(&log.fresh()), None);
-    // Dated ahead of the file, it has no date.
+    // A line dated later than the file counts as undated.
     let ahead = pino("12:00:00", "connection closed").replace("2026-", "2999-");
     log.append(&ahead);
     assert_eq!(word(&log.fresh()), Some((false, None)));
@@ -390,7 +391,7 @@ fn a_401_is_the_end_of_the_login() {
         );
         logs.logged_out(&a)
     };
-    // What somebody sends the bot while it is connected.
+    // A message that someone sends to the bot while it is connected.
     assert!(!after(&pino("10:00:00", "opened connection to WA")));
     assert!(!after("they wrote: device_removed, \"code\":\"401\"\n"));
     assert!(!after(&error("10:00:01", "515")));
@@ -399,13 +400,13 @@ fn a_401_is_the_end_of_the_login() {
     assert!(after(&pino("10:00:04", "connection errored")));
     assert!(
         after(&by(8, "10:00:05", "connection closed")),
-        "whoever says so"
+        "regardless of the process"
     );
     assert!(
         !after(&by(8, "10:00:06", "opened connection to WA")),
         "it was paired again"
     );
-    // Several lines of pino-pretty.
+    // A record of several lines by pino-pretty.
     assert!(!after(
         "[10:00:07.000] ERROR (8): stream errored out\n    node: {\n"
     ));
@@ -428,7 +429,7 @@ fn what_was_not_read_may_be_the_last_word() {
     log.append(&filler);
     assert_eq!(word(&logs), None);
     assert_eq!(word(&log.fresh()), None);
-    // Emptied and grown past its former size: the same inode, other bytes.
+    // Truncated, and now larger than before: the same inode, other bytes.
     let log = Log::new();
     log.append(&pino("10:00:00", "opened connection to WA"));
     log.append(&pino("11:00:00", "connection closed"));
@@ -446,7 +447,7 @@ fn one_process_of_many_sessions() {
     log.append(&pino("12:59:00", "opened connection to WA"));
     log.append(&pino("13:00:00", "connection closed"));
     assert_eq!(by_line.last_event(&b).unwrap().unwrap().at, at("13:00:00"));
-    // What names no session speaks of none, whatever the path.
+    // A line that names no session is about none, whatever the path is.
     log.append(&pino("14:00:00", "opened connection to WA").replace("\"session\":\"b\",", ""));
     assert_eq!(word(&by_line), None);
     assert_eq!(by_line.last_event(&b).unwrap().unwrap().opened, Some(false));

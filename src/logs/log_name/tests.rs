@@ -107,8 +107,7 @@ fn a_name_without_numbers_of_phones() {
 }
 
 proptest! {
-    /// A date, a stream or a number at the end changes neither the program nor the plainest
-    /// name.
+    /// A date, a stream or a number at the end changes neither the program nor the plainest name.
     #[test]
     fn what_a_rotation_adds_changes_nothing(
         name in "[a-z][a-z_]{0,10}[a-z]",
@@ -123,7 +122,7 @@ proptest! {
         prop_assert_eq!(plain_name(&path), Some(name));
     }
 
-    /// Any name at all is taken without a panic.
+    /// No name causes a panic.
     #[test]
     fn any_name(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
         let path = Path::new("/l").join(OsStr::from_bytes(&bytes));

@@ -63,7 +63,7 @@ fn a_session_without_a_log_beside_a_log_without_a_session() {
         assert!(warning.contains(part), "{warning}");
     }
     assert!(!warning.contains("7900"), "{warning}");
-    // With a line of the library it is that session's.
+    // With a line of the library it belongs to that session.
     let placed = seen(&settings, &[&files[..2]], &["auth"], &files[..1]);
     assert_eq!(
         placed.programs[0].session,
@@ -104,7 +104,7 @@ fn what_is_in_order_and_what_is_not() {
     let by_line = settings(&["/l/*"], Some("bot=(?<session>.)"));
     assert_eq!(seen(&by_line, &[&["/l/x.log"]], &["a"], &[]).warnings, none);
     let found = seen(&settings(&["~/x*.log"], None), &[&[]], &["a"], &[]);
-    assert_eq!(found.warnings, none, "told of elsewhere");
+    assert_eq!(found.warnings, none, "reported elsewhere");
 }
 
 #[test]
@@ -156,7 +156,7 @@ fn a_log_without_a_line_of_the_librarys_logger() {
     assert_eq!(half(), Vec::<String>::new());
 }
 
-/// What the warning offers for a log that belongs to no session.
+/// The suggestion in the warning about a log without a session.
 fn offered(files: &[&str], sessions: &[&str]) -> String {
     let found = seen(&settings(&["/l/*"], None), &[files], sessions, &[]);
     let [warning] = found.warnings.as_slice() else {
@@ -187,10 +187,10 @@ fn what_is_offered_matches_the_logs_of_one_program_only() {
         assert_eq!(glob.matches(Path::new(log)), log.contains("bot3"), "{log}");
     }
     assert!(!glob.matches(Path::new("/l/bot3-shop-out.log")));
-    // The rotations of a log are followed with it.
+    // Rotations of a log are followed with it.
     let rotated = ["/l/x-out.log", "/l/x-out__2026-11-28_00-00-00.log"];
     assert_eq!(offered(&rotated, &["a"]), "a=/l/x-out.log");
-    // Two programs: which of them is not guessed.
+    // Two programs: which one it is is not guessed.
     assert_eq!(offered(&["/l/x-out.log", "/l/y-out.log"], &["a"]), "a=GLOB");
 }
 
@@ -254,7 +254,7 @@ fn modules_of_pm2_are_no_lost_logs() {
         found.programs[0].session,
         Some((Arc::from("auth"), Rule::OnlyOne))
     );
-    // One that shows lines of the library is a bot.
+    // A log with lines of the library belongs to a bot.
     let found = seen(&all, &[&files], &["auth"], &files[..2]);
     assert!(found.programs.iter().all(|logs| logs.session.is_none()));
     assert_eq!(found.warnings.len(), 1);

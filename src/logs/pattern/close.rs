@@ -1,5 +1,5 @@
-//! Why a connection ended, from what a bot prints of it: many bots silence the library's
-//! logger and print only the reason.
+//! Why a connection ended, from the bot's own output: many bots silence the library's logger and
+//! print only the reason.
 
 use std::sync::LazyLock;
 
@@ -8,25 +8,25 @@ use regex::bytes::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder, Set
 use super::shape::RecordShape;
 use super::shipped::{conflict, prefix, source_code, stream_error};
 
-/// What a record says of the end of a connection.
+/// What a record says about the end of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CloseReason {
     /// The login has ended.
     pub logged_out: bool,
-    /// Of a login that has ended: it is the sentence that bots print after the reason. Near a
-    /// record that gives the reason it is the same event.
+    /// The sentence that bots print when a login has ended, mostly after the reason. Near a record
+    /// with the reason it is the same event.
     pub after_the_reason: bool,
     /// Another connection with the same login replaced it.
     pub replaced: bool,
     /// The account is banned or locked.
     pub banned: bool,
-    /// A conflict. Which one it is stands in the rest of the record, if there is more of it;
-    /// otherwise it is a replaced connection, for the other one is printed with its code.
+    /// A conflict. The rest of the record says of which kind. If it does not, the connection was
+    /// replaced, because the other kind is printed with its code.
     pub conflict: bool,
 }
 
 impl CloseReason {
-    /// What two readings of one record say together.
+    /// Combines two readings of one record.
     pub(super) fn or(self, other: Self) -> Self {
         let logged_out = self.logged_out || other.logged_out;
         let with_a_reason = |reason: Self| reason.logged_out && !reason.after_the_reason;
@@ -41,19 +41,19 @@ impl CloseReason {
     }
 }
 
-/// What stands before a disconnect reason, as Baileys and bots name it.
+/// Text before a disconnect reason, as Baileys and bots write it.
 macro_rules! label {
     () => {
         concat!(
             r"(?:status(?:[ _]?code|[ _]?reason)?|reason(?:[ _]?code)?|c.{1,2}digo|close[ _]?code|",
             r"\bcode|\braz.{1,2}n|\bmotivo|\bcausa|\bestado|\bkode|\balasan|errored \(conflict\))",
-            // Not `==`, which compares.
+            // Not `==`, which is a comparison.
             r"(?:[^a-z0-9\n=!]{0,6}=[^a-z0-9\n=!]{0,6}|[^a-z0-9\n=!]{1,12})"
         )
     };
 }
 
-/// Words of a connection that has ended.
+/// Words about a connection that has ended.
 macro_rules! ended {
     () => {
         concat!(
@@ -63,10 +63,10 @@ macro_rules! ended {
     };
 }
 
-/// A disconnect reason with what names it.
+/// A disconnect reason with its name before it.
 const LABELLED: &str = concat!(label!(), r"(4\d\d|5\d\d)\b");
 
-/// A disconnect reason where nothing names it but its place.
+/// A disconnect reason without a name, recognized by its position.
 const PLACED: &str = concat!(
     r"\((401|402|403|406|440|515|408|428|500|503)\)|^[^a-z0-9\n#]{0,20}(401|440)(?:[:,]| \W{0,4}(?:conexi.{1,3}n|conex.{1,3}o|",
     r"connection|sesi.{1,3}n|sess.{1,3}o|session|unauthorized|logged|device|dispositivo|koneksi|whatsapp|stream|conflict)\b)|",
@@ -79,7 +79,7 @@ const PLACED: &str = concat!(
     r"\bwhatsapp (?:returned|respondi.{1,2}|devolvi.{1,2}|retornou) (401|402|403|406|440)\b"
 );
 
-/// A bot that does not connect again, which most do after each reason but one.
+/// A bot that does not reconnect, as most do after this reason only.
 macro_rules! no_reconnect {
     () => {
         concat!(
@@ -89,7 +89,7 @@ macro_rules! no_reconnect {
     };
 }
 
-/// A login ended from a phone, in a sentence.
+/// A sentence about a login that was ended on a phone.
 macro_rules! on_a_phone {
     () => {
         concat!(
@@ -145,10 +145,10 @@ const SIGNS: [&str; 24] = [
     concat!(
         r"isboom|disconnect|desconect|stream errored|connection (?:closed?|lost|errored)|connection[ .]update|",
         r"conex|koneksi|sambungan|limpiando sesi|clearing session|logged ?out|\bclosed?\b|baileys|whatsapp|conflict|reconnect|",
-        // Nothing but the code.
+        // Only the code.
         r"^[^a-z0-9\n]{0,10}status(?:_?code|_?reason)?\W{1,4}(?:401|440)\W{0,4}$"
     ),
-    // Where the word for a login that has ended speaks of a connection.
+    // Where the words for a login that has ended are about a connection.
     concat!(
         r"isboom|disconnect|desconect|stream errored|connection (?:closed?|lost|update|errored|state)|",
         r"conex|koneksi|\bclosed?\b|baileys|whatsapp|conflict|reconnect|evolution|\bqr\b|",
@@ -213,15 +213,15 @@ const SIGNS: [&str; 24] = [
     "device_removed",
 ];
 
-/// The sentence that a bot prints when its login has ended, mostly after the reason. Nothing
-/// but tags stands before it, and what follows is no name of a user of the bot's own pages.
+/// The sentence that a bot prints when its login has ended, mostly after the reason. Only tags are
+/// before it, and what follows is not the name of a user of the bot's own pages.
 const AFTERWARDS: &str = concat!(
     prefix!(),
     r"(?:\[?logged out(?:\W{0,8}\z|: ?true\b|\W{1,6}(?:clear|clean|delet|remov|wip|reset|restart|generat|",
     r"initiali|please|re-?scan|scan|re-?auth|re-?link|re-?pair|pair|new qr|qr|session|sess.{1,2}o|sesi|auth|creds|",
     r"credential|manual|need|requir|stop|exit|not reconnect|no reconnect|dari|setting)",
     r")|\[?logged out detected\b)|",
-    // A tag that says what is logged out; then a name of it may follow.
+    // A tag that says what is logged out; a name may follow.
     r"\A[^a-z\n\[]{0,60}\[(?:baileys|whatsapp|wa|wa-?bot|session|connection)[^\]\n]{0,40}\]\W{1,6}logged out\b|",
     r"\binstance \S{1,100} - logout\b|\blogout detect(?:ed|ad[oa])\b|\bnot reconnecting\W{1,4}logged[ _]?out\b|",
     r"(?:clos(?:e|ed)|disconnected|desconectad[oa](?: permanentemente)?|cerrad[oa]|fechad[oa]|encerrad[oa]|terputus|ditutup)\W{1,4}",
@@ -230,7 +230,7 @@ const AFTERWARDS: &str = concat!(
     prefix!(),
     r"(?:(?:whatsapp|wa) )?(?:session|sess.{1,3}o|sesi.{1,3}n|client|instance|inst.{1,2}ncia|device|bot)\W{1,3}[\w@.:+-]{1,60}\W{1,3}",
     r"(?:is |was |has been |got |foi |fue )?(?:logged[ _]?out|deslogad[oa]|desconectad[oa] permanentemente)\b|",
-    // By itself.
+    // Without a name.
     r"\A[^a-z\n]{0,60}",
     no_reconnect!(),
     r"\W{0,4}\z"
@@ -254,8 +254,8 @@ fn expression(source: &str) -> Option<Regex> {
         .ok()
 }
 
-/// The disconnect reason in a record: the first one with a name, else the only one that stands
-/// in the place of one.
+/// The disconnect reason in a record: the first one with a name, or else the only one in the
+/// position of a reason.
 fn code(record: &[u8]) -> Option<u16> {
     static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| expression(LABELLED));
     static BARE: LazyLock<Option<Regex>> = LazyLock::new(|| expression(PLACED));
@@ -279,7 +279,7 @@ fn code(record: &[u8]) -> Option<u16> {
     codes.all(|other| other == first).then_some(first)
 }
 
-/// Whether a number that this text follows counts things (`440 users`).
+/// Whether the text after a number shows that it counts things (`440 users`).
 fn is_amount(rest: &[u8]) -> bool {
     let Some(rest) = rest.strip_prefix(b" ") else {
         return false;
@@ -293,7 +293,7 @@ fn is_amount(rest: &[u8]) -> bool {
     word.ends_with(b"s") && !no_things.contains(&&word[..])
 }
 
-/// Of a whole record.
+/// For a complete record.
 pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
     static SET: LazyLock<Option<RegexSet>> = LazyLock::new(|| compiled(&SIGNS));
     // The library reports the reason one record earlier.
@@ -308,7 +308,7 @@ pub(super) fn reason(record: &[u8], shape: &RecordShape) -> CloseReason {
     let of_another = is(Is::OfAnother)
         || (is(Is::PerhapsOfAnother) || is(Is::FromSomething) && !is(Is::FromWhatsApp))
             && !is(Is::OfWhatsApp);
-    // One of Evolution API names its server beside the reason.
+    // Evolution API prints its server beside the reason.
     let of_another = of_another && !is(Is::ConnectionUpdate);
     let reported = is(Is::OfAConnection) && !of_another;
     let code = code(record);

@@ -1,24 +1,24 @@
-//! A pattern as it is configured.
+//! The configuration of a pattern.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How much a sign matters.
+/// The severity of a sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Wake somebody.
+    /// Page somebody.
     Critical,
-    /// Look at it by day.
+    /// Look at it during the day.
     Warning,
-    /// Good to know.
+    /// For information.
     Info,
 }
 
 impl Severity {
-    /// The word for it.
+    /// Its name.
     pub const fn label(self) -> &'static str {
         match self {
             Severity::Critical => "critical",
@@ -28,30 +28,30 @@ impl Severity {
     }
 }
 
-/// One sign, as configured. Expressions are matched without regard to case, on bytes. Those of
-/// the configuration see one line at a time.
+/// One sign, as configured. Expressions ignore case and match bytes. Those of the configuration see
+/// one line at a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Pattern {
     /// The value of the label `pattern`.
     pub name: Cow<'static, str>,
-    /// What a line must hold.
+    /// An expression that a line must match.
     pub regex: Cow<'static, str>,
-    /// What it must not hold.
+    /// An expression that a line must not match.
     pub exclude: Option<Cow<'static, str>>,
-    /// How much it matters.
+    /// The severity.
     pub severity: Severity,
-    /// What it means, for a person.
+    /// The meaning, for the operator.
     pub help: Cow<'static, str>,
-    /// Which versions of Baileys print it; empty for one of the configuration.
+    /// The versions of Baileys that print it; empty for a pattern of the configuration.
     pub printed_by: Cow<'static, str>,
 }
 
 /// Why a pattern cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PatternError {
-    /// Its place in the list given to `Patterns::new`.
+    /// Its index in the list given to `Patterns::new`.
     pub index: usize,
-    /// What is wrong, and what to do.
+    /// What is wrong, and the fix.
     pub message: String,
 }
 

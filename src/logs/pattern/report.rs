@@ -1,5 +1,5 @@
-//! Which records are reports: written as only the library's logger or the bot itself writes
-//! them, not as the text of a chat that the bot prints.
+//! Which records are reports: in a form that only the library's logger or the bot itself uses, and
+//! not text of a chat that the bot prints.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use super::close::{CloseReason, compiled, reason};
 use super::shape::RecordShape;
 use super::shipped::{BANNED, LOGGED_OUT, REPLACED, prefix};
 
-/// How a report begins.
+/// The beginning of a report.
 const BEGINNING: &str = concat!(
     prefix!(),
     r"(?:(?:whatsapp |wa |baileys )?connection\W{1,3}(?:[#\w@.-]{1,40}\W{1,3})?(?:replaced|closed?|lost|terminated)|",
@@ -28,8 +28,8 @@ const BEGINNING: &str = concat!(
     r")"
 );
 
-/// Beginnings of a report that other parts of a bot write as well, of its own users and
-/// devices: certain only where the record speaks of WhatsApp.
+/// Beginnings of reports that other parts of a bot also write, about its own users and devices. A
+/// report only if the record mentions WhatsApp.
 const BEGINNING_OF_WHATSAPP: &str = concat!(
     prefix!(),
     r"(?:(?:la |se ha |a |sua |su |tu )?(?:sesi.{1,3}n|sess.{1,3}o)\b|dispositivo |aparelho |",
@@ -40,7 +40,7 @@ const BEGINNING_OF_WHATSAPP: &str = concat!(
     r"(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun|whatsapp)\b)",
 );
 
-/// What a record of WhatsApp holds beside the reason.
+/// What a record about WhatsApp contains beside the reason.
 const OF_WHATSAPP: &str = concat!(
     r"whatsapp|baileys|\bqr\b|\b(?:re-?)?scan\b|escane|pindai|re-?link\b|re-?pair|pairing|parear|vincular|",
     r"(?:elimina|borra|borre|delete|remove|hapus) (?:\w{1,6} )?(?:carpeta|folder|pasta|session|sesi|auth|creds)|",
@@ -49,11 +49,11 @@ const OF_WHATSAPP: &str = concat!(
     r"eliminando datos|verifique novamente|permanently logged|permanentemente\W|\b401\b|\b403\b"
 );
 
-/// Nothing but a code that any program prints.
+/// Only a code that any program may print.
 const ANY_PROGRAM: &str = r"\A[^a-z0-9\n]{0,10}(?:status(?:_?code|_?reason)?\W{1,4}40[13]|(?:status|code)\W{1,4}440)\W{0,4}\z";
 
-/// Lines of an object or an error that the library made, each with its key at the beginning. The
-/// text of a chat stands within quotes there.
+/// Lines of an object or an error of the library, each with its key at the beginning. The text of a
+/// chat would be quoted there.
 const OF_AN_OBJECT: &str = concat!(
     r#"^[ \t]{2,}(?:isboom|"isboom"|'isboom')\s?: true|"#,
     r#"^[ \t]{2,}(?:lastdisconnect|"lastdisconnect")\s?: |"#,
@@ -62,17 +62,17 @@ const OF_AN_OBJECT: &str = concat!(
     r#"^[ \t]{2,}(?:tag|"tag")\s?: ["']stream:error["']"#
 );
 
-/// Keys of a chat's message, and who wrote it.
+/// Keys of a chat message, and its sender.
 const OF_A_CHAT: &str = concat!(
     r#"\b(?:remotejid|pushname|conversation|extendedtextmessage|messagetimestamp|fromme|notifyname)["']?\s?:|@g\.us\b|"#,
-    // The number of a person stands before the text.
+    // A phone number is before the text.
     r"\A(?:\[[^\]\n]{1,60}\]|[^a-z\n\[\d]){0,20}\+?\d[\d ()-]{7,}\d\)?\W{0,2}[:>]\s|",
-    // A bot does not ask.
+    // A bot does not ask questions.
     r"\?\?|\xc2\xbf|\?\W{0,3}\z"
 );
 
-/// What a report says beside the reason, where the connection is one to WhatsApp. The reason
-/// alone (`connection replaced`, `statusCode: 401`) is what other programs print as well.
+/// What a report contains beside the reason if the connection is one to WhatsApp. Other programs
+/// also print the reason alone (`connection replaced`, `statusCode: 401`).
 const TO_WHATSAPP: [&str; 2] = [
     concat!(
         r"(?:status(?:[ _]?code|[ _]?reason)?|reason(?:[ _]?code)?|c.{1,2}digo|close[ _]?code)",
@@ -119,8 +119,8 @@ const REPORT: [&str; 6] = [
     OF_A_CHAT,
 ];
 
-/// Whether this line, without envelopes, is a bot's own report that WhatsApp has ended its
-/// connection, and not one that another program could print.
+/// Whether a line without envelopes is a bot's own report that WhatsApp ended its connection, in a
+/// form that no other program prints.
 pub(in crate::logs) fn is_own_report(line: &[u8]) -> bool {
     static ENDS: LazyLock<Option<RegexSet>> =
         LazyLock::new(|| compiled(&[LOGGED_OUT, REPLACED, BANNED]));

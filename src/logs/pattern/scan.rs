@@ -1,5 +1,4 @@
-//! From a chunk of a log to records: puts lines that belong together together, where something
-//! was found.
+//! Splits a chunk of a log into records: joins lines that belong together, near a sign.
 
 use std::borrow::Cow;
 
@@ -11,29 +10,29 @@ use super::super::record::{
 };
 use super::{Patterns, RecordSigns, report, shape::RecordShape};
 
-/// A record has so many lines and bytes at most.
+/// Maximum number of lines and bytes of a record.
 const MOST_LINES: usize = 120;
 const MOST_BYTES: usize = 64 << 10;
-/// Of a line that comes in parts so much is kept together.
+/// How many bytes of a line in parts are kept together.
 const MOST_JOINED: usize = 256 << 10;
-/// Of the part before so much is judged again with the next one.
-const OVERLAP: usize = 2 << 10;
+/// How many bytes of a part are judged again with the next part.
+const PART_OVERLAP: usize = 2 << 10;
 
-/// Where something was found.
+/// The position of a sign.
 #[derive(Clone, Copy, Debug)]
 pub struct Hit<'a> {
-    /// The lines as they stand in the log, from the record's first.
+    /// The original lines, from the first one of the record.
     pub raw: &'a [u8],
     /// The record without envelopes.
     pub text: &'a [u8],
 }
 
-/// What a log's next chunk continues.
+/// The state at the end of a log's last chunk.
 #[derive(Clone, Debug, Default)]
 pub struct ScanState {
     /// The record at the end of the last chunk.
     open: Option<OpenRecord>,
-    /// What came of a line whose parts stand in several envelopes, while it goes on.
+    /// The signs so far in a line whose parts are in several envelopes.
     joined: Option<Vec<u8>>,
     /// A line that is longer than a chunk.
     long: Option<LongLine>,
@@ -60,12 +59,12 @@ struct LongLine {
 }
 
 impl ScanState {
-    /// Whether it is what a new log begins with.
+    /// Whether it is the state of a new log.
     pub fn is_empty(&self) -> bool {
         self.open.is_none() && self.joined.is_none() && self.long.is_none()
     }
 
-    /// Whether something was found that is counted only when its record has ended.
+    /// Whether a sign is counted only when its record has ended.
     pub fn is_undecided(&self) -> bool {
         self.open.as_ref().is_some_and(OpenRecord::is_undecided)
     }
@@ -80,8 +79,8 @@ struct Line {
 }
 
 impl Patterns {
-    /// Calls `sink` for each record that holds something, in order. `chunk` holds whole lines
-    /// and follows what `state` has seen of the log. `scratch` is overwritten.
+    /// Calls `sink` in order for each record with a sign. `chunk` has complete lines and follows
+    /// the text that `state` describes. `scratch` is overwritten.
     pub fn scan(
         &self,
         chunk: &[u8],
@@ -96,8 +95,8 @@ impl Patterns {
         self.scan_chunk(&chunk, scratch, None, state, &mut sink);
     }
 
-    /// Like [`scan`](Self::scan), for a part of one line that is longer than a chunk. `last` is
-    /// the part with its end.
+    /// Like [`scan`](Self::scan), for a part of a line that is longer than a chunk. `last`: the
+    /// line ends here.
     pub fn scan_part(
         &self,
         part: &[u8],
@@ -143,17 +142,17 @@ impl Patterns {
         long.found.signs.extend(fresh.signs);
         long.found.secrets += fresh.secrets;
         long.found.library |= fresh.library;
-        let from = text.len().saturating_sub(OVERLAP);
+        let from = text.len().saturating_sub(PART_OVERLAP);
         long.overlap = text.split_off(from);
         state.long = Some(long);
     }
 
-    /// Takes the record at the end of what was scanned as complete.
+    /// Ends the record at the end of the scanned text.
     pub fn flush(&self, state: &mut ScanState, mut sink: impl FnMut(Hit<'_>, &RecordSigns)) {
         self.close_record(state, &mut sink);
     }
 
-    /// Counts what is pending as if the record had ended; more of it may come all the same.
+    /// Counts pending signs as if the record had ended. More lines of it may still follow.
     pub fn settle(&self, state: &mut ScanState, mut sink: impl FnMut(Hit<'_>, &RecordSigns)) {
         if let Some(open) = state.open.as_mut() {
             let pending = RecordSigns {
@@ -171,7 +170,7 @@ impl Patterns {
         }
     }
 
-    /// `raw` is the line that carries these lines, if an envelope does.
+    /// `raw` is the line with the envelope, if an envelope contains these lines.
     fn scan_chunk(
         &self,
         chunk: &[u8],
@@ -182,7 +181,7 @@ impl Patterns {
     ) {
         let mut at = self.continue_record(chunk, 0, raw, state, sink);
         let mut search = self.sieve.search(folded);
-        // What an expression looks for may stand in an envelope with other bytes between.
+        // In an envelope, the text that an expression looks for may contain other bytes.
         let every_line =
             raw.is_none() && !self.sieve.sees_through_envelopes() && may_hide_text(chunk);
         let mut parts = DockerParts::new(raw.is_none());
@@ -208,17 +207,17 @@ impl Patterns {
             }
             at = self.take_line(chunk, at, line, raw, state, sink);
         }
-        // An open record that lines without a hit follow has ended.
+        // An open record has ended if lines without a hit follow.
         if state.open.is_some() && at < chunk.len() {
             self.close_record(state, sink);
         }
         if state.joined.is_none() && at < chunk.len() {
-            // Nothing was found in it so far.
+            // It has no sign so far.
             state.open = last_record(chunk, at, raw);
         }
     }
 
-    /// Judges the record of this line; where the next one begins.
+    /// Judges the record of this line; returns where the next record begins.
     fn take_line(
         &self,
         chunk: &[u8],
@@ -285,7 +284,7 @@ impl Patterns {
         end
     }
 
-    /// Appends the lines that continue a record; where the first other one begins.
+    /// Appends the lines that continue a record; returns where the first other line begins.
     fn extend(
         &self,
         chunk: &[u8],
@@ -299,7 +298,7 @@ impl Patterns {
             && text.len() < MOST_BYTES
             && let Some(line) = line_at(chunk, at)
         {
-            // A part of a longer line, and a line that carries several, begin anew.
+            // A part of a longer line, and a line that contains several, begin a new record.
             let Some(more) = line_of_record(&chunk[line.start..line.end], raw) else {
                 break;
             };
@@ -315,7 +314,7 @@ impl Patterns {
         at
     }
 
-    /// Continues the open record with the lines from `at` on; where the next one begins.
+    /// Continues the open record with the lines from `at`; returns where the next record begins.
     fn continue_record(
         &self,
         chunk: &[u8],
@@ -341,7 +340,7 @@ impl Patterns {
         end
     }
 
-    /// Judges a record to which lines were added.
+    /// Judges a record after lines were added.
     fn judge_again(
         &self,
         mut open: OpenRecord,
@@ -357,7 +356,7 @@ impl Patterns {
             };
             sink(hit, &fresh);
         }
-        // What was counted stays counted, also where the new lines take it back.
+        // Counted signs stay counted, even if the new lines would cancel them.
         found.signs = std::mem::take(&mut open.found.signs);
         found.signs.extend(fresh.signs);
         let counted = |pattern| found.signs.iter().any(|sign| sign.pattern == pattern);
@@ -367,7 +366,7 @@ impl Patterns {
         state.open = Some(open);
     }
 
-    /// Adds a part of a line whose parts stand in several envelopes. `raw` carries the part.
+    /// Adds a part of a line whose parts are in several envelopes. `raw` contains the part.
     fn join_part(
         &self,
         raw: &[u8],
@@ -388,7 +387,7 @@ impl Patterns {
         } else if state.long.is_some() {
             self.scan_part(&joined, true, state, &mut *sink);
         } else {
-            // The parts together may be an envelope again.
+            // The joined parts may be another envelope.
             self.emit(raw, &unwrap(&joined).text, sink);
         }
     }
@@ -399,7 +398,7 @@ impl Patterns {
         }
     }
 
-    /// Counts what depends on the whole of a record.
+    /// Counts the signs that depend on the complete record.
     fn end_record(
         &self,
         raw: &[u8],
@@ -407,7 +406,7 @@ impl Patterns {
         found: RecordSigns,
         sink: &mut impl FnMut(Hit<'_>, &RecordSigns),
     ) {
-        // Only what is pending, and a conflict, are looked at.
+        // Only pending signs, and a conflict.
         let hit = Hit { raw, text };
         if !found.pending.is_empty() {
             let ended = RecordSigns {
@@ -419,7 +418,7 @@ impl Patterns {
             sink(hit, &ended);
         }
         if found.conflict {
-            // Nothing in the record explains it.
+            // Nothing in the record explains the conflict.
             let shape = RecordShape::of(text);
             let mut found = RecordSigns {
                 message: shape.message,
@@ -433,7 +432,7 @@ impl Patterns {
         }
     }
 
-    /// Judges a record that is complete.
+    /// Judges a complete record.
     fn emit(&self, raw: &[u8], text: &[u8], sink: &mut impl FnMut(Hit<'_>, &RecordSigns)) {
         let found = self.judge(text);
         let fresh = counted(&found, None);
@@ -444,7 +443,8 @@ impl Patterns {
     }
 }
 
-/// What of this was not counted before. What depends on the whole record is not decided yet.
+/// The signs that were not counted before. Those that depend on the complete record are still
+/// undecided.
 fn counted(found: &RecordSigns, before: Option<&RecordSigns>) -> RecordSigns {
     let mut fresh = RecordSigns {
         conflict: false,
@@ -463,8 +463,8 @@ fn counted(found: &RecordSigns, before: Option<&RecordSigns>) -> RecordSigns {
     fresh
 }
 
-/// Goes back from a record's last known line, which begins at `start`, to its first one, not
-/// beyond `from`. Where that begins; `lines` are then all of them in order.
+/// Goes back from the last known line of a record, which begins at `start`, to its first line, but
+/// not before `from`. Returns where that begins; `lines` then has all lines in order.
 fn first_line<'a>(
     chunk: &'a [u8],
     from: usize,
@@ -496,8 +496,7 @@ fn first_line<'a>(
     start
 }
 
-/// The record at the end of a chunk, in which nothing was found from `from` on: the next chunk
-/// may go on with it.
+/// The record at the end of a chunk, with no sign from `from` on. The next chunk may continue it.
 fn last_record(chunk: &[u8], from: usize, raw: Option<&[u8]>) -> Option<OpenRecord> {
     let end = chunk.len() - usize::from(chunk.ends_with(b"\n"));
     if end < from {
@@ -520,8 +519,8 @@ fn last_record(chunk: &[u8], from: usize, raw: Option<&[u8]>) -> Option<OpenReco
     })
 }
 
-/// A line without its envelopes, unless `raw` carries it. `None` for a part of a longer line
-/// and for one that carries several.
+/// A line without its envelopes, unless `raw` contains it. `None` for a part of a longer line and
+/// for a line that contains several.
 fn line_of_record<'a>(line: &'a [u8], raw: Option<&[u8]>) -> Option<Cow<'a, [u8]>> {
     let unwrapped = match raw {
         Some(_) => Unwrapped {
@@ -534,10 +533,10 @@ fn line_of_record<'a>(line: &'a [u8], raw: Option<&[u8]>) -> Option<Cow<'a, [u8]
     whole.then_some(unwrapped.text)
 }
 
-/// Where the next line of Docker's json-file is that may be a part of a longer one. Those of
-/// other envelopes the sieve finds.
+/// The position of the next line of Docker's json-file that may be a part of a longer line. The
+/// sieve finds those in other envelopes.
 struct DockerParts {
-    /// No such line begins before this place; `None` where there is none at all.
+    /// No such line begins before this position; `None` if there is none.
     next: Option<usize>,
     searched: bool,
 }
@@ -551,7 +550,7 @@ impl DockerParts {
         }
     }
 
-    /// At or after `at`, which does not go back.
+    /// At or after `at`, which never decreases.
     fn find(&mut self, chunk: &[u8], at: usize) -> Option<usize> {
         let next = self.next?;
         if self.searched && next >= at {
@@ -577,18 +576,18 @@ impl DockerParts {
     }
 }
 
-/// Whether a line of this may hold text that reads otherwise without its envelope: with
-/// escapes, colours or doubled quotes.
+/// Whether a line may contain text that reads differently without its envelope: with escapes,
+/// colours or doubled quotes.
 fn may_hide_text(chunk: &[u8]) -> bool {
     memchr2(b'\\', 0x1b, chunk).is_some() || memmem::find(chunk, b"\"\"").is_some()
 }
 
-/// As much of a record as is kept.
+/// The part of a record that is kept.
 fn short(raw: &[u8]) -> Vec<u8> {
     raw[..raw.len().min(MOST_BYTES)].to_vec()
 }
 
-/// Whether nothing can continue this line: it is a whole object of JSON.
+/// Whether no line can continue this one, because it is a complete JSON object.
 fn is_complete(text: &[u8]) -> bool {
     text.len() > 2 && text.first() == Some(&b'{') && text.trim_ascii_end().ends_with(b"}")
 }
@@ -601,7 +600,7 @@ fn line_at(chunk: &[u8], start: usize) -> Option<Line> {
     })
 }
 
-/// Without the escapes of JSON within JSON, as far as patterns need it.
+/// Removes the escapes of JSON within JSON, as far as patterns need it.
 fn without_escapes(text: &[u8]) -> Cow<'_, [u8]> {
     if memchr(b'\\', text).is_none() {
         return Cow::Borrowed(text);

@@ -1,4 +1,4 @@
-//! Whether a record was written by a logger, and what its message is.
+//! Whether a logger wrote a record, and its message.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,22 +11,22 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::record::{CLOSED, OPENED, is_library_message};
 
-/// What a record of a logger says. Other text has none.
+/// What the record of a logger says. Empty for other text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RecordShape {
-    /// The message's hash; `None` where no logger wrote the record.
+    /// The message's hash; `None` if no logger wrote the record.
     pub message: Option<u64>,
-    /// The library's own logger wrote it.
+    /// The library's logger wrote it.
     pub library: bool,
     /// It reports that the connection was opened (`true`) or ended.
     pub opened: Option<bool>,
-    /// It is a close record without the reason: the record before it has that.
+    /// It reports a close without the reason, which is in the record before it.
     pub connection_errored: bool,
-    /// Of a record of JSON: its message and reason as a bot without a logger prints them.
+    /// For a JSON record: its message and reason as a bot without a logger prints them.
     pub plain: Option<Vec<u8>>,
 }
 
-/// Fields of a record that say why a connection was closed.
+/// Fields of a record that give the reason of a close.
 const REASONS: [&str; 14] = [
     "statusCode",
     "status_code",
@@ -45,7 +45,7 @@ const REASONS: [&str; 14] = [
 ];
 
 impl RecordShape {
-    /// Of a record without envelopes.
+    /// For a record without envelopes.
     pub(super) fn of(record: &[u8]) -> Self {
         let line = &record[..memchr(b'\n', record).unwrap_or(record.len())];
         if line.first() == Some(&b'{') {
@@ -77,7 +77,7 @@ impl RecordShape {
         static HEADER: LazyLock<Option<Regex>> = LazyLock::new(|| {
             Regex::new(concat!(
                 r"(?-u)^\[[^\]\n]{5,40}\] (?:TRACE|DEBUG|INFO|WARN|ERROR|FATAL) ?(?:\([^)\n]{1,100}\))?: ",
-                // WAHA names the session before the message.
+                // WAHA writes the session before the message.
                 r"(?:session:[\w.-]{1,100} - )?",
                 r"(?P<message>[^{\n]*?) ?(?:\{.*)?$"
             ))
@@ -104,7 +104,7 @@ impl RecordShape {
     }
 }
 
-/// The message, and behind it the fields that give a reason.
+/// The message, followed by the fields that give a reason.
 fn plain(message: &str, fields: &BTreeMap<Cow<'_, str>, &RawValue>) -> Vec<u8> {
     let mut text = message.as_bytes().to_vec();
     for key in REASONS {

@@ -28,8 +28,8 @@ const fn sign(
     }
 }
 
-/// The node of WhatsApp's error with this code, as JSON, as `util.inspect` prints it or as XML,
-/// over one or several lines, with its keys in any order.
+/// WhatsApp's error node with this code, as JSON, as `util.inspect` prints it, or as XML, on one or
+/// several lines, with its keys in any order.
 macro_rules! stream_error {
     ($code:literal) => {
         concat!(
@@ -57,7 +57,7 @@ macro_rules! conflict {
 }
 pub(super) use conflict;
 
-/// What may stand before a bot's report: a time, tags, signs and a level.
+/// Text before a bot's report: a time, tags, symbols and a level.
 macro_rules! prefix {
     () => {
         concat!(
@@ -69,8 +69,8 @@ macro_rules! prefix {
 }
 pub(super) use prefix;
 
-/// The word of WhatsApp's node, and what bots print instead of it in English, Spanish,
-/// Portuguese and Indonesian. A disconnect reason of 401 counts as well: `close.rs`.
+/// WhatsApp's word in the node, and what bots print instead in English, Spanish, Portuguese and
+/// Indonesian. A disconnect reason of 401 counts as well: `close.rs`.
 pub(super) const LOGGED_OUT: &str = concat!(
     r"device_removed|",
     r"\b(?:device|you are|you have been|whatsapp(?: session)?|session|bot|instance)\W{1,3}(?:is |was |has been |got )?logged out\b|",
@@ -85,8 +85,8 @@ pub(super) const LOGGED_OUT: &str = concat!(
     r"\bperangkat (?:anda )?(?:telah |sudah )?keluar\W{1,4}(?:sila|harap|tolong|mohon|hapus|pindai|scan|logged|dari sesi|dari whatsapp)"
 );
 
-/// What bots print of an account that WhatsApp has banned or locked. A disconnect reason of
-/// 402, 403 or 406 counts as well: `close.rs`.
+/// What bots print about an account that WhatsApp has banned or locked. A disconnect reason of 402,
+/// 403 or 406 counts as well: `close.rs`.
 pub(super) const BANNED: &str = concat!(
     r"\b(?:account|number|cuenta|conta|n.{1,2}mero|nomor|akun)\W{1,3}(?:[\w+*-]{1,20}\W)?(?:is |was |has been |got |fue |ha sido |foi |telah |sudah |di ?)?",
     r"(?:banned|banid[oa]|banead[oa]|suspend(?:ed|id[oa])|bloquead[oa]|blokir|diblokir|dibanned|terblokir)",
@@ -97,8 +97,8 @@ pub(super) const BANNED: &str = concat!(
     r"(?:banned|banid[oa]|banead[oa]|diblokir|dibanned)\W{0,4}$"
 );
 
-/// What WhatsApp's node and bots print where another process connected with the same login.
-/// A disconnect reason of 440 counts as well: `close.rs`.
+/// What WhatsApp's node and bots say when another process connected with the same login. A
+/// disconnect reason of 440 counts as well: `close.rs`.
 pub(super) const REPLACED: &str = concat!(
     r"connection ?replaced\b|another (?:new )?session (?:is |was |has been )?opened|\bsession conflict\b|",
     r"\bconflict\W{1,4}replaced\b|sesi.{1,3}n tomada por otra|conexi.{1,3}n (?:fue |ha sido )?reemplazada|otra (?:nueva )?sesi.{1,3}n (?:fue )?abierta|",
@@ -107,7 +107,7 @@ pub(super) const REPLACED: &str = concat!(
     conflict!("replaced")
 );
 
-/// A line of source that compares a reason, as Node prints one above an error's stack.
+/// A source line that compares a reason, as Node prints it above a stack trace.
 macro_rules! source_code {
     () => {
         r"[!=]==?\s{0,3}(?:\w{1,30}\.){0,3}(?:loggedout|connectionreplaced)\b"
@@ -115,7 +115,7 @@ macro_rules! source_code {
 }
 pub(super) use source_code;
 
-/// Source, and the end of a session of a person on a page of the bot's own.
+/// Source code, and a person whose session on the bot's own web page ended.
 const OTHER_SESSION: &str = concat!(
     source_code!(),
     r"|sesi.{1,3}n cerrada (?:correctamente|exitosamente|con .{1,2}xito|desde (?:ip\b|el auth|la web|el panel|el navegador))|",
@@ -125,7 +125,7 @@ const OTHER_SESSION: &str = concat!(
     r"sess.{1,3}o encerrada com sucesso|(?:session|device|instance) logged out success|dispositivo desconectado com sucesso"
 );
 
-/// Connections of another kind that are replaced, source, and the list of all reasons.
+/// Other kinds of connections that are replaced, source code, and the list of all reasons.
 const OTHER_CONNECTION: &str = concat!(
     source_code!(),
     r#"|^\s{0,8}["']?connectionreplaced["']?: 440,?\s{0,3}$|connectionlost\W{1,4}408\b|connectionreplaced (?:is|es|=)\W{1,3}440\b|"#,
@@ -133,10 +133,10 @@ const OTHER_CONNECTION: &str = concat!(
     r"connection ?replaced\W{1,4}(?:browser|tab)\b"
 );
 
-/// The signs that are shipped, from what libsignal, Baileys 6.7 to 7.0.0-rc14, the version after
-/// it, its Rust engine and bots print. libsignal writes to stderr, the logger (pino) to stdout,
-/// and no event to both: of a message in a known session libsignal gives the reason and pino
-/// only that none matched, of a first message only pino gives it.
+/// The shipped signs, from the output of libsignal, Baileys 6.7 to 7.0.0-rc14, the version after
+/// it, its Rust engine, and bots. libsignal writes to stderr and the logger (pino) to stdout, and
+/// no event is in both: for a message in a known session, libsignal gives the reason and pino only
+/// says that no session matched; for a first message only pino gives it.
 pub const SHIPPED: &[Pattern] = {
     use Severity::{Critical, Info, Warning};
     &[
@@ -463,7 +463,7 @@ pub const SHIPPED: &[Pattern] = {
     ]
 };
 
-/// A private key or a root key in the clear, as `console.info` and JSON print them.
+/// A private key or a root key in plain text, as `console.info` and JSON print it.
 pub(super) const SECRET: &str = concat!(
     r#"\b(?:privkey|rootkey|private(?:key)?)['"]?\s?:\s?"#,
     r#"(?:<buffer [0-9a-f]|uint8array\(|\{\s?['"]?type['"]?:\s?['"]buffer|['"][a-z0-9+/]{40})"#,

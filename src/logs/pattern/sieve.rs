@@ -1,4 +1,4 @@
-//! The first phase of matching: where in a chunk a line might hold something.
+//! The first phase of matching: finds the lines of a chunk that may contain a sign.
 
 use std::collections::BTreeSet;
 
@@ -10,13 +10,13 @@ use regex_syntax::hir::{
 
 use super::definition::{PatternError, build};
 
-/// A literal shorter than this stands in too many lines to look for.
+/// A shorter literal is in too many lines.
 const SHORTEST_LITERAL: usize = 4;
-/// More of them than this are no quicker than the expression.
+/// More literals than this are not faster than the expression.
 const MOST_LITERALS: usize = 192;
-/// So many are searched for in one pass.
+/// Number of literals that are searched for in one pass.
 const IN_ONE_PASS: usize = 32;
-/// Words that stand in too many lines to look for, if there is another.
+/// Words that are in too many lines, if there is another literal.
 const COMMON: [&str; 9] = [
     "session",
     "message",
@@ -28,7 +28,7 @@ const COMMON: [&str; 9] = [
     "with",
     "whatsapp",
 ];
-/// What is looked for beside the patterns: what the connection does, and why it ended.
+/// Literals in addition to those of the patterns: about the connection, and why it ended.
 const BESIDE: [&[u8]; 29] = [
     b"opened connection to wa",
     b"connection errored",
@@ -48,16 +48,16 @@ const BESIDE: [&[u8]; 29] = [
     b"desde el tel",
     b"celular",
     b"cerrado la ses",
-    // The first lines of a node; the rest of it may stand in the next chunk.
+    // The first lines of a node; the rest may be in the next chunk.
     b"stream:error",
     b"conflict",
-    // A line of journald's whose text is given as numbers.
+    // A line of journald whose text is written as numbers.
     b"\"message\":[",
-    // Parts of a line, of CRI and of journald.
+    // Parts of a line in CRI and journald.
     b" stdout p ",
     b" stderr p ",
     b"line-max",
-    // Disconnect reasons, where they are numbers by themselves.
+    // Disconnect reasons without a name.
     b"401",
     b"402",
     b"403",
@@ -65,27 +65,27 @@ const BESIDE: [&[u8]; 29] = [
     b"440",
 ];
 
-/// The first phase: where a line might be that holds something.
+/// The first phase: where a line with a sign may be.
 #[derive(Clone, Debug)]
 pub(super) enum Sieve {
-    /// Every pattern needs one of some literals.
+    /// Every pattern needs one of these literals.
     Literals(Vec<Searcher>),
-    /// One of them does not, or there are too many.
+    /// One of the patterns has no literal, or there are too many.
     Expression(Regex),
 }
 
-/// A search through one chunk.
+/// A search in one chunk.
 #[derive(Debug)]
 pub(super) struct Search<'a> {
     sieve: &'a Sieve,
     folded: &'a [u8],
-    /// What each pass has found last.
+    /// The last result of each pass.
     next: Vec<Option<usize>>,
 }
 
 impl Sieve {
-    /// For expressions that are folded already. Only whole records are judged, so it does not
-    /// matter where in a line the literal stands.
+    /// For expressions that are already in lower case. Only complete records are judged, so the
+    /// literal may be anywhere in a line.
     pub(super) fn new(expressions: &[Hir]) -> Result<Self, PatternError> {
         let literals: Option<Vec<_>> = expressions.iter().map(required).collect();
         if let Some(literals) = literals
@@ -93,25 +93,25 @@ impl Sieve {
         {
             return Ok(Self::Literals(searchers));
         }
-        // Literals where there are some: a record begins with one of its lines, and the others
-        // may stand in the next chunk.
+        // Use literals if there are some: a record begins with one of its lines, and the others may
+        // be in the next chunk.
         let mut all: Vec<Hir> = expressions.iter().map(literals_or_all).collect();
         all.extend(BESIDE.iter().map(|literal| Hir::literal(*literal)));
         let any = Hir::alternation(all);
         build(
-            // What is printed says itself what is matched on bytes.
+            // The printed form shows what is matched on bytes.
             |source: &str| RegexBuilder::new(source).build(),
             any.to_string().as_str(),
         )
         .map(Self::Expression)
     }
 
-    /// Whether it also finds what stands in an envelope: quotes are escaped there.
+    /// Whether it also finds text in an envelope, where quotes are escaped.
     pub(super) fn sees_through_envelopes(&self) -> bool {
         matches!(self, Self::Literals(_))
     }
 
-    /// Searches text folded to lower case.
+    /// Searches text in lower case.
     pub(super) fn search<'a>(&'a self, folded: &'a [u8]) -> Search<'a> {
         let passes = match self {
             Self::Literals(searchers) => searchers.len(),
@@ -126,13 +126,13 @@ impl Sieve {
 }
 
 impl Search<'_> {
-    /// Where the next such line might be, at or after `at`, which does not go back.
+    /// The position of the next such line at or after `at`, which never decreases.
     pub(super) fn find(&mut self, at: usize) -> Option<usize> {
         let folded = self.folded;
         match self.sieve {
             Sieve::Literals(searchers) => {
                 for (searcher, next) in searchers.iter().zip(&mut self.next) {
-                    // Nothing was searched yet where it is 0.
+                    // 0: not searched yet.
                     if next.is_some_and(|next| next < at || next == 0) {
                         *next = find_literal(searcher, folded, at);
                     }
@@ -181,7 +181,7 @@ fn searchers(mut literals: BTreeSet<Vec<u8>>) -> Option<Vec<Searcher>> {
     all.chunks(IN_ONE_PASS).map(Searcher::new).collect()
 }
 
-/// Literals of which every match holds one, in an envelope as well: without bytes that JSON
+/// Literals of which every match contains one, even in an envelope: without bytes that JSON
 /// escapes.
 fn required(hir: &Hir) -> Option<Vec<Vec<u8>>> {
     match hir.kind() {
@@ -200,7 +200,7 @@ fn required(hir: &Hir) -> Option<Vec<Vec<u8>>> {
             all.map(|all| all.concat())
                 .filter(|all| all.len() <= MOST_LITERALS)
         }
-        // The rarest one, as far as length tells.
+        // The rarest one, judged by its length.
         HirKind::Concat(subs) => subs
             .iter()
             .filter_map(required)
@@ -224,9 +224,8 @@ fn worth(literal: &[u8]) -> usize {
     literal.len()
 }
 
-/// The expression for text folded to lower case: it matches wherever the original matches
-/// the text as it was, and perhaps elsewhere. Literals become literals again, which is what
-/// makes the search fast.
+/// The expression for text in lower case: it matches wherever the original matches the original
+/// text, and perhaps elsewhere. Literals stay literals, which makes the search fast.
 pub(super) fn folded(hir: &Hir) -> Hir {
     match hir.kind() {
         HirKind::Empty => Hir::empty(),
@@ -260,7 +259,7 @@ pub(super) fn folded(hir: &Hir) -> Hir {
             class.difference(&upper);
             Hir::class(Class::Unicode(class))
         }
-        // What stands beside it in the file (`\r`, an escape) may not be in the record.
+        // The bytes beside it in the file (`\r`, an escape) may not be in the record.
         HirKind::Look(_) => Hir::empty(),
         HirKind::Repetition(repetition) => Hir::repetition(Repetition {
             sub: Box::new(folded(&repetition.sub)),

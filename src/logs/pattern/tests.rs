@@ -19,7 +19,7 @@ fn own(regex: &str) -> Pattern {
     }
 }
 
-/// What is found, one after the other.
+/// The signs, one after the other.
 fn scanned(patterns: &Patterns, text: &[u8]) -> Vec<RecordSigns> {
     let mut all = Vec::new();
     let mut state = ScanState::default();
@@ -81,7 +81,7 @@ fn one_event_counts_once() {
     );
 }
 
-/// What stands in front of a line in a log.
+/// Text before a line in a log.
 const PREFIXES: [&str; 11] = [
     "2026-11-23T18:16:57: ",
     "2026-11-23 23:47:29.822 +00:00: ",
@@ -160,13 +160,13 @@ fn a_code_counts_only_in_whatsapps_own_error() {
     }
 }
 
-/// Looking for literals is several times as quick as for an expression.
+/// Searching for literals is several times as fast as an expression.
 #[test]
 fn the_shipped_patterns_are_searched_for_by_literals() {
     assert!(shipped().sieve.sees_through_envelopes());
 }
 
-/// Its class includes the newline, but it sees one line at a time.
+/// Its class contains the newline, but it sees one line at a time.
 #[test]
 fn an_expression_of_the_configuration_matches_within_a_line() {
     let patterns = Patterns::shipped_and(&[own("\\W{2}a")]).unwrap();
@@ -174,8 +174,8 @@ fn an_expression_of_the_configuration_matches_within_a_line() {
     assert_eq!(patterns.judge(b"x\n  aXb").signs.len(), 1);
 }
 
-/// The lines of a record come in two chunks, and a pattern of the configuration is too short
-/// to search for.
+/// The lines of a record are in two chunks, and a pattern of the configuration is too short to
+/// search for.
 #[test]
 fn a_short_expression_of_the_configuration_hides_no_record() {
     let patterns = Patterns::shipped_and(&[own("b$")]).unwrap();
@@ -188,7 +188,7 @@ fn a_short_expression_of_the_configuration_hides_no_record() {
         patterns.scan(chunk.as_bytes(), &mut state, &mut Vec::new(), &mut sink);
     }
     assert!(!totals(&found).0.is_empty());
-    // One line without a carriage return, then one with.
+    // One line without a carriage return, then one with it.
     assert_eq!(totals(&scanned(&patterns, b"x\nb\r\n")).0.len(), 1);
 }
 
@@ -293,7 +293,7 @@ fn only_what_pino_says_tells_of_the_connection() {
         opened("[18:14:04.021] INFO (2): connection errored {\"class\":\"baileys\"}"),
         Some(false)
     );
-    // What somebody wrote to the bot.
+    // A message that someone sends to the bot.
     for text in [
         "hello INFO: connection closed",
         r#"\"msg\":\"connection closed\"}"#,
@@ -432,7 +432,7 @@ fn any_own() -> impl Strategy<Value = Vec<Pattern>> {
     })
 }
 
-/// Where text is split into chunks, after a newline.
+/// Positions at which text is split into chunks, after a newline.
 fn split(text: &[u8], places: &[prop::sample::Index]) -> Vec<usize> {
     let ends: Vec<usize> = (0..text.len()).filter(|at| text[*at] == b'\n').collect();
     let mut cuts: Vec<usize> = places
@@ -445,14 +445,14 @@ fn split(text: &[u8], places: &[prop::sample::Index]) -> Vec<usize> {
     cuts
 }
 
-/// How often each pattern, and in which form, and how many secret lines.
+/// Counts of each pattern and form, and of secret lines.
 fn totals(found: &[RecordSigns]) -> (Vec<(usize, bool, bool)>, u64, usize) {
     let at_the_end = &shipped().at_the_end;
     let mut signs: Vec<_> = found
         .iter()
         .flat_map(|found| found.signs.iter())
         .map(|sign| {
-            // The form of others is not looked at.
+            // The form matters only for patterns that page.
             let certain = sign.certain && at_the_end.contains(&sign.pattern);
             (sign.pattern, certain, sign.after_the_reason)
         })

@@ -1,26 +1,26 @@
-//! What stands before a line's text: dates of most formats, and what syslog, containers and
-//! process managers write there.
+//! Text before a line: dates of most formats, and what syslog, containers and process managers
+//! write there.
 
 use std::sync::LazyLock;
 
 use regex::bytes::Regex;
 
-/// A time of day, a zone.
+/// A time of day and a zone.
 const CLOCK: &str = r"\d{1,2}:\d\d(?::\d\d)?(?:[.,]\d{1,9})?(?: ?[AaPp]\.?[Mm]\b\.?)?";
 const ZONE: &str = r"(?: ?(?:Z\b|[+-]\d\d:?\d\d\b|(?:GMT|UTC)(?:[+-]\d{1,2}(?::?\d\d)?)?\b|[A-Z]{2,3}T\b|MSK\b|WIB\b|WITA\b)(?: \([A-Z][^)\n]{1,40}\))?)?";
 /// Names of days and months, in the languages of most bots.
 const DAY: &str = r"(?:(?i:mon|tue|wed|thu|fri|sat|sun|lun|mar|mi.{1,2}|jue|vie|s.{1,2}b|dom|seg|ter|qua|qui|sex)[a-z]{0,7}\.?,? +)?";
 const MONTH: &str = r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|ene|abr|ago|dic|dez|fev|mai|set|out|mei|agu|okt|des)[a-z]{0,7}\.?";
 
-/// The forms of a prefix.
+/// The kinds of prefixes.
 struct Forms {
-    /// Those that are taken off wherever they stand.
+    /// Removed wherever they occur.
     any: Regex,
-    /// Like `host program: `, but a sentence may look so as well.
+    /// Like `host program: `, but a sentence may have this form too.
     host: Regex,
-    /// A tag of a program that runs several others. A bot may write it as well.
+    /// A tag of a program that runs several others. A bot may write one as well.
     tag: Regex,
-    /// What shows that a tag is no part of the text.
+    /// Shows that a tag is not part of the text.
     after_a_tag: Regex,
     /// `pod container ` of stern.
     pod: Regex,
@@ -87,7 +87,7 @@ impl Forms {
 /// The indented lines of an error or an object.
 const CODE: &str = r#" +(?:at |[}\])]|["']?[\w$:.-]{1,60}["']?: |[{\[]\s*$|\[Symbol\(|isBoom)"#;
 
-/// Words that begin a sentence of the bot, where a host would stand.
+/// Words that begin a sentence of the bot, in the position of a host name.
 fn is_no_host(prefix: &[u8]) -> bool {
     static WORDS: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(concat!(
@@ -107,10 +107,10 @@ pub fn is_pretty_header(text: &[u8]) -> bool {
     HEADER.as_ref().is_some_and(|header| header.is_match(text))
 }
 
-/// Where the text behind a prefix begins, and whether the prefix says that the line continues.
+/// Where the text after a prefix begins, and whether the prefix says that the line continues.
 pub(super) fn prefix(text: &[u8]) -> Option<(usize, bool)> {
     static FORMS: LazyLock<Option<Forms>> = LazyLock::new(Forms::new);
-    // Every prefix begins with one of these: most other text is told apart here.
+    // Every prefix begins with one of these. This excludes most other text.
     if !text
         .first()
         .is_some_and(|byte| byte.is_ascii_alphanumeric() || b"<[@".contains(byte))

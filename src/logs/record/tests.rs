@@ -135,7 +135,7 @@ fn parts_are_known() {
         let unwrapped = unwrap(line.as_bytes());
         assert_eq!(unwrapped.partial, part, "{line}");
         assert_eq!(&*unwrapped.text, b"abc", "{line}");
-        // Those of other envelopes the search for literals finds.
+        // The search for literals finds those of other envelopes.
         let by_docker = line.contains("\"log\"") && may_be_docker_part(line.as_bytes());
         let by_literal = line.contains("stdout P ") || line.contains("line-max");
         assert!(!part || by_docker || by_literal, "{line}");

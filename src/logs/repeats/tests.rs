@@ -8,7 +8,7 @@ fn one_event_in_records_with_different_messages_counts_once() {
     let mut counted = |session: &Arc<str>, message, line| {
         u32::from(!repeats.is_repeat(session, 7, message, line))
     };
-    // Two sessions in one log, in turns.
+    // Two sessions in one log, alternating.
     let first = counted(&a, trace, 1) + counted(&b, trace, 2);
     let second = counted(&a, error, 3) + counted(&b, error, 4);
     assert_eq!((first, second), (2, 0));
@@ -18,7 +18,7 @@ fn one_event_in_records_with_different_messages_counts_once() {
     assert_eq!(counted(&a, end, 7), 0);
     assert_eq!(counted(&a, end, 8), 0);
     assert_eq!(counted(&a, end, 9), 1);
-    // Far away it is another event, whatever its message.
+    // Far away it is another event, whatever its message is.
     assert_eq!(counted(&a, end, 10 + NEAR_LINES), 1);
     assert!(repeats.is_reported(&a, &[1, 7], 20 + NEAR_LINES));
     assert!(!repeats.is_reported(&b, &[1, 7], 20 + NEAR_LINES));
@@ -35,7 +35,7 @@ fn little_is_remembered() {
     assert!(repeats.groups.len() <= MOST);
 }
 
-/// The sentence that a bot prints after the reason is no event of its own.
+/// The sentence that a bot prints after the reason is not another event.
 #[test]
 fn what_follows_the_reason_is_known_for_some_lines() {
     let mut repeats = Repeats::default();
@@ -62,7 +62,7 @@ fn what_follows_the_reason_is_known_for_some_lines() {
     assert_eq!(
         repeats.follows_reason(&a, 7, 2, &library),
         None,
-        "of one sentence only"
+        "for one sentence only"
     );
     for session in 0..1000 {
         repeats.note_reason(

@@ -11,7 +11,7 @@ fn known(names: &[&str]) -> KnownSessions {
     KnownSessions::of(names.iter().map(|name| Arc::from(*name)))
 }
 
-/// These logs are there, and these of them have shown a line of the library.
+/// These logs exist, and these of them contain a line of the library.
 fn seen(logs: &[&str], bots: &[&str]) -> LogsSeen {
     let of = |paths: &[&str]| programs(&paths.iter().map(PathBuf::from).collect::<Vec<_>>());
     LogsSeen {
@@ -119,7 +119,7 @@ fn one_session_and_one_program_need_no_configuration() {
         );
         assert_eq!(place(log, &["auth"], &seen(&two, &two[..1])), None);
     }
-    // pm2's own modules are no bots, unless they show a line of the library.
+    // pm2's own modules are not bots, unless they show a line of the library.
     let modules = ["/l/index-out.log", "/l/pm2-logrotate-out.log", "/l/pm2.log"];
     let only = Some(("auth".to_owned(), Rule::OnlyOne));
     assert_eq!(
@@ -134,7 +134,7 @@ fn one_session_and_one_program_need_no_configuration() {
         place(both[0], &["auth"], &seen(&modules, &modules[..2])),
         None
     );
-    // The log that waits for a line of the library is asked for one.
+    // A log that waits for a line of the library is searched for one.
     let wants = |sessions: &[&str], logs: &LogsSeen| {
         mapper().wants_evidence(Path::new(both[0]), &known(sessions), logs)
     };
@@ -169,7 +169,7 @@ fn the_name_of_the_directory() {
         None,
         "no line of the library"
     );
-    // A session that is called by two directories.
+    // A session whose name two directories have.
     let deep = ["/srv/alpha/beta/logs/app.log"];
     let named = |sessions: &[&str]| placed(&mapper(), deep[0], sessions, &seen(&deep, &deep));
     for sessions in [&["alpha-beta", "other"][..], &["alpha-beta", "beta"]] {
@@ -269,7 +269,7 @@ fn a_glob_takes_no_log_that_is_named_after_another_session() {
         is("ventas2", Some("ventas ventas2"))
     );
     assert_eq!(owner(&longer, "/l/ventas-out.log", &[]), is("ventas", None));
-    // It says the name.
+    // It contains the name.
     for glob in [
         "/l/index-*.log",
         "/l/index-out.log",
@@ -282,10 +282,10 @@ fn a_glob_takes_no_log_that_is_named_after_another_session() {
             "{glob}"
         );
     }
-    // Another one says the name.
+    // Another one contains the name.
     let two = [all[0], ("soporte", "/l/ventas-out.log")];
     assert_eq!(owner(&two, "/l/ventas-out.log", &[]), is("soporte", None));
-    // The directory is that of the session, and holds the logs of one program.
+    // The directory is named after the session and has the logs of one program only.
     let dir = [("ventas", "/srv/ventas/logs/*.log")];
     let log = "/srv/ventas/logs/bot-out.log";
     assert_eq!(owner(&dir, log, &[log]), is("ventas", Some("ventas bot")));
@@ -377,7 +377,7 @@ fn some(of: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>>
 }
 
 proptest! {
-    /// A log is placed at a known session only; without one there is none.
+    /// A log is assigned only to a known session; without one it has none.
     #[test]
     fn only_a_known_session(sessions in some(&NAMES), logs in some(&LOGS), bots in some(&LOGS)) {
         for log in LOGS {
@@ -387,7 +387,7 @@ proptest! {
         }
     }
 
-    /// A program that has shown no line of the library is placed by its name alone.
+    /// A program that has shown no line of the library is assigned by its name alone.
     #[test]
     fn nothing_is_guessed_without_evidence(sessions in some(&NAMES), logs in some(&LOGS)) {
         for log in LOGS {
@@ -396,7 +396,7 @@ proptest! {
         }
     }
 
-    /// By elimination a log is placed only with one session and one program.
+    /// By elimination a log is assigned only with one session and one program.
     #[test]
     fn one_of_each(sessions in some(&NAMES), logs in some(&LOGS), bots in some(&LOGS)) {
         let seen = seen(&logs, &bots);
@@ -408,7 +408,7 @@ proptest! {
         }
     }
 
-    /// Evidence and other logs never change the session that the name of a file tells.
+    /// Evidence and other logs never change the session that a file name tells.
     #[test]
     fn a_name_is_never_overruled(sessions in some(&NAMES), logs in some(&LOGS), bots in some(&LOGS)) {
         for log in LOGS {

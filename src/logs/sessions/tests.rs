@@ -117,7 +117,7 @@ fn one_session_and_no_other() {
 }
 
 proptest! {
-    /// What a look that is not complete left out never changes which sessions are known.
+    /// An incomplete listing never changes which sessions are known.
     #[test]
     fn an_incomplete_look_forgets_nothing(
         first in prop::collection::btree_set("[a-d]", 0..4),

@@ -94,7 +94,7 @@ fn what_is_committed_is_there_again() {
     use std::os::unix::fs::PermissionsExt;
     for entry in std::fs::read_dir(dir.path()).unwrap() {
         let mode = entry.unwrap().metadata().unwrap().permissions().mode() & 0o077;
-        assert_eq!(mode, 0, "nobody else reads it");
+        assert_eq!(mode, 0, "other users have no access");
     }
 }
 

@@ -8,6 +8,7 @@ use crate::folder::Found;
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Tier, accumulated_files};
 
+use super::super::insurance::store::limits_of;
 use super::super::runner;
 use super::{Exit, clean_recorded, context, fail, no_folder, preview, with_memory};
 
@@ -84,7 +85,7 @@ pub async fn clean_many(settings: Settings, tier: Option<Tier>, dry_run: bool) -
 async fn is_at(settings: &Settings, found: &Found, tier: Option<Tier>) -> Result<bool, String> {
     let Some(tier) = tier else { return Ok(true) };
     let inventory = runner::look(found).await.map_err(|e| e.to_string())?;
-    let limits = settings.limits(&found.session);
+    let limits = limits_of(settings, &found.session);
     let accumulated = accumulated_files(&inventory, limits.batch);
     Ok(limits.thresholds.tier(accumulated) >= Some(tier))
 }

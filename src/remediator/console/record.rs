@@ -6,16 +6,16 @@ use std::fmt::Write;
 use crate::cli::{print, table};
 use crate::config::Settings;
 
-use super::super::quarantine::RunId;
+use super::super::quarantine::QuarantineName;
 use super::super::store::Store;
 use super::super::store::audit::{FileShown, RunDetails, RunKey, StepShown};
 use super::{Exit, Output, fail, status_style};
 
 /// `runs show ID`: the journal's number, or the run's name.
 pub fn show(settings: &Settings, wanted: &str, output: Output) -> Exit {
-    let wanted = match (wanted.parse(), RunId::parse(wanted)) {
+    let wanted = match (wanted.parse(), QuarantineName::parse(wanted)) {
         (Ok(id), _) => RunKey::Id(id),
-        (_, Some(run)) => RunKey::Name(run.as_str().to_owned()),
+        (_, Some(name)) => RunKey::Name(name.as_str().to_owned()),
         _ => {
             return fail(&format!(
                 "{wanted:?} is neither the number nor the name of a run; `baileys_remediator runs` lists both"

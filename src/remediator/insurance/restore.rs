@@ -36,15 +36,15 @@ use crate::policy::insurance::{Known, Present, may_restore};
 use crate::policy::measure::{Batches, CLASSIC_BATCH, MODERN_BATCH};
 use crate::remediator::outcome::{RunError, RunOutcome};
 use crate::remediator::quarantine::{
-    LockedFolder, Obstacle, RunId, aborted, change, make_dir, obstacle, obstacle_io, open_beneath,
-    sync, write_record,
+    LockedFolder, Obstacle, QuarantineName, aborted, change, make_dir, obstacle, obstacle_io,
+    open_beneath, sync, write_record,
 };
 use crate::remediator::runner::{self, Context, Down};
 use crate::remediator::store::audit::{Fate, FileRecord, Step};
 use crate::remediator::store::runs::Ending;
 use crate::remediator::store::{BlockingStore, Store, StoreError};
 
-use super::store::{Copy, CopyStore, set_modified};
+use super::store::{Copy, CopyStore, limits_of, set_modified};
 
 mod record;
 mod recovery;
@@ -110,7 +110,7 @@ pub async fn restore(
     if let Some(stop) = refusal(verdict.state) {
         return Err(stop);
     }
-    let run = RunId::new(ctx.now());
+    let run = QuarantineName::new(ctx.now());
     let prepared = {
         let (ctx, folder, found, run) =
             (ctx.clone(), Arc::clone(&folder), found.clone(), run.clone());
@@ -237,7 +237,7 @@ fn prepare(
     folder: &Arc<LockedFolder>,
     found: &Found,
     inventory: &Inventory,
-    run: &RunId,
+    run: &QuarantineName,
     version: Option<u64>,
     force: bool,
 ) -> Result<PreparedRestore, RunError> {
@@ -266,7 +266,7 @@ fn prepare(
     let present_bytes = current
         .as_ref()
         .and_then(|current| current.bytes.as_deref());
-    let batch = Batches::of(inventory, ctx.settings.limits(&found.session).batch).guard;
+    let batch = Batches::of(inventory, limits_of(&ctx.settings, &found.session).batch).guard;
     let least = least_counter(folder, inventory, present_bytes, copy, &copies, batch)?;
     let (bytes, raised) = raise_counters(&copy.bytes, least)
         .map_err(|_| io("failed to raise the counters of this copy; choose another copy".into()))?;
@@ -466,7 +466,12 @@ fn least_counter(
         let doing = "looking for pre-keys in the quarantine";
         for entry in Dir::read_from(&quarantine).map_err(|e| obstacle(doing, e))? {
             let entry = entry.map_err(|e| obstacle(doing, e))?;
-            let Some(run) = entry.file_name().to_str().ok().and_then(RunId::parse) else {
+            let Some(run) = entry
+                .file_name()
+                .to_str()
+                .ok()
+                .and_then(QuarantineName::parse)
+            else {
                 continue;
             };
             let files = open_beneath(quarantine.as_fd(), run.as_str())

@@ -42,8 +42,8 @@ pub const MAX_COPIES: usize = 100;
 /// Shortest time between two updates of a copy's `seen` time.
 const MARK_EVERY: Duration = Duration::from_secs(86_400);
 /// Other processes hold the lock for milliseconds only.
-const LOCK_TRIES: u32 = 250;
-const LOCK_PAUSE: Duration = Duration::from_millis(20);
+const COPIES_LOCK_TRIES: u32 = 250;
+const COPIES_LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Characters that the name of a session's directory keeps unencoded.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'_').remove(b'-');
@@ -520,10 +520,10 @@ impl CopyStore {
     }
 
     fn lock(&self, dir: BorrowedFd<'_>) -> Result<(), CopyStoreError> {
-        for _ in 0..LOCK_TRIES {
+        for _ in 0..COPIES_LOCK_TRIES {
             match rustix::fs::flock(dir, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(()),
-                Err(Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+                Err(Errno::WOULDBLOCK) => std::thread::sleep(COPIES_LOCK_PAUSE),
                 Err(error) => return Err(self.error("locking the copies of creds.json", error)),
             }
         }
@@ -585,9 +585,9 @@ pub fn path_in(state: &Path) -> PathBuf {
     state.join(DIR)
 }
 
-/// The limits that hold for a session. Where a copy of its creds.json is kept, it had one, and
-/// its creds are not taken to be elsewhere. Reads the state directory only for a session that
-/// is configured so.
+/// The limits of a session, for all of the remediator: those of the configuration, but a session
+/// with a copy of its creds.json had one, so its creds are not elsewhere. Reads the state
+/// directory only for a session whose creds are configured to be elsewhere.
 pub fn limits_of(settings: &Settings, session: &SessionName) -> Limits {
     let mut limits = settings.limits(session);
     if limits.creds == CredsPlace::Elsewhere {

@@ -11,9 +11,12 @@ use clock::Clock;
 
 use crate::config::Insurance;
 use crate::folder::identity::{Identity, Insurable, insurable};
-use crate::folder::scan::{CREDS_LOOKS, CREDS_SECOND_LOOK, MAX_CREDS_BYTES, read_plain_file, stat};
+use crate::folder::scan::{
+    CREDS_LOOKS, CREDS_SECOND_LOOK, MAX_CREDS_BYTES, RACY, read_plain_file, stat,
+};
 use crate::folder::{Found, Shape, Stamp, Timestamp, creds};
 use crate::policy::insurance::{Holds, Kept, surplus};
+use crate::remediator::quarantine::DUE_FOR;
 use crate::remediator::runner::blocking;
 
 use super::restore;
@@ -22,12 +25,7 @@ use super::store::{CopyEntry, CopyStore};
 /// Sessions that are checked at the same time.
 const AT_ONCE: usize = 8;
 /// A check that takes longer hangs in its file system. The session is skipped until it ends.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(60);
-/// A copy is deleted only after it has been expired for this long by the monotonic clock, so
-/// that a wall clock that jumps ahead deletes nothing.
-const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
-/// A file that was written less than this long ago is read again even if `stat` is unchanged.
-const RACY: Duration = Duration::from_secs(2);
+const COPY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The state of the insurance after a check of all sessions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -255,7 +253,7 @@ impl CredsWatch {
             held(&watch.hanging).remove(found.session.as_str());
             looked
         });
-        match self.clock.timeout(LOOK_TIMEOUT, look).await {
+        match self.clock.timeout(COPY_TIMEOUT, look).await {
             Ok(looked) => (session, looked),
             Err(_) => {
                 tracing::error!(

@@ -13,9 +13,10 @@ use crate::folder::scan::{scan, scan_settled};
 use crate::folder::{FolderPath, Found, Looks, ReadCache};
 use crate::policy::ladder::Reading;
 use crate::policy::{CredsPlace, accumulated_files};
+use crate::remediator::insurance::store::limits_of;
 
 /// How long a look at one folder may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(3);
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Reads the folders, again and again; remembers what need not be read twice.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ impl FolderReader {
     pub fn new(settings: Arc<Settings>, clock: Clock) -> Self {
         Self {
             settings,
-            looks: Looks::default().with_timeout(LOOK_TIMEOUT),
+            looks: Looks::default().with_timeout(READ_TIMEOUT),
             caches: HashMap::new(),
             problems: ProblemLog::default(),
             clock,
@@ -47,7 +48,7 @@ impl FolderReader {
         let (mut readings, mut problems) = (Vec::new(), Vec::new());
         let mut caches = HashMap::new();
         for found in found {
-            let limits = self.settings.limits(&found.session);
+            let limits = limits_of(&self.settings, &found.session);
             let known = self.caches.remove(&found.place);
             // Later looks remember what creds.json said.
             let settles = known.is_none() && limits.creds == CredsPlace::Folder;

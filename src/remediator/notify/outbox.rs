@@ -6,15 +6,15 @@ use std::time::Duration;
 /// Reports that wait at most, and that one message holds; of more only their number is kept.
 pub const MAX_REPORTS: usize = 20;
 /// Characters of one report at most.
-const MAX_CHARS: usize = 300;
+const MAX_REPORT_CHARS: usize = 300;
 /// Between two messages. What is reported in between is one message.
 const BETWEEN: Duration = Duration::from_secs(60);
 /// Messages within an hour at most.
 const MAX_AN_HOUR: usize = 12;
 const HOUR: Duration = Duration::from_secs(3_600);
 /// After the first failure; it doubles with each further one.
-const BACKOFF: Duration = Duration::from_secs(60);
-const MAX_BACKOFF: Duration = Duration::from_secs(1_920);
+const SEND_BACKOFF: Duration = Duration::from_secs(60);
+const MAX_SEND_BACKOFF: Duration = Duration::from_secs(1_920);
 
 /// The reports that wait. Times are monotonic, from any start.
 #[derive(Debug, Default)]
@@ -37,7 +37,8 @@ impl Outbox {
                 continue;
             }
             let plain = report.chars().map(|c| if c.is_control() { ' ' } else { c });
-            self.waiting.push_back(plain.take(MAX_CHARS).collect());
+            self.waiting
+                .push_back(plain.take(MAX_REPORT_CHARS).collect());
         }
     }
 
@@ -81,9 +82,9 @@ impl Outbox {
 
     /// It could not be sent: it is tried again later, with what comes until then.
     pub fn failed(&mut self, now: Duration) {
-        let backoff = BACKOFF.saturating_mul(2u32.saturating_pow(self.failures));
+        let backoff = SEND_BACKOFF.saturating_mul(2u32.saturating_pow(self.failures));
         self.failures = self.failures.saturating_add(1);
-        self.not_before = now + backoff.min(MAX_BACKOFF);
+        self.not_before = now + backoff.min(MAX_SEND_BACKOFF);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::remediator::runner::blocking;
 /// A message is sent within this time, or it has failed.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// The answer of a webhook is read up to here.
-const MAX_ANSWER_BYTES: usize = 64 << 10;
+const MAX_REPLY_BYTES: usize = 64 << 10;
 
 /// Sends messages by the configured way.
 #[derive(Clone, Debug)]
@@ -75,7 +75,7 @@ async fn post(webhook: &NotifyWebhook, text: &str) -> Result<(), String> {
         Some(json) => ("application/json", filled(json, text).to_string()),
     };
     let client = &webhook.client;
-    let sent = client.post(&url, (kind, body), TIMEOUT, MAX_ANSWER_BYTES);
+    let sent = client.post(&url, (kind, body), TIMEOUT, MAX_REPLY_BYTES);
     sent.await.map_err(|error| error.to_string())
 }
 

@@ -12,7 +12,7 @@ use crate::remediator::webhook::LADDER;
 use super::answer::{PolledAlert, parse};
 
 /// Largest answer that is read, in bytes. A thousand alerts have about two million.
-const MAX_BODY_BYTES: usize = 8 << 20;
+const MAX_ALERTS_BYTES: usize = 8 << 20;
 /// The first poll comes within this time, or within the interval, so that hosts that start
 /// together do not ask together.
 const FIRST_WITHIN: Duration = Duration::from_secs(10);
@@ -61,7 +61,7 @@ impl Poller {
             let url = format!("{url}/api/v2/alerts?{query}");
             let (client, timeout) = (self.config.client.clone(), self.config.timeout);
             asked.spawn(async move {
-                let answer = client.get(&url, timeout, MAX_BODY_BYTES).await;
+                let answer = client.get(&url, timeout, MAX_ALERTS_BYTES).await;
                 let alerts = answer
                     .map_err(|error| error.to_string())
                     .and_then(|body| parse(&body));

@@ -16,7 +16,7 @@ use super::records::{
     DONE, Done, FILES, MoveOutcome, MoveRecord, PLAN, PlanRecord, StoredState, has_room, read_plan,
     remove_run_dir, stored_state, write_record,
 };
-use super::{LockedFolder, Obstacle, RunId, obstacle, obstacle_io};
+use super::{LockedFolder, Obstacle, QuarantineName, obstacle, obstacle_io};
 
 /// A run whose plan is written and whose files are still in the folder.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl LockedFolder {
     pub fn prepare(
         self: &Arc<Self>,
         plan: &Plan,
-        run: RunId,
+        name: QuarantineName,
         now: Timestamp,
         max_bytes: u64,
     ) -> Result<Prepared, Obstacle> {
@@ -41,8 +41,8 @@ impl LockedFolder {
             .quarantine(true)?
             .ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
         has_room(&self.stored_in(&quarantine)?, plan, max_bytes)?;
-        let dir = make_dir(quarantine.as_fd(), run.as_str(), true)?;
-        let prepared = self.write_plan(&dir, plan, &run, now).and_then(|written| {
+        let dir = make_dir(quarantine.as_fd(), name.as_str(), true)?;
+        let prepared = self.write_plan(&dir, plan, &name, now).and_then(|written| {
             // On an error the plan must go: recovery would carry it out after a restart.
             rustix::fs::fsync(&quarantine).map_err(|e| obstacle("saving the quarantine", e))?;
             Ok(written)
@@ -57,7 +57,7 @@ impl LockedFolder {
             }),
             Err(error) => {
                 // Best effort: the next start removes an empty run that stays.
-                let _ = remove_run_dir(quarantine.as_fd(), &run, dir.as_fd());
+                let _ = remove_run_dir(quarantine.as_fd(), &name, dir.as_fd());
                 Err(error)
             }
         }
@@ -67,18 +67,18 @@ impl LockedFolder {
         &self,
         dir: &OwnedFd,
         plan: &Plan,
-        run: &RunId,
+        name: &QuarantineName,
         now: Timestamp,
     ) -> Result<(PlanRecord, OwnedFd), Obstacle> {
         let files = make_dir(dir.as_fd(), FILES, true)?;
         check_noreplace(dir.as_fd(), files.as_fd())?;
         let mut moves = Vec::with_capacity(plan.moves.len());
         for planned in &plan.moves {
-            let Some(name) = planned.name.as_os_str().to_str() else {
+            let Some(file) = planned.name.as_os_str().to_str() else {
                 return Err(Obstacle::Io("a planned name is not UTF-8".into()));
             };
             moves.push(MoveRecord {
-                name: name.to_owned(),
+                name: file.to_owned(),
                 inode: planned.stamp.inode,
                 size: planned.stamp.size,
                 modified_ns: planned.stamp.modified.nanos(),
@@ -86,7 +86,7 @@ impl LockedFolder {
         }
         let record = PlanRecord {
             version: 1,
-            run: run.clone(),
+            run: name.clone(),
             made_ns: now.nanos(),
             mode: plan.mode.label().to_owned(),
             identity: self.identity().map(|identity| identity.to_string()),
@@ -100,14 +100,14 @@ impl LockedFolder {
     /// `allowed`, each only if it is unchanged. Removes a run without a plan.
     pub fn finish(
         self: &Arc<Self>,
-        run: &RunId,
+        name: &QuarantineName,
         allowed: &BTreeSet<FileName>,
         now: Timestamp,
     ) -> Result<Option<Done>, Obstacle> {
-        let (quarantine, dir) = self.open_run(run)?;
+        let (quarantine, dir) = self.open_run(name)?;
         match stored_state(dir.as_fd()) {
             StoredState::Empty => {
-                remove_run_dir(quarantine.as_fd(), run, dir.as_fd())?;
+                remove_run_dir(quarantine.as_fd(), name, dir.as_fd())?;
                 return Ok(None);
             }
             StoredState::Unfinished => {}
@@ -129,8 +129,8 @@ impl LockedFolder {
 }
 
 impl Prepared {
-    /// The run's name.
-    pub fn run(&self) -> &RunId {
+    /// The run's name in the quarantine.
+    pub fn name(&self) -> &QuarantineName {
         &self.record.run
     }
 
@@ -199,7 +199,7 @@ impl Prepared {
 
     /// An error after which files are in the quarantine.
     fn held(&self, error: &Obstacle) -> Obstacle {
-        let run = self.run();
+        let run = self.name();
         Obstacle::Io(format!(
             "{error}; files of run {run} are in the quarantine: put them back with: baileys_remediator undo {run}"
         ))

@@ -13,7 +13,7 @@ use crate::folder::{FileName, Kind, Stamp, Timestamp};
 use crate::policy::Plan;
 
 use super::files::{exists, open_beneath, sync, unlink, write_file};
-use super::{Obstacle, RunId, obstacle, obstacle_io};
+use super::{Obstacle, QuarantineName, obstacle, obstacle_io};
 
 pub(super) const PLAN: &str = "plan.json";
 pub(super) const DONE: &str = "done.json";
@@ -57,7 +57,7 @@ impl MoveRecord {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PlanRecord {
     pub(super) version: u32,
-    pub(super) run: RunId,
+    pub(super) run: QuarantineName,
     pub(super) made_ns: i64,
     pub(super) mode: String,
     /// Fingerprint of the identity that the folder had; none where creds.json does not tell.
@@ -130,7 +130,7 @@ pub struct Undone {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRun {
     /// Its name.
-    pub run: RunId,
+    pub name: QuarantineName,
     /// Its state.
     pub state: StoredState,
     /// Bytes it holds.
@@ -238,12 +238,12 @@ pub(in crate::remediator) fn write_record(
 /// directory that still holds one.
 pub(super) fn remove_run_dir(
     quarantine: BorrowedFd<'_>,
-    run: &RunId,
+    name: &QuarantineName,
     dir: BorrowedFd<'_>,
 ) -> Result<(), Obstacle> {
     let doing = "removing an ended run";
     let rmdir =
-        |at: BorrowedFd<'_>, name: &str| match rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR) {
+        |at: BorrowedFd<'_>, dir: &str| match rustix::fs::unlinkat(at, dir, AtFlags::REMOVEDIR) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(error) => Err(obstacle(doing, error)),
         };
@@ -264,7 +264,7 @@ pub(super) fn remove_run_dir(
     for record in leftovers.into_iter().chain([DONE, UNDONE, PURGED]) {
         unlink(dir, record)?;
     }
-    rmdir(quarantine, run.as_str())?;
+    rmdir(quarantine, name.as_str())?;
     sync(&[quarantine])
 }
 

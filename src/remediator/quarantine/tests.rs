@@ -79,7 +79,7 @@ fn a_planted_pipe_or_link_does_not_hang_or_mislead() {
     .unwrap();
     let folder = LockedFolder::lock(&sample.place).unwrap();
     folder
-        .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+        .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
         .unwrap()
         .cancel()
         .unwrap();
@@ -88,7 +88,7 @@ fn a_planted_pipe_or_link_does_not_hang_or_mislead() {
     fs::write(&victim, "whole").unwrap();
     fs::hard_link(&victim, &tmp).unwrap();
     folder
-        .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+        .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
         .unwrap();
     assert_eq!(fs::read(&victim).unwrap(), b"whole");
 }
@@ -98,11 +98,11 @@ fn a_planted_record_deletes_nothing() {
     let sample = Sample::new(&NAMES);
     let folder = LockedFolder::lock(&sample.place).unwrap();
     folder
-        .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+        .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
         .unwrap()
         .cancel()
         .unwrap();
-    let run = RunId::parse("20260101T000000Z-abcdef").unwrap();
+    let run = QuarantineName::parse("20260101T000000Z-abcdef").unwrap();
     let dir = sample.place.path().join(QUARANTINE_DIR).join(run.as_str());
     fs::create_dir_all(dir.join(FILES)).unwrap();
     let victim = sample.place.path().with_file_name("victim.txt");
@@ -148,9 +148,9 @@ fn a_restored_backup_can_be_undone() {
     let sample = Sample::new(&NAMES);
     let folder = LockedFolder::lock(&sample.place).unwrap();
     let prepared = folder
-        .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+        .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
         .unwrap();
-    let run = prepared.run().clone();
+    let run = prepared.name().clone();
     prepared.execute(now()).unwrap();
     // A copy has other inodes.
     let files = sample
@@ -179,7 +179,7 @@ fn one_odd_entry_does_not_block_the_quarantine() {
     let sample = Sample::new(&NAMES);
     let folder = LockedFolder::lock(&sample.place).unwrap();
     folder
-        .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+        .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
         .unwrap()
         .cancel()
         .unwrap();
@@ -194,7 +194,7 @@ fn one_odd_entry_does_not_block_the_quarantine() {
     .unwrap();
     assert_eq!(folder.stored().unwrap()[0].state, StoredState::Damaged);
     folder
-        .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+        .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
         .unwrap();
 }
 
@@ -219,9 +219,14 @@ fn there_and_back_again() {
     let before = fs::metadata(sample.place.path().join(NAMES[0])).unwrap();
     let folder = LockedFolder::lock(&sample.place).unwrap();
     let prepared = folder
-        .prepare(&sample.plan(&NAMES[..2]), RunId::new(now()), now(), MIB)
+        .prepare(
+            &sample.plan(&NAMES[..2]),
+            QuarantineName::new(now()),
+            now(),
+            MIB,
+        )
         .unwrap();
-    let run = prepared.run().clone();
+    let run = prepared.name().clone();
     assert!(sample.has(NAMES[0]), "nothing moves before execute");
     let done = prepared.execute(now()).unwrap().unwrap();
     assert_eq!(
@@ -272,7 +277,7 @@ fn meddle(meddle: impl FnOnce(&Path)) -> (Sample, Done) {
     let sample = Sample::new(&NAMES);
     let folder = LockedFolder::lock(&sample.place).unwrap();
     let prepared = folder
-        .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+        .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
         .unwrap();
     meddle(&sample.place.path());
     let done = prepared.execute(now()).unwrap().unwrap();
@@ -322,9 +327,9 @@ fn undo_never_replaces_a_newer_file() {
     let sample = Sample::new(&NAMES);
     let folder = LockedFolder::lock(&sample.place).unwrap();
     let prepared = folder
-        .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+        .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
         .unwrap();
-    let run = prepared.run().clone();
+    let run = prepared.name().clone();
     prepared.execute(now()).unwrap();
     fs::write(sample.place.path().join(NAMES[0]), "newer").unwrap();
     let undone = folder.undo(&run, now()).unwrap();
@@ -353,9 +358,9 @@ fn an_interrupted_run_is_finished_or_left() {
         let sample = Sample::new(&NAMES);
         let folder = LockedFolder::lock(&sample.place).unwrap();
         let prepared = folder
-            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
             .unwrap();
-        let run = prepared.run().clone();
+        let run = prepared.name().clone();
         assert!(matches!(
             prepared.move_one(&prepared.record.moves[0]),
             Ok(Moved::Yes)
@@ -383,9 +388,9 @@ fn an_undo_that_was_interrupted_is_never_rolled_forward() {
     let sample = Sample::new(&NAMES);
     let folder = LockedFolder::lock(&sample.place).unwrap();
     let prepared = folder
-        .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+        .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
         .unwrap();
-    let run = prepared.run().clone();
+    let run = prepared.name().clone();
     write_record(
         prepared.dir.as_fd(),
         UNDONE,
@@ -405,7 +410,7 @@ fn a_full_quarantine_refuses_before_anything_moves() {
     let sample = Sample::new(&NAMES);
     let folder = LockedFolder::lock(&sample.place).unwrap();
     let refused = folder
-        .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), 3)
+        .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), 3)
         .unwrap_err();
     assert_eq!(refused.label(), "quarantine_full");
     assert!(folder.stored().unwrap().is_empty());
@@ -421,7 +426,7 @@ fn a_planted_quarantine_is_not_used() {
     let folder = LockedFolder::lock(&sample.place).unwrap();
     assert_eq!(
         folder
-            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
             .unwrap_err()
             .label(),
         "io"
@@ -431,7 +436,7 @@ fn a_planted_quarantine_is_not_used() {
     fs::write(quarantine.join("holiday.jpg"), "").unwrap();
     assert_eq!(
         folder
-            .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+            .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
             .unwrap_err()
             .label(),
         "io"
@@ -453,9 +458,14 @@ fn retention_deletes_only_what_it_moved_and_only_when_due() {
     let sample = Sample::new(&NAMES);
     let folder = LockedFolder::lock(&sample.place).unwrap();
     let prepared = folder
-        .prepare(&sample.plan(&NAMES[..2]), RunId::new(now()), now(), MIB)
+        .prepare(
+            &sample.plan(&NAMES[..2]),
+            QuarantineName::new(now()),
+            now(),
+            MIB,
+        )
         .unwrap();
-    let run = prepared.run().clone();
+    let run = prepared.name().clone();
     let month = Duration::from_secs(30 * 86_400);
     drop(prepared);
     let late = now().plus(month * 2);
@@ -494,7 +504,7 @@ fn a_cancelled_plan_leaves_no_trace() {
     let sample = Sample::new(&NAMES);
     let folder = LockedFolder::lock(&sample.place).unwrap();
     folder
-        .prepare(&sample.plan(&NAMES), RunId::new(now()), now(), MIB)
+        .prepare(&sample.plan(&NAMES), QuarantineName::new(now()), now(), MIB)
         .unwrap()
         .cancel()
         .unwrap();
@@ -517,8 +527,8 @@ fn nfs_is_refused() {
 
 #[test]
 fn run_ids_never_carry_a_path() {
-    let id = RunId::new(now());
-    assert_eq!(RunId::parse(id.as_str()), Some(id));
+    let id = QuarantineName::new(now());
+    assert_eq!(QuarantineName::parse(id.as_str()), Some(id));
     for bad in [
         "",
         "../../etc",
@@ -526,7 +536,7 @@ fn run_ids_never_carry_a_path() {
         "20261123T201510Z-4f2a91/",
         "20261123T201510Z/4f2a91",
     ] {
-        assert_eq!(RunId::parse(bad), None, "{bad}");
+        assert_eq!(QuarantineName::parse(bad), None, "{bad}");
     }
 }
 
@@ -546,9 +556,9 @@ fn once_halted_nothing_moves_in_either_direction() {
 
     // Halted between the plan and its first move: a waiting thread gets no permit.
     let prepared = folder
-        .prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20)
+        .prepare(&sample.plan(&names), QuarantineName::new(now), now, 1 << 20)
         .unwrap();
-    let run = prepared.run().clone();
+    let run = prepared.name().clone();
     let moving = halt.permit().unwrap();
     let mover = std::thread::spawn(move || prepared.execute(now).map(Option::unwrap));
     halt.halt();
@@ -579,9 +589,9 @@ fn once_halted_nothing_moves_in_either_direction() {
     drop(halted);
     let folder = LockedFolder::lock(&sample.place).unwrap();
     let prepared = folder
-        .prepare(&sample.plan(&names), RunId::new(now), now, 1 << 20)
+        .prepare(&sample.plan(&names), QuarantineName::new(now), now, 1 << 20)
         .unwrap();
-    let run = prepared.run().clone();
+    let run = prepared.name().clone();
     assert_eq!(
         prepared.execute(now).unwrap().unwrap().outcome,
         MoveOutcome::Moved

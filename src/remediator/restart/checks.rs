@@ -9,16 +9,17 @@ use crate::connection::State;
 use crate::control::{Observation, Service};
 use crate::folder::{Found, SessionName};
 use crate::policy::guard::CleanupMode;
-use crate::policy::{Breaker, RestartBudget, StopInputs, StopRefusal, Stopped, Tier, may_stop};
+use crate::policy::{RestartBudget, StopInputs, StopRefusal, Stopped, Tier, may_stop};
 use crate::remediator::insurance::stop as insurance;
+use crate::remediator::insurance::store::limits_of;
 use crate::remediator::outcome::RunError;
 use crate::remediator::runner::{self, Folders};
 use crate::remediator::store::audit::Step;
 use crate::remediator::store::runs::{Ending, Run};
 use crate::remediator::store::{BlockingStore, Store, StoreError};
 
+use super::coordinator::RestartCoordinator;
 use super::driver::observe;
-use super::leases::RestartCoordinator;
 use super::state::{Restart, Trigger};
 
 /// Time limit for the connection check of all sessions of a service, and how many run at once.
@@ -70,15 +71,6 @@ pub fn budget(service: &Service, stops: &[Stopped]) -> RestartBudget {
 }
 
 impl RestartCoordinator {
-    fn breaker(&self) -> Breaker {
-        let configured = self.ctx.settings.breaker;
-        Breaker {
-            services: configured.services,
-            share: configured.share,
-            within: configured.within,
-        }
-    }
-
     pub(super) fn fleet(&self, known: &[Found]) -> usize {
         let sessions = known.iter().map(|found| &found.session);
         self.ctx.settings.services.names(sessions).len()
@@ -102,13 +94,13 @@ impl RestartCoordinator {
             })
             .cloned()
             .collect();
-        self.breaker().lets(&counted, service, fleet)
+        self.ctx.settings.breaker.lets(&counted, service, fleet)
     }
 
     /// Opens the breaker.
     pub(super) async fn open_breaker(&self, known: &[Found]) -> RunError {
         let now = self.ctx.moment();
-        let breaker = self.breaker();
+        let breaker = self.ctx.settings.breaker;
         let limit = breaker.limit(self.fleet(known));
         let reason = format!(
             "more than {limit} services in an emergency within {}",
@@ -266,7 +258,7 @@ impl RestartCoordinator {
                 Ok::<_, StoreError>((store.restarts().stops(now)?, store.pause().resumed(now)?))
             })
             .await?;
-        let limits = settings.limits(&found.session);
+        let limits = limits_of(settings, &found.session);
         let tier = run.tier.as_deref().and_then(Tier::from_label);
         let immovable = runner::immovable(found, &inventory).await?;
         let inputs = StopInputs {

@@ -10,13 +10,13 @@ use crate::folder::Found;
 use crate::policy::guard::CleanupMode;
 use crate::policy::{CleanRequest, Tier};
 use crate::remediator::outcome::{RunError, RunResult};
-use crate::remediator::quarantine::{Halt, RunId, look_up};
+use crate::remediator::quarantine::{Halt, QuarantineName, look_up};
 use crate::remediator::runner::{self, Down, blocking};
 use crate::remediator::store::audit::{Fate, FileRecord};
 use crate::remediator::store::runs::{Action, Ending, Run};
 use crate::remediator::store::{BlockingStore, StoreError};
 
-use super::leases::RestartCoordinator;
+use super::coordinator::RestartCoordinator;
 use super::machine::{GRACE, LOOK_EVERY};
 
 /// A source may still report `connected` for this long after the process is gone.
@@ -224,11 +224,11 @@ impl RestartCoordinator {
 
 /// Completes the record of a run that was aborted.
 async fn look_what_moved(clock: &Clock, found: &Found, ending: &mut Ending) {
-    let Some(run) = ending.run.as_deref().and_then(RunId::parse) else {
+    let Some(name) = ending.run.as_deref().and_then(QuarantineName::parse) else {
         return;
     };
     let place = found.place.clone();
-    let looked = blocking(move || look_up(&place, &run));
+    let looked = blocking(move || look_up(&place, &name));
     if let Ok(Ok(Some(there))) = clock.timeout(GRACE, looked).await {
         ending.moves = FileRecord::found(&there.moves, Fate::Moved, Fate::Left);
         ending.files = there.files;

@@ -1,303 +1,188 @@
-//! Runs the restarts of services: at most one restart of a service at a time in this process,
-//! and those that were pending when the program started.
+//! The state that the restarts of all services share: their leases, the runs that they claimed,
+//! and their tasks. `run` begins a restart, `resume` resumes those that are pending.
 
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
-use crate::control::Service;
-use crate::folder::{Found, SessionName, Timestamp};
-use crate::remediator::insurance::stop::RESTORE_TIMEOUT;
-use crate::remediator::outcome::RunError;
-use crate::remediator::runner::blocking;
-use crate::remediator::store::runs::{Ending, Run};
+use crate::folder::Found;
+use crate::remediator::outcome::{RunError, RunResult};
+use crate::remediator::runner::Context;
+use crate::remediator::store::{BlockingStore, StoreError};
 
-use super::checks::Siblings;
-use super::driver::{Driver, LiveRun};
-use super::folder_record;
-use super::leases::HALTS_WITHIN;
-pub use super::leases::{RestartCoordinator, RestartResult};
-use super::machine::{GRACE, LOCK_EVERY, SHOWS_WITHIN};
-use super::state::{Event, Forbids, HandedTo, Phase, Restart, Times, Trigger};
+use super::leases::{Leases, ServiceLease};
+use super::state::{Restart, RestartEnd, RestartId};
 
-/// Failed actions are retried at least this often.
-const RETRY_EVERY: Duration = Duration::from_secs(60);
+/// Time limit of one folder's clean-up while its bot is down.
+pub(super) const CLEAN_TIMEOUT: Duration = Duration::from_secs(120);
+/// Time limit of all clean-ups of one restart together.
+pub(super) const ALL_CLEAN_TIMEOUT: Duration = Duration::from_secs(300);
+/// The start begins this long after the service is gone at the latest, even while a disk or a
+/// source does not answer.
+pub(super) const DOWN_FOR_AT_MOST: Duration = Duration::from_secs(600);
+/// Time limit of the move that is under way when the start is due. A move that takes longer is
+/// on a file system that hangs; no other move follows it.
+pub(super) const HALTS_WITHIN: Duration = Duration::from_secs(30);
+/// Time limit of a clean-up of another session of the same process that began earlier; after
+/// it the run returns to the queue.
+const OTHERS_END_WITHIN: Duration = Duration::from_secs(120);
 
-impl RestartCoordinator {
-    /// Starts a driver. `false` during a shutdown, because nothing would wait for the driver.
-    fn spawn(&self, driver: Driver, first: Event) -> bool {
-        let mut drivers = self.drivers();
-        if *self.leaving.borrow() {
-            return false;
+/// The result of a run that might restart a service.
+#[derive(Debug)]
+pub enum RestartResult {
+    /// The service is being stopped or started; wait.
+    Busy,
+    /// It need not be stopped: it is down already, or its bot is disconnected.
+    NeedsNoStop,
+    /// It was handled.
+    Ended(RunResult),
+}
+
+/// How long a bot may be kept down. Shorter in tests only.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub clean: Duration,
+    pub all_clean: Duration,
+    pub down: Duration,
+    /// How long a stop waits for other runs on the same process.
+    pub others: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            clean: CLEAN_TIMEOUT,
+            all_clean: ALL_CLEAN_TIMEOUT,
+            down: DOWN_FOR_AT_MOST,
+            others: OTHERS_END_WITHIN,
         }
-        while drivers.try_join_next().is_some() {}
-        drivers.spawn(driver.drive(first));
-        true
-    }
-
-    fn times(&self, service: &Service) -> Times {
-        Times {
-            stop: service.stop_timeout,
-            gone: service.gone_timeout,
-            start: service.start_timeout,
-            shows: shows_within(service),
-            connect: service.connect_timeout,
-            clean: self.bounds.down + HALTS_WITHIN + RESTORE_TIMEOUT * 2 + GRACE,
-            retry: self.ctx.settings.armed.look_every.min(RETRY_EVERY),
-        }
-    }
-
-    /// Restarts the service if the checks allow it, and cleans in between.
-    pub async fn run(
-        self: &Arc<Self>,
-        run: &Run,
-        found: &Found,
-        service: Service,
-        trigger: Trigger,
-        known: &[Found],
-        ending: &mut Ending,
-    ) -> RestartResult {
-        let name = service.name.clone();
-        let result = self
-            .restart(run, found, service, trigger, known, ending)
-            .await;
-        if matches!(result, RestartResult::Busy) {
-            let until = self.ctx.clock.now() + LOCK_EVERY;
-            let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-            waits.insert(name, until);
-        }
-        result
-    }
-
-    async fn restart(
-        self: &Arc<Self>,
-        run: &Run,
-        found: &Found,
-        service: Service,
-        trigger: Trigger,
-        known: &[Found],
-        ending: &mut Ending,
-    ) -> RestartResult {
-        let Some(lease) = self.lease(&service.name) else {
-            return RestartResult::Busy;
-        };
-        let _one_window_at_a_time = match trigger {
-            Trigger::Emergency => None,
-            Trigger::Window => match self.window.try_lock() {
-                Ok(slot) => Some(slot),
-                Err(_) => return RestartResult::NeedsNoStop,
-            },
-        };
-        match self.ctx.ask(|store| store.restarts().pending()).await {
-            Ok(pending) if pending.iter().any(|one| one.service == service.name) => {
-                return RestartResult::Busy;
-            }
-            Ok(_) => {}
-            Err(error) => return RestartResult::Ended(Err(error.into())),
-        }
-        match self.others_have_ended(run, found, &service, known).await {
-            Ok(true) => {}
-            Ok(false) => return RestartResult::Busy,
-            Err(error) => return RestartResult::Ended(Err(error.into())),
-        }
-        let decided = Timestamp::of(&self.ctx.clock).nanos();
-        let (name, session) = (&service.name, found.session.as_str());
-        let times = self.times(&service);
-        let state = Restart::new(name, session, run.id, trigger, decided, times);
-        let mut driver = Driver::new(self, lease, Some(service), known, state);
-        let (sender, result) = oneshot::channel();
-        driver.live = Some(LiveRun {
-            run: run.clone(),
-            found: found.clone(),
-            ending: ending.clone(),
-            error: None,
-            needs_no_stop: false,
-            cleaned: None,
-            siblings: Siblings::default(),
-            sibling_runs: Arc::default(),
-            result: sender,
-        });
-        // In a separate task, so that the service is started again even if this task ends.
-        if !self.spawn(driver, Event::Alert) {
-            return RestartResult::Busy;
-        }
-        match result.await {
-            Ok((result, told)) => {
-                *ending = told;
-                result
-            }
-            Err(_) => RestartResult::Ended(Err(RunError::BrokeOff("its task ended".into()))),
-        }
-    }
-
-    /// Resumes pending restarts and those whose sessions are not back: at the start of the
-    /// program, and at each later call. Skips restarts that are under way.
-    pub async fn resume_pending_restarts(self: &Arc<Self>, known: &[Found]) {
-        self.resume(known, false).await;
-    }
-
-    pub(super) async fn resume(self: &Arc<Self>, known: &[Found], only_start: bool) {
-        let read = self.ctx.ask(|store| store.restarts().all()).await;
-        let mut all = match read {
-            Ok(all) => all,
-            Err(error) => {
-                tracing::error!("failed to load pending restarts: {error}");
-                Vec::new()
-            }
-        };
-        use std::sync::atomic::Ordering::Relaxed;
-        // Only once, as soon as a folder is found, because a mount may appear late.
-        if !known.is_empty()
-            && !self.looked_in_folders.load(Relaxed)
-            && let Some(lost) = self.lost(known, &all).await
-        {
-            self.looked_in_folders.store(true, Relaxed);
-            all.extend(lost);
-        }
-        for state in all {
-            let Some(lease) = self.lease(&state.service) else {
-                continue;
-            };
-            // It may have ended since it was read.
-            let (name, phase) = (state.service.clone(), state.phase);
-            let still = self.ctx.ask(move |store| store.restarts().of(&name)).await;
-            let mut state = match still {
-                Ok(Some(still)) => still,
-                Ok(None) if phase != Phase::Released && !state.adopted => continue,
-                _ => state,
-            };
-            state.adopted = false;
-            let end = self.over().get(&state.id()).copied();
-            if let Some(end) = end {
-                if let Err(error) = self.forget(&state, end).await {
-                    let service = &state.service;
-                    tracing::error!(
-                        service,
-                        "failed to delete the record of a restart that is over; retrying: {error}"
-                    );
-                }
-                continue;
-            }
-            // Do not wait for a session whose folder was removed. If no folder is left, a mount
-            // may be missing.
-            if !known.is_empty() {
-                let is_here = |name: &str| known.iter().any(|found| found.session.as_str() == name);
-                state.waiting.retain(|one| is_here(&one.session));
-            }
-            let service = self.service_of(&state, known);
-            let forbids = match &service {
-                None => Some(Forbids::Removed),
-                Some(service) if !service.may_restart() => Some(Forbids::NotAllowed),
-                Some(_) => None,
-            };
-            let first = match (forbids, state.phase) {
-                (Some(how), Phase::HandedOver(HandedTo::Config(Forbids::Removed)))
-                    if how == Forbids::Removed =>
-                {
-                    let (service, session) = (&state.service, &state.session);
-                    tracing::error!(service, session, "{}", how.text());
-                    Event::OwnRestart
-                }
-                (Some(how), _) => Event::Forbidden(how),
-                (None, Phase::HandedOver(HandedTo::Config(_))) => Event::Configured,
-                (None, _) => Event::OwnRestart,
-            };
-            if let Some(service) = &service {
-                state.times = self.times(service);
-            }
-            if !state.phase.is_pending() && only_start {
-                continue;
-            }
-            if state.phase.is_pending() {
-                let (service, phase) = (&state.service, state.phase.label());
-                tracing::warn!(service, phase, "resuming a pending restart");
-            }
-            if state.call_may_be_under_way(super::driver::now(&self.ctx.clock)) {
-                let service = &state.service;
-                tracing::warn!(service, "an earlier call may be under way; waiting for it");
-            }
-            let mut driver = Driver::new(self, lease, service, known, state);
-            driver.only_start = only_start;
-            self.spawn(driver, first);
-        }
-    }
-
-    /// Looks up the service by the session of the restart or, if that matches another entry of
-    /// `processes` now, by another session of the service.
-    fn service_of(&self, state: &Restart, known: &[Found]) -> Option<Service> {
-        let named = |session: &SessionName| {
-            let service = self.ctx.settings.services.observed(session);
-            service.filter(|service| service.name == state.service)
-        };
-        let own = SessionName::from_text(&state.session);
-        named(&own).or_else(|| known.iter().find_map(|found| named(&found.session)))
-    }
-
-    /// Restarts that are recorded in the quarantines, and whose run is not in the journal.
-    /// `None`: the folders did not answer in time.
-    async fn lost(&self, known: &[Found], on_record: &[Restart]) -> Option<Vec<Restart>> {
-        let (known, state_path) = (known.to_vec(), self.ctx.settings.state_path.clone());
-        let read = blocking(move || {
-            let states = known.into_iter().filter_map(|found| {
-                let state = folder_record::read(&found, &state_path)?;
-                Some((found.session, state))
-            });
-            states.collect::<Vec<_>>()
-        });
-        // A hung file system must not keep other bots down.
-        let found = self.ctx.clock.timeout(GRACE, read).await.ok()?;
-        // A record is valid only for the service of its own folder.
-        let services = &self.ctx.settings.services;
-        let is_its_own = |(session, state): &(SessionName, Restart)| {
-            let is_its_own = match services.of(session) {
-                Some(service) => service.name == state.service,
-                None => state.session == session.as_str(),
-            };
-            if !is_its_own {
-                tracing::error!(
-                    %session,
-                    service = state.service,
-                    "not resuming the restart recorded in the folder of this session, because the configuration assigns another service to the session; check whether the bot runs"
-                );
-            }
-            is_its_own
-        };
-        let mut found: Vec<Restart> = found
-            .into_iter()
-            .filter(is_its_own)
-            .map(|(_, state)| state)
-            .collect();
-        found.sort_by(|a, b| (&a.service, b.awaited).cmp(&(&b.service, a.awaited)));
-        found.dedup_by(|a, b| a.service == b.service);
-        let mut lost = Vec::new();
-        for mut state in found {
-            let is_on_record = on_record.iter().any(|one| one.service == state.service);
-            let asked = state.clone();
-            let is_over = self
-                .ctx
-                .ask(move |store| store.restarts().knows_run_of(&asked))
-                .await
-                .unwrap_or(false);
-            if !is_on_record && !is_over && state.phase.is_pending() {
-                let service = &state.service;
-                tracing::error!(
-                    service,
-                    "the journal has lost this restart; resuming it from the quarantine"
-                );
-                state.adopted = true;
-                lost.push(state);
-            }
-        }
-        Some(lost)
     }
 }
 
-/// Time from the end of a start until the process shows.
-pub(super) fn shows_within(service: &Service) -> Duration {
-    match service.shows_at_once() {
-        true => SHOWS_WITHIN,
-        false => service.start_timeout,
+/// Runs at most one restart of each service at a time, and keeps their tasks.
+#[derive(Debug)]
+pub struct RestartCoordinator {
+    pub(super) ctx: Context,
+    pub(super) bounds: Bounds,
+    leases: Arc<Leases>,
+    claimed: Mutex<BTreeSet<i64>>,
+    /// Services with a run that returned to the queue, and until when it stays there.
+    pub(super) waits: Mutex<BTreeMap<String, Instant>>,
+    /// Restarts that are over but may still be in the journal.
+    over: Mutex<BTreeMap<RestartId, RestartEnd>>,
+    pub(super) window: tokio::sync::Mutex<()>,
+    pub(super) leaving: watch::Sender<bool>,
+    drivers: Mutex<JoinSet<()>>,
+    /// Whether the folders were searched for records that the journal has lost.
+    pub(super) looked_in_folders: std::sync::atomic::AtomicBool,
+}
+
+impl RestartCoordinator {
+    /// A coordinator for the services of `ctx`.
+    pub fn new(ctx: Context) -> Arc<Self> {
+        Arc::new(Self::within(ctx, Bounds::default()))
+    }
+
+    pub(super) fn within(ctx: Context, bounds: Bounds) -> Self {
+        Self {
+            ctx,
+            bounds,
+            leases: Arc::default(),
+            claimed: Mutex::default(),
+            waits: Mutex::default(),
+            over: Mutex::default(),
+            window: tokio::sync::Mutex::default(),
+            leaving: watch::Sender::new(false),
+            drivers: Mutex::default(),
+            looked_in_folders: std::sync::atomic::AtomicBool::new(false),
+        }
+    }
+
+    /// Runs that a restart of the same process performs along with its own; recovery must not
+    /// take them for interrupted.
+    pub fn claimed(&self) -> std::sync::MutexGuard<'_, BTreeSet<i64>> {
+        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Services whose runs returned to the queue a moment ago; they are not tried at once.
+    fn waiting_services(&self) -> Vec<String> {
+        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.ctx.clock.now();
+        waits.retain(|_, until| *until > now);
+        waits.keys().cloned().collect()
+    }
+
+    pub(super) fn over(&self) -> std::sync::MutexGuard<'_, BTreeMap<RestartId, RestartEnd>> {
+        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// This restart is over: it is never resumed, also while its record cannot be deleted.
+    pub(super) fn mark_over(&self, state: &Restart, end: RestartEnd) {
+        self.over().insert(state.id(), end);
+    }
+
+    /// Deletes the record of a restart that is over. Until that works it is tried again.
+    pub(super) async fn forget(&self, state: &Restart, end: RestartEnd) -> Result<(), RunError> {
+        let asked = state.clone();
+        let forgotten = self
+            .ctx
+            .ask(move |store| store.restarts().forget(&asked, end))
+            .await;
+        if forgotten.is_ok() {
+            self.over().remove(&state.id());
+        }
+        forgotten.map_err(RunError::from)
+    }
+
+    pub(super) fn lease(&self, service: &str) -> Option<ServiceLease> {
+        self.leases.take(service)
+    }
+
+    /// Whether the program is to end.
+    pub(super) fn leaving(&self) -> watch::Receiver<bool> {
+        self.leaving.subscribe()
+    }
+
+    /// The program is to end: what has begun is finished, as far as it can be.
+    pub async fn leave(&self) {
+        self.leaving.send_replace(true);
+        self.drained().await;
+    }
+
+    pub(super) fn drivers(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
+        self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until every restart has ended or was left.
+    pub(super) async fn drained(&self) {
+        let mut drivers = std::mem::take(&mut *self.drivers());
+        while drivers.join_next().await.is_some() {}
+    }
+
+    /// The sessions whose service is being stopped or started: no other run may clean
+    /// them. Blocks.
+    pub fn busy_sessions(
+        &self,
+        store: &BlockingStore<'_>,
+        known: &[Found],
+    ) -> Result<Vec<String>, StoreError> {
+        let mut busy = self.leases.services();
+        busy.extend(self.waiting_services());
+        let pending = store.lock().restarts().pending()?;
+        busy.extend(pending.into_iter().map(|state| state.service));
+        if busy.is_empty() {
+            return Ok(Vec::new());
+        }
+        let services = &self.ctx.settings.services;
+        let names = services.names(known.iter().map(|found| &found.session));
+        let sessions = names
+            .into_iter()
+            .filter(|(name, _)| busy.contains(name))
+            .flat_map(|(_, all)| all);
+        Ok(sessions.map(|session| session.to_string()).collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Performs the effects of the state machine. `serve` and the recovery after a crash stop and
 //! start services only here.
 
+mod call;
 mod call_lock;
 mod effect_output;
 mod locks;
@@ -27,19 +28,21 @@ use crate::remediator::store::runs::{Ending, Run};
 
 use super::checks::Siblings;
 use super::cleaning::{CleanJob, SiblingRun};
+use super::coordinator::{RestartCoordinator, RestartResult};
 use super::folder_record;
-use super::leases::{RestartCoordinator, RestartResult, ServiceLease};
+use super::leases::ServiceLease;
 use super::machine::{self, LOOK_EVERY, PERSIST_WITHIN};
 use super::state::{
     CallKind, CheckResult, Effect, Event, Forbids, HandedTo, Look, Phase, Restart, RestartEnd,
     Returned, Seen, Sources, Trigger, WaitingSession,
 };
 
+pub(super) use call::call;
 use effect_output::{EffectOutput, SavedRestart, refused};
 pub use looks::now;
 #[cfg(test)]
 pub(super) use looks::{OBSERVED_WITHIN, who_is_alive};
-pub(super) use looks::{call, end_moves, observe, other_call_may_be_under_way, presence};
+pub(super) use looks::{end_moves, observe, other_call_may_be_under_way, presence};
 use looks::{is_paused, who_is_back};
 
 /// The run for which the service is restarted, until its outcome is reported.

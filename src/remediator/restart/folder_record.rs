@@ -25,7 +25,7 @@ const NEW: &str = "restart.json.tmp";
 /// The record of a call that an operator's command makes, while that is under way.
 const OPERATOR: &str = "operator.json";
 const OPERATOR_NEW: &str = "operator.json.tmp";
-const MAX_BYTES: u64 = 1 << 20;
+const MAX_RESTART_BYTES: u64 = 1 << 20;
 
 #[derive(Deserialize, Serialize)]
 struct RestartRecord {
@@ -126,7 +126,7 @@ fn read_now<T: DeserializeOwned>(place: &FolderPath, name: &str) -> Option<T> {
         return None;
     }
     let mut text = Vec::new();
-    file.take(MAX_BYTES).read_to_end(&mut text).ok()?;
+    file.take(MAX_RESTART_BYTES).read_to_end(&mut text).ok()?;
     serde_json::from_slice(&text).ok()
 }
 

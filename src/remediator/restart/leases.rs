@@ -1,207 +1,41 @@
-//! What the restarts of all services share: who has which service, what was claimed, and the
-//! tasks that work on them.
+//! Leases: which services this process is stopping or starting now.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-
-use crate::folder::Found;
-use crate::remediator::outcome::{RunError, RunResult};
-use crate::remediator::runner::Context;
-use crate::remediator::store::{BlockingStore, StoreError};
-
-use super::state::{Restart, RestartEnd, RestartId};
-
-/// Time limit of one folder's clean-up while its bot is down.
-pub(super) const CLEAN_TIMEOUT: Duration = Duration::from_secs(120);
-/// Time limit of all clean-ups of one restart together.
-pub(super) const ALL_CLEAN_TIMEOUT: Duration = Duration::from_secs(300);
-/// The start begins this long after the service is gone at the latest, even while a disk or a
-/// source does not answer.
-pub(super) const DOWN_FOR_AT_MOST: Duration = Duration::from_secs(600);
-/// Time limit of the move that is under way when the start is due. A move that takes longer is
-/// on a file system that hangs; no other move follows it.
-pub(super) const HALTS_WITHIN: Duration = Duration::from_secs(30);
-/// Time limit of a clean-up of another session of the same process that began earlier; after
-/// it the run returns to the queue.
-const OTHERS_END_WITHIN: Duration = Duration::from_secs(120);
-
-/// The result of a run that might restart a service.
-#[derive(Debug)]
-pub enum RestartResult {
-    /// The service is being stopped or started; wait.
-    Busy,
-    /// It need not be stopped: it is down already, or its bot is disconnected.
-    NeedsNoStop,
-    /// It was handled.
-    Ended(RunResult),
-}
-
-/// How long a bot may be kept down. Shorter in tests only.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub clean: Duration,
-    pub all_clean: Duration,
-    pub down: Duration,
-    /// How long a stop waits for other runs on the same process.
-    pub others: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            clean: CLEAN_TIMEOUT,
-            all_clean: ALL_CLEAN_TIMEOUT,
-            down: DOWN_FOR_AT_MOST,
-            others: OTHERS_END_WITHIN,
-        }
-    }
-}
-
-/// Gives each service to one restart at a time, and keeps their tasks.
-#[derive(Debug)]
-pub struct RestartCoordinator {
-    pub(super) ctx: Context,
-    pub(super) bounds: Bounds,
-    leased: Mutex<BTreeSet<String>>,
-    claimed: Mutex<BTreeSet<i64>>,
-    /// Services with a run that returned to the queue, and until when it stays there.
-    pub(super) waits: Mutex<BTreeMap<String, Instant>>,
-    /// Restarts that are over but may still be in the journal.
-    over: Mutex<BTreeMap<RestartId, RestartEnd>>,
-    pub(super) window: tokio::sync::Mutex<()>,
-    pub(super) leaving: watch::Sender<bool>,
-    drivers: Mutex<JoinSet<()>>,
-    /// Whether the folders were searched for records that the journal has lost.
-    pub(super) looked_in_folders: std::sync::atomic::AtomicBool,
-}
+/// The services that have a lease, by name.
+#[derive(Debug, Default)]
+pub(super) struct Leases(Mutex<BTreeSet<String>>);
 
 /// The right to stop or start one service; given back when dropped.
 #[derive(Debug)]
 pub(super) struct ServiceLease {
-    coordinator: Arc<RestartCoordinator>,
+    leases: Arc<Leases>,
     service: String,
 }
 
-impl Drop for ServiceLease {
-    fn drop(&mut self) {
-        self.coordinator.leased().remove(&self.service);
-    }
-}
-
-impl RestartCoordinator {
-    /// A coordinator for the services of `ctx`.
-    pub fn new(ctx: Context) -> Arc<Self> {
-        Arc::new(Self::within(ctx, Bounds::default()))
+impl Leases {
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn within(ctx: Context, bounds: Bounds) -> Self {
-        Self {
-            ctx,
-            bounds,
-            leased: Mutex::default(),
-            claimed: Mutex::default(),
-            waits: Mutex::default(),
-            over: Mutex::default(),
-            window: tokio::sync::Mutex::default(),
-            leaving: watch::Sender::new(false),
-            drivers: Mutex::default(),
-            looked_in_folders: std::sync::atomic::AtomicBool::new(false),
-        }
-    }
-
-    fn leased(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.leased.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Runs that a restart of the same process performs along with its own; recovery must not
-    /// take them for interrupted.
-    pub fn claimed(&self) -> std::sync::MutexGuard<'_, BTreeSet<i64>> {
-        self.claimed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Services whose runs returned to the queue a moment ago; they are not tried at once.
-    fn waiting_services(&self) -> Vec<String> {
-        let mut waits = self.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.ctx.clock.now();
-        waits.retain(|_, until| *until > now);
-        waits.keys().cloned().collect()
-    }
-
-    pub(super) fn over(&self) -> std::sync::MutexGuard<'_, BTreeMap<RestartId, RestartEnd>> {
-        self.over.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// This restart is over: it is never resumed, also while its record cannot be deleted.
-    pub(super) fn mark_over(&self, state: &Restart, end: RestartEnd) {
-        self.over().insert(state.id(), end);
-    }
-
-    /// Deletes the record of a restart that is over. Until that works it is tried again.
-    pub(super) async fn forget(&self, state: &Restart, end: RestartEnd) -> Result<(), RunError> {
-        let asked = state.clone();
-        let forgotten = self
-            .ctx
-            .ask(move |store| store.restarts().forget(&asked, end))
-            .await;
-        if forgotten.is_ok() {
-            self.over().remove(&state.id());
-        }
-        forgotten.map_err(RunError::from)
-    }
-
-    pub(super) fn lease(self: &Arc<Self>, service: &str) -> Option<ServiceLease> {
-        let is_new = self.leased().insert(service.to_owned());
+    /// The lease of a service; `None` while another restart has it.
+    pub(super) fn take(self: &Arc<Self>, service: &str) -> Option<ServiceLease> {
+        let is_new = self.names().insert(service.to_owned());
         is_new.then(|| ServiceLease {
-            coordinator: Arc::clone(self),
+            leases: Arc::clone(self),
             service: service.to_owned(),
         })
     }
 
-    /// Whether the program is to end.
-    pub(super) fn leaving(&self) -> watch::Receiver<bool> {
-        self.leaving.subscribe()
+    /// The services that have a lease now.
+    pub(super) fn services(&self) -> BTreeSet<String> {
+        self.names().clone()
     }
+}
 
-    /// The program is to end: what has begun is finished, as far as it can be.
-    pub async fn leave(&self) {
-        self.leaving.send_replace(true);
-        self.drained().await;
-    }
-
-    pub(super) fn drivers(&self) -> std::sync::MutexGuard<'_, JoinSet<()>> {
-        self.drivers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until every restart has ended or was left.
-    pub(super) async fn drained(&self) {
-        let mut drivers = std::mem::take(&mut *self.drivers());
-        while drivers.join_next().await.is_some() {}
-    }
-
-    /// The sessions whose service is on its way down or up: nobody else is to clean them.
-    /// Blocks.
-    pub fn busy_sessions(
-        &self,
-        store: &BlockingStore<'_>,
-        known: &[Found],
-    ) -> Result<Vec<String>, StoreError> {
-        let mut busy = self.leased().clone();
-        busy.extend(self.waiting_services());
-        let pending = store.lock().restarts().pending()?;
-        busy.extend(pending.into_iter().map(|state| state.service));
-        if busy.is_empty() {
-            return Ok(Vec::new());
-        }
-        let services = &self.ctx.settings.services;
-        let names = services.names(known.iter().map(|found| &found.session));
-        let sessions = names
-            .into_iter()
-            .filter(|(name, _)| busy.contains(name))
-            .flat_map(|(_, all)| all);
-        Ok(sessions.map(|session| session.to_string()).collect())
+impl Drop for ServiceLease {
+    fn drop(&mut self) {
+        self.leases.names().remove(&self.service);
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! [`machine`] decides, as a pure function over the values in [`state`]; its table is the
 //! specification. `driver` performs its effects, for `serve` and after a crash.
-//! `leases` holds the coordinator, which gives each service to one driver at a time;
-//! [`coordinator`] starts restarts and resumes what is pending.
+//! [`coordinator`] has the state that all restarts share; `run` begins a restart, and `resume`
+//! resumes those that are pending. `leases` gives each service to one driver at a time.
 //! `checks` holds the checks before a stop, `cleaning` the work while the service is gone,
 //! [`folder_record`] the second record, in the quarantine, and [`operator`] what commands use.
 //!
@@ -11,12 +11,12 @@
 //!
 //! | lock | taken by | purpose |
 //! |---|---|---|
-//! | flock of `serve.lock` in the state directory | `service::lock_state` | one `serve` for each state directory |
+//! | flock of `serve.lock` in the state directory | `serve::lock_state` | one `serve` for each state directory |
 //! | flock of `owner-*.lock` there | the journal | shows whether the process of a run is alive |
 //! | transaction in the journal | `queue::take`, `intend_stop` | one run for each session; a stop is recorded before it happens |
 //! | flock of the auth folder | `quarantine::LockedFolder` | a clean-up locks its folder; a restart locks all folders of the service, in order, from the checks until the bot is back, down, or running and not connected |
 //! | lease in memory | `leases` | one restart for each service |
-//! | mutex in memory | `leases` | one maintenance window at a time |
+//! | mutex in memory | `run` | one maintenance window at a time |
 //! | flock of the copies of a creds.json | `insurance` | one writer of the copies |
 //! | flock of `call-*` in the state directory | `driver::call_lock` | held by the call itself: shows after a crash whether it has ended |
 //! | `quarantine::Halt` | `driver` | no file moves once the start begins |
@@ -32,6 +32,8 @@ pub mod folder_record;
 mod leases;
 pub mod machine;
 pub mod operator;
+mod resume;
+mod run;
 pub mod state;
 
 pub use checks::budget;

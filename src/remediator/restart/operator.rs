@@ -12,13 +12,14 @@ use crate::control::{Presence, Service};
 use crate::folder::{Found, SessionName};
 use crate::remediator::quarantine::{LockedFolder, Obstacle};
 use crate::remediator::runner::{self, Context, blocking};
-use crate::remediator::service::lock_state;
+use crate::remediator::serve::lock_state;
 use crate::remediator::store::{FILE, Store, StoreError};
 
-use super::coordinator::{RestartCoordinator, shows_within};
+use super::coordinator::RestartCoordinator;
 use super::driver::{call, now, other_call_may_be_under_way, presence};
 use super::folder_record;
 use super::machine::{LONGEST_CALL, LOOK_EVERY, PERSIST_WITHIN};
+use super::run::shows_within;
 use super::state::{Call, CallKind, HandedTo, Phase, Restart, Returned};
 
 /// Time limit for all pending starts; the rest is left to the next try. Longer if a service has

@@ -13,8 +13,8 @@ use crate::remediator::quarantine::{Halt, LockedFolder, Obstacle, look_at_async}
 
 use super::context::blocking;
 
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(200);
+const FOLDER_LOCK_TRIES: u32 = 10;
+const FOLDER_LOCK_PAUSE: Duration = Duration::from_millis(200);
 
 /// Takes the folder's lock. Retries for 2 seconds, because a sweep or a scan holds it briefly.
 pub(in crate::remediator) async fn lock(
@@ -34,10 +34,10 @@ pub(in crate::remediator) async fn lock_under(
         let (place, halt) = (found.place.clone(), halt.clone());
         let locked = blocking(move || LockedFolder::lock_under(&place, halt)).await;
         tries += 1;
-        if tries == LOCK_TRIES || !matches!(locked, Err(Obstacle::Locked)) {
+        if tries == FOLDER_LOCK_TRIES || !matches!(locked, Err(Obstacle::Locked)) {
             return locked;
         }
-        clock.sleep(LOCK_PAUSE).await;
+        clock.sleep(FOLDER_LOCK_PAUSE).await;
     }
 }
 

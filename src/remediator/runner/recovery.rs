@@ -12,7 +12,8 @@ use super::super::insurance;
 use super::super::insurance::store::limits_of;
 use super::super::outcome::{self, Crash, Interruption, RunError};
 use super::super::quarantine::{
-    LockedFolder, LookedUp, MoveOutcome, Obstacle, RunId, StoredState, change, look_up, stored_runs,
+    LockedFolder, LookedUp, MoveOutcome, Obstacle, QuarantineName, StoredState, change, look_up,
+    stored_runs,
 };
 use super::super::store::StoreError;
 use super::super::store::audit::{Fate, FileRecord, Step};
@@ -58,7 +59,7 @@ pub(super) async fn resume(
     change(move || {
         let mut any = false;
         for stored in folder.stored()? {
-            let (run, now) = (&stored.run, Timestamp::of(&clock));
+            let (run, now) = (&stored.name, Timestamp::of(&clock));
             let ended = match stored.state {
                 StoredState::Empty | StoredState::Unfinished => {
                     folder.finish(run, &allowed, now).map(|done| {
@@ -139,18 +140,18 @@ pub async fn end_orphan(ctx: &Context, orphan: Run, sessions: Vec<Found>) -> Res
     if orphan.action == Action::Restore {
         return insurance::restore::end_orphan(ctx, &orphan, sessions).await;
     }
-    let run = orphan.run.as_deref().and_then(RunId::parse);
+    let name = orphan.run.as_deref().and_then(QuarantineName::parse);
     let is_here = sessions
         .iter()
         .any(|found| found.session.as_str() == orphan.session);
     let by_alert = orphan.requested_by.is_alert();
-    let looked = match run {
+    let looked = match name {
         None => Ok(None),
-        Some(run) => {
+        Some(name) => {
             blocking(move || {
                 let mut failed = None;
                 for found in &sessions {
-                    match look_up(&found.place, &run) {
+                    match look_up(&found.place, &name) {
                         Ok(None) => {}
                         Ok(found) => return Ok(found),
                         Err(error) => failed = Some(error),

@@ -3,14 +3,15 @@
 
 use std::time::Duration;
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 
 use crate::folder::Timestamp;
 
 use super::clock::{Moment, Steady};
+use super::new_run::NewRun;
 use super::pause::HALTED;
-use super::queue::{RETRY_AFTER, Request};
+use super::queue::{RETRY_AFTER, Request, Via};
 use super::runs::Action;
 use super::{Store, StoreError, atomic};
 
@@ -150,33 +151,33 @@ impl ArmedRuns<'_> {
         let now = now.into();
         atomic(&self.0.db, |tx| {
             let steady = Steady::at(tx, now)?;
-            let queue = format!(
-            "INSERT INTO runs (created_ns, created_steady_ns, session, action, tier, requested_by, fingerprint, starts_at, status, was_armed)
-             SELECT ?3, ?4, session, action, tier, 'alert ' || fingerprint, fingerprint, starts_at, 'queued', 1
-             FROM armed WHERE session = ?1 AND action = ?2
-             AND (queued_steady_ns IS NULL OR queued_steady_ns < ?5)
-             AND NOT EXISTS (SELECT 1 FROM runs WHERE session = ?1 AND status IN ('queued', 'running')
-                             AND action IN ('cleanup', 'emergency'))
-             AND NOT {HALTED}"
-        );
-            let queued = tx.execute(
-                &queue,
-                params![
-                    session,
-                    action.label(),
-                    now.wall.nanos(),
-                    steady.nanos(),
-                    steady.minus(RETRY_AFTER).nanos()
-                ],
+            let select = format!(
+                "SELECT tier, fingerprint, starts_at FROM armed WHERE session = ?1 AND action = ?2
+                 AND (queued_steady_ns IS NULL OR queued_steady_ns < ?3)
+                 AND NOT EXISTS (SELECT 1 FROM runs WHERE session = ?1 AND status IN ('queued', 'running')
+                                 AND action IN ('cleanup', 'emergency'))
+                 AND NOT {HALTED}"
+            );
+            let due = params![session, action.label(), steady.minus(RETRY_AFTER).nanos()];
+            let request = tx.query_row(&select, due, |row| {
+                Ok(Request {
+                    session: session.to_owned(),
+                    action,
+                    tier: row.get(0)?,
+                    fingerprint: row.get(1)?,
+                    starts_at: row.get(2)?,
+                    via: Via::default(),
+                })
+            });
+            let Some(request) = request.optional()? else {
+                return Ok(None);
+            };
+            let id = NewRun::queued(&request, true).insert(tx, now, steady)?;
+            tx.execute(
+                "UPDATE armed SET queued_steady_ns = ?3 WHERE session = ?1 AND action = ?2",
+                params![session, action.label(), steady.nanos()],
             )?;
-            let id = (queued > 0).then(|| tx.last_insert_rowid());
-            if id.is_some() {
-                tx.execute(
-                    "UPDATE armed SET queued_steady_ns = ?3 WHERE session = ?1 AND action = ?2",
-                    params![session, action.label(), steady.nanos()],
-                )?;
-            }
-            Ok(id)
+            Ok(Some(id))
         })
     }
 }

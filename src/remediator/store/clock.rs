@@ -1,8 +1,8 @@
-//! Time: since when the wall clock has run without a step, and a clock without steps.
+//! Time: a clock without steps, and the time since when the wall clock had no step.
 //!
-//! Every limit of the journal (cooldown, budget, breaker, retry) is measured by `Steady`, and
-//! none by the wall clock: that may be set ahead, which would pass all limits, or back, which
-//! would make them last.
+//! Every limit of the journal (cooldown, budget, breaker, retry) is measured by `Steady`, never by
+//! the wall clock. If the wall clock were set ahead, all limits would end; if it were set back,
+//! they would last too long.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,9 +13,9 @@ use crate::folder::Timestamp;
 
 use super::{Store, StoreError, atomic};
 
-/// A clock that is this far from where it should be was set.
+/// A clock that differs from the expected time by this much was set.
 const STEP: Duration = Duration::from_secs(3_600);
-/// After a downtime longer than this the clock counts as set meanwhile.
+/// After a downtime longer than this, the clock counts as set.
 const MAX_DOWNTIME: Duration = Duration::from_secs(86_400);
 
 /// The tables of this module; each has one row. Times with `boot_` count from the boot.
@@ -41,18 +41,18 @@ CREATE TABLE steady_clock (
 );
 ";
 
-/// The steady clock is put on record at least this often, also where nothing else is. At most
-/// this much of an uptime is lost for it over a boot.
+/// The steady clock is saved at least this often. After a boot it has lost at most this much of the
+/// previous uptime.
 const SEEN_EVERY: Duration = Duration::from_secs(300);
 
 /// One reading of the clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// Wall time, for a person to read.
+    /// Wall time, for output only.
     pub wall: Timestamp,
-    /// Which boot of the machine.
+    /// The boot of the machine.
     boot: u64,
-    /// Since that boot, suspension included.
+    /// Time since that boot, including suspension.
     since_boot: Duration,
 }
 
@@ -66,13 +66,13 @@ impl Moment {
         }
     }
 
-    /// Now, on this machine.
+    /// The current time of this machine.
     pub fn now() -> Self {
         Self::of(&Clock::system())
     }
 
-    /// This time, on a machine that was booted at the Unix epoch and whose wall clock is right.
-    /// For tests.
+    /// For tests: this time on a machine that was booted at the Unix epoch and whose wall clock is
+    /// right.
     pub fn agreeing(wall: Timestamp) -> Self {
         Self {
             wall,
@@ -89,20 +89,20 @@ impl From<Timestamp> for Moment {
     }
 }
 
-/// Nanoseconds by a clock that nobody sets. It counts the time since boot, goes on where it was
-/// after the next boot, and never goes back. The time without power is not counted, for nobody
-/// knows it: over a boot a limit lasts longer, by at most its own length, and never shorter.
+/// Nanoseconds of a clock that cannot be set. It counts the time since boot, continues after the
+/// next boot, and never goes back. The time without power is unknown and not counted: across a boot
+/// a limit lasts longer, by at most its own length, and never shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Steady(i64);
 
 impl Steady {
-    /// At this moment. `db` is asked which offset this boot has.
+    /// The time at this moment. Reads the offset of this boot from `db`.
     pub(super) fn at(db: &Sqlite, now: Moment) -> Result<Self, rusqlite::Error> {
         Ok(SteadyClock::read(db)?.map_or(Self(nanos(now.since_boot)), |clock| clock.at(now)))
     }
 
-    /// The same within a transaction that writes: it is put on record, so that the clock goes on
-    /// from here after the next boot.
+    /// The same in a transaction that writes: also saves the time, so that the clock continues from
+    /// here after the next boot.
     pub(super) fn mark(db: &Sqlite, now: Moment) -> Result<Self, rusqlite::Error> {
         let clock = SteadyClock::read(db)?;
         let steady = clock.map_or(Self(nanos(now.since_boot)), |clock| clock.at(now));
@@ -118,7 +118,7 @@ impl Steady {
         Ok(steady)
     }
 
-    /// Of a column.
+    /// From a column.
     pub(super) const fn from_nanos(nanos: i64) -> Self {
         Self(nanos)
     }
@@ -128,12 +128,12 @@ impl Steady {
         self.0
     }
 
-    /// So much earlier.
+    /// This much earlier.
     pub(super) fn minus(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(nanos(span)))
     }
 
-    /// How long `earlier` was before this; zero where it is later.
+    /// Time from `earlier` to this; zero if it is later.
     pub(super) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -142,11 +142,11 @@ impl Steady {
 /// The row of the steady clock.
 #[derive(Clone, Copy, Debug)]
 struct SteadyClock {
-    /// The boot in which it was last put on record.
+    /// The boot in which it was last saved.
     boot: u64,
-    /// Plus the time since that boot it is the steady time.
+    /// Steady time minus time since that boot.
     offset: i64,
-    /// The latest steady time on record.
+    /// The latest saved steady time.
     seen: Steady,
 }
 
@@ -181,10 +181,10 @@ fn nanos(span: Duration) -> i64 {
     i64::try_from(span.as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// The boot where the kernel does not tell which one it is.
+/// The boot if the kernel does not name it.
 const UNKNOWN_BOOT: u64 = 0;
 
-/// Which boot of the machine this is. Where the kernel does not tell, all boots are one.
+/// The boot of the machine. If the kernel does not name it, all boots count as one.
 pub fn boot_id() -> u64 {
     static BOOT: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     *BOOT.get_or_init(|| {
@@ -193,14 +193,14 @@ pub fn boot_id() -> u64 {
     })
 }
 
-/// The wall clock, as it was last seen.
+/// The last known wall clock.
 #[derive(Clone, Copy, Debug)]
 pub struct WallClock<'a>(pub(super) &'a Store);
 
 impl WallClock<'_> {
-    /// Since when the wall clock has run without a step, as far as is known; `now` is put on
-    /// record. `passed`: how long ago, by the monotonic clock, this was last asked; `None` the
-    /// first time after a start. What is dated before a step may be younger than it looks.
+    /// The time since when the wall clock is known to have had no step; saves `now`. `passed`: time
+    /// since the last call by the monotonic clock, `None` for the first call after a start. A date
+    /// from before a step may be younger than it looks.
     pub fn runs_since(
         &self,
         now: Timestamp,
@@ -225,11 +225,10 @@ impl WallClock<'_> {
         })
     }
 
-    /// Tells `clock` of the steps that earlier processes found since the boot of the machine,
-    /// and puts on record what it finds now. Also puts the steady clock on record, after a boot
-    /// and every few minutes.
+    /// Adds the steps that earlier processes found since the boot to `clock`, and saves those found
+    /// now. Also saves the steady clock, after a boot and every few minutes.
     ///
-    /// Errors: those of the journal; `clock` then knows what this process has seen.
+    /// Errors: those of the journal; then `clock` has only the steps that this process saw.
     pub fn share_steps(&self, clock: &Clock) -> Result<(), StoreError> {
         let boot = boot_id().cast_signed();
         atomic(&self.0.db, |tx| {

@@ -55,6 +55,7 @@ pub mod counters;
 mod db;
 mod handle;
 mod health;
+mod new_run;
 pub mod pause;
 mod process_lock;
 pub mod queue;

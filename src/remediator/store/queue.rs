@@ -7,10 +7,10 @@ use rusqlite::{Connection as Sqlite, OptionalExtension, params};
 
 use crate::folder::Timestamp;
 
-use super::super::requester::Requester;
 use super::audit::{self, Step};
 use super::clock::{Moment, Steady};
 use super::db::MAX_QUEUED;
+use super::new_run::NewRun;
 use super::pause::HALTED;
 pub use super::request::{Request, Via};
 use super::run_record::{Action, Ending, Run, SELECT, Status, read_run};
@@ -127,21 +127,8 @@ impl Queue<'_> {
         if waiting >= MAX_QUEUED as i64 {
             return Err(StoreError::Full);
         }
-        tx.execute(
-            "INSERT INTO runs (created_ns, created_steady_ns, session, action, tier, requested_by, fingerprint, starts_at, status)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'queued')",
-            params![
-                now.wall.nanos(),
-                steady.nanos(),
-                session,
-                action.label(),
-                request.tier,
-                Requester::Alert(request.fingerprint.clone()).to_string(),
-                request.fingerprint,
-                request.starts_at,
-            ],
-        )?;
-        Ok(Accepted::Queued(tx.last_insert_rowid()))
+        let id = NewRun::queued(request, false).insert(tx, now, steady)?;
+        Ok(Accepted::Queued(id))
     }
 
     /// Takes the next waiting run whose session has none under way. One whose session was

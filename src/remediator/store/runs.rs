@@ -7,6 +7,7 @@ use rusqlite::{Connection as Sqlite, OptionalExtension, params};
 use super::super::requester::Requester;
 use super::audit;
 use super::clock::{Moment, Steady};
+use super::new_run::NewRun;
 pub use super::run_record::{Action, Ending, Run, Status};
 use super::run_record::{SELECT, read_run};
 use super::{KEPT_FOR, Store, StoreError, atomic, counters::raise, session_status};
@@ -107,22 +108,11 @@ impl Runs<'_> {
         facts: &serde_json::Value,
         now: Moment,
     ) -> Result<i64, StoreError> {
-        let by = by.to_string();
         atomic(&self.0.db, |tx| {
             let steady = Steady::mark(tx, now)?;
-            tx.execute(
-                "INSERT INTO runs (created_ns, created_steady_ns, session, action, requested_by, status, owner) VALUES (?1, ?2, ?3, ?4, ?5, 'running', ?6)",
-                params![
-                    now.wall.nanos(),
-                    steady.nanos(),
-                    session,
-                    action.label(),
-                    by,
-                    self.0.process.name()
-                ],
-            )?;
-            let id = tx.last_insert_rowid();
-            audit::begun(tx, id, action, &by, facts, now.wall)?;
+            let run = NewRun::running(session, action, by, self.0.process.name());
+            let id = run.insert(tx, now, steady)?;
+            audit::begun(tx, id, action, &by.to_string(), facts, now.wall)?;
             Ok(id)
         })
     }

@@ -29,7 +29,7 @@ CREATE TABLE trust (
 ";
 
 /// A sighting that is dated further ahead is forgotten.
-const AHEAD: Duration = Duration::from_secs(86_400);
+const MAX_KEPT_AHEAD: Duration = Duration::from_secs(86_400);
 
 /// The tables of sightings and trust.
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +113,10 @@ impl Sightings<'_> {
 pub(super) fn prune(db: &Sqlite, now: Timestamp) -> Result<(), rusqlite::Error> {
     db.execute(
         "DELETE FROM alive WHERE at_ns < ?1 OR at_ns > ?2",
-        [now.minus(REMEMBERED_FOR).nanos(), now.plus(AHEAD).nanos()],
+        [
+            now.minus(REMEMBERED_FOR).nanos(),
+            now.plus(MAX_KEPT_AHEAD).nanos(),
+        ],
     )?;
     Ok(())
 }

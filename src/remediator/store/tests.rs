@@ -1,14 +1,60 @@
 use super::*;
 use crate::folder::Timestamp;
+use crate::remediator::store::queue::{Accepted, Request, Via};
+use crate::remediator::store::runs::Action;
 
-fn open() -> (tempfile::TempDir, Store) {
+/// A new journal in a directory of its own.
+pub(super) fn open() -> (tempfile::TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     (dir, store)
 }
 
-fn at(seconds: i64) -> Timestamp {
+/// So many seconds after a fixed time.
+pub(super) fn seconds(seconds: i64) -> Timestamp {
     Timestamp::from_secs(1_800_000_000 + seconds)
+}
+
+/// So many minutes after the same time.
+pub(super) fn minutes(minutes: impl Into<i64>) -> Timestamp {
+    seconds(minutes.into() * 60)
+}
+
+/// An alert of the tier that asks for this.
+pub(super) fn request(session: &str, action: Action) -> Request {
+    Request {
+        session: session.into(),
+        action,
+        tier: action.label().into(),
+        fingerprint: "f".into(),
+        starts_at: "s".into(),
+        via: Via::default(),
+    }
+}
+
+/// An alert of the tier `cleanup`, with its delivery.
+pub(super) fn delivered(session: &str) -> Request {
+    Request {
+        fingerprint: "f00".into(),
+        starts_at: "t1".into(),
+        via: Via {
+            receiver: "hook".into(),
+            group_key: "{}:{}".into(),
+        },
+        ..request(session, Action::Cleanup)
+    }
+}
+
+/// Queues a run for an alert; its number.
+pub(super) fn accept(store: &Store, session: &str, action: Action, now: Timestamp) -> i64 {
+    match store
+        .queue()
+        .accept(&[request(session, action)], now)
+        .unwrap()[..]
+    {
+        [Accepted::Queued(id)] => id,
+        ref other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -37,7 +83,7 @@ fn a_transaction_spans_views() {
     let other = Store::open(dir.path()).unwrap();
     let both = |fails: bool| {
         store.atomic(|| {
-            store.pause().set("ann", "a release", at(0))?;
+            store.pause().set("ann", "a release", seconds(0))?;
             store.counters().purged(1)?;
             assert!(other.pause().state()?.paused.is_none(), "not yet");
             match fails {
@@ -57,7 +103,7 @@ fn a_transaction_spans_views() {
 #[test]
 fn another_version_is_refused_and_left_as_it_is() {
     let (dir, store) = open();
-    store.pause().set("ann", "a release", at(0)).unwrap();
+    store.pause().set("ann", "a release", seconds(0)).unwrap();
     for version in [SCHEMA_VERSION + 1, -1] {
         store
             .db

@@ -33,7 +33,7 @@ fn only_what_is_new_is_read_again() {
     append("\nlast\n");
     let (third, end) = read(Some(&second)).unwrap();
     assert_eq!(end, grew("last\n", "", true));
-    // Another file with that name, then one that was truncated and is longer.
+    // Another file of that name, then one that was truncated and is longer.
     std::fs::write(&path, "new\n".repeat(100)).unwrap();
     let (_, end) = read(Some(&third)).unwrap();
     assert!(matches!(end, LogEnd::New { lines } if lines.starts_with(b"new\n")));

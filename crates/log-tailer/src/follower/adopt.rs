@@ -1,4 +1,4 @@
-//! Which files there are now, and what each of them is: known, renamed, or new.
+//! Lists the files and decides what each one is: known, renamed, or new.
 
 use std::collections::HashSet;
 use std::io;
@@ -17,23 +17,23 @@ use crate::paths::Listing;
 use crate::rotation::{RotationIndex, is_rotation_of};
 use crate::watcher::Look;
 
-/// What the globs found at one look.
+/// The result of a listing.
 #[derive(Debug)]
 pub(super) struct Found {
-    /// Files that are not known, each with whether it is to be started at its end.
+    /// Unknown files. `true`: begin at the end.
     pub(super) fresh: Vec<(Listed, bool)>,
-    /// Paths of which it could not be told which file is there: it was renamed meanwhile, or
-    /// cannot be read.
+    /// Paths whose file could not be identified, because it was renamed meanwhile or cannot be
+    /// read.
     pub(super) unclear: Vec<PathBuf>,
-    /// The globs that were asked for the first time.
+    /// Globs that were listed for the first time.
     pub(super) first_asked: Vec<String>,
 }
 
-/// A file that no descriptor holds is gone if so many looks in a row did not find it.
+/// A file that is not open is gone if this many looks in a row did not find it.
 pub(super) const MISSED_OFTEN: u32 = 3;
 
 impl<C: Consumer> Follower<C> {
-    /// Asks the globs and updates the files that are known.
+    /// Lists the globs and updates the known files.
     pub(super) fn list(&mut self) -> Found {
         let now = self.clock.wall();
         let files = &self.files;
@@ -85,7 +85,7 @@ impl<C: Consumer> Follower<C> {
             };
             file.missed = 0;
             if !is_certain {
-                // It is there, under whatever name: the next look knows more.
+                // It exists under some name. The next look decides.
                 file.listed = true;
                 unclear.push(listed.path);
                 continue;
@@ -114,7 +114,7 @@ impl<C: Consumer> Follower<C> {
                 file.dirty = true;
             }
         }
-        // A log before its rotations, older before newer.
+        // A log before its rotations, older files before newer ones.
         fresh.sort_by(|(a, _), (b, _)| {
             let key = |listed: &Listed| (listed.path.as_os_str().len(), listed.stat.modified);
             key(a).cmp(&key(b))
@@ -126,7 +126,8 @@ impl<C: Consumer> Follower<C> {
         }
     }
 
-    /// Files whose name leads elsewhere now. Returns those that lost it in this sweep.
+    /// Marks the files whose name belongs to another file now. Returns those that lost it in this
+    /// sweep.
     pub(super) fn find_renamed(&mut self) -> Vec<i64> {
         let now = self.clock.wall();
         let (mut lost, mut index) = (Vec::new(), self.rotation_index());
@@ -139,12 +140,12 @@ impl<C: Consumer> Follower<C> {
             }
             let (path, origin) = (&file.checkpoint.path, &file.checkpoint.origin);
             if !self.paths.matches(path) && !self.paths.matches(origin) {
-                // No glob asks for it any more.
+                // No glob matches it any more.
                 file.set_state(FileState::Done, now);
                 file.file = None;
                 continue;
             }
-            // What cannot be looked at is not gone: a mount that is late, a permission.
+            // A file that cannot be read is not gone: a mount may be late, or a permission missing.
             if file.file.is_some() {
                 file.renamed = true;
                 lost.push(row);
@@ -178,11 +179,11 @@ impl<C: Consumer> Follower<C> {
                     file.checkpoint.path = path;
                     file.dirty = true;
                 }
-                // A listing misses what is renamed while it is made.
+                // A listing may miss files that are renamed meanwhile.
                 None if !rotations.complete => {}
                 None if file.missed + 1 < MISSED_OFTEN => file.missed += 1,
                 None => {
-                    // Its bytes may be in a copy, compressed perhaps; or it comes back.
+                    // A copy may hold its bytes, perhaps compressed, or it may come back.
                     file.renamed = true;
                     lost.push(row);
                     file.set_state(FileState::Orphan, now);
@@ -193,9 +194,9 @@ impl<C: Consumer> Follower<C> {
         lost
     }
 
-    /// Begins with a file that was not known. Whether it has more than one turn's worth.
+    /// Begins to follow an unknown file. Returns whether it has more data than one turn reads.
     pub(super) fn adopt(&mut self, listed: Listed, at_end: bool) -> bool {
-        // It may have been found as the copy of another meanwhile.
+        // It may have been found as a copy of another file meanwhile.
         if self.files.row_of(listed.stat.id).is_some() {
             return false;
         }
@@ -223,8 +224,8 @@ impl<C: Consumer> Follower<C> {
             .metadata()
             .is_ok_and(|meta| Stat::from(&meta).id == known.id)
         {
-            // Rotated since it was listed, and perhaps after what is beside it was: at the next
-            // look it must not be taken for old.
+            // It was rotated after it was listed, perhaps also after its rotations were listed. The
+            // next look must not treat it as old.
             self.unfinished.insert(known.origin);
             return false;
         }
@@ -251,7 +252,7 @@ impl<C: Consumer> Follower<C> {
             known.tail = cursor.tail;
             let orphan = |row| self.files.get(row).map(|file| file.checkpoint.state);
             if orphan(row) == Some(FileState::Orphan) {
-                // Here its bytes are: nothing of it is missing.
+                // These are the orphan's bytes, so nothing is lost.
                 self.statistics.copies_found += 1;
                 self.files.remove(row);
             }
@@ -267,7 +268,7 @@ impl<C: Consumer> Follower<C> {
         self.look_at(row) == Look::More
     }
 
-    /// Of a file of which nothing was read.
+    /// The checkpoint of a file that was not read yet.
     fn fresh_checkpoint(&self, listed: &Listed, origin: PathBuf) -> Checkpoint {
         Checkpoint {
             state: FileState::Live,
@@ -282,8 +283,8 @@ impl<C: Consumer> Follower<C> {
         }
     }
 
-    /// Logs that have no file now, and had one a short time ago. Generations may come and go
-    /// between two looks that find none.
+    /// Logs that had a file a short time ago and have none now. Between two looks that find none,
+    /// generations may have been created and deleted.
     pub(super) fn logs_without_a_file(&self) -> Vec<PathBuf> {
         let live = self.files.live();
         let present: HashSet<&Path> = live
@@ -301,13 +302,13 @@ impl<C: Consumer> Follower<C> {
             .collect()
     }
 
-    /// The log that a file is, or is named as the rotation of.
+    /// The log that a path is, or whose rotation it is by its name.
     pub(super) fn origin_of(&self, path: &Path) -> PathBuf {
         let (_, origin) = self.log_of(path);
         origin.unwrap_or_else(|| path.to_owned())
     }
 
-    /// The log that a file is named as the rotation of: if it is followed now, and its path.
+    /// The log whose rotation a path is by its name: its row if it is followed now, and its path.
     fn log_of(&self, path: &Path) -> (Option<i64>, Option<PathBuf>) {
         let Some(name) = path.file_name() else {
             return (None, None);
@@ -339,8 +340,8 @@ impl<C: Consumer> Follower<C> {
         best
     }
 
-    /// Files beside a log that its rotation made since the last look and that no glob need
-    /// match: copies of the orphan `row`, and generations that came and went between looks.
+    /// Reads what a rotation made beside a log since the last look, even if no glob matches it:
+    /// copies of the orphan `row`, and generations between two looks.
     pub(super) fn adopt_unseen(&mut self, row: i64, index: &mut RotationIndex) {
         let Some(origin) = self
             .files
@@ -353,7 +354,7 @@ impl<C: Consumer> Follower<C> {
         self.adopt_beside(&origin, index);
     }
 
-    /// Generations of the log `origin` that came and went since the last look.
+    /// Reads the generations of the log `origin` that were created and rotated since the last look.
     pub(super) fn adopt_beside(&mut self, origin: &Path, index: &mut RotationIndex) {
         if self.looked_at.is_none() {
             return;
@@ -368,7 +369,7 @@ impl<C: Consumer> Follower<C> {
             }
         };
         if !rotations.complete {
-            // One that was missed is not to be taken for old at the next look.
+            // The next look must not treat a missed file as old.
             self.unfinished.insert(origin.to_owned());
         }
         for listed in rotations.files {
@@ -385,11 +386,11 @@ impl<C: Consumer> Follower<C> {
                 continue;
             }
             if self.paths.matches(&listed.path) && !is_compressed(&listed.path) {
-                // Listed like any other.
+                // It is listed like any other file.
                 continue;
             }
-            // A copy of what is followed, read, or looked for is nothing new; one that is only
-            // begun will be seen when it is whole.
+            // Not new if it is a copy of a file that is followed, read or searched for. An
+            // incomplete copy is found when it is complete.
             let head = content_head_of(&listed)
                 .ok()
                 .filter(|head| !head.is_empty());
@@ -416,7 +417,7 @@ impl<C: Consumer> Follower<C> {
     }
 }
 
-/// A path's bytes up to the last dot of its name.
+/// The path up to the last dot of the file name.
 fn without_extension(path: &Path) -> &[u8] {
     let bytes = path.as_os_str().as_bytes();
     let name = memrchr(b'/', bytes).map_or(0, |slash| slash + 1);

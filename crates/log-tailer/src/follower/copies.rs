@@ -1,4 +1,4 @@
-//! Copies of logs: found again after the log was truncated, or waited for while they are made.
+//! Copies of logs: finds them after a log was truncated, and waits for those that are being made.
 
 use std::fs::File;
 use std::io;
@@ -18,28 +18,28 @@ use crate::lines::{Consumer, Cursor, Drained, Feed};
 use crate::rotation::RotationIndex;
 use crate::watcher::TURN;
 
-/// A copy of what a log held before it was truncated is looked for this long.
+/// How long to look for a copy of a truncated log.
 pub(super) const ORPHAN_FOR: Duration = Duration::from_secs(30);
-/// So long at every sweep, then once more at the end.
+/// At first every sweep looks for it, for this long; then once more at the end.
 const SOUGHT_OFTEN: Duration = Duration::from_secs(6);
-/// After this long without growth a file that looks like a copy is compared byte by byte.
+/// A file that looks like a copy is compared byte by byte when it has not grown for this long.
 const COMPARE_AFTER: Duration = Duration::from_secs(10);
 
-/// What a file turned out to be that looked like a copy of a log in progress.
+/// What a file that looks like a copy in progress is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum CopyVerdict {
-    /// Not known yet.
+    /// Undecided.
     Wait,
-    /// A copy of what was read.
+    /// A copy of bytes that were read.
     Copy,
-    /// A file of its own.
+    /// Another file.
     Other,
 }
 
 impl<C: Consumer> Follower<C> {
-    /// Where to begin in a file that holds again what was read from another, which is done
-    /// with or gone: its beginning and the bytes before the offset are the same. A file that also
-    /// begins like `log` does not continue a finished one: all lines of that log are alike.
+    /// The cursor for a file that repeats the bytes of another one, which was read to the end or is
+    /// gone: its first bytes and the bytes before the offset are the same. A file that also begins
+    /// like `log` does not continue a finished file, because then all lines of that log are alike.
     pub(super) fn known_copy(
         &self,
         new: &Checkpoint,
@@ -70,16 +70,16 @@ impl<C: Consumer> Follower<C> {
             .map(|(row, known)| (row, Cursor::from(known)))
     }
 
-    /// Whether a file holds what is known of another generation of the same log. `None` if it
-    /// cannot be read to its end.
+    /// Whether a file has the content of another known file of the same log. `None` if it cannot be
+    /// read to its end.
     pub(super) fn is_known_content(
         &self,
         listed: &Listed,
         head: &[u8],
         origin: &std::path::Path,
     ) -> Option<bool> {
-        // Nothing copies a log that was renamed, other than to compress it: one that begins
-        // like it is another generation of a log whose lines are all the same.
+        // A renamed log is only ever copied to compress it. Another file that begins like it is
+        // another generation of a log whose lines are all alike.
         let packed = is_compressed(&listed.path);
         let mut certain = true;
         for (_, file) in self.files.iter() {
@@ -98,7 +98,7 @@ impl<C: Consumer> Follower<C> {
         certain.then_some(false)
     }
 
-    /// Looks for a copy of an orphan's bytes and takes what was not read of them.
+    /// Looks for a copy of an orphan and reads the bytes that were not read before.
     pub(super) fn find_copy(&mut self, row: i64, index: &mut RotationIndex) {
         let Some(orphan) = self.files.get(row).map(|file| file.checkpoint.clone()) else {
             return;
@@ -116,8 +116,9 @@ impl<C: Consumer> Follower<C> {
             .rotations(&orphan.origin)
             .map(|rotations| rotations.files.clone())
             .unwrap_or_default();
-        // Plain files first: a compressed one may still be written. Of those one that ends before
-        // the offset last: it is a copy that was cut short, or one of lines that are all alike.
+        // Uncompressed files first, because a compressed one may be incomplete. Among them, files
+        // that end before the offset last: such a copy is incomplete, or of a log whose lines are
+        // all alike.
         rotations.sort_by_key(|listed| match is_compressed(&listed.path) {
             false => u8::from(listed.stat.size < orphan.offset),
             true => 2,
@@ -134,12 +135,12 @@ impl<C: Consumer> Follower<C> {
             }
         }
         if last {
-            // Nothing was unread if nothing had ever been there.
+            // If it was always empty, nothing is lost.
             if orphan.head.len > 0 {
                 self.statistics.copies_missing += 1;
             }
             match self.files.get_mut(row) {
-                // Should it, or a copy, come after all, it is known.
+                // Keep it, to recognize it or a copy of it later.
                 Some(file) if orphan.head.len > 0 => {
                     file.set_state(FileState::Done, self.clock.wall());
                 }
@@ -165,15 +166,15 @@ impl<C: Consumer> Follower<C> {
             return false;
         }
         if let Some(file) = known {
-            // Known, and its bytes are those it is known for: it is itself.
+            // It is a known file, not a copy.
             let itself = file.checkpoint.head.len > 0 && file.checkpoint.head.begins(&head);
             if file.copy_of.is_none() && itself {
                 return false;
             }
         }
         match orphan.head.len {
-            // It was empty when last looked at: whatever has come since is new.
-            // But not what was read of another, whose compressed copy was not noted.
+            // The log was empty at the last look, so all bytes are new, unless they are a copy of
+            // another file whose compressed copy is not known.
             0 => {
                 self.is_written_since_last_look(listed.stat.modified)
                     && known.is_none()
@@ -183,24 +184,24 @@ impl<C: Consumer> Follower<C> {
         }
     }
 
-    /// Takes what a copy holds beyond `from.offset` and remembers it. The caller has seen
-    /// that it is one, and whole.
+    /// Reads a copy beyond `from.offset` and remembers it. The caller has checked that it is a
+    /// complete copy.
     pub(super) fn take_copy(&mut self, listed: &Listed, from: &Checkpoint) -> bool {
         let mut cursor = Cursor::from(from);
         self.consumer.begin_copy();
         let mut feed = Feed::new(&mut self.consumer, &from.origin, listed.stat.modified);
         let taken = drain_copy(listed, &mut cursor, &mut self.chunk, &mut feed);
         let overlong = feed.overlong;
-        // What was taken of a copy that breaks off must not stand: it is read again.
+        // Discard the lines of an incomplete copy: it is read again.
         self.consumer.end_copy(taken.is_ok());
-        // It may be gone by now; the next sweep looks again.
+        // It may be deleted by now; the next sweep tries again.
         let Ok((stat, head)) = taken else {
             return false;
         };
         self.statistics.overlong += overlong;
         let now = self.clock.wall();
-        // The copy may have the inode of a file that is gone: that one's bytes are still
-        // looked for, and must be known as read when they turn up.
+        // The copy may have the inode of a deleted file. Keep the checkpoint of that file, to
+        // recognize a copy of it later.
         self.files.detach_other(stat.id, &head, now);
         let mut state = FileState::Done;
         if let Some(row) = self.files.row_of(stat.id) {
@@ -224,7 +225,7 @@ impl<C: Consumer> Follower<C> {
         true
     }
 
-    /// Files that look like a copy of a log in progress: waits, or finds that they are not.
+    /// Decides about files that look like a copy of a log in progress, or waits.
     pub(super) fn settle_copies(&mut self) {
         for row in self.files.rows(|file| file.copy_of.is_some()) {
             let Some(copy) = self.files.get(row) else {
@@ -233,7 +234,6 @@ impl<C: Consumer> Follower<C> {
             let path = copy.checkpoint.path.clone();
             match self.judge_copy(row) {
                 Ok(CopyVerdict::Wait) => {}
-                // Known from now on.
                 Ok(CopyVerdict::Copy) => self.remember_copy(row),
                 Ok(CopyVerdict::Other) => {
                     if let Some(file) = self.files.get_mut(row) {
@@ -256,7 +256,7 @@ impl<C: Consumer> Follower<C> {
         let file = copy.open()?;
         let stat = Stat::from(&file.metadata()?);
         if stat.id != copy.checkpoint.id {
-            // Renamed just now, or gone.
+            // Renamed just now, or deleted.
             return Ok(match copy.listed {
                 true => CopyVerdict::Wait,
                 false => CopyVerdict::Copy,
@@ -267,7 +267,7 @@ impl<C: Consumer> Follower<C> {
             return Ok(CopyVerdict::Wait);
         }
         let Some(log) = log.filter(|log| log.is_live()) else {
-            // What it was a copy of is done with, and was read.
+            // Its log was read to the end.
             return Ok(CopyVerdict::Copy);
         };
         let orphaned = self.files.iter().any(|(_, other)| {
@@ -284,7 +284,7 @@ impl<C: Consumer> Follower<C> {
         }
         let unchanged_for = self.clock.since(copy.grew_at);
         if shared == 0 {
-            // The log is empty now, and nothing truncated it: not a copy of it.
+            // The log is empty and was not truncated, so this is no copy of it.
             return Ok(
                 match log.seen.is_some() && unchanged_for > LAST_LINE_AFTER {
                     true => CopyVerdict::Other,
@@ -301,7 +301,7 @@ impl<C: Consumer> Follower<C> {
         })
     }
 
-    /// A copy of what was read is known from now on, so that it is not read.
+    /// Remembers a copy of bytes that were read, so that it is not read.
     fn remember_copy(&mut self, row: i64) {
         let known = self.files.get(row).map(|file| file.checkpoint.clone());
         self.files.remove(row);
@@ -325,7 +325,7 @@ impl<C: Consumer> Follower<C> {
     }
 }
 
-/// Reads a copy to its end. What it is then, and its first bytes.
+/// Reads a copy to its end. Returns its metadata and its first bytes.
 fn drain_copy<C: Consumer>(
     listed: &Listed,
     cursor: &mut Cursor,
@@ -348,7 +348,7 @@ fn drain_copy<C: Consumer>(
             }
         }
     }
-    // A copy that was cut short ends before the cursor.
+    // An incomplete copy may end before the cursor.
     cursor.offset = cursor.offset.min(stat.size);
     cursor.tail = tail_before(&file, cursor.offset)?;
     Ok((stat, head_of_file(&file)?))

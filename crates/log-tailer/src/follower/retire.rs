@@ -1,4 +1,4 @@
-//! Files that will not grow any more, and those of them that grow after all.
+//! Retires files that no longer grow, and resumes them if they do.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,27 +9,27 @@ use crate::file::{FileId, is_compressed};
 use crate::lines::Consumer;
 use crate::watcher::Taken;
 
-/// A file that lost its name and has been quiet for this long has its last line taken as
-/// whole, and is retired if nothing can open it any more.
+/// When a renamed or deleted file has not grown for this long, its last line is passed on even
+/// without a newline. If it is deleted, it is retired.
 pub(super) const LAST_LINE_AFTER: Duration = Duration::from_secs(10);
-/// A file that lost its name to another is watched for this long after its last growth: a
-/// process that did not open the new one writes on.
+/// A renamed file is read for this long after its last growth, because a process that did not
+/// reopen its log still writes to it.
 const WATCHED_ON: Duration = Duration::from_secs(26 * 3_600);
 /// Files that were read to the end are remembered for this long after they were last seen.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
-/// And looked at this often, for they may be written to after all.
+/// How often to check whether they grew after all.
 pub(super) const RETIRED_LOOK: Duration = Duration::from_secs(60);
-/// That they were seen is noted this often.
+/// How often to save that they were seen.
 const SEEN_NOTED: Duration = Duration::from_secs(86_400);
 
 impl<C: Consumer> Follower<C> {
-    /// Ends files that will not grow any more.
+    /// Retires files that no longer grow.
     pub(super) fn retire(&mut self, now: SystemTime) {
         for row in self.files.rows(|file| file.is_live() && file.renamed) {
             let Some(file) = self.files.get_mut(row) else {
                 continue;
             };
-            // By the file's own time, which outlasts a restart.
+            // By the file's own time, which survives a restart.
             let quiet = file
                 .seen
                 .map_or(Duration::ZERO, |seen| until(seen.modified, now));
@@ -60,8 +60,8 @@ impl<C: Consumer> Follower<C> {
         }
     }
 
-    /// Files that were retired, and are beside their log still under whatever name: a process
-    /// that never opened the new one may write on after days.
+    /// Resumes retired files that grew and are still beside their log: a process that never
+    /// reopened its log may write again after days.
     pub(super) fn wake_retired(&mut self, now: SystemTime) {
         if self
             .looked_at_retired
@@ -71,7 +71,7 @@ impl<C: Consumer> Follower<C> {
         }
         self.looked_at_retired = Some(self.clock.now());
         let mut index = self.rotation_index();
-        // Where a compressed copy ends its size does not tell.
+        // The size of a compressed copy says nothing about its offset.
         for row in self.files.rows(|file| {
             file.checkpoint.state == FileState::Done
                 && file.checkpoint.id != FileId::NONE

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 
-/// Counts lines by bot, as `NAME.log` and `NAME-out.log` name it.
+/// Counts lines by bot, with logs called `NAME.log` and `NAME-out.log`.
 #[derive(Debug, Default)]
 struct Counter {
     bots: BTreeSet<String>,
@@ -21,7 +21,7 @@ struct Counter {
     copy: Option<BTreeMap<String, u64>>,
 }
 
-/// The bot of a log or of a rotation of it.
+/// The bot of a log or of its rotation.
 fn bot(path: &Path) -> String {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     let stem = name.split(".log").next().unwrap_or_default();
@@ -54,7 +54,7 @@ impl Consumer for Counter {
     }
 }
 
-/// Follows what a glob matches in `dir`, from the beginning of each file.
+/// Follows the files that a glob matches in `dir`, from their beginning.
 fn follower_of(
     dir: &Path,
     glob: &str,
@@ -97,7 +97,7 @@ fn gzip(path: &Path, bytes: &[u8]) -> FileId {
     Stat::from(&encoder.finish().unwrap().metadata().unwrap()).id
 }
 
-/// As it is saved after `read` of all these bytes.
+/// The saved state after `read` of all these bytes.
 fn known(path: PathBuf, id: FileId, read: &[u8]) -> Checkpoint {
     Checkpoint {
         state: FileState::Live,
@@ -112,8 +112,8 @@ fn known(path: PathBuf, id: FileId, read: &[u8]) -> Checkpoint {
     }
 }
 
-/// Two logs were compressed and unlinked while nobody looked, and the copy of the one got
-/// the inode that the other had.
+/// Two logs were compressed and deleted between two looks, and the copy of one got the inode of the
+/// other.
 #[test]
 fn a_copy_with_the_inode_of_another_log_counts_neither_twice() {
     let dir = tempfile::tempdir().unwrap();
@@ -138,18 +138,18 @@ fn a_copy_with_the_inode_of_another_log_counts_neither_twice() {
     let (mut follower, _) = follower(dir.path(), saved, 100);
     for _ in 0..6 {
         follower.sweep();
-        // What wakes the look beside the name, in a log that is new.
+        // Makes the look read beside the name, in a new log.
         std::fs::write(path("a-out.log"), lines("a", 100..110)).unwrap();
     }
     assert_eq!(
         (follower.consumer.lines["a"], follower.consumer.lines["b"]),
         (10, 50),
-        "what is new, and what was not read"
+        "the new lines, and those not read before"
     );
     assert_eq!(follower.statistics.copies_missing, 0);
 }
 
-/// A file system may have another device number after a restart of the machine.
+/// A file system may get another device number at a restart of the machine.
 #[test]
 fn a_file_on_a_renumbered_device_is_read_on() {
     let dir = tempfile::tempdir().unwrap();
@@ -167,10 +167,10 @@ fn a_file_on_a_renumbered_device_is_read_on() {
     };
     let (mut follower, _) = follower(dir.path(), saved, 100);
     sweeps(&mut follower, MISSED_OFTEN + 1);
-    assert_eq!(counted(&follower), 7, "what was written since");
+    assert_eq!(counted(&follower), 7, "the lines written since");
 }
 
-/// With more files than descriptors, none is held open.
+/// With more files than descriptors, none stays open.
 #[test]
 fn the_last_line_of_a_rotated_file_counts_without_a_descriptor() {
     let dir = tempfile::tempdir().unwrap();
@@ -190,7 +190,7 @@ fn the_last_line_of_a_rotated_file_counts_without_a_descriptor() {
     assert_eq!(counted(&follower), 11);
 }
 
-/// A listing that is made while files are renamed misses some of them.
+/// A listing during renames misses some files.
 #[test]
 fn a_file_that_one_listing_missed_is_not_begun_anew() {
     let dir = tempfile::tempdir().unwrap();
@@ -211,7 +211,7 @@ fn a_file_that_one_listing_missed_is_not_begun_anew() {
         (MISSED_OFTEN + 1, false),
     ] {
         std::fs::rename(path("a-out.log.1"), &away).unwrap();
-        // As after a restart: no descriptor holds it.
+        // As after a restart: it is not open.
         follower.files.iter_mut().for_each(|file| file.file = None);
         sweeps(&mut follower, looks);
         let is_live = follower.files.live().next().is_some();
@@ -225,7 +225,7 @@ fn a_file_that_one_listing_missed_is_not_begun_anew() {
 #[test]
 fn another_bots_log_is_no_rotation() {
     let dir = tempfile::tempdir().unwrap();
-    // One whose number looks like a date, too.
+    // Also one whose number looks like a date.
     let bots = [
         "company",
         "company_962302",
@@ -251,7 +251,7 @@ fn another_bots_log_is_no_rotation() {
     }
     follower.sweep();
     assert_eq!(follower.consumer.lines, expected(10));
-    // Rotated with what was not read, under a name that no glob asks for: of each its own.
+    // Each is rotated with unread lines, to a name that no glob matches.
     for (k, bot) in bots.iter().enumerate() {
         let path = dir.path().join(format!("{bot}.log"));
         let mut log = File::options().append(true).open(&path).unwrap();
@@ -263,8 +263,8 @@ fn another_bots_log_is_no_rotation() {
     assert_eq!(follower.consumer.lines, expected(12));
 }
 
-/// logrotate without `copytruncate`, of a bot that never opens the new file: its lines go
-/// to the file that was renamed, under a name that no glob asks for.
+/// logrotate without `copytruncate`, and a bot that never reopens its log: it writes to the renamed
+/// file, whose name no glob matches.
 #[test]
 fn a_renamed_file_that_was_silent_for_days_is_read_on() {
     let dir = tempfile::tempdir().unwrap();
@@ -296,7 +296,7 @@ fn a_renamed_file_that_was_silent_for_days_is_read_on() {
         sweeps(&mut follower, 2);
         assert_eq!(counted(&follower), before + 3, "after {days} days");
     }
-    // It is remembered while it is there, and forgotten some time after it is gone.
+    // It is remembered while it exists, and forgotten some time after it is deleted.
     clock.advance(REMEMBERED * 2);
     sweeps(&mut follower, 2);
     assert_eq!(state(&follower, FileState::Done), 1);
@@ -307,8 +307,8 @@ fn a_renamed_file_that_was_silent_for_days_is_read_on() {
     assert_eq!(counted(&follower), 19);
 }
 
-/// libsignal's warnings without a date, copied and emptied by pm2-logrotate: the copy of one
-/// generation is no continuation of the copy of another.
+/// libsignal's warnings without a date, copied and truncated by pm2-logrotate: the copy of one
+/// generation does not continue the copy of another.
 #[test]
 fn a_copy_of_a_log_whose_lines_are_all_alike_counts_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -325,8 +325,7 @@ fn a_copy_of_a_log_whose_lines_are_all_alike_counts_once() {
         file.write_all(alike(count).as_bytes()).unwrap();
     };
     let (mut follower, _) = follower(dir.path(), Saved::default(), 100);
-    // Emptied by hand at first, so that it is known how far a generation was read of which
-    // there is no copy.
+    // First truncated by hand, so that there is a generation with a checkpoint and without a copy.
     append(50);
     sweeps(&mut follower, 2);
     std::fs::write(&log, alike(5)).unwrap();
@@ -374,13 +373,13 @@ fn a_copy_of_a_log_whose_lines_are_all_alike_counts_once() {
         assert_eq!(
             counted(&follower),
             written,
-            "generation {generation} is emptied"
+            "generation {generation} is truncated"
         );
     }
 }
 
-/// What is unfinished is not on disk, and of a log that was copied and emptied nothing shows
-/// that anything came and went.
+/// Incomplete rotations are not saved, and after a log was copied and truncated nothing shows that
+/// there were generations in between.
 #[test]
 fn what_came_and_went_while_nobody_looked_is_read() {
     let dir = tempfile::tempdir().unwrap();
@@ -401,8 +400,8 @@ fn what_came_and_went_while_nobody_looked_is_read() {
     }
 }
 
-/// A look that takes long: the log that it found is rotated before it is opened, and after
-/// what stands beside it was listed.
+/// A slow look: the log is rotated after it was listed and before it is opened, and after its
+/// rotations were listed.
 #[test]
 fn a_log_rotated_between_being_found_and_being_opened_is_read() {
     let dir = tempfile::tempdir().unwrap();
@@ -427,8 +426,8 @@ fn a_log_rotated_between_being_found_and_being_opened_is_read() {
     assert_eq!(counted(&follower), 18);
 }
 
-/// A look falls between the renaming of a log and the creation of the next one; more
-/// generations have come and gone before the look after that, and the newest one is empty.
+/// A look falls between the rename of a log and the creation of the next one. Before the look after
+/// that, more generations are created and deleted, and the newest one is empty.
 #[test]
 fn what_came_and_went_while_the_log_had_no_file_is_read() {
     for (away, absent_again) in [(0, false), (0, true), (100, false)] {
@@ -461,8 +460,8 @@ fn what_came_and_went_while_the_log_had_no_file_is_read() {
     }
 }
 
-/// A rotated file has the inode of another one that is gone, and is renamed while it is
-/// compared with what is known of that one.
+/// A rotated file has the inode of a deleted file, and is renamed while it is compared with the
+/// checkpoint of that file.
 #[test]
 fn a_file_that_could_not_be_compared_is_asked_for_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -485,7 +484,7 @@ fn a_file_that_could_not_be_compared_is_asked_for_again() {
     let (mut follower, clock) = follower(dir.path(), saved, 100);
     follower.unfinished.clear();
     let mut index = RotationIndex::new(Clock::system());
-    // So long ago that one listing tells all.
+    // Long enough ago that one listing is complete.
     let rested = now() - Duration::from_secs(60);
     let rest = || {
         File::open(dir.path())
@@ -505,7 +504,7 @@ fn a_file_that_could_not_be_compared_is_asked_for_again() {
     assert_eq!(counted(&follower), 10);
 }
 
-/// As it would be saved now.
+/// The state as it would be saved now.
 fn saved_by(follower: &Follower<Counter>) -> Saved {
     let changes = follower.changes();
     Saved {
@@ -516,10 +515,10 @@ fn saved_by(follower: &Follower<Counter>) -> Saved {
     }
 }
 
-/// Over a restart, for longer than a copy of the log is looked for.
+/// Across a restart that takes longer than the search for a copy.
 #[test]
 fn a_log_that_was_out_of_reach_is_read_on_and_not_counted_again() {
-    // Of a directory that is away nothing is known, so it is waited for.
+    // A missing directory says nothing about its files, so wait for it.
     for (moved, given_up) in [("logs", 0), ("logs/a-out.log", 1)] {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
@@ -567,7 +566,7 @@ fn many_logs_emptied_at_once_list_their_directory_a_few_times() {
             std::fs::copy(path(k), dir.path().join(format!("a-out-{k}.log.{turn}"))).unwrap();
             std::fs::write(path(k), lines("a", 100 * turn..100 * turn + 10)).unwrap();
         }
-        // A directory that was changed just now may change once more at the same time.
+        // A directory that changed just now may change again within the same tick.
         clock.advance(Duration::from_secs(1));
         let before = LISTED.get();
         follower.sweep();
@@ -578,10 +577,10 @@ fn many_logs_emptied_at_once_list_their_directory_a_few_times() {
         let listed = LISTED.get() - before;
         assert!(
             listed <= 4,
-            "{LOGS} logs were emptied, and their directory listed {listed} times"
+            "{LOGS} logs were truncated, and their directory listed {listed} times"
         );
     }
-    // While somebody goes on renaming beside them, it is not listed for each either.
+    // While files beside them are renamed, the directory is not listed for each log either.
     for k in 0..LOGS {
         std::fs::copy(path(k), dir.path().join(format!("a-out-{k}.log.3"))).unwrap();
         std::fs::write(path(k), lines("a", 900..905)).unwrap();
@@ -603,7 +602,7 @@ fn many_logs_emptied_at_once_list_their_directory_a_few_times() {
         let listed = LISTED.get() - before;
         assert!(
             listed < LOGS as u32,
-            "{LOGS} logs were emptied, and their directory listed {listed} times"
+            "{LOGS} logs were truncated, and their directory listed {listed} times"
         );
     });
     sweeps(&mut follower, 3);

@@ -2,10 +2,10 @@ use super::*;
 use std::fs;
 use std::time::Instant;
 
-/// Longer than anything takes on a busy machine.
+/// Longer than any step takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Does something until a wake-up says so.
+/// Repeats an action until a wake-up reports it.
 async fn woken(notifier: &Arc<Notifier>, act: impl Fn(u32), says: fn(&Wakeup) -> bool) -> bool {
     let began = Instant::now();
     for n in 0.. {
@@ -63,7 +63,7 @@ async fn without_inotify_only_calls_wake() {
         BTreeSet::from([dir.path().to_owned()]),
         Arc::clone(&notifier),
     );
-    // The watch ends instead of trying again.
+    // The watch ends and does not try again.
     tokio::time::timeout(PATIENCE, &mut watcher.task)
         .await
         .unwrap()

@@ -1,12 +1,12 @@
-//! What rotations call the files they make.
+//! The names that rotations give to files.
 
-/// Whether `name` is what a rotation would call the log `of`: `of` or its stem, then
-/// numbers, dates or words such as `old`. `bot10.log` is none of `bot1.log`.
+/// Whether a rotation may have renamed the log `of` to `name`: `of` or its stem, then numbers,
+/// dates or words such as `old`. `bot10.log` is not a rotation of `bot1.log`.
 ///
-/// Behind the log's whole name nothing else can stand. Between its stem and its extension
-/// another bot's name may go on (`company_962302.log` beside `company.log`), so there it
-/// must be what rotations write: a date, or something behind a dot (logrotate's
-/// `extension`) or behind two underscores (pm2-logrotate).
+/// After the full name of the log only a rotation can add something. Between its stem and its
+/// extension the name of another bot may continue (`company_962302.log` beside `company.log`), so
+/// there it must be a date, or follow a dot (logrotate's `extension`) or two underscores
+/// (pm2-logrotate).
 pub(crate) fn is_rotation_of(name: &str, of: &str) -> bool {
     let stem = of.rsplit_once('.').map_or(of, |(stem, _)| stem);
     let (tail, behind_all) = match (name.strip_prefix(of), name.strip_prefix(stem)) {
@@ -37,8 +37,8 @@ pub(crate) fn is_rotation_of(name: &str, of: &str) -> bool {
 }
 
 /// Whether a text begins with a date of this century: `2026-01…`, `20260101`, with the hour
-/// (`2026010107`) or to the second (`20260101070000`). Numbers of bots and telephones are
-/// hardly ever such.
+/// (`2026010107`) or to the second (`20260101070000`). Numbers of bots and telephones rarely look
+/// like this.
 fn is_date(text: &str) -> bool {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (year, rest) = text.split_at(digits.min(4));

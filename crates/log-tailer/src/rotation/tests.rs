@@ -20,7 +20,7 @@ fn what_rotations_are_called() {
         ("a-out-extra.log", "a-out.log", false),
         ("a-error.log.1", "a-out.log", false),
         ("a-out.log.tmp", "a-out.log", false),
-        // What logrotate writes with `extension .log`, and dates of other loggers.
+        // What logrotate writes with `extension .log`, and the dates of other loggers.
         ("a-out-20260101.log", "a-out.log", true),
         ("a-out-2026010107.log", "a-out.log", true),
         ("a-out-20260101-1767225600.log", "a-out.log", true),
@@ -31,7 +31,7 @@ fn what_rotations_are_called() {
         ("wa.1", "wa", true),
         ("wa-20260101", "wa", true),
         ("wa-20260101.gz", "wa", true),
-        // Other bots' logs, and those of other processes of the same name under pm2.
+        // Logs of other bots, and of other processes of the same name under pm2.
         ("company_962302.log", "company.log", false),
         ("wa-1.log", "wa.log", false),
         ("wa-1.log.1", "wa.log", false),
@@ -51,7 +51,7 @@ fn what_rotations_are_called() {
     }
 }
 
-/// A file that is renamed behind the listing's back is not taken for gone.
+/// A file that is renamed during the listing does not count as gone.
 #[test]
 fn a_directory_that_changes_is_not_taken_for_listed() {
     const FILES: usize = 200;
@@ -77,7 +77,7 @@ fn a_directory_that_changes_is_not_taken_for_listed() {
     let (mut whole, mut parts) = (0, 0);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            // As logrotate does it; then back again, and a rest.
+            // As logrotate does it; then back again, and a pause.
             while !stop.load(relaxed) {
                 (1..=FILES)
                     .rev()
@@ -88,7 +88,7 @@ fn a_directory_that_changes_is_not_taken_for_listed() {
             }
         });
         let end = std::time::Instant::now() + Duration::from_secs(60);
-        // The scheduler may keep either from it now and then.
+        // The scheduler may prevent either now and then.
         while (whole < 50 || parts < 50 || shifts.load(relaxed) < 20)
             && std::time::Instant::now() < end
         {
@@ -113,8 +113,8 @@ fn a_directory_that_changes_is_not_taken_for_listed() {
     );
 }
 
-/// Others come and go beside a log; that hides nothing of its own, nor does it cost a
-/// listing for each log.
+/// Other files beside a log come and go. That hides no rotation, and does not cost one listing for
+/// each log.
 #[test]
 fn what_changes_beside_a_log_is_no_matter() {
     let dir = tempfile::tempdir().unwrap();
@@ -151,7 +151,7 @@ fn what_changes_beside_a_log_is_no_matter() {
     });
 }
 
-/// A directory is listed again for another log: what was found before for this one is old.
+/// A directory is listed again for another log: the earlier result for this log is outdated.
 #[test]
 fn what_was_found_before_the_last_listing_is_not_used() {
     let dir = tempfile::tempdir().unwrap();

@@ -98,7 +98,7 @@ async fn what_could_not_be_saved_is_saved_later_and_at_the_stop() {
             std::thread::sleep(Duration::from_millis(5));
         }
     };
-    wait("a failure to save is shown", &|seen| {
+    wait("a failure to save is reported", &|seen| {
         seen.backlog == Some(4)
     });
     assert_eq!(seen.lock().unwrap().offset, 0);
@@ -106,7 +106,7 @@ async fn what_could_not_be_saved_is_saved_later_and_at_the_stop() {
     wait("it is saved later", &|seen| {
         (seen.saved, seen.offset) == (4, 4)
     });
-    // What is read last is saved before the thread ends.
+    // The last lines are saved before the thread ends.
     std::fs::write(&path, "one\ntwo\n").unwrap();
     seen.lock().unwrap().stop = true;
     notifier.call();

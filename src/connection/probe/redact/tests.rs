@@ -74,7 +74,7 @@ fn what_an_error_says_is_shown_without_its_secrets() {
         assert_eq!(first_line(text).as_deref(), shown, "{text:?}");
     }
     let long = first_line(&"a b ".repeat(100)).unwrap();
-    assert_eq!(long.chars().count(), MAX_CHARS + 1);
+    assert_eq!(long.chars().count(), MAX_LINE_CHARS + 1);
 }
 
 proptest! {

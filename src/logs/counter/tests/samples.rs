@@ -1,11 +1,11 @@
-//! What bots print, in the forms of many logs: tests/fixtures/logs/reports.txt.
+//! What bots print, in the formats of many logs: tests/fixtures/logs/reports.txt.
 
 use super::*;
 
-/// Text of a log, and what it counts: of each pattern that may page its events and its reports.
+/// A text, and for each pattern that may page the events and reports that it contains.
 struct TextSample {
     wanted: Vec<(String, u64, u64)>,
-    /// It may count, but is no report.
+    /// It may count, but is not a report.
     chat: bool,
     text: String,
 }
@@ -42,7 +42,7 @@ fn samples() -> Vec<TextSample> {
     samples
 }
 
-/// What is counted of this text: events and reports of each pattern that may page.
+/// Counts this text: events and reports of each pattern that may page.
 fn counted(counter: &mut Counter, text: &str) -> Vec<(String, u64, u64)> {
     counter.counts = Counts::default();
     counter.scans.clear();
@@ -100,7 +100,7 @@ fn every_sample_counts_and_is_a_report_as_by_hand() {
     );
 }
 
-/// What stands before each line in a log.
+/// Text before each line in a log.
 const PREFIXES: &[&str] = &[
     "",
     "Nov 29 10:00:00 host node[123]: ",
@@ -173,7 +173,7 @@ const PREFIXES: &[&str] = &[
     "\u{1b}[36mwabot-1  |\u{1b}[0m ",
 ];
 
-/// An error of the library as `console.log` prints it.
+/// An error of the library, as `console.log` prints it.
 const BOOM: &str = "WhatsApp connection closed due to  Error: Stream Errored (conflict)\n    at WebSocket.<anonymous> (/app/node_modules/baileys/lib/Socket/socket.js:518:7)\n    at WebSocket.emit (node:events:390:28) {\n  data: {\n    tag: 'stream:error',\n    attrs: { code: '401' },\n    content: [ { tag: 'conflict', attrs: { type: 'device_removed' } } ]\n  },\n  isBoom: true,\n  isServer: false,\n  output: {\n    statusCode: 401,\n    payload: {\n      statusCode: 401,\n      error: 'Unauthorized',\n      message: 'Stream Errored (conflict)'\n    },\n    headers: {}\n  }\n} , reconnecting:  false";
 const PINO: &str = r#"{"level":50,"time":1766198561876,"pid":31,"hostname":"h","reasonNode":{"tag":"conflict","attrs":{"type":"device_removed"}},"fullErrorNode":{"tag":"stream:error","attrs":{"code":"401"},"content":[{"tag":"conflict","attrs":{"type":"device_removed"}}]},"msg":"stream errored out"}"#;
 const PRETTY: &str = "[10:00:00.123] ERROR (31): stream errored out\n    reasonNode: {\n      \"tag\": \"conflict\",\n      \"attrs\": {\n        \"type\": \"device_removed\"\n      }\n    }\n    fullErrorNode: {\n      \"tag\": \"stream:error\",\n      \"attrs\": {\n        \"code\": \"401\"\n      },\n      \"content\": [\n        {\n          \"tag\": \"conflict\",\n          \"attrs\": {\n            \"type\": \"device_removed\"\n          }\n        }\n      ]\n    }";

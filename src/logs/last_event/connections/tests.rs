@@ -3,7 +3,7 @@ use super::*;
 const A: u64 = 1;
 const B: u64 = 2;
 
-/// What a process does.
+/// An action of a process.
 #[derive(Clone, Copy)]
 enum LogStep {
     Starts(u64),
@@ -15,7 +15,7 @@ enum LogStep {
 }
 use LogStep::*;
 
-/// After each step a second has passed.
+/// One second passes after each step.
 fn after(steps: &[LogStep]) -> Connections {
     let mut log = Connections::default();
     for (step, second) in steps.iter().zip(1..) {
@@ -51,7 +51,7 @@ fn one_process_with_one_connection() {
     assert_eq!(says(&[Starts(A), Opens(A), Closes(A)]), "closed");
     // The library reports an error, then the end.
     assert_eq!(says(&[Opens(A), Closes(A), Closes(A)]), "closed");
-    // Attempts that fail before and after the socket was connected.
+    // Failed attempts, before and after the socket was connected.
     let failed = [Opens(A), Closes(A), Closes(A), Starts(A), Closes(A)];
     assert_eq!(says(&failed), "closed");
     let again = [
@@ -70,10 +70,10 @@ fn one_process_with_one_connection() {
 fn one_process_with_several_connections() {
     let several = "several connections";
     assert_eq!(says(&[Opens(A), Opens(A), Closes(A)]), several);
-    // A second one that begins, or that waits for a QR scan.
+    // A second connection that begins, or that waits for a QR scan.
     assert_eq!(says(&[Opens(A), Starts(A), Closes(A)]), several);
     assert_eq!(says(&[Starts(A), Starts(A), Opens(A), Closes(A)]), several);
-    // It stays so, however they come and go, and over lines that were not read.
+    // This stays so, whatever the connections do, and if lines were not read.
     let mut steps = vec![Opens(A), Opens(A)];
     for _ in 0..3 {
         steps.extend([Closes(A), Closes(A), Opens(A), Closes(A)]);
@@ -81,7 +81,7 @@ fn one_process_with_several_connections() {
     }
     steps.extend([Gap, Opens(A), Closes(A)]);
     assert_eq!(says(&steps), several);
-    // Not of another process.
+    // It does not affect another process.
     steps.extend([Opens(B), Closes(B)]);
     assert_eq!(says(&steps), "closed");
 }
@@ -93,18 +93,18 @@ fn several_processes() {
     assert_eq!(says(&[Opens(A), Closes(B)]), not);
     assert_eq!(says(&[Opens(A), Opens(B), Closes(A)]), not);
     assert_eq!(says(&[Opens(A), Gap, Closes(A)]), not);
-    // Restarted: the former process is silent since.
+    // Restarted: the former process has been silent since.
     assert_eq!(says(&[Opens(A), Writes(A), Opens(B), Closes(B)]), "closed");
-    // It is alive, before the close or after it.
+    // The former process still writes, before or after the close.
     let both = "several processes";
     assert_eq!(says(&[Opens(A), Opens(B), Writes(A), Closes(B)]), both);
     assert_eq!(says(&[Opens(A), Opens(B), Closes(B), Writes(A)]), both);
-    // One without a connection of its own, such as a parent, is no other bot.
+    // A process without a connection, such as a parent, is not another bot.
     assert_eq!(
         says(&[Writes(A), Opens(B), Writes(A), Closes(B), Writes(A)]),
         "closed"
     );
-    // The former process ended its connection after the new one had opened.
+    // The former process closed its connection after the new one had opened.
     let reload = [Opens(A), Opens(B), Closes(A), Closes(B), Writes(A)];
     assert_eq!(says(&reload), "closed");
 }
@@ -123,15 +123,15 @@ mod properties {
     use super::*;
     use proptest::prelude::*;
 
-    /// Sockets of up to three sessions in one process, each with its own life. What the log
-    /// shows is what they do, in order.
+    /// Sockets of up to three sessions in one process, independent of each other. The log shows
+    /// their actions in order.
     fn sessions() -> impl Strategy<Value = Vec<(usize, u8)>> {
         prop::collection::vec((0..3_usize, 0..3_u8), 1..40)
     }
 
     proptest! {
-        /// Where the log shows all that the process did, its close never counts while a
-        /// session is connected.
+        /// If the log shows all actions of the process, its close never counts while a session is
+        /// connected.
         #[test]
         fn no_close_of_another_session_counts(moves in sessions()) {
             // 0: closed, 1: starting, 2: opened.
@@ -152,7 +152,7 @@ mod properties {
             }
         }
 
-        /// One session alone always gets its verdict.
+        /// A session that is alone always gets its verdict.
         #[test]
         fn one_session_alone_is_always_judged(moves in prop::collection::vec(0..3_u8, 1..40)) {
             let mut socket = 0;

@@ -37,7 +37,7 @@ fn the_logs_of_one_program() {
         LastWord::Closed { at: at(20) }
     );
     assert!(is_closed(&[closed(), log("a", &[])]));
-    // The one before a restart, and one after.
+    // The log from before a restart, and the one after it.
     assert!(is_closed(&[closed(), log("a", &[(5, true, B)])]));
     assert!(is_closed(&[closed(), log("a", &[(5, false, B)])]));
     assert!(!is_closed(&[closed(), log("a", &[(15, true, B)])]));
@@ -67,7 +67,7 @@ fn the_logs_of_several_programs() {
     let mut both = silent(false);
     both.connections.wrote(A);
     assert!(is_closed(&[closed(false), both]));
-    // It ended long before, but is not known to be gone.
+    // It ended long before, but may still run.
     assert!(!is_closed(&[
         closed(true),
         OneLog {
@@ -75,7 +75,7 @@ fn the_logs_of_several_programs() {
             ..log("b", &[(5, true, B)])
         }
     ]));
-    // Lines that name their session may stand in any log.
+    // Lines that name their session may be in any log.
     let by_line = [closed(false), silent(false)];
     assert_eq!(last_word(&by_line, true), LastWord::Closed { at: at(20) });
 }

@@ -3,8 +3,8 @@ use super::*;
 
 static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| Patterns::shipped_and(&[]).unwrap());
 
-/// How often `device_removed` and `connection_replaced` are counted in this text, and how often
-/// in a form that pages.
+/// How often `device_removed` and `connection_replaced` are counted in this text, and how often in
+/// a form that pages.
 fn closes(text: &str) -> ((u32, u32), (u32, u32)) {
     let patterns = &*PATTERNS;
     let (mut all, mut certain) = ((0, 0), (0, 0));
@@ -101,7 +101,7 @@ fn what_is_no_close_of_this_connection_does_not_count() {
     }
 }
 
-/// A bot prints what is written to it.
+/// A bot prints the messages it receives.
 #[test]
 fn the_text_of_a_chat_is_no_report() {
     for text in [
@@ -150,7 +150,7 @@ fn the_expressions_compile() {
     assert!(expression(LABELLED).is_some() && expression(PLACED).is_some());
 }
 
-/// How often each pattern of an end is counted: logged out, replaced, banned.
+/// Counts of each pattern about an end: logged out, replaced, banned.
 fn ends(text: &str) -> [u32; 3] {
     let patterns = &*PATTERNS;
     let mut counts = [0; 3];
@@ -262,7 +262,7 @@ fn a_banned_account_counts() {
     }
 }
 
-/// Other parts of a bot, other services, source and comparisons.
+/// Other parts of a bot, other services, source code and comparisons.
 #[test]
 fn what_only_resembles_an_end_does_not_count() {
     for text in [
@@ -321,7 +321,7 @@ fn what_only_resembles_an_end_does_not_count() {
     }
 }
 
-/// Where nothing tells whether the bot is connected, these page.
+/// These page even if it is unknown whether the bot is connected.
 #[test]
 fn a_report_that_other_programs_write_as_well_does_not_page() {
     for text in [
@@ -352,7 +352,7 @@ fn a_report_that_other_programs_write_as_well_does_not_page() {
     }
 }
 
-/// A file of the folder that cannot be read, as Node prints the error and as pino does.
+/// A file of the folder that cannot be read, as Node and pino print the error.
 #[test]
 fn an_unreadable_file_of_the_folder_is_the_librarys_report() {
     for (text, certain) in [

@@ -4,7 +4,7 @@ fn patterns() -> Patterns {
     Patterns::shipped_and(&[]).unwrap()
 }
 
-/// The names of what is found in these chunks of one log.
+/// The names of the signs in these chunks of one log.
 fn names(chunks: &[&str]) -> Vec<String> {
     let patterns = patterns();
     let mut all = Vec::new();
@@ -45,7 +45,7 @@ fn a_record_may_come_in_any_number_of_chunks() {
     assert_eq!(sorted(&lines), wanted);
 }
 
-/// The second line takes back what the first one said; the third says it again.
+/// The second line cancels the sign of the first one; the third has it again.
 #[test]
 fn a_record_counts_once_although_a_line_takes_it_back() {
     let lines = [
@@ -58,7 +58,7 @@ fn a_record_counts_once_although_a_line_takes_it_back() {
     assert_eq!(counted, ["connection_replaced", "device_removed"]);
 }
 
-/// What a later line takes back is not counted before it is there.
+/// A sign that a later line cancels is not counted before that line.
 #[test]
 fn a_later_line_tells_what_the_code_stands_for() {
     for (lines, wanted) in [
@@ -89,7 +89,7 @@ fn a_later_line_tells_what_the_code_stands_for() {
     }
 }
 
-/// What was counted before the record had ended is not counted again when more of it comes.
+/// What was counted before the record had ended is not counted again when more of it follows.
 #[test]
 fn a_record_that_was_settled_may_go_on() {
     let patterns = patterns();
@@ -121,7 +121,7 @@ fn a_record_that_was_settled_may_go_on() {
     assert_eq!(all, wanted);
 }
 
-/// The lines before a sign say whose it is, and may stand in the chunk before.
+/// The lines before a sign tell what it belongs to, and may be in the chunk before.
 #[test]
 fn a_record_begins_in_the_chunk_before() {
     let lines = ["AxiosError: a\n", "    status: 401,\n", "    closed\n"];
@@ -129,7 +129,7 @@ fn a_record_begins_in_the_chunk_before() {
     assert_eq!(names(&[&lines.concat()]), [""; 0]);
 }
 
-/// Which envelopes a log holds is no matter of its first line.
+/// The first line of a log does not decide which envelopes the log has.
 #[test]
 fn lines_with_and_without_an_envelope_may_be_mixed() {
     let (a, b) = ("x device_re", "moved y");
@@ -163,7 +163,7 @@ fn docker(part: &str, stream: &str) -> String {
     format!("{{\"log\":{log},\"stream\":\"{stream}\",\"time\":\"2026-11-28T20:00:00Z\"}}\n")
 }
 
-/// Docker cuts a line after 16 KiB, in the middle of a word as well.
+/// Docker splits a line after 16 KiB, even in the middle of a word.
 #[test]
 fn the_parts_of_a_line_are_joined() {
     let line = format!(
@@ -185,7 +185,7 @@ fn the_parts_of_a_line_are_joined() {
         let joined = format!("{}{}{}", cri("F", "x"), cri("P", a), cri("F", b));
         assert_eq!(names(&[&joined]), ["device_removed"], "{cut}");
     }
-    // A line of many parts does not grow without bound.
+    // A line of many parts does not grow without limit.
     let many = docker(&"z".repeat(16_384), "stdout").repeat(100);
     let text = format!("{many}{}", docker("device_removed\n", "stdout"));
     assert_eq!(names(&[&text]), ["device_removed"]);
@@ -226,7 +226,7 @@ fn a_line_longer_than_a_chunk_counts_once_wherever_the_sign_stands() {
     );
 }
 
-/// Own expressions without a literal are found in envelopes as well.
+/// Patterns of the configuration without a literal match in envelopes as well.
 #[test]
 fn an_expression_is_found_in_an_envelope() {
     let own = super::super::Pattern {
@@ -251,7 +251,7 @@ fn an_expression_is_found_in_an_envelope() {
     }
 }
 
-/// A node without a header of the library's, in two chunks.
+/// A node without a header of the library, in two chunks.
 #[test]
 fn a_node_that_a_chunk_ends_within_counts() {
     let chunks = [

@@ -12,8 +12,8 @@ use crate::folder::scan::{MAX_CREDS_BYTES, read_plain_file, stat};
 use crate::folder::{FolderPath, Found, Shape, Stamp, Timestamp};
 use crate::remediator::outcome::{self, Crash, RunError};
 use crate::remediator::quarantine::{
-    LockedFolder, Obstacle, RunId, exists, obstacle, obstacle_io, open_beneath, read_record, sync,
-    unlink,
+    LockedFolder, Obstacle, QuarantineName, exists, obstacle, obstacle_io, open_beneath,
+    read_record, sync, unlink,
 };
 use crate::remediator::runner::{Context, blocking};
 use crate::remediator::store::audit::FileRecord;
@@ -112,7 +112,7 @@ fn rmdir(quarantine: BorrowedFd<'_>, name: &str) -> Result<(), Obstacle> {
 }
 
 /// The restores in a quarantine.
-fn slots(quarantine: BorrowedFd<'_>) -> Result<Vec<(String, RunId)>, Obstacle> {
+fn slots(quarantine: BorrowedFd<'_>) -> Result<Vec<(String, QuarantineName)>, Obstacle> {
     let doing = "listing the quarantine";
     let mut slots = Vec::new();
     for entry in Dir::read_from(quarantine).map_err(|e| obstacle(doing, e))? {
@@ -120,7 +120,7 @@ fn slots(quarantine: BorrowedFd<'_>) -> Result<Vec<(String, RunId)>, Obstacle> {
         let Ok(name) = entry.file_name().to_str() else {
             continue;
         };
-        if let Some(run) = name.strip_prefix(PREFIX).and_then(RunId::parse) {
+        if let Some(run) = name.strip_prefix(PREFIX).and_then(QuarantineName::parse) {
             slots.push((name.to_owned(), run));
         }
     }
@@ -184,7 +184,7 @@ pub async fn end_orphan(ctx: &Context, orphan: &Run, sessions: Vec<Found>) -> Re
     let (run, session) = (orphan.run.clone(), orphan.session.clone());
     let stage = blocking(
         move || -> Result<Option<(Stage, Vec<FileRecord>)>, Obstacle> {
-            let Some(run) = run.as_deref().and_then(RunId::parse) else {
+            let Some(run) = run.as_deref().and_then(QuarantineName::parse) else {
                 return Ok(None);
             };
             let Some(found) = sessions

@@ -9,7 +9,7 @@ use crate::folder::Timestamp;
 use crate::folder::scan::stat;
 use crate::remediator::movability::check_directory;
 use crate::remediator::privileges::Me;
-use crate::remediator::quarantine::{LockedFolder, Obstacle, RunId, make_dir, obstacle};
+use crate::remediator::quarantine::{LockedFolder, Obstacle, QuarantineName, make_dir, obstacle};
 
 use super::record::{CREDS, NEW, PREFIX};
 use super::recovery::remove;
@@ -43,7 +43,7 @@ pub fn rehearse(folder: &LockedFolder, bytes: &[u8], now: Timestamp) -> Result<(
     let quarantine = folder
         .quarantine(true)?
         .ok_or_else(|| Obstacle::Io("no quarantine".into()))?;
-    let name = format!("{PREFIX}{}", RunId::new(now));
+    let name = format!("{PREFIX}{}", QuarantineName::new(now));
     let slot = make_dir(quarantine.as_fd(), &name, true)?;
     let tried = (|| {
         let mut all = owners.iter().cycle().copied();

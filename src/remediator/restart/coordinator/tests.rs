@@ -1,22 +1,21 @@
 use super::*;
 use crate::config::{CommonFlags, RemediatorFlags, Settings};
-use crate::folder::SessionsPath;
+use crate::control::Service;
+use crate::folder::{SessionsPath, Timestamp};
 use crate::policy::StopRefusal;
 use crate::remediator::console::context;
+use crate::remediator::insurance::stop::RESTORE_TIMEOUT;
 use crate::remediator::quarantine::Halt;
 use crate::remediator::restart::cleaning::{SETTLES_WITHIN, WATCHED_FOR};
 use crate::remediator::restart::driver::OBSERVED_WITHIN;
-use crate::remediator::restart::leases::{
-    ALL_CLEAN_TIMEOUT, Bounds, CLEAN_TIMEOUT, DOWN_FOR_AT_MOST,
-};
+use crate::remediator::restart::folder_record;
 use crate::remediator::restart::machine::{
-    ASKED_WITHIN, CALL_MARGIN, LOCK_WITHIN, PERSIST_WITHIN, SHOWS_WITHIN, STARTS_AGAIN,
+    ASKED_WITHIN, CALL_MARGIN, GRACE, LOCK_WITHIN, PERSIST_WITHIN, SHOWS_WITHIN, STARTS_AGAIN,
     STOPS_LATE_WITHIN,
 };
-use crate::remediator::restart::state::RestartEnd;
+use crate::remediator::restart::state::{Phase, RestartEnd, Trigger};
 use crate::remediator::store::queue::{Accepted, Request, Via};
-use crate::remediator::store::runs::Action;
-use crate::remediator::store::runs::Status;
+use crate::remediator::store::runs::{Action, Ending, Run, Status};
 use clock::Clock;
 use std::ffi::OsStr;
 use std::path::PathBuf;

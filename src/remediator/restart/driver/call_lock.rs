@@ -15,7 +15,7 @@ use crate::remediator::runner::blocking;
 use crate::state_file;
 
 /// More than the text of any call.
-const MAX_BYTES: u64 = 100;
+const MAX_CALL_BYTES: u64 = 100;
 
 fn path(state_path: &Path, service: &str) -> PathBuf {
     let hash = xxhash_rust::xxh3::xxh3_64(service.as_bytes());
@@ -63,7 +63,7 @@ fn has_ended(state_path: &Path, state: &Restart) -> bool {
         return false;
     };
     let mut text = String::new();
-    let read = (&file).take(MAX_BYTES).read_to_string(&mut text);
+    let read = (&file).take(MAX_CALL_BYTES).read_to_string(&mut text);
     read.is_ok()
         && text == expected
         && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()

@@ -1,21 +1,19 @@
-//! What the driver queries (the supervisor, the sources, the pause), and its calls.
+//! What the driver queries: the supervisor, the sources of the verdict, the records, the pause.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clock::Clock;
-use supervisor::{ExecError, Query};
+use supervisor::Query;
 
 use crate::connection::Finding;
-use crate::control::{CallError, Observation, Presence, Service};
+use crate::control::{Observation, Presence, Service};
 use crate::folder::{Found, Timestamp};
 use crate::remediator::quarantine::Halt;
+use crate::remediator::restart::coordinator::HALTS_WITHIN;
 use crate::remediator::restart::folder_record;
-use crate::remediator::restart::leases::HALTS_WITHIN;
 use crate::remediator::restart::machine::{ASKED_WITHIN, CALL_MARGIN, GRACE, PERSIST_WITHIN};
-use crate::remediator::restart::state::{CallKind, Now, RestartId, Returned, Seen, Sources};
+use crate::remediator::restart::state::{Now, RestartId, Seen, Sources};
 use crate::remediator::runner::{self, Context, blocking};
 use crate::remediator::store::StoreError;
 use crate::remediator::store::clock::boot_id;
@@ -107,30 +105,6 @@ pub(super) async fn seen(
         },
         Observation::Unknown(why) => SeenService::new(Seen::Unknown, why),
     }
-}
-
-/// Calls the supervisor. Returns how that ended, and the error. `held` is its standard input.
-pub(in crate::remediator::restart) async fn call(
-    service: &Service,
-    kind: CallKind,
-    held: Option<Arc<File>>,
-) -> (Returned, String) {
-    let called = match kind {
-        CallKind::Stop => service.stop(held).await,
-        CallKind::Start => service.start(held).await,
-    };
-    let Err(error) = called else {
-        return (Returned::Ok, String::new());
-    };
-    let returned = match &error {
-        error if !error.may_have_acted() => Returned::NotSpawned,
-        CallError::Failed {
-            error: ExecError::Timeout(_),
-            ..
-        } => Returned::Timeout,
-        _ => Returned::Failed,
-    };
-    (returned, error.to_string())
 }
 
 /// Whether a call of another restart, or of an operator's command, may be under way for one of

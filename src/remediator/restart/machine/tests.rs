@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::state::{Forbids, Look};
+use super::super::state::{CheckResult, Forbids, Look, Returned, Seen};
 use super::*;
 
 mod model;

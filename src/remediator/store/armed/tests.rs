@@ -1,42 +1,8 @@
 use super::*;
-use crate::remediator::store::{
-    queue::{Accepted, Via},
-    runs::{Ending, Status},
-};
+use crate::remediator::store::runs::{Ending, Status};
+use crate::remediator::store::tests::{accept, minutes as at, open, request};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn at(minutes: u32) -> Timestamp {
-    Timestamp::from_secs(1_800_000_000).plus(MINUTE * minutes)
-}
-
-fn open() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    (dir, store)
-}
-
-fn request(session: &str, action: Action) -> Request {
-    Request {
-        session: session.into(),
-        action,
-        tier: action.label().into(),
-        fingerprint: "f".into(),
-        starts_at: "s".into(),
-        via: Via::default(),
-    }
-}
-
-fn accept(store: &Store, session: &str, action: Action, now: Timestamp) -> i64 {
-    match store
-        .queue()
-        .accept(&[request(session, action)], now)
-        .unwrap()[..]
-    {
-        [Accepted::Queued(id)] => id,
-        ref other => panic!("{other:?}"),
-    }
-}
 
 fn refuse(store: &Store, id: i64, now: Timestamp) {
     assert_eq!(store.queue().take(now, &[]).unwrap().unwrap().id, id);

@@ -1,16 +1,7 @@
 use super::*;
+use crate::remediator::store::tests::{minutes as at, open};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn at(minutes: u32) -> Timestamp {
-    Timestamp::from_secs(1_800_000_000).plus(MINUTE * minutes)
-}
-
-fn open() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    (dir, store)
-}
 
 #[test]
 fn a_clock_that_was_set_is_noticed() {
@@ -38,7 +29,7 @@ fn a_clock_that_was_set_is_noticed() {
         101 * day,
         "nothing is held up until then"
     );
-    // Weeks of uptime under a pause are no leap; nor is a restart; weeks of absence may be.
+    // Weeks of uptime under a pause are not a step, nor is a restart; weeks of downtime may be.
     assert_eq!(since(131 * day, Some(30 * day)), 101 * day);
     assert_eq!(since(132 * day, None), 101 * day);
     assert_eq!(since(134 * day, None), 134 * day);
@@ -56,7 +47,7 @@ fn a_step_between_two_programs_is_found_and_remembered() {
     let serve = clock::ManualClock::new(start);
     store.clock().share_steps(&serve.clock()).unwrap();
     assert_eq!(serve.clock().steady_for(), None);
-    // A command after the clock was set; and one after it, which sees no step of its own.
+    // A command after the clock was set, and one after that which sees no step itself.
     for passed in [MINUTE, MINUTE * 2] {
         let command = clock::ManualClock::new(start + hour);
         command.advance(passed);
@@ -65,7 +56,7 @@ fn a_step_between_two_programs_is_found_and_remembered() {
         let steady = command.clock().steady_for();
         assert_eq!(steady, Some(passed - MINUTE));
     }
-    // `serve` hears of it, and two that agree write nothing.
+    // `serve` loads it, and two that agree write nothing.
     serve.set_wall(start + hour);
     serve.advance(MINUTE * 3);
     store.clock().share_steps(&serve.clock()).unwrap();
@@ -75,7 +66,7 @@ fn a_step_between_two_programs_is_found_and_remembered() {
         store.clock().share_steps(&serve.clock()).unwrap();
     }
     assert_eq!(store.db.changes(), changes);
-    // Another boot begins anew.
+    // After another boot there are no steps.
     store
         .db
         .execute("UPDATE clock_steps SET boot = boot + 1", [])
@@ -85,7 +76,7 @@ fn a_step_between_two_programs_is_found_and_remembered() {
     assert_eq!(booted.clock().steady_for(), None);
 }
 
-/// Minutes of the steady clock; `boot` and `up` (minutes since then) tell when, the wall clock
+/// Minutes of the steady clock. `boot` and `up` (minutes since then) give the time; the wall clock
 /// shows anything.
 fn steady(store: &Store, boot: u64, up: u32, marked: bool) -> u64 {
     let now = Moment {
@@ -114,15 +105,15 @@ fn the_steady_clock_goes_on_over_a_boot_and_never_back() {
     );
     assert_eq!(steady(&store, 7, 170, true), 170);
     drop(store);
-    // After a boot it goes on from there; before the first mark it stands.
+    // After a boot it continues from there; before the first save it stands still.
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(steady(&store, 8, 1, false), 170);
     assert_eq!(steady(&store, 8, 5, true), 170);
     assert_eq!(steady(&store, 8, 65, false), 230);
-    // A longer uptime than the boot before.
+    // A longer uptime than that of the boot before.
     assert_eq!(steady(&store, 9, 1_000, true), 170);
     assert_eq!(steady(&store, 9, 1_001, true), 171);
-    // Where the kernel names no boot, an earlier time is another one.
+    // If the kernel names no boot, an earlier time belongs to another boot.
     for (up, expected) in [(500, 171), (501, 172), (3, 172), (4, 173)] {
         assert_eq!(steady(&store, UNKNOWN_BOOT, up, true), expected, "{up}");
     }
@@ -145,7 +136,7 @@ fn the_steady_clock_is_put_on_record_after_a_boot_and_then_seldom() {
     store.db.execute(other_boot, []).unwrap();
     clock.advance(MINUTE);
     store.clock().share_steps(&clock.clock()).unwrap();
-    assert_eq!(seen().since(first), MINUTE * 5, "goes on from there");
+    assert_eq!(seen().since(first), MINUTE * 5, "continues from there");
     assert_eq!(
         SteadyClock::read(&store.db).unwrap().unwrap().boot,
         boot_id()

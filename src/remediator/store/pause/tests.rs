@@ -1,18 +1,9 @@
 use std::time::Duration;
 
 use super::*;
+use crate::remediator::store::tests::{minutes as at, open};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn at(minutes: u32) -> Timestamp {
-    Timestamp::from_secs(1_800_000_000).plus(MINUTE * minutes)
-}
-
-fn open() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    (dir, store)
-}
 
 #[test]
 fn switches_stay_until_a_person_turns_them() {

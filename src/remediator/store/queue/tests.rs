@@ -1,16 +1,7 @@
 use super::*;
 use crate::folder::Timestamp;
 use crate::remediator::store::Store;
-
-fn at(minutes: u64) -> Timestamp {
-    Timestamp::from_secs(1_800_000_000).plus(Duration::from_secs(minutes * 60))
-}
-
-fn open() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    (dir, store)
-}
+use crate::remediator::store::tests::{minutes as at, open};
 
 fn request(session: &str, action: Action, starts_at: &str) -> Request {
     Request {

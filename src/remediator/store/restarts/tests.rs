@@ -1,39 +1,16 @@
 use super::*;
 use crate::remediator::restart::state::{Times, WaitingSession};
-use crate::remediator::store::{
-    queue::{Accepted, Request, Via},
-    runs::Action,
-};
+use crate::remediator::store::runs::Action;
+use crate::remediator::store::tests::{self, minutes as at, open};
 
 const MINUTE: Duration = Duration::from_secs(60);
-
-fn at(minutes: u32) -> Timestamp {
-    Timestamp::from_secs(1_800_000_000).plus(MINUTE * minutes)
-}
 
 fn here() -> Vec<String> {
     ["a", "b", "c"].map(str::to_owned).to_vec()
 }
 
-fn open() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    (dir, store)
-}
-
 fn accept(store: &Store, session: &str) -> i64 {
-    let request = Request {
-        session: session.into(),
-        action: Action::Emergency,
-        tier: "emergency".into(),
-        fingerprint: "f".into(),
-        starts_at: "s".into(),
-        via: Via::default(),
-    };
-    match store.queue().accept(&[request], at(0)).unwrap()[..] {
-        [Accepted::Queued(id)] => id,
-        ref other => panic!("{other:?}"),
-    }
+    tests::accept(store, session, Action::Emergency, at(0))
 }
 
 fn restart(service: &str, session: &str, run_id: i64, trigger: Trigger) -> Restart {

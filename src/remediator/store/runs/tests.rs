@@ -1,40 +1,6 @@
-use std::time::Duration;
-
 use super::*;
-use crate::folder::{Kind, Timestamp};
-use crate::remediator::store::queue::{Accepted, Request, Via};
-
-fn at(minutes: u64) -> Timestamp {
-    Timestamp::from_secs(1_800_000_000).plus(Duration::from_secs(minutes * 60))
-}
-
-fn open() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    (dir, store)
-}
-
-fn request(session: &str, action: Action) -> Request {
-    Request {
-        session: session.into(),
-        action,
-        tier: action.label().into(),
-        fingerprint: "f".into(),
-        starts_at: "s".into(),
-        via: Via::default(),
-    }
-}
-
-fn accept(store: &Store, session: &str, action: Action, now: Timestamp) -> i64 {
-    match store
-        .queue()
-        .accept(&[request(session, action)], now)
-        .unwrap()[..]
-    {
-        [Accepted::Queued(id)] => id,
-        ref other => panic!("{other:?}"),
-    }
-}
+use crate::folder::Kind;
+use crate::remediator::store::tests::{accept, minutes as at, open};
 
 #[test]
 fn only_runs_of_dead_processes_are_orphans_and_end_once() {
@@ -158,7 +124,7 @@ fn a_run_on_another_session_of_the_process_is_seen() {
 #[test]
 fn of_refused_runs_the_newest_of_each_session_are_kept() {
     let (_dir, store) = open();
-    let refused = |session: &str, minute: u64| {
+    let refused = |session: &str, minute: u32| {
         let id = accept(&store, session, Action::Cleanup, at(minute));
         store.queue().claim(session, at(minute)).unwrap().unwrap();
         let ending = Ending {

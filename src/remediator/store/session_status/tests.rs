@@ -1,28 +1,15 @@
 use super::*;
 use crate::folder::Kind;
+use crate::remediator::store::tests::{self, minutes as at, open};
 use crate::remediator::store::{
-    queue::{Accepted, Request, Via},
+    queue::{Accepted, Request},
     runs::Ending,
 };
 
-fn open() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    (dir, store)
-}
-
-fn at(minutes: i64) -> Timestamp {
-    Timestamp::from_secs(1_800_000_000 + minutes * 60)
-}
-
 fn request(action: Action, starts_at: &str) -> Request {
     Request {
-        session: "a".into(),
-        action,
-        tier: action.label().into(),
-        fingerprint: "f".into(),
         starts_at: starts_at.into(),
-        via: Via::default(),
+        ..tests::request("a", action)
     }
 }
 

@@ -1,14 +1,5 @@
 use super::*;
-
-fn at(minutes: u64) -> Timestamp {
-    Timestamp::from_secs(1_800_000_000).plus(Duration::from_secs(minutes * 60))
-}
-
-fn open() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    (dir, store)
-}
+use crate::remediator::store::tests::{minutes as at, open};
 
 #[test]
 fn who_was_seen_alive_survives_and_a_wrong_clock_does_not() {

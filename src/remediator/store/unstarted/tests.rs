@@ -1,29 +1,5 @@
 use super::*;
-use crate::remediator::store::{queue::Via, runs::Action};
-
-fn open() -> (tempfile::TempDir, Store) {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
-    (dir, store)
-}
-
-fn at(seconds: i64) -> Timestamp {
-    Timestamp::from_secs(1_800_000_000 + seconds)
-}
-
-fn request(session: &str) -> Request {
-    Request {
-        session: session.into(),
-        action: Action::Cleanup,
-        tier: "cleanup".into(),
-        fingerprint: "f00".into(),
-        starts_at: "t1".into(),
-        via: Via {
-            receiver: "hook".into(),
-            group_key: "{}:{}".into(),
-        },
-    }
-}
+use crate::remediator::store::tests::{delivered as request, open, seconds as at};
 
 #[test]
 fn alerts_asked_in_vain_are_counted_once_each() {

@@ -30,7 +30,7 @@ fn it_leaves_nothing_behind() {
     let quarantine = dir.path().join(QUARANTINE_DIR);
     assert_eq!(names(&quarantine), ["BAILEYS_QUARANTINE.TAG"]);
     // As after a crash in the middle.
-    let slot = quarantine.join(format!("{PREFIX}{}", RunId::new(now)));
+    let slot = quarantine.join(format!("{PREFIX}{}", QuarantineName::new(now)));
     fs::create_dir(&slot).unwrap();
     fs::write(slot.join(NEW), "").unwrap();
     fs::write(slot.join(SECOND), "").unwrap();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::restart;
 use crate::remediator::restart::machine::*;
-use crate::remediator::restart::state::Look;
+use crate::remediator::restart::state::{CheckResult, Look, Returned, Seen};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Two processes at most run the machine.

@@ -11,6 +11,7 @@ use crate::folder::Found;
 use crate::policy::{
     self, CleanRequest, CleanupMode, Plan, StopInputs, StopRefusal, Tier, may_stop,
 };
+use crate::remediator::insurance::store::limits_of;
 use crate::remediator::outcome::{RunError, RunOutcome, RunResult};
 use crate::remediator::restart::budget;
 use crate::remediator::restart::coordinator::RestartResult;
@@ -133,21 +134,21 @@ impl Remediator {
                 None => ending.note = Some("restart not allowed by the configuration".into()),
             }
         }
-        let way = match service {
-            Some(_) => self.way(run, &found).await?,
+        let trigger = match service {
+            Some(_) => self.trigger(run, &found).await?,
             None => None,
         };
-        self.not_halted(&found, ask, service.as_ref().zip(way), ending)
+        self.not_halted(&found, ask, service.as_ref().zip(trigger), ending)
             .await?;
-        if let (Some(service), Some(way)) = (service, way) {
+        if let (Some(service), Some(trigger)) = (service, trigger) {
             let result = self
                 .restarts
-                .run(run, &found, service, way, &known, ending)
+                .run(run, &found, service, trigger, &known, ending)
                 .await;
             match result {
                 RestartResult::Busy => return Ok(Performed::Waits),
                 RestartResult::Ended(Err(RunError::StopRefused(stop)))
-                    if way == Trigger::Emergency && stop.leaves_a_cleanup() =>
+                    if trigger == Trigger::Emergency && stop.leaves_a_cleanup() =>
                 {
                     let cleaned = self.clean_without_a_stop(run, &found, stop, ending).await;
                     return Ok(Performed::Ended(cleaned));
@@ -207,19 +208,23 @@ impl Remediator {
     }
 
     /// The trigger that allows this run to stop the bot, if any.
-    async fn way(self: &Arc<Self>, run: &Run, found: &Found) -> Result<Option<Trigger>, RunError> {
+    async fn trigger(
+        self: &Arc<Self>,
+        run: &Run,
+        found: &Found,
+    ) -> Result<Option<Trigger>, RunError> {
         if run.action == Action::Emergency {
             return Ok(Some(Trigger::Emergency));
         }
-        let (service, found, action) = (Arc::clone(self), found.clone(), run.action);
+        let (remediator, found, action) = (Arc::clone(self), found.clone(), run.action);
         let open = self.ctx.store.block(move |store| {
             let armed = store
                 .lock()
                 .armed()
                 .contains(found.session.as_str(), action)?;
-            let known = service.known_sessions();
+            let known = remediator.known_sessions();
             Ok(armed
-                && service
+                && remediator
                     .restarts
                     .window_is_open(store, &found.session, &known)?)
         });
@@ -243,7 +248,7 @@ impl Remediator {
             (None, None) => return Ok(()),
         };
         let would_be = self.would_be_done(found, ask, stop, ending).await;
-        let is_emergency = stop.is_some_and(|(_, way)| way == Trigger::Emergency);
+        let is_emergency = stop.is_some_and(|(_, trigger)| trigger == Trigger::Emergency);
         let error = match &would_be {
             // It waits for `resume`.
             _ if !is_emergency || hold != StopRefusal::BreakerOpen => hold.into(),
@@ -291,15 +296,15 @@ impl Remediator {
         };
         let verdict = self.ctx.connection.judge(asked, &inventory);
         ending.evidence = Some(verdict.because());
-        let limits = settings.limits(&found.session);
+        let limits = limits_of(settings, &found.session);
         let live = runner::count(&inventory, &limits);
         ending.accumulated = Some((live, live));
         let now = self.ctx.moment();
         let immovable = runner::immovable(found, &inventory).await?;
         let is_disconnected = verdict.state == State::Disconnected;
         let service = match (stop, presence) {
-            (Some((service, way)), Some(Observation::Running { .. }))
-                if way == Trigger::Emergency || !is_disconnected =>
+            (Some((service, trigger)), Some(Observation::Running { .. }))
+                if trigger == Trigger::Emergency || !is_disconnected =>
             {
                 service
             }
@@ -319,7 +324,7 @@ impl Remediator {
             .ctx
             .ask(move |store| store.restarts().stops(now))
             .await?;
-        let is_emergency = stop.is_some_and(|(_, way)| way == Trigger::Emergency);
+        let is_emergency = stop.is_some_and(|(_, trigger)| trigger == Trigger::Emergency);
         let before = StopInputs {
             immovable: &immovable,
             inventory: &inventory,

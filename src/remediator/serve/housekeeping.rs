@@ -10,7 +10,9 @@ use crate::folder::{Found, Timestamp};
 use crate::remediator::insurance::store::CopyStore;
 use crate::remediator::insurance::watch::{CredsWatch, Deletes};
 use crate::remediator::outcome::RunError;
-use crate::remediator::quarantine::{LockedFolder, StoredState, is_due, quarantined_bytes};
+use crate::remediator::quarantine::{
+    DUE_FOR, LockedFolder, StoredState, is_due, quarantined_bytes,
+};
 use crate::remediator::runner::{self, blocking};
 use crate::remediator::store::{BlockingStore, StoreError};
 
@@ -27,9 +29,6 @@ const ROLL_CALL_AT_ONCE: usize = 16;
 const ROLL_CALL_SHARES_FOR: Duration = Duration::from_secs(10);
 /// Time limit for the recovery of one folder, including its probes.
 const RECOVER_TIMEOUT: Duration = Duration::from_secs(60);
-/// A run must have been due for deletion for this long by the monotonic clock before it
-/// is deleted: a wall clock that jumped ahead must not make an undo impossible.
-const DUE_FOR: Duration = Duration::from_secs(6 * 3_600);
 /// A folder whose recovery was skipped is tried again after this time.
 const RECOVER_AGAIN: Duration = Duration::from_secs(5);
 
@@ -60,17 +59,17 @@ impl Remediator {
                 }
             }
         }
-        let service = Arc::clone(self);
+        let remediator = Arc::clone(self);
         let looked = self.ctx.store.block(move |store| {
             let orphans = store.lock().runs().orphans()?;
             // Read after the orphans: a run of this process among them is active, or has ended
             // since, and a run that has ended is not ended again.
-            let mut active = service
+            let mut active = remediator
                 .active
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone();
-            active.extend(service.restarts.claimed().iter());
+            active.extend(remediator.restarts.claimed().iter());
             Ok::<_, StoreError>((orphans, active))
         });
         let (orphans, active) = looked.await.unwrap_or_else(|error| {
@@ -116,13 +115,15 @@ impl Remediator {
                 continue;
             }
             swept = Some(self.ctx.clock.now());
-            let service = Arc::clone(&self);
+            let remediator = Arc::clone(&self);
             let store = &self.ctx.store;
             store
                 .block(move |store| {
-                    if let Err(error) =
-                        service.empty_quarantines(store, service.ctx.now(), service.ctx.clock.now())
-                    {
+                    if let Err(error) = remediator.empty_quarantines(
+                        store,
+                        remediator.ctx.now(),
+                        remediator.ctx.clock.now(),
+                    ) {
                         tracing::error!("{error}");
                     }
                 })
@@ -149,12 +150,12 @@ impl Remediator {
         ));
         loop {
             let found = self.all_sessions().await;
-            let service = Arc::clone(&self);
+            let remediator = Arc::clone(&self);
             let deletes = self.ctx.store.block(move |store| {
-                let now = service.ctx.now();
+                let now = remediator.ctx.now();
                 // If that is unknown, nothing is deleted.
-                service
-                    .deletes(store, now, service.ctx.clock.now())
+                remediator
+                    .deletes(store, now, remediator.ctx.clock.now())
                     .unwrap_or_else(|error| {
                         tracing::error!("{error}");
                         Deletes {
@@ -265,24 +266,24 @@ impl Remediator {
                 if begins_anew || !is_due(&stored.state, now, retention) {
                     continue;
                 }
-                let key = (found.session.to_string(), stored.run.clone());
+                let key = (found.session.to_string(), stored.name.clone());
                 let since = seen.get(&key).copied().unwrap_or(clock);
                 if clock.saturating_duration_since(since) < DUE_FOR {
                     due.insert(key, since);
                     continue;
                 }
-                match folder.purge(&stored.run, now, retention) {
+                match folder.purge(&stored.name, now, retention) {
                     Ok(true) => {
-                        tracing::info!(session = %found.session, run = %stored.run, files = stored.files, "retention ended, files deleted");
+                        tracing::info!(session = %found.session, run = %stored.name, files = stored.files, "retention ended, files deleted");
                         let store = store.lock();
-                        let deleted = store.audit().files_deleted(stored.run.as_str(), now);
+                        let deleted = store.audit().files_deleted(stored.name.as_str(), now);
                         if let Err(error) = store.counters().purged(1).and(deleted) {
                             tracing::error!("{error}");
                         }
                     }
                     Ok(false) => {}
                     Err(error) => {
-                        tracing::error!(session = %found.session, run = %stored.run, "{error}")
+                        tracing::error!(session = %found.session, run = %stored.name, "{error}")
                     }
                 }
             }

@@ -1,4 +1,4 @@
-//! What the pages need beside the service.
+//! The limit and the cached results of the pages.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -11,7 +11,7 @@ use crate::remediator::privileges::FindingGroup;
 /// Pages at the same time; more get 503.
 const MAX_PAGES: usize = 4;
 
-/// What the pages need beside the service.
+/// The limit and the cached results of the pages.
 #[derive(Debug)]
 pub(super) struct Pages {
     pub(super) limit: ConcurrencyLimit,

@@ -22,25 +22,25 @@ impl Remediator {
             // The semaphore is never closed.
             let Ok(place) = place else { return };
             let woken = self.wake.notified();
-            let service = Arc::clone(&self);
+            let remediator = Arc::clone(&self);
             let next = self
                 .ctx
                 .store
                 .block(move |store| {
                     let checked = store.lock().check();
-                    service.journal.note_failure(&checked);
+                    remediator.journal.note_failure(&checked);
                     if checked.is_err() {
                         return Ok(None);
                     }
-                    let busy = service
+                    let busy = remediator
                         .restarts
-                        .busy_sessions(store, &service.known_sessions())?;
+                        .busy_sessions(store, &remediator.known_sessions())?;
                     // Mark it as active before recovery can take it for an interrupted run.
-                    let mut active = service
+                    let mut active = remediator
                         .active
                         .lock()
                         .unwrap_or_else(PoisonError::into_inner);
-                    let next = store.lock().queue().take(service.ctx.moment(), &busy);
+                    let next = store.lock().queue().take(remediator.ctx.moment(), &busy);
                     if let Ok(Some(run)) = &next {
                         active.insert(run.id);
                     }
@@ -52,8 +52,8 @@ impl Remediator {
                     let id = run.id;
                     // In a separate task: if it panics, the worker and the other runs continue,
                     // and the next sweep ends the run.
-                    let service = Arc::clone(&self);
-                    let mut run = tokio::spawn(async move { service.perform(&run).await });
+                    let remediator = Arc::clone(&self);
+                    let mut run = tokio::spawn(async move { remediator.perform(&run).await });
                     let ended = tokio::select! {
                         ended = &mut run => ended,
                         () = self.ctx.clock.sleep(GIVES_PLACE_AFTER) => {

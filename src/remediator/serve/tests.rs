@@ -3,9 +3,12 @@ use super::*;
 use crate::app::App;
 use crate::config::{CommonFlags, RemediatorFlags, Settings};
 use crate::connection::State;
+use crate::folder::identity::insurable;
 use crate::folder::{SessionsPath, Timestamp};
+use crate::policy::insurance::Keep;
 use crate::policy::{CleanRequest, CleanupMode};
 use crate::remediator::console::context;
+use crate::remediator::insurance::store::{CopyStore, limits_of};
 use crate::remediator::quarantine::LockedFolder;
 use crate::remediator::store::queue::Request;
 use crate::remediator::store::runs::{Ending, Status};
@@ -15,16 +18,17 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A service over one small bot whose clean-up moves one session of 40 days ago.
-/// Gives the service other settings, and the parts that they ask for.
-fn set(service: &mut Remediator, settings: Settings) {
-    let memory = Arc::new(StoredSightings(service.ctx.store.clone()));
+/// Gives the remediator other settings, and the parts that they ask for.
+fn set(remediator: &mut Remediator, settings: Settings) {
+    let memory = Arc::new(StoredSightings(remediator.ctx.store.clone()));
     let app = App::new(settings, memory, clock::Clock::system());
-    service.ctx.settings = app.settings;
-    service.ctx.connection = app.connection;
+    remediator.ctx.settings = app.settings;
+    remediator.ctx.connection = app.connection;
 }
 
-fn service(dir: &Path) -> Remediator {
+/// A remediator for one small bot whose clean-up moves one session of 40 days ago. It reads
+/// `config.yml`, if `dir` has one.
+fn remediator(dir: &Path) -> Remediator {
     let bot = dir.join("sessions/bot");
     std::fs::create_dir_all(&bot).unwrap();
     std::fs::write(
@@ -43,6 +47,7 @@ fn service(dir: &Path) -> Remediator {
     std::fs::write(&token, "0123456789abcdef\n").unwrap();
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o600)).unwrap();
     let common = CommonFlags {
+        config_file: Some(dir.join("config.yml")).filter(|path| path.exists()),
         sessions_path: vec![SessionsPath::parse(OsStr::new(&dir.join("sessions"))).unwrap()],
         connection_command: Some("echo disconnected".into()),
         connection_quiet: Some(Duration::from_millis(1)),
@@ -60,15 +65,15 @@ fn service(dir: &Path) -> Remediator {
 #[tokio::test]
 async fn retention_needs_both_clocks() {
     let dir = tempfile::tempdir().unwrap();
-    let service = service(dir.path());
-    let found = service.find_now("bot").unwrap().unwrap();
+    let remediator = remediator(dir.path());
+    let found = remediator.find_now("bot").unwrap().unwrap();
     let ask = CleanRequest {
         mode: CleanupMode::Cleanup,
         tier: None,
         force: None,
     };
     let mut ending = Ending::default();
-    runner::clean(&service.ctx, 1, &found, ask, &mut ending)
+    runner::clean(&remediator.ctx, 1, &found, ask, &mut ending)
         .await
         .unwrap();
     let held = || {
@@ -82,9 +87,9 @@ async fn retention_needs_both_clocks() {
     let hours = |n: u32| Duration::from_secs(3_600) * n;
     // Both clocks, each so many hours on.
     let sweep = |wall: u32, other: u32| {
-        service
+        remediator
             .empty_quarantines(
-                &service.ctx.store.blocking_in_test(),
+                &remediator.ctx.store.blocking_in_test(),
                 now.plus(hours(wall)),
                 clock + hours(other),
             )
@@ -108,7 +113,7 @@ async fn retention_needs_both_clocks() {
     assert_eq!(sweep(30 * day, 30 * day), 1);
     assert_eq!(sweep(59 * day, 59 * day), 1);
     assert_eq!(sweep(61 * day, 61 * day), 1, "due, but not for six hours");
-    service
+    remediator
         .ctx
         .store
         .in_test()
@@ -116,7 +121,7 @@ async fn retention_needs_both_clocks() {
         .set("ann", "undo", now)
         .unwrap();
     assert_eq!(sweep(62 * day, 62 * day), 1, "a pause keeps it");
-    service
+    remediator
         .ctx
         .store
         .in_test()
@@ -125,7 +130,7 @@ async fn retention_needs_both_clocks() {
         .unwrap();
     assert_eq!(sweep(62 * day + 7, 62 * day + 7), 0, "due for six hours");
     assert_eq!(
-        service
+        remediator
             .ctx
             .store
             .in_test()
@@ -142,8 +147,8 @@ async fn retention_needs_both_clocks() {
 #[tokio::test]
 async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
     let dir = tempfile::tempdir().unwrap();
-    let service = service(dir.path());
-    let found = service.find_now("bot").unwrap().unwrap();
+    let remediator = remediator(dir.path());
+    let found = remediator.find_now("bot").unwrap().unwrap();
     let (now, clock) = (Timestamp::now(), Instant::now());
     let folder = LockedFolder::lock(&found.place).unwrap();
     let inventory = folder.scan().unwrap();
@@ -152,11 +157,11 @@ async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
         tier: None,
         force: None,
     };
-    let limits = service.ctx.settings.limits(&found.session);
+    let limits = limits_of(&remediator.ctx.settings, &found.session);
     let plan = crate::policy::plan(&inventory, false, now, &limits, &ask).unwrap();
     let behind = now.minus(DAY * 60);
     folder
-        .prepare(&plan, RunId::new(behind), behind, 1 << 20)
+        .prepare(&plan, QuarantineName::new(behind), behind, 1 << 20)
         .unwrap()
         .execute(behind)
         .unwrap();
@@ -168,14 +173,14 @@ async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
             .unwrap()
             .len()
     };
-    service
-        .empty_quarantines(&service.ctx.store.blocking_in_test(), behind, clock)
+    remediator
+        .empty_quarantines(&remediator.ctx.store.blocking_in_test(), behind, clock)
         .unwrap();
     for hours in 1..48 {
         let passed = Duration::from_secs(3_600) * hours;
-        service
+        remediator
             .empty_quarantines(
-                &service.ctx.store.blocking_in_test(),
+                &remediator.ctx.store.blocking_in_test(),
                 now.plus(passed),
                 clock + passed,
             )
@@ -183,9 +188,9 @@ async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
         assert_eq!(held(), 1, "{hours} hours after the clock was corrected");
     }
     for passed in [DAY * 31, DAY * 32, DAY * 33] {
-        service
+        remediator
             .empty_quarantines(
-                &service.ctx.store.blocking_in_test(),
+                &remediator.ctx.store.blocking_in_test(),
                 now.plus(passed),
                 clock + passed,
             )
@@ -198,8 +203,8 @@ async fn a_clock_that_is_corrected_costs_nobody_the_undo() {
 async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
     for creds_break in [true, false] {
         let dir = tempfile::tempdir().unwrap();
-        let service = service(dir.path());
-        let found = service.find_now("bot").unwrap().unwrap();
+        let remediator = remediator(dir.path());
+        let found = remediator.find_now("bot").unwrap().unwrap();
         let folder = LockedFolder::lock(&found.place).unwrap();
         let inventory = folder.scan().unwrap();
         let ask = CleanRequest {
@@ -207,9 +212,9 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
             tier: None,
             force: None,
         };
-        let limits = service.ctx.settings.limits(&found.session);
+        let limits = limits_of(&remediator.ctx.settings, &found.session);
         let plan = crate::policy::plan(&inventory, false, Timestamp::now(), &limits, &ask).unwrap();
-        let run = RunId::new(Timestamp::now());
+        let run = QuarantineName::new(Timestamp::now());
         // A crash right after the plan was written.
         drop(
             folder
@@ -220,7 +225,7 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
         if creds_break {
             std::fs::write(found.place.path().join("creds.json"), "").unwrap();
         }
-        assert!(runner::recover(&service.ctx, &found).await.unwrap());
+        assert!(runner::recover(&remediator.ctx, &found).await.unwrap());
         let kept = found.place.path().join("session-40.0.json").exists();
         assert_eq!(
             kept, creds_break,
@@ -232,29 +237,29 @@ async fn a_run_is_rolled_forward_only_as_the_guard_still_allows() {
 #[tokio::test]
 async fn the_roll_call_remembers_who_is_alive_and_touches_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let mut service = service(dir.path());
+    let mut remediator = remediator(dir.path());
     let bot = dir.path().join("sessions/bot");
     let written = || std::fs::metadata(&bot).unwrap().modified().unwrap();
     let (before, answer) = (written(), dir.path().join("answer"));
     std::fs::write(&answer, "connected").unwrap();
-    let mut settings = Settings::clone(&service.ctx.settings);
+    let mut settings = Settings::clone(&remediator.ctx.settings);
     settings.connection.trust = globset::GlobSet::empty();
     settings.connection.probes = vec![
         crate::connection::Probe::command_line(&format!("cat {}", answer.display()), None).unwrap(),
     ];
-    set(&mut service, settings);
-    let service = Arc::new(service);
-    let found = service.find_now("bot").unwrap().unwrap();
+    set(&mut remediator, settings);
+    let remediator = Arc::new(remediator);
+    let found = remediator.find_now("bot").unwrap().unwrap();
     let verdict = async || {
         let ask = CleanRequest {
             mode: CleanupMode::Cleanup,
             tier: None,
             force: None,
         };
-        runner::preview(&service.ctx.app(), &found, ask).await.0
+        runner::preview(&remediator.ctx.app(), &found, ask).await.0
     };
     std::fs::write(&answer, "disconnected").unwrap();
-    service.roll_call().await;
+    remediator.roll_call().await;
     let unknown = verdict().await;
     assert_eq!(unknown.state, State::Unknown, "never seen alive");
     assert!(
@@ -263,7 +268,7 @@ async fn the_roll_call_remembers_who_is_alive_and_touches_nothing() {
         unknown.because()
     );
     std::fs::write(&answer, "connected").unwrap();
-    service.roll_call().await;
+    remediator.roll_call().await;
     std::fs::write(&answer, "disconnected").unwrap();
     assert_eq!(
         verdict().await.state,
@@ -271,7 +276,7 @@ async fn the_roll_call_remembers_who_is_alive_and_touches_nothing() {
         "it was seen alive"
     );
     assert_eq!(
-        service
+        remediator
             .ctx
             .store
             .in_test()
@@ -292,7 +297,7 @@ async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
     use supervisor::{PidFile, Spec};
     for starts_again in [true, false] {
         let dir = tempfile::tempdir().unwrap();
-        let mut service = service(dir.path());
+        let mut remediator = remediator(dir.path());
         // Whoever is asked the second time finds the process running.
         let script = format!(
             "cd {}; if [ -e asked ] && {starts_again}; then echo {} >bot.pid; fi; touch asked; echo disconnected",
@@ -303,7 +308,7 @@ async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
         let mut ended = std::process::Command::new("true").spawn().unwrap();
         std::fs::write(dir.path().join("bot.pid"), ended.id().to_string()).unwrap();
         ended.wait().unwrap();
-        let mut settings = Settings::clone(&service.ctx.settings);
+        let mut settings = Settings::clone(&remediator.ctx.settings);
         let line = format!("sh {}/ask.sh", dir.path().display());
         settings.connection.probes = vec![Probe::command_line(&line, None).unwrap()];
         let pid_file = format!("{}/bot.pid", dir.path().display());
@@ -313,15 +318,15 @@ async fn a_process_that_starts_again_under_a_clean_up_stops_it() {
             .build();
         let rule = ServiceRule::new(globs.unwrap(), None, spec, false, Timing::default()).unwrap();
         settings.connection.processes = Services::new(vec![rule]).unwrap();
-        set(&mut service, settings);
-        let found = service.find_now("bot").unwrap().unwrap();
+        set(&mut remediator, settings);
+        let found = remediator.find_now("bot").unwrap().unwrap();
         let ask = CleanRequest {
             mode: CleanupMode::Cleanup,
             tier: None,
             force: None,
         };
         let mut ending = Ending::default();
-        let done = runner::clean(&service.ctx, 1, &found, ask, &mut ending).await;
+        let done = runner::clean(&remediator.ctx, 1, &found, ask, &mut ending).await;
         let evidence = ending.evidence.unwrap();
         let kept = found.place.path().join("session-40.0.json").exists();
         assert_eq!(
@@ -348,7 +353,7 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
         r#"{"noiseKey":{},"nextPreKeyId":31}"#,
     )
     .unwrap();
-    let mut service = service(dir.path());
+    let mut remediator = remediator(dir.path());
     let rule = |sessions: &str, name: &str| {
         let mut globs = globset::GlobSetBuilder::new();
         globs.add(globset::Glob::new(sessions).unwrap());
@@ -366,15 +371,15 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
         )
         .unwrap()
     };
-    let mut settings = Settings::clone(&service.ctx.settings);
+    let mut settings = Settings::clone(&remediator.ctx.settings);
     settings.services = Services::new(vec![rule("bot", "other"), rule("*", "{session}")]).unwrap();
     // Nothing but a stop would do.
     settings.connection.probes =
         vec![crate::connection::Probe::command_line("echo connected", None).unwrap()];
-    set(&mut service, settings);
-    service.restarts = RestartCoordinator::new(service.ctx.clone());
-    let service = Arc::new(service);
-    assert_eq!(service.known_sessions().len(), 2);
+    set(&mut remediator, settings);
+    remediator.restarts = RestartCoordinator::new(remediator.ctx.clone());
+    let remediator = Arc::new(remediator);
+    assert_eq!(remediator.known_sessions().len(), 2);
     for session in ["bot", "other"] {
         let request = Request {
             session: session.into(),
@@ -384,14 +389,14 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
             starts_at: "s".into(),
             via: crate::remediator::store::queue::Via::default(),
         };
-        service
+        remediator
             .ctx
             .store
             .in_test()
             .queue()
             .accept(&[request], Timestamp::now())
             .unwrap();
-        let run = service
+        let run = remediator
             .ctx
             .store
             .in_test()
@@ -399,13 +404,13 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
             .take(Timestamp::now(), &[])
             .unwrap()
             .unwrap();
-        let told = service.perform_inner(&run, &mut Ending::default()).await;
+        let told = remediator.perform_inner(&run, &mut Ending::default()).await;
         let Performed::Ended(Err(error)) = told else {
             panic!("{told:?}")
         };
         assert_eq!(error.label(), "service_unknown", "{error}");
         assert!(error.to_string().contains("another `name`"), "{error}");
-        service
+        remediator
             .ctx
             .store
             .in_test()
@@ -420,10 +425,58 @@ async fn a_name_of_two_processes_lets_neither_be_stopped() {
     }
 }
 
-#[test]
-fn start_is_refused_with_the_mend() {
+/// A session of which a copy of creds.json is kept had one, so its creds are not elsewhere. What a
+/// pause holds back is judged by that as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_judges_by_the_limits_of_a_run() {
     let dir = tempfile::tempdir().unwrap();
-    let first = service(dir.path());
+    let config = "overrides: [{sessions: [bot], creds: elsewhere}]";
+    std::fs::write(dir.path().join("config.yml"), config).unwrap();
+    let remediator = remediator(dir.path());
+    let now = Timestamp::now();
+    let bytes = br#"{"signedIdentityKey":{"public":{"type":"Buffer","data":"Q0M="}},"registrationId":7,"me":{"id":"1@s.whatsapp.net"},"account":{},"nextPreKeyId":31}"#;
+    CopyStore::new(&dir.path().join("state"))
+        .add(
+            "bot",
+            bytes,
+            &insurable(bytes).unwrap(),
+            now,
+            now,
+            &Keep::default(),
+        )
+        .unwrap();
+    std::fs::remove_file(dir.path().join("sessions/bot/creds.json")).unwrap();
+    let run = {
+        let store = remediator.ctx.store.in_test();
+        store.pause().set("ann", "a test", now).unwrap();
+        let request = Request {
+            session: "bot".into(),
+            action: Action::Cleanup,
+            // The folder is too small for any tier.
+            tier: String::new(),
+            fingerprint: "f".into(),
+            starts_at: "s".into(),
+            via: crate::remediator::store::queue::Via::default(),
+        };
+        store.queue().accept(&[request], now).unwrap();
+        store.queue().take(now, &[]).unwrap().unwrap()
+    };
+    let mut ending = Ending::default();
+    let performed = Arc::new(remediator).perform_inner(&run, &mut ending).await;
+    assert!(
+        matches!(performed, Performed::Ended(Err(_))),
+        "{performed:?}"
+    );
+    assert_eq!(
+        ending.note.as_deref(),
+        Some("halted; it would have been refused as creds_broken")
+    );
+}
+
+#[test]
+fn start_is_refused_and_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = remediator(dir.path());
     for (name, mode) in [
         (".", 0o700),
         ("journal.sqlite", 0o600),
@@ -466,14 +519,14 @@ async fn runs_that_hang_give_their_places_to_others() {
         "sh -c 'case $0 in hung*) while [ -e {} ]; do sleep 0.1; done ;; esac; echo disconnected' {{session}}",
         hold.display()
     );
-    let mut service = service(dir.path());
-    let mut settings = Settings::clone(&service.ctx.settings);
+    let mut remediator = remediator(dir.path());
+    let mut settings = Settings::clone(&remediator.ctx.settings);
     settings.connection.timeout = DAY;
     settings.connection.probes =
         vec![crate::connection::Probe::command_line(&probe, None).unwrap()];
-    set(&mut service, settings);
-    service.ctx.clock = clock::Clock::fast(60);
-    let service = Arc::new(service);
+    set(&mut remediator, settings);
+    remediator.ctx.clock = clock::Clock::fast(60);
+    let remediator = Arc::new(remediator);
     let ask = |session: &str| {
         let request = Request {
             session: session.into(),
@@ -483,7 +536,7 @@ async fn runs_that_hang_give_their_places_to_others() {
             starts_at: "s".into(),
             via: crate::remediator::store::queue::Via::default(),
         };
-        let store = service.ctx.store.in_test();
+        let store = remediator.ctx.store.in_test();
         store.queue().accept(&[request], Timestamp::now()).unwrap();
     };
     for session in hung.iter().map(String::as_str).chain(["bot"]) {
@@ -491,10 +544,10 @@ async fn runs_that_hang_give_their_places_to_others() {
     }
     let (stop, stopping) = tokio::sync::watch::channel(false);
     let workers: Vec<_> = (0..WORKERS + MAX_OVERDUE)
-        .map(|_| tokio::spawn(Arc::clone(&service).work(stopping.clone())))
+        .map(|_| tokio::spawn(Arc::clone(&remediator).work(stopping.clone())))
         .collect();
     let ended = |session: &str| {
-        let store = service.ctx.store.in_test();
+        let store = remediator.ctx.store.in_test();
         let runs = store.audit().recent(10).unwrap();
         let run = runs.into_iter().find(|run| run.session == session);
         run.is_some_and(|run| ![Status::Queued, Status::Running].contains(&run.status))
@@ -505,7 +558,7 @@ async fn runs_that_hang_give_their_places_to_others() {
         }
     });
     let waited = waited.await;
-    let runs = service.ctx.store.in_test().audit().recent(10);
+    let runs = remediator.ctx.store.in_test().audit().recent(10);
     assert!(waited.is_ok(), "{runs:#?}");
     assert!(hung.iter().all(|session| !ended(session)));
     std::fs::remove_file(&hold).unwrap();

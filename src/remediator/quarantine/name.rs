@@ -1,4 +1,4 @@
-//! The name of a run in a quarantine.
+//! The names of directories in a quarantine.
 
 use std::fmt;
 
@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::folder::Timestamp;
 
-/// Name of one run: its start time and six random hex digits.
+/// The directory in a quarantine that holds the files of one clean-up: its start time (UTC) and
+/// six random hex digits, `20261123T201510Z-4f2a91`. A clean-up and its undo have the same name,
+/// but different numbers in the journal.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct RunId(String);
+pub struct QuarantineName(String);
 
-impl RunId {
+impl QuarantineName {
     /// A new name.
     pub fn new(now: Timestamp) -> Self {
         let stamp: String = now
@@ -51,20 +53,20 @@ impl RunId {
     }
 }
 
-impl TryFrom<String> for RunId {
+impl TryFrom<String> for QuarantineName {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        Self::parse(&text).ok_or_else(|| "not a run id".to_owned())
+        Self::parse(&text).ok_or_else(|| "not the name of a run".to_owned())
     }
 }
 
-impl From<RunId> for String {
-    fn from(id: RunId) -> Self {
-        id.0
+impl From<QuarantineName> for String {
+    fn from(name: QuarantineName) -> Self {
+        name.0
     }
 }
 
-impl fmt::Display for RunId {
+impl fmt::Display for QuarantineName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }

@@ -37,12 +37,12 @@ const PRIVILEGES_TIMEOUT: Duration = Duration::from_secs(60);
 impl Remediator {
     /// Answers a GET for one of the pages.
     pub(super) async fn page(self: &Arc<Self>, path: &str, query: &str) -> Response {
-        let (service, path, query) = (Arc::clone(self), path.to_owned(), query.to_owned());
+        let (remediator, path, query) = (Arc::clone(self), path.to_owned(), query.to_owned());
         let answer = self.pages.limit.run(async move {
             match path.as_str() {
-                "/plan" => service.plan_page(&query).await,
-                "/run" => service.run_page(&query).await,
-                _ => service.front_page().await,
+                "/plan" => remediator.plan_page(&query).await,
+                "/run" => remediator.run_page(&query).await,
+                _ => remediator.front_page().await,
             }
         });
         match self.ctx.clock.timeout(PAGE_TIMEOUT, answer).await {
@@ -55,25 +55,25 @@ impl Remediator {
     }
 
     async fn front_page(self: Arc<Self>) -> Response {
-        let service = Arc::clone(&self);
+        let remediator = Arc::clone(&self);
         let told = self.ctx.ask(move |store| {
-            let sessions: Vec<_> = service
+            let sessions: Vec<_> = remediator
                 .known_sessions()
                 .into_iter()
                 .map(|found| found.session)
                 .collect();
             Ok::<_, StoreError>(Front {
                 overview: overview(
-                    &service.ctx.settings,
+                    &remediator.ctx.settings,
                     store,
                     &sessions,
-                    service.ctx.moment(),
+                    remediator.ctx.moment(),
                 )?,
                 sessions: sessions.iter().map(ToString::to_string).collect(),
                 waiting: store.audit().waiting(SHOWN)?,
                 runs: store.audit().recent(SHOWN)?,
                 unstarted: store.unstarted().recent(SHOWN)?,
-                privileges: service
+                privileges: remediator
                     .pages
                     .privileges
                     .lock()

@@ -12,7 +12,7 @@ use crate::remediator::store::runs::{Run, RunsSeen};
 use super::Remediator;
 
 /// How often the journal is looked at for news.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const NEWS_EVERY: Duration = Duration::from_secs(10);
 
 /// What is known from one look to the next.
 struct Notifying {
@@ -52,7 +52,7 @@ impl Remediator {
             }
             tokio::select! {
                 _ = stopping.changed() => return,
-                () = self.ctx.clock.sleep(LOOK_EVERY) => {}
+                () = self.ctx.clock.sleep(NEWS_EVERY) => {}
             }
         }
     }

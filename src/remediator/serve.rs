@@ -37,7 +37,7 @@ use exporter_toolkit::{self as web, ConcurrencyLimit, Listeners, Response};
 use super::metrics::{Live, metric_families};
 use super::overview::overview;
 use super::pull::Poller;
-use super::quarantine::RunId;
+use super::quarantine::QuarantineName;
 use super::restart::coordinator::RestartCoordinator;
 use super::runner::{self, Context, blocking};
 use super::store::StoreError;
@@ -91,7 +91,7 @@ pub struct Remediator {
     discovery: Mutex<(Discovery, ProblemLog)>,
     known: Mutex<LastSurvey>,
     active: Mutex<HashSet<i64>>,
-    due: Mutex<HashMap<(String, RunId), Instant>>,
+    due: Mutex<HashMap<(String, QuarantineName), Instant>>,
     /// When the wall clock was last compared with the monotonic clock.
     clock: Mutex<Option<Instant>>,
     /// Bytes in each session's quarantine.
@@ -226,10 +226,10 @@ impl Remediator {
         tasks.spawn(Arc::clone(&self).sweep_for_ever(stopping));
         let privileges = tokio::spawn(Arc::clone(&self).say_privileges());
         let handler = {
-            let service = Arc::clone(&self);
+            let remediator = Arc::clone(&self);
             move |request: HttpRequest<Incoming>, _| {
-                let service = Arc::clone(&service);
-                async move { service.answer(request).await }
+                let remediator = Arc::clone(&remediator);
+                async move { remediator.answer(request).await }
             }
         };
         // Alertmanager can send one credential only, and the webhook wants the token.
@@ -267,8 +267,8 @@ impl Remediator {
 
     async fn metrics(self: Arc<Self>, headers: HeaderMap) -> Response {
         let shared = self.ctx.store.clone();
-        let service = Arc::clone(&self);
-        let _turn = service.scrape.lock().await;
+        let remediator = Arc::clone(&self);
+        let _turn = remediator.scrape.lock().await;
         shared
             .block(move |store| {
                 let sessions: Vec<_> = self
@@ -328,7 +328,7 @@ impl Remediator {
         let Some(permit) = self.webhooks.try_acquire() else {
             return self.webhooks.refusal();
         };
-        let body = match web::read_body(request, webhook::MAX_BODY_BYTES, BODY_TIMEOUT).await {
+        let body = match web::read_body(request, webhook::MAX_DELIVERY_BYTES, BODY_TIMEOUT).await {
             Ok(body) => body,
             Err(error) => {
                 let response = error.response();
@@ -346,11 +346,11 @@ impl Remediator {
             }
         };
         // In a separate task, so that alerts are recorded even if the client disconnects.
-        let service = Arc::clone(&self);
+        let remediator = Arc::clone(&self);
         let store = &self.ctx.store;
         let accepted = store.block(move |store| {
             let _permit = permit;
-            service.accept(store, &payload)
+            remediator.accept(store, &payload)
         });
         let Ok(accepted) = self.ctx.clock.timeout(ACCEPT_TIMEOUT, accepted).await else {
             tracing::error!("timeout while recording an alert; a file system may hang");
@@ -390,8 +390,8 @@ impl Remediator {
         name: String,
         max_age: Duration,
     ) -> Result<Option<Found>, Busy> {
-        let service = Arc::clone(self);
-        blocking(move || service.find_now_by(&name, max_age)).await
+        let remediator = Arc::clone(self);
+        blocking(move || remediator.find_now_by(&name, max_age)).await
     }
 
     /// Like [`Self::find`], but blocks. Runs the discovery again if the name is unknown, or if
@@ -472,8 +472,8 @@ impl Remediator {
     }
 
     async fn all_sessions(self: &Arc<Self>) -> Vec<Found> {
-        let service = Arc::clone(self);
-        blocking(move || service.all_sessions_now()).await
+        let remediator = Arc::clone(self);
+        blocking(move || remediator.all_sessions_now()).await
     }
 
     fn all_sessions_now(&self) -> Vec<Found> {
@@ -508,8 +508,8 @@ impl Remediator {
     /// The sessions; those of the last discovery if it takes long, because a hung file system
     /// must not delay the others.
     async fn look_around(self: &Arc<Self>) -> Vec<Found> {
-        let service = Arc::clone(self);
-        let looked = blocking(move || service.sessions_unless_busy());
+        let remediator = Arc::clone(self);
+        let looked = blocking(move || remediator.sessions_unless_busy());
         match self.ctx.clock.timeout(LOOK_AROUND_TIMEOUT, looked).await {
             Ok(known) => known,
             Err(_) => self.known_sessions(),
@@ -532,9 +532,9 @@ impl Remediator {
                     .is_none_or(tokio::task::JoinHandle::is_finished)
             {
                 looked_at = Some(self.ctx.clock.now());
-                let service = Arc::clone(&self);
+                let remediator = Arc::clone(&self);
                 looking = Some(tokio::spawn(async move {
-                    if let Err(error) = service.look_at_armed(&known).await {
+                    if let Err(error) = remediator.look_at_armed(&known).await {
                         tracing::error!("{error}");
                     }
                 }));
@@ -581,14 +581,16 @@ impl Remediator {
             else {
                 continue;
             };
-            let (service, place, all) = (Arc::clone(self), found.clone(), known.to_vec());
+            let (remediator, place, all) = (Arc::clone(self), found.clone(), known.to_vec());
             let may = armed.action == Action::Cleanup && !one_has_a_window;
             let in_window = may
                 && self
                     .ctx
                     .store
                     .block(move |store| {
-                        service.restarts.window_is_open(store, &place.session, &all)
+                        remediator
+                            .restarts
+                            .window_is_open(store, &place.session, &all)
                     })
                     .await?;
             if !in_window && !self.is_disconnected(found).await {

@@ -1,0 +1,177 @@
+//! Resumes the restarts that a crash or the end of the program interrupted, and those whose
+//! sessions are not back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::control::Service;
+use crate::folder::{Found, SessionName};
+use crate::remediator::runner::blocking;
+
+use super::coordinator::RestartCoordinator;
+use super::driver::Driver;
+use super::folder_record;
+use super::machine::GRACE;
+use super::state::{Event, Forbids, HandedTo, Phase, Restart};
+
+impl RestartCoordinator {
+    /// Resumes pending restarts and those whose sessions are not back: at the start of the
+    /// program, and at each later call. Skips restarts that are under way.
+    pub async fn resume_pending_restarts(self: &Arc<Self>, known: &[Found]) {
+        self.resume(known, false).await;
+    }
+
+    pub(super) async fn resume(self: &Arc<Self>, known: &[Found], only_start: bool) {
+        let read = self.ctx.ask(|store| store.restarts().all()).await;
+        let mut all = match read {
+            Ok(all) => all,
+            Err(error) => {
+                tracing::error!("failed to load pending restarts: {error}");
+                Vec::new()
+            }
+        };
+        // Only once, as soon as a folder is found, because a mount may appear late.
+        if !known.is_empty()
+            && !self.looked_in_folders.load(Relaxed)
+            && let Some(lost) = self.lost(known, &all).await
+        {
+            self.looked_in_folders.store(true, Relaxed);
+            all.extend(lost);
+        }
+        for state in all {
+            let Some(lease) = self.lease(&state.service) else {
+                continue;
+            };
+            // It may have ended since it was read.
+            let (name, phase) = (state.service.clone(), state.phase);
+            let still = self.ctx.ask(move |store| store.restarts().of(&name)).await;
+            let mut state = match still {
+                Ok(Some(still)) => still,
+                Ok(None) if phase != Phase::Released && !state.adopted => continue,
+                _ => state,
+            };
+            state.adopted = false;
+            let end = self.over().get(&state.id()).copied();
+            if let Some(end) = end {
+                if let Err(error) = self.forget(&state, end).await {
+                    let service = &state.service;
+                    tracing::error!(
+                        service,
+                        "failed to delete the record of a restart that is over; retrying: {error}"
+                    );
+                }
+                continue;
+            }
+            // Do not wait for a session whose folder was removed. If no folder is left, a mount
+            // may be missing.
+            if !known.is_empty() {
+                let is_here = |name: &str| known.iter().any(|found| found.session.as_str() == name);
+                state.waiting.retain(|one| is_here(&one.session));
+            }
+            let service = self.service_of(&state, known);
+            let forbids = match &service {
+                None => Some(Forbids::Removed),
+                Some(service) if !service.may_restart() => Some(Forbids::NotAllowed),
+                Some(_) => None,
+            };
+            let first = match (forbids, state.phase) {
+                (Some(how), Phase::HandedOver(HandedTo::Config(Forbids::Removed)))
+                    if how == Forbids::Removed =>
+                {
+                    let (service, session) = (&state.service, &state.session);
+                    tracing::error!(service, session, "{}", how.text());
+                    Event::OwnRestart
+                }
+                (Some(how), _) => Event::Forbidden(how),
+                (None, Phase::HandedOver(HandedTo::Config(_))) => Event::Configured,
+                (None, _) => Event::OwnRestart,
+            };
+            if let Some(service) = &service {
+                state.times = self.times(service);
+            }
+            if !state.phase.is_pending() && only_start {
+                continue;
+            }
+            if state.phase.is_pending() {
+                let (service, phase) = (&state.service, state.phase.label());
+                tracing::warn!(service, phase, "resuming a pending restart");
+            }
+            if state.call_may_be_under_way(super::driver::now(&self.ctx.clock)) {
+                let service = &state.service;
+                tracing::warn!(service, "an earlier call may be under way; waiting for it");
+            }
+            let mut driver = Driver::new(self, lease, service, known, state);
+            driver.only_start = only_start;
+            self.spawn(driver, first);
+        }
+    }
+
+    /// Looks up the service by the session of the restart or, if that matches another entry of
+    /// `processes` now, by another session of the service.
+    fn service_of(&self, state: &Restart, known: &[Found]) -> Option<Service> {
+        let named = |session: &SessionName| {
+            let service = self.ctx.settings.services.observed(session);
+            service.filter(|service| service.name == state.service)
+        };
+        let own = SessionName::from_text(&state.session);
+        named(&own).or_else(|| known.iter().find_map(|found| named(&found.session)))
+    }
+
+    /// Restarts that are recorded in the quarantines, and whose run is not in the journal.
+    /// `None`: the folders did not answer in time.
+    async fn lost(&self, known: &[Found], on_record: &[Restart]) -> Option<Vec<Restart>> {
+        let (known, state_path) = (known.to_vec(), self.ctx.settings.state_path.clone());
+        let read = blocking(move || {
+            let states = known.into_iter().filter_map(|found| {
+                let state = folder_record::read(&found, &state_path)?;
+                Some((found.session, state))
+            });
+            states.collect::<Vec<_>>()
+        });
+        // A hung file system must not keep other bots down.
+        let found = self.ctx.clock.timeout(GRACE, read).await.ok()?;
+        // A record is valid only for the service of its own folder.
+        let services = &self.ctx.settings.services;
+        let is_its_own = |(session, state): &(SessionName, Restart)| {
+            let is_its_own = match services.of(session) {
+                Some(service) => service.name == state.service,
+                None => state.session == session.as_str(),
+            };
+            if !is_its_own {
+                tracing::error!(
+                    %session,
+                    service = state.service,
+                    "not resuming the restart recorded in the folder of this session, because the configuration assigns another service to the session; check whether the bot runs"
+                );
+            }
+            is_its_own
+        };
+        let mut found: Vec<Restart> = found
+            .into_iter()
+            .filter(is_its_own)
+            .map(|(_, state)| state)
+            .collect();
+        found.sort_by(|a, b| (&a.service, b.awaited).cmp(&(&b.service, a.awaited)));
+        found.dedup_by(|a, b| a.service == b.service);
+        let mut lost = Vec::new();
+        for mut state in found {
+            let is_on_record = on_record.iter().any(|one| one.service == state.service);
+            let asked = state.clone();
+            let is_over = self
+                .ctx
+                .ask(move |store| store.restarts().knows_run_of(&asked))
+                .await
+                .unwrap_or(false);
+            if !is_on_record && !is_over && state.phase.is_pending() {
+                let service = &state.service;
+                tracing::error!(
+                    service,
+                    "the journal has lost this restart; resuming it from the quarantine"
+                );
+                state.adopted = true;
+                lost.push(state);
+            }
+        }
+        Some(lost)
+    }
+}

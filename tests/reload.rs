@@ -67,9 +67,11 @@ fn hang_up(world: &mut World, yaml: &str) {
     world.with_config(yaml);
     let (_, before) = loaded(world);
     world.signal(Signal::HUP);
-    world.wait("the new configuration is in force", || match loaded(world) {
-        (1.0, at) if at > before => Ok(()),
-        other => Err(format!("{other:?}")),
+    world.wait("the new configuration is in force", || {
+        match loaded(world) {
+            (1.0, at) if at > before => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     });
 }
 
@@ -245,7 +247,9 @@ fn a_new_root_is_watched_after_a_reload() {
     assert_eq!(world.accepted(&[again("b", "cleanup", 19)]), 1);
     world.wait_until_idle();
     // The commands of this world read the other root by its flag.
-    world.flags.push(format!("--sessions.path={}", world.path("more").display()));
+    world
+        .flags
+        .push(format!("--sessions.path={}", world.path("more").display()));
     let run = newest(&world, "b");
     assert_eq!(run["status"], "done", "{run}");
     assert!(world.path("more/b/.baileys_quarantine").exists());

@@ -64,3 +64,6 @@ impl Drop for ServiceLease {
         self.leases.leased().services.remove(&self.service);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,10 +48,17 @@ fn a_pending_restart_keeps_its_service() {
     for (change, what) in [
         (vec![("b", "two", true)], "removed"),
         (vec![("a", "other", true), ("b", "two", true)], "renamed"),
-        (vec![("a", "one", false), ("b", "two", true)], "only observed"),
+        (
+            vec![("a", "one", false), ("b", "two", true)],
+            "only observed",
+        ),
         (vec![("*", "two", true)], "the session is another's"),
     ] {
-        assert_eq!(keeps(&change, &["two"], &["two"]), Ok(()), "{what}: not of it");
+        assert_eq!(
+            keeps(&change, &["two"], &["two"]),
+            Ok(()),
+            "{what}: not of it"
+        );
         for (pending, leased) in [(&["one"][..], &[][..]), (&[], &["one"])] {
             let error = keeps(&change, pending, leased).unwrap_err();
             assert!(error.contains("service one"), "{what}: {error}");

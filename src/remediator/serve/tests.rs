@@ -476,7 +476,7 @@ async fn a_pause_judges_by_the_limits_of_a_run() {
         .unwrap();
     std::fs::remove_file(dir.path().join("sessions/bot/creds.json")).unwrap();
     let run = {
-        let store = remediator.ctx.store.in_test();
+        let store = remediator.store.in_test();
         store.pause().set("ann", "a test", now).unwrap();
         let request = Request {
             session: "bot".into(),
@@ -491,7 +491,8 @@ async fn a_pause_judges_by_the_limits_of_a_run() {
         store.queue().take(now, &[]).unwrap().unwrap()
     };
     let mut ending = Ending::default();
-    let performed = Arc::new(remediator).perform_inner(&run, &mut ending).await;
+    let (current, remediator) = (remediator.current(), Arc::new(remediator));
+    let performed = remediator.perform_inner(&current, &run, &mut ending).await;
     assert!(
         matches!(performed, Performed::Ended(Err(_))),
         "{performed:?}"
